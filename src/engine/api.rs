@@ -1,0 +1,332 @@
+//! What the local application asks of the node, and what it hears back.
+//!
+//! A command comes in under a [`Token`]; every answer to it carries the same token. A command either ends with one
+//! final reply, or is a *stream* (subscribe, offer, receive, follow) that goes on until [`Command::Cancel`].
+//!
+//! Invariants
+//! 1. Every `Send`, `Request` and `Publish` gets exactly one [`Reply::Outcome`] or [`Reply::Response`].
+//! 2. A reply never comes before what it reports is durable.
+
+use crate::id::{InnerId, Name};
+use crate::time::Unix;
+use crate::wire::batch::Ack;
+use crate::wire::data::Class;
+use core::time::Duration;
+use serde::{Deserialize, Serialize};
+
+/// One conversation of the local application with the engine. The node numbers them; never reused in a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Token(pub u64);
+
+/// What the application asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// A message to one device's inbox. Ends with [`Reply::Outcome`].
+    Send(Send),
+    /// A request to a service of a device. Ends with [`Reply::Response`], or [`Reply::Outcome`] if none came.
+    Request {
+        /// As for a message; its `ack` is ignored, since the response is the receipt.
+        send: Send,
+        /// Which service; `None` where the device offers exactly one.
+        service: Option<String>,
+    },
+    /// A message to all who listen to a topic. Ends with [`Reply::Outcome`].
+    Publish {
+        /// `group/…`, without wildcards.
+        topic: String,
+        /// The bytes.
+        payload: Vec<u8>,
+        /// Of no use after this long.
+        lifetime: Duration,
+    },
+    /// Stream of [`Reply::Published`], first [`Reply::Ready`].
+    Subscribe {
+        /// MQTT filter: `+` one level, `#` the rest; the first level names the group and is no wildcard.
+        filter: String,
+    },
+    /// Stream of [`Reply::Call`], first [`Reply::Ready`].
+    Offer {
+        /// Name of the service.
+        service: String,
+    },
+    /// Answers a call of an offer: `Ok` the reply, `Err` why there is none. Ends with [`Reply::Ready`].
+    Respond {
+        /// The call's number.
+        call: u64,
+        /// The answer.
+        answer: Result<Vec<u8>, String>,
+    },
+    /// Stream of [`Reply::Inbox`]: once at once, then whenever the durable inbox grows.
+    Receive,
+    /// The application has taken all inbox messages up to this number: they may go. Ends with [`Reply::Ready`]
+    /// once that is durable.
+    Consume {
+        /// The last one taken.
+        up_to: u64,
+    },
+    /// Stream of [`Reply::Log`]: once at once, then whenever the durable event log grows.
+    FollowLog,
+    /// Ends with [`Reply::Status`].
+    Status,
+    /// Ends with [`Reply::Peers`].
+    Peers,
+    /// Ends with [`Reply::Contacts`].
+    Contacts,
+    /// Ends the stream of that token; nothing more comes from it.
+    Cancel,
+}
+
+/// A message to one device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Send {
+    /// The receiver's name.
+    pub to: Name,
+    /// At most [`MAX_PAYLOAD`](crate::wire::batch::MAX_PAYLOAD) bytes.
+    pub payload: Vec<u8>,
+    /// What confirmation is wanted.
+    pub ack: Ack,
+    /// How urgent.
+    pub class: Class,
+    /// Of no use after this long.
+    pub lifetime: Duration,
+}
+
+/// What the application hears.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reply {
+    /// Done, or: the stream stands.
+    Ready,
+    /// How a send ended.
+    Outcome(Outcome),
+    /// A service's response.
+    Response {
+        /// Who answered.
+        from: Name,
+        /// The bytes.
+        payload: Vec<u8>,
+        /// From command to reply.
+        latency: Duration,
+    },
+    /// A message to a topic that the filter matches.
+    Published(Published),
+    /// Somebody calls the service.
+    Call(Call),
+    /// The inbox holds durable messages with these numbers, both included; `first > last` when it is empty.
+    Inbox {
+        /// Oldest not yet consumed.
+        first: u64,
+        /// Newest.
+        last: u64,
+    },
+    /// The event log is durable up to this record.
+    Log {
+        /// Newest.
+        last: u64,
+    },
+    /// What the node is.
+    Status(Box<Status>),
+    /// Its neighbours.
+    Peers(Vec<Peer>),
+    /// Whom it can address.
+    Contacts(Vec<Contact>),
+    /// The command was not accepted.
+    Refused(Refused),
+}
+
+/// How a send ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "lowercase")]
+pub enum Outcome {
+    /// Certain: durable in the receiver's inbox.
+    Delivered {
+        /// From command to receipt, in microseconds.
+        latency_us: u64,
+        /// Hops of the data.
+        hops: u32,
+        /// Price in micro-units.
+        price: u64,
+    },
+    /// Asked for no receipt: handed to the link (`ack = none`), to the next hop (`hop`), or to this many
+    /// neighbours that listen to the topic.
+    Sent {
+        /// From command to hand-over, in microseconds.
+        latency_us: u64,
+        /// Neighbours that got it.
+        neighbours: u32,
+    },
+    /// Not known delivered by its deadline.
+    Expired {
+        /// The last that is known of it.
+        reason: String,
+    },
+    /// The receiver or this node did not take it; it is not delivered.
+    Refused {
+        /// Why.
+        reason: String,
+    },
+    /// No way to the receiver; not known delivered.
+    Unreachable {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Outcome {
+    /// Whether the send did what was asked.
+    pub fn is_success(&self) -> bool {
+        matches!(self, Self::Delivered { .. } | Self::Sent { .. })
+    }
+}
+
+/// A message that came by a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// The whole topic.
+    pub topic: String,
+    /// The bytes.
+    pub payload: Vec<u8>,
+    /// The sender's name, if it is a contact.
+    pub from: Option<Name>,
+    /// The sender's clock at publishing.
+    pub sent: Unix,
+    /// Messages of that sender known to be lost before this one.
+    pub lost: u64,
+}
+
+/// A call of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// Number for [`Command::Respond`].
+    pub call: u64,
+    /// The service called.
+    pub service: String,
+    /// Who calls.
+    pub from: Name,
+    /// The message's lasting identity: a repeated call has the same.
+    pub id: InnerId,
+    /// The bytes.
+    pub payload: Vec<u8>,
+}
+
+/// A message as it lies in the inbox: what the store keeps under [`Table::Inbox`](crate::engine::store::Table).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InboxMessage {
+    /// Its number here, from 1, without gaps as they were received.
+    pub number: u64,
+    /// Who sent it.
+    pub from: Name,
+    /// Its lasting identity.
+    pub id: InnerId,
+    /// The sender's clock.
+    pub sent: Unix,
+    /// This node's clock.
+    pub received: Unix,
+    /// The bytes.
+    #[serde(with = "serde_bytes")]
+    pub payload: Vec<u8>,
+}
+
+/// What the node is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// This device's name.
+    pub name: String,
+    /// Realm id, hexadecimal.
+    pub realm: String,
+    /// Version of m2mesh.
+    pub version: String,
+    /// Pseudonym as a PeerId.
+    pub peer_id: String,
+    /// Number of the present epoch.
+    pub epoch: u64,
+    /// RFC 3339: when the present epoch ends.
+    pub epoch_ends: String,
+    /// RFC 3339: when the last credential of the batch runs out.
+    pub credentials_until: String,
+    /// Version of the bulletin.
+    pub bulletin: u64,
+    /// Addresses listened on.
+    pub listen: Vec<String>,
+    /// Links up.
+    pub links: usize,
+    /// Contacts known.
+    pub contacts: usize,
+    /// Messages waiting in the inbox.
+    pub inbox: u64,
+    /// Messages on their way out, not ended.
+    pub outgoing: usize,
+    /// Records in the event log.
+    pub log_records: u64,
+    /// Seconds since start.
+    pub uptime_s: u64,
+    /// Counters of everything dropped or refused, by name, without those at zero.
+    pub counters: std::collections::BTreeMap<String, u64>,
+}
+
+/// A neighbour.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Peer {
+    /// Its name, if it is a contact.
+    pub name: Option<String>,
+    /// Its PeerId.
+    pub peer_id: String,
+    /// Address of the link.
+    pub address: String,
+    /// What carries it: `tcp`, `quic`.
+    pub transport: String,
+    /// Who dialled: `in` or `out`.
+    pub direction: String,
+    /// Smoothed round trip in microseconds, once measured.
+    pub rtt_us: Option<u64>,
+    /// Seconds since the link came up.
+    pub up_s: u64,
+    /// Bytes sent and received over it.
+    pub sent: u64,
+    /// Bytes received over it.
+    pub received: u64,
+}
+
+/// Someone this device can address.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Contact {
+    /// Name.
+    pub name: String,
+    /// Whether it is a neighbour now.
+    pub neighbour: bool,
+}
+
+/// Why a command is not accepted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// No card with that name.
+    #[error("no contact is called {name}{}", .nearest.as_ref().map(|n| format!("; did you mean {n}?")).unwrap_or_default())]
+    UnknownContact {
+        /// As asked.
+        name: String,
+        /// The nearest that is known.
+        nearest: Option<String>,
+    },
+    /// Payload over its bound.
+    #[error("a message has at most {limit} bytes, this one has {found}; send large data in pieces")]
+    TooLarge {
+        /// Bytes there.
+        found: usize,
+        /// Bytes allowed.
+        limit: usize,
+    },
+    /// Not a topic.
+    #[error("{0}")]
+    Topic(String),
+    /// Not a filter.
+    #[error("{0}")]
+    Filter(String),
+    /// Not a service name, or taken by another offer.
+    #[error("{0}")]
+    Service(String),
+    /// No such call is waiting.
+    #[error("no call {0} is waiting for a response; it may have timed out")]
+    NoSuchCall(u64),
+    /// A bound is reached.
+    #[error("{0}")]
+    Full(String),
+}

@@ -1,0 +1,4 @@
+//! Engine.
+
+pub mod api;
+pub mod store;

@@ -1,0 +1,70 @@
+//! What the engine asks of a disk: tables of keys and values, written in order, durable in groups.
+//!
+//! The engine never touches a disk. It says what to write ([`Write`]) and numbers its writes by [`Lsn`](crate::id::Lsn);
+//! outputs that must not be seen before a write is safe carry that number. The store on floor 5 does the rest.
+
+use crate::id::Lsn;
+
+/// A table of the store. The number is the first byte of its keys, so that one batch over several is atomic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Table {
+    /// Small facts: heads, versions, counters. Key: a name.
+    Meta = 0,
+    /// Messages for the application. Key: number of the first message, 8 bytes big endian; value: CBOR array of
+    /// [`InboxMessage`](super::api::InboxMessage).
+    Inbox = 1,
+    /// Dedupe state. Key: stream id; value: CBOR.
+    Dedupe = 2,
+    /// The event log. Key: sequence number, 8 bytes big endian; value: one record.
+    Log = 3,
+    /// Messages on their way out. Key: stream id and sequence number.
+    Outbox = 4,
+}
+
+/// One change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// Sets a key.
+    Put {
+        /// Where.
+        table: Table,
+        /// Key within the table.
+        key: Vec<u8>,
+        /// Value, at most 64 KiB and a little.
+        value: Vec<u8>,
+    },
+    /// Removes a key, if it is there.
+    Delete {
+        /// Where.
+        table: Table,
+        /// Key within the table.
+        key: Vec<u8>,
+    },
+}
+
+/// Changes that become durable together or not at all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Commit {
+    /// Its number: one more than the commit before.
+    pub lsn: Lsn,
+    /// In order.
+    pub writes: Vec<Write>,
+}
+
+/// A reader's view of a table: at boot the engine loads its state from one, queries go through one.
+pub trait Read {
+    /// Value of a key.
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError>;
+
+    /// Calls `each` for every entry with `from <= key`, ascending, until it answers `false`.
+    fn scan(&self, table: Table, from: &[u8], each: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), ReadError>;
+
+    /// The entry with the greatest key.
+    fn last(&self, table: Table) -> Result<Option<(Vec<u8>, Vec<u8>)>, ReadError>;
+}
+
+/// The disk did not answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the store cannot be read: {0}")]
+pub struct ReadError(pub String);

@@ -1,0 +1,147 @@
+//! What can happen: one variant a kind, with what an operator wants to know of it.
+
+use crate::id::{CredentialHash, Name};
+use serde::{Deserialize, Serialize};
+
+/// How often something happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Count {
+    /// What: a reason code or a counter's name.
+    pub name: String,
+    /// How often.
+    pub count: u64,
+}
+
+/// An event. Variants are numbered by their order on disk: new ones go to the end. Payloads, keys and other devices' lasting ids never appear in one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Event {
+    /// The node started.
+    Started {
+        /// Version of m2mesh.
+        version: String,
+    },
+    /// The node stopped in good order.
+    Stopped,
+    /// This device enrolled or renewed: it has credentials until then (unix seconds).
+    Joined {
+        /// End of the last credential.
+        until: u64,
+    },
+    /// Connections refused at admission since the last such event, by reason.
+    Refused {
+        /// Reason codes with counts.
+        reasons: Vec<Count>,
+    },
+    /// A neighbour's link came up.
+    LinkUp {
+        /// Its name, if it is a contact.
+        name: Option<Name>,
+        /// Its credential.
+        credential: CredentialHash,
+        /// `tcp`, `quic`.
+        transport: String,
+    },
+    /// A neighbour's link went down.
+    LinkDown {
+        /// Its name, if it is a contact.
+        name: Option<Name>,
+        /// Its credential.
+        credential: CredentialHash,
+        /// Why.
+        reason: String,
+    },
+    /// Messages ended without delivery since the last such event.
+    MessageFailed {
+        /// To whom.
+        to: String,
+        /// How it ended: `expired`, `refused`, `unreachable`.
+        outcome: String,
+        /// Why.
+        reason: String,
+        /// How many.
+        count: u64,
+    },
+    /// A device was enrolled here, this node being an issuer.
+    Enrolled {
+        /// Its name.
+        name: Name,
+    },
+    /// An enrolment was refused here, this node being an issuer.
+    EnrolmentRefused {
+        /// Why.
+        reason: String,
+    },
+    /// A newer bulletin was accepted.
+    BulletinAccepted {
+        /// Its version.
+        version: u64,
+    },
+    /// The credential of a new epoch is in use.
+    EpochChanged {
+        /// Its number.
+        epoch: u64,
+    },
+    /// Renewal did not succeed; it is tried again.
+    RenewalFailed {
+        /// Why.
+        reason: String,
+    },
+    /// The wall clock moved against the monotonic one, in milliseconds.
+    ClockStepped {
+        /// By how much.
+        by_ms: i64,
+    },
+    /// Something was dropped at a bound since the last such event, by counter.
+    Dropped {
+        /// Counters with counts.
+        counts: Vec<Count>,
+    },
+    /// The disk does not take writes; nothing is acknowledged until it does.
+    StoreFailed {
+        /// Why.
+        reason: String,
+    },
+    /// The disk takes writes again.
+    StoreRecovered,
+    /// Old records were dropped to keep the log within its bound.
+    LogTrimmed {
+        /// First record dropped.
+        first: u64,
+        /// Last record dropped.
+        last: u64,
+    },
+    /// Damage was found in the store; what could not be read was set aside.
+    Quarantined {
+        /// Where the damaged files are, below the node's directory.
+        place: String,
+        /// What was wrong.
+        reason: String,
+    },
+}
+
+impl Event {
+    /// The kind as shown by `log --kind`: the variant in kebab case.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Started { .. } => "started",
+            Self::Stopped => "stopped",
+            Self::Joined { .. } => "joined",
+            Self::Refused { .. } => "refused",
+            Self::LinkUp { .. } => "link-up",
+            Self::LinkDown { .. } => "link-down",
+            Self::MessageFailed { .. } => "message-failed",
+            Self::Enrolled { .. } => "enrolled",
+            Self::EnrolmentRefused { .. } => "enrolment-refused",
+            Self::BulletinAccepted { .. } => "bulletin-accepted",
+            Self::EpochChanged { .. } => "epoch-changed",
+            Self::RenewalFailed { .. } => "renewal-failed",
+            Self::ClockStepped { .. } => "clock-stepped",
+            Self::Dropped { .. } => "dropped",
+            Self::StoreFailed { .. } => "store-failed",
+            Self::StoreRecovered => "store-recovered",
+            Self::LogTrimmed { .. } => "log-trimmed",
+            Self::Quarantined { .. } => "quarantined",
+        }
+    }
+}

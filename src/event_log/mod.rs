@@ -1,0 +1,5 @@
+//! Event log.
+
+pub mod event;
+
+pub use event::Event;

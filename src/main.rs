@@ -1,0 +1,3 @@
+//! The `m2mesh` command.
+
+fn main() {}

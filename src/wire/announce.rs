@@ -1,0 +1,24 @@
+//! Announce: the first frame on a control stream, and again when it changes: what a neighbour needs to know.
+
+use crate::id::Tag;
+use serde::{Deserialize, Serialize};
+
+/// Most own addresses.
+pub const MAX_ADDRESSES: usize = 16;
+/// Most addresses of others.
+pub const MAX_OTHERS: usize = 32;
+/// Most services.
+pub const MAX_SERVICES: usize = 64;
+
+/// A neighbour's self-description.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Announce {
+    /// Whether it forwards for others (a router) or only attaches (a leaf).
+    pub forwarding: bool,
+    /// Multiaddresses it listens on, in binary form, without a PeerId.
+    pub addresses: Vec<serde_bytes::ByteBuf>,
+    /// Addresses of members it has links to, likewise: how a newcomer finds more neighbours.
+    pub others: Vec<serde_bytes::ByteBuf>,
+    /// Tags of the services it offers.
+    pub services: Vec<Tag>,
+}

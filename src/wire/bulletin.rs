@@ -1,0 +1,117 @@
+//! Bulletin: the one operator-signed document of a realm, with a version that only grows.
+//!
+//! It says who may sign credentials, who is revoked, which group keys hold and who manages. Signed with context
+//! [`CONTEXT`] by the operator, whose public key is inside: the realm id is that key's SHA-256, so the document
+//! proves itself to whoever knows the realm id.
+
+use crate::id::{AgreementKey, IssuerId, Pseudonym, RealmId, Tag};
+use crate::time::{Day, EpochLength};
+use serde::{Deserialize, Serialize};
+
+/// Signature context.
+pub const CONTEXT: &str = "m2mesh/1 bulletin";
+/// Longest signed bulletin that a frame carries, in bytes.
+pub const MAX_BULLETIN: usize = 64 * 1024;
+
+/// The body of a bulletin.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bulletin {
+    /// 1.
+    pub format: u8,
+    /// Grows with every change; a node never goes back.
+    pub version: u64,
+    /// Whose.
+    pub realm: RealmId,
+    /// Operator's Ed25519 public key.
+    pub operator: Pseudonym,
+    /// Unix seconds of the realm's founding: day 0 of every resolution-key chain.
+    pub founded: u64,
+    /// Unix seconds of this version: a floor for clocks.
+    pub issued: u64,
+    /// The realm's default epoch length.
+    pub epoch_length: EpochLength,
+    /// Auditor's X25519 public key, to which identities are sealed.
+    pub auditor: AgreementKey,
+    /// Who may sign credentials.
+    pub issuers: Vec<IssuerCertificate>,
+    /// Devices cut off.
+    pub revocations: Vec<Revocation>,
+    /// Group keys; the entry without a group is the realm's root.
+    pub groups: Vec<GroupVersion>,
+    /// Ed25519 keys that sign management commands.
+    pub managers: Vec<Pseudonym>,
+    /// Segments other than the default one.
+    pub segments: Vec<Segment>,
+}
+
+/// An issuer, certified by standing in the bulletin.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IssuerCertificate {
+    /// First 8 bytes of the key's SHA-256.
+    pub id: IssuerId,
+    /// Ed25519: signs credentials.
+    pub key: Pseudonym,
+    /// X25519: enrolment requests are sealed to it.
+    pub seal: AgreementKey,
+    /// Unix seconds from which it may sign.
+    pub not_before: u64,
+    /// Unix seconds until which credentials of its signing are accepted.
+    pub not_after: u64,
+}
+
+/// A revoked device: from this day on, everyone can compute its handles, and refuses them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revocation {
+    /// The day from which it holds.
+    pub day: Day,
+    /// The device's resolution key of that day.
+    #[serde(with = "serde_bytes")]
+    pub resolution_key: [u8; 32],
+    /// The device's epoch length.
+    pub epoch_length: EpochLength,
+    /// Unix seconds when its last credential has run out: then the entry leaves.
+    pub until: u64,
+}
+
+/// One version of a group's key, sealed to the path keys of the members' subtrees.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupVersion {
+    /// Tag of the group's name; absent for the realm's root, from which every unlisted group derives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<Tag>,
+    /// Grows with every re-key.
+    pub version: u32,
+    /// Leaves assigned when this version was made: a later device gets the key at enrolment.
+    pub leaves: u32,
+    /// The key, sealed once for each subtree.
+    pub cover: Vec<Cover>,
+}
+
+/// A key sealed to one node of the key tree.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cover {
+    /// Node of the complete binary tree in heap order, the root being 1.
+    pub node: u32,
+    /// 32 bytes of key and a 16-byte tag.
+    #[serde(with = "serde_bytes")]
+    pub sealed: Vec<u8>,
+}
+
+/// A segment and what it may exchange frames with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Segment {
+    /// Its bit in credentials, 1 to 63; bit 0 is the default segment.
+    pub bit: u8,
+    /// Its name, for the command line.
+    pub name: String,
+    /// Segments it may reach besides itself, as a bit map of 8 bytes, big endian.
+    #[serde(with = "serde_bytes")]
+    pub reaches: [u8; 8],
+}
+
+/// Asks a neighbour for its bulletin, if it is newer than this version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BulletinRequest {
+    /// The version at hand.
+    pub have: u64,
+}

@@ -1,0 +1,249 @@
+//! The one way in and out of CBOR: a strict gate, then serde.
+//!
+//! **The gate** walks the bytes once, without allocating, and lets through only this subset of deterministic
+//! CBOR (RFC 8949 §4.2.1): unsigned and negative integers in shortest form, definite byte and text strings (text
+//! being UTF-8), arrays, maps whose keys are unsigned integers in strictly ascending order (hence no duplicates),
+//! `false`, `true`, `null`. No tags, no floats, no indefinite lengths, nothing after the item. It bounds nesting
+//! ([`MAX_DEPTH`]), elements of one array or map ([`MAX_ITEMS`]) and the whole ([`MAX_DOCUMENT`]), and a declared
+//! length never exceeds the bytes that are there.
+//!
+//! Invariants
+//! 1. No allocation happens for a length that has not been checked against the bytes present.
+//! 2. One value, one encoding: whatever passes has exactly one byte string that encodes it.
+
+use serde::{Deserialize, Serialize};
+
+/// Deepest nesting of arrays and maps; our deepest document (bulletin → groups → cover → entry) has 5.
+pub const MAX_DEPTH: usize = 8;
+/// Most elements in one array or entries in one map.
+pub const MAX_ITEMS: usize = 65_536;
+/// Longest document, in bytes: an enrolment answer with a thousand contact cards.
+pub const MAX_DOCUMENT: usize = 512 * 1024;
+
+/// Why bytes are not a document. `at` is the offset of the offending item in bytes.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// Longer than its bound.
+    #[error("{found} bytes where at most {limit} are allowed")]
+    TooLong {
+        /// Bytes there.
+        found: usize,
+        /// Bytes allowed.
+        limit: usize,
+    },
+    /// Bytes end within an item.
+    #[error("the bytes end within the item at offset {at}")]
+    Truncated {
+        /// Offset.
+        at: usize,
+    },
+    /// Nested deeper than [`MAX_DEPTH`].
+    #[error("nested deeper than {MAX_DEPTH} at offset {at}")]
+    TooDeep {
+        /// Offset.
+        at: usize,
+    },
+    /// More elements than [`MAX_ITEMS`].
+    #[error("more than {MAX_ITEMS} elements at offset {at}")]
+    TooMany {
+        /// Offset.
+        at: usize,
+    },
+    /// Not of the deterministic subset.
+    #[error("{what} at offset {at}")]
+    NotCanonical {
+        /// What was found.
+        what: &'static str,
+        /// Offset.
+        at: usize,
+    },
+    /// Bytes after the item.
+    #[error("{count} bytes after the end of the item")]
+    Trailing {
+        /// How many.
+        count: usize,
+    },
+    /// Well-formed, but not this document: a missing field, another type, a bad length.
+    #[error("not the expected document: {0}")]
+    Shape(String),
+}
+
+/// Encodes in packed form.
+pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+    let mut out = Vec::with_capacity(128);
+    encode_into(value, &mut out);
+    out
+}
+
+/// Appends the packed form to `out`.
+pub fn encode_into<T: Serialize>(value: &T, out: &mut Vec<u8>) {
+    let mut serializer = serde_cbor::Serializer::new(out).packed_format();
+    value.serialize(&mut serializer).expect("our types have no failing serializer, and a Vec takes every byte");
+}
+
+/// Passes the gate and decodes. Borrowed fields point into `bytes`.
+pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, DecodeError> {
+    gate(bytes)?;
+    serde_cbor::from_slice(bytes).map_err(|error| DecodeError::Shape(error.to_string()))
+}
+
+/// As [`decode`], for documents with a tighter bound than [`MAX_DOCUMENT`].
+pub fn decode_within<'a, T: Deserialize<'a>>(bytes: &'a [u8], limit: usize) -> Result<T, DecodeError> {
+    if bytes.len() > limit {
+        return Err(DecodeError::TooLong { found: bytes.len(), limit });
+    }
+    decode(bytes)
+}
+
+/// Checks that `bytes` are exactly one item of the subset, within bounds.
+pub fn gate(bytes: &[u8]) -> Result<(), DecodeError> {
+    if bytes.len() > MAX_DOCUMENT {
+        return Err(DecodeError::TooLong { found: bytes.len(), limit: MAX_DOCUMENT });
+    }
+    let mut gate = Gate { bytes, at: 0 };
+    gate.item(0)?;
+    match bytes.len() - gate.at {
+        0 => Ok(()),
+        count => Err(DecodeError::Trailing { count }),
+    }
+}
+
+struct Gate<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl Gate<'_> {
+    fn item(&mut self, depth: usize) -> Result<(), DecodeError> {
+        let at = self.at;
+        let (major, argument) = self.head()?;
+        match major {
+            0 | 1 => Ok(()),
+            2 => self.skip(argument, at).map(|_| ()),
+            3 => {
+                let text = self.skip(argument, at)?;
+                core::str::from_utf8(text)
+                    .map(|_| ())
+                    .map_err(|_| DecodeError::NotCanonical { what: "text that is not UTF-8", at })
+            }
+            4 => {
+                for _ in 0..self.count(argument, 1, depth, at)? {
+                    self.item(depth + 1)?;
+                }
+                Ok(())
+            }
+            5 => {
+                let mut last = None;
+                for _ in 0..self.count(argument, 2, depth, at)? {
+                    let at = self.at;
+                    let (major, key) = self.head()?;
+                    if major != 0 {
+                        return Err(DecodeError::NotCanonical { what: "a key that is no unsigned integer", at });
+                    }
+                    if last.is_some_and(|last| key <= last) {
+                        return Err(DecodeError::NotCanonical { what: "a key repeated or out of order", at });
+                    }
+                    last = Some(key);
+                    self.item(depth + 1)?;
+                }
+                Ok(())
+            }
+            6 => Err(DecodeError::NotCanonical { what: "a tag", at }),
+            _ => match self.bytes[at] {
+                0xf4..=0xf6 => Ok(()),
+                _ => Err(DecodeError::NotCanonical { what: "a float or simple value", at }),
+            },
+        }
+    }
+
+    /// Major type and argument of the item's head, in shortest form.
+    fn head(&mut self) -> Result<(u8, u64), DecodeError> {
+        let at = self.at;
+        let first = *self.bytes.get(at).ok_or(DecodeError::Truncated { at })?;
+        self.at += 1;
+        let (major, low) = (first >> 5, first & 0x1f);
+        if major == 7 {
+            // Simple values keep their whole meaning in the first byte here; the others are refused by `item`.
+            return Ok((major, u64::from(low)));
+        }
+        let width = match low {
+            0..=23 => return Ok((major, u64::from(low))),
+            24 => 1,
+            25 => 2,
+            26 => 4,
+            27 => 8,
+            31 => return Err(DecodeError::NotCanonical { what: "an indefinite length", at }),
+            _ => return Err(DecodeError::NotCanonical { what: "a reserved head", at }),
+        };
+        let end = self.at + width;
+        let raw = self.bytes.get(self.at..end).ok_or(DecodeError::Truncated { at })?;
+        self.at = end;
+        let argument = raw.iter().fold(0u64, |value, byte| value << 8 | u64::from(*byte));
+        let least = match width {
+            1 => 24,
+            2 => 1 << 8,
+            4 => 1 << 16,
+            _ => 1 << 32,
+        };
+        if argument < least {
+            return Err(DecodeError::NotCanonical { what: "an integer that is not in shortest form", at });
+        }
+        Ok((major, argument))
+    }
+
+    fn skip(&mut self, length: u64, at: usize) -> Result<&[u8], DecodeError> {
+        let length = usize::try_from(length).map_err(|_| DecodeError::Truncated { at })?;
+        let end = self.at.checked_add(length).ok_or(DecodeError::Truncated { at })?;
+        let bytes = self.bytes.get(self.at..end).ok_or(DecodeError::Truncated { at })?;
+        self.at = end;
+        Ok(bytes)
+    }
+
+    /// Elements of an array or map, each of which takes at least `least` bytes.
+    fn count(&self, argument: u64, least: usize, depth: usize, at: usize) -> Result<usize, DecodeError> {
+        if depth >= MAX_DEPTH {
+            return Err(DecodeError::TooDeep { at });
+        }
+        let count = usize::try_from(argument).map_err(|_| DecodeError::Truncated { at })?;
+        if count > MAX_ITEMS {
+            return Err(DecodeError::TooMany { at });
+        }
+        if count.saturating_mul(least) > self.bytes.len() - self.at {
+            return Err(DecodeError::Truncated { at });
+        }
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(bytes: &[u8]) -> DecodeError {
+        gate(bytes).expect_err("the gate lets nothing like this through")
+    }
+
+    #[test]
+    fn the_gate_refuses_what_is_not_deterministic() {
+        assert!(gate(&[0x18, 0x18]).is_ok());
+        assert!(matches!(refused(&[0x18, 0x17]), DecodeError::NotCanonical { .. }));
+        assert!(matches!(refused(&[0x5f, 0x41, 0, 0xff]), DecodeError::NotCanonical { .. }));
+        assert!(matches!(refused(&[0xa2, 0, 0, 0, 0]), DecodeError::NotCanonical { at: 3, .. }));
+        assert!(matches!(refused(&[0xa2, 1, 0, 0, 0]), DecodeError::NotCanonical { at: 3, .. }));
+        assert!(matches!(refused(&[0xa1, 0x61, b'a', 0]), DecodeError::NotCanonical { .. }));
+        assert!(matches!(refused(&[0xc0, 0]), DecodeError::NotCanonical { .. }));
+        assert!(matches!(refused(&[0xfb, 0, 0, 0, 0, 0, 0, 0, 0]), DecodeError::NotCanonical { .. }));
+        assert_eq!(refused(&[0, 0]), DecodeError::Trailing { count: 1 });
+    }
+
+    #[test]
+    fn lengths_are_checked_before_they_are_believed() {
+        assert!(matches!(
+            refused(&[0x5b, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]),
+            DecodeError::Truncated { .. }
+        ));
+        assert!(matches!(refused(&[0x99, 0xff, 0xff]), DecodeError::Truncated { .. }));
+        assert!(matches!(refused(&[0x9a, 0, 1, 0, 1]), DecodeError::TooMany { .. }));
+        assert!(matches!(refused(&[0x81; 40]), DecodeError::TooDeep { .. }));
+    }
+}

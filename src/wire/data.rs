@@ -1,0 +1,146 @@
+//! Data frame: `length:u16 | Header | length:u16 | Path | sealed`.
+//!
+//! The header never changes on the way and is the seal's associated data. The path is what relays write. The
+//! sealed part is forwarded as it came: a relay decodes header and path only.
+//!
+//! Sealed part by [`Form`]: a *session record* is `session:8 | counter:8 (big endian) | ciphertext | tag:16`.
+
+use crate::id::{CredentialHash, Handle, OuterId};
+use serde::{Deserialize, Serialize};
+
+/// Longest encoded header, in bytes.
+pub const MAX_HEADER: usize = 256;
+/// Longest encoded path, in bytes.
+pub const MAX_PATH: usize = 1_024;
+/// Most hops.
+pub const MAX_HOPS: usize = 32;
+/// Bytes of a session record besides the plaintext.
+pub const RECORD_OVERHEAD: usize = 8 + 8 + 16;
+
+/// What stays as it is from end to end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    /// Receiver.
+    pub to: Handle,
+    /// Urgency.
+    pub class: Class,
+    /// What the sealed part is.
+    pub form: Form,
+    /// Unix microseconds after which it is dropped.
+    pub expiry: u64,
+    /// This transmission attempt.
+    pub outer: OuterId,
+    /// What it wants of its path.
+    pub policy: Policy,
+}
+
+/// How urgent: the order in which links serve.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Class {
+    /// Now.
+    Alarm,
+    /// Keeps the mesh and its applications running.
+    Control,
+    /// The usual.
+    #[default]
+    Telemetry,
+    /// When nothing else is there.
+    Bulk,
+}
+
+impl Class {
+    /// All of them, most urgent first.
+    pub const ALL: [Self; 4] = [Self::Alarm, Self::Control, Self::Telemetry, Self::Bulk];
+}
+
+/// What the sealed part of a data frame is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Form {
+    /// A session record.
+    Session,
+    /// An opener and a session record.
+    Opener,
+    /// [`Mail`](super::mail::Mail).
+    Mail,
+}
+
+/// Limits of a message's policy that relays must know to repair its path. Absent limits do not bind.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Policy {
+    /// Weights of cost, delay, failures and energy, 0 to 255 each.
+    #[serde(with = "serde_bytes")]
+    pub weights: [u8; 4],
+    /// Most to spend, in micro-units.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<u64>,
+    /// Least chance of arrival, in parts of 65,535.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub success: Option<u16>,
+    /// Bearers to avoid, as a bit map by bearer class.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub avoid: Option<u16>,
+    /// Copies over disjoint paths, 2 at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copies: Option<u8>,
+}
+
+/// What relays write.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Path {
+    /// Hops to take, by credential; empty to a neighbour.
+    pub hops: Vec<CredentialHash>,
+    /// Which hop is next.
+    pub next: u8,
+    /// Hops taken.
+    pub visited: Vec<CredentialHash>,
+    /// Spent so far, in micro-units.
+    pub spent: u64,
+    /// Microseconds on the way so far, by the relays' own clocks.
+    pub age: u64,
+}
+
+/// A data frame's parts, as a relay sees them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DataFrame<'a> {
+    /// Decoded header.
+    pub header: Header,
+    /// The header's bytes: associated data of the seal.
+    pub header_bytes: &'a [u8],
+    /// Decoded path.
+    pub path: Path,
+    /// Untouched.
+    pub sealed: &'a [u8],
+}
+
+impl<'a> DataFrame<'a> {
+    /// Splits and decodes a frame's body.
+    pub fn parse(body: &'a [u8]) -> Result<Self, super::DecodeError> {
+        let (header_bytes, rest) = prefixed(body, MAX_HEADER)?;
+        let (path_bytes, sealed) = prefixed(rest, MAX_PATH)?;
+        let header = super::decode(header_bytes)?;
+        let path: Path = super::decode(path_bytes)?;
+        if path.hops.len() > MAX_HOPS || path.visited.len() > MAX_HOPS {
+            return Err(super::DecodeError::Shape(format!("a path of more than {MAX_HOPS} hops")));
+        }
+        Ok(Self { header, header_bytes, path, sealed })
+    }
+}
+
+/// Takes `length:u16 | bytes` off the front.
+pub fn prefixed(bytes: &[u8], limit: usize) -> Result<(&[u8], &[u8]), super::DecodeError> {
+    let Some((prefix, rest)) = bytes.split_first_chunk::<2>() else {
+        return Err(super::DecodeError::Truncated { at: 0 });
+    };
+    let length = usize::from(u16::from_be_bytes(*prefix));
+    if length > limit {
+        return Err(super::DecodeError::TooLong { found: length, limit });
+    }
+    rest.split_at_checked(length).ok_or(super::DecodeError::Truncated { at: 2 })
+}
+
+/// Appends `length:u16 | bytes`.
+pub fn put_prefixed(out: &mut Vec<u8>, bytes: &[u8]) {
+    let length = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
+    out.extend_from_slice(&length.to_be_bytes());
+    out.extend_from_slice(bytes);
+}

@@ -1,0 +1,43 @@
+//! An enrolment request on its way to an issuer, from member to member, and the answer on its way back.
+//!
+//! Every member forwards a request once to all neighbours but the one it came from, until an issuer has it;
+//! the answer retraces the steps.
+
+use crate::id::{IssuerId, OuterId};
+use serde::{Deserialize, Serialize};
+
+/// Most hops a request travels.
+pub const MAX_HOPS: u8 = 16;
+
+/// A request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnrolRelay<'a> {
+    /// Random, chosen by the member that the device connected to.
+    pub id: OuterId,
+    /// Hops so far.
+    pub hops: u8,
+    /// Who is to answer.
+    pub issuer: IssuerId,
+    /// As in the hello.
+    #[serde(borrow, with = "serde_bytes")]
+    pub sealed: &'a [u8],
+}
+
+/// One piece of an answer; an answer may be longer than a frame.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnrolAnswer<'a> {
+    /// Of which request.
+    pub id: OuterId,
+    /// Which piece, from 0.
+    pub piece: u16,
+    /// How many there are, at most [`MAX_PIECES`].
+    pub pieces: u16,
+    /// Its bytes, at most [`PIECE`].
+    #[serde(borrow, with = "serde_bytes")]
+    pub bytes: &'a [u8],
+}
+
+/// Bytes in a piece.
+pub const PIECE: usize = 32 * 1024;
+/// Most pieces: covers [`MAX_ANSWER`](super::enrolment::MAX_ANSWER).
+pub const MAX_PIECES: u16 = 13;

@@ -1,0 +1,83 @@
+//! Link-state advertisement: what one router says of its links, leaves, groups and services.
+//!
+//! Signed by the router's pseudonym with context [`CONTEXT`]. Metrics are integers: micro-units of money,
+//! microseconds, parts per 65,536.
+
+use crate::id::{CredentialHash, Handle, Tag};
+use serde::{Deserialize, Serialize};
+
+/// Signature context.
+pub const CONTEXT: &str = "m2mesh/1 lsa";
+/// Longest signed LSA, in bytes.
+pub const MAX_LSA: usize = 32 * 1024;
+/// Most links in one.
+pub const MAX_LINKS: usize = 256;
+/// Most leaves in one.
+pub const MAX_LEAVES: usize = 1_024;
+
+/// The body of an LSA.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lsa {
+    /// Credential of the router.
+    pub origin: CredentialHash,
+    /// Grows with every change; begins at 1 for every credential.
+    pub sequence: u64,
+    /// Area, 0 unless configured.
+    pub area: u32,
+    /// Whether it is going away: its links count no more.
+    pub leaving: bool,
+    /// Links, one for each neighbour and bearer, ascending.
+    pub links: Vec<LsaLink>,
+    /// Handles of attached leaves, ascending.
+    pub leaves: Vec<Handle>,
+    /// Groups that it or its leaves listen to, ascending.
+    pub groups: Vec<Tag>,
+    /// Services that it or its leaves offer, ascending.
+    pub services: Vec<Tag>,
+}
+
+/// One link as its one end sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LsaLink {
+    /// Credential of the neighbour.
+    pub to: CredentialHash,
+    /// Bearer class: 0 ethernet, 1 wifi, 2 cellular, 3 satellite, 4 lora, 5 sms, 6 serial.
+    pub bearer: u8,
+    /// Price in micro-units per MB.
+    pub price: u64,
+    /// Smoothed one-way delay in microseconds.
+    pub delay: u32,
+    /// Its mean deviation in microseconds.
+    pub deviation: u32,
+    /// Lower bound of the chance that a frame arrives, in parts of 65,535.
+    pub success: u16,
+    /// Energy per MB in millijoules.
+    pub energy: u32,
+    /// Rate in kbit/s.
+    pub rate: u32,
+    /// Largest frame in bytes.
+    pub mtu: u32,
+}
+
+/// What a database holds, for exchange when a link comes up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LsaDigest {
+    /// Origins with the sequence number at hand, ascending, at most 2,048 a frame.
+    pub entries: Vec<LsaKey>,
+}
+
+/// One LSA by origin and sequence number.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct LsaKey {
+    /// Its router.
+    pub origin: CredentialHash,
+    /// Its sequence number.
+    pub sequence: u64,
+}
+
+/// Asks for LSAs that the neighbour's digest showed to be newer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LsaRequest {
+    /// Which, at most 2,048 a frame.
+    pub origins: Vec<CredentialHash>,
+}

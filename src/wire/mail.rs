@@ -1,0 +1,20 @@
+//! Mail: a message sealed to a sleeping device's prekey of the day, kept by mailboxes until it wakes.
+
+use crate::id::AgreementKey;
+use crate::time::Day;
+use serde::{Deserialize, Serialize};
+
+/// The sealed part of a data frame of form [`Form::Mail`](super::data::Form).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mail<'a> {
+    /// Day of the prekey.
+    pub day: Day,
+    /// Fresh X25519 key.
+    pub ephemeral: AgreementKey,
+    /// The sender's signed credential, sealed under ephemeral and prekey.
+    #[serde(borrow, with = "serde_bytes")]
+    pub credential: &'a [u8],
+    /// A [`Batch`](super::batch::Batch), sealed under all keys, the contact keys among them.
+    #[serde(borrow, with = "serde_bytes")]
+    pub sealed: &'a [u8],
+}

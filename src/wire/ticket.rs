@@ -1,0 +1,44 @@
+//! Ticket: a one-time invitation for one device.
+//!
+//! As text: `m2m1` followed by lower-case, unpadded RFC 4648 base32 of the encoded [`Ticket`] and a checksum, the
+//! first 4 bytes of its SHA-256. It holds a private key: whoever has it can enrol, once, until it expires.
+
+use crate::id::{AgreementKey, IssuerId, RealmId};
+use serde::{Deserialize, Serialize};
+
+/// What the text begins with.
+pub const PREFIX: &str = "m2m1";
+/// Longest encoded ticket, in bytes.
+pub const MAX_TICKET: usize = 2_048;
+/// Most addresses in it.
+pub const MAX_ADDRESSES: usize = 16;
+
+/// An invitation.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ticket {
+    /// 1.
+    pub version: u8,
+    /// Of which realm.
+    pub realm: RealmId,
+    /// The issuer that made it; only that one honours it.
+    pub issuer: IssuerId,
+    /// X25519 key to which the enrolment request is sealed.
+    pub seal: AgreementKey,
+    /// Seed of the ticket's Ed25519 key.
+    #[serde(with = "serde_bytes")]
+    pub secret: [u8; 32],
+    /// Unix seconds after which it is void.
+    pub expires: u64,
+    /// Multiaddresses, in their text form, of members that relay enrolment.
+    pub addresses: Vec<String>,
+}
+
+impl core::fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Ticket")
+            .field("realm", &self.realm)
+            .field("expires", &self.expires)
+            .field("addresses", &self.addresses)
+            .finish_non_exhaustive()
+    }
+}
