@@ -3,7 +3,7 @@
 use super::api::{Command, Refused, Reply, Send, Token};
 use super::services::check_size;
 use super::unicast::Sender;
-use super::{Engine, Output};
+use super::Engine;
 use crate::delivery::outgoing::Submission;
 use crate::id::{InnerId, Name};
 use crate::wire::batch::Purpose;
@@ -23,7 +23,7 @@ impl Engine {
             Command::Receive => {
                 self.inbox.watch(token);
                 let extent = self.inbox.extent();
-                self.reply_when_durable(token, extent);
+                self.journal.defer(token, extent);
             }
             Command::Consume { up_to } => {
                 let writes = self.inbox.consume(up_to);
@@ -32,8 +32,8 @@ impl Engine {
             }
             Command::FollowLog => {
                 self.journal.watch(token);
-                let last = self.log.last();
-                self.reply_when_durable(token, Reply::Log { last });
+                let last = self.log.head().last;
+                self.journal.defer(token, Reply::Log { last });
             }
             Command::Cancel => self.cancel(token),
             // The node answers these: it knows the network's part.
@@ -94,11 +94,6 @@ impl Engine {
         if !known {
             self.services.forget_request(token);
         }
-    }
-
-    fn reply_when_durable(&mut self, token: Token, reply: Reply) {
-        let after = self.journal.next_lsn();
-        self.outputs.push_back(Output::Reply { token, reply, after, last: false });
     }
 }
 

@@ -9,7 +9,7 @@ use super::{Engine, Output};
 use crate::event_log::Event;
 use crate::id::{CredentialHash, Handle, LinkId, Name};
 use crate::identity::admission::AdmittedPeer;
-use crate::identity::bulletin::PeerCredential;
+use crate::identity::credential::PeerCredential;
 use crate::wire::frame::{self, Frames, Kind, REQUIRED_FLAGS};
 use std::collections::BTreeMap;
 

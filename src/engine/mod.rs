@@ -44,8 +44,8 @@ mod sessions;
 mod unicast;
 
 use crate::delivery::outgoing::Outgoing;
-use crate::event_log::{Event, EventLog};
-use crate::id::{LinkId, Lsn, Name};
+use crate::event_log::{self, Event, EventLog};
+use crate::id::{IssuerId, LinkId, Lsn, Name};
 use crate::identity::admission::AdmittedPeer;
 use crate::identity::membership::Membership;
 use crate::time::{Now, Time};
@@ -107,11 +107,9 @@ pub enum Input<'a> {
     Published {
         /// Its number.
         job: u64,
-        /// Neighbours that listen to it, and got it.
-        neighbours: u32,
+        /// Neighbours that listen to it, and got it; `None` when their queues are full.
+        neighbours: Option<u32>,
     },
-    /// Gossip takes no more for now, or does again.
-    GossipBlocked(bool),
     /// The addresses this node listens on, in binary form, without a PeerId.
     Listening(Vec<Vec<u8>>),
     /// A device at admission wants to enrol; answered by [`Output::Enrolled`].
@@ -267,8 +265,8 @@ pub struct Engine {
     now: Now,
     rng: ChaCha20Rng,
     membership: Membership,
-    /// Whether this node holds an issuer key.
-    issues: bool,
+    /// The issuer whose key this node holds.
+    issuer: Option<IssuerId>,
     links: links::Links,
     sessions: sessions::Sessions,
     outgoing: Outgoing<unicast::Sender>,
@@ -290,20 +288,19 @@ impl Engine {
     /// Loads what the store holds.
     pub fn new(
         membership: Membership,
-        issues: bool,
+        issuer: Option<IssuerId>,
+        config: event_log::Config,
         store: &dyn Read,
-        mut rng: ChaCha20Rng,
+        rng: ChaCha20Rng,
         now: Now,
     ) -> Result<Self, ReadError> {
-        let mut journal = journal::Journal::default();
-        let log = journal::load(store, now, &mut journal)?;
+        let log = journal::load(store, config, now)?;
         let inbox = inbox::Inbox::load(store)?;
-        let multicast = multicast::Multicast::new(&mut rng);
         let mut engine = Self {
             now,
             rng,
             membership,
-            issues,
+            issuer,
             links: links::Links::default(),
             sessions: sessions::Sessions::default(),
             outgoing: Outgoing::new(),
@@ -311,10 +308,10 @@ impl Engine {
             served: None,
             inbox,
             services: services::Services::default(),
-            multicast,
+            multicast: multicast::Multicast::new(),
             enrolment: enrolment::Enrolment::default(),
             log,
-            journal,
+            journal: journal::Journal::default(),
             outputs: VecDeque::new(),
             counters: BTreeMap::new(),
             addresses: Vec::new(),
@@ -336,7 +333,6 @@ impl Engine {
             Input::Writable(link) => self.handle_writable(link),
             Input::Gossip { id, link, data } => self.handle_gossip(id, link, data),
             Input::Published { job, neighbours } => self.handle_published(job, neighbours),
-            Input::GossipBlocked(blocked) => self.multicast.set_blocked(blocked),
             Input::Listening(addresses) => self.handle_listening(addresses),
             Input::Enrol { id, hello } => self.handle_enrol(id, hello),
             Input::Issued { origin, answer, event } => self.handle_issued(origin, answer, event),
@@ -429,7 +425,7 @@ impl Engine {
             self.services.next_wake(),
             self.multicast.next_wake(),
             self.enrolment.next_wake(),
-            self.log.next_wake(),
+            Some(self.log.poll_timeout()),
         ]
         .into_iter()
         .flatten()

@@ -76,9 +76,9 @@ impl Sessions {
             .and_then(|id| self.by_id.get(id))
             .is_some_and(|entry| entry.between == between);
         if ours || !stands {
-            self.preferred.insert(peer.clone(), session.id);
+            self.preferred.insert(peer.clone(), session.id());
         }
-        self.by_id.insert(session.id, Entry { session, peer, between, used: now });
+        self.by_id.insert(session.id(), Entry { session, peer, between, used: now });
     }
 
     /// The peer does not know this session: forget it. Answers whether it was one with that peer.

@@ -16,7 +16,7 @@ use super::{Engine, Output};
 use crate::delivery::outgoing::{End, Fate};
 use crate::event_log::Event;
 use crate::id::{InnerId, LinkId, Lsn, Name, OuterId, SessionId};
-use crate::identity::bulletin::verify_signed;
+use crate::identity::sign::verify_signed;
 use crate::identity::session::{Session, SessionError};
 use crate::time::Unix;
 use crate::wire::batch::{Ack, PLAIN_BATCH, PLAIN_RECEIPTS};
@@ -111,8 +111,8 @@ impl Engine {
         let mut opener = None;
         if self.sessions.to_seal(name, between, self.now.time).is_none() {
             let contact = self.membership.contacts().get(name)?.contact_key;
-            let (session, first) =
-                Session::open(&mut self.rng, &own, self.membership.contact_secret(), peer, &contact);
+            let secret = self.membership.contact_secret();
+            let (session, first) = Session::open(&mut self.rng, &own, secret, peer, &contact).ok()?;
             opener = Some(first);
             self.sessions.insert(session, name.clone(), between, true, self.now.time);
         }
@@ -189,7 +189,7 @@ impl Engine {
         };
         match entry.session.open_record(data.header_bytes, data.sealed, plain) {
             Ok(()) => Some(entry.peer.clone()),
-            Err(SessionError::Replayed) => {
+            Err(SessionError::Replay) => {
                 self.count("data_replayed", 1);
                 None
             }
@@ -203,16 +203,15 @@ impl Engine {
     fn open_session(&mut self, link: LinkId, data: &DataFrame<'_>, plain: &mut Vec<u8>) -> Option<Name> {
         let (encoded, record) = prefixed(data.sealed, MAX_OPENER).ok()?;
         let opener: Opener = wire::decode(encoded).ok()?;
-        let own = self.membership.credential(self.now.unix)?.clone();
-        let accepted = self.membership.accept_session(&opener, &own, self.now.unix);
+        let accepted = self.membership.accept_session(&opener, self.now.unix);
         match accepted {
-            Ok((session, peer)) => {
+            Ok((session, peer, own)) => {
                 let name = self.name_of(&peer.body.handle)?;
                 self.learn_credential(peer.clone());
-                self.sessions.insert(session, name, (own.hash, peer.hash), false, self.now.time);
-                self.open_record(link, data_of(data, record).as_ref()?, plain)
+                self.sessions.insert(session, name, (own, peer.hash), false, self.now.time);
+                self.open_record(link, &DataFrame { sealed: record, ..data.clone() }, plain)
             }
-            Err(SessionError::UnknownContact) => {
+            Err(SessionError::UnknownContact(_)) => {
                 // Perhaps the operator has introduced it since: ask the issuer, and have it try again.
                 self.count("sessions_of_strangers", 1);
                 self.pull_cards();
@@ -316,11 +315,6 @@ impl Engine {
         self.rng.fill_bytes(&mut id);
         OuterId(id)
     }
-}
-
-/// The same frame with only the record as its sealed part.
-fn data_of<'a>(data: &DataFrame<'a>, record: &'a [u8]) -> Option<DataFrame<'a>> {
-    Some(DataFrame { sealed: record, ..data.clone() })
 }
 
 fn outcome(to: &Name, fate: Fate, latency: Duration) -> Outcome {
