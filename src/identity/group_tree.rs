@@ -62,6 +62,11 @@ impl GroupTree {
         GroupVersion { group, version, leaves, cover }
     }
 
+    /// Opens a group's key with the tree secret.
+    pub fn open(&self, version: &GroupVersion) -> Option<Secret> {
+        version.cover.iter().find_map(|cover| open_cover(&self.node_key(cover.node), version, cover))
+    }
+
     fn node_key(&self, node: u32) -> Secret {
         kdf::derive(self.secret.as_slice(), label::TREE_NODE, &[&node.to_be_bytes()])
     }
@@ -83,10 +88,7 @@ pub fn open_version(path: &PathKeys, version: &GroupVersion) -> Option<Secret> {
         }
         let at = 32 * level as usize;
         let node_key = Secret::new(path.keys.get(at..at + 32)?.try_into().ok()?);
-        let (sealed, tag) = cover.sealed.split_last_chunk::<{ seal::TAG }>()?;
-        let mut key = Secret::new(sealed.try_into().ok()?);
-        let cipher = seal::cipher(&cover_key(&node_key, version.group, version.version, cover.node));
-        seal::decrypt(&cipher, 0, &[], key.as_mut_slice(), tag).then_some(key)
+        open_cover(&node_key, version, cover)
     })
 }
 
@@ -120,6 +122,13 @@ pub const PATH_BYTES: usize = 32 * (DEPTH as usize + 1);
 
 fn node_of(leaf: u32) -> Option<u32> {
     (leaf < LEAVES).then_some(LEAVES + leaf)
+}
+
+fn open_cover(node_key: &Secret, version: &GroupVersion, cover: &Cover) -> Option<Secret> {
+    let (sealed, tag) = cover.sealed.split_last_chunk::<{ seal::TAG }>()?;
+    let mut key = Secret::new(sealed.try_into().ok()?);
+    let cipher = seal::cipher(&cover_key(node_key, version.group, version.version, cover.node));
+    seal::decrypt(&cipher, 0, &[], key.as_mut_slice(), tag).then_some(key)
 }
 
 fn cover_key(node_key: &Secret, group: Option<Tag>, version: u32, node: u32) -> Secret {

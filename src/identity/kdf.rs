@@ -49,6 +49,20 @@ pub fn sha256(parts: &[&[u8]]) -> [u8; 32] {
     hash.finalize().into()
 }
 
+/// Serde for a [`Secret`]: a byte string, in files of the device's own only.
+pub(crate) mod secret {
+    use super::Secret;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(secret.as_slice())
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Secret, D::Error> {
+        Ok(Secret::new(serde_bytes::ByteArray::<32>::deserialize(deserializer)?.into_array()))
+    }
+}
+
 /// Every label. `m2mesh/1` is the protocol's version: another version derives other keys from the same secrets.
 pub mod label {
     /// RK(0) = derive(K_resolve; device id:16, generation:4).

@@ -1,10 +1,16 @@
 //! Identity.
 
 pub mod bulletin;
+pub mod contact;
 pub mod credential;
 pub mod group;
 pub mod group_tree;
 pub mod handle;
+pub mod issuer;
 pub mod kdf;
+pub mod ledger;
+pub mod realm;
 pub mod seal;
+pub mod session;
 pub mod sign;
+pub mod ticket;
