@@ -18,6 +18,7 @@ use crate::wire::credential_exchange::CredentialRequest;
 use crate::wire::frame::{self, Kind};
 use crate::wire::{self};
 use serde_bytes::ByteBuf;
+use std::sync::Arc;
 
 /// Longest multiaddress in binary form, in bytes.
 const MAX_ADDRESS: usize = 128;
@@ -139,7 +140,7 @@ impl Engine {
     fn handle_credential_request(&mut self, link: LinkId, body: &[u8]) {
         let Ok(request) = wire::decode::<CredentialRequest>(body) else { return self.count("control_malformed", 1) };
         let own = self.membership.credential(self.now.unix).filter(|own| own.hash == request.hash);
-        let known = own.map(|own| own.signed.clone()).or_else(|| self.multicast.credential(&request.hash));
+        let known: Option<Arc<[u8]>> = own.map(|own| own.signed.clone()).or_else(|| self.multicast.credential(&request.hash));
         if let Some(signed) = known {
             self.send_frame(link, frame::raw(Kind::Credential, &signed));
         }

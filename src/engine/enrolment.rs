@@ -28,7 +28,7 @@ use super::{Engine, Origin, Output};
 use crate::event_log::Event;
 use crate::id::{LinkId, Name, OuterId};
 use crate::identity::credential::acceptance;
-use crate::identity::enrolment::Pending;
+use crate::identity::enrolment::PendingEnrolment;
 use crate::time::{Now, Time};
 use crate::wire::batch::Purpose;
 use crate::wire::enrol_relay::{EnrolAnswer, EnrolRelay, MAX_HOPS, MAX_PIECES, PIECE};
@@ -81,7 +81,7 @@ struct Stranger {
 pub(super) struct Enrolment {
     relays: BTreeMap<OuterId, Relay>,
     last_number: u64,
-    asking: Option<Pending>,
+    asking: Option<PendingEnrolment>,
     /// Whether the request asks for credentials, and not only for cards.
     asking_batch: bool,
     /// Something new was wanted while a request was under way.
@@ -190,33 +190,30 @@ impl Engine {
             Back::Admission { id, pieces } => {
                 pieces.insert(answer.piece, answer.bytes.to_vec());
                 if pieces.len() == usize::from(answer.pieces) {
-                    let (id, sealed) = (*id, pieces.values().flatten().copied().collect());
+                    let (id, reply) = (*id, pieces.values().flatten().copied().collect::<Vec<u8>>());
                     self.enrolment.relays.remove(&answer.id);
-                    let reply = EnrolReply { sealed: Some(sealed), refused: None };
-                    self.outputs.push_back(Output::Enrolled { id, reply });
+                    match wire::decode(&reply) {
+                        Ok(reply) => self.outputs.push_back(Output::Enrolled { id, reply }),
+                        Err(_) => self.refuse_enrolment(id, Refusal::Malformed),
+                    }
                 }
             }
         }
     }
 
     /// This node's issuer has answered.
-    pub(super) fn handle_issued(&mut self, origin: Origin, answer: Result<Vec<u8>, Refusal>, event: Option<Event>) {
+    pub(super) fn handle_issued(&mut self, origin: Origin, reply: EnrolReply, event: Option<Event>) {
         let introduced = matches!(event, Some(Event::Enrolled { .. }));
         if let Some(event) = event {
             self.record(event);
         }
-        let reply = match answer {
-            Ok(sealed) => EnrolReply { sealed: Some(sealed), refused: None },
-            Err(refused) => EnrolReply { sealed: None, refused: Some(refused) },
-        };
         match origin {
             Origin::Admission(id) => self.outputs.push_back(Output::Enrolled { id, reply }),
             Origin::Own => self.handle_renewed(Ok(reply)),
             Origin::Relay(number) => {
                 let found = self.enrolment.relays.iter().find(|(_, relay)| relay.number == number);
-                let found = found.map(|(id, relay)| (*id, if let Back::Link(link) = relay.back { Some(link) } else { None }));
-                if let (Some((id, Some(link))), Some(sealed)) = (found, reply.sealed) {
-                    self.send_pieces(id, link, &sealed);
+                if let Some((&id, &Relay { back: Back::Link(link), .. })) = found {
+                    self.send_pieces(id, link, &wire::encode(&reply));
                 }
             }
         }
@@ -229,15 +226,15 @@ impl Engine {
         let Some(pending) = self.enrolment.asking.take() else { return };
         let result = answer.and_then(|reply| match (reply.sealed, reply.refused) {
             (Some(sealed), None) => {
-                self.membership.finish_renewal(pending, &sealed, self.now.unix).map_err(|error| error.to_string())
+                self.membership.finish_renewal(&pending, &sealed, self.now.unix).map_err(|error| error.to_string())
             }
             (_, Some(refused)) => Err(refused.to_string()),
             _ => Err("the answer is empty".to_owned()),
         });
         match result {
-            Ok(()) => {
+            Ok(renewed) => {
                 self.enrolment.failures = 0;
-                if self.enrolment.asking_batch {
+                if renewed.credentials {
                     let until = self.membership.valid_until().seconds();
                     self.record(Event::Joined { until });
                 }
@@ -382,17 +379,22 @@ impl Engine {
         if self.enrolment.asking.is_some() {
             return;
         }
-        let (hello, pending) = if batch {
+        let begun = if batch {
             self.membership.begin_renewal(self.now.unix, &mut self.rng)
         } else {
             self.membership.begin_pull(self.now.unix, &mut self.rng)
         };
+        let (hello, pending) = match begun {
+            Ok(begun) => begun,
+            Err(error) => return self.record(Event::RenewalFailed { reason: error.to_string() }),
+        };
+        let seed = pending.connection_seed();
         self.enrolment.asking = Some(pending);
         self.enrolment.asking_batch = batch;
         if self.issuer == Some(hello.issuer) {
             self.outputs.push_back(Output::Issue { origin: Origin::Own, hello });
         } else {
-            self.outputs.push_back(Output::Renew(hello));
+            self.outputs.push_back(Output::Renew { hello, seed });
         }
     }
 

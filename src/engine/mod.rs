@@ -47,10 +47,10 @@ use crate::delivery::outgoing::Outgoing;
 use crate::event_log::{self, Event, EventLog};
 use crate::id::{IssuerId, LinkId, Lsn, Name};
 use crate::identity::admission::AdmittedPeer;
+use crate::identity::kdf::Secret;
 use crate::identity::membership::Membership;
 use crate::time::{Now, Time};
 use crate::wire::data::Class;
-use crate::wire::enrolment::Refusal;
 use crate::wire::hello::{EnrolHello, EnrolReply};
 use api::{Command, Reply, Token};
 use rand_chacha::ChaCha20Rng;
@@ -123,8 +123,8 @@ pub enum Input<'a> {
     Issued {
         /// As asked.
         origin: Origin,
-        /// Its sealed answer.
-        answer: Result<Vec<u8>, Refusal>,
+        /// Its answer.
+        reply: EnrolReply,
         /// For the log: the device enrolled or why not; nothing for a renewal.
         event: Option<Event>,
     },
@@ -211,8 +211,13 @@ pub enum Output {
         /// The request.
         hello: EnrolHello,
     },
-    /// Carry this request to some member under the renewal key; answered by [`Input::Renewed`].
-    Renew(EnrolHello),
+    /// Carry this request to some member; answered by [`Input::Renewed`].
+    Renew {
+        /// The request.
+        hello: EnrolHello,
+        /// Seed of the Ed25519 key of the connection.
+        seed: Secret,
+    },
     /// The membership has changed: save it, and publish a new admission view.
     MembershipChanged {
         /// Whether there is anything new to save.
@@ -335,7 +340,7 @@ impl Engine {
             Input::Published { job, neighbours } => self.handle_published(job, neighbours),
             Input::Listening(addresses) => self.handle_listening(addresses),
             Input::Enrol { id, hello } => self.handle_enrol(id, hello),
-            Input::Issued { origin, answer, event } => self.handle_issued(origin, answer, event),
+            Input::Issued { origin, reply, event } => self.handle_issued(origin, reply, event),
             Input::Renewed(answer) => self.handle_renewed(answer),
             Input::Event(event) => self.record(event),
             Input::Refused { reason, count } => self.note_refused(reason, count),

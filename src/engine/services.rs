@@ -223,7 +223,7 @@ impl Engine {
             self.services.by_token.remove(&request.token);
             let reason = format!("no response of {} came by the deadline", request.to);
             let outcome = Outcome::Expired { reason };
-            self.note_failure(&request.to, &outcome);
+            self.note_failure(request.to.as_str(), &outcome);
             self.finish(request.token, Reply::Outcome(outcome));
         }
     }

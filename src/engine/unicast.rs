@@ -14,12 +14,11 @@
 use super::api::{Outcome, Reply, Token};
 use super::{Engine, Output};
 use crate::delivery::outgoing::{End, Fate};
-use crate::event_log::Event;
 use crate::id::{InnerId, LinkId, Lsn, Name, OuterId, SessionId};
 use crate::identity::sign::verify_signed;
 use crate::identity::session::{Session, SessionError};
 use crate::time::Unix;
-use crate::wire::batch::{Ack, PLAIN_BATCH, PLAIN_RECEIPTS};
+use crate::wire::batch::{Ack, MAX_REPLY_HANDLES, PLAIN_BATCH, PLAIN_RECEIPTS};
 use crate::wire::data::{Class, DataFrame, Form, Header, Path, Policy, prefixed, put_prefixed};
 use crate::wire::frame::{self, Kind};
 use crate::wire::opener::{MAX_OPENER, Opener};
@@ -32,6 +31,8 @@ use rand_chacha::rand_core::Rng;
 pub(super) const FLAG_HOP_ACK: u8 = 0x01;
 /// Receipts and calls' answers may take this long.
 const RECEIPT_LIFETIME: Duration = Duration::from_secs(60);
+/// How far ahead a batch names the handles under which a receipt finds us.
+const REPLY_HORIZON: Duration = Duration::from_secs(6 * 3_600);
 /// A NACK older than this is not believed.
 const NACK_AGE: Duration = Duration::from_secs(600);
 
@@ -80,7 +81,7 @@ impl Engine {
     fn send_batch(&mut self, name: &Name, link: LinkId, class: Class) -> bool {
         let attempt = self.outer_id();
         let (mut plain, mut ends) = (Vec::with_capacity(1_024), Vec::new());
-        let reply = self.own_handles();
+        let reply = self.membership.handles(self.now.unix, self.now.unix + REPLY_HORIZON, MAX_REPLY_HANDLES);
         let taken = self.outgoing.take_batch(name, class, attempt, &reply, &self.now, &mut plain, &mut ends);
         let Some(taken) = taken else { return false };
         let flags = if taken.ack == Ack::Hop { FLAG_HOP_ACK } else { 0 };
@@ -150,7 +151,7 @@ impl Engine {
             self.count("data_malformed", 1);
             return;
         };
-        if !self.own_handles().contains(&data.header.to) {
+        if self.membership.credential_of(&data.header.to, self.now.unix).is_none() {
             self.count("data_for_others", 1);
             return;
         }
@@ -203,12 +204,12 @@ impl Engine {
     fn open_session(&mut self, link: LinkId, data: &DataFrame<'_>, plain: &mut Vec<u8>) -> Option<Name> {
         let (encoded, record) = prefixed(data.sealed, MAX_OPENER).ok()?;
         let opener: Opener = wire::decode(encoded).ok()?;
-        let accepted = self.membership.accept_session(&opener, self.now.unix);
-        match accepted {
-            Ok((session, peer, own)) => {
+        let own = self.membership.credential_of(&data.header.to, self.now.unix)?.clone();
+        match self.membership.accept_session(&opener, &own, self.now.unix) {
+            Ok((session, peer)) => {
                 let name = self.name_of(&peer.body.handle)?;
                 self.learn_credential(peer.clone());
-                self.sessions.insert(session, name, (own, peer.hash), false, self.now.time);
+                self.sessions.insert(session, name, (own.hash, peer.hash), false, self.now.time);
                 self.open_record(link, &DataFrame { sealed: record, ..data.clone() }, plain)
             }
             Err(SessionError::UnknownContact(_)) => {
@@ -287,7 +288,7 @@ impl Engine {
                 continue;
             }
             let outcome = outcome(&to, fate, latency);
-            self.note_failure(&to, &outcome);
+            self.note_failure(to.as_str(), &outcome);
             if request {
                 self.services.forget_request(token);
             }
@@ -295,19 +296,15 @@ impl Engine {
         }
     }
 
-    pub(super) fn note_failure(&mut self, to: &Name, outcome: &Outcome) {
+    pub(super) fn note_failure(&mut self, to: &str, outcome: &Outcome) {
         let (kind, reason) = match outcome {
             Outcome::Delivered { .. } | Outcome::Sent { .. } => return,
             Outcome::Expired { reason } => ("expired", reason),
             Outcome::Refused { reason } => ("refused", reason),
             Outcome::Unreachable { reason } => ("unreachable", reason),
         };
-        self.record(Event::MessageFailed {
-            to: to.to_string(),
-            outcome: kind.to_owned(),
-            reason: reason.clone(),
-            count: 1,
-        });
+        self.log.note_failed(to, kind, reason);
+        self.timeout_log();
     }
 
     fn outer_id(&mut self) -> OuterId {
