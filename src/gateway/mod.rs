@@ -9,6 +9,7 @@
 //! | [`replies`] | the way between a request and the node, with what happens at its bound |
 //! | [`api`] | routes that answer once |
 //! | [`stream`] | routes that go on: server-sent events, and lines in, lines out |
+//! | `lines` | splits a streamed body |
 //! | [`pages`] | inbox and event log, read from the store |
 //! | [`dto`] | the JSON of it all; the only types that cross the socket |
 //! | [`error`] | what a request is told when it fails: `{"error", "hint"}` |
@@ -27,6 +28,7 @@ pub mod api;
 pub mod client;
 pub mod dto;
 pub mod error;
+mod lines;
 pub mod openapi;
 pub mod pages;
 pub mod replies;
