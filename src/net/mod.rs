@@ -1,1 +1,290 @@
-//! net.
+//! The network: links to neighbours over libp2p, and gossip.
+//!
+//! **Mechanism.** A [`Network`] owns one libp2p Swarm with one key. Every connection, whoever began it, first
+//! passes [`admission`], a wrapper around the transport: both ends exchange their credentials on a raw substream,
+//! and whoever fails is closed before the Swarm hears of a peer. An admitted connection carries two long-lived
+//! streams of frames ([`streams`]): *control* and *data*, each with a bounded [`outbox`] that is written in chunks
+//! of up to 64 KiB ([`lane`]); gossipsub runs beside them. Connections to the same neighbour are one *link*
+//! ([`links`]): duplicates resolve without the node noticing. [`discovery`] decides what is dialled and when.
+//!
+//! The node polls [`Network::poll`] and gets a [`NetEvent`] at a time; it sends with [`Network::try_send`] and
+//! [`Network::publish`], both of which refuse rather than grow. A realm's rules are not known here: a
+//! [`Gatekeeper`] says who is a member. Two networks may live in one process, with different keys: nothing here is
+//! process-wide. Timers are `futures_timer`'s and tasks go to the executor that is passed in, so that a simulator
+//! can run all of it but [`transport`] and mDNS.
+//!
+//! Invariants
+//! 1. Nothing that admission has not let in reaches a behaviour: no stream, no gossip, no link event.
+//! 2. `LinkUp` comes before anything else of a link, `LinkDown` after everything else of it.
+//! 3. Every queue is bounded; what is refused or dropped at a bound is counted and told as
+//!    [`NetEvent::Refused`] or [`NetEvent::Dropped`].
+//! 4. A neighbour has at most one link; a link has at most [`links::MAX_CONNECTIONS`] connections.
+
+use crate::id::{LinkId, Pseudonym};
+use crate::wire::data::Class;
+use crate::wire::hello::{EnrolHello, EnrolReply};
+use futures::channel::oneshot;
+use futures::future::BoxFuture;
+use libp2p::identity::{Keypair, PublicKey, ed25519};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+pub use libp2p::core::muxing::StreamMuxerBox;
+pub use libp2p::core::transport::Boxed;
+pub use libp2p::gossipsub::MessageAcceptance;
+pub use libp2p::{Multiaddr, PeerId};
+
+mod swarm;
+
+pub use swarm::{Gatekeeper, Network};
+
+/// A transport as [`Network::new`] and [`enrol`] take it: authenticated and multiplexed, but not admitted.
+pub type Transport = Boxed<(PeerId, StreamMuxerBox)>;
+/// Runs a connection's task.
+pub type Executor = Box<dyn Fn(BoxFuture<'static, ()>) + Send>;
+
+/// Settings of the network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NetConfig {
+    /// Multiaddresses to listen on: `/ip4/…/tcp/PORT` or `/ip4/…/udp/PORT/quic-v1`.
+    pub listen: Vec<Multiaddr>,
+    /// Multiaddresses of members to stay connected with; a `/p2p/…` at the end is ignored.
+    pub bootstrap: Vec<Multiaddr>,
+    /// Whether to look for members in the local network by multicast DNS.
+    pub mdns: bool,
+    /// Most links.
+    pub max_links: u32,
+    /// How many links to have before addresses other than `bootstrap` are left alone.
+    pub target_links: u32,
+    /// Connections in set-up at a time, inbound.
+    pub inbound_permits: u32,
+    /// Of those, from one source: an IPv4 address, or an IPv6 network of 64 bits.
+    pub permits_per_source: u32,
+    /// How long the set-up of a connection may take.
+    #[serde(with = "duration")]
+    pub setup_time: Duration,
+    /// A link that has heard nothing for this long is pinged.
+    #[serde(with = "duration")]
+    pub ping_after: Duration,
+    /// A link that has heard nothing for this long is closed.
+    #[serde(with = "duration")]
+    pub dead_after: Duration,
+    /// Bytes of frames that wait for a link, of each class.
+    pub outbox_bytes: usize,
+}
+
+impl Default for NetConfig {
+    fn default() -> Self {
+        Self {
+            listen: ["/ip4/0.0.0.0/tcp/0", "/ip4/0.0.0.0/udp/0/quic-v1"]
+                .map(|address| address.parse().expect("a multiaddress"))
+                .to_vec(),
+            bootstrap: Vec::new(),
+            mdns: false,
+            max_links: 128,
+            target_links: 8,
+            inbound_permits: 64,
+            permits_per_source: 16,
+            setup_time: Duration::from_secs(5),
+            ping_after: Duration::from_secs(30),
+            dead_after: Duration::from_secs(90),
+            outbox_bytes: 256 * 1024,
+        }
+    }
+}
+
+/// Which of a link's two streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lane {
+    /// Keeps the mesh running.
+    Control,
+    /// What the mesh is for.
+    Data,
+}
+
+/// What the node hears. `P` is what the [`Gatekeeper`] says of an admitted peer.
+#[derive(Debug)]
+pub enum NetEvent<P> {
+    /// The network can be reached there.
+    Listening(Multiaddr),
+    /// A listener has ended, or could not begin.
+    ListenFailed {
+        /// Why.
+        reason: String,
+    },
+    /// A neighbour is there.
+    LinkUp {
+        /// Its link from now on.
+        link: LinkId,
+        /// Its key.
+        peer: Pseudonym,
+        /// What admission found.
+        admitted: P,
+        /// Where it was dialled, or where it came from.
+        address: Multiaddr,
+        /// Whether this end dialled.
+        outbound: bool,
+    },
+    /// It is gone.
+    LinkDown {
+        /// Not used again.
+        link: LinkId,
+        /// Why.
+        reason: String,
+    },
+    /// Whole frames, in the order in which they were sent; see [`crate::wire::frame::Frames`].
+    Frames {
+        /// From whom.
+        link: LinkId,
+        /// On which stream.
+        lane: Lane,
+        /// At least one frame; pings are not among them.
+        buffer: Vec<u8>,
+    },
+    /// A class of which [`Network::try_send`] said `Full` has space again.
+    Writable {
+        /// On this link.
+        link: LinkId,
+        /// For these frames.
+        lane: Lane,
+        /// Of this class; `Control` on the control lane.
+        class: Class,
+    },
+    /// A gossip message. Nobody gets it from here before [`Network::report`] has accepted it.
+    Gossip {
+        /// For [`Network::report`].
+        id: GossipId,
+        /// Who handed it on.
+        from: Option<LinkId>,
+        /// As in [`Network::publish`].
+        topic: String,
+        /// The frame.
+        data: Vec<u8>,
+    },
+    /// Somebody asks for enrolment; without an answer in time the connection is closed.
+    Enrol {
+        /// What was said.
+        hello: EnrolHello,
+        /// Takes the answer.
+        respond: oneshot::Sender<EnrolReply>,
+    },
+    /// Connections refused at admission since this reason was last told.
+    Refused {
+        /// Reason code in kebab case.
+        reason: &'static str,
+        /// How many.
+        count: u64,
+    },
+    /// Things dropped at a bound since this counter was last told.
+    Dropped {
+        /// Counter in kebab case.
+        counter: &'static str,
+        /// How many.
+        count: u64,
+    },
+}
+
+/// One gossip message as one neighbour handed it on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GossipId {
+    pub(in crate::net) message: libp2p::gossipsub::MessageId,
+    pub(in crate::net) source: PeerId,
+}
+
+/// Why a frame was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// Its queue is full; [`NetEvent::Writable`] follows.
+    #[error("the link's queue is full")]
+    Full,
+    /// The link is down, or about to be.
+    #[error("the link is down")]
+    Gone,
+    /// Not exactly one frame.
+    #[error("not one whole frame")]
+    NotAFrame,
+}
+
+/// Why a gossip message was not published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError {
+    /// No neighbour has subscribed to the topic. It can be published again later.
+    #[error("no neighbour has subscribed to the topic")]
+    NoSubscribers,
+    /// Every subscriber's queue is full. The message counts as published: it goes out with the next
+    /// announcements at best, and has to be sealed anew to be published again.
+    #[error("the queues of all subscribers are full")]
+    Full,
+    /// The same bytes have been published, or received, before.
+    #[error("published before")]
+    Duplicate,
+    /// Longer than [`MAX_GOSSIP`].
+    #[error("longer than {MAX_GOSSIP} bytes")]
+    TooLong,
+}
+
+/// A link's figures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LinkCounters {
+    /// Bytes of frames received.
+    pub bytes_in: u64,
+    /// Bytes of frames sent.
+    pub bytes_out: u64,
+    /// Frames received, pings aside.
+    pub frames_in: u64,
+    /// Frames sent, pings aside.
+    pub frames_out: u64,
+    /// Smoothed round-trip time of pings.
+    pub round_trip: Option<Duration>,
+}
+
+/// Longest gossip message, in bytes.
+pub const MAX_GOSSIP: usize = 65_536 - 256;
+
+/// The libp2p key pair of an Ed25519 seed.
+pub fn keypair(seed: &[u8; 32]) -> Keypair {
+    let mut seed = zeroize::Zeroizing::new(*seed);
+    let secret = ed25519::SecretKey::try_from_bytes(seed.as_mut()).expect("32 bytes are an Ed25519 seed");
+    Keypair::from(ed25519::Keypair::from(secret))
+}
+
+/// The PeerId of a pseudonym; `None` when the bytes are no Ed25519 key.
+pub fn peer_id(pseudonym: &Pseudonym) -> Option<PeerId> {
+    Some(PublicKey::from(ed25519::PublicKey::try_from_bytes(&pseudonym.0).ok()?).to_peer_id())
+}
+
+/// The pseudonym behind a PeerId: Ed25519 keys stand in it whole, behind 6 bytes of multihash and protobuf.
+/// `None` for a key of another kind.
+pub fn pseudonym(peer: &PeerId) -> Option<Pseudonym> {
+    let bytes = peer.to_bytes();
+    let key = bytes.strip_prefix(&[0x00, 0x24, 0x08, 0x01, 0x12, 0x20])?;
+    Pseudonym::from_slice(key)
+}
+
+/// Durations in settings: `30s`, `250ms`.
+mod duration {
+    use serde::{Deserialize, Deserializer, Serializer, de};
+    use std::time::Duration;
+
+    pub(super) fn serialize<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&humantime::format_duration(*value))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        humantime::parse_duration(&String::deserialize(deserializer)?).map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pseudonym_is_found_in_its_peer_id() {
+        let key = keypair(&[7; 32]);
+        let peer = key.public().to_peer_id();
+        let pseudonym = pseudonym(&peer).expect("an Ed25519 PeerId");
+        assert_eq!(peer_id(&pseudonym), Some(peer));
+    }
+}
