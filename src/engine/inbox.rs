@@ -313,11 +313,6 @@ impl Engine {
             }
         }
     }
-
-    /// Whether receipts wait for the end of the turn.
-    pub(super) fn has_receipts(&self) -> bool {
-        !self.inbox.receipts.is_empty()
-    }
 }
 
 /// Receipts of [`MAX_RANGES`] ranges each that fit one seal.

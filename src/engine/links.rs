@@ -7,7 +7,7 @@
 
 use super::{Engine, Output};
 use crate::event_log::Event;
-use crate::id::{CredentialHash, Handle, LinkId, Name};
+use crate::id::{Handle, LinkId, Name};
 use crate::identity::admission::AdmittedPeer;
 use crate::identity::credential::PeerCredential;
 use crate::wire::frame::{self, Frames, Kind, REQUIRED_FLAGS};
@@ -22,8 +22,6 @@ pub(super) struct Link {
     pub name: Option<Name>,
     /// Takes no data for now.
     pub blocked: bool,
-    /// What carries it.
-    pub transport: &'static str,
     /// Its clock less ours in microseconds, where they differ by more than a hello can tell; else 0.
     pub clock_offset: i64,
     /// Where it listens, as it says.
@@ -58,11 +56,6 @@ impl Links {
     pub(super) fn to(&self, name: &Name) -> Option<(LinkId, &Link)> {
         let id = *self.by_name.get(name)?.last()?;
         self.links.get(&id).map(|link| (id, link))
-    }
-
-    /// The link whose neighbour has this credential.
-    pub(super) fn by_credential(&self, hash: &CredentialHash) -> Option<(LinkId, &Link)> {
-        self.iter().find(|(_, link)| link.peer.hash == *hash)
     }
 
     pub(super) fn set_blocked(&mut self, link: LinkId, blocked: bool) {
@@ -125,7 +118,6 @@ impl Engine {
                 peer: peer.credential,
                 name: name.clone(),
                 blocked: false,
-                transport,
                 clock_offset,
                 addresses: Vec::new(),
             },

@@ -99,8 +99,8 @@ impl EventLog {
     }
 
     /// Counts a connection refused at admission.
-    pub fn note_refused(&mut self, reason: &str) {
-        self.notes.refused.note(reason.to_owned(), 1);
+    pub fn note_refused(&mut self, reason: &str, count: u64) {
+        self.notes.refused.note(reason.to_owned(), count);
     }
 
     /// Counts what was dropped at a bound.

@@ -16,14 +16,14 @@ use crate::id::{AgreementKey, DeviceId, Handle, IssuerId, Name, Pseudonym, Realm
 use crate::identity::admission::AdmissionView;
 use crate::identity::bulletin::{BulletinError, CREDENTIAL_VERSION, VerifiedBulletin};
 use crate::identity::contact::ContactBook;
-use crate::identity::credential::{self, OwnCredential};
+use crate::identity::credential::{self, OwnCredential, PeerCredential};
 use crate::identity::enrolment::{EnrolmentError, PendingEnrolment};
 use crate::identity::group::{GroupError, GroupKeys};
 use crate::identity::handle::DayKey;
 use crate::identity::issuer::{MAX_EPOCHS, seconds};
 use crate::identity::kdf::{self, Secret, label};
 use crate::identity::seal;
-use crate::identity::session::ContactSecret;
+use crate::identity::session::{ContactSecret, Session, SessionError};
 use crate::identity::sign;
 use crate::time::{Epoch, EpochLength, Unix};
 use crate::wire::codec::decode;
@@ -32,6 +32,7 @@ use crate::wire::credential::{CONTEXT, Credential, SEALED_ID};
 use crate::wire::encode;
 use crate::wire::enrolment::{DeviceKeys, Grant, GroupKeyGrant, PathKeys};
 use crate::wire::hello::EnrolHello;
+use crate::wire::opener::Opener;
 use crate::wire::{DecodeError, Signed};
 use core::fmt;
 use core::time::Duration;
@@ -303,6 +304,18 @@ impl Membership {
         let length = self.batch.epoch_length;
         let epochs = length.epoch_at(from)..=length.epoch_at(until.max(from));
         self.credentials.range(epochs).take(most).map(|(_, own)| own.body.handle).collect()
+    }
+
+    /// Takes an opener made for `own`; see [`Session::accept`].
+    pub fn accept_session(
+        &mut self,
+        opener: &Opener,
+        own: &OwnCredential,
+        at: Unix,
+    ) -> Result<(Session, PeerCredential), SessionError> {
+        let Self { contact, contacts, bulletin, .. } = self;
+        let mut contact_key_of = |handle: &Handle| contacts.resolve(handle, at).map(|card| card.contact_key);
+        Session::accept(opener, own, contact, bulletin, at, &mut contact_key_of)
     }
 
     /// Length of its epochs.
