@@ -106,6 +106,8 @@ pub struct Parts<S, H> {
     pub stop: oneshot::Receiver<()>,
     /// Members to renew through when no neighbour has said where it listens.
     pub bootstrap: Vec<Multiaddr>,
+    /// Where the network listens already.
+    pub listening: Vec<Multiaddr>,
 }
 
 /// A running node. See the module's documentation.
@@ -169,7 +171,7 @@ struct Neighbour {
 impl<S: Store, H: Host> Node<S, H> {
     /// Puts the parts together.
     pub fn new(parts: Parts<S, H>) -> Self {
-        let Parts { engine, network, store, host, gate, calls, stop, bootstrap } = parts;
+        let Parts { engine, network, store, host, gate, calls, stop, bootstrap, listening } = parts;
         let started = host.now().time;
         Self {
             engine,
@@ -196,7 +198,7 @@ impl<S: Store, H: Host> Node<S, H> {
             last_gossip: 0,
             jobs: FuturesUnordered::new(),
             neighbours: BTreeMap::new(),
-            listening: Vec::new(),
+            listening,
             bootstrap,
         }
     }
