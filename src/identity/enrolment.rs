@@ -11,10 +11,11 @@
 //! The connection that carries the hello is made with [`PendingEnrolment::connection_seed`] as its key.
 
 use crate::id::{AgreementKey, IssuerId, Pseudonym, RealmId};
+use crate::identity::batch::{DeviceSecrets, Granted};
 use crate::identity::bulletin::BulletinError;
 use crate::identity::issuer::{MAX_EPOCHS, REQUEST_VERSION};
 use crate::identity::kdf::{self, Secret, label};
-use crate::identity::membership::{DeviceSecrets, Granted, Membership, MembershipError};
+use crate::identity::membership::{Membership, MembershipError};
 use crate::identity::seal::{self, SealError};
 use crate::identity::sign;
 use crate::time::Epoch;
@@ -127,6 +128,11 @@ impl PendingEnrolment {
             first_epoch,
             epochs: (0..epochs.min(MAX_EPOCHS)).map(|_| EpochSecret(seal::random(rng))).collect(),
         }
+    }
+
+    /// The same keys, asking for no epochs: enters the device in the ledger.
+    pub(super) fn without_epochs(&self) -> Self {
+        Self { epochs: Vec::new(), ..self.clone() }
     }
 
     /// From stored bytes; it must be a request made with this ticket.

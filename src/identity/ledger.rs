@@ -20,6 +20,9 @@ use std::collections::BTreeMap;
 
 /// What an issuer reads and writes. Whatever returns has become durable.
 pub trait Ledger {
+    /// Enters a ticket; its name must be free.
+    fn invite(&mut self, ticket: TicketRecord) -> Result<(), LedgerError>;
+
     /// The ticket with this public key.
     fn ticket(&mut self, key: &Pseudonym) -> Result<Option<TicketRecord>, LedgerError>;
 
@@ -207,6 +210,14 @@ impl Book {
 }
 
 impl Ledger for Book {
+    fn invite(&mut self, ticket: TicketRecord) -> Result<(), LedgerError> {
+        if self.is_taken(&ticket.name, ticket.issued) {
+            return Err(LedgerError::NameTaken(ticket.name));
+        }
+        self.load_ticket(ticket);
+        Ok(())
+    }
+
     fn ticket(&mut self, key: &Pseudonym) -> Result<Option<TicketRecord>, LedgerError> {
         Ok(self.tickets.get(key).cloned())
     }

@@ -1,6 +1,7 @@
 //! Identity.
 
 pub mod admission;
+pub mod batch;
 pub mod bulletin;
 pub mod contact;
 pub mod credential;
@@ -8,6 +9,7 @@ pub mod enrolment;
 pub mod group;
 pub mod group_tree;
 pub mod handle;
+pub mod invitation;
 pub mod issuer;
 pub mod kdf;
 pub mod ledger;

@@ -342,3 +342,179 @@ impl ReplayWindow {
 pub const WINDOW: u64 = 1_024;
 /// Words of the ring: the window and one more, which is being filled.
 const WORDS: usize = WINDOW as usize / 64 + 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::Name;
+    use crate::identity::invitation::MemoryRealm;
+    use crate::identity::membership::Membership;
+    use crate::time::EpochLength;
+    use rand_chacha::rand_core::SeedableRng;
+
+    const NOW: Unix = Unix(1_800_000_100_000_000);
+
+    struct Pair {
+        rng: ChaCha20Rng,
+        one: Membership,
+        two: Membership,
+    }
+
+    fn pair() -> Pair {
+        let mut rng = ChaCha20Rng::from_seed([1; 32]);
+        let mut realm = MemoryRealm::found(EpochLength::HOUR, NOW, &mut rng).expect("a realm");
+        let names = ["one", "two"].map(|name| Name::new(name).expect("a name"));
+        let mut members = realm.enrol(names, 2, NOW, &mut rng).expect("two members");
+        let two = members.pop().expect("two members");
+        let one = members.pop().expect("two members");
+        Pair { rng, one, two }
+    }
+
+    impl Pair {
+        fn peer(&self) -> PeerCredential {
+            let own = self.two.credential(NOW).expect("a credential");
+            self.one.bulletin().verify_credential(&own.signed, NOW).expect("it holds")
+        }
+
+        fn open(&mut self) -> (Session, Opener) {
+            let (peer, contact) = (self.peer(), self.two.contact_secret().public());
+            let own = self.one.credential(NOW).expect("a credential").clone();
+            Session::open(&mut self.rng, &own, self.one.contact_secret(), &peer, &contact).expect("sound keys")
+        }
+
+        fn accept(&mut self, opener: &Opener) -> Result<(Session, PeerCredential), SessionError> {
+            let contact = self.one.contact_secret().public();
+            self.accept_from(opener, Some(contact))
+        }
+
+        fn accept_from(
+            &mut self,
+            opener: &Opener,
+            contact: Option<AgreementKey>,
+        ) -> Result<(Session, PeerCredential), SessionError> {
+            let own = self.two.credential(NOW).expect("a credential");
+            let bulletin = self.two.bulletin();
+            Session::accept(opener, own, self.two.contact_secret(), bulletin, NOW, &mut |_| contact)
+        }
+    }
+
+    #[test]
+    fn both_ends_seal_and_open_on_one_session() {
+        let mut pair = pair();
+        let (mut one, opener) = pair.open();
+        let (mut two, credential) = pair.accept(&opener).expect("it opens");
+        assert_eq!(credential.hash, pair.one.credential(NOW).expect("a credential").hash);
+        for (from, to) in [(true, "to two"), (false, "to one"), (true, "again")] {
+            let (sealer, opener) = if from { (&mut one, &mut two) } else { (&mut two, &mut one) };
+            let (mut record, mut plain) = (b"before".to_vec(), b"before".to_vec());
+            sealer.seal_into(b"header", to.as_bytes(), &mut record);
+            assert_eq!(record.len(), 6 + RECORD_OVERHEAD + to.len());
+            opener.open_record(b"header", &record[6..], &mut plain).expect("it opens");
+            assert_eq!(plain, [b"before", to.as_bytes()].concat());
+        }
+    }
+
+    #[test]
+    fn a_record_of_ones_own_does_not_come_back() {
+        let mut pair = pair();
+        let (mut one, _) = pair.open();
+        let mut record = Vec::new();
+        one.seal_into(b"", b"plain", &mut record);
+        assert_eq!(one.open_record(b"", &record, &mut Vec::new()), Err(SessionError::Record));
+    }
+
+    #[test]
+    fn a_record_opens_once_unchanged_with_its_header() {
+        let mut pair = pair();
+        let (mut one, opener) = pair.open();
+        let (mut two, _) = pair.accept(&opener).expect("it opens");
+        let mut record = Vec::new();
+        one.seal_into(b"header", b"plain", &mut record);
+        for at in 0..record.len() {
+            let mut changed = record.clone();
+            changed[at] ^= 1;
+            let mut out = b"kept".to_vec();
+            assert!(two.open_record(b"header", &changed, &mut out).is_err(), "byte {at}");
+            assert_eq!(out, b"kept");
+        }
+        assert_eq!(two.open_record(b"headeR", &record, &mut Vec::new()), Err(SessionError::Record));
+        assert_eq!(two.open_record(b"header", &record, &mut Vec::new()), Ok(()));
+        assert_eq!(two.open_record(b"header", &record, &mut Vec::new()), Err(SessionError::Replay));
+        assert_eq!(two.open_record(b"header", &record[..20], &mut Vec::new()), Err(SessionError::Malformed));
+    }
+
+    /// Who holds a false credential but not the contact key gets in neither as sender nor as receiver.
+    #[test]
+    fn a_wrong_contact_key_fails_at_either_end() {
+        let mut pair = pair();
+        let (_, opener) = pair.open();
+        let stranger = ContactSecret::new([9; 32]);
+        assert_eq!(pair.accept_from(&opener, Some(stranger.public())).err(), Some(SessionError::Proof));
+        let own = pair.two.credential(NOW).expect("a credential").clone();
+        let contact = pair.one.contact_secret().public();
+        let bulletin = pair.two.bulletin().clone();
+        let false_receiver = Session::accept(&opener, &own, &stranger, &bulletin, NOW, &mut |_| Some(contact));
+        assert_eq!(false_receiver.err(), Some(SessionError::Proof));
+        let handle = pair.one.credential(NOW).expect("a credential").body.handle;
+        assert_eq!(pair.accept_from(&opener, None).err(), Some(SessionError::UnknownContact(handle)));
+    }
+
+    #[test]
+    fn an_opener_changed_anywhere_is_refused() {
+        let mut pair = pair();
+        let (_, opener) = pair.open();
+        let mut changed: Vec<Opener> = Vec::new();
+        for at in 0..8 {
+            let mut other = opener.clone();
+            other.session.0[at] ^= 1;
+            changed.push(other);
+        }
+        for at in 0..32 {
+            let mut other = opener.clone();
+            other.ephemeral.0[at] ^= 1;
+            changed.push(other);
+        }
+        for at in 0..opener.credential.len() {
+            let mut other = opener.clone();
+            other.credential[at] ^= 1;
+            changed.push(other);
+        }
+        for at in 0..16 {
+            let mut other = opener.clone();
+            other.proof[at] ^= 1;
+            changed.push(other);
+        }
+        for other in changed {
+            assert!(pair.accept(&other).is_err());
+        }
+        let small = Opener { ephemeral: AgreementKey([0; 32]), ..opener };
+        assert_eq!(pair.accept(&small).err(), Some(SessionError::WeakKey));
+    }
+
+    /// Invariant 2, against a set that remembers everything.
+    #[test]
+    fn the_window_takes_each_counter_once() {
+        use rand_chacha::rand_core::Rng;
+        let mut rng = ChaCha20Rng::from_seed([3; 32]);
+        for _ in 0..200 {
+            let (mut window, mut seen, mut top) = (ReplayWindow::default(), std::collections::BTreeSet::new(), 0u64);
+            for _ in 0..600 {
+                let word = rng.next_u64();
+                let far = [3, 70, 1_100, 5_000][(word % 4) as usize];
+                let counter = top.saturating_add(word >> 32 & 0xff).saturating_sub((word >> 8) % far);
+                let fresh = !seen.contains(&counter) && (counter >= top || top - counter <= WINDOW);
+                assert_eq!(window.is_fresh(counter), fresh, "counter {counter}, top {top}");
+                if fresh {
+                    window.mark(counter);
+                    seen.insert(counter);
+                    top = top.max(counter + 1);
+                }
+                if word % 97 == 0 {
+                    top += far;
+                    window.mark(top - 1);
+                    seen.insert(top - 1);
+                }
+            }
+        }
+    }
+}
