@@ -130,7 +130,11 @@ impl Head {
 
     /// From the store.
     pub fn decode(raw: &[u8]) -> Result<Self, DecodeError> {
-        codec::decode_within(raw, MAX_HEAD)
+        let head: Self = codec::decode_within(raw, MAX_HEAD)?;
+        match head.first {
+            0 => Err(DecodeError::Shape("records are numbered from 1".into())),
+            _ => Ok(head),
+        }
     }
 
     /// How many records it spans.

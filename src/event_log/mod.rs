@@ -30,7 +30,7 @@ pub use chain::{HEAD_KEY, Hash, Head, Logged, Record};
 pub use event::Event;
 pub use load::Loader;
 pub use query::{Entry, Filter};
-pub use verify::{Broken, Damage, Summary, Verifier, verify};
+pub use verify::{Broken, Damage, Summary, Verifier, verify, verify_live};
 
 use crate::time::{Now, Time, Unix};
 use chain::Checkpoint;
