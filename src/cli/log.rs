@@ -6,12 +6,13 @@ use super::Verdict;
 use super::arguments;
 use super::failure::Failure;
 use super::shell::Shell;
-use crate::engine::store::Read;
-use crate::event_log::Event;
 use crate::gateway::client::{Client, ClientError};
 use crate::gateway::dto::{LogPage, LogQuery, LogRecord, LogVerdict, Moment};
 use crate::gateway::pages::{self, PageError};
+use crate::store::{DirectoryLock, Quarantine, SledReader, SledStore, Store};
+use crate::time::Unix;
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Prints the event log: what happened on this device
 ///
@@ -26,7 +27,7 @@ pub(super) struct Arguments {
     #[command(subcommand)]
     action: Option<Action>,
     /// Only this kind, as link-up or refused
-    #[arg(long, value_parser = kind)]
+    #[arg(long)]
     kind: Option<String>,
     /// From this time on, as 2026-01-31T12:00:00Z, or as 10m: that long ago
     #[arg(long, value_name = "TIME", value_parser = arguments::moment)]
@@ -68,7 +69,7 @@ async fn print_log(shell: &Shell, client: &Client, mut query: LogQuery) -> Resul
                 }
                 page => page?,
             },
-            Some(reader) => {
+            Some(Offline { reader, .. }) => {
                 let first = query.after.map_or(1, |after| after.saturating_add(1));
                 pages::log(reader, &query, first..=u64::MAX, OFFLINE_PAGE).map_err(unreadable)?
             }
@@ -93,7 +94,7 @@ async fn follow_log(shell: &Shell, client: &Client, query: &LogQuery) -> Result<
 
 async fn verify(shell: &Shell, client: &Client) -> Result<Verdict, Failure> {
     let verdict: LogVerdict = match client.get("/v1/log/verify", &()).await {
-        Err(ClientError::NotRunning(directory)) => pages::verify_log(&offline_log(&directory)?).map_err(unreadable)?,
+        Err(ClientError::NotRunning(directory)) => pages::verify_log(&offline_log(&directory)?.reader).map_err(unreadable)?,
         verdict => verdict?,
     };
     if shell.json {
@@ -120,14 +121,38 @@ fn print(shell: &Shell, record: &LogRecord) -> Result<(), Failure> {
     shell.line(format_args!("{at} {sequence:>6} {kind} {text}"))
 }
 
-/// The log of a node that does not run, from its store.
-fn offline_log(directory: &Path) -> Result<impl Read + use<>, Failure> {
-    TODO_OFFLINE
+/// The store of a node that does not run, held so that none starts on it meanwhile.
+struct Offline {
+    reader: SledReader,
+    _store: SledStore,
+    _lock: DirectoryLock,
+}
+
+/// Opens the store in a node's directory, where there is one; nothing in it changes, unless it is damaged: then it
+/// is set aside, as at a start of the node.
+fn offline_log(directory: &Path) -> Result<Offline, Failure> {
+    if !directory.join(STORE).is_dir() {
+        return Err(ClientError::NotRunning(directory.to_owned()).into());
+    }
+    let lock = DirectoryLock::take(directory)
+        .map_err(|error| Failure::new(error.to_string(), "wait until the node is up, then try again"))?;
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let opened = SledStore::open(directory, Unix::from_seconds(since.as_secs()))
+        .map_err(|error| Failure::new(error.to_string(), "check the directory given by --dir and the disk"))?;
+    match opened.quarantined {
+        None => Ok(Offline { reader: opened.store.reader(), _store: opened.store, _lock: lock }),
+        Some(Quarantine { place, reason }) => Err(Failure::new(
+            format!("the store in {} was damaged and is set aside as {place}: {reason}", directory.display()),
+            "keep that directory for an analysis; the node starts with an empty store",
+        )),
+    }
 }
 
 fn unreadable(error: PageError) -> Failure {
     Failure::new(error.to_string(), "start the node: it repairs its store, or says what it cannot repair")
 }
 
+/// Name of the store within the node's directory.
+const STORE: &str = "store";
 /// Records read at a time where no node runs.
 const OFFLINE_PAGE: usize = 1_000;
