@@ -3,9 +3,11 @@
 use super::failure::Failure;
 use crate::gateway::dto;
 use crate::id::Name;
+use crate::time::EpochLength;
 use crate::wire::batch::MAX_PAYLOAD;
 use clap::ValueEnum;
 use std::io::Read;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -63,6 +65,14 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// An epoch's length.
+pub(super) fn epoch(text: &str) -> Result<EpochLength, String> {
+    u32::try_from(duration(text)?.as_secs())
+        .ok()
+        .and_then(EpochLength::new)
+        .ok_or_else(|| "an epoch is at least 4s and divides a day, as 10s, 1m or 1h".to_owned())
+}
+
 /// A time as RFC 3339, or as a duration: that long ago.
 pub(super) fn moment(text: &str) -> Result<dto::Moment, String> {
     if let Ok(ago) = humantime::parse_duration(text) {
@@ -103,11 +113,7 @@ pub(super) fn destination(text: &str) -> Result<Name, Failure> {
 
 /// A payload argument: the text itself, `-` for standard input, `@FILE` for a file.
 pub(super) fn payload(argument: &str) -> Result<dto::Payload, Failure> {
-    let bytes = match (argument, argument.strip_prefix('@')) {
-        ("-", _) => read(std::io::stdin().lock(), Path::new("standard input"))?,
-        (_, Some(file)) => read_file(Path::new(file))?,
-        (text, None) => text.as_bytes().to_vec(),
-    };
+    let bytes = bytes(argument)?;
     if bytes.len() > MAX_PAYLOAD {
         return Err(Failure::new(
             format!("a message has at most {MAX_PAYLOAD} bytes, this one has more"),
@@ -115,6 +121,28 @@ pub(super) fn payload(argument: &str) -> Result<dto::Payload, Failure> {
         ));
     }
     Ok(dto::Payload::new(bytes))
+}
+
+/// An argument that is a text, in the same three forms.
+pub(super) fn text(argument: &str) -> Result<String, Failure> {
+    String::from_utf8(bytes(argument)?).map_err(|_| Failure::new("this is no text", "check what was given"))
+}
+
+fn bytes(argument: &str) -> Result<Vec<u8>, Failure> {
+    match (argument, argument.strip_prefix('@')) {
+        ("-", _) => read(std::io::stdin().lock(), Path::new("standard input")),
+        (_, Some(file)) => read_file(Path::new(file)),
+        (text, None) => Ok(text.as_bytes().to_vec()),
+    }
+}
+
+/// Makes a directory that only its owner can enter, with what leads to it; one that is there is left as it is.
+pub(super) fn make_directory(path: &Path) -> Result<(), Failure> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|error| Failure::file("make", path, &error))
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {

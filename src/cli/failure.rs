@@ -13,11 +13,27 @@ pub(super) struct Failure {
     hint: String,
     /// Standard output was closed by its reader: no error, the reader has enough.
     closed: bool,
+    /// The answer is a definite no.
+    no: bool,
 }
 
 impl Failure {
     pub(super) fn new(error: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { error: error.into(), hint: hint.into(), closed: false }
+        Self { error: error.into(), hint: hint.into(), closed: false, no: false }
+    }
+
+    /// From an error that says after a semicolon what to do next; `hint` if it does not.
+    pub(super) fn split(error: impl fmt::Display, hint: &str) -> Self {
+        let text = error.to_string();
+        match text.split_once("; ") {
+            Some((error, hint)) => Self::new(error, hint),
+            None => Self::new(text, hint),
+        }
+    }
+
+    /// The same, as the definite answer to what was asked: exit code 2.
+    pub(super) fn as_answer(self) -> Self {
+        Self { no: true, ..self }
     }
 
     /// Something with a file went wrong.
@@ -37,7 +53,7 @@ impl Failure {
         Self { closed, ..Self::new(format!("cannot write the output: {error}"), "check where it goes") }
     }
 
-    /// Tells it on standard error; the exit code is 1.
+    /// Tells it on standard error; the exit code is 1, or 2 for a definite no.
     pub(super) fn tell(&self, json: bool) -> ExitCode {
         if self.closed {
             return ExitCode::SUCCESS;
@@ -47,7 +63,7 @@ impl Failure {
         } else {
             shell::complain(&self);
         }
-        ExitCode::FAILURE
+        if self.no { ExitCode::from(2) } else { ExitCode::FAILURE }
     }
 }
 

@@ -2,17 +2,14 @@
 //!
 //! A running node is asked; where none runs, the store is read directly, and not changed by it.
 
-use super::Verdict;
-use super::arguments;
+use super::{Verdict, arguments, machine};
 use super::failure::Failure;
 use super::shell::Shell;
 use crate::gateway::client::{Client, ClientError};
 use crate::gateway::dto::{LogPage, LogQuery, LogRecord, LogVerdict, Moment};
 use crate::gateway::pages::{self, PageError};
 use crate::store::{DirectoryLock, Quarantine, SledReader, SledStore, Store};
-use crate::time::Unix;
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Prints the event log: what happened on this device
 ///
@@ -136,8 +133,7 @@ fn offline_log(directory: &Path) -> Result<Offline, Failure> {
     }
     let lock = DirectoryLock::take(directory)
         .map_err(|error| Failure::new(error.to_string(), "wait until the node is up, then try again"))?;
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let opened = SledStore::open(directory, Unix::from_seconds(since.as_secs()))
+    let opened = SledStore::open(directory, machine::now())
         .map_err(|error| Failure::new(error.to_string(), "check the directory given by --dir and the disk"))?;
     match opened.quarantined {
         None => Ok(Offline { reader: opened.store.reader(), _store: opened.store, _lock: lock }),

@@ -10,12 +10,15 @@ mod contacts;
 mod directory;
 mod failure;
 mod histogram;
+mod join;
 mod lab;
 mod lines;
 mod log;
+mod machine;
 mod offer;
 mod peers;
 mod publish;
+mod realm;
 mod receive;
 mod request;
 mod run;
@@ -73,6 +76,8 @@ enum LogFormat {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Lab(lab::Arguments),
+    Realm(realm::Arguments),
+    Join(join::Arguments),
     Run(run::Arguments),
     Status(status::Arguments),
     Peers(peers::Arguments),
@@ -149,6 +154,8 @@ fn execute(cli: Cli) -> Result<Verdict, Failure> {
 async fn dispatch(verb: Verb, shell: Shell) -> Result<Verdict, Failure> {
     match verb {
         Verb::Lab(arguments) => Box::pin(lab::run(arguments, shell)).await,
+        Verb::Realm(arguments) => realm::run(arguments, shell).await,
+        Verb::Join(arguments) => join::run(arguments, shell).await,
         Verb::Run(arguments) => run::run(arguments, shell).await,
         Verb::Status(arguments) => status::run(arguments, shell).await,
         Verb::Peers(arguments) => peers::run(arguments, shell).await,
