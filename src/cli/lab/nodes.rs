@@ -191,7 +191,7 @@ async fn watch(
                 let _ = events.send(Event::Ended { index, how }).await;
                 return false;
             }
-            _ = stop.wait_for(|stop| *stop) => break,
+            () = async { drop(stop.wait_for(|stop| *stop).await) } => break,
         }
     }
     let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(rustix::process::Pid::from_raw);
