@@ -73,7 +73,7 @@ impl Client {
     /// A stream of server-sent events, once it stands.
     pub async fn events(&self, path: &str, query: &impl Serialize) -> Result<Events, ClientError> {
         let answer = self.call(Method::GET, &target(path, query)?, None, Body::empty()).await?;
-        let mut events = Events { answer };
+        let mut events = Events { answer, failed: false };
         match events.next::<Done>().await? {
             Some(_) => Ok(events),
             None => Err(ClientError::Broken("the node is stopping".into())),
@@ -125,17 +125,18 @@ impl Client {
 #[derive(Debug)]
 pub struct Events {
     answer: Answer,
+    /// Whether the event being read is named `error`.
+    failed: bool,
 }
 
 impl Events {
-    /// Data of the next event; `None` at the stream's end.
+    /// Data of the next event; `None` at the stream's end. Nothing is lost when this is dropped while it waits.
     pub async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, ClientError> {
-        let mut failed = false;
         while let Some(line) = self.answer.line().await? {
             if let Some(name) = line.strip_prefix(b"event:") {
-                failed = name.trim_ascii() == b"error";
+                self.failed = name.trim_ascii() == b"error";
             } else if let Some(data) = line.strip_prefix(b"data:") {
-                return if failed { Err(ClientError::Api(parse(data)?)) } else { parse(data).map(Some) };
+                return if self.failed { Err(ClientError::Api(parse(data)?)) } else { parse(data).map(Some) };
             }
         }
         Ok(None)
