@@ -1,0 +1,8 @@
+//! The wire formats from outside: properties of every type, and the vectors of `tests/vectors` to the byte.
+
+mod diagnostic;
+mod entropy;
+mod properties;
+mod registry;
+mod samples;
+mod vectors;
