@@ -4,8 +4,6 @@
 //! comments and strings do not count, and paths are followed through `use` and `super`. Code under `#[cfg(test)]` is held
 //! to the floors, not to the bans. Each rule has a test here that shows it can fail.
 
-#[path = "tidy/packages.rs"]
-mod packages;
 #[path = "tidy/rules.rs"]
 mod rules;
 #[path = "tidy/source.rs"]
@@ -110,14 +108,6 @@ fn the_top_level_holds_what_it_should() {
     report(&problems);
 }
 
-#[test]
-fn dependencies_are_licensed_unique_and_from_the_registry() {
-    let deny = std::fs::read_to_string(root().join(".deny.toml")).expect(".deny.toml is there");
-    let lock = std::fs::read_to_string(root().join("Cargo.lock")).expect("Cargo.lock is there");
-    report(&packages::check(&deny, &lock, &packages::metadata(root())));
-}
-
-#[cfg(test)]
 mod can_fail {
     use super::rules::{architecture, machine_paths, manner};
 
