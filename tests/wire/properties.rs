@@ -8,6 +8,7 @@ use m2mesh::wire::data::{DataFrame, put_prefixed};
 use m2mesh::wire::frame::{Frames, Kind, raw};
 use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::test_runner::TestCaseResult;
 
 /// Each case goes through every type, so this is some fifty times as many documents.
 fn cases() -> ProptestConfig {

@@ -33,7 +33,7 @@ types! {
     signed::Signed announce::Announce ping::Ping bulletin::BulletinRequest bulletin::Bulletin bulletin::IssuerCertificate
     bulletin::Revocation bulletin::GroupVersion bulletin::Cover bulletin::Segment credential_exchange::CredentialRequest
     credential::Credential contact::ContactCard contact::MailPrekey enrolment::Request enrolment::DeviceKeys
-    enrolment::SignedRequest enrolment::Answer enrolment::Grant enrolment::PathKeys enrol_relay::EnrolRelay
+    enrolment::SignedRequest enrolment::Answer enrolment::Grant enrolment::PathKeys enrolment::GroupKeyGrant enrol_relay::EnrolRelay
     enrol_relay::EnrolAnswer ticket::Ticket hello::Hello hello::EnrolHello hello::EnrolReply successor::Successor
     time_beacon::TimeBeacon lsa::Lsa lsa::LsaLink lsa::LsaDigest lsa::LsaKey lsa::LsaRequest locate::Locate
     locate::Located witness::Witness data::Header data::Policy data::Path receipt::SessionNack receipt::HopAck

@@ -13,7 +13,7 @@ use m2mesh::wire::credential_exchange::CredentialRequest;
 use m2mesh::wire::custody::{Custody, CustodyVerdict};
 use m2mesh::wire::data::{Class, Form, Header, Path, Policy};
 use m2mesh::wire::enrol_relay::{EnrolAnswer, EnrolRelay};
-use m2mesh::wire::enrolment::{Answer, DeviceKeys, Grant, PathKeys, Refusal, Request, SignedRequest};
+use m2mesh::wire::enrolment::{Answer, DeviceKeys, Grant, GroupKeyGrant, PathKeys, Refusal, Request, SignedRequest};
 use m2mesh::wire::group::{GroupBatch, GroupFrame, GroupMessage};
 use m2mesh::wire::hello::{EnrolHello, EnrolReply, Hello};
 use m2mesh::wire::locate::{Locate, Located};
@@ -147,9 +147,10 @@ structs! {
     Answer { granted = maybe, refused = maybe }
     Grant {
         name = name, device, generation, day, resolution_key = array, epoch_length, first_epoch, segments = array,
-        roles = array, epochs = owned, bulletin = owned, path, cards = some, time,
+        roles = array, epochs = owned, bulletin = owned, path, group_keys = some, cards = some, time,
     }
     PathKeys { leaf, keys = owned }
+    GroupKeyGrant { group = maybe, version, key = array }
     EnrolRelay<'e> { id, hops, issuer, sealed = bytes }
     EnrolAnswer<'e> { id, piece, pieces, bytes = bytes }
     Ticket { version, realm, issuer, seal, secret = array, expires, addresses = |from: &mut Entropy<'_>| from.times(string) }

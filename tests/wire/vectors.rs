@@ -136,6 +136,7 @@ fn every_type_has_a_vector() {
             "MailPrekey",
             "DeviceKeys",
             "PathKeys",
+            "GroupKeyGrant",
             "LsaLink",
             "LsaKey",
             "Policy",

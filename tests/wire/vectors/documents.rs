@@ -6,7 +6,9 @@ use m2mesh::id::*;
 use m2mesh::time::Day;
 use m2mesh::wire::bulletin::{self, Bulletin, Cover, GroupVersion, IssuerCertificate, Revocation, Segment};
 use m2mesh::wire::contact::{self, ContactCard, MailPrekey};
-use m2mesh::wire::enrolment::{self, Answer, DeviceKeys, Grant, PathKeys, Refusal, Request, SignedRequest};
+use m2mesh::wire::enrolment::{
+    self, Answer, DeviceKeys, Grant, GroupKeyGrant, PathKeys, Refusal, Request, SignedRequest,
+};
 use m2mesh::wire::hello::{EnrolHello, EnrolReply};
 use m2mesh::wire::ticket::{PREFIX, Ticket};
 use m2mesh::wire::{Signed, encode};
@@ -161,6 +163,7 @@ fn grant() -> Grant {
         .concat(),
         bulletin: signed(OPERATOR, bulletin::CONTEXT, &bulletin(false)),
         path: PathKeys { leaf: 5, keys: opaque("path keys", 4 * 32) },
+        group_keys: vec![GroupKeyGrant { group: None, version: 1, key: opaque_array("group key") }],
         cards: vec![ContactCard { name: Name::new("gateway").expect("a name"), day: Day(29), ..card(None) }],
         time: NOW,
     }
@@ -182,7 +185,12 @@ fn enrolments() -> Vec<Vector> {
             "request-first: the plaintext that is sealed to the issuer",
             &signed,
         ),
-        Vector::of("grant", "Grant", "one epoch, one card, leaf 5 in a tree of 8", &grant()),
+        Vector::of(
+            "grant",
+            "Grant",
+            "one epoch, one card, leaf 5 (path keys cut to four levels for brevity), one group key",
+            &grant(),
+        ),
         Vector::of("answer-granted", "Answer", "", &Answer { granted: Some(grant()), refused: None }),
         Vector::of(
             "answer-refused",
