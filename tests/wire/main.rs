@@ -2,6 +2,7 @@
 
 mod diagnostic;
 mod entropy;
+mod keys;
 mod properties;
 mod registry;
 mod samples;

@@ -12,7 +12,7 @@ use proptest::test_runner::TestCaseResult;
 
 /// Each case goes through every type, so this is some fifty times as many documents.
 fn cases() -> ProptestConfig {
-    ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() }
+    ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() }
 }
 
 /// Prefixes tried of one document: all of a short one, some of a long one.

@@ -7,7 +7,7 @@ mod control;
 mod data;
 mod documents;
 mod refused;
-mod world;
+pub mod world;
 
 use crate::diagnostic::notation;
 use crate::registry::{TYPES, of};
