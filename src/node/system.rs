@@ -46,10 +46,8 @@ pub struct RunOptions {
 pub struct Ready {
     /// Its name.
     pub name: String,
-    /// Its realm, hexadecimal.
-    pub realm: String,
     /// Where it listens.
-    pub listen: Vec<Multiaddr>,
+    pub listen: Vec<String>,
 }
 
 /// Why a node does not run.
@@ -116,7 +114,7 @@ pub async fn run(
     let Opened { store, quarantined, .. } = SledStore::open(&options.dir, clock.now().unix)?;
     let reader = store.reader();
 
-    let (name, realm_id) = (membership.name().to_string(), membership.realm().to_string());
+    let name = membership.name().to_string();
     let key = net::keypair(&membership.libp2p_seed());
     let gate = Gate::new(membership.admission_view(), move || clock.now());
     let transport = net::transport::system(&key)?;
@@ -130,7 +128,7 @@ pub async fn run(
 
     let mut engine = Engine::new(membership, issuer, config.log, &reader, rng, clock.now())?;
     for found in quarantined {
-        let event = Event::Quarantined { place: found.place.display().to_string(), reason: found.reason };
+        let event = Event::Quarantined { place: found.place, reason: found.reason };
         engine.handle(Input::Event(event), clock.now());
     }
     let addresses = listen.iter().map(Multiaddr::to_vec).collect();
@@ -145,7 +143,7 @@ pub async fn run(
     let bootstrap = config.net.bootstrap.clone();
     let parts = Parts { engine, network, store, host, gate, calls, stop, bootstrap, listening: listen.clone() };
     let node = tokio::spawn(Node::new(parts));
-    ready(&Ready { name, realm: realm_id, listen });
+    ready(&Ready { name, listen: listen.iter().map(Multiaddr::to_string).collect() });
 
     shutdown.await;
     // First the application, so that it hears how its last commands ended; then the node.
@@ -186,7 +184,7 @@ pub async fn enrol(
     let mut failures = Vec::new();
     for member in members {
         let transport = net::transport::system(&key).map_err(|error| error.to_string())?;
-        match net::enrol::enrol(transport, member.clone(), hello, limit).await {
+        match net::enrol(transport, member.clone(), hello, limit).await {
             Ok(reply) => return Ok(reply),
             Err(error) => failures.push(format!("{member}: {error}")),
         }
