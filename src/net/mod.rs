@@ -36,7 +36,7 @@ pub use libp2p::{Multiaddr, PeerId};
 mod admission;
 mod behaviour;
 mod discovery;
-mod enrol;
+pub mod enrol;
 mod handler;
 mod handshake;
 mod lane;
@@ -53,6 +53,7 @@ pub mod transport;
 pub use admission::Gatekeeper;
 pub use enrol::{EnrolError, enrol};
 pub use swarm::Network;
+pub use transport::TransportError;
 
 /// A transport as [`Network::new`] and [`enrol`] take it: authenticated and multiplexed, but not admitted.
 pub type Transport = Boxed<(PeerId, StreamMuxerBox)>;
