@@ -2,6 +2,11 @@
 //!
 //! See [`crate::engine::store`] for tables and commits.
 
+pub mod device_dir;
+pub mod ledger_dir;
+pub mod private_file;
+pub mod realm_dir;
+
 use crate::engine::store::{Commit, Read};
 use crate::id::Lsn;
 use std::task::{Context, Poll};

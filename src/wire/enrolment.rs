@@ -3,7 +3,7 @@
 //! The request is sealed to the issuer, the answer to a fresh key of the request; whoever relays them sees
 //! lengths only. The device makes every private key itself.
 
-use crate::id::{AgreementKey, DeviceId, Name, Pseudonym, Signature};
+use crate::id::{AgreementKey, DeviceId, Name, Pseudonym, Signature, Tag};
 use crate::time::{Day, Epoch, EpochLength};
 use crate::wire::contact::{ContactCard, MailPrekey};
 use serde::{Deserialize, Serialize};
@@ -139,10 +139,31 @@ pub struct Grant {
     pub bulletin: Vec<u8>,
     /// Its leaf in the group key tree, and the keys from the root down to it.
     pub path: PathKeys,
+    /// Keys of the bulletin's group versions whose cover does not reach its leaf, because it was assigned later.
+    pub group_keys: Vec<GroupKeyGrant>,
     /// Cards of its contacts.
     pub cards: Vec<ContactCard>,
     /// The issuer's clock, in unix seconds: a floor for the device's.
     pub time: u64,
+}
+
+/// One version of a group's key.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupKeyGrant {
+    /// As in [`GroupVersion`](super::bulletin::GroupVersion): absent for the realm's root.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<Tag>,
+    /// Its version.
+    pub version: u32,
+    /// The key.
+    #[serde(with = "serde_bytes")]
+    pub key: [u8; 32],
+}
+
+impl core::fmt::Debug for GroupKeyGrant {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("GroupKeyGrant").field("version", &self.version).finish_non_exhaustive()
+    }
 }
 
 /// Keys of one leaf's path in the complete tree.

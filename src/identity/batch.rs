@@ -1,0 +1,219 @@
+//! Keys and grants of a device: what lasts, and what an issuer granted for the coming epochs.
+//!
+//! A grant carries sealed ids and signatures only. The device puts each credential together from its own keys and
+//! its resolution key, and checks the issuer's signature over it: an answer is sealed to the request, but that does
+//! not say who sealed it.
+//!
+//! Invariants
+//! 1. Every credential of a [`Batch`] bears the issuer's signature and the device's own keys.
+//! 2. A renewal keeps the credentials of the epoch before, of the present and of the next one, which may be in use
+//!    already; older ones are wiped with their keys.
+
+use crate::id::{AgreementKey, DeviceId, IssuerId, Name, Pseudonym, RealmId, Signature};
+use crate::identity::bulletin::{CREDENTIAL_VERSION, VerifiedBulletin};
+use crate::identity::credential::{self, OwnCredential};
+use crate::identity::enrolment::EnrolmentError;
+use crate::identity::handle::DayKey;
+use crate::identity::issuer::seconds;
+use crate::identity::kdf::{self, Secret};
+use crate::identity::membership::MembershipError;
+use crate::identity::seal;
+use crate::identity::session::ContactSecret;
+use crate::identity::sign;
+use crate::time::{Epoch, EpochLength, Unix};
+use crate::wire::contact::ContactCard;
+use crate::wire::credential::{CONTEXT, Credential, SEALED_ID};
+use crate::wire::enrolment::{DeviceKeys, Grant, GroupKeyGrant, PathKeys};
+use crate::wire::{Signed, decode, encode};
+use core::fmt;
+use ed25519_dalek::SigningKey;
+use rand_chacha::ChaCha20Rng;
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use x25519_dalek::StaticSecret;
+
+/// The keys that a device keeps for life.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceSecrets {
+    /// X25519 secret behind the contact key.
+    #[serde(with = "kdf::secret")]
+    pub(super) contact: Secret,
+    /// Seed of the Ed25519 key that signs renewals.
+    #[serde(with = "kdf::secret")]
+    pub(super) renewal: Secret,
+    /// Seed of the Ed25519 key behind the pseudonyms.
+    #[serde(with = "kdf::secret")]
+    pub(super) pseudonym: Secret,
+}
+
+/// What an issuer granted, with the private keys that belong to it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Batch {
+    pub(super) realm: RealmId,
+    pub(super) issuer: IssuerId,
+    pub(super) name: Name,
+    pub(super) device: DeviceId,
+    pub(super) epoch_length: EpochLength,
+    /// The issuer's clock at the grant, in unix seconds.
+    pub(super) granted: u64,
+    pub(super) path: PathKeys,
+    pub(super) group_keys: Vec<GroupKeyGrant>,
+    pub(super) epochs: Vec<BatchEpoch>,
+}
+
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct BatchEpoch {
+    epoch: Epoch,
+    #[serde(with = "kdf::secret")]
+    agreement: Secret,
+    credential: ByteBuf,
+}
+
+impl DeviceSecrets {
+    /// New keys.
+    pub fn generate(rng: &mut ChaCha20Rng) -> Self {
+        Self { contact: seal::random(rng), renewal: seal::random(rng), pseudonym: seal::random(rng) }
+    }
+
+    /// The public halves that an issuer is told.
+    pub fn public(&self) -> DeviceKeys {
+        DeviceKeys {
+            contact: ContactSecret::new(*self.contact).public(),
+            renewal: sign::public(&SigningKey::from_bytes(&self.renewal)),
+        }
+    }
+}
+
+/// A grant that has been checked against the request.
+pub(super) struct Granted {
+    pub(super) batch: Batch,
+    pub(super) bulletin: VerifiedBulletin,
+    pub(super) cards: Vec<ContactCard>,
+}
+
+impl Granted {
+    /// Puts the credentials of a grant together and checks every signature.
+    pub(super) fn check(
+        grant: Grant,
+        realm: RealmId,
+        issuer: IssuerId,
+        pseudonym: &Pseudonym,
+        epochs: &[Secret],
+    ) -> Result<Self, EnrolmentError> {
+        let Grant {
+            name,
+            device,
+            generation: _,
+            day,
+            resolution_key,
+            epoch_length,
+            first_epoch,
+            segments,
+            roles,
+            epochs: signed_epochs,
+            bulletin,
+            path,
+            group_keys,
+            cards,
+            time,
+        } = grant;
+        let bulletin = VerifiedBulletin::verify(realm, &bulletin)?;
+        let issuers = &bulletin.body().issuers;
+        let certificate = issuers.iter().find(|listed| listed.id == issuer).ok_or(EnrolmentError::Foreign)?;
+        let granted = signed_epochs.chunks_exact(EPOCH_SEALS);
+        if !granted.remainder().is_empty() || granted.len() > epochs.len() {
+            return Err(EnrolmentError::Foreign);
+        }
+        let mut key = DayKey::of(day, resolution_key);
+        let mut entries = Vec::with_capacity(granted.len());
+        for ((number, seals), agreement) in (first_epoch.0..).zip(granted).zip(epochs) {
+            let epoch = Epoch(number);
+            let founded = bulletin.body().founded;
+            key = key.at(epoch_length.start(epoch).day_since(founded)).ok_or(EnrolmentError::Foreign)?;
+            let (sealed_id, signature) = seals.split_at(SEALED_ID);
+            let body = encode(&Credential {
+                version: CREDENTIAL_VERSION,
+                realm,
+                issuer,
+                epoch,
+                epoch_length: seconds(epoch_length),
+                segments,
+                roles,
+                key: *pseudonym,
+                agreement: seal::agreement_public(&StaticSecret::from(**agreement)),
+                handle: key.handle(epoch, epoch_length, founded).ok_or(EnrolmentError::Foreign)?,
+                sealed_id: sealed_id.to_vec(),
+            });
+            let signature = Signature::from_slice(signature).ok_or(EnrolmentError::Foreign)?;
+            if !sign::verify(&certificate.key, CONTEXT, &body, &signature) {
+                return Err(EnrolmentError::Foreign);
+            }
+            let credential = ByteBuf::from(encode(&Signed { body: &body, signature }));
+            entries.push(BatchEpoch { epoch, agreement: agreement.clone(), credential });
+        }
+        let batch =
+            Batch { realm, issuer, name, device, epoch_length, granted: time, path, group_keys, epochs: entries };
+        Ok(Self { batch, bulletin, cards })
+    }
+}
+
+impl Batch {
+    /// The credentials with their keys; all must be of this device.
+    pub(super) fn open(&self, secrets: &DeviceSecrets) -> Result<BTreeMap<Epoch, Arc<OwnCredential>>, MembershipError> {
+        let signing = SigningKey::from_bytes(&secrets.pseudonym);
+        let pseudonym = sign::public(&signing);
+        let mut credentials = BTreeMap::new();
+        for BatchEpoch { epoch, agreement, credential } in &self.epochs {
+            let document: Signed<'_> = decode(credential).map_err(MembershipError::Batch)?;
+            let body: Credential = decode(document.body).map_err(MembershipError::Batch)?;
+            let agreement = StaticSecret::from(**agreement);
+            let public: AgreementKey = seal::agreement_public(&agreement);
+            if body.epoch != *epoch || body.key != pseudonym || body.agreement != public {
+                return Err(MembershipError::Credentials);
+            }
+            let signed: Arc<[u8]> = credential.as_slice().into();
+            let hash = credential::hash(&signed);
+            let own = OwnCredential { hash, body, signed, signing: signing.clone(), agreement };
+            credentials.insert(*epoch, Arc::new(own));
+        }
+        if credentials.is_empty() { Err(MembershipError::Credentials) } else { Ok(credentials) }
+    }
+
+    /// Keeps of an older batch what may be in use, or everything from the epoch before on if this one has no
+    /// credentials; invariant 2.
+    pub(super) fn keep_current(&mut self, old: &Batch, now: Unix) {
+        // A granted group key stays until newer ones push it out: the bulletin at hand may still need it.
+        let known = |new: &[GroupKeyGrant], old: &GroupKeyGrant| {
+            new.iter().any(|new| new.group == old.group && new.version == old.version)
+        };
+        let older: Vec<_> = old.group_keys.iter().filter(|old| !known(&self.group_keys, old)).cloned().collect();
+        self.group_keys.extend(older);
+        self.group_keys.truncate(MAX_GROUP_KEYS);
+        if old.epoch_length != self.epoch_length {
+            return;
+        }
+        let present = self.epoch_length.epoch_at(now).0;
+        let from = Epoch(present.saturating_sub(1));
+        let until = if self.epochs.is_empty() { Epoch(u64::MAX) } else { Epoch(present + 1) };
+        if self.epochs.is_empty() {
+            self.granted = old.granted;
+        }
+        let kept: Vec<_> = old.epochs.iter().filter(|old| (from..=until).contains(&old.epoch)).cloned().collect();
+        self.epochs.retain(|new| !kept.iter().any(|kept| kept.epoch == new.epoch));
+        self.epochs.extend(kept);
+        self.epochs.sort_by_key(|entry| entry.epoch);
+    }
+}
+
+impl fmt::Debug for DeviceSecrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DeviceSecrets(…)")
+    }
+}
+
+/// Bytes that a grant holds for an epoch: sealed id and signature.
+const EPOCH_SEALS: usize = SEALED_ID + 64;
+/// Most granted group keys that are kept, newest first.
+const MAX_GROUP_KEYS: usize = 256;

@@ -1,0 +1,289 @@
+//! Contacts: the cards this device holds, and whose a handle is.
+//!
+//! A card computes its device's handles from the card's day on. The book keeps a table of the handles of every
+//! contact in the epochs before, at and after the present one, so that a clock that is off by less than an epoch
+//! does no harm; the table is made anew when the first of the contacts' epochs ends. The resolution keys it needs
+//! are stepped forward from those of the last table.
+//!
+//! Invariants
+//! 1. A handle resolves to the contact whose card computes it, and to none otherwise.
+//! 2. Of two cards of one device the newer generation holds; within a generation the earlier day is kept, as it
+//!    resolves all that the later one does.
+//! 3. At most [`MAX_CONTACTS`] cards; a further one is refused and counted.
+
+use crate::id::{DeviceId, Handle, Name};
+use crate::identity::handle::{DayKey, day_of};
+use crate::time::{Epoch, Unix};
+use crate::wire::contact::ContactCard;
+use core::fmt;
+use std::collections::BTreeMap;
+
+/// The cards at hand.
+#[derive(Clone)]
+pub struct ContactBook {
+    /// Unix seconds of the realm's founding.
+    founded: u64,
+    entries: BTreeMap<Name, Entry>,
+    names: BTreeMap<DeviceId, Name>,
+    table: Table,
+    refused: u64,
+}
+
+#[derive(Clone)]
+struct Entry {
+    card: ContactCard,
+    /// The card's resolution key, stepped forward to the day of the last table.
+    key: DayKey,
+    /// The handle in the present epoch of the last table.
+    present: Option<Handle>,
+}
+
+/// The handles of all contacts, good from `from` until `until`.
+#[derive(Clone, Default)]
+struct Table {
+    from: Unix,
+    until: Unix,
+    handles: BTreeMap<Handle, Name>,
+}
+
+impl ContactBook {
+    /// An empty book of a realm founded then (unix seconds).
+    pub fn new(founded: u64) -> Self {
+        Self { founded, entries: BTreeMap::new(), names: BTreeMap::new(), table: Table::default(), refused: 0 }
+    }
+
+    /// Takes a card; says whether it changed anything.
+    pub fn insert(&mut self, card: ContactCard) -> bool {
+        let card = match self.names.get(&card.device).and_then(|name| self.entries.get(name)) {
+            Some(held) => match merge(&held.card, card) {
+                Some(card) => card,
+                None => return false,
+            },
+            None if self.entries.len() >= MAX_CONTACTS => {
+                self.refused += 1;
+                return false;
+            }
+            None => card,
+        };
+        if let Some(old_name) = self.names.insert(card.device, card.name.clone()) {
+            self.entries.remove(&old_name);
+        }
+        let key = DayKey::of(card.day, card.resolution_key);
+        // A name goes to the device that had it last: an operator gives a lost device's name to its replacement.
+        if let Some(replaced) = self.entries.insert(card.name.clone(), Entry { card, key, present: None }) {
+            self.names.remove(&replaced.card.device);
+        }
+        self.table = Table::default();
+        true
+    }
+
+    /// The handle under which a contact is reached at a time.
+    pub fn handle_of(&mut self, name: &Name, at: Unix) -> Option<Handle> {
+        self.refresh(at);
+        self.entries.get(name)?.present
+    }
+
+    /// Whose handle this is, in the present epoch, the one before or the one after.
+    pub fn resolve(&mut self, handle: &Handle, at: Unix) -> Option<&ContactCard> {
+        self.refresh(at);
+        self.table.handles.get(handle).and_then(|name| self.entries.get(name)).map(|entry| &entry.card)
+    }
+
+    /// The card of a name.
+    pub fn get(&self, name: &Name) -> Option<&ContactCard> {
+        self.entries.get(name).map(|entry| &entry.card)
+    }
+
+    /// All cards, by name.
+    pub fn iter(&self) -> impl Iterator<Item = &ContactCard> {
+        self.entries.values().map(|entry| &entry.card)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Cards refused because the book was full.
+    pub fn refused(&self) -> u64 {
+        self.refused
+    }
+
+    /// Makes the table anew when the time lies outside the one at hand.
+    fn refresh(&mut self, at: Unix) {
+        if (self.table.from..self.table.until).contains(&at) {
+            return;
+        }
+        let mut table = Table { from: Unix(0), until: Unix(u64::MAX), handles: BTreeMap::new() };
+        for (name, entry) in &mut self.entries {
+            let length = entry.card.epoch_length;
+            let epoch = length.epoch_at(at);
+            table.from = table.from.max(length.start(epoch));
+            table.until = table.until.min(length.end(epoch));
+            let before = Epoch(epoch.0.saturating_sub(1));
+            entry.step_to(before, self.founded);
+            for near in [before, epoch, Epoch(epoch.0 + 1)] {
+                let handle = entry.key.handle(near, length, self.founded);
+                if let Some(handle) = handle {
+                    table.handles.insert(handle, name.clone());
+                }
+                if near == epoch {
+                    entry.present = handle;
+                }
+            }
+        }
+        self.table = table;
+    }
+}
+
+impl Entry {
+    /// Brings `key` to the day that an epoch begins in, starting over from the card when the clock went back.
+    fn step_to(&mut self, epoch: Epoch, founded: u64) {
+        let day = day_of(epoch, self.card.epoch_length, founded);
+        if day < self.key.day() {
+            self.key = DayKey::of(self.card.day, self.card.resolution_key);
+        }
+        if let Some(key) = self.key.at(day) {
+            self.key = key;
+        }
+    }
+}
+
+impl fmt::Debug for ContactBook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ContactBook").field("cards", &self.entries.len()).finish_non_exhaustive()
+    }
+}
+
+/// Most cards in a book.
+pub const MAX_CONTACTS: usize = 4_096;
+
+/// What holds of two cards of one device; `None` when `new` changes nothing.
+fn merge(held: &ContactCard, mut new: ContactCard) -> Option<ContactCard> {
+    if new.generation < held.generation {
+        return None;
+    }
+    if new.generation == held.generation && new.day >= held.day {
+        new.day = held.day;
+        new.resolution_key = held.resolution_key;
+    }
+    (new != *held).then_some(new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::AgreementKey;
+    use crate::time::{DAY_SECONDS, Day, EpochLength};
+    use zeroize::Zeroizing;
+
+    const HOUR: u64 = 3_600;
+
+    fn chain(device: u8, generation: u32) -> DayKey {
+        DayKey::first(&Zeroizing::new([1; 32]), DeviceId([device; 16]), generation)
+    }
+
+    fn card(name: &str, device: u8, generation: u32, day: u32) -> ContactCard {
+        ContactCard {
+            name: Name::new(name).expect("a name"),
+            device: DeviceId([device; 16]),
+            generation,
+            day: Day(day),
+            resolution_key: **chain(device, generation).at(Day(day)).expect("a later day").key(),
+            contact_key: AgreementKey([device; 32]),
+            epoch_length: EpochLength::HOUR,
+            prekey: None,
+        }
+    }
+
+    fn handle(device: u8, generation: u32, epoch: u64) -> Handle {
+        chain(device, generation).handle(Epoch(epoch), EpochLength::HOUR, 0).expect("from day 0 on")
+    }
+
+    fn at(epoch: u64) -> Unix {
+        Unix::from_seconds(epoch * HOUR + 10)
+    }
+
+    #[test]
+    fn a_contact_is_found_in_its_epoch_and_the_two_beside_it() {
+        let mut book = ContactBook::new(0);
+        assert!(book.insert(card("a", 1, 0, 0)));
+        assert!(book.insert(card("b", 2, 0, 0)));
+        let name = Name::new("a").expect("a name");
+        // Across midnight, forward, and back again.
+        for epoch in [30, 47, 48, 49, 200, 31] {
+            assert_eq!(book.handle_of(&name, at(epoch)), Some(handle(1, 0, epoch)));
+            for near in [epoch - 1, epoch, epoch + 1] {
+                assert_eq!(book.resolve(&handle(1, 0, near), at(epoch)).map(|card| card.device.0[0]), Some(1));
+                assert_eq!(book.resolve(&handle(2, 0, near), at(epoch)).map(|card| card.device.0[0]), Some(2));
+                assert!(book.resolve(&handle(3, 0, near), at(epoch)).is_none(), "a stranger resolves to nobody");
+            }
+            for far in [epoch - 2, epoch + 2] {
+                assert!(book.resolve(&handle(1, 0, far), at(epoch)).is_none());
+            }
+        }
+    }
+
+    #[test]
+    fn a_card_resolves_from_its_day_on() {
+        let mut book = ContactBook::new(0);
+        book.insert(card("a", 1, 0, 2));
+        let name = Name::new("a").expect("a name");
+        assert!(book.handle_of(&name, at(47)).is_none());
+        assert!(book.resolve(&handle(1, 0, 48), at(47)).is_some(), "the next epoch is of its day");
+        assert_eq!(book.handle_of(&name, at(48)), Some(handle(1, 0, 48)));
+        assert!(book.resolve(&handle(1, 0, 47), at(48)).is_none());
+    }
+
+    #[test]
+    fn the_newest_generation_wins_and_the_earliest_day_stays() {
+        let mut book = ContactBook::new(0);
+        assert!(book.insert(card("a", 1, 1, 1)));
+        assert!(!book.insert(card("a", 1, 0, 0)), "an older generation");
+        assert!(!book.insert(card("a", 1, 1, 3)), "a later day of the same");
+        assert!(book.resolve(&handle(1, 1, 24), at(24)).is_some());
+        assert!(book.insert(card("a", 1, 2, 3)));
+        assert!(book.resolve(&handle(1, 1, 80), at(80)).is_none());
+        assert!(book.resolve(&handle(1, 2, 80), at(80)).is_some());
+        assert_eq!(book.len(), 1);
+    }
+
+    #[test]
+    fn names_follow_devices() {
+        let mut book = ContactBook::new(0);
+        book.insert(card("a", 1, 0, 0));
+        assert!(book.insert(card("b", 1, 0, 0)), "renamed");
+        assert!(book.get(&Name::new("a").expect("a name")).is_none());
+        assert!(book.insert(card("b", 2, 0, 0)), "replaced by another device");
+        assert_eq!(book.len(), 1);
+        assert!(book.resolve(&handle(1, 0, 30), at(30)).is_none());
+        assert!(book.resolve(&handle(2, 0, 30), at(30)).is_some());
+        assert!(book.insert(card("c", 1, 0, 0)), "and comes back under a name of its own");
+        assert_eq!(book.len(), 2);
+    }
+
+    #[test]
+    fn the_book_is_bounded() {
+        let mut book = ContactBook::new(0);
+        let mut fresh = card("a", 1, 0, 0);
+        for number in 0..MAX_CONTACTS + 1 {
+            fresh.name = Name::new(format!("d{number}")).expect("a name");
+            fresh.device.0[..8].copy_from_slice(&(number as u64).to_be_bytes());
+            book.insert(fresh.clone());
+        }
+        assert_eq!((book.len(), book.refused()), (MAX_CONTACTS, 1));
+    }
+
+    #[test]
+    fn years_of_days_are_stepped_once() {
+        let mut book = ContactBook::new(0);
+        book.insert(card("a", 1, 0, 0));
+        let days = 4_000 * DAY_SECONDS / HOUR;
+        assert!(book.handle_of(&Name::new("a").expect("a name"), at(days)).is_some());
+    }
+}

@@ -1,0 +1,120 @@
+//! Credentials: a member's own, with the private keys, and those of others, verified.
+//!
+//! Acceptance, in this order, the cheap checks first: it decodes · version · realm · the issuer stands in the
+//! bulletin and may sign at this time · the time lies within the epoch and its allowance · the issuer's
+//! signature · not revoked. See [`VerifiedBulletin::verify_credential`](super::bulletin::VerifiedBulletin).
+//!
+//! Invariants
+//! 1. A [`PeerCredential`] exists only after all of these checks.
+//! 2. A credential is accepted from S before its epoch to 2 S after it, S being the epoch's allowed skew: clocks
+//!    may be off by S, and what is under way at the end of an epoch has S to drain.
+
+use crate::id::{CredentialHash, Pseudonym, Signature};
+use crate::identity::kdf;
+use crate::identity::sign;
+use crate::time::{EpochLength, Unix};
+use crate::wire::credential::Credential;
+use core::fmt;
+use ed25519_dalek::SigningKey;
+use std::sync::Arc;
+use x25519_dalek::StaticSecret;
+
+/// Another device's credential, verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerCredential {
+    /// Its hash, by which frames name it.
+    pub hash: CredentialHash,
+    /// What it says.
+    pub body: Credential,
+    /// As it travels.
+    pub signed: Arc<[u8]>,
+}
+
+/// This device's credential of one epoch, with the private keys.
+pub struct OwnCredential {
+    /// Its hash, by which frames name it.
+    pub hash: CredentialHash,
+    /// What it says.
+    pub body: Credential,
+    /// As it travels.
+    pub signed: Arc<[u8]>,
+    /// The pseudonym's private half.
+    pub(super) signing: SigningKey,
+    /// Private half of the epoch's agreement key.
+    pub(super) agreement: StaticSecret,
+}
+
+/// Why a credential is not accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+pub enum CredentialError {
+    /// Not a credential.
+    #[error("it is malformed")]
+    Malformed,
+    /// Of a later format.
+    #[error("it has a version that is not known here")]
+    Version,
+    /// Of another realm.
+    #[error("it belongs to another realm")]
+    Realm,
+    /// Of an issuer that the bulletin does not list, or not for this time.
+    #[error("its issuer is not listed in the bulletin for this time")]
+    Issuer,
+    /// Not signed by its issuer.
+    #[error("its issuer has not signed it")]
+    Signature,
+    /// Its epoch is still to come.
+    #[error("its epoch has not begun")]
+    NotYetValid,
+    /// Its epoch is over.
+    #[error("its epoch is over")]
+    Expired,
+    /// Its device is revoked.
+    #[error("its device has been revoked")]
+    Revoked,
+}
+
+impl OwnCredential {
+    /// Signs a body as this pseudonym.
+    pub fn sign(&self, context: &str, body: &[u8]) -> Signature {
+        sign::sign(&self.signing, context, body)
+    }
+
+    /// Signs an encoded body as this pseudonym and encodes both as [`Signed`](crate::wire::Signed).
+    pub fn sign_document(&self, context: &str, body: &[u8]) -> Vec<u8> {
+        sign::sign_document(&self.signing, context, body)
+    }
+
+    /// The pseudonym.
+    pub fn pseudonym(&self) -> Pseudonym {
+        self.body.key
+    }
+}
+
+impl fmt::Debug for OwnCredential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OwnCredential")
+            .field("hash", &self.hash)
+            .field("epoch", &self.body.epoch)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Hash of a credential's raw bytes, signature included.
+pub fn hash(signed: &[u8]) -> CredentialHash {
+    let full = kdf::sha256(&[signed]);
+    let mut short = [0; CredentialHash::LEN];
+    short.copy_from_slice(&full[..CredentialHash::LEN]);
+    CredentialHash(short)
+}
+
+/// Length of a credential's epoch, if it has one that exists.
+pub fn epoch_length(body: &Credential) -> Option<EpochLength> {
+    EpochLength::new(u32::from_be_bytes(body.epoch_length))
+}
+
+/// From when to when a credential is accepted.
+pub fn acceptance(body: &Credential) -> Option<(Unix, Unix)> {
+    let length = epoch_length(body)?;
+    let skew = length.skew();
+    Some((length.start(body.epoch) - skew, length.end(body.epoch) + skew * 2))
+}

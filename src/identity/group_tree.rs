@@ -1,0 +1,191 @@
+//! The group key tree: how a key reaches any set of members, however chosen, in few seals.
+//!
+//! The realm's devices are the leaves of a complete binary tree of depth [`DEPTH`]; its nodes are numbered in heap
+//! order, the root being 1 and the children of n being 2n and 2n+1. Every node has a key, derived from the tree
+//! secret that operator and issuers hold; a device knows those on the path from the root to its leaf, and no other.
+//! To reach all members but some, a new key is sealed to the largest subtrees that hold none of those: r excluded
+//! leaves take at most r · log₂(n / r) seals (the complete-subtree method of Naor, Naor and Lotspiech, 2001). With
+//! nobody excluded that is one seal, to the root.
+//!
+//! Subtrees without an assigned leaf are left out; a device that is assigned such a leaf later gets the keys of the
+//! versions it missed with its grant.
+//!
+//! Invariants
+//! 1. A cover reaches every assigned leaf that is not excluded, and no excluded one.
+//! 2. Leaves are allocated in order and never reused, so no device ever knows a node key that another had before.
+
+use crate::id::Tag;
+use crate::identity::kdf::{self, Secret, label};
+use crate::identity::seal;
+use crate::wire::bulletin::{Cover, GroupVersion};
+use crate::wire::enrolment::PathKeys;
+use std::collections::BTreeSet;
+
+/// The tree as operator and issuers have it: with the secret that all node keys derive from.
+#[derive(Clone)]
+pub struct GroupTree {
+    secret: Secret,
+}
+
+impl GroupTree {
+    /// The tree of a secret.
+    pub fn new(secret: Secret) -> Self {
+        Self { secret }
+    }
+
+    /// The keys from the root to a leaf; `None` past the last leaf.
+    pub fn path(&self, leaf: u32) -> Option<PathKeys> {
+        let bottom = node_of(leaf)?;
+        let keys = (0..=DEPTH).flat_map(|level| *self.node_key(bottom >> (DEPTH - level))).collect();
+        Some(PathKeys { leaf, keys })
+    }
+
+    /// Seals a group's key to all of the first `leaves` leaves but the excluded ones.
+    pub fn seal_version(
+        &self,
+        group: Option<Tag>,
+        version: u32,
+        key: &Secret,
+        leaves: u32,
+        excluded: &BTreeSet<u32>,
+    ) -> GroupVersion {
+        let cover = cover(leaves, excluded)
+            .into_iter()
+            .map(|node| {
+                let mut sealed = key.to_vec();
+                let cipher = seal::cipher(&cover_key(&self.node_key(node), group, version, node));
+                let tag = seal::encrypt(&cipher, 0, &[], &mut sealed);
+                sealed.extend_from_slice(&tag);
+                Cover { node, sealed }
+            })
+            .collect();
+        GroupVersion { group, version, leaves, cover }
+    }
+
+    /// Opens a group's key with the tree secret.
+    pub fn open(&self, version: &GroupVersion) -> Option<Secret> {
+        version.cover.iter().find_map(|cover| open_cover(&self.node_key(cover.node), version, cover))
+    }
+
+    fn node_key(&self, node: u32) -> Secret {
+        kdf::derive(self.secret.as_slice(), label::TREE_NODE, &[&node.to_be_bytes()])
+    }
+}
+
+impl core::fmt::Debug for GroupTree {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("GroupTree(…)")
+    }
+}
+
+/// Opens a group's key with the keys of a path; `None` when the cover does not reach the leaf.
+pub fn open_version(path: &PathKeys, version: &GroupVersion) -> Option<Secret> {
+    let bottom = node_of(path.leaf)?;
+    version.cover.iter().find_map(|cover| {
+        let level = cover.node.checked_ilog2().filter(|level| *level <= DEPTH)?;
+        if bottom >> (DEPTH - level) != cover.node {
+            return None;
+        }
+        let at = 32 * level as usize;
+        let node_key = Secret::new(path.keys.get(at..at + 32)?.try_into().ok()?);
+        open_cover(&node_key, version, cover)
+    })
+}
+
+/// The fewest nodes whose subtrees hold no excluded leaf and together hold every other of the first `leaves`, in
+/// heap order from left to right. Depth-first: a subtree without an assigned leaf is left out, one without an
+/// excluded leaf is taken whole, any other is split.
+pub fn cover(leaves: u32, excluded: &BTreeSet<u32>) -> Vec<u32> {
+    let mut nodes = Vec::new();
+    let mut waiting = vec![(1, 0, LEAVES)];
+    while let Some((node, first, size)) = waiting.pop() {
+        if first >= leaves {
+            continue;
+        }
+        if excluded.range(first..first + size).next().is_none() {
+            nodes.push(node);
+        } else if size > 1 {
+            let half = size / 2;
+            waiting.push((2 * node + 1, first + half, half));
+            waiting.push((2 * node, first, half));
+        }
+    }
+    nodes
+}
+
+/// Depth of the tree: 2²⁰ devices a realm over its whole life.
+pub const DEPTH: u32 = 20;
+/// How many leaves it has.
+pub const LEAVES: u32 = 1 << DEPTH;
+/// Bytes of a path's keys.
+pub const PATH_BYTES: usize = 32 * (DEPTH as usize + 1);
+
+fn node_of(leaf: u32) -> Option<u32> {
+    (leaf < LEAVES).then_some(LEAVES + leaf)
+}
+
+fn open_cover(node_key: &Secret, version: &GroupVersion, cover: &Cover) -> Option<Secret> {
+    let (sealed, tag) = cover.sealed.split_last_chunk::<{ seal::TAG }>()?;
+    let mut key = Secret::new(sealed.try_into().ok()?);
+    let cipher = seal::cipher(&cover_key(node_key, version.group, version.version, cover.node));
+    seal::decrypt(&cipher, 0, &[], key.as_mut_slice(), tag).then_some(key)
+}
+
+fn cover_key(node_key: &Secret, group: Option<Tag>, version: u32, node: u32) -> Secret {
+    let group = group.map_or([0; 8], |tag| tag.0);
+    kdf::derive(node_key.as_slice(), label::COVER, &[&group, &version.to_be_bytes(), &node.to_be_bytes()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn tree() -> GroupTree {
+        GroupTree::new(Secret::new([1; 32]))
+    }
+
+    fn opens(leaf: u32, version: &GroupVersion) -> bool {
+        let path = tree().path(leaf).expect("a leaf of the tree");
+        open_version(&path, version).map(|key| *key) == Some([9; 32])
+    }
+
+    #[test]
+    fn with_nobody_excluded_one_seal_reaches_all_who_are_and_will_be() {
+        let version = tree().seal_version(None, 1, &Secret::new([9; 32]), 3, &BTreeSet::new());
+        assert_eq!(version.cover.len(), 1);
+        assert!(opens(0, &version) && opens(2, &version) && opens(LEAVES - 1, &version));
+        assert!(tree().path(LEAVES).is_none());
+    }
+
+    #[test]
+    fn another_tree_group_or_version_does_not_open_it() {
+        let version = tree().seal_version(None, 1, &Secret::new([9; 32]), 3, &BTreeSet::new());
+        let foreign = GroupTree::new(Secret::new([2; 32])).path(0).expect("a leaf of the tree");
+        assert!(open_version(&foreign, &version).is_none());
+        assert!(!opens(0, &GroupVersion { version: 2, ..version.clone() }));
+        assert!(!opens(0, &GroupVersion { group: Some(Tag([1; 8])), ..version }));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// Invariant 1, for any set of excluded leaves.
+        #[test]
+        fn a_cover_reaches_exactly_those_not_excluded(
+            leaves in 1u32..200,
+            excluded in proptest::collection::btree_set(0u32..200, 0..40),
+        ) {
+            let version = tree().seal_version(None, 1, &Secret::new([9; 32]), leaves, &excluded);
+            for leaf in 0..leaves {
+                prop_assert_eq!(opens(leaf, &version), !excluded.contains(&leaf), "leaf {}", leaf);
+            }
+            for leaf in &excluded {
+                prop_assert!(!opens(*leaf, &version));
+            }
+            // The bound of the method, with the depth of the assigned part of the tree.
+            let depth = (leaves.next_power_of_two().ilog2() + 1) as usize;
+            prop_assert!(version.cover.len() <= 1 + excluded.len() * depth.max(8));
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Inviting devices, and enrolling them on the spot.
+//!
+//! [`invite`] makes a ticket for a device that is elsewhere. [`enrol_all`] plays both sides for devices that are made
+//! where the issuer is: the operator's own first device, a local test network, a simulation. It goes the same way
+//! as everybody else, ticket, request and answer, only without a connection.
+
+use crate::id::{DeviceId, Name, Pseudonym};
+use crate::identity::bulletin::{BulletinError, VerifiedBulletin};
+use crate::identity::enrolment::{self, EnrolmentError};
+use crate::identity::issuer::Issuer;
+use crate::identity::ledger::{Book, Contacts, Ledger, LedgerError, TicketRecord};
+use crate::identity::membership::Membership;
+use crate::identity::realm::{Founding, found};
+use crate::identity::{seal, sign, ticket};
+use crate::time::{EpochLength, Unix};
+use crate::wire::enrolment::Refusal;
+use crate::wire::ticket::{MAX_ADDRESSES, Ticket};
+use core::time::Duration;
+use ed25519_dalek::SigningKey;
+use rand_chacha::ChaCha20Rng;
+
+/// What a device is invited to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invitation {
+    /// Its name.
+    pub name: Name,
+    /// Segments as in credentials; [`DEFAULT_SEGMENT`] unless told.
+    pub segments: u64,
+    /// Roles as in credentials.
+    pub roles: u16,
+    /// Whose contact it is to be.
+    pub contacts: Contacts,
+    /// Length of its epochs; the realm's if not told.
+    pub epoch_length: Option<EpochLength>,
+    /// How long the ticket is good.
+    pub lifetime: Duration,
+    /// Multiaddresses of members that relay the enrolment, as text; at most [`MAX_ADDRESSES`] are taken.
+    pub addresses: Vec<String>,
+}
+
+/// Why a device was not made on the spot.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InviteError {
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The issuer refused, or its answer does not hold.
+    #[error(transparent)]
+    Enrolment(#[from] EnrolmentError),
+    /// The bulletin.
+    #[error(transparent)]
+    Bulletin(#[from] BulletinError),
+}
+
+impl Invitation {
+    /// For an ordinary device: the default segment, no roles, a day to use the ticket.
+    pub fn new(name: Name, contacts: Contacts) -> Self {
+        Self {
+            name,
+            segments: DEFAULT_SEGMENT,
+            roles: 0,
+            contacts,
+            epoch_length: None,
+            lifetime: Duration::from_secs(86_400),
+            addresses: Vec::new(),
+        }
+    }
+}
+
+/// Makes a ticket and enters it in the ledger.
+pub fn invite(
+    issuer: &Issuer,
+    ledger: &mut dyn Ledger,
+    bulletin: &VerifiedBulletin,
+    invitation: Invitation,
+    now: Unix,
+    rng: &mut ChaCha20Rng,
+) -> Result<Ticket, LedgerError> {
+    let Invitation { name, segments, roles, contacts, epoch_length, lifetime, mut addresses } = invitation;
+    addresses.truncate(MAX_ADDRESSES);
+    let secret = seal::random(rng);
+    let key: Pseudonym = sign::public(&SigningKey::from_bytes(&secret));
+    let expires = (now + lifetime).seconds();
+    ledger.invite(TicketRecord {
+        key,
+        name,
+        issued: now.seconds(),
+        expires,
+        epoch_length: epoch_length.unwrap_or(bulletin.epoch_length()),
+        segments,
+        roles,
+        contacts,
+    })?;
+    Ok(Ticket {
+        version: ticket::VERSION,
+        realm: bulletin.realm(),
+        issuer: issuer.id(),
+        seal: issuer.seal_key(),
+        secret: *secret,
+        expires,
+        addresses,
+    })
+}
+
+/// Enrols devices on the spot, with credentials for `epochs` epochs each. First all are entered in the ledger, then
+/// each is granted its credentials, so that every one has the cards of all that are its contacts.
+pub fn enrol_all(
+    issuer: &Issuer,
+    ledger: &mut dyn Ledger,
+    bulletin: &VerifiedBulletin,
+    invitations: Vec<Invitation>,
+    epochs: usize,
+    now: Unix,
+    rng: &mut ChaCha20Rng,
+) -> Result<Vec<Membership>, InviteError> {
+    let mut pending = Vec::with_capacity(invitations.len());
+    for invitation in invitations {
+        let ticket = invite(issuer, ledger, bulletin, invitation, now, rng)?;
+        let join = enrolment::begin_join_for(&ticket, epochs, rng);
+        let entering = join.without_epochs().hello(rng)?;
+        issuer.answer(&entering, ledger, bulletin, now, rng).outcome.map_err(EnrolmentError::from)?;
+        pending.push(join);
+    }
+    let mut members = Vec::with_capacity(pending.len());
+    for join in &pending {
+        let answered = issuer.answer(&join.hello(rng)?, ledger, bulletin, now, rng);
+        answered.outcome.map_err(EnrolmentError::from)?;
+        let answer = answered.reply.sealed.ok_or(EnrolmentError::Refused(Refusal::Malformed))?;
+        members.push(enrolment::finish_join(join, &answer)?);
+    }
+    Ok(members)
+}
+
+/// A whole realm in memory: for simulations and tests.
+#[derive(Debug)]
+pub struct MemoryRealm {
+    /// Its keys and first bulletin.
+    pub founding: Founding,
+    /// Its issuer.
+    pub issuer: Issuer,
+    /// Its ledger.
+    pub book: Book,
+    /// The bulletin in force.
+    pub bulletin: VerifiedBulletin,
+}
+
+impl MemoryRealm {
+    /// Founds a realm.
+    pub fn found(epoch_length: EpochLength, now: Unix, rng: &mut ChaCha20Rng) -> Result<Self, BulletinError> {
+        let founding = found(rng, epoch_length, now)?;
+        let issuer = Issuer::new(founding.operator.realm(), &founding.issuer);
+        let bulletin = founding.bulletin.clone();
+        Ok(Self { founding, issuer, book: Book::default(), bulletin })
+    }
+
+    /// Enrols devices of these names, each a contact of everybody, with credentials for `epochs` epochs.
+    pub fn enrol(
+        &mut self,
+        names: impl IntoIterator<Item = Name>,
+        epochs: usize,
+        now: Unix,
+        rng: &mut ChaCha20Rng,
+    ) -> Result<Vec<Membership>, InviteError> {
+        let invitations = names.into_iter().map(|name| Invitation::new(name, Contacts::All)).collect();
+        enrol_all(&self.issuer, &mut self.book, &self.bulletin, invitations, epochs, now, rng)
+    }
+
+    /// The lasting id of a device.
+    pub fn device(&self, name: &Name) -> Option<DeviceId> {
+        self.book.named(name).map(|device| device.device)
+    }
+}
+
+/// The segment of devices that were not put into another: bit 0.
+pub const DEFAULT_SEGMENT: u64 = 1;

@@ -1,0 +1,338 @@
+//! The issuer: answers a request for credentials.
+//!
+//! Steps, in this order; the first that fails is the answer:
+//! 1. The hello names this realm and this issuer.
+//! 2. The request opens, decodes, and is signed by its signer. From here on the answer is sealed to the request.
+//! 3. A first enrolment: the ticket is known, unused (or used by these very keys) and not expired; the ledger makes
+//!    the device, durably. A renewal: the ledger knows the renewal key, and the device is not revoked.
+//! 4. The epochs asked for lie within one batch of now.
+//! 5. The ledger notes how far the credentials will reach, durably, before any of them leaves: a revocation must
+//!    last as long as the last of them.
+//! 6. For each epoch: the handle is computed and the device's id sealed *here*, so that nobody can have another's
+//!    handle certified; the credential is signed. The answer holds sealed ids and signatures only, the device
+//!    puts the rest together itself.
+
+use crate::id::{AgreementKey, DeviceId, IssuerId, Name, Pseudonym, RealmId};
+use crate::identity::bulletin::{CREDENTIAL_VERSION, VerifiedBulletin};
+use crate::identity::group_tree::{GroupTree, open_version};
+use crate::identity::handle::DayKey;
+use crate::identity::kdf::{Secret, label};
+use crate::identity::ledger::{DeviceRecord, Enrolled, Enrolment, Ledger, LedgerError};
+use crate::identity::realm::IssuerSecrets;
+use crate::identity::seal::{self, SealError};
+use crate::identity::sign;
+use crate::time::{Day, Epoch, EpochLength, Unix};
+use crate::wire::contact::{ContactCard, MailPrekey, PREKEY_CONTEXT};
+use crate::wire::credential::{CONTEXT as CREDENTIAL_CONTEXT, Credential};
+use crate::wire::enrolment::{
+    Answer, CONTEXT, Grant, GroupKeyGrant, MAX_CARDS, MAX_REQUEST, PathKeys, Refusal, Request, SignedRequest,
+};
+use crate::wire::hello::{EnrolHello, EnrolReply};
+use crate::wire::{codec::decode_within, decode, encode};
+use core::fmt;
+use ed25519_dalek::SigningKey;
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::Rng;
+use x25519_dalek::StaticSecret;
+
+/// Signs credentials for the devices of a ledger.
+pub struct Issuer {
+    realm: RealmId,
+    id: IssuerId,
+    signing: SigningKey,
+    seal: StaticSecret,
+    resolve: Secret,
+    tree: GroupTree,
+}
+
+/// An answer, and what to write into the event log.
+#[derive(Debug)]
+pub struct Answered {
+    /// For the device.
+    pub reply: EnrolReply,
+    /// Who was served, or why not.
+    pub outcome: Result<Served, Refusal>,
+}
+
+/// Who was served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Served {
+    /// The device's name.
+    pub name: Name,
+    /// Whether it is new to the realm.
+    pub new: bool,
+}
+
+impl Issuer {
+    /// The issuer of a realm that holds these secrets.
+    pub fn new(realm: RealmId, secrets: &IssuerSecrets) -> Self {
+        Self {
+            realm,
+            id: secrets.id(),
+            signing: SigningKey::from_bytes(&secrets.signing),
+            seal: StaticSecret::from(*secrets.seal),
+            resolve: secrets.resolve.clone(),
+            tree: GroupTree::new(secrets.tree.clone()),
+        }
+    }
+
+    /// Answers a request.
+    pub fn answer(
+        &self,
+        hello: &EnrolHello,
+        ledger: &mut dyn Ledger,
+        bulletin: &VerifiedBulletin,
+        now: Unix,
+        rng: &mut ChaCha20Rng,
+    ) -> Answered {
+        let request = match self.open(hello) {
+            Ok(request) => request,
+            Err(refusal) => {
+                return Answered { reply: EnrolReply { sealed: None, refused: Some(refusal) }, outcome: Err(refusal) };
+            }
+        };
+        let (answer, outcome) = match self.grant(&request, ledger, bulletin, now, rng) {
+            Ok((grant, served)) => (Answer { granted: Some(grant), refused: None }, Ok(served)),
+            Err(refusal) => (Answer { granted: None, refused: Some(refusal) }, Err(refusal)),
+        };
+        match seal::seal(rng, &request.answer_key, label::ENROL_ANSWER, &encode(&answer)) {
+            Ok(sealed) => Answered { reply: EnrolReply { sealed: Some(sealed), refused: None }, outcome },
+            // The request named a key that nothing can be sealed to.
+            Err(_) => Answered {
+                reply: EnrolReply { sealed: None, refused: Some(Refusal::Malformed) },
+                outcome: Err(Refusal::Malformed),
+            },
+        }
+    }
+
+    /// Steps 1 and 2.
+    fn open(&self, hello: &EnrolHello) -> Result<Request, Refusal> {
+        if hello.realm != self.realm || hello.issuer != self.id {
+            return Err(Refusal::ForeignRealm);
+        }
+        if hello.sealed.len() > MAX_REQUEST {
+            return Err(Refusal::Malformed);
+        }
+        let plain = seal::open(&self.seal, label::ENROL_REQUEST, &hello.sealed).map_err(|_| Refusal::Malformed)?;
+        let signed: SignedRequest = decode_within(&plain, MAX_REQUEST).map_err(|_| Refusal::Malformed)?;
+        let request: Request = decode(&signed.body).map_err(|_| Refusal::Malformed)?;
+        let verified = sign::verify(&request.signer, CONTEXT, &signed.body, &signed.signature);
+        if request.version != REQUEST_VERSION || !verified || !request.epochs.len().is_multiple_of(EPOCH_KEYS) {
+            return Err(Refusal::Malformed);
+        }
+        Ok(request)
+    }
+
+    /// Steps 3 to 6.
+    fn grant(
+        &self,
+        request: &Request,
+        ledger: &mut dyn Ledger,
+        bulletin: &VerifiedBulletin,
+        now: Unix,
+        rng: &mut ChaCha20Rng,
+    ) -> Result<(Grant, Served), Refusal> {
+        let (device, new) = self.device(request, ledger, now, rng)?;
+        if device.revoked {
+            return Err(Refusal::Revoked);
+        }
+        if !request.prekey.as_ref().is_none_or(|prekey| is_signed(prekey, &device.renewal)) {
+            return Err(Refusal::Malformed);
+        }
+        let epochs = granted_epochs(request, device.epoch_length, now)?;
+        let until = device.epoch_length.start(epochs.end).seconds();
+        let until = if epochs.is_empty() { device.until } else { until };
+        ledger.note(&device.device, until, request.prekey.clone()).map_err(unavailable)?;
+        let cards = ledger.contacts(&device.device, MAX_CARDS).map_err(unavailable)?;
+        let cards = cards.iter().filter_map(|contact| self.card(contact, bulletin, now)).collect();
+        let path = self.tree.path(device.leaf).ok_or(Refusal::Unavailable)?;
+        let first_day = device.epoch_length.start(epochs.start).day_since(bulletin.body().founded);
+        let key = self.day_key(&device, first_day).ok_or(Refusal::Epochs)?;
+        let served = Served { name: device.name.clone(), new };
+        let grant = Grant {
+            name: device.name.clone(),
+            device: device.device,
+            generation: device.generation,
+            day: key.day(),
+            resolution_key: **key.key(),
+            epoch_length: device.epoch_length,
+            first_epoch: epochs.start,
+            segments: device.segments.to_be_bytes(),
+            roles: device.roles.to_be_bytes(),
+            epochs: self.sign_epochs(request, &device, key, epochs, bulletin, rng)?,
+            bulletin: bulletin.signed().to_vec(),
+            group_keys: self.later_group_keys(&path, bulletin),
+            path,
+            cards,
+            time: now.seconds(),
+        };
+        Ok((grant, served))
+    }
+
+    /// Step 3: the device that asks, and whether it is new.
+    fn device(
+        &self,
+        request: &Request,
+        ledger: &mut dyn Ledger,
+        now: Unix,
+        rng: &mut ChaCha20Rng,
+    ) -> Result<(DeviceRecord, bool), Refusal> {
+        let Some(keys) = &request.keys else {
+            let device = ledger.device(&request.signer).map_err(unavailable)?;
+            return device.map(|device| (device, false)).ok_or(Refusal::UnknownDevice);
+        };
+        let ticket = ledger.ticket(&request.signer).map_err(unavailable)?.ok_or(Refusal::UnknownTicket)?;
+        // A retry by the device that has the ticket is answered even after its time: it is enrolled already.
+        let known = ledger.device(&keys.renewal).map_err(unavailable)?;
+        let is_retry = known.is_some_and(|device| device.ticket == ticket.key);
+        if now.seconds() > ticket.expires && !is_retry {
+            return Err(Refusal::TicketExpired);
+        }
+        let mut id = DeviceId([0; DeviceId::LEN]);
+        rng.fill_bytes(&mut id.0);
+        let enrolment = Enrolment { ticket: &ticket, keys, id, now: now.seconds() };
+        match ledger.enrol(&enrolment).map_err(unavailable)? {
+            Enrolled::New(device) => Ok((device, true)),
+            Enrolled::Again(device) => Ok((device, false)),
+            Enrolled::TicketUsed => Err(Refusal::TicketUsed),
+            Enrolled::KeyTaken => Err(Refusal::Malformed),
+        }
+    }
+
+    /// Step 6.
+    fn sign_epochs(
+        &self,
+        request: &Request,
+        device: &DeviceRecord,
+        mut key: DayKey,
+        epochs: core::ops::Range<Epoch>,
+        bulletin: &VerifiedBulletin,
+        rng: &mut ChaCha20Rng,
+    ) -> Result<Vec<u8>, Refusal> {
+        let (length, body) = (device.epoch_length, bulletin.body());
+        let mut out = Vec::new();
+        for (epoch, keys) in (epochs.start.0..epochs.end.0).map(Epoch).zip(request.epochs.chunks_exact(EPOCH_KEYS)) {
+            key = key.at(length.start(epoch).day_since(body.founded)).ok_or(Refusal::Epochs)?;
+            let (public, agreement) = keys.split_at(32);
+            let sealed_id = self.seal_id(device.device, epoch, &body.auditor, rng).map_err(|_| Refusal::Unavailable)?;
+            let credential = Credential {
+                version: CREDENTIAL_VERSION,
+                realm: self.realm,
+                issuer: self.id,
+                epoch,
+                epoch_length: seconds(length),
+                segments: device.segments.to_be_bytes(),
+                roles: device.roles.to_be_bytes(),
+                key: Pseudonym::from_slice(public).ok_or(Refusal::Malformed)?,
+                agreement: AgreementKey::from_slice(agreement).ok_or(Refusal::Malformed)?,
+                handle: key.handle(epoch, length, body.founded).ok_or(Refusal::Epochs)?,
+                sealed_id,
+            };
+            out.extend_from_slice(&credential.sealed_id);
+            out.extend_from_slice(&sign::sign(&self.signing, CREDENTIAL_CONTEXT, &encode(&credential)).0);
+        }
+        Ok(out)
+    }
+
+    fn seal_id(
+        &self,
+        device: DeviceId,
+        epoch: Epoch,
+        auditor: &AgreementKey,
+        rng: &mut ChaCha20Rng,
+    ) -> Result<Vec<u8>, SealError> {
+        let mut plain = [0; 24];
+        plain[..16].copy_from_slice(&device.0);
+        plain[16..].copy_from_slice(&epoch.0.to_be_bytes());
+        seal::seal(rng, auditor, label::SEALED_ID, &plain)
+    }
+
+    /// A device's card as of today.
+    fn card(&self, device: &DeviceRecord, bulletin: &VerifiedBulletin, now: Unix) -> Option<ContactCard> {
+        let key = self.day_key(device, now.day_since(bulletin.body().founded))?;
+        Some(ContactCard {
+            name: device.name.clone(),
+            device: device.device,
+            generation: device.generation,
+            day: key.day(),
+            resolution_key: **key.key(),
+            contact_key: device.contact,
+            epoch_length: device.epoch_length,
+            prekey: device.prekey.clone(),
+        })
+    }
+
+    fn day_key(&self, device: &DeviceRecord, day: Day) -> Option<DayKey> {
+        DayKey::first(&self.resolve, device.device, device.generation).at(day)
+    }
+
+    /// Keys of group versions that were made before the leaf was assigned and do not reach it. A leaf that had
+    /// been assigned and is not reached was excluded, and stays so.
+    fn later_group_keys(&self, path: &PathKeys, bulletin: &VerifiedBulletin) -> Vec<GroupKeyGrant> {
+        let missed = |version: &&_| open_version(path, version).is_none() && path.leaf >= version.leaves;
+        bulletin
+            .body()
+            .groups
+            .iter()
+            .filter(missed)
+            .filter_map(|version| {
+                let key = self.tree.open(version)?;
+                Some(GroupKeyGrant { group: version.group, version: version.version, key: *key })
+            })
+            .collect()
+    }
+
+    /// Its id in credentials.
+    pub fn id(&self) -> IssuerId {
+        self.id
+    }
+
+    /// The key to which requests are sealed.
+    pub fn seal_key(&self) -> AgreementKey {
+        seal::agreement_public(&self.seal)
+    }
+}
+
+impl fmt::Debug for Issuer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Issuer").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// Version of the request that is read and written here.
+pub const REQUEST_VERSION: u8 = 1;
+/// Bytes that a request holds for an epoch: an Ed25519 and an X25519 public key.
+pub const EPOCH_KEYS: usize = 64;
+/// Most epochs in a request.
+pub const MAX_EPOCHS: usize = 168;
+
+/// An epoch's length as credentials have it.
+pub(super) fn seconds(length: EpochLength) -> [u8; 4] {
+    u32::try_from(length.seconds()).unwrap_or(u32::MAX).to_be_bytes()
+}
+
+/// Step 4: the epochs granted: those asked for, at most a batch, the first within a batch of now. A request without
+/// a first epoch means the present one, for devices that do not know the time.
+fn granted_epochs(request: &Request, length: EpochLength, now: Unix) -> Result<core::ops::Range<Epoch>, Refusal> {
+    let asked = request.epochs.len() / EPOCH_KEYS;
+    if asked > MAX_EPOCHS {
+        return Err(Refusal::Epochs);
+    }
+    let present = length.epoch_at(now).0;
+    let first = if request.first_epoch.0 == 0 { present } else { request.first_epoch.0 };
+    if first + 1 < present || first > present + length.batch() {
+        return Err(Refusal::Epochs);
+    }
+    Ok(Epoch(first)..Epoch(first + length.batch().min(asked as u64)))
+}
+
+fn is_signed(prekey: &MailPrekey, by: &Pseudonym) -> bool {
+    let mut message = prekey.day.0.to_be_bytes().to_vec();
+    message.extend_from_slice(&prekey.key.0);
+    sign::verify(by, PREKEY_CONTEXT, &message, &prekey.signature)
+}
+
+fn unavailable(error: LedgerError) -> Refusal {
+    tracing::error!(%error, "the issuer's ledger does not answer");
+    Refusal::Unavailable
+}

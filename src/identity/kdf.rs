@@ -1,0 +1,142 @@
+//! Key derivation: every key and tag of the realm comes out of one of two functions.
+//!
+//! [`derive`] is HKDF-SHA256 (RFC 5869) without salt: input key material `key`, info `label ‖ 0x00 ‖ parts`.
+//! [`tag`] is HMAC-SHA256 (RFC 2104) over `label ‖ 0x00 ‖ parts`, cut to its length. All parts but the last have a
+//! fixed length for their label, so no two inputs run together.
+//!
+//! Invariants
+//! 1. No label serves two purposes; all of them stand in [`label`].
+
+use hkdf::Hkdf;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+/// A 32-byte secret that is wiped when it goes.
+pub type Secret = Zeroizing<[u8; 32]>;
+
+/// Derives a key.
+pub fn derive(key: &[u8], label: &str, parts: &[&[u8]]) -> Secret {
+    expand(&Hkdf::<Sha256>::new(None, key), label, parts)
+}
+
+/// As [`derive`], with a salt: `salt` binds what both ends have seen, `key` is what only they know.
+pub fn derive_salted(salt: &[u8; 32], key: &[u8], label: &str, parts: &[&[u8]]) -> Secret {
+    expand(&Hkdf::<Sha256>::new(Some(salt), key), label, parts)
+}
+
+/// Computes a keyed tag of `N` bytes, 32 at most.
+pub fn tag<const N: usize>(key: &[u8], label: &str, parts: &[&[u8]]) -> [u8; N] {
+    const { assert!(N <= 32) };
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
+    mac.update(label.as_bytes());
+    mac.update(&[0]);
+    for part in parts {
+        mac.update(part);
+    }
+    let full = mac.finalize().into_bytes();
+    let mut out = [0; N];
+    out.copy_from_slice(&full[..N]);
+    out
+}
+
+/// SHA-256 over the parts, one after the other.
+pub fn sha256(parts: &[&[u8]]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update(part);
+    }
+    hash.finalize().into()
+}
+
+/// Serde for a [`Secret`]: a byte string, in files of the device's own only.
+pub(crate) mod secret {
+    use super::Secret;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(secret.as_slice())
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Secret, D::Error> {
+        Ok(Secret::new(serde_bytes::ByteArray::<32>::deserialize(deserializer)?.into_array()))
+    }
+}
+
+/// Every label. `m2mesh/1` is the protocol's version: another version derives other keys from the same secrets.
+pub mod label {
+    /// RK(0) = derive(K_resolve; device id:16, generation:4).
+    pub const RESOLUTION: &str = "m2mesh/1 resolution";
+    /// RK(d+1) = derive(RK(d)).
+    pub const DAY: &str = "m2mesh/1 day";
+    /// Handle = tag(RK(day); epoch:8), 16 bytes.
+    pub const HANDLE: &str = "m2mesh/1 handle";
+    /// Seal of a device id in a credential: see [`crate::identity::seal`].
+    pub const SEALED_ID: &str = "m2mesh/1 sealed id";
+    /// Seal of an enrolment request.
+    pub const ENROL_REQUEST: &str = "m2mesh/1 enrolment request";
+    /// Seal of an enrolment answer.
+    pub const ENROL_ANSWER: &str = "m2mesh/1 enrolment answer";
+    /// Key of the opener's sealed credential = derive(es; session:8, ephemeral:32, responder's agreement key:32).
+    pub const SESSION_CREDENTIAL: &str = "m2mesh/1 session credential";
+    /// Salt of a session = SHA-256(label ‖ 0x00 ‖ ephemeral ‖ responder's agreement key ‖ initiator's contact key ‖
+    /// responder's contact key ‖ sealed credential).
+    pub const SESSION_TRANSCRIPT: &str = "m2mesh/1 session transcript";
+    /// Key of the opener's proof = derive(transcript; es ‖ ss ‖ contacts; session:8, both credential hashes).
+    pub const SESSION_PROOF: &str = "m2mesh/1 session proof";
+    /// Key of one direction = derive(transcript; es ‖ ss ‖ contacts; session:8, direction:1, initiator's and
+    /// responder's credential hash:8 each). Direction 0 is the initiator's.
+    pub const SESSION_KEY: &str = "m2mesh/1 session key";
+    /// Key of a tree node = derive(tree secret; node:4).
+    pub const TREE_NODE: &str = "m2mesh/1 tree node";
+    /// Key that seals a group key to a tree node = derive(node key; group tag:8 or zeros, version:4, node:4).
+    pub const COVER: &str = "m2mesh/1 group cover";
+    /// Tag of a group's name in the bulletin = tag(realm id; name), 8 bytes.
+    pub const GROUP_NAME: &str = "m2mesh/1 group name";
+    /// K_group of a group that the bulletin does not list = derive(root key; name).
+    pub const GROUP_KEY: &str = "m2mesh/1 group key";
+    /// Tag of a group in an epoch = tag(K_group; epoch:8), 8 bytes.
+    pub const GROUP_TAG: &str = "m2mesh/1 group tag";
+    /// Gossip topic = tag(root key; group tag:8, segment:1), 16 bytes.
+    pub const GROUP_TOPIC: &str = "m2mesh/1 group topic";
+    /// Key of one sender to a group = derive(K_group; pseudonym:32, salt:16).
+    pub const GROUP_SENDER: &str = "m2mesh/1 group sender";
+    /// When a device renews within its window = tag(device id; first epoch:8), 8 bytes.
+    pub const RENEWAL_JITTER: &str = "m2mesh/1 renewal jitter";
+}
+
+fn expand(prk: &Hkdf<Sha256>, label: &str, parts: &[&[u8]]) -> Secret {
+    let mut info: [&[u8]; MAX_PARTS + 2] = [&[]; MAX_PARTS + 2];
+    info[0] = label.as_bytes();
+    info[1] = &[0];
+    info[2..2 + parts.len()].copy_from_slice(parts);
+    let mut out = Secret::default();
+    prk.expand_multi_info(&info, out.as_mut_slice()).expect("32 bytes are within what HKDF-SHA256 expands to");
+    out
+}
+
+/// Most parts of one info.
+const MAX_PARTS: usize = 5;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn key_label_salt_and_parts_all_count() {
+        let keys: std::collections::BTreeSet<[u8; 32]> = [
+            derive(b"key", "a", &[b"x", b"y"]),
+            derive(b"kez", "a", &[b"x", b"y"]),
+            derive(b"key", "b", &[b"x", b"y"]),
+            derive(b"key", "a", &[b"x", b"z"]),
+            derive(b"key", "a", &[b"x"]),
+            derive_salted(&[1; 32], b"key", "a", &[b"x", b"y"]),
+        ]
+        .into_iter()
+        .map(|key| *key)
+        .collect();
+        assert_eq!(keys.len(), 6);
+        assert_ne!(tag::<8>(b"key", "a", &[b"x"]), tag::<8>(b"key", "b", &[b"x"]));
+        assert_eq!(tag::<32>(b"key", "a", &[b"x"])[..8], tag::<8>(b"key", "a", &[b"x"]));
+    }
+}

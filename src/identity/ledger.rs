@@ -1,0 +1,279 @@
+//! The issuer's book of tickets and devices: what is known of each, and the rules by which entries are made.
+//!
+//! [`Ledger`] is what an issuer needs of it, [`Book`] the rules in memory. A ledger on disk keeps a `Book` and
+//! writes down the entries that it changes.
+//!
+//! Contacts are mutual: two devices hold each other's cards if either was invited with the other.
+//!
+//! Invariants
+//! 1. A ticket enrols one device. That a device names the ticket *is* the record of its use: one entry, one write.
+//! 2. Leaves and device ids are given once and never again.
+//! 3. No two devices have one renewal key, nor one name while both are in force.
+
+use crate::id::{AgreementKey, DeviceId, Name, Pseudonym};
+use crate::identity::group_tree::LEAVES;
+use crate::time::EpochLength;
+use crate::wire::contact::MailPrekey;
+use crate::wire::enrolment::DeviceKeys;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// What an issuer reads and writes. Whatever returns has become durable.
+pub trait Ledger {
+    /// Enters a ticket; its name must be free.
+    fn invite(&mut self, ticket: TicketRecord) -> Result<(), LedgerError>;
+
+    /// The ticket with this public key.
+    fn ticket(&mut self, key: &Pseudonym) -> Result<Option<TicketRecord>, LedgerError>;
+
+    /// Makes a device out of a ticket, or finds the one that was made; see [`Enrolled`].
+    fn enrol(&mut self, enrolment: &Enrolment<'_>) -> Result<Enrolled, LedgerError>;
+
+    /// The device with this renewal key.
+    fn device(&mut self, renewal: &Pseudonym) -> Result<Option<DeviceRecord>, LedgerError>;
+
+    /// Notes how far a device's credentials now reach (unix seconds; it never shrinks), and a new mail prekey.
+    fn note(&mut self, device: &DeviceId, until: u64, prekey: Option<MailPrekey>) -> Result<(), LedgerError>;
+
+    /// The device's contacts, the newest first, at most `limit`.
+    fn contacts(&mut self, device: &DeviceId, limit: usize) -> Result<Vec<DeviceRecord>, LedgerError>;
+}
+
+/// The ledger does not answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LedgerError {
+    /// Cannot be read or written.
+    #[error("{0}")]
+    Storage(String),
+    /// No such device.
+    #[error("the ledger holds no device {0}")]
+    NoDevice(DeviceId),
+    /// The name is taken.
+    #[error("the name {0} is taken by a device or an open ticket; choose another")]
+    NameTaken(Name),
+    /// Every leaf of the group key tree has been given.
+    #[error("the realm has had all the {LEAVES} devices that it can have")]
+    Full,
+}
+
+/// A ticket as the issuer keeps it: without the private half.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TicketRecord {
+    /// Public half.
+    pub key: Pseudonym,
+    /// Name of the device to be.
+    pub name: Name,
+    /// Unix seconds when it was made.
+    pub issued: u64,
+    /// Unix seconds after which it is void.
+    pub expires: u64,
+    /// Length of the device's epochs.
+    pub epoch_length: EpochLength,
+    /// Segments as in credentials.
+    pub segments: u64,
+    /// Roles as in credentials.
+    pub roles: u16,
+    /// Whose cards it gets, and who gets its card.
+    pub contacts: Contacts,
+}
+
+/// Whose contact a device was invited to be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Contacts {
+    /// Everybody's, now and later.
+    All,
+    /// These devices'.
+    Some(Vec<DeviceId>),
+}
+
+/// A device as the issuer knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceRecord {
+    /// Lasting id.
+    pub device: DeviceId,
+    /// Name.
+    pub name: Name,
+    /// Ticket it came with.
+    pub ticket: Pseudonym,
+    /// Leaf in the group key tree.
+    pub leaf: u32,
+    /// Generation of its resolution-key chain.
+    pub generation: u32,
+    /// Static contact key.
+    pub contact: AgreementKey,
+    /// Key that signs its renewals.
+    pub renewal: Pseudonym,
+    /// Length of its epochs.
+    pub epoch_length: EpochLength,
+    /// Segments as in credentials.
+    pub segments: u64,
+    /// Roles as in credentials.
+    pub roles: u16,
+    /// Whose contact it was invited to be.
+    pub contacts: Contacts,
+    /// Unix seconds of its enrolment.
+    pub joined: u64,
+    /// Unix seconds when its last credential ends.
+    pub until: u64,
+    /// Whether it is cut off.
+    pub revoked: bool,
+    /// Its mail prekey, once published.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prekey: Option<MailPrekey>,
+}
+
+/// A device that asks to be made.
+#[derive(Clone, Copy, Debug)]
+pub struct Enrolment<'a> {
+    /// With this ticket.
+    pub ticket: &'a TicketRecord,
+    /// With these keys.
+    pub keys: &'a DeviceKeys,
+    /// Fresh random id, for a device that is new.
+    pub id: DeviceId,
+    /// Unix seconds.
+    pub now: u64,
+}
+
+/// What became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Enrolled {
+    /// The device was made.
+    New(DeviceRecord),
+    /// The same keys came with the same ticket before: the answer got lost on the way.
+    Again(DeviceRecord),
+    /// Another device has the ticket.
+    TicketUsed,
+    /// The renewal key is that of a device that came with another ticket.
+    KeyTaken,
+}
+
+/// A ledger in memory.
+#[derive(Clone, Debug, Default)]
+pub struct Book {
+    tickets: BTreeMap<Pseudonym, TicketRecord>,
+    devices: BTreeMap<DeviceId, DeviceRecord>,
+    by_renewal: BTreeMap<Pseudonym, DeviceId>,
+    by_ticket: BTreeMap<Pseudonym, DeviceId>,
+    next_leaf: u32,
+}
+
+impl Book {
+    /// Puts in an entry that was made before.
+    pub fn load_ticket(&mut self, ticket: TicketRecord) {
+        self.tickets.insert(ticket.key, ticket);
+    }
+
+    /// Puts in an entry that was made before.
+    pub fn load_device(&mut self, device: DeviceRecord) {
+        self.by_renewal.insert(device.renewal, device.device);
+        self.by_ticket.insert(device.ticket, device.device);
+        self.next_leaf = self.next_leaf.max(device.leaf.saturating_add(1));
+        self.devices.insert(device.device, device);
+    }
+
+    /// Whether a device in force, or a ticket that can still be used at `now` (unix seconds), has the name.
+    pub fn is_taken(&self, name: &Name, now: u64) -> bool {
+        self.devices.values().any(|device| !device.revoked && device.name == *name)
+            || self.open_tickets(now).any(|ticket| ticket.name == *name)
+    }
+
+    /// Tickets that can still be used at `now` (unix seconds).
+    pub fn open_tickets(&self, now: u64) -> impl Iterator<Item = &TicketRecord> {
+        self.tickets.values().filter(move |ticket| ticket.expires >= now && !self.by_ticket.contains_key(&ticket.key))
+    }
+
+    /// All devices by leaf, which is the order they came in.
+    pub fn devices(&self) -> Vec<&DeviceRecord> {
+        let mut devices: Vec<_> = self.devices.values().collect();
+        devices.sort_by_key(|device| device.leaf);
+        devices
+    }
+
+    /// The device with this id.
+    pub fn get(&self, device: &DeviceId) -> Option<&DeviceRecord> {
+        self.devices.get(device)
+    }
+
+    /// The device in force that has this name.
+    pub fn named(&self, name: &Name) -> Option<&DeviceRecord> {
+        self.devices.values().find(|device| !device.revoked && device.name == *name)
+    }
+
+    fn are_contacts(&self, one: &DeviceRecord, other: &DeviceRecord) -> bool {
+        let invites = |from: &DeviceRecord, to: &DeviceRecord| match &from.contacts {
+            Contacts::All => true,
+            Contacts::Some(devices) => devices.contains(&to.device),
+        };
+        one.device != other.device && (invites(one, other) || invites(other, one))
+    }
+}
+
+impl Ledger for Book {
+    fn invite(&mut self, ticket: TicketRecord) -> Result<(), LedgerError> {
+        if self.is_taken(&ticket.name, ticket.issued) {
+            return Err(LedgerError::NameTaken(ticket.name));
+        }
+        self.load_ticket(ticket);
+        Ok(())
+    }
+
+    fn ticket(&mut self, key: &Pseudonym) -> Result<Option<TicketRecord>, LedgerError> {
+        Ok(self.tickets.get(key).cloned())
+    }
+
+    fn enrol(&mut self, enrolment: &Enrolment<'_>) -> Result<Enrolled, LedgerError> {
+        let Enrolment { ticket, keys, id, now } = *enrolment;
+        if let Some(device) = self.by_ticket.get(&ticket.key).and_then(|id| self.devices.get(id)) {
+            let same = device.renewal == keys.renewal && device.contact == keys.contact;
+            return Ok(if same { Enrolled::Again(device.clone()) } else { Enrolled::TicketUsed });
+        }
+        if self.by_renewal.contains_key(&keys.renewal) {
+            return Ok(Enrolled::KeyTaken);
+        }
+        if self.next_leaf >= LEAVES || self.devices.contains_key(&id) {
+            return Err(LedgerError::Full);
+        }
+        let device = DeviceRecord {
+            device: id,
+            name: ticket.name.clone(),
+            ticket: ticket.key,
+            leaf: self.next_leaf,
+            generation: 0,
+            contact: keys.contact,
+            renewal: keys.renewal,
+            epoch_length: ticket.epoch_length,
+            segments: ticket.segments,
+            roles: ticket.roles,
+            contacts: ticket.contacts.clone(),
+            joined: now,
+            until: 0,
+            revoked: false,
+            prekey: None,
+        };
+        self.load_device(device.clone());
+        Ok(Enrolled::New(device))
+    }
+
+    fn device(&mut self, renewal: &Pseudonym) -> Result<Option<DeviceRecord>, LedgerError> {
+        Ok(self.by_renewal.get(renewal).and_then(|id| self.devices.get(id)).cloned())
+    }
+
+    fn note(&mut self, device: &DeviceId, until: u64, prekey: Option<MailPrekey>) -> Result<(), LedgerError> {
+        let record = self.devices.get_mut(device).ok_or(LedgerError::NoDevice(*device))?;
+        record.until = record.until.max(until);
+        if prekey.is_some() {
+            record.prekey = prekey;
+        }
+        Ok(())
+    }
+
+    fn contacts(&mut self, device: &DeviceId, limit: usize) -> Result<Vec<DeviceRecord>, LedgerError> {
+        let own = self.devices.get(device).ok_or(LedgerError::NoDevice(*device))?;
+        let mut contacts: Vec<_> =
+            self.devices.values().filter(|other| !other.revoked && self.are_contacts(own, other)).collect();
+        contacts.sort_by_key(|other| core::cmp::Reverse(other.leaf));
+        contacts.truncate(limit);
+        Ok(contacts.into_iter().cloned().collect())
+    }
+}

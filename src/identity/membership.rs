@@ -1,0 +1,333 @@
+//! A running device's membership: its keys, its credentials epoch by epoch, the bulletin, its contacts.
+//!
+//! What lasts is in [`DeviceSecrets`], written once. What an issuer granted is the [`Batch`]: it is replaced whole at
+//! a renewal, and with it go the private keys of past epochs. A membership takes itself apart into [`Stored`], the
+//! bytes of its files, and comes back from them.
+//!
+//! One Ed25519 key serves all epochs of a device for now; each epoch has an X25519 key of its own.
+//!
+//! Invariants
+//! 1. Of two bulletins the newer one holds; there is no way back.
+//! 2. There is always at least one credential; whether it is still good is a question of time.
+
+use crate::id::{DeviceId, Handle, IssuerId, Name, Pseudonym, RealmId};
+use crate::identity::admission::AdmissionView;
+use crate::identity::batch::{Batch, DeviceSecrets, Granted};
+use crate::identity::bulletin::{BulletinError, VerifiedBulletin};
+use crate::identity::contact::ContactBook;
+use crate::identity::credential::OwnCredential;
+use crate::identity::enrolment::{EnrolmentError, PendingEnrolment};
+use crate::identity::group::{GroupError, GroupKeys};
+use crate::identity::issuer::MAX_EPOCHS;
+use crate::identity::kdf::{self, Secret, label};
+use crate::identity::session::ContactSecret;
+use crate::identity::sign;
+use crate::time::{Epoch, EpochLength, Unix};
+use crate::wire::DecodeError;
+use crate::wire::codec::decode;
+use crate::wire::contact::ContactCard;
+use crate::wire::encode;
+use crate::wire::hello::EnrolHello;
+use core::fmt;
+use core::time::Duration;
+use ed25519_dalek::SigningKey;
+use rand_chacha::ChaCha20Rng;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use zeroize::Zeroizing;
+
+/// What a device is and has.
+pub struct Membership {
+    secrets: DeviceSecrets,
+    contact: ContactSecret,
+    batch: Batch,
+    credentials: BTreeMap<Epoch, Arc<OwnCredential>>,
+    bulletin: Arc<VerifiedBulletin>,
+    contacts: ContactBook,
+    groups: GroupKeys,
+}
+
+/// A membership as the bytes of its files. All but the bulletin are secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// Encoded [`DeviceSecrets`].
+    pub keys: Zeroizing<Vec<u8>>,
+    /// Encoded [`Batch`].
+    pub batch: Zeroizing<Vec<u8>>,
+    /// The signed bulletin.
+    pub bulletin: Vec<u8>,
+    /// Encoded array of contact cards.
+    pub cards: Zeroizing<Vec<u8>>,
+}
+
+/// Why stored bytes are no membership: which part, and what is wrong with it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MembershipError {
+    /// The keys.
+    #[error("the device's keys cannot be read: {0}")]
+    Keys(DecodeError),
+    /// The batch.
+    #[error("the credentials cannot be read: {0}")]
+    Batch(DecodeError),
+    /// A credential of the batch that is not this device's, or none at all.
+    #[error("the credentials do not belong to the device's keys")]
+    Credentials,
+    /// The bulletin.
+    #[error(transparent)]
+    Bulletin(#[from] BulletinError),
+    /// The cards.
+    #[error("the contact cards cannot be read: {0}")]
+    Cards(DecodeError),
+    /// The group keys.
+    #[error("the group keys do not open: {0}")]
+    Groups(#[from] GroupError),
+}
+
+impl Membership {
+    /// From the bytes of its files.
+    pub fn from_stored(stored: &Stored) -> Result<Self, MembershipError> {
+        let secrets: DeviceSecrets = decode(&stored.keys).map_err(MembershipError::Keys)?;
+        let batch: Batch = decode(&stored.batch).map_err(MembershipError::Batch)?;
+        let bulletin = VerifiedBulletin::verify(batch.realm, &stored.bulletin)?;
+        let cards: Vec<ContactCard> = decode(&stored.cards).map_err(MembershipError::Cards)?;
+        let mut contacts = ContactBook::new(bulletin.body().founded);
+        for card in cards {
+            contacts.insert(card);
+        }
+        Self::new(secrets, batch, bulletin, contacts)
+    }
+
+    fn new(
+        secrets: DeviceSecrets,
+        batch: Batch,
+        bulletin: VerifiedBulletin,
+        contacts: ContactBook,
+    ) -> Result<Self, MembershipError> {
+        let credentials = batch.open(&secrets)?;
+        let groups = GroupKeys::new(&batch.path, &batch.group_keys, bulletin.body())?;
+        let contact = ContactSecret::new(*secrets.contact);
+        Ok(Self { secrets, contact, batch, credentials, bulletin: Arc::new(bulletin), contacts, groups })
+    }
+
+    /// A membership out of a first grant.
+    pub(super) fn from_grant(secrets: DeviceSecrets, grant: Granted) -> Result<Self, MembershipError> {
+        let Granted { batch, bulletin, cards } = grant;
+        let mut contacts = ContactBook::new(bulletin.body().founded);
+        for card in cards {
+            contacts.insert(card);
+        }
+        Self::new(secrets, batch, bulletin, contacts)
+    }
+
+    /// The bytes of its files.
+    pub fn to_stored(&self) -> Stored {
+        let cards: Vec<&ContactCard> = self.contacts.iter().collect();
+        Stored {
+            keys: Zeroizing::new(encode(&self.secrets)),
+            batch: Zeroizing::new(encode(&self.batch)),
+            bulletin: self.bulletin.signed().to_vec(),
+            cards: Zeroizing::new(encode(&cards)),
+        }
+    }
+
+    /// Takes a signed bulletin; says whether it was newer than the one at hand.
+    pub fn accept_bulletin(&mut self, signed: &[u8]) -> Result<bool, BulletinError> {
+        let bulletin = VerifiedBulletin::verify(self.realm(), signed)?;
+        Ok(self.adopt(bulletin))
+    }
+
+    fn adopt(&mut self, bulletin: VerifiedBulletin) -> bool {
+        if bulletin.version() <= self.bulletin.version() {
+            return false;
+        }
+        // A device that a new version cuts off keeps what it had; nobody else uses that any more.
+        if let Ok(groups) = GroupKeys::new(&self.batch.path, &self.batch.group_keys, bulletin.body()) {
+            self.groups = groups;
+        }
+        self.bulletin = Arc::new(bulletin);
+        true
+    }
+
+    /// Asks for the next batch: from the next epoch on, or from the present one if there is no credential for it.
+    pub fn begin_renewal(
+        &mut self,
+        now: Unix,
+        rng: &mut ChaCha20Rng,
+    ) -> Result<(EnrolHello, PendingEnrolment), EnrolmentError> {
+        let present = self.batch.epoch_length.epoch_at(now);
+        let first = if self.credentials.contains_key(&present) { Epoch(present.0 + 1) } else { present };
+        let epochs = usize::try_from(self.batch.epoch_length.batch()).unwrap_or(MAX_EPOCHS);
+        self.begin_request(first, epochs, rng)
+    }
+
+    /// Asks for the cards of new contacts and the bulletin only.
+    pub fn begin_pull(
+        &mut self,
+        now: Unix,
+        rng: &mut ChaCha20Rng,
+    ) -> Result<(EnrolHello, PendingEnrolment), EnrolmentError> {
+        self.begin_request(self.batch.epoch_length.epoch_at(now), 0, rng)
+    }
+
+    fn begin_request(
+        &mut self,
+        first: Epoch,
+        epochs: usize,
+        rng: &mut ChaCha20Rng,
+    ) -> Result<(EnrolHello, PendingEnrolment), EnrolmentError> {
+        let issuers = &self.bulletin.body().issuers;
+        let issuer = issuers.iter().find(|issuer| issuer.id == self.batch.issuer).or(issuers.first());
+        let issuer = issuer.ok_or(EnrolmentError::NoIssuer)?;
+        let pending =
+            PendingEnrolment::renewal(self.realm(), (issuer.id, issuer.seal), self.secrets.clone(), first, epochs, rng);
+        Ok((pending.hello(rng)?, pending))
+    }
+
+    /// Takes the issuer's answer to a renewal or a pull: credentials, cards, bulletin. Says what changed.
+    pub fn finish_renewal(
+        &mut self,
+        pending: &PendingEnrolment,
+        answer: &[u8],
+        now: Unix,
+    ) -> Result<Renewed, EnrolmentError> {
+        let Granted { mut batch, bulletin, cards } = pending.granted(answer)?;
+        let credentials = !batch.epochs.is_empty();
+        batch.keep_current(&self.batch, now);
+        let opened = batch.open(&self.secrets)?;
+        self.credentials = opened;
+        self.batch = batch;
+        let bulletin = self.adopt(bulletin);
+        let cards = cards.into_iter().map(|card| self.contacts.insert(card)).filter(|changed| *changed).count();
+        if !bulletin && let Ok(groups) = GroupKeys::new(&self.batch.path, &self.batch.group_keys, self.bulletin.body())
+        {
+            self.groups = groups;
+        }
+        Ok(Renewed { credentials, cards, bulletin })
+    }
+
+    /// The device's name.
+    pub fn name(&self) -> &Name {
+        &self.batch.name
+    }
+
+    /// Its lasting id.
+    pub fn device(&self) -> DeviceId {
+        self.batch.device
+    }
+
+    /// Its realm.
+    pub fn realm(&self) -> RealmId {
+        self.batch.realm
+    }
+
+    /// The issuer that granted the present batch.
+    pub fn issuer(&self) -> IssuerId {
+        self.batch.issuer
+    }
+
+    /// Its pseudonym, the same in all epochs for now.
+    pub fn pseudonym(&self) -> Pseudonym {
+        sign::public(&SigningKey::from_bytes(&self.secrets.pseudonym))
+    }
+
+    /// Seed of the Ed25519 key behind the pseudonym: the libp2p identity.
+    pub fn libp2p_seed(&self) -> Secret {
+        self.secrets.pseudonym.clone()
+    }
+
+    /// Private half of its contact key.
+    pub fn contact_secret(&self) -> &ContactSecret {
+        &self.contact
+    }
+
+    /// Its credential of the epoch that `at` is in.
+    pub fn credential(&self, at: Unix) -> Option<&Arc<OwnCredential>> {
+        self.credentials.get(&self.batch.epoch_length.epoch_at(at))
+    }
+
+    /// Its credential with this handle, of the present epoch, the one before or the one after: what an opener that
+    /// came under this handle was made for.
+    pub fn credential_of(&self, handle: &Handle, at: Unix) -> Option<&Arc<OwnCredential>> {
+        let present = self.batch.epoch_length.epoch_at(at);
+        let near = Epoch(present.0.saturating_sub(1))..=Epoch(present.0 + 1);
+        self.credentials.range(near).map(|(_, own)| own).find(|own| own.body.handle == *handle)
+    }
+
+    /// Its handles in the epochs from `from` to `until`, at most `most`: what a receipt is sent to.
+    pub fn handles(&self, from: Unix, until: Unix, most: usize) -> Vec<Handle> {
+        let length = self.batch.epoch_length;
+        let epochs = length.epoch_at(from)..=length.epoch_at(until.max(from));
+        self.credentials.range(epochs).take(most).map(|(_, own)| own.body.handle).collect()
+    }
+
+    /// Length of its epochs.
+    pub fn epoch_length(&self) -> EpochLength {
+        self.batch.epoch_length
+    }
+
+    /// When its last credential ends.
+    pub fn valid_until(&self) -> Unix {
+        let last = self.credentials.last_key_value().map_or(Epoch(0), |(epoch, _)| *epoch);
+        self.batch.epoch_length.end(last)
+    }
+
+    /// Whether it is time to renew: at about half of the time that the batch was granted for, at a point that
+    /// differs from device to device by up to a tenth of it, and again whenever there is no credential for `at`.
+    pub fn renewal_due(&self, at: Unix) -> bool {
+        let granted = Unix::from_seconds(self.batch.granted);
+        let span = self.valid_until().since(granted);
+        let first = self.credentials.first_key_value().map_or(0, |(epoch, _)| epoch.0);
+        let jitter: [u8; 8] = kdf::tag(&self.batch.device.0, label::RENEWAL_JITTER, &[&first.to_be_bytes()]);
+        let tenth = span / 10;
+        let jitter = Duration::from_secs(u64::from_be_bytes(jitter) % tenth.as_secs().max(1));
+        at >= granted + span / 2 - tenth / 2 + jitter || self.credential(at).is_none()
+    }
+
+    /// The bulletin in force.
+    pub fn bulletin(&self) -> &Arc<VerifiedBulletin> {
+        &self.bulletin
+    }
+
+    /// Its contacts.
+    pub fn contacts(&mut self) -> &mut ContactBook {
+        &mut self.contacts
+    }
+
+    /// Its contacts, to look at.
+    pub fn contact_book(&self) -> &ContactBook {
+        &self.contacts
+    }
+
+    /// Its group keys.
+    pub fn groups(&self) -> &GroupKeys {
+        &self.groups
+    }
+
+    /// What the transport needs to admit neighbours. To be published anew whenever bulletin or batch change.
+    pub fn admission_view(&self) -> AdmissionView {
+        AdmissionView::new(self.bulletin.clone(), self.credentials.values().cloned().collect())
+    }
+}
+
+impl fmt::Debug for Membership {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Membership").field("bulletin", &self.bulletin).finish_non_exhaustive()
+    }
+}
+
+/// What a renewal or a pull changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Renewed {
+    /// Whether there are new credentials.
+    pub credentials: bool,
+    /// How many cards are new or changed.
+    pub cards: usize,
+    /// Whether the bulletin is newer.
+    pub bulletin: bool,
+}
+
+impl fmt::Debug for Stored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Stored(…)")
+    }
+}
