@@ -184,6 +184,13 @@ impl Batch {
     /// Keeps of an older batch what may be in use, or everything from the epoch before on if this one has no
     /// credentials; invariant 2.
     pub(super) fn keep_current(&mut self, old: &Batch, now: Unix) {
+        // A granted group key stays until newer ones push it out: the bulletin at hand may still need it.
+        let known = |new: &[GroupKeyGrant], old: &GroupKeyGrant| {
+            new.iter().any(|new| new.group == old.group && new.version == old.version)
+        };
+        let older: Vec<_> = old.group_keys.iter().filter(|old| !known(&self.group_keys, old)).cloned().collect();
+        self.group_keys.extend(older);
+        self.group_keys.truncate(MAX_GROUP_KEYS);
         if old.epoch_length != self.epoch_length {
             return;
         }
@@ -208,3 +215,5 @@ impl fmt::Debug for DeviceSecrets {
 
 /// Bytes that a grant holds for an epoch: sealed id and signature.
 const EPOCH_SEALS: usize = SEALED_ID + 64;
+/// Most granted group keys that are kept, newest first.
+const MAX_GROUP_KEYS: usize = 256;

@@ -21,7 +21,6 @@
 //! 4. A neighbour has at most one link; a link has at most [`links::MAX_CONNECTIONS`] connections.
 
 use crate::id::{LinkId, Pseudonym};
-use crate::wire::data::Class;
 use crate::wire::hello::{EnrolHello, EnrolReply};
 use futures::channel::oneshot;
 use futures::future::BoxFuture;
@@ -34,9 +33,27 @@ pub use libp2p::core::transport::Boxed;
 pub use libp2p::gossipsub::MessageAcceptance;
 pub use libp2p::{Multiaddr, PeerId};
 
+mod admission;
+mod behaviour;
+mod discovery;
+pub mod enrol;
+mod handler;
+mod handshake;
+mod lane;
+pub mod links;
+mod outbox;
+mod permits;
+mod pipe;
+mod silence;
+mod streams;
 mod swarm;
+mod tally;
+pub mod transport;
 
-pub use swarm::{Gatekeeper, Network};
+pub use admission::Gatekeeper;
+pub use enrol::{EnrolError, enrol};
+pub use swarm::Network;
+pub use transport::TransportError;
 
 /// A transport as [`Network::new`] and [`enrol`] take it: authenticated and multiplexed, but not admitted.
 pub type Transport = Boxed<(PeerId, StreamMuxerBox)>;
@@ -142,14 +159,10 @@ pub enum NetEvent<P> {
         /// At least one frame; pings are not among them.
         buffer: Vec<u8>,
     },
-    /// A class of which [`Network::try_send`] said `Full` has space again.
+    /// A queue of which [`Network::try_send`] said `Full` may have space again.
     Writable {
         /// On this link.
         link: LinkId,
-        /// For these frames.
-        lane: Lane,
-        /// Of this class; `Control` on the control lane.
-        class: Class,
     },
     /// A gossip message. Nobody gets it from here before [`Network::report`] has accepted it.
     Gossip {
@@ -235,6 +248,8 @@ pub struct LinkCounters {
     pub frames_in: u64,
     /// Frames sent, pings aside.
     pub frames_out: u64,
+    /// Connections that carry it: one, but while a duplicate is being resolved.
+    pub connections: u32,
     /// Smoothed round-trip time of pings.
     pub round_trip: Option<Duration>,
 }

@@ -1,74 +1,459 @@
-//! The [`Network`] itself.
+//! The [`Network`] itself: one Swarm, and the order in which its parts are asked.
+//!
+//! One poll works until it has one event or nothing at all: first what is already known, then the Swarm (which
+//! works on local things before it takes new ones), then requests for enrolment, counters, dials that are due, and
+//! last the frames that connections have read. So a flood of frames does not keep link events waiting, and the
+//! frames of a link come after its `LinkUp`.
 
+use super::admission::{Admission, Admitted, Gate, Gatekeeper};
+use super::behaviour::{Behaviour, BehaviourEvent};
+use super::discovery::{Discovery, MAX_DIALS};
+use super::enrol::{Desk, Requests};
+use super::handler::{Command, Event, Received};
+use super::links::{Joined, Links};
+use super::permits::{Limits, Permits};
+use super::streams::StreamsEvent;
+use super::tally::{Item, Tally};
 use super::{
-    Executor, GossipId, LinkCounters, MessageAcceptance, NetConfig, NetEvent, PublishError, SendError, Transport,
+    Executor, GossipId, Lane, LinkCounters, MessageAcceptance, Multiaddr, NetConfig, NetEvent, PeerId, PublishError,
+    SendError, Transport, admission::AdmissionError, handshake::Reason,
 };
-use crate::id::{LinkId, Pseudonym};
+use crate::id::LinkId;
 use crate::wire::data::Class;
-use libp2p::{Multiaddr, PeerId};
+use crate::wire::frame::{HEADER, Kind, MAX_FRAME};
+use futures::StreamExt;
+use futures::channel::mpsc;
+use libp2p::core::transport::TransportError;
+use libp2p::gossipsub::{self, IdentTopic, TopicHash};
+use libp2p::multiaddr::Protocol;
+use libp2p::swarm::dial_opts::DialOpts;
+use libp2p::swarm::{self, ConnectionId, DialError, SwarmEvent};
+use libp2p::{Swarm, Transport as _, mdns};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-/// Says who is a member.
-pub trait Gatekeeper: Send + Sync + 'static {
-    /// What is known of an admitted peer.
-    type Peer: Clone + Send + Sync + 'static;
-    /// The own encoded Hello of this moment.
-    fn hello(&self) -> Vec<u8>;
-    /// Checks a neighbour's Hello against the key that its connection has proved; or a reason code.
-    fn verify(&self, hello: &[u8], peer: &Pseudonym) -> Result<Self::Peer, &'static str>;
+/// One Swarm with one key, polled by the node. After any call to it, poll it again: calls take effect there.
+pub struct Network<G: Gatekeeper> {
+    swarm: Swarm<Behaviour<G::Peer>>,
+    links: Links,
+    discovery: Discovery,
+    requests: Requests,
+    tally: Arc<Tally>,
+    frames: mpsc::Receiver<Received>,
+    reading: bool,
+    /// Dials under way, at most [`MAX_DIALS`].
+    dials: BTreeMap<ConnectionId, Multiaddr>,
+    /// Told before anything else happens, so it holds what one event of the Swarm has led to.
+    events: VecDeque<NetEvent<G::Peer>>,
+    /// A connection that has closed with frames yet to be fetched; nothing else happens until they are.
+    closed: Option<Closed>,
 }
 
-/// One Swarm with one key, polled by the node.
-pub struct Network<G: Gatekeeper> {
-    gatekeeper: Arc<G>,
+#[derive(Debug)]
+struct Closed {
+    connection: ConnectionId,
+    /// Buffers in the channel.
+    owed: u64,
+    reason: String,
 }
 
 impl<G: Gatekeeper> Network<G> {
-    /// Over a transport whose key is `local`; listens and dials as configured once polled. `seed` feeds jitter.
+    /// Over a transport whose key is that of `local`. Listening and dialling begin with the first poll; `seed` feeds
+    /// the jitter of dials.
     pub fn new(
-        _transport: Transport,
-        _local: PeerId,
-        _executor: Executor,
+        transport: Transport,
+        local: PeerId,
+        executor: Executor,
         gatekeeper: Arc<G>,
-        _config: &NetConfig,
-        _seed: [u8; 32],
+        config: &NetConfig,
+        seed: [u8; 32],
     ) -> Self {
-        Self { gatekeeper }
+        let tally = Arc::new(Tally::default());
+        let (desk, requests) = Desk::new(tally.clone());
+        let admitted = Admitted::new();
+        let permits = Permits::new(Limits {
+            inbound: config.inbound_permits,
+            per_source: config.permits_per_source,
+            outbound: MAX_DIALS as u32,
+        });
+        let gate = Gate {
+            local,
+            gatekeeper,
+            permits,
+            setup_time: config.setup_time,
+            admitted: admitted.clone(),
+            desk,
+            tally: tally.clone(),
+        };
+        let transport = Admission::new(transport, Arc::new(gate)).boxed();
+        let (sender, frames) = mpsc::channel(BUFFERS);
+        let behaviour = Behaviour::new(local, admitted, config, sender);
+        let swarm_config = swarm::Config::with_executor(executor)
+            .with_idle_connection_timeout(NEVER)
+            .with_max_negotiating_inbound_streams(NEGOTIATING);
+        let mut this = Self {
+            swarm: Swarm::new(transport, behaviour, local, swarm_config),
+            links: Links::new(local, config.max_links),
+            discovery: Discovery::new(&config.bootstrap, config.target_links, seed),
+            requests,
+            tally,
+            frames,
+            reading: true,
+            dials: BTreeMap::new(),
+            events: VecDeque::new(),
+            closed: None,
+        };
+        for address in &config.listen {
+            if let Err(error) = this.swarm.listen_on(address.clone()) {
+                this.events.push_back(NetEvent::ListenFailed { reason: format!("{address}: {}", cause(&error)) });
+            }
+        }
+        this
     }
+
     /// What happened next.
-    pub fn poll(&mut self, _cx: &mut Context<'_>) -> Poll<NetEvent<G::Peer>> {
-        let _ = self.gatekeeper.hello();
-        Poll::Pending
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<NetEvent<G::Peer>> {
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                return Poll::Ready(event);
+            }
+            if self.closed.is_some() {
+                match self.frames.poll_next_unpin(cx) {
+                    Poll::Ready(Some(received)) => self.handle_received(received),
+                    Poll::Ready(None) | Poll::Pending => self.settle(),
+                }
+                continue;
+            }
+            if let Poll::Ready(Some(event)) = self.swarm.poll_next_unpin(cx) {
+                self.handle_swarm(event);
+                continue;
+            }
+            if let Poll::Ready(event) = self.requests.poll(cx) {
+                return Poll::Ready(event);
+            }
+            if let Poll::Ready((item, count)) = self.tally.poll(cx) {
+                return Poll::Ready(match item {
+                    Item::Refused(reason) => NetEvent::Refused { reason, count },
+                    Item::Dropped(counter) => NetEvent::Dropped { counter, count },
+                });
+            }
+            if let Poll::Ready(address) = self.discovery.poll(self.links.len(), cx) {
+                self.dial(address);
+                continue;
+            }
+            if self.reading
+                && let Poll::Ready(Some(received)) = self.frames.poll_next_unpin(cx)
+            {
+                self.handle_received(received);
+                continue;
+            }
+            return Poll::Pending;
+        }
     }
-    /// Queues one frame; its kind decides the lane.
-    pub fn try_send(&self, _link: LinkId, _class: Class, _frame: &[u8]) -> Result<(), SendError> {
-        Err(SendError::Gone)
+
+    /// Queues one whole frame; its kind decides the lane, and on the data lane `class` the queue.
+    pub fn try_send(&self, link: LinkId, class: Class, frame: &[u8]) -> Result<(), SendError> {
+        let lane = lane_of(frame).ok_or(SendError::NotAFrame)?;
+        let pipe = self.links.get(link).and_then(|link| link.pipe()).ok_or(SendError::Gone)?;
+        pipe.try_send(lane, class, frame)
     }
-    /// Whether frames are taken from sockets; gossip and link events go on meanwhile.
-    pub fn set_reading(&mut self, _reading: bool) {}
-    /// Publishes a frame.
-    pub fn publish(&mut self, _topic: &str, _data: Vec<u8>) -> Result<(), PublishError> {
-        Err(PublishError::NoSubscribers)
+
+    /// Whether frames are fetched from connections. While they are not, connections read only until the bounded
+    /// channel is full, and senders are held back; links, sending and gossip go on.
+    pub fn set_reading(&mut self, reading: bool) {
+        self.reading = reading;
     }
-    /// Takes part in a topic.
-    pub fn subscribe(&mut self, _topic: &str) {}
-    /// Leaves a topic.
-    pub fn unsubscribe(&mut self, _topic: &str) {}
-    /// Answers a [`NetEvent::Gossip`]: only what is accepted goes on to others.
-    pub fn report(&mut self, _id: &GossipId, _verdict: MessageAcceptance) {}
-    /// Addresses learnt from neighbours.
-    pub fn add_addresses(&mut self, _addresses: impl IntoIterator<Item = Multiaddr>) {}
-    /// A neighbour's own addresses: not dialled while its link is up.
-    pub fn set_neighbour_addresses(&mut self, _link: LinkId, _addresses: impl IntoIterator<Item = Multiaddr>) {}
-    /// Closes a link; `LinkDown` with this reason follows.
-    pub fn close(&mut self, _link: LinkId, _reason: &str) {}
-    /// A link's figures.
-    pub fn counters(&self, _link: LinkId) -> Option<LinkCounters> {
-        None
+
+    /// Publishes a frame under a topic: any text, the same for all who take part. Answers to how many neighbours.
+    pub fn publish(&mut self, topic: &str, frame: Vec<u8>) -> Result<u32, PublishError> {
+        if frame.len() > super::MAX_GOSSIP {
+            return Err(PublishError::TooLong);
+        }
+        let gossip = &mut self.swarm.behaviour_mut().gossip;
+        let topic = TopicHash::from_raw(topic);
+        match gossip.publish(topic.clone(), frame) {
+            Ok(_) => {
+                let subscribers = gossip.all_peers().filter(|(_, topics)| topics.contains(&&topic)).count();
+                Ok(u32::try_from(subscribers).unwrap_or(u32::MAX))
+            }
+            Err(gossipsub::PublishError::Duplicate) => Err(PublishError::Duplicate),
+            Err(gossipsub::PublishError::MessageTooLarge) => Err(PublishError::TooLong),
+            Err(gossipsub::PublishError::AllQueuesFull(_)) => Err(PublishError::Full),
+            // Neither signing nor transforming happens here, which are the other ways to fail.
+            Err(_) => Err(PublishError::NoSubscribers),
+        }
     }
+
+    /// Takes part in a topic: gets its messages, and hands them on.
+    pub fn subscribe(&mut self, topic: &str) {
+        // Fails for a subscription filter only, and there is none.
+        let _ = self.swarm.behaviour_mut().gossip.subscribe(&IdentTopic::new(topic));
+    }
+
+    /// Takes part no more.
+    pub fn unsubscribe(&mut self, topic: &str) {
+        self.swarm.behaviour_mut().gossip.unsubscribe(&IdentTopic::new(topic));
+    }
+
+    /// Answers a [`NetEvent::Gossip`]: what is accepted goes on to others, what is rejected speaks against the
+    /// neighbour it came from, what is ignored does neither. False when it has waited too long.
+    pub fn report(&mut self, id: &GossipId, verdict: MessageAcceptance) -> bool {
+        let gossip = &mut self.swarm.behaviour_mut().gossip;
+        gossip.report_message_validation_result(&id.message, &id.source, verdict)
+    }
+
+    /// Addresses of members, to be dialled while there are too few links.
+    pub fn add_addresses(&mut self, addresses: impl IntoIterator<Item = Multiaddr>) {
+        for address in addresses {
+            if !self.discovery.handle_heard(&address) {
+                self.tally.count(Item::Dropped("address"), 1);
+            }
+        }
+    }
+
+    /// Addresses that a neighbour calls its own: not dialled while its link is up.
+    pub fn set_neighbour_addresses(&mut self, link: LinkId, addresses: impl IntoIterator<Item = Multiaddr>) {
+        if self.links.get(link).is_none() {
+            return;
+        }
+        for address in addresses {
+            if !self.discovery.handle_neighbour(link, &address) {
+                self.tally.count(Item::Dropped("address"), 1);
+            }
+        }
+    }
+
+    /// Closes a link at once; `LinkDown` with this reason follows.
+    pub fn close(&mut self, link: LinkId, reason: &str) {
+        let Some(link) = self.links.get(link) else { return };
+        for connection in &link.connections {
+            connection.pipe.close();
+            self.swarm.behaviour_mut().streams.close(link.peer, connection.id, reason.to_owned());
+        }
+    }
+
+    /// A link's figures, while it is up.
+    pub fn counters(&self, link: LinkId) -> Option<LinkCounters> {
+        let mut counters = LinkCounters::default();
+        for connection in &self.links.get(link)?.connections {
+            connection.pipe.add_to(&mut counters);
+        }
+        Some(counters)
+    }
+
     /// Links that are up.
     pub fn links(&self) -> impl Iterator<Item = LinkId> {
-        std::iter::empty()
+        self.links.iter()
+    }
+
+    /// Where it listens.
+    pub fn listening(&self) -> impl Iterator<Item = &Multiaddr> {
+        self.swarm.listeners()
+    }
+
+    fn handle_swarm(&mut self, event: SwarmEvent<BehaviourEvent<G::Peer>>) {
+        match event {
+            SwarmEvent::Behaviour(BehaviourEvent::Streams(event)) => self.handle_streams(event),
+            SwarmEvent::Behaviour(BehaviourEvent::Gossip(event)) => self.handle_gossip(event),
+            SwarmEvent::Behaviour(BehaviourEvent::Mdns(mdns::Event::Discovered(found))) => {
+                self.add_addresses(found.into_iter().map(|(_, address)| address));
+            }
+            SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => {
+                if let Some(address) = self.dials.remove(&connection_id) {
+                    tracing::debug!(%address, %error, "dial failed");
+                    match is_own(&error) {
+                        true => self.discovery.handle_own(&address),
+                        false => self.discovery.handle_failed(&address),
+                    }
+                }
+            }
+            SwarmEvent::NewListenAddr { address, .. } => {
+                self.discovery.handle_listening(&address);
+                self.events.push_back(NetEvent::Listening(address));
+            }
+            SwarmEvent::ListenerClosed { reason: Err(error), .. } => {
+                self.events.push_back(NetEvent::ListenFailed { reason: cause(&error) });
+            }
+            SwarmEvent::ListenerError { error, .. } => tracing::debug!(%error, "listener"),
+            _ => {}
+        }
+    }
+
+    fn handle_streams(&mut self, event: StreamsEvent<G::Peer>) {
+        match event {
+            StreamsEvent::Up { connection, peer, found, pipe, address, outbound } => {
+                let joined = self.links.join(peer, connection, outbound, pipe);
+                let link = match joined {
+                    Joined::New(link) | Joined::Another(link, _) => Some(link),
+                    Joined::Refused => None,
+                };
+                if let Some(dialled) = self.dials.remove(&connection) {
+                    match link {
+                        Some(link) => self.discovery.handle_linked(&dialled, link),
+                        None => self.discovery.handle_failed(&dialled),
+                    }
+                }
+                let streams = &mut self.swarm.behaviour_mut().streams;
+                match joined {
+                    Joined::New(link) => {
+                        let peer = super::pseudonym(&peer).expect("admission lets in Ed25519 keys only");
+                        self.events.push_back(NetEvent::LinkUp { link, peer, admitted: found, address, outbound });
+                    }
+                    Joined::Another(link, prove) => {
+                        if let Some(prove) = prove {
+                            streams.command(peer, prove, Command::Prove);
+                        }
+                        // Frames go out there from now on, and there is space.
+                        self.events.push_back(NetEvent::Writable { link });
+                    }
+                    Joined::Refused => {
+                        self.tally.count(Item::Dropped("link-over-limit"), 1);
+                        streams.close(peer, connection, "too many links".to_owned());
+                    }
+                }
+            }
+            StreamsEvent::Handler { connection, event } => self.handle_connection(connection, event),
+            StreamsEvent::Down { connection, reason } => {
+                let Some(known) = self.links.connection_mut(connection) else { return };
+                let owed = known.pipe.handed_over.load(Relaxed) - known.fetched;
+                self.closed = Some(Closed { connection, owed, reason });
+                if owed == 0 {
+                    self.settle();
+                }
+            }
+        }
+    }
+
+    fn handle_connection(&mut self, connection: ConnectionId, event: Event) {
+        let Some(link) = self.links.of_connection(connection) else { return };
+        match event {
+            Event::Writable => self.events.push_back(NetEvent::Writable { link }),
+            Event::Proved => {
+                let Some(peer) = self.links.get(link).map(|link| link.peer) else { return };
+                for other in self.links.proved(connection) {
+                    self.links.ending(other);
+                    self.swarm.behaviour_mut().streams.command(peer, other, Command::Finish);
+                }
+                self.events.push_back(NetEvent::Writable { link });
+            }
+            Event::Finishing => {
+                self.links.ending(connection);
+                self.events.push_back(NetEvent::Writable { link });
+            }
+            // The behaviour closes it, and tells when it is closed.
+            Event::Over(_) => self.links.ending(connection),
+        }
+    }
+
+    fn handle_gossip(&mut self, event: gossipsub::Event) {
+        match event {
+            gossipsub::Event::Message { propagation_source: source, message_id, message } => {
+                self.events.push_back(NetEvent::Gossip {
+                    id: GossipId { message: message_id, source },
+                    from: self.links.of_peer(&source),
+                    topic: message.topic.into_string(),
+                    data: message.data,
+                });
+            }
+            gossipsub::Event::SlowPeer { failed_messages, .. } => {
+                let count = (failed_messages.priority + failed_messages.non_priority) as u64;
+                self.tally.count(Item::Dropped("gossip-slow-peer"), count);
+            }
+            _ => {}
+        }
+    }
+
+    fn handle_received(&mut self, received: Received) {
+        let Received { connection, lane, buffer } = received;
+        let link = self.links.of_connection(connection);
+        if let Some(known) = self.links.connection_mut(connection) {
+            known.fetched += 1;
+        }
+        if let Some(link) = link {
+            self.events.push_back(NetEvent::Frames { link, lane, buffer });
+        }
+        if let Some(closed) = &mut self.closed
+            && closed.connection == connection
+        {
+            closed.owed -= 1;
+            if closed.owed == 0 {
+                self.settle();
+            }
+        }
+    }
+
+    /// A closed connection's frames have all been fetched: it leaves its link.
+    fn settle(&mut self) {
+        let Some(Closed { connection, reason, .. }) = self.closed.take() else { return };
+        match self.links.leave(connection) {
+            Some((link, true)) => {
+                self.discovery.handle_link_down(link);
+                self.events.push_back(NetEvent::LinkDown { link, reason });
+            }
+            Some((link, false)) => self.events.push_back(NetEvent::Writable { link }),
+            None => {}
+        }
+    }
+
+    fn dial(&mut self, address: Multiaddr) {
+        let options = DialOpts::unknown_peer_id().address(address.clone());
+        // Over TCP two nodes that dial each other from their listening ports at once would meet in one broken
+        // connection; over UDP the listening socket serves both, and is what a NAT has a hole for.
+        let over_udp = address.iter().any(|part| matches!(part, Protocol::Udp(_)));
+        let options = if over_udp { options.build() } else { options.allocate_new_port().build() };
+        let connection = options.connection_id();
+        match self.swarm.dial(options) {
+            Ok(()) => {
+                self.dials.insert(connection, address);
+            }
+            Err(error) => {
+                tracing::debug!(%address, %error, "not dialled");
+                self.discovery.handle_failed(&address);
+            }
+        }
     }
 }
+
+/// The lane of exactly one frame; `None` when it is not one.
+fn lane_of(frame: &[u8]) -> Option<Lane> {
+    let (prefix, rest) = frame.split_first_chunk::<4>()?;
+    let whole = rest.len() == u32::from_be_bytes(*prefix) as usize && rest.len() <= MAX_FRAME;
+    let kind = *rest.first().filter(|_| whole && frame.len() >= HEADER)?;
+    Some(if kind < Kind::Data as u8 { Lane::Control } else { Lane::Data })
+}
+
+/// Whether a dial has met the node itself.
+fn is_own(error: &DialError) -> bool {
+    match error {
+        DialError::LocalPeerId { .. } => true,
+        DialError::Transport(errors) => errors.iter().any(|(_, error)| match error {
+            TransportError::Other(error) => {
+                let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+                matches!(inner, Some(AdmissionError::Refused(Reason::Own)))
+            }
+            TransportError::MultiaddrNotSupported(_) => false,
+        }),
+        _ => false,
+    }
+}
+
+/// An error with all that caused it; libp2p's own texts leave that out.
+fn cause(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = if text.is_empty() { error.to_string() } else { format!("{text}: {error}") };
+        source = error.source();
+    }
+    text
+}
+
+/// Buffers of up to 64 KiB that wait for the node, besides one for each connection.
+const BUFFERS: usize = 16;
+/// Substreams of one connection whose protocol is being agreed on.
+const NEGOTIATING: usize = 16;
+/// Links end when we say so, not libp2p: ten years.
+const NEVER: Duration = Duration::from_secs(10 * 365 * 86_400);

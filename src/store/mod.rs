@@ -9,8 +9,12 @@
 //! 2. A number is reported durable only after everything up to it would survive a loss of power.
 //! 3. What is durable is readable; what was only submitted may not be readable yet.
 
+pub mod device_dir;
+pub mod ledger_dir;
 pub mod lock;
 pub mod memory;
+pub mod private_file;
+pub mod realm_dir;
 pub mod sled;
 
 pub use lock::{DirectoryLock, LockError};

@@ -2,7 +2,7 @@
 
 use m2mesh::engine::api::{Command, Reply, Send, Token};
 use m2mesh::engine::store::{Commit, Read, ReadError, Table, Write};
-use m2mesh::engine::{Engine, Input, Origin, Output};
+use m2mesh::engine::{Engine, Input, Output};
 use m2mesh::event_log;
 use m2mesh::id::{LinkId, Lsn, Name};
 use m2mesh::identity::invitation::MemoryRealm;
@@ -55,7 +55,6 @@ impl Read for Disk {
 pub struct Node {
     pub engine: Engine,
     pub disk: Disk,
-    name: Name,
     unflushed: VecDeque<(Time, Commit)>,
     durable: Lsn,
     held: Vec<(Lsn, Output)>,
@@ -114,15 +113,14 @@ impl Mesh {
     }
 
     fn boot(&mut self, member: Membership, disk: Disk) -> Node {
-        let (name, rng) = (member.name().clone(), ChaCha20Rng::seed_from_u64(self.next_link + 100));
+        let rng = ChaCha20Rng::seed_from_u64(self.next_link + 100);
         self.next_link += 1;
-        let issuer = (name.as_str() == "issuer").then(|| member.issuer());
+        let issuer = (member.name().as_str() == "issuer").then(|| member.issuer());
         let engine =
             Engine::new(member, issuer, event_log::Config::default(), &disk, rng, self.now).expect("a readable disk");
         Node {
             engine,
             disk,
-            name,
             unflushed: VecDeque::new(),
             durable: Lsn(0),
             held: Vec::new(),
@@ -148,10 +146,12 @@ impl Mesh {
     }
 
     pub fn connect(&mut self, a: usize, b: usize) {
-        for (from, to) in [(a, b), (b, a)] {
+        for ends in [(a, b), (b, a)] {
             self.next_link += 1;
-            let link = LinkId(self.next_link);
-            self.links.insert((from, to), link);
+            self.links.insert(ends, LinkId(self.next_link));
+        }
+        for (from, to) in [(a, b), (b, a)] {
+            let link = self.links[&(from, to)];
             let (unix, key) = (self.now.unix, self.nodes[to].engine.membership().pseudonym());
             let hello = self.nodes[to].engine.membership().admission_view().hello(unix);
             let view = self.nodes[from].engine.membership().admission_view();
@@ -335,15 +335,6 @@ impl Mesh {
         });
         read.expect("readable");
         messages
-    }
-
-    pub fn name(&self, at: usize) -> &Name {
-        &self.nodes[at].name
-    }
-
-    /// An own request is answered by the test's realm.
-    pub fn is_own(origin: Origin) -> bool {
-        origin == Origin::Own
     }
 }
 

@@ -1,0 +1,305 @@
+//! Admission: a wrapper around the transport that lets in members of the realm, and nobody else.
+//!
+//! After encryption and multiplexing, and before libp2p's Swarm sees the connection, its two ends talk on one raw
+//! substream:
+//!
+//! ```text
+//! dialer                                listener
+//!   │ ── Hello (own credential) ──────────▶ │ verifies, or closes
+//!   │ ◀────────── Hello (own credential) ── │
+//!   │ verifies, or closes                   │
+//!   │ ── Ok ──────────────────────────────▶ │
+//!   ▼ admitted                              ▼ admitted
+//! ```
+//!
+//! The listener shows its credential only to one that has shown a good one. Who says `Enrol` instead of `Hello` is
+//! served at the [`Desk`](super::enrol::Desk) and never becomes a connection. What the [`Gatekeeper`] found out
+//! about a peer waits in [`Admitted`] until the Swarm reports the connection; a behaviour that finds nothing there
+//! denies it, so that a way around this wrapper would lead nowhere.
+//!
+//! Invariants
+//! 1. The Swarm gets a connection only after both ends have verified each other.
+//! 2. Set-up ends within one deadline, everything below it included; meanwhile it holds one permit.
+//! 3. Every refusal is counted under its reason.
+
+use super::enrol::Desk;
+use super::handshake::{Reason, Setup, read, within, write};
+use super::permits::{Denied, Permit, Permits};
+use super::tally::{Item, Tally};
+use super::{Multiaddr, PeerId, StreamMuxerBox, Transport};
+use crate::id::Pseudonym;
+use crate::wire::hello::{EnrolHello, Kind};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use libp2p::core::Endpoint;
+use libp2p::core::muxing::SubstreamBox;
+use libp2p::core::transport::{DialOpts, ListenerId, TransportError, TransportEvent};
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// Says who is a member. The node implements it over its membership; tests do it simpler.
+pub trait Gatekeeper: Send + Sync + 'static {
+    /// What is known of an admitted peer.
+    type Peer: Clone + Send + Sync + 'static;
+
+    /// The own encoded Hello of this moment, at most [`crate::wire::hello::MAX_HELLO`] bytes.
+    fn hello(&self) -> Vec<u8>;
+
+    /// Checks a neighbour's Hello against the key that its connection has proved; an error is a reason code in
+    /// kebab case.
+    fn verify(&self, hello: &[u8], peer: &Pseudonym) -> Result<Self::Peer, &'static str>;
+}
+
+/// A transport that yields admitted connections only.
+pub(crate) struct Admission<G: Gatekeeper> {
+    inner: Transport,
+    gate: Arc<Gate<G>>,
+}
+
+/// What all connections in set-up share.
+pub(crate) struct Gate<G: Gatekeeper> {
+    pub(crate) local: PeerId,
+    pub(crate) gatekeeper: Arc<G>,
+    pub(crate) permits: Permits,
+    pub(crate) setup_time: Duration,
+    pub(crate) admitted: Admitted<G::Peer>,
+    pub(crate) desk: Desk,
+    pub(crate) tally: Arc<Tally>,
+}
+
+/// Why a connection did not come about.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AdmissionError {
+    /// Below admission.
+    #[error(transparent)]
+    Transport(#[from] io::Error),
+    /// By admission, at this end or the other.
+    #[error("not admitted: {0}")]
+    Refused(#[from] Reason),
+    /// It asked for enrolment, which has been served.
+    #[error("enrolment")]
+    Enrolment,
+}
+
+type Connection = (PeerId, StreamMuxerBox);
+
+impl<G: Gatekeeper> Admission<G> {
+    pub(crate) fn new(inner: Transport, gate: Arc<Gate<G>>) -> Self {
+        Self { inner, gate }
+    }
+}
+
+impl<G: Gatekeeper> libp2p::Transport for Admission<G> {
+    type Output = Connection;
+    type Error = AdmissionError;
+    type ListenerUpgrade = BoxFuture<'static, Result<Connection, AdmissionError>>;
+    type Dial = BoxFuture<'static, Result<Connection, AdmissionError>>;
+
+    fn listen_on(&mut self, id: ListenerId, address: Multiaddr) -> Result<(), TransportError<AdmissionError>> {
+        self.inner.listen_on(id, address).map_err(|error| error.map(AdmissionError::Transport))
+    }
+
+    fn remove_listener(&mut self, id: ListenerId) -> bool {
+        self.inner.remove_listener(id)
+    }
+
+    fn dial(&mut self, address: Multiaddr, options: DialOpts) -> Result<Self::Dial, TransportError<AdmissionError>> {
+        let upgrade =
+            self.inner.dial(address.clone(), options).map_err(|error| error.map(AdmissionError::Transport))?;
+        let gate = self.gate.clone();
+        // The permit is taken when the dial is first polled: the Swarm may make dials that it never begins.
+        Ok(async move {
+            let permit = gate.permits.outbound();
+            gate.pass(upgrade, options.role, address, permit).await
+        }
+        .boxed())
+    }
+
+    fn poll(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<TransportEvent<Self::ListenerUpgrade, AdmissionError>> {
+        let event = std::task::ready!(Pin::new(&mut self.inner).poll(cx));
+        Poll::Ready(match event {
+            TransportEvent::Incoming { listener_id, upgrade, local_addr, send_back_addr } => {
+                let gate = self.gate.clone();
+                let (address, permit) = (send_back_addr.clone(), gate.permits.inbound(&send_back_addr));
+                let upgrade = async move { gate.pass(upgrade, Endpoint::Listener, address, permit).await }.boxed();
+                TransportEvent::Incoming { listener_id, upgrade, local_addr, send_back_addr }
+            }
+            TransportEvent::NewAddress { listener_id, listen_addr } => {
+                TransportEvent::NewAddress { listener_id, listen_addr }
+            }
+            TransportEvent::AddressExpired { listener_id, listen_addr } => {
+                TransportEvent::AddressExpired { listener_id, listen_addr }
+            }
+            TransportEvent::ListenerClosed { listener_id, reason } => {
+                TransportEvent::ListenerClosed { listener_id, reason: reason.map_err(AdmissionError::Transport) }
+            }
+            TransportEvent::ListenerError { listener_id, error } => {
+                TransportEvent::ListenerError { listener_id, error: error.into() }
+            }
+        })
+    }
+}
+
+/// How far a connection came within the deadline.
+enum Arrival<P> {
+    Member(P, Setup),
+    Enrol(EnrolHello, Setup, SubstreamBox),
+}
+
+impl<G: Gatekeeper> Gate<G> {
+    /// The whole set-up of one connection.
+    async fn pass(
+        self: Arc<Self>,
+        upgrade: impl Future<Output = io::Result<Connection>>,
+        role: Endpoint,
+        address: Multiaddr,
+        permit: Result<Permit, Denied>,
+    ) -> Result<Connection, AdmissionError> {
+        let permit = match permit {
+            Ok(permit) => permit,
+            Err(Denied::Busy) => return Err(self.refuse(Reason::Busy, &address)),
+            Err(Denied::SourceBusy) => return Err(self.refuse(Reason::SourceBusy, &address)),
+        };
+        let mut failure = None;
+        let arrival = within(self.setup_time, async {
+            let (peer, muxer) = match upgrade.await {
+                Ok(connection) => connection,
+                Err(error) => {
+                    failure = Some(error);
+                    return Err(Reason::Upgrade);
+                }
+            };
+            let mut setup = Setup::new(muxer);
+            match self.exchange(&mut setup, peer, role).await {
+                Ok(Exchanged::Member(found)) => Ok((peer, Arrival::Member(found, setup))),
+                Ok(Exchanged::Enrol(hello, stream)) => Ok((peer, Arrival::Enrol(hello, setup, stream))),
+                Err(reason) => {
+                    setup.close().await;
+                    Err(reason)
+                }
+            }
+        })
+        .await;
+        match (arrival, failure) {
+            (Ok((peer, Arrival::Member(found, setup))), _) => {
+                self.permits.remember(&address);
+                if self.admitted.put(peer, found) {
+                    self.tally.count(Item::Dropped("admitted-unclaimed"), 1);
+                }
+                Ok((peer, setup.into_muxer()))
+            }
+            (Ok((_, Arrival::Enrol(hello, setup, stream))), _) => {
+                self.desk.serve(permit, hello, setup, stream).await;
+                Err(AdmissionError::Enrolment)
+            }
+            // A dial that finds nobody is no refusal.
+            (Err(_), Some(error)) if role == Endpoint::Dialer => Err(error.into()),
+            (Err(reason), _) => Err(self.refuse(reason, &address)),
+        }
+    }
+
+    async fn exchange(&self, setup: &mut Setup, peer: PeerId, role: Endpoint) -> Result<Exchanged<G::Peer>, Reason> {
+        if peer == self.local {
+            return Err(Reason::Own);
+        }
+        let pseudonym = super::pseudonym(&peer).ok_or(Reason::KeyType)?;
+        let mut stream = setup.open(role).await?;
+        let verify = |hello: &[u8]| self.gatekeeper.verify(hello, &pseudonym).map_err(Reason::Verdict);
+        match role {
+            Endpoint::Dialer => {
+                let dialer = async {
+                    write(&mut stream, Kind::Member, &self.gatekeeper.hello()).await?;
+                    let (_, hello) = read(&mut stream, &[Kind::Member]).await.map_err(refused_by_peer)?;
+                    let found = verify(&hello)?;
+                    write(&mut stream, Kind::Ok, &[]).await?;
+                    Ok(Exchanged::Member(found))
+                };
+                setup.drive(dialer).await
+            }
+            Endpoint::Listener => {
+                let listener = async {
+                    match read(&mut stream, &[Kind::Member, Kind::Enrol]).await? {
+                        (Kind::Enrol, hello) => {
+                            let hello = crate::wire::decode(&hello).map_err(|_| Reason::Malformed)?;
+                            Ok(Exchanged::Enrol(hello, stream))
+                        }
+                        (_, hello) => {
+                            let found = verify(&hello)?;
+                            write(&mut stream, Kind::Member, &self.gatekeeper.hello()).await?;
+                            read(&mut stream, &[Kind::Ok]).await.map_err(refused_by_peer)?;
+                            Ok(Exchanged::Member(found))
+                        }
+                    }
+                };
+                setup.drive(listener).await
+            }
+        }
+    }
+
+    fn refuse(&self, reason: Reason, address: &Multiaddr) -> AdmissionError {
+        tracing::debug!(reason = reason.code(), %address, "connection refused");
+        if reason != Reason::Own {
+            self.tally.count(Item::Refused(reason.code()), 1);
+        }
+        AdmissionError::Refused(reason)
+    }
+}
+
+/// What came of the exchange of hellos.
+enum Exchanged<P> {
+    Member(P),
+    Enrol(EnrolHello, SubstreamBox),
+}
+
+/// Who hangs up where an answer is due has refused.
+fn refused_by_peer(reason: Reason) -> Reason {
+    if reason == Reason::Io { Reason::PeerRefused } else { reason }
+}
+
+/// What the gatekeeper found out about peers whose connections the Swarm has not reported yet.
+#[derive(Debug)]
+pub(crate) struct Admitted<P> {
+    waiting: Arc<Mutex<VecDeque<(PeerId, P)>>>,
+}
+
+impl<P> Clone for Admitted<P> {
+    fn clone(&self) -> Self {
+        Self { waiting: self.waiting.clone() }
+    }
+}
+
+impl<P> Admitted<P> {
+    pub(crate) fn new() -> Self {
+        Self { waiting: Arc::new(Mutex::new(VecDeque::new())) }
+    }
+
+    /// Says whether the oldest entry had to go: its connection was given up between admission and the Swarm.
+    fn put(&self, peer: PeerId, found: P) -> bool {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let full = waiting.len() == MAX_UNCLAIMED;
+        if full {
+            waiting.pop_front();
+        }
+        waiting.push_back((peer, found));
+        full
+    }
+
+    /// Takes what is known of a peer, the newest first.
+    pub(crate) fn claim(&self, peer: &PeerId) -> Option<P> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = waiting.iter().rposition(|(waiting, _)| waiting == peer)?;
+        waiting.remove(place).map(|(_, found)| found)
+    }
+}
+
+/// Admitted connections that the Swarm has not reported yet. Far more than are ever on the way: a few milliseconds
+/// lie between.
+const MAX_UNCLAIMED: usize = 1_024;

@@ -1,0 +1,83 @@
+//! Behaviour: what runs on admitted connections, and how gossipsub is set up.
+//!
+//! Gossip is anonymous: frames carry their own signatures, checked by the node once per message instead of once
+//! per copy, and nothing goes on to others before the node has accepted it. A message's id is the SHA-256 of the
+//! whole frame, so that equal bytes are one message wherever they come from.
+
+use super::admission::Admitted;
+use super::handler::Received;
+use super::streams::Streams;
+use super::{MAX_GOSSIP, NetConfig, PeerId};
+use futures::channel::mpsc;
+use libp2p::connection_limits::{self, ConnectionLimits};
+use libp2p::gossipsub::{self, ConfigBuilder, MessageAuthenticity, MessageId, ValidationMode};
+use libp2p::mdns;
+use libp2p::swarm::NetworkBehaviour;
+use libp2p::swarm::behaviour::toggle::Toggle;
+use sha2::{Digest, Sha256};
+use std::time::Duration;
+
+/// The streams come first: what they deny, the others never hear of.
+#[derive(NetworkBehaviour)]
+pub(crate) struct Behaviour<P: Send + 'static> {
+    pub(crate) streams: Streams<P>,
+    pub(crate) limits: connection_limits::Behaviour,
+    pub(crate) gossip: gossipsub::Behaviour,
+    pub(crate) mdns: Toggle<mdns::tokio::Behaviour>,
+}
+
+impl<P: Send + 'static> Behaviour<P> {
+    pub(crate) fn new(
+        local: PeerId,
+        admitted: Admitted<P>,
+        config: &NetConfig,
+        frames: mpsc::Sender<Received>,
+    ) -> Self {
+        let limits = ConnectionLimits::default()
+            .with_max_established(Some(config.max_links + SPARE))
+            .with_max_established_per_peer(Some(super::links::MAX_CONNECTIONS as u32));
+        Self {
+            streams: Streams::new(admitted, config.clone(), frames),
+            limits: connection_limits::Behaviour::new(limits),
+            gossip: gossip(),
+            mdns: config.mdns.then(|| multicast_dns(local)).flatten().into(),
+        }
+    }
+}
+
+fn gossip() -> gossipsub::Behaviour {
+    let config = ConfigBuilder::default()
+        .protocol_id_prefix("/m2mesh/1/gossip")
+        .validation_mode(ValidationMode::Anonymous)
+        .validate_messages()
+        .message_id_fn(|message| MessageId::from(Sha256::digest(&message.data).to_vec()))
+        .max_transmit_size(MAX_GOSSIP + ENVELOPE)
+        .history_length(HISTORY)
+        .flood_publish(true)
+        .publish_queue_duration(QUEUE_TIME)
+        .forward_queue_duration(QUEUE_TIME)
+        .build()
+        .expect("the settings above agree with each other");
+    gossipsub::Behaviour::new(MessageAuthenticity::Anonymous, config)
+        .expect("anonymous authenticity goes with anonymous validation")
+}
+
+/// Works on a tokio runtime only.
+fn multicast_dns(local: PeerId) -> Option<mdns::tokio::Behaviour> {
+    match mdns::tokio::Behaviour::new(mdns::Config::default(), local) {
+        Ok(mdns) => Some(mdns),
+        Err(error) => {
+            tracing::warn!(%error, "no multicast DNS");
+            None
+        }
+    }
+}
+
+/// Connections beyond the links: duplicates that are being resolved.
+const SPARE: u32 = 16;
+/// Bytes of gossipsub's own around a message and its topic.
+const ENVELOPE: usize = 256;
+/// Heartbeats (seconds) for which a message is kept: longer than it takes to fetch an unknown sender's credential.
+const HISTORY: usize = 30;
+/// How long a message may wait for one neighbour before gossipsub drops it there.
+const QUEUE_TIME: Duration = Duration::from_secs(30);

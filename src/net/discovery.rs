@@ -1,0 +1,346 @@
+//! Discovery: which addresses are known, and which is dialled when.
+//!
+//! Addresses come from the settings (*bootstrap*), from neighbours and from multicast DNS. None carries a PeerId:
+//! keys rotate, addresses last. Bootstrap addresses are dialled until they are linked, and again when the link goes
+//! down; others only while there are fewer links than wanted, the best known first. After a failure an address
+//! rests for a random time between nothing and a bound that doubles with every failure in a row (exponential
+//! back-off with full jitter): 250 ms to 30 s, to 60 s if it has never been reached.
+//!
+//! Invariants
+//! 1. At most [`MAX_ADDRESSES`] addresses are known. For a new one the worst that is idle and not bootstrap goes.
+//! 2. At most [`MAX_DIALS`] dials are under way.
+//! 3. Addresses of the node itself and of linked neighbours are not dialled.
+
+use super::Multiaddr;
+use crate::id::LinkId;
+use futures::FutureExt;
+use futures_timer::Delay;
+use libp2p::multiaddr::Protocol;
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+/// The addresses of one network.
+#[derive(Debug)]
+pub(crate) struct Discovery {
+    addresses: BTreeMap<Multiaddr, Entry>,
+    /// Links that are wanted before addresses other than bootstrap are left alone.
+    target: usize,
+    /// Links at the last poll.
+    links: usize,
+    rng: ChaCha20Rng,
+    /// Until the next address is due; not to be looked at while `changed`.
+    timer: Delay,
+    changed: bool,
+}
+
+#[derive(Debug)]
+struct Entry {
+    bootstrap: bool,
+    reached: bool,
+    /// In a row.
+    failures: u32,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// May be dialled from then on.
+    Idle(Instant),
+    Dialing,
+    /// Since then.
+    Linked(LinkId, Instant),
+    /// The node's own.
+    Own,
+}
+
+impl Discovery {
+    pub(crate) fn new(bootstrap: &[Multiaddr], target: u32, seed: [u8; 32]) -> Self {
+        let mut this = Self {
+            addresses: BTreeMap::new(),
+            target: target as usize,
+            links: 0,
+            rng: ChaCha20Rng::from_seed(seed),
+            timer: Delay::new(Duration::ZERO),
+            changed: true,
+        };
+        for address in bootstrap {
+            this.learn(without_peer(address), true);
+        }
+        this
+    }
+
+    /// An address was heard of. False when an address had to go, this one or a worse one.
+    #[must_use]
+    pub(crate) fn handle_heard(&mut self, address: &Multiaddr) -> bool {
+        self.learn(without_peer(address), false)
+    }
+
+    /// The node listens there.
+    pub(crate) fn handle_listening(&mut self, address: &Multiaddr) {
+        self.set_own(without_peer(address));
+    }
+
+    /// A neighbour says that it listens there. A bootstrap address is not taken from the neighbour's word: it is
+    /// dialled to see whose it is.
+    #[must_use]
+    pub(crate) fn handle_neighbour(&mut self, link: LinkId, address: &Multiaddr) -> bool {
+        let address = without_peer(address);
+        let kept = self.learn(address.clone(), false);
+        if let Some(entry) = self.addresses.get_mut(&address)
+            && !entry.bootstrap
+            && matches!(entry.state, State::Idle(_))
+        {
+            entry.state = State::Linked(link, Instant::now());
+        }
+        kept
+    }
+
+    /// A dial has led to this link.
+    pub(crate) fn handle_linked(&mut self, address: &Multiaddr, link: LinkId) {
+        if let Some(entry) = self.addresses.get_mut(address) {
+            entry.reached = true;
+            entry.state = State::Linked(link, Instant::now());
+        }
+        self.changed = true;
+    }
+
+    /// A dial has led nowhere.
+    pub(crate) fn handle_failed(&mut self, address: &Multiaddr) {
+        if let Some(entry) = self.addresses.get_mut(address) {
+            entry.fail(&mut self.rng);
+            if entry.failures >= FORGET && !entry.bootstrap {
+                self.addresses.remove(address);
+            }
+        }
+        self.changed = true;
+    }
+
+    /// A dial has led to the node itself.
+    pub(crate) fn handle_own(&mut self, address: &Multiaddr) {
+        self.set_own(address.clone());
+    }
+
+    /// A link is gone. One that has not lasted counts as a failure, so that an end that always hangs up is not
+    /// dialled without a pause.
+    pub(crate) fn handle_link_down(&mut self, gone: LinkId) {
+        for entry in self.addresses.values_mut() {
+            if let State::Linked(link, since) = entry.state
+                && link == gone
+            {
+                if since.elapsed() >= LASTING {
+                    entry.failures = 0;
+                }
+                entry.fail(&mut self.rng);
+            }
+        }
+        self.changed = true;
+    }
+
+    /// The next address to dial; it counts as being dialled from now on.
+    pub(crate) fn poll(&mut self, links: usize, cx: &mut Context<'_>) -> Poll<Multiaddr> {
+        if self.links != links {
+            self.links = links;
+            self.changed = true;
+        }
+        while self.changed || self.timer.poll_unpin(cx).is_ready() {
+            let now = Instant::now();
+            let dialing = self.addresses.values().filter(|entry| entry.state == State::Dialing).count();
+            self.changed = dialing < MAX_DIALS;
+            if !self.changed {
+                // The end of a dial comes by.
+                self.timer.reset(LASTING);
+                continue;
+            }
+            let more = links + dialing < self.target;
+            let idle = self.addresses.iter_mut().filter_map(|(address, entry)| match entry.state {
+                State::Idle(due) if more || entry.bootstrap => Some((due, entry.rank(), address, entry)),
+                _ => None,
+            });
+            // What is due ranks by its worth, what is not by its time.
+            let best = idle.max_by_key(|(due, rank, _, _)| (Reverse((*due).max(now)), *rank));
+            match best {
+                Some((due, _, address, entry)) if due <= now => {
+                    entry.state = State::Dialing;
+                    return Poll::Ready(address.clone());
+                }
+                Some((due, ..)) => self.timer.reset(due - now),
+                None => self.timer.reset(LASTING),
+            }
+            self.changed = false;
+        }
+        Poll::Pending
+    }
+
+    fn learn(&mut self, address: Multiaddr, bootstrap: bool) -> bool {
+        if let Some(known) = self.addresses.get_mut(&address) {
+            known.bootstrap |= bootstrap;
+            return true;
+        }
+        if address.is_empty() || names_no_host(&address) {
+            return true;
+        }
+        let full = self.addresses.len() >= MAX_ADDRESSES;
+        if full && !self.drop_worst() && !bootstrap {
+            return false;
+        }
+        let state = State::Idle(Instant::now());
+        self.addresses.insert(address, Entry { bootstrap, reached: false, failures: 0, state });
+        self.changed = true;
+        !full
+    }
+
+    fn drop_worst(&mut self) -> bool {
+        let idle = self.addresses.iter().filter(|(_, entry)| matches!(entry.state, State::Idle(_)) && !entry.bootstrap);
+        let worst = idle.min_by_key(|(_, entry)| entry.rank()).map(|(address, _)| address.clone());
+        worst.and_then(|worst| self.addresses.remove(&worst)).is_some()
+    }
+
+    fn set_own(&mut self, address: Multiaddr) {
+        let full = self.addresses.len() >= MAX_ADDRESSES;
+        if self.addresses.contains_key(&address) || !full || self.drop_worst() {
+            let own = Entry { bootstrap: false, reached: false, failures: 0, state: State::Own };
+            self.addresses.insert(address, own);
+        }
+        self.changed = true;
+    }
+}
+
+impl Entry {
+    /// The larger, the better.
+    fn rank(&self) -> (bool, bool, Reverse<u32>) {
+        (self.bootstrap, self.reached, Reverse(self.failures))
+    }
+
+    fn fail(&mut self, rng: &mut ChaCha20Rng) {
+        let longest = if self.reached { LONGEST } else { LONGEST_UNREACHED };
+        let bound = SHORTEST.saturating_mul(1 << self.failures.min(16)).min(longest);
+        let micros = u64::try_from(bound.as_micros()).unwrap_or(u64::MAX);
+        let rest = Duration::from_micros(rng.next_u64() % micros.max(1));
+        self.failures = self.failures.saturating_add(1);
+        self.state = State::Idle(Instant::now() + rest);
+    }
+}
+
+/// The address without the `/p2p/…` at its end.
+pub(crate) fn without_peer(address: &Multiaddr) -> Multiaddr {
+    address.iter().filter(|part| !matches!(part, Protocol::P2p(_))).collect()
+}
+
+/// `0.0.0.0` and `::` are places to listen at, not to dial.
+fn names_no_host(address: &Multiaddr) -> bool {
+    match address.iter().next() {
+        Some(Protocol::Ip4(ip)) => ip.is_unspecified(),
+        Some(Protocol::Ip6(ip)) => ip.is_unspecified(),
+        _ => false,
+    }
+}
+
+/// Addresses known at a time.
+const MAX_ADDRESSES: usize = 1_024;
+/// Dials under way at a time.
+pub(crate) const MAX_DIALS: usize = 8;
+/// Bound of the rest after a first failure.
+const SHORTEST: Duration = Duration::from_millis(250);
+/// Bound of the rest after many failures.
+const LONGEST: Duration = Duration::from_secs(30);
+/// The same for an address that has never been reached.
+const LONGEST_UNREACHED: Duration = Duration::from_secs(60);
+/// Failures in a row after which an address that is not bootstrap is forgotten.
+const FORGET: u32 = 10;
+/// A link that lived this long was worth dialling.
+const LASTING: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::task::noop_waker;
+
+    fn at(address: &str) -> Multiaddr {
+        address.parse().unwrap()
+    }
+
+    fn port(port: u32) -> Multiaddr {
+        at(&format!("/memory/{port}"))
+    }
+
+    fn discovery(bootstrap: &[Multiaddr], target: u32) -> Discovery {
+        Discovery::new(bootstrap, target, [1; 32])
+    }
+
+    fn next(discovery: &mut Discovery, links: usize) -> Option<Multiaddr> {
+        match discovery.poll(links, &mut Context::from_waker(&noop_waker())) {
+            Poll::Ready(address) => Some(address),
+            Poll::Pending => None,
+        }
+    }
+
+    #[test]
+    fn bootstrap_comes_first_and_without_a_peer_id() {
+        let peer = libp2p::PeerId::random();
+        let mut discovery = discovery(&[at(&format!("/ip4/10.0.0.1/tcp/1/p2p/{peer}"))], 8);
+        assert!(discovery.handle_heard(&at("/ip4/10.0.0.0/tcp/1")));
+        assert_eq!(next(&mut discovery, 0), Some(at("/ip4/10.0.0.1/tcp/1")));
+        assert_eq!(next(&mut discovery, 0), Some(at("/ip4/10.0.0.0/tcp/1")));
+        assert_eq!(next(&mut discovery, 0), None);
+    }
+
+    #[test]
+    fn beyond_the_target_only_bootstrap_is_dialled() {
+        let mut discovery = discovery(&[port(1)], 2);
+        assert!(discovery.handle_heard(&port(2)));
+        assert_eq!(next(&mut discovery, 2), Some(port(1)));
+        assert_eq!(next(&mut discovery, 2), None);
+        discovery.handle_linked(&port(1), LinkId(1));
+        assert_eq!(next(&mut discovery, 1), Some(port(2)));
+    }
+
+    #[test]
+    fn own_and_linked_addresses_are_left_alone() {
+        let mut discovery = discovery(&[port(1), port(2)], 8);
+        discovery.handle_listening(&port(2));
+        assert_eq!(next(&mut discovery, 0), Some(port(1)));
+        discovery.handle_linked(&port(1), LinkId(1));
+        assert!(discovery.handle_neighbour(LinkId(1), &port(3)));
+        assert!(discovery.handle_heard(&port(3)));
+        assert_eq!(next(&mut discovery, 1), None);
+    }
+
+    #[test]
+    fn a_failed_address_rests_longer_each_time() {
+        let mut discovery = discovery(&[port(1)], 8);
+        let mut rests = Vec::new();
+        for _ in 0..200 {
+            discovery.handle_failed(&port(1));
+            let State::Idle(due) = discovery.addresses[&port(1)].state else { panic!("idle after a failure") };
+            rests.push(due.saturating_duration_since(Instant::now()));
+        }
+        assert!(rests[0] <= SHORTEST && rests[1] <= SHORTEST * 2);
+        assert!(rests.iter().all(|rest| *rest <= LONGEST_UNREACHED));
+        assert!(rests.iter().any(|rest| *rest > LONGEST));
+    }
+
+    #[test]
+    fn dials_and_addresses_are_bounded() {
+        let mut discovery = discovery(&[port(0)], 100_000);
+        let kept = (1..=MAX_ADDRESSES as u32 + 10).filter(|n| discovery.handle_heard(&port(*n))).count();
+        assert_eq!((kept, discovery.addresses.len()), (MAX_ADDRESSES - 1, MAX_ADDRESSES));
+        assert!(discovery.addresses.contains_key(&port(0)));
+        let dials = std::iter::from_fn(|| next(&mut discovery, 0)).count();
+        assert_eq!(dials, MAX_DIALS);
+    }
+
+    #[test]
+    fn a_hopeless_address_is_forgotten_unless_it_is_bootstrap() {
+        let mut discovery = discovery(&[port(1)], 8);
+        assert!(discovery.handle_heard(&port(2)));
+        for _ in 0..FORGET {
+            discovery.handle_failed(&port(1));
+            discovery.handle_failed(&port(2));
+        }
+        assert_eq!(discovery.addresses.keys().collect::<Vec<_>>(), [&port(1)]);
+    }
+}

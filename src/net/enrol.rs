@@ -1,0 +1,223 @@
+//! Enrolment over a connection that never becomes one: the desk at a member, and the client of `join` and renewal.
+//!
+//! An enrolling device has no credential, so it gets no further than the admission substream: one request, one
+//! answer, and the connection closes. The [`Desk`] takes a few at a time and at a limited rate, since an answer
+//! costs signatures and disk writes at the issuer, and hands each to the node with a place to put the answer.
+//!
+//! Invariants
+//! 1. At most [`SEATS`] requests are served at a time; one that is turned away holds a permit of set-up meanwhile.
+//! 2. Every request that was read gets an answer: the node's, or a refusal of the desk's own.
+
+use super::handshake::{Reason, Setup, read, within, write};
+use super::permits::Permit;
+use super::tally::{Item, Tally};
+use super::{Multiaddr, NetEvent, Transport};
+use crate::wire::enrolment::Refusal;
+use crate::wire::hello::{EnrolHello, EnrolReply, Kind};
+use futures::channel::{mpsc, oneshot};
+use futures::{AsyncWriteExt, FutureExt, StreamExt, select_biased};
+use futures_timer::Delay;
+use libp2p::Transport as _;
+use libp2p::core::Endpoint;
+use libp2p::core::muxing::SubstreamBox;
+use libp2p::core::transport::{DialOpts, PortUse, TransportError};
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+/// Where members serve enrolling devices.
+#[derive(Debug)]
+pub(crate) struct Desk {
+    state: Arc<Mutex<State>>,
+    tally: Arc<Tally>,
+}
+
+/// The node's end of the desk.
+#[derive(Debug)]
+pub(crate) struct Requests(mpsc::Receiver<Request>);
+
+#[derive(Debug)]
+struct Request {
+    hello: EnrolHello,
+    respond: oneshot::Sender<EnrolReply>,
+}
+
+#[derive(Debug)]
+struct State {
+    requests: mpsc::Sender<Request>,
+    open: u32,
+    /// Requests that may begin at once: whole and parts of them.
+    tokens: f64,
+    filled: Instant,
+}
+
+/// A request's place at the desk.
+struct Seat(Arc<Mutex<State>>);
+
+/// What bounds the number of connections that are being served.
+enum Held {
+    Permit(#[expect(dead_code, reason = "held for its drop")] Permit),
+    Seat(#[expect(dead_code, reason = "held for its drop")] Seat),
+}
+
+impl Desk {
+    pub(crate) fn new(tally: Arc<Tally>) -> (Self, Requests) {
+        // A futures channel holds one more than this for its only sender.
+        let (requests, receiver) = mpsc::channel(SEATS as usize - 1);
+        let state = State { requests, open: 0, tokens: BURST, filled: Instant::now() };
+        (Self { state: Arc::new(Mutex::new(state)), tally }, Requests(receiver))
+    }
+
+    /// Answers one request and waits until the device has taken the answer, or a while. The permit of set-up is
+    /// exchanged for a seat; without a seat it is held to the end.
+    pub(crate) async fn serve(&self, permit: Permit, hello: EnrolHello, mut setup: Setup, mut stream: SubstreamBox) {
+        let mut held = Held::Permit(permit);
+        let answer = match self.ask(hello) {
+            Some((seat, answer)) => {
+                held = Held::Seat(seat);
+                let answer = setup.drive(async {
+                    select_biased! {
+                        answer = answer.fuse() => Ok(answer.ok()),
+                        () = Delay::new(ANSWER_TIME).fuse() => Ok(None),
+                    }
+                });
+                match answer.await {
+                    Ok(answer) => answer.unwrap_or_else(|| refusal(Refusal::NoIssuer)),
+                    // The device has gone.
+                    Err(_) => return,
+                }
+            }
+            None => {
+                self.tally.count(Item::Refused("enrolment-busy"), 1);
+                refusal(Refusal::Busy)
+            }
+        };
+        let body = crate::wire::encode(&answer);
+        let written = within(
+            WRITE_TIME,
+            setup.drive(async {
+                write(&mut stream, Kind::EnrolReply, &body).await?;
+                stream.close().await.map_err(|_| Reason::Io)
+            }),
+        );
+        if written.await.is_ok() {
+            // Closing a QUIC connection throws away what is still on its way.
+            setup.wait_for_end(&mut stream, WRITE_TIME).await;
+        }
+        setup.close().await;
+        drop(held);
+    }
+
+    fn ask(&self, hello: EnrolHello) -> Option<(Seat, oneshot::Receiver<EnrolReply>)> {
+        let mut state = lock(&self.state);
+        let now = Instant::now();
+        state.tokens = (state.tokens + now.duration_since(state.filled).as_secs_f64() * RATE).min(BURST);
+        state.filled = now;
+        if state.open == SEATS || state.tokens < 1.0 {
+            return None;
+        }
+        let (respond, answer) = oneshot::channel();
+        state.requests.try_send(Request { hello, respond }).ok()?;
+        state.tokens -= 1.0;
+        state.open += 1;
+        Some((Seat(self.state.clone()), answer))
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        lock(&self.0).open -= 1;
+    }
+}
+
+impl Requests {
+    pub(crate) fn poll<P>(&mut self, cx: &mut Context<'_>) -> Poll<NetEvent<P>> {
+        match self.0.poll_next_unpin(cx) {
+            Poll::Ready(Some(Request { hello, respond })) => Poll::Ready(NetEvent::Enrol { hello, respond }),
+            Poll::Ready(None) | Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum EnrolError {
+    /// Not an address that this transport dials.
+    #[error("{0} cannot be dialled")]
+    Address(Multiaddr),
+    /// Nobody there, or no member.
+    #[error("no connection: {0}")]
+    Connection(std::io::Error),
+    /// Connected, but there was no answer.
+    #[error("no answer: {0}")]
+    Exchange(&'static str),
+    /// Too late.
+    #[error("no answer in time")]
+    Timeout,
+}
+
+/// Asks the member at `address` for enrolment. The transport is the device's, under its ticket's or renewal key; it
+/// serves this once.
+pub async fn enrol(
+    mut transport: Transport,
+    address: Multiaddr,
+    hello: &EnrolHello,
+    limit: Duration,
+) -> Result<EnrolReply, EnrolError> {
+    let options = DialOpts { role: Endpoint::Dialer, port_use: PortUse::New };
+    let address = super::discovery::without_peer(&address);
+    let dial = transport.dial(address.clone(), options).map_err(|error| match error {
+        TransportError::MultiaddrNotSupported(address) => EnrolError::Address(address),
+        TransportError::Other(error) => EnrolError::Connection(error),
+    })?;
+    let body = crate::wire::encode(hello);
+    let ask = async {
+        let (_, muxer) = dial.await.map_err(EnrolError::Connection)?;
+        let mut setup = Setup::new(muxer);
+        let answer = ask(&mut setup, &body).await;
+        setup.close().await;
+        answer.map_err(|reason| EnrolError::Exchange(reason.code()))
+    };
+    // A transport works on its dials only while it is polled itself.
+    let drive = poll_fn(|cx| {
+        while Pin::new(&mut transport).poll(cx).is_ready() {}
+        Poll::<()>::Pending
+    });
+    select_biased! {
+        answer = Box::pin(ask).fuse() => answer,
+        () = drive.fuse() => Err(EnrolError::Timeout),
+        () = Delay::new(limit).fuse() => Err(EnrolError::Timeout),
+    }
+}
+
+async fn ask(setup: &mut Setup, hello: &[u8]) -> Result<EnrolReply, Reason> {
+    let mut stream = setup.open(Endpoint::Dialer).await?;
+    let exchange = async {
+        write(&mut stream, Kind::Enrol, hello).await?;
+        let (_, reply) = read(&mut stream, &[Kind::EnrolReply]).await?;
+        crate::wire::decode(&reply).map_err(|_| Reason::Malformed)
+    };
+    setup.drive(exchange).await
+}
+
+fn refusal(refused: Refusal) -> EnrolReply {
+    EnrolReply { sealed: None, refused: Some(refused) }
+}
+
+/// The state is right after every statement, so a panic elsewhere does not spoil it.
+fn lock(state: &Mutex<State>) -> std::sync::MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Requests that are open at a time; more are told to come back.
+const SEATS: u32 = 4;
+/// Requests that may begin, a second.
+const RATE: f64 = 2.0;
+/// Requests that may begin at once after a quiet time.
+const BURST: f64 = 8.0;
+/// How long the node may take to answer: a relay over several hops and a durable write.
+const ANSWER_TIME: Duration = Duration::from_secs(15);
+/// How long the answer may take to be written, and then to be fetched.
+const WRITE_TIME: Duration = Duration::from_secs(5);

@@ -1,0 +1,351 @@
+//! Handler: our part of one connection, run by the connection's task.
+//!
+//! The dialer opens two streams as soon as the connection stands; the listener accepts one of each. All input and
+//! output happens inside [`ConnectionHandler::poll`]: no task and no channel lies between the outbox and the
+//! socket. Pings are answered here and never reach the node.
+//!
+//! A connection that is not needed any more is *finished*: nothing new is taken, what waits is written, the own
+//! direction of both streams is ended, and when the peer has ended its direction too, the connection is closed
+//! with nothing lost. A peer that sees such an end does the same.
+//!
+//! Invariants
+//! 1. Frames of one lane are handed over in the order in which they were read.
+//! 2. Nothing is read while the network's channel has no room: the socket holds the sender back.
+
+use super::lane::{LaneError, LaneIo, Read};
+use super::pipe::Pipe;
+use super::silence::{Asks, Silence};
+use super::{Lane, NetConfig};
+use crate::wire::frame::{self, Frames, Kind};
+use crate::wire::ping::Ping;
+use futures::FutureExt;
+use futures::channel::mpsc;
+use futures_timer::Delay;
+use libp2p::core::upgrade::{ReadyUpgrade, SelectUpgrade};
+use libp2p::swarm::handler::{ConnectionEvent, FullyNegotiatedInbound, FullyNegotiatedOutbound};
+use libp2p::swarm::{
+    ConnectionHandler, ConnectionHandlerEvent, ConnectionId, Stream, StreamProtocol, SubstreamProtocol,
+};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+/// Our part of one connection.
+#[derive(Debug)]
+pub(crate) struct Handler {
+    connection: ConnectionId,
+    /// Streams that are still to be opened; none at the listener.
+    to_open: Vec<Lane>,
+    dialer: bool,
+    control: LaneIo<Stream>,
+    data: LaneIo<Stream>,
+    pipe: Arc<Pipe>,
+    frames: mpsc::Sender<Received>,
+    silence: Silence,
+    state: State,
+    /// Told one by one; each kind is in here once at most.
+    events: VecDeque<Event>,
+    began: Instant,
+}
+
+#[derive(Debug)]
+enum State {
+    Running,
+    /// The peer is asked to show that it lives, by then.
+    Proving(Delay),
+    /// Both directions are to end, by then.
+    Finishing(Delay),
+    Over,
+}
+
+/// Frames on their way to the network.
+#[derive(Debug)]
+pub(crate) struct Received {
+    pub(crate) connection: ConnectionId,
+    pub(crate) lane: Lane,
+    pub(crate) buffer: Vec<u8>,
+}
+
+/// What the network asks of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Command {
+    /// Show within [`PROOF_TIME`] that the peer lives.
+    Prove,
+    /// End in good order.
+    Finish,
+}
+
+/// What a connection tells the network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// A queue that was full has space again.
+    Writable,
+    /// The peer lives, as [`Command::Prove`] wanted to know.
+    Proved,
+    /// The connection is being finished: frames are not taken any more.
+    Finishing,
+    /// Finished, or failed: close it.
+    Over(String),
+}
+
+impl Handler {
+    pub(crate) fn new(
+        connection: ConnectionId,
+        dialer: bool,
+        pipe: Arc<Pipe>,
+        frames: mpsc::Sender<Received>,
+        config: &NetConfig,
+    ) -> Self {
+        Self {
+            connection,
+            to_open: if dialer { vec![Lane::Data, Lane::Control] } else { Vec::new() },
+            dialer,
+            control: LaneIo::new(),
+            data: LaneIo::new(),
+            pipe,
+            frames,
+            silence: Silence::new(config.ping_after, config.dead_after),
+            state: State::Running,
+            events: VecDeque::new(),
+            began: Instant::now(),
+        }
+    }
+
+    fn open(&mut self, lane: Lane, stream: Stream) {
+        match lane {
+            Lane::Control => {
+                self.control.open(stream);
+                // The first round-trip time.
+                self.ping();
+            }
+            Lane::Data => self.data.open(stream),
+        }
+    }
+
+    /// One turn of everything; an error ends the connection.
+    fn turn(&mut self, cx: &mut Context<'_>) -> Result<(), String> {
+        for lane in [Lane::Control, Lane::Data] {
+            self.read(lane, cx).map_err(|error| error.to_string())?;
+        }
+        while let Poll::Ready(asks) = self.silence.poll(cx) {
+            match asks {
+                Asks::Ping => self.ping(),
+                Asks::Close => return Err("silent for too long".to_owned()),
+            }
+        }
+        for lane in [Lane::Control, Lane::Data] {
+            self.write(lane, cx).map_err(|error| error.to_string())?;
+        }
+        let finished = self.control.is_finished() && self.data.is_finished();
+        let (limit, reason) = match &mut self.state {
+            State::Finishing(_) if finished => return Err(FINISHED.to_owned()),
+            State::Finishing(limit) => (limit, "not finished in time"),
+            State::Proving(limit) => (limit, "silent when asked"),
+            State::Running | State::Over => return Ok(()),
+        };
+        match limit.poll_unpin(cx) {
+            Poll::Ready(()) => Err(reason.to_owned()),
+            Poll::Pending => Ok(()),
+        }
+    }
+
+    fn read(&mut self, lane: Lane, cx: &mut Context<'_>) -> Result<(), LaneError> {
+        for _ in 0..TURN {
+            match self.frames.poll_ready(cx) {
+                Poll::Ready(Ok(())) => self.silence.set_blocked(false),
+                Poll::Pending => {
+                    self.silence.set_blocked(true);
+                    return Ok(());
+                }
+                // The network is gone, and this task with it soon.
+                Poll::Ready(Err(_)) => return Ok(()),
+            }
+            let io = match lane {
+                Lane::Control => &mut self.control,
+                Lane::Data => &mut self.data,
+            };
+            match io.poll_read(cx) {
+                Poll::Ready(Ok(Read::Frames(buffer, frames))) => self.handle_frames(lane, buffer, frames),
+                Poll::Ready(Ok(Read::End)) => self.finish(),
+                Poll::Ready(Err(error)) => return Err(error),
+                Poll::Pending => return Ok(()),
+            }
+        }
+        cx.waker().wake_by_ref();
+        Ok(())
+    }
+
+    fn handle_frames(&mut self, lane: Lane, mut buffer: Vec<u8>, mut frames: u64) {
+        self.silence.handle_heard();
+        if matches!(self.state, State::Proving(_)) {
+            self.state = State::Running;
+            self.tell(Event::Proved);
+        }
+        self.pipe.bytes_in.fetch_add(buffer.len() as u64, Relaxed);
+        if lane == Lane::Control {
+            frames -= self.take_pings(&mut buffer);
+        }
+        self.pipe.frames_in.fetch_add(frames, Relaxed);
+        if buffer.is_empty() {
+            return;
+        }
+        let received = Received { connection: self.connection, lane, buffer };
+        if self.frames.start_send(received).is_ok() {
+            self.pipe.handed_over.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Answers pings and measures by their echoes; takes both out of the buffer and says how many they were.
+    fn take_pings(&mut self, buffer: &mut Vec<u8>) -> u64 {
+        let is_ping = |kind| kind == Kind::Ping as u8 || kind == Kind::Pong as u8;
+        if !Frames(buffer).flatten().any(|frame| is_ping(frame.kind)) {
+            return 0;
+        }
+        let mut others = Vec::new();
+        let mut taken = 0;
+        for frame in Frames(buffer).flatten() {
+            if !is_ping(frame.kind) {
+                let start = others.len();
+                others.extend_from_slice(&[0, 0, 0, 0, frame.kind, frame.flags]);
+                others.extend_from_slice(frame.body);
+                frame::finish(&mut others, start);
+                continue;
+            }
+            taken += 1;
+            // What does not decode is not answered.
+            let Ok(Ping { stamp }) = crate::wire::decode(frame.body) else { continue };
+            if frame.kind == Kind::Ping as u8 {
+                self.control.push_urgent(&frame::raw(Kind::Pong, frame.body));
+            } else if let Some(round_trip) = self.stamp().checked_sub(stamp) {
+                self.pipe.measured(Duration::from_micros(round_trip));
+            }
+        }
+        *buffer = others;
+        taken
+    }
+
+    fn write(&mut self, lane: Lane, cx: &mut Context<'_>) -> Result<(), LaneError> {
+        let (io, outbox) = match lane {
+            Lane::Control => (&mut self.control, &self.pipe.control),
+            Lane::Data => (&mut self.data, &self.pipe.data),
+        };
+        let written = io.poll_write(outbox, cx)?;
+        self.pipe.bytes_out.fetch_add(written.bytes, Relaxed);
+        self.pipe.frames_out.fetch_add(written.filled.frames, Relaxed);
+        if written.filled.writable {
+            self.tell(Event::Writable);
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) {
+        if matches!(self.state, State::Running | State::Proving(_)) {
+            self.pipe.close();
+            self.control.finish();
+            self.data.finish();
+            self.state = State::Finishing(Delay::new(FINISH_TIME));
+            self.tell(Event::Finishing);
+        }
+    }
+
+    fn ping(&mut self) {
+        let ping = frame::of(Kind::Ping, &Ping { stamp: self.stamp() });
+        self.control.push_urgent(&ping);
+    }
+
+    /// Microseconds since the connection came up.
+    fn stamp(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    fn tell(&mut self, event: Event) {
+        if !self.events.contains(&event) {
+            self.events.push_back(event);
+        }
+    }
+
+    fn end(&mut self, reason: String) {
+        self.pipe.close();
+        self.state = State::Over;
+        self.tell(Event::Over(reason));
+    }
+}
+
+type Inbound = SelectUpgrade<ReadyUpgrade<StreamProtocol>, ReadyUpgrade<StreamProtocol>>;
+
+impl ConnectionHandler for Handler {
+    type FromBehaviour = Command;
+    type ToBehaviour = Event;
+    type InboundProtocol = Inbound;
+    type OutboundProtocol = ReadyUpgrade<StreamProtocol>;
+    type InboundOpenInfo = ();
+    type OutboundOpenInfo = Lane;
+
+    fn listen_protocol(&self) -> SubstreamProtocol<Inbound> {
+        SubstreamProtocol::new(SelectUpgrade::new(ReadyUpgrade::new(CONTROL), ReadyUpgrade::new(DATA)), ())
+    }
+
+    fn connection_keep_alive(&self) -> bool {
+        true
+    }
+
+    fn on_behaviour_event(&mut self, command: Command) {
+        match command {
+            Command::Prove if matches!(self.state, State::Running) => {
+                self.state = State::Proving(Delay::new(PROOF_TIME));
+                self.ping();
+            }
+            Command::Prove => {}
+            Command::Finish => self.finish(),
+        }
+    }
+
+    fn on_connection_event(&mut self, event: ConnectionEvent<'_, Inbound, Self::OutboundProtocol, (), Lane>) {
+        match event {
+            ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound { protocol, .. }) if !self.dialer => {
+                match protocol {
+                    futures::future::Either::Left(stream) => self.open(Lane::Control, stream),
+                    futures::future::Either::Right(stream) => self.open(Lane::Data, stream),
+                }
+            }
+            ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol, info }) => {
+                self.open(info, protocol);
+            }
+            ConnectionEvent::DialUpgradeError(error) => self.end(format!("no stream: {}", error.error)),
+            _ => {}
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ConnectionHandlerEvent<Self::OutboundProtocol, Lane, Event>> {
+        if let Some(lane) = self.to_open.pop() {
+            let protocol = match lane {
+                Lane::Control => CONTROL,
+                Lane::Data => DATA,
+            };
+            let protocol = SubstreamProtocol::new(ReadyUpgrade::new(protocol), lane);
+            return Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest { protocol });
+        }
+        if !matches!(self.state, State::Over)
+            && let Err(reason) = self.turn(cx)
+        {
+            self.end(reason);
+        }
+        match self.events.pop_front() {
+            Some(event) => Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(event)),
+            None => Poll::Pending,
+        }
+    }
+}
+
+/// Why a connection was closed that ended in good order.
+pub(crate) const FINISHED: &str = "finished";
+const CONTROL: StreamProtocol = StreamProtocol::new("/m2mesh/1/control");
+const DATA: StreamProtocol = StreamProtocol::new("/m2mesh/1/data");
+/// Buffers read from one lane in one go before other tasks have their turn.
+const TURN: usize = 8;
+/// How long a peer may take to show that it lives when a second connection to it has come up.
+const PROOF_TIME: Duration = Duration::from_secs(5);
+/// How long both ends may take to finish a connection.
+const FINISH_TIME: Duration = Duration::from_secs(10);

@@ -1,0 +1,263 @@
+//! Lane: one long-lived stream of frames, written from an outbox and read into whole frames.
+//!
+//! Writing: a chunk is taken from the outbox and written; when the stream takes no more, frames gather in the
+//! outbox and the next chunk is the larger. When there is nothing left, the stream is flushed.
+//!
+//! Reading: up to 64 KiB at a time, at first less, so that a thousand quiet links cost little. What is read is cut
+//! after the last whole frame; the rest waits for the next read.
+//!
+//! Invariants
+//! 1. What [`Lane::poll_read`] yields is at least one frame, whole, each of a valid length.
+//! 2. Between two reads less than one frame is kept.
+
+use super::outbox::{CHUNK, Filled, Outbox};
+use crate::wire::frame::{self, FrameError};
+use futures::{AsyncRead, AsyncWrite};
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+/// One of a connection's two streams; generic, so that it can be tested over a pipe.
+#[derive(Debug)]
+pub(crate) struct LaneIo<S> {
+    stream: Option<S>,
+    /// Goes out before what is in the outbox: pings and their echoes.
+    urgent: Vec<u8>,
+    chunk: Vec<u8>,
+    written: usize,
+    unflushed: bool,
+    ending: Ending,
+    scratch: Vec<u8>,
+    partial: Vec<u8>,
+    /// The peer will send no more.
+    ended: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    No,
+    /// Once everything is written.
+    Wanted,
+    Done,
+}
+
+/// Why a lane cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LaneError {
+    #[error("the stream broke: {0}")]
+    Broken(#[from] io::Error),
+    #[error("{0}")]
+    Frame(#[from] FrameError),
+}
+
+/// What a read yields.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Read {
+    /// Whole frames, and how many.
+    Frames(Vec<u8>, u64),
+    /// The peer has finished; nothing follows.
+    End,
+}
+
+/// What a poll for writing did.
+#[derive(Debug, Default)]
+pub(crate) struct Written {
+    pub(crate) bytes: u64,
+    pub(crate) filled: Filled,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> LaneIo<S> {
+    pub(crate) fn new() -> Self {
+        Self {
+            stream: None,
+            urgent: Vec::new(),
+            chunk: Vec::new(),
+            written: 0,
+            unflushed: false,
+            ending: Ending::No,
+            scratch: Vec::new(),
+            partial: Vec::new(),
+            ended: false,
+        }
+    }
+
+    /// The stream is there. A second one is not taken.
+    pub(crate) fn open(&mut self, stream: S) {
+        if self.stream.is_none() {
+            self.stream = Some(stream);
+        }
+    }
+
+    /// Puts a frame before all that waits, unless too many wait there already.
+    pub(crate) fn push_urgent(&mut self, frame: &[u8]) {
+        if self.urgent.len() + frame.len() <= MAX_URGENT {
+            self.urgent.extend_from_slice(frame);
+        }
+    }
+
+    /// Ends the own direction of the stream once everything that waits is written.
+    pub(crate) fn finish(&mut self) {
+        if self.ending == Ending::No {
+            self.ending = Ending::Wanted;
+        }
+    }
+
+    /// Both directions have ended in good order.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.ended && self.ending == Ending::Done
+    }
+
+    /// Writes what there is. Pending in any case: the task is woken when the stream or the outbox has more.
+    pub(crate) fn poll_write(&mut self, outbox: &Outbox, cx: &mut Context<'_>) -> Result<Written, LaneError> {
+        let mut total = Written::default();
+        let Some(stream) = &mut self.stream else { return Ok(total) };
+        let mut stream = Pin::new(stream);
+        for _ in 0..TURN {
+            if self.written == self.chunk.len() {
+                self.chunk.clear();
+                self.written = 0;
+                core::mem::swap(&mut self.chunk, &mut self.urgent);
+                if self.chunk.is_empty() {
+                    let filled = outbox.fill(&mut self.chunk, cx);
+                    total.filled.frames += filled.frames;
+                    total.filled.writable |= filled.writable;
+                }
+                if self.chunk.is_empty() {
+                    self.chunk = Vec::new();
+                    if self.unflushed && stream.as_mut().poll_flush(cx)?.is_ready() {
+                        self.unflushed = false;
+                    }
+                    if self.ending == Ending::Wanted && stream.poll_close(cx)?.is_ready() {
+                        self.ending = Ending::Done;
+                    }
+                    return Ok(total);
+                }
+            }
+            while self.written < self.chunk.len() {
+                match stream.as_mut().poll_write(cx, &self.chunk[self.written..])? {
+                    Poll::Ready(0) => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
+                    Poll::Ready(count) => {
+                        self.written += count;
+                        self.unflushed = true;
+                        total.bytes += count as u64;
+                    }
+                    Poll::Pending => return Ok(total),
+                }
+            }
+        }
+        cx.waker().wake_by_ref();
+        Ok(total)
+    }
+
+    /// The next frames.
+    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Read, LaneError>> {
+        let Some(stream) = self.stream.as_mut().filter(|_| !self.ended) else { return Poll::Pending };
+        loop {
+            if self.scratch.is_empty() {
+                self.scratch = vec![0; QUIET_READ];
+            }
+            let polled = Pin::new(&mut *stream).poll_read(cx, &mut self.scratch);
+            if polled.is_pending() && self.scratch.len() > QUIET_READ {
+                self.scratch = Vec::new();
+            }
+            let count = ready!(polled)?;
+            if count == 0 {
+                if !self.partial.is_empty() {
+                    return Poll::Ready(Err(FrameError::Truncated.into()));
+                }
+                self.ended = true;
+                return Poll::Ready(Ok(Read::End));
+            }
+            self.partial.extend_from_slice(&self.scratch[..count]);
+            if count == self.scratch.len() && count < CHUNK {
+                self.scratch = vec![0; CHUNK];
+            }
+            let (whole, frames) = whole(&self.partial)?;
+            if frames > 0 {
+                let rest = self.partial.split_off(whole);
+                return Poll::Ready(Ok(Read::Frames(core::mem::replace(&mut self.partial, rest), frames)));
+            }
+        }
+    }
+}
+
+/// Bytes up to the end of the last whole frame, and how many frames they are.
+fn whole(buffer: &[u8]) -> Result<(usize, u64), FrameError> {
+    let (mut end, mut frames) = (0, 0);
+    while let Some(length) = frame::length(&buffer[end..]) {
+        let next = end + 4 + length?;
+        if next > buffer.len() {
+            break;
+        }
+        (end, frames) = (next, frames + 1);
+    }
+    Ok((end, frames))
+}
+
+/// Bytes of pings and echoes that wait at most; a peer that sends more of them than it reads loses some.
+const MAX_URGENT: usize = 4 * 1024;
+/// Chunks written in one go before other tasks have their turn.
+const TURN: usize = 8;
+/// Bytes to read at a time while a link is quiet.
+const QUIET_READ: usize = 4 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::data::Class;
+    use crate::wire::frame::{Kind, MAX_FRAME, raw};
+    use futures::io::Cursor;
+    use futures::task::noop_waker;
+
+    /// A stream that hands out what it was given, so many bytes at a time.
+    fn reading(bytes: Vec<u8>) -> LaneIo<Cursor<Vec<u8>>> {
+        let mut lane = LaneIo::new();
+        lane.open(Cursor::new(bytes));
+        lane
+    }
+
+    fn read(lane: &mut LaneIo<Cursor<Vec<u8>>>) -> Result<Read, LaneError> {
+        match lane.poll_read(&mut Context::from_waker(&noop_waker())) {
+            Poll::Ready(read) => read,
+            Poll::Pending => panic!("a cursor is always ready"),
+        }
+    }
+
+    #[test]
+    fn frames_are_cut_at_their_ends() {
+        let sent: Vec<u8> =
+            (0..2_000u32).flat_map(|n| raw(Kind::Data, &[n as u8; 100][..(n % 100) as usize])).collect();
+        let mut lane = reading(sent.clone());
+        let (mut received, mut frames) = (Vec::new(), 0);
+        while let Read::Frames(bytes, count) = read(&mut lane).unwrap() {
+            assert_eq!(frame::Frames(&bytes).filter(Result::is_ok).count() as u64, count);
+            received.extend(bytes);
+            frames += count;
+        }
+        assert_eq!((received, frames), (sent, 2_000));
+    }
+
+    #[test]
+    fn a_bad_length_and_a_cut_frame_are_errors() {
+        assert!(matches!(read(&mut reading(vec![0, 1, 0, 0])), Ok(Read::End) | Err(_)));
+        let long = (MAX_FRAME as u32 + 1).to_be_bytes().to_vec();
+        assert!(matches!(read(&mut reading(long)), Err(LaneError::Frame(FrameError::Length(_)))));
+        let cut = raw(Kind::Data, &[1; 50])[..20].to_vec();
+        assert!(matches!(read(&mut reading(cut)), Err(LaneError::Frame(FrameError::Truncated))));
+    }
+
+    #[test]
+    fn what_is_urgent_goes_first_and_the_end_comes_last() {
+        let outbox = Outbox::control(1_000);
+        let mut lane = reading(Vec::new());
+        outbox.try_send(Class::Control, &raw(Kind::Announce, b"later")).unwrap();
+        lane.push_urgent(&raw(Kind::Pong, b"now"));
+        lane.finish();
+        let written = lane.poll_write(&outbox, &mut Context::from_waker(&noop_waker())).unwrap();
+        assert_eq!(written.filled.frames, 1);
+        let out = lane.stream.as_ref().unwrap().get_ref();
+        let kinds: Vec<_> = frame::Frames(out).map(|frame| frame.unwrap().kind).collect();
+        assert_eq!(kinds, [Kind::Pong as u8, Kind::Announce as u8]);
+        assert_eq!(lane.ending, Ending::Done);
+    }
+}

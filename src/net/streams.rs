@@ -1,0 +1,158 @@
+//! Streams: the behaviour that gives every admitted connection a [`Handler`], and speaks for it.
+//!
+//! It is the second lock behind admission: a connection whose peer nobody has [`Admitted`] gets no handler here and
+//! is denied, whatever the transport said.
+
+use super::admission::Admitted;
+use super::handler::{Command, Event, Handler, Received};
+use super::pipe::Pipe;
+use super::{Multiaddr, NetConfig, PeerId};
+use futures::channel::mpsc;
+use libp2p::core::Endpoint;
+use libp2p::core::transport::PortUse;
+use libp2p::swarm::behaviour::{ConnectionClosed, ConnectionEstablished, DialFailure, ListenFailure};
+use libp2p::swarm::{
+    CloseConnection, ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, NotifyHandler, THandler,
+    THandlerInEvent, THandlerOutEvent, ToSwarm,
+};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+/// The behaviour.
+#[derive(Debug)]
+pub(crate) struct Streams<P> {
+    admitted: Admitted<P>,
+    config: NetConfig,
+    frames: mpsc::Sender<Received>,
+    /// Connections that have a handler but are not established yet; there are as many as the Swarm has in hand.
+    coming: BTreeMap<ConnectionId, Coming<P>>,
+    /// Why connections are closed that are not closed yet.
+    reasons: BTreeMap<ConnectionId, String>,
+    /// Emptied at each poll of the Swarm.
+    actions: VecDeque<ToSwarm<StreamsEvent<P>, Command>>,
+}
+
+#[derive(Debug)]
+struct Coming<P> {
+    found: P,
+    pipe: Arc<Pipe>,
+    address: Multiaddr,
+    outbound: bool,
+}
+
+/// What the network hears of connections.
+#[derive(Debug)]
+pub(crate) enum StreamsEvent<P> {
+    /// It stands.
+    Up { connection: ConnectionId, peer: PeerId, found: P, pipe: Arc<Pipe>, address: Multiaddr, outbound: bool },
+    /// Its handler says something.
+    Handler { connection: ConnectionId, event: Event },
+    /// It is gone.
+    Down { connection: ConnectionId, reason: String },
+}
+
+/// Nobody has admitted this peer.
+#[derive(Debug, thiserror::Error)]
+#[error("not admitted")]
+struct NotAdmitted;
+
+impl<P> Streams<P> {
+    pub(crate) fn new(admitted: Admitted<P>, config: NetConfig, frames: mpsc::Sender<Received>) -> Self {
+        Self { admitted, config, frames, coming: BTreeMap::new(), reasons: BTreeMap::new(), actions: VecDeque::new() }
+    }
+
+    /// Closes a connection at once; the first reason given stays.
+    pub(crate) fn close(&mut self, peer: PeerId, connection: ConnectionId, reason: String) {
+        self.reasons.entry(connection).or_insert(reason);
+        self.actions
+            .push_back(ToSwarm::CloseConnection { peer_id: peer, connection: CloseConnection::One(connection) });
+    }
+
+    pub(crate) fn command(&mut self, peer: PeerId, connection: ConnectionId, command: Command) {
+        self.actions.push_back(ToSwarm::NotifyHandler {
+            peer_id: peer,
+            handler: NotifyHandler::One(connection),
+            event: command,
+        });
+    }
+
+    fn admit(
+        &mut self,
+        connection: ConnectionId,
+        peer: PeerId,
+        address: &Multiaddr,
+        outbound: bool,
+        dialer: bool,
+    ) -> Result<Handler, ConnectionDenied> {
+        let found = self.admitted.claim(&peer).ok_or_else(|| ConnectionDenied::new(NotAdmitted))?;
+        let pipe = Arc::new(Pipe::new(self.config.outbox_bytes));
+        let handler = Handler::new(connection, dialer, pipe.clone(), self.frames.clone(), &self.config);
+        self.coming.insert(connection, Coming { found, pipe, address: address.clone(), outbound });
+        Ok(handler)
+    }
+}
+
+impl<P: Send + 'static> NetworkBehaviour for Streams<P> {
+    type ConnectionHandler = Handler;
+    type ToSwarm = StreamsEvent<P>;
+
+    fn handle_established_inbound_connection(
+        &mut self,
+        connection: ConnectionId,
+        peer: PeerId,
+        _: &Multiaddr,
+        remote: &Multiaddr,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        self.admit(connection, peer, remote, false, false)
+    }
+
+    fn handle_established_outbound_connection(
+        &mut self,
+        connection: ConnectionId,
+        peer: PeerId,
+        address: &Multiaddr,
+        role: Endpoint,
+        _: PortUse,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        self.admit(connection, peer, address, true, role == Endpoint::Dialer)
+    }
+
+    fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
+        match event {
+            FromSwarm::ConnectionEstablished(ConnectionEstablished { peer_id, connection_id, .. }) => {
+                if let Some(Coming { found, pipe, address, outbound }) = self.coming.remove(&connection_id) {
+                    let up =
+                        StreamsEvent::Up { connection: connection_id, peer: peer_id, found, pipe, address, outbound };
+                    self.actions.push_back(ToSwarm::GenerateEvent(up));
+                }
+            }
+            FromSwarm::ConnectionClosed(ConnectionClosed { connection_id, cause, .. }) => {
+                let reason = self.reasons.remove(&connection_id);
+                let reason = reason.or_else(|| cause.map(ToString::to_string));
+                let reason = reason.unwrap_or_else(|| "closed".to_owned());
+                self.actions
+                    .push_back(ToSwarm::GenerateEvent(StreamsEvent::Down { connection: connection_id, reason }));
+            }
+            FromSwarm::DialFailure(DialFailure { connection_id, .. })
+            | FromSwarm::ListenFailure(ListenFailure { connection_id, .. }) => {
+                self.coming.remove(&connection_id);
+            }
+            _ => {}
+        }
+    }
+
+    fn on_connection_handler_event(&mut self, peer: PeerId, connection: ConnectionId, event: THandlerOutEvent<Self>) {
+        if let Event::Over(reason) = &event {
+            self.close(peer, connection, reason.clone());
+        }
+        self.actions.push_back(ToSwarm::GenerateEvent(StreamsEvent::Handler { connection, event }));
+    }
+
+    fn poll(&mut self, _: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
+        match self.actions.pop_front() {
+            Some(action) => Poll::Ready(action),
+            None => Poll::Pending,
+        }
+    }
+}

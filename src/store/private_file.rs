@@ -1,0 +1,177 @@
+//! Files that nobody but their owner may read, written whole or not at all.
+//!
+//! A write goes to a temporary file beside the target (`.NAME.tmp`, mode 0600), is synced, renamed over the target,
+//! and the directory is synced: after a crash the target has its old bytes or its new ones. Reading refuses a file
+//! that others could have read: its secrets are no longer secrets.
+
+use rustix::fs::{FlockOperation, flock};
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// What went wrong with which file.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// It is not there.
+    #[error("{} is missing", path.display())]
+    Missing {
+        /// Which.
+        path: PathBuf,
+    },
+    /// Others may read or write it.
+    #[error("{} can be read by others (mode {mode:04o}); make it private with `chmod go= {0}`", path.display())]
+    Open {
+        /// Which.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// Longer than such a file can be.
+    #[error("{} has {length} bytes, more than the {limit} that it can have", path.display())]
+    TooLong {
+        /// Which.
+        path: PathBuf,
+        /// Bytes there.
+        length: u64,
+        /// Bytes allowed.
+        limit: u64,
+    },
+    /// The file system says no.
+    #[error("{} cannot be {action}: {source}", path.display())]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// What was tried.
+        action: &'static str,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+/// Reads a private file of at most [`MAX_BYTES`].
+pub fn read(path: &Path) -> Result<Vec<u8>, FileError> {
+    let failed = |source| FileError::Io { path: path.into(), action: "read", source };
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(FileError::Missing { path: path.into() }),
+        opened => opened.map_err(failed)?,
+    };
+    let metadata = file.metadata().map_err(failed)?;
+    let mode = metadata.mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(FileError::Open { path: path.into(), mode });
+    }
+    if metadata.len() > MAX_BYTES {
+        return Err(FileError::TooLong { path: path.into(), length: metadata.len(), limit: MAX_BYTES });
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or_default());
+    file.take(MAX_BYTES).read_to_end(&mut bytes).map_err(failed)?;
+    Ok(bytes)
+}
+
+/// Writes a private file, durably.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    let failed = |source| FileError::Io { path: path.into(), action: "written", source };
+    let (directory, name) = match (path.parent(), path.file_name()) {
+        (Some(directory), Some(name)) => (directory, name.to_string_lossy()),
+        _ => return Err(failed(io::ErrorKind::InvalidInput.into())),
+    };
+    let temporary = directory.join(format!(".{name}.tmp"));
+    let mut file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary).map_err(failed)?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed)?;
+    std::fs::rename(&temporary, path).map_err(failed)?;
+    sync_directory(directory)
+}
+
+/// As [`write`], unless the file has these bytes already.
+pub fn write_changed(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    match read(path) {
+        Ok(present) if present == bytes => Ok(()),
+        _ => write(path, bytes),
+    }
+}
+
+/// Removes a file, if it is there.
+pub fn remove(path: &Path) -> Result<(), FileError> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(FileError::Io { path: path.into(), action: "removed", source: error })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Makes a directory, and those above it, that nobody else may enter.
+pub fn create_directory(path: &Path) -> Result<(), FileError> {
+    let failed = |source| FileError::Io { path: path.into(), action: "created", source };
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)
+}
+
+/// Renames a directory into place, durably.
+pub fn rename(from: &Path, to: &Path) -> Result<(), FileError> {
+    std::fs::rename(from, to).map_err(|source| FileError::Io { path: to.into(), action: "created", source })?;
+    to.parent().map_or(Ok(()), sync_directory)
+}
+
+/// Names of the files in a directory, but for temporary ones.
+pub fn names(directory: &Path) -> Result<Vec<String>, FileError> {
+    let failed = |source| FileError::Io { path: directory.into(), action: "read", source };
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(directory).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
+        if !name.starts_with('.') {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Opens a file and locks it against every other process that locks it; the lock goes with the file.
+pub fn lock(path: &Path) -> Result<File, FileError> {
+    let failed = |source| FileError::Io { path: path.into(), action: "locked", source };
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .map_err(failed)?;
+    flock(&file, FlockOperation::LockExclusive).map_err(|error| failed(error.into()))?;
+    Ok(file)
+}
+
+/// Largest private file, in bytes: the cards of 4,096 contacts at 260 bytes each, twice over.
+pub const MAX_BYTES: u64 = 2 * 1024 * 1024;
+
+fn sync_directory(directory: &Path) -> Result<(), FileError> {
+    let synced = File::open(directory).and_then(|directory| directory.sync_all());
+    synced.map_err(|source| FileError::Io { path: directory.into(), action: "synced", source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn files_are_private_and_whole() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("sub").join("key");
+        create_directory(path.parent().expect("a parent")).expect("created");
+        assert!(matches!(read(&path), Err(FileError::Missing { .. })));
+        write(&path, b"one").expect("written");
+        write(&path, b"two").expect("written over");
+        assert_eq!(read(&path).expect("read"), b"two");
+        let mode = |path: &Path| std::fs::metadata(path).expect("there").mode() & 0o777;
+        assert_eq!((mode(&path), mode(path.parent().expect("a parent"))), (0o600, 0o700));
+        assert_eq!(names(path.parent().expect("a parent")).expect("read"), ["key"]);
+        for wide in [0o640, 0o604, 0o620] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(wide)).expect("changed");
+            let error = read(&path).expect_err("others may read it").to_string();
+            assert!(error.contains("key") && error.contains("chmod"), "{error}");
+        }
+    }
+}
