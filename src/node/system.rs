@@ -20,7 +20,7 @@ use crate::time::{Now, Time, Unix};
 use crate::wire::hello::{EnrolHello, EnrolReply};
 use futures::channel::{mpsc, oneshot};
 use futures::future::BoxFuture;
-use futures::{FutureExt, StreamExt};
+use futures::FutureExt;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use std::future::{Future, poll_fn};
@@ -127,7 +127,7 @@ pub async fn run(
     remember_addresses(&options.dir, &listen);
 
     let mut engine = Engine::new(membership, issuer, config.log, &reader, rng, clock.now())?;
-    for found in quarantined {
+    if let Some(found) = quarantined {
         let event = Event::Quarantined { place: found.place, reason: found.reason };
         engine.handle(Input::Event(event), clock.now());
     }
