@@ -95,6 +95,12 @@ impl GroupKeys {
         data_encoding::HEXLOWER.encode(&topic)
     }
 
+    /// The tag under which a service is offered in an epoch of the realm's default length.
+    pub fn service_tag(&self, service: &str, epoch: Epoch) -> Tag {
+        let parts: [&[u8]; 2] = [&epoch.0.to_be_bytes(), service.as_bytes()];
+        Tag(kdf::tag(self.root.key.as_slice(), label::SERVICE, &parts))
+    }
+
     /// Starts sealing to a group under a fresh salt, as the pseudonym of `own`.
     pub fn sender(
         &self,
@@ -298,6 +304,8 @@ mod tests {
         assert_ne!(tag, keys.tag("plant", Epoch(EPOCH.0 + 1)));
         assert_ne!(tag, keys.tag("plan", EPOCH));
         assert_ne!(keys.topic(&tag, 0), keys.topic(&tag, 1));
+        assert_eq!(keys.service_tag("echo", EPOCH), other.service_tag("echo", EPOCH));
+        assert_ne!(keys.service_tag("echo", EPOCH), keys.service_tag("echo", Epoch(EPOCH.0 + 1)));
     }
 
     #[test]

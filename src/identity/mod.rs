@@ -42,7 +42,8 @@
 //! tree secret ── tree node (n) ─► node key ── group cover (group, version, n) ─► seals the group key in the bulletin
 //! root group key ── group key (name) ─► K_group ── group tag (epoch) ─► tag on frames
 //!                │                              └─ group sender (pseudonym, salt) ─► key of one sender's frames
-//!                └─ group topic (tag, segment) ─► gossip topic
+//!                ├─ group topic (tag, segment) ─► gossip topic
+//!                └─ service (epoch, name) ─► tag of a service
 //! es ── session credential (session, e, r) ─► seals the initiator's credential in the opener
 //! es ‖ ss ‖ cc, salted with session transcript ─┬─ session proof (session, both credentials) ─► proof in the opener
 //!                                               └─ session key (session, direction, both credentials) ─► records
