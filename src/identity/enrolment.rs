@@ -205,7 +205,7 @@ mod tests {
     use super::*;
     use crate::id::Name;
     use crate::identity::invitation::{Invitation, MemoryRealm, invite};
-    use crate::identity::issuer::{Answered, Served};
+    use crate::identity::issuer::{Answered, Issuer, Served};
     use crate::identity::ledger::Contacts;
     use crate::time::{EpochLength, Unix};
     use core::time::Duration;
@@ -336,19 +336,27 @@ mod tests {
         }
     }
 
-    /// An answer can be sealed by anybody who sees the request's answer key: what counts is the issuer's signature.
+    /// An answer can be sealed by anybody who sees the request's answer key: what counts is who signed it.
     #[test]
     fn an_answer_by_another_than_the_issuer_is_refused() {
         let (mut realm, mut impostor) = (realm(1), realm(2));
-        let ticket = realm.ticket("a");
-        let own = impostor.ticket("a");
-        let false_ticket =
-            Ticket { realm: own.realm, issuer: own.issuer, seal: own.seal, secret: own.secret, ..ticket };
+        let (ticket, own) = (realm.ticket("a"), impostor.ticket("a"));
+        let false_ticket = Ticket { seal: own.seal, issuer: own.issuer, secret: own.secret, ..ticket.clone() };
         let mut pending = begin_join_for(&false_ticket, 4, &mut realm.rng);
-        let hello = pending.hello(&mut realm.rng).expect("a sound key");
-        let answer = impostor.answer(&hello, NOW).reply.sealed.expect("sealed");
-        (pending.realm, pending.issuer) = (ticket.realm, ticket.issuer);
-        assert_eq!(finish_join(&pending, &answer).err(), Some(BulletinError::Realm.into()));
+        let mut hello = pending.hello(&mut realm.rng).expect("a sound key");
+        pending.issuer = ticket.issuer;
+
+        // With the realm's own bulletin, which is no secret to members, and credentials of its own signing.
+        let MemoryRealm { founding, book, .. } = &mut impostor.realm;
+        let forger = Issuer::new(ticket.realm, &founding.issuer);
+        let forged = forger.answer(&hello, book, &realm.realm.bulletin, NOW, &mut realm.rng);
+        let sealed = forged.reply.sealed.expect("sealed");
+        assert_eq!(finish_join(&pending, &sealed).err(), Some(EnrolmentError::Foreign));
+
+        // With a bulletin of its own.
+        hello.realm = own.realm;
+        let sealed = impostor.answer(&hello, NOW).reply.sealed.expect("sealed");
+        assert_eq!(finish_join(&pending, &sealed).err(), Some(BulletinError::Realm.into()));
     }
 
     #[test]

@@ -253,9 +253,9 @@ impl RealmDir {
         }
         let invitation = |(name, _): &(Name, PathBuf)| Invitation::new(name.clone(), Contacts::All);
         let members = self.enrol(devices.iter().map(invitation).collect(), epochs, now, rng)?;
-        for ((_, directory), member) in devices.iter().zip(&members) {
-            DeviceDir::new(directory).save(&member.to_stored())?;
-        }
+        let place =
+            |((_, directory), member): (&(Name, PathBuf), &Membership)| (DeviceDir::new(directory), member.to_stored());
+        DeviceDir::save_new(&devices.iter().zip(&members).map(place).collect::<Vec<_>>())?;
         Ok(members)
     }
 
@@ -281,7 +281,8 @@ impl RealmDir {
         now: Unix,
         rng: &mut ChaCha20Rng,
     ) -> Result<Vec<Membership>, InviteError> {
-        invitation::enrol_all(&self.issuer, &mut self.ledger, &self.bulletin, invitations, epochs, now, rng)
+        let Self { issuer, bulletin, ledger, .. } = self;
+        ledger.batch(|ledger| invitation::enrol_all(issuer, ledger, bulletin, invitations, epochs, now, rng))
     }
 
     fn contacts(&mut self, contacts: InviteContacts) -> Result<Contacts, RealmDirError> {
