@@ -1,1 +1,95 @@
-//! Configuration.
+//! Settings of a node: one TOML document, made of every module's own.
+//!
+//! `DIR/config.toml`, or the file named by `--config`. A missing file means the defaults; an unknown key is an
+//! error that names the nearest known one, so that a mistyped setting never goes unnoticed.
+
+use crate::event_log;
+use crate::net::NetConfig;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// All settings.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// `[net]`: addresses, limits, times.
+    pub net: NetConfig,
+    /// `[log]`: bounds of the event log.
+    pub log: event_log::Config,
+}
+
+/// Name of the file in a node's directory.
+pub const FILE: &str = "config.toml";
+
+/// Why settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file named does not open.
+    #[error("the settings {} cannot be read: {error}", .path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// Not TOML, or not our settings.
+    #[error("in {}: {message}", .path.display())]
+    Parse {
+        /// Which.
+        path: PathBuf,
+        /// Line, key and what is wrong.
+        message: String,
+    },
+}
+
+impl Config {
+    /// Reads the settings of a node: the file named, or the one in its directory if there is one.
+    pub fn load(directory: &Path, named: Option<&Path>) -> Result<Self, ConfigError> {
+        let path = named.map_or_else(|| directory.join(FILE), Path::to_path_buf);
+        match std::fs::read_to_string(&path) {
+            Ok(text) => Self::parse(&text).map_err(|message| ConfigError::Parse { path, message }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => Ok(Self::default()),
+            Err(error) => Err(ConfigError::Read { path, error }),
+        }
+    }
+
+    /// Parses settings; an error says line, key, and the nearest known key.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        toml::from_str(text).map_err(|error| {
+            let line = error.span().map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+            let place = line.map(|line| format!("line {line}: ")).unwrap_or_default();
+            let hint = nearest_key(error.message()).map(|key| format!("; did you mean `{key}`?")).unwrap_or_default();
+            format!("{place}{}{hint}", error.message())
+        })
+    }
+}
+
+/// Of the keys that serde lists in "unknown field `x`, expected one of `a`, `b`", the one most like `x`.
+fn nearest_key(message: &str) -> Option<String> {
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    let unknown = quoted.next().filter(|_| message.starts_with("unknown field"))?;
+    quoted
+        .map(|known| (strsim::damerau_levenshtein(unknown, known), known))
+        .min()
+        .filter(|(distance, known)| *distance <= known.len().div_ceil(2))
+        .map(|(_, known)| known.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_default_and_parse() {
+        assert_eq!(Config::parse(""), Ok(Config::default()));
+        let config = Config::parse("[net]\nlisten = ['/ip4/127.0.0.1/tcp/7000']\nmdns = false").expect("valid");
+        assert_eq!(config.net.listen.len(), 1);
+    }
+
+    #[test]
+    fn a_mistyped_key_is_named_with_its_line_and_the_nearest() {
+        let error = Config::parse("[net]\nmdns = true\nbootstrp = []").expect_err("unknown key");
+        assert!(error.starts_with("line 3:") && error.contains("`bootstrp`"), "{error}");
+        assert!(error.ends_with("did you mean `bootstrap`?"), "{error}");
+    }
+}

@@ -1,4 +1,42 @@
 //! m2mesh: a peer-to-peer mesh node for machines.
+//!
+//! Devices of one operator find each other, form an encrypted mesh with no server in the middle, and exchange
+//! messages. This page is the map of the house; each module opens with its mechanism and its invariants.
+//!
+//! # Where to start
+//!
+//! [`wire`] says what travels, [`identity`] who may take part and how things are sealed. [`engine`] decides
+//! everything, from inputs to outputs, and [`node`] is the loop that gives it a clock, a disk and a network. Read
+//! those four openings and you know the house. `docs/protocol.md` is the specification of what they speak.
+//!
+//! # Floors
+//!
+//! ```text
+//! 8  main, cli                  the command
+//! 7  node                       composition root and event loop
+//! 6  config                     one TOML document
+//! 5  net   store   gateway      libp2p · disk · local API            (no sideways imports)
+//! ═══════════ sans-IO below: no clock, socket, disk, thread, randomness of the system ═══════════
+//! 4  engine                     composes the cores: Input in, Output out
+//! 3  delivery   event_log       cores; they never import one another
+//! 2  identity                   realm, credentials, contacts, seals
+//! 1  wire                       frames, documents, their bounded codec
+//! 0  id, time                   base types
+//! ```
+//!
+//! # Invariants of the architecture (kept by `tests/tidy.rs`)
+//!
+//! 1. Imports go down only; siblings on floor 3 and on floor 5 never import one another.
+//! 2. Below floor 5 nothing asks for the time, opens a socket or a file, starts a thread, or draws randomness:
+//!    all of that is passed in. The same inputs give the same outputs.
+//! 3. There is no unordered map below floor 5 and no unbounded channel anywhere.
+//! 4. What a simulator is to run (`node`, `net` but for its real transport) uses neither tokio's timers nor its
+//!    `select!`, and spawns through the executor that it is given.
+//!
+//! # Features
+//!
+//! `node` (default) is floors 5 to 8. Without it the crate is the sans-IO part, with no libp2p, tokio or sled: what
+//! fuzz targets build.
 
 pub mod delivery;
 pub mod engine;

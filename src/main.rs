@@ -1,3 +1,7 @@
-//! The `m2mesh` command.
+//! The `m2mesh` command: see [`m2mesh::cli`].
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    m2mesh::cli::main(std::env::args_os())
+}

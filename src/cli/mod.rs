@@ -1,1 +1,204 @@
-//! cli.
+//! The `m2mesh` command: one verb, one file.
+//!
+//! A verb gets its arguments and a [`Shell`](shell::Shell), and ends in a [`Verdict`] or a [`Failure`]. The exit code
+//! is 0 when it did what was asked, 2 when the answer is a definite no, 1 on an error, which is told on standard
+//! error: what, and what to do next; as one JSON object under `--json`. Verbs that talk to a running node are
+//! clients of its local API ([`gateway::client`](crate::gateway::client)) and of nothing else.
+
+mod arguments;
+mod contacts;
+mod directory;
+mod failure;
+mod histogram;
+mod join;
+mod lab;
+mod lines;
+mod log;
+mod machine;
+mod offer;
+mod peers;
+mod publish;
+mod realm;
+mod receive;
+mod request;
+mod run;
+mod send;
+mod shell;
+mod status;
+mod subscribe;
+
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand, ValueEnum};
+use failure::Failure;
+use shell::Shell;
+use std::ffi::OsString;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
+
+/// A peer-to-peer mesh node for machines.
+///
+/// Exit codes: 0 done, 2 a definite no (undelivered, verification failed), 1 an error.
+#[derive(Debug, Parser)]
+#[command(name = "m2mesh", version, propagate_version = true, subcommand_required = true, arg_required_else_help = true)]
+#[command(after_help = "Example:\n  m2mesh lab --nodes 5\n  m2mesh lab exec node-1 -- send node-2 'hello'")]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// What every verb takes.
+#[derive(Clone, Debug, clap::Args)]
+struct Global {
+    /// The node's directory [env: M2MESH_DIR; else ./m2mesh if it is there, else m2mesh/node in the state folder]
+    #[arg(long, global = true, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// Machine-readable output: one JSON object, or a line of JSON an item
+    #[arg(long, global = true)]
+    json: bool,
+    /// Form of diagnostics on standard error
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
+    log_format: LogFormat,
+    /// What diagnostics to show: error, warn, info, debug, trace, or a filter as `m2mesh::net=debug,warn`
+    #[arg(long, global = true, value_name = "LEVEL|FILTER")]
+    log: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Lab(lab::Arguments),
+    Realm(realm::Arguments),
+    Join(join::Arguments),
+    Run(run::Arguments),
+    Status(status::Arguments),
+    Peers(peers::Arguments),
+    Contacts(contacts::Arguments),
+    Send(send::Arguments),
+    Request(request::Arguments),
+    Offer(offer::Arguments),
+    Receive(receive::Arguments),
+    Publish(publish::Arguments),
+    Subscribe(subscribe::Arguments),
+    Log(log::Arguments),
+}
+
+/// How a verb ended that did not fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// It did what was asked.
+    Done,
+    /// The answer is a definite no.
+    No,
+}
+
+impl Verdict {
+    fn of(yes: bool) -> Self {
+        if yes { Self::Done } else { Self::No }
+    }
+}
+
+/// Runs the command line `arguments`, the program's name first.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let cli = match Cli::try_parse_from(&arguments) {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error, arguments.iter().any(|argument| argument == "--json")),
+    };
+    let json = cli.global.json;
+    match execute(cli) {
+        Ok(Verdict::Done) => ExitCode::SUCCESS,
+        Ok(Verdict::No) => ExitCode::from(2),
+        Err(failure) => failure.tell(json),
+    }
+}
+
+/// Help and version are answers; all else is an error in the arguments.
+fn usage(error: &clap::Error, json: bool) -> ExitCode {
+    let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+    if asked || !json {
+        // Where it goes may be closed already; there is nobody left to tell.
+        let _ = error.print();
+        return if asked { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
+    let text = error.render().to_string();
+    let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+    Failure::new(first, "`m2mesh help` lists the verbs, `m2mesh VERB --help` their arguments").tell(true)
+}
+
+fn execute(cli: Cli) -> Result<Verdict, Failure> {
+    let Cli { global, verb } = cli;
+    diagnostics(&global, matches!(verb, Verb::Run(_)))?;
+    let mut runtime = match verb {
+        Verb::Run(_) => tokio::runtime::Builder::new_multi_thread(),
+        // The lab's nodes die with the thread that started them, so that has to be the main thread.
+        _ => tokio::runtime::Builder::new_current_thread(),
+    };
+    let runtime = runtime.enable_all().build().map_err(|error| {
+        Failure::new(format!("cannot start: {error}"), "free some memory or file descriptors and try again")
+    })?;
+    let verdict = runtime.block_on(dispatch(verb, Shell::new(global.dir, global.json)));
+    // A read of standard input may still block a thread; it must not keep the process.
+    runtime.shutdown_background();
+    verdict
+}
+
+async fn dispatch(verb: Verb, shell: Shell) -> Result<Verdict, Failure> {
+    match verb {
+        Verb::Lab(arguments) => Box::pin(lab::run(arguments, shell)).await,
+        Verb::Realm(arguments) => realm::run(arguments, shell).await,
+        Verb::Join(arguments) => join::run(arguments, shell).await,
+        Verb::Run(arguments) => run::run(arguments, shell).await,
+        Verb::Status(arguments) => status::run(arguments, shell).await,
+        Verb::Peers(arguments) => peers::run(arguments, shell).await,
+        Verb::Contacts(arguments) => contacts::run(arguments, shell).await,
+        Verb::Send(arguments) => send::run(arguments, shell).await,
+        Verb::Request(arguments) => request::run(arguments, shell).await,
+        Verb::Offer(arguments) => until_interrupted(offer::run(arguments, shell)).await,
+        Verb::Receive(arguments) => until_interrupted(receive::run(arguments, shell)).await,
+        Verb::Publish(arguments) => publish::run(arguments, shell).await,
+        Verb::Subscribe(arguments) => until_interrupted(subscribe::run(arguments, shell)).await,
+        Verb::Log(arguments) => until_interrupted(log::run(arguments, shell)).await,
+    }
+}
+
+/// Runs a verb that goes on until it is told to stop: Ctrl-C and SIGTERM end it in good order.
+async fn until_interrupted(verb: impl Future<Output = Result<Verdict, Failure>>) -> Result<Verdict, Failure> {
+    tokio::select! {
+        verdict = verb => verdict,
+        result = shell::interrupted() => result.map(|()| Verdict::Done),
+    }
+}
+
+/// Diagnostics go to standard error. A bare level is meant for m2mesh; the libraries below it stay at `warn`.
+fn diagnostics(global: &Global, node: bool) -> Result<(), Failure> {
+    let filter = match global.log.as_deref() {
+        None if node => "m2mesh=info,warn".to_owned(),
+        None => "warn".to_owned(),
+        Some(level) if level.parse::<tracing_subscriber::filter::LevelFilter>().is_ok() => {
+            format!("m2mesh={level},warn")
+        }
+        Some(filter) => filter.to_owned(),
+    };
+    let filter = EnvFilter::try_new(&filter).map_err(|error| {
+        Failure::new(
+            format!("--log {filter:?} is no filter: {error}"),
+            "give a level as debug, or a filter as m2mesh::net=debug,warn",
+        )
+    })?;
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Set once a process; `lab exec` runs inside one where it already is.
+    let _ = match global.log_format {
+        LogFormat::Text => subscriber.with_ansi(std::io::stderr().is_terminal()).try_init(),
+        LogFormat::Json => subscriber.json().try_init(),
+    };
+    Ok(())
+}

@@ -1,1 +1,25 @@
-//! delivery.
+//! The life of a message: how it is sent, received once, confirmed, and how it ends.
+//!
+//! **Sending.** Every destination has a *stream*: a random id and consecutive sequence numbers from 1. A message
+//! waits in the stream's queue of its class until a batch takes it; what asks for a receipt then stays *in flight*
+//! until one comes, its deadline passes, or the path breaks, upon which it is queued again under its old number.
+//! [`outgoing`] keeps all that, and gives every message exactly one end.
+//!
+//! **Receiving.** [`dedupe`] keeps, for each sender's stream, a watermark and the runs received above it; they are
+//! committed together with what was delivered, so that a message that comes again, even after a restart, is
+//! confirmed again and not delivered again. The sender says with every batch below which number everything has
+//! ended; the watermark moves there, since what ended there will not be sent again.
+//!
+//! **Groups.** A sender's messages to a group are a stream too. They come by gossip, perhaps out of order:
+//! [`reorder`] holds early ones back for a moment, then goes on without the missing and says how many are lost.
+//! [`topic`] says what a topic and a filter are, and which match.
+//!
+//! Invariants
+//! 1. A message submitted ends exactly once (property-tested in [`outgoing`]).
+//! 2. A sequence number is accepted at most once in a stream's life (property-tested in [`dedupe`]).
+//! 3. Within a stream and a class, messages go out in the order in which they were submitted.
+
+pub mod dedupe;
+pub mod outgoing;
+pub mod reorder;
+pub mod topic;

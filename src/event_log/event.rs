@@ -118,9 +118,19 @@ pub enum Event {
         /// What was wrong.
         reason: String,
     },
+    /// At boot this log did not verify; it goes on after the damage.
+    LogBroken {
+        /// The first bad record.
+        record: u64,
+        /// What is wrong with it.
+        reason: String,
+    },
 }
 
 impl Event {
+    /// How many kinds this version knows: greater numbers are of later versions.
+    pub const KINDS: u64 = 19;
+
     /// The kind as shown by `log --kind`: the variant in kebab case.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -142,6 +152,47 @@ impl Event {
             Self::StoreRecovered => "store-recovered",
             Self::LogTrimmed { .. } => "log-trimmed",
             Self::Quarantined { .. } => "quarantined",
+            Self::LogBroken { .. } => "log-broken",
         }
     }
+
+    /// The same with its texts cut at [`MAX_TEXT`] and its lists at [`MAX_COUNTS`], which bounds a record.
+    pub(crate) fn bounded(mut self) -> Self {
+        match &mut self {
+            Self::Started { version: text }
+            | Self::LinkUp { transport: text, .. }
+            | Self::LinkDown { reason: text, .. }
+            | Self::EnrolmentRefused { reason: text }
+            | Self::RenewalFailed { reason: text }
+            | Self::StoreFailed { reason: text }
+            | Self::LogBroken { reason: text, .. } => cut(text),
+            Self::MessageFailed { to, outcome, reason, .. } => [to, outcome, reason].into_iter().for_each(cut),
+            Self::Quarantined { place, reason } => [place, reason].into_iter().for_each(cut),
+            Self::Refused { reasons: counts } | Self::Dropped { counts } => {
+                counts.truncate(MAX_COUNTS);
+                counts.iter_mut().for_each(|count| cut(&mut count.name));
+            }
+            Self::Stopped
+            | Self::Joined { .. }
+            | Self::Enrolled { .. }
+            | Self::BulletinAccepted { .. }
+            | Self::EpochChanged { .. }
+            | Self::ClockStepped { .. }
+            | Self::StoreRecovered
+            | Self::LogTrimmed { .. } => {}
+        }
+        self
+    }
 }
+
+fn cut(text: &mut String) {
+    if text.len() > MAX_TEXT {
+        text.truncate(text.floor_char_boundary(MAX_TEXT));
+    }
+}
+
+/// Longest text in an event, in bytes: an error with the path it is about.
+pub const MAX_TEXT: usize = 512;
+
+/// Most counts in an event: all names of a tally and the one for the others.
+pub const MAX_COUNTS: usize = super::notes::MAX_NAMES + 1;

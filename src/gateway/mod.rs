@@ -1,1 +1,85 @@
-//! gateway.
+//! The local API: HTTP and JSON on a unix socket, for applications on this machine and for the command line.
+//!
+//! A [`Gateway`] listens on `DIR/api.sock`. Each request becomes a [`Call`] on one bounded channel to the node, and
+//! the replies come back through the call's [`Replies`]; streams end when either side lets go. Pages of the inbox
+//! and of the event log are not asked of the node: they are read from the store directly, off the node's thread.
+//!
+//! | file | is |
+//! |-|-|
+//! | [`replies`] | the way between a request and the node, with what happens at its bound |
+//! | [`api`] | routes that answer once |
+//! | [`stream`] | routes that go on: server-sent events, and lines in, lines out |
+//! | `lines` | splits a streamed body |
+//! | [`pages`] | inbox and event log, read from the store |
+//! | [`dto`] | the JSON of it all; the only types that cross the socket |
+//! | [`error`] | what a request is told when it fails: `{"error", "hint"}` |
+//! | [`openapi`] | the description at `GET /openapi.json` |
+//! | [`socket`] | binding with mode 0600, stale sockets, a bound on connections |
+//! | [`client`] | the other end, for the command line |
+//!
+//! Invariants
+//! 1. The socket is never reachable by another user, not even between `bind` and `chmod`.
+//! 2. A request that was cut off cancels what it asked for.
+//! 3. Everything that waits is bounded: connections, requests on their way, lines in flight, replies not yet taken.
+//!
+//! Absent on purpose: authentication (the file mode is it), and any listener that is not a unix socket.
+
+pub mod api;
+pub mod client;
+pub mod dto;
+pub mod error;
+mod lines;
+pub mod openapi;
+pub mod pages;
+pub mod replies;
+pub mod socket;
+pub mod stream;
+
+pub use replies::{Call, Heard, Listener, Rejected, Replies};
+pub use socket::{BindError, Gateway};
+
+use crate::engine::api::{Command, Reply};
+use error::ApiError;
+use futures::channel::mpsc;
+use futures::{SinkExt, StreamExt};
+
+/// What every route works with.
+#[derive(Clone, Debug)]
+struct Context<R> {
+    node: Node,
+    reader: R,
+}
+
+/// The way to the node.
+#[derive(Clone, Debug)]
+struct Node {
+    calls: mpsc::Sender<Call>,
+}
+
+impl Node {
+    /// Starts a conversation. Waits while the node has as many calls waiting as the channel takes.
+    async fn start(&mut self, command: Command) -> Result<Listener, ApiError> {
+        let (call, listener) = Call::new(command);
+        self.calls.send(call).await.map_err(|_| ApiError::Stopping)?;
+        Ok(listener)
+    }
+
+    /// Asks, and hears the first reply.
+    async fn ask(mut self, command: Command) -> Result<Reply, ApiError> {
+        final_reply(self.start(command).await?).await
+    }
+}
+
+/// The one reply of a conversation that has one.
+async fn final_reply(mut listener: Listener) -> Result<Reply, ApiError> {
+    match listener.next().await {
+        Some(Heard { reply: Reply::Refused(refused), .. }) => Err(ApiError::Refused(refused)),
+        Some(heard) => Ok(heard.reply),
+        None => Err(ApiError::Stopping),
+    }
+}
+
+/// Name of the socket in the node's directory.
+pub const SOCKET: &str = "api.sock";
+/// Calls waiting for the node: the size to give the channel.
+pub const MAX_CALLS: usize = 1_024;

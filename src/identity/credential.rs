@@ -10,10 +10,12 @@
 //!    may be off by S, and what is under way at the end of an epoch has S to drain.
 
 use crate::id::{CredentialHash, Pseudonym, Signature};
-use crate::identity::kdf;
-use crate::identity::sign;
+use crate::identity::kdf::{self, Secret};
+use crate::identity::{seal, sign};
 use crate::time::{EpochLength, Unix};
-use crate::wire::credential::Credential;
+use crate::wire::codec::decode_within;
+use crate::wire::credential::{Credential, MAX_CREDENTIAL};
+use crate::wire::{Signed, decode};
 use core::fmt;
 use ed25519_dalek::SigningKey;
 use std::sync::Arc;
@@ -74,6 +76,16 @@ pub enum CredentialError {
 }
 
 impl OwnCredential {
+    /// Puts a signed credential together with the seed of its pseudonym and the secret of its agreement key; `None`
+    /// unless it decodes and names the public halves of both. Its signature is not checked here.
+    pub fn new(signed: &[u8], seed: &Secret, agreement: &Secret) -> Option<Self> {
+        let document: Signed<'_> = decode_within(signed, MAX_CREDENTIAL).ok()?;
+        let body: Credential = decode(document.body).ok()?;
+        let (signing, agreement) = (SigningKey::from_bytes(seed), StaticSecret::from(**agreement));
+        let own = sign::public(&signing) == body.key && seal::agreement_public(&agreement) == body.agreement;
+        own.then(|| Self { hash: hash(signed), body, signed: signed.into(), signing, agreement })
+    }
+
     /// Signs a body as this pseudonym.
     pub fn sign(&self, context: &str, body: &[u8]) -> Signature {
         sign::sign(&self.signing, context, body)

@@ -15,12 +15,12 @@ use crate::identity::admission::AdmissionView;
 use crate::identity::batch::{Batch, DeviceSecrets, Granted};
 use crate::identity::bulletin::{BulletinError, VerifiedBulletin};
 use crate::identity::contact::ContactBook;
-use crate::identity::credential::OwnCredential;
+use crate::identity::credential::{OwnCredential, PeerCredential};
 use crate::identity::enrolment::{EnrolmentError, PendingEnrolment};
 use crate::identity::group::{GroupError, GroupKeys};
 use crate::identity::issuer::MAX_EPOCHS;
 use crate::identity::kdf::{self, Secret, label};
-use crate::identity::session::ContactSecret;
+use crate::identity::session::{ContactSecret, Session, SessionError};
 use crate::identity::sign;
 use crate::time::{Epoch, EpochLength, Unix};
 use crate::wire::DecodeError;
@@ -28,6 +28,7 @@ use crate::wire::codec::decode;
 use crate::wire::contact::ContactCard;
 use crate::wire::encode;
 use crate::wire::hello::EnrolHello;
+use crate::wire::opener::Opener;
 use core::fmt;
 use core::time::Duration;
 use ed25519_dalek::SigningKey;
@@ -258,6 +259,18 @@ impl Membership {
         let length = self.batch.epoch_length;
         let epochs = length.epoch_at(from)..=length.epoch_at(until.max(from));
         self.credentials.range(epochs).take(most).map(|(_, own)| own.body.handle).collect()
+    }
+
+    /// Takes an opener made for `own`; see [`Session::accept`].
+    pub fn accept_session(
+        &mut self,
+        opener: &Opener,
+        own: &OwnCredential,
+        at: Unix,
+    ) -> Result<(Session, PeerCredential), SessionError> {
+        let Self { contact, contacts, bulletin, .. } = self;
+        let mut contact_key_of = |handle: &Handle| contacts.resolve(handle, at).map(|card| card.contact_key);
+        Session::accept(opener, own, contact, bulletin, at, &mut contact_key_of)
     }
 
     /// Length of its epochs.

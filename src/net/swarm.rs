@@ -193,16 +193,19 @@ impl<G: Gatekeeper> Network<G> {
         self.reading = reading;
     }
 
-    /// Publishes a frame under a topic: any text, the same for all who take part. Says how many neighbours have
-    /// subscribed to it.
-    pub fn publish(&mut self, topic: &str, frame: Vec<u8>) -> Result<usize, PublishError> {
+    /// Publishes a frame under a topic: any text, the same for all who take part. Says how many neighbours
+    /// have subscribed to it.
+    pub fn publish(&mut self, topic: &str, frame: Vec<u8>) -> Result<u32, PublishError> {
         if frame.len() > super::MAX_GOSSIP {
             return Err(PublishError::TooLong);
         }
         let gossip = &mut self.swarm.behaviour_mut().gossip;
         let topic = TopicHash::from_raw(topic);
         match gossip.publish(topic.clone(), frame) {
-            Ok(_) => Ok(gossip.all_peers().filter(|(_, topics)| topics.contains(&&topic)).count()),
+            Ok(_) => {
+                let subscribers = gossip.all_peers().filter(|(_, topics)| topics.contains(&&topic)).count();
+                Ok(u32::try_from(subscribers).unwrap_or(u32::MAX))
+            }
             Err(gossipsub::PublishError::Duplicate) => Err(PublishError::Duplicate),
             Err(gossipsub::PublishError::MessageTooLarge) => Err(PublishError::TooLong),
             Err(gossipsub::PublishError::AllQueuesFull(_)) => Err(PublishError::Full),

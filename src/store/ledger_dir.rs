@@ -14,6 +14,7 @@ use crate::identity::ledger::{Book, DeviceRecord, Enrolled, Enrolment, Ledger, L
 use crate::wire::contact::MailPrekey;
 use crate::wire::{decode, encode};
 use data_encoding::HEXLOWER;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fs::File;
 use std::io::{Read, Seek, Write};
@@ -73,7 +74,7 @@ impl LedgerDir {
         Ok(book)
     }
 
-    fn entries<T: DeserializeOwned>(&self, part: &str, name_of: fn(&T) -> String) -> Result<Vec<T>, LedgerError> {
+    fn entries<T: DeserializeOwned + Serialize>(&self, part: &str, name_of: fn(&T) -> String) -> Result<Vec<T>, LedgerError> {
         let directory = self.directory.join(part);
         let names = private_file::names(&directory).map_err(storage)?;
         let read = |name: &String| {

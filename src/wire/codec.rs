@@ -7,9 +7,13 @@
 //! ([`MAX_DEPTH`]), elements of one array or map ([`MAX_ITEMS`]) and the whole ([`MAX_DOCUMENT`]), and a declared
 //! length never exceeds the bytes that are there.
 //!
+//! **The comparison.** Serde is lenient about shapes: it takes a struct given as an array, a variant given by name,
+//! `null` for an absent field, and skips fields it does not know. So what has been decoded is encoded once more,
+//! into a writer that keeps nothing and only compares with the bytes received; any difference refuses them.
+//!
 //! Invariants
 //! 1. No allocation happens for a length that has not been checked against the bytes present.
-//! 2. One value, one encoding: whatever passes has exactly one byte string that encodes it.
+//! 2. One value, one encoding: what [`decode`] accepts is, byte for byte, what [`encode`] makes of the result.
 
 use serde::{Deserialize, Serialize};
 
@@ -66,6 +70,12 @@ pub enum DecodeError {
     /// Well-formed, but not this document: a missing field, another type, a bad length.
     #[error("not the expected document: {0}")]
     Shape(String),
+    /// This document, but not its one encoding: an unknown field, a `null` for an absent one, an array for a struct.
+    #[error("not the one encoding of its value, from offset {at}")]
+    Ambiguous {
+        /// Offset of the first difference, or of the piece that holds it.
+        at: usize,
+    },
 }
 
 /// Encodes in packed form.
@@ -81,14 +91,18 @@ pub fn encode_into<T: Serialize>(value: &T, out: &mut Vec<u8>) {
     value.serialize(&mut serializer).expect("our types have no failing serializer, and a Vec takes every byte");
 }
 
-/// Passes the gate and decodes. Borrowed fields point into `bytes`.
-pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, DecodeError> {
+/// Passes the gate, decodes, and compares. Borrowed fields point into `bytes`.
+pub fn decode<'a, T: Deserialize<'a> + Serialize>(bytes: &'a [u8]) -> Result<T, DecodeError> {
     gate(bytes)?;
-    serde_cbor::from_slice(bytes).map_err(|error| DecodeError::Shape(error.to_string()))
+    let value: T = serde_cbor::from_slice(bytes).map_err(|error| DecodeError::Shape(error.to_string()))?;
+    let mut expect = Expect { rest: bytes };
+    let mut serializer = serde_cbor::Serializer::new(serde_cbor::ser::IoWrite::new(&mut expect)).packed_format();
+    let same = value.serialize(&mut serializer).is_ok() && expect.rest.is_empty();
+    if same { Ok(value) } else { Err(DecodeError::Ambiguous { at: bytes.len() - expect.rest.len() }) }
 }
 
 /// As [`decode`], for documents with a tighter bound than [`MAX_DOCUMENT`].
-pub fn decode_within<'a, T: Deserialize<'a>>(bytes: &'a [u8], limit: usize) -> Result<T, DecodeError> {
+pub fn decode_within<'a, T: Deserialize<'a> + Serialize>(bytes: &'a [u8], limit: usize) -> Result<T, DecodeError> {
     if bytes.len() > limit {
         return Err(DecodeError::TooLong { found: bytes.len(), limit });
     }
@@ -105,6 +119,22 @@ pub fn gate(bytes: &[u8]) -> Result<(), DecodeError> {
     match bytes.len() - gate.at {
         0 => Ok(()),
         count => Err(DecodeError::Trailing { count }),
+    }
+}
+
+/// A sink that takes only the bytes it expects.
+struct Expect<'a> {
+    rest: &'a [u8],
+}
+
+impl std::io::Write for Expect<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.rest = self.rest.strip_prefix(bytes).ok_or(std::io::ErrorKind::InvalidData)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 
@@ -234,6 +264,24 @@ mod tests {
         assert!(matches!(refused(&[0xc0, 0]), DecodeError::NotCanonical { .. }));
         assert!(matches!(refused(&[0xfb, 0, 0, 0, 0, 0, 0, 0, 0]), DecodeError::NotCanonical { .. }));
         assert_eq!(refused(&[0, 0]), DecodeError::Trailing { count: 1 });
+    }
+
+    #[test]
+    fn shapes_that_serde_would_forgive_are_refused() {
+        use crate::wire::ping::Ping;
+        assert_eq!(decode::<Ping>(&[0xa1, 0, 7]), Ok(Ping { stamp: 7 }));
+        assert!(decode::<Ping>(&[0x81, 7]).is_err(), "an array for a struct");
+        assert!(decode::<Ping>(&[0xa2, 0, 7, 1, 7]).is_err(), "an unknown field");
+        assert!(decode::<Ping>(&[0xa0]).is_err(), "a missing field");
+        let policy = crate::wire::data::Policy::default();
+        let mut null = encode(&policy);
+        null[0] += 1;
+        null.extend([0x01, 0xf6]);
+        assert!(matches!(decode::<crate::wire::data::Policy>(&null), Err(DecodeError::Ambiguous { .. })));
+        assert!(
+            decode::<crate::wire::data::Class>(&[0x65, b'A', b'l', b'a', b'r', b'm']).is_err(),
+            "a variant by name"
+        );
     }
 
     #[test]

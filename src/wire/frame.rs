@@ -4,7 +4,7 @@
 //! a frame in place, so that a body is encoded straight into the buffer that goes to the socket.
 //!
 //! Flags: the upper four bits are *required* (a receiver that does not know one refuses the frame), the lower four
-//! are hints. None is defined in version 1.
+//! are hints. Version 1 defines one hint, [`HOP_ACK`].
 //!
 //! Invariants
 //! 1. A frame is never longer than [`MAX_FRAME`]; a stream that announces a longer one is closed.
@@ -16,6 +16,9 @@ pub const MAX_FRAME: usize = 72 * 1024;
 pub const HEADER: usize = 6;
 /// Flags that a receiver must know.
 pub const REQUIRED_FLAGS: u8 = 0xf0;
+
+/// Hint on a data frame: the next hop is asked to say that it has it, by a [`Kind::HopAck`].
+pub const HOP_ACK: u8 = 0x01;
 
 /// What a frame's body is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

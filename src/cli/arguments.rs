@@ -1,0 +1,184 @@
+//! Arguments that several verbs take.
+
+use super::failure::Failure;
+use crate::gateway::dto;
+use crate::id::Name;
+use crate::time::EpochLength;
+use crate::wire::batch::MAX_PAYLOAD;
+use clap::ValueEnum;
+use std::io::Read;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::time::Duration;
+
+/// What confirmation a message asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Ack {
+    /// Nothing: sent and forgotten
+    None,
+    /// The next hop has it
+    Hop,
+    /// It is durable in the receiver's inbox
+    End,
+}
+
+impl From<Ack> for dto::Ack {
+    fn from(ack: Ack) -> Self {
+        match ack {
+            Ack::None => Self::None,
+            Ack::Hop => Self::Hop,
+            Ack::End => Self::End,
+        }
+    }
+}
+
+/// How urgent a message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Class {
+    /// Now
+    Alarm,
+    /// Keeps the mesh and its applications running
+    Control,
+    /// The usual
+    Telemetry,
+    /// When nothing else is there
+    Bulk,
+}
+
+impl From<Class> for dto::Class {
+    fn from(class: Class) -> Self {
+        match class {
+            Class::Alarm => Self::Alarm,
+            Class::Control => Self::Control,
+            Class::Telemetry => Self::Telemetry,
+            Class::Bulk => Self::Bulk,
+        }
+    }
+}
+
+/// A duration as `250ms`, `30s`, `1h 30m`.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(duration) if duration.is_zero() => Err("a duration is longer than nothing".into()),
+        Ok(duration) => Ok(duration),
+        Err(error) => Err(format!("{error}; write it as 250ms, 30s, 10m or 6h")),
+    }
+}
+
+/// An epoch's length.
+pub(super) fn epoch(text: &str) -> Result<EpochLength, String> {
+    u32::try_from(duration(text)?.as_secs())
+        .ok()
+        .and_then(EpochLength::new)
+        .ok_or_else(|| "an epoch is at least 4s and divides a day, as 10s, 1m or 1h".to_owned())
+}
+
+/// A time as RFC 3339, or as a duration: that long ago.
+pub(super) fn moment(text: &str) -> Result<dto::Moment, String> {
+    if let Ok(ago) = humantime::parse_duration(text) {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let micros = u64::try_from(since.saturating_sub(ago).as_micros()).unwrap_or(u64::MAX);
+        return Ok(dto::Moment(crate::time::Unix(micros)));
+    }
+    dto::Moment::parse(text).map_err(|error| format!("{error}; or write how long ago, as 10m"))
+}
+
+/// The device that a destination names; what other destinations there are has its own verb today.
+pub(super) fn destination(text: &str) -> Result<Name, Failure> {
+    if let Some(topic) = text.strip_prefix("group:") {
+        return Err(Failure::new(
+            format!("{text} is a group, and `send` reaches one device"),
+            format!("publish to it: m2mesh publish {topic} PAYLOAD"),
+        ));
+    }
+    if let Some(service) = text.strip_prefix("any:") {
+        return Err(Failure::new(
+            format!("{text} is a service, and `send` reaches one device"),
+            format!("name the device that offers it: m2mesh request NAME/{service} PAYLOAD"),
+        ));
+    }
+    if text == "all" {
+        return Err(Failure::new(
+            "`all` is no device, and `send` reaches one device",
+            "publish to a topic that all subscribe to: m2mesh publish TOPIC PAYLOAD",
+        ));
+    }
+    Name::new(text).map_err(|error| {
+        Failure::new(
+            format!("{text:?} is no device's name: {error}"),
+            "`m2mesh contacts` lists the names this device can address",
+        )
+    })
+}
+
+/// A payload argument: the text itself, `-` for standard input, `@FILE` for a file.
+pub(super) fn payload(argument: &str) -> Result<dto::Payload, Failure> {
+    let bytes = bytes(argument)?;
+    if bytes.len() > MAX_PAYLOAD {
+        return Err(Failure::new(
+            format!("a message has at most {MAX_PAYLOAD} bytes, this one has more"),
+            "send it in pieces, as one message a line with --lines",
+        ));
+    }
+    Ok(dto::Payload::new(bytes))
+}
+
+/// An argument that is a text, in the same three forms.
+pub(super) fn text(argument: &str) -> Result<String, Failure> {
+    String::from_utf8(bytes(argument)?).map_err(|_| Failure::new("this is no text", "check what was given"))
+}
+
+fn bytes(argument: &str) -> Result<Vec<u8>, Failure> {
+    match (argument, argument.strip_prefix('@')) {
+        ("-", _) => read(std::io::stdin().lock(), Path::new("standard input")),
+        (_, Some(file)) => read_file(Path::new(file)),
+        (text, None) => Ok(text.as_bytes().to_vec()),
+    }
+}
+
+/// Makes a directory that only its owner can enter, with what leads to it; one that is there is left as it is.
+pub(super) fn make_directory(path: &Path) -> Result<(), Failure> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|error| Failure::file("make", path, &error))
+}
+
+fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
+    let file = std::fs::File::open(path).map_err(|error| Failure::file("read", path, &error))?;
+    read(file, path)
+}
+
+/// Reads a little more than a payload may have, so that too much shows without filling memory.
+fn read(from: impl Read, path: &Path) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    from.take(MAX_PAYLOAD as u64 + 1).read_to_end(&mut bytes).map_err(|error| Failure::file("read", path, &error))?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn destinations_without_a_verb_yet_say_which_to_use() {
+        assert!(destination("meter-17").is_ok());
+        for (text, verb) in [("group:plant/a", "publish plant/a"), ("any:adder", "request NAME/adder"), ("all", "publish")]
+        {
+            let failure = destination(text).expect_err("no device").to_string();
+            assert!(failure.contains(verb), "{failure}");
+        }
+        assert!(destination("a/b").is_err());
+    }
+
+    #[test]
+    fn durations_and_times_are_checked() {
+        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        assert!(duration("0s").is_err());
+        assert!(duration("fast").is_err_and(|error| error.contains("250ms")));
+        assert!(moment("2026-01-31T12:00:00Z").is_ok());
+        assert!(moment("10m").is_ok());
+        assert!(moment("noon").is_err());
+    }
+}

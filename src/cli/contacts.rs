@@ -1,0 +1,27 @@
+//! `contacts`: whom this device can address.
+
+use super::Verdict;
+use super::failure::Failure;
+use super::shell::Shell;
+use crate::gateway::dto::Contact;
+
+/// Whom this device can address by name
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  m2mesh contacts\n  m2mesh contacts --json | jq -r '.[].name'")]
+pub(super) struct Arguments {}
+
+pub(super) async fn run(Arguments {}: Arguments, shell: Shell) -> Result<Verdict, Failure> {
+    let contacts: Vec<Contact> = shell.client()?.get("/v1/contacts", &()).await?;
+    if shell.json {
+        shell.object(&contacts)?;
+        return Ok(Verdict::Done);
+    }
+    if contacts.is_empty() {
+        shell.note("no contacts; they are granted when a device is invited: m2mesh realm invite --contact NAME");
+        return Ok(Verdict::Done);
+    }
+    let near = |contact: &Contact| if contact.neighbour { "neighbour" } else { "-" }.to_owned();
+    let rows = contacts.into_iter().map(|contact| vec![contact.name.clone(), near(&contact)]);
+    shell.table(&["NAME", "LINK"], rows.collect())?;
+    Ok(Verdict::Done)
+}

@@ -1,0 +1,91 @@
+//! What a verb says when it fails: what, where, and what to do next.
+
+use super::shell;
+use crate::gateway::client::ClientError;
+use std::fmt;
+use std::io;
+use std::process::ExitCode;
+
+/// An error, for people.
+#[derive(Debug)]
+pub(super) struct Failure {
+    error: String,
+    hint: String,
+    /// Standard output was closed by its reader: no error, the reader has enough.
+    closed: bool,
+    /// The answer is a definite no.
+    no: bool,
+}
+
+impl Failure {
+    pub(super) fn new(error: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { error: error.into(), hint: hint.into(), closed: false, no: false }
+    }
+
+    /// From an error that says after a semicolon what to do next; `hint` if it does not.
+    pub(super) fn split(error: impl fmt::Display, hint: &str) -> Self {
+        let text = error.to_string();
+        match text.split_once("; ") {
+            Some((error, hint)) => Self::new(error, hint),
+            None => Self::new(text, hint),
+        }
+    }
+
+    /// The same, as the definite answer to what was asked: exit code 2.
+    pub(super) fn as_answer(self) -> Self {
+        Self { no: true, ..self }
+    }
+
+    /// Something with a file went wrong.
+    pub(super) fn file(doing: &str, path: &std::path::Path, error: &io::Error) -> Self {
+        let hint = match error.kind() {
+            io::ErrorKind::NotFound => "check the path",
+            io::ErrorKind::PermissionDenied => "check who owns it and its mode",
+            io::ErrorKind::StorageFull => "free some space and try again",
+            _ => "check the path and the disk",
+        };
+        Self::new(format!("cannot {doing} {}: {error}", path.display()), hint)
+    }
+
+    /// Standard output did not take it.
+    pub(super) fn output(error: &io::Error) -> Self {
+        let closed = error.kind() == io::ErrorKind::BrokenPipe;
+        Self { closed, ..Self::new(format!("cannot write the output: {error}"), "check where it goes") }
+    }
+
+    /// Tells it on standard error; the exit code is 1, or 2 for a definite no.
+    pub(super) fn tell(&self, json: bool) -> ExitCode {
+        if self.closed {
+            return ExitCode::SUCCESS;
+        }
+        if json {
+            shell::complain(&serde_json::json!({ "error": self.error, "hint": self.hint }));
+        } else {
+            shell::complain(&self);
+        }
+        if self.no { ExitCode::from(2) } else { ExitCode::FAILURE }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = console::style("error:").for_stderr().red().bold();
+        let next = console::style("what to do:").for_stderr().bold();
+        write!(f, "{word} {}\n{next} {}", self.error, self.hint)
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        let hint = match &error {
+            ClientError::NotRunning(directory) => {
+                format!("start it with `m2mesh run --dir {}`, or name another directory with --dir", directory.display())
+            }
+            ClientError::Connect { .. } => "only the user who runs the node can reach it; check who that is".into(),
+            ClientError::Api(body) => body.hint.clone(),
+            ClientError::Broken(_) => "see whether the node still runs with `m2mesh status`".into(),
+            ClientError::Answer(_) => "check that the node runs the same version with `m2mesh status`".into(),
+        };
+        Self::new(error.to_string(), hint)
+    }
+}

@@ -1,0 +1,128 @@
+//! `join`: enrols this device with a ticket.
+//!
+//! Steps
+//! 1. Read the ticket, from the argument, standard input or a file. It is a secret; it is never repeated anywhere.
+//! 2. Make the device's keys and write them down, so that an interrupted join can go on with the same ones.
+//! 3. Ask the members named in the ticket, one after the other, until one brings the issuer's answer.
+//! 4. Write down what was granted, and the members' addresses as settings if there are none yet.
+
+use super::failure::Failure;
+use super::shell::Shell;
+use super::{Verdict, arguments, machine};
+use crate::identity::enrolment::PendingEnrolment;
+use crate::identity::ticket;
+use crate::net::{self, EnrolError};
+use crate::store::DirectoryLock;
+use crate::store::device_dir::DeviceDir;
+use crate::wire::hello::EnrolReply;
+use libp2p::Multiaddr;
+use rand_chacha::ChaCha20Rng;
+use serde::Serialize;
+use std::path::Path;
+use std::time::Duration;
+use zeroize::Zeroizing;
+
+/// Enrols this device in a realm with a ticket
+///
+/// The ticket is good once and for one device. Given as `-` or `@FILE` it stays out of the list of processes and the
+/// shell's history. Exit code 2 when it is refused.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  m2mesh join @ticket --dir ./meter-17 && m2mesh run --dir ./meter-17
+  ssh hub m2mesh realm invite plant --name meter-17 | m2mesh join -")]
+pub(super) struct Arguments {
+    /// The ticket: its text, `-` for standard input, `@FILE` for a file
+    ticket: String,
+}
+
+pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, Failure> {
+    let text = Zeroizing::new(arguments::text(&arguments.ticket)?);
+    let hint = "ask for another ticket with `m2mesh realm invite`";
+    let ticket =
+        ticket::from_text(text.trim(), machine::now()).map_err(|error| Failure::split(error, hint).as_answer())?;
+    let directory = shell.node_directory()?;
+    arguments::make_directory(&directory)?;
+    let _lock = DirectoryLock::take(&directory).map_err(|error| Failure::split(error, "use another --dir"))?;
+    let device = DeviceDir::new(&directory);
+    let mut rng = machine::randomness()?;
+    let pending = device.begin_join(&ticket, &mut rng).map_err(|error| Failure::split(error, hint))?;
+    let sealed = ask(&shell, &ticket.addresses, &pending, &mut rng).await?;
+    let member = device.finish_join(&pending, &sealed).map_err(|error| Failure::split(error, hint).as_answer())?;
+    configure(&directory, &ticket.addresses)?;
+    if shell.json {
+        shell.object(&serde_json::json!({
+            "name": member.name(),
+            "realm": member.realm().to_string(),
+            "directory": directory,
+            "credentials_until": member.valid_until().to_string(),
+        }))?;
+    } else {
+        shell.line(format_args!("joined realm {} as {}", member.realm(), member.name()))?;
+        shell.line(format_args!("run it:  m2mesh run --dir {}", directory.display()))?;
+    }
+    Ok(Verdict::Done)
+}
+
+/// The issuer's answer, by whichever member brings it.
+async fn ask(
+    shell: &Shell,
+    addresses: &[String],
+    pending: &PendingEnrolment,
+    rng: &mut ChaCha20Rng,
+) -> Result<Vec<u8>, Failure> {
+    let hello = pending.hello(rng).map_err(|error| Failure::split(error, "ask for another ticket"))?;
+    let mut failure = Failure::new("the ticket names no member", "make one with --address, or while the node runs");
+    for address in addresses {
+        let unreachable = |error: &dyn std::fmt::Display| {
+            Failure::new(
+                format!("no member answers at {address}: {error}"),
+                "check that the realm's node runs and can be reached from here, then try again with the same ticket",
+            )
+        };
+        let parsed: Multiaddr = match address.parse() {
+            Ok(parsed) => parsed,
+            Err(error) => {
+                failure = unreachable(&error);
+                continue;
+            }
+        };
+        let key = net::keypair(&pending.connection_seed());
+        let transport = net::transport::system(&key).map_err(|error| unreachable(&error))?;
+        match net::enrol(transport, parsed, &hello, PATIENCE).await {
+            Ok(EnrolReply { sealed: Some(sealed), .. }) => return Ok(sealed),
+            Ok(EnrolReply { sealed: None, refused }) => {
+                let why = refused.map_or_else(|| "for no reason given".to_owned(), |refusal| refusal.to_string());
+                failure = Failure::split(format!("refused: {why}"), "try again later, or ask for another ticket");
+            }
+            Err(EnrolError::Timeout) => failure = unreachable(&"no answer in time"),
+            Err(error) => failure = unreachable(&error),
+        }
+        if addresses.last() != Some(address) {
+            shell.note(format_args!("{address} did not help; trying the next"));
+        }
+    }
+    Err(failure)
+}
+
+#[derive(Serialize)]
+struct Settings<'a> {
+    net: NetSettings<'a>,
+}
+
+#[derive(Serialize)]
+struct NetSettings<'a> {
+    bootstrap: &'a [String],
+}
+
+/// The ticket's members are where the node starts looking; settings that are there already are left alone.
+fn configure(directory: &Path, bootstrap: &[String]) -> Result<(), Failure> {
+    let path = directory.join("config.toml");
+    if path.exists() {
+        return Ok(());
+    }
+    let text = toml::to_string(&Settings { net: NetSettings { bootstrap } }).expect("a list of texts is TOML");
+    std::fs::write(&path, text).map_err(|error| Failure::file("write", &path, &error))
+}
+
+/// How long one member may take to bring the issuer's answer.
+const PATIENCE: Duration = Duration::from_secs(15);

@@ -1,0 +1,229 @@
+//! The processes of a lab. A task watches each: it hears when the node is ready and when it ends, and stops it.
+
+use super::prepare::Plan;
+use crate::cli::failure::Failure;
+use crate::gateway::client::Client;
+use crate::gateway::dto::Status;
+use futures::future::join_all;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+/// The nodes of a lab.
+pub(super) struct Nodes {
+    pub(super) all: Vec<Node>,
+    watchers: Vec<JoinHandle<bool>>,
+    events: mpsc::Receiver<Event>,
+    stop: watch::Sender<bool>,
+}
+
+/// A node.
+pub(super) struct Node {
+    pub(super) name: String,
+    pub(super) directory: PathBuf,
+    pub(super) listen: Vec<String>,
+    pub(super) pid: u32,
+    pub(super) state: State,
+    /// What it last said of itself.
+    pub(super) status: Option<Status>,
+}
+
+/// Where a node is in its life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// Not ready yet.
+    Starting,
+    /// It has said that it is ready.
+    Up,
+    /// It ended by itself: how, and its last words.
+    Ended(String),
+}
+
+/// What happened to the node with that index.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// It is ready.
+    Ready { index: usize },
+    /// It ended without being told to.
+    Ended { index: usize, how: io::Result<ExitStatus> },
+}
+
+impl Nodes {
+    /// Starts a process for each plan. Must run on the process's main thread: the kernel tells the nodes of the end
+    /// of the thread that started them.
+    pub(super) fn start(plans: Vec<Plan>) -> Result<Self, Failure> {
+        let program = std::env::current_exe()
+            .map_err(|error| Failure::new(format!("cannot find this program's file: {error}"), "start it again"))?;
+        let (sender, events) = mpsc::channel(2 * plans.len().max(1));
+        let (stop, stopped) = watch::channel(false);
+        let mut nodes = Self { all: Vec::new(), watchers: Vec::new(), events, stop };
+        for (index, plan) in plans.into_iter().enumerate() {
+            let Plan { name, directory, listen, reserved } = plan;
+            // The node takes these over; until this moment nobody else could.
+            drop(reserved);
+            let child = start(&program, &directory)?;
+            let pid = child.id().unwrap_or_default();
+            nodes.all.push(Node { name, directory, listen, pid, state: State::Starting, status: None });
+            nodes.watchers.push(tokio::spawn(watch(index, child, sender.clone(), stopped.clone())));
+        }
+        Ok(nodes)
+    }
+
+    /// What happens next, already entered into the node's state.
+    pub(super) async fn next(&mut self) -> Option<Event> {
+        let event = self.events.recv().await?;
+        match &event {
+            Event::Ready { index } => self.all[*index].state = State::Up,
+            Event::Ended { index, how } => {
+                let node = &mut self.all[*index];
+                let how = match how {
+                    Ok(status) => status.to_string(),
+                    Err(error) => format!("lost: {error}"),
+                };
+                let words = last_line(&node.directory.join(LOG)).unwrap_or_default();
+                node.state = State::Ended(if words.is_empty() { how } else { format!("{how}: {words}") });
+                node.status = None;
+            }
+        }
+        Some(event)
+    }
+
+    /// How many have not ended.
+    pub(super) fn running(&self) -> usize {
+        self.all.iter().filter(|node| !matches!(node.state, State::Ended(_))).count()
+    }
+
+    /// Asks every node that is up what it is.
+    pub(super) async fn ask(&mut self) {
+        let answers = join_all(self.all.iter().map(|node| async {
+            match node.state {
+                State::Up => status(&node.directory).await,
+                _ => None,
+            }
+        }));
+        let answers = answers.await;
+        for (node, answer) in self.all.iter_mut().zip(answers) {
+            node.status = answer;
+        }
+    }
+
+    /// Stops all: SIGTERM, and SIGKILL for those that do not heed it. Answers with how many those were.
+    pub(super) async fn stop(self) -> usize {
+        let Self { watchers, events, stop, .. } = self;
+        // A watcher must not wait for anyone to hear of its node's end.
+        drop(events);
+        stop.send_replace(true);
+        join_all(watchers).await.into_iter().filter(|killed| matches!(killed, Ok(true))).count()
+    }
+}
+
+/// What a node says of itself; nothing when it does not answer in time.
+pub(super) async fn status(directory: &Path) -> Option<Status> {
+    let client = Client::new(directory);
+    let asked = client.get::<Status>("/v1/status", &());
+    tokio::time::timeout(ANSWER, asked).await.ok()?.ok()
+}
+
+/// Resident memory of a process, in bytes.
+pub(super) fn resident(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().trim_end_matches(" kB").parse::<u64>().ok().map(|kib| kib * 1_024)
+}
+
+fn start(program: &Path, directory: &Path) -> Result<Child, Failure> {
+    let path = directory.join(LOG);
+    let log = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(|error| Failure::file("write", &path, &error))?;
+    Command::new(program)
+        .arg("run")
+        .arg("--dir")
+        .arg(directory)
+        .arg("--parent")
+        .arg(std::process::id().to_string())
+        .env_remove("NOTIFY_SOCKET")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(log)
+        // A group of its own: Ctrl-C in the terminal is for the lab, which stops the nodes.
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| Failure::file("start", program, &error))
+}
+
+/// Watches a process; answers whether it had to be killed.
+async fn watch(
+    index: usize,
+    mut child: Child,
+    events: mpsc::Sender<Event>,
+    mut stop: watch::Receiver<bool>,
+) -> bool {
+    let mut lines = child.stdout.take().map(|stdout| BufReader::new(stdout).lines());
+    loop {
+        let line = async {
+            match &mut lines {
+                Some(lines) => lines.next_line().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            line = line => match line {
+                Ok(Some(line)) if line.starts_with("READY ") => {
+                    // The lab may be stopping; then nobody needs to know.
+                    let _ = events.send(Event::Ready { index }).await;
+                }
+                Ok(Some(_)) => {}
+                Ok(None) | Err(_) => lines = None,
+            },
+            how = child.wait() => {
+                let _ = events.send(Event::Ended { index, how }).await;
+                return false;
+            }
+            () = async { drop(stop.wait_for(|stop| *stop).await) } => break,
+        }
+    }
+    let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(rustix::process::Pid::from_raw);
+    if let Some(pid) = pid {
+        // It is not reaped yet, so the number is still its own; that it ended meanwhile is no error.
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+    }
+    if tokio::time::timeout(PATIENCE, child.wait()).await.is_ok() {
+        return false;
+    }
+    if let Err(error) = child.kill().await {
+        tracing::warn!(%error, index, "a node could not be killed");
+    }
+    true
+}
+
+/// The last line of a file that has one.
+fn last_line(path: &Path) -> Option<String> {
+    let mut file = File::open(path).ok()?;
+    let length = file.seek(SeekFrom::End(0)).ok()?;
+    file.seek(SeekFrom::Start(length.saturating_sub(TAIL))).ok()?;
+    let mut tail = Vec::new();
+    file.take(TAIL).read_to_end(&mut tail).ok()?;
+    let tail = String::from_utf8_lossy(&tail);
+    tail.lines().rev().map(str::trim).find(|line| !line.is_empty()).map(str::to_owned)
+}
+
+/// Diagnostics of a node, in its directory.
+pub(super) const LOG: &str = "log.txt";
+/// How long a node may take to stop.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a node may take to say what it is.
+const ANSWER: Duration = Duration::from_secs(2);
+/// Bytes at the end of the diagnostics in which the last line is looked for.
+const TAIL: u64 = 4 * 1024;

@@ -1,0 +1,157 @@
+//! What a lab is made of: its directory, an ephemeral realm, ports, and the settings of each node.
+
+use super::record;
+use crate::cli::failure::Failure;
+use crate::cli::{arguments, machine};
+use crate::id::Name;
+use crate::store::device_dir::DeviceDir;
+use crate::store::realm_dir::RealmDir;
+use crate::store::{DirectoryLock, LockError};
+use crate::time::EpochLength;
+use serde::Serialize;
+use std::fs;
+use std::io;
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+
+/// A node to be started.
+pub(super) struct Plan {
+    pub(super) name: String,
+    pub(super) directory: PathBuf,
+    pub(super) listen: Vec<String>,
+    /// Its port, kept from others until it starts.
+    pub(super) reserved: Reserved,
+}
+
+/// A port held for TCP and UDP.
+pub(super) struct Reserved {
+    _tcp: TcpListener,
+    _udp: UdpSocket,
+    port: u16,
+}
+
+/// Makes the lab's directory, or takes over one that a lab has left; it belongs to this process while the lock lives.
+pub(super) fn directory(directory: &Path) -> Result<DirectoryLock, Failure> {
+    arguments::make_directory(directory)?;
+    let lock = DirectoryLock::take(directory).map_err(|error| match error {
+        LockError::Held { .. } => Failure::new(
+            format!("a lab already runs in {}", directory.display()),
+            "use it with `m2mesh lab exec`, or name another directory with --dir",
+        ),
+        error => Failure::split(error, "name another directory with --dir"),
+    })?;
+    let failed = |error| Failure::file("read", directory, &error);
+    let mut others = Vec::new();
+    for entry in fs::read_dir(directory).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        if name != record::FILE && name != LOCK {
+            others.push(name);
+        }
+    }
+    if !others.is_empty() && !directory.join(record::FILE).exists() {
+        return Err(Failure::new(
+            format!("{} holds something that is no lab's", directory.display()),
+            "name an empty directory, or one that does not exist yet, with --dir",
+        ));
+    }
+    for name in others {
+        remove(&directory.join(name))?;
+    }
+    record::mark(directory)?;
+    Ok(lock)
+}
+
+/// After the end: an ephemeral lab leaves nothing; one with a directory of its own leaves its nodes' for inspection.
+pub(super) fn clear(directory: &Path, ephemeral: bool) -> Result<(), Failure> {
+    if ephemeral { remove(directory) } else { record::mark(directory) }
+}
+
+/// Makes the realm, and each node's identity and settings. The first node holds the issuer's key.
+pub(super) fn nodes(directory: &Path, count: u16, epoch: EpochLength) -> Result<Vec<Plan>, Failure> {
+    let mut plans = Vec::new();
+    for number in 1..=count {
+        let name = format!("node-{number}");
+        let directory = directory.join(&name);
+        arguments::make_directory(&directory)?;
+        let reserved = reserve().map_err(|error| {
+            Failure::new(format!("no port is free on 127.0.0.1: {error}"), "start fewer nodes with --nodes")
+        })?;
+        let port = reserved.port;
+        let listen = vec![format!("/ip4/127.0.0.1/tcp/{port}"), format!("/ip4/127.0.0.1/udp/{port}/quic-v1")];
+        plans.push(Plan { name, directory, listen, reserved });
+    }
+    enrol(&plans, epoch)?;
+    for plan in &plans {
+        let others = plans.iter().filter(|other| other.name != plan.name);
+        let bootstrap = others.filter_map(|other| other.listen.first().cloned()).collect();
+        configure(plan, bootstrap)?;
+    }
+    Ok(plans)
+}
+
+/// Founds the realm in the first node's directory and makes every node a contact of every other.
+fn enrol(plans: &[Plan], epoch: EpochLength) -> Result<(), Failure> {
+    let failed = |error: &dyn std::fmt::Display| Failure::split(error, "choose another --dir, and check the disk");
+    let (now, mut rng) = (machine::now(), machine::randomness()?);
+    let named = |plan: &Plan| {
+        let name = Name::new(plan.name.clone()).expect("node-N is a name");
+        (name, plan.directory.clone())
+    };
+    let Some((first, others)) = plans.split_first() else { return Ok(()) };
+    let (name, place) = named(first);
+    let (mut realm, mut member) =
+        RealmDir::init(&place, &name, epoch, now, &mut rng).map_err(|error| failed(&error))?;
+    let others: Vec<(Name, PathBuf)> = others.iter().map(named).collect();
+    let epochs = usize::try_from(epoch.batch()).unwrap_or(usize::MAX);
+    realm.create_devices(&others, epochs, now, &mut rng).map_err(|error| failed(&error))?;
+    // The first was there before the others: it asks for their cards as it would over the mesh.
+    let (hello, pending) = member.begin_pull(now, &mut rng).map_err(|error| failed(&error))?;
+    let answer = realm.answer(&hello, now, &mut rng).reply.sealed.unwrap_or_default();
+    member.finish_renewal(&pending, &answer, now).map_err(|error| failed(&error))?;
+    DeviceDir::new(place).save(&member.to_stored()).map_err(|error| failed(&error))
+}
+
+#[derive(Serialize)]
+struct Settings<'a> {
+    net: NetSettings<'a>,
+}
+
+#[derive(Serialize)]
+struct NetSettings<'a> {
+    listen: &'a [String],
+    bootstrap: Vec<String>,
+    mdns: bool,
+}
+
+fn configure(plan: &Plan, bootstrap: Vec<String>) -> Result<(), Failure> {
+    let settings = Settings { net: NetSettings { listen: &plan.listen, bootstrap, mdns: false } };
+    let text = toml::to_string(&settings).expect("texts, lists and a truth value are TOML");
+    let path = plan.directory.join(SETTINGS);
+    fs::write(&path, text).map_err(|error| Failure::file("write", &path, &error))
+}
+
+/// A port that is free for TCP and UDP, held until the node takes it.
+fn reserve() -> io::Result<Reserved> {
+    let mut result = Err(io::ErrorKind::AddrInUse.into());
+    for _ in 0..PORT_ATTEMPTS {
+        let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let port = tcp.local_addr()?.port();
+        match UdpSocket::bind((Ipv4Addr::LOCALHOST, port)) {
+            Ok(udp) => return Ok(Reserved { _tcp: tcp, _udp: udp, port }),
+            Err(error) => result = Err(error),
+        }
+    }
+    result
+}
+
+fn remove(path: &Path) -> Result<(), Failure> {
+    let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    removed.map_err(|error| Failure::file("remove", path, &error))
+}
+
+/// A node's settings, in its directory.
+const SETTINGS: &str = "config.toml";
+/// The lock's file.
+const LOCK: &str = "lock";
+/// Ports free for TCP tried until one is free for UDP too.
+const PORT_ATTEMPTS: usize = 16;

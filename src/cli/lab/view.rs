@@ -1,0 +1,157 @@
+//! What a lab shows: on a terminal a table that is drawn anew each second; else a line for each change of state,
+//! and one when every node has all others as peers.
+
+use super::nodes::{self, Event, Node, Nodes, State};
+use crate::cli::failure::Failure;
+use crate::cli::shell::{self, Shell};
+use console::Term;
+use std::time::Duration;
+
+/// The lab as it is shown.
+pub(super) struct View {
+    shell: Shell,
+    terminal: Option<Term>,
+    /// Lines of the table on the terminal now.
+    drawn: usize,
+    /// When every node had all others as peers: how long it took.
+    ready: Option<Duration>,
+}
+
+impl View {
+    pub(super) fn new(shell: &Shell) -> Self {
+        let terminal = shell.terminal.then(Term::stdout);
+        Self { shell: shell.clone(), terminal, drawn: 0, ready: None }
+    }
+
+    /// How often to refresh.
+    pub(super) fn interval(&self) -> Duration {
+        if self.terminal.is_some() { Duration::from_secs(1) } else { Duration::from_millis(200) }
+    }
+
+    /// Whether a refresh shows anything of what the nodes say of themselves.
+    pub(super) fn wants_counts(&self) -> bool {
+        self.terminal.is_some() || self.ready.is_none()
+    }
+
+    /// Shows a change of state.
+    pub(super) fn event(&mut self, nodes: &Nodes, event: &Event) -> Result<(), Failure> {
+        let (Event::Ready { index } | Event::Ended { index, .. }) = event;
+        let node = &nodes.all[*index];
+        if self.terminal.is_some() {
+            return self.draw(nodes);
+        }
+        if self.shell.json {
+            return self.shell.object(&row(node));
+        }
+        let address = node.listen.first().map(String::as_str).unwrap_or_default();
+        self.shell.line(format_args!("{} {} (pid {}, {address})", node.name, word(&node.state), node.pid))
+    }
+
+    /// Shows what has changed since, `elapsed` after the start.
+    pub(super) fn refresh(&mut self, nodes: &Nodes, elapsed: Duration) -> Result<(), Failure> {
+        let peers = nodes.all.len() - 1;
+        let complete = nodes.all.iter().all(|node| node.status.as_ref().is_some_and(|status| status.links >= peers));
+        if self.ready.is_none() && complete {
+            self.ready = Some(elapsed);
+            if self.shell.json {
+                let seconds = elapsed.as_secs_f64();
+                self.shell.object(&serde_json::json!({
+                    "ready": true, "nodes": nodes.all.len(), "peers": peers, "seconds": seconds,
+                }))?;
+            } else if self.terminal.is_none() {
+                self.shell.line(ready(nodes.all.len(), elapsed))?;
+            }
+        }
+        self.draw(nodes)
+    }
+
+    /// The nodes are about to be stopped.
+    pub(super) fn stopping(&mut self, nodes: &Nodes) -> Result<(), Failure> {
+        let Some(terminal) = &self.terminal else { return Ok(()) };
+        terminal
+            .write_line(&format!("stopping {} nodes …", nodes.running()))
+            .map_err(|error| Failure::output(&error))
+    }
+
+    fn draw(&mut self, nodes: &Nodes) -> Result<(), Failure> {
+        let Some(terminal) = &self.terminal else { return Ok(()) };
+        let mut text = shell::render(&HEADER, nodes.all.iter().map(cells).collect(), true);
+        text.push_str("\n\n");
+        text.push_str(&match self.ready {
+            Some(took) => ready(nodes.all.len(), took),
+            None => "starting …".to_owned(),
+        });
+        text.push_str("   Ctrl-C stops all\n");
+        text.push_str("Try in another terminal:  m2mesh lab exec node-1 -- send node-2 hello");
+        let width = usize::from(terminal.size().1);
+        let lines: Vec<&str> = text.lines().collect();
+        let draw = || {
+            terminal.clear_last_lines(self.drawn)?;
+            for line in &lines {
+                terminal.write_line(&console::truncate_str(line, width, "…"))?;
+            }
+            terminal.flush()
+        };
+        draw().map_err(|error| Failure::output(&error))?;
+        self.drawn = lines.len();
+        Ok(())
+    }
+}
+
+fn ready(count: usize, took: Duration) -> String {
+    let (nodes, peers) = (if count == 1 { "" } else { "s" }, if count == 2 { "" } else { "s" });
+    format!("READY {count} node{nodes}, each with {} peer{peers}, in {:.1} s", count - 1, took.as_secs_f64())
+}
+
+fn word(state: &State) -> String {
+    match state {
+        State::Starting => "starting".to_owned(),
+        State::Up => "up".to_owned(),
+        State::Ended(how) => format!("ended, {}", shell::visible(how.as_bytes())),
+    }
+}
+
+/// Titles of the table's columns.
+pub(super) const HEADER: [&str; 9] =
+    ["NODE", "PID", "STATE", "LINKS", "INBOX", "OUTGOING", "DROPPED", "MEMORY", "ADDRESS"];
+
+/// A node as a line of the table.
+pub(super) fn cells(node: &Node) -> Vec<String> {
+    let of = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
+    let status = node.status.as_ref();
+    vec![
+        node.name.clone(),
+        node.pid.to_string(),
+        word(&node.state),
+        of(status.map(|status| status.links.to_string())),
+        of(status.map(|status| status.inbox.to_string())),
+        of(status.map(|status| status.outgoing.to_string())),
+        of(status.map(|status| status.counters.values().sum::<u64>().to_string())),
+        of(nodes::resident(node.pid).filter(|_| !matches!(node.state, State::Ended(_))).map(shell::bytes)),
+        node.listen.first().cloned().unwrap_or_default(),
+    ]
+}
+
+/// A node for machines.
+pub(super) fn row(node: &Node) -> serde_json::Value {
+    let (state, reason) = match &node.state {
+        State::Starting => ("starting", None),
+        State::Up => ("up", None),
+        State::Ended(how) => ("ended", Some(how)),
+    };
+    let mut row = serde_json::json!({
+        "node": node.name,
+        "pid": node.pid,
+        "state": state,
+        "directory": node.directory,
+        "listen": node.listen,
+    });
+    if let Some(reason) = reason {
+        row["reason"] = serde_json::json!(reason);
+    }
+    if let Some(status) = &node.status {
+        row["status"] = serde_json::json!(status);
+        row["memory"] = serde_json::json!(nodes::resident(node.pid));
+    }
+    row
+}

@@ -1,0 +1,45 @@
+//! `peers`: who is near.
+
+use super::failure::Failure;
+use super::shell::{self, Shell};
+use super::Verdict;
+use crate::gateway::dto::Peer;
+use std::time::Duration;
+
+/// The node's neighbours: each link with its address, round trip and traffic
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  m2mesh peers\n  m2mesh peers --json | jq -r '.[].address'")]
+pub(super) struct Arguments {}
+
+pub(super) async fn run(Arguments {}: Arguments, shell: Shell) -> Result<Verdict, Failure> {
+    let peers: Vec<Peer> = shell.client()?.get("/v1/peers", &()).await?;
+    if shell.json {
+        shell.object(&peers)?;
+        return Ok(Verdict::Done);
+    }
+    if peers.is_empty() {
+        shell.note("no neighbours; check the addresses under [net] in config.toml, and that the others run");
+        return Ok(Verdict::Done);
+    }
+    let rows = peers.into_iter().map(|peer| {
+        let Peer { name, peer_id, address, transport, direction, rtt_us, up_s, sent, received } = peer;
+        vec![
+            name.unwrap_or_else(|| short(&peer_id)),
+            transport,
+            direction,
+            rtt_us.map_or_else(|| "-".to_owned(), shell::micros),
+            humantime::format_duration(Duration::from_secs(up_s)).to_string(),
+            shell::bytes(sent),
+            shell::bytes(received),
+            address,
+        ]
+    });
+    shell.table(&["NAME", "VIA", "DIALLED", "RTT", "UP", "SENT", "RECEIVED", "ADDRESS"], rows.collect())?;
+    Ok(Verdict::Done)
+}
+
+/// The end of a PeerId tells them apart; the beginning is the same for all.
+fn short(peer_id: &str) -> String {
+    let skip = peer_id.chars().count().saturating_sub(8);
+    format!("(…{})", peer_id.chars().skip(skip).collect::<String>())
+}

@@ -1,0 +1,42 @@
+//! `publish`: a message to all who listen to a topic.
+
+use super::arguments;
+use super::failure::Failure;
+use super::shell::Shell;
+use super::{Verdict, lines, send};
+use crate::gateway::dto::{Outcome, Payload, PublishBody, PublishLinesQuery, Span};
+use std::time::Duration;
+
+/// Publishes a message to all who subscribe to a topic
+///
+/// It goes to the neighbours that listen, and from them on; who gets it is not reported back.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  m2mesh publish plant/line-1/temperature 21.5
+  vmstat 1 60 | m2mesh publish plant/vmstat --lines")]
+pub(super) struct Arguments {
+    /// The topic; its first level names the group
+    topic: String,
+    /// The message: a text, `-` for standard input, `@FILE` for a file
+    #[arg(value_name = "PAYLOAD", required_unless_present = "lines")]
+    payload: Option<String>,
+    /// Of no use after this long
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = arguments::duration)]
+    deadline: Duration,
+    /// Each line of standard input is one message
+    #[arg(long, conflicts_with = "payload")]
+    lines: bool,
+}
+
+pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, Failure> {
+    let Arguments { topic, payload, deadline, lines } = arguments;
+    let deadline = Span(deadline);
+    let client = shell.client()?;
+    if lines {
+        return lines::run(&shell, &client, "/v1/publish-lines", &PublishLinesQuery { topic, deadline }).await;
+    }
+    let Payload { payload, payload_base64 } = arguments::payload(&payload.unwrap_or_default())?;
+    let body = PublishBody { topic: topic.clone(), payload, payload_base64, deadline };
+    let outcome: Outcome = client.post("/v1/publish", &body).await?;
+    send::tell(&shell, &outcome, &topic)
+}

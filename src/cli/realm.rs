@@ -1,0 +1,208 @@
+//! `realm`: founding a realm, inviting devices, the inventory.
+
+use super::failure::Failure;
+use super::shell::Shell;
+use super::{Verdict, arguments, machine};
+use crate::gateway::client::{Client, ClientError};
+use crate::gateway::dto::Status;
+use crate::id::Name;
+use crate::store::realm_dir::{Invite, InviteContacts, RealmDir};
+use crate::time::{EpochLength, Unix};
+use crate::wire::ticket::MAX_ADDRESSES;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Founds a realm, invites devices to it, lists them
+#[derive(Debug, clap::Args)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+#[command(after_help = "Examples:
+  m2mesh realm init ./plant --name hub
+  m2mesh realm invite ./plant --name meter-17
+  m2mesh realm list ./plant")]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    /// Makes a realm: its operator's, issuer's and auditor's keys, and its first device
+    ///
+    /// The device runs in the same directory (`m2mesh run --dir DIR`) and enrols the others.
+    #[command(after_help = "Example:\n  m2mesh realm init ./plant --name hub && m2mesh run --dir ./plant")]
+    Init {
+        /// The directory to make it in
+        #[arg(value_name = "DIR")]
+        place: PathBuf,
+        /// Name of the first device
+        #[arg(long, value_parser = name)]
+        name: Name,
+        /// Length of an epoch: divides a day, at least 4s
+        #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = arguments::epoch)]
+        epoch: EpochLength,
+    },
+    /// Prints a ticket with which one device can join, once
+    ///
+    /// Whoever has the ticket can use it: hand it over as you would a password.
+    #[command(after_help = "Examples:
+  m2mesh realm invite ./plant --name meter-17 > ticket
+  m2mesh realm invite ./plant --name meter-18 --contact all --expires 1h")]
+    Invite {
+        /// The realm's directory
+        #[arg(value_name = "DIR")]
+        place: PathBuf,
+        /// Name of the device to be
+        #[arg(long, value_parser = name)]
+        name: Name,
+        /// Whose contact it is to be, mutually: names, or `all`; the realm's first device if nothing is said
+        #[arg(long, value_name = "NAME|all", num_args = 1..)]
+        contact: Vec<String>,
+        /// How long the ticket is good
+        #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = arguments::duration)]
+        expires: Duration,
+        /// Multiaddress of a member that the device can reach; those of the node running in DIR if nothing is said
+        #[arg(long, value_name = "ADDRESS")]
+        address: Vec<String>,
+    },
+    /// Lists the realm's devices, and the tickets not used yet
+    #[command(after_help = "Example:\n  m2mesh realm list ./plant --json")]
+    List {
+        /// The realm's directory
+        #[arg(value_name = "DIR")]
+        place: PathBuf,
+    },
+}
+
+pub(super) async fn run(Arguments { action }: Arguments, shell: Shell) -> Result<Verdict, Failure> {
+    match action {
+        Action::Init { place, name, epoch } => init(&shell, &place, &name, epoch),
+        Action::Invite { place, name, contact, expires, address } => {
+            let addresses = addresses(&place, address).await?;
+            invite(&shell, &place, Invite {
+                name,
+                segments: Vec::new(),
+                roles: Vec::new(),
+                contacts: contacts(contact)?,
+                lifetime: expires,
+                addresses,
+            })
+        }
+        Action::List { place } => list(&shell, &place),
+    }
+}
+
+fn init(shell: &Shell, place: &Path, name: &Name, epoch: EpochLength) -> Result<Verdict, Failure> {
+    arguments::make_directory(place)?;
+    let (_, member) = RealmDir::init(place, name, epoch, machine::now(), &mut machine::randomness()?)
+        .map_err(|error| Failure::split(error, "choose another directory"))?;
+    if shell.json {
+        shell.object(&serde_json::json!({ "realm": member.realm().to_string(), "name": name }))?;
+    } else {
+        let place = place.display();
+        shell.line(format_args!("realm {} with its first device {name}", member.realm()))?;
+        shell.line(format_args!("run it:         m2mesh run --dir {place}"))?;
+        shell.line(format_args!("invite others:  m2mesh realm invite {place} --name NAME"))?;
+        shell.line(format_args!("keep {place}/realm/operator.key and auditor.key safe; they can be moved away"))?;
+    }
+    Ok(Verdict::Done)
+}
+
+fn invite(shell: &Shell, place: &Path, invite: Invite) -> Result<Verdict, Failure> {
+    let now = machine::now();
+    let (name, addresses, expires) = (invite.name.clone(), invite.addresses.clone(), now + invite.lifetime);
+    let mut rng = machine::randomness()?;
+    let ticket = RealmDir::open(place)
+        .and_then(|mut realm| realm.invite(invite, now, &mut rng))
+        .map_err(|error| Failure::split(error, "`m2mesh realm list DIR` shows the realm's devices"))?;
+    if shell.json {
+        shell.object(&serde_json::json!({
+            "ticket": ticket, "name": name, "expires": expires.to_string(), "addresses": addresses,
+        }))?;
+    } else {
+        shell.line(&ticket)?;
+        shell.note(format_args!("on the device, before {expires}: m2mesh join - --dir DIR, then the ticket"));
+    }
+    Ok(Verdict::Done)
+}
+
+fn list(shell: &Shell, place: &Path) -> Result<Verdict, Failure> {
+    let listing = RealmDir::open(place)
+        .and_then(|mut realm| realm.list(machine::now()))
+        .map_err(|error| Failure::split(error, "name the directory given to `m2mesh realm init`"))?;
+    let time = |seconds| Unix::from_seconds(seconds).to_string();
+    if shell.json {
+        let devices = listing.devices.iter().map(|device| {
+            serde_json::json!({
+                "name": device.name, "device": device.device.to_string(), "joined": time(device.joined),
+                "credentials_until": time(device.until), "revoked": device.revoked,
+            })
+        });
+        let tickets = listing.tickets.iter().map(|ticket| {
+            serde_json::json!({
+                "name": ticket.name, "issued": time(ticket.issued), "expires": time(ticket.expires),
+            })
+        });
+        let (devices, tickets): (Vec<_>, Vec<_>) = (devices.collect(), tickets.collect());
+        shell.object(&serde_json::json!({ "devices": devices, "tickets": tickets }))?;
+        return Ok(Verdict::Done);
+    }
+    let devices = listing.devices.iter().map(|device| {
+        let state = if device.revoked { "revoked" } else { "device" };
+        vec![device.name.to_string(), state.to_owned(), time(device.joined), time(device.until)]
+    });
+    let tickets = listing.tickets.iter().map(|ticket| {
+        vec![ticket.name.to_string(), "invited".to_owned(), time(ticket.issued), time(ticket.expires)]
+    });
+    shell.table(&["NAME", "STATE", "SINCE", "UNTIL"], devices.chain(tickets).collect())?;
+    Ok(Verdict::Done)
+}
+
+fn contacts(names: Vec<String>) -> Result<InviteContacts, Failure> {
+    if names.iter().any(|name| name == "all") {
+        return match names.len() {
+            1 => Ok(InviteContacts::All),
+            _ => Err(Failure::new("--contact takes either `all` or names", "leave out one of them")),
+        };
+    }
+    if names.is_empty() {
+        return Ok(InviteContacts::Operator);
+    }
+    let names = names.iter().map(|text| {
+        name(text).map_err(|error| Failure::new(format!("--contact {text}: {error}"), "give names of devices"))
+    });
+    names.collect::<Result<_, _>>().map(InviteContacts::Names)
+}
+
+/// Where the invited device finds a member: as told, else where the node that runs here listens.
+async fn addresses(place: &Path, told: Vec<String>) -> Result<Vec<String>, Failure> {
+    let mut addresses = if told.is_empty() {
+        match Client::new(place).get::<Status>("/v1/status", &()).await {
+            Ok(status) => status.listen,
+            Err(ClientError::NotRunning(_)) => {
+                return Err(Failure::new(
+                    format!("no node runs in {}, so the ticket would lead nowhere", place.display()),
+                    format!("start it with `m2mesh run --dir {}`, or say where members are with --address", place.display()),
+                ));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    } else {
+        told
+    };
+    for address in &addresses {
+        address.parse::<libp2p::Multiaddr>().map_err(|error| {
+            Failure::new(
+                format!("{address} is no multiaddress: {error}"),
+                "write it as /ip4/192.0.2.1/tcp/7300 or /ip4/192.0.2.1/udp/7300/quic-v1",
+            )
+        })?;
+    }
+    // Loopback addresses serve devices on this machine only: they come last, and give way when there are too many.
+    addresses.sort_by_key(|address| address.starts_with("/ip4/127.") || address.starts_with("/ip6/::1/"));
+    addresses.truncate(MAX_ADDRESSES);
+    Ok(addresses)
+}
+
+fn name(text: &str) -> Result<Name, String> {
+    Name::new(text).map_err(|error| error.to_string())
+}

@@ -1,0 +1,124 @@
+//! `receive`: messages sent to this device.
+//!
+//! A message is consumed once it has been printed and the output flushed, so a crash in between prints it again
+//! rather than losing it. The inbox is consumed in order; who picks out one sender therefore consumes nothing.
+
+use super::Verdict;
+use super::failure::Failure;
+use super::shell::Shell;
+use crate::gateway::client::Client;
+use crate::gateway::dto::{ConsumeBody, Done, InboxFollowQuery, InboxMessage, InboxPage, InboxQuery};
+use futures::FutureExt;
+
+/// Prints the messages in this device's inbox and takes them out
+///
+/// Piped, each message is its payload and a new line; on a terminal it stands after its sender; with `--json` all is
+/// there. Without --count or --follow it prints what is there and ends.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  m2mesh receive
+  m2mesh receive --count 1
+  m2mesh receive --follow --json")]
+pub(super) struct Arguments {
+    /// Only messages of this device; they stay in the inbox, as do the others
+    #[arg(long, value_name = "NAME")]
+    from: Option<String>,
+    /// Wait for this many messages, then stop
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+    /// Go on with messages as they come, until Ctrl-C
+    #[arg(long, conflicts_with = "count")]
+    follow: bool,
+    /// Leave the messages in the inbox
+    #[arg(long)]
+    keep: bool,
+}
+
+pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, Failure> {
+    let Arguments { from, count, follow, keep } = arguments;
+    let consume = !keep && from.is_none();
+    let client = shell.client()?;
+    match count {
+        None if !follow => drain(&shell, &client, from, consume).await,
+        count => wait(&shell, &client, from, count, consume).await,
+    }
+}
+
+/// What is there, page by page.
+async fn drain(shell: &Shell, client: &Client, from: Option<String>, consume: bool) -> Result<Verdict, Failure> {
+    let mut from_number = None;
+    loop {
+        let query = InboxQuery { from_number, limit: None, from: from.clone() };
+        let page: InboxPage = client.get("/v1/inbox", &query).await?;
+        let last = page.messages.last().map(|message| message.number);
+        for message in page.messages {
+            print(shell, message)?;
+        }
+        if let Some(last) = last.filter(|_| consume) {
+            take(shell, client, last).await?;
+        }
+        if !page.more {
+            return Ok(Verdict::Done);
+        }
+        from_number = Some(page.next);
+    }
+}
+
+/// What comes, until there are enough.
+async fn wait(
+    shell: &Shell,
+    client: &Client,
+    from: Option<String>,
+    count: Option<u64>,
+    consume: bool,
+) -> Result<Verdict, Failure> {
+    let mut events = client.events("/v1/inbox/follow", &InboxFollowQuery { from_number: None, from }).await?;
+    let (mut printed, mut untaken) = (0u64, 0u64);
+    let mut last = 0;
+    while count.is_none_or(|count| printed < count) {
+        // Consuming costs a write to the disk, so a burst is consumed at its end.
+        let message = match events.next::<InboxMessage>().now_or_never() {
+            Some(message) if untaken < MAX_UNTAKEN => message?,
+            Some(message) => {
+                take(shell, client, last).await?;
+                untaken = 0;
+                message?
+            }
+            None => {
+                if consume && untaken > 0 {
+                    take(shell, client, last).await?;
+                    untaken = 0;
+                }
+                events.next().await?
+            }
+        };
+        let Some(message) = message else {
+            return Err(Failure::new("the node stopped", "start it again with `m2mesh run`"));
+        };
+        last = message.number;
+        printed += 1;
+        untaken += u64::from(consume);
+        print(shell, message)?;
+    }
+    if untaken > 0 {
+        take(shell, client, last).await?;
+    }
+    Ok(Verdict::Done)
+}
+
+async fn take(shell: &Shell, client: &Client, up_to: u64) -> Result<(), Failure> {
+    shell.flush()?;
+    let Done {} = client.post("/v1/inbox/consume", &ConsumeBody { up_to }).await?;
+    Ok(())
+}
+
+fn print(shell: &Shell, message: InboxMessage) -> Result<(), Failure> {
+    if shell.json {
+        return shell.object(&message);
+    }
+    let InboxMessage { number: _, from, id: _, sent: _, received, payload } = message;
+    shell.payload(&format!("{received} {from}"), payload)
+}
+
+/// Messages printed and not yet consumed, at most.
+const MAX_UNTAKEN: u64 = 256;

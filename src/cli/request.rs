@@ -1,0 +1,60 @@
+//! `request`: one request to a service, its response on standard output.
+
+use super::arguments::{self, Class};
+use super::failure::Failure;
+use super::shell::Shell;
+use super::{Verdict, send};
+use crate::gateway::dto::{Outcome, Payload, RequestBody, Span};
+use std::time::Duration;
+
+/// Asks a service of a device and prints its response
+///
+/// The response goes to standard output as it is. Without one, the reason goes to standard error, and the exit code
+/// is 2.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  m2mesh request meter-17/clock now
+  m2mesh request meter-17 @question.json --timeout 5s")]
+pub(super) struct Arguments {
+    /// The device, and which of its services unless it offers exactly one
+    #[arg(value_name = "NAME[/SERVICE]")]
+    to: String,
+    /// The request: a text, `-` for standard input, `@FILE` for a file
+    payload: String,
+    /// How urgent it is
+    #[arg(long, value_enum, default_value = "telemetry")]
+    class: Class,
+    /// How long to wait for the response
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = arguments::duration)]
+    timeout: Duration,
+}
+
+pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, Failure> {
+    let Arguments { to, payload, class, timeout } = arguments;
+    let (device, service) = match to.split_once('/') {
+        Some((device, service)) => (device, Some(service.to_owned())),
+        None => (to.as_str(), None),
+    };
+    let device = arguments::destination(device)?.to_string();
+    let Payload { payload, payload_base64 } = arguments::payload(&payload)?;
+    let body = RequestBody {
+        to: device,
+        service,
+        payload,
+        payload_base64,
+        class: class.into(),
+        timeout: Span(timeout),
+    };
+    let outcome: Outcome = shell.client()?.post("/v1/request", &body).await?;
+    match outcome {
+        Outcome::Replied { payload, .. } if !shell.json => {
+            shell.raw(payload)?;
+            Ok(Verdict::Done)
+        }
+        Outcome::Expired { reason } | Outcome::Refused { reason } | Outcome::Unreachable { reason } if !shell.json => {
+            shell.note(format_args!("no response from {to}: {}", super::shell::visible(reason.as_bytes())));
+            Ok(Verdict::No)
+        }
+        outcome => send::tell(&shell, &outcome, &to),
+    }
+}

@@ -1,0 +1,104 @@
+//! `run`: the node, in the foreground.
+
+use super::Verdict;
+use super::failure::Failure;
+use super::shell::{self, Shell};
+use crate::node::{self, Ready, RunOptions};
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Runs the node in the foreground, until Ctrl-C or SIGTERM
+///
+/// Once it listens, it prints a line `READY name=… listen=…` (and tells systemd). Diagnostics go to standard error.
+/// Settings come from config.toml in its directory unless --config names another file.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  m2mesh run --dir /var/lib/m2mesh
+  m2mesh run --listen /ip4/0.0.0.0/udp/7300/quic-v1 --bootstrap /dns4/hub.example/tcp/7300")]
+pub(super) struct Arguments {
+    /// The settings, instead of config.toml in the node's directory
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Listen on this address, a multiaddr, instead of those in the settings; may be repeated
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Vec<String>,
+    /// Connect to this address, a multiaddr, besides those in the settings; may be repeated
+    #[arg(long, value_name = "ADDRESS")]
+    bootstrap: Vec<String>,
+    /// Stop when this process, which started the node, ends
+    #[arg(long, value_name = "PID", hide = true)]
+    parent: Option<i32>,
+}
+
+pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, Failure> {
+    let Arguments { config, listen, bootstrap, parent } = arguments;
+    if let Some(parent) = parent {
+        end_with(parent)?;
+    }
+    let options = RunOptions { dir: shell.node_directory()?, config, listen, bootstrap };
+    let directory = options.dir.clone();
+    let (stopping, stopped) = futures::channel::oneshot::channel::<()>();
+    let signals = tokio::spawn(async move {
+        let result = shell::interrupted().await;
+        if result.is_ok() {
+            tracing::info!("stopping");
+            // A service manager that does not listen is no reason not to stop.
+            let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+            force_after_grace();
+        }
+        // Whoever waited for it may have ended by itself.
+        let _ = stopping.send(());
+        result
+    });
+    let ended = node::run(options, |ready| announce(&shell, ready), async move {
+        let _ = stopped.await;
+    });
+    let result = ended.await;
+    signals.abort();
+    match result {
+        Ok(()) => Ok(Verdict::Done),
+        Err(error) => Err(Failure::new(
+            format!("the node in {}: {error}", directory.display()),
+            "see the diagnostics above; `m2mesh run --log debug` shows more",
+        )),
+    }
+}
+
+fn announce(shell: &Shell, ready: &Ready) {
+    let Ready { name, listen } = ready;
+    let line = match shell.json {
+        true => serde_json::json!({ "ready": true, "name": name, "listen": listen }).to_string(),
+        false => format!("READY name={name} listen={}", listen.join(",")),
+    };
+    let mut out = std::io::stdout().lock();
+    // Nobody may be reading; the node runs all the same.
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+        tracing::warn!(%error, "the service manager was not told that the node is ready");
+    }
+}
+
+/// Has the kernel send SIGTERM when the process that started this one ends, however it ends.
+fn end_with(parent: i32) -> Result<(), Failure> {
+    let failed = |what: String| Failure::new(what, "start the node without --parent");
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))
+        .map_err(|error| failed(format!("cannot ask to be told of the parent's end: {error}")))?;
+    // It may have ended before the kernel was asked.
+    match rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get()) {
+        Some(present) if present == parent => Ok(()),
+        _ => Err(failed(format!("process {parent}, which started this node, is gone"))),
+    }
+}
+
+/// Ends the process when stopping in good order takes too long: a watchdog that no stuck task can hold up.
+fn force_after_grace() {
+    std::thread::spawn(|| {
+        std::thread::sleep(GRACE);
+        shell::complain(&format_args!("stopping took longer than {} s; stopped at once", GRACE.as_secs()));
+        std::process::exit(1);
+    });
+}
+
+/// How long stopping in good order may take: less than the lab and service managers wait before they kill.
+const GRACE: Duration = Duration::from_secs(4);

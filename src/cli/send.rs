@@ -1,0 +1,82 @@
+//! `send`: a message to a device's inbox.
+
+use super::arguments::{self, Ack, Class};
+use super::failure::Failure;
+use super::lines;
+use super::shell::{self, Shell};
+use super::Verdict;
+use crate::gateway::dto::{Outcome, Payload, SendBody, SendLinesQuery, Span};
+use std::time::Duration;
+
+/// Sends a message to a device and prints its outcome
+///
+/// The outcome is `delivered` once the message is durable in the receiver's inbox; `expired` and `unreachable` mean
+/// that this is not known; `refused` says why it was not taken. Exit code 2 unless it was delivered (or, with less
+/// than `--ack end`, sent).
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  m2mesh send meter-17 'open valve'
+  m2mesh send meter-17 @settings.json --class control --deadline 10s
+  seq 1000 | m2mesh send meter-17 --lines")]
+pub(super) struct Arguments {
+    /// The receiver's name
+    #[arg(value_name = "DEST")]
+    to: String,
+    /// The message: a text, `-` for standard input, `@FILE` for a file
+    #[arg(value_name = "PAYLOAD", required_unless_present = "lines")]
+    payload: Option<String>,
+    /// What confirmation to wait for
+    #[arg(long, value_enum, default_value = "end")]
+    ack: Ack,
+    /// How urgent it is
+    #[arg(long, value_enum, default_value = "telemetry")]
+    class: Class,
+    /// Give up after this long
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = arguments::duration)]
+    deadline: Duration,
+    /// Each line of standard input is one message
+    #[arg(long, conflicts_with = "payload")]
+    lines: bool,
+}
+
+pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, Failure> {
+    let Arguments { to, payload, ack, class, deadline, lines } = arguments;
+    let to = arguments::destination(&to)?.to_string();
+    let (ack, class, deadline) = (ack.into(), class.into(), Span(deadline));
+    let client = shell.client()?;
+    if lines {
+        return lines::run(&shell, &client, "/v1/send-lines", &SendLinesQuery { to, ack, class, deadline }).await;
+    }
+    let Payload { payload, payload_base64 } = arguments::payload(&payload.unwrap_or_default())?;
+    let body = SendBody { to: to.clone(), payload, payload_base64, ack, class, deadline };
+    let outcome: Outcome = client.post("/v1/send", &body).await?;
+    tell(&shell, &outcome, &to)
+}
+
+/// Prints how a message ended.
+pub(super) fn tell(shell: &Shell, outcome: &Outcome, to: &str) -> Result<Verdict, Failure> {
+    if shell.json {
+        shell.object(outcome)?;
+        return Ok(Verdict::of(outcome.is_success()));
+    }
+    let word = match outcome.is_success() {
+        true => console::style(outcome.word()).green(),
+        false => console::style(outcome.word()).red(),
+    };
+    shell.line(match outcome {
+        Outcome::Delivered { latency_us, hops, price } => {
+            let price = if *price > 0 { format!(", price {price} micro-units") } else { String::new() };
+            let plural = if *hops == 1 { "" } else { "s" };
+            format!("{word} to {to} in {}, {hops} hop{plural}{price}", shell::micros(*latency_us))
+        }
+        Outcome::Sent { latency_us, neighbours } => {
+            let plural = if *neighbours == 1 { "" } else { "s" };
+            format!("{word} to {to} in {}, by {neighbours} neighbour{plural}", shell::micros(*latency_us))
+        }
+        Outcome::Replied { latency_us, .. } => format!("{word} in {}", shell::micros(*latency_us)),
+        Outcome::Expired { reason } | Outcome::Refused { reason } | Outcome::Unreachable { reason } => {
+            format!("{word}: {}", shell::visible(reason.as_bytes()))
+        }
+    })?;
+    Ok(Verdict::of(outcome.is_success()))
+}

@@ -1,0 +1,180 @@
+//! What a verb has around it: where the node is, and where its words go.
+//!
+//! Results go to standard output: tables and colours on a terminal, plain when piped, JSON under `--json`. Notes on
+//! the way go to standard error. Payloads are written as they are when piped; on a terminal, control characters are
+//! shown escaped, so that a message from elsewhere cannot steer it.
+
+use super::directory;
+use super::failure::Failure;
+use crate::gateway::client::Client;
+use crate::gateway::dto::Payload;
+use comfy_table::{Attribute, Cell, Table, presets};
+use serde::Serialize;
+use std::fmt::{Display, Write as _};
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// A verb's surroundings.
+#[derive(Clone, Debug)]
+pub(super) struct Shell {
+    /// As given by `--dir`.
+    given: Option<PathBuf>,
+    /// Whether machines read the output.
+    pub(super) json: bool,
+    /// Whether a person sees it.
+    pub(super) terminal: bool,
+}
+
+impl Shell {
+    pub(super) fn new(given: Option<PathBuf>, json: bool) -> Self {
+        Self { given, json, terminal: !json && io::stdout().is_terminal() }
+    }
+
+    /// The directory as given by `--dir`, if it was.
+    pub(super) fn given(&self) -> Option<&Path> {
+        self.given.as_deref()
+    }
+
+    /// The node's directory.
+    pub(super) fn node_directory(&self) -> Result<PathBuf, Failure> {
+        directory::node(self.given())
+    }
+
+    /// The node's local API.
+    pub(super) fn client(&self) -> Result<Client, Failure> {
+        Ok(Client::new(self.node_directory()?))
+    }
+
+    /// A line of text.
+    pub(super) fn line(&self, text: impl Display) -> Result<(), Failure> {
+        writeln!(io::stdout().lock(), "{text}").map_err(|error| Failure::output(&error))
+    }
+
+    /// A line of JSON.
+    pub(super) fn object(&self, value: &impl Serialize) -> Result<(), Failure> {
+        let json = serde_json::to_string(value).expect("our own types have string keys and no failing serializer");
+        self.line(json)
+    }
+
+    /// A table, or its rows with their cells aligned when piped.
+    pub(super) fn table(&self, header: &[&str], rows: Vec<Vec<String>>) -> Result<(), Failure> {
+        self.line(render(header, rows, self.terminal))
+    }
+
+    /// A payload: raw and ended by a new line when piped, after `label` and without control characters on a terminal.
+    pub(super) fn payload(&self, label: &str, payload: Payload) -> Result<(), Failure> {
+        let bytes = payload.into_bytes().map_err(|error| Failure::new(error, "check the node's version"))?;
+        if self.terminal {
+            let label = if label.is_empty() { String::new() } else { format!("{}  ", console::style(label).dim()) };
+            return self.line(format_args!("{label}{}", visible(&bytes)));
+        }
+        let mut out = io::stdout().lock();
+        out.write_all(&bytes).and_then(|()| out.write_all(b"\n")).map_err(|error| Failure::output(&error))
+    }
+
+    /// Bytes exactly as they are, unless a person looks.
+    pub(super) fn raw(&self, payload: Payload) -> Result<(), Failure> {
+        if self.terminal {
+            return self.payload("", payload);
+        }
+        let bytes = payload.into_bytes().map_err(|error| Failure::new(error, "check the node's version"))?;
+        let mut out = io::stdout().lock();
+        out.write_all(&bytes).and_then(|()| out.flush()).map_err(|error| Failure::output(&error))
+    }
+
+    /// Everything said so far has left this process.
+    pub(super) fn flush(&self) -> Result<(), Failure> {
+        io::stdout().lock().flush().map_err(|error| Failure::output(&error))
+    }
+
+    /// A note on the way, on standard error.
+    pub(super) fn note(&self, text: impl Display) {
+        if self.json {
+            complain(&serde_json::json!({ "note": text.to_string() }));
+        } else {
+            complain(&console::style(text).for_stderr().dim());
+        }
+    }
+}
+
+/// A line on standard error; if that is closed there is nobody to tell.
+pub(super) fn complain(text: &impl Display) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// Ready at Ctrl-C or SIGTERM.
+pub(super) async fn interrupted() -> Result<(), Failure> {
+    let failed = |error: io::Error| Failure::new(format!("cannot listen for signals: {error}"), "try again");
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    tokio::select! {
+        _ = interrupt.recv() => Ok(()),
+        _ = terminate.recv() => Ok(()),
+    }
+}
+
+/// Rows under a header, without borders.
+pub(super) fn render(header: &[&str], rows: Vec<Vec<String>>, colours: bool) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    if colours {
+        table.enforce_styling();
+    } else {
+        table.force_no_tty();
+    }
+    table.set_header(header.iter().map(|title| Cell::new(title).add_attribute(Attribute::Bold)));
+    for row in rows {
+        table.add_row(row);
+    }
+    table.trim_fmt()
+}
+
+/// Text of bytes, with control characters escaped.
+pub(super) fn visible(bytes: &[u8]) -> String {
+    let mut out = String::new();
+    for c in String::from_utf8_lossy(bytes).chars() {
+        if c.is_control() && c != '\t' {
+            // Writing to a String does not fail.
+            let _ = write!(out, "{}", c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// Microseconds as people read them.
+pub(super) fn micros(us: u64) -> String {
+    match us {
+        0..=999 => format!("{us} µs"),
+        1_000..=999_999 => format!("{}.{} ms", us / 1_000, us % 1_000 / 100),
+        _ => format!("{}.{} s", us / 1_000_000, us % 1_000_000 / 100_000),
+    }
+}
+
+/// Bytes as people read them.
+pub(super) fn bytes(count: u64) -> String {
+    match count {
+        0..=9_999 => format!("{count} B"),
+        10_000..=10_239_999 => format!("{} KiB", count / 1_024),
+        _ => format!("{} MiB", count / 1_048_576),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_cannot_steer_the_terminal() {
+        assert_eq!(visible(b"\x1b[2Jgone\r\n"), "\\u{1b}[2Jgone\\r\\n");
+        assert_eq!(visible("21 °C\t!".as_bytes()), "21 °C\t!");
+    }
+
+    #[test]
+    fn quantities_read_well() {
+        assert_eq!([micros(250), micros(1_250), micros(2_500_000)], ["250 µs", "1.2 ms", "2.5 s"]);
+        assert_eq!([bytes(200), bytes(65_536), bytes(20_971_520)], ["200 B", "64 KiB", "20 MiB"]);
+    }
+}

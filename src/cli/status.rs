@@ -1,0 +1,63 @@
+//! `status`: what the node is.
+
+use super::failure::Failure;
+use super::shell::Shell;
+use super::{Verdict, shell};
+use crate::gateway::dto::Status;
+use std::time::Duration;
+
+/// What the node is: name, epoch, addresses, and counters of everything dropped or refused
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  m2mesh status\n  m2mesh status --dir /var/lib/m2mesh --json")]
+pub(super) struct Arguments {}
+
+pub(super) async fn run(Arguments {}: Arguments, shell: Shell) -> Result<Verdict, Failure> {
+    let status: Status = shell.client()?.get("/v1/status", &()).await?;
+    if shell.json {
+        shell.object(&status)?;
+        return Ok(Verdict::Done);
+    }
+    let Status {
+        name,
+        realm,
+        version,
+        peer_id,
+        epoch,
+        epoch_ends,
+        credentials_until,
+        bulletin,
+        listen,
+        links,
+        contacts,
+        inbox,
+        outgoing,
+        log_records,
+        uptime_s,
+        counters,
+    } = status;
+    let mut rows = vec![
+        ("name", name),
+        ("realm", realm),
+        ("version", version),
+        ("peer id", peer_id),
+        ("epoch", format!("{epoch}, until {epoch_ends}")),
+        ("credentials", format!("until {credentials_until}")),
+        ("bulletin", format!("version {bulletin}")),
+    ];
+    rows.extend(listen.into_iter().map(|address| ("listens on", address)));
+    rows.extend([
+        ("links", links.to_string()),
+        ("contacts", contacts.to_string()),
+        ("inbox", format!("{inbox} waiting")),
+        ("outgoing", format!("{outgoing} under way")),
+        ("event log", format!("{log_records} records")),
+        ("up", humantime::format_duration(Duration::from_secs(uptime_s)).to_string()),
+    ]);
+    for (title, value) in rows {
+        shell.line(format_args!("{:<12} {}", title, shell::visible(value.as_bytes())))?;
+    }
+    for (counter, count) in counters {
+        shell.line(format_args!("{:<12} {counter} {count}", "dropped"))?;
+    }
+    Ok(Verdict::Done)
+}

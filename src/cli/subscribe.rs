@@ -1,0 +1,49 @@
+//! `subscribe`: what comes by a group.
+
+use super::Verdict;
+use super::failure::Failure;
+use super::shell::Shell;
+use crate::gateway::dto::{Published, SubscribeQuery};
+
+/// Prints the messages to the topics that a filter matches, until Ctrl-C
+///
+/// Piped, each message is its payload and a new line; on a terminal it stands after its topic and sender; with
+/// `--json` all is there. Messages lost on the way are noted on standard error.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  m2mesh subscribe 'plant/+/temperature'
+  m2mesh subscribe 'plant/#' --count 10 --json")]
+pub(super) struct Arguments {
+    /// As in MQTT: `+` one level, `#` the rest; the first level names the group and is no wildcard
+    filter: String,
+    /// Stop after this many messages
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+}
+
+pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, Failure> {
+    let Arguments { filter, count } = arguments;
+    let mut events = shell.client()?.events("/v1/subscribe", &SubscribeQuery { filter: filter.clone() }).await?;
+    shell.note(format_args!("listens to {filter}"));
+    let mut seen = 0;
+    while count.is_none_or(|count| seen < count) {
+        let Some(message) = events.next::<Published>().await? else {
+            return Err(Failure::new("the node stopped", "start it again with `m2mesh run`"));
+        };
+        seen += 1;
+        if shell.json {
+            shell.object(&message)?;
+            continue;
+        }
+        let Published { topic, from, sent: _, lost, skipped, payload } = message;
+        let from = from.as_deref().unwrap_or("a device that is no contact");
+        if lost > 0 {
+            shell.note(format_args!("{lost} of {from} were lost on the way before this one"));
+        }
+        if skipped > 0 {
+            shell.note(format_args!("{skipped} were dropped before this one: this output is not read fast enough"));
+        }
+        shell.payload(&format!("{topic} {from}"), payload)?;
+    }
+    Ok(Verdict::Done)
+}

@@ -1,0 +1,174 @@
+//! Frames of the control stream: what neighbours tell each other about themselves and the realm.
+//!
+//! ```text
+//! link up ─▶ Announce ⇄ Announce
+//!         ─▶ the one with the older bulletin (versions were in the hellos) gets the newer, verifies it, keeps it,
+//!            and hands it to its other neighbours
+//! epoch   ─▶ Refresh: the neighbour's next credential, of the same key
+//! unknown sender of a group frame ─▶ CredentialRequest ⇄ Credential
+//! ```
+
+use super::{Engine, Output};
+use crate::event_log::Event;
+use crate::id::{CredentialHash, LinkId};
+use crate::identity::credential::PeerCredential;
+use crate::wire::announce::{Announce, MAX_ADDRESSES, MAX_OTHERS};
+use crate::wire::bulletin::BulletinRequest;
+use crate::wire::credential_exchange::CredentialRequest;
+use crate::wire::frame::{self, Kind};
+use crate::wire::{self};
+use serde_bytes::ByteBuf;
+use std::sync::Arc;
+
+/// Longest multiaddress in binary form, in bytes.
+const MAX_ADDRESS: usize = 128;
+
+impl Engine {
+    /// The first words to a new neighbour, whose bulletin has that version.
+    pub(super) fn greet(&mut self, link: LinkId, bulletin: u64) {
+        let announce = self.announcement(link);
+        self.send_control(link, Kind::Announce, &announce);
+        let have = self.membership.bulletin().version();
+        if bulletin > have {
+            self.send_control(link, Kind::BulletinRequest, &BulletinRequest { have });
+        } else if bulletin < have {
+            self.send_bulletin(link);
+        }
+    }
+
+    pub(super) fn handle_listening(&mut self, addresses: Vec<Vec<u8>>) {
+        if self.addresses == addresses {
+            return;
+        }
+        self.addresses = addresses;
+        for link in self.links.ids() {
+            let announce = self.announcement(link);
+            self.send_control(link, Kind::Announce, &announce);
+        }
+    }
+
+    pub(super) fn handle_control(&mut self, link: LinkId, kind: Kind, body: &[u8]) {
+        match kind {
+            Kind::Announce => self.handle_announce(link, body),
+            Kind::BulletinRequest => match wire::decode::<BulletinRequest>(body) {
+                Ok(request) if request.have < self.membership.bulletin().version() => self.send_bulletin(link),
+                Ok(_) => {}
+                Err(_) => self.count("control_malformed", 1),
+            },
+            Kind::Bulletin => self.handle_bulletin(link, body),
+            Kind::CredentialRequest => self.handle_credential_request(link, body),
+            Kind::Credential => self.handle_credential(body),
+            Kind::Refresh => self.handle_refresh(link, body),
+            Kind::EnrolRelay => self.handle_enrol_relay(link, body),
+            Kind::EnrolAnswer => self.handle_enrol_answer(link, body),
+            Kind::SessionNack => self.handle_nack(link, body),
+            Kind::HopAck => self.handle_hop_ack(link, body),
+            // The link's handler answers pings itself; data frames go their own way.
+            Kind::Ping | Kind::Pong | Kind::Data => {}
+            Kind::Successor
+            | Kind::TimeBeacon
+            | Kind::Lsa
+            | Kind::LsaDigest
+            | Kind::LsaRequest
+            | Kind::Locate
+            | Kind::Located
+            | Kind::Witness
+            | Kind::Group
+            | Kind::Custody => self.count("frames_of_unknown_kind", 1),
+        }
+    }
+
+    /// Hands this node's new credential to all neighbours.
+    pub(super) fn send_refresh(&mut self) {
+        let Some(own) = self.membership.credential(self.now.unix).cloned() else { return };
+        for link in self.links.ids() {
+            self.send_frame(link, frame::raw(Kind::Refresh, &own.signed));
+        }
+    }
+
+    pub(super) fn ask_credential(&mut self, link: LinkId, hash: CredentialHash) {
+        self.send_control(link, Kind::CredentialRequest, &CredentialRequest { hash });
+    }
+
+    fn announcement(&self, to: LinkId) -> Announce {
+        let pack = |addresses: &[Vec<u8>], most| addresses.iter().take(most).cloned().map(ByteBuf::from).collect();
+        let others: Vec<Vec<u8>> =
+            self.links.iter().filter(|(id, _)| *id != to).flat_map(|(_, link)| link.addresses.clone()).collect();
+        Announce {
+            forwarding: false,
+            addresses: pack(&self.addresses, MAX_ADDRESSES),
+            others: pack(&others, MAX_OTHERS),
+            services: Vec::new(),
+        }
+    }
+
+    fn handle_announce(&mut self, link: LinkId, body: &[u8]) {
+        let Ok(announce) = wire::decode::<Announce>(body) else { return self.count("control_malformed", 1) };
+        let Announce { forwarding: _, addresses, others, services: _ } = announce;
+        let unpack = |addresses: Vec<ByteBuf>, most| -> Vec<Vec<u8>> {
+            let fit = addresses.into_iter().filter(|address| address.len() <= MAX_ADDRESS);
+            fit.take(most).map(ByteBuf::into_vec).collect()
+        };
+        let (own, others) = (unpack(addresses, MAX_ADDRESSES), unpack(others, MAX_OTHERS));
+        if let Some(neighbour) = self.links.get_mut(link) {
+            neighbour.addresses.clone_from(&own);
+            self.outputs.push_back(Output::Addresses { link, own, others });
+        }
+    }
+
+    fn send_bulletin(&mut self, link: LinkId) {
+        let frame = frame::raw(Kind::Bulletin, self.membership.bulletin().signed());
+        self.send_frame(link, frame);
+    }
+
+    fn handle_bulletin(&mut self, from: LinkId, body: &[u8]) {
+        match self.membership.accept_bulletin(body) {
+            Ok(true) => {
+                let version = self.membership.bulletin().version();
+                self.record(Event::BulletinAccepted { version });
+                self.outputs.push_back(Output::MembershipChanged { save: true });
+                for link in self.links.ids().into_iter().filter(|link| *link != from) {
+                    self.send_bulletin(link);
+                }
+                self.close_lapsed_links();
+            }
+            Ok(false) => {}
+            Err(_) => self.count("bulletins_refused", 1),
+        }
+    }
+
+    fn handle_credential_request(&mut self, link: LinkId, body: &[u8]) {
+        let Ok(request) = wire::decode::<CredentialRequest>(body) else { return self.count("control_malformed", 1) };
+        let own = self.membership.credential(self.now.unix).filter(|own| own.hash == request.hash);
+        let known: Option<Arc<[u8]>> = own.map(|own| own.signed.clone()).or_else(|| self.multicast.credential(&request.hash));
+        if let Some(signed) = known {
+            self.send_frame(link, frame::raw(Kind::Credential, &signed));
+        }
+    }
+
+    fn handle_credential(&mut self, body: &[u8]) {
+        match self.membership.bulletin().verify_credential(body, self.now.unix) {
+            Ok(credential) => {
+                let hash = credential.hash;
+                self.learn_credential(credential);
+                self.release_waiting(hash);
+            }
+            Err(_) => self.count("credentials_refused", 1),
+        }
+    }
+
+    fn handle_refresh(&mut self, link: LinkId, body: &[u8]) {
+        let Some(key) = self.links.get(link).map(|link| link.peer.body.key) else { return };
+        match self.membership.bulletin().verify_credential(body, self.now.unix) {
+            Ok(credential) if credential.body.key == key => self.refresh_link(link, credential),
+            _ => {
+                self.count("refreshes_refused", 1);
+                self.close(link, "its new credential is not valid");
+            }
+        }
+    }
+
+    pub(super) fn learn_credential(&mut self, credential: PeerCredential) {
+        self.multicast.learn(credential);
+    }
+}

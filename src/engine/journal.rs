@@ -1,0 +1,129 @@
+//! The commit of the turn, and the event log that rides in it.
+//!
+//! While inputs are handled, writes gather here. When outputs are drained they become one [`Commit`] under the
+//! next number, together with the turn's inbox messages, dedupe states and events; whatever waits for it (receipts,
+//! calls, notices) is put behind it with that number.
+//!
+//! Invariants
+//! 1. Commit numbers are consecutive from 1 in a process.
+//! 2. An event is durable no later than anything that happened after it and waits for the disk.
+
+use super::api::{Reply, Token};
+use super::store::{Commit, Read, ReadError, Table, Write};
+use super::{Engine, Output};
+use crate::event_log::{self, Event, EventLog, HEAD_KEY, Loader};
+use crate::id::Lsn;
+use crate::time::Now;
+use std::collections::BTreeSet;
+
+/// Writes of the turn, and who waits for them.
+#[derive(Debug, Default)]
+pub(super) struct Journal {
+    lsn: Lsn,
+    writes: Vec<Write>,
+    /// Replies that go when the turn's commit is durable.
+    deferred: Vec<(Token, Reply, bool)>,
+    watchers: BTreeSet<Token>,
+}
+
+impl Journal {
+    pub(super) fn write(&mut self, write: Write) {
+        self.writes.push(write);
+    }
+
+    pub(super) fn extend(&mut self, writes: impl IntoIterator<Item = Write>) {
+        self.writes.extend(writes);
+    }
+
+    /// A stream's reply for when this turn is durable.
+    pub(super) fn defer(&mut self, token: Token, reply: Reply) {
+        self.deferred.push((token, reply, false));
+    }
+
+    /// `Ready`, as the last reply, when this turn is durable.
+    pub(super) fn finish_with(&mut self, token: Token) {
+        self.deferred.push((token, Reply::Ready, true));
+    }
+
+    pub(super) fn watch(&mut self, token: Token) {
+        self.watchers.insert(token);
+    }
+
+    pub(super) fn unwatch(&mut self, token: Token) -> bool {
+        self.watchers.remove(&token)
+    }
+}
+
+/// Resumes the event log from the store.
+pub(super) fn load(store: &dyn Read, config: event_log::Config, now: Now) -> Result<EventLog, ReadError> {
+    let head = store.get(Table::Meta, HEAD_KEY)?;
+    let mut loader = Loader::new(config, head.as_deref());
+    store.scan(Table::Log, &[], &mut |key, value| {
+        loader.record(key, value);
+        true
+    })?;
+    Ok(loader.finish(now).0)
+}
+
+impl Engine {
+    /// Ends the turn: one commit, and what waits for it. Answers whether there was anything.
+    pub(super) fn flush_turn(&mut self) -> bool {
+        self.write_inbox();
+        let logged = self.write_log();
+        let writes = core::mem::take(&mut self.journal.writes);
+        let committed = !writes.is_empty();
+        if committed {
+            self.journal.lsn.0 += 1;
+            self.outputs.push_back(Output::Commit(Commit { lsn: self.journal.lsn, writes }));
+        }
+        let after = self.journal.lsn;
+        let before = self.outputs.len();
+        self.announce_inbox(after);
+        self.release_calls(after);
+        for (token, reply, last) in core::mem::take(&mut self.journal.deferred) {
+            self.outputs.push_back(Output::Reply { token, reply, after, last });
+        }
+        if logged {
+            let last = self.log.head().last;
+            for token in &self.journal.watchers {
+                let (token, reply) = (*token, Reply::Log { last });
+                self.outputs.push_back(Output::Reply { token, reply, after, last: false });
+            }
+        }
+        committed || self.outputs.len() > before
+    }
+
+    /// Records an event.
+    pub(super) fn record(&mut self, event: Event) {
+        self.log.append(event, self.now);
+    }
+
+    pub(super) fn note_refused(&mut self, reason: &'static str, count: u64) {
+        self.log.note_refused(reason, count);
+        self.timeout_log();
+    }
+
+    /// Counts something dropped or refused, and lets the log say so once an interval.
+    pub(super) fn count(&mut self, counter: &'static str, count: u64) {
+        if count > 0 {
+            *self.counters.entry(counter).or_default() += count;
+            self.log.note_dropped(counter, count);
+            self.timeout_log();
+        }
+    }
+
+    pub(super) fn timeout_log(&mut self) {
+        self.log.handle_timeout(self.now);
+    }
+
+    fn write_log(&mut self) -> bool {
+        let Some(changes) = self.log.poll_changes() else { return false };
+        let trimmed = changes.trimmed.into_iter();
+        let key = |sequence| event_log::chain::key(sequence).to_vec();
+        self.journal.extend(trimmed.map(|sequence| Write::Delete { table: Table::Log, key: key(sequence) }));
+        let records = changes.records.into_iter();
+        self.journal.extend(records.map(|(sequence, value)| Write::Put { table: Table::Log, key: key(sequence), value }));
+        self.journal.write(Write::Put { table: Table::Meta, key: HEAD_KEY.to_vec(), value: changes.head });
+        true
+    }
+}

@@ -1,0 +1,226 @@
+//! Neighbours: the links that are up, who is at their other end, and when they must close.
+//!
+//! Invariants
+//! 1. A link's credential has been verified, at admission or at its last refresh, and its key is the link's.
+//! 2. A link whose credential has lapsed is closed.
+//! 3. Of several links to one device the youngest carries its messages.
+
+use super::{Engine, Output};
+use crate::event_log::Event;
+use crate::id::{Handle, LinkId, Name};
+use crate::identity::admission::AdmittedPeer;
+use crate::identity::credential::PeerCredential;
+use crate::wire::frame::{self, Frames, Kind, REQUIRED_FLAGS};
+use std::collections::BTreeMap;
+
+/// A neighbour.
+#[derive(Debug)]
+pub(super) struct Link {
+    /// Its present credential.
+    pub peer: PeerCredential,
+    /// Its name, if it is a contact.
+    pub name: Option<Name>,
+    /// Takes no data for now.
+    pub blocked: bool,
+    /// Its clock less ours in microseconds, where they differ by more than a hello can tell; else 0.
+    pub clock_offset: i64,
+    /// Where it listens, as it says.
+    pub addresses: Vec<Vec<u8>>,
+}
+
+/// All links, bounded by the network's `max_links`.
+#[derive(Debug, Default)]
+pub(super) struct Links {
+    links: BTreeMap<LinkId, Link>,
+    by_name: BTreeMap<Name, Vec<LinkId>>,
+}
+
+impl Links {
+    pub(super) fn get(&self, link: LinkId) -> Option<&Link> {
+        self.links.get(&link)
+    }
+
+    pub(super) fn get_mut(&mut self, link: LinkId) -> Option<&mut Link> {
+        self.links.get_mut(&link)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (LinkId, &Link)> {
+        self.links.iter().map(|(id, link)| (*id, link))
+    }
+
+    pub(super) fn ids(&self) -> Vec<LinkId> {
+        self.links.keys().copied().collect()
+    }
+
+    /// The link that carries messages to a device.
+    pub(super) fn to(&self, name: &Name) -> Option<(LinkId, &Link)> {
+        let id = *self.by_name.get(name)?.last()?;
+        self.links.get(&id).map(|link| (id, link))
+    }
+
+    pub(super) fn set_blocked(&mut self, link: LinkId, blocked: bool) {
+        if let Some(link) = self.links.get_mut(&link) {
+            link.blocked = blocked;
+        }
+    }
+
+    fn insert(&mut self, id: LinkId, link: Link) {
+        if let Some(name) = &link.name {
+            self.by_name.entry(name.clone()).or_default().push(id);
+        }
+        self.links.insert(id, link);
+    }
+
+    fn remove(&mut self, id: LinkId) -> Option<Link> {
+        let link = self.links.remove(&id)?;
+        self.unname(id, link.name.as_ref());
+        Some(link)
+    }
+
+    fn unname(&mut self, id: LinkId, name: Option<&Name>) {
+        if let Some(name) = name
+            && let Some(ids) = self.by_name.get_mut(name)
+        {
+            ids.retain(|other| *other != id);
+            if ids.is_empty() {
+                self.by_name.remove(name);
+            }
+        }
+    }
+
+    fn rename(&mut self, id: LinkId, name: Option<Name>) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        if link.name == name {
+            return;
+        }
+        let old = core::mem::replace(&mut link.name, name.clone());
+        self.unname(id, old.as_ref());
+        if let Some(name) = name {
+            self.by_name.entry(name).or_default().push(id);
+        }
+    }
+}
+
+impl Engine {
+    pub(super) fn handle_link_up(&mut self, id: LinkId, peer: AdmittedPeer, transport: &'static str) {
+        let name = self.name_of(&peer.credential.body.handle);
+        let offset = peer.seconds.cast_signed() - self.now.unix.seconds().cast_signed();
+        let clock_offset = if offset.abs() > HELLO_PRECISION { offset.saturating_mul(1_000_000) } else { 0 };
+        self.record(Event::LinkUp {
+            name: name.clone(),
+            credential: peer.credential.hash,
+            transport: transport.to_owned(),
+        });
+        self.learn_credential(peer.credential.clone());
+        self.links.insert(
+            id,
+            Link {
+                peer: peer.credential,
+                name: name.clone(),
+                blocked: false,
+                clock_offset,
+                addresses: Vec::new(),
+            },
+        );
+        self.greet(id, peer.bulletin);
+        if let Some(name) = name {
+            // What flew over an older link to the same device may have been lost with it; it is not sent twice
+            // as long as that link stands.
+            self.ready.insert(name);
+        }
+    }
+
+    pub(super) fn handle_link_down(&mut self, id: LinkId, reason: &str) {
+        let Some(link) = self.links.remove(id) else { return };
+        self.record(Event::LinkDown {
+            name: link.name.clone(),
+            credential: link.peer.hash,
+            reason: reason.to_owned(),
+        });
+        if let Some(name) = link.name {
+            self.outgoing.handle_path_broken(&name);
+            self.ready.insert(name);
+        }
+        self.forget_link_in_relays(id);
+    }
+
+    pub(super) fn handle_writable(&mut self, id: LinkId) {
+        self.links.set_blocked(id, false);
+        if let Some(name) = self.links.get(id).and_then(|link| link.name.clone()) {
+            self.ready.insert(name);
+        }
+    }
+
+    /// Splits what came over a link and hands each frame to whom it concerns.
+    pub(super) fn handle_frames(&mut self, id: LinkId, buffer: &[u8]) {
+        for frame in Frames(buffer) {
+            if self.links.get(id).is_none() {
+                return;
+            }
+            let Ok(frame) = frame else {
+                self.close(id, "a frame of impossible length");
+                return;
+            };
+            if frame.flags & REQUIRED_FLAGS != 0 {
+                self.count("frames_with_unknown_flags", 1);
+                continue;
+            }
+            match Kind::from_u8(frame.kind) {
+                None => self.count("frames_of_unknown_kind", 1),
+                Some(Kind::Data) => self.handle_data(id, frame.flags, frame.body),
+                Some(kind) => self.handle_control(id, kind, frame.body),
+            }
+        }
+    }
+
+    /// A neighbour has a credential for the next epoch.
+    pub(super) fn refresh_link(&mut self, id: LinkId, peer: PeerCredential) {
+        let name = self.name_of(&peer.body.handle);
+        self.learn_credential(peer.clone());
+        if let Some(link) = self.links.get_mut(id) {
+            link.peer = peer;
+        }
+        // A contact keeps its name through an epoch that its card does not resolve yet.
+        if name.is_some() {
+            self.links.rename(id, name);
+        }
+    }
+
+    /// Contacts have changed: neighbours may have become contacts.
+    pub(super) fn rename_links(&mut self) {
+        for id in self.links.ids() {
+            let Some(handle) = self.links.get(id).map(|link| link.peer.body.handle) else { continue };
+            if let Some(name) = self.name_of(&handle) {
+                self.ready.insert(name.clone());
+                self.links.rename(id, Some(name));
+            }
+        }
+    }
+
+    pub(super) fn close(&mut self, id: LinkId, reason: &str) {
+        self.outputs.push_back(Output::Close { link: id, reason: reason.to_owned() });
+    }
+
+    /// Queues a control frame.
+    pub(super) fn send_control<T: serde::Serialize>(&mut self, link: LinkId, kind: Kind, body: &T) {
+        self.send_frame(link, frame::of(kind, body));
+    }
+
+    /// Queues a frame that waits for nothing, in the control class.
+    pub(super) fn send_frame(&mut self, link: LinkId, frame: Vec<u8>) {
+        self.outputs.push_back(Output::Send {
+            link,
+            class: crate::wire::data::Class::Control,
+            frame,
+            after: crate::id::Lsn(0),
+        });
+    }
+
+    pub(super) fn name_of(&mut self, handle: &Handle) -> Option<Name> {
+        let unix = self.now.unix;
+        self.membership.contacts().resolve(handle, unix).map(|card| card.name.clone())
+    }
+}
+
+/// Clock differences that a hello, which tells whole seconds, cannot distinguish from none.
+const HELLO_PRECISION: i64 = 2;

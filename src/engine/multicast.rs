@@ -1,0 +1,534 @@
+//! Groups: publishing to topics, and what comes from others by gossip.
+//!
+//! **Out.** Publications of a turn to one group share frames, up to [`MAX_GROUP_FRAME`]. A frame is sealed under
+//! the sender's key for group and epoch and signed by its pseudonym. Subscribers on this device get it at once.
+//!
+//! **In.** A frame is judged before it is forwarded: its sender's credential must be known (else the frame waits,
+//! bounded, while the neighbour that forwarded it is asked for the credential) and its signature must hold. Then
+//! it is forwarded, whether or not this device listens to the group. If it does, the frame is opened, put in
+//! order, and handed to the subscriptions that match.
+//!
+//! Gossip topics are hashes that change with the epoch: around the boundary this device listens to both, one
+//! clock-skew allowance before and after.
+//!
+//! Invariants
+//! 1. Every gossip frame gets exactly one verdict.
+//! 2. A subscription sees each message of a stream at most once and in order.
+//! 3. Waiting frames, streams, credentials and publications have bounds; each drop is counted.
+
+use super::api::{Outcome, Published, Refused, Reply, Token};
+use super::{Engine, GossipVerdict, Output};
+use crate::delivery::reorder::Reorder;
+use crate::delivery::topic;
+use crate::id::{CredentialHash, LinkId, Lsn, Name, StreamId, Tag};
+use crate::identity::credential::{PeerCredential, acceptance};
+use crate::identity::group::GroupSender;
+use crate::identity::sign::verify_signed;
+use crate::time::{Epoch, Time, Unix};
+use crate::wire::group::{CONTEXT, GroupBatch, GroupFrame, GroupMessage, MAX_GROUP_FRAME, MAX_MESSAGES, MAX_PAYLOAD};
+use crate::wire::{self, Signed};
+use core::time::Duration;
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::Rng;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+/// Most frames that wait for a credential. Drop policy: the newest is ignored (`group_frames_without_credential`).
+const MAX_WAITING: usize = 256;
+/// How long they wait.
+const WAIT: Duration = Duration::from_secs(3);
+/// Most credentials kept. Drop policy: the one learnt first goes.
+const MAX_CREDENTIALS: usize = 8_192;
+/// Most streams kept in order. Drop policy: the one longest silent goes.
+const MAX_STREAMS: usize = 4_096;
+/// Most subscriptions.
+const MAX_SUBSCRIPTIONS: usize = 1_024;
+/// Publications that may wait before commands have to; drop policy: none, back-pressure.
+const PUBLICATIONS_OPEN: usize = 8_192;
+/// When the neighbours' queues were full, the frame goes again after this.
+const GOSSIP_RETRY: Duration = Duration::from_millis(20);
+/// Bytes of a group frame besides its messages.
+const FRAME_OVERHEAD: usize = 512;
+/// Bytes of a message besides topic and payload.
+const MESSAGE_OVERHEAD: usize = 16;
+
+#[derive(Debug)]
+struct Publication {
+    token: Token,
+    topic: String,
+    payload: Vec<u8>,
+    since: Time,
+    deadline: Time,
+    expiry: Unix,
+}
+
+/// A frame that has been handed to the network, until it says what became of it.
+#[derive(Debug)]
+struct Job {
+    group: String,
+    first: u64,
+    publications: Vec<Publication>,
+}
+
+#[derive(Debug)]
+struct OutStream {
+    sender: GroupSender,
+    id: StreamId,
+    next: u64,
+}
+
+#[derive(Debug)]
+struct InStream {
+    reorder: Reorder<Received>,
+    used: Time,
+}
+
+/// An opened frame.
+#[derive(Debug)]
+struct Received {
+    from: Option<Name>,
+    plain: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    id: u64,
+    sender: CredentialHash,
+    data: Vec<u8>,
+    until: Time,
+}
+
+/// Subscriptions, publications, streams.
+#[derive(Debug)]
+pub(super) struct Multicast {
+    subscriptions: BTreeMap<Token, String>,
+    /// Gossip topics listened to.
+    topics: BTreeSet<String>,
+    /// Groups by the tags of the epochs at hand.
+    tags: BTreeMap<Tag, String>,
+    pending: BTreeMap<String, VecDeque<Publication>>,
+    open: usize,
+    /// No frame before then: the neighbours' queues were full.
+    blocked_until: Option<Time>,
+    out: BTreeMap<String, OutStream>,
+    jobs: BTreeMap<u64, Job>,
+    last_job: u64,
+    streams: BTreeMap<(CredentialHash, StreamId), InStream>,
+    waiting: VecDeque<Waiting>,
+    credentials: BTreeMap<CredentialHash, PeerCredential>,
+    learnt: VecDeque<CredentialHash>,
+    next_topics: Option<Time>,
+}
+
+impl Multicast {
+    pub(super) fn new() -> Self {
+        Self {
+            subscriptions: BTreeMap::new(),
+            topics: BTreeSet::new(),
+            tags: BTreeMap::new(),
+            pending: BTreeMap::new(),
+            open: 0,
+            blocked_until: None,
+            out: BTreeMap::new(),
+            jobs: BTreeMap::new(),
+            last_job: 0,
+            streams: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            credentials: BTreeMap::new(),
+            learnt: VecDeque::new(),
+            next_topics: None,
+        }
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        self.open < PUBLICATIONS_OPEN
+    }
+
+    pub(super) fn credential(&self, hash: &CredentialHash) -> Option<Arc<[u8]>> {
+        self.credentials.get(hash).map(|credential| credential.signed.clone())
+    }
+
+    pub(super) fn learn(&mut self, credential: PeerCredential) {
+        if self.credentials.contains_key(&credential.hash) {
+            return;
+        }
+        if self.credentials.len() >= MAX_CREDENTIALS
+            && let Some(oldest) = self.learnt.pop_front()
+        {
+            self.credentials.remove(&oldest);
+        }
+        self.learnt.push_back(credential.hash);
+        self.credentials.insert(credential.hash, credential);
+    }
+
+    pub(super) fn next_wake(&self) -> Option<Time> {
+        let held = self.streams.values().filter_map(|stream| stream.reorder.next_wake()).min();
+        let waiting = self.waiting.front().map(|waiting| waiting.until);
+        let deadline = self.pending.values().filter_map(|queue| queue.front().map(|first| first.deadline)).min();
+        [held, waiting, deadline, self.next_topics, self.blocked_until].into_iter().flatten().min()
+    }
+}
+
+impl Engine {
+    pub(super) fn publish(&mut self, token: Token, topic: String, payload: Vec<u8>, lifetime: Duration) {
+        if let Err(error) = topic::check_topic(&topic) {
+            return self.finish(token, Reply::Refused(Refused::Topic(error.to_string())));
+        }
+        if payload.len() > MAX_PAYLOAD {
+            let refused = Refused::TooLarge { found: payload.len(), limit: MAX_PAYLOAD };
+            return self.finish(token, Reply::Refused(refused));
+        }
+        let (since, expiry) = (self.now.time, self.now.unix + lifetime);
+        let group = topic::group(&topic).to_owned();
+        let publication = Publication { token, topic, payload, since, deadline: since + lifetime, expiry };
+        self.multicast.pending.entry(group).or_default().push_back(publication);
+        self.multicast.open += 1;
+    }
+
+    pub(super) fn subscribe(&mut self, token: Token, filter: String) {
+        if let Err(error) = topic::check_filter(&filter) {
+            return self.finish(token, Reply::Refused(Refused::Filter(error.to_string())));
+        }
+        if self.multicast.subscriptions.len() >= MAX_SUBSCRIPTIONS {
+            let reason = format!("a node has at most {MAX_SUBSCRIPTIONS} subscriptions");
+            return self.finish(token, Reply::Refused(Refused::Full(reason)));
+        }
+        self.multicast.subscriptions.insert(token, filter);
+        self.update_topics();
+        self.reply(token, Reply::Ready);
+    }
+
+    /// Ends a subscription. Answers whether there was one.
+    pub(super) fn unsubscribe(&mut self, token: Token) -> bool {
+        let known = self.multicast.subscriptions.remove(&token).is_some();
+        if known {
+            self.update_topics();
+        }
+        known
+    }
+
+    /// Seals one frame of waiting publications.
+    pub(super) fn pump_multicast(&mut self) -> bool {
+        if self.multicast.blocked_until.is_some() {
+            return false;
+        }
+        let Some(group) = self.multicast.pending.keys().next().cloned() else { return false };
+        let publications = self.take_publications(&group);
+        match self.seal_publications(&group, &publications) {
+            Some((topic, frame, first)) => {
+                self.multicast.last_job += 1;
+                let job = self.multicast.last_job;
+                self.multicast.jobs.insert(job, Job { group, first, publications });
+                self.outputs.push_back(Output::Gossip { job, topic, frame });
+            }
+            None => {
+                let reason = format!("this device has no key for the group {group} at the moment");
+                let outcome = Outcome::Refused { reason };
+                self.end_publications(&group, publications, &outcome);
+            }
+        }
+        true
+    }
+
+    /// What became of a frame: `Some` neighbours got it, or their queues are full and it goes again later.
+    pub(super) fn handle_published(&mut self, job: u64, neighbours: Option<u32>) {
+        let Some(Job { group, first, publications }) = self.multicast.jobs.remove(&job) else { return };
+        let Some(neighbours) = neighbours else {
+            // The frame is sealed anew, under the same sequence numbers: receivers see it once.
+            if let Some(out) = self.multicast.out.get_mut(&group) {
+                out.next = first;
+            }
+            self.multicast.open += publications.len();
+            let queue = self.multicast.pending.entry(group).or_default();
+            publications.into_iter().rev().for_each(|publication| queue.push_front(publication));
+            self.multicast.blocked_until = Some(self.now.time + GOSSIP_RETRY);
+            return;
+        };
+        self.publish_here(&publications);
+        for publication in publications {
+            let latency = self.now.time.since(publication.since);
+            let latency_us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
+            self.finish(publication.token, Reply::Outcome(Outcome::Sent { latency_us, neighbours }));
+        }
+    }
+
+    pub(super) fn handle_gossip(&mut self, id: u64, link: LinkId, data: &[u8]) {
+        let Some((_, frame)) = parse(data) else {
+            self.count("group_frames_malformed", 1);
+            return self.verdict(id, GossipVerdict::Reject);
+        };
+        if Unix(frame.expiry) + self.skew() < self.now.unix {
+            self.count("group_frames_expired", 1);
+            return self.verdict(id, GossipVerdict::Ignore);
+        }
+        if self.multicast.credentials.contains_key(&frame.sender) {
+            return self.judge_gossip(id, data);
+        }
+        if self.multicast.waiting.len() >= MAX_WAITING {
+            self.count("group_frames_without_credential", 1);
+            return self.verdict(id, GossipVerdict::Ignore);
+        }
+        let (sender, until) = (frame.sender, self.now.time + WAIT);
+        if !self.multicast.waiting.iter().any(|waiting| waiting.sender == sender) {
+            self.ask_credential(link, sender);
+        }
+        self.multicast.waiting.push_back(Waiting { id, sender, data: data.to_vec(), until });
+    }
+
+    /// A credential has come: what waited for it is judged.
+    pub(super) fn release_waiting(&mut self, hash: CredentialHash) {
+        let (ready, still): (VecDeque<_>, VecDeque<_>) =
+            core::mem::take(&mut self.multicast.waiting).into_iter().partition(|waiting| waiting.sender == hash);
+        self.multicast.waiting = still;
+        for waiting in ready {
+            self.judge_gossip(waiting.id, &waiting.data);
+        }
+    }
+
+    pub(super) fn timeout_multicast(&mut self) {
+        let now = self.now.time;
+        while self.multicast.waiting.front().is_some_and(|waiting| waiting.until <= now) {
+            if let Some(waiting) = self.multicast.waiting.pop_front() {
+                self.count("group_frames_without_credential", 1);
+                self.verdict(waiting.id, GossipVerdict::Ignore);
+            }
+        }
+        let held: Vec<_> = self.multicast.streams.keys().copied().collect();
+        for stream in held {
+            self.hand_over(stream);
+        }
+        self.expire_publications();
+        if self.multicast.blocked_until.is_some_and(|at| at <= now) {
+            self.multicast.blocked_until = None;
+        }
+        if self.multicast.next_topics.is_some_and(|at| at <= now) {
+            self.update_topics();
+        }
+    }
+
+    /// Listens to what the subscriptions need, in the epochs at hand.
+    pub(super) fn update_topics(&mut self) {
+        let (length, skew, unix) = (self.membership.bulletin().epoch_length(), self.skew(), self.now.unix);
+        let present = length.epoch_at(unix);
+        let mut epochs = vec![present];
+        let (early, late) = (length.start(present) + skew, length.end(present) - skew);
+        if unix < early {
+            epochs.push(Epoch(present.0.saturating_sub(1)));
+        }
+        if unix >= late {
+            epochs.push(Epoch(present.0 + 1));
+        }
+        let next = [early, late, length.end(present)].into_iter().filter(|at| *at > unix).min();
+        let groups: BTreeSet<String> =
+            self.multicast.subscriptions.values().map(|filter| topic::group(filter).to_owned()).collect();
+        let keys = self.membership.groups();
+        let (mut topics, mut tags) = (BTreeSet::new(), BTreeMap::new());
+        for group in &groups {
+            for epoch in &epochs {
+                let tag = keys.tag(group, *epoch);
+                topics.insert(keys.topic(&tag, DEFAULT_SEGMENT));
+                tags.insert(tag, group.clone());
+            }
+        }
+        let multicast = &mut self.multicast;
+        multicast.next_topics = next.filter(|_| !groups.is_empty()).map(|at| self.now.time + at.since(unix));
+        multicast.tags = tags;
+        for topic in topics.difference(&multicast.topics) {
+            self.outputs.push_back(Output::Subscribe(topic.clone()));
+        }
+        for topic in multicast.topics.difference(&topics) {
+            self.outputs.push_back(Output::Unsubscribe(topic.clone()));
+        }
+        multicast.topics = topics;
+    }
+
+    fn skew(&self) -> Duration {
+        self.membership.bulletin().epoch_length().skew()
+    }
+
+    fn verdict(&mut self, id: u64, verdict: GossipVerdict) {
+        self.outputs.push_back(Output::Verdict { id, verdict });
+    }
+
+    fn take_publications(&mut self, group: &str) -> Vec<Publication> {
+        let multicast = &mut self.multicast;
+        let Some(queue) = multicast.pending.get_mut(group) else { return Vec::new() };
+        let (mut taken, mut size) = (Vec::new(), FRAME_OVERHEAD);
+        while let Some(next) = queue.front() {
+            let adds = MESSAGE_OVERHEAD + next.topic.len() + next.payload.len();
+            if !taken.is_empty() && (size + adds > MAX_GROUP_FRAME || taken.len() >= MAX_MESSAGES) {
+                break;
+            }
+            size += adds;
+            taken.extend(queue.pop_front());
+        }
+        multicast.open -= taken.len();
+        if queue.is_empty() {
+            multicast.pending.remove(group);
+        }
+        taken
+    }
+
+    /// The gossip topic, the frame, and the sequence number of its first message.
+    fn seal_publications(&mut self, group: &str, publications: &[Publication]) -> Option<(String, Vec<u8>, u64)> {
+        let epoch = self.membership.bulletin().epoch_length().epoch_at(self.now.unix);
+        let own = self.membership.credential(self.now.unix)?.clone();
+        if self.multicast.out.get(group).is_none_or(|out| out.sender.epoch() != epoch) {
+            let sender = self.membership.groups().sender(&mut self.rng, group, epoch, own).ok()?;
+            let out = OutStream { sender, id: new_stream(&mut self.rng), next: 1 };
+            self.multicast.out.insert(group.to_owned(), out);
+        }
+        let expiry = publications.iter().map(|publication| publication.expiry).max()?;
+        let out = self.multicast.out.get_mut(group)?;
+        let first = out.next;
+        let messages: Vec<_> =
+            publications.iter().map(|p| GroupMessage { topic: &p.topic, payload: &p.payload }).collect();
+        out.next += messages.len() as u64;
+        let batch = GroupBatch { stream: out.id, first, sent: self.now.unix.0, messages };
+        let frame = out.sender.seal(&batch, expiry);
+        let topic = self.membership.groups().topic(&out.sender.tag(), DEFAULT_SEGMENT);
+        Some((topic, frame, first))
+    }
+
+    /// Subscribers on this device have it too.
+    fn publish_here(&mut self, publications: &[Publication]) {
+        let from = self.membership.name().clone();
+        for publication in publications {
+            self.hand_to_subscribers(Published {
+                topic: publication.topic.clone(),
+                payload: publication.payload.clone(),
+                from: Some(from.clone()),
+                sent: self.now.unix,
+                lost: 0,
+            });
+        }
+    }
+
+    fn expire_publications(&mut self) {
+        let now = self.now.time;
+        let mut expired = Vec::new();
+        for queue in self.multicast.pending.values_mut() {
+            while queue.front().is_some_and(|first| first.deadline <= now) {
+                expired.extend(queue.pop_front());
+            }
+        }
+        self.multicast.pending.retain(|_, queue| !queue.is_empty());
+        self.multicast.open -= expired.len();
+        let outcome = Outcome::Expired { reason: "its neighbours took no more until its deadline".to_owned() };
+        for publication in expired {
+            let topic = publication.topic.clone();
+            self.end_publications(topic::group(&topic), vec![publication], &outcome);
+        }
+    }
+
+    fn end_publications(&mut self, group: &str, publications: Vec<Publication>, outcome: &Outcome) {
+        for publication in publications {
+            self.note_failure(group, outcome);
+            self.finish(publication.token, Reply::Outcome(outcome.clone()));
+        }
+    }
+
+    /// A frame whose sender is known.
+    fn judge_gossip(&mut self, id: u64, data: &[u8]) {
+        let Some((signed, frame)) = parse(data) else { return self.verdict(id, GossipVerdict::Reject) };
+        let Some(sender) = self.multicast.credentials.get(&frame.sender) else {
+            return self.verdict(id, GossipVerdict::Ignore);
+        };
+        let (key, handle) = (sender.body.key, sender.body.handle);
+        let holds = acceptance(&sender.body).is_some_and(|(from, until)| (from..until).contains(&self.now.unix));
+        if !verify_signed(CONTEXT, &key, &signed) {
+            self.count("group_frames_forged", 1);
+            return self.verdict(id, GossipVerdict::Reject);
+        }
+        if !holds {
+            self.count("group_frames_expired", 1);
+            return self.verdict(id, GossipVerdict::Ignore);
+        }
+        self.verdict(id, GossipVerdict::Accept);
+        let Some(group) = self.multicast.tags.get(&frame.group).cloned() else { return };
+        let Ok(plain) = self.membership.groups().open(&frame, &group, &key) else {
+            return self.count("group_frames_not_opened", 1);
+        };
+        let from = self.name_of(&handle);
+        self.receive(frame.sender, &group, Received { from, plain });
+    }
+
+    /// Puts an opened frame in order.
+    fn receive(&mut self, sender: CredentialHash, group: &str, received: Received) {
+        let Ok(batch) = wire::decode::<GroupBatch<'_>>(&received.plain) else {
+            return self.count("group_frames_malformed", 1);
+        };
+        let sound = |message: &GroupMessage<'_>| {
+            topic::check_topic(message.topic).is_ok() && topic::group(message.topic) == group
+        };
+        if batch.messages.len() > MAX_MESSAGES || !batch.messages.iter().all(sound) {
+            return self.count("group_frames_malformed", 1);
+        }
+        let (key, first, count) = ((sender, batch.stream), batch.first, batch.messages.len() as u64);
+        let now = self.now.time;
+        let streams = &mut self.multicast.streams;
+        if streams.len() >= MAX_STREAMS
+            && !streams.contains_key(&key)
+            && let Some(oldest) = streams.iter().min_by_key(|(_, stream)| stream.used).map(|(key, _)| *key)
+        {
+            streams.remove(&oldest);
+            self.count("group_streams_forgotten", 1);
+        }
+        let stream = self
+            .multicast
+            .streams
+            .entry(key)
+            .or_insert_with(|| InStream { reorder: Reorder::default(), used: now });
+        stream.used = now;
+        stream.reorder.insert(first, count, received, now);
+        self.hand_over(key);
+    }
+
+    /// Hands over what is in order, or has waited long enough.
+    fn hand_over(&mut self, key: (CredentialHash, StreamId)) {
+        while let Some(released) =
+            self.multicast.streams.get_mut(&key).and_then(|stream| stream.reorder.poll(self.now.time))
+        {
+            let Received { from, plain } = released.item;
+            if let Ok(batch) = wire::decode::<GroupBatch<'_>>(&plain) {
+                self.publish_batch(from.as_ref(), &batch, released.lost, released.skip);
+            }
+        }
+    }
+
+    fn publish_batch(&mut self, from: Option<&Name>, batch: &GroupBatch<'_>, lost: u64, skip: u64) {
+        let skip = usize::try_from(skip).unwrap_or(usize::MAX);
+        for (at, message) in batch.messages.iter().enumerate().skip(skip) {
+            self.hand_to_subscribers(Published {
+                topic: message.topic.to_owned(),
+                payload: message.payload.to_vec(),
+                from: from.cloned(),
+                sent: Unix(batch.sent),
+                lost: if at == skip { lost } else { 0 },
+            });
+        }
+    }
+
+    fn hand_to_subscribers(&mut self, published: Published) {
+        let matching = self.multicast.subscriptions.iter().filter(|(_, filter)| topic::matches(filter, &published.topic));
+        for (token, _) in matching {
+            let (token, reply) = (*token, Reply::Published(published.clone()));
+            self.outputs.push_back(Output::Reply { token, reply, after: Lsn(0), last: false });
+        }
+    }
+}
+
+/// The segment that all devices are in unless the operator says otherwise.
+const DEFAULT_SEGMENT: u8 = 0;
+
+fn parse(data: &[u8]) -> Option<(Signed<'_>, GroupFrame<'_>)> {
+    let signed: Signed<'_> = wire::codec::decode_within(data, MAX_GROUP_FRAME + FRAME_OVERHEAD).ok()?;
+    let frame = wire::decode(signed.body).ok()?;
+    Some((signed, frame))
+}
+
+fn new_stream(rng: &mut ChaCha20Rng) -> StreamId {
+    let mut id = [0; StreamId::LEN];
+    rng.fill_bytes(&mut id);
+    StreamId(id)
+}

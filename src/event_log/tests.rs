@@ -1,0 +1,535 @@
+//! The log as the engine and the CLI use it, over a store of two maps.
+
+use super::chain::key;
+use super::*;
+use crate::id::{CredentialHash, Name};
+use crate::wire::codec;
+use event::Count;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+
+/// What a disk would hold.
+#[derive(Clone, Default)]
+struct Disk {
+    records: BTreeMap<Vec<u8>, Vec<u8>>,
+    head: Option<Vec<u8>>,
+}
+
+impl Disk {
+    fn take(&mut self, log: &mut EventLog) {
+        let Some(Changes { records, trimmed, head }) = log.poll_changes() else { return };
+        for (sequence, record) in records {
+            assert_eq!(self.records.insert(key(sequence).to_vec(), record), None, "a number is used once");
+        }
+        for sequence in trimmed {
+            self.records.remove(key(sequence).as_slice());
+        }
+        self.head = Some(head);
+    }
+
+    fn verify(&self) -> Result<Summary, Broken> {
+        verify(&self.records, self.head.as_deref())
+    }
+
+    fn boot(&self, config: Config, now: Now) -> (EventLog, Option<Broken>) {
+        let mut loader = Loader::new(config, self.head.as_deref());
+        for (key, record) in &self.records {
+            loader.record(key, record);
+        }
+        loader.finish(now)
+    }
+
+    fn of(events: usize) -> Self {
+        let mut log = EventLog::new(Config::default());
+        for at in 0..events {
+            log.append(sample(at), now(at as u64));
+        }
+        let mut disk = Self::default();
+        disk.take(&mut log);
+        disk
+    }
+
+    fn kinds(&self) -> Vec<&'static str> {
+        self.records.values().map(|raw| Record::decode(raw).expect("a record").event.kind()).collect()
+    }
+}
+
+fn now(seconds: u64) -> Now {
+    Now { time: Time(seconds * 1_000_000), unix: Unix::from_seconds(1_800_000_000 + seconds) }
+}
+
+/// One of every kind, in order of their numbers on disk.
+fn samples() -> Vec<Event> {
+    let (name, credential) = (Name::new("meter-17").ok(), CredentialHash([7; 8]));
+    let text = |text: &str| text.to_owned();
+    let count = |name: &str, count| Count { name: name.to_owned(), count };
+    vec![
+        Event::Started { version: text("0.1.0") },
+        Event::Stopped,
+        Event::Joined { until: 1_800_604_800 },
+        Event::Refused { reasons: vec![count("expired", 3), count("wrong-peer", 1)] },
+        Event::LinkUp { name: name.clone(), credential, transport: text("tcp") },
+        Event::LinkDown { name: None, credential, reason: text("the other side\nclosed it") },
+        Event::MessageFailed { to: text("pump"), outcome: text("expired"), reason: text("no receipt"), count: 2 },
+        Event::Enrolled { name: Name::new("pump").expect("a name") },
+        Event::EnrolmentRefused { reason: text("the ticket was used") },
+        Event::BulletinAccepted { version: 4 },
+        Event::EpochChanged { epoch: 500_000 },
+        Event::RenewalFailed { reason: text("no issuer in reach") },
+        Event::ClockStepped { by_ms: -1_250 },
+        Event::Dropped { counts: vec![count("gossip-queue", 9)] },
+        Event::StoreFailed { reason: text("no space left") },
+        Event::StoreRecovered,
+        Event::LogTrimmed { first: 1, last: 256 },
+        Event::Quarantined { place: text("store.quarantine-1800000000"), reason: text("corrupt") },
+        Event::LogBroken { record: 17, reason: text("is missing") },
+    ]
+}
+
+fn sample(at: usize) -> Event {
+    samples().swap_remove(at % samples().len())
+}
+
+#[test]
+fn a_fresh_log_is_empty_and_verifies() {
+    let disk = Disk::of(0);
+    assert_eq!(disk.verify().map(|summary| summary.records), Ok(0));
+    assert_eq!(EventLog::new(Config::default()).poll_changes(), None);
+}
+
+#[test]
+fn every_kind_is_recorded_read_back_and_shown_in_a_line() {
+    let disk = Disk::of(samples().len());
+    let summary = disk.verify().expect("it verifies");
+    assert_eq!((summary.records, summary.first, summary.last), (19, 1, 19));
+    assert_eq!(summary.until, Unix::from_seconds(1_800_000_018));
+    for (at, (raw, event)) in disk.records.values().zip(samples()).enumerate() {
+        assert_eq!(Record::decode(raw).expect("a record").event, Logged::Known(event.clone()));
+        let entry = Entry::select(raw, &Filter::default()).expect("a record").expect("no filter");
+        assert_eq!((entry.sequence, entry.kind), (at as u64 + 1, event.kind()));
+        assert!(!entry.text.is_empty() && !entry.to_string().contains('\n'), "{entry}");
+    }
+    let shown: Vec<String> = samples().iter().map(Event::to_string).collect();
+    assert_eq!(shown[3], "refused 4 connections: expired 3, wrong-peer 1");
+    assert_eq!(
+        shown[5],
+        "link to a neighbour that is no contact down: the other side\\nclosed it (credential 0707070707070707)"
+    );
+    assert_eq!(shown[12], "the clock was set back by 1.250 s");
+}
+
+#[test]
+fn numbers_of_kinds_do_not_move() {
+    for (number, event) in samples().into_iter().enumerate() {
+        let encoded = codec::encode(&event);
+        let at = usize::from(encoded[0] == 0xa1);
+        assert_eq!(usize::from(encoded[at]), number, "{} moved", event.kind());
+    }
+    assert_eq!(samples().len() as u64, Event::KINDS);
+}
+
+#[test]
+fn an_event_of_a_later_version_verifies_and_is_shown_as_unknown() {
+    #[derive(serde::Serialize)]
+    struct Later<'a> {
+        sequence: u64,
+        at: Unix,
+        #[serde(with = "serde_bytes")]
+        previous: Hash,
+        #[serde(with = "serde_bytes")]
+        event: &'a [u8],
+    }
+    for (event, number) in [(&[0x18, 200][..], 200), (&[0xa1, 0x13, 0xa1, 0x00, 0x05][..], 19)] {
+        let raw = codec::encode(&Later { sequence: 1, at: Unix(5), previous: [0; 32], event });
+        assert_eq!(Record::decode(&raw).expect("a record").event, Logged::Unknown(number));
+        let head = Head { last: 1, hash: chain::hash(&raw), ..Head::default() }.encode();
+        let summary = verify([(key(1), &raw)], Some(&head)).expect("it verifies");
+        assert_eq!((summary.records, summary.unknown), (1, 1));
+        let filter = Filter { kind: Some("unknown".into()), ..Filter::default() };
+        assert!(Entry::select(&raw, &filter).expect("a record").is_some());
+    }
+}
+
+#[test]
+fn a_filter_selects_by_kind_and_time() {
+    let disk = Disk::of(38);
+    let select = |filter: &Filter| -> Vec<u64> {
+        let entries = disk.records.values().filter_map(|raw| Entry::select(raw, filter).expect("a record"));
+        entries.map(|entry| entry.sequence).collect()
+    };
+    let kind = Filter { kind: Some("link-up".into()), ..Filter::default() };
+    assert_eq!(select(&kind), [5, 24]);
+    let since = Some(Unix::from_seconds(1_800_000_035));
+    assert_eq!(select(&Filter { since, ..Filter::default() }), [36, 37, 38]);
+    assert_eq!(select(&Filter { since, until: since, kind: None }), [36]);
+}
+
+/// Invariant 4, exhaustively: any single byte of any record.
+#[test]
+fn a_changed_byte_names_its_record() {
+    let disk = Disk::of(4);
+    for (at, (place, raw)) in disk.records.iter().enumerate() {
+        for byte in 0..raw.len() {
+            for mask in [0x01, 0x80, 0xff] {
+                let mut tampered = disk.clone();
+                tampered.records.get_mut(place).expect("there is one")[byte] ^= mask;
+                let broken = tampered.verify().expect_err("a changed byte shows");
+                assert_eq!(broken.sequence, at as u64 + 1, "byte {byte} ^ {mask:#x}: {broken}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_changed_byte_of_the_head_shows() {
+    let disk = Disk::of(4);
+    let head = disk.head.clone().expect("a head");
+    for byte in 0..head.len() {
+        let mut tampered = disk.clone();
+        tampered.head.as_mut().expect("a head")[byte] ^= 0x01;
+        // The mark of what was reported is no part of the chain: it is the last byte here.
+        assert!(tampered.verify().is_err() || byte == head.len() - 1, "byte {byte}");
+    }
+}
+
+#[test]
+fn what_is_missing_cut_off_or_out_of_place_is_named() {
+    let disk = Disk::of(6);
+    let without = |gone: &[u64]| {
+        let mut disk = disk.clone();
+        gone.iter().for_each(|sequence| drop(disk.records.remove(key(*sequence).as_slice())));
+        disk.verify().expect_err("a gap shows")
+    };
+    assert_eq!(without(&[3]), Broken { sequence: 3, what: Damage::Missing });
+    assert_eq!(without(&[1]), Broken { sequence: 1, what: Damage::Missing });
+    assert_eq!(without(&[5, 6]), Broken { sequence: 5, what: Damage::Cut { last: 6 } });
+    assert_eq!(without(&[1, 2, 3, 4, 5, 6]), Broken { sequence: 1, what: Damage::Cut { last: 6 } });
+
+    let mut swapped = disk.clone();
+    let (third, fourth) = (disk.records[key(3).as_slice()].clone(), disk.records[key(4).as_slice()].clone());
+    swapped.records.insert(key(3).to_vec(), fourth);
+    swapped.records.insert(key(4).to_vec(), third.clone());
+    assert_eq!(swapped.verify(), Err(Broken { sequence: 3, what: Damage::Misplaced { found: 4 } }));
+
+    let pairs: Vec<_> = [1, 2, 3, 2].iter().map(|n| (key(*n), &disk.records[key(*n).as_slice()])).collect();
+    let verdict = verify(pairs, disk.head.as_deref());
+    assert_eq!(verdict, Err(Broken { sequence: 2, what: Damage::OutOfOrder }));
+
+    let mut foreign = disk.clone();
+    foreign.records.insert(key(7).to_vec(), third);
+    assert_eq!(foreign.verify(), Err(Broken { sequence: 7, what: Damage::Foreign { first: 1, last: 6 } }));
+
+    let mut garbage = disk.clone();
+    garbage.records.insert(b"garbage".to_vec(), vec![0]);
+    assert_eq!(garbage.verify(), Err(Broken { sequence: 6, what: Damage::Key }));
+
+    let headless = Disk { head: None, ..disk.clone() };
+    assert_eq!(headless.verify(), Err(Broken { sequence: 1, what: Damage::NoHead }));
+    let other = Disk { head: Disk::of(7).head, ..disk.clone() };
+    assert_eq!(other.verify(), Err(Broken { sequence: 7, what: Damage::Cut { last: 7 } }));
+    let mut stranger = EventLog::new(Config::default());
+    for _ in 0..6 {
+        stranger.append(Event::Stopped, now(0));
+    }
+    let foreign_head = Disk { head: stranger.poll_changes().map(|changes| changes.head), ..disk };
+    assert_eq!(foreign_head.verify(), Err(Broken { sequence: 6, what: Damage::Changed }));
+}
+
+#[test]
+fn it_is_trimmed_by_count_and_still_verifies() {
+    let config = Config { records: 100, ..Config::default() };
+    let (mut log, mut disk) = (EventLog::new(config.clone()), Disk::default());
+    for at in 0..1_000 {
+        log.append(Event::Stopped, now(at));
+        disk.take(&mut log);
+        assert!(disk.records.len() <= 100);
+        let summary = disk.verify().expect("it verifies after every append");
+        assert_eq!((summary.records, summary.last), (log.len(), log.head().last));
+    }
+    assert!(disk.records.len() > 80);
+    let trimmed: Vec<(u64, u64)> = disk
+        .records
+        .values()
+        .filter_map(|raw| match Record::decode(raw).expect("a record").event {
+            Logged::Known(Event::LogTrimmed { first, last }) => Some((first, last)),
+            _ => None,
+        })
+        .collect();
+    assert!(trimmed.windows(2).all(|pair| pair[0].1 + 1 == pair[1].0), "trimming leaves no gap: {trimmed:?}");
+    assert_eq!(trimmed.last().map(|(_, last)| last + 1), Some(log.head().first));
+
+    // A record before the anchor, once trimmed, does not come back unseen.
+    let mut stuffed = disk.clone();
+    stuffed.records.insert(key(3).to_vec(), Disk::of(3).records[key(3).as_slice()].clone());
+    assert!(matches!(stuffed.verify(), Err(Broken { sequence: 3, what: Damage::Foreign { .. } })));
+
+    let (log, broken) = disk.boot(config, now(1_000));
+    assert_eq!((broken, log.len()), (None, disk.records.len() as u64));
+}
+
+#[test]
+fn trimming_before_anything_is_written_writes_the_rest() {
+    let (mut log, mut disk) = (EventLog::new(Config { records: 64, ..Config::default() }), Disk::default());
+    for at in 0..500 {
+        log.append(sample(at), now(0));
+    }
+    disk.take(&mut log);
+    assert_eq!(disk.verify().map(|summary| summary.last), Ok(log.head().last));
+    assert!(disk.records.len() <= 64);
+}
+
+#[test]
+fn a_lowered_bound_is_reached_in_steps() {
+    let (mut log, mut disk) = (EventLog::new(Config::default()), Disk::default());
+    for _ in 0..5_000 {
+        log.append(Event::Stopped, now(0));
+    }
+    disk.take(&mut log);
+    let (mut log, _) = disk.boot(Config { records: 1_000, ..Config::default() }, now(1));
+    for at in 0..20 {
+        log.append(Event::Stopped, now(at));
+        disk.take(&mut log);
+        disk.verify().expect("it verifies");
+    }
+    assert!(disk.records.len() <= 1_000, "{}", disk.records.len());
+}
+
+#[test]
+fn it_is_trimmed_by_age_a_chunk_at_a_time() {
+    let config = Config { records: 1_600, days: 1, ..Config::default() };
+    let (mut log, mut disk) = (EventLog::new(config), Disk::default());
+    for at in 0..1_000 {
+        log.append(Event::Stopped, now(at));
+    }
+    log.handle_timeout(now(1_000));
+    disk.take(&mut log);
+    assert_eq!(log.head().first, 1);
+    let mut at = now(2 * crate::time::DAY_SECONDS);
+    log.handle_timeout(at);
+    disk.take(&mut log);
+    assert_eq!(log.head().first, 100, "a chunk is a sixteenth of the bound");
+    for _ in 0..30 {
+        let due = log.poll_timeout();
+        at = Now { time: due, unix: at.unix + due.since(at.time) };
+        log.handle_timeout(at);
+        disk.take(&mut log);
+        disk.verify().expect("it verifies");
+    }
+    // What is left: the last chunk of the old ones, which holds new records too.
+    assert!(log.len() < 120, "{}", log.len());
+    assert!(disk.kinds().contains(&"log-trimmed"));
+}
+
+#[test]
+fn it_resumes_where_it_stopped() {
+    let mut disk = Disk::of(10);
+    let (mut log, broken) = disk.boot(Config::default(), now(100));
+    assert_eq!((broken, log.poll_changes()), (None, None));
+    assert_eq!(log.append(Event::Stopped, now(101)), 11);
+    disk.take(&mut log);
+    assert_eq!(disk.verify().map(|summary| summary.records), Ok(11));
+}
+
+#[test]
+fn damage_found_at_boot_is_reported_once_and_stays_visible() {
+    let mut disk = Disk::of(10);
+    disk.records.get_mut(key(4).as_slice()).expect("there is one")[10] ^= 1;
+    let found = disk.verify().expect_err("it shows");
+    for boot in 0..3 {
+        let (mut log, broken) = disk.boot(Config::default(), now(100));
+        assert_eq!(broken.as_ref(), Some(&found));
+        log.append(Event::Stopped, now(100));
+        disk.take(&mut log);
+        assert_eq!(disk.verify(), Err(found.clone()), "boot {boot}");
+    }
+    let broken = disk.kinds().iter().filter(|kind| **kind == "log-broken").count();
+    assert_eq!((found.sequence, broken), (4, 1));
+}
+
+#[test]
+fn after_a_cut_tail_no_number_is_used_again() {
+    let mut disk = Disk::of(10);
+    disk.records.retain(|place, _| place.as_slice() <= key(7).as_slice());
+    let (mut log, broken) = disk.boot(Config::default(), now(100));
+    assert_eq!(broken, Some(Broken { sequence: 8, what: Damage::Cut { last: 10 } }));
+    assert_eq!(log.append(Event::Stopped, now(100)), 12, "11 is the report");
+    disk.take(&mut log);
+    assert_eq!(disk.verify(), Err(Broken { sequence: 8, what: Damage::Missing }));
+}
+
+#[test]
+fn damage_of_the_last_record_is_not_covered_up() {
+    let mut disk = Disk::of(5);
+    disk.records.get_mut(key(5).as_slice()).expect("there is one")[12] ^= 1;
+    let (mut log, _) = disk.boot(Config::default(), now(100));
+    log.append(Event::Stopped, now(100));
+    disk.take(&mut log);
+    assert_eq!(disk.verify().map_err(|broken| broken.sequence), Err(5));
+}
+
+#[test]
+fn without_a_head_the_log_goes_on_after_what_is_there() {
+    let mut disk = Disk::of(5);
+    disk.head = None;
+    let (mut log, broken) = disk.boot(Config::default(), now(100));
+    assert_eq!(broken, Some(Broken { sequence: 1, what: Damage::NoHead }));
+    disk.take(&mut log);
+    assert_eq!(disk.verify().map(|summary| summary.last), Ok(6));
+    assert_eq!(disk.kinds().last(), Some(&"log-broken"));
+}
+
+#[test]
+fn a_far_off_record_costs_no_memory() {
+    let mut disk = Disk::of(5);
+    let far = Record::encode(u64::MAX - 5, Unix(0), &[0; 32], Event::Stopped);
+    disk.records.insert(key(u64::MAX - 5).to_vec(), far);
+    let (mut log, broken) = disk.boot(Config { records: 64, ..Config::default() }, now(0));
+    assert!(broken.is_some());
+    log.append(Event::Stopped, now(0));
+    assert!(log.poll_changes().is_some_and(|changes| changes.trimmed.len() <= 1_024));
+}
+
+#[test]
+fn floods_are_counted_and_recorded_once_an_interval() {
+    let (mut log, mut disk) = (EventLog::new(Config::default()), Disk::default());
+    let mut at = now(10);
+    log.handle_timeout(at);
+    for step in 0..5_000u64 {
+        log.note_refused(if step.is_multiple_of(5) { "wrong-peer" } else { "expired" });
+        log.handle_timeout(at);
+        at = Now { time: at.time + Duration::from_micros(500), unix: at.unix + Duration::from_micros(500) };
+    }
+    let due = log.poll_timeout();
+    log.handle_timeout(Now { time: due, unix: at.unix + due.since(at.time) });
+    assert!(log.poll_timeout() > due + Duration::from_secs(60), "nothing is left to be recorded");
+    disk.take(&mut log);
+    let mut sums = BTreeMap::new();
+    for raw in disk.records.values() {
+        if let Logged::Known(Event::Refused { reasons }) = Record::decode(raw).expect("a record").event {
+            reasons.into_iter().for_each(|Count { name, count }| *sums.entry(name).or_insert(0) += count);
+        }
+    }
+    assert_eq!(sums, BTreeMap::from([("expired".to_owned(), 4_000), ("wrong-peer".to_owned(), 1_000)]));
+    assert_eq!(disk.records.len(), 4, "one at once, then one a second over 2.5 s");
+}
+
+#[test]
+fn a_stop_records_what_was_counted() {
+    let (mut log, mut disk) = (EventLog::new(Config::default()), Disk::default());
+    log.note_dropped("gossip-queue", 1);
+    log.handle_timeout(now(1));
+    log.note_dropped("gossip-queue", 41);
+    log.note_failed("pump", "expired", "no receipt");
+    log.note_failed("pump", "expired", "no receipt");
+    log.flush_notes(now(1));
+    disk.take(&mut log);
+    assert_eq!(disk.kinds(), ["dropped", "dropped", "message-failed"]);
+    let last = Record::decode(&disk.records[key(3).as_slice()]).expect("a record");
+    assert_eq!(last.event.text(), "2 messages to pump expired: no receipt");
+}
+
+#[test]
+fn a_tally_is_bounded_and_loses_no_count() {
+    let (mut log, mut disk) = (EventLog::new(Config::default()), Disk::default());
+    for name in 0..1_000 {
+        log.note_refused(&format!("reason-{name}"));
+    }
+    log.handle_timeout(now(1));
+    disk.take(&mut log);
+    let Logged::Known(Event::Refused { reasons }) =
+        Record::decode(&disk.records[key(1).as_slice()]).expect("one").event
+    else {
+        panic!("not a refusal")
+    };
+    assert_eq!(reasons.len(), notes::MAX_NAMES + 1);
+    assert_eq!(reasons.iter().map(|count| count.count).sum::<u64>(), 1_000);
+}
+
+#[test]
+fn long_texts_are_cut() {
+    let mut log = EventLog::new(Config::default());
+    log.append(Event::StoreFailed { reason: "ä".repeat(100_000) }, now(0));
+    let changes = log.poll_changes().expect("a record");
+    assert!(changes.records[0].1.len() < 1_024);
+    Record::decode(&changes.records[0].1).expect("a record");
+}
+
+#[test]
+fn a_live_log_is_scanned_again_when_it_moved_on() {
+    let (before, after) = (Disk::of(5), Disk::of(6));
+    let mut heads = 0;
+    let verdict = verify_live(
+        || {
+            heads += 1;
+            Ok::<_, ()>(if heads == 1 { before.head.clone() } else { after.head.clone() })
+        },
+        |each| {
+            let _ = after.records.iter().all(|(key, record)| each(key, record));
+            Ok(())
+        },
+    );
+    assert_eq!(verdict.map(|verdict| verdict.map(|summary| summary.last)), Ok(Ok(6)));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Invariant 3, and that a boot anywhere changes nothing.
+    #[test]
+    fn any_history_verifies(
+        bound in 64u64..300,
+        steps in prop::collection::vec((0usize..19, 0u64..100_000, prop::bool::weighted(0.02)), 0..400),
+    ) {
+        let config = Config { records: bound, days: 5, ..Config::default() };
+        let (mut log, mut disk) = (EventLog::new(config.clone()), Disk::default());
+        let mut seconds = 0;
+        for (kind, gap, boot) in steps {
+            seconds += gap;
+            log.append(sample(kind), now(seconds));
+            log.handle_timeout(now(seconds));
+            disk.take(&mut log);
+            if boot {
+                let (resumed, broken) = disk.boot(config.clone(), now(seconds));
+                prop_assert_eq!(broken, None);
+                prop_assert_eq!(resumed.head(), log.head());
+                prop_assert_eq!(&resumed.checkpoints, &log.checkpoints);
+                log = resumed;
+            }
+        }
+        prop_assert!(disk.records.len() as u64 <= bound);
+        let summary = disk.verify();
+        prop_assert_eq!(summary.map(|summary| summary.records), Ok(log.len()));
+    }
+
+    /// Whatever is on disk, verification and boot end without a panic, and what is appended then is kept.
+    #[test]
+    fn any_bytes_are_survived(
+        entries in prop::collection::btree_map(
+            prop::collection::vec(any::<u8>(), 7..9), prop::collection::vec(any::<u8>(), 0..80), 0..8),
+        head in prop::option::of(prop::collection::vec(any::<u8>(), 0..100)),
+        tamper in prop::option::of((0usize..8, 0usize..60, any::<u8>())),
+    ) {
+        let mut disk = Disk::of(8);
+        disk.records.extend(entries);
+        disk.head = head.or(disk.head);
+        if let Some((record, byte, value)) = tamper
+            && let Some(raw) = disk.records.values_mut().nth(record)
+            && let Some(at) = raw.get_mut(byte)
+        {
+            *at = value;
+        }
+        let _ = disk.verify();
+        let (mut log, _) = disk.boot(Config { records: 64, ..Config::default() }, now(0));
+        log.append(Event::Stopped, now(0));
+        prop_assert!(log.poll_changes().is_some_and(|changes| changes.trimmed.len() <= 1_024));
+    }
+}
+
+impl Logged {
+    fn text(&self) -> String {
+        match self {
+            Self::Known(event) => event.to_string(),
+            Self::Unknown(number) => number.to_string(),
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! Checking a chain, and naming the first bad record.
+//!
+//! A record is vouched for by the one after it, which carries its hash, and the last one by the head. When two
+//! neighbours disagree, either may be the altered one: the later is, if it is not vouched for itself; else the
+//! earlier is. So a verdict on a disagreement waits for one record more.
+
+use super::chain::{self, Hash, Head, Logged, Record};
+use crate::time::Unix;
+use crate::wire::codec::DecodeError;
+
+/// A chain that holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// Number of records.
+    pub records: u64,
+    /// Number of the first kept; 0 if there is none.
+    pub first: u64,
+    /// Number of the newest; 0 if there is none.
+    pub last: u64,
+    /// When the first was written.
+    pub since: Unix,
+    /// When the newest was written.
+    pub until: Unix,
+    /// The head: hash of the newest.
+    pub head: Hash,
+    /// Records with events of a later version.
+    pub unknown: u64,
+}
+
+/// The first bad record.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("record {sequence} {what}")]
+pub struct Broken {
+    /// Its number; 0 when it is the head that cannot be read.
+    pub sequence: u64,
+    /// What is wrong with it.
+    pub what: Damage,
+}
+
+/// What is wrong with a record.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Damage {
+    /// Its hash is not the one that the next record, or the head, carries.
+    #[error("was changed: its hash is not the one that was kept for it")]
+    Changed,
+    /// It is intact, but the record before it is not the one that was there.
+    #[error("does not follow on what was trimmed before it")]
+    Anchor,
+    /// There is none with this number, but there are later ones, or the head says so.
+    #[error("is missing")]
+    Missing,
+    /// The newest ones are gone: the head has a greater number.
+    #[error("and all after it up to {last} are missing: the end was cut off")]
+    Cut {
+        /// The head's.
+        last: u64,
+    },
+    /// It carries another number than it is kept under.
+    #[error("is out of order: inside it is number {found}")]
+    Misplaced {
+        /// What it carries.
+        found: u64,
+    },
+    /// It comes again, or after a later one.
+    #[error("comes again, or after a later one")]
+    OutOfOrder,
+    /// Kept outside of what the head spans.
+    #[error("is not part of the log: the head spans {first} to {last}")]
+    Foreign {
+        /// First of the head.
+        first: u64,
+        /// Last of the head.
+        last: u64,
+    },
+    /// Not a record.
+    #[error("cannot be decoded: {0}")]
+    Undecodable(DecodeError),
+    /// Not the key of a record.
+    #[error("is followed by a key that is no record number")]
+    Key,
+    /// There are records, but no head.
+    #[error("has no head: the head is missing")]
+    NoHead,
+    /// There is a head, but not one that can be read.
+    #[error("is the head, which cannot be decoded: {0}")]
+    Head(DecodeError),
+}
+
+/// Verifies records in order of their keys against a head, both as they lie in the store.
+pub fn verify<Key: AsRef<[u8]>, Value: AsRef<[u8]>>(
+    records: impl IntoIterator<Item = (Key, Value)>,
+    head: Option<&[u8]>,
+) -> Result<Summary, Broken> {
+    let mut verifier = Verifier::new(head);
+    for (key, value) in records {
+        if !verifier.record(key.as_ref(), value.as_ref()) {
+            break;
+        }
+    }
+    verifier.finish()
+}
+
+/// Verifies a log that is being written meanwhile. `head` reads the head; `scan` calls its argument for every
+/// record in order of keys until it answers `false`. When the log moved on during a scan, it is scanned again.
+pub fn verify_live<Error>(
+    mut head: impl FnMut() -> Result<Option<Vec<u8>>, Error>,
+    mut scan: impl FnMut(&mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), Error>,
+) -> Result<Result<Summary, Broken>, Error> {
+    let mut attempt = 0;
+    loop {
+        let before = head()?;
+        let mut verifier = Verifier::new(before.as_deref());
+        scan(&mut |key, value| verifier.record(key, value))?;
+        let verdict = verifier.finish();
+        attempt += 1;
+        if verdict.is_ok() || attempt == MAX_SCANS || head()? == before {
+            return Ok(verdict);
+        }
+    }
+}
+
+/// Most scans of a log that moves on while it is read; records come at intervals far longer than a scan.
+const MAX_SCANS: usize = 8;
+
+/// Verification, a record at a time.
+#[derive(Debug)]
+pub struct Verifier {
+    head: Option<Head>,
+    broken: Option<Broken>,
+    /// The record before the next: its number and hash. At first, what the anchor says.
+    before: (u64, Hash),
+    /// Two neighbours disagree: number of the earlier one.
+    suspect: Option<u64>,
+    records: u64,
+    since: Unix,
+    until: Unix,
+    unknown: u64,
+}
+
+impl Verifier {
+    /// Against a head as it lies in the store.
+    pub fn new(head: Option<&[u8]>) -> Self {
+        let (head, broken) = match head.map(Head::decode) {
+            None => (None, None),
+            Some(Ok(head)) => (Some(head), None),
+            Some(Err(error)) => (None, Some(Broken { sequence: 0, what: Damage::Head(error) })),
+        };
+        let before = head.as_ref().map_or((0, [0; 32]), |head| (head.first.saturating_sub(1), head.anchor));
+        Self { head, broken, before, suspect: None, records: 0, since: Unix(0), until: Unix(0), unknown: 0 }
+    }
+
+    /// Takes the next record. `false`: the chain is broken, and no further record changes that.
+    pub fn record(&mut self, key: &[u8], value: &[u8]) -> bool {
+        if self.broken.is_none()
+            && let Err(broken) = self.check(key, value)
+        {
+            self.broken = Some(broken);
+        }
+        self.broken.is_none()
+    }
+
+    /// The verdict, once all records were taken.
+    pub fn finish(mut self) -> Result<Summary, Broken> {
+        if let Some(broken) = self.broken {
+            return Err(broken);
+        }
+        let Some(head) = self.head.take() else {
+            // Without a head, `record` has refused any record.
+            return Ok(self.summary());
+        };
+        if self.before.0 < head.last {
+            return Err(self
+                .doubt()
+                .unwrap_or(Broken { sequence: self.before.0 + 1, what: Damage::Cut { last: head.last } }));
+        }
+        self.link(&head.hash, head.last.saturating_add(1))?;
+        // Nothing vouches for the head, so a disagreement between it and the last record is laid to the record.
+        match self.suspect {
+            Some(sequence) => Err(Broken { sequence, what: Damage::Changed }),
+            None => Ok(self.summary()),
+        }
+    }
+
+    fn summary(&self) -> Summary {
+        let last = if self.records == 0 { 0 } else { self.before.0 };
+        Summary {
+            records: self.records,
+            first: if self.records == 0 { 0 } else { last + 1 - self.records },
+            last,
+            since: self.since,
+            until: self.until,
+            head: self.before.1,
+            unknown: self.unknown,
+        }
+    }
+
+    fn check(&mut self, key: &[u8], value: &[u8]) -> Result<(), Broken> {
+        let Ok(key) = <[u8; 8]>::try_from(key) else {
+            return Err(self.doubt().unwrap_or(Broken { sequence: self.before.0, what: Damage::Key }));
+        };
+        let sequence = u64::from_be_bytes(key);
+        let Some(head) = &self.head else { return Err(Broken { sequence, what: Damage::NoHead }) };
+        let (first, last) = (head.first, head.last);
+        let what = if sequence < first || sequence > last {
+            Some((sequence, Damage::Foreign { first, last }))
+        } else if sequence <= self.before.0 {
+            Some((sequence, Damage::OutOfOrder))
+        } else if sequence > self.before.0 + 1 {
+            Some((self.before.0 + 1, Damage::Missing))
+        } else {
+            None
+        };
+        if let Some((sequence, what)) = what {
+            return Err(self.doubt().unwrap_or(Broken { sequence, what }));
+        }
+        let record = match Record::decode(value) {
+            Ok(record) if record.sequence == sequence => record,
+            Ok(Record { sequence: found, .. }) => {
+                return Err(self.doubt().unwrap_or(Broken { sequence, what: Damage::Misplaced { found } }));
+            }
+            Err(error) => {
+                return Err(self.doubt().unwrap_or(Broken { sequence, what: Damage::Undecodable(error) }));
+            }
+        };
+        self.link(&record.previous, sequence)?;
+        if self.records == 0 {
+            self.since = record.at;
+        }
+        self.until = record.at;
+        self.unknown += u64::from(matches!(record.event, Logged::Unknown(_)));
+        self.records += 1;
+        self.before = (sequence, chain::hash(value));
+        Ok(())
+    }
+
+    /// What number `by` says of the hash before it.
+    fn link(&mut self, previous: &Hash, by: u64) -> Result<(), Broken> {
+        let agree = *previous == self.before.1;
+        match (self.suspect, agree) {
+            (None, true) => Ok(()),
+            (None, false) => {
+                self.suspect = Some(by - 1);
+                Ok(())
+            }
+            // The later of the two is vouched for: the earlier was altered, or the anchor if it is before them all.
+            (Some(earlier), true) => Err(match self.records {
+                0 | 1 => Broken { sequence: by - 1, what: Damage::Anchor },
+                _ => Broken { sequence: earlier, what: Damage::Changed },
+            }),
+            (Some(_), false) => Err(Broken { sequence: by - 1, what: Damage::Changed }),
+        }
+    }
+
+    /// A disagreement that can no longer be settled: the earlier record is named.
+    fn doubt(&self) -> Option<Broken> {
+        self.suspect.map(|earlier| match self.records {
+            0 | 1 => Broken { sequence: earlier.saturating_add(1), what: Damage::Anchor },
+            _ => Broken { sequence: earlier, what: Damage::Changed },
+        })
+    }
+}

@@ -1,0 +1,279 @@
+//! Routes that answer once, and the table of all routes.
+
+use super::dto::{
+    AnswerBody, ConsumeBody, Contact, Done, InboxPage, InboxQuery, LogPage, LogQuery, LogVerdict, Outcome, Payload,
+    Peer, PublishBody, RequestBody, SendBody, Status,
+};
+use super::error::{ApiError, ErrorBody};
+use super::{Context, openapi, pages, stream};
+use crate::engine::api::{Command, Refused, Reply, Send};
+use crate::engine::store::Read;
+use crate::id::Name;
+use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::{Method, Uri};
+use axum::routing::{MethodRouter, get, post};
+use axum::{Json, Router};
+
+/// All routes: method, path, handler. The OpenAPI description has exactly these.
+pub(super) fn routes<R>() -> Vec<(Method, &'static str, MethodRouter<Context<R>>)>
+where
+    R: Read + Clone + core::marker::Send + Sync + 'static,
+{
+    vec![
+        (Method::POST, "/v1/send", post(send::<R>)),
+        (Method::POST, "/v1/send-lines", post(stream::send_lines::<R>)),
+        (Method::POST, "/v1/request", post(request::<R>)),
+        (Method::POST, "/v1/publish", post(publish::<R>)),
+        (Method::POST, "/v1/publish-lines", post(stream::publish_lines::<R>)),
+        (Method::GET, "/v1/subscribe", get(stream::subscribe::<R>)),
+        (Method::GET, "/v1/offers/{service}", get(stream::offer::<R>)),
+        (Method::POST, "/v1/calls/{id}", post(answer::<R>)),
+        (Method::GET, "/v1/inbox", get(inbox::<R>)),
+        (Method::GET, "/v1/inbox/follow", get(stream::follow_inbox::<R>)),
+        (Method::POST, "/v1/inbox/consume", post(consume::<R>)),
+        (Method::GET, "/v1/log", get(log::<R>)),
+        (Method::GET, "/v1/log/follow", get(stream::follow_log::<R>)),
+        (Method::GET, "/v1/log/verify", get(verify_log::<R>)),
+        (Method::GET, "/v1/status", get(status::<R>)),
+        (Method::GET, "/v1/peers", get(peers::<R>)),
+        (Method::GET, "/v1/contacts", get(contacts::<R>)),
+        (Method::GET, "/openapi.json", get(openapi::describe)),
+    ]
+}
+
+/// The router over them.
+pub(super) fn router<R>(context: Context<R>) -> Router
+where
+    R: Read + Clone + core::marker::Send + Sync + 'static,
+{
+    let router = Router::new();
+    routes()
+        .into_iter()
+        .fold(router, |router, (_, path, handler)| router.route(path, handler))
+        .fallback(no_route)
+        .method_not_allowed_fallback(no_route)
+        .with_state(context)
+}
+
+async fn no_route(method: Method, uri: Uri) -> ApiError {
+    ApiError::NoRoute(format!("{method} {}", uri.path()))
+}
+
+/// Sends one message and waits for its outcome.
+#[utoipa::path(post, path = "/v1/send", request_body = SendBody, responses(
+    (status = 200, description = "How it ended", body = Outcome),
+    (status = "default", description = "It was not accepted", body = ErrorBody),
+))]
+pub(super) async fn send<R>(
+    State(context): State<Context<R>>,
+    body: Result<Json<SendBody>, JsonRejection>,
+) -> Result<Json<Outcome>, ApiError> {
+    let Json(SendBody { to, payload, payload_base64, ack, class, deadline }) = body?;
+    let send = Send {
+        to: name(&to)?,
+        payload: bytes(payload, payload_base64)?,
+        ack: ack.into(),
+        class: class.into(),
+        lifetime: deadline.0,
+    };
+    outcome(context.node.ask(Command::Send(send)).await?).map(Json)
+}
+
+/// Calls a service of a device and waits for the response.
+#[utoipa::path(post, path = "/v1/request", request_body = RequestBody, responses(
+    (status = 200, description = "The response, or how it ended without", body = Outcome),
+    (status = "default", description = "It was not accepted", body = ErrorBody),
+))]
+pub(super) async fn request<R>(
+    State(context): State<Context<R>>,
+    body: Result<Json<RequestBody>, JsonRejection>,
+) -> Result<Json<Outcome>, ApiError> {
+    let Json(RequestBody { to, service, payload, payload_base64, class, timeout }) = body?;
+    let send = Send {
+        to: name(&to)?,
+        payload: bytes(payload, payload_base64)?,
+        ack: Default::default(),
+        class: class.into(),
+        lifetime: timeout.0,
+    };
+    outcome(context.node.ask(Command::Request { send, service }).await?).map(Json)
+}
+
+/// Publishes one message to all who listen to a topic.
+#[utoipa::path(post, path = "/v1/publish", request_body = PublishBody, responses(
+    (status = 200, description = "To how many neighbours it went", body = Outcome),
+    (status = "default", description = "It was not accepted", body = ErrorBody),
+))]
+pub(super) async fn publish<R>(
+    State(context): State<Context<R>>,
+    body: Result<Json<PublishBody>, JsonRejection>,
+) -> Result<Json<Outcome>, ApiError> {
+    let Json(PublishBody { topic, payload, payload_base64, deadline }) = body?;
+    let command = Command::Publish { topic, payload: bytes(payload, payload_base64)?, lifetime: deadline.0 };
+    outcome(context.node.ask(command).await?).map(Json)
+}
+
+/// Answers a call of an offer, once.
+#[utoipa::path(post, path = "/v1/calls/{id}", request_body = AnswerBody,
+    params(("id" = u64, Path, description = "The call's number")),
+    responses(
+        (status = 200, description = "Taken", body = Done),
+        (status = "default", description = "It was not accepted", body = ErrorBody),
+    ))]
+pub(super) async fn answer<R>(
+    State(context): State<Context<R>>,
+    call: Result<Path<u64>, PathRejection>,
+    body: Result<Json<AnswerBody>, JsonRejection>,
+) -> Result<Json<Done>, ApiError> {
+    let (Path(call), Json(AnswerBody { failure, payload, payload_base64 })) = (call?, body?);
+    let answer = match failure {
+        Some(_) if payload.is_some() || payload_base64.is_some() => {
+            return Err(ApiError::Request("give either a payload or a failure, not both".into()));
+        }
+        Some(reason) => Err(reason),
+        None => Ok(bytes(payload, payload_base64)?),
+    };
+    done(context.node.ask(Command::Respond { call, answer }).await?)
+}
+
+/// A page of the inbox.
+#[utoipa::path(get, path = "/v1/inbox", params(InboxQuery), responses(
+    (status = 200, description = "Messages in order", body = InboxPage),
+    (status = "default", description = "The inbox cannot be read", body = ErrorBody),
+))]
+pub(super) async fn inbox<R>(
+    State(context): State<Context<R>>,
+    query: Result<Query<InboxQuery>, QueryRejection>,
+) -> Result<Json<InboxPage>, ApiError>
+where
+    R: Read + Clone + core::marker::Send + Sync + 'static,
+{
+    let Query(InboxQuery { from_number, limit, from }) = query?;
+    let from = from.as_deref().map(name).transpose()?;
+    let (first, last) = match context.node.ask(Command::Receive).await? {
+        Reply::Inbox { first, last } => (first, last),
+        _ => return Err(ApiError::Unexpected),
+    };
+    let numbers = from_number.unwrap_or(first).max(first)..=last;
+    let limit = limit.unwrap_or(DEFAULT_PAGE).clamp(1, MAX_PAGE);
+    let page = pages::off_thread(context.reader, move |reader| pages::inbox(reader, numbers, from.as_ref(), limit));
+    Ok(Json(page.await?))
+}
+
+/// Consumes messages of the inbox: they may go.
+#[utoipa::path(post, path = "/v1/inbox/consume", request_body = ConsumeBody, responses(
+    (status = 200, description = "They will not come again", body = Done),
+    (status = "default", description = "It was not accepted", body = ErrorBody),
+))]
+pub(super) async fn consume<R>(
+    State(context): State<Context<R>>,
+    body: Result<Json<ConsumeBody>, JsonRejection>,
+) -> Result<Json<Done>, ApiError> {
+    let Json(ConsumeBody { up_to }) = body?;
+    done(context.node.ask(Command::Consume { up_to }).await?)
+}
+
+/// A page of the event log.
+#[utoipa::path(get, path = "/v1/log", params(LogQuery), responses(
+    (status = 200, description = "Records in order", body = LogPage),
+    (status = "default", description = "The event log cannot be read", body = ErrorBody),
+))]
+pub(super) async fn log<R>(
+    State(context): State<Context<R>>,
+    query: Result<Query<LogQuery>, QueryRejection>,
+) -> Result<Json<LogPage>, ApiError>
+where
+    R: Read + Clone + core::marker::Send + Sync + 'static,
+{
+    let Query(query) = query?;
+    let limit = query.limit.unwrap_or(DEFAULT_PAGE).clamp(1, MAX_PAGE);
+    let numbers = query.after.map_or(1, |after| after.saturating_add(1))..=u64::MAX;
+    Ok(Json(pages::off_thread(context.reader, move |reader| pages::log(reader, &query, numbers, limit)).await?))
+}
+
+/// Verifies the event log's chain of hashes.
+#[utoipa::path(get, path = "/v1/log/verify", responses(
+    (status = 200, description = "Whether it is intact, else the first bad record", body = LogVerdict),
+    (status = "default", description = "The event log cannot be read", body = ErrorBody),
+))]
+pub(super) async fn verify_log<R>(State(context): State<Context<R>>) -> Result<Json<LogVerdict>, ApiError>
+where
+    R: Read + Clone + core::marker::Send + Sync + 'static,
+{
+    Ok(Json(pages::off_thread(context.reader, |reader| pages::verify_log(reader)).await?))
+}
+
+/// What the node is.
+#[utoipa::path(get, path = "/v1/status", responses(
+    (status = 200, description = "What the node is", body = Status),
+    (status = "default", description = "It cannot be told", body = ErrorBody),
+))]
+pub(super) async fn status<R>(State(context): State<Context<R>>) -> Result<Json<Status>, ApiError> {
+    match context.node.ask(Command::Status).await? {
+        Reply::Status(status) => Ok(Json((*status).into())),
+        _ => Err(ApiError::Unexpected),
+    }
+}
+
+/// The node's neighbours.
+#[utoipa::path(get, path = "/v1/peers", responses(
+    (status = 200, description = "One a link", body = Vec<Peer>),
+    (status = "default", description = "It cannot be told", body = ErrorBody),
+))]
+pub(super) async fn peers<R>(State(context): State<Context<R>>) -> Result<Json<Vec<Peer>>, ApiError> {
+    match context.node.ask(Command::Peers).await? {
+        Reply::Peers(peers) => Ok(Json(peers.into_iter().map(Peer::from).collect())),
+        _ => Err(ApiError::Unexpected),
+    }
+}
+
+/// Whom this device can address.
+#[utoipa::path(get, path = "/v1/contacts", responses(
+    (status = 200, description = "One a contact card", body = Vec<Contact>),
+    (status = "default", description = "It cannot be told", body = ErrorBody),
+))]
+pub(super) async fn contacts<R>(State(context): State<Context<R>>) -> Result<Json<Vec<Contact>>, ApiError> {
+    match context.node.ask(Command::Contacts).await? {
+        Reply::Contacts(contacts) => Ok(Json(contacts.into_iter().map(Contact::from).collect())),
+        _ => Err(ApiError::Unexpected),
+    }
+}
+
+/// The outcome in a final reply.
+pub(super) fn outcome(reply: Reply) -> Result<Outcome, ApiError> {
+    match reply {
+        Reply::Outcome(outcome) => Ok(outcome.into()),
+        Reply::Response { from, payload, latency } => Ok(Outcome::Replied {
+            from: from.to_string(),
+            latency_us: u64::try_from(latency.as_micros()).unwrap_or(u64::MAX),
+            payload: Payload::new(payload),
+        }),
+        Reply::Refused(refused) => Err(ApiError::Refused(refused)),
+        _ => Err(ApiError::Unexpected),
+    }
+}
+
+fn done(reply: Reply) -> Result<Json<Done>, ApiError> {
+    match reply {
+        Reply::Ready => Ok(Json(Done {})),
+        _ => Err(ApiError::Unexpected),
+    }
+}
+
+/// A device's name; what is not one cannot be a contact either.
+pub(super) fn name(text: &str) -> Result<Name, ApiError> {
+    Name::new(text).map_err(|error| match text {
+        "" => ApiError::Request(error.to_string()),
+        _ => ApiError::Refused(Refused::UnknownContact { name: format!("{text:?} ({error})"), nearest: None }),
+    })
+}
+
+fn bytes(payload: Option<String>, payload_base64: Option<String>) -> Result<Vec<u8>, ApiError> {
+    Payload { payload, payload_base64 }.into_bytes().map_err(ApiError::Request)
+}
+
+/// Entries of a page when nothing is said.
+const DEFAULT_PAGE: usize = 100;
+/// Most entries of a page.
+pub(super) const MAX_PAGE: usize = 1_000;

@@ -1,0 +1,260 @@
+//! The other end of the socket: what the command line, and any Rust program on this machine, asks of a node.
+//!
+//! One connection a request. Dropping an answer closes its connection, and the node hears of it.
+
+use super::SOCKET;
+use super::dto::Done;
+use super::error::ErrorBody;
+use axum::body::{Body, Bytes};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::io;
+use std::path::{Path, PathBuf};
+use tokio::net::UnixStream;
+
+/// A node's local API, by the node's directory.
+#[derive(Clone, Debug)]
+pub struct Client {
+    directory: PathBuf,
+}
+
+/// Why a request brought no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody listens there.
+    #[error("no node runs in {}", .0.display())]
+    NotRunning(PathBuf),
+    /// The socket cannot be reached.
+    #[error("cannot reach the node at {}: {error}", .path.display())]
+    Connect {
+        /// The socket.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The node said no.
+    #[error("{}", .0.error)]
+    Api(ErrorBody),
+    /// The connection broke.
+    #[error("the connection to the node broke: {0}")]
+    Broken(String),
+    /// The answer is not what this version expects.
+    #[error("the node's answer cannot be read: {0}")]
+    Answer(String),
+}
+
+impl Client {
+    /// For the node in `directory`, running or not.
+    pub fn new(directory: impl Into<PathBuf>) -> Self {
+        Self { directory: directory.into() }
+    }
+
+    /// The node's directory.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// `GET` with a query made of the fields of `query`.
+    pub async fn get<T: DeserializeOwned>(&self, path: &str, query: &impl Serialize) -> Result<T, ClientError> {
+        self.call(Method::GET, &target(path, query)?, None, Body::empty()).await?.whole().await
+    }
+
+    /// `POST` of JSON.
+    pub async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, ClientError> {
+        let json = serde_json::to_vec(body).map_err(|error| ClientError::Answer(error.to_string()))?;
+        self.call(Method::POST, path, Some("application/json"), Body::from(json)).await?.whole().await
+    }
+
+    /// A stream of server-sent events, once it stands.
+    pub async fn events(&self, path: &str, query: &impl Serialize) -> Result<Events, ClientError> {
+        let answer = self.call(Method::GET, &target(path, query)?, None, Body::empty()).await?;
+        let mut events = Events { answer, failed: false };
+        match events.next::<Done>().await? {
+            Some(_) => Ok(events),
+            None => Err(ClientError::Broken("the node is stopping".into())),
+        }
+    }
+
+    /// Lines out, lines of JSON in; both at the same time.
+    pub async fn lines(&self, path: &str, query: &impl Serialize, lines: Body) -> Result<Answers, ClientError> {
+        let answer = self.call(Method::POST, &target(path, query)?, Some("text/plain"), lines).await?;
+        Ok(Answers { answer })
+    }
+
+    async fn call(
+        &self,
+        method: Method,
+        target: &str,
+        content: Option<&str>,
+        body: Body,
+    ) -> Result<Answer, ClientError> {
+        let path = self.directory.join(SOCKET);
+        let stream = match UnixStream::connect(&path).await {
+            Ok(stream) => stream,
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+                return Err(ClientError::NotRunning(self.directory.clone()));
+            }
+            Err(error) => return Err(ClientError::Connect { path, error }),
+        };
+        let broken = |error: hyper::Error| ClientError::Broken(error.to_string());
+        let (mut requests, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+        let connection = Connection(tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection to the local API ended early");
+            }
+        }));
+        let mut request = Request::builder().method(method).uri(target).header(HOST, "m2mesh");
+        if let Some(content) = content {
+            request = request.header(CONTENT_TYPE, content);
+        }
+        let request = request.body(body).map_err(|error| ClientError::Answer(error.to_string()))?;
+        let response = requests.send_request(request).await.map_err(broken)?;
+        let status = response.status();
+        let answer = Answer { body: response.into_body(), read: Vec::new(), _connection: connection };
+        if status.is_success() { Ok(answer) } else { Err(answer.error(status).await) }
+    }
+}
+
+/// Server-sent events whose data is JSON.
+#[derive(Debug)]
+pub struct Events {
+    answer: Answer,
+    /// Whether the event being read is named `error`.
+    failed: bool,
+}
+
+impl Events {
+    /// Data of the next event; `None` at the stream's end. Nothing is lost when this is dropped while it waits.
+    pub async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, ClientError> {
+        while let Some(line) = self.answer.line().await? {
+            if let Some(name) = line.strip_prefix(b"event:") {
+                self.failed = name.trim_ascii() == b"error";
+            } else if let Some(data) = line.strip_prefix(b"data:") {
+                return if self.failed { Err(ClientError::Api(parse(data)?)) } else { parse(data).map(Some) };
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Lines of JSON.
+#[derive(Debug)]
+pub struct Answers {
+    answer: Answer,
+}
+
+impl Answers {
+    /// The next line; `None` at the end.
+    pub async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, ClientError> {
+        match self.answer.line().await? {
+            Some(line) => parse(&line).map(Some),
+            None => Ok(None),
+        }
+    }
+}
+
+/// An answer being read, with the connection it comes over.
+#[derive(Debug)]
+struct Answer {
+    body: Incoming,
+    /// Read, and not yet taken.
+    read: Vec<u8>,
+    _connection: Connection,
+}
+
+impl Answer {
+    async fn whole<T: DeserializeOwned>(self) -> Result<T, ClientError> {
+        let Self { body, _connection, .. } = self;
+        parse(&collect(body).await?)
+    }
+
+    async fn error(self, status: StatusCode) -> ClientError {
+        let Self { body, _connection, .. } = self;
+        match collect(body).await.and_then(|bytes| parse(&bytes)) {
+            Ok(body) => ClientError::Api(body),
+            Err(_) => ClientError::Answer(format!("it answered {status}")),
+        }
+    }
+
+    /// The next line without its end; a last line without one is not whole and not given.
+    async fn line(&mut self) -> Result<Option<Vec<u8>>, ClientError> {
+        let mut searched = 0;
+        loop {
+            if let Some(at) = self.read[searched..].iter().position(|byte| *byte == b'\n') {
+                let rest = self.read.split_off(searched + at + 1);
+                let mut line = std::mem::replace(&mut self.read, rest);
+                line.truncate(searched + at);
+                return Ok(Some(line));
+            }
+            searched = self.read.len();
+            if searched > MAX_LINE {
+                return Err(ClientError::Answer(format!("a line of more than {MAX_LINE} bytes")));
+            }
+            match self.body.frame().await {
+                Some(Ok(frame)) => self.read.extend_from_slice(&frame.into_data().unwrap_or_default()),
+                Some(Err(error)) => return Err(ClientError::Broken(error.to_string())),
+                None => return Ok(None),
+            }
+        }
+    }
+}
+
+/// A task that carries a connection, ended with its answer.
+#[derive(Debug)]
+struct Connection(tokio::task::JoinHandle<()>);
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn collect(body: Incoming) -> Result<Bytes, ClientError> {
+    match Limited::new(body, MAX_ANSWER).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) => Err(ClientError::Broken(error.to_string())),
+    }
+}
+
+fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, ClientError> {
+    serde_json::from_slice(json).map_err(|error| ClientError::Answer(error.to_string()))
+}
+
+/// A path with the fields of `query` that are there.
+fn target(path: &str, query: &impl Serialize) -> Result<String, ClientError> {
+    let fields = serde_json::to_value(query).map_err(|error| ClientError::Answer(error.to_string()))?;
+    let mut target = path.to_owned();
+    for (at, (name, value)) in fields.as_object().into_iter().flatten().enumerate() {
+        target.push(if at == 0 { '?' } else { '&' });
+        target.push_str(name);
+        target.push('=');
+        match value {
+            serde_json::Value::String(text) => target.push_str(&escape(text)),
+            other => target.push_str(&escape(&other.to_string())),
+        }
+    }
+    Ok(target)
+}
+
+/// Percent-encoding of all but RFC 3986's unreserved characters.
+pub fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}
+
+/// Longest line of an answer, in bytes: the largest payload, each byte escaped as `\u0000`, fits.
+const MAX_LINE: usize = 1024 * 1024;
+/// Longest answer that is read whole, in bytes: a page of the inbox with every byte escaped.
+const MAX_ANSWER: usize = 16 * 1024 * 1024;

@@ -1,0 +1,130 @@
+//! What the node is, who is near, whom it can address.
+
+use crate::engine::api;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use utoipa::ToSchema;
+
+/// What the node is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Status {
+    /// This device's name.
+    pub name: String,
+    /// Realm id, hexadecimal.
+    pub realm: String,
+    /// Version of m2mesh.
+    pub version: String,
+    /// Pseudonym as a PeerId.
+    pub peer_id: String,
+    /// Number of the present epoch.
+    pub epoch: u64,
+    /// RFC 3339: when the present epoch ends.
+    pub epoch_ends: String,
+    /// RFC 3339: when the last credential of the batch runs out.
+    pub credentials_until: String,
+    /// Version of the bulletin.
+    pub bulletin: u64,
+    /// Addresses listened on.
+    pub listen: Vec<String>,
+    /// Links up.
+    pub links: usize,
+    /// Contacts known.
+    pub contacts: usize,
+    /// Messages waiting in the inbox.
+    pub inbox: u64,
+    /// Messages on their way out, not ended.
+    pub outgoing: usize,
+    /// Records in the event log.
+    pub log_records: u64,
+    /// Seconds since start.
+    pub uptime_s: u64,
+    /// Counters of everything dropped or refused, by name, without those at zero.
+    pub counters: BTreeMap<String, u64>,
+}
+
+impl From<api::Status> for Status {
+    fn from(status: api::Status) -> Self {
+        let api::Status {
+            name,
+            realm,
+            version,
+            peer_id,
+            epoch,
+            epoch_ends,
+            credentials_until,
+            bulletin,
+            listen,
+            links,
+            contacts,
+            inbox,
+            outgoing,
+            log_records,
+            uptime_s,
+            counters,
+        } = status;
+        Self {
+            name,
+            realm,
+            version,
+            peer_id,
+            epoch,
+            epoch_ends,
+            credentials_until,
+            bulletin,
+            listen,
+            links,
+            contacts,
+            inbox,
+            outgoing,
+            log_records,
+            uptime_s,
+            counters,
+        }
+    }
+}
+
+/// A neighbour.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Peer {
+    /// Its name, if it is a contact.
+    pub name: Option<String>,
+    /// Its PeerId.
+    pub peer_id: String,
+    /// Address of the link.
+    pub address: String,
+    /// What carries it: `tcp`, `quic`.
+    pub transport: String,
+    /// Who dialled: `in` or `out`.
+    pub direction: String,
+    /// Smoothed round trip in microseconds, once measured.
+    pub rtt_us: Option<u64>,
+    /// Seconds since the link came up.
+    pub up_s: u64,
+    /// Bytes sent over it.
+    pub sent: u64,
+    /// Bytes received over it.
+    pub received: u64,
+}
+
+impl From<api::Peer> for Peer {
+    fn from(peer: api::Peer) -> Self {
+        let api::Peer { name, peer_id, address, transport, direction, rtt_us, up_s, sent, received } = peer;
+        Self { name, peer_id, address, transport, direction, rtt_us, up_s, sent, received }
+    }
+}
+
+/// Someone this device can address.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Contact {
+    /// Name.
+    pub name: String,
+    /// Whether it is a neighbour now.
+    pub neighbour: bool,
+}
+
+impl From<api::Contact> for Contact {
+    fn from(contact: api::Contact) -> Self {
+        let api::Contact { name, neighbour } = contact;
+        Self { name, neighbour }
+    }
+}

@@ -1,0 +1,292 @@
+//! Messages on their way: what is asked, how it ended, and what comes in by subscriptions and offers.
+
+use super::{Ack, Class, Payload, Span, is_zero};
+use crate::engine::api;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+/// Body of `POST /v1/send`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SendBody {
+    /// The receiver's name.
+    #[schema(example = "meter-17")]
+    pub to: String,
+    /// The payload as text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload: Option<String>,
+    /// The payload in base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload_base64: Option<String>,
+    /// What confirmation is wanted.
+    #[serde(default)]
+    pub ack: Ack,
+    /// How urgent it is.
+    #[serde(default)]
+    pub class: Class,
+    /// Of no use after this long.
+    #[serde(default)]
+    pub deadline: Span,
+}
+
+/// Query of `POST /v1/send-lines`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct SendLinesQuery {
+    /// The receiver's name.
+    pub to: String,
+    /// What confirmation is wanted: `none`, `hop`, `end`.
+    #[serde(default)]
+    #[param(inline)]
+    pub ack: Ack,
+    /// How urgent they are.
+    #[serde(default)]
+    #[param(inline)]
+    pub class: Class,
+    /// Each is of no use after this long.
+    #[serde(default)]
+    #[param(value_type = Option<String>, example = "30s")]
+    pub deadline: Span,
+}
+
+/// Body of `POST /v1/request`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RequestBody {
+    /// The name of the device that offers the service.
+    pub to: String,
+    /// Which service; may be left out where the device offers exactly one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// The payload as text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload: Option<String>,
+    /// The payload in base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload_base64: Option<String>,
+    /// How urgent it is.
+    #[serde(default)]
+    pub class: Class,
+    /// How long to wait for the response.
+    #[serde(default)]
+    pub timeout: Span,
+}
+
+/// Body of `POST /v1/publish`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PublishBody {
+    /// The topic, without wildcards; its first level names the group.
+    #[schema(example = "plant/line-1/temperature")]
+    pub topic: String,
+    /// The payload as text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload: Option<String>,
+    /// The payload in base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload_base64: Option<String>,
+    /// Of no use after this long.
+    #[serde(default)]
+    pub deadline: Span,
+}
+
+/// Query of `POST /v1/publish-lines`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct PublishLinesQuery {
+    /// The topic, without wildcards.
+    pub topic: String,
+    /// Each is of no use after this long.
+    #[serde(default)]
+    #[param(value_type = Option<String>, example = "30s")]
+    pub deadline: Span,
+}
+
+/// How a message ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "outcome", rename_all = "lowercase")]
+pub enum Outcome {
+    /// Certain: durable in the receiver's inbox.
+    Delivered {
+        /// From command to receipt, in microseconds.
+        latency_us: u64,
+        /// Hops it took.
+        hops: u32,
+        /// Its price in micro-units.
+        price: u64,
+    },
+    /// Handed over, as far as was asked; no receipt was wanted.
+    Sent {
+        /// From command to hand-over, in microseconds.
+        latency_us: u64,
+        /// Neighbours that got it.
+        neighbours: u32,
+    },
+    /// The service's response to a request.
+    Replied {
+        /// Who answered.
+        from: String,
+        /// From command to response, in microseconds.
+        latency_us: u64,
+        /// The response.
+        #[serde(flatten)]
+        payload: Payload,
+    },
+    /// Not known delivered by its deadline.
+    Expired {
+        /// The last that is known of it.
+        reason: String,
+    },
+    /// The receiver or this node did not take it; it is not delivered.
+    Refused {
+        /// Why.
+        reason: String,
+    },
+    /// No way to the receiver; not known delivered.
+    Unreachable {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Outcome {
+    /// Whether it did what was asked.
+    pub fn is_success(&self) -> bool {
+        matches!(self, Self::Delivered { .. } | Self::Sent { .. } | Self::Replied { .. })
+    }
+
+    /// From command to success, in microseconds.
+    pub fn latency_us(&self) -> Option<u64> {
+        match self {
+            Self::Delivered { latency_us, .. } | Self::Sent { latency_us, .. } | Self::Replied { latency_us, .. } => {
+                Some(*latency_us)
+            }
+            Self::Expired { .. } | Self::Refused { .. } | Self::Unreachable { .. } => None,
+        }
+    }
+
+    /// The word for it.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Delivered { .. } => "delivered",
+            Self::Sent { .. } => "sent",
+            Self::Replied { .. } => "replied",
+            Self::Expired { .. } => "expired",
+            Self::Refused { .. } => "refused",
+            Self::Unreachable { .. } => "unreachable",
+        }
+    }
+}
+
+impl From<api::Outcome> for Outcome {
+    fn from(outcome: api::Outcome) -> Self {
+        match outcome {
+            api::Outcome::Delivered { latency_us, hops, price } => Self::Delivered { latency_us, hops, price },
+            api::Outcome::Sent { latency_us, neighbours } => Self::Sent { latency_us, neighbours },
+            api::Outcome::Expired { reason } => Self::Expired { reason },
+            api::Outcome::Refused { reason } => Self::Refused { reason },
+            api::Outcome::Unreachable { reason } => Self::Unreachable { reason },
+        }
+    }
+}
+
+/// One line of the answer to `send-lines` and `publish-lines`: in the order in which they end.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct LineOutcome {
+    /// Which line of the request, from 1.
+    pub line: u64,
+    /// How it ended.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+}
+
+/// Query of `GET /v1/subscribe`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct SubscribeQuery {
+    /// As in MQTT: `+` one level, `#` the rest; the first level names the group and is no wildcard.
+    #[param(example = "plant/+/temperature")]
+    pub filter: String,
+}
+
+/// Event `message` of `GET /v1/subscribe`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Published {
+    /// The whole topic.
+    pub topic: String,
+    /// The sender's name, if it is a contact.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// RFC 3339: the sender's clock at publishing.
+    pub sent: String,
+    /// Messages of this sender known to be lost on the mesh before this one.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub lost: u64,
+    /// Messages that this stream dropped before this one, the oldest first, because they were not read in time.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub skipped: u64,
+    /// The payload.
+    #[serde(flatten)]
+    pub payload: Payload,
+}
+
+impl Published {
+    pub(in crate::gateway) fn new(published: api::Published, skipped: u64) -> Self {
+        let api::Published { topic, payload, from, sent, lost } = published;
+        Self {
+            topic,
+            from: from.map(|name| name.to_string()),
+            sent: sent.to_string(),
+            lost,
+            skipped,
+            payload: Payload::new(payload),
+        }
+    }
+}
+
+/// Event `call` of `GET /v1/offers/{service}`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ServiceCall {
+    /// Number for `POST /v1/calls/{id}`.
+    pub call: u64,
+    /// The service called.
+    pub service: String,
+    /// Who calls.
+    pub from: String,
+    /// The message's lasting identity: a repeated call has the same.
+    pub id: String,
+    /// The payload.
+    #[serde(flatten)]
+    pub payload: Payload,
+}
+
+impl From<api::Call> for ServiceCall {
+    fn from(call: api::Call) -> Self {
+        let api::Call { call, service, from, id, payload } = call;
+        Self {
+            call,
+            service,
+            from: from.to_string(),
+            id: format!("{}/{}", id.stream, id.sequence),
+            payload: Payload::new(payload),
+        }
+    }
+}
+
+/// Body of `POST /v1/calls/{id}`: a payload, or a failure.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AnswerBody {
+    /// Why there is no response; then no payload.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+    /// The response as text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload: Option<String>,
+    /// The response in base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload_base64: Option<String>,
+}

@@ -1,0 +1,108 @@
+//! What a request is told when it fails: `{"error": what, "hint": what to do next}` under a fitting status.
+
+use super::pages::PageError;
+use crate::engine::api::Refused;
+use axum::Json;
+use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// The body of every answer that is not a success.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ErrorBody {
+    /// What went wrong.
+    pub error: String,
+    /// What to do next.
+    pub hint: String,
+}
+
+/// Why a request failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// The node did not accept the command.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// The request is not one.
+    #[error("{0}")]
+    Request(String),
+    /// The store could not be read.
+    #[error(transparent)]
+    Page(#[from] PageError),
+    /// There is no such route.
+    #[error("there is no {0}")]
+    NoRoute(String),
+    /// The node stopped before it answered.
+    #[error("the node is stopping")]
+    Stopping,
+    /// The node answered with something that does not belong to the question.
+    #[error("the node gave an answer that does not fit the question")]
+    Unexpected,
+}
+
+impl ApiError {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Refused(Refused::UnknownContact { .. } | Refused::NoSuchCall(_)) | Self::NoRoute(_) => {
+                StatusCode::NOT_FOUND
+            }
+            Self::Refused(Refused::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Refused(Refused::Topic(_) | Refused::Filter(_) | Refused::Service(_)) => {
+                StatusCode::UNPROCESSABLE_ENTITY
+            }
+            Self::Refused(Refused::Full(_)) | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Request(_) => StatusCode::BAD_REQUEST,
+            Self::Page(_) | Self::Unexpected => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    fn hint(&self) -> &'static str {
+        match self {
+            Self::Refused(Refused::UnknownContact { .. }) => {
+                "`m2mesh contacts` lists the names this device can address"
+            }
+            Self::Refused(Refused::TooLarge { .. }) => "send less at a time",
+            Self::Refused(Refused::Topic(_)) => "a topic looks like plant/line-1/temperature, without wildcards",
+            Self::Refused(Refused::Filter(_)) => "a filter looks like plant/+/temperature or plant/#",
+            Self::Refused(Refused::Service(_)) => {
+                "choose another service name, or stop the other offer of it on this device"
+            }
+            Self::Refused(Refused::NoSuchCall(_)) => "answer a call once, and before its caller's time-out",
+            Self::Refused(Refused::Full(_)) => "wait until something of it has ended, then try again",
+            Self::Request(_) | Self::NoRoute(_) => "GET /openapi.json describes every route and its fields",
+            Self::Page(_) => "look at the node's diagnostics; `m2mesh log verify` checks the event log",
+            Self::Stopping => "start the node again with `m2mesh run`",
+            Self::Unexpected => "this is a defect of m2mesh; please report it with the node's diagnostics",
+        }
+    }
+
+    /// As it goes over the socket.
+    pub fn body(&self) -> ErrorBody {
+        ErrorBody { error: self.to_string(), hint: self.hint().to_owned() }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        (self.status(), Json(self.body())).into_response()
+    }
+}
+
+impl From<JsonRejection> for ApiError {
+    fn from(rejection: JsonRejection) -> Self {
+        Self::Request(rejection.body_text())
+    }
+}
+
+impl From<QueryRejection> for ApiError {
+    fn from(rejection: QueryRejection) -> Self {
+        Self::Request(rejection.body_text())
+    }
+}
+
+impl From<PathRejection> for ApiError {
+    fn from(rejection: PathRejection) -> Self {
+        Self::Request(rejection.body_text())
+    }
+}

@@ -1,0 +1,110 @@
+//! Splits a streamed body into lines, holding no more than one line and one chunk.
+
+use crate::wire::batch::MAX_PAYLOAD;
+use axum::body::{Body, BodyDataStream, Bytes};
+use futures::StreamExt;
+
+/// Lines of a body, numbered from 1. A line ends with `\n`, which is not part of it; the last may lack it.
+#[derive(Debug)]
+pub(super) struct Lines {
+    body: BodyDataStream,
+    /// Read, and not yet split.
+    chunk: Bytes,
+    /// What there is of the current line, while it is within its bound.
+    partial: Vec<u8>,
+    /// Length of the current line so far, within its bound or not.
+    length: usize,
+    number: u64,
+    ended: bool,
+}
+
+/// A line.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Line {
+    /// Its bytes.
+    Whole(Vec<u8>),
+    /// Longer than a message may be: its length.
+    TooLong(usize),
+}
+
+impl Lines {
+    pub(super) fn new(body: Body) -> Self {
+        let body = body.into_data_stream();
+        Self { body, chunk: Bytes::new(), partial: Vec::new(), length: 0, number: 0, ended: false }
+    }
+
+    /// The next line. A body that was cut off ends before its unfinished line.
+    pub(super) async fn next(&mut self) -> Option<(u64, Line)> {
+        while !self.ended {
+            if let Some(at) = self.chunk.iter().position(|byte| *byte == b'\n') {
+                let rest = self.chunk.split_off(at + 1);
+                let line = std::mem::replace(&mut self.chunk, rest);
+                self.extend(&line[..at]);
+                return Some(self.finish());
+            }
+            let chunk = std::mem::take(&mut self.chunk);
+            self.extend(&chunk);
+            match self.body.next().await {
+                Some(Ok(chunk)) => self.chunk = chunk,
+                Some(Err(_)) => self.ended = true,
+                None => {
+                    self.ended = true;
+                    if self.length > 0 {
+                        return Some(self.finish());
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    fn extend(&mut self, bytes: &[u8]) {
+        self.length += bytes.len();
+        if self.length <= MAX_PAYLOAD {
+            self.partial.extend_from_slice(bytes);
+        } else {
+            self.partial = Vec::new();
+        }
+    }
+
+    fn finish(&mut self) -> (u64, Line) {
+        self.number += 1;
+        let (length, partial) = (std::mem::take(&mut self.length), std::mem::take(&mut self.partial));
+        (self.number, if length <= MAX_PAYLOAD { Line::Whole(partial) } else { Line::TooLong(length) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::convert::Infallible;
+
+    fn lines(chunks: &[&[u8]]) -> Vec<(u64, Line)> {
+        let chunks: Vec<Result<Bytes, Infallible>> = chunks.iter().map(|c| Ok(Bytes::copy_from_slice(c))).collect();
+        let mut lines = Lines::new(Body::from_stream(futures::stream::iter(chunks)));
+        futures::executor::block_on(async {
+            let mut all = Vec::new();
+            while let Some(line) = lines.next().await {
+                all.push(line);
+            }
+            all
+        })
+    }
+
+    #[test]
+    fn lines_do_not_depend_on_how_the_bytes_come() {
+        let whole = |text: &str| Line::Whole(text.as_bytes().to_vec());
+        let expected = vec![(1, whole("one")), (2, whole("")), (3, whole("three")), (4, whole("four"))];
+        assert_eq!(lines(&[b"one\n\nthree\nfour"]), expected);
+        assert_eq!(lines(&[b"on", b"e", b"\n\nth", b"ree\nfour", b"\n"]), expected);
+        assert_eq!(lines(&[]), vec![]);
+    }
+
+    #[test]
+    fn a_line_too_long_is_skipped_and_the_next_one_is_not() {
+        let long = vec![b'x'; MAX_PAYLOAD + 1];
+        let found = lines(&[&long, b"yz\n", b"short\n"]);
+        assert_eq!(found, vec![(1, Line::TooLong(MAX_PAYLOAD + 3)), (2, Line::Whole(b"short".to_vec()))]);
+        assert!(matches!(lines(&[&long[1..]])[..], [(1, Line::Whole(_))]));
+    }
+}

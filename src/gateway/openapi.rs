@@ -1,0 +1,96 @@
+//! The description of the API, generated from the handlers and the types of their JSON.
+
+use super::{api, dto, error, stream};
+use axum::Json;
+use utoipa::OpenApi;
+
+/// OpenAPI 3 of every route.
+#[derive(Debug, OpenApi)]
+#[openapi(
+    info(
+        title = "m2mesh local API",
+        description = "What applications on this machine ask of their m2mesh node, over its unix socket. \
+            Streams are server-sent events (`text/event-stream`) whose data is JSON, or lines of JSON \
+            (`application/x-ndjson`)."
+    ),
+    paths(
+        api::send,
+        stream::send_lines,
+        api::request,
+        api::publish,
+        stream::publish_lines,
+        stream::subscribe,
+        stream::offer,
+        api::answer,
+        api::inbox,
+        stream::follow_inbox,
+        api::consume,
+        api::log,
+        stream::follow_log,
+        api::verify_log,
+        api::status,
+        api::peers,
+        api::contacts,
+        describe,
+    ),
+    components(schemas(
+        dto::Published,
+        dto::ServiceCall,
+        dto::InboxMessage,
+        dto::LogRecord,
+        dto::LineOutcome,
+        error::ErrorBody
+    ))
+)]
+pub struct Description;
+
+/// This description.
+#[utoipa::path(get, path = "/openapi.json", responses((status = 200, description = "OpenAPI 3", body = Object)))]
+pub(super) async fn describe() -> Json<utoipa::openapi::OpenApi> {
+    Json(Description::openapi())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::store::{ReadError, Table};
+    use std::collections::BTreeSet;
+
+    #[derive(Clone)]
+    struct Nothing;
+
+    impl crate::engine::store::Read for Nothing {
+        fn get(&self, _: Table, _: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
+            Ok(None)
+        }
+        fn scan(&self, _: Table, _: &[u8], _: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), ReadError> {
+            Ok(())
+        }
+        fn last(&self, _: Table) -> Result<Option<(Vec<u8>, Vec<u8>)>, ReadError> {
+            Ok(None)
+        }
+    }
+
+    #[test]
+    fn every_route_is_described_and_nothing_else() {
+        let routes: BTreeSet<(String, String)> = api::routes::<Nothing>()
+            .into_iter()
+            .map(|(method, path, _)| (method.as_str().to_lowercase(), path.to_owned()))
+            .collect();
+        let description = serde_json::to_value(Description::openapi()).expect("the description is JSON");
+        let described: BTreeSet<(String, String)> = description["paths"]
+            .as_object()
+            .expect("paths")
+            .iter()
+            .flat_map(|(path, methods)| {
+                methods
+                    .as_object()
+                    .expect("methods")
+                    .keys()
+                    .map(|method| (method.clone(), path.clone()))
+                    .collect::<Vec<_>>()
+            })
+            .collect();
+        assert_eq!(described, routes);
+    }
+}

@@ -1,0 +1,156 @@
+//! Inbox and event log, read from the store: off the node's thread, in pages of bounded size.
+//!
+//! The inbox is kept in batches under the number of their first message, so a page that starts in the middle of a
+//! batch begins its scan where the longest batch could have begun.
+
+use super::dto::{InboxPage, LogPage, LogQuery, LogRecord, LogVerdict};
+use super::error::ApiError;
+use crate::engine::api;
+use crate::engine::store::{Read, ReadError, Table};
+use crate::event_log::{Entry, Filter, HEAD_KEY, chain, verify};
+use crate::id::Name;
+use crate::wire::{self, DecodeError, batch};
+use std::ops::RangeInclusive;
+
+/// Why a page could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum PageError {
+    /// The disk did not answer.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A batch of the inbox is damaged.
+    #[error("the inbox is damaged after message {after}: {error}")]
+    Inbox {
+        /// Number of the last message before it.
+        after: u64,
+        /// What is wrong.
+        error: DecodeError,
+    },
+    /// The thread that read was ended.
+    #[error("reading was broken off")]
+    BrokenOff,
+}
+
+/// Runs a query where it may block.
+pub(super) async fn off_thread<R, T>(
+    reader: R,
+    query: impl FnOnce(&R) -> Result<T, PageError> + Send + 'static,
+) -> Result<T, ApiError>
+where
+    R: Read + Send + 'static,
+    T: Send + 'static,
+{
+    let result = tokio::task::spawn_blocking(move || query(&reader)).await;
+    result.map_err(|_| PageError::BrokenOff)?.map_err(ApiError::Page)
+}
+
+/// Messages with these numbers, of `sender` if given. What lies beyond may not be durable yet.
+pub fn inbox<R: Read + ?Sized>(
+    reader: &R,
+    numbers: RangeInclusive<u64>,
+    sender: Option<&Name>,
+    limit: usize,
+) -> Result<InboxPage, PageError> {
+    let (start, last) = numbers.into_inner();
+    let mut page = InboxPage { messages: Vec::new(), next: start, more: false };
+    let (mut bytes, mut seen, mut damage) = (0, 0, None);
+    let first_batch = start.saturating_sub(batch::MAX_MESSAGES as u64 - 1);
+    reader.scan(Table::Inbox, &first_batch.to_be_bytes(), &mut |_, value| {
+        let messages: Vec<api::InboxMessage> = match wire::decode(value) {
+            Ok(messages) => messages,
+            Err(error) => {
+                damage = Some(error);
+                return false;
+            }
+        };
+        for message in messages.into_iter().filter(|message| message.number >= start) {
+            if message.number > last {
+                return false;
+            }
+            if page.messages.len() >= limit || bytes >= MAX_PAGE_BYTES || seen >= MAX_SEEN {
+                page.more = true;
+                return false;
+            }
+            seen += 1;
+            page.next = message.number + 1;
+            if sender.is_none_or(|sender| *sender == message.from) {
+                bytes += message.payload.len();
+                page.messages.push(message.into());
+            }
+        }
+        true
+    })?;
+    match damage {
+        // What comes before the damage is still handed out.
+        Some(error) if page.messages.is_empty() => Err(PageError::Inbox { after: page.next.saturating_sub(1), error }),
+        _ => Ok(page),
+    }
+}
+
+/// Records with these numbers that the query wants; its own `after` and `limit` do not count here.
+pub fn log<R: Read + ?Sized>(
+    reader: &R,
+    query: &LogQuery,
+    numbers: RangeInclusive<u64>,
+    limit: usize,
+) -> Result<LogPage, PageError> {
+    let filter = Filter {
+        kind: query.kind.clone(),
+        since: query.since.map(|since| since.0),
+        until: query.until.map(|until| until.0),
+    };
+    let (start, last) = numbers.into_inner();
+    let mut page = LogPage { records: Vec::new(), after: start.saturating_sub(1), more: false };
+    let mut seen = 0;
+    reader.scan(Table::Log, &chain::key(start), &mut |key, value| {
+        let number = <[u8; 8]>::try_from(key).map_or(page.after + 1, u64::from_be_bytes);
+        if number > last {
+            return false;
+        }
+        if page.records.len() >= limit || seen >= MAX_SEEN {
+            page.more = true;
+            return false;
+        }
+        seen += 1;
+        page.after = number;
+        match Entry::select(value, &filter) {
+            Ok(Some(entry)) => page.records.push(LogRecord::from(entry)),
+            Ok(None) => {}
+            // What is around it is still worth reading.
+            Err(error) => page.records.push(LogRecord::damaged(number, &error)),
+        }
+        true
+    })?;
+    Ok(page)
+}
+
+/// Verifies the event log's chain, while it may be written.
+pub fn verify_log<R: Read + ?Sized>(reader: &R) -> Result<LogVerdict, PageError> {
+    let head = || reader.get(Table::Meta, HEAD_KEY);
+    let verdict = verify::verify_live(head, |each| reader.scan(Table::Log, &[], each))?;
+    Ok(match verdict {
+        Ok(summary) => LogVerdict {
+            intact: true,
+            records: summary.records,
+            first: summary.first,
+            last: summary.last,
+            head: Some(data_encoding::HEXLOWER.encode(&summary.head)),
+            first_bad: None,
+            reason: None,
+        },
+        Err(broken) => LogVerdict {
+            intact: false,
+            records: 0,
+            first: 0,
+            last: 0,
+            head: None,
+            first_bad: Some(broken.sequence),
+            reason: Some(broken.what.to_string()),
+        },
+    })
+}
+
+/// Bytes of payload after which a page ends.
+const MAX_PAGE_BYTES: usize = 1024 * 1024;
+/// Entries looked at for one page, fitting or not.
+const MAX_SEEN: usize = 10_000;

@@ -1,0 +1,291 @@
+//! One conversation's way back: what the node says to the application, bounded, never blocking the node.
+//!
+//! A [`Call`] carries a [`Replies`], its other end is a [`Listener`]. The node pushes and goes on; the application
+//! takes when it can. Between them lies a queue of at most [`MAX_REPLIES`] replies and [`MAX_REPLY_BYTES`] bytes of
+//! payload. What happens at the bound depends on what it is:
+//!
+//! | reply | policy | why |
+//! |-|-|-|
+//! | `Inbox`, `Log` | *newest only*: replaces the one that waits | they say how far something reaches |
+//! | `Published` | *drop oldest*, counted, told with the next reply taken | fresh readings are worth more than old |
+//! | `Call` | *refuse*: handed back to the node, which answers the caller | nobody may wait in vain |
+//! | all others | kept: a conversation has one or two of them | |
+//!
+//! Invariants
+//! 1. The node never waits for an application.
+//! 2. When the listener goes, the node is woken and told so ([`Replies::poll_gone`]); that is what cancels a stream.
+//! 3. When the node lets go of the replies, the listener hears what was pushed before, then the end.
+
+use crate::engine::api::{self, Command, Reply};
+use futures::Stream;
+use futures::task::AtomicWaker;
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+/// A command on its way to the node, with the way back.
+#[derive(Debug)]
+pub struct Call {
+    /// What is asked.
+    pub command: Command,
+    /// Where the answers go. Letting go of it ends the conversation.
+    pub replies: Replies,
+}
+
+impl Call {
+    /// A call, and the end at which its replies are heard.
+    pub fn new(command: Command) -> (Self, Listener) {
+        let shared = Arc::new(Shared::default());
+        (Self { command, replies: Replies { shared: shared.clone() } }, Listener { shared })
+    }
+}
+
+/// The node's end.
+#[derive(Debug)]
+pub struct Replies {
+    shared: Arc<Shared>,
+}
+
+/// Why a reply was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rejected {
+    /// The application no longer listens: as good as [`Command::Cancel`].
+    #[error("the application no longer listens")]
+    Gone,
+    /// As many calls wait as the bound allows; this one comes back to be answered with a failure.
+    #[error("the service has too many calls waiting")]
+    Busy(Box<api::Call>),
+}
+
+impl Replies {
+    /// Hands over a reply, by the policies above.
+    pub fn push(&self, reply: Reply) -> Result<(), Rejected> {
+        let mut state = self.shared.lock();
+        if state.listener_gone {
+            return Err(Rejected::Gone);
+        }
+        state.push(reply)?;
+        drop(state);
+        self.shared.listener.wake();
+        Ok(())
+    }
+
+    /// Whether the application no longer listens.
+    pub fn is_gone(&self) -> bool {
+        self.shared.lock().listener_gone
+    }
+
+    /// Ready once the application no longer listens. Remembers one waker: the last.
+    pub fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.shared.node.register(cx.waker());
+        if self.is_gone() { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+impl Drop for Replies {
+    fn drop(&mut self) {
+        self.shared.lock().node_gone = true;
+        self.shared.listener.wake();
+    }
+}
+
+/// The application's end: a stream of what is heard. Dropping it ends the conversation.
+#[derive(Debug)]
+pub struct Listener {
+    shared: Arc<Shared>,
+}
+
+/// A reply as it is taken.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Heard {
+    /// The reply.
+    pub reply: Reply,
+    /// Published messages dropped here since the reply before, because they were not taken in time.
+    pub skipped: u64,
+}
+
+impl Stream for Listener {
+    type Item = Heard;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Heard>> {
+        self.shared.listener.register(cx.waker());
+        let mut state = self.shared.lock();
+        match state.queue.pop_front() {
+            Some(reply) => {
+                state.bytes -= weight(&reply);
+                Poll::Ready(Some(Heard { reply, skipped: std::mem::take(&mut state.skipped) }))
+            }
+            None if state.node_gone => Poll::Ready(None),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        state.listener_gone = true;
+        state.queue = VecDeque::new();
+        state.bytes = 0;
+        drop(state);
+        self.shared.node.wake();
+    }
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    /// Woken when there is something to hear.
+    listener: AtomicWaker,
+    /// Woken when nobody listens any more.
+    node: AtomicWaker,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while holding the lock, and every field is valid at every moment.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    queue: VecDeque<Reply>,
+    bytes: usize,
+    skipped: u64,
+    listener_gone: bool,
+    node_gone: bool,
+}
+
+impl State {
+    fn push(&mut self, reply: Reply) -> Result<(), Rejected> {
+        match reply {
+            Reply::Inbox { .. } | Reply::Log { .. } => {
+                let kind = std::mem::discriminant(&reply);
+                self.queue.retain(|waiting| std::mem::discriminant(waiting) != kind);
+            }
+            Reply::Call(call) if !self.has_room(call.payload.len()) => return Err(Rejected::Busy(Box::new(call))),
+            Reply::Published(ref published) => {
+                while !self.has_room(published.payload.len()) {
+                    let Some(oldest) = self.queue.iter().position(|waiting| matches!(waiting, Reply::Published(_)))
+                    else {
+                        break;
+                    };
+                    if let Some(dropped) = self.queue.remove(oldest) {
+                        self.bytes -= weight(&dropped);
+                        self.skipped += 1;
+                    }
+                }
+            }
+            _ => {}
+        }
+        self.bytes += weight(&reply);
+        self.queue.push_back(reply);
+        Ok(())
+    }
+
+    fn has_room(&self, bytes: usize) -> bool {
+        self.queue.len() < MAX_REPLIES && (self.bytes + bytes <= MAX_REPLY_BYTES || self.queue.is_empty())
+    }
+}
+
+fn weight(reply: &Reply) -> usize {
+    match reply {
+        Reply::Published(published) => published.payload.len(),
+        Reply::Call(call) => call.payload.len(),
+        Reply::Response { payload, .. } => payload.len(),
+        _ => 0,
+    }
+}
+
+/// Most replies waiting in one conversation.
+pub const MAX_REPLIES: usize = 1_024;
+/// Most bytes of payload waiting in one conversation.
+pub const MAX_REPLY_BYTES: usize = 4 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::api::Published;
+    use crate::id::{InnerId, Name, StreamId};
+    use crate::time::Unix;
+    use futures::{FutureExt, StreamExt, poll};
+
+    fn published(text: &str, size: usize) -> Reply {
+        let mut payload = text.as_bytes().to_vec();
+        payload.resize(size.max(text.len()), b' ');
+        Reply::Published(Published { topic: "a/b".into(), payload, from: None, sent: Unix(0), lost: 0 })
+    }
+
+    fn call(number: u64) -> Reply {
+        Reply::Call(api::Call {
+            call: number,
+            service: "adder".into(),
+            from: Name::new("a").expect("a name"),
+            id: InnerId { stream: StreamId([0; 16]), sequence: number },
+            payload: vec![],
+        })
+    }
+
+    #[test]
+    fn a_slow_subscriber_loses_the_oldest_and_is_told_how_many() {
+        let (call, mut listener) = Call::new(Command::Subscribe { filter: "a/#".into() });
+        call.replies.push(Reply::Ready).expect("heard");
+        for number in 0..MAX_REPLIES + 4 {
+            call.replies.push(published(&number.to_string(), 0)).expect("heard");
+        }
+        let first = listener.next().now_or_never().flatten().expect("a reply");
+        assert_eq!(first, Heard { reply: Reply::Ready, skipped: 5 });
+        let second = listener.next().now_or_never().flatten().expect("a reply");
+        assert_eq!(second, Heard { reply: published("5", 0), skipped: 0 });
+    }
+
+    #[test]
+    fn waiting_bytes_are_bounded() {
+        let (call, mut listener) = Call::new(Command::Subscribe { filter: "a/#".into() });
+        for _ in 0..3 {
+            call.replies.push(published("large", MAX_REPLY_BYTES / 2)).expect("heard");
+        }
+        assert_eq!(listener.next().now_or_never().flatten().map(|heard| heard.skipped), Some(1));
+        assert!(listener.next().now_or_never().is_some());
+        assert!(listener.next().now_or_never().is_none());
+    }
+
+    #[test]
+    fn of_how_far_something_reaches_only_the_newest_waits() {
+        let (call, mut listener) = Call::new(Command::Receive);
+        for last in 0..10_000 {
+            call.replies.push(Reply::Inbox { first: 1, last }).expect("heard");
+        }
+        let heard = listener.next().now_or_never().flatten().map(|heard| heard.reply);
+        assert_eq!(heard, Some(Reply::Inbox { first: 1, last: 9_999 }));
+        assert!(listener.next().now_or_never().is_none());
+    }
+
+    #[test]
+    fn a_call_over_the_bound_comes_back() {
+        let (offer, _listener) = Call::new(Command::Offer { service: "adder".into() });
+        for number in 0..MAX_REPLIES as u64 {
+            offer.replies.push(call(number)).expect("heard");
+        }
+        assert!(matches!(offer.replies.push(call(7_000)), Err(Rejected::Busy(back)) if back.call == 7_000));
+    }
+
+    #[test]
+    fn each_end_learns_that_the_other_has_gone() {
+        futures::executor::block_on(async {
+            let (call, listener) = Call::new(Command::Receive);
+            let mut gone = std::future::poll_fn(|cx| call.replies.poll_gone(cx));
+            assert!(poll!(&mut gone).is_pending());
+            drop(listener);
+            gone.await;
+            assert_eq!(call.replies.push(Reply::Ready), Err(Rejected::Gone));
+
+            let (call, listener) = Call::new(Command::Status);
+            call.replies.push(Reply::Ready).expect("heard");
+            drop(call);
+            assert_eq!(listener.collect::<Vec<_>>().await.len(), 1);
+        });
+    }
+}

@@ -1,0 +1,295 @@
+//! Routes that go on: server-sent events out, and lines in, lines out.
+//!
+//! **Events.** Each has a name and JSON data. A stream begins with `ready` once it stands, so that whoever waits for
+//! it can go on; `error` (data as of a failed request) ends it early. A comment every 15 s keeps it alive.
+//!
+//! **Subscriptions and offers** come out of the call's replies, with their policies at the bound
+//! ([`replies`](super::replies)). **Inbox and log** are not pushed: the node says how far they reach, and the stream
+//! reads on from the store as fast as its reader takes, so nothing is dropped however slow that is.
+//!
+//! **Lines.** Each line of the body is one message, handed to the node in order; at most [`MAX_IN_FLIGHT`] are
+//! under way, then the body is not read further, which holds the sender back. Outcomes are lines of JSON in the
+//! order in which they come.
+
+use super::api::{MAX_PAGE, name, outcome};
+use super::dto::{
+    Done, InboxFollowQuery, InboxMessage, LineOutcome, LogQuery, LogRecord, Outcome, PublishLinesQuery, Published,
+    SendLinesQuery, ServiceCall, SubscribeQuery,
+};
+use super::error::{ApiError, ErrorBody};
+use super::lines::{Line, Lines};
+use super::{Context, Heard, Listener, Node, final_reply, pages};
+use crate::engine::api::{Command, Refused, Reply, Send};
+use crate::engine::store::Read;
+use crate::wire::batch::MAX_PAYLOAD;
+use axum::body::{Body, Bytes};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use futures::{Stream, StreamExt, stream};
+use serde::Serialize;
+use std::collections::VecDeque;
+use std::convert::Infallible;
+
+/// Sends each line of the body to a device. Answers with a line of JSON a message, in the order in which they end.
+#[utoipa::path(post, path = "/v1/send-lines", params(SendLinesQuery),
+    request_body(content = String, content_type = "text/plain", description = "One message a line"),
+    responses(
+        (status = 200, description = "Outcomes", content_type = "application/x-ndjson", body = LineOutcome),
+        (status = "default", description = "It was not accepted", body = ErrorBody),
+    ))]
+pub(super) async fn send_lines<R>(
+    State(context): State<Context<R>>,
+    query: Result<Query<SendLinesQuery>, QueryRejection>,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let Query(SendLinesQuery { to, ack, class, deadline }) = query?;
+    let to = name(&to)?;
+    let command = move |payload| {
+        Command::Send(Send { to: to.clone(), payload, ack: ack.into(), class: class.into(), lifetime: deadline.0 })
+    };
+    Ok(outcomes(context.node, Lines::new(body), command))
+}
+
+/// Publishes each line of the body to a topic. Answers with a line of JSON a message, in the order in which they end.
+#[utoipa::path(post, path = "/v1/publish-lines", params(PublishLinesQuery),
+    request_body(content = String, content_type = "text/plain", description = "One message a line"),
+    responses(
+        (status = 200, description = "Outcomes", content_type = "application/x-ndjson", body = LineOutcome),
+        (status = "default", description = "It was not accepted", body = ErrorBody),
+    ))]
+pub(super) async fn publish_lines<R>(
+    State(context): State<Context<R>>,
+    query: Result<Query<PublishLinesQuery>, QueryRejection>,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let Query(PublishLinesQuery { topic, deadline }) = query?;
+    let command = move |payload| Command::Publish { topic: topic.clone(), payload, lifetime: deadline.0 };
+    Ok(outcomes(context.node, Lines::new(body), command))
+}
+
+/// Messages to the topics that a filter matches: events `message`.
+#[utoipa::path(get, path = "/v1/subscribe", params(SubscribeQuery), responses(
+    (status = 200, description = "Event `ready`, then events `message`", content_type = "text/event-stream",
+        body = Published),
+    (status = "default", description = "It was not accepted", body = ErrorBody),
+))]
+pub(super) async fn subscribe<R>(
+    State(mut context): State<Context<R>>,
+    query: Result<Query<SubscribeQuery>, QueryRejection>,
+) -> Result<Response, ApiError> {
+    let Query(SubscribeQuery { filter }) = query?;
+    let listener = stand(context.node.start(Command::Subscribe { filter }).await?).await?;
+    Ok(events(listener.map(|Heard { reply, skipped }| match reply {
+        Reply::Published(published) => event("message", &Published::new(published, skipped)),
+        Reply::Refused(refused) => failed(refused.into()),
+        _ => failed(ApiError::Unexpected),
+    })))
+}
+
+/// Offers a service and hears its calls: events `call`, each to be answered at `/v1/calls/{id}`.
+#[utoipa::path(get, path = "/v1/offers/{service}",
+    params(("service" = String, Path, description = "Name of the service")),
+    responses(
+        (status = 200, description = "Event `ready`, then events `call`", content_type = "text/event-stream",
+            body = ServiceCall),
+        (status = "default", description = "It was not accepted", body = ErrorBody),
+    ))]
+pub(super) async fn offer<R>(
+    State(mut context): State<Context<R>>,
+    Path(service): Path<String>,
+) -> Result<Response, ApiError> {
+    let listener = stand(context.node.start(Command::Offer { service }).await?).await?;
+    Ok(events(listener.map(|Heard { reply, .. }| match reply {
+        Reply::Call(call) => event("call", &ServiceCall::from(call)),
+        Reply::Refused(refused) => failed(refused.into()),
+        _ => failed(ApiError::Unexpected),
+    })))
+}
+
+/// The inbox, and what comes into it: events `message`. Nothing is consumed by it.
+#[utoipa::path(get, path = "/v1/inbox/follow", params(InboxFollowQuery), responses(
+    (status = 200, description = "Event `ready`, then events `message`", content_type = "text/event-stream",
+        body = InboxMessage),
+    (status = "default", description = "It was not accepted", body = ErrorBody),
+))]
+pub(super) async fn follow_inbox<R>(
+    State(mut context): State<Context<R>>,
+    query: Result<Query<InboxFollowQuery>, QueryRejection>,
+) -> Result<Response, ApiError>
+where
+    R: Read + Clone + core::marker::Send + Sync + 'static,
+{
+    let Query(InboxFollowQuery { from_number, from }) = query?;
+    let from = from.as_deref().map(name).transpose()?;
+    let listener = context.node.start(Command::Receive).await?;
+    let page = move |reader: &R, start, last| {
+        let page = pages::inbox(reader, start..=last, from.as_ref(), MAX_PAGE)?;
+        Ok(Part { items: page.messages, next: page.next, more: page.more })
+    };
+    Ok(events(follow("message", listener, context.reader, from_number, page)))
+}
+
+/// The event log, and what comes into it: events `record`.
+#[utoipa::path(get, path = "/v1/log/follow", params(LogQuery), responses(
+    (status = 200, description = "Event `ready`, then events `record`", content_type = "text/event-stream",
+        body = LogRecord),
+    (status = "default", description = "It was not accepted", body = ErrorBody),
+))]
+pub(super) async fn follow_log<R>(
+    State(mut context): State<Context<R>>,
+    query: Result<Query<LogQuery>, QueryRejection>,
+) -> Result<Response, ApiError>
+where
+    R: Read + Clone + core::marker::Send + Sync + 'static,
+{
+    let Query(query) = query?;
+    let listener = context.node.start(Command::FollowLog).await?;
+    let start = query.after.map_or(1, |after| after.saturating_add(1));
+    let page = move |reader: &R, start: u64, last| {
+        let page = pages::log(reader, &query, start..=last, MAX_PAGE)?;
+        Ok(Part { items: page.records, next: page.after + 1, more: page.more })
+    };
+    Ok(events(follow("record", listener, context.reader, Some(start), page)))
+}
+
+/// Waits until a stream stands; what is refused is an answer of its own and no stream.
+async fn stand(mut listener: Listener) -> Result<Listener, ApiError> {
+    match listener.next().await.map(|heard| heard.reply) {
+        Some(Reply::Ready) => Ok(listener),
+        Some(Reply::Refused(refused)) => Err(ApiError::Refused(refused)),
+        Some(_) => Err(ApiError::Unexpected),
+        None => Err(ApiError::Stopping),
+    }
+}
+
+/// An answer of server-sent events, begun by `ready`.
+fn events(stream: impl Stream<Item = Event> + core::marker::Send + 'static) -> Response {
+    let stream = stream::iter([event("ready", &Done {})]).chain(stream).map(Ok::<_, Infallible>);
+    Sse::new(stream).keep_alive(KeepAlive::default()).into_response()
+}
+
+fn event(name: &str, data: &impl Serialize) -> Event {
+    let json = serde_json::to_string(data).expect("our own types have string keys and no failing serializer");
+    Event::default().event(name).data(json)
+}
+
+fn failed(error: ApiError) -> Event {
+    event("error", &error.body())
+}
+
+/// What one read brought.
+struct Part<T> {
+    items: Vec<T>,
+    next: u64,
+    more: bool,
+}
+
+/// What [`follow`] goes by.
+struct Following<R, T, P> {
+    listener: Listener,
+    reader: R,
+    page: P,
+    /// Read, and not yet taken.
+    items: VecDeque<T>,
+    /// What to read next; unknown until the node says where the inbox starts.
+    next: Option<u64>,
+    /// How far it reaches, durably.
+    last: u64,
+    broken: bool,
+}
+
+/// Reads on whenever the node says that there is more.
+fn follow<R, T, P>(
+    name: &'static str,
+    listener: Listener,
+    reader: R,
+    next: Option<u64>,
+    page: P,
+) -> impl Stream<Item = Event>
+where
+    R: Read + Clone + core::marker::Send + 'static,
+    T: Serialize + core::marker::Send + 'static,
+    P: Fn(&R, u64, u64) -> Result<Part<T>, pages::PageError> + Clone + core::marker::Send + 'static,
+{
+    let state = Following { listener, reader, page, items: VecDeque::new(), next, last: 0, broken: false };
+    stream::unfold(state, move |mut state| async move {
+        if state.broken {
+            return None;
+        }
+        loop {
+            if let Some(item) = state.items.pop_front() {
+                return Some((event(name, &item), state));
+            }
+            if let Some(next) = state.next.filter(|next| *next <= state.last) {
+                let (page, last) = (state.page.clone(), state.last);
+                match pages::off_thread(state.reader.clone(), move |reader| page(reader, next, last)).await {
+                    Ok(part) => {
+                        state.items = part.items.into();
+                        state.next = Some(if part.more { part.next } else { last + 1 });
+                    }
+                    Err(error) => {
+                        state.broken = true;
+                        return Some((failed(error), state));
+                    }
+                }
+                continue;
+            }
+            match state.listener.next().await?.reply {
+                Reply::Inbox { first, last } => {
+                    state.next = Some(state.next.map_or(first, |next| next.max(first)));
+                    state.last = last;
+                }
+                Reply::Log { last } => state.last = last,
+                Reply::Refused(refused) => {
+                    state.broken = true;
+                    return Some((failed(refused.into()), state));
+                }
+                _ => {
+                    state.broken = true;
+                    return Some((failed(ApiError::Unexpected), state));
+                }
+            }
+        }
+    })
+}
+
+/// Hands lines to the node in order, and answers with their outcomes as they come.
+fn outcomes(node: Node, lines: Lines, command: impl Fn(Vec<u8>) -> Command + core::marker::Send + 'static) -> Response {
+    let submitted = stream::unfold((node, lines, command), |(mut node, mut lines, command)| async move {
+        let (line, payload) = lines.next().await?;
+        let listener = match payload {
+            Line::Whole(payload) => node.start(command(payload)).await,
+            Line::TooLong(found) => Err(Refused::TooLarge { found, limit: MAX_PAYLOAD }.into()),
+        };
+        Some(((line, listener), (node, lines, command)))
+    });
+    let ended = submitted.map(|(line, listener)| async move {
+        let reply = match listener {
+            Ok(listener) => final_reply(listener).await,
+            Err(error) => Err(error),
+        };
+        let outcome = match reply.and_then(outcome) {
+            Ok(outcome) => outcome,
+            Err(ApiError::Stopping) => Outcome::Expired { reason: "the node stopped before it ended".into() },
+            Err(error) => Outcome::Refused { reason: error.to_string() },
+        };
+        LineOutcome { line, outcome }
+    });
+    let chunks = ended.buffer_unordered(MAX_IN_FLIGHT).ready_chunks(MAX_CHUNK).map(|outcomes| {
+        let mut chunk = Vec::with_capacity(outcomes.len() * 80);
+        for outcome in &outcomes {
+            serde_json::to_writer(&mut chunk, outcome).expect("our own types have string keys, and a Vec takes all");
+            chunk.push(b'\n');
+        }
+        Ok::<_, Infallible>(Bytes::from(chunk))
+    });
+    ([(CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(chunks)).into_response()
+}
+
+/// Lines of one request under way, from hand-over to outcome.
+const MAX_IN_FLIGHT: usize = 4_096;
+/// Outcomes written at a time.
+const MAX_CHUNK: usize = 256;

@@ -1,0 +1,72 @@
+//! What the node tells of itself: status and peers.
+
+use super::{Host, Node};
+use crate::engine::api::{Peer, Status};
+use crate::net::{self, Multiaddr};
+use crate::store::Store;
+use libp2p::multiaddr::Protocol;
+
+impl<S: Store, H: Host> Node<S, H> {
+    pub(super) fn status(&mut self) -> Status {
+        let now = self.host.now();
+        let links = self.neighbours.len();
+        let counters = self.engine.counters().iter().map(|(name, count)| ((*name).to_owned(), *count)).collect();
+        let (outgoing, inbox, log_records) =
+            (self.engine.outgoing_open(), self.engine.inbox_waiting(), self.engine.log_records());
+        let membership = self.engine.membership();
+        let length = membership.epoch_length();
+        let epoch = length.epoch_at(now.unix);
+        Status {
+            name: membership.name().to_string(),
+            realm: membership.realm().to_string(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            peer_id: net::peer_id(&membership.pseudonym()).map_or_else(String::new, |peer| peer.to_string()),
+            epoch: epoch.0,
+            epoch_ends: length.end(epoch).to_string(),
+            credentials_until: membership.valid_until().to_string(),
+            bulletin: membership.bulletin().version(),
+            listen: self.listening.iter().map(Multiaddr::to_string).collect(),
+            links,
+            contacts: membership.contact_book().len(),
+            inbox,
+            outgoing,
+            log_records,
+            uptime_s: now.time.since(self.started).as_secs(),
+            counters,
+        }
+    }
+
+    pub(super) fn peers(&self) -> Vec<Peer> {
+        let now = self.host.now().time;
+        let links = self.engine.links().filter_map(|(link, name)| Some((link, name, self.neighbours.get(&link)?)));
+        links
+            .map(|(link, name, neighbour)| {
+                let counters = self.network.counters(link).unwrap_or_default();
+                Peer {
+                    name: name.map(ToString::to_string),
+                    peer_id: net::peer_id(&neighbour.peer).map_or_else(String::new, |peer| peer.to_string()),
+                    address: neighbour.address.to_string(),
+                    transport: transport(&neighbour.address).to_owned(),
+                    direction: if neighbour.outbound { "out" } else { "in" }.to_owned(),
+                    rtt_us: counters.round_trip.map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)),
+                    up_s: now.since(neighbour.since).as_secs(),
+                    sent: counters.bytes_out,
+                    received: counters.bytes_in,
+                }
+            })
+            .collect()
+    }
+}
+
+/// What carries a link, by its address.
+pub(super) fn transport(address: &Multiaddr) -> &'static str {
+    for protocol in address {
+        match protocol {
+            Protocol::QuicV1 => return "quic",
+            Protocol::Tcp(_) => return "tcp",
+            Protocol::Memory(_) => return "memory",
+            _ => {}
+        }
+    }
+    "other"
+}

@@ -1,0 +1,305 @@
+//! A real machine under the node: its clock, its disk, its sockets, and the way in and out.
+//!
+//! [`run`] puts a node together in the order in which things can fail for the operator to mend: directory lock,
+//! settings, identity, store, sockets, local API. It announces itself ready when it listens and the API answers, and
+//! stops in good order: what was taken is made durable, links are closed, the socket goes.
+
+use super::{Gate, Host, Node, Parts};
+use crate::config::{Config, ConfigError};
+use crate::engine::{Engine, Input};
+use crate::event_log::Event;
+use crate::gateway::{self, Gateway};
+use crate::id::IssuerId;
+use crate::identity::kdf::Secret;
+use crate::identity::membership::Stored;
+use crate::net::{self, Multiaddr, NetEvent, Network};
+use crate::store::device_dir::{DeviceDir, DeviceDirError};
+use crate::store::realm_dir::{RealmDir, RealmDirError};
+use crate::store::{DirectoryLock, LockError, Opened, SledStore, Store};
+use crate::time::{Now, Time, Unix};
+use crate::wire::hello::{EnrolHello, EnrolReply};
+use futures::channel::{mpsc, oneshot};
+use futures::future::BoxFuture;
+use futures::FutureExt;
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use std::future::{Future, poll_fn};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// How to run a node.
+#[derive(Clone, Debug, Default)]
+pub struct RunOptions {
+    /// The node's directory: identity, store, socket.
+    pub dir: PathBuf,
+    /// Settings, if not `DIR/config.toml`.
+    pub config: Option<PathBuf>,
+    /// Addresses to listen on, instead of those in the settings.
+    pub listen: Vec<String>,
+    /// Members to connect with, besides those in the settings.
+    pub bootstrap: Vec<String>,
+}
+
+/// A node that can be reached.
+#[derive(Clone, Debug)]
+pub struct Ready {
+    /// Its name.
+    pub name: String,
+    /// Where it listens.
+    pub listen: Vec<String>,
+}
+
+/// Why a node does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// Another process has the directory.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// Settings.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// An address on the command line.
+    #[error("{address:?} is no multiaddress: {reason}; write for example /ip4/192.0.2.7/tcp/7707")]
+    Address {
+        /// As given.
+        address: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// No identity, or one that cannot be used.
+    #[error(transparent)]
+    Device(#[from] DeviceDirError),
+    /// The realm's keys in this directory cannot be used.
+    #[error(transparent)]
+    Realm(#[from] RealmDirError),
+    /// The store does not open.
+    #[error(transparent)]
+    Store(#[from] crate::store::OpenError),
+    /// The store does not answer.
+    #[error(transparent)]
+    Read(#[from] crate::engine::store::ReadError),
+    /// Sockets.
+    #[error("cannot set up the network: {0}")]
+    Network(#[from] net::TransportError),
+    /// No address could be listened on.
+    #[error("cannot listen: {0}; choose another with --listen, or in [net] of config.toml")]
+    Listen(String),
+    /// The local API's socket.
+    #[error(transparent)]
+    Socket(#[from] gateway::BindError),
+    /// The operating system has no randomness.
+    #[error("the operating system gives no randomness: {0}")]
+    Randomness(String),
+}
+
+/// Runs a node until `shutdown` is ready.
+pub async fn run(
+    options: RunOptions,
+    ready: impl FnOnce(&Ready),
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), NodeError> {
+    let _lock = DirectoryLock::take(&options.dir)?;
+    let mut config = Config::load(&options.dir, options.config.as_deref())?;
+    if !options.listen.is_empty() {
+        config.net.listen = parse_addresses(&options.listen)?;
+    }
+    config.net.bootstrap.extend(parse_addresses(&options.bootstrap)?);
+    let clock = Clock::new();
+    let mut rng = system_rng()?;
+    let device = DeviceDir::new(&options.dir);
+    let membership = device.load()?;
+    let realm = RealmDir::is_there(&options.dir).then(|| RealmDir::open(&options.dir)).transpose()?;
+    let issuer: Option<IssuerId> = realm.as_ref().map(|realm| realm.issuer().id());
+    let Opened { store, quarantined, .. } = SledStore::open(&options.dir, clock.now().unix)?;
+    let reader = store.reader();
+
+    let name = membership.name().to_string();
+    let key = net::keypair(&membership.libp2p_seed());
+    let gate = Gate::new(membership.admission_view(), move || clock.now());
+    let transport = net::transport::system(&key)?;
+    let local = key.public().to_peer_id();
+    let executor: net::Executor = Box::new(|task| drop(tokio::spawn(task)));
+    let mut seed = [0; 32];
+    rng.fill_bytes(&mut seed);
+    let mut network = Network::new(transport, local, executor, gate.clone(), &config.net, seed);
+    let listen = wait_for_listeners(&mut network, config.net.listen.len()).await?;
+    remember_addresses(&options.dir, &listen);
+
+    let mut engine = Engine::new(membership, issuer, config.log, &reader, rng, clock.now())?;
+    if let Some(found) = quarantined {
+        let event = Event::Quarantined { place: found.place, reason: found.reason };
+        engine.handle(Input::Event(event), clock.now());
+    }
+    let addresses = listen.iter().map(Multiaddr::to_vec).collect();
+    engine.handle(Input::Listening(addresses), clock.now());
+
+    let gateway = Gateway::bind(&options.dir)?;
+    let (send_calls, calls) = mpsc::channel(gateway::MAX_CALLS);
+    let (close_api, api_closed) = oneshot::channel::<()>();
+    let api = tokio::spawn(gateway.serve(send_calls, reader, api_closed.map(|_| ())));
+    let (send_stop, stop) = oneshot::channel();
+    let host = System { clock, device, realm: realm.map(|realm| Arc::new(Mutex::new(realm))) };
+    let bootstrap = config.net.bootstrap.clone();
+    let parts = Parts { engine, network, store, host, gate, calls, stop, bootstrap, listening: listen.clone() };
+    let node = tokio::spawn(Node::new(parts));
+    ready(&Ready { name, listen: listen.iter().map(Multiaddr::to_string).collect() });
+
+    shutdown.await;
+    // First the application, so that it hears how its last commands ended; then the node.
+    let _ = close_api.send(());
+    let _ = api.await;
+    let _ = send_stop.send(());
+    let _ = node.await;
+    Ok(())
+}
+
+/// Addresses under which this directory's node was last reachable: what invitations name.
+pub fn last_addresses(directory: &Path) -> Vec<Multiaddr> {
+    let text = std::fs::read_to_string(directory.join(ADDRESSES)).unwrap_or_default();
+    text.lines().filter_map(|line| line.parse().ok()).collect()
+}
+
+/// A generator seeded by the operating system.
+pub fn system_rng() -> Result<ChaCha20Rng, NodeError> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(|error| NodeError::Randomness(error.to_string()))?;
+    Ok(ChaCha20Rng::from_seed(seed))
+}
+
+/// The wall clock.
+pub fn unix_now() -> Unix {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Unix(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+}
+
+/// Asks members in turn, over connections of their own under the key of `seed`.
+pub async fn enrol(
+    seed: &Secret,
+    members: &[Multiaddr],
+    hello: &EnrolHello,
+    limit: Duration,
+) -> Result<EnrolReply, String> {
+    let key = net::keypair(seed);
+    let mut failures = Vec::new();
+    for member in members {
+        let transport = net::transport::system(&key).map_err(|error| error.to_string())?;
+        match net::enrol(transport, member.clone(), hello, limit).await {
+            Ok(reply) => return Ok(reply),
+            Err(error) => failures.push(format!("{member}: {error}")),
+        }
+    }
+    if failures.is_empty() {
+        return Err("no member's address is known".to_owned());
+    }
+    Err(format!("no member answered ({})", failures.join("; ")))
+}
+
+#[derive(Clone, Copy)]
+struct Clock {
+    start: Instant,
+}
+
+impl Clock {
+    fn new() -> Self {
+        Self { start: Instant::now() }
+    }
+
+    fn now(&self) -> Now {
+        let elapsed = u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX);
+        Now { time: Time(elapsed), unix: unix_now() }
+    }
+}
+
+/// The machine as the node's host.
+struct System {
+    clock: Clock,
+    device: DeviceDir,
+    realm: Option<Arc<Mutex<RealmDir>>>,
+}
+
+impl Host for System {
+    fn now(&self) -> Now {
+        self.clock.now()
+    }
+
+    fn save(&mut self, membership: Stored) -> BoxFuture<'static, Result<(), String>> {
+        let device = DeviceDir::new(self.device.path());
+        blocking(move || device.save(&membership).map_err(|error| error.to_string()))
+            .map(|result| result.unwrap_or_else(Err))
+            .boxed()
+    }
+
+    fn issue(&mut self, hello: EnrolHello) -> BoxFuture<'static, (EnrolReply, Option<Event>)> {
+        let realm = self.realm.clone();
+        let unavailable =
+            || (EnrolReply { sealed: None, refused: Some(crate::wire::enrolment::Refusal::Unavailable) }, None);
+        blocking(move || {
+            let realm = realm.ok_or("no issuer here")?;
+            let mut rng = system_rng().map_err(|error| error.to_string())?;
+            let mut realm = realm.lock().unwrap_or_else(PoisonError::into_inner);
+            let answered = realm.answer(&hello, unix_now(), &mut rng);
+            let event = match answered.outcome {
+                Ok(served) if served.new => Some(Event::Enrolled { name: served.name }),
+                Ok(_) => None,
+                Err(refusal) => Some(Event::EnrolmentRefused { reason: refusal.to_string() }),
+            };
+            Ok::<_, String>((answered.reply, event))
+        })
+        .map(move |result| result.and_then(|inner| inner).unwrap_or_else(|_| unavailable()))
+        .boxed()
+    }
+
+    fn renew(
+        &mut self,
+        hello: EnrolHello,
+        seed: Secret,
+        members: Vec<Multiaddr>,
+    ) -> BoxFuture<'static, Result<EnrolReply, String>> {
+        async move { enrol(&seed, &members, &hello, RENEWAL_TIME).await }.boxed()
+    }
+}
+
+/// Runs on a thread that may block.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())
+}
+
+/// Until every listener stands: a node that says it is ready can be reached.
+async fn wait_for_listeners(network: &mut Network<Gate>, wanted: usize) -> Result<Vec<Multiaddr>, NodeError> {
+    let mut listen: Vec<Multiaddr> = Vec::new();
+    let mut standing = 0;
+    while standing < wanted {
+        match poll_fn(|cx| network.poll(cx)).await {
+            NetEvent::Listening(address) => {
+                standing += 1;
+                listen.push(address);
+            }
+            NetEvent::ListenFailed { reason } => return Err(NodeError::Listen(reason)),
+            _ => {}
+        }
+    }
+    Ok(listen)
+}
+
+fn remember_addresses(directory: &Path, listen: &[Multiaddr]) {
+    let text: String = listen.iter().map(|address| format!("{address}\n")).collect();
+    if let Err(error) = std::fs::write(directory.join(ADDRESSES), text) {
+        tracing::warn!(%error, "the addresses could not be noted; `realm invite` will need --address");
+    }
+}
+
+fn parse_addresses(addresses: &[String]) -> Result<Vec<Multiaddr>, NodeError> {
+    let parse = |address: &String| {
+        address.parse().map_err(|error: libp2p::multiaddr::Error| NodeError::Address {
+            address: address.clone(),
+            reason: error.to_string(),
+        })
+    };
+    addresses.iter().map(parse).collect()
+}
+
+/// Name of the file that keeps where the node was last reachable.
+const ADDRESSES: &str = "addresses";
+/// How long one member may take to answer a renewal.
+const RENEWAL_TIME: Duration = Duration::from_secs(20);

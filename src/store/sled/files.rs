@@ -1,0 +1,143 @@
+//! sled's files, and making them durable.
+//!
+//! sled 0.34 has in its directory: `db`, the log of everything, written in place; `conf`, written once; `snap.N`,
+//! an index of `db` written at opening under another name, then renamed; `blobs/N`, a file for each page above its
+//! segment size, written once, before the entry in `db` that names it.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileExt};
+use std::path::{Path, PathBuf};
+
+/// The files of an open database.
+#[derive(Debug)]
+pub(super) struct Files {
+    database: File,
+    blobs: PathBuf,
+    /// Blobs known to be durable; at most those there are.
+    durable_blobs: BTreeSet<OsString>,
+}
+
+impl Files {
+    /// Makes everything that sled has written so far durable, names included. Adds to `fsyncs` what it took.
+    pub(super) fn open(directory: &Path, fsyncs: &mut u64) -> io::Result<Self> {
+        for entry in fs::read_dir(directory)? {
+            let entry = entry?;
+            if entry.file_type()?.is_file() {
+                File::open(entry.path())?.sync_all()?;
+                *fsyncs += 1;
+            }
+        }
+        let database = OpenOptions::new().read(true).write(true).open(directory.join("db"))?;
+        let mut files = Self { database, blobs: directory.join("blobs"), durable_blobs: BTreeSet::new() };
+        files.sync_blobs(fsyncs)?;
+        File::open(directory)?.sync_all()?;
+        if let Some(parent) = directory.parent() {
+            File::open(parent)?.sync_all()?;
+        }
+        *fsyncs += 2;
+        Ok(files)
+    }
+
+    /// Makes durable what sled has flushed.
+    pub(super) fn sync(&mut self, fsyncs: &mut u64) -> io::Result<()> {
+        self.sync_blobs(fsyncs)?;
+        *fsyncs += 1;
+        self.database.sync_data()
+    }
+
+    fn sync_blobs(&mut self, fsyncs: &mut u64) -> io::Result<()> {
+        let mut present = BTreeSet::new();
+        let mut grown = false;
+        for entry in fs::read_dir(&self.blobs)? {
+            let name = entry?.file_name();
+            if !self.durable_blobs.contains(&name) {
+                match File::open(self.blobs.join(&name)) {
+                    Ok(blob) => blob.sync_all()?,
+                    // sled removes blobs as their pages are rewritten.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                    Err(error) => return Err(error),
+                }
+                *fsyncs += 1;
+                grown = true;
+            }
+            present.insert(name);
+        }
+        if grown {
+            File::open(&self.blobs)?.sync_all()?;
+            *fsyncs += 1;
+        }
+        self.durable_blobs = present;
+        Ok(())
+    }
+}
+
+/// Makes the directory, closed to others: it holds messages.
+pub(super) fn make_directory(directory: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(directory)
+}
+
+/// Removes unfinished snapshots, which sled would take for damaged ones.
+pub(super) fn remove_unfinished(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether there is room for what opening writes at most: a segment and a snapshot. An error here is the disk's
+/// and says nothing about the content.
+pub(super) fn probe(directory: &Path) -> io::Result<()> {
+    let path = directory.join("probe");
+    let written = File::create(&path).and_then(|file| {
+        file.write_all_at(&vec![0xa5; PROBE], 0)?;
+        file.sync_all()
+    });
+    let removed = fs::remove_file(&path);
+    written.and(removed)
+}
+
+/// After a failed fsync: the kernel may hold bytes for written that are not. Each is written again, so that the next
+/// fsync means something. The database must be closed.
+pub(super) fn rewrite(directory: &Path) -> io::Result<()> {
+    let mut buffer = vec![0; CHUNK];
+    let mut directories = vec![directory.to_owned()];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(&directory)? {
+            let entry = entry?;
+            match entry.file_type()? {
+                kind if kind.is_dir() => directories.push(entry.path()),
+                kind if kind.is_file() => rewrite_file(&entry.path(), &mut buffer)?,
+                _ => {}
+            }
+        }
+        File::open(&directory)?.sync_all()?;
+    }
+    Ok(())
+}
+
+fn rewrite_file(path: &Path, buffer: &mut [u8]) -> io::Result<()> {
+    let file = OpenOptions::new().read(true).write(true).open(path)?;
+    let mut at = 0;
+    loop {
+        let count = file.read_at(buffer, at)?;
+        if count == 0 {
+            return file.sync_all();
+        }
+        file.write_all_at(&buffer[..count], at)?;
+        at += count as u64;
+    }
+}
+
+/// Bytes written to see whether there is room.
+const PROBE: usize = 1024 * 1024;
+
+/// Bytes rewritten at a time.
+const CHUNK: usize = 256 * 1024;

@@ -1,0 +1,244 @@
+//! The store of a device: sled, with a real flush.
+//!
+//! **Mechanism.** Commits wait in a bounded queue. One thread, the *writer*, takes all that wait, applies each as
+//! one atomic batch, then makes the group durable with one fsync, reports the last number and wakes whoever polls.
+//! While the disk is busy the next group gathers: the slower the disk, the larger the groups.
+//!
+//! sled's own flush hands the bytes to the kernel (`sync_file_range`) and does not make the disk write its cache,
+//! so the files are synced here; [`files`] knows which. One tree holds all tables, the table's number being the first
+//! byte of a key, since sled is atomic within a tree.
+//!
+//! **When the disk fails**, nothing of the group is reported durable, and whoever polls hears of it once. sled does
+//! not recover from a failed write within a process, and the kernel may drop the very pages whose fsync failed while
+//! showing them to readers. So the writer closes sled, writes every byte of its files anew, opens it again and
+//! repeats the group (repeating is harmless: it sets and removes the same keys), with back-off until it succeeds.
+//! A second thread, the *guard*, gets the writer out of a wait inside sled that a failed write leaves without end.
+//!
+//! **Opening** reads every entry once, so that damage shows at boot and not in the middle of work. A directory
+//! that cannot be read is set aside, not removed, and the node starts with an empty one; an error that says
+//! nothing about the content (no permission, no space, too many files) is no reason for that.
+//!
+//! Invariants
+//! 1. A commit is reported durable after an fsync that began after it was applied.
+//! 2. At most [`MAX_WAITING_COMMITS`] commits or [`MAX_WAITING_BYTES`] wait when the caller heeds `is_full`. One that
+//!    does not is counted (`overruns`) and still served: a gap in the sequence would be worse.
+//! 3. Nothing in the directory is ever removed but unfinished snapshots; damage is renamed.
+
+mod files;
+mod open;
+mod writer;
+
+pub use open::{OpenError, Opened, Quarantine};
+
+use super::{MAX_WAITING_BYTES, MAX_WAITING_COMMITS, Store, StoreError, size};
+use crate::engine::store::{Commit, Read, ReadError, Table};
+use crate::id::Lsn;
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::task::{Context, Poll, Waker};
+use std::thread::JoinHandle;
+
+/// Commits and what became of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Commits made durable.
+    pub commits: u64,
+    /// Groups they were in.
+    pub groups: u64,
+    /// Calls of fsync or fdatasync on files and directories since opening.
+    pub fsyncs: u64,
+    /// Times that the disk began to fail.
+    pub failures: u64,
+    /// Attempts to repeat a group.
+    pub retries: u64,
+    /// Commits submitted although the store was full.
+    pub overruns: u64,
+}
+
+/// The store. Dropping it writes out what waits, unless the disk fails, and closes the files.
+#[derive(Debug)]
+pub struct SledStore {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// What the store, its readers and its threads share.
+#[derive(Debug)]
+struct Shared {
+    /// The store's own directory.
+    path: PathBuf,
+    state: Mutex<State>,
+    /// Told when commits wait or the store closes.
+    wanted: Condvar,
+    /// Nothing while the store is closed, for good or to recover.
+    database: RwLock<Option<sled::Db>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: VecDeque<Commit>,
+    /// Commits waiting or being written.
+    pending: usize,
+    pending_bytes: usize,
+    durable: Lsn,
+    waker: Option<Waker>,
+    /// A failure that nobody has polled yet.
+    failure: Option<StoreError>,
+    failing: bool,
+    closing: bool,
+    counters: Counters,
+    #[cfg(test)]
+    fail_syncs: usize,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn database(&self) -> Option<sled::Db> {
+        self.database.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_database(&self, database: Option<sled::Db>) {
+        let before = std::mem::replace(&mut *self.database.write().unwrap_or_else(PoisonError::into_inner), database);
+        drop(before);
+    }
+}
+
+impl SledStore {
+    /// What it did so far.
+    pub fn counters(&self) -> Counters {
+        self.shared.state().counters
+    }
+}
+
+impl Store for SledStore {
+    type Reader = SledReader;
+
+    fn reader(&self) -> SledReader {
+        SledReader { shared: Arc::clone(&self.shared) }
+    }
+
+    fn submit(&mut self, commit: Commit) {
+        let full = self.is_full();
+        let mut state = self.shared.state();
+        state.counters.overruns += u64::from(full);
+        state.pending += 1;
+        state.pending_bytes += size(&commit);
+        state.waiting.push_back(commit);
+        drop(state);
+        self.shared.wanted.notify_all();
+    }
+
+    fn is_full(&self) -> bool {
+        let state = self.shared.state();
+        state.pending >= MAX_WAITING_COMMITS || state.pending_bytes >= MAX_WAITING_BYTES
+    }
+
+    fn poll_durable(&mut self, after: Lsn, cx: &mut Context<'_>) -> Poll<Result<Lsn, StoreError>> {
+        let mut state = self.shared.state();
+        // While the disk fails, what became durable before comes first; once it has recovered, the failure does. So
+        // the last answer always says how it is now.
+        if (state.failing && state.durable <= after || !state.failing)
+            && let Some(failure) = state.failure.take()
+        {
+            return Poll::Ready(Err(failure));
+        }
+        if state.durable > after {
+            return Poll::Ready(Ok(state.durable));
+        }
+        state.waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl Drop for SledStore {
+    fn drop(&mut self) {
+        self.shared.state().closing = true;
+        self.shared.wanted.notify_all();
+        for thread in self.threads.drain(..) {
+            thread.thread().unpark();
+            // Only a panic in the thread is an error, and then there is nothing left to wait for.
+            let _ = thread.join();
+        }
+        self.shared.set_database(None);
+    }
+}
+
+/// Reads a [`SledStore`], from any thread. Reads fail while the store recovers and after it was dropped.
+#[derive(Clone, Debug)]
+pub struct SledReader {
+    shared: Arc<Shared>,
+}
+
+impl SledReader {
+    /// Runs a read; sled may panic on damage.
+    fn read<T>(&self, read: impl Fn(&sled::Db) -> sled::Result<T>) -> Result<T, ReadError> {
+        let path = self.shared.path.display();
+        let database = self.shared.database().ok_or_else(|| ReadError(format!("{path} is closed")))?;
+        match catch_unwind(AssertUnwindSafe(|| read(&database))) {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(ReadError(format!("{path}: {error}; restart the node to have it checked"))),
+            Err(_) => Err(ReadError(format!("{path} is damaged; restart the node to have it checked"))),
+        }
+    }
+}
+
+impl Read for SledReader {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
+        let key = full_key(table, key);
+        Ok(self.read(|database| database.get(&key))?.map(|value| value.to_vec()))
+    }
+
+    fn scan(&self, table: Table, from: &[u8], each: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), ReadError> {
+        let mut from = full_key(table, from);
+        loop {
+            // In pages, so that neither sled's guard nor a panic of its own spans a call of `each`.
+            let page = self.read(|database| page(database, table, &from))?;
+            let Some((last, _)) = page.last() else { return Ok(()) };
+            let (last, full) = (last.to_vec(), page.len() == SCAN_PAGE);
+            for (key, value) in &page {
+                if !each(key.get(1..).unwrap_or_default(), value) {
+                    return Ok(());
+                }
+            }
+            if !full {
+                return Ok(());
+            }
+            from = last;
+            from.push(0);
+        }
+    }
+
+    fn last(&self, table: Table) -> Result<Option<(Vec<u8>, Vec<u8>)>, ReadError> {
+        let entry = self.read(|database| database.range(whole(table)).next_back().transpose())?;
+        Ok(entry.map(|(key, value)| (key.get(1..).unwrap_or_default().to_vec(), value.to_vec())))
+    }
+}
+
+/// Entries from `from` on, within the table.
+fn page(database: &sled::Db, table: Table, from: &[u8]) -> sled::Result<Vec<(sled::IVec, sled::IVec)>> {
+    database.range(from.to_vec()..whole(table).end).take(SCAN_PAGE).collect()
+}
+
+/// The table's number, then the key.
+fn full_key(table: Table, key: &[u8]) -> Vec<u8> {
+    let mut full = Vec::with_capacity(1 + key.len());
+    full.push(table as u8);
+    full.extend_from_slice(key);
+    full
+}
+
+/// All keys of a table.
+fn whole(table: Table) -> std::ops::Range<Vec<u8>> {
+    vec![table as u8]..vec![table as u8 + 1]
+}
+
+/// Entries read at a time by a scan: at most 4 MiB of values at their bound, some 16 KiB of log records.
+const SCAN_PAGE: usize = 64;
+
+#[cfg(test)]
+mod tests;

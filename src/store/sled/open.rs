@@ -1,0 +1,201 @@
+//! Opening: removing what is unfinished, checking what is there, setting aside what cannot be read.
+
+use super::files::{self, Files};
+use super::{Shared, SledStore, State, full_key, writer};
+use crate::engine::store::Table;
+use crate::time::Unix;
+use std::fs::{self, File};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, RwLock};
+use std::thread;
+use std::time::Duration;
+
+/// An open store, and what happened on the way.
+#[derive(Debug)]
+pub struct Opened {
+    /// The store.
+    pub store: SledStore,
+    /// If what was there could not be read. To be recorded in the event log.
+    pub quarantined: Option<Quarantine>,
+}
+
+/// A damaged store that was set aside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quarantine {
+    /// Name of the directory it was renamed to, beside the new one.
+    pub place: String,
+    /// What was wrong.
+    pub reason: String,
+}
+
+/// Why there is no store.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The disk says no, whatever the content.
+    #[error("the store in {} cannot be opened: {error}; check permissions, free space and the disk itself", .path.display())]
+    Io {
+        /// Its directory.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// Another process has it open.
+    #[error("the store in {} is in use by another process; stop that one, or use another --dir", .path.display())]
+    InUse {
+        /// Its directory.
+        path: PathBuf,
+    },
+    /// A later version of m2mesh has written it.
+    #[error("the store in {} has format {found}, this m2mesh knows formats up to {FORMAT}; use a later m2mesh, or another --dir", .path.display())]
+    Format {
+        /// Its directory.
+        path: PathBuf,
+        /// The format found.
+        found: u8,
+    },
+}
+
+/// Why an attempt failed.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// To be reported.
+    Error(OpenError),
+    /// The content is damaged.
+    Damaged(String),
+}
+
+impl SledStore {
+    /// Opens, or makes, the store in `directory`. `at` names what may have to be set aside.
+    pub fn open(directory: &Path, at: Unix) -> Result<Opened, OpenError> {
+        let path = directory.join(NAME);
+        let io = |error| OpenError::Io { path: path.clone(), error };
+        files::make_directory(&path).map_err(io)?;
+        files::probe(&path).map_err(io)?;
+        let mut quarantined = None;
+        let database = match open(&path) {
+            Ok(database) => database,
+            Err(Failure::Error(error)) => return Err(error),
+            Err(Failure::Damaged(reason)) => {
+                let place = set_aside(directory, at).map_err(io)?;
+                quarantined = Some(Quarantine { place, reason });
+                files::make_directory(&path).map_err(io)?;
+                match open(&path) {
+                    Ok(database) => database,
+                    Err(Failure::Error(error)) => return Err(error),
+                    Err(Failure::Damaged(reason)) => return Err(io(io::Error::other(reason))),
+                }
+            }
+        };
+        let mut state = State::default();
+        let files = Files::open(&path, &mut state.counters.fsyncs).map_err(io)?;
+        let shared = Arc::new(Shared {
+            path: path.clone(),
+            state: Mutex::new(state),
+            wanted: Condvar::new(),
+            database: RwLock::new(Some(database)),
+        });
+        let threads = writer::start(&shared, files).map_err(io)?;
+        Ok(Opened { store: SledStore { shared, threads }, quarantined })
+    }
+}
+
+/// Opens the database in `path`, which exists, and reads all of it.
+pub(super) fn open(path: &Path) -> Result<sled::Db, Failure> {
+    let io = |error| Failure::Error(OpenError::Io { path: path.to_owned(), error });
+    files::remove_unfinished(path).map_err(io)?;
+    let mut patience = LOCK_ATTEMPTS;
+    let database = loop {
+        // A panic in sled is a finding about the content; its message is on standard error.
+        match catch_unwind(AssertUnwindSafe(|| config(path).open())) {
+            Ok(Ok(database)) => break database,
+            Ok(Err(sled::Error::Io(error))) if error.to_string().starts_with("could not acquire lock") => {
+                // sled's threads may hold a database for a moment after it was dropped.
+                patience -= 1;
+                if patience == 0 {
+                    return Err(Failure::Error(OpenError::InUse { path: path.to_owned() }));
+                }
+                thread::sleep(LOCK_WAIT);
+            }
+            Ok(Err(error)) => return Err(judge(path, error)),
+            Err(panic) => return Err(Failure::Damaged(message(panic))),
+        }
+    };
+    match catch_unwind(AssertUnwindSafe(|| check(path, &database))) {
+        Ok(checked) => checked?,
+        Err(panic) => return Err(Failure::Damaged(message(panic))),
+    }
+    Ok(database)
+}
+
+fn config(path: &Path) -> sled::Config {
+    sled::Config::new().path(path).cache_capacity(CACHE).flush_every_ms(None).use_compression(false)
+}
+
+/// Reads every entry, and the format marker; writes the marker into an empty database.
+fn check(path: &Path, database: &sled::Db) -> Result<(), Failure> {
+    let key = full_key(Table::Meta, FORMAT_KEY);
+    let marker = database.get(&key).map_err(|error| judge(path, error))?;
+    match marker.as_deref() {
+        Some([found]) if *found <= FORMAT => {}
+        Some([found]) => return Err(Failure::Error(OpenError::Format { path: path.to_owned(), found: *found })),
+        Some(_) => return Err(Failure::Damaged("the format marker is no format".into())),
+        None if database.is_empty() => {
+            database.insert(key, &[FORMAT]).map_err(|error| judge(path, error))?;
+            database.flush().map_err(|error| judge(path, error))?;
+        }
+        None => return Err(Failure::Damaged("the format marker is missing".into())),
+    }
+    for entry in database.iter() {
+        entry.map_err(|error| judge(path, error))?;
+    }
+    Ok(())
+}
+
+/// Whether an error is about the content or about the disk.
+fn judge(path: &Path, error: sled::Error) -> Failure {
+    use io::ErrorKind::{InvalidData, UnexpectedEof};
+    match error {
+        sled::Error::Io(error) if !matches!(error.kind(), UnexpectedEof | InvalidData) => {
+            Failure::Error(OpenError::Io { path: path.to_owned(), error })
+        }
+        error => Failure::Damaged(error.to_string()),
+    }
+}
+
+fn message(panic: Box<dyn std::any::Any + Send>) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+    format!("sled gave up: {}", text.unwrap_or("no reason given"))
+}
+
+/// Renames the store's directory; answers the new name.
+fn set_aside(directory: &Path, at: Unix) -> io::Result<String> {
+    let mut place = format!("{NAME}.quarantine-{}", at.seconds());
+    let mut copy = 1;
+    while directory.join(&place).exists() {
+        copy += 1;
+        place = format!("{NAME}.quarantine-{}-{copy}", at.seconds());
+    }
+    fs::rename(directory.join(NAME), directory.join(&place))?;
+    File::open(directory)?.sync_all()?;
+    Ok(place)
+}
+
+/// The store's directory within the node's.
+const NAME: &str = "store";
+
+/// Where the format is kept, in the table of small facts.
+const FORMAT_KEY: &[u8] = b"format";
+
+/// Format of keys and values in the store. Formats up to this can be read.
+const FORMAT: u8 = 1;
+
+/// sled's page cache, in bytes: a node at rest has at most 20 MB in all.
+const CACHE: u64 = 4 * 1024 * 1024;
+
+/// Attempts to lock a database that was just closed.
+const LOCK_ATTEMPTS: u32 = 100;
+
+/// Between two of them: two seconds in all.
+const LOCK_WAIT: Duration = Duration::from_millis(20);

@@ -1,0 +1,248 @@
+//! The writer thread, and its guard.
+
+use super::files::{self, Files};
+use super::open::{self, Failure};
+use super::{Shared, StoreError, full_key, size};
+use crate::engine::store::{Commit, Write};
+use crate::id::Lsn;
+use std::collections::VecDeque;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::thread::{self, JoinHandle, Thread};
+use std::time::Duration;
+
+/// Starts both threads.
+pub(super) fn start(shared: &Arc<Shared>, files: Files) -> io::Result<Vec<JoinHandle<()>>> {
+    let watch = Arc::new(Watch::default());
+    let guard = {
+        let (shared, watch) = (Arc::clone(shared), Arc::clone(&watch));
+        thread::Builder::new().name("store-guard".into()).stack_size(STACK).spawn(move || guard(&shared, &watch))?
+    };
+    let writer = Writer { shared: Arc::clone(shared), files: Some(files), watch, guard: guard.thread().clone() };
+    let writer = thread::Builder::new().name("store-writer".into()).spawn(move || writer.run());
+    match writer {
+        Ok(writer) => Ok(vec![writer, guard]),
+        Err(error) => {
+            shared.state().closing = true;
+            guard.thread().unpark();
+            Err(error)
+        }
+    }
+}
+
+struct Writer {
+    shared: Arc<Shared>,
+    /// Nothing after a failure, until the database is open again.
+    files: Option<Files>,
+    watch: Arc<Watch>,
+    guard: Thread,
+}
+
+impl Writer {
+    fn run(mut self) {
+        while let Some(group) = self.next_group() {
+            let mut delay = FIRST_RETRY;
+            while let Err(error) = self.attempt(&group) {
+                self.report(error);
+                if !self.pause(delay) {
+                    // Closing while the disk fails: nothing of the group was ever reported durable.
+                    self.finish();
+                    return;
+                }
+                delay = (delay * 2).min(LAST_RETRY);
+            }
+            self.complete(&group);
+        }
+        self.finish();
+    }
+
+    /// All commits that wait, once there are some. `None`: the store closes and nothing waits.
+    fn next_group(&self) -> Option<VecDeque<Commit>> {
+        let mut state = self.shared.state();
+        while state.waiting.is_empty() {
+            if state.closing {
+                return None;
+            }
+            state = self.shared.wanted.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        Some(std::mem::take(&mut state.waiting))
+    }
+
+    /// Applies a group and makes it durable. After an error the database is closed.
+    fn attempt(&mut self, group: &VecDeque<Commit>) -> Result<(), StoreError> {
+        self.watch.begin(&self.guard);
+        let done = catch_unwind(AssertUnwindSafe(|| self.apply(group)));
+        self.watch.end();
+        let error = match done {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => error,
+            Err(_) => StoreError(format!("{}: sled gave up", self.shared.path.display())),
+        };
+        self.files = None;
+        self.shared.set_database(None);
+        Err(error)
+    }
+
+    fn apply(&mut self, group: &VecDeque<Commit>) -> Result<(), StoreError> {
+        let path = self.shared.path.clone();
+        let failed = |error: &dyn std::fmt::Display| {
+            StoreError(format!("{}: {error}; free space or check the disk", path.display()))
+        };
+        if self.files.is_none() {
+            self.reopen().map_err(|error| failed(&error))?;
+        }
+        let database = self.shared.database().ok_or_else(|| failed(&"it is closed"))?;
+        for commit in group.iter().filter(|commit| !commit.writes.is_empty()) {
+            database.apply_batch(batch(commit)).map_err(|error| failed(&error))?;
+        }
+        database.flush().map_err(|error| failed(&error))?;
+        self.sync().map_err(|error| failed(&error))
+    }
+
+    /// After a failure: see the module's doc.
+    fn reopen(&mut self) -> io::Result<()> {
+        self.shared.state().counters.retries += 1;
+        files::probe(&self.shared.path)?;
+        files::rewrite(&self.shared.path)?;
+        let database = open::open(&self.shared.path).map_err(|failure| match failure {
+            Failure::Error(error) => io::Error::other(error),
+            Failure::Damaged(reason) => io::Error::other(format!("{reason}; restart the node to have it set aside")),
+        })?;
+        let mut fsyncs = 0;
+        self.files = Some(Files::open(&self.shared.path, &mut fsyncs)?);
+        self.shared.set_database(Some(database));
+        self.shared.state().counters.fsyncs += fsyncs;
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        #[cfg(test)]
+        {
+            let mut state = self.shared.state();
+            if state.fail_syncs > 0 {
+                state.fail_syncs -= 1;
+                return Err(io::Error::other("injected"));
+            }
+        }
+        let Some(files) = &mut self.files else { return Err(io::Error::other("it is closed")) };
+        let mut fsyncs = 0;
+        let synced = files.sync(&mut fsyncs);
+        self.shared.state().counters.fsyncs += fsyncs;
+        synced
+    }
+
+    fn complete(&self, group: &VecDeque<Commit>) {
+        let mut state = self.shared.state();
+        state.pending -= group.len();
+        state.pending_bytes -= group.iter().map(size).sum::<usize>();
+        state.durable = group.back().map_or(Lsn(0), |commit| commit.lsn).max(state.durable);
+        state.failing = false;
+        state.counters.commits += group.len() as u64;
+        state.counters.groups += 1;
+        let waker = state.waker.take();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Tells of the first failure of a spell.
+    fn report(&self, error: StoreError) {
+        let mut state = self.shared.state();
+        if state.failing {
+            return;
+        }
+        tracing::error!(%error, "nothing is acknowledged until the disk takes writes again");
+        state.failing = true;
+        state.failure = Some(error);
+        state.counters.failures += 1;
+        let waker = state.waker.take();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Waits, and answers whether to go on: not when the store closes.
+    fn pause(&self, delay: Duration) -> bool {
+        let state = self.shared.state();
+        let waited = self.shared.wanted.wait_timeout_while(state, delay, |state| !state.closing);
+        !waited.unwrap_or_else(PoisonError::into_inner).0.closing
+    }
+
+    fn finish(&self) {
+        self.watch.stop.store(true, SeqCst);
+        self.guard.unpark();
+    }
+}
+
+fn batch(commit: &Commit) -> sled::Batch {
+    let mut batch = sled::Batch::default();
+    for write in &commit.writes {
+        match write {
+            Write::Put { table, key, value } => batch.insert(full_key(*table, key), value.as_slice()),
+            Write::Delete { table, key } => batch.remove(full_key(*table, key)),
+        }
+    }
+    batch
+}
+
+/// What the guard sees of the writer.
+#[derive(Debug, Default)]
+struct Watch {
+    working: AtomicBool,
+    parked: AtomicBool,
+    stop: AtomicBool,
+}
+
+impl Watch {
+    fn begin(&self, guard: &Thread) {
+        self.working.store(true, SeqCst);
+        if self.parked.swap(false, SeqCst) {
+            guard.unpark();
+        }
+    }
+
+    fn end(&self) {
+        self.working.store(false, SeqCst);
+    }
+}
+
+/// sled 0.34 writes buffers on threads of its own, and when such a write fails, it marks the database as failed but
+/// does not wake who waits for the write. Any later flush wakes them; so there is one while the writer works on a
+/// failed database. At rest this thread sleeps.
+fn guard(shared: &Shared, watch: &Watch) {
+    while !watch.stop.load(SeqCst) {
+        if watch.working.load(SeqCst) {
+            thread::park_timeout(GUARD_LOOK);
+            if watch.working.load(SeqCst)
+                && let Some(database) = shared.database()
+                && database.context.global_error().is_err()
+            {
+                // It returns the error at once; waking the waiters is all it is for.
+                let _ = database.flush();
+            }
+            continue;
+        }
+        watch.parked.store(true, SeqCst);
+        if !watch.working.load(SeqCst) && !watch.stop.load(SeqCst) {
+            thread::park();
+        }
+        watch.parked.store(false, SeqCst);
+    }
+}
+
+/// Between a failure and the first attempt to repeat.
+const FIRST_RETRY: Duration = Duration::from_millis(100);
+
+/// Longest wait between attempts: how long after the disk works again the node does.
+const LAST_RETRY: Duration = Duration::from_secs(5);
+
+/// How often the guard looks while the writer works.
+const GUARD_LOOK: Duration = Duration::from_secs(1);
+
+/// The guard's stack, in bytes.
+const STACK: usize = 256 * 1024;

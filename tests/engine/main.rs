@@ -1,0 +1,250 @@
+//! What the engine promises, shown on engines that are joined by queues in virtual time.
+
+mod mesh;
+
+use m2mesh::engine::Input;
+use m2mesh::engine::api::{Command, Outcome, Refused, Reply, Token};
+use m2mesh::identity::invitation::{Invitation, invite};
+use m2mesh::identity::ledger::Contacts;
+use m2mesh::identity::enrolment;
+use m2mesh::wire::batch::Ack;
+use mesh::{Mesh, message, name};
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::SeedableRng;
+use std::time::Duration;
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn pair() -> Mesh {
+    let mut mesh = Mesh::new(&["issuer", "a", "b"]);
+    mesh.connect(1, 2);
+    mesh.run(seconds(1));
+    mesh
+}
+
+fn outcome(mesh: &Mesh, at: usize, token: Token) -> &Outcome {
+    match mesh.reply(at, token) {
+        Some(Reply::Outcome(outcome)) => outcome,
+        other => panic!("no outcome but {other:?}"),
+    }
+}
+
+#[test]
+fn a_message_is_delivered_only_once_it_is_durable() {
+    let mut mesh = pair();
+    mesh.stuck.insert(2);
+    let token = mesh.send(1, "b", b"hello", Ack::End, 30);
+    mesh.run(seconds(1));
+    assert_eq!(mesh.reply(1, token), None, "the receiver's disk has not flushed");
+    mesh.stuck.clear();
+    mesh.run(seconds(1));
+    assert!(matches!(outcome(&mesh, 1, token), Outcome::Delivered { hops: 1, .. }));
+    let inbox = mesh.inbox(2);
+    assert_eq!((inbox.len(), inbox[0].payload.as_slice(), inbox[0].from.as_str()), (1, &b"hello"[..], "a"));
+}
+
+#[test]
+fn messages_survive_a_crash_of_the_receiver_exactly_once() {
+    let mut mesh = pair();
+    let tokens: Vec<Token> = (0..50u8).map(|n| mesh.send(1, "b", &[n], Ack::End, 60)).collect();
+    mesh.run(Duration::from_millis(3));
+    mesh.restart(2);
+    mesh.run(seconds(1));
+    mesh.connect(1, 2);
+    mesh.run(seconds(20));
+    for token in tokens {
+        assert!(outcome(&mesh, 1, token).is_success());
+    }
+    let payloads: Vec<u8> = mesh.inbox(2).iter().map(|message| message.payload[0]).collect();
+    assert_eq!(payloads, (0..50).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_lost_receipt_makes_no_second_delivery() {
+    let mut mesh = pair();
+    let token = mesh.send(1, "b", b"once", Ack::End, 60);
+    // Delivered and flushed, but the receipt is on the way when the link breaks.
+    mesh.run(Duration::from_millis(6));
+    mesh.disconnect(1, 2);
+    assert_eq!((mesh.inbox(2).len(), mesh.reply(1, token)), (1, None));
+    mesh.connect(1, 2);
+    mesh.run(seconds(1));
+    assert!(outcome(&mesh, 1, token).is_success());
+    assert_eq!(mesh.inbox(2).len(), 1);
+}
+
+#[test]
+fn what_cannot_be_delivered_ends_by_its_deadline() {
+    let mut mesh = pair();
+    mesh.disconnect(1, 2);
+    let token = mesh.send(1, "b", b"late", Ack::End, 5);
+    mesh.run(Duration::from_millis(4_999));
+    assert_eq!(mesh.reply(1, token), None);
+    mesh.run(Duration::from_millis(2));
+    assert!(matches!(outcome(&mesh, 1, token), Outcome::Unreachable { .. }));
+    mesh.connect(1, 2);
+    mesh.run(seconds(1));
+    assert!(mesh.inbox(2).is_empty(), "nothing is delivered after its deadline");
+}
+
+#[test]
+fn acks_say_what_was_asked() {
+    let mut mesh = pair();
+    let none = mesh.send(1, "b", b"1", Ack::None, 30);
+    let hop = mesh.send(1, "b", b"2", Ack::Hop, 30);
+    assert!(matches!(outcome(&mesh, 1, none), Outcome::Sent { .. }), "handed to the link");
+    assert_eq!(mesh.reply(1, hop), None);
+    mesh.run(Duration::from_millis(3));
+    assert!(matches!(outcome(&mesh, 1, hop), Outcome::Sent { .. }), "the next hop has it");
+    mesh.run(seconds(1));
+    assert_eq!(mesh.inbox(2).len(), 2);
+}
+
+#[test]
+fn a_request_is_answered_and_made_once() {
+    let mut mesh = pair();
+    let offer = mesh.command(2, Command::Offer { service: "add".into() });
+    let request = Command::Request { send: message("b", b"1+1", Ack::End, 30), service: Some("add".into()) };
+    let request = mesh.command(1, request);
+    mesh.run(seconds(1));
+    let Some(Reply::Call(call)) = mesh.reply(2, offer).cloned() else { panic!("no call") };
+    assert_eq!((call.from.as_str(), call.payload.as_slice()), ("a", &b"1+1"[..]));
+    assert_eq!(mesh.reply(1, request), None);
+    mesh.command(2, Command::Respond { call: call.call, answer: Ok(b"2".to_vec()) });
+    mesh.run(seconds(1));
+    assert!(matches!(mesh.reply(1, request), Some(Reply::Response { payload, .. }) if payload == b"2"));
+    let calls = mesh.nodes[2].replies.iter().filter(|(_, reply)| matches!(reply, Reply::Call(_))).count();
+    assert_eq!(calls, 1);
+    let again = mesh.command(2, Command::Respond { call: call.call, answer: Ok(vec![]) });
+    assert_eq!(mesh.reply(2, again), Some(&Reply::Refused(Refused::NoSuchCall(call.call))));
+}
+
+#[test]
+fn requests_without_service_answer_or_in_vain_say_so() {
+    let mut mesh = pair();
+    let nobody = mesh.command(1, Command::Request { send: message("b", b"?", Ack::End, 30), service: None });
+    mesh.run(seconds(1));
+    assert!(matches!(outcome(&mesh, 1, nobody), Outcome::Refused { .. }));
+    let offer = mesh.command(2, Command::Offer { service: "slow".into() });
+    let slow = mesh.command(1, Command::Request { send: message("b", b"?", Ack::End, 5), service: None });
+    mesh.run(seconds(6));
+    assert!(matches!(outcome(&mesh, 1, slow), Outcome::Expired { .. }));
+    mesh.command(2, Command::Offer { service: "slow".into() });
+    mesh.handle(2, Input::Command { token: offer, command: Command::Cancel });
+    let gone = mesh.command(1, Command::Request { send: message("b", b"?", Ack::End, 5), service: None });
+    mesh.run(seconds(1));
+    assert!(matches!(outcome(&mesh, 1, gone), Outcome::Refused { .. }));
+}
+
+#[test]
+fn a_publication_reaches_those_who_listen_in_order_and_no_others() {
+    let mut mesh = Mesh::new(&["issuer", "a", "b", "c"]);
+    mesh.connect(1, 2);
+    mesh.connect(1, 3);
+    let plant = mesh.command(2, Command::Subscribe { filter: "plant/+".into() });
+    let other = mesh.command(3, Command::Subscribe { filter: "other/#".into() });
+    mesh.run(seconds(1));
+    for number in 0..100u8 {
+        mesh.command(1, Command::Publish { topic: "plant/x".into(), payload: vec![number], lifetime: seconds(30) });
+    }
+    mesh.run(seconds(1));
+    let heard = |at: usize, token: Token| -> Vec<u8> {
+        let replies = mesh.nodes[at].replies.iter().filter(|(of, _)| *of == token);
+        let payload = |(_, reply): &(Token, Reply)| match reply {
+            Reply::Published(published) => Some(published.payload[0]),
+            _ => None,
+        };
+        replies.filter_map(payload).collect()
+    };
+    assert_eq!(heard(2, plant), (0..100).collect::<Vec<_>>());
+    assert_eq!(heard(3, other), Vec::<u8>::new());
+}
+
+#[test]
+fn subscriptions_live_through_the_turn_of_an_epoch() {
+    let mut mesh = pair();
+    let token = mesh.command(2, Command::Subscribe { filter: "plant/#".into() });
+    let mut sent = 0u64;
+    for _ in 0..130 {
+        mesh.command(1, Command::Publish { topic: "plant/x".into(), payload: vec![], lifetime: seconds(30) });
+        sent += 1;
+        mesh.run(seconds(60));
+    }
+    let heard = mesh.nodes[2].replies.iter().filter(|(of, r)| *of == token && matches!(r, Reply::Published(_)));
+    assert_eq!(heard.count() as u64, sent);
+}
+
+#[test]
+fn links_and_messages_live_through_epochs_and_renewal() {
+    let mut mesh = pair();
+    for _ in 0..12 {
+        mesh.run(seconds(1_800));
+        let token = mesh.send(1, "b", b"still here", Ack::End, 60);
+        mesh.run(seconds(60));
+        assert!(outcome(&mesh, 1, token).is_success());
+    }
+    assert_eq!(mesh.inbox(2).len(), 12);
+}
+
+#[test]
+fn an_unknown_name_is_refused_with_the_nearest_known_one() {
+    let mut mesh = Mesh::new(&["issuer", "meter-17", "pump"]);
+    let token = mesh.send(2, "meter-71", b"", Ack::End, 30);
+    mesh.run(seconds(1));
+    let expected = Refused::UnknownContact { name: "meter-71".into(), nearest: Some("meter-17".into()) };
+    assert_eq!(mesh.reply(2, token), Some(&Reply::Refused(expected)));
+}
+
+#[test]
+fn a_newcomer_enrols_through_a_member_and_is_a_contact_at_first_use() {
+    let mut mesh = Mesh::new(&["issuer", "a"]);
+    mesh.connect(0, 1);
+    let mut rng = ChaCha20Rng::seed_from_u64(3);
+    let invitation = Invitation::new(name("new"), Contacts::All);
+    let realm = &mut mesh.realm;
+    let ticket = invite(&realm.issuer, &mut realm.book, &realm.bulletin, invitation, mesh.now.unix, &mut rng);
+    let pending = enrolment::begin_join_for(&ticket.expect("a ticket"), 4, &mut rng);
+    // At a's admission, although the issuer is elsewhere.
+    let hello = pending.hello(&mut rng).expect("a request");
+    mesh.handle(1, Input::Enrol { id: 1, hello });
+    mesh.run(seconds(1));
+    let answer = match mesh.reply(1, Token(u64::MAX - 1)) {
+        Some(Reply::Response { payload, .. }) => payload.clone(),
+        other => panic!("not enrolled: {other:?}"),
+    };
+    enrolment::finish_join(&pending, &answer).expect("a member");
+    let token = mesh.send(1, "new", b"welcome", Ack::End, 5);
+    mesh.run(seconds(6));
+    assert!(matches!(outcome(&mesh, 1, token), Outcome::Unreachable { .. }), "known, though not connected");
+}
+
+#[test]
+fn nothing_readable_leaves_a_node() {
+    let mut mesh = pair();
+    let canary = b"CANARY-6b1f";
+    mesh.command(2, Command::Subscribe { filter: "CANARY-6b1f/#".into() });
+    mesh.run(seconds(1));
+    mesh.send(1, "b", canary, Ack::End, 30);
+    let topic = "CANARY-6b1f/x".to_owned();
+    mesh.command(1, Command::Publish { topic, payload: canary.to_vec(), lifetime: seconds(30) });
+    mesh.run(seconds(1));
+    assert_eq!(mesh.inbox(2).len(), 1);
+    for node in &mesh.nodes {
+        for frame in &node.sent {
+            assert!(!frame.windows(canary.len()).any(|window| window == canary));
+        }
+    }
+}
+
+#[test]
+fn the_same_inputs_give_the_same_bytes() {
+    let run = || {
+        let mut mesh = pair();
+        mesh.send(1, "b", b"hello", Ack::End, 30);
+        mesh.run(seconds(5));
+        mesh.nodes.into_iter().flat_map(|node| node.sent).collect::<Vec<_>>()
+    };
+    assert_eq!(run(), run());
+}

@@ -1,0 +1,359 @@
+//! Engines joined by queues, in virtual time: each frame takes a millisecond, each commit's flush five.
+
+use m2mesh::engine::api::{Command, Reply, Send, Token};
+use m2mesh::engine::store::{Commit, Read, ReadError, Table, Write};
+use m2mesh::engine::{Engine, Input, Output};
+use m2mesh::event_log;
+use m2mesh::id::{LinkId, Lsn, Name};
+use m2mesh::identity::invitation::MemoryRealm;
+use m2mesh::identity::membership::Membership;
+use m2mesh::time::{EpochLength, Now, Time, Unix};
+use m2mesh::wire::batch::Ack;
+use m2mesh::wire::data::Class;
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::SeedableRng;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+pub const FRAME: Duration = Duration::from_millis(1);
+pub const FLUSH: Duration = Duration::from_millis(5);
+const START: u64 = 1_800_000_000;
+
+/// What a disk holds: only what was flushed.
+#[derive(Clone, Default)]
+pub struct Disk(pub BTreeMap<(u8, Vec<u8>), Vec<u8>>);
+
+impl Disk {
+    fn apply(&mut self, commit: Commit) {
+        for write in commit.writes {
+            match write {
+                Write::Put { table, key, value } => self.0.insert((table as u8, key), value),
+                Write::Delete { table, key } => self.0.remove(&(table as u8, key)),
+            };
+        }
+    }
+}
+
+impl Read for Disk {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
+        Ok(self.0.get(&(table as u8, key.to_vec())).cloned())
+    }
+    fn scan(&self, table: Table, from: &[u8], each: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), ReadError> {
+        for ((_, key), value) in self.0.range((table as u8, from.to_vec())..(table as u8 + 1, Vec::new())) {
+            if !each(key, value) {
+                break;
+            }
+        }
+        Ok(())
+    }
+    fn last(&self, table: Table) -> Result<Option<(Vec<u8>, Vec<u8>)>, ReadError> {
+        let range = self.0.range((table as u8, Vec::new())..(table as u8 + 1, Vec::new()));
+        Ok(range.last().map(|((_, key), value)| (key.clone(), value.clone())))
+    }
+}
+
+pub struct Node {
+    pub engine: Engine,
+    pub disk: Disk,
+    unflushed: VecDeque<(Time, Commit)>,
+    durable: Lsn,
+    held: Vec<(Lsn, Output)>,
+    wake: Option<Time>,
+    pub replies: Vec<(Token, Reply)>,
+    pub finished: BTreeSet<Token>,
+    pub topics: BTreeSet<String>,
+    /// Frames sent on links, for what an outsider who broke the transport would see.
+    pub sent: Vec<Vec<u8>>,
+}
+
+enum Event {
+    Frame { to: usize, link: LinkId, bytes: Vec<u8> },
+    Gossip { to: usize, from: usize, bytes: Vec<u8> },
+}
+
+pub struct Mesh {
+    pub nodes: Vec<Node>,
+    pub realm: MemoryRealm,
+    events: VecDeque<(Time, Event)>,
+    links: BTreeMap<(usize, usize), LinkId>,
+    pub now: Now,
+    rng: ChaCha20Rng,
+    tokens: u64,
+    next_link: u64,
+    /// Disks that do not flush at the moment.
+    pub stuck: BTreeSet<usize>,
+}
+
+pub fn name(text: &str) -> Name {
+    Name::new(text).expect("a name")
+}
+
+impl Mesh {
+    pub fn new(names: &[&str]) -> Self {
+        let mut rng = ChaCha20Rng::seed_from_u64(7);
+        let now = Now { time: Time(1_000_000), unix: Unix::from_seconds(START) };
+        let mut realm = MemoryRealm::found(EpochLength::HOUR, now.unix, &mut rng).expect("a realm");
+        let members = realm.enrol(names.iter().map(|n| name(n)), 4, now.unix, &mut rng).expect("members");
+        let mut mesh = Self {
+            nodes: Vec::new(),
+            realm,
+            events: VecDeque::new(),
+            links: BTreeMap::new(),
+            now,
+            rng,
+            tokens: 0,
+            next_link: 0,
+            stuck: BTreeSet::new(),
+        };
+        for member in members {
+            let node = mesh.boot(member, Disk::default());
+            mesh.nodes.push(node);
+        }
+        mesh
+    }
+
+    fn boot(&mut self, member: Membership, disk: Disk) -> Node {
+        let rng = ChaCha20Rng::seed_from_u64(self.next_link + 100);
+        self.next_link += 1;
+        let issuer = (member.name().as_str() == "issuer").then(|| member.issuer());
+        let engine =
+            Engine::new(member, issuer, event_log::Config::default(), &disk, rng, self.now).expect("a readable disk");
+        Node {
+            engine,
+            disk,
+            unflushed: VecDeque::new(),
+            durable: Lsn(0),
+            held: Vec::new(),
+            wake: None,
+            replies: Vec::new(),
+            finished: BTreeSet::new(),
+            topics: BTreeSet::new(),
+            sent: Vec::new(),
+        }
+    }
+
+    /// Crash and restart: what was not flushed is gone, links break.
+    pub fn restart(&mut self, at: usize) {
+        for other in 0..self.nodes.len() {
+            if self.links.contains_key(&(at, other)) {
+                self.disconnect(at, other);
+            }
+        }
+        let stored = self.nodes[at].engine.membership().to_stored();
+        let disk = self.nodes[at].disk.clone();
+        let member = Membership::from_stored(&stored).expect("its own files");
+        self.nodes[at] = self.boot(member, disk);
+    }
+
+    pub fn connect(&mut self, a: usize, b: usize) {
+        for ends in [(a, b), (b, a)] {
+            self.next_link += 1;
+            self.links.insert(ends, LinkId(self.next_link));
+        }
+        for (from, to) in [(a, b), (b, a)] {
+            let link = self.links[&(from, to)];
+            let (unix, key) = (self.now.unix, self.nodes[to].engine.membership().pseudonym());
+            let hello = self.nodes[to].engine.membership().admission_view().hello(unix);
+            let view = self.nodes[from].engine.membership().admission_view();
+            let peer = view.verify(&hello, &key, unix).expect("a member");
+            self.handle(from, Input::LinkUp { link, peer, transport: "memory" });
+        }
+    }
+
+    pub fn disconnect(&mut self, a: usize, b: usize) {
+        for (from, to) in [(a, b), (b, a)] {
+            let link = self.links.remove(&(from, to)).expect("a link");
+            // What is on the way is lost with it.
+            self.events.retain(|(_, event)| !matches!(event, Event::Frame { link: on, .. } if *on == link));
+            self.handle(from, Input::LinkDown { link, reason: "cut".into() });
+        }
+    }
+
+    pub fn command(&mut self, at: usize, command: Command) -> Token {
+        self.tokens += 1;
+        let token = Token(self.tokens);
+        self.handle(at, Input::Command { token, command });
+        token
+    }
+
+    pub fn send(&mut self, from: usize, to: &str, payload: &[u8], ack: Ack, lifetime_s: u64) -> Token {
+        self.command(from, Command::Send(message(to, payload, ack, lifetime_s)))
+    }
+
+    pub fn handle(&mut self, at: usize, input: Input<'_>) {
+        let now = self.now;
+        self.nodes[at].engine.handle(input, now);
+        self.drain(at);
+    }
+
+    /// The last reply under a token.
+    pub fn reply(&self, at: usize, token: Token) -> Option<&Reply> {
+        self.nodes[at].replies.iter().rev().find(|(of, _)| *of == token).map(|(_, reply)| reply)
+    }
+
+    /// Runs until nothing is to happen before `for_` has passed.
+    pub fn run(&mut self, for_: Duration) {
+        let until = self.now.time + for_;
+        loop {
+            let flush = |(at, node): (usize, &Node)| {
+                node.unflushed.front().filter(|_| !self.stuck.contains(&at)).map(|(due, _)| *due)
+            };
+            let next = self.nodes.iter().enumerate().filter_map(flush).min();
+            let wake = self.nodes.iter().filter_map(|node| node.wake).min();
+            let event = self.events.iter().map(|(at, _)| *at).min();
+            let Some(at) = [next, wake, event].into_iter().flatten().min().filter(|at| *at <= until) else { break };
+            self.advance(at.max(self.now.time));
+            self.step();
+        }
+        self.advance(until);
+    }
+
+    fn advance(&mut self, to: Time) {
+        self.now.unix = self.now.unix + to.since(self.now.time);
+        self.now.time = to;
+    }
+
+    fn step(&mut self) {
+        let now = self.now.time;
+        for at in 0..self.nodes.len() {
+            while !self.stuck.contains(&at) && self.nodes[at].unflushed.front().is_some_and(|(due, _)| *due <= now) {
+                let node = &mut self.nodes[at];
+                if let Some((_, commit)) = node.unflushed.pop_front() {
+                    node.durable = commit.lsn;
+                    node.disk.apply(commit);
+                }
+                let held = std::mem::take(&mut node.held);
+                for (after, output) in held {
+                    self.release(at, after, output);
+                }
+            }
+            if self.nodes[at].wake.is_some_and(|wake| wake <= now) {
+                self.handle(at, Input::Timeout);
+            }
+        }
+        let due: VecDeque<_> = {
+            let (due, later) = std::mem::take(&mut self.events).into_iter().partition(|(at, _)| *at <= now);
+            self.events = later;
+            due
+        };
+        for (_, event) in due {
+            match event {
+                Event::Frame { to, link, bytes } => self.handle(to, Input::Frames { link, buffer: &bytes }),
+                Event::Gossip { to, from, bytes } => {
+                    if let Some(link) = self.links.get(&(to, from)).copied() {
+                        self.handle(to, Input::Gossip { id: 1, link, data: &bytes });
+                    }
+                }
+            }
+        }
+    }
+
+    fn drain(&mut self, at: usize) {
+        loop {
+            match self.nodes[at].engine.poll_output() {
+                Output::Wait(wake) => {
+                    self.nodes[at].wake = wake;
+                    return;
+                }
+                Output::Commit(commit) => {
+                    let due = self.now.time + FLUSH;
+                    self.nodes[at].unflushed.push_back((due, commit));
+                }
+                output => {
+                    let after = match &output {
+                        Output::Send { after, .. } | Output::Reply { after, .. } => *after,
+                        _ => Lsn(0),
+                    };
+                    self.release(at, after, output);
+                }
+            }
+        }
+    }
+
+    fn release(&mut self, at: usize, after: Lsn, output: Output) {
+        if after > self.nodes[at].durable {
+            return self.nodes[at].held.push((after, output));
+        }
+        match output {
+            Output::Send { link, frame, .. } => {
+                self.nodes[at].sent.push(frame.clone());
+                let Some((_, to)) = self.links.iter().find(|(_, on)| **on == link).map(|(ends, _)| *ends) else { return };
+                if let Some(back) = self.links.get(&(to, at)).copied() {
+                    self.events.push_back((self.now.time + FRAME, Event::Frame { to, link: back, bytes: frame }));
+                }
+            }
+            Output::Reply { token, reply, last, .. } => {
+                self.nodes[at].replies.push((token, reply));
+                if last {
+                    assert!(self.nodes[at].finished.insert(token), "{token:?} ended twice");
+                }
+            }
+            Output::Gossip { job, topic, frame } => {
+                let listeners: Vec<usize> = (0..self.nodes.len())
+                    .filter(|to| self.links.contains_key(&(at, *to)) && self.nodes[*to].topics.contains(&topic))
+                    .collect();
+                for to in &listeners {
+                    let event = Event::Gossip { to: *to, from: at, bytes: frame.clone() };
+                    self.events.push_back((self.now.time + FRAME, event));
+                }
+                self.nodes[at].sent.push(frame);
+                let neighbours = Some(u32::try_from(listeners.len()).expect("few"));
+                self.handle(at, Input::Published { job, neighbours });
+            }
+            Output::Subscribe(topic) => drop(self.nodes[at].topics.insert(topic)),
+            Output::Unsubscribe(topic) => drop(self.nodes[at].topics.remove(&topic)),
+            Output::Issue { origin, hello } => {
+                let MemoryRealm { issuer, book, bulletin, .. } = &mut self.realm;
+                let answered = issuer.answer(&hello, book, bulletin, self.now.unix, &mut self.rng);
+                self.handle(at, Input::Issued { origin, reply: answered.reply, event: None });
+            }
+            Output::Renew { hello, .. } => {
+                // As at the admission of the nearest neighbour.
+                let MemoryRealm { issuer, book, bulletin, .. } = &mut self.realm;
+                let answered = issuer.answer(&hello, book, bulletin, self.now.unix, &mut self.rng);
+                self.handle(at, Input::Renewed(Ok(answered.reply)));
+            }
+            Output::Close { link, .. } => {
+                if let Some((a, b)) = self.links.iter().find(|(_, on)| **on == link).map(|(ends, _)| *ends) {
+                    self.disconnect(a, b);
+                }
+            }
+            Output::Enrolled { id, reply } => {
+                self.nodes[at].replies.push((Token(u64::MAX - id), enrolled(reply)));
+            }
+            Output::MembershipChanged { .. } | Output::Addresses { .. } | Output::Verdict { .. } => {}
+            Output::Commit(_) | Output::Wait(_) => unreachable!("handled by the caller"),
+        }
+    }
+
+    /// Messages that lie durably in a node's inbox.
+    pub fn inbox(&self, at: usize) -> Vec<m2mesh::engine::api::InboxMessage> {
+        let mut messages = Vec::new();
+        let read = self.nodes[at].disk.scan(Table::Inbox, &[], &mut |_, value| {
+            messages.extend(m2mesh::wire::decode::<Vec<_>>(value).expect("an inbox record"));
+            true
+        });
+        read.expect("readable");
+        messages
+    }
+}
+
+pub fn message(to: &str, payload: &[u8], ack: Ack, lifetime_s: u64) -> Send {
+    Send {
+        to: name(to),
+        payload: payload.to_vec(),
+        ack,
+        class: Class::Telemetry,
+        lifetime: Duration::from_secs(lifetime_s),
+    }
+}
+
+/// How the harness records an enrolment's answer among a node's replies.
+fn enrolled(reply: m2mesh::wire::hello::EnrolReply) -> Reply {
+    match reply.sealed {
+        Some(sealed) => Reply::Response { from: name("issuer"), payload: sealed, latency: Duration::ZERO },
+        None => Reply::Outcome(m2mesh::engine::api::Outcome::Refused {
+            reason: reply.refused.map(|refusal| refusal.to_string()).unwrap_or_default(),
+        }),
+    }
+}

@@ -1,0 +1,164 @@
+//! Admission, and the frames of the control stream.
+
+use super::Vector;
+use super::world::*;
+use m2mesh::id::*;
+use m2mesh::wire::announce::Announce;
+use m2mesh::wire::bulletin::BulletinRequest;
+use m2mesh::wire::credential_exchange::CredentialRequest;
+use m2mesh::wire::encode;
+use m2mesh::wire::enrol_relay::{EnrolAnswer, EnrolRelay};
+use m2mesh::wire::frame::{Kind, of, raw};
+use m2mesh::wire::hello::{self, Hello};
+use m2mesh::wire::locate::{Locate, Located};
+use m2mesh::wire::lsa::{self, Lsa, LsaDigest, LsaKey, LsaLink, LsaRequest};
+use m2mesh::wire::ping::Ping;
+use m2mesh::wire::successor::{self, Successor};
+use m2mesh::wire::time_beacon::{self, TimeBeacon};
+use m2mesh::wire::witness::Witness;
+use serde_bytes::ByteBuf;
+
+pub fn vectors() -> Vec<Vector> {
+    let mut vectors = admission();
+    vectors.extend(neighbours());
+    vectors.extend(link_state());
+    vectors.extend(frames());
+    vectors
+}
+
+fn admission() -> Vec<Vector> {
+    let hello = Hello { lowest: 1, highest: 1, credential: signed_credential(PSEUDONYM), bulletin: 17, seconds: NOW };
+    let body = encode(&hello);
+    let length = u16::try_from(body.len()).expect("a hello is short").to_be_bytes();
+    vec![
+        Vector::of("hello", "Hello", "", &hello),
+        Vector::raw(
+            "hello-envelope",
+            "admission-message",
+            "kind 1, length, body: as it stands on the admission substream",
+            [&[hello::Kind::Member as u8][..], &length, &body].concat(),
+        ),
+        Vector::raw("ok-envelope", "admission-message", "kind 3, no body", vec![hello::Kind::Ok as u8, 0, 0]),
+    ]
+}
+
+fn neighbours() -> Vec<Vector> {
+    let address = |last| ByteBuf::from(vec![0x04, 192, 0, 2, last, 0x06, 0x11, 0x30]);
+    let announce = Announce {
+        forwarding: true,
+        addresses: vec![address(7)],
+        others: vec![address(8), address(9)],
+        services: vec![Tag(opaque_array("service"))],
+    };
+    let successor = Successor {
+        old: credential_hash(PSEUDONYM),
+        new: signed_credential(SUCCESSOR),
+        consent: sign(SUCCESSOR, successor::CONTEXT, &credential_hash(PSEUDONYM).0),
+    };
+    let beacon = TimeBeacon { origin: credential_hash(PSEUDONYM), time: NOW * 1_000_000, error: 250_000 };
+    let relay = OuterId(opaque_array("relay"));
+    let sealed = opaque("sealed request", 64);
+    vec![
+        Vector::of("announce", "Announce", "a router at 192.0.2.7 port 4400 with one service", &announce),
+        Vector::of("announce-leaf", "Announce", "a leaf that says nothing", &Announce::default()),
+        Vector::of("ping", "Ping", "Pong has the same body", &Ping { stamp: 1_234_567 }),
+        Vector::of("bulletin-request", "BulletinRequest", "", &BulletinRequest { have: 16 }),
+        Vector::of(
+            "credential-request",
+            "CredentialRequest",
+            "",
+            &CredentialRequest { hash: credential_hash(PSEUDONYM) },
+        ),
+        Vector::of(
+            "enrol-relay",
+            "EnrolRelay",
+            "after two hops",
+            &EnrolRelay { id: relay, hops: 2, issuer: issuer(), sealed: &sealed },
+        ),
+        Vector::of(
+            "enrol-answer",
+            "EnrolAnswer",
+            "the second of two pieces",
+            &EnrolAnswer { id: relay, piece: 1, pieces: 2, bytes: &opaque("piece", 48) },
+        ),
+        Vector::of(
+            "successor",
+            "Successor",
+            "consent is by the new pseudonym, over the old credential's hash",
+            &successor,
+        ),
+        Vector::raw(
+            "successor-signed",
+            "Signed",
+            "signed by the old pseudonym",
+            signed(PSEUDONYM, successor::CONTEXT, &successor),
+        ),
+        Vector::of("time-beacon", "TimeBeacon", "a quarter of a second's error", &beacon),
+        Vector::raw("time-beacon-signed", "Signed", "", signed(PSEUDONYM, time_beacon::CONTEXT, &beacon)),
+        Vector::of("witness", "Witness", "", &Witness { commitment: opaque_array("commitment") }),
+    ]
+}
+
+fn link_state() -> Vec<Vector> {
+    let link = |to: &str, bearer, price| LsaLink {
+        to: CredentialHash(opaque_array(to)),
+        bearer,
+        price,
+        delay: 1_200,
+        deviation: 300,
+        success: 65_000,
+        energy: 40,
+        rate: 100_000,
+        mtu: 1_500,
+    };
+    let lsa = Lsa {
+        origin: credential_hash(PSEUDONYM),
+        sequence: 3,
+        area: 0,
+        leaving: false,
+        links: vec![link("neighbour one", 0, 0), link("neighbour two", 2, 5_000_000)],
+        leaves: vec![Handle(opaque_array("leaf"))],
+        groups: vec![Tag(opaque_array("group tag"))],
+        services: vec![],
+    };
+    let key = LsaKey { origin: lsa.origin, sequence: 3 };
+    let sought = OuterId(opaque_array("locate"));
+    vec![
+        Vector::of("lsa", "Lsa", "an ethernet and a cellular link, one leaf, one group", &lsa),
+        Vector::raw("lsa-signed", "Signed", "signed by the pseudonym", signed(PSEUDONYM, lsa::CONTEXT, &lsa)),
+        Vector::of("lsa-digest", "LsaDigest", "", &LsaDigest { entries: vec![key] }),
+        Vector::of("lsa-request", "LsaRequest", "", &LsaRequest { origins: vec![lsa.origin] }),
+        Vector::of("locate", "Locate", "", &Locate { id: sought, handle: Handle(opaque_array("leaf")), ttl: 4 }),
+        Vector::of(
+            "located",
+            "Located",
+            "in area 2, by two border nodes",
+            &Located {
+                id: sought,
+                area: 2,
+                via: vec![CredentialHash(opaque_array("border one")), CredentialHash(opaque_array("border two"))],
+                cost: 2_000,
+                delay: 40_000,
+            },
+        ),
+    ]
+}
+
+fn frames() -> Vec<Vector> {
+    let ping = Ping { stamp: 1_234_567 };
+    vec![
+        Vector::raw("frame-ping", "frame", "length, kind, flags, body", of(Kind::Ping, &ping)),
+        Vector::raw(
+            "frames-two",
+            "frame",
+            "two frames in one write: a ping, and the request for a newer bulletin",
+            [of(Kind::Ping, &ping), of(Kind::BulletinRequest, &BulletinRequest { have: 16 })].concat(),
+        ),
+        Vector::raw(
+            "frame-refresh",
+            "frame",
+            "a signed credential as a frame",
+            raw(Kind::Refresh, &signed_credential(PSEUDONYM)),
+        ),
+    ]
+}

@@ -1,0 +1,238 @@
+//! Frames of the data stream, and the plaintexts that are sealed inside them.
+
+use super::Vector;
+use super::world::*;
+use m2mesh::id::*;
+use m2mesh::wire::batch::{Ack, Batch, Message, PLAIN_BATCH, PLAIN_RECEIPTS, Purpose};
+use m2mesh::wire::custody::{Custody, CustodyVerdict};
+use m2mesh::wire::data::{Class, Form, Header, Path, Policy, put_prefixed};
+use m2mesh::wire::encode;
+use m2mesh::wire::frame::{Kind, raw};
+use m2mesh::wire::group::{self, GroupBatch, GroupFrame, GroupMessage};
+use m2mesh::wire::mail::Mail;
+use m2mesh::wire::opener::Opener;
+use m2mesh::wire::receipt::{HopAck, NACK_CONTEXT, Receipt, Receipts, SessionNack, Verdict};
+
+pub fn vectors() -> Vec<Vector> {
+    let mut vectors = headers();
+    vectors.extend(plaintexts());
+    vectors.extend(sessions());
+    vectors.extend(groups());
+    vectors.extend(answers());
+    vectors
+}
+
+fn header(form: Form, policy: Policy) -> Header {
+    Header {
+        to: Handle(opaque_array("handle")),
+        class: Class::Telemetry,
+        form,
+        expiry: (NOW + 30) * 1_000_000,
+        outer: OuterId(opaque_array("outer")),
+        policy,
+    }
+}
+
+fn policy() -> Policy {
+    Policy {
+        weights: [0, 255, 64, 0],
+        budget: Some(20_000),
+        success: Some(60_000),
+        avoid: Some(0b1_1000),
+        copies: Some(2),
+    }
+}
+
+fn path() -> Path {
+    Path {
+        hops: vec![CredentialHash(opaque_array("neighbour one")), CredentialHash(opaque_array("neighbour two"))],
+        next: 1,
+        visited: vec![credential_hash(PSEUDONYM)],
+        spent: 150,
+        age: 2_300,
+    }
+}
+
+/// `length:u16 | header | length:u16 | path | sealed` as a frame.
+fn frame(header: &Header, path: &Path, sealed: &[u8]) -> Vec<u8> {
+    let mut body = Vec::new();
+    put_prefixed(&mut body, &encode(header));
+    put_prefixed(&mut body, &encode(path));
+    body.extend_from_slice(sealed);
+    raw(Kind::Data, &body)
+}
+
+fn headers() -> Vec<Vector> {
+    let plain = header(Form::Session, Policy::default());
+    let record = opaque("session record", 8 + 8 + 40 + 16);
+    vec![
+        Vector::of("header", "Header", "no limits", &plain),
+        Vector::of("header-limits", "Header", "every limit of a policy, form opener", &header(Form::Opener, policy())),
+        Vector::of("header-mail", "Header", "form mail", &header(Form::Mail, Policy::default())),
+        Vector::of("path-direct", "Path", "to a neighbour", &Path::default()),
+        Vector::of("path", "Path", "the second of two hops is next", &path()),
+        Vector::raw(
+            "frame-data",
+            "frame",
+            "header, path-direct, and bytes that stand for a session record",
+            frame(&plain, &Path::default(), &record),
+        ),
+        Vector::raw(
+            "frame-data-routed",
+            "frame",
+            "the same with path: header and record are the same bytes",
+            frame(&plain, &path(), &record),
+        ),
+    ]
+}
+
+fn stream() -> StreamId {
+    StreamId(opaque_array("stream"))
+}
+
+fn batch(messages: Vec<Message<'_>>) -> Batch<'_> {
+    Batch {
+        stream: stream(),
+        floor: 40,
+        base: 41,
+        sent: NOW * 1_000_000,
+        ack: Ack::End,
+        reply: vec![Handle(opaque_array("reply one")), Handle(opaque_array("reply two"))],
+        messages,
+    }
+}
+
+fn message(offset: u32, purpose: Purpose, payload: &[u8]) -> Message<'_> {
+    Message { offset, purpose, payload, service: None, replies_to: None, lifetime: None }
+}
+
+fn receipts() -> Receipts {
+    let receipt = |verdict, ranges| Receipt {
+        stream: stream(),
+        verdict,
+        ranges,
+        visited: vec![credential_hash(PSEUDONYM)],
+        at: (NOW + 1) * 1_000_000,
+    };
+    Receipts {
+        receipts: vec![receipt(Verdict::Delivered, vec![41, 43, 45, 45]), receipt(Verdict::NoService, vec![44, 44])],
+    }
+}
+
+fn plaintexts() -> Vec<Vector> {
+    let one = batch(vec![message(0, Purpose::Deliver, b"21.5")]);
+    let several = batch(vec![
+        message(0, Purpose::Deliver, b"21.5"),
+        Message { service: Some("relay"), lifetime: Some(5_000_000), ..message(1, Purpose::Request, b"on") },
+        Message { replies_to: Some(InnerId { stream: stream(), sequence: 7 }), ..message(2, Purpose::Reply, b"done") },
+        Message {
+            replies_to: Some(InnerId { stream: stream(), sequence: 8 }),
+            ..message(3, Purpose::Failure, b"stuck")
+        },
+    ]);
+    vec![
+        Vector::of("batch", "Batch", "one message to the inbox, receipts wanted", &one),
+        Vector::of("batch-several", "Batch", "every purpose and every optional field", &several),
+        Vector::raw(
+            "plaintext-batch",
+            "plaintext",
+            "type byte 0 and batch",
+            [&[PLAIN_BATCH][..], &encode(&one)].concat(),
+        ),
+        Vector::of("receipts", "Receipts", "41 to 43 and 45 delivered, 44 without a service", &receipts()),
+        Vector::raw(
+            "plaintext-receipts",
+            "plaintext",
+            "type byte 1 and receipts",
+            [&[PLAIN_RECEIPTS][..], &encode(&receipts())].concat(),
+        ),
+    ]
+}
+
+fn sessions() -> Vec<Vector> {
+    let opener = Opener {
+        session: SessionId(opaque_array("session")),
+        ephemeral: agreement_key(EPHEMERAL),
+        credential: opaque("sealed credential", signed_credential(PSEUDONYM).len() + 16),
+        proof: opaque_array("proof"),
+    };
+    let mut sealed = Vec::new();
+    put_prefixed(&mut sealed, &encode(&opener));
+    sealed.extend(opaque("session record", 8 + 8 + 40 + 16));
+    let credential = opaque("sealed credential", signed_credential(PSEUDONYM).len() + 16);
+    let mail = Mail {
+        day: DAY,
+        ephemeral: agreement_key(EPHEMERAL),
+        credential: &credential,
+        sealed: &opaque("sealed batch", 96),
+    };
+    vec![
+        Vector::of("opener", "Opener", "credential and proof stand for seals; keys.json has real ones", &opener),
+        Vector::raw(
+            "frame-data-opener",
+            "frame",
+            "form opener: length, opener, record after header and path",
+            frame(&header(Form::Opener, policy()), &Path::default(), &sealed),
+        ),
+        Vector::of("mail", "Mail", "the sealed part of form mail", &mail),
+    ]
+}
+
+fn groups() -> Vec<Vector> {
+    let inner = GroupBatch {
+        stream: stream(),
+        first: 1,
+        sent: NOW * 1_000_000,
+        messages: vec![
+            GroupMessage { topic: "plant/vmstat", payload: b"r b swpd" },
+            GroupMessage { topic: "plant/vmstat", payload: b"" },
+        ],
+    };
+    let sealed = opaque("sealed group batch", encode(&inner).len() + 16);
+    let frame = GroupFrame {
+        epoch: EPOCH,
+        sender: credential_hash(PSEUDONYM),
+        group: Tag(opaque_array("group tag")),
+        version: 2,
+        expiry: (NOW + 30) * 1_000_000,
+        salt: opaque_array("salt"),
+        counter: 5,
+        sealed: &sealed,
+    };
+    vec![
+        Vector::of("group-batch", "GroupBatch", "two messages to one topic", &inner),
+        Vector::of("group-frame", "GroupFrame", "", &frame),
+        Vector::raw(
+            "group-frame-signed",
+            "Signed",
+            "signed by the pseudonym",
+            signed(PSEUDONYM, group::CONTEXT, &frame),
+        ),
+    ]
+}
+
+fn answers() -> Vec<Vector> {
+    let nack = SessionNack {
+        session: SessionId(opaque_array("session")),
+        by: credential_hash(PSEUDONYM),
+        at: NOW * 1_000_000,
+    };
+    let outer = OuterId(opaque_array("outer"));
+    vec![
+        Vector::of("session-nack", "SessionNack", "", &nack),
+        Vector::raw("session-nack-signed", "Signed", "signed by the pseudonym", signed(PSEUDONYM, NACK_CONTEXT, &nack)),
+        Vector::of("hop-ack", "HopAck", "", &HopAck { frames: vec![outer, OuterId([0; 8])] }),
+        Vector::of(
+            "custody-kept",
+            "Custody",
+            "",
+            &Custody { frame: outer, verdict: CustodyVerdict::Kept, mailbox: Some(Tag(opaque_array("box"))) },
+        ),
+        Vector::of(
+            "custody-refused",
+            "Custody",
+            "",
+            &Custody { frame: outer, verdict: CustodyVerdict::OverQuota, mailbox: None },
+        ),
+    ]
+}
