@@ -176,7 +176,9 @@ fn ten_thousand_frames_arrive_in_order_on_both_lanes_both_ways() {
     let (mut world, links) = World::pair();
     let mut senders: Vec<Vec<Sender>> = links
         .iter()
-        .map(|link| [Kind::Announce, Kind::Data].map(|kind| Sender { link: *link, kind, next: 0, end: COUNT, size: 100 }))
+        .map(|link| {
+            [Kind::Announce, Kind::Data].map(|kind| Sender { link: *link, kind, next: 0, end: COUNT, size: 100 })
+        })
         .map(Vec::from)
         .collect();
     for at in 0..2 {
@@ -318,7 +320,11 @@ fn gossip_goes_on_only_where_it_was_accepted() {
             }
             published += 1;
         }
-        if seen.iter().filter(|(at, _)| *at == 2).count() == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if seen.iter().filter(|(at, _)| *at == 2).count() == 2 {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
     });
     assert_eq!(seen.iter().filter(|(at, _)| *at == 0).count(), 3);
     assert!(seen.iter().all(|(at, data)| *at != 2 || data.starts_with(b"good")));
@@ -354,10 +360,7 @@ fn a_stranger_gets_no_link_and_is_counted() {
 fn closing_a_link_tells_why_and_the_bootstrap_is_dialled_again() {
     let (mut world, links) = World::pair();
     world.networks[1].close(links[1], "tired");
-    assert_eq!(
-        world.networks[1].try_send(links[1], Class::Alarm, &raw(Kind::Data, b"")),
-        Err(SendError::Gone)
-    );
+    assert_eq!(world.networks[1].try_send(links[1], Class::Alarm, &raw(Kind::Data, b"")), Err(SendError::Gone));
     let mut reason = None;
     let mut again = [false; 2];
     world.run(|_, at, event| {

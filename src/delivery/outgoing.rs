@@ -243,8 +243,7 @@ impl<T: Clone> Outgoing<T> {
                 break;
             }
             queue.pop_front();
-            (size, ack, expiry, base) =
-                (size + adds, Some(message.ack), expiry.max(slot.expiry), base.min(sequence));
+            (size, ack, expiry, base) = (size + adds, Some(message.ack), expiry.max(slot.expiry), base.min(sequence));
             taken.push(sequence);
         }
         let ack = ack?;
@@ -323,9 +322,10 @@ impl<T: Clone> Outgoing<T> {
             }
         }
         for (name, sequence) in due {
-            let left = self.streams.get_mut(&name).and_then(|stream| {
-                slot_mut(&mut stream.slots, stream.floor, sequence).map(|slot| slot.has_left)
-            });
+            let left = self
+                .streams
+                .get_mut(&name)
+                .and_then(|stream| slot_mut(&mut stream.slots, stream.floor, sequence).map(|slot| slot.has_left));
             if let Some(left) = left {
                 self.end_one(&name, sequence, if left { Fate::Expired } else { Fate::Unreachable }, now, ends);
             }
@@ -508,7 +508,13 @@ mod tests {
         fn take(&mut self, now: Now) -> Vec<u64> {
             let mut plain = Vec::new();
             let taken = self.outgoing.take_batch(
-                &self.to, Class::Telemetry, OuterId([1; 8]), &[], &now, &mut plain, &mut self.ends,
+                &self.to,
+                Class::Telemetry,
+                OuterId([1; 8]),
+                &[],
+                &now,
+                &mut plain,
+                &mut self.ends,
             );
             if taken.is_none() {
                 return Vec::new();

@@ -16,7 +16,9 @@ pub enum TopicError {
     #[error("in {0:?}, + must stand alone in its level and # alone in the last one")]
     Placement(String),
     /// The group is a wildcard.
-    #[error("the first level of {0:?} names the group and cannot be a wildcard; subscribe to each group, as in plant/#")]
+    #[error(
+        "the first level of {0:?} names the group and cannot be a wildcard; subscribe to each group, as in plant/#"
+    )]
     Group(String),
     /// An empty first level.
     #[error("the first level of {0:?} names the group and cannot be empty; write plant/… rather than /plant/…")]

@@ -1,9 +1,9 @@
 //! Commands of the local application, each to whom it concerns.
 
+use super::Engine;
 use super::api::{Command, Refused, Reply, Send, Token};
 use super::services::check_size;
 use super::unicast::Sender;
-use super::Engine;
 use crate::delivery::outgoing::Submission;
 use crate::id::{InnerId, Name};
 use crate::wire::batch::Purpose;

@@ -140,7 +140,8 @@ impl Engine {
     fn handle_credential_request(&mut self, link: LinkId, body: &[u8]) {
         let Ok(request) = wire::decode::<CredentialRequest>(body) else { return self.count("control_malformed", 1) };
         let own = self.membership.credential(self.now.unix).filter(|own| own.hash == request.hash);
-        let known: Option<Arc<[u8]>> = own.map(|own| own.signed.clone()).or_else(|| self.multicast.credential(&request.hash));
+        let known: Option<Arc<[u8]>> =
+            own.map(|own| own.signed.clone()).or_else(|| self.multicast.credential(&request.hash));
         if let Some(signed) = known {
             self.send_frame(link, frame::raw(Kind::Credential, &signed));
         }

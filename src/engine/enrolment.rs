@@ -158,8 +158,7 @@ impl Engine {
 
     pub(super) fn handle_enrol_relay(&mut self, from: LinkId, body: &[u8]) {
         let Ok(relay) = wire::decode::<EnrolRelay<'_>>(body) else { return self.count("control_malformed", 1) };
-        if relay.sealed.len() > MAX_REQUEST || relay.hops >= MAX_HOPS || self.enrolment.relays.contains_key(&relay.id)
-        {
+        if relay.sealed.len() > MAX_REQUEST || relay.hops >= MAX_HOPS || self.enrolment.relays.contains_key(&relay.id) {
             return;
         }
         if !self.remember_relay(relay.id, Back::Link(from)) {
@@ -274,8 +273,7 @@ impl Engine {
         if self.enrolment.strangers.len() >= MAX_STRANGERS {
             return self.refuse_unknown(token, &send.to);
         }
-        let recently =
-            self.enrolment.last_pull.is_some_and(|last| self.now.time.since(last) < PULL_INTERVAL);
+        let recently = self.enrolment.last_pull.is_some_and(|last| self.now.time.since(last) < PULL_INTERVAL);
         if recently && self.enrolment.asking.is_none() {
             return self.refuse_unknown(token, &send.to);
         }
@@ -415,10 +413,8 @@ impl Engine {
     /// Whom the application can address.
     pub fn contacts(&mut self) -> Reply {
         let contacts = self.membership.contacts().iter().map(|card| card.name.clone()).collect::<Vec<_>>();
-        let contact = |name: Name| super::api::Contact {
-            neighbour: self.links.to(&name).is_some(),
-            name: name.to_string(),
-        };
+        let contact =
+            |name: Name| super::api::Contact { neighbour: self.links.to(&name).is_some(), name: name.to_string() };
         Reply::Contacts(contacts.into_iter().map(contact).collect())
     }
 }

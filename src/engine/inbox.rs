@@ -149,11 +149,8 @@ impl Inbox {
     /// Closes the pending messages into a record.
     fn close_record(&mut self) -> Option<Write> {
         let (first, last) = (self.pending.first()?.number, self.pending.last()?.number);
-        let write = Write::Put {
-            table: Table::Inbox,
-            key: first.to_be_bytes().to_vec(),
-            value: wire::encode(&self.pending),
-        };
+        let write =
+            Write::Put { table: Table::Inbox, key: first.to_be_bytes().to_vec(), value: wire::encode(&self.pending) };
         self.records.push_back(Record { first, last, bytes: self.pending_bytes });
         self.bytes += self.pending_bytes;
         self.pending.clear();
@@ -195,11 +192,11 @@ impl Engine {
             self.count("dedupe_streams_forgotten", 1);
         }
         let now = self.now.unix;
-        let stream = self
-            .inbox
-            .streams
-            .entry(batch.stream)
-            .or_insert_with(|| Stream { from: from.clone(), dedupe: Dedupe::default(), last: now });
+        let stream = self.inbox.streams.entry(batch.stream).or_insert_with(|| Stream {
+            from: from.clone(),
+            dedupe: Dedupe::default(),
+            last: now,
+        });
         if stream.from != *from {
             return false;
         }

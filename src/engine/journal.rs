@@ -122,7 +122,11 @@ impl Engine {
         let key = |sequence| event_log::chain::key(sequence).to_vec();
         self.journal.extend(trimmed.map(|sequence| Write::Delete { table: Table::Log, key: key(sequence) }));
         let records = changes.records.into_iter();
-        self.journal.extend(records.map(|(sequence, value)| Write::Put { table: Table::Log, key: key(sequence), value }));
+        self.journal.extend(records.map(|(sequence, value)| Write::Put {
+            table: Table::Log,
+            key: key(sequence),
+            value,
+        }));
         self.journal.write(Write::Put { table: Table::Meta, key: HEAD_KEY.to_vec(), value: changes.head });
         true
     }

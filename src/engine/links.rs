@@ -114,13 +114,7 @@ impl Engine {
         self.learn_credential(peer.credential.clone());
         self.links.insert(
             id,
-            Link {
-                peer: peer.credential,
-                name: name.clone(),
-                blocked: false,
-                clock_offset,
-                addresses: Vec::new(),
-            },
+            Link { peer: peer.credential, name: name.clone(), blocked: false, clock_offset, addresses: Vec::new() },
         );
         self.greet(id, peer.bulletin);
         if let Some(name) = name {
@@ -132,11 +126,7 @@ impl Engine {
 
     pub(super) fn handle_link_down(&mut self, id: LinkId, reason: &str) {
         let Some(link) = self.links.remove(id) else { return };
-        self.record(Event::LinkDown {
-            name: link.name.clone(),
-            credential: link.peer.hash,
-            reason: reason.to_owned(),
-        });
+        self.record(Event::LinkDown { name: link.name.clone(), credential: link.peer.hash, reason: reason.to_owned() });
         if let Some(name) = link.name {
             self.outgoing.handle_path_broken(&name);
             self.ready.insert(name);

@@ -474,11 +474,8 @@ impl Engine {
             streams.remove(&oldest);
             self.count("group_streams_forgotten", 1);
         }
-        let stream = self
-            .multicast
-            .streams
-            .entry(key)
-            .or_insert_with(|| InStream { reorder: Reorder::default(), used: now });
+        let stream =
+            self.multicast.streams.entry(key).or_insert_with(|| InStream { reorder: Reorder::default(), used: now });
         stream.used = now;
         stream.reorder.insert(first, count, received, now);
         self.hand_over(key);
@@ -510,7 +507,8 @@ impl Engine {
     }
 
     fn hand_to_subscribers(&mut self, published: Published) {
-        let matching = self.multicast.subscriptions.iter().filter(|(_, filter)| topic::matches(filter, &published.topic));
+        let matching =
+            self.multicast.subscriptions.iter().filter(|(_, filter)| topic::matches(filter, &published.topic));
         for (token, _) in matching {
             let (token, reply) = (*token, Reply::Published(published.clone()));
             self.outputs.push_back(Output::Reply { token, reply, after: Lsn(0), last: false });

@@ -70,11 +70,8 @@ impl Sessions {
         {
             self.by_id.remove(&oldest);
         }
-        let stands = self
-            .preferred
-            .get(&peer)
-            .and_then(|id| self.by_id.get(id))
-            .is_some_and(|entry| entry.between == between);
+        let stands =
+            self.preferred.get(&peer).and_then(|id| self.by_id.get(id)).is_some_and(|entry| entry.between == between);
         if ours || !stands {
             self.preferred.insert(peer.clone(), session.id());
         }

@@ -74,7 +74,11 @@ impl LedgerDir {
         Ok(book)
     }
 
-    fn entries<T: DeserializeOwned + Serialize>(&self, part: &str, name_of: fn(&T) -> String) -> Result<Vec<T>, LedgerError> {
+    fn entries<T: DeserializeOwned + Serialize>(
+        &self,
+        part: &str,
+        name_of: fn(&T) -> String,
+    ) -> Result<Vec<T>, LedgerError> {
         let directory = self.directory.join(part);
         let names = private_file::names(&directory).map_err(storage)?;
         let read = |name: &String| {

@@ -4,9 +4,9 @@ mod mesh;
 
 use m2mesh::engine::Input;
 use m2mesh::engine::api::{Command, Outcome, Refused, Reply, Token};
+use m2mesh::identity::enrolment;
 use m2mesh::identity::invitation::{Invitation, invite};
 use m2mesh::identity::ledger::Contacts;
-use m2mesh::identity::enrolment;
 use m2mesh::wire::batch::Ack;
 use mesh::{Mesh, message, name};
 use rand_chacha::ChaCha20Rng;

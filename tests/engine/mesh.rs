@@ -277,7 +277,9 @@ impl Mesh {
         match output {
             Output::Send { link, frame, .. } => {
                 self.nodes[at].sent.push(frame.clone());
-                let Some((_, to)) = self.links.iter().find(|(_, on)| **on == link).map(|(ends, _)| *ends) else { return };
+                let Some((_, to)) = self.links.iter().find(|(_, on)| **on == link).map(|(ends, _)| *ends) else {
+                    return;
+                };
                 if let Some(back) = self.links.get(&(to, at)).copied() {
                     self.events.push_back((self.now.time + FRAME, Event::Frame { to, link: back, bytes: frame }));
                 }
