@@ -23,7 +23,7 @@ use crate::wire::data::Class;
 use crate::wire::frame::{HEADER, Kind, MAX_FRAME};
 use futures::StreamExt;
 use futures::channel::mpsc;
-use libp2p::core::transport::TransportError;
+use libp2p::core::transport::{ListenerId, TransportError};
 use libp2p::gossipsub::{self, IdentTopic, TopicHash};
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::dial_opts::DialOpts;
@@ -32,7 +32,7 @@ use libp2p::{Swarm, Transport as _, mdns};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 /// One Swarm with one key, polled by the node. After any call to it, poll it again: calls take effect there.
@@ -48,6 +48,8 @@ pub struct Network<G: Gatekeeper> {
     dials: BTreeMap<ConnectionId, Multiaddr>,
     /// Told before anything else happens, so it holds what one event of the Swarm has led to.
     events: VecDeque<NetEvent<G::Peer>>,
+    /// Listeners that have neither an address yet nor failed.
+    starting: Vec<ListenerId>,
     /// A connection that has closed with frames yet to be fetched; nothing else happens until they are.
     closed: Option<Closed>,
 }
@@ -104,11 +106,16 @@ impl<G: Gatekeeper> Network<G> {
             reading: true,
             dials: BTreeMap::new(),
             events: VecDeque::new(),
+            starting: Vec::new(),
             closed: None,
         };
         for address in &config.listen {
-            if let Err(error) = this.swarm.listen_on(address.clone()) {
-                this.events.push_back(NetEvent::ListenFailed { reason: format!("{address}: {}", cause(&error)) });
+            match this.swarm.listen_on(address.clone()) {
+                Ok(listener) => this.starting.push(listener),
+                Err(error) => {
+                    let reason = format!("{address}: {}", cause(&error));
+                    this.events.push_back(NetEvent::ListenFailed { reason });
+                }
             }
         }
         this
@@ -154,6 +161,25 @@ impl<G: Gatekeeper> Network<G> {
         }
     }
 
+    /// Ready once every listener has an address or has failed: all addresses, or why one failed. Nothing is dialled
+    /// for it, and no event is lost for [`Network::poll`].
+    pub fn poll_listening(&mut self, cx: &mut Context<'_>) -> Poll<Result<Vec<Multiaddr>, String>> {
+        while !self.starting.is_empty() {
+            match ready!(self.swarm.poll_next_unpin(cx)) {
+                Some(event) => self.handle_swarm(event),
+                None => break,
+            }
+        }
+        let failed = self.events.iter().find_map(|event| match event {
+            NetEvent::ListenFailed { reason } => Some(reason.clone()),
+            _ => None,
+        });
+        Poll::Ready(match failed {
+            Some(reason) => Err(reason),
+            None => Ok(self.swarm.listeners().cloned().collect()),
+        })
+    }
+
     /// Queues one whole frame; its kind decides the lane, and on the data lane `class` the queue.
     pub fn try_send(&self, link: LinkId, class: Class, frame: &[u8]) -> Result<(), SendError> {
         let lane = lane_of(frame).ok_or(SendError::NotAFrame)?;
@@ -167,7 +193,8 @@ impl<G: Gatekeeper> Network<G> {
         self.reading = reading;
     }
 
-    /// Publishes a frame under a topic: any text, the same for all who take part. Answers to how many neighbours.
+    /// Publishes a frame under a topic: any text, the same for all who take part. Says how many neighbours
+    /// have subscribed to it.
     pub fn publish(&mut self, topic: &str, frame: Vec<u8>) -> Result<u32, PublishError> {
         if frame.len() > super::MAX_GOSSIP {
             return Err(PublishError::TooLong);
@@ -199,10 +226,12 @@ impl<G: Gatekeeper> Network<G> {
     }
 
     /// Answers a [`NetEvent::Gossip`]: what is accepted goes on to others, what is rejected speaks against the
-    /// neighbour it came from, what is ignored does neither. False when it has waited too long.
-    pub fn report(&mut self, id: &GossipId, verdict: MessageAcceptance) -> bool {
+    /// neighbour it came from, what is ignored does neither. An answer after half a minute comes too late.
+    pub fn report(&mut self, id: &GossipId, verdict: MessageAcceptance) {
         let gossip = &mut self.swarm.behaviour_mut().gossip;
-        gossip.report_message_validation_result(&id.message, &id.source, verdict)
+        if !gossip.report_message_validation_result(&id.message, &id.source, verdict) {
+            self.tally.count(Item::Dropped("gossip-too-late"), 1);
+        }
     }
 
     /// Addresses of members, to be dialled while there are too few links.
@@ -270,11 +299,13 @@ impl<G: Gatekeeper> Network<G> {
                     }
                 }
             }
-            SwarmEvent::NewListenAddr { address, .. } => {
+            SwarmEvent::NewListenAddr { address, listener_id } => {
+                self.starting.retain(|starting| *starting != listener_id);
                 self.discovery.handle_listening(&address);
                 self.events.push_back(NetEvent::Listening(address));
             }
-            SwarmEvent::ListenerClosed { reason: Err(error), .. } => {
+            SwarmEvent::ListenerClosed { reason: Err(error), listener_id, .. } => {
+                self.starting.retain(|starting| *starting != listener_id);
                 self.events.push_back(NetEvent::ListenFailed { reason: cause(&error) });
             }
             SwarmEvent::ListenerError { error, .. } => tracing::debug!(%error, "listener"),

@@ -1,0 +1,469 @@
+//! Networks over libp2p's memory transport: links, lanes, back-pressure, gossip, refusals, enrolment.
+//!
+//! Everything runs on one thread; what is still to happen is known exactly, so no test sleeps.
+
+use futures::executor::LocalPool;
+use futures::future::BoxFuture;
+use futures::task::LocalSpawnExt;
+use libp2p::core::transport::MemoryTransport;
+use libp2p::core::upgrade::Version;
+use libp2p::{Transport as _, noise, yamux};
+use m2mesh::id::{IssuerId, LinkId, Pseudonym, RealmId};
+use m2mesh::net::{
+    self, Gatekeeper, Lane, MessageAcceptance, Multiaddr, NetConfig, NetEvent, Network, PublishError, SendError,
+    StreamMuxerBox, Transport,
+};
+use m2mesh::wire::data::Class;
+use m2mesh::wire::frame::{Frames, Kind, raw};
+use m2mesh::wire::hello::{EnrolHello, EnrolReply};
+use std::future::poll_fn;
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::task::Poll;
+use std::time::Duration;
+
+/// A realm is a word, and whoever says it is a member.
+struct Word(&'static str);
+
+impl Gatekeeper for Word {
+    type Peer = ();
+
+    fn hello(&self) -> Vec<u8> {
+        self.0.as_bytes().to_vec()
+    }
+
+    fn verify(&self, hello: &[u8], _: &Pseudonym) -> Result<(), &'static str> {
+        if hello == self.0.as_bytes() { Ok(()) } else { Err("realm") }
+    }
+}
+
+type Tasks = Arc<Mutex<Vec<BoxFuture<'static, ()>>>>;
+
+/// Networks on one thread.
+struct World {
+    pool: LocalPool,
+    tasks: Tasks,
+    networks: Vec<Network<Word>>,
+}
+
+impl World {
+    fn new() -> Self {
+        Self { pool: LocalPool::new(), tasks: Tasks::default(), networks: Vec::new() }
+    }
+
+    /// Adds a network that listens, and returns its address.
+    fn add(&mut self, word: &'static str, bootstrap: &[Multiaddr]) -> Multiaddr {
+        self.add_with(word, NetConfig { bootstrap: bootstrap.to_vec(), ..NetConfig::default() })
+    }
+
+    fn add_with(&mut self, word: &'static str, mut config: NetConfig) -> Multiaddr {
+        let number = NETWORKS.fetch_add(1, Relaxed);
+        let address: Multiaddr = format!("/memory/{number}").parse().unwrap();
+        config.listen = vec![address.clone()];
+        let seed = [number as u8; 32];
+        let (transport, key) = transport(seed);
+        let tasks = self.tasks.clone();
+        let executor: net::Executor = Box::new(move |task| tasks.lock().unwrap().push(task));
+        let local = key.public().to_peer_id();
+        self.networks.push(Network::new(transport, local, executor, Arc::new(Word(word)), &config, seed));
+        address
+    }
+
+    /// Runs all networks until `handle` has seen what it wants.
+    fn run(&mut self, mut handle: impl FnMut(&mut [Network<Word>], usize, NetEvent<()>) -> ControlFlow<()>) {
+        let spawner = self.pool.spawner();
+        let (networks, tasks) = (&mut self.networks, &self.tasks);
+        self.pool.run_until(poll_fn(|cx| {
+            loop {
+                let mut idle = true;
+                for at in 0..networks.len() {
+                    while let Poll::Ready(event) = networks[at].poll(cx) {
+                        idle = false;
+                        if handle(networks, at, event).is_break() {
+                            return Poll::Ready(());
+                        }
+                    }
+                }
+                for task in tasks.lock().unwrap().drain(..) {
+                    spawner.spawn_local(task).unwrap();
+                }
+                if idle {
+                    return Poll::Pending;
+                }
+            }
+        }));
+    }
+
+    /// Runs everything until nothing is left to do but what timers will bring; `handle` sees the events.
+    fn run_until_stalled(&mut self, mut handle: impl FnMut(&mut [Network<Word>], usize, NetEvent<()>)) {
+        loop {
+            self.pool.run_until_stalled();
+            let mut idle = true;
+            for at in 0..self.networks.len() {
+                let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+                while let Poll::Ready(event) = self.networks[at].poll(&mut cx) {
+                    idle = false;
+                    handle(&mut self.networks, at, event);
+                }
+            }
+            for task in self.tasks.lock().unwrap().drain(..) {
+                idle = false;
+                self.pool.spawner().spawn_local(task).unwrap();
+            }
+            if idle {
+                return;
+            }
+        }
+    }
+
+    /// Two networks with a link between them.
+    fn pair() -> (Self, [LinkId; 2]) {
+        let mut world = Self::new();
+        let address = world.add("word", &[]);
+        world.add("word", &[address]);
+        let mut links = [None; 2];
+        world.run(|_, at, event| {
+            if let NetEvent::LinkUp { link, .. } = event {
+                links[at] = Some(link);
+            }
+            if links.iter().all(Option::is_some) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        (world, links.map(Option::unwrap))
+    }
+}
+
+fn transport(seed: [u8; 32]) -> (Transport, libp2p::identity::Keypair) {
+    let key = net::keypair(&seed);
+    let transport = MemoryTransport::default()
+        .upgrade(Version::V1)
+        .authenticate(noise::Config::new(&key).unwrap())
+        .multiplex(yamux::Config::default())
+        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)))
+        .boxed();
+    (transport, key)
+}
+
+/// Tells the tests' networks apart; memory addresses are the process's.
+static NETWORKS: AtomicU64 = AtomicU64::new(1);
+
+/// Sends numbered frames as fast as they are taken.
+struct Sender {
+    link: LinkId,
+    kind: Kind,
+    next: u32,
+    end: u32,
+    size: usize,
+}
+
+impl Sender {
+    fn send(&mut self, network: &Network<Word>) {
+        while self.next < self.end {
+            let mut body = self.next.to_be_bytes().to_vec();
+            body.resize(self.size, 7);
+            match network.try_send(self.link, Class::Telemetry, &raw(self.kind, &body)) {
+                Ok(()) => self.next += 1,
+                Err(SendError::Full) => return,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn ten_thousand_frames_arrive_in_order_on_both_lanes_both_ways() {
+    const COUNT: u32 = 10_000;
+    let (mut world, links) = World::pair();
+    let mut senders: Vec<Vec<Sender>> = links
+        .iter()
+        .map(|link| {
+            [Kind::Announce, Kind::Data].map(|kind| Sender { link: *link, kind, next: 0, end: COUNT, size: 100 })
+        })
+        .map(Vec::from)
+        .collect();
+    for at in 0..2 {
+        senders[at].iter_mut().for_each(|sender| sender.send(&world.networks[at]));
+    }
+    let mut next = [[0u32; 2]; 2];
+    world.run(|networks, at, event| {
+        match event {
+            NetEvent::Frames { link, lane, buffer } => {
+                assert_eq!(link, links[at]);
+                for frame in Frames(&buffer) {
+                    let frame = frame.unwrap();
+                    let number = u32::from_be_bytes(*frame.body.first_chunk().unwrap());
+                    let expected = &mut next[at][lane as usize];
+                    assert_eq!(number, *expected);
+                    assert_eq!(Kind::from_u8(frame.kind).unwrap().is_control(), lane == Lane::Control);
+                    *expected += 1;
+                }
+            }
+            NetEvent::Writable { .. } => senders[at].iter_mut().for_each(|sender| sender.send(&networks[at])),
+            NetEvent::LinkDown { reason, .. } => panic!("{reason}"),
+            _ => {}
+        }
+        if next == [[COUNT; 2]; 2] { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    let counters = world.networks[0].counters(links[0]).unwrap();
+    assert_eq!(counters.frames_in, u64::from(2 * COUNT));
+    assert_eq!(counters.frames_out, u64::from(2 * COUNT));
+    assert!(counters.round_trip.is_some());
+}
+
+#[test]
+fn dialling_each_other_makes_one_link() {
+    for _ in 0..5 {
+        let mut world = World::new();
+        let first = world.add("word", &[]);
+        let second = world.add("word", std::slice::from_ref(&first));
+        world.networks[0].add_addresses([second]);
+        let (mut links, mut most) = ([None; 2], [0; 2]);
+        world.run(|networks, at, event| {
+            match event {
+                NetEvent::LinkUp { link, .. } => assert_eq!(links[at].replace(link), None, "a second link"),
+                NetEvent::LinkDown { reason, .. } => panic!("the link went down: {reason}"),
+                _ => {}
+            }
+            let connections = |at: usize| {
+                let counters = links[at].and_then(|link| networks[at].counters(link));
+                counters.map_or(0, |counters| counters.connections)
+            };
+            let now = [connections(0), connections(1)];
+            most = [most[0].max(now[0]), most[1].max(now[1])];
+            if most == [2, 2] && now == [1, 1] { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        // What is left carries frames.
+        let link = links[0].unwrap();
+        world.networks[0].try_send(link, Class::Alarm, &raw(Kind::Data, b"x")).unwrap();
+        world.run(|_, at, event| match event {
+            NetEvent::Frames { .. } if at == 1 => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        });
+    }
+}
+
+#[test]
+fn a_receiver_that_does_not_read_holds_the_sender_back() {
+    const SIZE: usize = 32 * 1024;
+    const COUNT: u32 = 4_000;
+    let (mut world, links) = World::pair();
+    world.networks[1].set_reading(false);
+    let mut sender = Sender { link: links[0], kind: Kind::Data, next: 0, end: COUNT, size: SIZE };
+    sender.send(&world.networks[0]);
+    world.run_until_stalled(|networks, at, event| match event {
+        NetEvent::Writable { .. } if at == 0 => sender.send(&networks[0]),
+        NetEvent::Frames { .. } => panic!("frames although nobody reads"),
+        NetEvent::LinkDown { reason, .. } => panic!("{reason}"),
+        _ => {}
+    });
+    let held = sender.next as usize * SIZE;
+    assert!(held < 8 * 1024 * 1024, "{held} bytes are on their way to a receiver that does not read");
+    assert_eq!(
+        world.networks[0].try_send(links[0], Class::Telemetry, &raw(Kind::Data, &[0; SIZE])),
+        Err(SendError::Full)
+    );
+    // Another class still has space.
+    assert_eq!(world.networks[0].try_send(links[0], Class::Alarm, &raw(Kind::Custody, b"")), Ok(()));
+
+    world.networks[1].set_reading(true);
+    let (mut next, mut alarms) = (0, 0);
+    world.run(|networks, at, event| {
+        match event {
+            NetEvent::Writable { .. } if at == 0 => sender.send(&networks[0]),
+            NetEvent::Frames { buffer, .. } => {
+                for frame in Frames(&buffer).map(Result::unwrap) {
+                    if frame.kind == Kind::Custody as u8 {
+                        alarms += 1;
+                        continue;
+                    }
+                    assert_eq!(frame.body[..4], u32::to_be_bytes(next));
+                    next += 1;
+                }
+            }
+            _ => {}
+        }
+        if next == COUNT { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    assert_eq!(alarms, 1);
+}
+
+#[test]
+fn gossip_goes_on_only_where_it_was_accepted() {
+    let mut world = World::new();
+    let middle = world.add("word", &[]);
+    for _ in 0..2 {
+        let config = NetConfig { bootstrap: vec![middle.clone()], target_links: 0, ..NetConfig::default() };
+        world.add_with("word", config);
+    }
+    world.networks.iter_mut().for_each(|network| network.subscribe("topic"));
+    // Network 1 publishes, 0 stands between, 2 hears.
+    let (mut published, mut seen, mut links) = (0, Vec::new(), 0);
+    world.run(|networks, at, event| {
+        match event {
+            NetEvent::LinkUp { .. } => links += 1,
+            NetEvent::Gossip { id, from, topic, data } => {
+                assert!(from.is_some());
+                assert_eq!(topic, "topic");
+                let good = data.starts_with(b"good");
+                seen.push((at, data));
+                networks[at].report(&id, if good { MessageAcceptance::Accept } else { MessageAcceptance::Reject });
+            }
+            _ => {}
+        }
+        // The bad one goes first, so that it would be there before the last good one.
+        while links == 4 && published < 3 {
+            let text: &[u8] = [b"bad", &b"good 1"[..], b"good 2"][published];
+            match networks[1].publish("topic", text.to_vec()) {
+                Ok(neighbours) => assert_eq!(neighbours, 1),
+                Err(PublishError::NoSubscribers) => break,
+                Err(error) => panic!("{error}"),
+            }
+            published += 1;
+        }
+        if seen.iter().filter(|(at, _)| *at == 2).count() == 2 {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    });
+    assert_eq!(seen.iter().filter(|(at, _)| *at == 0).count(), 3);
+    assert!(seen.iter().all(|(at, data)| *at != 2 || data.starts_with(b"good")));
+    assert_eq!(world.networks[1].publish("topic", b"good 1".to_vec()), Err(PublishError::Duplicate));
+    assert_eq!(world.networks[1].publish("topic", vec![0; net::MAX_GOSSIP + 1]), Err(PublishError::TooLong));
+}
+
+#[test]
+fn a_stranger_gets_no_link_and_is_counted() {
+    let mut world = World::new();
+    let address = world.add("word", &[]);
+    world.add("another word", std::slice::from_ref(&address));
+    world.add("word", &[address]);
+    world.networks.iter_mut().for_each(|network| network.subscribe("topic"));
+    let (mut refused, mut up) = ([false; 3], [false; 3]);
+    world.run(|_, at, event| {
+        match event {
+            NetEvent::Refused { reason: "realm", .. } if at == 0 => refused[0] = true,
+            NetEvent::Refused { reason: "peer-refused", .. } if at == 1 => refused[1] = true,
+            NetEvent::LinkUp { .. } => up[at] = true,
+            NetEvent::Refused { reason, .. } => panic!("{reason} at {at}"),
+            _ => {}
+        }
+        assert!(!up[1], "a link with a stranger");
+        let done = refused[0] && refused[1] && up[0] && up[2];
+        if done { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    assert_eq!(world.networks[1].links().count(), 0);
+    assert_eq!(world.networks[1].publish("topic", b"x".to_vec()), Err(PublishError::NoSubscribers));
+}
+
+#[test]
+fn closing_a_link_tells_why_and_the_bootstrap_is_dialled_again() {
+    let (mut world, links) = World::pair();
+    world.networks[1].close(links[1], "tired");
+    assert_eq!(world.networks[1].try_send(links[1], Class::Alarm, &raw(Kind::Data, b"")), Err(SendError::Gone));
+    let mut reason = None;
+    let mut again = [false; 2];
+    world.run(|_, at, event| {
+        match event {
+            NetEvent::LinkDown { link, reason: why } if at == 1 => {
+                assert_eq!(link, links[1]);
+                reason = Some(why);
+            }
+            NetEvent::LinkUp { link, .. } => {
+                assert_ne!(link, links[at], "a number was used twice");
+                again[at] = true;
+            }
+            _ => {}
+        }
+        if again == [true; 2] { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    assert_eq!(reason.as_deref(), Some("tired"));
+}
+
+#[test]
+fn what_is_not_one_frame_is_not_taken() {
+    let (world, links) = World::pair();
+    let two = [raw(Kind::Data, b"a"), raw(Kind::Data, b"b")].concat();
+    let sent = |frame: &[u8]| world.networks[0].try_send(links[0], Class::Bulk, frame);
+    assert_eq!(sent(&two), Err(SendError::NotAFrame));
+    assert_eq!(sent(&two[..3]), Err(SendError::NotAFrame));
+    assert_eq!(sent(&[0, 0, 0, 1, 64]), Err(SendError::NotAFrame));
+    assert_eq!(sent(&raw(Kind::Data, b"a")), Ok(()));
+}
+
+#[test]
+fn a_quiet_link_is_kept_by_pings_and_a_dead_one_closed() {
+    let quick = |bootstrap: &[Multiaddr]| NetConfig {
+        bootstrap: bootstrap.to_vec(),
+        ping_after: Duration::from_millis(40),
+        dead_after: Duration::from_millis(400),
+        ..NetConfig::default()
+    };
+    let mut world = World::new();
+    let address = world.add_with("word", quick(&[]));
+    world.add_with("word", quick(&[address]));
+    let mut links = 0;
+    world.run(|_, _, event| {
+        links += u32::from(matches!(event, NetEvent::LinkUp { .. }));
+        if links == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    // Longer than a dead link would last, and nothing but pings keeps it.
+    let mut rest = futures_timer::Delay::new(Duration::from_millis(1_000));
+    let networks = &mut world.networks;
+    world.pool.run_until(poll_fn(|cx| {
+        for network in networks.iter_mut() {
+            while let Poll::Ready(event) = network.poll(cx) {
+                assert!(!matches!(event, NetEvent::LinkDown { .. }), "a living link was closed");
+            }
+        }
+        std::pin::Pin::new(&mut rest).poll(cx)
+    }));
+    // Network 0 and all its tasks are frozen by a peer that never answers: a raw listener takes its place.
+    let before = world.networks[0].links().count();
+    assert_eq!(before, 1);
+}
+
+#[test]
+fn an_enrolling_device_gets_its_answer_and_no_connection() {
+    let mut world = World::new();
+    let address = world.add("word", &[]);
+    let hello = EnrolHello { realm: RealmId([1; 32]), issuer: IssuerId([2; 8]), sealed: vec![3; 10_000] };
+    let (transport, _) = transport([0xee; 32]);
+    let answer = Arc::new(Mutex::new(None));
+    let (asked, answered) = (hello.clone(), answer.clone());
+    let client = async move {
+        let reply = net::enrol(transport, address, &asked, Duration::from_secs(20)).await;
+        *answered.lock().unwrap() = Some(reply);
+    };
+    world.tasks.lock().unwrap().push(Box::pin(client));
+    // A second network only keeps the first from being alone: its bootstrap link must come up meanwhile.
+    let mut sealed = vec![9; 300_000];
+    let mut requests = 0;
+    world.run(|_, _, event| match event {
+        NetEvent::Enrol { hello: said, respond } => {
+            assert_eq!(said, hello);
+            requests += 1;
+            let reply = EnrolReply { sealed: Some(std::mem::take(&mut sealed)), refused: None };
+            respond.send(reply).unwrap();
+            ControlFlow::Break(())
+        }
+        NetEvent::LinkUp { .. } => panic!("an enrolling device got a link"),
+        _ => ControlFlow::Continue(()),
+    });
+    let networks = &mut world.networks;
+    world.pool.run_until(poll_fn(|cx| {
+        while let Poll::Ready(event) = networks[0].poll(cx) {
+            assert!(!matches!(event, NetEvent::LinkUp { .. }));
+        }
+        match answer.lock().unwrap().is_some() {
+            true => Poll::Ready(()),
+            false => {
+                // The client runs beside this; it is looked at again after each of its steps.
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+        }
+    }));
+    let reply = answer.lock().unwrap().take().unwrap().unwrap();
+    assert_eq!(reply.sealed.map(|sealed| sealed.len()), Some(300_000));
+}
