@@ -143,7 +143,7 @@ impl Store for SledStore {
         let mut state = self.shared.state();
         // While the disk fails, what became durable before comes first; once it has recovered, the failure does. So
         // the last answer always says how it is now.
-        if (state.failing && state.durable <= after || !state.failing)
+        if (!state.failing || state.durable <= after)
             && let Some(failure) = state.failure.take()
         {
             return Poll::Ready(Err(failure));

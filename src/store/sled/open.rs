@@ -111,12 +111,13 @@ pub(super) fn open(path: &Path) -> Result<sled::Db, Failure> {
         match catch_unwind(AssertUnwindSafe(|| config(path).open())) {
             Ok(Ok(database)) => break database,
             Ok(Err(sled::Error::Io(error))) if error.to_string().starts_with("could not acquire lock") => {
-                // sled's threads may hold a database for a moment after it was dropped.
+                // sled's threads may hold a database for a moment after it was dropped, and the kernel tells nobody
+                // when a lock is let go.
                 patience -= 1;
                 if patience == 0 {
                     return Err(Failure::Error(OpenError::InUse { path: path.to_owned() }));
                 }
-                thread::sleep(LOCK_WAIT);
+                thread::park_timeout(LOCK_WAIT);
             }
             Ok(Err(error)) => return Err(judge(path, error)),
             Err(panic) => return Err(Failure::Damaged(message(panic))),
