@@ -164,7 +164,8 @@ mod tests {
     #[test]
     fn destinations_without_a_verb_yet_say_which_to_use() {
         assert!(destination("meter-17").is_ok());
-        for (text, verb) in [("group:plant/a", "publish plant/a"), ("any:adder", "request NAME/adder"), ("all", "publish")]
+        for (text, verb) in
+            [("group:plant/a", "publish plant/a"), ("any:adder", "request NAME/adder"), ("all", "publish")]
         {
             let failure = destination(text).expect_err("no device").to_string();
             assert!(failure.contains(verb), "{failure}");

@@ -79,7 +79,10 @@ impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         let hint = match &error {
             ClientError::NotRunning(directory) => {
-                format!("start it with `m2mesh run --dir {}`, or name another directory with --dir", directory.display())
+                format!(
+                    "start it with `m2mesh run --dir {}`, or name another directory with --dir",
+                    directory.display()
+                )
             }
             ClientError::Connect { .. } => "only the user who runs the node can reach it; check who that is".into(),
             ClientError::Api(body) => body.hint.clone(),

@@ -2,9 +2,9 @@
 //!
 //! A running node is asked; where none runs, the store is read directly, and not changed by it.
 
-use super::{Verdict, arguments, machine};
 use super::failure::Failure;
 use super::shell::Shell;
+use super::{Verdict, arguments, machine};
 use crate::gateway::client::{Client, ClientError};
 use crate::gateway::dto::{LogPage, LogQuery, LogRecord, LogVerdict, Moment};
 use crate::gateway::pages::{self, PageError};
@@ -91,7 +91,9 @@ async fn follow_log(shell: &Shell, client: &Client, query: &LogQuery) -> Result<
 
 async fn verify(shell: &Shell, client: &Client) -> Result<Verdict, Failure> {
     let verdict: LogVerdict = match client.get("/v1/log/verify", &()).await {
-        Err(ClientError::NotRunning(directory)) => pages::verify_log(&offline_log(&directory)?.reader).map_err(unreadable)?,
+        Err(ClientError::NotRunning(directory)) => {
+            pages::verify_log(&offline_log(&directory)?.reader).map_err(unreadable)?
+        }
         verdict => verdict?,
     };
     if shell.json {

@@ -41,7 +41,13 @@ use tracing_subscriber::EnvFilter;
 ///
 /// Exit codes: 0 done, 2 a definite no (undelivered, verification failed), 1 an error.
 #[derive(Debug, Parser)]
-#[command(name = "m2mesh", version, propagate_version = true, subcommand_required = true, arg_required_else_help = true)]
+#[command(
+    name = "m2mesh",
+    version,
+    propagate_version = true,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
 #[command(after_help = "Example:\n  m2mesh lab --nodes 5\n  m2mesh lab exec node-1 -- send node-2 'hello'")]
 struct Cli {
     #[command(flatten)]

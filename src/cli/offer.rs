@@ -121,7 +121,11 @@ async fn execute(
     if !status.success() {
         let complaint = String::from_utf8_lossy(&complaint.bytes).into_owned();
         let reason = complaint.lines().next().unwrap_or_default().trim();
-        return Err(if reason.is_empty() { format!("the service's program ended with {status}") } else { reason.into() });
+        return Err(if reason.is_empty() {
+            format!("the service's program ended with {status}")
+        } else {
+            reason.into()
+        });
     }
     if response.more {
         return Err(format!("the response is larger than {MAX_PAYLOAD} bytes"));

@@ -1,8 +1,8 @@
 //! `peers`: who is near.
 
+use super::Verdict;
 use super::failure::Failure;
 use super::shell::{self, Shell};
-use super::Verdict;
 use crate::gateway::dto::Peer;
 use std::time::Duration;
 

@@ -6,6 +6,7 @@ use super::{Verdict, arguments, machine};
 use crate::gateway::client::{Client, ClientError};
 use crate::gateway::dto::Status;
 use crate::id::Name;
+use crate::net::Multiaddr;
 use crate::store::realm_dir::{Invite, InviteContacts, RealmDir};
 use crate::time::{EpochLength, Unix};
 use crate::wire::ticket::MAX_ADDRESSES;
@@ -78,14 +79,18 @@ pub(super) async fn run(Arguments { action }: Arguments, shell: Shell) -> Result
         Action::Init { place, name, epoch } => init(&shell, &place, &name, epoch),
         Action::Invite { place, name, contact, expires, address } => {
             let addresses = addresses(&place, address).await?;
-            invite(&shell, &place, Invite {
-                name,
-                segments: Vec::new(),
-                roles: Vec::new(),
-                contacts: contacts(contact)?,
-                lifetime: expires,
-                addresses,
-            })
+            invite(
+                &shell,
+                &place,
+                Invite {
+                    name,
+                    segments: Vec::new(),
+                    roles: Vec::new(),
+                    contacts: contacts(contact)?,
+                    lifetime: expires,
+                    addresses,
+                },
+            )
         }
         Action::List { place } => list(&shell, &place),
     }
@@ -150,9 +155,10 @@ fn list(shell: &Shell, place: &Path) -> Result<Verdict, Failure> {
         let state = if device.revoked { "revoked" } else { "device" };
         vec![device.name.to_string(), state.to_owned(), time(device.joined), time(device.until)]
     });
-    let tickets = listing.tickets.iter().map(|ticket| {
-        vec![ticket.name.to_string(), "invited".to_owned(), time(ticket.issued), time(ticket.expires)]
-    });
+    let tickets = listing
+        .tickets
+        .iter()
+        .map(|ticket| vec![ticket.name.to_string(), "invited".to_owned(), time(ticket.issued), time(ticket.expires)]);
     shell.table(&["NAME", "STATE", "SINCE", "UNTIL"], devices.chain(tickets).collect())?;
     Ok(Verdict::Done)
 }
@@ -181,7 +187,10 @@ async fn addresses(place: &Path, told: Vec<String>) -> Result<Vec<String>, Failu
             Err(ClientError::NotRunning(_)) => {
                 return Err(Failure::new(
                     format!("no node runs in {}, so the ticket would lead nowhere", place.display()),
-                    format!("start it with `m2mesh run --dir {}`, or say where members are with --address", place.display()),
+                    format!(
+                        "start it with `m2mesh run --dir {}`, or say where members are with --address",
+                        place.display()
+                    ),
                 ));
             }
             Err(error) => return Err(error.into()),
@@ -190,7 +199,7 @@ async fn addresses(place: &Path, told: Vec<String>) -> Result<Vec<String>, Failu
         told
     };
     for address in &addresses {
-        address.parse::<libp2p::Multiaddr>().map_err(|error| {
+        address.parse::<Multiaddr>().map_err(|error| {
             Failure::new(
                 format!("{address} is no multiaddress: {error}"),
                 "write it as /ip4/192.0.2.1/tcp/7300 or /ip4/192.0.2.1/udp/7300/quic-v1",

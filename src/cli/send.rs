@@ -1,10 +1,10 @@
 //! `send`: a message to a device's inbox.
 
+use super::Verdict;
 use super::arguments::{self, Ack, Class};
 use super::failure::Failure;
 use super::lines;
 use super::shell::{self, Shell};
-use super::Verdict;
 use crate::gateway::dto::{Outcome, Payload, SendBody, SendLinesQuery, Span};
 use std::time::Duration;
 

@@ -164,12 +164,7 @@ fn start(program: &Path, directory: &Path) -> Result<Child, Failure> {
 }
 
 /// Watches a process; answers whether it had to be killed.
-async fn watch(
-    index: usize,
-    mut child: Child,
-    events: mpsc::Sender<Event>,
-    mut stop: watch::Receiver<bool>,
-) -> bool {
+async fn watch(index: usize, mut child: Child, events: mpsc::Sender<Event>, mut stop: watch::Receiver<bool>) -> bool {
     let mut lines = child.stdout.take().map(|stdout| BufReader::new(stdout).lines());
     loop {
         let line = async {

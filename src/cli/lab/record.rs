@@ -48,9 +48,7 @@ fn keep(directory: &Path, record: &Record) -> Result<(), Failure> {
         Failure::new(format!("the lab cannot be written down: {error}"), "choose a --dir whose path is valid UTF-8")
     })?;
     let (path, new) = (directory.join(FILE), directory.join("lab.json.new"));
-    fs::write(&new, json)
-        .and_then(|()| fs::rename(&new, &path))
-        .map_err(|error| Failure::file("write", &path, &error))
+    fs::write(&new, json).and_then(|()| fs::rename(&new, &path)).map_err(|error| Failure::file("write", &path, &error))
 }
 
 /// Shows the nodes of the lab that runs in a directory. A definite no when one of them is not up.
@@ -74,12 +72,7 @@ pub(super) async fn status(shell: &Shell, directory: &Path) -> Result<Verdict, F
 }
 
 /// Runs a verb against a node of the lab that runs in a directory.
-pub(super) async fn exec(
-    shell: &Shell,
-    directory: &Path,
-    node: &str,
-    verb: Vec<OsString>,
-) -> Result<Verdict, Failure> {
+pub(super) async fn exec(shell: &Shell, directory: &Path, node: &str, verb: Vec<OsString>) -> Result<Verdict, Failure> {
     let Record { nodes } = running(directory)?;
     let Some(entry) = nodes.iter().find(|entry| entry.name == node) else {
         let nearest = nodes.iter().max_by(|a, b| {
@@ -87,7 +80,10 @@ pub(super) async fn exec(
             likeness(a).total_cmp(&likeness(b))
         });
         let hint = nearest.map_or_else(String::new, |nearest| format!("did you mean {}? ", nearest.name));
-        return Err(Failure::new(format!("the lab has no {node}"), format!("{hint}`m2mesh lab status` lists its nodes")));
+        return Err(Failure::new(
+            format!("the lab has no {node}"),
+            format!("{hint}`m2mesh lab status` lists its nodes"),
+        ));
     };
     let verb = verb.into_iter().skip_while(|part| part == "--");
     let cli = match Cli::try_parse_from(std::iter::once(OsString::from("m2mesh")).chain(verb)) {
@@ -127,9 +123,8 @@ fn running(directory: &Path) -> Result<Record, Failure> {
         Err(error) => return Err(Failure::new(error.to_string(), "check who owns the directory")),
         Ok(_) => return Err(none()),
     }
-    serde_json::from_slice(&json).map_err(|error| {
-        Failure::new(format!("{} cannot be read: {error}", path.display()), "start the lab again")
-    })
+    serde_json::from_slice(&json)
+        .map_err(|error| Failure::new(format!("{} cannot be read: {error}", path.display()), "start the lab again"))
 }
 
 /// Its name in the lab's directory.

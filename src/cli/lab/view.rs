@@ -68,9 +68,7 @@ impl View {
     /// The nodes are about to be stopped.
     pub(super) fn stopping(&mut self, nodes: &Nodes) -> Result<(), Failure> {
         let Some(terminal) = &self.terminal else { return Ok(()) };
-        terminal
-            .write_line(&format!("stopping {} nodes …", nodes.running()))
-            .map_err(|error| Failure::output(&error))
+        terminal.write_line(&format!("stopping {} nodes …", nodes.running())).map_err(|error| Failure::output(&error))
     }
 
     fn draw(&mut self, nodes: &Nodes) -> Result<(), Failure> {
