@@ -499,9 +499,9 @@ async fn streams_do_not_keep_the_gateway_from_stopping() {
     let call = rig.call().await;
     let mut events = asked.await.expect("no panic").expect("it stands");
     let stopped = tokio::spawn(rig.stop());
-    drop(call);
     assert!(events.next::<dto::InboxMessage>().await.expect("a stream").is_none());
     stopped.await.expect("no panic");
+    assert!(call.replies.is_gone());
 }
 
 #[tokio::test]
