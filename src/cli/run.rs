@@ -37,7 +37,6 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
         end_with(parent)?;
     }
     let options = RunOptions { dir: shell.node_directory()?, config, listen, bootstrap };
-    let directory = options.dir.clone();
     let (stopping, stopped) = futures::channel::oneshot::channel::<()>();
     let signals = tokio::spawn(async move {
         let result = shell::interrupted().await;
@@ -58,10 +57,7 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
     signals.abort();
     match result {
         Ok(()) => Ok(Verdict::Done),
-        Err(error) => Err(Failure::new(
-            format!("the node in {}: {error}", directory.display()),
-            "see the diagnostics above; `m2mesh run --log debug` shows more",
-        )),
+        Err(error) => Err(Failure::split(error, "see the diagnostics above; `m2mesh run --log debug` shows more")),
     }
 }
 
