@@ -123,7 +123,8 @@ impl Granted {
         let issuers = &bulletin.body().issuers;
         let certificate = issuers.iter().find(|listed| listed.id == issuer).ok_or(EnrolmentError::Foreign)?;
         let granted = signed_epochs.chunks_exact(EPOCH_SEALS);
-        if !granted.remainder().is_empty() || granted.len() > epochs.len() {
+        let last = first_epoch.0.checked_add(granted.len() as u64);
+        if !granted.remainder().is_empty() || granted.len() > epochs.len() || last.is_none() {
             return Err(EnrolmentError::Foreign);
         }
         let mut key = DayKey::of(day, resolution_key);

@@ -397,6 +397,13 @@ mod tests {
         let refused = member.finish_renewal(&renewal, &answered.reply.sealed.expect("sealed"), NOW);
         assert_eq!(refused, Err(Refusal::Epochs.into()));
 
+        for first in [1, u64::MAX] {
+            let mut odd = renewal.clone();
+            odd.first_epoch = Epoch(first);
+            let hello = odd.hello(&mut realm.rng).expect("a sound key");
+            assert_eq!(realm.answer(&hello, NOW).outcome, Err(Refusal::Epochs));
+        }
+
         let (hello, _) = member.begin_renewal(NOW, &mut realm.rng).expect("an issuer");
         realm.realm.book = Default::default();
         assert_eq!(realm.answer(&hello, NOW).outcome, Err(Refusal::UnknownDevice));

@@ -84,6 +84,7 @@ pub mod kdf;
 pub mod ledger;
 pub mod membership;
 pub mod realm;
+pub mod replay_window;
 pub mod seal;
 pub mod session;
 pub mod sign;

@@ -86,6 +86,8 @@ impl DeviceDir {
         if there == 0 {
             return Err(DeviceDirError::NoDevice { directory: self.directory.clone() });
         }
+        // Left when a join was interrupted after its last step.
+        private_file::remove(&self.pending_path())?;
         let read = |name| private_file::read(&self.identity.join(name));
         let stored = Stored {
             keys: Zeroizing::new(read(KEYS)?),
