@@ -5,8 +5,8 @@
 //! socket. Pings are answered here and never reach the node.
 //!
 //! A connection that is not needed any more is *finished*: nothing new is taken, what waits is written, the own
-//! direction of both streams is ended, and when the peer has ended its direction too, the connection is closed
-//! with nothing lost. A peer that sees such an end does the same.
+//! direction of both streams is ended, and when the peer has ended its direction too, the connection lingers, so
+//! that the peer can read what is still under way, and is closed. A peer that sees such an end does the same.
 //!
 //! Invariants
 //! 1. Frames of one lane are handed over in the order in which they were read.
@@ -57,6 +57,8 @@ enum State {
     Proving(Delay),
     /// Both directions are to end, by then.
     Finishing(Delay),
+    /// Both have ended; the peer may still be reading, for that long.
+    Lingering(Delay),
     Over,
 }
 
@@ -140,8 +142,13 @@ impl Handler {
         }
         let finished = self.control.is_finished() && self.data.is_finished();
         let (limit, reason) = match &mut self.state {
-            State::Finishing(_) if finished => return Err(FINISHED.to_owned()),
+            state @ State::Finishing(_) if finished => {
+                *state = State::Lingering(Delay::new(LINGER_TIME));
+                cx.waker().wake_by_ref();
+                return Ok(());
+            }
             State::Finishing(limit) => (limit, "not finished in time"),
+            State::Lingering(limit) => (limit, FINISHED),
             State::Proving(limit) => (limit, "silent when asked"),
             State::Running | State::Over => return Ok(()),
         };
@@ -347,5 +354,7 @@ const DATA: StreamProtocol = StreamProtocol::new("/m2mesh/1/data");
 const TURN: usize = 8;
 /// How long a peer may take to show that it lives when a second connection to it has come up.
 const PROOF_TIME: Duration = Duration::from_secs(5);
+/// How long a finished connection stays for the peer to read the rest.
+const LINGER_TIME: Duration = Duration::from_secs(5);
 /// How long both ends may take to finish a connection.
 const FINISH_TIME: Duration = Duration::from_secs(10);

@@ -248,7 +248,7 @@ pub struct LinkCounters {
     pub frames_in: u64,
     /// Frames sent, pings aside.
     pub frames_out: u64,
-    /// Connections that carry it: one, but while a duplicate is being resolved.
+    /// Connections that take frames: one, but while a duplicate is being resolved.
     pub connections: u32,
     /// Smoothed round-trip time of pings.
     pub round_trip: Option<Duration>,

@@ -60,7 +60,6 @@ impl Pipe {
         counters.bytes_in += self.bytes_in.load(Relaxed);
         counters.bytes_out += self.bytes_out.load(Relaxed);
         counters.frames_in += self.frames_in.load(Relaxed);
-        counters.connections += 1;
         counters.frames_out += self.frames_out.load(Relaxed);
         let round_trip = self.round_trip.load(Relaxed);
         if round_trip > 0 {

@@ -269,6 +269,7 @@ impl<G: Gatekeeper> Network<G> {
         let mut counters = LinkCounters::default();
         for connection in &self.links.get(link)?.connections {
             connection.pipe.add_to(&mut counters);
+            counters.connections += u32::from(!connection.ending);
         }
         Some(counters)
     }
