@@ -184,7 +184,8 @@ fn lines_are_summed_up() {
     assert!(text(&output.stderr).contains("line 1000 unreachable: no link"));
 
     let output = served.run(&["send", "meter", "--lines", "--json"], b"one\ntwo\n");
-    let lines: Vec<Value> = text(&output.stdout).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let lines: Vec<Value> =
+        text(&output.stdout).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     assert_eq!(lines.len(), 3);
     assert_eq!((lines[2]["summary"]["lines"].as_u64(), output.status.code()), (Some(2), Some(0)));
 }
@@ -232,7 +233,7 @@ fn a_subscription_prints_payloads_until_there_are_enough() {
 
 /// Answers what `receive` asks; tells of what was consumed.
 fn inbox(first: u64, last: u64) -> (impl FnMut(Call) + Send + 'static, mpsc::Receiver<u64>) {
-    let (sender, consumed) = mpsc::channel();
+    let (sender, consumed) = mpsc::sync_channel(16);
     let mut following = Vec::new();
     let node = move |call: Call| match call.command {
         Command::Receive => {
@@ -282,7 +283,7 @@ fn what_cannot_be_printed_is_not_consumed() {
 
 /// Runs an offer until it has answered one call with this payload; the answer.
 fn answered(arguments: &[&str], payload: &'static [u8]) -> Result<Vec<u8>, String> {
-    let (sender, answers) = mpsc::channel();
+    let (sender, answers) = mpsc::sync_channel(16);
     let mut standing = Vec::new();
     let served = Served::new(Shelf::default(), move |call| match &call.command {
         Command::Offer { service } => {
