@@ -128,7 +128,7 @@ pub struct Background {
 impl Background {
     pub fn new(directory: &Path, shelf: Shelf, mut node: impl FnMut(Call) + Send + 'static) -> Self {
         let (stop, stopped) = oneshot::channel();
-        let (bound, is_bound) = std::sync::mpsc::channel();
+        let (bound, is_bound) = std::sync::mpsc::sync_channel(1);
         let directory = directory.to_owned();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
