@@ -51,6 +51,7 @@ fn every_context_and_label_stands_in_it() {
         label::GROUP_TAG,
         label::GROUP_TOPIC,
         label::GROUP_SENDER,
+        label::SERVICE,
     ];
     for word in contexts.into_iter().chain(labels) {
         assert!(text.contains(&format!("`{word}`")), "docs/protocol.md lacks {word:?}");
