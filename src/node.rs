@@ -16,99 +16,36 @@
 //! 2. Commands are taken only while the engine has room, frames only while the store has.
 //! 3. The loop never blocks and spawns nothing.
 
+mod conversations;
+mod host;
+mod links;
 mod show;
 pub mod system;
 
+pub use host::{Gate, Host, Parts};
 pub use system::{NodeError, Ready, RunOptions, run};
 
-use crate::engine::api::{Command, Reply, Token};
+use crate::engine::api::{Reply, Token};
 use crate::engine::{Engine, GossipVerdict, Input, Origin, Output};
 use crate::event_log::Event;
-use crate::gateway::{Call, Rejected, Replies};
-use crate::id::{LinkId, Lsn, Pseudonym};
-use crate::identity::admission::{AdmissionView, AdmittedPeer};
-use crate::identity::kdf::Secret;
-use crate::identity::membership::Stored;
-use crate::net::{Gatekeeper, GossipId, MessageAcceptance, Multiaddr, NetEvent, Network, PublishError, SendError};
+use crate::gateway::{Call, Replies};
+use crate::id::{LinkId, Lsn};
+use crate::net::{GossipId, MessageAcceptance, Multiaddr, Network};
 use crate::store::Store;
-use crate::time::{Now, Time};
+use crate::time::Time;
 use crate::wire::data::Class;
-use crate::wire::hello::{EnrolHello, EnrolReply};
-use arc_swap::ArcSwap;
+use crate::wire::hello::EnrolReply;
 use futures::channel::{mpsc, oneshot};
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use futures_timer::Delay;
+use links::Neighbour;
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-
-/// The machine's part: time, and what is slow or touches the world.
-pub trait Host: Send + 'static {
-    /// Both clocks.
-    fn now(&self) -> Now;
-    /// Keeps the membership's files.
-    fn save(&mut self, membership: Stored) -> BoxFuture<'static, Result<(), String>>;
-    /// Has the issuer on this machine answer; with an event for the log where it enrolled or refused a device.
-    fn issue(&mut self, hello: EnrolHello) -> BoxFuture<'static, (EnrolReply, Option<Event>)>;
-    /// Carries a request, over a connection under the key of that seed, to one of the members there.
-    fn renew(
-        &mut self,
-        hello: EnrolHello,
-        seed: Secret,
-        members: Vec<Multiaddr>,
-    ) -> BoxFuture<'static, Result<EnrolReply, String>>;
-}
-
-/// Admits by the view that the node publishes.
-pub struct Gate {
-    view: ArcSwap<AdmissionView>,
-    now: Box<dyn Fn() -> Now + Send + Sync>,
-}
-
-impl Gate {
-    /// With the first view, and the wall clock.
-    pub fn new(view: AdmissionView, now: impl Fn() -> Now + Send + Sync + 'static) -> Arc<Self> {
-        Arc::new(Self { view: ArcSwap::from_pointee(view), now: Box::new(now) })
-    }
-}
-
-impl Gatekeeper for Gate {
-    type Peer = AdmittedPeer;
-
-    fn hello(&self) -> Vec<u8> {
-        self.view.load().hello((self.now)().unix)
-    }
-
-    fn verify(&self, hello: &[u8], peer: &Pseudonym) -> Result<AdmittedPeer, &'static str> {
-        self.view.load().verify(hello, peer, (self.now)().unix).map_err(|reason| reason.code())
-    }
-}
-
-/// What a node is made of.
-pub struct Parts<S, H> {
-    /// Loaded from the store.
-    pub engine: Engine,
-    /// With `gate` as its gatekeeper.
-    pub network: Network<Gate>,
-    /// Where the engine's commits go.
-    pub store: S,
-    /// The machine.
-    pub host: H,
-    /// The gatekeeper.
-    pub gate: Arc<Gate>,
-    /// The application's commands.
-    pub calls: mpsc::Receiver<Call>,
-    /// Ready, or gone, when the node is to stop.
-    pub stop: oneshot::Receiver<()>,
-    /// Members to renew through when no neighbour has said where it listens.
-    pub bootstrap: Vec<Multiaddr>,
-    /// Where the network listens already.
-    pub listening: Vec<Multiaddr>,
-}
 
 /// A running node. See the module's documentation.
 pub struct Node<S: Store, H: Host> {
@@ -120,6 +57,8 @@ pub struct Node<S: Store, H: Host> {
     calls: mpsc::Receiver<Call>,
     stop: oneshot::Receiver<()>,
     stopping: bool,
+    /// The disk takes no writes at the moment.
+    store_failed: bool,
     started: Time,
     timer: Delay,
     /// When the timer fires; kept, so that it is reset only when that changes.
@@ -128,7 +67,7 @@ pub struct Node<S: Store, H: Host> {
     submitted: Lsn,
     /// Bounded by the store: what it has not made durable is at most what it has room for.
     held: VecDeque<(Lsn, Held)>,
-    /// Bounded: see [`MAX_STALLED`].
+    /// Bounded: a link that lets too much pile up is closed.
     stalled: BTreeMap<LinkId, VecDeque<(Class, Vec<u8>)>>,
     conversations: BTreeMap<Token, Replies>,
     /// Of those, the ones that end when the application goes.
@@ -159,15 +98,6 @@ enum Done {
     Saved(Result<(), String>),
 }
 
-/// What the node knows of a neighbour beside the engine.
-struct Neighbour {
-    peer: Pseudonym,
-    address: Multiaddr,
-    outbound: bool,
-    since: Time,
-    addresses: Vec<Multiaddr>,
-}
-
 impl<S: Store, H: Host> Node<S, H> {
     /// Puts the parts together.
     pub fn new(parts: Parts<S, H>) -> Self {
@@ -182,6 +112,7 @@ impl<S: Store, H: Host> Node<S, H> {
             calls,
             stop,
             stopping: false,
+            store_failed: false,
             started,
             timer: Delay::new(FAR),
             timer_at: None,
@@ -224,6 +155,10 @@ impl<S: Store, H: Host> Node<S, H> {
         match self.store.poll_durable(self.durable, cx) {
             Poll::Ready(Ok(lsn)) => {
                 self.durable = lsn;
+                if std::mem::take(&mut self.store_failed) {
+                    tracing::info!("the disk takes writes again");
+                    self.handle(Input::Event(Event::StoreRecovered));
+                }
                 while self.held.front().is_some_and(|(after, _)| *after <= lsn) {
                     match self.held.pop_front() {
                         Some((_, Held::Frame { link, class, frame })) => self.send(link, class, frame),
@@ -236,6 +171,7 @@ impl<S: Store, H: Host> Node<S, H> {
             }
             Poll::Ready(Err(error)) => {
                 tracing::error!(%error, "nothing is acknowledged until the disk takes writes again");
+                self.store_failed = true;
                 self.handle(Input::Event(Event::StoreFailed { reason: error.to_string() }));
                 true
             }
@@ -258,17 +194,6 @@ impl<S: Store, H: Host> Node<S, H> {
             }
         }
         busy
-    }
-
-    /// Ends streams whose application has gone.
-    fn poll_gone(&mut self, cx: &mut Context<'_>) -> bool {
-        let conversations = &self.conversations;
-        let gone = |token: &&Token| conversations.get(token).is_some_and(|replies| replies.poll_gone(cx).is_ready());
-        let gone: Vec<Token> = self.streams.keys().filter(gone).copied().collect();
-        for token in &gone {
-            self.end_stream(*token);
-        }
-        !gone.is_empty()
     }
 
     fn poll_calls(&mut self, cx: &mut Context<'_>) -> bool {
@@ -369,94 +294,6 @@ impl<S: Store, H: Host> Node<S, H> {
         }
     }
 
-    fn handle_network(&mut self, event: NetEvent<AdmittedPeer>) {
-        match event {
-            NetEvent::Listening(address) => {
-                tracing::info!(%address, "listening");
-                self.listening.push(address);
-                let addresses = self.listening.iter().map(Multiaddr::to_vec).collect();
-                self.handle(Input::Listening(addresses));
-            }
-            NetEvent::ListenFailed { reason } => tracing::error!(%reason, "cannot listen"),
-            NetEvent::LinkUp { link, peer, admitted, address, outbound } => {
-                let transport = show::transport(&address);
-                let since = self.host.now().time;
-                let neighbour = Neighbour { peer, address, outbound, since, addresses: Vec::new() };
-                self.neighbours.insert(link, neighbour);
-                self.handle(Input::LinkUp { link, peer: admitted, transport });
-            }
-            NetEvent::LinkDown { link, reason } => {
-                self.neighbours.remove(&link);
-                self.stalled.remove(&link);
-                self.handle(Input::LinkDown { link, reason });
-            }
-            NetEvent::Frames { link, lane: _, buffer } => self.handle(Input::Frames { link, buffer: &buffer }),
-            NetEvent::Writable { link, .. } => self.unstall(link),
-            NetEvent::Gossip { id, from, topic: _, data } => match from {
-                Some(link) => {
-                    self.last_gossip += 1;
-                    self.gossip.insert(self.last_gossip, id);
-                    self.handle(Input::Gossip { id: self.last_gossip, link, data: &data });
-                }
-                None => drop(self.network.report(&id, MessageAcceptance::Ignore)),
-            },
-            NetEvent::Enrol { hello, respond } => {
-                self.enrolling.retain(|_, waiting| !waiting.is_canceled());
-                self.last_enrolling += 1;
-                self.enrolling.insert(self.last_enrolling, respond);
-                self.handle(Input::Enrol { id: self.last_enrolling, hello });
-            }
-            NetEvent::Refused { reason, count } => self.handle(Input::Refused { reason, count }),
-            NetEvent::Dropped { counter, count } => self.handle(Input::Dropped { counter, count }),
-        }
-    }
-
-    /// Takes up a conversation of the application.
-    fn start(&mut self, Call { command, replies }: Call) {
-        self.last_token += 1;
-        let token = Token(self.last_token);
-        match command {
-            Command::Status => drop(replies.push(Reply::Status(Box::new(self.status())))),
-            Command::Peers => drop(replies.push(Reply::Peers(self.peers()))),
-            Command::Contacts => drop(replies.push(self.engine.contacts())),
-            command => {
-                let lasting = matches!(
-                    command,
-                    Command::Subscribe { .. } | Command::Offer { .. } | Command::Receive | Command::FollowLog
-                );
-                if lasting {
-                    self.streams.insert(token, ());
-                }
-                self.conversations.insert(token, replies);
-                self.handle(Input::Command { token, command });
-            }
-        }
-    }
-
-    fn tell(&mut self, token: Token, reply: Reply, last: bool) {
-        let Some(replies) = self.conversations.get(&token) else { return };
-        match replies.push(reply) {
-            Err(Rejected::Busy(call)) => {
-                let answer = Err("the service has too many calls waiting".to_owned());
-                let token = Token(0);
-                self.handle(Input::Command { token, command: Command::Respond { call: call.call, answer } });
-            }
-            Err(Rejected::Gone) if self.streams.contains_key(&token) => self.end_stream(token),
-            Err(Rejected::Gone) | Ok(()) => {}
-        }
-        if last {
-            self.conversations.remove(&token);
-            self.streams.remove(&token);
-        }
-    }
-
-    fn end_stream(&mut self, token: Token) {
-        self.streams.remove(&token);
-        if self.conversations.remove(&token).is_some() {
-            self.handle(Input::Command { token, command: Command::Cancel });
-        }
-    }
-
     fn when_durable(&mut self, after: Lsn, held: Held) {
         if after > self.durable {
             return self.held.push_back((after, held));
@@ -465,65 +302,6 @@ impl<S: Store, H: Host> Node<S, H> {
             Held::Frame { link, class, frame } => self.send(link, class, frame),
             Held::Reply { token, reply, last } => self.tell(token, reply, last),
         }
-    }
-
-    fn send(&mut self, link: LinkId, class: Class, frame: Vec<u8>) {
-        if let Some(queue) = self.stalled.get_mut(&link) {
-            queue.push_back((class, frame));
-            if queue.len() > MAX_STALLED {
-                self.stalled.remove(&link);
-                self.network.close(link, "it does not take what it is sent");
-            }
-            return;
-        }
-        if self.network.try_send(link, class, &frame) == Err(SendError::Full) {
-            self.stalled.entry(link).or_default().push_back((class, frame));
-            self.handle(Input::Blocked(link));
-        }
-    }
-
-    /// A link takes frames again.
-    fn unstall(&mut self, link: LinkId) {
-        let Some(mut queue) = self.stalled.remove(&link) else { return };
-        while let Some((class, frame)) = queue.pop_front() {
-            if self.network.try_send(link, class, &frame) == Err(SendError::Full) {
-                queue.push_front((class, frame));
-                self.stalled.insert(link, queue);
-                return;
-            }
-        }
-        self.handle(Input::Writable(link));
-    }
-
-    fn publish(&mut self, job: u64, topic: &str, frame: Vec<u8>) {
-        let neighbours = match self.network.publish(topic, frame) {
-            Ok(neighbours) => Some(neighbours),
-            Err(PublishError::NoSubscribers) => Some(0),
-            Err(PublishError::Full) => None,
-            Err(error @ (PublishError::Duplicate | PublishError::TooLong)) => {
-                tracing::warn!(%error, "a group frame was not published");
-                Some(0)
-            }
-        };
-        self.handle(Input::Published { job, neighbours });
-    }
-
-    fn learn_addresses(&mut self, link: LinkId, own: Vec<Vec<u8>>, others: Vec<Vec<u8>>) {
-        let parse = |addresses: Vec<Vec<u8>>| -> Vec<Multiaddr> {
-            addresses.into_iter().filter_map(|address| Multiaddr::try_from(address).ok()).collect()
-        };
-        let own = parse(own);
-        self.network.add_addresses(parse(others));
-        self.network.set_neighbour_addresses(link, own.clone());
-        if let Some(neighbour) = self.neighbours.get_mut(&link) {
-            neighbour.addresses = own;
-        }
-    }
-
-    /// Where members listen, as far as known: neighbours first.
-    fn members(&self) -> Vec<Multiaddr> {
-        let neighbours = self.neighbours.values().flat_map(|neighbour| neighbour.addresses.iter());
-        neighbours.chain(&self.bootstrap).cloned().collect()
     }
 
     fn set_timer(&mut self, at: Option<Time>) {
@@ -568,8 +346,5 @@ const CALLS_A_TURN: usize = 1_024;
 const EVENTS_A_TURN: usize = 256;
 /// Turns in a poll, before other tasks of the executor have theirs.
 const TURNS_A_POLL: usize = 32;
-/// Frames that may wait for a link beyond its own queues; the link is closed past that, and what they were about is
-/// sent again over another.
-const MAX_STALLED: usize = 4_096;
 /// A timer that is not set.
 const FAR: std::time::Duration = std::time::Duration::from_secs(365 * 86_400);

@@ -9,13 +9,13 @@
 use super::failure::Failure;
 use super::shell::Shell;
 use super::{Verdict, arguments, machine};
+use crate::config;
 use crate::identity::enrolment::PendingEnrolment;
 use crate::identity::ticket;
-use crate::net::{self, EnrolError};
+use crate::net::{self, EnrolError, Multiaddr};
 use crate::store::DirectoryLock;
 use crate::store::device_dir::DeviceDir;
 use crate::wire::hello::EnrolReply;
-use libp2p::Multiaddr;
 use rand_chacha::ChaCha20Rng;
 use serde::Serialize;
 use std::path::Path;
@@ -116,7 +116,7 @@ struct NetSettings<'a> {
 
 /// The ticket's members are where the node starts looking; settings that are there already are left alone.
 fn configure(directory: &Path, bootstrap: &[String]) -> Result<(), Failure> {
-    let path = directory.join("config.toml");
+    let path = directory.join(config::FILE);
     if path.exists() {
         return Ok(());
     }

@@ -3,9 +3,9 @@
 use super::failure::Failure;
 use super::shell::Shell;
 use super::{Verdict, arguments, machine};
-use crate::gateway::client::{Client, ClientError};
-use crate::gateway::dto::Status;
 use crate::id::Name;
+use crate::net::Multiaddr;
+use crate::node::system::last_addresses;
 use crate::store::realm_dir::{Invite, InviteContacts, RealmDir};
 use crate::time::{EpochLength, Unix};
 use crate::wire::ticket::MAX_ADDRESSES;
@@ -60,7 +60,7 @@ enum Action {
         /// How long the ticket is good
         #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = arguments::duration)]
         expires: Duration,
-        /// Multiaddress of a member that the device can reach; those of the node running in DIR if nothing is said
+        /// Multiaddress of a member that the device can reach; those of the node in DIR if nothing is said
         #[arg(long, value_name = "ADDRESS")]
         address: Vec<String>,
     },
@@ -77,7 +77,7 @@ pub(super) async fn run(Arguments { action }: Arguments, shell: Shell) -> Result
     match action {
         Action::Init { place, name, epoch } => init(&shell, &place, &name, epoch),
         Action::Invite { place, name, contact, expires, address } => {
-            let addresses = addresses(&place, address).await?;
+            let addresses = addresses(&place, address)?;
             invite(
                 &shell,
                 &place,
@@ -178,27 +178,21 @@ fn contacts(names: Vec<String>) -> Result<InviteContacts, Failure> {
     names.collect::<Result<_, _>>().map(InviteContacts::Names)
 }
 
-/// Where the invited device finds a member: as told, else where the node that runs here listens.
-async fn addresses(place: &Path, told: Vec<String>) -> Result<Vec<String>, Failure> {
-    let mut addresses = if told.is_empty() {
-        match Client::new(place).get::<Status>("/v1/status", &()).await {
-            Ok(status) => status.listen,
-            Err(ClientError::NotRunning(_)) => {
-                return Err(Failure::new(
-                    format!("no node runs in {}, so the ticket would lead nowhere", place.display()),
-                    format!(
-                        "start it with `m2mesh run --dir {}`, or say where members are with --address",
-                        place.display()
-                    ),
-                ));
-            }
-            Err(error) => return Err(error.into()),
-        }
-    } else {
-        told
-    };
+/// Where the invited device finds a member: as told, else where the node of this directory was last reachable.
+fn addresses(place: &Path, told: Vec<String>) -> Result<Vec<String>, Failure> {
+    let mut addresses = told;
+    if addresses.is_empty() {
+        addresses = last_addresses(place).iter().map(Multiaddr::to_string).collect();
+    }
+    if addresses.is_empty() {
+        let place = place.display();
+        return Err(Failure::new(
+            format!("the node in {place} has not run yet, so the ticket would lead nowhere"),
+            format!("start it with `m2mesh run --dir {place}`, or say where members are with --address"),
+        ));
+    }
     for address in &addresses {
-        address.parse::<libp2p::Multiaddr>().map_err(|error| {
+        address.parse::<Multiaddr>().map_err(|error| {
             Failure::new(
                 format!("{address} is no multiaddress: {error}"),
                 "write it as /ip4/192.0.2.1/tcp/7300 or /ip4/192.0.2.1/udp/7300/quic-v1",

@@ -6,6 +6,7 @@ use super::shell::{self, Shell};
 use crate::node::{self, Ready, RunOptions};
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
 /// Runs the node in the foreground, until Ctrl-C or SIGTERM
@@ -37,31 +38,24 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
         end_with(parent)?;
     }
     let options = RunOptions { dir: shell.node_directory()?, config, listen, bootstrap };
-    let directory = options.dir.clone();
-    let (stopping, stopped) = futures::channel::oneshot::channel::<()>();
-    let signals = tokio::spawn(async move {
-        let result = shell::interrupted().await;
-        if result.is_ok() {
-            tracing::info!("stopping");
-            // A service manager that does not listen is no reason not to stop.
-            let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-            force_after_grace();
+    let interrupted = shell::interrupted();
+    let mut watchdog = None;
+    let shutdown = async {
+        if let Err(failure) = interrupted.await {
+            // Without signals the node can still be killed, and its store stands that.
+            failure.tell(shell.json);
+            return std::future::pending().await;
         }
-        // Whoever waited for it may have ended by itself.
-        let _ = stopping.send(());
-        result
-    });
-    let ended = node::run(options, |ready| announce(&shell, ready), async move {
-        let _ = stopped.await;
-    });
-    let result = ended.await;
-    signals.abort();
+        tracing::info!("stopping");
+        // A service manager that does not listen is no reason not to stop.
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        watchdog = Some(force_after_grace());
+    };
+    let result = node::run(options, |ready| announce(&shell, ready), shutdown).await;
+    drop(watchdog);
     match result {
         Ok(()) => Ok(Verdict::Done),
-        Err(error) => Err(Failure::new(
-            format!("the node in {}: {error}", directory.display()),
-            "see the diagnostics above; `m2mesh run --log debug` shows more",
-        )),
+        Err(error) => Err(Failure::split(error, "see the diagnostics above; `m2mesh run --log debug` shows more")),
     }
 }
 
@@ -91,13 +85,17 @@ fn end_with(parent: i32) -> Result<(), Failure> {
     }
 }
 
-/// Ends the process when stopping in good order takes too long: a watchdog that no stuck task can hold up.
-fn force_after_grace() {
-    std::thread::spawn(|| {
-        std::thread::sleep(GRACE);
-        shell::complain(&format_args!("stopping took longer than {} s; stopped at once", GRACE.as_secs()));
-        std::process::exit(1);
+/// Ends the process when stopping in good order takes too long, by a thread that no stuck task can hold up. Dropping
+/// what it answers with calls it off.
+fn force_after_grace() -> SyncSender<()> {
+    let (stopped, wait) = sync_channel(0);
+    std::thread::spawn(move || {
+        if wait.recv_timeout(GRACE) == Err(RecvTimeoutError::Timeout) {
+            shell::complain(&format_args!("stopping took longer than {} s; stopped at once", GRACE.as_secs()));
+            std::process::exit(1);
+        }
     });
+    stopped
 }
 
 /// How long stopping in good order may take: less than the lab and service managers wait before they kill.

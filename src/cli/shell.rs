@@ -127,6 +127,9 @@ pub(super) fn render(header: &[&str], rows: Vec<Vec<String>>, colours: bool) -> 
     for row in rows {
         table.add_row(row);
     }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
     table.trim_fmt()
 }
 

@@ -20,7 +20,8 @@
 //!
 //! Files: [`api`] what the application says and hears · [`store`] what a disk is asked · `commands` dispatch ·
 //! `links` neighbours · `control` frames of the control stream · `sessions` seals · `unicast` data frames both
-//! ways · `inbox` durable messages, dedupe and receipts · `services` offers and calls · `multicast` groups ·
+//! ways · `inbox` durable messages, dedupe and receipts · `services` offers and calls · `multicast` publishing
+//! and subscriptions · `gossip` group frames from others ·
 //! `enrolment` relaying, renewal, epochs · `journal` the commit of the turn and the event log.
 //!
 //! Invariants
@@ -35,6 +36,7 @@ pub mod store;
 mod commands;
 mod control;
 mod enrolment;
+mod gossip;
 mod inbox;
 mod journal;
 mod links;

@@ -20,13 +20,11 @@ use super::api::{Outcome, Published, Refused, Reply, Token};
 use super::{Engine, GossipVerdict, Output};
 use crate::delivery::reorder::Reorder;
 use crate::delivery::topic;
-use crate::id::{CredentialHash, LinkId, Lsn, Name, StreamId, Tag};
-use crate::identity::credential::{PeerCredential, acceptance};
+use crate::id::{CredentialHash, Lsn, Name, StreamId, Tag};
+use crate::identity::credential::PeerCredential;
 use crate::identity::group::GroupSender;
-use crate::identity::sign::verify_signed;
 use crate::time::{Epoch, Time, Unix};
-use crate::wire::group::{CONTEXT, GroupBatch, GroupFrame, GroupMessage, MAX_GROUP_FRAME, MAX_MESSAGES, MAX_PAYLOAD};
-use crate::wire::{self, Signed};
+use crate::wire::group::{GroupBatch, GroupMessage, MAX_GROUP_FRAME, MAX_MESSAGES, MAX_PAYLOAD};
 use core::time::Duration;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::Rng;
@@ -34,13 +32,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// Most frames that wait for a credential. Drop policy: the newest is ignored (`group_frames_without_credential`).
-const MAX_WAITING: usize = 256;
+pub(super) const MAX_WAITING: usize = 256;
 /// How long they wait.
-const WAIT: Duration = Duration::from_secs(3);
+pub(super) const WAIT: Duration = Duration::from_secs(3);
 /// Most credentials kept. Drop policy: the one learnt first goes.
 const MAX_CREDENTIALS: usize = 8_192;
 /// Most streams kept in order. Drop policy: the one longest silent goes.
-const MAX_STREAMS: usize = 4_096;
+pub(super) const MAX_STREAMS: usize = 4_096;
 /// Most subscriptions.
 const MAX_SUBSCRIPTIONS: usize = 1_024;
 /// Publications that may wait before commands have to; drop policy: none, back-pressure.
@@ -48,7 +46,7 @@ const PUBLICATIONS_OPEN: usize = 8_192;
 /// When the neighbours' queues were full, the frame goes again after this.
 const GOSSIP_RETRY: Duration = Duration::from_millis(20);
 /// Bytes of a group frame besides its messages.
-const FRAME_OVERHEAD: usize = 512;
+pub(super) const FRAME_OVERHEAD: usize = 512;
 /// Bytes of a message besides topic and payload.
 const MESSAGE_OVERHEAD: usize = 16;
 
@@ -78,24 +76,24 @@ struct OutStream {
 }
 
 #[derive(Debug)]
-struct InStream {
-    reorder: Reorder<Received>,
-    used: Time,
+pub(super) struct InStream {
+    pub(super) reorder: Reorder<Received>,
+    pub(super) used: Time,
 }
 
 /// An opened frame.
 #[derive(Debug)]
-struct Received {
-    from: Option<Name>,
-    plain: Vec<u8>,
+pub(super) struct Received {
+    pub(super) from: Option<Name>,
+    pub(super) plain: Vec<u8>,
 }
 
 #[derive(Debug)]
-struct Waiting {
-    id: u64,
-    sender: CredentialHash,
-    data: Vec<u8>,
-    until: Time,
+pub(super) struct Waiting {
+    pub(super) id: u64,
+    pub(super) sender: CredentialHash,
+    pub(super) data: Vec<u8>,
+    pub(super) until: Time,
 }
 
 /// Subscriptions, publications, streams.
@@ -105,7 +103,7 @@ pub(super) struct Multicast {
     /// Gossip topics listened to.
     topics: BTreeSet<String>,
     /// Groups by the tags of the epochs at hand.
-    tags: BTreeMap<Tag, String>,
+    pub(super) tags: BTreeMap<Tag, String>,
     pending: BTreeMap<String, VecDeque<Publication>>,
     open: usize,
     /// No frame before then: the neighbours' queues were full.
@@ -113,9 +111,9 @@ pub(super) struct Multicast {
     out: BTreeMap<String, OutStream>,
     jobs: BTreeMap<u64, Job>,
     last_job: u64,
-    streams: BTreeMap<(CredentialHash, StreamId), InStream>,
-    waiting: VecDeque<Waiting>,
-    credentials: BTreeMap<CredentialHash, PeerCredential>,
+    pub(super) streams: BTreeMap<(CredentialHash, StreamId), InStream>,
+    pub(super) waiting: VecDeque<Waiting>,
+    pub(super) credentials: BTreeMap<CredentialHash, PeerCredential>,
     learnt: VecDeque<CredentialHash>,
     next_topics: Option<Time>,
 }
@@ -252,39 +250,6 @@ impl Engine {
         }
     }
 
-    pub(super) fn handle_gossip(&mut self, id: u64, link: LinkId, data: &[u8]) {
-        let Some((_, frame)) = parse(data) else {
-            self.count("group_frames_malformed", 1);
-            return self.verdict(id, GossipVerdict::Reject);
-        };
-        if Unix(frame.expiry) + self.skew() < self.now.unix {
-            self.count("group_frames_expired", 1);
-            return self.verdict(id, GossipVerdict::Ignore);
-        }
-        if self.multicast.credentials.contains_key(&frame.sender) {
-            return self.judge_gossip(id, data);
-        }
-        if self.multicast.waiting.len() >= MAX_WAITING {
-            self.count("group_frames_without_credential", 1);
-            return self.verdict(id, GossipVerdict::Ignore);
-        }
-        let (sender, until) = (frame.sender, self.now.time + WAIT);
-        if !self.multicast.waiting.iter().any(|waiting| waiting.sender == sender) {
-            self.ask_credential(link, sender);
-        }
-        self.multicast.waiting.push_back(Waiting { id, sender, data: data.to_vec(), until });
-    }
-
-    /// A credential has come: what waited for it is judged.
-    pub(super) fn release_waiting(&mut self, hash: CredentialHash) {
-        let (ready, still): (VecDeque<_>, VecDeque<_>) =
-            core::mem::take(&mut self.multicast.waiting).into_iter().partition(|waiting| waiting.sender == hash);
-        self.multicast.waiting = still;
-        for waiting in ready {
-            self.judge_gossip(waiting.id, &waiting.data);
-        }
-    }
-
     pub(super) fn timeout_multicast(&mut self) {
         let now = self.now.time;
         while self.multicast.waiting.front().is_some_and(|waiting| waiting.until <= now) {
@@ -342,11 +307,11 @@ impl Engine {
         multicast.topics = topics;
     }
 
-    fn skew(&self) -> Duration {
+    pub(super) fn skew(&self) -> Duration {
         self.membership.bulletin().epoch_length().skew()
     }
 
-    fn verdict(&mut self, id: u64, verdict: GossipVerdict) {
+    pub(super) fn verdict(&mut self, id: u64, verdict: GossipVerdict) {
         self.outputs.push_back(Output::Verdict { id, verdict });
     }
 
@@ -428,72 +393,7 @@ impl Engine {
         }
     }
 
-    /// A frame whose sender is known.
-    fn judge_gossip(&mut self, id: u64, data: &[u8]) {
-        let Some((signed, frame)) = parse(data) else { return self.verdict(id, GossipVerdict::Reject) };
-        let Some(sender) = self.multicast.credentials.get(&frame.sender) else {
-            return self.verdict(id, GossipVerdict::Ignore);
-        };
-        let (key, handle) = (sender.body.key, sender.body.handle);
-        let holds = acceptance(&sender.body).is_some_and(|(from, until)| (from..until).contains(&self.now.unix));
-        if !verify_signed(CONTEXT, &key, &signed) {
-            self.count("group_frames_forged", 1);
-            return self.verdict(id, GossipVerdict::Reject);
-        }
-        if !holds {
-            self.count("group_frames_expired", 1);
-            return self.verdict(id, GossipVerdict::Ignore);
-        }
-        self.verdict(id, GossipVerdict::Accept);
-        let Some(group) = self.multicast.tags.get(&frame.group).cloned() else { return };
-        let Ok(plain) = self.membership.groups().open(&frame, &group, &key) else {
-            return self.count("group_frames_not_opened", 1);
-        };
-        let from = self.name_of(&handle);
-        self.receive(frame.sender, &group, Received { from, plain });
-    }
-
-    /// Puts an opened frame in order.
-    fn receive(&mut self, sender: CredentialHash, group: &str, received: Received) {
-        let Ok(batch) = wire::decode::<GroupBatch<'_>>(&received.plain) else {
-            return self.count("group_frames_malformed", 1);
-        };
-        let sound = |message: &GroupMessage<'_>| {
-            topic::check_topic(message.topic).is_ok() && topic::group(message.topic) == group
-        };
-        if batch.messages.len() > MAX_MESSAGES || !batch.messages.iter().all(sound) {
-            return self.count("group_frames_malformed", 1);
-        }
-        let (key, first, count) = ((sender, batch.stream), batch.first, batch.messages.len() as u64);
-        let now = self.now.time;
-        let streams = &mut self.multicast.streams;
-        if streams.len() >= MAX_STREAMS
-            && !streams.contains_key(&key)
-            && let Some(oldest) = streams.iter().min_by_key(|(_, stream)| stream.used).map(|(key, _)| *key)
-        {
-            streams.remove(&oldest);
-            self.count("group_streams_forgotten", 1);
-        }
-        let stream =
-            self.multicast.streams.entry(key).or_insert_with(|| InStream { reorder: Reorder::default(), used: now });
-        stream.used = now;
-        stream.reorder.insert(first, count, received, now);
-        self.hand_over(key);
-    }
-
-    /// Hands over what is in order, or has waited long enough.
-    fn hand_over(&mut self, key: (CredentialHash, StreamId)) {
-        while let Some(released) =
-            self.multicast.streams.get_mut(&key).and_then(|stream| stream.reorder.poll(self.now.time))
-        {
-            let Received { from, plain } = released.item;
-            if let Ok(batch) = wire::decode::<GroupBatch<'_>>(&plain) {
-                self.publish_batch(from.as_ref(), &batch, released.lost, released.skip);
-            }
-        }
-    }
-
-    fn publish_batch(&mut self, from: Option<&Name>, batch: &GroupBatch<'_>, lost: u64, skip: u64) {
+    pub(super) fn publish_batch(&mut self, from: Option<&Name>, batch: &GroupBatch<'_>, lost: u64, skip: u64) {
         let skip = usize::try_from(skip).unwrap_or(usize::MAX);
         for (at, message) in batch.messages.iter().enumerate().skip(skip) {
             self.hand_to_subscribers(Published {
@@ -518,12 +418,6 @@ impl Engine {
 
 /// The segment that all devices are in unless the operator says otherwise.
 const DEFAULT_SEGMENT: u8 = 0;
-
-fn parse(data: &[u8]) -> Option<(Signed<'_>, GroupFrame<'_>)> {
-    let signed: Signed<'_> = wire::codec::decode_within(data, MAX_GROUP_FRAME + FRAME_OVERHEAD).ok()?;
-    let frame = wire::decode(signed.body).ok()?;
-    Some((signed, frame))
-}
 
 fn new_stream(rng: &mut ChaCha20Rng) -> StreamId {
     let mut id = [0; StreamId::LEN];

@@ -42,12 +42,15 @@ use crate::engine::api::{Command, Reply};
 use error::ApiError;
 use futures::channel::mpsc;
 use futures::{SinkExt, StreamExt};
+use tokio::sync::watch;
 
 /// What every route works with.
 #[derive(Clone, Debug)]
 struct Context<R> {
     node: Node,
     reader: R,
+    /// Says when the node stops: streams end then by themselves.
+    stopping: watch::Receiver<bool>,
 }
 
 /// The way to the node.

@@ -21,7 +21,7 @@ use std::task;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 /// A bound socket, not yet served.
 #[derive(Debug)]
@@ -84,8 +84,8 @@ impl Gateway {
         &self.path.0
     }
 
-    /// Answers requests until `shutdown` is ready; then finishes what is under way, [`GRACE`] long, and removes
-    /// the socket.
+    /// Answers requests until `shutdown` is ready; then ends streams, finishes what is under way, [`GRACE`] long, and
+    /// removes the socket.
     pub async fn serve<R>(
         self,
         calls: mpsc::Sender<Call>,
@@ -96,17 +96,18 @@ impl Gateway {
         R: Read + Clone + Send + Sync + 'static,
     {
         let Self { listener, path } = self;
-        let router = api::router(Context { node: Node { calls }, reader });
+        let (stopping, stopped) = watch::channel(false);
+        let router = api::router(Context { node: Node { calls }, reader, stopping: stopped.clone() });
         let listener = Bounded { listener, permits: Arc::new(Semaphore::new(MAX_CONNECTIONS)) };
-        let (stopping, stopped) = tokio::sync::oneshot::channel();
+        let mut stopped = stopped;
         let serve = axum::serve(listener, router).with_graceful_shutdown(async move {
             shutdown.await;
-            // Whoever waits for it is gone only when serving has ended by itself.
-            let _ = stopping.send(());
+            stopping.send_replace(true);
         });
         let deadline = async move {
-            match stopped.await {
+            match stopped.wait_for(|stopping| *stopping).await.map(drop) {
                 Ok(()) => tokio::time::sleep(GRACE).await,
+                // Serving has ended by itself.
                 Err(_) => std::future::pending().await,
             }
         };

@@ -82,11 +82,14 @@ pub(super) async fn subscribe<R>(
 ) -> Result<Response, ApiError> {
     let Query(SubscribeQuery { filter }) = query?;
     let listener = stand(context.node.start(Command::Subscribe { filter }).await?).await?;
-    Ok(events(listener.map(|Heard { reply, skipped }| match reply {
-        Reply::Published(published) => event("message", &Published::new(published, skipped)),
-        Reply::Refused(refused) => failed(refused.into()),
-        _ => failed(ApiError::Unexpected),
-    })))
+    Ok(events(
+        context,
+        listener.map(|Heard { reply, skipped }| match reply {
+            Reply::Published(published) => event("message", &Published::new(published, skipped)),
+            Reply::Refused(refused) => failed(refused.into()),
+            _ => failed(ApiError::Unexpected),
+        }),
+    ))
 }
 
 /// Offers a service and hears its calls: events `call`, each to be answered at `/v1/calls/{id}`.
@@ -102,11 +105,14 @@ pub(super) async fn offer<R>(
     Path(service): Path<String>,
 ) -> Result<Response, ApiError> {
     let listener = stand(context.node.start(Command::Offer { service }).await?).await?;
-    Ok(events(listener.map(|Heard { reply, .. }| match reply {
-        Reply::Call(call) => event("call", &ServiceCall::from(call)),
-        Reply::Refused(refused) => failed(refused.into()),
-        _ => failed(ApiError::Unexpected),
-    })))
+    Ok(events(
+        context,
+        listener.map(|Heard { reply, .. }| match reply {
+            Reply::Call(call) => event("call", &ServiceCall::from(call)),
+            Reply::Refused(refused) => failed(refused.into()),
+            _ => failed(ApiError::Unexpected),
+        }),
+    ))
 }
 
 /// The inbox, and what comes into it: events `message`. Nothing is consumed by it.
@@ -129,7 +135,8 @@ where
         let page = pages::inbox(reader, start..=last, from.as_ref(), MAX_PAGE)?;
         Ok(Part { items: page.messages, next: page.next, more: page.more })
     };
-    Ok(events(follow("message", listener, context.reader, from_number, page)))
+    let stream = follow("message", listener, context.reader.clone(), from_number, page);
+    Ok(events(context, stream))
 }
 
 /// The event log, and what comes into it: events `record`.
@@ -152,7 +159,8 @@ where
         let page = pages::log(reader, &query, start..=last, MAX_PAGE)?;
         Ok(Part { items: page.records, next: page.after + 1, more: page.more })
     };
-    Ok(events(follow("record", listener, context.reader, Some(start), page)))
+    let stream = follow("record", listener, context.reader.clone(), Some(start), page);
+    Ok(events(context, stream))
 }
 
 /// Waits until a stream stands; what is refused is an answer of its own and no stream.
@@ -165,9 +173,13 @@ async fn stand(mut listener: Listener) -> Result<Listener, ApiError> {
     }
 }
 
-/// An answer of server-sent events, begun by `ready`.
-fn events(stream: impl Stream<Item = Event> + core::marker::Send + 'static) -> Response {
+/// An answer of server-sent events, begun by `ready`, ended when the node stops.
+fn events<R>(context: Context<R>, stream: impl Stream<Item = Event> + core::marker::Send + 'static) -> Response {
+    let mut stopping = context.stopping;
+    let stopped = async move { drop(stopping.wait_for(|stopping| *stopping).await) };
     let stream = stream::iter([event("ready", &Done {})]).chain(stream).map(Ok::<_, Infallible>);
+    // Boxed, since it is not to be moved once it has been polled.
+    let stream = stream.take_until(Box::pin(stopped));
     Sse::new(stream).keep_alive(KeepAlive::default()).into_response()
 }
 

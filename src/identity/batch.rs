@@ -9,9 +9,9 @@
 //! 2. A renewal keeps the credentials of the epoch before, of the present and of the next one, which may be in use
 //!    already; older ones are wiped with their keys.
 
-use crate::id::{AgreementKey, DeviceId, IssuerId, Name, Pseudonym, RealmId, Signature};
+use crate::id::{DeviceId, IssuerId, Name, Pseudonym, RealmId, Signature};
 use crate::identity::bulletin::{CREDENTIAL_VERSION, VerifiedBulletin};
-use crate::identity::credential::{self, OwnCredential};
+use crate::identity::credential::OwnCredential;
 use crate::identity::enrolment::EnrolmentError;
 use crate::identity::handle::DayKey;
 use crate::identity::issuer::seconds;
@@ -24,7 +24,7 @@ use crate::time::{Epoch, EpochLength, Unix};
 use crate::wire::contact::ContactCard;
 use crate::wire::credential::{CONTEXT, Credential, SEALED_ID};
 use crate::wire::enrolment::{DeviceKeys, Grant, GroupKeyGrant, PathKeys};
-use crate::wire::{Signed, decode, encode};
+use crate::wire::{Signed, encode};
 use core::fmt;
 use ed25519_dalek::SigningKey;
 use rand_chacha::ChaCha20Rng;
@@ -123,7 +123,8 @@ impl Granted {
         let issuers = &bulletin.body().issuers;
         let certificate = issuers.iter().find(|listed| listed.id == issuer).ok_or(EnrolmentError::Foreign)?;
         let granted = signed_epochs.chunks_exact(EPOCH_SEALS);
-        if !granted.remainder().is_empty() || granted.len() > epochs.len() {
+        let last = first_epoch.0.checked_add(granted.len() as u64);
+        if !granted.remainder().is_empty() || granted.len() > epochs.len() || last.is_none() {
             return Err(EnrolmentError::Foreign);
         }
         let mut key = DayKey::of(day, resolution_key);
@@ -162,20 +163,10 @@ impl Granted {
 impl Batch {
     /// The credentials with their keys; all must be of this device.
     pub(super) fn open(&self, secrets: &DeviceSecrets) -> Result<BTreeMap<Epoch, Arc<OwnCredential>>, MembershipError> {
-        let signing = SigningKey::from_bytes(&secrets.pseudonym);
-        let pseudonym = sign::public(&signing);
         let mut credentials = BTreeMap::new();
         for BatchEpoch { epoch, agreement, credential } in &self.epochs {
-            let document: Signed<'_> = decode(credential).map_err(MembershipError::Batch)?;
-            let body: Credential = decode(document.body).map_err(MembershipError::Batch)?;
-            let agreement = StaticSecret::from(**agreement);
-            let public: AgreementKey = seal::agreement_public(&agreement);
-            if body.epoch != *epoch || body.key != pseudonym || body.agreement != public {
-                return Err(MembershipError::Credentials);
-            }
-            let signed: Arc<[u8]> = credential.as_slice().into();
-            let hash = credential::hash(&signed);
-            let own = OwnCredential { hash, body, signed, signing: signing.clone(), agreement };
+            let own = OwnCredential::new(credential, &secrets.pseudonym, agreement);
+            let own = own.filter(|own| own.body.epoch == *epoch).ok_or(MembershipError::Credentials)?;
             credentials.insert(*epoch, Arc::new(own));
         }
         if credentials.is_empty() { Err(MembershipError::Credentials) } else { Ok(credentials) }

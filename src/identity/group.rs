@@ -95,6 +95,12 @@ impl GroupKeys {
         data_encoding::HEXLOWER.encode(&topic)
     }
 
+    /// The tag under which a service is offered in an epoch of the realm's default length.
+    pub fn service_tag(&self, service: &str, epoch: Epoch) -> Tag {
+        let parts: [&[u8]; 2] = [&epoch.0.to_be_bytes(), service.as_bytes()];
+        Tag(kdf::tag(self.root.key.as_slice(), label::SERVICE, &parts))
+    }
+
     /// Starts sealing to a group under a fresh salt, as the pseudonym of `own`.
     pub fn sender(
         &self,
@@ -216,4 +222,115 @@ fn associated_data(frame: &GroupFrame<'_>) -> [u8; 36] {
     data[24..28].copy_from_slice(&frame.version.to_be_bytes());
     data[28..].copy_from_slice(&frame.expiry.to_be_bytes());
     data
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{Name, StreamId};
+    use crate::identity::group_tree::GroupTree;
+    use crate::identity::invitation::MemoryRealm;
+    use crate::identity::membership::Membership;
+    use crate::identity::sign;
+    use crate::time::EpochLength;
+    use crate::wire::group::GroupMessage;
+    use crate::wire::{Signed, decode};
+    use rand_chacha::rand_core::SeedableRng;
+    use std::collections::BTreeSet;
+
+    const NOW: Unix = Unix(1_800_000_100_000_000);
+    const EPOCH: Epoch = Epoch(500_000);
+
+    fn members(seed: u8) -> (Vec<Membership>, ChaCha20Rng) {
+        let mut rng = ChaCha20Rng::from_seed([seed; 32]);
+        let mut realm = MemoryRealm::found(EpochLength::HOUR, NOW, &mut rng).expect("a realm");
+        let names = ["one", "two"].map(|name| Name::new(name).expect("a name"));
+        (realm.enrol(names, 1, NOW, &mut rng).expect("members"), rng)
+    }
+
+    fn batch() -> GroupBatch<'static> {
+        let messages = vec![GroupMessage { topic: "plant/vmstat", payload: b"line" }];
+        GroupBatch { stream: StreamId([1; 16]), first: 1, sent: NOW.0, messages }
+    }
+
+    #[test]
+    fn members_open_what_a_member_seals_and_strangers_do_not() {
+        let (members, mut rng) = members(1);
+        let own = members[0].credential(NOW).expect("a credential").clone();
+        let mut sender = members[0].groups().sender(&mut rng, "plant", EPOCH, own.clone()).expect("a key");
+        let bytes = sender.seal(&batch(), NOW);
+        let signed: Signed<'_> = decode(&bytes).expect("a signed frame");
+        assert!(sign::verify_signed(CONTEXT, &own.pseudonym(), &signed));
+        let frame: GroupFrame<'_> = decode(signed.body).expect("a frame");
+        let keys = members[1].groups();
+        assert_eq!((frame.sender, frame.group), (own.hash, keys.tag("plant", EPOCH)));
+        let plain = keys.open(&frame, "plant", &own.pseudonym()).expect("it opens");
+        assert_eq!(decode::<GroupBatch<'_>>(&plain).expect("a batch"), batch());
+        assert!(!bytes.windows(5).any(|part| part == b"plant"), "the topic stays inside the seal");
+
+        assert_eq!(keys.open(&frame, "other", &own.pseudonym()), Err(GroupError::Group));
+        assert_eq!(keys.open(&frame, "plant", &members[1].pseudonym()), Err(GroupError::Opening));
+        let changed = GroupFrame { expiry: frame.expiry + 1, ..frame.clone() };
+        assert_eq!(keys.open(&changed, "plant", &own.pseudonym()), Err(GroupError::Opening));
+        let newer = GroupFrame { version: 2, ..frame.clone() };
+        assert!(matches!(keys.open(&newer, "plant", &own.pseudonym()), Err(GroupError::Version { .. })));
+        let (strangers, _) = super::tests::members(2);
+        assert!(strangers[0].groups().open(&frame, "plant", &own.pseudonym()).is_err());
+    }
+
+    /// Invariant 1.
+    #[test]
+    fn no_key_and_nonce_come_together_twice() {
+        let (members, mut rng) = members(1);
+        let own = members[0].credential(NOW).expect("a credential");
+        let mut seen = BTreeSet::new();
+        for _ in 0..3 {
+            let mut sender = members[0].groups().sender(&mut rng, "plant", EPOCH, own.clone()).expect("a key");
+            for _ in 0..3 {
+                let bytes = sender.seal(&batch(), NOW);
+                let signed: Signed<'_> = decode(&bytes).expect("a signed frame");
+                let frame: GroupFrame<'_> = decode(signed.body).expect("a frame");
+                assert!(seen.insert((frame.salt, frame.counter)));
+            }
+        }
+    }
+
+    #[test]
+    fn tags_and_topics_change_with_group_epoch_and_segment() {
+        let (members, _) = members(1);
+        let (keys, other) = (members[0].groups(), members[1].groups());
+        let tag = keys.tag("plant", EPOCH);
+        assert_eq!((tag, keys.topic(&tag, 0)), (other.tag("plant", EPOCH), other.topic(&tag, 0)));
+        assert_ne!(tag, keys.tag("plant", Epoch(EPOCH.0 + 1)));
+        assert_ne!(tag, keys.tag("plan", EPOCH));
+        assert_ne!(keys.topic(&tag, 0), keys.topic(&tag, 1));
+        assert_eq!(keys.service_tag("echo", EPOCH), other.service_tag("echo", EPOCH));
+        assert_ne!(keys.service_tag("echo", EPOCH), keys.service_tag("echo", Epoch(EPOCH.0 + 1)));
+    }
+
+    #[test]
+    fn a_listed_group_has_its_own_key_for_those_it_covers() {
+        let tree = GroupTree::new(Secret::new([1; 32]));
+        let mut rng = ChaCha20Rng::from_seed([1; 32]);
+        let realm = MemoryRealm::found(EpochLength::HOUR, NOW, &mut rng).expect("a realm");
+        let mut bulletin = realm.bulletin.body().clone();
+        let plant = Some(name_tag(bulletin.realm, "plant"));
+        bulletin.groups = vec![
+            tree.seal_version(None, 1, &Secret::new([2; 32]), 2, &BTreeSet::new()),
+            tree.seal_version(plant, 5, &Secret::new([3; 32]), 2, &BTreeSet::from([1])),
+        ];
+        let keys = |leaf, granted: &[GroupKeyGrant]| {
+            GroupKeys::new(&tree.path(leaf).expect("a leaf"), granted, &bulletin).expect("the root is covered")
+        };
+        let (covered, excluded, later) = (keys(0, &[]), keys(1, &[]), keys(2, &[]));
+        assert_eq!((covered.version("plant"), covered.version("other")), (Some(5), Some(1)));
+        assert_eq!((excluded.version("plant"), excluded.version("other")), (None, Some(1)));
+        assert_eq!(later.version("plant"), None, "assigned later: not covered");
+        let granted = keys(2, &[GroupKeyGrant { group: plant, version: 5, key: [3; 32] }]);
+        assert_eq!(granted.tag("plant", EPOCH), covered.tag("plant", EPOCH));
+        assert_ne!(excluded.tag("plant", EPOCH), covered.tag("plant", EPOCH));
+        bulletin.groups.clear();
+        let nothing = GroupKeys::new(&tree.path(0).expect("a leaf"), &[], &bulletin);
+        assert_eq!(nothing.err(), Some(GroupError::NoKey));
+    }
 }

@@ -320,7 +320,7 @@ fn granted_epochs(request: &Request, length: EpochLength, now: Unix) -> Result<c
     }
     let present = length.epoch_at(now).0;
     let first = if request.first_epoch.0 == 0 { present } else { request.first_epoch.0 };
-    if first + 1 < present || first > present + length.batch() {
+    if first.saturating_add(1) < present || first > present + length.batch() {
         return Err(Refusal::Epochs);
     }
     Ok(Epoch(first)..Epoch(first + length.batch().min(asked as u64)))

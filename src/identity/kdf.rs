@@ -99,6 +99,8 @@ pub mod label {
     pub const GROUP_TAG: &str = "m2mesh/1 group tag";
     /// Gossip topic = tag(root key; group tag:8, segment:1), 16 bytes.
     pub const GROUP_TOPIC: &str = "m2mesh/1 group topic";
+    /// Tag of a service in an epoch = tag(root key; epoch:8, name), 8 bytes.
+    pub const SERVICE: &str = "m2mesh/1 service";
     /// Key of one sender to a group = derive(K_group; pseudonym:32, salt:16).
     pub const GROUP_SENDER: &str = "m2mesh/1 group sender";
     /// When a device renews within its window = tag(device id; first epoch:8), 8 bytes.

@@ -79,11 +79,34 @@ pub struct TicketRecord {
 
 /// Whose contact a device was invited to be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "StoredContacts", into = "StoredContacts")]
 pub enum Contacts {
     /// Everybody's, now and later.
     All,
     /// These devices'.
     Some(Vec<DeviceId>),
+}
+
+/// As it is written: the codec takes no map with a name for its key. Without a list it is everybody.
+#[derive(Serialize, Deserialize)]
+struct StoredContacts {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    devices: Option<Vec<DeviceId>>,
+}
+
+impl From<Contacts> for StoredContacts {
+    fn from(contacts: Contacts) -> Self {
+        match contacts {
+            Contacts::All => Self { devices: None },
+            Contacts::Some(devices) => Self { devices: Some(devices) },
+        }
+    }
+}
+
+impl From<StoredContacts> for Contacts {
+    fn from(stored: StoredContacts) -> Self {
+        stored.devices.map_or(Self::All, Self::Some)
+    }
 }
 
 /// A device as the issuer knows it.

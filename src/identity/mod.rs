@@ -1,4 +1,73 @@
-//! Identity.
+//! Identity: who belongs to a realm, how members know each other, and how nobody else does.
+//!
+//! # The keys, and who holds them
+//!
+//! | key | kind | held by | does |
+//! |-|-|-|-|
+//! | operator | Ed25519 | the operator, offline | *is* the realm (its hash is the realm id); signs the bulletin |
+//! | issuer | Ed25519 | a few nodes, or the command line | signs credentials |
+//! | issuer's seal key | X25519 | the issuer | opens enrolment requests |
+//! | auditor | X25519 | the auditor, offline | opens the sealed id in a credential |
+//! | K_resolve | 32 bytes | operator, issuers | all resolution keys derive from it |
+//! | tree secret | 32 bytes | operator, issuers | all keys of the group key tree derive from it |
+//! | contact key | X25519 | the device | mixed into every seal between contacts |
+//! | renewal key | Ed25519 | the device | signs its requests for further credentials |
+//! | pseudonym | Ed25519 | the device | its identity towards libp2p and under everything it signs |
+//! | agreement key | X25519, one an epoch | the device | sessions of that epoch |
+//! | resolution key RK(day) | 32 bytes | the device and its contacts, from a day on | computes the device's handles |
+//! | path keys | 21 × 32 bytes | the device | open group keys in the bulletin |
+//!
+//! A device makes all of its private keys itself; no issuer ever sees one.
+//!
+//! # How it hangs together
+//!
+//! A realm is founded ([`realm`]): operator, issuer and auditor keys, and a first [`bulletin`]. The issuer invites a
+//! device ([`invitation`]) and hands over a [`ticket`]. The device makes its keys and asks ([`enrolment`]); the
+//! [`issuer`] looks into its [`ledger`], signs, and answers; the device has a [`membership`] now, whose [`batch`] of
+//! credentials lasts a week. It asks for the next one when half of it is over.
+//!
+//! On every connection both ends show a [`credential`] and judge the other's ([`admission`]). A credential names a
+//! pseudonym and a [`handle`]; only contacts can tell whose handle it is, by the card they hold ([`contact`]).
+//! Messages to a contact are sealed in a [`session`], those to a [`group`] under a key that the [`group_tree`] brings
+//! to all members. [`seal`], [`sign`] and [`kdf`] are what all of it is made of.
+//!
+//! # The key schedule
+//!
+//! Two functions, see [`kdf`]: `derive(key; parts)` is HKDF-SHA256 to 32 bytes, `tag(key; parts)` HMAC-SHA256 cut to
+//! length. Each has a label; all labels begin with `m2mesh/1 `, and stand as constants in [`kdf::label`].
+//!
+//! ```text
+//! K_resolve ── resolution (device, generation) ─► RK(0) ── day ─► RK(1) ── day ─► … RK(d)
+//!                                                                          RK(d) ── handle (epoch) ─► handle
+//! tree secret ── tree node (n) ─► node key ── group cover (group, version, n) ─► seals the group key in the bulletin
+//! root group key ── group key (name) ─► K_group ── group tag (epoch) ─► tag on frames
+//!                │                              └─ group sender (pseudonym, salt) ─► key of one sender's frames
+//!                ├─ group topic (tag, segment) ─► gossip topic
+//!                └─ service (epoch, name) ─► tag of a service
+//! es ── session credential (session, e, r) ─► seals the initiator's credential in the opener
+//! es ‖ ss ‖ cc, salted with session transcript ─┬─ session proof (session, both credentials) ─► proof in the opener
+//!                                               └─ session key (session, direction, both credentials) ─► records
+//! DH(ephemeral, receiver) ─┬─ enrolment request (e, r) ─► request to the issuer
+//!                          ├─ enrolment answer (e, r) ─► answer to the device
+//!                          └─ sealed id (e, r) ─► (device id, epoch) to the auditor
+//! realm id ── group name (name) ─► tag of a listed group          device id ── renewal jitter (epoch) ─► when to renew
+//! ```
+//!
+//! Signatures are Ed25519 over `context ‖ 0x00 ‖ body`; each document has a context of its own, see
+//! [`crate::wire::signed`]. Every AEAD is ChaCha20-Poly1305 with a nonce of 32 zero bits and a 64-bit counter. A key
+//! that seals once uses counter zero; the others count in memory, and are never written to disk.
+//!
+//! # What this is not
+//!
+//! There is no clock, no disk and no randomness here: time is passed in, randomness is a seeded generator that is
+//! passed in, and files are the business of `store`. For the present one Ed25519 key serves all epochs of a device,
+//! so its pseudonym does not change; handles and agreement keys do.
+//!
+//! Invariants
+//! 1. What is not signed by the operator, or by an issuer that the operator's bulletin lists, has no effect.
+//! 2. An issuer that lies can make false members. It can neither read nor forge what passes between contacts.
+//! 3. Who holds no card of a device cannot tell two of its handles from two random ones.
+//! 4. No private key, card or path key appears in `Debug` output, in an error or in a log line.
 
 pub mod admission;
 pub mod batch;
@@ -15,6 +84,7 @@ pub mod kdf;
 pub mod ledger;
 pub mod membership;
 pub mod realm;
+pub mod replay_window;
 pub mod seal;
 pub mod session;
 pub mod sign;

@@ -18,7 +18,7 @@
 //! Invariants
 //! 1. A (key, nonce) pair is used once: keys come from a fresh ephemeral key, live in memory only, and the counter
 //!    never repeats.
-//! 2. A record opens once at most, within the last [`WINDOW`] counters. This is a first filter; what makes delivery
+//! 2. A record opens once at most, within the last [`WINDOW`](super::replay_window::WINDOW) counters. This is a first filter; what makes delivery
 //!    exactly once is the durable dedupe of inner ids.
 //! 3. Sealing and opening a record allocate nothing beyond room in `out`.
 
@@ -26,6 +26,7 @@ use crate::id::{AgreementKey, CredentialHash, Handle, SessionId};
 use crate::identity::bulletin::VerifiedBulletin;
 use crate::identity::credential::{CredentialError, OwnCredential, PeerCredential};
 use crate::identity::kdf::{self, Secret, label};
+use crate::identity::replay_window::ReplayWindow;
 use crate::identity::seal::{self, SealError, TAG};
 use crate::time::Unix;
 use crate::wire::data::RECORD_OVERHEAD;
@@ -296,53 +297,6 @@ fn shared(es: &Secret, ss: &Secret, cc: &Secret) -> Zeroizing<[u8; 96]> {
     shared
 }
 
-/// Which of the last [`WINDOW`] counters have been seen: one bit each in a ring of words, in the manner of RFC 6479.
-#[derive(Clone)]
-struct ReplayWindow {
-    /// Highest counter seen, plus one.
-    top: u64,
-    ring: [u64; WORDS],
-}
-
-impl Default for ReplayWindow {
-    fn default() -> Self {
-        Self { top: 0, ring: [0; WORDS] }
-    }
-}
-
-impl ReplayWindow {
-    fn is_fresh(&self, counter: u64) -> bool {
-        if counter >= self.top {
-            return counter < u64::MAX;
-        }
-        let (word, bit) = Self::place(counter);
-        self.top - counter <= WINDOW && self.ring[word] & bit == 0
-    }
-
-    fn mark(&mut self, counter: u64) {
-        if counter >= self.top {
-            // Words that the window moves into are forgotten; past a whole ring that is all of them.
-            let (from, to) = (self.top.div_ceil(64), counter / 64);
-            for word in from..=to.min(from + WORDS as u64) {
-                self.ring[(word % WORDS as u64) as usize] = 0;
-            }
-            self.top = counter + 1;
-        }
-        let (word, bit) = Self::place(counter);
-        self.ring[word] |= bit;
-    }
-
-    fn place(counter: u64) -> (usize, u64) {
-        ((counter / 64 % WORDS as u64) as usize, 1 << (counter % 64))
-    }
-}
-
-/// How far behind the newest record another may arrive, in records: four hundred milliseconds of reordering at
-/// 2,500 records a second.
-pub const WINDOW: u64 = 1_024;
-/// Words of the ring: the window and one more, which is being filled.
-const WORDS: usize = WINDOW as usize / 64 + 1;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -489,32 +443,5 @@ mod tests {
         }
         let small = Opener { ephemeral: AgreementKey([0; 32]), ..opener };
         assert_eq!(pair.accept(&small).err(), Some(SessionError::WeakKey));
-    }
-
-    /// Invariant 2, against a set that remembers everything.
-    #[test]
-    fn the_window_takes_each_counter_once() {
-        use rand_chacha::rand_core::Rng;
-        let mut rng = ChaCha20Rng::from_seed([3; 32]);
-        for _ in 0..200 {
-            let (mut window, mut seen, mut top) = (ReplayWindow::default(), std::collections::BTreeSet::new(), 0u64);
-            for _ in 0..600 {
-                let word = rng.next_u64();
-                let far = [3, 70, 1_100, 5_000][(word % 4) as usize];
-                let counter = top.saturating_add(word >> 32 & 0xff).saturating_sub((word >> 8) % far);
-                let fresh = !seen.contains(&counter) && (counter >= top || top - counter <= WINDOW);
-                assert_eq!(window.is_fresh(counter), fresh, "counter {counter}, top {top}");
-                if fresh {
-                    window.mark(counter);
-                    seen.insert(counter);
-                    top = top.max(counter + 1);
-                }
-                if word % 97 == 0 {
-                    top += far;
-                    window.mark(top - 1);
-                    seen.insert(top - 1);
-                }
-            }
-        }
     }
 }

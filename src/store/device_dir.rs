@@ -86,6 +86,8 @@ impl DeviceDir {
         if there == 0 {
             return Err(DeviceDirError::NoDevice { directory: self.directory.clone() });
         }
+        // Left when a join was interrupted after its last step.
+        private_file::remove(&self.pending_path())?;
         let read = |name| private_file::read(&self.identity.join(name));
         let stored = Stored {
             keys: Zeroizing::new(read(KEYS)?),
@@ -113,6 +115,17 @@ impl DeviceDir {
         write(BULLETIN, &stored.bulletin)?;
         write(CARDS, &stored.cards)?;
         Ok(())
+    }
+
+    /// Writes the memberships of many new devices of one file system, durably.
+    pub fn save_new(devices: &[(Self, Stored)]) -> Result<(), DeviceDirError> {
+        let mut files: Vec<(PathBuf, &[u8])> = Vec::with_capacity(FILES.len() * devices.len());
+        for (device, stored) in devices {
+            private_file::create_directory(&device.identity)?;
+            let parts: [&[u8]; 4] = [&stored.keys, &stored.batch, &stored.bulletin, &stored.cards];
+            files.extend(FILES.iter().map(|name| device.identity.join(name)).zip(parts));
+        }
+        Ok(private_file::write_all(&files)?)
     }
 
     /// Begins an enrolment with a ticket, or goes on with one begun here before: the keys are on disk before

@@ -5,7 +5,7 @@
 //! else goes on with what is in memory.
 //!
 //! Invariants
-//! 1. What a call reports has been synced to disk, file and directory.
+//! 1. What a call reports has been synced to disk, file and directory; of a batch, what the batch reports.
 //! 2. A file that is not an entry stops the ledger with the file's name; nothing is skipped.
 
 use super::private_file::{self, FileError};
@@ -16,6 +16,7 @@ use crate::wire::{decode, encode};
 use data_encoding::HEXLOWER;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -27,6 +28,8 @@ pub struct LedgerDir {
     book: Book,
     /// Count of changes that `book` has; `None` before it was read.
     seen: Option<u64>,
+    /// The lock and the changes of a batch under way.
+    batch: Option<Change>,
 }
 
 impl LedgerDir {
@@ -36,7 +39,7 @@ impl LedgerDir {
         for part in [TICKETS, DEVICES] {
             private_file::create_directory(&directory.join(part)).map_err(storage)?;
         }
-        let mut ledger = Self { directory, book: Book::default(), seen: None };
+        let mut ledger = Self { directory, book: Book::default(), seen: None, batch: None };
         ledger.locked(|_, _| Ok(()))?;
         Ok(ledger)
     }
@@ -47,20 +50,61 @@ impl LedgerDir {
         Ok(&self.book)
     }
 
-    /// Runs `act` under the lock, on a book that is up to date.
+    /// Makes all changes of `act` under one lock and writes them at its end, all or none: what is in between has
+    /// not been synced when it returns. For devices that are made here and go nowhere until the end.
+    pub fn batch<T, E: From<LedgerError>>(&mut self, act: impl FnOnce(&mut Self) -> Result<T, E>) -> Result<T, E> {
+        let change = self.begin()?;
+        self.batch = Some(change);
+        let done = act(self);
+        let change = self.batch.take();
+        match (done, change) {
+            (Ok(value), Some(change)) => {
+                self.commit(change)?;
+                Ok(value)
+            }
+            (done, _) => {
+                self.seen = None;
+                done
+            }
+        }
+    }
+
+    /// Runs `act` under the lock, on a book that is up to date, and writes what it changed.
     fn locked<T>(
         &mut self,
-        act: impl FnOnce(&mut Self, &mut Change) -> Result<T, LedgerError>,
+        act: impl FnOnce(&mut Book, &mut Entries<'_>) -> Result<T, LedgerError>,
     ) -> Result<T, LedgerError> {
-        let mut change = Change::begin(&self.directory.join("lock"))?;
+        if let Some(batch) = &mut self.batch {
+            return act(&mut self.book, &mut Entries { directory: &self.directory, change: batch });
+        }
+        let mut change = self.begin()?;
+        match act(&mut self.book, &mut Entries { directory: &self.directory, change: &mut change }) {
+            Ok(value) => {
+                self.commit(change)?;
+                Ok(value)
+            }
+            Err(error) => {
+                self.seen = None;
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes the lock and brings the book up to date.
+    fn begin(&mut self) -> Result<Change, LedgerError> {
+        let change = Change::begin(&self.directory.join("lock"))?;
         if self.seen != Some(change.count) {
             self.book = self.read()?;
             self.seen = Some(change.count);
         }
-        let done = act(self, &mut change);
-        // After a failure nobody knows what reached the disk: the next use reads it anew.
-        self.seen = done.is_ok().then_some(change.count);
-        done
+        Ok(change)
+    }
+
+    /// Writes what has changed. After a failure nobody knows what reached the disk: the next use reads it anew.
+    fn commit(&mut self, change: Change) -> Result<(), LedgerError> {
+        self.seen = None;
+        self.seen = Some(change.commit()?);
+        Ok(())
     }
 
     fn read(&self) -> Result<Book, LedgerError> {
@@ -90,68 +134,77 @@ impl LedgerDir {
         };
         names.iter().map(read).collect()
     }
-
-    fn write_device(&self, device: &DeviceRecord) -> Result<(), LedgerError> {
-        let path = self.directory.join(DEVICES).join(HEXLOWER.encode(&device.device.0));
-        private_file::write(&path, &encode(device)).map_err(storage)
-    }
 }
 
 impl Ledger for LedgerDir {
     fn invite(&mut self, ticket: TicketRecord) -> Result<(), LedgerError> {
-        self.locked(|ledger, change| {
-            let path = ledger.directory.join(TICKETS).join(HEXLOWER.encode(&ticket.key.0));
-            let bytes = encode(&ticket);
-            ledger.book.invite(ticket)?;
-            change.announce()?;
-            private_file::write(&path, &bytes).map_err(storage)
+        self.locked(|book, entries| {
+            book.invite(ticket.clone())?;
+            entries.put_ticket(&ticket);
+            Ok(())
         })
     }
 
     fn ticket(&mut self, key: &Pseudonym) -> Result<Option<TicketRecord>, LedgerError> {
-        self.locked(|ledger, _| ledger.book.ticket(key))
+        self.locked(|book, _| book.ticket(key))
     }
 
     fn enrol(&mut self, enrolment: &Enrolment<'_>) -> Result<Enrolled, LedgerError> {
-        self.locked(|ledger, change| {
-            let enrolled = ledger.book.enrol(enrolment)?;
+        self.locked(|book, entries| {
+            let enrolled = book.enrol(enrolment)?;
             if let Enrolled::New(device) = &enrolled {
-                change.announce()?;
-                ledger.write_device(device)?;
+                entries.put_device(device);
             }
             Ok(enrolled)
         })
     }
 
     fn device(&mut self, renewal: &Pseudonym) -> Result<Option<DeviceRecord>, LedgerError> {
-        self.locked(|ledger, _| ledger.book.device(renewal))
+        self.locked(|book, _| book.device(renewal))
     }
 
     fn note(&mut self, device: &DeviceId, until: u64, prekey: Option<MailPrekey>) -> Result<(), LedgerError> {
-        self.locked(|ledger, change| {
-            let before = ledger.book.get(device).cloned();
-            ledger.book.note(device, until, prekey)?;
-            match ledger.book.get(device) {
-                after if after == before.as_ref() => Ok(()),
-                Some(after) => {
-                    change.announce()?;
-                    ledger.write_device(after)
-                }
-                None => Err(LedgerError::NoDevice(*device)),
+        self.locked(|book, entries| {
+            let before = book.get(device).cloned();
+            book.note(device, until, prekey)?;
+            let after = book.get(device);
+            if let Some(after) = after.filter(|after| before.as_ref() != Some(after)) {
+                entries.put_device(after);
             }
+            Ok(())
         })
     }
 
     fn contacts(&mut self, device: &DeviceId, limit: usize) -> Result<Vec<DeviceRecord>, LedgerError> {
-        self.locked(|ledger, _| ledger.book.contacts(device, limit))
+        self.locked(|book, _| book.contacts(device, limit))
     }
 }
 
-/// The lock held, and the count in it.
+/// Where changed entries go.
+struct Entries<'a> {
+    directory: &'a Path,
+    change: &'a mut Change,
+}
+
+impl Entries<'_> {
+    fn put_ticket(&mut self, ticket: &TicketRecord) {
+        let path = self.directory.join(TICKETS).join(HEXLOWER.encode(&ticket.key.0));
+        self.change.writes.insert(path, encode(ticket));
+    }
+
+    fn put_device(&mut self, device: &DeviceRecord) {
+        let path = self.directory.join(DEVICES).join(HEXLOWER.encode(&device.device.0));
+        self.change.writes.insert(path, encode(device));
+    }
+}
+
+/// The lock held, the count in it, and what is to be written before it is let go.
+#[derive(Debug)]
 struct Change {
     file: File,
     path: PathBuf,
     count: u64,
+    writes: BTreeMap<PathBuf, Vec<u8>>,
 }
 
 impl Change {
@@ -161,15 +214,21 @@ impl Change {
         let read = file.read_to_end(&mut bytes);
         read.map_err(|source| storage(FileError::Io { path: path.into(), action: "read", source }))?;
         let count = bytes.first_chunk::<8>().map_or(0, |count| u64::from_be_bytes(*count));
-        Ok(Self { file, path: path.into(), count })
+        Ok(Self { file, path: path.into(), count, writes: BTreeMap::new() })
     }
 
-    /// Tells the other processes that what they have in memory is out of date. It comes before the change, so that
-    /// a crash in between costs a reading and nothing else; a power cut ends all processes, so it is not synced.
-    fn announce(&mut self) -> Result<(), LedgerError> {
+    /// Writes the entries; returns the new count. The count comes first, so that a crash in between costs the other
+    /// processes a reading and nothing else; a power cut ends all processes, so it is not synced.
+    fn commit(mut self) -> Result<u64, LedgerError> {
+        if self.writes.is_empty() {
+            return Ok(self.count);
+        }
         self.count += 1;
         let written = self.file.rewind().and_then(|()| self.file.write_all(&self.count.to_be_bytes()));
-        written.map_err(|source| storage(FileError::Io { path: self.path.clone(), action: "written", source }))
+        written.map_err(|source| storage(FileError::Io { path: self.path, action: "written", source }))?;
+        let writes: Vec<_> = self.writes.into_iter().collect();
+        private_file::write_all(&writes).map_err(storage)?;
+        Ok(self.count)
     }
 }
 

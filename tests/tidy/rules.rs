@@ -32,8 +32,9 @@ const FIRST_IO_FLOOR: u8 = 5;
 /// Lines of the longest file.
 const MAX_LINES: usize = 500;
 
-/// Files of `net` that may use tokio's timers and tasks: they build what the simulator replaces.
-const REAL_TIME_ALLOWED: [(&str, &str); 2] = [
+/// Files of `net` and `node` that may use tokio's timers and tasks: they build what the simulator replaces.
+const REAL_TIME_ALLOWED: [(&str, &str); 3] = [
+    ("src/node/system.rs", "is the real machine under the node, in whose place the simulator puts its own"),
     ("src/net/transport.rs", "builds the TCP and QUIC transports, in whose place the simulator puts its own"),
     ("src/net/mdns.rs", "builds the mDNS behaviour, which the simulator leaves off"),
 ];

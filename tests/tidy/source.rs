@@ -188,7 +188,7 @@ impl Walk<'_> {
                     let word = word.to_owned();
                     self.at += 1;
                     // `{self}` names what stands before it.
-                    if !(word == "self" && !prefix.is_empty()) {
+                    if word != "self" || prefix.is_empty() {
                         prefix.push(word);
                     }
                     if self.is("::") {

@@ -51,6 +51,7 @@ fn every_context_and_label_stands_in_it() {
         label::GROUP_TAG,
         label::GROUP_TOPIC,
         label::GROUP_SENDER,
+        label::SERVICE,
     ];
     for word in contexts.into_iter().chain(labels) {
         assert!(text.contains(&format!("`{word}`")), "docs/protocol.md lacks {word:?}");
@@ -92,7 +93,7 @@ fn every_bound_stands_in_it_with_its_value() {
         ("wire::batch::MAX_REPLY_HANDLES", plain(batch::MAX_REPLY_HANDLES)),
         ("wire::receipt::MAX_RANGES", plain(receipt::MAX_RANGES)),
         ("wire::group::MAX_GROUP_FRAME", kib(group::MAX_GROUP_FRAME)),
-        ("identity::session::WINDOW", plain(m2mesh::identity::session::WINDOW as usize)),
+        ("identity::replay_window::WINDOW", plain(m2mesh::identity::replay_window::WINDOW as usize)),
         ("identity::contact::MAX_CONTACTS", plain(m2mesh::identity::contact::MAX_CONTACTS)),
         ("identity::handle::MAX_DAYS", plain(m2mesh::identity::handle::MAX_DAYS as usize)),
         (

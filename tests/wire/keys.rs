@@ -376,6 +376,8 @@ fn group() -> Entry {
     assert_eq!(library.tag("plant", EPOCH).0, epoch_tag);
     assert_eq!(library.topic(&Tag(epoch_tag), 0), HEXLOWER.encode(&topic));
     assert_eq!(library.open(&frame, "plant", &sender).as_deref(), Ok(&b"a group batch"[..]));
+    let service = tag(&[ROOT; 32], "m2mesh/1 service", &[&EPOCH.0.to_be_bytes(), b"relay"]);
+    assert_eq!(library.service_tag("relay", EPOCH).0, service[..8]);
 
     Entry::new("group")
         .with("realm", &realm().0)

@@ -60,7 +60,7 @@ fn item(from: &mut Entropy<'_>, depth: usize, out: &mut Vec<u8>) {
         _ => {
             let count = usize::from(from.byte() % 14);
             head(5, count as u64, out);
-            let skip = u64::from(from.byte() % 8 == 0);
+            let skip = u64::from(from.byte().is_multiple_of(8));
             for key in 0..count as u64 {
                 head(0, key + skip, out);
                 item(from, depth + 1, out);

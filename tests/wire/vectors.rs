@@ -68,9 +68,8 @@ pub fn check(name: &str, text: &str) {
         std::fs::write(file(name), text).expect("the vectors are writable");
     }
     let kept = std::fs::read_to_string(file(name)).unwrap_or_default();
-    let difference = kept.lines().zip(text.lines()).enumerate().find(|(_, (kept, made))| kept != made);
-    if let Some((line, (kept, made))) = difference {
-        panic!("tests/vectors/{name}:{}: the protocol has changed\n kept {kept}\n made {made}", line + 1);
+    for (line, (kept, made)) in kept.lines().zip(text.lines()).enumerate() {
+        assert_eq!(kept, made, "tests/vectors/{name}:{}: the protocol has changed", line + 1);
     }
     assert_eq!(kept.len(), text.len(), "tests/vectors/{name} ends early or late");
 }

@@ -3,6 +3,7 @@
 use super::record;
 use crate::cli::failure::Failure;
 use crate::cli::{arguments, machine};
+use crate::config;
 use crate::id::Name;
 use crate::store::device_dir::DeviceDir;
 use crate::store::realm_dir::RealmDir;
@@ -126,7 +127,7 @@ struct NetSettings<'a> {
 fn configure(plan: &Plan, bootstrap: Vec<String>) -> Result<(), Failure> {
     let settings = Settings { net: NetSettings { listen: &plan.listen, bootstrap, mdns: false } };
     let text = toml::to_string(&settings).expect("texts, lists and a truth value are TOML");
-    let path = plan.directory.join(SETTINGS);
+    let path = plan.directory.join(config::FILE);
     fs::write(&path, text).map_err(|error| Failure::file("write", &path, &error))
 }
 
@@ -149,8 +150,6 @@ fn remove(path: &Path) -> Result<(), Failure> {
     removed.map_err(|error| Failure::file("remove", path, &error))
 }
 
-/// A node's settings, in its directory.
-const SETTINGS: &str = "config.toml";
 /// The lock's file.
 const LOCK: &str = "lock";
 /// Ports free for TCP tried until one is free for UDP too.

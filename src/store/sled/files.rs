@@ -97,7 +97,9 @@ pub(super) fn remove_unfinished(directory: &Path) -> io::Result<()> {
 pub(super) fn probe(directory: &Path) -> io::Result<()> {
     let path = directory.join("probe");
     let written = File::create(&path).and_then(|file| {
-        file.write_all_at(&vec![0xa5; PROBE], 0)?;
+        for at in (0..PROBE).step_by(CHUNK) {
+            file.write_all_at(&[0xa5; CHUNK], at as u64)?;
+        }
         file.sync_all()
     });
     let removed = fs::remove_file(&path);
@@ -139,5 +141,5 @@ fn rewrite_file(path: &Path, buffer: &mut [u8]) -> io::Result<()> {
 /// Bytes written to see whether there is room.
 const PROBE: usize = 1024 * 1024;
 
-/// Bytes rewritten at a time.
-const CHUNK: usize = 256 * 1024;
+/// Bytes written at a time. A larger buffer, once freed, teaches the allocator to keep sled's buffers for good.
+const CHUNK: usize = 64 * 1024;

@@ -1,7 +1,7 @@
 //! Opening: removing what is unfinished, checking what is there, setting aside what cannot be read.
 
 use super::files::{self, Files};
-use super::{Shared, SledStore, State, full_key, writer};
+use super::{Shared, SledStore, State, evict_behind, full_key, writer};
 use crate::engine::store::Table;
 use crate::time::Unix;
 use std::fs::{self, File};
@@ -111,12 +111,13 @@ pub(super) fn open(path: &Path) -> Result<sled::Db, Failure> {
         match catch_unwind(AssertUnwindSafe(|| config(path).open())) {
             Ok(Ok(database)) => break database,
             Ok(Err(sled::Error::Io(error))) if error.to_string().starts_with("could not acquire lock") => {
-                // sled's threads may hold a database for a moment after it was dropped.
+                // sled's threads may hold a database for a moment after it was dropped, and the kernel tells nobody
+                // when a lock is let go.
                 patience -= 1;
                 if patience == 0 {
                     return Err(Failure::Error(OpenError::InUse { path: path.to_owned() }));
                 }
-                thread::sleep(LOCK_WAIT);
+                thread::park_timeout(LOCK_WAIT);
             }
             Ok(Err(error)) => return Err(judge(path, error)),
             Err(panic) => return Err(Failure::Damaged(message(panic))),
@@ -148,6 +149,7 @@ fn check(path: &Path, database: &sled::Db) -> Result<(), Failure> {
         None => return Err(Failure::Damaged("the format marker is missing".into())),
     }
     for entry in database.iter() {
+        let entry = entry.and_then(|(key, _)| evict_behind(database, &key));
         entry.map_err(|error| judge(path, error))?;
     }
     Ok(())
@@ -191,8 +193,9 @@ const FORMAT_KEY: &[u8] = b"format";
 /// Format of keys and values in the store. Formats up to this can be read.
 const FORMAT: u8 = 1;
 
-/// sled's page cache, in bytes: a node at rest has at most 20 MB in all.
-const CACHE: u64 = 4 * 1024 * 1024;
+/// sled's page cache, in bytes. Measured with 60,000 log records: 10 MB of the process's memory after opening with this,
+/// 14 MB with four times as much; a node at rest has at most 20 MB in all.
+const CACHE: u64 = 1024 * 1024;
 
 /// Attempts to lock a database that was just closed.
 const LOCK_ATTEMPTS: u32 = 100;

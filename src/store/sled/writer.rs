@@ -95,8 +95,19 @@ impl Writer {
             self.reopen().map_err(|error| failed(&error))?;
         }
         let database = self.shared.database().ok_or_else(|| failed(&"it is closed"))?;
-        for commit in group.iter().filter(|commit| !commit.writes.is_empty()) {
-            database.apply_batch(batch(commit)).map_err(|error| failed(&error))?;
+        // Several commits to a batch of sled's, since each batch costs it two waits for the kernel, and a key that all
+        // of them set is written once.
+        let (mut batch, mut bytes) = (sled::Batch::default(), 0);
+        for commit in group {
+            add(&mut batch, commit);
+            bytes += size(commit);
+            if bytes >= BATCH {
+                database.apply_batch(std::mem::take(&mut batch)).map_err(|error| failed(&error))?;
+                bytes = 0;
+            }
+        }
+        if bytes > 0 {
+            database.apply_batch(batch).map_err(|error| failed(&error))?;
         }
         database.flush().map_err(|error| failed(&error))?;
         self.sync().map_err(|error| failed(&error))
@@ -179,15 +190,14 @@ impl Writer {
     }
 }
 
-fn batch(commit: &Commit) -> sled::Batch {
-    let mut batch = sled::Batch::default();
+/// A later write to a key takes the place of an earlier one.
+fn add(batch: &mut sled::Batch, commit: &Commit) {
     for write in &commit.writes {
         match write {
             Write::Put { table, key, value } => batch.insert(full_key(*table, key), value.as_slice()),
             Write::Delete { table, key } => batch.remove(full_key(*table, key)),
         }
     }
-    batch
 }
 
 /// What the guard sees of the writer.
@@ -243,6 +253,10 @@ const LAST_RETRY: Duration = Duration::from_secs(5);
 
 /// How often the guard looks while the writer works.
 const GUARD_LOOK: Duration = Duration::from_secs(1);
+
+/// A batch of sled's takes no more commits once it has this many bytes: half a segment, all of which sled holds in
+/// memory until the batch ends.
+const BATCH: usize = 256 * 1024;
 
 /// The guard's stack, in bytes.
 const STACK: usize = 256 * 1024;

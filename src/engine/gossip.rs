@@ -1,0 +1,128 @@
+//! Group frames that come by gossip: judged before they are forwarded, then opened and put in order.
+//!
+//! ```text
+//! frame ─▶ well-formed? in time? ──no──▶ reject, ignore
+//!             │ sender's credential known? ──no──▶ wait, and ask the neighbour that forwarded it
+//!             ▼
+//!          signature holds? ──no──▶ reject
+//!             ▼
+//!          accept: gossip forwards it ─▶ of a group listened to? ─▶ open ─▶ put in order ─▶ subscriptions
+//! ```
+
+use super::multicast::{FRAME_OVERHEAD, InStream, MAX_STREAMS, MAX_WAITING, Received, WAIT, Waiting};
+use super::{Engine, GossipVerdict};
+use crate::delivery::reorder::Reorder;
+use crate::delivery::topic;
+use crate::id::{CredentialHash, LinkId, StreamId};
+use crate::identity::credential::acceptance;
+use crate::identity::sign::verify_signed;
+use crate::time::Unix;
+use crate::wire::group::{CONTEXT, GroupBatch, GroupFrame, GroupMessage, MAX_GROUP_FRAME, MAX_MESSAGES};
+use crate::wire::{self, Signed};
+use std::collections::VecDeque;
+
+impl Engine {
+    pub(super) fn handle_gossip(&mut self, id: u64, link: LinkId, data: &[u8]) {
+        let Some((_, frame)) = parse(data) else {
+            self.count("group_frames_malformed", 1);
+            return self.verdict(id, GossipVerdict::Reject);
+        };
+        if Unix(frame.expiry) + self.skew() < self.now.unix {
+            self.count("group_frames_expired", 1);
+            return self.verdict(id, GossipVerdict::Ignore);
+        }
+        if self.multicast.credentials.contains_key(&frame.sender) {
+            return self.judge_gossip(id, data);
+        }
+        if self.multicast.waiting.len() >= MAX_WAITING {
+            self.count("group_frames_without_credential", 1);
+            return self.verdict(id, GossipVerdict::Ignore);
+        }
+        let (sender, until) = (frame.sender, self.now.time + WAIT);
+        if !self.multicast.waiting.iter().any(|waiting| waiting.sender == sender) {
+            self.ask_credential(link, sender);
+        }
+        self.multicast.waiting.push_back(Waiting { id, sender, data: data.to_vec(), until });
+    }
+
+    /// A credential has come: what waited for it is judged.
+    pub(super) fn release_waiting(&mut self, hash: CredentialHash) {
+        let (ready, still): (VecDeque<_>, VecDeque<_>) =
+            core::mem::take(&mut self.multicast.waiting).into_iter().partition(|waiting| waiting.sender == hash);
+        self.multicast.waiting = still;
+        for waiting in ready {
+            self.judge_gossip(waiting.id, &waiting.data);
+        }
+    }
+
+    /// A frame whose sender is known.
+    fn judge_gossip(&mut self, id: u64, data: &[u8]) {
+        let Some((signed, frame)) = parse(data) else { return self.verdict(id, GossipVerdict::Reject) };
+        let Some(sender) = self.multicast.credentials.get(&frame.sender) else {
+            return self.verdict(id, GossipVerdict::Ignore);
+        };
+        let (key, handle) = (sender.body.key, sender.body.handle);
+        let holds = acceptance(&sender.body).is_some_and(|(from, until)| (from..until).contains(&self.now.unix));
+        if !verify_signed(CONTEXT, &key, &signed) {
+            self.count("group_frames_forged", 1);
+            return self.verdict(id, GossipVerdict::Reject);
+        }
+        if !holds {
+            self.count("group_frames_expired", 1);
+            return self.verdict(id, GossipVerdict::Ignore);
+        }
+        self.verdict(id, GossipVerdict::Accept);
+        let Some(group) = self.multicast.tags.get(&frame.group).cloned() else { return };
+        let Ok(plain) = self.membership.groups().open(&frame, &group, &key) else {
+            return self.count("group_frames_not_opened", 1);
+        };
+        let from = self.name_of(&handle);
+        self.receive(frame.sender, &group, Received { from, plain });
+    }
+
+    /// Puts an opened frame in order.
+    fn receive(&mut self, sender: CredentialHash, group: &str, received: Received) {
+        let Ok(batch) = wire::decode::<GroupBatch<'_>>(&received.plain) else {
+            return self.count("group_frames_malformed", 1);
+        };
+        let sound = |message: &GroupMessage<'_>| {
+            topic::check_topic(message.topic).is_ok() && topic::group(message.topic) == group
+        };
+        if batch.messages.len() > MAX_MESSAGES || !batch.messages.iter().all(sound) {
+            return self.count("group_frames_malformed", 1);
+        }
+        let (key, first, count) = ((sender, batch.stream), batch.first, batch.messages.len() as u64);
+        let now = self.now.time;
+        let streams = &mut self.multicast.streams;
+        if streams.len() >= MAX_STREAMS
+            && !streams.contains_key(&key)
+            && let Some(oldest) = streams.iter().min_by_key(|(_, stream)| stream.used).map(|(key, _)| *key)
+        {
+            streams.remove(&oldest);
+            self.count("group_streams_forgotten", 1);
+        }
+        let stream =
+            self.multicast.streams.entry(key).or_insert_with(|| InStream { reorder: Reorder::default(), used: now });
+        stream.used = now;
+        stream.reorder.insert(first, count, received, now);
+        self.hand_over(key);
+    }
+
+    /// Hands over what is in order, or has waited long enough.
+    pub(super) fn hand_over(&mut self, key: (CredentialHash, StreamId)) {
+        while let Some(released) =
+            self.multicast.streams.get_mut(&key).and_then(|stream| stream.reorder.poll(self.now.time))
+        {
+            let Received { from, plain } = released.item;
+            if let Ok(batch) = wire::decode::<GroupBatch<'_>>(&plain) {
+                self.publish_batch(from.as_ref(), &batch, released.lost, released.skip);
+            }
+        }
+    }
+}
+
+fn parse(data: &[u8]) -> Option<(Signed<'_>, GroupFrame<'_>)> {
+    let signed: Signed<'_> = wire::codec::decode_within(data, MAX_GROUP_FRAME + FRAME_OVERHEAD).ok()?;
+    let frame = wire::decode(signed.body).ok()?;
+    Some((signed, frame))
+}

@@ -1,0 +1,67 @@
+//! Conversations with the local application: commands come in, replies go back, streams end when it goes.
+
+use super::{Host, Node};
+use crate::engine::Input;
+use crate::engine::api::{Command, Reply, Token};
+use crate::gateway::{Call, Rejected};
+use crate::store::Store;
+use std::task::Context;
+
+impl<S: Store, H: Host> Node<S, H> {
+    /// Ends streams whose application has gone.
+    pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> bool {
+        let conversations = &self.conversations;
+        let gone = |token: &&Token| conversations.get(token).is_some_and(|replies| replies.poll_gone(cx).is_ready());
+        let gone: Vec<Token> = self.streams.keys().filter(gone).copied().collect();
+        for token in &gone {
+            self.end_stream(*token);
+        }
+        !gone.is_empty()
+    }
+
+    /// Takes up a conversation of the application.
+    pub(super) fn start(&mut self, Call { command, replies }: Call) {
+        self.last_token += 1;
+        let token = Token(self.last_token);
+        match command {
+            Command::Status => drop(replies.push(Reply::Status(Box::new(self.status())))),
+            Command::Peers => drop(replies.push(Reply::Peers(self.peers()))),
+            Command::Contacts => drop(replies.push(self.engine.contacts())),
+            command => {
+                let lasting = matches!(
+                    command,
+                    Command::Subscribe { .. } | Command::Offer { .. } | Command::Receive | Command::FollowLog
+                );
+                if lasting {
+                    self.streams.insert(token, ());
+                }
+                self.conversations.insert(token, replies);
+                self.handle(Input::Command { token, command });
+            }
+        }
+    }
+
+    pub(super) fn tell(&mut self, token: Token, reply: Reply, last: bool) {
+        let Some(replies) = self.conversations.get(&token) else { return };
+        match replies.push(reply) {
+            Err(Rejected::Busy(call)) => {
+                let answer = Err("the service has too many calls waiting".to_owned());
+                let token = Token(0);
+                self.handle(Input::Command { token, command: Command::Respond { call: call.call, answer } });
+            }
+            Err(Rejected::Gone) if self.streams.contains_key(&token) => self.end_stream(token),
+            Err(Rejected::Gone) | Ok(()) => {}
+        }
+        if last {
+            self.conversations.remove(&token);
+            self.streams.remove(&token);
+        }
+    }
+
+    fn end_stream(&mut self, token: Token) {
+        self.streams.remove(&token);
+        if self.conversations.remove(&token).is_some() {
+            self.handle(Input::Command { token, command: Command::Cancel });
+        }
+    }
+}

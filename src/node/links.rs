@@ -1,0 +1,127 @@
+//! Neighbours as the node sees them: what the network says of them becomes inputs, what the engine has for them is
+//! handed over, or waits while a link takes no more.
+
+use super::{Host, Node, show};
+use crate::engine::Input;
+use crate::id::{LinkId, Pseudonym};
+use crate::identity::admission::AdmittedPeer;
+use crate::net::{MessageAcceptance, Multiaddr, NetEvent, PublishError, SendError};
+use crate::store::Store;
+use crate::time::Time;
+use crate::wire::data::Class;
+
+/// What the node knows of a neighbour beside the engine.
+pub(super) struct Neighbour {
+    pub(super) peer: Pseudonym,
+    pub(super) address: Multiaddr,
+    pub(super) outbound: bool,
+    pub(super) since: Time,
+    pub(super) addresses: Vec<Multiaddr>,
+}
+
+impl<S: Store, H: Host> Node<S, H> {
+    pub(super) fn handle_network(&mut self, event: NetEvent<AdmittedPeer>) {
+        match event {
+            NetEvent::Listening(address) => {
+                tracing::info!(%address, "listening");
+                self.listening.push(address);
+                let addresses = self.listening.iter().map(Multiaddr::to_vec).collect();
+                self.handle(Input::Listening(addresses));
+            }
+            NetEvent::ListenFailed { reason } => tracing::error!(%reason, "cannot listen"),
+            NetEvent::LinkUp { link, peer, admitted, address, outbound } => {
+                let transport = show::transport(&address);
+                let since = self.host.now().time;
+                let neighbour = Neighbour { peer, address, outbound, since, addresses: Vec::new() };
+                self.neighbours.insert(link, neighbour);
+                self.handle(Input::LinkUp { link, peer: admitted, transport });
+            }
+            NetEvent::LinkDown { link, reason } => {
+                self.neighbours.remove(&link);
+                self.stalled.remove(&link);
+                self.handle(Input::LinkDown { link, reason });
+            }
+            NetEvent::Frames { link, lane: _, buffer } => self.handle(Input::Frames { link, buffer: &buffer }),
+            NetEvent::Writable { link, .. } => self.unstall(link),
+            NetEvent::Gossip { id, from, topic: _, data } => match from {
+                Some(link) => {
+                    self.last_gossip += 1;
+                    self.gossip.insert(self.last_gossip, id);
+                    self.handle(Input::Gossip { id: self.last_gossip, link, data: &data });
+                }
+                None => drop(self.network.report(&id, MessageAcceptance::Ignore)),
+            },
+            NetEvent::Enrol { hello, respond } => {
+                self.enrolling.retain(|_, waiting| !waiting.is_canceled());
+                self.last_enrolling += 1;
+                self.enrolling.insert(self.last_enrolling, respond);
+                self.handle(Input::Enrol { id: self.last_enrolling, hello });
+            }
+            NetEvent::Refused { reason, count } => self.handle(Input::Refused { reason, count }),
+            NetEvent::Dropped { counter, count } => self.handle(Input::Dropped { counter, count }),
+        }
+    }
+
+    pub(super) fn send(&mut self, link: LinkId, class: Class, frame: Vec<u8>) {
+        if let Some(queue) = self.stalled.get_mut(&link) {
+            queue.push_back((class, frame));
+            if queue.len() > MAX_STALLED {
+                self.stalled.remove(&link);
+                self.network.close(link, "it does not take what it is sent");
+            }
+            return;
+        }
+        if self.network.try_send(link, class, &frame) == Err(SendError::Full) {
+            self.stalled.entry(link).or_default().push_back((class, frame));
+            self.handle(Input::Blocked(link));
+        }
+    }
+
+    /// A link takes frames again.
+    fn unstall(&mut self, link: LinkId) {
+        let Some(mut queue) = self.stalled.remove(&link) else { return };
+        while let Some((class, frame)) = queue.pop_front() {
+            if self.network.try_send(link, class, &frame) == Err(SendError::Full) {
+                queue.push_front((class, frame));
+                self.stalled.insert(link, queue);
+                return;
+            }
+        }
+        self.handle(Input::Writable(link));
+    }
+
+    pub(super) fn publish(&mut self, job: u64, topic: &str, frame: Vec<u8>) {
+        let neighbours = match self.network.publish(topic, frame) {
+            Ok(neighbours) => Some(neighbours),
+            Err(PublishError::NoSubscribers) => Some(0),
+            Err(PublishError::Full) => None,
+            Err(error @ (PublishError::Duplicate | PublishError::TooLong)) => {
+                tracing::warn!(%error, "a group frame was not published");
+                Some(0)
+            }
+        };
+        self.handle(Input::Published { job, neighbours });
+    }
+
+    pub(super) fn learn_addresses(&mut self, link: LinkId, own: Vec<Vec<u8>>, others: Vec<Vec<u8>>) {
+        let parse = |addresses: Vec<Vec<u8>>| -> Vec<Multiaddr> {
+            addresses.into_iter().filter_map(|address| Multiaddr::try_from(address).ok()).collect()
+        };
+        let own = parse(own);
+        self.network.add_addresses(parse(others));
+        self.network.set_neighbour_addresses(link, own.clone());
+        if let Some(neighbour) = self.neighbours.get_mut(&link) {
+            neighbour.addresses = own;
+        }
+    }
+
+    /// Where members listen, as far as known: neighbours first.
+    pub(super) fn members(&self) -> Vec<Multiaddr> {
+        let neighbours = self.neighbours.values().flat_map(|neighbour| neighbour.addresses.iter());
+        neighbours.chain(&self.bootstrap).cloned().collect()
+    }
+}
+
+/// Frames that may wait for a link beyond its own queues; the link is closed past that, and what they were about is
+/// sent again over another.
+const MAX_STALLED: usize = 4_096;

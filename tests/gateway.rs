@@ -1,0 +1,513 @@
+//! The local API over a real unix socket, with a test in the node's place.
+
+mod fake_node;
+
+use axum::body::{Body, Bytes};
+use fake_node::Rig;
+use futures::StreamExt;
+use m2mesh::engine::api::{
+    Call, Command, Contact, Outcome, Peer, Published, Refused, Reply, Send as SendCommand, Status,
+};
+use m2mesh::engine::store::Table;
+use m2mesh::event_log::{Event, chain};
+use m2mesh::gateway::client::{Client, ClientError};
+use m2mesh::gateway::{BindError, Gateway, dto};
+use m2mesh::id::{InnerId, Name, StreamId};
+use m2mesh::time::Unix;
+use m2mesh::wire::batch::Ack;
+use m2mesh::wire::data::Class;
+use serde_json::{Value, json};
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+
+fn name(text: &str) -> Name {
+    Name::new(text).expect("a name")
+}
+
+fn send_command(to: &str, payload: &[u8]) -> Command {
+    Command::Send(SendCommand {
+        to: name(to),
+        payload: payload.to_vec(),
+        ack: Ack::End,
+        class: Class::Telemetry,
+        lifetime: Duration::from_secs(30),
+    })
+}
+
+fn delivered() -> Outcome {
+    Outcome::Delivered { latency_us: 700, hops: 1, price: 0 }
+}
+
+fn published(text: &str) -> Reply {
+    Reply::Published(Published {
+        topic: "plant/a".into(),
+        payload: text.into(),
+        from: Some(name("meter")),
+        sent: Unix::from_seconds(1),
+        lost: 0,
+    })
+}
+
+/// Status and JSON of a request as any HTTP client would make it.
+async fn http(directory: PathBuf, method: &str, path: &str, body: &str) -> (u16, Value) {
+    let mut stream = UnixStream::connect(directory.join("api.sock")).await.expect("it listens");
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).await.expect("it reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("it answers");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");
+    (status, serde_json::from_str(body).expect("JSON"))
+}
+
+#[tokio::test]
+async fn the_socket_is_its_owners_alone_and_goes_with_the_gateway() {
+    let rig = Rig::new();
+    let path = rig.directory.path().join("api.sock");
+    let mode = std::fs::metadata(&path).expect("it is there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert!(matches!(Gateway::bind(rig.directory.path()), Err(BindError::Running(_))));
+    let left: Vec<_> = std::fs::read_dir(rig.directory.path()).expect("a directory").collect();
+    assert_eq!(left.len(), 1, "nothing but the socket: {left:?}");
+    let directory = rig.stop().await;
+    assert!(!path.exists());
+    drop(directory);
+}
+
+#[tokio::test]
+async fn the_socket_of_a_dead_process_is_replaced() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join("api.sock");
+    drop(std::os::unix::net::UnixListener::bind(&path).expect("it binds"));
+    assert!(path.exists());
+    assert!(matches!(
+        Client::new(directory.path()).get::<Value>("/v1/status", &()).await,
+        Err(ClientError::NotRunning(_))
+    ));
+    Gateway::bind(directory.path()).expect("it takes the place over");
+}
+
+#[tokio::test]
+async fn a_message_is_sent_with_what_the_request_says() {
+    let mut rig = Rig::new();
+    let body = json!({
+        "to": "meter", "payload_base64": "/wA=", "ack": "hop", "class": "alarm", "deadline": "250ms",
+    });
+    let client = rig.client.clone();
+    let asked = tokio::spawn(async move { client.post::<dto::Outcome>("/v1/send", &body).await });
+    let expected = Command::Send(SendCommand {
+        to: name("meter"),
+        payload: vec![0xff, 0],
+        ack: Ack::Hop,
+        class: Class::Alarm,
+        lifetime: Duration::from_millis(250),
+    });
+    rig.answer(expected, Reply::Outcome(Outcome::Sent { latency_us: 5, neighbours: 1 })).await;
+    let outcome = asked.await.expect("no panic").expect("an outcome");
+    assert_eq!(outcome, dto::Outcome::Sent { latency_us: 5, neighbours: 1 });
+}
+
+#[tokio::test]
+async fn each_failure_has_a_status_what_is_wrong_and_what_to_do() {
+    let mut rig = Rig::new();
+    for (method, path, body, expected) in [
+        ("POST", "/v1/send", "{", 400),
+        ("POST", "/v1/send", r#"{"to":"a","urgent":1}"#, 400),
+        ("POST", "/v1/send", r#"{"to":"a","payload":"x","payload_base64":"eA=="}"#, 400),
+        ("POST", "/v1/send", r#"{"to":"a","deadline":"soon"}"#, 400),
+        ("POST", "/v1/send", r#"{"to":"a/b"}"#, 404),
+        ("POST", "/v1/calls/seven", "{}", 400),
+        ("GET", "/v1/log?since=yesterday", "", 400),
+        ("GET", "/v1/nothing", "", 404),
+        ("DELETE", "/v1/status", "", 404),
+    ] {
+        let (status, answer) = http(rig.directory.path().into(), method, path, body).await;
+        assert_eq!(status, expected, "{method} {path} {body}: {answer}");
+        for field in ["error", "hint"] {
+            assert!(answer[field].as_str().is_some_and(|text| !text.is_empty()), "{method} {path}: {answer}");
+        }
+    }
+    let unknown = Refused::UnknownContact { name: "mter".into(), nearest: Some("meter".into()) };
+    for (refused, expected) in [
+        (unknown, 404),
+        (Refused::TooLarge { found: 70_000, limit: 60_000 }, 413),
+        (Refused::Full("as many messages wait as may".into()), 503),
+    ] {
+        let asked = tokio::spawn(http(rig.directory.path().into(), "POST", "/v1/send", r#"{"to":"mter"}"#));
+        rig.answer(send_command("mter", b""), Reply::Refused(refused.clone())).await;
+        let (status, answer) = asked.await.expect("no panic");
+        assert_eq!(status, expected, "{answer}");
+        assert_eq!(answer["error"], refused.to_string());
+    }
+}
+
+#[tokio::test]
+async fn requests_publications_and_questions_get_their_answers() {
+    let mut rig = Rig::new();
+
+    let client = rig.client.clone();
+    let body = json!({"to": "meter", "service": "clock", "payload": "now", "timeout": "2s"});
+    let asked = tokio::spawn(async move { client.post::<Value>("/v1/request", &body).await });
+    let call = rig.call().await;
+    assert!(matches!(&call.command, Command::Request { send, service: Some(service) }
+        if service == "clock" && send.payload == b"now" && send.lifetime == Duration::from_secs(2)));
+    let latency = Duration::from_micros(1_500);
+    call.replies.push(Reply::Response { from: name("meter"), payload: b"12:00".to_vec(), latency }).expect("heard");
+    assert_eq!(
+        asked.await.expect("no panic").expect("an answer"),
+        json!({"outcome": "replied", "from": "meter", "latency_us": 1_500, "payload": "12:00"})
+    );
+
+    let client = rig.client.clone();
+    let body = json!({"topic": "plant/a", "payload": "21"});
+    let asked = tokio::spawn(async move { client.post::<Value>("/v1/publish", &body).await });
+    let publish =
+        Command::Publish { topic: "plant/a".into(), payload: b"21".to_vec(), lifetime: Duration::from_secs(30) };
+    rig.answer(publish, Reply::Outcome(Outcome::Unreachable { reason: "nobody listens".into() })).await;
+    assert_eq!(asked.await.expect("no panic").expect("an answer")["outcome"], "unreachable");
+
+    let peer = Peer {
+        name: None,
+        peer_id: "12D3".into(),
+        address: "/ip4/127.0.0.1/tcp/1".into(),
+        transport: "tcp".into(),
+        direction: "out".into(),
+        rtt_us: Some(90),
+        up_s: 7,
+        sent: 1,
+        received: 2,
+    };
+    let status = Status {
+        name: "hub".into(),
+        realm: "00".into(),
+        version: "0".into(),
+        peer_id: "12D3".into(),
+        epoch: 1,
+        epoch_ends: String::new(),
+        credentials_until: String::new(),
+        bulletin: 1,
+        listen: vec![],
+        links: 4,
+        contacts: 4,
+        inbox: 0,
+        outgoing: 0,
+        log_records: 2,
+        uptime_s: 3,
+        counters: [("busy".to_owned(), 2)].into(),
+    };
+    let contact = Contact { name: "meter".into(), neighbour: true };
+    for (path, command, reply, field) in [
+        ("/v1/peers", Command::Peers, Reply::Peers(vec![peer]), json!([{"rtt_us": 90}])),
+        ("/v1/status", Command::Status, Reply::Status(Box::new(status)), json!({"links": 4, "counters": {"busy": 2}})),
+        ("/v1/contacts", Command::Contacts, Reply::Contacts(vec![contact]), json!([{"neighbour": true}])),
+    ] {
+        let client = rig.client.clone();
+        let asked = tokio::spawn(async move { client.get::<Value>(path, &()).await });
+        rig.answer(command, reply).await;
+        let answer = asked.await.expect("no panic").expect("an answer");
+        assert!(contains(&answer, &field), "{answer} has no {field}");
+    }
+}
+
+/// Whether all of `part` is in `whole`.
+fn contains(whole: &Value, part: &Value) -> bool {
+    match (whole, part) {
+        (Value::Object(whole), Value::Object(part)) => {
+            part.iter().all(|(key, value)| whole.get(key).is_some_and(|whole| contains(whole, value)))
+        }
+        (Value::Array(whole), Value::Array(part)) => {
+            whole.len() == part.len() && whole.iter().zip(part).all(|(whole, part)| contains(whole, part))
+        }
+        _ => whole == part,
+    }
+}
+
+#[tokio::test]
+async fn a_subscription_stands_brings_messages_and_ends_with_its_reader() {
+    let mut rig = Rig::new();
+    let client = rig.client.clone();
+    let query = dto::SubscribeQuery { filter: "plant/+/#".into() };
+    let asked = tokio::spawn(async move { client.events("/v1/subscribe", &query).await });
+    let call = rig.call().await;
+    assert_eq!(call.command, Command::Subscribe { filter: "plant/+/#".into() });
+    call.replies.push(Reply::Ready).expect("heard");
+    let mut events = asked.await.expect("no panic").expect("it stands");
+    call.replies.push(published("one")).expect("heard");
+    let message: dto::Published = events.next().await.expect("a stream").expect("an event");
+    assert_eq!((message.topic.as_str(), message.payload.payload.as_deref()), ("plant/a", Some("one")));
+    drop(events);
+    poll_fn(|cx| call.replies.poll_gone(cx)).await;
+}
+
+#[tokio::test]
+async fn a_slow_reader_is_told_how_much_it_missed() {
+    let mut rig = Rig::new();
+    let client = rig.client.clone();
+    let query = dto::SubscribeQuery { filter: "plant/#".into() };
+    let asked = tokio::spawn(async move { client.events("/v1/subscribe", &query).await });
+    let call = rig.call().await;
+    call.replies.push(Reply::Ready).expect("heard");
+    let mut events = asked.await.expect("no panic").expect("it stands");
+    // Far more than the socket's buffers and the queue take while nobody reads.
+    let text = "x".repeat(50_000);
+    let sent = 1_000u64;
+    for _ in 0..sent {
+        call.replies.push(published(&text)).expect("heard");
+        tokio::task::yield_now().await;
+    }
+    drop(call);
+    let (mut seen, mut skipped) = (0, 0);
+    while let Some(message) = events.next::<dto::Published>().await.expect("a stream") {
+        seen += 1;
+        skipped += message.skipped;
+    }
+    assert_eq!(seen + skipped, sent);
+    assert!(skipped > 0 && seen > 0, "{seen} seen, {skipped} skipped");
+}
+
+#[tokio::test]
+async fn what_is_refused_is_no_stream() {
+    let mut rig = Rig::new();
+    let directory = rig.directory.path().to_owned();
+    let asked = tokio::spawn(http(directory, "GET", "/v1/subscribe?filter=%2B", ""));
+    let refused = Refused::Filter("the first level names the group".into());
+    rig.answer(Command::Subscribe { filter: "+".into() }, Reply::Refused(refused)).await;
+    assert_eq!(asked.await.expect("no panic").0, 422);
+}
+
+#[tokio::test]
+async fn an_offer_brings_calls_and_takes_their_answers() {
+    let mut rig = Rig::new();
+    let client = rig.client.clone();
+    let asked = tokio::spawn(async move { client.events("/v1/offers/adder", &()).await });
+    let offer = rig.call().await;
+    assert_eq!(offer.command, Command::Offer { service: "adder".into() });
+    offer.replies.push(Reply::Ready).expect("heard");
+    let mut calls = asked.await.expect("no panic").expect("it stands");
+    let id = InnerId { stream: StreamId([1; 16]), sequence: 9 };
+    let call = Call { call: 4, service: "adder".into(), from: name("meter"), id, payload: b"1 2".to_vec() };
+    offer.replies.push(Reply::Call(call)).expect("heard");
+    let call: dto::ServiceCall = calls.next().await.expect("a stream").expect("a call");
+    assert_eq!((call.call, call.from.as_str()), (4, "meter"));
+    assert!(call.id.ends_with("/9"));
+
+    for (body, answer) in
+        [(json!({"payload": "3"}), Ok(b"3".to_vec())), (json!({"failure": "no numbers"}), Err("no numbers".to_owned()))]
+    {
+        let client = rig.client.clone();
+        let asked = tokio::spawn(async move { client.post::<dto::Done>("/v1/calls/4", &body).await });
+        rig.answer(Command::Respond { call: 4, answer }, Reply::Ready).await;
+        asked.await.expect("no panic").expect("it is taken");
+    }
+    drop(calls);
+    poll_fn(|cx| offer.replies.poll_gone(cx)).await;
+}
+
+#[tokio::test]
+async fn the_inbox_is_paged_from_within_a_batch_and_only_as_far_as_it_is_durable() {
+    let mut rig = Rig::new();
+    rig.shelf.put_inbox(1, &[b"1", b"2", b"3"]);
+    rig.shelf.put_inbox(4, &[b"4", b"\xff", b"6", b"not durable yet"]);
+    let mut pages = Vec::new();
+    for query in [
+        dto::InboxQuery { limit: Some(3), ..Default::default() },
+        dto::InboxQuery { from_number: Some(5), ..Default::default() },
+        dto::InboxQuery { from: Some("odd".into()), ..Default::default() },
+    ] {
+        let client = rig.client.clone();
+        let asked = tokio::spawn(async move { client.get::<dto::InboxPage>("/v1/inbox", &query).await });
+        rig.answer(Command::Receive, Reply::Inbox { first: 2, last: 6 }).await;
+        pages.push(asked.await.expect("no panic").expect("a page"));
+    }
+    let numbers = |page: &dto::InboxPage| page.messages.iter().map(|message| message.number).collect::<Vec<_>>();
+    assert_eq!(numbers(&pages[0]), [2, 3, 4]);
+    assert_eq!((pages[0].next, pages[0].more), (5, true));
+    assert_eq!(numbers(&pages[1]), [5, 6]);
+    assert_eq!(pages[1].messages[0].payload.payload_base64.as_deref(), Some("/w=="));
+    assert!(!pages[1].more);
+    assert_eq!(numbers(&pages[2]), [3, 5]);
+
+    let client = rig.client.clone();
+    let body = json!({"up_to": 5});
+    let asked = tokio::spawn(async move { client.post::<dto::Done>("/v1/inbox/consume", &body).await });
+    rig.answer(Command::Consume { up_to: 5 }, Reply::Ready).await;
+    asked.await.expect("no panic").expect("it is done");
+}
+
+#[tokio::test]
+async fn the_inbox_is_followed_as_it_grows() {
+    let mut rig = Rig::new();
+    rig.shelf.put_inbox(1, &[b"1", b"2"]);
+    let client = rig.client.clone();
+    let asked = tokio::spawn(async move { client.events("/v1/inbox/follow", &()).await });
+    let call = rig.call().await;
+    assert_eq!(call.command, Command::Receive);
+    call.replies.push(Reply::Inbox { first: 2, last: 2 }).expect("heard");
+    let mut events = asked.await.expect("no panic").expect("it stands");
+    let next = events.next::<dto::InboxMessage>().await.expect("a stream").expect("a message");
+    assert_eq!(next.number, 2);
+    rig.shelf.put_inbox(3, &[b"3"]);
+    rig.shelf.put_inbox(4, &[b"4"]);
+    call.replies.push(Reply::Inbox { first: 3, last: 4 }).expect("heard");
+    for number in [3, 4] {
+        let next = events.next::<dto::InboxMessage>().await.expect("a stream").expect("a message");
+        assert_eq!(next.number, number);
+    }
+    drop(call);
+    assert!(events.next::<dto::InboxMessage>().await.expect("a stream").is_none());
+}
+
+#[tokio::test]
+async fn the_log_is_paged_filtered_followed_and_verified() {
+    let mut rig = Rig::new();
+    let changed = |epoch| Event::EpochChanged { epoch };
+    let events = vec![Event::Started { version: "0".into() }, changed(1), Event::StoreRecovered, changed(2)];
+    rig.shelf.put_log(events.clone());
+    let query = dto::LogQuery { kind: Some("epoch-changed".into()), limit: Some(1), ..Default::default() };
+    let page: dto::LogPage = rig.client.get("/v1/log", &query).await.expect("a page");
+    assert_eq!(page.records.len(), 1);
+    assert_eq!((page.records[0].sequence, page.records[0].kind.as_str()), (2, "epoch-changed"));
+    assert_eq!(page.records[0].details["epoch"], 1);
+    assert!(page.more);
+    let query = dto::LogQuery { after: Some(page.after), ..query };
+    let page: dto::LogPage = rig.client.get("/v1/log", &query).await.expect("a page");
+    assert_eq!(page.records.iter().map(|record| record.sequence).collect::<Vec<_>>(), [4]);
+    let since = dto::Moment(Unix::from_seconds(1_000_002));
+    let query = dto::LogQuery { since: Some(since), until: Some(since), ..Default::default() };
+    let page: dto::LogPage = rig.client.get("/v1/log", &query).await.expect("a page");
+    assert_eq!(page.records.iter().map(|record| record.sequence).collect::<Vec<_>>(), [3]);
+
+    let verdict: dto::LogVerdict = rig.client.get("/v1/log/verify", &()).await.expect("a verdict");
+    assert!(verdict.intact);
+    assert_eq!((verdict.records, verdict.first_bad), (4, None));
+
+    let client = rig.client.clone();
+    let query = dto::LogQuery { after: Some(3), ..Default::default() };
+    let asked = tokio::spawn(async move { client.events("/v1/log/follow", &query).await });
+    let call = rig.call().await;
+    assert_eq!(call.command, Command::FollowLog);
+    let mut followed = asked.await.expect("no panic").expect("it stands");
+    call.replies.push(Reply::Log { last: 4 }).expect("heard");
+    let next = followed.next::<dto::LogRecord>().await.expect("a stream").expect("a record");
+    assert_eq!(next.sequence, 4);
+    rig.shelf.put_log(events.into_iter().chain([Event::Stopped]).collect());
+    call.replies.push(Reply::Log { last: 5 }).expect("heard");
+    let next = followed.next::<dto::LogRecord>().await.expect("a stream").expect("a record");
+    assert_eq!((next.sequence, next.kind.as_str()), (5, "stopped"));
+
+    rig.shelf.put(Table::Log, &chain::key(3), b"something else".to_vec());
+    let verdict: dto::LogVerdict = rig.client.get("/v1/log/verify", &()).await.expect("a verdict");
+    assert_eq!((verdict.intact, verdict.first_bad), (false, Some(3)));
+    let page: dto::LogPage = rig.client.get("/v1/log", &dto::LogQuery::default()).await.expect("a page");
+    let kinds: Vec<_> = page.records.iter().map(|record| record.kind.as_str()).collect();
+    assert_eq!(kinds, ["started", "epoch-changed", "damaged", "epoch-changed", "stopped"]);
+}
+
+#[tokio::test]
+async fn lines_go_in_order_and_their_outcomes_come_as_they_end() {
+    let mut rig = Rig::new();
+    let client = rig.client.clone();
+    let query = dto::SendLinesQuery {
+        to: "meter".into(),
+        ack: dto::Ack::End,
+        class: dto::Class::Telemetry,
+        deadline: dto::Span(Duration::from_secs(30)),
+    };
+    let asked =
+        tokio::spawn(async move { client.lines("/v1/send-lines", &query, Body::from("one\ntwo\n\nfour")).await });
+    let mut replies = Vec::new();
+    for payload in ["one", "two", "", "four"] {
+        let call = rig.call().await;
+        assert_eq!(call.command, send_command("meter", payload.as_bytes()));
+        replies.push(call.replies);
+    }
+    let mut answers = asked.await.expect("no panic").expect("it answers before all have ended");
+    replies[3].push(Reply::Outcome(delivered())).expect("heard");
+    let first: dto::LineOutcome = answers.next().await.expect("a stream").expect("a line");
+    assert_eq!(first, dto::LineOutcome { line: 4, outcome: delivered().into() });
+    let full = Refused::Full("as many messages wait as may".into());
+    replies[1].push(Reply::Refused(full.clone())).expect("heard");
+    let second: dto::LineOutcome = answers.next().await.expect("a stream").expect("a line");
+    assert_eq!(second, dto::LineOutcome { line: 2, outcome: dto::Outcome::Refused { reason: full.to_string() } });
+    drop(replies);
+    let mut rest = Vec::new();
+    while let Some(line) = answers.next::<dto::LineOutcome>().await.expect("a stream") {
+        rest.push((line.line, line.outcome.word()));
+    }
+    rest.sort();
+    assert_eq!(rest, [(1, "expired"), (3, "expired")]);
+}
+
+#[tokio::test]
+async fn lines_under_way_are_bounded_and_hold_the_sender_back() {
+    let mut rig = Rig::new();
+    let client = rig.client.clone();
+    let query = dto::PublishLinesQuery { topic: "plant/a".into(), deadline: dto::Span::default() };
+    let body = futures::stream::repeat_with(|| Ok::<_, Infallible>(Bytes::from("line\n".repeat(1_000)))).take(20);
+    let body = Body::from_stream(body);
+    let asked = tokio::spawn(async move {
+        let mut answers = client.lines("/v1/publish-lines", &query, body).await?;
+        let mut count = 0;
+        while answers.next::<dto::LineOutcome>().await?.is_some() {
+            count += 1;
+        }
+        Ok::<_, ClientError>(count)
+    });
+    let mut under_way = Vec::new();
+    for _ in 0..4_096 {
+        under_way.push(rig.call().await.replies);
+    }
+    // Whatever else the gateway would hand over comes before what is asked now.
+    let client = rig.client.clone();
+    let contacts = tokio::spawn(async move { client.get::<Value>("/v1/contacts", &()).await });
+    rig.answer(Command::Contacts, Reply::Contacts(vec![])).await;
+    contacts.await.expect("no panic").expect("an answer");
+    let sent = || Reply::Outcome(Outcome::Sent { latency_us: 1, neighbours: 1 });
+    for replies in under_way {
+        replies.push(sent()).expect("heard");
+    }
+    for _ in 4_096..20_000 {
+        rig.call().await.replies.push(sent()).expect("heard");
+    }
+    assert_eq!(asked.await.expect("no panic").expect("all answered"), 20_000);
+}
+
+#[tokio::test]
+async fn a_request_that_is_cut_off_is_cancelled() {
+    let mut rig = Rig::new();
+    let client = rig.client.clone();
+    let asked = tokio::spawn(async move { client.post::<Value>("/v1/send", &json!({"to": "meter"})).await });
+    let call = rig.call().await;
+    asked.abort();
+    poll_fn(|cx| call.replies.poll_gone(cx)).await;
+}
+
+#[tokio::test]
+async fn streams_do_not_keep_the_gateway_from_stopping() {
+    let mut rig = Rig::new();
+    let client = rig.client.clone();
+    let asked = tokio::spawn(async move { client.events("/v1/inbox/follow", &()).await });
+    let call = rig.call().await;
+    let mut events = asked.await.expect("no panic").expect("it stands");
+    let stopped = tokio::spawn(rig.stop());
+    assert!(events.next::<dto::InboxMessage>().await.expect("a stream").is_none());
+    stopped.await.expect("no panic");
+    assert!(call.replies.is_gone());
+}
+
+#[tokio::test]
+async fn the_api_describes_itself() {
+    let rig = Rig::new();
+    let description: Value = rig.client.get("/openapi.json", &()).await.expect("a description");
+    assert!(description["paths"]["/v1/subscribe"]["get"].is_object());
+    assert!(description["components"]["schemas"]["Outcome"].is_object());
+}

@@ -1,0 +1,134 @@
+//! Real processes on loopback, through the command line: what the README shows must work.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+fn m2mesh(arguments: &[&str], directory: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_m2mesh"));
+    command.args(arguments).current_dir(directory).env_remove("M2MESH_DIR").stdin(Stdio::null());
+    command
+}
+
+fn done(arguments: &[&str], directory: &Path) -> String {
+    let Output { status, stdout, stderr } = m2mesh(arguments, directory).output().expect("the command runs");
+    let (stdout, stderr) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+    assert!(status.success(), "{arguments:?} ended with {status}\n{stdout}\n{stderr}");
+    stdout.trim_end().to_owned()
+}
+
+/// The exit code and what was said on standard error.
+fn refused(arguments: &[&str], directory: &Path) -> (Option<i32>, String) {
+    let output = m2mesh(arguments, directory).output().expect("the command runs");
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+/// A process that has announced itself ready, and is stopped at the end of the test.
+struct Running {
+    child: Child,
+    ready: String,
+}
+
+impl Running {
+    fn start(arguments: &[&str], directory: &Path) -> Self {
+        let mut command = m2mesh(arguments, directory);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the process starts");
+        let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+        let ready = lines.by_ref().map_while(Result::ok).find(|line| line.starts_with("READY")).expect("READY");
+        // Whatever else it says is read, so that it never blocks on a full pipe.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { child, ready }
+    }
+
+    fn interrupt(&self) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-INT", &pid]).status().expect("kill runs").success());
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Gone already, or stopped here.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn meet_by_ticket(listen: &str) {
+    let place = tempfile::tempdir().expect("a directory");
+    let at = place.path();
+    done(&["realm", "init", "plant", "--name", "gateway"], at);
+    let gateway = Running::start(&["run", "--dir", "plant", "--listen", listen], at);
+    assert!(gateway.ready.contains("name=gateway"), "{}", gateway.ready);
+    let ticket = done(&["realm", "invite", "plant", "--name", "meter-17"], at);
+    done(&["join", &ticket, "--dir", "meter"], at);
+    let meter = Running::start(&["run", "--dir", "meter"], at);
+
+    done(&["send", "gateway", "21.5 C", "--dir", "meter"], at);
+    assert_eq!(done(&["receive", "--count", "1", "--dir", "plant"], at), "21.5 C");
+    // The operator's device learns of the newcomer by itself.
+    done(&["send", "meter-17", "thanks", "--dir", "plant"], at);
+    assert_eq!(done(&["receive", "--count", "1", "--dir", "meter"], at), "thanks");
+    assert!(done(&["log", "verify", "--dir", "meter"], at).starts_with("intact"));
+
+    let (code, said) = refused(&["join", &ticket, "--dir", "copy"], at);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("has been used"), "{said}");
+    let (code, said) = refused(&["run", "--dir", "meter"], at);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("another m2mesh"), "{said}");
+    drop(meter);
+    // Offline, the log is still there.
+    assert!(done(&["log", "--dir", "meter"], at).contains("started"));
+}
+
+#[test]
+fn two_machines_meet_by_ticket_over_tcp() {
+    meet_by_ticket("/ip4/127.0.0.1/tcp/0");
+}
+
+#[test]
+fn two_machines_meet_by_ticket_over_quic() {
+    meet_by_ticket("/ip4/127.0.0.1/udp/0/quic-v1");
+}
+
+#[test]
+fn a_ticket_of_another_realm_is_refused_with_its_reason() {
+    let place = tempfile::tempdir().expect("a directory");
+    let at = place.path();
+    done(&["realm", "init", "ours", "--name", "gateway"], at);
+    done(&["realm", "init", "theirs", "--name", "gateway"], at);
+    let node = Running::start(&["run", "--dir", "ours", "--listen", "/ip4/127.0.0.1/tcp/0"], at);
+    let address = node.ready.split("listen=").nth(1).expect("an address").to_owned();
+    let ticket = done(&["realm", "invite", "theirs", "--name", "x", "--address", &address], at);
+    let (code, said) = refused(&["join", &ticket, "--dir", "x"], at);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("another realm"), "{said}");
+}
+
+#[test]
+fn the_lab_comes_up_works_and_leaves_nothing() {
+    let place = tempfile::tempdir().expect("a directory");
+    let at = place.path();
+    let mut lab = Running::start(&["lab", "--nodes", "3", "--dir", "lab"], at);
+    assert!(lab.ready.contains("3 nodes, each with 2 peers"), "{}", lab.ready);
+    let status = done(&["lab", "status", "--json", "--dir", "lab"], at);
+    done(&["lab", "--dir", "lab", "exec", "node-1", "--", "send", "node-3", "hello"], at);
+    assert_eq!(done(&["receive", "--count", "1", "--dir", "lab/node-3"], at), "hello");
+
+    lab.interrupt();
+    assert!(lab.child.wait().expect("the lab ends").success());
+    let mut ports = 0;
+    for part in status.split("/ip4/127.0.0.1/tcp/").skip(1) {
+        let port: u16 = part.chars().take_while(char::is_ascii_digit).collect::<String>().parse().expect("a port");
+        assert!(TcpStream::connect(("127.0.0.1", port)).is_err(), "port {port} still listens");
+        ports += 1;
+    }
+    assert!(ports >= 3, "the status names the nodes' addresses: {status}");
+    let mut processes = String::new();
+    let listing = Command::new("ps").args(["-eo", "args"]).stdout(Stdio::piped()).spawn().expect("ps runs");
+    listing.stdout.expect("a pipe").read_to_string(&mut processes).expect("text");
+    let directory = at.to_str().expect("UTF-8");
+    assert!(!processes.lines().any(|line| line.contains(directory) && line.contains("run")), "{processes}");
+}
