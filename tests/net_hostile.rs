@@ -58,6 +58,15 @@ impl Watch {
         })
         .await
     }
+
+    /// Until so many have been refused: an attacker may know it before the count is told.
+    async fn until_refused(&mut self, network: &mut Network<Member>, count: u64) {
+        while self.refused.values().sum::<u64>() < count {
+            if let NetEvent::Refused { reason, count } = poll_fn(|cx| network.poll(cx)).await {
+                *self.refused.entry(reason).or_default() += count;
+            }
+        }
+    }
 }
 
 fn loopback() -> NetConfig {
@@ -97,6 +106,7 @@ async fn strangers_get_nowhere_and_members_get_in() {
         assert!(!answered, "{kind:?} was answered");
     });
     watch.during(&mut victim, attempts).await;
+    watch.until_refused(&mut victim, attacks as u64).await;
     assert_eq!(watch.links, 0);
     let mut expected = BTreeMap::new();
     for n in 0..attacks {
@@ -127,6 +137,7 @@ async fn strangers_get_nowhere_and_members_get_in() {
         }
     };
     watch.during(&mut victim, futures::future::join(silence, members)).await;
+    watch.until_refused(&mut victim, (attacks + silent) as u64).await;
     assert_eq!(watch.links, 2);
     assert_eq!(watch.refused.get("timeout"), Some(&(silent as u64)));
     let grown = resident().saturating_sub(before);
@@ -148,6 +159,7 @@ async fn one_source_does_not_take_all_permits() {
             }
         });
     watch.during(&mut victim, futures::future::join_all(attempts)).await;
+    watch.until_refused(&mut victim, 6).await;
     assert_eq!(watch.refused, BTreeMap::from([("source-busy", 4), ("timeout", 2)]));
     // The permits have come back.
     let config = NetConfig { listen: Vec::new(), bootstrap: vec![address], ..NetConfig::default() };

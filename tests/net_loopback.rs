@@ -18,7 +18,7 @@ use m2mesh::wire::frame::{Frames, Kind, raw};
 use m2mesh::wire::hello::{EnrolHello, EnrolReply};
 use std::future::poll_fn;
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
@@ -45,11 +45,13 @@ struct World {
     pool: LocalPool,
     tasks: Tasks,
     networks: Vec<Network<Word>>,
+    /// Whose connections stand still.
+    frozen: Vec<Arc<AtomicBool>>,
 }
 
 impl World {
     fn new() -> Self {
-        Self { pool: LocalPool::new(), tasks: Tasks::default(), networks: Vec::new() }
+        Self { pool: LocalPool::new(), tasks: Tasks::default(), networks: Vec::new(), frozen: Vec::new() }
     }
 
     /// Adds a network that listens, and returns its address.
@@ -63,36 +65,55 @@ impl World {
         config.listen = vec![address.clone()];
         let seed = [number as u8; 32];
         let (transport, key) = transport(seed);
-        let tasks = self.tasks.clone();
-        let executor: net::Executor = Box::new(move |task| tasks.lock().unwrap().push(task));
+        let (tasks, frozen) = (self.tasks.clone(), Arc::new(AtomicBool::new(false)));
+        self.frozen.push(frozen.clone());
+        let executor: net::Executor = Box::new(move |mut task| {
+            let frozen = frozen.clone();
+            let task = poll_fn(move |cx| if frozen.load(Relaxed) { Poll::Pending } else { task.as_mut().poll(cx) });
+            tasks.lock().unwrap().push(Box::pin(task));
+        });
         let local = key.public().to_peer_id();
         self.networks.push(Network::new(transport, local, executor, Arc::new(Word(word)), &config, seed));
         address
     }
 
     /// Runs all networks until `handle` has seen what it wants.
-    fn run(&mut self, mut handle: impl FnMut(&mut [Network<Word>], usize, NetEvent<()>) -> ControlFlow<()>) {
+    fn run(&mut self, handle: impl FnMut(&mut [Network<Word>], usize, NetEvent<()>) -> ControlFlow<()>) {
+        self.run_beside(futures::future::pending::<()>(), handle);
+    }
+
+    /// The same, or until `work` is done, whichever comes first.
+    fn run_beside<T>(
+        &mut self,
+        work: impl Future<Output = T>,
+        mut handle: impl FnMut(&mut [Network<Word>], usize, NetEvent<()>) -> ControlFlow<()>,
+    ) -> Option<T> {
+        let mut work = std::pin::pin!(work);
         let spawner = self.pool.spawner();
         let (networks, tasks) = (&mut self.networks, &self.tasks);
         self.pool.run_until(poll_fn(|cx| {
             loop {
                 let mut idle = true;
+                for task in tasks.lock().unwrap().drain(..) {
+                    idle = false;
+                    spawner.spawn_local(task).unwrap();
+                }
                 for at in 0..networks.len() {
                     while let Poll::Ready(event) = networks[at].poll(cx) {
                         idle = false;
                         if handle(networks, at, event).is_break() {
-                            return Poll::Ready(());
+                            return Poll::Ready(None);
                         }
                     }
                 }
-                for task in tasks.lock().unwrap().drain(..) {
-                    spawner.spawn_local(task).unwrap();
+                if let Poll::Ready(done) = work.as_mut().poll(cx) {
+                    return Poll::Ready(Some(done));
                 }
                 if idle {
                     return Poll::Pending;
                 }
             }
-        }));
+        }))
     }
 
     /// Runs everything until nothing is left to do but what timers will bring; `handle` sees the events.
@@ -256,6 +277,8 @@ fn a_receiver_that_does_not_read_holds_the_sender_back() {
         NetEvent::LinkDown { reason, .. } => panic!("{reason}"),
         _ => {}
     });
+    // It may have been told of half an outbox.
+    sender.send(&world.networks[0]);
     let held = sender.next as usize * SIZE;
     assert!(held < 8 * 1024 * 1024, "{held} bytes are on their way to a receiver that does not read");
     assert_eq!(
@@ -296,36 +319,30 @@ fn gossip_goes_on_only_where_it_was_accepted() {
         world.add_with("word", config);
     }
     world.networks.iter_mut().for_each(|network| network.subscribe("topic"));
-    // Network 1 publishes, 0 stands between, 2 hears.
-    let (mut published, mut seen, mut links) = (0, Vec::new(), 0);
-    world.run(|networks, at, event| {
-        match event {
-            NetEvent::LinkUp { .. } => links += 1,
-            NetEvent::Gossip { id, from, topic, data } => {
+    // Network 1 publishes, 0 stands between, 2 hears. The bad one goes first, so that it would be there first.
+    let mut texts = [&b"bad"[..], b"good 1", b"good 2"].into_iter().peekable();
+    let mut seen = Vec::new();
+    while seen.iter().filter(|(at, _)| *at == 2).count() < 2 {
+        while let Some(text) = texts.peek() {
+            match world.networks[1].publish("topic", text.to_vec()) {
+                Ok(neighbours) => assert_eq!(neighbours, 1),
+                // The subscription is still on its way.
+                Err(PublishError::NoSubscribers) => break,
+                Err(error) => panic!("{error}"),
+            }
+            texts.next();
+        }
+        world.run_beside(futures_timer::Delay::new(Duration::from_millis(20)), |networks, at, event| {
+            if let NetEvent::Gossip { id, from, topic, data } = event {
                 assert!(from.is_some());
                 assert_eq!(topic, "topic");
                 let good = data.starts_with(b"good");
                 seen.push((at, data));
                 networks[at].report(&id, if good { MessageAcceptance::Accept } else { MessageAcceptance::Reject });
             }
-            _ => {}
-        }
-        // The bad one goes first, so that it would be there before the last good one.
-        while links == 4 && published < 3 {
-            let text: &[u8] = [b"bad", &b"good 1"[..], b"good 2"][published];
-            match networks[1].publish("topic", text.to_vec()) {
-                Ok(neighbours) => assert_eq!(neighbours, 1),
-                Err(PublishError::NoSubscribers) => break,
-                Err(error) => panic!("{error}"),
-            }
-            published += 1;
-        }
-        if seen.iter().filter(|(at, _)| *at == 2).count() == 2 {
-            ControlFlow::Break(())
-        } else {
             ControlFlow::Continue(())
-        }
-    });
+        });
+    }
     assert_eq!(seen.iter().filter(|(at, _)| *at == 0).count(), 3);
     assert!(seen.iter().all(|(at, data)| *at != 2 || data.starts_with(b"good")));
     assert_eq!(world.networks[1].publish("topic", b"good 1".to_vec()), Err(PublishError::Duplicate));
@@ -395,8 +412,8 @@ fn what_is_not_one_frame_is_not_taken() {
 fn a_quiet_link_is_kept_by_pings_and_a_dead_one_closed() {
     let quick = |bootstrap: &[Multiaddr]| NetConfig {
         bootstrap: bootstrap.to_vec(),
-        ping_after: Duration::from_millis(40),
-        dead_after: Duration::from_millis(400),
+        ping_after: Duration::from_millis(300),
+        dead_after: Duration::from_secs(3),
         ..NetConfig::default()
     };
     let mut world = World::new();
@@ -408,19 +425,21 @@ fn a_quiet_link_is_kept_by_pings_and_a_dead_one_closed() {
         if links == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     // Longer than a dead link would last, and nothing but pings keeps it.
-    let mut rest = futures_timer::Delay::new(Duration::from_millis(1_000));
-    let networks = &mut world.networks;
-    world.pool.run_until(poll_fn(|cx| {
-        for network in networks.iter_mut() {
-            while let Poll::Ready(event) = network.poll(cx) {
-                assert!(!matches!(event, NetEvent::LinkDown { .. }), "a living link was closed");
-            }
+    let over = world.run_beside(futures_timer::Delay::new(Duration::from_secs(4)), |_, _, event| match event {
+        NetEvent::LinkDown { reason, .. } => panic!("a living link was closed: {reason}"),
+        _ => ControlFlow::Continue(()),
+    });
+    assert_eq!(over, Some(()));
+
+    // Now the second one's connection stands still.
+    world.frozen[1].store(true, Relaxed);
+    world.run(|_, at, event| match event {
+        NetEvent::LinkDown { reason, .. } if at == 0 => {
+            assert_eq!(reason, "silent for too long");
+            ControlFlow::Break(())
         }
-        std::pin::Pin::new(&mut rest).poll(cx)
-    }));
-    // Network 0 and all its tasks are frozen by a peer that never answers: a raw listener takes its place.
-    let before = world.networks[0].links().count();
-    assert_eq!(before, 1);
+        _ => ControlFlow::Continue(()),
+    });
 }
 
 #[test]
@@ -429,41 +448,20 @@ fn an_enrolling_device_gets_its_answer_and_no_connection() {
     let address = world.add("word", &[]);
     let hello = EnrolHello { realm: RealmId([1; 32]), issuer: IssuerId([2; 8]), sealed: vec![3; 10_000] };
     let (transport, _) = transport([0xee; 32]);
-    let answer = Arc::new(Mutex::new(None));
-    let (asked, answered) = (hello.clone(), answer.clone());
-    let client = async move {
-        let reply = net::enrol(transport, address, &asked, Duration::from_secs(20)).await;
-        *answered.lock().unwrap() = Some(reply);
-    };
-    world.tasks.lock().unwrap().push(Box::pin(client));
-    // A second network only keeps the first from being alone: its bootstrap link must come up meanwhile.
     let mut sealed = vec![9; 300_000];
-    let mut requests = 0;
-    world.run(|_, _, event| match event {
-        NetEvent::Enrol { hello: said, respond } => {
-            assert_eq!(said, hello);
-            requests += 1;
-            let reply = EnrolReply { sealed: Some(std::mem::take(&mut sealed)), refused: None };
-            respond.send(reply).unwrap();
-            ControlFlow::Break(())
-        }
-        NetEvent::LinkUp { .. } => panic!("an enrolling device got a link"),
-        _ => ControlFlow::Continue(()),
-    });
-    let networks = &mut world.networks;
-    world.pool.run_until(poll_fn(|cx| {
-        while let Poll::Ready(event) = networks[0].poll(cx) {
-            assert!(!matches!(event, NetEvent::LinkUp { .. }));
-        }
-        match answer.lock().unwrap().is_some() {
-            true => Poll::Ready(()),
-            false => {
-                // The client runs beside this; it is looked at again after each of its steps.
-                cx.waker().wake_by_ref();
-                Poll::Pending
+    let client = net::enrol(transport, address, &hello, Duration::from_secs(20));
+    let reply = world.run_beside(client, |_, _, event| {
+        match event {
+            NetEvent::Enrol { hello: said, respond } => {
+                assert_eq!(said, hello);
+                let reply = EnrolReply { sealed: Some(std::mem::take(&mut sealed)), refused: None };
+                respond.send(reply).unwrap();
             }
+            NetEvent::LinkUp { .. } => panic!("an enrolling device got a link"),
+            _ => {}
         }
-    }));
-    let reply = answer.lock().unwrap().take().unwrap().unwrap();
+        ControlFlow::Continue(())
+    });
+    let reply = reply.unwrap().unwrap();
     assert_eq!(reply.sealed.map(|sealed| sealed.len()), Some(300_000));
 }

@@ -154,8 +154,9 @@ async fn with_connection<T>(
         while Pin::new(&mut transport).poll(cx).is_ready() {}
         Poll::<()>::Pending
     });
+    let mut work = std::pin::pin!(work.fuse());
     select_biased! {
-        done = std::pin::pin!(work).fuse() => done,
+        done = work => done,
         () = endpoint.fuse() => None,
         () = futures_timer::Delay::new(patience).fuse() => None,
     }
