@@ -40,7 +40,7 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
     let text = Zeroizing::new(arguments::text(&arguments.ticket)?);
     let hint = "ask for another ticket with `m2mesh realm invite`";
     let ticket =
-        ticket::from_text(text.trim(), machine::now()).map_err(|error| Failure::split(error, hint).as_answer())?;
+        ticket::from_text(text.trim(), machine::now()).map_err(|error| Failure::split(error, hint).definite())?;
     let directory = shell.node_directory()?;
     arguments::make_directory(&directory)?;
     let _lock = DirectoryLock::take(&directory).map_err(|error| Failure::split(error, "use another --dir"))?;
@@ -48,7 +48,7 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
     let mut rng = machine::randomness()?;
     let pending = device.begin_join(&ticket, &mut rng).map_err(|error| Failure::split(error, hint))?;
     let sealed = ask(&shell, &ticket.addresses, &pending, &mut rng).await?;
-    let member = device.finish_join(&pending, &sealed).map_err(|error| Failure::split(error, hint).as_answer())?;
+    let member = device.finish_join(&pending, &sealed).map_err(|error| Failure::split(error, hint).definite())?;
     configure(&directory, &ticket.addresses)?;
     if shell.json {
         shell.object(&serde_json::json!({
