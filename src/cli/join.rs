@@ -96,7 +96,7 @@ async fn ask(
                 let passing = matches!(refusal, Refusal::Busy | Refusal::NoIssuer | Refusal::Unavailable);
                 failure = match passing {
                     true => Failure::split(refusal, "try again later with the same ticket"),
-                    false => Failure::split(refusal, hint).as_answer(),
+                    false => Failure::split(refusal, hint).definite(),
                 };
             }
             Ok(EnrolReply { sealed: None, refused: None }) => failure = unreachable(&"an empty answer"),
