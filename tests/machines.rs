@@ -114,7 +114,7 @@ fn the_lab_comes_up_works_and_leaves_nothing() {
     let mut lab = Running::start(&["lab", "--nodes", "3", "--dir", "lab"], at);
     assert!(lab.ready.contains("3 nodes, each with 2 peers"), "{}", lab.ready);
     let status = done(&["lab", "status", "--json", "--dir", "lab"], at);
-    done(&["lab", "--dir", "lab", "exec", "node-1", "--", "send", "node-3", "hello"], at);
+    done(&["--dir", "lab", "lab", "exec", "node-1", "--", "send", "node-3", "hello"], at);
     assert_eq!(done(&["receive", "--count", "1", "--dir", "lab/node-3"], at), "hello");
 
     lab.interrupt();
