@@ -3,6 +3,8 @@
 //!
 //! `M2MESH_ATTACKS` sets the number of attempts (default 120), `M2MESH_SILENT` that of silent ones (default 12).
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests, and helpers of tests")]
+
 #[path = "support/hostile.rs"]
 mod hostile;
 #[path = "support/realm.rs"]

@@ -2,6 +2,8 @@
 //!
 //! Everything runs on one thread; what is still to happen is known exactly, so no test sleeps.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests, and helpers of tests")]
+
 use futures::executor::LocalPool;
 use futures::future::BoxFuture;
 use futures::task::LocalSpawnExt;
@@ -202,8 +204,8 @@ fn ten_thousand_frames_arrive_in_order_on_both_lanes_both_ways() {
         })
         .map(Vec::from)
         .collect();
-    for at in 0..2 {
-        senders[at].iter_mut().for_each(|sender| sender.send(&world.networks[at]));
+    for (senders, network) in senders.iter_mut().zip(&world.networks) {
+        senders.iter_mut().for_each(|sender| sender.send(network));
     }
     let mut next = [[0u32; 2]; 2];
     world.run(|networks, at, event| {

@@ -12,7 +12,7 @@ use crate::gateway::{self, Gateway};
 use crate::id::IssuerId;
 use crate::identity::kdf::Secret;
 use crate::identity::membership::Stored;
-use crate::net::{self, Multiaddr, NetEvent, Network};
+use crate::net::{self, Multiaddr, Network};
 use crate::store::device_dir::{DeviceDir, DeviceDirError};
 use crate::store::realm_dir::{RealmDir, RealmDirError};
 use crate::store::{DirectoryLock, LockError, Opened, SledStore, Store};
@@ -123,7 +123,8 @@ pub async fn run(
     let mut seed = [0; 32];
     rng.fill_bytes(&mut seed);
     let mut network = Network::new(transport, local, executor, gate.clone(), &config.net, seed);
-    let listen = wait_for_listeners(&mut network, config.net.listen.len()).await?;
+    // A node that says it is ready can be reached.
+    let listen = poll_fn(|cx| network.poll_listening(cx)).await.map_err(NodeError::Listen)?;
     remember_addresses(&options.dir, &listen);
 
     let mut engine = Engine::new(membership, issuer, config.log, &reader, rng, clock.now())?;
@@ -263,23 +264,6 @@ impl Host for System {
 /// Runs on a thread that may block.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
     tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())
-}
-
-/// Until every listener stands: a node that says it is ready can be reached.
-async fn wait_for_listeners(network: &mut Network<Gate>, wanted: usize) -> Result<Vec<Multiaddr>, NodeError> {
-    let mut listen: Vec<Multiaddr> = Vec::new();
-    let mut standing = 0;
-    while standing < wanted {
-        match poll_fn(|cx| network.poll(cx)).await {
-            NetEvent::Listening(address) => {
-                standing += 1;
-                listen.push(address);
-            }
-            NetEvent::ListenFailed { reason } => return Err(NodeError::Listen(reason)),
-            _ => {}
-        }
-    }
-    Ok(listen)
 }
 
 fn remember_addresses(directory: &Path, listen: &[Multiaddr]) {
