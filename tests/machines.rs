@@ -1,6 +1,6 @@
 //! Real processes on loopback, through the command line: what the README shows must work.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -126,9 +126,8 @@ fn the_lab_comes_up_works_and_leaves_nothing() {
         ports += 1;
     }
     assert!(ports >= 3, "the status names the nodes' addresses: {status}");
-    let mut processes = String::new();
-    let listing = Command::new("ps").args(["-eo", "args"]).stdout(Stdio::piped()).spawn().expect("ps runs");
-    listing.stdout.expect("a pipe").read_to_string(&mut processes).expect("text");
+    let listing = Command::new("ps").args(["-eo", "args"]).output().expect("ps runs");
+    let processes = String::from_utf8_lossy(&listing.stdout);
     let directory = at.to_str().expect("UTF-8");
     assert!(!processes.lines().any(|line| line.contains(directory) && line.contains("run")), "{processes}");
 }
