@@ -27,7 +27,7 @@ fn pair() -> Mesh {
 fn outcome(mesh: &Mesh, at: usize, token: Token) -> &Outcome {
     match mesh.reply(at, token) {
         Some(Reply::Outcome(outcome)) => outcome,
-        other => panic!("no outcome but {other:?}"),
+        other => unreachable!("no outcome but {other:?}"),
     }
 }
 
@@ -109,7 +109,7 @@ fn a_request_is_answered_and_made_once() {
     let request = Command::Request { send: message("b", b"1+1", Ack::End, 30), service: Some("add".into()) };
     let request = mesh.command(1, request);
     mesh.run(seconds(1));
-    let Some(Reply::Call(call)) = mesh.reply(2, offer).cloned() else { panic!("no call") };
+    let Some(Reply::Call(call)) = mesh.reply(2, offer).cloned() else { unreachable!("no call") };
     assert_eq!((call.from.as_str(), call.payload.as_slice()), ("a", &b"1+1"[..]));
     assert_eq!(mesh.reply(1, request), None);
     mesh.command(2, Command::Respond { call: call.call, answer: Ok(b"2".to_vec()) });
@@ -212,7 +212,7 @@ fn a_newcomer_enrols_through_a_member_and_is_a_contact_at_first_use() {
     mesh.run(seconds(1));
     let answer = match mesh.reply(1, Token(u64::MAX - 1)) {
         Some(Reply::Response { payload, .. }) => payload.clone(),
-        other => panic!("not enrolled: {other:?}"),
+        other => unreachable!("not enrolled: {other:?}"),
     };
     enrolment::finish_join(&pending, &answer).expect("a member");
     let token = mesh.send(1, "new", b"welcome", Ack::End, 5);
