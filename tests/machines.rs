@@ -1,6 +1,6 @@
 //! Real processes on loopback, through the command line: what the README shows must work.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -114,7 +114,7 @@ fn the_lab_comes_up_works_and_leaves_nothing() {
     let mut lab = Running::start(&["lab", "--nodes", "3", "--dir", "lab"], at);
     assert!(lab.ready.contains("3 nodes, each with 2 peers"), "{}", lab.ready);
     let status = done(&["lab", "status", "--json", "--dir", "lab"], at);
-    done(&["lab", "--dir", "lab", "exec", "node-1", "--", "send", "node-3", "hello"], at);
+    done(&["--dir", "lab", "lab", "exec", "node-1", "--", "send", "node-3", "hello"], at);
     assert_eq!(done(&["receive", "--count", "1", "--dir", "lab/node-3"], at), "hello");
 
     lab.interrupt();
@@ -126,9 +126,8 @@ fn the_lab_comes_up_works_and_leaves_nothing() {
         ports += 1;
     }
     assert!(ports >= 3, "the status names the nodes' addresses: {status}");
-    let mut processes = String::new();
-    let listing = Command::new("ps").args(["-eo", "args"]).stdout(Stdio::piped()).spawn().expect("ps runs");
-    listing.stdout.expect("a pipe").read_to_string(&mut processes).expect("text");
+    let listing = Command::new("ps").args(["-eo", "args"]).output().expect("ps runs");
+    let processes = String::from_utf8_lossy(&listing.stdout);
     let directory = at.to_str().expect("UTF-8");
     assert!(!processes.lines().any(|line| line.contains(directory) && line.contains("run")), "{processes}");
 }

@@ -32,7 +32,7 @@ impl Failure {
     }
 
     /// The same, as the definite answer to what was asked: exit code 2.
-    pub(super) fn as_answer(self) -> Self {
+    pub(super) fn definite(self) -> Self {
         Self { no: true, ..self }
     }
 

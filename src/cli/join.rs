@@ -15,6 +15,7 @@ use crate::identity::ticket;
 use crate::net::{self, EnrolError, Multiaddr};
 use crate::store::DirectoryLock;
 use crate::store::device_dir::DeviceDir;
+use crate::wire::enrolment::Refusal;
 use crate::wire::hello::EnrolReply;
 use rand_chacha::ChaCha20Rng;
 use serde::Serialize;
@@ -39,7 +40,7 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
     let text = Zeroizing::new(arguments::text(&arguments.ticket)?);
     let hint = "ask for another ticket with `m2mesh realm invite`";
     let ticket =
-        ticket::from_text(text.trim(), machine::now()).map_err(|error| Failure::split(error, hint).as_answer())?;
+        ticket::from_text(text.trim(), machine::now()).map_err(|error| Failure::split(error, hint).definite())?;
     let directory = shell.node_directory()?;
     arguments::make_directory(&directory)?;
     let _lock = DirectoryLock::take(&directory).map_err(|error| Failure::split(error, "use another --dir"))?;
@@ -47,7 +48,7 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
     let mut rng = machine::randomness()?;
     let pending = device.begin_join(&ticket, &mut rng).map_err(|error| Failure::split(error, hint))?;
     let sealed = ask(&shell, &ticket.addresses, &pending, &mut rng).await?;
-    let member = device.finish_join(&pending, &sealed).map_err(|error| Failure::split(error, hint).as_answer())?;
+    let member = device.finish_join(&pending, &sealed).map_err(|error| Failure::split(error, hint).definite())?;
     configure(&directory, &ticket.addresses)?;
     if shell.json {
         shell.object(&serde_json::json!({
@@ -70,7 +71,8 @@ async fn ask(
     pending: &PendingEnrolment,
     rng: &mut ChaCha20Rng,
 ) -> Result<Vec<u8>, Failure> {
-    let hello = pending.hello(rng).map_err(|error| Failure::split(error, "ask for another ticket"))?;
+    let hint = "ask the operator of the realm for another ticket";
+    let hello = pending.hello(rng).map_err(|error| Failure::split(error, hint))?;
     let mut failure = Failure::new("the ticket names no member", "make one with --address, or while the node runs");
     for address in addresses {
         let unreachable = |error: &dyn std::fmt::Display| {
@@ -90,10 +92,14 @@ async fn ask(
         let transport = net::transport::system(&key).map_err(|error| unreachable(&error))?;
         match net::enrol(transport, parsed, &hello, PATIENCE).await {
             Ok(EnrolReply { sealed: Some(sealed), .. }) => return Ok(sealed),
-            Ok(EnrolReply { sealed: None, refused }) => {
-                let why = refused.map_or_else(|| "for no reason given".to_owned(), |refusal| refusal.to_string());
-                failure = Failure::split(format!("refused: {why}"), "try again later, or ask for another ticket");
+            Ok(EnrolReply { sealed: None, refused: Some(refusal) }) => {
+                let passing = matches!(refusal, Refusal::Busy | Refusal::NoIssuer | Refusal::Unavailable);
+                failure = match passing {
+                    true => Failure::split(refusal, "try again later with the same ticket"),
+                    false => Failure::split(refusal, hint).definite(),
+                };
             }
+            Ok(EnrolReply { sealed: None, refused: None }) => failure = unreachable(&"an empty answer"),
             Err(EnrolError::Timeout) => failure = unreachable(&"no answer in time"),
             Err(error) => failure = unreachable(&error),
         }

@@ -16,7 +16,7 @@ use std::time::Duration;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   m2mesh run --dir /var/lib/m2mesh
-  m2mesh run --listen /ip4/0.0.0.0/udp/7300/quic-v1 --bootstrap /dns4/hub.example/tcp/7300")]
+  m2mesh run --listen /ip4/0.0.0.0/udp/7300/quic-v1 --bootstrap /ip4/192.0.2.7/tcp/7300")]
 pub(super) struct Arguments {
     /// The settings, instead of config.toml in the node's directory
     #[arg(long, value_name = "FILE")]

@@ -22,7 +22,7 @@
 
 use super::dedupe::WINDOW;
 use crate::id::{Handle, InnerId, Name, OuterId, StreamId};
-use crate::time::{Time, Unix};
+use crate::time::{Now, Time, Unix};
 use crate::wire::batch::{Ack, Batch, MAX_MESSAGES, MAX_PLAIN, Message, PLAIN_BATCH, Purpose};
 use crate::wire::codec::encode_into;
 use crate::wire::data::Class;
@@ -104,6 +104,17 @@ pub struct Taken {
     pub ack: Ack,
     /// Latest deadline among them.
     pub expiry: Unix,
+}
+
+/// What a batch leaves with.
+#[derive(Clone, Copy, Debug)]
+pub struct Departure<'a> {
+    /// The frame that will carry it: what the next hop acknowledges.
+    pub attempt: OuterId,
+    /// Handles under which receipts find the sender.
+    pub reply: &'a [Handle],
+    /// When.
+    pub now: Now,
 }
 
 /// No room; nothing was taken.
@@ -221,12 +232,11 @@ impl<T: Clone> Outgoing<T> {
         &mut self,
         to: &Name,
         class: Class,
-        attempt: OuterId,
-        reply: &[Handle],
-        now: &crate::time::Now,
+        departure: &Departure<'_>,
         out: &mut Vec<u8>,
         ends: &mut Vec<End<T>>,
     ) -> Option<Taken> {
+        let Departure { attempt, reply, now } = *departure;
         let stream = self.streams.get_mut(to)?;
         let mut taken = Vec::new();
         let (mut size, mut ack, mut expiry, mut base) = (BATCH_OVERHEAD, None, Unix(0), u64::MAX);

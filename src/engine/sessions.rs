@@ -35,7 +35,7 @@ pub(super) struct Sessions {
 
 impl Sessions {
     /// The session to seal with, if it still binds these credentials.
-    pub(super) fn to_seal(
+    pub(super) fn sealing(
         &mut self,
         peer: &Name,
         between: (CredentialHash, CredentialHash),
@@ -50,7 +50,7 @@ impl Sessions {
     }
 
     /// The session under which something came.
-    pub(super) fn to_open(&mut self, id: &SessionId, now: Time) -> Option<&mut Entry> {
+    pub(super) fn opening(&mut self, id: &SessionId, now: Time) -> Option<&mut Entry> {
         let entry = self.by_id.get_mut(id)?;
         entry.used = now;
         Some(entry)

@@ -52,6 +52,9 @@ pub struct Commit {
     pub writes: Vec<Write>,
 }
 
+/// A key within its table, and its value.
+pub type Entry = (Vec<u8>, Vec<u8>);
+
 /// A reader's view of a table: at boot the engine loads its state from one, queries go through one.
 pub trait Read {
     /// Value of a key.
@@ -61,7 +64,7 @@ pub trait Read {
     fn scan(&self, table: Table, from: &[u8], each: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), ReadError>;
 
     /// The entry with the greatest key.
-    fn last(&self, table: Table) -> Result<Option<(Vec<u8>, Vec<u8>)>, ReadError>;
+    fn last(&self, table: Table) -> Result<Option<Entry>, ReadError>;
 }
 
 /// The disk did not answer.

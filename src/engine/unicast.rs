@@ -13,7 +13,7 @@
 
 use super::api::{Outcome, Reply, Token};
 use super::{Engine, Output};
-use crate::delivery::outgoing::{End, Fate};
+use crate::delivery::outgoing::{Departure, End, Fate};
 use crate::id::{InnerId, LinkId, Lsn, Name, OuterId, SessionId};
 use crate::identity::session::{Session, SessionError};
 use crate::identity::sign::verify_signed;
@@ -82,7 +82,8 @@ impl Engine {
         let attempt = self.outer_id();
         let (mut plain, mut ends) = (Vec::with_capacity(1_024), Vec::new());
         let reply = self.membership.handles(self.now.unix, self.now.unix + REPLY_HORIZON, MAX_REPLY_HANDLES);
-        let taken = self.outgoing.take_batch(name, class, attempt, &reply, &self.now, &mut plain, &mut ends);
+        let departure = Departure { attempt, reply: &reply, now: self.now };
+        let taken = self.outgoing.take_batch(name, class, &departure, &mut plain, &mut ends);
         let Some(taken) = taken else { return false };
         let flags = if taken.ack == Ack::Hop { FLAG_HOP_ACK } else { 0 };
         if let Some(mut frame) = self.seal(name, link, class, attempt, taken.expiry, &plain) {
@@ -110,7 +111,7 @@ impl Engine {
         let peer = &self.links.get(link)?.peer;
         let between = (own.hash, peer.hash);
         let mut opener = None;
-        if self.sessions.to_seal(name, between, self.now.time).is_none() {
+        if self.sessions.sealing(name, between, self.now.time).is_none() {
             let contact = self.membership.contacts().get(name)?.contact_key;
             let secret = self.membership.contact_secret();
             let (session, first) = Session::open(&mut self.rng, &own, secret, peer, &contact).ok()?;
@@ -127,7 +128,7 @@ impl Engine {
         if let Some(opener) = opener {
             put_prefixed(&mut frame, &wire::encode(&opener));
         }
-        self.sessions.to_seal(name, between, self.now.time)?.seal_into(&header, plain, &mut frame);
+        self.sessions.sealing(name, between, self.now.time)?.seal_into(&header, plain, &mut frame);
         frame::finish(&mut frame, start);
         Some(frame)
     }
@@ -183,7 +184,7 @@ impl Engine {
 
     fn open_record(&mut self, link: LinkId, data: &DataFrame<'_>, plain: &mut Vec<u8>) -> Option<Name> {
         let id = data.sealed.get(..SessionId::LEN).and_then(SessionId::from_slice)?;
-        let Some(entry) = self.sessions.to_open(&id, self.now.time) else {
+        let Some(entry) = self.sessions.opening(&id, self.now.time) else {
             self.count("sessions_unknown", 1);
             self.send_nack(link, id);
             return None;

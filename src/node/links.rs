@@ -49,7 +49,7 @@ impl<S: Store, H: Host> Node<S, H> {
                     self.gossip.insert(self.last_gossip, id);
                     self.handle(Input::Gossip { id: self.last_gossip, link, data: &data });
                 }
-                None => drop(self.network.report(&id, MessageAcceptance::Ignore)),
+                None => self.network.report(&id, MessageAcceptance::Ignore),
             },
             NetEvent::Enrol { hello, respond } => {
                 self.enrolling.retain(|_, waiting| !waiting.is_canceled());

@@ -19,7 +19,10 @@ use tempfile::TempDir;
 
 /// What a store holds, as its reader sees it.
 #[derive(Clone, Default)]
-pub struct Shelf(Arc<Mutex<BTreeMap<(u8, Vec<u8>), Vec<u8>>>>);
+pub struct Shelf(Arc<Mutex<Entries>>);
+
+/// Values by table and key.
+type Entries = BTreeMap<(u8, Vec<u8>), Vec<u8>>;
 
 impl Shelf {
     pub fn put(&self, table: Table, key: &[u8], value: Vec<u8>) {
