@@ -1,6 +1,6 @@
 //! Key derivation: every key and tag of the realm comes out of one of two functions.
 //!
-//! [`derive`] is HKDF-SHA256 (RFC 5869) without salt: input key material `key`, info `label ‖ 0x00 ‖ parts`.
+//! [`derive()`] is HKDF-SHA256 (RFC 5869) without salt: input key material `key`, info `label ‖ 0x00 ‖ parts`.
 //! [`tag`] is HMAC-SHA256 (RFC 2104) over `label ‖ 0x00 ‖ parts`, cut to its length. All parts but the last have a
 //! fixed length for their label, so no two inputs run together.
 //!
@@ -20,7 +20,7 @@ pub fn derive(key: &[u8], label: &str, parts: &[&[u8]]) -> Secret {
     expand(&Hkdf::<Sha256>::new(None, key), label, parts)
 }
 
-/// As [`derive`], with a salt: `salt` binds what both ends have seen, `key` is what only they know.
+/// As [`derive()`], with a salt: `salt` binds what both ends have seen, `key` is what only they know.
 pub fn derive_salted(salt: &[u8; 32], key: &[u8], label: &str, parts: &[&[u8]]) -> Secret {
     expand(&Hkdf::<Sha256>::new(Some(salt), key), label, parts)
 }

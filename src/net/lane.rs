@@ -7,7 +7,7 @@
 //! after the last whole frame; the rest waits for the next read.
 //!
 //! Invariants
-//! 1. What [`Lane::poll_read`] yields is at least one frame, whole, each of a valid length.
+//! 1. What [`LaneIo::poll_read`] yields is at least one frame, whole, each of a valid length.
 //! 2. Between two reads less than one frame is kept.
 
 use super::outbox::{CHUNK, Filled, Outbox};
