@@ -55,7 +55,7 @@ pub use enrol::{EnrolError, enrol};
 pub use swarm::Network;
 pub use transport::TransportError;
 
-/// A transport as [`Network::new`] and [`enrol`] take it: authenticated and multiplexed, but not admitted.
+/// A transport as [`Network::new`] and [`enrol()`] take it: authenticated and multiplexed, but not admitted.
 pub type Transport = Boxed<(PeerId, StreamMuxerBox)>;
 /// Runs a connection's task.
 pub type Executor = Box<dyn Fn(BoxFuture<'static, ()>) + Send>;

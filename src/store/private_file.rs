@@ -98,7 +98,7 @@ pub fn write_all(files: &[(PathBuf, impl AsRef<[u8]>)]) -> Result<(), FileError>
     sync_file_system(&file, path)
 }
 
-/// As [`write`], unless the file has these bytes already.
+/// As [`write()`], unless the file has these bytes already.
 pub fn write_changed(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     match read(path) {
         Ok(present) if present == bytes => Ok(()),
