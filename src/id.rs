@@ -5,6 +5,7 @@
 
 use core::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use std::sync::Arc;
 
 macro_rules! byte_id {
     ($(#[$doc:meta])* $name:ident, $len:literal) => {
@@ -142,9 +143,9 @@ pub enum NameError {
 }
 
 /// A human name of a device: 1 to 64 of `[A-Za-z0-9._-]`, the first a letter or digit. It never travels in clear.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(transparent)]
-pub struct Name(String);
+/// Clones share it.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name(Arc<str>);
 
 impl Name {
     /// Longest name, in characters (they are all ASCII, so bytes too).
@@ -161,7 +162,7 @@ impl Name {
                 return Err(NameError::Character(c));
             }
         }
-        Ok(Self(name))
+        Ok(Self(name.into()))
     }
 
     /// The name.
@@ -186,6 +187,12 @@ impl core::str::FromStr for Name {
     type Err = NameError;
     fn from_str(text: &str) -> Result<Self, NameError> {
         Self::new(text)
+    }
+}
+
+impl Serialize for Name {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
     }
 }
 

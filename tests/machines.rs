@@ -59,11 +59,11 @@ fn meet_by_ticket(listen: &str) {
     let place = tempfile::tempdir().expect("a directory");
     let at = place.path();
     done(&["realm", "init", "plant", "--name", "gateway"], at);
-    let gateway = Running::start(&["run", "--dir", "plant", "--listen", listen], at);
+    let gateway = Running::start(&["run", "--dir", "plant", "--no-mdns", "--listen", listen], at);
     assert!(gateway.ready.contains("name=gateway"), "{}", gateway.ready);
     let ticket = done(&["realm", "invite", "plant", "--name", "meter-17"], at);
     done(&["join", &ticket, "--dir", "meter"], at);
-    let meter = Running::start(&["run", "--dir", "meter"], at);
+    let meter = Running::start(&["run", "--dir", "meter", "--no-mdns"], at);
 
     done(&["send", "gateway", "21.5 C", "--dir", "meter"], at);
     assert_eq!(done(&["receive", "--count", "1", "--dir", "plant"], at), "21.5 C");
@@ -99,7 +99,7 @@ fn a_ticket_of_another_realm_is_refused_with_its_reason() {
     let at = place.path();
     done(&["realm", "init", "ours", "--name", "gateway"], at);
     done(&["realm", "init", "theirs", "--name", "gateway"], at);
-    let node = Running::start(&["run", "--dir", "ours", "--listen", "/ip4/127.0.0.1/tcp/0"], at);
+    let node = Running::start(&["run", "--dir", "ours", "--no-mdns", "--listen", "/ip4/127.0.0.1/tcp/0"], at);
     let address = node.ready.split("listen=").nth(1).expect("an address").to_owned();
     let ticket = done(&["realm", "invite", "theirs", "--name", "x", "--address", &address], at);
     let (code, said) = refused(&["join", &ticket, "--dir", "x"], at);

@@ -22,6 +22,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 fn network(realm: &Realm, seed: [u8; 32], config: &NetConfig) -> Network<Member> {
+    let config = &NetConfig { mdns: false, ..config.clone() };
     let executor: Executor = Box::new(|task| drop(tokio::spawn(task)));
     let local = keypair(&seed).public().to_peer_id();
     Network::new(hostile::transport(seed), local, executor, realm.member(seed), config, seed)

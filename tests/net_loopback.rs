@@ -62,6 +62,7 @@ impl World {
     }
 
     fn add_with(&mut self, word: &'static str, mut config: NetConfig) -> Multiaddr {
+        config.mdns = false;
         let number = NETWORKS.fetch_add(1, Relaxed);
         let address: Multiaddr = format!("/memory/{number}").parse().unwrap();
         config.listen = vec![address.clone()];

@@ -27,17 +27,20 @@ pub(super) struct Arguments {
     /// Connect to this address, a multiaddr, besides those in the settings; may be repeated
     #[arg(long, value_name = "ADDRESS")]
     bootstrap: Vec<String>,
+    /// Do not look for members on the local network by multicast DNS, whatever the settings say
+    #[arg(long)]
+    no_mdns: bool,
     /// Stop when this process, which started the node, ends
     #[arg(long, value_name = "PID", hide = true)]
     parent: Option<i32>,
 }
 
 pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, Failure> {
-    let Arguments { config, listen, bootstrap, parent } = arguments;
+    let Arguments { config, listen, bootstrap, no_mdns, parent } = arguments;
     if let Some(parent) = parent {
         end_with(parent)?;
     }
-    let options = RunOptions { dir: shell.node_directory()?, config, listen, bootstrap };
+    let options = RunOptions { dir: shell.node_directory()?, config, listen, bootstrap, no_mdns };
     let interrupted = shell::interrupted();
     let mut watchdog = None;
     let shutdown = async {

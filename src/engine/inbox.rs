@@ -137,13 +137,15 @@ impl Inbox {
         self.waiting() >= MAX_INBOX || self.bytes + self.pending_bytes + bytes > MAX_INBOX_BYTES
     }
 
-    fn confirm(&mut self, from: &Name, stream: StreamId, verdict: Verdict, sequence: u64) {
-        let ranges = self.receipts.entry((from.clone(), stream, verdict)).or_default();
-        match ranges.last_mut() {
-            Some(last) if *last + 1 == sequence => *last = sequence,
-            Some(last) if *last == sequence => {}
-            _ => ranges.extend([sequence, sequence]),
+    fn confirm(&mut self, from: &Name, stream: StreamId, verdict: Verdict, mut ranges: Vec<u64>) {
+        let known = self.receipts.entry((from.clone(), stream, verdict)).or_default();
+        if let (Some(last), Some(first)) = (known.last_mut(), ranges.first())
+            && *last + 1 == *first
+        {
+            *last = ranges[1];
+            ranges.drain(..2);
         }
+        known.append(&mut ranges);
     }
 
     /// Closes the pending messages into a record.
@@ -168,13 +170,19 @@ impl Engine {
             return self.count("batches_refused", 1);
         }
         let sent = Unix(batch.sent.saturating_add_signed(offset.saturating_neg()));
+        let mut confirmed: BTreeMap<Verdict, Vec<u64>> = BTreeMap::new();
         for message in &batch.messages {
             let sequence = batch.base.saturating_add(u64::from(message.offset));
-            let verdict = self.judge(from, &batch, message, sequence, sent);
-            if let Some(verdict) = verdict
-                && batch.ack == Ack::End
-            {
-                self.inbox.confirm(from, batch.stream, verdict, sequence);
+            let Some(verdict) = self.judge(from, &batch, message, sequence, sent) else { continue };
+            let ranges = confirmed.entry(verdict).or_default();
+            match ranges.last_mut() {
+                Some(last) if *last + 1 == sequence => *last = sequence,
+                _ => ranges.extend([sequence, sequence]),
+            }
+        }
+        if batch.ack == Ack::End {
+            for (verdict, ranges) in confirmed {
+                self.inbox.confirm(from, batch.stream, verdict, ranges);
             }
         }
     }

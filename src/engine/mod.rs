@@ -288,6 +288,8 @@ pub struct Engine {
     journal: journal::Journal,
     outputs: VecDeque<Output>,
     counters: BTreeMap<&'static str, u64>,
+    /// When something is due, as of the end of the last turn.
+    wake: Option<Time>,
     addresses: Vec<Vec<u8>>,
 }
 
@@ -321,6 +323,7 @@ impl Engine {
             journal: journal::Journal::default(),
             outputs: VecDeque::new(),
             counters: BTreeMap::new(),
+            wake: None,
             addresses: Vec::new(),
         };
         engine.start_epoch();
@@ -361,7 +364,8 @@ impl Engine {
             if self.flush_turn() || self.pump_unicast() || self.pump_multicast() {
                 continue;
             }
-            return Output::Wait(self.next_wake());
+            self.wake = self.next_wake();
+            return Output::Wait(self.wake);
         }
     }
 
@@ -413,7 +417,8 @@ impl Engine {
         }
         self.watch_clock(now);
         self.now = now;
-        if self.next_wake().is_some_and(|at| at <= now.time) {
+        if self.wake.is_some_and(|at| at <= now.time) {
+            self.wake = None;
             self.handle_timeout();
         }
     }

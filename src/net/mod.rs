@@ -98,7 +98,7 @@ impl Default for NetConfig {
                 .map(|address| address.parse().expect("a multiaddress"))
                 .to_vec(),
             bootstrap: Vec::new(),
-            mdns: false,
+            mdns: true,
             max_links: 128,
             target_links: 8,
             inbound_permits: 64,

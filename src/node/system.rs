@@ -39,6 +39,8 @@ pub struct RunOptions {
     pub listen: Vec<String>,
     /// Members to connect with, besides those in the settings.
     pub bootstrap: Vec<String>,
+    /// Leaves multicast DNS alone, whatever the settings say.
+    pub no_mdns: bool,
 }
 
 /// A node that can be reached.
@@ -104,6 +106,7 @@ pub async fn run(
     if !options.listen.is_empty() {
         config.net.listen = parse_addresses(&options.listen)?;
     }
+    config.net.mdns &= !options.no_mdns;
     config.net.bootstrap.extend(parse_addresses(&options.bootstrap)?);
     let clock = Clock::new();
     let mut rng = system_rng()?;
