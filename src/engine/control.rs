@@ -126,6 +126,7 @@ impl Engine {
             Ok(true) => {
                 let version = self.membership.bulletin().version();
                 self.record(Event::BulletinAccepted { version });
+                self.heed_bulletin();
                 self.outputs.push_back(Output::MembershipChanged { save: true });
                 for link in self.links.ids().into_iter().filter(|link| *link != from) {
                     self.send_bulletin(link);

@@ -239,6 +239,9 @@ impl Engine {
                 }
                 self.outputs.push_back(Output::MembershipChanged { save: true });
                 self.rename_links();
+                if renewed.bulletin {
+                    self.heed_bulletin();
+                }
                 self.update_topics();
             }
             Err(reason) => {

@@ -271,6 +271,16 @@ impl Engine {
         }
     }
 
+    /// A newer bulletin holds: group keys may be others, and senders revoked.
+    pub(super) fn heed_bulletin(&mut self) {
+        let (bulletin, unix) = (self.membership.bulletin().clone(), self.now.unix);
+        let multicast = &mut self.multicast;
+        multicast.out.clear();
+        multicast.credentials.retain(|_, known| bulletin.verify_credential(&known.signed, unix).is_ok());
+        multicast.learnt.retain(|hash| multicast.credentials.contains_key(hash));
+        self.update_topics();
+    }
+
     /// Listens to what the subscriptions need, in the epochs at hand.
     pub(super) fn update_topics(&mut self) {
         let (length, skew, unix) = (self.membership.bulletin().epoch_length(), self.skew(), self.now.unix);

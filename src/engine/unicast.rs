@@ -27,8 +27,6 @@ use crate::wire::{self, Signed};
 use core::time::Duration;
 use rand_chacha::rand_core::Rng;
 
-/// Frame flag: the next hop is to say that it has it.
-pub(super) const FLAG_HOP_ACK: u8 = 0x01;
 /// Receipts and calls' answers may take this long.
 const RECEIPT_LIFETIME: Duration = Duration::from_secs(60);
 /// How far ahead a batch names the handles under which a receipt finds us.
@@ -85,7 +83,7 @@ impl Engine {
         let departure = Departure { attempt, reply: &reply, now: self.now };
         let taken = self.outgoing.take_batch(name, class, &departure, &mut plain, &mut ends);
         let Some(taken) = taken else { return false };
-        let flags = if taken.ack == Ack::Hop { FLAG_HOP_ACK } else { 0 };
+        let flags = if taken.ack == Ack::Hop { frame::HOP_ACK } else { 0 };
         if let Some(mut frame) = self.seal(name, link, class, attempt, taken.expiry, &plain) {
             frame[5] = flags;
             self.outputs.push_back(Output::Send { link, class, frame, after: Lsn(0) });
@@ -162,7 +160,7 @@ impl Engine {
             self.count("data_expired", 1);
             return;
         }
-        if flags & FLAG_HOP_ACK != 0 {
+        if flags & frame::HOP_ACK != 0 {
             self.send_frame(link, frame::of(Kind::HopAck, &HopAck { frames: vec![data.header.outer] }));
         }
         let mut plain = Vec::new();

@@ -108,7 +108,7 @@ impl fmt::Debug for AdmissionView {
     }
 }
 
-/// Why a connection is not admitted. The first ones are this module's, the others the transport's.
+/// Why a hello is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub enum Reason {
     /// Not a hello, or no credential in it.
@@ -141,32 +141,11 @@ pub enum Reason {
     /// No segment in common.
     #[error("no segment in common")]
     Segment,
-    /// No permit free.
-    #[error("too many connections are being admitted")]
-    Busy,
-    /// No permit free for that source address.
-    #[error("too many connections from that address are being admitted")]
-    SourceBusy,
-    /// Not done in time.
-    #[error("admission took too long")]
-    Timeout,
-    /// More bytes than a hello may have.
-    #[error("the hello is too long")]
-    Oversize,
-    /// More substreams than admission needs.
-    #[error("too many substreams before admission")]
-    EarlyStreams,
-    /// The other side refused this device.
-    #[error("the other side refused")]
-    PeerRefused,
-    /// The connection broke.
-    #[error("the connection broke")]
-    Io,
 }
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 10] = [
         Self::Malformed,
         Self::Version,
         Self::Realm,
@@ -177,13 +156,6 @@ impl Reason {
         Self::WrongPeer,
         Self::Revoked,
         Self::Segment,
-        Self::Busy,
-        Self::SourceBusy,
-        Self::Timeout,
-        Self::Oversize,
-        Self::EarlyStreams,
-        Self::PeerRefused,
-        Self::Io,
     ];
 
     /// Its code in the event log and in counters.
@@ -199,13 +171,6 @@ impl Reason {
             Self::WrongPeer => "wrong-peer",
             Self::Revoked => "revoked",
             Self::Segment => "segment",
-            Self::Busy => "busy",
-            Self::SourceBusy => "source-busy",
-            Self::Timeout => "timeout",
-            Self::Oversize => "oversize",
-            Self::EarlyStreams => "early-streams",
-            Self::PeerRefused => "peer-refused",
-            Self::Io => "io",
         }
     }
 }
