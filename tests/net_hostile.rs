@@ -16,8 +16,12 @@ use m2mesh::net::{Executor, Multiaddr, NetConfig, NetEvent, Network, keypair};
 use realm::{Member, Realm};
 use std::collections::BTreeMap;
 use std::future::poll_fn;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::pin::pin;
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -40,7 +44,7 @@ fn number(variable: &str, default: usize) -> usize {
 #[derive(Default)]
 struct Watch {
     refused: BTreeMap<&'static str, u64>,
-    links: u64,
+    links: Arc<AtomicU64>,
 }
 
 impl Watch {
@@ -52,7 +56,9 @@ impl Watch {
                     Poll::Ready(NetEvent::Refused { reason, count }) => {
                         *self.refused.entry(reason).or_default() += count;
                     }
-                    Poll::Ready(NetEvent::LinkUp { .. }) => self.links += 1,
+                    Poll::Ready(NetEvent::LinkUp { .. }) => {
+                        self.links.fetch_add(1, Relaxed);
+                    }
                     Poll::Ready(NetEvent::Frames { .. } | NetEvent::Gossip { .. }) => panic!("strangers were heard"),
                     Poll::Ready(_) => {}
                     Poll::Pending => return work.as_mut().poll(cx),
@@ -70,6 +76,18 @@ impl Watch {
             }
         }
     }
+}
+
+/// Polls a member until both ends have the link.
+async fn linked(member: &mut Network<Member>, other_end: impl Fn() -> bool) {
+    let mut up = false;
+    poll_fn(|cx| {
+        while let Poll::Ready(event) = member.poll(cx) {
+            up |= matches!(event, NetEvent::LinkUp { .. });
+        }
+        if up && other_end() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
 }
 
 fn loopback() -> NetConfig {
@@ -110,7 +128,7 @@ async fn strangers_get_nowhere_and_members_get_in() {
     });
     watch.during(&mut victim, attempts).await;
     watch.until_refused(&mut victim, attacks as u64).await;
-    assert_eq!(watch.links, 0);
+    assert_eq!(watch.links.load(Relaxed), 0);
     let mut expected = BTreeMap::new();
     for n in 0..attacks {
         *expected.entry(Attack::QUICK[n % Attack::QUICK.len()].reason()).or_default() += 1u64;
@@ -128,20 +146,16 @@ async fn strangers_get_nowhere_and_members_get_in() {
         }
     });
     let silence = silence.buffer_unordered(12).for_each(async |answered| assert!(!answered));
+    let links = watch.links.clone();
     let members = async {
         for (n, address) in addresses.iter().enumerate() {
             let config = NetConfig { listen: Vec::new(), bootstrap: vec![address.clone()], ..NetConfig::default() };
-            let mut member = network(&realm, [10 + n as u8; 32], &config);
-            loop {
-                if let NetEvent::LinkUp { .. } = poll_fn(|cx| member.poll(cx)).await {
-                    break;
-                }
-            }
+            linked(&mut network(&realm, [10 + n as u8; 32], &config), || links.load(Relaxed) > n as u64).await;
         }
     };
     watch.during(&mut victim, futures::future::join(silence, members)).await;
     watch.until_refused(&mut victim, (attacks + silent) as u64).await;
-    assert_eq!(watch.links, 2);
+    assert_eq!(watch.links.load(Relaxed), 2);
     assert_eq!(watch.refused.get("timeout"), Some(&(silent as u64)));
     let grown = resident().saturating_sub(before);
     assert!(grown < 256 * 1024, "memory grew by {grown} KiB, attackers included");
@@ -167,14 +181,119 @@ async fn one_source_does_not_take_all_permits() {
     // The permits have come back.
     let config = NetConfig { listen: Vec::new(), bootstrap: vec![address], ..NetConfig::default() };
     let mut member = network(&realm, [10; 32], &config);
-    let member = poll_fn(|cx| match member.poll(cx) {
-        Poll::Ready(NetEvent::LinkUp { .. }) => Poll::Ready(()),
-        Poll::Ready(_) => {
-            cx.waker().wake_by_ref();
-            Poll::Pending
-        }
-        Poll::Pending => Poll::Pending,
-    });
+    let links = watch.links.clone();
+    let member = linked(&mut member, || links.load(Relaxed) > 0);
     watch.during(&mut victim, member).await;
-    assert_eq!(watch.links, 1);
+    assert_eq!(watch.links.load(Relaxed), 1);
+}
+
+/// A node's process, ended with the test.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn m2mesh(place: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_m2mesh"));
+    command.args(arguments).current_dir(place).env_remove("M2MESH_DIR").stdin(Stdio::null());
+    command
+}
+
+/// A node that has announced itself ready, and how.
+fn started(command: &mut Command) -> (Process, String) {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut ready = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
+    (Process(child), ready)
+}
+
+fn said(place: &Path, arguments: &[&str]) -> String {
+    let output = m2mesh(place, arguments).output().unwrap();
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The event log of a real node, under attack from those who hold its realm's keys and misuse them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_counts_refusals_by_reason_in_its_log() {
+    let place = tempfile::tempdir().unwrap();
+    let at = place.path();
+    said(at, &["realm", "init", "plant", "--name", "gateway"]);
+    let listen = ["--listen", "/ip4/127.0.0.1/tcp/0", "--listen", "/ip4/127.0.0.1/udp/0/quic-v1"];
+    let mut run = m2mesh(at, &["run", "--dir", "plant", "--no-mdns"]);
+    run.args(listen);
+    let (node, ready) = started(&mut run);
+    let addresses: Vec<Multiaddr> =
+        ready.trim().split("listen=").nth(1).unwrap().split(',').map(|address| address.parse().unwrap()).collect();
+    let memory = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", node.0.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
+    };
+    let (before, realm) = (memory(), Arc::new(Realm::of_directory(&at.join("plant"))));
+    let attacks = number("M2MESH_ATTACKS", 120);
+    let attempts = futures::stream::iter(0..attacks).map(|n| {
+        let kind = Attack::QUICK[n % Attack::QUICK.len()];
+        let (realm, address) = (realm.clone(), addresses[n / Attack::QUICK.len() % 2].clone());
+        async move {
+            let mut seed = [0xd0; 32];
+            seed[..8].copy_from_slice(&n.to_be_bytes());
+            attack(hostile::transport(seed), address, &realm, seed, kind, Duration::from_secs(20)).await
+        }
+    });
+    let attempts = attempts.buffer_unordered(8).for_each(async |answered| assert!(!answered));
+    let silent = number("M2MESH_SILENT", 12);
+    let silence = futures::stream::iter(0..silent).map(|n| {
+        let (realm, address) = (realm.clone(), addresses[n % 2].clone());
+        async move {
+            let mut seed = [0xe0; 32];
+            seed[..8].copy_from_slice(&n.to_be_bytes());
+            attack(hostile::transport(seed), address, &realm, seed, Attack::Silent, Duration::from_secs(20)).await
+        }
+    });
+    let silence = silence.buffer_unordered(6).for_each(async |answered| assert!(!answered));
+    // Meanwhile a new member enrols, and its node is delivered to.
+    let member = tokio::task::spawn_blocking({
+        let at = at.to_owned();
+        move || {
+            let ticket = said(&at, &["realm", "invite", "plant", "--name", "meter"]);
+            said(&at, &["join", ticket.trim(), "--dir", "meter"]);
+            let (node, _) = started(&mut m2mesh(&at, &["run", "--dir", "meter", "--no-mdns"]));
+            said(&at, &["send", "gateway", "here", "--dir", "meter", "--deadline", "60s"]);
+            drop(node);
+        }
+    });
+    let (_, (), member) = futures::join!(silence, attempts, member);
+    member.unwrap();
+
+    let mut expected = BTreeMap::from([("timeout".to_owned(), silent as u64)]);
+    for n in 0..attacks {
+        *expected.entry(Attack::QUICK[n % Attack::QUICK.len()].reason().to_owned()).or_default() += 1u64;
+    }
+    let mut logged = BTreeMap::new();
+    // The last counts are logged a second after the first of them.
+    let follow = m2mesh(at, &["log", "--kind", "refused", "--follow", "--json", "--dir", "plant"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut follow = Process(follow);
+    for line in BufReader::new(follow.0.stdout.take().unwrap()).lines() {
+        let record: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
+        for (reason, count) in record["details"]["reasons"].as_object().unwrap() {
+            *logged.entry(reason.clone()).or_insert(0) += count.as_u64().unwrap();
+        }
+        if logged.values().sum::<u64>() >= expected.values().sum() {
+            break;
+        }
+    }
+    assert_eq!(logged, expected);
+    let status: serde_json::Value = serde_json::from_str(&said(at, &["status", "--json", "--dir", "plant"])).unwrap();
+    assert_eq!(status["contacts"], 1);
+    let grown = memory().saturating_sub(before);
+    println!("{attacks} attempts and {silent} silent: the node grew from {before} KiB by {grown} KiB");
+    assert!(grown < 64 * 1024, "the node grew by {grown} KiB");
 }

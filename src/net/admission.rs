@@ -168,10 +168,14 @@ impl<G: Gatekeeper> Gate<G> {
             Err(Denied::Busy) => return Err(self.refuse(Reason::Busy, &address)),
             Err(Denied::SourceBusy) => return Err(self.refuse(Reason::SourceBusy, &address)),
         };
-        let mut failure = None;
+        // Until the connection stands, whatever ends it is a failure of the network's.
+        let mut failure = Some(io::ErrorKind::TimedOut.into());
         let arrival = within(self.setup_time, async {
             let (peer, muxer) = match upgrade.await {
-                Ok(connection) => connection,
+                Ok(connection) => {
+                    failure = None;
+                    connection
+                }
                 Err(error) => {
                     failure = Some(error);
                     return Err(Reason::Upgrade);

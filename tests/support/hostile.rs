@@ -1,6 +1,6 @@
 //! A client that connects and then does not behave: over any transport, with any key, saying anything.
 
-use super::realm::{NOW, Realm};
+use super::realm::Realm;
 use futures::{AsyncReadExt, AsyncWriteExt, FutureExt, select_biased};
 use libp2p::Transport as _;
 use libp2p::core::Endpoint;
@@ -71,7 +71,7 @@ impl Attack {
     /// What is said on the admission substream.
     fn message(self, realm: &Realm, seed: [u8; 32]) -> Vec<u8> {
         let hello = |credential: Vec<u8>| {
-            let hello = Hello { lowest: 1, highest: 1, credential, bulletin: 1, seconds: NOW.seconds() };
+            let hello = Hello { lowest: 1, highest: 1, credential, bulletin: 1, seconds: realm.now.seconds() };
             framed(Kind::Member as u8, &encode(&hello))
         };
         match self {

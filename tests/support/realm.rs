@@ -12,7 +12,10 @@ use m2mesh::time::{Epoch, EpochLength, Unix};
 use m2mesh::wire::bulletin::{self, Bulletin, IssuerCertificate};
 use m2mesh::wire::credential::{self, Credential, SEALED_ID};
 use m2mesh::wire::encode;
+use serde_cbor::Value;
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 use x25519_dalek::StaticSecret;
 
 /// The moment at which all tests take place: in the middle of an epoch.
@@ -22,11 +25,30 @@ pub const NOW: Unix = Unix(1_800_001_800 * 1_000_000);
 pub struct Realm {
     operator: SigningKey,
     issuer: SigningKey,
+    /// The moment at which its credentials are good.
+    pub now: Unix,
 }
 
 impl Realm {
     pub fn new(seed: u8) -> Self {
-        Self { operator: SigningKey::from_bytes(&[seed; 32]), issuer: SigningKey::from_bytes(&[seed ^ 0x55; 32]) }
+        let issuer = SigningKey::from_bytes(&[seed ^ 0x55; 32]);
+        Self { operator: SigningKey::from_bytes(&[seed; 32]), issuer, now: NOW }
+    }
+
+    /// The realm whose keys lie in a realm directory, now.
+    #[allow(dead_code, reason = "one of the two test binaries that share this attacks a node of its own making only")]
+    pub fn of_directory(directory: &std::path::Path) -> Self {
+        let read = |file: &str| std::fs::read(directory.join("realm").join(file)).unwrap();
+        let seed = |keys: BTreeMap<u8, Value>| match &keys[&0] {
+            Value::Bytes(seed) => SigningKey::from_bytes(seed.as_slice().try_into().unwrap()),
+            other => unreachable!("{other:?} is no seed"),
+        };
+        let operator = seed(serde_cbor::from_slice(&read("operator.key")).unwrap());
+        // The realm's id, then the issuer's keys, that which signs first.
+        let issuer: BTreeMap<u8, Value> = serde_cbor::from_slice(&read("issuer.key")).unwrap();
+        let issuer = seed(serde_cbor::value::from_value(issuer[&1].clone()).unwrap());
+        let now = Unix(u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros()).unwrap());
+        Self { operator, issuer, now }
     }
 
     pub fn id(&self) -> RealmId {
@@ -64,13 +86,13 @@ impl Realm {
         Arc::new(VerifiedBulletin::verify(self.id(), &signed).unwrap())
     }
 
-    /// A signed credential for the key of `seed`, so many epochs from [`NOW`].
+    /// A signed credential for the key of `seed`, so many epochs from the realm's moment.
     pub fn credential(&self, seed: [u8; 32], epochs: i64) -> Vec<u8> {
         let body = Credential {
             version: 1,
             realm: self.id(),
             issuer: self.issuer_id(),
-            epoch: Epoch(EpochLength::HOUR.epoch_at(NOW).0.checked_add_signed(epochs).unwrap()),
+            epoch: Epoch(EpochLength::HOUR.epoch_at(self.now).0.checked_add_signed(epochs).unwrap()),
             epoch_length: 3_600u32.to_be_bytes(),
             segments: 1u64.to_be_bytes(),
             roles: [0; 2],
