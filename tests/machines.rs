@@ -131,3 +131,36 @@ fn the_lab_comes_up_works_and_leaves_nothing() {
     let directory = at.to_str().expect("UTF-8");
     assert!(!processes.lines().any(|line| line.contains(directory) && line.contains("run")), "{processes}");
 }
+
+#[test]
+fn a_publication_is_heard_after_duplicate_connections_have_gone() {
+    // All nodes of a lab dial each other at once; the connections too many are closed five seconds later.
+    let place = tempfile::tempdir().expect("a directory");
+    let at = place.path();
+    let _lab = Running::start(&["lab", "--nodes", "4", "--dir", "lab"], at);
+    let listeners: Vec<_> = (2..=4)
+        .map(|n| {
+            let directory = format!("lab/node-{n}");
+            let mut command = m2mesh(&["subscribe", "plant/#", "--count", "12", "--dir", &directory], at);
+            let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+            // It says that it listens before anything is published.
+            let mut ready = String::new();
+            BufReader::new(child.stderr.take().expect("a pipe")).read_line(&mut ready).expect("a line");
+            assert!(ready.contains("listens"), "{ready}");
+            child
+        })
+        .collect();
+    // A line every second or so, over the time in which connections go.
+    let script = "for n in 1 2 3 4 5 6 7 8 9 10 11 12; do echo line $n; sleep 1; done";
+    let lines = Command::new("sh").args(["-c", script]).stdout(Stdio::piped()).spawn().expect("a shell");
+    let mut publish = m2mesh(&["publish", "plant/x", "--lines", "--dir", "lab/node-1"], at);
+    let mut lines = lines;
+    let published = publish.stdin(lines.stdout.take().expect("a pipe")).output().expect("it publishes");
+    assert!(published.status.success(), "{}", String::from_utf8_lossy(&published.stderr));
+    lines.wait().expect("the shell ends");
+    let expected: String = (1..=12).map(|n| format!("line {n}\n")).collect();
+    for listener in listeners {
+        let output = listener.wait_with_output().expect("it ends once it has heard them all");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), expected);
+    }
+}

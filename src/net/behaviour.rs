@@ -5,15 +5,15 @@
 //! whole frame, so that equal bytes are one message wherever they come from.
 
 use super::admission::Admitted;
-use super::handler::Received;
+use super::handler::{Command, Received};
 use super::streams::Streams;
 use super::{MAX_GOSSIP, NetConfig, PeerId};
 use futures::channel::mpsc;
 use libp2p::connection_limits::{self, ConnectionLimits};
-use libp2p::gossipsub::{self, ConfigBuilder, MessageAuthenticity, MessageId, ValidationMode};
+use libp2p::gossipsub::{self, ConfigBuilder, IdentTopic, MessageAuthenticity, MessageId, ValidationMode};
 use libp2p::mdns;
-use libp2p::swarm::NetworkBehaviour;
 use libp2p::swarm::behaviour::toggle::Toggle;
+use libp2p::swarm::{ConnectionId, NetworkBehaviour};
 use sha2::{Digest, Sha256};
 use std::time::Duration;
 
@@ -41,6 +41,22 @@ impl<P: Send + 'static> Behaviour<P> {
             limits: connection_limits::Behaviour::new(limits),
             gossip: gossip(),
             mdns: config.mdns.then(|| multicast_dns(local)).flatten().into(),
+        }
+    }
+
+    /// Gets gossip going on the connections that are left of several to a peer.
+    ///
+    /// gossipsub has one queue for a peer and opens its stream on a connection when that connection's task runs and
+    /// finds something there. The first connection of a peer always has something; a later one, on which nothing was
+    /// ever sent, is not woken by what is put into the queue, and would carry no gossip until other traffic happened
+    /// to wake it. So when an earlier connection has gone, this puts something small there, and wakes the task.
+    pub(crate) fn rouse_gossip(&mut self, peer: PeerId, connections: impl Iterator<Item = ConnectionId>) {
+        let topic = IdentTopic::new(ROUSING);
+        // Fails for a subscription filter only, and there is none.
+        let _ = self.gossip.subscribe(&topic);
+        self.gossip.unsubscribe(&topic);
+        for connection in connections {
+            self.streams.command(peer, connection, Command::Prove);
         }
     }
 }
@@ -73,6 +89,8 @@ fn multicast_dns(local: PeerId) -> Option<mdns::tokio::Behaviour> {
     }
 }
 
+/// A topic that nobody listens to.
+const ROUSING: &str = "-";
 /// Connections beyond the links: duplicates that are being resolved.
 const SPARE: u32 = 16;
 /// Bytes of gossipsub's own around a message and its topic.

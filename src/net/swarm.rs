@@ -425,7 +425,13 @@ impl<G: Gatekeeper> Network<G> {
                 self.discovery.handle_link_down(link);
                 self.events.push_back(NetEvent::LinkDown { link, reason });
             }
-            Some((link, false)) => self.events.push_back(NetEvent::Writable { link }),
+            Some((link, false)) => {
+                if let Some(link) = self.links.get(link) {
+                    let left = link.connections.iter().map(|connection| connection.id);
+                    self.swarm.behaviour_mut().rouse_gossip(link.peer, left);
+                }
+                self.events.push_back(NetEvent::Writable { link });
+            }
             None => {}
         }
     }
