@@ -10,8 +10,9 @@
 //! 1. What [`LaneIo::poll_read`] yields is at least one frame, whole, each of a valid length.
 //! 2. Between two reads less than one frame is kept.
 
+use super::Lane;
 use super::outbox::{CHUNK, Filled, Outbox};
-use crate::wire::frame::{self, FrameError};
+use crate::wire::frame::{self, FrameError, HEADER, Kind, MAX_FRAME};
 use futures::{AsyncRead, AsyncWrite};
 use std::io;
 use std::pin::Pin;
@@ -200,6 +201,14 @@ const MAX_URGENT: usize = 4 * 1024;
 const TURN: usize = 8;
 /// Bytes to read at a time while a link is quiet.
 const QUIET_READ: usize = 4 * 1024;
+
+/// The lane of exactly one frame; `None` when it is not one.
+pub(crate) fn lane_of(frame: &[u8]) -> Option<Lane> {
+    let (prefix, rest) = frame.split_first_chunk::<4>()?;
+    let whole = rest.len() == u32::from_be_bytes(*prefix) as usize && rest.len() <= MAX_FRAME;
+    let kind = *rest.first().filter(|_| whole && frame.len() >= HEADER)?;
+    Some(if kind < Kind::Data as u8 { Lane::Control } else { Lane::Data })
+}
 
 #[cfg(test)]
 mod tests {

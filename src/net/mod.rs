@@ -44,6 +44,7 @@ pub mod links;
 mod outbox;
 mod permits;
 mod pipe;
+mod pulse;
 mod silence;
 mod streams;
 mod swarm;

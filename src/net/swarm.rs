@@ -10,17 +10,19 @@ use super::behaviour::{Behaviour, BehaviourEvent};
 use super::discovery::{Discovery, MAX_DIALS};
 use super::enrol::{Desk, Requests};
 use super::handler::{Command, Event, Received};
+use super::lane::lane_of;
 use super::links::{Joined, Links};
 use super::permits::{Limits, Permits};
+use super::pulse::Pulse;
 use super::streams::StreamsEvent;
 use super::tally::{Item, Tally};
 use super::{
-    Executor, GossipId, Lane, LinkCounters, MessageAcceptance, Multiaddr, NetConfig, NetEvent, PeerId, PublishError,
+    Executor, GossipId, LinkCounters, MessageAcceptance, Multiaddr, NetConfig, NetEvent, PeerId, PublishError,
     SendError, Transport, admission::AdmissionError, handshake::Reason,
 };
 use crate::id::LinkId;
 use crate::wire::data::Class;
-use crate::wire::frame::{HEADER, Kind, MAX_FRAME};
+
 use futures::StreamExt;
 use futures::channel::mpsc;
 use libp2p::core::transport::{ListenerId, TransportError};
@@ -43,6 +45,7 @@ pub struct Network<G: Gatekeeper> {
     requests: Requests,
     tally: Arc<Tally>,
     frames: mpsc::Receiver<Received>,
+    pulse: Pulse,
     reading: bool,
     /// Dials under way, at most [`MAX_DIALS`].
     dials: BTreeMap<ConnectionId, Multiaddr>,
@@ -103,6 +106,7 @@ impl<G: Gatekeeper> Network<G> {
             requests,
             tally,
             frames,
+            pulse: Pulse::new(),
             reading: true,
             dials: BTreeMap::new(),
             events: VecDeque::new(),
@@ -155,6 +159,9 @@ impl<G: Gatekeeper> Network<G> {
                 && let Poll::Ready(Some(received)) = self.frames.poll_next_unpin(cx)
             {
                 self.handle_received(received);
+                continue;
+            }
+            if self.pulse.poll(cx).is_ready() {
                 continue;
             }
             return Poll::Pending;
@@ -453,14 +460,6 @@ impl<G: Gatekeeper> Network<G> {
             }
         }
     }
-}
-
-/// The lane of exactly one frame; `None` when it is not one.
-fn lane_of(frame: &[u8]) -> Option<Lane> {
-    let (prefix, rest) = frame.split_first_chunk::<4>()?;
-    let whole = rest.len() == u32::from_be_bytes(*prefix) as usize && rest.len() <= MAX_FRAME;
-    let kind = *rest.first().filter(|_| whole && frame.len() >= HEADER)?;
-    Some(if kind < Kind::Data as u8 { Lane::Control } else { Lane::Data })
 }
 
 /// Whether a dial has met the node itself.

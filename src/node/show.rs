@@ -39,7 +39,7 @@ impl<S: Store, H: Host> Node<S, H> {
     pub(super) fn peers(&self) -> Vec<Peer> {
         let now = self.host.now().time;
         let links = self.engine.links().filter_map(|(link, name)| Some((link, name, self.neighbours.get(&link)?)));
-        links
+        let mut peers: Vec<Peer> = links
             .map(|(link, name, neighbour)| {
                 let counters = self.network.counters(link).unwrap_or_default();
                 Peer {
@@ -54,7 +54,9 @@ impl<S: Store, H: Host> Node<S, H> {
                     received: counters.bytes_in,
                 }
             })
-            .collect()
+            .collect();
+        peers.sort_by(|a, b| (&a.name, &a.peer_id).cmp(&(&b.name, &b.peer_id)));
+        peers
     }
 }
 
