@@ -94,6 +94,26 @@ fn two_machines_meet_by_ticket_over_quic() {
 }
 
 #[test]
+fn a_device_joins_by_files_that_somebody_carries() {
+    let place = tempfile::tempdir().expect("a directory");
+    let at = place.path();
+    done(&["realm", "init", "plant", "--name", "gateway"], at);
+    let nowhere = "/ip4/127.0.0.1/tcp/9";
+    let ticket = done(&["realm", "invite", "plant", "--name", "meter", "--address", nowhere], at);
+    done(&["join", "--offline", &ticket, "--dir", "meter"], at);
+    assert!(done(&["realm", "issue", "plant", "meter/enrolment.request"], at).starts_with("meter:"));
+    assert!(done(&["join", "--offline", &ticket, "--dir", "meter"], at).contains("as meter"));
+    assert!(!at.join("meter/enrolment.answer").exists());
+    // Another device with the same ticket is refused, by file as over the mesh.
+    done(&["join", "--offline", &ticket, "--dir", "copy"], at);
+    let (code, _) = refused(&["realm", "issue", "plant", "copy/enrolment.request"], at);
+    assert_eq!(code, Some(2));
+    let (code, said) = refused(&["join", "--offline", &ticket, "--dir", "copy"], at);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("has been used"), "{said}");
+}
+
+#[test]
 fn a_ticket_of_another_realm_is_refused_with_its_reason() {
     let place = tempfile::tempdir().expect("a directory");
     let at = place.path();
@@ -173,4 +193,32 @@ fn publications_are_heard_after_duplicate_connections_have_gone() {
         let output = listener.wait_with_output().expect("it has ended");
         assert_eq!(String::from_utf8_lossy(&output.stdout), expected);
     }
+}
+
+#[test]
+fn devices_reach_each_other_once_the_operator_allows_it() {
+    let place = tempfile::tempdir().expect("a directory");
+    let at = place.path();
+    done(&["realm", "init", "plant", "--name", "gateway"], at);
+    let gateway = Running::start(&["run", "--dir", "plant", "--no-mdns", "--listen", "/ip4/127.0.0.1/tcp/0"], at);
+    for name in ["pump", "meter"] {
+        let ticket = done(&["realm", "invite", "plant", "--name", name], at);
+        done(&["join", &ticket, "--dir", name], at);
+    }
+    let address = gateway.ready.split("listen=").nth(1).expect("an address").to_owned();
+    let _pump = Running::start(&["run", "--dir", "pump", "--no-mdns", "--listen", "/ip4/127.0.0.1/tcp/0"], at);
+    let bootstrap = ["run", "--dir", "meter", "--no-mdns", "--listen", "/ip4/127.0.0.1/tcp/0", "--bootstrap", &address];
+    let _meter = Running::start(&bootstrap, at);
+    let (code, said) = refused(&["send", "pump", "x", "--dir", "meter"], at);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("no contact is called pump"), "{said}");
+    assert!(done(&["realm", "allow", "plant", "meter", "pump"], at).contains("are contacts now"));
+    assert!(done(&["realm", "allow", "plant", "pump", "meter"], at).contains("already"));
+    let (code, said) = refused(&["realm", "allow", "plant", "pump", "nobody"], at);
+    assert_eq!(code, Some(1), "{said}");
+    // Both ask the issuer for the other's card when it is needed: at most every five seconds.
+    let reached = (0..5)
+        .any(|_| m2mesh(&["send", "pump", "hello", "--dir", "meter"], at).output().expect("it runs").status.success());
+    assert!(reached);
+    assert_eq!(done(&["receive", "--count", "1", "--dir", "pump"], at), "hello");
 }

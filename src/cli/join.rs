@@ -5,6 +5,9 @@
 //! 2. Make the device's keys and write them down, so that an interrupted join can go on with the same ones.
 //! 3. Ask the members named in the ticket, one after the other, until one brings the issuer's answer.
 //! 4. Write down what was granted, and the members' addresses as settings if there are none yet.
+//!
+//! With `--offline` step 3 is two files that somebody carries: the request to where the realm is, the answer back.
+//! Both are sealed, so it does not matter who.
 
 use super::failure::Failure;
 use super::shell::Shell;
@@ -15,6 +18,7 @@ use crate::identity::ticket;
 use crate::net::{self, EnrolError, Multiaddr};
 use crate::store::DirectoryLock;
 use crate::store::device_dir::DeviceDir;
+use crate::wire;
 use crate::wire::enrolment::Refusal;
 use crate::wire::hello::EnrolReply;
 use rand_chacha::ChaCha20Rng;
@@ -30,10 +34,14 @@ use zeroize::Zeroizing;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   m2mesh join @ticket --dir ./meter-17 && m2mesh run --dir ./meter-17
-  ssh hub m2mesh realm invite plant --name meter-17 | m2mesh join -")]
+  ssh hub m2mesh realm invite plant --name meter-17 | m2mesh join -
+  m2mesh join --offline @ticket --dir ./meter-17")]
 pub(super) struct Arguments {
     /// The ticket: its text, `-` for standard input, `@FILE` for a file
     ticket: String,
+    /// Write the request to a file, for `m2mesh realm issue`, instead of sending it; run again with the answer
+    #[arg(long)]
+    offline: bool,
 }
 
 pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, Failure> {
@@ -47,9 +55,20 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
     let device = DeviceDir::new(&directory);
     let mut rng = machine::randomness()?;
     let pending = device.begin_join(&ticket, &mut rng).map_err(|error| Failure::split(error, hint))?;
-    let sealed = ask(&shell, &ticket.addresses, &pending, &mut rng).await?;
+    let sealed = if arguments.offline {
+        match carried(&shell, &directory, &pending, &mut rng)? {
+            Some(sealed) => sealed,
+            None => return Ok(Verdict::Done),
+        }
+    } else {
+        ask(&shell, &ticket.addresses, &pending, &mut rng).await?
+    };
     let member = device.finish_join(&pending, &sealed).map_err(|error| Failure::split(error, hint).definite())?;
     configure(&directory, &ticket.addresses)?;
+    for file in [REQUEST, ANSWER] {
+        // They are there after an offline enrolment only, and of no more use.
+        let _ = std::fs::remove_file(directory.join(file));
+    }
     if shell.json {
         shell.object(&serde_json::json!({
             "name": member.name(),
@@ -62,6 +81,40 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
         shell.line(format_args!("run it:  m2mesh run --dir {}", directory.display()))?;
     }
     Ok(Verdict::Done)
+}
+
+/// The issuer's answer, if somebody has carried it here; else writes the request that is to be carried there.
+fn carried(
+    shell: &Shell,
+    directory: &Path,
+    pending: &PendingEnrolment,
+    rng: &mut ChaCha20Rng,
+) -> Result<Option<Vec<u8>>, Failure> {
+    let (request, answer) = (directory.join(REQUEST), directory.join(ANSWER));
+    if answer.exists() {
+        let hint = "make it anew with `m2mesh realm issue`";
+        let bytes = std::fs::read(&answer).map_err(|error| Failure::file("read", &answer, &error))?;
+        let reply: EnrolReply = wire::decode(&bytes)
+            .map_err(|error| Failure::new(format!("{} is no answer: {error}", answer.display()), hint))?;
+        return match reply {
+            EnrolReply { sealed: Some(sealed), .. } => Ok(Some(sealed)),
+            EnrolReply { refused: Some(refusal), .. } => {
+                Err(Failure::split(refusal, "ask the operator of the realm for another ticket").definite())
+            }
+            _ => Err(Failure::new(format!("{} is empty", answer.display()), hint)),
+        };
+    }
+    let hint = "ask the operator of the realm for another ticket";
+    let hello = pending.hello(rng).map_err(|error| Failure::split(error, hint))?;
+    std::fs::write(&request, wire::encode(&hello)).map_err(|error| Failure::file("write", &request, &error))?;
+    if shell.json {
+        shell.object(&serde_json::json!({ "request": request, "answer": answer }))?;
+    } else {
+        shell.line(format_args!("request written to {}", request.display()))?;
+        shell.line(format_args!("where the realm is:  m2mesh realm issue REALM_DIR {REQUEST}"))?;
+        shell.line(format_args!("then bring {ANSWER} into {} and run this again", directory.display()))?;
+    }
+    Ok(None)
 }
 
 /// The issuer's answer, by whichever member brings it.
@@ -130,5 +183,9 @@ fn configure(directory: &Path, bootstrap: &[String]) -> Result<(), Failure> {
     std::fs::write(&path, text).map_err(|error| Failure::file("write", &path, &error))
 }
 
+/// Name of the file with an offline request.
+const REQUEST: &str = "enrolment.request";
+/// Name of the file with its answer.
+const ANSWER: &str = "enrolment.answer";
 /// How long one member may take to bring the issuer's answer.
 const PATIENCE: Duration = Duration::from_secs(15);

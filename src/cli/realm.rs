@@ -8,6 +8,9 @@ use crate::net::Multiaddr;
 use crate::node::system::last_addresses;
 use crate::store::realm_dir::{Invite, InviteContacts, RealmDir};
 use crate::time::{EpochLength, Unix};
+use crate::wire;
+use crate::wire::enrolment::MAX_REQUEST;
+use crate::wire::hello::EnrolHello;
 use crate::wire::ticket::MAX_ADDRESSES;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,6 +21,7 @@ use std::time::Duration;
 #[command(after_help = "Examples:
   m2mesh realm init ./plant --name hub
   m2mesh realm invite ./plant --name meter-17
+  m2mesh realm allow ./plant pump-3 meter-17
   m2mesh realm list ./plant")]
 pub(super) struct Arguments {
     #[command(subcommand)]
@@ -64,6 +68,33 @@ enum Action {
         #[arg(long, value_name = "ADDRESS")]
         address: Vec<String>,
     },
+    /// Makes two devices contacts of each other
+    ///
+    /// Each gets the other's card when it first needs it, or at its next renewal.
+    #[command(after_help = "Example:\n  m2mesh realm allow ./plant pump-3 meter-17")]
+    Allow {
+        /// The realm's directory
+        #[arg(value_name = "DIR")]
+        place: PathBuf,
+        /// One device
+        #[arg(value_name = "A", value_parser = name)]
+        one: Name,
+        /// The other
+        #[arg(value_name = "B", value_parser = name)]
+        other: Name,
+    },
+    /// Answers enrolment requests that came as files
+    ///
+    /// Beside each request it writes the answer, with the extension `answer`. Exit code 2 when one is refused.
+    #[command(after_help = "Example:\n  m2mesh realm issue ./plant /media/usb/enrolment.request")]
+    Issue {
+        /// The realm's directory
+        #[arg(value_name = "DIR")]
+        place: PathBuf,
+        /// Files that `m2mesh join --offline` has written
+        #[arg(value_name = "REQUEST", required = true)]
+        requests: Vec<PathBuf>,
+    },
     /// Lists the realm's devices, and the tickets not used yet
     #[command(after_help = "Example:\n  m2mesh realm list ./plant --json")]
     List {
@@ -91,8 +122,59 @@ pub(super) async fn run(Arguments { action }: Arguments, shell: Shell) -> Result
                 },
             )
         }
+        Action::Allow { place, one, other } => allow(&shell, &place, &one, &other),
+        Action::Issue { place, requests } => issue(&shell, &place, &requests),
         Action::List { place } => list(&shell, &place),
     }
+}
+
+fn allow(shell: &Shell, place: &Path, one: &Name, other: &Name) -> Result<Verdict, Failure> {
+    let hint = "check the directory; `m2mesh realm list` shows what is there";
+    let mut realm = RealmDir::open(place).map_err(|error| Failure::split(error, hint))?;
+    let new = realm.allow(one, other).map_err(|error| Failure::split(error, hint))?;
+    if shell.json {
+        shell.object(&serde_json::json!({ "one": one, "other": other, "new": new }))?;
+    } else if new {
+        shell.line(format_args!("{one} and {other} are contacts now"))?;
+    } else {
+        shell.line(format_args!("{one} and {other} are contacts already"))?;
+    }
+    Ok(Verdict::Done)
+}
+
+fn issue(shell: &Shell, place: &Path, requests: &[PathBuf]) -> Result<Verdict, Failure> {
+    let hint = "check the directory; `m2mesh realm list` shows what is there";
+    let mut realm = RealmDir::open(place).map_err(|error| Failure::split(error, hint))?;
+    let mut verdict = Verdict::Done;
+    for request in requests {
+        let bytes = std::fs::read(request).map_err(|error| Failure::file("read", request, &error))?;
+        let hello: EnrolHello = wire::codec::decode_within(&bytes, 2 * MAX_REQUEST).map_err(|error| {
+            let what = format!("{} is no enrolment request: {error}", request.display());
+            Failure::new(what, "make it with `m2mesh join --offline TICKET`")
+        })?;
+        let answered = realm.answer(&hello, machine::now(), &mut machine::randomness()?);
+        let answer = request.with_extension("answer");
+        std::fs::write(&answer, wire::encode(&answered.reply))
+            .map_err(|error| Failure::file("write", &answer, &error))?;
+        let (name, refused) = match &answered.outcome {
+            Ok(served) => (Some(served.name.to_string()), None),
+            Err(refusal) => (None, Some(refusal.to_string())),
+        };
+        if refused.is_some() {
+            verdict = Verdict::No;
+        }
+        if shell.json {
+            let (request, answer) = (request.display().to_string(), answer.display().to_string());
+            shell.object(&serde_json::json!({
+                "request": request, "answer": answer, "name": name, "refused": refused,
+            }))?;
+        } else if let Some(name) = name {
+            shell.line(format_args!("{name}: answer in {}", answer.display()))?;
+        } else if let Some(refused) = refused {
+            shell.line(format_args!("{}: refused, {refused}", request.display()))?;
+        }
+    }
+    Ok(verdict)
 }
 
 fn init(shell: &Shell, place: &Path, name: &Name, epoch: EpochLength) -> Result<Verdict, Failure> {

@@ -74,6 +74,7 @@ struct Stranger {
     send: Send,
     purpose: Purpose,
     service: Option<String>,
+    since: Time,
 }
 
 /// Requests passing through, our own, and what waits for them.
@@ -276,11 +277,8 @@ impl Engine {
         if self.enrolment.strangers.len() >= MAX_STRANGERS {
             return self.refuse_unknown(token, &send.to);
         }
-        let recently = self.enrolment.last_pull.is_some_and(|last| self.now.time.since(last) < PULL_INTERVAL);
-        if recently && self.enrolment.asking.is_none() {
-            return self.refuse_unknown(token, &send.to);
-        }
-        self.enrolment.strangers.push(Stranger { token, send, purpose, service });
+        let since = self.now.time;
+        self.enrolment.strangers.push(Stranger { token, send, purpose, service, since });
         if self.enrolment.asking.is_none() {
             self.pull_cards();
         }
@@ -401,7 +399,8 @@ impl Engine {
 
     /// The pull is over: messages to strangers go, or are refused.
     fn settle_strangers(&mut self) {
-        for Stranger { token, send, purpose, service } in core::mem::take(&mut self.enrolment.strangers) {
+        for Stranger { token, mut send, purpose, service, since } in core::mem::take(&mut self.enrolment.strangers) {
+            send.lifetime = send.lifetime.saturating_sub(self.now.time.since(since));
             if self.membership.contacts().get(&send.to).is_none() {
                 self.refuse_unknown(token, &send.to);
             } else if purpose == Purpose::Request {

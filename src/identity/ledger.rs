@@ -29,6 +29,9 @@ pub trait Ledger {
     /// Makes a device out of a ticket, or finds the one that was made; see [`Enrolled`].
     fn enrol(&mut self, enrolment: &Enrolment<'_>) -> Result<Enrolled, LedgerError>;
 
+    /// Makes two devices in force contacts; says whether they were not.
+    fn allow(&mut self, one: &Name, other: &Name) -> Result<bool, LedgerError>;
+
     /// The device with this renewal key.
     fn device(&mut self, renewal: &Pseudonym) -> Result<Option<DeviceRecord>, LedgerError>;
 
@@ -48,6 +51,9 @@ pub enum LedgerError {
     /// No such device.
     #[error("the ledger holds no device {0}")]
     NoDevice(DeviceId),
+    /// No device of that name.
+    #[error("the realm has no device called {0}; `m2mesh realm list` shows those it has")]
+    NoName(Name),
     /// The name is taken.
     #[error("the name {0} is taken by a device or an open ticket; choose another")]
     NameTaken(Name),
@@ -276,6 +282,19 @@ impl Ledger for Book {
         };
         self.load_device(device.clone());
         Ok(Enrolled::New(device))
+    }
+
+    fn allow(&mut self, one: &Name, other: &Name) -> Result<bool, LedgerError> {
+        let named = |name: &Name| self.named(name).ok_or_else(|| LedgerError::NoName(name.clone()));
+        let (one, other) = (named(one)?, named(other)?);
+        if one.device == other.device || self.are_contacts(one, other) {
+            return Ok(false);
+        }
+        let (one, other) = (one.device, other.device);
+        if let Some(DeviceRecord { contacts: Contacts::Some(devices), .. }) = self.devices.get_mut(&one) {
+            devices.push(other);
+        }
+        Ok(true)
     }
 
     fn device(&mut self, renewal: &Pseudonym) -> Result<Option<DeviceRecord>, LedgerError> {

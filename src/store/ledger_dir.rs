@@ -9,7 +9,7 @@
 //! 2. A file that is not an entry stops the ledger with the file's name; nothing is skipped.
 
 use super::private_file::{self, FileError};
-use crate::id::{DeviceId, Pseudonym};
+use crate::id::{DeviceId, Name, Pseudonym};
 use crate::identity::ledger::{Book, DeviceRecord, Enrolled, Enrolment, Ledger, LedgerError, TicketRecord};
 use crate::wire::contact::MailPrekey;
 use crate::wire::{decode, encode};
@@ -156,6 +156,16 @@ impl Ledger for LedgerDir {
                 entries.put_device(device);
             }
             Ok(enrolled)
+        })
+    }
+
+    fn allow(&mut self, one: &Name, other: &Name) -> Result<bool, LedgerError> {
+        self.locked(|book, entries| {
+            let new = book.allow(one, other)?;
+            if let Some(device) = book.named(one).filter(|_| new) {
+                entries.put_device(device);
+            }
+            Ok(new)
         })
     }
 

@@ -19,7 +19,7 @@ use crate::id::{Name, RealmId};
 use crate::identity::bulletin::{BulletinError, VerifiedBulletin};
 use crate::identity::invitation::{self, DEFAULT_SEGMENT, Invitation, InviteError};
 use crate::identity::issuer::{Answered, Issuer, MAX_EPOCHS};
-use crate::identity::ledger::{Contacts, DeviceRecord, LedgerError, TicketRecord};
+use crate::identity::ledger::{Contacts, DeviceRecord, Ledger, LedgerError, TicketRecord};
 use crate::identity::membership::Membership;
 use crate::identity::realm::{self, Founding, IssuerSecrets};
 use crate::identity::ticket;
@@ -36,7 +36,6 @@ use zeroize::Zeroizing;
 /// A realm on disk, as its issuer uses it.
 #[derive(Debug)]
 pub struct RealmDir {
-    realm: PathBuf,
     issuer: Issuer,
     bulletin: VerifiedBulletin,
     ledger: LedgerDir,
@@ -199,7 +198,6 @@ impl RealmDir {
         let bulletin = VerifiedBulletin::verify(issuer.realm, &private_file::read(&path)?)
             .map_err(|source| RealmDirError::Bulletin { path, source })?;
         Ok(Self {
-            realm: realm.into(),
             issuer: Issuer::new(issuer.realm, &issuer.secrets),
             bulletin,
             ledger: LedgerDir::open(realm.join("ledger"))?,
@@ -269,9 +267,9 @@ impl RealmDir {
         &self.issuer
     }
 
-    /// Where it is: `DIR/realm`.
-    pub fn path(&self) -> &Path {
-        &self.realm
+    /// Makes two devices contacts, which each learns when it asks next; says whether they were not.
+    pub fn allow(&mut self, one: &Name, other: &Name) -> Result<bool, RealmDirError> {
+        Ok(self.ledger.allow(one, other)?)
     }
 
     fn enrol(
@@ -470,7 +468,7 @@ mod tests {
     fn damage_is_named() {
         let (directory, realm, mut rng) = new_realm();
         let error = |result: Result<RealmDir, RealmDirError>| result.expect_err("refused").to_string();
-        let ledger = realm.path().join("ledger");
+        let ledger = directory.path().join("realm").join("ledger");
         let entry = private_file::names(&ledger.join("devices")).expect("read").remove(0);
         let path = ledger.join("devices").join(&entry);
         let bytes = private_file::read(&path).expect("an entry");
