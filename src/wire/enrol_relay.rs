@@ -23,7 +23,7 @@ pub struct EnrolRelay<'a> {
     pub sealed: &'a [u8],
 }
 
-/// One piece of an answer; an answer may be longer than a frame.
+/// One piece of an encoded [`EnrolReply`](super::hello::EnrolReply), which may be longer than a frame.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EnrolAnswer<'a> {
     /// Of which request.
