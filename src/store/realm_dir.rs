@@ -466,7 +466,7 @@ mod tests {
 
     #[test]
     fn damage_is_named() {
-        let (directory, realm, mut rng) = new_realm();
+        let (directory, _, mut rng) = new_realm();
         let error = |result: Result<RealmDir, RealmDirError>| result.expect_err("refused").to_string();
         let ledger = directory.path().join("realm").join("ledger");
         let entry = private_file::names(&ledger.join("devices")).expect("read").remove(0);
