@@ -19,7 +19,7 @@
 //!
 //! Invariants
 //! 1. At most [`MAX_RELAYS`] requests are on their way through. Drop policy: the newest is refused (`Busy`).
-//! 2. At most one request of our own at a time; pulls at most every [`PULL_INTERVAL`].
+//! 2. At most one request of our own at a time; pulls at most every [`PULL_INTERVAL`] where the issuer is elsewhere.
 //! 3. A message to a stranger waits for one pull, then goes or is refused.
 
 use super::api::{Reply, Send, Token};
@@ -267,7 +267,9 @@ impl Engine {
             self.enrolment.pull_again = true;
             return;
         }
-        let earliest = self.enrolment.last_pull.map(|last| last + PULL_INTERVAL);
+        // An issuer that is here costs nobody else anything.
+        let interval = if self.issuer.is_some() { Duration::ZERO } else { PULL_INTERVAL };
+        let earliest = self.enrolment.last_pull.map(|last| last + interval);
         self.enrolment.next_pull = Some(earliest.unwrap_or(self.now.time).max(self.now.time));
         self.start_pull_if_due();
     }
