@@ -287,10 +287,13 @@ async fn a_node_counts_refusals_by_reason_in_its_log() {
         for (reason, count) in record["details"]["reasons"].as_object().unwrap() {
             *logged.entry(reason.clone()).or_insert(0) += count.as_u64().unwrap();
         }
-        if logged.values().sum::<u64>() >= expected.values().sum() {
+        if expected.iter().all(|(reason, count)| logged.get(reason).is_some_and(|logged| logged >= count)) {
             break;
         }
     }
+    // On a machine that has much else to do, a member may be too slow once as well.
+    logged.remove("timeout");
+    expected.remove("timeout");
     assert_eq!(logged, expected);
     let status: serde_json::Value = serde_json::from_str(&said(at, &["status", "--json", "--dir", "plant"])).unwrap();
     assert_eq!(status["contacts"], 1);
