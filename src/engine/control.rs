@@ -171,6 +171,7 @@ impl Engine {
     }
 
     pub(super) fn learn_credential(&mut self, credential: PeerCredential) {
-        self.multicast.learn(credential);
+        let dropped = self.multicast.learn(credential);
+        self.count("credentials_forgotten", u64::from(dropped));
     }
 }

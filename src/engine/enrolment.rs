@@ -149,6 +149,7 @@ impl Engine {
         self.rng.fill_bytes(&mut relay);
         let relay = OuterId(relay);
         if !self.remember_relay(relay, Back::Admission { id, pieces: BTreeMap::new() }) {
+            self.count("enrolments_dropped_busy", 1);
             return self.refuse_enrolment(id, Refusal::Busy);
         }
         let frame = EnrolRelay { id: relay, hops: 0, issuer: hello.issuer, sealed: &hello.sealed };
@@ -277,6 +278,7 @@ impl Engine {
     /// A message to a name without a card: pull, then see.
     pub(super) fn submit_after_pull(&mut self, token: Token, send: Send, purpose: Purpose, service: Option<String>) {
         if self.enrolment.strangers.len() >= MAX_STRANGERS {
+            self.count("messages_to_strangers_refused", 1);
             return self.refuse_unknown(token, &send.to);
         }
         let since = self.now.time;

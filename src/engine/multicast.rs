@@ -146,17 +146,18 @@ impl Multicast {
         self.credentials.get(hash).map(|credential| credential.signed.clone())
     }
 
-    pub(super) fn learn(&mut self, credential: PeerCredential) {
+    /// Keeps a credential. Answers whether another had to go.
+    pub(super) fn learn(&mut self, credential: PeerCredential) -> bool {
         if self.credentials.contains_key(&credential.hash) {
-            return;
+            return false;
         }
-        if self.credentials.len() >= MAX_CREDENTIALS
-            && let Some(oldest) = self.learnt.pop_front()
-        {
+        let full = self.credentials.len() >= MAX_CREDENTIALS;
+        if full && let Some(oldest) = self.learnt.pop_front() {
             self.credentials.remove(&oldest);
         }
         self.learnt.push_back(credential.hash);
         self.credentials.insert(credential.hash, credential);
+        full
     }
 
     pub(super) fn next_wake(&self) -> Option<Time> {

@@ -56,7 +56,8 @@ impl Sessions {
         Some(entry)
     }
 
-    /// Keeps a session; `prefer` it for sealing unless there is a good one already.
+    /// Keeps a session: ours is sealed with from now on, the peer's only if there is no good one. Answers whether
+    /// another had to go.
     pub(super) fn insert(
         &mut self,
         session: Session,
@@ -64,10 +65,9 @@ impl Sessions {
         between: (CredentialHash, CredentialHash),
         ours: bool,
         now: Time,
-    ) {
-        if self.by_id.len() >= MAX_SESSIONS
-            && let Some(oldest) = self.by_id.iter().min_by_key(|(_, entry)| entry.used).map(|(id, _)| *id)
-        {
+    ) -> bool {
+        let full = self.by_id.len() >= MAX_SESSIONS;
+        if full && let Some(oldest) = self.by_id.iter().min_by_key(|(_, entry)| entry.used).map(|(id, _)| *id) {
             self.by_id.remove(&oldest);
         }
         let stands =
@@ -76,6 +76,7 @@ impl Sessions {
             self.preferred.insert(peer.clone(), session.id());
         }
         self.by_id.insert(session.id(), Entry { session, peer, between, used: now });
+        full
     }
 
     /// The peer does not know this session: forget it. Answers whether it was one with that peer.

@@ -108,13 +108,13 @@ impl Engine {
         let own = self.membership.credential(self.now.unix)?.clone();
         let peer = &self.links.get(link)?.peer;
         let between = (own.hash, peer.hash);
-        let mut opener = None;
+        let (mut opener, mut dropped) = (None, false);
         if self.sessions.sealing(name, between, self.now.time).is_none() {
             let contact = self.membership.contacts().get(name)?.contact_key;
             let secret = self.membership.contact_secret();
             let (session, first) = Session::open(&mut self.rng, &own, secret, peer, &contact).ok()?;
             opener = Some(first);
-            self.sessions.insert(session, name.clone(), between, true, self.now.time);
+            dropped = self.sessions.insert(session, name.clone(), between, true, self.now.time);
         }
         let form = if opener.is_some() { Form::Opener } else { Form::Session };
         let policy = Policy::default();
@@ -128,6 +128,7 @@ impl Engine {
         }
         self.sessions.sealing(name, between, self.now.time)?.seal_into(&header, plain, &mut frame);
         frame::finish(&mut frame, start);
+        self.count("sessions_forgotten", u64::from(dropped));
         Some(frame)
     }
 
@@ -208,7 +209,8 @@ impl Engine {
             Ok((session, peer)) => {
                 let name = self.name_of(&peer.body.handle)?;
                 self.learn_credential(peer.clone());
-                self.sessions.insert(session, name, (own.hash, peer.hash), false, self.now.time);
+                let dropped = self.sessions.insert(session, name, (own.hash, peer.hash), false, self.now.time);
+                self.count("sessions_forgotten", u64::from(dropped));
                 self.open_record(link, &DataFrame { sealed: record, ..data.clone() }, plain)
             }
             Err(SessionError::UnknownContact(_)) => {

@@ -68,6 +68,7 @@ impl<S: Store, H: Host> Node<S, H> {
             if queue.len() > MAX_STALLED {
                 self.stalled.remove(&link);
                 self.network.close(link, "it does not take what it is sent");
+                self.handle(Input::Dropped { counter: "links_stalled", count: 1 });
             }
             return;
         }
