@@ -105,6 +105,10 @@ byte_id!(
     StreamId, 16
 );
 byte_id!(
+    /// The application's name for one message it sends, by which it can ask again what became of it.
+    SendId, 16
+);
+byte_id!(
     /// First 8 bytes of a keyed hash of a group's, service's or box's name in one epoch.
     Tag, 8
 );

@@ -236,11 +236,11 @@ fn inbox(first: u64, last: u64) -> (impl FnMut(Call) + Send + 'static, mpsc::Rec
     let (sender, consumed) = mpsc::sync_channel(16);
     let mut following = Vec::new();
     let node = move |call: Call| match call.command {
-        Command::Receive => {
+        Command::Receive { .. } => {
             call.replies.push(Reply::Inbox { first, last }).expect("heard");
             following.push(call);
         }
-        Command::Consume { up_to } => {
+        Command::Consume { up_to, .. } => {
             sender.send(up_to).expect("the test listens");
             call.replies.push(Reply::Ready).expect("heard");
         }

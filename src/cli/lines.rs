@@ -1,18 +1,24 @@
 //! `--lines`: standard input to the node as it comes, outcomes back as they come, a summary at the end.
+//!
+//! Lines that ask for a confirmation have names, so they survive their node: when it goes away, what has not ended is
+//! handed to it again when it is back, under the same names, and nothing is sent twice. For that the lines from the
+//! first that has not ended are kept, up to [`MAX_BACKLOG`]; then standard input waits.
 
 use super::Verdict;
 use super::failure::Failure;
 use super::histogram::Histogram;
 use super::shell::{self, Shell};
-use crate::gateway::client::Client;
-use crate::gateway::dto::LineOutcome;
+use crate::gateway::client::{Client, ClientError};
+use crate::gateway::dto::{LineOutcome, Outcome};
 use axum::body::{Body, Bytes};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
-use std::collections::BTreeMap;
-use std::io::IsTerminal;
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{self, IsTerminal};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, Stdin};
+use tokio::sync::Notify;
 
 /// What became of all of them.
 #[derive(Debug, Default, Serialize)]
@@ -24,43 +30,104 @@ struct Summary {
     seconds: f64,
 }
 
-/// Streams standard input through a route that takes lines.
-pub(super) async fn run(
+/// Streams standard input through a route that takes lines. `query` makes the route's query for the lines from that
+/// number on. With `patience`, lines that have not ended are handed over again when the node is back within that time.
+pub(super) async fn run<Q: Serialize>(
     shell: &Shell,
     client: &Client,
     route: &str,
-    query: &impl Serialize,
+    query: impl Fn(u64) -> Q,
+    patience: Option<Duration>,
 ) -> Result<Verdict, Failure> {
     let started = Instant::now();
-    let progress = progress(shell);
-    let mut answers = client.lines(route, query, standard_input()).await?;
-    let (mut summary, mut latencies, mut failed) = (Summary::default(), Histogram::default(), 0);
-    while let Some(line) = answers.next::<LineOutcome>().await? {
-        progress.inc(1);
-        summary.lines += 1;
-        *summary.outcomes.entry(line.outcome.word()).or_default() += 1;
-        if let Some(latency) = line.outcome.latency_us() {
-            latencies.add(latency);
+    let input = Arc::new(Input::new());
+    let mut report = Report { shell, progress: progress(shell), summary: Summary::default(), latencies: Histogram::default(), failed: 0 };
+    let mut gone: Option<Instant> = None;
+    loop {
+        let first = input.backlog().first;
+        let error = match client.lines(route, &query(first), body(input.clone())).await {
+            Ok(mut answers) => loop {
+                match answers.next::<LineOutcome>().await {
+                    Ok(Some(line)) => {
+                        gone = None;
+                        if input.end(line.line) {
+                            report.add(&line)?;
+                        }
+                    }
+                    Ok(None) => break None,
+                    Err(error) => break Some(error),
+                }
+            },
+            Err(error) => Some(error),
+        };
+        let Some(error) = error else { break };
+        let lost = matches!(error, ClientError::Broken(_) | ClientError::NotRunning(_) | ClientError::Connect { .. });
+        if !lost || !input.backlog().began {
+            return Err(error.into());
         }
-        if shell.json {
-            shell.object(&line)?;
+        let Some(patience) = patience else {
+            let reason = "the node went away before it told".to_owned();
+            for line in input.give_up() {
+                report.add(&LineOutcome { line, outcome: Outcome::Expired { reason: reason.clone() } })?;
+            }
+            break;
+        };
+        let since = *gone.get_or_insert_with(|| {
+            shell.note("the node has gone; what has not ended is handed to it again when it is back");
+            Instant::now()
+        });
+        if since.elapsed() > patience {
+            let reason = format!("the node went away and was not back within {} s", patience.as_secs());
+            for line in input.give_up() {
+                report.add(&LineOutcome { line, outcome: Outcome::Unreachable { reason: reason.clone() } })?;
+            }
+            break;
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+    report.finish(started.elapsed())
+}
+
+/// What is told of the lines.
+struct Report<'a> {
+    shell: &'a Shell,
+    progress: ProgressBar,
+    summary: Summary,
+    latencies: Histogram,
+    failed: u64,
+}
+
+impl Report<'_> {
+    fn add(&mut self, line: &LineOutcome) -> Result<(), Failure> {
+        self.progress.inc(1);
+        self.summary.lines += 1;
+        *self.summary.outcomes.entry(line.outcome.word()).or_default() += 1;
+        if let Some(latency) = line.outcome.latency_us() {
+            self.latencies.add(latency);
+        }
+        if self.shell.json {
+            self.shell.object(line)?;
         }
         if !line.outcome.is_success() {
-            failed += 1;
-            if !shell.json && failed <= MAX_TOLD {
-                progress.suspend(|| shell.note(describe(&line)));
+            self.failed += 1;
+            if !self.shell.json && self.failed <= MAX_TOLD {
+                self.progress.suspend(|| self.shell.note(describe(line)));
             }
         }
+        Ok(())
     }
-    progress.finish_and_clear();
-    if failed > MAX_TOLD && !shell.json {
-        shell.note(format_args!("… and {} more", failed - MAX_TOLD));
+
+    fn finish(mut self, elapsed: Duration) -> Result<Verdict, Failure> {
+        self.progress.finish_and_clear();
+        if self.failed > MAX_TOLD && !self.shell.json {
+            self.shell.note(format_args!("… and {} more", self.failed - MAX_TOLD));
+        }
+        self.summary.p50_us = self.latencies.percentile(50);
+        self.summary.p99_us = self.latencies.percentile(99);
+        self.summary.seconds = elapsed.as_secs_f64();
+        tell(self.shell, &self.summary)?;
+        Ok(Verdict::of(self.failed == 0))
     }
-    summary.p50_us = latencies.percentile(50);
-    summary.p99_us = latencies.percentile(99);
-    summary.seconds = started.elapsed().as_secs_f64();
-    tell(shell, &summary)?;
-    Ok(Verdict::of(failed == 0))
 }
 
 fn describe(line: &LineOutcome) -> String {
@@ -96,16 +163,126 @@ fn progress(shell: &Shell) -> ProgressBar {
     bar
 }
 
-fn standard_input() -> Body {
-    Body::from_stream(futures::stream::unfold(tokio::io::stdin(), |mut stdin| async move {
-        let mut chunk = vec![0; CHUNK];
-        match stdin.read(&mut chunk).await {
-            Ok(0) => None,
-            Ok(length) => {
-                chunk.truncate(length);
-                Some((Ok(Bytes::from(chunk)), stdin))
+/// Standard input, and what of it has not ended.
+struct Input {
+    /// Kept from one request to the next: a read that is broken off leaves what it has read in there.
+    stdin: tokio::sync::Mutex<Stdin>,
+    backlog: Mutex<Backlog>,
+    room: Notify,
+}
+
+/// Lines handed over, from the first that has not ended.
+#[derive(Debug)]
+struct Backlog {
+    /// Number of the first of them.
+    first: u64,
+    /// Their bytes with the new line, and whether they have ended.
+    lines: VecDeque<(Vec<u8>, bool)>,
+    bytes: usize,
+    /// Read, and not a whole line yet.
+    partial: Vec<u8>,
+    /// Whether standard input is at its end.
+    ended: bool,
+    /// Whether a node has taken anything.
+    began: bool,
+}
+
+impl Input {
+    fn new() -> Self {
+        let backlog =
+            Backlog { first: 1, lines: VecDeque::new(), bytes: 0, partial: Vec::new(), ended: false, began: false };
+        Self { stdin: tokio::io::stdin().into(), backlog: Mutex::new(backlog), room: Notify::new() }
+    }
+
+    fn backlog(&self) -> MutexGuard<'_, Backlog> {
+        // Nothing panics while holding the lock.
+        self.backlog.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A line has ended; `false` if that is known.
+    fn end(&self, number: u64) -> bool {
+        let mut backlog = self.backlog();
+        let at = number.checked_sub(backlog.first).and_then(|at| usize::try_from(at).ok());
+        let Some((_, ended)) = at.and_then(|at| backlog.lines.get_mut(at)) else { return false };
+        if std::mem::replace(ended, true) {
+            return false;
+        }
+        while let Some((line, _)) = backlog.lines.pop_front_if(|(_, ended)| *ended) {
+            backlog.bytes -= line.len();
+            backlog.first += 1;
+        }
+        self.room.notify_one();
+        true
+    }
+
+    /// Numbers of the lines that have not ended.
+    fn give_up(&self) -> Vec<u64> {
+        let backlog = self.backlog();
+        (backlog.first..).zip(&backlog.lines).filter(|(_, (_, ended))| !ended).map(|(number, _)| number).collect()
+    }
+
+    /// The next bytes; nothing at the end.
+    async fn read(&self) -> io::Result<Vec<u8>> {
+        loop {
+            let room = self.room.notified();
+            if self.backlog().has_room() {
+                break;
             }
-            Err(error) => Some((Err(error), stdin)),
+            room.await;
+        }
+        let mut stdin = self.stdin.lock().await;
+        let mut chunk = vec![0; CHUNK];
+        let length = stdin.read(&mut chunk).await?;
+        chunk.truncate(length);
+        self.backlog().add(&chunk);
+        Ok(chunk)
+    }
+}
+
+impl Backlog {
+    fn has_room(&self) -> bool {
+        self.lines.len() < MAX_BACKLOG && self.bytes < MAX_BACKLOG_BYTES
+    }
+
+    fn add(&mut self, chunk: &[u8]) {
+        self.began = true;
+        self.bytes += chunk.len();
+        for piece in chunk.split_inclusive(|byte| *byte == b'\n') {
+            self.partial.extend_from_slice(piece);
+            if self.partial.ends_with(b"\n") {
+                let line = std::mem::take(&mut self.partial);
+                self.lines.push_back((line, false));
+            }
+        }
+        if chunk.is_empty() {
+            self.ended = true;
+            if !self.partial.is_empty() {
+                let line = std::mem::take(&mut self.partial);
+                self.lines.push_back((line, false));
+            }
+        }
+    }
+}
+
+/// What has not ended, and then standard input.
+fn body(input: Arc<Input>) -> Body {
+    let (again, ended) = {
+        let backlog = input.backlog();
+        let again: Vec<u8> = backlog.lines.iter().flat_map(|(line, _)| line).chain(&backlog.partial).copied().collect();
+        (again, backlog.ended)
+    };
+    let start = if again.is_empty() { None } else { Some(again) };
+    Body::from_stream(futures::stream::unfold((input, start, ended), |(input, start, ended)| async move {
+        if let Some(again) = start {
+            return Some((Ok(Bytes::from(again)), (input, None, ended)));
+        }
+        if ended {
+            return None;
+        }
+        match input.read().await {
+            Ok(chunk) if chunk.is_empty() => None,
+            Ok(chunk) => Some((Ok(Bytes::from(chunk)), (input, None, false))),
+            Err(error) => Some((Err(error), (input, None, true))),
         }
     }))
 }
@@ -114,3 +291,9 @@ fn standard_input() -> Body {
 const MAX_TOLD: u64 = 10;
 /// Most bytes read from standard input at a time.
 const CHUNK: usize = 64 * 1024;
+/// Most lines kept for a node that may come back: as many ends as it remembers.
+const MAX_BACKLOG: usize = 65_536;
+/// Most bytes of them.
+const MAX_BACKLOG_BYTES: usize = 64 * 1024 * 1024;
+/// Between two attempts to reach the node.
+const RETRY: Duration = Duration::from_millis(200);

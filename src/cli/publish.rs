@@ -33,7 +33,8 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
     let deadline = Span(deadline);
     let client = shell.client()?;
     if lines {
-        return lines::run(&shell, &client, "/v1/publish-lines", &PublishLinesQuery { topic, deadline }).await;
+        let query = |_| PublishLinesQuery { topic: topic.clone(), deadline };
+        return lines::run(&shell, &client, "/v1/publish-lines", query, None).await;
     }
     let Payload { payload, payload_base64 } = arguments::payload(&payload.unwrap_or_default())?;
     let body = PublishBody { topic: topic.clone(), payload, payload_base64, deadline };

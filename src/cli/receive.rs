@@ -7,7 +7,7 @@ use super::Verdict;
 use super::failure::Failure;
 use super::shell::Shell;
 use crate::gateway::client::Client;
-use crate::gateway::dto::{ConsumeBody, Done, InboxFollowQuery, InboxMessage, InboxPage, InboxQuery};
+use crate::gateway::dto::{ConsumeBody, Done, ForgetBody, InboxFollowQuery, InboxMessage, InboxPage, InboxQuery};
 use futures::FutureExt;
 
 /// Prints the messages in this device's inbox and takes them out
@@ -32,30 +32,49 @@ pub(super) struct Arguments {
     /// Leave the messages in the inbox
     #[arg(long)]
     keep: bool,
+    /// Read as this consumer, which has a cursor of its own: what it has not taken stays, whatever others take
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    consumer: String,
+    /// Forget the consumer: nothing stays for it any more
+    #[arg(long, requires = "consumer", conflicts_with_all = ["from", "count", "follow", "keep"])]
+    forget: bool,
 }
 
 pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, Failure> {
-    let Arguments { from, count, follow, keep } = arguments;
-    let consume = !keep && from.is_none();
-    let client = shell.client()?;
+    let Arguments { from, count, follow, keep, consumer, forget } = arguments;
+    let reader = Reader { client: shell.client()?, from, consume: !keep, consumer };
+    if forget {
+        let Done {} = reader.client.post("/v1/inbox/forget", &ForgetBody { consumer: reader.consumer }).await?;
+        return Ok(Verdict::Done);
+    }
+    let reader = Reader { consume: reader.consume && reader.from.is_none(), ..reader };
     match count {
-        None if !follow => drain(&shell, &client, from, consume).await,
-        count => wait(&shell, &client, from, count, consume).await,
+        None if !follow => drain(&shell, &reader).await,
+        count => wait(&shell, &reader, count).await,
     }
 }
 
+/// Who reads what.
+struct Reader {
+    client: Client,
+    from: Option<String>,
+    consume: bool,
+    consumer: String,
+}
+
 /// What is there, page by page.
-async fn drain(shell: &Shell, client: &Client, from: Option<String>, consume: bool) -> Result<Verdict, Failure> {
+async fn drain(shell: &Shell, reader: &Reader) -> Result<Verdict, Failure> {
+    let Reader { client, from, consume, consumer } = reader;
     let mut from_number = None;
     loop {
-        let query = InboxQuery { from_number, limit: None, from: from.clone() };
+        let query = InboxQuery { from_number, limit: None, from: from.clone(), consumer: consumer.clone() };
         let page: InboxPage = client.get("/v1/inbox", &query).await?;
         let last = page.messages.last().map(|message| message.number);
         for message in page.messages {
             print(shell, message)?;
         }
-        if let Some(last) = last.filter(|_| consume) {
-            take(shell, client, last).await?;
+        if let Some(last) = last.filter(|_| *consume) {
+            take(shell, reader, last).await?;
         }
         if !page.more {
             return Ok(Verdict::Done);
@@ -65,14 +84,9 @@ async fn drain(shell: &Shell, client: &Client, from: Option<String>, consume: bo
 }
 
 /// What comes, until there are enough.
-async fn wait(
-    shell: &Shell,
-    client: &Client,
-    from: Option<String>,
-    count: Option<u64>,
-    consume: bool,
-) -> Result<Verdict, Failure> {
-    let mut events = client.events("/v1/inbox/follow", &InboxFollowQuery { from_number: None, from }).await?;
+async fn wait(shell: &Shell, reader: &Reader, count: Option<u64>) -> Result<Verdict, Failure> {
+    let query = InboxFollowQuery { from_number: None, from: reader.from.clone(), consumer: reader.consumer.clone() };
+    let mut events = reader.client.events("/v1/inbox/follow", &query).await?;
     let (mut printed, mut untaken) = (0u64, 0u64);
     let mut last = 0;
     while count.is_none_or(|count| printed < count) {
@@ -80,13 +94,13 @@ async fn wait(
         let message = match events.next::<InboxMessage>().now_or_never() {
             Some(message) if untaken < MAX_UNTAKEN => message?,
             Some(message) => {
-                take(shell, client, last).await?;
+                take(shell, reader, last).await?;
                 untaken = 0;
                 message?
             }
             None => {
-                if consume && untaken > 0 {
-                    take(shell, client, last).await?;
+                if reader.consume && untaken > 0 {
+                    take(shell, reader, last).await?;
                     untaken = 0;
                 }
                 events.next().await?
@@ -97,18 +111,19 @@ async fn wait(
         };
         last = message.number;
         printed += 1;
-        untaken += u64::from(consume);
+        untaken += u64::from(reader.consume);
         print(shell, message)?;
     }
     if untaken > 0 {
-        take(shell, client, last).await?;
+        take(shell, reader, last).await?;
     }
     Ok(Verdict::Done)
 }
 
-async fn take(shell: &Shell, client: &Client, up_to: u64) -> Result<(), Failure> {
+async fn take(shell: &Shell, reader: &Reader, up_to: u64) -> Result<(), Failure> {
     shell.flush()?;
-    let Done {} = client.post("/v1/inbox/consume", &ConsumeBody { up_to }).await?;
+    let body = ConsumeBody { up_to, consumer: reader.consumer.clone() };
+    let Done {} = reader.client.post("/v1/inbox/consume", &body).await?;
     Ok(())
 }
 

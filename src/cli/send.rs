@@ -5,8 +5,9 @@ use super::arguments::{self, Ack, Class};
 use super::failure::Failure;
 use super::lines;
 use super::shell::{self, Shell};
-use crate::gateway::dto::{Outcome, Payload, SendBody, SendLinesQuery, Span};
-use std::time::Duration;
+use crate::gateway::client::ClientError;
+use crate::gateway::dto::{self, Outcome, Payload, SendBody, SendLinesQuery, Span};
+use std::time::{Duration, Instant};
 
 /// Sends a message to a device and prints its outcome
 ///
@@ -44,14 +45,50 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
     let to = arguments::destination(&to)?.to_string();
     let (ack, class, deadline) = (ack.into(), class.into(), Span(deadline));
     let client = shell.client()?;
+    let confirmed = ack != dto::Ack::None;
+    let (id, patience) = (new_id()?, deadline.0 + GRACE);
     if lines {
-        return lines::run(&shell, &client, "/v1/send-lines", &SendLinesQuery { to, ack, class, deadline }).await;
+        let id = confirmed.then_some(id);
+        let query = |first| SendLinesQuery { to: to.clone(), ack, class, deadline, id: id.clone(), first };
+        return lines::run(&shell, &client, "/v1/send-lines", query, confirmed.then_some(patience)).await;
     }
     let Payload { payload, payload_base64 } = arguments::payload(&payload.unwrap_or_default())?;
-    let body = SendBody { to: to.clone(), payload, payload_base64, ack, class, deadline };
-    let outcome: Outcome = client.post("/v1/send", &body).await?;
+    let body = SendBody { to: to.clone(), payload, payload_base64, ack, class, deadline, id: Some(id) };
+    let mut gone: Option<Instant> = None;
+    let outcome = loop {
+        match client.post("/v1/send", &body).await {
+            Ok(outcome) => break outcome,
+            // Under the same name it is not sent twice: ask the node again when it is back.
+            Err(ClientError::Broken(_)) if confirmed && gone.is_none() => {
+                shell.note("the node has gone; it is asked again when it is back");
+                gone = Some(Instant::now());
+            }
+            Err(ClientError::Broken(_) | ClientError::NotRunning(_) | ClientError::Connect { .. })
+                if gone.is_some_and(|since| since.elapsed() < patience) => {}
+            Err(_) if gone.is_some() => {
+                let reason = format!("the node went away and was not back within {} s", patience.as_secs());
+                break Outcome::Unreachable { reason };
+            }
+            Err(error) => return Err(error.into()),
+        }
+        tokio::time::sleep(RETRY).await;
+    };
     tell(&shell, &outcome, &to)
 }
+
+/// A name that nobody else gives.
+fn new_id() -> Result<String, Failure> {
+    let mut id = [0; 16];
+    getrandom::fill(&mut id).map_err(|error| {
+        Failure::new(format!("the operating system gives no randomness: {error}"), "check its random device")
+    })?;
+    Ok(data_encoding::HEXLOWER.encode(&id))
+}
+
+/// How long after a message's deadline its node may still come back and say what became of it.
+const GRACE: Duration = Duration::from_secs(10);
+/// Between two attempts to reach the node.
+const RETRY: Duration = Duration::from_millis(200);
 
 /// Prints how a message ended.
 pub(super) fn tell(shell: &Shell, outcome: &Outcome, to: &str) -> Result<Verdict, Failure> {

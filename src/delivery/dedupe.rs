@@ -82,6 +82,22 @@ impl Dedupe {
         Verdict::New
     }
 
+    /// Whether a number is settled: accepted, or ended at the sender.
+    pub fn knows(&self, sequence: u64) -> bool {
+        sequence < self.next || self.runs.chunks_exact(2).any(|run| (run[0]..=run[1]).contains(&sequence))
+    }
+
+    /// Accepts `count` numbers from `first` on if they are the next in order, which is what normally comes. Answers
+    /// whether it did; if not, nothing has changed.
+    pub fn accept_next(&mut self, first: u64, count: u64) -> bool {
+        if first != self.next || self.runs.first().is_some_and(|run| *run < first + count) {
+            return false;
+        }
+        self.next += count;
+        self.absorb();
+        true
+    }
+
     /// Everything below `floor` has ended at the sender. Answers whether anything changed.
     pub fn settle(&mut self, floor: u64) -> bool {
         if floor <= self.next {
@@ -127,8 +143,19 @@ mod tests {
                     floor = floor.max(number / 4);
                     continue;
                 }
-                let verdict = dedupe.accept(number);
+                if kind == 1 {
+                    let first = if number % 2 == 0 { dedupe.watermark() } else { number };
+                    let count = number % 7 + 1;
+                    if dedupe.accept_next(first, count) {
+                        for number in first..first + count {
+                            prop_assert!(number >= floor && seen.insert(number));
+                        }
+                    }
+                    continue;
+                }
                 let known = number < floor || seen.contains(&number);
+                prop_assert_eq!(dedupe.knows(number), known);
+                let verdict = dedupe.accept(number);
                 if known {
                     prop_assert_eq!(verdict, Verdict::Duplicate);
                 } else if verdict == Verdict::New {

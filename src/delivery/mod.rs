@@ -1,9 +1,10 @@
 //! The life of a message: how it is sent, received once, confirmed, and how it ends.
 //!
 //! **Sending.** Every destination has a *stream*: a random id and consecutive sequence numbers from 1. A message
-//! waits in the stream's queue of its class until a batch takes it; what asks for a receipt then stays *in flight*
-//! until one comes, its deadline passes, or the path breaks, upon which it is queued again under its old number.
-//! [`outgoing`] keeps all that, and gives every message exactly one end.
+//! waits in the stream's queue of its class until a batch takes it, and then stays *in flight* until a receipt comes,
+//! its deadline passes, or the path breaks, upon which it is queued again under its old number. [`outgoing`] keeps all
+//! that, and gives every message exactly one end; [`kept`] says what the store must hold for it to outlive a restart.
+//! What asks for no confirmation takes a shorter way, in a stream of its own: [`unconfirmed`].
 //!
 //! **Receiving.** [`dedupe`] keeps, for each sender's stream, a watermark and the runs received above it; they are
 //! committed together with what was delivered, so that a message that comes again, even after a restart, is
@@ -20,6 +21,9 @@
 //! 3. Within a stream and a class, messages go out in the order in which they were submitted.
 
 pub mod dedupe;
+pub mod kept;
 pub mod outgoing;
 pub mod reorder;
+mod stream;
 pub mod topic;
+pub mod unconfirmed;

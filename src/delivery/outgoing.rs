@@ -1,9 +1,4 @@
-//! Messages on their way out: one stream for each destination, and one end for each message.
-//!
-//! A stream's open messages lie in a ring of slots by sequence number, from the *floor* (the lowest that has not
-//! ended) to the next number to be given. Beside it stand one queue of waiting numbers for each class, the flights
-//! in order of departure, and for each lifetime in use the deadlines, which are in order too since time is. So
-//! nothing is searched per message.
+//! Messages on their way out that are to be confirmed: each in a stream to its destination, each with one end.
 //!
 //! ```text
 //! submit ─▶ queued ──take_batch──▶ in flight ──receipt──▶ delivered | refused
@@ -14,36 +9,35 @@
 //!             └──path broken, no receipt within RETRY──┘
 //! ```
 //!
+//! What is to be *kept* is written to the store as it is submitted, and taken up again after a restart under the
+//! number it had: in its old stream, which takes nothing new, beside a new one.
+//!
 //! Invariants
 //! 1. Every message submitted is handed back in exactly one [`End`].
-//! 2. At most [`WINDOW`] slots a stream, [`MAX_DESTINATIONS`] streams, [`MAX_BYTES`] of payload in all. Drop
+//! 2. At most [`WINDOW`] slots a stream, [`MAX_DESTINATIONS`] destinations, [`MAX_BYTES`] of payload in all. Drop
 //!    policy: `submit` refuses.
-//! 3. A message keeps its sequence number through every attempt.
 
 use super::dedupe::WINDOW;
-use crate::id::{Handle, InnerId, Name, OuterId, StreamId};
+use super::kept::{Change, Kept, KeptMessage, KeptRecord};
+use super::stream::Stream;
+use crate::id::{Handle, InnerId, Name, OuterId, SendId, StreamId};
 use crate::time::{Now, Time, Unix};
-use crate::wire::batch::{Ack, Batch, MAX_MESSAGES, MAX_PLAIN, Message, PLAIN_BATCH, Purpose};
-use crate::wire::codec::encode_into;
+use crate::wire::batch::{Ack, Purpose};
 use crate::wire::data::Class;
 use crate::wire::receipt::{Receipt, Verdict};
 use core::time::Duration;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::Rng;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
-/// Most streams; as many as a node has contacts at most.
+pub use super::stream::RETRY;
+
+/// Most destinations; as many as a node has contacts at most.
 pub const MAX_DESTINATIONS: usize = 4_096;
 /// Most payload kept in all streams, in bytes.
 pub const MAX_BYTES: usize = 64 * 1024 * 1024;
-/// How long after departure a message without a receipt is sent again, if its path still stands.
-pub const RETRY: Duration = Duration::from_secs(15);
 /// Longest lifetime, so that a deadline never overflows: 30 days.
 pub const MAX_LIFETIME: Duration = Duration::from_secs(30 * 86_400);
-/// Bytes that a message adds to a batch besides payload and service name, at most.
-const MESSAGE_OVERHEAD: usize = 72;
-/// Bytes of a batch besides its messages, at most.
-const BATCH_OVERHEAD: usize = 256;
 
 /// A message to be sent. `T` is whatever the caller knows it by.
 #[derive(Clone, Debug)]
@@ -53,17 +47,33 @@ pub struct Submission<T> {
     /// The bytes.
     pub payload: Vec<u8>,
     /// What for.
-    pub purpose: Purpose,
-    /// Service called.
-    pub service: Option<String>,
-    /// Request answered.
-    pub replies_to: Option<InnerId>,
+    pub content: Content,
     /// Confirmation wanted.
     pub ack: Ack,
     /// Urgency.
     pub class: Class,
     /// Of no use after this long.
     pub lifetime: Duration,
+    /// Whether it is to outlive a restart.
+    pub keep: bool,
+    /// The application's name for it.
+    pub id: Option<SendId>,
+}
+
+/// What a message is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// The receiver's inbox.
+    Inbox,
+    /// A service, or one that called a service.
+    Call {
+        /// Which of them.
+        purpose: Purpose,
+        /// Service called.
+        service: Option<String>,
+        /// Request answered.
+        replies_to: Option<InnerId>,
+    },
 }
 
 /// How a message ended.
@@ -89,6 +99,10 @@ pub enum Fate {
 pub struct End<T> {
     /// As submitted.
     pub token: T,
+    /// The application's name for it.
+    pub id: Option<SendId>,
+    /// How urgent it was.
+    pub class: Class,
     /// How.
     pub fate: Fate,
     /// Since it was submitted.
@@ -131,51 +145,71 @@ pub enum Full {
     Bytes,
 }
 
-/// All messages on their way out.
+/// All messages on their way out that are to be confirmed.
 #[derive(Debug)]
 pub struct Outgoing<T> {
-    streams: BTreeMap<Name, Stream<T>>,
+    /// Streams of each destination; the last takes new messages, those before it are from before a restart.
+    streams: BTreeMap<Name, Vec<Stream<T>>>,
+    kept: Kept,
     bytes: usize,
     open: usize,
-}
-
-#[derive(Debug)]
-struct Stream<T> {
-    id: StreamId,
-    /// Sequence number of `slots[0]`.
-    floor: u64,
-    slots: VecDeque<Option<Slot<T>>>,
-    queues: [VecDeque<u64>; 4],
-    flights: VecDeque<(Time, u64)>,
-    deadlines: BTreeMap<Duration, VecDeque<(Time, u64)>>,
-    /// Frames whose messages end with the next hop's acknowledgement. Bounded by the window: each has a message.
-    hops: BTreeMap<OuterId, Vec<u64>>,
-}
-
-#[derive(Debug)]
-struct Slot<T> {
-    message: Submission<T>,
-    submitted: Time,
-    expiry: Unix,
-    /// When it last left; `None` while it is queued.
-    departed: Option<Time>,
-    /// Whether it ever left.
-    has_left: bool,
+    /// Nothing is due before this.
+    wake: Option<Time>,
+    /// Numbers of the batch being taken; kept for its room.
+    taken: Vec<u64>,
 }
 
 impl<T: Clone> Outgoing<T> {
     /// Empty.
     pub fn new() -> Self {
-        Self { streams: BTreeMap::new(), bytes: 0, open: 0 }
+        Self { streams: BTreeMap::new(), kept: Kept::default(), bytes: 0, open: 0, wake: None, taken: Vec::new() }
+    }
+
+    /// Takes up what an earlier process left. Records come in the order of their keys. `token` says what a message is
+    /// known by from now on, or nothing if it has ended; what is past its deadline is known and ends at the next
+    /// timeout.
+    pub fn restore(&mut self, record: KeptRecord<'_>, now: Now, token: &mut dyn FnMut(&KeptMessage<'_>) -> Option<T>) {
+        let KeptRecord { to, stream: id, messages } = record;
+        let Some(first) = messages.first().map(|message| InnerId { stream: id, sequence: message.sequence }) else {
+            return;
+        };
+        let streams = self.streams.entry(to.clone()).or_default();
+        let at = streams.iter().position(|stream| stream.id() == id).unwrap_or_else(|| {
+            streams.push(Stream::restored(id, first.sequence));
+            streams.len() - 1
+        });
+        let (mut open, mut last, mut stale) = (0, first.sequence, false);
+        for message in messages {
+            let known = token(&message).filter(|_| self.bytes + message.payload.len() <= MAX_BYTES);
+            let KeptMessage { sequence, payload, ack, class, expiry, id, purpose, service, replies_to } = message;
+            last = last.max(sequence);
+            let Some(token) = known else {
+                stale = true;
+                continue;
+            };
+            let content = match purpose {
+                None => Content::Inbox,
+                Some(purpose) => Content::Call { purpose, service, replies_to },
+            };
+            let (bytes, lifetime) = (payload.len(), expiry.since(now.unix).min(MAX_LIFETIME));
+            let payload = payload.into_owned();
+            let message = Submission { token, payload, content, ack, class, lifetime, keep: true, id };
+            if streams[at].restore(sequence, message, now.time, expiry) {
+                self.bytes += bytes;
+                self.open += 1;
+                open += 1;
+            }
+        }
+        self.kept.found(&to, first, last, open, stale);
+        self.wake = Some(now.time);
     }
 
     /// Takes a message.
     pub fn submit(
         &mut self,
         to: &Name,
-        message: Submission<T>,
-        now: Time,
-        unix: Unix,
+        mut message: Submission<T>,
+        now: Now,
         rng: &mut ChaCha20Rng,
     ) -> Result<InnerId, Full> {
         if self.bytes + message.payload.len() > MAX_BYTES {
@@ -183,47 +217,50 @@ impl<T: Clone> Outgoing<T> {
         }
         if !self.streams.contains_key(to) {
             if self.streams.len() >= MAX_DESTINATIONS {
-                self.streams.retain(|_, stream| !stream.slots.is_empty());
+                self.streams.retain(|_, streams| streams.iter().any(|stream| !stream.is_empty()));
             }
             if self.streams.len() >= MAX_DESTINATIONS {
                 return Err(Full::Destinations);
             }
+            self.streams.insert(to.clone(), Vec::new());
         }
-        let stream = self.streams.entry(to.clone()).or_insert_with(|| Stream::new(rng));
-        if stream.slots.len() as u64 >= WINDOW {
-            return Err(Full::Stream);
+        let streams = self.streams.get_mut(to).ok_or(Full::Destinations)?;
+        if streams.last().is_none_or(Stream::is_closed) {
+            let mut id = [0; StreamId::LEN];
+            rng.fill_bytes(&mut id);
+            streams.push(Stream::new(StreamId(id)));
         }
-        let lifetime = message.lifetime.min(MAX_LIFETIME);
-        let sequence = stream.floor + stream.slots.len() as u64;
-        self.bytes += message.payload.len();
+        let stream = streams.last_mut().filter(|stream| stream.has_room()).ok_or(Full::Stream)?;
+        message.lifetime = message.lifetime.min(MAX_LIFETIME);
+        let (lifetime, bytes, keep) = (message.lifetime, message.payload.len(), message.keep);
+        let sequence = stream.push(message, now.time, now.unix + lifetime);
+        let id = InnerId { stream: stream.id(), sequence };
+        self.bytes += bytes;
         self.open += 1;
-        stream.queues[message.class as usize].push_back(sequence);
-        stream.deadlines.entry(lifetime).or_default().push_back((now + lifetime, sequence));
-        stream.slots.push_back(Some(Slot {
-            message,
-            submitted: now,
-            expiry: unix + lifetime,
-            departed: None,
-            has_left: false,
-        }));
-        Ok(InnerId { stream: stream.id, sequence })
+        if keep {
+            self.kept.submitted(to, id, bytes);
+        }
+        self.wake_by(now.time + lifetime);
+        Ok(id)
     }
 
     /// Whether [`Self::submit`] would take `bytes` more for this destination.
     pub fn has_room(&self, to: &Name, bytes: usize) -> bool {
-        self.bytes + bytes <= MAX_BYTES
-            && self.streams.get(to).is_none_or(|stream| (stream.slots.len() as u64) < WINDOW)
+        let stream = self.streams.get(to).and_then(|streams| streams.last());
+        self.bytes + bytes <= MAX_BYTES && stream.is_none_or(|stream| stream.is_closed() || stream.has_room())
     }
 
-    /// The most urgent class in which something waits for this destination.
-    pub fn waiting(&self, to: &Name) -> Option<Class> {
-        let stream = self.streams.get(to)?;
-        Class::ALL.into_iter().find(|class| !stream.queues[*class as usize].is_empty())
+    /// Whether something of this class waits for this destination.
+    pub fn waits(&self, to: &Name, class: Class) -> bool {
+        self.streams.get(to).is_some_and(|streams| streams.iter().any(|stream| stream.waits(class)))
     }
 
     /// Destinations for which something waits.
     pub fn destinations_waiting(&self) -> impl Iterator<Item = &Name> {
-        self.streams.iter().filter(|(_, s)| s.queues.iter().any(|q| !q.is_empty())).map(|(name, _)| name)
+        let waits = |streams: &[Stream<T>]| {
+            streams.iter().any(|stream| Class::ALL.into_iter().any(|class| stream.waits(class)))
+        };
+        self.streams.iter().filter(move |(_, streams)| waits(streams)).map(|(name, _)| name)
     }
 
     /// Takes the next messages of a class that agree in what they ask for, appends the batch's plaintext to `out`,
@@ -236,43 +273,26 @@ impl<T: Clone> Outgoing<T> {
         out: &mut Vec<u8>,
         ends: &mut Vec<End<T>>,
     ) -> Option<Taken> {
-        let Departure { attempt, reply, now } = *departure;
-        let stream = self.streams.get_mut(to)?;
-        let mut taken = Vec::new();
-        let (mut size, mut ack, mut expiry, mut base) = (BATCH_OVERHEAD, None, Unix(0), u64::MAX);
-        let queue = &mut stream.queues[class as usize];
-        while let Some(&sequence) = queue.front() {
-            let Some(slot) = slot_mut(&mut stream.slots, stream.floor, sequence) else {
-                queue.pop_front();
-                continue;
-            };
-            let message = &slot.message;
-            let adds = MESSAGE_OVERHEAD + message.payload.len() + message.service.as_ref().map_or(0, String::len);
-            let fits = taken.is_empty() || (size + adds <= MAX_PLAIN && taken.len() < MAX_MESSAGES);
-            if !fits || ack.is_some_and(|ack| ack != message.ack) {
-                break;
-            }
-            queue.pop_front();
-            (size, ack, expiry, base) = (size + adds, Some(message.ack), expiry.max(slot.expiry), base.min(sequence));
-            taken.push(sequence);
-        }
-        let ack = ack?;
-        stream.encode(&taken, base, ack, reply, now.unix, out);
-        stream.depart(&taken, ack, attempt, now.time);
-        if ack == Ack::None {
-            for &sequence in &taken {
-                self.end_one(to, sequence, Fate::Sent, now.time, ends);
+        let mut numbers = core::mem::take(&mut self.taken);
+        let streams = self.streams.get_mut(to)?;
+        let found = streams.iter_mut().find_map(|stream| {
+            let taken = stream.take(class, departure, out, &mut numbers)?;
+            Some((stream.id(), taken))
+        });
+        if let Some((stream, Taken { ack: Ack::None, .. })) = found {
+            for &sequence in &numbers {
+                self.end_one(to, InnerId { stream, sequence }, Fate::Sent, departure.now.time, ends);
             }
         }
-        Some(Taken { messages: taken.len(), ack, expiry })
+        self.taken = numbers;
+        if found.is_some() {
+            self.wake_by(departure.now.time + RETRY);
+        }
+        found.map(|(_, taken)| taken)
     }
 
     /// A receipt came from this destination.
     pub fn handle_receipt(&mut self, from: &Name, receipt: &Receipt, now: Time, ends: &mut Vec<End<T>>) {
-        let Some(stream) = self.streams.get(from) else { return };
-        if stream.id != receipt.stream {
-            return;
-        }
         let fate = match receipt.verdict {
             Verdict::Delivered => {
                 Fate::Delivered { hops: u32::try_from(receipt.visited.len()).unwrap_or(u32::MAX).max(1) }
@@ -281,11 +301,9 @@ impl<T: Clone> Outgoing<T> {
             verdict => Fate::Refused(verdict),
         };
         for range in receipt.ranges.chunks_exact(2) {
-            // Clamped to what is open, so that a hostile range costs nothing.
-            let Some(stream) = self.streams.get(from) else { return };
-            let (floor, end) = (stream.floor, stream.floor + stream.slots.len() as u64);
-            for sequence in range[0].max(floor)..=range[1].min(end.saturating_sub(1)) {
-                self.end_one(from, sequence, fate, now, ends);
+            let Some(stream) = self.streams.get(from).and_then(|streams| find(streams, receipt.stream)) else { return };
+            for sequence in stream.clamp(range[0], range[1]) {
+                self.end_one(from, InnerId { stream: receipt.stream, sequence }, fate, now, ends);
             }
         }
     }
@@ -293,65 +311,48 @@ impl<T: Clone> Outgoing<T> {
     /// The next hop has these frames.
     pub fn handle_hop_ack(&mut self, to: &Name, frames: &[OuterId], now: Time, ends: &mut Vec<End<T>>) {
         for frame in frames {
-            let Some(sequences) = self.streams.get_mut(to).and_then(|stream| stream.hops.remove(frame)) else {
-                continue;
-            };
-            for sequence in sequences {
-                self.end_one(to, sequence, Fate::Sent, now, ends);
+            let streams = self.streams.get_mut(to).into_iter().flatten();
+            let acked: Vec<_> =
+                streams.filter_map(|stream| Some((stream.id(), stream.hop_acked(frame)?))).collect();
+            for (stream, sequences) in acked {
+                for sequence in sequences {
+                    self.end_one(to, InnerId { stream, sequence }, Fate::Sent, now, ends);
+                }
             }
         }
     }
 
     /// The way to a destination broke, or it does not know our session: all that was in flight is queued again.
     pub fn handle_path_broken(&mut self, to: &Name) {
-        if let Some(stream) = self.streams.get_mut(to) {
-            let flown: Vec<u64> = stream.flights.drain(..).map(|(_, sequence)| sequence).collect();
-            stream.hops.clear();
-            stream.requeue(flown);
+        for stream in self.streams.get_mut(to).into_iter().flatten() {
+            stream.path_broken();
         }
     }
 
     /// Deadlines and retries that are due.
     pub fn handle_timeout(&mut self, now: Time, ends: &mut Vec<End<T>>) {
-        let mut due = Vec::new();
-        for (name, stream) in &mut self.streams {
-            stream.forget_ended();
-            let mut again = Vec::new();
-            while stream.flights.front().is_some_and(|(at, _)| *at + RETRY <= now) {
-                let Some((at, sequence)) = stream.flights.pop_front() else { break };
-                let slot = slot_mut(&mut stream.slots, stream.floor, sequence);
-                if slot.is_some_and(|slot| slot.departed == Some(at)) {
-                    again.push(sequence);
-                }
-            }
-            stream.requeue(again);
-            for queue in stream.deadlines.values_mut() {
-                while queue.front().is_some_and(|(at, _)| *at <= now) {
-                    due.extend(queue.pop_front().map(|(_, sequence)| (name.clone(), sequence)));
-                }
-            }
+        if self.wake.is_none_or(|wake| wake > now) {
+            return;
         }
-        for (name, sequence) in due {
-            let left = self
-                .streams
-                .get_mut(&name)
-                .and_then(|stream| slot_mut(&mut stream.slots, stream.floor, sequence).map(|slot| slot.has_left));
-            if let Some(left) = left {
-                self.end_one(&name, sequence, if left { Fate::Expired } else { Fate::Unreachable }, now, ends);
+        let (mut due, mut late) = (Vec::new(), Vec::new());
+        for (name, streams) in &mut self.streams {
+            for stream in streams.iter_mut() {
+                stream.timeout(now, &mut late);
+                let id = stream.id();
+                due.extend(late.drain(..).map(|sequence| (name.clone(), InnerId { stream: id, sequence })));
             }
+            streams.retain(|stream| !(stream.is_closed() && stream.is_empty()));
         }
+        for (name, id) in due {
+            let Some(left) = self.slot(&name, id).map(|slot| slot.has_left) else { continue };
+            self.end_one(&name, id, if left { Fate::Expired } else { Fate::Unreachable }, now, ends);
+        }
+        self.wake = self.streams.values().flatten().filter_map(Stream::next_wake).min();
     }
 
-    /// When [`Self::handle_timeout`] is due.
+    /// [`Self::handle_timeout`] need not be called before this.
     pub fn next_wake(&self) -> Option<Time> {
-        self.streams
-            .values()
-            .filter(|stream| !stream.slots.is_empty())
-            .flat_map(|stream| {
-                let deadlines = stream.deadlines.values().filter_map(|queue| queue.front().map(|(at, _)| *at));
-                deadlines.chain(stream.flights.front().map(|(at, _)| *at + RETRY))
-            })
-            .min()
+        if self.open == 0 { None } else { self.wake }
     }
 
     /// Messages that have not ended.
@@ -359,20 +360,41 @@ impl<T: Clone> Outgoing<T> {
         self.open
     }
 
-    fn end_one(&mut self, to: &Name, sequence: u64, fate: Fate, now: Time, ends: &mut Vec<End<T>>) {
-        let Some(stream) = self.streams.get_mut(to) else { return };
-        let Some(at) = sequence.checked_sub(stream.floor).and_then(|at| usize::try_from(at).ok()) else { return };
-        let Some(slot) = stream.slots.get_mut(at).and_then(Option::take) else { return };
+    /// Payload that the next writes will hold, in bytes.
+    pub fn pending_bytes(&self) -> usize {
+        self.kept.pending_bytes()
+    }
+
+    /// What is to be written, so that what is kept outlives a restart.
+    pub fn poll_writes(&mut self) -> Vec<Change> {
+        let streams = &self.streams;
+        self.kept.poll_writes(&|name, id| find(streams.get(name)?, id.stream)?.slot(id.sequence))
+    }
+
+    /// Gives an open message another token, and answers the one it had.
+    pub fn adopt(&mut self, to: &Name, id: InnerId, token: T) -> Option<T> {
+        let stream = find_mut(self.streams.get_mut(to)?, id.stream)?;
+        Some(core::mem::replace(&mut stream.slot_mut(id.sequence)?.message.token, token))
+    }
+
+    fn slot(&self, to: &Name, id: InnerId) -> Option<&super::stream::Slot<T>> {
+        find(self.streams.get(to)?, id.stream)?.slot(id.sequence)
+    }
+
+    fn wake_by(&mut self, at: Time) {
+        self.wake = Some(self.wake.map_or(at, |wake| wake.min(at)));
+    }
+
+    fn end_one(&mut self, to: &Name, id: InnerId, fate: Fate, now: Time, ends: &mut Vec<End<T>>) {
+        let stream = self.streams.get_mut(to).and_then(|streams| find_mut(streams, id.stream));
+        let Some(slot) = stream.and_then(|stream| stream.end(id.sequence)) else { return };
         self.bytes -= slot.message.payload.len();
         self.open -= 1;
-        while stream.slots.front().is_some_and(Option::is_none) {
-            stream.slots.pop_front();
-            stream.floor += 1;
+        if slot.message.keep {
+            self.kept.ended(id, matches!(fate, Fate::Delivered { .. }));
         }
-        ends.push(End { token: slot.message.token, fate, latency: now.since(slot.submitted) });
-        if stream.slots.is_empty() {
-            stream.forget_ended();
-        }
+        let Submission { token, id, class, .. } = slot.message;
+        ends.push(End { token, id, class, fate, latency: now.since(slot.submitted) });
     }
 }
 
@@ -382,90 +404,12 @@ impl<T: Clone> Default for Outgoing<T> {
     }
 }
 
-impl<T> Stream<T> {
-    fn new(rng: &mut ChaCha20Rng) -> Self {
-        let mut id = [0; StreamId::LEN];
-        rng.fill_bytes(&mut id);
-        Self {
-            id: StreamId(id),
-            floor: 1,
-            slots: VecDeque::new(),
-            queues: Default::default(),
-            flights: VecDeque::new(),
-            deadlines: BTreeMap::new(),
-            hops: BTreeMap::new(),
-        }
-    }
-
-    fn encode(&self, taken: &[u64], base: u64, ack: Ack, reply: &[Handle], sent: Unix, out: &mut Vec<u8>) {
-        let messages = taken
-            .iter()
-            .filter_map(|&sequence| {
-                let slot = slot(&self.slots, self.floor, sequence)?;
-                let message = &slot.message;
-                Some(Message {
-                    offset: u32::try_from(sequence - base).unwrap_or(u32::MAX),
-                    purpose: message.purpose,
-                    payload: &message.payload,
-                    service: message.service.as_deref(),
-                    replies_to: message.replies_to,
-                    lifetime: Some(slot.expiry.0.saturating_sub(sent.0)),
-                })
-            })
-            .collect();
-        let reply = if ack == Ack::None { Vec::new() } else { reply.to_vec() };
-        out.push(PLAIN_BATCH);
-        encode_into(&Batch { stream: self.id, floor: self.floor, base, sent: sent.0, ack, reply, messages }, out);
-    }
-
-    fn depart(&mut self, taken: &[u64], ack: Ack, attempt: OuterId, now: Time) {
-        for &sequence in taken {
-            if let Some(slot) = slot_mut(&mut self.slots, self.floor, sequence) {
-                (slot.departed, slot.has_left) = (Some(now), true);
-                self.flights.push_back((now, sequence));
-            }
-        }
-        if ack == Ack::Hop {
-            self.hops.insert(attempt, taken.to_vec());
-        }
-    }
-
-    /// Back to the front of their queues, in order.
-    fn requeue(&mut self, mut sequences: Vec<u64>) {
-        sequences.sort_unstable();
-        sequences.dedup();
-        for sequence in sequences.into_iter().rev() {
-            if let Some(slot) = slot_mut(&mut self.slots, self.floor, sequence)
-                && slot.departed.take().is_some()
-            {
-                self.queues[slot.message.class as usize].push_front(sequence);
-            }
-        }
-    }
-
-    /// Lets go of bookkeeping whose messages have ended: it lies in front of what is open.
-    fn forget_ended(&mut self) {
-        let (slots, floor) = (&self.slots, self.floor);
-        let open = |sequence: &u64| slot(slots, floor, *sequence).is_some();
-        while self.flights.front().is_some_and(|(_, sequence)| !open(sequence)) {
-            self.flights.pop_front();
-        }
-        for queue in self.deadlines.values_mut() {
-            while queue.front().is_some_and(|(_, sequence)| !open(sequence)) {
-                queue.pop_front();
-            }
-        }
-        self.deadlines.retain(|_, queue| !queue.is_empty());
-        self.hops.retain(|_, sequences| sequences.iter().any(open));
-    }
+fn find<T>(streams: &[Stream<T>], id: StreamId) -> Option<&Stream<T>> {
+    streams.iter().rev().find(|stream| stream.id() == id)
 }
 
-fn slot<T>(slots: &VecDeque<Option<Slot<T>>>, floor: u64, sequence: u64) -> Option<&Slot<T>> {
-    slots.get(usize::try_from(sequence.checked_sub(floor)?).ok()?)?.as_ref()
-}
-
-fn slot_mut<T>(slots: &mut VecDeque<Option<Slot<T>>>, floor: u64, sequence: u64) -> Option<&mut Slot<T>> {
-    slots.get_mut(usize::try_from(sequence.checked_sub(floor)?).ok()?)?.as_mut()
+fn find_mut<T>(streams: &mut [Stream<T>], id: StreamId) -> Option<&mut Stream<T>> {
+    streams.iter_mut().rev().find(|stream| stream.id() == id)
 }
 
 #[cfg(test)]

@@ -4,15 +4,18 @@
 //! final reply, or is a *stream* (subscribe, offer, receive, follow) that goes on until [`Command::Cancel`].
 //!
 //! Invariants
-//! 1. Every `Send`, `Request` and `Publish` gets exactly one [`Reply::Outcome`] or [`Reply::Response`].
+//! 1. Every `Send`, `SendLoad`, `Request` and `Publish` gets exactly one [`Reply::Outcome`] or [`Reply::Response`].
 //! 2. A reply never comes before what it reports is durable.
 
-use crate::id::{InnerId, Name};
+use crate::id::{InnerId, Name, SendId, StreamId};
 use crate::time::Unix;
 use crate::wire::batch::Ack;
 use crate::wire::data::Class;
+use crate::wire::parcel::Records;
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::sync::Arc;
 
 /// One conversation of the local application with the engine. The node numbers them; never reused in a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -23,6 +26,8 @@ pub struct Token(pub u64);
 pub enum Command {
     /// A message to one device's inbox. Ends with [`Reply::Outcome`].
     Send(Send),
+    /// Messages to one device's inbox that ask for no confirmation. Ends with [`Reply::Outcome`], for all of them.
+    SendLoad(Load),
     /// A request to a service of a device. Ends with [`Reply::Response`], or [`Reply::Outcome`] if none came.
     Request {
         /// As for a message; its `ack` is ignored, since the response is the receipt.
@@ -57,12 +62,24 @@ pub enum Command {
         answer: Result<Vec<u8>, String>,
     },
     /// Stream of [`Reply::Inbox`]: once at once, then whenever the durable inbox grows.
-    Receive,
-    /// The application has taken all inbox messages up to this number: they may go. Ends with [`Reply::Ready`]
+    Receive {
+        /// Who reads; a name makes it known, so that what it has not consumed stays. Empty: the one without a name.
+        consumer: String,
+        /// Whether to hand over what asks for no confirmation from memory, as [`Reply::Live`].
+        live: bool,
+    },
+    /// A consumer has taken all inbox messages up to this number: they may go. Ends with [`Reply::Ready`]
     /// once that is durable.
     Consume {
+        /// Which one; empty: the one without a name.
+        consumer: String,
         /// The last one taken.
         up_to: u64,
+    },
+    /// A consumer is no more: nothing stays for it. Ends with [`Reply::Ready`] once that is durable.
+    Forget {
+        /// Which one.
+        consumer: String,
     },
     /// Stream of [`Reply::Log`]: once at once, then whenever the durable event log grows.
     FollowLog,
@@ -85,6 +102,23 @@ pub struct Send {
     pub payload: Vec<u8>,
     /// What confirmation is wanted.
     pub ack: Ack,
+    /// How urgent.
+    pub class: Class,
+    /// Of no use after this long.
+    pub lifetime: Duration,
+    /// The application's name for this message. Whoever sends again under a name that is known is told what became of
+    /// the first, and nothing is sent twice: so an application can ask again, also after the node was restarted.
+    pub id: Option<SendId>,
+}
+
+/// Many messages to one device, packed as they travel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// The receiver's name.
+    pub to: Name,
+    /// Records of [`wire::parcel`](crate::wire::parcel), at most
+    /// [`MAX_LOAD`](crate::delivery::unconfirmed::MAX_LOAD) bytes.
+    pub records: Vec<u8>,
     /// How urgent.
     pub class: Class,
     /// Of no use after this long.
@@ -118,6 +152,8 @@ pub enum Reply {
         /// Newest.
         last: u64,
     },
+    /// Messages that asked for no confirmation, as they came; they are not in the inbox, and their numbers are 0.
+    Live(Arc<InboxRecord<'static>>),
     /// The event log is durable up to this record.
     Log {
         /// Newest.
@@ -208,8 +244,28 @@ pub struct Call {
     pub payload: Vec<u8>,
 }
 
-/// A message as it lies in the inbox: what the store keeps under [`Table::Inbox`](crate::engine::store::Table).
+/// Messages as they lie in the inbox: what the store keeps under [`Table::Inbox`](crate::engine::store::Table).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InboxRecord<'a> {
+    /// Number of the first of them here, from 1; the others follow without gaps.
+    pub first: u64,
+    /// Who sent them.
+    pub from: Name,
+    /// In which stream.
+    pub stream: StreamId,
+    /// Sequence number of the first of them there.
+    pub base: u64,
+    /// The sender's clock.
+    pub sent: Unix,
+    /// This node's clock.
+    pub received: Unix,
+    /// The messages, as [`wire::parcel`](crate::wire::parcel) packs them.
+    #[serde(borrow, with = "serde_bytes")]
+    pub records: Cow<'a, [u8]>,
+}
+
+/// A message of the inbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InboxMessage {
     /// Its number here, from 1, without gaps as they were received.
     pub number: u64,
@@ -222,8 +278,31 @@ pub struct InboxMessage {
     /// This node's clock.
     pub received: Unix,
     /// The bytes.
-    #[serde(with = "serde_bytes")]
     pub payload: Vec<u8>,
+}
+
+impl InboxRecord<'_> {
+    /// Number of the last of them here.
+    pub fn last(&self) -> u64 {
+        (self.first + Records(&self.records).count() as u64).saturating_sub(1)
+    }
+
+    /// Payloads, in order.
+    pub fn payloads(&self) -> impl Iterator<Item = &[u8]> {
+        Records(&self.records).map(|record| record.payload)
+    }
+
+    /// The messages, in order.
+    pub fn messages(&self) -> impl Iterator<Item = InboxMessage> {
+        (0..).zip(self.payloads()).map(|(index, payload)| InboxMessage {
+            number: self.first + index,
+            from: self.from.clone(),
+            id: InnerId { stream: self.stream, sequence: self.base + index },
+            sent: self.sent,
+            received: self.received,
+            payload: payload.to_vec(),
+        })
+    }
 }
 
 /// What the node is.
@@ -323,6 +402,9 @@ pub enum Refused {
     /// Not a service name, or taken by another offer.
     #[error("{0}")]
     Service(String),
+    /// No consumer of that name.
+    #[error("no consumer is called {0:?}")]
+    NoSuchConsumer(String),
     /// No such call is waiting.
     #[error("no call {0} is waiting for a response; it may have timed out")]
     NoSuchCall(u64),

@@ -1,35 +1,52 @@
 //! Commands of the local application, each to whom it concerns.
 
 use super::Engine;
-use super::api::{Command, Refused, Reply, Send, Token};
+use super::api::{Command, Load, Refused, Reply, Send, Token};
 use super::services::check_size;
 use super::unicast::Sender;
-use crate::delivery::outgoing::Submission;
+use crate::delivery::outgoing::{Content, Submission};
+use crate::delivery::unconfirmed::{self, MAX_LOAD};
 use crate::id::{InnerId, Name};
-use crate::wire::batch::Purpose;
+use crate::wire::batch::{Ack, MAX_MESSAGES};
+use crate::wire::data::Class;
+use crate::wire::parcel::{RECORD, Records, put_record};
+use core::time::Duration;
 
 impl Engine {
     pub(super) fn handle_command(&mut self, token: Token, command: Command) {
         match command {
-            Command::Send(send) => {
-                let sender = Sender::Message(token, send.to.clone());
-                self.submit(token, sender, send, Purpose::Deliver, None, None);
-            }
+            Command::Send(send) => self.send(token, send),
+            Command::SendLoad(load) => self.send_load(token, load),
             Command::Request { send, service } => self.request(token, send, service),
             Command::Publish { topic, payload, lifetime } => self.publish(token, topic, payload, lifetime),
             Command::Subscribe { filter } => self.subscribe(token, filter),
             Command::Offer { service } => self.offer(token, service),
             Command::Respond { call, answer } => self.respond(token, call, answer),
-            Command::Receive => {
-                self.inbox.watch(token);
-                let extent = self.inbox.extent();
-                self.journal.defer(token, extent);
-            }
-            Command::Consume { up_to } => {
-                let writes = self.inbox.consume(up_to);
-                self.journal.extend(writes);
-                self.journal.finish_with(token);
-            }
+            Command::Receive { consumer, live } => match self.inbox.register(&consumer) {
+                Ok(writes) => {
+                    self.journal.extend(writes);
+                    let extent = self.inbox.extent(&consumer);
+                    self.inbox.watch(token, consumer, live);
+                    self.journal.defer(token, extent);
+                }
+                Err(refused) => self.finish(token, Reply::Refused(refused)),
+            },
+            Command::Consume { consumer, up_to } => match self.inbox.register(&consumer) {
+                Ok(writes) => {
+                    self.journal.extend(writes);
+                    let writes = self.inbox.consume(&consumer, up_to);
+                    self.journal.extend(writes);
+                    self.journal.finish_with(token, Reply::Ready);
+                }
+                Err(refused) => self.finish(token, Reply::Refused(refused)),
+            },
+            Command::Forget { consumer } => match self.inbox.forget(&consumer) {
+                Some(writes) => {
+                    self.journal.extend(writes);
+                    self.journal.finish_with(token, Reply::Ready);
+                }
+                None => self.finish(token, Reply::Refused(Refused::NoSuchConsumer(consumer))),
+            },
             Command::FollowLog => {
                 self.journal.watch(token);
                 let last = self.log.head().last;
@@ -41,34 +58,87 @@ impl Engine {
         }
     }
 
-    /// Puts a message on its way. `None` when it was refused, which has been said then.
-    pub(super) fn submit(
-        &mut self,
-        token: Token,
-        sender: Sender,
-        send: Send,
-        purpose: Purpose,
-        service: Option<String>,
-        replies_to: Option<InnerId>,
-    ) -> Option<InnerId> {
-        if let Err(refused) = check_size(&send.payload) {
-            self.finish(token, Reply::Refused(refused));
-            return None;
+    /// A message to a device's inbox.
+    fn send(&mut self, token: Token, send: Send) {
+        if self.ask_again(token, &send) || !self.may_send(token, &send.payload) {
+            return;
         }
         if self.membership.contacts().get(&send.to).is_none() {
-            self.submit_after_pull(token, send, purpose, service);
-            return None;
+            return self.submit_after_pull(token, send.to.clone(), Command::Send(send));
         }
-        let Send { to, payload, ack, class, lifetime } = send;
-        let message = Submission { token: sender, payload, purpose, service, replies_to, ack, class, lifetime };
-        match self.outgoing.submit(&to, message, self.now.time, self.now.unix, &mut self.rng) {
+        let Send { to, payload, ack, class, lifetime, id } = send;
+        if ack == Ack::None {
+            let mut records = Vec::with_capacity(RECORD + payload.len());
+            put_record(&mut records, 0, &payload);
+            return self.submit_load(token, to, records, 1, class, lifetime);
+        }
+        let sender = Sender::Message(Some(token), to.clone());
+        let content = Content::Inbox;
+        let message = Submission { token: sender, payload, content, ack, class, lifetime, keep: true, id };
+        if let Some(message) = self.submit(token, &to, message)
+            && let Some(id) = id
+        {
+            self.outcomes.opened(id, to, message);
+        }
+    }
+
+    /// Messages to a device's inbox that ask for no confirmation.
+    fn send_load(&mut self, token: Token, load: Load) {
+        let (found, limit) = (load.records.len(), MAX_LOAD);
+        let count = Records(&load.records).count();
+        if found > limit || count > MAX_MESSAGES {
+            return self.finish(token, Reply::Refused(Refused::TooLarge { found, limit }));
+        }
+        if self.membership.contacts().get(&load.to).is_none() {
+            return self.submit_after_pull(token, load.to.clone(), Command::SendLoad(load));
+        }
+        let Load { to, records, class, lifetime } = load;
+        self.submit_load(token, to, records, u32::try_from(count).unwrap_or(0), class, lifetime);
+    }
+
+    fn submit_load(
+        &mut self,
+        token: Token,
+        to: Name,
+        records: Vec<u8>,
+        count: u32,
+        class: Class,
+        lifetime: Duration,
+    ) {
+        let load = unconfirmed::Load { token: (token, to.clone()), records, count, class, lifetime };
+        match self.unconfirmed.submit(&to, load, self.now, &mut self.rng) {
+            Ok(()) => drop(self.ready.insert(to)),
+            Err(load) => {
+                self.count(REFUSED[class as usize], load.count.into());
+                let reason = format!("{} bytes of messages wait to leave", unconfirmed::MAX_BYTES);
+                self.finish(token, Reply::Refused(Refused::Full(reason)));
+            }
+        }
+    }
+
+    /// Puts a message on its way. `None` when it was refused, which has been said then.
+    pub(super) fn submit(&mut self, token: Token, to: &Name, message: Submission<Sender>) -> Option<InnerId> {
+        let class = message.class;
+        match self.outgoing.submit(to, message, self.now, &mut self.rng) {
             Ok(id) => {
-                self.ready.insert(to);
+                self.ready.insert(to.clone());
                 Some(id)
             }
             Err(full) => {
+                self.count(REFUSED[class as usize], 1);
                 self.finish(token, Reply::Refused(Refused::Full(full.to_string())));
                 None
+            }
+        }
+    }
+
+    /// Whether a payload is within its bound; if not, that has been said.
+    pub(super) fn may_send(&mut self, token: Token, payload: &[u8]) -> bool {
+        match check_size(payload) {
+            Ok(()) => true,
+            Err(refused) => {
+                self.finish(token, Reply::Refused(refused));
+                false
             }
         }
     }
@@ -89,7 +159,7 @@ impl Engine {
     fn cancel(&mut self, token: Token) {
         let known = self.inbox.unwatch(token)
             | self.journal.unwatch(token)
-            | self.services.withdraw(token)
+            | self.withdraw(token)
             | self.unsubscribe(token);
         if !known {
             self.services.forget_request(token);
@@ -111,3 +181,7 @@ fn distance(a: &str, b: &str) -> usize {
     }
     row[b.len()]
 }
+
+/// Counters of messages for which there was no room, by class.
+const REFUSED: [&str; 4] =
+    ["refused_full_alarm", "refused_full_control", "refused_full_telemetry", "refused_full_bulk"];

@@ -22,15 +22,13 @@
 //! 2. At most one request of our own at a time; pulls at most every [`PULL_INTERVAL`] where the issuer is elsewhere.
 //! 3. A message to a stranger waits for one pull, then goes or is refused.
 
-use super::api::{Reply, Send, Token};
-use super::unicast::Sender;
+use super::api::{Command, Load, Reply, Send, Token};
 use super::{Engine, Origin, Output};
 use crate::event_log::Event;
 use crate::id::{LinkId, Name, OuterId};
 use crate::identity::credential::acceptance;
 use crate::identity::enrolment::PendingEnrolment;
 use crate::time::{Now, Time};
-use crate::wire::batch::Purpose;
 use crate::wire::enrol_relay::{EnrolAnswer, EnrolRelay, MAX_HOPS, MAX_PIECES, PIECE};
 use crate::wire::enrolment::{MAX_REQUEST, Refusal};
 use crate::wire::frame::Kind;
@@ -71,9 +69,8 @@ struct Relay {
 #[derive(Debug)]
 struct Stranger {
     token: Token,
-    send: Send,
-    purpose: Purpose,
-    service: Option<String>,
+    to: Name,
+    command: Command,
     since: Time,
 }
 
@@ -276,13 +273,13 @@ impl Engine {
     }
 
     /// A message to a name without a card: pull, then see.
-    pub(super) fn submit_after_pull(&mut self, token: Token, send: Send, purpose: Purpose, service: Option<String>) {
+    pub(super) fn submit_after_pull(&mut self, token: Token, to: Name, command: Command) {
         if self.enrolment.strangers.len() >= MAX_STRANGERS {
             self.count("messages_to_strangers_refused", 1);
-            return self.refuse_unknown(token, &send.to);
+            return self.refuse_unknown(token, &to);
         }
         let since = self.now.time;
-        self.enrolment.strangers.push(Stranger { token, send, purpose, service, since });
+        self.enrolment.strangers.push(Stranger { token, to, command, since });
         if self.enrolment.asking.is_none() {
             self.pull_cards();
         }
@@ -403,15 +400,17 @@ impl Engine {
 
     /// The pull is over: messages to strangers go, or are refused.
     fn settle_strangers(&mut self) {
-        for Stranger { token, mut send, purpose, service, since } in core::mem::take(&mut self.enrolment.strangers) {
-            send.lifetime = send.lifetime.saturating_sub(self.now.time.since(since));
-            if self.membership.contacts().get(&send.to).is_none() {
-                self.refuse_unknown(token, &send.to);
-            } else if purpose == Purpose::Request {
-                self.request(token, send, service);
+        for Stranger { token, to, mut command, since } in core::mem::take(&mut self.enrolment.strangers) {
+            if let Command::Send(Send { lifetime, .. })
+            | Command::SendLoad(Load { lifetime, .. })
+            | Command::Request { send: Send { lifetime, .. }, .. } = &mut command
+            {
+                *lifetime = lifetime.saturating_sub(self.now.time.since(since));
+            }
+            if self.membership.contacts().get(&to).is_none() {
+                self.refuse_unknown(token, &to);
             } else {
-                let sender = Sender::Message(token, send.to.clone());
-                self.submit(token, sender, send, purpose, service, None);
+                self.handle_command(token, command);
             }
         }
     }

@@ -1,17 +1,25 @@
-//! What came for this device: dedupe, the durable inbox, and the receipts that say so.
+//! What contacts send: accepted once, made durable, and only then confirmed.
 //!
-//! A batch's messages are sorted by purpose: those for the inbox get the next numbers and wait, with the streams'
-//! dedupe state, for the turn's commit; calls and responses go to `services`. For each stream and verdict the
-//! confirmed sequence numbers are gathered as ranges; when the turn ends they are sealed, one receipt frame for
-//! each sender, and leave when the commit is durable. A message that came before is confirmed again, not kept again.
+//! ```text
+//! parcel ─▶ its stream's dedupe ─▶ a record of the inbox ─┐
+//! batch  ─▶ its stream's dedupe ─▶ calls, responses       ├─▶ the turn's commit ─▶ durable: receipts, notices
+//!                       changed dedupe states ────────────┘
+//! ```
+//!
+//! The accepted messages of a parcel lie in the store as they came: one record, not decoded. Each has a number, from 1
+//! on without gaps. Whoever reads the inbox is a *consumer* with a cursor of its own; what all of them have behind
+//! them goes. What asks for no confirmation is handed to consumers that listen *live*, from memory, and goes to the
+//! store only if there is none.
 //!
 //! Invariants
-//! 1. Inbox messages, dedupe state and numbers change in one commit: after a crash they agree.
+//! 1. A receipt `Delivered` comes out with the number of the commit that holds the message and the dedupe state that
+//!    accepted it; both are in one commit: after a crash they agree.
 //! 2. The inbox holds at most [`MAX_INBOX`] messages and [`MAX_INBOX_BYTES`]. Drop policy: refuse the newest
 //!    (`InboxFull`), before it is taken for accepted.
 //! 3. At most [`MAX_STREAMS`] streams are remembered. Drop policy: the one longest without a message is forgotten.
+//! 4. No message goes that a consumer has not consumed. At most [`MAX_CONSUMERS`]; drop policy: refuse the newest.
 
-use super::api::{InboxMessage, Reply, Token};
+use super::api::{InboxRecord, Refused, Reply, Token};
 use super::store::{Read, ReadError, Table, Write};
 use super::unicast::inner;
 use super::{Engine, Output};
@@ -20,20 +28,23 @@ use crate::id::{Lsn, Name, StreamId};
 use crate::time::Unix;
 use crate::wire;
 use crate::wire::batch::{Ack, Batch, MAX_MESSAGES, MAX_PAYLOAD, Purpose};
+use crate::wire::parcel::{Parcel, RECORD, Records};
 use crate::wire::receipt::{MAX_RANGES, Receipt, Verdict};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 /// Most messages in the inbox.
 pub(super) const MAX_INBOX: u64 = 1_000_000;
-/// Most bytes of payload in the inbox.
+/// Most bytes of messages in the inbox.
 pub(super) const MAX_INBOX_BYTES: usize = 1 << 30;
+/// Most consumers with a name.
+pub(super) const MAX_CONSUMERS: usize = 16;
 /// Most streams of senders remembered.
 const MAX_STREAMS: usize = 8_192;
-/// Bytes of payload after which a record of the inbox is closed.
-const RECORD_BYTES: usize = 48 * 1024;
-/// Key of the consumer's cursor in [`Table::Meta`].
-const CURSOR: &[u8] = b"inbox-cursor";
+/// Key of the consumers' cursors in [`Table::Meta`].
+const CURSORS: &[u8] = b"inbox-cursors";
 
 /// One sender's stream, as it is kept in [`Table::Dedupe`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -51,32 +62,59 @@ struct Record {
     bytes: usize,
 }
 
+/// How far each consumer has come, as it is kept in [`Table::Meta`].
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Cursors {
+    /// Last number that may be gone.
+    gone: u64,
+    /// By name; the consumer without one is there once it has consumed something.
+    of: Vec<Cursor>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Cursor {
+    consumer: String,
+    up_to: u64,
+}
+
 /// The inbox.
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
     streams: BTreeMap<StreamId, Stream>,
     /// Streams whose state the turn's commit must hold.
     touched: BTreeSet<StreamId>,
-    /// Last number consumed.
-    consumed: u64,
+    cursors: Cursors,
     /// Last number given.
     last: u64,
     bytes: usize,
     records: VecDeque<Record>,
-    /// Messages of this turn.
-    pending: Vec<InboxMessage>,
-    pending_bytes: usize,
     grown: bool,
-    watchers: BTreeSet<Token>,
+    watchers: BTreeMap<Token, String>,
+    live: BTreeSet<Token>,
     receipts: BTreeMap<(Name, StreamId, Verdict), Vec<u64>>,
+}
+
+impl Cursors {
+    fn of(&self, consumer: &str) -> u64 {
+        let known = self.of.iter().find(|cursor| cursor.consumer == consumer);
+        known.map_or(self.gone, |cursor| cursor.up_to.max(self.gone))
+    }
+
+    fn knows(&self, consumer: &str) -> bool {
+        self.of.iter().any(|cursor| cursor.consumer == consumer)
+    }
+
+    fn write(&self) -> Write {
+        Write::Put { table: Table::Meta, key: CURSORS.to_vec(), value: wire::encode(self) }
+    }
 }
 
 impl Inbox {
     /// What the store holds.
     pub(super) fn load(store: &dyn Read) -> Result<Self, ReadError> {
         let mut inbox = Self::default();
-        if let Some(cursor) = store.get(Table::Meta, CURSOR)? {
-            inbox.consumed = u64::from_be_bytes(cursor.try_into().unwrap_or_default());
+        if let Some(cursors) = store.get(Table::Meta, CURSORS)? {
+            inbox.cursors = wire::decode(&cursors).unwrap_or_default();
         }
         store.scan(Table::Dedupe, &[], &mut |key, value| {
             if let (Some(id), Ok(stream)) = (StreamId::from_slice(key), wire::decode(value)) {
@@ -85,113 +123,225 @@ impl Inbox {
             true
         })?;
         store.scan(Table::Inbox, &[], &mut |_, value| {
-            if let Ok(messages) = wire::decode::<Vec<InboxMessage>>(value)
-                && let (Some(first), Some(last)) = (messages.first(), messages.last())
-            {
-                let bytes = messages.iter().map(|message| message.payload.len()).sum();
-                inbox.bytes += bytes;
-                inbox.records.push_back(Record { first: first.number, last: last.number, bytes });
+            if let Ok(record) = wire::decode::<InboxRecord<'_>>(value) {
+                inbox.bytes += record.records.len();
+                inbox.records.push_back(Record {
+                    first: record.first,
+                    last: record.last(),
+                    bytes: record.records.len(),
+                });
             }
             true
         })?;
-        inbox.last = inbox.records.back().map_or(0, |record| record.last).max(inbox.consumed);
+        inbox.last = inbox.records.back().map_or(0, |record| record.last).max(inbox.cursors.gone);
         Ok(inbox)
     }
 
-    /// Messages not consumed.
+    /// Messages that the consumer without a name has not consumed.
     pub(super) fn waiting(&self) -> u64 {
-        self.last - self.consumed
+        self.last - self.cursors.of("")
     }
 
-    pub(super) fn watch(&mut self, token: Token) {
-        self.watchers.insert(token);
+    pub(super) fn watch(&mut self, token: Token, consumer: String, live: bool) {
+        self.watchers.insert(token, consumer);
+        if live {
+            self.live.insert(token);
+        }
     }
 
     pub(super) fn unwatch(&mut self, token: Token) -> bool {
-        self.watchers.remove(&token)
+        self.live.remove(&token);
+        self.watchers.remove(&token).is_some()
     }
 
-    pub(super) fn extent(&self) -> Reply {
-        Reply::Inbox { first: self.consumed + 1, last: self.last }
+    pub(super) fn extent(&self, consumer: &str) -> Reply {
+        Reply::Inbox { first: self.cursors.of(consumer) + 1, last: self.last }
     }
 
-    /// Drops what has been consumed. Answers the writes.
-    pub(super) fn consume(&mut self, up_to: u64) -> Vec<Write> {
-        let up_to = up_to.min(self.last);
-        if up_to <= self.consumed {
-            return Vec::new();
+    /// Makes a consumer known, so that what it has not consumed stays. Answers the writes.
+    pub(super) fn register(&mut self, consumer: &str) -> Result<Vec<Write>, Refused> {
+        if consumer.is_empty() || self.cursors.knows(consumer) {
+            return Ok(Vec::new());
         }
-        self.consumed = up_to;
-        let mut writes =
-            vec![Write::Put { table: Table::Meta, key: CURSOR.to_vec(), value: up_to.to_be_bytes().to_vec() }];
-        while self.records.front().is_some_and(|record| record.last <= up_to) {
-            if let Some(record) = self.records.pop_front() {
-                self.bytes -= record.bytes;
-                writes.push(Write::Delete { table: Table::Inbox, key: record.first.to_be_bytes().to_vec() });
-            }
+        if self.cursors.of.len() > MAX_CONSUMERS {
+            let reason = format!("{MAX_CONSUMERS} consumers are known; `m2mesh receive --consumer NAME --forget` frees one");
+            return Err(Refused::Full(reason));
+        }
+        self.cursors.of.push(Cursor { consumer: consumer.to_owned(), up_to: self.cursors.gone });
+        Ok(vec![self.cursors.write()])
+    }
+
+    /// Forgets a consumer: nothing stays for it. Answers the writes, or nothing if there is none.
+    pub(super) fn forget(&mut self, consumer: &str) -> Option<Vec<Write>> {
+        let before = self.cursors.of.len();
+        self.cursors.of.retain(|cursor| cursor.consumer != consumer);
+        (self.cursors.of.len() < before).then(|| self.trim())
+    }
+
+    /// A consumer has behind it what is up to that number. Answers the writes.
+    pub(super) fn consume(&mut self, consumer: &str, up_to: u64) -> Vec<Write> {
+        let up_to = up_to.min(self.last);
+        match self.cursors.of.iter_mut().find(|cursor| cursor.consumer == consumer) {
+            Some(cursor) if cursor.up_to >= up_to => return Vec::new(),
+            Some(cursor) => cursor.up_to = up_to,
+            None => self.cursors.of.push(Cursor { consumer: consumer.to_owned(), up_to }),
+        }
+        self.trim()
+    }
+
+    /// Drops what all have behind them.
+    fn trim(&mut self) -> Vec<Write> {
+        let behind = self.cursors.of.iter().map(|cursor| cursor.up_to).min();
+        self.cursors.gone = self.cursors.gone.max(behind.unwrap_or(self.cursors.gone));
+        let mut writes = vec![self.cursors.write()];
+        let gone = self.cursors.gone;
+        while let Some(record) = self.records.pop_front_if(|record| record.last <= gone) {
+            self.bytes -= record.bytes;
+            writes.push(Write::Delete { table: Table::Inbox, key: record.first.to_be_bytes().to_vec() });
         }
         writes
     }
 
-    fn is_full(&self, bytes: usize) -> bool {
-        self.waiting() >= MAX_INBOX || self.bytes + self.pending_bytes + bytes > MAX_INBOX_BYTES
+    fn is_full(&self, messages: u64, bytes: usize) -> bool {
+        self.last - self.cursors.gone + messages > MAX_INBOX || self.bytes + bytes > MAX_INBOX_BYTES
     }
 
-    fn confirm(&mut self, from: &Name, stream: StreamId, verdict: Verdict, mut ranges: Vec<u64>) {
+    fn confirm(&mut self, from: &Name, stream: StreamId, verdict: Verdict, ranges: &[u64]) {
         let known = self.receipts.entry((from.clone(), stream, verdict)).or_default();
-        if let (Some(last), Some(first)) = (known.last_mut(), ranges.first())
-            && *last + 1 == *first
-        {
-            *last = ranges[1];
-            ranges.drain(..2);
+        for range in ranges.chunks_exact(2) {
+            match known.last_mut() {
+                Some(last) if *last + 1 == range[0] => *last = range[1],
+                _ => known.extend_from_slice(range),
+            }
         }
-        known.append(&mut ranges);
-    }
-
-    /// Closes the pending messages into a record.
-    fn close_record(&mut self) -> Option<Write> {
-        let (first, last) = (self.pending.first()?.number, self.pending.last()?.number);
-        let write =
-            Write::Put { table: Table::Inbox, key: first.to_be_bytes().to_vec(), value: wire::encode(&self.pending) };
-        self.records.push_back(Record { first, last, bytes: self.pending_bytes });
-        self.bytes += self.pending_bytes;
-        self.pending.clear();
-        self.pending_bytes = 0;
-        self.grown = true;
-        Some(write)
     }
 }
 
 impl Engine {
-    /// Takes a batch that a contact sealed for us. `offset`: its clock less ours.
-    pub(super) fn handle_batch(&mut self, from: &Name, offset: i64, body: &[u8]) {
-        let Ok(batch) = wire::decode::<Batch<'_>>(body) else { return self.count("data_malformed", 1) };
-        if batch.messages.len() > MAX_MESSAGES || !self.admit_stream(from, &batch) {
+    /// Takes a parcel that a contact sealed for us. `offset`: its clock less ours.
+    pub(super) fn handle_parcel(&mut self, from: &Name, offset: i64, body: &[u8]) {
+        let Ok(parcel) = Parcel::parse(body) else { return self.count("data_malformed", 1) };
+        let (head, count) = (&parcel.head, u64::from(parcel.count));
+        if !self.admit_stream(from, head.stream, head.floor) {
             return self.count("batches_refused", 1);
         }
-        let sent = Unix(batch.sent.saturating_add_signed(offset.saturating_neg()));
-        let mut confirmed: BTreeMap<Verdict, Vec<u64>> = BTreeMap::new();
-        for message in &batch.messages {
-            let sequence = batch.base.saturating_add(u64::from(message.offset));
-            let Some(verdict) = self.judge(from, &batch, message, sequence, sent) else { continue };
+        let sent = Unix(head.sent.saturating_add_signed(offset.saturating_neg()));
+        let end = sent.0.saturating_add(head.lifetime);
+        let whole = end.saturating_sub(parcel.earliest.into()) >= self.now.unix.0
+            && !self.inbox.is_full(count, parcel.records.len())
+            && self.inbox.streams.get_mut(&head.stream).is_some_and(|s| s.dedupe.accept_next(head.base, count));
+        if whole {
+            self.deliver(from, &parcel, 0, parcel.records);
+            if head.ack == Ack::End {
+                let ranges = [head.base, head.base + count - 1];
+                self.inbox.confirm(from, head.stream, Verdict::Delivered, &ranges);
+            }
+        } else {
+            self.handle_by_piece(from, &parcel, end);
+        }
+    }
+
+    /// As [`Self::handle_parcel`], for one of whose messages not all are new, in time, and find room.
+    fn handle_by_piece(&mut self, from: &Name, parcel: &Parcel<'_>, end: u64) {
+        let (mut at, mut run, mut confirmed) = (0, 0..0, BTreeMap::<Verdict, Vec<u64>>::new());
+        let mut first = 0;
+        for (index, record) in (0..).zip(Records(parcel.records)) {
+            let next = at + RECORD + record.payload.len();
+            let sequence = parcel.head.base.saturating_add(index);
+            let late = end.saturating_sub(record.earlier.into()) < self.now.unix.0;
+            // Those of the run are not in the inbox's books yet.
+            let full = self.inbox.is_full(index - first + 1, run.len() + next - at);
+            let (verdict, fresh) = self.judge(parcel.head.stream, sequence, full, late);
+            if fresh {
+                run.end = next;
+            } else {
+                self.deliver(from, parcel, first, &parcel.records[run]);
+                (run, first) = (next..next, index + 1);
+            }
+            at = next;
+            let Some(verdict) = verdict else { continue };
             let ranges = confirmed.entry(verdict).or_default();
             match ranges.last_mut() {
                 Some(last) if *last + 1 == sequence => *last = sequence,
                 _ => ranges.extend([sequence, sequence]),
             }
         }
-        if batch.ack == Ack::End {
+        self.deliver(from, parcel, first, &parcel.records[run]);
+        if parcel.head.ack == Ack::End {
             for (verdict, ranges) in confirmed {
-                self.inbox.confirm(from, batch.stream, verdict, ranges);
+                self.inbox.confirm(from, parcel.head.stream, verdict, &ranges);
+            }
+        }
+    }
+
+    /// Accepted messages of a parcel, from its `index`th on.
+    fn deliver(&mut self, from: &Name, parcel: &Parcel<'_>, index: u64, records: &[u8]) {
+        if records.is_empty() {
+            return;
+        }
+        let (head, received) = (&parcel.head, self.now.unix);
+        let record = InboxRecord {
+            first: 0,
+            from: from.clone(),
+            stream: head.stream,
+            base: head.base + index,
+            sent: Unix(head.sent),
+            received,
+            records: Cow::Borrowed(records),
+        };
+        let inbox = &mut self.inbox;
+        if head.ack == Ack::None && !inbox.live.is_empty() {
+            let record = Arc::new(InboxRecord { records: Cow::Owned(records.to_vec()), ..record });
+            for &token in &inbox.live {
+                let reply = Reply::Live(record.clone());
+                self.outputs.push_back(Output::Reply { token, reply, after: Lsn(0), last: false });
+            }
+            return;
+        }
+        let record = InboxRecord { first: inbox.last + 1, ..record };
+        inbox.last = record.last();
+        inbox.bytes += records.len();
+        inbox.records.push_back(Record { first: record.first, last: inbox.last, bytes: records.len() });
+        inbox.touched.insert(head.stream);
+        inbox.grown = true;
+        let key = record.first.to_be_bytes().to_vec();
+        self.journal.write(Write::Put { table: Table::Inbox, key, value: wire::encode(&record) });
+    }
+
+    /// Takes calls that a contact sealed for us. `offset`: its clock less ours.
+    pub(super) fn handle_batch(&mut self, from: &Name, offset: i64, body: &[u8]) {
+        let Ok(batch) = wire::decode::<Batch<'_>>(body) else { return self.count("data_malformed", 1) };
+        if batch.messages.len() > MAX_MESSAGES || !self.admit_stream(from, batch.stream, batch.floor) {
+            return self.count("batches_refused", 1);
+        }
+        let sent = Unix(batch.sent.saturating_add_signed(offset.saturating_neg()));
+        for message in &batch.messages {
+            let sequence = batch.base.saturating_add(u64::from(message.offset));
+            let late = message.lifetime.is_some_and(|lifetime| sent.0.saturating_add(lifetime) < self.now.unix.0);
+            let (mut verdict, fresh) = self.judge(batch.stream, sequence, false, late);
+            if fresh {
+                self.inbox.touched.insert(batch.stream);
+                let id = inner(batch.stream, sequence);
+                verdict = Some(match message.purpose {
+                    _ if message.payload.len() > MAX_PAYLOAD => Verdict::Forbidden,
+                    Purpose::Request => self.handle_call(from, id, message),
+                    Purpose::Reply | Purpose::Failure => {
+                        self.handle_answer(from, message);
+                        Verdict::Delivered
+                    }
+                });
+            }
+            if let Some(verdict) = verdict.filter(|_| batch.ack == Ack::End) {
+                self.inbox.confirm(from, batch.stream, verdict, &[sequence, sequence]);
             }
         }
     }
 
     /// The stream belongs to this sender; what ended there is settled.
-    fn admit_stream(&mut self, from: &Name, batch: &Batch<'_>) -> bool {
+    fn admit_stream(&mut self, from: &Name, id: StreamId, floor: u64) -> bool {
         let streams = &mut self.inbox.streams;
         if streams.len() >= MAX_STREAMS
-            && !streams.contains_key(&batch.stream)
+            && !streams.contains_key(&id)
             && let Some(oldest) = streams.iter().min_by_key(|(_, stream)| stream.last).map(|(id, _)| *id)
         {
             streams.remove(&oldest);
@@ -200,7 +350,7 @@ impl Engine {
             self.count("dedupe_streams_forgotten", 1);
         }
         let now = self.now.unix;
-        let stream = self.inbox.streams.entry(batch.stream).or_insert_with(|| Stream {
+        let stream = self.inbox.streams.entry(id).or_insert_with(|| Stream {
             from: from.clone(),
             dedupe: Dedupe::default(),
             last: now,
@@ -209,81 +359,39 @@ impl Engine {
             return false;
         }
         stream.last = now;
-        if stream.dedupe.settle(batch.floor) {
-            self.inbox.touched.insert(batch.stream);
-        }
+        stream.dedupe.settle(floor);
         true
     }
 
-    /// What becomes of one message; `None` when nothing is to be said of it.
-    fn judge(
-        &mut self,
-        from: &Name,
-        batch: &Batch<'_>,
-        message: &wire::batch::Message<'_>,
-        sequence: u64,
-        sent: Unix,
-    ) -> Option<Verdict> {
-        if message.payload.len() > MAX_PAYLOAD {
-            return Some(Verdict::Forbidden);
-        }
-        if message.purpose == Purpose::Deliver && self.inbox.is_full(message.payload.len()) {
+    /// What is to be said of a message, if anything, and whether it is to be taken.
+    fn judge(&mut self, stream: StreamId, sequence: u64, full: bool, late: bool) -> (Option<Verdict>, bool) {
+        let known = self.inbox.streams.get(&stream).is_some_and(|stream| stream.dedupe.knows(sequence));
+        if full && !known {
             self.count("inbox_full", 1);
-            return Some(Verdict::InboxFull);
+            return (Some(Verdict::InboxFull), false);
         }
-        match self.inbox.streams.get_mut(&batch.stream)?.dedupe.accept(sequence) {
+        let id = stream;
+        let Some(stream) = self.inbox.streams.get_mut(&id) else { return (None, false) };
+        match stream.dedupe.accept(sequence) {
             dedupe::Verdict::Duplicate => {
                 self.count("messages_duplicate", 1);
-                return Some(Verdict::Delivered);
+                (Some(Verdict::Delivered), false)
             }
             dedupe::Verdict::Refused => {
                 self.count("messages_beyond_window", 1);
-                return None;
+                (None, false)
             }
-            dedupe::Verdict::New => {}
-        }
-        self.inbox.touched.insert(batch.stream);
-        let late = message.lifetime.is_some_and(|lifetime| sent.0.saturating_add(lifetime) < self.now.unix.0);
-        if late {
-            self.count("messages_late", 1);
-            return Some(Verdict::Expired);
-        }
-        let id = inner(batch.stream, sequence);
-        match message.purpose {
-            Purpose::Deliver => {
-                self.deliver(from, id, Unix(batch.sent), message.payload);
-                Some(Verdict::Delivered)
+            dedupe::Verdict::New if late => {
+                self.inbox.touched.insert(id);
+                self.count("messages_late", 1);
+                (Some(Verdict::Expired), false)
             }
-            Purpose::Request => Some(self.handle_call(from, id, message)),
-            Purpose::Reply | Purpose::Failure => {
-                self.handle_answer(from, message);
-                Some(Verdict::Delivered)
-            }
+            dedupe::Verdict::New => (None, true),
         }
     }
 
-    fn deliver(&mut self, from: &Name, id: crate::id::InnerId, sent: Unix, payload: &[u8]) {
-        let inbox = &mut self.inbox;
-        inbox.last += 1;
-        inbox.pending_bytes += payload.len();
-        inbox.pending.push(InboxMessage {
-            number: inbox.last,
-            from: from.clone(),
-            id,
-            sent,
-            received: self.now.unix,
-            payload: payload.to_vec(),
-        });
-        if inbox.pending_bytes >= RECORD_BYTES || inbox.pending.len() >= MAX_MESSAGES {
-            let write = inbox.close_record();
-            self.journal.extend(write);
-        }
-    }
-
-    /// Puts the turn's messages and dedupe state into its commit.
-    pub(super) fn write_inbox(&mut self) {
-        let record = self.inbox.close_record();
-        self.journal.extend(record);
+    /// Puts the dedupe states that the turn has changed into its commit.
+    pub(super) fn write_dedupe(&mut self) {
         for id in core::mem::take(&mut self.inbox.touched) {
             if let Some(stream) = self.inbox.streams.get(&id) {
                 self.journal.write(Write::Put {
@@ -298,10 +406,9 @@ impl Engine {
     /// Says what the commit holds, once it is durable: to the application, and to the senders.
     pub(super) fn announce_inbox(&mut self, after: Lsn) {
         if core::mem::take(&mut self.inbox.grown) {
-            let extent = self.inbox.extent();
-            for token in &self.inbox.watchers {
-                let reply = extent.clone();
-                self.outputs.push_back(Output::Reply { token: *token, reply, after, last: false });
+            for (&token, consumer) in &self.inbox.watchers {
+                let reply = self.inbox.extent(consumer);
+                self.outputs.push_back(Output::Reply { token, reply, after, last: false });
             }
         }
         let mut by_sender: BTreeMap<Name, Vec<Receipt>> = BTreeMap::new();

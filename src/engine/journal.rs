@@ -40,9 +40,9 @@ impl Journal {
         self.deferred.push((token, reply, false));
     }
 
-    /// `Ready`, as the last reply, when this turn is durable.
-    pub(super) fn finish_with(&mut self, token: Token) {
-        self.deferred.push((token, Reply::Ready, true));
+    /// The last reply, for when this turn is durable.
+    pub(super) fn finish_with(&mut self, token: Token, reply: Reply) {
+        self.deferred.push((token, reply, true));
     }
 
     pub(super) fn watch(&mut self, token: Token) {
@@ -68,7 +68,8 @@ pub(super) fn load(store: &dyn Read, config: event_log::Config, now: Now) -> Res
 impl Engine {
     /// Ends the turn: one commit, and what waits for it. Answers whether there was anything.
     pub(super) fn flush_turn(&mut self) -> bool {
-        self.write_inbox();
+        self.write_dedupe();
+        self.write_outgoing();
         let logged = self.write_log();
         let writes = core::mem::take(&mut self.journal.writes);
         let committed = !writes.is_empty();
@@ -91,6 +92,18 @@ impl Engine {
             }
         }
         committed || self.outputs.len() > before
+    }
+
+    /// What is on its way and is to outlive a restart, and how it ended.
+    fn write_outgoing(&mut self) {
+        for (key, value) in self.outgoing.poll_writes() {
+            self.journal.write(match value {
+                Some(value) => Write::Put { table: Table::Outbox, key, value },
+                None => Write::Delete { table: Table::Outbox, key },
+            });
+        }
+        let writes = self.outcomes.poll_writes();
+        self.journal.extend(writes);
     }
 
     /// Records an event.

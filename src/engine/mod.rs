@@ -20,7 +20,7 @@
 //!
 //! Files: [`api`] what the application says and hears · [`store`] what a disk is asked · `commands` dispatch ·
 //! `links` neighbours · `control` frames of the control stream · `sessions` seals · `unicast` data frames both
-//! ways · `inbox` durable messages, dedupe and receipts · `services` offers and calls · `multicast` publishing
+//! ways · `inbox` durable messages, dedupe and receipts · `outcomes` what became of named messages · `services` offers and calls · `multicast` publishing
 //! and subscriptions · `gossip` group frames from others ·
 //! `enrolment` relaying, renewal, epochs · `journal` the commit of the turn and the event log.
 //!
@@ -41,11 +41,13 @@ mod inbox;
 mod journal;
 mod links;
 mod multicast;
+mod outcomes;
 mod services;
 mod sessions;
 mod unicast;
 
 use crate::delivery::outgoing::Outgoing;
+use crate::delivery::unconfirmed::Unconfirmed;
 use crate::event_log::{self, Event, EventLog};
 use crate::id::{IssuerId, LinkId, Lsn, Name};
 use crate::identity::admission::AdmittedPeer;
@@ -277,6 +279,10 @@ pub struct Engine {
     links: links::Links,
     sessions: sessions::Sessions,
     outgoing: Outgoing<unicast::Sender>,
+    unconfirmed: Unconfirmed<(Token, Name)>,
+    /// Which of the two goes first where both wait.
+    confirmed_last: bool,
+    outcomes: outcomes::Outcomes,
     /// Destinations for which something may wait; looked at in turn.
     ready: BTreeSet<Name>,
     served: Option<Name>,
@@ -287,6 +293,8 @@ pub struct Engine {
     log: EventLog,
     journal: journal::Journal,
     outputs: VecDeque<Output>,
+    /// Where a batch is put together; kept for its room.
+    plain: Vec<u8>,
     counters: BTreeMap<&'static str, u64>,
     /// When something is due, as of the end of the last turn.
     wake: Option<Time>,
@@ -313,21 +321,27 @@ impl Engine {
             links: links::Links::default(),
             sessions: sessions::Sessions::default(),
             outgoing: Outgoing::new(),
+            unconfirmed: Unconfirmed::new(),
+            confirmed_last: false,
+            outcomes: outcomes::Outcomes::load(store)?,
             ready: BTreeSet::new(),
             served: None,
             inbox,
-            services: services::Services::default(),
+            services: services::Services::new(now),
             multicast: multicast::Multicast::new(),
             enrolment: enrolment::Enrolment::default(),
             log,
             journal: journal::Journal::default(),
             outputs: VecDeque::new(),
+            plain: Vec::new(),
             counters: BTreeMap::new(),
             wake: None,
             addresses: Vec::new(),
         };
         engine.start_epoch();
         engine.record(Event::Started { version: env!("CARGO_PKG_VERSION").to_owned() });
+        engine.restore_outgoing(store)?;
+        engine.end_interrupted_calls(store)?;
         Ok(engine)
     }
 
@@ -371,7 +385,8 @@ impl Engine {
 
     /// Whether the node should take commands from the application, or let them wait.
     pub fn has_room(&self) -> bool {
-        self.outgoing.open() < COMMANDS_OPEN && self.multicast.has_room()
+        let (open, fresh) = (self.outgoing.open(), self.outgoing.pending_bytes());
+        open < COMMANDS_OPEN && fresh < COMMIT_BYTES && self.unconfirmed.has_room() && self.multicast.has_room()
     }
 
     /// What this device is.
@@ -386,7 +401,7 @@ impl Engine {
 
     /// Messages on their way out that have not ended.
     pub fn outgoing_open(&self) -> usize {
-        self.outgoing.open()
+        self.outgoing.open() + self.unconfirmed.waiting()
     }
 
     /// Messages in the inbox that have not been consumed.
@@ -434,6 +449,7 @@ impl Engine {
     fn next_wake(&self) -> Option<Time> {
         [
             self.outgoing.next_wake(),
+            self.unconfirmed.next_wake(),
             self.services.next_wake(),
             self.multicast.next_wake(),
             self.enrolment.next_wake(),
@@ -453,5 +469,7 @@ impl Engine {
     }
 }
 
+/// Bytes of messages to be kept in a turn, before commands have to wait for the next.
+const COMMIT_BYTES: usize = 1024 * 1024;
 /// Messages that may be open before commands have to wait; drop policy: none, back-pressure.
 const COMMANDS_OPEN: usize = 32_768;

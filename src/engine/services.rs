@@ -1,26 +1,32 @@
 //! Services: offers of the local application, calls that reach them, and requests that wait for a response.
 //!
-//! A call is handed to the offer's stream once the dedupe state that accepted it is durable, so that it is made at
-//! most once, also across a restart. It waits for [`Command::Respond`](super::api::Command::Respond); the answer
-//! goes back as a message of its own. A request is a message out, and a place here until the response has come or
-//! the deadline has passed.
+//! A call is handed to the offer's stream once it is durable that it was, together with the dedupe state that accepted
+//! it: so it is made at most once, also across a restart. It waits for [`Command::Respond`]; the answer goes back as a
+//! message of its own. When the node is restarted, or the offer ends, while a call waits, nobody knows how far the
+//! application came: the caller is told that it was interrupted, and it is not made again. A request is a message out,
+//! and a place here until the response has come or the deadline has passed.
 //!
 //! Invariants
 //! 1. A service is offered by one stream at a time.
 //! 2. At most [`MAX_CALLS`] calls wait for answers, and [`MAX_REQUESTS`] requests for responses. Drop policy: the
 //!    newest is refused (`ServiceBusy`, `Full`).
 //! 3. A request ends in one response or one outcome.
+//! 4. A call that was handed over is answered, unless its deadline passes: by the application, or as interrupted.
 
-use super::api::{Call, Outcome, Refused, Reply, Send, Token};
+use super::api::{Call, Command, Outcome, Refused, Reply, Send, Token};
+use super::store::{Read, ReadError, Table, Write};
 use super::unicast::Sender;
 use super::{Engine, Output};
-use crate::delivery::outgoing::Submission;
+use crate::delivery::outgoing::{Content, Submission};
+use crate::event_log::Event;
 use crate::id::{InnerId, Name};
-use crate::time::Time;
+use crate::time::{Now, Time, Unix};
+use crate::wire;
 use crate::wire::batch::{Ack, Message, Purpose};
 use crate::wire::data::Class;
 use crate::wire::receipt::Verdict;
 use core::time::Duration;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Most calls that wait for an answer.
@@ -29,6 +35,8 @@ const MAX_CALLS: usize = 1_024;
 const MAX_REQUESTS: usize = 4_096;
 /// Most services offered.
 const MAX_SERVICES: usize = 64;
+/// An answer tries to arrive for at least this long.
+const LEAST_LIFETIME: Duration = Duration::from_secs(1);
 /// A call whose sender named no lifetime waits this long.
 const CALL_LIFETIME: Duration = Duration::from_secs(60);
 
@@ -36,8 +44,18 @@ const CALL_LIFETIME: Duration = Duration::from_secs(60);
 struct Waiting {
     from: Name,
     id: InnerId,
+    service: String,
     offer: Token,
     deadline: Time,
+}
+
+/// A call that was handed over, as it is kept in [`Table::Calls`].
+#[derive(Debug, Serialize, Deserialize)]
+struct Stored {
+    from: Name,
+    id: InnerId,
+    service: String,
+    expiry: Unix,
 }
 
 #[derive(Debug)]
@@ -62,6 +80,11 @@ pub(super) struct Services {
 }
 
 impl Services {
+    /// Calls are numbered from the present time on, so that no number comes again after a restart.
+    pub(super) fn new(now: Now) -> Self {
+        Self { last_call: now.unix.0, ..Self::default() }
+    }
+
     pub(super) fn next_wake(&self) -> Option<Time> {
         let calls = self.calls.values().map(|call| call.deadline).min();
         [calls, self.deadlines.first().map(|(at, _)| *at)].into_iter().flatten().min()
@@ -74,14 +97,6 @@ impl Services {
         {
             self.deadlines.remove(&(request.deadline, id));
         }
-    }
-
-    /// Ends an offer. Answers whether there was one.
-    pub(super) fn withdraw(&mut self, token: Token) -> bool {
-        let before = self.offers.len();
-        self.offers.retain(|_, offer| *offer != token);
-        self.calls.retain(|_, call| call.offer != token);
-        before != self.offers.len()
     }
 }
 
@@ -114,8 +129,24 @@ impl Engine {
             return self.finish(token, Reply::Refused(Refused::Full(reason)));
         }
         let (to, lifetime) = (send.to.clone(), send.lifetime);
-        let sender = Sender::Request(token, to.clone());
-        let Some(id) = self.submit(token, sender, send, Purpose::Request, service, None) else { return };
+        if !self.may_send(token, &send.payload) {
+            return;
+        }
+        if self.membership.contacts().get(&to).is_none() {
+            return self.submit_after_pull(token, to, Command::Request { send, service });
+        }
+        let message = Submission {
+            token: Sender::Request(token, to.clone()),
+            payload: send.payload,
+            content: Content::Call { purpose: Purpose::Request, service, replies_to: None },
+            ack: Ack::End,
+            class: send.class,
+            lifetime,
+            // Who asked is gone after a restart, and a response would find nobody.
+            keep: false,
+            id: None,
+        };
+        let Some(id) = self.submit(token, &to, message) else { return };
         let deadline = self.now.time + lifetime;
         self.services.requests.insert(id, Request { token, to, since: self.now.time, deadline });
         self.services.by_token.insert(token, id);
@@ -142,8 +173,10 @@ impl Engine {
         let lifetime = message.lifetime.map_or(CALL_LIFETIME, Duration::from_micros);
         self.services.last_call += 1;
         let call = self.services.last_call;
-        let waiting = Waiting { from: from.clone(), id, offer, deadline: self.now.time + lifetime };
-        self.services.calls.insert(call, waiting);
+        let stored = Stored { from: from.clone(), id, service: service.clone(), expiry: self.now.unix + lifetime };
+        self.journal.write(Write::Put { table: Table::Calls, key: key(call), value: wire::encode(&stored) });
+        let deadline = self.now.time + lifetime;
+        self.services.calls.insert(call, Waiting { from: from.clone(), id, service: service.clone(), offer, deadline });
         let payload = message.payload.to_vec();
         self.services.released.push((offer, Call { call, service, from: from.clone(), id, payload }));
         Verdict::Delivered
@@ -151,7 +184,7 @@ impl Engine {
 
     /// The application answers a call.
     pub(super) fn respond(&mut self, token: Token, call: u64, answer: Result<Vec<u8>, String>) {
-        let Some(waiting) = self.services.calls.remove(&call) else {
+        let Some(waiting) = self.services.calls.get(&call) else {
             return self.finish(token, Reply::Refused(Refused::NoSuchCall(call)));
         };
         let (purpose, payload) = match answer {
@@ -161,24 +194,76 @@ impl Engine {
         if let Err(refused) = check_size(&payload) {
             return self.finish(token, Reply::Refused(refused));
         }
-        let lifetime = waiting.deadline.since(self.now.time).max(Duration::from_secs(1));
+        let lifetime = waiting.deadline.since(self.now.time);
+        let (to, id) = (waiting.from.clone(), waiting.id);
+        if self.answer(token, &to, id, purpose, payload, lifetime) {
+            self.forget_call(call);
+            self.journal.finish_with(token, Reply::Ready);
+        }
+    }
+
+    /// Sends an answer to a call.
+    fn answer(
+        &mut self,
+        token: Token,
+        to: &Name,
+        id: InnerId,
+        purpose: Purpose,
+        payload: Vec<u8>,
+        lifetime: Duration,
+    ) -> bool {
         let message = Submission {
             token: Sender::Answer,
             payload,
-            purpose,
-            service: None,
-            replies_to: Some(waiting.id),
+            content: Content::Call { purpose, service: None, replies_to: Some(id) },
             ack: Ack::End,
             class: Class::Control,
-            lifetime,
+            lifetime: lifetime.max(LEAST_LIFETIME),
+            keep: true,
+            id: None,
         };
-        match self.outgoing.submit(&waiting.from, message, self.now.time, self.now.unix, &mut self.rng) {
-            Ok(_) => {
-                self.ready.insert(waiting.from);
-                self.finish(token, Reply::Ready);
-            }
-            Err(full) => self.finish(token, Reply::Refused(Refused::Full(full.to_string()))),
+        self.submit(token, to, message).is_some()
+    }
+
+    fn forget_call(&mut self, call: u64) {
+        self.services.calls.remove(&call);
+        self.journal.write(Write::Delete { table: Table::Calls, key: key(call) });
+    }
+
+    /// Ends an offer, and answers its calls. Answers whether there was one.
+    pub(super) fn withdraw(&mut self, token: Token) -> bool {
+        let before = self.services.offers.len();
+        self.services.offers.retain(|_, offer| *offer != token);
+        let left = self.services.calls.extract_if(.., |_, call| call.offer == token).collect::<Vec<_>>();
+        for (number, Waiting { from, id, service, deadline, .. }) in left {
+            self.forget_call(number);
+            self.interrupted(from, id, service, deadline.since(self.now.time), "the program that offers it ended");
         }
+        before != self.services.offers.len()
+    }
+
+    /// Calls that were handed over before the node was restarted: nobody will answer them.
+    pub(super) fn end_interrupted_calls(&mut self, store: &dyn Read) -> Result<(), ReadError> {
+        let mut left = Vec::new();
+        store.scan(Table::Calls, &[], &mut |key, value| {
+            left.push((key.to_vec(), wire::decode::<Stored>(value).ok()));
+            true
+        })?;
+        for (key, stored) in left {
+            self.journal.write(Write::Delete { table: Table::Calls, key });
+            if let Some(Stored { from, id, service, expiry }) = stored {
+                self.interrupted(from, id, service, expiry.since(self.now.unix), "the device was restarted");
+            }
+        }
+        Ok(())
+    }
+
+    /// A call was handed over and will not be answered: says so, here and to the caller.
+    fn interrupted(&mut self, from: Name, id: InnerId, service: String, lifetime: Duration, reason: &str) {
+        let text = format!("{reason} while {service} was at it; whether it was done is not known, and it is not repeated");
+        self.record(Event::CallInterrupted { service, from: from.clone(), reason: reason.to_owned() });
+        // A caller without a card any more, or without room, waits for its deadline.
+        self.answer(Token(0), &from, id, Purpose::Failure, text.into_bytes(), lifetime);
     }
 
     /// A contact's answer to a request of ours.
@@ -211,10 +296,12 @@ impl Engine {
 
     pub(super) fn timeout_services(&mut self) {
         let now = self.now.time;
-        let before = self.services.calls.len();
-        self.services.calls.retain(|_, call| call.deadline > now);
-        let dropped = before - self.services.calls.len();
-        self.count("calls_unanswered", dropped as u64);
+        let late: Vec<u64> =
+            self.services.calls.iter().filter(|(_, call)| call.deadline <= now).map(|(number, _)| *number).collect();
+        self.count("calls_unanswered", late.len() as u64);
+        for call in late {
+            self.forget_call(call);
+        }
         while let Some((at, id)) = self.services.deadlines.first().copied()
             && at <= now
         {
@@ -227,6 +314,10 @@ impl Engine {
             self.finish(request.token, Reply::Outcome(outcome));
         }
     }
+}
+
+fn key(call: u64) -> Vec<u8> {
+    call.to_be_bytes().to_vec()
 }
 
 /// Refuses a payload over the bound.

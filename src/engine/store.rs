@@ -11,15 +11,19 @@ use crate::id::Lsn;
 pub enum Table {
     /// Small facts: heads, versions, counters. Key: a name.
     Meta = 0,
-    /// Messages for the application. Key: number of the first message, 8 bytes big endian; value: CBOR array of
-    /// [`InboxMessage`](super::api::InboxMessage).
+    /// Messages for the application. Key: number of the first message, 8 bytes big endian; value: an
+    /// [`InboxRecord`](super::api::InboxRecord).
     Inbox = 1,
     /// Dedupe state. Key: stream id; value: CBOR.
     Dedupe = 2,
     /// The event log. Key: sequence number, 8 bytes big endian; value: one record.
     Log = 3,
-    /// Messages on their way out. Key: stream id and sequence number.
+    /// Messages on their way out. Key and value: see [`kept`](crate::delivery::kept).
     Outbox = 4,
+    /// How messages ended that the application may ask about again. Key: a number, 8 bytes big endian.
+    Outcomes = 5,
+    /// Calls that the application has been given and not answered. Key: the call's number, 8 bytes big endian.
+    Calls = 6,
 }
 
 /// One change.

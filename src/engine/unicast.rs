@@ -12,8 +12,11 @@
 //! 2. A receipt leaves with the number of the commit that made its messages durable.
 
 use super::api::{Outcome, Reply, Token};
+use super::store::{Read, ReadError, Table};
 use super::{Engine, Output};
+use crate::delivery::kept::KeptRecord;
 use crate::delivery::outgoing::{Departure, End, Fate};
+use crate::delivery::unconfirmed::Gone;
 use crate::id::{InnerId, LinkId, Lsn, Name, OuterId, SessionId};
 use crate::identity::session::{Session, SessionError};
 use crate::identity::sign::verify_signed;
@@ -22,11 +25,14 @@ use crate::wire::batch::{Ack, MAX_REPLY_HANDLES, PLAIN_BATCH, PLAIN_RECEIPTS};
 use crate::wire::data::{Class, DataFrame, Form, Header, Path, Policy, prefixed, put_prefixed};
 use crate::wire::frame::{self, Kind};
 use crate::wire::opener::{MAX_OPENER, Opener};
+use crate::wire::parcel::PLAIN_PARCEL;
 use crate::wire::receipt::{HopAck, NACK_CONTEXT, Receipt, Receipts, SessionNack, Verdict};
 use crate::wire::{self, Signed};
 use core::time::Duration;
 use rand_chacha::rand_core::Rng;
 
+/// Counters of messages that ended without success, by class.
+const FAILED: [&str; 4] = ["failed_alarm", "failed_control", "failed_telemetry", "failed_bulk"];
 /// Receipts and calls' answers may take this long.
 const RECEIPT_LIFETIME: Duration = Duration::from_secs(60);
 /// How far ahead a batch names the handles under which a receipt finds us.
@@ -37,8 +43,8 @@ const NACK_AGE: Duration = Duration::from_secs(600);
 /// Who waits for the end of a message on its way out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Sender {
-    /// The application, for the message's outcome.
-    Message(Token, Name),
+    /// The application, for the message's outcome; nobody yet after a restart.
+    Message(Option<Token>, Name),
     /// The application, for a response.
     Request(Token, Name),
     /// Nobody: it is our answer to a call.
@@ -56,7 +62,8 @@ impl Engine {
                     continue;
                 }
             };
-            let Some(class) = self.outgoing.waiting(&name) else {
+            let waits = |class: &Class| self.outgoing.waits(&name, *class) || self.unconfirmed.waits(&name, *class);
+            let Some(class) = Class::ALL.into_iter().find(waits) else {
                 self.ready.remove(&name);
                 continue;
             };
@@ -78,21 +85,33 @@ impl Engine {
 
     fn send_batch(&mut self, name: &Name, link: LinkId, class: Class) -> bool {
         let attempt = self.outer_id();
-        let (mut plain, mut ends) = (Vec::with_capacity(1_024), Vec::new());
-        let reply = self.membership.handles(self.now.unix, self.now.unix + REPLY_HORIZON, MAX_REPLY_HANDLES);
-        let departure = Departure { attempt, reply: &reply, now: self.now };
-        let taken = self.outgoing.take_batch(name, class, &departure, &mut plain, &mut ends);
-        let Some(taken) = taken else { return false };
-        let flags = if taken.ack == Ack::Hop { frame::HOP_ACK } else { 0 };
-        if let Some(mut frame) = self.seal(name, link, class, attempt, taken.expiry, &plain) {
-            frame[5] = flags;
-            self.outputs.push_back(Output::Send { link, class, frame, after: Lsn(0) });
+        let mut plain = core::mem::take(&mut self.plain);
+        plain.clear();
+        let (mut ends, mut gone) = (Vec::new(), Vec::new());
+        // In turn, where both wait: neither can keep the other from leaving.
+        self.confirmed_last = !self.confirmed_last;
+        let first = self.confirmed_last && self.outgoing.waits(name, class);
+        let taken = if first || !self.unconfirmed.waits(name, class) {
+            let reply = self.membership.handles(self.now.unix, self.now.unix + REPLY_HORIZON, MAX_REPLY_HANDLES);
+            let departure = Departure { attempt, reply: &reply, now: self.now };
+            self.outgoing.take_batch(name, class, &departure, &mut plain, &mut ends)
         } else {
-            self.outgoing.handle_path_broken(name);
-            self.ready.remove(name);
+            let departure = Departure { attempt, reply: &[], now: self.now };
+            self.unconfirmed.take(name, class, &departure, &mut plain, &mut gone)
+        };
+        if let Some(taken) = taken {
+            if let Some(mut frame) = self.seal(name, link, class, attempt, taken.expiry, &plain) {
+                frame[5] = if taken.ack == Ack::Hop { frame::HOP_ACK } else { 0 };
+                self.outputs.push_back(Output::Send { link, class, frame, after: Lsn(0) });
+            } else {
+                self.outgoing.handle_path_broken(name);
+                self.ready.remove(name);
+            }
         }
+        self.plain = plain;
         self.report(ends);
-        true
+        self.report_gone(gone);
+        taken.is_some()
     }
 
     /// A data frame for a neighbour around a sealed plaintext.
@@ -175,6 +194,7 @@ impl Engine {
         };
         let Some(from) = opened else { return };
         match plain.split_first() {
+            Some((&PLAIN_PARCEL, parcel)) => self.handle_parcel(&from, offset, parcel),
             Some((&PLAIN_BATCH, batch)) => self.handle_batch(&from, offset, batch),
             Some((&PLAIN_RECEIPTS, receipts)) => self.handle_receipts(&from, receipts),
             _ => self.count("data_malformed", 1),
@@ -271,17 +291,46 @@ impl Engine {
     pub(super) fn timeout_unicast(&mut self) {
         let mut ends = Vec::new();
         self.outgoing.handle_timeout(self.now.time, &mut ends);
-        let waiting: Vec<Name> = self.outgoing.destinations_waiting().cloned().collect();
-        self.ready.extend(waiting);
+        let mut gone = Vec::new();
+        self.unconfirmed.handle_timeout(self.now.time, &mut gone);
+        let waiting = self.outgoing.destinations_waiting().chain(self.unconfirmed.destinations());
+        self.ready.extend(waiting.cloned());
         self.report(ends);
+        self.report_gone(gone);
+    }
+
+    /// Takes up what an earlier process has left to be sent. What has ended is not sent again.
+    pub(super) fn restore_outgoing(&mut self, store: &dyn Read) -> Result<(), ReadError> {
+        let mut damaged = 0;
+        store.scan(Table::Outbox, &[], &mut |_, value| {
+            let Ok(record) = wire::decode::<KeptRecord<'_>>(value) else {
+                damaged += 1;
+                return true;
+            };
+            let (to, stream) = (record.to.clone(), record.stream);
+            let outcomes = &mut self.outcomes;
+            self.outgoing.restore(record, self.now, &mut |message| {
+                if let Some(id) = message.id {
+                    if outcomes.has_ended(&id) {
+                        return None;
+                    }
+                    outcomes.opened(id, to.clone(), inner(stream, message.sequence));
+                }
+                Some(if message.purpose.is_some() { Sender::Answer } else { Sender::Message(None, to.clone()) })
+            });
+            self.ready.insert(to);
+            true
+        })?;
+        self.count("outgoing_damaged", damaged);
+        Ok(())
     }
 
     /// Tells whoever waits how messages ended.
     fn report(&mut self, ends: Vec<End<Sender>>) {
-        for End { token, fate, latency } in ends {
+        for End { token, id, class, fate, latency } in ends {
             let (token, to, request) = match token {
                 Sender::Message(token, to) => (token, to, false),
-                Sender::Request(token, to) => (token, to, true),
+                Sender::Request(token, to) => (Some(token), to, true),
                 Sender::Answer => continue,
             };
             if request && matches!(fate, Fate::Delivered { .. } | Fate::Sent) {
@@ -289,9 +338,33 @@ impl Engine {
                 continue;
             }
             let outcome = outcome(&to, fate, latency);
-            self.note_failure(to.as_str(), &outcome);
+            if !outcome.is_success() {
+                self.note_failure(to.as_str(), &outcome);
+                self.count(FAILED[class as usize], 1);
+            }
+            if let Some(id) = id {
+                self.outcomes.ended(id, &outcome);
+            }
+            let Some(token) = token else { continue };
             if request {
                 self.services.forget_request(token);
+            }
+            // A crash could let a message be sent again that was refused: its end is written before it is told.
+            if matches!(outcome, Outcome::Refused { .. }) && !request {
+                self.journal.finish_with(token, Reply::Outcome(outcome));
+            } else {
+                self.finish(token, Reply::Outcome(outcome));
+            }
+        }
+    }
+
+    fn report_gone(&mut self, gone: Vec<Gone<(Token, Name)>>) {
+        for Gone { token: (token, to), count, class, left, latency } in gone {
+            let fate = if left { Fate::Sent } else { Fate::Unreachable };
+            let outcome = outcome(&to, fate, latency);
+            if !left {
+                self.note_failure(to.as_str(), &outcome);
+                self.count(FAILED[class as usize], count.into());
             }
             self.finish(token, Reply::Outcome(outcome));
         }

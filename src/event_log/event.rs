@@ -125,11 +125,20 @@ pub enum Event {
         /// What is wrong with it.
         reason: String,
     },
+    /// A call that was handed to the application will not be answered, and is not repeated.
+    CallInterrupted {
+        /// Of which service.
+        service: String,
+        /// Who called.
+        from: Name,
+        /// What happened.
+        reason: String,
+    },
 }
 
 impl Event {
     /// How many kinds this version knows: greater numbers are of later versions.
-    pub const KINDS: u64 = 19;
+    pub const KINDS: u64 = 20;
 
     /// The kind as shown by `log --kind`: the variant in kebab case.
     pub fn kind(&self) -> &'static str {
@@ -153,6 +162,7 @@ impl Event {
             Self::LogTrimmed { .. } => "log-trimmed",
             Self::Quarantined { .. } => "quarantined",
             Self::LogBroken { .. } => "log-broken",
+            Self::CallInterrupted { .. } => "call-interrupted",
         }
     }
 
@@ -168,6 +178,7 @@ impl Event {
             | Self::LogBroken { reason: text, .. } => cut(text),
             Self::MessageFailed { to, outcome, reason, .. } => [to, outcome, reason].into_iter().for_each(cut),
             Self::Quarantined { place, reason } => [place, reason].into_iter().for_each(cut),
+            Self::CallInterrupted { service, reason, .. } => [service, reason].into_iter().for_each(cut),
             Self::Refused { reasons: counts } | Self::Dropped { counts } => {
                 counts.truncate(MAX_COUNTS);
                 counts.iter_mut().for_each(|count| cut(&mut count.name));

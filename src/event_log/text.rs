@@ -54,6 +54,9 @@ impl Event {
             Self::LogTrimmed { first, last } => vec![("first", Number(*first)), ("last", Number(*last))],
             Self::Quarantined { place, reason } => vec![("place", text(place)), ("reason", text(reason))],
             Self::LogBroken { record, reason } => vec![("record", Number(*record)), ("reason", text(reason))],
+            Self::CallInterrupted { service, from, reason } => {
+                vec![("service", text(service)), ("from", Text(from.to_string())), ("reason", text(reason))]
+            }
         };
         fields.into_iter().collect()
     }
@@ -113,6 +116,9 @@ impl fmt::Display for Event {
             }
             Self::LogBroken { record, reason } => {
                 write!(f, "this log did not verify at start: record {record} {}", Line(reason))
+            }
+            Self::CallInterrupted { service, from, reason } => {
+                write!(f, "a call of {} by {from} was interrupted: {}", Line(service), Line(reason))
             }
         }
     }

@@ -1,14 +1,15 @@
 //! Routes that answer once, and the table of all routes.
 
 use super::dto::{
-    AnswerBody, ConsumeBody, Contact, Done, InboxPage, InboxQuery, LogPage, LogQuery, LogVerdict, Outcome, Payload,
+    AnswerBody, ConsumeBody, Contact, Done, ForgetBody, InboxPage, InboxQuery, LogPage, LogQuery, LogVerdict, Outcome, Payload,
     Peer, PublishBody, RequestBody, SendBody, Status,
 };
 use super::error::{ApiError, ErrorBody};
 use super::{Context, openapi, pages, stream};
 use crate::engine::api::{Command, Refused, Reply, Send};
 use crate::engine::store::Read;
-use crate::id::Name;
+use crate::id::{Name, SendId};
+use crate::identity::kdf::sha256;
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{Method, Uri};
@@ -32,6 +33,7 @@ where
         (Method::GET, "/v1/inbox", get(inbox::<R>)),
         (Method::GET, "/v1/inbox/follow", get(stream::follow_inbox::<R>)),
         (Method::POST, "/v1/inbox/consume", post(consume::<R>)),
+        (Method::POST, "/v1/inbox/forget", post(forget::<R>)),
         (Method::GET, "/v1/log", get(log::<R>)),
         (Method::GET, "/v1/log/follow", get(stream::follow_log::<R>)),
         (Method::GET, "/v1/log/verify", get(verify_log::<R>)),
@@ -69,13 +71,14 @@ pub(super) async fn send<R>(
     State(context): State<Context<R>>,
     body: Result<Json<SendBody>, JsonRejection>,
 ) -> Result<Json<Outcome>, ApiError> {
-    let Json(SendBody { to, payload, payload_base64, ack, class, deadline }) = body?;
+    let Json(SendBody { to, payload, payload_base64, ack, class, deadline, id }) = body?;
     let send = Send {
         to: name(&to)?,
         payload: bytes(payload, payload_base64)?,
         ack: ack.into(),
         class: class.into(),
         lifetime: deadline.0,
+        id: id.as_deref().map(send_id).transpose()?,
     };
     outcome(context.node.ask(Command::Send(send)).await?).map(Json)
 }
@@ -96,6 +99,7 @@ pub(super) async fn request<R>(
         ack: Default::default(),
         class: class.into(),
         lifetime: timeout.0,
+        id: None,
     };
     outcome(context.node.ask(Command::Request { send, service }).await?).map(Json)
 }
@@ -149,10 +153,11 @@ pub(super) async fn inbox<R>(
 where
     R: Read + Clone + core::marker::Send + Sync + 'static,
 {
-    let Query(InboxQuery { from_number, limit, from }) = query?;
+    let Query(InboxQuery { from_number, limit, from, consumer }) = query?;
     let from = from.as_deref().map(name).transpose()?;
-    let (first, last) = match context.node.ask(Command::Receive).await? {
+    let (first, last) = match context.node.ask(Command::Receive { consumer, live: false }).await? {
         Reply::Inbox { first, last } => (first, last),
+        Reply::Refused(refused) => return Err(refused.into()),
         _ => return Err(ApiError::Unexpected),
     };
     let numbers = from_number.unwrap_or(first).max(first)..=last;
@@ -170,8 +175,21 @@ pub(super) async fn consume<R>(
     State(context): State<Context<R>>,
     body: Result<Json<ConsumeBody>, JsonRejection>,
 ) -> Result<Json<Done>, ApiError> {
-    let Json(ConsumeBody { up_to }) = body?;
-    done(context.node.ask(Command::Consume { up_to }).await?)
+    let Json(ConsumeBody { up_to, consumer }) = body?;
+    done(context.node.ask(Command::Consume { consumer, up_to }).await?)
+}
+
+/// Forgets a consumer: nothing stays for it any more.
+#[utoipa::path(post, path = "/v1/inbox/forget", request_body = ForgetBody, responses(
+    (status = 200, description = "It is forgotten", body = Done),
+    (status = "default", description = "There is none of that name", body = ErrorBody),
+))]
+pub(super) async fn forget<R>(
+    State(context): State<Context<R>>,
+    body: Result<Json<ForgetBody>, JsonRejection>,
+) -> Result<Json<Done>, ApiError> {
+    let Json(ForgetBody { consumer }) = body?;
+    done(context.node.ask(Command::Forget { consumer }).await?)
 }
 
 /// A page of the event log.
@@ -257,7 +275,19 @@ pub(super) fn outcome(reply: Reply) -> Result<Outcome, ApiError> {
 fn done(reply: Reply) -> Result<Json<Done>, ApiError> {
     match reply {
         Reply::Ready => Ok(Json(Done {})),
+        Reply::Refused(refused) => Err(refused.into()),
         _ => Err(ApiError::Unexpected),
+    }
+}
+
+/// An application's name for a message, at most [`MAX_ID`] bytes.
+pub(super) fn send_id(text: &str) -> Result<SendId, ApiError> {
+    match text.len() {
+        1..=MAX_ID => {
+            let hash = sha256(&[text.as_bytes()]);
+            Ok(SendId::from_slice(&hash[..SendId::LEN]).expect("a hash is longer than an id"))
+        }
+        length => Err(ApiError::Request(format!("an id has 1 to {MAX_ID} bytes, this one has {length}"))),
     }
 }
 
@@ -273,6 +303,8 @@ fn bytes(payload: Option<String>, payload_base64: Option<String>) -> Result<Vec<
     Payload { payload, payload_base64 }.into_bytes().map_err(ApiError::Request)
 }
 
+/// Longest id of a message, in bytes.
+const MAX_ID: usize = 128;
 /// Entries of a page when nothing is said.
 const DEFAULT_PAGE: usize = 100;
 /// Most entries of a page.

@@ -44,9 +44,8 @@ pub enum ApiError {
 impl ApiError {
     fn status(&self) -> StatusCode {
         match self {
-            Self::Refused(Refused::UnknownContact { .. } | Refused::NoSuchCall(_)) | Self::NoRoute(_) => {
-                StatusCode::NOT_FOUND
-            }
+            Self::Refused(Refused::UnknownContact { .. } | Refused::NoSuchCall(_) | Refused::NoSuchConsumer(_))
+            | Self::NoRoute(_) => StatusCode::NOT_FOUND,
             Self::Refused(Refused::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Refused(Refused::Topic(_) | Refused::Filter(_) | Refused::Service(_)) => {
                 StatusCode::UNPROCESSABLE_ENTITY
@@ -68,6 +67,7 @@ impl ApiError {
             Self::Refused(Refused::Service(_)) => {
                 "choose another service name, or stop the other offer of it on this device"
             }
+            Self::Refused(Refused::NoSuchConsumer(_)) => "a consumer is known from the first time it reads",
             Self::Refused(Refused::NoSuchCall(_)) => "answer a call once, and before its caller's time-out",
             Self::Refused(Refused::Full(_)) => "wait until something of it has ended, then try again",
             Self::Request(_) | Self::NoRoute(_) => "GET /openapi.json describes every route and its fields",

@@ -4,7 +4,7 @@ use crate::wire::batch::MAX_PAYLOAD;
 use axum::body::{Body, BodyDataStream, Bytes};
 use futures::StreamExt;
 
-/// Lines of a body, numbered from 1. A line ends with `\n`, which is not part of it; the last may lack it.
+/// Lines of a body, numbered. A line ends with `\n`, which is not part of it; the last may lack it.
 #[derive(Debug)]
 pub(super) struct Lines {
     body: BodyDataStream,
@@ -14,7 +14,8 @@ pub(super) struct Lines {
     partial: Vec<u8>,
     /// Length of the current line so far, within its bound or not.
     length: usize,
-    number: u64,
+    /// Number of the next line.
+    next: u64,
     ended: bool,
 }
 
@@ -28,9 +29,9 @@ pub(super) enum Line {
 }
 
 impl Lines {
-    pub(super) fn new(body: Body) -> Self {
+    pub(super) fn new(body: Body, first: u64) -> Self {
         let body = body.into_data_stream();
-        Self { body, chunk: Bytes::new(), partial: Vec::new(), length: 0, number: 0, ended: false }
+        Self { body, chunk: Bytes::new(), partial: Vec::new(), length: 0, next: first, ended: false }
     }
 
     /// The next line. A body that was cut off ends before its unfinished line.
@@ -68,9 +69,10 @@ impl Lines {
     }
 
     fn finish(&mut self) -> (u64, Line) {
-        self.number += 1;
+        let number = self.next;
+        self.next = self.next.saturating_add(1);
         let (length, partial) = (std::mem::take(&mut self.length), std::mem::take(&mut self.partial));
-        (self.number, if length <= MAX_PAYLOAD { Line::Whole(partial) } else { Line::TooLong(length) })
+        (number, if length <= MAX_PAYLOAD { Line::Whole(partial) } else { Line::TooLong(length) })
     }
 }
 
@@ -81,7 +83,7 @@ mod tests {
 
     fn lines(chunks: &[&[u8]]) -> Vec<(u64, Line)> {
         let chunks: Vec<Result<Bytes, Infallible>> = chunks.iter().map(|c| Ok(Bytes::copy_from_slice(c))).collect();
-        let mut lines = Lines::new(Body::from_stream(futures::stream::iter(chunks)));
+        let mut lines = Lines::new(Body::from_stream(futures::stream::iter(chunks)), 1);
         futures::executor::block_on(async {
             let mut all = Vec::new();
             while let Some(line) = lines.next().await {

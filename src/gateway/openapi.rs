@@ -25,6 +25,7 @@ use utoipa::OpenApi;
         api::inbox,
         stream::follow_inbox,
         api::consume,
+        api::forget,
         api::log,
         stream::follow_log,
         api::verify_log,

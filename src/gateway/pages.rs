@@ -56,14 +56,14 @@ pub fn inbox<R: Read + ?Sized>(
     let (mut bytes, mut seen, mut damage) = (0, 0, None);
     let first_batch = start.saturating_sub(batch::MAX_MESSAGES as u64 - 1);
     reader.scan(Table::Inbox, &first_batch.to_be_bytes(), &mut |_, value| {
-        let messages: Vec<api::InboxMessage> = match wire::decode(value) {
-            Ok(messages) => messages,
+        let record: api::InboxRecord<'_> = match wire::decode(value) {
+            Ok(record) => record,
             Err(error) => {
                 damage = Some(error);
                 return false;
             }
         };
-        for message in messages.into_iter().filter(|message| message.number >= start) {
+        for message in record.messages().filter(|message| message.number >= start) {
             if message.number > last {
                 return false;
             }

@@ -7,7 +7,7 @@
 //! | reply | policy | why |
 //! |-|-|-|
 //! | `Inbox`, `Log` | *newest only*: replaces the one that waits | they say how far something reaches |
-//! | `Published` | *drop oldest*, counted, told with the next reply taken | fresh readings are worth more than old |
+//! | `Published`, `Live` | *drop oldest*, counted, told with the next reply taken | fresh readings are worth more than old |
 //! | `Call` | *refuse*: handed back to the node, which answers the caller | nobody may wait in vain |
 //! | all others | kept: a conversation has one or two of them | |
 //!
@@ -101,7 +101,7 @@ pub struct Listener {
 pub struct Heard {
     /// The reply.
     pub reply: Reply,
-    /// Published messages dropped here since the reply before, because they were not taken in time.
+    /// Messages dropped here since the reply before, because they were not taken in time.
     pub skipped: u64,
 }
 
@@ -166,15 +166,16 @@ impl State {
                 self.queue.retain(|waiting| std::mem::discriminant(waiting) != kind);
             }
             Reply::Call(call) if !self.has_room(call.payload.len()) => return Err(Rejected::Busy(Box::new(call))),
-            Reply::Published(ref published) => {
-                while !self.has_room(published.payload.len()) {
-                    let Some(oldest) = self.queue.iter().position(|waiting| matches!(waiting, Reply::Published(_)))
-                    else {
-                        break;
-                    };
+            Reply::Published(_) | Reply::Live(_) => {
+                while !self.has_room(weight(&reply)) {
+                    let fresh = |waiting: &Reply| matches!(waiting, Reply::Published(_) | Reply::Live(_));
+                    let Some(oldest) = self.queue.iter().position(fresh) else { break };
                     if let Some(dropped) = self.queue.remove(oldest) {
                         self.bytes -= weight(&dropped);
-                        self.skipped += 1;
+                        self.skipped += match &dropped {
+                            Reply::Live(record) => record.payloads().count() as u64,
+                            _ => 1,
+                        };
                     }
                 }
             }
@@ -193,6 +194,7 @@ impl State {
 fn weight(reply: &Reply) -> usize {
     match reply {
         Reply::Published(published) => published.payload.len(),
+        Reply::Live(record) => record.records.len(),
         Reply::Call(call) => call.payload.len(),
         Reply::Response { payload, .. } => payload.len(),
         _ => 0,
@@ -254,7 +256,7 @@ mod tests {
 
     #[test]
     fn of_how_far_something_reaches_only_the_newest_waits() {
-        let (call, mut listener) = Call::new(Command::Receive);
+        let (call, mut listener) = Call::new(Command::Receive { consumer: String::new(), live: false });
         for last in 0..10_000 {
             call.replies.push(Reply::Inbox { first: 1, last }).expect("heard");
         }
@@ -275,7 +277,7 @@ mod tests {
     #[test]
     fn each_end_learns_that_the_other_has_gone() {
         futures::executor::block_on(async {
-            let (call, listener) = Call::new(Command::Receive);
+            let (call, listener) = Call::new(Command::Receive { consumer: String::new(), live: false });
             let mut gone = std::future::poll_fn(|cx| call.replies.poll_gone(cx));
             assert!(poll!(&mut gone).is_pending());
             drop(listener);

@@ -11,7 +11,7 @@
 //! under way, then the body is not read further, which holds the sender back. Outcomes are lines of JSON in the
 //! order in which they come.
 
-use super::api::{MAX_PAGE, name, outcome};
+use super::api::{MAX_PAGE, name, outcome, send_id};
 use super::dto::{
     Done, InboxFollowQuery, InboxMessage, LineOutcome, LogQuery, LogRecord, Outcome, PublishLinesQuery, Published,
     SendLinesQuery, ServiceCall, SubscribeQuery,
@@ -45,12 +45,17 @@ pub(super) async fn send_lines<R>(
     query: Result<Query<SendLinesQuery>, QueryRejection>,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let Query(SendLinesQuery { to, ack, class, deadline }) = query?;
+    let Query(SendLinesQuery { to, ack, class, deadline, id, first }) = query?;
     let to = name(&to)?;
-    let command = move |payload| {
-        Command::Send(Send { to: to.clone(), payload, ack: ack.into(), class: class.into(), lifetime: deadline.0 })
+    if let Some(id) = &id {
+        send_id(&format!("{id}/{}", u64::MAX))?;
+    }
+    let command = move |line, payload| {
+        let id = id.as_ref().and_then(|id| send_id(&format!("{id}/{line}")).ok());
+        let (to, ack, class, lifetime) = (to.clone(), ack.into(), class.into(), deadline.0);
+        Command::Send(Send { to, payload, ack, class, lifetime, id })
     };
-    Ok(outcomes(context.node, Lines::new(body), command))
+    Ok(outcomes(context.node, Lines::new(body, first), command))
 }
 
 /// Publishes each line of the body to a topic. Answers with a line of JSON a message, in the order in which they end.
@@ -66,8 +71,8 @@ pub(super) async fn publish_lines<R>(
     body: Body,
 ) -> Result<Response, ApiError> {
     let Query(PublishLinesQuery { topic, deadline }) = query?;
-    let command = move |payload| Command::Publish { topic: topic.clone(), payload, lifetime: deadline.0 };
-    Ok(outcomes(context.node, Lines::new(body), command))
+    let command = move |_, payload| Command::Publish { topic: topic.clone(), payload, lifetime: deadline.0 };
+    Ok(outcomes(context.node, Lines::new(body, 1), command))
 }
 
 /// Messages to the topics that a filter matches: events `message`.
@@ -128,9 +133,9 @@ pub(super) async fn follow_inbox<R>(
 where
     R: Read + Clone + core::marker::Send + Sync + 'static,
 {
-    let Query(InboxFollowQuery { from_number, from }) = query?;
+    let Query(InboxFollowQuery { from_number, from, consumer }) = query?;
     let from = from.as_deref().map(name).transpose()?;
-    let listener = context.node.start(Command::Receive).await?;
+    let listener = context.node.start(Command::Receive { consumer, live: false }).await?;
     let page = move |reader: &R, start, last| {
         let page = pages::inbox(reader, start..=last, from.as_ref(), MAX_PAGE)?;
         Ok(Part { items: page.messages, next: page.next, more: page.more })
@@ -269,11 +274,15 @@ where
 }
 
 /// Hands lines to the node in order, and answers with their outcomes as they come.
-fn outcomes(node: Node, lines: Lines, command: impl Fn(Vec<u8>) -> Command + core::marker::Send + 'static) -> Response {
+fn outcomes(
+    node: Node,
+    lines: Lines,
+    command: impl Fn(u64, Vec<u8>) -> Command + core::marker::Send + 'static,
+) -> Response {
     let submitted = stream::unfold((node, lines, command), |(mut node, mut lines, command)| async move {
         let (line, payload) = lines.next().await?;
         let listener = match payload {
-            Line::Whole(payload) => node.start(command(payload)).await,
+            Line::Whole(payload) => node.start(command(line, payload)).await,
             Line::TooLong(found) => Err(Refused::TooLarge { found, limit: MAX_PAYLOAD }.into()),
         };
         Some(((line, listener), (node, lines, command)))

@@ -30,7 +30,7 @@ impl<S: Store, H: Host> Node<S, H> {
             command => {
                 let lasting = matches!(
                     command,
-                    Command::Subscribe { .. } | Command::Offer { .. } | Command::Receive | Command::FollowLog
+                    Command::Subscribe { .. } | Command::Offer { .. } | Command::Receive { .. } | Command::FollowLog
                 );
                 if lasting {
                     self.streams.insert(token, ());

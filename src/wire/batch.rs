@@ -1,7 +1,8 @@
-//! Batch: messages of one sender to one receiver with equal class, policy and ack, under one seal.
+//! Batch: calls of one sender to one receiver with equal class, policy and ack, under one seal: requests to services,
+//! and what services answer. What is for the inbox travels as a [`Parcel`](super::parcel::Parcel).
 //!
-//! The plaintext of a seal is `type:u8 | CBOR`: [`PLAIN_BATCH`] a [`Batch`], [`PLAIN_RECEIPTS`] a
-//! [`Receipts`](super::receipt::Receipts).
+//! The plaintext of a seal begins with its type: [`PLAIN_BATCH`] and a [`Batch`], [`PLAIN_RECEIPTS`] and
+//! [`Receipts`](super::receipt::Receipts), [`PLAIN_PARCEL`](super::parcel::PLAIN_PARCEL) and a parcel.
 
 use crate::id::{Handle, InnerId, StreamId};
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,7 @@ pub const PLAIN_RECEIPTS: u8 = 1;
 pub const MAX_PLAIN: usize = 64 * 1024;
 /// Longest payload of one message, in bytes; what is larger goes as chunks.
 pub const MAX_PAYLOAD: usize = 60 * 1024;
-/// Most messages in a batch.
+/// Most messages in a batch or a parcel.
 pub const MAX_MESSAGES: usize = 4_096;
 /// Most handles for receipts: one for each epoch up to the deadline.
 pub const MAX_REPLY_HANDLES: usize = 8;
@@ -61,7 +62,7 @@ pub struct Message<'a> {
     /// The application's bytes, at most [`MAX_PAYLOAD`].
     #[serde(borrow, with = "serde_bytes")]
     pub payload: &'a [u8],
-    /// The service it is for, if not the inbox.
+    /// The service called; without one, the only one there.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub service: Option<&'a str>,
     /// The request that this replies to.
@@ -75,8 +76,6 @@ pub struct Message<'a> {
 /// What a message is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Purpose {
-    /// For the receiver's inbox.
-    Deliver,
     /// For a service, which replies.
     Request,
     /// A service's reply.

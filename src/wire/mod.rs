@@ -46,6 +46,7 @@ pub mod data;
 pub mod group;
 pub mod mail;
 pub mod opener;
+pub mod parcel;
 pub mod receipt;
 
 pub use codec::{DecodeError, decode, encode};

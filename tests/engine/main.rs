@@ -3,11 +3,14 @@
 mod mesh;
 
 use m2mesh::engine::Input;
-use m2mesh::engine::api::{Command, Outcome, Refused, Reply, Token};
+use m2mesh::engine::api::{Command, Load, Outcome, Refused, Reply, Send, Token};
+use m2mesh::id::SendId;
 use m2mesh::identity::enrolment;
 use m2mesh::identity::invitation::{Invitation, invite};
 use m2mesh::identity::ledger::Contacts;
 use m2mesh::wire::batch::Ack;
+use m2mesh::wire::data::Class;
+use m2mesh::wire::parcel::put_record;
 use mesh::{Mesh, message, name};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -72,6 +75,127 @@ fn a_lost_receipt_makes_no_second_delivery() {
     mesh.connect(1, 2);
     mesh.run(seconds(1));
     assert!(outcome(&mesh, 1, token).is_success());
+    assert_eq!(mesh.inbox(2).len(), 1);
+}
+
+fn named(to: &str, payload: &[u8], name: u8) -> Command {
+    Command::Send(Send { id: Some(SendId([name; 16])), ..message(to, payload, Ack::End, 60) })
+}
+
+#[test]
+fn messages_survive_a_crash_of_the_sender_and_its_application_can_ask_again() {
+    let mut mesh = pair();
+    mesh.disconnect(1, 2);
+    for n in 0..50u8 {
+        mesh.command(1, named("b", &[n], n));
+    }
+    mesh.run(Duration::from_millis(10));
+    mesh.restart(1);
+    mesh.connect(1, 2);
+    // Under the same names: what is on its way, and then what has ended. Nothing is sent twice.
+    let during: Vec<Token> = (0..25u8).map(|n| mesh.command(1, named("b", &[n], n))).collect();
+    mesh.run(seconds(5));
+    mesh.disconnect(1, 2);
+    mesh.restart(1);
+    let after: Vec<Token> = (25..50u8).map(|n| mesh.command(1, named("b", &[n], n))).collect();
+    mesh.run(seconds(1));
+    assert!(during.iter().all(|token| mesh.ended.get(token).is_some_and(Outcome::is_success)));
+    for token in after {
+        assert!(matches!(outcome(&mesh, 1, token), Outcome::Delivered { .. }));
+    }
+    let mut payloads: Vec<u8> = mesh.inbox(2).iter().map(|message| message.payload[0]).collect();
+    payloads.sort_unstable();
+    assert_eq!(payloads, (0..50).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_was_told_to_have_failed_is_not_sent_after_a_crash() {
+    let mut mesh = pair();
+    mesh.disconnect(1, 2);
+    let failed = mesh.command(1, Command::Send(Send { id: Some(SendId([1; 16])), ..message("b", b"1", Ack::End, 2) }));
+    let open = mesh.send(1, "b", b"2", Ack::End, 60);
+    mesh.run(seconds(3));
+    assert!(matches!(outcome(&mesh, 1, failed), Outcome::Unreachable { .. }));
+    assert_eq!(mesh.reply(1, open), None);
+    mesh.restart(1);
+    mesh.connect(1, 2);
+    mesh.run(seconds(5));
+    let payloads: Vec<Vec<u8>> = mesh.inbox(2).into_iter().map(|message| message.payload).collect();
+    assert_eq!(payloads, [b"2"]);
+    let again = mesh.command(1, named("b", b"1", 1));
+    assert!(matches!(outcome(&mesh, 1, again), Outcome::Unreachable { .. }), "as it was told the first time");
+}
+
+#[test]
+fn a_call_that_a_crash_interrupts_is_reported_and_not_repeated() {
+    let mut mesh = pair();
+    let offer = mesh.command(2, Command::Offer { service: "valve".into() });
+    let request = |to: &str| Command::Request { send: message(to, b"open", Ack::End, 60), service: None };
+    let token = mesh.command(1, request("b"));
+    mesh.run(seconds(1));
+    assert!(matches!(mesh.reply(2, offer), Some(Reply::Call(_))));
+    mesh.restart(2);
+    let again = mesh.command(2, Command::Offer { service: "valve".into() });
+    mesh.connect(1, 2);
+    mesh.run(seconds(20));
+    let Outcome::Refused { reason } = outcome(&mesh, 1, token) else { unreachable!("it was answered") };
+    assert!(reason.contains("restarted") && reason.contains("valve"), "{reason}");
+    assert_eq!(mesh.reply(2, again), Some(&Reply::Ready), "it is not called a second time");
+
+    // The same when the program that offers it goes.
+    let token = mesh.command(1, request("b"));
+    mesh.run(seconds(1));
+    mesh.handle(2, Input::Command { token: again, command: Command::Cancel });
+    mesh.run(seconds(1));
+    assert!(matches!(outcome(&mesh, 1, token), Outcome::Refused { reason } if reason.contains("ended")));
+}
+
+#[test]
+fn each_consumer_has_a_cursor_of_its_own() {
+    let mut mesh = pair();
+    let receive = |consumer: &str| Command::Receive { consumer: consumer.into(), live: false };
+    let logger = mesh.command(2, receive("logger"));
+    for n in 0..3 {
+        mesh.send(1, "b", &[n], Ack::End, 30);
+        mesh.run(seconds(1));
+    }
+    mesh.command(2, Command::Consume { consumer: String::new(), up_to: 3 });
+    mesh.run(seconds(1));
+    assert_eq!(mesh.inbox(2).len(), 3, "the other consumer has not read them");
+    assert_eq!(mesh.reply(2, logger), Some(&Reply::Inbox { first: 1, last: 3 }));
+    mesh.command(2, Command::Consume { consumer: "logger".into(), up_to: 2 });
+    mesh.run(seconds(1));
+    assert_eq!(mesh.inbox(2).len(), 1);
+    mesh.restart(2);
+    let (logger, nameless) = (mesh.command(2, receive("logger")), mesh.command(2, receive("")));
+    mesh.run(seconds(1));
+    assert_eq!(mesh.reply(2, logger), Some(&Reply::Inbox { first: 3, last: 3 }));
+    assert_eq!(mesh.reply(2, nameless), Some(&Reply::Inbox { first: 4, last: 3 }));
+    let forget = Command::Forget { consumer: "logger".into() };
+    mesh.command(2, forget.clone());
+    mesh.run(seconds(1));
+    assert_eq!(mesh.inbox(2).len(), 0, "nobody waits for the last one");
+    let unknown = mesh.command(2, forget);
+    assert_eq!(mesh.reply(2, unknown), Some(&Reply::Refused(Refused::NoSuchConsumer("logger".into()))));
+}
+
+#[test]
+fn what_asks_for_no_confirmation_goes_to_who_listens_and_else_to_the_inbox() {
+    let mut mesh = pair();
+    mesh.send(1, "b", b"kept", Ack::None, 30);
+    mesh.run(seconds(1));
+    assert_eq!(mesh.inbox(2).len(), 1);
+    let live = mesh.command(2, Command::Receive { consumer: String::new(), live: true });
+    let mut records = Vec::new();
+    for payload in [b"a", b"b"] {
+        put_record(&mut records, 0, payload);
+    }
+    let load = Load { to: name("b"), records, class: Class::Bulk, lifetime: seconds(30) };
+    let sent = mesh.command(1, Command::SendLoad(load));
+    mesh.run(seconds(1));
+    assert!(matches!(outcome(&mesh, 1, sent), Outcome::Sent { .. }));
+    let Some(Reply::Live(record)) = mesh.reply(2, live) else { unreachable!("nothing came live") };
+    assert_eq!(record.payloads().collect::<Vec<_>>(), [b"a", b"b"]);
     assert_eq!(mesh.inbox(2).len(), 1);
 }
 

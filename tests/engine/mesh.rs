@@ -1,6 +1,6 @@
 //! Engines joined by queues, in virtual time: each frame takes a millisecond, each commit's flush five.
 
-use m2mesh::engine::api::{Command, Reply, Send, Token};
+use m2mesh::engine::api::{Command, InboxRecord, Outcome, Reply, Send, Token};
 use m2mesh::engine::store::{Commit, Read, ReadError, Table, Write};
 use m2mesh::engine::{Engine, Input, Output};
 use m2mesh::event_log;
@@ -80,6 +80,8 @@ pub struct Mesh {
     rng: ChaCha20Rng,
     tokens: u64,
     next_link: u64,
+    /// Outcomes told, also by engines that were restarted since.
+    pub ended: BTreeMap<Token, Outcome>,
     /// Disks that do not flush at the moment.
     pub stuck: BTreeSet<usize>,
 }
@@ -103,6 +105,7 @@ impl Mesh {
             rng,
             tokens: 0,
             next_link: 0,
+            ended: BTreeMap::new(),
             stuck: BTreeSet::new(),
         };
         for member in members {
@@ -285,6 +288,9 @@ impl Mesh {
                 }
             }
             Output::Reply { token, reply, last, .. } => {
+                if let Reply::Outcome(outcome) = &reply {
+                    self.ended.insert(token, outcome.clone());
+                }
                 self.nodes[at].replies.push((token, reply));
                 if last {
                     assert!(self.nodes[at].finished.insert(token), "{token:?} ended twice");
@@ -332,7 +338,8 @@ impl Mesh {
     pub fn inbox(&self, at: usize) -> Vec<m2mesh::engine::api::InboxMessage> {
         let mut messages = Vec::new();
         let read = self.nodes[at].disk.scan(Table::Inbox, &[], &mut |_, value| {
-            messages.extend(m2mesh::wire::decode::<Vec<_>>(value).expect("an inbox record"));
+            let record: InboxRecord<'_> = m2mesh::wire::decode(value).expect("an inbox record");
+            messages.extend(record.messages());
             true
         });
         read.expect("readable");
@@ -347,6 +354,7 @@ pub fn message(to: &str, payload: &[u8], ack: Ack, lifetime_s: u64) -> Send {
         ack,
         class: Class::Telemetry,
         lifetime: Duration::from_secs(lifetime_s),
+        id: None,
     }
 }
 

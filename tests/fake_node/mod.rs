@@ -4,14 +4,15 @@
 
 use futures::channel::{mpsc, oneshot};
 use futures::{FutureExt, StreamExt};
-use m2mesh::engine::api::{Command, InboxMessage, Reply};
+use m2mesh::engine::api::{Command, InboxRecord, Reply};
 use m2mesh::engine::store::{Read, ReadError, Table};
 use m2mesh::event_log::{Event, Head, Record, chain};
 use m2mesh::gateway::client::Client;
 use m2mesh::gateway::{Call, Gateway, MAX_CALLS};
-use m2mesh::id::{InnerId, Name, StreamId};
+use m2mesh::id::{Name, StreamId};
 use m2mesh::time::Unix;
 use m2mesh::wire;
+use m2mesh::wire::parcel::put_record;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -29,21 +30,22 @@ impl Shelf {
         self.0.lock().expect("no test panics with the lock").insert((table as u8, key.to_vec()), value);
     }
 
-    /// A batch of inbox messages, numbered from `first`.
+    /// Inbox messages, numbered from `first`.
     pub fn put_inbox(&self, first: u64, payloads: &[&[u8]]) {
-        let messages: Vec<InboxMessage> = payloads
-            .iter()
-            .zip(first..)
-            .map(|(payload, number)| InboxMessage {
-                number,
+        for (payload, number) in payloads.iter().zip(first..) {
+            let mut records = Vec::new();
+            put_record(&mut records, 0, payload);
+            let record = InboxRecord {
+                first: number,
                 from: Name::new(if number % 2 == 1 { "odd" } else { "even" }).expect("a name"),
-                id: InnerId { stream: StreamId([7; 16]), sequence: number },
+                stream: StreamId([7; 16]),
+                base: number,
                 sent: Unix::from_seconds(1_000 + number),
                 received: Unix::from_seconds(2_000 + number),
-                payload: payload.to_vec(),
-            })
-            .collect();
-        self.put(Table::Inbox, &first.to_be_bytes(), wire::encode(&messages));
+                records: records.into(),
+            };
+            self.put(Table::Inbox, &number.to_be_bytes(), wire::encode(&record));
+        }
     }
 
     /// An event log of these events, a second apart.

@@ -33,7 +33,12 @@ fn send_command(to: &str, payload: &[u8]) -> Command {
         ack: Ack::End,
         class: Class::Telemetry,
         lifetime: Duration::from_secs(30),
+        id: None,
     })
+}
+
+fn receive(consumer: &str) -> Command {
+    Command::Receive { consumer: consumer.to_owned(), live: false }
 }
 
 /// Status and JSON of a request as any HTTP client would make it.
@@ -93,6 +98,7 @@ async fn a_message_is_sent_with_what_the_request_says() {
         ack: Ack::Hop,
         class: Class::Alarm,
         lifetime: Duration::from_millis(250),
+        id: None,
     });
     rig.answer(expected, Reply::Outcome(Outcome::Sent { latency_us: 5, neighbours: 1 })).await;
     let outcome = asked.await.expect("no panic").expect("an outcome");
@@ -227,7 +233,7 @@ async fn the_inbox_is_paged_from_within_a_batch_and_only_as_far_as_it_is_durable
     ] {
         let client = rig.client.clone();
         let asked = tokio::spawn(async move { client.get::<dto::InboxPage>("/v1/inbox", &query).await });
-        rig.answer(Command::Receive, Reply::Inbox { first: 2, last: 6 }).await;
+        rig.answer(receive(""), Reply::Inbox { first: 2, last: 6 }).await;
         pages.push(asked.await.expect("no panic").expect("a page"));
     }
     let numbers = |page: &dto::InboxPage| page.messages.iter().map(|message| message.number).collect::<Vec<_>>();
@@ -239,9 +245,9 @@ async fn the_inbox_is_paged_from_within_a_batch_and_only_as_far_as_it_is_durable
     assert_eq!(numbers(&pages[2]), [3, 5]);
 
     let client = rig.client.clone();
-    let body = json!({"up_to": 5});
+    let body = json!({"up_to": 5, "consumer": "logger"});
     let asked = tokio::spawn(async move { client.post::<dto::Done>("/v1/inbox/consume", &body).await });
-    rig.answer(Command::Consume { up_to: 5 }, Reply::Ready).await;
+    rig.answer(Command::Consume { consumer: "logger".into(), up_to: 5 }, Reply::Ready).await;
     asked.await.expect("no panic").expect("it is done");
 }
 

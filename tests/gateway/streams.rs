@@ -1,7 +1,7 @@
 //! Routes that go on: subscriptions, offers, the inbox followed, lines.
 
 use super::fake_node::Rig;
-use super::{http, name, send_command};
+use super::{http, name, receive, send_command};
 use axum::body::{Body, Bytes};
 use futures::StreamExt;
 use m2mesh::engine::api::{Call, Command, Outcome, Published, Refused, Reply};
@@ -116,7 +116,7 @@ async fn the_inbox_is_followed_as_it_grows() {
     let client = rig.client.clone();
     let asked = tokio::spawn(async move { client.events("/v1/inbox/follow", &()).await });
     let call = rig.call().await;
-    assert_eq!(call.command, Command::Receive);
+    assert_eq!(call.command, receive(""));
     call.replies.push(Reply::Inbox { first: 2, last: 2 }).expect("heard");
     let mut events = asked.await.expect("no panic").expect("it stands");
     let next = events.next::<dto::InboxMessage>().await.expect("a stream").expect("a message");
@@ -141,6 +141,8 @@ async fn lines_go_in_order_and_their_outcomes_come_as_they_end() {
         ack: dto::Ack::End,
         class: dto::Class::Telemetry,
         deadline: dto::Span(Duration::from_secs(30)),
+        id: None,
+        first: 1,
     };
     let asked =
         tokio::spawn(async move { client.lines("/v1/send-lines", &query, Body::from("one\ntwo\n\nfour")).await });

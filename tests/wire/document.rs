@@ -88,6 +88,7 @@ fn every_bound_stands_in_it_with_its_value() {
         ("wire::enrol_relay::{PIECE, MAX_PIECES}", format!("{}; {}", kib(enrol_relay::PIECE), enrol_relay::MAX_PIECES)),
         ("wire::opener::MAX_OPENER", plain(opener::MAX_OPENER)),
         ("wire::batch::MAX_PLAIN", kib(batch::MAX_PLAIN)),
+        ("wire::parcel::MAX_HEAD", plain(parcel::MAX_HEAD)),
         ("wire::batch::MAX_PAYLOAD", kib(batch::MAX_PAYLOAD)),
         ("wire::batch::MAX_MESSAGES", plain(batch::MAX_MESSAGES)),
         ("wire::batch::MAX_REPLY_HANDLES", plain(batch::MAX_REPLY_HANDLES)),

@@ -38,7 +38,7 @@ types! {
     time_beacon::TimeBeacon lsa::Lsa lsa::LsaLink lsa::LsaDigest lsa::LsaKey lsa::LsaRequest locate::Locate
     locate::Located witness::Witness data::Header data::Policy data::Path receipt::SessionNack receipt::HopAck
     receipt::Receipts receipt::Receipt group::GroupFrame group::GroupBatch group::GroupMessage batch::Batch
-    batch::Message opener::Opener mail::Mail custody::Custody
+    batch::Message parcel::Head opener::Opener mail::Mail custody::Custody
 }
 
 /// Of a name.

@@ -20,6 +20,7 @@ use m2mesh::wire::locate::{Locate, Located};
 use m2mesh::wire::lsa::{Lsa, LsaDigest, LsaKey, LsaLink, LsaRequest};
 use m2mesh::wire::mail::Mail;
 use m2mesh::wire::opener::Opener;
+use m2mesh::wire::parcel::Head;
 use m2mesh::wire::ping::Ping;
 use m2mesh::wire::receipt::{HopAck, Receipt, Receipts, SessionNack, Verdict};
 use m2mesh::wire::signed::Signed;
@@ -53,7 +54,7 @@ choices! {
     Class: Alarm Control Telemetry Bulk;
     Form: Session Opener Mail;
     Ack: None Hop End;
-    Purpose: Deliver Request Reply Failure;
+    Purpose: Request Reply Failure;
     Verdict: Delivered Expired InboxFull NoService ServiceBusy Forbidden NotStored;
     CustodyVerdict: Kept OverQuota NotStored NoSuchBox;
     Refusal: UnknownTicket TicketUsed TicketExpired ForeignRealm UnknownDevice Revoked Epochs Malformed NoIssuer Busy Unavailable;
@@ -178,6 +179,7 @@ structs! {
     GroupBatch<'e> { stream, first, sent, messages = some }
     GroupMessage<'e> { topic = text, payload = bytes }
     Batch<'e> { stream, floor, base, sent, ack, reply = some, messages = some }
+    Head { stream, floor, base, sent, ack, reply = some, lifetime }
     Message<'e> {
         offset, purpose, payload = bytes, service = |from: &mut Entropy<'e>| from.maybe(text), replies_to = maybe,
         lifetime = maybe,

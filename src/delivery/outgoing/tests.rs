@@ -1,19 +1,20 @@
-//! Every message ends, exactly once.
+//! Every message ends, exactly once, whatever happens to its sender.
 
 use super::*;
+use crate::wire::parcel::{Parcel, Records};
 use proptest::prelude::*;
 use rand_chacha::rand_core::SeedableRng;
 
 fn message(token: u32, ack: Ack, lifetime_s: u64) -> Submission<u32> {
     Submission {
         token,
-        payload: vec![7; 100],
-        purpose: Purpose::Deliver,
-        service: None,
-        replies_to: None,
+        payload: token.to_be_bytes().to_vec(),
+        content: Content::Inbox,
         ack,
         class: Class::Telemetry,
         lifetime: Duration::from_secs(lifetime_s),
+        keep: true,
+        id: None,
     }
 }
 
@@ -21,11 +22,18 @@ fn at(seconds: u64) -> Now {
     Now { time: Time(seconds * 1_000_000), unix: Unix::from_seconds(1_800_000_000 + seconds) }
 }
 
+fn call(purpose: Purpose) -> Submission<u32> {
+    let content = Content::Call { purpose, service: Some("add".into()), replies_to: None };
+    Submission { content, ..message(9, Ack::End, 30) }
+}
+
 struct Bench {
     outgoing: Outgoing<u32>,
     rng: ChaCha20Rng,
     to: Name,
     ends: Vec<End<u32>>,
+    /// The store's records.
+    disk: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
 impl Bench {
@@ -35,31 +43,59 @@ impl Bench {
             rng: ChaCha20Rng::seed_from_u64(1),
             to: Name::new("b").expect("a name"),
             ends: Vec::new(),
+            disk: BTreeMap::new(),
         }
     }
 
     fn submit(&mut self, token: u32, ack: Ack, lifetime_s: u64, now: Now) -> InnerId {
-        let message = message(token, ack, lifetime_s);
-        self.outgoing.submit(&self.to, message, now.time, now.unix, &mut self.rng).expect("room")
+        self.outgoing.submit(&self.to, message(token, ack, lifetime_s), now, &mut self.rng).expect("room")
     }
 
-    /// Takes a batch; the sequence numbers in it.
-    fn take(&mut self, now: Now) -> Vec<u64> {
+    /// Takes a parcel; the sequence numbers and tokens in it.
+    fn take(&mut self, now: Now) -> Vec<(u64, u32)> {
         let mut plain = Vec::new();
         let departure = Departure { attempt: OuterId([1; 8]), reply: &[], now };
         let taken = self.outgoing.take_batch(&self.to, Class::Telemetry, &departure, &mut plain, &mut self.ends);
         if taken.is_none() {
             return Vec::new();
         }
-        let batch: Batch<'_> = crate::wire::decode(&plain[1..]).expect("our own batch decodes");
-        batch.messages.iter().map(|message| batch.base + u64::from(message.offset)).collect()
+        let parcel = Parcel::parse(&plain[1..]).expect("our own parcel parses");
+        let token = |payload: &[u8]| payload.try_into().map(u32::from_be_bytes).expect("a token");
+        (parcel.head.base..).zip(Records(parcel.records).map(|record| token(record.payload))).collect()
     }
 
-    fn receipt(&mut self, id: InnerId, now: Now) {
+    fn numbers(&mut self, now: Now) -> Vec<u64> {
+        self.take(now).into_iter().map(|(number, _)| number).collect()
+    }
+
+    fn receipt(&mut self, id: InnerId, verdict: Verdict, now: Now) {
         let ranges = vec![id.sequence, id.sequence];
-        let receipt =
-            Receipt { stream: id.stream, verdict: Verdict::Delivered, ranges, visited: vec![], at: now.unix.0 };
+        let receipt = Receipt { stream: id.stream, verdict, ranges, visited: vec![], at: now.unix.0 };
         self.outgoing.handle_receipt(&self.to.clone(), &receipt, now.time, &mut self.ends);
+    }
+
+    fn write(&mut self) {
+        for (key, value) in self.outgoing.poll_writes() {
+            match value {
+                Some(value) => self.disk.insert(key, value),
+                None => self.disk.remove(&key),
+            };
+        }
+    }
+
+    /// A new process finds what the store holds; a message's token is in its payload.
+    fn restart(&mut self, now: Now) {
+        self.outgoing = Outgoing::new();
+        for value in self.disk.values() {
+            let record: KeptRecord<'_> = crate::wire::decode(value).expect("our own record");
+            self.outgoing.restore(record, now, &mut |message| {
+                message.payload.as_ref().try_into().ok().map(u32::from_be_bytes)
+            });
+        }
+    }
+
+    fn tokens(&self) -> Vec<u32> {
+        self.ends.iter().map(|end| end.token).collect()
     }
 }
 
@@ -67,11 +103,11 @@ impl Bench {
 fn what_a_receipt_confirms_is_delivered_once() {
     let mut bench = Bench::new();
     let id = bench.submit(1, Ack::End, 30, at(0));
-    assert_eq!(bench.take(at(0)), [1]);
-    bench.receipt(id, at(1));
-    bench.receipt(id, at(2));
-    let delivered = Fate::Delivered { hops: 1 };
-    assert_eq!(bench.ends, [End { token: 1, fate: delivered, latency: Duration::from_secs(1) }]);
+    assert_eq!(bench.take(at(0)), [(1, 1)]);
+    bench.receipt(id, Verdict::Delivered, at(1));
+    bench.receipt(id, Verdict::Delivered, at(2));
+    let (fate, latency) = (Fate::Delivered { hops: 1 }, Duration::from_secs(1));
+    assert_eq!(bench.ends, [End { token: 1, id: None, class: Class::Telemetry, fate, latency }]);
     assert_eq!((bench.outgoing.open(), bench.outgoing.next_wake()), (0, None));
 }
 
@@ -81,19 +117,19 @@ fn a_broken_path_sends_again_under_the_old_numbers_and_in_order() {
     for token in 1..=3 {
         bench.submit(token, Ack::End, 30, at(0));
     }
-    assert_eq!(bench.take(at(0)), [1, 2, 3]);
+    assert_eq!(bench.numbers(at(0)), [1, 2, 3]);
     bench.submit(4, Ack::End, 30, at(0));
     bench.outgoing.handle_path_broken(&bench.to.clone());
-    assert_eq!(bench.take(at(1)), [1, 2, 3, 4]);
+    assert_eq!(bench.numbers(at(1)), [1, 2, 3, 4]);
 }
 
 #[test]
 fn no_receipt_is_tried_again_and_then_expires() {
     let mut bench = Bench::new();
     bench.submit(1, Ack::End, 20, at(0));
-    assert_eq!(bench.take(at(0)), [1]);
+    assert_eq!(bench.numbers(at(0)), [1]);
     bench.outgoing.handle_timeout(at(15).time, &mut bench.ends);
-    assert_eq!(bench.take(at(15)), [1]);
+    assert_eq!(bench.numbers(at(15)), [1]);
     bench.outgoing.handle_timeout(at(20).time, &mut bench.ends);
     assert_eq!(bench.ends.iter().map(|end| end.fate).collect::<Vec<_>>(), [Fate::Expired]);
 }
@@ -101,7 +137,7 @@ fn no_receipt_is_tried_again_and_then_expires() {
 #[test]
 fn what_never_left_is_unreachable() {
     let mut bench = Bench::new();
-    bench.submit(1, Ack::None, 5, at(0));
+    bench.submit(1, Ack::Hop, 5, at(0));
     assert_eq!(bench.outgoing.next_wake(), Some(at(5).time));
     bench.outgoing.handle_timeout(at(5).time, &mut bench.ends);
     assert_eq!(bench.ends.iter().map(|end| end.fate).collect::<Vec<_>>(), [Fate::Unreachable]);
@@ -112,9 +148,15 @@ fn what_never_left_is_unreachable() {
 fn messages_that_ask_for_different_things_do_not_share_a_batch() {
     let mut bench = Bench::new();
     bench.submit(1, Ack::End, 30, at(0));
-    bench.submit(2, Ack::None, 30, at(0));
-    assert_eq!(bench.take(at(0)), [1]);
-    assert_eq!(bench.take(at(0)), [2]);
+    bench.submit(2, Ack::Hop, 30, at(0));
+    bench.outgoing.submit(&bench.to, call(Purpose::Request), at(0), &mut bench.rng).expect("room");
+    assert_eq!(bench.numbers(at(0)), [1]);
+    assert_eq!(bench.numbers(at(0)), [2]);
+    let (mut plain, mut ends) = (Vec::new(), Vec::new());
+    let departure = Departure { attempt: OuterId([1; 8]), reply: &[], now: at(0) };
+    bench.outgoing.take_batch(&bench.to, Class::Telemetry, &departure, &mut plain, &mut ends).expect("the call");
+    let batch: crate::wire::batch::Batch<'_> = crate::wire::decode(&plain[1..]).expect("a batch");
+    assert_eq!((batch.base, batch.messages[0].service), (3, Some("add")));
 }
 
 #[test]
@@ -124,8 +166,31 @@ fn a_full_stream_refuses() {
         bench.submit(u32::try_from(token).expect("small"), Ack::End, 30, at(0));
     }
     let more = message(0, Ack::End, 30);
-    let refused = bench.outgoing.submit(&bench.to, more, at(0).time, at(0).unix, &mut bench.rng);
-    assert_eq!(refused, Err(Full::Stream));
+    assert_eq!(bench.outgoing.submit(&bench.to, more, at(0), &mut bench.rng), Err(Full::Stream));
+}
+
+#[test]
+fn after_a_restart_what_was_open_goes_under_its_old_number_and_what_is_new_in_a_new_stream() {
+    let mut bench = Bench::new();
+    let ids: Vec<InnerId> = (1..=4).map(|token| bench.submit(token, Ack::End, 30, at(0))).collect();
+    bench.write();
+    assert_eq!(bench.numbers(at(0)), [1, 2, 3, 4]);
+    bench.receipt(ids[1], Verdict::InboxFull, at(1));
+    bench.write();
+    bench.restart(at(2));
+    let new = bench.submit(9, Ack::End, 30, at(2));
+    assert_ne!(new.stream, ids[0].stream);
+    // The refused one is not sent again.
+    assert_eq!(bench.take(at(2)), [(1, 1)]);
+    assert_eq!(bench.take(at(2)), [(3, 3), (4, 4)]);
+    assert_eq!(bench.take(at(2)), [(1, 9)]);
+    for id in [ids[0], ids[2], new] {
+        bench.receipt(id, Verdict::Delivered, at(3));
+    }
+    bench.outgoing.handle_timeout(at(30).time, &mut bench.ends);
+    assert_eq!(bench.tokens(), [2, 1, 3, 9, 4]);
+    bench.write();
+    assert!(bench.disk.is_empty(), "nothing is kept that has ended");
 }
 
 proptest! {
@@ -136,12 +201,14 @@ proptest! {
         for (step, value) in steps {
             match step {
                 0 | 1 => {
-                    let ack = [Ack::End, Ack::None, Ack::Hop][(value % 3) as usize];
+                    let ack = [Ack::End, Ack::Hop][(value % 2) as usize];
                     ids.push(bench.submit(submitted, ack, value, at(now)));
                     submitted += 1;
                 }
                 2 => { bench.take(at(now)); }
-                3 => if let Some(id) = ids.get(value as usize % ids.len().max(1)) { bench.receipt(*id, at(now)); },
+                3 => if let Some(id) = ids.get(value as usize % ids.len().max(1)) {
+                    bench.receipt(*id, Verdict::Delivered, at(now));
+                },
                 4 => bench.outgoing.handle_path_broken(&bench.to.clone()),
                 _ => {
                     now += value / 4;
@@ -150,9 +217,49 @@ proptest! {
             }
         }
         bench.outgoing.handle_timeout(at(now + 100).time, &mut bench.ends);
-        let mut tokens: Vec<u32> = bench.ends.iter().map(|end| end.token).collect();
+        let mut tokens = bench.tokens();
         tokens.sort_unstable();
         prop_assert_eq!(tokens, (0..submitted).collect::<Vec<_>>());
         prop_assert_eq!((bench.outgoing.open(), bench.outgoing.bytes), (0, 0));
+    }
+
+    /// With restarts: what was written ends at least once, and nothing ends as failed that ends again.
+    #[test]
+    fn what_was_kept_ends_after_any_restart(steps in proptest::collection::vec((0u8..7, 1u64..40), 1..200)) {
+        let mut bench = Bench::new();
+        let (mut now, mut ids, mut submitted) = (0, Vec::new(), 0);
+        for (step, value) in steps {
+            match step {
+                0 | 1 => {
+                    ids.push(bench.submit(submitted, Ack::End, value, at(now)));
+                    submitted += 1;
+                    bench.write();
+                }
+                2 => { bench.take(at(now)); }
+                3 => if let Some(id) = ids.get(value as usize % ids.len().max(1)) {
+                    let verdict = if value % 3 == 0 { Verdict::InboxFull } else { Verdict::Delivered };
+                    bench.receipt(*id, verdict, at(now));
+                    bench.write();
+                },
+                4 => bench.outgoing.handle_path_broken(&bench.to.clone()),
+                5 => bench.restart(at(now)),
+                _ => {
+                    now += value / 4;
+                    bench.outgoing.handle_timeout(at(now).time, &mut bench.ends);
+                    bench.write();
+                }
+            }
+        }
+        bench.outgoing.handle_timeout(at(now + 100).time, &mut bench.ends);
+        bench.write();
+        prop_assert!(bench.disk.is_empty());
+        for token in 0..submitted {
+            let fates: Vec<Fate> = bench.ends.iter().filter(|end| end.token == token).map(|end| end.fate).collect();
+            let delivered = |fate: &&Fate| matches!(fate, Fate::Delivered { .. });
+            let told = fates.iter().filter(delivered).count();
+            prop_assert!(!fates.is_empty(), "{token} never ended");
+            // Delivered ones may be told again, or not at all any more; a failure is the last that is heard.
+            prop_assert!(fates.len() - told <= 1, "{token} ended as {fates:?}");
+        }
     }
 }

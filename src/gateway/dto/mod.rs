@@ -10,7 +10,7 @@ mod traffic;
 
 pub use node::{Contact, Peer, Status};
 pub use records::{
-    ConsumeBody, InboxFollowQuery, InboxMessage, InboxPage, InboxQuery, LogPage, LogQuery, LogRecord, LogVerdict,
+    ConsumeBody, ForgetBody, InboxFollowQuery, InboxMessage, InboxPage, InboxQuery, LogPage, LogQuery, LogRecord, LogVerdict,
 };
 pub use traffic::{
     AnswerBody, LineOutcome, Outcome, PublishBody, PublishLinesQuery, Published, RequestBody, SendBody, SendLinesQuery,

@@ -21,6 +21,9 @@ pub struct InboxQuery {
     /// Messages of this sender only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
+    /// Who reads. A consumer with a name has a cursor of its own, and what it has not consumed stays.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub consumer: String,
 }
 
 /// Query of `GET /v1/inbox/follow`.
@@ -34,6 +37,9 @@ pub struct InboxFollowQuery {
     /// Messages of this sender only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
+    /// Who reads. A consumer with a name has a cursor of its own, and what it has not consumed stays.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub consumer: String,
 }
 
 /// A message of the inbox.
@@ -85,6 +91,17 @@ pub struct InboxPage {
 pub struct ConsumeBody {
     /// Messages up to this number, included, have been taken and may go.
     pub up_to: u64,
+    /// By whom; the consumer without a name when nothing is said.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub consumer: String,
+}
+
+/// Body of `POST /v1/inbox/forget`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ForgetBody {
+    /// The consumer that is no more; the one without a name is empty.
+    pub consumer: String,
 }
 
 /// Query of `GET /v1/log` and `GET /v1/log/follow`.

@@ -27,6 +27,10 @@ pub struct SendBody {
     /// Of no use after this long.
     #[serde(default)]
     pub deadline: Span,
+    /// The application's name for this message, up to 128 bytes. Whoever sends again under the same name is told what
+    /// became of the first, and nothing is sent twice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
 }
 
 /// Query of `POST /v1/send-lines`.
@@ -48,6 +52,21 @@ pub struct SendLinesQuery {
     #[serde(default)]
     #[param(value_type = Option<String>, example = "30s")]
     pub deadline: Span,
+    /// The application's name for these lines, up to 100 bytes: line N is sent under the id `ID/N`, see `SendBody`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Number of the first line.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    #[param(value_type = Option<u64>, example = 1)]
+    pub first: u64,
+}
+
+fn one() -> u64 {
+    1
+}
+
+fn is_one(number: &u64) -> bool {
+    *number == 1
 }
 
 /// Body of `POST /v1/request`.

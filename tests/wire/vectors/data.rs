@@ -11,6 +11,7 @@ use m2mesh::wire::frame::{Kind, raw};
 use m2mesh::wire::group::{self, GroupBatch, GroupFrame, GroupMessage};
 use m2mesh::wire::mail::Mail;
 use m2mesh::wire::opener::Opener;
+use m2mesh::wire::parcel::{Head, Parcel, put_record};
 use m2mesh::wire::receipt::{HopAck, NACK_CONTEXT, Receipt, Receipts, SessionNack, Verdict};
 
 pub fn vectors() -> Vec<Vector> {
@@ -120,18 +121,25 @@ fn receipts() -> Receipts {
 }
 
 fn plaintexts() -> Vec<Vector> {
-    let one = batch(vec![message(0, Purpose::Deliver, b"21.5")]);
+    let one = batch(vec![message(0, Purpose::Request, b"?")]);
     let several = batch(vec![
-        message(0, Purpose::Deliver, b"21.5"),
-        Message { service: Some("relay"), lifetime: Some(5_000_000), ..message(1, Purpose::Request, b"on") },
+        Message { service: Some("relay"), lifetime: Some(5_000_000), ..message(0, Purpose::Request, b"on") },
         Message { replies_to: Some(InnerId { stream: stream(), sequence: 7 }), ..message(2, Purpose::Reply, b"done") },
         Message {
             replies_to: Some(InnerId { stream: stream(), sequence: 8 }),
             ..message(3, Purpose::Failure, b"stuck")
         },
     ]);
+    let Batch { stream, floor, base, sent, ack, reply, .. } = one.clone();
+    let head = Head { stream, floor, base, sent, ack, reply, lifetime: 30_000_000 };
+    let (mut records, mut parcel) = (Vec::new(), Vec::new());
+    put_record(&mut records, 0, b"21.5");
+    put_record(&mut records, 1_000, b"21.75");
+    Parcel::put(&head, &records, &mut parcel);
     vec![
-        Vector::of("batch", "Batch", "one message to the inbox, receipts wanted", &one),
+        Vector::of("parcel-head", "Head", "messages to the inbox, receipts wanted", &head),
+        Vector::raw("plaintext-parcel", "plaintext", "type byte 2, parcel-head, and two records", parcel),
+        Vector::of("batch", "Batch", "one request to the only service there, receipts wanted", &one),
         Vector::of("batch-several", "Batch", "every purpose and every optional field", &several),
         Vector::raw(
             "plaintext-batch",

@@ -1,0 +1,299 @@
+//! One stream of messages to a receiver that are to be confirmed: who is waiting, who is under way, who has ended.
+//!
+//! Open messages lie in a ring of slots by sequence number, from the *floor* (the lowest that has not ended) to the
+//! next number to be given. Beside it stand one queue of waiting numbers for each class, the flights in order of
+//! departure, and for each lifetime in use the deadlines, which are in order too since time is. So nothing is searched
+//! per message.
+//!
+//! Invariants
+//! 1. At most [`WINDOW`] slots.
+//! 2. A message keeps its sequence number through every attempt, and no number is given twice.
+
+use super::dedupe::WINDOW;
+use super::outgoing::{Content, Departure, Submission, Taken};
+use crate::id::{OuterId, StreamId};
+use crate::time::{Time, Unix};
+use crate::wire::batch::{Ack, Batch, MAX_MESSAGES, MAX_PLAIN, Message, PLAIN_BATCH};
+use crate::wire::codec::encode_into;
+use crate::wire::data::Class;
+use crate::wire::parcel::{Head, Parcel, RECORD, put_record};
+use core::time::Duration;
+use std::collections::{BTreeMap, VecDeque};
+
+/// How long after departure a message without a receipt is sent again, if its path still stands.
+pub const RETRY: Duration = Duration::from_secs(15);
+/// Bytes that a call adds to a batch besides payload and service name, at most.
+const CALL_OVERHEAD: usize = 72;
+/// Bytes of a plaintext besides its messages, at most.
+pub(super) const PLAIN_OVERHEAD: usize = 256;
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(super) struct Stream<T> {
+    id: StreamId,
+    /// Sequence number of `slots[0]`.
+    floor: u64,
+    slots: VecDeque<Option<Slot<T>>>,
+    queues: [VecDeque<u64>; 4],
+    flights: VecDeque<(Time, u64)>,
+    deadlines: BTreeMap<Duration, VecDeque<(Time, u64)>>,
+    /// Frames whose messages end with the next hop's acknowledgement. Bounded by the window: each has a message.
+    hops: BTreeMap<OuterId, Vec<u64>>,
+    /// From before a restart: takes no new messages, since numbers may have been given that nobody remembers.
+    closed: bool,
+}
+
+/// An open message.
+#[derive(Debug)]
+pub(super) struct Slot<T> {
+    pub(super) message: Submission<T>,
+    pub(super) submitted: Time,
+    pub(super) expiry: Unix,
+    /// When it last left; `None` while it is queued.
+    departed: Option<Time>,
+    /// Whether it ever left, as far as is known.
+    pub(super) has_left: bool,
+}
+
+impl<T> Stream<T> {
+    pub(super) fn new(id: StreamId) -> Self {
+        Self {
+            id,
+            floor: 1,
+            slots: VecDeque::new(),
+            queues: Default::default(),
+            flights: VecDeque::new(),
+            deadlines: BTreeMap::new(),
+            hops: BTreeMap::new(),
+            closed: false,
+        }
+    }
+
+    /// One from before a restart, whose lowest open message has that number.
+    pub(super) fn restored(id: StreamId, floor: u64) -> Self {
+        Self { floor, closed: true, ..Self::new(id) }
+    }
+
+    pub(super) fn id(&self) -> StreamId {
+        self.id
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        (self.slots.len() as u64) < WINDOW
+    }
+
+    /// Takes a message under the next number.
+    pub(super) fn push(&mut self, message: Submission<T>, now: Time, expiry: Unix) -> u64 {
+        let sequence = self.floor + self.slots.len() as u64;
+        self.queue(sequence, &message, now);
+        self.slots.push_back(Some(Slot { message, submitted: now, expiry, departed: None, has_left: false }));
+        sequence
+    }
+
+    /// Takes a message back under the number it had; numbers come ascending. `false` when they do not.
+    pub(super) fn restore(&mut self, sequence: u64, message: Submission<T>, now: Time, expiry: Unix) -> bool {
+        let Some(at) = sequence.checked_sub(self.floor).filter(|at| *at < WINDOW && *at >= self.slots.len() as u64)
+        else {
+            return false;
+        };
+        let at = usize::try_from(at).unwrap_or(usize::MAX);
+        self.slots.resize_with(at, || None);
+        self.queue(sequence, &message, now);
+        self.slots.push_back(Some(Slot { message, submitted: now, expiry, departed: None, has_left: true }));
+        true
+    }
+
+    fn queue(&mut self, sequence: u64, message: &Submission<T>, now: Time) {
+        self.queues[message.class as usize].push_back(sequence);
+        let deadlines = self.deadlines.entry(message.lifetime).or_default();
+        // Ascending by construction; restored messages have each a lifetime of its own.
+        deadlines.push_back((now + message.lifetime, sequence));
+    }
+
+    pub(super) fn slot(&self, sequence: u64) -> Option<&Slot<T>> {
+        self.slots.get(usize::try_from(sequence.checked_sub(self.floor)?).ok()?)?.as_ref()
+    }
+
+    pub(super) fn slot_mut(&mut self, sequence: u64) -> Option<&mut Slot<T>> {
+        self.slots.get_mut(usize::try_from(sequence.checked_sub(self.floor)?).ok()?)?.as_mut()
+    }
+
+    /// The numbers of a range that may be open: so a hostile range costs nothing.
+    pub(super) fn clamp(&self, first: u64, last: u64) -> core::ops::Range<u64> {
+        let end = self.floor + self.slots.len() as u64;
+        first.max(self.floor)..last.saturating_add(1).min(end)
+    }
+
+    pub(super) fn waits(&self, class: Class) -> bool {
+        !self.queues[class as usize].is_empty()
+    }
+
+    /// Takes the next messages of a class that agree in what they ask for, and appends their plaintext to `out`. Their
+    /// numbers are left in `taken`.
+    pub(super) fn take(
+        &mut self,
+        class: Class,
+        departure: &Departure<'_>,
+        out: &mut Vec<u8>,
+        taken: &mut Vec<u64>,
+    ) -> Option<Taken> {
+        taken.clear();
+        let (mut size, mut ack, mut expiry, mut calls) = (PLAIN_OVERHEAD, Ack::None, Unix(0), false);
+        while let Some(&sequence) = self.queues[class as usize].front() {
+            let Some(slot) = self.slot(sequence) else {
+                self.queues[class as usize].pop_front();
+                continue;
+            };
+            let message = &slot.message;
+            let (call, adds) = match &message.content {
+                Content::Inbox => (false, RECORD + message.payload.len()),
+                Content::Call { service, .. } => {
+                    (true, CALL_OVERHEAD + message.payload.len() + service.as_ref().map_or(0, String::len))
+                }
+            };
+            let first = taken.is_empty();
+            let follows = call || first || taken.last().is_some_and(|last| last + 1 == sequence);
+            let fits = first || (size + adds <= MAX_PLAIN && taken.len() < MAX_MESSAGES);
+            // A record tells in 32 bits how much earlier than the parcel's last its message ends.
+            let near = first || slot.expiry.0.abs_diff(expiry.0) < u64::from(u32::MAX) / 2;
+            if !first && !(follows && fits && near && (ack, calls) == (message.ack, call)) {
+                break;
+            }
+            (size, ack, expiry, calls) = (size + adds, message.ack, expiry.max(slot.expiry), call);
+            self.queues[class as usize].pop_front();
+            taken.push(sequence);
+        }
+        let base = *taken.iter().min()?;
+        let reply = if ack == Ack::None { Vec::new() } else { departure.reply.to_vec() };
+        let (stream, floor, sent) = (self.id, self.floor, departure.now.unix.0);
+        if calls {
+            let messages = taken.iter().filter_map(|&sequence| self.call(sequence, base, sent)).collect();
+            out.push(PLAIN_BATCH);
+            encode_into(&Batch { stream, floor, base, sent, ack, reply, messages }, out);
+        } else {
+            let lifetime = expiry.0.saturating_sub(sent);
+            Parcel::put(&Head { stream, floor, base, sent, ack, reply, lifetime }, &[], out);
+            for &sequence in taken.iter() {
+                let Some(slot) = self.slot(sequence) else { continue };
+                let earlier = u32::try_from(expiry.0 - slot.expiry.0).unwrap_or(u32::MAX);
+                put_record(out, earlier, &slot.message.payload);
+            }
+        }
+        self.depart(taken, ack, departure);
+        Some(Taken { messages: taken.len(), ack, expiry })
+    }
+
+    fn call(&self, sequence: u64, base: u64, sent: u64) -> Option<Message<'_>> {
+        let slot = self.slot(sequence)?;
+        let Content::Call { purpose, service, replies_to } = &slot.message.content else { return None };
+        Some(Message {
+            offset: u32::try_from(sequence - base).unwrap_or(u32::MAX),
+            purpose: *purpose,
+            payload: &slot.message.payload,
+            service: service.as_deref(),
+            replies_to: *replies_to,
+            lifetime: Some(slot.expiry.0.saturating_sub(sent)),
+        })
+    }
+
+    fn depart(&mut self, taken: &[u64], ack: Ack, departure: &Departure<'_>) {
+        let now = departure.now.time;
+        for &sequence in taken {
+            if let Some(slot) = self.slot_mut(sequence) {
+                (slot.departed, slot.has_left) = (Some(now), true);
+                self.flights.push_back((now, sequence));
+            }
+        }
+        if ack == Ack::Hop {
+            self.hops.insert(departure.attempt, taken.to_vec());
+        }
+    }
+
+    /// The messages of a frame that the next hop has.
+    pub(super) fn hop_acked(&mut self, frame: &OuterId) -> Option<Vec<u64>> {
+        self.hops.remove(frame)
+    }
+
+    /// All that was in flight is queued again.
+    pub(super) fn path_broken(&mut self) {
+        let flown = self.flights.drain(..).map(|(_, sequence)| sequence).collect();
+        self.hops.clear();
+        self.requeue(flown);
+    }
+
+    /// Queues again what has been under way for too long; appends what is past its deadline to `due`.
+    pub(super) fn timeout(&mut self, now: Time, due: &mut Vec<u64>) {
+        self.forget_ended();
+        let mut again = Vec::new();
+        while let Some((at, sequence)) = self.flights.front().copied().filter(|(at, _)| *at + RETRY <= now) {
+            self.flights.pop_front();
+            if self.slot(sequence).is_some_and(|slot| slot.departed == Some(at)) {
+                again.push(sequence);
+            }
+        }
+        self.requeue(again);
+        for queue in self.deadlines.values_mut() {
+            while let Some((_, sequence)) = queue.pop_front_if(|(at, _)| *at <= now) {
+                due.push(sequence);
+            }
+        }
+    }
+
+    /// When [`Self::timeout`] is due.
+    pub(super) fn next_wake(&self) -> Option<Time> {
+        if self.slots.is_empty() {
+            return None;
+        }
+        let deadlines = self.deadlines.values().filter_map(|queue| queue.front().map(|(at, _)| *at));
+        deadlines.chain(self.flights.front().map(|(at, _)| *at + RETRY)).min()
+    }
+
+    /// Ends a message, if it is open.
+    pub(super) fn end(&mut self, sequence: u64) -> Option<Slot<T>> {
+        let at = usize::try_from(sequence.checked_sub(self.floor)?).ok()?;
+        let slot = self.slots.get_mut(at)?.take()?;
+        while self.slots.pop_front_if(|slot| slot.is_none()).is_some() {
+            self.floor += 1;
+        }
+        if self.slots.is_empty() {
+            self.forget_ended();
+        }
+        Some(slot)
+    }
+
+    /// Back to the front of their queues, in order.
+    fn requeue(&mut self, mut sequences: Vec<u64>) {
+        sequences.sort_unstable();
+        sequences.dedup();
+        for sequence in sequences.into_iter().rev() {
+            let Some(slot) = self.slot_mut(sequence) else { continue };
+            if slot.departed.take().is_some() {
+                let class = slot.message.class as usize;
+                self.queues[class].push_front(sequence);
+            }
+        }
+    }
+
+    /// Lets go of bookkeeping whose messages have ended: it lies in front of what is open.
+    fn forget_ended(&mut self) {
+        let (slots, floor) = (&self.slots, self.floor);
+        let open = |sequence: u64| {
+            let at = sequence.checked_sub(floor).and_then(|at| usize::try_from(at).ok());
+            at.and_then(|at| slots.get(at)).is_some_and(Option::is_some)
+        };
+        while self.flights.pop_front_if(|(_, sequence)| !open(*sequence)).is_some() {}
+        for queue in self.deadlines.values_mut() {
+            while queue.pop_front_if(|(_, sequence)| !open(*sequence)).is_some() {}
+        }
+        self.deadlines.retain(|_, queue| !queue.is_empty());
+        self.hops.retain(|_, sequences| sequences.iter().any(|sequence| open(*sequence)));
+    }
+}

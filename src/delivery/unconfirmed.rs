@@ -1,0 +1,301 @@
+//! Messages on their way out that ask for no confirmation: they end as they leave.
+//!
+//! Nobody will ask for one again, so none has a slot. An application hands over a *load*: one message, or many that it
+//! has packed as they travel ([`wire::parcel`](crate::wire::parcel)). Loads wait in one queue for each destination and
+//! class; a parcel takes whole loads from the front for as long as they fit. A load of many costs no more than a load
+//! of one.
+//!
+//! The stream's floor is always the parcel's first number: what left before is not waited for.
+//!
+//! Invariants
+//! 1. Every load is handed back in exactly one [`Gone`].
+//! 2. At most [`MAX_BYTES`] wait in all. Drop policy: `submit` refuses.
+
+use super::outgoing::{Departure, MAX_LIFETIME, Taken};
+use super::stream::PLAIN_OVERHEAD;
+use crate::id::{Name, StreamId};
+use crate::time::{Now, Time, Unix};
+use crate::wire::batch::{Ack, MAX_MESSAGES, MAX_PLAIN};
+use crate::wire::data::Class;
+use crate::wire::parcel::{Head, Parcel, shorten};
+use core::time::Duration;
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::Rng;
+use std::collections::{BTreeMap, VecDeque};
+
+/// Most bytes of records that wait, for all destinations.
+pub const MAX_BYTES: usize = 8 * 1024 * 1024;
+/// Most bytes of a load: it fits one seal.
+pub const MAX_LOAD: usize = MAX_PLAIN - PLAIN_OVERHEAD;
+/// What a load counts beside its records, so that many small ones are bounded too.
+const LOAD_OVERHEAD: usize = 64;
+
+/// Messages to one destination, of one class and lifetime.
+#[derive(Clone, Debug)]
+pub struct Load<T> {
+    /// Handed back with the end.
+    pub token: T,
+    /// Packed records, each with nothing `earlier`; at most [`MAX_LOAD`] bytes.
+    pub records: Vec<u8>,
+    /// How many they are, at most [`MAX_MESSAGES`].
+    pub count: u32,
+    /// Urgency.
+    pub class: Class,
+    /// Of no use after this long.
+    pub lifetime: Duration,
+}
+
+/// The end of one load.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gone<T> {
+    /// As submitted.
+    pub token: T,
+    /// How many messages.
+    pub count: u32,
+    /// How urgent they were.
+    pub class: Class,
+    /// Whether they left; else their deadline passed.
+    pub left: bool,
+    /// Since they were submitted.
+    pub latency: Duration,
+}
+
+/// All of them.
+#[derive(Debug)]
+pub struct Unconfirmed<T> {
+    streams: BTreeMap<Name, Queue<T>>,
+    bytes: usize,
+    count: usize,
+    /// No deadline is before this.
+    wake: Option<Time>,
+}
+
+#[derive(Debug)]
+struct Queue<T> {
+    id: StreamId,
+    next: u64,
+    waiting: [VecDeque<Waiting<T>>; 4],
+}
+
+#[derive(Debug)]
+struct Waiting<T> {
+    load: Load<T>,
+    submitted: Time,
+    deadline: Time,
+    expiry: Unix,
+}
+
+impl<T> Unconfirmed<T> {
+    /// Empty.
+    pub fn new() -> Self {
+        Self { streams: BTreeMap::new(), bytes: 0, count: 0, wake: None }
+    }
+
+    /// Takes a load, or hands it back when there is no room.
+    pub fn submit(&mut self, to: &Name, load: Load<T>, now: Now, rng: &mut ChaCha20Rng) -> Result<(), Load<T>> {
+        if self.bytes + load.records.len() + LOAD_OVERHEAD > MAX_BYTES || load.records.len() > MAX_LOAD {
+            return Err(load);
+        }
+        if !self.streams.contains_key(to) {
+            let mut id = [0; StreamId::LEN];
+            rng.fill_bytes(&mut id);
+            self.streams.insert(to.clone(), Queue { id: StreamId(id), next: 1, waiting: Default::default() });
+        }
+        let Some(queue) = self.streams.get_mut(to) else { return Err(load) };
+        let lifetime = load.lifetime.min(MAX_LIFETIME);
+        let (deadline, expiry) = (now.time + lifetime, now.unix + lifetime);
+        self.bytes += load.records.len() + LOAD_OVERHEAD;
+        self.count += load.count as usize;
+        self.wake = Some(self.wake.map_or(deadline, |wake| wake.min(deadline)));
+        queue.waiting[load.class as usize].push_back(Waiting { load, submitted: now.time, deadline, expiry });
+        Ok(())
+    }
+
+    /// Whether another load would find room.
+    pub fn has_room(&self) -> bool {
+        self.bytes + MAX_LOAD + LOAD_OVERHEAD <= MAX_BYTES
+    }
+
+    /// Messages that wait.
+    pub fn waiting(&self) -> usize {
+        self.count
+    }
+
+    /// Whether something of this class waits for this destination.
+    pub fn waits(&self, to: &Name, class: Class) -> bool {
+        self.streams.get(to).is_some_and(|queue| !queue.waiting[class as usize].is_empty())
+    }
+
+    /// Destinations for which something waits.
+    pub fn destinations(&self) -> impl Iterator<Item = &Name> {
+        let waits = |queue: &Queue<T>| queue.waiting.iter().any(|waiting| !waiting.is_empty());
+        self.streams.iter().filter(move |(_, queue)| waits(queue)).map(|(name, _)| name)
+    }
+
+    /// Takes what fits one parcel, and appends its plaintext to `out`.
+    pub fn take(
+        &mut self,
+        to: &Name,
+        class: Class,
+        departure: &Departure<'_>,
+        out: &mut Vec<u8>,
+        gone: &mut Vec<Gone<T>>,
+    ) -> Option<Taken> {
+        let queue = self.streams.get_mut(to)?;
+        let waiting = &mut queue.waiting[class as usize];
+        let (mut loads, mut size, mut count, mut expiry) = (0, PLAIN_OVERHEAD, 0, waiting.front()?.expiry);
+        for next in waiting.iter() {
+            let (adds, messages) = (next.load.records.len(), next.load.count as usize);
+            let near = next.expiry.0.abs_diff(expiry.0) < u64::from(u32::MAX) / 2;
+            if loads > 0 && !(near && size + adds <= MAX_PLAIN && count + messages <= MAX_MESSAGES) {
+                break;
+            }
+            (loads, size, count, expiry) = (loads + 1, size + adds, count + messages, expiry.max(next.expiry));
+        }
+        let (sent, base) = (departure.now.unix.0, queue.next);
+        queue.next += count as u64;
+        let lifetime = expiry.0.saturating_sub(sent);
+        let head = Head { stream: queue.id, floor: base, base, sent, ack: Ack::None, reply: Vec::new(), lifetime };
+        Parcel::put(&head, &[], out);
+        for Waiting { load, submitted, expiry: own, .. } in waiting.drain(..loads) {
+            let start = out.len();
+            out.extend_from_slice(&load.records);
+            if own < expiry {
+                shorten(&mut out[start..], u32::try_from(expiry.0 - own.0).unwrap_or(u32::MAX));
+            }
+            self.bytes -= load.records.len() + LOAD_OVERHEAD;
+            self.count -= load.count as usize;
+            let latency = departure.now.time.since(submitted);
+            gone.push(Gone { token: load.token, count: load.count, class, left: true, latency });
+        }
+        Some(Taken { messages: count, ack: Ack::None, expiry })
+    }
+
+    /// Deadlines that have passed.
+    pub fn handle_timeout(&mut self, now: Time, gone: &mut Vec<Gone<T>>) {
+        if self.wake.is_none_or(|wake| wake > now) {
+            return;
+        }
+        self.wake = None;
+        let mut bytes = 0;
+        for queue in self.streams.values_mut() {
+            for waiting in &mut queue.waiting {
+                for Waiting { load, submitted, .. } in take_late(waiting, now) {
+                    bytes += load.records.len() + LOAD_OVERHEAD;
+                    self.count -= load.count as usize;
+                    let (count, class) = (load.count, load.class);
+                    gone.push(Gone { token: load.token, count, class, left: false, latency: now.since(submitted) });
+                }
+                let next = waiting.iter().map(|waiting| waiting.deadline).min();
+                self.wake = [self.wake, next].into_iter().flatten().min();
+            }
+        }
+        self.bytes -= bytes;
+    }
+
+    /// No deadline passes before this.
+    pub fn next_wake(&self) -> Option<Time> {
+        if self.count == 0 { None } else { self.wake }
+    }
+}
+
+impl<T> Default for Unconfirmed<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Takes out what is late, and keeps the rest in order.
+fn take_late<T>(waiting: &mut VecDeque<Waiting<T>>, now: Time) -> Vec<Waiting<T>> {
+    if waiting.iter().all(|waiting| waiting.deadline > now) {
+        return Vec::new();
+    }
+    let (late, kept) = waiting.drain(..).partition::<Vec<_>, _>(|waiting| waiting.deadline <= now);
+    waiting.extend(kept);
+    late
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::OuterId;
+    use crate::wire::parcel::{Records, put_record};
+    use rand_chacha::rand_core::SeedableRng;
+
+    fn at(millis: u64) -> Now {
+        Now { time: Time(millis * 1_000), unix: Unix(1_800_000_000_000_000 + millis * 1_000) }
+    }
+
+    fn load(token: u8, messages: u32, lifetime_ms: u64) -> Load<u8> {
+        let mut records = Vec::new();
+        for _ in 0..messages {
+            put_record(&mut records, 0, &[token; 100]);
+        }
+        let lifetime = Duration::from_millis(lifetime_ms);
+        Load { token, records, count: messages, class: Class::Telemetry, lifetime }
+    }
+
+    struct Bench {
+        unconfirmed: Unconfirmed<u8>,
+        to: Name,
+        gone: Vec<Gone<u8>>,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            Self { unconfirmed: Unconfirmed::new(), to: Name::new("b").expect("a name"), gone: Vec::new() }
+        }
+
+        fn submit(&mut self, load: Load<u8>, now: Now) -> bool {
+            let mut rng = ChaCha20Rng::seed_from_u64(1);
+            self.unconfirmed.submit(&self.to, load, now, &mut rng).is_ok()
+        }
+
+        fn take(&mut self, now: Now) -> Option<(u64, Vec<(u8, u64)>)> {
+            let mut plain = Vec::new();
+            let departure = Departure { attempt: OuterId([1; 8]), reply: &[], now };
+            self.unconfirmed.take(&self.to, Class::Telemetry, &departure, &mut plain, &mut self.gone)?;
+            let parcel = Parcel::parse(&plain[1..]).expect("our own parcel parses");
+            let until = |earlier: u32| (parcel.head.lifetime - u64::from(earlier)) / 1_000;
+            let records = Records(parcel.records).map(|record| (record.payload[0], until(record.earlier))).collect();
+            Some((parcel.head.base, records))
+        }
+    }
+
+    #[test]
+    fn loads_share_a_parcel_each_message_with_its_own_lifetime() {
+        let mut bench = Bench::new();
+        assert!(bench.submit(load(1, 2, 500), at(0)));
+        assert!(bench.submit(load(2, 1, 500), at(100)));
+        assert_eq!(bench.take(at(200)), Some((1, vec![(1, 300), (1, 300), (2, 400)])));
+        assert!(bench.gone.iter().all(|gone| gone.left));
+        assert!(bench.submit(load(3, 1, 50), at(200)));
+        assert_eq!(bench.take(at(200)), Some((4, vec![(3, 50)])), "numbers go on");
+        assert_eq!(bench.take(at(200)), None);
+    }
+
+    #[test]
+    fn what_does_not_leave_in_time_ends_unsent() {
+        let mut bench = Bench::new();
+        assert!(bench.submit(load(1, 3, 500), at(0)));
+        assert!(bench.submit(load(2, 1, 900), at(0)));
+        assert_eq!(bench.unconfirmed.next_wake(), Some(at(500).time));
+        bench.unconfirmed.handle_timeout(at(500).time, &mut bench.gone);
+        assert_eq!(bench.gone.iter().map(|gone| (gone.token, gone.count, gone.left)).collect::<Vec<_>>(), [(1, 3, false)]);
+        assert_eq!((bench.unconfirmed.waiting(), bench.unconfirmed.next_wake()), (1, Some(at(900).time)));
+        assert_eq!(bench.take(at(600)), Some((1, vec![(2, 300)])));
+        assert_eq!(bench.unconfirmed.next_wake(), None);
+    }
+
+    #[test]
+    fn what_finds_no_room_comes_back_and_room_comes_back_too() {
+        let mut bench = Bench::new();
+        let mut taken = 0;
+        while bench.submit(load(1, 600, 500), at(0)) {
+            taken += 1;
+        }
+        assert!(taken > 100 && !bench.unconfirmed.has_room());
+        while bench.take(at(1)).is_some() {}
+        assert_eq!((bench.gone.len(), bench.unconfirmed.waiting(), bench.unconfirmed.has_room()), (taken, 0, true));
+    }
+}
