@@ -58,3 +58,6 @@ pub mod net;
 pub mod node;
 #[cfg(feature = "node")]
 pub mod store;
+
+#[cfg(feature = "node")]
+pub use node::handle::Node;

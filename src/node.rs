@@ -17,13 +17,17 @@
 //! 3. The loop never blocks and spawns nothing.
 
 mod conversations;
+pub mod handle;
 mod host;
+pub mod inbox;
 mod links;
+pub mod outlet;
+pub mod realm;
 mod show;
 pub mod system;
 
 pub use host::{Gate, Host, Parts};
-pub use system::{NodeError, Ready, RunOptions, run};
+pub use system::{NodeError, Ready, RunOptions};
 
 use crate::engine::api::{Reply, Token};
 use crate::engine::{Engine, GossipVerdict, Input, Origin, Output};

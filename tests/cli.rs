@@ -354,6 +354,7 @@ fn a_status_is_read_by_people_and_by_machines() {
             name: "hub".into(),
             realm: "00ff".into(),
             version: "0.1.0".into(),
+            pid: 7,
             peer_id: "12D3".into(),
             epoch: 1,
             epoch_ends: "2026-01-31T12:00:00.000Z".into(),

@@ -6,6 +6,7 @@
 //! clients of its local API ([`gateway::client`](crate::gateway::client)) and of nothing else.
 
 mod arguments;
+mod bench;
 mod contacts;
 mod directory;
 mod failure;
@@ -95,6 +96,7 @@ enum Verb {
     Publish(publish::Arguments),
     Subscribe(subscribe::Arguments),
     Log(log::Arguments),
+    Bench(bench::Arguments),
 }
 
 /// How a verb ended that did not fail.
@@ -144,7 +146,7 @@ fn execute(cli: Cli) -> Result<Verdict, Failure> {
     let Cli { global, verb } = cli;
     diagnostics(&global, matches!(verb, Verb::Run(_)))?;
     let mut runtime = match verb {
-        Verb::Run(_) => tokio::runtime::Builder::new_multi_thread(),
+        Verb::Run(_) | Verb::Bench(_) => tokio::runtime::Builder::new_multi_thread(),
         // The lab's nodes die with the thread that started them, so that has to be the main thread.
         _ => tokio::runtime::Builder::new_current_thread(),
     };
@@ -173,6 +175,7 @@ async fn dispatch(verb: Verb, shell: Shell) -> Result<Verdict, Failure> {
         Verb::Publish(arguments) => publish::run(arguments, shell).await,
         Verb::Subscribe(arguments) => until_interrupted(subscribe::run(arguments, shell)).await,
         Verb::Log(arguments) => until_interrupted(log::run(arguments, shell)).await,
+        Verb::Bench(arguments) => until_interrupted(bench::run(arguments, shell)).await,
     }
 }
 

@@ -3,7 +3,8 @@
 use super::Verdict;
 use super::failure::Failure;
 use super::shell::{self, Shell};
-use crate::node::{self, Ready, RunOptions};
+use crate::Node;
+use crate::node::handle::Builder;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
@@ -40,30 +41,33 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
     if let Some(parent) = parent {
         end_with(parent)?;
     }
-    let options = RunOptions { dir: shell.node_directory()?, config, listen, bootstrap, no_mdns };
+    // Heard from now on: a node that is told to stop while it starts does so once it has started.
     let interrupted = shell::interrupted();
-    let mut watchdog = None;
-    let shutdown = async {
-        if let Err(failure) = interrupted.await {
-            // Without signals the node can still be killed, and its store stands that.
-            failure.tell(shell.json);
-            return std::future::pending().await;
-        }
-        tracing::info!("stopping");
-        // A service manager that does not listen is no reason not to stop.
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-        watchdog = Some(force_after_grace());
-    };
-    let result = node::run(options, |ready| announce(&shell, ready), shutdown).await;
-    drop(watchdog);
-    match result {
-        Ok(()) => Ok(Verdict::Done),
-        Err(error) => Err(Failure::split(error, "see the diagnostics above; `m2mesh run --log debug` shows more")),
+    let mut builder = Node::builder(shell.node_directory()?).mdns(!no_mdns);
+    builder = listen.into_iter().fold(builder, Builder::listen);
+    builder = bootstrap.into_iter().fold(builder, Builder::bootstrap);
+    if let Some(config) = config {
+        builder = builder.config(config);
     }
+    let started = builder.start().await;
+    let node = started
+        .map_err(|error| Failure::split(error, "see the diagnostics above; `m2mesh run --log debug` shows more"))?;
+    announce(&shell, node.name(), node.listen());
+    if let Err(failure) = interrupted.await {
+        // Without signals the node can still be killed, and its store stands that.
+        failure.tell(shell.json);
+        return std::future::pending().await;
+    }
+    tracing::info!("stopping");
+    // A service manager that does not listen is no reason not to stop.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    let watchdog = force_after_grace();
+    node.stop().await;
+    drop(watchdog);
+    Ok(Verdict::Done)
 }
 
-fn announce(shell: &Shell, ready: &Ready) {
-    let Ready { name, listen } = ready;
+fn announce(shell: &Shell, name: &str, listen: &[String]) {
     let line = match shell.json {
         true => serde_json::json!({ "ready": true, "name": name, "listen": listen }).to_string(),
         false => format!("READY name={name} listen={}", listen.join(",")),

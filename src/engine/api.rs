@@ -314,6 +314,8 @@ pub struct Status {
     pub realm: String,
     /// Version of m2mesh.
     pub version: String,
+    /// Number of the node's process.
+    pub pid: u32,
     /// Pseudonym as a PeerId.
     pub peer_id: String,
     /// Number of the present epoch.

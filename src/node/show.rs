@@ -20,6 +20,7 @@ impl<S: Store, H: Host> Node<S, H> {
             name: membership.name().to_string(),
             realm: membership.realm().to_string(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
             peer_id: net::peer_id(&membership.pseudonym()).map_or_else(String::new, |peer| peer.to_string()),
             epoch: epoch.0,
             epoch_ends: length.end(epoch).to_string(),

@@ -1,21 +1,21 @@
 //! A real machine under the node: its clock, its disk, its sockets, and the way in and out.
 //!
-//! [`run`] puts a node together in the order in which things can fail for the operator to mend: directory lock,
-//! settings, identity, store, sockets, local API. It announces itself ready when it listens and the API answers, and
-//! stops in good order: what was taken is made durable, links are closed, the socket goes.
+//! Starting puts a node together in the order in which things can fail for the operator to mend: directory lock,
+//! settings, identity, store, sockets, local API. A node is ready when it listens and the API answers, and stops in
+//! good order: what was taken is made durable, links are closed, the socket goes.
 
 use super::{Gate, Host, Node, Parts};
 use crate::config::{Config, ConfigError};
 use crate::engine::{Engine, Input};
 use crate::event_log::Event;
-use crate::gateway::{self, Gateway};
+use crate::gateway::{self, Call, Gateway};
 use crate::id::IssuerId;
 use crate::identity::kdf::Secret;
 use crate::identity::membership::Stored;
 use crate::net::{self, Multiaddr, Network};
 use crate::store::device_dir::{DeviceDir, DeviceDirError};
 use crate::store::realm_dir::{RealmDir, RealmDirError};
-use crate::store::{DirectoryLock, LockError, Opened, SledStore, Store};
+use crate::store::{DirectoryLock, LockError, Opened, SledReader, SledStore, Store};
 use crate::time::{Now, Time, Unix};
 use crate::wire::hello::{EnrolHello, EnrolReply};
 use futures::FutureExt;
@@ -23,10 +23,11 @@ use futures::channel::{mpsc, oneshot};
 use futures::future::BoxFuture;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::task::JoinHandle;
 
 /// How to run a node.
 #[derive(Clone, Debug, Default)]
@@ -41,6 +42,8 @@ pub struct RunOptions {
     pub bootstrap: Vec<String>,
     /// Leaves multicast DNS alone, whatever the settings say.
     pub no_mdns: bool,
+    /// Opens no local API: who talks to the node does so in its own program.
+    pub no_api: bool,
 }
 
 /// A node that can be reached.
@@ -95,13 +98,33 @@ pub enum NodeError {
     Randomness(String),
 }
 
-/// Runs a node until `shutdown` is ready.
-pub async fn run(
-    options: RunOptions,
-    ready: impl FnOnce(&Ready),
-    shutdown: impl Future<Output = ()>,
-) -> Result<(), NodeError> {
-    let _lock = DirectoryLock::take(&options.dir)?;
+/// A node that runs, and the ways to it.
+pub(super) struct Running {
+    pub(super) ready: Ready,
+    pub(super) calls: mpsc::Sender<Call>,
+    pub(super) reader: SledReader,
+    close_api: oneshot::Sender<()>,
+    api: Option<JoinHandle<std::io::Result<()>>>,
+    stop: oneshot::Sender<()>,
+    node: JoinHandle<()>,
+    _lock: DirectoryLock,
+}
+
+impl Running {
+    /// First the application, so that it hears how its last commands ended; then the node.
+    pub(super) async fn stop(self) {
+        let _ = self.close_api.send(());
+        if let Some(api) = self.api {
+            let _ = api.await;
+        }
+        let _ = self.stop.send(());
+        let _ = self.node.await;
+    }
+}
+
+/// Starts a node; it listens when this is done.
+pub(super) async fn start(options: RunOptions) -> Result<Running, NodeError> {
+    let lock = DirectoryLock::take(&options.dir)?;
     let mut config = Config::load(&options.dir, options.config.as_deref())?;
     if !options.listen.is_empty() {
         config.net.listen = parse_addresses(&options.listen)?;
@@ -138,24 +161,19 @@ pub async fn run(
     let addresses = listen.iter().map(Multiaddr::to_vec).collect();
     engine.handle(Input::Listening(addresses), clock.now());
 
-    let gateway = Gateway::bind(&options.dir)?;
+    let gateway = if options.no_api { None } else { Some(Gateway::bind(&options.dir)?) };
     let (send_calls, calls) = mpsc::channel(gateway::MAX_CALLS);
     let (close_api, api_closed) = oneshot::channel::<()>();
-    let api = tokio::spawn(gateway.serve(send_calls, reader, api_closed.map(|_| ())));
+    let (api_calls, api_reader) = (send_calls.clone(), reader.clone());
+    let serve = |gateway: Gateway| tokio::spawn(gateway.serve(api_calls, api_reader, api_closed.map(|_| ())));
+    let api = gateway.map(serve);
     let (send_stop, stop) = oneshot::channel();
     let host = System { clock, device, realm: realm.map(|realm| Arc::new(Mutex::new(realm))) };
     let bootstrap = config.net.bootstrap.clone();
     let parts = Parts { engine, network, store, host, gate, calls, stop, bootstrap, listening: listen.clone() };
     let node = tokio::spawn(Node::new(parts));
-    ready(&Ready { name, listen: listen.iter().map(Multiaddr::to_string).collect() });
-
-    shutdown.await;
-    // First the application, so that it hears how its last commands ended; then the node.
-    let _ = close_api.send(());
-    let _ = api.await;
-    let _ = send_stop.send(());
-    let _ = node.await;
-    Ok(())
+    let ready = Ready { name, listen: listen.iter().map(Multiaddr::to_string).collect() };
+    Ok(Running { ready, calls: send_calls, reader, close_api, api, stop: send_stop, node, _lock: lock })
 }
 
 /// Addresses under which this directory's node was last reachable: what invitations name.

@@ -179,6 +179,7 @@ async fn requests_publications_and_questions_get_their_answers() {
         name: "hub".into(),
         realm: "00".into(),
         version: "0".into(),
+        pid: 7,
         peer_id: "12D3".into(),
         epoch: 1,
         epoch_ends: String::new(),

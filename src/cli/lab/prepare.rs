@@ -2,11 +2,10 @@
 
 use super::record;
 use crate::cli::failure::Failure;
-use crate::cli::{arguments, machine};
+use crate::cli::arguments;
 use crate::config;
 use crate::id::Name;
-use crate::store::device_dir::DeviceDir;
-use crate::store::realm_dir::RealmDir;
+use crate::node::realm;
 use crate::store::{DirectoryLock, LockError};
 use crate::time::EpochLength;
 use serde::Serialize;
@@ -92,24 +91,12 @@ pub(super) fn nodes(directory: &Path, count: u16, epoch: EpochLength) -> Result<
 
 /// Founds the realm in the first node's directory and makes every node a contact of every other.
 fn enrol(plans: &[Plan], epoch: EpochLength) -> Result<(), Failure> {
-    let failed = |error: &dyn std::fmt::Display| Failure::split(error, "choose another --dir, and check the disk");
-    let (now, mut rng) = (machine::now(), machine::randomness()?);
     let named = |plan: &Plan| {
         let name = Name::new(plan.name.clone()).expect("node-N is a name");
         (name, plan.directory.clone())
     };
-    let Some((first, others)) = plans.split_first() else { return Ok(()) };
-    let (name, place) = named(first);
-    let (mut realm, mut member) =
-        RealmDir::init(&place, &name, epoch, now, &mut rng).map_err(|error| failed(&error))?;
-    let others: Vec<(Name, PathBuf)> = others.iter().map(named).collect();
-    let epochs = usize::try_from(epoch.batch()).unwrap_or(usize::MAX);
-    realm.create_devices(&others, epochs, now, &mut rng).map_err(|error| failed(&error))?;
-    // The first was there before the others: it asks for their cards as it would over the mesh.
-    let (hello, pending) = member.begin_pull(now, &mut rng).map_err(|error| failed(&error))?;
-    let answer = realm.answer(&hello, now, &mut rng).reply.sealed.unwrap_or_default();
-    member.finish_renewal(&pending, &answer, now).map_err(|error| failed(&error))?;
-    DeviceDir::new(place).save(&member.to_stored()).map_err(|error| failed(&error))
+    let devices: Vec<(Name, PathBuf)> = plans.iter().map(named).collect();
+    realm::found(&devices, epoch).map_err(|error| Failure::split(error, "choose another --dir, and check the disk"))
 }
 
 #[derive(Serialize)]

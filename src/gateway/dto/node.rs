@@ -14,6 +14,8 @@ pub struct Status {
     pub realm: String,
     /// Version of m2mesh.
     pub version: String,
+    /// Number of the node's process.
+    pub pid: u32,
     /// Pseudonym as a PeerId.
     pub peer_id: String,
     /// Number of the present epoch.
@@ -48,6 +50,7 @@ impl From<api::Status> for Status {
             name,
             realm,
             version,
+            pid,
             peer_id,
             epoch,
             epoch_ends,
@@ -66,6 +69,7 @@ impl From<api::Status> for Status {
             name,
             realm,
             version,
+            pid,
             peer_id,
             epoch,
             epoch_ends,

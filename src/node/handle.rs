@@ -1,0 +1,283 @@
+//! A node in this program: started by a [`Builder`], spoken to by methods, stopped in good order.
+//!
+//! The command `m2mesh run` is the first user of this: it starts a [`Node`], waits for a signal, and stops it. What is
+//! asked here goes the same way as what comes in by the local API, and means the same; there is only no socket and no
+//! JSON between. `examples/two_nodes.rs` shows two of them in one program.
+//!
+//! Needs a tokio runtime with its drivers for IO and time.
+//!
+//! Invariants
+//! 1. Every message handed over gets one outcome, as long as the node runs.
+//! 2. Nothing that waits here is unbounded: what the node does not take, the caller waits with.
+
+use super::inbox::Inbox;
+use super::outlet::Outlet;
+use super::system::{self, NodeError, RunOptions, Running};
+use crate::engine::api::{Call, Command, Outcome, Peer, Published, Refused, Reply, Send, Status};
+use crate::gateway::{self, Heard, Listener};
+use crate::id::Name;
+use crate::wire::batch::Ack;
+use crate::wire::data::Class;
+use futures::channel::mpsc;
+use futures::{SinkExt, Stream, StreamExt};
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// A running node of this program.
+pub struct Node {
+    running: Running,
+}
+
+/// How to start one.
+#[derive(Clone, Debug)]
+pub struct Builder {
+    options: RunOptions,
+}
+
+impl Builder {
+    /// Settings from this file instead of `config.toml` in the node's directory.
+    pub fn config(mut self, file: impl Into<PathBuf>) -> Self {
+        self.options.config = Some(file.into());
+        self
+    }
+
+    /// Listens on this multiaddress, instead of those in the settings; may be repeated.
+    pub fn listen(mut self, address: impl Into<String>) -> Self {
+        self.options.listen.push(address.into());
+        self
+    }
+
+    /// Stays connected with the member at this multiaddress, besides those in the settings; may be repeated.
+    pub fn bootstrap(mut self, address: impl Into<String>) -> Self {
+        self.options.bootstrap.push(address.into());
+        self
+    }
+
+    /// Whether to look for members in the local network by multicast DNS, as far as the settings permit.
+    pub fn mdns(mut self, wanted: bool) -> Self {
+        self.options.no_mdns = !wanted;
+        self
+    }
+
+    /// Whether to open the local API in the node's directory, for other programs and the command.
+    pub fn api(mut self, wanted: bool) -> Self {
+        self.options.no_api = !wanted;
+        self
+    }
+
+    /// Starts the node; it listens when this is done.
+    pub async fn start(self) -> Result<Node, NodeError> {
+        Ok(Node { running: system::start(self.options).await? })
+    }
+}
+
+/// Why something asked of a node was not done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// It was not accepted.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// The node has stopped.
+    #[error("the node has stopped")]
+    Stopped,
+    /// The store did not answer.
+    #[error("{0}")]
+    Store(String),
+}
+
+/// A message to a device, with what is wanted for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message(Send);
+
+impl Message {
+    /// To the inbox of a device: confirmed end to end, class telemetry, of use for 30 s.
+    pub fn new(to: Name, payload: impl Into<Vec<u8>>) -> Self {
+        let (payload, lifetime) = (payload.into(), DEADLINE);
+        Self(Send { to, payload, ack: Ack::End, class: Class::Telemetry, lifetime, id: None })
+    }
+
+    /// What confirmation is wanted.
+    pub fn ack(mut self, ack: Ack) -> Self {
+        self.0.ack = ack;
+        self
+    }
+
+    /// How urgent it is.
+    pub fn class(mut self, class: Class) -> Self {
+        self.0.class = class;
+        self
+    }
+
+    /// Of no use after this long.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.0.lifetime = deadline;
+        self
+    }
+
+    /// The application's name for it: sent again under the same name, it is not sent twice, and the outcome of the
+    /// first is told. So a program that was restarted can ask what became of its messages.
+    pub fn named(mut self, id: crate::id::SendId) -> Self {
+        self.0.id = Some(id);
+        self
+    }
+}
+
+impl Node {
+    /// For the device whose identity lies in a directory: `m2mesh join` puts one there, or
+    /// [`realm::found`](super::realm::found).
+    pub fn builder(directory: impl Into<PathBuf>) -> Builder {
+        Builder { options: RunOptions { dir: directory.into(), ..RunOptions::default() } }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.running.ready.name
+    }
+
+    /// Where it listens, as multiaddresses.
+    pub fn listen(&self) -> &[String] {
+        &self.running.ready.listen
+    }
+
+    /// Hands a message over. What comes back is its outcome, once it is known: several can be under way.
+    pub async fn send(&self, message: Message) -> Result<impl Future<Output = Result<Outcome, CallError>> + use<>, CallError> {
+        let listener = start(&self.running.calls, Command::Send(message.0)).await?;
+        Ok(outcome(listener))
+    }
+
+    /// A way to send many messages that ask for no confirmation.
+    pub fn outlet(&self, to: Name) -> Outlet {
+        Outlet::new(self.running.calls.clone(), to)
+    }
+
+    /// Messages sent to this device. A consumer with a name has a cursor of its own; `""` is the one without.
+    pub async fn inbox(&self, consumer: &str) -> Result<Inbox, CallError> {
+        Inbox::open(self.running.calls.clone(), self.running.reader.clone(), consumer).await
+    }
+
+    /// Calls a service of a device: its response, or how it ended without one.
+    pub async fn request(
+        &self,
+        to: Name,
+        service: Option<&str>,
+        payload: impl Into<Vec<u8>>,
+        timeout: Duration,
+    ) -> Result<Result<Vec<u8>, Outcome>, CallError> {
+        let Message(send) = Message::new(to, payload).deadline(timeout);
+        let command = Command::Request { send, service: service.map(str::to_owned) };
+        let mut listener = start(&self.running.calls, command).await?;
+        match hear(&mut listener).await? {
+            Reply::Response { payload, .. } => Ok(Ok(payload)),
+            Reply::Outcome(outcome) => Ok(Err(outcome)),
+            _ => Err(CallError::Stopped),
+        }
+    }
+
+    /// Offers a service: a stream of calls, to be answered by [`Self::respond`]. Dropping it withdraws the offer.
+    pub async fn offer(&self, service: &str) -> Result<Calls, CallError> {
+        let command = Command::Offer { service: service.to_owned() };
+        Ok(Calls(stand(start(&self.running.calls, command).await?).await?))
+    }
+
+    /// Answers a call: `Ok` the response, `Err` why there is none.
+    pub async fn respond(&self, call: &Call, answer: Result<Vec<u8>, String>) -> Result<(), CallError> {
+        let command = Command::Respond { call: call.call, answer };
+        let mut listener = start(&self.running.calls, command).await?;
+        hear(&mut listener).await.map(drop)
+    }
+
+    /// Publishes to all who listen to a topic; the outcome says to how many neighbours it went.
+    pub async fn publish(&self, topic: &str, payload: impl Into<Vec<u8>>) -> Result<Outcome, CallError> {
+        let command = Command::Publish { topic: topic.to_owned(), payload: payload.into(), lifetime: DEADLINE };
+        outcome(start(&self.running.calls, command).await?).await
+    }
+
+    /// Messages to the topics that a filter matches. Dropping the stream ends the subscription.
+    pub async fn subscribe(&self, filter: &str) -> Result<Publications, CallError> {
+        let command = Command::Subscribe { filter: filter.to_owned() };
+        Ok(Publications(stand(start(&self.running.calls, command).await?).await?))
+    }
+
+    /// What the node is.
+    pub async fn status(&self) -> Result<Status, CallError> {
+        match hear(&mut start(&self.running.calls, Command::Status).await?).await? {
+            Reply::Status(status) => Ok(*status),
+            _ => Err(CallError::Stopped),
+        }
+    }
+
+    /// Its neighbours.
+    pub async fn peers(&self) -> Result<Vec<Peer>, CallError> {
+        match hear(&mut start(&self.running.calls, Command::Peers).await?).await? {
+            Reply::Peers(peers) => Ok(peers),
+            _ => Err(CallError::Stopped),
+        }
+    }
+
+    /// Stops it in good order: what it has taken is durable when this is done.
+    pub async fn stop(self) {
+        self.running.stop().await;
+    }
+}
+
+/// Calls of a service.
+pub struct Calls(Listener);
+
+impl Stream for Calls {
+    type Item = Call;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Call>> {
+        self.0.poll_next_unpin(cx).map(|heard| match heard?.reply {
+            Reply::Call(call) => Some(call),
+            _ => None,
+        })
+    }
+}
+
+/// Messages of a subscription.
+pub struct Publications(Listener);
+
+impl Stream for Publications {
+    type Item = Published;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Published>> {
+        self.0.poll_next_unpin(cx).map(|heard| match heard? {
+            Heard { reply: Reply::Published(published), skipped } => {
+                Some(Published { lost: published.lost + skipped, ..published })
+            }
+            _ => None,
+        })
+    }
+}
+
+/// Starts a conversation; waits while the node takes none.
+pub(super) async fn start(calls: &mpsc::Sender<gateway::Call>, command: Command) -> Result<Listener, CallError> {
+    let (call, listener) = gateway::Call::new(command);
+    calls.clone().send(call).await.map_err(|_| CallError::Stopped)?;
+    Ok(listener)
+}
+
+/// The next reply.
+pub(super) async fn hear(listener: &mut Listener) -> Result<Reply, CallError> {
+    match listener.next().await.map(|heard| heard.reply) {
+        Some(Reply::Refused(refused)) => Err(CallError::Refused(refused)),
+        Some(reply) => Ok(reply),
+        None => Err(CallError::Stopped),
+    }
+}
+
+async fn stand(mut listener: Listener) -> Result<Listener, CallError> {
+    hear(&mut listener).await.map(|_| listener)
+}
+
+async fn outcome(mut listener: Listener) -> Result<Outcome, CallError> {
+    match hear(&mut listener).await? {
+        Reply::Outcome(outcome) => Ok(outcome),
+        _ => Err(CallError::Stopped),
+    }
+}
+
+/// How long a message is of use when nothing is said.
+pub(super) const DEADLINE: Duration = Duration::from_secs(30);

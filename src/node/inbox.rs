@@ -1,0 +1,144 @@
+//! The inbox as this program reads it: what is durable from the store, what asks for no confirmation from memory.
+//!
+//! Messages come as they were packed ([`InboxRecord`]), many at a time. Those with numbers are in the inbox until they
+//! are consumed, and come again after a restart; those without (their numbers are 0) come once.
+
+use super::handle::{CallError, hear, start};
+use crate::engine::api::{Command, InboxRecord, Reply};
+use crate::engine::store::{Read, Table};
+use crate::gateway::{self, Listener};
+use crate::store::SledReader;
+use crate::wire::batch::MAX_MESSAGES;
+use crate::wire::parcel::Records;
+use futures::channel::mpsc;
+use futures::{Stream, StreamExt, stream};
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// See the module's documentation.
+pub struct Inbox {
+    calls: mpsc::Sender<gateway::Call>,
+    reader: SledReader,
+    consumer: String,
+    listener: Listener,
+    /// Read, and not yet handed out.
+    ready: VecDeque<InboxRecord<'static>>,
+    /// What to read next; unknown until the node says where the inbox starts.
+    next: Option<u64>,
+    /// How far it reaches, durably.
+    last: u64,
+    skipped: u64,
+}
+
+impl Inbox {
+    pub(super) async fn open(
+        calls: mpsc::Sender<gateway::Call>,
+        reader: SledReader,
+        consumer: &str,
+    ) -> Result<Self, CallError> {
+        let consumer = consumer.to_owned();
+        let command = Command::Receive { consumer: consumer.clone(), live: true };
+        let mut listener = start(&calls, command).await?;
+        let (next, last) = match hear(&mut listener).await? {
+            Reply::Inbox { first, last } => (first, last),
+            _ => return Err(CallError::Stopped),
+        };
+        let ready = VecDeque::new();
+        Ok(Self { calls, reader, consumer, listener, ready, next: Some(next), last, skipped: 0 })
+    }
+
+    /// The next messages; waits for them.
+    pub async fn next(&mut self) -> Result<Arc<InboxRecord<'static>>, CallError> {
+        loop {
+            if let Some(record) = self.ready.pop_front() {
+                return Ok(Arc::new(record));
+            }
+            if let Some(next) = self.next.filter(|next| *next <= self.last) {
+                let (reader, last) = (self.reader.clone(), self.last);
+                let read = tokio::task::spawn_blocking(move || read(&reader, next, last)).await;
+                self.ready = read.map_err(|error| CallError::Store(error.to_string()))?.map_err(CallError::Store)?;
+                self.next = Some(self.ready.back().map_or(last, InboxRecord::last) + 1);
+                continue;
+            }
+            let heard = self.listener.next().await.ok_or(CallError::Stopped)?;
+            self.skipped += heard.skipped;
+            match heard.reply {
+                Reply::Inbox { first, last } => {
+                    self.next = Some(self.next.map_or(first, |next| next.max(first)));
+                    self.last = last;
+                }
+                Reply::Live(record) => return Ok(record),
+                Reply::Refused(refused) => return Err(refused.into()),
+                _ => return Err(CallError::Stopped),
+            }
+        }
+    }
+
+    /// This program has taken all messages up to that number: they will not come again.
+    pub async fn consume(&self, up_to: u64) -> Result<(), CallError> {
+        let command = Command::Consume { consumer: self.consumer.clone(), up_to };
+        hear(&mut start(&self.calls, command).await?).await.map(drop)
+    }
+
+    /// Messages without confirmation that were dropped because they were not read in time.
+    pub fn skipped(&self) -> u64 {
+        self.skipped
+    }
+
+    /// The same as a stream; it ends with the first error.
+    pub fn into_stream(self) -> impl Stream<Item = Result<Arc<InboxRecord<'static>>, CallError>> {
+        stream::unfold(Some(self), |inbox| async move {
+            let mut inbox = inbox?;
+            let next = inbox.next().await;
+            let inbox = next.is_ok().then_some(inbox);
+            Some((next, inbox))
+        })
+    }
+}
+
+/// Records with messages of these numbers, as many as a page has.
+fn read(reader: &SledReader, start: u64, last: u64) -> Result<VecDeque<InboxRecord<'static>>, String> {
+    let (mut records, mut bytes, mut damage) = (VecDeque::new(), 0, None);
+    // A record lies under the number of its first message: it may have begun earlier.
+    let from = start.saturating_sub(MAX_MESSAGES as u64 - 1);
+    let scanned = reader.scan(Table::Inbox, &from.to_be_bytes(), &mut |_, value| {
+        match crate::wire::decode::<InboxRecord<'_>>(value) {
+            Ok(record) if record.first > last => return false,
+            Ok(record) if record.last() < start => {}
+            Ok(record) => {
+                bytes += record.records.len();
+                records.push_back(from_number(record, start));
+            }
+            Err(error) => damage = Some(format!("the inbox is damaged near message {start}: {error}")),
+        }
+        bytes < PAGE && damage.is_none()
+    });
+    scanned.map_err(|error| error.to_string())?;
+    match damage {
+        // What comes before the damage is still handed out.
+        Some(damage) if records.is_empty() => Err(damage),
+        _ => Ok(records),
+    }
+}
+
+/// A record without the messages before a number.
+fn from_number(record: InboxRecord<'_>, start: u64) -> InboxRecord<'static> {
+    let skip = start.saturating_sub(record.first);
+    let mut rest = Records(&record.records);
+    for _ in 0..skip {
+        rest.next();
+    }
+    InboxRecord {
+        first: record.first + skip,
+        from: record.from.clone(),
+        stream: record.stream,
+        base: record.base + skip,
+        sent: record.sent,
+        received: record.received,
+        records: Cow::Owned(rest.0.to_vec()),
+    }
+}
+
+/// Bytes of messages read at a time.
+const PAGE: usize = 1024 * 1024;

@@ -1,0 +1,145 @@
+//! An outlet: messages to one device that ask for no confirmation, many at a time.
+//!
+//! Messages are packed here as they will travel, so that the node handles loads and not messages. A load leaves at once
+//! when none is under way; while the node is busy with earlier ones, messages gather in the next, up to [`LOAD`] bytes.
+//! So a message alone is not delayed, and a flood costs the node little. When [`LOADS`] are under way and the next is
+//! full, the caller waits: that is what holds it back.
+
+use super::handle::{CallError, DEADLINE, hear, start};
+use crate::engine::api::{Command, Load, Outcome};
+use crate::engine::api::{Refused, Reply};
+use crate::gateway::{self, Listener};
+use crate::id::Name;
+use crate::wire::batch::MAX_PAYLOAD;
+use crate::wire::data::Class;
+use crate::wire::parcel::{RECORD, put_record};
+use futures::channel::mpsc;
+use futures::{FutureExt, StreamExt};
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// See the module's documentation.
+pub struct Outlet {
+    calls: mpsc::Sender<gateway::Call>,
+    to: Name,
+    class: Class,
+    lifetime: Duration,
+    records: Vec<u8>,
+    count: u64,
+    flying: VecDeque<(Listener, u64)>,
+    tally: Tally,
+}
+
+/// What has become of an outlet's messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Handed to a link.
+    pub sent: u64,
+    /// Not: there was no way to the device in time, or no room.
+    pub failed: u64,
+}
+
+impl Outlet {
+    pub(super) fn new(calls: mpsc::Sender<gateway::Call>, to: Name) -> Self {
+        Self {
+            calls,
+            to,
+            class: Class::Telemetry,
+            lifetime: DEADLINE,
+            records: Vec::with_capacity(LOAD),
+            count: 0,
+            flying: VecDeque::new(),
+            tally: Tally::default(),
+        }
+    }
+
+    /// How urgent what is sent from now on is.
+    pub fn set_class(&mut self, class: Class) {
+        self.class = class;
+    }
+
+    /// How long what is sent from now on is of use.
+    pub fn set_deadline(&mut self, deadline: Duration) {
+        self.lifetime = deadline;
+    }
+
+    /// Hands a message over, of at most [`MAX_PAYLOAD`] bytes. Call [`Self::flush`] when there is no more for now.
+    pub async fn send(&mut self, payload: &[u8]) -> Result<(), CallError> {
+        if payload.len() > MAX_PAYLOAD {
+            return Err(Refused::TooLarge { found: payload.len(), limit: MAX_PAYLOAD }.into());
+        }
+        if self.records.len() + RECORD + payload.len() > LOAD && self.count > 0 {
+            self.ship().await?;
+        }
+        put_record(&mut self.records, 0, payload);
+        self.count += 1;
+        if self.flying.is_empty() {
+            self.ship().await?;
+        }
+        Ok(())
+    }
+
+    /// Hands over what has gathered, without waiting for its end.
+    pub async fn flush(&mut self) -> Result<(), CallError> {
+        if self.count > 0 { self.ship().await } else { Ok(()) }
+    }
+
+    /// Waits until all has left, or could not, and says how much of it.
+    pub async fn finish(mut self) -> Result<Tally, CallError> {
+        self.flush().await?;
+        while let Some((mut listener, count)) = self.flying.pop_front() {
+            let reply = hear(&mut listener).await;
+            self.settle(reply, count)?;
+        }
+        Ok(self.tally)
+    }
+
+    /// What has become of those whose end is known.
+    pub fn tally(&self) -> Tally {
+        self.tally
+    }
+
+    async fn ship(&mut self) -> Result<(), CallError> {
+        // Those that have ended, without waiting; then one more if too many are under way.
+        loop {
+            let many = self.flying.len() >= LOADS;
+            let Some((listener, count)) = self.flying.front_mut() else { break };
+            let count = *count;
+            let reply = if !many {
+                let Some(heard) = listener.next().now_or_never() else { break };
+                heard.map(|heard| heard.reply).ok_or(CallError::Stopped)
+            } else {
+                hear(listener).await
+            };
+            self.flying.pop_front();
+            self.settle(reply, count)?;
+        }
+        let records = std::mem::replace(&mut self.records, Vec::with_capacity(LOAD));
+        let (to, class, lifetime) = (self.to.clone(), self.class, self.lifetime);
+        let listener = start(&self.calls, Command::SendLoad(Load { to, records, class, lifetime })).await?;
+        self.flying.push_back((listener, std::mem::take(&mut self.count)));
+        Ok(())
+    }
+
+    fn settle(&mut self, reply: Result<Reply, CallError>, count: u64) -> Result<(), CallError> {
+        match reply {
+            Ok(Reply::Outcome(Outcome::Sent { .. })) => self.tally.sent += count,
+            Ok(Reply::Outcome(_)) => self.tally.failed += count,
+            Ok(Reply::Refused(refused)) | Err(CallError::Refused(refused)) => {
+                self.tally.failed += count;
+                // A full table is the weather; anything else will not get better.
+                if !matches!(refused, Refused::Full(_)) {
+                    return Err(refused.into());
+                }
+            }
+            Ok(_) => return Err(CallError::Stopped),
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+}
+
+/// Bytes of a load: one seal.
+const LOAD: usize = crate::delivery::unconfirmed::MAX_LOAD;
+/// Loads under way at a time.
+const LOADS: usize = 8;
