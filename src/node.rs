@@ -65,8 +65,10 @@ pub struct Node<S: Store, H: Host> {
     store_failed: bool,
     started: Time,
     timer: Delay,
-    /// When the timer fires; kept, so that it is reset only when that changes.
+    /// When the timer fires: never after `wake`, perhaps before, since setting it costs more than a turn does.
     timer_at: Option<Time>,
+    /// When the engine wants to be called.
+    wake: Option<Time>,
     durable: Lsn,
     submitted: Lsn,
     /// Bounded by the store: what it has not made durable is at most what it has room for.
@@ -120,6 +122,7 @@ impl<S: Store, H: Host> Node<S, H> {
             started,
             timer: Delay::new(FAR),
             timer_at: None,
+            wake: None,
             durable: Lsn(0),
             submitted: Lsn(0),
             held: VecDeque::new(),
@@ -230,10 +233,13 @@ impl<S: Store, H: Host> Node<S, H> {
     }
 
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.timer_at.is_some() && self.timer.poll_unpin(cx).is_ready() {
+        while self.timer_at.is_some() && self.timer.poll_unpin(cx).is_ready() {
             self.timer_at = None;
-            self.handle(Input::Timeout);
-            return true;
+            if self.wake.is_some_and(|wake| wake <= self.host.now().time) {
+                self.handle(Input::Timeout);
+                return true;
+            }
+            self.set_timer();
         }
         false
     }
@@ -291,7 +297,8 @@ impl<S: Store, H: Host> Node<S, H> {
                 Output::Addresses { link, own, others } => self.learn_addresses(link, own, others),
                 Output::Close { link, reason } => self.network.close(link, &reason),
                 Output::Wait(at) => {
-                    self.set_timer(at);
+                    self.wake = at;
+                    self.set_timer();
                     return;
                 }
             }
@@ -308,12 +315,10 @@ impl<S: Store, H: Host> Node<S, H> {
         }
     }
 
-    fn set_timer(&mut self, at: Option<Time>) {
-        if self.timer_at == at {
-            return;
-        }
-        self.timer_at = at;
-        if let Some(at) = at {
+    /// Has the timer fire in time. One that fires earlier is left alone, and set anew when it has fired.
+    fn set_timer(&mut self) {
+        if let Some(at) = self.wake.filter(|at| self.timer_at.is_none_or(|set| set > *at)) {
+            self.timer_at = Some(at);
             self.timer.reset(at.since(self.host.now().time));
         }
     }

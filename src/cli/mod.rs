@@ -146,7 +146,7 @@ fn execute(cli: Cli) -> Result<Verdict, Failure> {
     let Cli { global, verb } = cli;
     diagnostics(&global, matches!(verb, Verb::Run(_)))?;
     let mut runtime = match verb {
-        Verb::Run(_) | Verb::Bench(_) => tokio::runtime::Builder::new_multi_thread(),
+        Verb::Run(_) => tokio::runtime::Builder::new_multi_thread(),
         // The lab's nodes die with the thread that started them, so that has to be the main thread.
         _ => tokio::runtime::Builder::new_current_thread(),
     };

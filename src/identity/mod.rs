@@ -84,6 +84,7 @@ pub mod kdf;
 pub mod ledger;
 pub mod membership;
 pub mod realm;
+mod record;
 pub mod replay_window;
 pub mod seal;
 pub mod session;

@@ -26,6 +26,7 @@ use crate::id::{AgreementKey, CredentialHash, Handle, SessionId};
 use crate::identity::bulletin::VerifiedBulletin;
 use crate::identity::credential::{CredentialError, OwnCredential, PeerCredential};
 use crate::identity::kdf::{self, Secret, label};
+use crate::identity::record::RecordCipher;
 use crate::identity::replay_window::ReplayWindow;
 use crate::identity::seal::{self, SealError, TAG};
 use crate::time::Unix;
@@ -42,8 +43,8 @@ use zeroize::Zeroizing;
 pub struct Session {
     id: SessionId,
     peer: CredentialHash,
-    sealing: ChaCha20Poly1305,
-    opening: ChaCha20Poly1305,
+    sealing: RecordCipher,
+    opening: RecordCipher,
     /// Counter of the next record sealed.
     next: u64,
     window: ReplayWindow,
@@ -150,7 +151,7 @@ impl Session {
         out.extend_from_slice(&counter.to_be_bytes());
         let start = out.len();
         out.extend_from_slice(plain);
-        let tag = seal::encrypt(&self.sealing, counter, aad, &mut out[start..]);
+        let tag = self.sealing.seal(counter, aad, &mut out[start..]);
         out.extend_from_slice(&tag);
     }
 
@@ -158,18 +159,14 @@ impl Session {
     pub fn open_record(&mut self, aad: &[u8], record: &[u8], out: &mut Vec<u8>) -> Result<(), SessionError> {
         let (id, rest) = record.split_first_chunk::<8>().ok_or(SessionError::Malformed)?;
         let (counter, rest) = rest.split_first_chunk::<8>().ok_or(SessionError::Malformed)?;
-        let (ciphertext, tag) = rest.split_last_chunk::<TAG>().ok_or(SessionError::Malformed)?;
-        if *id != self.id.0 {
+        if *id != self.id.0 || rest.len() < TAG {
             return Err(SessionError::Malformed);
         }
         let counter = u64::from_be_bytes(*counter);
         if !self.window.is_fresh(counter) {
             return Err(SessionError::Replay);
         }
-        let start = out.len();
-        out.extend_from_slice(ciphertext);
-        if !seal::decrypt(&self.opening, counter, aad, &mut out[start..], tag) {
-            out.truncate(start);
+        if !self.opening.open(counter, aad, rest, out) {
             return Err(SessionError::Record);
         }
         self.window.mark(counter);
@@ -261,9 +258,9 @@ impl Schedule {
         seal::cipher(&kdf::derive_salted(&self.transcript, self.shared.as_slice(), label::SESSION_PROOF, &parts))
     }
 
-    fn direction_cipher(&self, direction: u8) -> ChaCha20Poly1305 {
+    fn direction_cipher(&self, direction: u8) -> RecordCipher {
         let parts: [&[u8]; 4] = [&self.id.0, &[direction], &self.initiator.0, &self.responder.0];
-        seal::cipher(&kdf::derive_salted(&self.transcript, self.shared.as_slice(), label::SESSION_KEY, &parts))
+        RecordCipher::new(&kdf::derive_salted(&self.transcript, self.shared.as_slice(), label::SESSION_KEY, &parts))
     }
 }
 
