@@ -18,6 +18,7 @@
 
 mod conversations;
 mod host;
+mod lab;
 mod links;
 mod show;
 pub mod system;
@@ -26,6 +27,7 @@ pub use host::{Gate, Host, Parts};
 pub use system::{NodeError, Ready, RunOptions, run};
 
 use crate::engine::api::{Reply, Token};
+use crate::engine::lab::Lab;
 use crate::engine::{Engine, GossipVerdict, Input, Origin, Output};
 use crate::event_log::Event;
 use crate::gateway::{Call, Replies};
@@ -83,6 +85,9 @@ pub struct Node<S: Store, H: Host> {
     neighbours: BTreeMap<LinkId, Neighbour>,
     listening: Vec<Multiaddr>,
     bootstrap: Vec<Multiaddr>,
+    lab: Option<Lab>,
+    /// Connections that did not come about because a lab keeps the ends apart.
+    cut: u64,
 }
 
 /// What waits for the disk.
@@ -96,12 +101,13 @@ enum Done {
     Issued { origin: Origin, reply: EnrolReply, event: Option<Event> },
     Renewed(Result<EnrolReply, String>),
     Saved(Result<(), String>),
+    LabKept { replies: Replies, result: Result<(), String> },
 }
 
 impl<S: Store, H: Host> Node<S, H> {
     /// Puts the parts together.
     pub fn new(parts: Parts<S, H>) -> Self {
-        let Parts { engine, network, store, host, gate, calls, stop, bootstrap, listening } = parts;
+        let Parts { engine, network, store, host, gate, calls, stop, bootstrap, listening, lab } = parts;
         let started = host.now().time;
         Self {
             engine,
@@ -131,6 +137,8 @@ impl<S: Store, H: Host> Node<S, H> {
             neighbours: BTreeMap::new(),
             listening,
             bootstrap,
+            lab,
+            cut: 0,
         }
     }
 
@@ -186,6 +194,7 @@ impl<S: Store, H: Host> Node<S, H> {
             match done {
                 Done::Issued { origin, reply, event } => self.handle(Input::Issued { origin, reply, event }),
                 Done::Renewed(answer) => self.handle(Input::Renewed(answer)),
+                Done::LabKept { replies, result } => self.handle_lab_kept(&replies, result),
                 Done::Saved(Ok(())) => {}
                 Done::Saved(Err(reason)) => {
                     tracing::error!(%reason, "the identity could not be saved");
@@ -283,6 +292,7 @@ impl<S: Store, H: Host> Node<S, H> {
                         let stored = membership.to_stored();
                         self.jobs.push(self.host.save(stored).map(Done::Saved).boxed());
                     }
+                    self.enforce_lab(false);
                 }
                 Output::Addresses { link, own, others } => self.learn_addresses(link, own, others),
                 Output::Close { link, reason } => self.network.close(link, &reason),

@@ -37,7 +37,7 @@ impl Engine {
             }
             Command::Cancel => self.cancel(token),
             // The node answers these: it knows the network's part.
-            Command::Status | Command::Peers | Command::Contacts => {}
+            Command::Status | Command::Peers | Command::Contacts | Command::Lab(_) => {}
         }
     }
 

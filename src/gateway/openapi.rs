@@ -31,6 +31,8 @@ use utoipa::OpenApi;
         api::status,
         api::peers,
         api::contacts,
+        api::lab,
+        api::set_lab,
         describe,
     ),
     components(schemas(

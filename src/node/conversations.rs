@@ -27,6 +27,7 @@ impl<S: Store, H: Host> Node<S, H> {
             Command::Status => drop(replies.push(Reply::Status(Box::new(self.status())))),
             Command::Peers => drop(replies.push(Reply::Peers(self.peers()))),
             Command::Contacts => drop(replies.push(self.engine.contacts())),
+            Command::Lab(orders) => self.handle_lab(orders, replies),
             command => {
                 let lasting = matches!(
                     command,
