@@ -3,6 +3,8 @@
 //! `DIR/config.toml`, or the file named by `--config`. A missing file means the defaults; an unknown key is an
 //! error that names the nearest known one, so that a mistyped setting never goes unnoticed.
 
+pub mod lab;
+
 use crate::event_log;
 use crate::net::NetConfig;
 use serde::{Deserialize, Serialize};
@@ -55,13 +57,16 @@ impl Config {
 
     /// Parses settings; an error says line, key, and the nearest known key.
     pub fn parse(text: &str) -> Result<Self, String> {
-        toml::from_str(text).map_err(|error| {
-            let line = error.span().map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
-            let place = line.map(|line| format!("line {line}: ")).unwrap_or_default();
-            let hint = nearest_key(error.message()).map(|key| format!("; did you mean `{key}`?")).unwrap_or_default();
-            format!("{place}{}{hint}", error.message())
-        })
+        toml::from_str(text).map_err(|error| explain(text, &error))
     }
+}
+
+/// What is wrong with a document, where, and the nearest known key.
+fn explain(text: &str, error: &toml::de::Error) -> String {
+    let line = error.span().map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+    let place = line.map(|line| format!("line {line}: ")).unwrap_or_default();
+    let hint = nearest_key(error.message()).map(|key| format!("; did you mean `{key}`?")).unwrap_or_default();
+    format!("{place}{}{hint}", error.message())
 }
 
 /// Of the keys that serde lists in "unknown field `x`, expected one of `a`, `b`", the one most like `x`.

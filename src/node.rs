@@ -1,6 +1,6 @@
 //! The node: engine, network, store and local API in one loop.
 //!
-//! **Mechanism.** [`Node`] is a future. When polled it serves its sources in a fixed order, local work first: what
+//! **Mechanism.** [`EventLoop`] is a future. When polled it serves its sources in a fixed order, local work first: what
 //! the store has made durable, background jobs, the application's commands, the network, the timer. Everything
 //! found becomes inputs of the [`Engine`]; then the engine's outputs are carried out until it waits. That is one
 //! turn, and turns go on until no source has anything, or the budget of one poll is spent.
@@ -20,6 +20,7 @@ mod conversations;
 pub mod handle;
 mod host;
 pub mod inbox;
+mod lab;
 mod links;
 pub mod outlet;
 pub mod realm;
@@ -30,6 +31,7 @@ pub use host::{Gate, Host, Parts};
 pub use system::{NodeError, Ready, RunOptions};
 
 use crate::engine::api::{Reply, Token};
+use crate::engine::lab::Lab;
 use crate::engine::{Engine, GossipVerdict, Input, Origin, Output};
 use crate::event_log::Event;
 use crate::gateway::{Call, Replies};
@@ -52,7 +54,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 /// A running node. See the module's documentation.
-pub struct Node<S: Store, H: Host> {
+pub struct EventLoop<S: Store, H: Host> {
     engine: Engine,
     network: Network<Gate>,
     store: S,
@@ -89,6 +91,9 @@ pub struct Node<S: Store, H: Host> {
     neighbours: BTreeMap<LinkId, Neighbour>,
     listening: Vec<Multiaddr>,
     bootstrap: Vec<Multiaddr>,
+    lab: Option<Lab>,
+    /// Connections that did not come about because a lab keeps the ends apart.
+    cut: u64,
 }
 
 /// What waits for the disk.
@@ -102,12 +107,13 @@ enum Done {
     Issued { origin: Origin, reply: EnrolReply, event: Option<Event> },
     Renewed(Result<EnrolReply, String>),
     Saved(Result<(), String>),
+    LabKept { replies: Replies, result: Result<(), String> },
 }
 
-impl<S: Store, H: Host> Node<S, H> {
+impl<S: Store, H: Host> EventLoop<S, H> {
     /// Puts the parts together.
     pub fn new(parts: Parts<S, H>) -> Self {
-        let Parts { engine, network, store, host, gate, calls, stop, bootstrap, listening } = parts;
+        let Parts { engine, network, store, host, gate, calls, stop, bootstrap, listening, lab } = parts;
         let started = host.now().time;
         Self {
             engine,
@@ -138,6 +144,8 @@ impl<S: Store, H: Host> Node<S, H> {
             neighbours: BTreeMap::new(),
             listening,
             bootstrap,
+            lab,
+            cut: 0,
         }
     }
 
@@ -193,6 +201,7 @@ impl<S: Store, H: Host> Node<S, H> {
             match done {
                 Done::Issued { origin, reply, event } => self.handle(Input::Issued { origin, reply, event }),
                 Done::Renewed(answer) => self.handle(Input::Renewed(answer)),
+                Done::LabKept { replies, result } => self.handle_lab_kept(&replies, result),
                 Done::Saved(Ok(())) => {}
                 Done::Saved(Err(reason)) => {
                     tracing::error!(%reason, "the identity could not be saved");
@@ -293,6 +302,7 @@ impl<S: Store, H: Host> Node<S, H> {
                         let stored = membership.to_stored();
                         self.jobs.push(self.host.save(stored).map(Done::Saved).boxed());
                     }
+                    self.enforce_lab(false);
                 }
                 Output::Addresses { link, own, others } => self.learn_addresses(link, own, others),
                 Output::Close { link, reason } => self.network.close(link, &reason),
@@ -329,7 +339,7 @@ impl<S: Store, H: Host> Node<S, H> {
     }
 }
 
-impl<S: Store + Unpin, H: Host + Unpin> Future for Node<S, H> {
+impl<S: Store + Unpin, H: Host + Unpin> Future for EventLoop<S, H> {
     type Output = ();
 
     /// Runs until it is told to stop, and what it has taken is durable.

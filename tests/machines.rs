@@ -1,59 +1,12 @@
 //! Real processes on loopback, through the command line: what the README shows must work.
 
+#[path = "support/processes.rs"]
+mod processes;
+
+use processes::{Running, done, m2mesh, refused};
 use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
-use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
-
-fn m2mesh(arguments: &[&str], directory: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_m2mesh"));
-    command.args(arguments).current_dir(directory).env_remove("M2MESH_DIR").stdin(Stdio::null());
-    command
-}
-
-fn done(arguments: &[&str], directory: &Path) -> String {
-    let Output { status, stdout, stderr } = m2mesh(arguments, directory).output().expect("the command runs");
-    let (stdout, stderr) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
-    assert!(status.success(), "{arguments:?} ended with {status}\n{stdout}\n{stderr}");
-    stdout.trim_end().to_owned()
-}
-
-/// The exit code and what was said on standard error.
-fn refused(arguments: &[&str], directory: &Path) -> (Option<i32>, String) {
-    let output = m2mesh(arguments, directory).output().expect("the command runs");
-    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
-}
-
-/// A process that has announced itself ready, and is stopped at the end of the test.
-struct Running {
-    child: Child,
-    ready: String,
-}
-
-impl Running {
-    fn start(arguments: &[&str], directory: &Path) -> Self {
-        let mut command = m2mesh(arguments, directory);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the process starts");
-        let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
-        let ready = lines.by_ref().map_while(Result::ok).find(|line| line.starts_with("READY")).expect("READY");
-        // Whatever else it says is read, so that it never blocks on a full pipe.
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { child, ready }
-    }
-
-    fn interrupt(&self) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-INT", &pid]).status().expect("kill runs").success());
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // Gone already, or stopped here.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use std::process::{Command, Stdio};
 
 fn meet_by_ticket(listen: &str) {
     let place = tempfile::tempdir().expect("a directory");

@@ -2,6 +2,7 @@
 
 use super::shell;
 use crate::gateway::client::ClientError;
+use crate::gateway::error::ErrorBody;
 use std::fmt;
 use std::io;
 use std::process::ExitCode;
@@ -51,6 +52,11 @@ impl Failure {
     pub(super) fn output(error: &io::Error) -> Self {
         let closed = error.kind() == io::ErrorKind::BrokenPipe;
         Self { closed, ..Self::new(format!("cannot write the output: {error}"), "check where it goes") }
+    }
+
+    /// As it goes to another process.
+    pub(super) fn into_body(self) -> ErrorBody {
+        ErrorBody { error: self.error, hint: self.hint }
     }
 
     /// Tells it on standard error; the exit code is 1, or 2 for a definite no.

@@ -41,7 +41,13 @@ pub(super) async fn run<Q: Serialize>(
 ) -> Result<Verdict, Failure> {
     let started = Instant::now();
     let input = Arc::new(Input::new());
-    let mut report = Report { shell, progress: progress(shell), summary: Summary::default(), latencies: Histogram::default(), failed: 0 };
+    let mut report = Report {
+        shell,
+        progress: progress(shell),
+        summary: Summary::default(),
+        latencies: Histogram::default(),
+        failed: 0,
+    };
     let mut gone: Option<Instant> = None;
     loop {
         let first = input.backlog().first;

@@ -24,6 +24,7 @@ mod receive;
 mod request;
 mod run;
 mod send;
+mod shape;
 mod shell;
 mod status;
 mod subscribe;

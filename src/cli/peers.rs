@@ -1,8 +1,8 @@
 //! `peers`: who is near.
 
-use super::Verdict;
 use super::failure::Failure;
 use super::shell::{self, Shell};
+use super::{Verdict, shape};
 use crate::gateway::dto::Peer;
 use std::time::Duration;
 
@@ -21,9 +21,14 @@ pub(super) async fn run(Arguments {}: Arguments, shell: Shell) -> Result<Verdict
         shell.note("no neighbours; check the addresses under [net] in config.toml, and that the others run");
         return Ok(Verdict::Done);
     }
+    let mut header = vec!["NAME", "VIA", "DIALLED", "RTT", "UP", "SENT", "RECEIVED", "ADDRESS"];
+    let shaped = peers.iter().any(|peer| peer.shape.is_some());
+    if shaped {
+        header.extend(["SHAPE", "PRICE"]);
+    }
     let rows = peers.into_iter().map(|peer| {
-        let Peer { name, peer_id, address, transport, direction, rtt_us, up_s, sent, received } = peer;
-        vec![
+        let Peer { name, peer_id, address, transport, direction, rtt_us, up_s, sent, received, shape } = peer;
+        let mut row = vec![
             name.unwrap_or_else(|| short(&peer_id)),
             transport,
             direction,
@@ -32,9 +37,15 @@ pub(super) async fn run(Arguments {}: Arguments, shell: Shell) -> Result<Verdict
             shell::bytes(sent),
             shell::bytes(received),
             address,
-        ]
+        ];
+        if shaped {
+            let shape = shape.unwrap_or_default();
+            let [.., price] = shape::cells(&shape);
+            row.extend([shape::summary(&shape), price]);
+        }
+        row
     });
-    shell.table(&["NAME", "VIA", "DIALLED", "RTT", "UP", "SENT", "RECEIVED", "ADDRESS"], rows.collect())?;
+    shell.table(&header, rows.collect())?;
     Ok(Verdict::Done)
 }
 

@@ -123,7 +123,10 @@ impl Kept {
     }
 
     /// What is to be written. `slot` finds an open message.
-    pub(super) fn poll_writes<'a, T: 'a>(&mut self, slot: &dyn Fn(&Name, InnerId) -> Option<&'a Slot<T>>) -> Vec<Change> {
+    pub(super) fn poll_writes<'a, T: 'a>(
+        &mut self,
+        slot: &dyn Fn(&Name, InnerId) -> Option<&'a Slot<T>>,
+    ) -> Vec<Change> {
         let mut changes = Vec::new();
         self.pending_bytes = 0;
         let pending = core::mem::take(&mut self.pending);
@@ -176,5 +179,15 @@ fn message<T>(sequence: u64, slot: &Slot<T>) -> KeptMessage<'_> {
         Content::Call { purpose, service, replies_to } => (Some(*purpose), service.clone(), *replies_to),
     };
     let payload = Cow::Borrowed(payload.as_slice());
-    KeptMessage { sequence, payload, ack: *ack, class: *class, expiry: slot.expiry, id: *id, purpose, service, replies_to }
+    KeptMessage {
+        sequence,
+        payload,
+        ack: *ack,
+        class: *class,
+        expiry: slot.expiry,
+        id: *id,
+        purpose,
+        service,
+        replies_to,
+    }
 }

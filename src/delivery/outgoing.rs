@@ -312,8 +312,7 @@ impl<T: Clone> Outgoing<T> {
     pub fn handle_hop_ack(&mut self, to: &Name, frames: &[OuterId], now: Time, ends: &mut Vec<End<T>>) {
         for frame in frames {
             let streams = self.streams.get_mut(to).into_iter().flatten();
-            let acked: Vec<_> =
-                streams.filter_map(|stream| Some((stream.id(), stream.hop_acked(frame)?))).collect();
+            let acked: Vec<_> = streams.filter_map(|stream| Some((stream.id(), stream.hop_acked(frame)?))).collect();
             for (stream, sequences) in acked {
                 for sequence in sequences {
                     self.end_one(to, InnerId { stream, sequence }, Fate::Sent, now, ends);

@@ -281,7 +281,10 @@ mod tests {
         assert!(bench.submit(load(2, 1, 900), at(0)));
         assert_eq!(bench.unconfirmed.next_wake(), Some(at(500).time));
         bench.unconfirmed.handle_timeout(at(500).time, &mut bench.gone);
-        assert_eq!(bench.gone.iter().map(|gone| (gone.token, gone.count, gone.left)).collect::<Vec<_>>(), [(1, 3, false)]);
+        assert_eq!(
+            bench.gone.iter().map(|gone| (gone.token, gone.count, gone.left)).collect::<Vec<_>>(),
+            [(1, 3, false)]
+        );
         assert_eq!((bench.unconfirmed.waiting(), bench.unconfirmed.next_wake()), (1, Some(at(900).time)));
         assert_eq!(bench.take(at(600)), Some((1, vec![(2, 300)])));
         assert_eq!(bench.unconfirmed.next_wake(), None);

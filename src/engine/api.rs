@@ -7,6 +7,7 @@
 //! 1. Every `Send`, `SendLoad`, `Request` and `Publish` gets exactly one [`Reply::Outcome`] or [`Reply::Response`].
 //! 2. A reply never comes before what it reports is durable.
 
+use super::lab::{Lab, Shape};
 use crate::id::{InnerId, Name, SendId, StreamId};
 use crate::time::Unix;
 use crate::wire::batch::Ack;
@@ -89,6 +90,8 @@ pub enum Command {
     Peers,
     /// Ends with [`Reply::Contacts`].
     Contacts,
+    /// Asks, or changes, how a lab's node links. Ends with [`Reply::Lab`].
+    Lab(Option<Box<Lab>>),
     /// Ends the stream of that token; nothing more comes from it.
     Cancel,
 }
@@ -165,6 +168,8 @@ pub enum Reply {
     Peers(Vec<Peer>),
     /// Whom it can address.
     Contacts(Vec<Contact>),
+    /// How this node of a lab links.
+    Lab(Box<Lab>),
     /// The command was not accepted.
     Refused(Refused),
 }
@@ -365,6 +370,8 @@ pub struct Peer {
     pub sent: u64,
     /// Bytes received over it.
     pub received: u64,
+    /// How the link is shaped, if it is.
+    pub shape: Option<Shape>,
 }
 
 /// Someone this device can address.
@@ -413,4 +420,10 @@ pub enum Refused {
     /// A bound is reached.
     #[error("{0}")]
     Full(String),
+    /// Only a lab's nodes can be told with whom and how to link.
+    #[error("this node is not in a lab")]
+    NoLab,
+    /// What a lab's node was told is in force, and not written down.
+    #[error("{0}")]
+    LabNotKept(String),
 }

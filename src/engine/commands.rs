@@ -54,7 +54,7 @@ impl Engine {
             }
             Command::Cancel => self.cancel(token),
             // The node answers these: it knows the network's part.
-            Command::Status | Command::Peers | Command::Contacts => {}
+            Command::Status | Command::Peers | Command::Contacts | Command::Lab(_) => {}
         }
     }
 
@@ -96,15 +96,7 @@ impl Engine {
         self.submit_load(token, to, records, u32::try_from(count).unwrap_or(0), class, lifetime);
     }
 
-    fn submit_load(
-        &mut self,
-        token: Token,
-        to: Name,
-        records: Vec<u8>,
-        count: u32,
-        class: Class,
-        lifetime: Duration,
-    ) {
+    fn submit_load(&mut self, token: Token, to: Name, records: Vec<u8>, count: u32, class: Class, lifetime: Duration) {
         let load = unconfirmed::Load { token: (token, to.clone()), records, count, class, lifetime };
         match self.unconfirmed.submit(&to, load, self.now, &mut self.rng) {
             Ok(()) => drop(self.ready.insert(to)),
@@ -157,10 +149,8 @@ impl Engine {
     }
 
     fn cancel(&mut self, token: Token) {
-        let known = self.inbox.unwatch(token)
-            | self.journal.unwatch(token)
-            | self.withdraw(token)
-            | self.unsubscribe(token);
+        let known =
+            self.inbox.unwatch(token) | self.journal.unwatch(token) | self.withdraw(token) | self.unsubscribe(token);
         if !known {
             self.services.forget_request(token);
         }

@@ -164,7 +164,8 @@ impl Inbox {
             return Ok(Vec::new());
         }
         if self.cursors.of.len() > MAX_CONSUMERS {
-            let reason = format!("{MAX_CONSUMERS} consumers are known; `m2mesh receive --consumer NAME --forget` frees one");
+            let reason =
+                format!("{MAX_CONSUMERS} consumers are known; `m2mesh receive --consumer NAME --forget` frees one");
             return Err(Refused::Full(reason));
         }
         self.cursors.of.push(Cursor { consumer: consumer.to_owned(), up_to: self.cursors.gone });

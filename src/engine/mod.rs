@@ -18,7 +18,7 @@
 //!             enrolment ──▶ relays, issuer, renewal
 //! ```
 //!
-//! Files: [`api`] what the application says and hears · [`store`] what a disk is asked · `commands` dispatch ·
+//! Files: [`api`] what the application says and hears · [`lab`] what a lab tells · [`store`] what a disk is asked · `commands` dispatch ·
 //! `links` neighbours · `control` frames of the control stream · `sessions` seals · `unicast` data frames both
 //! ways · `inbox` durable messages, dedupe and receipts · `outcomes` what became of named messages · `services` offers and calls · `multicast` publishing
 //! and subscriptions · `gossip` group frames from others ·
@@ -31,6 +31,7 @@
 //! 4. The same inputs at the same times with the same seed give the same outputs.
 
 pub mod api;
+pub mod lab;
 pub mod store;
 
 mod commands;

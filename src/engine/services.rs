@@ -260,7 +260,8 @@ impl Engine {
 
     /// A call was handed over and will not be answered: says so, here and to the caller.
     fn interrupted(&mut self, from: Name, id: InnerId, service: String, lifetime: Duration, reason: &str) {
-        let text = format!("{reason} while {service} was at it; whether it was done is not known, and it is not repeated");
+        let text =
+            format!("{reason} while {service} was at it; whether it was done is not known, and it is not repeated");
         self.record(Event::CallInterrupted { service, from: from.clone(), reason: reason.to_owned() });
         // A caller without a card any more, or without room, waits for its deadline.
         self.answer(Token(0), &from, id, Purpose::Failure, text.into_bytes(), lifetime);

@@ -1,8 +1,8 @@
 //! Routes that answer once, and the table of all routes.
 
 use super::dto::{
-    AnswerBody, ConsumeBody, Contact, Done, ForgetBody, InboxPage, InboxQuery, LogPage, LogQuery, LogVerdict, Outcome, Payload,
-    Peer, PublishBody, RequestBody, SendBody, Status,
+    AnswerBody, ConsumeBody, Contact, Done, ForgetBody, InboxPage, InboxQuery, Lab, LogPage, LogQuery, LogVerdict,
+    Outcome, Payload, Peer, PublishBody, RequestBody, SendBody, Status,
 };
 use super::error::{ApiError, ErrorBody};
 use super::{Context, openapi, pages, stream};
@@ -13,7 +13,7 @@ use crate::identity::kdf::sha256;
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{Method, Uri};
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, get, post, put};
 use axum::{Json, Router};
 
 /// All routes: method, path, handler. The OpenAPI description has exactly these.
@@ -40,6 +40,8 @@ where
         (Method::GET, "/v1/status", get(status::<R>)),
         (Method::GET, "/v1/peers", get(peers::<R>)),
         (Method::GET, "/v1/contacts", get(contacts::<R>)),
+        (Method::GET, "/v1/lab", get(lab::<R>)),
+        (Method::PUT, "/v1/lab", put(set_lab::<R>)),
         (Method::GET, "/openapi.json", get(openapi::describe)),
     ]
 }
@@ -254,6 +256,38 @@ pub(super) async fn peers<R>(State(context): State<Context<R>>) -> Result<Json<V
 pub(super) async fn contacts<R>(State(context): State<Context<R>>) -> Result<Json<Vec<Contact>>, ApiError> {
     match context.node.ask(Command::Contacts).await? {
         Reply::Contacts(contacts) => Ok(Json(contacts.into_iter().map(Contact::from).collect())),
+        _ => Err(ApiError::Unexpected),
+    }
+}
+
+/// How this node of a lab links.
+#[utoipa::path(get, path = "/v1/lab", responses(
+    (status = 200, description = "What the node is told", body = Lab),
+    (status = 404, description = "The node is not in a lab", body = ErrorBody),
+    (status = "default", description = "It cannot be told", body = ErrorBody),
+))]
+pub(super) async fn lab<R>(State(context): State<Context<R>>) -> Result<Json<Lab>, ApiError> {
+    lab_reply(context.node.ask(Command::Lab(None)).await?)
+}
+
+/// Tells this node of a lab how to link, all of it anew; it holds at once, and when the node starts again.
+#[utoipa::path(put, path = "/v1/lab", request_body = Lab, responses(
+    (status = 200, description = "What the node is told now", body = Lab),
+    (status = 404, description = "The node is not in a lab", body = ErrorBody),
+    (status = "default", description = "It was not accepted", body = ErrorBody),
+))]
+pub(super) async fn set_lab<R>(
+    State(context): State<Context<R>>,
+    body: Result<Json<Lab>, JsonRejection>,
+) -> Result<Json<Lab>, ApiError> {
+    let Json(orders) = body?;
+    let orders = orders.try_into().map_err(ApiError::Request)?;
+    lab_reply(context.node.ask(Command::Lab(Some(Box::new(orders)))).await?)
+}
+
+fn lab_reply(reply: Reply) -> Result<Json<Lab>, ApiError> {
+    match reply {
+        Reply::Lab(lab) => Ok(Json((*lab).into())),
         _ => Err(ApiError::Unexpected),
     }
 }

@@ -66,8 +66,22 @@ impl Client {
 
     /// `POST` of JSON.
     pub async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, ClientError> {
+        self.hand_in(Method::POST, path, body).await
+    }
+
+    /// `PUT` of JSON.
+    pub async fn put<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, ClientError> {
+        self.hand_in(Method::PUT, path, body).await
+    }
+
+    async fn hand_in<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, ClientError> {
         let json = serde_json::to_vec(body).map_err(|error| ClientError::Answer(error.to_string()))?;
-        self.call(Method::POST, path, Some("application/json"), Body::from(json)).await?.whole().await
+        self.call(method, path, Some("application/json"), Body::from(json)).await?.whole().await
     }
 
     /// A stream of server-sent events, once it stands.

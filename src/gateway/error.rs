@@ -44,7 +44,9 @@ pub enum ApiError {
 impl ApiError {
     fn status(&self) -> StatusCode {
         match self {
-            Self::Refused(Refused::UnknownContact { .. } | Refused::NoSuchCall(_) | Refused::NoSuchConsumer(_))
+            Self::Refused(
+                Refused::UnknownContact { .. } | Refused::NoSuchCall(_) | Refused::NoSuchConsumer(_) | Refused::NoLab,
+            )
             | Self::NoRoute(_) => StatusCode::NOT_FOUND,
             Self::Refused(Refused::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Refused(Refused::Topic(_) | Refused::Filter(_) | Refused::Service(_)) => {
@@ -52,7 +54,9 @@ impl ApiError {
             }
             Self::Refused(Refused::Full(_)) | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
             Self::Request(_) => StatusCode::BAD_REQUEST,
-            Self::Page(_) | Self::Unexpected => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Refused(Refused::LabNotKept(_)) | Self::Page(_) | Self::Unexpected => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
         }
     }
 
@@ -70,6 +74,8 @@ impl ApiError {
             Self::Refused(Refused::NoSuchConsumer(_)) => "a consumer is known from the first time it reads",
             Self::Refused(Refused::NoSuchCall(_)) => "answer a call once, and before its caller's time-out",
             Self::Refused(Refused::Full(_)) => "wait until something of it has ended, then try again",
+            Self::Refused(Refused::NoLab) => "`m2mesh lab` starts a lab; its verbs act on the nodes of one",
+            Self::Refused(Refused::LabNotKept(_)) => "free some space on the node's disk, then try again",
             Self::Request(_) | Self::NoRoute(_) => "GET /openapi.json describes every route and its fields",
             Self::Page(_) => "look at the node's diagnostics; `m2mesh log verify` checks the event log",
             Self::Stopping => "start the node again with `m2mesh run`",

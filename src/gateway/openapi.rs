@@ -32,6 +32,8 @@ use utoipa::OpenApi;
         api::status,
         api::peers,
         api::contacts,
+        api::lab,
+        api::set_lab,
         describe,
     ),
     components(schemas(

@@ -59,24 +59,10 @@ impl Gateway {
         if std::os::unix::net::UnixStream::connect(&path).is_ok() {
             return Err(BindError::Running(directory.to_owned()));
         }
-        match Self::bind_privately(directory, &path) {
+        match bind_privately(directory, &path) {
             Ok(listener) => Ok(Self { listener, path: SocketFile(path) }),
             Err(error) => Err(BindError::Io { path, error }),
         }
-    }
-
-    fn bind_privately(directory: &Path, path: &Path) -> io::Result<UnixListener> {
-        let private = directory.join(".api");
-        match fs::remove_dir_all(&private) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => fs::DirBuilder::new().mode(0o700).create(&private)?,
-        }
-        let socket = private.join("s");
-        let listener = UnixListener::bind(&socket)?;
-        fs::set_permissions(&socket, fs::Permissions::from_mode(0o600))?;
-        fs::rename(&socket, path)?;
-        fs::remove_dir(&private)?;
-        Ok(listener)
     }
 
     /// Where it listens.
@@ -118,6 +104,22 @@ impl Gateway {
         drop(path);
         Ok(())
     }
+}
+
+/// Binds a socket in `directory` under the name `path`, so that no other user can ever reach it; replaces what is there.
+/// Needs a tokio runtime.
+pub(crate) fn bind_privately(directory: &Path, path: &Path) -> io::Result<UnixListener> {
+    let private = directory.join(".api");
+    match fs::remove_dir_all(&private) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => fs::DirBuilder::new().mode(0o700).create(&private)?,
+    }
+    let socket = private.join("s");
+    let listener = UnixListener::bind(&socket)?;
+    fs::set_permissions(&socket, fs::Permissions::from_mode(0o600))?;
+    fs::rename(&socket, path)?;
+    fs::remove_dir(&private)?;
+    Ok(listener)
 }
 
 /// Removes the socket when serving ends.

@@ -83,6 +83,12 @@ impl ContactBook {
         self.entries.get(name)?.present
     }
 
+    /// The handles of a contact in the present epoch, the one before and the one after.
+    pub fn handles_of(&mut self, name: &Name, at: Unix) -> impl Iterator<Item = Handle> {
+        self.refresh(at);
+        self.table.handles.iter().filter(move |(_, whose)| *whose == name).map(|(handle, _)| *handle)
+    }
+
     /// Whose handle this is, in the present epoch, the one before or the one after.
     pub fn resolve(&mut self, handle: &Handle, at: Unix) -> Option<&ContactCard> {
         self.refresh(at);
@@ -218,6 +224,9 @@ mod tests {
         // Across midnight, forward, and back again.
         for epoch in [30, 47, 48, 49, 200, 31] {
             assert_eq!(book.handle_of(&name, at(epoch)), Some(handle(1, 0, epoch)));
+            let mut near = [epoch - 1, epoch, epoch + 1].map(|epoch| handle(1, 0, epoch));
+            near.sort();
+            assert_eq!(book.handles_of(&name, at(epoch)).collect::<Vec<_>>(), near);
             for near in [epoch - 1, epoch, epoch + 1] {
                 assert_eq!(book.resolve(&handle(1, 0, near), at(epoch)).map(|card| card.device.0[0]), Some(1));
                 assert_eq!(book.resolve(&handle(2, 0, near), at(epoch)).map(|card| card.device.0[0]), Some(2));

@@ -12,19 +12,21 @@
 //!   ▼ admitted                              ▼ admitted
 //! ```
 //!
-//! The listener shows its credential only to one that has shown a good one. Who says `Enrol` instead of `Hello` is
-//! served at the [`Desk`](super::enrol::Desk) and never becomes a connection. What the [`Gatekeeper`] found out
-//! about a peer waits in [`Admitted`] until the Swarm reports the connection; a behaviour that finds nothing there
-//! denies it, so that a way around this wrapper would lead nowhere.
+//! The listener shows its credential only to one that has shown a good one. In a lab it says `Ok` in place of its
+//! Hello to a member that it is to keep apart from, so that neither end takes the other for hostile. Who says `Enrol`
+//! instead of `Hello` is served at the [`Desk`](super::enrol::Desk) and never becomes a connection. What the
+//! [`Gatekeeper`] found out about a peer waits in [`Admitted`] until the Swarm reports the connection; a behaviour that
+//! finds nothing there denies it, so that a way around this wrapper would lead nowhere.
 //!
 //! Invariants
 //! 1. The Swarm gets a connection only after both ends have verified each other.
 //! 2. Set-up ends within one deadline, everything below it included; meanwhile it holds one permit.
-//! 3. Every refusal is counted under its reason.
+//! 3. Every refusal is counted under its reason; a member that is barred is no refusal, and counted apart.
 
 use super::enrol::Desk;
 use super::handshake::{Reason, Setup, read, within, write};
 use super::permits::{Denied, Permit, Permits};
+use super::shaped::Shaping;
 use super::tally::{Item, Tally};
 use super::{Multiaddr, PeerId, StreamMuxerBox, Transport};
 use crate::id::Pseudonym;
@@ -53,6 +55,12 @@ pub trait Gatekeeper: Send + Sync + 'static {
     /// Checks a neighbour's Hello against the key that its connection has proved; an error is a reason code in
     /// kebab case.
     fn verify(&self, hello: &[u8], peer: &Pseudonym) -> Result<Self::Peer, &'static str>;
+
+    /// Whether a verified member is nevertheless to be kept apart from, as if there were no way to it. Only a lab
+    /// does that.
+    fn bars(&self, _peer: &Self::Peer) -> bool {
+        false
+    }
 }
 
 /// A transport that yields admitted connections only.
@@ -70,6 +78,8 @@ pub(crate) struct Gate<G: Gatekeeper> {
     pub(crate) admitted: Admitted<G::Peer>,
     pub(crate) desk: Desk,
     pub(crate) tally: Arc<Tally>,
+    /// Only in a lab.
+    pub(crate) shaping: Option<Arc<Shaping>>,
 }
 
 /// Why a connection did not come about.
@@ -198,7 +208,11 @@ impl<G: Gatekeeper> Gate<G> {
                 if self.admitted.put(peer, found) {
                     self.tally.count(Item::Dropped("admitted-unclaimed"), 1);
                 }
-                Ok((peer, setup.into_muxer()))
+                let muxer = setup.into_muxer();
+                Ok(match &self.shaping {
+                    Some(shaping) => (peer, shaping.wrap(peer, muxer)),
+                    None => (peer, muxer),
+                })
             }
             (Ok((_, Arrival::Enrol(hello, setup, stream))), _) => {
                 self.desk.serve(permit, hello, setup, stream).await;
@@ -221,8 +235,14 @@ impl<G: Gatekeeper> Gate<G> {
             Endpoint::Dialer => {
                 let dialer = async {
                     write(&mut stream, Kind::Member, &self.gatekeeper.hello()).await?;
-                    let (_, hello) = read(&mut stream, &[Kind::Member]).await.map_err(refused_by_peer)?;
+                    let hello = match read(&mut stream, &[Kind::Member, Kind::Ok]).await.map_err(refused_by_peer)? {
+                        (Kind::Ok, _) => return Err(Reason::Cut),
+                        (_, hello) => hello,
+                    };
                     let found = verify(&hello)?;
+                    if self.gatekeeper.bars(&found) {
+                        return Err(Reason::Cut);
+                    }
                     write(&mut stream, Kind::Ok, &[]).await?;
                     Ok(Exchanged::Member(found))
                 };
@@ -237,6 +257,12 @@ impl<G: Gatekeeper> Gate<G> {
                         }
                         (_, hello) => {
                             let found = verify(&hello)?;
+                            if self.gatekeeper.bars(&found) {
+                                write(&mut stream, Kind::Ok, &[]).await?;
+                                // The dialer hangs up. Whoever did so here might do it before that was read.
+                                let _ = read(&mut stream, &[]).await;
+                                return Err(Reason::Cut);
+                            }
                             write(&mut stream, Kind::Member, &self.gatekeeper.hello()).await?;
                             read(&mut stream, &[Kind::Ok]).await.map_err(refused_by_peer)?;
                             Ok(Exchanged::Member(found))
@@ -250,8 +276,10 @@ impl<G: Gatekeeper> Gate<G> {
 
     fn refuse(&self, reason: Reason, address: &Multiaddr) -> AdmissionError {
         tracing::debug!(reason = reason.code(), %address, "connection refused");
-        if reason != Reason::Own {
-            self.tally.count(Item::Refused(reason.code()), 1);
+        match reason {
+            Reason::Own => {}
+            Reason::Cut => self.tally.count(Item::Cut, 1),
+            _ => self.tally.count(Item::Refused(reason.code()), 1),
         }
         AdmissionError::Refused(reason)
     }

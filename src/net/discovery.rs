@@ -140,6 +140,17 @@ impl Discovery {
         self.changed = true;
     }
 
+    /// All idle addresses may be dialled at once, as if none had failed.
+    pub(crate) fn forget_backoff(&mut self) {
+        for entry in self.addresses.values_mut() {
+            entry.failures = 0;
+            if let State::Idle(due) = &mut entry.state {
+                *due = Instant::now();
+            }
+        }
+        self.changed = true;
+    }
+
     /// The next address to dial; it counts as being dialled from now on.
     pub(crate) fn poll(&mut self, links: usize, cx: &mut Context<'_>) -> Poll<Multiaddr> {
         if self.links != links {
@@ -321,6 +332,17 @@ mod tests {
         assert!(rests[0] <= SHORTEST && rests[1] <= SHORTEST * 2);
         assert!(rests.iter().all(|rest| *rest <= LONGEST_UNREACHED));
         assert!(rests.iter().any(|rest| *rest > LONGEST));
+    }
+
+    #[test]
+    fn a_forgotten_back_off_is_no_rest() {
+        let mut discovery = discovery(&[port(1)], 8);
+        for _ in 0..20 {
+            discovery.handle_failed(&port(1));
+        }
+        assert_eq!(next(&mut discovery, 0), None);
+        discovery.forget_backoff();
+        assert_eq!(next(&mut discovery, 0), Some(port(1)));
     }
 
     #[test]

@@ -48,6 +48,8 @@ pub(crate) struct Handler {
     /// Told one by one; each kind is in here once at most.
     events: VecDeque<Event>,
     began: Instant,
+    /// Echoes of earlier pings say nothing any more.
+    measured_from: u64,
 }
 
 #[derive(Debug)]
@@ -77,6 +79,8 @@ pub(crate) enum Command {
     Prove,
     /// End in good order.
     Finish,
+    /// Forget the round-trip time and measure it anew.
+    Measure,
 }
 
 /// What a connection tells the network.
@@ -112,6 +116,7 @@ impl Handler {
             state: State::Running,
             events: VecDeque::new(),
             began: Instant::now(),
+            measured_from: 0,
         }
     }
 
@@ -225,7 +230,9 @@ impl Handler {
             let Ok(Ping { stamp }) = crate::wire::decode(frame.body) else { continue };
             if frame.kind == Kind::Ping as u8 {
                 self.control.push_urgent(&frame::raw(Kind::Pong, frame.body));
-            } else if let Some(round_trip) = self.stamp().checked_sub(stamp) {
+            } else if let Some(round_trip) = self.stamp().checked_sub(stamp)
+                && stamp >= self.measured_from
+            {
                 self.pipe.measured(Duration::from_micros(round_trip));
             }
         }
@@ -306,6 +313,14 @@ impl ConnectionHandler for Handler {
             }
             Command::Prove => {}
             Command::Finish => self.finish(),
+            Command::Measure => {
+                self.measured_from = self.stamp();
+                self.pipe.forget_round_trip();
+                // Else it is pinged when the stream is there; what comes before says how long that took.
+                if self.control.is_open() {
+                    self.ping();
+                }
+            }
         }
     }
 

@@ -49,6 +49,8 @@ pub(crate) enum Reason {
     KeyType,
     /// This is the node itself.
     Own,
+    /// A member that this node is to keep apart from.
+    Cut,
     /// What the gatekeeper said.
     Verdict(&'static str),
 }
@@ -68,6 +70,7 @@ impl Reason {
             Self::Upgrade => "upgrade",
             Self::KeyType => "key-type",
             Self::Own => "own",
+            Self::Cut => "cut",
             Self::Verdict(code) => code,
         }
     }

@@ -89,6 +89,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> LaneIo<S> {
         }
     }
 
+    pub(crate) fn is_open(&self) -> bool {
+        self.stream.is_some()
+    }
+
     /// Puts a frame before all that waits, unless too many wait there already.
     pub(crate) fn push_urgent(&mut self, frame: &[u8]) {
         if self.urgent.len() + frame.len() <= MAX_URGENT {

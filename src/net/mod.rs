@@ -11,7 +11,8 @@
 //! [`Network::publish`], both of which refuse rather than grow. A realm's rules are not known here: a
 //! [`Gatekeeper`] says who is a member. Two networks may live in one process, with different keys: nothing here is
 //! process-wide. Timers are `futures_timer`'s and tasks go to the executor that is passed in, so that a simulator
-//! can run all of it but [`transport`] and mDNS.
+//! can run all of it but [`transport`] and mDNS. In a lab, admitted connections are wrapped once more, to behave as a
+//! [`shape`] says (`shaped`).
 //!
 //! Invariants
 //! 1. Nothing that admission has not let in reaches a behaviour: no stream, no gossip, no link event.
@@ -45,6 +46,8 @@ mod outbox;
 mod permits;
 mod pipe;
 mod pulse;
+pub mod shape;
+mod shaped;
 mod silence;
 mod streams;
 mod swarm;
@@ -90,6 +93,9 @@ pub struct NetConfig {
     pub dead_after: Duration,
     /// Bytes of frames that wait for a link, of each class.
     pub outbox_bytes: usize,
+    /// Whether links can be shaped ([`Network::set_shape`]). No setting: a lab's nodes have it.
+    #[serde(skip)]
+    pub shaping: bool,
 }
 
 impl Default for NetConfig {
@@ -108,6 +114,7 @@ impl Default for NetConfig {
             ping_after: Duration::from_secs(30),
             dead_after: Duration::from_secs(90),
             outbox_bytes: 256 * 1024,
+            shaping: false,
         }
     }
 }
@@ -187,6 +194,11 @@ pub enum NetEvent<P> {
     Refused {
         /// Reason code in kebab case.
         reason: &'static str,
+        /// How many.
+        count: u64,
+    },
+    /// Connections to or from members that the [`Gatekeeper`] bars, since last told: nobody's fault.
+    Cut {
         /// How many.
         count: u64,
     },

@@ -55,6 +55,11 @@ impl Pipe {
         self.round_trip.store(if old == 0 { new } else { old - old / 8 + new / 8 }, Relaxed);
     }
 
+    /// What was measured holds no longer.
+    pub(crate) fn forget_round_trip(&self) {
+        self.round_trip.store(0, Relaxed);
+    }
+
     /// Adds this connection's figures to those of its link.
     pub(crate) fn add_to(&self, counters: &mut LinkCounters) {
         counters.bytes_in += self.bytes_in.load(Relaxed);

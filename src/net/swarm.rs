@@ -5,6 +5,9 @@
 //! last the frames that connections have read. So a flood of frames does not keep link events waiting, and the
 //! frames of a link come after its `LinkUp`.
 
+mod failures;
+mod lab;
+
 use super::admission::{Admission, Admitted, Gate, Gatekeeper};
 use super::behaviour::{Behaviour, BehaviourEvent};
 use super::discovery::{Discovery, MAX_DIALS};
@@ -14,22 +17,23 @@ use super::lane::lane_of;
 use super::links::{Joined, Links};
 use super::permits::{Limits, Permits};
 use super::pulse::Pulse;
+use super::shaped::Shaping;
 use super::streams::StreamsEvent;
 use super::tally::{Item, Tally};
 use super::{
     Executor, GossipId, LinkCounters, MessageAcceptance, Multiaddr, NetConfig, NetEvent, PeerId, PublishError,
-    SendError, Transport, admission::AdmissionError, handshake::Reason,
+    SendError, Transport,
 };
 use crate::id::LinkId;
 use crate::wire::data::Class;
-
+use failures::{cause, is_own};
 use futures::StreamExt;
 use futures::channel::mpsc;
-use libp2p::core::transport::{ListenerId, TransportError};
+use libp2p::core::transport::ListenerId;
 use libp2p::gossipsub::{self, IdentTopic, TopicHash};
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::dial_opts::DialOpts;
-use libp2p::swarm::{self, ConnectionId, DialError, SwarmEvent};
+use libp2p::swarm::{self, ConnectionId, SwarmEvent};
 use libp2p::{Swarm, Transport as _, mdns};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -44,6 +48,8 @@ pub struct Network<G: Gatekeeper> {
     discovery: Discovery,
     requests: Requests,
     tally: Arc<Tally>,
+    /// Only in a lab.
+    shaping: Option<Arc<Shaping>>,
     frames: mpsc::Receiver<Received>,
     pulse: Pulse,
     reading: bool,
@@ -84,6 +90,7 @@ impl<G: Gatekeeper> Network<G> {
             per_source: config.permits_per_source,
             outbound: MAX_DIALS as u32,
         });
+        let shaping = config.shaping.then(|| Arc::new(Shaping::new(seed)));
         let gate = Gate {
             local,
             gatekeeper,
@@ -92,6 +99,7 @@ impl<G: Gatekeeper> Network<G> {
             admitted: admitted.clone(),
             desk,
             tally: tally.clone(),
+            shaping: shaping.clone(),
         };
         let transport = Admission::new(transport, Arc::new(gate)).boxed();
         let (sender, frames) = mpsc::channel(BUFFERS);
@@ -105,6 +113,7 @@ impl<G: Gatekeeper> Network<G> {
             discovery: Discovery::new(&config.bootstrap, config.target_links, seed),
             requests,
             tally,
+            shaping,
             frames,
             pulse: Pulse::new(),
             reading: true,
@@ -148,6 +157,7 @@ impl<G: Gatekeeper> Network<G> {
             if let Poll::Ready((item, count)) = self.tally.poll(cx) {
                 return Poll::Ready(match item {
                     Item::Refused(reason) => NetEvent::Refused { reason, count },
+                    Item::Cut => NetEvent::Cut { count },
                     Item::Dropped(counter) => NetEvent::Dropped { counter, count },
                 });
             }
@@ -460,32 +470,6 @@ impl<G: Gatekeeper> Network<G> {
             }
         }
     }
-}
-
-/// Whether a dial has met the node itself.
-fn is_own(error: &DialError) -> bool {
-    match error {
-        DialError::LocalPeerId { .. } => true,
-        DialError::Transport(errors) => errors.iter().any(|(_, error)| match error {
-            TransportError::Other(error) => {
-                let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
-                matches!(inner, Some(AdmissionError::Refused(Reason::Own)))
-            }
-            TransportError::MultiaddrNotSupported(_) => false,
-        }),
-        _ => false,
-    }
-}
-
-/// An error with all that caused it; libp2p's own texts leave that out.
-fn cause(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = if text.is_empty() { error.to_string() } else { format!("{text}: {error}") };
-        source = error.source();
-    }
-    text
 }
 
 /// Buffers of up to 64 KiB that wait for the node, besides one for each connection.

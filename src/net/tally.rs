@@ -13,6 +13,8 @@ use std::task::{Context, Poll};
 pub(crate) enum Item {
     /// A connection, for this reason.
     Refused(&'static str),
+    /// A connection to or from a member that this node is to keep apart from.
+    Cut,
     /// Something else that was dropped at a bound, by counter.
     Dropped(&'static str),
 }

@@ -1,13 +1,13 @@
 //! Conversations with the local application: commands come in, replies go back, streams end when it goes.
 
-use super::{Host, Node};
+use super::{EventLoop, Host};
 use crate::engine::Input;
 use crate::engine::api::{Command, Reply, Token};
 use crate::gateway::{Call, Rejected};
 use crate::store::Store;
 use std::task::Context;
 
-impl<S: Store, H: Host> Node<S, H> {
+impl<S: Store, H: Host> EventLoop<S, H> {
     /// Ends streams whose application has gone.
     pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> bool {
         let conversations = &self.conversations;
@@ -27,6 +27,7 @@ impl<S: Store, H: Host> Node<S, H> {
             Command::Status => drop(replies.push(Reply::Status(Box::new(self.status())))),
             Command::Peers => drop(replies.push(Reply::Peers(self.peers()))),
             Command::Contacts => drop(replies.push(self.engine.contacts())),
+            Command::Lab(orders) => self.handle_lab(orders, replies),
             command => {
                 let lasting = matches!(
                     command,

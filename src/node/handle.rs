@@ -142,7 +142,10 @@ impl Node {
     }
 
     /// Hands a message over. What comes back is its outcome, once it is known: several can be under way.
-    pub async fn send(&self, message: Message) -> Result<impl Future<Output = Result<Outcome, CallError>> + use<>, CallError> {
+    pub async fn send(
+        &self,
+        message: Message,
+    ) -> Result<impl Future<Output = Result<Outcome, CallError>> + use<>, CallError> {
         let listener = start(&self.running.calls, Command::Send(message.0)).await?;
         Ok(outcome(listener))
     }

@@ -1,8 +1,10 @@
 //! What a node is given: the machine under it, the gate it publishes, and the parts it is made of.
 
+use super::lab::Barred;
 use crate::engine::Engine;
+use crate::engine::lab::Lab;
 use crate::event_log::Event;
-use crate::gateway::Call;
+use crate::gateway::{Call, dto};
 use crate::id::Pseudonym;
 use crate::identity::admission::{AdmissionView, AdmittedPeer};
 use crate::identity::kdf::Secret;
@@ -11,6 +13,7 @@ use crate::net::{Gatekeeper, Multiaddr, Network};
 use crate::time::Now;
 use crate::wire::hello::{EnrolHello, EnrolReply};
 use arc_swap::ArcSwap;
+use futures::FutureExt;
 use futures::channel::{mpsc, oneshot};
 use futures::future::BoxFuture;
 use std::sync::Arc;
@@ -30,18 +33,24 @@ pub trait Host: Send + 'static {
         seed: Secret,
         members: Vec<Multiaddr>,
     ) -> BoxFuture<'static, Result<EnrolReply, String>>;
+    /// Writes down what a lab's node was told. A host that is not asked to start again needs not to.
+    fn keep_lab(&mut self, _lab: dto::Lab) -> BoxFuture<'static, Result<(), String>> {
+        futures::future::ready(Ok(())).boxed()
+    }
 }
 
 /// Admits by the view that the node publishes.
 pub struct Gate {
     pub(super) view: ArcSwap<AdmissionView>,
+    /// Nobody, but in a lab.
+    pub(super) barred: ArcSwap<Barred>,
     now: Box<dyn Fn() -> Now + Send + Sync>,
 }
 
 impl Gate {
     /// With the first view, and the wall clock.
     pub fn new(view: AdmissionView, now: impl Fn() -> Now + Send + Sync + 'static) -> Arc<Self> {
-        Arc::new(Self { view: ArcSwap::from_pointee(view), now: Box::new(now) })
+        Arc::new(Self { view: ArcSwap::from_pointee(view), barred: ArcSwap::default(), now: Box::new(now) })
     }
 }
 
@@ -54,6 +63,10 @@ impl Gatekeeper for Gate {
 
     fn verify(&self, hello: &[u8], peer: &Pseudonym) -> Result<AdmittedPeer, &'static str> {
         self.view.load().verify(hello, peer, (self.now)().unix).map_err(|reason| reason.code())
+    }
+
+    fn bars(&self, peer: &AdmittedPeer) -> bool {
+        self.barred.load().bars(&peer.credential.body.handle)
     }
 }
 
@@ -77,4 +90,6 @@ pub struct Parts<S, H> {
     pub bootstrap: Vec<Multiaddr>,
     /// Where the network listens already.
     pub listening: Vec<Multiaddr>,
+    /// What it is told, if it is in a lab.
+    pub lab: Option<Lab>,
 }

@@ -1,8 +1,9 @@
 //! Neighbours as the node sees them: what the network says of them becomes inputs, what the engine has for them is
 //! handed over, or waits while a link takes no more.
 
-use super::{Host, Node, show};
+use super::{EventLoop, Host, show};
 use crate::engine::Input;
+use crate::engine::lab::Shape;
 use crate::id::{LinkId, Pseudonym};
 use crate::identity::admission::AdmittedPeer;
 use crate::net::{MessageAcceptance, Multiaddr, NetEvent, PublishError, SendError};
@@ -17,9 +18,11 @@ pub(super) struct Neighbour {
     pub(super) outbound: bool,
     pub(super) since: Time,
     pub(super) addresses: Vec<Multiaddr>,
+    /// In a lab.
+    pub(super) shape: Option<Shape>,
 }
 
-impl<S: Store, H: Host> Node<S, H> {
+impl<S: Store, H: Host> EventLoop<S, H> {
     pub(super) fn handle_network(&mut self, event: NetEvent<AdmittedPeer>) {
         match event {
             NetEvent::Listening(address) => {
@@ -32,9 +35,10 @@ impl<S: Store, H: Host> Node<S, H> {
             NetEvent::LinkUp { link, peer, admitted, address, outbound } => {
                 let transport = show::transport(&address);
                 let since = self.host.now().time;
-                let neighbour = Neighbour { peer, address, outbound, since, addresses: Vec::new() };
+                let neighbour = Neighbour { peer, address, outbound, since, addresses: Vec::new(), shape: None };
                 self.neighbours.insert(link, neighbour);
                 self.handle(Input::LinkUp { link, peer: admitted, transport });
+                self.enforce_on_link(link, false);
             }
             NetEvent::LinkDown { link, reason } => {
                 self.neighbours.remove(&link);
@@ -58,6 +62,7 @@ impl<S: Store, H: Host> Node<S, H> {
                 self.handle(Input::Enrol { id: self.last_enrolling, hello });
             }
             NetEvent::Refused { reason, count } => self.handle(Input::Refused { reason, count }),
+            NetEvent::Cut { count } => self.cut += count,
             NetEvent::Dropped { counter, count } => self.handle(Input::Dropped { counter, count }),
         }
     }

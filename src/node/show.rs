@@ -1,16 +1,18 @@
 //! What the node tells of itself: status and peers.
 
-use super::{Host, Node};
+use super::{EventLoop, Host};
 use crate::engine::api::{Peer, Status};
 use crate::net::{self, Multiaddr};
 use crate::store::Store;
 use libp2p::multiaddr::Protocol;
 
-impl<S: Store, H: Host> Node<S, H> {
+impl<S: Store, H: Host> EventLoop<S, H> {
     pub(super) fn status(&mut self) -> Status {
         let now = self.host.now();
         let links = self.neighbours.len();
-        let counters = self.engine.counters().iter().map(|(name, count)| ((*name).to_owned(), *count)).collect();
+        let counted = self.engine.counters().iter().map(|(name, count)| (*name, *count));
+        let cut = (self.cut > 0).then_some((CUT, self.cut));
+        let counters = counted.chain(cut).map(|(name, count)| (name.to_owned(), count)).collect();
         let (outgoing, inbox, log_records) =
             (self.engine.outgoing_open(), self.engine.inbox_waiting(), self.engine.log_records());
         let membership = self.engine.membership();
@@ -53,6 +55,7 @@ impl<S: Store, H: Host> Node<S, H> {
                     up_s: now.since(neighbour.since).as_secs(),
                     sent: counters.bytes_out,
                     received: counters.bytes_in,
+                    shape: neighbour.shape,
                 }
             })
             .collect();
@@ -73,3 +76,6 @@ pub(super) fn transport(address: &Multiaddr) -> &'static str {
     }
     "other"
 }
+
+/// Counter of connections that a lab keeps from coming about: nothing is lost with them.
+const CUT: &str = "cut";

@@ -4,11 +4,12 @@
 //! settings, identity, store, sockets, local API. A node is ready when it listens and the API answers, and stops in
 //! good order: what was taken is made durable, links are closed, the socket goes.
 
-use super::{Gate, Host, Node, Parts};
-use crate::config::{Config, ConfigError};
+use super::{EventLoop, Gate, Host, Parts};
+use crate::config::{self, Config, ConfigError};
+use crate::engine::lab::Lab;
 use crate::engine::{Engine, Input};
 use crate::event_log::Event;
-use crate::gateway::{self, Call, Gateway};
+use crate::gateway::{self, Call, Gateway, dto};
 use crate::id::IssuerId;
 use crate::identity::kdf::Secret;
 use crate::identity::membership::Stored;
@@ -131,10 +132,12 @@ pub(super) async fn start(options: RunOptions) -> Result<Running, NodeError> {
     }
     config.net.mdns &= !options.no_mdns;
     config.net.bootstrap.extend(parse_addresses(&options.bootstrap)?);
+    let lab = load_lab(&options.dir)?;
+    config.net.shaping = lab.is_some();
     let clock = Clock::new();
     let mut rng = system_rng()?;
     let device = DeviceDir::new(&options.dir);
-    let membership = device.load()?;
+    let mut membership = device.load()?;
     let realm = RealmDir::is_there(&options.dir).then(|| RealmDir::open(&options.dir)).transpose()?;
     let issuer: Option<IssuerId> = realm.as_ref().map(|realm| realm.issuer().id());
     let Opened { store, quarantined, .. } = SledStore::open(&options.dir, clock.now().unix)?;
@@ -143,6 +146,9 @@ pub(super) async fn start(options: RunOptions) -> Result<Running, NodeError> {
     let name = membership.name().to_string();
     let key = net::keypair(&membership.libp2p_seed());
     let gate = Gate::new(membership.admission_view(), move || clock.now());
+    if let Some(lab) = &lab {
+        gate.bar(lab, membership.contacts(), clock.now().unix);
+    }
     let transport = net::transport::system(&key)?;
     let local = key.public().to_peer_id();
     let executor: net::Executor = Box::new(|task| drop(tokio::spawn(task)));
@@ -170,8 +176,9 @@ pub(super) async fn start(options: RunOptions) -> Result<Running, NodeError> {
     let (send_stop, stop) = oneshot::channel();
     let host = System { clock, device, realm: realm.map(|realm| Arc::new(Mutex::new(realm))) };
     let bootstrap = config.net.bootstrap.clone();
-    let parts = Parts { engine, network, store, host, gate, calls, stop, bootstrap, listening: listen.clone() };
-    let node = tokio::spawn(Node::new(parts));
+    let listening = listen.clone();
+    let parts = Parts { engine, network, store, host, gate, calls, stop, bootstrap, listening, lab };
+    let node = tokio::spawn(EventLoop::new(parts));
     let ready = Ready { name, listen: listen.iter().map(Multiaddr::to_string).collect() };
     Ok(Running { ready, calls: send_calls, reader, close_api, api, stop: send_stop, node, _lock: lock })
 }
@@ -280,11 +287,25 @@ impl Host for System {
     ) -> BoxFuture<'static, Result<EnrolReply, String>> {
         async move { enrol(&seed, &members, &hello, RENEWAL_TIME).await }.boxed()
     }
+
+    fn keep_lab(&mut self, lab: dto::Lab) -> BoxFuture<'static, Result<(), String>> {
+        let directory = self.device.path().to_owned();
+        blocking(move || config::lab::save(&directory, &lab).map_err(|error| error.to_string()))
+            .map(|result| result.unwrap_or_else(Err))
+            .boxed()
+    }
 }
 
 /// Runs on a thread that may block.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
     tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())
+}
+
+/// What the node is told, if it is in a lab.
+fn load_lab(directory: &Path) -> Result<Option<Lab>, ConfigError> {
+    let Some(lab) = config::lab::load(directory)? else { return Ok(None) };
+    let path = directory.join(config::lab::FILE);
+    Lab::try_from(lab).map(Some).map_err(|message| ConfigError::Parse { path, message })
 }
 
 fn remember_addresses(directory: &Path, listen: &[Multiaddr]) {

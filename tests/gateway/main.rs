@@ -6,6 +6,7 @@ mod streams;
 
 use fake_node::Rig;
 use m2mesh::engine::api::{Command, Contact, Outcome, Peer, Refused, Reply, Send as SendCommand, Status};
+use m2mesh::engine::lab::{Lab, Shape};
 use m2mesh::engine::store::Table;
 use m2mesh::event_log::{Event, chain};
 use m2mesh::gateway::client::{Client, ClientError};
@@ -118,6 +119,8 @@ async fn each_failure_has_a_status_what_is_wrong_and_what_to_do() {
         ("GET", "/v1/log?since=yesterday", "", 400),
         ("GET", "/v1/nothing", "", 404),
         ("DELETE", "/v1/status", "", 404),
+        ("PUT", "/v1/lab", r#"{"cuts":[]}"#, 400),
+        ("PUT", "/v1/lab", r#"{"shape":{"meter":{"loss":1.5}}}"#, 400),
     ] {
         let (status, answer) = http(rig.directory.path().into(), method, path, body).await;
         assert_eq!(status, expected, "{method} {path} {body}: {answer}");
@@ -130,6 +133,8 @@ async fn each_failure_has_a_status_what_is_wrong_and_what_to_do() {
         (unknown, 404),
         (Refused::TooLarge { found: 70_000, limit: 60_000 }, 413),
         (Refused::Full("as many messages wait as may".into()), 503),
+        (Refused::NoLab, 404),
+        (Refused::LabNotKept("no space".into()), 500),
     ] {
         let asked = tokio::spawn(http(rig.directory.path().into(), "POST", "/v1/send", r#"{"to":"mter"}"#));
         rig.answer(send_command("mter", b""), Reply::Refused(refused.clone())).await;
@@ -174,6 +179,7 @@ async fn requests_publications_and_questions_get_their_answers() {
         up_s: 7,
         sent: 1,
         received: 2,
+        shape: None,
     };
     let status = Status {
         name: "hub".into(),
@@ -195,10 +201,13 @@ async fn requests_publications_and_questions_get_their_answers() {
         counters: [("busy".to_owned(), 2)].into(),
     };
     let contact = Contact { name: "meter".into(), neighbour: true };
+    let shape = Shape { delay: Duration::from_millis(20), loss: 10_000, ..Shape::default() };
+    let lab = Lab { cut: [name("pump")].into(), shapes: [(name("meter"), shape)].into(), ..Lab::default() };
     for (path, command, reply, field) in [
         ("/v1/peers", Command::Peers, Reply::Peers(vec![peer]), json!([{"rtt_us": 90}])),
         ("/v1/status", Command::Status, Reply::Status(Box::new(status)), json!({"links": 4, "counters": {"busy": 2}})),
         ("/v1/contacts", Command::Contacts, Reply::Contacts(vec![contact]), json!([{"neighbour": true}])),
+        ("/v1/lab", Command::Lab(None), Reply::Lab(Box::new(lab.clone())), json!({"cut": ["pump"]})),
     ] {
         let client = rig.client.clone();
         let asked = tokio::spawn(async move { client.get::<Value>(path, &()).await });
@@ -206,6 +215,14 @@ async fn requests_publications_and_questions_get_their_answers() {
         let answer = asked.await.expect("no panic").expect("an answer");
         assert!(contains(&answer, &field), "{answer} has no {field}");
     }
+
+    // Orders go the same way, and come back as they are then.
+    let client = rig.client.clone();
+    let orders = json!({"cut": ["pump"], "shape": {"meter": {"delay": "20ms", "loss": 0.01}}});
+    let body = orders.clone();
+    let asked = tokio::spawn(async move { client.put::<Value>("/v1/lab", &body).await });
+    rig.answer(Command::Lab(Some(Box::new(lab.clone()))), Reply::Lab(Box::new(lab))).await;
+    assert_eq!(asked.await.expect("no panic").expect("an answer"), orders);
 }
 
 /// Whether all of `part` is in `whole`.

@@ -1,11 +1,11 @@
 //! `bench DEST`: messages to a device over the mesh as it is.
 
+use super::part::processor;
+use crate::cli::Verdict;
 use crate::cli::arguments::{Ack, Class};
 use crate::cli::failure::Failure;
 use crate::cli::histogram::Histogram;
 use crate::cli::shell::{self, Shell};
-use crate::cli::Verdict;
-use super::part::processor;
 use crate::gateway::dto::{LineOutcome, SendLinesQuery, Span, Status};
 use crate::id::Name;
 use axum::body::{Body, Bytes};
@@ -115,7 +115,12 @@ fn lines(room: Arc<Semaphore>, load: Load, until: Instant) -> Body {
         let permit = tokio::time::timeout(left, room.acquire()).await.ok()?.ok()?;
         permit.forget();
         let mut count = 1;
-        while count < BURST && room.try_acquire().is_ok_and(|permit| { permit.forget(); true }) {
+        while count < BURST
+            && room.try_acquire().is_ok_and(|permit| {
+                permit.forget();
+                true
+            })
+        {
             count += 1;
         }
         let lines = Bytes::from(line.repeat(count));

@@ -99,7 +99,10 @@ pub(super) async fn run(shell: &Shell, size: u16, period: Duration, rounds: u8) 
         return shell.object(&rows).map(|()| Verdict::Done);
     }
     shell.line(format_args!("{size} B messages, {rounds} rounds of {:.1} s, medians", period.as_secs_f64()))?;
-    shell.table(&["WHAT", "MEDIAN", "TO BARE STREAM", "P99", "RANGE", "CPU", "LOST"], rows.iter().map(cells).collect())?;
+    shell.table(
+        &["WHAT", "MEDIAN", "TO BARE STREAM", "P99", "RANGE", "CPU", "LOST"],
+        rows.iter().map(cells).collect(),
+    )?;
     Ok(Verdict::Done)
 }
 
@@ -137,7 +140,8 @@ fn title(contender: Contender, exercise: Exercise) -> String {
 
 /// Starts a receiver and a sender, and answers what they found.
 async fn measure(part: Part) -> Result<Figures, Failure> {
-    let failed = |error: std::io::Error| Failure::new(format!("no directory for the benchmark: {error}"), "check TMPDIR");
+    let failed =
+        |error: std::io::Error| Failure::new(format!("no directory for the benchmark: {error}"), "check TMPDIR");
     let scratch = Scratch::new().map_err(failed)?;
     if part.contender == Contender::Mesh {
         let device = |name: &str| Ok((Name::new(name).expect("a name"), scratch.make(name)?));
@@ -184,7 +188,8 @@ impl Process {
     }
 
     async fn line(&mut self) -> Result<String, Failure> {
-        let broken = || Failure::new("a process of the benchmark ended early", "its diagnostics stand above; try again");
+        let broken =
+            || Failure::new("a process of the benchmark ended early", "its diagnostics stand above; try again");
         self.lines.next_line().await.ok().flatten().ok_or_else(broken)
     }
 

@@ -150,7 +150,11 @@ pub(super) async fn run(part: &str, shell: &Shell) -> Result<Verdict, Failure> {
             counted = Some(mesh::confirm(&directory, to, task).await.map_err(|e| failed(&e))?);
         }
     }
-    shell.object(&Report { counted, trips: trips.map(RoundTrips::finish), cpu: processor(std::process::id()).unwrap_or_default() })?;
+    shell.object(&Report {
+        counted,
+        trips: trips.map(RoundTrips::finish),
+        cpu: processor(std::process::id()).unwrap_or_default(),
+    })?;
     Ok(Verdict::Done)
 }
 

@@ -30,7 +30,8 @@ pub(super) async fn receive(echo: bool, ready: impl FnOnce(String)) -> io::Resul
 pub(super) async fn send(to: &str, task: Task) -> io::Result<()> {
     let mut stream = TcpStream::connect(to).await?;
     stream.set_nodelay(true)?;
-    let (payload, mut chunk, until) = (vec![7; task.size], Vec::with_capacity(pack::CHUNK), Instant::now() + task.period);
+    let (payload, mut chunk, until) =
+        (vec![7; task.size], Vec::with_capacity(pack::CHUNK), Instant::now() + task.period);
     while Instant::now() < until {
         pack::fill(&mut chunk, &payload);
         stream.write_all(&chunk).await?;

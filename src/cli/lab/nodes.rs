@@ -1,6 +1,8 @@
 //! The processes of a lab. A task watches each: it hears when the node is ready and when it ends, and stops it.
 
+use super::control::{Order, Request};
 use super::prepare::Plan;
+use super::{record, view};
 use crate::cli::failure::Failure;
 use crate::gateway::client::Client;
 use crate::gateway::dto::Status;
@@ -13,7 +15,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 /// The nodes of a lab.
@@ -21,7 +23,9 @@ pub(super) struct Nodes {
     pub(super) all: Vec<Node>,
     watchers: Vec<JoinHandle<bool>>,
     events: mpsc::Receiver<Event>,
+    sender: mpsc::Sender<Event>,
     stop: watch::Sender<bool>,
+    program: PathBuf,
 }
 
 /// A node.
@@ -33,6 +37,12 @@ pub(super) struct Node {
     pub(super) state: State,
     /// What it last said of itself.
     pub(super) status: Option<Status>,
+    /// With how many it is to link.
+    pub(super) links: usize,
+    /// Has it killed, once.
+    kill: Option<oneshot::Sender<()>>,
+    /// Who waits for it to be killed, or to be ready. Bounded by the control socket's connections.
+    waiting: Vec<Order>,
 }
 
 /// Where a node is in its life.
@@ -42,6 +52,8 @@ pub(super) enum State {
     Starting,
     /// It has said that it is ready.
     Up,
+    /// It was killed on purpose.
+    Killed,
     /// It ended by itself: how, and its last words.
     Ended(String),
 }
@@ -51,6 +63,8 @@ pub(super) enum State {
 pub(super) enum Event {
     /// It is ready.
     Ready { index: usize },
+    /// It has been killed on purpose.
+    Killed { index: usize },
     /// It ended without being told to.
     Ended { index: usize, how: io::Result<ExitStatus> },
 }
@@ -62,27 +76,73 @@ impl Nodes {
         let program = std::env::current_exe()
             .map_err(|error| Failure::new(format!("cannot find this program's file: {error}"), "start it again"))?;
         let (sender, events) = mpsc::channel(2 * plans.len().max(1));
-        let (stop, stopped) = watch::channel(false);
-        let mut nodes = Self { all: Vec::new(), watchers: Vec::new(), events, stop };
+        let stop = watch::Sender::new(false);
+        let mut nodes = Self { all: Vec::new(), watchers: Vec::new(), events, sender, stop, program };
         for (index, plan) in plans.into_iter().enumerate() {
-            let Plan { name, directory, listen, reserved } = plan;
+            let Plan { name, directory, listen, links, reserved } = plan;
             // The node takes these over; until this moment nobody else could.
             drop(reserved);
-            let child = start(&program, &directory)?;
-            let pid = child.id().unwrap_or_default();
-            nodes.all.push(Node { name, directory, listen, pid, state: State::Starting, status: None });
-            nodes.watchers.push(tokio::spawn(watch(index, child, sender.clone(), stopped.clone())));
+            nodes.all.push(Node { links, ..Node::seen(name, directory, listen, 0, State::Starting, None) });
+            let watcher = nodes.spawn(index)?;
+            nodes.watchers.push(watcher);
         }
         Ok(nodes)
     }
 
-    /// What happens next, already entered into the node's state.
+    /// Starts the process of a node.
+    fn spawn(&mut self, index: usize) -> Result<JoinHandle<bool>, Failure> {
+        let node = &mut self.all[index];
+        let child = start(&self.program, &node.directory)?;
+        let (kill, killed) = oneshot::channel();
+        node.pid = child.id().unwrap_or_default();
+        node.state = State::Starting;
+        node.kill = Some(kill);
+        Ok(tokio::spawn(watch(index, child, self.sender.clone(), killed, self.stop.subscribe())))
+    }
+
+    /// Begins to carry out an order; it is answered when that is done.
+    pub(super) fn handle(&mut self, order: Order) {
+        let (Request::Kill(name) | Request::Start(name)) = &order.request;
+        let Some(index) = self.all.iter().position(|node| node.name == *name) else {
+            let failure = record::unknown(name, self.all.iter().map(|node| node.name.as_str()));
+            return answer(order, Err(failure));
+        };
+        let node = &mut self.all[index];
+        let refused = match (&order.request, &node.state) {
+            (Request::Kill(_), State::Killed | State::Ended(_)) => {
+                Some(Failure::new(format!("{name} is down already"), format!("`m2mesh lab start {name}` starts it")))
+            }
+            (Request::Start(_), State::Starting | State::Up) => {
+                Some(Failure::new(format!("{name} runs already"), "`m2mesh lab status` shows it"))
+            }
+            (Request::Kill(_), _) => {
+                // If it has just ended by itself, that is what is told.
+                let _ = node.kill.take().map(|kill| kill.send(()));
+                None
+            }
+            (Request::Start(_), _) => match self.spawn(index) {
+                Ok(watcher) => {
+                    self.watchers[index] = watcher;
+                    None
+                }
+                Err(failure) => Some(failure),
+            },
+        };
+        match refused {
+            Some(failure) => answer(order, Err(failure)),
+            None => self.all[index].waiting.push(order),
+        }
+    }
+
+    /// What happens next, already entered into the node's state; [`Nodes::settle`] follows once that is known.
     pub(super) async fn next(&mut self) -> Option<Event> {
         let event = self.events.recv().await?;
+        let (Event::Ready { index } | Event::Killed { index } | Event::Ended { index, .. }) = &event;
+        let node = &mut self.all[*index];
         match &event {
-            Event::Ready { index } => self.all[*index].state = State::Up,
-            Event::Ended { index, how } => {
-                let node = &mut self.all[*index];
+            Event::Ready { .. } => node.state = State::Up,
+            Event::Killed { .. } => (node.state, node.status) = (State::Killed, None),
+            Event::Ended { how, .. } => {
                 let how = match how {
                     Ok(status) => status.to_string(),
                     Err(error) => format!("lost: {error}"),
@@ -95,9 +155,34 @@ impl Nodes {
         Some(event)
     }
 
-    /// How many have not ended.
+    /// Answers who waited for what has happened.
+    pub(super) fn settle(&mut self, event: &Event) {
+        let (Event::Ready { index } | Event::Killed { index } | Event::Ended { index, .. }) = event;
+        let node = &mut self.all[*index];
+        for order in std::mem::take(&mut node.waiting) {
+            let hint = || format!("read {}", node.directory.join(LOG).display());
+            let result = match (&order.request, &node.state) {
+                (Request::Start(_), State::Up) | (Request::Kill(_), State::Killed) => Ok(view::row(node)),
+                (Request::Kill(_), State::Up | State::Starting) => {
+                    // It was ready just before it is killed.
+                    node.waiting.push(order);
+                    continue;
+                }
+                (_, State::Ended(how)) => Err(Failure::new(format!("{} ended by itself: {how}", node.name), hint())),
+                (Request::Start(_), _) => Err(Failure::new(format!("{} was killed as it started", node.name), hint())),
+            };
+            answer(order, result);
+        }
+    }
+
+    /// Whether all have ended by themselves.
+    pub(super) fn all_ended(&self) -> bool {
+        self.all.iter().all(|node| matches!(node.state, State::Ended(_)))
+    }
+
+    /// How many run.
     pub(super) fn running(&self) -> usize {
-        self.all.iter().filter(|node| !matches!(node.state, State::Ended(_))).count()
+        self.all.iter().filter(|node| matches!(node.state, State::Starting | State::Up)).count()
     }
 
     /// Asks every node that is up what it is.
@@ -122,6 +207,26 @@ impl Nodes {
         stop.send_replace(true);
         join_all(watchers).await.into_iter().filter(|killed| matches!(killed, Ok(true))).count()
     }
+}
+
+impl Node {
+    /// One that nobody watches yet.
+    pub(super) fn seen(
+        name: String,
+        directory: PathBuf,
+        listen: Vec<String>,
+        pid: u32,
+        state: State,
+        status: Option<Status>,
+    ) -> Self {
+        Self { name, directory, listen, pid, state, status, links: 0, kill: None, waiting: Vec::new() }
+    }
+}
+
+/// Tells who has given an order what came of it.
+fn answer(order: Order, result: Result<serde_json::Value, Failure>) {
+    // Who has gone does not need to know.
+    let _ = order.answer.send(result.map_err(Failure::into_body));
 }
 
 /// What a node says of itself; nothing when it does not answer in time.
@@ -164,7 +269,20 @@ fn start(program: &Path, directory: &Path) -> Result<Child, Failure> {
 }
 
 /// Watches a process; answers whether it had to be killed.
-async fn watch(index: usize, mut child: Child, events: mpsc::Sender<Event>, mut stop: watch::Receiver<bool>) -> bool {
+async fn watch(
+    index: usize,
+    mut child: Child,
+    events: mpsc::Sender<Event>,
+    killed: oneshot::Receiver<()>,
+    mut stop: watch::Receiver<bool>,
+) -> bool {
+    let killed = async {
+        if killed.await.is_err() {
+            // Nobody can ask for it any more.
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::pin!(killed);
     let mut lines = child.stdout.take().map(|stdout| BufReader::new(stdout).lines());
     loop {
         let line = async {
@@ -184,6 +302,14 @@ async fn watch(index: usize, mut child: Child, events: mpsc::Sender<Event>, mut 
             },
             how = child.wait() => {
                 let _ = events.send(Event::Ended { index, how }).await;
+                return false;
+            }
+            () = &mut killed => {
+                let event = match child.kill().await {
+                    Ok(()) => Event::Killed { index },
+                    Err(error) => Event::Ended { index, how: Err(error) },
+                };
+                let _ = events.send(event).await;
                 return false;
             }
             () = async { drop(stop.wait_for(|stop| *stop).await) } => break,

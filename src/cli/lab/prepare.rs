@@ -1,9 +1,11 @@
 //! What a lab is made of: its directory, an ephemeral realm, ports, and the settings of each node.
 
 use super::record;
-use crate::cli::failure::Failure;
+use super::topology::Links;
 use crate::cli::arguments;
+use crate::cli::failure::Failure;
 use crate::config;
+use crate::gateway::dto::Lab;
 use crate::id::Name;
 use crate::node::realm;
 use crate::store::{DirectoryLock, LockError};
@@ -19,6 +21,8 @@ pub(super) struct Plan {
     pub(super) name: String,
     pub(super) directory: PathBuf,
     pub(super) listen: Vec<String>,
+    /// With how many it is to link.
+    pub(super) links: usize,
     /// Its port, kept from others until it starts.
     pub(super) reserved: Reserved,
 }
@@ -67,9 +71,9 @@ pub(super) fn clear(directory: &Path, ephemeral: bool) -> Result<(), Failure> {
 }
 
 /// Makes the realm, and each node's identity and settings. The first node holds the issuer's key.
-pub(super) fn nodes(directory: &Path, count: u16, epoch: EpochLength) -> Result<Vec<Plan>, Failure> {
+pub(super) fn nodes(directory: &Path, count: u16, epoch: EpochLength, links: &Links) -> Result<Vec<Plan>, Failure> {
     let mut plans = Vec::new();
-    for number in 1..=count {
+    for number in 1..=usize::from(count) {
         let name = format!("node-{number}");
         let directory = directory.join(&name);
         arguments::make_directory(&directory)?;
@@ -78,13 +82,18 @@ pub(super) fn nodes(directory: &Path, count: u16, epoch: EpochLength) -> Result<
         })?;
         let port = reserved.port;
         let listen = vec![format!("/ip4/127.0.0.1/tcp/{port}"), format!("/ip4/127.0.0.1/udp/{port}/quic-v1")];
-        plans.push(Plan { name, directory, listen, reserved });
+        let links = links.of(number - 1).count();
+        plans.push(Plan { name, directory, listen, links, reserved });
     }
     enrol(&plans, epoch)?;
-    for plan in &plans {
-        let others = plans.iter().filter(|other| other.name != plan.name);
-        let bootstrap = others.filter_map(|other| other.listen.first().cloned()).collect();
+    for (index, plan) in plans.iter().enumerate() {
+        let others: Vec<&Plan> = links.of(index).map(|other| &plans[other]).collect();
+        let bootstrap = others.iter().filter_map(|other| other.listen.first().cloned()).collect();
         configure(plan, bootstrap)?;
+        let only = others.iter().map(|other| other.name.clone()).collect();
+        let orders = Lab { only: (!links.is_full()).then_some(only), ..Lab::default() };
+        config::lab::save(&plan.directory, &orders)
+            .map_err(|error| Failure::file("write", &plan.directory.join(config::lab::FILE), &error))?;
     }
     Ok(plans)
 }

@@ -15,16 +15,38 @@ use std::path::{Path, PathBuf};
 
 /// What there is.
 #[derive(Debug, Serialize, Deserialize)]
-struct Record {
+pub(super) struct Record {
     nodes: Vec<Entry>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-struct Entry {
-    name: String,
+/// A node.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Entry {
+    pub(super) name: String,
     pid: u32,
-    directory: PathBuf,
+    pub(super) directory: PathBuf,
     listen: Vec<String>,
+    /// On purpose, and not started again.
+    #[serde(default)]
+    killed: bool,
+}
+
+impl Record {
+    /// The node of that name; an error names the nearest.
+    pub(super) fn find(&self, name: &str) -> Result<&Entry, Failure> {
+        self.nodes
+            .iter()
+            .find(|entry| entry.name == name)
+            .ok_or_else(|| unknown(name, self.nodes.iter().map(|entry| entry.name.as_str())))
+    }
+}
+
+/// No node has that name.
+pub(super) fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Failure {
+    let likeness = |known: &str| strsim::jaro_winkler(known, name);
+    let nearest = known.max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+    let hint = nearest.map_or_else(String::new, |nearest| format!("did you mean {nearest}? "));
+    Failure::new(format!("the lab has no {name}"), format!("{hint}`m2mesh lab status` lists its nodes"))
 }
 
 /// Marks a directory as a lab's, before there is anything in it.
@@ -39,6 +61,7 @@ pub(super) fn write(directory: &Path, nodes: &Nodes) -> Result<(), Failure> {
         pid: node.pid,
         directory: node.directory.clone(),
         listen: node.listen.clone(),
+        killed: node.state == State::Killed,
     };
     keep(directory, &Record { nodes: nodes.all.iter().map(entry).collect() })
 }
@@ -51,18 +74,19 @@ fn keep(directory: &Path, record: &Record) -> Result<(), Failure> {
     fs::write(&new, json).and_then(|()| fs::rename(&new, &path)).map_err(|error| Failure::file("write", &path, &error))
 }
 
-/// Shows the nodes of the lab that runs in a directory. A definite no when one of them is not up.
+/// Shows the nodes of the lab that runs in a directory. A definite no when one of them is down that was not killed.
 pub(super) async fn status(shell: &Shell, directory: &Path) -> Result<Verdict, Failure> {
     let mut nodes = Vec::new();
-    for Entry { name, pid, directory, listen } in running(directory)?.nodes {
+    for Entry { name, pid, directory, listen, killed } in running(directory)?.nodes {
         let status = nodes::status(&directory).await;
         let state = match &status {
             Some(_) => State::Up,
+            None if killed => State::Killed,
             None => State::Ended("it does not answer".to_owned()),
         };
-        nodes.push(Node { name, directory, listen, pid, state, status });
+        nodes.push(Node::seen(name, directory, listen, pid, state, status));
     }
-    let up = nodes.iter().all(|node| node.state == State::Up);
+    let up = nodes.iter().all(|node| matches!(node.state, State::Up | State::Killed));
     if shell.json {
         shell.object(&nodes.iter().map(view::row).collect::<Vec<_>>())?;
     } else {
@@ -73,18 +97,8 @@ pub(super) async fn status(shell: &Shell, directory: &Path) -> Result<Verdict, F
 
 /// Runs a verb against a node of the lab that runs in a directory.
 pub(super) async fn exec(shell: &Shell, directory: &Path, node: &str, verb: Vec<OsString>) -> Result<Verdict, Failure> {
-    let Record { nodes } = running(directory)?;
-    let Some(entry) = nodes.iter().find(|entry| entry.name == node) else {
-        let nearest = nodes.iter().max_by(|a, b| {
-            let likeness = |entry: &Entry| strsim::jaro_winkler(&entry.name, node);
-            likeness(a).total_cmp(&likeness(b))
-        });
-        let hint = nearest.map_or_else(String::new, |nearest| format!("did you mean {}? ", nearest.name));
-        return Err(Failure::new(
-            format!("the lab has no {node}"),
-            format!("{hint}`m2mesh lab status` lists its nodes"),
-        ));
-    };
+    let lab = running(directory)?;
+    let entry = lab.find(node)?;
     let verb = verb.into_iter().skip_while(|part| part == "--");
     let cli = match Cli::try_parse_from(std::iter::once(OsString::from("m2mesh")).chain(verb)) {
         Ok(cli) => cli,
@@ -106,7 +120,7 @@ pub(super) async fn exec(shell: &Shell, directory: &Path, node: &str, verb: Vec<
 }
 
 /// The record of the lab that runs in a directory.
-fn running(directory: &Path) -> Result<Record, Failure> {
+pub(super) fn running(directory: &Path) -> Result<Record, Failure> {
     let none = || {
         Failure::new(
             format!("no lab runs in {}", directory.display()),

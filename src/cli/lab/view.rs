@@ -4,6 +4,7 @@
 use super::nodes::{self, Event, Node, Nodes, State};
 use crate::cli::failure::Failure;
 use crate::cli::shell::{self, Shell};
+use crate::gateway::dto::Status;
 use console::Term;
 use std::time::Duration;
 
@@ -35,7 +36,7 @@ impl View {
 
     /// Shows a change of state.
     pub(super) fn event(&mut self, nodes: &Nodes, event: &Event) -> Result<(), Failure> {
-        let (Event::Ready { index } | Event::Ended { index, .. }) = event;
+        let (Event::Ready { index } | Event::Killed { index } | Event::Ended { index, .. }) = event;
         let node = &nodes.all[*index];
         if self.terminal.is_some() {
             return self.draw(nodes);
@@ -49,17 +50,18 @@ impl View {
 
     /// Shows what has changed since, `elapsed` after the start.
     pub(super) fn refresh(&mut self, nodes: &Nodes, elapsed: Duration) -> Result<(), Failure> {
-        let peers = nodes.all.len() - 1;
-        let complete = nodes.all.iter().all(|node| node.status.as_ref().is_some_and(|status| status.links >= peers));
+        let linked = |node: &Node| node.status.as_ref().is_some_and(|status| status.links >= node.links);
+        let complete = nodes.all.iter().all(linked);
         if self.ready.is_none() && complete {
             self.ready = Some(elapsed);
             if self.shell.json {
                 let seconds = elapsed.as_secs_f64();
                 self.shell.object(&serde_json::json!({
-                    "ready": true, "nodes": nodes.all.len(), "peers": peers, "seconds": seconds,
+                    "ready": true, "nodes": nodes.all.len(), "peers": peers(nodes), "links": links(nodes),
+                    "seconds": seconds,
                 }))?;
             } else if self.terminal.is_none() {
-                self.shell.line(ready(nodes.all.len(), elapsed))?;
+                self.shell.line(ready(nodes, elapsed))?;
             }
         }
         self.draw(nodes)
@@ -76,7 +78,7 @@ impl View {
         let mut text = shell::render(&HEADER, nodes.all.iter().map(cells).collect(), true);
         text.push_str("\n\n");
         text.push_str(&match self.ready {
-            Some(took) => ready(nodes.all.len(), took),
+            Some(took) => ready(nodes, took),
             None => "starting …".to_owned(),
         });
         text.push_str("   Ctrl-C stops all\n");
@@ -96,15 +98,31 @@ impl View {
     }
 }
 
-fn ready(count: usize, took: Duration) -> String {
-    let (nodes, peers) = (if count == 1 { "" } else { "s" }, if count == 2 { "" } else { "s" });
-    format!("READY {count} node{nodes}, each with {} peer{peers}, in {:.1} s", count - 1, took.as_secs_f64())
+fn ready(nodes: &Nodes, took: Duration) -> String {
+    let many = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    let linked = match peers(nodes) {
+        Some(peers) => format!("each with {}", many(peers, "peer")),
+        None => many(links(nodes), "link"),
+    };
+    format!("READY {}, {linked}, in {:.1} s", many(nodes.all.len(), "node"), took.as_secs_f64())
+}
+
+/// How many peers each node is to have, if that is the same for all.
+fn peers(nodes: &Nodes) -> Option<usize> {
+    let peers = nodes.all.first()?.links;
+    nodes.all.iter().all(|node| node.links == peers).then_some(peers)
+}
+
+/// How many links there are to be.
+fn links(nodes: &Nodes) -> usize {
+    nodes.all.iter().map(|node| node.links).sum::<usize>() / 2
 }
 
 fn word(state: &State) -> String {
     match state {
         State::Starting => "starting".to_owned(),
         State::Up => "up".to_owned(),
+        State::Killed => "killed".to_owned(),
         State::Ended(how) => format!("ended, {}", shell::visible(how.as_bytes())),
     }
 }
@@ -124,10 +142,15 @@ pub(super) fn cells(node: &Node) -> Vec<String> {
         of(status.map(|status| status.links.to_string())),
         of(status.map(|status| status.inbox.to_string())),
         of(status.map(|status| status.outgoing.to_string())),
-        of(status.map(|status| status.counters.values().sum::<u64>().to_string())),
-        of(nodes::resident(node.pid).filter(|_| !matches!(node.state, State::Ended(_))).map(shell::bytes)),
+        of(status.map(|status| dropped(status).to_string())),
+        of(nodes::resident(node.pid).filter(|_| matches!(node.state, State::Starting | State::Up)).map(shell::bytes)),
         node.listen.first().cloned().unwrap_or_default(),
     ]
+}
+
+/// Everything a node has dropped or refused; what the lab itself keeps apart does not count.
+fn dropped(status: &Status) -> u64 {
+    status.counters.iter().filter(|(name, _)| *name != "cut").map(|(_, count)| count).sum()
 }
 
 /// A node for machines.
@@ -135,6 +158,7 @@ pub(super) fn row(node: &Node) -> serde_json::Value {
     let (state, reason) = match &node.state {
         State::Starting => ("starting", None),
         State::Up => ("up", None),
+        State::Killed => ("killed", None),
         State::Ended(how) => ("ended", Some(how)),
     };
     let mut row = serde_json::json!({

@@ -88,9 +88,8 @@ impl Bench {
         self.outgoing = Outgoing::new();
         for value in self.disk.values() {
             let record: KeptRecord<'_> = crate::wire::decode(value).expect("our own record");
-            self.outgoing.restore(record, now, &mut |message| {
-                message.payload.as_ref().try_into().ok().map(u32::from_be_bytes)
-            });
+            self.outgoing
+                .restore(record, now, &mut |message| message.payload.as_ref().try_into().ok().map(u32::from_be_bytes));
         }
     }
 

@@ -4,13 +4,16 @@
 //! Payloads are bytes. In an answer they stand in `payload` when they are valid UTF-8, else in `payload_base64`; a
 //! request uses whichever it likes. Durations are written `250ms`, `30s`, `6h`; times are RFC 3339 in UTC.
 
+mod lab;
 mod node;
 mod records;
 mod traffic;
 
+pub use lab::{Lab, Shape};
 pub use node::{Contact, Peer, Status};
 pub use records::{
-    ConsumeBody, ForgetBody, InboxFollowQuery, InboxMessage, InboxPage, InboxQuery, LogPage, LogQuery, LogRecord, LogVerdict,
+    ConsumeBody, ForgetBody, InboxFollowQuery, InboxMessage, InboxPage, InboxQuery, LogPage, LogQuery, LogRecord,
+    LogVerdict,
 };
 pub use traffic::{
     AnswerBody, LineOutcome, Outcome, PublishBody, PublishLinesQuery, Published, RequestBody, SendBody, SendLinesQuery,

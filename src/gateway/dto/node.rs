@@ -1,5 +1,6 @@
 //! What the node is, who is near, whom it can address.
 
+use super::Shape;
 use crate::engine::api;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -108,12 +109,16 @@ pub struct Peer {
     pub sent: u64,
     /// Bytes received over it.
     pub received: u64,
+    /// How it is shaped in the direction away from this node, if it is: only in a lab.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shape: Option<Shape>,
 }
 
 impl From<api::Peer> for Peer {
     fn from(peer: api::Peer) -> Self {
-        let api::Peer { name, peer_id, address, transport, direction, rtt_us, up_s, sent, received } = peer;
-        Self { name, peer_id, address, transport, direction, rtt_us, up_s, sent, received }
+        let api::Peer { name, peer_id, address, transport, direction, rtt_us, up_s, sent, received, shape } = peer;
+        let shape = shape.map(Shape::from);
+        Self { name, peer_id, address, transport, direction, rtt_us, up_s, sent, received, shape }
     }
 }
 

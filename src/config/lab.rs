@@ -1,0 +1,54 @@
+//! `lab.toml`: that a node is in a lab, and how it links there.
+//!
+//! `m2mesh lab` writes it into its nodes' directories, and nobody else; a node without it takes no orders about links.
+//! A node that has been given new ones writes it anew, so that they hold when it starts again.
+
+use super::{ConfigError, explain};
+use crate::gateway::dto::Lab;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+/// Name of the file in a node's directory.
+pub const FILE: &str = "lab.toml";
+
+/// What a node was told; nothing when it is in no lab.
+pub fn load(directory: &Path) -> Result<Option<Lab>, ConfigError> {
+    let path = directory.join(FILE);
+    match fs::read_to_string(&path) {
+        Ok(text) => match toml::from_str(&text) {
+            Ok(lab) => Ok(Some(lab)),
+            Err(error) => Err(ConfigError::Parse { path, message: explain(&text, &error) }),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(ConfigError::Read { path, error }),
+    }
+}
+
+/// Keeps it, whole or not at all.
+pub fn save(directory: &Path, lab: &Lab) -> io::Result<()> {
+    let text = toml::to_string(lab).map_err(io::Error::other)?;
+    let new = directory.join("lab.toml.new");
+    fs::write(&new, text)?;
+    fs::rename(&new, directory.join(FILE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_node_was_told_is_kept() {
+        let place = tempfile::tempdir().expect("a directory");
+        assert_eq!(load(place.path()).expect("readable"), None);
+        let text = "only = [\"node-1\", \"node-3\"]\ncut = [\"node-4\"]\n[shape.node-2]\ndelay = \"20ms\"\n";
+        fs::write(place.path().join(FILE), text).expect("written");
+        let lab = load(place.path()).expect("readable").expect("there");
+        assert_eq!(lab.only.as_ref().map(|only| only.len()), Some(2));
+        save(place.path(), &lab).expect("kept");
+        assert_eq!(load(place.path()).expect("readable"), Some(lab));
+        fs::write(place.path().join(FILE), "cuts = []").expect("written");
+        let error = load(place.path()).expect_err("a mistyped key").to_string();
+        assert!(error.contains("lab.toml: line 1:") && error.ends_with("did you mean `cut`?"), "{error}");
+    }
+}

@@ -1,0 +1,140 @@
+//! How a lab's node links: the same fields in JSON and in the node's `lab.toml`.
+
+use super::Span;
+use crate::engine::lab;
+use crate::id::Name;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+use utoipa::ToSchema;
+
+/// One node's part of a lab.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Lab {
+    /// The only names to link with; all when it is absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub only: Option<BTreeSet<String>>,
+    /// Names not to link with.
+    pub cut: BTreeSet<String>,
+    /// How links to others behave in the direction away from this node, by name.
+    pub shape: BTreeMap<String, Shape>,
+}
+
+/// How a link behaves in one direction; what is absent is as without a shape.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Shape {
+    /// From one end to the other.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delay: Option<Span>,
+    /// Most by which the delay differs from that, either way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jitter: Option<Span>,
+    /// The part of what is sent that is lost, 0 to 0.9.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loss: Option<f64>,
+    /// Bits a second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate: Option<u64>,
+    /// What a megabyte (10⁶ bytes) costs, in micro-units.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub price: Option<u64>,
+}
+
+impl TryFrom<Lab> for lab::Lab {
+    type Error = String;
+
+    /// An error says what is wrong with which name.
+    fn try_from(lab: Lab) -> Result<Self, String> {
+        let Lab { only, cut, shape } = lab;
+        let name = |text: String| Name::new(text.clone()).map_err(|error| format!("{text:?} is no name: {error}"));
+        if shape.len() > lab::MAX_SHAPES {
+            return Err(format!("a node has at most {} shapes", lab::MAX_SHAPES));
+        }
+        let mut shapes = BTreeMap::new();
+        for (to, shape) in shape {
+            let shape = lab::Shape::try_from(shape).map_err(|error| format!("shape.{to}: {error}"))?;
+            shapes.insert(name(to)?, shape);
+        }
+        Ok(Self {
+            only: only.map(|only| only.into_iter().map(name).collect()).transpose()?,
+            cut: cut.into_iter().map(name).collect::<Result<_, _>>()?,
+            shapes,
+        })
+    }
+}
+
+impl From<lab::Lab> for Lab {
+    fn from(lab: lab::Lab) -> Self {
+        let lab::Lab { only, cut, shapes } = lab;
+        let texts = |names: BTreeSet<Name>| names.iter().map(Name::to_string).collect();
+        let shape = shapes.into_iter().map(|(name, shape)| (name.to_string(), shape.into())).collect();
+        Self { only: only.map(texts), cut: texts(cut), shape }
+    }
+}
+
+impl TryFrom<Shape> for lab::Shape {
+    type Error = lab::ShapeError;
+
+    fn try_from(shape: Shape) -> Result<Self, lab::ShapeError> {
+        let Shape { delay, jitter, loss, rate, price } = shape;
+        let loss = (loss.unwrap_or_default() * MILLION).round();
+        if !(0.0..=MILLION).contains(&loss) {
+            return Err(lab::ShapeError::Loss);
+        }
+        let span = |span: Option<Span>| span.map_or(Duration::ZERO, |Span(duration)| duration);
+        let shape = Self {
+            delay: span(delay),
+            jitter: span(jitter),
+            // In range, as was just checked.
+            loss: loss as u32,
+            rate,
+            price: price.unwrap_or_default(),
+        };
+        shape.check()?;
+        Ok(shape)
+    }
+}
+
+impl From<lab::Shape> for Shape {
+    fn from(shape: lab::Shape) -> Self {
+        let lab::Shape { delay, jitter, loss, rate, price } = shape;
+        let span = |duration: Duration| (!duration.is_zero()).then_some(Span(duration));
+        Self {
+            delay: span(delay),
+            jitter: span(jitter),
+            loss: (loss > 0).then(|| f64::from(loss) / MILLION),
+            rate,
+            price: (price > 0).then_some(price),
+        }
+    }
+}
+
+/// The core counts loss in parts of it.
+const MILLION: f64 = 1_000_000.0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shapes_are_checked_and_come_back_as_they_were_written() {
+        for text in [r#"{"delay":"20ms","jitter":"10ms","loss":0.01,"rate":1000000,"price":250}"#, "{}"] {
+            let shape: Shape = serde_json::from_str(text).expect("a shape");
+            let core = lab::Shape::try_from(shape).expect("in range");
+            assert_eq!(serde_json::to_string(&Shape::from(core)).expect("JSON"), text);
+        }
+        for (text, what) in [
+            (r#"{"delay":"3s"}"#, "2 s"),
+            (r#"{"delay":"10ms","jitter":"20ms"}"#, "jitter"),
+            (r#"{"loss":1.0}"#, "cut the link"),
+            (r#"{"loss":-0.1}"#, "cut the link"),
+            (r#"{"rate":10}"#, "1000 bit/s"),
+        ] {
+            let shape: Shape = serde_json::from_str(text).expect("a shape");
+            let error = lab::Shape::try_from(shape).expect_err(text).to_string();
+            assert!(error.contains(what), "{text}: {error}");
+        }
+    }
+}

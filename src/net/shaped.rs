@@ -1,0 +1,496 @@
+//! Shaped: a wrapper around a connection that makes it behave as its link's [`Shape`] says. Only in a lab.
+//!
+//! Each end shapes what it sends. What is written to a substream goes into a queue, in pieces for which the
+//! connection's one [`Shaper`] says when they arrive; then they are written to the substream below. So the other end
+//! gets them late, and a writer is held back once its queue holds the [`window`] of the shape. Delivery happens when
+//! the connection is polled, which a timer sees to. A flush is answered when the bytes are queued; a substream that is
+//! closed or let go is closed or let go below once its queue is empty.
+//!
+//! Connections to one peer have one [`Profile`], through which the shape is changed while they stand, and one that
+//! comes later finds it. Without a shape, bytes pass straight through. A network that is not made for a lab has none of
+//! this.
+//!
+//! Invariants
+//! 1. Bytes of a substream leave in the order in which they were written, whatever becomes of the shape.
+//! 2. A queue holds at most the window's bytes, each piece counted [`PIECE_COST`] longer than it is. Nothing is
+//!    dropped: writers wait.
+//! 3. There are as many queues as the connection below has substreams, which bounds them.
+
+use super::shape::{MTU, Shape, Shaper, window};
+use super::{PeerId, StreamMuxerBox};
+use crate::time::Time;
+use futures::task::AtomicWaker;
+use futures::{AsyncRead, AsyncWrite, FutureExt};
+use futures_timer::Delay;
+use libp2p::core::muxing::{StreamMuxer, StreamMuxerEvent, StreamMuxerExt, SubstreamBox};
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+/// The shapes of one network's links.
+#[derive(Debug)]
+pub(crate) struct Shaping(Mutex<Profiles>);
+
+#[derive(Debug)]
+struct Profiles {
+    rng: ChaCha20Rng,
+    /// Of peers with connections.
+    by_peer: BTreeMap<PeerId, Weak<Profile>>,
+}
+
+/// How connections to one peer are shaped.
+type Profile = Mutex<Option<Shape>>;
+
+impl Shaping {
+    /// `seed` feeds jitter and loss.
+    pub(crate) fn new(seed: [u8; 32]) -> Self {
+        Self(Mutex::new(Profiles { rng: ChaCha20Rng::from_seed(seed), by_peer: BTreeMap::new() }))
+    }
+
+    /// Puts a connection under the peer's shape, present and to come.
+    pub(crate) fn wrap(&self, peer: PeerId, muxer: StreamMuxerBox) -> StreamMuxerBox {
+        let mut profiles = lock(&self.0);
+        profiles.by_peer.retain(|_, profile| profile.strong_count() > 0);
+        let profile = profiles.by_peer.get(&peer).and_then(Weak::upgrade).unwrap_or_default();
+        profiles.by_peer.insert(peer, Arc::downgrade(&profile));
+        let mut seed = [0; 32];
+        profiles.rng.fill_bytes(&mut seed);
+        StreamMuxerBox::new(Shaped::new(muxer, profile, seed))
+    }
+
+    /// Shapes what goes to a peer from now on.
+    pub(crate) fn set(&self, peer: &PeerId, shape: Option<Shape>) {
+        if let Some(profile) = lock(&self.0).by_peer.get(peer).and_then(Weak::upgrade) {
+            *lock(&profile) = shape;
+        }
+    }
+}
+
+/// A connection.
+struct Shaped {
+    inner: StreamMuxerBox,
+    line: Arc<Line>,
+    /// When the next piece is due.
+    timer: Delay,
+    armed: Option<Time>,
+}
+
+/// What a connection and its substreams share.
+struct Line {
+    profile: Arc<Profile>,
+    began: Instant,
+    queues: Mutex<Queues>,
+    /// Has the connection polled.
+    driver: AtomicWaker,
+}
+
+struct Queues {
+    shaper: Shaper,
+    next: u64,
+    /// Gone with the connection.
+    streams: BTreeMap<u64, Queue>,
+}
+
+/// One substream with what waits for it.
+struct Queue {
+    inner: SubstreamBox,
+    bytes: VecDeque<u8>,
+    /// When so many of them arrive, in order.
+    pieces: VecDeque<(Time, usize)>,
+    /// How many bytes at the front have arrived.
+    due: usize,
+    unflushed: bool,
+    /// The writer, when it is held back.
+    writer: Option<Waker>,
+    closing: bool,
+    /// Its writer has let go of it.
+    left: bool,
+    failed: Option<io::ErrorKind>,
+}
+
+impl Shaped {
+    fn new(inner: StreamMuxerBox, profile: Arc<Profile>, seed: [u8; 32]) -> Self {
+        let queues = Queues { shaper: Shaper::new(Shape::default(), seed), next: 0, streams: BTreeMap::new() };
+        let line = Line { profile, began: Instant::now(), queues: Mutex::new(queues), driver: AtomicWaker::new() };
+        Self { inner, line: Arc::new(line), timer: Delay::new(Duration::ZERO), armed: None }
+    }
+
+    fn adopt(&self, inner: SubstreamBox) -> Substream {
+        let mut queues = lock(&self.line.queues);
+        queues.next += 1;
+        let id = queues.next;
+        queues.streams.insert(id, Queue::new(inner));
+        Substream { id, line: self.line.clone() }
+    }
+
+    /// Hands on all that has arrived, and sees to it that the rest will be.
+    fn deliver(&mut self, cx: &mut Context<'_>) {
+        self.line.driver.register(cx.waker());
+        loop {
+            let now = self.line.now();
+            let Some(next) = lock(&self.line.queues).deliver(now, cx) else {
+                self.armed = None;
+                return;
+            };
+            if self.armed != Some(next) {
+                self.armed = Some(next);
+                self.timer.reset(next.since(now));
+            }
+            if self.timer.poll_unpin(cx).is_pending() {
+                return;
+            }
+            self.armed = None;
+        }
+    }
+}
+
+impl Drop for Shaped {
+    fn drop(&mut self) {
+        let streams = std::mem::take(&mut lock(&self.line.queues).streams);
+        streams.into_values().for_each(|mut queue| queue.wake());
+    }
+}
+
+impl StreamMuxer for Shaped {
+    type Substream = Substream;
+    type Error = io::Error;
+
+    fn poll_inbound(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<Substream>> {
+        self.inner.poll_inbound_unpin(cx).map_ok(|stream| self.adopt(stream))
+    }
+
+    fn poll_outbound(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<Substream>> {
+        self.inner.poll_outbound_unpin(cx).map_ok(|stream| self.adopt(stream))
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.inner.poll_close_unpin(cx)
+    }
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<StreamMuxerEvent>> {
+        self.deliver(cx);
+        self.inner.poll_unpin(cx)
+    }
+}
+
+impl Line {
+    fn now(&self) -> Time {
+        Time(u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX))
+    }
+}
+
+impl Queues {
+    /// Hands on what has arrived; answers when the next piece does.
+    fn deliver(&mut self, now: Time, cx: &mut Context<'_>) -> Option<Time> {
+        self.streams.values_mut().for_each(|queue| queue.deliver(now, cx));
+        self.streams.retain(|_, queue| !queue.is_over(cx));
+        self.streams.values().filter_map(|queue| queue.pieces.front()).map(|(due, _)| *due).min()
+    }
+}
+
+impl Queue {
+    fn new(inner: SubstreamBox) -> Self {
+        Self {
+            inner,
+            bytes: VecDeque::new(),
+            pieces: VecDeque::new(),
+            due: 0,
+            unflushed: false,
+            writer: None,
+            closing: false,
+            left: false,
+            failed: None,
+        }
+    }
+
+    /// Takes as much as there is room for.
+    fn push(&mut self, bytes: &[u8], shaper: &mut Shaper, now: Time, cx: &mut Context<'_>) -> Poll<usize> {
+        let held = self.bytes.len() + self.pieces.len() * PIECE_COST;
+        let room = window(shaper.shape()).saturating_sub(held);
+        // Crumbs would only make more work.
+        if room < bytes.len().min(MTU) {
+            self.writer = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        let taken = &bytes[..bytes.len().min(room)];
+        for (at, piece) in taken.chunks(MTU).enumerate() {
+            let more = at * MTU + piece.len() < bytes.len();
+            let arrives = shaper.send(piece.len(), more, now);
+            match self.pieces.back_mut() {
+                Some((due, length)) if *due == arrives => *length += piece.len(),
+                _ => self.pieces.push_back((arrives, piece.len())),
+            }
+        }
+        self.bytes.extend(taken);
+        Poll::Ready(taken.len())
+    }
+
+    fn deliver(&mut self, now: Time, cx: &mut Context<'_>) {
+        while let Some((_, length)) = self.pieces.pop_front_if(|(due, _)| *due <= now) {
+            self.due += length;
+        }
+        let before = self.due;
+        let mut result = Ok(());
+        while self.due > 0 && result.is_ok() {
+            let (front, _) = self.bytes.as_slices();
+            let most = front.len().min(self.due);
+            match Pin::new(&mut self.inner).poll_write(cx, &front[..most]) {
+                Poll::Ready(Ok(0)) => result = Err(io::ErrorKind::WriteZero),
+                Poll::Ready(Ok(count)) => {
+                    self.bytes.drain(..count);
+                    self.due -= count;
+                    self.unflushed = true;
+                }
+                Poll::Ready(Err(error)) => result = Err(error.kind()),
+                Poll::Pending => break,
+            }
+        }
+        if self.unflushed && self.due == 0 && result.is_ok() {
+            match Pin::new(&mut self.inner).poll_flush(cx) {
+                Poll::Ready(flushed) => {
+                    self.unflushed = false;
+                    result = flushed.map_err(|error| error.kind());
+                }
+                Poll::Pending => {}
+            }
+        }
+        if let Err(kind) = result {
+            self.failed = Some(kind);
+            self.bytes.clear();
+            self.pieces.clear();
+            (self.due, self.unflushed) = (0, false);
+            self.wake();
+        } else if self.due < before {
+            self.wake();
+        }
+    }
+
+    /// Whether nobody has anything more to do with it. Ends it below, if its writer wanted that before it left.
+    fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
+        if !self.left || !self.bytes.is_empty() || self.unflushed {
+            return false;
+        }
+        self.failed.is_some() || !self.closing || Pin::new(&mut self.inner).poll_close(cx).is_ready()
+    }
+
+    fn wake(&mut self) {
+        if let Some(writer) = self.writer.take() {
+            writer.wake();
+        }
+    }
+}
+
+/// A substream.
+struct Substream {
+    id: u64,
+    line: Arc<Line>,
+}
+
+impl Substream {
+    /// Works on the substream below and its queue.
+    fn with<T>(
+        &mut self,
+        work: impl FnOnce(&mut Queue, &mut Shaper, &Line) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        let mut queues = lock(&self.line.queues);
+        let Queues { shaper, streams, .. } = &mut *queues;
+        match streams.get_mut(&self.id) {
+            Some(Queue { failed: Some(kind), .. }) => Poll::Ready(Err((*kind).into())),
+            Some(queue) => work(queue, shaper, &self.line),
+            None => Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
+        }
+    }
+}
+
+impl AsyncRead for Substream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.with(|queue, _, _| Pin::new(&mut queue.inner).poll_read(cx, buffer))
+    }
+}
+
+impl AsyncWrite for Substream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.with(|queue, shaper, line| {
+            let shape = *lock(&line.profile);
+            if shape.is_none() && queue.bytes.is_empty() {
+                return Pin::new(&mut queue.inner).poll_write(cx, bytes);
+            }
+            let shape = shape.unwrap_or_default();
+            if *shaper.shape() != shape {
+                shaper.set_shape(shape);
+            }
+            let taken = queue.push(bytes, shaper, line.now(), cx);
+            if taken.is_ready() {
+                line.driver.wake();
+            }
+            taken.map(Ok)
+        })
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.with(|queue, _, _| match queue.bytes.is_empty() {
+            true => Pin::new(&mut queue.inner).poll_flush(cx),
+            // What is queued is flushed as it is delivered.
+            false => Poll::Ready(Ok(())),
+        })
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.with(|queue, _, _| {
+            queue.closing = true;
+            if queue.bytes.is_empty() {
+                return Pin::new(&mut queue.inner).poll_close(cx);
+            }
+            queue.writer = Some(cx.waker().clone());
+            Poll::Pending
+        })
+    }
+}
+
+impl Drop for Substream {
+    fn drop(&mut self) {
+        let mut queues = lock(&self.line.queues);
+        let Some(queue) = queues.streams.get_mut(&self.id) else { return };
+        queue.left = true;
+        if queue.bytes.is_empty() {
+            queues.streams.remove(&self.id);
+        } else {
+            self.line.driver.wake();
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Bytes of the window that a piece takes besides its own: what keeping it takes here, about as much as its headers.
+const PIECE_COST: usize = 40;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::executor::block_on;
+    use futures::future::poll_fn;
+    use futures::{AsyncWriteExt, poll};
+
+    /// What came out below, and whether its end did.
+    type Out = Arc<Mutex<(Vec<u8>, bool)>>;
+
+    /// A substream that takes everything; its connection hands out one after the other.
+    struct Below(Out);
+
+    impl AsyncRead for Below {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut [u8]) -> Poll<io::Result<usize>> {
+            Poll::Pending
+        }
+    }
+
+    impl AsyncWrite for Below {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            lock(&self.0).0.extend_from_slice(bytes);
+            Poll::Ready(Ok(bytes.len()))
+        }
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            lock(&self.0).1 = true;
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl StreamMuxer for Below {
+        type Substream = Below;
+        type Error = io::Error;
+
+        fn poll_inbound(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<Below>> {
+            Poll::Pending
+        }
+        fn poll_outbound(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<Below>> {
+            Poll::Ready(Ok(Below(self.0.clone())))
+        }
+        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+        fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<StreamMuxerEvent>> {
+            Poll::Pending
+        }
+    }
+
+    /// A connection under a shape, one substream of it, and what comes out.
+    async fn connection(shape: Option<Shape>) -> (Shaping, PeerId, StreamMuxerBox, SubstreamBox, Out) {
+        let (shaping, peer, out) = (Shaping::new([1; 32]), PeerId::random(), Out::default());
+        let mut muxer = shaping.wrap(peer, StreamMuxerBox::new(Below(out.clone())));
+        shaping.set(&peer, shape);
+        let stream = poll_fn(|cx| muxer.poll_outbound_unpin(cx)).await.expect("a substream");
+        (shaping, peer, muxer, stream, out)
+    }
+
+    /// Runs the connection until `done` says so.
+    async fn drive(muxer: &mut StreamMuxerBox, done: impl Fn() -> bool) {
+        poll_fn(|cx| {
+            assert!(muxer.poll_unpin(cx).is_pending());
+            if done() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+
+    fn slow(delay: u64, rate: Option<u64>) -> Option<Shape> {
+        Some(Shape { delay: Duration::from_millis(delay), rate, ..Shape::default() })
+    }
+
+    #[test]
+    fn without_a_shape_bytes_pass_straight_through() {
+        block_on(async {
+            let (_shaping, _, _muxer, mut stream, out) = connection(None).await;
+            stream.write_all(b"hello").await.expect("taken");
+            assert_eq!(lock(&out).0, b"hello");
+        });
+    }
+
+    #[test]
+    fn bytes_arrive_late_and_in_order_whatever_becomes_of_the_shape_and_the_writer() {
+        block_on(async {
+            let (shaping, peer, mut muxer, mut stream, out) = connection(slow(40, None)).await;
+            let began = Instant::now();
+            stream.write_all(b"one ").await.expect("taken");
+            stream.flush().await.expect("taken is flushed");
+            shaping.set(&peer, None);
+            stream.write_all(b"two").await.expect("taken");
+            drop(stream);
+            assert!(poll!(poll_fn(|cx| muxer.poll_unpin(cx))).is_pending());
+            assert_eq!(lock(&out).0, b"");
+            drive(&mut muxer, || lock(&out).0 == b"one two").await;
+            assert!(began.elapsed() >= Duration::from_millis(40));
+        });
+    }
+
+    #[test]
+    fn a_full_window_holds_the_writer_back_and_the_end_comes_last() {
+        block_on(async {
+            // A window of 10,000 bytes, a tenth of a second's worth.
+            let (_shaping, _, mut muxer, mut stream, out) = connection(slow(10, Some(800_000))).await;
+            let mut taken = 0;
+            while let Poll::Ready(count) = poll!(poll_fn(|cx| Pin::new(&mut stream).poll_write(cx, &[7; 4_000]))) {
+                taken += count.expect("taken");
+            }
+            assert!((8_000..=10_000).contains(&taken), "{taken} bytes were taken");
+            let closed = std::cell::Cell::new(false);
+            let writing = async {
+                stream.write_all(&[8; 4_000]).await.expect("taken");
+                stream.close().await.expect("closed");
+                assert_eq!(lock(&out).0.len(), taken + 4_000);
+                closed.set(true);
+            };
+            futures::join!(writing, drive(&mut muxer, || closed.get() || lock(&out).1));
+            let (bytes, ended) = lock(&out).clone();
+            assert!(ended && bytes.is_sorted());
+        });
+    }
+}

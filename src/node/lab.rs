@@ -1,0 +1,102 @@
+//! A lab's node: keeps apart from those it is told to, and has its links shaped.
+//!
+//! What it was told ([`Lab`]) speaks of names. The gate speaks of handles, so these are worked out whenever the epoch,
+//! the contacts or the orders change; links that are up are looked at then, and new ones as they come. A change is in
+//! force at once, and confirmed when it is written down.
+
+use super::{Done, EventLoop, Gate, Host};
+use crate::engine::api::{Refused, Reply};
+use crate::engine::lab::Lab;
+use crate::gateway::Replies;
+use crate::gateway::dto;
+use crate::id::{Handle, LinkId};
+use crate::identity::contact::ContactBook;
+use crate::store::Store;
+use crate::time::Unix;
+use futures::FutureExt;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// Handles of those to keep apart from.
+#[derive(Debug, Default)]
+pub(super) struct Barred {
+    /// If it is there, all but these.
+    only: Option<BTreeSet<Handle>>,
+    cut: BTreeSet<Handle>,
+}
+
+impl Barred {
+    pub(super) fn bars(&self, handle: &Handle) -> bool {
+        self.cut.contains(handle) || self.only.as_ref().is_some_and(|only| !only.contains(handle))
+    }
+}
+
+impl Gate {
+    /// Keeps apart from those that `lab` names, by their handles around this time.
+    pub fn bar(&self, lab: &Lab, contacts: &mut ContactBook, at: Unix) {
+        let mut handles = |names: &BTreeSet<_>| -> BTreeSet<Handle> {
+            names.iter().flat_map(|name| contacts.handles_of(name, at).collect::<Vec<_>>()).collect()
+        };
+        let barred = Barred { only: lab.only.as_ref().map(&mut handles), cut: handles(&lab.cut) };
+        self.barred.store(Arc::new(barred));
+    }
+}
+
+impl<S: Store, H: Host> EventLoop<S, H> {
+    /// Answers what the node is told, or takes new orders.
+    pub(super) fn handle_lab(&mut self, orders: Option<Box<Lab>>, replies: Replies) {
+        // Who has gone meanwhile does not need the answer.
+        let Some(old) = &self.lab else { return drop(replies.push(Reply::Refused(Refused::NoLab))) };
+        let Some(new) = orders else { return drop(replies.push(Reply::Lab(Box::new(old.clone())))) };
+        let barred = |lab: &Lab, name: &_| lab.bars(name);
+        let contacts = self.engine.membership().contact_book().iter();
+        let healed = contacts.map(|card| &card.name).any(|name| barred(old, name) && !barred(&new, name));
+        let kept = self.host.keep_lab(dto::Lab::from((*new).clone()));
+        self.jobs.push(kept.map(move |result| Done::LabKept { replies, result }).boxed());
+        self.lab = Some(*new);
+        self.enforce_lab(true);
+        if healed {
+            self.network.forget_backoff();
+        }
+    }
+
+    /// The new orders have been written down, or not.
+    pub(super) fn handle_lab_kept(&mut self, replies: &Replies, result: Result<(), String>) {
+        let reply = match (result, &self.lab) {
+            (Ok(()), Some(lab)) => Reply::Lab(Box::new(lab.clone())),
+            (Ok(()), None) => Reply::Refused(Refused::NoLab),
+            (Err(reason), _) => {
+                Reply::Refused(Refused::LabNotKept(format!("the orders hold until the node stops: {reason}")))
+            }
+        };
+        let _ = replies.push(reply);
+    }
+
+    /// Sees to it that gate and links are as they were told to be. `measure` has round trips of shaped links measured
+    /// anew even where nothing has changed here: the other end may have changed.
+    pub(super) fn enforce_lab(&mut self, measure: bool) {
+        let Some(lab) = &self.lab else { return };
+        let at = self.host.now().unix;
+        self.gate.bar(lab, self.engine.membership().contacts(), at);
+        let links: Vec<LinkId> = self.neighbours.keys().copied().collect();
+        for link in links {
+            self.enforce_on_link(link, measure);
+        }
+    }
+
+    /// The same for one link.
+    pub(super) fn enforce_on_link(&mut self, link: LinkId, measure: bool) {
+        let Some(lab) = &self.lab else { return };
+        let name = self.engine.links().find(|(id, _)| *id == link).and_then(|(_, name)| name);
+        let barred = name.map_or(lab.only.is_some(), |name| lab.bars(name));
+        if barred {
+            return self.network.close(link, "cut");
+        }
+        let shape = name.and_then(|name| lab.shapes.get(name)).copied().filter(|shape| !shape.is_plain());
+        let Some(neighbour) = self.neighbours.get_mut(&link) else { return };
+        if neighbour.shape != shape || (measure && shape.is_some()) {
+            neighbour.shape = shape;
+            self.network.set_shape(link, shape);
+        }
+    }
+}
