@@ -16,6 +16,7 @@ mod lines;
 mod log;
 mod machine;
 mod offer;
+mod passphrase;
 mod peers;
 mod publish;
 mod realm;
@@ -85,6 +86,7 @@ enum Verb {
     Realm(realm::Arguments),
     Join(join::Arguments),
     Run(run::Arguments),
+    Passphrase(passphrase::Arguments),
     Status(status::Arguments),
     Peers(peers::Arguments),
     Contacts(contacts::Arguments),
@@ -163,6 +165,7 @@ async fn dispatch(verb: Verb, shell: Shell) -> Result<Verdict, Failure> {
         Verb::Realm(arguments) => realm::run(arguments, shell).await,
         Verb::Join(arguments) => join::run(arguments, shell).await,
         Verb::Run(arguments) => run::run(arguments, shell).await,
+        Verb::Passphrase(arguments) => passphrase::run(arguments, shell).await,
         Verb::Status(arguments) => status::run(arguments, shell).await,
         Verb::Peers(arguments) => peers::run(arguments, shell).await,
         Verb::Contacts(arguments) => contacts::run(arguments, shell).await,

@@ -1,8 +1,8 @@
 //! `run`: the node, in the foreground.
 
-use super::Verdict;
 use super::failure::Failure;
 use super::shell::{self, Shell};
+use super::{Verdict, passphrase};
 use crate::node::{self, Ready, RunOptions};
 use std::io::Write;
 use std::path::PathBuf;
@@ -30,17 +30,21 @@ pub(super) struct Arguments {
     /// Do not look for members on the local network by multicast DNS, whatever the settings say
     #[arg(long)]
     no_mdns: bool,
+    #[command(flatten)]
+    passphrase: passphrase::Source,
     /// Stop when this process, which started the node, ends
     #[arg(long, value_name = "PID", hide = true)]
     parent: Option<i32>,
 }
 
 pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, Failure> {
-    let Arguments { config, listen, bootstrap, no_mdns, parent } = arguments;
+    let Arguments { config, listen, bootstrap, no_mdns, passphrase, parent } = arguments;
     if let Some(parent) = parent {
         end_with(parent)?;
     }
-    let options = RunOptions { dir: shell.node_directory()?, config, listen, bootstrap, no_mdns };
+    let dir = shell.node_directory()?;
+    let keys = passphrase.keyring(&dir)?;
+    let options = RunOptions { dir, keys, config, listen, bootstrap, no_mdns };
     let interrupted = shell::interrupted();
     let mut watchdog = None;
     let shutdown = async {
