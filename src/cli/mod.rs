@@ -6,6 +6,7 @@
 //! clients of its local API ([`gateway::client`](crate::gateway::client)) and of nothing else.
 
 mod arguments;
+mod completions;
 mod contacts;
 mod directory;
 mod failure;
@@ -15,6 +16,7 @@ mod lab;
 mod lines;
 mod log;
 mod machine;
+mod man;
 mod offer;
 mod passphrase;
 mod peers;
@@ -97,6 +99,8 @@ enum Verb {
     Publish(publish::Arguments),
     Subscribe(subscribe::Arguments),
     Log(log::Arguments),
+    Completions(completions::Arguments),
+    Man(man::Arguments),
 }
 
 /// How a verb ended that did not fail.
@@ -175,6 +179,8 @@ async fn dispatch(verb: Verb, shell: Shell) -> Result<Verdict, Failure> {
         Verb::Receive(arguments) => until_interrupted(receive::run(arguments, shell)).await,
         Verb::Publish(arguments) => publish::run(arguments, shell).await,
         Verb::Subscribe(arguments) => until_interrupted(subscribe::run(arguments, shell)).await,
+        Verb::Completions(arguments) => completions::run(arguments, shell).await,
+        Verb::Man(arguments) => man::run(arguments, shell).await,
         Verb::Log(arguments) => until_interrupted(log::run(arguments, shell)).await,
     }
 }
