@@ -92,6 +92,33 @@ fn every_verb_has_help_with_an_example() {
 }
 
 #[test]
+fn completions_and_the_manual_name_every_verb() {
+    let all = verbs(text(&m2mesh(&["--help"]).stdout));
+    assert!(all.len() >= 16, "{all:?}");
+    let mut texts: Vec<String> = Vec::new();
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let output = m2mesh(&["completions", shell]);
+        assert_eq!(output.status.code(), Some(0), "{shell}");
+        texts.push(text(&output.stdout).to_owned());
+    }
+    // A hyphen is escaped in a manual page.
+    texts.push(text(&m2mesh(&["man"]).stdout).replace('\\', ""));
+    for whole in &texts {
+        for verb in &all {
+            assert!(whole.contains(verb.as_str()), "{verb} is missing in {}", &whole[..whole.len().min(200)]);
+        }
+    }
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let out = place.path().join("man1");
+    assert_eq!(m2mesh(&["man", "--out", out.to_str().expect("a path")]).status.code(), Some(0));
+    for name in all.iter().map(|verb| format!("m2mesh-{verb}")).chain(["m2mesh".into(), "m2mesh-realm-init".into()]) {
+        let page = std::fs::read_to_string(out.join(format!("{name}.1"))).expect("a page");
+        assert!(page.contains(".SH SYNOPSIS") && page.contains("Example"), "{name}");
+    }
+    assert_eq!(m2mesh(&["completions", "tcsh"]).status.code(), Some(1));
+}
+
+#[test]
 fn mistakes_are_errors_with_a_way_out() {
     for (arguments, expected) in [
         (&["pers"][..], "peers"),

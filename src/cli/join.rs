@@ -11,13 +11,13 @@
 
 use super::failure::Failure;
 use super::shell::Shell;
-use super::{Verdict, arguments, machine};
+use super::{Verdict, arguments, machine, passphrase};
 use crate::config;
 use crate::identity::enrolment::PendingEnrolment;
 use crate::identity::ticket;
 use crate::net::{self, EnrolError, Multiaddr};
-use crate::store::DirectoryLock;
 use crate::store::device_dir::DeviceDir;
+use crate::store::{DirectoryLock, Keyring, keyring};
 use crate::wire;
 use crate::wire::enrolment::Refusal;
 use crate::wire::hello::EnrolReply;
@@ -35,13 +35,19 @@ use zeroize::Zeroizing;
 #[command(after_help = "Examples:
   m2mesh join @ticket --dir ./meter-17 && m2mesh run --dir ./meter-17
   ssh hub m2mesh realm invite plant --name meter-17 | m2mesh join -
-  m2mesh join --offline @ticket --dir ./meter-17")]
+  m2mesh join --offline @ticket --dir ./meter-17
+  m2mesh join --passphrase @ticket --dir ./meter-17")]
 pub(super) struct Arguments {
     /// The ticket: its text, `-` for standard input, `@FILE` for a file
     ticket: String,
     /// Write the request to a file, for `m2mesh realm issue`, instead of sending it; run again with the answer
     #[arg(long)]
     offline: bool,
+    /// Seal the device's keys under a passphrase
+    #[arg(long)]
+    passphrase: bool,
+    #[command(flatten)]
+    source: passphrase::Source,
 }
 
 pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, Failure> {
@@ -52,7 +58,7 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
     let directory = shell.node_directory()?;
     arguments::make_directory(&directory)?;
     let _lock = DirectoryLock::take(&directory).map_err(|error| Failure::split(error, "use another --dir"))?;
-    let device = DeviceDir::new(&directory);
+    let device = DeviceDir::with_keys(&directory, keys(&arguments, &directory)?);
     let mut rng = machine::randomness()?;
     let pending = device.begin_join(&ticket, &mut rng).map_err(|error| Failure::split(error, hint))?;
     let sealed = if arguments.offline {
@@ -81,6 +87,18 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
         shell.line(format_args!("run it:  m2mesh run --dir {}", directory.display()))?;
     }
     Ok(Verdict::Done)
+}
+
+/// What seals the device's keys: what sealed those of an enrolment that goes on; else a passphrase if one is wanted.
+fn keys(arguments: &Arguments, directory: &Path) -> Result<Keyring, Failure> {
+    let Arguments { passphrase, source, .. } = arguments;
+    if DeviceDir::new(directory).is_enrolled() {
+        return Ok(Keyring::default());
+    }
+    if !keyring::is_sealed(directory) && (*passphrase || source.is_named()) {
+        return source.sealing();
+    }
+    source.keyring(directory)
 }
 
 /// The issuer's answer, if somebody has carried it here; else writes the request that is to be carried there.

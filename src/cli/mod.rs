@@ -7,6 +7,7 @@
 
 mod arguments;
 mod bench;
+mod completions;
 mod contacts;
 mod directory;
 mod failure;
@@ -16,7 +17,9 @@ mod lab;
 mod lines;
 mod log;
 mod machine;
+mod man;
 mod offer;
+mod passphrase;
 mod peers;
 mod publish;
 mod realm;
@@ -87,6 +90,7 @@ enum Verb {
     Realm(realm::Arguments),
     Join(join::Arguments),
     Run(run::Arguments),
+    Passphrase(passphrase::Arguments),
     Status(status::Arguments),
     Peers(peers::Arguments),
     Contacts(contacts::Arguments),
@@ -98,6 +102,8 @@ enum Verb {
     Subscribe(subscribe::Arguments),
     Log(log::Arguments),
     Bench(bench::Arguments),
+    Completions(completions::Arguments),
+    Man(man::Arguments),
 }
 
 /// How a verb ended that did not fail.
@@ -166,6 +172,7 @@ async fn dispatch(verb: Verb, shell: Shell) -> Result<Verdict, Failure> {
         Verb::Realm(arguments) => realm::run(arguments, shell).await,
         Verb::Join(arguments) => join::run(arguments, shell).await,
         Verb::Run(arguments) => run::run(arguments, shell).await,
+        Verb::Passphrase(arguments) => passphrase::run(arguments, shell).await,
         Verb::Status(arguments) => status::run(arguments, shell).await,
         Verb::Peers(arguments) => peers::run(arguments, shell).await,
         Verb::Contacts(arguments) => contacts::run(arguments, shell).await,
@@ -175,6 +182,8 @@ async fn dispatch(verb: Verb, shell: Shell) -> Result<Verdict, Failure> {
         Verb::Receive(arguments) => until_interrupted(receive::run(arguments, shell)).await,
         Verb::Publish(arguments) => publish::run(arguments, shell).await,
         Verb::Subscribe(arguments) => until_interrupted(subscribe::run(arguments, shell)).await,
+        Verb::Completions(arguments) => completions::run(arguments, shell).await,
+        Verb::Man(arguments) => man::run(arguments, shell).await,
         Verb::Log(arguments) => until_interrupted(log::run(arguments, shell)).await,
         Verb::Bench(arguments) => until_interrupted(bench::run(arguments, shell)).await,
     }

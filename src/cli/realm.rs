@@ -1,11 +1,13 @@
 //! `realm`: founding a realm, inviting devices, the inventory.
 
 use super::failure::Failure;
+use super::passphrase::Source;
 use super::shell::Shell;
 use super::{Verdict, arguments, machine};
 use crate::id::Name;
 use crate::net::Multiaddr;
 use crate::node::system::last_addresses;
+use crate::store::Keyring;
 use crate::store::realm_dir::{Invite, InviteContacts, RealmDir};
 use crate::time::{EpochLength, Unix};
 use crate::wire;
@@ -26,6 +28,8 @@ use std::time::Duration;
 pub(super) struct Arguments {
     #[command(subcommand)]
     action: Action,
+    #[command(flatten)]
+    source: Source,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -33,7 +37,8 @@ enum Action {
     /// Makes a realm: its operator's, issuer's and auditor's keys, and its first device
     ///
     /// The device runs in the same directory (`m2mesh run --dir DIR`) and enrols the others.
-    #[command(after_help = "Example:\n  m2mesh realm init ./plant --name hub && m2mesh run --dir ./plant")]
+    #[command(after_help = "Examples:\n  m2mesh realm init ./plant --name hub && m2mesh run --dir ./plant
+  m2mesh realm init ./plant --name hub --passphrase")]
     Init {
         /// The directory to make it in
         #[arg(value_name = "DIR")]
@@ -44,6 +49,9 @@ enum Action {
         /// Length of an epoch: divides a day, at least 4s
         #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = arguments::epoch)]
         epoch: EpochLength,
+        /// Seal the keys under a passphrase
+        #[arg(long)]
+        passphrase: bool,
     },
     /// Prints a ticket with which one device can join, once
     ///
@@ -104,14 +112,20 @@ enum Action {
     },
 }
 
-pub(super) async fn run(Arguments { action }: Arguments, shell: Shell) -> Result<Verdict, Failure> {
+pub(super) async fn run(Arguments { action, source }: Arguments, shell: Shell) -> Result<Verdict, Failure> {
     match action {
-        Action::Init { place, name, epoch } => init(&shell, &place, &name, epoch),
+        Action::Init { place, name, epoch, passphrase } => {
+            // Where there is one already, that is what is to be said, before anybody is asked.
+            let sealed = (passphrase || source.is_named()) && !RealmDir::is_there(&place);
+            let keys = if sealed { source.sealing()? } else { Keyring::default() };
+            init(&shell, &place, &keys, &name, epoch)
+        }
         Action::Invite { place, name, contact, expires, address } => {
             let addresses = addresses(&place, address)?;
             invite(
                 &shell,
                 &place,
+                &source,
                 Invite {
                     name,
                     segments: Vec::new(),
@@ -122,15 +136,15 @@ pub(super) async fn run(Arguments { action }: Arguments, shell: Shell) -> Result
                 },
             )
         }
-        Action::Allow { place, one, other } => allow(&shell, &place, &one, &other),
-        Action::Issue { place, requests } => issue(&shell, &place, &requests),
-        Action::List { place } => list(&shell, &place),
+        Action::Allow { place, one, other } => allow(&shell, &place, &source, &one, &other),
+        Action::Issue { place, requests } => issue(&shell, &place, &source, &requests),
+        Action::List { place } => list(&shell, &place, &source),
     }
 }
 
-fn allow(shell: &Shell, place: &Path, one: &Name, other: &Name) -> Result<Verdict, Failure> {
+fn allow(shell: &Shell, place: &Path, source: &Source, one: &Name, other: &Name) -> Result<Verdict, Failure> {
     let hint = "check the directory; `m2mesh realm list` shows what is there";
-    let mut realm = RealmDir::open(place).map_err(|error| Failure::split(error, hint))?;
+    let mut realm = RealmDir::open_with(place, &source.keyring(place)?).map_err(|error| Failure::split(error, hint))?;
     let new = realm.allow(one, other).map_err(|error| Failure::split(error, hint))?;
     if shell.json {
         shell.object(&serde_json::json!({ "one": one, "other": other, "new": new }))?;
@@ -142,9 +156,9 @@ fn allow(shell: &Shell, place: &Path, one: &Name, other: &Name) -> Result<Verdic
     Ok(Verdict::Done)
 }
 
-fn issue(shell: &Shell, place: &Path, requests: &[PathBuf]) -> Result<Verdict, Failure> {
+fn issue(shell: &Shell, place: &Path, source: &Source, requests: &[PathBuf]) -> Result<Verdict, Failure> {
     let hint = "check the directory; `m2mesh realm list` shows what is there";
-    let mut realm = RealmDir::open(place).map_err(|error| Failure::split(error, hint))?;
+    let mut realm = RealmDir::open_with(place, &source.keyring(place)?).map_err(|error| Failure::split(error, hint))?;
     let mut verdict = Verdict::Done;
     for request in requests {
         let bytes = std::fs::read(request).map_err(|error| Failure::file("read", request, &error))?;
@@ -177,9 +191,9 @@ fn issue(shell: &Shell, place: &Path, requests: &[PathBuf]) -> Result<Verdict, F
     Ok(verdict)
 }
 
-fn init(shell: &Shell, place: &Path, name: &Name, epoch: EpochLength) -> Result<Verdict, Failure> {
+fn init(shell: &Shell, place: &Path, keys: &Keyring, name: &Name, epoch: EpochLength) -> Result<Verdict, Failure> {
     arguments::make_directory(place)?;
-    let (_, member) = RealmDir::init(place, name, epoch, machine::now(), &mut machine::randomness()?)
+    let (_, member) = RealmDir::init_with(place, keys, name, epoch, machine::now(), &mut machine::randomness()?)
         .map_err(|error| Failure::split(error, "choose another directory"))?;
     if shell.json {
         shell.object(&serde_json::json!({ "realm": member.realm().to_string(), "name": name }))?;
@@ -193,11 +207,11 @@ fn init(shell: &Shell, place: &Path, name: &Name, epoch: EpochLength) -> Result<
     Ok(Verdict::Done)
 }
 
-fn invite(shell: &Shell, place: &Path, invite: Invite) -> Result<Verdict, Failure> {
+fn invite(shell: &Shell, place: &Path, source: &Source, invite: Invite) -> Result<Verdict, Failure> {
     let now = machine::now();
     let (name, addresses, expires) = (invite.name.clone(), invite.addresses.clone(), now + invite.lifetime);
     let mut rng = machine::randomness()?;
-    let ticket = RealmDir::open(place)
+    let ticket = RealmDir::open_with(place, &source.keyring(place)?)
         .and_then(|mut realm| realm.invite(invite, now, &mut rng))
         .map_err(|error| Failure::split(error, "`m2mesh realm list DIR` shows the realm's devices"))?;
     if shell.json {
@@ -211,8 +225,8 @@ fn invite(shell: &Shell, place: &Path, invite: Invite) -> Result<Verdict, Failur
     Ok(Verdict::Done)
 }
 
-fn list(shell: &Shell, place: &Path) -> Result<Verdict, Failure> {
-    let listing = RealmDir::open(place)
+fn list(shell: &Shell, place: &Path, source: &Source) -> Result<Verdict, Failure> {
+    let listing = RealmDir::open_with(place, &source.keyring(place)?)
         .and_then(|mut realm| realm.list(machine::now()))
         .map_err(|error| Failure::split(error, "name the directory given to `m2mesh realm init`"))?;
     let time = |seconds| Unix::from_seconds(seconds).to_string();

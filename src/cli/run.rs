@@ -1,8 +1,8 @@
 //! `run`: the node, in the foreground.
 
-use super::Verdict;
 use super::failure::Failure;
 use super::shell::{self, Shell};
+use super::{Verdict, passphrase};
 use crate::Node;
 use crate::node::handle::Builder;
 use std::io::Write;
@@ -31,19 +31,23 @@ pub(super) struct Arguments {
     /// Do not look for members on the local network by multicast DNS, whatever the settings say
     #[arg(long)]
     no_mdns: bool,
+    #[command(flatten)]
+    passphrase: passphrase::Source,
     /// Stop when this process, which started the node, ends
     #[arg(long, value_name = "PID", hide = true)]
     parent: Option<i32>,
 }
 
 pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, Failure> {
-    let Arguments { config, listen, bootstrap, no_mdns, parent } = arguments;
+    let Arguments { config, listen, bootstrap, no_mdns, passphrase, parent } = arguments;
     if let Some(parent) = parent {
         end_with(parent)?;
     }
+    let dir = shell.node_directory()?;
+    let keys = passphrase.keyring(&dir)?;
     // Heard from now on: a node that is told to stop while it starts does so once it has started.
     let interrupted = shell::interrupted();
-    let mut builder = Node::builder(shell.node_directory()?).mdns(!no_mdns);
+    let mut builder = Node::builder(dir).keys(keys).mdns(!no_mdns);
     builder = listen.into_iter().fold(builder, Builder::listen);
     builder = bootstrap.into_iter().fold(builder, Builder::bootstrap);
     if let Some(config) = config {

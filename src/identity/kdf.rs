@@ -103,6 +103,11 @@ pub mod label {
     pub const SERVICE: &str = "m2mesh/1 service";
     /// Key of one sender to a group = derive(K_group; pseudonym:32, salt:16).
     pub const GROUP_SENDER: &str = "m2mesh/1 group sender";
+    /// Key of one file at rest = derive(key of a passphrase; fresh salt:32, purpose): see
+    /// [`crate::identity::passphrase`].
+    pub const FILE_KEY: &str = "m2mesh/1 file key";
+    /// What tells a wrong passphrase = tag(key of a passphrase; head of the file), 16 bytes.
+    pub const FILE_CHECK: &str = "m2mesh/1 file check";
     /// When a device renews within its window = tag(device id; first epoch:8), 8 bytes.
     pub const RENEWAL_JITTER: &str = "m2mesh/1 renewal jitter";
 }

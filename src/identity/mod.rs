@@ -29,7 +29,8 @@
 //! On every connection both ends show a [`credential`] and judge the other's ([`admission`]). A credential names a
 //! pseudonym and a [`handle`]; only contacts can tell whose handle it is, by the card they hold ([`contact`]).
 //! Messages to a contact are sealed in a [`session`], those to a [`group`] under a key that the [`group_tree`] brings
-//! to all members. [`seal`], [`sign`] and [`kdf`] are what all of it is made of.
+//! to all members. [`seal`], [`sign`] and [`kdf`] are what all of it is made of. Keys at rest may lie sealed under a
+//! [`passphrase`].
 //!
 //! # The key schedule
 //!
@@ -50,6 +51,8 @@
 //! DH(ephemeral, receiver) ─┬─ enrolment request (e, r) ─► request to the issuer
 //!                          ├─ enrolment answer (e, r) ─► answer to the device
 //!                          └─ sealed id (e, r) ─► (device id, epoch) to the auditor
+//! Argon2id (passphrase, salt) ─┬─ file key (fresh salt, purpose) ─► seals one file at rest
+//!                              └─ file check (its head) ─► tells a wrong passphrase
 //! realm id ── group name (name) ─► tag of a listed group          device id ── renewal jitter (epoch) ─► when to renew
 //! ```
 //!
@@ -83,6 +86,7 @@ pub mod issuer;
 pub mod kdf;
 pub mod ledger;
 pub mod membership;
+pub mod passphrase;
 pub mod realm;
 mod record;
 pub mod replay_window;

@@ -16,6 +16,7 @@ use super::system::{self, NodeError, RunOptions, Running};
 use crate::engine::api::{Call, Command, Outcome, Peer, Published, Refused, Reply, Send, Status};
 use crate::gateway::{self, Heard, Listener};
 use crate::id::Name;
+use crate::store::Keyring;
 use crate::wire::batch::Ack;
 use crate::wire::data::Class;
 use futures::channel::mpsc;
@@ -64,6 +65,12 @@ impl Builder {
     /// Whether to open the local API in the node's directory, for other programs and the command.
     pub fn api(mut self, wanted: bool) -> Self {
         self.options.no_api = !wanted;
+        self
+    }
+
+    /// Opens keys that lie under a passphrase.
+    pub fn keys(mut self, keys: Keyring) -> Self {
+        self.options.keys = keys;
         self
     }
 

@@ -12,11 +12,11 @@ use crate::event_log::Event;
 use crate::gateway::{self, Call, Gateway, dto};
 use crate::id::IssuerId;
 use crate::identity::kdf::Secret;
-use crate::identity::membership::Stored;
+use crate::identity::membership::{Membership, Stored};
 use crate::net::{self, Multiaddr, Network};
 use crate::store::device_dir::{DeviceDir, DeviceDirError};
 use crate::store::realm_dir::{RealmDir, RealmDirError};
-use crate::store::{DirectoryLock, LockError, Opened, SledReader, SledStore, Store};
+use crate::store::{DirectoryLock, Keyring, LockError, Opened, SledReader, SledStore, Store};
 use crate::time::{Now, Time, Unix};
 use crate::wire::hello::{EnrolHello, EnrolReply};
 use futures::FutureExt;
@@ -35,6 +35,8 @@ use tokio::task::JoinHandle;
 pub struct RunOptions {
     /// The node's directory: identity, store, socket.
     pub dir: PathBuf,
+    /// What opens its keys, where they are sealed.
+    pub keys: Keyring,
     /// Settings, if not `DIR/config.toml`.
     pub config: Option<PathBuf>,
     /// Addresses to listen on, instead of those in the settings.
@@ -94,6 +96,9 @@ pub enum NodeError {
     /// The local API's socket.
     #[error(transparent)]
     Socket(#[from] gateway::BindError),
+    /// The identity was being read.
+    #[error("the identity could not be read: {0}")]
+    Thread(String),
     /// The operating system has no randomness.
     #[error("the operating system gives no randomness: {0}")]
     Randomness(String),
@@ -136,9 +141,8 @@ pub(super) async fn start(options: RunOptions) -> Result<Running, NodeError> {
     config.net.shaping = lab.is_some();
     let clock = Clock::new();
     let mut rng = system_rng()?;
-    let device = DeviceDir::new(&options.dir);
-    let mut membership = device.load()?;
-    let realm = RealmDir::is_there(&options.dir).then(|| RealmDir::open(&options.dir)).transpose()?;
+    let device = DeviceDir::with_keys(&options.dir, options.keys.clone());
+    let (mut membership, realm) = load(device.clone(), options.keys).await?;
     let issuer: Option<IssuerId> = realm.as_ref().map(|realm| realm.issuer().id());
     let Opened { store, quarantined, .. } = SledStore::open(&options.dir, clock.now().unix)?;
     let reader = store.reader();
@@ -181,6 +185,18 @@ pub(super) async fn start(options: RunOptions) -> Result<Running, NodeError> {
     let node = tokio::spawn(EventLoop::new(parts));
     let ready = Ready { name, listen: listen.iter().map(Multiaddr::to_string).collect() };
     Ok(Running { ready, calls: send_calls, reader, close_api, api, stop: send_stop, node, _lock: lock })
+}
+
+/// Reads what is secret, which is slow where it is sealed.
+async fn load(device: DeviceDir, keys: Keyring) -> Result<(Membership, Option<RealmDir>), NodeError> {
+    let read = blocking(move || {
+        let membership = device.load()?;
+        let there = RealmDir::is_there(device.path());
+        let realm = there.then(|| RealmDir::open_with(device.path(), &keys)).transpose()?;
+        keys.forget();
+        Ok((membership, realm))
+    });
+    read.await.unwrap_or_else(|error| Err(NodeError::Thread(error)))
 }
 
 /// Addresses under which this directory's node was last reachable: what invitations name.
@@ -253,7 +269,7 @@ impl Host for System {
     }
 
     fn save(&mut self, membership: Stored) -> BoxFuture<'static, Result<(), String>> {
-        let device = DeviceDir::new(self.device.path());
+        let device = self.device.clone();
         blocking(move || device.save(&membership).map_err(|error| error.to_string()))
             .map(|result| result.unwrap_or_else(Err))
             .boxed()

@@ -9,22 +9,23 @@
 //!   pending        0600    while an enrolment is under way: its keys, so that a retry has the same
 //! ```
 //!
-//! Each file is replaced whole. They are written in the order above, and any newer file goes with older ones after
+//! All but the bulletin may be sealed under a passphrase, see [`keyring`]. Each file is replaced whole. They are written in the order above, and any newer file goes with older ones after
 //! it: a crash between two leaves a device that starts.
 
+use super::keyring::{self, Keyring};
 use super::private_file::{self, FileError};
 use crate::identity::enrolment::{self, EnrolmentError, PendingEnrolment};
 use crate::identity::membership::{Membership, MembershipError, Stored};
 use crate::wire::ticket::Ticket;
 use rand_chacha::ChaCha20Rng;
 use std::path::{Path, PathBuf};
-use zeroize::Zeroizing;
 
 /// Where a device keeps its membership.
 #[derive(Clone, Debug)]
 pub struct DeviceDir {
     directory: PathBuf,
     identity: PathBuf,
+    keys: Keyring,
 }
 
 /// Why a directory gives no membership, or takes none.
@@ -68,8 +69,13 @@ pub enum DeviceDirError {
 impl DeviceDir {
     /// The device directory `directory`; it need not exist yet.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
+        Self::with_keys(directory, Keyring::default())
+    }
+
+    /// As [`Self::new`], with what opens and seals its secrets.
+    pub fn with_keys(directory: impl Into<PathBuf>, keys: Keyring) -> Self {
         let directory = directory.into();
-        Self { identity: directory.join("identity"), directory }
+        Self { identity: directory.join("identity"), directory, keys }
     }
 
     /// Whether a device has enrolled here.
@@ -77,8 +83,9 @@ impl DeviceDir {
         FILES.iter().all(|file| self.identity.join(file).exists())
     }
 
-    /// Loads the membership.
+    /// Loads the membership. The caller holds the directory's lock. Slow where it is sealed: it derives a key.
     pub fn load(&self) -> Result<Membership, DeviceDirError> {
+        keyring::clean_up(&self.directory)?;
         let there = FILES.iter().filter(|file| self.identity.join(file).exists()).count();
         if there < FILES.len() && self.pending_path().exists() {
             return Err(DeviceDirError::Unfinished { directory: self.directory.clone() });
@@ -88,12 +95,12 @@ impl DeviceDir {
         }
         // Left when a join was interrupted after its last step.
         private_file::remove(&self.pending_path())?;
-        let read = |name| private_file::read(&self.identity.join(name));
+        let read = |name| self.keys.read(&self.identity.join(name));
         let stored = Stored {
-            keys: Zeroizing::new(read(KEYS)?),
-            batch: Zeroizing::new(read(CREDENTIALS)?),
-            bulletin: read(BULLETIN)?,
-            cards: Zeroizing::new(read(CARDS)?),
+            keys: read(KEYS)?,
+            batch: read(CREDENTIALS)?,
+            bulletin: private_file::read(&self.identity.join(BULLETIN))?,
+            cards: read(CARDS)?,
         };
         Membership::from_stored(&stored).map_err(|source| {
             let file = match &source {
@@ -109,10 +116,10 @@ impl DeviceDir {
     /// Writes what has changed of a membership, durably.
     pub fn save(&self, stored: &Stored) -> Result<(), DeviceDirError> {
         private_file::create_directory(&self.identity)?;
-        let write = |name, bytes: &[u8]| private_file::write_changed(&self.identity.join(name), bytes);
+        let write = |name, bytes: &[u8]| self.keys.write(&self.identity.join(name), bytes);
         write(KEYS, &stored.keys)?;
         write(CREDENTIALS, &stored.batch)?;
-        write(BULLETIN, &stored.bulletin)?;
+        private_file::write_changed(&self.identity.join(BULLETIN), &stored.bulletin)?;
         write(CARDS, &stored.cards)?;
         Ok(())
     }
@@ -135,7 +142,7 @@ impl DeviceDir {
             return Err(DeviceDirError::Occupied { directory: self.directory.clone() });
         }
         private_file::create_directory(&self.identity)?;
-        match private_file::read(&self.pending_path()) {
+        match self.keys.read(&self.pending_path()) {
             Ok(bytes) => {
                 if let Ok(pending) = PendingEnrolment::from_stored(&bytes, ticket) {
                     return Ok(pending);
@@ -145,7 +152,7 @@ impl DeviceDir {
             Err(error) => return Err(error.into()),
         }
         let pending = enrolment::begin_join(ticket, rng);
-        private_file::write(&self.pending_path(), &pending.to_stored())?;
+        self.keys.write(&self.pending_path(), &pending.to_stored())?;
         Ok(pending)
     }
 

@@ -2,7 +2,7 @@
 //!
 //! See [`crate::engine::store`] for tables and commits. On a device it is a [`SledStore`]; in tests and in the
 //! simulator a [`MemoryStore`], which loses at a crash what was not flushed. [`DirectoryLock`] keeps a second
-//! process out of a device's directory.
+//! process out of a device's directory; a [`Keyring`] opens its keys where they are sealed.
 //!
 //! Invariants
 //! 1. Commits become readable and durable in the order of their numbers, each whole or not at all.
@@ -10,6 +10,7 @@
 //! 3. What is durable is readable; what was only submitted may not be readable yet.
 
 pub mod device_dir;
+pub mod keyring;
 pub mod ledger_dir;
 pub mod lock;
 pub mod memory;
@@ -17,6 +18,7 @@ pub mod private_file;
 pub mod realm_dir;
 pub mod sled;
 
+pub use keyring::Keyring;
 pub use lock::{DirectoryLock, LockError};
 pub use memory::{MemoryDisk, MemoryStore};
 pub use sled::{OpenError, Opened, Quarantine, SledReader, SledStore};

@@ -4,6 +4,7 @@
 //! and the directory is synced: after a crash the target has its old bytes or its new ones. Reading refuses a file
 //! that others could have read: its secrets are no longer secrets.
 
+use crate::identity::passphrase::PassphraseError;
 use rustix::fs::{FlockOperation, flock, syncfs};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -26,6 +27,26 @@ pub enum FileError {
         path: PathBuf,
         /// Its permissions.
         mode: u32,
+    },
+    /// Sealed, and there is no passphrase to try.
+    #[error("{} is sealed under a passphrase; {HOW_TO_GIVE}", path.display())]
+    Sealed {
+        /// Which.
+        path: PathBuf,
+    },
+    /// Sealed under another passphrase.
+    #[error("the passphrase is wrong: {} does not open with it; {HOW_TO_GIVE}", path.display())]
+    Passphrase {
+        /// Which.
+        path: PathBuf,
+    },
+    /// Sealed, and no passphrase opens it.
+    #[error("{}: {source}; bring it back from a copy, or enrol anew in another directory", path.display())]
+    Seal {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        source: PassphraseError,
     },
     /// Longer than such a file can be.
     #[error("{} has {length} bytes, more than the {limit} that it can have", path.display())]
@@ -160,6 +181,9 @@ pub fn lock(path: &Path) -> Result<File, FileError> {
 /// Largest private file, in bytes: the cards of 4,096 contacts at 260 bytes each, twice over.
 pub const MAX_BYTES: u64 = 2 * 1024 * 1024;
 
+/// What to do about a passphrase.
+const HOW_TO_GIVE: &str = "give it with --passphrase-file FILE, in M2MESH_PASSPHRASE_FILE, or on a terminal";
+
 /// From how many files on [`write_all`] syncs the file system instead of the files.
 const FEW: usize = 8;
 
@@ -185,7 +209,8 @@ fn sync_file_system(file: &File, path: &Path) -> Result<(), FileError> {
     syncfs(file).map_err(|error| FileError::Io { path: path.into(), action: "synced", source: error.into() })
 }
 
-fn sync_directory(directory: &Path) -> Result<(), FileError> {
+/// Makes the names in a directory durable.
+pub(super) fn sync_directory(directory: &Path) -> Result<(), FileError> {
     let synced = File::open(directory).and_then(|directory| directory.sync_all());
     synced.map_err(|source| FileError::Io { path: directory.into(), action: "synced", source })
 }
