@@ -3,7 +3,7 @@
 //! **Mechanism.** [`EventLoop`] is a future. When polled it serves its sources in a fixed order, local work first: what
 //! the store has made durable, background jobs, the application's commands, the network, the timer. Everything
 //! found becomes inputs of the [`Engine`]; then the engine's outputs are carried out until it waits. That is one
-//! turn, and turns go on until no source has anything, or the budget of one poll is spent.
+//! turn; another follows at once if a source has more than a turn takes.
 //!
 //! Outputs with an `after` that is not durable yet stand in `held`, in order, and go when the store advances. A
 //! frame that a link does not take stands in `stalled`; the engine gives that link no data until it has gone.
@@ -71,6 +71,10 @@ pub struct EventLoop<S: Store, H: Host> {
     timer_at: Option<Time>,
     /// When the engine wants to be called.
     wake: Option<Time>,
+    /// Whether another turn is due at once.
+    again: bool,
+    /// Whether commands were left waiting for lack of room.
+    calls_wait: bool,
     durable: Lsn,
     submitted: Lsn,
     /// Bounded by the store: what it has not made durable is at most what it has room for.
@@ -129,6 +133,8 @@ impl<S: Store, H: Host> EventLoop<S, H> {
             timer: Delay::new(FAR),
             timer_at: None,
             wake: None,
+            again: false,
+            calls_wait: false,
             durable: Lsn(0),
             submitted: Lsn(0),
             held: VecDeque::new(),
@@ -149,16 +155,19 @@ impl<S: Store, H: Host> EventLoop<S, H> {
         }
     }
 
-    /// One turn. Answers whether any source had something.
+    /// One turn. Answers whether another is due at once: a source has more than a turn takes, or what the engine
+    /// decided has given one something to do. Every other source wakes this task by itself.
     fn turn(&mut self, cx: &mut Context<'_>) -> bool {
-        let mut busy = self.poll_store(cx);
-        busy |= self.poll_jobs(cx);
-        busy |= self.poll_gone(cx);
-        busy |= self.poll_calls(cx);
-        busy |= self.poll_network(cx);
-        busy |= self.poll_timer(cx);
+        self.again = false;
+        self.poll_store(cx);
+        self.poll_jobs(cx);
+        self.poll_gone(cx);
+        self.poll_calls(cx);
+        self.poll_network(cx);
         self.drain_engine();
-        busy
+        // The timer may have been set anew, and wakes nobody before it has been polled.
+        self.poll_timer(cx);
+        self.again || self.network.wants_poll() || (self.calls_wait && self.has_room())
     }
 
     fn handle(&mut self, input: Input<'_>) {
@@ -166,38 +175,36 @@ impl<S: Store, H: Host> EventLoop<S, H> {
         self.engine.handle(input, now);
     }
 
-    fn poll_store(&mut self, cx: &mut Context<'_>) -> bool {
-        match self.store.poll_durable(self.durable, cx) {
-            Poll::Ready(Ok(lsn)) => {
-                self.durable = lsn;
-                if std::mem::take(&mut self.store_failed) {
-                    tracing::info!("the disk takes writes again");
-                    self.handle(Input::Event(Event::StoreRecovered));
+    fn poll_store(&mut self, cx: &mut Context<'_>) {
+        while let Poll::Ready(durable) = self.store.poll_durable(self.durable, cx) {
+            match durable {
+                Ok(lsn) => self.handle_durable(lsn),
+                Err(error) => {
+                    tracing::error!(%error, "nothing is acknowledged until the disk takes writes again");
+                    self.store_failed = true;
+                    self.handle(Input::Event(Event::StoreFailed { reason: error.to_string() }));
                 }
-                while self.held.front().is_some_and(|(after, _)| *after <= lsn) {
-                    match self.held.pop_front() {
-                        Some((_, Held::Frame { link, class, frame })) => self.send(link, class, frame),
-                        Some((_, Held::Reply { token, reply, last })) => self.tell(token, reply, last),
-                        None => {}
-                    }
-                }
-                self.network.set_reading(!self.store.is_full());
-                true
             }
-            Poll::Ready(Err(error)) => {
-                tracing::error!(%error, "nothing is acknowledged until the disk takes writes again");
-                self.store_failed = true;
-                self.handle(Input::Event(Event::StoreFailed { reason: error.to_string() }));
-                true
-            }
-            Poll::Pending => false,
         }
     }
 
-    fn poll_jobs(&mut self, cx: &mut Context<'_>) -> bool {
-        let mut busy = false;
+    fn handle_durable(&mut self, lsn: Lsn) {
+        self.durable = lsn;
+        if std::mem::take(&mut self.store_failed) {
+            tracing::info!("the disk takes writes again");
+            self.handle(Input::Event(Event::StoreRecovered));
+        }
+        while let Some((_, held)) = self.held.pop_front_if(|(after, _)| *after <= lsn) {
+            match held {
+                Held::Frame { link, class, frame } => self.send(link, class, frame),
+                Held::Reply { token, reply, last } => self.tell(token, reply, last),
+            }
+        }
+        self.network.set_reading(!self.store.is_full());
+    }
+
+    fn poll_jobs(&mut self, cx: &mut Context<'_>) {
         while let Poll::Ready(Some(done)) = self.jobs.poll_next_unpin(cx) {
-            busy = true;
             match done {
                 Done::Issued { origin, reply, event } => self.handle(Input::Issued { origin, reply, event }),
                 Done::Renewed(answer) => self.handle(Input::Renewed(answer)),
@@ -209,48 +216,57 @@ impl<S: Store, H: Host> EventLoop<S, H> {
                 }
             }
         }
-        busy
     }
 
-    fn poll_calls(&mut self, cx: &mut Context<'_>) -> bool {
+    /// Starts a job in the background.
+    fn begin(&mut self, job: BoxFuture<'static, Done>) {
+        self.jobs.push(job);
+        self.again = true;
+    }
+
+    fn poll_calls(&mut self, cx: &mut Context<'_>) {
         if !self.stopping && self.stop.poll_unpin(cx).is_ready() {
             self.stopping = true;
             let now = self.host.now();
             self.engine.stop(now);
-            return true;
         }
-        for taken in 0..CALLS_A_TURN {
-            if self.stopping || self.store.is_full() || !self.engine.has_room() {
-                return taken > 0;
+        for _ in 0..CALLS_A_TURN {
+            self.calls_wait = !self.has_room();
+            if self.stopping || self.calls_wait {
+                return;
             }
             match self.calls.poll_next_unpin(cx) {
                 Poll::Ready(Some(call)) => self.start(call),
-                Poll::Ready(None) | Poll::Pending => return taken > 0,
+                Poll::Ready(None) | Poll::Pending => return,
             }
         }
-        true
+        self.again = true;
     }
 
-    fn poll_network(&mut self, cx: &mut Context<'_>) -> bool {
-        for taken in 0..EVENTS_A_TURN {
+    fn has_room(&self) -> bool {
+        !self.store.is_full() && self.engine.has_room()
+    }
+
+    fn poll_network(&mut self, cx: &mut Context<'_>) {
+        for _ in 0..EVENTS_A_TURN {
             match self.network.poll(cx) {
                 Poll::Ready(event) => self.handle_network(event),
-                Poll::Pending => return taken > 0,
+                Poll::Pending => return,
             }
         }
-        true
+        self.again = true;
     }
 
-    fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {
+    fn poll_timer(&mut self, cx: &mut Context<'_>) {
         while self.timer_at.is_some() && self.timer.poll_unpin(cx).is_ready() {
             self.timer_at = None;
             if self.wake.is_some_and(|wake| wake <= self.host.now().time) {
                 self.handle(Input::Timeout);
-                return true;
+                self.again = true;
+                return;
             }
             self.set_timer();
         }
-        false
     }
 
     /// Carries out what the engine decided.
@@ -289,18 +305,20 @@ impl<S: Store, H: Host> EventLoop<S, H> {
                 }
                 Output::Issue { origin, hello } => {
                     let answer = self.host.issue(hello);
-                    self.jobs.push(answer.map(move |(reply, event)| Done::Issued { origin, reply, event }).boxed());
+                    self.begin(answer.map(move |(reply, event)| Done::Issued { origin, reply, event }).boxed());
                 }
                 Output::Renew { hello, seed } => {
                     let members = self.members();
-                    self.jobs.push(self.host.renew(hello, seed, members).map(Done::Renewed).boxed());
+                    let answer = self.host.renew(hello, seed, members);
+                    self.begin(answer.map(Done::Renewed).boxed());
                 }
                 Output::MembershipChanged { save } => {
                     let membership = self.engine.membership();
                     self.gate.view.store(Arc::new(membership.admission_view()));
                     if save {
                         let stored = membership.to_stored();
-                        self.jobs.push(self.host.save(stored).map(Done::Saved).boxed());
+                        let saved = self.host.save(stored);
+                        self.begin(saved.map(Done::Saved).boxed());
                     }
                     self.enforce_lab(false);
                 }
@@ -345,25 +363,18 @@ impl<S: Store + Unpin, H: Host + Unpin> Future for EventLoop<S, H> {
     /// Runs until it is told to stop, and what it has taken is durable.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let node = self.get_mut();
-        for _ in 0..TURNS_A_POLL {
-            if !node.turn(cx) {
-                // The timer may be new and has not been polled: arm it.
-                if node.poll_timer(cx) {
-                    continue;
-                }
-                return if node.is_settled() { Poll::Ready(()) } else { Poll::Pending };
-            }
+        if node.turn(cx) {
+            // Other tasks of the executor have theirs in between: the application that reads what came, above all.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
         }
-        cx.waker().wake_by_ref();
-        Poll::Pending
+        if node.is_settled() { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 
 /// Commands taken in a turn: what a batch is made of.
 const CALLS_A_TURN: usize = 1_024;
-/// Network events taken in a turn.
-const EVENTS_A_TURN: usize = 256;
-/// Turns in a poll, before other tasks of the executor have theirs.
-const TURNS_A_POLL: usize = 32;
+/// Network events taken in a turn: buffers of up to 64 KiB, fewer than an application may have waiting.
+const EVENTS_A_TURN: usize = 32;
 /// A timer that is not set.
 const FAR: std::time::Duration = std::time::Duration::from_secs(365 * 86_400);

@@ -35,6 +35,7 @@ pub use libp2p::gossipsub::MessageAcceptance;
 pub use libp2p::{Multiaddr, PeerId};
 
 mod admission;
+mod attended;
 mod behaviour;
 mod discovery;
 pub mod enrol;

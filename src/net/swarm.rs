@@ -9,6 +9,7 @@ mod failures;
 mod lab;
 
 use super::admission::{Admission, Admitted, Gate, Gatekeeper};
+use super::attended::Attended;
 use super::behaviour::{Behaviour, BehaviourEvent};
 use super::discovery::{Discovery, MAX_DIALS};
 use super::enrol::{Desk, Requests};
@@ -43,7 +44,7 @@ use std::time::Duration;
 
 /// One Swarm with one key, polled by the node. After any call to it, poll it again: calls take effect there.
 pub struct Network<G: Gatekeeper> {
-    swarm: Swarm<Behaviour<G::Peer>>,
+    swarm: Attended<Swarm<Behaviour<G::Peer>>>,
     links: Links,
     discovery: Discovery,
     requests: Requests,
@@ -108,7 +109,7 @@ impl<G: Gatekeeper> Network<G> {
             .with_idle_connection_timeout(NEVER)
             .with_max_negotiating_inbound_streams(NEGOTIATING);
         let mut this = Self {
-            swarm: Swarm::new(transport, behaviour, local, swarm_config),
+            swarm: Attended::new(Swarm::new(transport, behaviour, local, swarm_config)),
             links: Links::new(local, config.max_links),
             discovery: Discovery::new(&config.bootstrap, config.target_links, seed),
             requests,
@@ -147,7 +148,7 @@ impl<G: Gatekeeper> Network<G> {
                 }
                 continue;
             }
-            if let Poll::Ready(Some(event)) = self.swarm.poll_next_unpin(cx) {
+            if let Poll::Ready(Some(event)) = self.swarm.poll_next(cx) {
                 self.handle_swarm(event);
                 continue;
             }
@@ -172,17 +173,23 @@ impl<G: Gatekeeper> Network<G> {
                 continue;
             }
             if self.pulse.poll(cx).is_ready() {
+                self.swarm.attend();
                 continue;
             }
             return Poll::Pending;
         }
     }
 
+    /// Whether something that was asked of it waits for [`Network::poll`].
+    pub fn wants_poll(&self) -> bool {
+        self.swarm.is_wanted() || !self.events.is_empty()
+    }
+
     /// Ready once every listener has an address or has failed: all addresses, or why one failed. Nothing is dialled
     /// for it, and no event is lost for [`Network::poll`].
     pub fn poll_listening(&mut self, cx: &mut Context<'_>) -> Poll<Result<Vec<Multiaddr>, String>> {
         while !self.starting.is_empty() {
-            match ready!(self.swarm.poll_next_unpin(cx)) {
+            match ready!(self.swarm.poll_next(cx)) {
                 Some(event) => self.handle_swarm(event),
                 None => break,
             }
@@ -253,6 +260,8 @@ impl<G: Gatekeeper> Network<G> {
 
     /// Addresses of members, to be dialled while there are too few links.
     pub fn add_addresses(&mut self, addresses: impl IntoIterator<Item = Multiaddr>) {
+        // Something may be to be dialled now.
+        self.swarm.attend();
         for address in addresses {
             if !self.discovery.handle_heard(&address) {
                 self.tally.count(Item::Dropped("address"), 1);

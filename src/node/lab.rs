@@ -52,7 +52,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
         let contacts = self.engine.membership().contact_book().iter();
         let healed = contacts.map(|card| &card.name).any(|name| barred(old, name) && !barred(&new, name));
         let kept = self.host.keep_lab(dto::Lab::from((*new).clone()));
-        self.jobs.push(kept.map(move |result| Done::LabKept { replies, result }).boxed());
+        self.begin(kept.map(move |result| Done::LabKept { replies, result }).boxed());
         self.lab = Some(*new);
         self.enforce_lab(true);
         if healed {

@@ -20,5 +20,6 @@ impl<G: Gatekeeper> Network<G> {
     /// Has all addresses dialled that are wanted, as if none had failed: what was in the way is gone.
     pub fn forget_backoff(&mut self) {
         self.discovery.forget_backoff();
+        self.swarm.attend();
     }
 }
