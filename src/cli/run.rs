@@ -3,8 +3,8 @@
 use super::failure::Failure;
 use super::shell::{self, Shell};
 use super::{Verdict, passphrase};
-use crate::Node;
 use crate::node::handle::Builder;
+use crate::node::handle::Node;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};

@@ -48,6 +48,10 @@ impl Dedupe {
         if sequence < self.next {
             return Verdict::Duplicate;
         }
+        // No number follows it, so it could not be told from those accepted.
+        if sequence == u64::MAX {
+            return Verdict::Refused;
+        }
         if sequence == self.next {
             self.next += 1;
             self.absorb();
@@ -90,10 +94,11 @@ impl Dedupe {
     /// Accepts `count` numbers from `first` on if they are the next in order, which is what normally comes. Answers
     /// whether it did; if not, nothing has changed.
     pub fn accept_next(&mut self, first: u64, count: u64) -> bool {
-        if first != self.next || self.runs.first().is_some_and(|run| *run < first + count) {
+        let Some(end) = first.checked_add(count) else { return false };
+        if first != self.next || self.runs.first().is_some_and(|run| *run < end) {
             return false;
         }
-        self.next += count;
+        self.next = end;
         self.absorb();
         true
     }
@@ -168,6 +173,14 @@ mod tests {
                 prop_assert!(dedupe.runs.chunks_exact(2).all(|run| run[0] > dedupe.next));
             }
         }
+    }
+
+    #[test]
+    fn the_end_of_all_numbers_is_refused() {
+        let mut dedupe = Dedupe::default();
+        assert!(dedupe.settle(u64::MAX));
+        assert_eq!(dedupe.accept(u64::MAX), Verdict::Refused);
+        assert!(!dedupe.accept_next(u64::MAX, 2));
     }
 
     #[test]

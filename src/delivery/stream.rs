@@ -128,7 +128,7 @@ impl<T> Stream<T> {
 
     /// The numbers of a range that may be open: so a hostile range costs nothing.
     pub(super) fn clamp(&self, first: u64, last: u64) -> core::ops::Range<u64> {
-        let end = self.floor + self.slots.len() as u64;
+        let end = self.floor.saturating_add(self.slots.len() as u64);
         first.max(self.floor)..last.saturating_add(1).min(end)
     }
 

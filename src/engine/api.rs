@@ -289,7 +289,7 @@ pub struct InboxMessage {
 impl InboxRecord<'_> {
     /// Number of the last of them here.
     pub fn last(&self) -> u64 {
-        (self.first + Records(&self.records).count() as u64).saturating_sub(1)
+        self.first.saturating_add(Records(&self.records).count() as u64).saturating_sub(1)
     }
 
     /// Payloads, in order.
@@ -300,9 +300,9 @@ impl InboxRecord<'_> {
     /// The messages, in order.
     pub fn messages(&self) -> impl Iterator<Item = InboxMessage> {
         (0..).zip(self.payloads()).map(|(index, payload)| InboxMessage {
-            number: self.first + index,
+            number: self.first.saturating_add(index),
             from: self.from.clone(),
-            id: InnerId { stream: self.stream, sequence: self.base + index },
+            id: InnerId { stream: self.stream, sequence: self.base.saturating_add(index) },
             sent: self.sent,
             received: self.received,
             payload: payload.to_vec(),

@@ -285,7 +285,7 @@ impl Engine {
             first: 0,
             from: from.clone(),
             stream: head.stream,
-            base: head.base + index,
+            base: head.base.saturating_add(index),
             sent: Unix(head.sent),
             received,
             records: Cow::Borrowed(records),

@@ -206,6 +206,11 @@ impl Engine {
         let Some(entry) = self.sessions.opening(&id, self.now.time) else {
             self.count("sessions_unknown", 1);
             self.send_nack(link, id);
+            // It may have held receipts, which are not sent again: what they were for is, and is confirmed anew.
+            if let Some(name) = self.links.get(link).and_then(|link| link.name.clone()) {
+                self.outgoing.handle_path_broken(&name);
+                self.retry_later(name);
+            }
             return None;
         };
         match entry.session.open_record(data.header_bytes, data.sealed, plain) {

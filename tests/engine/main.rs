@@ -109,6 +109,23 @@ fn messages_survive_a_crash_of_the_sender_and_its_application_can_ask_again() {
 }
 
 #[test]
+fn receipts_under_a_session_that_a_crash_has_lost_are_asked_for_again_at_once() {
+    let mut mesh = pair();
+    // The receiver knows the sender by a session of its own making.
+    mesh.send(2, "a", b"hello", Ack::End, 60);
+    mesh.run(seconds(1));
+    mesh.command(1, named("b", b"1", 1));
+    mesh.run(Duration::from_millis(6));
+    // Durable at the receiver, and its receipt lost with the sender.
+    mesh.restart(1);
+    mesh.connect(1, 2);
+    let token = mesh.command(1, named("b", b"1", 1));
+    mesh.run(seconds(2));
+    assert!(matches!(outcome(&mesh, 1, token), Outcome::Delivered { .. }));
+    assert_eq!(mesh.inbox(2).len(), 1);
+}
+
+#[test]
 fn what_was_told_to_have_failed_is_not_sent_after_a_crash() {
     let mut mesh = pair();
     mesh.disconnect(1, 2);

@@ -1,9 +1,9 @@
 //! m2mesh: two nodes of one realm, as a program has them by [`Node`].
 
 use super::part::{Counted, RoundTrips, Task};
-use crate::Node;
 use crate::engine::api::Outcome;
 use crate::id::Name;
+use crate::node::handle::Node;
 use crate::node::handle::{CallError, Message};
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
