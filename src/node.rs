@@ -13,7 +13,8 @@
 //!
 //! Invariants
 //! 1. What waits for the disk leaves in the order of its commit numbers, never before.
-//! 2. Commands are taken only while the engine has room, frames only while the store has.
+//! 2. Commands are started only while the engine has room, frames only while the store has. While the disk fails and
+//!    there is no room, commands that need some are refused; what the node knows by itself it tells at any time.
 //! 3. The loop never blocks and spawns nothing.
 
 mod conversations;
@@ -57,8 +58,10 @@ pub struct Node<S: Store, H: Host> {
     calls: mpsc::Receiver<Call>,
     stop: oneshot::Receiver<()>,
     stopping: bool,
-    /// The disk takes no writes at the moment.
-    store_failed: bool,
+    /// Why the disk takes no writes at the moment.
+    store_failure: Option<String>,
+    /// A command that was taken and has to wait for room.
+    next_call: Option<Call>,
     started: Time,
     timer: Delay,
     /// When the timer fires; kept, so that it is reset only when that changes.
@@ -112,7 +115,8 @@ impl<S: Store, H: Host> Node<S, H> {
             calls,
             stop,
             stopping: false,
-            store_failed: false,
+            store_failure: None,
+            next_call: None,
             started,
             timer: Delay::new(FAR),
             timer_at: None,
@@ -155,7 +159,7 @@ impl<S: Store, H: Host> Node<S, H> {
         match self.store.poll_durable(self.durable, cx) {
             Poll::Ready(Ok(lsn)) => {
                 self.durable = lsn;
-                if std::mem::take(&mut self.store_failed) {
+                if self.store_failure.take().is_some() {
                     tracing::info!("the disk takes writes again");
                     self.handle(Input::Event(Event::StoreRecovered));
                 }
@@ -170,8 +174,7 @@ impl<S: Store, H: Host> Node<S, H> {
                 true
             }
             Poll::Ready(Err(error)) => {
-                tracing::error!(%error, "nothing is acknowledged until the disk takes writes again");
-                self.store_failed = true;
+                self.store_failure = Some(error.to_string());
                 self.handle(Input::Event(Event::StoreFailed { reason: error.to_string() }));
                 true
             }
@@ -204,12 +207,19 @@ impl<S: Store, H: Host> Node<S, H> {
             return true;
         }
         for taken in 0..CALLS_A_TURN {
-            if self.stopping || self.store.is_full() || !self.engine.has_room() {
+            if self.stopping {
                 return taken > 0;
             }
-            match self.calls.poll_next_unpin(cx) {
-                Poll::Ready(Some(call)) => self.start(call),
-                Poll::Ready(None) | Poll::Pending => return taken > 0,
+            let call = match self.next_call.take() {
+                Some(call) => call,
+                None => match self.calls.poll_next_unpin(cx) {
+                    Poll::Ready(Some(call)) => call,
+                    Poll::Ready(None) | Poll::Pending => return taken > 0,
+                },
+            };
+            if let Some(call) = self.admit(call) {
+                self.next_call = Some(call);
+                return taken > 0;
             }
         }
         true

@@ -392,6 +392,7 @@ fn a_status_is_read_by_people_and_by_machines() {
             inbox: 0,
             outgoing: 0,
             log_records: 2,
+            store_failure: Some("no space left".into()),
             uptime_s: 3,
             counters: [("busy".to_owned(), 2)].into(),
         };
@@ -400,6 +401,7 @@ fn a_status_is_read_by_people_and_by_machines() {
     let output = served.run(&["status"], b"");
     let shown = text(&output.stdout);
     assert!(shown.contains("links        4") && shown.contains("dropped      busy 2"), "{shown}");
+    assert!(shown.contains("disk         takes no writes") && shown.contains("no space left"), "{shown}");
     assert!(!shown.contains('\u{1b}'), "no colours in a pipe");
     let output = served.run(&["status", "--json"], b"");
     let status: Value = serde_json::from_slice(&output.stdout).expect("JSON");

@@ -257,6 +257,8 @@ pub struct Status {
     pub outgoing: usize,
     /// Records in the event log.
     pub log_records: u64,
+    /// Why the disk takes no writes at present, if it takes none.
+    pub store_failure: Option<String>,
     /// Seconds since start.
     pub uptime_s: u64,
     /// Counters of everything dropped or refused, by name, without those at zero.

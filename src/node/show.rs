@@ -31,6 +31,7 @@ impl<S: Store, H: Host> Node<S, H> {
             inbox,
             outgoing,
             log_records,
+            store_failure: self.store_failure.clone(),
             uptime_s: now.time.since(self.started).as_secs(),
             counters,
         }

@@ -184,6 +184,7 @@ async fn requests_publications_and_questions_get_their_answers() {
         inbox: 0,
         outgoing: 0,
         log_records: 2,
+        store_failure: None,
         uptime_s: 3,
         counters: [("busy".to_owned(), 2)].into(),
     };

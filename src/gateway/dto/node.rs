@@ -36,6 +36,8 @@ pub struct Status {
     pub outgoing: usize,
     /// Records in the event log.
     pub log_records: u64,
+    /// Why the disk takes no writes at present, if it takes none: nothing is acknowledged meanwhile.
+    pub store_failure: Option<String>,
     /// Seconds since start.
     pub uptime_s: u64,
     /// Counters of everything dropped or refused, by name, without those at zero.
@@ -59,6 +61,7 @@ impl From<api::Status> for Status {
             inbox,
             outgoing,
             log_records,
+            store_failure,
             uptime_s,
             counters,
         } = status;
@@ -77,6 +80,7 @@ impl From<api::Status> for Status {
             inbox,
             outgoing,
             log_records,
+            store_failure,
             uptime_s,
             counters,
         }

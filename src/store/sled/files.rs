@@ -106,6 +106,17 @@ pub(super) fn probe(directory: &Path) -> io::Result<()> {
     written.and(removed)
 }
 
+/// Whether there is room for commits of that many bytes and for what sled writes besides: pages anew, and segments ahead.
+pub(super) fn room(directory: &Path, bytes: u64) -> io::Result<()> {
+    let disk = rustix::fs::statvfs(directory)?;
+    let (free, wanted) = (disk.f_bavail.saturating_mul(disk.f_frsize), RESERVE + AMPLIFICATION * bytes);
+    if free >= wanted {
+        return Ok(());
+    }
+    let text = format!("no space left: {} KiB are free, {} KiB are needed", free / 1024, wanted / 1024);
+    Err(io::Error::new(io::ErrorKind::StorageFull, text))
+}
+
 /// After a failed fsync: the kernel may hold bytes for written that are not. Each is written again, so that the next
 /// fsync means something. The database must be closed.
 pub(super) fn rewrite(directory: &Path) -> io::Result<()> {
@@ -137,6 +148,12 @@ fn rewrite_file(path: &Path, buffer: &mut [u8]) -> io::Result<()> {
         at += count as u64;
     }
 }
+
+/// Bytes that are left free: some segments, and the pages of a few blobs.
+const RESERVE: u64 = 4 * 1024 * 1024;
+
+/// Bytes allowed for a byte committed: the largest messages lie on pages that sled writes anew several times.
+const AMPLIFICATION: u64 = 4;
 
 /// Bytes written to see whether there is room.
 const PROBE: usize = 1024 * 1024;
