@@ -92,6 +92,24 @@ pub(super) fn remove_unfinished(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Copies a database that is closed, without its snapshots: sled then reads its log up to the first damage.
+pub(super) fn copy_without_index(from: &Path, to: &Path) -> io::Result<()> {
+    if to.exists() {
+        fs::remove_dir_all(to)?;
+    }
+    make_directory(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if entry.file_type()?.is_dir() {
+            copy_without_index(&entry.path(), &to.join(&name))?;
+        } else if !name.to_string_lossy().starts_with("snap.") {
+            fs::copy(entry.path(), to.join(&name))?;
+        }
+    }
+    Ok(())
+}
+
 /// Whether there is room for what opening writes at most: a segment and a snapshot. An error here is the disk's
 /// and says nothing about the content.
 pub(super) fn probe(directory: &Path) -> io::Result<()> {
