@@ -20,6 +20,7 @@
 mod conversations;
 mod host;
 mod links;
+mod preflight;
 mod show;
 pub mod system;
 

@@ -385,6 +385,7 @@ fn a_status_is_read_by_people_and_by_machines() {
             epoch: 1,
             epoch_ends: "2026-01-31T12:00:00.000Z".into(),
             credentials_until: "2026-02-07T12:00:00.000Z".into(),
+            credentials_failure: None,
             bulletin: 1,
             listen: vec!["/ip4/127.0.0.1/tcp/1".into()],
             links: 4,

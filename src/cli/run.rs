@@ -45,13 +45,17 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
     let dir = shell.node_directory()?;
     let keys = passphrase.keyring(&dir)?;
     let options = RunOptions { dir, keys, config, listen, bootstrap, no_mdns };
-    let interrupted = shell::interrupted();
+    // Before it says that it is ready: who stops it at that very moment finds it stopping in good order.
+    let interrupted = shell::interruption();
     let mut watchdog = None;
     let shutdown = async {
-        if let Err(failure) = interrupted.await {
-            // Without signals the node can still be killed, and its store stands that.
-            failure.tell(shell.json);
-            return std::future::pending().await;
+        match interrupted {
+            Ok(interrupted) => interrupted.await,
+            Err(failure) => {
+                // Without signals the node can still be killed, and its store stands that.
+                failure.tell(shell.json);
+                return std::future::pending().await;
+            }
         }
         tracing::info!("stopping");
         // A service manager that does not listen is no reason not to stop.

@@ -105,13 +105,21 @@ pub(super) fn complain(text: &impl Display) {
 
 /// Ready at Ctrl-C or SIGTERM.
 pub(super) async fn interrupted() -> Result<(), Failure> {
+    interruption()?.await;
+    Ok(())
+}
+
+/// From now on Ctrl-C and SIGTERM do not end the process; what this answers with is ready at either.
+pub(super) fn interruption() -> Result<impl Future<Output = ()>, Failure> {
     let failed = |error: io::Error| Failure::new(format!("cannot listen for signals: {error}"), "try again");
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-    tokio::select! {
-        _ = interrupt.recv() => Ok(()),
-        _ = terminate.recv() => Ok(()),
-    }
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
 }
 
 /// Rows under a header, without borders.

@@ -243,6 +243,8 @@ pub struct Status {
     pub epoch_ends: String,
     /// RFC 3339: when the last credential of the batch runs out.
     pub credentials_until: String,
+    /// What is wrong with the credentials by this machine's clock, if something is.
+    pub credentials_failure: Option<String>,
     /// Version of the bulletin.
     pub bulletin: u64,
     /// Addresses listened on.

@@ -1,6 +1,6 @@
 //! What the node tells of itself: status and peers.
 
-use super::{Host, Node};
+use super::{Host, Node, preflight};
 use crate::engine::api::{Peer, Status};
 use crate::net::{self, Multiaddr};
 use crate::store::Store;
@@ -14,6 +14,7 @@ impl<S: Store, H: Host> Node<S, H> {
         let (outgoing, inbox, log_records) =
             (self.engine.outgoing_open(), self.engine.inbox_waiting(), self.engine.log_records());
         let membership = self.engine.membership();
+        let credentials_failure = preflight::lapsed(membership, now.unix);
         let length = membership.epoch_length();
         let epoch = length.epoch_at(now.unix);
         Status {
@@ -24,6 +25,7 @@ impl<S: Store, H: Host> Node<S, H> {
             epoch: epoch.0,
             epoch_ends: length.end(epoch).to_string(),
             credentials_until: membership.valid_until().to_string(),
+            credentials_failure,
             bulletin: membership.bulletin().version(),
             listen: self.listening.iter().map(Multiaddr::to_string).collect(),
             links,

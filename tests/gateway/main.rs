@@ -177,6 +177,7 @@ async fn requests_publications_and_questions_get_their_answers() {
         epoch: 1,
         epoch_ends: String::new(),
         credentials_until: String::new(),
+        credentials_failure: None,
         bulletin: 1,
         listen: vec![],
         links: 4,

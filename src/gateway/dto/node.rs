@@ -22,6 +22,8 @@ pub struct Status {
     pub epoch_ends: String,
     /// RFC 3339: when the last credential of the batch runs out.
     pub credentials_until: String,
+    /// What is wrong with the credentials by this machine's clock, if something is: no member talks to it meanwhile.
+    pub credentials_failure: Option<String>,
     /// Version of the bulletin.
     pub bulletin: u64,
     /// Addresses listened on.
@@ -54,6 +56,7 @@ impl From<api::Status> for Status {
             epoch,
             epoch_ends,
             credentials_until,
+            credentials_failure,
             bulletin,
             listen,
             links,
@@ -73,6 +76,7 @@ impl From<api::Status> for Status {
             epoch,
             epoch_ends,
             credentials_until,
+            credentials_failure,
             bulletin,
             listen,
             links,
