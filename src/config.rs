@@ -27,7 +27,7 @@ pub const FILE: &str = "config.toml";
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file named does not open.
-    #[error("the settings {} cannot be read: {error}", .path.display())]
+    #[error("the settings {} cannot be read: {error}; check the path, and who owns it", .path.display())]
     Read {
         /// Which.
         path: PathBuf,
@@ -65,7 +65,8 @@ impl Config {
 fn explain(text: &str, error: &toml::de::Error) -> String {
     let line = error.span().map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
     let place = line.map(|line| format!("line {line}: ")).unwrap_or_default();
-    let hint = nearest_key(error.message()).map(|key| format!("; did you mean `{key}`?")).unwrap_or_default();
+    let nearest = nearest_key(error.message()).map(|key| format!("; did you mean `{key}`?"));
+    let hint = nearest.unwrap_or_else(|| "; correct that line, or remove it to have the default".into());
     format!("{place}{}{hint}", error.message())
 }
 

@@ -13,7 +13,8 @@
 //!
 //! Invariants
 //! 1. What waits for the disk leaves in the order of its commit numbers, never before.
-//! 2. Commands are taken only while the engine has room, frames only while the store has.
+//! 2. Commands are started only while the engine has room, frames only while the store has. While the disk fails and
+//!    there is no room, commands that need some are refused; what the node knows by itself it tells at any time.
 //! 3. The loop never blocks and spawns nothing.
 
 mod conversations;
@@ -23,6 +24,7 @@ pub mod inbox;
 mod lab;
 mod links;
 pub mod outlet;
+mod preflight;
 pub mod realm;
 mod show;
 pub mod system;
@@ -63,8 +65,10 @@ pub struct EventLoop<S: Store, H: Host> {
     calls: mpsc::Receiver<Call>,
     stop: oneshot::Receiver<()>,
     stopping: bool,
-    /// The disk takes no writes at the moment.
-    store_failed: bool,
+    /// Why the disk takes no writes at the moment.
+    store_failure: Option<String>,
+    /// A command that was taken and has to wait for room.
+    next_call: Option<Call>,
     started: Time,
     timer: Delay,
     /// When the timer fires: never after `wake`, perhaps before, since setting it costs more than a turn does.
@@ -73,8 +77,6 @@ pub struct EventLoop<S: Store, H: Host> {
     wake: Option<Time>,
     /// Whether another turn is due at once.
     again: bool,
-    /// Whether commands were left waiting for lack of room.
-    calls_wait: bool,
     durable: Lsn,
     submitted: Lsn,
     /// Bounded by the store: what it has not made durable is at most what it has room for.
@@ -128,13 +130,13 @@ impl<S: Store, H: Host> EventLoop<S, H> {
             calls,
             stop,
             stopping: false,
-            store_failed: false,
+            store_failure: None,
+            next_call: None,
             started,
             timer: Delay::new(FAR),
             timer_at: None,
             wake: None,
             again: false,
-            calls_wait: false,
             durable: Lsn(0),
             submitted: Lsn(0),
             held: VecDeque::new(),
@@ -167,7 +169,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
         self.drain_engine();
         // The timer may have been set anew, and wakes nobody before it has been polled.
         self.poll_timer(cx);
-        self.again || self.network.wants_poll() || (self.calls_wait && self.has_room())
+        self.again || self.network.wants_poll() || (self.next_call.is_some() && self.has_room())
     }
 
     fn handle(&mut self, input: Input<'_>) {
@@ -180,8 +182,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
             match durable {
                 Ok(lsn) => self.handle_durable(lsn),
                 Err(error) => {
-                    tracing::error!(%error, "nothing is acknowledged until the disk takes writes again");
-                    self.store_failed = true;
+                    self.store_failure = Some(error.to_string());
                     self.handle(Input::Event(Event::StoreFailed { reason: error.to_string() }));
                 }
             }
@@ -190,7 +191,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
 
     fn handle_durable(&mut self, lsn: Lsn) {
         self.durable = lsn;
-        if std::mem::take(&mut self.store_failed) {
+        if self.store_failure.take().is_some() {
             tracing::info!("the disk takes writes again");
             self.handle(Input::Event(Event::StoreRecovered));
         }
@@ -231,13 +232,19 @@ impl<S: Store, H: Host> EventLoop<S, H> {
             self.engine.stop(now);
         }
         for _ in 0..CALLS_A_TURN {
-            self.calls_wait = !self.has_room();
-            if self.stopping || self.calls_wait {
+            if self.stopping {
                 return;
             }
-            match self.calls.poll_next_unpin(cx) {
-                Poll::Ready(Some(call)) => self.start(call),
-                Poll::Ready(None) | Poll::Pending => return,
+            let call = match self.next_call.take() {
+                Some(call) => call,
+                None => match self.calls.poll_next_unpin(cx) {
+                    Poll::Ready(Some(call)) => call,
+                    Poll::Ready(None) | Poll::Pending => return,
+                },
+            };
+            if let Some(call) = self.admit(call) {
+                self.next_call = Some(call);
+                return;
             }
         }
         self.again = true;

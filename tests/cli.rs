@@ -386,6 +386,7 @@ fn a_status_is_read_by_people_and_by_machines() {
             epoch: 1,
             epoch_ends: "2026-01-31T12:00:00.000Z".into(),
             credentials_until: "2026-02-07T12:00:00.000Z".into(),
+            credentials_failure: None,
             bulletin: 1,
             listen: vec!["/ip4/127.0.0.1/tcp/1".into()],
             links: 4,
@@ -393,6 +394,7 @@ fn a_status_is_read_by_people_and_by_machines() {
             inbox: 0,
             outgoing: 0,
             log_records: 2,
+            store_failure: Some("no space left".into()),
             uptime_s: 3,
             counters: [("busy".to_owned(), 2)].into(),
         };
@@ -401,6 +403,7 @@ fn a_status_is_read_by_people_and_by_machines() {
     let output = served.run(&["status"], b"");
     let shown = text(&output.stdout);
     assert!(shown.contains("links        4") && shown.contains("dropped      busy 2"), "{shown}");
+    assert!(shown.contains("disk         takes no writes") && shown.contains("no space left"), "{shown}");
     assert!(!shown.contains('\u{1b}'), "no colours in a pipe");
     let output = served.run(&["status", "--json"], b"");
     let status: Value = serde_json::from_slice(&output.stdout).expect("JSON");

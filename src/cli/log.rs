@@ -4,11 +4,11 @@
 
 use super::failure::Failure;
 use super::shell::Shell;
-use super::{Verdict, arguments, machine};
+use super::{Verdict, arguments};
 use crate::gateway::client::{Client, ClientError};
 use crate::gateway::dto::{LogPage, LogQuery, LogRecord, LogVerdict, Moment};
 use crate::gateway::pages::{self, PageError};
-use crate::store::{DirectoryLock, Quarantine, SledReader, SledStore, Store};
+use crate::store::{DirectoryLock, OpenError, SledReader, SledStore, Store};
 use std::path::Path;
 
 /// Prints the event log: what happened on this device
@@ -91,9 +91,7 @@ async fn follow_log(shell: &Shell, client: &Client, query: &LogQuery) -> Result<
 
 async fn verify(shell: &Shell, client: &Client) -> Result<Verdict, Failure> {
     let verdict: LogVerdict = match client.get("/v1/log/verify", &()).await {
-        Err(ClientError::NotRunning(directory)) => {
-            pages::verify_log(&offline_log(&directory)?.reader).map_err(unreadable)?
-        }
+        Err(ClientError::NotRunning(directory)) => verify_offline(&directory)?,
         verdict => verdict?,
     };
     if shell.json {
@@ -127,23 +125,51 @@ struct Offline {
     _lock: DirectoryLock,
 }
 
-/// Opens the store in a node's directory, where there is one; nothing in it changes, unless it is damaged: then it
-/// is set aside, as at a start of the node.
+/// As the node would; of a store that does not open, what can be read of a copy. Up to the damage that is a store as it
+/// was once, so that the record after its last is the first that is lost.
+fn verify_offline(directory: &Path) -> Result<LogVerdict, Failure> {
+    let _lock = lock(directory)?;
+    let failed = |error| Failure::split(error, "check the directory given by --dir and the disk");
+    let reason = match SledStore::inspect(directory) {
+        Ok(store) => return pages::verify_log(&store.reader()).map_err(unreadable),
+        Err(OpenError::Damaged { reason, .. }) => reason,
+        Err(error) => return Err(failed(error)),
+    };
+    let found = SledStore::salvage(directory, |reader| pages::verify_log(&reader)).map_err(failed)?;
+    let broken = |first_bad, reason| LogVerdict {
+        intact: false,
+        records: 0,
+        first: 0,
+        last: 0,
+        head: None,
+        first_bad: Some(first_bad),
+        reason: Some(reason),
+    };
+    let Some(found) = found.transpose().map_err(unreadable)? else {
+        return Ok(broken(0, format!("the store cannot be read at all: {reason}")));
+    };
+    if !found.intact {
+        return Ok(found);
+    }
+    let (records, first, last) = (found.records, found.first, found.last);
+    let lost = broken(last + 1, format!("cannot be read, nor what comes after it: the store is damaged: {reason}"));
+    Ok(LogVerdict { records, first, last, ..lost })
+}
+
+/// Opens the store in a node's directory, where there is one; nothing in it changes.
 fn offline_log(directory: &Path) -> Result<Offline, Failure> {
+    let lock = lock(directory)?;
+    let store = SledStore::inspect(directory)
+        .map_err(|error| Failure::split(error, "check the directory given by --dir and the disk"))?;
+    Ok(Offline { reader: store.reader(), _store: store, _lock: lock })
+}
+
+/// Keeps a node from starting on a store that is there.
+fn lock(directory: &Path) -> Result<DirectoryLock, Failure> {
     if !directory.join(STORE).is_dir() {
         return Err(ClientError::NotRunning(directory.to_owned()).into());
     }
-    let lock = DirectoryLock::take(directory)
-        .map_err(|error| Failure::new(error.to_string(), "wait until the node is up, then try again"))?;
-    let opened = SledStore::open(directory, machine::now())
-        .map_err(|error| Failure::new(error.to_string(), "check the directory given by --dir and the disk"))?;
-    match opened.quarantined {
-        None => Ok(Offline { reader: opened.store.reader(), _store: opened.store, _lock: lock }),
-        Some(Quarantine { place, reason }) => Err(Failure::new(
-            format!("the store in {} was damaged and is set aside as {place}: {reason}", directory.display()),
-            "keep that directory for an analysis; the node starts with an empty store",
-        )),
-    }
+    DirectoryLock::take(directory).map_err(|error| Failure::split(error, "wait until the node is up, then try again"))
 }
 
 fn unreadable(error: PageError) -> Failure {

@@ -46,7 +46,7 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
     let dir = shell.node_directory()?;
     let keys = passphrase.keyring(&dir)?;
     // Heard from now on: a node that is told to stop while it starts does so once it has started.
-    let interrupted = shell::interrupted();
+    let interrupted = shell::interruption();
     let mut builder = Node::builder(dir).keys(keys).mdns(!no_mdns);
     builder = listen.into_iter().fold(builder, Builder::listen);
     builder = bootstrap.into_iter().fold(builder, Builder::bootstrap);
@@ -57,10 +57,13 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
     let node = started
         .map_err(|error| Failure::split(error, "see the diagnostics above; `m2mesh run --log debug` shows more"))?;
     announce(&shell, node.name(), node.listen());
-    if let Err(failure) = interrupted.await {
-        // Without signals the node can still be killed, and its store stands that.
-        failure.tell(shell.json);
-        return std::future::pending().await;
+    match interrupted {
+        Ok(interrupted) => interrupted.await,
+        Err(failure) => {
+            // Without signals the node can still be killed, and its store stands that.
+            failure.tell(shell.json);
+            return std::future::pending().await;
+        }
     }
     tracing::info!("stopping");
     // A service manager that does not listen is no reason not to stop.

@@ -103,17 +103,23 @@ pub(super) fn complain(text: &impl Display) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
-/// Ready at Ctrl-C or SIGTERM, also one that came between the call and the first poll.
-pub(super) fn interrupted() -> impl Future<Output = Result<(), Failure>> {
+/// Ready at Ctrl-C or SIGTERM.
+pub(super) async fn interrupted() -> Result<(), Failure> {
+    interruption()?.await;
+    Ok(())
+}
+
+/// From now on Ctrl-C and SIGTERM do not end the process; what this answers with is ready at either.
+pub(super) fn interruption() -> Result<impl Future<Output = ()>, Failure> {
     let failed = |error: io::Error| Failure::new(format!("cannot listen for signals: {error}"), "try again");
-    let (interrupt, terminate) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
-    async move {
-        let (mut interrupt, mut terminate) = (interrupt.map_err(failed)?, terminate.map_err(failed)?);
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    Ok(async move {
         tokio::select! {
-            _ = interrupt.recv() => Ok(()),
-            _ = terminate.recv() => Ok(()),
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
         }
-    }
+    })
 }
 
 /// Rows under a header, without borders.

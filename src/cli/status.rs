@@ -26,6 +26,7 @@ pub(super) async fn run(Arguments {}: Arguments, shell: Shell) -> Result<Verdict
         epoch,
         epoch_ends,
         credentials_until,
+        credentials_failure,
         bulletin,
         listen,
         links,
@@ -33,6 +34,7 @@ pub(super) async fn run(Arguments {}: Arguments, shell: Shell) -> Result<Verdict
         inbox,
         outgoing,
         log_records,
+        store_failure,
         uptime_s,
         counters,
     } = status;
@@ -55,6 +57,8 @@ pub(super) async fn run(Arguments {}: Arguments, shell: Shell) -> Result<Verdict
         ("event log", format!("{log_records} records")),
         ("up", humantime::format_duration(Duration::from_secs(uptime_s)).to_string()),
     ]);
+    rows.extend(credentials_failure.map(|failure| ("clock", failure)));
+    rows.extend(store_failure.map(|failure| ("disk", format!("takes no writes, nothing is acknowledged: {failure}"))));
     for (title, value) in rows {
         shell.line(format_args!("{:<12} {}", title, shell::visible(value.as_bytes())))?;
     }

@@ -329,6 +329,8 @@ pub struct Status {
     pub epoch_ends: String,
     /// RFC 3339: when the last credential of the batch runs out.
     pub credentials_until: String,
+    /// What is wrong with the credentials by this machine's clock, if something is.
+    pub credentials_failure: Option<String>,
     /// Version of the bulletin.
     pub bulletin: u64,
     /// Addresses listened on.
@@ -343,6 +345,8 @@ pub struct Status {
     pub outgoing: usize,
     /// Records in the event log.
     pub log_records: u64,
+    /// Why the disk takes no writes at present, if it takes none.
+    pub store_failure: Option<String>,
     /// Seconds since start.
     pub uptime_s: u64,
     /// Counters of everything dropped or refused, by name, without those at zero.

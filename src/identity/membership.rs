@@ -278,6 +278,12 @@ impl Membership {
         self.batch.epoch_length
     }
 
+    /// When its first credential begins.
+    pub fn valid_from(&self) -> Unix {
+        let first = self.credentials.first_key_value().map_or(Epoch(0), |(epoch, _)| *epoch);
+        self.batch.epoch_length.start(first)
+    }
+
     /// When its last credential ends.
     pub fn valid_until(&self) -> Unix {
         let last = self.credentials.last_key_value().map_or(Epoch(0), |(epoch, _)| *epoch);

@@ -24,10 +24,14 @@ pub enum TicketError {
     #[error("the ticket was made by another version of m2mesh ({0}); use the same version on both sides")]
     Version(String),
     /// Too late.
-    #[error("the ticket expired at {expired}; ask for a new one with `m2mesh realm invite`")]
+    #[error(
+        "the ticket expired at {expired}, and this machine's clock says {now}; ask for a new one with `m2mesh realm invite`, or set the clock if it is wrong"
+    )]
     Expired {
         /// When.
         expired: Unix,
+        /// What the clock says.
+        now: Unix,
     },
 }
 
@@ -63,7 +67,7 @@ pub fn from_text(text: &str, now: Unix) -> Result<Ticket, TicketError> {
         return Err(TicketError::Version(ticket.version.to_string()));
     }
     if now.seconds() > ticket.expires {
-        return Err(TicketError::Expired { expired: Unix::from_seconds(ticket.expires) });
+        return Err(TicketError::Expired { expired: Unix::from_seconds(ticket.expires), now });
     }
     Ok(ticket)
 }

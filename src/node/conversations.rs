@@ -2,7 +2,7 @@
 
 use super::{EventLoop, Host};
 use crate::engine::Input;
-use crate::engine::api::{Command, Reply, Token};
+use crate::engine::api::{Command, Refused, Reply, Token};
 use crate::gateway::{Call, Rejected};
 use crate::store::Store;
 use std::task::Context;
@@ -17,6 +17,20 @@ impl<S: Store, H: Host> EventLoop<S, H> {
             self.end_stream(*token);
         }
         !gone.is_empty()
+    }
+
+    /// Takes up a conversation if there is room for what it asks; gives it back if it is to wait.
+    pub(super) fn admit(&mut self, call: Call) -> Option<Call> {
+        let told = matches!(call.command, Command::Status | Command::Peers | Command::Contacts);
+        if told || self.has_room() {
+            self.start(call);
+            return None;
+        }
+        let Some(failure) = &self.store_failure else { return Some(call) };
+        // Nobody knows for how long.
+        let refused = Refused::Full(format!("the disk takes no writes, and no more can wait for it: {failure}"));
+        drop(call.replies.push(Reply::Refused(refused)));
+        None
     }
 
     /// Takes up a conversation of the application.

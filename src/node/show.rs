@@ -1,6 +1,6 @@
 //! What the node tells of itself: status and peers.
 
-use super::{EventLoop, Host};
+use super::{EventLoop, Host, preflight};
 use crate::engine::api::{Peer, Status};
 use crate::net::{self, Multiaddr};
 use crate::store::Store;
@@ -16,6 +16,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
         let (outgoing, inbox, log_records) =
             (self.engine.outgoing_open(), self.engine.inbox_waiting(), self.engine.log_records());
         let membership = self.engine.membership();
+        let credentials_failure = preflight::lapsed(membership, now.unix);
         let length = membership.epoch_length();
         let epoch = length.epoch_at(now.unix);
         Status {
@@ -27,6 +28,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
             epoch: epoch.0,
             epoch_ends: length.end(epoch).to_string(),
             credentials_until: membership.valid_until().to_string(),
+            credentials_failure,
             bulletin: membership.bulletin().version(),
             listen: self.listening.iter().map(Multiaddr::to_string).collect(),
             links,
@@ -34,6 +36,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
             inbox,
             outgoing,
             log_records,
+            store_failure: self.store_failure.clone(),
             uptime_s: now.time.since(self.started).as_secs(),
             counters,
         }

@@ -4,7 +4,7 @@
 //! settings, identity, store, sockets, local API. A node is ready when it listens and the API answers, and stops in
 //! good order: what was taken is made durable, links are closed, the socket goes.
 
-use super::{EventLoop, Gate, Host, Parts};
+use super::{EventLoop, Gate, Host, Parts, preflight};
 use crate::config::{self, Config, ConfigError};
 use crate::engine::lab::Lab;
 use crate::engine::{Engine, Input};
@@ -130,6 +130,9 @@ impl Running {
 
 /// Starts a node; it listens when this is done.
 pub(super) async fn start(options: RunOptions) -> Result<Running, NodeError> {
+    if !options.dir.exists() {
+        return Err(DeviceDirError::NoDevice { directory: options.dir }.into());
+    }
     let lock = DirectoryLock::take(&options.dir)?;
     let mut config = Config::load(&options.dir, options.config.as_deref())?;
     if !options.listen.is_empty() {
@@ -143,6 +146,10 @@ pub(super) async fn start(options: RunOptions) -> Result<Running, NodeError> {
     let mut rng = system_rng()?;
     let device = DeviceDir::with_keys(&options.dir, options.keys.clone());
     let (mut membership, realm) = load(device.clone(), options.keys).await?;
+    if let Some(complaint) = preflight::lapsed(&membership, clock.now().unix) {
+        tracing::error!("{complaint}");
+    }
+    preflight::ports_are_free(&config.net.listen).map_err(NodeError::Listen)?;
     let issuer: Option<IssuerId> = realm.as_ref().map(|realm| realm.issuer().id());
     let Opened { store, quarantined, .. } = SledStore::open(&options.dir, clock.now().unix)?;
     let reader = store.reader();
@@ -165,6 +172,11 @@ pub(super) async fn start(options: RunOptions) -> Result<Running, NodeError> {
 
     let mut engine = Engine::new(membership, issuer, config.log, &reader, rng, clock.now())?;
     if let Some(found) = quarantined {
+        tracing::error!(
+            "the store was damaged and is set aside as {}, the node begins a new one: {}; keep it for an analysis",
+            found.place,
+            found.reason
+        );
         let event = Event::Quarantined { place: found.place, reason: found.reason };
         engine.handle(Input::Event(event), clock.now());
     }

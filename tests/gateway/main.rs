@@ -190,6 +190,7 @@ async fn requests_publications_and_questions_get_their_answers() {
         epoch: 1,
         epoch_ends: String::new(),
         credentials_until: String::new(),
+        credentials_failure: None,
         bulletin: 1,
         listen: vec![],
         links: 4,
@@ -197,6 +198,7 @@ async fn requests_publications_and_questions_get_their_answers() {
         inbox: 0,
         outgoing: 0,
         log_records: 2,
+        store_failure: None,
         uptime_s: 3,
         counters: [("busy".to_owned(), 2)].into(),
     };

@@ -127,6 +127,11 @@ impl Node {
         self.child.id()
     }
 
+    /// Waits for its end.
+    pub fn wait(&mut self) {
+        self.child.wait().expect("it ends");
+    }
+
     /// SIGKILL, and waits for its end.
     pub fn kill(&mut self) {
         self.child.kill().expect("it is ours");

@@ -25,6 +25,8 @@ pub struct Status {
     pub epoch_ends: String,
     /// RFC 3339: when the last credential of the batch runs out.
     pub credentials_until: String,
+    /// What is wrong with the credentials by this machine's clock, if something is: no member talks to it meanwhile.
+    pub credentials_failure: Option<String>,
     /// Version of the bulletin.
     pub bulletin: u64,
     /// Addresses listened on.
@@ -39,6 +41,8 @@ pub struct Status {
     pub outgoing: usize,
     /// Records in the event log.
     pub log_records: u64,
+    /// Why the disk takes no writes at present, if it takes none: nothing is acknowledged meanwhile.
+    pub store_failure: Option<String>,
     /// Seconds since start.
     pub uptime_s: u64,
     /// Counters of everything dropped or refused, by name, without those at zero.
@@ -56,6 +60,7 @@ impl From<api::Status> for Status {
             epoch,
             epoch_ends,
             credentials_until,
+            credentials_failure,
             bulletin,
             listen,
             links,
@@ -63,6 +68,7 @@ impl From<api::Status> for Status {
             inbox,
             outgoing,
             log_records,
+            store_failure,
             uptime_s,
             counters,
         } = status;
@@ -75,6 +81,7 @@ impl From<api::Status> for Status {
             epoch,
             epoch_ends,
             credentials_until,
+            credentials_failure,
             bulletin,
             listen,
             links,
@@ -82,6 +89,7 @@ impl From<api::Status> for Status {
             inbox,
             outgoing,
             log_records,
+            store_failure,
             uptime_s,
             counters,
         }

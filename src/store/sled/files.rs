@@ -92,6 +92,24 @@ pub(super) fn remove_unfinished(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Copies a database that is closed, without its snapshots: sled then reads its log up to the first damage.
+pub(super) fn copy_without_index(from: &Path, to: &Path) -> io::Result<()> {
+    if to.exists() {
+        fs::remove_dir_all(to)?;
+    }
+    make_directory(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if entry.file_type()?.is_dir() {
+            copy_without_index(&entry.path(), &to.join(&name))?;
+        } else if !name.to_string_lossy().starts_with("snap.") {
+            fs::copy(entry.path(), to.join(&name))?;
+        }
+    }
+    Ok(())
+}
+
 /// Whether there is room for what opening writes at most: a segment and a snapshot. An error here is the disk's
 /// and says nothing about the content.
 pub(super) fn probe(directory: &Path) -> io::Result<()> {
@@ -104,6 +122,17 @@ pub(super) fn probe(directory: &Path) -> io::Result<()> {
     });
     let removed = fs::remove_file(&path);
     written.and(removed)
+}
+
+/// Whether there is room for commits of that many bytes and for what sled writes besides: pages anew, and segments ahead.
+pub(super) fn room(directory: &Path, bytes: u64) -> io::Result<()> {
+    let disk = rustix::fs::statvfs(directory)?;
+    let (free, wanted) = (disk.f_bavail.saturating_mul(disk.f_frsize), RESERVE + AMPLIFICATION * bytes);
+    if free >= wanted {
+        return Ok(());
+    }
+    let text = format!("no space left: {} KiB are free, {} KiB are needed", free / 1024, wanted / 1024);
+    Err(io::Error::new(io::ErrorKind::StorageFull, text))
 }
 
 /// After a failed fsync: the kernel may hold bytes for written that are not. Each is written again, so that the next
@@ -137,6 +166,12 @@ fn rewrite_file(path: &Path, buffer: &mut [u8]) -> io::Result<()> {
         at += count as u64;
     }
 }
+
+/// Bytes that are left free: some segments, and the pages of a few blobs.
+const RESERVE: u64 = 4 * 1024 * 1024;
+
+/// Bytes allowed for a byte committed: the largest messages lie on pages that sled writes anew several times.
+const AMPLIFICATION: u64 = 4;
 
 /// Bytes written to see whether there is room.
 const PROBE: usize = 1024 * 1024;

@@ -1,6 +1,6 @@
 //! The store of a device: sled, with a real flush.
 //!
-//! **Mechanism.** Commits wait in a bounded queue. One thread, the *writer*, takes all that wait, applies
+//! **Mechanism.** Commits wait in a bounded queue. One thread, the *writer*, takes what waits, applies
 //! them in atomic batches of whole commits, makes the group durable with one fsync, reports the last number and wakes
 //! whoever polls.
 //! While the disk is busy the next group gathers: the slower the disk, the larger the groups.
@@ -13,7 +13,10 @@
 //! not recover from a failed write within a process, and the kernel may drop the very pages whose fsync failed while
 //! showing them to readers. So the writer closes sled, writes every byte of its files anew, opens it again and
 //! repeats the group (repeating is harmless: it sets and removes the same keys), with back-off until it succeeds.
-//! A second thread, the *guard*, gets the writer out of a wait inside sled that a failed write leaves without end.
+//! A second thread, the *guard*, gets the writer out of a wait inside sled that a failed write leaves without end. After
+//! some failures, as of a blob that finds no room, sled cannot be closed; then the node has to be started again, and says
+//! so. A full disk is seen before it comes to that: a group is not begun unless the disk has room for it and for what
+//! sled writes besides; meanwhile the database stays open to readers.
 //!
 //! **Opening** reads every entry once, so that damage shows at boot and not in the middle of work. A directory
 //! that cannot be read is set aside, not removed, and the node starts with an empty one; an error that says
@@ -37,9 +40,11 @@ use crate::id::Lsn;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::task::{Context, Poll, Waker};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// Commits and what became of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -99,13 +104,29 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn database(&self) -> Option<sled::Db> {
-        self.database.read().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Uses the database, which is not closed meanwhile. Nobody but the writer keeps a clone: who drops the last one
+    /// closes it, and may wait for that.
+    fn with_database<T>(&self, usage: impl FnOnce(Option<&sled::Db>) -> T) -> T {
+        usage(self.database.read().unwrap_or_else(PoisonError::into_inner).as_ref())
     }
 
-    fn set_database(&self, database: Option<sled::Db>) {
-        let before = std::mem::replace(&mut *self.database.write().unwrap_or_else(PoisonError::into_inner), database);
-        drop(before);
+    fn set_database(&self, database: sled::Db) {
+        *self.database.write().unwrap_or_else(PoisonError::into_inner) = Some(database);
+    }
+
+    /// Closes the database. After a failure sled may wait without end for a write that it has given up: that is left to
+    /// a thread of its own, and answers `false`. Then sled has not let go of its file, and only the end of the process
+    /// makes it.
+    fn close(&self) -> bool {
+        let Some(database) = self.database.write().unwrap_or_else(PoisonError::into_inner).take() else { return true };
+        let (closed, wait) = sync_channel(1);
+        let close = move || {
+            drop(database);
+            // Whoever waited may have gone.
+            let _ = closed.send(());
+        };
+        let started = std::thread::Builder::new().name("store-closer".into()).spawn(close);
+        started.is_ok() && wait.recv_timeout(CLOSING).is_ok()
     }
 }
 
@@ -165,7 +186,7 @@ impl Drop for SledStore {
             // Only a panic in the thread is an error, and then there is nothing left to wait for.
             let _ = thread.join();
         }
-        self.shared.set_database(None);
+        self.shared.close();
     }
 }
 
@@ -179,12 +200,14 @@ impl SledReader {
     /// Runs a read; sled may panic on damage.
     fn read<T>(&self, read: impl Fn(&sled::Db) -> sled::Result<T>) -> Result<T, ReadError> {
         let path = self.shared.path.display();
-        let database = self.shared.database().ok_or_else(|| ReadError(format!("{path} is closed")))?;
-        match catch_unwind(AssertUnwindSafe(|| read(&database))) {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(ReadError(format!("{path}: {error}; restart the node to have it checked"))),
-            Err(_) => Err(ReadError(format!("{path} is damaged; restart the node to have it checked"))),
-        }
+        self.shared.with_database(|database| {
+            let database = database.ok_or_else(|| ReadError(format!("{path} is closed")))?;
+            match catch_unwind(AssertUnwindSafe(|| read(database))) {
+                Ok(Ok(answer)) => Ok(answer),
+                Ok(Err(error)) => Err(ReadError(format!("{path}: {error}; restart the node to have it checked"))),
+                Err(_) => Err(ReadError(format!("{path} is damaged; restart the node to have it checked"))),
+            }
+        })
     }
 }
 
@@ -246,6 +269,9 @@ fn full_key(table: Table, key: &[u8]) -> Vec<u8> {
 fn whole(table: Table) -> std::ops::Range<Vec<u8>> {
     vec![table as u8]..vec![table as u8 + 1]
 }
+
+/// How long closing may take: within what a node has to stop in good order.
+const CLOSING: Duration = Duration::from_secs(2);
 
 /// Entries read at a time by a scan: at most 4 MiB of values at their bound, some 16 KiB of log records.
 const SCAN_PAGE: usize = 64;

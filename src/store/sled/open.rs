@@ -1,7 +1,7 @@
 //! Opening: removing what is unfinished, checking what is there, setting aside what cannot be read.
 
 use super::files::{self, Files};
-use super::{Shared, SledStore, State, evict_behind, full_key, writer};
+use super::{Shared, SledReader, SledStore, State, Store, evict_behind, full_key, writer};
 use crate::engine::store::Table;
 use crate::time::Unix;
 use std::fs::{self, File};
@@ -47,6 +47,14 @@ pub enum OpenError {
         /// Its directory.
         path: PathBuf,
     },
+    /// What is in it cannot be read.
+    #[error("the store in {} is damaged: {reason}; start the node: it sets the store aside and begins a new one", .path.display())]
+    Damaged {
+        /// Its directory.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// A later version of m2mesh has written it.
     #[error("the store in {} has format {found}, this m2mesh knows formats up to {FORMAT}; use a later m2mesh, or another --dir", .path.display())]
     Format {
@@ -88,6 +96,39 @@ impl SledStore {
                 }
             }
         };
+        Ok(Opened { store: Self::start(path, database)?, quarantined })
+    }
+
+    /// Opens the store in `directory`, which is there, to look at it: what is damaged is an error and stays in place.
+    pub fn inspect(directory: &Path) -> Result<Self, OpenError> {
+        let path = directory.join(NAME);
+        match open(&path) {
+            Ok(database) => Self::start(path, database),
+            Err(Failure::Error(error)) => Err(error),
+            Err(Failure::Damaged(reason)) => Err(OpenError::Damaged { path, reason }),
+        }
+    }
+
+    /// Reads what a damaged store has from before the damage, from a copy of it, which is removed afterwards. Nothing if
+    /// not even that can be read.
+    pub fn salvage<T>(directory: &Path, read: impl FnOnce(SledReader) -> T) -> Result<Option<T>, OpenError> {
+        let copy = directory.join("store.examined");
+        let io = |error| OpenError::Io { path: copy.clone(), error };
+        files::copy_without_index(&directory.join(NAME), &copy).map_err(io)?;
+        let found = match open(&copy) {
+            Ok(database) => {
+                let store = Self::start(copy.clone(), database)?;
+                Ok(Some(read(store.reader())))
+            }
+            Err(Failure::Damaged(_)) => Ok(None),
+            Err(Failure::Error(error)) => Err(error),
+        };
+        fs::remove_dir_all(&copy).map_err(io)?;
+        found
+    }
+
+    fn start(path: PathBuf, database: sled::Db) -> Result<Self, OpenError> {
+        let io = |error| OpenError::Io { path: path.clone(), error };
         let mut state = State::default();
         let files = Files::open(&path, &mut state.counters.fsyncs).map_err(io)?;
         let shared = Arc::new(Shared {
@@ -97,7 +138,7 @@ impl SledStore {
             database: RwLock::new(Some(database)),
         });
         let threads = writer::start(&shared, files).map_err(io)?;
-        Ok(Opened { store: SledStore { shared, threads }, quarantined })
+        Ok(Self { shared, threads })
     }
 }
 
@@ -162,7 +203,7 @@ fn judge(path: &Path, error: sled::Error) -> Failure {
         sled::Error::Io(error) if !matches!(error.kind(), UnexpectedEof | InvalidData) => {
             Failure::Error(OpenError::Io { path: path.to_owned(), error })
         }
-        error => Failure::Damaged(error.to_string()),
+        error => Failure::Damaged(error.to_string().replace(" backtrace ()", "")),
     }
 }
 

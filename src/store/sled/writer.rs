@@ -21,7 +21,8 @@ pub(super) fn start(shared: &Arc<Shared>, files: Files) -> io::Result<Vec<JoinHa
         let (shared, watch) = (Arc::clone(shared), Arc::clone(&watch));
         thread::Builder::new().name("store-guard".into()).stack_size(STACK).spawn(move || guard(&shared, &watch))?
     };
-    let writer = Writer { shared: Arc::clone(shared), files: Some(files), watch, guard: guard.thread().clone() };
+    let writer =
+        Writer { shared: Arc::clone(shared), files: Some(files), stuck: false, watch, guard: guard.thread().clone() };
     let writer = thread::Builder::new().name("store-writer".into()).spawn(move || writer.run());
     match writer {
         Ok(writer) => Ok(vec![writer, guard]),
@@ -37,6 +38,8 @@ struct Writer {
     shared: Arc<Shared>,
     /// Nothing after a failure, until the database is open again.
     files: Option<Files>,
+    /// sled could not be closed after a failure.
+    stuck: bool,
     watch: Arc<Watch>,
     guard: Thread,
 }
@@ -59,7 +62,7 @@ impl Writer {
         self.finish();
     }
 
-    /// All commits that wait, once there are some. `None`: the store closes and nothing waits.
+    /// The commits that wait, once there are some, up to [`GROUP`]. `None`: the store closes and nothing waits.
     fn next_group(&self) -> Option<VecDeque<Commit>> {
         let mut state = self.shared.state();
         while state.waiting.is_empty() {
@@ -68,11 +71,26 @@ impl Writer {
             }
             state = self.shared.wanted.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        Some(std::mem::take(&mut state.waiting))
+        let mut bytes = 0;
+        let fits = |commit: &&Commit| {
+            let more = bytes < GROUP;
+            bytes += size(commit);
+            more
+        };
+        let count = state.waiting.iter().take_while(fits).count();
+        let rest = state.waiting.split_off(count);
+        Some(std::mem::replace(&mut state.waiting, rest))
     }
 
-    /// Applies a group and makes it durable. After an error the database is closed.
+    /// Applies a group and makes it durable. After an error the database is closed, unless nothing was begun.
     fn attempt(&mut self, group: &VecDeque<Commit>) -> Result<(), StoreError> {
+        let path = self.shared.path.display();
+        if self.stuck {
+            return Err(StoreError(format!("{path}: sled does not close after a failure; restart the node")));
+        }
+        let bytes = group.iter().map(size).sum::<usize>() as u64;
+        files::room(&self.shared.path, bytes)
+            .map_err(|error| StoreError(format!("{path}: {error}; free some space")))?;
         self.watch.begin(&self.guard);
         let done = catch_unwind(AssertUnwindSafe(|| self.apply(group)));
         self.watch.end();
@@ -82,7 +100,7 @@ impl Writer {
             Err(_) => StoreError(format!("{}: sled gave up", self.shared.path.display())),
         };
         self.files = None;
-        self.shared.set_database(None);
+        self.stuck = !self.shared.close();
         Err(error)
     }
 
@@ -94,7 +112,8 @@ impl Writer {
         if self.files.is_none() {
             self.reopen().map_err(|error| failed(&error))?;
         }
-        let database = self.shared.database().ok_or_else(|| failed(&"it is closed"))?;
+        let database =
+            self.shared.with_database(|database| database.cloned()).ok_or_else(|| failed(&"it is closed"))?;
         // Several commits to a batch of sled's, since each batch costs it two waits for the kernel, and a key that all
         // of them set is written once.
         let (mut batch, mut bytes) = (sled::Batch::default(), 0);
@@ -124,7 +143,7 @@ impl Writer {
         })?;
         let mut fsyncs = 0;
         self.files = Some(Files::open(&self.shared.path, &mut fsyncs)?);
-        self.shared.set_database(Some(database));
+        self.shared.set_database(database);
         self.shared.state().counters.fsyncs += fsyncs;
         Ok(())
     }
@@ -228,12 +247,13 @@ fn guard(shared: &Shared, watch: &Watch) {
     while !watch.stop.load(SeqCst) {
         if watch.working.load(SeqCst) {
             thread::park_timeout(GUARD_LOOK);
-            if watch.working.load(SeqCst)
-                && let Some(database) = shared.database()
-                && database.context.global_error().is_err()
-            {
-                // It returns the error at once; waking the waiters is all it is for.
-                let _ = database.flush();
+            if watch.working.load(SeqCst) {
+                shared.with_database(|database| {
+                    if let Some(database) = database.filter(|database| database.context.global_error().is_err()) {
+                        // It returns the error at once; waking the waiters is all it is for.
+                        let _ = database.flush();
+                    }
+                });
             }
             continue;
         }
@@ -253,6 +273,10 @@ const LAST_RETRY: Duration = Duration::from_secs(5);
 
 /// How often the guard looks while the writer works.
 const GUARD_LOOK: Duration = Duration::from_secs(1);
+
+/// A group takes no more commits once it has this many bytes: what a nearly full disk must have room for, several times
+/// over, and more than enough to make up for an fsync.
+const GROUP: usize = 1024 * 1024;
 
 /// A batch of sled's takes no more commits once it has this many bytes: half a segment, all of which sled holds in
 /// memory until the batch ends.

@@ -1,0 +1,7 @@
+//! Losing power, and being killed, in the middle of work: what the store promises about both, and how it is checked.
+
+#![allow(dead_code)] // each test binary uses its part
+
+pub mod disk;
+pub mod random;
+pub mod workload;
