@@ -36,14 +36,14 @@ use crate::engine::api::{Reply, Token};
 use crate::engine::lab::Lab;
 use crate::engine::{Engine, GossipVerdict, Input, Origin, Output};
 use crate::event_log::Event;
-use crate::gateway::{Call, Replies};
+use crate::gateway::{Arriving, Call, Replies};
 use crate::id::{LinkId, Lsn};
 use crate::net::{GossipId, MessageAcceptance, Multiaddr, Network};
 use crate::store::Store;
 use crate::time::Time;
 use crate::wire::data::Class;
 use crate::wire::hello::EnrolReply;
-use futures::channel::{mpsc, oneshot};
+use futures::channel::oneshot;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
@@ -62,7 +62,7 @@ pub struct EventLoop<S: Store, H: Host> {
     store: S,
     host: H,
     gate: Arc<Gate>,
-    calls: mpsc::Receiver<Call>,
+    calls: Arriving,
     stop: oneshot::Receiver<()>,
     stopping: bool,
     /// Why the disk takes no writes at the moment.
@@ -164,6 +164,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
         self.poll_store(cx);
         self.poll_jobs(cx);
         self.poll_gone(cx);
+        self.poll_questions(cx);
         self.poll_calls(cx);
         self.poll_network(cx);
         self.drain_engine();
@@ -225,6 +226,16 @@ impl<S: Store, H: Host> EventLoop<S, H> {
         self.again = true;
     }
 
+    fn poll_questions(&mut self, cx: &mut Context<'_>) {
+        for _ in 0..QUESTIONS_A_TURN {
+            match self.calls.questions.poll_next_unpin(cx) {
+                Poll::Ready(Some(call)) => self.start(call),
+                Poll::Ready(None) | Poll::Pending => return,
+            }
+        }
+        self.again = true;
+    }
+
     fn poll_calls(&mut self, cx: &mut Context<'_>) {
         if !self.stopping && self.stop.poll_unpin(cx).is_ready() {
             self.stopping = true;
@@ -237,7 +248,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
             }
             let call = match self.next_call.take() {
                 Some(call) => call,
-                None => match self.calls.poll_next_unpin(cx) {
+                None => match self.calls.orders.poll_next_unpin(cx) {
                     Poll::Ready(Some(call)) => call,
                     Poll::Ready(None) | Poll::Pending => return,
                 },
@@ -381,6 +392,8 @@ impl<S: Store + Unpin, H: Host + Unpin> Future for EventLoop<S, H> {
 
 /// Commands taken in a turn: what a batch is made of.
 const CALLS_A_TURN: usize = 1_024;
+/// Questions taken in a turn.
+const QUESTIONS_A_TURN: usize = 64;
 /// Network events taken in a turn: buffers of up to 64 KiB, fewer than an application may have waiting.
 const EVENTS_A_TURN: usize = 32;
 /// A timer that is not set.

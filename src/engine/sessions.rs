@@ -56,25 +56,20 @@ impl Sessions {
         Some(entry)
     }
 
-    /// Keeps a session: ours is sealed with from now on, the peer's only if there is no good one. Answers whether
-    /// another had to go.
+    /// Keeps a session; it is sealed with from now on, whoever has opened it: a peer that opens one knows none of the
+    /// others, and one that has opened another at the same moment knows both. Answers whether another had to go.
     pub(super) fn insert(
         &mut self,
         session: Session,
         peer: Name,
         between: (CredentialHash, CredentialHash),
-        ours: bool,
         now: Time,
     ) -> bool {
         let full = self.by_id.len() >= MAX_SESSIONS;
         if full && let Some(oldest) = self.by_id.iter().min_by_key(|(_, entry)| entry.used).map(|(id, _)| *id) {
             self.by_id.remove(&oldest);
         }
-        let stands =
-            self.preferred.get(&peer).and_then(|id| self.by_id.get(id)).is_some_and(|entry| entry.between == between);
-        if ours || !stands {
-            self.preferred.insert(peer.clone(), session.id());
-        }
+        self.preferred.insert(peer.clone(), session.id());
         self.by_id.insert(session.id(), Entry { session, peer, between, used: now });
         full
     }

@@ -133,7 +133,7 @@ impl Engine {
             let secret = self.membership.contact_secret();
             let (session, first) = Session::open(&mut self.rng, &own, secret, peer, &contact).ok()?;
             opener = Some(first);
-            dropped = self.sessions.insert(session, name.clone(), between, true, self.now.time);
+            dropped = self.sessions.insert(session, name.clone(), between, self.now.time);
         }
         let form = if opener.is_some() { Form::Opener } else { Form::Session };
         let policy = Policy::default();
@@ -234,7 +234,7 @@ impl Engine {
             Ok((session, peer)) => {
                 let name = self.name_of(&peer.body.handle)?;
                 self.learn_credential(peer.clone());
-                let dropped = self.sessions.insert(session, name, (own.hash, peer.hash), false, self.now.time);
+                let dropped = self.sessions.insert(session, name, (own.hash, peer.hash), self.now.time);
                 self.count("sessions_forgotten", u64::from(dropped));
                 self.open_record(link, &DataFrame { sealed: record, ..data.clone() }, plain)
             }

@@ -1,11 +1,12 @@
 //! The local API: HTTP and JSON on a unix socket, for applications on this machine and for the command line.
 //!
-//! A [`Gateway`] listens on `DIR/api.sock`. Each request becomes a [`Call`] on one bounded channel to the node, and
+//! A [`Gateway`] listens on `DIR/api.sock`. Each request becomes a [`Call`] on a bounded channel to the node, and
 //! the replies come back through the call's [`Replies`]; streams end when either side lets go. Pages of the inbox
 //! and of the event log are not asked of the node: they are read from the store directly, off the node's thread.
 //!
 //! | file | is |
 //! |-|-|
+//! | [`calls`] | the way of requests to the node |
 //! | [`replies`] | the way between a request and the node, with what happens at its bound |
 //! | [`api`] | routes that answer once |
 //! | [`stream`] | routes that go on: server-sent events, and lines in, lines out |
@@ -25,6 +26,7 @@
 //! Absent on purpose: authentication (the file mode is it), and any listener that is not a unix socket.
 
 pub mod api;
+pub mod calls;
 pub mod client;
 pub mod dto;
 pub mod error;
@@ -35,13 +37,13 @@ pub mod replies;
 pub mod socket;
 pub mod stream;
 
+pub use calls::{Arriving, Calls, MAX_CALLS};
 pub use replies::{Call, Heard, Listener, Rejected, Replies};
 pub use socket::{BindError, Gateway};
 
 use crate::engine::api::{Command, Reply};
 use error::ApiError;
-use futures::channel::mpsc;
-use futures::{SinkExt, StreamExt};
+use futures::StreamExt;
 use tokio::sync::watch;
 
 /// What every route works with.
@@ -56,7 +58,7 @@ struct Context<R> {
 /// The way to the node.
 #[derive(Clone, Debug)]
 struct Node {
-    calls: mpsc::Sender<Call>,
+    calls: Calls,
 }
 
 impl Node {
@@ -84,5 +86,3 @@ async fn final_reply(mut listener: Listener) -> Result<Reply, ApiError> {
 
 /// Name of the socket in the node's directory.
 pub const SOCKET: &str = "api.sock";
-/// Calls waiting for the node: the size to give the channel.
-pub const MAX_CALLS: usize = 1_024;

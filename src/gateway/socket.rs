@@ -7,9 +7,8 @@
 //! 4. Rename it to `DIR/api.sock`, which replaces the socket of a dead process in the same instant.
 //! 5. Remove `DIR/.api`.
 
-use super::{Call, Context, Node, SOCKET, api};
+use super::{Calls, Context, Node, SOCKET, api};
 use crate::engine::store::Read;
-use futures::channel::mpsc;
 use std::fs;
 use std::future::Future;
 use std::io;
@@ -74,7 +73,7 @@ impl Gateway {
     /// removes the socket.
     pub async fn serve<R>(
         self,
-        calls: mpsc::Sender<Call>,
+        calls: Calls,
         reader: R,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<()>

@@ -21,8 +21,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
 
     /// Takes up a conversation if there is room for what it asks; gives it back if it is to wait.
     pub(super) fn admit(&mut self, call: Call) -> Option<Call> {
-        let told = matches!(call.command, Command::Status | Command::Peers | Command::Contacts);
-        if told || self.has_room() {
+        if self.has_room() {
             self.start(call);
             return None;
         }

@@ -14,13 +14,13 @@ use super::inbox::Inbox;
 use super::outlet::Outlet;
 use super::system::{self, NodeError, RunOptions, Running};
 use crate::engine::api::{Call, Command, Outcome, Peer, Published, Refused, Reply, Send, Status};
-use crate::gateway::{self, Heard, Listener};
+use crate::gateway::{self, Calls, Heard, Listener};
 use crate::id::Name;
 use crate::store::Keyring;
 use crate::wire::batch::Ack;
 use crate::wire::data::Class;
-use futures::channel::mpsc;
-use futures::{SinkExt, Stream, StreamExt};
+use futures::lock::Mutex;
+use futures::{Stream, StreamExt};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -29,6 +29,8 @@ use std::time::Duration;
 /// A running node of this program.
 pub struct Node {
     running: Running,
+    /// One way for all: who calls waits for its turn, and for room.
+    calls: Mutex<Calls>,
 }
 
 /// How to start one.
@@ -76,7 +78,8 @@ impl Builder {
 
     /// Starts the node; it listens when this is done.
     pub async fn start(self) -> Result<Node, NodeError> {
-        Ok(Node { running: system::start(self.options).await? })
+        let running = system::start(self.options).await?;
+        Ok(Node { calls: Mutex::new(running.calls.clone()), running })
     }
 }
 
@@ -153,7 +156,7 @@ impl Node {
         &self,
         message: Message,
     ) -> Result<impl Future<Output = Result<Outcome, CallError>> + use<>, CallError> {
-        let listener = start(&self.running.calls, Command::Send(message.0)).await?;
+        let listener = self.start(Command::Send(message.0)).await?;
         Ok(outcome(listener))
     }
 
@@ -177,7 +180,7 @@ impl Node {
     ) -> Result<Result<Vec<u8>, Outcome>, CallError> {
         let Message(send) = Message::new(to, payload).deadline(timeout);
         let command = Command::Request { send, service: service.map(str::to_owned) };
-        let mut listener = start(&self.running.calls, command).await?;
+        let mut listener = self.start(command).await?;
         match hear(&mut listener).await? {
             Reply::Response { payload, .. } => Ok(Ok(payload)),
             Reply::Outcome(outcome) => Ok(Err(outcome)),
@@ -186,33 +189,33 @@ impl Node {
     }
 
     /// Offers a service: a stream of calls, to be answered by [`Self::respond`]. Dropping it withdraws the offer.
-    pub async fn offer(&self, service: &str) -> Result<Calls, CallError> {
+    pub async fn offer(&self, service: &str) -> Result<ServiceCalls, CallError> {
         let command = Command::Offer { service: service.to_owned() };
-        Ok(Calls(stand(start(&self.running.calls, command).await?).await?))
+        Ok(ServiceCalls(stand(self.start(command).await?).await?))
     }
 
     /// Answers a call: `Ok` the response, `Err` why there is none.
     pub async fn respond(&self, call: &Call, answer: Result<Vec<u8>, String>) -> Result<(), CallError> {
         let command = Command::Respond { call: call.call, answer };
-        let mut listener = start(&self.running.calls, command).await?;
+        let mut listener = self.start(command).await?;
         hear(&mut listener).await.map(drop)
     }
 
     /// Publishes to all who listen to a topic; the outcome says to how many neighbours it went.
     pub async fn publish(&self, topic: &str, payload: impl Into<Vec<u8>>) -> Result<Outcome, CallError> {
         let command = Command::Publish { topic: topic.to_owned(), payload: payload.into(), lifetime: DEADLINE };
-        outcome(start(&self.running.calls, command).await?).await
+        outcome(self.start(command).await?).await
     }
 
     /// Messages to the topics that a filter matches. Dropping the stream ends the subscription.
     pub async fn subscribe(&self, filter: &str) -> Result<Publications, CallError> {
         let command = Command::Subscribe { filter: filter.to_owned() };
-        Ok(Publications(stand(start(&self.running.calls, command).await?).await?))
+        Ok(Publications(stand(self.start(command).await?).await?))
     }
 
     /// What the node is.
     pub async fn status(&self) -> Result<Status, CallError> {
-        match hear(&mut start(&self.running.calls, Command::Status).await?).await? {
+        match hear(&mut self.start(Command::Status).await?).await? {
             Reply::Status(status) => Ok(*status),
             _ => Err(CallError::Stopped),
         }
@@ -220,10 +223,14 @@ impl Node {
 
     /// Its neighbours.
     pub async fn peers(&self) -> Result<Vec<Peer>, CallError> {
-        match hear(&mut start(&self.running.calls, Command::Peers).await?).await? {
+        match hear(&mut self.start(Command::Peers).await?).await? {
             Reply::Peers(peers) => Ok(peers),
             _ => Err(CallError::Stopped),
         }
+    }
+
+    async fn start(&self, command: Command) -> Result<Listener, CallError> {
+        start(&mut *self.calls.lock().await, command).await
     }
 
     /// Stops it in good order: what it has taken is durable when this is done.
@@ -233,9 +240,9 @@ impl Node {
 }
 
 /// Calls of a service.
-pub struct Calls(Listener);
+pub struct ServiceCalls(Listener);
 
-impl Stream for Calls {
+impl Stream for ServiceCalls {
     type Item = Call;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Call>> {
@@ -263,9 +270,9 @@ impl Stream for Publications {
 }
 
 /// Starts a conversation; waits while the node takes none.
-pub(super) async fn start(calls: &mpsc::Sender<gateway::Call>, command: Command) -> Result<Listener, CallError> {
+pub(super) async fn start(calls: &mut Calls, command: Command) -> Result<Listener, CallError> {
     let (call, listener) = gateway::Call::new(command);
-    calls.clone().send(call).await.map_err(|_| CallError::Stopped)?;
+    calls.send(call).await.map_err(|_| CallError::Stopped)?;
     Ok(listener)
 }
 

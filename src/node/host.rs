@@ -4,7 +4,7 @@ use super::lab::Barred;
 use crate::engine::Engine;
 use crate::engine::lab::Lab;
 use crate::event_log::Event;
-use crate::gateway::{Call, dto};
+use crate::gateway::{Arriving, dto};
 use crate::id::Pseudonym;
 use crate::identity::admission::{AdmissionView, AdmittedPeer};
 use crate::identity::kdf::Secret;
@@ -14,7 +14,7 @@ use crate::time::Now;
 use crate::wire::hello::{EnrolHello, EnrolReply};
 use arc_swap::ArcSwap;
 use futures::FutureExt;
-use futures::channel::{mpsc, oneshot};
+use futures::channel::oneshot;
 use futures::future::BoxFuture;
 use std::sync::Arc;
 
@@ -83,7 +83,7 @@ pub struct Parts<S, H> {
     /// The gatekeeper.
     pub gate: Arc<Gate>,
     /// The application's commands.
-    pub calls: mpsc::Receiver<Call>,
+    pub calls: Arriving,
     /// Ready, or gone, when the node is to stop.
     pub stop: oneshot::Receiver<()>,
     /// Members to renew through when no neighbour has said where it listens.

@@ -6,11 +6,10 @@
 use super::handle::{CallError, hear, start};
 use crate::engine::api::{Command, InboxRecord, Reply};
 use crate::engine::store::{Read, Table};
-use crate::gateway::{self, Listener};
+use crate::gateway::{Calls, Listener};
 use crate::store::SledReader;
 use crate::wire::batch::MAX_MESSAGES;
 use crate::wire::parcel::Records;
-use futures::channel::mpsc;
 use futures::{Stream, StreamExt, stream};
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -18,7 +17,7 @@ use std::sync::Arc;
 
 /// See the module's documentation.
 pub struct Inbox {
-    calls: mpsc::Sender<gateway::Call>,
+    calls: Calls,
     reader: SledReader,
     consumer: String,
     listener: Listener,
@@ -32,14 +31,10 @@ pub struct Inbox {
 }
 
 impl Inbox {
-    pub(super) async fn open(
-        calls: mpsc::Sender<gateway::Call>,
-        reader: SledReader,
-        consumer: &str,
-    ) -> Result<Self, CallError> {
+    pub(super) async fn open(mut calls: Calls, reader: SledReader, consumer: &str) -> Result<Self, CallError> {
         let consumer = consumer.to_owned();
         let command = Command::Receive { consumer: consumer.clone(), live: true };
-        let mut listener = start(&calls, command).await?;
+        let mut listener = start(&mut calls, command).await?;
         let (next, last) = match hear(&mut listener).await? {
             Reply::Inbox { first, last } => (first, last),
             _ => return Err(CallError::Stopped),
@@ -76,9 +71,9 @@ impl Inbox {
     }
 
     /// This program has taken all messages up to that number: they will not come again.
-    pub async fn consume(&self, up_to: u64) -> Result<(), CallError> {
+    pub async fn consume(&mut self, up_to: u64) -> Result<(), CallError> {
         let command = Command::Consume { consumer: self.consumer.clone(), up_to };
-        hear(&mut start(&self.calls, command).await?).await.map(drop)
+        hear(&mut start(&mut self.calls, command).await?).await.map(drop)
     }
 
     /// Messages without confirmation that were dropped because they were not read in time.

@@ -8,19 +8,18 @@
 use super::handle::{CallError, DEADLINE, hear, start};
 use crate::engine::api::{Command, Load, Outcome};
 use crate::engine::api::{Refused, Reply};
-use crate::gateway::{self, Listener};
+use crate::gateway::{Calls, Listener};
 use crate::id::Name;
 use crate::wire::batch::MAX_PAYLOAD;
 use crate::wire::data::Class;
 use crate::wire::parcel::{RECORD, put_record};
-use futures::channel::mpsc;
 use futures::{FutureExt, StreamExt};
 use std::collections::VecDeque;
 use std::time::Duration;
 
 /// See the module's documentation.
 pub struct Outlet {
-    calls: mpsc::Sender<gateway::Call>,
+    calls: Calls,
     to: Name,
     class: Class,
     lifetime: Duration,
@@ -40,7 +39,7 @@ pub struct Tally {
 }
 
 impl Outlet {
-    pub(super) fn new(calls: mpsc::Sender<gateway::Call>, to: Name) -> Self {
+    pub(super) fn new(calls: Calls, to: Name) -> Self {
         Self {
             calls,
             to,
@@ -116,7 +115,7 @@ impl Outlet {
         }
         let records = std::mem::replace(&mut self.records, Vec::with_capacity(LOAD));
         let (to, class, lifetime) = (self.to.clone(), self.class, self.lifetime);
-        let listener = start(&self.calls, Command::SendLoad(Load { to, records, class, lifetime })).await?;
+        let listener = start(&mut self.calls, Command::SendLoad(Load { to, records, class, lifetime })).await?;
         self.flying.push_back((listener, std::mem::take(&mut self.count)));
         Ok(())
     }

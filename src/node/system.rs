@@ -9,7 +9,7 @@ use crate::config::{self, Config, ConfigError};
 use crate::engine::lab::Lab;
 use crate::engine::{Engine, Input};
 use crate::event_log::Event;
-use crate::gateway::{self, Call, Gateway, dto};
+use crate::gateway::{self, Calls, Gateway, dto};
 use crate::id::IssuerId;
 use crate::identity::kdf::Secret;
 use crate::identity::membership::{Membership, Stored};
@@ -20,7 +20,7 @@ use crate::store::{DirectoryLock, Keyring, LockError, Opened, SledReader, SledSt
 use crate::time::{Now, Time, Unix};
 use crate::wire::hello::{EnrolHello, EnrolReply};
 use futures::FutureExt;
-use futures::channel::{mpsc, oneshot};
+use futures::channel::oneshot;
 use futures::future::BoxFuture;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -107,7 +107,7 @@ pub enum NodeError {
 /// A node that runs, and the ways to it.
 pub(super) struct Running {
     pub(super) ready: Ready,
-    pub(super) calls: mpsc::Sender<Call>,
+    pub(super) calls: Calls,
     pub(super) reader: SledReader,
     close_api: oneshot::Sender<()>,
     api: Option<JoinHandle<std::io::Result<()>>>,
@@ -184,7 +184,7 @@ pub(super) async fn start(options: RunOptions) -> Result<Running, NodeError> {
     engine.handle(Input::Listening(addresses), clock.now());
 
     let gateway = if options.no_api { None } else { Some(Gateway::bind(&options.dir)?) };
-    let (send_calls, calls) = mpsc::channel(gateway::MAX_CALLS);
+    let (send_calls, calls) = Calls::channels();
     let (close_api, api_closed) = oneshot::channel::<()>();
     let (api_calls, api_reader) = (send_calls.clone(), reader.clone());
     let serve = |gateway: Gateway| tokio::spawn(gateway.serve(api_calls, api_reader, api_closed.map(|_| ())));

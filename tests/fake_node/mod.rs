@@ -2,13 +2,14 @@
 
 #![allow(dead_code)] // each test binary uses its part
 
-use futures::channel::{mpsc, oneshot};
+use futures::channel::oneshot;
+use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt};
 use m2mesh::engine::api::{Command, InboxRecord, Reply};
 use m2mesh::engine::store::{Read, ReadError, Table};
 use m2mesh::event_log::{Event, Head, Record, chain};
 use m2mesh::gateway::client::Client;
-use m2mesh::gateway::{Call, Gateway, MAX_CALLS};
+use m2mesh::gateway::{Arriving, Call, Calls, Gateway};
 use m2mesh::id::{Name, StreamId};
 use m2mesh::time::Unix;
 use m2mesh::wire;
@@ -82,10 +83,16 @@ impl Read for Shelf {
     }
 }
 
+/// All calls in one stream, as they come.
+fn calls() -> (Calls, BoxStream<'static, Call>) {
+    let (calls, Arriving { orders, questions }) = Calls::channels();
+    (calls, stream::select(orders, questions).boxed())
+}
+
 /// A served gateway whose calls come to the test.
 pub struct Rig {
     pub directory: TempDir,
-    pub calls: mpsc::Receiver<Call>,
+    pub calls: BoxStream<'static, Call>,
     pub client: Client,
     pub shelf: Shelf,
     stop: oneshot::Sender<()>,
@@ -96,7 +103,7 @@ impl Rig {
     pub fn new() -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let gateway = Gateway::bind(directory.path()).expect("it binds");
-        let (sender, calls) = mpsc::channel(MAX_CALLS);
+        let (sender, calls) = calls();
         let (stop, stopped) = oneshot::channel();
         let shelf = Shelf::default();
         let served = tokio::spawn(gateway.serve(sender, shelf.clone(), stopped.map(|_| ())));
@@ -140,7 +147,7 @@ impl Background {
             runtime.block_on(async {
                 let gateway = Gateway::bind(&directory).expect("it binds");
                 bound.send(()).expect("the test waits for it");
-                let (sender, mut calls) = mpsc::channel(MAX_CALLS);
+                let (sender, mut calls) = calls();
                 let serve = gateway.serve(sender, shelf, stopped.map(|_| ()));
                 let answer = async {
                     while let Some(call) = calls.next().await {

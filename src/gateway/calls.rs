@@ -1,0 +1,78 @@
+//! The way to the node: two bounded channels, one for what may have to wait for room, one for questions.
+//!
+//! A node that is full of messages takes no more until some have ended, and whoever hands them over waits. What the
+//! node is, who is near, what the inbox and the log hold can be asked all the same: just then somebody will.
+
+use super::Call;
+use crate::engine::api::Command;
+use futures::SinkExt;
+use futures::channel::mpsc;
+
+/// The sending end. A clone is a way of its own: each has room for one call beyond [`MAX_CALLS`].
+#[derive(Clone, Debug)]
+pub struct Calls {
+    orders: mpsc::Sender<Call>,
+    questions: mpsc::Sender<Call>,
+}
+
+/// The node's end.
+#[derive(Debug)]
+pub struct Arriving {
+    /// To be taken while there is room.
+    pub orders: mpsc::Receiver<Call>,
+    /// To be taken at any time.
+    pub questions: mpsc::Receiver<Call>,
+}
+
+/// The node takes no more calls: it has stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stopped;
+
+impl Calls {
+    /// Both ends.
+    pub fn channels() -> (Self, Arriving) {
+        let (orders, arriving_orders) = mpsc::channel(MAX_CALLS);
+        let (questions, arriving_questions) = mpsc::channel(MAX_CALLS);
+        (Self { orders, questions }, Arriving { orders: arriving_orders, questions: arriving_questions })
+    }
+
+    /// Hands a call over; waits while the node has as many waiting as the channel takes.
+    pub async fn send(&mut self, call: Call) -> Result<(), Stopped> {
+        let way = if is_question(&call.command) { &mut self.questions } else { &mut self.orders };
+        way.send(call).await.map_err(|_| Stopped)
+    }
+}
+
+/// Whether it can be answered without room for anything.
+fn is_question(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Status
+            | Command::Peers
+            | Command::Contacts
+            | Command::Lab(_)
+            | Command::FollowLog
+            | Command::Receive { .. }
+            | Command::Cancel
+    )
+}
+
+/// Calls of each kind that wait for the node.
+pub const MAX_CALLS: usize = 1_024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::{FutureExt, StreamExt};
+
+    #[test]
+    fn questions_pass_when_nothing_else_does() {
+        let (mut calls, mut arriving) = Calls::channels();
+        let order = || Call::new(Command::Consume { consumer: String::new(), up_to: 1 }).0;
+        while calls.send(order()).now_or_never().is_some() {}
+        let mut another = calls.clone();
+        assert_eq!(another.send(Call::new(Command::Status).0).now_or_never(), Some(Ok(())));
+        let arrived = arriving.questions.next().now_or_never().flatten().map(|call| call.command);
+        assert_eq!(arrived, Some(Command::Status));
+    }
+}
