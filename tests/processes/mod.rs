@@ -1,6 +1,7 @@
 //! Real m2mesh processes in a temporary directory, for tests of what the program does as its users meet it.
 
 #![allow(dead_code)] // each test binary uses its part
+#![allow(clippy::panic)] // a test that meets something else than it expects has failed
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
