@@ -4,6 +4,7 @@
 //! are consumed, and come again after a restart; those without (their numbers are 0) come once.
 
 use super::handle::{CallError, hear, start};
+use super::system::blocking;
 use crate::engine::api::{Command, InboxRecord, Reply};
 use crate::engine::store::{Read, Table};
 use crate::gateway::{Calls, Listener};
@@ -51,8 +52,8 @@ impl Inbox {
             }
             if let Some(next) = self.next.filter(|next| *next <= self.last) {
                 let (reader, last) = (self.reader.clone(), self.last);
-                let read = tokio::task::spawn_blocking(move || read(&reader, next, last)).await;
-                self.ready = read.map_err(|error| CallError::Store(error.to_string()))?.map_err(CallError::Store)?;
+                let read = blocking(move || read(&reader, next, last)).await;
+                self.ready = read.and_then(|read| read).map_err(CallError::Store)?;
                 self.next = Some(self.ready.back().map_or(last, InboxRecord::last) + 1);
                 continue;
             }

@@ -77,9 +77,19 @@ impl<S: Store, H: Host> EventLoop<S, H> {
             }
             return;
         }
-        if self.network.try_send(link, class, &frame) == Err(SendError::Full) {
+        if self.is_stalling(link, class, &frame) {
             self.stalled.entry(link).or_default().push_back((class, frame));
             self.handle(Input::Blocked(link));
+        }
+    }
+
+    /// Hands a frame over; whether it has to wait. That a connection is gone is known here later than there: while the
+    /// link stands, another takes over, and the network says so.
+    fn is_stalling(&self, link: LinkId, class: Class, frame: &[u8]) -> bool {
+        match self.network.try_send(link, class, frame) {
+            Ok(()) | Err(SendError::NotAFrame) => false,
+            Err(SendError::Full) => true,
+            Err(SendError::Gone) => self.neighbours.contains_key(&link),
         }
     }
 
@@ -87,7 +97,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
     fn unstall(&mut self, link: LinkId) {
         let Some(mut queue) = self.stalled.remove(&link) else { return };
         while let Some((class, frame)) = queue.pop_front() {
-            if self.network.try_send(link, class, &frame) == Err(SendError::Full) {
+            if self.is_stalling(link, class, &frame) {
                 queue.push_front((class, frame));
                 self.stalled.insert(link, queue);
                 return;

@@ -1,10 +1,7 @@
 //! Damage to a node's store while it is stopped, as a user meets it.
-#![cfg(feature = "node")]
 #![allow(clippy::panic)] // a test that meets something else than it expects has failed
 
-mod processes;
-
-use processes::{ANYWHERE, Place};
+use crate::processes::{ANYWHERE, Place};
 use std::fs;
 use std::path::PathBuf;
 

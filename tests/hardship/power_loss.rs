@@ -4,13 +4,11 @@
 //! killed at a random moment; from the journal is made what a disk may have kept (`power/disk.rs`), which is opened and
 //! checked, and the next child goes on from there. `M2MESH_POWER_ROUNDS=200` for a long run, `M2MESH_POWER_SEED` to
 //! repeat what is drawn; when a child dies is up to the machine. With `M2MESH_POWER_KEEP=DIR` what fails is kept there.
-#![cfg(all(feature = "node", target_os = "linux"))]
+#![cfg(target_os = "linux")]
 
-mod power;
-
-use power::disk::{Disk, Luck};
-use power::random::{Random, number};
-use power::workload;
+use crate::power::disk::{Disk, Luck};
+use crate::power::random::{Random, number};
+use crate::power::workload;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -53,15 +51,9 @@ fn what_is_durable_survives_a_loss_of_power() {
     assert!(before > 0, "no child got as far as a durable record");
 }
 
-/// Not a test of its own: what the children do.
-#[test]
-fn child() {
-    workload::work();
-}
-
 /// Compiles the shim; says so where that cannot be done.
 fn shim(place: &Path) -> Option<PathBuf> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/power/shim.c");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hardship/power/shim.c");
     let library = place.join("shim.so");
     let compiler = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
     let mut command = Command::new(&compiler);

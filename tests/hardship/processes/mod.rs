@@ -1,6 +1,5 @@
 //! Real m2mesh processes in a temporary directory, for tests of what the program does as its users meet it.
 
-#![allow(dead_code)] // each test binary uses its part
 #![allow(clippy::panic)] // a test that meets something else than it expects has failed
 
 use std::fs::File;
@@ -123,11 +122,6 @@ impl Node {
         let listen = self.ready.split("listen=").nth(1).expect("addresses");
         listen.split(',').next().expect("an address")
     }
-
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     /// Waits for its end.
     pub fn wait(&mut self) {
         self.child.wait().expect("it ends");

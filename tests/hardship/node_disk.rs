@@ -2,12 +2,10 @@
 //!
 //! The tests that need what not every machine has, strace or the right to mount, say that they are skipped where it is
 //! missing.
-#![cfg(all(feature = "node", target_os = "linux"))]
+#![cfg(target_os = "linux")]
 #![allow(clippy::panic)] // a test that meets something else than it expects has failed
 
-mod processes;
-
-use processes::{ANYWHERE, Node, Place, end};
+use crate::processes::{ANYWHERE, Node, Place, end};
 use serde_json::Value;
 use std::fs;
 use std::io::Write;

@@ -1,6 +1,5 @@
 //! Losing power, and being killed, in the middle of work: what the store promises about both, and how it is checked.
 
-#![allow(dead_code)] // each test binary uses its part
 #![allow(clippy::panic)] // a test that meets something else than it expects has failed
 
 pub mod disk;

@@ -3,13 +3,9 @@
 //! A real pair of nodes: one sends all the time and asks for receipts, the other is killed with SIGKILL at random moments,
 //! also while it starts, and started again. `M2MESH_NODE_KILL_ROUNDS=200` for a long run, `M2MESH_NODE_KILL_SEED` to
 //! repeat what is drawn.
-#![cfg(feature = "node")]
 
-mod power;
-mod processes;
-
-use power::random::{Random, number};
-use processes::{ANYWHERE, Place};
+use crate::power::random::{Random, number};
+use crate::processes::{ANYWHERE, Place};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Write};

@@ -1,10 +1,7 @@
 //! What goes wrong around a node, and what is said: what, where, and what to do next.
-#![cfg(feature = "node")]
 #![allow(clippy::panic)] // a test that meets something else than it expects has failed
 
-mod processes;
-
-use processes::{ANYWHERE, Node, Place, end};
+use crate::processes::{ANYWHERE, Node, Place, end};
 use std::fs;
 use std::process::Command;
 

@@ -2,9 +2,7 @@
 
 #![allow(clippy::panic)] // a test that meets something else than it expects has failed
 
-mod processes;
-
-use processes::{ANYWHERE, Place, end};
+use crate::processes::{ANYWHERE, Place, end};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

@@ -25,10 +25,10 @@ const CHILD: &str = "M2MESH_POWER_CHILD";
 const RECORDS: u64 = 2_000;
 
 /// Runs a child for a while, with this in its environment, and kills it; answers the last record that it called durable,
-/// 0 if none. The test binary has a test `child` that calls [`work`].
+/// 0 if none. It runs [`child`].
 pub fn kill_a_child(directory: &Path, environment: &[(&str, PathBuf)], random: &mut Random) -> u64 {
     let mut child = Command::new(std::env::current_exe().expect("this binary"))
-        .args(["--exact", "child", "--nocapture", "--test-threads=1"])
+        .args(["--exact", "power::workload::child", "--nocapture", "--test-threads=1"])
         .env(CHILD, directory)
         .envs(environment.iter().cloned())
         .stdout(Stdio::piped())
@@ -165,3 +165,9 @@ fn now() -> Now {
 
 /// The sender whose watermark is kept.
 const STREAM: &[u8] = b"a stream";
+
+/// Not a test of its own: what the children do.
+#[test]
+fn child() {
+    work();
+}

@@ -3,12 +3,9 @@
 //! This test starts its own binary again as a child that works a store and prints what has become durable, kills it,
 //! opens what is left, and checks that everything printed is there, once, and that the chain verifies; then the next
 //! child goes on from there. `M2MESH_KILL_ROUNDS=1000` for a long run, `M2MESH_KILL_SEED` to repeat one.
-#![cfg(feature = "node")]
 
-mod power;
-
-use power::random::{Random, number};
-use power::workload;
+use crate::power::random::{Random, number};
+use crate::power::workload;
 
 #[test]
 fn what_is_durable_survives_a_kill() {
@@ -23,10 +20,4 @@ fn what_is_durable_survives_a_kill() {
         println!("round {round}: {claimed} durable, {last} there");
     }
     assert!(before > 0, "no child got as far as a durable record");
-}
-
-/// Not a test of its own: what the children do.
-#[test]
-fn child() {
-    workload::work();
 }

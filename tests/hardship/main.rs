@@ -1,0 +1,14 @@
+//! What must hold when things go wrong: kills, losses of power, full and damaged disks, mistakes, lost passphrases. On
+//! real processes and real disks; short here, longer by the environment variables that the files name.
+
+#![cfg(feature = "node")]
+
+mod damage;
+mod mistakes;
+mod node_disk;
+mod node_kill;
+mod passphrase;
+mod power;
+mod power_loss;
+mod processes;
+mod store_kill;
