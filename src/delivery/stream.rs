@@ -164,7 +164,8 @@ impl<T> Stream<T> {
             let fits = first || (size + adds <= MAX_PLAIN && taken.len() < MAX_MESSAGES);
             // A record tells in 32 bits how much earlier than the parcel's last its message ends.
             let near = first || slot.expiry.0.abs_diff(expiry.0) < u64::from(u32::MAX) / 2;
-            if !first && !(follows && fits && near && (ack, calls) == (message.ack, call)) {
+            let agrees = first || (ack, calls) == (message.ack, call);
+            if !(follows && fits && near && agrees) {
                 break;
             }
             (size, ack, expiry, calls) = (size + adds, message.ack, expiry.max(slot.expiry), call);

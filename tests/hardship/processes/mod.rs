@@ -122,6 +122,7 @@ impl Node {
         let listen = self.ready.split("listen=").nth(1).expect("addresses");
         listen.split(',').next().expect("an address")
     }
+
     /// Waits for its end.
     pub fn wait(&mut self) {
         self.child.wait().expect("it ends");
