@@ -44,6 +44,7 @@ mod handshake;
 mod lane;
 pub mod links;
 mod outbox;
+mod pace;
 mod permits;
 mod pipe;
 mod pulse;

@@ -8,14 +8,17 @@
 //! lasting load, a class that has been passed over for [`PATIENCE`] chunks gets one frame in at the front.
 //!
 //! Invariants
-//! 1. A queue never holds more than its limit, unless its one frame alone is longer.
+//! 1. A queue never holds more than its limit, unless its one frame alone is longer. The limit falls with the [`Pace`]
+//!    at which the lane is written, so that frames do not wait on a slow one until they are of no use.
 //! 2. Frames of one class leave in the order in which they came, whole.
 //! 3. After `Full`, [`Outbox::fill`] says exactly once that there is space, when half its limit is free again.
 
 use super::SendError;
+use super::pace::Pace;
 use crate::wire::data::Class;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
+use std::time::Instant;
 
 /// Frames that wait for one lane.
 #[derive(Debug)]
@@ -27,8 +30,9 @@ pub(crate) struct Outbox {
 struct State {
     /// One for each class in use, most urgent first.
     queues: Vec<Queue>,
-    /// Most bytes in one queue.
-    limit: usize,
+    /// Most bytes in one queue, however fast the lane is.
+    most: usize,
+    pace: Pace,
     closed: bool,
     /// The connection's task, while it has nothing to write.
     idle: Option<Waker>,
@@ -67,7 +71,7 @@ impl Outbox {
 
     fn new(queues: usize, limit: usize) -> Self {
         let queues = (0..queues).map(|_| Queue::default()).collect();
-        Self { state: Mutex::new(State { queues, limit, closed: false, idle: None }) }
+        Self { state: Mutex::new(State { queues, most: limit, pace: Pace::default(), closed: false, idle: None }) }
     }
 
     /// Takes one whole frame, or says why not.
@@ -76,7 +80,7 @@ impl Outbox {
         if state.closed {
             return Err(SendError::Gone);
         }
-        let (limit, last) = (state.limit, state.queues.len() - 1);
+        let (limit, last) = (state.pace.limit(state.most), state.queues.len() - 1);
         let queue = &mut state.queues[(class as usize).min(last)];
         if queue.len() > 0 && queue.len() + frame.len() > limit {
             queue.refused = true;
@@ -93,7 +97,8 @@ impl Outbox {
 
     /// Fills an empty `chunk` with frames; when there are none, the task behind `cx` is woken by the next.
     pub(crate) fn fill(&self, chunk: &mut Vec<u8>, cx: &mut Context<'_>) -> Filled {
-        let mut state = self.lock();
+        let (mut state, now) = (self.lock(), Instant::now());
+        state.pace.handle_back(now);
         let mut filled = Filled::default();
         for queue in &mut state.queues {
             if queue.len() > 0 && queue.passed_over >= PATIENCE {
@@ -101,7 +106,7 @@ impl Outbox {
                 queue.passed_over = 0;
             }
         }
-        let limit = state.limit;
+        let limit = state.pace.limit(state.most);
         for queue in &mut state.queues {
             if queue.len() == 0 {
                 queue.passed_over = 0;
@@ -117,6 +122,7 @@ impl Outbox {
                 filled.writable = true;
             }
         }
+        state.pace.handle_taken(chunk.len(), now);
         if chunk.is_empty() {
             state.idle = Some(cx.waker().clone());
             // An idle link keeps no memory.
