@@ -10,6 +10,7 @@ use crate::cli::histogram::Histogram;
 use crate::cli::shell::Shell;
 use serde::{Deserialize, Serialize};
 use std::fmt::Display;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// Who carries the messages.
@@ -117,12 +118,18 @@ impl RoundTrips {
 pub(super) async fn run(part: &str, shell: &Shell) -> Result<Verdict, Failure> {
     let part: Part = serde_json::from_str(part)
         .map_err(|error| Failure::new(format!("not a part of a benchmark: {error}"), "use `m2mesh bench --local`"))?;
+    let (shell, directory) = (shell.clone(), shell.node_directory()?);
+    // A task like the others, with its turn among them: what a runtime is begun with has it less often.
+    let done = tokio::spawn(async move { perform(part, &shell, directory).await }).await;
+    done.unwrap_or_else(|error| Err(Failure::new(format!("the benchmark broke off: {error}"), "try again")))
+}
+
+async fn perform(part: Part, shell: &Shell, directory: PathBuf) -> Result<Verdict, Failure> {
     let task = Task { size: part.size, period: Duration::from_millis(part.millis) };
     let ready = |address: String| {
         // The process that reads this has started this one and waits for it.
         let _ = shell.line(format_args!("LISTEN {address}"));
     };
-    let directory = shell.node_directory()?;
     let failed = |error: &dyn Display| Failure::new(format!("the benchmark broke off: {error}"), "try again");
     let echo = part.exercise == Exercise::RoundTrip;
     let (mut counted, mut trips) = (None, None);
