@@ -282,8 +282,9 @@ impl<'a> Call<'a> {
         let mut begun: Vec<(&str, &str)> = Vec::new();
         let mut calls = Vec::new();
         for line in trace.lines() {
-            let mut words = line.splitn(3, char::is_whitespace).filter(|word| !word.is_empty());
-            let (Some(pid), Some(rest)) = (words.next(), line.splitn(3, ' ').last()) else { continue };
+            // Numbers of processes are filled up with spaces where they are short.
+            let Some((pid, rest)) = line.trim_start().split_once(' ') else { continue };
+            let Some((_time, rest)) = rest.trim_start().split_once(' ') else { continue };
             let rest = rest.trim_start();
             if let Some(first) = rest.strip_suffix(" <unfinished ...>") {
                 begun.push((pid, first));
