@@ -176,3 +176,29 @@ async fn a_node_outside_a_lab_takes_no_such_orders() {
 
 /// How long anything here may take on a busy machine.
 const LIMIT: Duration = Duration::from_secs(30);
+
+#[test]
+fn lines_survive_their_node_and_each_arrives_once() {
+    let place = tempfile::tempdir().expect("a directory");
+    let lab = Place::start(place.path(), &["--nodes", "2"]);
+    lab.lab(&["cut", "node-1", "node-2"]);
+    let lines: String = (1..=300).map(|number| format!("{number}\n")).collect();
+    std::fs::write(place.path().join("lines"), &lines).expect("a file");
+    let sending = ["send", "node-2", "--lines", "--json", "--deadline", "60s", "--dir", "lab/node-1"];
+    let input = std::fs::File::open(place.path().join("lines")).expect("the file");
+    let send = processes::m2mesh(&sending, place.path()).stdin(input).stdout(std::process::Stdio::piped()).spawn();
+    let send = send.expect("the command runs");
+    until("all lines are under way", || lab.node("node-1", "status")["outgoing"] == 300);
+    lab.lab(&["kill", "node-1"]);
+    lab.lab(&["start", "node-1"]);
+    lab.lab(&["heal", "node-1", "node-2"]);
+    let told = send.wait_with_output().expect("it ends");
+    assert!(told.status.success());
+    let told = String::from_utf8(told.stdout).expect("JSON");
+    assert_eq!(told.lines().filter(|line| line.contains(r#""outcome":"delivered""#)).count(), 300);
+    let inbox = done(&["receive", "--dir", "lab/node-2"], place.path());
+    let mut there: Vec<u32> = inbox.lines().map(|line| line.parse().expect("a number")).collect();
+    there.sort_unstable();
+    assert_eq!(there, (1..=300).collect::<Vec<_>>());
+    lab.lab_ends_well();
+}

@@ -102,8 +102,9 @@ impl Engine {
                 None => Write::Delete { table: Table::Outbox, key },
             });
         }
-        let writes = self.outcomes.poll_writes();
+        let (writes, forgotten) = self.outcomes.poll_writes();
         self.journal.extend(writes);
+        self.count("outcomes_forgotten", forgotten);
     }
 
     /// Records an event.

@@ -18,10 +18,10 @@
 //!             enrolment ──▶ relays, issuer, renewal
 //! ```
 //!
-//! Files: [`api`] what the application says and hears · [`lab`] what a lab tells · [`store`] what a disk is asked · `commands` dispatch ·
-//! `links` neighbours · `control` frames of the control stream · `sessions` seals · `unicast` data frames both
-//! ways · `inbox` durable messages, dedupe and receipts · `outcomes` what became of named messages · `services` offers and calls · `multicast` publishing
-//! and subscriptions · `gossip` group frames from others ·
+//! Files: [`api`] what the application says and hears · [`lab`] what a lab tells · [`store`] what a disk is asked ·
+//! `commands` dispatch · `links` neighbours · `control` frames of the control stream · `sessions` seals · `unicast` data
+//! frames both ways · `inbox` durable messages, dedupe and receipts · `outcomes` what became of named messages ·
+//! `services` offers and calls · `multicast` publishing and subscriptions · `gossip` group frames from others ·
 //! `enrolment` relaying, renewal, epochs · `journal` the commit of the turn and the event log.
 //!
 //! Invariants

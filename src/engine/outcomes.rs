@@ -6,7 +6,7 @@
 //! restart.
 //!
 //! Invariants
-//! 1. At most [`MAX_ENDED`] ends are remembered. Drop policy: the oldest goes.
+//! 1. At most [`MAX_ENDED`] ends are remembered. Drop policy: the oldest goes (`outcomes_forgotten`).
 //! 2. A name that is known is never sent a second time.
 
 use super::Engine;
@@ -92,8 +92,9 @@ impl Outcomes {
     }
 
     /// What is to be written.
-    pub(super) fn poll_writes(&mut self) -> Vec<Write> {
-        let mut writes = Vec::new();
+    /// The second is how many ends had to be forgotten.
+    pub(super) fn poll_writes(&mut self) -> (Vec<Write>, u64) {
+        let (mut writes, mut forgotten) = (Vec::new(), 0);
         let key = |number: u64| number.to_be_bytes().to_vec();
         let pending = core::mem::take(&mut self.pending);
         // A name and a reason take some 100 bytes: a record stays far below what the store takes.
@@ -106,11 +107,11 @@ impl Outcomes {
             && let Some((number, ids)) = self.records.pop_front()
         {
             for id in ids {
-                self.ended.remove(&id);
+                forgotten += u64::from(self.ended.remove(&id).is_some());
             }
             writes.push(Write::Delete { table: Table::Outcomes, key: key(number) });
         }
-        writes
+        (writes, forgotten)
     }
 }
 

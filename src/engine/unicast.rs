@@ -105,6 +105,8 @@ impl Engine {
                 self.outputs.push_back(Output::Send { link, class, frame, after: Lsn(0) });
             } else {
                 self.outgoing.handle_path_broken(name);
+                // These are not queued again, and did not leave.
+                gone.iter_mut().for_each(|gone| gone.left = false);
                 self.ready.remove(name);
             }
         }
