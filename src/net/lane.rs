@@ -158,11 +158,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> LaneIo<S> {
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Read, LaneError>> {
         let Some(stream) = self.stream.as_mut().filter(|_| !self.ended) else { return Poll::Pending };
         loop {
-            if self.scratch.is_empty() {
-                self.scratch = vec![0; QUIET_READ];
-            }
-            let polled = Pin::new(&mut *stream).poll_read(cx, &mut self.scratch);
-            if polled.is_pending() && self.scratch.len() > QUIET_READ {
+            // A quiet link keeps no buffer: what little comes fits here.
+            let mut little = [0; QUIET_READ];
+            let buffer = if self.scratch.is_empty() { &mut little[..] } else { &mut self.scratch[..] };
+            let polled = Pin::new(&mut *stream).poll_read(cx, buffer);
+            if polled.is_pending() {
                 self.scratch = Vec::new();
             }
             let count = ready!(polled)?;
@@ -173,8 +173,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> LaneIo<S> {
                 self.ended = true;
                 return Poll::Ready(Ok(Read::End));
             }
-            self.partial.extend_from_slice(&self.scratch[..count]);
-            if count == self.scratch.len() && count < CHUNK {
+            let read = if self.scratch.is_empty() { &little[..count] } else { &self.scratch[..count] };
+            self.partial.extend_from_slice(read);
+            if count == QUIET_READ && self.scratch.is_empty() {
                 self.scratch = vec![0; CHUNK];
             }
             let (whole, frames) = whole(&self.partial)?;
@@ -204,7 +205,7 @@ const MAX_URGENT: usize = 4 * 1024;
 /// Chunks written in one go before other tasks have their turn.
 const TURN: usize = 8;
 /// Bytes to read at a time while a link is quiet.
-const QUIET_READ: usize = 4 * 1024;
+const QUIET_READ: usize = 1024;
 
 /// The lane of exactly one frame; `None` when it is not one.
 pub(crate) fn lane_of(frame: &[u8]) -> Option<Lane> {
