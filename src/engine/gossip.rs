@@ -71,6 +71,11 @@ impl Engine {
             self.count("group_frames_expired", 1);
             return self.verdict(id, GossipVerdict::Ignore);
         }
+        if key == self.membership.pseudonym() {
+            // Our own, come back when gossip has forgotten it: subscribers here had it when it was published.
+            self.count("group_frames_own", 1);
+            return self.verdict(id, GossipVerdict::Ignore);
+        }
         self.verdict(id, GossipVerdict::Accept);
         let Some(group) = self.multicast.tags.get(&frame.group).cloned() else { return };
         let Ok(plain) = self.membership.groups().open(&frame, &group, &key) else {
@@ -99,6 +104,7 @@ impl Engine {
             && let Some(oldest) = streams.iter().min_by_key(|(_, stream)| stream.used).map(|(key, _)| *key)
         {
             streams.remove(&oldest);
+            self.multicast.holding.remove(&oldest);
             self.count("group_streams_forgotten", 1);
         }
         let stream =
@@ -117,6 +123,12 @@ impl Engine {
             if let Ok(batch) = wire::decode::<GroupBatch<'_>>(&plain) {
                 self.publish_batch(from.as_ref(), &batch, released.lost, released.skip);
             }
+        }
+        let holds = self.multicast.streams.get(&key).is_some_and(|stream| stream.reorder.next_wake().is_some());
+        if holds {
+            self.multicast.holding.insert(key);
+        } else {
+            self.multicast.holding.remove(&key);
         }
     }
 }

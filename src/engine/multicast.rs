@@ -112,6 +112,8 @@ pub(super) struct Multicast {
     jobs: BTreeMap<u64, Job>,
     last_job: u64,
     pub(super) streams: BTreeMap<(CredentialHash, StreamId), InStream>,
+    /// Those of them that hold something back, so that nobody has to look through all.
+    pub(super) holding: BTreeSet<(CredentialHash, StreamId)>,
     pub(super) waiting: VecDeque<Waiting>,
     pub(super) credentials: BTreeMap<CredentialHash, PeerCredential>,
     learnt: VecDeque<CredentialHash>,
@@ -131,6 +133,7 @@ impl Multicast {
             jobs: BTreeMap::new(),
             last_job: 0,
             streams: BTreeMap::new(),
+            holding: BTreeSet::new(),
             waiting: VecDeque::new(),
             credentials: BTreeMap::new(),
             learnt: VecDeque::new(),
@@ -161,7 +164,7 @@ impl Multicast {
     }
 
     pub(super) fn next_wake(&self) -> Option<Time> {
-        let held = self.streams.values().filter_map(|stream| stream.reorder.next_wake()).min();
+        let held = self.holding.iter().filter_map(|key| self.streams.get(key)?.reorder.next_wake()).min();
         let waiting = self.waiting.front().map(|waiting| waiting.until);
         let deadline = self.pending.values().filter_map(|queue| queue.front().map(|first| first.deadline)).min();
         [held, waiting, deadline, self.next_topics, self.blocked_until].into_iter().flatten().min()
@@ -259,8 +262,8 @@ impl Engine {
                 self.verdict(waiting.id, GossipVerdict::Ignore);
             }
         }
-        let held: Vec<_> = self.multicast.streams.keys().copied().collect();
-        for stream in held {
+        let holding: Vec<_> = self.multicast.holding.iter().copied().collect();
+        for stream in holding {
             self.hand_over(stream);
         }
         self.expire_publications();
