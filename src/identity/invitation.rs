@@ -6,7 +6,7 @@
 
 use crate::id::{DeviceId, Name, Pseudonym};
 use crate::identity::bulletin::{BulletinError, VerifiedBulletin};
-use crate::identity::enrolment::{self, EnrolmentError};
+use crate::identity::enrolment::{self, EnrolmentError, PendingEnrolment};
 use crate::identity::issuer::Issuer;
 use crate::identity::ledger::{Book, Contacts, Ledger, LedgerError, TicketRecord};
 use crate::identity::membership::Membership;
@@ -113,16 +113,40 @@ pub fn enrol_all(
     now: Unix,
     rng: &mut ChaCha20Rng,
 ) -> Result<Vec<Membership>, InviteError> {
-    let mut pending = Vec::with_capacity(invitations.len());
+    let entered = enter_all(issuer, ledger, bulletin, invitations, epochs, now, rng)?;
+    grant_all(issuer, ledger, bulletin, &entered, now, rng)
+}
+
+fn enter_all(
+    issuer: &Issuer,
+    ledger: &mut dyn Ledger,
+    bulletin: &VerifiedBulletin,
+    invitations: Vec<Invitation>,
+    epochs: usize,
+    now: Unix,
+    rng: &mut ChaCha20Rng,
+) -> Result<Vec<PendingEnrolment>, InviteError> {
+    let mut entered = Vec::with_capacity(invitations.len());
     for invitation in invitations {
         let ticket = invite(issuer, ledger, bulletin, invitation, now, rng)?;
         let join = enrolment::begin_join_for(&ticket, epochs, rng);
         let entering = join.without_epochs().hello(rng)?;
         issuer.answer(&entering, ledger, bulletin, now, rng).outcome.map_err(EnrolmentError::from)?;
-        pending.push(join);
+        entered.push(join);
     }
-    let mut members = Vec::with_capacity(pending.len());
-    for join in &pending {
+    Ok(entered)
+}
+
+fn grant_all(
+    issuer: &Issuer,
+    ledger: &mut dyn Ledger,
+    bulletin: &VerifiedBulletin,
+    entered: &[PendingEnrolment],
+    now: Unix,
+    rng: &mut ChaCha20Rng,
+) -> Result<Vec<Membership>, InviteError> {
+    let mut members = Vec::with_capacity(entered.len());
+    for join in entered {
         let answered = issuer.answer(&join.hello(rng)?, ledger, bulletin, now, rng);
         answered.outcome.map_err(EnrolmentError::from)?;
         let answer = answered.reply.sealed.ok_or(EnrolmentError::Refused(Refusal::Malformed))?;
@@ -163,6 +187,24 @@ impl MemoryRealm {
     ) -> Result<Vec<Membership>, InviteError> {
         let invitations = names.into_iter().map(|name| Invitation::new(name, Contacts::All)).collect();
         enrol_all(&self.issuer, &mut self.book, &self.bulletin, invitations, epochs, now, rng)
+    }
+
+    /// The same for a larger realm: contacts are those of these pairs, by their places among the names.
+    pub fn enrol_pairs(
+        &mut self,
+        names: &[Name],
+        pairs: impl IntoIterator<Item = (usize, usize)>,
+        epochs: usize,
+        now: Unix,
+        rng: &mut ChaCha20Rng,
+    ) -> Result<Vec<Membership>, InviteError> {
+        let alone = |name: &Name| Invitation::new(name.clone(), Contacts::Some(Vec::new()));
+        let invitations = names.iter().map(alone).collect();
+        let entered = enter_all(&self.issuer, &mut self.book, &self.bulletin, invitations, epochs, now, rng)?;
+        for (one, other) in pairs {
+            self.book.allow(&names[one], &names[other])?;
+        }
+        grant_all(&self.issuer, &mut self.book, &self.bulletin, &entered, now, rng)
     }
 
     /// The lasting id of a device.

@@ -142,7 +142,7 @@ const LEAST_TIMEOUT: Duration = Duration::from_millis(200);
 /// Longest, however often a piece was lost (RFC 6298, section 2.5).
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// Attempts at a piece, the first included: as many as Linux makes by default.
-const MAX_ATTEMPTS: u32 = 16;
+pub const MAX_ATTEMPTS: u32 = 16;
 /// What loss is counted in.
 const MILLION: u64 = 1_000_000;
 /// Bounds of the window, in bytes: two pieces, and what keeps 50 MB/s over 20 ms.

@@ -1,0 +1,71 @@
+//! The command line: one file a verb.
+//!
+//! Exit code 0 when the answer is yes, 2 when an expectation was missed or a check violated, 1 on an error, which says
+//! what, where, and what to do next.
+
+mod calibrate;
+mod check;
+mod compare;
+mod failure;
+mod list;
+mod merge;
+mod new;
+mod progress;
+mod replay;
+mod run;
+mod scratch;
+mod statistics;
+mod sweep;
+mod tell;
+
+use clap::{Parser, Subcommand};
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "m2mesh-sim",
+    version,
+    about = "Simulates a mesh of m2mesh nodes, in virtual time",
+    max_term_width = 100
+)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Run(run::Arguments),
+    Replay(replay::Arguments),
+    Sweep(sweep::Arguments),
+    Merge(merge::Arguments),
+    Compare(compare::Arguments),
+    Calibrate(calibrate::Arguments),
+    List(list::Arguments),
+    Check(check::Arguments),
+    New(new::Arguments),
+}
+
+/// Does what the arguments say.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let verb = match Arguments::try_parse_from(arguments) {
+        Ok(Arguments { verb }) => verb,
+        Err(error) => {
+            // Nothing can be said where nothing can be printed.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+        }
+    };
+    match verb {
+        Verb::Run(arguments) => run::run(&arguments),
+        Verb::Replay(arguments) => replay::run(&arguments),
+        Verb::Sweep(arguments) => sweep::run(&arguments),
+        Verb::Merge(arguments) => merge::run(&arguments),
+        Verb::Compare(arguments) => compare::run(&arguments),
+        Verb::Calibrate(arguments) => calibrate::run(&arguments),
+        Verb::List(arguments) => list::run(&arguments),
+        Verb::Check(arguments) => check::run(&arguments),
+        Verb::New(arguments) => new::run(&arguments),
+    }
+}

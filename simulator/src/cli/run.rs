@@ -1,0 +1,92 @@
+//! `run`: one simulation.
+
+use super::failure::Failure;
+use super::tell::say;
+use super::{progress, tell};
+use crate::record::Record;
+use crate::scenario;
+use crate::world::Options;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// One simulation of a scenario
+///
+/// Prints what was measured, expected and checked, and the trace hash, by which two runs can be told to be the same. Exit
+/// code 2 when an expectation was missed or a check violated.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example: m2mesh-sim run partition-heal --seed 7 --set devices.node.count=20 --report heal.html"
+)]
+pub(super) struct Arguments {
+    /// Scenario: a file, or the name of a shipped one
+    scenario: PathBuf,
+    /// Seed, instead of the scenario's
+    #[arg(long, value_name = "SEED", value_parser = seed)]
+    seed: Option<u64>,
+    /// Changes a setting of the scenario: KEY is a path, as `devices.meter.count`; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Writes the report there, one HTML page
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
+    /// Writes the whole record there, as JSON
+    #[arg(long, value_name = "FILE.json")]
+    record: Option<PathBuf>,
+    /// Writes what happened there, a JSON object a line
+    #[arg(long, value_name = "FILE.jsonl")]
+    events: Option<PathBuf>,
+    /// Prints one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> ExitCode {
+    match simulate(arguments) {
+        Ok(record) => {
+            if arguments.json {
+                say!("{}", tell::json(&record));
+            } else {
+                tell::people(&record);
+                let Arguments { report, record, events, .. } = arguments;
+                for (name, path) in [("report", report), ("record", record), ("events", events)] {
+                    if let Some(path) = path {
+                        say!("{name:<9} {}", path.display());
+                    }
+                }
+            }
+            tell::code(&record.summary)
+        }
+        Err(failure) => failure.tell(arguments.json),
+    }
+}
+
+fn simulate(arguments: &Arguments) -> Result<Record, Failure> {
+    let loaded = scenario::load(&arguments.scenario, &arguments.set)?;
+    let plan = loaded.plan(arguments.seed)?;
+    // Found out before an hour of simulation, not after.
+    for path in [&arguments.report, &arguments.record].into_iter().flatten() {
+        let tried = std::fs::OpenOptions::new().append(true).create(true).open(path);
+        tried.map_err(|error| Failure::file("write", path, &error))?;
+    }
+    let options = Options { events: arguments.events.clone(), ..Options::default() };
+    let mut record = progress::simulate(plan, options, !arguments.json).map_err(Failure::of_run)?;
+    let version = env!("CARGO_PKG_VERSION").to_owned();
+    record.source = crate::record::Source { seed: record.summary.seed, version, ..loaded.source() };
+    record.summary.set = record.source.set.clone();
+    if let Some(path) = &arguments.report {
+        write(path, &crate::report::page(&record))?;
+    }
+    if let Some(path) = &arguments.record {
+        write(path, &serde_json::to_string(&record).expect("all keys of a record are text"))?;
+    }
+    Ok(record)
+}
+
+fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    std::fs::write(path, text).map_err(|error| Failure::file("write", path, &error))
+}
+
+/// A seed, as a whole number.
+pub(super) fn seed(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "a seed is a whole number from 0 on, as 7; the same seed gives the same run".to_owned())
+}

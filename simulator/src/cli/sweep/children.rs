@@ -1,0 +1,101 @@
+//! Runs as processes of their own: this program again, once for each.
+//!
+//! As many workers as there are to be processes take the next run from a queue, start it, and hand over what came of it to
+//! the thread that asked. That keeps each outcome before it takes the next: what is done is done, whatever comes after.
+
+use super::super::failure::Failure;
+use crate::record::Summary;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::mpsc::sync_channel;
+use std::sync::{Mutex, PoisonError};
+
+/// A run to make.
+#[derive(Clone, Debug)]
+pub(in crate::cli) struct Job {
+    /// Its place among all runs of the sweep.
+    pub(in crate::cli) number: usize,
+    pub(in crate::cli) name: String,
+    pub(in crate::cli) scenario: PathBuf,
+    pub(in crate::cli) set: Vec<String>,
+    pub(in crate::cli) seed: u64,
+}
+
+/// What came of it, or why nothing did.
+#[derive(Debug)]
+pub(in crate::cli) struct Outcome {
+    pub(in crate::cli) number: usize,
+    pub(in crate::cli) name: String,
+    pub(in crate::cli) result: Result<Summary, String>,
+}
+
+/// Makes all of them, so many at a time, as many as processors if not told, and hands over each as soon as it has ended. Where
+/// `keep` fails, no more are begun.
+pub(in crate::cli) fn run(
+    jobs: Vec<Job>,
+    at_a_time: Option<usize>,
+    shown: bool,
+    mut keep: impl FnMut(Outcome) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let program = std::env::current_exe().map_err(|error| {
+        Failure::new(format!("this program does not find itself: {error}"), "start it by its whole path")
+    })?;
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let workers = at_a_time.unwrap_or(processors).min(jobs.len().max(1));
+    let bar = if shown { ProgressBar::new(jobs.len() as u64) } else { ProgressBar::hidden() };
+    let style = ProgressStyle::with_template("{bar:32} {pos}/{len} runs, {elapsed} gone, {eta} to go  {msg}");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let waiting = Mutex::new(VecDeque::from(jobs));
+    let (told, outcomes) = sync_channel::<Outcome>(workers);
+    let mut kept = Ok(());
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            let (told, waiting, program) = (told.clone(), &waiting, &program);
+            scope.spawn(move || {
+                while let Some(job) = { waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front() } {
+                    let result = one(program, &job);
+                    if told.send(Outcome { number: job.number, name: job.name, result }).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(told);
+        while let Ok(outcome) = outcomes.recv() {
+            bar.inc(1);
+            bar.set_message(outcome.name.clone());
+            kept = keep(outcome);
+            if kept.is_err() {
+                waiting.lock().unwrap_or_else(PoisonError::into_inner).clear();
+                break;
+            }
+        }
+        // A worker that still has something to hand over ends at that.
+        drop(outcomes);
+    });
+    bar.finish_and_clear();
+    kept
+}
+
+fn one(program: &PathBuf, job: &Job) -> Result<Summary, String> {
+    let mut command = Command::new(program);
+    command.arg("run").arg(&job.scenario).arg("--json").arg("--seed").arg(job.seed.to_string());
+    for set in &job.set {
+        command.arg("--set").arg(set);
+    }
+    let output = command.stdin(Stdio::null()).output().map_err(|error| error.to_string())?;
+    match output.status.code() {
+        // Whether it passed stands in the summary.
+        Some(0 | 2) => {
+            serde_json::from_slice(&output.stdout).map_err(|error| format!("its answer is no summary: {error}"))
+        }
+        _ => {
+            let said = String::from_utf8_lossy(&output.stderr);
+            let told = serde_json::from_str::<serde_json::Value>(said.trim()).ok();
+            let error = told.as_ref().and_then(|told| told["error"].as_str()).map(str::to_owned);
+            Err(error.unwrap_or_else(|| format!("{} {}", output.status, said.trim())))
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Metrics: what is measured, under which name, in which unit.
+//!
+//! A metric about messages can be asked for all of them or for some: `latency.p99[class=alarm]`,
+//! `delivered[group=meter]` (the sender's group), `sent[flow=readings]`. That text is its key in a summary, and what an
+//! expectation names. Durations are seconds.
+
+/// A metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Metric {
+    /// Its name.
+    pub name: &'static str,
+    /// What it is measured in.
+    pub unit: Unit,
+    /// Whether it can be asked for a class, group or flow.
+    pub selectable: bool,
+    /// What it says.
+    pub about: &'static str,
+}
+
+/// What a metric is measured in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// A number of things.
+    Count,
+    /// From 0 to 1.
+    Share,
+    /// Seconds.
+    Seconds,
+    /// Bytes.
+    Bytes,
+    /// Bytes a second.
+    BytesPerSecond,
+    /// Units of money.
+    Money,
+}
+
+const fn of_messages(name: &'static str, unit: Unit, about: &'static str) -> Metric {
+    Metric { name, unit, selectable: true, about }
+}
+
+const fn of_all(name: &'static str, unit: Unit, about: &'static str) -> Metric {
+    Metric { name, unit, selectable: false, about }
+}
+
+/// All metrics.
+pub const METRICS: &[Metric] = &[
+    of_messages(
+        "sent",
+        Unit::Count,
+        "messages handed over to a node; a publication counts once for each subscriber that was on",
+    ),
+    of_messages("delivered", Unit::Share, "of those, the share that reached the application at the other end"),
+    of_messages("delivered.count", Unit::Count, "how many reached it"),
+    of_messages(
+        "confirmed",
+        Unit::Share,
+        "of messages with end-to-end confirmation and requests, the share confirmed or answered",
+    ),
+    of_messages("expired", Unit::Count, "ended without confirmation at their deadline"),
+    of_messages("refused", Unit::Count, "not taken by a node"),
+    of_messages("unreachable", Unit::Count, "there was no way"),
+    of_messages("unsettled", Unit::Count, "no outcome was told, because the sender was off"),
+    of_messages("duplicates", Unit::Count, "handed to an application more than once"),
+    of_messages("late", Unit::Count, "handed over after their deadline"),
+    of_messages("latency.mean", Unit::Seconds, "from handing over to the application at the other end"),
+    of_messages("latency.p50", Unit::Seconds, "the same, median"),
+    of_messages("latency.p90", Unit::Seconds, "the same, exceeded by one in 10"),
+    of_messages("latency.p99", Unit::Seconds, "the same, exceeded by one in 100"),
+    of_messages("latency.max", Unit::Seconds, "the same, longest"),
+    of_messages("confirmation.p50", Unit::Seconds, "from handing over to the confirmation, median"),
+    of_messages("confirmation.p99", Unit::Seconds, "the same, exceeded by one in 100"),
+    of_all("bytes.total", Unit::Bytes, "on all links, after the warm-up"),
+    of_all("bytes.payload", Unit::Bytes, "of those, on streams of messages"),
+    of_all("bytes.gossip", Unit::Bytes, "of those, of gossip"),
+    of_all("bytes.routing", Unit::Bytes, "of those, of the mesh's own control"),
+    of_all("bytes.admission", Unit::Bytes, "of those, of setting up connections"),
+    of_all("bytes.useful", Unit::Bytes, "payload that reached applications"),
+    of_all("bytes.control_rate", Unit::BytesPerSecond, "routing and admission, by node"),
+    of_all("cost.total", Unit::Money, "of all bytes, by their bearers' prices"),
+    of_all(
+        "reachable.mean",
+        Unit::Share,
+        "pairs of devices that are on and connected over some way, mean over the measured time",
+    ),
+    of_all("reachable.min", Unit::Share, "the same, at the worst moment"),
+    of_all("ready", Unit::Seconds, "from the start until all links stood that could"),
+    of_all(
+        "converged",
+        Unit::Seconds,
+        "from the end of the last fault until all links stood that could; 0 without faults",
+    ),
+    of_all("links.lost", Unit::Count, "links that went down after the warm-up"),
+    of_all("queue.max", Unit::Count, "messages on their way out at one node, the most seen"),
+    of_all(
+        "dropped",
+        Unit::Count,
+        "what nodes counted as dropped, refused, failed or seen twice, over all their counters",
+    ),
+    of_all("violations", Unit::Count, "checks across nodes that failed"),
+];
+
+/// The metric of that name.
+pub fn find(name: &str) -> Option<&'static Metric> {
+    METRICS.iter().find(|metric| metric.name == name)
+}
+
+/// Selectors that a metric about messages takes.
+pub const SELECTORS: [&str; 3] = ["class", "group", "flow"];
+
+/// The unit of an expectation, whose text opens with the metric's name.
+pub fn unit_of(expectation: &str) -> Option<Unit> {
+    let name = expectation.trim_start().split(|c: char| c == '[' || c.is_whitespace() || "<>=".contains(c)).next()?;
+    find(name).map(|metric| metric.unit)
+}
+
+/// A value with its unit, as people read it.
+pub fn text(unit: Option<Unit>, value: f64) -> String {
+    match unit {
+        Some(Unit::Seconds) if value.abs() < 1.0 => format!("{} ms", rounded(value * 1e3)),
+        Some(Unit::Seconds) if value.abs() >= 7200.0 => format!("{} h", rounded(value / 3600.0)),
+        Some(Unit::Seconds) if value.abs() >= 120.0 => format!("{} min", rounded(value / 60.0)),
+        Some(Unit::Seconds) => format!("{} s", rounded(value)),
+        Some(Unit::Share) => format!("{} %", share(value * 100.0)),
+        Some(Unit::Bytes) => bytes(value),
+        Some(Unit::BytesPerSecond) => format!("{}/s", bytes(value)),
+        Some(Unit::Count | Unit::Money) | None => rounded(value),
+    }
+}
+
+fn bytes(value: f64) -> String {
+    let scales = [(1e9, "GB"), (1e6, "MB"), (1e3, "kB")];
+    match scales.into_iter().find(|(scale, _)| value.abs() >= *scale) {
+        Some((scale, name)) => format!("{} {name}", rounded(value / scale)),
+        None => format!("{} B", rounded(value)),
+    }
+}
+
+/// Per cent, with as many decimals as it takes not to be rounded to all or nothing.
+fn share(percent: f64) -> String {
+    let from_an_end = (100.0 - percent).min(percent).abs();
+    let decimals = (2u8..7).find(|&decimals| from_an_end >= 10f64.powi(-i32::from(decimals))).unwrap_or(2);
+    trimmed(format!("{percent:.*}", usize::from(decimals)))
+}
+
+/// Three significant digits, whole numbers whole.
+fn rounded(value: f64) -> String {
+    let size = value.abs();
+    let decimals = if size >= 100.0 || size == 0.0 {
+        0
+    } else if size >= 10.0 {
+        1
+    } else if size >= 1.0 {
+        2
+    } else {
+        4
+    };
+    trimmed(format!("{value:.decimals$}"))
+}
+
+fn trimmed(number: String) -> String {
+    if number.contains('.') { number.trim_end_matches('0').trim_end_matches('.').to_owned() } else { number }
+}

@@ -1,0 +1,314 @@
+//! Plan: a scenario worked out for one seed, as the world takes it.
+//!
+//! A scenario says "forty meters, scattered"; a plan says which meter stands where, who can link with whom, and when each
+//! fault strikes. Everything that is drawn by lot is drawn here, from the seed, but for what happens at run time (jitter,
+//! losses, the moment of each message), which the world draws from seeds of its own made from the same.
+//!
+//! Invariants
+//! 1. The same scenario with the same settings and seed gives the same plan.
+//! 2. Every index is in range; every device's name is a [`Name`]; edges join two different devices, each pair at most once
+//!    on a bearer; times of faults lie within the run.
+
+use m2mesh::engine::lab::Shape;
+use m2mesh::id::Name;
+use m2mesh::time::{EpochLength, Unix};
+use m2mesh::wire::batch::Ack;
+use m2mesh::wire::data::Class;
+use std::time::Duration;
+
+/// One run, worked out.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The scenario's name: its file's, without the ending.
+    pub name: String,
+    /// What it asks.
+    pub question: String,
+    /// What everything is drawn from.
+    pub seed: u64,
+    /// Links come up; nothing is measured.
+    pub warmup: Duration,
+    /// Traffic, faults, measurement.
+    pub duration: Duration,
+    /// Afterwards: what is under way ends, what was broken heals.
+    pub settle: Duration,
+    /// Length of an epoch.
+    pub epoch: EpochLength,
+    /// Epochs for which devices begin with credentials.
+    pub epochs: usize,
+    /// Wall time at the start.
+    pub start: Unix,
+    /// What carries bits.
+    pub bearers: Vec<Bearer>,
+    /// Who takes part.
+    pub devices: Vec<Device>,
+    /// Who can link with whom.
+    pub edges: Vec<Edge>,
+    /// What is sent.
+    pub flows: Vec<Flow>,
+    /// What goes wrong, in the order of its time.
+    pub faults: Vec<Fault>,
+    /// What is expected.
+    pub expectations: Vec<Expectation>,
+}
+
+/// What carries bits.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bearer {
+    /// `radio`, `lte`.
+    pub name: String,
+    /// Units of money for a megabyte (10⁶ bytes) sent.
+    pub price: f64,
+    /// Bits a second for all who share the channel; `None` where links have theirs to themselves.
+    pub channel: Option<u64>,
+    /// Metres over which it reaches; `None` for any distance.
+    pub reach: Option<f64>,
+    /// Times of the day, from and to after midnight UTC, in which it may be used; none for always.
+    pub windows: Vec<(Duration, Duration)>,
+}
+
+/// Who takes part.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Device {
+    /// Its name: group and number, `meter-17`.
+    pub name: Name,
+    /// Its group.
+    pub group: String,
+    /// Where it is: at least one point; at the first before its time, at the last after, in between on straight lines.
+    pub track: Vec<Waypoint>,
+    /// When its radio is on; `None` for always.
+    pub schedule: Option<Schedule>,
+    /// How long its disk takes to flush.
+    pub flush: Duration,
+    /// Links that it looks for by itself among members it hears of, besides those of its edges.
+    pub target_links: u32,
+}
+
+/// A point of a track.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Waypoint {
+    /// After the start.
+    pub at: Duration,
+    /// Metres east.
+    pub x: f64,
+    /// Metres north.
+    pub y: f64,
+}
+
+/// A device that is awake from `phase` on for `awake`, every `every`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Schedule {
+    /// From one awakening to the next.
+    pub every: Duration,
+    /// How long it stays on.
+    pub awake: Duration,
+    /// When it first awakes, after the warm-up; it is on before.
+    pub phase: Duration,
+}
+
+/// Two devices that can link over a bearer, as far as reach, windows and faults let them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Edge {
+    /// Index of the device that dials.
+    pub a: usize,
+    /// Index of the other.
+    pub b: usize,
+    /// Index of the bearer.
+    pub bearer: usize,
+    /// From a to b, and from b to a. Prices here are 0: see the bearer's.
+    pub shapes: [Shape; 2],
+    /// Whether `a` knows `b`'s address from the start. Otherwise they link if one hears of the other.
+    pub known: bool,
+}
+
+/// Messages of one kind.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Flow {
+    /// `readings`; each flow has another.
+    pub name: String,
+    /// Indices of the senders.
+    pub from: Vec<usize>,
+    /// What is sent to whom.
+    pub kind: FlowKind,
+    /// When.
+    pub pattern: Pattern,
+    /// Bytes of payload.
+    pub size: usize,
+    /// What confirmation is wanted; of no meaning for publications and requests.
+    pub ack: Ack,
+    /// How urgent.
+    pub class: Class,
+    /// Of no use after this long.
+    pub deadline: Duration,
+    /// From when on, after the warm-up.
+    pub begin: Duration,
+    /// Until when, after the warm-up.
+    pub end: Duration,
+}
+
+/// What is sent to whom.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FlowKind {
+    /// A message to one of these, drawn each time; to each sender its own list (by its place in `from`).
+    Send(Vec<Vec<usize>>),
+    /// A request to one of these, answered by an echo.
+    Request(Vec<Vec<usize>>),
+    /// A publication under a topic, to which these devices subscribe.
+    Publish {
+        /// `plant/temperature`.
+        topic: String,
+        /// Indices.
+        subscribers: Vec<usize>,
+    },
+}
+
+/// When messages are sent, by each sender for itself.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Pattern {
+    /// At equal distances, from a random moment of the first on.
+    Periodic(Duration),
+    /// As a Poisson process with so many a second.
+    Poisson(f64),
+    /// So many at once, at equal distances, all senders at the same moments.
+    Burst {
+        /// How many.
+        count: u32,
+        /// From one burst to the next.
+        every: Duration,
+    },
+    /// At these times after the warm-up: the sender's index, the receiver's if it is one, bytes.
+    Trace(Vec<Traced>),
+}
+
+/// A line of a trace file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Traced {
+    /// After the warm-up.
+    pub at: Duration,
+    /// Index of the sender.
+    pub from: usize,
+    /// Index of the receiver; `None` as the flow says.
+    pub to: Option<usize>,
+    /// Bytes of payload.
+    pub size: usize,
+}
+
+/// What goes wrong, from when to when.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fault {
+    /// As it is called in a report: `crash meter-3`.
+    pub label: String,
+    /// After the warm-up.
+    pub at: Duration,
+    /// When it is over; `None` for never before the settling time, in which everything heals.
+    pub until: Option<Duration>,
+    /// What.
+    pub what: FaultKind,
+}
+
+/// What goes wrong. Devices and edges are indices.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FaultKind {
+    /// The process is killed, and started again at the end. What was not flushed is lost; peers see their connections reset.
+    Crash(Vec<usize>),
+    /// Power is lost, and comes back at the end: as a crash, but peers hear nothing at all.
+    PowerCut(Vec<usize>),
+    /// The battery is empty: as a power cut, for good.
+    BatteryEmpty(Vec<usize>),
+    /// The edges carry nothing. `silent`: what is sent vanishes, and connections end by their own time-outs; otherwise
+    /// both ends are told at once.
+    Cut {
+        /// Which.
+        edges: Vec<usize>,
+        /// Whether the ends are told.
+        silent: bool,
+    },
+    /// As a cut of edges, which go and come: down for `down`, then up for `up`, again and again.
+    Flap {
+        /// Which.
+        edges: Vec<usize>,
+        /// How long each time.
+        down: Duration,
+        /// How long in between.
+        up: Duration,
+    },
+    /// The edges behave otherwise: from a to b, and from b to a; `None` where that direction stays as it is.
+    Degrade {
+        /// Which.
+        edges: Vec<usize>,
+        /// How.
+        shapes: [Option<Shape>; 2],
+    },
+    /// The wall clock is set by so many seconds, and back at the end.
+    ClockStep {
+        /// Whose.
+        devices: Vec<usize>,
+        /// Forward, or back where negative.
+        seconds: f64,
+    },
+    /// The wall clock runs by so many millionths too fast, or too slow where negative.
+    ClockDrift {
+        /// Whose.
+        devices: Vec<usize>,
+        /// Parts per million.
+        ppm: f64,
+    },
+    /// The disk takes no writes.
+    DiskFull(Vec<usize>),
+    /// A flow's senders send so many times as much: index of the flow, factor.
+    Overload {
+        /// Which flow.
+        flow: usize,
+        /// How many times as much.
+        factor: f64,
+    },
+    /// Members that have been taken over.
+    Hostile {
+        /// Which.
+        devices: Vec<usize>,
+        /// What they do to what they pass on or send.
+        how: Hostility,
+    },
+    /// A device that belongs to another realm tries to link with these, again and again.
+    Stranger(Vec<usize>),
+}
+
+/// What a hostile member does to frames of data and gossip that leave it. Links stay up, control frames pass.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Hostility {
+    /// Acknowledges and drops them: this part of them, from 0 to 1.
+    Drop(f64),
+    /// Holds them up.
+    Delay(Duration),
+    /// Sends each again after this long.
+    Replay(Duration),
+    /// Sends each so many times.
+    Flood(u32),
+}
+
+/// What is expected of a metric.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Expectation {
+    /// As written.
+    pub text: String,
+    /// Which metric: a key of [`Summary::metrics`](crate::record::Summary), selector included.
+    pub metric: String,
+    /// How it is to compare.
+    pub comparison: Comparison,
+    /// In the metric's unit.
+    pub value: f64,
+}
+
+/// How a metric is to compare with a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comparison {
+    /// `<=`
+    AtMost,
+    /// `>=`
+    AtLeast,
+    /// `<`
+    Less,
+    /// `>`
+    More,
+    /// `==`
+    Equal,
+}

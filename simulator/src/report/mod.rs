@@ -1,0 +1,149 @@
+//! The report: one self-contained HTML page about one run.
+//!
+//! The page is put together from a template, a style sheet and scripts that lie beside this file. What must be seen first
+//! and without scripts, the question and its answer, is written here as text. Everything else the scripts draw in the
+//! browser, from the record, which the page carries as JSON; [`read`] gets it back, so that a report is also what a run
+//! is repeated from.
+//!
+//! Invariants
+//! 1. The page asks for nothing from anywhere: no address in it, and its content security policy forbids all requests.
+//! 2. No text of a scenario becomes markup. Here it is escaped, in JSON no `<`, `>` or `&` is left as such, and scripts
+//!    put text into text nodes and attributes only.
+//! 3. What the page carries is the record: [`read`] of a [`page`] gives it back. A number that JSON has no word for,
+//!    infinity or no number at all, is carried as `null`: it is shown as missing, and cannot be read back.
+//! 4. The same record gives the same page, byte for byte.
+
+mod answer;
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod tests;
+
+use crate::metrics::{METRICS, Unit};
+use crate::record::Record;
+use serde::Serialize;
+
+const TEMPLATE: &str = include_str!("page.html");
+const STYLE: &str = include_str!("page.css");
+/// In the order in which they build on one another.
+const SCRIPTS: [&str; 9] = [
+    include_str!("script/base.js"),
+    include_str!("script/answer.js"),
+    include_str!("script/plot.js"),
+    include_str!("script/figures.js"),
+    include_str!("script/layout.js"),
+    include_str!("script/topology.js"),
+    include_str!("script/player.js"),
+    include_str!("script/messages.js"),
+    include_str!("script/page.js"),
+];
+const RECORD_BEGINS: &str = r#"<script type="application/json" id="record">"#;
+const RECORD_ENDS: &str = "</script>";
+
+/// The page.
+pub fn page(record: &Record) -> String {
+    let summary = &record.summary;
+    fill(TEMPLATE, |marker| match marker {
+        "style" => STYLE.to_owned(),
+        "script" => SCRIPTS.concat(),
+        "record" => format!("{RECORD_BEGINS}{}{RECORD_ENDS}", json(record)),
+        "catalogue" => json(&catalogue()),
+        "question" if summary.question.is_empty() => "What does this network do?".to_owned(),
+        "question" => escaped(&summary.question),
+        "scenario" => escaped(&summary.scenario),
+        "seed" => summary.seed.to_string(),
+        "verdict" => if summary.passed { "yes" } else { "no" }.to_owned(),
+        "word" => if summary.passed { "Yes" } else { "No" }.to_owned(),
+        "sign" => if summary.passed { "M5 13l5 5 9-11" } else { "M6 6l12 12M18 6L6 18" }.to_owned(),
+        "why" => escaped(&answer::why(summary)),
+        unknown => format!("{{{{{unknown}}}}}"),
+    })
+}
+
+/// The record that a page carries. The error says what is wrong with the page, without its name.
+pub fn read(page: &str) -> Result<Record, String> {
+    let (_, rest) = page
+        .split_once(RECORD_BEGINS)
+        .ok_or("holds no record: it is no report of m2mesh-sim; name the file that `run --report` wrote")?;
+    let (record, _) = rest
+        .split_once(RECORD_ENDS)
+        .ok_or("ends within its record: it was not copied whole; copy it again, or run the scenario again")?;
+    serde_json::from_str(record)
+        .map_err(|error| format!("holds a record that this version does not read ({error}); run the scenario again"))
+}
+
+/// A metric, as the scripts look it up.
+#[derive(Serialize)]
+struct Entry {
+    name: &'static str,
+    unit: &'static str,
+    about: &'static str,
+}
+
+fn catalogue() -> Vec<Entry> {
+    METRICS
+        .iter()
+        .map(|metric| Entry {
+            name: metric.name,
+            unit: match metric.unit {
+                Unit::Count => "count",
+                Unit::Share => "share",
+                Unit::Seconds => "seconds",
+                Unit::Bytes => "bytes",
+                Unit::BytesPerSecond => "rate",
+                Unit::Money => "money",
+            },
+            about: metric.about,
+        })
+        .collect()
+}
+
+/// Puts a value in the place of each `{{marker}}`, in one pass: what looks like a marker within a value stays as it is.
+fn fill(template: &str, value: impl Fn(&str) -> String) -> String {
+    let mut page = String::with_capacity(template.len());
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once("{{") {
+        let Some((marker, after)) = after.split_once("}}") else { break };
+        page.push_str(before);
+        page.push_str(&value(marker));
+        rest = after;
+    }
+    page.push_str(rest);
+    page
+}
+
+/// JSON that can stand within a script element: the three characters that HTML takes for its own occur in strings only,
+/// where JSON has another way to write them.
+fn json(value: &impl Serialize) -> String {
+    let text =
+        serde_json::to_string(value).expect("keys are text, and nothing else in a record can fail to be written");
+    replaced(&text, |character| match character {
+        '<' => Some("\\u003c"),
+        '>' => Some("\\u003e"),
+        '&' => Some("\\u0026"),
+        _ => None,
+    })
+}
+
+/// Text that can stand in an element or in a quoted attribute.
+fn escaped(text: &str) -> String {
+    replaced(text, |character| match character {
+        '<' => Some("&lt;"),
+        '>' => Some("&gt;"),
+        '&' => Some("&amp;"),
+        '"' => Some("&quot;"),
+        '\'' => Some("&#39;"),
+        _ => None,
+    })
+}
+
+fn replaced(text: &str, by: impl Fn(char) -> Option<&'static str>) -> String {
+    let mut done = String::with_capacity(text.len());
+    for character in text.chars() {
+        match by(character) {
+            Some(other) => done.push_str(other),
+            None => done.push(character),
+        }
+    }
+    done
+}

@@ -1,0 +1,212 @@
+//! A document: a scenario's TOML with its settings, and the place of everything in it.
+//!
+//! Values keep the byte range where they stand in the file. A value that came from a setting has a range beyond the
+//! file's end instead, one byte for each setting, so that an error about it names the setting. [`Document::place`] turns a
+//! range into words; [`Document::problem`] makes an error of it.
+//!
+//! A setting `key.path=value` is a path of keys, where an element of an array is named by its number from 0 or by its
+//! `name`. The value is taken as TOML, and as text where it is none. Keys that the file leaves out may be set; groups,
+//! bearers and elements of arrays that it does not have may not, as a mistyped one would go unnoticed.
+//!
+//! Invariants
+//! 1. Every error about the document says in which file and line it is, or in which setting.
+//! 2. Settings are applied in their order; the last of the same key counts.
+
+use super::problem::{Problem, instead, nearest};
+use std::borrow::Cow;
+use std::ops::Range;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// What errors are told against. See the module's documentation.
+#[derive(Clone, Debug)]
+pub struct Document<'a> {
+    /// Name of the file, as shown.
+    pub file: &'a str,
+    /// Its text.
+    pub text: &'a str,
+    /// `key=value`.
+    pub set: &'a [String],
+}
+
+impl<'a> Document<'a> {
+    /// Reads the document as a `T`, with its settings.
+    pub fn read<T: serde::Deserialize<'a>>(&self) -> Result<T, Problem> {
+        let mut root = DeTable::parse(self.text).map_err(|error| self.explain(&error))?;
+        for (number, setting) in self.set.iter().enumerate() {
+            self.apply(root.get_mut(), setting, self.text.len() + 1 + number)?;
+        }
+        T::deserialize(toml::de::Deserializer::from(root)).map_err(|error| self.explain(&error))
+    }
+
+    /// An error about what stands at `span`.
+    pub fn problem(&self, span: &Range<usize>, what: impl AsRef<str>, hint: impl Into<String>) -> Problem {
+        Problem::new(format!("{}: {}", self.place(span), what.as_ref()), hint)
+    }
+
+    /// An error about the document as a whole.
+    pub fn whole(&self, what: impl AsRef<str>, hint: impl Into<String>) -> Problem {
+        Problem::new(format!("{}: {}", self.file, what.as_ref()), hint)
+    }
+
+    /// `meters.toml:12`, or `--set devices.meter.count=0`.
+    fn place(&self, span: &Range<usize>) -> String {
+        match span.start.checked_sub(self.text.len() + 1).and_then(|number| self.set.get(number)) {
+            Some(setting) => format!("--set {setting}"),
+            None => {
+                let before = self.text.get(..span.start.min(self.text.len())).unwrap_or(self.text);
+                format!("{}:{}", self.file, before.matches('\n').count() + 1)
+            }
+        }
+    }
+
+    fn explain(&self, error: &toml::de::Error) -> Problem {
+        let full = error.to_string();
+        let key = full.lines().find_map(|line| line.strip_prefix("in `")).and_then(|line| line.strip_suffix('`'));
+        // What our own types say ends with what to do next, after a semicolon.
+        let (what, said) = match error.message().split_once("; ") {
+            Some((what, said)) => (what, Some(said.to_owned())),
+            None => (error.message(), None),
+        };
+        let what = what.replace('\n', ", ");
+        let (what, unknown) = match unknown(&what) {
+            Some((what, hint)) => (what, Some(hint)),
+            None => (key.map_or(what.clone(), |key| format!("`{key}`: {what}")), None),
+        };
+        let missing = || error.message().starts_with("missing field").then(|| "add it".to_owned());
+        let hint = said
+            .or(unknown)
+            .or_else(missing)
+            .unwrap_or_else(|| "correct it; `m2mesh-sim new` prints a scenario with every key".to_owned());
+        match error.span() {
+            Some(span) => self.problem(&span, what, hint),
+            None => self.whole(what, hint),
+        }
+    }
+
+    fn apply(&self, root: &mut DeTable<'a>, setting: &'a str, at: usize) -> Result<(), Problem> {
+        let span = at..at;
+        let wrong = |(what, hint): (String, String)| self.problem(&span, what, hint);
+        let none = || (format!("{setting:?} is no setting"), "write KEY=VALUE, as devices.meter.count=10".to_owned());
+        let Some((path, value)) = setting.split_once('=') else {
+            return Err(wrong(none()));
+        };
+        let keys: Vec<&str> = path.trim().split('.').collect();
+        let (Some((last, way)), false) = (keys.split_last(), keys.iter().any(|key| key.is_empty())) else {
+            return Err(wrong(none()));
+        };
+        let value = value.trim();
+        let value = match DeValue::parse(value) {
+            Ok(parsed) => moved(parsed.into_inner(), &span),
+            Err(_) => DeValue::String(Cow::Borrowed(value)),
+        };
+        let mut here = Here::Table(root);
+        for (depth, key) in way.iter().enumerate() {
+            here = here.enter(key, depth == 1 && NAMED.contains(&keys[0]), &span).map_err(wrong)?;
+        }
+        here.put(last, Spanned::new(span.clone(), value), way.len() == 1 && NAMED.contains(&keys[0])).map_err(wrong)
+    }
+}
+
+/// What a step of a path has come to.
+enum Here<'t, 'a> {
+    Table(&'t mut DeTable<'a>),
+    Array(&'t mut toml::de::DeArray<'a>),
+}
+
+impl<'t, 'a> Here<'t, 'a> {
+    /// One step further; what is not there is made, unless it is one of those that a file names itself.
+    fn enter(self, key: &'a str, named: bool, span: &Range<usize>) -> Result<Self, (String, String)> {
+        let value = match self {
+            Self::Table(table) => {
+                if named && !table.contains_key(key) {
+                    return Err(absent(table, key));
+                }
+                table
+                    .entry(Spanned::new(span.clone(), Cow::Borrowed(key)))
+                    .or_insert_with(|| Spanned::new(span.clone(), DeValue::Table(DeTable::new())))
+            }
+            Self::Array(array) => element(array, key)?,
+        };
+        match value.get_mut() {
+            DeValue::Table(table) => Ok(Self::Table(table)),
+            DeValue::Array(array) => Ok(Self::Array(array)),
+            other => Err((
+                format!("`{key}` is a {}, with nothing below", other.type_str()),
+                format!("end the path with `{key}`"),
+            )),
+        }
+    }
+
+    fn put(self, key: &'a str, value: Spanned<DeValue<'a>>, named: bool) -> Result<(), (String, String)> {
+        match self {
+            Self::Table(table) => {
+                if named && !table.contains_key(key) {
+                    return Err(absent(table, key));
+                }
+                table.remove(key);
+                table.insert(Spanned::new(value.span(), Cow::Borrowed(key)), value);
+            }
+            Self::Array(array) => *element(array, key)? = value,
+        }
+        Ok(())
+    }
+}
+
+fn absent(table: &DeTable<'_>, key: &str) -> (String, String) {
+    let known = table.keys().map(|known| known.get_ref().as_ref());
+    (format!("the scenario has no `{key}` here"), instead(key, known))
+}
+
+/// An element of an array by its number or its name.
+fn element<'t, 'a>(
+    array: &'t mut toml::de::DeArray<'a>,
+    key: &str,
+) -> Result<&'t mut Spanned<DeValue<'a>>, (String, String)> {
+    let name = |value: &Spanned<DeValue<'a>>| Some(value.get_ref().get("name")?.get_ref().as_str()?.to_owned());
+    let names: Vec<Option<String>> = array.iter().map(name).collect();
+    let place = match key.parse::<usize>() {
+        Ok(number) => Some(number),
+        Err(_) => names.iter().position(|name| name.as_deref() == Some(key)),
+    };
+    let count = names.len();
+    place.filter(|place| *place < count).and_then(|place| array.get_mut(place)).ok_or_else(|| {
+        let known = names.iter().flatten().map(String::as_str);
+        let hint = match nearest(key, known) {
+            Some(nearest) => format!("did you mean `{nearest}`?"),
+            None if count == 0 => "there is none".to_owned(),
+            None => format!("write a number from 0 to {}, or the `name` of an element", count - 1),
+        };
+        (format!("the scenario has no element `{key}` here"), hint)
+    })
+}
+
+/// The value with everything in it at `span`.
+fn moved<'a>(value: DeValue<'a>, span: &Range<usize>) -> DeValue<'a> {
+    let moved_one = |value: Spanned<DeValue<'a>>| Spanned::new(span.clone(), moved(value.into_inner(), span));
+    match value {
+        DeValue::Array(array) => DeValue::Array(array.into_iter().map(moved_one).collect()),
+        DeValue::Table(table) => {
+            let all = table.into_iter();
+            DeValue::Table(
+                all.map(|(key, value)| (Spanned::new(span.clone(), key.into_inner()), moved_one(value))).collect(),
+            )
+        }
+        other => other,
+    }
+}
+
+/// Of what serde says about an unknown key or word, what is wrong and the nearest of those that it lists.
+fn unknown(message: &str) -> Option<(String, String)> {
+    let kind = match message {
+        _ if message.starts_with("unknown field") => "key",
+        _ if message.starts_with("unknown variant") => "word",
+        _ => return None,
+    };
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    let word = quoted.next()?;
+    Some((format!("unknown {kind} `{word}`"), instead(word, quoted)))
+}
+
+/// Tables whose keys are names that the file gives.
+const NAMED: [&str; 2] = ["devices", "bearers"];

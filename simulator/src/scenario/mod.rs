@@ -1,0 +1,118 @@
+//! Scenarios: one TOML file, one question.
+//!
+//! A scenario is a file of the reader's, or a shipped one by its name. It is read with its settings into a model
+//! ([`model`], over [`document`](mod@document), which knows where everything stands), and [`planning`] works the model out for a
+//! seed. Other files that it names, of edges and of traces, are read with it, beside it; their texts are kept in the
+//! [`Source`], from which the same scenario can be loaded again where none of the files is.
+//!
+//! Invariants
+//! 1. What [`load`] and [`from_source`] give is the same for the same texts: nothing but those texts decides the plan.
+//! 2. Every problem says what is wrong, in which file and line or setting, and what to do next.
+
+mod choice;
+mod document;
+mod model;
+mod planning;
+mod problem;
+mod quantity;
+mod shipped;
+
+pub use planning::{copies, messages};
+pub use problem::Problem;
+pub use shipped::{SHIPPED, TEMPLATE};
+
+use crate::plan::Plan;
+use crate::record::Source;
+use document::Document;
+use model::Model;
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::path::Path;
+use toml::Spanned;
+
+/// A scenario as it was read.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    source: Source,
+    model: Model,
+}
+
+/// Reads a scenario: a file, or the name of a shipped one; `set` changes settings, as `key=value`.
+pub fn load(scenario: &Path, set: &[String]) -> Result<Loaded, Problem> {
+    let (file, text) = text(scenario)?;
+    let source = Source { file, text, set: set.to_vec(), ..Source::default() };
+    let model = read(&source)?;
+    let mut files = BTreeMap::new();
+    for name in named(&model) {
+        let path = scenario.parent().unwrap_or(Path::new("")).join(name.get_ref());
+        let text = std::fs::read_to_string(&path).map_err(|error| {
+            let what = format!("the file {} cannot be read: {error}", path.display());
+            document(&source).problem(&name.span(), what, "name a file by its path from the scenario's own directory")
+        })?;
+        files.insert(name.get_ref().clone(), text);
+    }
+    Ok(Loaded { source: Source { files, ..source }, model })
+}
+
+/// The scenario of a run again, from what was recorded of it.
+pub fn from_source(source: &Source) -> Result<Loaded, Problem> {
+    Ok(Loaded { source: source.clone(), model: read(source)? })
+}
+
+impl Loaded {
+    /// What it is made of. Its seed is the scenario's own: a run with another fills that in.
+    pub fn source(&self) -> Source {
+        Source { seed: self.model.seed, version: env!("CARGO_PKG_VERSION").to_owned(), ..self.source.clone() }
+    }
+
+    /// What it comes to for a seed, or for its own.
+    pub fn plan(&self, seed: Option<u64>) -> Result<Plan, Problem> {
+        planning::plan(&document(&self.source), &self.model, &self.source.files, &self.name(), seed)
+    }
+
+    /// Its file's name, without directory and ending.
+    pub fn name(&self) -> String {
+        let stem = Path::new(&self.source.file).file_stem().unwrap_or_default();
+        stem.to_string_lossy().into_owned()
+    }
+}
+
+/// The scenario's file, as errors and records name it, and its text.
+fn text(scenario: &Path) -> Result<(String, String), Problem> {
+    let shown = scenario.display().to_string();
+    if let Some((name, text)) = SHIPPED.iter().find(|(name, _)| *name == shown) {
+        // A file of that name, without an ending, is named as ./baseline-50.
+        return Ok((format!("{name}.toml"), (*text).to_owned()));
+    }
+    match std::fs::read_to_string(scenario) {
+        Ok(text) => Ok((shown, text)),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let known = SHIPPED.iter().map(|(name, _)| *name);
+            let hint = match problem::nearest(&shown, known) {
+                Some(nearest) => format!("did you mean `{nearest}`? `m2mesh-sim list` shows the shipped ones"),
+                None => "check the path, or take a shipped one: `m2mesh-sim list` shows them".to_owned(),
+            };
+            Err(Problem::new(format!("there is no file, and no shipped scenario, called {shown}"), hint))
+        }
+        Err(error) => Err(Problem::new(format!("{shown} cannot be read: {error}"), "name a scenario's TOML file")),
+    }
+}
+
+fn document(source: &Source) -> Document<'_> {
+    Document { file: &source.file, text: &source.text, set: &source.set }
+}
+
+fn read(source: &Source) -> Result<Model, Problem> {
+    document(source).read()
+}
+
+/// Other files that a scenario names.
+fn named(model: &Model) -> impl Iterator<Item = &Spanned<String>> {
+    let edges = model.links.iter().filter_map(|links| links.get_ref().file.as_ref());
+    edges.chain(model.traffic.iter().filter_map(|traffic| traffic.get_ref().trace.as_ref()))
+}
+
+#[cfg(test)]
+mod fault_tests;
+#[cfg(test)]
+mod tests;

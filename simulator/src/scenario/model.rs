@@ -1,0 +1,296 @@
+//! What a scenario's file says, as it stands there.
+//!
+//! One struct for each table, each strict: an unknown key is an error. Kinds of links, traffic and faults share a table with
+//! a `kind`; which keys go with which is checked where they are planned ([`planning`](super::planning)). What errors may
+//! have to point at keeps its range.
+
+use super::choice::{Known, Members, Placement, Side, Speed, Struck, StruckLinks};
+use super::quantity::{BitRate, Delay, Frequency, Offset, Period, Share, Shift, Size, Window};
+use m2mesh::wire::batch::Ack;
+use m2mesh::wire::data::Class;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use toml::Spanned;
+
+/// A whole file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    pub question: Spanned<String>,
+    #[expect(dead_code, reason = "for those who read the file")]
+    pub about: Option<String>,
+    #[serde(default = "one")]
+    pub seed: u64,
+    #[serde(default = "half_a_minute")]
+    pub warmup: Offset,
+    pub duration: Spanned<Period>,
+    #[serde(default = "a_minute")]
+    pub settle: Offset,
+    #[serde(default)]
+    pub realm: Realm,
+    #[serde(default)]
+    pub bearers: BTreeMap<Spanned<String>, Bearer>,
+    #[serde(default)]
+    pub devices: BTreeMap<Spanned<String>, Group>,
+    #[serde(default)]
+    pub links: Vec<Spanned<Links>>,
+    #[serde(default)]
+    pub traffic: Vec<Spanned<Traffic>>,
+    #[serde(default)]
+    pub faults: Vec<Spanned<Fault>>,
+    #[serde(default)]
+    pub expect: Vec<Spanned<String>>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Realm {
+    pub epoch: Option<Spanned<Period>>,
+    pub start: Option<Spanned<String>>,
+    pub epochs: Option<Spanned<usize>>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bearer {
+    pub delay: Option<Spanned<Delay>>,
+    pub jitter: Option<Offset>,
+    pub loss: Option<Share>,
+    pub rate: Option<BitRate>,
+    pub price: Option<Spanned<f64>>,
+    pub channel: Option<Spanned<BitRate>>,
+    pub reach: Option<Spanned<f64>>,
+    #[serde(default)]
+    pub windows: Vec<Window>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Group {
+    pub count: Option<Spanned<usize>>,
+    pub bearers: Option<Vec<Spanned<String>>>,
+    pub placement: Option<Placement>,
+    pub origin: Option<[f64; 2]>,
+    pub area: Option<Spanned<[f64; 2]>>,
+    pub spacing: Option<Spanned<f64>>,
+    pub mobility: Option<Spanned<Mobility>>,
+    pub sleep: Option<Spanned<Sleep>>,
+    pub flush: Option<Offset>,
+    #[serde(default)]
+    pub looks_for: u32,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mobility {
+    pub kind: MobilityKind,
+    pub speed: Speed,
+    pub pause: Option<Spanned<Offset>>,
+    pub points: Option<Spanned<Vec<[f64; 2]>>>,
+    #[serde(rename = "loop")]
+    pub closed: Option<Spanned<bool>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MobilityKind {
+    Waypoints,
+    Route,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sleep {
+    pub every: Period,
+    pub awake: Period,
+}
+
+/// How a line behaves, as far as it is not as its bearer.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Line {
+    pub delay: Option<Spanned<Delay>>,
+    pub jitter: Option<Offset>,
+    pub loss: Option<Share>,
+    pub rate: Option<BitRate>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Links {
+    #[expect(dead_code, reason = "for settings to name it")]
+    pub name: Option<String>,
+    pub kind: LinksKind,
+    pub between: Option<Spanned<Members>>,
+    pub bearer: Option<Spanned<String>>,
+    pub known: Option<Known>,
+    pub delay: Option<Spanned<Delay>>,
+    pub jitter: Option<Offset>,
+    pub loss: Option<Share>,
+    pub rate: Option<BitRate>,
+    /// In the direction towards the device that dials, where it differs.
+    pub back: Option<Spanned<Line>>,
+    pub degree: Option<Spanned<usize>>,
+    pub columns: Option<Spanned<usize>>,
+    pub fanout: Option<Spanned<usize>>,
+    pub hub: Option<Spanned<Members>>,
+    pub file: Option<Spanned<String>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LinksKind {
+    Full,
+    Ring,
+    Line,
+    Grid,
+    Random,
+    Geometric,
+    Tree,
+    Hub,
+    File,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Traffic {
+    pub name: Spanned<String>,
+    pub kind: TrafficKind,
+    pub from: Option<Spanned<Members>>,
+    pub to: Option<Spanned<Members>>,
+    pub topic: Option<Spanned<String>>,
+    pub every: Option<Spanned<Period>>,
+    pub rate: Option<Spanned<Frequency>>,
+    pub burst: Option<Spanned<Burst>>,
+    pub total: Option<Spanned<usize>>,
+    pub trace: Option<Spanned<String>>,
+    pub size: Option<Spanned<Size>>,
+    pub ack: Option<Spanned<AckName>>,
+    pub class: Option<Spanned<ClassName>>,
+    pub deadline: Option<Period>,
+    pub begin: Option<Spanned<Offset>>,
+    pub end: Option<Spanned<Period>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TrafficKind {
+    Send,
+    Request,
+    Publish,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Burst {
+    pub count: u32,
+    pub every: Period,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AckName {
+    None,
+    Hop,
+    End,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClassName {
+    Alarm,
+    Control,
+    Telemetry,
+    Bulk,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fault {
+    pub name: Option<String>,
+    pub kind: FaultKind,
+    pub at: Option<Spanned<Offset>>,
+    #[serde(rename = "for")]
+    pub lasting: Option<Period>,
+    /// Instead of `at`: again and again.
+    pub rate: Option<Spanned<Frequency>>,
+    pub devices: Option<Spanned<Struck>>,
+    pub links: Option<Spanned<StruckLinks>>,
+    pub bearer: Option<Spanned<String>>,
+    pub sides: Option<Spanned<Vec<Spanned<Side>>>>,
+    pub silent: Option<Spanned<bool>>,
+    pub down: Option<Spanned<Period>>,
+    pub up: Option<Spanned<Period>>,
+    pub shape: Option<Spanned<Line>>,
+    pub by: Option<Spanned<Shift>>,
+    pub ppm: Option<Spanned<f64>>,
+    pub flow: Option<Spanned<String>>,
+    pub factor: Option<Spanned<f64>>,
+    pub how: Option<Spanned<HostilityName>>,
+    pub share: Option<Spanned<Share>>,
+    pub after: Option<Spanned<Period>>,
+    pub times: Option<Spanned<u32>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FaultKind {
+    Crash,
+    PowerCut,
+    BatteryEmpty,
+    RegionPowerCut,
+    Cut,
+    Flap,
+    Partition,
+    Degrade,
+    Asymmetric,
+    ClockStep,
+    ClockDrift,
+    DiskFull,
+    Overload,
+    Hostile,
+    Stranger,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HostilityName {
+    Drop,
+    Delay,
+    Replay,
+    Flood,
+}
+
+impl From<AckName> for Ack {
+    fn from(name: AckName) -> Self {
+        match name {
+            AckName::None => Self::None,
+            AckName::Hop => Self::Hop,
+            AckName::End => Self::End,
+        }
+    }
+}
+
+impl From<ClassName> for Class {
+    fn from(name: ClassName) -> Self {
+        match name {
+            ClassName::Alarm => Self::Alarm,
+            ClassName::Control => Self::Control,
+            ClassName::Telemetry => Self::Telemetry,
+            ClassName::Bulk => Self::Bulk,
+        }
+    }
+}
+
+fn one() -> u64 {
+    1
+}
+
+fn half_a_minute() -> Offset {
+    Offset(Duration::from_secs(30))
+}
+
+fn a_minute() -> Offset {
+    Offset(Duration::from_secs(60))
+}

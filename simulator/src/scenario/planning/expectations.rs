@@ -1,0 +1,146 @@
+//! Expectations: `delivered >= 0.999`, `latency.p99[class=alarm] <= 2s`.
+//!
+//! A metric, perhaps for some messages only, a comparison, and a value in the metric's unit. A selector must name what the
+//! scenario has and what sends, as an expectation about nothing would never hold.
+
+use super::Planning;
+use crate::metrics::{self, METRICS, Metric, SELECTORS, Unit};
+use crate::plan::{Comparison, Expectation, Flow};
+use crate::scenario::problem::{Problem, instead};
+use crate::scenario::quantity::{self, Quantity, Share, Size};
+use m2mesh::wire::data::Class;
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+impl Planning<'_> {
+    pub(super) fn plan_expectations(&self, flows: &[Flow]) -> Result<Vec<Expectation>, Problem> {
+        let all = &self.model.expect;
+        all.iter().map(|expected| self.plan_expectation(expected.get_ref(), &expected.span(), flows)).collect()
+    }
+
+    fn plan_expectation(&self, text: &str, span: &Range<usize>, flows: &[Flow]) -> Result<Expectation, Problem> {
+        let Some((at, operator, comparison)) = comparison(text) else {
+            let hint = format!("write a metric, one of <=, >=, <, > and ==, and a value, as \"{EXAMPLE}\"");
+            return Err(self.document.problem(span, format!("{text:?} compares nothing"), hint));
+        };
+        let (left, right) = (text[..at].trim(), text[at + operator.len()..].trim());
+        let (name, selector) = match left.split_once('[') {
+            Some((name, rest)) => match rest.strip_suffix(']').and_then(|rest| rest.split_once('=')) {
+                Some((key, value)) => (name.trim(), Some((key.trim(), value.trim()))),
+                None => {
+                    let hint = "write it as [class=alarm], [group=meter] or [flow=readings]";
+                    return Err(self.document.problem(span, format!("{left:?} has no sound selector"), hint));
+                }
+            },
+            None => (left, None),
+        };
+        let metric = metrics::find(name).ok_or_else(|| {
+            let hint = instead(name, METRICS.iter().map(|metric| metric.name));
+            self.document.problem(span, format!("there is no metric `{name}`"), hint)
+        })?;
+        let key = match selector {
+            None => metric.name.to_owned(),
+            Some((selector, value)) => {
+                self.check_selector(metric, selector, value, span, flows)?;
+                format!("{}[{selector}={value}]", metric.name)
+            }
+        };
+        let value = value(metric.unit, right).ok_or_else(|| {
+            let what = format!("`{name}` is not compared with {right:?}");
+            self.document.problem(span, what, format!("write {}", wanted(metric.unit)))
+        })?;
+        Ok(Expectation { text: text.to_owned(), metric: key, comparison, value })
+    }
+
+    fn check_selector(
+        &self,
+        metric: &Metric,
+        selector: &str,
+        value: &str,
+        span: &Range<usize>,
+        flows: &[Flow],
+    ) -> Result<(), Problem> {
+        let wrong = |what: String, hint: String| Err(self.document.problem(span, what, hint));
+        if !SELECTORS.contains(&selector) {
+            return wrong(format!("messages are not told apart by `{selector}`"), instead(selector, SELECTORS));
+        }
+        if !metric.selectable {
+            let what = format!("`{}` is measured for the mesh as a whole", metric.name);
+            return wrong(what, format!("write it without [{selector}={value}]"));
+        }
+        let sending: BTreeSet<&str> = match selector {
+            "class" => flows.iter().map(|flow| class(flow.class)).collect(),
+            "group" => {
+                flows.iter().flat_map(|flow| &flow.from).map(|from| self.devices[*from].group.as_str()).collect()
+            }
+            _ => flows.iter().map(|flow| flow.name.as_str()).collect(),
+        };
+        if sending.contains(value) {
+            return Ok(());
+        }
+        let there = match selector {
+            "class" => Class::ALL.iter().any(|known| class(*known) == value),
+            "group" => self.groups.iter().any(|(group, _)| group == value),
+            _ => false,
+        };
+        let what = match there {
+            true => format!("no flow sends with {selector} `{value}`, so there is nothing to measure"),
+            false => format!("there is no {selector} `{value}`"),
+        };
+        wrong(what, instead(value, sending))
+    }
+}
+
+/// The name of a class, as in scenarios and metrics.
+fn class(class: Class) -> &'static str {
+    match class {
+        Class::Alarm => "alarm",
+        Class::Control => "control",
+        Class::Telemetry => "telemetry",
+        Class::Bulk => "bulk",
+    }
+}
+
+/// Where the comparison stands in the text, how it is written, and what it is.
+fn comparison(text: &str) -> Option<(usize, &'static str, Comparison)> {
+    let body = text.find(']').map_or(0, |end| end + 1);
+    let known = [
+        ("<=", Comparison::AtMost),
+        (">=", Comparison::AtLeast),
+        ("==", Comparison::Equal),
+        ("<", Comparison::Less),
+        (">", Comparison::More),
+    ];
+    let found = known
+        .into_iter()
+        .find_map(|(operator, comparison)| text[body..].find(operator).map(|at| (body + at, operator, comparison)))?;
+    // A second one, or a stray `=`, is a mistake.
+    (!text[found.0 + found.1.len()..].contains(['<', '>', '='])).then_some(found)
+}
+
+/// A value, in the metric's own unit.
+fn value(unit: Unit, text: &str) -> Option<f64> {
+    // TOML-like quotes around a value do no harm: `<= "2s"`.
+    let text = text.trim_matches(['"', '\'']);
+    match unit {
+        Unit::Count | Unit::Money => quantity::number(text).filter(|number| *number >= 0.0),
+        Unit::Share => Share::from_text(text).map(|share| share.0),
+        Unit::Seconds if text == "0" => Some(0.0),
+        Unit::Seconds => quantity::duration(text).map(|duration| duration.as_secs_f64()),
+        Unit::Bytes => Size::from_text(text).map(|size| size.0 as f64),
+        Unit::BytesPerSecond => Size::from_text(text.trim_end_matches("/s")).map(|size| size.0 as f64),
+    }
+}
+
+fn wanted(unit: Unit) -> &'static str {
+    match unit {
+        Unit::Count => "a number, as 0 or 1000",
+        Unit::Share => Share::WANTED,
+        Unit::Seconds => "a duration, as 250ms, 2s or 10m",
+        Unit::Bytes => "a number of bytes, as 200, 64KiB or 10MB",
+        Unit::BytesPerSecond => "bytes a second, as 500B/s or 2kB/s",
+        Unit::Money => "an amount, as 40 or 0.3",
+    }
+}
+
+const EXAMPLE: &str = "latency.p99[class=alarm] <= 2s";

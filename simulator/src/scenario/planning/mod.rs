@@ -1,0 +1,176 @@
+//! Planning: from what a scenario says, and a seed, to a plan.
+//!
+//! Bearers and groups come first, in the order of the file ([`devices`]); then who can link with whom ([`links`], with the
+//! graphs of [`topology`]), what is sent ([`traffic`]), what goes wrong ([`faults`]) and what is expected
+//! ([`expectations`]). Each step sees what was planned before it, and says with file and line what cannot be.
+//!
+//! Invariants
+//! 1. A plan is a function of the document, its other files and the seed.
+//! 2. What is drawn for one group, entry of links or fault does not depend on the others ([`draw`]).
+
+mod devices;
+mod draw;
+mod expectations;
+mod faults;
+mod kinds;
+mod links;
+mod names;
+mod struck;
+mod topology;
+mod traffic;
+
+pub use traffic::{copies, messages};
+
+use super::document::Document;
+use super::model::Model;
+use super::problem::{Problem, instead};
+use crate::plan::{Bearer, Device, Edge, Plan};
+use m2mesh::time::{EpochLength, Unix};
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::time::Duration;
+use toml::Spanned;
+
+/// What planning works with, and what has been planned so far.
+struct Planning<'a> {
+    document: &'a Document<'a>,
+    model: &'a Model,
+    /// Texts of other files, by name as the scenario gives it.
+    files: &'a BTreeMap<String, String>,
+    seed: u64,
+    bearers: Vec<Bearer>,
+    devices: Vec<Device>,
+    /// By device: indices of the bearers that it has.
+    carried: Vec<Vec<usize>>,
+    /// Groups, in the order of the file, with the indices of their devices.
+    groups: Vec<(String, Range<usize>)>,
+    edges: Vec<Edge>,
+}
+
+/// What a model comes to.
+pub fn plan(
+    document: &Document<'_>,
+    model: &Model,
+    files: &BTreeMap<String, String>,
+    name: &str,
+    seed: Option<u64>,
+) -> Result<Plan, Problem> {
+    let seed = seed.unwrap_or(model.seed);
+    if model.question.get_ref().trim().is_empty() {
+        return Err(document.problem(&model.question.span(), "the question is empty", "ask what the run is to answer"));
+    }
+    let (epoch, start, epochs) = realm(document, model)?;
+    let mut planning = Planning {
+        document,
+        model,
+        files,
+        seed,
+        bearers: Vec::new(),
+        devices: Vec::new(),
+        carried: Vec::new(),
+        groups: Vec::new(),
+        edges: Vec::new(),
+    };
+    planning.bearers = planning.plan_bearers()?;
+    planning.plan_devices()?;
+    planning.edges = planning.plan_links()?;
+    let flows = planning.plan_traffic()?;
+    let faults = planning.plan_faults(&flows)?;
+    let expectations = planning.plan_expectations(&flows)?;
+    Ok(Plan {
+        name: name.to_owned(),
+        question: model.question.get_ref().clone(),
+        seed,
+        warmup: model.warmup.0,
+        duration: planning.duration(),
+        settle: model.settle.0,
+        epoch,
+        epochs,
+        start,
+        faults,
+        bearers: planning.bearers,
+        devices: planning.devices,
+        edges: planning.edges,
+        flows,
+        expectations,
+    })
+}
+
+/// Length of an epoch, wall time at the start, and the epochs for which devices begin with credentials.
+fn realm(document: &Document<'_>, model: &Model) -> Result<(EpochLength, Unix, usize), Problem> {
+    let realm = &model.realm;
+    let epoch = match &realm.epoch {
+        None => EpochLength::HOUR,
+        Some(epoch) => {
+            let length = epoch.get_ref().0;
+            let whole = (length.subsec_nanos() == 0).then(|| u32::try_from(length.as_secs()).ok()).flatten();
+            whole.and_then(EpochLength::new).ok_or_else(|| {
+                let what = format!("an epoch of {} is none", humantime::format_duration(length));
+                document.problem(&epoch.span(), what, "write a length that divides a day and is at least 4s, as \"1h\"")
+            })?
+        }
+    };
+    let start = match &realm.start {
+        None => Unix::from_seconds(START),
+        Some(start) => {
+            let parsed = humantime::parse_rfc3339_weak(start.get_ref()).ok();
+            let since = parsed.and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
+            let since = since.and_then(|since| u64::try_from(since.as_micros()).ok());
+            // Before this there were no epochs to speak of; after it, sums could run over.
+            let sound = since.filter(|micros| (EARLIEST..LATEST).contains(&(micros / 1_000_000)));
+            Unix(sound.ok_or_else(|| {
+                let what = format!("{:?} is no time between 2000 and 2200", start.get_ref());
+                document.problem(&start.span(), what, "write it as \"2026-01-05T00:00:00Z\"")
+            })?)
+        }
+    };
+    let end = start + (model.warmup.0 + model.duration.get_ref().0 + model.settle.0);
+    let needed =
+        usize::try_from(epoch.epoch_at(end).0 - epoch.epoch_at(start).0 + 1 + SPARE_EPOCHS).unwrap_or(usize::MAX);
+    let span = realm.epochs.as_ref().map_or_else(|| model.duration.span(), Spanned::span);
+    let epochs = realm.epochs.as_ref().map_or(needed, |epochs| *epochs.get_ref());
+    if !(MIN_EPOCHS..=MOST_EPOCHS).contains(&epochs) {
+        let what =
+            format!("devices would begin with credentials for {epochs} epochs; {MIN_EPOCHS} to {MOST_EPOCHS} can be");
+        return Err(document.problem(
+            &span,
+            what,
+            "set `epochs` of [realm], and they renew in time; or lengthen `epoch`",
+        ));
+    }
+    Ok((epoch, start, epochs))
+}
+
+impl Planning<'_> {
+    fn duration(&self) -> Duration {
+        self.model.duration.get_ref().0
+    }
+
+    /// The whole run, warm-up and settling included.
+    fn length(&self) -> Duration {
+        self.model.warmup.0 + self.duration() + self.model.settle.0
+    }
+
+    /// The text of another file, which was read with the scenario.
+    fn file(&self, name: &Spanned<String>) -> Result<&str, Problem> {
+        let text = self.files.get(name.get_ref()).map(String::as_str);
+        text.ok_or_else(|| {
+            let what = format!("the file {} is not with the scenario", name.get_ref());
+            let known = self.files.keys().map(String::as_str);
+            self.document.problem(&name.span(), what, instead(name.get_ref(), known))
+        })
+    }
+}
+
+/// 2026-01-05T00:00:00Z, a Monday.
+const START: u64 = 1_767_571_200;
+/// 2000-01-01.
+const EARLIEST: u64 = 946_684_800;
+/// 2200-01-01.
+const LATEST: u64 = 7_258_118_400;
+/// Epochs of credentials beyond those that a run needs: clocks may be ahead, and the next epoch's are made before it begins.
+const SPARE_EPOCHS: u64 = 2;
+/// The present epoch and the next, or a device could not go from one to the other.
+const MIN_EPOCHS: usize = 2;
+/// Each epoch costs every device a key pair and a credential.
+const MOST_EPOCHS: usize = 1_000;

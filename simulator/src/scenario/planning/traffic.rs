@@ -1,0 +1,347 @@
+//! Traffic: who sends what to whom, and when.
+//!
+//! A message or request goes to a device with which the sender can link: nodes do not relay for others. To a group, each
+//! sender takes those of it with whom it can link. Publications spread by gossip over any number of links.
+
+use super::Planning;
+use super::draw::Draw;
+use super::kinds::Key;
+use crate::plan::{Flow, FlowKind, Pattern, Traced};
+use crate::scenario::model::{Traffic, TrafficKind};
+use crate::scenario::problem::{Problem, instead};
+use crate::scenario::quantity;
+use m2mesh::wire::batch::Ack;
+use m2mesh::wire::data::Class;
+use m2mesh::{delivery::topic, wire};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::time::Duration;
+use toml::Spanned;
+
+impl Planning<'_> {
+    pub(super) fn plan_traffic(&self) -> Result<Vec<Flow>, Problem> {
+        let mut near = vec![BTreeSet::new(); self.devices.len()];
+        for edge in &self.edges {
+            near[edge.a].insert(edge.b);
+            near[edge.b].insert(edge.a);
+        }
+        let mut flows: Vec<Flow> = Vec::new();
+        for (number, traffic) in self.model.traffic.iter().enumerate() {
+            let name = &traffic.get_ref().name;
+            if flows.iter().any(|flow| flow.name == *name.get_ref()) {
+                let what = format!("there is a flow `{}` already", name.get_ref());
+                return Err(self.document.problem(&name.span(), what, "give each flow another name"));
+            }
+            if name.get_ref().is_empty() || name.get_ref().contains(['[', ']', '=', '.']) {
+                let what = format!("{:?} cannot be a flow's name", name.get_ref());
+                return Err(self.document.problem(&name.span(), what, "write a word without `[`, `]`, `=` and `.`"));
+            }
+            flows.push(self.plan_flow(traffic, number, &near)?);
+        }
+        Ok(flows)
+    }
+
+    fn plan_flow(&self, traffic: &Spanned<Traffic>, number: usize, near: &[BTreeSet<usize>]) -> Result<Flow, Problem> {
+        let (span, traffic) = (traffic.span(), traffic.get_ref());
+        let publishes = traffic.kind == TrafficKind::Publish;
+        let sends = traffic.kind == TrafficKind::Send;
+        let called = format!("kind = \"{}\"", format!("{:?}", traffic.kind).to_lowercase());
+        self.only(
+            &called,
+            &[
+                Key::new("topic", &traffic.topic, publishes, "kind = \"publish\""),
+                Key::new("ack", &traffic.ack, sends, "kind = \"send\""),
+                Key::new("class", &traffic.class, !publishes, "kind = \"send\" and \"request\""),
+            ],
+        )?;
+        let size = self.size(traffic, publishes)?;
+        let (begin, end) = self.span_of_time(traffic)?;
+        let traced = match &traffic.trace {
+            Some(trace) => Some(self.trace(trace, size, publishes)?),
+            None => None,
+        };
+        let from = match (&traffic.from, &traced) {
+            (Some(from), _) => self.spanned_members(from)?,
+            (None, Some(lines)) => lines.iter().map(|line| line.from).collect::<BTreeSet<_>>().into_iter().collect(),
+            (None, None) => self.spanned_members(self.needed(&traffic.from, "a flow", &span, "from = \"all\"")?)?,
+        };
+        let (from, kind) = match traffic.kind {
+            TrafficKind::Publish => (from, self.publication(traffic, &span)?),
+            kind => {
+                let (from, lists) = self.receivers(traffic, from, traced.as_deref(), near, &span)?;
+                (from, if kind == TrafficKind::Send { FlowKind::Send(lists) } else { FlowKind::Request(lists) })
+            }
+        };
+        let pattern = self.pattern(traffic, &span, &from, traced, (begin, end), number, size)?;
+        Ok(Flow {
+            name: traffic.name.get_ref().clone(),
+            from,
+            kind,
+            pattern,
+            size,
+            ack: traffic.ack.as_ref().map_or(Ack::End, |ack| (*ack.get_ref()).into()),
+            class: traffic.class.as_ref().map_or(Class::Telemetry, |class| (*class.get_ref()).into()),
+            deadline: traffic.deadline.map_or(DEADLINE, |deadline| deadline.0),
+            begin,
+            end,
+        })
+    }
+
+    fn size(&self, traffic: &Traffic, publishes: bool) -> Result<usize, Problem> {
+        let Some(size) = &traffic.size else { return Ok(SIZE) };
+        let bytes = usize::try_from(size.get_ref().0).unwrap_or(usize::MAX);
+        let most = most_bytes(publishes);
+        if (LEAST_SIZE..=most).contains(&bytes) {
+            return Ok(bytes);
+        }
+        let what = format!("a payload of {bytes} bytes is {}", if bytes > most { "too large" } else { "too small" });
+        let hint = format!("write {LEAST_SIZE} to {most} bytes; the simulator numbers its messages in the first");
+        Err(self.document.problem(&size.span(), what, hint))
+    }
+
+    fn span_of_time(&self, traffic: &Traffic) -> Result<(Duration, Duration), Problem> {
+        let duration = self.duration();
+        let begin = traffic.begin.as_ref().map_or(Duration::ZERO, |begin| begin.get_ref().0);
+        let end = traffic.end.as_ref().map_or(duration, |end| end.get_ref().0);
+        let at_end = traffic.end.as_ref().filter(|_| end > duration).map(Spanned::span);
+        let at_begin = traffic.begin.as_ref().filter(|_| begin >= end).map(Spanned::span);
+        match at_end.or(at_begin).or_else(|| traffic.end.as_ref().filter(|_| begin >= end).map(Spanned::span)) {
+            None => Ok((begin, end)),
+            Some(span) => {
+                let what = "the flow does not lie within the measured time".to_owned();
+                let hint = format!(
+                    "let it begin before it ends, and end within the duration of {}",
+                    humantime::format_duration(duration)
+                );
+                Err(self.document.problem(&span, what, hint))
+            }
+        }
+    }
+
+    fn publication(&self, traffic: &Traffic, span: &Range<usize>) -> Result<FlowKind, Problem> {
+        let written = self.needed(&traffic.topic, "a publication", span, "topic = \"plant/temperature\"")?;
+        topic::check_topic(written.get_ref()).map_err(|error| {
+            let hint = "write a topic, as \"plant/temperature\"";
+            self.document.problem(&written.span(), error.to_string().replace("; ", ", "), hint)
+        })?;
+        let subscribers = match &traffic.to {
+            Some(to) => self.spanned_members(to)?,
+            None => (0..self.devices.len()).collect(),
+        };
+        Ok(FlowKind::Publish { topic: written.get_ref().clone(), subscribers })
+    }
+
+    /// To each sender its receivers. Of a group, those count that have one; of devices named one by one, all must.
+    fn receivers(
+        &self,
+        traffic: &Traffic,
+        from: Vec<usize>,
+        traced: Option<&[Traced]>,
+        near: &[BTreeSet<usize>],
+        span: &Range<usize>,
+    ) -> Result<(Vec<usize>, Vec<Vec<usize>>), Problem> {
+        let by_trace = traced.is_some_and(|lines| lines.iter().all(|line| line.to.is_some()));
+        if let Some(line) =
+            traced.into_iter().flatten().find(|line| line.to.is_some_and(|to| !near[line.from].contains(&to)))
+        {
+            let to = line.to.map_or("", |to| self.devices[to].name.as_str());
+            return Err(self.no_way(span, self.devices[line.from].name.as_str(), to));
+        }
+        if traffic.to.is_none() && by_trace {
+            let lists = vec![Vec::new(); from.len()];
+            return Ok((from, lists));
+        }
+        let to = self.needed(&traffic.to, "a flow", span, "to = \"neighbours\"")?;
+        let wanted: Option<BTreeSet<usize>> = match &to.get_ref().0[..] {
+            [one] if one == NEIGHBOURS => None,
+            _ => Some(self.spanned_members(to)?.into_iter().collect()),
+        };
+        let mut lists = Vec::with_capacity(from.len());
+        for sender in &from {
+            let list: Vec<usize> = match &wanted {
+                None => near[*sender].iter().copied().collect(),
+                Some(wanted) => near[*sender].intersection(wanted).copied().collect(),
+            };
+            if list.is_empty() {
+                let receivers = to.get_ref().0.join("`, `");
+                return Err(self.no_way(&to.span(), self.devices[*sender].name.as_str(), &receivers));
+            }
+            lists.push(list);
+        }
+        Ok((from, lists))
+    }
+
+    fn no_way(&self, span: &Range<usize>, sender: &str, receivers: &str) -> Problem {
+        let what = format!("`{sender}` has no link to `{receivers}`, and nodes do not relay messages for others");
+        let hint = "add [[links]] between them, send to \"neighbours\", or use kind = \"publish\", which goes over several hops";
+        self.document.problem(span, what, hint)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what has been read of a flow so far")]
+    fn pattern(
+        &self,
+        traffic: &Traffic,
+        span: &Range<usize>,
+        from: &[usize],
+        traced: Option<Vec<Traced>>,
+        (begin, end): (Duration, Duration),
+        number: usize,
+        size: usize,
+    ) -> Result<Pattern, Problem> {
+        let Traffic { every, rate, burst, total, trace, .. } = traffic;
+        let given = [
+            ("every", every.as_ref().map(Spanned::span)),
+            ("rate", rate.as_ref().map(Spanned::span)),
+            ("burst", burst.as_ref().map(Spanned::span)),
+            ("total", total.as_ref().map(Spanned::span)),
+            ("trace", trace.as_ref().map(Spanned::span)),
+        ];
+        let given: Vec<_> = given.into_iter().filter_map(|(key, span)| Some((key, span?))).collect();
+        let hint = "write one of every = \"1m\", rate = \"6/h\", burst = { count = 10, every = \"5m\" }, total = 100 and trace = \"file.csv\"";
+        match &given[..] {
+            [_] => {}
+            [] => return Err(self.document.problem(span, "nothing says when the flow sends", hint)),
+            [(one, _), (other, span), ..] => {
+                let what = format!("`{one}` and `{other}` both say when the flow sends");
+                return Err(self.document.problem(span, what, hint));
+            }
+        }
+        let pattern = match (every, rate, burst, total, traced) {
+            (Some(every), ..) => Pattern::Periodic(every.get_ref().0),
+            (_, Some(rate), ..) => Pattern::Poisson(rate.get_ref().0),
+            (_, _, Some(burst), ..) => {
+                if burst.get_ref().count == 0 {
+                    let what = "a burst of zero messages";
+                    return Err(self.document.problem(&burst.span(), what, "write a count of 1 or more"));
+                }
+                Pattern::Burst { count: burst.get_ref().count, every: burst.get_ref().every.0 }
+            }
+            (_, _, _, Some(total), _) => {
+                let count = *total.get_ref();
+                if !(1..=MOST_LINES).contains(&count) {
+                    let hint = format!("write a `total` of 1 to {MOST_LINES}");
+                    return Err(self.document.problem(&total.span(), format!("{count} messages in all"), hint));
+                }
+                let mut draw = Draw::new(self.seed, "traffic", number);
+                let step = (end - begin).div_f64(count as f64);
+                let lines = (0..count).map(|line| {
+                    let sender = from[draw.below(from.len())];
+                    Traced { at: begin + step.mul_f64(line as f64), from: sender, to: None, size }
+                });
+                Pattern::Trace(lines.collect())
+            }
+            (.., traced) => {
+                let lines = traced.unwrap_or_default();
+                let senders: BTreeSet<usize> = from.iter().copied().collect();
+                if let Some(line) = lines.iter().find(|line| !senders.contains(&line.from)) {
+                    let name = &self.devices[line.from].name;
+                    let what = format!("the trace has messages from `{name}`, which is not in `from`");
+                    return Err(self.document.problem(span, what, "add it to `from`, or leave `from` out"));
+                }
+                Pattern::Trace(lines)
+            }
+        };
+        let expected = expected(&pattern, from.len(), end - begin);
+        if expected > MOST_MESSAGES {
+            let what = format!("the flow comes to {expected:.0} messages");
+            let hint = format!("at most {MOST_MESSAGES:.0} can be: send less often, by fewer, or for a shorter time");
+            return Err(self.document.problem(span, what, hint));
+        }
+        Ok(pattern)
+    }
+
+    /// Lines `at,from,to,size`: seconds or a duration after the warm-up, two devices, bytes. `to` and `size` may be empty
+    /// where the flow says them. Empty lines, what follows a `#`, and a first line with those words, do not count.
+    fn trace(&self, name: &Spanned<String>, size: usize, publishes: bool) -> Result<Vec<Traced>, Problem> {
+        let mut lines = Vec::new();
+        let known: BTreeMap<&str, usize> =
+            self.devices.iter().enumerate().map(|(index, device)| (device.name.as_str(), index)).collect();
+        for (number, text) in self.file(name)?.lines().enumerate() {
+            let wrong =
+                |what: String, hint: String| Problem::new(format!("{}:{}: {what}", name.get_ref(), number + 1), hint);
+            let line = text.split('#').next().unwrap_or_default().trim();
+            if line.is_empty() || (lines.is_empty() && line.starts_with("at,")) {
+                continue;
+            }
+            let mut columns = line.split(',').map(str::trim);
+            let mut column = || columns.next().unwrap_or_default();
+            let (at, from, to, bytes) = (column(), column(), column(), column());
+            let device = |word: &str| {
+                known
+                    .get(word)
+                    .copied()
+                    .ok_or_else(|| wrong(format!("no device is called `{word}`"), instead(word, known.keys().copied())))
+            };
+            let seconds = quantity::number(at).and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+            let at = seconds.or_else(|| quantity::duration(at)).ok_or_else(|| {
+                wrong(format!("{at:?} is no time"), "write at,from,to,size, as `12.5,meter-1,gateway-1,40`".into())
+            })?;
+            if at >= self.duration() {
+                let hint = "remove the line, or lengthen the scenario's `duration`".to_owned();
+                return Err(wrong("this is after the end of the measured time".into(), hint));
+            }
+            let bytes = match bytes {
+                "" => size,
+                text => {
+                    text.parse().ok().filter(|bytes| (LEAST_SIZE..=most_bytes(publishes)).contains(bytes)).ok_or_else(
+                        || {
+                            let hint = format!("write {LEAST_SIZE} to {} bytes", most_bytes(publishes));
+                            wrong(format!("{text:?} is no size of a payload"), hint)
+                        },
+                    )?
+                }
+            };
+            let to = if to.is_empty() { None } else { Some(device(to)?) };
+            lines.push(Traced { at, from: device(from)?, to, size: bytes });
+        }
+        if lines.is_empty() || lines.len() > MOST_LINES {
+            let what = format!("the trace {} has {} messages", name.get_ref(), lines.len());
+            let hint = format!("it has 1 to {MOST_LINES} lines `at,from,to,size`, as `12.5,meter-1,gateway-1,40`");
+            return Err(self.document.problem(&name.span(), what, hint));
+        }
+        lines.sort_by_key(|line| line.at);
+        Ok(lines)
+    }
+}
+
+/// How many messages a flow comes to, without faults; copies of publications not counted.
+pub fn messages(flow: &Flow) -> f64 {
+    expected(&flow.pattern, flow.from.len(), flow.end - flow.begin)
+}
+
+fn expected(pattern: &Pattern, senders: usize, length: Duration) -> f64 {
+    let seconds = length.as_secs_f64();
+    match pattern {
+        Pattern::Periodic(every) => senders as f64 * seconds / every.as_secs_f64(),
+        Pattern::Poisson(rate) => senders as f64 * seconds * rate,
+        Pattern::Burst { count, every } => {
+            senders as f64 * f64::from(*count) * (seconds / every.as_secs_f64()).ceil().max(1.0)
+        }
+        Pattern::Trace(lines) => lines.len() as f64,
+    }
+}
+
+/// Receivers of each message of a flow.
+pub fn copies(flow: &Flow) -> usize {
+    match &flow.kind {
+        FlowKind::Send(_) | FlowKind::Request(_) => 1,
+        FlowKind::Publish { subscribers, .. } => subscribers.len(),
+    }
+}
+
+fn most_bytes(publishes: bool) -> usize {
+    if publishes { wire::group::MAX_PAYLOAD } else { wire::batch::MAX_PAYLOAD }
+}
+
+/// Those with whom a device can link.
+const NEIGHBOURS: &str = "neighbours";
+/// Bytes of payload: a reading with its unit and time.
+const SIZE: usize = 64;
+/// The simulator numbers its messages in so many bytes.
+const LEAST_SIZE: usize = 8;
+/// How long messages are of use.
+const DEADLINE: Duration = Duration::from_secs(60);
+/// Messages of one trace.
+const MOST_LINES: usize = 1_000_000;
+/// Messages of one flow: the run keeps each.
+const MOST_MESSAGES: f64 = 20_000_000.0;

@@ -1,0 +1,68 @@
+//! What is wrong with a scenario: what, where, and what to do next, with the nearest valid word.
+
+use std::fmt;
+
+/// Why a scenario cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct Problem {
+    /// What is wrong, after the file and line where it is.
+    pub error: String,
+    /// What to do next.
+    pub hint: String,
+}
+
+impl Problem {
+    /// With a hint.
+    pub fn new(error: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { error: error.into(), hint: hint.into() }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; {}", self.error, self.hint)
+    }
+}
+
+/// Of the words known, the one most like `word`, if any is like it.
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let all = known.into_iter().map(|known| (strsim::damerau_levenshtein(word, known), known));
+    all.min().filter(|(distance, known)| *distance <= known.chars().count().div_ceil(2)).map(|(_, known)| known)
+}
+
+/// What to write instead of a word that is not known: the nearest, or all if they are few.
+pub fn instead<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    let known: Vec<&str> = known.into_iter().collect();
+    match nearest(word, known.iter().copied()) {
+        Some(nearest) => format!("did you mean `{nearest}`?"),
+        None if known.is_empty() => "there is none".to_owned(),
+        None if known.len() <= FEW => format!("write {}", listed(&known)),
+        None => format!("write one of {} and {} more", listed(&known[..FEW]), known.len() - FEW),
+    }
+}
+
+/// `a`, `b` or `c`.
+fn listed(words: &[&str]) -> String {
+    let quoted: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
+    match quoted.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
+        _ => quoted.join(""),
+    }
+}
+
+/// Words that a sentence bears.
+const FEW: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_word_is_one_that_is_like_it() {
+        let known = ["delivered", "latency.p50", "latency.p99"];
+        assert_eq!(nearest("latency.p9", known), Some("latency.p99"));
+        assert_eq!(nearest("xyz", known), None);
+        assert_eq!(instead("xyz", ["a-long-word", "another-one"]), "write `a-long-word` or `another-one`");
+        assert_eq!(instead("deliverd", known), "did you mean `delivered`?");
+    }
+}

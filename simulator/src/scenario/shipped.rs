@@ -1,0 +1,19 @@
+//! The shipped scenarios, within the program, so that it finds them anywhere.
+
+/// Name and text of each, in the order in which they are listed.
+pub const SHIPPED: &[(&str, &str)] = &[
+    ("baseline-50", include_str!("../../../scenarios/baseline-50.toml")),
+    ("cold-boot-200", include_str!("../../../scenarios/cold-boot-200.toml")),
+    ("partition-heal", include_str!("../../../scenarios/partition-heal.toml")),
+    ("lossy-asymmetric", include_str!("../../../scenarios/lossy-asymmetric.toml")),
+    ("site-power-cut", include_str!("../../../scenarios/site-power-cut.toml")),
+    ("flapping-link", include_str!("../../../scenarios/flapping-link.toml")),
+    ("crash-storm", include_str!("../../../scenarios/crash-storm.toml")),
+    ("narrowband", include_str!("../../../scenarios/narrowband.toml")),
+    ("overload-10x", include_str!("../../../scenarios/overload-10x.toml")),
+    ("scale-ladder", include_str!("../../../scenarios/scale-ladder.toml")),
+    ("soak-7d", include_str!("../../../scenarios/soak-7d.toml")),
+];
+
+/// A scenario to begin with, which is one itself.
+pub const TEMPLATE: &str = include_str!("template.toml");

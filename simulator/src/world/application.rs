@@ -1,0 +1,143 @@
+//! The application on a device: takes what arrives, answers requests, and sends what the workload says.
+//!
+//! Everything here runs as tasks that belong to the device's life, and speaks to its node by the same calls as any
+//! application. An inbox is read up to where it is durable, and consumed; what a crash interrupts is read again.
+
+use super::executor::{self, Owner};
+use super::ledger::{End, Ledger};
+use super::medium::Medium;
+use futures::StreamExt;
+use m2mesh::engine::api::{self, Command, InboxRecord, Reply};
+use m2mesh::engine::store::{Read, Table};
+use m2mesh::gateway::{Call, Calls, Listener};
+use m2mesh::store::memory::MemoryReader;
+use m2mesh::wire::batch::MAX_MESSAGES;
+
+/// The application of one life of a device.
+#[derive(Clone)]
+pub struct Application {
+    /// Which device.
+    pub node: usize,
+    /// Which life.
+    pub owner: Owner,
+    /// The way to its node.
+    pub calls: Calls,
+    /// Where everything is reported.
+    pub ledger: Ledger,
+    /// For the trace.
+    pub medium: Medium,
+}
+
+impl Application {
+    /// Reads the inbox, and messages that ask for no confirmation.
+    pub fn receive(&self, reader: MemoryReader) {
+        let mut this = self.clone();
+        executor::spawn(self.owner, async move {
+            let command = Command::Receive { consumer: String::new(), live: true };
+            let Some(mut listener) = this.call(command).await else { return };
+            let mut next = 0;
+            while let Some(heard) = listener.next().await {
+                match heard.reply {
+                    Reply::Inbox { first, last } => {
+                        next = first.max(next);
+                        if next > last {
+                            continue;
+                        }
+                        for (number, payload) in read(&reader, next, last) {
+                            this.handle(&payload, number);
+                        }
+                        next = last + 1;
+                        let consume = Command::Consume { consumer: String::new(), up_to: last };
+                        // It is consumed sooner or later, or read again.
+                        drop(this.call(consume).await);
+                    }
+                    Reply::Live(record) => record.payloads().for_each(|payload| this.handle(payload, 0)),
+                    _ => {}
+                }
+            }
+        });
+    }
+
+    /// Takes part in a topic.
+    pub fn subscribe(&self, topic: &str) {
+        let (mut this, filter) = (self.clone(), topic.to_owned());
+        executor::spawn(self.owner, async move {
+            let Some(mut listener) = this.call(Command::Subscribe { filter }).await else { return };
+            while let Some(heard) = listener.next().await {
+                if let Reply::Published(published) = heard.reply {
+                    this.handle(&published.payload, 0);
+                }
+            }
+        });
+    }
+
+    /// Answers requests by an echo.
+    pub fn offer(&self) {
+        let mut this = self.clone();
+        executor::spawn(self.owner, async move {
+            let Some(mut listener) = this.call(Command::Offer { service: SERVICE.to_owned() }).await else { return };
+            while let Some(heard) = listener.next().await {
+                if let Reply::Call(api::Call { call, payload, .. }) = heard.reply {
+                    this.handle(&payload, 0);
+                    drop(this.call(Command::Respond { call, answer: Ok(payload) }).await);
+                }
+            }
+        });
+    }
+
+    /// Sends a message, a request or a publication, and reports how it ended.
+    pub fn send(&self, id: u64, command: Command) {
+        let mut this = self.clone();
+        executor::spawn(self.owner, async move {
+            let (end, reason) = match this.call(command).await {
+                Some(mut listener) => match listener.next().await.map(|heard| heard.reply) {
+                    Some(Reply::Outcome(outcome)) => (End::from(&outcome), reason_of(outcome)),
+                    Some(Reply::Response { .. }) => (End::Delivered, String::new()),
+                    Some(Reply::Refused(refused)) => (End::Refused, refused.to_string()),
+                    _ => return,
+                },
+                None => return,
+            };
+            this.ledger.handle_end(id, end, &reason);
+        });
+    }
+
+    fn handle(&self, payload: &[u8], number: u64) {
+        if let Some(message) = self.ledger.handle_received(self.node, payload, number) {
+            self.medium.note_delivery(self.node, message);
+        }
+    }
+
+    async fn call(&mut self, command: Command) -> Option<Listener> {
+        let (call, listener) = Call::new(command);
+        self.calls.send(call).await.ok().map(|()| listener)
+    }
+}
+
+fn reason_of(outcome: api::Outcome) -> String {
+    match outcome {
+        api::Outcome::Expired { reason } | api::Outcome::Refused { reason } | api::Outcome::Unreachable { reason } => {
+            reason
+        }
+        api::Outcome::Delivered { .. } | api::Outcome::Sent { .. } => String::new(),
+    }
+}
+
+/// Messages of these numbers, both included.
+fn read(reader: &MemoryReader, first: u64, last: u64) -> Vec<(u64, Vec<u8>)> {
+    let mut found = Vec::new();
+    // A record lies under the number of its first message: it may have begun earlier.
+    let from = first.saturating_sub(MAX_MESSAGES as u64 - 1);
+    let scanned = reader.scan(Table::Inbox, &from.to_be_bytes(), &mut |_, value| {
+        let Ok(record) = m2mesh::wire::decode::<InboxRecord<'_>>(value) else { return true };
+        let numbers = (record.first..).zip(record.payloads());
+        let wanted = numbers.filter(|(number, _)| (first..=last).contains(number));
+        found.extend(wanted.map(|(number, payload)| (number, payload.to_vec())));
+        record.first <= last
+    });
+    debug_assert!(scanned.is_ok(), "a store in memory can be read");
+    found
+}
+
+/// The service that devices offer to those who send them requests.
+pub const SERVICE: &str = "echo";

@@ -1,0 +1,86 @@
+//! Checks across nodes, made in every run, whatever its scenario asks.
+//!
+//! A check is a promise of the mesh. It counts how often it was looked at, since a promise that was never put to the test
+//! has not been kept, and how often it was violated, with the first examples.
+
+use super::medium::{NANOS, now};
+use crate::record;
+
+/// What is promised. Their order is that of [`PROMISES`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Promise {
+    /// An application gets a message once.
+    AtMostOnce,
+    /// A confirmed message is durable at its receiver when the sender hears so.
+    DurableFirst,
+    /// A confirmed message is there at the end.
+    NothingLost,
+    /// A message is not handed over after its deadline.
+    InTime,
+    /// What arrives is what was sent, at the one it was sent to.
+    Unaltered,
+    /// Every message ends in one outcome.
+    OneOutcome,
+    /// Event logs verify.
+    LogsVerify,
+    /// No device of another realm gets in.
+    NoStranger,
+    /// After everything has healed, links stand again.
+    Converged,
+}
+
+/// Name and promise of each.
+const PROMISES: [(&str, &str); 9] = [
+    ("at-most-once", "an application is handed a message once"),
+    ("durable-first", "what a sender is told was delivered is on the receiver's disk by then"),
+    ("nothing-lost", "what was confirmed is with the receiver's application, or in its inbox, at the end"),
+    ("in-time", "nothing is delivered after its deadline"),
+    ("unaltered", "what arrives is what was sent, at the one it was sent to"),
+    ("one-outcome", "every message of a node that stays up ends in exactly one outcome"),
+    ("logs-verify", "every node's event log verifies"),
+    ("no-stranger", "no device of another realm gets onto a link"),
+    ("converged", "when everything has healed, every link stands that can"),
+];
+
+/// All checks of a run.
+#[derive(Clone, Debug)]
+pub struct Checks(Vec<record::Check>);
+
+impl Checks {
+    /// Nothing looked at yet.
+    pub fn new() -> Self {
+        let check = |(name, promise): &(&str, &str)| record::Check {
+            name: (*name).to_owned(),
+            promise: (*promise).to_owned(),
+            looked: 0,
+            violated: 0,
+            examples: Vec::new(),
+        };
+        Self(PROMISES.iter().map(check).collect())
+    }
+
+    /// A promise was looked at; `found` says what is wrong, if it was violated.
+    pub fn look(&mut self, promise: Promise, holds: bool, found: impl FnOnce() -> String) {
+        let check = &mut self.0[promise as usize];
+        check.looked += 1;
+        if !holds {
+            check.violated += 1;
+            if check.examples.len() < MAX_EXAMPLES {
+                check.examples.push(format!("{:.6} s: {}", now() as f64 / NANOS as f64 - 1.0, found()));
+            }
+        }
+    }
+
+    /// How many were violated.
+    pub fn violated(&self) -> u64 {
+        self.0.iter().map(|check| check.violated).sum()
+    }
+
+    /// As they go into the record.
+    pub fn into_record(self) -> Vec<record::Check> {
+        self.0
+    }
+}
+
+/// Violations told of each check.
+const MAX_EXAMPLES: usize = 10;

@@ -1,0 +1,232 @@
+//! A device: its lasting part, and the node that runs on it for one life.
+
+use super::application::Application;
+use super::disk::Disk;
+use super::executor::{self, Owner};
+use super::host::{Clock, SimHost};
+use super::ledger::Ledger;
+use super::medium::{Medium, SimTransport, address};
+use futures::channel::oneshot;
+use libp2p::core::Transport;
+use m2mesh::engine::Engine;
+use m2mesh::engine::api::InboxRecord;
+use m2mesh::engine::store::{Read, Table};
+use m2mesh::event_log::{self, HEAD_KEY, verify_live};
+use m2mesh::gateway::Calls;
+use m2mesh::id::IssuerId;
+use m2mesh::identity::invitation::MemoryRealm;
+use m2mesh::identity::membership::{Membership, Stored};
+use m2mesh::net::{self, Multiaddr, NetConfig, Network};
+use m2mesh::node::{EventLoop, Gate, Parts};
+use m2mesh::store::{MemoryDisk, Store};
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::SeedableRng;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// What outlives its node's processes.
+pub struct Device {
+    index: usize,
+    seed: u64,
+    /// Until its first life.
+    fresh: Option<Membership>,
+    kept: Arc<Mutex<Option<Stored>>>,
+    lying: MemoryDisk,
+    /// Its clocks.
+    pub clock: Arc<Clock>,
+    issuer: Option<(IssuerId, Arc<Mutex<MemoryRealm>>)>,
+    bearers: Vec<usize>,
+    bootstrap: Vec<Multiaddr>,
+    target_links: u32,
+    flush: Duration,
+    lives: u64,
+    life: Option<Life>,
+    /// Why its disk takes no writes, while it takes none.
+    disk_failure: Option<&'static str>,
+}
+
+/// A running node.
+struct Life {
+    application: Application,
+    disk: Disk,
+    /// Held: letting go of it would stop the node in good order.
+    _stop: oneshot::Sender<()>,
+}
+
+/// What a device is made from.
+pub struct Making {
+    /// Its place among the devices.
+    pub index: usize,
+    /// What its random numbers are made from.
+    pub seed: u64,
+    /// Its membership.
+    pub membership: Membership,
+    /// The issuer and the realm, on the device that has the issuer's key.
+    pub issuer: Option<(IssuerId, Arc<Mutex<MemoryRealm>>)>,
+    /// Its clocks.
+    pub clock: Arc<Clock>,
+    /// Indices of bearers that it has.
+    pub bearers: Vec<usize>,
+    /// Addresses that it knows from the start.
+    pub bootstrap: Vec<Multiaddr>,
+    /// Links that it looks for besides.
+    pub target_links: u32,
+    /// How long its disk takes to flush.
+    pub flush: Duration,
+    /// Whether it will be started again, so that its membership has to be kept.
+    pub keep: bool,
+}
+
+impl Device {
+    /// Off.
+    pub fn new(making: Making) -> Self {
+        let Making { index, seed, membership, issuer, clock, bearers, bootstrap, target_links, flush, keep } = making;
+        let kept = Arc::new(Mutex::new(keep.then(|| membership.to_stored())));
+        Self {
+            index,
+            seed,
+            fresh: Some(membership),
+            kept,
+            lying: MemoryDisk::default(),
+            clock,
+            issuer,
+            bearers,
+            bootstrap,
+            target_links,
+            flush,
+            lives: 0,
+            life: None,
+            disk_failure: None,
+        }
+    }
+
+    /// Starts its node. An error says what is wrong with what it kept.
+    pub fn start(&mut self, medium: &Medium, ledger: &Ledger) -> Result<&Application, String> {
+        self.lives += 1;
+        let membership = match self.fresh.take() {
+            Some(membership) => membership,
+            None => {
+                let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+                let stored = kept.as_ref().ok_or("a device starts again without what it kept")?;
+                Membership::from_stored(stored).map_err(|error| error.to_string())?
+            }
+        };
+        let owner: Owner = ((self.index as u64) << 32) | self.lives;
+        let seed = seed_of(self.seed, owner);
+        let disk = Disk::open(std::mem::take(&mut self.lying), self.flush, self.index, ledger.clone());
+        disk.set_failure(self.disk_failure);
+        let key = net::keypair(&membership.libp2p_seed());
+        let local = key.public().to_peer_id();
+        let clock = self.clock.clone();
+        let gate = Gate::new(membership.admission_view(), move || clock.now());
+        let transport = SimTransport::new(medium.clone(), self.index, local).boxed();
+        let executor: net::Executor = Box::new(move |task| executor::spawn(owner, task));
+        let config = NetConfig {
+            listen: self.bearers.iter().map(|bearer| address(self.index, *bearer)).collect(),
+            bootstrap: self.bootstrap.clone(),
+            mdns: false,
+            target_links: self.target_links,
+            ..NetConfig::default()
+        };
+        let network = Network::new(transport, local, executor, gate.clone(), &config, seed);
+        let rng = ChaCha20Rng::from_seed(seed);
+        let issuer = self.issuer.as_ref().map(|(id, _)| *id);
+        let log = event_log::Config::default();
+        let engine = Engine::new(membership, issuer, log, &disk.reader(), rng, self.clock.now());
+        let engine = engine.map_err(|error| error.to_string())?;
+        let (calls, arriving) = Calls::channels();
+        let (stop, stopped) = oneshot::channel();
+        let host = SimHost {
+            clock: self.clock.clone(),
+            kept: self.kept.clone(),
+            realm: self.issuer.as_ref().map(|(_, realm)| realm.clone()),
+            medium: medium.clone(),
+            device: self.index,
+            seed,
+        };
+        executor::spawn(
+            owner,
+            EventLoop::new(Parts {
+                engine,
+                network,
+                store: disk.clone(),
+                host,
+                gate,
+                calls: arriving,
+                stop: stopped,
+                bootstrap: self.bootstrap.clone(),
+                listening: Vec::new(),
+                lab: None,
+            }),
+        );
+        let application =
+            Application { node: self.index, owner, calls, ledger: ledger.clone(), medium: medium.clone() };
+        application.receive(disk.reader());
+        let life = self.life.insert(Life { application, disk, _stop: stop });
+        Ok(&life.application)
+    }
+
+    /// Its process is gone, and what was not flushed.
+    pub fn kill(&mut self) {
+        if let Some(life) = self.life.take() {
+            self.lying = life.disk.crash();
+            executor::drop_owner(life.application.owner);
+        }
+    }
+
+    /// Its application, while it runs.
+    pub fn application(&self) -> Option<&Application> {
+        self.life.as_ref().map(|life| &life.application)
+    }
+
+    /// Its disk takes no writes, or takes them again.
+    pub fn set_disk_failure(&mut self, reason: Option<&'static str>) {
+        self.disk_failure = reason;
+        if let Some(life) = &self.life {
+            life.disk.set_failure(reason);
+        }
+    }
+
+    /// Its event log verifies, or what is wrong.
+    pub fn verify_log(&self) -> Result<(), String> {
+        self.read(|disk| {
+            let verdict = verify_live(|| disk.get(Table::Meta, HEAD_KEY), |each| disk.scan(Table::Log, &[], each));
+            match verdict {
+                Ok(verdict) => verdict.map(drop).map_err(|broken| broken.to_string()),
+                Err(error) => Err(error.to_string()),
+            }
+        })
+    }
+
+    /// Payloads of the messages that lie in its inbox.
+    pub fn inbox(&self) -> Vec<Vec<u8>> {
+        self.read(|disk| {
+            let mut found = Vec::new();
+            let scanned = disk.scan(Table::Inbox, &[], &mut |_, value| {
+                if let Ok(record) = m2mesh::wire::decode::<InboxRecord<'_>>(value) {
+                    found.extend(record.payloads().map(<[u8]>::to_vec));
+                }
+                true
+            });
+            debug_assert!(scanned.is_ok(), "a store in memory can be read");
+            found
+        })
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&dyn Read) -> T) -> T {
+        match &self.life {
+            Some(life) => read(&life.disk.reader()),
+            None => read(&self.lying),
+        }
+    }
+}
+
+/// A seed of its own for each life.
+pub fn seed_of(seed: u64, what: u64) -> [u8; 32] {
+    let mut state = seed ^ what.rotate_left(23);
+    let mut bytes = [0; 32];
+    for chunk in bytes.chunks_mut(8) {
+        chunk.copy_from_slice(&crate::virtual_os::splitmix(&mut state).to_le_bytes());
+    }
+    bytes
+}

@@ -1,0 +1,93 @@
+//! A device's disk: the memory store, which loses at a crash what was not flushed, and an eye on what lies on it.
+//!
+//! The eye sees which messages of the workload are in the inbox durably, and tells the [`Ledger`]: that is what receipts
+//! promise, and so what they are checked against. It reads what the engine commits and changes nothing.
+
+use super::ledger::{Ledger, message_of};
+use m2mesh::engine::api::InboxRecord;
+use m2mesh::engine::store::{Commit, Table, Write};
+use m2mesh::id::Lsn;
+use m2mesh::store::memory::MemoryReader;
+use m2mesh::store::{MemoryDisk, MemoryStore, Store, StoreError};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// A store that its device's world can reach.
+#[derive(Clone)]
+pub struct Disk(Arc<Mutex<State>>);
+
+struct State {
+    store: MemoryStore,
+    node: usize,
+    ledger: Ledger,
+    /// Messages in commits that are not durable yet.
+    pending: VecDeque<(Lsn, Vec<u64>)>,
+}
+
+impl Disk {
+    /// Finds what an earlier life left.
+    pub fn open(disk: MemoryDisk, flush: Duration, node: usize, ledger: Ledger) -> Self {
+        let store = MemoryStore::open(disk, flush);
+        Self(Arc::new(Mutex::new(State { store, node, ledger, pending: VecDeque::new() })))
+    }
+
+    /// Power is lost: what is left. The store is of no use from then on.
+    pub fn crash(&self) -> MemoryDisk {
+        let mut state = self.lock();
+        let store = std::mem::replace(&mut state.store, MemoryStore::new(Duration::ZERO));
+        state.pending.clear();
+        store.crash()
+    }
+
+    /// It takes no writes, or takes them again.
+    pub fn set_failure(&self, reason: Option<&str>) {
+        self.lock().store.set_failure(reason);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Store for Disk {
+    type Reader = MemoryReader;
+
+    fn reader(&self) -> MemoryReader {
+        self.lock().store.reader()
+    }
+
+    fn submit(&mut self, commit: Commit) {
+        let mut state = self.lock();
+        let mut messages = Vec::new();
+        for write in &commit.writes {
+            if let Write::Put { table: Table::Inbox, value, .. } = write
+                && let Ok(record) = m2mesh::wire::decode::<InboxRecord<'_>>(value)
+            {
+                messages.extend(record.payloads().filter_map(message_of));
+            }
+        }
+        if !messages.is_empty() {
+            state.pending.push_back((commit.lsn, messages));
+        }
+        state.store.submit(commit);
+    }
+
+    fn is_full(&self) -> bool {
+        self.lock().store.is_full()
+    }
+
+    fn poll_durable(&mut self, after: Lsn, cx: &mut Context<'_>) -> Poll<Result<Lsn, StoreError>> {
+        let mut state = self.lock();
+        let polled = state.store.poll_durable(after, cx);
+        if let Poll::Ready(Ok(durable)) = polled {
+            while let Some((_, messages)) = state.pending.pop_front_if(|(lsn, _)| *lsn <= durable) {
+                for message in messages {
+                    state.ledger.handle_durable(message, state.node);
+                }
+            }
+        }
+        polled
+    }
+}

@@ -1,0 +1,135 @@
+//! Executor: tasks in the order in which they were woken, on one thread.
+//!
+//! Every task belongs to an owner, a device in one of its lives. When a device loses power, all of its tasks are dropped
+//! at once, whatever they were at ([`drop_owner`]).
+//!
+//! Invariants
+//! 1. Tasks run in the order in which they were first woken since they last ran; each is in the queue at most once.
+//! 2. Nothing runs but in [`run_ready`], and no task within another.
+
+use futures::future::BoxFuture;
+use futures::task::{ArcWake, waker};
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Context;
+
+/// Whose task it is.
+pub type Owner = u64;
+
+struct Task {
+    /// Gone when it has ended.
+    future: Mutex<Option<BoxFuture<'static, ()>>>,
+    queued: AtomicBool,
+    ended: AtomicBool,
+}
+
+/// One owner's tasks, whether something wakes them or not.
+#[derive(Default)]
+struct Owned {
+    tasks: Vec<Arc<Task>>,
+    /// How many there may be before those that have ended are let go of.
+    limit: usize,
+}
+
+thread_local! {
+    static READY: RefCell<VecDeque<Arc<Task>>> = const { RefCell::new(VecDeque::new()) };
+    static OWNED: RefCell<BTreeMap<Owner, Owned>> = const { RefCell::new(BTreeMap::new()) };
+    static POLLS: Cell<u64> = const { Cell::new(0) };
+}
+
+impl ArcWake for Task {
+    fn wake_by_ref(task: &Arc<Self>) {
+        if !task.queued.swap(true, Relaxed) {
+            // At the end of the thread there may be nobody to run it any more.
+            let _ = READY.try_with(|ready| ready.borrow_mut().push_back(task.clone()));
+        }
+    }
+}
+
+/// Starts a task.
+pub fn spawn(owner: Owner, future: impl Future<Output = ()> + Send + 'static) {
+    let future = Mutex::new(Some(Box::pin(future) as BoxFuture<'static, ()>));
+    let task = Arc::new(Task { future, queued: AtomicBool::new(false), ended: AtomicBool::new(false) });
+    OWNED.with_borrow_mut(|owned| {
+        let Owned { tasks, limit } = owned.entry(owner).or_default();
+        if tasks.len() >= *limit {
+            tasks.retain(|task| !task.ended.load(Relaxed));
+            *limit = (2 * tasks.len()).max(32);
+        }
+        tasks.push(task.clone());
+    });
+    ArcWake::wake_by_ref(&task);
+}
+
+/// Runs tasks until none is ready.
+pub fn run_ready() {
+    while let Some(task) = READY.with_borrow_mut(VecDeque::pop_front) {
+        task.queued.store(false, Relaxed);
+        POLLS.set(POLLS.get() + 1);
+        let waker = waker(task.clone());
+        let mut slot = task.future.lock().unwrap_or_else(PoisonError::into_inner);
+        let ended =
+            slot.as_mut().is_some_and(|future| future.as_mut().poll(&mut Context::from_waker(&waker)).is_ready());
+        task.ended.fetch_or(ended, Relaxed);
+        let future = if ended { slot.take() } else { None };
+        drop(slot);
+        // Outside of the lock: what it held may wake tasks, this one included.
+        drop(future);
+    }
+}
+
+/// Drops all tasks of an owner, in the order in which they were started.
+pub fn drop_owner(owner: Owner) {
+    let Owned { tasks, .. } = OWNED.with_borrow_mut(|owned| owned.remove(&owner)).unwrap_or_default();
+    for task in tasks {
+        let future = task.future.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(future);
+    }
+}
+
+/// Drops all tasks of this thread. To be called before the thread ends: what tasks hold reaches for what ends with it.
+pub fn clear() {
+    while let Some(owner) = OWNED.with_borrow(|owned| owned.keys().next().copied()) {
+        drop_owner(owner);
+    }
+    READY.with_borrow_mut(VecDeque::clear);
+}
+
+/// Polls so far on this thread.
+pub fn polls() -> u64 {
+    POLLS.get()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::channel::oneshot;
+
+    #[test]
+    fn tasks_run_in_the_order_they_were_woken_and_end_with_their_owner() {
+        std::thread::spawn(|| {
+            let seen = Arc::new(Mutex::new(Vec::new()));
+            let (first, wait_first) = oneshot::channel::<()>();
+            let (second, wait_second) = oneshot::channel::<()>();
+            let (third, wait_third) = oneshot::channel::<()>();
+            for (owner, name, wait) in [(1, "a", wait_first), (1, "b", wait_second), (2, "c", wait_third)] {
+                let seen = seen.clone();
+                spawn(owner, async move {
+                    let _ = wait.await;
+                    seen.lock().expect("no panic").push(name);
+                });
+            }
+            run_ready();
+            let _ = (third.send(()), first.send(()));
+            run_ready();
+            assert_eq!(*seen.lock().expect("no panic"), ["c", "a"]);
+            drop_owner(1);
+            assert!(second.send(()).is_err(), "its receiver is gone");
+        })
+        .join()
+        .expect("the test passes");
+    }
+}

@@ -1,0 +1,189 @@
+//! Faults as they happen.
+//!
+//! A fault is a value of the plan; here it is carried out when its time comes, and taken back when it is over. Several may
+//! bear on one thing at a time: a device stays down, and an edge cut, until the last of them is over. When traffic ends,
+//! everything is healed that can be.
+
+use super::agenda::{Agenda, Item};
+use super::events::What;
+use super::executor;
+use super::medium::{Medium, NANOS, SimTransport, address, now};
+use super::{World, nanos};
+use crate::plan::{FaultKind, Plan};
+use libp2p::core::Transport;
+use m2mesh::identity::invitation::MemoryRealm;
+use m2mesh::net::{self, NetConfig, Network};
+use m2mesh::node::Gate;
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::SeedableRng;
+use std::collections::BTreeSet;
+use std::future::poll_fn;
+use std::task::Poll;
+use std::time::Duration;
+
+/// Enters all faults into the agenda.
+pub fn begin(plan: &Plan, agenda: &Agenda) {
+    for (fault, planned) in plan.faults.iter().enumerate() {
+        agenda.enter(plan.warmup + planned.at, Item::Fault { fault, begins: true });
+        if let Some(until) = planned.until.filter(|until| *until < plan.duration) {
+            agenda.enter(plan.warmup + until, Item::Fault { fault, begins: false });
+        }
+    }
+    agenda.enter(plan.warmup + plan.duration, Item::Calm);
+}
+
+/// Nodes whose clock or disk is not sound in some part of the run.
+pub fn excused(plan: &Plan) -> BTreeSet<usize> {
+    let unsound = plan.faults.iter().filter_map(|fault| match &fault.what {
+        FaultKind::ClockStep { devices, .. } | FaultKind::ClockDrift { devices, .. } | FaultKind::DiskFull(devices) => {
+            Some(devices)
+        }
+        _ => None,
+    });
+    unsound.flatten().copied().collect()
+}
+
+/// Devices of other realms, each with those that it tries to link with.
+pub fn strangers(plan: &Plan) -> Vec<Vec<usize>> {
+    let strangers = plan.faults.iter().filter_map(|fault| match &fault.what {
+        FaultKind::Stranger(victims) => Some(victims.clone()),
+        _ => None,
+    });
+    strangers.collect()
+}
+
+/// Starts devices of other realms; their edges are closed until their faults begin.
+pub fn start_strangers(plan: &Plan, medium: &Medium) -> Result<(), String> {
+    for (number, victims) in strangers(plan).into_iter().enumerate() {
+        let device = plan.devices.len() + number;
+        let seed = super::device::seed_of(plan.seed, u64::MAX - number as u64);
+        let mut rng = ChaCha20Rng::from_seed(seed);
+        let failed = |error: &dyn std::fmt::Display| format!("a stranger cannot be made: {error}");
+        let mut realm = MemoryRealm::found(plan.epoch, plan.start, &mut rng).map_err(|error| failed(&error))?;
+        let name = m2mesh::id::Name::new("stranger").map_err(|error| failed(&error))?;
+        let members = realm.enrol([name], plan.epochs, plan.start, &mut rng).map_err(|error| failed(&error))?;
+        let Some(membership) = members.into_iter().next() else { continue };
+        let key = net::keypair(&membership.libp2p_seed());
+        let local = key.public().to_peer_id();
+        let clock = super::host::Clock::new(plan.start);
+        let gate = Gate::new(membership.admission_view(), move || clock.now());
+        let owner = (device as u64) << 32;
+        let bearer = |victim: &usize| {
+            let edge = plan.edges.iter().find(|edge| edge.a == *victim || edge.b == *victim);
+            edge.map_or(0, |edge| edge.bearer)
+        };
+        let config = NetConfig {
+            listen: Vec::new(),
+            bootstrap: victims.iter().map(|victim| address(*victim, bearer(victim))).collect(),
+            mdns: false,
+            ..NetConfig::default()
+        };
+        let transport = SimTransport::new(medium.clone(), device, local).boxed();
+        let spawn: net::Executor = Box::new(move |task| executor::spawn(owner, task));
+        let mut network = Network::new(transport, local, spawn, gate, &config, seed);
+        medium.set_dark(device, true);
+        executor::spawn(
+            owner,
+            poll_fn(move |cx| {
+                while network.poll(cx).is_ready() {}
+                Poll::Pending
+            }),
+        );
+    }
+    Ok(())
+}
+
+impl World {
+    pub(super) fn handle_fault(&mut self, fault: usize, begins: bool) {
+        let Some(planned) = self.plan.faults.get(fault).cloned() else { return };
+        let label = planned.label.as_str();
+        self.events.note(usize::MAX, &if begins { What::Fault { label } } else { What::Healed { label } });
+        match planned.what {
+            FaultKind::Crash(devices) => devices.into_iter().for_each(|device| self.set_down(device, begins)),
+            FaultKind::PowerCut(devices) => devices.into_iter().for_each(|device| self.set_power(device, !begins)),
+            FaultKind::BatteryEmpty(devices) if begins => {
+                devices.into_iter().for_each(|device| self.set_power(device, false));
+            }
+            FaultKind::BatteryEmpty(_) => {}
+            FaultKind::Cut { edges, silent } => {
+                edges.into_iter().for_each(|edge| self.medium.cut(edge, silent, begins));
+            }
+            FaultKind::Flap { .. } => {
+                if begins {
+                    self.handle_flap(fault, true);
+                }
+            }
+            FaultKind::Degrade { edges, shapes } => {
+                let shapes = if begins { shapes } else { [None; 2] };
+                edges.into_iter().for_each(|edge| self.medium.set_shapes(edge, shapes));
+            }
+            FaultKind::ClockStep { devices, seconds } => {
+                let seconds = if begins { seconds } else { -seconds };
+                devices.into_iter().for_each(|device| self.devices[device].clock.step(seconds));
+            }
+            FaultKind::ClockDrift { devices, ppm } => {
+                let ppm = if begins { ppm } else { 0.0 };
+                devices.into_iter().for_each(|device| self.devices[device].clock.drift(ppm));
+            }
+            FaultKind::DiskFull(devices) => {
+                let failure = begins.then_some("no space left on device");
+                devices.into_iter().for_each(|device| self.devices[device].set_disk_failure(failure));
+            }
+            FaultKind::Overload { flow, factor } => self.workload.set_factor(flow, if begins { factor } else { 1.0 }),
+            FaultKind::Hostile { devices, how } => {
+                devices.into_iter().for_each(|device| self.medium.set_hostile(device, begins.then_some(how)));
+            }
+            FaultKind::Stranger(_) => {
+                let before = self.plan.faults[..fault].iter();
+                let number = before.filter(|fault| matches!(fault.what, FaultKind::Stranger(_))).count();
+                self.medium.set_dark(self.plan.devices.len() + number, !begins);
+            }
+        }
+    }
+
+    /// A flapping link goes or comes, and will again.
+    pub(super) fn handle_flap(&mut self, fault: usize, goes: bool) {
+        let Some(planned) = self.plan.faults.get(fault) else { return };
+        let FaultKind::Flap { edges, down, up } = &planned.what else { return };
+        edges.iter().for_each(|edge| self.medium.cut(*edge, false, goes));
+        let after = Duration::from_nanos(now().saturating_sub(NANOS));
+        let next = after + if goes { *down } else { *up };
+        let over = self.plan.warmup + planned.until.unwrap_or(self.plan.duration).min(self.plan.duration);
+        if goes || next < over {
+            // What has gone comes back, at the end of the fault if not before.
+            self.agenda.enter(if goes { next.min(over) } else { next }, Item::Flap { fault, down: !goes });
+        }
+    }
+
+    /// Everything heals.
+    pub(super) fn handle_calm(&mut self) {
+        let open = |fault: &crate::plan::Fault| fault.until.is_none_or(|until| until >= self.plan.duration);
+        let faults: Vec<usize> = (0..self.plan.faults.len()).filter(|fault| open(&self.plan.faults[*fault])).collect();
+        for fault in faults {
+            self.handle_fault(fault, false);
+        }
+        debug_assert!(now() >= NANOS + nanos(self.plan.warmup));
+    }
+
+    /// A device's process is killed, or started again.
+    fn set_down(&mut self, device: usize, down: bool) {
+        let reasons = &mut self.down[device];
+        *reasons = if down { *reasons + 1 } else { reasons.saturating_sub(1) };
+        match (down, *reasons) {
+            (true, 1) => self.kill(device),
+            (false, 0) => self.start(device),
+            _ => {}
+        }
+    }
+
+    /// Its power goes, before its process knows; or comes, and then its process does.
+    fn set_power(&mut self, device: usize, power: bool) {
+        if !power {
+            self.medium.set_dark(device, true);
+        }
+        self.set_down(device, !power);
+        if power {
+            self.medium.set_dark(device, false);
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! The machine under a simulated node: its clocks, its files, and the realm's issuer where it has it.
+
+use super::medium::{Medium, NANOS, SimTransport, now};
+use futures::FutureExt;
+use futures::future::{BoxFuture, ready};
+use libp2p::core::Transport;
+use m2mesh::event_log::Event;
+use m2mesh::identity::invitation::MemoryRealm;
+use m2mesh::identity::kdf::Secret;
+use m2mesh::identity::membership::Stored;
+use m2mesh::net::{self, Multiaddr};
+use m2mesh::node::Host;
+use m2mesh::time::{Now, Time, Unix};
+use m2mesh::wire::enrolment::Refusal;
+use m2mesh::wire::hello::{EnrolHello, EnrolReply};
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::SeedableRng;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// A device's clocks: the monotonic one is the world's, the wall clock may be wrong.
+#[derive(Debug)]
+pub struct Clock {
+    /// Wall time at the start of the run, where clocks are right.
+    start: Unix,
+    wrong: Mutex<Wrong>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Wrong {
+    /// Microseconds, as of `since`.
+    offset: i64,
+    /// Millionths by which it runs too fast.
+    ppm: f64,
+    /// Microseconds after the start.
+    since: u64,
+}
+
+impl Clock {
+    /// One that is right.
+    pub fn new(start: Unix) -> Arc<Self> {
+        Arc::new(Self { start, wrong: Mutex::default() })
+    }
+
+    /// Both readings.
+    pub fn now(&self) -> Now {
+        let time = now().saturating_sub(NANOS) / 1_000;
+        let wrong = *self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
+        let unix = self.start.0.saturating_add(time).saturating_add_signed(wrong.at(time));
+        Now { time: Time(time), unix: Unix(unix) }
+    }
+
+    /// Sets it forward, or back.
+    pub fn step(&self, seconds: f64) {
+        let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
+        wrong.offset += (seconds * 1e6) as i64;
+    }
+
+    /// Has it run so many millionths too fast from now on.
+    pub fn drift(&self, ppm: f64) {
+        let time = now().saturating_sub(NANOS) / 1_000;
+        let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
+        *wrong = Wrong { offset: wrong.at(time), ppm, since: time };
+    }
+}
+
+impl Wrong {
+    fn at(&self, time: u64) -> i64 {
+        self.offset + (time.saturating_sub(self.since) as f64 * self.ppm / 1e6) as i64
+    }
+}
+
+/// See the module's documentation.
+pub struct SimHost {
+    /// Its clocks.
+    pub clock: Arc<Clock>,
+    /// Where its membership is kept.
+    pub kept: Arc<Mutex<Option<Stored>>>,
+    /// The realm, on the device that has the issuer's key.
+    pub realm: Option<Arc<Mutex<MemoryRealm>>>,
+    /// For connections under other keys.
+    pub medium: Medium,
+    /// Which device it is.
+    pub device: usize,
+    /// For what the issuer draws.
+    pub seed: [u8; 32],
+}
+
+impl Host for SimHost {
+    fn now(&self) -> Now {
+        self.clock.now()
+    }
+
+    fn save(&mut self, membership: Stored) -> BoxFuture<'static, Result<(), String>> {
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(membership);
+        ready(Ok(())).boxed()
+    }
+
+    fn issue(&mut self, hello: EnrolHello) -> BoxFuture<'static, (EnrolReply, Option<Event>)> {
+        let Some(realm) = &self.realm else {
+            let refused = EnrolReply { sealed: None, refused: Some(Refusal::Unavailable) };
+            return ready((refused, None)).boxed();
+        };
+        let mut realm = realm.lock().unwrap_or_else(PoisonError::into_inner);
+        let realm = &mut *realm;
+        let at = self.clock.now();
+        let mut seed = self.seed;
+        seed[..8].copy_from_slice(&at.time.0.to_be_bytes());
+        let mut rng = ChaCha20Rng::from_seed(seed);
+        let answered = realm.issuer.answer(&hello, &mut realm.book, &realm.bulletin, at.unix, &mut rng);
+        let event = match answered.outcome {
+            Ok(served) if served.new => Some(Event::Enrolled { name: served.name }),
+            Ok(_) => None,
+            Err(refusal) => Some(Event::EnrolmentRefused { reason: refusal.to_string() }),
+        };
+        ready((answered.reply, event)).boxed()
+    }
+
+    fn renew(
+        &mut self,
+        hello: EnrolHello,
+        seed: Secret,
+        members: Vec<Multiaddr>,
+    ) -> BoxFuture<'static, Result<EnrolReply, String>> {
+        let (medium, device) = (self.medium.clone(), self.device);
+        async move {
+            let peer = net::keypair(&seed).public().to_peer_id();
+            for member in members {
+                let transport = SimTransport::new(medium.clone(), device, peer).boxed();
+                if let Ok(reply) = net::enrol(transport, member, &hello, RENEWAL_TIME).await {
+                    return Ok(reply);
+                }
+            }
+            Err("no member answered".to_owned())
+        }
+        .boxed()
+    }
+}
+
+/// How long one member may take to answer a renewal: as on a device.
+const RENEWAL_TIME: Duration = Duration::from_secs(20);

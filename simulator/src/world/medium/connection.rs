@@ -1,0 +1,319 @@
+//! A connection: two ends, a line in each direction, and the streams on it.
+//!
+//! Invariants
+//! 1. What one end sends arrives at the other in the order in which it was sent, over all streams.
+//! 2. An end that is let go of tells the other, as soon as the edge carries that.
+
+use super::purpose::{Classifier, Purpose};
+use super::stream::{Pipe, Stream};
+use super::{Medium, NANOS, Sent, now};
+use futures_timer::virtual_time::{self, Due};
+use libp2p::core::muxing::{StreamMuxer, StreamMuxerEvent};
+use m2mesh::net::shape::{MAX_ATTEMPTS, MTU, Shape, Shaper};
+use m2mesh::time::Time;
+use std::collections::VecDeque;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, Waker};
+
+/// A connection over an edge.
+pub struct Connection {
+    medium: Medium,
+    edge: usize,
+    /// Direction on the edge in which each end sends; the dialer is end 0.
+    directions: [usize; 2],
+    state: Mutex<State>,
+}
+
+struct State {
+    lines: [Shaper; 2],
+    ends: [End; 2],
+    dead: bool,
+    pipes: Vec<Weak<Pipe>>,
+    /// Carries frames: counts for its edge.
+    standing: bool,
+    /// Since when something has waited for the edge to carry it.
+    stuck: Option<u64>,
+}
+
+#[derive(Default)]
+struct End {
+    inbound: VecDeque<(u64, Stream)>,
+    accepting: Option<Waker>,
+    watching: Option<Waker>,
+    /// When the other end hears that this one is gone; [`NEVER`] while the edge does not carry that.
+    closed: Option<u64>,
+}
+
+impl Connection {
+    pub(super) fn new(medium: Medium, edge: usize, dialer_is_a: bool, seed: [u8; 32]) -> Arc<Self> {
+        let mut other = seed;
+        other[31] ^= 1;
+        let lines = [Shaper::new(Shape::default(), seed), Shaper::new(Shape::default(), other)];
+        let state =
+            State { lines, ends: Default::default(), dead: false, pipes: Vec::new(), standing: false, stuck: None };
+        let directions = if dialer_is_a { [0, 1] } else { [1, 0] };
+        let connection = Arc::new(Self { medium, edge, directions, state: Mutex::new(state) });
+        let mut medium = connection.medium.lock();
+        let list = &mut medium.edges[edge].connections;
+        list.retain(|known| known.strong_count() > 0);
+        list.push(Arc::downgrade(&connection));
+        drop(medium);
+        connection
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What an end sends now arrives when? [`NEVER`] while the edge is silent.
+    pub(super) fn send(&self, end: usize, bytes: &[u8], purpose: Purpose) -> u64 {
+        let Sent { start, shape } = self.medium.send(self.edge, self.directions[end], bytes, purpose);
+        let mut state = self.lock();
+        let Some(start) = start.filter(|_| state.stuck.is_none()) else {
+            state.stuck.get_or_insert_with(now);
+            return NEVER;
+        };
+        let (at, lost) = state.line(end, bytes.len(), start, shape);
+        drop(state);
+        if lost {
+            // The transport gives up.
+            self.reset();
+        }
+        at
+    }
+
+    /// Both ends are told at once that it is over.
+    pub(super) fn reset(&self) {
+        let (pipes, standing) = {
+            let mut state = self.lock();
+            state.dead = true;
+            (std::mem::take(&mut state.pipes), std::mem::take(&mut state.standing))
+        };
+        if standing {
+            self.medium.set_standing(self.edge, false);
+        }
+        for pipe in pipes.iter().filter_map(Weak::upgrade) {
+            pipe.kill();
+        }
+        self.wake();
+    }
+
+    /// The edge carries something again: what was sent meanwhile is sent once more when its sender next tries, which it
+    /// does after pauses that double (RFC 6298, section 5.5).
+    pub(super) fn release(self: &Arc<Self>) {
+        let now = now();
+        let (pipes, closing, next) = {
+            let mut state = self.lock();
+            let Some(since) = state.stuck.take() else { return };
+            let (mut pause, mut next) = (FIRST_TIMEOUT, since + FIRST_TIMEOUT);
+            while next < now {
+                pause = (pause * 2).min(LONGEST_TIMEOUT);
+                next += pause;
+            }
+            let mut closing = [false; 2];
+            for (end, closing) in closing.iter_mut().enumerate() {
+                *closing = state.ends[end].closed == Some(NEVER);
+                let pending = state.ends[1 - end].inbound.iter_mut().filter(|(at, _)| *at == NEVER);
+                pending.for_each(|(at, _)| *at = next);
+            }
+            (state.pipes.iter().filter_map(Weak::upgrade).collect::<Vec<_>>(), closing, next)
+        };
+        for pipe in &pipes {
+            pipe.release(|end, bytes| self.again(end, bytes, next));
+        }
+        for (end, closing) in closing.into_iter().enumerate() {
+            if closing {
+                let at = self.again(end, 0, next);
+                self.lock().ends[end].closed = Some(at);
+                virtual_time::schedule(at, self.clone());
+            }
+        }
+        virtual_time::schedule(next, self.clone());
+    }
+
+    /// When so many bytes arrive that are sent again at a time.
+    fn again(&self, end: usize, bytes: usize, start: u64) -> u64 {
+        let shape = self.medium.lock().edges[self.edge].shapes[self.directions[end]];
+        self.lock().line(end, bytes, start, shape).0
+    }
+
+    /// An end is let go of.
+    fn close(self: &Arc<Self>, end: usize) {
+        {
+            let state = self.lock();
+            if state.dead || state.ends[end].closed.is_some() {
+                return;
+            }
+        }
+        let at = self.send(end, &[], Purpose::Admission);
+        let (inbound, standing) = {
+            let mut state = self.lock();
+            state.ends[end].closed = Some(at);
+            // Streams hold the connection.
+            (std::mem::take(&mut state.ends[end].inbound), std::mem::take(&mut state.standing))
+        };
+        if standing {
+            self.medium.set_standing(self.edge, false);
+        }
+        drop(inbound);
+        if at != NEVER {
+            virtual_time::schedule(at, self.clone());
+        }
+    }
+
+    /// It carries frames from now on.
+    pub(super) fn stand(&self) {
+        let first = {
+            let mut state = self.lock();
+            !state.dead && !std::mem::replace(&mut state.standing, true)
+        };
+        if first {
+            self.medium.set_standing(self.edge, true);
+        }
+    }
+
+    fn wake(&self) {
+        let wakers = {
+            let mut state = self.lock();
+            let [one, other] = &mut state.ends;
+            [one.accepting.take(), one.watching.take(), other.accepting.take(), other.watching.take()]
+        };
+        wakers.into_iter().flatten().for_each(Waker::wake);
+    }
+
+    /// The device that an end is.
+    pub(super) fn device(&self, end: usize) -> usize {
+        let state = self.medium.lock();
+        let edge = &state.edges[self.edge];
+        if self.directions[end] == 0 { edge.a } else { edge.b }
+    }
+
+    pub(super) fn medium(&self) -> &Medium {
+        &self.medium
+    }
+
+    /// Bytes that a writer may have on their way, and of those, at a time: on a line with a rate, packets arrive one by one.
+    pub(super) fn window(&self, end: usize) -> (usize, usize) {
+        let state = self.medium.lock();
+        let shape = &state.edges[self.edge].shapes[self.directions[end]];
+        (m2mesh::net::shape::window(shape), if shape.rate.is_some() { MTU } else { usize::MAX })
+    }
+}
+
+impl State {
+    /// When so many bytes arrive that the line takes at a time, and whether it has lost a piece for good.
+    fn line(&mut self, end: usize, bytes: usize, start: u64, shape: Shape) -> (u64, bool) {
+        let line = &mut self.lines[end];
+        if *line.shape() != shape {
+            line.set_shape(shape);
+        }
+        let start = Time(start.div_ceil(MICRO));
+        let (mut left, mut gone) = (super::on_the_wire(bytes), false);
+        loop {
+            let piece = left.min(MTU);
+            left -= piece;
+            let before = line.lost();
+            let at = line.send(piece, left > 0, start);
+            gone |= line.lost() - before >= u64::from(MAX_ATTEMPTS) - 1;
+            if left == 0 {
+                return (at.0 * MICRO, gone);
+            }
+        }
+    }
+
+    /// Whether an end hears that it is over.
+    fn is_over(&self, end: usize) -> bool {
+        self.dead || self.ends[1 - end].closed.is_some_and(|at| at <= now())
+    }
+}
+
+impl Due for Connection {
+    fn fire(&self, _ticket: u64) {
+        self.wake();
+    }
+}
+
+/// One end of a connection, as libp2p has it.
+pub struct Muxer {
+    connection: Arc<Connection>,
+    end: usize,
+}
+
+impl Muxer {
+    pub(super) fn new(connection: Arc<Connection>, end: usize) -> Self {
+        Self { connection, end }
+    }
+}
+
+impl Drop for Muxer {
+    fn drop(&mut self) {
+        self.connection.close(self.end);
+    }
+}
+
+pub(super) fn reset() -> io::Error {
+    io::ErrorKind::ConnectionReset.into()
+}
+
+impl StreamMuxer for Muxer {
+    type Substream = Stream;
+    type Error = io::Error;
+
+    fn poll_inbound(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<Stream>> {
+        let mut state = self.connection.lock();
+        if state.is_over(self.end) {
+            return Poll::Ready(Err(reset()));
+        }
+        let end = &mut state.ends[self.end];
+        if let Some((_, stream)) = end.inbound.pop_front_if(|(at, _)| *at <= now()) {
+            return Poll::Ready(Ok(stream));
+        }
+        end.accepting = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    fn poll_outbound(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<Stream>> {
+        let connection = &self.connection;
+        if connection.lock().is_over(self.end) {
+            return Poll::Ready(Err(reset()));
+        }
+        let at = connection.send(self.end, &[], Purpose::Admission);
+        let (out, back, kind) = (Pipe::new(self.end), Pipe::new(1 - self.end), Arc::new(Classifier::new()));
+        let mine = Stream::new(connection.clone(), self.end, true, back.clone(), out.clone(), kind.clone());
+        let theirs = Stream::new(connection.clone(), 1 - self.end, false, out.clone(), back.clone(), kind);
+        let mut state = connection.lock();
+        if state.pipes.len() >= 16 && state.pipes.len().is_power_of_two() {
+            state.pipes.retain(|pipe| pipe.strong_count() > 0);
+        }
+        state.pipes.extend([Arc::downgrade(&out), Arc::downgrade(&back)]);
+        state.ends[1 - self.end].inbound.push_back((at, theirs));
+        drop(state);
+        if at != NEVER {
+            virtual_time::schedule(at, connection.clone());
+        }
+        Poll::Ready(Ok(mine))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.connection.close(self.end);
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<StreamMuxerEvent>> {
+        let mut state = self.connection.lock();
+        if state.is_over(self.end) {
+            return Poll::Ready(Err(reset()));
+        }
+        state.ends[self.end].watching = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+/// It has not arrived, and does not before the edge is open again.
+pub const NEVER: u64 = u64::MAX;
+const MICRO: u64 = 1_000;
+/// The first pause before something is sent again, and the longest: as in [`Shaper`].
+const FIRST_TIMEOUT: u64 = NANOS / 5;
+const LONGEST_TIMEOUT: u64 = 60 * NANOS;

@@ -1,0 +1,107 @@
+//! Whole frames out of what a stream is written, so that a hostile member can be modelled without touching its node.
+//!
+//! A stream begins with two lines of multistream-select, each with its length before it as a varint. Then gossip comes as
+//! messages with a varint of their length, and frames of the mesh with 32 bits of theirs. What a hostile member does, it does
+//! to whole ones of data and gossip; control passes, so that its links stay up.
+
+use super::purpose::{Classifier, Purpose};
+use super::{Medium, now};
+use crate::plan::Hostility;
+use crate::virtual_os::splitmix;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// Cuts one stream's bytes into frames, and does to them what its device does at the moment.
+pub struct Tamper {
+    device: usize,
+    /// Bytes of a frame that is not whole yet.
+    partial: Vec<u8>,
+    /// Lines of negotiation still to come.
+    lines: u32,
+    chance: u64,
+    /// Frames to be sent again, and when, in nanoseconds: with what is sent next after that.
+    again: VecDeque<(u64, Vec<u8>)>,
+}
+
+impl Tamper {
+    /// For a fresh stream of a device.
+    pub fn new(device: usize) -> Self {
+        Self { device, partial: Vec::new(), lines: 2, chance: device as u64, again: VecDeque::new() }
+    }
+
+    /// What goes onto the line for these bytes, each piece with a delay.
+    pub fn handle(&mut self, medium: &Medium, kind: &Classifier, bytes: &[u8]) -> Vec<(Vec<u8>, Duration)> {
+        let purpose = kind.known();
+        if !matches!(purpose, None | Some(Purpose::Payload | Purpose::Gossip)) {
+            let mut all = std::mem::take(&mut self.partial);
+            all.extend_from_slice(bytes);
+            return vec![(all, Duration::ZERO)];
+        }
+        let hostile = medium.lock().devices[self.device].hostile;
+        self.partial.extend_from_slice(bytes);
+        let mut sent = Vec::new();
+        if self.lines == 0 && self.partial.len() == bytes.len() {
+            while let Some((_, frame)) = self.again.pop_front_if(|(at, _)| *at <= now()) {
+                sent.push((frame, Duration::ZERO));
+            }
+        }
+        while let Some(length) = self.length(purpose) {
+            let rest = self.partial.split_off(length);
+            let frame = std::mem::replace(&mut self.partial, rest);
+            if self.lines > 0 {
+                self.lines -= 1;
+                sent.push((frame, Duration::ZERO));
+            } else {
+                self.treat(hostile, frame, &mut sent);
+            }
+        }
+        sent
+    }
+
+    fn treat(&mut self, hostile: Option<Hostility>, frame: Vec<u8>, sent: &mut Vec<(Vec<u8>, Duration)>) {
+        match hostile {
+            None => sent.push((frame, Duration::ZERO)),
+            Some(Hostility::Drop(share)) => {
+                let drawn = (splitmix(&mut self.chance) >> 11) as f64 / (1u64 << 53) as f64;
+                if drawn >= share {
+                    sent.push((frame, Duration::ZERO));
+                }
+            }
+            Some(Hostility::Delay(delay)) => sent.push((frame, delay)),
+            Some(Hostility::Replay(after)) => {
+                if self.again.len() < MOST_KEPT {
+                    self.again.push_back((now() + super::super::nanos(after), frame.clone()));
+                }
+                sent.push((frame, Duration::ZERO));
+            }
+            Some(Hostility::Flood(times)) => {
+                sent.extend((0..times.max(1)).map(|_| (frame.clone(), Duration::ZERO)));
+            }
+        }
+    }
+
+    /// Bytes of the first frame with its length, if it is whole.
+    fn length(&self, purpose: Option<Purpose>) -> Option<usize> {
+        let whole = match purpose {
+            Some(Purpose::Payload) if self.lines == 0 => {
+                4 + u32::from_be_bytes(*self.partial.first_chunk::<4>()?) as usize
+            }
+            _ => {
+                let (mut value, mut shift, mut place) = (0usize, 0, 0);
+                loop {
+                    let byte = *self.partial.get(place)?;
+                    value |= usize::from(byte & 0x7f) << shift;
+                    place += 1;
+                    shift += 7;
+                    if byte & 0x80 == 0 || shift > 28 {
+                        break place + value;
+                    }
+                }
+            }
+        };
+        (whole <= self.partial.len()).then_some(whole)
+    }
+}
+
+/// Frames that one stream's hostile end keeps to send again; what comes beyond is not kept.
+const MOST_KEPT: usize = 1_024;

@@ -1,0 +1,488 @@
+//! The medium: what carries bits between devices, and what it costs.
+//!
+//! Two devices can link over an *edge*: a bearer between them with a [`Shape`] in each direction. An edge is open, closed
+//! (both ends know at once: connections are reset, dials fail) or silent (what is sent vanishes, until it is open again and
+//! is sent once more, or the ends give up by their own time-outs). Which of these follows from everything that bears on
+//! it: faults, access windows, reach, whether its ends are awake and have power.
+//!
+//! A connection has a [`Shaper`](m2mesh::net::shape::Shaper) of its own in each direction, the model of lines that a lab
+//! uses on real connections too; devices on a bearer with a shared channel wait for each other besides, those that are
+//! within reach ([`Cells`]). Bytes are counted with the overhead that they have on a real link, by edge, bearer and
+//! purpose, and hashed ([`Trace`]) with their time and ends.
+//!
+//! Files: `connection` two ends · `stream` bytes one way · `transport` libp2p's view · `purpose` what bytes are for ·
+//! `frames` whole frames, for hostile members · `trace` the hash.
+//!
+//! Invariants
+//! 1. Bytes of a stream arrive in order, or the connection is reset.
+//! 2. Nothing arrives over an edge that was not open when it was sent, before it has been open again.
+
+mod connection;
+mod frames;
+mod purpose;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod trace;
+mod transport;
+
+pub use purpose::{PURPOSES, Purpose};
+pub use transport::{SimTransport, address};
+
+use crate::plan::{self, Hostility};
+use connection::Connection;
+use futures_timer::virtual_time;
+use libp2p::PeerId;
+use m2mesh::net::shape::Shape;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::Waker;
+use trace::Trace;
+
+/// See the module's documentation. Clones are the same medium.
+#[derive(Clone)]
+pub struct Medium(Arc<Mutex<State>>);
+
+struct State {
+    trace: Trace,
+    seed: u64,
+    bearers: Vec<Bearer>,
+    edges: Vec<Edge>,
+    /// By dialling device, other device and bearer.
+    ends: BTreeMap<(usize, usize, usize), usize>,
+    devices: Vec<Device>,
+    purposes: [u64; PURPOSES.len()],
+    watch: Watch,
+}
+
+struct Bearer {
+    price: f64,
+    channel: Option<u64>,
+    reach: Option<f64>,
+    /// Whether it is within its access windows.
+    open: bool,
+    cells: Cells,
+    bytes: u64,
+}
+
+/// When the shared channel is free, by square of its reach: who is in one hears the others. Nanoseconds.
+type Cells = BTreeMap<(i64, i64), u64>;
+
+struct Edge {
+    a: usize,
+    b: usize,
+    bearer: usize,
+    shapes: [Shape; 2],
+    /// As planned: what degraded edges come back to.
+    planned: [Shape; 2],
+    known: bool,
+    /// Reasons for which it is closed, and for which it is silent.
+    closed: u32,
+    silent: u32,
+    bytes: [u64; 2],
+    connections: Vec<Weak<Connection>>,
+    /// Connections that carry frames.
+    standing: u32,
+    /// Since when it could carry frames and does not, in nanoseconds.
+    missing_since: u64,
+}
+
+#[derive(Default)]
+struct Device {
+    listening: BTreeMap<usize, Arc<Listener>>,
+    /// Without power, or asleep: nothing reaches it, and nobody is told.
+    dark: u32,
+    /// Whether it is to come back.
+    gone: bool,
+    hostile: Option<Hostility>,
+    /// Whether it is hostile at some time of the run.
+    turns: bool,
+    foreign: bool,
+    place: (f64, f64),
+    bytes: u64,
+}
+
+/// Where a device takes connections.
+struct Listener {
+    peer: PeerId,
+    queue: Mutex<Arrivals>,
+}
+
+/// Connections that wait to be taken: from which device, of which peer; and who takes them.
+#[derive(Default)]
+struct Arrivals {
+    connections: VecDeque<(usize, PeerId, Arc<Connection>)>,
+    taker: Option<Waker>,
+}
+
+/// Whether an edge carries something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It does.
+    Open,
+    /// It does not, and both ends know.
+    Closed,
+    /// It does not, and nobody is told.
+    Silent,
+}
+
+/// Links that are expected, and those that stand.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Watch {
+    /// Edges that carry frames.
+    pub up: u64,
+    /// Edges that stood and do not any more, so far.
+    pub lost: u64,
+    /// Edges that could stand, and do not. Only those of which an end knows the other's address count.
+    pub missing: u64,
+    /// When the last of these came up last, in nanoseconds.
+    pub whole_at: Option<u64>,
+    /// Frames that a device of another realm got onto a link.
+    pub foreign: u64,
+}
+
+/// What a piece of a stream's bytes is on its way with.
+struct Sent {
+    /// When the line takes it, in nanoseconds; `None` where the edge is silent.
+    start: Option<u64>,
+    shape: Shape,
+}
+
+impl Medium {
+    /// Everything open, nobody listening. `foreign` devices come after those of the plan, each with edges to these.
+    pub fn new(plan: &plan::Plan, foreign: &[Vec<usize>]) -> Self {
+        let bearer = |bearer: &plan::Bearer| Bearer {
+            price: bearer.price,
+            channel: bearer.channel,
+            reach: bearer.reach,
+            open: true,
+            cells: Cells::new(),
+            bytes: 0,
+        };
+        let count = plan.devices.len() + foreign.len();
+        let mut state = State {
+            trace: Trace::new(),
+            seed: plan.seed,
+            bearers: plan.bearers.iter().map(bearer).collect(),
+            edges: Vec::with_capacity(plan.edges.len()),
+            ends: BTreeMap::new(),
+            devices: (0..count).map(|_| Device::default()).collect(),
+            purposes: [0; PURPOSES.len()],
+            watch: Watch::default(),
+        };
+        for edge in &plan.edges {
+            state.add_edge(edge.a, edge.b, edge.bearer, edge.shapes, edge.known);
+        }
+        for (number, victims) in foreign.iter().enumerate() {
+            let stranger = plan.devices.len() + number;
+            state.devices[stranger].foreign = true;
+            for victim in victims {
+                let like = plan.edges.iter().find(|edge| edge.a == *victim || edge.b == *victim);
+                let (bearer, shapes) = like.map_or((0, [Shape::default(); 2]), |edge| (edge.bearer, edge.shapes));
+                state.add_edge(stranger, *victim, bearer, shapes, false);
+            }
+        }
+        for (device, planned) in plan.devices.iter().enumerate() {
+            state.devices[device].place = planned.track.first().map_or((0.0, 0.0), |point| (point.x, point.y));
+        }
+        for fault in &plan.faults {
+            if let plan::FaultKind::Hostile { devices, .. } = &fault.what {
+                devices.iter().for_each(|device| state.devices[*device].turns = true);
+            }
+        }
+        let medium = Self(Arc::new(Mutex::new(state)));
+        for edge in 0..plan.edges.len() {
+            medium.measure(edge);
+        }
+        medium
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes something that verdicts follow from, and carries out what follows for these edges.
+    fn change(&self, edges: impl IntoIterator<Item = usize>, change: impl FnOnce(&mut State)) {
+        let edges: Vec<usize> = edges.into_iter().collect();
+        let (before, missing): (Vec<_>, Vec<_>) = {
+            let state = self.lock();
+            edges.iter().map(|edge| (state.verdict(*edge), state.is_missing(*edge))).unzip()
+        };
+        change(&mut self.lock());
+        for ((edge, before), missing) in edges.into_iter().zip(before).zip(missing) {
+            let (after, connections) = {
+                let mut state = self.lock();
+                state.note_missing(edge, missing);
+                let after = state.verdict(edge);
+                let connections: Vec<_> = state.edges[edge].connections.iter().filter_map(Weak::upgrade).collect();
+                (after, connections)
+            };
+            for connection in connections {
+                match after {
+                    Verdict::Closed => connection.reset(),
+                    Verdict::Open if before == Verdict::Silent => connection.release(),
+                    Verdict::Open | Verdict::Silent => {}
+                }
+            }
+        }
+    }
+
+    /// One more reason for an edge to be closed or silent, or one less.
+    pub fn cut(&self, edge: usize, silent: bool, add: bool) {
+        self.change([edge], |state| {
+            let edge = &mut state.edges[edge];
+            let reasons = if silent { &mut edge.silent } else { &mut edge.closed };
+            *reasons = if add { *reasons + 1 } else { reasons.saturating_sub(1) };
+        });
+    }
+
+    /// A device loses power or falls asleep, or comes back.
+    pub fn set_dark(&self, device: usize, dark: bool) {
+        self.change(self.edges_of(device), |state| {
+            let reasons = &mut state.devices[device].dark;
+            *reasons = if dark { *reasons + 1 } else { reasons.saturating_sub(1) };
+        });
+    }
+
+    /// A device is expected to be there, or not: its process runs, or is to.
+    pub fn set_gone(&self, device: usize, gone: bool) {
+        self.change(self.edges_of(device), |state| state.devices[device].gone = gone);
+    }
+
+    /// A bearer's access window begins or ends.
+    pub fn set_window(&self, bearer: usize, open: bool) {
+        let edges = {
+            let state = self.lock();
+            (0..state.edges.len()).filter(|edge| state.edges[*edge].bearer == bearer).collect::<Vec<_>>()
+        };
+        self.change(edges, |state| state.bearers[bearer].open = open);
+    }
+
+    /// Devices have moved there: edges whose reach that changes follow.
+    pub fn set_places(&self, places: &[(usize, (f64, f64))]) {
+        {
+            let mut state = self.lock();
+            for (device, place) in places {
+                state.devices[*device].place = *place;
+            }
+        }
+        let edges: std::collections::BTreeSet<usize> =
+            places.iter().flat_map(|(device, _)| self.edges_of(*device)).collect();
+        for edge in edges {
+            self.measure(edge);
+        }
+    }
+
+    /// Sees whether an edge's ends are within reach. The top bit of the reasons for silence is distance.
+    fn measure(&self, edge: usize) {
+        let (far, was) = {
+            let state = self.lock();
+            let known = &state.edges[edge];
+            let Some(reach) = state.bearers[known.bearer].reach else { return };
+            let ((x, y), (to_x, to_y)) = (state.devices[known.a].place, state.devices[known.b].place);
+            ((x - to_x).hypot(y - to_y) > reach, known.silent & FAR != 0)
+        };
+        if far != was {
+            self.change([edge], |state| state.edges[edge].silent ^= FAR);
+        }
+    }
+
+    /// An edge behaves so from now on; `None` in a direction: as planned.
+    pub fn set_shapes(&self, edge: usize, shapes: [Option<Shape>; 2]) {
+        let edge = &mut self.lock().edges[edge];
+        edge.shapes = [0, 1].map(|direction| shapes[direction].unwrap_or(edge.planned[direction]));
+    }
+
+    /// A member turns hostile, or back.
+    pub fn set_hostile(&self, device: usize, hostile: Option<Hostility>) {
+        self.lock().devices[device].hostile = hostile;
+    }
+
+    /// The application of a device got this message: part of the trace.
+    pub fn note_delivery(&self, device: usize, message: u64) {
+        self.lock().trace.add(now(), device, usize::MAX, &message.to_be_bytes());
+    }
+
+    /// The hash so far, hexadecimal.
+    pub fn trace(&self) -> String {
+        self.lock().trace.digest()
+    }
+
+    /// Bytes by purpose, by bearer, and what they cost.
+    pub fn spent(&self) -> (Vec<u64>, Vec<u64>, f64) {
+        let state = self.lock();
+        let cost = state.bearers.iter().map(|bearer| bearer.bytes as f64 / 1e6 * bearer.price).sum();
+        (state.purposes.to_vec(), state.bearers.iter().map(|bearer| bearer.bytes).collect(), cost)
+    }
+
+    /// Bytes on an edge, each way, and their cost.
+    pub fn edge_bytes(&self, edge: usize) -> ([u64; 2], f64) {
+        let state = self.lock();
+        let edge = &state.edges[edge];
+        (edge.bytes, (edge.bytes[0] + edge.bytes[1]) as f64 / 1e6 * state.bearers[edge.bearer].price)
+    }
+
+    /// Bytes that a device has sent.
+    pub fn device_bytes(&self, device: usize) -> u64 {
+        self.lock().devices[device].bytes
+    }
+
+    /// Whether an edge carries frames at present.
+    pub fn stands(&self, edge: usize) -> bool {
+        self.lock().edges[edge].standing > 0
+    }
+
+    /// Since when an edge could carry frames and does not, in nanoseconds, if so.
+    pub fn missing(&self, edge: usize) -> Option<u64> {
+        let state = self.lock();
+        state.is_missing(edge).then(|| state.edges[edge].missing_since)
+    }
+
+    /// Links expected and standing.
+    pub fn watch(&self) -> Watch {
+        self.lock().watch
+    }
+
+    /// How a device looks: `1` on, `0` off, `z` asleep or without power, `h` hostile.
+    pub fn look(&self, device: usize) -> char {
+        let device = &self.lock().devices[device];
+        match () {
+            () if device.gone => '0',
+            () if device.dark > 0 => 'z',
+            () if device.hostile.is_some() => 'h',
+            () => '1',
+        }
+    }
+
+    /// Where a device is.
+    pub fn place(&self, device: usize) -> (f64, f64) {
+        self.lock().devices[device].place
+    }
+
+    fn edges_of(&self, device: usize) -> Vec<usize> {
+        let state = self.lock();
+        state.ends.range((device, 0, 0)..(device + 1, 0, 0)).map(|(_, edge)| *edge).collect()
+    }
+
+    /// A connection carries frames now, or no more.
+    fn set_standing(&self, edge: usize, up: bool) {
+        let mut state = self.lock();
+        let missing = state.is_missing(edge);
+        let known = &mut state.edges[edge];
+        let before = known.standing > 0;
+        known.standing = if up { known.standing + 1 } else { known.standing.saturating_sub(1) };
+        let after = known.standing > 0;
+        let (a, b) = (known.a, known.b);
+        if up && (state.devices[a].foreign || state.devices[b].foreign) {
+            state.watch.foreign += 1;
+        }
+        match (before, after) {
+            (false, true) => state.watch.up += 1,
+            (true, false) => {
+                state.watch.up -= 1;
+                state.watch.lost += 1;
+            }
+            _ => {}
+        }
+        state.note_missing(edge, missing);
+    }
+
+    /// Bytes of a stream go onto an edge: counts and hashes them, and says when and how the line takes them.
+    fn send(&self, edge: usize, direction: usize, bytes: &[u8], purpose: Purpose) -> Sent {
+        let mut state = self.lock();
+        let state = &mut *state;
+        let now = now();
+        let known = &mut state.edges[edge];
+        let (from, to) = if direction == 0 { (known.a, known.b) } else { (known.b, known.a) };
+        let shape = known.shapes[direction];
+        state.trace.add(now, from, to, bytes);
+        let length = on_the_wire(bytes.len()) as u64;
+        known.bytes[direction] += length;
+        let bearer = &mut state.bearers[known.bearer];
+        bearer.bytes += length;
+        state.devices[from].bytes += length;
+        state.purposes[purpose as usize] += length;
+        let mut start = now;
+        if let Some(rate) = bearer.channel {
+            let (reach, (x, y)) = (bearer.reach.unwrap_or(f64::MAX), state.devices[from].place);
+            let free = bearer.cells.entry(((x / reach).floor() as i64, (y / reach).floor() as i64)).or_default();
+            *free = (*free).max(now) + length * 8 * NANOS / rate.max(1);
+            start = *free;
+        }
+        let open = state.verdict(edge) == Verdict::Open;
+        Sent { start: open.then_some(start), shape }
+    }
+}
+
+impl State {
+    fn add_edge(&mut self, a: usize, b: usize, bearer: usize, shapes: [Shape; 2], known: bool) {
+        let edge = self.edges.len();
+        self.ends.insert((a, b, bearer), edge);
+        self.ends.insert((b, a, bearer), edge);
+        self.edges.push(Edge {
+            a,
+            b,
+            bearer,
+            shapes,
+            planned: shapes,
+            known,
+            closed: 0,
+            silent: 0,
+            bytes: [0; 2],
+            connections: Vec::new(),
+            standing: 0,
+            missing_since: now(),
+        });
+        self.watch.missing += u64::from(known);
+    }
+
+    fn verdict(&self, edge: usize) -> Verdict {
+        let edge = &self.edges[edge];
+        if self.devices[edge.a].dark + self.devices[edge.b].dark + edge.silent > 0 {
+            Verdict::Silent
+        } else if edge.closed > 0 || !self.bearers[edge.bearer].open {
+            Verdict::Closed
+        } else {
+            Verdict::Open
+        }
+    }
+
+    fn is_missing(&self, edge: usize) -> bool {
+        let known = &self.edges[edge];
+        let there = !self.devices[known.a].gone && !self.devices[known.b].gone;
+        known.known && known.standing == 0 && there && self.verdict(edge) == Verdict::Open
+    }
+
+    fn note_missing(&mut self, edge: usize, before: bool) {
+        match (before, self.is_missing(edge)) {
+            (false, true) => {
+                self.watch.missing += 1;
+                self.edges[edge].missing_since = now();
+            }
+            (true, false) => {
+                self.watch.missing -= 1;
+                if self.watch.missing == 0 {
+                    self.watch.whole_at = Some(now());
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Nanoseconds of virtual time.
+pub fn now() -> u64 {
+    virtual_time::now().unwrap_or_default()
+}
+
+/// Bytes on a real link for so many of a stream.
+fn on_the_wire(bytes: usize) -> usize {
+    bytes + bytes.div_ceil(m2mesh::net::shape::MTU).max(1) * OVERHEAD
+}
+
+/// Nanoseconds in a second.
+pub const NANOS: u64 = 1_000_000_000;
+/// Bytes that a packet of TCP over IPv4 (40), with a record of Noise (18) and a frame of Yamux (12), adds to its payload.
+const OVERHEAD: usize = 70;
+/// The reason for silence that is distance.
+const FAR: u32 = 1 << 31;

@@ -1,0 +1,263 @@
+//! Streams: bytes one way ([`Pipe`]), and both ways with an end of a connection ([`Stream`]).
+//!
+//! What is written lies in the pipe with the time at which it arrives, and can be read from then on. A pipe wakes its
+//! reader by one event at a time, for its first bytes that are on their way.
+//!
+//! Invariants
+//! 1. A pipe holds at most the window of its line, and a writer waits meanwhile.
+
+use super::connection::{Connection, NEVER, reset};
+use super::frames::Tamper;
+use super::purpose::{Classifier, Purpose};
+use super::{NANOS, now};
+use futures::{AsyncRead, AsyncWrite};
+use futures_timer::virtual_time::{self, Due};
+use std::collections::VecDeque;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+/// Bytes one way.
+pub struct Pipe {
+    /// Which end writes.
+    writer: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    chunks: VecDeque<Chunk>,
+    /// How much of the first has been read.
+    offset: usize,
+    /// Bytes in it.
+    held: usize,
+    reader: Option<Waker>,
+    blocked: Option<Waker>,
+    /// An event that wakes the reader is in the queue.
+    scheduled: bool,
+    dead: bool,
+}
+
+struct Chunk {
+    at: u64,
+    what: What,
+}
+
+enum What {
+    Data(Box<[u8]>),
+    End,
+    Reset,
+}
+
+impl Pipe {
+    pub(super) fn new(writer: usize) -> Arc<Self> {
+        Arc::new(Self { writer, state: Mutex::default() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The connection is reset.
+    pub(super) fn kill(&self) {
+        let wakers = {
+            let mut state = self.lock();
+            state.dead = true;
+            state.chunks = VecDeque::new();
+            [state.reader.take(), state.blocked.take()]
+        };
+        wakers.into_iter().flatten().for_each(Waker::wake);
+    }
+
+    /// What did not get through arrives as `arrival` says of each piece.
+    pub(super) fn release(self: &Arc<Self>, mut arrival: impl FnMut(usize, usize) -> u64) {
+        let mut state = self.lock();
+        for chunk in state.chunks.iter_mut().filter(|chunk| chunk.at == NEVER) {
+            let bytes = if let What::Data(bytes) = &chunk.what { bytes.len() } else { 0 };
+            chunk.at = arrival(self.writer, bytes);
+        }
+        self.schedule(&mut state);
+    }
+
+    fn push(self: &Arc<Self>, at: u64, what: What) {
+        let mut state = self.lock();
+        if state.dead {
+            return;
+        }
+        if let What::Data(bytes) = &what {
+            state.held += bytes.len();
+        }
+        // A hostile member may hold something up: what follows waits behind it, as in any stream.
+        let at = state.chunks.back().map_or(at, |last| last.at.max(at));
+        state.chunks.push_back(Chunk { at, what });
+        self.schedule(&mut state);
+    }
+
+    /// Sees to it that the reader is woken when there is something to read.
+    fn schedule(self: &Arc<Self>, state: &mut State) {
+        if state.scheduled {
+            return;
+        }
+        if let Some(first) = state.chunks.front().filter(|first| first.at != NEVER) {
+            state.scheduled = true;
+            virtual_time::schedule(first.at, self.clone());
+        }
+    }
+}
+
+impl Due for Pipe {
+    fn fire(&self, _ticket: u64) {
+        let reader = {
+            let mut state = self.lock();
+            state.scheduled = false;
+            state.reader.take()
+        };
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+}
+
+/// Both ways, as one end has it.
+pub struct Stream {
+    connection: Arc<Connection>,
+    end: usize,
+    opener: bool,
+    reading: Arc<Pipe>,
+    writing: Arc<Pipe>,
+    kind: Arc<Classifier>,
+    closed: bool,
+    /// Only on a device that is hostile at some time.
+    tamper: Option<Tamper>,
+}
+
+impl Stream {
+    pub(super) fn new(
+        connection: Arc<Connection>,
+        end: usize,
+        opener: bool,
+        reading: Arc<Pipe>,
+        writing: Arc<Pipe>,
+        kind: Arc<Classifier>,
+    ) -> Self {
+        let device = connection.device(end);
+        let turns = connection.medium().lock().devices[device].turns;
+        let tamper = turns.then(|| Tamper::new(device));
+        Self { connection, end, opener, reading, writing, kind, closed: false, tamper }
+    }
+
+    fn put(&self, bytes: &[u8], purpose: Purpose, delay: u64) {
+        let at = self.connection.send(self.end, bytes, purpose);
+        let at = if at == NEVER { at } else { at.saturating_add(delay) };
+        self.writing.push(at, What::Data(bytes.into()));
+    }
+
+    fn finish(&mut self, what: What) {
+        if !std::mem::replace(&mut self.closed, true) {
+            let purpose = self.kind.known().unwrap_or(Purpose::Admission);
+            let at = self.connection.send(self.end, &[], purpose);
+            self.writing.push(at, what);
+        }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut state = self.reading.lock();
+        let State { chunks, offset, held, .. } = &mut *state;
+        let (now, mut count) = (now(), 0);
+        while count < buffer.len() {
+            match chunks.front() {
+                Some(Chunk { at, what: What::Data(bytes) }) if *at <= now => {
+                    let taken = (bytes.len() - *offset).min(buffer.len() - count);
+                    buffer[count..count + taken].copy_from_slice(&bytes[*offset..*offset + taken]);
+                    count += taken;
+                    *offset += taken;
+                    *held -= taken;
+                    if *offset == bytes.len() {
+                        *offset = 0;
+                        chunks.pop_front();
+                    }
+                }
+                Some(Chunk { at, what: What::End }) if *at <= now && count == 0 => return Poll::Ready(Ok(0)),
+                Some(Chunk { at, what: What::Reset }) if *at <= now && count == 0 => return Poll::Ready(Err(reset())),
+                _ => break,
+            }
+        }
+        if count > 0 || buffer.is_empty() {
+            let blocked = state.blocked.take();
+            drop(state);
+            if let Some(blocked) = blocked {
+                blocked.wake();
+            }
+            return Poll::Ready(Ok(count));
+        }
+        if state.dead {
+            return Poll::Ready(Err(reset()));
+        }
+        match &mut state.reader {
+            Some(reader) => reader.clone_from(cx.waker()),
+            reader => *reader = Some(cx.waker().clone()),
+        }
+        self.reading.schedule(&mut state);
+        Poll::Pending
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let held = {
+            let state = self.writing.lock();
+            if state.dead || self.closed {
+                return Poll::Ready(Err(reset()));
+            }
+            state.held
+        };
+        let (window, piece) = self.connection.window(self.end);
+        let room = window.saturating_sub(held).min(piece);
+        if room == 0 {
+            self.writing.lock().blocked = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        let bytes = &bytes[..bytes.len().min(room)];
+        let (purpose, learnt) = self.kind.classify(self.opener, bytes);
+        if learnt && purpose == Purpose::Routing {
+            self.connection.stand();
+        }
+        let Self { connection, kind, tamper, .. } = &mut *self;
+        match tamper.as_mut().map(|tamper| tamper.handle(connection.medium(), kind, bytes)) {
+            None => self.put(bytes, purpose, 0),
+            Some(sent) => {
+                for (piece, delay) in sent {
+                    self.put(&piece, purpose, u64::try_from(delay.as_nanos()).unwrap_or(NANOS));
+                }
+            }
+        }
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.finish(What::End);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.finish(What::Reset);
+        let blocked = {
+            let mut state = self.reading.lock();
+            state.dead = true;
+            state.chunks = VecDeque::new();
+            state.blocked.take()
+        };
+        if let Some(blocked) = blocked {
+            blocked.wake();
+        }
+    }
+}

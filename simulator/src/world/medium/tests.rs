@@ -1,0 +1,217 @@
+//! What the medium promises, shown on a bare connection in virtual time.
+
+use super::connection::{Connection, Muxer};
+use super::*;
+use crate::plan::{Bearer, Device, Edge, Plan, Waypoint};
+use crate::world::executor;
+use futures::{AsyncReadExt, AsyncWriteExt};
+use libp2p::core::muxing::{StreamMuxerBox, StreamMuxerExt};
+use std::future::poll_fn;
+use std::time::Duration;
+
+fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// Two devices side by side, and a third and fourth far away, all on one bearer.
+fn plan(shape: Shape, channel: Option<u64>) -> Plan {
+    let bearer = Bearer { name: "radio".into(), price: 2.0, channel, reach: Some(100.0), windows: Vec::new() };
+    let device = |number: usize, x: f64| Device {
+        name: m2mesh::id::Name::new(format!("node-{number}")).expect("a name"),
+        group: "node".into(),
+        track: vec![Waypoint { at: Duration::ZERO, x, y: 0.0 }],
+        schedule: None,
+        flush: millis(1),
+        target_links: 0,
+    };
+    let edge = |a, b| Edge { a, b, bearer: 0, shapes: [shape; 2], known: true };
+    Plan {
+        name: "pair".into(),
+        question: "?".into(),
+        seed: 1,
+        warmup: Duration::ZERO,
+        duration: millis(60_000),
+        settle: Duration::ZERO,
+        epoch: m2mesh::time::EpochLength::HOUR,
+        epochs: 1,
+        start: m2mesh::time::Unix::from_seconds(1_767_600_000),
+        bearers: vec![bearer],
+        devices: [0.0, 50.0, 1_000.0, 1_050.0].into_iter().enumerate().map(|(n, x)| device(n, x)).collect(),
+        edges: vec![edge(0, 1), edge(2, 3), edge(1, 2)],
+        flows: Vec::new(),
+        faults: Vec::new(),
+        expectations: Vec::new(),
+    }
+}
+
+/// Runs a test on a thread with a clock of its own.
+fn apart(test: impl FnOnce() + Send + 'static) {
+    let run = move || {
+        virtual_time::install(NANOS);
+        test();
+        executor::clear();
+    };
+    std::thread::spawn(run).join().expect("the test passes");
+}
+
+fn run_until(time: Duration) {
+    executor::run_ready();
+    while virtual_time::advance(NANOS + time.as_nanos() as u64) {
+        executor::run_ready();
+    }
+}
+
+/// What arrived at the other end: when, in milliseconds, and the bytes; an empty entry for an end, `None` for a reset.
+type Arrived = Arc<Mutex<Vec<(u64, Option<Vec<u8>>)>>>;
+
+/// Writes to a stream over an edge as told; `keep` has the writer's end kept, so that nothing closes it.
+fn transfer(medium: &Medium, edge: usize, writes: Vec<(Duration, Vec<u8>)>) -> Arrived {
+    let connection = Connection::new(medium.clone(), edge, true, [3; 32]);
+    let mut here = StreamMuxerBox::new(Muxer::new(connection.clone(), 0));
+    let mut there = StreamMuxerBox::new(Muxer::new(connection, 1));
+    let arrived = Arrived::default();
+    executor::spawn(1, async move {
+        let mut stream = poll_fn(|cx| here.poll_outbound_unpin(cx)).await.expect("a stream");
+        for (pause, bytes) in writes {
+            futures_timer::Delay::new(pause).await;
+            if stream.write_all(&bytes).await.is_err() {
+                break;
+            }
+        }
+        std::future::pending::<()>().await;
+        drop((stream, here));
+    });
+    let seen = arrived.clone();
+    executor::spawn(2, async move {
+        let mut stream = poll_fn(|cx| there.poll_inbound_unpin(cx)).await.expect("a stream");
+        let mut buffer = vec![0; 4_096];
+        loop {
+            let read = stream.read(&mut buffer).await.ok();
+            let at = (now() - NANOS) / 1_000_000;
+            seen.lock().expect("no panic").push((at, read.map(|count| buffer[..count].to_vec())));
+            if read.is_none_or(|count| count == 0) {
+                break;
+            }
+        }
+    });
+    arrived
+}
+
+fn text(arrived: &Arrived) -> Vec<(u64, Option<String>)> {
+    let arrived = arrived.lock().expect("no panic");
+    let tell = |(at, bytes): &(u64, Option<Vec<u8>>)| {
+        (*at, bytes.as_ref().map(|bytes| String::from_utf8_lossy(bytes).into_owned()))
+    };
+    arrived.iter().map(tell).collect()
+}
+
+fn said(at: u64, what: &str) -> (u64, Option<String>) {
+    (at, Some(what.to_owned()))
+}
+
+fn delay(delay: u64) -> Shape {
+    Shape { delay: millis(delay), ..Shape::default() }
+}
+
+#[test]
+fn bytes_arrive_after_the_lines_delay_in_order_and_are_counted_and_paid() {
+    apart(|| {
+        let medium = Medium::new(&plan(delay(20), None), &[]);
+        let before = medium.trace();
+        let arrived = transfer(&medium, 0, vec![(millis(5), b"one ".to_vec()), (millis(0), b"two".to_vec())]);
+        run_until(millis(100));
+        assert_eq!(text(&arrived), [said(25, "one two")]);
+        let (purposes, bearers, cost) = medium.spent();
+        assert_eq!(purposes.iter().sum::<u64>(), bearers[0]);
+        assert!((cost - bearers[0] as f64 / 1e6 * 2.0).abs() < 1e-12 && cost > 0.0);
+        assert_ne!(medium.trace(), before);
+    });
+}
+
+#[test]
+fn what_is_sent_into_silence_arrives_when_the_edge_is_open_again() {
+    apart(|| {
+        let medium = Medium::new(&plan(delay(20), None), &[]);
+        let writes =
+            vec![(millis(0), b"one ".to_vec()), (millis(1_000), b"two ".to_vec()), (millis(10), b"three".to_vec())];
+        let arrived = transfer(&medium, 0, writes);
+        run_until(millis(500));
+        medium.cut(0, true, true);
+        run_until(millis(3_000));
+        assert_eq!(text(&arrived), [said(20, "one ")]);
+        medium.cut(0, true, false);
+        run_until(millis(20_000));
+        // Sent again 200, 600, 1,400 and 3,000 ms after it was lost.
+        assert_eq!(text(&arrived), [said(20, "one "), said(4_020, "two three")]);
+    });
+}
+
+#[test]
+fn a_closed_edge_resets_its_connections() {
+    apart(|| {
+        let medium = Medium::new(&plan(delay(20), None), &[]);
+        let arrived = transfer(&medium, 0, vec![(millis(0), b"one".to_vec()), (millis(1_000), b"two".to_vec())]);
+        run_until(millis(500));
+        medium.cut(0, false, true);
+        run_until(millis(3_000));
+        assert_eq!(text(&arrived), [said(20, "one"), (500, None)]);
+    });
+}
+
+#[test]
+fn a_device_without_power_says_nothing_and_its_peer_hears_when_it_is_back() {
+    apart(|| {
+        let medium = Medium::new(&plan(delay(20), None), &[]);
+        let arrived = transfer(&medium, 0, vec![(millis(0), b"one".to_vec())]);
+        run_until(millis(500));
+        medium.set_dark(0, true);
+        executor::drop_owner(1);
+        run_until(millis(5_000));
+        assert_eq!(text(&arrived), [said(20, "one")]);
+        medium.set_dark(0, false);
+        run_until(millis(9_000));
+        assert_eq!(text(&arrived).last(), Some(&(6_720, None)));
+    });
+}
+
+#[test]
+fn who_shares_a_channel_waits_for_those_within_reach_only() {
+    apart(|| {
+        // 930 bytes and 70 of headers take a second.
+        let medium = Medium::new(&plan(delay(0), Some(8_000)), &[]);
+        let first = transfer(&medium, 0, vec![(millis(500), vec![b'x'; 930])]);
+        let beside = transfer(&medium, 0, vec![(millis(500), vec![b'y'; 930])]);
+        let far = transfer(&medium, 1, vec![(millis(500), vec![b'z'; 930])]);
+        run_until(millis(10_000));
+        let at = |arrived: &Arrived| arrived.lock().expect("no panic").first().map(|(at, _)| *at);
+        assert_eq!((at(&first), at(&beside), at(&far)), (Some(1_500), Some(2_500), Some(1_500)));
+    });
+}
+
+#[test]
+fn out_of_reach_nothing_arrives_until_they_have_come_near() {
+    apart(|| {
+        let medium = Medium::new(&plan(delay(20), None), &[]);
+        let arrived = transfer(&medium, 2, vec![(millis(0), b"hello".to_vec())]);
+        run_until(millis(1_000));
+        assert_eq!(text(&arrived), []);
+        medium.set_places(&[(2, (120.0, 0.0))]);
+        run_until(millis(5_000));
+        assert_eq!(text(&arrived).len(), 1);
+    });
+}
+
+#[test]
+fn a_writer_waits_while_the_window_is_full() {
+    apart(|| {
+        let shape = Shape { delay: millis(100), rate: Some(80_000), ..Shape::default() };
+        let medium = Medium::new(&plan(shape, None), &[]);
+        let arrived = transfer(&medium, 0, vec![(millis(0), vec![7; 50_000])]);
+        run_until(millis(2_000));
+        // 10,000 bytes a second, of which headers take a little.
+        let bytes: usize = arrived.lock().expect("no panic").iter().flat_map(|(_, read)| read).map(Vec::len).sum();
+        assert!((15_000..20_000).contains(&bytes), "{bytes} bytes in two seconds");
+        let sent = medium.edge_bytes(0).0[0];
+        assert!(sent < 26_000, "{sent} bytes were taken, of 50,000");
+    });
+}

@@ -1,0 +1,212 @@
+//! The medium as libp2p sees it: a transport that yields a peer and a multiplexer directly.
+//!
+//! Encryption and multiplexing are not simulated, their round trips and bytes are: a dial takes the packets that TCP and
+//! Noise would exchange before there is a connection. Addresses look like those of a real network,
+//! `/ip4/10.BEARER.HIGH.LOW/tcp/7707`, so that whatever goes by sources and transports works as on devices.
+
+use super::connection::{Connection, Muxer, NEVER};
+use super::purpose::Purpose;
+use super::{Listener, Medium, NANOS, Verdict, now};
+use futures::FutureExt;
+use futures::future::{BoxFuture, Ready, ready};
+use futures_timer::Delay;
+use libp2p::core::Transport;
+use libp2p::core::muxing::StreamMuxerBox;
+use libp2p::core::transport::{DialOpts, ListenerId, TransportError, TransportEvent};
+use libp2p::multiaddr::Protocol;
+use libp2p::{Multiaddr, PeerId};
+use std::io;
+use std::net::Ipv4Addr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// Where a device can be reached over a bearer.
+pub fn address(device: usize, bearer: usize) -> Multiaddr {
+    let [_, _, high, low] = u32::try_from(device).unwrap_or(u32::MAX).to_be_bytes();
+    let ip = Ipv4Addr::new(10, u8::try_from(bearer).unwrap_or(u8::MAX), high, low);
+    Multiaddr::empty().with(Protocol::Ip4(ip)).with(Protocol::Tcp(PORT))
+}
+
+/// Device and bearer of an address.
+fn place(address: &Multiaddr) -> Option<(usize, usize)> {
+    match address.iter().next() {
+        Some(Protocol::Ip4(ip)) if ip.octets()[0] == 10 => {
+            let [_, bearer, high, low] = ip.octets();
+            Some((usize::from(u16::from_be_bytes([high, low])), usize::from(bearer)))
+        }
+        _ => None,
+    }
+}
+
+/// One device's way to the medium.
+pub struct SimTransport {
+    medium: Medium,
+    device: usize,
+    peer: PeerId,
+    listening: Vec<Listening>,
+    dials: u64,
+}
+
+struct Listening {
+    id: ListenerId,
+    bearer: usize,
+    listener: Arc<Listener>,
+    told: bool,
+}
+
+impl SimTransport {
+    /// For a device with the key of `peer`.
+    pub fn new(medium: Medium, device: usize, peer: PeerId) -> Self {
+        Self { medium, device, peer, listening: Vec::new(), dials: 0 }
+    }
+}
+
+impl Drop for SimTransport {
+    fn drop(&mut self) {
+        let mut state = self.medium.lock();
+        for listening in &self.listening {
+            let there = &mut state.devices[self.device].listening;
+            if there.get(&listening.bearer).is_some_and(|known| Arc::ptr_eq(known, &listening.listener)) {
+                there.remove(&listening.bearer);
+            }
+        }
+    }
+}
+
+type Connected = (PeerId, StreamMuxerBox);
+
+impl Transport for SimTransport {
+    type Output = Connected;
+    type Error = io::Error;
+    type ListenerUpgrade = Ready<io::Result<Connected>>;
+    type Dial = BoxFuture<'static, io::Result<Connected>>;
+
+    fn listen_on(&mut self, id: ListenerId, address: Multiaddr) -> Result<(), TransportError<io::Error>> {
+        let Some((_, bearer)) = place(&address).filter(|(device, _)| *device == self.device) else {
+            return Err(TransportError::MultiaddrNotSupported(address));
+        };
+        let listener = Arc::new(Listener { peer: self.peer, queue: Mutex::default() });
+        self.medium.lock().devices[self.device].listening.insert(bearer, listener.clone());
+        self.listening.push(Listening { id, bearer, listener, told: false });
+        Ok(())
+    }
+
+    fn remove_listener(&mut self, id: ListenerId) -> bool {
+        let before = self.listening.len();
+        self.listening.retain(|listening| listening.id != id);
+        before != self.listening.len()
+    }
+
+    fn dial(&mut self, address: Multiaddr, _: DialOpts) -> Result<Self::Dial, TransportError<io::Error>> {
+        let Some((to, bearer)) = place(&address) else {
+            return Err(TransportError::MultiaddrNotSupported(address));
+        };
+        self.dials += 1;
+        let dial = Dial { medium: self.medium.clone(), from: self.device, peer: self.peer, to, bearer };
+        Ok(dial.run(self.dials).boxed())
+    }
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<TransportEvent<Self::ListenerUpgrade, io::Error>> {
+        let device = self.device;
+        for listening in &mut self.listening {
+            let (listener_id, local) = (listening.id, address(device, listening.bearer));
+            if !std::mem::replace(&mut listening.told, true) {
+                return Poll::Ready(TransportEvent::NewAddress { listener_id, listen_addr: local });
+            }
+            let mut queue = listening.listener.queue.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some((from, peer, connection)) = queue.connections.pop_front() {
+                let muxer = StreamMuxerBox::new(Muxer::new(connection, 1));
+                return Poll::Ready(TransportEvent::Incoming {
+                    listener_id,
+                    local_addr: local,
+                    send_back_addr: address(from, listening.bearer),
+                    upgrade: ready(Ok((peer, muxer))),
+                });
+            }
+            queue.taker = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+}
+
+/// An attempt at a connection.
+struct Dial {
+    medium: Medium,
+    from: usize,
+    peer: PeerId,
+    to: usize,
+    bearer: usize,
+}
+
+impl Dial {
+    async fn run(self, number: u64) -> io::Result<Connected> {
+        let found = self.medium.lock().ends.get(&(self.from, self.to, self.bearer)).copied();
+        let edge = found.ok_or_else(|| io::Error::from(io::ErrorKind::HostUnreachable))?;
+        let (verdict, a, seed) = {
+            let state = self.medium.lock();
+            (state.verdict(edge), state.edges[edge].a, state.seed)
+        };
+        match verdict {
+            Verdict::Open => {}
+            Verdict::Closed => return Err(io::ErrorKind::NetworkUnreachable.into()),
+            Verdict::Silent => {
+                Delay::new(DIAL_TIME).await;
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+        }
+        let connection = Connection::new(self.medium.clone(), edge, a == self.from, seed_of(seed, edge, number, now()));
+        let muxer = Muxer::new(connection.clone(), 0);
+        for (step, (end, bytes)) in PACKETS.into_iter().enumerate() {
+            let at = connection.send(end, &[0; 512][..bytes], Purpose::Admission);
+            if at == NEVER {
+                Delay::new(DIAL_TIME).await;
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            Delay::new(Duration::from_nanos(at.saturating_sub(now()))).await;
+            if step == 0 && self.listener().is_none() {
+                let at = connection.send(1, &[], Purpose::Admission);
+                Delay::new(Duration::from_nanos(at.saturating_sub(now()).min(5 * NANOS))).await;
+                return Err(io::ErrorKind::ConnectionRefused.into());
+            }
+        }
+        // The listener has the last packet.
+        let listener = self.listener().ok_or_else(|| io::Error::from(io::ErrorKind::ConnectionRefused))?;
+        let waker = {
+            let mut queue = listener.queue.lock().unwrap_or_else(PoisonError::into_inner);
+            if queue.connections.len() >= BACKLOG {
+                return Err(io::ErrorKind::ConnectionRefused.into());
+            }
+            queue.connections.push_back((self.from, self.peer, connection));
+            queue.taker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        Ok((listener.peer, StreamMuxerBox::new(muxer)))
+    }
+
+    fn listener(&self) -> Option<Arc<Listener>> {
+        self.medium.lock().devices[self.to].listening.get(&self.bearer).cloned()
+    }
+}
+
+/// A connection's own seed.
+fn seed_of(seed: u64, edge: usize, number: u64, at: u64) -> [u8; 32] {
+    let mut state = seed ^ (edge as u64).rotate_left(32) ^ number.rotate_left(17) ^ at;
+    let mut bytes = [0; 32];
+    for chunk in bytes.chunks_mut(8) {
+        chunk.copy_from_slice(&crate::virtual_os::splitmix(&mut state).to_le_bytes());
+    }
+    bytes
+}
+
+/// What is exchanged before there is a connection, by end and bytes besides headers: SYN, SYN-ACK, then Noise XX with the
+/// names of the protocols, and Yamux.
+const PACKETS: [(usize, usize); 5] = [(0, 0), (1, 0), (0, 60), (1, 260), (0, 220)];
+const PORT: u16 = 7707;
+/// A dial into silence ends then, if nobody has given up before.
+const DIAL_TIME: Duration = Duration::from_secs(20);
+/// Connections that wait to be taken.
+const BACKLOG: usize = 128;

@@ -1,0 +1,299 @@
+//! The world: devices, medium, faults and time, on one thread.
+//!
+//! **Mechanism.** [`simulate`] starts a fresh thread, seeds its randomness, installs a virtual clock and builds everything a
+//! [`Plan`] names. Then it goes round: tasks run until none is ready ([`executor`]); then the clock moves to the next thing
+//! that is due, an arrival ([`medium`]), a timer of some node, or an entry of the [`agenda`]: a message to send, a fault,
+//! a sample. Nothing here waits, and nothing takes virtual time but what the medium, disks and timers take.
+//!
+//! What happens is told to the [`ledger`], which checks it, and measured by the [`sampler`]; [`results`] makes a
+//! [`Record`] of both.
+//!
+//! One simulation per process: libp2p counts connections for the whole process, so a second one would differ.
+//!
+//! Invariants
+//! 1. The same plan gives the same record, but for [`Performance`](crate::record::Performance).
+//! 2. All randomness comes from the plan's seed.
+
+mod agenda;
+mod application;
+mod checks;
+mod device;
+mod disk;
+mod events;
+pub mod executor;
+mod faults;
+mod founding;
+mod host;
+mod ledger;
+mod medium;
+mod moving;
+mod results;
+mod sampler;
+mod workload;
+
+use crate::plan::Plan;
+use crate::record::Record;
+use crate::virtual_os;
+use agenda::{Agenda, Item};
+use checks::Promise;
+use device::Device;
+use events::{Events, What};
+use futures_timer::virtual_time;
+use ledger::Ledger;
+use medium::{Medium, NANOS, now};
+use sampler::Sampler;
+use std::path::PathBuf;
+use std::sync::mpsc::SyncSender;
+use std::time::Duration;
+use workload::Workload;
+
+/// How to run.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Where to write events, a JSON object a line.
+    pub events: Option<PathBuf>,
+    /// Ends the run at this virtual time, in seconds, instead of its own end.
+    pub until: Option<f64>,
+    /// Only events of this node.
+    pub node: Option<String>,
+}
+
+/// How far a run is. Told as often as there is something new to draw; what is not taken is dropped.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Progress {
+    /// Seconds of virtual time.
+    pub virtual_s: f64,
+    /// Of so many.
+    pub total_s: f64,
+    /// Events so far.
+    pub events: u64,
+    /// Messages delivered so far.
+    pub delivered: u64,
+}
+
+/// Runs a plan on a thread of its own and waits for its end. `source` of the record is left for the caller to fill.
+pub fn simulate(plan: Plan, options: Options, progress: SyncSender<Progress>) -> Result<Record, String> {
+    let began = std::time::Instant::now();
+    let thread = std::thread::Builder::new().name("simulation".to_owned()).stack_size(STACK);
+    let run = thread.spawn(move || {
+        // Before anything else happens on this thread: see `virtual_os`.
+        virtual_os::seed(plan.seed ^ 0x5eed, plan.start.seconds().saturating_sub(1));
+        virtual_time::install(NANOS);
+        m2mesh::identity::sign::memoise(MEMOISED);
+        let cpu = virtual_os::cpu_time();
+        let record = World::new(plan, &options).map(|mut world| {
+            world.run(&progress);
+            let mut record = world.into_record();
+            record.performance.cpu_s = (virtual_os::cpu_time() - cpu) as f64 / NANOS as f64;
+            record
+        });
+        executor::clear();
+        virtual_time::uninstall();
+        record
+    });
+    let run = run.map_err(|error| format!("the simulation's thread does not start: {error}"))?;
+    let mut record = run.join().map_err(|_| "the simulation has failed; this is a defect of the program")??;
+    record.performance.wall_s = began.elapsed().as_secs_f64();
+    Ok(record)
+}
+
+/// Everything.
+struct World {
+    plan: Plan,
+    devices: Vec<Device>,
+    medium: Medium,
+    ledger: Ledger,
+    agenda: Agenda,
+    workload: Workload,
+    sampler: Sampler,
+    events: Events,
+    /// How many faults keep a device down, and what becomes of it: see [`faults`].
+    down: Vec<u32>,
+    /// Why a device could not be started again.
+    broken: Vec<String>,
+    end: u64,
+}
+
+impl World {
+    fn new(plan: Plan, options: &Options) -> Result<Self, String> {
+        let names: Vec<String> = plan.devices.iter().map(|device| device.name.to_string()).collect();
+        let events = match &options.events {
+            Some(path) => {
+                let only = options.node.as_ref().map(|node| names.iter().position(|name| name == node));
+                if let Some(None) = only {
+                    let node = options.node.as_deref().unwrap_or_default();
+                    return Err(format!(
+                        "no node is called {node}; the nodes are {} to {}",
+                        names[0],
+                        names[names.len() - 1]
+                    ));
+                }
+                let flows = plan.flows.iter().map(|flow| flow.name.clone()).collect();
+                Events::create(path, names, flows, only.flatten())
+                    .map_err(|error| format!("{}: {error}; check the path", path.display()))?
+            }
+            None => Events::default(),
+        };
+        let slowest = plan.devices.iter().map(|device| device.flush).max().unwrap_or_default();
+        let ledger = Ledger::new(plan.devices.len(), slowest, events.clone());
+        let medium = Medium::new(&plan, &faults::strangers(&plan));
+        let devices = founding::found(&plan)?;
+        let agenda = Agenda::default();
+        let length = plan.warmup + plan.duration + plan.settle;
+        let end = options.until.map_or(length, |until| Duration::from_secs_f64(until.max(0.0)).min(length));
+        let mut world = Self {
+            down: vec![0; plan.devices.len()],
+            workload: Workload::new(&plan),
+            sampler: Sampler::new(&plan),
+            devices,
+            medium,
+            ledger,
+            agenda,
+            events,
+            broken: Vec::new(),
+            end: NANOS + nanos(end),
+            plan,
+        };
+        world.ledger.lock().excused = faults::excused(&world.plan);
+        world.prepare()?;
+        Ok(world)
+    }
+
+    /// Starts all devices, and enters into the agenda what is known beforehand.
+    fn prepare(&mut self) -> Result<(), String> {
+        for device in 0..self.devices.len() {
+            self.start(device);
+        }
+        if let Some(broken) = self.broken.first() {
+            return Err(format!("a device does not start: {broken}"));
+        }
+        faults::start_strangers(&self.plan, &self.medium)?;
+        self.sampler.begin(&self.agenda);
+        moving::begin(&self.plan, &self.agenda);
+        faults::begin(&self.plan, &self.agenda);
+        self.workload.begin(&self.plan, &self.agenda);
+        Ok(())
+    }
+
+    fn run(&mut self, progress: &SyncSender<Progress>) {
+        let mut told = 0;
+        loop {
+            executor::run_ready();
+            while let Some(item) = self.agenda.pop() {
+                self.handle(item);
+                executor::run_ready();
+            }
+            if now() - told > self.end / 200 {
+                told = now();
+                // Whoever draws has enough to do with the one before.
+                let _ = progress.try_send(self.progress());
+            }
+            if !virtual_time::advance(self.end) {
+                return;
+            }
+        }
+    }
+
+    fn handle(&mut self, item: Item) {
+        match item {
+            Item::Send(sender) => self.send(sender),
+            Item::Sample => self.sample(),
+            Item::Move => self.move_devices(),
+            Item::Window { bearer, open } => self.medium.set_window(bearer, open),
+            Item::Sleep { device, asleep } => self.medium.set_dark(device, asleep),
+            Item::Fault { fault, begins } => self.handle_fault(fault, begins),
+            Item::Flap { fault, down } => self.handle_flap(fault, down),
+            Item::Calm => self.handle_calm(),
+        }
+    }
+
+    /// Starts a device's node, and its application's part of the workload.
+    fn start(&mut self, device: usize) {
+        self.events.note(device, &What::Up);
+        match self.devices[device].start(&self.medium, &self.ledger) {
+            Ok(application) => {
+                self.medium.set_gone(device, false);
+                self.workload.join(&self.plan, application);
+            }
+            Err(error) => self.broken.push(format!("{}: {error}", self.plan.devices[device].name)),
+        }
+    }
+
+    /// Its node is gone at once.
+    fn kill(&mut self, device: usize) {
+        self.events.note(device, &What::Down);
+        self.medium.set_gone(device, true);
+        self.devices[device].kill();
+        self.ledger.handle_down(device);
+    }
+
+    fn send(&mut self, sender: usize) {
+        self.workload.send(&self.plan, sender, &self.devices, &self.ledger, &self.agenda);
+    }
+
+    fn sample(&mut self) {
+        self.sampler.sample(&self.plan, &self.medium, &self.ledger, &self.agenda);
+    }
+
+    fn move_devices(&mut self) {
+        moving::step(&self.plan, &self.medium, &self.agenda);
+    }
+
+    fn progress(&self) -> Progress {
+        let seconds = |at: u64| at.saturating_sub(NANOS) as f64 / NANOS as f64;
+        let delivered = self.ledger.lock().delivered;
+        Progress { virtual_s: seconds(now()), total_s: seconds(self.end), events: virtual_time::fired(), delivered }
+    }
+
+    /// What is left to check when all is over, and the record of it all.
+    fn into_record(mut self) -> Record {
+        self.check_end();
+        let counters = results::counters(&self.devices);
+        if let Err(error) = self.events.finish() {
+            tracing::error!(%error, "the events could not all be written");
+        }
+        results::record(&self.plan, &self.medium, &self.ledger, self.sampler, counters)
+    }
+
+    fn check_end(&mut self) {
+        let mut book = self.ledger.lock();
+        let book = &mut *book;
+        for broken in &self.broken {
+            book.checks.look(Promise::NothingLost, false, || broken.clone());
+        }
+        for (device, planned) in self.devices.iter().zip(&self.plan.devices) {
+            let verdict = device.verify_log();
+            let what = || format!("{}: {}", planned.name, verdict.as_ref().err().cloned().unwrap_or_default());
+            book.checks.look(Promise::LogsVerify, verdict.is_ok(), what);
+        }
+        results::check_messages(book, &self.devices, self.end);
+        let cut_short = self.end < NANOS + nanos(self.plan.warmup + self.plan.duration + self.plan.settle);
+        if !cut_short {
+            for (number, edge) in self.plan.edges.iter().enumerate().filter(|(_, edge)| edge.known) {
+                let ends = [edge.a, edge.b].map(|device| &self.plan.devices[device]);
+                // Who has just come near is given the time that a node may rest between two dials.
+                let moves = ends.iter().any(|device| device.track.len() > 1);
+                let since = self.medium.missing(number);
+                let missing = since.is_some_and(|since| !moves || now() - since > LONGEST_REST);
+                let what = || format!("{} and {} have no link", ends[0].name, ends[1].name);
+                book.checks.look(Promise::Converged, !missing, what);
+            }
+        }
+        if self.plan.faults.iter().any(|fault| matches!(fault.what, crate::plan::FaultKind::Stranger(_))) {
+            let foreign = self.medium.watch().foreign;
+            book.checks.look(Promise::NoStranger, foreign == 0, || format!("{foreign} links with strangers"));
+        }
+    }
+}
+
+/// Nanoseconds of a duration.
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// How long a node may leave an address alone that it has never reached, and what a dial takes: nanoseconds.
+const LONGEST_REST: u64 = 75 * NANOS;
+/// The simulation's stack: futures of a node nest deeply in an unoptimised build.
+const STACK: usize = 64 * 1024 * 1024;
+/// Signatures whose verification is remembered: more than a run of thousands of nodes meets.
+const MEMOISED: usize = 1 << 20;

@@ -1,0 +1,107 @@
+//! What changes by the clock: where devices are, when their radios are on, and when bearers may be used.
+
+use super::agenda::{Agenda, Item};
+use super::medium::{Medium, NANOS, now};
+use crate::plan::{Plan, Waypoint};
+use std::time::Duration;
+
+/// Enters everything into the agenda.
+pub fn begin(plan: &Plan, agenda: &Agenda) {
+    let calm = plan.warmup + plan.duration;
+    if plan.devices.iter().any(|device| device.track.len() > 1) {
+        agenda.enter(STEP, Item::Move);
+    }
+    for (bearer, planned) in plan.bearers.iter().enumerate() {
+        begin_windows(plan, bearer, &planned.windows, agenda);
+    }
+    for (device, planned) in plan.devices.iter().enumerate() {
+        let Some(schedule) = planned.schedule.filter(|schedule| schedule.awake < schedule.every) else { continue };
+        // On during the warm-up; then off until the phase, and from the end of each waking on until the next.
+        let mut at = plan.warmup;
+        let mut wakes = plan.warmup + schedule.phase;
+        while at < calm {
+            agenda.enter(at, Item::Sleep { device, asleep: true });
+            agenda.enter(wakes.min(calm), Item::Sleep { device, asleep: false });
+            at = wakes + schedule.awake;
+            wakes += schedule.every;
+        }
+    }
+}
+
+fn begin_windows(plan: &Plan, bearer: usize, windows: &[(Duration, Duration)], agenda: &Agenda) {
+    if windows.is_empty() {
+        return;
+    }
+    let length = plan.warmup + plan.duration + plan.settle;
+    let within = |time: Duration| windows.iter().any(|(from, to)| contains(*from, *to, time));
+    let start = Duration::from_micros(plan.start.0 % DAY_MICROS);
+    let mut moments: Vec<Duration> = windows.iter().flat_map(|(from, to)| [*from, *to]).collect();
+    moments.sort();
+    agenda.enter(Duration::ZERO, Item::Window { bearer, open: within(start) });
+    let mut midnight = Duration::ZERO;
+    while midnight < start + length {
+        for moment in &moments {
+            let at = midnight + *moment;
+            if at > start && at < start + length {
+                agenda.enter(at - start, Item::Window { bearer, open: within(*moment) });
+            }
+        }
+        midnight += DAY;
+    }
+}
+
+/// Whether a time of the day lies in a window, which may go over midnight.
+fn contains(from: Duration, to: Duration, time: Duration) -> bool {
+    if from <= to { from <= time && time < to } else { time >= from || time < to }
+}
+
+/// Devices move on.
+pub fn step(plan: &Plan, medium: &Medium, agenda: &Agenda) {
+    let after = Duration::from_nanos(now().saturating_sub(NANOS));
+    let moving = plan.devices.iter().enumerate().filter(|(_, device)| device.track.len() > 1);
+    let places: Vec<_> = moving.map(|(index, device)| (index, place(&device.track, after))).collect();
+    medium.set_places(&places);
+    agenda.enter(after + STEP, Item::Move);
+}
+
+/// Where a track is at a time.
+fn place(track: &[Waypoint], at: Duration) -> (f64, f64) {
+    let next = track.partition_point(|point| point.at <= at);
+    match (next.checked_sub(1).and_then(|before| track.get(before)), track.get(next)) {
+        (Some(before), Some(after)) => {
+            let part = (at - before.at).as_secs_f64() / (after.at - before.at).as_secs_f64().max(1e-9);
+            (before.x + (after.x - before.x) * part, before.y + (after.y - before.y) * part)
+        }
+        (Some(point), None) | (None, Some(point)) => (point.x, point.y),
+        (None, None) => (0.0, 0.0),
+    }
+}
+
+/// How often places are looked at.
+const STEP: Duration = Duration::from_secs(1);
+const DAY: Duration = Duration::from_secs(86_400);
+const DAY_MICROS: u64 = 86_400_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_may_go_over_midnight() {
+        let hours = |hours: u64| Duration::from_secs(hours * 3_600);
+        assert!(contains(hours(22), hours(6), hours(23)) && contains(hours(22), hours(6), hours(5)));
+        assert!(!contains(hours(22), hours(6), hours(6)) && !contains(hours(22), hours(6), hours(12)));
+        assert!(contains(hours(8), hours(10), hours(9)) && !contains(hours(8), hours(10), hours(10)));
+    }
+
+    #[test]
+    fn devices_move_on_straight_lines_between_waypoints() {
+        let point = |at, x, y| Waypoint { at: Duration::from_secs(at), x, y };
+        let track = [point(10, 0.0, 0.0), point(20, 100.0, 50.0)];
+        let at = |seconds| place(&track, Duration::from_secs(seconds));
+        assert_eq!(
+            [at(0), at(10), at(15), at(20), at(99)],
+            [(0.0, 0.0), (0.0, 0.0), (50.0, 25.0), (100.0, 50.0), (100.0, 50.0)]
+        );
+    }
+}

@@ -1,0 +1,407 @@
+//! Results: what the ledger, the medium and the samples come to, as a [`Record`].
+
+use super::checks::Promise;
+use super::device::Device;
+use super::executor;
+use super::ledger::{Book, End, Ledger, Message, message_of};
+use super::medium::{Medium, NANOS, PURPOSES, now};
+use super::sampler::{Sampler, Warm};
+use crate::plan::{Comparison, Expectation, Plan};
+use crate::record::{self, Edge, Mark, Node, Performance, Record, Step, Summary, Times, Verdict};
+use futures_timer::virtual_time;
+use m2mesh::engine::api::{Command, Reply};
+use m2mesh::wire::batch::Ack;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Asks every node for its counters, and adds them up.
+pub fn counters(devices: &[Device]) -> BTreeMap<String, u64> {
+    let totals = Arc::new(Mutex::new(BTreeMap::<String, u64>::new()));
+    for application in devices.iter().filter_map(Device::application) {
+        let (mut calls, totals) = (application.calls.clone(), totals.clone());
+        executor::spawn(application.owner, async move {
+            let (call, mut listener) = m2mesh::gateway::Call::new(Command::Status);
+            if calls.send(call).await.is_ok()
+                && let Some(heard) = futures::StreamExt::next(&mut listener).await
+                && let Reply::Status(status) = heard.reply
+            {
+                let mut totals = totals.lock().unwrap_or_else(PoisonError::into_inner);
+                for (name, count) in status.counters {
+                    *totals.entry(name).or_default() += count;
+                }
+            }
+        });
+    }
+    executor::run_ready();
+    let totals = totals.lock().unwrap_or_else(PoisonError::into_inner);
+    totals.clone()
+}
+
+/// What can be said of messages only when all is over.
+pub fn check_messages(book: &mut Book, devices: &[Device], end: u64) {
+    let lying: Vec<BTreeSet<u64>> = devices
+        .iter()
+        .map(|device| device.inbox().iter().filter_map(|payload| message_of(payload)).collect())
+        .collect();
+    for (id, message) in book.messages.iter().enumerate() {
+        let id = id as u64;
+        if let (Some((End::Delivered, _)), Some(to)) = (message.end, message.to) {
+            let there = !message.received.is_empty() || lying[to].contains(&id);
+            book.checks
+                .look(Promise::NothingLost, there, || format!("message {id} was confirmed and is not at node {to}"));
+        }
+        let due = message.deadline + GRACE < end;
+        if due && !message.orphaned && devices[message.from].application().is_some() {
+            let ended = message.end.is_some();
+            book.checks
+                .look(Promise::OneOutcome, ended, || format!("message {id} of node {} has not ended", message.from));
+        }
+    }
+}
+
+/// The record of a run that is over.
+pub fn record(
+    plan: &Plan,
+    medium: &Medium,
+    ledger: &Ledger,
+    sampler: Sampler,
+    counters: BTreeMap<String, u64>,
+) -> Record {
+    let book = ledger.lock();
+    let mut metrics = BTreeMap::new();
+    of_messages(plan, &book, &mut metrics);
+    of_all(plan, medium, &book, &sampler, &counters, &mut metrics);
+    let expectations: Vec<Verdict> =
+        plan.expectations.iter().map(|expected| verdict(expected, metrics.get(&expected.metric).copied())).collect();
+    let checks = book.checks.clone();
+    let passed = checks.violated() == 0 && expectations.iter().all(|verdict| verdict.held);
+    let end_s = seconds(now());
+    let summary = Summary {
+        scenario: plan.name.clone(),
+        question: plan.question.clone(),
+        seed: plan.seed,
+        set: Vec::new(),
+        nodes: plan.devices.len(),
+        virtual_s: end_s,
+        trace: medium.trace(),
+        passed,
+        expectations,
+        checks: checks.into_record(),
+        metrics,
+        counters,
+    };
+    let performance = Performance {
+        peak_rss: peak_rss(),
+        events: virtual_time::fired(),
+        polls: executor::polls(),
+        ..Performance::default()
+    };
+    let calm = plan.warmup + plan.duration;
+    Record {
+        summary,
+        source: record::Source::default(),
+        performance,
+        times: Times {
+            warm_s: plan.warmup.as_secs_f64(),
+            calm_s: calm.as_secs_f64(),
+            end_s,
+            start: plan.start.to_string(),
+        },
+        nodes: nodes(plan, medium, &book),
+        bearers: plan.bearers.iter().map(|bearer| bearer.name.clone()).collect(),
+        edges: edges(plan, medium),
+        purposes: PURPOSES.map(str::to_owned).to_vec(),
+        samples: sampler.samples,
+        frames: sampler.frames,
+        latencies: latencies(plan, &book),
+        faults: faults(plan),
+        messages: waterfalls(plan, &book),
+    }
+}
+
+/// Messages of one selection.
+#[derive(Default)]
+struct Selection<'a> {
+    messages: Vec<&'a Message>,
+}
+
+fn of_messages(plan: &Plan, book: &Book, metrics: &mut BTreeMap<String, f64>) {
+    let mut selections = BTreeMap::<String, Selection<'_>>::new();
+    // Those without messages are there, too: an expectation of them is not met.
+    selections.insert(String::new(), Selection::default());
+    for flow in &plan.flows {
+        selections.insert(format!("[flow={}]", flow.name), Selection::default());
+        selections.insert(format!("[class={}]", class(flow.class)), Selection::default());
+        for from in &flow.from {
+            selections.insert(format!("[group={}]", plan.devices[*from].group), Selection::default());
+        }
+    }
+    for message in &book.messages {
+        let flow = &plan.flows[message.flow];
+        let keys = [
+            String::new(),
+            format!("[flow={}]", flow.name),
+            format!("[class={}]", class(flow.class)),
+            format!("[group={}]", plan.devices[message.from].group),
+        ];
+        for key in keys {
+            selections.entry(key).or_default().messages.push(message);
+        }
+    }
+    for (selector, selection) in selections {
+        selection.measure(&mut |name, value| {
+            metrics.insert(format!("{name}{selector}"), value);
+        });
+    }
+}
+
+impl Selection<'_> {
+    fn measure(&self, put: &mut dyn FnMut(&str, f64)) {
+        let (mut latencies, mut confirmations) = (Vec::new(), Vec::new());
+        let (mut sent, mut delivered, mut duplicates, mut late, mut unsettled) = (0u64, 0u64, 0u64, 0u64, 0u64);
+        let (mut asked, mut confirmed) = (0u64, 0u64);
+        let mut ended = BTreeMap::<&str, u64>::new();
+        for message in &self.messages {
+            sent += u64::from(message.expected);
+            delivered += message.received.len() as u64;
+            duplicates += u64::from(message.duplicates);
+            late += u64::from(message.late);
+            latencies.extend(message.received.iter().map(|received| received.at.saturating_sub(message.sent)));
+            asked += u64::from(message.ack == Ack::End);
+            match message.end {
+                Some((End::Delivered, at)) => {
+                    confirmed += u64::from(message.ack == Ack::End);
+                    confirmations.push(at.saturating_sub(message.sent));
+                }
+                Some((end, _)) => *ended.entry(end.word()).or_default() += 1,
+                None => unsettled += 1,
+            }
+        }
+        latencies.sort_unstable();
+        confirmations.sort_unstable();
+        put("sent", sent as f64);
+        put("delivered.count", delivered as f64);
+        if sent > 0 {
+            put("delivered", delivered as f64 / sent as f64);
+        }
+        if asked > 0 {
+            put("confirmed", confirmed as f64 / asked as f64);
+        }
+        for end in [End::Expired, End::Refused, End::Unreachable] {
+            put(end.word(), ended.get(end.word()).copied().unwrap_or_default() as f64);
+        }
+        put("unsettled", unsettled as f64);
+        put("duplicates", duplicates as f64);
+        put("late", late as f64);
+        if !latencies.is_empty() {
+            let mean = latencies.iter().map(|nanos| *nanos as f64).sum::<f64>() / latencies.len() as f64;
+            put("latency.mean", mean / NANOS as f64);
+            let named = [("latency.p50", 0.5), ("latency.p90", 0.9), ("latency.p99", 0.99), ("latency.max", 1.0)];
+            named.into_iter().for_each(|(name, part)| put(name, quantile(&latencies, part)));
+        }
+        if !confirmations.is_empty() {
+            put("confirmation.p50", quantile(&confirmations, 0.5));
+            put("confirmation.p99", quantile(&confirmations, 0.99));
+        }
+    }
+}
+
+/// The smallest of sorted values that so large a part does not exceed, in seconds (nearest rank).
+fn quantile(sorted: &[u64], part: f64) -> f64 {
+    let rank = (part * sorted.len() as f64).ceil().max(1.0) as usize;
+    sorted.get(rank.min(sorted.len()) - 1).map_or(0.0, |nanos| *nanos as f64 / NANOS as f64)
+}
+
+fn of_all(
+    plan: &Plan,
+    medium: &Medium,
+    book: &Book,
+    sampler: &Sampler,
+    counters: &BTreeMap<String, u64>,
+    metrics: &mut BTreeMap<String, f64>,
+) {
+    let mut put = |name: &str, value: f64| {
+        metrics.insert(name.to_owned(), value);
+    };
+    let (purposes, _, cost) = medium.spent();
+    let warm = sampler.warm.clone().unwrap_or_else(|| Warm { purposes: vec![0; PURPOSES.len()], ..Warm::default() });
+    let spent: Vec<u64> = purposes.iter().zip(&warm.purposes).map(|(all, before)| all - before).collect();
+    put("bytes.total", spent.iter().sum::<u64>() as f64);
+    for (name, bytes) in PURPOSES.iter().zip(&spent) {
+        put(&format!("bytes.{name}"), *bytes as f64);
+    }
+    put("bytes.useful", book.useful as f64);
+    let measured = (seconds(now()) - plan.warmup.as_secs_f64()).max(1e-9);
+    put("bytes.control_rate", (spent[2] + spent[3]) as f64 / measured / plan.devices.len().max(1) as f64);
+    put("cost.total", cost - warm.cost);
+    let measured = |sample: &&record::Sample| {
+        let calm = plan.warmup + plan.duration;
+        sample.at_s >= plan.warmup.as_secs_f64() && sample.at_s <= calm.as_secs_f64()
+    };
+    let reachable: Vec<f64> = sampler.samples.iter().filter(measured).map(|sample| sample.reachable).collect();
+    if !reachable.is_empty() {
+        put("reachable.mean", reachable.iter().sum::<f64>() / reachable.len() as f64);
+        put("reachable.min", reachable.iter().copied().fold(1.0, f64::min));
+    }
+    if let Some(ready) = sampler.ready {
+        put("ready", seconds(ready));
+    }
+    let watch = medium.watch();
+    let over = plan.faults.iter().map(|fault| fault.until.unwrap_or(plan.duration).min(plan.duration)).max();
+    let over = over.map(|over| (plan.warmup + over).as_secs_f64());
+    match (over, watch.missing) {
+        (None, _) => put("converged", 0.0),
+        (Some(over), 0) => put("converged", watch.whole_at.map_or(0.0, |at| (seconds(at) - over).max(0.0))),
+        // Not by the end: nothing to measure.
+        (Some(_), _) => {}
+    }
+    put("links.lost", (watch.lost - warm.lost) as f64);
+    put("queue.max", sampler.samples.iter().map(|sample| sample.queued_most).max().unwrap_or_default() as f64);
+    put("dropped", counters.values().sum::<u64>() as f64);
+    put("violations", book.checks.violated() as f64);
+}
+
+fn verdict(expected: &Expectation, found: Option<f64>) -> Verdict {
+    let wanted = expected.value;
+    let compare = |found: f64| match expected.comparison {
+        Comparison::AtMost => (found <= wanted, wanted - found),
+        Comparison::AtLeast => (found >= wanted, found - wanted),
+        Comparison::Less => (found < wanted, wanted - found),
+        Comparison::More => (found > wanted, found - wanted),
+        Comparison::Equal => (found == wanted, 0.0 - (found - wanted).abs()),
+    };
+    let compared = found.map(compare);
+    let margin = compared.map(|(_, by)| if wanted == 0.0 { by } else { by / wanted.abs() });
+    Verdict { text: expected.text.clone(), held: compared.is_some_and(|(held, _)| held), found, wanted, margin }
+}
+
+fn nodes(plan: &Plan, medium: &Medium, book: &Book) -> Vec<Node> {
+    let mut nodes: Vec<Node> = plan
+        .devices
+        .iter()
+        .enumerate()
+        .map(|(index, device)| Node {
+            name: device.name.to_string(),
+            group: device.group.clone(),
+            x: device.track.first().map_or(0.0, |point| point.x),
+            y: device.track.first().map_or(0.0, |point| point.y),
+            sent: 0,
+            received: 0,
+            bytes: medium.device_bytes(index),
+        })
+        .collect();
+    for message in &book.messages {
+        nodes[message.from].sent += 1;
+        message.received.iter().for_each(|received| nodes[received.node].received += 1);
+    }
+    nodes
+}
+
+fn edges(plan: &Plan, medium: &Medium) -> Vec<Edge> {
+    let edge = |(index, edge): (usize, &crate::plan::Edge)| {
+        let (bytes, cost) = medium.edge_bytes(index);
+        Edge { a: edge.a, b: edge.b, bearer: edge.bearer, bytes, cost }
+    };
+    plan.edges.iter().enumerate().map(edge).collect()
+}
+
+fn latencies(plan: &Plan, book: &Book) -> BTreeMap<String, Vec<(f64, f64)>> {
+    let mut by_flow = BTreeMap::<&str, (Vec<u64>, u64)>::new();
+    for message in &book.messages {
+        for name in ["all", plan.flows[message.flow].name.as_str()] {
+            let (times, expected) = by_flow.entry(name).or_default();
+            times.extend(message.received.iter().map(|received| received.at.saturating_sub(message.sent)));
+            *expected += u64::from(message.expected);
+        }
+    }
+    let curve = |(times, expected): (Vec<u64>, u64)| -> Vec<(f64, f64)> {
+        let mut times = times;
+        times.sort_unstable();
+        let step = times.len().div_ceil(CURVE).max(1);
+        let places = (0..times.len()).filter(|place| (place + 1) % step == 0 || *place + 1 == times.len());
+        let expected = expected.max(times.len() as u64).max(1) as f64;
+        places.map(|place| (times[place] as f64 / NANOS as f64, (place + 1) as f64 / expected)).collect()
+    };
+    by_flow.into_iter().map(|(name, times)| (name.to_owned(), curve(times))).collect()
+}
+
+fn faults(plan: &Plan) -> Vec<Mark> {
+    let mark = |fault: &crate::plan::Fault| Mark {
+        at_s: (plan.warmup + fault.at).as_secs_f64(),
+        until_s: (plan.warmup + fault.until.unwrap_or(plan.duration).min(plan.duration)).as_secs_f64(),
+        label: fault.label.clone(),
+    };
+    plan.faults.iter().map(mark).collect()
+}
+
+/// The slowest, typical ones, and failures.
+fn waterfalls(plan: &Plan, book: &Book) -> Vec<record::Message> {
+    let last = |message: &Message| message.received.iter().map(|received| received.at).max();
+    let took = |message: &Message| last(message).map(|at| at.saturating_sub(message.sent));
+    let mut arrived: Vec<usize> = (0..book.messages.len()).filter(|id| took(&book.messages[*id]).is_some()).collect();
+    arrived.sort_by_key(|id| (took(&book.messages[*id]), *id));
+    let failed = (0..book.messages.len()).filter(|id| {
+        let message = &book.messages[*id];
+        message.expected > 0 && message.received.is_empty()
+    });
+    let mut chosen = BTreeMap::<usize, &str>::new();
+    let middle = arrived.len() / 2;
+    let slowest = arrived.iter().rev().take(CHOSEN).map(|id| (*id, "slowest"));
+    let typical = arrived.iter().skip(middle).take(CHOSEN).map(|id| (*id, "typical"));
+    for (id, why) in slowest.chain(typical).chain(failed.take(CHOSEN).map(|id| (id, "failed"))) {
+        chosen.entry(id).or_insert(why);
+    }
+    let tell = |(id, why): (usize, &str)| {
+        let message = &book.messages[id];
+        let step = |at: u64, node: usize, what: &str| Step { at_s: seconds(at), node, what: what.to_owned() };
+        let mut steps = vec![step(message.sent, message.from, "handed over")];
+        steps.extend(message.durable.zip(message.to).map(|(at, to)| step(at, to, "durable")));
+        let received = message.received.iter().take(MOST_STEPS);
+        steps.extend(received.map(|received| step(received.at, received.node, "received")));
+        steps.extend(message.end.map(|(end, at)| step(at, message.from, end.word())));
+        steps.sort_by(|one, other| one.at_s.total_cmp(&other.at_s));
+        record::Message {
+            id: id as u64,
+            flow: plan.flows[message.flow].name.clone(),
+            size: message.size,
+            from: message.from,
+            to: message.to,
+            outcome: message.end.map_or_else(String::new, |(end, _)| end.word().to_owned()),
+            chosen: why.to_owned(),
+            steps,
+        }
+    };
+    chosen.into_iter().map(tell).collect()
+}
+
+fn class(class: m2mesh::wire::data::Class) -> &'static str {
+    use m2mesh::wire::data::Class;
+    match class {
+        Class::Alarm => "alarm",
+        Class::Control => "control",
+        Class::Telemetry => "telemetry",
+        Class::Bulk => "bulk",
+    }
+}
+
+fn seconds(at: u64) -> f64 {
+    Duration::from_nanos(at.saturating_sub(NANOS)).as_secs_f64()
+}
+
+/// The process's largest resident set so far, in bytes; 0 where the system does not say.
+fn peak_rss() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kilobytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    kilobytes.unwrap_or_default() * 1024
+}
+
+/// A message may end so long after its deadline: the engine's timers, and what the loop takes.
+const GRACE: u64 = 5 * NANOS;
+/// Points of a latency curve.
+const CURVE: usize = 200;
+/// Messages shown of each kind.
+const CHOSEN: usize = 4;
+/// Receivers shown of one publication.
+const MOST_STEPS: usize = 40;

@@ -1,0 +1,223 @@
+//! The workload: who sends what, when.
+//!
+//! Every sender of every flow has a generator of its own, made from the seed, so that one flow's messages do not depend on
+//! another's. A device that is off sends nothing; one whose node takes no more holds back at most [`MOST_OPEN`] messages
+//! that have not ended, and what it would send beyond is refused.
+
+use super::agenda::{Agenda, Item};
+use super::application::{Application, SERVICE};
+use super::device::{Device, seed_of};
+use super::ledger::{End, LEAST_SIZE, Ledger, Message};
+use super::medium::{NANOS, now};
+use super::nanos;
+use crate::plan::{Flow, FlowKind, Pattern, Plan};
+use m2mesh::engine::api::{Command, Send};
+use m2mesh::wire::batch::Ack;
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use std::time::Duration;
+
+/// See the module's documentation.
+pub struct Workload {
+    senders: Vec<Sender>,
+    /// By flow: how many times as much as planned.
+    factors: Vec<f64>,
+}
+
+struct Sender {
+    flow: usize,
+    device: usize,
+    /// Its place in the flow's list.
+    place: usize,
+    rng: ChaCha20Rng,
+    /// Of a trace: what is next.
+    next: usize,
+}
+
+impl Workload {
+    /// Nothing sent yet.
+    pub fn new(plan: &Plan) -> Self {
+        let mut senders = Vec::new();
+        for (flow, planned) in plan.flows.iter().enumerate() {
+            for (place, device) in planned.from.iter().enumerate() {
+                let what = WORKLOAD ^ ((flow as u64) << 40) ^ place as u64;
+                let rng = ChaCha20Rng::from_seed(seed_of(plan.seed, what));
+                senders.push(Sender { flow, device: *device, place, rng, next: 0 });
+            }
+        }
+        Self { senders, factors: vec![1.0; plan.flows.len()] }
+    }
+
+    /// Enters everybody's first message into the agenda.
+    pub fn begin(&mut self, plan: &Plan, agenda: &Agenda) {
+        for number in 0..self.senders.len() {
+            let sender = &mut self.senders[number];
+            let flow = &plan.flows[sender.flow];
+            let first = match &flow.pattern {
+                Pattern::Periodic(every) => flow.begin + every.mul_f64(sender.unit()),
+                Pattern::Poisson(rate) => flow.begin + sender.gap(*rate),
+                Pattern::Burst { .. } => flow.begin,
+                Pattern::Trace(traced) => match traced.iter().position(|line| line.from == sender.device) {
+                    Some(first) => {
+                        sender.next = first;
+                        traced[first].at
+                    }
+                    None => continue,
+                },
+            };
+            Self::enter(plan, flow, first, number, agenda);
+        }
+    }
+
+    fn enter(plan: &Plan, flow: &Flow, at: Duration, sender: usize, agenda: &Agenda) {
+        if at < flow.end.min(plan.duration) {
+            agenda.enter(plan.warmup + at, Item::Send(sender));
+        }
+    }
+
+    /// Senders of a flow send so many times as much from now on.
+    pub fn set_factor(&mut self, flow: usize, factor: f64) {
+        self.factors[flow] = factor.max(1e-6);
+    }
+
+    /// An application has started: it listens to what it is to get.
+    pub fn join(&self, plan: &Plan, application: &Application) {
+        let mut offers = false;
+        for flow in &plan.flows {
+            match &flow.kind {
+                FlowKind::Publish { topic, subscribers } if subscribers.contains(&application.node) => {
+                    application.subscribe(topic);
+                }
+                FlowKind::Request(to) => offers |= to.iter().any(|to| to.contains(&application.node)),
+                FlowKind::Publish { .. } | FlowKind::Send(_) => {}
+            }
+        }
+        if offers {
+            application.offer();
+        }
+    }
+
+    /// A sender sends what is due, and enters its next into the agenda.
+    pub fn send(&mut self, plan: &Plan, number: usize, devices: &[Device], ledger: &Ledger, agenda: &Agenda) {
+        let factor = self.factors[self.senders[number].flow];
+        let sender = &mut self.senders[number];
+        let (index, device) = (sender.flow, sender.device);
+        let flow = &plan.flows[index];
+        let since = Duration::from_nanos(now().saturating_sub(NANOS)).saturating_sub(plan.warmup);
+        let (mut count, mut size, mut receiver) = (1, flow.size, None);
+        let next = match &flow.pattern {
+            Pattern::Periodic(every) => Some(since + every.div_f64(factor)),
+            Pattern::Poisson(rate) => Some(since + sender.gap(rate * factor)),
+            Pattern::Burst { count: planned, every } => {
+                count = (f64::from(*planned) * factor).round() as u32;
+                Some(since + *every)
+            }
+            Pattern::Trace(traced) => {
+                let line = traced[sender.next];
+                (size, receiver) = (line.size, line.to);
+                let rest = &traced[sender.next + 1..];
+                rest.iter().position(|line| line.from == device).map(|ahead| {
+                    sender.next += ahead + 1;
+                    traced[sender.next].at
+                })
+            }
+        };
+        for _ in 0..count {
+            let Some(application) = devices[device].application() else { break };
+            let drawn = sender.rng.next_u64();
+            let (to, expected) = match &flow.kind {
+                FlowKind::Send(lists) | FlowKind::Request(lists) => {
+                    let list = &lists[sender.place];
+                    let drawn = list.get(usize::try_from(drawn % list.len().max(1) as u64).unwrap_or_default());
+                    let Some(to) = receiver.or(drawn.copied()) else { break };
+                    (Some(to), 1)
+                }
+                FlowKind::Publish { subscribers, .. } => {
+                    let on = |subscriber: &&usize| devices[**subscriber].application().is_some();
+                    (None, subscribers.iter().filter(on).count())
+                }
+            };
+            hand_over(plan, index, device, to, size.max(LEAST_SIZE), expected, application, ledger);
+        }
+        if let Some(next) = next {
+            Self::enter(plan, flow, next, number, agenda);
+        }
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "what a message is made of")]
+fn hand_over(
+    plan: &Plan,
+    index: usize,
+    from: usize,
+    to: Option<usize>,
+    size: usize,
+    expected: usize,
+    application: &Application,
+    ledger: &Ledger,
+) {
+    let flow = &plan.flows[index];
+    let full = ledger.lock().open[from] >= MOST_OPEN;
+    let ack = match &flow.kind {
+        FlowKind::Send(_) => flow.ack,
+        FlowKind::Request(_) => Ack::End,
+        FlowKind::Publish { .. } => Ack::None,
+    };
+    let (id, payload) = ledger.handle_sent(Message {
+        flow: index,
+        from,
+        to,
+        size,
+        ack,
+        sent: now(),
+        deadline: now() + nanos(flow.deadline),
+        end: None,
+        durable: None,
+        received: Vec::new(),
+        duplicates: 0,
+        late: 0,
+        expected: u32::try_from(expected).unwrap_or(u32::MAX),
+        orphaned: false,
+    });
+    if full {
+        return ledger.handle_end(id, End::Refused, "the application holds as much as it may");
+    }
+    let name = |device: usize| plan.devices[device].name.clone();
+    let message = |to: usize, payload| Send {
+        to: name(to),
+        payload,
+        ack: flow.ack,
+        class: flow.class,
+        lifetime: flow.deadline,
+        id: None,
+    };
+    let command = match (&flow.kind, to) {
+        (FlowKind::Send(_), Some(to)) => Command::Send(message(to, payload)),
+        (FlowKind::Request(_), Some(to)) => {
+            Command::Request { send: message(to, payload), service: Some(SERVICE.to_owned()) }
+        }
+        (FlowKind::Publish { topic, .. }, _) => {
+            Command::Publish { topic: topic.clone(), payload, lifetime: flow.deadline }
+        }
+        (FlowKind::Send(_) | FlowKind::Request(_), None) => return,
+    };
+    application.send(id, command);
+}
+
+impl Sender {
+    /// Drawn from 0 to 1, without 1.
+    fn unit(&mut self) -> f64 {
+        (self.rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    /// Until the next event of a Poisson process with so many a second.
+    fn gap(&mut self, rate: f64) -> Duration {
+        let seconds = -(1.0 - self.unit()).ln() / rate.max(1e-12);
+        Duration::try_from_secs_f64(seconds.max(1e-6)).unwrap_or(Duration::MAX / 4)
+    }
+}
+
+/// Of the plan's seed, what senders are made from.
+const WORKLOAD: u64 = 0x3a00_0000_0000_0000;
+/// Messages of one device that have not ended.
+const MOST_OPEN: u64 = 4_096;

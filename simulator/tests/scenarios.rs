@@ -1,0 +1,74 @@
+//! Every shipped scenario in a small form, each in a process of its own: its expectations hold, and no check is violated.
+
+#![allow(clippy::panic, reason = "a helper that cannot go on fails its test")]
+
+use serde_json::Value;
+use std::process::Command;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// Each with the settings that make it small.
+const SMALL: &[(&str, &[&str])] = &[
+    ("baseline-50", &["devices.node.count=16", "duration=3m"]),
+    ("cold-boot-200", &["devices.node.count=40", "duration=1m"]),
+    ("partition-heal", &["devices.node.count=14", "faults.0.for=2m", "duration=6m"]),
+    ("lossy-asymmetric", &["duration=7m"]),
+    ("site-power-cut", &["duration=11m"]),
+    ("crash-storm", &["duration=3m"]),
+    ("flapping-link", &["duration=9m"]),
+    ("narrowband", &["duration=15m"]),
+    ("overload-10x", &["devices.meter.count=4", "duration=7m"]),
+    ("scale-ladder", &["devices.node.count=20", "links.0.degree=6", "duration=40s"]),
+    ("soak-7d", &["duration=1d", "faults.0.rate=4/d", "faults.1.at=6h", "faults.1.for=12h"]),
+];
+
+fn sim(arguments: &[&str]) -> (Option<i32>, Value) {
+    let output = Command::new(env!("CARGO_BIN_EXE_m2mesh-sim")).args(arguments).output().expect("the simulator starts");
+    let told = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{arguments:?}: {error}: {}", String::from_utf8_lossy(&output.stderr)));
+    (output.status.code(), told)
+}
+
+#[test]
+fn every_shipped_scenario_holds_in_a_small_form() {
+    let (next, failed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let run = |(name, settings): &(&str, &[&str])| {
+        let mut arguments = vec!["run", name, "--json"];
+        settings.iter().for_each(|setting| arguments.extend(["--set", setting]));
+        let (code, told) = sim(&arguments);
+        let list = |key: &str| told[key].as_array().cloned().unwrap_or_default();
+        let missed: Vec<Value> = list("expectations").into_iter().filter(|verdict| verdict["held"] != true).collect();
+        let violated: Vec<Value> = list("checks").into_iter().filter(|check| check["violated"] != 0).collect();
+        assert!(list("checks").iter().any(|check| check["looked"].as_u64() > Some(0)), "{name} was not looked at");
+        if code != Some(0) {
+            failed.lock().expect("no panic").push((name.to_string(), missed, violated));
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                while let Some(scenario) = SMALL.get(next.fetch_add(1, Relaxed)) {
+                    run(scenario);
+                }
+            });
+        }
+    });
+    let failed = failed.into_inner().expect("no panic");
+    assert!(failed.is_empty(), "{failed:#?}");
+}
+
+#[test]
+fn no_scenario_is_left_out_above() {
+    let (_, listed) = sim(&["list", "--json"]);
+    let listed = listed["scenarios"].as_array().or_else(|| listed.as_array()).cloned().unwrap_or_default();
+    let mut listed: Vec<String> = listed
+        .iter()
+        .filter_map(|scenario| scenario["name"].as_str().or_else(|| scenario["scenario"].as_str()))
+        .map(str::to_owned)
+        .collect();
+    let mut above: Vec<String> = SMALL.iter().map(|(name, _)| (*name).to_owned()).collect();
+    listed.sort();
+    above.sort();
+    assert_eq!(listed, above);
+}
