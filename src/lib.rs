@@ -18,7 +18,7 @@
 //! 5  net   store   gateway      libp2p · disk · local API            (no sideways imports)
 //! ═══════════ sans-IO below: no clock, socket, disk, thread, randomness of the system ═══════════
 //! 4  engine                     composes the cores: Input in, Output out
-//! 3  delivery   event_log       cores; they never import one another
+//! 3  link   routing   delivery   event_log          cores; they never import one another
 //! 2  identity                   realm, credentials, contacts, seals
 //! 1  wire                       frames, documents, their bounded codec
 //! 0  id, time                   base types
@@ -43,6 +43,8 @@ pub mod engine;
 pub mod event_log;
 pub mod id;
 pub mod identity;
+pub mod link;
+pub mod routing;
 pub mod time;
 pub mod wire;
 

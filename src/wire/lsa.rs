@@ -41,7 +41,7 @@ pub struct Lsa {
 pub struct LsaLink {
     /// Credential of the neighbour.
     pub to: CredentialHash,
-    /// Bearer class: 0 ethernet, 1 wifi, 2 cellular, 3 satellite, 4 lora, 5 sms, 6 serial.
+    /// Bearer class: the number of a [`Bearer`].
     pub bearer: u8,
     /// Price in micro-units per MB.
     pub price: u64,
@@ -57,6 +57,43 @@ pub struct LsaLink {
     pub rate: u32,
     /// Largest frame in bytes.
     pub mtu: u32,
+}
+
+/// What carries bits, by class. Its number travels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Bearer {
+    /// A wire with packets; also whatever is not known better.
+    #[default]
+    Ethernet = 0,
+    /// Wireless local network.
+    Wifi = 1,
+    /// Mobile network.
+    Cellular = 2,
+    /// Satellite.
+    Satellite = 3,
+    /// Long-range, narrow-band radio.
+    Lora = 4,
+    /// Short messages.
+    Sms = 5,
+    /// Serial line.
+    Serial = 6,
+}
+
+impl Bearer {
+    /// All of them, by number.
+    pub const ALL: [Self; 7] =
+        [Self::Ethernet, Self::Wifi, Self::Cellular, Self::Satellite, Self::Lora, Self::Sms, Self::Serial];
+
+    /// By its number; `None` for one of a later version.
+    pub fn from_u8(number: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(number)).copied()
+    }
+
+    /// Its name, as in settings and tables.
+    pub fn name(self) -> &'static str {
+        ["ethernet", "wifi", "cellular", "satellite", "lora", "sms", "serial"][self as usize]
+    }
 }
 
 /// What a database holds, for exchange when a link comes up.

@@ -1,0 +1,176 @@
+//! The network as a graph: routers, and the directed edges that both of their ends advertise.
+//!
+//! Made once for each change of the database and asked many times, so it is flat: the edges that leave a node lie side by
+//! side, and so do those that reach it. Two nodes may be joined by several edges, one for each bearer.
+//!
+//! Invariants
+//! 1. Nodes ascend by pseudonym; edges ascend by origin, then target, then bearer.
+//! 2. No edge leads from a node to itself.
+
+use crate::id::Pseudonym;
+
+/// A node's place in a [`Graph`].
+pub type NodeIndex = u32;
+/// An edge's place in a [`Graph`].
+pub type EdgeIndex = u32;
+
+/// What one direction of a link is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Metrics {
+    /// Micro-units of money per MB (10⁶ bytes).
+    pub price: u64,
+    /// Smoothed one-way delay in microseconds.
+    pub delay: u32,
+    /// Its mean deviation in microseconds.
+    pub deviation: u32,
+    /// Lower bound of the chance that a frame arrives, in parts of 65,535.
+    pub success: u16,
+    /// Millijoules per MB.
+    pub energy: u32,
+    /// Kilobits a second; [`u32::MAX`] where it is not known or has no limit.
+    pub rate: u32,
+    /// Largest frame in bytes.
+    pub mtu: u32,
+}
+
+/// A directed edge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Edge {
+    /// Where it begins.
+    pub from: NodeIndex,
+    /// Where it leads.
+    pub to: NodeIndex,
+    /// Bearer class, see [`Bearer`](crate::wire::lsa::Bearer).
+    pub bearer: u8,
+    /// What it is worth.
+    pub metrics: Metrics,
+}
+
+/// See the module's documentation.
+#[derive(Clone, Debug, Default)]
+pub struct Graph {
+    nodes: Vec<Pseudonym>,
+    edges: Vec<Edge>,
+    /// Where the edges of each node begin in `edges`, and one past the last.
+    out: Vec<u32>,
+    /// Edges by target.
+    incoming: Vec<EdgeIndex>,
+    /// Where those of each node begin in `incoming`, and one past the last.
+    into: Vec<u32>,
+}
+
+impl Graph {
+    /// Of these nodes and edges, in any order; edges are between pseudonyms. Repeated nodes count once; an edge from a
+    /// node to itself, or of a node that is not among them, is left out.
+    pub fn new(
+        nodes: impl IntoIterator<Item = Pseudonym>,
+        edges: impl IntoIterator<Item = (Pseudonym, Pseudonym, u8, Metrics)>,
+    ) -> Self {
+        let mut nodes: Vec<Pseudonym> = nodes.into_iter().collect();
+        nodes.sort_unstable();
+        nodes.dedup();
+        let at = |node: &Pseudonym| nodes.binary_search(node).ok().and_then(|at| NodeIndex::try_from(at).ok());
+        let mut edges: Vec<Edge> = edges
+            .into_iter()
+            .filter_map(|(from, to, bearer, metrics)| Some(Edge { from: at(&from)?, to: at(&to)?, bearer, metrics }))
+            .filter(|edge| edge.from != edge.to)
+            .collect();
+        edges.sort_by_key(|edge| (edge.from, edge.to, edge.bearer));
+        let out = starts(nodes.len(), edges.iter().map(|edge| edge.from));
+        let mut incoming: Vec<EdgeIndex> = (0..).take(edges.len()).collect();
+        incoming.sort_by_key(|edge| edges[*edge as usize].to);
+        let into = starts(nodes.len(), edges.iter().map(|edge| edge.to));
+        Self { nodes, edges, out, incoming, into }
+    }
+
+    /// How many nodes.
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    /// A node's place.
+    pub fn index(&self, node: &Pseudonym) -> Option<NodeIndex> {
+        self.nodes.binary_search(node).ok().and_then(|at| NodeIndex::try_from(at).ok())
+    }
+
+    /// The node at a place.
+    pub fn node(&self, at: NodeIndex) -> &Pseudonym {
+        &self.nodes[at as usize]
+    }
+
+    /// All nodes, ascending.
+    pub fn nodes(&self) -> &[Pseudonym] {
+        &self.nodes
+    }
+
+    /// All edges.
+    pub fn edges(&self) -> &[Edge] {
+        &self.edges
+    }
+
+    /// An edge.
+    pub fn edge(&self, at: EdgeIndex) -> &Edge {
+        &self.edges[at as usize]
+    }
+
+    /// Edges that leave a node, with their places.
+    pub fn from(&self, node: NodeIndex) -> impl Iterator<Item = (EdgeIndex, &Edge)> {
+        let (first, end) = (self.out[node as usize], self.out[node as usize + 1]);
+        (first..end).zip(&self.edges[first as usize..end as usize])
+    }
+
+    /// Edges that reach a node, with their places.
+    pub fn into(&self, node: NodeIndex) -> impl Iterator<Item = (EdgeIndex, &Edge)> {
+        let range = self.into[node as usize] as usize..self.into[node as usize + 1] as usize;
+        self.incoming[range].iter().map(|edge| (*edge, &self.edges[*edge as usize]))
+    }
+}
+
+/// Where each node's run begins, of edges by their node at one end.
+fn starts(nodes: usize, ends: impl Iterator<Item = NodeIndex>) -> Vec<u32> {
+    let mut starts = vec![0; nodes + 1];
+    for node in ends {
+        starts[node as usize + 1] += 1;
+    }
+    for at in 1..starts.len() {
+        starts[at] += starts[at - 1];
+    }
+    starts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn edges_are_found_from_both_of_their_ends() {
+        let node = |n: u8| Pseudonym([n; 32]);
+        let metrics = |delay| Metrics {
+            price: 0,
+            delay,
+            deviation: 0,
+            success: u16::MAX,
+            energy: 0,
+            rate: u32::MAX,
+            mtu: 65_536,
+        };
+        let edges = [(3, 1, 10), (1, 3, 20), (1, 2, 30), (2, 2, 40), (2, 9, 50)];
+        let graph = Graph::new(
+            [3, 1, 2, 1].map(node),
+            edges.map(|(from, to, delay)| (node(from), node(to), 0, metrics(delay))),
+        );
+        assert_eq!(graph.nodes(), [1, 2, 3].map(node));
+        let at = |n| graph.index(&node(n)).expect("a node");
+        let delays = |edges: Vec<(EdgeIndex, &Edge)>| edges.iter().map(|(_, e)| e.metrics.delay).collect::<Vec<_>>();
+        assert_eq!(delays(graph.from(at(1)).collect()), [30, 20]);
+        assert_eq!(delays(graph.into(at(1)).collect()), [10]);
+        assert_eq!(delays(graph.into(at(2)).collect()), [30]);
+        assert_eq!(delays(graph.from(at(2)).collect()), [0; 0]);
+        assert_eq!((graph.edges().len(), graph.index(&node(9))), (3, None));
+    }
+}
