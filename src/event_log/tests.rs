@@ -90,6 +90,17 @@ fn samples() -> Vec<Event> {
             from: Name::new("pump").expect("a name"),
             reason: text("the device was restarted"),
         },
+        Event::LinkSilent { name: None, bearer: text("satellite") },
+        Event::LinkHeard { name: Some(Name::new("mast").expect("a name")), bearer: text("satellite") },
+        Event::QuotaSpent { bearer: text("satellite") },
+        Event::QuotaRenewed { bearer: text("satellite") },
+        Event::RouteChanged {
+            to: Name::new("pump").expect("a name"),
+            old: vec![text("mast"), text("pump")],
+            new: vec![text("gate"), text("pump")],
+            cause: text("price rose"),
+        },
+        Event::RouteLost { to: Name::new("pump").expect("a name"), cause: text("no links lead there") },
     ]
 }
 

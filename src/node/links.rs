@@ -37,7 +37,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
                 let since = self.host.now().time;
                 let neighbour = Neighbour { peer, address, outbound, since, addresses: Vec::new(), shape: None };
                 self.neighbours.insert(link, neighbour);
-                self.handle(Input::LinkUp { link, peer: admitted, transport });
+                self.handle(Input::LinkUp { link, peer: admitted, transport, bearer: 0 });
                 self.enforce_on_link(link, false);
             }
             NetEvent::LinkDown { link, reason } => {
