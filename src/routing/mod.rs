@@ -12,4 +12,5 @@
 //! 3. A path visits no node twice and keeps every limit of its query.
 
 pub mod graph;
+pub mod lsdb;
 pub mod policy;
