@@ -13,4 +13,5 @@
 
 pub mod graph;
 pub mod lsdb;
+pub mod origin;
 pub mod policy;
