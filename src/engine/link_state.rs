@@ -22,10 +22,10 @@ use super::Engine;
 use crate::id::{CredentialHash, Handle, LinkId, Name, Pseudonym, Tag};
 use crate::identity::sign::verify_signed;
 use crate::routing::lsdb::{Inserted, Lsdb, OwnLink};
-use crate::routing::origin::{Claims, Origin};
+use crate::routing::origin::{Claim, Claims, Origin};
 use crate::time::Time;
 use crate::wire::frame::{self, Kind};
-use crate::wire::lsa::{CONTEXT, Lsa, LsaDigest, LsaLink, LsaRequest, MAX_ENTRIES, MAX_LEAVES, MAX_LINKS, MAX_LSA};
+use crate::wire::lsa::{CONTEXT, Lsa, LsaDigest, LsaLink, LsaRequest, MAX_ENTRIES, MAX_LSA};
 use crate::wire::{self, Signed};
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -240,7 +240,7 @@ impl Engine {
                 }
             }
             Inserted::OwnAhead(sequence) => {
-                self.routing.origin.jump_past(sequence);
+                self.routing.origin.jump_past(sequence, self.now.time);
                 self.routing.links_changed = true;
             }
             Inserted::Full => self.count("lsas_beyond_area", 1),
@@ -322,7 +322,7 @@ impl Engine {
 
     /// What our next LSA would say.
     fn claims(&mut self) -> Claims {
-        let mut links: BTreeMap<(CredentialHash, u8), LsaLink> = BTreeMap::new();
+        let mut links: BTreeMap<(Pseudonym, u8), LsaLink> = BTreeMap::new();
         let mut leaves = BTreeSet::new();
         let (mut groups, mut services): (BTreeSet<Tag>, BTreeSet<Tag>) = (self.own_groups(), BTreeSet::new());
         let mut borders = BTreeSet::new();
@@ -350,7 +350,7 @@ impl Engine {
                 rate: m.rate,
                 mtu: m.mtu,
             };
-            let known = links.entry((link.peer.hash, bearer)).or_insert_with(|| claim.clone());
+            let known = links.entry((link.peer.body.key, bearer)).or_insert_with(|| claim.clone());
             if (claim.price, claim.delay) < (known.price, known.delay) {
                 *known = claim;
             }
@@ -358,8 +358,8 @@ impl Engine {
         Claims {
             area: self.settings.area,
             leaving: false,
-            links: links.into_values().take(MAX_LINKS).collect(),
-            leaves: leaves.into_iter().take(MAX_LEAVES).collect(),
+            links: links.into_iter().map(|((neighbour, _), link)| Claim { neighbour, link }).collect(),
+            leaves: leaves.into_iter().collect(),
             groups: groups.into_iter().collect(),
             services: services.into_iter().collect(),
             borders: borders.into_iter().collect(),
@@ -385,12 +385,13 @@ impl Engine {
             return;
         }
         let Some(own) = self.membership.credential(self.now.unix).cloned() else { return };
-        let Some(lsa) = self.routing.origin.due(own.hash, self.now.time) else { return };
+        self.routing.origin.take_credential(own.hash, self.skew());
+        let Some(lsa) = self.routing.origin.due(self.now.time) else { return };
         let signed: Arc<[u8]> = own.sign_document(CONTEXT, &wire::encode(&lsa)).into();
         if let Inserted::OwnAhead(sequence) =
             self.routing.lsdb.tell(own.hash, &own.body, lsa, signed.clone(), self.now)
         {
-            self.routing.origin.jump_past(sequence);
+            self.routing.origin.jump_past(sequence, self.now.time);
             self.routing.links_changed = true;
             return;
         }
