@@ -11,6 +11,7 @@ use crate::id::{Handle, LinkId, Name};
 use crate::identity::admission::AdmittedPeer;
 use crate::identity::credential::PeerCredential;
 use crate::wire::frame::{self, Frames, Kind, REQUIRED_FLAGS};
+use core::time::Duration;
 use std::collections::BTreeMap;
 
 /// A neighbour.
@@ -26,6 +27,21 @@ pub(super) struct Link {
     pub clock_offset: i64,
     /// Where it listens, as it says.
     pub addresses: Vec<Vec<u8>>,
+    /// What carries it: `tcp`, `quic`.
+    #[allow(dead_code)]
+    pub transport: &'static str,
+    /// The bearer's place among the node's.
+    #[allow(dead_code)]
+    pub bearer: u8,
+    /// Something was sent over it, and nothing is heard.
+    #[allow(dead_code)]
+    pub silent: bool,
+    /// As last measured.
+    #[allow(dead_code)]
+    pub round_trip: Option<Duration>,
+    /// Micro-units per MB, where that is not its bearer's price.
+    #[allow(dead_code)]
+    pub price: Option<u64>,
 }
 
 /// All links, bounded by the network's `max_links`.
@@ -61,6 +77,18 @@ impl Links {
     pub(super) fn set_blocked(&mut self, link: LinkId, blocked: bool) {
         if let Some(link) = self.links.get_mut(&link) {
             link.blocked = blocked;
+        }
+    }
+
+    pub(super) fn set_silent(&mut self, link: LinkId, silent: bool) {
+        if let Some(link) = self.links.get_mut(&link) {
+            link.silent = silent;
+        }
+    }
+
+    pub(super) fn set_price(&mut self, link: LinkId, price: Option<u64>) {
+        if let Some(link) = self.links.get_mut(&link) {
+            link.price = price;
         }
     }
 
@@ -102,7 +130,7 @@ impl Links {
 }
 
 impl Engine {
-    pub(super) fn handle_link_up(&mut self, id: LinkId, peer: AdmittedPeer, transport: &'static str) {
+    pub(super) fn handle_link_up(&mut self, id: LinkId, peer: AdmittedPeer, transport: &'static str, bearer: u8) {
         let name = self.name_of(&peer.credential.body.handle);
         let offset = peer.seconds.cast_signed() - self.now.unix.seconds().cast_signed();
         let clock_offset = if offset.abs() > HELLO_PRECISION { offset.saturating_mul(1_000_000) } else { 0 };
@@ -112,10 +140,19 @@ impl Engine {
             transport: transport.to_owned(),
         });
         self.learn_credential(peer.credential.clone());
-        self.links.insert(
-            id,
-            Link { peer: peer.credential, name: name.clone(), blocked: false, clock_offset, addresses: Vec::new() },
-        );
+        let link = Link {
+            peer: peer.credential,
+            name: name.clone(),
+            blocked: false,
+            clock_offset,
+            addresses: Vec::new(),
+            transport,
+            bearer,
+            silent: false,
+            round_trip: None,
+            price: None,
+        };
+        self.links.insert(id, link);
         self.greet(id, peer.bulletin);
         if let Some(name) = name {
             // What flew over an older link to the same device may have been lost with it; it is not sent twice
@@ -132,6 +169,12 @@ impl Engine {
             self.ready.insert(name);
         }
         self.forget_link_in_relays(id);
+    }
+
+    pub(super) fn handle_measured(&mut self, id: LinkId, round_trip: Duration) {
+        if let Some(link) = self.links.get_mut(id) {
+            link.round_trip = Some(round_trip);
+        }
     }
 
     pub(super) fn handle_writable(&mut self, id: LinkId) {

@@ -58,6 +58,7 @@ use crate::time::{Now, Time};
 use crate::wire::data::Class;
 use crate::wire::hello::{EnrolHello, EnrolReply};
 use api::{Command, Reply, Token};
+use core::time::Duration;
 use rand_chacha::ChaCha20Rng;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use store::{Commit, Read, ReadError};
@@ -80,6 +81,26 @@ pub enum Input<'a> {
         peer: AdmittedPeer,
         /// What carries it: `tcp`, `quic`.
         transport: &'static str,
+        /// Over which of the node's bearers: its place among the settings; 0 where there are none.
+        bearer: u8,
+    },
+    /// A link's round trip was measured by a ping.
+    Measured {
+        /// Which.
+        link: LinkId,
+        /// How long it took.
+        round_trip: Duration,
+    },
+    /// Nothing is heard of a link although something was sent over it; it stays up.
+    Silent(LinkId),
+    /// A silent link is heard again.
+    Heard(LinkId),
+    /// A link costs something else than its bearer does.
+    Priced {
+        /// Which.
+        link: LinkId,
+        /// Micro-units per MB (10⁶ bytes); `None` for its bearer's price.
+        price: Option<u64>,
     },
     /// A link is gone.
     LinkDown {
@@ -351,7 +372,11 @@ impl Engine {
         self.pass_time(now);
         match input {
             Input::Command { token, command } => self.handle_command(token, command),
-            Input::LinkUp { link, peer, transport } => self.handle_link_up(link, peer, transport),
+            Input::LinkUp { link, peer, transport, bearer } => self.handle_link_up(link, peer, transport, bearer),
+            Input::Measured { link, round_trip } => self.handle_measured(link, round_trip),
+            Input::Silent(link) => self.links.set_silent(link, true),
+            Input::Heard(link) => self.links.set_silent(link, false),
+            Input::Priced { link, price } => self.links.set_price(link, price),
             Input::LinkDown { link, reason } => self.handle_link_down(link, &reason),
             Input::Frames { link, buffer } => self.handle_frames(link, buffer),
             Input::Blocked(link) => self.links.set_blocked(link, true),

@@ -159,7 +159,7 @@ impl Mesh {
             let hello = self.nodes[to].engine.membership().admission_view().hello(unix);
             let view = self.nodes[from].engine.membership().admission_view();
             let peer = view.verify(&hello, &key, unix).expect("a member");
-            self.handle(from, Input::LinkUp { link, peer, transport: "memory" });
+            self.handle(from, Input::LinkUp { link, peer, transport: "memory", bearer: 0 });
         }
     }
 
