@@ -125,7 +125,7 @@ impl Estimator {
         let (failures, successes) = self.faded_to(now);
         // The prior makes room for what has been seen.
         let seen = failures + successes;
-        let prior = PRIOR.0 * MOST / (MOST + 20 * seen).max(1);
+        let prior = PRIOR.0 * MOST / (MOST + 100 * seen).max(1);
         let all = prior + seen;
         let good = prior * PRIOR.1 / PRIOR.0 + successes;
         let mean = good * ONE / all.max(1);
