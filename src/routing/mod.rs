@@ -15,3 +15,4 @@ pub mod graph;
 pub mod lsdb;
 pub mod origin;
 pub mod policy;
+pub mod tree;
