@@ -17,7 +17,7 @@ use super::Engine;
 use super::multicast::DEFAULT_SEGMENT;
 use crate::id::{LinkId, Lsn, Pseudonym, Tag};
 use crate::identity::kdf;
-use crate::routing::tree::Tree;
+use crate::routing::tree;
 use crate::time::{Epoch, Time};
 use crate::wire::data::Class;
 use crate::wire::frame::{self, Kind};
@@ -53,11 +53,6 @@ impl Trees {
     /// Groups carried.
     pub(super) fn carried(&self) -> impl Iterator<Item = &Tag> {
         self.branches.keys()
-    }
-
-    /// Whether others than this node carry the group.
-    pub(super) fn reaches(&self, group: &Tag) -> bool {
-        self.branches.get(group).is_some_and(|branches| !branches.is_empty())
     }
 
     /// Whether a frame is new here.
@@ -102,15 +97,22 @@ impl Engine {
         if !self.settings.forwarding {
             return;
         }
-        self.refresh_graph();
         let groups = self.routing.lsdb.groups();
+        if groups.is_empty() && self.tree.branches.is_empty() {
+            return;
+        }
+        let graph = {
+            let multicast = &self.multicast;
+            self.routing.lsdb.told_graph(&|hash| multicast.pseudonym(hash))
+        };
+        let trees = tree::Trees::new(&graph);
         let refused = groups.len().saturating_sub(MAX_TREES);
         let mut branches = BTreeMap::new();
         for group in groups.into_iter().take(MAX_TREES) {
-            let members = self.routing.lsdb.members_of(&group);
-            let tree = Tree::between(&self.routes.graph, &members);
-            if let Some(neighbours) = tree.neighbours(&self.own) {
-                branches.insert(group, neighbours);
+            let members = self.routing.lsdb.members_of(&group).into_iter().collect();
+            let tree = trees.of(&members);
+            if tree.holds(&self.own) {
+                branches.insert(group, tree.branches(&self.own).iter().map(|branch| branch.to).collect());
             }
         }
         self.count("trees_refused", refused as u64);
