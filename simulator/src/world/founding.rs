@@ -6,7 +6,8 @@
 use super::device::{Device, Making};
 use super::host::Clock;
 use super::medium::address;
-use crate::plan::{FaultKind, FlowKind, Plan};
+use crate::plan::{self, FaultKind, FlowKind, Plan};
+use m2mesh::engine::Settings;
 use m2mesh::id::Name;
 use m2mesh::identity::invitation::MemoryRealm;
 use m2mesh::net::Multiaddr;
@@ -48,11 +49,22 @@ pub fn found(plan: &Plan) -> Result<Vec<Device>, String> {
             bearers: bearers.remove(&index).map_or_else(|| vec![0], |bearers| bearers.into_iter().collect()),
             bootstrap: bootstrap.remove(&index).unwrap_or_default(),
             target_links: planned.target_links,
+            settings: settings(plan, planned),
             flush: planned.flush,
             keep: again.contains(&index),
         })
     });
     Ok(making.collect())
+}
+
+/// What a device's engine is set to do.
+fn settings(plan: &Plan, device: &plan::Device) -> Settings {
+    Settings {
+        forwarding: device.forwarding,
+        area: device.area,
+        policies: plan.policies.clone(),
+        ..Settings::default()
+    }
 }
 
 /// Devices that address each other.
