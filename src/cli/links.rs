@@ -22,7 +22,8 @@ pub(super) async fn run(Arguments {}: Arguments, shell: Shell) -> Result<Verdict
     }
     let header = ["TO", "ROLE", "BEARER", "CLASS", "STATE", "DELAY", "± ", "ARRIVES", "PRICE/MB", "QUOTA LEFT"];
     let rows = links.into_iter().map(|link| {
-        let LinkView { to, bearer, class, role, state, delay_ms, deviation_ms, success, price, energy_mj: _, left } = link;
+        let LinkView { to, bearer, class, role, state, delay_ms, deviation_ms, success, price, energy_mj: _, left } =
+            link;
         vec![
             to,
             role,

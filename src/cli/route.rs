@@ -49,7 +49,8 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
     }
     if explain {
         let names = ["cost", "delay", "failures", "energy"];
-        let weights: Vec<String> = names.iter().zip(&weights).map(|(name, weight)| format!("{name} {weight}")).collect();
+        let weights: Vec<String> =
+            names.iter().zip(&weights).map(|(name, weight)| format!("{name} {weight}")).collect();
         shell.line(format_args!("\npolicy {policy} weighs {}", weights.join(", ")))?;
         let rows = candidates.into_iter().map(|candidate| {
             let CandidateView { best_at, path, chosen, weight, cut_by } = candidate;
@@ -59,7 +60,16 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
                 (false, Some(limit)) => format!("beyond the limit on {limit}"),
                 (false, None) => String::new(),
             };
-            vec![way, best_at.join(", "), delay, arrives, price, format!("{} mJ", path.energy_mj), weight.to_string(), verdict]
+            vec![
+                way,
+                best_at.join(", "),
+                delay,
+                arrives,
+                price,
+                format!("{} mJ", path.energy_mj),
+                weight.to_string(),
+                verdict,
+            ]
         });
         let header = ["OVER", "BEST AT", "DELAY", "ARRIVES", "PRICE/MB", "ENERGY/MB", "WEIGHT", ""];
         shell.table(&header, rows.collect())?;

@@ -4,9 +4,7 @@ use super::Engine;
 use super::api::{Reply, Token};
 use super::commands::Asked;
 use super::routes::{NoWay, Route, explain_no_way};
-use super::view::{
-    CandidateView, DoubtView, HopView, LinkView, PathView, RouteInUse, RouterView, RoutesView, WayView,
-};
+use super::view::{CandidateView, DoubtView, HopView, LinkView, PathView, RouteInUse, RouterView, RoutesView, WayView};
 use crate::id::Name;
 use crate::routing::policies::{Minimise, NamedPolicy, One};
 use crate::routing::policy::{Criterion, Wants};
@@ -113,9 +111,14 @@ impl Engine {
             path: self.path_view(&candidate.route),
             chosen: candidate.chosen,
             weight: candidate.route.totals.weighed(&wants.policy.weights),
-            cut_by: candidate.route.totals.broken(&wants).map(|(limit, by)| format!("{limit}, by {}", limit.amount(by))),
+            cut_by: candidate
+                .route
+                .totals
+                .broken(&wants)
+                .map(|(limit, by)| format!("{limit}, by {}", limit.amount(by))),
         });
-        let weights = if terms.policy.weights == [0; 4] { crate::routing::policy::BALANCED } else { terms.policy.weights };
+        let weights =
+            if terms.policy.weights == [0; 4] { crate::routing::policy::BALANCED } else { terms.policy.weights };
         let view = WayView {
             to: to.to_string(),
             policy: self.policies.name_of(&terms.policy).unwrap_or("of its own").to_owned(),
@@ -141,7 +144,8 @@ impl Engine {
         ];
         let mut candidates: Vec<Candidate> = Vec::new();
         let mut add = |name: &str, route: Route, chosen: bool| {
-            let same = |known: &&mut Candidate| known.route.nodes == route.nodes && known.route.bearers == route.bearers;
+            let same =
+                |known: &&mut Candidate| known.route.nodes == route.nodes && known.route.bearers == route.bearers;
             match candidates.iter_mut().find(same) {
                 Some(known) => known.best_at.push(name.to_owned()),
                 None => candidates.push(Candidate { best_at: vec![name.to_owned()], route, chosen }),
@@ -190,7 +194,10 @@ impl Engine {
             }
             let theirs = other.route.totals.weighed(weights);
             if theirs < own {
-                why.push(format!("the way over {over} is better by {} %, too little, or too soon, to leave this one", (own - theirs) * 100 / own.max(1)));
+                why.push(format!(
+                    "the way over {over} is better by {} %, too little, or too soon, to leave this one",
+                    (own - theirs) * 100 / own.max(1)
+                ));
                 continue;
             }
             let gap = theirs - own;
@@ -204,7 +211,11 @@ impl Engine {
                 ),
                 None => format!("the way over {over} has more hops"),
             };
-            why.push(if tips.is_empty() { lead } else { format!("{lead}; it would be taken if this one's {}", tips.join(" or ")) });
+            why.push(if tips.is_empty() {
+                lead
+            } else {
+                format!("{lead}; it would be taken if this one's {}", tips.join(" or "))
+            });
         }
         why
     }
@@ -248,7 +259,9 @@ fn tips(gap: u64, weights: &[u8; 4]) -> Vec<String> {
     let all = [Criterion::Cost, Criterion::Delay, Criterion::Failures, Criterion::Energy];
     let weighty = all.into_iter().zip(weights).filter(|(_, weight)| **weight > 1);
     weighty
-        .map(|(criterion, weight)| format!("{} rose by {}", measure(criterion), amount(criterion, gap / u64::from(*weight))))
+        .map(|(criterion, weight)| {
+            format!("{} rose by {}", measure(criterion), amount(criterion, gap / u64::from(*weight)))
+        })
         .collect()
 }
 

@@ -99,7 +99,11 @@ impl Worth {
         if full && let Some(oldest) = self.estimators.iter().min_by_key(|(_, known)| known.at).map(|(of, _)| *of) {
             self.estimators.remove(&oldest);
         }
-        let known = self.estimators.entry(of).or_insert_with(|| Measured { estimator: Estimator::new(now), at: now, kept: false });
+        let known = self.estimators.entry(of).or_insert_with(|| Measured {
+            estimator: Estimator::new(now),
+            at: now,
+            kept: false,
+        });
         (known.at, known.kept) = (now, false);
         (&mut known.estimator, full)
     }

@@ -1,8 +1,8 @@
 //! Routes that answer once, and the table of all routes.
 
 use super::dto::{
-    AnswerBody, ConsumeBody, Contact, Done, ForgetBody, InboxPage, InboxQuery, Lab, LogPage, LogQuery, LogVerdict,
-    Outcome, Payload, Peer, PublishBody, RequestBody, SendBody, Status, LinkView, RouteQuery, RoutesView, WayView,
+    AnswerBody, ConsumeBody, Contact, Done, ForgetBody, InboxPage, InboxQuery, Lab, LinkView, LogPage, LogQuery,
+    LogVerdict, Outcome, Payload, Peer, PublishBody, RequestBody, RouteQuery, RoutesView, SendBody, Status, WayView,
 };
 use super::error::{ApiError, ErrorBody};
 use super::{Context, openapi, pages, stream};

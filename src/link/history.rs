@@ -75,10 +75,11 @@ impl History {
     pub fn failed(&mut self, path: &[Pair], now: Time) -> bool {
         let share = ONE / (path.len().max(1) as u64);
         path.iter().fold(false, |changed, pair| {
-            changed | self.touch(*pair, now, |record| {
-                record.blame = (record.blame + share).min(MOST);
-                record.praise = record.praise.saturating_sub(share);
-            })
+            changed
+                | self.touch(*pair, now, |record| {
+                    record.blame = (record.blame + share).min(MOST);
+                    record.praise = record.praise.saturating_sub(share);
+                })
         })
     }
 

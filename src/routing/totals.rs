@@ -4,8 +4,8 @@ use super::graph::Metrics;
 use super::policy::{BALANCED, Criterion, Wants};
 use crate::wire::data::Policy;
 use core::fmt;
-use std::sync::LazyLock;
 use serde::{Deserialize, Serialize};
+use std::sync::LazyLock;
 
 /// Failures of a link that never succeeds, in millionths of nats: −ln(1/65,535).
 const HOPELESS: u64 = 11_090_339;
@@ -102,7 +102,9 @@ impl Totals {
     pub fn weighed(&self, weights: &[u8; 4]) -> u64 {
         let weights = if *weights == [0; 4] { &BALANCED } else { weights };
         let sums = [self.price, self.delay, self.failures, self.energy];
-        sums.iter().zip(weights).fold(0, |sum: u64, (of, weight)| sum.saturating_add(of.saturating_mul(u64::from(*weight))))
+        sums.iter()
+            .zip(weights)
+            .fold(0, |sum: u64, (of, weight)| sum.saturating_add(of.saturating_mul(u64::from(*weight))))
     }
 
     /// The limit that it breaks, if it breaks one, and by how much.
@@ -157,8 +159,9 @@ impl Totals {
 
 /// −ln of a chance in parts of 65,535, in millionths.
 pub fn nats(success: u16) -> u64 {
-    static TABLE: LazyLock<Vec<u32>> =
-        LazyLock::new(|| (0..=u16::MAX).map(|success| u32::try_from(exact_nats(success)).unwrap_or(u32::MAX)).collect());
+    static TABLE: LazyLock<Vec<u32>> = LazyLock::new(|| {
+        (0..=u16::MAX).map(|success| u32::try_from(exact_nats(success)).unwrap_or(u32::MAX)).collect()
+    });
     TABLE[usize::from(success)].into()
 }
 
