@@ -1,0 +1,290 @@
+//! What a link is good for, as its probes tell: how long it takes, how often it fails, whether the neighbour is there.
+//!
+//! **Mechanism.** A probe is a ping that is answered at once; what comes of it is said here: it came back after so long, or
+//! it did not. Three things are learnt from that:
+//!
+//! - the [`round_trip`]: smoothed, with its mean deviation, and the shortest of late;
+//! - the [`chance`] that a probe comes back in good time. Links below are reliable streams, so a lost packet is no lost
+//!   probe but a late one: what takes more than twice the shortest and [`SLACK`] counts as a failure;
+//! - the [`rhythm`] in which answers come, and so how suspicious a silence is.
+//!
+//! Everything is whole numbers: the same probes say the same on every machine. What has been learnt can be stored and
+//! taken up again, but for the rhythm, which begins anew.
+//!
+//! Invariants
+//! 1. A link without measurements is believed to be good: [`PRIOR_DELAY`], and a chance of 0.99.
+//! 2. The chance told is a lower bound: never more than was seen, as far as something was seen.
+//! 3. Nothing is remembered for good: a link that was bad is believed to be good again if nobody looks.
+
+mod chance;
+mod rhythm;
+mod round_trip;
+
+use crate::time::Time;
+use chance::Chance;
+use core::time::Duration;
+use rhythm::Rhythm;
+use round_trip::RoundTrip;
+use serde::{Deserialize, Serialize};
+
+/// One-way delay that is believed of a link without measurements, in microseconds: that of a local network, where most
+/// links are, so that most need not be corrected. Half of it is the deviation.
+pub const PRIOR_DELAY: u32 = 1_000;
+/// A probe that takes so much longer than twice the shortest was held up by a retransmission.
+pub const SLACK: Duration = Duration::from_millis(20);
+/// Suspicion, in thousandths, from which a neighbour counts as silent: one false alarm in 10⁸ probes.
+pub const SILENT: u32 = 8_000;
+
+/// See the module's documentation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Estimator {
+    round_trip: RoundTrip,
+    chance: Chance,
+    #[serde(skip)]
+    rhythm: Rhythm,
+}
+
+/// What a link is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quality {
+    /// One-way delay in microseconds.
+    pub delay: u32,
+    /// Its mean deviation in microseconds.
+    pub deviation: u32,
+    /// Lower bound of the chance that a probe comes back in good time, in parts of 65,535.
+    pub success: u16,
+}
+
+impl Estimator {
+    /// Of a link without measurements.
+    pub fn new(now: Time) -> Self {
+        Self { round_trip: RoundTrip::default(), chance: Chance::new(now), rhythm: Rhythm::default() }
+    }
+
+    /// Takes up what an earlier process has stored: its clock began elsewhere.
+    pub fn resume(&mut self, now: Time) {
+        self.round_trip.resume(now);
+        self.chance.resume(now);
+        self.rhythm = Rhythm::default();
+    }
+
+    /// Probes are sent once in so long from now on.
+    pub fn pace(&mut self, every: Duration) {
+        self.rhythm.pace(every);
+    }
+
+    /// A probe came back.
+    pub fn measured(&mut self, round_trip: Duration, now: Time) {
+        let late = self.round_trip.measured(round_trip, now);
+        self.chance.seen(!late, now);
+        self.rhythm.beat(now);
+    }
+
+    /// A probe did not come back within [`Self::timeout`].
+    pub fn unanswered(&mut self, now: Time) {
+        self.round_trip.unanswered();
+        self.chance.seen(false, now);
+    }
+
+    /// Anything else came from the neighbour: it is there.
+    pub fn heard(&mut self, now: Time) {
+        self.rhythm.heard(now);
+    }
+
+    /// What the link is good for now.
+    pub fn quality(&self, now: Time) -> Quality {
+        let (delay, deviation) = self.round_trip.one_way().unwrap_or((PRIOR_DELAY, PRIOR_DELAY / 2));
+        Quality { delay, deviation, success: self.chance.lower_bound(now) }
+    }
+
+    /// The shortest round trip of late.
+    pub fn shortest(&self) -> Option<Duration> {
+        self.round_trip.shortest()
+    }
+
+    /// How long to wait for an answer: longer after each that did not come, until one does.
+    pub fn timeout(&self) -> Duration {
+        self.round_trip.timeout()
+    }
+
+    /// How suspicious the present silence is, in thousandths of φ: −log₁₀ of the chance that an answer would come as late
+    /// as this, or later. 0 before the first.
+    pub fn suspicion(&self, now: Time) -> u32 {
+        self.rhythm.suspicion(now)
+    }
+
+    /// When suspicion comes to [`SILENT`] if nothing is heard until then; `None` before the first answer.
+    pub fn silent_at(&self) -> Option<Time> {
+        self.rhythm.silent_at()
+    }
+
+    /// Whether the neighbour counts as silent.
+    pub fn is_silent(&self, now: Time) -> bool {
+        self.silent_at().is_some_and(|at| at <= now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire;
+
+    fn second(at: u64) -> Time {
+        Time(at * 1_000_000)
+    }
+
+    fn millis(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    /// One probe a second; `None` does not come back.
+    fn probed(probes: impl IntoIterator<Item = Option<u64>>) -> (Estimator, Time) {
+        let mut estimator = Estimator::new(second(0));
+        estimator.pace(Duration::from_secs(1));
+        let mut now = second(0);
+        for probe in probes {
+            now = now + Duration::from_secs(1);
+            match probe {
+                Some(took) => estimator.measured(millis(took), now),
+                None => estimator.unanswered(now),
+            }
+        }
+        (estimator, now)
+    }
+
+    fn success(probes: impl IntoIterator<Item = Option<u64>>) -> f64 {
+        let (estimator, now) = probed(probes);
+        f64::from(estimator.quality(now).success) / 65_535.0
+    }
+
+    #[test]
+    fn delay_follows_the_round_trips() {
+        assert_eq!(Estimator::new(second(0)).quality(second(0)).delay, PRIOR_DELAY);
+        let quality = |(estimator, now): (Estimator, Time)| estimator.quality(now);
+        let first = quality(probed([Some(100)]));
+        assert_eq!((first.delay, first.deviation), (50_000, 25_000), "RFC 6298, 2.2");
+        let steady = quality(probed([Some(100); 50]));
+        assert!(steady.delay.abs_diff(50_000) < 10 && steady.deviation < 50, "{steady:?}");
+        let jump = quality(probed([[Some(20); 20], [Some(200); 20]].concat()));
+        assert!((90_000..=100_000).contains(&jump.delay), "{jump:?}");
+        let shaky = quality(probed((0..50).map(|n| Some(50 + n % 2 * 100))));
+        assert!((20_000..30_000).contains(&shaky.deviation), "{shaky:?}");
+    }
+
+    #[test]
+    fn the_timeout_is_that_of_rfc_6298_and_doubles() {
+        assert_eq!(Estimator::new(second(0)).timeout(), Duration::from_secs(1));
+        assert_eq!(probed([Some(100)]).0.timeout(), millis(300));
+        let (mut estimator, now) = probed([Some(100), None, None]);
+        assert_eq!(estimator.timeout(), millis(1_200));
+        estimator.measured(millis(100), now);
+        assert!(estimator.timeout() < millis(300));
+        assert_eq!(probed([Some(1); 100]).0.timeout(), millis(200), "the least");
+        assert_eq!(probed([None; 100]).0.timeout(), Duration::from_secs(60), "the most");
+    }
+
+    #[test]
+    fn a_clean_link_counts_as_good_from_the_first_to_the_last() {
+        for probes in [0, 1, 10, 100, 1_000] {
+            let clean = success(vec![Some(20); probes]);
+            assert!((0.989..0.995).contains(&clean), "{probes}: {clean}");
+        }
+    }
+
+    #[test]
+    fn failures_show_soon_and_as_many_as_there_are() {
+        let lossy = |probes: u64, one_in: u64| success((0..probes).map(|n| (n % one_in > 0).then_some(20)));
+        assert!(lossy(10, 5) < 0.95, "{}", lossy(10, 5));
+        assert!(lossy(30, 5) < 0.80, "{}", lossy(30, 5));
+        assert!((0.60..0.78).contains(&lossy(200, 5)), "{}", lossy(200, 5));
+        assert!((0.92..0.985).contains(&lossy(300, 100)), "{}", lossy(300, 100));
+        assert!(success([None; 50]) < 0.05);
+        // One that was good for long and is not any more.
+        let (good, bad) = (vec![Some(20); 500], (0..40).map(|n| (n % 5 > 0).then_some(20)));
+        assert!(success(good.into_iter().chain(bad)) < 0.85);
+    }
+
+    #[test]
+    fn a_probe_that_was_held_up_is_a_failure() {
+        let held_up = |late: u64| success((0..100).map(|n| Some(if n % 5 == 0 { late } else { 20 })));
+        assert!(held_up(260) < 0.8);
+        assert!(held_up(59) > 0.98);
+        // Where the whole link has become slow, that is what it is.
+        let (estimator, now) = probed([[Some(20); 100], [Some(300); 100]].concat());
+        assert!(estimator.quality(now).success > 60_000);
+        assert_eq!(estimator.shortest(), Some(millis(300)));
+    }
+
+    #[test]
+    fn the_shortest_is_that_of_the_last_minutes() {
+        let (mut estimator, now) = probed([Some(5), Some(20)]);
+        assert_eq!(estimator.shortest(), Some(millis(5)));
+        for minute in 1..12 {
+            estimator.measured(millis(20), now + Duration::from_secs(60 * minute));
+        }
+        assert_eq!(estimator.shortest(), Some(millis(20)));
+    }
+
+    #[test]
+    fn what_was_fades() {
+        let (mut estimator, now) = probed([None; 40]);
+        assert!(estimator.quality(now).success < 5_000);
+        let later = now + Duration::from_secs(3 * 3_600);
+        assert!(estimator.quality(later).success > 60_000, "{:?}", estimator.quality(later));
+        // Looked at often or once, it fades alike.
+        let mut often = estimator.clone();
+        for at in 0..3_600 {
+            often.unanswered(Time(now.0 + at));
+            estimator.unanswered(Time(now.0 + at));
+        }
+        assert_eq!(often, estimator);
+    }
+
+    #[test]
+    fn silence_grows_suspicious_by_the_rhythm_of_the_link() {
+        let (estimator, now) = probed([Some(20); 50]);
+        assert!(estimator.suspicion(now) < 100);
+        assert!(estimator.suspicion(now + millis(1_000)) < 1_000);
+        // One missed probe is no alarm, two are.
+        assert!(!estimator.is_silent(now + millis(2_000)));
+        assert!(estimator.is_silent(now + millis(3_000)));
+        let at = estimator.silent_at().expect("it has a rhythm");
+        let suspicion = estimator.suspicion(at);
+        assert!((SILENT - 50..SILENT + 50).contains(&suspicion), "{suspicion}");
+        // Every third missing: it takes longer.
+        let (patient, then) = probed((0..60).map(|n| (n % 3 > 0).then_some(20)));
+        assert!(patient.silent_at().expect("a rhythm").since(then) > at.since(now));
+        assert!(!patient.is_silent(then + millis(3_000)));
+        // Whatever comes shows that the neighbour is there, without changing the rhythm.
+        let mut heard = estimator.clone();
+        for at in 0..100 {
+            heard.heard(now + millis(at * 10));
+        }
+        assert_eq!(heard.silent_at().map(|at| at.since(now + millis(990))), Some(at.since(now)));
+        // At another pace.
+        heard.pace(Duration::from_secs(10));
+        assert!(!heard.is_silent(now + millis(20_000)));
+        assert!(heard.is_silent(now + millis(31_000)));
+        assert_eq!(Estimator::new(now).suspicion(now + millis(1_000_000)), 0);
+    }
+
+    #[test]
+    fn suspicion_is_that_of_the_distribution() {
+        // Mean one second, deviation a quarter: −log₁₀ of the upper tail of the normal distribution.
+        let (estimator, now) = probed([Some(20); 2_000]);
+        for (deviations, phi) in [(0.0, 0.301), (1.0, 0.800), (2.0, 1.643), (3.0, 2.870), (4.0, 4.499)] {
+            let at = now + millis(1_000 + (deviations * 250.0) as u64);
+            let found = f64::from(estimator.suspicion(at)) / 1_000.0;
+            assert!((found - phi).abs() < 0.05 + phi * 0.06, "{deviations}: {found}");
+        }
+    }
+
+    #[test]
+    fn it_is_stored_and_taken_up() {
+        let (estimator, now) = probed((0..100).map(|n| (n % 4 > 0).then_some(20)));
+        let mut back: Estimator = wire::decode(&wire::encode(&estimator)).expect("our own");
+        back.resume(second(3));
+        assert_eq!(back.quality(second(3)), estimator.quality(now));
+        assert_eq!((back.silent_at(), back.shortest()), (None, Some(millis(20))));
+    }
+}
