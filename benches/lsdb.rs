@@ -88,6 +88,7 @@ fn lsa(routers: &[Router], number: usize, sequence: u64) -> Lsa {
         leaves: (0..4u8).map(|n| Handle([n; 16])).collect(),
         groups: vec![tag(number % 10)],
         services: vec![tag(number % 20)],
+        borders: Vec::new(),
     }
 }
 

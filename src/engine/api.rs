@@ -107,6 +107,8 @@ pub struct Send {
     pub ack: Ack,
     /// How urgent.
     pub class: Class,
+    /// Name of its policy; `None` leaves that to the settings.
+    pub policy: Option<String>,
     /// Of no use after this long.
     pub lifetime: Duration,
     /// The application's name for this message. Whoever sends again under a name that is known is told what became of
@@ -124,6 +126,8 @@ pub struct Load {
     pub records: Vec<u8>,
     /// How urgent.
     pub class: Class,
+    /// Name of their policy; `None` leaves that to the settings.
+    pub policy: Option<String>,
     /// Of no use after this long.
     pub lifetime: Duration,
 }
@@ -397,6 +401,24 @@ pub enum Refused {
         name: String,
         /// The nearest that is known.
         nearest: Option<String>,
+    },
+    /// No policy has that name.
+    #[error("no policy is called {name}{}", .nearest.as_ref().map(|n| format!("; did you mean {n}?")).unwrap_or_default())]
+    UnknownPolicy {
+        /// The name given.
+        name: String,
+        /// A known one that is like it.
+        nearest: Option<String>,
+    },
+    /// No path keeps the limits of the message's policy, and it is not to wait for one.
+    #[error("no way to {to} keeps the limits of policy {policy}: {why}")]
+    NoPath {
+        /// For whom it was.
+        to: Name,
+        /// The policy's name.
+        policy: String,
+        /// What came nearest.
+        why: String,
     },
     /// Payload over its bound.
     #[error("a message has at most {limit} bytes, this one has {found}; send large data in pieces")]

@@ -73,12 +73,13 @@ pub(super) async fn send<R>(
     State(context): State<Context<R>>,
     body: Result<Json<SendBody>, JsonRejection>,
 ) -> Result<Json<Outcome>, ApiError> {
-    let Json(SendBody { to, payload, payload_base64, ack, class, deadline, id }) = body?;
+    let Json(SendBody { to, payload, payload_base64, ack, class, policy, deadline, id }) = body?;
     let send = Send {
         to: name(&to)?,
         payload: bytes(payload, payload_base64)?,
         ack: ack.into(),
         class: class.into(),
+        policy,
         lifetime: deadline.0,
         id: id.as_deref().map(send_id).transpose()?,
     };
@@ -94,12 +95,13 @@ pub(super) async fn request<R>(
     State(context): State<Context<R>>,
     body: Result<Json<RequestBody>, JsonRejection>,
 ) -> Result<Json<Outcome>, ApiError> {
-    let Json(RequestBody { to, service, payload, payload_base64, class, timeout }) = body?;
+    let Json(RequestBody { to, service, payload, payload_base64, class, policy, timeout }) = body?;
     let send = Send {
         to: name(&to)?,
         payload: bytes(payload, payload_base64)?,
         ack: Default::default(),
         class: class.into(),
+        policy,
         lifetime: timeout.0,
         id: None,
     };

@@ -15,7 +15,7 @@ pub type NodeIndex = u32;
 pub type EdgeIndex = u32;
 
 /// What one direction of a link is worth.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Metrics {
     /// Micro-units of money per MB (10⁶ bytes).
     pub price: u64,

@@ -319,6 +319,12 @@ impl Lsdb {
         self.index.groups()
     }
 
+    /// Routers with links into other areas, ascending.
+    pub fn borders(&self) -> Vec<Pseudonym> {
+        let borders = self.entries.values().filter(|entry| !entry.lsa.borders.is_empty() && !entry.lsa.leaving);
+        borders.map(|entry| entry.router).collect()
+    }
+
     /// Routers that offer a service, or have leaves that do, ascending.
     pub fn offering(&self, service: &Tag) -> Vec<Pseudonym> {
         self.index.offering(service)
@@ -406,11 +412,12 @@ impl Entry {
 
 /// Whether two advertisements differ in their numbers at most.
 fn says_the_same(one: &Lsa, other: &Lsa) -> bool {
-    let Lsa { origin: _, sequence: _, area, leaving, links, leaves, groups, services } = one;
+    let Lsa { origin: _, sequence: _, area, leaving, links, leaves, groups, services, borders } = one;
     *area == other.area
         && *leaving == other.leaving
         && *links == other.links
         && *leaves == other.leaves
         && *groups == other.groups
+        && *borders == other.borders
         && *services == other.services
 }

@@ -14,5 +14,9 @@
 pub mod graph;
 pub mod lsdb;
 pub mod origin;
+pub mod policies;
 pub mod policy;
+pub mod search;
+pub mod totals;
 pub mod tree;
+pub mod trees;

@@ -68,6 +68,7 @@ fn lsa(number: u16, sequence: u64, to: &[u16]) -> Lsa {
         leaves: Vec::new(),
         groups: Vec::new(),
         services: Vec::new(),
+        borders: Vec::new(),
     }
 }
 

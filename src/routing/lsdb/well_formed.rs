@@ -1,7 +1,7 @@
 //! Whether an advertisement keeps the rules that its encoding does not.
 
 use crate::id::CredentialHash;
-use crate::wire::lsa::{Lsa, MAX_LEAVES, MAX_LINKS, MAX_LSA};
+use crate::wire::lsa::{Lsa, MAX_BORDERS, MAX_LEAVES, MAX_LINKS, MAX_LSA, MAX_TAGS};
 
 /// Why an advertisement is not well-formed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -21,6 +21,9 @@ pub enum Flaw {
     /// More leaves than [`MAX_LEAVES`].
     #[error("it has more than {MAX_LEAVES} leaves")]
     TooManyLeaves,
+    /// More groups or services than [`MAX_TAGS`], or more borders than [`MAX_BORDERS`].
+    #[error("it has more than {MAX_TAGS} groups or services, or {MAX_BORDERS} borders")]
+    TooManyTags,
     /// A link to its own router.
     #[error("it has a link to itself")]
     LinkToItself,
@@ -31,7 +34,7 @@ pub enum Flaw {
 
 /// Checks the body of an advertisement of this credential, `length` bytes as it travels.
 pub(super) fn check(lsa: &Lsa, origin: CredentialHash, length: usize) -> Result<(), Flaw> {
-    let Lsa { origin: named, sequence, area: _, leaving: _, links, leaves, groups, services } = lsa;
+    let Lsa { origin: named, sequence, area: _, leaving: _, links, leaves, groups, services, borders } = lsa;
     let rules = [
         (*named == origin, Flaw::Origin),
         (*sequence > 0, Flaw::Sequence),
@@ -43,6 +46,8 @@ pub(super) fn check(lsa: &Lsa, origin: CredentialHash, length: usize) -> Result<
         (leaves.is_sorted_by(|a, b| a < b), Flaw::Order("leaves")),
         (groups.is_sorted_by(|a, b| a < b), Flaw::Order("groups")),
         (services.is_sorted_by(|a, b| a < b), Flaw::Order("services")),
+        (borders.is_sorted_by(|a, b| a < b), Flaw::Order("borders")),
+        (groups.len().max(services.len()) <= MAX_TAGS && borders.len() <= MAX_BORDERS, Flaw::TooManyTags),
     ];
     rules.into_iter().find(|(kept, _)| !kept).map_or(Ok(()), |(_, flaw)| Err(flaw))
 }

@@ -1,10 +1,8 @@
 //! What a router could say of itself, and whether that differs enough from what it has said.
 
 use crate::id::{CredentialHash, Handle, Pseudonym, Tag};
-use crate::wire::lsa::{Lsa, LsaLink, MAX_LEAVES, MAX_LINKS};
+use crate::wire::lsa::{Lsa, LsaLink, MAX_BORDERS, MAX_LEAVES, MAX_LINKS, MAX_TAGS};
 
-/// Most groups, and most services.
-const MAX_TAGS: usize = 256;
 /// A delay or deviation differs if by more than a part of what was told,
 const PART: u64 = 4;
 /// and by more than so many microseconds,
@@ -29,6 +27,8 @@ pub struct Claims {
     pub groups: Vec<Tag>,
     /// Services, in any order.
     pub services: Vec<Tag>,
+    /// Other areas that it has links into, in any order.
+    pub borders: Vec<u32>,
 }
 
 /// A link with the neighbour's key, which stays when its credential changes.
@@ -60,11 +60,12 @@ impl Claims {
         cut + arrange(&mut self.leaves, MAX_LEAVES)
             + arrange(&mut self.groups, MAX_TAGS)
             + arrange(&mut self.services, MAX_TAGS)
+            + arrange(&mut self.borders, MAX_BORDERS)
     }
 
     /// In what these, which were told, differ from others. Both are in order.
     pub(super) fn differs(&self, other: &Self) -> Differs {
-        let Self { area, leaving, links, leaves, groups, services } = self;
+        let Self { area, leaving, links, leaves, groups, services, borders } = self;
         let keys = |links: &[Claim]| links.iter().map(Claim::key).collect::<Vec<_>>();
         let mut differs = Differs {
             structure: *area != other.area
@@ -72,6 +73,7 @@ impl Claims {
                 || *leaves != other.leaves
                 || *groups != other.groups
                 || *services != other.services
+                || *borders != other.borders
                 || keys(links) != keys(&other.links),
             ..Differs::default()
         };
@@ -99,11 +101,11 @@ impl Claims {
 
     /// As an advertisement.
     pub(super) fn lsa(&self, origin: CredentialHash, sequence: u64) -> Lsa {
-        let Self { area, leaving, links, leaves, groups, services } = self.clone();
+        let Self { area, leaving, links, leaves, groups, services, borders } = self.clone();
         let mut links: Vec<LsaLink> = links.into_iter().map(|claim| claim.link).filter(|l| l.to != origin).collect();
         links.sort_by_key(|link| (link.to, link.bearer));
         links.dedup_by_key(|link| (link.to, link.bearer));
-        Lsa { origin, sequence, area, leaving, links, leaves, groups, services }
+        Lsa { origin, sequence, area, leaving, links, leaves, groups, services, borders }
     }
 
     fn link(&self, like: &Claim) -> Option<&LsaLink> {
