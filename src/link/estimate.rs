@@ -261,8 +261,11 @@ mod tests {
             heard.heard(now + millis(at * 10));
         }
         assert_eq!(heard.silent_at().map(|at| at.since(now + millis(990))), Some(at.since(now)));
-        // At another pace.
+        // At another pace; the answer that follows the change is of neither.
         heard.pace(Duration::from_secs(10));
+        let rhythm = heard.silent_at();
+        heard.measured(millis(20), now + millis(990));
+        assert_eq!(heard.silent_at(), rhythm);
         assert!(!heard.is_silent(now + millis(20_000)));
         assert!(heard.is_silent(now + millis(31_000)));
         assert_eq!(Estimator::new(now).suspicion(now + millis(1_000_000)), 0);

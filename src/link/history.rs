@@ -284,7 +284,12 @@ mod tests {
         history.succeeded(&path(&[1, 2, 3, 4]), now);
         assert!(history.doubt(&hop(1, 2), now) > 50_000);
         assert!(history.shunned(&hop(2, 9), now));
-        // From now on it takes little of the blame.
+        // From now on it takes little of the blame: a third of a failure would leave 56,000.
+        for _ in 0..3 {
+            history.succeeded(&path(&[1, 2, 3, 4]), now);
+        }
+        history.failed(&path(&[1, 2, 9, 4]), now);
+        assert!(history.doubt(&hop(1, 2), now) > 62_000, "{}", history.doubt(&hop(1, 2), now));
         for _ in 0..3 {
             history.failed(&path(&[1, 2, 9, 4]), now);
             history.succeeded(&path(&[1, 2, 3, 4]), now);
