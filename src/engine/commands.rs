@@ -64,6 +64,9 @@ impl Engine {
                 let last = self.log.head().last;
                 self.journal.defer(token, Reply::Log { last });
             }
+            Command::Links => self.report_links(token),
+            Command::Routes => self.report_routes(token),
+            Command::Way { to, policy } => self.report_way(token, &to, policy.as_deref()),
             Command::Cancel => self.cancel(token),
             // The node answers these: it knows the network's part.
             Command::Status | Command::Peers | Command::Contacts | Command::Lab(_) => {}

@@ -22,7 +22,8 @@
 //! `commands` dispatch · `links` neighbours · `control` frames of the control stream · `sessions` seals · `unicast` data
 //! frames both ways · `inbox` durable messages, dedupe and receipts · `outcomes` what became of named messages ·
 //! `link_state` what routers tell each other · `worth` what links are worth · `routes` which way · `forward` for others ·
-//! `flights` what became of frames · `locate` where a leaf is · `tree` who carries a group's frames ·
+//! `flights` what became of frames · `locate` where a leaf is · `tree` who carries a group's frames · [`view`] and
+//! `report` what an operator may look at ·
 //! `services` offers and calls · `multicast` publishing and subscriptions · `gossip` group frames from others ·
 //! `enrolment` relaying, renewal, epochs · `journal` the commit of the turn and the event log.
 //!
@@ -35,6 +36,7 @@
 pub mod api;
 pub mod lab;
 pub mod store;
+pub mod view;
 
 mod commands;
 mod control;
@@ -49,6 +51,7 @@ mod links;
 mod locate;
 mod multicast;
 mod outcomes;
+mod report;
 mod routes;
 mod services;
 mod sessions;

@@ -14,12 +14,13 @@
 //! 3. At most [`MAX_ROUTES`] are kept; drop policy: all are forgotten, and chosen anew as they are needed.
 
 use super::Engine;
+use super::report::{amount, measure};
 use crate::delivery::lane::Terms;
 use crate::event_log::Event;
 use crate::id::{CredentialHash, Handle, Name, Pseudonym};
 use crate::identity::credential::PeerCredential;
 use crate::routing::graph::{Graph, NodeIndex};
-use crate::routing::policy::{Criterion, Wants};
+use crate::routing::policy::Wants;
 use crate::routing::search::{NoPath, Overlay, Path};
 use crate::routing::totals::{Limit, Totals};
 use crate::routing::trees::Trees;
@@ -93,6 +94,13 @@ struct Chosen {
     generation: u64,
 }
 
+impl Routes {
+    /// Those that have been used of late: for whom, under what terms, and since when.
+    pub(super) fn in_use(&self) -> impl Iterator<Item = (&Name, &Terms, &Route, Time)> {
+        self.chosen.iter().map(|((name, terms), chosen)| (name, &**terms, &*chosen.route, chosen.since))
+    }
+}
+
 /// A way with a second one beside it.
 #[derive(Clone, Debug)]
 pub(super) struct Way {
@@ -144,7 +152,7 @@ impl Engine {
         self.search(&[*router], None, wants, &[]).ok()?.0.first()
     }
 
-    fn find_way(&mut self, to: &Name, wants: &Wants) -> Result<(Route, Option<Route>), NoWay> {
+    pub(super) fn find_way(&mut self, to: &Name, wants: &Wants) -> Result<(Route, Option<Route>), NoWay> {
         self.refresh_graph();
         let neighbour = self.links.to(to).map(|(_, link)| link.peer.clone());
         if let Some(peer) = &neighbour
@@ -373,10 +381,10 @@ impl Engine {
         }
         let worse = now.grown_from(&old.totals, &wants.policy.weights);
         match worse {
-            Some((criterion, from, to)) => format!("{} rose from {} to {}", name(criterion), amount(criterion, from), amount(criterion, to)),
+            Some((criterion, from, to)) => format!("{} rose from {} to {}", measure(criterion), amount(criterion, from), amount(criterion, to)),
             None => match new.totals.gain_over(now, &wants.policy.weights) {
                 Some((criterion, from, to)) => {
-                    format!("another way has better {}: {} instead of {}", name(criterion), amount(criterion, to), amount(criterion, from))
+                    format!("another way has better {}: {} instead of {}", measure(criterion), amount(criterion, to), amount(criterion, from))
                 }
                 None => "another way is better".to_owned(),
             },
@@ -484,23 +492,4 @@ fn keeps(totals: &Totals, wants: &Wants) -> bool {
 /// The limit that a path's worth breaks, and by how much.
 fn broken(totals: &Totals, wants: &Wants) -> Option<(Limit, u64)> {
     totals.broken(wants)
-}
-
-fn name(criterion: Criterion) -> &'static str {
-    match criterion {
-        Criterion::Cost => "price",
-        Criterion::Delay => "delay",
-        Criterion::Failures => "failures",
-        Criterion::Energy => "energy",
-    }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "for people")]
-fn amount(criterion: Criterion, amount: u64) -> String {
-    match criterion {
-        Criterion::Cost => format!("{:.6} a MB", amount as f64 / 1e6),
-        Criterion::Delay => format!("{:.1} ms", amount as f64 / 1e3),
-        Criterion::Failures => format!("{:.2} %", (1.0 - (-(amount as f64) / 1e6).exp()) * 100.0),
-        Criterion::Energy => format!("{amount} mJ a MB"),
-    }
 }

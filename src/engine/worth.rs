@@ -21,7 +21,7 @@ use crate::link::history::History;
 use crate::link::spend::{Spend, Spent};
 use crate::routing::graph::Metrics;
 use crate::routing::totals::weigh;
-use crate::time::{Now, Time};
+use crate::time::{Now, Time, Unix};
 use crate::wire;
 use crate::wire::data::Policy;
 use core::time::Duration;
@@ -87,6 +87,11 @@ impl Worth {
     /// The bearer of that number; a number that nobody has is the first.
     pub(super) fn bearer(&self, number: u8) -> &Profile {
         &self.bearers[usize::from(number).min(self.bearers.len() - 1)]
+    }
+
+    /// Bytes that are left of a bearer's quota, if it has one.
+    pub(super) fn left(&self, bearer: u8, now: Unix) -> Option<u64> {
+        self.spend.get(usize::from(bearer))?.left(now)
     }
 
     fn estimator(&mut self, of: (Pseudonym, u8), now: Time) -> (&mut Estimator, bool) {
