@@ -5,5 +5,6 @@
 
 pub mod bearer;
 pub mod estimate;
+mod fade;
 pub mod history;
 pub mod spend;
