@@ -13,3 +13,4 @@
 
 pub mod graph;
 pub mod policy;
+pub mod search;
