@@ -5,19 +5,42 @@
 
 pub mod lab;
 
+use crate::engine::Settings;
 use crate::event_log;
 use crate::net::NetConfig;
+use crate::routing::policies::NamedPolicy;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 /// All settings.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// `[net]`: addresses, limits, times.
     pub net: NetConfig,
     /// `[log]`: bounds of the event log.
     pub log: event_log::Config,
+    /// `[routing]`: whether it forwards for others, and its area.
+    pub routing: RoutingConfig,
+    /// `[[policy]]`: what messages may want of their path.
+    #[serde(rename = "policy")]
+    pub policies: Vec<NamedPolicy>,
+}
+
+/// `[routing]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RoutingConfig {
+    /// Whether it forwards for others: a router. A leaf lets one of its neighbours find the way.
+    pub forwarding: bool,
+    /// Area that it is in: one of about 1,000 routers at most.
+    pub area: u32,
+}
+
+impl Default for RoutingConfig {
+    fn default() -> Self {
+        Self { forwarding: true, area: 0 }
+    }
 }
 
 /// Name of the file in a node's directory.
@@ -57,7 +80,22 @@ impl Config {
 
     /// Parses settings; an error says line, key, and the nearest known key.
     pub fn parse(text: &str) -> Result<Self, String> {
-        toml::from_str(text).map_err(|error| explain(text, &error))
+        let config: Self = toml::from_str(text).map_err(|error| explain(text, &error))?;
+        match config.policies.iter().find_map(NamedPolicy::problem) {
+            Some(problem) => Err(problem),
+            None => Ok(config),
+        }
+    }
+
+    /// What the engine is told of them.
+    pub fn settings(&self) -> Settings {
+        Settings {
+            log: self.log.clone(),
+            forwarding: self.routing.forwarding,
+            area: self.routing.area,
+            bearers: Vec::new(),
+            policies: self.policies.clone(),
+        }
     }
 }
 

@@ -137,6 +137,8 @@ pub struct Flow {
     pub ack: Ack,
     /// How urgent.
     pub class: Class,
+    /// Name of their policy.
+    pub policy: Option<String>,
     /// Of no use after this long.
     pub deadline: Duration,
     /// From when on, after the warm-up.

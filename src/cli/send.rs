@@ -32,6 +32,9 @@ pub(super) struct Arguments {
     /// How urgent it is
     #[arg(long, value_enum, default_value = "telemetry")]
     class: Class,
+    /// What its path is to be good at: cheap, fast, sure, frugal, balanced, or one of `config.toml`
+    #[arg(long, value_name = "POLICY")]
+    policy: Option<String>,
     /// Give up after this long
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = arguments::duration)]
     deadline: Duration,
@@ -41,7 +44,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, Failure> {
-    let Arguments { to, payload, ack, class, deadline, lines } = arguments;
+    let Arguments { to, payload, ack, class, policy, deadline, lines } = arguments;
     let to = arguments::destination(&to)?.to_string();
     let (ack, class, deadline) = (ack.into(), class.into(), Span(deadline));
     let client = shell.client()?;
@@ -49,11 +52,19 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
     let (id, patience) = (new_id()?, deadline.0 + GRACE);
     if lines {
         let id = confirmed.then_some(id);
-        let query = |first| SendLinesQuery { to: to.clone(), ack, class, deadline, id: id.clone(), first };
+        let query = |first| SendLinesQuery {
+            to: to.clone(),
+            ack,
+            class,
+            policy: policy.clone(),
+            deadline,
+            id: id.clone(),
+            first,
+        };
         return lines::run(&shell, &client, "/v1/send-lines", query, confirmed.then_some(patience)).await;
     }
     let Payload { payload, payload_base64 } = arguments::payload(&payload.unwrap_or_default())?;
-    let body = SendBody { to: to.clone(), payload, payload_base64, ack, class, deadline, id: Some(id) };
+    let body = SendBody { to: to.clone(), payload, payload_base64, ack, class, policy, deadline, id: Some(id) };
     let mut gone: Option<Instant> = None;
     let outcome = loop {
         match client.post("/v1/send", &body).await {

@@ -10,6 +10,7 @@
 //! 1. After each [`Kept::poll_writes`] the records hold every open message that is kept.
 //! 2. A message that ended otherwise than delivered is in no record.
 
+use super::lane::Terms;
 use super::outgoing::{Content, Submission};
 use super::stream::Slot;
 use crate::id::{InnerId, Name, SendId, StreamId};
@@ -62,6 +63,9 @@ pub struct KeptMessage<'a> {
     /// For an answer: to what.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replies_to: Option<InnerId>,
+    /// What it asks of its way.
+    #[serde(default, skip_serializing_if = "Terms::is_default")]
+    pub terms: Terms,
 }
 
 /// A change of the stored records: a new value, or none to remove it.
@@ -173,7 +177,7 @@ fn write<T>(to: &Name, messages: &[(&Name, InnerId, &Slot<T>)]) -> Change {
 }
 
 fn message<T>(sequence: u64, slot: &Slot<T>) -> KeptMessage<'_> {
-    let Submission { payload, content, ack, class, id, .. } = &slot.message;
+    let Submission { payload, content, ack, lane, id, .. } = &slot.message;
     let (purpose, service, replies_to) = match content {
         Content::Inbox => (None, None, None),
         Content::Call { purpose, service, replies_to } => (Some(*purpose), service.clone(), *replies_to),
@@ -183,11 +187,12 @@ fn message<T>(sequence: u64, slot: &Slot<T>) -> KeptMessage<'_> {
         sequence,
         payload,
         ack: *ack,
-        class: *class,
+        class: lane.class,
         expiry: slot.expiry,
         id: *id,
         purpose,
         service,
         replies_to,
+        terms: (*lane.terms).clone(),
     }
 }

@@ -1,9 +1,9 @@
 //! The life of a message: how it is sent, received once, confirmed, and how it ends.
 //!
 //! **Sending.** Every destination has a *stream*: a random id and consecutive sequence numbers from 1. A message
-//! waits in the stream's queue of its class until a batch takes it, and then stays *in flight* until a receipt comes,
+//! waits in the stream's queue of its [`lane`] until a batch takes it, and then stays *in flight* until a receipt comes,
 //! its deadline passes, or the path breaks, upon which it is queued again under its old number. [`outgoing`] keeps all
-//! that, and gives every message exactly one end; [`kept`] says what the store must hold for it to outlive a restart.
+//! that, and gives every message exactly one end; [`retry`] says when one is sent again; [`kept`] says what the store must hold for it to outlive a restart.
 //! What asks for no confirmation takes a shorter way, in a stream of its own: [`unconfirmed`].
 //!
 //! **Receiving.** [`dedupe`] keeps, for each sender's stream, a watermark and the runs received above it; they are
@@ -18,12 +18,14 @@
 //! Invariants
 //! 1. A message submitted ends exactly once (property-tested in [`outgoing`]).
 //! 2. A sequence number is accepted at most once in a stream's life (property-tested in [`dedupe`]).
-//! 3. Within a stream and a class, messages go out in the order in which they were submitted.
+//! 3. Within a stream and a lane, messages go out in the order in which they were submitted.
 
 pub mod dedupe;
 pub mod kept;
+pub mod lane;
 pub mod outgoing;
 pub mod reorder;
+pub mod retry;
 mod stream;
 pub mod topic;
 pub mod unconfirmed;

@@ -6,7 +6,7 @@
 //!             │  └──deadline────┐    │   └──deadline──▶ expired
 //!             │                 ▼    │
 //!             │            unreachable
-//!             └──path broken, no receipt within RETRY──┘
+//!             └──path broken, no receipt in time──┘
 //! ```
 //!
 //! What is to be *kept* is written to the store as it is submitted, and taken up again after a restart under the
@@ -19,6 +19,7 @@
 
 use super::dedupe::WINDOW;
 use super::kept::{Change, Kept, KeptMessage, KeptRecord};
+use super::lane::Lane;
 use super::stream::Stream;
 use crate::id::{Handle, InnerId, Name, OuterId, SendId, StreamId};
 use crate::time::{Now, Time, Unix};
@@ -29,8 +30,6 @@ use core::time::Duration;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::Rng;
 use std::collections::BTreeMap;
-
-pub use super::stream::RETRY;
 
 /// Most destinations; as many as a node has contacts at most.
 pub const MAX_DESTINATIONS: usize = 4_096;
@@ -50,8 +49,8 @@ pub struct Submission<T> {
     pub content: Content,
     /// Confirmation wanted.
     pub ack: Ack,
-    /// Urgency.
-    pub class: Class,
+    /// With what else it may share a frame: its urgency, and what it asks of its way.
+    pub lane: Lane,
     /// Of no use after this long.
     pub lifetime: Duration,
     /// Whether it is to outlive a restart.
@@ -107,6 +106,8 @@ pub struct End<T> {
     pub fate: Fate,
     /// Since it was submitted.
     pub latency: Duration,
+    /// The flight that it was in.
+    pub flight: Option<u64>,
 }
 
 /// A batch just taken: its plaintext has been appended to the caller's buffer.
@@ -127,6 +128,10 @@ pub struct Departure<'a> {
     pub attempt: OuterId,
     /// Handles under which receipts find the sender.
     pub reply: &'a [Handle],
+    /// The caller's number for it, handed back with what becomes of it.
+    pub flight: u64,
+    /// How long a receipt should take, as far as the caller knows.
+    pub expected: Option<Duration>,
     /// When.
     pub now: Now,
 }
@@ -181,7 +186,9 @@ impl<T: Clone> Outgoing<T> {
         let (mut open, mut last, mut stale) = (0, first.sequence, false);
         for message in messages {
             let known = token(&message).filter(|_| self.bytes + message.payload.len() <= MAX_BYTES);
-            let KeptMessage { sequence, payload, ack, class, expiry, id, purpose, service, replies_to } = message;
+            let KeptMessage { sequence, payload, ack, class, expiry, id, purpose, service, replies_to, terms } =
+                message;
+            let lane = Lane { class, terms: terms.into() };
             last = last.max(sequence);
             let Some(token) = known else {
                 stale = true;
@@ -193,7 +200,7 @@ impl<T: Clone> Outgoing<T> {
             };
             let (bytes, lifetime) = (payload.len(), expiry.since(now.unix).min(MAX_LIFETIME));
             let payload = payload.into_owned();
-            let message = Submission { token, payload, content, ack, class, lifetime, keep: true, id };
+            let message = Submission { token, payload, content, ack, lane, lifetime, keep: true, id };
             if streams[at].restore(sequence, message, now.time, expiry) {
                 self.bytes += bytes;
                 self.open += 1;
@@ -250,25 +257,34 @@ impl<T: Clone> Outgoing<T> {
         self.bytes + bytes <= MAX_BYTES && stream.is_none_or(|stream| stream.is_closed() || stream.has_room())
     }
 
-    /// Whether something of this class waits for this destination.
-    pub fn waits(&self, to: &Name, class: Class) -> bool {
-        self.streams.get(to).is_some_and(|streams| streams.iter().any(|stream| stream.waits(class)))
+    /// Lanes in which something waits for this destination; of several streams some may come twice.
+    pub fn lanes(&self, to: &Name) -> impl Iterator<Item = &Lane> {
+        self.streams.get(to).into_iter().flatten().flat_map(Stream::lanes)
+    }
+
+    /// Whether something waits in this lane for this destination.
+    pub fn waits(&self, to: &Name, lane: &Lane) -> bool {
+        self.next_in(to, lane).is_some()
+    }
+
+    /// Of the next message in a lane: when it expires, how long that was when it was submitted, and its payload's bytes.
+    pub fn next_in(&self, to: &Name, lane: &Lane) -> Option<(Unix, Duration, usize)> {
+        let slot = self.streams.get(to)?.iter().find_map(|stream| stream.next_in(lane))?;
+        Some((slot.expiry, slot.message.lifetime, slot.message.payload.len()))
     }
 
     /// Destinations for which something waits.
     pub fn destinations_waiting(&self) -> impl Iterator<Item = &Name> {
-        let waits = |streams: &[Stream<T>]| {
-            streams.iter().any(|stream| Class::ALL.into_iter().any(|class| stream.waits(class)))
-        };
+        let waits = |streams: &[Stream<T>]| streams.iter().any(|stream| stream.lanes().next().is_some());
         self.streams.iter().filter(move |(_, streams)| waits(streams)).map(|(name, _)| name)
     }
 
-    /// Takes the next messages of a class that agree in what they ask for, appends the batch's plaintext to `out`,
+    /// Takes the next messages of a lane that agree in what they ask for, appends the batch's plaintext to `out`,
     /// and hands back those that end by leaving.
     pub fn take_batch(
         &mut self,
         to: &Name,
-        class: Class,
+        lane: &Lane,
         departure: &Departure<'_>,
         out: &mut Vec<u8>,
         ends: &mut Vec<End<T>>,
@@ -276,32 +292,34 @@ impl<T: Clone> Outgoing<T> {
         let mut numbers = core::mem::take(&mut self.taken);
         let streams = self.streams.get_mut(to)?;
         let found = streams.iter_mut().find_map(|stream| {
-            let taken = stream.take(class, departure, out, &mut numbers)?;
-            Some((stream.id(), taken))
+            let taken = stream.take(lane, departure, out, &mut numbers)?;
+            Some((stream.id(), taken, stream.patience()))
         });
-        if let Some((stream, Taken { ack: Ack::None, .. })) = found {
+        if let Some((stream, Taken { ack: Ack::None, .. }, _)) = found {
             for &sequence in &numbers {
                 self.end_one(to, InnerId { stream, sequence }, Fate::Sent, departure.now.time, ends);
             }
         }
         self.taken = numbers;
-        if found.is_some() {
-            self.wake_by(departure.now.time + RETRY);
+        if let Some((_, _, patience)) = found {
+            self.wake_by(departure.now.time + patience);
         }
-        found.map(|(_, taken)| taken)
+        found.map(|(_, taken, _)| taken)
     }
 
     /// A receipt came from this destination.
     pub fn handle_receipt(&mut self, from: &Name, receipt: &Receipt, now: Time, ends: &mut Vec<End<T>>) {
         let fate = match receipt.verdict {
             Verdict::Delivered => {
-                Fate::Delivered { hops: u32::try_from(receipt.visited.len()).unwrap_or(u32::MAX).max(1) }
+                Fate::Delivered { hops: u32::try_from(receipt.visited.len()).unwrap_or(u32::MAX).saturating_add(1) }
             }
             Verdict::Expired => Fate::Expired,
             verdict => Fate::Refused(verdict),
         };
         for range in receipt.ranges.chunks_exact(2) {
-            let Some(stream) = self.streams.get(from).and_then(|streams| find(streams, receipt.stream)) else { return };
+            let stream = self.streams.get_mut(from).and_then(|streams| find_mut(streams, receipt.stream));
+            let Some(stream) = stream else { return };
+            stream.confirmed(range[1], now);
             for sequence in stream.clamp(range[0], range[1]) {
                 self.end_one(from, InnerId { stream: receipt.stream, sequence }, fate, now, ends);
             }
@@ -328,15 +346,15 @@ impl<T: Clone> Outgoing<T> {
         }
     }
 
-    /// Deadlines and retries that are due.
-    pub fn handle_timeout(&mut self, now: Time, ends: &mut Vec<End<T>>) {
+    /// Deadlines and retries that are due; appends the flights that were not confirmed in time to `lost`.
+    pub fn handle_timeout(&mut self, now: Time, ends: &mut Vec<End<T>>, lost: &mut Vec<u64>) {
         if self.wake.is_none_or(|wake| wake > now) {
             return;
         }
         let (mut due, mut late) = (Vec::new(), Vec::new());
         for (name, streams) in &mut self.streams {
             for stream in streams.iter_mut() {
-                stream.timeout(now, &mut late);
+                stream.timeout(now, &mut late, lost);
                 let id = stream.id();
                 due.extend(late.drain(..).map(|sequence| (name.clone(), InnerId { stream: id, sequence })));
             }
@@ -392,8 +410,9 @@ impl<T: Clone> Outgoing<T> {
         if slot.message.keep {
             self.kept.ended(id, matches!(fate, Fate::Delivered { .. }));
         }
-        let Submission { token, id, class, .. } = slot.message;
-        ends.push(End { token, id, class, fate, latency: now.since(slot.submitted) });
+        let flight = slot.flight();
+        let Submission { token, id, lane, .. } = slot.message;
+        ends.push(End { token, id, class: lane.class, fate, latency: now.since(slot.submitted), flight });
     }
 }
 

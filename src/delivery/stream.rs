@@ -1,7 +1,7 @@
 //! One stream of messages to a receiver that are to be confirmed: who is waiting, who is under way, who has ended.
 //!
 //! Open messages lie in a ring of slots by sequence number, from the *floor* (the lowest that has not ended) to the
-//! next number to be given. Beside it stand one queue of waiting numbers for each class, the flights in order of
+//! next number to be given. Beside it stand one queue of waiting numbers for each lane, the flights in order of
 //! departure, and for each lifetime in use the deadlines, which are in order too since time is. So nothing is searched
 //! per message.
 //!
@@ -10,18 +10,17 @@
 //! 2. A message keeps its sequence number through every attempt, and no number is given twice.
 
 use super::dedupe::WINDOW;
+use super::lane::Lane;
 use super::outgoing::{Content, Departure, Submission, Taken};
+use super::retry::Retry;
 use crate::id::{OuterId, StreamId};
 use crate::time::{Time, Unix};
 use crate::wire::batch::{Ack, Batch, MAX_MESSAGES, MAX_PLAIN, Message, PLAIN_BATCH};
 use crate::wire::codec::encode_into;
-use crate::wire::data::Class;
 use crate::wire::parcel::{Head, Parcel, RECORD, put_record};
 use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 
-/// How long after departure a message without a receipt is sent again, if its path still stands.
-pub const RETRY: Duration = Duration::from_secs(15);
 /// Bytes that a call adds to a batch besides payload and service name, at most.
 const CALL_OVERHEAD: usize = 72;
 /// Bytes of a plaintext besides its messages, at most.
@@ -34,8 +33,10 @@ pub(super) struct Stream<T> {
     /// Sequence number of `slots[0]`.
     floor: u64,
     slots: VecDeque<Option<Slot<T>>>,
-    queues: [VecDeque<u64>; 4],
+    /// None of them is empty for long.
+    queues: BTreeMap<Lane, VecDeque<u64>>,
     flights: VecDeque<(Time, u64)>,
+    retry: Retry,
     deadlines: BTreeMap<Duration, VecDeque<(Time, u64)>>,
     /// Frames whose messages end with the next hop's acknowledgement. Bounded by the window: each has a message.
     hops: BTreeMap<OuterId, Vec<u64>>,
@@ -49,10 +50,19 @@ pub(super) struct Slot<T> {
     pub(super) message: Submission<T>,
     pub(super) submitted: Time,
     pub(super) expiry: Unix,
-    /// When it last left; `None` while it is queued.
-    departed: Option<Time>,
+    /// When it last left, and in which flight; `None` while it is queued.
+    departed: Option<(Time, u64)>,
     /// Whether it ever left, as far as is known.
     pub(super) has_left: bool,
+    /// Whether it left more than once.
+    again: bool,
+}
+
+impl<T> Slot<T> {
+    /// The flight that it is in.
+    pub(super) fn flight(&self) -> Option<u64> {
+        self.departed.map(|(_, flight)| flight)
+    }
 }
 
 impl<T> Stream<T> {
@@ -61,8 +71,9 @@ impl<T> Stream<T> {
             id,
             floor: 1,
             slots: VecDeque::new(),
-            queues: Default::default(),
+            queues: BTreeMap::new(),
             flights: VecDeque::new(),
+            retry: Retry::default(),
             deadlines: BTreeMap::new(),
             hops: BTreeMap::new(),
             closed: false,
@@ -94,7 +105,8 @@ impl<T> Stream<T> {
     pub(super) fn push(&mut self, message: Submission<T>, now: Time, expiry: Unix) -> u64 {
         let sequence = self.floor + self.slots.len() as u64;
         self.queue(sequence, &message, now);
-        self.slots.push_back(Some(Slot { message, submitted: now, expiry, departed: None, has_left: false }));
+        let slot = Slot { message, submitted: now, expiry, departed: None, has_left: false, again: false };
+        self.slots.push_back(Some(slot));
         sequence
     }
 
@@ -107,12 +119,13 @@ impl<T> Stream<T> {
         let at = usize::try_from(at).unwrap_or(usize::MAX);
         self.slots.resize_with(at, || None);
         self.queue(sequence, &message, now);
-        self.slots.push_back(Some(Slot { message, submitted: now, expiry, departed: None, has_left: true }));
+        let slot = Slot { message, submitted: now, expiry, departed: None, has_left: true, again: true };
+        self.slots.push_back(Some(slot));
         true
     }
 
     fn queue(&mut self, sequence: u64, message: &Submission<T>, now: Time) {
-        self.queues[message.class as usize].push_back(sequence);
+        self.queues.entry(message.lane.clone()).or_default().push_back(sequence);
         let deadlines = self.deadlines.entry(message.lifetime).or_default();
         // Ascending by construction; restored messages have each a lifetime of its own.
         deadlines.push_back((now + message.lifetime, sequence));
@@ -132,24 +145,31 @@ impl<T> Stream<T> {
         first.max(self.floor)..last.saturating_add(1).min(end)
     }
 
-    pub(super) fn waits(&self, class: Class) -> bool {
-        !self.queues[class as usize].is_empty()
+    /// Lanes in which something waits, most urgent first.
+    pub(super) fn lanes(&self) -> impl Iterator<Item = &Lane> {
+        self.queues.iter().filter(|(_, queue)| !queue.is_empty()).map(|(lane, _)| lane)
     }
 
-    /// Takes the next messages of a class that agree in what they ask for, and appends their plaintext to `out`. Their
+    /// The message that is next in a lane.
+    pub(super) fn next_in(&self, lane: &Lane) -> Option<&Slot<T>> {
+        self.queues.get(lane)?.iter().find_map(|sequence| self.slot(*sequence))
+    }
+
+    /// Takes the next messages of a lane that agree in what they ask for, and appends their plaintext to `out`. Their
     /// numbers are left in `taken`.
     pub(super) fn take(
         &mut self,
-        class: Class,
+        lane: &Lane,
         departure: &Departure<'_>,
         out: &mut Vec<u8>,
         taken: &mut Vec<u64>,
     ) -> Option<Taken> {
         taken.clear();
         let (mut size, mut ack, mut expiry, mut calls) = (PLAIN_OVERHEAD, Ack::None, Unix(0), false);
-        while let Some(&sequence) = self.queues[class as usize].front() {
+        let mut queue = self.queues.remove(lane)?;
+        while let Some(&sequence) = queue.front() {
             let Some(slot) = self.slot(sequence) else {
-                self.queues[class as usize].pop_front();
+                queue.pop_front();
                 continue;
             };
             let message = &slot.message;
@@ -169,8 +189,11 @@ impl<T> Stream<T> {
                 break;
             }
             (size, ack, expiry, calls) = (size + adds, message.ack, expiry.max(slot.expiry), call);
-            self.queues[class as usize].pop_front();
+            queue.pop_front();
             taken.push(sequence);
+        }
+        if !queue.is_empty() {
+            self.queues.insert(lane.clone(), queue);
         }
         let base = *taken.iter().min()?;
         let reply = if ack == Ack::None { Vec::new() } else { departure.reply.to_vec() };
@@ -207,9 +230,11 @@ impl<T> Stream<T> {
 
     fn depart(&mut self, taken: &[u64], ack: Ack, departure: &Departure<'_>) {
         let now = departure.now.time;
+        self.retry.expect(departure.expected);
         for &sequence in taken {
             if let Some(slot) = self.slot_mut(sequence) {
-                (slot.departed, slot.has_left) = (Some(now), true);
+                slot.again = slot.has_left;
+                (slot.departed, slot.has_left) = (Some((now, departure.flight)), true);
                 self.flights.push_back((now, sequence));
             }
         }
@@ -230,15 +255,36 @@ impl<T> Stream<T> {
         self.requeue(flown);
     }
 
-    /// Queues again what has been under way for too long; appends what is past its deadline to `due`.
-    pub(super) fn timeout(&mut self, now: Time, due: &mut Vec<u64>) {
+    /// A receipt confirms a message: how long it took says how long to wait for others.
+    pub(super) fn confirmed(&mut self, sequence: u64, now: Time) {
+        let Some(slot) = self.slot(sequence).filter(|slot| !slot.again) else { return };
+        if let Some((departed, _)) = slot.departed {
+            self.retry.measured(now.since(departed));
+        }
+    }
+
+    /// When a message that leaves now is to be confirmed.
+    pub(super) fn patience(&self) -> Duration {
+        self.retry.after()
+    }
+
+    /// Queues again what has been under way for too long; appends what is past its deadline to `due`, and the flights
+    /// that were lost to `lost`.
+    pub(super) fn timeout(&mut self, now: Time, due: &mut Vec<u64>, lost: &mut Vec<u64>) {
         self.forget_ended();
-        let mut again = Vec::new();
-        while let Some((at, sequence)) = self.flights.front().copied().filter(|(at, _)| *at + RETRY <= now) {
+        let (mut again, patience) = (Vec::new(), self.patience());
+        while let Some((at, sequence)) = self.flights.front().copied().filter(|(at, _)| *at + patience <= now) {
             self.flights.pop_front();
-            if self.slot(sequence).is_some_and(|slot| slot.departed == Some(at)) {
+            let Some((left, flight)) = self.slot(sequence).and_then(|slot| slot.departed) else { continue };
+            if left == at {
                 again.push(sequence);
+                if lost.last() != Some(&flight) {
+                    lost.push(flight);
+                }
             }
+        }
+        if !again.is_empty() {
+            self.retry.lost();
         }
         self.requeue(again);
         for queue in self.deadlines.values_mut() {
@@ -254,7 +300,7 @@ impl<T> Stream<T> {
             return None;
         }
         let deadlines = self.deadlines.values().filter_map(|queue| queue.front().map(|(at, _)| *at));
-        deadlines.chain(self.flights.front().map(|(at, _)| *at + RETRY)).min()
+        deadlines.chain(self.flights.front().map(|(at, _)| *at + self.patience())).min()
     }
 
     /// Ends a message, if it is open.
@@ -277,8 +323,8 @@ impl<T> Stream<T> {
         for sequence in sequences.into_iter().rev() {
             let Some(slot) = self.slot_mut(sequence) else { continue };
             if slot.departed.take().is_some() {
-                let class = slot.message.class as usize;
-                self.queues[class].push_front(sequence);
+                let lane = slot.message.lane.clone();
+                self.queues.entry(lane).or_default().push_front(sequence);
             }
         }
     }

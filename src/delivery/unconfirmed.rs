@@ -2,7 +2,7 @@
 //!
 //! Nobody will ask for one again, so none has a slot. An application hands over a *load*: one message, or many that it
 //! has packed as they travel ([`wire::parcel`](crate::wire::parcel)). Loads wait in one queue for each destination and
-//! class; a parcel takes whole loads from the front for as long as they fit. A load of many costs no more than a load
+//! lane; a parcel takes whole loads from the front for as long as they fit. A load of many costs no more than a load
 //! of one.
 //!
 //! The stream's floor is always the parcel's first number: what left before is not waited for.
@@ -11,6 +11,7 @@
 //! 1. Every load is handed back in exactly one [`Gone`].
 //! 2. At most [`MAX_BYTES`] wait in all. Drop policy: `submit` refuses.
 
+use super::lane::Lane;
 use super::outgoing::{Departure, MAX_LIFETIME, Taken};
 use super::stream::PLAIN_OVERHEAD;
 use crate::id::{Name, StreamId};
@@ -30,7 +31,7 @@ pub const MAX_LOAD: usize = MAX_PLAIN - PLAIN_OVERHEAD;
 /// What a load counts beside its records, so that many small ones are bounded too.
 const LOAD_OVERHEAD: usize = 64;
 
-/// Messages to one destination, of one class and lifetime.
+/// Messages to one destination, of one lane and lifetime.
 #[derive(Clone, Debug)]
 pub struct Load<T> {
     /// Handed back with the end.
@@ -39,8 +40,8 @@ pub struct Load<T> {
     pub records: Vec<u8>,
     /// How many they are, at most [`MAX_MESSAGES`].
     pub count: u32,
-    /// Urgency.
-    pub class: Class,
+    /// With what else it may share a frame.
+    pub lane: Lane,
     /// Of no use after this long.
     pub lifetime: Duration,
 }
@@ -74,7 +75,8 @@ pub struct Unconfirmed<T> {
 struct Queue<T> {
     id: StreamId,
     next: u64,
-    waiting: [VecDeque<Waiting<T>>; 4],
+    /// None of them is empty for long.
+    waiting: BTreeMap<Lane, VecDeque<Waiting<T>>>,
 }
 
 #[derive(Debug)]
@@ -99,7 +101,7 @@ impl<T> Unconfirmed<T> {
         if !self.streams.contains_key(to) {
             let mut id = [0; StreamId::LEN];
             rng.fill_bytes(&mut id);
-            self.streams.insert(to.clone(), Queue { id: StreamId(id), next: 1, waiting: Default::default() });
+            self.streams.insert(to.clone(), Queue { id: StreamId(id), next: 1, waiting: BTreeMap::new() });
         }
         let Some(queue) = self.streams.get_mut(to) else { return Err(load) };
         let lifetime = load.lifetime.min(MAX_LIFETIME);
@@ -107,7 +109,8 @@ impl<T> Unconfirmed<T> {
         self.bytes += load.records.len() + LOAD_OVERHEAD;
         self.count += load.count as usize;
         self.wake = Some(self.wake.map_or(deadline, |wake| wake.min(deadline)));
-        queue.waiting[load.class as usize].push_back(Waiting { load, submitted: now.time, deadline, expiry });
+        let waiting = queue.waiting.entry(load.lane.clone()).or_default();
+        waiting.push_back(Waiting { load, submitted: now.time, deadline, expiry });
         Ok(())
     }
 
@@ -121,14 +124,26 @@ impl<T> Unconfirmed<T> {
         self.count
     }
 
-    /// Whether something of this class waits for this destination.
-    pub fn waits(&self, to: &Name, class: Class) -> bool {
-        self.streams.get(to).is_some_and(|queue| !queue.waiting[class as usize].is_empty())
+    /// Lanes in which something waits for this destination.
+    pub fn lanes(&self, to: &Name) -> impl Iterator<Item = &Lane> {
+        let waiting = self.streams.get(to).into_iter().flat_map(|queue| &queue.waiting);
+        waiting.filter(|(_, waiting)| !waiting.is_empty()).map(|(lane, _)| lane)
+    }
+
+    /// Whether something waits in this lane for this destination.
+    pub fn waits(&self, to: &Name, lane: &Lane) -> bool {
+        self.next_in(to, lane).is_some()
+    }
+
+    /// Of the next load in a lane: when it expires, how long that was when it was submitted, and its bytes.
+    pub fn next_in(&self, to: &Name, lane: &Lane) -> Option<(Unix, Duration, usize)> {
+        let next = self.streams.get(to)?.waiting.get(lane)?.front()?;
+        Some((next.expiry, next.load.lifetime, next.load.records.len()))
     }
 
     /// Destinations for which something waits.
     pub fn destinations(&self) -> impl Iterator<Item = &Name> {
-        let waits = |queue: &Queue<T>| queue.waiting.iter().any(|waiting| !waiting.is_empty());
+        let waits = |queue: &Queue<T>| queue.waiting.values().any(|waiting| !waiting.is_empty());
         self.streams.iter().filter(move |(_, queue)| waits(queue)).map(|(name, _)| name)
     }
 
@@ -136,13 +151,13 @@ impl<T> Unconfirmed<T> {
     pub fn take(
         &mut self,
         to: &Name,
-        class: Class,
+        lane: &Lane,
         departure: &Departure<'_>,
         out: &mut Vec<u8>,
         gone: &mut Vec<Gone<T>>,
     ) -> Option<Taken> {
         let queue = self.streams.get_mut(to)?;
-        let waiting = &mut queue.waiting[class as usize];
+        let waiting = queue.waiting.get_mut(lane)?;
         let (mut loads, mut size, mut count, mut expiry) = (0, PLAIN_OVERHEAD, 0, waiting.front()?.expiry);
         for next in waiting.iter() {
             let (adds, messages) = (next.load.records.len(), next.load.count as usize);
@@ -166,7 +181,10 @@ impl<T> Unconfirmed<T> {
             self.bytes -= load.records.len() + LOAD_OVERHEAD;
             self.count -= load.count as usize;
             let latency = departure.now.time.since(submitted);
-            gone.push(Gone { token: load.token, count: load.count, class, left: true, latency });
+            gone.push(Gone { token: load.token, count: load.count, class: lane.class, left: true, latency });
+        }
+        if waiting.is_empty() {
+            queue.waiting.remove(lane);
         }
         Some(Taken { messages: count, ack: Ack::None, expiry })
     }
@@ -179,11 +197,11 @@ impl<T> Unconfirmed<T> {
         self.wake = None;
         let mut bytes = 0;
         for queue in self.streams.values_mut() {
-            for waiting in &mut queue.waiting {
+            for waiting in queue.waiting.values_mut() {
                 for Waiting { load, submitted, .. } in take_late(waiting, now) {
                     bytes += load.records.len() + LOAD_OVERHEAD;
                     self.count -= load.count as usize;
-                    let (count, class) = (load.count, load.class);
+                    let (count, class) = (load.count, load.lane.class);
                     gone.push(Gone { token: load.token, count, class, left: false, latency: now.since(submitted) });
                 }
                 let next = waiting.iter().map(|waiting| waiting.deadline).min();
@@ -232,7 +250,7 @@ mod tests {
             put_record(&mut records, 0, &[token; 100]);
         }
         let lifetime = Duration::from_millis(lifetime_ms);
-        Load { token, records, count: messages, class: Class::Telemetry, lifetime }
+        Load { token, records, count: messages, lane: Lane::default(), lifetime }
     }
 
     struct Bench {
@@ -253,8 +271,8 @@ mod tests {
 
         fn take(&mut self, now: Now) -> Option<(u64, Vec<(u8, u64)>)> {
             let mut plain = Vec::new();
-            let departure = Departure { attempt: OuterId([1; 8]), reply: &[], now };
-            self.unconfirmed.take(&self.to, Class::Telemetry, &departure, &mut plain, &mut self.gone)?;
+            let departure = Departure { attempt: OuterId([1; 8]), reply: &[], flight: 1, expected: None, now };
+            self.unconfirmed.take(&self.to, &Lane::default(), &departure, &mut plain, &mut self.gone)?;
             let parcel = Parcel::parse(&plain[1..]).expect("our own parcel parses");
             let until = |earlier: u32| (parcel.head.lifetime - u64::from(earlier)) / 1_000;
             let records = Records(parcel.records).map(|record| (record.payload[0], until(record.earlier))).collect();

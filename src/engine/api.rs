@@ -8,6 +8,7 @@
 //! 2. A reply never comes before what it reports is durable.
 
 use super::lab::{Lab, Shape};
+use super::view::{LinkView, RoutesView, WayView};
 use crate::id::{InnerId, Name, SendId, StreamId};
 use crate::time::Unix;
 use crate::wire::batch::Ack;
@@ -88,6 +89,17 @@ pub enum Command {
     Status,
     /// Ends with [`Reply::Peers`].
     Peers,
+    /// Links as the router sees them.
+    Links,
+    /// What the router holds.
+    Routes,
+    /// The way to a device, and why.
+    Way {
+        /// Which device.
+        to: Name,
+        /// Under which policy; `None` for that of a message that names none.
+        policy: Option<String>,
+    },
     /// Ends with [`Reply::Contacts`].
     Contacts,
     /// Asks, or changes, how a lab's node links. Ends with [`Reply::Lab`].
@@ -107,6 +119,8 @@ pub struct Send {
     pub ack: Ack,
     /// How urgent.
     pub class: Class,
+    /// Name of its policy; `None` leaves that to the settings.
+    pub policy: Option<String>,
     /// Of no use after this long.
     pub lifetime: Duration,
     /// The application's name for this message. Whoever sends again under a name that is known is told what became of
@@ -124,6 +138,8 @@ pub struct Load {
     pub records: Vec<u8>,
     /// How urgent.
     pub class: Class,
+    /// Name of their policy; `None` leaves that to the settings.
+    pub policy: Option<String>,
     /// Of no use after this long.
     pub lifetime: Duration,
 }
@@ -166,6 +182,12 @@ pub enum Reply {
     Status(Box<Status>),
     /// Its neighbours.
     Peers(Vec<Peer>),
+    /// Answer to [`Command::Links`].
+    Links(Vec<LinkView>),
+    /// Answer to [`Command::Routes`].
+    Routes(Box<RoutesView>),
+    /// Answer to [`Command::Way`].
+    Way(Box<WayView>),
     /// Whom it can address.
     Contacts(Vec<Contact>),
     /// How this node of a lab links.
@@ -397,6 +419,24 @@ pub enum Refused {
         name: String,
         /// The nearest that is known.
         nearest: Option<String>,
+    },
+    /// No policy has that name.
+    #[error("no policy is called {name}{}", .nearest.as_ref().map(|n| format!("; did you mean {n}?")).unwrap_or_default())]
+    UnknownPolicy {
+        /// The name given.
+        name: String,
+        /// A known one that is like it.
+        nearest: Option<String>,
+    },
+    /// No path keeps the limits of the message's policy, and it is not to wait for one.
+    #[error("no way to {to} keeps the limits of policy {policy}: {why}")]
+    NoPath {
+        /// For whom it was.
+        to: Name,
+        /// The policy's name.
+        policy: String,
+        /// What came nearest.
+        why: String,
     },
     /// Payload over its bound.
     #[error("a message has at most {limit} bytes, this one has {found}; send large data in pieces")]

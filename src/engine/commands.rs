@@ -2,15 +2,27 @@
 
 use super::Engine;
 use super::api::{Command, Load, Refused, Reply, Send, Token};
+use super::routes::explain_no_way;
 use super::services::check_size;
 use super::unicast::Sender;
+use crate::delivery::lane::{Lane, Terms};
 use crate::delivery::outgoing::{Content, Submission};
 use crate::delivery::unconfirmed::{self, MAX_LOAD};
 use crate::id::{InnerId, Name};
+use crate::routing::policies::{Impossible, Late, NamedPolicy, Policies};
 use crate::wire::batch::{Ack, MAX_MESSAGES};
 use crate::wire::data::Class;
 use crate::wire::parcel::{RECORD, Records, put_record};
 use core::time::Duration;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What a message says of itself, for its policy.
+pub(super) struct Asked<'a> {
+    pub policy: Option<&'a str>,
+    pub class: Class,
+    pub service: Option<&'a str>,
+}
 
 impl Engine {
     pub(super) fn handle_command(&mut self, token: Token, command: Command) {
@@ -52,6 +64,9 @@ impl Engine {
                 let last = self.log.head().last;
                 self.journal.defer(token, Reply::Log { last });
             }
+            Command::Links => self.report_links(token),
+            Command::Routes => self.report_routes(token),
+            Command::Way { to, policy } => self.report_way(token, &to, policy.as_deref()),
             Command::Cancel => self.cancel(token),
             // The node answers these: it knows the network's part.
             Command::Status | Command::Peers | Command::Contacts | Command::Lab(_) => {}
@@ -66,15 +81,18 @@ impl Engine {
         if self.membership.contacts().get(&send.to).is_none() {
             return self.submit_after_pull(token, send.to.clone(), Command::Send(send));
         }
-        let Send { to, payload, ack, class, lifetime, id } = send;
+        let Send { to, payload, ack, class, policy, lifetime, id } = send;
+        let asked = Asked { policy: policy.as_deref(), class, service: None };
+        let Some((terms, lifetime)) = self.terms_of(token, &to, &asked, lifetime, payload.len()) else { return };
+        let lane = Lane { class, terms };
         if ack == Ack::None {
             let mut records = Vec::with_capacity(RECORD + payload.len());
             put_record(&mut records, 0, &payload);
-            return self.submit_load(token, to, records, 1, class, lifetime);
+            return self.submit_load(token, to, records, 1, lane, lifetime);
         }
         let sender = Sender::Message(Some(token), to.clone());
         let content = Content::Inbox;
-        let message = Submission { token: sender, payload, content, ack, class, lifetime, keep: true, id };
+        let message = Submission { token: sender, payload, content, ack, lane, lifetime, keep: true, id };
         if let Some(message) = self.submit(token, &to, message)
             && let Some(id) = id
         {
@@ -92,12 +110,47 @@ impl Engine {
         if self.membership.contacts().get(&load.to).is_none() {
             return self.submit_after_pull(token, load.to.clone(), Command::SendLoad(load));
         }
-        let Load { to, records, class, lifetime } = load;
-        self.submit_load(token, to, records, u32::try_from(count).unwrap_or(0), class, lifetime);
+        let Load { to, records, class, policy, lifetime } = load;
+        let asked = Asked { policy: policy.as_deref(), class, service: None };
+        let Some((terms, lifetime)) = self.terms_of(token, &to, &asked, lifetime, found) else { return };
+        let lane = Lane { class, terms };
+        self.submit_load(token, to, records, u32::try_from(count).unwrap_or(0), lane, lifetime);
     }
 
-    fn submit_load(&mut self, token: Token, to: Name, records: Vec<u8>, count: u32, class: Class, lifetime: Duration) {
-        let load = unconfirmed::Load { token: (token, to.clone()), records, count, class, lifetime };
+    /// What a message asks of its way, and how long it is of use; nothing if it has been refused.
+    pub(super) fn terms_of(
+        &mut self,
+        token: Token,
+        to: &Name,
+        asked: &Asked<'_>,
+        lifetime: Duration,
+        bytes: usize,
+    ) -> Option<(Arc<Terms>, Duration)> {
+        let named = match asked.policy {
+            None => self.policies.of(asked.class, asked.service),
+            Some(name) => self.policies.get(name),
+        };
+        let Some(named) = named else {
+            let name = asked.policy.unwrap_or_default().to_owned();
+            let nearest = nearest(&name, self.policies.names());
+            self.finish(token, Reply::Refused(Refused::UnknownPolicy { name, nearest }));
+            return None;
+        };
+        let lifetime = named.deadline.map_or(lifetime, |deadline| deadline.min(lifetime));
+        let refuse = named.impossible == Impossible::Refuse;
+        let policy = named.name.clone();
+        let terms = self.terms.get(&policy).cloned().unwrap_or_default();
+        if refuse && let Err(no_way) = self.way(to, &terms, lifetime, bytes) {
+            let why = explain_no_way(&no_way);
+            self.finish(token, Reply::Refused(Refused::NoPath { to: to.clone(), policy, why }));
+            return None;
+        }
+        Some((terms, lifetime))
+    }
+
+    fn submit_load(&mut self, token: Token, to: Name, records: Vec<u8>, count: u32, lane: Lane, lifetime: Duration) {
+        let class = lane.class;
+        let load = unconfirmed::Load { token: (token, to.clone()), records, count, lane, lifetime };
         match self.unconfirmed.submit(&to, load, self.now, &mut self.rng) {
             Ok(()) => drop(self.ready.insert(to)),
             Err(load) => {
@@ -110,7 +163,7 @@ impl Engine {
 
     /// Puts a message on its way. `None` when it was refused, which has been said then.
     pub(super) fn submit(&mut self, token: Token, to: &Name, message: Submission<Sender>) -> Option<InnerId> {
-        let class = message.class;
+        let class = message.lane.class;
         match self.outgoing.submit(to, message, self.now, &mut self.rng) {
             Ok(id) => {
                 self.ready.insert(to.clone());
@@ -137,14 +190,8 @@ impl Engine {
 
     /// No card of that name.
     pub(super) fn refuse_unknown(&mut self, token: Token, name: &Name) {
-        let nearest = self
-            .membership
-            .contacts()
-            .iter()
-            .map(|card| (distance(card.name.as_str(), name.as_str()), card.name.to_string()))
-            .min()
-            .filter(|(distance, _)| *distance <= 2)
-            .map(|(_, name)| name);
+        let names = self.membership.contact_book().iter().map(|card| card.name.as_str());
+        let nearest = nearest(name.as_str(), names);
         self.finish(token, Reply::Refused(Refused::UnknownContact { name: name.to_string(), nearest }));
     }
 
@@ -155,6 +202,18 @@ impl Engine {
             self.services.forget_request(token);
         }
     }
+}
+
+/// What messages of each policy ask of their way.
+pub(super) fn all_terms(policies: &Policies) -> BTreeMap<String, Arc<Terms>> {
+    let terms = |named: &NamedPolicy| Terms { policy: named.policy(), yields: named.late == Late::Pay };
+    policies.iter().map(|named| (named.name.clone(), Arc::new(terms(named)))).collect()
+}
+
+/// Of some names the one most like a given one, if one is like it at all.
+fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
+    let near = known.map(|known| (distance(known, name), known)).min();
+    near.filter(|(distance, _)| *distance <= 2).map(|(_, known)| known.to_owned())
 }
 
 /// Levenshtein distance, by rows.

@@ -5,14 +5,14 @@
 //!         ─▶ the one with the older bulletin (versions were in the hellos) gets the newer, verifies it, keeps it,
 //!            and hands it to its other neighbours
 //! epoch   ─▶ Refresh: the neighbour's next credential, of the same key
-//! unknown sender of a group frame ─▶ CredentialRequest ⇄ Credential
+//! unknown sender of a group frame, unknown origin of an LSA ─▶ CredentialRequest ⇄ Credential
 //! ```
 
 use super::{Engine, Output};
 use crate::event_log::Event;
-use crate::id::{CredentialHash, LinkId};
+use crate::id::{CredentialHash, LinkId, Pseudonym, Tag};
 use crate::identity::credential::PeerCredential;
-use crate::wire::announce::{Announce, MAX_ADDRESSES, MAX_OTHERS};
+use crate::wire::announce::{Announce, MAX_ADDRESSES, MAX_GROUPS, MAX_OTHERS, MAX_SERVICES};
 use crate::wire::bulletin::BulletinRequest;
 use crate::wire::credential_exchange::CredentialRequest;
 use crate::wire::frame::{self, Kind};
@@ -41,6 +41,11 @@ impl Engine {
             return;
         }
         self.addresses = addresses;
+        self.announce_again();
+    }
+
+    /// Something that neighbours know of us has changed.
+    pub(super) fn announce_again(&mut self) {
         for link in self.links.ids() {
             let announce = self.announcement(link);
             self.send_control(link, Kind::Announce, &announce);
@@ -62,19 +67,18 @@ impl Engine {
             Kind::EnrolRelay => self.handle_enrol_relay(link, body),
             Kind::EnrolAnswer => self.handle_enrol_answer(link, body),
             Kind::SessionNack => self.handle_nack(link, body),
-            Kind::HopAck => self.handle_hop_ack(link, body),
+            Kind::HopAck => self.handle_hop_ack(body),
+            Kind::Lsa => self.handle_lsa(link, body),
+            Kind::LsaDigest => self.handle_lsa_digest(link, body),
+            Kind::LsaRequest => self.handle_lsa_request(link, body),
+            Kind::Locate => self.handle_locate(link, body),
+            Kind::Located => self.handle_located(link, body),
+            Kind::Group => self.handle_group_frame(link, body),
             // The link's handler answers pings itself; data frames go their own way.
             Kind::Ping | Kind::Pong | Kind::Data => {}
-            Kind::Successor
-            | Kind::TimeBeacon
-            | Kind::Lsa
-            | Kind::LsaDigest
-            | Kind::LsaRequest
-            | Kind::Locate
-            | Kind::Located
-            | Kind::Witness
-            | Kind::Group
-            | Kind::Custody => self.count("frames_of_unknown_kind", 1),
+            Kind::Successor | Kind::TimeBeacon | Kind::Witness | Kind::Custody => {
+                self.count("frames_of_unknown_kind", 1)
+            }
         }
     }
 
@@ -95,24 +99,37 @@ impl Engine {
         let others: Vec<Vec<u8>> =
             self.links.iter().filter(|(id, _)| *id != to).flat_map(|(_, link)| link.addresses.clone()).collect();
         Announce {
-            forwarding: false,
+            forwarding: self.settings.forwarding,
             addresses: pack(&self.addresses, MAX_ADDRESSES),
             others: pack(&others, MAX_OTHERS),
             services: Vec::new(),
+            // A router tells of its groups in its link state.
+            groups: self.own_groups().into_iter().filter(|_| !self.settings.forwarding).take(MAX_GROUPS).collect(),
+            area: self.settings.area,
         }
     }
 
     fn handle_announce(&mut self, link: LinkId, body: &[u8]) {
         let Ok(announce) = wire::decode::<Announce>(body) else { return self.count("control_malformed", 1) };
-        let Announce { forwarding: _, addresses, others, services: _ } = announce;
+        let Announce { forwarding, addresses, others, services, groups, area } = announce;
         let unpack = |addresses: Vec<ByteBuf>, most| -> Vec<Vec<u8>> {
             let fit = addresses.into_iter().filter(|address| address.len() <= MAX_ADDRESS);
             fit.take(most).map(ByteBuf::into_vec).collect()
         };
         let (own, others) = (unpack(addresses, MAX_ADDRESSES), unpack(others, MAX_OTHERS));
-        if let Some(neighbour) = self.links.get_mut(link) {
-            neighbour.addresses.clone_from(&own);
-            self.outputs.push_back(Output::Addresses { link, own, others });
+        let Some(neighbour) = self.links.get_mut(link) else { return };
+        neighbour.addresses.clone_from(&own);
+        self.outputs.push_back(Output::Addresses { link, own, others });
+        let trim = |tags: Vec<Tag>, most| tags.into_iter().take(most).collect::<Vec<_>>();
+        let (services, groups) = (trim(services, MAX_SERVICES), trim(groups, MAX_GROUPS));
+        let news = (neighbour.forwarding, neighbour.area, &neighbour.services, &neighbour.groups)
+            != (forwarding, area, &services, &groups);
+        let meets = forwarding && (!neighbour.forwarding || neighbour.area != area);
+        (neighbour.forwarding, neighbour.area) = (forwarding, area);
+        (neighbour.services, neighbour.groups) = (services, groups);
+        self.routing.links_changed |= news;
+        if meets {
+            self.meet_router(link);
         }
     }
 
@@ -154,6 +171,7 @@ impl Engine {
                 let hash = credential.hash;
                 self.learn_credential(credential);
                 self.release_waiting(hash);
+                self.release_lsas(hash);
             }
             Err(_) => self.count("credentials_refused", 1),
         }
@@ -168,6 +186,18 @@ impl Engine {
                 self.close(link, "its new credential is not valid");
             }
         }
+    }
+
+    /// Our own credential of the epoch, as others see it.
+    pub(super) fn learn_own(&mut self) {
+        let Some(own) = self.membership.credential(self.now.unix).cloned() else { return };
+        self.learn_credential(PeerCredential { hash: own.hash, body: own.body.clone(), signed: own.signed.clone() });
+        self.routing.links_changed = true;
+    }
+
+    /// Whose credential it is, if that is known.
+    pub(super) fn pseudonym_of(&self, hash: &CredentialHash) -> Option<Pseudonym> {
+        self.multicast.pseudonym(hash)
     }
 
     pub(super) fn learn_credential(&mut self, credential: PeerCredential) {

@@ -109,6 +109,7 @@ impl Engine {
         self.enrolment.next_epoch = Some(self.now.time + length.end(epoch).since(self.now.unix));
         self.record(Event::EpochChanged { epoch: epoch.0 });
         self.outputs.push_back(Output::MembershipChanged { save: false });
+        self.learn_own();
         self.send_refresh();
         self.close_lapsed_links();
         self.plan_renewal();

@@ -1,4 +1,4 @@
-//! Group frames that come by gossip: judged before they are forwarded, then opened and put in order.
+//! Group frames that come by gossip, or over a link that carries none: judged before they are forwarded, then opened and put in order.
 //!
 //! ```text
 //! frame ─▶ well-formed? in time? ──no──▶ reject, ignore
@@ -9,8 +9,10 @@
 //!          accept: gossip forwards it ─▶ of a group listened to? ─▶ open ─▶ put in order ─▶ subscriptions
 //! ```
 
-use super::multicast::{FRAME_OVERHEAD, InStream, MAX_STREAMS, MAX_WAITING, Received, WAIT, Waiting};
-use super::{Engine, GossipVerdict};
+use super::multicast::{
+    DEFAULT_SEGMENT, FRAME_OVERHEAD, InStream, MAX_STREAMS, MAX_WAITING, Received, Source, WAIT, Waiting,
+};
+use super::{Engine, GossipVerdict, Output};
 use crate::delivery::reorder::Reorder;
 use crate::delivery::topic;
 use crate::id::{CredentialHash, LinkId, StreamId};
@@ -23,26 +25,36 @@ use std::collections::VecDeque;
 
 impl Engine {
     pub(super) fn handle_gossip(&mut self, id: u64, link: LinkId, data: &[u8]) {
+        self.take_group_frame(Source::Gossip(id, link), data);
+    }
+
+    /// A group frame over a link that carries no gossip.
+    pub(super) fn handle_group_frame(&mut self, link: LinkId, data: &[u8]) {
+        self.take_group_frame(Source::Link(link), data);
+    }
+
+    fn take_group_frame(&mut self, source: Source, data: &[u8]) {
         let Some((_, frame)) = parse(data) else {
             self.count("group_frames_malformed", 1);
-            return self.verdict(id, GossipVerdict::Reject);
+            return self.judged(source, GossipVerdict::Reject);
         };
         if Unix(frame.expiry) + self.skew() < self.now.unix {
             self.count("group_frames_expired", 1);
-            return self.verdict(id, GossipVerdict::Ignore);
+            return self.judged(source, GossipVerdict::Ignore);
         }
         if self.multicast.credentials.contains_key(&frame.sender) {
-            return self.judge_gossip(id, data);
+            return self.judge_frame(source, data);
         }
         if self.multicast.waiting.len() >= MAX_WAITING {
             self.count("group_frames_without_credential", 1);
-            return self.verdict(id, GossipVerdict::Ignore);
+            return self.judged(source, GossipVerdict::Ignore);
         }
         let (sender, until) = (frame.sender, self.now.time + WAIT);
         if !self.multicast.waiting.iter().any(|waiting| waiting.sender == sender) {
+            let (Source::Gossip(_, link) | Source::Link(link)) = source;
             self.ask_credential(link, sender);
         }
-        self.multicast.waiting.push_back(Waiting { id, sender, data: data.to_vec(), until });
+        self.multicast.waiting.push_back(Waiting { source, sender, data: data.to_vec(), until });
     }
 
     /// A credential has come: what waited for it is judged.
@@ -51,32 +63,39 @@ impl Engine {
             core::mem::take(&mut self.multicast.waiting).into_iter().partition(|waiting| waiting.sender == hash);
         self.multicast.waiting = still;
         for waiting in ready {
-            self.judge_gossip(waiting.id, &waiting.data);
+            self.judge_frame(waiting.source, &waiting.data);
         }
     }
 
     /// A frame whose sender is known.
-    fn judge_gossip(&mut self, id: u64, data: &[u8]) {
-        let Some((signed, frame)) = parse(data) else { return self.verdict(id, GossipVerdict::Reject) };
+    fn judge_frame(&mut self, source: Source, data: &[u8]) {
+        let Some((signed, frame)) = parse(data) else { return self.judged(source, GossipVerdict::Reject) };
         let Some(sender) = self.multicast.credentials.get(&frame.sender) else {
-            return self.verdict(id, GossipVerdict::Ignore);
+            return self.judged(source, GossipVerdict::Ignore);
         };
         let (key, handle) = (sender.body.key, sender.body.handle);
         let holds = acceptance(&sender.body).is_some_and(|(from, until)| (from..until).contains(&self.now.unix));
         if !verify_signed(CONTEXT, &key, &signed) {
             self.count("group_frames_forged", 1);
-            return self.verdict(id, GossipVerdict::Reject);
+            return self.judged(source, GossipVerdict::Reject);
         }
         if !holds {
             self.count("group_frames_expired", 1);
-            return self.verdict(id, GossipVerdict::Ignore);
+            return self.judged(source, GossipVerdict::Ignore);
         }
-        if key == self.membership.pseudonym() {
+        if key == self.own {
             // Our own, come back when gossip has forgotten it: subscribers here had it when it was published.
             self.count("group_frames_own", 1);
-            return self.verdict(id, GossipVerdict::Ignore);
+            return self.judged(source, GossipVerdict::Ignore);
         }
-        self.verdict(id, GossipVerdict::Accept);
+        self.judged(source, GossipVerdict::Accept);
+        let (Source::Gossip(_, from) | Source::Link(from)) = source;
+        self.carry(&frame.group, Some(from), data);
+        if matches!(source, Source::Link(_)) {
+            // Gossip takes it on from here; what it has seen before it drops by itself.
+            let topic = self.membership.groups().topic(&frame.group, DEFAULT_SEGMENT);
+            self.outputs.push_back(Output::Gossip { job: 0, topic, frame: data.to_vec() });
+        }
         let Some(group) = self.multicast.tags.get(&frame.group).cloned() else { return };
         let Ok(plain) = self.membership.groups().open(&frame, &group, &key) else {
             return self.count("group_frames_not_opened", 1);

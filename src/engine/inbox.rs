@@ -24,7 +24,7 @@ use super::store::{Read, ReadError, Table, Write};
 use super::unicast::inner;
 use super::{Engine, Output};
 use crate::delivery::dedupe::{self, Dedupe};
-use crate::id::{Lsn, Name, StreamId};
+use crate::id::{CredentialHash, Lsn, Name, StreamId};
 use crate::time::Unix;
 use crate::wire;
 use crate::wire::batch::{Ack, Batch, MAX_MESSAGES, MAX_PAYLOAD, Purpose};
@@ -92,6 +92,8 @@ pub(super) struct Inbox {
     watchers: BTreeMap<Token, String>,
     live: BTreeSet<Token>,
     receipts: BTreeMap<(Name, StreamId, Verdict), Vec<u64>>,
+    /// Relays that the turn's messages came over, where there were any.
+    visited: BTreeMap<StreamId, Vec<CredentialHash>>,
 }
 
 impl Cursors {
@@ -207,6 +209,12 @@ impl Inbox {
         self.last - self.cursors.gone + messages > MAX_INBOX || self.bytes + bytes > MAX_INBOX_BYTES
     }
 
+    fn note_visited(&mut self, stream: StreamId, visited: &[CredentialHash]) {
+        if !visited.is_empty() {
+            self.visited.insert(stream, visited.to_vec());
+        }
+    }
+
     fn confirm(&mut self, from: &Name, stream: StreamId, verdict: Verdict, ranges: &[u64]) {
         let known = self.receipts.entry((from.clone(), stream, verdict)).or_default();
         for range in ranges.chunks_exact(2) {
@@ -219,13 +227,14 @@ impl Inbox {
 }
 
 impl Engine {
-    /// Takes a parcel that a contact sealed for us. `offset`: its clock less ours.
-    pub(super) fn handle_parcel(&mut self, from: &Name, offset: i64, body: &[u8]) {
+    /// Takes a parcel that a contact sealed for us. `offset`: its clock less ours; `visited`: relays on the way.
+    pub(super) fn handle_parcel(&mut self, from: &Name, offset: i64, visited: &[CredentialHash], body: &[u8]) {
         let Ok(parcel) = Parcel::parse(body) else { return self.count("data_malformed", 1) };
         let (head, count) = (&parcel.head, u64::from(parcel.count));
         if !self.admit_stream(from, head.stream, head.floor) {
             return self.count("batches_refused", 1);
         }
+        self.inbox.note_visited(head.stream, visited);
         let sent = Unix(head.sent.saturating_add_signed(offset.saturating_neg()));
         let end = sent.0.saturating_add(head.lifetime);
         let whole = end.saturating_sub(parcel.earliest.into()) >= self.now.unix.0
@@ -309,12 +318,13 @@ impl Engine {
         self.journal.write(Write::Put { table: Table::Inbox, key, value: wire::encode(&record) });
     }
 
-    /// Takes calls that a contact sealed for us. `offset`: its clock less ours.
-    pub(super) fn handle_batch(&mut self, from: &Name, offset: i64, body: &[u8]) {
+    /// Takes calls that a contact sealed for us. `offset`: its clock less ours; `visited`: relays on the way.
+    pub(super) fn handle_batch(&mut self, from: &Name, offset: i64, visited: &[CredentialHash], body: &[u8]) {
         let Ok(batch) = wire::decode::<Batch<'_>>(body) else { return self.count("data_malformed", 1) };
         if batch.messages.len() > MAX_MESSAGES || !self.admit_stream(from, batch.stream, batch.floor) {
             return self.count("batches_refused", 1);
         }
+        self.inbox.note_visited(batch.stream, visited);
         let sent = Unix(batch.sent.saturating_add_signed(offset.saturating_neg()));
         for message in &batch.messages {
             let sequence = batch.base.saturating_add(u64::from(message.offset));
@@ -414,9 +424,11 @@ impl Engine {
         }
         let mut by_sender: BTreeMap<Name, Vec<Receipt>> = BTreeMap::new();
         let at = self.now.unix.0;
+        let visited = core::mem::take(&mut self.inbox.visited);
         for ((from, stream, verdict), ranges) in core::mem::take(&mut self.inbox.receipts) {
             for ranges in ranges.chunks(2 * MAX_RANGES) {
-                let receipt = Receipt { stream, verdict, ranges: ranges.to_vec(), visited: Vec::new(), at };
+                let visited = visited.get(&stream).cloned().unwrap_or_default();
+                let receipt = Receipt { stream, verdict, ranges: ranges.to_vec(), visited, at };
                 by_sender.entry(from.clone()).or_default().push(receipt);
             }
         }

@@ -68,8 +68,10 @@ pub(super) fn load(store: &dyn Read, config: event_log::Config, now: Now) -> Res
 impl Engine {
     /// Ends the turn: one commit, and what waits for it. Answers whether there was anything.
     pub(super) fn flush_turn(&mut self) -> bool {
+        self.settle_routing();
         self.write_dedupe();
         self.write_outgoing();
+        self.write_history();
         let logged = self.write_log();
         let writes = core::mem::take(&mut self.journal.writes);
         let committed = !writes.is_empty();

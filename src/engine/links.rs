@@ -3,13 +3,14 @@
 //! Invariants
 //! 1. A link's credential has been verified, at admission or at its last refresh, and its key is the link's.
 //! 2. A link whose credential has lapsed is closed.
-//! 3. Of several links to one device the youngest carries its messages.
+//! 3. Of several links to one device each message takes the one that its policy likes best (see `worth`).
 
 use super::{Engine, Output};
 use crate::event_log::Event;
-use crate::id::{Handle, LinkId, Name};
+use crate::id::{Handle, LinkId, Name, Pseudonym, Tag};
 use crate::identity::admission::AdmittedPeer;
 use crate::identity::credential::PeerCredential;
+use crate::routing::graph::Metrics;
 use crate::wire::frame::{self, Frames, Kind, REQUIRED_FLAGS};
 use std::collections::BTreeMap;
 
@@ -26,12 +27,30 @@ pub(super) struct Link {
     pub clock_offset: i64,
     /// Where it listens, as it says.
     pub addresses: Vec<Vec<u8>>,
+    /// Number of the bearer that carries it.
+    pub bearer: u8,
+    /// It was asked and does not answer.
+    pub silent: bool,
+    /// What a lab says that it costs, in micro-units per MB.
+    pub price: Option<u64>,
+    /// What it is worth, in our direction.
+    pub metrics: Metrics,
+    /// Whether it may carry data now.
+    pub usable: bool,
+    /// Whether the neighbour forwards for others, as it says.
+    pub forwarding: bool,
+    /// The area that it is in.
+    pub area: u32,
+    /// What a leaf offers, and listens to.
+    pub services: Vec<Tag>,
+    pub groups: Vec<Tag>,
 }
 
 /// All links, bounded by the network's `max_links`.
 #[derive(Debug, Default)]
 pub(super) struct Links {
     links: BTreeMap<LinkId, Link>,
+    by_key: BTreeMap<Pseudonym, Vec<LinkId>>,
     by_name: BTreeMap<Name, Vec<LinkId>>,
 }
 
@@ -58,6 +77,22 @@ impl Links {
         self.links.get(&id).map(|link| (id, link))
     }
 
+    /// Links to a neighbour, the oldest first.
+    pub(super) fn of(&self, key: &Pseudonym) -> impl Iterator<Item = (LinkId, &Link)> {
+        let ids = self.by_key.get(key).into_iter().flatten();
+        ids.filter_map(|id| self.links.get(id).map(|link| (*id, link)))
+    }
+
+    /// Neighbours, each once.
+    pub(super) fn neighbours(&self) -> impl Iterator<Item = &Pseudonym> {
+        self.by_key.keys()
+    }
+
+    /// A link to the neighbour with that handle.
+    pub(super) fn by_handle(&self, handle: &Handle) -> Option<&Link> {
+        self.links.values().find(|link| link.peer.body.handle == *handle)
+    }
+
     pub(super) fn set_blocked(&mut self, link: LinkId, blocked: bool) {
         if let Some(link) = self.links.get_mut(&link) {
             link.blocked = blocked;
@@ -68,12 +103,19 @@ impl Links {
         if let Some(name) = &link.name {
             self.by_name.entry(name.clone()).or_default().push(id);
         }
+        self.by_key.entry(link.peer.body.key).or_default().push(id);
         self.links.insert(id, link);
     }
 
     fn remove(&mut self, id: LinkId) -> Option<Link> {
         let link = self.links.remove(&id)?;
         self.unname(id, link.name.as_ref());
+        if let Some(ids) = self.by_key.get_mut(&link.peer.body.key) {
+            ids.retain(|other| *other != id);
+            if ids.is_empty() {
+                self.by_key.remove(&link.peer.body.key);
+            }
+        }
         Some(link)
     }
 
@@ -102,7 +144,7 @@ impl Links {
 }
 
 impl Engine {
-    pub(super) fn handle_link_up(&mut self, id: LinkId, peer: AdmittedPeer, transport: &'static str) {
+    pub(super) fn handle_link_up(&mut self, id: LinkId, peer: AdmittedPeer, transport: &'static str, bearer: u8) {
         let name = self.name_of(&peer.credential.body.handle);
         let offset = peer.seconds.cast_signed() - self.now.unix.seconds().cast_signed();
         let clock_offset = if offset.abs() > HELLO_PRECISION { offset.saturating_mul(1_000_000) } else { 0 };
@@ -114,8 +156,25 @@ impl Engine {
         self.learn_credential(peer.credential.clone());
         self.links.insert(
             id,
-            Link { peer: peer.credential, name: name.clone(), blocked: false, clock_offset, addresses: Vec::new() },
+            Link {
+                peer: peer.credential,
+                name: name.clone(),
+                blocked: false,
+                clock_offset,
+                addresses: Vec::new(),
+                bearer,
+                silent: false,
+                price: None,
+                metrics: Metrics::default(),
+                usable: true,
+                forwarding: false,
+                area: 0,
+                services: Vec::new(),
+                groups: Vec::new(),
+            },
         );
+        self.assess(id);
+        self.routing.links_changed = true;
         self.greet(id, peer.bulletin);
         if let Some(name) = name {
             // What flew over an older link to the same device may have been lost with it; it is not sent twice
@@ -131,14 +190,14 @@ impl Engine {
             self.outgoing.handle_path_broken(&name);
             self.ready.insert(name);
         }
+        self.ready.extend(self.blocked_on.remove(&id).unwrap_or_default());
         self.forget_link_in_relays(id);
+        self.forget_link_in_routing(id);
     }
 
     pub(super) fn handle_writable(&mut self, id: LinkId) {
         self.links.set_blocked(id, false);
-        if let Some(name) = self.links.get(id).and_then(|link| link.name.clone()) {
-            self.ready.insert(name);
-        }
+        self.ready.extend(self.blocked_on.remove(&id).unwrap_or_default());
     }
 
     /// Splits what came over a link and hands each frame to whom it concerns.
@@ -170,6 +229,7 @@ impl Engine {
         if let Some(link) = self.links.get_mut(id) {
             link.peer = peer;
         }
+        self.routing.links_changed = true;
         // A contact keeps its name through an epoch that its card does not resolve yet.
         if name.is_some() {
             self.links.rename(id, name);
@@ -185,6 +245,7 @@ impl Engine {
                 self.links.rename(id, Some(name));
             }
         }
+        self.name_routers();
     }
 
     pub(super) fn close(&mut self, id: LinkId, reason: &str) {

@@ -21,6 +21,9 @@
 //! Files: [`api`] what the application says and hears · [`lab`] what a lab tells · [`store`] what a disk is asked ·
 //! `commands` dispatch · `links` neighbours · `control` frames of the control stream · `sessions` seals · `unicast` data
 //! frames both ways · `inbox` durable messages, dedupe and receipts · `outcomes` what became of named messages ·
+//! `link_state` what routers tell each other · `worth` what links are worth · `routes` which way · `forward` for others ·
+//! `flights` what became of frames · `locate` where a leaf is · `tree` who carries a group's frames · [`view`] and
+//! `report` what an operator may look at ·
 //! `services` offers and calls · `multicast` publishing and subscriptions · `gossip` group frames from others ·
 //! `enrolment` relaying, renewal, epochs · `journal` the commit of the turn and the event log.
 //!
@@ -33,34 +36,50 @@
 pub mod api;
 pub mod lab;
 pub mod store;
+pub mod view;
 
 mod commands;
 mod control;
 mod enrolment;
+mod flights;
+mod forward;
 mod gossip;
 mod inbox;
 mod journal;
+mod link_state;
 mod links;
+mod locate;
 mod multicast;
 mod outcomes;
+mod report;
+mod routes;
 mod services;
 mod sessions;
+mod settings;
+mod tree;
 mod unicast;
+mod worth;
 
+use crate::delivery::lane::Terms;
 use crate::delivery::outgoing::Outgoing;
 use crate::delivery::unconfirmed::Unconfirmed;
-use crate::event_log::{self, Event, EventLog};
-use crate::id::{IssuerId, LinkId, Lsn, Name};
+use crate::event_log::{Event, EventLog};
+use crate::id::{IssuerId, LinkId, Lsn, Name, Pseudonym};
 use crate::identity::admission::AdmittedPeer;
 use crate::identity::kdf::Secret;
 use crate::identity::membership::Membership;
+use crate::routing::policies::Policies;
 use crate::time::{Now, Time};
 use crate::wire::data::Class;
 use crate::wire::hello::{EnrolHello, EnrolReply};
 use api::{Command, Reply, Token};
+use core::time::Duration;
 use rand_chacha::ChaCha20Rng;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use store::{Commit, Read, ReadError};
+
+pub use settings::Settings;
 
 /// What has happened.
 #[derive(Debug)]
@@ -80,6 +99,8 @@ pub enum Input<'a> {
         peer: AdmittedPeer,
         /// What carries it: `tcp`, `quic`.
         transport: &'static str,
+        /// Number of its bearer.
+        bearer: u8,
     },
     /// A link is gone.
     LinkDown {
@@ -94,6 +115,24 @@ pub enum Input<'a> {
         link: LinkId,
         /// As in [`Frames`](crate::wire::frame::Frames).
         buffer: &'a [u8],
+    },
+    /// A probe of a link came back.
+    Measured {
+        /// Which.
+        link: LinkId,
+        /// How long it took.
+        round_trip: Duration,
+    },
+    /// A link's neighbour was asked whether it lives, and does not answer.
+    Silent(LinkId),
+    /// It is heard again.
+    Heard(LinkId),
+    /// A lab says what a link costs.
+    Priced {
+        /// Which.
+        link: LinkId,
+        /// Micro-units per MB; `None` for what its bearer says.
+        price: Option<u64>,
     },
     /// A link takes no more data for now.
     Blocked(LinkId),
@@ -277,6 +316,12 @@ pub struct Engine {
     membership: Membership,
     /// The issuer whose key this node holds.
     issuer: Option<IssuerId>,
+    settings: Settings,
+    policies: Policies,
+    /// What messages of each of them ask of their way.
+    terms: BTreeMap<String, Arc<Terms>>,
+    /// Our pseudonym.
+    own: Pseudonym,
     links: links::Links,
     sessions: sessions::Sessions,
     outgoing: Outgoing<unicast::Sender>,
@@ -286,10 +331,23 @@ pub struct Engine {
     outcomes: outcomes::Outcomes,
     /// Destinations for which something may wait; looked at in turn.
     ready: BTreeSet<Name>,
+    /// Destinations that wait until a link takes data.
+    blocked_on: BTreeMap<LinkId, BTreeSet<Name>>,
+    /// Why there was no way to a destination when it was last looked for.
+    no_way: BTreeMap<Name, routes::NoWay>,
+    /// When the first budget yields.
+    last_call: Option<Time>,
     served: Option<Name>,
     inbox: inbox::Inbox,
     services: services::Services,
     multicast: multicast::Multicast,
+    tree: tree::Trees,
+    worth: worth::Worth,
+    routing: link_state::LinkState,
+    routes: routes::Routes,
+    flights: flights::Flights,
+    flows: forward::Flows,
+    locating: locate::Locating,
     enrolment: enrolment::Enrolment,
     log: EventLog,
     journal: journal::Journal,
@@ -307,18 +365,26 @@ impl Engine {
     pub fn new(
         membership: Membership,
         issuer: Option<IssuerId>,
-        config: event_log::Config,
+        settings: Settings,
         store: &dyn Read,
         rng: ChaCha20Rng,
         now: Now,
     ) -> Result<Self, ReadError> {
-        let log = journal::load(store, config, now)?;
+        let log = journal::load(store, settings.log.clone(), now)?;
         let inbox = inbox::Inbox::load(store)?;
+        let (own, area) = (membership.pseudonym(), settings.area);
+        let policies = Policies::new(&settings.policies);
+        let terms = commands::all_terms(&policies);
         let mut engine = Self {
             now,
             rng,
             membership,
             issuer,
+            policies,
+            terms,
+            worth: worth::Worth::load(&settings.bearers, store, now)?,
+            settings,
+            own,
             links: links::Links::default(),
             sessions: sessions::Sessions::default(),
             outgoing: Outgoing::new(),
@@ -326,10 +392,19 @@ impl Engine {
             confirmed_last: false,
             outcomes: outcomes::Outcomes::load(store)?,
             ready: BTreeSet::new(),
+            blocked_on: BTreeMap::new(),
+            no_way: BTreeMap::new(),
+            last_call: None,
             served: None,
             inbox,
             services: services::Services::new(now),
             multicast: multicast::Multicast::new(),
+            tree: tree::Trees::default(),
+            routing: link_state::LinkState::new(own, area),
+            routes: routes::Routes::default(),
+            flights: flights::Flights::default(),
+            flows: forward::Flows::default(),
+            locating: locate::Locating::default(),
             enrolment: enrolment::Enrolment::default(),
             log,
             journal: journal::Journal::default(),
@@ -351,9 +426,13 @@ impl Engine {
         self.pass_time(now);
         match input {
             Input::Command { token, command } => self.handle_command(token, command),
-            Input::LinkUp { link, peer, transport } => self.handle_link_up(link, peer, transport),
+            Input::LinkUp { link, peer, transport, bearer } => self.handle_link_up(link, peer, transport, bearer),
             Input::LinkDown { link, reason } => self.handle_link_down(link, &reason),
             Input::Frames { link, buffer } => self.handle_frames(link, buffer),
+            Input::Measured { link, round_trip } => self.handle_measured(link, round_trip),
+            Input::Silent(link) => self.handle_silence(link, true),
+            Input::Heard(link) => self.handle_silence(link, false),
+            Input::Priced { link, price } => self.handle_priced(link, price),
             Input::Blocked(link) => self.links.set_blocked(link, true),
             Input::Writable(link) => self.handle_writable(link),
             Input::Gossip { id, link, data } => self.handle_gossip(id, link, data),
@@ -443,6 +522,10 @@ impl Engine {
         self.timeout_unicast();
         self.timeout_services();
         self.timeout_multicast();
+        self.timeout_link_state();
+        self.timeout_locating();
+        self.timeout_worth();
+        self.timeout_tree();
         self.timeout_enrolment();
         self.timeout_log();
     }
@@ -453,6 +536,12 @@ impl Engine {
             self.unconfirmed.next_wake(),
             self.services.next_wake(),
             self.multicast.next_wake(),
+            self.routing.next_wake(),
+            self.next_route_check(),
+            self.next_question(),
+            self.next_bearer_change(),
+            self.tree.next_wake(),
+            self.last_call,
             self.enrolment.next_wake(),
             Some(self.log.poll_timeout()),
         ]

@@ -20,7 +20,7 @@ use super::api::{Outcome, Published, Refused, Reply, Token};
 use super::{Engine, GossipVerdict, Output};
 use crate::delivery::reorder::Reorder;
 use crate::delivery::topic;
-use crate::id::{CredentialHash, Lsn, Name, StreamId, Tag};
+use crate::id::{CredentialHash, LinkId, Lsn, Name, Pseudonym, StreamId, Tag};
 use crate::identity::credential::PeerCredential;
 use crate::identity::group::GroupSender;
 use crate::time::{Epoch, Time, Unix};
@@ -43,6 +43,8 @@ pub(super) const MAX_STREAMS: usize = 4_096;
 const MAX_SUBSCRIPTIONS: usize = 1_024;
 /// Publications that may wait before commands have to; drop policy: none, back-pressure.
 const PUBLICATIONS_OPEN: usize = 8_192;
+/// How long a publication waits for the group's tree to reach this device.
+const JOIN_TIME: Duration = Duration::from_secs(3);
 /// When the neighbours' queues were full, the frame goes again after this.
 const GOSSIP_RETRY: Duration = Duration::from_millis(20);
 /// Bytes of a group frame besides its messages.
@@ -66,6 +68,7 @@ struct Job {
     group: String,
     first: u64,
     publications: Vec<Publication>,
+    frame: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -88,9 +91,18 @@ pub(super) struct Received {
     pub(super) plain: Vec<u8>,
 }
 
+/// How a frame came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// By gossip, which waits for a verdict under that number, from that neighbour.
+    Gossip(u64, LinkId),
+    /// Over a link that carries no gossip.
+    Link(LinkId),
+}
+
 #[derive(Debug)]
 pub(super) struct Waiting {
-    pub(super) id: u64,
+    pub(super) source: Source,
     pub(super) sender: CredentialHash,
     pub(super) data: Vec<u8>,
     pub(super) until: Time,
@@ -106,8 +118,8 @@ pub(super) struct Multicast {
     pub(super) tags: BTreeMap<Tag, String>,
     pending: BTreeMap<String, VecDeque<Publication>>,
     open: usize,
-    /// No frame before then: the neighbours' queues were full.
-    blocked_until: Option<Time>,
+    /// No frame of these groups before then: the neighbours' queues were full, or nobody listens yet.
+    blocked: BTreeMap<String, Time>,
     out: BTreeMap<String, OutStream>,
     jobs: BTreeMap<u64, Job>,
     last_job: u64,
@@ -128,7 +140,7 @@ impl Multicast {
             tags: BTreeMap::new(),
             pending: BTreeMap::new(),
             open: 0,
-            blocked_until: None,
+            blocked: BTreeMap::new(),
             out: BTreeMap::new(),
             jobs: BTreeMap::new(),
             last_job: 0,
@@ -149,6 +161,11 @@ impl Multicast {
         self.credentials.get(hash).map(|credential| credential.signed.clone())
     }
 
+    /// Whose credential it is.
+    pub(super) fn pseudonym(&self, hash: &CredentialHash) -> Option<Pseudonym> {
+        self.credentials.get(hash).map(|credential| credential.body.key)
+    }
+
     /// Keeps a credential. Answers whether another had to go.
     pub(super) fn learn(&mut self, credential: PeerCredential) -> bool {
         if self.credentials.contains_key(&credential.hash) {
@@ -167,7 +184,8 @@ impl Multicast {
         let held = self.holding.iter().filter_map(|key| self.streams.get(key)?.reorder.next_wake()).min();
         let waiting = self.waiting.front().map(|waiting| waiting.until);
         let deadline = self.pending.values().filter_map(|queue| queue.front().map(|first| first.deadline)).min();
-        [held, waiting, deadline, self.next_topics, self.blocked_until].into_iter().flatten().min()
+        let blocked = self.blocked.values().min().copied();
+        [held, waiting, deadline, self.next_topics, blocked].into_iter().flatten().min()
     }
 }
 
@@ -211,16 +229,16 @@ impl Engine {
 
     /// Seals one frame of waiting publications.
     pub(super) fn pump_multicast(&mut self) -> bool {
-        if self.multicast.blocked_until.is_some() {
-            return false;
-        }
-        let Some(group) = self.multicast.pending.keys().next().cloned() else { return false };
+        let blocked = &self.multicast.blocked;
+        let next = self.multicast.pending.keys().find(|group| !blocked.contains_key(*group)).cloned();
+        let Some(group) = next else { return false };
         let publications = self.take_publications(&group);
         match self.seal_publications(&group, &publications) {
             Some((topic, frame, first)) => {
                 self.multicast.last_job += 1;
                 let job = self.multicast.last_job;
-                self.multicast.jobs.insert(job, Job { group, first, publications });
+                self.note_publishing(&group);
+                self.multicast.jobs.insert(job, Job { group, first, publications, frame: frame.clone() });
                 self.outputs.push_back(Output::Gossip { job, topic, frame });
             }
             None => {
@@ -234,18 +252,22 @@ impl Engine {
 
     /// What became of a frame: `Some` neighbours got it, or their queues are full and it goes again later.
     pub(super) fn handle_published(&mut self, job: u64, neighbours: Option<u32>) {
-        let Some(Job { group, first, publications }) = self.multicast.jobs.remove(&job) else { return };
-        let Some(neighbours) = neighbours else {
+        let Some(Job { group, first, publications, frame }) = self.multicast.jobs.remove(&job) else { return };
+        let tag = self.tag_of(&group);
+        // Others listen, but not next to us, and those in between have yet to hear that we publish.
+        let early = neighbours == Some(0) && self.members_beyond(&tag) && self.is_young(&publications);
+        let Some(neighbours) = neighbours.filter(|_| !early) else {
             // The frame is sealed anew, under the same sequence numbers: receivers see it once.
             if let Some(out) = self.multicast.out.get_mut(&group) {
                 out.next = first;
             }
             self.multicast.open += publications.len();
-            let queue = self.multicast.pending.entry(group).or_default();
+            let queue = self.multicast.pending.entry(group.clone()).or_default();
             publications.into_iter().rev().for_each(|publication| queue.push_front(publication));
-            self.multicast.blocked_until = Some(self.now.time + GOSSIP_RETRY);
+            self.multicast.blocked.insert(group, self.now.time + GOSSIP_RETRY);
             return;
         };
+        self.carry(&tag, None, &frame);
         self.publish_here(&publications);
         for publication in publications {
             let latency = self.now.time.since(publication.since);
@@ -259,7 +281,7 @@ impl Engine {
         while self.multicast.waiting.front().is_some_and(|waiting| waiting.until <= now) {
             if let Some(waiting) = self.multicast.waiting.pop_front() {
                 self.count("group_frames_without_credential", 1);
-                self.verdict(waiting.id, GossipVerdict::Ignore);
+                self.judged(waiting.source, GossipVerdict::Ignore);
             }
         }
         let holding: Vec<_> = self.multicast.holding.iter().copied().collect();
@@ -267,9 +289,7 @@ impl Engine {
             self.hand_over(stream);
         }
         self.expire_publications();
-        if self.multicast.blocked_until.is_some_and(|at| at <= now) {
-            self.multicast.blocked_until = None;
-        }
+        self.multicast.blocked.retain(|_, at| *at > now);
         if self.multicast.next_topics.is_some_and(|at| at <= now) {
             self.update_topics();
         }
@@ -309,6 +329,8 @@ impl Engine {
                 tags.insert(tag, group.clone());
             }
         }
+        topics.extend(self.carried_topics());
+        let listens = self.multicast.tags.keys().ne(tags.keys());
         let multicast = &mut self.multicast;
         multicast.next_topics = next.filter(|_| !groups.is_empty()).map(|at| self.now.time + at.since(unix));
         multicast.tags = tags;
@@ -319,14 +341,30 @@ impl Engine {
             self.outputs.push_back(Output::Unsubscribe(topic.clone()));
         }
         multicast.topics = topics;
+        if listens {
+            self.groups_changed();
+        }
+    }
+
+    /// Whether routers other than this one list a group.
+    fn members_beyond(&self, group: &Tag) -> bool {
+        self.routing.lsdb.members_of(group).iter().any(|member| *member != self.own)
+    }
+
+    /// Whether publications may still wait for somebody to listen.
+    fn is_young(&self, publications: &[Publication]) -> bool {
+        publications.iter().all(|publication| self.now.time.since(publication.since) < JOIN_TIME)
     }
 
     pub(super) fn skew(&self) -> Duration {
         self.membership.bulletin().epoch_length().skew()
     }
 
-    pub(super) fn verdict(&mut self, id: u64, verdict: GossipVerdict) {
-        self.outputs.push_back(Output::Verdict { id, verdict });
+    /// Gossip gets its verdict; nobody waits for one of a frame that came over a link.
+    pub(super) fn judged(&mut self, source: Source, verdict: GossipVerdict) {
+        if let Source::Gossip(id, _) = source {
+            self.outputs.push_back(Output::Verdict { id, verdict });
+        }
     }
 
     fn take_publications(&mut self, group: &str) -> Vec<Publication> {
@@ -431,7 +469,7 @@ impl Engine {
 }
 
 /// The segment that all devices are in unless the operator says otherwise.
-const DEFAULT_SEGMENT: u8 = 0;
+pub(super) const DEFAULT_SEGMENT: u8 = 0;
 
 fn new_stream(rng: &mut ChaCha20Rng) -> StreamId {
     let mut id = [0; StreamId::LEN];

@@ -14,9 +14,11 @@
 //! 4. A call that was handed over is answered, unless its deadline passes: by the application, or as interrupted.
 
 use super::api::{Call, Command, Outcome, Refused, Reply, Send, Token};
+use super::commands::Asked;
 use super::store::{Read, ReadError, Table, Write};
 use super::unicast::Sender;
 use super::{Engine, Output};
+use crate::delivery::lane::Lane;
 use crate::delivery::outgoing::{Content, Submission};
 use crate::event_log::Event;
 use crate::id::{InnerId, Name};
@@ -28,6 +30,7 @@ use crate::wire::receipt::Verdict;
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Most calls that wait for an answer.
 const MAX_CALLS: usize = 1_024;
@@ -128,19 +131,23 @@ impl Engine {
             let reason = format!("{MAX_REQUESTS} requests are waiting for responses already");
             return self.finish(token, Reply::Refused(Refused::Full(reason)));
         }
-        let (to, lifetime) = (send.to.clone(), send.lifetime);
+        let to = send.to.clone();
         if !self.may_send(token, &send.payload) {
             return;
         }
         if self.membership.contacts().get(&to).is_none() {
             return self.submit_after_pull(token, to, Command::Request { send, service });
         }
+        let asked = Asked { policy: send.policy.as_deref(), class: send.class, service: service.as_deref() };
+        let Some((terms, lifetime)) = self.terms_of(token, &to, &asked, send.lifetime, send.payload.len()) else {
+            return;
+        };
         let message = Submission {
             token: Sender::Request(token, to.clone()),
             payload: send.payload,
             content: Content::Call { purpose: Purpose::Request, service, replies_to: None },
             ack: Ack::End,
-            class: send.class,
+            lane: Lane { class: send.class, terms },
             lifetime,
             // Who asked is gone after a restart, and a response would find nobody.
             keep: false,
@@ -217,7 +224,7 @@ impl Engine {
             payload,
             content: Content::Call { purpose, service: None, replies_to: Some(id) },
             ack: Ack::End,
-            class: Class::Control,
+            lane: Lane { class: Class::Control, terms: Arc::default() },
             lifetime: lifetime.max(LEAST_LIFETIME),
             keep: true,
             id: None,

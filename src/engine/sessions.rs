@@ -56,6 +56,11 @@ impl Sessions {
         Some(entry)
     }
 
+    /// Whom a session is with, and under which credential.
+    pub(super) fn with(&self, id: &SessionId) -> Option<(Name, CredentialHash)> {
+        self.by_id.get(id).map(|entry| (entry.peer.clone(), entry.between.1))
+    }
+
     /// Keeps a session; it is sealed with from now on, whoever has opened it: a peer that opens one knows none of the
     /// others, and one that has opened another at the same moment knows both. Answers whether another had to go.
     pub(super) fn insert(

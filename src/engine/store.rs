@@ -24,6 +24,9 @@ pub enum Table {
     Outcomes = 5,
     /// Calls that the application has been given and not answered. Key: the call's number, 8 bytes big endian.
     Calls = 6,
+    /// What was measured of links. Key: the neighbour's pseudonym and the bearer's number; value: an
+    /// [`Estimator`](crate::link::estimate::Estimator).
+    Links = 7,
 }
 
 /// One change.

@@ -1,10 +1,10 @@
-//! Data frames, out and in: batches under seals to neighbours, and what comes back.
+//! Data frames, out and in: batches under seals from end to end, and what comes back.
 //!
-//! **Out.** [`Engine::pump_unicast`] serves the ready destinations in turn: one batch, one seal, one frame, to a
-//! link that takes data. The first frame of a session carries its opener.
+//! **Out.** [`Engine::pump_unicast`] serves the ready destinations in turn: one batch, one seal, one frame, along the way
+//! that the batch's terms ask for, over a link that takes data. The first frame of a session carries its opener.
 //!
-//! **In.** The header names the receiver by handle. If it is us, the sealed part is opened and holds a batch or
-//! receipts. A record of a session that we do not know, since we restarted or dropped it, is answered by a signed
+//! **In.** The header names the receiver by handle. If it is not us, the frame is forwarded (`forward`). If it is, the
+//! sealed part is opened and holds a batch or receipts. A record of a session that we do not know, since we restarted or dropped it, is answered by a signed
 //! NACK; the sender opens a new session and sends again what was in flight.
 //!
 //! Invariants
@@ -12,12 +12,16 @@
 //! 2. A receipt leaves with the number of the commit that made its messages durable.
 
 use super::api::{Outcome, Reply, Token};
+use super::flights::Flight;
+use super::routes::{Route, Way, explain_no_way};
 use super::store::{Read, ReadError, Table};
 use super::{Engine, Output};
 use crate::delivery::kept::KeptRecord;
+use crate::delivery::lane::{Lane, Terms};
 use crate::delivery::outgoing::{Departure, End, Fate};
 use crate::delivery::unconfirmed::Gone;
 use crate::id::{InnerId, LinkId, Lsn, Name, OuterId, SessionId};
+use crate::identity::credential::PeerCredential;
 use crate::identity::session::{Session, SessionError};
 use crate::identity::sign::verify_signed;
 use crate::time::Unix;
@@ -30,6 +34,8 @@ use crate::wire::receipt::{HopAck, NACK_CONTEXT, Receipt, Receipts, SessionNack,
 use crate::wire::{self, Signed};
 use core::time::Duration;
 use rand_chacha::rand_core::Rng;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// Counters of messages that ended without success, by class.
 const FAILED: [&str; 4] = ["failed_alarm", "failed_control", "failed_telemetry", "failed_bulk"];
@@ -39,6 +45,34 @@ const RECEIPT_LIFETIME: Duration = Duration::from_secs(60);
 const REPLY_HORIZON: Duration = Duration::from_secs(6 * 3_600);
 /// A NACK older than this is not believed.
 const NACK_AGE: Duration = Duration::from_secs(600);
+
+/// A receipt's frame, for what it costs.
+const RECEIPT_BYTES: usize = 512;
+/// Most frames in one acknowledgement of a hop.
+const MAX_HOP_ACKS: usize = 256;
+/// A budget that yields does so when this part of the lifetime is left, within the two bounds that follow.
+const LAST_CALL: u32 = 20;
+const SHORTEST_CALL: Duration = Duration::from_secs(2);
+const LONGEST_CALL: Duration = Duration::from_secs(600);
+
+/// A batch that can leave.
+struct Departing {
+    lane: Lane,
+    /// As the lane's, but for a budget that has yielded.
+    terms: Arc<Terms>,
+    way: Way,
+    link: LinkId,
+    /// Of the link, in micro-units per MB.
+    price: u64,
+}
+
+/// What a header says beside the receiver.
+struct Envelope<'a> {
+    class: Class,
+    policy: &'a Policy,
+    outer: OuterId,
+    expiry: Unix,
+}
 
 /// Who waits for the end of a message on its way out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,28 +86,64 @@ pub(super) enum Sender {
 }
 
 impl Engine {
-    /// Seals and queues one batch, if some destination has messages and a link that takes them.
+    /// Seals and queues one batch, if some destination has messages, a way, and a link that takes them.
     pub(super) fn pump_unicast(&mut self) -> bool {
         while let Some(name) = self.next_ready() {
-            let link = match self.links.to(&name) {
-                Some((id, link)) if !link.blocked => id,
-                _ => {
-                    self.ready.remove(&name);
-                    continue;
+            if let Some(departing) = self.next_departing(&name) {
+                self.served = Some(name.clone());
+                if self.send_batch(&name, &departing) {
+                    return true;
                 }
-            };
-            let waits = |class: &Class| self.outgoing.waits(&name, *class) || self.unconfirmed.waits(&name, *class);
-            let Some(class) = Class::ALL.into_iter().find(waits) else {
-                self.ready.remove(&name);
-                continue;
-            };
-            self.served = Some(name.clone());
-            if self.send_batch(&name, link, class) {
-                return true;
             }
             self.ready.remove(&name);
         }
         false
+    }
+
+    /// The most urgent lane of a destination that has a way, and whose first link takes data.
+    fn next_departing(&mut self, name: &Name) -> Option<Departing> {
+        let lanes: BTreeSet<Lane> = self.outgoing.lanes(name).chain(self.unconfirmed.lanes(name)).cloned().collect();
+        for lane in lanes {
+            let next = self.outgoing.next_in(name, &lane).or_else(|| self.unconfirmed.next_in(name, &lane));
+            let Some((expiry, lifetime, bytes)) = next else { continue };
+            let left = expiry.since(self.now.unix);
+            let terms = self.terms_now(&lane.terms, left, lifetime);
+            match self.way(name, &terms, left, bytes) {
+                Ok(way) => {
+                    let link = way.route.first().and_then(|first| self.link_under(&first, &terms.policy));
+                    match link {
+                        Some((link, _)) if self.links.get(link).is_some_and(|link| link.blocked) => {
+                            self.blocked_on.entry(link).or_default().insert(name.clone());
+                        }
+                        Some((link, price)) => return Some(Departing { lane, terms, way, link, price }),
+                        None => {}
+                    }
+                }
+                Err(no_way) => {
+                    self.no_way.insert(name.clone(), no_way);
+                }
+            }
+        }
+        None
+    }
+
+    /// What a message asks of its way now that so much time is left: a budget that yields does so near the end.
+    fn terms_now(&mut self, terms: &Arc<Terms>, left: Duration, lifetime: Duration) -> Arc<Terms> {
+        if !terms.yields || terms.policy.budget.is_none() {
+            return terms.clone();
+        }
+        let last_call = (lifetime / LAST_CALL).clamp(SHORTEST_CALL, LONGEST_CALL);
+        if left > last_call {
+            let at = self.now.time + (left - last_call);
+            self.last_call = Some(self.last_call.map_or(at, |known| known.min(at)));
+            return terms.clone();
+        }
+        Arc::new(Terms { policy: Policy { budget: None, ..terms.policy.clone() }, yields: false })
+    }
+
+    /// Whether something is to be sent to a destination.
+    pub(super) fn waits_for(&self, name: &Name) -> bool {
+        self.outgoing.lanes(name).next().is_some() || self.unconfirmed.lanes(name).next().is_some()
     }
 
     /// The next destination after the one served last, in order of names, all in turn.
@@ -83,26 +153,43 @@ impl Engine {
         after.or_else(|| self.ready.first()).cloned()
     }
 
-    fn send_batch(&mut self, name: &Name, link: LinkId, class: Class) -> bool {
+    fn send_batch(&mut self, name: &Name, departing: &Departing) -> bool {
+        let Departing { lane, terms, way, link, price } = departing;
         let attempt = self.outer_id();
         let mut plain = core::mem::take(&mut self.plain);
         plain.clear();
         let (mut ends, mut gone) = (Vec::new(), Vec::new());
         // In turn, where both wait: neither can keep the other from leaving.
         self.confirmed_last = !self.confirmed_last;
-        let first = self.confirmed_last && self.outgoing.waits(name, class);
-        let taken = if first || !self.unconfirmed.waits(name, class) {
+        let first = self.confirmed_last && self.outgoing.waits(name, lane);
+        let flight = self.flights.next();
+        let neighbour = way.route.nodes.len() == 1;
+        let expected = (!neighbour).then(|| Duration::from_micros(way.route.totals.delay.saturating_mul(2)));
+        let taken = if first || !self.unconfirmed.waits(name, lane) {
             let reply = self.membership.handles(self.now.unix, self.now.unix + REPLY_HORIZON, MAX_REPLY_HANDLES);
-            let departure = Departure { attempt, reply: &reply, now: self.now };
-            self.outgoing.take_batch(name, class, &departure, &mut plain, &mut ends)
+            let departure = Departure { attempt, reply: &reply, flight, expected, now: self.now };
+            self.outgoing.take_batch(name, lane, &departure, &mut plain, &mut ends)
         } else {
-            let departure = Departure { attempt, reply: &[], now: self.now };
-            self.unconfirmed.take(name, class, &departure, &mut plain, &mut gone)
+            let departure = Departure { attempt, reply: &[], flight, expected, now: self.now };
+            self.unconfirmed.take(name, lane, &departure, &mut plain, &mut gone)
         };
         if let Some(taken) = taken {
-            if let Some(mut frame) = self.seal(name, link, class, attempt, taken.expiry, &plain) {
-                frame[5] = if taken.ack == Ack::Hop { frame::HOP_ACK } else { 0 };
-                self.outputs.push_back(Output::Send { link, class, frame, after: Lsn(0) });
+            let envelope = Envelope { class: lane.class, policy: &terms.policy, outer: attempt, expiry: taken.expiry };
+            if let Some(mut frame) = self.seal(name, &way.route, *price, &envelope, &plain) {
+                let flags = if taken.ack == Ack::Hop { frame::HOP_ACK } else { 0 };
+                frame[5] = flags;
+                match taken.ack {
+                    Ack::None => {}
+                    Ack::Hop => self.flights.asks_hop(attempt, name.clone()),
+                    Ack::End => {
+                        let price = way.route.totals.cost_of(frame.len() as u64);
+                        let left = Flight { route: way.route.clone(), price, messages: taken.messages, praised: false };
+                        let forgotten = self.flights.left(flight, left);
+                        self.count("flights_forgotten", u64::from(forgotten));
+                    }
+                }
+                self.send_copy(terms, way, &frame);
+                self.send_data(*link, lane.class, frame, Lsn(0));
             } else {
                 self.outgoing.handle_path_broken(name);
                 // These are not queued again, and did not leave.
@@ -116,34 +203,70 @@ impl Engine {
         taken.is_some()
     }
 
-    /// A data frame for a neighbour around a sealed plaintext.
+    /// Sends the same record along the alternate path, where two copies are wanted: the receiver takes the first.
+    fn send_copy(&mut self, terms: &Terms, way: &Way, frame: &[u8]) {
+        if terms.policy.copies.is_none_or(|copies| copies < 2) {
+            return;
+        }
+        let Some(route) = &way.alternate else { return self.count("copies_without_way", 1) };
+        let link = route.first().and_then(|first| self.link_under(&first, &terms.policy));
+        let Some((link, price)) = link.filter(|(link, _)| self.links.get(*link).is_some_and(|link| !link.blocked))
+        else {
+            return self.count("copies_without_way", 1);
+        };
+        let Ok(data) = DataFrame::parse(&frame[frame::HEADER..]) else { return };
+        let path = self.path_of(route, price, frame.len());
+        let class = data.header.class;
+        let copy = put_data(data.header_bytes, &path, data.sealed);
+        self.send_data(link, class, copy, Lsn(0));
+    }
+
+    /// A path as it leaves here.
+    fn path_of(&self, route: &Route, price: u64, bytes: usize) -> Path {
+        Path { hops: route.hops.clone(), spent: price.saturating_mul(bytes as u64) / 1_000_000, ..Path::default() }
+    }
+
+    /// Queues a data frame, which is paid for.
+    pub(super) fn send_data(&mut self, link: LinkId, class: Class, frame: Vec<u8>, after: Lsn) {
+        self.spend(link, frame.len());
+        self.outputs.push_back(Output::Send { link, class, frame, after });
+    }
+
+    /// A data frame for a device around a sealed plaintext.
     fn seal(
         &mut self,
         name: &Name,
-        link: LinkId,
-        class: Class,
-        outer: OuterId,
-        expiry: Unix,
+        route: &Route,
+        price: u64,
+        envelope: &Envelope<'_>,
         plain: &[u8],
     ) -> Option<Vec<u8>> {
         let own = self.membership.credential(self.now.unix)?.clone();
-        let peer = &self.links.get(link)?.peer;
+        let peer = self.credential_at_end(name, route)?;
         let between = (own.hash, peer.hash);
         let (mut opener, mut dropped) = (None, false);
         if self.sessions.sealing(name, between, self.now.time).is_none() {
             let contact = self.membership.contacts().get(name)?.contact_key;
             let secret = self.membership.contact_secret();
-            let (session, first) = Session::open(&mut self.rng, &own, secret, peer, &contact).ok()?;
+            let (session, first) = Session::open(&mut self.rng, &own, secret, &peer, &contact).ok()?;
             opener = Some(first);
             dropped = self.sessions.insert(session, name.clone(), between, self.now.time);
         }
         let form = if opener.is_some() { Form::Opener } else { Form::Session };
-        let policy = Policy::default();
-        let header = wire::encode(&Header { to: peer.body.handle, class, form, expiry: expiry.0, outer, policy });
+        let Envelope { class, policy, outer, expiry } = envelope;
+        let policy = Policy::clone(policy);
+        let header = wire::encode(&Header {
+            to: peer.body.handle,
+            class: *class,
+            form,
+            expiry: expiry.0,
+            outer: *outer,
+            policy,
+        });
         let mut frame = Vec::with_capacity(plain.len() + header.len() + 512);
         let start = frame::begin(&mut frame, Kind::Data);
         put_prefixed(&mut frame, &header);
-        put_prefixed(&mut frame, &wire::encode(&Path::default()));
+        put_prefixed(&mut frame, &wire::encode(&self.path_of(route, price, plain.len())));
         if let Some(opener) = opener {
             put_prefixed(&mut frame, &wire::encode(&opener));
         }
@@ -153,17 +276,34 @@ impl Engine {
         Some(frame)
     }
 
-    /// Queues receipts for a device, to be released when `after` is durable.
+    /// The credential of the device at the end of a route.
+    fn credential_at_end(&mut self, name: &Name, route: &Route) -> Option<PeerCredential> {
+        let last = route.nodes.last()?;
+        if let Some((_, link)) = self.links.of(last).next() {
+            return Some(link.peer.clone());
+        }
+        if let Some(hash) = self.routing.hash_of(last) {
+            return self.multicast.credentials.get(&hash).cloned();
+        }
+        self.credential_of_name(name)
+    }
+
+    /// Queues receipts for a device, to be released when `after` is durable. They take any way there is.
     pub(super) fn send_receipts(&mut self, name: &Name, receipts: Vec<Receipt>, after: Lsn) {
-        let Some((link, _)) = self.links.to(name) else {
-            self.count("receipts_without_link", receipts.len() as u64);
+        let terms = Arc::<Terms>::default();
+        let way = self.way(name, &terms, RECEIPT_LIFETIME, RECEIPT_BYTES).ok();
+        let link =
+            way.as_ref().and_then(|way| way.route.first()).and_then(|first| self.link_under(&first, &terms.policy));
+        let (Some(way), Some((link, price))) = (way, link) else {
+            self.count("receipts_without_way", receipts.len() as u64);
             return;
         };
         let mut plain = vec![PLAIN_RECEIPTS];
         wire::codec::encode_into(&Receipts { receipts }, &mut plain);
         let (outer, expiry) = (self.outer_id(), self.now.unix + RECEIPT_LIFETIME);
-        if let Some(frame) = self.seal(name, link, Class::Control, outer, expiry, &plain) {
-            self.outputs.push_back(Output::Send { link, class: Class::Control, frame, after });
+        let envelope = Envelope { class: Class::Control, policy: &terms.policy, outer, expiry };
+        if let Some(frame) = self.seal(name, &way.route, price, &envelope, &plain) {
+            self.send_data(link, Class::Control, frame, after);
         }
     }
 
@@ -173,10 +313,11 @@ impl Engine {
             return;
         };
         if self.membership.credential_of(&data.header.to, self.now.unix).is_none() {
-            self.count("data_for_others", 1);
-            return;
+            return self.forward(link, flags, &data);
         }
-        let offset = self.links.get(link).map_or(0, |link| link.clock_offset);
+        // The clock of a neighbour is known, that of a device beyond it is not.
+        let direct = data.path.visited.is_empty();
+        let offset = self.links.get(link).filter(|_| direct).map_or(0, |link| link.clock_offset);
         let expiry = Unix(data.header.expiry.saturating_add_signed(offset.saturating_neg()));
         if expiry < self.now.unix {
             self.count("data_expired", 1);
@@ -196,8 +337,8 @@ impl Engine {
         };
         let Some(from) = opened else { return };
         match plain.split_first() {
-            Some((&PLAIN_PARCEL, parcel)) => self.handle_parcel(&from, offset, parcel),
-            Some((&PLAIN_BATCH, batch)) => self.handle_batch(&from, offset, batch),
+            Some((&PLAIN_PARCEL, parcel)) => self.handle_parcel(&from, offset, &data.path.visited, parcel),
+            Some((&PLAIN_BATCH, batch)) => self.handle_batch(&from, offset, &data.path.visited, batch),
             Some((&PLAIN_RECEIPTS, receipts)) => self.handle_receipts(&from, receipts),
             _ => self.count("data_malformed", 1),
         }
@@ -209,7 +350,8 @@ impl Engine {
             self.count("sessions_unknown", 1);
             self.send_nack(link, id);
             // It may have held receipts, which are not sent again: what they were for is, and is confirmed anew.
-            if let Some(name) = self.links.get(link).and_then(|link| link.name.clone()) {
+            let direct = data.path.visited.is_empty();
+            if let Some(name) = self.links.get(link).filter(|_| direct).and_then(|link| link.name.clone()) {
                 self.outgoing.handle_path_broken(&name);
                 self.retry_later(name);
             }
@@ -236,6 +378,7 @@ impl Engine {
             Ok((session, peer)) => {
                 let name = self.name_of(&peer.body.handle)?;
                 self.learn_credential(peer.clone());
+                self.learn_where(&peer);
                 let dropped = self.sessions.insert(session, name, (own.hash, peer.hash), self.now.time);
                 self.count("sessions_forgotten", u64::from(dropped));
                 self.open_record(link, &DataFrame { sealed: record, ..data.clone() }, plain)
@@ -262,14 +405,20 @@ impl Engine {
         self.send_frame(link, frame::of(Kind::SessionNack, &Signed { body: &body, signature }));
     }
 
+    /// Somebody does not know a session: ours, or one that passes through here.
     pub(super) fn handle_nack(&mut self, link: LinkId, body: &[u8]) {
-        let Some((peer, Some(name))) = self.links.get(link).map(|link| (link.peer.clone(), link.name.clone())) else {
-            return;
-        };
         let Ok(signed) = wire::decode::<Signed<'_>>(body) else { return self.count("control_malformed", 1) };
         let Ok(nack) = wire::decode::<SessionNack>(signed.body) else { return self.count("control_malformed", 1) };
+        let Some((name, peer)) = self.sessions.with(&nack.session) else {
+            let back = self.flows.back(&nack.session).filter(|back| *back != link);
+            return match back {
+                Some(back) => self.send_frame(back, frame::raw(Kind::SessionNack, body)),
+                None => self.count("nacks_refused", 1),
+            };
+        };
+        let key = self.multicast.pseudonym(&nack.by).filter(|_| nack.by == peer);
         let stale = self.now.unix.since(Unix(nack.at)) > NACK_AGE;
-        if stale || nack.by != peer.hash || !verify_signed(NACK_CONTEXT, &peer.body.key, &signed) {
+        if stale || key.is_none_or(|key| !verify_signed(NACK_CONTEXT, &key, &signed)) {
             return self.count("nacks_refused", 1);
         }
         if self.sessions.forget(&nack.session, &name) {
@@ -278,11 +427,14 @@ impl Engine {
         }
     }
 
-    pub(super) fn handle_hop_ack(&mut self, link: LinkId, body: &[u8]) {
-        let Some(name) = self.links.get(link).and_then(|link| link.name.clone()) else { return };
+    pub(super) fn handle_hop_ack(&mut self, body: &[u8]) {
         let Ok(ack) = wire::decode::<HopAck>(body) else { return self.count("control_malformed", 1) };
         let mut ends = Vec::new();
-        self.outgoing.handle_hop_ack(&name, &ack.frames, self.now.time, &mut ends);
+        for frame in ack.frames.iter().take(MAX_HOP_ACKS) {
+            if let Some(name) = self.flights.hop_acked(frame) {
+                self.outgoing.handle_hop_ack(&name, &[*frame], self.now.time, &mut ends);
+            }
+        }
         self.report(ends);
     }
 
@@ -296,8 +448,14 @@ impl Engine {
     }
 
     pub(super) fn timeout_unicast(&mut self) {
-        let mut ends = Vec::new();
-        self.outgoing.handle_timeout(self.now.time, &mut ends);
+        let (mut ends, mut lost) = (Vec::new(), Vec::new());
+        self.outgoing.handle_timeout(self.now.time, &mut ends, &mut lost);
+        for flight in lost {
+            if let Some(flight) = self.flights.lost(flight) {
+                self.blame(&flight.route);
+            }
+        }
+        self.last_call = None;
         let mut gone = Vec::new();
         self.unconfirmed.handle_timeout(self.now.time, &mut gone);
         let waiting = self.outgoing.destinations_waiting().chain(self.unconfirmed.destinations());
@@ -334,7 +492,8 @@ impl Engine {
 
     /// Tells whoever waits how messages ended.
     fn report(&mut self, ends: Vec<End<Sender>>) {
-        for End { token, id, class, fate, latency } in ends {
+        for End { token, id, class, fate, latency, flight } in ends {
+            let price = flight.map_or(0, |flight| self.land(flight, fate));
             let (token, to, request) = match token {
                 Sender::Message(token, to) => (token, to, false),
                 Sender::Request(token, to) => (Some(token), to, true),
@@ -344,7 +503,7 @@ impl Engine {
                 // The service has it: from here on the response counts, see `services`.
                 continue;
             }
-            let outcome = outcome(&to, fate, latency);
+            let outcome = self.outcome(&to, fate, latency, price);
             if !outcome.is_success() {
                 self.note_failure(to.as_str(), &outcome);
                 self.count(FAILED[class as usize], 1);
@@ -365,10 +524,22 @@ impl Engine {
         }
     }
 
+    /// A message of a flight has ended; what the message cost in micro-units.
+    fn land(&mut self, flight: u64, fate: Fate) -> u64 {
+        if !matches!(fate, Fate::Delivered { .. } | Fate::Refused(_)) {
+            return 0;
+        }
+        let Some((first, route, price)) = self.flights.confirmed(flight) else { return 0 };
+        if first {
+            self.praise(&route);
+        }
+        price
+    }
+
     fn report_gone(&mut self, gone: Vec<Gone<(Token, Name)>>) {
         for Gone { token: (token, to), count, class, left, latency } in gone {
             let fate = if left { Fate::Sent } else { Fate::Unreachable };
-            let outcome = outcome(&to, fate, latency);
+            let outcome = self.outcome(&to, fate, latency, 0);
             if !left {
                 self.note_failure(to.as_str(), &outcome);
                 self.count(FAILED[class as usize], count.into());
@@ -388,6 +559,32 @@ impl Engine {
         self.timeout_log();
     }
 
+    fn outcome(&self, to: &Name, fate: Fate, latency: Duration, price: u64) -> Outcome {
+        let latency_us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
+        match fate {
+            Fate::Delivered { hops } => Outcome::Delivered { latency_us, hops, price },
+            Fate::Sent => Outcome::Sent { latency_us, neighbours: 1 },
+            Fate::Expired => {
+                Outcome::Expired { reason: format!("it left, but no receipt of {to} came by the deadline") }
+            }
+            Fate::Unreachable => {
+                let why =
+                    self.no_way.get(to).map_or_else(String::new, |no_way| format!(": {}", explain_no_way(no_way)));
+                Outcome::Unreachable { reason: format!("there was no way to {to} by the deadline{why}") }
+            }
+            Fate::Refused(verdict) => Outcome::Refused {
+                reason: match verdict {
+                    Verdict::InboxFull => format!("the inbox of {to} is full; `m2mesh receive` there empties it"),
+                    Verdict::NoService => format!("{to} offers no such service"),
+                    Verdict::ServiceBusy => format!("the service of {to} has too many calls waiting"),
+                    Verdict::Forbidden => format!("{to} does not permit it"),
+                    Verdict::NotStored => format!("the disk of {to} takes nothing at the moment"),
+                    Verdict::Delivered | Verdict::Expired => format!("{to} says {verdict:?}"),
+                },
+            },
+        }
+    }
+
     fn outer_id(&mut self) -> OuterId {
         let mut id = [0; OuterId::LEN];
         self.rng.fill_bytes(&mut id);
@@ -395,24 +592,16 @@ impl Engine {
     }
 }
 
-fn outcome(to: &Name, fate: Fate, latency: Duration) -> Outcome {
-    let latency_us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
-    match fate {
-        Fate::Delivered { hops } => Outcome::Delivered { latency_us, hops, price: 0 },
-        Fate::Sent => Outcome::Sent { latency_us, neighbours: 1 },
-        Fate::Expired => Outcome::Expired { reason: format!("it left, but no receipt of {to} came by the deadline") },
-        Fate::Unreachable => Outcome::Unreachable { reason: format!("there was no link to {to} by the deadline") },
-        Fate::Refused(verdict) => Outcome::Refused {
-            reason: match verdict {
-                Verdict::InboxFull => format!("the inbox of {to} is full; `m2mesh receive` there empties it"),
-                Verdict::NoService => format!("{to} offers no such service"),
-                Verdict::ServiceBusy => format!("the service of {to} has too many calls waiting"),
-                Verdict::Forbidden => format!("{to} does not permit it"),
-                Verdict::NotStored => format!("the disk of {to} takes nothing at the moment"),
-                Verdict::Delivered | Verdict::Expired => format!("{to} says {verdict:?}"),
-            },
-        },
-    }
+/// A data frame of its parts.
+pub(super) fn put_data(header: &[u8], path: &Path, sealed: &[u8]) -> Vec<u8> {
+    let path = wire::encode(path);
+    let mut out = Vec::with_capacity(frame::HEADER + header.len() + path.len() + sealed.len() + 4);
+    let start = frame::begin(&mut out, Kind::Data);
+    put_prefixed(&mut out, header);
+    put_prefixed(&mut out, &path);
+    out.extend_from_slice(sealed);
+    frame::finish(&mut out, start);
+    out
 }
 
 /// A message's identity, for logs.

@@ -134,11 +134,53 @@ pub enum Event {
         /// What happened.
         reason: String,
     },
+    /// A neighbour was asked whether it lives and does not answer: nothing goes over that link for now.
+    LinkSilent {
+        /// The neighbour's name, if it is a contact.
+        name: Option<Name>,
+        /// Name of the link's bearer.
+        bearer: String,
+    },
+    /// It is heard again.
+    LinkHeard {
+        /// The neighbour's name, if it is a contact.
+        name: Option<Name>,
+        /// Name of the link's bearer.
+        bearer: String,
+    },
+    /// A bearer's quota is spent: nothing goes over it until the next period.
+    QuotaSpent {
+        /// Its name.
+        bearer: String,
+    },
+    /// A bearer's next period has begun.
+    QuotaRenewed {
+        /// Its name.
+        bearer: String,
+    },
+    /// Messages to a device take another way.
+    RouteChanged {
+        /// The device.
+        to: Name,
+        /// Whom it led over, the device last.
+        old: Vec<String>,
+        /// Whom it leads over now.
+        new: Vec<String>,
+        /// The one thing that made it.
+        cause: String,
+    },
+    /// There is no way to a device any more.
+    RouteLost {
+        /// The device.
+        to: Name,
+        /// Why.
+        cause: String,
+    },
 }
 
 impl Event {
     /// How many kinds this version knows: greater numbers are of later versions.
-    pub const KINDS: u64 = 20;
+    pub const KINDS: u64 = 26;
 
     /// The kind as shown by `log --kind`: the variant in kebab case.
     pub fn kind(&self) -> &'static str {
@@ -163,6 +205,12 @@ impl Event {
             Self::Quarantined { .. } => "quarantined",
             Self::LogBroken { .. } => "log-broken",
             Self::CallInterrupted { .. } => "call-interrupted",
+            Self::LinkSilent { .. } => "link-silent",
+            Self::LinkHeard { .. } => "link-heard",
+            Self::QuotaSpent { .. } => "quota-spent",
+            Self::QuotaRenewed { .. } => "quota-renewed",
+            Self::RouteChanged { .. } => "route-changed",
+            Self::RouteLost { .. } => "route-lost",
         }
     }
 
@@ -175,7 +223,18 @@ impl Event {
             | Self::EnrolmentRefused { reason: text }
             | Self::RenewalFailed { reason: text }
             | Self::StoreFailed { reason: text }
-            | Self::LogBroken { reason: text, .. } => cut(text),
+            | Self::LogBroken { reason: text, .. }
+            | Self::LinkSilent { bearer: text, .. }
+            | Self::LinkHeard { bearer: text, .. }
+            | Self::QuotaSpent { bearer: text }
+            | Self::QuotaRenewed { bearer: text }
+            | Self::RouteLost { cause: text, .. } => cut(text),
+            Self::RouteChanged { old, new, cause, .. } => {
+                old.truncate(MAX_COUNTS);
+                new.truncate(MAX_COUNTS);
+                old.iter_mut().chain(new).for_each(cut);
+                cut(cause);
+            }
             Self::MessageFailed { to, outcome, reason, .. } => [to, outcome, reason].into_iter().for_each(cut),
             Self::Quarantined { place, reason } => [place, reason].into_iter().for_each(cut),
             Self::CallInterrupted { service, reason, .. } => [service, reason].into_iter().for_each(cut),

@@ -17,6 +17,8 @@ pub enum Field {
     Signed(i64),
     /// A text.
     Text(String),
+    /// Several texts.
+    Texts(Vec<String>),
     /// Counts by name.
     Counts(BTreeMap<String, u64>),
     /// Not known.
@@ -57,6 +59,17 @@ impl Event {
             Self::CallInterrupted { service, from, reason } => {
                 vec![("service", text(service)), ("from", Text(from.to_string())), ("reason", text(reason))]
             }
+            Self::LinkSilent { name: who, bearer } | Self::LinkHeard { name: who, bearer } => {
+                vec![("name", name(who)), ("bearer", text(bearer))]
+            }
+            Self::QuotaSpent { bearer } | Self::QuotaRenewed { bearer } => vec![("bearer", text(bearer))],
+            Self::RouteChanged { to, old, new, cause } => vec![
+                ("to", Text(to.to_string())),
+                ("old", Field::Texts(old.clone())),
+                ("new", Field::Texts(new.clone())),
+                ("cause", text(cause)),
+            ],
+            Self::RouteLost { to, cause } => vec![("to", Text(to.to_string())), ("cause", text(cause))],
         };
         fields.into_iter().collect()
     }
@@ -120,6 +133,18 @@ impl fmt::Display for Event {
             Self::CallInterrupted { service, from, reason } => {
                 write!(f, "a call of {} by {from} was interrupted: {}", Line(service), Line(reason))
             }
+            Self::LinkSilent { name, bearer } => {
+                write!(f, "{} does not answer over {}: nothing goes there for now", Who(name), Line(bearer))
+            }
+            Self::LinkHeard { name, bearer } => write!(f, "{} is heard again over {}", Who(name), Line(bearer)),
+            Self::QuotaSpent { bearer } => {
+                write!(f, "the quota of {} is spent: nothing goes over it until the next period", Line(bearer))
+            }
+            Self::QuotaRenewed { bearer } => write!(f, "a new period of the quota of {} has begun", Line(bearer)),
+            Self::RouteChanged { to, old, new, cause } => {
+                write!(f, "the way to {to} changed from {} to {}: {}", Way(old), Way(new), Line(cause))
+            }
+            Self::RouteLost { to, cause } => write!(f, "there is no way to {to} any more: {}", Line(cause)),
         }
     }
 }
@@ -160,6 +185,18 @@ impl fmt::Display for List<'_> {
         for (at, Count { name, count }) in self.0.iter().enumerate() {
             let comma = if at == 0 { "" } else { ", " };
             write!(f, "{comma}{} {count}", Line(name))?;
+        }
+        Ok(())
+    }
+}
+
+/// `mast → gate`.
+struct Way<'a>(&'a [String]);
+
+impl fmt::Display for Way<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, name) in self.0.iter().enumerate() {
+            write!(f, "{}{}", if at == 0 { "" } else { " → " }, Line(name))?;
         }
         Ok(())
     }

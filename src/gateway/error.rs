@@ -45,11 +45,15 @@ impl ApiError {
     fn status(&self) -> StatusCode {
         match self {
             Self::Refused(
-                Refused::UnknownContact { .. } | Refused::NoSuchCall(_) | Refused::NoSuchConsumer(_) | Refused::NoLab,
+                Refused::UnknownContact { .. }
+                | Refused::UnknownPolicy { .. }
+                | Refused::NoSuchCall(_)
+                | Refused::NoSuchConsumer(_)
+                | Refused::NoLab,
             )
             | Self::NoRoute(_) => StatusCode::NOT_FOUND,
             Self::Refused(Refused::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Refused(Refused::Topic(_) | Refused::Filter(_) | Refused::Service(_)) => {
+            Self::Refused(Refused::Topic(_) | Refused::Filter(_) | Refused::Service(_) | Refused::NoPath { .. }) => {
                 StatusCode::UNPROCESSABLE_ENTITY
             }
             Self::Refused(Refused::Full(_)) | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
@@ -65,6 +69,10 @@ impl ApiError {
             Self::Refused(Refused::UnknownContact { .. }) => {
                 "`m2mesh contacts` lists the names this device can address"
             }
+            Self::Refused(Refused::UnknownPolicy { .. }) => {
+                "cheap, fast, sure, frugal and balanced are always there; others stand in config.toml"
+            }
+            Self::Refused(Refused::NoPath { .. }) => "`m2mesh route DEST --explain` shows the ways and their limits",
             Self::Refused(Refused::TooLarge { .. }) => "send less at a time",
             Self::Refused(Refused::Topic(_)) => "a topic looks like plant/line-1/temperature, without wildcards",
             Self::Refused(Refused::Filter(_)) => "a filter looks like plant/+/temperature or plant/#",

@@ -45,7 +45,7 @@ pub(super) async fn send_lines<R>(
     query: Result<Query<SendLinesQuery>, QueryRejection>,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let Query(SendLinesQuery { to, ack, class, deadline, id, first }) = query?;
+    let Query(SendLinesQuery { to, ack, class, policy, deadline, id, first }) = query?;
     let to = name(&to)?;
     if let Some(id) = &id {
         send_id(&format!("{id}/{}", u64::MAX))?;
@@ -53,7 +53,7 @@ pub(super) async fn send_lines<R>(
     let command = move |line, payload| {
         let id = id.as_ref().and_then(|id| send_id(&format!("{id}/{line}")).ok());
         let (to, ack, class, lifetime) = (to.clone(), ack.into(), class.into(), deadline.0);
-        Command::Send(Send { to, payload, ack, class, lifetime, id })
+        Command::Send(Send { to, payload, ack, class, policy: policy.clone(), lifetime, id })
     };
     Ok(outcomes(context.node, Lines::new(body, first), command))
 }

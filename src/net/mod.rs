@@ -152,6 +152,8 @@ pub enum NetEvent<P> {
         address: Multiaddr,
         /// Whether this end dialled.
         outbound: bool,
+        /// Over which bearer: its place among the node's, 0 where there are none.
+        bearer: u8,
     },
     /// It is gone.
     LinkDown {
@@ -159,6 +161,23 @@ pub enum NetEvent<P> {
         link: LinkId,
         /// Why.
         reason: String,
+    },
+    /// A ping was answered.
+    Measured {
+        /// On this link.
+        link: LinkId,
+        /// The time until it was.
+        round_trip: Duration,
+    },
+    /// Something was sent and a ping has asked, and nothing is heard. The link stays up.
+    Silent {
+        /// This link.
+        link: LinkId,
+    },
+    /// A silent link is heard again.
+    Heard {
+        /// This link.
+        link: LinkId,
     },
     /// Whole frames, in the order in which they were sent; see [`crate::wire::frame::Frames`].
     Frames {

@@ -358,7 +358,14 @@ impl<G: Gatekeeper> Network<G> {
                 match joined {
                     Joined::New(link) => {
                         let peer = super::pseudonym(&peer).expect("admission lets in Ed25519 keys only");
-                        self.events.push_back(NetEvent::LinkUp { link, peer, admitted: found, address, outbound });
+                        self.events.push_back(NetEvent::LinkUp {
+                            link,
+                            peer,
+                            admitted: found,
+                            address,
+                            outbound,
+                            bearer: 0,
+                        });
                     }
                     Joined::Another(link, prove) => {
                         if let Some(prove) = prove {

@@ -105,7 +105,7 @@ impl Message {
     /// To the inbox of a device: confirmed end to end, class telemetry, of use for 30 s.
     pub fn new(to: Name, payload: impl Into<Vec<u8>>) -> Self {
         let (payload, lifetime) = (payload.into(), DEADLINE);
-        Self(Send { to, payload, ack: Ack::End, class: Class::Telemetry, lifetime, id: None })
+        Self(Send { to, payload, ack: Ack::End, class: Class::Telemetry, policy: None, lifetime, id: None })
     }
 
     /// What confirmation is wanted.
@@ -117,6 +117,12 @@ impl Message {
     /// How urgent it is.
     pub fn class(mut self, class: Class) -> Self {
         self.0.class = class;
+        self
+    }
+
+    /// Name of its policy.
+    pub fn policy(mut self, policy: impl Into<String>) -> Self {
+        self.0.policy = Some(policy.into());
         self
     }
 

@@ -32,12 +32,12 @@ impl<S: Store, H: Host> EventLoop<S, H> {
                 self.handle(Input::Listening(addresses));
             }
             NetEvent::ListenFailed { reason } => tracing::error!(%reason, "cannot listen"),
-            NetEvent::LinkUp { link, peer, admitted, address, outbound } => {
+            NetEvent::LinkUp { link, peer, admitted, address, outbound, bearer } => {
                 let transport = show::transport(&address);
                 let since = self.host.now().time;
                 let neighbour = Neighbour { peer, address, outbound, since, addresses: Vec::new(), shape: None };
                 self.neighbours.insert(link, neighbour);
-                self.handle(Input::LinkUp { link, peer: admitted, transport });
+                self.handle(Input::LinkUp { link, peer: admitted, transport, bearer });
                 self.enforce_on_link(link, false);
             }
             NetEvent::LinkDown { link, reason } => {
@@ -45,6 +45,9 @@ impl<S: Store, H: Host> EventLoop<S, H> {
                 self.stalled.remove(&link);
                 self.handle(Input::LinkDown { link, reason });
             }
+            NetEvent::Measured { link, round_trip } => self.handle(Input::Measured { link, round_trip }),
+            NetEvent::Silent { link } => self.handle(Input::Silent(link)),
+            NetEvent::Heard { link } => self.handle(Input::Heard(link)),
             NetEvent::Frames { link, lane: _, buffer } => self.handle(Input::Frames { link, buffer: &buffer }),
             NetEvent::Writable { link, .. } => self.unstall(link),
             NetEvent::Gossip { id, from, topic: _, data } => match from {

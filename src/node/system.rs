@@ -170,7 +170,7 @@ pub(super) async fn start(options: RunOptions) -> Result<Running, NodeError> {
     let listen = poll_fn(|cx| network.poll_listening(cx)).await.map_err(NodeError::Listen)?;
     remember_addresses(&options.dir, &listen);
 
-    let mut engine = Engine::new(membership, issuer, config.log, &reader, rng, clock.now())?;
+    let mut engine = Engine::new(membership, issuer, config.settings(), &reader, rng, clock.now())?;
     if let Some(found) = quarantined {
         tracing::error!(
             "the store was damaged and is set aside as {}, the node begins a new one: {}; keep it for an analysis",

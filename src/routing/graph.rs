@@ -15,7 +15,7 @@ pub type NodeIndex = u32;
 pub type EdgeIndex = u32;
 
 /// What one direction of a link is worth.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Metrics {
     /// Micro-units of money per MB (10⁶ bytes).
     pub price: u64,
@@ -160,7 +160,7 @@ mod tests {
             mtu: 65_536,
         };
         let edges = [(3, 1, 10), (1, 3, 20), (1, 2, 30), (2, 2, 40), (2, 9, 50)];
-        let graph = Graph::new(
+        let graph = &Graph::new(
             [3, 1, 2, 1].map(node),
             edges.map(|(from, to, delay)| (node(from), node(to), 0, metrics(delay))),
         );

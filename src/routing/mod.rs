@@ -12,5 +12,11 @@
 //! 3. A path visits no node twice and keeps every limit of its query.
 
 pub mod graph;
+pub mod lsdb;
+pub mod origin;
+pub mod policies;
 pub mod policy;
 pub mod search;
+pub mod totals;
+pub mod tree;
+pub mod trees;

@@ -9,6 +9,8 @@ pub const MAX_ADDRESSES: usize = 16;
 pub const MAX_OTHERS: usize = 32;
 /// Most services.
 pub const MAX_SERVICES: usize = 64;
+/// Most groups.
+pub const MAX_GROUPS: usize = 64;
 
 /// A neighbour's self-description.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,4 +23,15 @@ pub struct Announce {
     pub others: Vec<serde_bytes::ByteBuf>,
     /// Tags of the services it offers.
     pub services: Vec<Tag>,
+    /// Tags of the groups that it listens to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<Tag>,
+    /// Area that it is in, 0 unless configured.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub area: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_zero(area: &u32) -> bool {
+    *area == 0
 }

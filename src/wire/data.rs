@@ -36,6 +36,7 @@ pub struct Header {
 
 /// How urgent: the order in which links serve.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Class {
     /// Now.
     Alarm,
@@ -65,7 +66,7 @@ pub enum Form {
 }
 
 /// Limits of a message's policy that relays must know to repair its path. Absent limits do not bind.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Policy {
     /// Weights of cost, delay, failures and energy, 0 to 255 each.
     #[serde(with = "serde_bytes")]
@@ -87,11 +88,12 @@ pub struct Policy {
 /// What relays write.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Path {
-    /// Hops to take, by credential; empty to a neighbour.
+    /// Whom it goes to, one after the other, by credential, the receiver last. Empty to a neighbour, and from a leaf: its
+    /// router finds the way.
     pub hops: Vec<CredentialHash>,
-    /// Which hop is next.
+    /// Which of them this frame is on its way to.
     pub next: u8,
-    /// Hops taken.
+    /// Relays that have handed it on.
     pub visited: Vec<CredentialHash>,
     /// Spent so far, in micro-units.
     pub spent: u64,

@@ -1,7 +1,15 @@
-//! Finding a device outside one's own area: border nodes ask each other.
+//! Finding a device that no link state names by its key: a leaf, or a device of another area.
+//!
+//! A question goes from router to router towards those that list the handle, or from border to border, and the answer
+//! goes back the way it came.
 
 use crate::id::{CredentialHash, Handle, OuterId};
 use serde::{Deserialize, Serialize};
+
+/// Most areas that a question crosses.
+pub const MAX_AREAS: u8 = 8;
+/// Most border nodes in an answer.
+pub const MAX_VIA: usize = 8;
 
 /// Who has this handle?
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,10 +29,12 @@ pub struct Located {
     pub id: OuterId,
     /// Area that has it.
     pub area: u32,
-    /// Border nodes on the way there, nearest first, at most 8.
+    /// Border nodes on the way there, nearest first, at most [`MAX_VIA`].
     pub via: Vec<CredentialHash>,
     /// Cost of the way in micro-units per MB.
     pub cost: u64,
     /// Delay of the way in microseconds.
     pub delay: u64,
+    /// The device's signed credential, so that one can speak to it.
+    pub credential: serde_bytes::ByteBuf,
 }

@@ -14,6 +14,12 @@ pub const MAX_LSA: usize = 32 * 1024;
 pub const MAX_LINKS: usize = 256;
 /// Most leaves in one.
 pub const MAX_LEAVES: usize = 1_024;
+/// Most other areas in one.
+pub const MAX_BORDERS: usize = 16;
+/// Most groups in one, and most services.
+pub const MAX_TAGS: usize = 256;
+/// Most entries in a digest or a request.
+pub const MAX_ENTRIES: usize = 2_048;
 
 /// The body of an LSA.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +40,9 @@ pub struct Lsa {
     pub groups: Vec<Tag>,
     /// Services that it or its leaves offer, ascending.
     pub services: Vec<Tag>,
+    /// Other areas that it has links into, ascending.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub borders: Vec<u32>,
 }
 
 /// One link as its one end sees it.
@@ -96,11 +105,18 @@ impl Bearer {
     }
 }
 
-/// What a database holds, for exchange when a link comes up.
+/// What a database holds, for exchange when a link comes up, and from time to time.
+///
+/// Who has the same summary has the same database, and need not say more. Entries stand in it only where they help:
+/// when the database is small, and in the answer to a summary that differs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LsaDigest {
-    /// Origins with the sequence number at hand, ascending, at most 2,048 a frame.
-    pub entries: Vec<LsaKey>,
+    /// First 8 bytes of SHA-256 over the keys of all LSAs, ascending, each as its 8 bytes and 8 bytes of sequence number,
+    /// big endian.
+    pub summary: Tag,
+    /// Origins with the sequence number at hand, ascending, at most [`MAX_ENTRIES`]; nothing for the summary alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entries: Option<Vec<LsaKey>>,
 }
 
 /// One LSA by origin and sequence number.

@@ -1,5 +1,6 @@
 //! What the engine promises, shown on engines that are joined by queues in virtual time.
 
+mod hops;
 mod mesh;
 
 use m2mesh::engine::Input;
@@ -207,7 +208,7 @@ fn what_asks_for_no_confirmation_goes_to_who_listens_and_else_to_the_inbox() {
     for payload in [b"a", b"b"] {
         put_record(&mut records, 0, payload);
     }
-    let load = Load { to: name("b"), records, class: Class::Bulk, lifetime: seconds(30) };
+    let load = Load { to: name("b"), records, class: Class::Bulk, policy: None, lifetime: seconds(30) };
     let sent = mesh.command(1, Command::SendLoad(load));
     mesh.run(seconds(1));
     assert!(matches!(outcome(&mesh, 1, sent), Outcome::Sent { .. }));

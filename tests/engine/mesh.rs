@@ -2,8 +2,7 @@
 
 use m2mesh::engine::api::{Command, InboxRecord, Outcome, Reply, Send, Token};
 use m2mesh::engine::store::{Commit, Read, ReadError, Table, Write};
-use m2mesh::engine::{Engine, Input, Output};
-use m2mesh::event_log;
+use m2mesh::engine::{Engine, GossipVerdict, Input, Output, Settings};
 use m2mesh::id::{LinkId, Lsn, Name};
 use m2mesh::identity::invitation::MemoryRealm;
 use m2mesh::identity::membership::Membership;
@@ -62,13 +61,15 @@ pub struct Node {
     pub replies: Vec<(Token, Reply)>,
     pub finished: BTreeSet<Token>,
     pub topics: BTreeSet<String>,
+    /// Gossip that has been here.
+    seen: BTreeSet<Vec<u8>>,
     /// Frames sent on links, for what an outsider who broke the transport would see.
     pub sent: Vec<Vec<u8>>,
 }
 
 enum Event {
     Frame { to: usize, link: LinkId, bytes: Vec<u8> },
-    Gossip { to: usize, from: usize, bytes: Vec<u8> },
+    Gossip { to: usize, from: usize, topic: String, bytes: Vec<u8> },
 }
 
 pub struct Mesh {
@@ -84,6 +85,15 @@ pub struct Mesh {
     pub ended: BTreeMap<Token, Outcome>,
     /// Disks that do not flush at the moment.
     pub stuck: BTreeSet<usize>,
+    /// Nodes that forward for nobody.
+    leaves: BTreeSet<usize>,
+    /// Gossip whose verdict is awaited.
+    judging: BTreeMap<(usize, u64), (usize, String, Vec<u8>)>,
+    judged: u64,
+    /// Pairs whose frames vanish, one way.
+    pub vanish: BTreeSet<(usize, usize)>,
+    /// Frames sent from one node to another since the last look.
+    pub carried: BTreeMap<(usize, usize), usize>,
 }
 
 pub fn name(text: &str) -> Name {
@@ -92,6 +102,11 @@ pub fn name(text: &str) -> Name {
 
 impl Mesh {
     pub fn new(names: &[&str]) -> Self {
+        Self::with_leaves(names, &[])
+    }
+
+    /// Those at `leaves` forward for nobody.
+    pub fn with_leaves(names: &[&str], leaves: &[usize]) -> Self {
         let mut rng = ChaCha20Rng::seed_from_u64(7);
         let now = Now { time: Time(1_000_000), unix: Unix::from_seconds(START) };
         let mut realm = MemoryRealm::found(EpochLength::HOUR, now.unix, &mut rng).expect("a realm");
@@ -107,20 +122,25 @@ impl Mesh {
             next_link: 0,
             ended: BTreeMap::new(),
             stuck: BTreeSet::new(),
+            leaves: leaves.iter().copied().collect(),
+            judging: BTreeMap::new(),
+            judged: 0,
+            vanish: BTreeSet::new(),
+            carried: BTreeMap::new(),
         };
         for member in members {
-            let node = mesh.boot(member, Disk::default());
+            let node = mesh.boot(mesh.nodes.len(), member, Disk::default());
             mesh.nodes.push(node);
         }
         mesh
     }
 
-    fn boot(&mut self, member: Membership, disk: Disk) -> Node {
+    fn boot(&mut self, at: usize, member: Membership, disk: Disk) -> Node {
         let rng = ChaCha20Rng::seed_from_u64(self.next_link + 100);
         self.next_link += 1;
         let issuer = (member.name().as_str() == "issuer").then(|| member.issuer());
-        let engine =
-            Engine::new(member, issuer, event_log::Config::default(), &disk, rng, self.now).expect("a readable disk");
+        let settings = Settings { forwarding: !self.leaves.contains(&at), ..Settings::default() };
+        let engine = Engine::new(member, issuer, settings, &disk, rng, self.now).expect("a readable disk");
         Node {
             engine,
             disk,
@@ -131,6 +151,7 @@ impl Mesh {
             replies: Vec::new(),
             finished: BTreeSet::new(),
             topics: BTreeSet::new(),
+            seen: BTreeSet::new(),
             sent: Vec::new(),
         }
     }
@@ -145,7 +166,7 @@ impl Mesh {
         let stored = self.nodes[at].engine.membership().to_stored();
         let disk = self.nodes[at].disk.clone();
         let member = Membership::from_stored(&stored).expect("its own files");
-        self.nodes[at] = self.boot(member, disk);
+        self.nodes[at] = self.boot(at, member, disk);
     }
 
     pub fn connect(&mut self, a: usize, b: usize) {
@@ -159,7 +180,7 @@ impl Mesh {
             let hello = self.nodes[to].engine.membership().admission_view().hello(unix);
             let view = self.nodes[from].engine.membership().admission_view();
             let peer = view.verify(&hello, &key, unix).expect("a member");
-            self.handle(from, Input::LinkUp { link, peer, transport: "memory" });
+            self.handle(from, Input::LinkUp { link, peer, transport: "memory", bearer: 0 });
         }
     }
 
@@ -242,9 +263,12 @@ impl Mesh {
         for (_, event) in due {
             match event {
                 Event::Frame { to, link, bytes } => self.handle(to, Input::Frames { link, buffer: &bytes }),
-                Event::Gossip { to, from, bytes } => {
-                    if let Some(link) = self.links.get(&(to, from)).copied() {
-                        self.handle(to, Input::Gossip { id: 1, link, data: &bytes });
+                Event::Gossip { to, from, topic, bytes } => {
+                    let new = self.nodes[to].seen.insert(bytes.clone());
+                    if let Some(link) = self.links.get(&(to, from)).copied().filter(|_| new) {
+                        self.judged = self.judged.wrapping_add(1);
+                        self.judging.insert((to, self.judged), (from, topic, bytes.clone()));
+                        self.handle(to, Input::Gossip { id: self.judged, link, data: &bytes });
                     }
                 }
             }
@@ -283,6 +307,10 @@ impl Mesh {
                 let Some((_, to)) = self.links.iter().find(|(_, on)| **on == link).map(|(ends, _)| *ends) else {
                     return;
                 };
+                if self.vanish.contains(&(at, to)) {
+                    return;
+                }
+                *self.carried.entry((at, to)).or_default() += 1;
                 if let Some(back) = self.links.get(&(to, at)).copied() {
                     self.events.push_back((self.now.time + FRAME, Event::Frame { to, link: back, bytes: frame }));
                 }
@@ -297,15 +325,9 @@ impl Mesh {
                 }
             }
             Output::Gossip { job, topic, frame } => {
-                let listeners: Vec<usize> = (0..self.nodes.len())
-                    .filter(|to| self.links.contains_key(&(at, *to)) && self.nodes[*to].topics.contains(&topic))
-                    .collect();
-                for to in &listeners {
-                    let event = Event::Gossip { to: *to, from: at, bytes: frame.clone() };
-                    self.events.push_back((self.now.time + FRAME, event));
-                }
-                self.nodes[at].sent.push(frame);
-                let neighbours = Some(u32::try_from(listeners.len()).expect("few"));
+                self.nodes[at].sent.push(frame.clone());
+                let listeners = self.gossip(at, None, &topic, &frame);
+                let neighbours = Some(u32::try_from(listeners).expect("few"));
                 self.handle(at, Input::Published { job, neighbours });
             }
             Output::Subscribe(topic) => drop(self.nodes[at].topics.insert(topic)),
@@ -329,9 +351,26 @@ impl Mesh {
             Output::Enrolled { id, reply } => {
                 self.nodes[at].replies.push((Token(u64::MAX - id), enrolled(reply)));
             }
-            Output::MembershipChanged { .. } | Output::Addresses { .. } | Output::Verdict { .. } => {}
+            Output::Verdict { id, verdict } => {
+                if let (Some((from, topic, bytes)), GossipVerdict::Accept) = (self.judging.remove(&(at, id)), verdict) {
+                    self.gossip(at, Some(from), &topic, &bytes);
+                }
+            }
+            Output::MembershipChanged { .. } | Output::Addresses { .. } => {}
             Output::Commit(_) | Output::Wait(_) => unreachable!("handled by the caller"),
         }
+    }
+
+    /// To all neighbours that listen, but the one that it came from; how many they are.
+    fn gossip(&mut self, at: usize, from: Option<usize>, topic: &str, frame: &[u8]) -> usize {
+        self.nodes[at].seen.insert(frame.to_vec());
+        let listens = |to: &usize| self.links.contains_key(&(at, *to)) && self.nodes[*to].topics.contains(topic);
+        let listeners: Vec<usize> = (0..self.nodes.len()).filter(|to| Some(*to) != from).filter(listens).collect();
+        for to in &listeners {
+            let event = Event::Gossip { to: *to, from: at, topic: topic.to_owned(), bytes: frame.to_vec() };
+            self.events.push_back((self.now.time + FRAME, event));
+        }
+        listeners.len()
     }
 
     /// Messages that lie durably in a node's inbox.
@@ -353,6 +392,7 @@ pub fn message(to: &str, payload: &[u8], ack: Ack, lifetime_s: u64) -> Send {
         payload: payload.to_vec(),
         ack,
         class: Class::Telemetry,
+        policy: None,
         lifetime: Duration::from_secs(lifetime_s),
         id: None,
     }

@@ -33,6 +33,7 @@ fn send_command(to: &str, payload: &[u8]) -> Command {
         payload: payload.to_vec(),
         ack: Ack::End,
         class: Class::Telemetry,
+        policy: None,
         lifetime: Duration::from_secs(30),
         id: None,
     })
@@ -98,6 +99,7 @@ async fn a_message_is_sent_with_what_the_request_says() {
         payload: vec![0xff, 0],
         ack: Ack::Hop,
         class: Class::Alarm,
+        policy: None,
         lifetime: Duration::from_millis(250),
         id: None,
     });

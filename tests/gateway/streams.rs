@@ -140,6 +140,7 @@ async fn lines_go_in_order_and_their_outcomes_come_as_they_end() {
         to: "meter".into(),
         ack: dto::Ack::End,
         class: dto::Class::Telemetry,
+        policy: None,
         deadline: dto::Span(Duration::from_secs(30)),
         id: None,
         first: 1,

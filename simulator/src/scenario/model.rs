@@ -168,6 +168,7 @@ pub struct Traffic {
     pub size: Option<Spanned<Size>>,
     pub ack: Option<Spanned<AckName>>,
     pub class: Option<Spanned<ClassName>>,
+    pub policy: Option<Spanned<String>>,
     pub deadline: Option<Period>,
     pub begin: Option<Spanned<Offset>>,
     pub end: Option<Spanned<Period>>,

@@ -131,8 +131,7 @@ impl Device {
         let network = Network::new(transport, local, executor, gate.clone(), &config, seed);
         let rng = ChaCha20Rng::from_seed(seed);
         let issuer = self.issuer.as_ref().map(|(id, _)| *id);
-        let log = event_log::Config::default();
-        let engine = Engine::new(membership, issuer, log, &disk.reader(), rng, self.clock.now());
+        let engine = Engine::new(membership, issuer, Settings::default(), &disk.reader(), rng, self.clock.now());
         let engine = engine.map_err(|error| error.to_string())?;
         let (calls, arriving) = Calls::channels();
         let (stop, stopped) = oneshot::channel();

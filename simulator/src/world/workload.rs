@@ -188,6 +188,7 @@ fn hand_over(
         payload,
         ack: flow.ack,
         class: flow.class,
+        policy: flow.policy.clone(),
         lifetime: flow.deadline,
         id: None,
     };

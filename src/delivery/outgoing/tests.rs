@@ -11,7 +11,7 @@ fn message(token: u32, ack: Ack, lifetime_s: u64) -> Submission<u32> {
         payload: token.to_be_bytes().to_vec(),
         content: Content::Inbox,
         ack,
-        class: Class::Telemetry,
+        lane: Lane::default(),
         lifetime: Duration::from_secs(lifetime_s),
         keep: true,
         id: None,
@@ -32,6 +32,7 @@ struct Bench {
     rng: ChaCha20Rng,
     to: Name,
     ends: Vec<End<u32>>,
+    lost: Vec<u64>,
     /// The store's records.
     disk: BTreeMap<Vec<u8>, Vec<u8>>,
 }
@@ -43,6 +44,7 @@ impl Bench {
             rng: ChaCha20Rng::seed_from_u64(1),
             to: Name::new("b").expect("a name"),
             ends: Vec::new(),
+            lost: Vec::new(),
             disk: BTreeMap::new(),
         }
     }
@@ -54,8 +56,8 @@ impl Bench {
     /// Takes a parcel; the sequence numbers and tokens in it.
     fn take(&mut self, now: Now) -> Vec<(u64, u32)> {
         let mut plain = Vec::new();
-        let departure = Departure { attempt: OuterId([1; 8]), reply: &[], now };
-        let taken = self.outgoing.take_batch(&self.to, Class::Telemetry, &departure, &mut plain, &mut self.ends);
+        let departure = Departure { attempt: OuterId([1; 8]), reply: &[], flight: 1, expected: None, now };
+        let taken = self.outgoing.take_batch(&self.to, &Lane::default(), &departure, &mut plain, &mut self.ends);
         if taken.is_none() {
             return Vec::new();
         }
@@ -106,7 +108,7 @@ fn what_a_receipt_confirms_is_delivered_once() {
     bench.receipt(id, Verdict::Delivered, at(1));
     bench.receipt(id, Verdict::Delivered, at(2));
     let (fate, latency) = (Fate::Delivered { hops: 1 }, Duration::from_secs(1));
-    assert_eq!(bench.ends, [End { token: 1, id: None, class: Class::Telemetry, fate, latency }]);
+    assert_eq!(bench.ends, [End { token: 1, id: None, class: Class::Telemetry, fate, latency, flight: Some(1) }]);
     assert_eq!((bench.outgoing.open(), bench.outgoing.next_wake()), (0, None));
 }
 
@@ -127,9 +129,9 @@ fn no_receipt_is_tried_again_and_then_expires() {
     let mut bench = Bench::new();
     bench.submit(1, Ack::End, 20, at(0));
     assert_eq!(bench.numbers(at(0)), [1]);
-    bench.outgoing.handle_timeout(at(15).time, &mut bench.ends);
+    bench.outgoing.handle_timeout(at(15).time, &mut bench.ends, &mut bench.lost);
     assert_eq!(bench.numbers(at(15)), [1]);
-    bench.outgoing.handle_timeout(at(20).time, &mut bench.ends);
+    bench.outgoing.handle_timeout(at(20).time, &mut bench.ends, &mut bench.lost);
     assert_eq!(bench.ends.iter().map(|end| end.fate).collect::<Vec<_>>(), [Fate::Expired]);
 }
 
@@ -138,7 +140,7 @@ fn what_never_left_is_unreachable() {
     let mut bench = Bench::new();
     bench.submit(1, Ack::Hop, 5, at(0));
     assert_eq!(bench.outgoing.next_wake(), Some(at(5).time));
-    bench.outgoing.handle_timeout(at(5).time, &mut bench.ends);
+    bench.outgoing.handle_timeout(at(5).time, &mut bench.ends, &mut bench.lost);
     assert_eq!(bench.ends.iter().map(|end| end.fate).collect::<Vec<_>>(), [Fate::Unreachable]);
     assert!(bench.take(at(6)).is_empty());
 }
@@ -152,8 +154,8 @@ fn messages_that_ask_for_different_things_do_not_share_a_batch() {
     assert_eq!(bench.numbers(at(0)), [1]);
     assert_eq!(bench.numbers(at(0)), [2]);
     let (mut plain, mut ends) = (Vec::new(), Vec::new());
-    let departure = Departure { attempt: OuterId([1; 8]), reply: &[], now: at(0) };
-    bench.outgoing.take_batch(&bench.to, Class::Telemetry, &departure, &mut plain, &mut ends).expect("the call");
+    let departure = Departure { attempt: OuterId([1; 8]), reply: &[], flight: 1, expected: None, now: at(0) };
+    bench.outgoing.take_batch(&bench.to, &Lane::default(), &departure, &mut plain, &mut ends).expect("the call");
     let batch: crate::wire::batch::Batch<'_> = crate::wire::decode(&plain[1..]).expect("a batch");
     assert_eq!((batch.base, batch.messages[0].service), (3, Some("add")));
 }
@@ -186,7 +188,7 @@ fn after_a_restart_what_was_open_goes_under_its_old_number_and_what_is_new_in_a_
     for id in [ids[0], ids[2], new] {
         bench.receipt(id, Verdict::Delivered, at(3));
     }
-    bench.outgoing.handle_timeout(at(30).time, &mut bench.ends);
+    bench.outgoing.handle_timeout(at(30).time, &mut bench.ends, &mut bench.lost);
     assert_eq!(bench.tokens(), [2, 1, 3, 9, 4]);
     bench.write();
     assert!(bench.disk.is_empty(), "nothing is kept that has ended");
@@ -211,11 +213,11 @@ proptest! {
                 4 => bench.outgoing.handle_path_broken(&bench.to.clone()),
                 _ => {
                     now += value / 4;
-                    bench.outgoing.handle_timeout(at(now).time, &mut bench.ends);
+                    bench.outgoing.handle_timeout(at(now).time, &mut bench.ends, &mut bench.lost);
                 }
             }
         }
-        bench.outgoing.handle_timeout(at(now + 100).time, &mut bench.ends);
+        bench.outgoing.handle_timeout(at(now + 100).time, &mut bench.ends, &mut bench.lost);
         let mut tokens = bench.tokens();
         tokens.sort_unstable();
         prop_assert_eq!(tokens, (0..submitted).collect::<Vec<_>>());
@@ -244,12 +246,12 @@ proptest! {
                 5 => bench.restart(at(now)),
                 _ => {
                     now += value / 4;
-                    bench.outgoing.handle_timeout(at(now).time, &mut bench.ends);
+                    bench.outgoing.handle_timeout(at(now).time, &mut bench.ends, &mut bench.lost);
                     bench.write();
                 }
             }
         }
-        bench.outgoing.handle_timeout(at(now + 100).time, &mut bench.ends);
+        bench.outgoing.handle_timeout(at(now + 100).time, &mut bench.ends, &mut bench.lost);
         bench.write();
         prop_assert!(bench.disk.is_empty());
         for token in 0..submitted {

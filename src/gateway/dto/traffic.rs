@@ -24,6 +24,9 @@ pub struct SendBody {
     /// How urgent it is.
     #[serde(default)]
     pub class: Class,
+    /// Name of its policy; without one the node's settings say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
     /// Of no use after this long.
     #[serde(default)]
     pub deadline: Span,
@@ -48,6 +51,9 @@ pub struct SendLinesQuery {
     #[serde(default)]
     #[param(inline)]
     pub class: Class,
+    /// Name of its policy; without one the node's settings say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
     /// Each is of no use after this long.
     #[serde(default)]
     #[param(value_type = Option<String>, example = "30s")]
@@ -87,6 +93,9 @@ pub struct RequestBody {
     /// How urgent it is.
     #[serde(default)]
     pub class: Class,
+    /// Name of its policy; without one the node's settings say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
     /// How long to wait for the response.
     #[serde(default)]
     pub timeout: Span,

@@ -10,8 +10,6 @@ use crate::routing::graph::EdgeIndex;
 pub struct NoPath {
     /// The path that came nearest; `None` if there is no way at all.
     pub nearest: Option<Miss>,
-    /// Whether it is proven that there is none.
-    pub exact: bool,
 }
 
 /// A path that breaks a limit.
@@ -21,13 +19,15 @@ pub struct Miss {
     pub path: Path,
     /// The limit that it breaks, of several the one that it breaks most.
     pub limit: Limit,
-    /// By how much, see [`Limit`].
+    /// By how much: microseconds, micro-units, parts of 65,535, bearers, hops.
     pub by: u64,
+    /// Whether it is proven that no path keeps all limits.
+    pub exact: bool,
 }
 
 /// Of the paths that are best by a limited metric or by the objective, the one whose most broken limit is broken least, as
 /// a share of it. If all ways are over bearers to avoid, the one over the fewest such links.
-pub fn nearest(query: &Query<'_>, terms: &Terms) -> Option<Miss> {
+pub fn nearest(query: &Query<'_>, terms: &Terms, exact: bool) -> Option<Miss> {
     let within = query.limits().into_iter().map(|(limit, _)| Some(limit)).chain([None]);
     let ways = within.filter_map(|limit| {
         way(query, terms, |edge| match limit {
@@ -35,7 +35,7 @@ pub fn nearest(query: &Query<'_>, terms: &Terms) -> Option<Miss> {
             None => terms.steps[edge].objective,
         })
     });
-    let misses = ways.filter_map(|edges| miss(query, terms.path(query.graph, edges)));
+    let misses = ways.filter_map(|edges| miss(query, terms.path(query.graph, edges), exact));
     misses.min_by_key(|(share, _)| *share).map(|(_, miss)| miss).or_else(|| over_avoided(query))
 }
 
@@ -50,7 +50,7 @@ fn over_avoided(query: &Query<'_>) -> Option<Miss> {
     })?;
     let path = terms.path(query.graph, edges);
     let (limit, by) = query.broken(&path).into_iter().find(|(limit, _)| *limit == Limit::Bearer)?;
-    Some(Miss { path, limit, by })
+    Some(Miss { path, limit, by, exact: true })
 }
 
 fn way(query: &Query<'_>, terms: &Terms, cost: impl Fn(usize) -> u64) -> Option<Vec<EdgeIndex>> {
@@ -58,7 +58,7 @@ fn way(query: &Query<'_>, terms: &Terms, cost: impl Fn(usize) -> u64) -> Option<
 }
 
 /// A path's most broken limit, and by what share of it, in millionths; `None` if it breaks none.
-fn miss(query: &Query<'_>, path: Path) -> Option<(u128, Miss)> {
+fn miss(query: &Query<'_>, path: Path, exact: bool) -> Option<(u128, Miss)> {
     let policy = &query.wants.policy;
     let shares = query.broken(&path).into_iter().map(|(limit, by)| {
         let whole = match limit {
@@ -71,5 +71,5 @@ fn miss(query: &Query<'_>, path: Path) -> Option<(u128, Miss)> {
         (u128::from(by) * 1_000_000 / u128::from(whole.max(1)), limit, by)
     });
     let (share, limit, by) = shares.max_by_key(|(share, limit, _)| (*share, std::cmp::Reverse(*limit)))?;
-    Some((share, Miss { path, limit, by }))
+    Some((share, Miss { path, limit, by, exact }))
 }

@@ -23,7 +23,6 @@
 //! 3. Best and alternate share no relay and no edge.
 //! 4. Time and memory are bounded, whatever the graph claims.
 
-mod chance;
 mod labels;
 mod larac;
 mod miss;
@@ -34,9 +33,11 @@ mod tests;
 
 use super::graph::{EdgeIndex, Graph, NodeIndex};
 use super::policy::Wants;
+use super::totals::nats;
 use labels::{Ends, Outcome};
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use super::totals::{Limit, Totals};
 pub use miss::{Miss, NoPath};
 pub(super) use spf::{FAR, From, NO_EDGE, Queue, Reach, nearest, way};
 pub(super) use terms::{CLOSED, Step, Terms, View, effective};
@@ -52,34 +53,6 @@ pub struct Overlay {
     pub excluded: BTreeSet<NodeIndex>,
     /// Most hops, if there is a limit: as many as the frame has room for.
     pub hops: Option<u32>,
-}
-
-/// What a path adds up to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Totals {
-    /// Micro-units per MB.
-    pub price: u64,
-    /// Microseconds.
-    pub delay: u64,
-    /// Microseconds, if all deviate at once.
-    pub deviation: u64,
-    /// −ln of the chance of arrival, in millionths, doubts included.
-    pub failures: u64,
-    /// Millijoules per MB.
-    pub energy: u64,
-}
-
-impl Totals {
-    /// What so many bytes cost, in micro-units, rounded up.
-    pub fn cost_of(&self, bytes: u32) -> u64 {
-        let cost = (u128::from(self.price) * u128::from(bytes)).div_ceil(1_000_000);
-        u64::try_from(cost).unwrap_or(u64::MAX)
-    }
-
-    /// Chance of arrival in parts of 65,535.
-    pub fn success(&self) -> u16 {
-        chance::success(self.failures)
-    }
 }
 
 /// A path.
@@ -117,21 +90,6 @@ pub struct Found {
     pub last_resort: bool,
 }
 
-/// What a path may have to keep to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Limit {
-    /// The time that is left; by microseconds.
-    Time,
-    /// Money for the message; by micro-units.
-    Budget,
-    /// The least chance of arrival; by parts of 65,535.
-    Success,
-    /// Most hops; by hops.
-    Hops,
-    /// Bearers to avoid; by links over one of them.
-    Bearer,
-}
-
 /// Finds the best path from a node to any of some.
 ///
 /// # Errors
@@ -146,7 +104,7 @@ pub fn search(
     let to = targets(graph, to);
     let query = Query { graph, ends: Ends { from, to: &to }, wants, overlay };
     if (from as usize) >= graph.len() || to.is_empty() {
-        return Err(NoPath { nearest: None, exact: true });
+        return Err(NoPath { nearest: None });
     }
     query.first(query.terms(true))
 }
@@ -207,7 +165,7 @@ impl<'a> Query<'a> {
                 let alternate = self.alternate(&mut terms, &best, None);
                 Ok(Found { best, alternate, exact, last_resort: true })
             }
-            Err(exact) => Err(NoPath { nearest: miss::nearest(self, &terms), exact }),
+            Err(exact) => Err(NoPath { nearest: miss::nearest(self, &terms, exact) }),
         }
     }
 
@@ -253,29 +211,30 @@ impl<'a> Query<'a> {
             let price = (u128::from(budget) * 1_000_000).checked_div(u128::from(*bytes))?;
             u64::try_from(price).ok()
         };
-        let least = policy.success.filter(|least| *least > 0);
         let limits = [
             time.map(|time| (Limit::Time, time)),
             policy.budget.and_then(per_message).map(|price| (Limit::Budget, price)),
-            least.map(|least| (Limit::Success, chance::failures(least).into())),
+            policy.success.map(|least| (Limit::Success, nats(least))),
             self.overlay.hops.map(|hops| (Limit::Hops, hops.into())),
         ];
         limits.into_iter().flatten().collect()
     }
 
-    /// Which limits a path breaks, and by how much.
+    /// Which limits a path breaks, and by how much: microseconds, micro-units, parts of 65,535, hops, bearers.
     pub(super) fn broken(&self, path: &Path) -> Vec<(Limit, u64)> {
         let Wants { policy, time, bytes } = self.wants;
-        let avoid = policy.avoid.unwrap_or(0);
-        let avoided = path.edges.iter().filter(|edge| terms::avoided(avoid, self.graph.edge(**edge).bearer)).count();
+        let Path { edges, totals } = path;
         let over = |is: u64, most: Option<u64>| most.map_or(0, |most| is.saturating_sub(most));
-        let lacking = policy.success.unwrap_or(0).saturating_sub(path.totals.success());
+        let lacking = |least: u16| match totals.failures > nats(least) {
+            true => u64::from(least.saturating_sub(totals.success())).max(1),
+            false => 0,
+        };
         let broken = [
-            (Limit::Time, over(path.totals.delay, *time)),
-            (Limit::Budget, over(path.totals.cost_of(*bytes), policy.budget)),
-            (Limit::Success, lacking.into()),
-            (Limit::Hops, over(path.edges.len() as u64, self.overlay.hops.map(u64::from))),
-            (Limit::Bearer, avoided as u64),
+            (Limit::Time, over(totals.delay, *time)),
+            (Limit::Budget, over(totals.cost_of((*bytes).into()), policy.budget)),
+            (Limit::Success, policy.success.map_or(0, lacking)),
+            (Limit::Hops, over(edges.len() as u64, self.overlay.hops.map(u64::from))),
+            (Limit::Bearer, (totals.bearers & policy.avoid.unwrap_or(0)).count_ones().into()),
         ];
         broken.into_iter().filter(|(_, by)| *by > 0).collect()
     }

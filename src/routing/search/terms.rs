@@ -2,9 +2,10 @@
 //!
 //! Doubts, shunned pairs, excluded nodes and avoided bearers are worked in here, once, so that searches meet only numbers.
 
-use super::{Limit, Overlay, Path, Totals, chance};
+use super::{Limit, Overlay, Path, Totals};
 use crate::routing::graph::{EdgeIndex, Graph, NodeIndex};
 use crate::routing::policy::BALANCED;
+use crate::routing::totals::nats;
 
 /// The objective of an edge that may not be taken.
 pub const CLOSED: u64 = u64::MAX;
@@ -26,7 +27,7 @@ pub struct Terms {
     /// By [`EdgeIndex`].
     pub steps: Vec<Step>,
     /// Millionths of nats by [`EdgeIndex`], doubts included.
-    failures: Vec<u32>,
+    failures: Vec<u64>,
 }
 
 /// What makes one [`Terms`] of a graph differ from another.
@@ -47,15 +48,15 @@ impl Terms {
     pub fn new(graph: &Graph, view: View<'_>) -> Self {
         let View { weights, avoid, overlay, shun } = view;
         let weights = effective(weights);
-        let mut failures: Vec<u32> = graph.edges().iter().map(|edge| chance::failures(edge.metrics.success)).collect();
+        let mut failures: Vec<u64> = graph.edges().iter().map(|edge| nats(edge.metrics.success)).collect();
         for ((from, to), factor) in &overlay.doubts {
             for edge in between(graph, *from, *to) {
-                failures[edge as usize] += chance::failures(*factor);
+                failures[edge as usize] += nats(*factor);
             }
         }
         let steps = graph.edges().iter().zip(&failures).map(|(edge, failures)| {
             let metrics = &edge.metrics;
-            let parts = [metrics.price, metrics.delay.into(), (*failures).into(), metrics.energy.into()];
+            let parts = [metrics.price, metrics.delay.into(), *failures, metrics.energy.into()];
             let weigh =
                 |sum: u64, (weight, part): (&u8, u64)| sum.saturating_add(part.saturating_mul((*weight).into()));
             let objective = weights.iter().zip(parts).fold(1, weigh).min(CLOSED - 1);
@@ -102,7 +103,7 @@ impl Terms {
         match limit {
             Limit::Time => metrics.delay.into(),
             Limit::Budget => metrics.price.min(CLOSED - 1),
-            Limit::Success => self.failures[edge].into(),
+            Limit::Success => self.failures[edge],
             Limit::Hops => 1,
             Limit::Bearer => 0,
         }
@@ -111,14 +112,13 @@ impl Terms {
     /// A path of these edges.
     pub fn path(&self, graph: &Graph, edges: Vec<EdgeIndex>) -> Path {
         let mut totals = Totals::default();
-        for edge in &edges {
-            let metrics = &graph.edge(*edge).metrics;
-            totals.price = totals.price.saturating_add(metrics.price);
-            totals.delay += u64::from(metrics.delay);
-            totals.deviation += u64::from(metrics.deviation);
-            totals.failures += u64::from(self.failures[*edge as usize]);
-            totals.energy += u64::from(metrics.energy);
+        let mut failures = 0;
+        for at in &edges {
+            let edge = graph.edge(*at);
+            totals.add(&edge.metrics, edge.bearer, None);
+            failures += self.failures[*at as usize];
         }
+        totals.failures = failures;
         Path { edges, totals }
     }
 

@@ -214,6 +214,7 @@ fn plan(arguments: &Arguments, shape: Shape, flush: Duration) -> Plan {
         size: SIZE,
         ack: Ack::End,
         class: Class::Telemetry,
+        policy: None,
         deadline: Duration::from_secs(30),
         begin: Duration::ZERO,
         end: arguments.length,

@@ -81,6 +81,7 @@ impl Planning<'_> {
             size,
             ack: traffic.ack.as_ref().map_or(Ack::End, |ack| (*ack.get_ref()).into()),
             class: traffic.class.as_ref().map_or(Class::Telemetry, |class| (*class.get_ref()).into()),
+            policy: traffic.policy.as_ref().map(|policy| policy.get_ref().clone()),
             deadline: traffic.deadline.map_or(DEADLINE, |deadline| deadline.0),
             begin,
             end,

@@ -1,0 +1,81 @@
+//! When a message without a receipt is sent again: the retransmission timeout of RFC 6298, over receipts.
+//!
+//! Measured only on messages that left once (Karn's rule): a receipt does not say which attempt it is for. Before the
+//! first measurement stands what the sender expects of the path. Each loss doubles the timeout, up to [`LONGEST`]; a
+//! receipt for a message that left once ends that.
+
+use core::time::Duration;
+
+/// Shortest timeout: receivers gather receipts, and disks take their time to flush.
+pub const SHORTEST: Duration = Duration::from_secs(1);
+/// Longest timeout, and the one where nothing is known.
+pub const LONGEST: Duration = Duration::from_secs(15);
+
+/// The timeout of one destination.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Retry {
+    /// Smoothed time to a receipt, and its mean deviation, in microseconds.
+    measured: Option<(u64, u64)>,
+    /// Before the first measurement.
+    expected: Option<Duration>,
+    /// How often it is doubled.
+    losses: u32,
+}
+
+impl Retry {
+    /// What the path is good for, as far as is known.
+    pub(super) fn expect(&mut self, round_trip: Option<Duration>) {
+        self.expected = round_trip;
+    }
+
+    /// A receipt came for a message that left once.
+    pub(super) fn measured(&mut self, took: Duration) {
+        let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.losses = 0;
+        self.measured = Some(match self.measured {
+            None => (took, took / 2),
+            Some((mean, deviation)) => ((mean * 7 + took) / 8, (deviation * 3 + mean.abs_diff(took)) / 4),
+        });
+    }
+
+    /// A message was not confirmed in time.
+    pub(super) fn lost(&mut self) {
+        self.losses = (self.losses + 1).min(5);
+    }
+
+    /// How long to wait for a receipt.
+    pub(super) fn after(&self) -> Duration {
+        let base = match (self.measured, self.expected) {
+            (Some((mean, deviation)), _) => Duration::from_micros(mean.saturating_add(deviation.saturating_mul(4))),
+            (None, Some(expected)) => expected.saturating_mul(8) + SHORTEST * 2,
+            (None, None) => LONGEST,
+        };
+        base.max(SHORTEST).saturating_mul(1 << self.losses).min(LONGEST)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_timeout_follows_what_is_measured_and_doubles_with_each_loss() {
+        let mut retry = Retry::default();
+        assert_eq!(retry.after(), LONGEST);
+        retry.expect(Some(Duration::from_millis(100)));
+        assert_eq!(retry.after(), Duration::from_millis(2_800));
+        for _ in 0..50 {
+            retry.measured(Duration::from_millis(1_600));
+        }
+        let steady = retry.after();
+        assert!(steady >= Duration::from_millis(1_600) && steady < Duration::from_millis(1_700), "{steady:?}");
+        retry.lost();
+        assert_eq!(retry.after(), steady * 2);
+        for _ in 0..9 {
+            retry.lost();
+        }
+        assert_eq!(retry.after(), LONGEST);
+        retry.measured(Duration::from_millis(1_600));
+        assert_eq!(retry.after(), steady);
+    }
+}

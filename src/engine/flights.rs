@@ -1,0 +1,91 @@
+//! Flights: frames of ours that are under way to be confirmed, and the path each of them took.
+//!
+//! What becomes of a flight is all that a sender ever learns of a path with relays in it: a receipt clears the hops that
+//! it took, a flight that was not confirmed in time throws a shadow on all of them.
+//!
+//! Invariants
+//! 1. A flight is told of once: by its first receipt, or by its loss.
+
+use super::routes::Route;
+use crate::id::{Name, OuterId};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+/// Most flights remembered. Drop policy: the oldest is forgotten, and tells nothing (`flights_forgotten`).
+pub(super) const MAX_FLIGHTS: usize = 16_384;
+
+/// One frame under way.
+#[derive(Clone, Debug)]
+pub(super) struct Flight {
+    /// Over what.
+    pub route: Arc<Route>,
+    /// What it costs in micro-units.
+    pub price: u64,
+    /// Messages in it that have not been confirmed.
+    pub messages: usize,
+    /// Whether its route has been praised for it.
+    pub praised: bool,
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(super) struct Flights {
+    last: u64,
+    flights: BTreeMap<u64, Flight>,
+    /// Frames that the next hop is to acknowledge, and whom they are for.
+    hops: BTreeMap<OuterId, Name>,
+    order: VecDeque<OuterId>,
+}
+
+impl Flights {
+    /// The number of the next one.
+    pub(super) fn next(&mut self) -> u64 {
+        self.last += 1;
+        self.last
+    }
+
+    /// One has left. Answers whether another had to be forgotten.
+    pub(super) fn left(&mut self, number: u64, flight: Flight) -> bool {
+        self.flights.insert(number, flight);
+        let full = self.flights.len() > MAX_FLIGHTS;
+        if full {
+            self.flights.pop_first();
+        }
+        full
+    }
+
+    /// One of its messages was confirmed: whether that is the first, over what, and what the message cost.
+    pub(super) fn confirmed(&mut self, number: u64) -> Option<(bool, Arc<Route>, u64)> {
+        let flight = self.flights.get_mut(&number)?;
+        let first = !core::mem::replace(&mut flight.praised, true);
+        let price = flight.price / (flight.messages.max(1) as u64);
+        flight.price -= price;
+        flight.messages -= 1;
+        let route = flight.route.clone();
+        if flight.messages == 0 {
+            self.flights.remove(&number);
+        }
+        Some((first, route, price))
+    }
+
+    /// It was not confirmed in time.
+    pub(super) fn lost(&mut self, number: u64) -> Option<Flight> {
+        self.flights.remove(&number).filter(|flight| !flight.praised)
+    }
+
+    /// The next hop is to acknowledge this frame.
+    pub(super) fn asks_hop(&mut self, frame: OuterId, to: Name) {
+        self.hops.insert(frame, to);
+        self.order.push_back(frame);
+        if self.order.len() > MAX_FLIGHTS
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.hops.remove(&oldest);
+        }
+    }
+
+    /// It has: whom the frame is for.
+    pub(super) fn hop_acked(&mut self, frame: &OuterId) -> Option<Name> {
+        self.hops.remove(frame)
+    }
+}

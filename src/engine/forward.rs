@@ -1,0 +1,164 @@
+//! Forwarding: what a router does with a data frame that is for somebody else.
+//!
+//! ```text
+//! frame ─▶ expired? hops used up? been here? ──yes──▶ drop, counted
+//!    │ no
+//!    ▼
+//! the next hop of its path, over the link that its policy likes best
+//!    │ gone, silent, or none named
+//!    ▼
+//! repair: a way of our own, under the frame's own policy less what is spent, past nobody who has had it
+//!    │ none
+//!    ▼
+//! drop, counted
+//! ```
+//!
+//! Header and sealed part go on byte for byte; the path alone is written anew. A router remembers where the frames of a
+//! session come from, so that the receiver's *unknown session* finds the way back to whoever has the session.
+//!
+//! Invariants
+//! 1. A frame passes a router once: its path lists who has had it, and whoever finds itself there drops it.
+//! 2. Nothing is forwarded beyond [`MAX_HOPS`] relays, past its expiry, or over budget.
+//! 3. A router learns nothing of a frame but header and path.
+
+use super::Engine;
+use super::unicast::put_data;
+use crate::id::{CredentialHash, LinkId, Lsn, Pseudonym, SessionId};
+use crate::routing::policy::Wants;
+use crate::time::Unix;
+use crate::wire;
+use crate::wire::data::{DataFrame, Form, MAX_HOPS, Path, prefixed};
+use crate::wire::frame::{self, Kind};
+use crate::wire::opener::{MAX_OPENER, Opener};
+use std::collections::{BTreeMap, VecDeque};
+
+/// Most sessions of others whose way back is remembered. Drop policy: the one learnt first is forgotten
+/// (`flows_forgotten`): its sender retries until it finds out by itself.
+const MAX_FLOWS: usize = 4_096;
+
+/// Sessions of others that pass through here.
+#[derive(Debug, Default)]
+pub(super) struct Flows {
+    from: BTreeMap<SessionId, LinkId>,
+    order: VecDeque<SessionId>,
+    /// Bytes of the frames forwarded.
+    pub(super) forwarded: u64,
+}
+
+impl Flows {
+    /// Frames of a session come over that link. Answers whether another had to be forgotten.
+    fn note(&mut self, session: SessionId, from: LinkId) -> bool {
+        if self.from.insert(session, from).is_some() {
+            return false;
+        }
+        self.order.push_back(session);
+        if self.order.len() <= MAX_FLOWS {
+            return false;
+        }
+        let oldest = self.order.pop_front();
+        oldest.is_some_and(|oldest| self.from.remove(&oldest).is_some())
+    }
+
+    /// Where the frames of a session come from.
+    pub(super) fn back(&self, session: &SessionId) -> Option<LinkId> {
+        self.from.get(session).copied()
+    }
+}
+
+/// Where a frame goes next.
+struct Next {
+    link: LinkId,
+    path: Path,
+}
+
+impl Engine {
+    /// Hands on a frame that is for another device.
+    pub(super) fn forward(&mut self, from: LinkId, flags: u8, data: &DataFrame<'_>) {
+        if !self.settings.forwarding {
+            return self.count("data_for_others", 1);
+        }
+        let Some(own) = self.membership.credential(self.now.unix).map(|own| own.hash) else { return };
+        let path = &data.path;
+        if path.visited.len() >= MAX_HOPS {
+            return self.count("data_out_of_hops", 1);
+        }
+        if path.visited.iter().any(|hash| self.is_own(hash)) {
+            return self.count("data_looped", 1);
+        }
+        let expiry = Unix(data.header.expiry);
+        let allowance = self.skew();
+        if expiry + allowance < self.now.unix {
+            return self.count("data_expired", 1);
+        }
+        let bytes = data.sealed.len() + data.header_bytes.len();
+        let Some(Next { link, mut path }) = self.next_hop(from, data, bytes) else {
+            return self.count("data_without_way", 1);
+        };
+        if let Some(session) = session_of(data) {
+            let forgotten = self.flows.note(session, from);
+            self.count("flows_forgotten", u64::from(forgotten));
+        }
+        if flags & frame::HOP_ACK != 0 {
+            let ack = crate::wire::receipt::HopAck { frames: vec![data.header.outer] };
+            self.send_frame(from, frame::of(Kind::HopAck, &ack));
+        }
+        path.visited.push(own);
+        path.age = path.age.saturating_add(self.delay_of(from).into());
+        let out = put_data(data.header_bytes, &path, data.sealed);
+        self.flows.forwarded += out.len() as u64;
+        self.send_data(link, data.header.class, out, Lsn(0));
+    }
+
+    /// Along the frame's path if it stands, else along one of our own.
+    fn next_hop(&mut self, from: LinkId, data: &DataFrame<'_>, bytes: usize) -> Option<Next> {
+        let mut path = data.path.clone();
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let named = usize::from(path.next) + 1;
+        if !path.hops.is_empty()
+            && let Some(next) = path.hops.get(named).and_then(|hash| self.pseudonym_of(hash))
+            && let Some((link, price)) = self.link_under(&next, &data.header.policy)
+        {
+            path.next = u8::try_from(named).ok()?;
+            path.spent = path.spent.saturating_add(price.saturating_mul(bytes.into()) / 1_000_000);
+            return Some(Next { link, path });
+        }
+        self.repair(from, data, bytes)
+    }
+
+    /// A way of our own, past nobody who has had the frame.
+    fn repair(&mut self, from: LinkId, data: &DataFrame<'_>, bytes: u32) -> Option<Next> {
+        let mut path = data.path.clone();
+        let mut policy = data.header.policy.clone();
+        policy.budget = policy.budget.map(|budget| budget.saturating_sub(path.spent));
+        let mut past: Vec<Pseudonym> = path.visited.iter().filter_map(|hash| self.pseudonym_of(hash)).collect();
+        past.extend(self.links.get(from).map(|link| link.peer.body.key));
+        let left = Unix(data.header.expiry).since(self.now.unix);
+        let wants = Wants { policy, time: Some(u64::try_from(left.as_micros()).unwrap_or(u64::MAX)), bytes };
+        let route = self.way_to_handle(&data.header.to, &wants, &past)?;
+        let (link, price) = self.link_under(&route.first()?, &wants.policy)?;
+        if !path.hops.is_empty() {
+            self.count("data_repaired", 1);
+        }
+        path.hops.clone_from(&route.hops);
+        path.next = 0;
+        path.spent = path.spent.saturating_add(price.saturating_mul(bytes.into()) / 1_000_000);
+        Some(Next { link, path })
+    }
+
+    /// Whether a credential is ours, of this epoch or the two beside it.
+    fn is_own(&self, hash: &CredentialHash) -> bool {
+        self.pseudonym_of(hash).is_some_and(|pseudonym| pseudonym == self.own)
+    }
+}
+
+/// The session of a frame's record.
+fn session_of(data: &DataFrame<'_>) -> Option<SessionId> {
+    match data.header.form {
+        Form::Session => data.sealed.get(..SessionId::LEN).and_then(SessionId::from_slice),
+        Form::Opener => {
+            let (encoded, _) = prefixed(data.sealed, MAX_OPENER).ok()?;
+            wire::decode::<Opener>(encoded).ok().map(|opener| opener.session)
+        }
+        Form::Mail => None,
+    }
+}

@@ -1,0 +1,517 @@
+//! Routes: which way each destination's messages take, and why it changed.
+//!
+//! **Mechanism.** A route is chosen for a destination and the terms of its messages, from the graph of the link-state
+//! database with our own links as we see them ourselves. It stays until it breaks, or until another is clearly better
+//! ([`BETTER`]) and it has stood for a while ([`HOLD_DOWN`]): so that small changes do not make it flap. Every change goes
+//! into the event log with the one thing that made it.
+//!
+//! A destination may be a neighbour, a router that the database knows, or a leaf that one or more routers list. A device
+//! that is itself a leaf hands everything to one of its routers, which finds the way.
+//!
+//! Invariants
+//! 1. A route keeps every limit of its terms at the time it is used.
+//! 2. A route with an edge that is gone is not used, and what was under way on it is sent again.
+//! 3. At most [`MAX_ROUTES`] are kept; drop policy: all are forgotten, and chosen anew as they are needed.
+
+use super::Engine;
+use super::report::{amount, measure};
+use crate::delivery::lane::Terms;
+use crate::event_log::Event;
+use crate::id::{CredentialHash, Handle, Name, Pseudonym};
+use crate::identity::credential::PeerCredential;
+use crate::routing::graph::{Graph, NodeIndex};
+use crate::routing::policy::Wants;
+use crate::routing::search::{NoPath, Overlay, Path};
+use crate::routing::totals::{Limit, Totals};
+use crate::routing::trees::Trees;
+use crate::time::Time;
+use core::time::Duration;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Most routes kept.
+const MAX_ROUTES: usize = 4_096;
+/// A route that stands is left for one that is better by more than this, in percent.
+const BETTER: u64 = 15;
+/// How long a route that stands is kept before a better one is taken.
+pub(super) const HOLD_DOWN: Duration = Duration::from_secs(5);
+/// How often routes are looked at anew while some hops have a bad name, which fades.
+const FADING: Duration = Duration::from_secs(10);
+
+/// The way to a destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Route {
+    /// Whom it goes to, one after the other, the destination last.
+    pub nodes: Vec<Pseudonym>,
+    /// As in [`Path`](crate::wire::data::Path): empty to a neighbour, and for a leaf's router to find out.
+    pub hops: Vec<CredentialHash>,
+    /// Bearers of the hops, as far as is known.
+    pub bearers: Vec<u8>,
+    /// What it is worth, as of when it was chosen; the frame's own bytes are not in it.
+    pub totals: Totals,
+    /// Hops by their two ends, to be praised or blamed.
+    pub pairs: Vec<(Pseudonym, Pseudonym)>,
+}
+
+impl Route {
+    /// The neighbour that it begins with.
+    pub(super) fn first(&self) -> Option<Pseudonym> {
+        self.nodes.first().copied()
+    }
+}
+
+/// Why there is no way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum NoWay {
+    /// Nobody knows the destination.
+    Unknown,
+    /// We have to ask where it is.
+    Asking,
+    /// All ways break a limit: which, and by how much at the nearest.
+    Limits(Limit, u64),
+    /// It is known, and not connected.
+    Apart,
+}
+
+/// See the module's documentation.
+#[derive(Debug, Default)]
+pub(super) struct Routes {
+    chosen: BTreeMap<(Name, Arc<Terms>), Chosen>,
+    pub(super) graph: Graph,
+    /// Grows when the graph, a neighbour or a hop's name changes.
+    pub(super) generation: u64,
+    overlay: Overlay,
+    overlay_until: Option<Time>,
+    trees: Trees,
+}
+
+#[derive(Clone, Debug)]
+struct Chosen {
+    route: Arc<Route>,
+    alternate: Option<Arc<Route>>,
+    since: Time,
+    /// As of which generation.
+    generation: u64,
+}
+
+impl Routes {
+    /// Those that have been used of late: for whom, under what terms, and since when.
+    pub(super) fn in_use(&self) -> impl Iterator<Item = (&Name, &Terms, &Route, Time)> {
+        self.chosen.iter().map(|((name, terms), chosen)| (name, &**terms, &*chosen.route, chosen.since))
+    }
+}
+
+/// A way with a second one beside it.
+#[derive(Clone, Debug)]
+pub(super) struct Way {
+    pub route: Arc<Route>,
+    pub alternate: Option<Arc<Route>>,
+}
+
+impl Engine {
+    /// The way for messages of these terms; `left` until they expire, `bytes` in a frame.
+    pub(super) fn way(&mut self, to: &Name, terms: &Arc<Terms>, left: Duration, bytes: usize) -> Result<Way, NoWay> {
+        let time = u64::try_from(left.as_micros()).unwrap_or(u64::MAX);
+        let wants =
+            Wants { policy: terms.policy.clone(), time: Some(time), bytes: u32::try_from(bytes).unwrap_or(u32::MAX) };
+        let key = (to.clone(), terms.clone());
+        if let Some(chosen) = self.routes.chosen.get(&key)
+            && chosen.generation == self.routes.generation
+            && keeps(&chosen.route.totals, &wants)
+        {
+            return Ok(Way { route: chosen.route.clone(), alternate: chosen.alternate.clone() });
+        }
+        let found = self.find_way(to, &wants);
+        let standing = self.routes.chosen.get(&key).cloned();
+        match (found, standing) {
+            (Ok(found), Some(standing)) => Ok(self.prefer(key, found, &standing, &wants)),
+            (Ok(found), None) => Ok(self.choose(key, found)),
+            (Err(no_way), standing) => {
+                if standing.is_some() {
+                    self.routes.chosen.remove(&key);
+                    self.record(Event::RouteLost { to: to.clone(), cause: explain_no_way(&no_way) });
+                }
+                Err(no_way)
+            }
+        }
+    }
+
+    /// A way past some nodes, for a relay: to whoever has that handle.
+    pub(super) fn way_to_handle(&mut self, to: &Handle, wants: &Wants, past: &[Pseudonym]) -> Option<Route> {
+        self.refresh_graph();
+        let neighbour = self.links.by_handle(to).map(|link| link.peer.body.key);
+        let targets = match neighbour.or_else(|| self.routing.router_of(to)) {
+            Some(router) => vec![router],
+            None => self.routers_towards(to),
+        };
+        let last = self.credential_of_handle(to);
+        self.search(&targets, last.as_ref(), wants, past).ok().map(|way| way.0)
+    }
+
+    /// The neighbour with which the way to a router begins.
+    pub(super) fn first_towards(&mut self, router: &Pseudonym, wants: &Wants) -> Option<Pseudonym> {
+        self.search(&[*router], None, wants, &[]).ok()?.0.first()
+    }
+
+    pub(super) fn find_way(&mut self, to: &Name, wants: &Wants) -> Result<(Route, Option<Route>), NoWay> {
+        self.refresh_graph();
+        let neighbour = self.links.to(to).map(|(_, link)| link.peer.clone());
+        if let Some(peer) = &neighbour
+            && !self.routing.lsdb_knows(&peer.body.key)
+        {
+            // A leaf, or a router whose link state is not here yet: it is next to us, and that is all there is to know.
+            return self.direct(peer, wants).map(|route| (route, None));
+        }
+        let unix = self.now.unix;
+        let Some(handle) = self.membership.contacts().handle_of(to, unix) else { return Err(NoWay::Unknown) };
+        let router = neighbour.map(|peer| peer.body.key).or_else(|| self.routing.router_named(to));
+        if let Some(router) = router {
+            return self.search(&[router], None, wants, &[]);
+        }
+        let Some(leaf) = self.credential_of_name(to) else {
+            return Err(if self.ask_where(handle) { NoWay::Asking } else { NoWay::Unknown });
+        };
+        if !self.settings.forwarding {
+            return self.by_router(&leaf, wants).map(|route| (route, None));
+        }
+        let routers = self.routers_towards(&leaf.body.handle);
+        if routers.is_empty() {
+            return Err(NoWay::Unknown);
+        }
+        self.search(&routers, Some(&leaf), wants, &[])
+    }
+
+    /// Over the link to a neighbour that is no router.
+    fn direct(&self, peer: &PeerCredential, wants: &Wants) -> Result<Route, NoWay> {
+        let key = peer.body.key;
+        let Some((link, _)) = self.link_under(&key, &wants.policy) else { return Err(NoWay::Apart) };
+        let Some(link) = self.links.get(link) else { return Err(NoWay::Apart) };
+        let bearer = self.worth.bearer(link.bearer).class as u8;
+        let mut totals = Totals::default();
+        totals.add(&link.metrics, bearer, None);
+        let bearers = vec![bearer];
+        let route = Route { nodes: vec![key], hops: Vec::new(), bearers, totals, pairs: vec![(self.own, key)] };
+        match broken(&route.totals, wants) {
+            None => Ok(route),
+            Some((limit, by)) => Err(NoWay::Limits(limit, by)),
+        }
+    }
+
+    /// A leaf's way: to the best of its routers.
+    fn by_router(&self, to: &PeerCredential, wants: &Wants) -> Result<Route, NoWay> {
+        let routers = self.links.iter().filter(|(_, link)| link.forwarding && link.usable);
+        let best =
+            routers.min_by_key(|(id, link)| (crate::routing::totals::weigh(&link.metrics, &wants.policy.weights), *id));
+        let Some((_, link)) = best else { return Err(NoWay::Apart) };
+        let mut route = self.direct(&link.peer.clone(), wants)?;
+        route.nodes.push(to.body.key);
+        Ok(route)
+    }
+
+    /// Searches the graph. `last`: the leaf that one of the targets lists, if the destination is one.
+    fn search(
+        &mut self,
+        targets: &[Pseudonym],
+        last: Option<&PeerCredential>,
+        wants: &Wants,
+        past: &[Pseudonym],
+    ) -> Result<(Route, Option<Route>), NoWay> {
+        let own = self.own;
+        let attached = last.filter(|_| targets.contains(&own)).map(|leaf| leaf.body.key);
+        if let Some(leaf) = attached
+            && let Some(link) = self.links.of(&leaf).next().map(|(_, link)| link.peer.clone())
+            && let Ok(route) = self.direct(&link, wants)
+        {
+            return Ok((route, None));
+        }
+        let routes = &mut self.routes;
+        let graph = &routes.graph;
+        let Some(from) = graph.index(&own) else { return self.search_neighbours(targets, last, wants, past) };
+        let to: Vec<NodeIndex> = targets.iter().filter(|at| **at != own).filter_map(|at| graph.index(at)).collect();
+        if to.is_empty() {
+            return self.search_neighbours(targets, last, wants, past);
+        }
+        let found = if past.is_empty() {
+            routes.trees.search(graph, routes.generation, from, &to, wants, &routes.overlay)
+        } else {
+            let mut overlay = routes.overlay.clone();
+            overlay.excluded.extend(past.iter().filter_map(|node| graph.index(node)).filter(|node| *node != from));
+            crate::routing::search::search(graph, from, &to, wants, &overlay)
+        };
+        match found {
+            Ok(found) => {
+                let alternate = found.alternate.and_then(|path| self.route_along(&path, last));
+                self.route_along(&found.best, last).map(|best| (best, alternate)).ok_or(NoWay::Apart)
+            }
+            Err(NoPath { nearest: Some(miss) }) => Err(NoWay::Limits(miss.limit, miss.by)),
+            Err(NoPath { nearest: None }) => self.search_neighbours(targets, last, wants, past),
+        }
+    }
+
+    /// Where the graph does not help, a link of our own may.
+    fn search_neighbours(
+        &self,
+        targets: &[Pseudonym],
+        last: Option<&PeerCredential>,
+        wants: &Wants,
+        past: &[Pseudonym],
+    ) -> Result<(Route, Option<Route>), NoWay> {
+        for target in targets.iter().filter(|target| !past.contains(target)) {
+            let Some(peer) = self.links.of(target).next().map(|(_, link)| link.peer.clone()) else { continue };
+            let mut route = self.direct(&peer, wants)?;
+            if let Some(leaf) = last {
+                route.hops = vec![peer.hash, leaf.hash];
+                route.nodes.push(leaf.body.key);
+            }
+            return Ok((route, None));
+        }
+        Err(NoWay::Apart)
+    }
+
+    /// A path of the graph as a route; nothing if a credential on it is not known.
+    fn route_along(&self, path: &Path, last: Option<&PeerCredential>) -> Option<Route> {
+        let graph = &self.routes.graph;
+        let edges: Vec<_> = path.edges.iter().map(|edge| graph.edge(*edge)).collect();
+        let mut nodes: Vec<Pseudonym> = edges.iter().map(|edge| *graph.node(edge.to)).collect();
+        let pairs = edges.iter().map(|edge| (*graph.node(edge.from), *graph.node(edge.to))).collect();
+        let bearers = edges.iter().map(|edge| edge.bearer).collect();
+        let mut hops = Vec::new();
+        if nodes.len() > 1 || last.is_some() {
+            hops = nodes.iter().map(|node| self.routing.hash_of(node)).collect::<Option<Vec<_>>>()?;
+        }
+        if let Some(leaf) = last {
+            nodes.push(leaf.body.key);
+            hops.push(leaf.hash);
+        }
+        Some(Route { nodes, hops, bearers, totals: path.totals, pairs })
+    }
+
+    /// Takes a route where none stood.
+    fn choose(&mut self, key: (Name, Arc<Terms>), found: (Route, Option<Route>)) -> Way {
+        let routes = &mut self.routes;
+        if routes.chosen.len() >= MAX_ROUTES {
+            routes.chosen.clear();
+        }
+        let (route, alternate) = (Arc::new(found.0), found.1.map(Arc::new));
+        let generation = routes.generation;
+        let chosen = Chosen { route: route.clone(), alternate: alternate.clone(), since: self.now.time, generation };
+        routes.chosen.insert(key, chosen);
+        Way { route, alternate }
+    }
+
+    /// Keeps the route that stands, unless it broke or the one found is clearly better.
+    fn prefer(
+        &mut self,
+        key: (Name, Arc<Terms>),
+        found: (Route, Option<Route>),
+        standing: &Chosen,
+        wants: &Wants,
+    ) -> Way {
+        let (route, alternate) = found;
+        let generation = self.routes.generation;
+        let same = route.nodes == standing.route.nodes && route.bearers == standing.route.bearers;
+        let now_worth = if same { Some(route.totals) } else { self.worth_now(&standing.route) };
+        let stays = !same
+            && now_worth.as_ref().is_some_and(|standing_totals| {
+                let (old, new) =
+                    (standing_totals.weighed(&wants.policy.weights), route.totals.weighed(&wants.policy.weights));
+                let better = new < old - old / 100 * BETTER.min(100);
+                let held = self.now.time < standing.since + HOLD_DOWN;
+                keeps(standing_totals, wants) && (!better || held)
+            });
+        if same || stays {
+            let mut kept = (*standing.route).clone();
+            if let Some(totals) = now_worth {
+                kept.totals = totals;
+            }
+            if same {
+                kept.hops = route.hops;
+            }
+            let (route, alternate) = (Arc::new(kept), alternate.map(Arc::new));
+            let chosen =
+                Chosen { route: route.clone(), alternate: alternate.clone(), since: standing.since, generation };
+            self.routes.chosen.insert(key, chosen);
+            if stays {
+                // A better one is there: it is looked for again when the hold-down is over.
+                self.routing.look_again(standing.since + HOLD_DOWN, self.now.time);
+            }
+            return Way { route, alternate };
+        }
+        let cause = self.cause(&standing.route, now_worth.as_ref(), &route, wants);
+        let (old, new) = (self.names(&standing.route.nodes), self.names(&route.nodes));
+        self.record(Event::RouteChanged { to: key.0.clone(), old, new, cause });
+        self.choose(key, (route, alternate))
+    }
+
+    /// What a route is worth in the graph of today; nothing if an edge of it is gone or shunned.
+    fn worth_now(&self, route: &Route) -> Option<Totals> {
+        let Routes { graph, overlay, .. } = &self.routes;
+        if route.pairs.is_empty() {
+            return None;
+        }
+        let mut totals = Totals::default();
+        for ((from, to), bearer) in route.pairs.iter().zip(&route.bearers) {
+            let (from, to) = (graph.index(from)?, graph.index(to)?);
+            if overlay.shunned.contains(&(from, to)) {
+                return None;
+            }
+            let (_, edge) = graph.from(from).find(|(_, edge)| edge.to == to && edge.bearer == *bearer)?;
+            totals.add(&edge.metrics, edge.bearer, overlay.doubts.get(&(from, to)).copied());
+        }
+        Some(totals)
+    }
+
+    /// The one thing that made a route give way to another.
+    fn cause(&self, old: &Route, now: Option<&Totals>, new: &Route, wants: &Wants) -> String {
+        let Some(now) = now else {
+            let gone = old.pairs.iter().find(|(from, to)| {
+                let graph = &self.routes.graph;
+                let ends = graph.index(from).zip(graph.index(to));
+                ends.is_none_or(|(from, to)| {
+                    self.routes.overlay.shunned.contains(&(from, to))
+                        || !graph.from(from).any(|(_, edge)| edge.to == to)
+                })
+            });
+            let Some((from, to)) = gone else { return "the link that it began with is gone".to_owned() };
+            let shunned = {
+                let graph = &self.routes.graph;
+                let ends = graph.index(from).zip(graph.index(to));
+                ends.is_some_and(|ends| self.routes.overlay.shunned.contains(&ends))
+            };
+            let (from, to) = (self.name_for(from), self.name_for(to));
+            return if shunned {
+                format!("failures: messages over {from} → {to} were not confirmed")
+            } else {
+                format!("the link {from} → {to} is gone")
+            };
+        };
+        if let Some((limit, by)) = broken(now, wants) {
+            return format!("it breaks the limit on {} by {}", limit.name(), limit.amount(by));
+        }
+        let worse = now.grown_from(&old.totals, &wants.policy.weights);
+        match worse {
+            Some((criterion, from, to)) => {
+                format!("{} rose from {} to {}", measure(criterion), amount(criterion, from), amount(criterion, to))
+            }
+            None => match new.totals.gain_over(now, &wants.policy.weights) {
+                Some((criterion, from, to)) => {
+                    format!(
+                        "another way has better {}: {} instead of {}",
+                        measure(criterion),
+                        amount(criterion, to),
+                        amount(criterion, from)
+                    )
+                }
+                None => "another way is better".to_owned(),
+            },
+        }
+    }
+
+    /// Makes the graph anew if anything in it has changed.
+    pub(super) fn refresh_graph(&mut self) {
+        let now = self.now.time;
+        let fades = self.routes.overlay_until.is_some_and(|until| until <= now);
+        if !self.routing.take_changed() && !fades {
+            return;
+        }
+        let own = self.own_links();
+        let graph = {
+            let multicast = &self.multicast;
+            let resolve = |hash: &CredentialHash| multicast.pseudonym(hash);
+            self.routing.lsdb.graph(&resolve, &own)
+        };
+        let mut overlay = Overlay::default();
+        for ((from, to), doubt, shunned) in self.worth.history.doubts(now) {
+            if let Some(ends) = graph.index(&from).zip(graph.index(&to)) {
+                overlay.doubts.insert(ends, doubt);
+                if shunned {
+                    overlay.shunned.insert(ends);
+                }
+            }
+        }
+        self.routes.overlay_until = (!overlay.doubts.is_empty()).then(|| now + FADING);
+        self.routes.overlay = overlay;
+        self.routes.graph = graph;
+        self.routes.generation += 1;
+        self.regrow();
+        self.requeue_broken();
+    }
+
+    /// What is under way over an edge that is gone is sent again; what waited for a way may have one now.
+    fn requeue_broken(&mut self) {
+        let graph = &self.routes.graph;
+        let stands = |(from, to): &(Pseudonym, Pseudonym)| {
+            let ends = graph.index(from).zip(graph.index(to));
+            ends.is_some_and(|(from, to)| graph.from(from).any(|(_, edge)| edge.to == to))
+                || (*from == self.own && self.links.of(to).any(|(_, link)| link.usable))
+        };
+        let chosen = self.routes.chosen.iter();
+        let broken: Vec<Name> = chosen
+            .filter(|(_, chosen)| !chosen.route.pairs.iter().all(stands))
+            .map(|((name, _), _)| name.clone())
+            .collect();
+        for name in broken {
+            self.outgoing.handle_path_broken(&name);
+        }
+        let waiting = self.outgoing.destinations_waiting().chain(self.unconfirmed.destinations());
+        self.ready.extend(waiting.cloned());
+    }
+
+    pub(super) fn next_route_check(&self) -> Option<Time> {
+        self.routes.overlay_until
+    }
+
+    /// A flight over this route was confirmed.
+    pub(super) fn praise(&mut self, route: &Route) {
+        let changed = self.worth.history.succeeded(&route.pairs, self.now.time);
+        self.routing.note_history(changed);
+    }
+
+    /// A flight over this route was not confirmed in time.
+    pub(super) fn blame(&mut self, route: &Route) {
+        let changed = self.worth.history.failed(&route.pairs, self.now.time);
+        self.routing.note_history(changed);
+    }
+
+    /// Names of nodes, as far as they are contacts.
+    pub(super) fn names(&mut self, nodes: &[Pseudonym]) -> Vec<String> {
+        nodes.iter().map(|node| self.name_for(node)).collect()
+    }
+
+    /// The name of a node, or the beginning of its key.
+    pub(super) fn name_for(&self, node: &Pseudonym) -> String {
+        if *node == self.own {
+            return self.membership.name().to_string();
+        }
+        match self
+            .routing
+            .name_of_router(node)
+            .or_else(|| self.links.of(node).next().and_then(|(_, l)| l.name.as_ref()))
+        {
+            Some(name) => name.to_string(),
+            None => format!("{node}"),
+        }
+    }
+}
+
+/// Why there is no way, for people.
+pub(super) fn explain_no_way(no_way: &NoWay) -> String {
+    match no_way {
+        NoWay::Unknown => "no router that can be reached knows it".to_owned(),
+        NoWay::Asking => "routers have been asked where it is".to_owned(),
+        NoWay::Apart => "no links lead there".to_owned(),
+        NoWay::Limits(limit, by) => {
+            format!("the nearest way breaks the limit on {} by {}", limit.name(), limit.amount(*by))
+        }
+    }
+}
+
+/// Whether a path's worth keeps the limits.
+fn keeps(totals: &Totals, wants: &Wants) -> bool {
+    broken(totals, wants).is_none()
+}
+
+/// The limit that a path's worth breaks, and by how much.
+fn broken(totals: &Totals, wants: &Wants) -> Option<(Limit, u64)> {
+    totals.broken(wants)
+}

@@ -1,0 +1,26 @@
+//! What an engine is set to do, from `config.toml`.
+
+use crate::event_log;
+use crate::link::bearer::Profile;
+use crate::routing::policies::NamedPolicy;
+
+/// See the module's documentation.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Bounds of the event log.
+    pub log: event_log::Config,
+    /// Whether it forwards for others: a router. Otherwise it is a leaf.
+    pub forwarding: bool,
+    /// Area that it is in.
+    pub area: u32,
+    /// Bearers by number; none stands for one without a price.
+    pub bearers: Vec<Profile>,
+    /// Policies of its own.
+    pub policies: Vec<NamedPolicy>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { log: event_log::Config::default(), forwarding: true, area: 0, bearers: Vec::new(), policies: Vec::new() }
+    }
+}

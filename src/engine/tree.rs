@@ -1,0 +1,186 @@
+//! Groups over several hops: who has to carry a group's frames, and over which links they go that carry no gossip.
+//!
+//! **Mechanism.** Routers tell in their link state which groups they, or their leaves, listen to or publish to. From the
+//! same database every router computes the same tree between a group's members. A router that stands in it without being
+//! a member is a *connector*: it listens to the group's gossip topic as a member does, so that gossip, which goes from
+//! neighbour to neighbour, reaches all of them. Where an edge of the tree has a link that carries no gossip, since it is
+//! metered, its two ends hand the frames over it themselves.
+//!
+//! Trees are made anew a moment after the network or a group has changed, not at each of many changes in a row.
+//!
+//! Invariants
+//! 1. A frame goes over such a link once in each direction, by its hash.
+//! 2. At most [`MAX_TREES`] groups and [`MAX_SEEN`] frames are remembered; drop policy: groups beyond are not carried for
+//!    others (`trees_refused`), the hash learnt first is forgotten.
+
+use super::Engine;
+use super::multicast::DEFAULT_SEGMENT;
+use crate::id::{LinkId, Lsn, Pseudonym, Tag};
+use crate::identity::kdf;
+use crate::routing::tree;
+use crate::time::{Epoch, Time};
+use crate::wire::data::Class;
+use crate::wire::frame::{self, Kind};
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// Most groups whose trees are kept.
+const MAX_TREES: usize = 1_024;
+/// Most frames remembered.
+const MAX_SEEN: usize = 4_096;
+/// How long after a change trees are made anew.
+const SETTLE: Duration = Duration::from_millis(200);
+/// How long a device counts as a member after it has published.
+const LINGER: Duration = Duration::from_secs(600);
+
+/// See the module's documentation.
+#[derive(Debug, Default)]
+pub(super) struct Trees {
+    /// Groups that this node carries, with its neighbours in their trees.
+    branches: BTreeMap<Tag, Vec<Pseudonym>>,
+    due: Option<Time>,
+    seen: BTreeSet<[u8; 8]>,
+    order: VecDeque<[u8; 8]>,
+    /// Groups that are published to here, and until when they count.
+    publishing: BTreeMap<String, Time>,
+}
+
+impl Trees {
+    pub(super) fn next_wake(&self) -> Option<Time> {
+        [self.due, self.publishing.values().min().copied()].into_iter().flatten().min()
+    }
+
+    /// Groups carried.
+    pub(super) fn carried(&self) -> impl Iterator<Item = &Tag> {
+        self.branches.keys()
+    }
+
+    /// Whether a frame is new here.
+    fn is_new(&mut self, data: &[u8]) -> bool {
+        let full = kdf::sha256(&[data]);
+        let mut short = [0; 8];
+        short.copy_from_slice(&full[..8]);
+        if !self.seen.insert(short) {
+            return false;
+        }
+        self.order.push_back(short);
+        if self.order.len() > MAX_SEEN
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.seen.remove(&oldest);
+        }
+        true
+    }
+}
+
+impl Engine {
+    /// The network or a group has changed.
+    pub(super) fn regrow(&mut self) {
+        let at = self.now.time + SETTLE;
+        self.tree.due.get_or_insert(at);
+    }
+
+    pub(super) fn timeout_tree(&mut self) {
+        let now = self.now.time;
+        let before = self.tree.publishing.len();
+        self.tree.publishing.retain(|_, until| *until > now);
+        if self.tree.publishing.len() < before {
+            self.groups_changed();
+        }
+        if self.tree.due.is_some_and(|due| due <= now) {
+            self.tree.due = None;
+            self.grow_trees();
+        }
+    }
+
+    fn grow_trees(&mut self) {
+        if !self.settings.forwarding {
+            return;
+        }
+        let groups = self.routing.lsdb.groups();
+        if groups.is_empty() && self.tree.branches.is_empty() {
+            return;
+        }
+        let graph = {
+            let multicast = &self.multicast;
+            self.routing.lsdb.told_graph(&|hash| multicast.pseudonym(hash))
+        };
+        let trees = tree::Trees::new(&graph);
+        let refused = groups.len().saturating_sub(MAX_TREES);
+        let mut branches = BTreeMap::new();
+        for group in groups.into_iter().take(MAX_TREES) {
+            let members = self.routing.lsdb.members_of(&group).into_iter().collect();
+            let tree = trees.of(&members);
+            if tree.holds(&self.own) {
+                branches.insert(group, tree.branches(&self.own).iter().map(|branch| branch.to).collect());
+            }
+        }
+        self.count("trees_refused", refused as u64);
+        if self.tree.branches != branches {
+            self.tree.branches = branches;
+            self.update_topics();
+        }
+    }
+
+    /// Hands a frame of a group to those neighbours in its tree that no gossip reaches.
+    pub(super) fn carry(&mut self, group: &Tag, from: Option<LinkId>, data: &[u8]) {
+        let Some(branches) = self.tree.branches.get(group) else { return };
+        let source = from.and_then(|link| self.links.get(link)).map(|link| link.peer.body.key);
+        let silent = branches.iter().filter(|key| Some(**key) != source && !self.gossips_with(key));
+        let links: Vec<LinkId> = silent
+            .filter_map(|key| self.link_under(key, &crate::wire::data::Policy::default()).map(|(link, _)| link))
+            .collect();
+        if links.is_empty() || !self.tree.is_new(data) {
+            return;
+        }
+        for link in links {
+            self.send_data(link, Class::Telemetry, frame::raw(Kind::Group, data), Lsn(0));
+        }
+    }
+
+    /// Whether gossip runs over some link to a neighbour.
+    fn gossips_with(&self, neighbour: &Pseudonym) -> bool {
+        self.links.of(neighbour).any(|(_, link)| link.usable && !self.worth.bearer(link.bearer).metered)
+    }
+
+    /// Tags of the groups that this device listens to, or publishes to: what its link state, or its routers, tell.
+    pub(super) fn own_groups(&self) -> BTreeSet<Tag> {
+        let length = self.membership.bulletin().epoch_length();
+        let present = length.epoch_at(self.now.unix);
+        let keys = self.membership.groups();
+        let published = self.tree.publishing.keys().map(|group| keys.tag(group, present));
+        self.multicast.tags.keys().copied().chain(published).collect()
+    }
+
+    /// This device publishes to a group.
+    pub(super) fn note_publishing(&mut self, group: &str) {
+        let until = self.now.time + LINGER;
+        if self.tree.publishing.insert(group.to_owned(), until).is_none() {
+            self.groups_changed();
+        }
+    }
+
+    /// What this device listens to or publishes to has changed: routers tell it in their link state, leaves their routers.
+    pub(super) fn groups_changed(&mut self) {
+        self.routing.links_changed = true;
+        if !self.settings.forwarding {
+            self.announce_again();
+        }
+        self.regrow();
+    }
+
+    /// The tag of a group in the present epoch.
+    pub(super) fn tag_of(&self, group: &str) -> Tag {
+        let epoch: Epoch = self.membership.bulletin().epoch_length().epoch_at(self.now.unix);
+        self.membership.groups().tag(group, epoch)
+    }
+
+    /// Gossip topics of groups that are carried for others: those whose trees we stand in, and those of our leaves.
+    pub(super) fn carried_topics(&self) -> BTreeSet<String> {
+        let keys = self.membership.groups();
+        let leaves = self.links.iter().filter(|(_, link)| !link.forwarding).flat_map(|(_, link)| &link.groups);
+        let carried: BTreeSet<&Tag> =
+            if self.settings.forwarding { self.tree.carried().chain(leaves).collect() } else { BTreeSet::new() };
+        carried.into_iter().map(|tag| keys.topic(tag, DEFAULT_SEGMENT)).collect()
+    }
+}

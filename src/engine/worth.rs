@@ -1,0 +1,246 @@
+//! What links are worth: bearers, measurements, spending, and the failure history of hops.
+//!
+//! A neighbour may be reached over several bearers, each a link of its own. What a link's probes measured is kept by
+//! neighbour and bearer, so that a link that comes back is known from before. Of the links to one neighbour each frame
+//! takes the one that its policy likes best.
+//!
+//! A link is *usable* while its neighbour is heard, its bearer's access window is open, and its quota is not spent. One
+//! that is not carries nothing and is advertised to nobody, but stays up.
+//!
+//! Invariants
+//! 1. No data frame goes over a link that is not usable.
+//! 2. What is known of links, neighbours and hops is bounded, and what is dropped is counted.
+
+use super::Engine;
+use super::store::{Read, ReadError, Table, Write};
+use crate::event_log::Event;
+use crate::id::{LinkId, Pseudonym};
+use crate::link::bearer::Profile;
+use crate::link::estimate::Estimator;
+use crate::link::history::History;
+use crate::link::spend::{Spend, Spent};
+use crate::routing::graph::Metrics;
+use crate::routing::totals::weigh;
+use crate::time::{Now, Time, Unix};
+use crate::wire;
+use crate::wire::data::Policy;
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+/// Most links, present and past, whose measurements are kept. Drop policy: the one longest not measured is forgotten
+/// (`links_forgotten`).
+const MAX_ESTIMATORS: usize = 1_024;
+/// How often measurements and spending are kept.
+const SAVE: Duration = Duration::from_secs(300);
+/// Spending of a quota is kept this soon.
+const SAVE_SPENT: Duration = Duration::from_secs(10);
+/// Key of the spending in [`Table::Meta`].
+const SPENT: &[u8] = b"bearers-spent";
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(super) struct Worth {
+    /// By bearer; never empty.
+    bearers: Vec<Profile>,
+    spend: Vec<Spend>,
+    estimators: BTreeMap<(Pseudonym, u8), Measured>,
+    pub(super) history: History,
+    /// When measurements are next kept.
+    save: Time,
+    /// Something was spent of a quota since.
+    spent: bool,
+}
+
+#[derive(Debug)]
+struct Measured {
+    estimator: Estimator,
+    at: Time,
+    /// Whether the store has it as it is.
+    kept: bool,
+}
+
+impl Worth {
+    /// What the settings say, and what an earlier process measured and spent.
+    pub(super) fn load(bearers: &[Profile], store: &dyn Read, now: Now) -> Result<Self, ReadError> {
+        let bearers = if bearers.is_empty() { vec![Profile::default()] } else { bearers.to_vec() };
+        let mut spend: Vec<Spend> = bearers.iter().map(|bearer| Spend::new(bearer.quota)).collect();
+        if let Some(kept) = store.get(Table::Meta, SPENT)? {
+            for (name, spent) in wire::decode::<BTreeMap<String, Spent>>(&kept).unwrap_or_default() {
+                if let Some(at) = bearers.iter().position(|bearer| bearer.name == name) {
+                    spend[at].restore(spent);
+                }
+            }
+        }
+        let mut estimators = BTreeMap::new();
+        store.scan(Table::Links, &[], &mut |key, value| {
+            let of = key.split_last().and_then(|(bearer, peer)| Some((Pseudonym::from_slice(peer)?, *bearer)));
+            if let (Some(of), Ok(mut estimator)) = (of, wire::decode::<Estimator>(value)) {
+                estimator.resume(now.time);
+                estimators.insert(of, Measured { estimator, at: now.time, kept: true });
+            }
+            estimators.len() < MAX_ESTIMATORS
+        })?;
+        let save = now.time + SAVE;
+        Ok(Self { bearers, spend, estimators, history: History::default(), save, spent: false })
+    }
+
+    /// The bearer of that number; a number that nobody has is the first.
+    pub(super) fn bearer(&self, number: u8) -> &Profile {
+        &self.bearers[usize::from(number).min(self.bearers.len() - 1)]
+    }
+
+    /// Bytes that are left of a bearer's quota, if it has one.
+    pub(super) fn left(&self, bearer: u8, now: Unix) -> Option<u64> {
+        self.spend.get(usize::from(bearer))?.left(now)
+    }
+
+    fn estimator(&mut self, of: (Pseudonym, u8), now: Time) -> (&mut Estimator, bool) {
+        let full = self.estimators.len() >= MAX_ESTIMATORS && !self.estimators.contains_key(&of);
+        if full && let Some(oldest) = self.estimators.iter().min_by_key(|(_, known)| known.at).map(|(of, _)| *of) {
+            self.estimators.remove(&oldest);
+        }
+        let known = self.estimators.entry(of).or_insert_with(|| Measured {
+            estimator: Estimator::new(now),
+            at: now,
+            kept: false,
+        });
+        (known.at, known.kept) = (now, false);
+        (&mut known.estimator, full)
+    }
+}
+
+impl Engine {
+    /// A probe came back.
+    pub(super) fn handle_measured(&mut self, id: LinkId, round_trip: Duration) {
+        let Some(of) = self.links.get(id).map(|link| (link.peer.body.key, link.bearer)) else { return };
+        let now = self.now.time;
+        let (estimator, forgotten) = self.worth.estimator(of, now);
+        estimator.measured(round_trip, now);
+        self.count("links_forgotten", u64::from(forgotten));
+        self.assess(id);
+    }
+
+    /// A link's neighbour was asked and does not answer, or answers again.
+    pub(super) fn handle_silence(&mut self, id: LinkId, silent: bool) {
+        let now = self.now.time;
+        let Some(link) = self.links.get_mut(id) else { return };
+        if link.silent == silent {
+            return;
+        }
+        link.silent = silent;
+        let (of, name) = ((link.peer.body.key, link.bearer), link.name.clone());
+        if silent {
+            self.worth.estimator(of, now).0.unanswered(now);
+            self.record(Event::LinkSilent { name: name.clone(), bearer: self.worth.bearer(of.1).name.clone() });
+        } else {
+            self.record(Event::LinkHeard { name: name.clone(), bearer: self.worth.bearer(of.1).name.clone() });
+        }
+        self.assess(id);
+    }
+
+    /// A lab says what a link costs.
+    pub(super) fn handle_priced(&mut self, id: LinkId, price: Option<u64>) {
+        if let Some(link) = self.links.get_mut(id) {
+            link.price = price;
+            self.assess(id);
+        }
+    }
+
+    /// Looks anew at what a link is worth and whether it is usable.
+    pub(super) fn assess(&mut self, id: LinkId) {
+        let Some(link) = self.links.get(id) else { return };
+        let bearer = self.worth.bearer(link.bearer);
+        let spend = self.worth.spend.get(usize::from(link.bearer));
+        let spent = spend.is_some_and(|spend| spend.is_exhausted(self.now.unix));
+        let usable = !link.silent && !spent && bearer.is_open(self.now.unix);
+        let known = self.worth.estimators.get(&(link.peer.body.key, link.bearer));
+        let fresh = Estimator::new(self.now.time);
+        let quality = known.map_or(&fresh, |known| &known.estimator).quality(self.now.time);
+        let metrics = Metrics {
+            price: link.price.unwrap_or(bearer.price),
+            delay: quality.delay,
+            deviation: quality.deviation,
+            success: quality.success,
+            energy: bearer.energy,
+            rate: bearer.rate,
+            mtu: bearer.mtu,
+        };
+        if let Some(link) = self.links.get_mut(id)
+            && (link.metrics, link.usable) != (metrics, usable)
+        {
+            (link.metrics, link.usable) = (metrics, usable);
+            self.routing.links_changed = true;
+        }
+    }
+
+    /// Looks anew at all links of a bearer, or of all bearers: a window opens or closes, a quota is spent or renewed.
+    pub(super) fn assess_all(&mut self) {
+        for id in self.links.ids() {
+            self.assess(id);
+        }
+    }
+
+    /// Windows and quotas that have changed; measurements that are to be kept.
+    pub(super) fn timeout_worth(&mut self) {
+        self.assess_all();
+    }
+
+    /// Keeps what was measured and spent, from time to time.
+    pub(super) fn write_history(&mut self) {
+        if self.now.time < self.worth.save {
+            return;
+        }
+        self.worth.save = self.now.time + SAVE;
+        for ((peer, bearer), known) in &mut self.worth.estimators {
+            if !core::mem::replace(&mut known.kept, true) {
+                let key = [&peer.0[..], &[*bearer]].concat();
+                let value = wire::encode(&known.estimator);
+                self.journal.write(Write::Put { table: Table::Links, key, value });
+            }
+        }
+        if core::mem::take(&mut self.worth.spent) {
+            let named = self.worth.bearers.iter().map(|bearer| bearer.name.clone());
+            let spent: BTreeMap<String, Spent> = named.zip(self.worth.spend.iter().map(Spend::spent)).collect();
+            let value = wire::encode(&spent);
+            self.journal.write(Write::Put { table: Table::Meta, key: SPENT.to_vec(), value });
+        }
+    }
+
+    /// When a window or a quota next changes.
+    pub(super) fn next_bearer_change(&self) -> Option<Time> {
+        let changes = self.worth.bearers.iter().filter_map(|bearer| bearer.next_change(self.now.unix));
+        let renewals = self.worth.spend.iter().filter_map(|spend| spend.next_change(self.now.unix));
+        changes.chain(renewals).min().map(|at| self.now.time + at.since(self.now.unix))
+    }
+
+    /// The link to a neighbour that a policy likes best, and what it costs in micro-units per MB.
+    pub(super) fn link_under(&self, to: &Pseudonym, policy: &Policy) -> Option<(LinkId, u64)> {
+        let fits = self.links.of(to).filter(|(_, link)| {
+            let class = self.worth.bearer(link.bearer).class as u16;
+            link.usable && policy.avoid.is_none_or(|avoid| avoid & (1 << class) == 0)
+        });
+        fits.min_by_key(|(id, link)| (weigh(&link.metrics, &policy.weights), core::cmp::Reverse(*id)))
+            .map(|(id, link)| (id, link.metrics.price))
+    }
+
+    /// One-way delay of a link in microseconds.
+    pub(super) fn delay_of(&self, id: LinkId) -> u32 {
+        self.links.get(id).map_or(0, |link| link.metrics.delay)
+    }
+
+    /// Bytes have gone over a link.
+    pub(super) fn spend(&mut self, id: LinkId, bytes: usize) {
+        let Some(bearer) = self.links.get(id).map(|link| usize::from(link.bearer)) else { return };
+        let Some(spend) = self.worth.spend.get_mut(bearer) else { return };
+        if spend.left(self.now.unix).is_some() && !self.worth.spent {
+            self.worth.spent = true;
+            self.worth.save = self.worth.save.min(self.now.time + SAVE_SPENT);
+        }
+        if spend.spend(bytes as u64, self.now.unix) {
+            // That was the last of it.
+            let name = self.worth.bearers[bearer].name.clone();
+            self.record(Event::QuotaSpent { bearer: name });
+            self.assess_all();
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Whose a credential is, and whose a handle: of the entries, and of what they have replaced.
+
+use super::{Entry, MAX_ROUTERS};
+use crate::id::{CredentialHash, Handle, Pseudonym};
+use crate::time::Unix;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Most that are known. Drop policy: of those that are known, the one that ends first goes.
+const MAX_CREDENTIALS: usize = 3 * MAX_ROUTERS;
+
+/// Credentials while they are accepted.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Credentials {
+    known: BTreeMap<CredentialHash, Known>,
+    by_handle: BTreeSet<(Handle, CredentialHash)>,
+}
+
+#[derive(Clone, Debug)]
+struct Known {
+    router: Pseudonym,
+    handle: Handle,
+    until: Unix,
+}
+
+impl Credentials {
+    /// Takes an advertisement's credential; answers whether it is a new one.
+    pub(super) fn learn(&mut self, entry: &Entry) -> bool {
+        let hash = entry.lsa.origin;
+        if self.known.contains_key(&hash) {
+            return false;
+        }
+        if self.known.len() >= MAX_CREDENTIALS {
+            let first = self.known.iter().min_by_key(|(_, known)| known.until).map(|(hash, _)| *hash);
+            self.forget(first);
+        }
+        self.known.insert(hash, Known { router: entry.router, handle: entry.handle, until: entry.until });
+        self.by_handle.insert((entry.handle, hash));
+        true
+    }
+
+    /// Forgets those that are accepted no more; answers whether there were any.
+    pub(super) fn expire(&mut self, now: Unix) -> bool {
+        let over = self.known.iter().filter(|(_, known)| known.until < now);
+        let over: Vec<CredentialHash> = over.map(|(hash, _)| *hash).collect();
+        let any = !over.is_empty();
+        for hash in over {
+            self.forget(Some(hash));
+        }
+        any
+    }
+
+    pub(super) fn router_of(&self, hash: &CredentialHash) -> Option<Pseudonym> {
+        self.known.get(hash).map(|known| known.router)
+    }
+
+    pub(super) fn router_with(&self, handle: &Handle) -> Option<Pseudonym> {
+        let all = (*handle, CredentialHash([0; 8]))..=(*handle, CredentialHash([0xff; 8]));
+        self.by_handle.range(all).next().and_then(|(_, hash)| self.router_of(hash))
+    }
+
+    fn forget(&mut self, hash: Option<CredentialHash>) {
+        if let Some((hash, known)) = hash.and_then(|hash| self.known.remove_entry(&hash)) {
+            self.by_handle.remove(&(known.handle, hash));
+        }
+    }
+}

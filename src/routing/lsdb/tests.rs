@@ -1,0 +1,367 @@
+//! What a database keeps, gives away, and makes a graph of.
+
+use super::*;
+use crate::id::{AgreementKey, IssuerId, RealmId};
+use crate::routing::graph::Metrics;
+use crate::time::{Epoch, EpochLength};
+use crate::wire;
+use crate::wire::lsa::{LsaLink, MAX_LINKS};
+
+const EPOCH: u64 = 500_000;
+
+fn at(epoch: u64) -> Now {
+    Now { time: Time(1), unix: EpochLength::HOUR.start(Epoch(epoch)) }
+}
+
+fn router(number: u16) -> Pseudonym {
+    let mut key = [0; 32];
+    key[..2].copy_from_slice(&number.to_be_bytes());
+    Pseudonym(key)
+}
+
+fn hash_of(number: u16, epoch: u64) -> CredentialHash {
+    let mut hash = [0; 8];
+    hash[..2].copy_from_slice(&number.to_be_bytes());
+    hash[2] = u8::try_from(epoch - EPOCH).expect("a near epoch");
+    CredentialHash(hash)
+}
+
+fn handle(number: u16, epoch: u64) -> Handle {
+    let mut handle = [1; 16];
+    handle[..8].copy_from_slice(&hash_of(number, epoch).0);
+    Handle(handle)
+}
+
+fn credential(number: u16, epoch: u64) -> PeerCredential {
+    let body = Credential {
+        version: 1,
+        realm: RealmId([0; 32]),
+        issuer: IssuerId([0; 8]),
+        epoch: Epoch(epoch),
+        epoch_length: 3_600u32.to_be_bytes(),
+        segments: [0; 8],
+        roles: [0; 2],
+        key: router(number),
+        agreement: AgreementKey([0; 32]),
+        handle: handle(number, epoch),
+        sealed_id: Vec::new(),
+    };
+    PeerCredential { hash: hash_of(number, epoch), body, signed: [].into() }
+}
+
+fn metrics() -> Metrics {
+    Metrics { price: 0, delay: 1_000, deviation: 10, success: 65_000, energy: 0, rate: u32::MAX, mtu: 65_536 }
+}
+
+fn link_at(to: u16, epoch: u64, bearer: u8, metrics: Metrics) -> LsaLink {
+    let Metrics { price, delay, deviation, success, energy, rate, mtu } = metrics;
+    LsaLink { to: hash_of(to, epoch), bearer, price, delay, deviation, success, energy, rate, mtu }
+}
+
+fn lsa(number: u16, sequence: u64, to: &[u16]) -> Lsa {
+    Lsa {
+        origin: hash_of(number, EPOCH),
+        sequence,
+        area: 0,
+        leaving: false,
+        links: to.iter().map(|to| link_at(*to, EPOCH, 0, metrics())).collect(),
+        leaves: Vec::new(),
+        groups: Vec::new(),
+        services: Vec::new(),
+        borders: Vec::new(),
+    }
+}
+
+fn signed(lsa: &Lsa) -> Arc<[u8]> {
+    wire::encode(lsa).into()
+}
+
+fn put(db: &mut Lsdb, number: u16, lsa: Lsa) -> Inserted {
+    let signed = signed(&lsa);
+    db.insert(&credential(number, EPOCH), lsa, signed, at(EPOCH))
+}
+
+/// As of the next epoch's credential.
+fn put_next(db: &mut Lsdb, number: u16, mut lsa: Lsa) -> Inserted {
+    lsa.origin = hash_of(number, EPOCH + 1);
+    let signed = signed(&lsa);
+    db.insert(&credential(number, EPOCH + 1), lsa, signed, at(EPOCH + 1))
+}
+
+fn tell(db: &mut Lsdb, number: u16, lsa: Lsa) -> Inserted {
+    let signed = signed(&lsa);
+    db.tell(hash_of(number, EPOCH), &credential(number, EPOCH).body, lsa, signed, at(EPOCH))
+}
+
+fn nobody(_: &CredentialHash) -> Option<Pseudonym> {
+    None
+}
+
+/// From, to, bearer, delay of each edge.
+fn edges(graph: &super::super::graph::Graph) -> Vec<(u16, u16, u8, u32)> {
+    let number = |at: u32| u16::from_be_bytes([graph.node(at).0[0], graph.node(at).0[1]]);
+    graph.edges().iter().map(|e| (number(e.from), number(e.to), e.bearer, e.metrics.delay)).collect()
+}
+
+#[test]
+fn the_later_of_two_stands_whatever_their_order() {
+    let (first, second) = (lsa(1, 1, &[2]), lsa(1, 2, &[2, 3]));
+    let mut db = Lsdb::new(router(9));
+    assert_eq!(put(&mut db, 1, first.clone()), Inserted::Newer);
+    assert_eq!(put(&mut db, 1, first.clone()), Inserted::Same);
+    assert_eq!(put(&mut db, 1, second.clone()), Inserted::Newer);
+    assert_eq!(put(&mut db, 1, first), Inserted::Older(signed(&second)));
+    // A credential of the next epoch counts more than a sequence number.
+    let next = lsa(1, 1, &[3]);
+    assert_eq!(put_next(&mut db, 1, next), Inserted::Newer);
+    assert!(matches!(put(&mut db, 1, second), Inserted::Older(_)));
+    assert_eq!(db.len(), 1);
+    assert_eq!(db.entry(&router(1)).map(|entry| entry.lsa.links.len()), Some(1));
+}
+
+#[test]
+fn two_advertisements_under_one_number_leave_the_same_one_everywhere() {
+    let (one, other) = (lsa(1, 5, &[2]), lsa(1, 5, &[3]));
+    let of = |order: [&Lsa; 2]| {
+        let mut db = Lsdb::new(router(9));
+        for lsa in order {
+            put(&mut db, 1, lsa.clone());
+        }
+        db.entry(&router(1)).map(|entry| entry.signed.clone())
+    };
+    assert_eq!(of([&one, &other]), of([&other, &one]));
+}
+
+#[test]
+fn what_is_not_well_formed_is_refused_and_counted() {
+    let mut db = Lsdb::new(router(9));
+    let good = || lsa(1, 1, &[2, 3]);
+    let links: Vec<u16> = (2..).take(MAX_LINKS + 1).collect();
+    let leaves = (0..=1_024u16).map(|n| handle(n, EPOCH)).collect();
+    let tags = (0..4_000u64).map(|n| Tag(n.to_be_bytes())).collect();
+    let bad = [
+        (Lsa { origin: hash_of(2, EPOCH), ..good() }, Flaw::Origin),
+        (Lsa { sequence: 0, ..good() }, Flaw::Sequence),
+        (lsa(1, 1, &[1]), Flaw::LinkToItself),
+        (lsa(1, 1, &[3, 2]), Flaw::Order("links")),
+        (lsa(1, 1, &[2, 2]), Flaw::Order("links")),
+        (Lsa { leaves: vec![Handle([1; 16]); 2], ..good() }, Flaw::Order("leaves")),
+        (Lsa { groups: vec![Tag([2; 8]), Tag([1; 8])], ..good() }, Flaw::Order("groups")),
+        (Lsa { services: vec![Tag([1; 8]); 2], ..good() }, Flaw::Order("services")),
+        (lsa(1, 1, &links), Flaw::TooManyLinks),
+        (Lsa { leaves, ..good() }, Flaw::TooManyLeaves),
+        (Lsa { services: tags, ..good() }, Flaw::TooLong),
+    ];
+    let count = bad.len() as u64;
+    for (lsa, flaw) in bad {
+        assert_eq!(put(&mut db, 1, lsa), Inserted::Malformed(flaw));
+    }
+    assert_eq!(put(&mut db, 1, Lsa { area: 7, ..good() }), Inserted::OtherArea);
+    let late = Now { unix: EpochLength::HOUR.end(Epoch(EPOCH + 1)), ..at(EPOCH) };
+    assert_eq!(db.insert(&credential(1, EPOCH), good(), signed(&good()), late), Inserted::Expired);
+    assert_eq!(db.refused(), Refused { malformed: count, other_area: 1, expired: 1, full: 0 });
+    assert!(db.is_empty());
+    // Two bearers to one neighbour are two links.
+    let mut two = good();
+    two.links.insert(1, link_at(2, EPOCH, 1, metrics()));
+    assert_eq!(put(&mut db, 1, two), Inserted::Newer);
+}
+
+#[test]
+fn a_full_area_refuses_newcomers_but_not_this_node() {
+    let mut db = Lsdb::new(router(9_999));
+    for number in 0..1_023 {
+        assert_eq!(put(&mut db, number, lsa(number, 1, &[])), Inserted::Newer);
+    }
+    assert_eq!(put(&mut db, 2_000, lsa(2_000, 1, &[])), Inserted::Full);
+    assert_eq!(put(&mut db, 7, lsa(7, 2, &[])), Inserted::Newer);
+    assert_eq!(tell(&mut db, 9_999, lsa(9_999, 1, &[])), Inserted::Newer);
+    assert_eq!((db.len(), db.refused().full), (MAX_ROUTERS, 1));
+    assert_eq!(put(&mut db, 2_000, lsa(2_000, 1, &[])), Inserted::Full);
+}
+
+#[test]
+fn an_own_advertisement_that_is_ahead_is_reported_and_not_kept() {
+    let mut db = Lsdb::new(router(1));
+    // Before anything is told, and after.
+    assert_eq!(put(&mut db, 1, lsa(1, 7, &[2])), Inserted::OwnAhead(7));
+    assert_eq!(tell(&mut db, 1, lsa(1, 1, &[])), Inserted::Newer);
+    assert_eq!(put(&mut db, 1, lsa(1, 7, &[2])), Inserted::OwnAhead(7));
+    assert_eq!(put(&mut db, 1, lsa(1, 1, &[])), Inserted::Same);
+    assert_eq!(tell(&mut db, 1, lsa(1, 8, &[3])), Inserted::Newer);
+    assert!(matches!(put(&mut db, 1, lsa(1, 7, &[2])), Inserted::Older(_)));
+    assert_eq!(tell(&mut db, 1, lsa(1, 3, &[])), Inserted::OwnAhead(8));
+    // Told in an epoch that this node takes itself to be before.
+    assert_eq!(put_next(&mut db, 1, lsa(1, 4, &[2])), Inserted::Newer);
+    assert!(matches!(tell(&mut db, 1, lsa(1, 9, &[])), Inserted::Older(_)));
+}
+
+#[test]
+fn entries_end_with_their_credentials() {
+    let mut db = Lsdb::new(router(9));
+    put(&mut db, 1, lsa(1, 1, &[2]));
+    put(&mut db, 2, lsa(2, 1, &[1]));
+    put_next(&mut db, 2, lsa(2, 1, &[1]));
+    let end = EpochLength::HOUR.end(Epoch(EPOCH)) + EpochLength::HOUR.skew() * 2;
+    assert_eq!(db.next_expiry(), Some(end));
+    assert_eq!(db.expire(end), []);
+    assert_eq!(db.router_of(&hash_of(2, EPOCH)), Some(router(2)));
+    assert_eq!(db.router_with(&handle(2, EPOCH)), Some(router(2)));
+    let before = db.generation();
+    assert_eq!(db.expire(Unix(end.0 + 1)), [router(1)]);
+    assert!(db.generation() > before);
+    assert_eq!((db.len(), db.router_of(&hash_of(2, EPOCH)), db.router_with(&handle(2, EPOCH))), (1, None, None));
+    assert_eq!(db.router_with(&handle(2, EPOCH + 1)), Some(router(2)));
+}
+
+#[test]
+fn digests_show_what_either_lacks() {
+    let (mut ours, mut theirs) = (Lsdb::new(router(8)), Lsdb::new(router(9)));
+    put(&mut ours, 1, lsa(1, 3, &[]));
+    put(&mut theirs, 1, lsa(1, 3, &[]));
+    put(&mut ours, 2, lsa(2, 3, &[]));
+    put(&mut theirs, 2, lsa(2, 4, &[]));
+    put(&mut ours, 3, lsa(3, 3, &[]));
+    put(&mut theirs, 3, lsa(3, 2, &[]));
+    put(&mut ours, 4, lsa(4, 1, &[]));
+    put(&mut theirs, 5, lsa(5, 1, &[]));
+    // Known to both, under the old credential and the next.
+    put(&mut ours, 6, lsa(6, 9, &[]));
+    put_next(&mut ours, 6, lsa(6, 1, &[]));
+    put(&mut theirs, 6, lsa(6, 9, &[]));
+
+    let digest = |db: &Lsdb| db.digest();
+    assert!(digest(&theirs).is_sorted_by(|a, b| a.origin < b.origin));
+    assert_ne!(ours.summary(), theirs.summary());
+    let found = ours.compare(&digest(&theirs));
+    assert_eq!(found.theirs_newer, [hash_of(2, EPOCH), hash_of(5, EPOCH)]);
+    let newer = |number: u16| ours.entry(&router(number)).expect("an entry").signed.clone();
+    assert_eq!(found.ours_newer, [newer(3), newer(4), newer(6)]);
+    assert_eq!(theirs.answer(&found.theirs_newer).len(), 2);
+    // Seen from there the next credential is not known, so it is asked for.
+    let back = theirs.compare(&digest(&ours));
+    assert_eq!(back.theirs_newer, [hash_of(3, EPOCH), hash_of(4, EPOCH), hash_of(6, EPOCH + 1)]);
+
+    // After the exchange both are the same.
+    for signed in found.ours_newer.iter().chain(&theirs.answer(&found.theirs_newer)) {
+        let lsa: Lsa = wire::decode(signed).expect("our own");
+        for db in [&mut ours, &mut theirs] {
+            let number = u16::from_be_bytes([lsa.origin.0[0], lsa.origin.0[1]]);
+            let by = credential(number, EPOCH + u64::from(lsa.origin.0[2]));
+            db.insert(&by, lsa.clone(), signed.clone(), at(EPOCH + 1));
+        }
+    }
+    assert_eq!(digest(&ours), digest(&theirs));
+    assert_eq!(ours.summary(), theirs.summary());
+    assert_eq!(ours.compare(&digest(&theirs)), Differences::default());
+}
+
+#[test]
+fn the_generation_grows_with_content_only() {
+    let mut db = Lsdb::new(router(9));
+    let mut grows = |lsa: Lsa| {
+        let before = db.generation();
+        put(&mut db, 1, lsa);
+        db.generation() > before
+    };
+    assert!(grows(lsa(1, 1, &[2])));
+    assert!(!grows(lsa(1, 2, &[2])));
+    assert!(!grows(lsa(1, 1, &[3])), "it is older");
+    assert!(grows(lsa(1, 3, &[3])));
+    assert!(grows(Lsa { leaves: vec![Handle([1; 16])], ..lsa(1, 4, &[3]) }));
+    assert!(!grows(Lsa { leaves: vec![Handle([1; 16])], ..lsa(1, 5, &[3]) }));
+    assert!(grows(Lsa { groups: vec![Tag([1; 8])], ..lsa(1, 6, &[3]) }));
+    assert!(grows(Lsa { services: vec![Tag([1; 8])], ..lsa(1, 7, &[3]) }));
+    assert!(grows(Lsa { leaving: true, ..lsa(1, 8, &[3]) }));
+}
+
+#[test]
+fn leaves_groups_and_services_are_found_while_their_router_stays() {
+    let (leaf, group, service) = (Handle([5; 16]), Tag([6; 8]), Tag([7; 8]));
+    let with = |number, sequence| Lsa {
+        leaves: vec![leaf],
+        groups: vec![group],
+        services: vec![service],
+        ..lsa(number, sequence, &[])
+    };
+    let mut db = Lsdb::new(router(9));
+    put(&mut db, 2, with(2, 1));
+    put(&mut db, 1, with(1, 1));
+    assert_eq!(db.routers_of_leaf(&leaf), [router(1), router(2)]);
+    assert_eq!(db.members_of(&group), [router(1), router(2)]);
+    assert_eq!(db.offering(&service), [router(1), router(2)]);
+    assert_eq!((db.groups(), db.router_with(&handle(1, EPOCH))), (vec![group], Some(router(1))));
+    put(&mut db, 1, lsa(1, 2, &[]));
+    assert_eq!(db.routers_of_leaf(&leaf), [router(2)]);
+    put(&mut db, 2, Lsa { leaving: true, ..with(2, 2) });
+    assert_eq!((db.routers_of_leaf(&leaf), db.groups()), (vec![], vec![]));
+    assert_eq!((db.members_of(&group), db.offering(&service), db.offering(&Tag([8; 8]))), (vec![], vec![], vec![]));
+}
+
+#[test]
+fn a_link_counts_at_both_ends_and_at_the_worse_of_both_claims() {
+    let mut db = Lsdb::new(router(9));
+    let (good, bad) = (
+        Metrics { price: 1, delay: 50, deviation: 1, success: 10, energy: 7, rate: 5, mtu: 100 },
+        Metrics { price: 2, delay: 20, deviation: 3, success: 9, energy: 1, rate: 9, mtu: 90 },
+    );
+    let mut one = lsa(1, 1, &[3]);
+    one.links.insert(0, link_at(2, EPOCH, 1, good));
+    put(&mut db, 1, one);
+    let mut two = lsa(2, 1, &[]);
+    // Router 2 says ethernet to 3, which says wifi.
+    two.links = vec![link_at(1, EPOCH, 1, bad), link_at(3, EPOCH, 0, metrics())];
+    put(&mut db, 2, two);
+    let mut three = lsa(3, 1, &[]);
+    three.links = vec![link_at(2, EPOCH, 1, metrics())];
+    put(&mut db, 3, three);
+    let graph = db.told_graph(&nobody);
+    assert_eq!(edges(&graph), [(1, 2, 1, 50), (2, 1, 1, 50)]);
+    let worse = Metrics { price: 2, delay: 50, deviation: 3, success: 9, energy: 7, rate: 5, mtu: 90 };
+    assert!(graph.edges().iter().all(|edge| edge.metrics == worse));
+    assert_eq!(graph.nodes(), [1, 2, 3, 9].map(router));
+
+    // One that leaves has no links.
+    put(&mut db, 1, Lsa { leaving: true, ..lsa(1, 2, &[2, 3]) });
+    assert_eq!(edges(&db.told_graph(&nobody)), []);
+}
+
+#[test]
+fn links_are_named_by_any_credential_of_their_neighbour() {
+    let mut db = Lsdb::new(router(9));
+    put(&mut db, 1, lsa(1, 1, &[2]));
+    put(&mut db, 2, lsa(2, 1, &[1]));
+    // Router 2 has its next credential; router 1 still names the old one.
+    put_next(&mut db, 2, Lsa { links: vec![link_at(1, EPOCH, 0, metrics())], ..lsa(2, 1, &[]) });
+    assert_eq!(edges(&db.told_graph(&nobody)).len(), 2);
+    // Now router 1 names one that no advertisement has come under.
+    put(&mut db, 1, Lsa { links: vec![link_at(2, EPOCH + 2, 0, metrics())], ..lsa(1, 2, &[]) });
+    assert_eq!(edges(&db.told_graph(&nobody)), []);
+    let resolve = |hash: &CredentialHash| (*hash == hash_of(2, EPOCH + 2)).then(|| router(2));
+    assert_eq!(edges(&db.told_graph(&resolve)).len(), 2);
+}
+
+#[test]
+fn own_links_are_as_this_node_sees_them() {
+    let mut db = Lsdb::new(router(1));
+    put(&mut db, 2, lsa(2, 1, &[1, 3]));
+    put(&mut db, 3, lsa(3, 1, &[1, 2]));
+    let own = |to: u16, delay: u32, usable: bool| OwnLink {
+        to: router(to),
+        bearer: 0,
+        metrics: Metrics { delay, price: 5, ..metrics() },
+        usable,
+    };
+    let seen = [own(2, 10, true), own(3, 20, false)];
+    // A node that tells nothing: its links count, one way.
+    assert_eq!(edges(&db.graph(&nobody, &seen)), [(1, 2, 0, 10), (2, 3, 0, 1_000), (3, 2, 0, 1_000)]);
+    // A router: both ways, its own measurement for the way out, the worse claim for the way in.
+    tell(&mut db, 1, lsa(1, 1, &[2, 3]));
+    let graph = db.graph(&nobody, &seen);
+    assert_eq!(edges(&graph), [(1, 2, 0, 10), (2, 1, 0, 1_000), (2, 3, 0, 1_000), (3, 2, 0, 1_000)]);
+    assert_eq!(graph.edge(0).metrics.price, 5);
+    // What it sees and the neighbour does not claim is no link, nor is what it has told but sees no more.
+    put(&mut db, 2, lsa(2, 2, &[3]));
+    assert_eq!(edges(&db.graph(&nobody, &seen)), [(2, 3, 0, 1_000), (3, 2, 0, 1_000)]);
+    assert_eq!(edges(&db.told_graph(&nobody)).len(), 4);
+}

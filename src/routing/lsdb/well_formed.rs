@@ -1,0 +1,53 @@
+//! Whether an advertisement keeps the rules that its encoding does not.
+
+use crate::id::CredentialHash;
+use crate::wire::lsa::{Lsa, MAX_BORDERS, MAX_LEAVES, MAX_LINKS, MAX_LSA, MAX_TAGS};
+
+/// Why an advertisement is not well-formed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Flaw {
+    /// It names another credential than the one that it came under.
+    #[error("it names another credential as its origin")]
+    Origin,
+    /// Sequence numbers begin at 1.
+    #[error("its sequence number is 0")]
+    Sequence,
+    /// Longer than [`MAX_LSA`].
+    #[error("it is longer than {MAX_LSA} bytes")]
+    TooLong,
+    /// More links than [`MAX_LINKS`].
+    #[error("it has more than {MAX_LINKS} links")]
+    TooManyLinks,
+    /// More leaves than [`MAX_LEAVES`].
+    #[error("it has more than {MAX_LEAVES} leaves")]
+    TooManyLeaves,
+    /// More groups or services than [`MAX_TAGS`], or more borders than [`MAX_BORDERS`].
+    #[error("it has more than {MAX_TAGS} groups or services, or {MAX_BORDERS} borders")]
+    TooManyTags,
+    /// A link to its own router.
+    #[error("it has a link to itself")]
+    LinkToItself,
+    /// Something is out of order or there twice.
+    #[error("its {0} do not ascend")]
+    Order(&'static str),
+}
+
+/// Checks the body of an advertisement of this credential, `length` bytes as it travels.
+pub(super) fn check(lsa: &Lsa, origin: CredentialHash, length: usize) -> Result<(), Flaw> {
+    let Lsa { origin: named, sequence, area: _, leaving: _, links, leaves, groups, services, borders } = lsa;
+    let rules = [
+        (*named == origin, Flaw::Origin),
+        (*sequence > 0, Flaw::Sequence),
+        (length <= MAX_LSA, Flaw::TooLong),
+        (links.len() <= MAX_LINKS, Flaw::TooManyLinks),
+        (leaves.len() <= MAX_LEAVES, Flaw::TooManyLeaves),
+        (links.iter().all(|link| link.to != origin), Flaw::LinkToItself),
+        (links.is_sorted_by(|a, b| (a.to, a.bearer) < (b.to, b.bearer)), Flaw::Order("links")),
+        (leaves.is_sorted_by(|a, b| a < b), Flaw::Order("leaves")),
+        (groups.is_sorted_by(|a, b| a < b), Flaw::Order("groups")),
+        (services.is_sorted_by(|a, b| a < b), Flaw::Order("services")),
+        (borders.is_sorted_by(|a, b| a < b), Flaw::Order("borders")),
+        (groups.len().max(services.len()) <= MAX_TAGS && borders.len() <= MAX_BORDERS, Flaw::TooManyTags),
+    ];
+    rules.into_iter().find(|(kept, _)| !kept).map_or(Ok(()), |(_, flaw)| Err(flaw))
+}

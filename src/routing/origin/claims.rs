@@ -1,0 +1,152 @@
+//! What a router could say of itself, and whether that differs enough from what it has said.
+
+use crate::id::{CredentialHash, Handle, Pseudonym, Tag};
+use crate::wire::lsa::{Lsa, LsaLink, MAX_BORDERS, MAX_LEAVES, MAX_LINKS, MAX_TAGS};
+
+/// A delay or deviation differs if by more than a part of what was told,
+const PART: u64 = 4;
+/// and by more than so many microseconds,
+const DELAY_STEP: u32 = 5_000;
+/// or so many for the deviation, which wanders more.
+const DEVIATION_STEP: u32 = 10_000;
+/// A chance differs if by more than so many parts of 65,535, a hundredth, and by a part of the chance of failure or success.
+const CHANCE_STEP: u16 = 655;
+
+/// A router's say: an [`Lsa`] without its origin and number.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Claims {
+    /// Area.
+    pub area: u32,
+    /// Whether it is going away.
+    pub leaving: bool,
+    /// Links, in any order; one that cannot be used is not among them.
+    pub links: Vec<Claim>,
+    /// Leaves, in any order.
+    pub leaves: Vec<Handle>,
+    /// Groups, in any order.
+    pub groups: Vec<Tag>,
+    /// Services, in any order.
+    pub services: Vec<Tag>,
+    /// Other areas that it has links into, in any order.
+    pub borders: Vec<u32>,
+}
+
+/// A link with the neighbour's key, which stays when its credential changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The neighbour.
+    pub neighbour: Pseudonym,
+    /// The link as it is told.
+    pub link: LsaLink,
+}
+
+/// In what two claims differ.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Differs {
+    /// Anything but what follows.
+    pub structure: bool,
+    /// What is measured of a link, by more than the hysteresis.
+    pub metrics: bool,
+    /// A neighbour's credential.
+    pub names: bool,
+}
+
+impl Claims {
+    /// Brings all lists into order and within their bounds; answers how many had no place.
+    pub(super) fn put_in_order(&mut self) -> u64 {
+        self.links.sort_by_key(Claim::key);
+        self.links.dedup_by_key(|claim| claim.key());
+        let cut = cut(&mut self.links, MAX_LINKS);
+        cut + arrange(&mut self.leaves, MAX_LEAVES)
+            + arrange(&mut self.groups, MAX_TAGS)
+            + arrange(&mut self.services, MAX_TAGS)
+            + arrange(&mut self.borders, MAX_BORDERS)
+    }
+
+    /// In what these, which were told, differ from others. Both are in order.
+    pub(super) fn differs(&self, other: &Self) -> Differs {
+        let Self { area, leaving, links, leaves, groups, services, borders } = self;
+        let keys = |links: &[Claim]| links.iter().map(Claim::key).collect::<Vec<_>>();
+        let mut differs = Differs {
+            structure: *area != other.area
+                || *leaving != other.leaving
+                || *leaves != other.leaves
+                || *groups != other.groups
+                || *services != other.services
+                || *borders != other.borders
+                || keys(links) != keys(&other.links),
+            ..Differs::default()
+        };
+        for claim in links {
+            let Some(new) = other.link(claim) else { continue };
+            let old = &claim.link;
+            differs.structure |= configured(old) != configured(new);
+            differs.metrics |= differs_enough(old, new);
+            differs.names |= old.to != new.to;
+        }
+        differs
+    }
+
+    /// These, but with measurements as they were told before where they do not differ enough.
+    pub(super) fn damped(&self, before: &Self) -> Self {
+        let mut claims = self.clone();
+        for claim in &mut claims.links {
+            if let Some(old) = before.link(claim).filter(|old| !differs_enough(old, &claim.link)) {
+                let LsaLink { delay, deviation, success, .. } = *old;
+                claim.link = LsaLink { delay, deviation, success, ..claim.link.clone() };
+            }
+        }
+        claims
+    }
+
+    /// As an advertisement.
+    pub(super) fn lsa(&self, origin: CredentialHash, sequence: u64) -> Lsa {
+        let Self { area, leaving, links, leaves, groups, services, borders } = self.clone();
+        let mut links: Vec<LsaLink> = links.into_iter().map(|claim| claim.link).filter(|l| l.to != origin).collect();
+        links.sort_by_key(|link| (link.to, link.bearer));
+        links.dedup_by_key(|link| (link.to, link.bearer));
+        Lsa { origin, sequence, area, leaving, links, leaves, groups, services, borders }
+    }
+
+    fn link(&self, like: &Claim) -> Option<&LsaLink> {
+        let at = self.links.binary_search_by_key(&like.key(), Claim::key).ok()?;
+        Some(&self.links[at].link)
+    }
+}
+
+impl Claim {
+    fn key(&self) -> (Pseudonym, u8) {
+        (self.neighbour, self.link.bearer)
+    }
+}
+
+fn arrange<T: Ord>(list: &mut Vec<T>, most: usize) -> u64 {
+    list.sort_unstable();
+    list.dedup();
+    cut(list, most)
+}
+
+fn cut<T>(list: &mut Vec<T>, most: usize) -> u64 {
+    let over = list.len().saturating_sub(most);
+    list.truncate(most);
+    over as u64
+}
+
+fn configured(link: &LsaLink) -> (u64, u32, u32, u32) {
+    let LsaLink { to: _, bearer: _, price, delay: _, deviation: _, success: _, energy, rate, mtu } = *link;
+    (price, energy, rate, mtu)
+}
+
+/// Whether a measurement has left the hysteresis around what was told.
+fn differs_enough(old: &LsaLink, new: &LsaLink) -> bool {
+    let part = |by: u64, of: u64| by * PART > of;
+    let time = |old: u32, new: u32, step: u32| {
+        let by = old.abs_diff(new);
+        by > step && part(u64::from(by), u64::from(old))
+    };
+    let by = old.success.abs_diff(new.success);
+    let rarer = u64::from(old.success.min(u16::MAX - old.success));
+    time(old.delay, new.delay, DELAY_STEP)
+        || time(old.deviation, new.deviation, DEVIATION_STEP)
+        || (by > CHANCE_STEP && part(u64::from(by), rarer))
+}

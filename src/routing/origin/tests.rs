@@ -1,0 +1,224 @@
+//! When something is told, and what.
+
+use super::*;
+use crate::id::{Handle, Pseudonym, Tag};
+use crate::wire::lsa::{LsaLink, MAX_LEAVES};
+
+const SKEW: Duration = Duration::from_secs(300);
+const HASH: CredentialHash = CredentialHash([9; 8]);
+
+fn ms(millis: u64) -> Time {
+    Time(1_000_000_000 + millis * 1_000)
+}
+
+fn claim(number: u8, delay: u32, success: u16) -> Claim {
+    let to = CredentialHash([number; 8]);
+    let link =
+        LsaLink { to, bearer: 0, price: 0, delay, deviation: 100, success, energy: 0, rate: u32::MAX, mtu: 65_536 };
+    Claim { neighbour: Pseudonym([number; 32]), link }
+}
+
+fn links(links: &[Claim]) -> Claims {
+    Claims { links: links.to_vec(), ..Claims::default() }
+}
+
+fn with_leaves(count: u8) -> Claims {
+    Claims { leaves: (0..count).map(|n| Handle([n; 16])).collect(), ..Claims::default() }
+}
+
+/// One that has told these claims, long ago.
+fn told(claims: &Claims) -> Origin {
+    let mut origin = Origin::new();
+    origin.take_credential(HASH, SKEW);
+    origin.note(claims.clone(), Time(0));
+    assert_eq!(origin.due(Time(0)).map(|lsa| lsa.sequence), Some(1));
+    assert_eq!(origin.next_wake(), None);
+    origin
+}
+
+/// Notes, and lets time pass until a moment; answers when something was told, in ms.
+fn run(origin: &mut Origin, notes: impl IntoIterator<Item = (u64, Claims)>, until: u64) -> Vec<u64> {
+    let mut at = Vec::new();
+    let mut pass = |origin: &mut Origin, until: Time| {
+        while let Some(wake) = origin.next_wake().filter(|wake| *wake <= until) {
+            let now = wake.max(ms(0));
+            assert!(origin.due(now).is_some(), "what is due is told");
+            at.push((now.0 - ms(0).0) / 1_000);
+        }
+    };
+    for (noted, claims) in notes {
+        pass(origin, ms(noted));
+        origin.note(claims, ms(noted));
+    }
+    pass(origin, ms(until));
+    at
+}
+
+#[test]
+fn nothing_is_told_before_there_is_a_credential_and_something_to_say() {
+    let mut origin = Origin::new();
+    origin.note(with_leaves(1), ms(0));
+    assert_eq!((origin.next_wake(), origin.due(ms(1))), (None, None));
+    origin.take_credential(HASH, SKEW);
+    let lsa = origin.due(ms(2)).expect("it is due");
+    assert_eq!((lsa.origin, lsa.sequence, lsa.leaves.len()), (HASH, 1, 1));
+    assert_eq!((origin.due(ms(3)), origin.told_at()), (None, Some(ms(2))));
+    origin.note(with_leaves(1), ms(500_000));
+    assert_eq!(origin.next_wake(), None, "the same is not told again");
+}
+
+#[test]
+fn a_single_change_is_told_at_once_and_a_stream_of_them_less_and_less_often() {
+    let mut origin = told(&with_leaves(0));
+    assert_eq!(run(&mut origin, [(0, with_leaves(1))], 20_000), [0]);
+    // A change every 50 ms for 30 s.
+    let mut origin = told(&with_leaves(0));
+    let stream = (0..600u64).map(|n| (n * 50, with_leaves(1 + (n % 200) as u8)));
+    let at = run(&mut origin, stream, 60_000);
+    assert_eq!(at[..7], [0, 200, 600, 1_400, 3_000, 6_200, 11_200]);
+    assert_eq!(at.len(), 6 + 5, "then every 5 s: {at:?}");
+    assert_eq!(origin.told(), Some(&with_leaves(200)), "and the last state is told");
+    // After a quiet time at once.
+    assert_eq!(run(&mut origin, [(75_000, with_leaves(3))], 90_000), [75_000]);
+}
+
+#[test]
+fn what_comes_back_before_it_is_told_is_not_told() {
+    let mut origin = told(&with_leaves(0));
+    let flap = [(0, with_leaves(1)), (50, with_leaves(2)), (150, with_leaves(1))];
+    assert_eq!(run(&mut origin, flap, 20_000), [0]);
+}
+
+#[test]
+fn price_is_told_like_structure() {
+    let mut dear = claim(1, 1_000, 65_000);
+    dear.link.price = 5;
+    let mut origin = told(&links(&[claim(1, 1_000, 65_000)]));
+    assert_eq!(run(&mut origin, [(0, links(&[dear]))], 20_000), [0]);
+}
+
+#[test]
+fn measurements_are_told_when_they_leave_the_hysteresis() {
+    let tells = |before: Claim, after: Claim| {
+        let mut origin = told(&links(&[before]));
+        !run(&mut origin, [(0, links(&[after]))], 20_000).is_empty()
+    };
+    let delay = |old, new| tells(claim(1, old, 65_000), claim(1, new, 65_000));
+    assert!(!delay(1_000, 5_900), "less than 5 ms more");
+    assert!(!delay(100_000, 124_000), "less than a quarter more");
+    assert!(delay(100_000, 126_000));
+    assert!(delay(100_000, 74_000));
+    let success = |old, new| tells(claim(1, 1_000, old), claim(1, 1_000, new));
+    assert!(!success(65_000, 64_400), "less than a hundredth");
+    assert!(success(65_000, 64_000));
+    assert!(!success(52_000, 50_000), "a seventh of the failures");
+    assert!(success(52_000, 48_000));
+    assert!(success(2_000, 1_000), "half of the successes");
+}
+
+#[test]
+fn measurements_are_told_three_times_then_every_three_minutes() {
+    // A delay that doubles or halves every 10 s, for an hour.
+    let swings = (0..360u64).map(|n| (n * 10_000, links(&[claim(1, 100_000 * (1 + n as u32 % 2), 65_000)])));
+    let mut origin = told(&links(&[claim(1, 100_000, 65_000)]));
+    let at = run(&mut origin, swings, 3_600_000);
+    assert_eq!(at[..4], [11_000, 21_000, 31_000, 201_000]);
+    assert!((18..=23).contains(&at.len()), "{at:?}");
+    assert!(at.windows(2).skip(2).all(|pair| pair[1] - pair[0] >= 160_000), "{at:?}");
+    // A spike shorter than a second is not told, and several links go together.
+    let both = |delay| links(&[claim(1, delay, 65_000), claim(2, delay, 65_000)]);
+    let mut origin = told(&both(10_000));
+    let spike = [(0, both(90_000)), (900, both(10_000))];
+    assert_eq!(run(&mut origin, spike, 5_000), [0; 0]);
+    let one = links(&[claim(1, 90_000, 65_000), claim(2, 10_000, 65_000)]);
+    assert_eq!(run(&mut origin, [(6_000, one), (6_500, both(90_000))], 20_000), [7_000]);
+}
+
+#[test]
+fn what_is_told_of_a_measurement_stays_until_it_leaves_the_hysteresis() {
+    let mut origin = told(&links(&[claim(1, 10_000, 65_000), claim(2, 10_000, 65_000)]));
+    // A third link; of the others one has crept, one has leapt.
+    let now = links(&[claim(1, 11_000, 65_000), claim(2, 90_000, 65_000), claim(3, 1, 65_000)]);
+    origin.note(now, ms(0));
+    let lsa = origin.due(ms(0)).expect("a link more");
+    assert_eq!(lsa.links.iter().map(|link| link.delay).collect::<Vec<_>>(), [10_000, 90_000, 1]);
+    assert_eq!(origin.next_wake(), None);
+    // Creeping on, it gets there: the difference is to what was told.
+    origin.note(links(&[claim(1, 16_000, 65_000), claim(2, 90_000, 65_000), claim(3, 1, 65_000)]), ms(60_000));
+    assert_eq!(origin.next_wake(), Some(ms(61_000)));
+}
+
+#[test]
+fn a_new_credential_begins_with_one_at_once() {
+    let mut origin = told(&with_leaves(1));
+    origin.note(with_leaves(2), ms(0));
+    assert!(origin.due(ms(0)).is_some());
+    origin.take_credential(CredentialHash([8; 8]), SKEW);
+    let lsa = origin.due(ms(1)).expect("it does not wait");
+    assert_eq!((lsa.origin, lsa.sequence), (CredentialHash([8; 8]), 1));
+    origin.take_credential(CredentialHash([8; 8]), SKEW);
+    assert_eq!(origin.due(ms(60_000)), None);
+}
+
+#[test]
+fn a_neighbours_new_credential_is_told_with_the_next_change_or_within_a_minute() {
+    let (old, mut new) = (claim(1, 1_000, 65_000), claim(1, 1_000, 65_000));
+    new.link.to = CredentialHash([7; 8]);
+    let mut origin = told(&links(std::slice::from_ref(&old)));
+    assert_eq!(run(&mut origin, [(0, links(&[new.clone()]))], 120_000), [60_000]);
+    let mut origin = told(&links(&[old]));
+    let leaf = Claims { leaves: vec![Handle([1; 16])], ..links(&[new.clone()]) };
+    assert_eq!(run(&mut origin, [(0, links(&[new])), (5_000, leaf)], 120_000), [5_000]);
+    assert_eq!(origin.told().map(|claims| claims.links[0].link.to), Some(CredentialHash([7; 8])));
+}
+
+#[test]
+fn it_goes_past_what_it_told_before_a_restart() {
+    let mut origin = told(&with_leaves(1));
+    origin.jump_past(41, ms(0));
+    assert_eq!(origin.due(ms(0)).map(|lsa| lsa.sequence), Some(42));
+    origin.jump_past(41, ms(10));
+    assert_eq!(origin.next_wake(), None, "that is past");
+    // Where two nodes have one key, they do not drive each other.
+    let mut told = 0;
+    for millis in 100..10_000 {
+        if let Some(lsa) = origin.due(ms(millis)) {
+            told += 1;
+            origin.jump_past(lsa.sequence, ms(millis));
+        } else {
+            origin.jump_past(origin.sequence(), ms(millis));
+        }
+    }
+    assert!(told <= 7, "{told}");
+    // The last number has no next.
+    origin.jump_past(u64::MAX, ms(20_000));
+    assert_eq!((origin.next_wake(), origin.due(ms(30_000))), (None, None));
+}
+
+#[test]
+fn that_it_leaves_does_not_wait() {
+    let mut origin = told(&with_leaves(0));
+    let at = run(&mut origin, [(0, with_leaves(1)), (10, Claims { leaving: true, ..with_leaves(1) })], 11);
+    assert_eq!(at.len(), 2);
+}
+
+#[test]
+fn what_is_told_is_in_order_and_within_bounds() {
+    let mut origin = Origin::new();
+    origin.take_credential(HASH, SKEW);
+    let leaf = |n: usize| {
+        let mut leaf = [0; 16];
+        leaf[..8].copy_from_slice(&n.to_be_bytes());
+        Handle(leaf)
+    };
+    let mut claims = links(&[claim(2, 1, 1), claim(1, 1, 1), claim(2, 1, 1)]);
+    // Credentials in another order than keys.
+    claims.links[1].link.to = CredentialHash([5; 8]);
+    claims.leaves = (0..MAX_LEAVES + 3).rev().map(leaf).collect();
+    claims.groups = vec![Tag([2; 8]), Tag([1; 8]), Tag([2; 8])];
+    origin.note(claims, ms(0));
+    let lsa = origin.due(ms(0)).expect("it is due");
+    assert_eq!(lsa.links.iter().map(|link| link.to.0[0]).collect::<Vec<_>>(), [2, 5]);
+    assert!(lsa.leaves.is_sorted() && lsa.leaves.len() == MAX_LEAVES);
+    assert_eq!((lsa.groups, origin.left_out()), (vec![Tag([1; 8]), Tag([2; 8])], 3));
+}

@@ -1,0 +1,305 @@
+//! Policies by name: what `config.toml` says under `[[policy]]`, and which message gets which.
+//!
+//! A message names its policy, or gets the first whose `for` matches its class and service, or `balanced`. Five names are
+//! always there; a `[[policy]]` of the same name replaces one.
+//!
+//! | name | makes small |
+//! |---|---|
+//! | `cheap` | money |
+//! | `fast` | delay |
+//! | `sure` | failures |
+//! | `frugal` | energy |
+//! | `balanced` | all of them together |
+//!
+//! The three others count a little in each, so that of two paths that are equally cheap the faster one is taken.
+
+use super::policy::BALANCED;
+use crate::wire::data::{Class, Policy};
+use crate::wire::lsa::Bearer;
+use core::time::Duration;
+use serde::{Deserialize, Serialize};
+
+/// Most policies of a node's own.
+pub const MAX_POLICIES: usize = 64;
+
+/// One `[[policy]]`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct NamedPolicy {
+    /// What it is called.
+    pub name: String,
+    /// What it makes small: `cost`, `delay`, `failures`, `energy` or `all`; or weights from 0 to 255.
+    #[serde(default)]
+    pub minimise: Minimise,
+    /// Most to spend for one message, in units of money.
+    #[serde(default)]
+    pub budget: Option<f64>,
+    /// Least chance of arrival, 0 to 1.
+    #[serde(default)]
+    pub success: Option<f64>,
+    /// Bearers that are not used.
+    #[serde(default)]
+    pub avoid: Vec<Bearer>,
+    /// 2 to send every message over two paths that share no relay.
+    #[serde(default)]
+    pub copies: Option<u8>,
+    /// Messages end after this long at most.
+    #[serde(default, with = "duration")]
+    pub deadline: Option<Duration>,
+    /// When the deadline comes near and no path keeps the budget: keep it nevertheless, or pay.
+    #[serde(default)]
+    pub late: Late,
+    /// When no path keeps the limits as the message is handed in: wait for one, or refuse the message.
+    #[serde(default)]
+    pub impossible: Impossible,
+    /// Which messages get it that name none.
+    #[serde(default, rename = "for")]
+    pub applies: Applies,
+}
+
+/// See [`NamedPolicy::minimise`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Minimise {
+    /// All together.
+    #[default]
+    All,
+    /// One above all.
+    One(One),
+    /// Weights.
+    Weights(Weights),
+}
+
+/// One of the four things, or all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum One {
+    /// Money.
+    Cost,
+    /// Time.
+    Delay,
+    /// Failures.
+    Failures,
+    /// Energy.
+    Energy,
+    /// All together.
+    All,
+}
+
+/// Weights of the four things.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Weights {
+    /// Of money.
+    pub cost: u8,
+    /// Of time.
+    pub delay: u8,
+    /// Of failures.
+    pub failures: u8,
+    /// Of energy.
+    pub energy: u8,
+}
+
+/// See [`NamedPolicy::late`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Late {
+    /// Rather never.
+    #[default]
+    Keep,
+    /// Rather dear.
+    Pay,
+}
+
+/// See [`NamedPolicy::impossible`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Impossible {
+    /// It may become possible.
+    #[default]
+    Wait,
+    /// Say so at once.
+    Refuse,
+}
+
+/// See [`NamedPolicy::applies`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Applies {
+    /// Classes.
+    pub classes: Vec<Class>,
+    /// Services.
+    pub services: Vec<String>,
+}
+
+impl NamedPolicy {
+    /// As it travels.
+    pub fn policy(&self) -> Policy {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked: a budget is no negative number")]
+        let budget = self.budget.map(|units| (units * 1e6) as u64);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked: from 0 to 1")]
+        let success = self.success.map(|chance| (chance * f64::from(u16::MAX)) as u16);
+        let avoid = self.avoid.iter().fold(0, |avoid, bearer| avoid | 1 << (*bearer as u16));
+        Policy {
+            weights: self.minimise.weights(),
+            budget,
+            success,
+            avoid: Some(avoid).filter(|avoid| *avoid != 0),
+            copies: self.copies.filter(|copies| *copies > 1),
+        }
+    }
+
+    fn matches(&self, class: Class, service: Option<&str>) -> bool {
+        let Applies { classes, services } = &self.applies;
+        let class_fits = classes.contains(&class);
+        let service_fits = service.is_some_and(|service| services.iter().any(|known| known == service));
+        match (classes.is_empty(), services.is_empty()) {
+            (true, true) => false,
+            (false, true) => class_fits,
+            (true, false) => service_fits,
+            (false, false) => class_fits && service_fits,
+        }
+    }
+
+    /// What is wrong with it, if anything.
+    pub fn problem(&self) -> Option<String> {
+        let name = &self.name;
+        if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') {
+            return Some(format!("a policy's name has letters, digits and hyphens, not {name:?}"));
+        }
+        if self.budget.is_some_and(|budget| !(0.0..1e12).contains(&budget)) {
+            return Some(format!("the budget of policy {name} is no amount of money: 0 to 10^12"));
+        }
+        if self.success.is_some_and(|success| !(0.0..=1.0).contains(&success)) {
+            return Some(format!("`success` of policy {name} is a chance: 0 to 1"));
+        }
+        if self.copies.is_some_and(|copies| !(1..=2).contains(&copies)) {
+            return Some(format!("`copies` of policy {name} is 1 or 2"));
+        }
+        None
+    }
+}
+
+impl Minimise {
+    fn weights(self) -> [u8; 4] {
+        match self {
+            Self::All | Self::One(One::All) => BALANCED,
+            Self::One(One::Cost) => [255, 1, 1, 0],
+            Self::One(One::Delay) => [0, 255, 1, 0],
+            Self::One(One::Failures) => [0, 1, 255, 0],
+            Self::One(One::Energy) => [0, 1, 1, 255],
+            Self::Weights(Weights { cost, delay, failures, energy }) => [cost, delay, failures, energy],
+        }
+    }
+}
+
+/// All policies of a node.
+#[derive(Clone, Debug)]
+pub struct Policies {
+    all: Vec<NamedPolicy>,
+}
+
+impl Default for Policies {
+    fn default() -> Self {
+        Self::new(&[])
+    }
+}
+
+impl Policies {
+    /// The five that are always there, and a node's own before them.
+    pub fn new(own: &[NamedPolicy]) -> Self {
+        let usual = [
+            ("balanced", One::All),
+            ("cheap", One::Cost),
+            ("fast", One::Delay),
+            ("sure", One::Failures),
+            ("frugal", One::Energy),
+        ];
+        let usual = usual.map(|(name, one)| NamedPolicy {
+            name: name.to_owned(),
+            minimise: Minimise::One(one),
+            ..NamedPolicy::default()
+        });
+        let kept = usual.into_iter().filter(|usual| own.iter().all(|own| own.name != usual.name));
+        Self { all: own.iter().take(MAX_POLICIES).cloned().chain(kept).collect() }
+    }
+
+    /// By its name.
+    pub fn get(&self, name: &str) -> Option<&NamedPolicy> {
+        self.all.iter().find(|policy| policy.name == name)
+    }
+
+    /// That of a message which names none.
+    pub fn of(&self, class: Class, service: Option<&str>) -> Option<&NamedPolicy> {
+        self.all.iter().find(|policy| policy.matches(class, service)).or_else(|| self.get("balanced"))
+    }
+
+    /// The name of one that a message travels under, if it has one.
+    pub fn name_of(&self, policy: &Policy) -> Option<&str> {
+        self.all.iter().find(|named| named.policy() == *policy).map(|named| named.name.as_str())
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &NamedPolicy> {
+        self.all.iter()
+    }
+
+    /// Their names.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.all.iter().map(|policy| policy.name.as_str())
+    }
+}
+
+/// Durations in settings: `6h`.
+mod duration {
+    use core::time::Duration;
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    #[expect(clippy::ref_option, reason = "as serde calls it")]
+    pub(super) fn serialize<S: Serializer>(value: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(value) => serializer.collect_str(&humantime::format_duration(*value)),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+        let Some(text) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
+        humantime::parse_duration(&text).map(Some).map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_gets_the_policy_that_is_for_it() {
+        let own: NamedPolicy = NamedPolicy {
+            name: "night".into(),
+            minimise: Minimise::One(One::Cost),
+            budget: Some(0.5),
+            success: Some(1.0),
+            avoid: vec![Bearer::Satellite, Bearer::Lora],
+            applies: Applies { classes: vec![Class::Bulk], services: Vec::new() },
+            ..NamedPolicy::default()
+        };
+        let policies = Policies::new(std::slice::from_ref(&own));
+        let of = |class, service| policies.of(class, service).map(|policy| policy.name.clone());
+        assert_eq!(of(Class::Bulk, None).as_deref(), Some("night"));
+        assert_eq!(of(Class::Alarm, None).as_deref(), Some("balanced"));
+        let policy = own.policy();
+        assert_eq!((policy.budget, policy.success), (Some(500_000), Some(u16::MAX)));
+        assert_eq!((policy.avoid, policy.weights[0]), (Some(0b1_1000), 255));
+        assert_eq!(policies.name_of(&policy), Some("night"));
+        assert_eq!(policies.names().count(), 6);
+    }
+
+    #[test]
+    fn an_own_policy_replaces_the_usual_one_of_its_name() {
+        let own = NamedPolicy { name: "fast".into(), copies: Some(2), ..NamedPolicy::default() };
+        let policies = Policies::new(&[own]);
+        assert_eq!(policies.get("fast").and_then(|policy| policy.policy().copies), Some(2));
+        assert_eq!(policies.names().count(), 5);
+    }
+}

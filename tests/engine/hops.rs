@@ -1,0 +1,169 @@
+//! Messages over several hops: found, repaired, exactly once; to leaves; to groups.
+
+use crate::mesh::{Mesh, name};
+use m2mesh::engine::api::{Command, Outcome, Reply, Token};
+use m2mesh::wire::batch::Ack;
+use std::time::Duration;
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn delivered(mesh: &Mesh, token: Token) -> Option<u32> {
+    match mesh.ended.get(&token) {
+        Some(Outcome::Delivered { hops, .. }) => Some(*hops),
+        _ => None,
+    }
+}
+
+/// a – b – c – d.
+fn line() -> Mesh {
+    let mut mesh = Mesh::new(&["a", "b", "c", "d"]);
+    for (one, other) in [(0, 1), (1, 2), (2, 3)] {
+        mesh.connect(one, other);
+    }
+    mesh.run(seconds(3));
+    mesh
+}
+
+/// a – b – c and a – d – e – c.
+fn ring() -> Mesh {
+    let mut mesh = Mesh::new(&["a", "b", "c", "d", "e"]);
+    for (one, other) in [(0, 1), (1, 2), (0, 3), (3, 4), (4, 2)] {
+        mesh.connect(one, other);
+    }
+    mesh.run(seconds(3));
+    mesh
+}
+
+#[test]
+fn a_message_finds_its_way_over_three_hops_and_its_receipt_back() {
+    let mut mesh = line();
+    let token = mesh.send(0, "d", b"far", Ack::End, 30);
+    mesh.run(seconds(1));
+    assert_eq!(delivered(&mesh, token), Some(3));
+    assert_eq!(mesh.inbox(3).len(), 1);
+    let back = mesh.send(3, "a", b"and back", Ack::End, 30);
+    mesh.run(seconds(1));
+    assert_eq!(delivered(&mesh, back), Some(3));
+}
+
+#[test]
+fn a_cut_link_is_routed_around_and_what_was_under_way_is_not_lost() {
+    let mut mesh = ring();
+    let token = mesh.send(0, "c", b"short way", Ack::End, 30);
+    mesh.run(seconds(1));
+    assert_eq!(delivered(&mesh, token), Some(2));
+    let token = mesh.send(0, "c", b"on its way", Ack::End, 30);
+    mesh.disconnect(1, 2);
+    mesh.run(Duration::from_millis(300));
+    assert_eq!(delivered(&mesh, token), Some(3));
+    assert_eq!(mesh.inbox(2).len(), 2);
+}
+
+#[test]
+fn a_relay_that_loses_its_next_hop_finds_another_way_itself() {
+    let mut mesh = ring();
+    mesh.connect(1, 4);
+    mesh.run(seconds(3));
+    let token = mesh.send(0, "c", b"warm", Ack::End, 30);
+    mesh.run(seconds(1));
+    assert!(delivered(&mesh, token).is_some());
+    // The frame has left a when b loses c: b itself goes over e.
+    let token = mesh.send(0, "c", b"under way", Ack::End, 30);
+    mesh.disconnect(1, 2);
+    mesh.carried.clear();
+    mesh.run(Duration::from_millis(12));
+    assert_eq!(mesh.inbox(2).len(), 2);
+    assert!(mesh.carried.contains_key(&(1, 4)), "{:?}", mesh.carried);
+    mesh.run(seconds(1));
+    assert!(delivered(&mesh, token).is_some());
+}
+
+#[test]
+fn a_black_hole_is_left_after_a_few_messages() {
+    let mut mesh = ring();
+    // b takes everything and hands nothing on.
+    mesh.vanish.insert((1, 2));
+    let mut lost = 0;
+    for at in 0..10_u8 {
+        let token = mesh.send(0, "c", &[at], Ack::End, 60);
+        mesh.run(seconds(3));
+        lost += usize::from(delivered(&mesh, token).is_none());
+    }
+    assert!(lost < 10, "none of ten got through");
+    mesh.run(seconds(60));
+    assert_eq!(mesh.inbox(2).len(), 10);
+    let token = mesh.send(0, "c", b"clean", Ack::End, 30);
+    mesh.run(Duration::from_millis(100));
+    assert_eq!(delivered(&mesh, token), Some(3));
+}
+
+#[test]
+fn a_receiver_that_was_restarted_is_reached_again_over_relays() {
+    let mut mesh = line();
+    let token = mesh.send(0, "d", b"one", Ack::End, 30);
+    mesh.run(seconds(1));
+    assert!(delivered(&mesh, token).is_some());
+    mesh.restart(3);
+    mesh.connect(2, 3);
+    mesh.run(seconds(3));
+    let token = mesh.send(0, "d", b"two", Ack::End, 30);
+    mesh.run(seconds(2));
+    assert_eq!(delivered(&mesh, token), Some(3));
+    let payloads: Vec<_> = mesh.inbox(3).into_iter().map(|message| message.payload).collect();
+    assert_eq!(payloads, [b"one", b"two"]);
+}
+
+#[test]
+fn leaves_reach_each_other_and_move() {
+    // leaf x at b, leaf y at d; later x at c.
+    let mut mesh = Mesh::with_leaves(&["a", "b", "c", "d", "x", "y"], &[4, 5]);
+    for (one, other) in [(0, 1), (1, 2), (2, 3), (1, 4), (3, 5)] {
+        mesh.connect(one, other);
+    }
+    mesh.run(seconds(3));
+    let token = mesh.send(4, "y", b"from leaf to leaf", Ack::End, 30);
+    mesh.run(seconds(3));
+    assert!(delivered(&mesh, token).is_some(), "{:?}", mesh.ended.get(&token));
+    let token = mesh.send(0, "x", b"to a leaf", Ack::End, 30);
+    mesh.run(seconds(3));
+    assert_eq!(delivered(&mesh, token), Some(2));
+    mesh.disconnect(1, 4);
+    mesh.connect(2, 4);
+    let token = mesh.send(0, "x", b"after it moved", Ack::End, 30);
+    mesh.run(seconds(3));
+    assert_eq!(delivered(&mesh, token), Some(3));
+    assert_eq!(mesh.inbox(4).len(), 2);
+    assert_eq!(mesh.inbox(5).len(), 1);
+}
+
+#[test]
+fn a_publication_crosses_routers_that_do_not_listen() {
+    let mut mesh = line();
+    let listens = mesh.command(3, Command::Subscribe { filter: "plant/#".into() });
+    mesh.run(seconds(2));
+    let publish = Command::Publish { topic: "plant/a".into(), payload: b"21".to_vec(), lifetime: seconds(30) };
+    let token = mesh.command(0, publish.clone());
+    mesh.run(seconds(3));
+    assert!(matches!(mesh.ended.get(&token), Some(Outcome::Sent { neighbours: 1.., .. })), "{:?}", mesh.ended.get(&token));
+    mesh.command(0, publish);
+    mesh.run(seconds(1));
+    let heard = mesh.nodes[3].replies.iter().filter(|(of, reply)| *of == listens && matches!(reply, Reply::Published(_)));
+    assert_eq!(heard.count(), 2);
+}
+
+#[test]
+fn nobody_is_reached_where_nothing_leads() {
+    let mut mesh = line();
+    mesh.disconnect(1, 2);
+    mesh.run(seconds(2));
+    let token = mesh.send(0, "d", b"apart", Ack::End, 5);
+    mesh.run(seconds(6));
+    let Some(Outcome::Unreachable { reason }) = mesh.ended.get(&token) else {
+        panic!("{:?}", mesh.ended.get(&token));
+    };
+    assert!(reason.contains("no links lead there"), "{reason}");
+    assert_eq!(mesh.nodes[0].engine.outgoing_open(), 0);
+    let _ = name("d");
+}
