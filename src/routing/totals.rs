@@ -39,12 +39,14 @@ pub enum Limit {
     Success,
     /// It uses a bearer that is to be avoided.
     Bearer,
+    /// It has more hops than a frame has room for.
+    Hops,
 }
 
 impl Limit {
     /// Its name, for people.
     pub fn name(self) -> &'static str {
-        ["time", "budget", "success", "bearers"][self as usize]
+        ["time", "budget", "success", "bearers", "hops"][self as usize]
     }
 
     /// An excess, for people.
@@ -54,7 +56,7 @@ impl Limit {
             Self::Time => format!("{:.1} ms", by as f64 / 1e3),
             Self::Budget => format!("{:.6}", by as f64 / 1e6),
             Self::Success => format!("{:.2} %", by as f64 / 655.35),
-            Self::Bearer => format!("{by} of them"),
+            Self::Bearer | Self::Hops => format!("{by} of them"),
         }
     }
 }
