@@ -160,7 +160,7 @@ mod tests {
             mtu: 65_536,
         };
         let edges = [(3, 1, 10), (1, 3, 20), (1, 2, 30), (2, 2, 40), (2, 9, 50)];
-        let graph = Graph::new(
+        let graph = &Graph::new(
             [3, 1, 2, 1].map(node),
             edges.map(|(from, to, delay)| (node(from), node(to), 0, metrics(delay))),
         );
