@@ -8,3 +8,4 @@ pub mod estimate;
 mod fade;
 pub mod history;
 pub mod spend;
+pub mod windows;
