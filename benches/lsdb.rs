@@ -1,5 +1,5 @@
-//! What link state costs a router: an advertisement that is flooded, a digest, the graph of a whole area. Each beside a
-//! baseline of the same run, since only ratios mean something:
+//! What link state costs a router: an advertisement that is flooded, a digest, the graph of a whole area, a tree in it.
+//! Each beside a baseline of the same run, since only ratios mean something:
 //!
 //! ```sh
 //! cargo bench --bench lsdb
@@ -12,6 +12,7 @@ use m2mesh::id::{AgreementKey, CredentialHash, Handle, IssuerId, Pseudonym, Real
 use m2mesh::identity::credential::{PeerCredential, hash};
 use m2mesh::identity::sign;
 use m2mesh::routing::lsdb::{Inserted, Lsdb, OwnLink};
+use m2mesh::routing::tree::Trees;
 use m2mesh::time::{Epoch, EpochLength, Now, Time};
 use m2mesh::wire::credential::Credential;
 use m2mesh::wire::lsa::{CONTEXT, Lsa, LsaLink};
@@ -210,5 +211,23 @@ mod graph {
             .map(|(_, edge)| OwnLink { to: *told.node(edge.to), bearer: 0, metrics: edge.metrics, usable: true })
             .collect();
         bencher.counter(ItemsCount::new(ROUTERS * LINKS)).bench(|| black_box(&db).graph(&nobody, &own));
+    }
+}
+
+mod tree {
+    use super::*;
+
+    #[divan::bench]
+    fn make_the_graph_ready(bencher: Bencher<'_, '_>) {
+        let graph = full(&routers()).told_graph(&nobody);
+        bencher.bench(|| Trees::new(black_box(&graph)));
+    }
+
+    #[divan::bench(args = [10, 100])]
+    fn of_members(bencher: Bencher<'_, '_>, members: usize) {
+        let graph = full(&routers()).told_graph(&nobody);
+        let trees = Trees::new(&graph);
+        let members = graph.nodes().iter().step_by(ROUTERS / members).copied().collect();
+        bencher.bench(|| trees.of(black_box(&members)));
     }
 }

@@ -3,7 +3,9 @@
 //! `DIR/config.toml`, or the file named by `--config`. A missing file means the defaults; an unknown key is an
 //! error that names the nearest known one, so that a mistyped setting never goes unnoticed.
 
+pub mod bearer;
 pub mod lab;
+pub mod quantity;
 
 use crate::engine::Settings;
 use crate::event_log;
@@ -25,6 +27,9 @@ pub struct Config {
     /// `[[policy]]`: what messages may want of their path.
     #[serde(rename = "policy")]
     pub policies: Vec<NamedPolicy>,
+    /// `[[bearer]]`: what carries links, in order; all is one free bearer without any.
+    #[serde(rename = "bearer", deserialize_with = "bearer::bounded", skip_serializing_if = "Vec::is_empty")]
+    pub bearers: Vec<bearer::Bearer>,
 }
 
 /// `[routing]`.
@@ -93,7 +98,7 @@ impl Config {
             log: self.log.clone(),
             forwarding: self.routing.forwarding,
             area: self.routing.area,
-            bearers: Vec::new(),
+            bearers: bearer::bearers(&self.bearers).profiles().to_vec(),
             policies: self.policies.clone(),
         }
     }
@@ -108,10 +113,13 @@ fn explain(text: &str, error: &toml::de::Error) -> String {
     format!("{place}{}{hint}", error.message())
 }
 
-/// Of the keys that serde lists in "unknown field `x`, expected one of `a`, `b`", the one most like `x`.
+/// Of the keys that serde lists in "unknown field `x`, expected one of `a`, `b`", the one most like `x`; the same for a
+/// variant.
 fn nearest_key(message: &str) -> Option<String> {
     let mut quoted = message.split('`').skip(1).step_by(2);
-    let unknown = quoted.next().filter(|_| message.starts_with("unknown field"))?;
+    let unknown = quoted
+        .next()
+        .filter(|_| ["unknown field", "unknown variant"].iter().any(|start| message.starts_with(start)))?;
     quoted
         .map(|known| (strsim::damerau_levenshtein(unknown, known), known))
         .min()

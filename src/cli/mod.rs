@@ -15,6 +15,7 @@ mod histogram;
 mod join;
 mod lab;
 mod lines;
+mod links;
 mod log;
 mod machine;
 mod man;
@@ -25,6 +26,8 @@ mod publish;
 mod realm;
 mod receive;
 mod request;
+mod route;
+mod routes;
 mod run;
 mod send;
 mod shape;
@@ -93,6 +96,9 @@ enum Verb {
     Passphrase(passphrase::Arguments),
     Status(status::Arguments),
     Peers(peers::Arguments),
+    Links(links::Arguments),
+    Routes(routes::Arguments),
+    Route(route::Arguments),
     Contacts(contacts::Arguments),
     Send(send::Arguments),
     Request(request::Arguments),
@@ -175,6 +181,9 @@ async fn dispatch(verb: Verb, shell: Shell) -> Result<Verdict, Failure> {
         Verb::Passphrase(arguments) => passphrase::run(arguments, shell).await,
         Verb::Status(arguments) => status::run(arguments, shell).await,
         Verb::Peers(arguments) => peers::run(arguments, shell).await,
+        Verb::Links(arguments) => links::run(arguments, shell).await,
+        Verb::Routes(arguments) => routes::run(arguments, shell).await,
+        Verb::Route(arguments) => route::run(arguments, shell).await,
         Verb::Contacts(arguments) => contacts::run(arguments, shell).await,
         Verb::Send(arguments) => send::run(arguments, shell).await,
         Verb::Request(arguments) => request::run(arguments, shell).await,

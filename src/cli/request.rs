@@ -37,8 +37,15 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
     };
     let device = arguments::destination(device)?.to_string();
     let Payload { payload, payload_base64 } = arguments::payload(&payload)?;
-    let body =
-        RequestBody { to: device, service, payload, payload_base64, class: class.into(), policy: None, timeout: Span(timeout) };
+    let body = RequestBody {
+        to: device,
+        service,
+        payload,
+        payload_base64,
+        class: class.into(),
+        policy: None,
+        timeout: Span(timeout),
+    };
     let outcome: Outcome = shell.client()?.post("/v1/request", &body).await?;
     match outcome {
         Outcome::Replied { payload, .. } if !shell.json => {

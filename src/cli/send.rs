@@ -52,7 +52,15 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
     let (id, patience) = (new_id()?, deadline.0 + GRACE);
     if lines {
         let id = confirmed.then_some(id);
-        let query = |first| SendLinesQuery { to: to.clone(), ack, class, policy: policy.clone(), deadline, id: id.clone(), first };
+        let query = |first| SendLinesQuery {
+            to: to.clone(),
+            ack,
+            class,
+            policy: policy.clone(),
+            deadline,
+            id: id.clone(),
+            first,
+        };
         return lines::run(&shell, &client, "/v1/send-lines", query, confirmed.then_some(patience)).await;
     }
     let Payload { payload, payload_base64 } = arguments::payload(&payload.unwrap_or_default())?;

@@ -1,5 +1,6 @@
 //! How a link's shape is written on a command line and in a table.
 
+use crate::config::quantity;
 use crate::gateway::dto::{Shape, Span};
 use crate::id::Name;
 use std::time::Duration;
@@ -22,21 +23,8 @@ pub(super) fn loss(text: &str) -> Result<f64, String> {
 
 /// A rate in bits a second: `64kbit`, `10Mbit`, or a number; 0 for one without a bound.
 pub(super) fn rate(text: &str) -> Result<u64, String> {
-    let failed = || "a rate is written as 64kbit, 10Mbit, 1Gbit, or as a number of bits a second".to_owned();
-    let end = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
-    let (number, unit) = text.split_at(end);
-    let number: f64 = number.parse().map_err(|_| failed())?;
-    let unit = unit.trim().to_ascii_lowercase();
-    let unit = ["bit/s", "bps", "bit"].iter().find_map(|end| unit.strip_suffix(end)).unwrap_or(&unit);
-    let scale = match unit {
-        "" => 1.0,
-        "k" => 1e3,
-        "m" => 1e6,
-        "g" => 1e9,
-        _ => return Err(failed()),
-    };
-    // Saturates; the node says what is too much.
-    Ok((number * scale).round() as u64)
+    quantity::bits(text)
+        .ok_or_else(|| "a rate is written as 64kbit, 10Mbit, 1Gbit, or as a number of bits a second".to_owned())
 }
 
 /// A node's name.

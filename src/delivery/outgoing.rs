@@ -186,7 +186,8 @@ impl<T: Clone> Outgoing<T> {
         let (mut open, mut last, mut stale) = (0, first.sequence, false);
         for message in messages {
             let known = token(&message).filter(|_| self.bytes + message.payload.len() <= MAX_BYTES);
-            let KeptMessage { sequence, payload, ack, class, expiry, id, purpose, service, replies_to, terms } = message;
+            let KeptMessage { sequence, payload, ack, class, expiry, id, purpose, service, replies_to, terms } =
+                message;
             let lane = Lane { class, terms: terms.into() };
             last = last.max(sequence);
             let Some(token) = known else {

@@ -8,6 +8,7 @@
 //! 2. A reply never comes before what it reports is durable.
 
 use super::lab::{Lab, Shape};
+use super::view::{LinkView, RoutesView, WayView};
 use crate::id::{InnerId, Name, SendId, StreamId};
 use crate::time::Unix;
 use crate::wire::batch::Ack;
@@ -88,6 +89,17 @@ pub enum Command {
     Status,
     /// Ends with [`Reply::Peers`].
     Peers,
+    /// Links as the router sees them.
+    Links,
+    /// What the router holds.
+    Routes,
+    /// The way to a device, and why.
+    Way {
+        /// Which device.
+        to: Name,
+        /// Under which policy; `None` for that of a message that names none.
+        policy: Option<String>,
+    },
     /// Ends with [`Reply::Contacts`].
     Contacts,
     /// Asks, or changes, how a lab's node links. Ends with [`Reply::Lab`].
@@ -170,6 +182,12 @@ pub enum Reply {
     Status(Box<Status>),
     /// Its neighbours.
     Peers(Vec<Peer>),
+    /// Answer to [`Command::Links`].
+    Links(Vec<LinkView>),
+    /// Answer to [`Command::Routes`].
+    Routes(Box<RoutesView>),
+    /// Answer to [`Command::Way`].
+    Way(Box<WayView>),
     /// Whom it can address.
     Contacts(Vec<Contact>),
     /// How this node of a lab links.

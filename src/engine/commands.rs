@@ -9,10 +9,10 @@ use crate::delivery::lane::{Lane, Terms};
 use crate::delivery::outgoing::{Content, Submission};
 use crate::delivery::unconfirmed::{self, MAX_LOAD};
 use crate::id::{InnerId, Name};
+use crate::routing::policies::{Impossible, Late, NamedPolicy, Policies};
 use crate::wire::batch::{Ack, MAX_MESSAGES};
 use crate::wire::data::Class;
 use crate::wire::parcel::{RECORD, Records, put_record};
-use crate::routing::policies::{Impossible, Late, NamedPolicy, Policies};
 use core::time::Duration;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -64,6 +64,9 @@ impl Engine {
                 let last = self.log.head().last;
                 self.journal.defer(token, Reply::Log { last });
             }
+            Command::Links => self.report_links(token),
+            Command::Routes => self.report_routes(token),
+            Command::Way { to, policy } => self.report_way(token, &to, policy.as_deref()),
             Command::Cancel => self.cancel(token),
             // The node answers these: it knows the network's part.
             Command::Status | Command::Peers | Command::Contacts | Command::Lab(_) => {}

@@ -76,10 +76,9 @@ impl Engine {
             Kind::Group => self.handle_group_frame(link, body),
             // The link's handler answers pings itself; data frames go their own way.
             Kind::Ping | Kind::Pong | Kind::Data => {}
-            Kind::Successor
-            | Kind::TimeBeacon
-            | Kind::Witness
-            | Kind::Custody => self.count("frames_of_unknown_kind", 1),
+            Kind::Successor | Kind::TimeBeacon | Kind::Witness | Kind::Custody => {
+                self.count("frames_of_unknown_kind", 1)
+            }
         }
     }
 

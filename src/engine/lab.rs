@@ -20,6 +20,9 @@ pub struct Lab {
     pub only: Option<BTreeSet<Name>>,
     /// Names not to link with, as if the cable between were pulled.
     pub cut: BTreeSet<Name>,
+    /// Names of those whose links carry nothing while they stand, as if all packets on the way vanished. New links with
+    /// them do not come about.
+    pub silent: BTreeSet<Name>,
     /// How links to others behave in the direction away from this node. At most [`MAX_SHAPES`].
     pub shapes: BTreeMap<Name, Shape>,
 }
@@ -60,6 +63,11 @@ impl Lab {
     /// Whether a device is one to keep apart from.
     pub fn bars(&self, name: &Name) -> bool {
         self.cut.contains(name) || self.only.as_ref().is_some_and(|only| !only.contains(name))
+    }
+
+    /// Whether no new link with a device comes about.
+    pub fn is_out_of_reach(&self, name: &Name) -> bool {
+        self.bars(name) || self.silent.contains(name)
     }
 }
 

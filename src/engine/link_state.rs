@@ -394,8 +394,7 @@ impl Engine {
         self.routing.origin.take_credential(own.hash, self.skew());
         let Some(lsa) = self.routing.origin.due(self.now.time) else { return };
         let signed: Arc<[u8]> = own.sign_document(CONTEXT, &wire::encode(&lsa)).into();
-        if let Inserted::OwnAhead(sequence) =
-            self.routing.lsdb.tell(own.hash, &own.body, lsa, signed.clone(), self.now)
+        if let Inserted::OwnAhead(sequence) = self.routing.lsdb.tell(own.hash, &own.body, lsa, signed.clone(), self.now)
         {
             self.routing.origin.jump_past(sequence, self.now.time);
             self.routing.links_changed = true;

@@ -142,7 +142,9 @@ impl Engine {
         }
         let known = self.credential_of_handle(&question.handle).or_else(|| self.router_credential(&question.handle));
         if let Some(credential) = known {
-            let via = if self.is_foreign(from) { self.own_hash().into_iter().collect() } else {
+            let via = if self.is_foreign(from) {
+                self.own_hash().into_iter().collect()
+            } else {
                 self.locating.answers.get(&question.handle).map(|answer| answer.via.clone()).unwrap_or_default()
             };
             return self.answer_question(from, question.id, via, &credential);
@@ -173,13 +175,16 @@ impl Engine {
                     next.extend(self.link_towards(&border).map(|link| (link, question.ttl)));
                 }
                 if question.ttl > 0 {
-                    let beyond = self.links.iter().filter(|(_, link)| link.forwarding && link.area != self.settings.area);
+                    let beyond =
+                        self.links.iter().filter(|(_, link)| link.forwarding && link.area != self.settings.area);
                     let beyond: Vec<_> = beyond.map(|(link, _)| (link, question.ttl - 1)).collect();
                     crosses = !beyond.is_empty();
                     next.extend(beyond);
                 }
             } else {
-                next.extend(routers.iter().find_map(|router| self.link_towards(router)).map(|link| (link, question.ttl)));
+                next.extend(
+                    routers.iter().find_map(|router| self.link_towards(router)).map(|link| (link, question.ttl)),
+                );
             }
         } else {
             let routers = self.links.iter().filter(|(_, link)| link.forwarding && link.usable);
@@ -254,7 +259,8 @@ impl Engine {
     /// The link on which the way to a router begins.
     fn link_towards(&mut self, router: &Pseudonym) -> Option<LinkId> {
         self.refresh_graph();
-        let wants = crate::routing::policy::Wants { policy: crate::wire::data::Policy::default(), time: None, bytes: 0 };
+        let wants =
+            crate::routing::policy::Wants { policy: crate::wire::data::Policy::default(), time: None, bytes: 0 };
         let first = self.first_towards(router, &wants)?;
         self.link_under(&first, &wants.policy).map(|(link, _)| link)
     }

@@ -18,11 +18,12 @@
 //!             enrolment ──▶ relays, issuer, renewal
 //! ```
 //!
-//! Files: [`api`] what the application says and hears · [`lab`] what a lab tells · [`store`] what a disk is asked ·
+//! Files: `exchange` inputs and outputs · [`api`] what the application says and hears · [`lab`] what a lab tells · [`store`] what a disk is asked ·
 //! `commands` dispatch · `links` neighbours · `control` frames of the control stream · `sessions` seals · `unicast` data
-//! frames both ways · `inbox` durable messages, dedupe and receipts · `outcomes` what became of named messages ·
+//! frames out · `arrivals` data frames in · `inbox` durable messages, dedupe and receipts · `outcomes` what became of named messages ·
 //! `link_state` what routers tell each other · `worth` what links are worth · `routes` which way · `forward` for others ·
-//! `flights` what became of frames · `locate` where a leaf is · `tree` who carries a group's frames ·
+//! `flights` what became of frames · `locate` where a leaf is · `tree` who carries a group's frames · [`view`] and
+//! `report` what an operator may look at ·
 //! `services` offers and calls · `multicast` publishing and subscriptions · `gossip` group frames from others ·
 //! `enrolment` relaying, renewal, epochs · `journal` the commit of the turn and the event log.
 //!
@@ -35,10 +36,13 @@
 pub mod api;
 pub mod lab;
 pub mod store;
+pub mod view;
 
+mod arrivals;
 mod commands;
 mod control;
 mod enrolment;
+mod exchange;
 mod flights;
 mod forward;
 mod gossip;
@@ -49,6 +53,7 @@ mod links;
 mod locate;
 mod multicast;
 mod outcomes;
+mod report;
 mod routes;
 mod services;
 mod sessions;
@@ -62,249 +67,17 @@ use crate::delivery::outgoing::Outgoing;
 use crate::delivery::unconfirmed::Unconfirmed;
 use crate::event_log::{Event, EventLog};
 use crate::id::{IssuerId, LinkId, Lsn, Name, Pseudonym};
-use crate::identity::admission::AdmittedPeer;
-use crate::identity::kdf::Secret;
 use crate::identity::membership::Membership;
 use crate::routing::policies::Policies;
 use crate::time::{Now, Time};
-use crate::wire::data::Class;
-use crate::wire::hello::{EnrolHello, EnrolReply};
-use api::{Command, Reply, Token};
-use core::time::Duration;
+use api::{Reply, Token};
 use rand_chacha::ChaCha20Rng;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use store::{Commit, Read, ReadError};
+use store::{Read, ReadError};
 
+pub use exchange::{GossipVerdict, Input, Origin, Output};
 pub use settings::Settings;
-
-/// What has happened.
-#[derive(Debug)]
-pub enum Input<'a> {
-    /// The application asks for something.
-    Command {
-        /// To answer under.
-        token: Token,
-        /// What.
-        command: Command,
-    },
-    /// A neighbour was admitted and its streams stand.
-    LinkUp {
-        /// Its number.
-        link: LinkId,
-        /// Who.
-        peer: AdmittedPeer,
-        /// What carries it: `tcp`, `quic`.
-        transport: &'static str,
-        /// Number of its bearer.
-        bearer: u8,
-    },
-    /// A link is gone.
-    LinkDown {
-        /// Which.
-        link: LinkId,
-        /// Why.
-        reason: String,
-    },
-    /// Whole frames came over a link.
-    Frames {
-        /// Which.
-        link: LinkId,
-        /// As in [`Frames`](crate::wire::frame::Frames).
-        buffer: &'a [u8],
-    },
-    /// A probe of a link came back.
-    Measured {
-        /// Which.
-        link: LinkId,
-        /// How long it took.
-        round_trip: Duration,
-    },
-    /// A link's neighbour was asked whether it lives, and does not answer.
-    Silent(LinkId),
-    /// It is heard again.
-    Heard(LinkId),
-    /// A lab says what a link costs.
-    Priced {
-        /// Which.
-        link: LinkId,
-        /// Micro-units per MB; `None` for what its bearer says.
-        price: Option<u64>,
-    },
-    /// A link takes no more data for now.
-    Blocked(LinkId),
-    /// It does again.
-    Writable(LinkId),
-    /// A frame came by gossip; it is answered by [`Output::Verdict`].
-    Gossip {
-        /// Number for the verdict.
-        id: u64,
-        /// The neighbour that forwarded it.
-        link: LinkId,
-        /// A signed group frame.
-        data: &'a [u8],
-    },
-    /// What became of an [`Output::Gossip`].
-    Published {
-        /// Its number.
-        job: u64,
-        /// Neighbours that listen to it, and got it; `None` when their queues are full.
-        neighbours: Option<u32>,
-    },
-    /// The addresses this node listens on, in binary form, without a PeerId.
-    Listening(Vec<Vec<u8>>),
-    /// A device at admission wants to enrol; answered by [`Output::Enrolled`].
-    Enrol {
-        /// Number for the answer.
-        id: u64,
-        /// What it said.
-        hello: EnrolHello,
-    },
-    /// This node's issuer has answered an [`Output::Issue`].
-    Issued {
-        /// As asked.
-        origin: Origin,
-        /// Its answer.
-        reply: EnrolReply,
-        /// For the log: the device enrolled or why not; nothing for a renewal.
-        event: Option<Event>,
-    },
-    /// An [`Output::Renew`] has been answered.
-    Renewed(Result<EnrolReply, String>),
-    /// Something that belongs into the event log happened below.
-    Event(Event),
-    /// Connections were refused at admission.
-    Refused {
-        /// Reason code.
-        reason: &'static str,
-        /// How many.
-        count: u64,
-    },
-    /// Something was dropped at a bound below.
-    Dropped {
-        /// Counter's name.
-        counter: &'static str,
-        /// How many.
-        count: u64,
-    },
-    /// Time has passed.
-    Timeout,
-}
-
-/// What the node is to do.
-#[derive(Debug)]
-pub enum Output {
-    /// Write this.
-    Commit(Commit),
-    /// Send a frame over a link.
-    Send {
-        /// Which.
-        link: LinkId,
-        /// Its queue there.
-        class: Class,
-        /// A whole frame.
-        frame: Vec<u8>,
-        /// Not before this is durable.
-        after: Lsn,
-    },
-    /// Publish a frame; answered by [`Input::Published`].
-    Gossip {
-        /// Number for the answer.
-        job: u64,
-        /// Gossip topic.
-        topic: String,
-        /// A signed group frame.
-        frame: Vec<u8>,
-    },
-    /// Listen to a gossip topic.
-    Subscribe(String),
-    /// Listen to it no more.
-    Unsubscribe(String),
-    /// Whether a gossip frame is to be forwarded.
-    Verdict {
-        /// Its number.
-        id: u64,
-        /// What it is.
-        verdict: GossipVerdict,
-    },
-    /// Tell the application.
-    Reply {
-        /// Whom.
-        token: Token,
-        /// What.
-        reply: Reply,
-        /// Not before this is durable.
-        after: Lsn,
-        /// Whether nothing more comes under this token.
-        last: bool,
-    },
-    /// Answer a device that enrols here.
-    Enrolled {
-        /// Its number.
-        id: u64,
-        /// The answer.
-        reply: EnrolReply,
-    },
-    /// Have this node's issuer answer a request; answered by [`Input::Issued`].
-    Issue {
-        /// To be handed back.
-        origin: Origin,
-        /// The request.
-        hello: EnrolHello,
-    },
-    /// Carry this request to some member; answered by [`Input::Renewed`].
-    Renew {
-        /// The request.
-        hello: EnrolHello,
-        /// Seed of the Ed25519 key of the connection.
-        seed: Secret,
-    },
-    /// The membership has changed: save it, and publish a new admission view.
-    MembershipChanged {
-        /// Whether there is anything new to save.
-        save: bool,
-    },
-    /// A neighbour says where it and others listen.
-    Addresses {
-        /// Which neighbour.
-        link: LinkId,
-        /// Its own.
-        own: Vec<Vec<u8>>,
-        /// Of others.
-        others: Vec<Vec<u8>>,
-    },
-    /// Close a link.
-    Close {
-        /// Which.
-        link: LinkId,
-        /// Why.
-        reason: String,
-    },
-    /// Nothing more: call again with an input, or with [`Input::Timeout`] at this time.
-    Wait(Option<Time>),
-}
-
-/// What a gossip frame is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GossipVerdict {
-    /// Good: forward it.
-    Accept,
-    /// Bad: do not, and hold it against the one who forwarded it.
-    Reject,
-    /// Not forwarded, nobody's fault.
-    Ignore,
-}
-
-/// Where an enrolment request came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Origin {
-    /// A device at this node's admission.
-    Admission(u64),
-    /// Another member; the relay's number.
-    Relay(u64),
-    /// This node itself.
-    Own,
-}
 
 /// The engine. See the module's documentation.
 pub struct Engine {

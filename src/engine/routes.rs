@@ -14,12 +14,13 @@
 //! 3. At most [`MAX_ROUTES`] are kept; drop policy: all are forgotten, and chosen anew as they are needed.
 
 use super::Engine;
+use super::report::{amount, measure};
 use crate::delivery::lane::Terms;
 use crate::event_log::Event;
 use crate::id::{CredentialHash, Handle, Name, Pseudonym};
 use crate::identity::credential::PeerCredential;
 use crate::routing::graph::{Graph, NodeIndex};
-use crate::routing::policy::{Criterion, Wants};
+use crate::routing::policy::Wants;
 use crate::routing::search::{NoPath, Overlay, Path};
 use crate::routing::totals::{Limit, Totals};
 use crate::routing::trees::Trees;
@@ -93,6 +94,13 @@ struct Chosen {
     generation: u64,
 }
 
+impl Routes {
+    /// Those that have been used of late: for whom, under what terms, and since when.
+    pub(super) fn in_use(&self) -> impl Iterator<Item = (&Name, &Terms, &Route, Time)> {
+        self.chosen.iter().map(|((name, terms), chosen)| (name, &**terms, &*chosen.route, chosen.since))
+    }
+}
+
 /// A way with a second one beside it.
 #[derive(Clone, Debug)]
 pub(super) struct Way {
@@ -104,7 +112,8 @@ impl Engine {
     /// The way for messages of these terms; `left` until they expire, `bytes` in a frame.
     pub(super) fn way(&mut self, to: &Name, terms: &Arc<Terms>, left: Duration, bytes: usize) -> Result<Way, NoWay> {
         let time = u64::try_from(left.as_micros()).unwrap_or(u64::MAX);
-        let wants = Wants { policy: terms.policy.clone(), time: Some(time), bytes: u32::try_from(bytes).unwrap_or(u32::MAX) };
+        let wants =
+            Wants { policy: terms.policy.clone(), time: Some(time), bytes: u32::try_from(bytes).unwrap_or(u32::MAX) };
         let key = (to.clone(), terms.clone());
         if let Some(chosen) = self.routes.chosen.get(&key)
             && chosen.generation == self.routes.generation
@@ -144,7 +153,7 @@ impl Engine {
         self.search(&[*router], None, wants, &[]).ok()?.0.first()
     }
 
-    fn find_way(&mut self, to: &Name, wants: &Wants) -> Result<(Route, Option<Route>), NoWay> {
+    pub(super) fn find_way(&mut self, to: &Name, wants: &Wants) -> Result<(Route, Option<Route>), NoWay> {
         self.refresh_graph();
         let neighbour = self.links.to(to).map(|(_, link)| link.peer.clone());
         if let Some(peer) = &neighbour
@@ -191,9 +200,8 @@ impl Engine {
     /// A leaf's way: to the best of its routers.
     fn by_router(&self, to: &PeerCredential, wants: &Wants) -> Result<Route, NoWay> {
         let routers = self.links.iter().filter(|(_, link)| link.forwarding && link.usable);
-        let best = routers.min_by_key(|(id, link)| {
-            (crate::routing::totals::weigh(&link.metrics, &wants.policy.weights), *id)
-        });
+        let best =
+            routers.min_by_key(|(id, link)| (crate::routing::totals::weigh(&link.metrics, &wants.policy.weights), *id));
         let Some((_, link)) = best else { return Err(NoWay::Apart) };
         let mut route = self.direct(&link.peer.clone(), wants)?;
         route.nodes.push(to.body.key);
@@ -292,14 +300,21 @@ impl Engine {
     }
 
     /// Keeps the route that stands, unless it broke or the one found is clearly better.
-    fn prefer(&mut self, key: (Name, Arc<Terms>), found: (Route, Option<Route>), standing: &Chosen, wants: &Wants) -> Way {
+    fn prefer(
+        &mut self,
+        key: (Name, Arc<Terms>),
+        found: (Route, Option<Route>),
+        standing: &Chosen,
+        wants: &Wants,
+    ) -> Way {
         let (route, alternate) = found;
         let generation = self.routes.generation;
         let same = route.nodes == standing.route.nodes && route.bearers == standing.route.bearers;
         let now_worth = if same { Some(route.totals) } else { self.worth_now(&standing.route) };
         let stays = !same
             && now_worth.as_ref().is_some_and(|standing_totals| {
-                let (old, new) = (standing_totals.weighed(&wants.policy.weights), route.totals.weighed(&wants.policy.weights));
+                let (old, new) =
+                    (standing_totals.weighed(&wants.policy.weights), route.totals.weighed(&wants.policy.weights));
                 let better = new < old - old / 100 * BETTER.min(100);
                 let held = self.now.time < standing.since + HOLD_DOWN;
                 keeps(standing_totals, wants) && (!better || held)
@@ -313,7 +328,8 @@ impl Engine {
                 kept.hops = route.hops;
             }
             let (route, alternate) = (Arc::new(kept), alternate.map(Arc::new));
-            let chosen = Chosen { route: route.clone(), alternate: alternate.clone(), since: standing.since, generation };
+            let chosen =
+                Chosen { route: route.clone(), alternate: alternate.clone(), since: standing.since, generation };
             self.routes.chosen.insert(key, chosen);
             if stays {
                 // A better one is there: it is looked for again when the hold-down is over.
@@ -352,7 +368,8 @@ impl Engine {
                 let graph = &self.routes.graph;
                 let ends = graph.index(from).zip(graph.index(to));
                 ends.is_none_or(|(from, to)| {
-                    self.routes.overlay.shunned.contains(&(from, to)) || !graph.from(from).any(|(_, edge)| edge.to == to)
+                    self.routes.overlay.shunned.contains(&(from, to))
+                        || !graph.from(from).any(|(_, edge)| edge.to == to)
                 })
             });
             let Some((from, to)) = gone else { return "the link that it began with is gone".to_owned() };
@@ -373,10 +390,17 @@ impl Engine {
         }
         let worse = now.grown_from(&old.totals, &wants.policy.weights);
         match worse {
-            Some((criterion, from, to)) => format!("{} rose from {} to {}", name(criterion), amount(criterion, from), amount(criterion, to)),
+            Some((criterion, from, to)) => {
+                format!("{} rose from {} to {}", measure(criterion), amount(criterion, from), amount(criterion, to))
+            }
             None => match new.totals.gain_over(now, &wants.policy.weights) {
                 Some((criterion, from, to)) => {
-                    format!("another way has better {}: {} instead of {}", name(criterion), amount(criterion, to), amount(criterion, from))
+                    format!(
+                        "another way has better {}: {} instead of {}",
+                        measure(criterion),
+                        amount(criterion, to),
+                        amount(criterion, from)
+                    )
                 }
                 None => "another way is better".to_owned(),
             },
@@ -459,7 +483,11 @@ impl Engine {
         if *node == self.own {
             return self.membership.name().to_string();
         }
-        match self.routing.name_of_router(node).or_else(|| self.links.of(node).next().and_then(|(_, l)| l.name.as_ref())) {
+        match self
+            .routing
+            .name_of_router(node)
+            .or_else(|| self.links.of(node).next().and_then(|(_, l)| l.name.as_ref()))
+        {
             Some(name) => name.to_string(),
             None => format!("{node}"),
         }
@@ -472,7 +500,9 @@ pub(super) fn explain_no_way(no_way: &NoWay) -> String {
         NoWay::Unknown => "no router that can be reached knows it".to_owned(),
         NoWay::Asking => "routers have been asked where it is".to_owned(),
         NoWay::Apart => "no links lead there".to_owned(),
-        NoWay::Limits(limit, by) => format!("the nearest way breaks the limit on {} by {}", limit.name(), limit.amount(*by)),
+        NoWay::Limits(limit, by) => {
+            format!("the nearest way breaks the limit on {} by {}", limit.name(), limit.amount(*by))
+        }
     }
 }
 
@@ -484,23 +514,4 @@ fn keeps(totals: &Totals, wants: &Wants) -> bool {
 /// The limit that a path's worth breaks, and by how much.
 fn broken(totals: &Totals, wants: &Wants) -> Option<(Limit, u64)> {
     totals.broken(wants)
-}
-
-fn name(criterion: Criterion) -> &'static str {
-    match criterion {
-        Criterion::Cost => "price",
-        Criterion::Delay => "delay",
-        Criterion::Failures => "failures",
-        Criterion::Energy => "energy",
-    }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "for people")]
-fn amount(criterion: Criterion, amount: u64) -> String {
-    match criterion {
-        Criterion::Cost => format!("{:.6} a MB", amount as f64 / 1e6),
-        Criterion::Delay => format!("{:.1} ms", amount as f64 / 1e3),
-        Criterion::Failures => format!("{:.2} %", (1.0 - (-(amount as f64) / 1e6).exp()) * 100.0),
-        Criterion::Energy => format!("{amount} mJ a MB"),
-    }
 }

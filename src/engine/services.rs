@@ -14,8 +14,8 @@
 //! 4. A call that was handed over is answered, unless its deadline passes: by the application, or as interrupted.
 
 use super::api::{Call, Command, Outcome, Refused, Reply, Send, Token};
-use super::store::{Read, ReadError, Table, Write};
 use super::commands::Asked;
+use super::store::{Read, ReadError, Table, Write};
 use super::unicast::Sender;
 use super::{Engine, Output};
 use crate::delivery::lane::Lane;
@@ -139,7 +139,9 @@ impl Engine {
             return self.submit_after_pull(token, to, Command::Request { send, service });
         }
         let asked = Asked { policy: send.policy.as_deref(), class: send.class, service: service.as_deref() };
-        let Some((terms, lifetime)) = self.terms_of(token, &to, &asked, send.lifetime, send.payload.len()) else { return };
+        let Some((terms, lifetime)) = self.terms_of(token, &to, &asked, send.lifetime, send.payload.len()) else {
+            return;
+        };
         let message = Submission {
             token: Sender::Request(token, to.clone()),
             payload: send.payload,

@@ -21,12 +21,6 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self {
-            log: event_log::Config::default(),
-            forwarding: true,
-            area: 0,
-            bearers: Vec::new(),
-            policies: Vec::new(),
-        }
+        Self { log: event_log::Config::default(), forwarding: true, area: 0, bearers: Vec::new(), policies: Vec::new() }
     }
 }

@@ -1,37 +1,32 @@
-//! Data frames, out and in: batches under seals from end to end, and what comes back.
+//! Data frames that go out: batches under seals from end to end, and what becomes of them.
 //!
 //! **Out.** [`Engine::pump_unicast`] serves the ready destinations in turn: one batch, one seal, one frame, along the way
 //! that the batch's terms ask for, over a link that takes data. The first frame of a session carries its opener.
 //!
-//! **In.** The header names the receiver by handle. If it is not us, the frame is forwarded (`forward`). If it is, the
-//! sealed part is opened and holds a batch or receipts. A record of a session that we do not know, since we restarted or dropped it, is answered by a signed
-//! NACK; the sender opens a new session and sends again what was in flight.
+//! What comes in is in `arrivals`.
 //!
 //! Invariants
 //! 1. Nothing is sealed for a link that takes no data: what cannot go waits unsealed, and may still be batched.
 //! 2. A receipt leaves with the number of the commit that made its messages durable.
 
 use super::api::{Outcome, Reply, Token};
-use super::store::{Read, ReadError, Table};
 use super::flights::Flight;
 use super::routes::{Route, Way, explain_no_way};
+use super::store::{Read, ReadError, Table};
 use super::{Engine, Output};
 use crate::delivery::kept::KeptRecord;
 use crate::delivery::lane::{Lane, Terms};
 use crate::delivery::outgoing::{Departure, End, Fate};
 use crate::delivery::unconfirmed::Gone;
-use crate::id::{InnerId, LinkId, Lsn, Name, OuterId, SessionId};
+use crate::id::{InnerId, LinkId, Lsn, Name, OuterId};
 use crate::identity::credential::PeerCredential;
-use crate::identity::session::{Session, SessionError};
-use crate::identity::sign::verify_signed;
+use crate::identity::session::Session;
 use crate::time::Unix;
-use crate::wire::batch::{Ack, MAX_REPLY_HANDLES, PLAIN_BATCH, PLAIN_RECEIPTS};
-use crate::wire::data::{Class, DataFrame, Form, Header, Path, Policy, prefixed, put_prefixed};
+use crate::wire::batch::{Ack, MAX_REPLY_HANDLES, PLAIN_RECEIPTS};
+use crate::wire::data::{Class, DataFrame, Form, Header, Path, Policy, put_prefixed};
 use crate::wire::frame::{self, Kind};
-use crate::wire::opener::{MAX_OPENER, Opener};
-use crate::wire::parcel::PLAIN_PARCEL;
-use crate::wire::receipt::{HopAck, NACK_CONTEXT, Receipt, Receipts, SessionNack, Verdict};
-use crate::wire::{self, Signed};
+use crate::wire::receipt::{Receipt, Receipts, Verdict};
+use crate::wire::{self};
 use core::time::Duration;
 use rand_chacha::rand_core::Rng;
 use std::collections::BTreeSet;
@@ -43,13 +38,9 @@ const FAILED: [&str; 4] = ["failed_alarm", "failed_control", "failed_telemetry",
 const RECEIPT_LIFETIME: Duration = Duration::from_secs(60);
 /// How far ahead a batch names the handles under which a receipt finds us.
 const REPLY_HORIZON: Duration = Duration::from_secs(6 * 3_600);
-/// A NACK older than this is not believed.
-const NACK_AGE: Duration = Duration::from_secs(600);
 
 /// A receipt's frame, for what it costs.
 const RECEIPT_BYTES: usize = 512;
-/// Most frames in one acknowledgement of a hop.
-const MAX_HOP_ACKS: usize = 256;
 /// A budget that yields does so when this part of the lifetime is left, within the two bounds that follow.
 const LAST_CALL: u32 = 20;
 const SHORTEST_CALL: Duration = Duration::from_secs(2);
@@ -102,8 +93,7 @@ impl Engine {
 
     /// The most urgent lane of a destination that has a way, and whose first link takes data.
     fn next_departing(&mut self, name: &Name) -> Option<Departing> {
-        let lanes: BTreeSet<Lane> =
-            self.outgoing.lanes(name).chain(self.unconfirmed.lanes(name)).cloned().collect();
+        let lanes: BTreeSet<Lane> = self.outgoing.lanes(name).chain(self.unconfirmed.lanes(name)).cloned().collect();
         for lane in lanes {
             let next = self.outgoing.next_in(name, &lane).or_else(|| self.unconfirmed.next_in(name, &lane));
             let Some((expiry, lifetime, bytes)) = next else { continue };
@@ -211,7 +201,8 @@ impl Engine {
         }
         let Some(route) = &way.alternate else { return self.count("copies_without_way", 1) };
         let link = route.first().and_then(|first| self.link_under(&first, &terms.policy));
-        let Some((link, price)) = link.filter(|(link, _)| self.links.get(*link).is_some_and(|link| !link.blocked)) else {
+        let Some((link, price)) = link.filter(|(link, _)| self.links.get(*link).is_some_and(|link| !link.blocked))
+        else {
             return self.count("copies_without_way", 1);
         };
         let Ok(data) = DataFrame::parse(&frame[frame::HEADER..]) else { return };
@@ -255,8 +246,14 @@ impl Engine {
         let form = if opener.is_some() { Form::Opener } else { Form::Session };
         let Envelope { class, policy, outer, expiry } = envelope;
         let policy = Policy::clone(policy);
-        let header =
-            wire::encode(&Header { to: peer.body.handle, class: *class, form, expiry: expiry.0, outer: *outer, policy });
+        let header = wire::encode(&Header {
+            to: peer.body.handle,
+            class: *class,
+            form,
+            expiry: expiry.0,
+            outer: *outer,
+            policy,
+        });
         let mut frame = Vec::with_capacity(plain.len() + header.len() + 512);
         let start = frame::begin(&mut frame, Kind::Data);
         put_prefixed(&mut frame, &header);
@@ -286,7 +283,8 @@ impl Engine {
     pub(super) fn send_receipts(&mut self, name: &Name, receipts: Vec<Receipt>, after: Lsn) {
         let terms = Arc::<Terms>::default();
         let way = self.way(name, &terms, RECEIPT_LIFETIME, RECEIPT_BYTES).ok();
-        let link = way.as_ref().and_then(|way| way.route.first()).and_then(|first| self.link_under(&first, &terms.policy));
+        let link =
+            way.as_ref().and_then(|way| way.route.first()).and_then(|first| self.link_under(&first, &terms.policy));
         let (Some(way), Some((link, price))) = (way, link) else {
             self.count("receipts_without_way", receipts.len() as u64);
             return;
@@ -298,146 +296,6 @@ impl Engine {
         if let Some(frame) = self.seal(name, &way.route, price, &envelope, &plain) {
             self.send_data(link, Class::Control, frame, after);
         }
-    }
-
-    pub(super) fn handle_data(&mut self, link: LinkId, flags: u8, body: &[u8]) {
-        let Ok(data) = DataFrame::parse(body) else {
-            self.count("data_malformed", 1);
-            return;
-        };
-        if self.membership.credential_of(&data.header.to, self.now.unix).is_none() {
-            return self.forward(link, flags, &data);
-        }
-        // The clock of a neighbour is known, that of a device beyond it is not.
-        let direct = data.path.visited.is_empty();
-        let offset = self.links.get(link).filter(|_| direct).map_or(0, |link| link.clock_offset);
-        let expiry = Unix(data.header.expiry.saturating_add_signed(offset.saturating_neg()));
-        if expiry < self.now.unix {
-            self.count("data_expired", 1);
-            return;
-        }
-        if flags & frame::HOP_ACK != 0 {
-            self.send_frame(link, frame::of(Kind::HopAck, &HopAck { frames: vec![data.header.outer] }));
-        }
-        let mut plain = Vec::new();
-        let opened = match data.header.form {
-            Form::Session => self.open_record(link, &data, &mut plain),
-            Form::Opener => self.open_session(link, &data, &mut plain),
-            Form::Mail => {
-                self.count("mail_not_kept", 1);
-                None
-            }
-        };
-        let Some(from) = opened else { return };
-        match plain.split_first() {
-            Some((&PLAIN_PARCEL, parcel)) => self.handle_parcel(&from, offset, &data.path.visited, parcel),
-            Some((&PLAIN_BATCH, batch)) => self.handle_batch(&from, offset, &data.path.visited, batch),
-            Some((&PLAIN_RECEIPTS, receipts)) => self.handle_receipts(&from, receipts),
-            _ => self.count("data_malformed", 1),
-        }
-    }
-
-    fn open_record(&mut self, link: LinkId, data: &DataFrame<'_>, plain: &mut Vec<u8>) -> Option<Name> {
-        let id = data.sealed.get(..SessionId::LEN).and_then(SessionId::from_slice)?;
-        let Some(entry) = self.sessions.opening(&id, self.now.time) else {
-            self.count("sessions_unknown", 1);
-            self.send_nack(link, id);
-            // It may have held receipts, which are not sent again: what they were for is, and is confirmed anew.
-            let direct = data.path.visited.is_empty();
-            if let Some(name) = self.links.get(link).filter(|_| direct).and_then(|link| link.name.clone()) {
-                self.outgoing.handle_path_broken(&name);
-                self.retry_later(name);
-            }
-            return None;
-        };
-        match entry.session.open_record(data.header_bytes, data.sealed, plain) {
-            Ok(()) => Some(entry.peer.clone()),
-            Err(SessionError::Replay) => {
-                self.count("data_replayed", 1);
-                None
-            }
-            Err(_) => {
-                self.count("data_not_opened", 1);
-                None
-            }
-        }
-    }
-
-    fn open_session(&mut self, link: LinkId, data: &DataFrame<'_>, plain: &mut Vec<u8>) -> Option<Name> {
-        let (encoded, record) = prefixed(data.sealed, MAX_OPENER).ok()?;
-        let opener: Opener = wire::decode(encoded).ok()?;
-        let own = self.membership.credential_of(&data.header.to, self.now.unix)?.clone();
-        match self.membership.accept_session(&opener, &own, self.now.unix) {
-            Ok((session, peer)) => {
-                let name = self.name_of(&peer.body.handle)?;
-                self.learn_credential(peer.clone());
-                self.learn_where(&peer);
-                let dropped = self.sessions.insert(session, name, (own.hash, peer.hash), self.now.time);
-                self.count("sessions_forgotten", u64::from(dropped));
-                self.open_record(link, &DataFrame { sealed: record, ..data.clone() }, plain)
-            }
-            Err(SessionError::UnknownContact(_)) => {
-                // Perhaps the operator has introduced it since: ask the issuer, and have it try again.
-                self.count("sessions_of_strangers", 1);
-                self.pull_cards();
-                self.send_nack(link, opener.session);
-                None
-            }
-            Err(_) => {
-                self.count("sessions_refused", 1);
-                self.send_nack(link, opener.session);
-                None
-            }
-        }
-    }
-
-    fn send_nack(&mut self, link: LinkId, session: SessionId) {
-        let Some(own) = self.membership.credential(self.now.unix).cloned() else { return };
-        let body = wire::encode(&SessionNack { session, by: own.hash, at: self.now.unix.0 });
-        let signature = own.sign(NACK_CONTEXT, &body);
-        self.send_frame(link, frame::of(Kind::SessionNack, &Signed { body: &body, signature }));
-    }
-
-    /// Somebody does not know a session: ours, or one that passes through here.
-    pub(super) fn handle_nack(&mut self, link: LinkId, body: &[u8]) {
-        let Ok(signed) = wire::decode::<Signed<'_>>(body) else { return self.count("control_malformed", 1) };
-        let Ok(nack) = wire::decode::<SessionNack>(signed.body) else { return self.count("control_malformed", 1) };
-        let Some((name, peer)) = self.sessions.with(&nack.session) else {
-            let back = self.flows.back(&nack.session).filter(|back| *back != link);
-            return match back {
-                Some(back) => self.send_frame(back, frame::raw(Kind::SessionNack, body)),
-                None => self.count("nacks_refused", 1),
-            };
-        };
-        let key = self.multicast.pseudonym(&nack.by).filter(|_| nack.by == peer);
-        let stale = self.now.unix.since(Unix(nack.at)) > NACK_AGE;
-        if stale || key.is_none_or(|key| !verify_signed(NACK_CONTEXT, &key, &signed)) {
-            return self.count("nacks_refused", 1);
-        }
-        if self.sessions.forget(&nack.session, &name) {
-            self.outgoing.handle_path_broken(&name);
-            self.retry_later(name);
-        }
-    }
-
-    pub(super) fn handle_hop_ack(&mut self, body: &[u8]) {
-        let Ok(ack) = wire::decode::<HopAck>(body) else { return self.count("control_malformed", 1) };
-        let mut ends = Vec::new();
-        for frame in ack.frames.iter().take(MAX_HOP_ACKS) {
-            if let Some(name) = self.flights.hop_acked(frame) {
-                self.outgoing.handle_hop_ack(&name, &[*frame], self.now.time, &mut ends);
-            }
-        }
-        self.report(ends);
-    }
-
-    fn handle_receipts(&mut self, from: &Name, body: &[u8]) {
-        let Ok(receipts) = wire::decode::<Receipts>(body) else { return self.count("data_malformed", 1) };
-        let mut ends = Vec::new();
-        for receipt in &receipts.receipts {
-            self.outgoing.handle_receipt(from, receipt, self.now.time, &mut ends);
-        }
-        self.report(ends);
     }
 
     pub(super) fn timeout_unicast(&mut self) {
@@ -484,7 +342,7 @@ impl Engine {
     }
 
     /// Tells whoever waits how messages ended.
-    fn report(&mut self, ends: Vec<End<Sender>>) {
+    pub(super) fn report(&mut self, ends: Vec<End<Sender>>) {
         for End { token, id, class, fate, latency, flight } in ends {
             let price = flight.map_or(0, |flight| self.land(flight, fate));
             let (token, to, request) = match token {
@@ -557,9 +415,12 @@ impl Engine {
         match fate {
             Fate::Delivered { hops } => Outcome::Delivered { latency_us, hops, price },
             Fate::Sent => Outcome::Sent { latency_us, neighbours: 1 },
-            Fate::Expired => Outcome::Expired { reason: format!("it left, but no receipt of {to} came by the deadline") },
+            Fate::Expired => {
+                Outcome::Expired { reason: format!("it left, but no receipt of {to} came by the deadline") }
+            }
             Fate::Unreachable => {
-                let why = self.no_way.get(to).map_or_else(String::new, |no_way| format!(": {}", explain_no_way(no_way)));
+                let why =
+                    self.no_way.get(to).map_or_else(String::new, |no_way| format!(": {}", explain_no_way(no_way)));
                 Outcome::Unreachable { reason: format!("there was no way to {to} by the deadline{why}") }
             }
             Fate::Refused(verdict) => Outcome::Refused {

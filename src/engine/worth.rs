@@ -21,7 +21,7 @@ use crate::link::history::History;
 use crate::link::spend::{Spend, Spent};
 use crate::routing::graph::Metrics;
 use crate::routing::totals::weigh;
-use crate::time::{Now, Time};
+use crate::time::{Now, Time, Unix};
 use crate::wire;
 use crate::wire::data::Policy;
 use core::time::Duration;
@@ -84,9 +84,14 @@ impl Worth {
         Ok(Self { bearers, spend, estimators, history: History::default(), save, spent: false })
     }
 
-    /// The bearer of that number; a number that nobody has is the first.
+    /// The bearer of that number; the last is that of links which no rule of the settings matches.
     pub(super) fn bearer(&self, number: u8) -> &Profile {
         &self.bearers[usize::from(number).min(self.bearers.len() - 1)]
+    }
+
+    /// Bytes that are left of a bearer's quota, if it has one.
+    pub(super) fn left(&self, bearer: u8, now: Unix) -> Option<u64> {
+        self.spend.get(usize::from(bearer))?.left(now)
     }
 
     fn estimator(&mut self, of: (Pseudonym, u8), now: Time) -> (&mut Estimator, bool) {
@@ -94,7 +99,11 @@ impl Worth {
         if full && let Some(oldest) = self.estimators.iter().min_by_key(|(_, known)| known.at).map(|(of, _)| *of) {
             self.estimators.remove(&oldest);
         }
-        let known = self.estimators.entry(of).or_insert_with(|| Measured { estimator: Estimator::new(now), at: now, kept: false });
+        let known = self.estimators.entry(of).or_insert_with(|| Measured {
+            estimator: Estimator::new(now),
+            at: now,
+            kept: false,
+        });
         (known.at, known.kept) = (now, false);
         (&mut known.estimator, full)
     }
@@ -143,7 +152,7 @@ impl Engine {
         let bearer = self.worth.bearer(link.bearer);
         let spend = self.worth.spend.get(usize::from(link.bearer));
         let spent = spend.is_some_and(|spend| spend.is_exhausted(self.now.unix));
-        let usable = !link.silent && !spent && bearer.is_open(self.now.unix);
+        let usable = !link.silent && !spent && bearer.windows.open_at(self.now.unix);
         let known = self.worth.estimators.get(&(link.peer.body.key, link.bearer));
         let fresh = Estimator::new(self.now.time);
         let quality = known.map_or(&fresh, |known| &known.estimator).quality(self.now.time);
@@ -199,7 +208,7 @@ impl Engine {
 
     /// When a window or a quota next changes.
     pub(super) fn next_bearer_change(&self) -> Option<Time> {
-        let changes = self.worth.bearers.iter().filter_map(|bearer| bearer.next_change(self.now.unix));
+        let changes = self.worth.bearers.iter().filter_map(|bearer| bearer.windows.next_change(self.now.unix));
         let renewals = self.worth.spend.iter().filter_map(|spend| spend.next_change(self.now.unix));
         changes.chain(renewals).min().map(|at| self.now.time + at.since(self.now.unix))
     }

@@ -1,8 +1,8 @@
 //! Routes that answer once, and the table of all routes.
 
 use super::dto::{
-    AnswerBody, ConsumeBody, Contact, Done, ForgetBody, InboxPage, InboxQuery, Lab, LogPage, LogQuery, LogVerdict,
-    Outcome, Payload, Peer, PublishBody, RequestBody, SendBody, Status,
+    AnswerBody, ConsumeBody, Contact, Done, ForgetBody, InboxPage, InboxQuery, Lab, LinkView, LogPage, LogQuery,
+    LogVerdict, Outcome, Payload, Peer, PublishBody, RequestBody, RouteQuery, RoutesView, SendBody, Status, WayView,
 };
 use super::error::{ApiError, ErrorBody};
 use super::{Context, openapi, pages, stream};
@@ -39,6 +39,9 @@ where
         (Method::GET, "/v1/log/verify", get(verify_log::<R>)),
         (Method::GET, "/v1/status", get(status::<R>)),
         (Method::GET, "/v1/peers", get(peers::<R>)),
+        (Method::GET, "/v1/links", get(links::<R>)),
+        (Method::GET, "/v1/routes", get(routes_view::<R>)),
+        (Method::GET, "/v1/route", get(way::<R>)),
         (Method::GET, "/v1/contacts", get(contacts::<R>)),
         (Method::GET, "/v1/lab", get(lab::<R>)),
         (Method::PUT, "/v1/lab", put(set_lab::<R>)),
@@ -246,6 +249,47 @@ pub(super) async fn status<R>(State(context): State<Context<R>>) -> Result<Json<
 pub(super) async fn peers<R>(State(context): State<Context<R>>) -> Result<Json<Vec<Peer>>, ApiError> {
     match context.node.ask(Command::Peers).await? {
         Reply::Peers(peers) => Ok(Json(peers.into_iter().map(Peer::from).collect())),
+        _ => Err(ApiError::Unexpected),
+    }
+}
+
+/// Links as the router sees them.
+#[utoipa::path(get, path = "/v1/links", responses(
+    (status = 200, description = "One a link", body = Vec<LinkView>),
+    (status = "default", description = "It cannot be told", body = ErrorBody),
+))]
+pub(super) async fn links<R>(State(context): State<Context<R>>) -> Result<Json<Vec<LinkView>>, ApiError> {
+    match context.node.ask(Command::Links).await? {
+        Reply::Links(links) => Ok(Json(links)),
+        _ => Err(ApiError::Unexpected),
+    }
+}
+
+/// What the router holds: routers, routes in use, hops in doubt.
+#[utoipa::path(get, path = "/v1/routes", responses(
+    (status = 200, description = "What it holds", body = RoutesView),
+    (status = "default", description = "It cannot be told", body = ErrorBody),
+))]
+pub(super) async fn routes_view<R>(State(context): State<Context<R>>) -> Result<Json<RoutesView>, ApiError> {
+    match context.node.ask(Command::Routes).await? {
+        Reply::Routes(routes) => Ok(Json(*routes)),
+        _ => Err(ApiError::Unexpected),
+    }
+}
+
+/// The way to a device, what else there is, and why.
+#[utoipa::path(get, path = "/v1/route", params(RouteQuery), responses(
+    (status = 200, description = "The way", body = WayView),
+    (status = "default", description = "It cannot be told", body = ErrorBody),
+))]
+pub(super) async fn way<R>(
+    State(context): State<Context<R>>,
+    query: Result<Query<RouteQuery>, QueryRejection>,
+) -> Result<Json<WayView>, ApiError> {
+    let Query(RouteQuery { to, policy }) = query?;
+    match context.node.ask(Command::Way { to: name(&to)?, policy }).await? {
+        Reply::Way(way) => Ok(Json(*way)),
+        Reply::Refused(refused) => Err(ApiError::Refused(refused)),
         _ => Err(ApiError::Unexpected),
     }
 }

@@ -1,26 +1,91 @@
-//! Bearers.
+//! Bearers: what carries a node's links, and which of them carries a given connection.
+//!
+//! A [`Profile`] says what a bearer costs and can do, a [`Rule`] which connections go over it. [`Bearers`] holds a node's
+//! in order: of the rules that match a connection the first wins, and a connection that none matches goes over the last
+//! profile, which is always [`Profile::default`]. A bearer's *index* is its place among the profiles.
+//!
+//! Invariants
+//! 1. There is at least one profile and there are at most [`MAX_BEARERS`] and one; every index fits a byte.
+//! 2. The same connection and the same networks give the same bearer.
+
+use super::windows::Windows;
 use crate::time::Unix;
 use crate::wire::lsa::Bearer;
+use core::net::IpAddr;
 use core::time::Duration;
+use ipnet::IpNet;
 
-/// A quota.
+/// What a bearer is like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Profile {
+    /// For people.
+    pub name: String,
+    /// Its class, which is what others hear of it.
+    pub class: Bearer,
+    /// Micro-units of money per MB (10⁶ bytes).
+    pub price: u64,
+    /// Millijoules per MB.
+    pub energy: u32,
+    /// Largest packet in bytes.
+    pub mtu: u32,
+    /// Kilobits a second; [`u32::MAX`] where there is no limit.
+    pub rate: u32,
+    /// What may be spent.
+    pub quota: Option<Quota>,
+    /// When it may be used.
+    pub windows: Windows,
+    /// Whether bytes on it count: no gossip runs there.
+    pub metered: bool,
+}
+
+/// So many bytes in so long a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quota {
-    /// Bytes a period.
+    /// Bytes, of both directions.
     pub bytes: u64,
-    /// Length of a period.
+    /// The time after which they may be spent again.
     pub every: Duration,
 }
 
+/// What a connection has to be like to go over a bearer: all that is given here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rule {
+    /// One of its ends lies in one of these networks; any if there are none.
+    pub addresses: Vec<IpNet>,
+    /// It uses one of these transports; any if there are none.
+    pub transports: Vec<String>,
+    /// The other end lies in a network of this interface, or the own end is an address of the interface.
+    pub interface: Option<String>,
+}
+
+/// One connection, as far as it is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ends<'a> {
+    /// The other end.
+    pub remote: Option<IpAddr>,
+    /// The own end.
+    pub local: Option<IpAddr>,
+    /// `tcp`, `quic` and such.
+    pub transport: &'a str,
+}
+
+/// All bearers of a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bearers {
+    rules: Vec<Rule>,
+    /// One for each rule, and the default.
+    profiles: Vec<Profile>,
+}
+
 impl Quota {
-    /// The number of the period of a time.
+    /// The number of the period of a time: periods are counted from 1970-01-01 UTC, so that a restart finds its own.
     pub fn period(&self, at: Unix) -> u64 {
         at.0 / self.micros()
     }
 
     /// When a period ends.
     pub fn end(&self, period: u64) -> Unix {
-        Unix((period + 1).saturating_mul(self.micros()))
+        Unix(period.saturating_add(1).saturating_mul(self.micros()))
     }
 
     fn micros(&self) -> u64 {
@@ -28,50 +93,143 @@ impl Quota {
     }
 }
 
-/// A profile.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Profile {
-    /// Name.
-    pub name: String,
-    /// Class.
-    pub class: Bearer,
-    /// Price.
-    pub price: u64,
-    /// Energy.
-    pub energy: u32,
-    /// MTU.
-    pub mtu: u32,
-    /// Rate.
-    pub rate: u32,
-    /// Quota.
-    pub quota: Option<Quota>,
-    /// Metered.
-    pub metered: bool,
-}
-
 impl Default for Profile {
+    /// A wire that costs nothing and knows no limit.
     fn default() -> Self {
         Self {
-            name: "ethernet".into(),
+            name: "default".to_owned(),
             class: Bearer::Ethernet,
             price: 0,
             energy: 0,
-            mtu: 65_536,
+            mtu: LARGEST,
             rate: u32::MAX,
             quota: None,
+            windows: Windows::default(),
             metered: false,
         }
     }
 }
 
-impl Profile {
-    /// Open.
-    pub fn is_open(&self, _now: Unix) -> bool {
-        true
+impl Default for Bearers {
+    /// The default alone.
+    fn default() -> Self {
+        Self::new([])
+    }
+}
+
+impl Bearers {
+    /// The first [`MAX_BEARERS`] of these, in order, and the default.
+    pub fn new(bearers: impl IntoIterator<Item = (Profile, Rule)>) -> Self {
+        let (mut profiles, rules): (Vec<_>, Vec<_>) = bearers.into_iter().take(MAX_BEARERS).unzip();
+        profiles.push(Profile::default());
+        Self { rules, profiles }
     }
 
-    /// Next change.
-    pub fn next_change(&self, _now: Unix) -> Option<Unix> {
-        None
+    /// All of them by index.
+    pub fn profiles(&self) -> &[Profile] {
+        &self.profiles
+    }
+
+    /// The one with this index; the default for one that there is not.
+    pub fn profile(&self, index: u8) -> &Profile {
+        self.profiles.get(usize::from(index)).unwrap_or(&self.profiles[self.rules.len()])
+    }
+
+    /// Whether any rule asks for an interface.
+    pub fn ask_for_interfaces(&self) -> bool {
+        self.rules.iter().any(|rule| rule.interface.is_some())
+    }
+
+    /// The index of the bearer that carries a connection. `networks` knows an interface's addresses with the networks
+    /// that they lie in.
+    pub fn carrying(&self, ends: &Ends<'_>, networks: &dyn Fn(&str) -> Vec<IpNet>) -> u8 {
+        let ends = Ends {
+            remote: ends.remote.map(|address| address.to_canonical()),
+            local: ends.local.map(|address| address.to_canonical()),
+            ..*ends
+        };
+        let found = self.rules.iter().position(|rule| rule.matches(&ends, networks)).unwrap_or(self.rules.len());
+        u8::try_from(found).expect("there are no more than a byte counts")
+    }
+}
+
+impl Rule {
+    fn matches(&self, ends: &Ends<'_>, networks: &dyn Fn(&str) -> Vec<IpNet>) -> bool {
+        let lies_in = |network: &IpNet| [ends.remote, ends.local].iter().flatten().any(|end| network.contains(end));
+        let is_of = |network: &IpNet| {
+            ends.remote.is_some_and(|remote| network.contains(&remote)) || ends.local == Some(network.addr())
+        };
+        (self.addresses.is_empty() || self.addresses.iter().any(lies_in))
+            && (self.transports.is_empty() || self.transports.iter().any(|transport| transport == ends.transport))
+            && self.interface.as_ref().is_none_or(|interface| networks(interface).iter().any(is_of))
+    }
+}
+
+/// Bearers that a node can be given: more than it has modems.
+pub const MAX_BEARERS: usize = 16;
+/// Bytes of the largest frame, which a bearer without a limit carries whole.
+const LARGEST: u32 = 65_536;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(name: &str, rule: Rule) -> (Profile, Rule) {
+        (Profile { name: name.to_owned(), ..Profile::default() }, rule)
+    }
+
+    fn bearers() -> Bearers {
+        let networks = |texts: &[&str]| texts.iter().map(|text| text.parse().expect("a network")).collect();
+        Bearers::new([
+            named(
+                "both",
+                Rule { addresses: networks(&["10.7.0.0/16"]), transports: vec!["quic".into()], ..Rule::default() },
+            ),
+            named("range", Rule { addresses: networks(&["10.7.0.0/16", "fd00::/8"]), ..Rule::default() }),
+            named("modem", Rule { interface: Some("wwan0".into()), ..Rule::default() }),
+        ])
+    }
+
+    fn carrying(remote: &str, local: Option<&str>, transport: &str) -> String {
+        let networks = |interface: &str| match interface {
+            "wwan0" => vec!["100.64.3.2/24".parse().expect("a network")],
+            _ => Vec::new(),
+        };
+        let address = |text: &str| text.parse().expect("an address");
+        let ends = Ends { remote: Some(address(remote)), local: local.map(address), transport };
+        let bearers = bearers();
+        bearers.profile(bearers.carrying(&ends, &networks)).name.clone()
+    }
+
+    #[test]
+    fn the_first_rule_that_matches_wins_and_all_its_conditions_must_hold() {
+        assert_eq!(carrying("10.7.1.1", None, "quic"), "both");
+        assert_eq!(carrying("10.7.1.1", None, "tcp"), "range");
+        assert_eq!(carrying("fd00::1", None, "quic"), "range");
+        assert_eq!(carrying("10.8.1.1", None, "quic"), "default");
+    }
+
+    #[test]
+    fn either_end_may_lie_in_a_network() {
+        assert_eq!(carrying("192.0.2.1", Some("10.7.0.9"), "tcp"), "range");
+        assert_eq!(carrying("::ffff:10.7.0.9", None, "tcp"), "range");
+    }
+
+    #[test]
+    fn an_interface_is_known_by_its_network_and_by_its_own_address() {
+        assert_eq!(carrying("100.64.3.77", None, "tcp"), "modem");
+        assert_eq!(carrying("192.0.2.1", Some("100.64.3.2"), "tcp"), "modem");
+        assert_eq!(carrying("192.0.2.1", Some("100.64.3.3"), "tcp"), "default");
+    }
+
+    #[test]
+    fn without_rules_all_is_one_bearer() {
+        let none = Bearers::default();
+        let ends = Ends { remote: None, local: None, transport: "memory" };
+        assert_eq!((none.carrying(&ends, &|_| Vec::new()), none.profiles().len()), (0, 1));
+        assert!(!none.ask_for_interfaces() && bearers().ask_for_interfaces());
+        let many =
+            Bearers::new((0..100).map(|_| named("no", Rule { interface: Some("none".into()), ..Rule::default() })));
+        assert_eq!(usize::from(many.carrying(&ends, &|_| Vec::new())), MAX_BEARERS);
     }
 }

@@ -1,189 +1,293 @@
-//! What a link is good for, as its probes tell.
+//! What a link is good for, as its probes tell: how long it takes, how often it fails, whether the neighbour is there.
 //!
-//! **Delay.** Half of each round trip, smoothed with its mean deviation as in RFC 6298. **Success.** Each probe that comes
-//! back in good time is a success, one that does not, or only after what must have been a retransmission below, a
-//! failure: counts that fade with a half-life, as the parameters of a Beta distribution, of which the lower bound of the
-//! middle 95 % is told (normal approximation), so that a link about which little is known is not called perfect.
+//! **Mechanism.** A probe is a ping that is answered at once; what comes of it is said here: it came back after so long, or
+//! it did not. Three things are learnt from that:
 //!
-//! All in integers: the same measurements say the same on every machine.
+//! - the [`round_trip`]: smoothed, with its mean deviation, and the shortest of late;
+//! - the [`chance`] that a probe comes back in good time. Links below are reliable streams, so a lost packet is no lost
+//!   probe but a late one: what takes more than twice the shortest and [`SLACK`] counts as a failure;
+//! - the [`rhythm`] in which answers come, and so how suspicious a silence is.
+//!
+//! Everything is whole numbers: the same probes say the same on every machine. What has been learnt can be stored and
+//! taken up again, but for the rhythm, which begins anew.
 //!
 //! Invariants
-//! 1. A link without measurements has the prior: 1 ms, and 199 of 200.
+//! 1. A link without measurements is believed to be good: [`PRIOR_DELAY`], and a chance of 0.99.
+//! 2. The chance told is a lower bound: never more than was seen, as far as something was seen.
+//! 3. Nothing is remembered for good: a link that was bad is believed to be good again if nobody looks.
+
+mod chance;
+mod rhythm;
+mod round_trip;
 
 use crate::time::Time;
+use chance::Chance;
 use core::time::Duration;
+use rhythm::Rhythm;
+use round_trip::RoundTrip;
 use serde::{Deserialize, Serialize};
 
-/// What is believed of a link before it is measured: microseconds.
-const PRIOR_DELAY: u64 = 1_000;
-/// Weight of the prior, in thousandths of probes, and how many of them came back.
-const PRIOR: (u64, u64) = (200_000, 199_000);
-/// Counts fade to a half in this time.
-const HALF_LIFE: u64 = 10 * 60 * 1_000_000;
-/// Most probes that count at a time, in thousandths: beyond, earlier ones make room.
-const MOST: u64 = 100_000;
-/// A probe that takes this much longer than twice the shortest was held up by a retransmission.
-const SLACK: u64 = 20_000;
-/// How long the shortest round trip is believed.
-const WINDOW: u64 = 10 * 60 * 1_000_000;
+/// One-way delay that is believed of a link without measurements, in microseconds: that of a local network, where most
+/// links are, so that most need not be corrected. Half of it is the deviation.
+pub const PRIOR_DELAY: u32 = 1_000;
+/// A probe that takes so much longer than twice the shortest was held up by a retransmission.
+pub const SLACK: Duration = Duration::from_millis(20);
+/// Suspicion, in thousandths, from which a neighbour counts as silent: one false alarm in 10⁸ probes.
+pub const SILENT: u32 = 8_000;
 
 /// See the module's documentation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Estimator {
-    /// Smoothed one-way delay and its mean deviation, microseconds.
-    delay: Option<(u64, u64)>,
-    /// Shortest round trip of late, and since when.
-    shortest: Option<(u64, u64)>,
-    /// Thousandths of probes, faded: failures and successes.
-    failures: u64,
-    successes: u64,
-    /// When they were last faded.
-    faded: u64,
+    round_trip: RoundTrip,
+    chance: Chance,
+    #[serde(skip)]
+    rhythm: Rhythm,
 }
 
 /// What a link is good for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quality {
-    /// One-way delay, microseconds.
+    /// One-way delay in microseconds.
     pub delay: u32,
-    /// Its mean deviation, microseconds.
+    /// Its mean deviation in microseconds.
     pub deviation: u32,
     /// Lower bound of the chance that a probe comes back in good time, in parts of 65,535.
     pub success: u16,
 }
 
 impl Estimator {
-    /// One that knows nothing.
+    /// Of a link without measurements.
     pub fn new(now: Time) -> Self {
-        Self { delay: None, shortest: None, failures: 0, successes: 0, faded: now.0 }
+        Self { round_trip: RoundTrip::default(), chance: Chance::new(now), rhythm: Rhythm::default() }
     }
 
-    /// Takes up what an earlier process measured: its clock began elsewhere.
+    /// Takes up what an earlier process has stored: its clock began elsewhere.
     pub fn resume(&mut self, now: Time) {
-        self.faded = now.0;
-        self.shortest = self.shortest.map(|(shortest, _)| (shortest, now.0));
+        self.round_trip.resume(now);
+        self.chance.resume(now);
+        self.rhythm = Rhythm::default();
+    }
+
+    /// Probes are sent once in so long from now on.
+    pub fn pace(&mut self, every: Duration) {
+        self.rhythm.pace(every);
     }
 
     /// A probe came back.
     pub fn measured(&mut self, round_trip: Duration, now: Time) {
-        let took = u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX).min(u64::from(u32::MAX));
-        let shortest = match self.shortest {
-            Some((shortest, since)) if shortest <= took && now.0.saturating_sub(since) < WINDOW => (shortest, since),
-            _ => (took, now.0),
-        };
-        let late = took > shortest.0 * 2 + SLACK;
-        self.shortest = Some(shortest);
-        let one_way = took / 2;
-        self.delay = Some(match self.delay {
-            None => (one_way, one_way / 2),
-            Some((mean, deviation)) => ((mean * 7 + one_way) / 8, (deviation * 3 + mean.abs_diff(one_way)) / 4),
-        });
-        self.probed(!late, now);
+        let late = self.round_trip.measured(round_trip, now);
+        self.chance.seen(!late, now);
+        self.rhythm.beat(now);
     }
 
-    /// A probe did not come back.
+    /// A probe did not come back within [`Self::timeout`].
     pub fn unanswered(&mut self, now: Time) {
-        self.probed(false, now);
+        self.round_trip.unanswered();
+        self.chance.seen(false, now);
     }
 
-    fn probed(&mut self, came: bool, now: Time) {
-        (self.failures, self.successes) = self.faded_to(now);
-        self.faded = now.0;
-        if came {
-            self.successes += 1_000;
-        } else {
-            self.failures += 1_000;
-        }
-        let all = self.failures + self.successes;
-        if all > MOST {
-            self.failures = self.failures * MOST / all;
-            self.successes = self.successes * MOST / all;
-        }
-    }
-
-    /// Counts as of now: halved for each half-life, and in between along a straight line.
-    fn faded_to(&self, now: Time) -> (u64, u64) {
-        let passed = now.0.saturating_sub(self.faded);
-        let (halvings, rest) = (passed / HALF_LIFE, passed % HALF_LIFE);
-        let fade = |count: u64| {
-            let count = count.checked_shr(u32::try_from(halvings).unwrap_or(u32::MAX)).unwrap_or(0);
-            count - count / 2 * rest / HALF_LIFE
-        };
-        (fade(self.failures), fade(self.successes))
+    /// Anything else came from the neighbour: it is there.
+    pub fn heard(&mut self, now: Time) {
+        self.rhythm.heard(now);
     }
 
     /// What the link is good for now.
     pub fn quality(&self, now: Time) -> Quality {
-        let (delay, deviation) = self.delay.unwrap_or((PRIOR_DELAY, PRIOR_DELAY / 2));
-        let narrow = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
-        Quality { delay: narrow(delay), deviation: narrow(deviation), success: self.success(now) }
+        let (delay, deviation) = self.round_trip.one_way().unwrap_or((PRIOR_DELAY, PRIOR_DELAY / 2));
+        Quality { delay, deviation, success: self.chance.lower_bound(now) }
     }
 
-    /// Lower bound of the Beta distribution's middle 95 %: mean less 1.96 standard deviations.
-    fn success(&self, now: Time) -> u16 {
-        const ONE: u64 = 65_535;
-        let (failures, successes) = self.faded_to(now);
-        // The prior makes room for what has been seen.
-        let seen = failures + successes;
-        let prior = PRIOR.0 * MOST / (MOST + 100 * seen).max(1);
-        let all = prior + seen;
-        let good = prior * PRIOR.1 / PRIOR.0 + successes;
-        let mean = good * ONE / all.max(1);
-        // Variance of the mean, in squares of 1/65,535: p(1 − p) / (n + 1), n in probes.
-        let variance = mean * (ONE - mean.min(ONE)) * 1_000 / (all + 1_000);
-        let bound = mean.saturating_sub(variance.isqrt() * 49 / 25);
-        u16::try_from(bound).unwrap_or(u16::MAX)
+    /// The shortest round trip of late.
+    pub fn shortest(&self) -> Option<Duration> {
+        self.round_trip.shortest()
+    }
+
+    /// How long to wait for an answer: longer after each that did not come, until one does.
+    pub fn timeout(&self) -> Duration {
+        self.round_trip.timeout()
+    }
+
+    /// How suspicious the present silence is, in thousandths of φ: −log₁₀ of the chance that an answer would come as late
+    /// as this, or later. 0 before the first.
+    pub fn suspicion(&self, now: Time) -> u32 {
+        self.rhythm.suspicion(now)
+    }
+
+    /// When suspicion comes to [`SILENT`] if nothing is heard until then; `None` before the first answer.
+    pub fn silent_at(&self) -> Option<Time> {
+        self.rhythm.silent_at()
+    }
+
+    /// Whether the neighbour counts as silent.
+    pub fn is_silent(&self, now: Time) -> bool {
+        self.silent_at().is_some_and(|at| at <= now)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire;
 
-    fn after(probes: &[(u64, bool)]) -> Quality {
-        let mut estimator = Estimator::new(Time(0));
-        let mut now = Time(0);
-        for (millis, came) in probes {
+    fn second(at: u64) -> Time {
+        Time(at * 1_000_000)
+    }
+
+    fn millis(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    /// One probe a second; `None` does not come back.
+    fn probed(probes: impl IntoIterator<Item = Option<u64>>) -> (Estimator, Time) {
+        let mut estimator = Estimator::new(second(0));
+        estimator.pace(Duration::from_secs(1));
+        let mut now = second(0);
+        for probe in probes {
             now = now + Duration::from_secs(1);
-            match came {
-                true => estimator.measured(Duration::from_millis(*millis), now),
-                false => estimator.unanswered(now),
+            match probe {
+                Some(took) => estimator.measured(millis(took), now),
+                None => estimator.unanswered(now),
             }
         }
-        estimator.quality(now)
+        (estimator, now)
+    }
+
+    fn success(probes: impl IntoIterator<Item = Option<u64>>) -> f64 {
+        let (estimator, now) = probed(probes);
+        f64::from(estimator.quality(now).success) / 65_535.0
     }
 
     #[test]
     fn delay_follows_the_round_trips() {
-        assert_eq!(after(&[(100, true)]).delay, 50_000);
-        let quality = after(&[(100, true); 50]);
-        assert!(quality.delay.abs_diff(50_000) < 10 && quality.deviation < 100, "{quality:?}");
-        let jump = after(&[[(20, true); 20], [(200, true); 20]].concat());
-        assert!(jump.delay > 90_000, "{jump:?}");
+        assert_eq!(Estimator::new(second(0)).quality(second(0)).delay, PRIOR_DELAY);
+        let quality = |(estimator, now): (Estimator, Time)| estimator.quality(now);
+        let first = quality(probed([Some(100)]));
+        assert_eq!((first.delay, first.deviation), (50_000, 25_000), "RFC 6298, 2.2");
+        let steady = quality(probed([Some(100); 50]));
+        assert!(steady.delay.abs_diff(50_000) < 10 && steady.deviation < 50, "{steady:?}");
+        let jump = quality(probed([[Some(20); 20], [Some(200); 20]].concat()));
+        assert!((90_000..=100_000).contains(&jump.delay), "{jump:?}");
+        let shaky = quality(probed((0..50).map(|n| Some(50 + n % 2 * 100))));
+        assert!((20_000..30_000).contains(&shaky.deviation), "{shaky:?}");
     }
 
     #[test]
-    fn failures_show_and_little_knowledge_is_not_called_perfect() {
-        let fresh = after(&[]).success;
-        assert!((62_000..65_000).contains(&fresh), "{fresh}");
-        let clean = after(&[(20, true); 100]).success;
-        assert!(clean > 64_000, "{clean}");
-        let lossy: Vec<_> = (0..100).map(|at| (20, at % 5 != 0)).collect();
-        let lossy = after(&lossy).success;
-        assert!((42_000..54_000).contains(&lossy), "{lossy}");
-        // A retransmission below is a failure that came back.
-        let held_up: Vec<_> = (0..100).map(|at| (if at % 5 == 0 { 260 } else { 20 }, true)).collect();
-        assert!(after(&held_up).success < 56_000);
+    fn the_timeout_is_that_of_rfc_6298_and_doubles() {
+        assert_eq!(Estimator::new(second(0)).timeout(), Duration::from_secs(1));
+        assert_eq!(probed([Some(100)]).0.timeout(), millis(300));
+        let (mut estimator, now) = probed([Some(100), None, None]);
+        assert_eq!(estimator.timeout(), millis(1_200));
+        estimator.measured(millis(100), now);
+        assert!(estimator.timeout() < millis(300));
+        assert_eq!(probed([Some(1); 100]).0.timeout(), millis(200), "the least");
+        assert_eq!(probed([None; 100]).0.timeout(), Duration::from_secs(60), "the most");
+    }
+
+    #[test]
+    fn a_clean_link_counts_as_good_from_the_first_to_the_last() {
+        for probes in [0, 1, 10, 100, 1_000] {
+            let clean = success(vec![Some(20); probes]);
+            assert!((0.989..0.995).contains(&clean), "{probes}: {clean}");
+        }
+    }
+
+    #[test]
+    fn failures_show_soon_and_as_many_as_there_are() {
+        let lossy = |probes: u64, one_in: u64| success((0..probes).map(|n| (n % one_in > 0).then_some(20)));
+        assert!(lossy(10, 5) < 0.95, "{}", lossy(10, 5));
+        assert!(lossy(30, 5) < 0.80, "{}", lossy(30, 5));
+        assert!((0.60..0.78).contains(&lossy(200, 5)), "{}", lossy(200, 5));
+        assert!((0.92..0.985).contains(&lossy(300, 100)), "{}", lossy(300, 100));
+        assert!(success([None; 50]) < 0.05);
+        // One that was good for long and is not any more.
+        let (good, bad) = (vec![Some(20); 500], (0..40).map(|n| (n % 5 > 0).then_some(20)));
+        assert!(success(good.into_iter().chain(bad)) < 0.85);
+    }
+
+    #[test]
+    fn a_probe_that_was_held_up_is_a_failure() {
+        let held_up = |late: u64| success((0..100).map(|n| Some(if n % 5 == 0 { late } else { 20 })));
+        assert!(held_up(260) < 0.8);
+        assert!(held_up(59) > 0.98);
+        // Where the whole link has become slow, that is what it is.
+        let (estimator, now) = probed([[Some(20); 100], [Some(300); 100]].concat());
+        assert!(estimator.quality(now).success > 60_000);
+        assert_eq!(estimator.shortest(), Some(millis(300)));
+    }
+
+    #[test]
+    fn the_shortest_is_that_of_the_last_minutes() {
+        let (mut estimator, now) = probed([Some(5), Some(20)]);
+        assert_eq!(estimator.shortest(), Some(millis(5)));
+        for minute in 1..12 {
+            estimator.measured(millis(20), now + Duration::from_secs(60 * minute));
+        }
+        assert_eq!(estimator.shortest(), Some(millis(20)));
     }
 
     #[test]
     fn what_was_fades() {
-        let mut estimator = Estimator::new(Time(0));
-        for _ in 0..20 {
-            estimator.unanswered(Time(1));
+        let (mut estimator, now) = probed([None; 40]);
+        assert!(estimator.quality(now).success < 5_000);
+        let later = now + Duration::from_secs(3 * 3_600);
+        assert!(estimator.quality(later).success > 60_000, "{:?}", estimator.quality(later));
+        // Looked at often or once, it fades alike.
+        let mut often = estimator.clone();
+        for at in 0..3_600 {
+            often.unanswered(Time(now.0 + at));
+            estimator.unanswered(Time(now.0 + at));
         }
-        let then = estimator.quality(Time(1)).success;
-        let later = estimator.quality(Time(6 * HALF_LIFE)).success;
-        assert!(then < 12_000 && later > 50_000, "{then} {later}");
+        assert_eq!(often, estimator);
+    }
+
+    #[test]
+    fn silence_grows_suspicious_by_the_rhythm_of_the_link() {
+        let (estimator, now) = probed([Some(20); 50]);
+        assert!(estimator.suspicion(now) < 100);
+        assert!(estimator.suspicion(now + millis(1_000)) < 1_000);
+        // One missed probe is no alarm, two are.
+        assert!(!estimator.is_silent(now + millis(2_000)));
+        assert!(estimator.is_silent(now + millis(3_000)));
+        let at = estimator.silent_at().expect("it has a rhythm");
+        let suspicion = estimator.suspicion(at);
+        assert!((SILENT - 50..SILENT + 50).contains(&suspicion), "{suspicion}");
+        // Every third missing: it takes longer.
+        let (patient, then) = probed((0..60).map(|n| (n % 3 > 0).then_some(20)));
+        assert!(patient.silent_at().expect("a rhythm").since(then) > at.since(now));
+        assert!(!patient.is_silent(then + millis(3_000)));
+        // Whatever comes shows that the neighbour is there, without changing the rhythm.
+        let mut heard = estimator.clone();
+        for at in 0..100 {
+            heard.heard(now + millis(at * 10));
+        }
+        assert_eq!(heard.silent_at().map(|at| at.since(now + millis(990))), Some(at.since(now)));
+        // At another pace; the answer that follows the change is of neither.
+        heard.pace(Duration::from_secs(10));
+        let rhythm = heard.silent_at();
+        heard.measured(millis(20), now + millis(990));
+        assert_eq!(heard.silent_at(), rhythm);
+        assert!(!heard.is_silent(now + millis(20_000)));
+        assert!(heard.is_silent(now + millis(31_000)));
+        assert_eq!(Estimator::new(now).suspicion(now + millis(1_000_000)), 0);
+    }
+
+    #[test]
+    fn suspicion_is_that_of_the_distribution() {
+        // Mean one second, deviation a quarter: −log₁₀ of the upper tail of the normal distribution.
+        let (estimator, now) = probed([Some(20); 2_000]);
+        for (deviations, phi) in [(0.0, 0.301), (1.0, 0.800), (2.0, 1.643), (3.0, 2.870), (4.0, 4.499)] {
+            let at = now + millis(1_000 + (deviations * 250.0) as u64);
+            let found = f64::from(estimator.suspicion(at)) / 1_000.0;
+            assert!((found - phi).abs() < 0.05 + phi * 0.06, "{deviations}: {found}");
+        }
+    }
+
+    #[test]
+    fn it_is_stored_and_taken_up() {
+        let (estimator, now) = probed((0..100).map(|n| (n % 4 > 0).then_some(20)));
+        let mut back: Estimator = wire::decode(&wire::encode(&estimator)).expect("our own");
+        back.resume(second(3));
+        assert_eq!(back.quality(second(3)), estimator.quality(now));
+        assert_eq!((back.silent_at(), back.shortest()), (None, Some(millis(20))));
     }
 }

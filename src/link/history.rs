@@ -1,34 +1,52 @@
 //! Failure history: which hops end-to-end receipts speak for, and which they speak against.
 //!
-//! A relay that acknowledges and drops looks like a perfect neighbour; only the receiver's silence tells. A path of k hops
-//! that was not confirmed lays 1/k of a failure on each of them, one that was confirmed a success on each: hops that
-//! also lie on good paths are soon cleared, and one that is common to the bad ones is not. Both fade, so that nobody is
-//! shunned for good: with little left against it a hop is tried again, and one more failure is enough then.
+//! A relay that acknowledges and drops looks like a perfect neighbour; only the receiver's silence tells. A path that was not
+//! confirmed in time lays one failure on its hops, shared out; one that was confirmed is a success of each. Payment channel
+//! networks learn so about channels that they cannot look into.
 //!
-//! The idea is that of probabilistic payments over channels whose state is not known.
+//! **Sharing.** Each hop of a failed path takes a part in proportion to the doubt in which it already stands, and a tenth:
+//! without history each of k hops takes 1/k, and one that has lately succeeded, on whatever path, takes less. So blame comes to
+//! rest where the bad paths meet.
+//!
+//! **Counting.** Successes and failures of a hop are counted in a window of [`WINDOW`] of them: what is added makes as much of
+//! the older fade. So two successes clear a hop of most of its blame, and a long good past does not hide that a relay has
+//! begun to drop. With time both fade to nothing, by a half in [`HALF_LIFE`].
+//!
+//! **Doubt** is the part that succeeds, with [`BELIEF`] successes to begin with. A hop is shunned when it succeeds in less than
+//! [`SHUNNED`] with more than [`LEAST_BLAME`] failures against it: a relay that drops all, after four messages over three
+//! hops, or after ten where all of them were good before. A single failed message shuns nobody.
 //!
 //! Invariants
-//! 1. At most [`MAX_PAIRS`] hops; drop policy: the one longest untouched is forgotten.
-//! 2. Without news every hop comes to be free of doubt.
+//! 1. At most [`MAX_PAIRS`] hops. Drop policy: the one longest untouched is forgotten, counted.
+//! 2. Without news nobody stays shunned, and every hop comes to be free of doubt.
 
+use super::fade::{faded, steps};
 use crate::id::Pseudonym;
 use crate::time::Time;
-use std::collections::BTreeMap;
+use core::time::Duration;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Most hops remembered.
 pub const MAX_PAIRS: usize = 4_096;
 /// What is known fades to a half in this time.
-const HALF_LIFE: u64 = 60 * 1_000_000;
-/// One failure or success, in parts.
-const ONE: u64 = 1 << 16;
-/// Successes that every hop is believed to have to begin with.
-const BELIEF: u64 = ONE;
-/// A hop that succeeds less often than this is shunned, in percent.
-const SHUNNED: u64 = 45;
-/// Less blame than this, in parts, shuns nobody.
+pub const HALF_LIFE: Duration = Duration::from_secs(60);
+/// One success or failure, in parts.
+const ONE: u64 = 1 << 20;
+/// So many successes and failures of a hop count.
+const WINDOW: u64 = 2;
+/// Successes that every hop is believed to have.
+const BELIEF: u64 = ONE * 3 / 10;
+/// A hop that succeeds in less than this, in parts of 65,535, is shunned,
+const SHUNNED: u16 = 19_660;
+/// if it has more failures than this.
 const LEAST_BLAME: u64 = ONE;
-/// Blame and praise that count at most.
-const MOST: u64 = 8 * ONE;
+/// Part of a failure that a hop takes which stands in no doubt, against one that always fails: a tenth.
+const UNDOUBTED: u64 = 6_554;
+/// A success is not counted for a hop that has just succeeded and did nothing else.
+const TRUSTED: Duration = Duration::from_secs(1);
+/// Less than this is nothing.
+const NOTHING: u64 = ONE / 64;
 
 /// A hop, by its two ends.
 pub type Pair = (Pseudonym, Pseudonym);
@@ -37,155 +55,319 @@ pub type Pair = (Pseudonym, Pseudonym);
 #[derive(Clone, Debug, Default)]
 pub struct History {
     pairs: BTreeMap<Pair, Record>,
+    /// Pairs by when they were touched.
+    order: BTreeSet<(Time, Pair)>,
     forgotten: u64,
 }
 
 /// What is known of one hop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Record {
-    blame: u64,
-    praise: u64,
+    successes: u64,
+    failures: u64,
+    /// Until when they have been faded.
     at: Time,
+    touched: Time,
 }
 
-impl Record {
-    fn faded(self, now: Time) -> Self {
-        let passed = now.0.saturating_sub(self.at.0);
-        let (halvings, rest) = (passed / HALF_LIFE, passed % HALF_LIFE);
-        let fade = |amount: u64| {
-            let amount = amount.checked_shr(u32::try_from(halvings).unwrap_or(u32::MAX)).unwrap_or(0);
-            amount - amount / 2 * rest / HALF_LIFE
-        };
-        Self { blame: fade(self.blame), praise: fade(self.praise), at: now }
-    }
-
-    /// Part of 65,535 in which it succeeds.
-    fn doubt(self) -> u16 {
-        let good = self.praise + BELIEF;
-        u16::try_from(good * 65_535 / (good + self.blame)).unwrap_or(u16::MAX)
-    }
-
-    fn is_shunned(self) -> bool {
-        self.blame >= LEAST_BLAME && u64::from(self.doubt()) * 100 < SHUNNED * 65_535
-    }
+/// What is known of one hop, for the store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// Where the hop begins.
+    pub from: Pseudonym,
+    /// Where it ends.
+    pub to: Pseudonym,
+    /// Successes, in parts.
+    pub successes: u64,
+    /// Failures, in parts.
+    pub failures: u64,
 }
 
 impl History {
     /// A path was not confirmed in time. Answers whether that shuns a hop that was not shunned before.
     pub fn failed(&mut self, path: &[Pair], now: Time) -> bool {
-        let share = ONE / (path.len().max(1) as u64);
+        let doubt = |pair: &Pair| u64::from(u16::MAX - self.doubt(pair, now)) + UNDOUBTED;
+        let doubts: Vec<u64> = path.iter().map(doubt).collect();
+        let all = doubts.iter().sum::<u64>().max(1);
+        path.iter()
+            .zip(doubts)
+            .fold(false, |changed, (pair, doubt)| changed | self.count(pair, ONE * doubt / all, 0, now))
+    }
+
+    /// A path was confirmed. Answers whether that clears a hop that was shunned.
+    pub fn succeeded(&mut self, path: &[Pair], now: Time) -> bool {
         path.iter().fold(false, |changed, pair| {
-            changed | self.touch(*pair, now, |record| {
-                record.blame = (record.blame + share).min(MOST);
-                record.praise = record.praise.saturating_sub(share);
-            })
+            // Most hops succeed all the time, and one success more says nothing.
+            let trusted = self.pairs.get(pair).is_some_and(|record| record.is_trusted(now));
+            changed | (!trusted && self.count(pair, 0, ONE, now))
         })
     }
 
-    /// A path was confirmed. Answers whether a hop that was shunned is no more.
-    pub fn succeeded(&mut self, path: &[Pair], now: Time) -> bool {
-        let mut changed = false;
-        for pair in path {
-            // A hop without blame needs no praise: it is trusted anyway.
-            if self.pairs.contains_key(pair) {
-                changed |= self.touch(*pair, now, |record| {
-                    record.praise = (record.praise + ONE).min(MOST);
-                    record.blame /= 2;
-                });
-            }
-        }
-        changed
+    /// Part of 65,535 in which a hop succeeds; 65,535 for one that stands in no doubt.
+    pub fn doubt(&self, pair: &Pair, now: Time) -> u16 {
+        self.pairs.get(pair).map_or(u16::MAX, |record| record.faded(now).doubt())
     }
 
-    fn touch(&mut self, pair: Pair, now: Time, change: impl FnOnce(&mut Record)) -> bool {
-        if self.pairs.len() >= MAX_PAIRS
-            && !self.pairs.contains_key(&pair)
-            && let Some(oldest) = self.pairs.iter().min_by_key(|(_, record)| record.at).map(|(pair, _)| *pair)
-        {
-            self.pairs.remove(&oldest);
-            self.forgotten += 1;
-        }
-        let record = self.pairs.entry(pair).or_insert(Record { blame: 0, praise: 0, at: now });
-        let mut news = record.faded(now);
-        let before = news.is_shunned();
-        change(&mut news);
-        *record = news;
-        if news.blame < ONE / 64 {
-            self.pairs.remove(&pair);
-        }
-        before != news.is_shunned()
+    /// Whether a hop is to be used only where there is no other.
+    pub fn shunned(&self, pair: &Pair, now: Time) -> bool {
+        self.pairs.get(pair).is_some_and(|record| record.faded(now).is_shunned())
     }
 
-    /// Hops that are in doubt: part of 65,535 in which each succeeds, and whether it is shunned.
+    /// Hops that stand in doubt, ascending, with the part of 65,535 in which each succeeds, and whether it is shunned.
     pub fn doubts(&self, now: Time) -> impl Iterator<Item = (Pair, u16, bool)> {
         self.pairs.iter().filter_map(move |(pair, record)| {
             let record = record.faded(now);
-            (record.blame >= ONE / 16).then(|| (*pair, record.doubt(), record.is_shunned()))
+            (record.failures >= NOTHING).then(|| (*pair, record.doubt(), record.is_shunned()))
         })
+    }
+
+    /// How many hops are remembered.
+    pub fn len(&self) -> usize {
+        self.pairs.len()
+    }
+
+    /// Whether nothing is remembered.
+    pub fn is_empty(&self) -> bool {
+        self.pairs.is_empty()
     }
 
     /// How many hops have been forgotten for want of room.
     pub fn forgotten(&self) -> u64 {
         self.forgotten
     }
+
+    /// Forgets hops of which nothing is left to know.
+    pub fn tidy(&mut self, now: Time) {
+        self.pairs.retain(|_, record| {
+            let left = record.faded(now);
+            left.successes + left.failures >= NOTHING
+        });
+        self.order.retain(|(_, pair)| self.pairs.contains_key(pair));
+    }
+
+    /// What is known now, for the store.
+    pub fn keep(&self, now: Time) -> Vec<Kept> {
+        let known = self.pairs.iter().map(|(pair, record)| (pair, record.faded(now)));
+        let known = known.filter(|(_, record)| record.failures >= NOTHING);
+        known
+            .map(|((from, to), Record { successes, failures, .. })| Kept { from: *from, to: *to, successes, failures })
+            .collect()
+    }
+
+    /// Takes up what was stored so long ago.
+    pub fn restore(&mut self, kept: &[Kept], age: Duration, now: Time) {
+        for Kept { from, to, successes, failures } in kept.iter().take(MAX_PAIRS) {
+            let fade = |parts: u64| faded(parts.min(WINDOW * ONE), steps(&mut Time(0), Time(0) + age, HALF_LIFE));
+            let record = Record { successes: fade(*successes), failures: fade(*failures), at: now, touched: now };
+            self.put((*from, *to), record);
+        }
+        self.tidy(now);
+    }
+
+    /// Answers whether the hop is shunned now and was not, or the other way round.
+    fn count(&mut self, pair: &Pair, failures: u64, successes: u64, now: Time) -> bool {
+        let known = self.pairs.get(pair).copied().unwrap_or(Record { at: now, ..Record::default() }).faded(now);
+        let older = |parts: u64| parts - parts * (failures + successes) / (WINDOW * ONE);
+        let record = Record {
+            successes: older(known.successes) + successes,
+            failures: older(known.failures) + failures,
+            at: known.at,
+            touched: now,
+        };
+        self.put(*pair, record);
+        known.is_shunned() != record.is_shunned()
+    }
+
+    fn put(&mut self, pair: Pair, record: Record) {
+        if let Some(before) = self.pairs.insert(pair, record) {
+            self.order.remove(&(before.touched, pair));
+        } else if self.pairs.len() > MAX_PAIRS
+            && let Some((_, oldest)) = self.order.pop_first()
+        {
+            self.pairs.remove(&oldest);
+            self.forgotten += 1;
+        }
+        self.order.insert((record.touched, pair));
+    }
+}
+
+impl Record {
+    fn faded(mut self, now: Time) -> Self {
+        let steps = steps(&mut self.at, now, HALF_LIFE);
+        self.successes = faded(self.successes, steps);
+        self.failures = faded(self.failures, steps);
+        self
+    }
+
+    fn doubt(&self) -> u16 {
+        if self.failures < NOTHING {
+            return u16::MAX;
+        }
+        let good = self.successes + BELIEF;
+        u16::try_from(good * u64::from(u16::MAX) / (good + self.failures)).unwrap_or(u16::MAX)
+    }
+
+    /// Whether all it did of late was to succeed.
+    fn is_trusted(&self, now: Time) -> bool {
+        self.failures < NOTHING && self.successes > WINDOW * ONE * 9 / 10 && now.since(self.touched) < TRUSTED
+    }
+
+    fn is_shunned(&self) -> bool {
+        self.failures > LEAST_BLAME && self.doubt() < SHUNNED
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use core::time::Duration;
+    use crate::wire;
+
+    fn path(nodes: &[u8]) -> Vec<Pair> {
+        nodes.windows(2).map(|pair| hop(pair[0], pair[1])).collect()
+    }
 
     fn hop(from: u8, to: u8) -> Pair {
         (Pseudonym([from; 32]), Pseudonym([to; 32]))
     }
 
-    fn shunned(history: &History, pair: Pair, now: Time) -> bool {
-        history.doubts(now).any(|(known, _, shunned)| known == pair && shunned)
+    fn second(at: u64) -> Time {
+        Time(at * 1_000_000)
     }
 
-    fn second(n: u64) -> Time {
-        Time(n * 1_000_000)
+    /// After how many failed messages, one each so many seconds, a hop is shunned.
+    fn until_shunned(history: &mut History, nodes: &[u8], hop: Pair, every: u64) -> u64 {
+        for message in 1..=100 {
+            let now = second(1_000 + message * every);
+            let news = history.failed(&path(nodes), now);
+            if history.shunned(&hop, now) {
+                assert!(news, "the last failure has done it");
+                return message;
+            }
+        }
+        panic!("never shunned");
     }
 
     #[test]
-    fn a_black_hole_is_found_and_its_neighbours_are_cleared() {
-        let mut history = History::default();
-        // 1 → 2 → 9 → 4 fails, since 9 drops; 1 → 2 → 3 → 4 works.
-        let bad = [hop(1, 2), hop(2, 9), hop(9, 4)];
-        let good = [hop(1, 2), hop(2, 3), hop(3, 4)];
-        let mut now = second(1);
-        let mut failures = 0;
-        while !shunned(&history, hop(2, 9), now) {
-            history.failed(&bad, now);
-            failures += 1;
-            now = now + Duration::from_secs(2);
-            assert!(failures <= 10);
+    fn a_relay_that_drops_is_shunned_within_ten_messages() {
+        for (nodes, every) in [(&[1, 9, 3][..], 0), (&[1, 2, 9, 3], 0), (&[1, 2, 9, 3], 5), (&[1, 2, 9, 3], 10)] {
+            assert!((2..=10).contains(&until_shunned(&mut History::default(), nodes, hop(9, 3), every)));
         }
-        history.succeeded(&good, now);
-        history.succeeded(&good, now);
-        assert!(!shunned(&history, hop(1, 2), now));
-        assert!(shunned(&history, hop(2, 9), now));
+        // Also where everything has gone well until then.
+        for nodes in [&[1, 9, 3][..], &[1, 2, 9, 3]] {
+            let mut history = History::default();
+            for _ in 0..1_000 {
+                history.succeeded(&path(nodes), second(1_000));
+            }
+            assert!((5..=10).contains(&until_shunned(&mut history, nodes, hop(9, 3), 1)));
+        }
+    }
+
+    #[test]
+    fn a_single_failure_shuns_nobody() {
+        let mut history = History::default();
+        assert!(!history.failed(&path(&[1, 2]), second(1)));
+        assert!(!history.shunned(&hop(1, 2), second(1)));
+        assert!(history.doubt(&hop(1, 2), second(1)) < 20_000);
+        assert_eq!(history.doubt(&hop(2, 1), second(1)), u16::MAX, "the other direction is another hop");
+    }
+
+    #[test]
+    fn an_honest_neighbour_of_a_bad_relay_is_cleared_by_what_succeeds_elsewhere() {
+        let mut history = History::default();
+        let now = second(1_000);
+        for _ in 0..8 {
+            history.failed(&path(&[1, 2, 9, 4]), now);
+        }
+        assert!(history.shunned(&hop(1, 2), now), "nothing tells them apart yet");
+        assert!(history.succeeded(&path(&[1, 2, 3, 4]), now), "that clears it");
+        assert!(!history.shunned(&hop(1, 2), now));
+        history.succeeded(&path(&[1, 2, 3, 4]), now);
+        assert!(history.doubt(&hop(1, 2), now) > 50_000);
+        assert!(history.shunned(&hop(2, 9), now));
+        // From now on it takes little of the blame: a third of a failure would leave 56,000.
+        for _ in 0..3 {
+            history.succeeded(&path(&[1, 2, 3, 4]), now);
+        }
+        history.failed(&path(&[1, 2, 9, 4]), now);
+        assert!(history.doubt(&hop(1, 2), now) > 62_000, "{}", history.doubt(&hop(1, 2), now));
+        for _ in 0..3 {
+            history.failed(&path(&[1, 2, 9, 4]), now);
+            history.succeeded(&path(&[1, 2, 3, 4]), now);
+        }
+        assert!(history.doubt(&hop(1, 2), now) > 55_000);
+        assert!(history.shunned(&hop(2, 9), now) && history.shunned(&hop(9, 4), now));
+    }
+
+    #[test]
+    fn a_relay_that_drops_every_second_message_stands_in_doubt() {
+        let mut history = History::default();
+        let now = second(1_000);
+        for _ in 0..50 {
+            history.failed(&path(&[1, 9, 3]), now);
+            history.succeeded(&path(&[1, 9, 3]), now);
+        }
+        // Two hops: together they succeed in about a half.
+        let doubt = u64::from(history.doubt(&hop(1, 9), now));
+        assert!((45_000..58_000).contains(&doubt), "{doubt}");
+        // And one that loses one in fifty, in hardly any.
+        let mut history = History::default();
+        for message in 0..500 {
+            match message % 50 {
+                25 => history.failed(&path(&[1, 9, 3]), now),
+                _ => history.succeeded(&path(&[1, 9, 3]), now),
+            };
+        }
+        assert!(history.doubt(&hop(1, 9), now) > 65_000);
     }
 
     #[test]
     fn nobody_is_shunned_for_good() {
         let mut history = History::default();
-        for at in 0..100 {
-            history.failed(&[hop(1, 2), hop(2, 3)], second(at));
+        for at in 0..1_000 {
+            history.failed(&path(&[1, 2, 3]), second(at));
         }
-        assert!(shunned(&history, hop(1, 2), second(100)));
-        assert!(!shunned(&history, hop(1, 2), second(100 + 6 * 60)));
-        assert!(!history.doubts(second(3_600)).any(|_| true));
+        assert!(history.shunned(&hop(1, 2), second(1_000)));
+        assert!(!history.shunned(&hop(1, 2), second(1_090)));
+        assert!(
+            history.doubts(second(1_090)).any(|(pair, doubt, shunned)| pair == hop(1, 2) && doubt < 30_000 && !shunned)
+        );
+        assert_eq!(history.doubts(second(1_000 + 600)).count(), 0);
+        history.tidy(second(1_000 + 600));
+        assert!(history.is_empty() && history.order.is_empty());
     }
 
     #[test]
-    fn memory_is_bounded() {
+    fn the_hop_longest_untouched_is_forgotten() {
         let mut history = History::default();
-        for at in 0..u64::try_from(MAX_PAIRS).unwrap_or(0) + 10 {
+        let far = |n: u64| {
             let mut far = [0; 32];
-            far[..8].copy_from_slice(&at.to_be_bytes());
-            history.failed(&[(Pseudonym([0; 32]), Pseudonym(far))], second(at));
+            far[..8].copy_from_slice(&n.to_be_bytes());
+            (Pseudonym([0; 32]), Pseudonym(far))
+        };
+        for at in 0..MAX_PAIRS as u64 {
+            history.failed(&[far(at)], second(at));
         }
-        assert_eq!((history.pairs.len(), history.forgotten()), (MAX_PAIRS, 10));
+        history.succeeded(&[far(0)], second(5_000));
+        history.failed(&[far(9_999)], second(5_000));
+        assert_eq!((history.len(), history.forgotten()), (MAX_PAIRS, 1));
+        assert!(history.pairs.contains_key(&far(0)) && !history.pairs.contains_key(&far(1)));
+    }
+
+    #[test]
+    fn it_is_stored_and_taken_up() {
+        let mut history = History::default();
+        for at in 0..10 {
+            history.failed(&path(&[1, 2, 3]), second(at));
+        }
+        let kept: Vec<Kept> = wire::decode(&wire::encode(&history.keep(second(10)))).expect("our own");
+        let mut back = History::default();
+        back.restore(&kept, Duration::ZERO, second(0));
+        assert_eq!(back.doubt(&hop(1, 2), second(0)), history.doubt(&hop(1, 2), second(10)));
+        let mut later = History::default();
+        later.restore(&kept, Duration::from_secs(3_600), second(0));
+        assert!(later.is_empty());
+        // Whatever the store says, no hop has more against it than the window holds.
+        back.restore(&[Kept { successes: u64::MAX, failures: u64::MAX, ..kept[0].clone() }], Duration::ZERO, second(0));
+        assert!(back.succeeded(&path(&[1, 2]), second(0)) || !back.shunned(&hop(1, 2), second(0)));
     }
 }

@@ -5,5 +5,7 @@
 
 pub mod bearer;
 pub mod estimate;
+mod fade;
 pub mod history;
 pub mod spend;
+pub mod windows;

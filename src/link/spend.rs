@@ -1,15 +1,16 @@
-//! Spending: how much of a bearer's quota is left in its period.
+//! Spending: what has gone over a bearer in the present period of its quota, and what is left.
 //!
 //! Periods are counted from 1970-01-01 UTC, so that a restart finds the one it is in.
 //!
 //! Invariants
 //! 1. What is spent in a period only grows, and is gone with the period.
+//! 2. A clock that goes back brings nothing back: what was spent counts in the period that it goes back to, and no longer.
 
 use super::bearer::Quota;
 use crate::time::Unix;
 use serde::{Deserialize, Serialize};
 
-/// What has gone over a bearer in its present period.
+/// See the module's documentation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Spend {
     quota: Option<Quota>,
@@ -19,9 +20,9 @@ pub struct Spend {
 /// What the store keeps of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spent {
-    /// Which period.
+    /// Number of the period.
     pub period: u64,
-    /// Bytes.
+    /// Bytes in it.
     pub bytes: u64,
 }
 
@@ -31,7 +32,7 @@ impl Spend {
         Self { quota, spent: Spent::default() }
     }
 
-    /// Takes up what the store kept.
+    /// Takes up what the store has kept.
     pub fn restore(&mut self, spent: Spent) {
         self.spent = spent;
     }
@@ -44,10 +45,7 @@ impl Spend {
     /// Bytes have gone. Answers whether that was the last of the quota.
     pub fn spend(&mut self, bytes: u64, now: Unix) -> bool {
         let Some(quota) = self.quota else { return false };
-        let period = quota.period(now);
-        if period != self.spent.period {
-            self.spent = Spent { period, bytes: 0 };
-        }
+        self.spent = self.current(&quota, now);
         let before = self.spent.bytes;
         self.spent.bytes = before.saturating_add(bytes);
         before < quota.bytes && self.spent.bytes >= quota.bytes
@@ -56,8 +54,14 @@ impl Spend {
     /// Bytes that are left in the period; `None` without a quota.
     pub fn left(&self, now: Unix) -> Option<u64> {
         let quota = self.quota?;
-        let spent = if quota.period(now) == self.spent.period { self.spent.bytes } else { 0 };
-        Some(quota.bytes.saturating_sub(spent))
+        Some(quota.bytes.saturating_sub(self.current(&quota, now).bytes))
+    }
+
+    /// What is left of the quota, in parts of 65,535; `None` without a quota.
+    pub fn fraction_left(&self, now: Unix) -> Option<u16> {
+        let (quota, left) = (self.quota?, self.left(now)?);
+        let parts = u128::from(left) * u128::from(u16::MAX) / u128::from(quota.bytes.max(1));
+        Some(u16::try_from(parts).unwrap_or(u16::MAX))
     }
 
     /// Whether nothing is left.
@@ -65,30 +69,73 @@ impl Spend {
         self.left(now) == Some(0)
     }
 
-    /// When a period ends of which nothing is left.
+    /// When the period ends of which nothing is left; `None` while something is.
     pub fn next_change(&self, now: Unix) -> Option<Unix> {
         let quota = self.quota.filter(|_| self.is_exhausted(now))?;
-        Some(quota.end(quota.period(now)))
+        Some(quota.end(self.current(&quota, now).period))
+    }
+
+    fn current(&self, quota: &Quota, now: Unix) -> Spent {
+        let period = quota.period(now);
+        Spent { period, bytes: if period > self.spent.period { 0 } else { self.spent.bytes } }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire;
     use core::time::Duration;
+
+    fn at(second: u64) -> Unix {
+        Unix::from_seconds(1_800_000_000 + second)
+    }
+
+    fn spend() -> Spend {
+        Spend::new(Some(Quota { bytes: 100, every: Duration::from_secs(60) }))
+    }
 
     #[test]
     fn a_quota_ends_once_and_is_there_again_in_the_next_period() {
-        let mut spend = Spend::new(Some(Quota { bytes: 100, every: Duration::from_secs(60) }));
-        let at = Unix::from_seconds;
+        let mut spend = spend();
+        assert_eq!((spend.left(at(0)), spend.fraction_left(at(0))), (Some(100), Some(u16::MAX)));
         assert!(!spend.spend(60, at(0)));
+        assert_eq!((spend.left(at(5)), spend.fraction_left(at(5))), (Some(40), Some(26_214)));
         assert!(spend.spend(60, at(10)));
-        assert!(!spend.spend(1, at(20)));
-        assert_eq!((spend.left(at(30)), spend.next_change(at(30))), (Some(0), Some(at(60))));
+        assert!(!spend.spend(1, at(20)), "it was spent before");
+        assert!(spend.is_exhausted(at(30)));
+        assert_eq!((spend.fraction_left(at(30)), spend.next_change(at(30))), (Some(0), Some(at(60))));
         assert_eq!((spend.left(at(60)), spend.next_change(at(60))), (Some(100), None));
-        let mut other = Spend::new(Some(Quota { bytes: 100, every: Duration::from_secs(60) }));
-        other.restore(spend.spent());
-        assert!(other.is_exhausted(at(59)));
-        assert!(!Spend::new(None).spend(u64::MAX, at(0)));
+        assert!(!spend.spend(99, at(60)));
+        assert_eq!(spend.left(at(61)), Some(1));
+    }
+
+    #[test]
+    fn a_restart_finds_what_was_spent() {
+        let mut before = spend();
+        before.spend(70, at(0));
+        let kept: Spent = wire::decode(&wire::encode(&before.spent())).expect("our own");
+        let mut after = spend();
+        after.restore(kept);
+        assert_eq!((after.left(at(59)), after.left(at(60))), (Some(30), Some(100)));
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_brings_nothing_back() {
+        let mut spend = spend();
+        spend.spend(100, at(0));
+        assert_eq!((spend.left(at(60)), spend.spend(100, at(60))), (Some(100), true));
+        assert!(spend.is_exhausted(at(0)));
+        assert_eq!(spend.next_change(at(0)), Some(at(60)));
+        // One that was years ahead blocks nothing for years.
+        spend.spend(1, at(0));
+        assert_eq!((spend.left(at(59)), spend.left(at(60))), (Some(0), Some(100)));
+    }
+
+    #[test]
+    fn without_a_quota_nothing_ends() {
+        let mut spend = Spend::new(None);
+        assert!(!spend.spend(u64::MAX, at(0)) && !spend.is_exhausted(at(0)));
+        assert_eq!((spend.left(at(0)), spend.fraction_left(at(0)), spend.next_change(at(0))), (None, None, None));
     }
 }

@@ -26,7 +26,7 @@
 use super::enrol::Desk;
 use super::handshake::{Reason, Setup, read, within, write};
 use super::permits::{Denied, Permit, Permits};
-use super::shaped::Shaping;
+use super::shaping::Shaping;
 use super::tally::{Item, Tally};
 use super::{Multiaddr, PeerId, StreamMuxerBox, Transport};
 use crate::id::Pseudonym;

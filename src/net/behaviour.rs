@@ -5,7 +5,9 @@
 //! whole frame, so that equal bytes are one message wherever they come from.
 
 use super::admission::Admitted;
+use super::gossip::Gossip;
 use super::handler::{Command, Received};
+use super::sorter::Sorter;
 use super::streams::Streams;
 use super::{MAX_GOSSIP, NetConfig, PeerId};
 use futures::channel::mpsc;
@@ -15,6 +17,7 @@ use libp2p::mdns;
 use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::swarm::{ConnectionId, NetworkBehaviour};
 use sha2::{Digest, Sha256};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The streams come first: what they deny, the others never hear of.
@@ -22,7 +25,7 @@ use std::time::Duration;
 pub(crate) struct Behaviour<P: Send + 'static> {
     pub(crate) streams: Streams<P>,
     pub(crate) limits: connection_limits::Behaviour,
-    pub(crate) gossip: gossipsub::Behaviour,
+    pub(crate) gossip: Gossip,
     pub(crate) mdns: Toggle<mdns::tokio::Behaviour>,
 }
 
@@ -31,15 +34,16 @@ impl<P: Send + 'static> Behaviour<P> {
         local: PeerId,
         admitted: Admitted<P>,
         config: &NetConfig,
+        sorter: &Arc<Sorter>,
         frames: mpsc::Sender<Received>,
     ) -> Self {
         let limits = ConnectionLimits::default()
             .with_max_established(Some(config.max_links + SPARE))
-            .with_max_established_per_peer(Some(super::links::MAX_CONNECTIONS as u32));
+            .with_max_established_per_peer(Some((super::links::MAX_CONNECTIONS * sorter.count()) as u32));
         Self {
-            streams: Streams::new(admitted, config.clone(), frames),
+            streams: Streams::new(admitted, config.clone(), sorter.clone(), frames),
             limits: connection_limits::Behaviour::new(limits),
-            gossip: gossip(),
+            gossip: Gossip::new(gossip(), sorter.clone()),
             mdns: config.mdns.then(|| multicast_dns(local)).flatten().into(),
         }
     }
@@ -50,13 +54,13 @@ impl<P: Send + 'static> Behaviour<P> {
     /// finds something there. The first connection of a peer always has something; a later one, on which nothing was
     /// ever sent, is not woken by what is put into the queue, and would carry no gossip until other traffic happened
     /// to wake it. So when an earlier connection has gone, this puts something small there, and wakes the task.
-    pub(crate) fn rouse_gossip(&mut self, peer: PeerId, connections: impl Iterator<Item = ConnectionId>) {
+    pub(crate) fn rouse_gossip(&mut self, peer: PeerId, connections: &[ConnectionId]) {
         let topic = IdentTopic::new(ROUSING);
         // Fails for a subscription filter only, and there is none.
         let _ = self.gossip.subscribe(&topic);
         self.gossip.unsubscribe(&topic);
         for connection in connections {
-            self.streams.command(peer, connection, Command::Prove);
+            self.streams.command(peer, *connection, Command::Wake);
         }
     }
 }

@@ -6,12 +6,17 @@
 //! rests for a random time between nothing and a bound that doubles with every failure in a row (exponential
 //! back-off with full jitter): 250 ms to 30 s, to 60 s if it has never been reached.
 //!
+//! Where there are several bearers, a neighbour is wanted over each of them: of the addresses that it calls its own, those
+//! on bearers over which it has no link are dialled too, one for each bearer at a time, however many neighbours there are,
+//! and they are not forgotten while it is a neighbour.
+//!
 //! Invariants
 //! 1. At most [`MAX_ADDRESSES`] addresses are known. For a new one the worst that is idle and not bootstrap goes.
 //! 2. At most [`MAX_DIALS`] dials are under way.
 //! 3. Addresses of the node itself and of linked neighbours are not dialled.
 
-use super::Multiaddr;
+use super::sorter::Sorter;
+use super::{Multiaddr, PeerId};
 use crate::id::LinkId;
 use futures::FutureExt;
 use futures_timer::Delay;
@@ -19,7 +24,8 @@ use libp2p::multiaddr::Protocol;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -27,10 +33,13 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub(crate) struct Discovery {
     addresses: BTreeMap<Multiaddr, Entry>,
-    /// Links that are wanted before addresses other than bootstrap are left alone.
+    sorter: Arc<Sorter>,
+    /// Links that are up.
+    links: BTreeMap<LinkId, (PeerId, u8)>,
+    /// Neighbours that are wanted before addresses other than bootstrap are left alone.
     target: usize,
-    /// Links at the last poll.
-    links: usize,
+    /// Neighbours at the last poll.
+    neighbours: usize,
     rng: ChaCha20Rng,
     /// Until the next address is due; not to be looked at while `changed`.
     timer: Delay,
@@ -44,6 +53,10 @@ struct Entry {
     /// In a row.
     failures: u32,
     state: State,
+    /// Over which it is reached, as far as can be told.
+    bearer: u8,
+    /// Who says that it listens there.
+    of: Option<PeerId>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,11 +71,13 @@ enum State {
 }
 
 impl Discovery {
-    pub(crate) fn new(bootstrap: &[Multiaddr], target: u32, seed: [u8; 32]) -> Self {
+    pub(crate) fn new(bootstrap: &[Multiaddr], target: u32, sorter: Arc<Sorter>, seed: [u8; 32]) -> Self {
         let mut this = Self {
             addresses: BTreeMap::new(),
+            sorter,
+            links: BTreeMap::new(),
             target: target as usize,
-            links: 0,
+            neighbours: 0,
             rng: ChaCha20Rng::from_seed(seed),
             timer: Delay::new(Duration::ZERO),
             changed: true,
@@ -84,17 +99,30 @@ impl Discovery {
         self.set_own(without_peer(address));
     }
 
+    /// A link is up.
+    pub(crate) fn handle_link_up(&mut self, link: LinkId, peer: PeerId, bearer: u8) {
+        self.links.insert(link, (peer, bearer));
+        for entry in self.addresses.values_mut() {
+            if entry.of == Some(peer) && entry.bearer == bearer {
+                entry.settle(link);
+            }
+        }
+        self.changed = true;
+    }
+
     /// A neighbour says that it listens there. A bootstrap address is not taken from the neighbour's word: it is
     /// dialled to see whose it is.
     #[must_use]
     pub(crate) fn handle_neighbour(&mut self, link: LinkId, address: &Multiaddr) -> bool {
         let address = without_peer(address);
         let kept = self.learn(address.clone(), false);
-        if let Some(entry) = self.addresses.get_mut(&address)
-            && !entry.bootstrap
-            && matches!(entry.state, State::Idle(_))
-        {
-            entry.state = State::Linked(link, Instant::now());
+        if let (Some(entry), Some((peer, _))) = (self.addresses.get_mut(&address), self.links.get(&link)) {
+            entry.of = Some(*peer);
+            let over_it = |(_, ends): &(&LinkId, &(PeerId, u8))| **ends == (*peer, entry.bearer);
+            match self.links.iter().find(over_it) {
+                Some((link, _)) => entry.settle(*link),
+                None => self.changed = true,
+            }
         }
         kept
     }
@@ -104,6 +132,9 @@ impl Discovery {
         if let Some(entry) = self.addresses.get_mut(address) {
             entry.reached = true;
             entry.state = State::Linked(link, Instant::now());
+            if let Some((peer, bearer)) = self.links.get(&link) {
+                (entry.of, entry.bearer) = (Some(*peer), *bearer);
+            }
         }
         self.changed = true;
     }
@@ -112,7 +143,9 @@ impl Discovery {
     pub(crate) fn handle_failed(&mut self, address: &Multiaddr) {
         if let Some(entry) = self.addresses.get_mut(address) {
             entry.fail(&mut self.rng);
-            if entry.failures >= FORGET && !entry.bootstrap {
+            entry.bearer = self.sorter.carrying(address, None);
+            let missing = self.sorter.is_several() && self.links.values().any(|(peer, _)| entry.of == Some(*peer));
+            if entry.failures >= FORGET && !entry.bootstrap && !missing {
                 self.addresses.remove(address);
             }
         }
@@ -127,7 +160,8 @@ impl Discovery {
     /// A link is gone. One that has not lasted counts as a failure, so that an end that always hangs up is not
     /// dialled without a pause.
     pub(crate) fn handle_link_down(&mut self, gone: LinkId) {
-        for entry in self.addresses.values_mut() {
+        self.links.remove(&gone);
+        for (address, entry) in &mut self.addresses {
             if let State::Linked(link, since) = entry.state
                 && link == gone
             {
@@ -135,6 +169,7 @@ impl Discovery {
                     entry.failures = 0;
                 }
                 entry.fail(&mut self.rng);
+                entry.bearer = self.sorter.carrying(address, None);
             }
         }
         self.changed = true;
@@ -152,9 +187,9 @@ impl Discovery {
     }
 
     /// The next address to dial; it counts as being dialled from now on.
-    pub(crate) fn poll(&mut self, links: usize, cx: &mut Context<'_>) -> Poll<Multiaddr> {
-        if self.links != links {
-            self.links = links;
+    pub(crate) fn poll(&mut self, neighbours: usize, cx: &mut Context<'_>) -> Poll<Multiaddr> {
+        if self.neighbours != neighbours {
+            self.neighbours = neighbours;
             self.changed = true;
         }
         while self.changed || self.timer.poll_unpin(cx).is_ready() {
@@ -166,9 +201,12 @@ impl Discovery {
                 self.timer.reset(LASTING);
                 continue;
             }
-            let more = links + dialing < self.target;
+            let more = neighbours + dialing < self.target;
+            let missing = self.missing();
             let idle = self.addresses.iter_mut().filter_map(|(address, entry)| match entry.state {
-                State::Idle(due) if more || entry.bootstrap => Some((due, entry.rank(), address, entry)),
+                State::Idle(due) if more || entry.bootstrap || missing.contains(address) => {
+                    Some((due, entry.rank(), address, entry))
+                }
                 _ => None,
             });
             // What is due ranks by its worth, what is not by its time.
@@ -186,6 +224,21 @@ impl Discovery {
         Poll::Pending
     }
 
+    /// Addresses of neighbours on bearers over which they have no link and are not being dialled.
+    fn missing(&self) -> BTreeSet<Multiaddr> {
+        if !self.sorter.is_several() {
+            return BTreeSet::new();
+        }
+        let dialled = self.addresses.values().filter(|entry| entry.state == State::Dialing);
+        let dialled = dialled.filter_map(|entry| Some((entry.of?, entry.bearer)));
+        let there: BTreeSet<(PeerId, u8)> = self.links.values().copied().chain(dialled).collect();
+        let neighbours: BTreeSet<PeerId> = self.links.values().map(|(peer, _)| *peer).collect();
+        let is_missing = |entry: &Entry| {
+            entry.of.is_some_and(|peer| neighbours.contains(&peer) && !there.contains(&(peer, entry.bearer)))
+        };
+        self.addresses.iter().filter(|(_, entry)| is_missing(entry)).map(|(address, _)| address.clone()).collect()
+    }
+
     fn learn(&mut self, address: Multiaddr, bootstrap: bool) -> bool {
         if let Some(known) = self.addresses.get_mut(&address) {
             known.bootstrap |= bootstrap;
@@ -198,8 +251,9 @@ impl Discovery {
         if full && !self.drop_worst() && !bootstrap {
             return false;
         }
+        let bearer = self.sorter.carrying(&address, None);
         let state = State::Idle(Instant::now());
-        self.addresses.insert(address, Entry { bootstrap, reached: false, failures: 0, state });
+        self.addresses.insert(address, Entry { bootstrap, reached: false, failures: 0, state, bearer, of: None });
         self.changed = true;
         !full
     }
@@ -213,7 +267,7 @@ impl Discovery {
     fn set_own(&mut self, address: Multiaddr) {
         let full = self.addresses.len() >= MAX_ADDRESSES;
         if self.addresses.contains_key(&address) || !full || self.drop_worst() {
-            let own = Entry { bootstrap: false, reached: false, failures: 0, state: State::Own };
+            let own = Entry { bootstrap: false, reached: false, failures: 0, state: State::Own, bearer: 0, of: None };
             self.addresses.insert(address, own);
         }
         self.changed = true;
@@ -224,6 +278,13 @@ impl Entry {
     /// The larger, the better.
     fn rank(&self) -> (bool, bool, Reverse<u32>) {
         (self.bootstrap, self.reached, Reverse(self.failures))
+    }
+
+    /// A link that leads there has come about, as it was not known to. A bootstrap address is dialled to see.
+    fn settle(&mut self, link: LinkId) {
+        if !self.bootstrap && matches!(self.state, State::Idle(_)) {
+            self.state = State::Linked(link, Instant::now());
+        }
     }
 
     fn fail(&mut self, rng: &mut ChaCha20Rng) {
@@ -268,6 +329,7 @@ const LASTING: Duration = Duration::from_secs(10);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::link::bearer::{Bearers, Profile, Rule};
     use futures::task::noop_waker;
 
     fn at(address: &str) -> Multiaddr {
@@ -279,7 +341,7 @@ mod tests {
     }
 
     fn discovery(bootstrap: &[Multiaddr], target: u32) -> Discovery {
-        Discovery::new(bootstrap, target, [1; 32])
+        Discovery::new(bootstrap, target, Arc::new(Sorter::new(Bearers::default())), [1; 32])
     }
 
     fn next(discovery: &mut Discovery, links: usize) -> Option<Multiaddr> {
@@ -314,6 +376,7 @@ mod tests {
         let mut discovery = discovery(&[port(1), port(2)], 8);
         discovery.handle_listening(&port(2));
         assert_eq!(next(&mut discovery, 0), Some(port(1)));
+        discovery.handle_link_up(LinkId(1), PeerId::random(), 0);
         discovery.handle_linked(&port(1), LinkId(1));
         assert!(discovery.handle_neighbour(LinkId(1), &port(3)));
         assert!(discovery.handle_heard(&port(3)));
@@ -364,5 +427,45 @@ mod tests {
             discovery.handle_failed(&port(2));
         }
         assert_eq!(discovery.addresses.keys().collect::<Vec<_>>(), [&port(1)]);
+    }
+
+    /// Addresses 10.0.0.0/8 are the first bearer of two.
+    fn two_bearers() -> Discovery {
+        let rule = Rule { addresses: vec!["10.0.0.0/8".parse().expect("a network")], ..Rule::default() };
+        let sorter = Sorter::new(Bearers::new([(Profile::default(), rule)]));
+        Discovery::new(&[], 1, Arc::new(sorter), [1; 32])
+    }
+
+    #[test]
+    fn a_neighbour_is_dialled_on_the_bearers_that_lack_a_link() {
+        let mut discovery = two_bearers();
+        let (peer, link) = (PeerId::random(), LinkId(1));
+        let (radio, wire, other) = (at("/ip4/10.0.0.1/tcp/1"), at("/ip4/192.0.2.1/tcp/1"), at("/ip4/192.0.2.1/tcp/2"));
+        discovery.handle_link_up(link, peer, 0);
+        assert!(discovery.handle_neighbour(link, &radio));
+        assert_eq!(next(&mut discovery, 1), None);
+        for address in [&wire, &other] {
+            assert!(discovery.handle_neighbour(link, address));
+        }
+        // One of them at a time, also beyond the target.
+        let dialled = next(&mut discovery, 1).expect("an address");
+        assert!([&wire, &other].contains(&&dialled));
+        assert_eq!(next(&mut discovery, 1), None);
+        for _ in 0..=FORGET {
+            discovery.handle_failed(&dialled);
+        }
+        assert!(discovery.addresses.contains_key(&dialled), "forgotten");
+        discovery.handle_link_up(LinkId(2), peer, 1);
+        discovery.forget_backoff();
+        assert_eq!(next(&mut discovery, 1), None);
+        discovery.handle_link_down(LinkId(2));
+        discovery.forget_backoff();
+        assert!(next(&mut discovery, 1).is_some());
+        // Who is no neighbour is one address among many.
+        discovery.handle_link_down(link);
+        for _ in 0..FORGET {
+            discovery.handle_failed(&dialled);
+        }
+        assert!(!discovery.addresses.contains_key(&dialled));
     }
 }

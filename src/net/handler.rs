@@ -2,7 +2,7 @@
 //!
 //! The dialer opens two streams as soon as the connection stands; the listener accepts one of each. All input and
 //! output happens inside [`ConnectionHandler::poll`]: no task and no channel lies between the outbox and the
-//! socket. Pings are answered here and never reach the node.
+//! socket. Pings are answered here and never reach the node; when to ping is decided in [`silence`](super::silence).
 //!
 //! A connection that is not needed any more is *finished*: nothing new is taken, what waits is written, the own
 //! direction of both streams is ended, and when the peer has ended its direction too, the connection lingers, so
@@ -50,6 +50,8 @@ pub(crate) struct Handler {
     began: Instant,
     /// Echoes of earlier pings say nothing any more.
     measured_from: u64,
+    /// Of the last ping.
+    stamped: u64,
 }
 
 #[derive(Debug)]
@@ -81,6 +83,8 @@ pub(crate) enum Command {
     Finish,
     /// Forget the round-trip time and measure it anew.
     Measure,
+    /// Nothing but to run once: something else on the connection waits for its task.
+    Wake,
 }
 
 /// What a connection tells the network.
@@ -90,6 +94,12 @@ pub(crate) enum Event {
     Writable,
     /// The peer lives, as [`Command::Prove`] wanted to know.
     Proved,
+    /// A ping has been answered after so long.
+    Measured(Duration),
+    /// Something was sent, and nothing is heard.
+    Silent,
+    /// Something is heard after all.
+    Heard,
     /// The connection is being finished: frames are not taken any more.
     Finishing,
     /// Finished, or failed: close it.
@@ -112,11 +122,12 @@ impl Handler {
             data: LaneIo::new(),
             pipe,
             frames,
-            silence: Silence::new(config.ping_after, config.dead_after),
+            silence: Silence::new(config.ping_after, config.dead_after, config.probing),
             state: State::Running,
             events: VecDeque::new(),
             began: Instant::now(),
             measured_from: 0,
+            stamped: 0,
         }
     }
 
@@ -136,14 +147,21 @@ impl Handler {
         for lane in [Lane::Control, Lane::Data] {
             self.read(lane, cx).map_err(|error| error.to_string())?;
         }
+        for lane in [Lane::Control, Lane::Data] {
+            self.write(lane, cx).map_err(|error| error.to_string())?;
+        }
         while let Poll::Ready(asks) = self.silence.poll(cx) {
             match asks {
                 Asks::Ping => self.ping(),
+                Asks::Tell => self.tell(Event::Silent),
                 Asks::Close => return Err("silent for too long".to_owned()),
             }
         }
-        for lane in [Lane::Control, Lane::Data] {
-            self.write(lane, cx).map_err(|error| error.to_string())?;
+        if self.control.has_urgent() {
+            self.write(Lane::Control, cx).map_err(|error| error.to_string())?;
+        }
+        if self.silence.wants_poll() {
+            cx.waker().wake_by_ref();
         }
         let finished = self.control.is_finished() && self.data.is_finished();
         let (limit, reason) = match &mut self.state {
@@ -178,7 +196,11 @@ impl Handler {
                 Lane::Control => &mut self.control,
                 Lane::Data => &mut self.data,
             };
-            match io.poll_read(cx) {
+            let read = io.poll_read(cx);
+            if io.take_heard() && self.silence.handle_heard() {
+                self.tell(Event::Heard);
+            }
+            match read {
                 Poll::Ready(Ok(Read::Frames(buffer, frames))) => self.handle_frames(lane, buffer, frames),
                 Poll::Ready(Ok(Read::End)) => self.finish(),
                 Poll::Ready(Err(error)) => return Err(error),
@@ -190,7 +212,6 @@ impl Handler {
     }
 
     fn handle_frames(&mut self, lane: Lane, mut buffer: Vec<u8>, mut frames: u64) {
-        self.silence.handle_heard();
         if matches!(self.state, State::Proving(_)) {
             self.state = State::Running;
             self.tell(Event::Proved);
@@ -231,13 +252,25 @@ impl Handler {
             if frame.kind == Kind::Ping as u8 {
                 self.control.push_urgent(&frame::raw(Kind::Pong, frame.body));
             } else if let Some(round_trip) = self.stamp().checked_sub(stamp)
-                && stamp >= self.measured_from
+                && stamp == self.stamped
+                && self.silence.is_asking()
             {
-                self.pipe.measured(Duration::from_micros(round_trip));
+                self.handle_echo(stamp, Duration::from_micros(round_trip));
             }
         }
         *buffer = others;
         taken
+    }
+
+    /// The last ping has been answered.
+    fn handle_echo(&mut self, stamp: u64, round_trip: Duration) {
+        self.silence.handle_answered(round_trip);
+        if stamp < self.measured_from {
+            self.silence.forget_timing();
+            return self.ping();
+        }
+        self.pipe.measured(round_trip);
+        self.tell(Event::Measured(round_trip));
     }
 
     fn write(&mut self, lane: Lane, cx: &mut Context<'_>) -> Result<(), LaneError> {
@@ -250,6 +283,9 @@ impl Handler {
         self.pipe.frames_out.fetch_add(written.filled.frames, Relaxed);
         if written.filled.writable {
             self.tell(Event::Writable);
+        }
+        if written.filled.frames > 0 && self.silence.handle_wrote() {
+            self.ping();
         }
         Ok(())
     }
@@ -265,8 +301,9 @@ impl Handler {
     }
 
     fn ping(&mut self) {
-        let ping = frame::of(Kind::Ping, &Ping { stamp: self.stamp() });
-        self.control.push_urgent(&ping);
+        self.stamped = self.stamp();
+        self.control.push_urgent(&frame::of(Kind::Ping, &Ping { stamp: self.stamped }));
+        self.silence.handle_pinged();
     }
 
     /// Microseconds since the connection came up.
@@ -275,6 +312,17 @@ impl Handler {
     }
 
     fn tell(&mut self, event: Event) {
+        // The newest measurement counts, and a silence that is over before it was told was none.
+        let undone = |other: &Event| match (&event, other) {
+            (Event::Measured(_), Event::Measured(_)) => true,
+            (Event::Heard, Event::Silent) | (Event::Silent, Event::Heard) => true,
+            _ => false,
+        };
+        let told = self.events.len();
+        self.events.retain(|other| !undone(other));
+        if matches!(event, Event::Heard | Event::Silent) && self.events.len() < told {
+            return;
+        }
         if !self.events.contains(&event) {
             self.events.push_back(event);
         }
@@ -309,15 +357,19 @@ impl ConnectionHandler for Handler {
         match command {
             Command::Prove if matches!(self.state, State::Running) => {
                 self.state = State::Proving(Delay::new(PROOF_TIME));
-                self.ping();
+                if !self.silence.is_asking() {
+                    self.ping();
+                }
             }
-            Command::Prove => {}
+            Command::Prove | Command::Wake => {}
             Command::Finish => self.finish(),
             Command::Measure => {
                 self.measured_from = self.stamp();
                 self.pipe.forget_round_trip();
-                // Else it is pinged when the stream is there; what comes before says how long that took.
-                if self.control.is_open() {
+                self.silence.forget_timing();
+                // Else it is pinged when the stream is there, or when the ping that is under way has been answered; what
+                // comes before says how long that took.
+                if self.control.is_open() && !self.silence.is_asking() {
                     self.ping();
                 }
             }

@@ -32,6 +32,8 @@ pub(crate) struct LaneIo<S> {
     partial: Vec<u8>,
     /// The peer will send no more.
     ended: bool,
+    /// Bytes have come since this was last asked.
+    heard: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +81,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> LaneIo<S> {
             scratch: Vec::new(),
             partial: Vec::new(),
             ended: false,
+            heard: false,
         }
     }
 
@@ -91,6 +94,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> LaneIo<S> {
 
     pub(crate) fn is_open(&self) -> bool {
         self.stream.is_some()
+    }
+
+    /// Whether anything has come since this was last asked, be it part of a frame.
+    pub(crate) fn take_heard(&mut self) -> bool {
+        core::mem::take(&mut self.heard)
+    }
+
+    /// Whether something is to go before all that waits.
+    pub(crate) fn has_urgent(&self) -> bool {
+        !self.urgent.is_empty()
     }
 
     /// Puts a frame before all that waits, unless too many wait there already.
@@ -173,6 +186,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> LaneIo<S> {
                 self.ended = true;
                 return Poll::Ready(Ok(Read::End));
             }
+            self.heard = true;
             let read = if self.scratch.is_empty() { &little[..count] } else { &self.scratch[..count] };
             self.partial.extend_from_slice(read);
             if count == QUIET_READ && self.scratch.is_empty() {

@@ -1,5 +1,8 @@
 //! Links: which connections are one neighbour, and which of them stays.
 //!
+//! A neighbour that is reached over several bearers has a link for each. What follows is about the connections of one
+//! link, which are those of one neighbour over one bearer.
+//!
 //! Two nodes that dial each other at once end up with two connections. Both ends prefer the one whose dialer has
 //! the lower PeerId; of several by one dialer the oldest, and there only the dialer decides, since the other end
 //! may have seen them in another order. Before the others go, the preferred one has to prove that the peer lives
@@ -8,8 +11,9 @@
 //! order, so nothing is lost; only frames that were under way on two connections may change places.
 //!
 //! Invariants
-//! 1. A peer has one link; a link has one to [`MAX_CONNECTIONS`] connections.
+//! 1. A peer has at most one link over each bearer; a link has one to [`MAX_CONNECTIONS`] connections.
 //! 2. Numbers of links are never used twice.
+//! 3. A link is silent while all of its connections are that still take frames, and it has any.
 
 use super::PeerId;
 use super::pipe::Pipe;
@@ -25,14 +29,18 @@ pub(crate) struct Links {
     most: usize,
     next: u64,
     links: BTreeMap<LinkId, Link>,
-    by_peer: BTreeMap<PeerId, LinkId>,
+    by_peer: BTreeMap<(PeerId, u8), LinkId>,
+    neighbours: usize,
     by_connection: BTreeMap<ConnectionId, LinkId>,
 }
 
-/// One neighbour.
+/// One neighbour over one bearer.
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) peer: PeerId,
+    pub(crate) bearer: u8,
+    /// As last told.
+    silent: bool,
     /// Oldest first.
     pub(crate) connections: Vec<Connection>,
 }
@@ -47,6 +55,8 @@ pub(crate) struct Connection {
     pub(crate) ending: bool,
     /// Buffers that have been fetched from it.
     pub(crate) fetched: u64,
+    /// Nothing is heard on it.
+    pub(crate) silent: bool,
 }
 
 /// What becomes of a new connection.
@@ -68,14 +78,21 @@ impl Links {
             next: 0,
             links: BTreeMap::new(),
             by_peer: BTreeMap::new(),
+            neighbours: 0,
             by_connection: BTreeMap::new(),
         }
     }
 
     /// A connection has come up.
-    pub(crate) fn join(&mut self, peer: PeerId, id: ConnectionId, outbound: bool, pipe: Arc<Pipe>) -> Joined {
-        let connection = Connection { id, outbound, pipe, ending: false, fetched: 0 };
-        if let Some(link) = self.by_peer.get(&peer).copied() {
+    pub(crate) fn join(
+        &mut self,
+        (peer, bearer): (PeerId, u8),
+        id: ConnectionId,
+        outbound: bool,
+        pipe: Arc<Pipe>,
+    ) -> Joined {
+        let connection = Connection { id, outbound, pipe, ending: false, fetched: 0, silent: false };
+        if let Some(link) = self.by_peer.get(&(peer, bearer)).copied() {
             let Some(known) = self.links.get_mut(&link) else { return Joined::Refused };
             if known.connections.len() == MAX_CONNECTIONS {
                 return Joined::Refused;
@@ -88,10 +105,12 @@ impl Links {
         if self.links.len() == self.most {
             return Joined::Refused;
         }
+        let is_new = self.of_peer(peer).next().is_none();
+        self.neighbours += usize::from(is_new);
         self.next += 1;
         let link = LinkId(self.next);
-        self.links.insert(link, Link { peer, connections: vec![connection] });
-        self.by_peer.insert(peer, link);
+        self.links.insert(link, Link { peer, bearer, silent: false, connections: vec![connection] });
+        self.by_peer.insert((peer, bearer), link);
         self.by_connection.insert(id, link);
         Joined::New(link)
     }
@@ -120,8 +139,11 @@ impl Links {
         if !known.connections.is_empty() {
             return Some((link, false));
         }
-        self.by_peer.remove(&known.peer);
+        let (peer, bearer) = (known.peer, known.bearer);
+        self.by_peer.remove(&(peer, bearer));
         self.links.remove(&link);
+        let is_gone = self.of_peer(peer).next().is_none();
+        self.neighbours -= usize::from(is_gone);
         Some((link, true))
     }
 
@@ -129,8 +151,19 @@ impl Links {
         self.links.get(&link)
     }
 
-    pub(crate) fn of_peer(&self, peer: &PeerId) -> Option<LinkId> {
-        self.by_peer.get(peer).copied()
+    /// All links of a peer, by bearer.
+    pub(crate) fn of_peer(&self, peer: PeerId) -> impl Iterator<Item = LinkId> {
+        self.by_peer.range((peer, 0)..=(peer, u8::MAX)).map(|(_, link)| *link)
+    }
+
+    /// Whether a link has begun or ceased to be silent since this was last asked.
+    pub(crate) fn silence_changed(&mut self, link: LinkId) -> Option<bool> {
+        let known = self.links.get_mut(&link)?;
+        let mut standing = known.connections.iter().filter(|connection| !connection.ending).peekable();
+        // One that only waits for its end is as it was.
+        standing.peek()?;
+        let silent = standing.all(|connection| connection.silent);
+        (core::mem::replace(&mut known.silent, silent) != silent).then_some(silent)
     }
 
     pub(crate) fn of_connection(&self, id: ConnectionId) -> Option<LinkId> {
@@ -146,8 +179,9 @@ impl Links {
         self.links.keys().copied()
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.links.len()
+    /// How many neighbours there are.
+    pub(crate) fn neighbours(&self) -> usize {
+        self.neighbours
     }
 
     /// By the lower dialer, then by age.
@@ -196,7 +230,11 @@ mod tests {
     }
 
     fn join(links: &mut Links, peer: PeerId, id: usize, outbound: bool) -> Joined {
-        links.join(peer, ConnectionId::new_unchecked(id), outbound, Arc::new(Pipe::new(1)))
+        join_over(links, peer, 0, id, outbound)
+    }
+
+    fn join_over(links: &mut Links, peer: PeerId, bearer: u8, id: usize, outbound: bool) -> Joined {
+        links.join((peer, bearer), ConnectionId::new_unchecked(id), outbound, Arc::new(Pipe::new(1)))
     }
 
     fn id(id: usize) -> ConnectionId {
@@ -238,6 +276,36 @@ mod tests {
         }
         assert_eq!(join(&mut links, peer, 8, false), Joined::Refused);
         assert_eq!(join(&mut links, PeerId::random(), 9, false), Joined::Refused);
-        assert_eq!(links.len(), 1);
+        assert_eq!((links.iter().count(), links.neighbours()), (1, 1));
+    }
+
+    #[test]
+    fn a_peer_has_a_link_for_each_bearer() {
+        let (low, high) = peers();
+        let mut links = Links::new(low, 9);
+        assert_eq!(join_over(&mut links, high, 0, 1, true), Joined::New(LinkId(1)));
+        assert_eq!(join_over(&mut links, high, 3, 2, true), Joined::New(LinkId(2)));
+        assert_eq!(join_over(&mut links, high, 3, 3, false), Joined::Another(LinkId(2), Some(id(2))));
+        assert_eq!((links.of_peer(high).collect::<Vec<_>>(), links.neighbours()), (vec![LinkId(1), LinkId(2)], 1));
+        assert_eq!(links.proved(id(2)), [id(3)]);
+        assert_eq!(links.leave(id(1)), Some((LinkId(1), true)));
+        assert_eq!((links.of_peer(high).collect::<Vec<_>>(), links.neighbours()), (vec![LinkId(2)], 1));
+        assert_eq!(join_over(&mut links, high, 0, 4, true), Joined::New(LinkId(3)));
+    }
+
+    #[test]
+    fn a_link_is_silent_while_all_its_connections_are() {
+        let (low, high) = peers();
+        let mut links = Links::new(low, 9);
+        join(&mut links, high, 1, true);
+        let link = LinkId(1);
+        links.connection_mut(id(1)).expect("there").silent = true;
+        assert_eq!([links.silence_changed(link), links.silence_changed(link)], [Some(true), None]);
+        join(&mut links, high, 2, true);
+        assert_eq!(links.silence_changed(link), Some(false));
+        links.ending(id(2));
+        assert_eq!(links.silence_changed(link), Some(true));
+        links.ending(id(1));
+        assert_eq!(links.silence_changed(link), None);
     }
 }

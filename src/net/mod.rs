@@ -4,8 +4,9 @@
 //! passes [`admission`], a wrapper around the transport: both ends exchange their credentials on a raw substream,
 //! and whoever fails is closed before the Swarm hears of a peer. An admitted connection carries two long-lived
 //! streams of frames ([`streams`]): *control* and *data*, each with a bounded [`outbox`] that is written in chunks
-//! of up to 64 KiB ([`lane`]); gossipsub runs beside them. Connections to the same neighbour are one *link*
-//! ([`links`]): duplicates resolve without the node noticing. [`discovery`] decides what is dialled and when.
+//! of up to 64 KiB ([`lane`]); gossipsub runs beside them, but over metered bearers ([`gossip`]). Connections to the same
+//! neighbour over the same bearer ([`sorter`]) are one *link* ([`links`]): duplicates resolve without the node noticing.
+//! [`discovery`] decides what is dialled and when.
 //!
 //! The node polls [`Network::poll`] and gets a [`NetEvent`] at a time; it sends with [`Network::try_send`] and
 //! [`Network::publish`], both of which refuse rather than grow. A realm's rules are not known here: a
@@ -19,9 +20,10 @@
 //! 2. `LinkUp` comes before anything else of a link, `LinkDown` after everything else of it.
 //! 3. Every queue is bounded; what is refused or dropped at a bound is counted and told as
 //!    [`NetEvent::Refused`] or [`NetEvent::Dropped`].
-//! 4. A neighbour has at most one link; a link has at most [`links::MAX_CONNECTIONS`] connections.
+//! 4. A neighbour has at most one link over each bearer; a link has at most [`links::MAX_CONNECTIONS`] connections.
 
 use crate::id::{LinkId, Pseudonym};
+use crate::link::bearer::Bearers;
 use crate::wire::hello::{EnrolHello, EnrolReply};
 use futures::channel::oneshot;
 use futures::future::BoxFuture;
@@ -39,6 +41,7 @@ mod attended;
 mod behaviour;
 mod discovery;
 pub mod enrol;
+mod gossip;
 mod handler;
 mod handshake;
 mod lane;
@@ -50,7 +53,9 @@ mod pipe;
 mod pulse;
 pub mod shape;
 mod shaped;
+mod shaping;
 mod silence;
+mod sorter;
 mod streams;
 mod swarm;
 mod tally;
@@ -58,6 +63,7 @@ pub mod transport;
 
 pub use admission::Gatekeeper;
 pub use enrol::{EnrolError, enrol};
+pub use sorter::transport as transport_of;
 pub use swarm::Network;
 pub use transport::TransportError;
 
@@ -78,7 +84,7 @@ pub struct NetConfig {
     pub mdns: bool,
     /// Most links.
     pub max_links: u32,
-    /// How many links to have before addresses other than `bootstrap` are left alone.
+    /// How many neighbours to have before addresses other than `bootstrap` are left alone.
     pub target_links: u32,
     /// Connections in set-up at a time, inbound.
     pub inbound_permits: u32,
@@ -95,9 +101,34 @@ pub struct NetConfig {
     pub dead_after: Duration,
     /// Bytes of frames that wait for a link, of each class.
     pub outbox_bytes: usize,
+    /// How links are watched that carry something. No setting.
+    #[serde(skip)]
+    pub probing: Probing,
+    /// What carries links. Set from other settings, not here.
+    #[serde(skip)]
+    pub bearers: Bearers,
     /// Whether links can be shaped ([`Network::set_shape`]). No setting: a lab's nodes have it.
     #[serde(skip)]
     pub shaping: bool,
+}
+
+/// How a link is watched while something is sent over it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Probing {
+    /// Frames that are sent are followed by a ping, at most once in this time.
+    pub every: Duration,
+    /// Frames that have gone without one get one if nothing has been heard for this long.
+    pub after: Duration,
+    /// A link is silent if nothing is heard for this long after a ping; longer where round trips take longer.
+    pub silent_after: Duration,
+}
+
+impl Default for Probing {
+    /// A ping a second costs 60 bytes, and whatever is sent over a link that is gone is known not to arrive within a
+    /// second and a quarter.
+    fn default() -> Self {
+        Self { every: Duration::from_secs(1), after: Duration::from_millis(250), silent_after: Duration::from_secs(1) }
+    }
 }
 
 impl Default for NetConfig {
@@ -116,6 +147,8 @@ impl Default for NetConfig {
             ping_after: Duration::from_secs(30),
             dead_after: Duration::from_secs(90),
             outbox_bytes: 256 * 1024,
+            probing: Probing::default(),
+            bearers: Bearers::default(),
             shaping: false,
         }
     }
@@ -140,7 +173,7 @@ pub enum NetEvent<P> {
         /// Why.
         reason: String,
     },
-    /// A neighbour is there.
+    /// A neighbour is there, over this bearer.
     LinkUp {
         /// Its link from now on.
         link: LinkId,
@@ -152,7 +185,7 @@ pub enum NetEvent<P> {
         address: Multiaddr,
         /// Whether this end dialled.
         outbound: bool,
-        /// Over which bearer: its place among the node's, 0 where there are none.
+        /// Over which bearer: its place among [`NetConfig::bearers`].
         bearer: u8,
     },
     /// It is gone.

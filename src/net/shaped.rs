@@ -8,9 +8,11 @@
 //!
 //! What is on its way when the connection itself is closed is lost, as with a cable that is pulled.
 //!
-//! Connections to one peer have one [`Profile`], through which the shape is changed while they stand, and one that
-//! comes later finds it. Without a shape, bytes pass straight through. A network that is not made for a lab has none of
-//! this.
+//! Connections to one peer have one [`Profile`], through which the shape is changed while they stand. Without a shape, bytes
+//! pass straight through. A network that is not made for a lab has none of this.
+//!
+//! A connection can also be *mute*: what is written waits in the queues, without an end, until it no longer is. The other
+//! end sees what it would see of a line on which all packets vanish, with a transport that goes on sending them again.
 //!
 //! Invariants
 //! 1. Bytes of a substream leave in the order in which they were written, whatever becomes of the shape.
@@ -18,60 +20,20 @@
 //!    dropped: writers wait.
 //! 3. There are as many queues as the connection below has substreams, which bounds them.
 
+use super::StreamMuxerBox;
 use super::shape::{MTU, Shape, Shaper, window};
-use super::{PeerId, StreamMuxerBox};
+use super::shaping::{Profile, lock};
 use crate::time::Time;
 use futures::task::AtomicWaker;
 use futures::{AsyncRead, AsyncWrite, FutureExt};
 use futures_timer::Delay;
 use libp2p::core::muxing::{StreamMuxer, StreamMuxerEvent, StreamMuxerExt, SubstreamBox};
-use rand_chacha::ChaCha20Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
-
-/// The shapes of one network's links.
-#[derive(Debug)]
-pub(crate) struct Shaping(Mutex<Profiles>);
-
-#[derive(Debug)]
-struct Profiles {
-    rng: ChaCha20Rng,
-    /// Of peers with connections.
-    by_peer: BTreeMap<PeerId, Weak<Profile>>,
-}
-
-/// How connections to one peer are shaped.
-type Profile = Mutex<Option<Shape>>;
-
-impl Shaping {
-    /// `seed` feeds jitter and loss.
-    pub(crate) fn new(seed: [u8; 32]) -> Self {
-        Self(Mutex::new(Profiles { rng: ChaCha20Rng::from_seed(seed), by_peer: BTreeMap::new() }))
-    }
-
-    /// Puts a connection under the peer's shape, present and to come.
-    pub(crate) fn wrap(&self, peer: PeerId, muxer: StreamMuxerBox) -> StreamMuxerBox {
-        let mut profiles = lock(&self.0);
-        profiles.by_peer.retain(|_, profile| profile.strong_count() > 0);
-        let profile = profiles.by_peer.get(&peer).and_then(Weak::upgrade).unwrap_or_default();
-        profiles.by_peer.insert(peer, Arc::downgrade(&profile));
-        let mut seed = [0; 32];
-        profiles.rng.fill_bytes(&mut seed);
-        StreamMuxerBox::new(Shaped::new(muxer, profile, seed))
-    }
-
-    /// Shapes what goes to a peer from now on.
-    pub(crate) fn set(&self, peer: &PeerId, shape: Option<Shape>) {
-        if let Some(profile) = lock(&self.0).by_peer.get(peer).and_then(Weak::upgrade) {
-            *lock(&profile) = shape;
-        }
-    }
-}
 
 /// A connection.
 struct Shaped {
@@ -83,7 +45,7 @@ struct Shaped {
 }
 
 /// What a connection and its substreams share.
-struct Line {
+pub(super) struct Line {
     profile: Arc<Profile>,
     began: Instant,
     queues: Mutex<Queues>,
@@ -115,11 +77,18 @@ struct Queue {
     failed: Option<io::ErrorKind>,
 }
 
+/// Puts a connection under a profile; `seed` feeds jitter and loss.
+pub(super) fn wrap(inner: StreamMuxerBox, profile: Arc<Profile>, seed: [u8; 32]) -> StreamMuxerBox {
+    StreamMuxerBox::new(Shaped::new(inner, profile, seed))
+}
+
 impl Shaped {
     fn new(inner: StreamMuxerBox, profile: Arc<Profile>, seed: [u8; 32]) -> Self {
         let queues = Queues { shaper: Shaper::new(Shape::default(), seed), next: 0, streams: BTreeMap::new() };
         let line = Line { profile, began: Instant::now(), queues: Mutex::new(queues), driver: AtomicWaker::new() };
-        Self { inner, line: Arc::new(line), timer: Delay::new(Duration::ZERO), armed: None }
+        let line = Arc::new(line);
+        line.profile.add(&line);
+        Self { inner, line, timer: Delay::new(Duration::ZERO), armed: None }
     }
 
     fn adopt(&self, inner: SubstreamBox) -> Substream {
@@ -133,6 +102,10 @@ impl Shaped {
     /// Hands on all that has arrived, and sees to it that the rest will be.
     fn deliver(&mut self, cx: &mut Context<'_>) {
         self.line.driver.register(cx.waker());
+        if self.line.profile.is_mute() {
+            self.armed = None;
+            return;
+        }
         loop {
             let now = self.line.now();
             let Some(next) = lock(&self.line.queues).deliver(now, cx) else {
@@ -181,6 +154,12 @@ impl StreamMuxer for Shaped {
 }
 
 impl Line {
+    /// Has it look anew: it is no longer mute.
+    pub(super) fn rouse(&self) {
+        lock(&self.queues).streams.values_mut().for_each(Queue::wake);
+        self.driver.wake();
+    }
+
     fn now(&self) -> Time {
         Time(u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX))
     }
@@ -318,8 +297,8 @@ impl AsyncRead for Substream {
 impl AsyncWrite for Substream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.with(|queue, shaper, line| {
-            let shape = *lock(&line.profile);
-            if shape.is_none() && queue.bytes.is_empty() {
+            let shape = line.profile.shape();
+            if shape.is_none() && queue.bytes.is_empty() && !line.profile.is_mute() {
                 return Pin::new(&mut queue.inner).poll_write(cx, bytes);
             }
             let shape = shape.unwrap_or_default();
@@ -343,9 +322,9 @@ impl AsyncWrite for Substream {
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.with(|queue, _, _| {
+        self.with(|queue, _, line| {
             queue.closing = true;
-            if queue.bytes.is_empty() {
+            if queue.bytes.is_empty() && !line.profile.is_mute() {
                 return Pin::new(&mut queue.inner).poll_close(cx);
             }
             queue.writer = Some(cx.waker().clone());
@@ -359,7 +338,7 @@ impl Drop for Substream {
         let mut queues = lock(&self.line.queues);
         let Some(queue) = queues.streams.get_mut(&self.id) else { return };
         queue.left = true;
-        if queue.bytes.is_empty() {
+        if queue.bytes.is_empty() && !self.line.profile.is_mute() {
             queues.streams.remove(&self.id);
         } else {
             self.line.driver.wake();
@@ -367,133 +346,8 @@ impl Drop for Substream {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Bytes of the window that a piece takes besides its own: what keeping it takes here, about as much as its headers.
 const PIECE_COST: usize = 40;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use futures::executor::block_on;
-    use futures::future::poll_fn;
-    use futures::{AsyncWriteExt, poll};
-
-    /// What came out below, and whether its end did.
-    type Out = Arc<Mutex<(Vec<u8>, bool)>>;
-
-    /// A substream that takes everything; its connection hands out one after the other.
-    struct Below(Out);
-
-    impl AsyncRead for Below {
-        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut [u8]) -> Poll<io::Result<usize>> {
-            Poll::Pending
-        }
-    }
-
-    impl AsyncWrite for Below {
-        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-            lock(&self.0).0.extend_from_slice(bytes);
-            Poll::Ready(Ok(bytes.len()))
-        }
-        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Ready(Ok(()))
-        }
-        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            lock(&self.0).1 = true;
-            Poll::Ready(Ok(()))
-        }
-    }
-
-    impl StreamMuxer for Below {
-        type Substream = Below;
-        type Error = io::Error;
-
-        fn poll_inbound(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<Below>> {
-            Poll::Pending
-        }
-        fn poll_outbound(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<Below>> {
-            Poll::Ready(Ok(Below(self.0.clone())))
-        }
-        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Ready(Ok(()))
-        }
-        fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<StreamMuxerEvent>> {
-            Poll::Pending
-        }
-    }
-
-    /// A connection under a shape, one substream of it, and what comes out.
-    async fn connection(shape: Option<Shape>) -> (Shaping, PeerId, StreamMuxerBox, SubstreamBox, Out) {
-        let (shaping, peer, out) = (Shaping::new([1; 32]), PeerId::random(), Out::default());
-        let mut muxer = shaping.wrap(peer, StreamMuxerBox::new(Below(out.clone())));
-        shaping.set(&peer, shape);
-        let stream = poll_fn(|cx| muxer.poll_outbound_unpin(cx)).await.expect("a substream");
-        (shaping, peer, muxer, stream, out)
-    }
-
-    /// Runs the connection until `done` says so.
-    async fn drive(muxer: &mut StreamMuxerBox, done: impl Fn() -> bool) {
-        poll_fn(|cx| {
-            assert!(muxer.poll_unpin(cx).is_pending());
-            if done() { Poll::Ready(()) } else { Poll::Pending }
-        })
-        .await;
-    }
-
-    fn slow(delay: u64, rate: Option<u64>) -> Option<Shape> {
-        Some(Shape { delay: Duration::from_millis(delay), rate, ..Shape::default() })
-    }
-
-    #[test]
-    fn without_a_shape_bytes_pass_straight_through() {
-        block_on(async {
-            let (_shaping, _, _muxer, mut stream, out) = connection(None).await;
-            stream.write_all(b"hello").await.expect("taken");
-            assert_eq!(lock(&out).0, b"hello");
-        });
-    }
-
-    #[test]
-    fn bytes_arrive_late_and_in_order_whatever_becomes_of_the_shape_and_the_writer() {
-        block_on(async {
-            let (shaping, peer, mut muxer, mut stream, out) = connection(slow(40, None)).await;
-            let began = Instant::now();
-            stream.write_all(b"one ").await.expect("taken");
-            stream.flush().await.expect("taken is flushed");
-            shaping.set(&peer, None);
-            stream.write_all(b"two").await.expect("taken");
-            drop(stream);
-            assert!(poll!(poll_fn(|cx| muxer.poll_unpin(cx))).is_pending());
-            assert_eq!(lock(&out).0, b"");
-            drive(&mut muxer, || lock(&out).0 == b"one two").await;
-            assert!(began.elapsed() >= Duration::from_millis(40));
-        });
-    }
-
-    #[test]
-    fn a_full_window_holds_the_writer_back_and_the_end_comes_last() {
-        block_on(async {
-            // A window of 10,000 bytes, a tenth of a second's worth.
-            let (_shaping, _, mut muxer, mut stream, out) = connection(slow(10, Some(800_000))).await;
-            let mut taken = 0;
-            for _ in 0..9 {
-                let polled = poll!(poll_fn(|cx| Pin::new(&mut stream).poll_write(cx, &[7; 4_000])));
-                taken += if let Poll::Ready(count) = polled { count.expect("taken") } else { 0 };
-            }
-            assert!((8_000..=10_000).contains(&taken), "{taken} bytes were taken");
-            let closed = std::cell::Cell::new(false);
-            let writing = async {
-                stream.write_all(&[8; 4_000]).await.expect("taken");
-                stream.close().await.expect("closed");
-                assert_eq!(lock(&out).0.len(), taken + 4_000);
-                closed.set(true);
-            };
-            futures::join!(writing, drive(&mut muxer, || closed.get() || lock(&out).1));
-            let (bytes, ended) = lock(&out).clone();
-            assert!(ended && bytes.is_sorted());
-        });
-    }
-}
+mod tests;

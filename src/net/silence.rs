@@ -1,10 +1,24 @@
-//! Silence: when a connection is pinged, and when it is given up.
+//! Silence: when a connection is pinged, when it counts as silent, and when it is given up.
 //!
 //! Whatever arrives shows that the peer lives. When nothing has arrived for a while, a ping asks; when nothing has
 //! arrived for longer, the connection is dead. One timer serves both and is not touched by traffic: when it fires
 //! too early it is set anew. While the node does not take frames the connection reads nothing, which is not the
 //! peer's fault: then it is pinged, so that the peer hears something, but not given up.
+//!
+//! That takes a minute and a half, too long for messages that could go another way. So what is sent is watched
+//! ([`Probing`]), by a second timer that is armed for it:
+//!
+//! 1. Frames go out with a ping behind them, unless the last ping is less than `every` ago: this measures the round trip.
+//! 2. Frames that went out without one get theirs if nothing has been heard for `after`.
+//! 3. A ping that is followed by nothing at all, for four retransmission time-outs (RFC 6298, from this connection's pings)
+//!    but at least `silent_after`, makes the connection *silent*. It stays up; the first byte ends it.
+//!
+//! Invariants
+//! 1. At most one ping is without an answer, unless the node takes no frames.
+//! 2. Echoes are not watched: two ends that only answer each other fall quiet.
+//! 3. The second timer is armed by a ping or by frames, and fires about four times a second at most.
 
+use super::Probing;
 use futures::FutureExt;
 use futures_timer::Delay;
 use std::task::{Context, Poll};
@@ -15,36 +29,121 @@ use std::time::{Duration, Instant};
 pub(crate) struct Silence {
     ping_after: Duration,
     dead_after: Duration,
+    probing: Probing,
     heard: Instant,
     pinged: Instant,
+    /// Since when the last ping has had no answer.
+    asked: Option<Instant>,
+    /// When the first frames went out since something was heard.
+    unanswered: Option<Instant>,
+    silent: bool,
     /// Reading waits for the node.
     blocked: bool,
     timer: Delay,
+    /// There once it has been needed.
+    probe: Option<Delay>,
+    /// When it fires, if it does.
+    armed: Option<Instant>,
+    /// It was armed and has not been polled since.
+    unpolled: bool,
+    timing: Timing,
 }
 
 /// What silence asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Asks {
     Ping,
+    /// The connection is silent now.
+    Tell,
     Close,
 }
 
+/// Round-trip time and its variation (RFC 6298, section 2), once there is a measurement.
+#[derive(Debug, Default)]
+struct Timing(Option<(Duration, Duration)>);
+
 impl Silence {
-    pub(crate) fn new(ping_after: Duration, dead_after: Duration) -> Self {
+    pub(crate) fn new(ping_after: Duration, dead_after: Duration, probing: Probing) -> Self {
         let now = Instant::now();
-        Self { ping_after, dead_after, heard: now, pinged: now, blocked: false, timer: Delay::new(ping_after) }
+        Self {
+            ping_after,
+            dead_after,
+            probing,
+            heard: now,
+            pinged: now,
+            asked: None,
+            unanswered: None,
+            silent: false,
+            blocked: false,
+            timer: Delay::new(ping_after),
+            probe: None,
+            armed: None,
+            unpolled: false,
+            timing: Timing::default(),
+        }
     }
 
-    pub(crate) fn handle_heard(&mut self) {
+    /// Something has arrived. Answers whether this ends a silence.
+    #[must_use]
+    pub(crate) fn handle_heard(&mut self) -> bool {
         self.heard = Instant::now();
+        self.unanswered = None;
+        std::mem::take(&mut self.silent)
+    }
+
+    /// Frames have been taken to be written. Answers whether a ping is to follow them.
+    #[must_use]
+    pub(crate) fn handle_wrote(&mut self) -> bool {
+        let now = Instant::now();
+        let since = *self.unanswered.get_or_insert(now);
+        if self.asked.is_some() {
+            return false;
+        }
+        if now.saturating_duration_since(self.pinged) >= self.probing.every {
+            return true;
+        }
+        self.arm(since + self.probing.after);
+        false
+    }
+
+    /// A ping is on its way.
+    pub(crate) fn handle_pinged(&mut self) {
+        let now = Instant::now();
+        self.pinged = now;
+        self.asked = Some(now);
+        self.arm(now + self.limit());
+    }
+
+    /// The last ping has been answered.
+    pub(crate) fn handle_answered(&mut self, round_trip: Duration) {
+        self.asked = None;
+        self.timing.measured(round_trip);
+    }
+
+    /// What was measured holds no longer.
+    pub(crate) fn forget_timing(&mut self) {
+        self.timing = Timing::default();
+    }
+
+    /// Whether a ping is without an answer.
+    pub(crate) fn is_asking(&self) -> bool {
+        self.asked.is_some()
     }
 
     /// Reading begins or ceases to wait for the node.
     pub(crate) fn set_blocked(&mut self, blocked: bool) {
         if self.blocked && !blocked {
             self.heard = Instant::now();
+            if self.asked.is_some() {
+                self.arm(self.heard + self.limit());
+            }
         }
         self.blocked = blocked;
+    }
+
+    /// Whether [`Silence::poll`] is to be called once more.
+    pub(crate) fn wants_poll(&self) -> bool {
+        self.unpolled
     }
 
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Asks> {
@@ -57,14 +156,151 @@ impl Silence {
                 return Poll::Ready(Asks::Close);
             }
             if now >= ping {
-                self.pinged = now;
                 let next = if self.blocked { now + self.ping_after } else { dead.min(now + self.ping_after) };
                 self.timer.reset(next - now);
-                return Poll::Ready(Asks::Ping);
+                if self.blocked || self.asked.is_none() {
+                    return Poll::Ready(Asks::Ping);
+                }
+                continue;
             }
             let next = if self.blocked { ping } else { ping.min(dead) };
             self.timer.reset(next - now);
         }
+        self.unpolled = false;
+        while self.armed.is_some() && self.probe.as_mut().is_some_and(|probe| probe.poll_unpin(cx).is_ready()) {
+            self.armed = None;
+            if let Some(asks) = self.probe_due() {
+                return Poll::Ready(asks);
+            }
+        }
         Poll::Pending
+    }
+
+    /// The second timer has fired.
+    fn probe_due(&mut self) -> Option<Asks> {
+        // Who does not read hears nothing.
+        if self.silent || self.blocked {
+            return None;
+        }
+        let now = Instant::now();
+        if let Some(asked) = self.asked {
+            let due = asked.max(self.heard) + self.limit();
+            if now >= due {
+                self.silent = true;
+                return Some(Asks::Tell);
+            }
+            self.arm(due);
+        } else if let Some(since) = self.unanswered {
+            let due = since + self.probing.after;
+            if now >= due {
+                return Some(Asks::Ping);
+            }
+            self.arm(due);
+        }
+        None
+    }
+
+    /// Has the second timer fire by then.
+    fn arm(&mut self, at: Instant) {
+        if self.armed.is_some_and(|armed| armed <= at) {
+            return;
+        }
+        self.armed = Some(at);
+        self.unpolled = true;
+        let rest = at.saturating_duration_since(Instant::now());
+        match &mut self.probe {
+            Some(probe) => probe.reset(rest),
+            None => self.probe = Some(Delay::new(rest)),
+        }
+    }
+
+    /// How long a ping may be followed by nothing.
+    fn limit(&self) -> Duration {
+        (self.timing.time_out() * TIME_OUTS).max(self.probing.silent_after)
+    }
+}
+
+impl Timing {
+    fn measured(&mut self, round_trip: Duration) {
+        self.0 = Some(match self.0 {
+            None => (round_trip, round_trip / 2),
+            Some((smoothed, variation)) => {
+                (smoothed * 7 / 8 + round_trip / 8, variation * 3 / 4 + smoothed.abs_diff(round_trip) / 4)
+            }
+        });
+    }
+
+    /// RFC 6298's, without its lower bound of a second.
+    fn time_out(&self) -> Duration {
+        self.0.map_or(UNMEASURED, |(smoothed, variation)| smoothed + variation * 4)
+    }
+}
+
+/// Retransmission time-outs that a ping may be followed by nothing: a transport below has sent it twice more by then.
+const TIME_OUTS: u32 = 4;
+/// The retransmission time-out before there is a measurement (RFC 6298, section 2.1).
+const UNMEASURED: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::executor::block_on;
+    use futures::future::poll_fn;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn silence() -> Silence {
+        let probing = Probing { every: 1_000 * MS, after: 20 * MS, silent_after: 40 * MS };
+        let mut silence = Silence::new(Duration::from_secs(30), Duration::from_secs(90), probing);
+        for _ in 0..8 {
+            silence.handle_answered(MS);
+        }
+        silence
+    }
+
+    fn next(silence: &mut Silence) -> Asks {
+        block_on(poll_fn(|cx| silence.poll(cx)))
+    }
+
+    #[test]
+    fn what_is_sent_and_not_answered_is_asked_after_and_then_called_silent() {
+        let mut silence = silence();
+        let began = Instant::now();
+        assert!(!silence.handle_wrote(), "it has only just begun");
+        assert_eq!(next(&mut silence), Asks::Ping);
+        assert!(began.elapsed() >= 20 * MS);
+        silence.handle_pinged();
+        assert!(!silence.handle_wrote() && silence.is_asking());
+        assert_eq!(next(&mut silence), Asks::Tell);
+        assert!(began.elapsed() >= 60 * MS);
+        assert!(silence.handle_heard() && !silence.handle_heard());
+    }
+
+    #[test]
+    fn an_answer_ends_the_asking_and_rest_arms_nothing() {
+        let mut silence = silence();
+        assert!(silence.armed.is_none() && silence.probe.is_none());
+        assert!(!silence.handle_wrote());
+        assert!(!silence.handle_heard());
+        let waker = futures::task::noop_waker();
+        let mut cx = Context::from_waker(&waker);
+        assert!(silence.poll(&mut cx).is_pending() && !silence.wants_poll());
+        block_on(Delay::new(30 * MS));
+        assert!(silence.poll(&mut cx).is_pending());
+        assert_eq!((silence.armed, silence.asked), (None, None));
+        silence.pinged = Instant::now().checked_sub(1_000 * MS).expect("a machine that has run for a second");
+        assert!(silence.handle_wrote(), "time to measure");
+    }
+
+    #[test]
+    fn the_limit_follows_the_round_trip() {
+        let mut silence = silence();
+        assert_eq!(silence.limit(), 40 * MS);
+        for _ in 0..100 {
+            silence.handle_answered(100 * MS);
+        }
+        assert!((400 * MS..500 * MS).contains(&silence.limit()), "{:?}", silence.limit());
+        silence.forget_timing();
+        assert_eq!(silence.limit(), Duration::from_secs(4));
     }
 }

@@ -6,6 +6,7 @@
 use super::admission::Admitted;
 use super::handler::{Command, Event, Handler, Received};
 use super::pipe::Pipe;
+use super::sorter::Sorter;
 use super::{Multiaddr, NetConfig, PeerId};
 use futures::channel::mpsc;
 use libp2p::core::Endpoint;
@@ -24,6 +25,7 @@ use std::task::{Context, Poll};
 pub(crate) struct Streams<P> {
     admitted: Admitted<P>,
     config: NetConfig,
+    sorter: Arc<Sorter>,
     frames: mpsc::Sender<Received>,
     /// Connections that have a handler but are not established yet; there are as many as the Swarm has in hand.
     coming: BTreeMap<ConnectionId, Coming<P>>,
@@ -39,13 +41,22 @@ struct Coming<P> {
     pipe: Arc<Pipe>,
     address: Multiaddr,
     outbound: bool,
+    bearer: u8,
 }
 
 /// What the network hears of connections.
 #[derive(Debug)]
 pub(crate) enum StreamsEvent<P> {
     /// It stands.
-    Up { connection: ConnectionId, peer: PeerId, found: P, pipe: Arc<Pipe>, address: Multiaddr, outbound: bool },
+    Up {
+        connection: ConnectionId,
+        peer: PeerId,
+        found: P,
+        pipe: Arc<Pipe>,
+        address: Multiaddr,
+        outbound: bool,
+        bearer: u8,
+    },
     /// Its handler says something.
     Handler { connection: ConnectionId, event: Event },
     /// It is gone.
@@ -58,8 +69,21 @@ pub(crate) enum StreamsEvent<P> {
 struct NotAdmitted;
 
 impl<P> Streams<P> {
-    pub(crate) fn new(admitted: Admitted<P>, config: NetConfig, frames: mpsc::Sender<Received>) -> Self {
-        Self { admitted, config, frames, coming: BTreeMap::new(), reasons: BTreeMap::new(), actions: VecDeque::new() }
+    pub(crate) fn new(
+        admitted: Admitted<P>,
+        config: NetConfig,
+        sorter: Arc<Sorter>,
+        frames: mpsc::Sender<Received>,
+    ) -> Self {
+        Self {
+            admitted,
+            config,
+            sorter,
+            frames,
+            coming: BTreeMap::new(),
+            reasons: BTreeMap::new(),
+            actions: VecDeque::new(),
+        }
     }
 
     /// Closes a connection at once; the first reason given stays.
@@ -82,13 +106,14 @@ impl<P> Streams<P> {
         connection: ConnectionId,
         peer: PeerId,
         address: &Multiaddr,
-        outbound: bool,
+        local: Option<&Multiaddr>,
         dialer: bool,
     ) -> Result<Handler, ConnectionDenied> {
         let found = self.admitted.claim(&peer).ok_or_else(|| ConnectionDenied::new(NotAdmitted))?;
         let pipe = Arc::new(Pipe::new(self.config.outbox_bytes));
         let handler = Handler::new(connection, dialer, pipe.clone(), self.frames.clone(), &self.config);
-        self.coming.insert(connection, Coming { found, pipe, address: address.clone(), outbound });
+        let (outbound, bearer) = (local.is_none(), self.sorter.carrying(address, local));
+        self.coming.insert(connection, Coming { found, pipe, address: address.clone(), outbound, bearer });
         Ok(handler)
     }
 }
@@ -101,10 +126,10 @@ impl<P: Send + 'static> NetworkBehaviour for Streams<P> {
         &mut self,
         connection: ConnectionId,
         peer: PeerId,
-        _: &Multiaddr,
+        local: &Multiaddr,
         remote: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        self.admit(connection, peer, remote, false, false)
+        self.admit(connection, peer, remote, Some(local), false)
     }
 
     fn handle_established_outbound_connection(
@@ -115,15 +140,15 @@ impl<P: Send + 'static> NetworkBehaviour for Streams<P> {
         role: Endpoint,
         _: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        self.admit(connection, peer, address, true, role == Endpoint::Dialer)
+        self.admit(connection, peer, address, None, role == Endpoint::Dialer)
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
         match event {
             FromSwarm::ConnectionEstablished(ConnectionEstablished { peer_id, connection_id, .. }) => {
-                if let Some(Coming { found, pipe, address, outbound }) = self.coming.remove(&connection_id) {
-                    let up =
-                        StreamsEvent::Up { connection: connection_id, peer: peer_id, found, pipe, address, outbound };
+                if let Some(Coming { found, pipe, address, outbound, bearer }) = self.coming.remove(&connection_id) {
+                    let (connection, peer) = (connection_id, peer_id);
+                    let up = StreamsEvent::Up { connection, peer, found, pipe, address, outbound, bearer };
                     self.actions.push_back(ToSwarm::GenerateEvent(up));
                 }
             }

@@ -5,6 +5,7 @@
 //! last the frames that connections have read. So a flood of frames does not keep link events waiting, and the
 //! frames of a link come after its `LinkUp`.
 
+mod connections;
 mod failures;
 mod lab;
 
@@ -13,13 +14,13 @@ use super::attended::Attended;
 use super::behaviour::{Behaviour, BehaviourEvent};
 use super::discovery::{Discovery, MAX_DIALS};
 use super::enrol::{Desk, Requests};
-use super::handler::{Command, Event, Received};
+use super::handler::Received;
 use super::lane::lane_of;
-use super::links::{Joined, Links};
+use super::links::Links;
 use super::permits::{Limits, Permits};
 use super::pulse::Pulse;
-use super::shaped::Shaping;
-use super::streams::StreamsEvent;
+use super::shaping::Shaping;
+use super::sorter::Sorter;
 use super::tally::{Item, Tally};
 use super::{
     Executor, GossipId, LinkCounters, MessageAcceptance, Multiaddr, NetConfig, NetEvent, PeerId, PublishError,
@@ -38,7 +39,6 @@ use libp2p::swarm::{self, ConnectionId, SwarmEvent};
 use libp2p::{Swarm, Transport as _, mdns};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -91,6 +91,7 @@ impl<G: Gatekeeper> Network<G> {
             per_source: config.permits_per_source,
             outbound: MAX_DIALS as u32,
         });
+        let sorter = Arc::new(Sorter::new(config.bearers.clone()));
         let shaping = config.shaping.then(|| Arc::new(Shaping::new(seed)));
         let gate = Gate {
             local,
@@ -104,14 +105,14 @@ impl<G: Gatekeeper> Network<G> {
         };
         let transport = Admission::new(transport, Arc::new(gate)).boxed();
         let (sender, frames) = mpsc::channel(BUFFERS);
-        let behaviour = Behaviour::new(local, admitted, config, sender);
+        let behaviour = Behaviour::new(local, admitted, config, &sorter, sender);
         let swarm_config = swarm::Config::with_executor(executor)
             .with_idle_connection_timeout(NEVER)
             .with_max_negotiating_inbound_streams(NEGOTIATING);
         let mut this = Self {
             swarm: Attended::new(Swarm::new(transport, behaviour, local, swarm_config)),
             links: Links::new(local, config.max_links),
-            discovery: Discovery::new(&config.bootstrap, config.target_links, seed),
+            discovery: Discovery::new(&config.bootstrap, config.target_links, sorter, seed),
             requests,
             tally,
             shaping,
@@ -162,7 +163,7 @@ impl<G: Gatekeeper> Network<G> {
                     Item::Dropped(counter) => NetEvent::Dropped { counter, count },
                 });
             }
-            if let Poll::Ready(address) = self.discovery.poll(self.links.len(), cx) {
+            if let Poll::Ready(address) = self.discovery.poll(self.links.neighbours(), cx) {
                 self.dial(address);
                 continue;
             }
@@ -340,85 +341,12 @@ impl<G: Gatekeeper> Network<G> {
         }
     }
 
-    fn handle_streams(&mut self, event: StreamsEvent<G::Peer>) {
-        match event {
-            StreamsEvent::Up { connection, peer, found, pipe, address, outbound } => {
-                let joined = self.links.join(peer, connection, outbound, pipe);
-                let link = match joined {
-                    Joined::New(link) | Joined::Another(link, _) => Some(link),
-                    Joined::Refused => None,
-                };
-                if let Some(dialled) = self.dials.remove(&connection) {
-                    match link {
-                        Some(link) => self.discovery.handle_linked(&dialled, link),
-                        None => self.discovery.handle_failed(&dialled),
-                    }
-                }
-                let streams = &mut self.swarm.behaviour_mut().streams;
-                match joined {
-                    Joined::New(link) => {
-                        let peer = super::pseudonym(&peer).expect("admission lets in Ed25519 keys only");
-                        self.events.push_back(NetEvent::LinkUp {
-                            link,
-                            peer,
-                            admitted: found,
-                            address,
-                            outbound,
-                            bearer: 0,
-                        });
-                    }
-                    Joined::Another(link, prove) => {
-                        if let Some(prove) = prove {
-                            streams.command(peer, prove, Command::Prove);
-                        }
-                        // Frames go out there from now on, and there is space.
-                        self.events.push_back(NetEvent::Writable { link });
-                    }
-                    Joined::Refused => {
-                        self.tally.count(Item::Dropped("link-over-limit"), 1);
-                        streams.close(peer, connection, "too many links".to_owned());
-                    }
-                }
-            }
-            StreamsEvent::Handler { connection, event } => self.handle_connection(connection, event),
-            StreamsEvent::Down { connection, reason } => {
-                let Some(known) = self.links.connection_mut(connection) else { return };
-                let owed = known.pipe.handed_over.load(Relaxed) - known.fetched;
-                self.closed = Some(Closed { connection, owed, reason });
-                if owed == 0 {
-                    self.settle();
-                }
-            }
-        }
-    }
-
-    fn handle_connection(&mut self, connection: ConnectionId, event: Event) {
-        let Some(link) = self.links.of_connection(connection) else { return };
-        match event {
-            Event::Writable => self.events.push_back(NetEvent::Writable { link }),
-            Event::Proved => {
-                let Some(peer) = self.links.get(link).map(|link| link.peer) else { return };
-                for other in self.links.proved(connection) {
-                    self.links.ending(other);
-                    self.swarm.behaviour_mut().streams.command(peer, other, Command::Finish);
-                }
-                self.events.push_back(NetEvent::Writable { link });
-            }
-            Event::Finishing => {
-                self.links.ending(connection);
-                self.events.push_back(NetEvent::Writable { link });
-            }
-            // The behaviour closes it, and tells when it is closed.
-            Event::Over(_) => self.links.ending(connection),
-        }
-    }
-
     fn handle_gossip(&mut self, event: gossipsub::Event) {
         match event {
             gossipsub::Event::Message { propagation_source: source, message_id, message } => {
                 self.events.push_back(NetEvent::Gossip {
                     id: GossipId { message: message_id, source },
-                    from: self.links.of_peer(&source),
+                    from: self.links.of_peer(source).next(),
                     topic: message.topic.into_string(),
                     data: message.data,
                 });
@@ -447,25 +375,6 @@ impl<G: Gatekeeper> Network<G> {
             if closed.owed == 0 {
                 self.settle();
             }
-        }
-    }
-
-    /// A closed connection's frames have all been fetched: it leaves its link.
-    fn settle(&mut self) {
-        let Some(Closed { connection, reason, .. }) = self.closed.take() else { return };
-        match self.links.leave(connection) {
-            Some((link, true)) => {
-                self.discovery.handle_link_down(link);
-                self.events.push_back(NetEvent::LinkDown { link, reason });
-            }
-            Some((link, false)) => {
-                if let Some(link) = self.links.get(link) {
-                    let left = link.connections.iter().map(|connection| connection.id);
-                    self.swarm.behaviour_mut().rouse_gossip(link.peer, left);
-                }
-                self.events.push_back(NetEvent::Writable { link });
-            }
-            None => {}
         }
     }
 

@@ -5,6 +5,7 @@
 //! force at once, and confirmed when it is written down.
 
 use super::{Done, EventLoop, Gate, Host};
+use crate::engine::Input;
 use crate::engine::api::{Refused, Reply};
 use crate::engine::lab::Lab;
 use crate::gateway::Replies;
@@ -37,7 +38,9 @@ impl Gate {
         let mut handles = |names: &BTreeSet<_>| -> BTreeSet<Handle> {
             names.iter().flat_map(|name| contacts.handles_of(name, at).collect::<Vec<_>>()).collect()
         };
-        let barred = Barred { only: lab.only.as_ref().map(&mut handles), cut: handles(&lab.cut) };
+        let mut cut = handles(&lab.cut);
+        cut.extend(handles(&lab.silent));
+        let barred = Barred { only: lab.only.as_ref().map(&mut handles), cut };
         self.barred.store(Arc::new(barred));
     }
 }
@@ -48,7 +51,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
         // Who has gone meanwhile does not need the answer.
         let Some(old) = &self.lab else { return drop(replies.push(Reply::Refused(Refused::NoLab))) };
         let Some(new) = orders else { return drop(replies.push(Reply::Lab(Box::new(old.clone())))) };
-        let barred = |lab: &Lab, name: &_| lab.bars(name);
+        let barred = |lab: &Lab, name: &_| lab.is_out_of_reach(name);
         let contacts = self.engine.membership().contact_book().iter();
         let healed = contacts.map(|card| &card.name).any(|name| barred(old, name) && !barred(&new, name));
         let kept = self.host.keep_lab(dto::Lab::from((*new).clone()));
@@ -97,6 +100,16 @@ impl<S: Store, H: Host> EventLoop<S, H> {
         if neighbour.shape != shape || (measure && shape.is_some()) {
             neighbour.shape = shape;
             self.network.set_shape(link, shape);
+        }
+        let mute = name.is_some_and(|name| lab.silent.contains(name));
+        if neighbour.mute != mute {
+            neighbour.mute = mute;
+            self.network.set_mute(link, mute);
+        }
+        let price = shape.map(|shape| shape.price).filter(|price| *price > 0);
+        if neighbour.price != price {
+            neighbour.price = price;
+            self.handle(Input::Priced { link, price });
         }
     }
 }

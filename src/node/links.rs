@@ -1,12 +1,12 @@
 //! Neighbours as the node sees them: what the network says of them becomes inputs, what the engine has for them is
 //! handed over, or waits while a link takes no more.
 
-use super::{EventLoop, Host, show};
+use super::{EventLoop, Host};
 use crate::engine::Input;
 use crate::engine::lab::Shape;
 use crate::id::{LinkId, Pseudonym};
 use crate::identity::admission::AdmittedPeer;
-use crate::net::{MessageAcceptance, Multiaddr, NetEvent, PublishError, SendError};
+use crate::net::{self, MessageAcceptance, Multiaddr, NetEvent, PublishError, SendError};
 use crate::store::Store;
 use crate::time::Time;
 use crate::wire::data::Class;
@@ -20,6 +20,10 @@ pub(super) struct Neighbour {
     pub(super) addresses: Vec<Multiaddr>,
     /// In a lab.
     pub(super) shape: Option<Shape>,
+    /// In a lab: whether it carries nothing.
+    pub(super) mute: bool,
+    /// In a lab: what it costs, as the engine was told.
+    pub(super) price: Option<u64>,
 }
 
 impl<S: Store, H: Host> EventLoop<S, H> {
@@ -33,9 +37,18 @@ impl<S: Store, H: Host> EventLoop<S, H> {
             }
             NetEvent::ListenFailed { reason } => tracing::error!(%reason, "cannot listen"),
             NetEvent::LinkUp { link, peer, admitted, address, outbound, bearer } => {
-                let transport = show::transport(&address);
+                let transport = net::transport_of(&address);
                 let since = self.host.now().time;
-                let neighbour = Neighbour { peer, address, outbound, since, addresses: Vec::new(), shape: None };
+                let neighbour = Neighbour {
+                    peer,
+                    address,
+                    outbound,
+                    since,
+                    addresses: Vec::new(),
+                    shape: None,
+                    mute: false,
+                    price: None,
+                };
                 self.neighbours.insert(link, neighbour);
                 self.handle(Input::LinkUp { link, peer: admitted, transport, bearer });
                 self.enforce_on_link(link, false);

@@ -115,7 +115,8 @@ impl Outlet {
         }
         let records = std::mem::replace(&mut self.records, Vec::with_capacity(LOAD));
         let (to, class, lifetime) = (self.to.clone(), self.class, self.lifetime);
-        let listener = start(&mut self.calls, Command::SendLoad(Load { to, records, class, policy: None, lifetime })).await?;
+        let listener =
+            start(&mut self.calls, Command::SendLoad(Load { to, records, class, policy: None, lifetime })).await?;
         self.flying.push_back((listener, std::mem::take(&mut self.count)));
         Ok(())
     }

@@ -4,7 +4,6 @@ use super::{EventLoop, Host, preflight};
 use crate::engine::api::{Peer, Status};
 use crate::net::{self, Multiaddr};
 use crate::store::Store;
-use libp2p::multiaddr::Protocol;
 
 impl<S: Store, H: Host> EventLoop<S, H> {
     pub(super) fn status(&mut self) -> Status {
@@ -54,7 +53,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
                     name: name.map(ToString::to_string),
                     peer_id: net::peer_id(&neighbour.peer).map_or_else(String::new, |peer| peer.to_string()),
                     address: neighbour.address.to_string(),
-                    transport: transport(&neighbour.address).to_owned(),
+                    transport: net::transport_of(&neighbour.address).to_owned(),
                     direction: if neighbour.outbound { "out" } else { "in" }.to_owned(),
                     rtt_us: counters.round_trip.map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)),
                     up_s: now.since(neighbour.since).as_secs(),
@@ -67,19 +66,6 @@ impl<S: Store, H: Host> EventLoop<S, H> {
         peers.sort_by(|a, b| (&a.name, &a.peer_id).cmp(&(&b.name, &b.peer_id)));
         peers
     }
-}
-
-/// What carries a link, by its address.
-pub(super) fn transport(address: &Multiaddr) -> &'static str {
-    for protocol in address {
-        match protocol {
-            Protocol::QuicV1 => return "quic",
-            Protocol::Tcp(_) => return "tcp",
-            Protocol::Memory(_) => return "memory",
-            _ => {}
-        }
-    }
-    "other"
 }
 
 /// Counter of connections that a lab keeps from coming about: nothing is lost with them.

@@ -140,6 +140,7 @@ pub(super) async fn start(options: RunOptions) -> Result<Running, NodeError> {
     }
     config.net.mdns &= !options.no_mdns;
     config.net.bootstrap.extend(parse_addresses(&options.bootstrap)?);
+    config.net.bearers = config::bearer::bearers(&config.bearers);
     let lab = load_lab(&options.dir)?;
     config.net.shaping = lab.is_some();
     let clock = Clock::new();

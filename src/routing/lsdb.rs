@@ -34,7 +34,7 @@ use crate::identity::credential::{PeerCredential, acceptance, epoch_length};
 use crate::identity::kdf;
 use crate::time::{Now, Time, Unix};
 use crate::wire::credential::Credential;
-use crate::wire::lsa::{Lsa, LsaKey};
+use crate::wire::lsa::{Lsa, LsaKey, MAX_ENTRIES};
 use core::cmp::Ordering;
 use credentials::Credentials;
 use index::Index;
@@ -43,8 +43,6 @@ use std::sync::Arc;
 
 /// Most routers of an area. Drop policy: one that is not yet known is refused.
 pub const MAX_ROUTERS: usize = 1_024;
-/// Most entries of a digest that are looked at: what fits one frame.
-pub const MAX_DIGEST: usize = 2_048;
 
 /// See the module's documentation.
 #[derive(Clone, Debug)]
@@ -208,7 +206,7 @@ impl Lsdb {
     pub fn compare(&self, digest: &[LsaKey]) -> Differences {
         let mut found = Differences::default();
         let mut even = BTreeSet::new();
-        for key in digest.iter().take(MAX_DIGEST) {
+        for key in digest.iter().take(MAX_ENTRIES) {
             if let Some(entry) = self.get(&key.origin) {
                 let (ours, theirs) = (entry.lsa.sequence, key.sequence);
                 if theirs >= ours {
@@ -228,7 +226,7 @@ impl Lsdb {
 
     /// What a neighbour asks for, as far as it is here.
     pub fn answer(&self, origins: &[CredentialHash]) -> Vec<Arc<[u8]>> {
-        let known = origins.iter().take(MAX_DIGEST).filter_map(|origin| self.get(origin));
+        let known = origins.iter().take(MAX_ENTRIES).filter_map(|origin| self.get(origin));
         known.map(|entry| entry.signed.clone()).collect()
     }
 

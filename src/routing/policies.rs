@@ -135,7 +135,11 @@ pub struct Applies {
 impl NamedPolicy {
     /// As it travels.
     pub fn policy(&self) -> Policy {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked: a budget is no negative number")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "checked: a budget is no negative number"
+        )]
         let budget = self.budget.map(|units| (units * 1e6) as u64);
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked: from 0 to 1")]
         let success = self.success.map(|chance| (chance * f64::from(u16::MAX)) as u16);

@@ -4,8 +4,8 @@ use super::graph::Metrics;
 use super::policy::{BALANCED, Criterion, Wants};
 use crate::wire::data::Policy;
 use core::fmt;
-use std::sync::LazyLock;
 use serde::{Deserialize, Serialize};
+use std::sync::LazyLock;
 
 /// Failures of a link that never succeeds, in millionths of nats: −ln(1/65,535).
 const HOPELESS: u64 = 11_090_339;
@@ -39,12 +39,14 @@ pub enum Limit {
     Success,
     /// It uses a bearer that is to be avoided.
     Bearer,
+    /// It has more hops than a frame has room for.
+    Hops,
 }
 
 impl Limit {
     /// Its name, for people.
     pub fn name(self) -> &'static str {
-        ["time", "budget", "success", "bearers"][self as usize]
+        ["time", "budget", "success", "bearers", "hops"][self as usize]
     }
 
     /// An excess, for people.
@@ -54,7 +56,7 @@ impl Limit {
             Self::Time => format!("{:.1} ms", by as f64 / 1e3),
             Self::Budget => format!("{:.6}", by as f64 / 1e6),
             Self::Success => format!("{:.2} %", by as f64 / 655.35),
-            Self::Bearer => format!("{by} of them"),
+            Self::Bearer | Self::Hops => format!("{by} of them"),
         }
     }
 }
@@ -102,7 +104,9 @@ impl Totals {
     pub fn weighed(&self, weights: &[u8; 4]) -> u64 {
         let weights = if *weights == [0; 4] { &BALANCED } else { weights };
         let sums = [self.price, self.delay, self.failures, self.energy];
-        sums.iter().zip(weights).fold(0, |sum: u64, (of, weight)| sum.saturating_add(of.saturating_mul(u64::from(*weight))))
+        sums.iter()
+            .zip(weights)
+            .fold(0, |sum: u64, (of, weight)| sum.saturating_add(of.saturating_mul(u64::from(*weight))))
     }
 
     /// The limit that it breaks, if it breaks one, and by how much.
@@ -157,8 +161,9 @@ impl Totals {
 
 /// −ln of a chance in parts of 65,535, in millionths.
 pub fn nats(success: u16) -> u64 {
-    static TABLE: LazyLock<Vec<u32>> =
-        LazyLock::new(|| (0..=u16::MAX).map(|success| u32::try_from(exact_nats(success)).unwrap_or(u32::MAX)).collect());
+    static TABLE: LazyLock<Vec<u32>> = LazyLock::new(|| {
+        (0..=u16::MAX).map(|success| u32::try_from(exact_nats(success)).unwrap_or(u32::MAX)).collect()
+    });
     TABLE[usize::from(success)].into()
 }
 

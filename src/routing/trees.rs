@@ -7,7 +7,15 @@ use super::search::{Found, NoPath, Overlay, search};
 pub struct Trees;
 impl Trees {
     /// .
-    pub fn search(&mut self, graph: &Graph, _generation: u64, from: NodeIndex, to: &[NodeIndex], wants: &Wants, overlay: &Overlay) -> Result<Found, NoPath> {
+    pub fn search(
+        &mut self,
+        graph: &Graph,
+        _generation: u64,
+        from: NodeIndex,
+        to: &[NodeIndex],
+        wants: &Wants,
+        overlay: &Overlay,
+    ) -> Result<Found, NoPath> {
         search(graph, from, to, wants, overlay)
     }
 }

@@ -146,10 +146,15 @@ fn a_publication_crosses_routers_that_do_not_listen() {
     let publish = Command::Publish { topic: "plant/a".into(), payload: b"21".to_vec(), lifetime: seconds(30) };
     let token = mesh.command(0, publish.clone());
     mesh.run(seconds(3));
-    assert!(matches!(mesh.ended.get(&token), Some(Outcome::Sent { neighbours: 1.., .. })), "{:?}", mesh.ended.get(&token));
+    assert!(
+        matches!(mesh.ended.get(&token), Some(Outcome::Sent { neighbours: 1.., .. })),
+        "{:?}",
+        mesh.ended.get(&token)
+    );
     mesh.command(0, publish);
     mesh.run(seconds(1));
-    let heard = mesh.nodes[3].replies.iter().filter(|(of, reply)| *of == listens && matches!(reply, Reply::Published(_)));
+    let heard =
+        mesh.nodes[3].replies.iter().filter(|(of, reply)| *of == listens && matches!(reply, Reply::Published(_)));
     assert_eq!(heard.count(), 2);
 }
 

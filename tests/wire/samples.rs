@@ -121,7 +121,7 @@ impl<'e> Sample<'e> for EpochLength {
 structs! {
     Signed<'e> { body = bytes, signature }
     InnerId { stream, sequence }
-    Announce { forwarding, addresses = addresses, others = addresses, services = some }
+    Announce { forwarding, addresses = addresses, others = addresses, services = some, groups = some, area }
     Ping { stamp }
     BulletinRequest { have }
     Bulletin {
@@ -160,13 +160,18 @@ structs! {
     EnrolReply { sealed = |from: &mut Entropy<'_>| from.maybe(owned), refused = maybe }
     Successor { old, new = owned, consent }
     TimeBeacon { origin, time, error }
-    Lsa { origin, sequence, area, leaving, links = some, leaves = some, groups = some, services = some }
+    Lsa {
+        origin, sequence, area, leaving, links = some, leaves = some, groups = some, services = some, borders = some,
+    }
     LsaLink { to, bearer, price, delay, deviation, success, energy, rate, mtu }
-    LsaDigest { entries = some }
+    LsaDigest { summary, entries = |from: &mut Entropy<'_>| from.maybe(some) }
     LsaKey { origin, sequence }
     LsaRequest { origins = some }
     Locate { id, handle, ttl }
-    Located { id, area, via = some, cost, delay }
+    Located {
+        id, area, via = some, cost, delay,
+        credential = |from: &mut Entropy<'_>| serde_bytes::ByteBuf::from(owned(from)),
+    }
     Witness { commitment = array }
     Header { to, class, form, expiry, outer, policy }
     Policy { weights = array, budget = maybe, success = maybe, avoid = maybe, copies = maybe }

@@ -50,11 +50,16 @@ pub(super) struct Change {
     off: bool,
 }
 
-/// Cuts two nodes off from each other.
-pub(super) async fn cut(shell: &Shell, directory: &Path, pair: &Pair) -> Result<Verdict, Failure> {
+/// Cuts two nodes off from each other; silently, so that neither is told.
+pub(super) async fn cut(shell: &Shell, directory: &Path, pair: &Pair, silent: bool) -> Result<Verdict, Failure> {
     let mut ends = Ends::open(directory, pair).await?;
     for (end, other) in ends.both() {
-        end.orders.cut.insert(other);
+        let (to, from) = match silent {
+            true => (&mut end.orders.silent, &mut end.orders.cut),
+            false => (&mut end.orders.cut, &mut end.orders.silent),
+        };
+        from.remove(&other);
+        to.insert(other);
     }
     ends.tell().await?;
     ends.show(shell, &format!("{} and {} are cut off from each other", pair.a, pair.b))
@@ -71,6 +76,7 @@ pub(super) async fn heal(shell: &Shell, directory: &Path, pair: &Pair) -> Result
             ));
         }
         end.orders.cut.remove(&other);
+        end.orders.silent.remove(&other);
         end.orders.shape.remove(&other);
     }
     ends.tell().await?;
@@ -150,14 +156,16 @@ impl Ends {
     fn show(&self, shell: &Shell, done: &str) -> Result<Verdict, Failure> {
         let directions = [(&self.a, &self.b), (&self.b, &self.a)];
         let shape = |from: &End, to: &End| from.orders.shape.get(&to.entry.name).copied();
-        let cut = directions.iter().any(|(from, to)| from.orders.cut.contains(&to.entry.name));
+        let silent = directions.iter().any(|(from, to)| from.orders.silent.contains(&to.entry.name));
+        let cut = silent || directions.iter().any(|(from, to)| from.orders.cut.contains(&to.entry.name));
         if shell.json {
             let shapes: Vec<_> = directions
                 .iter()
                 .filter_map(|(from, to)| Some((from, to, shape(from, to)?)))
                 .map(|(from, to, shape)| json!({ "from": from.entry.name, "to": to.entry.name, "shape": shape }))
                 .collect();
-            shell.object(&json!({ "nodes": [self.a.entry.name, self.b.entry.name], "cut": cut, "shapes": shapes }))?;
+            let nodes = [&self.a.entry.name, &self.b.entry.name];
+            shell.object(&json!({ "nodes": nodes, "cut": cut, "silent": silent, "shapes": shapes }))?;
             return Ok(Verdict::Done);
         }
         if !done.is_empty() {

@@ -118,8 +118,16 @@ enum Action {
         node: String,
     },
     /// Cuts two nodes off from each other, as if the cable between them were pulled
-    #[command(after_help = "Example:\n  m2mesh lab cut node-1 node-2")]
-    Cut(links::Pair),
+    #[command(after_help = "Examples:
+  m2mesh lab cut node-1 node-2
+  m2mesh lab cut node-1 node-2 --silent")]
+    Cut {
+        #[command(flatten)]
+        pair: links::Pair,
+        /// Leaves their connections open, and nothing arrives on them
+        #[arg(long)]
+        silent: bool,
+    },
     /// Lets two nodes link again that were cut off, and removes the link's shape
     #[command(after_help = "Example:\n  m2mesh lab heal node-1 node-2")]
     Heal(links::Pair),
@@ -154,7 +162,7 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
         Some(Action::Exec { node, verb }) => record::exec(&shell, directory, &node, verb).await,
         Some(Action::Kill { node }) => order(&shell, directory, Request::Kill(node)).await,
         Some(Action::Start { node }) => order(&shell, directory, Request::Start(node)).await,
-        Some(Action::Cut(pair)) => links::cut(&shell, directory, &pair).await,
+        Some(Action::Cut { pair, silent }) => links::cut(&shell, directory, &pair, silent).await,
         Some(Action::Heal(pair)) => links::heal(&shell, directory, &pair).await,
         Some(Action::Shape { pair, change }) => links::shape(&shell, directory, &pair, change).await,
         None => up(&shell, &place, plan).await,

@@ -17,6 +17,9 @@ pub struct Lab {
     pub only: Option<BTreeSet<String>>,
     /// Names not to link with.
     pub cut: BTreeSet<String>,
+    /// Names whose links carry nothing while they stand.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub silent: BTreeSet<String>,
     /// How links to others behave in the direction away from this node, by name.
     pub shape: BTreeMap<String, Shape>,
 }
@@ -47,7 +50,7 @@ impl TryFrom<Lab> for lab::Lab {
 
     /// An error says what is wrong with which name.
     fn try_from(lab: Lab) -> Result<Self, String> {
-        let Lab { only, cut, shape } = lab;
+        let Lab { only, cut, silent, shape } = lab;
         let name = |text: String| Name::new(text.clone()).map_err(|error| format!("{text:?} is no name: {error}"));
         if shape.len() > lab::MAX_SHAPES {
             return Err(format!("a node has at most {} shapes", lab::MAX_SHAPES));
@@ -60,6 +63,7 @@ impl TryFrom<Lab> for lab::Lab {
         Ok(Self {
             only: only.map(|only| only.into_iter().map(name).collect()).transpose()?,
             cut: cut.into_iter().map(name).collect::<Result<_, _>>()?,
+            silent: silent.into_iter().map(name).collect::<Result<_, _>>()?,
             shapes,
         })
     }
@@ -67,10 +71,10 @@ impl TryFrom<Lab> for lab::Lab {
 
 impl From<lab::Lab> for Lab {
     fn from(lab: lab::Lab) -> Self {
-        let lab::Lab { only, cut, shapes } = lab;
+        let lab::Lab { only, cut, silent, shapes } = lab;
         let texts = |names: BTreeSet<Name>| names.iter().map(Name::to_string).collect();
         let shape = shapes.into_iter().map(|(name, shape)| (name.to_string(), shape.into())).collect();
-        Self { only: only.map(texts), cut: texts(cut), shape }
+        Self { only: only.map(texts), cut: texts(cut), silent: texts(silent), shape }
     }
 }
 

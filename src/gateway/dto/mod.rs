@@ -9,8 +9,11 @@ mod node;
 mod records;
 mod traffic;
 
+pub use crate::engine::view::{
+    CandidateView, DoubtView, HopView, LinkView, PathView, RouteInUse, RouterView, RoutesView, WayView,
+};
 pub use lab::{Lab, Shape};
-pub use node::{Contact, Peer, Status};
+pub use node::{Contact, Peer, RouteQuery, Status};
 pub use records::{
     ConsumeBody, ForgetBody, InboxFollowQuery, InboxMessage, InboxPage, InboxQuery, LogPage, LogQuery, LogRecord,
     LogVerdict,

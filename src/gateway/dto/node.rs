@@ -4,7 +4,7 @@ use super::Shape;
 use crate::engine::api;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 /// What the node is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -132,6 +132,18 @@ impl From<api::Peer> for Peer {
         let shape = shape.map(Shape::from);
         Self { name, peer_id, address, transport, direction, rtt_us, up_s, sent, received, shape }
     }
+}
+
+/// Query of `GET /v1/route`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct RouteQuery {
+    /// The device's name.
+    pub to: String,
+    /// Name of the policy; without one that of a message which names none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
 }
 
 /// Someone this device can address.

@@ -17,6 +17,13 @@ impl<G: Gatekeeper> Network<G> {
         }
     }
 
+    /// Has a link carry nothing in this direction while it stands, on all connections to its peer, or has it carry what has
+    /// waited. What closes a connection passes nevertheless.
+    pub fn set_mute(&mut self, link: LinkId, mute: bool) {
+        let (Some(shaping), Some(link)) = (&self.shaping, self.links.get(link)) else { return };
+        shaping.set_mute(&link.peer, mute);
+    }
+
     /// Has all addresses dialled that are wanted, as if none had failed: what was in the way is gone.
     pub fn forget_backoff(&mut self) {
         self.discovery.forget_backoff();

@@ -151,6 +151,9 @@ fn what_is_not_well_formed_is_refused_and_counted() {
         (lsa(1, 1, &links), Flaw::TooManyLinks),
         (Lsa { leaves, ..good() }, Flaw::TooManyLeaves),
         (Lsa { services: tags, ..good() }, Flaw::TooLong),
+        (Lsa { groups: (0..257u64).map(|n| Tag(n.to_be_bytes())).collect(), ..good() }, Flaw::TooManyTags),
+        (Lsa { borders: (0..17).collect(), ..good() }, Flaw::TooManyTags),
+        (Lsa { borders: vec![2, 1], ..good() }, Flaw::Order("borders")),
     ];
     let count = bad.len() as u64;
     for (lsa, flaw) in bad {
@@ -272,7 +275,8 @@ fn the_generation_grows_with_content_only() {
     assert!(!grows(Lsa { leaves: vec![Handle([1; 16])], ..lsa(1, 5, &[3]) }));
     assert!(grows(Lsa { groups: vec![Tag([1; 8])], ..lsa(1, 6, &[3]) }));
     assert!(grows(Lsa { services: vec![Tag([1; 8])], ..lsa(1, 7, &[3]) }));
-    assert!(grows(Lsa { leaving: true, ..lsa(1, 8, &[3]) }));
+    assert!(grows(Lsa { borders: vec![1], ..lsa(1, 8, &[3]) }));
+    assert!(grows(Lsa { leaving: true, ..lsa(1, 9, &[3]) }));
 }
 
 #[test]

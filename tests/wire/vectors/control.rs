@@ -49,6 +49,8 @@ fn neighbours() -> Vec<Vector> {
         addresses: vec![address(7)],
         others: vec![address(8), address(9)],
         services: vec![Tag(opaque_array("service"))],
+        groups: Vec::new(),
+        area: 0,
     };
     let successor = Successor {
         old: credential_hash(PSEUDONYM),
@@ -61,6 +63,12 @@ fn neighbours() -> Vec<Vector> {
     vec![
         Vector::of("announce", "Announce", "a router at 192.0.2.7 port 4400 with one service", &announce),
         Vector::of("announce-leaf", "Announce", "a leaf that says nothing", &Announce::default()),
+        Vector::of(
+            "announce-leaf-of-group",
+            "Announce",
+            "a leaf in area 3 that listens to a group",
+            &Announce { groups: vec![Tag(opaque_array("group"))], area: 3, ..Announce::default() },
+        ),
         Vector::of("ping", "Ping", "Pong has the same body", &Ping { stamp: 1_234_567 }),
         Vector::of("bulletin-request", "BulletinRequest", "", &BulletinRequest { have: 16 }),
         Vector::of(
@@ -120,13 +128,16 @@ fn link_state() -> Vec<Vector> {
         leaves: vec![Handle(opaque_array("leaf"))],
         groups: vec![Tag(opaque_array("group tag"))],
         services: vec![],
+        borders: vec![],
     };
+    let summary = Tag(opaque_array("summary"));
     let key = LsaKey { origin: lsa.origin, sequence: 3 };
     let sought = OuterId(opaque_array("locate"));
     vec![
         Vector::of("lsa", "Lsa", "an ethernet and a cellular link, one leaf, one group", &lsa),
         Vector::raw("lsa-signed", "Signed", "signed by the pseudonym", signed(PSEUDONYM, lsa::CONTEXT, &lsa)),
-        Vector::of("lsa-digest", "LsaDigest", "", &LsaDigest { entries: vec![key] }),
+        Vector::of("lsa-digest", "LsaDigest", "", &LsaDigest { summary, entries: Some(vec![key]) }),
+        Vector::of("lsa-digest-summary", "LsaDigest", "the summary alone", &LsaDigest { summary, entries: None }),
         Vector::of("lsa-request", "LsaRequest", "", &LsaRequest { origins: vec![lsa.origin] }),
         Vector::of("locate", "Locate", "", &Locate { id: sought, handle: Handle(opaque_array("leaf")), ttl: 4 }),
         Vector::of(
@@ -139,6 +150,7 @@ fn link_state() -> Vec<Vector> {
                 via: vec![CredentialHash(opaque_array("border one")), CredentialHash(opaque_array("border two"))],
                 cost: 2_000,
                 delay: 40_000,
+                credential: ByteBuf::from(signed_credential(PSEUDONYM)),
             },
         ),
     ]

@@ -1,0 +1,310 @@
+//! `[[bearer]]`: what carries a node's links. In order: of the rules that match a connection the first wins.
+//!
+//! ```toml
+//! [[bearer]]
+//! name = "modem"
+//! class = "cellular"
+//! match = { interface = "wwan0" }
+//! price = 2.5                              # units of money a MB
+//! rate = "5Mbit/s"
+//! quota = { bytes = "500MB", every = "30d" }
+//! windows = [{ from = "02:00", until = "04:00", days = ["sat", "sun"] }]
+//! ```
+
+use super::quantity::{Bytes, Kilobits, Minute, Money};
+use crate::link::bearer::{self, Bearers, MAX_BEARERS, Profile, Rule};
+use crate::link::windows::{self, EVERY_DAY, MAX_WINDOWS, Window, Windows};
+use crate::wire::lsa;
+use ipnet::IpNet;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// One bearer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bearer {
+    /// For people.
+    pub name: String,
+    /// `ethernet`, `wifi`, `cellular`, `satellite`, `lora`, `sms` or `serial`.
+    pub class: lsa::Bearer,
+    /// Which connections go over it; all if nothing is given.
+    #[serde(default, rename = "match")]
+    pub matching: Match,
+    /// Units of money a MB (10⁶ bytes).
+    #[serde(default)]
+    pub price: Money,
+    /// Millijoules a MB.
+    #[serde(default)]
+    pub energy: u32,
+    /// Largest packet, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<Bytes>,
+    /// Kilobits a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Kilobits>,
+    /// What may be spent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota: Option<Quota>,
+    /// When it may be used; always if there are none.
+    #[serde(default, deserialize_with = "few", skip_serializing_if = "Vec::is_empty")]
+    pub windows: Vec<OpenWindow>,
+    /// Whether bytes count there, so that no gossip runs over it; if its price is more than 0, unless said otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metered: Option<bool>,
+}
+
+/// Conditions, all of which must hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Match {
+    /// Networks in one of which one end lies: `10.7.0.0/16`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<Network>,
+    /// `tcp`, `quic`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub transports: Vec<Transport>,
+    /// Name of the network interface: `wwan0`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
+}
+
+/// A network, or one address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network(pub IpNet);
+
+/// What connections use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    /// TCP.
+    Tcp,
+    /// QUIC.
+    Quic,
+}
+
+/// So much in so long a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Quota {
+    /// Bytes, of both directions.
+    pub bytes: Bytes,
+    /// A time: `30d`.
+    #[serde(with = "span")]
+    pub every: Duration,
+}
+
+/// When a bearer may be used, in UTC.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OpenWindow {
+    /// It opens then.
+    #[serde(deserialize_with = "begins")]
+    pub from: Minute,
+    /// It closes then; the next day, if that is not later.
+    pub until: Minute,
+    /// Days on which it opens; all if none is given.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub days: Vec<Day>,
+}
+
+/// A day of the week.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the days are known")]
+pub enum Day {
+    Mon,
+    Tue,
+    Wed,
+    Thu,
+    Fri,
+    Sat,
+    Sun,
+}
+
+/// A node's bearers, in order.
+pub fn bearers(settings: &[Bearer]) -> Bearers {
+    Bearers::new(settings.iter().map(|bearer| (bearer.profile(), bearer.rule())))
+}
+
+/// Takes as many bearers as a node can have.
+pub(super) fn bounded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Bearer>, D::Error> {
+    let bearers = Vec::<Bearer>::deserialize(deserializer)?;
+    if bearers.len() > MAX_BEARERS {
+        return Err(de::Error::custom(format!("{} bearers; a node has at most {MAX_BEARERS}", bearers.len())));
+    }
+    for (at, bearer) in bearers.iter().enumerate() {
+        if bearers[..at].iter().any(|other| other.name == bearer.name) {
+            return Err(de::Error::custom(format!("two bearers are named {:?}", bearer.name)));
+        }
+    }
+    Ok(bearers)
+}
+
+fn few<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<OpenWindow>, D::Error> {
+    let windows = Vec::<OpenWindow>::deserialize(deserializer)?;
+    match windows.len() > MAX_WINDOWS {
+        true => Err(de::Error::custom(format!("{} windows; a bearer has at most {MAX_WINDOWS}", windows.len()))),
+        false => Ok(windows),
+    }
+}
+
+fn begins<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Minute, D::Error> {
+    let from = Minute::deserialize(deserializer)?;
+    match from.0 < windows::MINUTES {
+        true => Ok(from),
+        false => Err(de::Error::custom("a window opens at 23:59 at the latest")),
+    }
+}
+
+impl Bearer {
+    fn profile(&self) -> Profile {
+        let free = Profile::default();
+        Profile {
+            name: self.name.clone(),
+            class: self.class,
+            price: self.price.0,
+            energy: self.energy,
+            mtu: self.mtu.map_or(free.mtu, |Bytes(mtu)| u32::try_from(mtu).unwrap_or(u32::MAX)),
+            rate: self.rate.map_or(free.rate, |Kilobits(rate)| rate),
+            quota: self.quota.map(|Quota { bytes, every }| bearer::Quota { bytes: bytes.0, every }),
+            windows: Windows::new(self.windows.iter().filter_map(OpenWindow::window)),
+            metered: self.metered.unwrap_or(self.price.0 > 0),
+        }
+    }
+
+    fn rule(&self) -> Rule {
+        let Match { addresses, transports, interface } = &self.matching;
+        Rule {
+            addresses: addresses.iter().map(|Network(network)| *network).collect(),
+            transports: transports.iter().map(|transport| transport.name().to_owned()).collect(),
+            interface: interface.clone(),
+        }
+    }
+}
+
+impl OpenWindow {
+    fn window(&self) -> Option<Window> {
+        let days = self.days.iter().fold(0, |days, day| days | 1 << *day as u8);
+        Window::new(self.from.0, self.until.0, if days == 0 { EVERY_DAY } else { days })
+    }
+}
+
+impl Transport {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Quic => "quic",
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Network {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let network = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
+        let failed = || de::Error::custom(format!("{text:?} is no network; write it as 10.7.0.0/16 or fd00::/8"));
+        network.map(|network| Self(network.trunc())).ok_or_else(failed)
+    }
+}
+
+impl Serialize for Network {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+/// A span of time that is not nothing.
+mod span {
+    use super::{Deserialize, Deserializer, Duration, Serializer, de};
+
+    pub(super) fn serialize<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&humantime::format_duration(*value))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        let span = humantime::parse_duration(&String::deserialize(deserializer)?).ok();
+        span.filter(|span| !span.is_zero())
+            .ok_or_else(|| de::Error::custom("a span of time is written as 30d, 12h, and more than 0"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Config;
+    use super::*;
+    use crate::link::bearer::Ends;
+
+    const TEXT: &str = r#"
+[[bearer]]
+name = "modem"
+class = "cellular"
+match = { addresses = ["10.7.0.0/16", "10.9.9.9"], transports = ["quic"] }
+price = 2.5
+energy = 40
+mtu = 1400
+rate = "250kbit/s"
+quota = { bytes = "50MB", every = "30d" }
+windows = [{ from = "02:00", until = "04:00", days = ["sat", "sun"] }, { from = "22:00", until = "24:00" }]
+
+[[bearer]]
+name = "lan"
+class = "wifi"
+price = 1
+metered = false
+"#;
+
+    #[test]
+    fn bearers_are_read_in_order_with_all_that_they_say() {
+        let bearers = bearers(&Config::parse(TEXT).expect("valid").bearers);
+        let [modem, lan, last] = bearers.profiles() else { panic!("two and the default") };
+        assert_eq!((modem.class, modem.price, modem.energy), (lsa::Bearer::Cellular, 2_500_000, 40));
+        assert_eq!((modem.mtu, modem.rate, modem.metered), (1_400, 250, true));
+        let quota = modem.quota.expect("a quota");
+        assert_eq!((quota.bytes, quota.every), (50_000_000, Duration::from_secs(30 * 86_400)));
+        assert!(!modem.windows.is_empty() && lan.windows.is_empty());
+        assert_eq!((lan.price, lan.metered, last), (1_000_000, false, &Profile::default()));
+        let at = |remote: &str, transport| {
+            let ends = Ends { remote: remote.parse().ok(), local: None, transport };
+            bearers.carrying(&ends, &|_| Vec::new())
+        };
+        assert_eq!([at("10.7.3.1", "quic"), at("10.9.9.9", "quic"), at("10.7.3.1", "tcp")], [0, 0, 1]);
+    }
+
+    #[test]
+    fn what_is_written_reads_the_same() {
+        let config = Config::parse(TEXT).expect("valid");
+        let text = toml::to_string(&config).expect("TOML");
+        assert_eq!(Config::parse(&text), Ok(config));
+    }
+
+    #[test]
+    fn an_error_names_the_line_and_what_was_meant() {
+        let complaint = |line: &str| {
+            let text = format!("[[bearer]]\nname = \"modem\"\nclass = \"cellular\"\n{line}");
+            Config::parse(&text).expect_err(line)
+        };
+        for (line, what) in [
+            ("prise = 2", "did you mean `price`?"),
+            ("match = { adresses = [] }", "did you mean `addresses`?"),
+            ("match = { transports = [\"quik\"] }", "did you mean `quic`?"),
+            ("match = { addresses = [\"10.7.0.0/33\"] }", "10.7.0.0/16"),
+            ("price = -1", "0 or more"),
+            ("rate = \"fast\"", "250kbit/s"),
+            ("quota = { bytes = \"50MB\", every = \"often\" }", "30d"),
+            ("quota = { bytes = \"50MB\", evry = \"1d\" }", "did you mean `every`?"),
+            ("windows = [{ from = \"2\", until = \"04:00\" }]", "02:00"),
+            ("windows = [{ from = \"24:00\", until = \"04:00\" }]", "23:59"),
+            ("windows = [{ from = \"01:00\", until = \"04:00\", days = [\"tus\"] }]", "did you mean `tue`?"),
+        ] {
+            let error = complaint(line);
+            assert!(error.starts_with("line 4:") && error.contains(what), "{line}: {error}");
+        }
+        let error = Config::parse("[[bearer]]\nname = \"a\"\nclass = \"wify\"").expect_err("no class");
+        assert!(error.starts_with("line 3:") && error.ends_with("did you mean `wifi`?"), "{error}");
+        let error = Config::parse("[[bearer]]\nname = \"a\"").expect_err("no class");
+        assert!(error.contains("missing field `class`"), "{error}");
+        let twice = "[[bearer]]\nname = \"a\"\nclass = \"wifi\"\n".repeat(2);
+        assert!(Config::parse(&twice).expect_err("twice").contains("two bearers are named \"a\""));
+    }
+}

@@ -1,0 +1,297 @@
+//! Links, routes, and the way to one device, for people.
+
+use super::Engine;
+use super::api::{Reply, Token};
+use super::commands::Asked;
+use super::routes::{NoWay, Route, explain_no_way};
+use super::view::{CandidateView, DoubtView, HopView, LinkView, PathView, RouteInUse, RouterView, RoutesView, WayView};
+use crate::id::Name;
+use crate::routing::policies::{Minimise, NamedPolicy, One};
+use crate::routing::policy::{Criterion, Wants};
+use crate::routing::totals::Totals;
+use crate::wire::data::{Class, Policy};
+use crate::wire::lsa::Bearer;
+use core::time::Duration;
+
+/// A message to ask about: of use for this long, with so many bytes.
+const LIFETIME: Duration = Duration::from_secs(30);
+const BYTES: usize = 1_000;
+
+impl Engine {
+    pub(super) fn report_links(&mut self, token: Token) {
+        let mut links: Vec<LinkView> = self.links.iter().map(|(_, link)| self.link_view(link)).collect();
+        links.sort_by(|a, b| (&a.to, &a.bearer).cmp(&(&b.to, &b.bearer)));
+        self.finish(token, Reply::Links(links));
+    }
+
+    fn link_view(&self, link: &super::links::Link) -> LinkView {
+        let bearer = self.worth.bearer(link.bearer);
+        let state = match (link.usable, link.silent) {
+            (true, _) => "up",
+            (false, true) => "silent",
+            (false, false) => "closed",
+        };
+        let m = &link.metrics;
+        LinkView {
+            to: self.name_for(&link.peer.body.key),
+            bearer: bearer.name.clone(),
+            class: bearer.class.name().to_owned(),
+            role: if link.forwarding { "router" } else { "leaf" }.to_owned(),
+            state: state.to_owned(),
+            delay_ms: f64::from(m.delay) / 1e3,
+            deviation_ms: f64::from(m.deviation) / 1e3,
+            success: f64::from(m.success) / f64::from(u16::MAX),
+            price: money(m.price),
+            energy_mj: m.energy,
+            left: self.worth.left(link.bearer, self.now.unix),
+        }
+    }
+
+    pub(super) fn report_routes(&mut self, token: Token) {
+        self.refresh_graph();
+        let now = self.now.time;
+        let entries: Vec<_> = self.routing.lsdb.entries().collect();
+        let router = |entry: &&crate::routing::lsdb::Entry| RouterView {
+            name: self.name_for(&entry.router),
+            sequence: entry.lsa.sequence,
+            age_s: now.since(entry.arrived).as_secs(),
+            neighbours: {
+                let to = |link: &crate::wire::lsa::LsaLink| match self.pseudonym_of(&link.to) {
+                    Some(key) => self.name_for(&key),
+                    None => link.to.to_string(),
+                };
+                entry.lsa.links.iter().map(to).collect()
+            },
+            leaves: entry.lsa.leaves.len(),
+            groups: entry.lsa.groups.len(),
+        };
+        let mut routers: Vec<RouterView> = entries.iter().map(router).collect();
+        routers.sort_by(|a, b| a.name.cmp(&b.name));
+        let doubts = self.worth.history.doubts(now).map(|((from, to), works, shunned)| DoubtView {
+            from: self.name_for(&from),
+            to: self.name_for(&to),
+            works: f64::from(works) / f64::from(u16::MAX),
+            shunned,
+        });
+        let doubts = doubts.collect();
+        let routes = self.routes.in_use().map(|(to, terms, route, since)| RouteInUse {
+            to: to.to_string(),
+            policy: self.policies.name_of(&terms.policy).unwrap_or("of its own").to_owned(),
+            path: self.path_view(route),
+            since_s: now.since(since).as_secs(),
+        });
+        let view = RoutesView {
+            area: self.settings.area,
+            forwarding: self.settings.forwarding,
+            links: self.routes.graph.edges().len(),
+            forwarded: self.flows.forwarded,
+            routers,
+            routes: routes.collect(),
+            doubts,
+        };
+        self.finish(token, Reply::Routes(Box::new(view)));
+    }
+
+    /// The way to a device under a policy, what else there is, and why.
+    pub(super) fn report_way(&mut self, token: Token, to: &Name, policy: Option<&str>) {
+        if self.membership.contacts().get(to).is_none() && to != self.membership.name() {
+            return self.refuse_unknown(token, to);
+        }
+        let asked = Asked { policy, class: Class::Telemetry, service: None };
+        let Some((terms, lifetime)) = self.terms_of(token, to, &asked, LIFETIME, 0) else { return };
+        let time = u64::try_from(lifetime.as_micros()).unwrap_or(u64::MAX);
+        let bytes = u32::try_from(BYTES).unwrap_or(u32::MAX);
+        let wants = Wants { policy: terms.policy.clone(), time: Some(time), bytes };
+        let way = self.way(to, &terms, lifetime, BYTES);
+        let chosen = way.as_ref().ok().map(|way| way.route.clone());
+        let candidates = self.candidates(to, &wants, chosen.as_deref());
+        let why = self.why(&wants, chosen.as_deref(), way.as_ref().err(), &candidates);
+        let views = candidates.iter().map(|candidate| CandidateView {
+            best_at: candidate.best_at.clone(),
+            path: self.path_view(&candidate.route),
+            chosen: candidate.chosen,
+            weight: candidate.route.totals.weighed(&wants.policy.weights),
+            cut_by: candidate
+                .route
+                .totals
+                .broken(&wants)
+                .map(|(limit, by)| format!("{limit}, by {}", limit.amount(by))),
+        });
+        let weights =
+            if terms.policy.weights == [0; 4] { crate::routing::policy::BALANCED } else { terms.policy.weights };
+        let view = WayView {
+            to: to.to_string(),
+            policy: self.policies.name_of(&terms.policy).unwrap_or("of its own").to_owned(),
+            weights: weights.to_vec(),
+            path: chosen.as_deref().map(|route| self.path_view(route)),
+            alternate: way.as_ref().ok().and_then(|way| way.alternate.as_deref()).map(|route| self.path_view(route)),
+            no_way: way.as_ref().err().map(explain_no_way),
+            candidates: views.collect(),
+            why,
+        };
+        self.finish(token, Reply::Way(Box::new(view)));
+    }
+
+    /// The best by the policy without its limits, and by each measure alone.
+    fn candidates(&mut self, to: &Name, wants: &Wants, chosen: Option<&Route>) -> Vec<Candidate> {
+        let single = |one| NamedPolicy { minimise: Minimise::One(one), ..NamedPolicy::default() }.policy().weights;
+        let kinds = [
+            ("policy", wants.policy.weights),
+            ("price", single(One::Cost)),
+            ("delay", single(One::Delay)),
+            ("failures", single(One::Failures)),
+            ("energy", single(One::Energy)),
+        ];
+        let mut candidates: Vec<Candidate> = Vec::new();
+        let mut add = |name: &str, route: Route, chosen: bool| {
+            let same =
+                |known: &&mut Candidate| known.route.nodes == route.nodes && known.route.bearers == route.bearers;
+            match candidates.iter_mut().find(same) {
+                Some(known) => known.best_at.push(name.to_owned()),
+                None => candidates.push(Candidate { best_at: vec![name.to_owned()], route, chosen }),
+            }
+        };
+        if let Some(route) = chosen {
+            add("taken", route.clone(), true);
+        }
+        for (name, weights) in kinds {
+            let free = Wants { policy: Policy { weights, ..Policy::default() }, time: None, bytes: wants.bytes };
+            if let Ok((route, _)) = self.find_way(to, &free) {
+                add(name, route, false);
+            }
+        }
+        for candidate in &mut candidates {
+            candidate.best_at.retain(|name| name != "taken");
+        }
+        candidates
+    }
+
+    /// Why this way, and what would change it.
+    fn why(
+        &self,
+        wants: &Wants,
+        chosen: Option<&Route>,
+        no_way: Option<&NoWay>,
+        candidates: &[Candidate],
+    ) -> Vec<String> {
+        let mut why = Vec::new();
+        let Some(chosen) = chosen else {
+            why.extend(no_way.map(|no_way| format!("no way is taken: {}", explain_no_way(no_way))));
+            return why;
+        };
+        let weights = &wants.policy.weights;
+        let own = chosen.totals.weighed(weights);
+        let others: Vec<&Candidate> = candidates.iter().filter(|candidate| !candidate.chosen).collect();
+        if others.is_empty() {
+            why.push("it is the best by every measure".to_owned());
+        }
+        for other in others {
+            let over = self.over(&other.route);
+            if let Some((limit, by)) = other.route.totals.broken(wants) {
+                let limit_text = limit.amount(by);
+                why.push(format!("the way over {over} breaks the limit on {limit} by {limit_text}; without that limit it could be taken"));
+                continue;
+            }
+            let theirs = other.route.totals.weighed(weights);
+            if theirs < own {
+                why.push(format!(
+                    "the way over {over} is better by {} %, too little, or too soon, to leave this one",
+                    (own - theirs) * 100 / own.max(1)
+                ));
+                continue;
+            }
+            let gap = theirs - own;
+            let tips = tips(gap, weights);
+            let lead = match chosen.totals.gain_over(&other.route.totals, weights) {
+                Some((criterion, theirs, ours)) => format!(
+                    "{} decides against the way over {over}: {} there, {} here",
+                    measure(criterion),
+                    amount(criterion, theirs),
+                    amount(criterion, ours)
+                ),
+                None => format!("the way over {over} has more hops"),
+            };
+            why.push(if tips.is_empty() {
+                lead
+            } else {
+                format!("{lead}; it would be taken if this one's {}", tips.join(" or "))
+            });
+        }
+        why
+    }
+
+    fn over(&self, route: &Route) -> String {
+        let relays: Vec<String> =
+            route.nodes.iter().take(route.nodes.len().saturating_sub(1)).map(|node| self.name_for(node)).collect();
+        if relays.is_empty() {
+            let bearer = route.bearers.first().and_then(|class| Bearer::from_u8(*class));
+            return format!("the link itself ({})", bearer.map_or("unknown", Bearer::name));
+        }
+        relays.join(" → ")
+    }
+
+    fn path_view(&self, route: &Route) -> PathView {
+        let bearer = |at: usize| {
+            route.bearers.get(at).and_then(|class| Bearer::from_u8(*class)).map(|bearer| bearer.name().to_owned())
+        };
+        let hops = route.nodes.iter().enumerate();
+        let Totals { price, delay, energy, .. } = route.totals;
+        PathView {
+            hops: hops.map(|(at, node)| HopView { to: self.name_for(node), bearer: bearer(at) }).collect(),
+            price: money(price),
+            delay_ms: thousandths(delay),
+            success: f64::from(route.totals.success()) / f64::from(u16::MAX),
+            energy_mj: energy,
+        }
+    }
+}
+
+/// A way that was looked at.
+struct Candidate {
+    best_at: Vec<String>,
+    route: Route,
+    chosen: bool,
+}
+
+/// By how much one measure of the way taken would have to get worse for another to be taken.
+fn tips(gap: u64, weights: &[u8; 4]) -> Vec<String> {
+    let weights = if *weights == [0; 4] { &crate::routing::policy::BALANCED } else { weights };
+    let all = [Criterion::Cost, Criterion::Delay, Criterion::Failures, Criterion::Energy];
+    let weighty = all.into_iter().zip(weights).filter(|(_, weight)| **weight > 1);
+    weighty
+        .map(|(criterion, weight)| {
+            format!("{} rose by {}", measure(criterion), amount(criterion, gap / u64::from(*weight)))
+        })
+        .collect()
+}
+
+/// What a measure is called.
+pub(super) fn measure(criterion: Criterion) -> &'static str {
+    match criterion {
+        Criterion::Cost => "price",
+        Criterion::Delay => "delay",
+        Criterion::Failures => "failures",
+        Criterion::Energy => "energy",
+    }
+}
+
+/// An amount of it.
+#[expect(clippy::cast_precision_loss, reason = "for people")]
+pub(super) fn amount(criterion: Criterion, amount: u64) -> String {
+    match criterion {
+        Criterion::Cost => format!("{} a MB", money(amount)),
+        Criterion::Delay => format!("{:.1} ms", thousandths(amount)),
+        Criterion::Failures => format!("{:.2} %", (1.0 - (-(amount as f64) / 1e6).exp()) * 100.0),
+        Criterion::Energy => format!("{amount} mJ a MB"),
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "for people")]
+fn money(micro: u64) -> f64 {
+    micro as f64 / 1e6
+}
+
+#[expect(clippy::cast_precision_loss, reason = "for people")]
+fn thousandths(value: u64) -> f64 {
+    value as f64 / 1e3
+}

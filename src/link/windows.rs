@@ -1,0 +1,133 @@
+//! Access windows: the times of day at which a bearer may be used, in UTC.
+//!
+//! A window opens at a minute of the days that it names and closes at another: on the same day, or on the next if that
+//! minute is not later. Without any window a bearer is always open.
+
+use crate::time::{DAY_SECONDS, Unix};
+
+/// One window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Minute of the day at which it opens.
+    from: u16,
+    /// Minute of the day at which it closes.
+    until: u16,
+    /// Days on which it opens, by bit: Monday is bit 0.
+    days: u8,
+}
+
+/// A bearer's windows; it is open while any of them is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Windows(Vec<Window>);
+
+impl Window {
+    /// From one minute of the day to another (midnight that ends a day is [`MINUTES`]), on the days of these bits. `None`
+    /// if a minute is past the day, or no day is named.
+    pub fn new(from: u16, until: u16, days: u8) -> Option<Self> {
+        let fits = from < MINUTES && until <= MINUTES && days != 0 && days & !EVERY_DAY == 0;
+        fits.then_some(Self { from, until: until % MINUTES, days })
+    }
+
+    /// When it opens and closes if it opens on this day since 1970.
+    fn on(&self, day: u64) -> Option<(u64, u64)> {
+        // The first of January 1970 was a Thursday.
+        let weekday = (day + 3) % 7;
+        let closes = if self.until > self.from { day } else { day + 1 };
+        let at = |day: u64, minute: u16| day * DAY_SECONDS + u64::from(minute) * 60;
+        (self.days >> weekday & 1 == 1).then(|| (at(day, self.from), at(closes, self.until)))
+    }
+}
+
+impl Windows {
+    /// The first [`MAX_WINDOWS`] of these.
+    pub fn new(windows: impl IntoIterator<Item = Window>) -> Self {
+        Self(windows.into_iter().take(MAX_WINDOWS).collect())
+    }
+
+    /// Whether there is any.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether the bearer may be used then.
+    pub fn open_at(&self, at: Unix) -> bool {
+        self.is_empty() || self.is_open(at.seconds())
+    }
+
+    /// When that is different for the first time after `at`; `None` if it never is.
+    pub fn next_change(&self, at: Unix) -> Option<Unix> {
+        let (now, today) = (at.seconds(), at.seconds() / DAY_SECONDS);
+        let open = self.is_open(now);
+        // The pattern repeats after a week.
+        let days = today.saturating_sub(1)..today.saturating_add(9);
+        let windows = days.flat_map(|day| self.0.iter().filter_map(move |window| window.on(day)));
+        let changes = windows.flat_map(|(opens, closes)| [opens, closes]);
+        let next = changes.filter(|change| *change > now && self.is_open(*change) != open).min();
+        next.map(Unix::from_seconds)
+    }
+
+    fn is_open(&self, seconds: u64) -> bool {
+        let today = seconds / DAY_SECONDS;
+        let days = today.saturating_sub(1)..=today;
+        let mut windows = days.flat_map(|day| self.0.iter().filter_map(move |window| window.on(day)));
+        windows.any(|(opens, closes)| (opens..closes).contains(&seconds))
+    }
+}
+
+/// Windows of one bearer.
+pub const MAX_WINDOWS: usize = 32;
+/// Minutes of a day.
+pub const MINUTES: u16 = 1_440;
+/// The bits of all days.
+pub const EVERY_DAY: u8 = 0b111_1111;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Seconds of Monday, 5 January 1970.
+    const MONDAY: u64 = 4 * DAY_SECONDS;
+
+    fn at(day: u64, hour: u64, minute: u64) -> Unix {
+        Unix::from_seconds(MONDAY + day * DAY_SECONDS + hour * 3_600 + minute * 60)
+    }
+
+    fn windows(windows: &[(u16, u16, u8)]) -> Windows {
+        Windows::new(windows.iter().map(|(from, until, days)| Window::new(*from, *until, *days).expect("a window")))
+    }
+
+    #[test]
+    fn a_window_opens_and_closes() {
+        let night = windows(&[(120, 240, EVERY_DAY)]);
+        assert!(!night.open_at(at(0, 1, 59)) && night.open_at(at(0, 2, 0)));
+        assert!(night.open_at(at(0, 3, 59)) && !night.open_at(at(0, 4, 0)));
+        assert_eq!(night.next_change(at(0, 1, 0)), Some(at(0, 2, 0)));
+        assert_eq!(night.next_change(at(0, 2, 0)), Some(at(0, 4, 0)));
+        assert_eq!(night.next_change(at(0, 4, 0)), Some(at(1, 2, 0)));
+    }
+
+    #[test]
+    fn it_may_span_midnight_and_belongs_to_the_day_on_which_it_opens() {
+        // Sunday, 22:00 to 06:00.
+        let night = windows(&[(1_320, 360, 0b100_0000)]);
+        assert!(night.open_at(at(6, 23, 0)) && night.open_at(at(7, 5, 59)));
+        assert!(!night.open_at(at(5, 23, 0)) && !night.open_at(at(6, 5, 0)) && !night.open_at(at(7, 6, 0)));
+        assert_eq!(night.next_change(at(7, 6, 0)), Some(at(13, 22, 0)));
+    }
+
+    #[test]
+    fn windows_that_touch_are_one_and_none_is_always() {
+        let two = windows(&[(0, 720, EVERY_DAY), (720, MINUTES, EVERY_DAY)]);
+        assert_eq!((two.open_at(at(0, 12, 0)), two.next_change(at(0, 1, 0))), (true, None));
+        let always = Windows::default();
+        assert_eq!((always.open_at(at(0, 0, 0)), always.next_change(at(0, 0, 0))), (true, None));
+        assert_eq!(windows(&[(0, 0, EVERY_DAY)]).next_change(at(0, 0, 0)), None);
+    }
+
+    #[test]
+    fn what_is_no_time_is_no_window() {
+        assert_eq!(Window::new(MINUTES, 0, 1), None);
+        assert_eq!(Window::new(0, MINUTES + 1, 1), None);
+        assert_eq!((Window::new(0, 1, 0), Window::new(0, 1, 0x80)), (None, None));
+    }
+}

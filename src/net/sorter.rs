@@ -1,0 +1,143 @@
+//! Sorter: which bearer carries a connection, by its addresses.
+//!
+//! The rules are those of [`Bearers`]; here addresses are taken apart, and interfaces are looked up for rules that ask for
+//! one. Where the own end of a connection is not known, it is the address that the system would send from. Both are
+//! looked up only if a rule asks, so that nothing of the machine is touched otherwise.
+
+use super::Multiaddr;
+use crate::link::bearer::{Bearers, Ends};
+use ipnet::IpNet;
+use libp2p::multiaddr::Protocol;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Sorts the connections of one network.
+#[derive(Debug)]
+pub(crate) struct Sorter {
+    bearers: Bearers,
+    interfaces: Mutex<Option<Interfaces>>,
+}
+
+/// The machine's interfaces, some time ago.
+#[derive(Debug)]
+struct Interfaces {
+    seen: Instant,
+    networks: Vec<(String, IpNet)>,
+}
+
+impl Sorter {
+    pub(crate) fn new(bearers: Bearers) -> Self {
+        Self { bearers, interfaces: Mutex::new(None) }
+    }
+
+    /// How many bearers there may be.
+    pub(crate) fn count(&self) -> usize {
+        self.bearers.profiles().len()
+    }
+
+    /// Whether there is more than one.
+    pub(crate) fn is_several(&self) -> bool {
+        self.count() > 1
+    }
+
+    pub(crate) fn is_metered(&self, bearer: u8) -> bool {
+        self.bearers.profile(bearer).metered
+    }
+
+    /// The bearer that carries a connection between these.
+    pub(crate) fn carrying(&self, remote: &Multiaddr, local: Option<&Multiaddr>) -> u8 {
+        if !self.is_several() {
+            return 0;
+        }
+        let (remote_ip, mut local_ip) = (ip_of(remote), local.and_then(ip_of));
+        if let (Some(remote), None) = (remote_ip, local_ip)
+            && self.bearers.ask_for_interfaces()
+        {
+            local_ip = source_for(remote);
+        }
+        let ends = Ends { remote: remote_ip, local: local_ip, transport: transport(remote) };
+        self.bearers.carrying(&ends, &|interface| self.networks_of(interface))
+    }
+
+    fn networks_of(&self, interface: &str) -> Vec<IpNet> {
+        let mut interfaces = self.interfaces.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = interfaces.take().filter(|known| known.seen.elapsed() < FRESH);
+        let known = interfaces.insert(old.unwrap_or_else(Interfaces::look));
+        known.networks.iter().filter(|(name, _)| name == interface).map(|(_, network)| *network).collect()
+    }
+}
+
+impl Interfaces {
+    fn look() -> Self {
+        let found = if_addrs::get_if_addrs().unwrap_or_else(|error| {
+            tracing::warn!(%error, "the network interfaces cannot be listed");
+            Vec::new()
+        });
+        let networks = found.into_iter().filter_map(|interface| {
+            let (address, length) = match interface.addr {
+                if_addrs::IfAddr::V4(address) => (IpAddr::V4(address.ip), address.prefixlen),
+                if_addrs::IfAddr::V6(address) => (IpAddr::V6(address.ip), address.prefixlen),
+            };
+            Some((interface.name, IpNet::new(address, length).ok()?))
+        });
+        Self { seen: Instant::now(), networks: networks.collect() }
+    }
+}
+
+/// What carries a connection, by its address.
+pub fn transport(address: &Multiaddr) -> &'static str {
+    for protocol in address {
+        match protocol {
+            Protocol::QuicV1 => return "quic",
+            Protocol::Tcp(_) => return "tcp",
+            Protocol::Memory(_) => return "memory",
+            _ => {}
+        }
+    }
+    "other"
+}
+
+/// The address of a host; none for a place to listen at.
+fn ip_of(address: &Multiaddr) -> Option<IpAddr> {
+    let ip = match address.iter().next()? {
+        Protocol::Ip4(ip) => IpAddr::V4(ip),
+        Protocol::Ip6(ip) => IpAddr::V6(ip),
+        _ => return None,
+    };
+    (!ip.is_unspecified()).then_some(ip)
+}
+
+/// From where the system sends to an address. Connecting a datagram socket sends nothing.
+fn source_for(remote: IpAddr) -> Option<IpAddr> {
+    let any = match remote {
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
+    let socket = UdpSocket::bind(SocketAddr::new(any, 0)).ok()?;
+    socket.connect(SocketAddr::new(remote, DISCARD)).ok()?;
+    Some(socket.local_addr().ok()?.ip())
+}
+
+/// How long a list of interfaces holds.
+const FRESH: Duration = Duration::from_secs(5);
+/// Any port will do.
+const DISCARD: u16 = 9;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::bearer::{Profile, Rule};
+
+    #[test]
+    fn the_loopback_interface_is_known_by_address_and_by_route() {
+        let found = if_addrs::get_if_addrs().expect("a list");
+        let Some(interface) = found.into_iter().find(if_addrs::Interface::is_loopback) else { return };
+        let rule = Rule { interface: Some(interface.name), ..Rule::default() };
+        let sorter = Sorter::new(Bearers::new([(Profile::default(), rule)]));
+        let carrying = |remote: &str| sorter.carrying(&remote.parse().expect("an address"), None);
+        assert_eq!(carrying("/ip4/127.0.0.1/tcp/1"), 0);
+        assert_eq!(carrying("/memory/7"), 1);
+        assert_eq!(source_for(IpAddr::V4(Ipv4Addr::LOCALHOST)), Some(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+    }
+}

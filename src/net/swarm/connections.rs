@@ -1,0 +1,128 @@
+//! What becomes of connections: they join a link, prove themselves, fall silent, and leave it.
+
+use super::super::admission::Gatekeeper;
+use super::super::handler::{Command, Event};
+use super::super::links::Joined;
+use super::super::streams::StreamsEvent;
+use super::super::tally::Item;
+use super::{Closed, NetEvent, Network};
+use crate::id::LinkId;
+use libp2p::swarm::ConnectionId;
+use std::sync::atomic::Ordering::Relaxed;
+
+impl<G: Gatekeeper> Network<G> {
+    pub(super) fn handle_streams(&mut self, event: StreamsEvent<G::Peer>) {
+        match event {
+            StreamsEvent::Up { connection, peer, found, pipe, address, outbound, bearer } => {
+                let joined = self.links.join((peer, bearer), connection, outbound, pipe);
+                let link = match joined {
+                    Joined::New(link) | Joined::Another(link, _) => Some(link),
+                    Joined::Refused => None,
+                };
+                if let Joined::New(link) = joined {
+                    self.discovery.handle_link_up(link, peer, bearer);
+                }
+                if let Some(dialled) = self.dials.remove(&connection) {
+                    match link {
+                        Some(link) => self.discovery.handle_linked(&dialled, link),
+                        None => self.discovery.handle_failed(&dialled),
+                    }
+                }
+                let streams = &mut self.swarm.behaviour_mut().streams;
+                match joined {
+                    Joined::New(link) => {
+                        let peer = crate::net::pseudonym(&peer).expect("admission lets in Ed25519 keys only");
+                        self.events.push_back(NetEvent::LinkUp {
+                            link,
+                            peer,
+                            admitted: found,
+                            address,
+                            outbound,
+                            bearer,
+                        });
+                    }
+                    Joined::Another(link, prove) => {
+                        if let Some(prove) = prove {
+                            streams.command(peer, prove, Command::Prove);
+                        }
+                        // Frames go out there from now on, and there is space.
+                        self.events.push_back(NetEvent::Writable { link });
+                        self.tell_silence(link);
+                    }
+                    Joined::Refused => {
+                        self.tally.count(Item::Dropped("link-over-limit"), 1);
+                        streams.close(peer, connection, "too many links".to_owned());
+                    }
+                }
+            }
+            StreamsEvent::Handler { connection, event } => self.handle_connection(connection, event),
+            StreamsEvent::Down { connection, reason } => {
+                let Some(known) = self.links.connection_mut(connection) else { return };
+                let owed = known.pipe.handed_over.load(Relaxed) - known.fetched;
+                self.closed = Some(Closed { connection, owed, reason });
+                if owed == 0 {
+                    self.settle();
+                }
+            }
+        }
+    }
+
+    fn handle_connection(&mut self, connection: ConnectionId, event: Event) {
+        let Some(link) = self.links.of_connection(connection) else { return };
+        match event {
+            Event::Writable => self.events.push_back(NetEvent::Writable { link }),
+            Event::Proved => {
+                let Some(peer) = self.links.get(link).map(|link| link.peer) else { return };
+                for other in self.links.proved(connection) {
+                    self.links.ending(other);
+                    self.swarm.behaviour_mut().streams.command(peer, other, Command::Finish);
+                }
+                self.events.push_back(NetEvent::Writable { link });
+            }
+            Event::Finishing => {
+                self.links.ending(connection);
+                self.events.push_back(NetEvent::Writable { link });
+            }
+            // The behaviour closes it, and tells when it is closed.
+            Event::Over(_) => self.links.ending(connection),
+            Event::Measured(round_trip) => self.events.push_back(NetEvent::Measured { link, round_trip }),
+            Event::Silent | Event::Heard => {
+                if let Some(known) = self.links.connection_mut(connection) {
+                    known.silent = event == Event::Silent;
+                }
+            }
+        }
+        self.tell_silence(link);
+    }
+
+    fn tell_silence(&mut self, link: LinkId) {
+        match self.links.silence_changed(link) {
+            Some(true) => self.events.push_back(NetEvent::Silent { link }),
+            Some(false) => self.events.push_back(NetEvent::Heard { link }),
+            None => {}
+        }
+    }
+
+    /// A closed connection's frames have all been fetched: it leaves its link.
+    pub(super) fn settle(&mut self) {
+        let Some(Closed { connection, reason, .. }) = self.closed.take() else { return };
+        let peer = self.links.of_connection(connection).and_then(|link| self.links.get(link)).map(|link| link.peer);
+        match self.links.leave(connection) {
+            Some((link, true)) => {
+                self.discovery.handle_link_down(link);
+                self.events.push_back(NetEvent::LinkDown { link, reason });
+            }
+            Some((link, false)) => {
+                self.events.push_back(NetEvent::Writable { link });
+                self.tell_silence(link);
+            }
+            None => {}
+        }
+        let Some(peer) = peer else { return };
+        let links = self.links.of_peer(peer).filter_map(|link| self.links.get(link));
+        let left: Vec<ConnectionId> = links.flat_map(|link| &link.connections).map(|each| each.id).collect();
+        if !left.is_empty() {
+            self.swarm.behaviour_mut().rouse_gossip(peer, &left);
+        }
+    }
+}

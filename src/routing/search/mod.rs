@@ -1,0 +1,267 @@
+//! Path search: of all ways to a set of routers the best one under a policy's weights and limits, and another beside it.
+//!
+//! **Mechanism.** What a policy makes small (the *objective*) adds up along a path, and so does what it limits. Steps:
+//!
+//! 1. The graph is seen by the policy and by what is known besides ([`Overlay`]): avoided bearers, excluded nodes and
+//!    shunned pairs are closed, doubts make failures likelier.
+//! 2. The shortest path by objective, without limits. If it keeps them it is the answer: this is the rule, and all of it.
+//! 3. Else a label search under those limits that it broke, and again with those that its answer breaks besides, until
+//!    none is broken. It is exact, and its labels are bounded.
+//! 4. Where the bound is met, a Lagrangian relaxation under all limits: good, not proven best ([`Found::exact`]).
+//! 5. If there is nothing, all of it again with the shunned pairs open: a pair that fails of late is better than none.
+//! 6. The same for an alternate that shares no relay with the best.
+//!
+//! A query that has no answer gets the nearest miss: the path that breaks a limit least, of those best by one metric each.
+//!
+//! Paths that tie in the objective are ranked by hops. Ties beyond that go, in step 2, to the lowest last edge, then the
+//! lowest one before it, and so on; in step 3 to the path that is found first. Integers alone decide, so every machine that
+//! has the same graph finds the same path.
+//!
+//! Invariants
+//! 1. A path keeps every limit, visits no node twice, and enters no excluded node.
+//! 2. An exact answer is the best there is; [`NoPath`] where it is exact means that there is none.
+//! 3. Best and alternate share no relay and no edge.
+//! 4. Time and memory are bounded, whatever the graph claims.
+
+mod labels;
+mod larac;
+mod miss;
+mod spf;
+mod terms;
+#[cfg(test)]
+mod tests;
+
+use super::graph::{EdgeIndex, Graph, NodeIndex};
+use super::policy::Wants;
+use super::totals::nats;
+use labels::{Ends, Outcome};
+use std::collections::{BTreeMap, BTreeSet};
+
+pub use super::totals::{Limit, Totals};
+pub use miss::{Miss, NoPath};
+pub(super) use spf::{FAR, From, NO_EDGE, Queue, Reach, nearest, way};
+pub(super) use terms::{CLOSED, Step, Terms, View, effective};
+
+/// What is known besides the graph. Nodes and pairs that are not in the graph do not matter.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Overlay {
+    /// Factor on the chance of arrival from one node to the next, in parts of 65,535.
+    pub doubts: BTreeMap<(NodeIndex, NodeIndex), u16>,
+    /// Pairs to take only if there is no other way.
+    pub shunned: BTreeSet<(NodeIndex, NodeIndex)>,
+    /// Nodes not to enter: a message has been there.
+    pub excluded: BTreeSet<NodeIndex>,
+    /// Most hops, if there is a limit: as many as the frame has room for.
+    pub hops: Option<u32>,
+}
+
+/// A path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Path {
+    /// Its edges, from the start on; none if the start is a target.
+    pub edges: Vec<EdgeIndex>,
+    /// What they add up to.
+    pub totals: Totals,
+}
+
+impl Path {
+    /// Nodes between its start and its end.
+    pub fn relays<'a>(&'a self, graph: &'a Graph) -> impl Iterator<Item = NodeIndex> + 'a {
+        let but_last = self.edges.len().saturating_sub(1);
+        self.edges[..but_last].iter().map(|edge| graph.edge(*edge).to)
+    }
+
+    /// Nodes after its start, its end included.
+    pub fn hops<'a>(&'a self, graph: &'a Graph) -> impl Iterator<Item = NodeIndex> + 'a {
+        self.edges.iter().map(|edge| graph.edge(*edge).to)
+    }
+}
+
+/// What a search found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The best path.
+    pub best: Path,
+    /// The best of those that share no relay with it; if it has one edge only, of those without that edge.
+    pub alternate: Option<Path>,
+    /// Whether `best` is proven to be the best.
+    pub exact: bool,
+    /// Whether it took shunned pairs to find it.
+    pub last_resort: bool,
+}
+
+/// Finds the best path from a node to any of some.
+///
+/// # Errors
+/// [`NoPath`] if no path keeps all limits, or none was found.
+pub fn search(
+    graph: &Graph,
+    from: NodeIndex,
+    to: &[NodeIndex],
+    wants: &Wants,
+    overlay: &Overlay,
+) -> Result<Found, NoPath> {
+    let to = targets(graph, to);
+    let query = Query { graph, ends: Ends { from, to: &to }, wants, overlay };
+    if (from as usize) >= graph.len() || to.is_empty() {
+        return Err(NoPath { nearest: None });
+    }
+    query.first(query.terms(true))
+}
+
+/// Targets that are in the graph, ascending, each once.
+pub(super) fn targets(graph: &Graph, to: &[NodeIndex]) -> Vec<NodeIndex> {
+    let mut to: Vec<NodeIndex> = to.iter().copied().filter(|node| (*node as usize) < graph.len()).collect();
+    to.sort_unstable();
+    to.dedup();
+    to
+}
+
+/// A question.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Query<'a> {
+    pub graph: &'a Graph,
+    pub ends: Ends<'a>,
+    pub wants: &'a Wants,
+    pub overlay: &'a Overlay,
+}
+
+impl<'a> Query<'a> {
+    /// Of `to` as [`targets`] gives them.
+    pub(super) fn new(
+        graph: &'a Graph,
+        from: NodeIndex,
+        to: &'a [NodeIndex],
+        wants: &'a Wants,
+        overlay: &'a Overlay,
+    ) -> Self {
+        Self { graph, ends: Ends { from, to }, wants, overlay }
+    }
+
+    pub(super) fn view(&self, shun: bool) -> View<'a> {
+        let policy = &self.wants.policy;
+        View { weights: policy.weights, avoid: policy.avoid.unwrap_or(0), overlay: self.overlay, shun }
+    }
+
+    fn terms(&self, shun: bool) -> Terms {
+        Terms::new(self.graph, self.view(shun))
+    }
+
+    /// With shunned pairs closed in `terms`; if that finds nothing, as a last resort.
+    fn first(&self, mut terms: Terms) -> Result<Found, NoPath> {
+        let best = self.best(&terms, None);
+        if let Ok((best, exact)) = best {
+            let alternate = self.alternate(&mut terms, &best, None);
+            return Ok(Found { best, alternate, exact, last_resort: false });
+        }
+        self.last_resort(terms)
+    }
+
+    /// With shunned pairs open. `terms` are those with which nothing was found.
+    pub(super) fn last_resort(&self, terms: Terms) -> Result<Found, NoPath> {
+        let mut terms = if self.overlay.shunned.is_empty() { terms } else { self.terms(false) };
+        match self.best(&terms, None) {
+            Ok((best, exact)) => {
+                let alternate = self.alternate(&mut terms, &best, None);
+                Ok(Found { best, alternate, exact, last_resort: true })
+            }
+            Err(exact) => Err(NoPath { nearest: miss::nearest(self, &terms, exact) }),
+        }
+    }
+
+    /// Steps 2 to 4: a path, and whether it is proven to be the best; or whether it is proven that there is none.
+    /// `shortest` is the outcome of step 2, where it is known.
+    pub(super) fn best(&self, terms: &Terms, shortest: Option<Path>) -> Result<(Path, bool), bool> {
+        let Self { graph, ends, .. } = *self;
+        let shortest = shortest.or_else(|| {
+            let edges = From::nearest(graph, &terms.steps, ends.from, ends.to, |edge| terms.steps[edge].objective)?;
+            Some(terms.path(graph, edges))
+        });
+        let mut path = shortest.ok_or(true)?;
+        let limits = self.limits();
+        let mut binding = Vec::new();
+        while !binding_more(&path, &limits, &mut binding) {
+            match labels::constrained(graph, terms, ends, &binding) {
+                Outcome::Found(edges) => path = terms.path(graph, edges),
+                Outcome::None => return Err(true),
+                Outcome::Capped(known) => {
+                    let known =
+                        known.filter(|edges| broken(&terms.path(graph, edges.clone()), &limits).next().is_none());
+                    let edges = larac::relaxed(graph, terms, ends, &limits, known).ok_or(false)?;
+                    return Ok((terms.path(graph, edges), false));
+                }
+            }
+        }
+        Ok((path, true))
+    }
+
+    /// Step 6. Closes in `terms` what the best path has. `shortest` is the outcome of step 2, where it is known.
+    pub(super) fn alternate(&self, terms: &mut Terms, best: &Path, shortest: Option<Path>) -> Option<Path> {
+        if best.edges.is_empty() {
+            return None;
+        }
+        terms.close_path(self.graph, best);
+        self.best(terms, shortest).ok().map(|(path, _)| path)
+    }
+
+    /// The limits that bind, as the most of what adds up.
+    fn limits(&self) -> Vec<(Limit, u64)> {
+        let Wants { policy, time, bytes } = self.wants;
+        let per_message = |budget: u64| {
+            let price = (u128::from(budget) * 1_000_000).checked_div(u128::from(*bytes))?;
+            u64::try_from(price).ok()
+        };
+        let limits = [
+            time.map(|time| (Limit::Time, time)),
+            policy.budget.and_then(per_message).map(|price| (Limit::Budget, price)),
+            policy.success.map(|least| (Limit::Success, nats(least))),
+            self.overlay.hops.map(|hops| (Limit::Hops, hops.into())),
+        ];
+        limits.into_iter().flatten().collect()
+    }
+
+    /// Which limits a path breaks, and by how much: microseconds, micro-units, parts of 65,535, hops, bearers.
+    pub(super) fn broken(&self, path: &Path) -> Vec<(Limit, u64)> {
+        let Wants { policy, time, bytes } = self.wants;
+        let Path { edges, totals } = path;
+        let over = |is: u64, most: Option<u64>| most.map_or(0, |most| is.saturating_sub(most));
+        let lacking = |least: u16| match totals.failures > nats(least) {
+            true => u64::from(least.saturating_sub(totals.success())).max(1),
+            false => 0,
+        };
+        let broken = [
+            (Limit::Time, over(totals.delay, *time)),
+            (Limit::Budget, over(totals.cost_of((*bytes).into()), policy.budget)),
+            (Limit::Success, policy.success.map_or(0, lacking)),
+            (Limit::Hops, over(edges.len() as u64, self.overlay.hops.map(u64::from))),
+            (Limit::Bearer, (totals.bearers & policy.avoid.unwrap_or(0)).count_ones().into()),
+        ];
+        broken.into_iter().filter(|(_, by)| *by > 0).collect()
+    }
+}
+
+/// Adds to `binding` what a path breaks besides; answers whether it breaks nothing.
+fn binding_more(path: &Path, limits: &[(Limit, u64)], binding: &mut Vec<(Limit, u64)>) -> bool {
+    let before = binding.len();
+    for limit in broken(path, limits) {
+        if !binding.contains(&limit) {
+            binding.push(limit);
+        }
+    }
+    binding.len() == before
+}
+
+/// Which of the limits a path breaks.
+fn broken<'a>(path: &Path, limits: &'a [(Limit, u64)]) -> impl Iterator<Item = (Limit, u64)> + 'a {
+    let (totals, hops) = (path.totals, path.edges.len() as u64);
+    limits.iter().copied().filter(move |(limit, most)| {
+        let sum = match limit {
+            Limit::Time => totals.delay,
+            Limit::Budget => totals.price,
+            Limit::Success => totals.failures,
+            Limit::Hops => hops,
+            Limit::Bearer => 0,
+        };
+        sum > *most
+    })
+}
