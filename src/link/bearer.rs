@@ -1,8 +1,8 @@
 //! Bearers: what carries a node's links, and which of them carries a given connection.
 //!
 //! A [`Profile`] says what a bearer costs and can do, a [`Rule`] which connections go over it. [`Bearers`] holds a node's
-//! in order: of the rules that match a connection the first wins, and a connection that none matches goes over the last
-//! profile, which is always [`Profile::default`]. A bearer's *index* is its place among the profiles.
+//! in order: of the rules that match a connection the first wins, and a connection that none matches goes over
+//! [`Profile::default`], which comes last where there is no rule for all. A bearer's *index* is its place among the profiles.
 //!
 //! Invariants
 //! 1. There is at least one profile and there are at most [`MAX_BEARERS`] and one; every index fits a byte.
@@ -73,7 +73,7 @@ pub struct Ends<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bearers {
     rules: Vec<Rule>,
-    /// One for each rule, and the default.
+    /// One for each rule, and perhaps the default.
     profiles: Vec<Profile>,
 }
 
@@ -118,10 +118,12 @@ impl Default for Bearers {
 }
 
 impl Bearers {
-    /// The first [`MAX_BEARERS`] of these, in order, and the default.
+    /// The first [`MAX_BEARERS`] of these, in order, and the default unless one of them is for all connections.
     pub fn new(bearers: impl IntoIterator<Item = (Profile, Rule)>) -> Self {
         let (mut profiles, rules): (Vec<_>, Vec<_>) = bearers.into_iter().take(MAX_BEARERS).unzip();
-        profiles.push(Profile::default());
+        if !rules.contains(&Rule::default()) {
+            profiles.push(Profile::default());
+        }
         Self { rules, profiles }
     }
 
@@ -130,9 +132,9 @@ impl Bearers {
         &self.profiles
     }
 
-    /// The one with this index; the default for one that there is not.
+    /// The one with this index; the last for one that there is not.
     pub fn profile(&self, index: u8) -> &Profile {
-        self.profiles.get(usize::from(index)).unwrap_or(&self.profiles[self.rules.len()])
+        self.profiles.get(usize::from(index)).or(self.profiles.last()).expect("there is one at least")
     }
 
     /// Whether any rule asks for an interface.
@@ -227,6 +229,8 @@ mod tests {
         let none = Bearers::default();
         let ends = Ends { remote: None, local: None, transport: "memory" };
         assert_eq!((none.carrying(&ends, &|_| Vec::new()), none.profiles().len()), (0, 1));
+        let all = Bearers::new([named("all", Rule::default())]);
+        assert_eq!((all.carrying(&ends, &|_| Vec::new()), all.profiles().len()), (0, 1));
         assert!(!none.ask_for_interfaces() && bearers().ask_for_interfaces());
         let many =
             Bearers::new((0..100).map(|_| named("no", Rule { interface: Some("none".into()), ..Rule::default() })));

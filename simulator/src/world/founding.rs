@@ -5,16 +5,19 @@
 
 use super::device::{Device, Making};
 use super::host::Clock;
-use super::medium::address;
+use super::medium::{address, network};
 use crate::plan::{self, FaultKind, FlowKind, Plan};
 use m2mesh::engine::Settings;
 use m2mesh::id::Name;
 use m2mesh::identity::invitation::MemoryRealm;
+use m2mesh::link::bearer::{Bearers, Profile, Quota, Rule};
+use m2mesh::link::windows::{EVERY_DAY, MINUTES, Window, Windows};
 use m2mesh::net::Multiaddr;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// All devices of a plan, off.
 pub fn found(plan: &Plan) -> Result<Vec<Device>, String> {
@@ -39,6 +42,7 @@ pub fn found(plan: &Plan) -> Result<Vec<Device>, String> {
         }
     }
     let again = restarted(plan);
+    let profiles = profiles(plan);
     let making = members.into_iter().zip(&plan.devices).enumerate().map(|(index, (membership, planned))| {
         Device::new(Making {
             index,
@@ -47,9 +51,10 @@ pub fn found(plan: &Plan) -> Result<Vec<Device>, String> {
             issuer: (index == 0).then(|| (issuer, realm.clone())),
             clock: Clock::new(plan.start),
             bearers: bearers.remove(&index).map_or_else(|| vec![0], |bearers| bearers.into_iter().collect()),
+            profiles: profiles.clone(),
             bootstrap: bootstrap.remove(&index).unwrap_or_default(),
             target_links: planned.target_links,
-            settings: settings(plan, planned),
+            settings: settings(plan, planned, &profiles),
             flush: planned.flush,
             keep: again.contains(&index),
         })
@@ -58,13 +63,37 @@ pub fn found(plan: &Plan) -> Result<Vec<Device>, String> {
 }
 
 /// What a device's engine is set to do.
-fn settings(plan: &Plan, device: &plan::Device) -> Settings {
+fn settings(plan: &Plan, device: &plan::Device, bearers: &Bearers) -> Settings {
     Settings {
         forwarding: device.forwarding,
         area: device.area,
+        bearers: bearers.profiles().to_vec(),
         policies: plan.policies.clone(),
         ..Settings::default()
     }
+}
+
+/// What a device is told of the plan's bearers: each has its network of addresses.
+fn profiles(plan: &Plan) -> Bearers {
+    let minute = |time: Duration| u16::try_from(time.as_secs() / 60).unwrap_or(MINUTES);
+    let bearer = |(index, bearer): (usize, &plan::Bearer)| {
+        let usual = Profile::default();
+        let kilobits = |bits: u64| u32::try_from(bits.div_ceil(1_000)).unwrap_or(u32::MAX);
+        let windows = bearer.windows.iter().map(|(from, to)| Window::new(minute(*from), minute(*to), EVERY_DAY));
+        let profile = Profile {
+            name: bearer.name.clone(),
+            class: bearer.class,
+            price: (bearer.price * 1e6).round() as u64,
+            energy: bearer.energy,
+            mtu: bearer.mtu.unwrap_or(usual.mtu),
+            rate: bearer.rate.or(bearer.channel).map_or(usual.rate, kilobits),
+            quota: bearer.quota.map(|(bytes, every)| Quota { bytes, every }),
+            windows: Windows::new(windows.flatten()),
+            metered: bearer.metered,
+        };
+        (profile, Rule { addresses: vec![network(index)], ..Rule::default() })
+    };
+    Bearers::new(plan.bearers.iter().enumerate().map(bearer))
 }
 
 /// Devices that address each other.

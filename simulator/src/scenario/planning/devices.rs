@@ -9,6 +9,7 @@ use crate::scenario::model::{Group, Mobility, MobilityKind};
 use crate::scenario::problem::{Problem, instead};
 use crate::scenario::quantity::Size;
 use m2mesh::id::Name;
+use m2mesh::wire::lsa;
 use std::time::Duration;
 use toml::Spanned;
 
@@ -40,7 +41,7 @@ impl Planning<'_> {
                 channel: bearer.channel.as_ref().map(|channel| channel.get_ref().0),
                 reach: above_zero(&bearer.reach, "reach")?,
                 windows: bearer.windows.iter().map(|window| (window.from, window.to)).collect(),
-                class: bearer.class.unwrap_or_default(),
+                class: bearer.class.unwrap_or_else(|| named(name.get_ref())),
                 energy: bearer.energy.unwrap_or_default(),
                 mtu: self.mtu(bearer.mtu.as_ref())?,
                 rate: bearer.rate.map(|rate| rate.0),
@@ -266,6 +267,11 @@ impl Planning<'_> {
         let what = format!("a device would turn more than {MOST_WAYPOINTS} times");
         Err(self.document.problem(&mobility.span(), what, "lower its speed, or shorten the run"))
     }
+}
+
+/// The class of that name, or what stands for all that is not known better.
+fn named(name: &str) -> lsa::Bearer {
+    lsa::Bearer::ALL.into_iter().find(|class| class.name() == name).unwrap_or_default()
 }
 
 fn travel(from: [f64; 2], to: [f64; 2], speed: f64) -> Duration {

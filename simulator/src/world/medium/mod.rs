@@ -29,7 +29,7 @@ mod transport;
 
 pub use lie::Liar;
 pub use purpose::{PURPOSES, Purpose};
-pub use transport::{SimTransport, address};
+pub use transport::{SimTransport, address, network};
 
 use crate::plan::{self, Hostility};
 use connection::Connection;
