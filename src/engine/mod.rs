@@ -21,7 +21,7 @@
 //! Files: `exchange` inputs and outputs · [`api`] what the application says and hears · [`lab`] what a lab tells · [`store`] what a disk is asked ·
 //! `commands` dispatch · `links` neighbours · `control` frames of the control stream · `sessions` seals · `unicast` data
 //! frames out · `arrivals` data frames in · `inbox` durable messages, dedupe and receipts · `outcomes` what became of named messages ·
-//! `link_state` what routers tell each other · `worth` what links are worth · `routes` which way · `forward` for others ·
+//! `link_state` what routers tell each other · `worth` what links are worth · `routes` which way · `standing` and until when · `forward` for others ·
 //! `flights` what became of frames · `locate` where a leaf is · `tree` who carries a group's frames · [`view`] and
 //! `report` what an operator may look at ·
 //! `services` offers and calls · `multicast` publishing and subscriptions · `gossip` group frames from others ·
@@ -58,6 +58,7 @@ mod routes;
 mod services;
 mod sessions;
 mod settings;
+mod standing;
 mod tree;
 mod unicast;
 mod worth;
