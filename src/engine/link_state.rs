@@ -225,10 +225,11 @@ impl Engine {
     fn send_lsa(&mut self, link: LinkId, origin: CredentialHash, signed: &Arc<[u8]>) {
         let neighbour = self.links.get(link).map(|link| link.peer.hash);
         let had = self.routing.had.entry(link).or_default();
-        if neighbour != Some(origin) && had.insert(origin) {
-            if let Some(credential) = self.multicast.credential(&origin) {
-                self.send_frame(link, frame::raw(Kind::Credential, &credential));
-            }
+        if neighbour != Some(origin)
+            && had.insert(origin)
+            && let Some(credential) = self.multicast.credential(&origin)
+        {
+            self.send_frame(link, frame::raw(Kind::Credential, &credential));
         }
         self.send_frame(link, frame::raw(Kind::Lsa, signed));
     }

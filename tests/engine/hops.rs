@@ -1,7 +1,9 @@
 //! Messages over several hops: found, repaired, exactly once; to leaves; to groups.
 
-use crate::mesh::{Mesh, name};
+use crate::mesh::Mesh;
+use m2mesh::engine::Settings;
 use m2mesh::engine::api::{Command, Outcome, Reply, Token};
+use m2mesh::link::bearer::Profile;
 use m2mesh::wire::batch::Ack;
 use std::time::Duration;
 
@@ -118,7 +120,8 @@ fn a_receiver_that_was_restarted_is_reached_again_over_relays() {
 #[test]
 fn leaves_reach_each_other_and_move() {
     // leaf x at b, leaf y at d; later x at c.
-    let mut mesh = Mesh::with_leaves(&["a", "b", "c", "d", "x", "y"], &[4, 5]);
+    let settings = |at| Settings { forwarding: at < 4, ..Settings::default() };
+    let mut mesh = Mesh::with(&["a", "b", "c", "d", "x", "y"], settings);
     for (one, other) in [(0, 1), (1, 2), (2, 3), (1, 4), (3, 5)] {
         mesh.connect(one, other);
     }
@@ -159,6 +162,43 @@ fn a_publication_crosses_routers_that_do_not_listen() {
 }
 
 #[test]
+fn a_narrow_link_carries_long_messages_in_pieces() {
+    let narrow = Profile { name: "radio".into(), mtu: 400, ..Profile::default() };
+    let settings = move |_| Settings { bearers: vec![narrow.clone()], ..Settings::default() };
+    let mut mesh = Mesh::with(&["a", "b", "c"], settings);
+    mesh.connect(0, 1);
+    mesh.connect(1, 2);
+    mesh.run(seconds(3));
+    let long: Vec<u8> = (0..20_000_u32).map(|at| at.to_le_bytes()[0]).collect();
+    for node in &mut mesh.nodes {
+        node.sent.clear();
+    }
+    let token = mesh.send(0, "c", &long, Ack::End, 30);
+    mesh.run(seconds(1));
+    assert_eq!(delivered(&mesh, token), Some(2));
+    assert_eq!(mesh.inbox(2)[0].payload, long);
+    let longest = mesh.nodes.iter().flat_map(|node| &node.sent).map(Vec::len).max();
+    assert!(longest.is_some_and(|longest| (100..=400).contains(&longest)), "{longest:?}");
+}
+
+#[test]
+fn areas_are_joined_at_their_borders() {
+    // a – b in area 0, c – d in area 1, b – c between them.
+    let settings = |at| Settings { area: u32::from(at > 1), ..Settings::default() };
+    let mut mesh = Mesh::with(&["a", "b", "c", "d"], settings);
+    for (one, other) in [(0, 1), (1, 2), (2, 3)] {
+        mesh.connect(one, other);
+    }
+    mesh.run(seconds(3));
+    let token = mesh.send(0, "d", b"into the other area", Ack::End, 30);
+    mesh.run(seconds(5));
+    assert_eq!(delivered(&mesh, token), Some(3), "{:?}", mesh.ended.get(&token));
+    let token = mesh.send(3, "a", b"and back", Ack::End, 30);
+    mesh.run(seconds(5));
+    assert_eq!(delivered(&mesh, token), Some(3), "{:?}", mesh.ended.get(&token));
+}
+
+#[test]
 fn nobody_is_reached_where_nothing_leads() {
     let mut mesh = line();
     mesh.disconnect(1, 2);
@@ -170,5 +210,4 @@ fn nobody_is_reached_where_nothing_leads() {
     };
     assert!(reason.contains("no links lead there"), "{reason}");
     assert_eq!(mesh.nodes[0].engine.outgoing_open(), 0);
-    let _ = name("d");
 }

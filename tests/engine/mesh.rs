@@ -85,8 +85,7 @@ pub struct Mesh {
     pub ended: BTreeMap<Token, Outcome>,
     /// Disks that do not flush at the moment.
     pub stuck: BTreeSet<usize>,
-    /// Nodes that forward for nobody.
-    leaves: BTreeSet<usize>,
+    settings: Vec<Settings>,
     /// Gossip whose verdict is awaited.
     judging: BTreeMap<(usize, u64), (usize, String, Vec<u8>)>,
     judged: u64,
@@ -102,11 +101,11 @@ pub fn name(text: &str) -> Name {
 
 impl Mesh {
     pub fn new(names: &[&str]) -> Self {
-        Self::with_leaves(names, &[])
+        Self::with(names, |_| Settings::default())
     }
 
-    /// Those at `leaves` forward for nobody.
-    pub fn with_leaves(names: &[&str], leaves: &[usize]) -> Self {
+    /// Each with settings of its own.
+    pub fn with(names: &[&str], settings: impl Fn(usize) -> Settings) -> Self {
         let mut rng = ChaCha20Rng::seed_from_u64(7);
         let now = Now { time: Time(1_000_000), unix: Unix::from_seconds(START) };
         let mut realm = MemoryRealm::found(EpochLength::HOUR, now.unix, &mut rng).expect("a realm");
@@ -122,7 +121,7 @@ impl Mesh {
             next_link: 0,
             ended: BTreeMap::new(),
             stuck: BTreeSet::new(),
-            leaves: leaves.iter().copied().collect(),
+            settings: (0..names.len()).map(settings).collect(),
             judging: BTreeMap::new(),
             judged: 0,
             vanish: BTreeSet::new(),
@@ -139,7 +138,7 @@ impl Mesh {
         let rng = ChaCha20Rng::seed_from_u64(self.next_link + 100);
         self.next_link += 1;
         let issuer = (member.name().as_str() == "issuer").then(|| member.issuer());
-        let settings = Settings { forwarding: !self.leaves.contains(&at), ..Settings::default() };
+        let settings = self.settings[at].clone();
         let engine = Engine::new(member, issuer, settings, &disk, rng, self.now).expect("a readable disk");
         Node {
             engine,
