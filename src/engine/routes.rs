@@ -170,7 +170,7 @@ impl Engine {
         }
         let routers = self.routers_towards(&leaf.body.handle);
         if routers.is_empty() {
-            return Err(NoWay::Unknown);
+            return Err(if self.ask_where(handle) { NoWay::Asking } else { NoWay::Unknown });
         }
         self.search(&routers, Some(&leaf), wants, &[])
     }

@@ -9,6 +9,7 @@ use m2mesh::identity::membership::Membership;
 use m2mesh::time::{EpochLength, Now, Time, Unix};
 use m2mesh::wire::batch::Ack;
 use m2mesh::wire::data::Class;
+use m2mesh::wire::frame::Kind;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -91,7 +92,7 @@ pub struct Mesh {
     judged: u64,
     /// Pairs whose frames vanish, one way.
     pub vanish: BTreeSet<(usize, usize)>,
-    /// Frames sent from one node to another since the last look.
+    /// Data frames sent from one node to another since the last look.
     pub carried: BTreeMap<(usize, usize), usize>,
 }
 
@@ -180,6 +181,25 @@ impl Mesh {
             let view = self.nodes[from].engine.membership().admission_view();
             let peer = view.verify(&hello, &key, unix).expect("a member");
             self.handle(from, Input::LinkUp { link, peer, transport: "memory", bearer: 0 });
+        }
+    }
+
+    /// Both ends learn what the link between them costs, in micro-units per MB, and how long a probe takes.
+    pub fn assess(&mut self, a: usize, b: usize, price: u64, round_trip: Duration) {
+        for ends in [(a, b), (b, a)] {
+            let link = self.links[&ends];
+            self.handle(ends.0, Input::Priced { link, price: Some(price) });
+            for _ in 0..20 {
+                self.handle(ends.0, Input::Measured { link, round_trip });
+            }
+        }
+    }
+
+    /// Neither end hears the other, or both do again; the link stays up.
+    pub fn silence(&mut self, a: usize, b: usize, silent: bool) {
+        for ends in [(a, b), (b, a)] {
+            let link = self.links[&ends];
+            self.handle(ends.0, if silent { Input::Silent(link) } else { Input::Heard(link) });
         }
     }
 
@@ -309,7 +329,9 @@ impl Mesh {
                 if self.vanish.contains(&(at, to)) {
                     return;
                 }
-                *self.carried.entry((at, to)).or_default() += 1;
+                if frame[4] == Kind::Data as u8 {
+                    *self.carried.entry((at, to)).or_default() += 1;
+                }
                 if let Some(back) = self.links.get(&(to, at)).copied() {
                     self.events.push_back((self.now.time + FRAME, Event::Frame { to, link: back, bytes: frame }));
                 }
