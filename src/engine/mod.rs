@@ -58,7 +58,6 @@ use crate::time::{Now, Time};
 use crate::wire::data::Class;
 use crate::wire::hello::{EnrolHello, EnrolReply};
 use api::{Command, Reply, Token};
-use core::time::Duration;
 use rand_chacha::ChaCha20Rng;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use store::{Commit, Read, ReadError};
@@ -89,7 +88,7 @@ pub enum Input<'a> {
         /// Which.
         link: LinkId,
         /// How long it took.
-        round_trip: Duration,
+        round_trip: core::time::Duration,
     },
     /// Nothing is heard of a link although something was sent over it; it stays up.
     Silent(LinkId),
