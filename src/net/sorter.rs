@@ -41,6 +41,11 @@ impl Sorter {
         self.count() > 1
     }
 
+    /// Kilobits a second.
+    pub(crate) fn rate(&self, bearer: u8) -> u32 {
+        self.bearers.profile(bearer).rate
+    }
+
     pub(crate) fn is_metered(&self, bearer: u8) -> bool {
         self.bearers.profile(bearer).metered
     }
