@@ -1,10 +1,16 @@
-//! Two networks over real TCP on loopback, which has room for two bearers: a link for each, silence, and who may gossip.
+//! Two networks, and two nodes, over real TCP on loopback, which has room for two bearers: a link for each, silence, and who
+//! may gossip.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests, and helpers of tests")]
 
-use m2mesh::id::{LinkId, Pseudonym};
+use m2mesh::Node;
+use m2mesh::engine::api::Outcome;
+use m2mesh::id::{LinkId, Name, Pseudonym};
 use m2mesh::link::bearer::{Bearers, Profile, Rule};
 use m2mesh::net::{self, Executor, Gatekeeper, Multiaddr, NetConfig, NetEvent, Network, Probing};
+use m2mesh::node::handle::Message;
+use m2mesh::node::realm;
+use m2mesh::time::EpochLength;
 use m2mesh::wire::data::Class;
 use m2mesh::wire::frame::{Frames, Kind, raw};
 use std::collections::BTreeMap;
@@ -206,4 +212,46 @@ async fn gossip_keeps_off_metered_bearers() {
     }
     assert!(pair.networks[0].publish("topic", b"more".to_vec()).is_err());
     assert!(pair.networks[0].links().any(|link| link == pair.links[0][&1]), "the metered link stands");
+}
+
+#[tokio::test]
+async fn nodes_find_each_other_on_every_bearer() {
+    const SETTINGS: &str = r#"
+[[bearer]]
+name = "radio"
+class = "wifi"
+match = { addresses = ["127.1.0.0/16"] }
+
+[[bearer]]
+name = "modem"
+class = "cellular"
+match = { addresses = ["127.2.0.0/16"], transports = ["tcp"] }
+price = 2.5
+"#;
+    let place = tempfile::tempdir().unwrap();
+    let names = ["pump", "meter"].map(|name| Name::new(name).unwrap());
+    let devices = names.map(|name| (name.clone(), place.path().join(name.as_str())));
+    for (_, directory) in &devices {
+        std::fs::create_dir(directory).unwrap();
+        std::fs::write(directory.join("config.toml"), SETTINGS).unwrap();
+    }
+    realm::found(&devices, EpochLength::HOUR).unwrap();
+    let node = |at: usize| {
+        let builder = Node::builder(&devices[at].1).mdns(false).api(false);
+        let [radio, modem] = [1, 2].map(|bearer| format!("/ip4/127.{bearer}.0.{}/tcp/0", at + 1));
+        builder.listen(radio).listen(modem)
+    };
+    let pump = node(0).start().await.unwrap();
+    let radio = pump.listen().iter().find(|address| address.contains("127.1.")).unwrap();
+    let meter = node(1).bootstrap(radio).start().await.unwrap();
+    let linked = async {
+        while pump.peers().await.unwrap().len() < 2 || meter.peers().await.unwrap().len() < 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), linked).await.unwrap();
+    let delivery = meter.send(Message::new(Name::new("pump").unwrap(), "21.5")).await.unwrap();
+    assert!(matches!(delivery.await.unwrap(), Outcome::Delivered { .. }));
+    meter.stop().await;
+    pump.stop().await;
 }

@@ -257,15 +257,15 @@ metered = false
     #[test]
     fn bearers_are_read_in_order_with_all_that_they_say() {
         let bearers = bearers(&Config::parse(TEXT).expect("valid").bearers);
-        let [modem, lan, last] = bearers.profiles() else { panic!("two and the default") };
+        let [modem, lan] = bearers.profiles() else { panic!("two, of which one is for all") };
         assert_eq!((modem.class, modem.price, modem.energy), (lsa::Bearer::Cellular, 2_500_000, 40));
         assert_eq!((modem.mtu, modem.rate, modem.metered), (1_400, 250, true));
         let quota = modem.quota.expect("a quota");
         assert_eq!((quota.bytes, quota.every), (50_000_000, Duration::from_secs(30 * 86_400)));
         assert!(!modem.windows.is_empty() && lan.windows.is_empty());
-        assert_eq!((lan.price, lan.metered, last), (1_000_000, false, &Profile::default()));
+        assert_eq!((lan.price, lan.metered), (1_000_000, false));
         let at = |remote: &str, transport| {
-            let ends = Ends { remote: remote.parse().ok(), local: None, transport };
+            let ends = Ends { remote: remote.parse().ok().map(|ip: IpAddr| ip.into()), local: None, transport };
             bearers.carrying(&ends, &|_| Vec::new())
         };
         assert_eq!([at("10.7.3.1", "quic"), at("10.9.9.9", "quic"), at("10.7.3.1", "tcp")], [0, 0, 1]);

@@ -1,8 +1,8 @@
 //! Bearers: what carries a node's links, and which of them carries a given connection.
 //!
 //! A [`Profile`] says what a bearer costs and can do, a [`Rule`] which connections go over it. [`Bearers`] holds a node's
-//! in order: of the rules that match a connection the first wins, and a connection that none matches goes over the last
-//! profile, which is always [`Profile::default`]. A bearer's *index* is its place among the profiles.
+//! in order: of the rules that match a connection the first wins, and a connection that none matches goes over
+//! [`Profile::default`], which comes last where there is no rule for all. A bearer's *index* is its place among the profiles.
 //!
 //! Invariants
 //! 1. There is at least one profile and there are at most [`MAX_BEARERS`] and one; every index fits a byte.
@@ -11,7 +11,6 @@
 use super::windows::Windows;
 use crate::time::Unix;
 use crate::wire::lsa::Bearer;
-use core::net::IpAddr;
 use core::time::Duration;
 use ipnet::IpNet;
 
@@ -58,13 +57,13 @@ pub struct Rule {
     pub interface: Option<String>,
 }
 
-/// One connection, as far as it is known.
+/// One connection, as far as it is known. An address is a network of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ends<'a> {
     /// The other end.
-    pub remote: Option<IpAddr>,
+    pub remote: Option<IpNet>,
     /// The own end.
-    pub local: Option<IpAddr>,
+    pub local: Option<IpNet>,
     /// `tcp`, `quic` and such.
     pub transport: &'a str,
 }
@@ -73,7 +72,7 @@ pub struct Ends<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bearers {
     rules: Vec<Rule>,
-    /// One for each rule, and the default.
+    /// One for each rule, and perhaps the default.
     profiles: Vec<Profile>,
 }
 
@@ -118,10 +117,12 @@ impl Default for Bearers {
 }
 
 impl Bearers {
-    /// The first [`MAX_BEARERS`] of these, in order, and the default.
+    /// The first [`MAX_BEARERS`] of these, in order, and the default unless one of them is for all connections.
     pub fn new(bearers: impl IntoIterator<Item = (Profile, Rule)>) -> Self {
         let (mut profiles, rules): (Vec<_>, Vec<_>) = bearers.into_iter().take(MAX_BEARERS).unzip();
-        profiles.push(Profile::default());
+        if !rules.contains(&Rule::default()) {
+            profiles.push(Profile::default());
+        }
         Self { rules, profiles }
     }
 
@@ -130,9 +131,9 @@ impl Bearers {
         &self.profiles
     }
 
-    /// The one with this index; the default for one that there is not.
+    /// The one with this index; the last for one that there is not.
     pub fn profile(&self, index: u8) -> &Profile {
-        self.profiles.get(usize::from(index)).unwrap_or(&self.profiles[self.rules.len()])
+        self.profiles.get(usize::from(index)).or(self.profiles.last()).expect("there is one at least")
     }
 
     /// Whether any rule asks for an interface.
@@ -143,12 +144,7 @@ impl Bearers {
     /// The index of the bearer that carries a connection. `networks` knows an interface's addresses with the networks
     /// that they lie in.
     pub fn carrying(&self, ends: &Ends<'_>, networks: &dyn Fn(&str) -> Vec<IpNet>) -> u8 {
-        let ends = Ends {
-            remote: ends.remote.map(|address| address.to_canonical()),
-            local: ends.local.map(|address| address.to_canonical()),
-            ..*ends
-        };
-        let found = self.rules.iter().position(|rule| rule.matches(&ends, networks)).unwrap_or(self.rules.len());
+        let found = self.rules.iter().position(|rule| rule.matches(ends, networks)).unwrap_or(self.rules.len());
         u8::try_from(found).expect("there are no more than a byte counts")
     }
 }
@@ -157,7 +153,7 @@ impl Rule {
     fn matches(&self, ends: &Ends<'_>, networks: &dyn Fn(&str) -> Vec<IpNet>) -> bool {
         let lies_in = |network: &IpNet| [ends.remote, ends.local].iter().flatten().any(|end| network.contains(end));
         let is_of = |network: &IpNet| {
-            ends.remote.is_some_and(|remote| network.contains(&remote)) || ends.local == Some(network.addr())
+            ends.remote.is_some_and(|remote| network.contains(&remote)) || ends.local == Some(network.addr().into())
         };
         (self.addresses.is_empty() || self.addresses.iter().any(lies_in))
             && (self.transports.is_empty() || self.transports.iter().any(|transport| transport == ends.transport))
@@ -195,7 +191,7 @@ mod tests {
             "wwan0" => vec!["100.64.3.2/24".parse().expect("a network")],
             _ => Vec::new(),
         };
-        let address = |text: &str| text.parse().expect("an address");
+        let address = |text: &str| text.parse::<core::net::IpAddr>().expect("an address").into();
         let ends = Ends { remote: Some(address(remote)), local: local.map(address), transport };
         let bearers = bearers();
         bearers.profile(bearers.carrying(&ends, &networks)).name.clone()
@@ -212,7 +208,6 @@ mod tests {
     #[test]
     fn either_end_may_lie_in_a_network() {
         assert_eq!(carrying("192.0.2.1", Some("10.7.0.9"), "tcp"), "range");
-        assert_eq!(carrying("::ffff:10.7.0.9", None, "tcp"), "range");
     }
 
     #[test]
@@ -227,6 +222,8 @@ mod tests {
         let none = Bearers::default();
         let ends = Ends { remote: None, local: None, transport: "memory" };
         assert_eq!((none.carrying(&ends, &|_| Vec::new()), none.profiles().len()), (0, 1));
+        let all = Bearers::new([named("all", Rule::default())]);
+        assert_eq!((all.carrying(&ends, &|_| Vec::new()), all.profiles().len()), (0, 1));
         assert!(!none.ask_for_interfaces() && bearers().ask_for_interfaces());
         let many =
             Bearers::new((0..100).map(|_| named("no", Rule { interface: Some("none".into()), ..Rule::default() })));

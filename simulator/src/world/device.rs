@@ -16,6 +16,7 @@ use m2mesh::gateway::Calls;
 use m2mesh::id::IssuerId;
 use m2mesh::identity::invitation::MemoryRealm;
 use m2mesh::identity::membership::{Membership, Stored};
+use m2mesh::link::bearer::Bearers;
 use m2mesh::net::{self, Multiaddr, NetConfig, Network};
 use m2mesh::node::{EventLoop, Gate, Parts};
 use m2mesh::store::{MemoryDisk, Store};
@@ -36,6 +37,7 @@ pub struct Device {
     pub clock: Arc<Clock>,
     issuer: Option<(IssuerId, Arc<Mutex<MemoryRealm>>)>,
     bearers: Vec<usize>,
+    profiles: Bearers,
     bootstrap: Vec<Multiaddr>,
     target_links: u32,
     flush: Duration,
@@ -67,6 +69,8 @@ pub struct Making {
     pub clock: Arc<Clock>,
     /// Indices of bearers that it has.
     pub bearers: Vec<usize>,
+    /// What all bearers are like, by index.
+    pub profiles: Bearers,
     /// Addresses that it knows from the start.
     pub bootstrap: Vec<Multiaddr>,
     /// Links that it looks for besides.
@@ -80,7 +84,8 @@ pub struct Making {
 impl Device {
     /// Off.
     pub fn new(making: Making) -> Self {
-        let Making { index, seed, membership, issuer, clock, bearers, bootstrap, target_links, flush, keep } = making;
+        let Making { index, seed, membership, issuer, clock, bearers, profiles, bootstrap, target_links, flush, keep } =
+            making;
         let kept = Arc::new(Mutex::new(keep.then(|| membership.to_stored())));
         Self {
             index,
@@ -91,6 +96,7 @@ impl Device {
             clock,
             issuer,
             bearers,
+            profiles,
             bootstrap,
             target_links,
             flush,
@@ -126,6 +132,7 @@ impl Device {
             bootstrap: self.bootstrap.clone(),
             mdns: false,
             target_links: self.target_links,
+            bearers: self.profiles.clone(),
             ..NetConfig::default()
         };
         let network = Network::new(transport, local, executor, gate.clone(), &config, seed);

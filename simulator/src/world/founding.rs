@@ -5,11 +5,13 @@
 
 use super::device::{Device, Making};
 use super::host::Clock;
-use super::medium::address;
-use crate::plan::{FaultKind, FlowKind, Plan};
+use super::medium::{address, network};
+use crate::plan::{self, FaultKind, FlowKind, Plan};
 use m2mesh::id::Name;
 use m2mesh::identity::invitation::MemoryRealm;
+use m2mesh::link::bearer::{Bearers, Profile, Rule};
 use m2mesh::net::Multiaddr;
+use m2mesh::wire::lsa::Bearer as Class;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,6 +40,7 @@ pub fn found(plan: &Plan) -> Result<Vec<Device>, String> {
         }
     }
     let again = restarted(plan);
+    let profiles = profiles(plan);
     let making = members.into_iter().zip(&plan.devices).enumerate().map(|(index, (membership, planned))| {
         Device::new(Making {
             index,
@@ -46,6 +49,7 @@ pub fn found(plan: &Plan) -> Result<Vec<Device>, String> {
             issuer: (index == 0).then(|| (issuer, realm.clone())),
             clock: Clock::new(plan.start),
             bearers: bearers.remove(&index).map_or_else(|| vec![0], |bearers| bearers.into_iter().collect()),
+            profiles: profiles.clone(),
             bootstrap: bootstrap.remove(&index).unwrap_or_default(),
             target_links: planned.target_links,
             flush: planned.flush,
@@ -53,6 +57,21 @@ pub fn found(plan: &Plan) -> Result<Vec<Device>, String> {
         })
     });
     Ok(making.collect())
+}
+
+/// What a device is told of the plan's bearers: each has its network of addresses, the last has all others. None is metered,
+/// so that gossip runs wherever there are links.
+fn profiles(plan: &Plan) -> Bearers {
+    let last = plan.bearers.len().saturating_sub(1);
+    let bearer = |(index, bearer): (usize, &plan::Bearer)| {
+        let class = Class::ALL.into_iter().find(|class| class.name() == bearer.name).unwrap_or_default();
+        let price = (bearer.price * 1e6).round() as u64;
+        let rate = bearer.channel.map_or(u32::MAX, |bits| u32::try_from(bits.div_ceil(1_000)).unwrap_or(u32::MAX));
+        let addresses = if index == last { Vec::new() } else { vec![network(index)] };
+        let profile = Profile { name: bearer.name.clone(), class, price, rate, ..Profile::default() };
+        (profile, Rule { addresses, ..Rule::default() })
+    };
+    Bearers::new(plan.bearers.iter().enumerate().map(bearer))
 }
 
 /// Devices that address each other.

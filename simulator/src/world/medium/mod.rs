@@ -27,7 +27,7 @@ mod trace;
 mod transport;
 
 pub use purpose::{PURPOSES, Purpose};
-pub use transport::{SimTransport, address};
+pub use transport::{SimTransport, address, network};
 
 use crate::plan::{self, Hostility};
 use connection::Connection;

@@ -10,6 +10,7 @@ use super::{Listener, Medium, NANOS, Verdict, now};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Ready, ready};
 use futures_timer::Delay;
+use ipnet::IpNet;
 use libp2p::core::Transport;
 use libp2p::core::muxing::StreamMuxerBox;
 use libp2p::core::transport::{DialOpts, ListenerId, TransportError, TransportEvent};
@@ -27,6 +28,12 @@ pub fn address(device: usize, bearer: usize) -> Multiaddr {
     let [_, _, high, low] = u32::try_from(device).unwrap_or(u32::MAX).to_be_bytes();
     let ip = Ipv4Addr::new(10, u8::try_from(bearer).unwrap_or(u8::MAX), high, low);
     Multiaddr::empty().with(Protocol::Ip4(ip)).with(Protocol::Tcp(PORT))
+}
+
+/// The network in which a bearer's addresses lie.
+pub fn network(bearer: usize) -> IpNet {
+    let ip = Ipv4Addr::new(10, u8::try_from(bearer).unwrap_or(u8::MAX), 0, 0);
+    IpNet::new_assert(ip.into(), 16)
 }
 
 /// Device and bearer of an address.
