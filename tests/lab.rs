@@ -202,3 +202,20 @@ fn lines_survive_their_node_and_each_arrives_once() {
     assert_eq!(there, (1..=300).collect::<Vec<_>>());
     lab.lab_ends_well();
 }
+
+#[test]
+fn a_silent_cut_leaves_the_link_and_nothing_passes_until_it_heals() {
+    let place = tempfile::tempdir().expect("a directory");
+    let lab = Place::start(place.path(), &["--nodes", "2"]);
+    until("they are linked", || lab.peers("node-1") == ["node-2"]);
+    let cut: Value = serde_json::from_str(&lab.lab(&["cut", "node-1", "node-2", "--silent", "--json"])).expect("JSON");
+    assert_eq!((&cut["cut"], &cut["silent"]), (&true.into(), &true.into()));
+    let lost = ["send", "node-2", "hello", "--deadline", "2s", "--dir", "lab/node-1"];
+    let (code, said) = refused(&lost, lab.at);
+    assert!(code != Some(0), "it was delivered: {said}");
+    assert_eq!([lab.peers("node-1"), lab.peers("node-2")], [["node-2"], ["node-1"]]);
+    let healed: Value = serde_json::from_str(&lab.lab(&["heal", "node-1", "node-2", "--json"])).expect("JSON");
+    assert_eq!((&healed["cut"], &healed["silent"]), (&false.into(), &false.into()));
+    done(&["send", "node-2", "hello", "--dir", "lab/node-1"], lab.at);
+    lab.lab_ends_well();
+}

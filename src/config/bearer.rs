@@ -265,7 +265,7 @@ metered = false
         assert!(!modem.windows.is_empty() && lan.windows.is_empty());
         assert_eq!((lan.price, lan.metered), (1_000_000, false));
         let at = |remote: &str, transport| {
-            let ends = Ends { remote: remote.parse().ok(), local: None, transport };
+            let ends = Ends { remote: remote.parse().ok().map(|ip: IpAddr| ip.into()), local: None, transport };
             bearers.carrying(&ends, &|_| Vec::new())
         };
         assert_eq!([at("10.7.3.1", "quic"), at("10.9.9.9", "quic"), at("10.7.3.1", "tcp")], [0, 0, 1]);

@@ -73,6 +73,7 @@ impl Engine {
             Kind::LsaRequest => self.handle_lsa_request(link, body),
             Kind::Locate => self.handle_locate(link, body),
             Kind::Located => self.handle_located(link, body),
+            Kind::Fragment => self.handle_fragment(link, body),
             Kind::Group => self.handle_group_frame(link, body),
             // The link's handler answers pings itself; data frames go their own way.
             Kind::Ping | Kind::Pong | Kind::Data => {}

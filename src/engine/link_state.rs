@@ -35,6 +35,10 @@ use std::sync::Arc;
 const MAX_WAITING: usize = 256;
 /// How long they wait.
 const WAIT: Duration = Duration::from_secs(3);
+/// What one origin may tell at once, and how often after that: an honest one tells less. Drop policy: what comes too often
+/// is dropped, and asked for with the next digest (`lsas_too_often`).
+const BURST: u32 = 32;
+const PACE: Duration = Duration::from_millis(100);
 /// What has been asked of one neighbour is not asked of another within this.
 const ASKED: Duration = Duration::from_secs(2);
 /// A digest tells all entries at once up to this many.
@@ -63,6 +67,8 @@ pub(super) struct LinkState {
     names: BTreeMap<Name, Pseudonym>,
     named: BTreeMap<Pseudonym, Name>,
     again: Option<Time>,
+    /// How many advertisements each origin may still have taken at once, and when it had one last.
+    allowance: BTreeMap<CredentialHash, (u32, Time)>,
 }
 
 #[derive(Debug)]
@@ -88,6 +94,7 @@ impl LinkState {
             names: BTreeMap::new(),
             named: BTreeMap::new(),
             again: None,
+            allowance: BTreeMap::new(),
         }
     }
 
@@ -112,6 +119,22 @@ impl LinkState {
     /// The credential that a router goes by.
     pub(super) fn hash_of(&self, router: &Pseudonym) -> Option<CredentialHash> {
         self.lsdb.entry(router).map(|entry| entry.lsa.origin)
+    }
+
+    /// Whether an origin may have another advertisement taken: [`BURST`] at once, then one in each [`PACE`].
+    fn allows(&mut self, origin: CredentialHash, now: Time) -> bool {
+        if self.allowance.len() > MAX_ENTRIES {
+            self.allowance.retain(|_, (_, at)| *at + PACE * BURST > now);
+        }
+        let (left, at) = self.allowance.entry(origin).or_insert((BURST, now));
+        let earned = now.since(*at).as_micros() / PACE.as_micros();
+        *left = left.saturating_add(u32::try_from(earned).unwrap_or(BURST)).min(BURST);
+        if earned > 0 {
+            *at = now;
+        }
+        let allowed = *left > 0;
+        *left = left.saturating_sub(1);
+        allowed
     }
 
     /// Whether routes have to be looked at anew.
@@ -202,10 +225,11 @@ impl Engine {
     fn send_lsa(&mut self, link: LinkId, origin: CredentialHash, signed: &Arc<[u8]>) {
         let neighbour = self.links.get(link).map(|link| link.peer.hash);
         let had = self.routing.had.entry(link).or_default();
-        if neighbour != Some(origin) && had.insert(origin) {
-            if let Some(credential) = self.multicast.credential(&origin) {
-                self.send_frame(link, frame::raw(Kind::Credential, &credential));
-            }
+        if neighbour != Some(origin)
+            && had.insert(origin)
+            && let Some(credential) = self.multicast.credential(&origin)
+        {
+            self.send_frame(link, frame::raw(Kind::Credential, &credential));
         }
         self.send_frame(link, frame::raw(Kind::Lsa, signed));
     }
@@ -218,6 +242,9 @@ impl Engine {
         if self.routing.lsdb.get(&lsa.origin).is_some_and(|entry| *entry.signed == *body) {
             self.routing.had.entry(link).or_default().insert(lsa.origin);
             return;
+        }
+        if !self.routing.allows(lsa.origin, self.now.time) {
+            return self.count("lsas_too_often", 1);
         }
         let Some(credential) = self.multicast.credentials.get(&lsa.origin) else {
             return self.wait_for_origin(link, lsa.origin, body);

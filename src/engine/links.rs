@@ -193,6 +193,7 @@ impl Engine {
         self.ready.extend(self.blocked_on.remove(&id).unwrap_or_default());
         self.forget_link_in_relays(id);
         self.forget_link_in_routing(id);
+        self.fragments.forget(id);
     }
 
     pub(super) fn handle_writable(&mut self, id: LinkId) {

@@ -111,7 +111,8 @@ impl Engine {
             return listed;
         }
         let via = self.locating.answers.get(handle).map(|answer| answer.via.as_slice()).unwrap_or_default();
-        via.iter().filter_map(|hash| self.pseudonym_of(hash)).filter(|router| self.routing.lsdb_knows(router)).collect()
+        let known = |router: &Pseudonym| self.routing.lsdb_knows(router) || self.links.of(router).next().is_some();
+        via.iter().filter_map(|hash| self.pseudonym_of(hash)).filter(known).collect()
     }
 
     /// Asks where a device is, unless that has been asked. Answers whether there is anyone to ask.
@@ -140,8 +141,10 @@ impl Engine {
         if !self.settings.forwarding || self.locating.questions.contains_key(&question.id) {
             return;
         }
-        let known = self.credential_of_handle(&question.handle).or_else(|| self.router_credential(&question.handle));
-        if let Some(credential) = known {
+        // What is known of a device without knowing where it is does not help.
+        let near = self.links.by_handle(&question.handle).is_some() || !self.routers_towards(&question.handle).is_empty();
+        let known = self.credential_of_handle(&question.handle).filter(|_| near);
+        if let Some(credential) = known.or_else(|| self.router_credential(&question.handle)) {
             let via = if self.is_foreign(from) {
                 self.own_hash().into_iter().collect()
             } else {

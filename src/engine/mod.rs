@@ -21,7 +21,8 @@
 //! Files: `exchange` inputs and outputs · [`api`] what the application says and hears · [`lab`] what a lab tells · [`store`] what a disk is asked ·
 //! `commands` dispatch · `links` neighbours · `control` frames of the control stream · `sessions` seals · `unicast` data
 //! frames out · `arrivals` data frames in · `inbox` durable messages, dedupe and receipts · `outcomes` what became of named messages ·
-//! `link_state` what routers tell each other · `worth` what links are worth · `routes` which way · `forward` for others ·
+//! `link_state` what routers tell each other · `worth` what links are worth · `routes` which way · `standing` and until when · `forward` for others · `fragments` for
+//! narrow links ·
 //! `flights` what became of frames · `locate` where a leaf is · `tree` who carries a group's frames · [`view`] and
 //! `report` what an operator may look at ·
 //! `services` offers and calls · `multicast` publishing and subscriptions · `gossip` group frames from others ·
@@ -45,6 +46,7 @@ mod enrolment;
 mod exchange;
 mod flights;
 mod forward;
+mod fragments;
 mod gossip;
 mod inbox;
 mod journal;
@@ -58,6 +60,7 @@ mod routes;
 mod services;
 mod sessions;
 mod settings;
+mod standing;
 mod tree;
 mod unicast;
 mod worth;
@@ -117,6 +120,7 @@ pub struct Engine {
     routes: routes::Routes,
     flights: flights::Flights,
     flows: forward::Flows,
+    fragments: fragments::Fragments,
     locating: locate::Locating,
     enrolment: enrolment::Enrolment,
     log: EventLog,
@@ -174,6 +178,7 @@ impl Engine {
             routes: routes::Routes::default(),
             flights: flights::Flights::default(),
             flows: forward::Flows::default(),
+            fragments: fragments::Fragments::default(),
             locating: locate::Locating::default(),
             enrolment: enrolment::Enrolment::default(),
             log,

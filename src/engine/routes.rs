@@ -1,9 +1,8 @@
 //! Routes: which way each destination's messages take, and why it changed.
 //!
 //! **Mechanism.** A route is chosen for a destination and the terms of its messages, from the graph of the link-state
-//! database with our own links as we see them ourselves. It stays until it breaks, or until another is clearly better
-//! ([`BETTER`]) and it has stood for a while ([`HOLD_DOWN`]): so that small changes do not make it flap. Every change goes
-//! into the event log with the one thing that made it.
+//! database with our own links as we see them ourselves. It stays until it breaks or another is clearly better (`standing`);
+//! every change goes into the event log with the one thing that made it.
 //!
 //! A destination may be a neighbour, a router that the database knows, or a leaf that one or more routers list. A device
 //! that is itself a leaf hands everything to one of its routers, which finds the way.
@@ -14,7 +13,6 @@
 //! 3. At most [`MAX_ROUTES`] are kept; drop policy: all are forgotten, and chosen anew as they are needed.
 
 use super::Engine;
-use super::report::{amount, measure};
 use crate::delivery::lane::Terms;
 use crate::event_log::Event;
 use crate::id::{CredentialHash, Handle, Name, Pseudonym};
@@ -30,11 +28,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Most routes kept.
-const MAX_ROUTES: usize = 4_096;
-/// A route that stands is left for one that is better by more than this, in percent.
-const BETTER: u64 = 15;
-/// How long a route that stands is kept before a better one is taken.
-pub(super) const HOLD_DOWN: Duration = Duration::from_secs(5);
+pub(super) const MAX_ROUTES: usize = 4_096;
 /// How often routes are looked at anew while some hops have a bad name, which fades.
 const FADING: Duration = Duration::from_secs(10);
 
@@ -76,22 +70,22 @@ pub(super) enum NoWay {
 /// See the module's documentation.
 #[derive(Debug, Default)]
 pub(super) struct Routes {
-    chosen: BTreeMap<(Name, Arc<Terms>), Chosen>,
+    pub(super) chosen: BTreeMap<(Name, Arc<Terms>), Chosen>,
     pub(super) graph: Graph,
     /// Grows when the graph, a neighbour or a hop's name changes.
     pub(super) generation: u64,
-    overlay: Overlay,
+    pub(super) overlay: Overlay,
     overlay_until: Option<Time>,
     trees: Trees,
 }
 
 #[derive(Clone, Debug)]
-struct Chosen {
-    route: Arc<Route>,
-    alternate: Option<Arc<Route>>,
-    since: Time,
+pub(super) struct Chosen {
+    pub(super) route: Arc<Route>,
+    pub(super) alternate: Option<Arc<Route>>,
+    pub(super) since: Time,
     /// As of which generation.
-    generation: u64,
+    pub(super) generation: u64,
 }
 
 impl Routes {
@@ -176,7 +170,7 @@ impl Engine {
         }
         let routers = self.routers_towards(&leaf.body.handle);
         if routers.is_empty() {
-            return Err(NoWay::Unknown);
+            return Err(if self.ask_where(handle) { NoWay::Asking } else { NoWay::Unknown });
         }
         self.search(&routers, Some(&leaf), wants, &[])
     }
@@ -286,127 +280,6 @@ impl Engine {
         Some(Route { nodes, hops, bearers, totals: path.totals, pairs })
     }
 
-    /// Takes a route where none stood.
-    fn choose(&mut self, key: (Name, Arc<Terms>), found: (Route, Option<Route>)) -> Way {
-        let routes = &mut self.routes;
-        if routes.chosen.len() >= MAX_ROUTES {
-            routes.chosen.clear();
-        }
-        let (route, alternate) = (Arc::new(found.0), found.1.map(Arc::new));
-        let generation = routes.generation;
-        let chosen = Chosen { route: route.clone(), alternate: alternate.clone(), since: self.now.time, generation };
-        routes.chosen.insert(key, chosen);
-        Way { route, alternate }
-    }
-
-    /// Keeps the route that stands, unless it broke or the one found is clearly better.
-    fn prefer(
-        &mut self,
-        key: (Name, Arc<Terms>),
-        found: (Route, Option<Route>),
-        standing: &Chosen,
-        wants: &Wants,
-    ) -> Way {
-        let (route, alternate) = found;
-        let generation = self.routes.generation;
-        let same = route.nodes == standing.route.nodes && route.bearers == standing.route.bearers;
-        let now_worth = if same { Some(route.totals) } else { self.worth_now(&standing.route) };
-        let stays = !same
-            && now_worth.as_ref().is_some_and(|standing_totals| {
-                let (old, new) =
-                    (standing_totals.weighed(&wants.policy.weights), route.totals.weighed(&wants.policy.weights));
-                let better = new < old - old / 100 * BETTER.min(100);
-                let held = self.now.time < standing.since + HOLD_DOWN;
-                keeps(standing_totals, wants) && (!better || held)
-            });
-        if same || stays {
-            let mut kept = (*standing.route).clone();
-            if let Some(totals) = now_worth {
-                kept.totals = totals;
-            }
-            if same {
-                kept.hops = route.hops;
-            }
-            let (route, alternate) = (Arc::new(kept), alternate.map(Arc::new));
-            let chosen =
-                Chosen { route: route.clone(), alternate: alternate.clone(), since: standing.since, generation };
-            self.routes.chosen.insert(key, chosen);
-            if stays {
-                // A better one is there: it is looked for again when the hold-down is over.
-                self.routing.look_again(standing.since + HOLD_DOWN, self.now.time);
-            }
-            return Way { route, alternate };
-        }
-        let cause = self.cause(&standing.route, now_worth.as_ref(), &route, wants);
-        let (old, new) = (self.names(&standing.route.nodes), self.names(&route.nodes));
-        self.record(Event::RouteChanged { to: key.0.clone(), old, new, cause });
-        self.choose(key, (route, alternate))
-    }
-
-    /// What a route is worth in the graph of today; nothing if an edge of it is gone or shunned.
-    fn worth_now(&self, route: &Route) -> Option<Totals> {
-        let Routes { graph, overlay, .. } = &self.routes;
-        if route.pairs.is_empty() {
-            return None;
-        }
-        let mut totals = Totals::default();
-        for ((from, to), bearer) in route.pairs.iter().zip(&route.bearers) {
-            let (from, to) = (graph.index(from)?, graph.index(to)?);
-            if overlay.shunned.contains(&(from, to)) {
-                return None;
-            }
-            let (_, edge) = graph.from(from).find(|(_, edge)| edge.to == to && edge.bearer == *bearer)?;
-            totals.add(&edge.metrics, edge.bearer, overlay.doubts.get(&(from, to)).copied());
-        }
-        Some(totals)
-    }
-
-    /// The one thing that made a route give way to another.
-    fn cause(&self, old: &Route, now: Option<&Totals>, new: &Route, wants: &Wants) -> String {
-        let Some(now) = now else {
-            let gone = old.pairs.iter().find(|(from, to)| {
-                let graph = &self.routes.graph;
-                let ends = graph.index(from).zip(graph.index(to));
-                ends.is_none_or(|(from, to)| {
-                    self.routes.overlay.shunned.contains(&(from, to))
-                        || !graph.from(from).any(|(_, edge)| edge.to == to)
-                })
-            });
-            let Some((from, to)) = gone else { return "the link that it began with is gone".to_owned() };
-            let shunned = {
-                let graph = &self.routes.graph;
-                let ends = graph.index(from).zip(graph.index(to));
-                ends.is_some_and(|ends| self.routes.overlay.shunned.contains(&ends))
-            };
-            let (from, to) = (self.name_for(from), self.name_for(to));
-            return if shunned {
-                format!("failures: messages over {from} → {to} were not confirmed")
-            } else {
-                format!("the link {from} → {to} is gone")
-            };
-        };
-        if let Some((limit, by)) = broken(now, wants) {
-            return format!("it breaks the limit on {} by {}", limit.name(), limit.amount(by));
-        }
-        let worse = now.grown_from(&old.totals, &wants.policy.weights);
-        match worse {
-            Some((criterion, from, to)) => {
-                format!("{} rose from {} to {}", measure(criterion), amount(criterion, from), amount(criterion, to))
-            }
-            None => match new.totals.gain_over(now, &wants.policy.weights) {
-                Some((criterion, from, to)) => {
-                    format!(
-                        "another way has better {}: {} instead of {}",
-                        measure(criterion),
-                        amount(criterion, to),
-                        amount(criterion, from)
-                    )
-                }
-                None => "another way is better".to_owned(),
-            },
-        }
-    }
-
     /// Makes the graph anew if anything in it has changed.
     pub(super) fn refresh_graph(&mut self) {
         let now = self.now.time;
@@ -507,11 +380,11 @@ pub(super) fn explain_no_way(no_way: &NoWay) -> String {
 }
 
 /// Whether a path's worth keeps the limits.
-fn keeps(totals: &Totals, wants: &Wants) -> bool {
+pub(super) fn keeps(totals: &Totals, wants: &Wants) -> bool {
     broken(totals, wants).is_none()
 }
 
 /// The limit that a path's worth breaks, and by how much.
-fn broken(totals: &Totals, wants: &Wants) -> Option<(Limit, u64)> {
+pub(super) fn broken(totals: &Totals, wants: &Wants) -> Option<(Limit, u64)> {
     totals.broken(wants)
 }

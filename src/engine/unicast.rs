@@ -220,7 +220,7 @@ impl Engine {
     /// Queues a data frame, which is paid for.
     pub(super) fn send_data(&mut self, link: LinkId, class: Class, frame: Vec<u8>, after: Lsn) {
         self.spend(link, frame.len());
-        self.outputs.push_back(Output::Send { link, class, frame, after });
+        self.send_in_pieces(link, class, frame, after);
     }
 
     /// A data frame for a device around a sealed plaintext.

@@ -17,7 +17,7 @@ use crate::event_log::Event;
 use crate::id::{LinkId, Pseudonym};
 use crate::link::bearer::Profile;
 use crate::link::estimate::Estimator;
-use crate::link::history::History;
+use crate::link::history::{History, Kept};
 use crate::link::spend::{Spend, Spent};
 use crate::routing::graph::Metrics;
 use crate::routing::totals::weigh;
@@ -25,6 +25,7 @@ use crate::time::{Now, Time, Unix};
 use crate::wire;
 use crate::wire::data::Policy;
 use core::time::Duration;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Most links, present and past, whose measurements are kept. Drop policy: the one longest not measured is forgotten
@@ -36,6 +37,15 @@ const SAVE: Duration = Duration::from_secs(300);
 const SAVE_SPENT: Duration = Duration::from_secs(10);
 /// Key of the spending in [`Table::Meta`].
 const SPENT: &[u8] = b"bearers-spent";
+/// Key of the failure history in [`Table::Meta`].
+const HISTORY: &[u8] = b"hops";
+
+/// The failure history, as the store keeps it.
+#[derive(Serialize, Deserialize)]
+struct KeptHistory {
+    at: Unix,
+    hops: Vec<Kept>,
+}
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -49,6 +59,8 @@ pub(super) struct Worth {
     save: Time,
     /// Something was spent of a quota since.
     spent: bool,
+    /// Some hop was in doubt when they were last kept.
+    doubted: bool,
 }
 
 #[derive(Debug)]
@@ -80,8 +92,14 @@ impl Worth {
             }
             estimators.len() < MAX_ESTIMATORS
         })?;
+        let mut history = History::default();
+        if let Some(kept) = store.get(Table::Meta, HISTORY)?
+            && let Ok(KeptHistory { at, hops }) = wire::decode(&kept)
+        {
+            history.restore(&hops, now.unix.since(at), now.time);
+        }
         let save = now.time + SAVE;
-        Ok(Self { bearers, spend, estimators, history: History::default(), save, spent: false })
+        Ok(Self { bearers, spend, estimators, history, save, spent: false, doubted: true })
     }
 
     /// The bearer of that number; the last is that of links which no rule of the settings matches.
@@ -197,6 +215,12 @@ impl Engine {
                 let value = wire::encode(&known.estimator);
                 self.journal.write(Write::Put { table: Table::Links, key, value });
             }
+        }
+        self.worth.history.tidy(self.now.time);
+        let hops = self.worth.history.keep(self.now.time);
+        if core::mem::replace(&mut self.worth.doubted, !hops.is_empty()) || !hops.is_empty() {
+            let value = wire::encode(&KeptHistory { at: self.now.unix, hops });
+            self.journal.write(Write::Put { table: Table::Meta, key: HISTORY.to_vec(), value });
         }
         if core::mem::take(&mut self.worth.spent) {
             let named = self.worth.bearers.iter().map(|bearer| bearer.name.clone());

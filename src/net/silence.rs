@@ -11,7 +11,8 @@
 //! 1. Frames go out with a ping behind them, unless the last ping is less than `every` ago: this measures the round trip.
 //! 2. Frames that went out without one get theirs if nothing has been heard for `after`.
 //! 3. A ping that is followed by nothing at all, for four retransmission time-outs (RFC 6298, from this connection's pings)
-//!    but at least `silent_after`, makes the connection *silent*. It stays up; the first byte ends it.
+//!    but at least `silent_after`, makes the connection *silent*. It stays up; the first byte ends it. Where the bearer is
+//!    known to be slow, what was written before the ping has the time that it takes there.
 //!
 //! Invariants
 //! 1. At most one ping is without an answer, unless the node takes no frames.
@@ -47,6 +48,12 @@ pub(crate) struct Silence {
     /// It was armed and has not been polled since.
     unpolled: bool,
     timing: Timing,
+    /// Kilobits a second that the bearer carries at most, as far as is known.
+    rate: u32,
+    /// Bytes that were written before the last ping and may still be on the way.
+    before: u64,
+    /// Bytes that were written since.
+    behind: u64,
 }
 
 /// What silence asks for.
@@ -63,7 +70,7 @@ pub(crate) enum Asks {
 struct Timing(Option<(Duration, Duration)>);
 
 impl Silence {
-    pub(crate) fn new(ping_after: Duration, dead_after: Duration, probing: Probing) -> Self {
+    pub(crate) fn new(ping_after: Duration, dead_after: Duration, probing: Probing, rate: u32) -> Self {
         let now = Instant::now();
         Self {
             ping_after,
@@ -80,6 +87,9 @@ impl Silence {
             armed: None,
             unpolled: false,
             timing: Timing::default(),
+            rate,
+            before: 0,
+            behind: 0,
         }
     }
 
@@ -106,17 +116,24 @@ impl Silence {
         false
     }
 
+    /// So many bytes have been written.
+    pub(crate) fn handle_bytes(&mut self, bytes: u64) {
+        self.behind = self.behind.saturating_add(bytes);
+    }
+
     /// A ping is on its way.
     pub(crate) fn handle_pinged(&mut self) {
         let now = Instant::now();
         self.pinged = now;
         self.asked = Some(now);
+        self.before = self.before.saturating_add(std::mem::take(&mut self.behind));
         self.arm(now + self.limit());
     }
 
     /// The last ping has been answered.
     pub(crate) fn handle_answered(&mut self, round_trip: Duration) {
         self.asked = None;
+        self.before = 0;
         self.timing.measured(round_trip);
     }
 
@@ -216,7 +233,12 @@ impl Silence {
 
     /// How long a ping may be followed by nothing.
     fn limit(&self) -> Duration {
-        (self.timing.time_out() * TIME_OUTS).max(self.probing.silent_after)
+        let ahead = match self.rate {
+            u32::MAX => 0,
+            // Kilobits a second are bits a millisecond.
+            rate => self.before.saturating_mul(8) / u64::from(rate.max(1)),
+        };
+        (self.timing.time_out() * TIME_OUTS).max(self.probing.silent_after) + Duration::from_millis(ahead)
     }
 }
 
@@ -251,7 +273,7 @@ mod tests {
 
     fn silence() -> Silence {
         let probing = Probing { every: 1_000 * MS, after: 20 * MS, silent_after: 40 * MS };
-        let mut silence = Silence::new(Duration::from_secs(30), Duration::from_secs(90), probing);
+        let mut silence = Silence::new(Duration::from_secs(30), Duration::from_secs(90), probing, u32::MAX);
         for _ in 0..8 {
             silence.handle_answered(MS);
         }
@@ -302,5 +324,15 @@ mod tests {
         assert!((400 * MS..500 * MS).contains(&silence.limit()), "{:?}", silence.limit());
         silence.forget_timing();
         assert_eq!(silence.limit(), Duration::from_secs(4));
+        // 2 kbit/s, and 1,000 bytes before the ping: 4 s more, until it is answered.
+        silence.rate = 2;
+        silence.handle_bytes(1_000);
+        assert_eq!(silence.limit(), Duration::from_secs(4));
+        silence.handle_pinged();
+        silence.handle_bytes(5_000);
+        assert_eq!(silence.limit(), Duration::from_secs(8));
+        silence.forget_timing();
+        silence.handle_answered(10 * MS);
+        assert_eq!(silence.limit(), 120 * MS);
     }
 }

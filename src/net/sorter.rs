@@ -41,6 +41,11 @@ impl Sorter {
         self.count() > 1
     }
 
+    /// Kilobits a second.
+    pub(crate) fn rate(&self, bearer: u8) -> u32 {
+        self.bearers.profile(bearer).rate
+    }
+
     pub(crate) fn is_metered(&self, bearer: u8) -> bool {
         self.bearers.profile(bearer).metered
     }
@@ -56,7 +61,8 @@ impl Sorter {
         {
             local_ip = source_for(remote);
         }
-        let ends = Ends { remote: remote_ip, local: local_ip, transport: transport(remote) };
+        let host = |ip: IpAddr| IpNet::from(ip.to_canonical());
+        let ends = Ends { remote: remote_ip.map(host), local: local_ip.map(host), transport: transport(remote) };
         self.bearers.carrying(&ends, &|interface| self.networks_of(interface))
     }
 
@@ -137,6 +143,7 @@ mod tests {
         let sorter = Sorter::new(Bearers::new([(Profile::default(), rule)]));
         let carrying = |remote: &str| sorter.carrying(&remote.parse().expect("an address"), None);
         assert_eq!(carrying("/ip4/127.0.0.1/tcp/1"), 0);
+        assert_eq!(carrying("/ip6/::ffff:127.0.0.1/tcp/1"), 0);
         assert_eq!(carrying("/memory/7"), 1);
         assert_eq!(source_for(IpAddr::V4(Ipv4Addr::LOCALHOST)), Some(IpAddr::V4(Ipv4Addr::LOCALHOST)));
     }

@@ -111,8 +111,9 @@ impl<P> Streams<P> {
     ) -> Result<Handler, ConnectionDenied> {
         let found = self.admitted.claim(&peer).ok_or_else(|| ConnectionDenied::new(NotAdmitted))?;
         let pipe = Arc::new(Pipe::new(self.config.outbox_bytes));
-        let handler = Handler::new(connection, dialer, pipe.clone(), self.frames.clone(), &self.config);
         let (outbound, bearer) = (local.is_none(), self.sorter.carrying(address, local));
+        let (frames, rate) = (self.frames.clone(), self.sorter.rate(bearer));
+        let handler = Handler::new(connection, dialer, pipe.clone(), frames, &self.config, rate);
         self.coming.insert(connection, Coming { found, pipe, address: address.clone(), outbound, bearer });
         Ok(handler)
     }

@@ -70,11 +70,13 @@ pub enum Kind {
     Group = 0x43,
     /// [`crate::wire::custody::Custody`].
     Custody = 0x44,
+    /// [`crate::wire::fragment::Fragment`] of a data frame.
+    Fragment = 0x45,
 }
 
 impl Kind {
     /// Every kind, in order.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Announce,
         Self::Ping,
         Self::Pong,
@@ -98,6 +100,7 @@ impl Kind {
         Self::HopAck,
         Self::Group,
         Self::Custody,
+        Self::Fragment,
     ];
 
     /// From its number; `None` for a kind of a later version.

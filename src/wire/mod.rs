@@ -43,6 +43,7 @@ pub mod witness;
 pub mod batch;
 pub mod custody;
 pub mod data;
+pub mod fragment;
 pub mod group;
 pub mod mail;
 pub mod opener;

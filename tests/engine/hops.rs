@@ -1,7 +1,10 @@
 //! Messages over several hops: found, repaired, exactly once; to leaves; to groups.
 
-use crate::mesh::{Mesh, name};
-use m2mesh::engine::api::{Command, Outcome, Reply, Token};
+use crate::mesh::{Mesh, message};
+use m2mesh::engine::Settings;
+use m2mesh::engine::api::{Command, Outcome, Refused, Reply, Send, Token};
+use m2mesh::link::bearer::Profile;
+use m2mesh::routing::policies::{Impossible, Late, Minimise, NamedPolicy, One};
 use m2mesh::wire::batch::Ack;
 use std::time::Duration;
 
@@ -118,7 +121,8 @@ fn a_receiver_that_was_restarted_is_reached_again_over_relays() {
 #[test]
 fn leaves_reach_each_other_and_move() {
     // leaf x at b, leaf y at d; later x at c.
-    let mut mesh = Mesh::with_leaves(&["a", "b", "c", "d", "x", "y"], &[4, 5]);
+    let settings = |at| Settings { forwarding: at < 4, ..Settings::default() };
+    let mut mesh = Mesh::with(&["a", "b", "c", "d", "x", "y"], settings);
     for (one, other) in [(0, 1), (1, 2), (2, 3), (1, 4), (3, 5)] {
         mesh.connect(one, other);
     }
@@ -159,6 +163,153 @@ fn a_publication_crosses_routers_that_do_not_listen() {
 }
 
 #[test]
+fn a_narrow_link_carries_long_messages_in_pieces() {
+    let narrow = Profile { name: "radio".into(), mtu: 400, ..Profile::default() };
+    let settings = move |_| Settings { bearers: vec![narrow.clone()], ..Settings::default() };
+    let mut mesh = Mesh::with(&["a", "b", "c"], settings);
+    mesh.connect(0, 1);
+    mesh.connect(1, 2);
+    mesh.run(seconds(3));
+    let long: Vec<u8> = (0..20_000_u32).map(|at| at.to_le_bytes()[0]).collect();
+    for node in &mut mesh.nodes {
+        node.sent.clear();
+    }
+    let token = mesh.send(0, "c", &long, Ack::End, 30);
+    mesh.run(seconds(1));
+    assert_eq!(delivered(&mesh, token), Some(2));
+    assert_eq!(mesh.inbox(2)[0].payload, long);
+    let longest = mesh.nodes.iter().flat_map(|node| &node.sent).map(Vec::len).max();
+    assert!(longest.is_some_and(|longest| (100..=400).contains(&longest)), "{longest:?}");
+}
+
+#[test]
+fn areas_are_joined_at_their_borders() {
+    // a – b in area 0, c – d in area 1, b – c between them.
+    let settings = |at| Settings { area: u32::from(at > 1), ..Settings::default() };
+    let mut mesh = Mesh::with(&["a", "b", "c", "d"], settings);
+    for (one, other) in [(0, 1), (1, 2), (2, 3)] {
+        mesh.connect(one, other);
+    }
+    mesh.run(seconds(3));
+    let token = mesh.send(0, "d", b"into the other area", Ack::End, 30);
+    mesh.run(seconds(5));
+    assert_eq!(delivered(&mesh, token), Some(3), "{:?}", mesh.ended.get(&token));
+    let token = mesh.send(3, "a", b"and back", Ack::End, 30);
+    mesh.run(seconds(5));
+    assert_eq!(delivered(&mesh, token), Some(3), "{:?}", mesh.ended.get(&token));
+}
+
+/// a – b – c is cheap and slow, a – d – c fast and dear.
+fn contrast(policies: Vec<NamedPolicy>) -> Mesh {
+    let settings = move |_| Settings { policies: policies.clone(), ..Settings::default() };
+    let mut mesh = Mesh::with(&["a", "b", "c", "d"], settings);
+    for (one, other) in [(0, 1), (1, 2), (0, 3), (3, 2)] {
+        mesh.connect(one, other);
+    }
+    for (one, other) in [(0, 1), (1, 2)] {
+        mesh.assess(one, other, 0, Duration::from_millis(200));
+    }
+    for (one, other) in [(0, 3), (3, 2)] {
+        mesh.assess(one, other, 5_000_000, Duration::from_millis(2));
+    }
+    mesh.run(seconds(10));
+    mesh
+}
+
+fn send_under(mesh: &mut Mesh, policy: &str) -> Token {
+    let send = Send { policy: Some(policy.into()), ..message("c", b"one of a few", Ack::End, 30) };
+    mesh.carried.clear();
+    let token = mesh.command(0, Command::Send(send));
+    mesh.run(Duration::from_millis(100));
+    token
+}
+
+#[test]
+fn each_message_takes_the_path_that_its_policy_asks_for() {
+    let mut mesh = contrast(Vec::new());
+    let token = send_under(&mut mesh, "cheap");
+    assert!(mesh.carried.contains_key(&(0, 1)) && !mesh.carried.contains_key(&(0, 3)), "{:?}", mesh.carried);
+    assert!(matches!(mesh.ended.get(&token), Some(Outcome::Delivered { price: 0, .. })));
+    let token = send_under(&mut mesh, "fast");
+    assert!(mesh.carried.contains_key(&(0, 3)) && !mesh.carried.contains_key(&(0, 1)), "{:?}", mesh.carried);
+    assert!(matches!(mesh.ended.get(&token), Some(Outcome::Delivered { price: 1.., .. })));
+    let token = send_under(&mut mesh, "fats");
+    let refused = mesh.reply(0, token);
+    let Some(Reply::Refused(Refused::UnknownPolicy { nearest, .. })) = refused else { panic!("{refused:?}") };
+    assert_eq!(nearest.as_deref(), Some("fast"));
+}
+
+#[test]
+fn limits_that_no_path_keeps_are_named_and_two_copies_take_two_paths() {
+    let fast = Minimise::One(One::Delay);
+    let quick_and_free = NamedPolicy {
+        name: "quick-and-free".into(),
+        minimise: fast,
+        budget: Some(0.0),
+        deadline: Some(Duration::from_millis(50)),
+        impossible: Impossible::Refuse,
+        ..NamedPolicy::default()
+    };
+    let twice = NamedPolicy { name: "twice".into(), minimise: fast, copies: Some(2), ..NamedPolicy::default() };
+    let mut mesh = contrast(vec![quick_and_free, twice]);
+    let token = send_under(&mut mesh, "quick-and-free");
+    let refused = mesh.reply(0, token);
+    let Some(Reply::Refused(Refused::NoPath { why, .. })) = refused else { panic!("{refused:?}") };
+    assert!(why.contains("time") || why.contains("budget"), "{why}");
+    let token = send_under(&mut mesh, "twice");
+    assert!(mesh.carried.contains_key(&(0, 1)) && mesh.carried.contains_key(&(0, 3)), "{:?}", mesh.carried);
+    assert!(delivered(&mesh, token).is_some());
+    assert_eq!(mesh.inbox(2).len(), 1);
+}
+
+#[test]
+fn a_budget_yields_when_the_deadline_comes_near() {
+    let patient = NamedPolicy {
+        name: "patient".into(),
+        minimise: Minimise::One(One::Cost),
+        budget: Some(0.0),
+        late: Late::Pay,
+        ..NamedPolicy::default()
+    };
+    let mut mesh = contrast(vec![patient]);
+    mesh.disconnect(0, 1);
+    mesh.run(seconds(1));
+    let send = Send { policy: Some("patient".into()), ..message("c", b"in time", Ack::End, 100) };
+    let token = mesh.command(0, Command::Send(send));
+    mesh.run(seconds(94));
+    assert_eq!(delivered(&mesh, token), None);
+    mesh.run(seconds(2));
+    assert_eq!(delivered(&mesh, token), Some(2));
+    // A cheap way that appears is taken at once.
+    let send = Send { policy: Some("patient".into()), ..message("c", b"for nothing", Ack::End, 100) };
+    let token = mesh.command(0, Command::Send(send));
+    mesh.run(seconds(30));
+    assert_eq!(delivered(&mesh, token), None);
+    mesh.connect(0, 1);
+    mesh.run(seconds(3));
+    assert!(matches!(mesh.ended.get(&token), Some(Outcome::Delivered { price: 0, .. })), "{:?}", mesh.ended.get(&token));
+}
+
+#[test]
+fn a_neighbour_that_does_not_answer_is_left_and_taken_up_again() {
+    let mut mesh = ring();
+    let token = mesh.send(0, "c", b"short way", Ack::End, 30);
+    mesh.run(seconds(1));
+    assert_eq!(delivered(&mesh, token), Some(2));
+    mesh.silence(0, 1, true);
+    let token = mesh.send(0, "c", b"the long way", Ack::End, 30);
+    mesh.run(Duration::from_millis(200));
+    assert_eq!(delivered(&mesh, token), Some(3));
+    mesh.silence(0, 1, false);
+    // Probes come back, as before.
+    mesh.assess(0, 1, 0, Duration::from_millis(2));
+    mesh.run(seconds(10));
+    let token = mesh.send(0, "c", b"the short way", Ack::End, 30);
+    mesh.run(seconds(1));
+    assert_eq!(delivered(&mesh, token), Some(2));
+}
+
+#[test]
 fn nobody_is_reached_where_nothing_leads() {
     let mut mesh = line();
     mesh.disconnect(1, 2);
@@ -170,5 +321,4 @@ fn nobody_is_reached_where_nothing_leads() {
     };
     assert!(reason.contains("no links lead there"), "{reason}");
     assert_eq!(mesh.nodes[0].engine.outgoing_open(), 0);
-    let _ = name("d");
 }

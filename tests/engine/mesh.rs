@@ -9,6 +9,7 @@ use m2mesh::identity::membership::Membership;
 use m2mesh::time::{EpochLength, Now, Time, Unix};
 use m2mesh::wire::batch::Ack;
 use m2mesh::wire::data::Class;
+use m2mesh::wire::frame::Kind;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -85,14 +86,13 @@ pub struct Mesh {
     pub ended: BTreeMap<Token, Outcome>,
     /// Disks that do not flush at the moment.
     pub stuck: BTreeSet<usize>,
-    /// Nodes that forward for nobody.
-    leaves: BTreeSet<usize>,
+    settings: Vec<Settings>,
     /// Gossip whose verdict is awaited.
     judging: BTreeMap<(usize, u64), (usize, String, Vec<u8>)>,
     judged: u64,
     /// Pairs whose frames vanish, one way.
     pub vanish: BTreeSet<(usize, usize)>,
-    /// Frames sent from one node to another since the last look.
+    /// Data frames sent from one node to another since the last look.
     pub carried: BTreeMap<(usize, usize), usize>,
 }
 
@@ -102,11 +102,11 @@ pub fn name(text: &str) -> Name {
 
 impl Mesh {
     pub fn new(names: &[&str]) -> Self {
-        Self::with_leaves(names, &[])
+        Self::with(names, |_| Settings::default())
     }
 
-    /// Those at `leaves` forward for nobody.
-    pub fn with_leaves(names: &[&str], leaves: &[usize]) -> Self {
+    /// Each with settings of its own.
+    pub fn with(names: &[&str], settings: impl Fn(usize) -> Settings) -> Self {
         let mut rng = ChaCha20Rng::seed_from_u64(7);
         let now = Now { time: Time(1_000_000), unix: Unix::from_seconds(START) };
         let mut realm = MemoryRealm::found(EpochLength::HOUR, now.unix, &mut rng).expect("a realm");
@@ -122,7 +122,7 @@ impl Mesh {
             next_link: 0,
             ended: BTreeMap::new(),
             stuck: BTreeSet::new(),
-            leaves: leaves.iter().copied().collect(),
+            settings: (0..names.len()).map(settings).collect(),
             judging: BTreeMap::new(),
             judged: 0,
             vanish: BTreeSet::new(),
@@ -139,7 +139,7 @@ impl Mesh {
         let rng = ChaCha20Rng::seed_from_u64(self.next_link + 100);
         self.next_link += 1;
         let issuer = (member.name().as_str() == "issuer").then(|| member.issuer());
-        let settings = Settings { forwarding: !self.leaves.contains(&at), ..Settings::default() };
+        let settings = self.settings[at].clone();
         let engine = Engine::new(member, issuer, settings, &disk, rng, self.now).expect("a readable disk");
         Node {
             engine,
@@ -181,6 +181,25 @@ impl Mesh {
             let view = self.nodes[from].engine.membership().admission_view();
             let peer = view.verify(&hello, &key, unix).expect("a member");
             self.handle(from, Input::LinkUp { link, peer, transport: "memory", bearer: 0 });
+        }
+    }
+
+    /// Both ends learn what the link between them costs, in micro-units per MB, and how long a probe takes.
+    pub fn assess(&mut self, a: usize, b: usize, price: u64, round_trip: Duration) {
+        for ends in [(a, b), (b, a)] {
+            let link = self.links[&ends];
+            self.handle(ends.0, Input::Priced { link, price: Some(price) });
+            for _ in 0..20 {
+                self.handle(ends.0, Input::Measured { link, round_trip });
+            }
+        }
+    }
+
+    /// Neither end hears the other, or both do again; the link stays up.
+    pub fn silence(&mut self, a: usize, b: usize, silent: bool) {
+        for ends in [(a, b), (b, a)] {
+            let link = self.links[&ends];
+            self.handle(ends.0, if silent { Input::Silent(link) } else { Input::Heard(link) });
         }
     }
 
@@ -310,7 +329,9 @@ impl Mesh {
                 if self.vanish.contains(&(at, to)) {
                     return;
                 }
-                *self.carried.entry((at, to)).or_default() += 1;
+                if frame[4] == Kind::Data as u8 {
+                    *self.carried.entry((at, to)).or_default() += 1;
+                }
                 if let Some(back) = self.links.get(&(to, at)).copied() {
                     self.events.push_back((self.now.time + FRAME, Event::Frame { to, link: back, bytes: frame }));
                 }

@@ -15,6 +15,7 @@ use m2mesh::wire::data::{Class, Form, Header, Path, Policy};
 use m2mesh::wire::enrol_relay::{EnrolAnswer, EnrolRelay};
 use m2mesh::wire::enrolment::{Answer, DeviceKeys, Grant, GroupKeyGrant, PathKeys, Refusal, Request, SignedRequest};
 use m2mesh::wire::group::{GroupBatch, GroupFrame, GroupMessage};
+use m2mesh::wire::fragment::Fragment;
 use m2mesh::wire::hello::{EnrolHello, EnrolReply, Hello};
 use m2mesh::wire::locate::{Locate, Located};
 use m2mesh::wire::lsa::{Lsa, LsaDigest, LsaKey, LsaLink, LsaRequest};
@@ -173,6 +174,7 @@ structs! {
         credential = |from: &mut Entropy<'_>| serde_bytes::ByteBuf::from(owned(from)),
     }
     Witness { commitment = array }
+    Fragment<'e> { frame, piece, pieces, bytes = bytes }
     Header { to, class, form, expiry, outer, policy }
     Policy { weights = array, budget = maybe, success = maybe, avoid = maybe, copies = maybe }
     Path { hops = some, next, visited = some, spent, age }

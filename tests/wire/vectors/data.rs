@@ -5,6 +5,7 @@ use super::world::*;
 use m2mesh::id::*;
 use m2mesh::wire::batch::{Ack, Batch, Message, PLAIN_BATCH, PLAIN_RECEIPTS, Purpose};
 use m2mesh::wire::custody::{Custody, CustodyVerdict};
+use m2mesh::wire::fragment::Fragment;
 use m2mesh::wire::data::{Class, Form, Header, Path, Policy, put_prefixed};
 use m2mesh::wire::encode;
 use m2mesh::wire::frame::{Kind, raw};
@@ -230,6 +231,12 @@ fn answers() -> Vec<Vector> {
         Vector::of("session-nack", "SessionNack", "", &nack),
         Vector::raw("session-nack-signed", "Signed", "signed by the pseudonym", signed(PSEUDONYM, NACK_CONTEXT, &nack)),
         Vector::of("hop-ack", "HopAck", "", &HopAck { frames: vec![outer, OuterId([0; 8])] }),
+        Vector::of(
+            "fragment",
+            "Fragment",
+            "the second of three",
+            &Fragment { frame: 7, piece: 1, pieces: 3, bytes: &opaque("part", 64) },
+        ),
         Vector::of(
             "custody-kept",
             "Custody",

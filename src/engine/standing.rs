@@ -1,0 +1,143 @@
+//! Standing routes: kept while they are nearly as good as the best, and left for a reason that can be named.
+//!
+//! A route that stands is left when an edge of it is gone or shunned, when it breaks a limit, or when another is better by
+//! more than [`BETTER`] percent and it has stood for [`HOLD_DOWN`]: so small changes do not make routes flap.
+
+use super::Engine;
+use super::report::{amount, measure};
+use super::routes::{Chosen, MAX_ROUTES, Route, Routes, Way, keeps};
+use crate::delivery::lane::Terms;
+use crate::event_log::Event;
+use crate::id::Name;
+use crate::routing::policy::Wants;
+use crate::routing::totals::Totals;
+use core::time::Duration;
+use std::sync::Arc;
+
+/// A route that stands is left for one that is better by more than this, in percent.
+const BETTER: u64 = 15;
+/// How long a route that stands is kept before a better one is taken.
+const HOLD_DOWN: Duration = Duration::from_secs(5);
+
+impl Engine {
+    /// Takes a route where none stood.
+    pub(super) fn choose(&mut self, key: (Name, Arc<Terms>), found: (Route, Option<Route>)) -> Way {
+        let routes = &mut self.routes;
+        if routes.chosen.len() >= MAX_ROUTES {
+            routes.chosen.clear();
+        }
+        let (route, alternate) = (Arc::new(found.0), found.1.map(Arc::new));
+        let generation = routes.generation;
+        let chosen = Chosen { route: route.clone(), alternate: alternate.clone(), since: self.now.time, generation };
+        routes.chosen.insert(key, chosen);
+        Way { route, alternate }
+    }
+
+    /// Keeps the route that stands, unless it broke or the one found is clearly better.
+    pub(super) fn prefer(
+        &mut self,
+        key: (Name, Arc<Terms>),
+        found: (Route, Option<Route>),
+        standing: &Chosen,
+        wants: &Wants,
+    ) -> Way {
+        let (route, alternate) = found;
+        let generation = self.routes.generation;
+        let same = route.nodes == standing.route.nodes && route.bearers == standing.route.bearers;
+        let now_worth = if same { Some(route.totals) } else { self.worth_now(&standing.route) };
+        let stays = !same
+            && now_worth.as_ref().is_some_and(|standing_totals| {
+                let (old, new) =
+                    (standing_totals.weighed(&wants.policy.weights), route.totals.weighed(&wants.policy.weights));
+                let better = new < old - old / 100 * BETTER.min(100);
+                let held = self.now.time < standing.since + HOLD_DOWN;
+                keeps(standing_totals, wants) && (!better || held)
+            });
+        if same || stays {
+            let mut kept = (*standing.route).clone();
+            if let Some(totals) = now_worth {
+                kept.totals = totals;
+            }
+            if same {
+                kept.hops = route.hops;
+            }
+            let (route, alternate) = (Arc::new(kept), alternate.map(Arc::new));
+            let chosen =
+                Chosen { route: route.clone(), alternate: alternate.clone(), since: standing.since, generation };
+            self.routes.chosen.insert(key, chosen);
+            if stays {
+                // A better one is there: it is looked for again when the hold-down is over.
+                self.routing.look_again(standing.since + HOLD_DOWN, self.now.time);
+            }
+            return Way { route, alternate };
+        }
+        let cause = self.cause(&standing.route, now_worth.as_ref(), &route, wants);
+        let (old, new) = (self.names(&standing.route.nodes), self.names(&route.nodes));
+        self.record(Event::RouteChanged { to: key.0.clone(), old, new, cause });
+        self.choose(key, (route, alternate))
+    }
+
+    /// What a route is worth in the graph of today; nothing if an edge of it is gone or shunned.
+    fn worth_now(&self, route: &Route) -> Option<Totals> {
+        let Routes { graph, overlay, .. } = &self.routes;
+        if route.pairs.is_empty() {
+            return None;
+        }
+        let mut totals = Totals::default();
+        for ((from, to), bearer) in route.pairs.iter().zip(&route.bearers) {
+            let (from, to) = (graph.index(from)?, graph.index(to)?);
+            if overlay.shunned.contains(&(from, to)) {
+                return None;
+            }
+            let (_, edge) = graph.from(from).find(|(_, edge)| edge.to == to && edge.bearer == *bearer)?;
+            totals.add(&edge.metrics, edge.bearer, overlay.doubts.get(&(from, to)).copied());
+        }
+        Some(totals)
+    }
+
+    /// The one thing that made a route give way to another.
+    fn cause(&self, old: &Route, now: Option<&Totals>, new: &Route, wants: &Wants) -> String {
+        let Some(now) = now else {
+            let gone = old.pairs.iter().find(|(from, to)| {
+                let graph = &self.routes.graph;
+                let ends = graph.index(from).zip(graph.index(to));
+                ends.is_none_or(|(from, to)| {
+                    self.routes.overlay.shunned.contains(&(from, to))
+                        || !graph.from(from).any(|(_, edge)| edge.to == to)
+                })
+            });
+            let Some((from, to)) = gone else { return "the link that it began with is gone".to_owned() };
+            let shunned = {
+                let graph = &self.routes.graph;
+                let ends = graph.index(from).zip(graph.index(to));
+                ends.is_some_and(|ends| self.routes.overlay.shunned.contains(&ends))
+            };
+            let (from, to) = (self.name_for(from), self.name_for(to));
+            return if shunned {
+                format!("failures: messages over {from} → {to} were not confirmed")
+            } else {
+                format!("the link {from} → {to} is gone")
+            };
+        };
+        if let Some((limit, by)) = now.broken(wants) {
+            return format!("it breaks the limit on {} by {}", limit.name(), limit.amount(by));
+        }
+        let worse = now.grown_from(&old.totals, &wants.policy.weights);
+        match worse {
+            Some((criterion, from, to)) => {
+                format!("{} rose from {} to {}", measure(criterion), amount(criterion, from), amount(criterion, to))
+            }
+            None => match new.totals.gain_over(now, &wants.policy.weights) {
+                Some((criterion, from, to)) => {
+                    format!(
+                        "another way has better {}: {} instead of {}",
+                        measure(criterion),
+                        amount(criterion, to),
+                        amount(criterion, from)
+                    )
+                }
+                None => "another way is better".to_owned(),
+            },
+        }
+    }
+}
