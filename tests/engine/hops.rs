@@ -287,7 +287,11 @@ fn a_budget_yields_when_the_deadline_comes_near() {
     assert_eq!(delivered(&mesh, token), None);
     mesh.connect(0, 1);
     mesh.run(seconds(3));
-    assert!(matches!(mesh.ended.get(&token), Some(Outcome::Delivered { price: 0, .. })), "{:?}", mesh.ended.get(&token));
+    assert!(
+        matches!(mesh.ended.get(&token), Some(Outcome::Delivered { price: 0, .. })),
+        "{:?}",
+        mesh.ended.get(&token)
+    );
 }
 
 #[test]

@@ -172,7 +172,10 @@ fn traffic_has_to_have_a_way_and_a_time() {
     assert_eq!(plan.flows[0].kind, FlowKind::Send(vec![vec![1, 3], vec![0, 2], vec![1, 3], vec![0, 2]]));
     assert_eq!(plan.flows[0].pattern, Pattern::Poisson(6.0 / 3_600.0));
     for (more, parts) in [
-        ("to = \"node-1\"\nevery = \"1s\"\n", &["x.toml:13: there is no way from `node-1` to `node-1`", "[[links]]"][..]),
+        (
+            "to = \"node-1\"\nevery = \"1s\"\n",
+            &["x.toml:13: there is no way from `node-1` to `node-1`", "[[links]]"][..],
+        ),
         ("to = \"neighbours\"\n", &["nothing says when the flow sends"]),
         ("to = \"neighbours\"\nevery = \"1s\"\nrate = \"1/s\"\n", &["x.toml:15: `every` and `rate` both say"]),
         ("to = \"neighbours\"\nevery = \"1s\"\ntopic = \"a\"\n", &["`topic` does not go with kind = \"send\""]),
@@ -246,7 +249,11 @@ fn flows_name_policies_that_there_are() {
     let plan = of(&format!("{send}{FLOW}").replacen("news", "mail", 1), &["policy=fast"]).expect("sound");
     assert_eq!(plan.flows.iter().map(|flow| flow.policy.as_deref()).collect::<Vec<_>>(), [Some("fast"), None]);
     for (text, set, parts) in [
-        (format!("{send}policy = \"cheep\"\n"), &[][..], &["x.toml:15: no policy is called `cheep`", "mean `cheap`?"][..]),
+        (
+            format!("{send}policy = \"cheep\"\n"),
+            &[][..],
+            &["x.toml:15: no policy is called `cheep`", "mean `cheap`?"][..],
+        ),
         (send.to_owned(), &["policy=cheep"][..], &["--set policy=cheep: no policy is called `cheep`"]),
         (FLOW.to_owned(), &["policy=cheap"][..], &["no flow that could have a policy"]),
         (format!("{FLOW}policy = \"cheap\"\n"), &[][..], &["`policy` does not go with kind = \"publish\""]),

@@ -48,8 +48,7 @@ pub fn record(
     let mut metrics = BTreeMap::new();
     of_messages(plan, &book, &mut metrics);
     of_all(plan, medium, &book, &sampler, routed, &counters, &mut metrics);
-    let expectations: Vec<Verdict> =
-        plan.expectations.iter().map(|expected| verdict(expected, &metrics)).collect();
+    let expectations: Vec<Verdict> = plan.expectations.iter().map(|expected| verdict(expected, &metrics)).collect();
     let checks = book.checks.clone();
     let passed = checks.violated() == 0 && expectations.iter().all(|verdict| verdict.held);
     let end_s = seconds(now());
