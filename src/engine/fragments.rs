@@ -97,7 +97,9 @@ impl Engine {
         };
         let mut frames = Frames(&whole);
         match (frames.next(), frames.next()) {
-            (Some(Ok(frame)), None) if frame.kind == Kind::Data as u8 => self.handle_data(link, frame.flags, frame.body),
+            (Some(Ok(frame)), None) if frame.kind == Kind::Data as u8 => {
+                self.handle_data(link, frame.flags, frame.body)
+            }
             (Some(Ok(frame)), None) if frame.kind == Kind::Group as u8 => self.handle_group_frame(link, frame.body),
             _ => self.count("data_malformed", 1),
         }

@@ -142,7 +142,8 @@ impl Engine {
             return;
         }
         // What is known of a device without knowing where it is does not help.
-        let near = self.links.by_handle(&question.handle).is_some() || !self.routers_towards(&question.handle).is_empty();
+        let near =
+            self.links.by_handle(&question.handle).is_some() || !self.routers_towards(&question.handle).is_empty();
         let known = self.credential_of_handle(&question.handle).filter(|_| near);
         if let Some(credential) = known.or_else(|| self.router_credential(&question.handle)) {
             let via = if self.is_foreign(from) {

@@ -52,6 +52,13 @@ impl Route {
     pub(super) fn first(&self) -> Option<Pseudonym> {
         self.nodes.first().copied()
     }
+
+    /// Whether another way to the same end has no relay with it in common.
+    pub(super) fn shares_no_relay(&self, other: &Self) -> bool {
+        let relays = self.nodes.len().saturating_sub(1);
+        let theirs = &other.nodes[..other.nodes.len().saturating_sub(1)];
+        !self.nodes[..relays].iter().any(|relay| theirs.contains(relay)) && (relays > 0 || !theirs.is_empty())
+    }
 }
 
 /// Why there is no way.
