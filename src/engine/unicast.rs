@@ -13,7 +13,7 @@ use super::api::{Outcome, Reply, Token};
 use super::flights::Flight;
 use super::routes::{Route, Way, explain_no_way};
 use super::store::{Read, ReadError, Table};
-use super::{Engine, Output};
+use super::Engine;
 use crate::delivery::kept::KeptRecord;
 use crate::delivery::lane::{Lane, Terms};
 use crate::delivery::outgoing::{Departure, End, Fate};
