@@ -390,6 +390,7 @@ fn a_status_is_read_by_people_and_by_machines() {
             bulletin: 1,
             listen: vec!["/ip4/127.0.0.1/tcp/1".into()],
             links: 4,
+            routers: 3,
             contacts: 4,
             inbox: 0,
             outgoing: 0,

@@ -1,8 +1,8 @@
 //! Metrics: what is measured, under which name, in which unit.
 //!
 //! A metric about messages can be asked for all of them or for some: `latency.p99[class=alarm]`,
-//! `delivered[group=meter]` (the sender's group), `sent[flow=readings]`. That text is its key in a summary, and what an
-//! expectation names. Durations are seconds.
+//! `delivered[group=meter]` (the sender's group), `sent[flow=readings]`, `cost.message[policy=cheap]` (of flows that name that
+//! policy). That text is its key in a summary, and what an expectation names. Durations are seconds.
 
 /// A metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,7 +11,7 @@ pub struct Metric {
     pub name: &'static str,
     /// What it is measured in.
     pub unit: Unit,
-    /// Whether it can be asked for a class, group or flow.
+    /// Whether it can be asked for a class, group, flow or policy.
     pub selectable: bool,
     /// What it says.
     pub about: &'static str,
@@ -67,6 +67,12 @@ pub const METRICS: &[Metric] = &[
     of_messages("latency.p90", Unit::Seconds, "the same, exceeded by one in 10"),
     of_messages("latency.p99", Unit::Seconds, "the same, exceeded by one in 100"),
     of_messages("latency.max", Unit::Seconds, "the same, longest"),
+    of_messages("hops.mean", Unit::Count, "links that a confirmed message went over, mean"),
+    of_messages(
+        "cost.message",
+        Unit::Money,
+        "what a confirmed message cost, as its sender's node reckons by the prices of its path, mean",
+    ),
     of_messages("confirmation.p50", Unit::Seconds, "from handing over to the confirmation, median"),
     of_messages("confirmation.p99", Unit::Seconds, "the same, exceeded by one in 100"),
     of_all("bytes.total", Unit::Bytes, "on all links, after the warm-up"),
@@ -75,14 +81,24 @@ pub const METRICS: &[Metric] = &[
     of_all("bytes.routing", Unit::Bytes, "of those, of the mesh's own control"),
     of_all("bytes.admission", Unit::Bytes, "of those, of setting up connections"),
     of_all("bytes.useful", Unit::Bytes, "payload that reached applications"),
-    of_all("bytes.control_rate", Unit::BytesPerSecond, "routing and admission, by node"),
+    of_all(
+        "control.rate",
+        Unit::BytesPerSecond,
+        "what is on links besides streams of messages and published payloads, by node",
+    ),
     of_all("cost.total", Unit::Money, "of all bytes, by their bearers' prices"),
+    of_all("cost.payload", Unit::Money, "of those on streams of messages"),
     of_all(
         "reachable.mean",
         Unit::Share,
         "pairs of devices that are on and connected over some way, mean over the measured time",
     ),
     of_all("reachable.min", Unit::Share, "the same, at the worst moment"),
+    of_all(
+        "reachable.time",
+        Unit::Seconds,
+        "from when all links stood that could until 99 % of the pairs of devices that forward had a route",
+    ),
     of_all("ready", Unit::Seconds, "from the start until all links stood that could"),
     of_all(
         "converged",
@@ -105,7 +121,7 @@ pub fn find(name: &str) -> Option<&'static Metric> {
 }
 
 /// Selectors that a metric about messages takes.
-pub const SELECTORS: [&str; 3] = ["class", "group", "flow"];
+pub const SELECTORS: [&str; 4] = ["class", "group", "flow", "policy"];
 
 /// The unit of an expectation, whose text opens with the metric's name.
 pub fn unit_of(expectation: &str) -> Option<Unit> {

@@ -11,9 +11,11 @@
 
 use m2mesh::engine::lab::Shape;
 use m2mesh::id::Name;
+use m2mesh::routing::policies::NamedPolicy;
 use m2mesh::time::{EpochLength, Unix};
 use m2mesh::wire::batch::Ack;
 use m2mesh::wire::data::Class;
+use m2mesh::wire::lsa;
 use std::time::Duration;
 
 /// One run, worked out.
@@ -43,6 +45,8 @@ pub struct Plan {
     pub devices: Vec<Device>,
     /// Who can link with whom.
     pub edges: Vec<Edge>,
+    /// Policies that every device knows besides the usual ones.
+    pub policies: Vec<NamedPolicy>,
     /// What is sent.
     pub flows: Vec<Flow>,
     /// What goes wrong, in the order of its time.
@@ -64,6 +68,37 @@ pub struct Bearer {
     pub reach: Option<f64>,
     /// Times of the day, from and to after midnight UTC, in which it may be used; none for always.
     pub windows: Vec<(Duration, Duration)>,
+    /// Its class, of which nodes tell each other.
+    pub class: lsa::Bearer,
+    /// Millijoules for a megabyte, as nodes reckon.
+    pub energy: u32,
+    /// Bytes of the largest packet, as nodes reckon; `None` for no limit.
+    pub mtu: Option<u32>,
+    /// Bits a second of a link, as nodes reckon; `None` for no limit.
+    pub rate: Option<u64>,
+    /// Bytes that a node may spend, and the time after which it may spend them again.
+    pub quota: Option<(u64, Duration)>,
+    /// Whether bytes count, so that no gossip runs over it.
+    pub metered: bool,
+}
+
+impl Bearer {
+    /// A wire without a price.
+    pub fn wire(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            price: 0.0,
+            channel: None,
+            reach: None,
+            windows: Vec::new(),
+            class: lsa::Bearer::Ethernet,
+            energy: 0,
+            mtu: None,
+            rate: None,
+            quota: None,
+            metered: false,
+        }
+    }
 }
 
 /// Who takes part.
@@ -81,6 +116,10 @@ pub struct Device {
     pub flush: Duration,
     /// Links that it looks for by itself among members it hears of, besides those of its edges.
     pub target_links: u32,
+    /// Whether it forwards for others: a router. Otherwise it is a leaf.
+    pub forwarding: bool,
+    /// Area whose link state it shares.
+    pub area: u32,
 }
 
 /// A point of a track.
@@ -285,6 +324,11 @@ pub enum Hostility {
     Replay(Duration),
     /// Sends each so many times.
     Flood(u32),
+    /// Acknowledges and drops what is data of others; its own, and gossip, it sends.
+    BlackHole,
+    /// Tells in its link state that its links cost nothing and take no time, and that it has one to every router of which
+    /// it has heard.
+    Lie,
 }
 
 /// What is expected of a metric.
@@ -296,8 +340,17 @@ pub struct Expectation {
     pub metric: String,
     /// How it is to compare.
     pub comparison: Comparison,
-    /// In the metric's unit.
-    pub value: f64,
+    /// With what.
+    pub wanted: Wanted,
+}
+
+/// What a metric is compared with.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Wanted {
+    /// A value in the metric's unit.
+    Value(f64),
+    /// Another metric of the same run, by its key.
+    Metric(String),
 }
 
 /// How a metric is to compare with a value.

@@ -21,6 +21,25 @@ const SMALL: &[(&str, &[&str])] = &[
     ("overload-10x", &["devices.meter.count=4", "duration=7m"]),
     ("scale-ladder", &["devices.node.count=20", "links.0.degree=6", "duration=40s"]),
     ("soak-7d", &["duration=1d", "faults.0.rate=4/d", "faults.1.at=6h", "faults.1.for=12h"]),
+    ("multi-hop-line", &["devices.node.count=12", "duration=2m"]),
+    ("grid-49", &["duration=2m", "warmup=30s"]),
+    (
+        "mesh-300",
+        &["devices.node.count=30", "devices.node.area=[1000.0, 1000.0]", "duration=2m", "expect.2=hops.mean > 1"],
+    ),
+    ("repair-ring", &["duration=12m", "traffic.all.every=2m", "traffic.across.every=2s"]),
+    ("policy-contrast", &["duration=5m"]),
+    ("cheap-link-appears", &[]),
+    (
+        "quota-ends",
+        &["duration=2h", "traffic.readings.every=4s", "bearers.plan.quota.bytes=500kB", "expect.4=cost.total > 0"],
+    ),
+    ("blackhole-relay", &["duration=4m", "traffic.through.every=4s"]),
+    ("lying-router", &["duration=4m"]),
+    ("multicast-grid", &["duration=4m", "faults.row.at=90s", "faults.row.for=1m"]),
+    ("leaves-1000", &["devices.router.count=6", "links.0.degree=3", "devices.leaf.count=40", "duration=2m"]),
+    ("mobile-fleet", &["devices.vehicle.count=3", "duration=8m"]),
+    ("wellheads", &[]),
 ];
 
 fn sim(arguments: &[&str]) -> (Option<i32>, Value) {

@@ -30,6 +30,7 @@ pub(super) async fn run(Arguments {}: Arguments, shell: Shell) -> Result<Verdict
         bulletin,
         listen,
         links,
+        routers,
         contacts,
         inbox,
         outgoing,
@@ -51,6 +52,7 @@ pub(super) async fn run(Arguments {}: Arguments, shell: Shell) -> Result<Verdict
     rows.extend(listen.into_iter().map(|address| ("listens on", address)));
     rows.extend([
         ("links", links.to_string()),
+        ("routers", format!("{routers} others in reach")),
         ("contacts", contacts.to_string()),
         ("inbox", format!("{inbox} waiting")),
         ("outgoing", format!("{outgoing} under way")),

@@ -359,6 +359,8 @@ pub struct Status {
     pub listen: Vec<String>,
     /// Links up.
     pub links: usize,
+    /// Other routers that there is a way to.
+    pub routers: usize,
     /// Contacts known.
     pub contacts: usize,
     /// Messages waiting in the inbox.

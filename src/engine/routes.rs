@@ -104,6 +104,8 @@ pub(super) struct Chosen {
     pub(super) since: Time,
     /// As of which generation.
     pub(super) generation: u64,
+    /// An edge of it has gone since, and what was under way on it has been queued again.
+    pub(super) broken: bool,
 }
 
 impl Routes {
@@ -342,13 +344,15 @@ impl Engine {
             ends.is_some_and(|(from, to)| graph.from(from).any(|(_, edge)| edge.to == to))
                 || (*from == self.own && self.links.of(to).any(|(_, link)| link.usable))
         };
-        let chosen = self.routes.chosen.iter();
-        let broken: Vec<Name> = chosen
-            .filter(|(_, chosen)| !chosen.route.pairs.iter().all(stands))
-            .map(|((name, _), _)| name.clone())
-            .collect();
-        for name in broken {
-            self.outgoing.handle_path_broken(&name);
+        let chosen = self.routes.chosen.iter().filter(|(_, chosen)| !chosen.broken);
+        let broken: Vec<_> =
+            chosen.filter(|(_, chosen)| !chosen.route.pairs.iter().all(stands)).map(|(key, _)| key.clone()).collect();
+        for key in broken {
+            // Once: a route that nobody asks for stays as it is.
+            if let Some(chosen) = self.routes.chosen.get_mut(&key) {
+                chosen.broken = true;
+            }
+            self.outgoing.handle_path_broken(&key.0);
         }
         let waiting = self.outgoing.destinations_waiting().chain(self.unconfirmed.destinations());
         self.ready.extend(waiting.cloned());

@@ -28,7 +28,13 @@ impl Engine {
         }
         let (route, alternate) = (Arc::new(found.0), found.1.map(Arc::new));
         let generation = routes.generation;
-        let chosen = Chosen { route: route.clone(), alternate: alternate.clone(), since: self.now.time, generation };
+        let chosen = Chosen {
+            route: route.clone(),
+            alternate: alternate.clone(),
+            since: self.now.time,
+            generation,
+            broken: false,
+        };
         routes.chosen.insert(key, chosen);
         Way { route, alternate }
     }
@@ -66,8 +72,13 @@ impl Engine {
                 [Some(route), alternate].into_iter().flatten().find(|other| kept.shares_no_relay(other))
             };
             let (route, alternate) = (Arc::new(kept), alternate.map(Arc::new));
-            let chosen =
-                Chosen { route: route.clone(), alternate: alternate.clone(), since: standing.since, generation };
+            let chosen = Chosen {
+                route: route.clone(),
+                alternate: alternate.clone(),
+                since: standing.since,
+                generation,
+                broken: false,
+            };
             self.routes.chosen.insert(key, chosen);
             if stays {
                 // A better one is there: it is looked for again when the hold-down is over.

@@ -14,6 +14,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
         let counters = counted.chain(cut).map(|(name, count)| (name.to_owned(), count)).collect();
         let (outgoing, inbox, log_records) =
             (self.engine.outgoing_open(), self.engine.inbox_waiting(), self.engine.log_records());
+        let routers = self.engine.routers();
         let membership = self.engine.membership();
         let credentials_failure = preflight::lapsed(membership, now.unix);
         let length = membership.epoch_length();
@@ -31,6 +32,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
             bulletin: membership.bulletin().version(),
             listen: self.listening.iter().map(Multiaddr::to_string).collect(),
             links,
+            routers,
             contacts: membership.contact_book().len(),
             inbox,
             outgoing,

@@ -108,6 +108,23 @@ impl Graph {
         &self.nodes
     }
 
+    /// How many other nodes there is a way to.
+    pub fn reached_from(&self, node: NodeIndex) -> usize {
+        let mut seen = vec![false; self.len()];
+        let mut open = vec![node];
+        let mut count = 0;
+        seen[node as usize] = true;
+        while let Some(at) = open.pop() {
+            for (_, edge) in self.from(at) {
+                if !core::mem::replace(&mut seen[edge.to as usize], true) {
+                    count += 1;
+                    open.push(edge.to);
+                }
+            }
+        }
+        count
+    }
+
     /// All edges.
     pub fn edges(&self) -> &[Edge] {
         &self.edges
@@ -172,5 +189,6 @@ mod tests {
         assert_eq!(delays(graph.into(at(2)).collect()), [30]);
         assert_eq!(delays(graph.from(at(2)).collect()), [0; 0]);
         assert_eq!((graph.edges().len(), graph.index(&node(9))), (3, None));
+        assert_eq!([1, 2, 3].map(|n| graph.reached_from(at(n))), [1, 0, 2]);
     }
 }

@@ -196,6 +196,7 @@ async fn requests_publications_and_questions_get_their_answers() {
         bulletin: 1,
         listen: vec![],
         links: 4,
+        routers: 3,
         contacts: 4,
         inbox: 0,
         outgoing: 0,

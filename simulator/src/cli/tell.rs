@@ -143,7 +143,7 @@ pub(super) fn right(text: impl Into<String>) -> Cell {
 
 /// Metrics that matter in every network.
 /// Those whose description leans on the one before come after it.
-const ALWAYS: [&str; 14] = [
+const ALWAYS: [&str; 16] = [
     "sent",
     "delivered",
     "confirmed",
@@ -153,14 +153,16 @@ const ALWAYS: [&str; 14] = [
     "latency.max",
     "confirmation.p50",
     "confirmation.p99",
+    "hops.mean",
     "bytes.total",
-    "bytes.control_rate",
+    "control.rate",
     "reachable.mean",
     "reachable.min",
+    "reachable.time",
     "ready",
 ];
 /// Those that say what went wrong or was paid, which matter if something did or was.
-const UNLESS_ZERO: [&str; 12] = [
+const UNLESS_ZERO: [&str; 13] = [
     "expired",
     "refused",
     "unreachable",
@@ -168,6 +170,7 @@ const UNLESS_ZERO: [&str; 12] = [
     "duplicates",
     "late",
     "cost.total",
+    "cost.message",
     "converged",
     "links.lost",
     "queue.max",

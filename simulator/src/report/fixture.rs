@@ -271,7 +271,7 @@ fn summary(nodes: usize) -> Summary {
         ("bytes.total", 18_240_112.0),
         ("bytes.payload", 10_800_400.0),
         ("bytes.useful", 5_120_000.0),
-        ("bytes.control_rate", 31.25),
+        ("control.rate", 31.25),
         ("cost.total", 4.75),
         ("reachable.mean", 0.9375),
         ("reachable.min", 0.62),

@@ -6,7 +6,8 @@
 //!
 //! A setting `key.path=value` is a path of keys, where an element of an array is named by its number from 0 or by its
 //! `name`. The value is taken as TOML, and as text where it is none. Keys that the file leaves out may be set; groups,
-//! bearers and elements of arrays that it does not have may not, as a mistyped one would go unnoticed.
+//! bearers and elements of arrays that it does not have may not, as a mistyped one would go unnoticed. `policy=cheap` is
+//! short for the policy of every flow that sends to one device at a time.
 //!
 //! Invariants
 //! 1. Every error about the document says in which file and line it is, or in which setting.
@@ -60,6 +61,28 @@ impl<'a> Document<'a> {
         }
     }
 
+    /// Gives every flow that can have one this policy.
+    fn set_policies(&self, root: &mut DeTable<'a>, name: &'a str, span: &Range<usize>) -> Result<(), Problem> {
+        let name = name.trim_matches('"');
+        let flows = match root.get_mut("traffic").map(Spanned::get_mut) {
+            Some(DeValue::Array(flows)) => flows.iter_mut().map(Spanned::get_mut).collect(),
+            _ => Vec::new(),
+        };
+        let mut given = false;
+        for flow in flows {
+            let DeValue::Table(flow) = flow else { continue };
+            if flow.get("kind").is_some_and(|kind| kind.get_ref().as_str() == Some("publish")) {
+                continue;
+            }
+            flow.remove("policy");
+            let value = Spanned::new(span.clone(), DeValue::String(Cow::Borrowed(name)));
+            flow.insert(Spanned::new(span.clone(), Cow::Borrowed("policy")), value);
+            given = true;
+        }
+        let none = || self.problem(span, "there is no flow that could have a policy", "add one of kind = \"send\"");
+        if given { Ok(()) } else { Err(none()) }
+    }
+
     fn explain(&self, error: &toml::de::Error) -> Problem {
         let full = error.to_string();
         let key = full.lines().find_map(|line| line.strip_prefix("in `")).and_then(|line| line.strip_suffix('`'));
@@ -96,6 +119,9 @@ impl<'a> Document<'a> {
             return Err(wrong(none()));
         };
         let value = value.trim();
+        if (*last, way) == ("policy", &[]) {
+            return self.set_policies(root, value, &span);
+        }
         let value = match DeValue::parse(value) {
             Ok(parsed) => moved(parsed.into_inner(), &span),
             Err(_) => DeValue::String(Cow::Borrowed(value)),

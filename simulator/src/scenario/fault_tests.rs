@@ -34,6 +34,8 @@ fn faults_strike_whom_they_name_when_they_say() {
     );
     let hostile = faults("kind = \"hostile\"\ndevices = \"node-1\"\nhow = \"flood\"\ntimes = 9\nat = \"1m\"\n");
     assert_eq!(hostile[0].what, FaultKind::Hostile { devices: vec![0], how: Hostility::Flood(9) });
+    let lies = faults("kind = \"hostile\"\ndevices = \"node-1\"\nhow = \"lie\"\nat = \"1m\"\n");
+    assert_eq!(lies[0].what, FaultKind::Hostile { devices: vec![0], how: Hostility::Lie });
     let step = faults("kind = \"clock-step\"\ndevices = \"node-1\"\nby = \"-90s\"\nat = \"1m\"\n");
     assert_eq!(step[0].what, FaultKind::ClockStep { devices: vec![0], seconds: -90.0 });
 }

@@ -6,8 +6,10 @@
 
 use super::choice::{Known, Members, Placement, Side, Speed, Struck, StruckLinks};
 use super::quantity::{BitRate, Delay, Frequency, Offset, Period, Share, Shift, Size, Window};
+use m2mesh::routing::policies::NamedPolicy;
 use m2mesh::wire::batch::Ack;
 use m2mesh::wire::data::Class;
+use m2mesh::wire::lsa;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -36,6 +38,8 @@ pub struct Model {
     #[serde(default)]
     pub links: Vec<Spanned<Links>>,
     #[serde(default)]
+    pub policy: Vec<Spanned<NamedPolicy>>,
+    #[serde(default)]
     pub traffic: Vec<Spanned<Traffic>>,
     #[serde(default)]
     pub faults: Vec<Spanned<Fault>>,
@@ -63,6 +67,18 @@ pub struct Bearer {
     pub reach: Option<Spanned<f64>>,
     #[serde(default)]
     pub windows: Vec<Window>,
+    pub class: Option<lsa::Bearer>,
+    pub energy: Option<u32>,
+    pub mtu: Option<Spanned<Size>>,
+    pub quota: Option<Spanned<Quota>>,
+    pub metered: Option<bool>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Quota {
+    pub bytes: Size,
+    pub every: Period,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -79,6 +95,8 @@ pub struct Group {
     pub flush: Option<Offset>,
     #[serde(default)]
     pub looks_for: u32,
+    pub forwarding: Option<bool>,
+    pub routing_area: Option<u32>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -169,6 +187,7 @@ pub struct Traffic {
     pub ack: Option<Spanned<AckName>>,
     pub class: Option<Spanned<ClassName>>,
     pub policy: Option<Spanned<String>>,
+    pub partners: Option<Spanned<usize>>,
     pub deadline: Option<Period>,
     pub begin: Option<Spanned<Offset>>,
     pub end: Option<Spanned<Period>>,
@@ -261,6 +280,8 @@ pub enum HostilityName {
     Delay,
     Replay,
     Flood,
+    Blackhole,
+    Lie,
 }
 
 impl From<AckName> for Ack {

@@ -13,6 +13,19 @@ pub const SHIPPED: &[(&str, &str)] = &[
     ("overload-10x", include_str!("../../../scenarios/overload-10x.toml")),
     ("scale-ladder", include_str!("../../../scenarios/scale-ladder.toml")),
     ("soak-7d", include_str!("../../../scenarios/soak-7d.toml")),
+    ("multi-hop-line", include_str!("../../../scenarios/multi-hop-line.toml")),
+    ("grid-49", include_str!("../../../scenarios/grid-49.toml")),
+    ("mesh-300", include_str!("../../../scenarios/mesh-300.toml")),
+    ("repair-ring", include_str!("../../../scenarios/repair-ring.toml")),
+    ("policy-contrast", include_str!("../../../scenarios/policy-contrast.toml")),
+    ("cheap-link-appears", include_str!("../../../scenarios/cheap-link-appears.toml")),
+    ("quota-ends", include_str!("../../../scenarios/quota-ends.toml")),
+    ("blackhole-relay", include_str!("../../../scenarios/blackhole-relay.toml")),
+    ("lying-router", include_str!("../../../scenarios/lying-router.toml")),
+    ("multicast-grid", include_str!("../../../scenarios/multicast-grid.toml")),
+    ("leaves-1000", include_str!("../../../scenarios/leaves-1000.toml")),
+    ("mobile-fleet", include_str!("../../../scenarios/mobile-fleet.toml")),
+    ("wellheads", include_str!("../../../scenarios/wellheads.toml")),
 ];
 
 /// A scenario to begin with, which is one itself.

@@ -1,7 +1,7 @@
 //! What scenarios promise: what they come to, and what is said of those that are none.
 
 use super::*;
-use crate::plan::{Comparison, FlowKind, Pattern};
+use crate::plan::{Comparison, FlowKind, Pattern, Wanted};
 use std::time::Duration;
 
 /// A scenario as small as can be, with `more` at its end.
@@ -172,7 +172,10 @@ fn traffic_has_to_have_a_way_and_a_time() {
     assert_eq!(plan.flows[0].kind, FlowKind::Send(vec![vec![1, 3], vec![0, 2], vec![1, 3], vec![0, 2]]));
     assert_eq!(plan.flows[0].pattern, Pattern::Poisson(6.0 / 3_600.0));
     for (more, parts) in [
-        ("to = \"node-1\"\nevery = \"1s\"\n", &["x.toml:13: `node-1` has no link to `node-1`", "[[links]]"][..]),
+        (
+            "to = \"node-1\"\nevery = \"1s\"\n",
+            &["x.toml:13: there is no way from `node-1` to `node-1`", "[[links]]"][..],
+        ),
         ("to = \"neighbours\"\n", &["nothing says when the flow sends"]),
         ("to = \"neighbours\"\nevery = \"1s\"\nrate = \"1/s\"\n", &["x.toml:15: `every` and `rate` both say"]),
         ("to = \"neighbours\"\nevery = \"1s\"\ntopic = \"a\"\n", &["`topic` does not go with kind = \"send\""]),
@@ -188,7 +191,8 @@ fn traffic_has_to_have_a_way_and_a_time() {
     let Pattern::Trace(lines) = &plan.flows[0].pattern else { panic!("a trace") };
     assert_eq!((lines[0].from, lines[0].to, lines[0].size), (0, None, 100));
     assert_eq!((lines[1].from, lines[1].to, lines[1].size), (1, Some(2), 64));
-    says(loaded(&traced, &[], &[("day.csv", "1,node-1,node-3,")]), &["`node-1` has no link to `node-3`"]);
+    let leaves = ["devices.node.forwarding=false"];
+    says(loaded(&traced, &leaves, &[("day.csv", "1,node-1,node-3,")]), &["no way from `node-1` to `node-3`"]);
     says(loaded(&traced, &[], &[("day.csv", "1,node-1,,\n61s,node-1,,")]), &["day.csv:2: this is after the end"]);
     let total = planned(&send("to = \"neighbours\"\ntotal = 60\n"));
     let Pattern::Trace(lines) = &total.flows[0].pattern else { panic!("counted out") };
@@ -205,14 +209,15 @@ fn expectations_are_checked_against_what_is_measured() {
         ("delivered >= 99.9%", "delivered", Comparison::AtLeast, 0.999),
         ("latency.p99[ flow = news ]<=250ms", "latency.p99[flow=news]", Comparison::AtMost, 0.25),
         ("bytes.total < 10MB", "bytes.total", Comparison::Less, 1e7),
-        ("bytes.control_rate <= 2kB/s", "bytes.control_rate", Comparison::AtMost, 2_000.0),
+        ("control.rate <= 2kB/s", "control.rate", Comparison::AtMost, 2_000.0),
         ("sent[group=node] > 3", "sent[group=node]", Comparison::More, 3.0),
         ("cost.total == 0", "cost.total", Comparison::Equal, 0.0),
+        ("hops.mean[flow=news] >= 2", "hops.mean[flow=news]", Comparison::AtLeast, 2.0),
     ] {
         let plan = expecting(text).expect(text);
         let found = &plan.expectations[0];
         assert_eq!((found.metric.as_str(), found.comparison, found.text.as_str()), (metric, comparison, text));
-        assert!((found.value - value).abs() < 1e-9, "{text}: {}", found.value);
+        assert!(matches!(found.wanted, Wanted::Value(found) if (found - value).abs() < 1e-9), "{text}: {found:?}");
     }
     for (text, parts) in [
         ("latency.p9 <= 2s", &["x.toml:1: there is no metric `latency.p9`", "did you mean `latency.p9"][..]),
@@ -223,7 +228,53 @@ fn expectations_are_checked_against_what_is_measured() {
         ("delivered[class=alarm] == 1", &["no flow sends with class `alarm`", "`telemetry`"]),
         ("delivered[grop=node] == 1", &["`grop`", "did you mean `group`?"]),
         ("ready[group=node] <= 1s", &["measured for the mesh as a whole"]),
+        ("latency.p50 <= delivered[flow=news]", &["not compared with", "a duration"]),
+        ("latency.p50 <= latency.p90[flow=nesw]", &["there is no flow `nesw`"]),
+        ("sent[policy=cheap] > 0", &["there is no policy `cheap`"]),
     ] {
         says(expecting(text), parts);
     }
+    let of_two = expecting("latency.p50[flow=news]<=latency.p90[flow=news]").expect("two metrics");
+    assert_eq!(of_two.expectations[0].wanted, Wanted::Metric("latency.p90[flow=news]".into()));
+}
+
+#[test]
+fn flows_name_policies_that_there_are() {
+    let send = "[[traffic]]\nname = \"news\"\nkind = \"send\"\nfrom = \"node\"\nto = \"node\"\nevery = \"10s\"\n";
+    let night = "[[policy]]\nname = \"night\"\nminimise = \"cost\"\nbudget = 0.5\nlate = \"pay\"\n";
+    let of = |text: &str, set: &[&str]| loaded(&small(&format!("{RING}{text}")), set, &[]);
+    let plan = of(&format!("{night}{send}policy = \"night\"\n"), &[]).expect("sound");
+    assert_eq!((plan.flows[0].policy.as_deref(), plan.policies[0].budget), (Some("night"), Some(0.5)));
+    // Of all flows that can have one.
+    let plan = of(&format!("{send}{FLOW}").replacen("news", "mail", 1), &["policy=fast"]).expect("sound");
+    assert_eq!(plan.flows.iter().map(|flow| flow.policy.as_deref()).collect::<Vec<_>>(), [Some("fast"), None]);
+    for (text, set, parts) in [
+        (
+            format!("{send}policy = \"cheep\"\n"),
+            &[][..],
+            &["x.toml:15: no policy is called `cheep`", "mean `cheap`?"][..],
+        ),
+        (send.to_owned(), &["policy=cheep"][..], &["--set policy=cheep: no policy is called `cheep`"]),
+        (FLOW.to_owned(), &["policy=cheap"][..], &["no flow that could have a policy"]),
+        (format!("{FLOW}policy = \"cheap\"\n"), &[][..], &["`policy` does not go with kind = \"publish\""]),
+        (format!("{night}{night}"), &[][..], &["there is a policy `night` already"]),
+        (night.replace("budget", "buget"), &[][..], &["x.toml:12: unknown key `buget`", "did you mean `budget`?"]),
+        (night.replace("0.5", "-1.0"), &[][..], &["x.toml:9: the budget of policy night"]),
+    ] {
+        says(of(&text, set), parts);
+    }
+}
+
+#[test]
+fn messages_go_where_devices_that_forward_lead() {
+    let send = "[[traffic]]\nname = \"news\"\nkind = \"send\"\nfrom = \"node-1\"\nto = \"node\"\nevery = \"10s\"\n";
+    let line = small(&format!("[[links]]\nkind = \"line\"\n{send}"));
+    let to = |set: &[&str]| match loaded(&line, set, &[]).expect("sound").flows[0].kind.clone() {
+        FlowKind::Send(lists) => lists[0].clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(to(&[]), [1, 2, 3]);
+    assert_eq!(to(&["devices.node.forwarding=false"]), [1]);
+    assert_eq!(to(&["traffic.news.partners=2"]).len(), 2);
+    assert_eq!(to(&["traffic.news.to=neighbours"]), [1]);
 }

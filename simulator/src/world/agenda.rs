@@ -17,6 +17,8 @@ pub enum Item {
     Send(usize),
     /// Figures are taken.
     Sample,
+    /// Nodes are asked whether they have routes.
+    Ask,
     /// Devices move on.
     Move,
     /// A bearer's access window begins or ends.

@@ -4,7 +4,7 @@
 //! application. An inbox is read up to where it is durable, and consumed; what a crash interrupts is read again.
 
 use super::executor::{self, Owner};
-use super::ledger::{End, Ledger};
+use super::ledger::{End, Ledger, Way};
 use super::medium::Medium;
 use futures::StreamExt;
 use m2mesh::engine::api::{self, Command, InboxRecord, Reply};
@@ -91,7 +91,12 @@ impl Application {
         executor::spawn(self.owner, async move {
             let (end, reason) = match this.call(command).await {
                 Some(mut listener) => match listener.next().await.map(|heard| heard.reply) {
-                    Some(Reply::Outcome(outcome)) => (End::from(&outcome), reason_of(outcome)),
+                    Some(Reply::Outcome(outcome)) => {
+                        if let api::Outcome::Delivered { hops, price, .. } = outcome {
+                            this.ledger.handle_way(id, Way { hops, price });
+                        }
+                        (End::from(&outcome), reason_of(outcome))
+                    }
                     Some(Reply::Response { .. }) => (End::Delivered, String::new()),
                     Some(Reply::Refused(refused)) => (End::Refused, refused.to_string()),
                     _ => return,

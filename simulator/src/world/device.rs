@@ -5,13 +5,13 @@ use super::disk::Disk;
 use super::executor::{self, Owner};
 use super::host::{Clock, SimHost};
 use super::ledger::Ledger;
-use super::medium::{Medium, SimTransport, address};
+use super::medium::{Liar, Medium, SimTransport, address};
 use futures::channel::oneshot;
 use libp2p::core::Transport;
-use m2mesh::engine::Engine;
 use m2mesh::engine::api::InboxRecord;
 use m2mesh::engine::store::{Read, Table};
-use m2mesh::event_log::{self, HEAD_KEY, verify_live};
+use m2mesh::engine::{Engine, Settings};
+use m2mesh::event_log::{HEAD_KEY, verify_live};
 use m2mesh::gateway::Calls;
 use m2mesh::id::IssuerId;
 use m2mesh::identity::invitation::MemoryRealm;
@@ -22,6 +22,7 @@ use m2mesh::node::{EventLoop, Gate, Parts};
 use m2mesh::store::{MemoryDisk, Store};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -40,6 +41,7 @@ pub struct Device {
     profiles: Bearers,
     bootstrap: Vec<Multiaddr>,
     target_links: u32,
+    settings: Settings,
     flush: Duration,
     lives: u64,
     life: Option<Life>,
@@ -75,6 +77,8 @@ pub struct Making {
     pub bootstrap: Vec<Multiaddr>,
     /// Links that it looks for besides.
     pub target_links: u32,
+    /// What its engine is set to do.
+    pub settings: Settings,
     /// How long its disk takes to flush.
     pub flush: Duration,
     /// Whether it will be started again, so that its membership has to be kept.
@@ -84,8 +88,20 @@ pub struct Making {
 impl Device {
     /// Off.
     pub fn new(making: Making) -> Self {
-        let Making { index, seed, membership, issuer, clock, bearers, profiles, bootstrap, target_links, flush, keep } =
-            making;
+        let Making {
+            index,
+            seed,
+            membership,
+            issuer,
+            clock,
+            bearers,
+            profiles,
+            bootstrap,
+            target_links,
+            settings,
+            flush,
+            keep,
+        } = making;
         let kept = Arc::new(Mutex::new(keep.then(|| membership.to_stored())));
         Self {
             index,
@@ -99,6 +115,7 @@ impl Device {
             profiles,
             bootstrap,
             target_links,
+            settings,
             flush,
             lives: 0,
             life: None,
@@ -117,6 +134,11 @@ impl Device {
                 Membership::from_stored(stored).map_err(|error| error.to_string())?
             }
         };
+        if medium.may_lie(self.index) {
+            let same = Membership::from_stored(&membership.to_stored()).map_err(|error| error.to_string())?;
+            let (clock, heard) = (self.clock.clone(), BTreeSet::new());
+            medium.set_liar(self.index, Liar { membership: same, clock, heard });
+        }
         let owner: Owner = ((self.index as u64) << 32) | self.lives;
         let seed = seed_of(self.seed, owner);
         let disk = Disk::open(std::mem::take(&mut self.lying), self.flush, self.index, ledger.clone());
@@ -138,7 +160,7 @@ impl Device {
         let network = Network::new(transport, local, executor, gate.clone(), &config, seed);
         let rng = ChaCha20Rng::from_seed(seed);
         let issuer = self.issuer.as_ref().map(|(id, _)| *id);
-        let engine = Engine::new(membership, issuer, Settings::default(), &disk.reader(), rng, self.clock.now());
+        let engine = Engine::new(membership, issuer, self.settings.clone(), &disk.reader(), rng, self.clock.now());
         let engine = engine.map_err(|error| error.to_string())?;
         let (calls, arriving) = Calls::channels();
         let (stop, stopped) = oneshot::channel();

@@ -7,15 +7,17 @@ use super::device::{Device, Making};
 use super::host::Clock;
 use super::medium::{address, network};
 use crate::plan::{self, FaultKind, FlowKind, Plan};
+use m2mesh::engine::Settings;
 use m2mesh::id::Name;
 use m2mesh::identity::invitation::MemoryRealm;
-use m2mesh::link::bearer::{Bearers, Profile, Rule};
+use m2mesh::link::bearer::{Bearers, Profile, Quota, Rule};
+use m2mesh::link::windows::{EVERY_DAY, MINUTES, Window, Windows};
 use m2mesh::net::Multiaddr;
-use m2mesh::wire::lsa::Bearer as Class;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// All devices of a plan, off.
 pub fn found(plan: &Plan) -> Result<Vec<Device>, String> {
@@ -52,6 +54,7 @@ pub fn found(plan: &Plan) -> Result<Vec<Device>, String> {
             profiles: profiles.clone(),
             bootstrap: bootstrap.remove(&index).unwrap_or_default(),
             target_links: planned.target_links,
+            settings: settings(plan, planned, &profiles),
             flush: planned.flush,
             keep: again.contains(&index),
         })
@@ -59,17 +62,36 @@ pub fn found(plan: &Plan) -> Result<Vec<Device>, String> {
     Ok(making.collect())
 }
 
-/// What a device is told of the plan's bearers: each has its network of addresses, the last has all others. None is metered,
-/// so that gossip runs wherever there are links.
+/// What a device's engine is set to do.
+fn settings(plan: &Plan, device: &plan::Device, bearers: &Bearers) -> Settings {
+    Settings {
+        forwarding: device.forwarding,
+        area: device.area,
+        bearers: bearers.profiles().to_vec(),
+        policies: plan.policies.clone(),
+        ..Settings::default()
+    }
+}
+
+/// What a device is told of the plan's bearers: each has its network of addresses.
 fn profiles(plan: &Plan) -> Bearers {
-    let last = plan.bearers.len().saturating_sub(1);
+    let minute = |time: Duration| u16::try_from(time.as_secs() / 60).unwrap_or(MINUTES);
     let bearer = |(index, bearer): (usize, &plan::Bearer)| {
-        let class = Class::ALL.into_iter().find(|class| class.name() == bearer.name).unwrap_or_default();
-        let price = (bearer.price * 1e6).round() as u64;
-        let rate = bearer.channel.map_or(u32::MAX, |bits| u32::try_from(bits.div_ceil(1_000)).unwrap_or(u32::MAX));
-        let addresses = if index == last { Vec::new() } else { vec![network(index)] };
-        let profile = Profile { name: bearer.name.clone(), class, price, rate, ..Profile::default() };
-        (profile, Rule { addresses, ..Rule::default() })
+        let usual = Profile::default();
+        let kilobits = |bits: u64| u32::try_from(bits.div_ceil(1_000)).unwrap_or(u32::MAX);
+        let windows = bearer.windows.iter().map(|(from, to)| Window::new(minute(*from), minute(*to), EVERY_DAY));
+        let profile = Profile {
+            name: bearer.name.clone(),
+            class: bearer.class,
+            price: (bearer.price * 1e6).round() as u64,
+            energy: bearer.energy,
+            mtu: bearer.mtu.unwrap_or(usual.mtu),
+            rate: bearer.rate.or(bearer.channel).map_or(usual.rate, kilobits),
+            quota: bearer.quota.map(|(bytes, every)| Quota { bytes, every }),
+            windows: Windows::new(windows.flatten()),
+            metered: bearer.metered,
+        };
+        (profile, Rule { addresses: vec![network(index)], ..Rule::default() })
     };
     Bearers::new(plan.bearers.iter().enumerate().map(bearer))
 }

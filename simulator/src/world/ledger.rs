@@ -34,8 +34,10 @@ pub struct Book {
     pub delivered: u64,
     /// Copies known not to have arrived in time.
     pub failed: u64,
-    /// Payload bytes that arrived.
+    /// Payload bytes that arrived, and of those, what was published.
     pub useful: u64,
+    /// See [`Book::useful`].
+    pub published: u64,
     /// Nodes whose clock or disk is not sound: their deadlines are not checked.
     pub excused: BTreeSet<usize>,
     slack: u64,
@@ -61,6 +63,8 @@ pub struct Message {
     pub deadline: u64,
     /// How it ended, and when.
     pub end: Option<(End, u64)>,
+    /// How it went, as its sender's node says, if it was confirmed.
+    pub way: Option<Way>,
     /// When it was durable at the receiver.
     pub durable: Option<u64>,
     /// When each receiver's application had it, and under which number of its inbox.
@@ -73,6 +77,15 @@ pub struct Message {
     pub expected: u32,
     /// Whether its sender's node went down before it ended.
     pub orphaned: bool,
+}
+
+/// How a message went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Way {
+    /// Over so many links.
+    pub hops: u32,
+    /// Millionths of a unit of money.
+    pub price: u64,
 }
 
 /// A message at a receiver's application.
@@ -138,6 +151,7 @@ impl Ledger {
             delivered: 0,
             failed: 0,
             useful: 0,
+            published: 0,
             excused: BTreeSet::new(),
             slack,
             events,
@@ -159,6 +173,13 @@ impl Ledger {
         book.events.note(message.from, &What::Sent { message: id, flow: message.flow, to: message.to });
         book.messages.push(message);
         (id, payload)
+    }
+
+    /// The sender has heard how it went.
+    pub fn handle_way(&self, id: u64, way: Way) {
+        if let Some(message) = self.lock().messages.get_mut(id as usize) {
+            message.way = Some(way);
+        }
     }
 
     /// The sender has heard how it ended.
@@ -231,6 +252,7 @@ impl Ledger {
         }
         book.delivered += 1;
         book.useful += message.size as u64;
+        book.published += if message.to.is_none() { message.size as u64 } else { 0 };
         Some(id)
     }
 

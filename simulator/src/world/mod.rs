@@ -16,6 +16,7 @@
 
 mod agenda;
 mod application;
+mod asking;
 mod checks;
 mod device;
 mod disk;
@@ -35,6 +36,7 @@ use crate::plan::Plan;
 use crate::record::Record;
 use crate::virtual_os;
 use agenda::{Agenda, Item};
+use asking::Routed;
 use checks::Promise;
 use device::Device;
 use events::{Events, What};
@@ -106,6 +108,7 @@ struct World {
     agenda: Agenda,
     workload: Workload,
     sampler: Sampler,
+    routed: Routed,
     events: Events,
     /// How many faults keep a device down, and what becomes of it: see [`faults`].
     down: Vec<u32>,
@@ -145,6 +148,7 @@ impl World {
             down: vec![0; plan.devices.len()],
             workload: Workload::new(&plan),
             sampler: Sampler::new(&plan),
+            routed: Routed::new(&plan),
             devices,
             medium,
             ledger,
@@ -169,6 +173,7 @@ impl World {
         }
         faults::start_strangers(&self.plan, &self.medium)?;
         self.sampler.begin(&self.agenda);
+        self.routed.begin(&self.agenda);
         moving::begin(&self.plan, &self.agenda);
         faults::begin(&self.plan, &self.agenda);
         self.workload.begin(&self.plan, &self.agenda);
@@ -198,6 +203,7 @@ impl World {
         match item {
             Item::Send(sender) => self.send(sender),
             Item::Sample => self.sample(),
+            Item::Ask => self.routed.ask(&self.devices, &self.agenda),
             Item::Move => self.move_devices(),
             Item::Window { bearer, open } => self.medium.set_window(bearer, open),
             Item::Sleep { device, asleep } => self.medium.set_dark(device, asleep),
@@ -248,11 +254,11 @@ impl World {
     /// What is left to check when all is over, and the record of it all.
     fn into_record(mut self) -> Record {
         self.check_end();
-        let counters = results::counters(&self.devices);
+        let counters = asking::counters(&self.devices);
         if let Err(error) = self.events.finish() {
             tracing::error!(%error, "the events could not all be written");
         }
-        results::record(&self.plan, &self.medium, &self.ledger, self.sampler, counters)
+        results::record(&self.plan, &self.medium, &self.ledger, self.sampler, self.routed.at, counters)
     }
 
     fn check_end(&mut self) {

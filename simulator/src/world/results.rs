@@ -4,39 +4,14 @@ use super::checks::Promise;
 use super::device::Device;
 use super::executor;
 use super::ledger::{Book, End, Ledger, Message, message_of};
-use super::medium::{Medium, NANOS, PURPOSES, now};
+use super::medium::{Medium, NANOS, PURPOSES, Spent, now};
 use super::sampler::{Sampler, Warm};
-use crate::plan::{Comparison, Expectation, Plan};
+use crate::plan::{Comparison, Expectation, Plan, Wanted};
 use crate::record::{self, Edge, Mark, Node, Performance, Record, Step, Summary, Times, Verdict};
 use futures_timer::virtual_time;
-use m2mesh::engine::api::{Command, Reply};
 use m2mesh::wire::batch::Ack;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-
-/// Asks every node for its counters, and adds them up.
-pub fn counters(devices: &[Device]) -> BTreeMap<String, u64> {
-    let totals = Arc::new(Mutex::new(BTreeMap::<String, u64>::new()));
-    for application in devices.iter().filter_map(Device::application) {
-        let (mut calls, totals) = (application.calls.clone(), totals.clone());
-        executor::spawn(application.owner, async move {
-            let (call, mut listener) = m2mesh::gateway::Call::new(Command::Status);
-            if calls.send(call).await.is_ok()
-                && let Some(heard) = futures::StreamExt::next(&mut listener).await
-                && let Reply::Status(status) = heard.reply
-            {
-                let mut totals = totals.lock().unwrap_or_else(PoisonError::into_inner);
-                for (name, count) in status.counters {
-                    *totals.entry(name).or_default() += count;
-                }
-            }
-        });
-    }
-    executor::run_ready();
-    let totals = totals.lock().unwrap_or_else(PoisonError::into_inner);
-    totals.clone()
-}
 
 /// What can be said of messages only when all is over.
 pub fn check_messages(book: &mut Book, devices: &[Device], end: u64) {
@@ -66,14 +41,14 @@ pub fn record(
     medium: &Medium,
     ledger: &Ledger,
     sampler: Sampler,
+    routed: Option<u64>,
     counters: BTreeMap<String, u64>,
 ) -> Record {
     let book = ledger.lock();
     let mut metrics = BTreeMap::new();
     of_messages(plan, &book, &mut metrics);
-    of_all(plan, medium, &book, &sampler, &counters, &mut metrics);
-    let expectations: Vec<Verdict> =
-        plan.expectations.iter().map(|expected| verdict(expected, metrics.get(&expected.metric).copied())).collect();
+    of_all(plan, medium, &book, &sampler, routed, &counters, &mut metrics);
+    let expectations: Vec<Verdict> = plan.expectations.iter().map(|expected| verdict(expected, &metrics)).collect();
     let checks = book.checks.clone();
     let passed = checks.violated() == 0 && expectations.iter().all(|verdict| verdict.held);
     let end_s = seconds(now());
@@ -133,6 +108,9 @@ fn of_messages(plan: &Plan, book: &Book, metrics: &mut BTreeMap<String, f64>) {
     for flow in &plan.flows {
         selections.insert(format!("[flow={}]", flow.name), Selection::default());
         selections.insert(format!("[class={}]", class(flow.class)), Selection::default());
+        if let Some(policy) = &flow.policy {
+            selections.insert(format!("[policy={policy}]"), Selection::default());
+        }
         for from in &flow.from {
             selections.insert(format!("[group={}]", plan.devices[*from].group), Selection::default());
         }
@@ -145,7 +123,8 @@ fn of_messages(plan: &Plan, book: &Book, metrics: &mut BTreeMap<String, f64>) {
             format!("[class={}]", class(flow.class)),
             format!("[group={}]", plan.devices[message.from].group),
         ];
-        for key in keys {
+        let by_policy = flow.policy.as_ref().map(|policy| format!("[policy={policy}]"));
+        for key in keys.into_iter().chain(by_policy) {
             selections.entry(key).or_default().messages.push(message);
         }
     }
@@ -161,6 +140,7 @@ impl Selection<'_> {
         let (mut latencies, mut confirmations) = (Vec::new(), Vec::new());
         let (mut sent, mut delivered, mut duplicates, mut late, mut unsettled) = (0u64, 0u64, 0u64, 0u64, 0u64);
         let (mut asked, mut confirmed) = (0u64, 0u64);
+        let mut ways = Vec::new();
         let mut ended = BTreeMap::<&str, u64>::new();
         for message in &self.messages {
             sent += u64::from(message.expected);
@@ -169,6 +149,7 @@ impl Selection<'_> {
             late += u64::from(message.late);
             latencies.extend(message.received.iter().map(|received| received.at.saturating_sub(message.sent)));
             asked += u64::from(message.ack == Ack::End);
+            ways.extend(message.way);
             match message.end {
                 Some((End::Delivered, at)) => {
                     confirmed += u64::from(message.ack == Ack::End);
@@ -200,6 +181,11 @@ impl Selection<'_> {
             let named = [("latency.p50", 0.5), ("latency.p90", 0.9), ("latency.p99", 0.99), ("latency.max", 1.0)];
             named.into_iter().for_each(|(name, part)| put(name, quantile(&latencies, part)));
         }
+        if !ways.is_empty() {
+            let mean = |sum: f64| sum / ways.len() as f64;
+            put("hops.mean", mean(ways.iter().map(|way| f64::from(way.hops)).sum()));
+            put("cost.message", mean(ways.iter().map(|way| way.price as f64 / 1e6).sum()));
+        }
         if !confirmations.is_empty() {
             put("confirmation.p50", quantile(&confirmations, 0.5));
             put("confirmation.p99", quantile(&confirmations, 0.99));
@@ -218,13 +204,14 @@ fn of_all(
     medium: &Medium,
     book: &Book,
     sampler: &Sampler,
+    routed: Option<u64>,
     counters: &BTreeMap<String, u64>,
     metrics: &mut BTreeMap<String, f64>,
 ) {
     let mut put = |name: &str, value: f64| {
         metrics.insert(name.to_owned(), value);
     };
-    let (purposes, _, cost) = medium.spent();
+    let Spent { purposes, cost, cost_of_payload, .. } = medium.spent();
     let warm = sampler.warm.clone().unwrap_or_else(|| Warm { purposes: vec![0; PURPOSES.len()], ..Warm::default() });
     let spent: Vec<u64> = purposes.iter().zip(&warm.purposes).map(|(all, before)| all - before).collect();
     put("bytes.total", spent.iter().sum::<u64>() as f64);
@@ -233,8 +220,10 @@ fn of_all(
     }
     put("bytes.useful", book.useful as f64);
     let measured = (seconds(now()) - plan.warmup.as_secs_f64()).max(1e-9);
-    put("bytes.control_rate", (spent[2] + spent[3]) as f64 / measured / plan.devices.len().max(1) as f64);
+    let control = spent[1..].iter().sum::<u64>().saturating_sub(book.published);
+    put("control.rate", control as f64 / measured / plan.devices.len().max(1) as f64);
     put("cost.total", cost - warm.cost);
+    put("cost.payload", cost_of_payload - warm.cost_of_payload);
     let measured = |sample: &&record::Sample| {
         let calm = plan.warmup + plan.duration;
         sample.at_s >= plan.warmup.as_secs_f64() && sample.at_s <= calm.as_secs_f64()
@@ -246,6 +235,9 @@ fn of_all(
     }
     if let Some(ready) = sampler.ready {
         put("ready", seconds(ready));
+        if let Some(routed) = routed {
+            put("reachable.time", seconds(routed) - seconds(ready).min(seconds(routed)));
+        }
     }
     let watch = medium.watch();
     let over = plan.faults.iter().map(|fault| fault.until.unwrap_or(plan.duration).min(plan.duration)).max();
@@ -262,8 +254,13 @@ fn of_all(
     put("violations", book.checks.violated() as f64);
 }
 
-fn verdict(expected: &Expectation, found: Option<f64>) -> Verdict {
-    let wanted = expected.value;
+fn verdict(expected: &Expectation, metrics: &BTreeMap<String, f64>) -> Verdict {
+    let found = metrics.get(&expected.metric).copied();
+    let wanted = match &expected.wanted {
+        Wanted::Value(value) => Some(*value),
+        Wanted::Metric(other) => metrics.get(other).copied(),
+    };
+    let (found, wanted) = (found.filter(|_| wanted.is_some()), wanted.unwrap_or_default());
     let compare = |found: f64| match expected.comparison {
         Comparison::AtMost => (found <= wanted, wanted - found),
         Comparison::AtLeast => (found >= wanted, found - wanted),

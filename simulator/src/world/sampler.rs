@@ -2,9 +2,10 @@
 
 use super::agenda::{Agenda, Item};
 use super::ledger::Ledger;
-use super::medium::{Medium, NANOS, Watch, now};
+use super::medium::{Medium, NANOS, Spent, Watch, now};
 use crate::plan::Plan;
 use crate::record::{Frame, Sample};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// See the module's documentation.
@@ -31,6 +32,8 @@ pub struct Warm {
     pub purposes: Vec<u64>,
     /// Money.
     pub cost: f64,
+    /// Of that, for streams of messages.
+    pub cost_of_payload: f64,
     /// Links that had been lost.
     pub lost: u64,
 }
@@ -61,13 +64,13 @@ impl Sampler {
     /// Takes figures, and enters the next sample.
     pub fn sample(&mut self, plan: &Plan, medium: &Medium, ledger: &Ledger, agenda: &Agenda) {
         let after = Duration::from_nanos(now().saturating_sub(NANOS));
-        let (purposes, bearers, cost) = medium.spent();
+        let Spent { purposes, bearers, cost, cost_of_payload } = medium.spent();
         let Watch { up, lost, missing, whole_at, .. } = medium.watch();
         if self.ready.is_none() && missing == 0 {
             self.ready = whole_at.or(Some(now()));
         }
         if self.warm.is_none() && after >= plan.warmup {
-            self.warm = Some(Warm { purposes: purposes.clone(), cost, lost });
+            self.warm = Some(Warm { purposes: purposes.clone(), cost, cost_of_payload, lost });
         }
         if self.samples.len().is_multiple_of(self.frames_each) {
             self.frame(plan, medium, after.as_secs_f64());
@@ -116,8 +119,12 @@ impl Sampler {
 /// Share of pairs of devices that are on and connected over some way; 1 where there are no two.
 fn reachable(plan: &Plan, medium: &Medium) -> f64 {
     let mut parts = Parts::new(plan.devices.len());
-    for (edge, planned) in plan.edges.iter().enumerate() {
-        if medium.stands(edge) {
+    let forwards = |device: usize| plan.devices[device].forwarding;
+    let mut attached = BTreeSet::new();
+    for (_, planned) in plan.edges.iter().enumerate().filter(|(edge, _)| medium.stands(*edge)) {
+        let leaf = [planned.a, planned.b].into_iter().find(|device| !forwards(*device));
+        // A leaf joins nothing: it counts with the first device that it has a link to.
+        if leaf.is_none_or(|leaf| attached.insert(leaf)) {
             parts.join(planned.a, planned.b);
         }
     }

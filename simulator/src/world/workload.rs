@@ -172,6 +172,7 @@ fn hand_over(
         sent: now(),
         deadline: now() + nanos(flow.deadline),
         end: None,
+        way: None,
         durable: None,
         received: Vec::new(),
         duplicates: 0,

@@ -33,6 +33,8 @@ pub struct Status {
     pub listen: Vec<String>,
     /// Links up.
     pub links: usize,
+    /// Other routers that there is a way to.
+    pub routers: usize,
     /// Contacts known.
     pub contacts: usize,
     /// Messages waiting in the inbox.
@@ -64,6 +66,7 @@ impl From<api::Status> for Status {
             bulletin,
             listen,
             links,
+            routers,
             contacts,
             inbox,
             outgoing,
@@ -85,6 +88,7 @@ impl From<api::Status> for Status {
             bulletin,
             listen,
             links,
+            routers,
             contacts,
             inbox,
             outgoing,

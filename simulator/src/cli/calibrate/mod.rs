@@ -204,6 +204,8 @@ fn plan(arguments: &Arguments, shape: Shape, flush: Duration) -> Plan {
         schedule: None,
         flush,
         target_links: 0,
+        forwarding: true,
+        area: 0,
     };
     let edge = |a: usize| Edge { a, b: (a + 1) % nodes, bearer: 0, shapes: [shape; 2], known: true };
     let flow = Flow {
@@ -219,7 +221,6 @@ fn plan(arguments: &Arguments, shape: Shape, flush: Duration) -> Plan {
         begin: Duration::ZERO,
         end: arguments.length,
     };
-    let bearer = Bearer { name: "lan".to_owned(), price: 0.0, channel: None, reach: None, windows: Vec::new() };
     Plan {
         name: "calibration".to_owned(),
         question: "Does the simulation agree with real processes?".to_owned(),
@@ -230,9 +231,10 @@ fn plan(arguments: &Arguments, shape: Shape, flush: Duration) -> Plan {
         epoch: EpochLength::HOUR,
         epochs: 3,
         start: Unix::from_seconds(START),
-        bearers: vec![bearer],
+        bearers: vec![Bearer::wire("lan")],
         devices: (0..nodes).map(device).collect(),
         edges: (0..nodes).map(edge).collect(),
+        policies: Vec::new(),
         flows: vec![flow],
         faults: Vec::new(),
         expectations: Vec::new(),

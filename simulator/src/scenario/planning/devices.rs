@@ -7,7 +7,9 @@ use crate::plan::{Bearer, Device, Schedule, Waypoint};
 use crate::scenario::choice::Placement;
 use crate::scenario::model::{Group, Mobility, MobilityKind};
 use crate::scenario::problem::{Problem, instead};
+use crate::scenario::quantity::Size;
 use m2mesh::id::Name;
+use m2mesh::wire::lsa;
 use std::time::Duration;
 use toml::Spanned;
 
@@ -39,9 +41,24 @@ impl Planning<'_> {
                 channel: bearer.channel.as_ref().map(|channel| channel.get_ref().0),
                 reach: above_zero(&bearer.reach, "reach")?,
                 windows: bearer.windows.iter().map(|window| (window.from, window.to)).collect(),
+                class: bearer.class.unwrap_or_else(|| named(name.get_ref())),
+                energy: bearer.energy.unwrap_or_default(),
+                mtu: self.mtu(bearer.mtu.as_ref())?,
+                rate: bearer.rate.map(|rate| rate.0),
+                quota: bearer.quota.as_ref().map(|quota| (quota.get_ref().bytes.0, quota.get_ref().every.0)),
+                metered: bearer.metered.unwrap_or(price > 0.0),
             })
         });
         planned.collect()
+    }
+
+    fn mtu(&self, given: Option<&Spanned<Size>>) -> Result<Option<u32>, Problem> {
+        let Some(given) = given else { return Ok(None) };
+        let mtu = u32::try_from(given.get_ref().0).ok().filter(|mtu| LEAST_MTU <= *mtu);
+        mtu.map(Some).ok_or_else(|| {
+            let what = format!("no bearer's largest packet has {} bytes", given.get_ref().0);
+            self.document.problem(&given.span(), what, format!("write {LEAST_MTU} or more, or leave `mtu` out"))
+        })
     }
 
     pub(super) fn plan_devices(&mut self) -> Result<(), Problem> {
@@ -93,6 +110,8 @@ impl Planning<'_> {
                 schedule,
                 flush: group.flush.map_or(FLUSH, |flush| flush.0),
                 target_links: group.looks_for,
+                forwarding: group.forwarding.unwrap_or(true),
+                area: group.routing_area.unwrap_or_default(),
             });
             self.carried.push(carried.clone());
         }
@@ -250,6 +269,11 @@ impl Planning<'_> {
     }
 }
 
+/// The class of that name, or what stands for all that is not known better.
+fn named(name: &str) -> lsa::Bearer {
+    lsa::Bearer::ALL.into_iter().find(|class| class.name() == name).unwrap_or_default()
+}
+
 fn travel(from: [f64; 2], to: [f64; 2], speed: f64) -> Duration {
     let metres = (to[0] - from[0]).hypot(to[1] - from[1]);
     Duration::from_secs_f64((metres / speed).clamp(0.001, LONGEST_LEG))
@@ -257,6 +281,8 @@ fn travel(from: [f64; 2], to: [f64; 2], speed: f64) -> Duration {
 
 /// Seconds from one point to the next: more than any run has, and sums of it are no trouble.
 const LONGEST_LEG: f64 = 1e10;
+/// Bytes of the smallest packet that a bearer may have: a short message.
+const LEAST_MTU: u32 = 16;
 /// Devices of a plan. Beyond, memory is the limit.
 const MOST_DEVICES: usize = 20_000;
 /// Points of one device's track.

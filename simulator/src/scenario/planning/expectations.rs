@@ -1,11 +1,11 @@
 //! Expectations: `delivered >= 0.999`, `latency.p99[class=alarm] <= 2s`.
 //!
-//! A metric, perhaps for some messages only, a comparison, and a value in the metric's unit. A selector must name what the
-//! scenario has and what sends, as an expectation about nothing would never hold.
+//! A metric, perhaps for some messages only, a comparison, and a value in the metric's unit, or another metric of that
+//! unit. A selector must name what the scenario has and what sends, as an expectation about nothing would never hold.
 
 use super::Planning;
 use crate::metrics::{self, METRICS, Metric, SELECTORS, Unit};
-use crate::plan::{Comparison, Expectation, Flow};
+use crate::plan::{Comparison, Expectation, Flow, Wanted};
 use crate::scenario::problem::{Problem, instead};
 use crate::scenario::quantity::{self, Quantity, Share, Size};
 use m2mesh::wire::data::Class;
@@ -24,15 +24,33 @@ impl Planning<'_> {
             return Err(self.document.problem(span, format!("{text:?} compares nothing"), hint));
         };
         let (left, right) = (text[..at].trim(), text[at + operator.len()..].trim());
-        let (name, selector) = match left.split_once('[') {
+        let (metric, key) = self.metric(left, span, flows)?;
+        let failed = || {
+            let what = format!("`{}` is not compared with {right:?}", metric.name);
+            self.document.problem(span, what, format!("write {}", wanted(metric.unit)))
+        };
+        let wanted = match value(metric.unit, right) {
+            Some(value) => Wanted::Value(value),
+            None if metrics::find(right.split('[').next().unwrap_or_default().trim()).is_some() => {
+                let (other, key) = self.metric(right, span, flows)?;
+                Wanted::Metric(Some(key).filter(|_| other.unit == metric.unit).ok_or_else(failed)?)
+            }
+            None => return Err(failed()),
+        };
+        Ok(Expectation { text: text.to_owned(), metric: key, comparison, wanted })
+    }
+
+    /// A metric, and its key with a selector.
+    fn metric(&self, text: &str, span: &Range<usize>, flows: &[Flow]) -> Result<(&'static Metric, String), Problem> {
+        let (name, selector) = match text.split_once('[') {
             Some((name, rest)) => match rest.strip_suffix(']').and_then(|rest| rest.split_once('=')) {
                 Some((key, value)) => (name.trim(), Some((key.trim(), value.trim()))),
                 None => {
-                    let hint = "write it as [class=alarm], [group=meter] or [flow=readings]";
-                    return Err(self.document.problem(span, format!("{left:?} has no sound selector"), hint));
+                    let hint = "write it as [class=alarm], [group=meter], [flow=readings] or [policy=cheap]";
+                    return Err(self.document.problem(span, format!("{text:?} has no sound selector"), hint));
                 }
             },
-            None => (left, None),
+            None => (text, None),
         };
         let metric = metrics::find(name).ok_or_else(|| {
             let hint = instead(name, METRICS.iter().map(|metric| metric.name));
@@ -45,11 +63,7 @@ impl Planning<'_> {
                 format!("{}[{selector}={value}]", metric.name)
             }
         };
-        let value = value(metric.unit, right).ok_or_else(|| {
-            let what = format!("`{name}` is not compared with {right:?}");
-            self.document.problem(span, what, format!("write {}", wanted(metric.unit)))
-        })?;
-        Ok(Expectation { text: text.to_owned(), metric: key, comparison, value })
+        Ok((metric, key))
     }
 
     fn check_selector(
@@ -73,6 +87,7 @@ impl Planning<'_> {
             "group" => {
                 flows.iter().flat_map(|flow| &flow.from).map(|from| self.devices[*from].group.as_str()).collect()
             }
+            "policy" => flows.iter().filter_map(|flow| flow.policy.as_deref()).collect(),
             _ => flows.iter().map(|flow| flow.name.as_str()).collect(),
         };
         if sending.contains(value) {
@@ -114,8 +129,9 @@ fn comparison(text: &str) -> Option<(usize, &'static str, Comparison)> {
     let found = known
         .into_iter()
         .find_map(|(operator, comparison)| text[body..].find(operator).map(|at| (body + at, operator, comparison)))?;
-    // A second one, or a stray `=`, is a mistake.
-    (!text[found.0 + found.1.len()..].contains(['<', '>', '='])).then_some(found)
+    // A second one, or a stray `=`, is a mistake; but for that of a selector.
+    let right = text[found.0 + found.1.len()..].split('[').next().unwrap_or_default();
+    (!right.contains(['<', '>', '='])).then_some(found)
 }
 
 /// A value, in the metric's own unit.

@@ -187,6 +187,8 @@ impl Planning<'_> {
         let after = |what| self.needed(&fault.after, what, span, "after = \"5s\"").map(|after| after.get_ref().0);
         Ok(match how.get_ref() {
             HostilityName::Drop => Hostility::Drop(fault.share.as_ref().map_or(1.0, |share| share.get_ref().0)),
+            HostilityName::Blackhole => Hostility::BlackHole,
+            HostilityName::Lie => Hostility::Lie,
             HostilityName::Delay => Hostility::Delay(after("a hostile member that delays")?),
             HostilityName::Replay => Hostility::Replay(after("a hostile member that replays")?),
             HostilityName::Flood => {

@@ -1,7 +1,7 @@
 //! Planning: from what a scenario says, and a seed, to a plan.
 //!
 //! Bearers and groups come first, in the order of the file ([`devices`]); then who can link with whom ([`links`], with the
-//! graphs of [`topology`]), what is sent ([`traffic`]), what goes wrong ([`faults`]) and what is expected
+//! graphs of [`topology`]), what messages want of their way ([`policies`]), what is sent ([`traffic`]), what goes wrong ([`faults`]) and what is expected
 //! ([`expectations`]). Each step sees what was planned before it, and says with file and line what cannot be.
 //!
 //! Invariants
@@ -15,6 +15,8 @@ mod faults;
 mod kinds;
 mod links;
 mod names;
+mod policies;
+mod reach;
 mod struck;
 mod topology;
 mod traffic;
@@ -74,7 +76,8 @@ pub fn plan(
     planning.bearers = planning.plan_bearers()?;
     planning.plan_devices()?;
     planning.edges = planning.plan_links()?;
-    let flows = planning.plan_traffic()?;
+    let policies = planning.plan_policies()?;
+    let flows = planning.plan_traffic(&policies)?;
     let faults = planning.plan_faults(&flows)?;
     let expectations = planning.plan_expectations(&flows)?;
     Ok(Plan {
@@ -91,6 +94,7 @@ pub fn plan(
         bearers: planning.bearers,
         devices: planning.devices,
         edges: planning.edges,
+        policies,
         flows,
         expectations,
     })

@@ -1,15 +1,18 @@
 //! Traffic: who sends what to whom, and when.
 //!
-//! A message or request goes to a device with which the sender can link: nodes do not relay for others. To a group, each
-//! sender takes those of it with whom it can link. Publications spread by gossip over any number of links.
+//! A message or request goes to a device to which there is a way, over links that can be and devices that forward
+//! ([`reach`](super::reach)). To a group, each sender draws one of those each time; with `partners`, of so many that are
+//! drawn for it at the start. Publications spread over any number of links.
 
 use super::Planning;
 use super::draw::Draw;
 use super::kinds::Key;
+use super::reach::Reach;
 use crate::plan::{Flow, FlowKind, Pattern, Traced};
 use crate::scenario::model::{Traffic, TrafficKind};
 use crate::scenario::problem::{Problem, instead};
 use crate::scenario::quantity;
+use m2mesh::routing::policies::NamedPolicy;
 use m2mesh::wire::batch::Ack;
 use m2mesh::wire::data::Class;
 use m2mesh::{delivery::topic, wire};
@@ -19,12 +22,8 @@ use std::time::Duration;
 use toml::Spanned;
 
 impl Planning<'_> {
-    pub(super) fn plan_traffic(&self) -> Result<Vec<Flow>, Problem> {
-        let mut near = vec![BTreeSet::new(); self.devices.len()];
-        for edge in &self.edges {
-            near[edge.a].insert(edge.b);
-            near[edge.b].insert(edge.a);
-        }
+    pub(super) fn plan_traffic(&self, policies: &[NamedPolicy]) -> Result<Vec<Flow>, Problem> {
+        let reach = self.reach();
         let mut flows: Vec<Flow> = Vec::new();
         for (number, traffic) in self.model.traffic.iter().enumerate() {
             let name = &traffic.get_ref().name;
@@ -36,12 +35,18 @@ impl Planning<'_> {
                 let what = format!("{:?} cannot be a flow's name", name.get_ref());
                 return Err(self.document.problem(&name.span(), what, "write a word without `[`, `]`, `=` and `.`"));
             }
-            flows.push(self.plan_flow(traffic, number, &near)?);
+            flows.push(self.plan_flow(traffic, number, &reach, policies)?);
         }
         Ok(flows)
     }
 
-    fn plan_flow(&self, traffic: &Spanned<Traffic>, number: usize, near: &[BTreeSet<usize>]) -> Result<Flow, Problem> {
+    fn plan_flow(
+        &self,
+        traffic: &Spanned<Traffic>,
+        number: usize,
+        reach: &Reach,
+        policies: &[NamedPolicy],
+    ) -> Result<Flow, Problem> {
         let (span, traffic) = (traffic.span(), traffic.get_ref());
         let publishes = traffic.kind == TrafficKind::Publish;
         let sends = traffic.kind == TrafficKind::Send;
@@ -52,6 +57,8 @@ impl Planning<'_> {
                 Key::new("topic", &traffic.topic, publishes, "kind = \"publish\""),
                 Key::new("ack", &traffic.ack, sends, "kind = \"send\""),
                 Key::new("class", &traffic.class, !publishes, "kind = \"send\" and \"request\""),
+                Key::new("policy", &traffic.policy, !publishes, "kind = \"send\" and \"request\""),
+                Key::new("partners", &traffic.partners, !publishes, "kind = \"send\" and \"request\""),
             ],
         )?;
         let size = self.size(traffic, publishes)?;
@@ -68,7 +75,7 @@ impl Planning<'_> {
         let (from, kind) = match traffic.kind {
             TrafficKind::Publish => (from, self.publication(traffic, &span)?),
             kind => {
-                let (from, lists) = self.receivers(traffic, from, traced.as_deref(), near, &span)?;
+                let (from, lists) = self.receivers(traffic, number, from, traced.as_deref(), reach, &span)?;
                 (from, if kind == TrafficKind::Send { FlowKind::Send(lists) } else { FlowKind::Request(lists) })
             }
         };
@@ -81,7 +88,7 @@ impl Planning<'_> {
             size,
             ack: traffic.ack.as_ref().map_or(Ack::End, |ack| (*ack.get_ref()).into()),
             class: traffic.class.as_ref().map_or(Class::Telemetry, |class| (*class.get_ref()).into()),
-            policy: traffic.policy.as_ref().map(|policy| policy.get_ref().clone()),
+            policy: traffic.policy.as_ref().map(|policy| self.policy(policy, policies)).transpose()?,
             deadline: traffic.deadline.map_or(DEADLINE, |deadline| deadline.0),
             begin,
             end,
@@ -132,18 +139,19 @@ impl Planning<'_> {
         Ok(FlowKind::Publish { topic: written.get_ref().clone(), subscribers })
     }
 
-    /// To each sender its receivers. Of a group, those count that have one; of devices named one by one, all must.
+    /// To each sender its receivers.
     fn receivers(
         &self,
         traffic: &Traffic,
+        number: usize,
         from: Vec<usize>,
         traced: Option<&[Traced]>,
-        near: &[BTreeSet<usize>],
+        reach: &Reach,
         span: &Range<usize>,
     ) -> Result<(Vec<usize>, Vec<Vec<usize>>), Problem> {
         let by_trace = traced.is_some_and(|lines| lines.iter().all(|line| line.to.is_some()));
         if let Some(line) =
-            traced.into_iter().flatten().find(|line| line.to.is_some_and(|to| !near[line.from].contains(&to)))
+            traced.into_iter().flatten().find(|line| line.to.is_some_and(|to| !reach.can(line.from, to)))
         {
             let to = line.to.map_or("", |to| self.devices[to].name.as_str());
             return Err(self.no_way(span, self.devices[line.from].name.as_str(), to));
@@ -153,16 +161,22 @@ impl Planning<'_> {
             return Ok((from, lists));
         }
         let to = self.needed(&traffic.to, "a flow", span, "to = \"neighbours\"")?;
-        let wanted: Option<BTreeSet<usize>> = match &to.get_ref().0[..] {
+        let wanted: Option<Vec<usize>> = match &to.get_ref().0[..] {
             [one] if one == NEIGHBOURS => None,
-            _ => Some(self.spanned_members(to)?.into_iter().collect()),
+            _ => Some(self.spanned_members(to)?),
         };
+        let mut draw = Draw::new(self.seed, "partners", number);
+        let partners = traffic.partners.as_ref().map(|partners| *partners.get_ref());
+        if let Some(given) = traffic.partners.as_ref().filter(|given| *given.get_ref() == 0) {
+            return Err(self.document.problem(&given.span(), "a sender has zero partners", "write 1 or more"));
+        }
         let mut lists = Vec::with_capacity(from.len());
         for sender in &from {
             let list: Vec<usize> = match &wanted {
-                None => near[*sender].iter().copied().collect(),
-                Some(wanted) => near[*sender].intersection(wanted).copied().collect(),
+                None => reach.near[*sender].iter().copied().collect(),
+                Some(wanted) => wanted.iter().copied().filter(|to| reach.can(*sender, *to)).collect(),
             };
+            let list = partners.map_or_else(|| list.clone(), |partners| draw.choose(&list, partners));
             if list.is_empty() {
                 let receivers = to.get_ref().0.join("`, `");
                 return Err(self.no_way(&to.span(), self.devices[*sender].name.as_str(), &receivers));
@@ -173,8 +187,8 @@ impl Planning<'_> {
     }
 
     fn no_way(&self, span: &Range<usize>, sender: &str, receivers: &str) -> Problem {
-        let what = format!("`{sender}` has no link to `{receivers}`, and nodes do not relay messages for others");
-        let hint = "add [[links]] between them, send to \"neighbours\", or use kind = \"publish\", which goes over several hops";
+        let what = format!("there is no way from `{sender}` to `{receivers}`");
+        let hint = "add [[links]] between them, or over devices that forward; or send to \"neighbours\"";
         self.document.problem(span, what, hint)
     }
 

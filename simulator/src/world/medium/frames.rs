@@ -2,13 +2,16 @@
 //!
 //! A stream begins with two lines of multistream-select, each with its length before it as a varint. Then gossip comes as
 //! messages with a varint of their length, and frames of the mesh with 32 bits of theirs. What a hostile member does, it does
-//! to whole ones of data and gossip; control passes, so that its links stay up.
+//! to whole ones of data and gossip; control passes, so that its links stay up, but for what it tells of its own links.
 
 use super::purpose::{Classifier, Purpose};
 use super::{Medium, now};
 use crate::plan::Hostility;
 use crate::virtual_os::splitmix;
+use m2mesh::wire::data::DataFrame;
+use m2mesh::wire::frame::{HEADER, Kind};
 use std::collections::VecDeque;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 /// Cuts one stream's bytes into frames, and does to them what its device does at the moment.
@@ -32,12 +35,16 @@ impl Tamper {
     /// What goes onto the line for these bytes, each piece with a delay.
     pub fn handle(&mut self, medium: &Medium, kind: &Classifier, bytes: &[u8]) -> Vec<(Vec<u8>, Duration)> {
         let purpose = kind.known();
-        if !matches!(purpose, None | Some(Purpose::Payload | Purpose::Gossip)) {
+        let (hostile, liar) = {
+            let device = &medium.lock().devices[self.device];
+            (device.hostile, device.liar.clone())
+        };
+        let tells = purpose == Some(Purpose::Routing) && liar.is_some();
+        if !tells && !matches!(purpose, None | Some(Purpose::Payload | Purpose::Gossip)) {
             let mut all = std::mem::take(&mut self.partial);
             all.extend_from_slice(bytes);
             return vec![(all, Duration::ZERO)];
         }
-        let hostile = medium.lock().devices[self.device].hostile;
         self.partial.extend_from_slice(bytes);
         let mut sent = Vec::new();
         if self.lines == 0 && self.partial.len() == bytes.len() {
@@ -51,16 +58,27 @@ impl Tamper {
             if self.lines > 0 {
                 self.lines -= 1;
                 sent.push((frame, Duration::ZERO));
+            } else if let Some(liar) = liar.as_ref().filter(|_| tells) {
+                let lies = hostile == Some(Hostility::Lie);
+                let told = liar.lock().unwrap_or_else(PoisonError::into_inner).told(frame, lies);
+                sent.push((told, Duration::ZERO));
             } else {
-                self.treat(hostile, frame, &mut sent);
+                self.treat(hostile, purpose, frame, &mut sent);
             }
         }
         sent
     }
 
-    fn treat(&mut self, hostile: Option<Hostility>, frame: Vec<u8>, sent: &mut Vec<(Vec<u8>, Duration)>) {
+    fn treat(
+        &mut self,
+        hostile: Option<Hostility>,
+        purpose: Option<Purpose>,
+        frame: Vec<u8>,
+        sent: &mut Vec<(Vec<u8>, Duration)>,
+    ) {
         match hostile {
-            None => sent.push((frame, Duration::ZERO)),
+            Some(Hostility::BlackHole) if purpose == Some(Purpose::Payload) && is_of_others(&frame) => {}
+            None | Some(Hostility::BlackHole | Hostility::Lie) => sent.push((frame, Duration::ZERO)),
             Some(Hostility::Drop(share)) => {
                 let drawn = (splitmix(&mut self.chance) >> 11) as f64 / (1u64 << 53) as f64;
                 if drawn >= share {
@@ -83,7 +101,7 @@ impl Tamper {
     /// Bytes of the first frame with its length, if it is whole.
     fn length(&self, purpose: Option<Purpose>) -> Option<usize> {
         let whole = match purpose {
-            Some(Purpose::Payload) if self.lines == 0 => {
+            Some(Purpose::Payload | Purpose::Routing) if self.lines == 0 => {
                 4 + u32::from_be_bytes(*self.partial.first_chunk::<4>()?) as usize
             }
             _ => {
@@ -101,6 +119,12 @@ impl Tamper {
         };
         (whole <= self.partial.len()).then_some(whole)
     }
+}
+
+/// Whether a frame is data that another device has sent: its path says who has had it.
+fn is_of_others(frame: &[u8]) -> bool {
+    let data = frame.get(HEADER..).filter(|_| frame[4] == Kind::Data as u8);
+    data.and_then(|body| DataFrame::parse(body).ok()).is_some_and(|data| !data.path.visited.is_empty())
 }
 
 /// Frames that one stream's hostile end keeps to send again; what comes beyond is not kept.

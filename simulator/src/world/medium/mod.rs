@@ -11,7 +11,7 @@
 //! purpose, and hashed ([`Trace`]) with their time and ends.
 //!
 //! Files: `connection` two ends · `stream` bytes one way · `transport` libp2p's view · `purpose` what bytes are for ·
-//! `frames` whole frames, for hostile members · `trace` the hash.
+//! `frames` whole frames, for hostile members · `lie` what a hostile router tells of its links · `trace` the hash.
 //!
 //! Invariants
 //! 1. Bytes of a stream arrive in order, or the connection is reset.
@@ -19,6 +19,7 @@
 
 mod connection;
 mod frames;
+mod lie;
 mod purpose;
 mod stream;
 #[cfg(test)]
@@ -26,6 +27,7 @@ mod tests;
 mod trace;
 mod transport;
 
+pub use lie::Liar;
 pub use purpose::{PURPOSES, Purpose};
 pub use transport::{SimTransport, address, network};
 
@@ -63,6 +65,8 @@ struct Bearer {
     open: bool,
     cells: Cells,
     bytes: u64,
+    /// Of those, on streams of messages.
+    payload: u64,
 }
 
 /// When the shared channel is free, by square of its reach: who is in one hears the others. Nanoseconds.
@@ -97,6 +101,7 @@ struct Device {
     hostile: Option<Hostility>,
     /// Whether it is hostile at some time of the run.
     turns: bool,
+    liar: Option<Arc<Mutex<Liar>>>,
     foreign: bool,
     place: (f64, f64),
     bytes: u64,
@@ -141,6 +146,19 @@ pub struct Watch {
     pub foreign: u64,
 }
 
+/// What has gone over links so far.
+#[derive(Clone, Debug, Default)]
+pub struct Spent {
+    /// Bytes by purpose.
+    pub purposes: Vec<u64>,
+    /// Bytes by bearer.
+    pub bearers: Vec<u64>,
+    /// Money, each byte at the price of its bearer.
+    pub cost: f64,
+    /// Of that, for streams of messages.
+    pub cost_of_payload: f64,
+}
+
 /// What a piece of a stream's bytes is on its way with.
 struct Sent {
     /// When the line takes it, in nanoseconds; `None` where the edge is silent.
@@ -158,6 +176,7 @@ impl Medium {
             open: true,
             cells: Cells::new(),
             bytes: 0,
+            payload: 0,
         };
         let count = plan.devices.len() + foreign.len();
         let mut state = State {
@@ -298,6 +317,16 @@ impl Medium {
         self.lock().devices[device].hostile = hostile;
     }
 
+    /// Whether a device tells lies at some time of the run.
+    pub fn may_lie(&self, device: usize) -> bool {
+        self.lock().devices[device].turns
+    }
+
+    /// A device's node starts, which signs with these keys.
+    pub fn set_liar(&self, device: usize, liar: Liar) {
+        self.lock().devices[device].liar = Some(Arc::new(Mutex::new(liar)));
+    }
+
     /// The application of a device got this message: part of the trace.
     pub fn note_delivery(&self, device: usize, message: u64) {
         self.lock().trace.add(now(), device, usize::MAX, &message.to_be_bytes());
@@ -308,11 +337,18 @@ impl Medium {
         self.lock().trace.digest()
     }
 
-    /// Bytes by purpose, by bearer, and what they cost.
-    pub fn spent(&self) -> (Vec<u64>, Vec<u64>, f64) {
+    /// Bytes so far, and what they cost.
+    pub fn spent(&self) -> Spent {
         let state = self.lock();
-        let cost = state.bearers.iter().map(|bearer| bearer.bytes as f64 / 1e6 * bearer.price).sum();
-        (state.purposes.to_vec(), state.bearers.iter().map(|bearer| bearer.bytes).collect(), cost)
+        let cost = |bytes: &dyn Fn(&Bearer) -> u64| {
+            state.bearers.iter().map(|bearer| bytes(bearer) as f64 / 1e6 * bearer.price).sum()
+        };
+        Spent {
+            purposes: state.purposes.to_vec(),
+            bearers: state.bearers.iter().map(|bearer| bearer.bytes).collect(),
+            cost: cost(&|bearer| bearer.bytes),
+            cost_of_payload: cost(&|bearer| bearer.payload),
+        }
     }
 
     /// Bytes on an edge, each way, and their cost.
@@ -400,6 +436,7 @@ impl Medium {
         known.bytes[direction] += length;
         let bearer = &mut state.bearers[known.bearer];
         bearer.bytes += length;
+        bearer.payload += if purpose == Purpose::Payload { length } else { 0 };
         state.devices[from].bytes += length;
         state.purposes[purpose as usize] += length;
         let mut start = now;

@@ -15,7 +15,7 @@ fn millis(millis: u64) -> Duration {
 
 /// Two devices side by side, and a third and fourth far away, all on one bearer.
 fn plan(shape: Shape, channel: Option<u64>) -> Plan {
-    let bearer = Bearer { name: "radio".into(), price: 2.0, channel, reach: Some(100.0), windows: Vec::new() };
+    let bearer = Bearer { price: 2.0, channel, reach: Some(100.0), ..Bearer::wire("radio") };
     let device = |number: usize, x: f64| Device {
         name: m2mesh::id::Name::new(format!("node-{number}")).expect("a name"),
         group: "node".into(),
@@ -23,6 +23,8 @@ fn plan(shape: Shape, channel: Option<u64>) -> Plan {
         schedule: None,
         flush: millis(1),
         target_links: 0,
+        forwarding: true,
+        area: 0,
     };
     let edge = |a, b| Edge { a, b, bearer: 0, shapes: [shape; 2], known: true };
     Plan {
@@ -38,6 +40,7 @@ fn plan(shape: Shape, channel: Option<u64>) -> Plan {
         bearers: vec![bearer],
         devices: [0.0, 50.0, 1_000.0, 1_050.0].into_iter().enumerate().map(|(n, x)| device(n, x)).collect(),
         edges: vec![edge(0, 1), edge(2, 3), edge(1, 2)],
+        policies: Vec::new(),
         flows: Vec::new(),
         faults: Vec::new(),
         expectations: Vec::new(),
@@ -121,7 +124,7 @@ fn bytes_arrive_after_the_lines_delay_in_order_and_are_counted_and_paid() {
         let arrived = transfer(&medium, 0, vec![(millis(5), b"one ".to_vec()), (millis(0), b"two".to_vec())]);
         run_until(millis(100));
         assert_eq!(text(&arrived), [said(25, "one two")]);
-        let (purposes, bearers, cost) = medium.spent();
+        let Spent { purposes, bearers, cost, .. } = medium.spent();
         assert_eq!(purposes.iter().sum::<u64>(), bearers[0]);
         assert!((cost - bearers[0] as f64 / 1e6 * 2.0).abs() < 1e-12 && cost > 0.0);
         assert_ne!(medium.trace(), before);

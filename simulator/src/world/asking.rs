@@ -1,0 +1,84 @@
+//! Asking: what nodes say of themselves, which no wire shows.
+
+use super::agenda::{Agenda, Item};
+use super::device::Device;
+use super::executor;
+use super::medium::{NANOS, now};
+use crate::plan::Plan;
+use m2mesh::engine::api::{Command, Reply, Status};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// The states of all nodes that are on, in no order.
+pub fn statuses(devices: &[Device]) -> Vec<Status> {
+    let all = Arc::new(Mutex::new(Vec::new()));
+    for application in devices.iter().filter_map(Device::application) {
+        let (mut calls, all) = (application.calls.clone(), all.clone());
+        executor::spawn(application.owner, async move {
+            let (call, mut listener) = m2mesh::gateway::Call::new(Command::Status);
+            if calls.send(call).await.is_ok()
+                && let Some(heard) = futures::StreamExt::next(&mut listener).await
+                && let Reply::Status(status) = heard.reply
+            {
+                all.lock().unwrap_or_else(PoisonError::into_inner).push(*status);
+            }
+        });
+    }
+    executor::run_ready();
+    std::mem::take(&mut *all.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Counters of all nodes, added up.
+pub fn counters(devices: &[Device]) -> BTreeMap<String, u64> {
+    let mut totals = BTreeMap::new();
+    for (name, count) in statuses(devices).into_iter().flat_map(|status| status.counters) {
+        *totals.entry(name).or_default() += count;
+    }
+    totals
+}
+
+/// Finds out when the devices that forward have routes to each other.
+pub struct Routed {
+    every: Duration,
+    /// Routes that there can be.
+    wanted: usize,
+    /// When 99 % of them were there, in nanoseconds.
+    pub at: Option<u64>,
+}
+
+impl Routed {
+    /// Nothing asked yet.
+    pub fn new(plan: &Plan) -> Self {
+        let mut by_area = BTreeMap::<u32, usize>::new();
+        for device in plan.devices.iter().filter(|device| device.forwarding) {
+            *by_area.entry(device.area).or_default() += 1;
+        }
+        let scale = u32::try_from(plan.devices.len() / MANY).unwrap_or(u32::MAX).max(1);
+        Self { every: EVERY * scale, wanted: by_area.into_values().map(|count| count * (count - 1)).sum(), at: None }
+    }
+
+    /// Enters the first question into the agenda.
+    pub fn begin(&self, agenda: &Agenda) {
+        if self.wanted > 0 {
+            agenda.enter(self.every, Item::Ask);
+        }
+    }
+
+    /// Asks, and enters the next question, if there is one.
+    pub fn ask(&mut self, devices: &[Device], agenda: &Agenda) {
+        let routes: usize = statuses(devices).into_iter().map(|status| status.routers).sum();
+        let after = Duration::from_nanos(now().saturating_sub(NANOS));
+        if routes * 100 >= self.wanted * 99 {
+            self.at = Some(now());
+        } else if after < LONGEST {
+            agenda.enter(after + self.every, Item::Ask);
+        }
+    }
+}
+
+/// How often nodes are asked, and the number of them for which that holds: of more, less often.
+const EVERY: Duration = Duration::from_millis(50);
+const MANY: usize = 100;
+/// After this they are asked no more.
+const LONGEST: Duration = Duration::from_secs(600);
