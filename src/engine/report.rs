@@ -144,7 +144,8 @@ impl Engine {
         for found in explain(graph, from, &to, wants, overlay).candidates {
             let Some(route) = self.route_along(&found.path, leaf.as_ref()) else { continue };
             let best_at: Vec<String> = found.roles.iter().filter_map(|role| role_name(*role)).collect();
-            let same = |known: &&mut Candidate| known.route.nodes == route.nodes && known.route.bearers == route.bearers;
+            let same =
+                |known: &&mut Candidate| known.route.nodes == route.nodes && known.route.bearers == route.bearers;
             match candidates.iter_mut().find(same) {
                 Some(known) => known.best_at.extend(best_at),
                 None => candidates.push(Candidate { best_at, route, taken: false }),

@@ -275,9 +275,7 @@ fn differs(before: &Metrics, now: &Metrics) -> bool {
     let Metrics { price, delay, deviation: _, success, energy, rate, mtu } = *now;
     let configured = (price, energy, rate, mtu) != (before.price, before.energy, before.rate, before.mtu);
     let apart = |a: u32, b: u32| a.abs_diff(b) > 500 && a.abs_diff(b) > a.min(b) / 10;
-    configured
-        || apart(delay, before.delay)
-        || success.abs_diff(before.success) > CHANCE
+    configured || apart(delay, before.delay) || success.abs_diff(before.success) > CHANCE
 }
 
 /// A chance that differs by no more than this, in parts of 65,535, is the same: half of a hundredth.
