@@ -18,7 +18,7 @@ mod repair;
 #[cfg(test)]
 mod tests;
 
-use super::graph::{Graph, NodeIndex};
+use super::graph::{EdgeIndex, Graph, NodeIndex};
 use super::policy::Wants;
 use super::search::{Found, From, NoPath, Overlay, Path, Query, Reach, Terms, View, effective, nearest, targets, way};
 use crate::id::Pseudonym;
@@ -58,6 +58,10 @@ pub struct Trees {
 /// From where, by which weights, past which bearers.
 type Key = (Pseudonym, [u8; 4], u16);
 
+/// By targets: the shortest path that is disjoint from the shortest, if there is one. Its edges only: what they are worth
+/// may change in what the tree does not weigh.
+type Alternates = BTreeMap<Vec<NodeIndex>, Option<Vec<EdgeIndex>>>;
+
 #[derive(Debug)]
 struct Kept {
     key: Key,
@@ -68,8 +72,7 @@ struct Kept {
     shape: Shape,
     terms: Terms,
     reach: Vec<Reach>,
-    /// By targets: the shortest path that is disjoint from the shortest, if there is one.
-    alternates: BTreeMap<Vec<NodeIndex>, Option<Path>>,
+    alternates: Alternates,
     /// When it was asked last, in queries.
     used: u64,
 }
@@ -137,10 +140,8 @@ impl Trees {
         let repaired = found.and_then(|at| self.kept[at].repaired(graph, &terms));
         let counter = if repaired.is_some() { &mut self.counters.repaired } else { &mut self.counters.grown };
         *counter += 1;
-        let (reach, alternates) = repaired.unwrap_or_else(|| {
-            let cost = |edge: usize| terms.steps[edge].objective;
-            (From::grow(graph, &terms.steps, &[from], u64::MAX, cost, |_, _| false).reach, BTreeMap::new())
-        });
+        let (reach, alternates) =
+            repaired.unwrap_or_else(|| (From::all(graph, &terms.steps, from).reach, Alternates::new()));
         let Overlay { doubts, shunned, .. } = everywhere;
         let (shape, used) = (Shape::of(graph), self.asked);
         let tree = Kept { key, generation, doubts, shunned, shape, terms, reach, alternates, used };
@@ -170,16 +171,12 @@ impl Kept {
     }
 
     /// The tree of another graph, or by other terms, and the alternates that still hold.
-    fn repaired(
-        &mut self,
-        graph: &Graph,
-        terms: &Terms,
-    ) -> Option<(Vec<Reach>, BTreeMap<Vec<NodeIndex>, Option<Path>>)> {
+    fn repaired(&mut self, graph: &Graph, terms: &Terms) -> Option<(Vec<Reach>, Alternates)> {
         if self.terms == *terms && self.shape.is(graph) {
             return Some((std::mem::take(&mut self.reach), std::mem::take(&mut self.alternates)));
         }
         let reach = repair::repaired(&self.shape, &self.terms.steps, &self.reach, graph, &terms.steps)?;
-        Some((reach, BTreeMap::new()))
+        Some((reach, Alternates::new()))
     }
 
     fn path(&self, graph: &Graph, to: &[NodeIndex]) -> Option<Path> {
@@ -200,11 +197,11 @@ impl Kept {
                 self.alternates.clear();
                 counters.forgotten += 1;
             }
-            self.alternates.insert(query.ends.to.to_vec(), query.shortest(&terms));
+            self.alternates.insert(query.ends.to.to_vec(), query.shortest(&terms).map(|path| path.edges));
         }
         // None without limits is none within them.
-        let shortest = self.alternates.get(query.ends.to)?.clone()?;
-        let shortest = Some(shortest).filter(|path| free(graph, path, overlay));
+        let edges = self.alternates.get(query.ends.to)?.clone()?;
+        let shortest = Some(self.terms.path(graph, edges)).filter(|path| free(graph, path, overlay));
         if shortest.as_ref().is_some_and(|path| query.broken(path).is_empty()) {
             return shortest;
         }

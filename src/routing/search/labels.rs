@@ -18,8 +18,8 @@
 
 use super::field::{Ends, Field, Sums};
 use super::lagrange::{self, Prices};
-use super::spf::{NO_EDGE, Reach, Towards};
-use super::terms::{CLOSED, Terms};
+use super::spf::{NO_EDGE, Net, Reach, Towards};
+use super::terms::Terms;
 use crate::routing::graph::{EdgeIndex, Graph, NodeIndex};
 use crate::routing::totals::Limit;
 use std::cmp::Reverse;
@@ -60,19 +60,27 @@ fn run<const K: usize>(
     labels: bool,
 ) -> Outcome {
     let Some(mut field) = Field::new(graph, terms, ends, limits) else { return Outcome::None };
-    let objective = field.towards(field.most, true, |_, sums| sums.objective);
-    let shortest = field.offer(objective.way(&terms.steps, ends.from).collect());
+    let objective = field.towards(field.most, true, |sums| sums.objective);
+    let shortest = field.offer(objective.way(&field, field.from).collect());
     let prices = lagrange::prices(&mut field, shortest);
     if !labels {
-        return Outcome::Capped(field.incumbent);
+        return Outcome::Capped(field.incumbent.as_ref().map(|way| field.edges(way)));
     }
     let priced = lagrange::ahead(&field, &prices);
     let (along, along_priced) = (field.along(&objective), field.along(&priced));
     let most_priced = prices.most(&field);
-    let (labels, kept) = (Vec::with_capacity(1_024), vec![NO_LABEL; graph.len()]);
+    let (labels, kept) = (Vec::with_capacity(1_024), vec![NO_LABEL; field.len()]);
     let mut search =
         Search { field, objective, along, prices, priced, along_priced, most_priced, labels, kept, compared: 0 };
-    search.extend(ends.from).unwrap_or_else(|| Outcome::Capped(search.field.incumbent.take()))
+    let found = search.extend();
+    let known = search.field.incumbent.take();
+    let edges = |way: Vec<EdgeIndex>| search.field.edges(&way);
+    match found {
+        Some(Some(way)) => Outcome::Found(edges(way)),
+        // One is known here only if its sums are beyond counting.
+        Some(None) => known.map_or(Outcome::None, |way| Outcome::Found(edges(way))),
+        None => Outcome::Capped(known.map(edges)),
+    }
 }
 
 /// A path from the start to a node.
@@ -90,8 +98,8 @@ struct Label<const K: usize> {
 
 const NO_LABEL: u32 = u32::MAX;
 
-struct Search<'a, const K: usize> {
-    field: Field<'a, K>,
+struct Search<const K: usize> {
+    field: Field<K>,
     objective: Towards,
     /// Every node's way along the objective's tree.
     along: Vec<Sums<K>>,
@@ -106,9 +114,10 @@ struct Search<'a, const K: usize> {
     compared: usize,
 }
 
-impl<const K: usize> Search<'_, K> {
-    /// Step 4. `None` at the cap.
-    fn extend(&mut self, from: NodeIndex) -> Option<Outcome> {
+impl<const K: usize> Search<K> {
+    /// Step 4: the best path, if there is one. `None` at the cap.
+    fn extend(&mut self) -> Option<Option<Vec<EdgeIndex>>> {
+        let from = self.field.from;
         let mut queue = BinaryHeap::with_capacity(1_024);
         if let Some(reach) = self.ahead(from) {
             let (edge, parent, older) = (NO_EDGE, NO_LABEL, NO_LABEL);
@@ -123,7 +132,7 @@ impl<const K: usize> Search<'_, K> {
                 continue;
             }
             if self.field.keeps(&sums.plus(&self.along[node as usize]).parts) {
-                return Some(Outcome::Found(self.finish(at, &self.objective)));
+                return Some(Some(self.finish(at, &self.objective)));
             }
             let priced = sums.plus(&self.along_priced[node as usize]);
             if priced.objective < self.field.most && self.field.keeps(&priced.parts) {
@@ -131,13 +140,11 @@ impl<const K: usize> Search<'_, K> {
                 self.most_priced = self.prices.most(&self.field);
             }
             self.labels[at as usize].older = std::mem::replace(&mut self.kept[node as usize], at);
-            for (edge, _) in self.field.graph.from(node) {
-                let to = self.field.terms.steps[edge as usize].to;
+            for edge in self.field.range(node) {
+                let arc = self.field.arcs[edge as usize];
+                let to = arc.to;
                 let Some(reach) = self.ahead(to) else { continue };
-                if self.field.terms.steps[edge as usize].objective == CLOSED {
-                    continue;
-                }
-                let sums = sums.plus(&self.field.sums(edge as usize));
+                let sums = sums.plus(&arc.sums);
                 if self.hopeless(to, &sums) || self.dominated(to, &sums.parts) {
                     continue;
                 }
@@ -150,8 +157,7 @@ impl<const K: usize> Search<'_, K> {
                 self.labels.push(Label { sums, node: to, hops: hops + 1, edge, parent: at, older: NO_LABEL });
             }
         }
-        // One is left over here only if its sums are beyond counting.
-        Some(self.field.incumbent.take().map_or(Outcome::None, Outcome::Found))
+        Some(None)
     }
 
     /// How a node reaches a target, if it can matter.
@@ -168,7 +174,7 @@ impl<const K: usize> Search<'_, K> {
         let mut limited = sums.parts.iter().zip(&self.field.least).zip(&self.field.limits);
         sums.objective.saturating_add(self.objective.reach[node].cost) > self.field.most
             || self.prices.of(sums).saturating_add(self.priced.reach[node].cost) > self.most_priced
-            || limited.any(|((part, least), (_, most))| part.saturating_add(least.reach[node].cost) > *most)
+            || limited.any(|((part, least), most)| part.saturating_add(least.reach[node].cost) > *most)
     }
 
     /// Whether a label that was kept at `node` is no worse: its objective is not, since labels come up in that order.
@@ -192,7 +198,7 @@ impl<const K: usize> Search<'_, K> {
 
     /// A label's path, and on along a tree.
     fn finish(&self, mut at: u32, tree: &Towards) -> Vec<EdgeIndex> {
-        let rest = tree.way(&self.field.terms.steps, self.labels[at as usize].node);
+        let rest = tree.way(&self.field, self.labels[at as usize].node);
         let mut edges = Vec::new();
         while self.labels[at as usize].edge != NO_EDGE {
             edges.push(self.labels[at as usize].edge);

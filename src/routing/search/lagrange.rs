@@ -39,16 +39,15 @@ impl<const K: usize> Prices<K> {
     }
 
     /// The most that a path within the limits, and with no greater objective than the best known, can come to.
-    pub fn most(&self, field: &Field<'_, K>) -> u64 {
-        self.of(&Sums { objective: field.most, parts: field.limits.map(|(_, most)| most) })
+    pub fn most(&self, field: &Field<K>) -> u64 {
+        self.of(&Sums { objective: field.most, parts: field.limits })
     }
 }
 
 /// Good prices, and offers the paths that come up to the field.
-pub fn prices<const K: usize>(field: &mut Field<'_, K>, shortest: Sums<K>) -> Prices<K> {
-    let steps = &field.terms.steps;
+pub fn prices<const K: usize>(field: &mut Field<K>, shortest: Sums<K>) -> Prices<K> {
     let least: [Sums<K>; K] = std::array::from_fn(|at| {
-        let way: Vec<_> = field.least[at].way(steps, field.ends.from).collect();
+        let way: Vec<_> = field.least[at].way(field, field.from).collect();
         field.sums_of(&way)
     });
     let largest = least.iter().map(|sums| sums.objective).max().unwrap_or(0);
@@ -67,8 +66,8 @@ pub fn prices<const K: usize>(field: &mut Field<'_, K>, shortest: Sums<K>) -> Pr
                 return prices;
             }
             rounds -= 1;
-            let tree = field.towards(prices.most(field), false, |_, sums| prices.of(sums));
-            let way: Vec<_> = tree.way(steps, field.ends.from).collect();
+            let tree = field.towards(prices.most(field), false, |sums| prices.of(sums));
+            let way: Vec<_> = tree.way(field, field.from).collect();
             if way.is_empty() {
                 return prices;
             }
@@ -76,7 +75,7 @@ pub fn prices<const K: usize>(field: &mut Field<'_, K>, shortest: Sums<K>) -> Pr
             if prices.of(&next) >= prices.of(&long).min(prices.of(&short)) {
                 break;
             }
-            *(if next.parts[at] > field.limits[at].1 { &mut long } else { &mut short }) = next;
+            *(if next.parts[at] > field.limits[at] { &mut long } else { &mut short }) = next;
         }
         settled[at] = true;
         long = short;
@@ -85,19 +84,15 @@ pub fn prices<const K: usize>(field: &mut Field<'_, K>, shortest: Sums<K>) -> Pr
 }
 
 /// What is still to come by these prices, as far as it can matter.
-pub fn ahead<const K: usize>(field: &Field<'_, K>, prices: &Prices<K>) -> Towards {
-    field.towards(prices.most(field), true, |_, sums| prices.of(sums))
+pub fn ahead<const K: usize>(field: &Field<K>, prices: &Prices<K>) -> Towards {
+    field.towards(prices.most(field), true, |sums| prices.of(sums))
 }
 
 /// The limit that is broken most, as a share of it.
-fn most_broken<const K: usize>(field: &Field<'_, K>, sums: &Sums<K>) -> Option<usize> {
-    let shares = sums.parts.iter().zip(&field.limits).map(|(part, (_, most))| {
+fn most_broken<const K: usize>(field: &Field<K>, sums: &Sums<K>) -> Option<usize> {
+    let shares = sums.parts.iter().zip(&field.limits).map(|(part, most)| {
         let by = part.saturating_sub(*most);
-        u128::from(by) * 1_000_000 / u128::from((*most).max(1))
+        (by, u128::from(by) * 1_000_000 / u128::from((*most).max(1)))
     });
-    shares
-        .enumerate()
-        .filter(|(at, _)| sums.parts[*at] > field.limits[*at].1)
-        .max_by_key(|(_, share)| *share)
-        .map(|(at, _)| at)
+    shares.enumerate().filter(|(_, (by, _))| *by > 0).max_by_key(|(_, (_, share))| *share).map(|(at, _)| at)
 }

@@ -53,7 +53,7 @@ fn wants(weights: [u8; 4], time: Option<u64>) -> Wants {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(500))]
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn over_every_change_trees_answer_as_a_search_does(
@@ -106,9 +106,7 @@ proptest! {
         }
         let new = graph(&gone, &rows);
         let terms = |graph: &Graph| Terms::new(graph, Query::new(graph, 0, &[], &wants, &overlay).view(true));
-        let grown = |graph: &Graph, terms: &Terms| {
-            From::grow(graph, &terms.steps, &[0], u64::MAX, |edge| terms.steps[edge].objective, |_, _| false).reach
-        };
+        let grown = |graph: &Graph, terms: &Terms| From::all(graph, &terms.steps, 0).reach;
         let (old_terms, new_terms) = (terms(&old), terms(&new));
         let tree = grown(&old, &old_terms);
         if let Some(reach) = repair::repaired(&Shape::of(&old), &old_terms.steps, &tree, &new, &new_terms.steps) {
@@ -150,5 +148,16 @@ fn a_stale_generation_never_reads_past_a_graph() {
     for graph in [&large, &small, &large] {
         let last = NodeIndex::try_from(graph.len()).expect("few") - 1;
         assert!(trees.search(graph, 7, 0, &[last], &wants([1, 0, 0, 0], None), &overlay).is_ok());
+    }
+}
+
+#[test]
+fn an_alternate_that_is_remembered_is_worth_what_it_is_now() {
+    let rows = |price| BTreeMap::from([((0, 2, 0), (0, 1)), ((0, 1, 0), (price, 1)), ((1, 2, 0), (0, 1))]);
+    let (mut trees, overlay) = (Trees::default(), Overlay::default());
+    for price in [5, 7] {
+        let graph = graph(&BTreeSet::new(), &rows(price));
+        let found = trees.search(&graph, price, 0, &[2], &wants([0, 1, 0, 0], None), &overlay).expect("two ways");
+        assert_eq!(found.alternate.map(|path| path.totals.price), Some(price));
     }
 }
