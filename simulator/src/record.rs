@@ -62,6 +62,9 @@ pub struct Summary {
     pub checks: Vec<Check>,
     /// By name, with selector: see [`metrics`](crate::metrics).
     pub metrics: BTreeMap<String, f64>,
+    /// On control streams after the warm-up: bytes and frames by kind of frame.
+    #[serde(default)]
+    pub control: BTreeMap<String, (u64, u64)>,
     /// Things that nodes dropped or refused, by counter, over all nodes.
     pub counters: BTreeMap<String, u64>,
 }

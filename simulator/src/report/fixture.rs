@@ -321,6 +321,7 @@ fn summary(nodes: usize) -> Summary {
             check("revoked", "No frame of a revoked device is accepted.", 0, &[]),
         ],
         metrics,
+        control: BTreeMap::new(),
         counters: BTreeMap::from([
             ("frames_of_strangers".to_owned(), 31),
             ("queue_full".to_owned(), 160),

@@ -64,6 +64,7 @@ pub fn record(
         expectations,
         checks: checks.into_record(),
         metrics,
+        control: control(medium, &sampler),
         counters,
     };
     let performance = Performance {
@@ -93,6 +94,16 @@ pub fn record(
         faults: faults(plan),
         messages: waterfalls(plan, &book),
     }
+}
+
+/// Bytes and frames on control streams after the warm-up.
+fn control(medium: &Medium, sampler: &Sampler) -> BTreeMap<String, (u64, u64)> {
+    let before = sampler.warm.as_ref().map(|warm| warm.kinds.clone()).unwrap_or_default();
+    let since = |(kind, (bytes, frames)): (String, (u64, u64))| {
+        let (bytes_before, frames_before) = before.get(&kind).copied().unwrap_or_default();
+        (kind, (bytes - bytes_before, frames - frames_before))
+    };
+    medium.kinds().into_iter().map(since).collect()
 }
 
 /// Messages of one selection.

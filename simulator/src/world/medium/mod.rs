@@ -11,7 +11,7 @@
 //! purpose, and hashed ([`Trace`]) with their time and ends.
 //!
 //! Files: `connection` two ends · `stream` bytes one way · `transport` libp2p's view · `purpose` what bytes are for ·
-//! `frames` whole frames, for hostile members · `lie` what a hostile router tells of its links · `trace` the hash.
+//! `kinds` what control is for · `frames` whole frames, for hostile members · `lie` what a hostile router tells of its links · `trace` the hash.
 //!
 //! Invariants
 //! 1. Bytes of a stream arrive in order, or the connection is reset.
@@ -19,6 +19,7 @@
 
 mod connection;
 mod frames;
+mod kinds;
 mod lie;
 mod purpose;
 mod stream;
@@ -27,6 +28,7 @@ mod tests;
 mod trace;
 mod transport;
 
+pub use kinds::Kinds;
 pub use lie::Liar;
 pub use purpose::{PURPOSES, Purpose};
 pub use transport::{SimTransport, address, network};
@@ -54,6 +56,7 @@ struct State {
     ends: BTreeMap<(usize, usize, usize), usize>,
     devices: Vec<Device>,
     purposes: [u64; PURPOSES.len()],
+    kinds: Kinds,
     watch: Watch,
 }
 
@@ -187,6 +190,7 @@ impl Medium {
             ends: BTreeMap::new(),
             devices: (0..count).map(|_| Device::default()).collect(),
             purposes: [0; PURPOSES.len()],
+            kinds: Kinds::new(),
             watch: Watch::default(),
         };
         for edge in &plan.edges {
@@ -349,6 +353,11 @@ impl Medium {
             cost: cost(&|bearer| bearer.bytes),
             cost_of_payload: cost(&|bearer| bearer.payload),
         }
+    }
+
+    /// Bytes and frames on control streams so far, by kind of frame.
+    pub fn kinds(&self) -> Kinds {
+        self.lock().kinds.clone()
     }
 
     /// Bytes on an edge, each way, and their cost.

@@ -8,6 +8,7 @@
 
 use super::connection::{Connection, NEVER, reset};
 use super::frames::Tamper;
+use super::kinds::{Follower, Kinds};
 use super::purpose::{Classifier, Purpose};
 use super::{NANOS, now};
 use futures::{AsyncRead, AsyncWrite};
@@ -130,6 +131,7 @@ pub struct Stream {
     closed: bool,
     /// Only on a device that is hostile at some time.
     tamper: Option<Tamper>,
+    follower: Follower,
 }
 
 impl Stream {
@@ -144,7 +146,7 @@ impl Stream {
         let device = connection.device(end);
         let turns = connection.medium().lock().devices[device].turns;
         let tamper = turns.then(|| Tamper::new(device));
-        Self { connection, end, opener, reading, writing, kind, closed: false, tamper }
+        Self { connection, end, opener, reading, writing, kind, closed: false, tamper, follower: Follower::new() }
     }
 
     fn put(&self, bytes: &[u8], purpose: Purpose, delay: u64) {
@@ -225,7 +227,13 @@ impl AsyncWrite for Stream {
         if learnt && purpose == Purpose::Routing {
             self.connection.stand();
         }
-        let Self { connection, kind, tamper, .. } = &mut *self;
+        let Self { connection, kind, tamper, follower, .. } = &mut *self;
+        if matches!(kind.known(), None | Some(Purpose::Routing)) {
+            let overhead = super::on_the_wire(bytes.len()) - bytes.len();
+            let counted = purpose == Purpose::Routing;
+            let mut state = connection.medium().lock();
+            follower.count(bytes, overhead, if counted { &mut state.kinds } else { &mut Kinds::new() });
+        }
         match tamper.as_mut().map(|tamper| tamper.handle(connection.medium(), kind, bytes)) {
             None => self.put(bytes, purpose, 0),
             Some(sent) => {
