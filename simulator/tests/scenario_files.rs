@@ -52,6 +52,22 @@ fn every_shipped_file_is_listed_opens_with_its_question_and_can_fail() {
 }
 
 #[test]
+fn examples_in_the_help_name_settings_that_there_are() {
+    for verb in ["run", "check", "sweep", "compare"] {
+        let help = text(&sim(&[verb, "--help"]).stdout);
+        let example = help.split_once("Example: m2mesh-sim ").expect("an example").1;
+        let words: Vec<&str> = example.split_whitespace().collect();
+        assert_eq!(words[0], verb);
+        let mut check = vec!["check", words[1]];
+        for pair in words.windows(2).filter(|pair| ["--set", "--vary"].contains(&pair[0])) {
+            check.extend(["--set", pair[1].split(',').next().expect("a value")]);
+        }
+        let checked = sim(&check);
+        assert_eq!(checked.status.code(), Some(0), "{check:?}: {}", text(&checked.stderr));
+    }
+}
+
+#[test]
 fn shipped_scenarios_are_sound_in_small_forms_too() {
     for (name, set) in [
         ("baseline-50", &["devices.node.count=8"][..]),

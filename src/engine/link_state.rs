@@ -57,8 +57,9 @@ pub(super) struct LinkState {
     pub(super) links_changed: bool,
     /// Something that routes depend on has changed.
     changed: bool,
-    /// As of when the graph was made.
+    /// As of when the graph was made, and the trees.
     seen: u64,
+    grown: u64,
     waiting: VecDeque<Waiting>,
     asked: BTreeMap<CredentialHash, Time>,
     /// Credentials that each neighbour has had from us, or we from it.
@@ -87,6 +88,7 @@ impl LinkState {
             links_changed: true,
             changed: true,
             seen: 0,
+            grown: 0,
             waiting: VecDeque::new(),
             asked: BTreeMap::new(),
             had: BTreeMap::new(),
@@ -143,6 +145,12 @@ impl LinkState {
         let changed = core::mem::take(&mut self.changed) | (generation != self.seen);
         self.seen = generation;
         changed
+    }
+
+    /// Whether what routers tell has changed: the trees of groups have to be grown anew.
+    fn take_told(&mut self) -> bool {
+        let generation = self.lsdb.generation();
+        core::mem::replace(&mut self.grown, generation) != generation
     }
 
     /// A hop's name has got better or worse.
@@ -409,6 +417,9 @@ impl Engine {
             }
         }
         self.tell_own();
+        if self.routing.take_told() {
+            self.regrow();
+        }
         self.refresh_graph();
     }
 

@@ -3,13 +3,14 @@
 use super::Engine;
 use super::api::{Reply, Token};
 use super::commands::Asked;
-use super::routes::{NoWay, Route, explain_no_way};
+use super::routes::{NoWay, Route, Routes, Whereabouts, explain_no_way};
 use super::view::{CandidateView, DoubtView, HopView, LinkView, PathView, RouteInUse, RouterView, RoutesView, WayView};
 use crate::id::Name;
-use crate::routing::policies::{Minimise, NamedPolicy, One};
+use crate::routing::explain::{Role, explain};
+use crate::routing::graph::NodeIndex;
 use crate::routing::policy::{Criterion, Wants};
 use crate::routing::totals::Totals;
-use crate::wire::data::{Class, Policy};
+use crate::wire::data::Class;
 use crate::wire::lsa::Bearer;
 use core::time::Duration;
 
@@ -109,7 +110,7 @@ impl Engine {
         let views = candidates.iter().map(|candidate| CandidateView {
             best_at: candidate.best_at.clone(),
             path: self.path_view(&candidate.route),
-            chosen: candidate.chosen,
+            chosen: candidate.taken,
             weight: candidate.route.totals.weighed(&wants.policy.weights),
             cut_by: candidate
                 .route
@@ -132,36 +133,23 @@ impl Engine {
         self.finish(token, Reply::Way(Box::new(view)));
     }
 
-    /// The best by the policy without its limits, and by each measure alone.
-    fn candidates(&mut self, to: &Name, wants: &Wants, chosen: Option<&Route>) -> Vec<Candidate> {
-        let single = |one| NamedPolicy { minimise: Minimise::One(one), ..NamedPolicy::default() }.policy().weights;
-        let kinds = [
-            ("policy", wants.policy.weights),
-            ("price", single(One::Cost)),
-            ("delay", single(One::Delay)),
-            ("failures", single(One::Failures)),
-            ("energy", single(One::Energy)),
-        ];
+    /// Ways that were looked at: the one taken, and the best by each measure.
+    fn candidates(&mut self, to: &Name, wants: &Wants, taken: Option<&Route>) -> Vec<Candidate> {
         let mut candidates: Vec<Candidate> = Vec::new();
-        let mut add = |name: &str, route: Route, chosen: bool| {
+        candidates.extend(taken.map(|route| Candidate { best_at: Vec::new(), route: route.clone(), taken: true }));
+        let Ok(Whereabouts::At(routers, leaf)) = self.whereabouts(to) else { return candidates };
+        let Routes { graph, overlay, .. } = &self.routes;
+        let Some(from) = graph.index(&self.own) else { return candidates };
+        let to: Vec<NodeIndex> = routers.iter().filter_map(|router| graph.index(router)).collect();
+        for found in explain(graph, from, &to, wants, overlay).candidates {
+            let Some(route) = self.route_along(&found.path, leaf.as_ref()) else { continue };
+            let best_at: Vec<String> = found.roles.iter().filter_map(|role| role_name(*role)).collect();
             let same =
                 |known: &&mut Candidate| known.route.nodes == route.nodes && known.route.bearers == route.bearers;
             match candidates.iter_mut().find(same) {
-                Some(known) => known.best_at.push(name.to_owned()),
-                None => candidates.push(Candidate { best_at: vec![name.to_owned()], route, chosen }),
+                Some(known) => known.best_at.extend(best_at),
+                None => candidates.push(Candidate { best_at, route, taken: false }),
             }
-        };
-        if let Some(route) = chosen {
-            add("taken", route.clone(), true);
-        }
-        for (name, weights) in kinds {
-            let free = Wants { policy: Policy { weights, ..Policy::default() }, time: None, bytes: wants.bytes };
-            if let Ok((route, _)) = self.find_way(to, &free) {
-                add(name, route, false);
-            }
-        }
-        for candidate in &mut candidates {
-            candidate.best_at.retain(|name| name != "taken");
         }
         candidates
     }
@@ -181,7 +169,7 @@ impl Engine {
         };
         let weights = &wants.policy.weights;
         let own = chosen.totals.weighed(weights);
-        let others: Vec<&Candidate> = candidates.iter().filter(|candidate| !candidate.chosen).collect();
+        let others: Vec<&Candidate> = candidates.iter().filter(|candidate| !candidate.taken).collect();
         if others.is_empty() {
             why.push("it is the best by every measure".to_owned());
         }
@@ -246,11 +234,22 @@ impl Engine {
     }
 }
 
+/// What a way is the best at; nothing for the one taken and its alternate.
+fn role_name(role: Role) -> Option<String> {
+    let name = match role {
+        Role::Chosen | Role::Alternate => return None,
+        Role::Nearest => "nearest to the limits",
+        Role::Unlimited => "policy",
+        Role::Best(criterion) => measure(criterion),
+    };
+    Some(name.to_owned())
+}
+
 /// A way that was looked at.
 struct Candidate {
     best_at: Vec<String>,
     route: Route,
-    chosen: bool,
+    taken: bool,
 }
 
 /// By how much one measure of the way taken would have to get worse for another to be taken.

@@ -52,6 +52,24 @@ impl Route {
     pub(super) fn first(&self) -> Option<Pseudonym> {
         self.nodes.first().copied()
     }
+
+    /// Whether another way to the same end has no relay with it in common.
+    pub(super) fn shares_no_relay(&self, other: &Self) -> bool {
+        let relays = self.nodes.len().saturating_sub(1);
+        let theirs = &other.nodes[..other.nodes.len().saturating_sub(1)];
+        !self.nodes[..relays].iter().any(|relay| theirs.contains(relay)) && (relays > 0 || !theirs.is_empty())
+    }
+}
+
+/// Where a device is.
+#[derive(Clone, Debug)]
+pub(super) enum Whereabouts {
+    /// It is a neighbour, and nothing more is known of it.
+    NextToUs(PeerCredential),
+    /// One of our routers knows.
+    BeyondRouter(PeerCredential),
+    /// It is one of these routers, or the leaf that they list.
+    At(Vec<Pseudonym>, Option<PeerCredential>),
 }
 
 /// Why there is no way.
@@ -150,31 +168,38 @@ impl Engine {
     }
 
     pub(super) fn find_way(&mut self, to: &Name, wants: &Wants) -> Result<(Route, Option<Route>), NoWay> {
+        match self.whereabouts(to)? {
+            Whereabouts::NextToUs(peer) => self.direct(&peer, wants).map(|route| (route, None)),
+            Whereabouts::BeyondRouter(leaf) => self.by_router(&leaf, wants).map(|route| (route, None)),
+            Whereabouts::At(routers, leaf) => self.search(&routers, leaf.as_ref(), wants, &[]),
+        }
+    }
+
+    /// What is known of where a device is; if nothing is, that is asked.
+    pub(super) fn whereabouts(&mut self, to: &Name) -> Result<Whereabouts, NoWay> {
         self.refresh_graph();
         let neighbour = self.links.to(to).map(|(_, link)| link.peer.clone());
         if let Some(peer) = &neighbour
             && !self.routing.lsdb_knows(&peer.body.key)
         {
             // A leaf, or a router whose link state is not here yet: it is next to us, and that is all there is to know.
-            return self.direct(peer, wants).map(|route| (route, None));
+            return Ok(Whereabouts::NextToUs(peer.clone()));
         }
         let unix = self.now.unix;
         let Some(handle) = self.membership.contacts().handle_of(to, unix) else { return Err(NoWay::Unknown) };
         let router = neighbour.map(|peer| peer.body.key).or_else(|| self.routing.router_named(to));
         if let Some(router) = router {
-            return self.search(&[router], None, wants, &[]);
+            return Ok(Whereabouts::At(vec![router], None));
         }
-        let Some(leaf) = self.credential_of_name(to) else {
-            return Err(if self.ask_where(handle) { NoWay::Asking } else { NoWay::Unknown });
-        };
-        if !self.settings.forwarding {
-            return self.by_router(&leaf, wants).map(|route| (route, None));
+        let leaf = self.credential_of_name(to);
+        if let Some(leaf) = leaf.as_ref().filter(|_| !self.settings.forwarding) {
+            return Ok(Whereabouts::BeyondRouter(leaf.clone()));
         }
-        let routers = self.routers_towards(&leaf.body.handle);
+        let routers = leaf.as_ref().map_or_else(Vec::new, |leaf| self.routers_towards(&leaf.body.handle));
         if routers.is_empty() {
             return Err(if self.ask_where(handle) { NoWay::Asking } else { NoWay::Unknown });
         }
-        self.search(&routers, Some(&leaf), wants, &[])
+        Ok(Whereabouts::At(routers, leaf))
     }
 
     /// Over the link to a neighbour that is no router.
@@ -265,7 +290,7 @@ impl Engine {
     }
 
     /// A path of the graph as a route; nothing if a credential on it is not known.
-    fn route_along(&self, path: &Path, last: Option<&PeerCredential>) -> Option<Route> {
+    pub(super) fn route_along(&self, path: &Path, last: Option<&PeerCredential>) -> Option<Route> {
         let graph = &self.routes.graph;
         let edges: Vec<_> = path.edges.iter().map(|edge| graph.edge(*edge)).collect();
         let mut nodes: Vec<Pseudonym> = edges.iter().map(|edge| *graph.node(edge.to)).collect();
@@ -308,7 +333,6 @@ impl Engine {
         self.routes.overlay = overlay;
         self.routes.graph = graph;
         self.routes.generation += 1;
-        self.regrow();
         self.requeue_broken();
     }
 

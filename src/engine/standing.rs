@@ -64,9 +64,13 @@ impl Engine {
             if let Some(totals) = now_worth {
                 kept.totals = totals;
             }
-            if same {
+            let alternate = if same {
                 kept.hops = route.hops;
-            }
+                alternate
+            } else {
+                self.rename_hops(&mut kept, &route);
+                [Some(route), alternate].into_iter().flatten().find(|other| kept.shares_no_relay(other))
+            };
             let (route, alternate) = (Arc::new(kept), alternate.map(Arc::new));
             let chosen = Chosen {
                 route: route.clone(),
@@ -86,6 +90,19 @@ impl Engine {
         let (old, new) = (self.names(&standing.route.nodes), self.names(&route.nodes));
         self.record(Event::RouteChanged { to: key.0.clone(), old, new, cause });
         self.choose(key, (route, alternate))
+    }
+
+    /// A new epoch gives routers new credentials: a route that stands names them by those of today.
+    fn rename_hops(&self, kept: &mut Route, found: &Route) {
+        let (nodes, hops) = (&kept.nodes, &mut kept.hops);
+        for (node, hop) in nodes.iter().zip(hops.iter_mut()) {
+            if let Some(hash) = self.routing.hash_of(node) {
+                *hop = hash;
+            }
+        }
+        if let (Some(last), Some(now)) = (hops.last_mut(), found.hops.last()) {
+            *last = *now;
+        }
     }
 
     /// What a route is worth in the graph of today; nothing if an edge of it is gone or shunned.

@@ -9,11 +9,11 @@
 //! 1. Nothing is sealed for a link that takes no data: what cannot go waits unsealed, and may still be batched.
 //! 2. A receipt leaves with the number of the commit that made its messages durable.
 
+use super::Engine;
 use super::api::{Outcome, Reply, Token};
 use super::flights::Flight;
 use super::routes::{Route, Way, explain_no_way};
 use super::store::{Read, ReadError, Table};
-use super::{Engine, Output};
 use crate::delivery::kept::KeptRecord;
 use crate::delivery::lane::{Lane, Terms};
 use crate::delivery::outgoing::{Departure, End, Fate};

@@ -184,7 +184,7 @@ impl Engine {
             mtu: bearer.mtu,
         };
         if let Some(link) = self.links.get_mut(id)
-            && (link.metrics, link.usable) != (metrics, usable)
+            && (link.usable != usable || differs(&link.metrics, &metrics))
         {
             (link.metrics, link.usable) = (metrics, usable);
             self.routing.links_changed = true;
@@ -268,3 +268,15 @@ impl Engine {
         }
     }
 }
+
+/// Whether a link is worth something else than before, by more than what does not matter to any choice: every change makes
+/// the graph anew.
+fn differs(before: &Metrics, now: &Metrics) -> bool {
+    let Metrics { price, delay, deviation: _, success, energy, rate, mtu } = *now;
+    let configured = (price, energy, rate, mtu) != (before.price, before.energy, before.rate, before.mtu);
+    let apart = |a: u32, b: u32| a.abs_diff(b) > 500 && a.abs_diff(b) > a.min(b) / 10;
+    configured || apart(delay, before.delay) || success.abs_diff(before.success) > CHANCE
+}
+
+/// A chance that differs by no more than this, in parts of 65,535, is the same: half of a hundredth.
+const CHANCE: u16 = 328;

@@ -11,6 +11,7 @@
 //! 2. The same database gives the same graph, and the same graph and query the same path, on every machine.
 //! 3. A path visits no node twice and keeps every limit of its query.
 
+pub mod explain;
 pub mod graph;
 pub mod lsdb;
 pub mod origin;

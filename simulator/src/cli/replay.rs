@@ -23,7 +23,7 @@ use std::process::ExitCode;
 /// Says whether it went the same way, byte for byte, by the trace hash: exit code 2 if it did not. What happened at one node
 /// can be looked at with --node (with --json as lines of JSON), what stood at one moment with --until.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: m2mesh-sim replay heal.html --node meter-3 --until 90s")]
+#[command(after_help = "Example: m2mesh-sim replay heal.html --node node-3 --until 90s")]
 pub(super) struct Arguments {
     /// A report (HTML) or a record (JSON) of a run
     file: PathBuf,
@@ -58,12 +58,13 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
             None => tell::so_far(&after),
         }
         let (made, own) = (&before.source.version, env!("CARGO_PKG_VERSION"));
+        let by = match made == own {
+            true => format!("another build of version {own} made it"),
+            false => format!("it was made by version {made}, this is {own}"),
+        };
         match same {
             Some(true) => say!("\nthe same run: every byte on every wire"),
-            Some(false) => say!(
-                "\nanother run: its trace was {}; it was made by version {made}, this is {own}",
-                before.summary.trace
-            ),
+            Some(false) => say!("\nanother run: its trace was {}; {by}", before.summary.trace),
             None => say!("\nended before its end, as asked: nothing was expected of it"),
         }
     }

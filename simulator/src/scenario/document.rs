@@ -92,13 +92,15 @@ impl<'a> Document<'a> {
             None => (error.message(), None),
         };
         let what = what.replace('\n', ", ");
-        let (what, unknown) = match unknown(&what) {
-            Some((what, hint)) => (what, Some(hint)),
-            None => (key.map_or(what.clone(), |key| format!("`{key}`: {what}")), None),
+        let keyed = |what: String| key.map_or(what.clone(), |key| format!("`{key}`: {what}"));
+        let (what, known) = match (unknown(&what), mistyped(&what)) {
+            (Some((what, hint)), _) => (what, Some(hint)),
+            (None, Some((what, hint))) => (keyed(what), Some(hint)),
+            (None, None) => (keyed(what), None),
         };
         let missing = || error.message().starts_with("missing field").then(|| "add it".to_owned());
         let hint = said
-            .or(unknown)
+            .or(known)
             .or_else(missing)
             .unwrap_or_else(|| "correct it; `m2mesh-sim new` prints a scenario with every key".to_owned());
         match error.span() {
@@ -232,6 +234,20 @@ fn unknown(message: &str) -> Option<(String, String)> {
     let mut quoted = message.split('`').skip(1).step_by(2);
     let word = quoted.next()?;
     Some((format!("unknown {kind} `{word}`"), instead(word, quoted)))
+}
+
+/// Of what serde says about a value of the wrong type, what is wrong and what to write.
+fn mistyped(message: &str) -> Option<(String, String)> {
+    let found = message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: "));
+    let (found, wanted) = found?.split_once(", expected ")?;
+    let wanted = match wanted {
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number from 0 on",
+        "f64" => "a number",
+        "a boolean" => "true or false",
+        table if table.starts_with("struct ") => "a table",
+        other => other,
+    };
+    Some((format!("{found} does not do here"), format!("write {wanted}")))
 }
 
 /// Tables whose keys are names that the file gives.

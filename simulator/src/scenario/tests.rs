@@ -113,7 +113,7 @@ fn mistakes_are_named_with_file_line_and_the_nearest_word() {
         ("[[links]]\nknid = \"ring\"\n", &["x.toml:8: unknown key `knid`", "did you mean `kind`?"]),
         ("[[links]]\nkind = \"rign\"\n", &["x.toml:8: unknown word `rign`", "did you mean `ring`?"]),
         ("[devices.none]\ncount = 0\n", &["x.toml:8: the group `none` has zero devices"]),
-        ("[devices.odd]\ncount = -1\n", &["x.toml:8:", "devices.odd.count"]),
+        ("[devices.odd]\ncount = -1\n", &["x.toml:8:", "devices.odd.count", "write a whole number from 0 on"]),
         ("[devices.many]\ncount = 30000\n", &["x.toml:8:", "more than 20000 devices"]),
         ("[devices.x]\nbearers = [\"lna\"]\n", &["x.toml:8: no bearer is called `lna`", "did you mean `lan`?"]),
         ("[devices.x]\nflush = \"soon\"\n", &["x.toml:8:", "\"soon\" is none", "write a duration"]),
@@ -133,6 +133,8 @@ fn mistakes_are_named_with_file_line_and_the_nearest_word() {
     says(loaded(&small(&sound).replace("question", "quetsion"), &[], &[]), &["x.toml:1:", "`question`"]);
     says(loaded("question = \"?\"\nduration = \"1m\"\n", &[], &[]), &["x.toml: there is no bearer"]);
     says(loaded("duration = 1m\n", &[], &[]), &["x.toml:1:"]);
+    let seed = "x.toml:1: `seed`: string \"seven\" does not do here; write a whole number from 0 on";
+    says(loaded(&format!("seed = \"seven\"\n{}", small(&sound)), &[], &[]), &[seed]);
     says(loaded(&small("").replace("[devices.node]\ncount = 4\n", ""), &[], &[]), &["there are no devices"]);
 }
 
@@ -182,6 +184,7 @@ fn traffic_has_to_have_a_way_and_a_time() {
         ("to = \"neighbours\"\nevery = \"1s\"\nsize = \"1MB\"\n", &["too large"]),
         ("to = \"neighbours\"\nevery = \"1s\"\nend = \"2m\"\n", &["does not lie within the measured time", "1m"]),
         ("every = \"1s\"\n", &["needs `to`"]),
+        ("to = \"neighbors\"\nevery = \"1s\"\n", &["x.toml:13:", "called `neighbors`", "did you mean `neighbours`?"]),
     ] {
         says(loaded(&send(more), &[], &[]), parts);
     }

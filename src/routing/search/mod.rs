@@ -5,9 +5,10 @@
 //! 1. The graph is seen by the policy and by what is known besides ([`Overlay`]): avoided bearers, excluded nodes and
 //!    shunned pairs are closed, doubts make failures likelier.
 //! 2. The shortest path by objective, without limits. If it keeps them it is the answer: this is the rule, and all of it.
-//! 3. Else a label search under those limits that it broke, and again with those that its answer breaks besides, until
-//!    none is broken. It is exact, and its labels are bounded.
-//! 4. Where the bound is met, a Lagrangian relaxation under all limits: good, not proven best ([`Found::exact`]).
+//! 3. Else a search under those limits that it broke, and again with those that its answer breaks besides, until none is
+//!    broken: a Lagrangian relaxation bounds what is possible, and a label search finds the best of it. It is exact, and its
+//!    labels are bounded.
+//! 4. Where the bound is met, the best path that the relaxation met: good, not proven best ([`Found::exact`]).
 //! 5. If there is nothing, all of it again with the shunned pairs open: a pair that fails of late is better than none.
 //! 6. The same for an alternate that shares no relay with the best.
 //!
@@ -23,8 +24,9 @@
 //! 3. Best and alternate share no relay and no edge.
 //! 4. Time and memory are bounded, whatever the graph claims.
 
+mod field;
 mod labels;
-mod larac;
+mod lagrange;
 mod miss;
 mod spf;
 mod terms;
@@ -34,12 +36,13 @@ mod tests;
 use super::graph::{EdgeIndex, Graph, NodeIndex};
 use super::policy::Wants;
 use super::totals::nats;
-use labels::{Ends, Outcome};
+use field::Ends;
+use labels::Outcome;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use super::totals::{Limit, Totals};
 pub use miss::{Miss, NoPath};
-pub(super) use spf::{FAR, From, NO_EDGE, Queue, Reach, nearest, way};
+pub(super) use spf::{FAR, From, NO_EDGE, Queue, ROOT, Reach, nearest, way};
 pub(super) use terms::{CLOSED, Step, Terms, View, effective};
 
 /// What is known besides the graph. Nodes and pairs that are not in the graph do not matter.
@@ -149,18 +152,23 @@ impl<'a> Query<'a> {
 
     /// With shunned pairs closed in `terms`; if that finds nothing, as a last resort.
     fn first(&self, mut terms: Terms) -> Result<Found, NoPath> {
-        let best = self.best(&terms, None);
-        if let Ok((best, exact)) = best {
-            let alternate = self.alternate(&mut terms, &best, None);
-            return Ok(Found { best, alternate, exact, last_resort: false });
+        match self.best(&terms, None) {
+            Ok((best, exact)) => {
+                let alternate = self.alternate(&mut terms, &best, None);
+                Ok(Found { best, alternate, exact, last_resort: false })
+            }
+            Err(exact) => self.last_resort(terms, exact),
         }
-        self.last_resort(terms)
     }
 
-    /// With shunned pairs open. `terms` are those with which nothing was found.
-    pub(super) fn last_resort(&self, terms: Terms) -> Result<Found, NoPath> {
-        let mut terms = if self.overlay.shunned.is_empty() { terms } else { self.terms(false) };
-        match self.best(&terms, None) {
+    /// With shunned pairs open. With `terms` nothing was found, and whether that was exact.
+    pub(super) fn last_resort(&self, mut terms: Terms, exact: bool) -> Result<Found, NoPath> {
+        let mut outcome = Err(exact);
+        if !self.overlay.shunned.is_empty() {
+            terms = self.terms(false);
+            outcome = self.best(&terms, None);
+        }
+        match outcome {
             Ok((best, exact)) => {
                 let alternate = self.alternate(&mut terms, &best, None);
                 Ok(Found { best, alternate, exact, last_resort: true })
@@ -169,30 +177,46 @@ impl<'a> Query<'a> {
         }
     }
 
+    /// Step 2.
+    pub(super) fn shortest(&self, terms: &Terms) -> Option<Path> {
+        let Self { graph, ends, .. } = *self;
+        let edges = From::nearest(graph, &terms.steps, ends.from, ends.to, |edge| terms.steps[edge].objective)?;
+        Some(terms.path(graph, edges))
+    }
+
     /// Steps 2 to 4: a path, and whether it is proven to be the best; or whether it is proven that there is none.
     /// `shortest` is the outcome of step 2, where it is known.
     pub(super) fn best(&self, terms: &Terms, shortest: Option<Path>) -> Result<(Path, bool), bool> {
         let Self { graph, ends, .. } = *self;
-        let shortest = shortest.or_else(|| {
-            let edges = From::nearest(graph, &terms.steps, ends.from, ends.to, |edge| terms.steps[edge].objective)?;
-            Some(terms.path(graph, edges))
-        });
-        let mut path = shortest.ok_or(true)?;
+        let mut path = shortest.or_else(|| self.shortest(terms)).ok_or(true)?;
         let limits = self.limits();
         let mut binding = Vec::new();
         while !binding_more(&path, &limits, &mut binding) {
-            match labels::constrained(graph, terms, ends, &binding) {
+            match labels::constrained(graph, terms, ends, &binding, true) {
                 Outcome::Found(edges) => path = terms.path(graph, edges),
                 Outcome::None => return Err(true),
-                Outcome::Capped(known) => {
-                    let known =
-                        known.filter(|edges| broken(&terms.path(graph, edges.clone()), &limits).next().is_none());
-                    let edges = larac::relaxed(graph, terms, ends, &limits, known).ok_or(false)?;
-                    return Ok((terms.path(graph, edges), false));
-                }
+                Outcome::Capped(known) => return self.relaxed(terms, &limits, known),
             }
         }
         Ok((path, true))
+    }
+
+    /// Step 4: from a path that keeps some of the limits, if one is known.
+    fn relaxed(
+        &self,
+        terms: &Terms,
+        limits: &[(Limit, u64)],
+        known: Option<Vec<EdgeIndex>>,
+    ) -> Result<(Path, bool), bool> {
+        let known = known.map(|edges| terms.path(self.graph, edges));
+        if let Some(path) = known.filter(|path| broken(path, limits).next().is_none()) {
+            return Ok((path, false));
+        }
+        match labels::constrained(self.graph, terms, self.ends, limits, false) {
+            Outcome::Found(edges) | Outcome::Capped(Some(edges)) => Ok((terms.path(self.graph, edges), false)),
+            Outcome::Capped(None) => Err(false),
+            Outcome::None => Err(true),
+        }
     }
 
     /// Step 6. Closes in `terms` what the best path has. `shortest` is the outcome of step 2, where it is known.

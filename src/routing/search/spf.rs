@@ -53,6 +53,46 @@ impl Reach {
     }
 }
 
+/// What a tree grows in: nodes from 0 on, and edges by index, lower ones preferred.
+pub trait Net {
+    /// How many nodes.
+    fn len(&self) -> usize;
+    /// Edges that leave a node, and where they lead.
+    fn from(&self, node: NodeIndex) -> impl Iterator<Item = (EdgeIndex, NodeIndex)>;
+    /// Edges that reach a node, and where they begin.
+    fn into(&self, node: NodeIndex) -> impl Iterator<Item = (EdgeIndex, NodeIndex)>;
+    /// Where an edge begins and where it leads.
+    fn ends(&self, edge: EdgeIndex) -> (NodeIndex, NodeIndex);
+}
+
+/// A whole graph.
+#[derive(Clone, Copy, Debug)]
+pub struct Whole<'a> {
+    /// Graph.
+    pub graph: &'a Graph,
+    /// Its edges.
+    pub steps: &'a [Step],
+}
+
+impl Net for Whole<'_> {
+    fn len(&self) -> usize {
+        self.graph.len()
+    }
+
+    fn from(&self, node: NodeIndex) -> impl Iterator<Item = (EdgeIndex, NodeIndex)> {
+        self.graph.from(node).map(|(edge, _)| (edge, self.steps[edge as usize].to))
+    }
+
+    fn into(&self, node: NodeIndex) -> impl Iterator<Item = (EdgeIndex, NodeIndex)> {
+        self.graph.into(node).map(|(edge, _)| (edge, self.steps[edge as usize].from))
+    }
+
+    fn ends(&self, edge: EdgeIndex) -> (NodeIndex, NodeIndex) {
+        let step = &self.steps[edge as usize];
+        (step.from, step.to)
+    }
+}
+
 /// Nodes whose turn comes by cost, hops, node.
 pub type Queue = BinaryHeap<Reverse<(u64, u32, NodeIndex)>>;
 
@@ -71,17 +111,17 @@ pub type From = Tree<true>;
 pub type Towards = Tree<false>;
 
 impl<const AWAY: bool> Tree<AWAY> {
-    /// Grows one from `roots`. Leaves out what costs more than `most`, and ends when `stop` says so of a settled node.
+    /// Grows one from `roots`. Leaves out nodes where `within` says no to what they cost, and ends when `stop` says so of a
+    /// settled node.
     pub fn grow(
-        graph: &Graph,
-        steps: &[Step],
+        net: &impl Net,
         roots: &[NodeIndex],
-        most: u64,
         cost: impl Fn(usize) -> u64,
+        within: impl Fn(NodeIndex, u64) -> bool,
         mut stop: impl FnMut(NodeIndex, &Reach) -> bool,
     ) -> Self {
-        let mut tree = Self { reach: vec![FAR; graph.len()], settled: Vec::new() };
-        let mut queue = Queue::with_capacity(graph.len() / 4);
+        let mut tree = Self { reach: vec![FAR; net.len()], settled: Vec::new() };
+        let mut queue = Queue::with_capacity(net.len() / 4);
         for root in roots {
             tree.reach[*root as usize] = ROOT;
             queue.push(Reverse((0, 0, *root)));
@@ -95,22 +135,20 @@ impl<const AWAY: bool> Tree<AWAY> {
             if stop(node, &reach) {
                 break;
             }
-            let mut relax = |edge: EdgeIndex| {
+            let mut relax = |(edge, next): (EdgeIndex, NodeIndex)| {
                 let cost = cost(edge as usize);
                 if cost == CLOSED {
                     return;
                 }
-                let step = &steps[edge as usize];
-                let next = if AWAY { step.to } else { step.from };
                 let sum = so_far.saturating_add(cost);
-                if sum <= most && tree.reach[next as usize].offer(sum, hops + 1, edge) {
+                if within(next, sum) && tree.reach[next as usize].offer(sum, hops + 1, edge) {
                     queue.push(Reverse((sum, hops + 1, next)));
                 }
             };
             if AWAY {
-                graph.from(node).for_each(|(edge, _)| relax(edge));
+                net.from(node).for_each(&mut relax);
             } else {
-                graph.into(node).for_each(|(edge, _)| relax(edge));
+                net.into(node).for_each(&mut relax);
             }
         }
         tree
@@ -118,6 +156,11 @@ impl<const AWAY: bool> Tree<AWAY> {
 }
 
 impl From {
+    /// The whole of it, by objective.
+    pub fn all(graph: &Graph, steps: &[Step], from: NodeIndex) -> Self {
+        Self::grow(&Whole { graph, steps }, &[from], |edge| steps[edge].objective, |_, _| true, |_, _| false)
+    }
+
     /// The way to the nearest of `to`, of equals by the lowest last edge.
     pub fn nearest(
         graph: &Graph,
@@ -127,12 +170,18 @@ impl From {
         cost: impl Fn(usize) -> u64,
     ) -> Option<Vec<EdgeIndex>> {
         let mut reached = None;
-        let tree = Self::grow(graph, steps, &[from], u64::MAX, cost, |node, reach| {
-            if reached.is_none() && to.contains(&node) {
-                reached = Some(reach.key());
-            }
-            reached.is_some_and(|key| reach.key() > key)
-        });
+        let tree = Self::grow(
+            &Whole { graph, steps },
+            &[from],
+            cost,
+            |_, _| true,
+            |node, reach| {
+                if reached.is_none() && to.contains(&node) {
+                    reached = Some(reach.key());
+                }
+                reached.is_some_and(|key| reach.key() > key)
+            },
+        );
         way(&tree.reach, steps, nearest(&tree.reach, to)?).into()
     }
 }
@@ -157,8 +206,8 @@ pub fn way(reach: &[Reach], steps: &[Step], to: NodeIndex) -> Vec<EdgeIndex> {
 
 impl Towards {
     /// Edges from a node to the nearest root.
-    pub fn way<'a>(&'a self, steps: &'a [Step], from: NodeIndex) -> impl Iterator<Item = EdgeIndex> + 'a {
+    pub fn way<'a>(&'a self, net: &'a impl Net, from: NodeIndex) -> impl Iterator<Item = EdgeIndex> + 'a {
         let edge = move |node: NodeIndex| Some(self.reach[node as usize].edge).filter(|edge| *edge != NO_EDGE);
-        std::iter::successors(edge(from), move |at| edge(steps[*at as usize].to))
+        std::iter::successors(edge(from), move |at| edge(net.ends(*at).1))
     }
 }

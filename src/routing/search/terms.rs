@@ -22,7 +22,7 @@ pub struct Step {
 }
 
 /// See the module's documentation.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Terms {
     /// By [`EdgeIndex`].
     pub steps: Vec<Step>,

@@ -24,7 +24,7 @@ use std::process::ExitCode;
 /// Differences are against the first variant, and marked where the 95 % intervals of the medians do not overlap; that takes
 /// six seeds or more.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: m2mesh-sim compare narrowband --vary bearers.radio.rate=10kbit,100kbit --seeds 1..8")]
+#[command(after_help = "Example: m2mesh-sim compare narrowband --vary bearers.vhf.rate=10kbit,100kbit --seeds 1..8")]
 pub(super) struct Arguments {
     /// Scenario: a file, or the name of a shipped one
     scenario: PathBuf,

@@ -16,21 +16,20 @@ impl Planning<'_> {
         if let Some((_, range)) = self.groups.iter().find(|(group, _)| group == name) {
             return Ok(range.clone().collect());
         }
-        self.device(name).map(|device| vec![device]).ok_or_else(|| {
-            let groups = self.groups.iter().map(|(group, _)| group.as_str());
-            let hint = instead(name, groups.chain([ALL]));
-            let numbered = self
-                .groups
-                .iter()
-                .find(|(group, _)| name.strip_prefix(group.as_str()).and_then(|rest| rest.strip_prefix('-')).is_some());
-            let hint = match numbered {
-                Some((group, range)) => {
-                    format!("the devices of that group are {group}-1 to {group}-{}", range.len())
-                }
-                None => hint,
-            };
-            self.document.problem(span, format!("no group and no device is called `{name}`"), hint)
-        })
+        self.device(name).map(|device| vec![device]).ok_or_else(|| self.nobody(name, span, None))
+    }
+
+    /// The error that nobody is called so; `also` is another word that would do there.
+    pub(super) fn nobody(&self, name: &str, span: &Range<usize>, also: Option<&str>) -> Problem {
+        let numbered = self
+            .groups
+            .iter()
+            .find(|(group, _)| name.strip_prefix(group.as_str()).and_then(|rest| rest.strip_prefix('-')).is_some());
+        let hint = match numbered {
+            Some((group, range)) => format!("the devices of that group are {group}-1 to {group}-{}", range.len()),
+            None => instead(name, self.groups.iter().map(|(group, _)| group.as_str()).chain([ALL]).chain(also)),
+        };
+        self.document.problem(span, format!("no group and no device is called `{name}`"), hint)
     }
 
     /// All that the names name, each device once, in the order of the names.

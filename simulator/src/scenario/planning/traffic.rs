@@ -163,6 +163,9 @@ impl Planning<'_> {
         let to = self.needed(&traffic.to, "a flow", span, "to = \"neighbours\"")?;
         let wanted: Option<Vec<usize>> = match &to.get_ref().0[..] {
             [one] if one == NEIGHBOURS => None,
+            [one] if self.named(one, &to.span()).is_err() => {
+                return Err(self.nobody(one, &to.span(), Some(NEIGHBOURS)));
+            }
             _ => Some(self.spanned_members(to)?),
         };
         let mut draw = Draw::new(self.seed, "partners", number);
