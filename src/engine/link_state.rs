@@ -43,6 +43,8 @@ const PACE: Duration = Duration::from_millis(100);
 const ASKED: Duration = Duration::from_secs(2);
 /// A digest tells all entries at once up to this many.
 const SMALL: usize = 64;
+/// Changes at other routers within so long go into the graph together: many come at once when a network starts.
+const GATHER: Duration = Duration::from_millis(100);
 /// How often neighbours compare databases.
 const REFRESH: Duration = Duration::from_secs(30 * 60);
 /// And once this long after the link came up: frames may be lost while two connections become one.
@@ -60,6 +62,8 @@ pub(super) struct LinkState {
     /// As of when the graph was made, and the trees.
     seen: u64,
     grown: u64,
+    /// When the graph was made.
+    made: Time,
     waiting: VecDeque<Waiting>,
     asked: BTreeMap<CredentialHash, Time>,
     /// Credentials that each neighbour has had from us, or we from it.
@@ -89,6 +93,7 @@ impl LinkState {
             changed: true,
             seen: 0,
             grown: 0,
+            made: Time::default(),
             waiting: VecDeque::new(),
             asked: BTreeMap::new(),
             had: BTreeMap::new(),
@@ -140,11 +145,24 @@ impl LinkState {
     }
 
     /// Whether routes have to be looked at anew.
-    pub(super) fn take_changed(&mut self) -> bool {
+    pub(super) fn take_changed(&mut self, now: Time) -> bool {
         let generation = self.lsdb.generation();
         let changed = core::mem::take(&mut self.changed) | (generation != self.seen);
         self.seen = generation;
+        if changed {
+            self.made = now;
+        }
         changed
+    }
+
+    /// Whether what others tell waits for more of it: after the first news, the graph is made anew once in [`GATHER`].
+    fn gathers(&mut self, now: Time) -> bool {
+        let next = self.made + GATHER;
+        let gathers = !self.changed && self.lsdb.generation() != self.seen && now < next;
+        if gathers {
+            self.look_again(next, now);
+        }
+        gathers
     }
 
     /// Whether what routers tell has changed: the trees of groups have to be grown anew.
@@ -420,7 +438,9 @@ impl Engine {
         if self.routing.take_told() {
             self.regrow();
         }
-        self.refresh_graph();
+        if !self.routing.gathers(self.now.time) {
+            self.refresh_graph();
+        }
     }
 
     /// Tells our own LSA if it is due.

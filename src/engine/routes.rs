@@ -311,7 +311,7 @@ impl Engine {
     pub(super) fn refresh_graph(&mut self) {
         let now = self.now.time;
         let fades = self.routes.overlay_until.is_some_and(|until| until <= now);
-        if !self.routing.take_changed() && !fades {
+        if !self.routing.take_changed(now) && !fades {
             return;
         }
         let own = self.own_links();
