@@ -230,9 +230,10 @@ impl AsyncWrite for Stream {
         let Self { connection, kind, tamper, follower, .. } = &mut *self;
         if matches!(kind.known(), None | Some(Purpose::Routing)) {
             let overhead = super::on_the_wire(bytes.len()) - bytes.len();
-            let counted = purpose == Purpose::Routing;
+            let mut unknown = Kinds::new();
             let mut state = connection.medium().lock();
-            follower.count(bytes, overhead, if counted { &mut state.kinds } else { &mut Kinds::new() });
+            let kinds = if purpose == Purpose::Routing { &mut state.kinds } else { &mut unknown };
+            follower.count(bytes, overhead, kinds);
         }
         match tamper.as_mut().map(|tamper| tamper.handle(connection.medium(), kind, bytes)) {
             None => self.put(bytes, purpose, 0),
