@@ -119,6 +119,9 @@ pub struct Taken {
     pub ack: Ack,
     /// Latest deadline among them.
     pub expiry: Unix,
+    /// Whether the application has named one of them: it must be on disk before it leaves, or it could be handed in again
+    /// after a crash and be delivered twice.
+    pub named: bool,
 }
 
 /// What a batch leaves with.

@@ -166,6 +166,7 @@ impl<T> Stream<T> {
     ) -> Option<Taken> {
         taken.clear();
         let (mut size, mut ack, mut expiry, mut calls) = (PLAIN_OVERHEAD, Ack::None, Unix(0), false);
+        let mut named = false;
         let mut queue = self.queues.remove(lane)?;
         while let Some(&sequence) = queue.front() {
             let Some(slot) = self.slot(sequence) else {
@@ -189,6 +190,7 @@ impl<T> Stream<T> {
                 break;
             }
             (size, ack, expiry, calls) = (size + adds, message.ack, expiry.max(slot.expiry), call);
+            named |= message.id.is_some();
             queue.pop_front();
             taken.push(sequence);
         }
@@ -212,7 +214,7 @@ impl<T> Stream<T> {
             }
         }
         self.depart(taken, ack, departure);
-        Some(Taken { messages: taken.len(), ack, expiry })
+        Some(Taken { messages: taken.len(), ack, expiry, named })
     }
 
     fn call(&self, sequence: u64, base: u64, sent: u64) -> Option<Message<'_>> {

@@ -186,7 +186,7 @@ impl<T> Unconfirmed<T> {
         if waiting.is_empty() {
             queue.waiting.remove(lane);
         }
-        Some(Taken { messages: count, ack: Ack::None, expiry })
+        Some(Taken { messages: count, ack: Ack::None, expiry, named: false })
     }
 
     /// Deadlines that have passed.

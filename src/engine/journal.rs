@@ -27,6 +27,11 @@ pub(super) struct Journal {
 }
 
 impl Journal {
+    /// The number of the last commit.
+    pub(super) fn last(&self) -> Lsn {
+        self.lsn
+    }
+
     pub(super) fn write(&mut self, write: Write) {
         self.writes.push(write);
     }

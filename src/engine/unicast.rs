@@ -7,7 +7,8 @@
 //!
 //! Invariants
 //! 1. Nothing is sealed for a link that takes no data: what cannot go waits unsealed, and may still be batched.
-//! 2. A receipt leaves with the number of the commit that made its messages durable.
+//! 2. A receipt leaves with the number of the commit that made its messages durable; a message that the application has
+//!    named leaves no earlier than it is durable itself.
 
 use super::Engine;
 use super::api::{Outcome, Reply, Token};
@@ -179,8 +180,10 @@ impl Engine {
                         self.count("flights_forgotten", u64::from(forgotten));
                     }
                 }
-                self.send_copy(terms, way, &frame);
-                self.send_data(*link, lane.class, frame, Lsn(0));
+                // What this turn submitted is in the turn's commit, which has been numbered before.
+                let after = if taken.named { self.journal.last() } else { Lsn(0) };
+                self.send_copy(terms, way, &frame, after);
+                self.send_data(*link, lane.class, frame, after);
             } else {
                 self.outgoing.handle_path_broken(name);
                 // These are not queued again, and did not leave.
@@ -195,7 +198,7 @@ impl Engine {
     }
 
     /// Sends the same record along the alternate path, where two copies are wanted: the receiver takes the first.
-    fn send_copy(&mut self, terms: &Terms, way: &Way, frame: &[u8]) {
+    fn send_copy(&mut self, terms: &Terms, way: &Way, frame: &[u8], after: Lsn) {
         if terms.policy.copies.is_none_or(|copies| copies < 2) {
             return;
         }
@@ -209,7 +212,7 @@ impl Engine {
         let path = self.path_of(route, price, frame.len());
         let class = data.header.class;
         let copy = put_data(data.header_bytes, &path, data.sealed);
-        self.send_data(link, class, copy, Lsn(0));
+        self.send_data(link, class, copy, after);
     }
 
     /// A path as it leaves here.

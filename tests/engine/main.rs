@@ -84,6 +84,23 @@ fn named(to: &str, payload: &[u8], name: u8) -> Command {
 }
 
 #[test]
+fn a_named_message_leaves_no_earlier_than_it_is_durable() {
+    let mut mesh = Mesh::new(&["a", "b"]);
+    mesh.connect(0, 1);
+    mesh.run(seconds(1));
+    mesh.carried.clear();
+    mesh.stuck.insert(0);
+    let id = Some(SendId::new("order-7").expect("an id"));
+    let token = mesh.command(0, Command::Send(Send { id, ..message("b", b"once", Ack::End, 30) }));
+    mesh.run(seconds(1));
+    // After a crash here the application may hand it in again, and nobody would know that it was the same.
+    assert!(mesh.carried.is_empty(), "{:?}", mesh.carried);
+    mesh.stuck.clear();
+    mesh.run(seconds(1));
+    assert!(matches!(mesh.ended.get(&token), Some(Outcome::Delivered { .. })));
+}
+
+#[test]
 fn messages_survive_a_crash_of_the_sender_and_its_application_can_ask_again() {
     let mut mesh = pair();
     mesh.disconnect(1, 2);
