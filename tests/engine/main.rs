@@ -90,7 +90,7 @@ fn a_named_message_leaves_no_earlier_than_it_is_durable() {
     mesh.run(seconds(1));
     mesh.carried.clear();
     mesh.stuck.insert(0);
-    let id = Some(SendId::new("order-7").expect("an id"));
+    let id = Some(SendId([7; 16]));
     let token = mesh.command(0, Command::Send(Send { id, ..message("b", b"once", Ack::End, 30) }));
     mesh.run(seconds(1));
     // After a crash here the application may hand it in again, and nobody would know that it was the same.
