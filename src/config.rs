@@ -10,7 +10,7 @@ pub mod quantity;
 use crate::engine::Settings;
 use crate::event_log;
 use crate::net::NetConfig;
-use crate::routing::policies::NamedPolicy;
+use crate::routing::policies::{MAX_POLICIES, NamedPolicy};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -86,6 +86,9 @@ impl Config {
     /// Parses settings; an error says line, key, and the nearest known key.
     pub fn parse(text: &str) -> Result<Self, String> {
         let config: Self = toml::from_str(text).map_err(|error| explain(text, &error))?;
+        if config.policies.len() > MAX_POLICIES {
+            return Err(format!("{} policies; a node has at most {MAX_POLICIES}: remove some", config.policies.len()));
+        }
         match config.policies.iter().find_map(NamedPolicy::problem) {
             Some(problem) => Err(problem),
             None => Ok(config),
