@@ -34,6 +34,7 @@ use std::time::{Duration, Instant};
 /// Compares a lab of real processes with its simulation
 ///
 /// Exit code 2 when the medians differ by more than 15 %, or the 99th percentiles by more than 30 %.
+/// Needs a machine that is otherwise quiet: what else runs there delays the lab, and not the simulation.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: m2mesh-sim calibrate --nodes 10 --for 30s --loss 1%")]
 pub(super) struct Arguments {
