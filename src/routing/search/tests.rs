@@ -118,6 +118,25 @@ fn any_graph() -> impl Strategy<Value = Graph> {
     })
 }
 
+/// A row of nodes with three edges from each to the next and one past it, all of them worth something else: hundreds of ways,
+/// none of them better in everything.
+fn any_ladder() -> impl Strategy<Value = Graph> {
+    let part = || 1..1_000u64;
+    (5..=8u8).prop_flat_map(move |nodes| {
+        let chance = 60_000..ALWAYS;
+        let worth = prop::collection::vec((part(), part(), chance, part()), 4 * usize::from(nodes));
+        worth.prop_map(move |worth| {
+            let row = |(at, (price, delay, success, energy)): (u8, (u64, u64, u16, u64))| {
+                let (from, bearer) = (at / 4, at % 4);
+                let to = from + if bearer == 3 { 2 } else { 1 };
+                let (delay, energy) = (u32::try_from(delay).unwrap_or(0), u32::try_from(energy).unwrap_or(0));
+                (from, to, bearer, price, delay, success, energy)
+            };
+            graph(nodes, &(0..).zip(worth).map(row).collect::<Vec<_>>())
+        })
+    })
+}
+
 fn any_wants() -> impl Strategy<Value = Wants> {
     let weights = prop_oneof![Just(CHEAP), Just(FAST), Just([0, 0, 1, 0]), Just([0; 4]), prop::array::uniform4(0..4u8)];
     let maybe = |most: u64| prop::option::of(0..most);
@@ -195,6 +214,27 @@ proptest! {
         let from = from % u32::try_from(graph.len()).expect("few");
         let to = targets(&graph, &to);
         agrees_with_the_oracle(&Query::new(&graph, from, &to, &wants, &overlay))?;
+    }
+
+    #[test]
+    fn where_ways_trade_one_thing_for_another_the_best_within_limits_is_found(
+        graph in any_ladder(),
+        weights in prop_oneof![Just(CHEAP), Just([0, 0, 0, 1]), Just([1, 1, 0, 2])],
+        (time, price, failures) in (0..100u64, prop::option::of(0..100u64), prop::option::of(0..100u64)),
+        hops in prop::option::weighted(0.2, 3..8u32),
+    ) {
+        // Limits between the least there is and what the shortest path has, in per cent of the way.
+        let overlay = Overlay { hops, ..Overlay::default() };
+        let last = u32::try_from(graph.len()).expect("few") - 1;
+        let totals = |weights| search(&graph, 0, &[last], &wants(weights), &Overlay::default()).expect("a way").best.totals;
+        let between = |least: u64, most: u64, part: u64| least + most.saturating_sub(least) * part / 100;
+        let (free, fast, cheap, sure) = (totals(weights), totals(FAST), totals(CHEAP), totals([0, 0, 1, 0]));
+        let mut wants = wants(weights);
+        wants.time = Some(between(fast.delay, free.delay, time));
+        wants.policy.budget = price.map(|part| between(cheap.price, free.price.max(fast.price), part));
+        let failures = failures.map(|part| between(sure.failures, free.failures.max(fast.failures), part));
+        wants.policy.success = failures.map(|failures| Totals { failures, ..Totals::default() }.success());
+        agrees_with_the_oracle(&Query::new(&graph, 0, &[last], &wants, &overlay))?;
     }
 
     #[test]
