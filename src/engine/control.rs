@@ -36,6 +36,20 @@ impl Engine {
         }
     }
 
+    /// The neighbour was restarted, and its link stayed up at our end: it knows nothing of us, and has lost what was under
+    /// way.
+    fn greet_again(&mut self, link: LinkId) {
+        self.routing.forget_had(link);
+        let announce = self.announcement(link);
+        self.send_control(link, Kind::Announce, &announce);
+        self.send_bulletin(link);
+        if let Some(name) = self.links.get(link).and_then(|link| link.name.clone()) {
+            self.outgoing.handle_path_broken(&name);
+            self.ready.insert(name);
+        }
+        self.count("neighbours_restarted", 1);
+    }
+
     pub(super) fn handle_listening(&mut self, addresses: Vec<Vec<u8>>) {
         if self.addresses == addresses {
             return;
@@ -107,12 +121,13 @@ impl Engine {
             // A router tells of its groups in its link state.
             groups: self.own_groups().into_iter().filter(|_| !self.settings.forwarding).take(MAX_GROUPS).collect(),
             area: self.settings.area,
+            process: self.process,
         }
     }
 
     fn handle_announce(&mut self, link: LinkId, body: &[u8]) {
         let Ok(announce) = wire::decode::<Announce>(body) else { return self.count("control_malformed", 1) };
-        let Announce { forwarding, addresses, others, services, groups, area } = announce;
+        let Announce { forwarding, addresses, others, services, groups, area, process } = announce;
         let unpack = |addresses: Vec<ByteBuf>, most| -> Vec<Vec<u8>> {
             let fit = addresses.into_iter().filter(|address| address.len() <= MAX_ADDRESS);
             fit.take(most).map(ByteBuf::into_vec).collect()
@@ -125,10 +140,14 @@ impl Engine {
         let (services, groups) = (trim(services, MAX_SERVICES), trim(groups, MAX_GROUPS));
         let news = (neighbour.forwarding, neighbour.area, &neighbour.services, &neighbour.groups)
             != (forwarding, area, &services, &groups);
-        let meets = forwarding && (!neighbour.forwarding || neighbour.area != area);
+        let restarted = neighbour.process.replace(process).is_some_and(|before| before != process);
+        let meets = forwarding && (!neighbour.forwarding || neighbour.area != area || restarted);
         (neighbour.forwarding, neighbour.area) = (forwarding, area);
         (neighbour.services, neighbour.groups) = (services, groups);
         self.routing.links_changed |= news;
+        if restarted {
+            self.greet_again(link);
+        }
         if meets {
             self.meet_router(link);
         }

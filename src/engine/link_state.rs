@@ -128,6 +128,11 @@ impl LinkState {
         self.lsdb.entry(router).map(|entry| entry.lsa.origin)
     }
 
+    /// A neighbour has lost what we handed it.
+    pub(super) fn forget_had(&mut self, link: LinkId) {
+        self.had.remove(&link);
+    }
+
     /// Whether an origin may have another advertisement taken: [`BURST`] at once, then one in each [`PACE`].
     fn allows(&mut self, origin: CredentialHash, now: Time) -> bool {
         if self.allowance.len() > MAX_ENTRIES {

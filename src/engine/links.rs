@@ -41,6 +41,8 @@ pub(super) struct Link {
     pub forwarding: bool,
     /// The area that it is in.
     pub area: u32,
+    /// Number of its process, as it says, once it has said so.
+    pub process: Option<u64>,
     /// What a leaf offers, and listens to.
     pub services: Vec<Tag>,
     pub groups: Vec<Tag>,
@@ -169,6 +171,7 @@ impl Engine {
                 usable: true,
                 forwarding: false,
                 area: 0,
+                process: None,
                 services: Vec::new(),
                 groups: Vec::new(),
             },

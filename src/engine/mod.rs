@@ -75,6 +75,7 @@ use crate::routing::policies::Policies;
 use crate::time::{Now, Time};
 use api::{Reply, Token};
 use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::Rng;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use store::{Read, ReadError};
@@ -95,6 +96,8 @@ pub struct Engine {
     terms: BTreeMap<String, Arc<Terms>>,
     /// Our pseudonym.
     own: Pseudonym,
+    /// Number of this process.
+    process: u64,
     links: links::Links,
     sessions: sessions::Sessions,
     outgoing: Outgoing<unicast::Sender>,
@@ -141,12 +144,13 @@ impl Engine {
         issuer: Option<IssuerId>,
         settings: Settings,
         store: &dyn Read,
-        rng: ChaCha20Rng,
+        mut rng: ChaCha20Rng,
         now: Now,
     ) -> Result<Self, ReadError> {
         let log = journal::load(store, settings.log.clone(), now)?;
         let inbox = inbox::Inbox::load(store)?;
         let (own, area) = (membership.pseudonym(), settings.area);
+        let process = rng.next_u64() | 1;
         let policies = Policies::new(&settings.policies);
         let terms = commands::all_terms(&policies);
         let mut engine = Self {
@@ -159,6 +163,7 @@ impl Engine {
             worth: worth::Worth::load(&settings.bearers, store, now)?,
             settings,
             own,
+            process,
             links: links::Links::default(),
             sessions: sessions::Sessions::default(),
             outgoing: Outgoing::new(),

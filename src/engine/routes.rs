@@ -23,6 +23,7 @@ use crate::routing::search::{NoPath, Overlay, Path};
 use crate::routing::totals::{Limit, Totals};
 use crate::routing::trees::Trees;
 use crate::time::Time;
+use crate::wire::data::MAX_HOPS;
 use core::time::Duration;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -102,6 +103,8 @@ pub(super) struct Chosen {
     pub(super) route: Arc<Route>,
     pub(super) alternate: Option<Arc<Route>>,
     pub(super) since: Time,
+    /// What it was worth when it was chosen.
+    pub(super) worth: Totals,
     /// As of which generation.
     pub(super) generation: u64,
     /// An edge of it has gone since, and what was under way on it has been queued again.
@@ -256,6 +259,9 @@ impl Engine {
             routes.trees.search(graph, routes.generation, from, &to, wants, &routes.overlay)
         } else {
             let mut overlay = routes.overlay.clone();
+            // Those who have had it have taken their part of the hops.
+            let taken = u32::try_from(past.len()).unwrap_or(u32::MAX);
+            overlay.hops = overlay.hops.map(|hops| hops.saturating_sub(taken));
             overlay.excluded.extend(past.iter().filter_map(|node| graph.index(node)).filter(|node| *node != from));
             crate::routing::search::search(graph, from, &to, wants, &overlay)
         };
@@ -320,7 +326,7 @@ impl Engine {
             let resolve = |hash: &CredentialHash| multicast.pseudonym(hash);
             self.routing.lsdb.graph(&resolve, &own)
         };
-        let mut overlay = Overlay::default();
+        let mut overlay = Overlay { hops: u32::try_from(MAX_HOPS).ok(), ..Overlay::default() };
         for ((from, to), doubt, shunned) in self.worth.history.doubts(now) {
             if let Some(ends) = graph.index(&from).zip(graph.index(&to)) {
                 overlay.doubts.insert(ends, doubt);

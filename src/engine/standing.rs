@@ -9,7 +9,7 @@ use super::routes::{Chosen, MAX_ROUTES, Route, Routes, Way, keeps};
 use crate::delivery::lane::Terms;
 use crate::event_log::Event;
 use crate::id::Name;
-use crate::routing::policy::Wants;
+use crate::routing::policy::{BALANCED, Criterion, Wants};
 use crate::routing::totals::Totals;
 use core::time::Duration;
 use std::sync::Arc;
@@ -32,6 +32,7 @@ impl Engine {
             route: route.clone(),
             alternate: alternate.clone(),
             since: self.now.time,
+            worth: route.totals,
             generation,
             broken: false,
         };
@@ -76,6 +77,7 @@ impl Engine {
                 route: route.clone(),
                 alternate: alternate.clone(),
                 since: standing.since,
+                worth: standing.worth,
                 generation,
                 broken: false,
             };
@@ -86,7 +88,8 @@ impl Engine {
             }
             return Way { route, alternate };
         }
-        let cause = self.cause(&standing.route, now_worth.as_ref(), &route, wants);
+        let old = Route { totals: standing.worth, ..(*standing.route).clone() };
+        let cause = self.cause(&old, now_worth.as_ref(), &route, wants);
         let (old, new) = (self.names(&standing.route.nodes), self.names(&route.nodes));
         self.record(Event::RouteChanged { to: key.0.clone(), old, new, cause });
         self.choose(key, (route, alternate))
@@ -150,22 +153,26 @@ impl Engine {
         if let Some((limit, by)) = now.broken(wants) {
             return format!("it breaks the limit on {} by {}", limit.name(), limit.amount(by));
         }
-        let worse = now.grown_from(&old.totals, &wants.policy.weights);
-        match worse {
-            Some((criterion, from, to)) => {
+        // What made it: that the old one became worse, or that the new one became better, whichever weighs more.
+        let weights = &wants.policy.weights;
+        let grown = now.grown_from(&old.totals, weights);
+        let gain = new.totals.gain_over(now, weights);
+        match (grown, gain) {
+            (Some((criterion, from, to)), _) if weighs(grown, weights) * 2 >= weighs(gain, weights) => {
                 format!("{} rose from {} to {}", measure(criterion), amount(criterion, from), amount(criterion, to))
             }
-            None => match new.totals.gain_over(now, &wants.policy.weights) {
-                Some((criterion, from, to)) => {
-                    format!(
-                        "another way has better {}: {} instead of {}",
-                        measure(criterion),
-                        amount(criterion, to),
-                        amount(criterion, from)
-                    )
-                }
-                None => "another way is better".to_owned(),
-            },
+            (_, Some((criterion, old, new))) => {
+                let (what, new, old) = (measure(criterion), amount(criterion, new), amount(criterion, old));
+                format!("another way has better {what}: {new} instead of {old}")
+            }
+            _ => "another way is better".to_owned(),
         }
     }
+}
+
+/// How much a difference in one criterion weighs.
+fn weighs(difference: Option<(Criterion, u64, u64)>, weights: &[u8; 4]) -> u64 {
+    let Some((criterion, from, to)) = difference else { return 0 };
+    let weights = if *weights == [0; 4] { &BALANCED } else { weights };
+    from.abs_diff(to).saturating_mul(weights[criterion as usize].into())
 }

@@ -5,7 +5,7 @@
 //!
 //! - the [`round_trip`]: smoothed, with its mean deviation, and the shortest of late;
 //! - the [`chance`] that a probe comes back in good time. Links below are reliable streams, so a lost packet is no lost
-//!   probe but a late one: what takes more than twice the shortest and [`SLACK`] counts as a failure;
+//!   probe but a late one: what takes more than twice what is usual and [`SLACK`] counts as a failure;
 //! - the [`rhythm`] in which answers come, and so how suspicious a silence is.
 //!
 //! Everything is whole numbers: the same probes say the same on every machine. What has been learnt can be stored and
@@ -75,8 +75,13 @@ impl Estimator {
 
     /// A probe came back.
     pub fn measured(&mut self, round_trip: Duration, now: Time) {
-        let late = self.round_trip.measured(round_trip, now);
-        self.chance.seen(!late, now);
+        let (failed, good) = self.round_trip.measured(round_trip, now);
+        for _ in 0..failed {
+            self.chance.seen(false, now);
+        }
+        if good {
+            self.chance.seen(true, now);
+        }
         self.rhythm.beat(now);
     }
 

@@ -266,13 +266,15 @@ impl Handler {
 
     /// The last ping has been answered.
     fn handle_echo(&mut self, stamp: u64, round_trip: Duration) {
-        self.silence.handle_answered(round_trip);
+        let measures = self.silence.handle_answered(round_trip);
         if stamp < self.measured_from {
             self.silence.forget_timing();
             return self.ping();
         }
-        self.pipe.measured(round_trip);
-        self.tell(Event::Measured(round_trip));
+        if measures {
+            self.pipe.measured(round_trip);
+            self.tell(Event::Measured(round_trip));
+        }
     }
 
     fn write(&mut self, lane: Lane, cx: &mut Context<'_>) -> Result<(), LaneError> {

@@ -38,6 +38,8 @@ pub(crate) struct Silence {
     /// When the first frames went out since something was heard.
     unanswered: Option<Instant>,
     silent: bool,
+    /// The connection was silent while the last ping was on its way.
+    tainted: bool,
     /// Reading waits for the node.
     blocked: bool,
     timer: Delay,
@@ -81,6 +83,7 @@ impl Silence {
             asked: None,
             unanswered: None,
             silent: false,
+            tainted: false,
             blocked: false,
             timer: Delay::new(ping_after),
             probe: None,
@@ -130,11 +133,17 @@ impl Silence {
         self.arm(now + self.limit());
     }
 
-    /// The last ping has been answered.
-    pub(crate) fn handle_answered(&mut self, round_trip: Duration) {
+    /// The last ping has been answered. Answers whether that is a measurement: how long a silence took says nothing about the
+    /// round trip (Karn's rule).
+    #[must_use]
+    pub(crate) fn handle_answered(&mut self, round_trip: Duration) -> bool {
         self.asked = None;
         self.before = 0;
+        if std::mem::take(&mut self.tainted) {
+            return false;
+        }
         self.timing.measured(round_trip);
+        true
     }
 
     /// What was measured holds no longer.
@@ -203,7 +212,7 @@ impl Silence {
         if let Some(asked) = self.asked {
             let due = asked.max(self.heard) + self.limit();
             if now >= due {
-                self.silent = true;
+                (self.silent, self.tainted) = (true, true);
                 return Some(Asks::Tell);
             }
             self.arm(due);
@@ -238,7 +247,8 @@ impl Silence {
             // Kilobits a second are bits a millisecond.
             rate => self.before.saturating_mul(8) / u64::from(rate.max(1)),
         };
-        (self.timing.time_out() * TIME_OUTS).max(self.probing.silent_after) + Duration::from_millis(ahead)
+        let patience = (self.timing.time_out() * TIME_OUTS).min(LONGEST).max(self.probing.silent_after);
+        patience + Duration::from_millis(ahead)
     }
 }
 
@@ -260,6 +270,8 @@ impl Timing {
 
 /// Retransmission time-outs that a ping may be followed by nothing: a transport below has sent it twice more by then.
 const TIME_OUTS: u32 = 4;
+/// But never more than this.
+const LONGEST: Duration = Duration::from_secs(10);
 /// The retransmission time-out before there is a measurement (RFC 6298, section 2.1).
 const UNMEASURED: Duration = Duration::from_secs(1);
 
@@ -275,7 +287,7 @@ mod tests {
         let probing = Probing { every: 1_000 * MS, after: 20 * MS, silent_after: 40 * MS };
         let mut silence = Silence::new(Duration::from_secs(30), Duration::from_secs(90), probing, u32::MAX);
         for _ in 0..8 {
-            silence.handle_answered(MS);
+            assert!(silence.handle_answered(MS));
         }
         silence
     }
@@ -319,7 +331,7 @@ mod tests {
         let mut silence = silence();
         assert_eq!(silence.limit(), 40 * MS);
         for _ in 0..100 {
-            silence.handle_answered(100 * MS);
+            assert!(silence.handle_answered(100 * MS));
         }
         assert!((400 * MS..500 * MS).contains(&silence.limit()), "{:?}", silence.limit());
         silence.forget_timing();
@@ -332,7 +344,20 @@ mod tests {
         silence.handle_bytes(5_000);
         assert_eq!(silence.limit(), Duration::from_secs(8));
         silence.forget_timing();
-        silence.handle_answered(10 * MS);
+        assert!(silence.handle_answered(10 * MS));
         assert_eq!(silence.limit(), 120 * MS);
+    }
+
+    #[test]
+    fn a_silence_does_not_count_as_a_round_trip() {
+        let mut silence = silence();
+        let limit = silence.limit();
+        silence.handle_pinged();
+        assert_eq!(next(&mut silence), Asks::Tell);
+        assert!(silence.handle_heard());
+        assert!(!silence.handle_answered(Duration::from_secs(5)));
+        assert_eq!(silence.limit(), limit);
+        silence.handle_pinged();
+        assert!(silence.handle_answered(MS));
     }
 }

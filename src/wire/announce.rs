@@ -29,6 +29,14 @@ pub struct Announce {
     /// Area that it is in, 0 unless configured.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub area: u32,
+    /// Random, another in each process: who hears another one than before greets anew, since the neighbour was restarted.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub process: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_none(process: &u64) -> bool {
+    *process == 0
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]

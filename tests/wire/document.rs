@@ -102,8 +102,11 @@ fn every_bound_stands_in_it_with_its_value() {
             format!("{} B; {}", plain(ticket::MAX_TICKET), ticket::MAX_ADDRESSES),
         ),
         (
-            "wire::announce::{MAX_ADDRESSES, MAX_OTHERS, MAX_SERVICES}",
-            format!("{}; {}; {}", announce::MAX_ADDRESSES, announce::MAX_OTHERS, announce::MAX_SERVICES),
+            "wire::announce::{MAX_ADDRESSES, MAX_OTHERS, MAX_SERVICES, MAX_GROUPS}",
+            {
+                use announce::{MAX_ADDRESSES, MAX_GROUPS, MAX_OTHERS, MAX_SERVICES};
+                format!("{MAX_ADDRESSES}; {MAX_OTHERS}; {MAX_SERVICES}; {MAX_GROUPS}")
+            },
         ),
         (
             "wire::data::{MAX_HEADER, MAX_PATH, MAX_HOPS}",

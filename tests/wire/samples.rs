@@ -122,7 +122,7 @@ impl<'e> Sample<'e> for EpochLength {
 structs! {
     Signed<'e> { body = bytes, signature }
     InnerId { stream, sequence }
-    Announce { forwarding, addresses = addresses, others = addresses, services = some, groups = some, area }
+    Announce { forwarding, addresses = addresses, others = addresses, services = some, groups = some, area, process }
     Ping { stamp }
     BulletinRequest { have }
     Bulletin {

@@ -113,6 +113,9 @@ fn lines(room: Arc<Semaphore>, load: Load, until: Instant) -> Body {
     line.push(b'\n');
     Body::from_stream(futures::stream::unfold((room, line), move |(room, line)| async move {
         let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return None;
+        }
         let permit = tokio::time::timeout(left, room.acquire()).await.ok()?.ok()?;
         permit.forget();
         let mut count = 1;

@@ -1,5 +1,10 @@
 //! Round trips: smoothed with their mean deviation as in RFC 6298 (J = 1/8, 1/4), and the shortest of late.
 //!
+//! **Late** answers were held up by a retransmission below: they took more than twice what a good answer takes, and [`SLACK`].
+//! What a good answer takes is the quarter of the last [`RECENT`] that were quickest; before there are a few, the shortest. Whether
+//! a late answer was an accident shows with the next one that is not late: then those before it count as failures. A run of
+//! [`SLOW_RUN`] is no accident but a link that has become slow for good, and none of them counts.
+//!
 //! The shortest is that of this half of a window and of the half before, so it is forgotten after a whole one at the latest. A
 //! link that has become slow for good is known by [`SLOW_RUN`] late answers in a row: then the shortest of these counts.
 
@@ -7,11 +12,16 @@ use super::SLACK;
 use crate::time::Time;
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
 
 /// Half of the window in which the shortest round trip is looked for.
 const HALF_WINDOW: Duration = Duration::from_secs(300);
 /// So many late answers in a row are no accident: with one in five lost, it happens once in 400,000.
 const SLOW_RUN: u8 = 8;
+/// Answers of which the quickest quarter counts.
+const RECENT: usize = 16;
+/// Fewer than these say nothing.
+const ENOUGH: usize = 4;
 /// Wait for the first answer (RFC 6298, 2.1).
 const FIRST_TIMEOUT: u64 = 1_000_000;
 /// Least wait for an answer. The RFC has a second, for what is then sent again; a probe is not.
@@ -30,6 +40,8 @@ pub(super) struct RoundTrip {
     since: u64,
     /// Late answers in a row, and the shortest of them.
     late: (u8, u64),
+    /// The last answers, late or not.
+    recent: VecDeque<u64>,
     /// Unanswered probes in a row.
     missing: u8,
 }
@@ -40,8 +52,8 @@ impl RoundTrip {
         self.missing = 0;
     }
 
-    /// Answers whether it was late.
-    pub(super) fn measured(&mut self, took: Duration, now: Time) -> bool {
+    /// Answers how many probes are known to have failed now, and whether this one is known to be good.
+    pub(super) fn measured(&mut self, took: Duration, now: Time) -> (u8, bool) {
         let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).min(u64::from(u32::MAX));
         self.missing = 0;
         self.smoothed = Some(match self.smoothed {
@@ -49,13 +61,18 @@ impl RoundTrip {
             // The deviation first: it is that from the mean before.
             Some((mean, deviation)) => (mean - mean / 8 + took, deviation - deviation / 4 + (mean / 8).abs_diff(took)),
         });
-        let late = self.shortest().is_some_and(|shortest| Duration::from_micros(took) > shortest * 2 + SLACK);
-        self.late = match self.late {
-            _ if !late => (0, u64::MAX),
-            (run, least) => (run.saturating_add(1), least.min(took)),
-        };
+        let late = self.usual().is_some_and(|usual| Duration::from_micros(took) > usual * 2 + SLACK);
+        self.recent.push_back(took);
+        if self.recent.len() > RECENT {
+            self.recent.pop_front();
+        }
+        let (run, least) = self.late;
+        self.late = if late { (run.saturating_add(1), least.min(took)) } else { (0, u64::MAX) };
+        let failed = if late { 0 } else { run };
         if self.late.0 >= SLOW_RUN {
             (self.shortest, self.since) = (Some((self.late.1, self.late.1)), now.0);
+            self.recent.retain(|took| *took >= self.late.1);
+            self.late = (0, u64::MAX);
         }
         self.shortest = Some(match self.shortest {
             Some((this, _)) if now.since(Time(self.since)) >= HALF_WINDOW => {
@@ -70,7 +87,17 @@ impl RoundTrip {
                 (took, took)
             }
         });
-        late
+        (failed, !late)
+    }
+
+    /// What a good answer takes.
+    fn usual(&self) -> Option<Duration> {
+        if self.recent.len() < ENOUGH {
+            return self.shortest();
+        }
+        let mut recent: Vec<u64> = self.recent.iter().copied().collect();
+        let (_, quarter, _) = recent.select_nth_unstable(self.recent.len() / 4);
+        Some(Duration::from_micros(*quarter))
     }
 
     pub(super) fn unanswered(&mut self) {

@@ -51,6 +51,7 @@ fn neighbours() -> Vec<Vector> {
         services: vec![Tag(opaque_array("service"))],
         groups: Vec::new(),
         area: 0,
+        process: 0,
     };
     let successor = Successor {
         old: credential_hash(PSEUDONYM),
@@ -67,7 +68,7 @@ fn neighbours() -> Vec<Vector> {
             "announce-leaf-of-group",
             "Announce",
             "a leaf in area 3 that listens to a group",
-            &Announce { groups: vec![Tag(opaque_array("group"))], area: 3, ..Announce::default() },
+            &Announce { groups: vec![Tag(opaque_array("group"))], area: 3, process: 77, ..Announce::default() },
         ),
         Vector::of("ping", "Ping", "Pong has the same body", &Ping { stamp: 1_234_567 }),
         Vector::of("bulletin-request", "BulletinRequest", "", &BulletinRequest { have: 16 }),
