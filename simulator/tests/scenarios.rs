@@ -22,7 +22,7 @@ const SMALL: &[(&str, &[&str])] = &[
     ("scale-ladder", &["devices.node.count=20", "links.0.degree=6", "duration=40s"]),
     ("soak-7d", &["duration=1d", "faults.0.rate=4/d", "faults.1.at=6h", "faults.1.for=12h"]),
     ("multi-hop-line", &["devices.node.count=12", "duration=2m"]),
-    ("grid-49", &["duration=6m"]),
+    ("grid-49", &[]),
     (
         "mesh-300",
         &["devices.node.count=30", "devices.node.area=[1000.0, 1000.0]", "duration=2m", "expect.2=hops.mean > 1"],
