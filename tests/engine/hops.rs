@@ -119,6 +119,20 @@ fn a_receiver_that_was_restarted_is_reached_again_over_relays() {
 }
 
 #[test]
+fn a_relay_whose_restart_nobody_noticed_is_a_relay_again() {
+    let mut mesh = line();
+    let token = mesh.send(0, "d", b"one", Ack::End, 30);
+    mesh.run(seconds(1));
+    assert!(delivered(&mesh, token).is_some());
+    mesh.restart_unseen(1);
+    mesh.run(seconds(8));
+    let token = mesh.send(0, "d", b"two", Ack::End, 30);
+    mesh.run(seconds(2));
+    assert_eq!(delivered(&mesh, token), Some(3));
+    assert_eq!(mesh.inbox(3).len(), 2);
+}
+
+#[test]
 fn leaves_reach_each_other_and_move() {
     // leaf x at b, leaf y at d; later x at c.
     let settings = |at| Settings { forwarding: at < 4, ..Settings::default() };

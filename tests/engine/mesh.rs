@@ -169,18 +169,33 @@ impl Mesh {
         self.nodes[at] = self.boot(at, member, disk);
     }
 
+    /// A restart that its neighbours do not notice: to them each link is the one that it was.
+    pub fn restart_unseen(&mut self, at: usize) {
+        let stored = self.nodes[at].engine.membership().to_stored();
+        let disk = self.nodes[at].disk.clone();
+        let member = Membership::from_stored(&stored).expect("its own files");
+        self.nodes[at] = self.boot(at, member, disk);
+        for other in (0..self.nodes.len()).filter(|other| self.links.contains_key(&(at, *other))).collect::<Vec<_>>() {
+            self.link_up(at, other);
+        }
+    }
+
+    fn link_up(&mut self, from: usize, to: usize) {
+        let link = self.links[&(from, to)];
+        let (unix, key) = (self.now.unix, self.nodes[to].engine.membership().pseudonym());
+        let hello = self.nodes[to].engine.membership().admission_view().hello(unix);
+        let view = self.nodes[from].engine.membership().admission_view();
+        let peer = view.verify(&hello, &key, unix).expect("a member");
+        self.handle(from, Input::LinkUp { link, peer, transport: "memory", bearer: 0 });
+    }
+
     pub fn connect(&mut self, a: usize, b: usize) {
         for ends in [(a, b), (b, a)] {
             self.next_link += 1;
             self.links.insert(ends, LinkId(self.next_link));
         }
         for (from, to) in [(a, b), (b, a)] {
-            let link = self.links[&(from, to)];
-            let (unix, key) = (self.now.unix, self.nodes[to].engine.membership().pseudonym());
-            let hello = self.nodes[to].engine.membership().admission_view().hello(unix);
-            let view = self.nodes[from].engine.membership().admission_view();
-            let peer = view.verify(&hello, &key, unix).expect("a member");
-            self.handle(from, Input::LinkUp { link, peer, transport: "memory", bearer: 0 });
+            self.link_up(from, to);
         }
     }
 

@@ -101,13 +101,10 @@ fn every_bound_stands_in_it_with_its_value() {
             "wire::ticket::{MAX_TICKET, MAX_ADDRESSES}",
             format!("{} B; {}", plain(ticket::MAX_TICKET), ticket::MAX_ADDRESSES),
         ),
-        (
-            "wire::announce::{MAX_ADDRESSES, MAX_OTHERS, MAX_SERVICES, MAX_GROUPS}",
-            {
-                use announce::{MAX_ADDRESSES, MAX_GROUPS, MAX_OTHERS, MAX_SERVICES};
-                format!("{MAX_ADDRESSES}; {MAX_OTHERS}; {MAX_SERVICES}; {MAX_GROUPS}")
-            },
-        ),
+        ("wire::announce::{MAX_ADDRESSES, MAX_OTHERS, MAX_SERVICES, MAX_GROUPS}", {
+            use announce::{MAX_ADDRESSES, MAX_GROUPS, MAX_OTHERS, MAX_SERVICES};
+            format!("{MAX_ADDRESSES}; {MAX_OTHERS}; {MAX_SERVICES}; {MAX_GROUPS}")
+        }),
         (
             "wire::data::{MAX_HEADER, MAX_PATH, MAX_HOPS}",
             format!("{} B; {} B; {}", data::MAX_HEADER, plain(data::MAX_PATH), data::MAX_HOPS),
