@@ -186,7 +186,7 @@ fn exact_nats(success: u16) -> u64 {
     // log2(65,535) in the same form, and ln 2 in millionths.
     const FULL: u64 = 68_719_382_000;
     let below = FULL.saturating_sub(log);
-    u64::try_from(u128::from(below) * 693_147 >> 32).unwrap_or(u64::MAX)
+    u64::try_from((u128::from(below) * 693_147) >> 32).unwrap_or(u64::MAX)
 }
 
 /// What a policy makes small, of one link.

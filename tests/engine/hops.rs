@@ -119,12 +119,12 @@ fn a_receiver_that_was_restarted_is_reached_again_over_relays() {
 }
 
 #[test]
-fn a_relay_whose_restart_nobody_noticed_is_a_relay_again() {
+fn a_relay_whose_restart_one_end_did_not_notice_is_a_relay_again() {
     let mut mesh = line();
     let token = mesh.send(0, "d", b"one", Ack::End, 30);
     mesh.run(seconds(1));
     assert!(delivered(&mesh, token).is_some());
-    mesh.restart_unseen(1);
+    mesh.restart_unseen(1, 0);
     mesh.run(seconds(8));
     let token = mesh.send(0, "d", b"two", Ack::End, 30);
     mesh.run(seconds(2));

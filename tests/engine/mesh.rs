@@ -169,15 +169,17 @@ impl Mesh {
         self.nodes[at] = self.boot(at, member, disk);
     }
 
-    /// A restart that its neighbours do not notice: to them each link is the one that it was.
-    pub fn restart_unseen(&mut self, at: usize) {
+    /// A restart that one neighbour does not notice: to it the link is the one that it was.
+    pub fn restart_unseen(&mut self, at: usize, by: usize) {
+        let linked = |mesh: &Self, other: &usize| *other != by && mesh.links.contains_key(&(at, *other));
+        let others: Vec<usize> = (0..self.nodes.len()).filter(|other| linked(self, other)).collect();
+        others.iter().for_each(|other| self.disconnect(at, *other));
         let stored = self.nodes[at].engine.membership().to_stored();
         let disk = self.nodes[at].disk.clone();
         let member = Membership::from_stored(&stored).expect("its own files");
         self.nodes[at] = self.boot(at, member, disk);
-        for other in (0..self.nodes.len()).filter(|other| self.links.contains_key(&(at, *other))).collect::<Vec<_>>() {
-            self.link_up(at, other);
-        }
+        self.link_up(at, by);
+        others.iter().for_each(|other| self.connect(at, *other));
     }
 
     fn link_up(&mut self, from: usize, to: usize) {
