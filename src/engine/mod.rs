@@ -2,7 +2,7 @@
 //!
 //! **Mechanism.** The node hands in what has happened ([`Input`]) with the time, any number of times, then drains
 //! [`Engine::poll_output`] until it answers [`Output::Wait`]. That is a *turn*. What the inputs of a turn caused
-//! is gathered, not sent: the writes of a turn become one [`Commit`], the receipts to one neighbour one seal, the
+//! is gathered, not sent: the writes of a turn become one [`Commit`](store::Commit), the receipts to one device one seal, the
 //! messages to one destination as few seals as fit. So a busy node works in large batches and an idle one answers
 //! at once, without a timer between.
 //!
@@ -18,15 +18,15 @@
 //!             enrolment ──▶ relays, issuer, renewal
 //! ```
 //!
-//! Files: `exchange` inputs and outputs · [`api`] what the application says and hears · [`lab`] what a lab tells · [`store`] what a disk is asked ·
-//! `commands` dispatch · `links` neighbours · `control` frames of the control stream · `sessions` seals · `unicast` data
-//! frames out · `arrivals` data frames in · `inbox` durable messages, dedupe and receipts · `outcomes` what became of named messages ·
-//! `link_state` what routers tell each other · `worth` what links are worth · `routes` which way · `standing` and until when · `forward` for others · `fragments` for
-//! narrow links ·
-//! `flights` what became of frames · `locate` where a leaf is · `tree` who carries a group's frames · [`view`] and
-//! `report` what an operator may look at ·
-//! `services` offers and calls · `multicast` publishing and subscriptions · `gossip` group frames from others ·
-//! `enrolment` relaying, renewal, epochs · `journal` the commit of the turn and the event log.
+//! Files: `exchange` inputs and outputs · [`api`] what the application says and hears · [`lab`] what a lab tells ·
+//! [`store`] what a disk is asked · `commands` dispatch · `links` neighbours · `control` frames of the control stream
+//! · `sessions` seals · `unicast` data frames out · `arrivals` data frames in · `inbox` durable messages, dedupe and
+//! receipts · `outcomes` what became of named messages · `link_state` what routers tell each other · `worth` what
+//! links are worth · `routes` which way · `standing` and until when · `forward` for others · `fragments` for narrow
+//! links · `flights` what became of frames · `locate` where a leaf is · `tree` who carries a group's frames · [`view`]
+//! and `report` what an operator may look at · `services` offers and calls · `multicast` publishing and subscriptions
+//! · `gossip` group frames from others · `enrolment` relaying, renewal, epochs · `journal` the commit of the turn and
+//! the event log.
 //!
 //! Invariants
 //! 1. Inputs only change state and gather; bytes are sealed and writes numbered when outputs are drained.
