@@ -39,7 +39,16 @@ const SMALL: &[(&str, &[&str])] = &[
     ("multicast-grid", &["duration=4m", "faults.row.at=90s", "faults.row.for=1m"]),
     ("leaves-1000", &["devices.router.count=6", "links.0.degree=3", "devices.leaf.count=40", "duration=2m"]),
     ("mobile-fleet", &["devices.vehicle.count=3", "duration=8m"]),
-    ("wellheads", &[]),
+    (
+        "wellheads",
+        &[
+            "realm.start=\"2026-01-05T12:00:00Z\"",
+            "duration=4h",
+            "traffic.readings.end=2h",
+            "traffic.readings.deadline=1h",
+            "expect.5=cost.message[flow=readings] <= 0.06",
+        ],
+    ),
 ];
 
 fn sim(arguments: &[&str]) -> (Option<i32>, Value) {

@@ -436,6 +436,7 @@ impl Engine {
             self.routing.changed = true;
             if self.settings.forwarding {
                 let claims = self.claims();
+                self.routing.origin.set_area(self.routing.lsdb.len());
                 self.routing.origin.note(claims, self.now.time);
             }
         }

@@ -9,7 +9,8 @@
 //!    [`FIRST_WAIT`] to [`LONGEST_WAIT`] while changes keep coming, and is gone after [`QUIET`] without one. Routers of link
 //!    state protocols throttle so, to be quick when one thing happens and slow when many do.
 //! 3. What is measured of a link (delay, deviation, success): once it differs by more than a hysteresis and still does so
-//!    after [`SETTLE`], at most [`BURST`] times at once and one in [`METRICS_EVERY`].
+//!    after [`SETTLE`], at most [`BURST`] times at once and one in [`METRICS_EVERY`] in an area of up to [`SMALL_AREA`] routers; in a
+//!    larger one as much more rarely as it is larger, so that measurements cost a router the same in any.
 //! 4. That a neighbour has a new credential: within [`RENAME_WAIT`], or half the allowed skew if that is shorter. The old one
 //!    names it as well while it is accepted, and all of an area's change in the same hour.
 //!
@@ -45,6 +46,10 @@ pub const SETTLE: Duration = Duration::from_secs(1);
 pub const METRICS_EVERY: Duration = Duration::from_secs(180);
 /// and so many at once.
 pub const BURST: u32 = 3;
+/// In an area of up to so many routers.
+pub const SMALL_AREA: u32 = 50;
+/// As many times as a small area is the largest.
+const MOST_LARGER: u32 = 21;
 /// Longest wait until a neighbour's new credential is told.
 pub const RENAME_WAIT: Duration = Duration::from_secs(60);
 
@@ -84,6 +89,12 @@ impl Origin {
     /// A router that has told nothing, and has no credential yet.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The area has so many routers.
+    pub fn set_area(&mut self, routers: usize) {
+        let larger = u32::try_from(routers).unwrap_or(u32::MAX).div_ceil(SMALL_AREA).clamp(1, MOST_LARGER);
+        self.allowance.every = METRICS_EVERY * larger;
     }
 
     /// From now on it tells under this credential, beginning with sequence number 1. `skew` is what the credential's epoch
@@ -215,18 +226,26 @@ impl Throttle {
 }
 
 /// A token bucket, kept as the moment at which it is full again.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Allowance {
     full_at: Time,
+    /// One in so long.
+    every: Duration,
+}
+
+impl Default for Allowance {
+    fn default() -> Self {
+        Self { full_at: Time::default(), every: METRICS_EVERY }
+    }
 }
 
 impl Allowance {
     fn free_at(&self) -> Time {
-        let ahead = METRICS_EVERY * (BURST - 1);
+        let ahead = self.every * (BURST - 1);
         Time::default() + self.full_at.since(Time::default() + ahead)
     }
 
     fn take(&mut self, now: Time) {
-        self.full_at = self.full_at.max(now) + METRICS_EVERY;
+        self.full_at = self.full_at.max(now) + self.every;
     }
 }
