@@ -98,6 +98,8 @@ pub struct Engine {
     own: Pseudonym,
     /// Number of this process.
     process: u64,
+    /// Nothing becomes durable for now.
+    disk_fails: bool,
     links: links::Links,
     sessions: sessions::Sessions,
     outgoing: Outgoing<unicast::Sender>,
@@ -164,6 +166,7 @@ impl Engine {
             settings,
             own,
             process,
+            disk_fails: false,
             links: links::Links::default(),
             sessions: sessions::Sessions::default(),
             outgoing: Outgoing::new(),
@@ -221,7 +224,14 @@ impl Engine {
             Input::Enrol { id, hello } => self.handle_enrol(id, hello),
             Input::Issued { origin, reply, event } => self.handle_issued(origin, reply, event),
             Input::Renewed(answer) => self.handle_renewed(answer),
-            Input::Event(event) => self.record(event),
+            Input::Event(event) => {
+                self.disk_fails = match event {
+                    Event::StoreFailed { .. } => true,
+                    Event::StoreRecovered => false,
+                    _ => self.disk_fails,
+                };
+                self.record(event);
+            }
             Input::Refused { reason, count } => self.note_refused(reason, count),
             Input::Dropped { counter, count } => self.count(counter, count),
             Input::Timeout => {}

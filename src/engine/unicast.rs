@@ -8,7 +8,7 @@
 //! Invariants
 //! 1. Nothing is sealed for a link that takes no data: what cannot go waits unsealed, and may still be batched.
 //! 2. A receipt leaves with the number of the commit that made its messages durable; a message that the application has
-//!    named leaves no earlier than it is durable itself.
+//!    named leaves no earlier than it is durable itself, while the disk takes writes.
 
 use super::Engine;
 use super::api::{Outcome, Reply, Token};
@@ -180,8 +180,9 @@ impl Engine {
                         self.count("flights_forgotten", u64::from(forgotten));
                     }
                 }
-                // What this turn submitted is in the turn's commit, which has been numbered before.
-                let after = if taken.named { self.journal.last() } else { Lsn(0) };
+                // What this turn submitted is in the turn's commit, which has been numbered before. A disk that fails keeps
+                // nothing from leaving: nobody knows for how long, and a message may be an alarm.
+                let after = if taken.named && !self.disk_fails { self.journal.last() } else { Lsn(0) };
                 self.send_copy(terms, way, &frame, after);
                 self.send_data(*link, lane.class, frame, after);
             } else {
