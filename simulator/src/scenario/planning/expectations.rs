@@ -118,7 +118,9 @@ fn class(class: Class) -> &'static str {
 
 /// Where the comparison stands in the text, how it is written, and what it is.
 fn comparison(text: &str) -> Option<(usize, &'static str, Comparison)> {
-    let body = text.find(']').map_or(0, |end| end + 1);
+    // The `=` of a selector of the first metric compares nothing.
+    let selects = text.find(['[', '<', '>', '=']).is_some_and(|at| text[at..].starts_with('['));
+    let body = text.find(']').filter(|_| selects).map_or(0, |end| end + 1);
     let known = [
         ("<=", Comparison::AtMost),
         (">=", Comparison::AtLeast),
