@@ -43,7 +43,8 @@ impl Engine {
         let announce = self.announcement(link);
         self.send_control(link, Kind::Announce, &announce);
         self.send_bulletin(link);
-        if let Some(name) = self.links.get(link).and_then(|link| link.name.clone()) {
+        let Some(key) = self.links.get(link).map(|link| link.peer.body.key) else { return };
+        for name in self.routes.over(&key) {
             self.outgoing.handle_path_broken(&name);
             self.ready.insert(name);
         }

@@ -25,7 +25,7 @@ use crate::routing::trees::Trees;
 use crate::time::Time;
 use crate::wire::data::MAX_HOPS;
 use core::time::Duration;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Most routes kept.
@@ -112,6 +112,12 @@ pub(super) struct Chosen {
 }
 
 impl Routes {
+    /// Destinations whose way leads over a neighbour, or ends there.
+    pub(super) fn over(&self, neighbour: &Pseudonym) -> BTreeSet<Name> {
+        let leads = self.chosen.iter().filter(|(_, chosen)| chosen.route.first() == Some(*neighbour));
+        leads.map(|((name, _), _)| name.clone()).collect()
+    }
+
     /// Those that have been used of late: for whom, under what terms, and since when.
     pub(super) fn in_use(&self) -> impl Iterator<Item = (&Name, &Terms, &Route, Time)> {
         self.chosen.iter().map(|((name, terms), chosen)| (name, &**terms, &*chosen.route, chosen.since))
