@@ -274,14 +274,15 @@ impl Engine {
             self.routing.had.entry(link).or_default().insert(lsa.origin);
             return;
         }
-        if !self.routing.allows(lsa.origin, self.now.time) {
-            return self.count("lsas_too_often", 1);
-        }
         let Some(credential) = self.multicast.credentials.get(&lsa.origin) else {
             return self.wait_for_origin(link, lsa.origin, body);
         };
         if !verify_signed(CONTEXT, &credential.body.key, &signed) {
             return self.count("lsas_forged", 1);
+        }
+        // Only what an origin has signed is counted: made-up ones take no room, and forged ones nobody's turn.
+        if !self.routing.allows(lsa.origin, self.now.time) {
+            return self.count("lsas_too_often", 1);
         }
         let credential = credential.clone();
         self.routing.had.entry(link).or_default().insert(lsa.origin);
