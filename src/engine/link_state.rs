@@ -425,12 +425,6 @@ impl Engine {
         }
     }
 
-    /// Other routers that there is a way to.
-    pub fn routers(&self) -> usize {
-        let graph = &self.routes.graph;
-        graph.index(&self.own).map_or(0, |own| graph.reached_from(own))
-    }
-
     /// At the end of a turn: tells of our own links if they have changed, and looks at routes anew.
     pub(super) fn settle_routing(&mut self) {
         if core::mem::take(&mut self.routing.links_changed) {

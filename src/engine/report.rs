@@ -19,6 +19,12 @@ const LIFETIME: Duration = Duration::from_secs(30);
 const BYTES: usize = 1_000;
 
 impl Engine {
+    /// Other routers that there is a way to.
+    pub fn routers(&self) -> usize {
+        let graph = &self.routes.graph;
+        graph.index(&self.own).map_or(0, |own| graph.reached_from(own))
+    }
+
     pub(super) fn report_links(&mut self, token: Token) {
         let mut links: Vec<LinkView> = self.links.iter().map(|(_, link)| self.link_view(link)).collect();
         links.sort_by(|a, b| (&a.to, &a.bearer).cmp(&(&b.to, &b.bearer)));
