@@ -110,6 +110,15 @@ pub struct End<T> {
     pub flight: Option<u64>,
 }
 
+/// Flights of which nothing is heard, by number.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Overdue {
+    /// For so long that their way is to be suspected. Each is told once; a receipt may still come.
+    pub suspicious: Vec<u64>,
+    /// For so long that what was in them is queued again.
+    pub lost: Vec<u64>,
+}
+
 /// A batch just taken: its plaintext has been appended to the caller's buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Taken {
@@ -296,7 +305,7 @@ impl<T: Clone> Outgoing<T> {
         let streams = self.streams.get_mut(to)?;
         let found = streams.iter_mut().find_map(|stream| {
             let taken = stream.take(lane, departure, out, &mut numbers)?;
-            Some((stream.id(), taken, stream.patience()))
+            Some((stream.id(), taken, stream.suspicious_after()))
         });
         if let Some((stream, Taken { ack: Ack::None, .. }, _)) = found {
             for &sequence in &numbers {
@@ -304,8 +313,8 @@ impl<T: Clone> Outgoing<T> {
             }
         }
         self.taken = numbers;
-        if let Some((_, _, patience)) = found {
-            self.wake_by(departure.now.time + patience);
+        if let Some((_, _, suspicious)) = found {
+            self.wake_by(departure.now.time + suspicious);
         }
         found.map(|(_, taken, _)| taken)
     }
@@ -349,15 +358,15 @@ impl<T: Clone> Outgoing<T> {
         }
     }
 
-    /// Deadlines and retries that are due; appends the flights that were not confirmed in time to `lost`.
-    pub fn handle_timeout(&mut self, now: Time, ends: &mut Vec<End<T>>, lost: &mut Vec<u64>) {
+    /// Deadlines and retries that are due; appends the flights of which nothing is heard to `overdue`.
+    pub fn handle_timeout(&mut self, now: Time, ends: &mut Vec<End<T>>, overdue: &mut Overdue) {
         if self.wake.is_none_or(|wake| wake > now) {
             return;
         }
         let (mut due, mut late) = (Vec::new(), Vec::new());
         for (name, streams) in &mut self.streams {
             for stream in streams.iter_mut() {
-                stream.timeout(now, &mut late, lost);
+                stream.timeout(now, &mut late, overdue);
                 let id = stream.id();
                 due.extend(late.drain(..).map(|sequence| (name.clone(), InnerId { stream: id, sequence })));
             }

@@ -3,6 +3,9 @@
 //! Measured only on messages that left once (Karn's rule): a receipt does not say which attempt it is for. Before the
 //! first measurement stands what the sender expects of the path. Each loss doubles the timeout, up to [`LONGEST`]; a
 //! receipt for a message that left once ends that.
+//!
+//! What doubles is the wait before the same is sent again. Whether a way is to be doubted shows sooner, and each time alike:
+//! when the undoubled timeout has passed without a receipt ([`Retry::suspicious_after`]).
 
 use core::time::Duration;
 
@@ -43,14 +46,19 @@ impl Retry {
         self.losses = (self.losses + 1).min(5);
     }
 
-    /// How long to wait for a receipt.
+    /// How long to wait for a receipt before sending again.
     pub(super) fn after(&self) -> Duration {
+        self.suspicious_after().saturating_mul(1 << self.losses).min(LONGEST)
+    }
+
+    /// How long a flight may go without a receipt before its way is suspected.
+    pub(super) fn suspicious_after(&self) -> Duration {
         let base = match (self.measured, self.expected) {
             (Some((mean, deviation)), _) => Duration::from_micros(mean.saturating_add(deviation.saturating_mul(4))),
             (None, Some(expected)) => expected.saturating_mul(8) + SHORTEST * 2,
             (None, None) => LONGEST,
         };
-        base.max(SHORTEST).saturating_mul(1 << self.losses).min(LONGEST)
+        base.clamp(SHORTEST, LONGEST)
     }
 }
 
@@ -70,7 +78,7 @@ mod tests {
         let steady = retry.after();
         assert!(steady >= Duration::from_millis(1_600) && steady < Duration::from_millis(1_700), "{steady:?}");
         retry.lost();
-        assert_eq!(retry.after(), steady * 2);
+        assert_eq!((retry.after(), retry.suspicious_after()), (steady * 2, steady));
         for _ in 0..9 {
             retry.lost();
         }

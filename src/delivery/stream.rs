@@ -11,7 +11,7 @@
 
 use super::dedupe::WINDOW;
 use super::lane::Lane;
-use super::outgoing::{Content, Departure, Submission, Taken};
+use super::outgoing::{Content, Departure, Overdue, Submission, Taken};
 use super::retry::Retry;
 use crate::id::{OuterId, StreamId};
 use crate::time::{Time, Unix};
@@ -36,6 +36,8 @@ pub(super) struct Stream<T> {
     /// None of them is empty for long.
     queues: BTreeMap<Lane, VecDeque<u64>>,
     flights: VecDeque<(Time, u64)>,
+    /// Flights by number, each with a message of it, of whose way it has not been said yet whether it is to be suspected.
+    unjudged: VecDeque<(Time, u64, u64)>,
     retry: Retry,
     deadlines: BTreeMap<Duration, VecDeque<(Time, u64)>>,
     /// Frames whose messages end with the next hop's acknowledgement. Bounded by the window: each has a message.
@@ -73,6 +75,7 @@ impl<T> Stream<T> {
             slots: VecDeque::new(),
             queues: BTreeMap::new(),
             flights: VecDeque::new(),
+            unjudged: VecDeque::new(),
             retry: Retry::default(),
             deadlines: BTreeMap::new(),
             hops: BTreeMap::new(),
@@ -240,6 +243,11 @@ impl<T> Stream<T> {
                 self.flights.push_back((now, sequence));
             }
         }
+        if ack == Ack::End
+            && let Some(last) = taken.last()
+        {
+            self.unjudged.push_back((now, departure.flight, *last));
+        }
         if ack == Ack::Hop {
             self.hops.insert(departure.attempt, taken.to_vec());
         }
@@ -254,6 +262,7 @@ impl<T> Stream<T> {
     pub(super) fn path_broken(&mut self) {
         let flown = self.flights.drain(..).map(|(_, sequence)| sequence).collect();
         self.hops.clear();
+        self.unjudged.clear();
         self.requeue(flown);
     }
 
@@ -265,23 +274,32 @@ impl<T> Stream<T> {
         }
     }
 
-    /// When a message that leaves now is to be confirmed.
+    /// When a message that leaves now is sent again unless it is confirmed.
     pub(super) fn patience(&self) -> Duration {
         self.retry.after()
     }
 
-    /// Queues again what has been under way for too long; appends what is past its deadline to `due`, and the flights
-    /// that were lost to `lost`.
-    pub(super) fn timeout(&mut self, now: Time, due: &mut Vec<u64>, lost: &mut Vec<u64>) {
+    /// When the way of a flight that leaves now is suspected unless a receipt comes: no later.
+    pub(super) fn suspicious_after(&self) -> Duration {
+        self.retry.suspicious_after()
+    }
+
+    /// Queues again what has been under way for too long; appends what is past its deadline to `due`, and flights of
+    /// which nothing is heard to `overdue`.
+    pub(super) fn timeout(&mut self, now: Time, due: &mut Vec<u64>, overdue: &mut Overdue) {
         self.forget_ended();
+        let suspicious = self.retry.suspicious_after();
+        while let Some((_, flight, _)) = self.unjudged.pop_front_if(|(at, ..)| *at + suspicious <= now) {
+            overdue.suspicious.push(flight);
+        }
         let (mut again, patience) = (Vec::new(), self.patience());
         while let Some((at, sequence)) = self.flights.front().copied().filter(|(at, _)| *at + patience <= now) {
             self.flights.pop_front();
             let Some((left, flight)) = self.slot(sequence).and_then(|slot| slot.departed) else { continue };
             if left == at {
                 again.push(sequence);
-                if lost.last() != Some(&flight) {
-                    lost.push(flight);
+                if overdue.lost.last() != Some(&flight) {
+                    overdue.lost.push(flight);
                 }
             }
         }
@@ -302,7 +320,8 @@ impl<T> Stream<T> {
             return None;
         }
         let deadlines = self.deadlines.values().filter_map(|queue| queue.front().map(|(at, _)| *at));
-        deadlines.chain(self.flights.front().map(|(at, _)| *at + self.patience())).min()
+        let judged = self.unjudged.front().map(|(at, ..)| *at + self.retry.suspicious_after());
+        deadlines.chain(judged).chain(self.flights.front().map(|(at, _)| *at + self.patience())).min()
     }
 
     /// Ends a message, if it is open.
@@ -339,6 +358,7 @@ impl<T> Stream<T> {
             at.and_then(|at| slots.get(at)).is_some_and(Option::is_some)
         };
         while self.flights.pop_front_if(|(_, sequence)| !open(*sequence)).is_some() {}
+        while self.unjudged.pop_front_if(|(.., sequence)| !open(*sequence)).is_some() {}
         for queue in self.deadlines.values_mut() {
             while queue.pop_front_if(|(_, sequence)| !open(*sequence)).is_some() {}
         }

@@ -1,10 +1,10 @@
 //! Flights: frames of ours that are under way to be confirmed, and the path each of them took.
 //!
 //! What becomes of a flight is all that a sender ever learns of a path with relays in it: a receipt clears the hops that
-//! it took, a flight that was not confirmed in time throws a shadow on all of them.
+//! it took, a flight that was not confirmed in time throws a shadow on all of them. One that is late after all lifts it again.
 //!
 //! Invariants
-//! 1. A flight is told of once: by its first receipt, or by its loss.
+//! 1. A flight is praised once, by its first receipt, and blamed once, if none has come in time.
 
 use super::routes::Route;
 use crate::id::{Name, OuterId};
@@ -25,6 +25,8 @@ pub(super) struct Flight {
     pub messages: usize,
     /// Whether its route has been praised for it.
     pub praised: bool,
+    /// Whether its route has been blamed for it.
+    pub blamed: bool,
 }
 
 /// All of them.
@@ -68,9 +70,16 @@ impl Flights {
         Some((first, route, price))
     }
 
-    /// It was not confirmed in time.
-    pub(super) fn lost(&mut self, number: u64) -> Option<Flight> {
-        self.flights.remove(&number).filter(|flight| !flight.praised)
+    /// No receipt of it has come in time: over what, if that is to be blamed.
+    pub(super) fn suspicious(&mut self, number: u64) -> Option<Arc<Route>> {
+        let flight = self.flights.get_mut(&number).filter(|flight| !flight.praised && !flight.blamed)?;
+        flight.blamed = true;
+        Some(flight.route.clone())
+    }
+
+    /// What was in it travels in another.
+    pub(super) fn lost(&mut self, number: u64) {
+        self.flights.remove(&number);
     }
 
     /// The next hop is to acknowledge this frame.

@@ -94,6 +94,8 @@ pub(super) struct Inbox {
     receipts: BTreeMap<(Name, StreamId, Verdict), Vec<u64>>,
     /// Relays that the turn's messages came over, where there were any.
     visited: BTreeMap<StreamId, Vec<CredentialHash>>,
+    /// Streams of which the turn has brought something again.
+    repeated: BTreeSet<StreamId>,
 }
 
 impl Cursors {
@@ -385,6 +387,7 @@ impl Engine {
         let Some(stream) = self.inbox.streams.get_mut(&id) else { return (None, false) };
         match stream.dedupe.accept(sequence) {
             dedupe::Verdict::Duplicate => {
+                self.inbox.repeated.insert(id);
                 self.count("messages_duplicate", 1);
                 (Some(Verdict::Delivered), false)
             }
@@ -425,7 +428,11 @@ impl Engine {
         let mut by_sender: BTreeMap<Name, Vec<Receipt>> = BTreeMap::new();
         let at = self.now.unix.0;
         let visited = core::mem::take(&mut self.inbox.visited);
+        let repeated = core::mem::take(&mut self.inbox.repeated);
         for ((from, stream, verdict), ranges) in core::mem::take(&mut self.inbox.receipts) {
+            if repeated.contains(&stream) {
+                self.fail_over_receipts(&from);
+            }
             for ranges in ranges.chunks(2 * MAX_RANGES) {
                 let visited = visited.get(&stream).cloned().unwrap_or_default();
                 let receipt = Receipt { stream, verdict, ranges: ranges.to_vec(), visited, at };

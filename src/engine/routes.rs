@@ -109,6 +109,16 @@ pub(super) struct Chosen {
     pub(super) generation: u64,
     /// An edge of it has gone since, and what was under way on it has been queued again.
     pub(super) broken: bool,
+    /// When the alternate last took the place of one that failed, and for how long at least.
+    pub(super) failed_over: Option<(Time, Duration)>,
+}
+
+impl Chosen {
+    /// Until when it stands although another is better, if one that is chosen for its worth stands for so long.
+    pub(super) fn held_until(&self, hold_down: Duration) -> Time {
+        let hold = self.failed_over.filter(|(at, _)| *at == self.since).map_or(hold_down, |(_, hold)| hold);
+        self.since + hold
+    }
 }
 
 impl Routes {

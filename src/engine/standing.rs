@@ -2,6 +2,11 @@
 //!
 //! A route that stands is left when an edge of it is gone or shunned, when it breaks a limit, or when another is better by
 //! more than [`BETTER`] percent and it has stood for [`HOLD_DOWN`]: so small changes do not make routes flap.
+//!
+//! **Failover.** Links may stand and a relay drop all the same. When a flight is not confirmed in time, the alternate takes
+//! over at once, without waiting until blame has gathered on a hop, and what was under way is sent again over it. It
+//! stays for as long as a route is held; each failover that follows soon doubles that, to [`LONGEST_HOLD`]. So a relay
+//! that drops what it is given is tried again ever more seldom, and one that was blamed in vain is not lost for good.
 
 use super::Engine;
 use super::report::{amount, measure};
@@ -18,6 +23,8 @@ use std::sync::Arc;
 const BETTER: u64 = 15;
 /// How long a route that stands is kept before a better one is taken.
 const HOLD_DOWN: Duration = Duration::from_secs(5);
+/// And how long at most, if the one before has failed again and again.
+const LONGEST_HOLD: Duration = Duration::from_secs(320);
 
 impl Engine {
     /// Takes a route where none stood.
@@ -35,6 +42,7 @@ impl Engine {
             worth: route.totals,
             generation,
             broken: false,
+            failed_over: None,
         };
         routes.chosen.insert(key, chosen);
         Way { route, alternate }
@@ -57,7 +65,7 @@ impl Engine {
                 let (old, new) =
                     (standing_totals.weighed(&wants.policy.weights), route.totals.weighed(&wants.policy.weights));
                 let better = new < old - old / 100 * BETTER.min(100);
-                let held = self.now.time < standing.since + HOLD_DOWN;
+                let held = self.now.time < standing.held_until(HOLD_DOWN);
                 keeps(standing_totals, wants) && (!better || held)
             });
         if same || stays {
@@ -73,18 +81,12 @@ impl Engine {
                 [Some(route), alternate].into_iter().flatten().find(|other| kept.shares_no_relay(other))
             };
             let (route, alternate) = (Arc::new(kept), alternate.map(Arc::new));
-            let chosen = Chosen {
-                route: route.clone(),
-                alternate: alternate.clone(),
-                since: standing.since,
-                worth: standing.worth,
-                generation,
-                broken: false,
-            };
+            let chosen =
+                Chosen { route: route.clone(), alternate: alternate.clone(), generation, broken: false, ..*standing };
             self.routes.chosen.insert(key, chosen);
             if stays {
                 // A better one is there: it is looked for again when the hold-down is over.
-                self.routing.look_again(standing.since + HOLD_DOWN, self.now.time);
+                self.routing.look_again(standing.held_until(HOLD_DOWN), self.now.time);
             }
             return Way { route, alternate };
         }
@@ -92,7 +94,59 @@ impl Engine {
         let cause = self.cause(&old, now_worth.as_ref(), &route, wants);
         let (old, new) = (self.names(&standing.route.nodes), self.names(&route.nodes));
         self.record(Event::RouteChanged { to: key.0.clone(), old, new, cause });
-        self.choose(key, (route, alternate))
+        let way = self.choose(key.clone(), (route, alternate));
+        if let Some(chosen) = self.routes.chosen.get_mut(&key) {
+            chosen.failed_over = standing.failed_over;
+        }
+        way
+    }
+
+    /// A flight over this route was not confirmed in time: whatever stands on it gives way to its alternate.
+    pub(super) fn fail_over(&mut self, failed: &Route) {
+        let on_it = |chosen: &Chosen| {
+            chosen.alternate.is_some() && chosen.route.nodes == failed.nodes && chosen.route.bearers == failed.bearers
+        };
+        let chosen = self.routes.chosen.iter().filter(|(_, chosen)| on_it(chosen));
+        let keys: Vec<(Name, Arc<Terms>)> = chosen.map(|(key, _)| key.clone()).collect();
+        for key in keys {
+            self.fail_over_to_alternate(key, "failures: a message over it was not confirmed in time");
+        }
+    }
+
+    /// What a device had receipts for has come again: they may have been lost, and take another way.
+    pub(super) fn fail_over_receipts(&mut self, to: &Name) {
+        let cause = "failures: what receipts over it had confirmed came again";
+        self.fail_over_to_alternate((to.clone(), Arc::default()), cause);
+    }
+
+    fn fail_over_to_alternate(&mut self, key: (Name, Arc<Terms>), cause: &str) {
+        let now = self.now.time;
+        let Some(standing) = self.routes.chosen.get(&key).cloned() else { return };
+        let Some(alternate) = standing.alternate.clone() else { return };
+        if standing.failed_over.is_some_and(|(before, _)| now < before + HOLD_DOWN) {
+            return;
+        }
+        let wants = Wants { policy: key.1.policy.clone(), time: None, bytes: 0 };
+        let Some(worth) = self.worth_now(&alternate).filter(|totals| keeps(totals, &wants)) else { return };
+        // Soon after the last time: the route that failed then was tried again, and has failed again.
+        let again = standing.failed_over.filter(|(before, hold)| now < *before + *hold * 4);
+        let hold = again.map_or(HOLD_DOWN, |(_, hold)| (hold * 2).min(LONGEST_HOLD));
+        let (old, new) = (self.names(&standing.route.nodes), self.names(&alternate.nodes));
+        self.record(Event::RouteChanged { to: key.0.clone(), old, new, cause: cause.to_owned() });
+        let chosen = Chosen {
+            route: alternate,
+            alternate: Some(standing.route),
+            since: now,
+            worth,
+            failed_over: Some((now, hold)),
+            ..standing
+        };
+        let name = key.0.clone();
+        self.routes.chosen.insert(key, chosen);
+        self.outgoing.handle_path_broken(&name);
+        self.ready.insert(name);
+        // The doubt that it is in now counts from here on.
+        self.routing.note_history(true);
     }
 
     /// A new epoch gives routers new credentials: a route that stands names them by those of today.

@@ -17,7 +17,7 @@ use super::routes::{Route, Way, explain_no_way};
 use super::store::{Read, ReadError, Table};
 use crate::delivery::kept::KeptRecord;
 use crate::delivery::lane::{Lane, Terms};
-use crate::delivery::outgoing::{Departure, End, Fate};
+use crate::delivery::outgoing::{Departure, End, Fate, Overdue};
 use crate::delivery::unconfirmed::Gone;
 use crate::id::{InnerId, LinkId, Lsn, Name, OuterId};
 use crate::identity::credential::PeerCredential;
@@ -175,7 +175,13 @@ impl Engine {
                     Ack::Hop => self.flights.asks_hop(attempt, name.clone()),
                     Ack::End => {
                         let price = way.route.totals.cost_of(frame.len() as u64);
-                        let left = Flight { route: way.route.clone(), price, messages: taken.messages, praised: false };
+                        let left = Flight {
+                            route: way.route.clone(),
+                            price,
+                            messages: taken.messages,
+                            praised: false,
+                            blamed: false,
+                        };
                         let forgotten = self.flights.left(flight, left);
                         self.count("flights_forgotten", u64::from(forgotten));
                     }
@@ -303,13 +309,15 @@ impl Engine {
     }
 
     pub(super) fn timeout_unicast(&mut self) {
-        let (mut ends, mut lost) = (Vec::new(), Vec::new());
-        self.outgoing.handle_timeout(self.now.time, &mut ends, &mut lost);
-        for flight in lost {
-            if let Some(flight) = self.flights.lost(flight) {
-                self.blame(&flight.route);
+        let (mut ends, mut overdue) = (Vec::new(), Overdue::default());
+        self.outgoing.handle_timeout(self.now.time, &mut ends, &mut overdue);
+        for flight in overdue.suspicious {
+            if let Some(route) = self.flights.suspicious(flight) {
+                self.blame(&route);
+                self.fail_over(&route);
             }
         }
+        overdue.lost.into_iter().for_each(|flight| self.flights.lost(flight));
         self.last_call = None;
         let mut gone = Vec::new();
         self.unconfirmed.handle_timeout(self.now.time, &mut gone);

@@ -32,7 +32,7 @@ struct Bench {
     rng: ChaCha20Rng,
     to: Name,
     ends: Vec<End<u32>>,
-    lost: Vec<u64>,
+    overdue: Overdue,
     /// The store's records.
     disk: BTreeMap<Vec<u8>, Vec<u8>>,
 }
@@ -44,7 +44,7 @@ impl Bench {
             rng: ChaCha20Rng::seed_from_u64(1),
             to: Name::new("b").expect("a name"),
             ends: Vec::new(),
-            lost: Vec::new(),
+            overdue: Overdue::default(),
             disk: BTreeMap::new(),
         }
     }
@@ -129,9 +129,9 @@ fn no_receipt_is_tried_again_and_then_expires() {
     let mut bench = Bench::new();
     bench.submit(1, Ack::End, 20, at(0));
     assert_eq!(bench.numbers(at(0)), [1]);
-    bench.outgoing.handle_timeout(at(15).time, &mut bench.ends, &mut bench.lost);
+    bench.outgoing.handle_timeout(at(15).time, &mut bench.ends, &mut bench.overdue);
     assert_eq!(bench.numbers(at(15)), [1]);
-    bench.outgoing.handle_timeout(at(20).time, &mut bench.ends, &mut bench.lost);
+    bench.outgoing.handle_timeout(at(20).time, &mut bench.ends, &mut bench.overdue);
     assert_eq!(bench.ends.iter().map(|end| end.fate).collect::<Vec<_>>(), [Fate::Expired]);
 }
 
@@ -140,7 +140,7 @@ fn what_never_left_is_unreachable() {
     let mut bench = Bench::new();
     bench.submit(1, Ack::Hop, 5, at(0));
     assert_eq!(bench.outgoing.next_wake(), Some(at(5).time));
-    bench.outgoing.handle_timeout(at(5).time, &mut bench.ends, &mut bench.lost);
+    bench.outgoing.handle_timeout(at(5).time, &mut bench.ends, &mut bench.overdue);
     assert_eq!(bench.ends.iter().map(|end| end.fate).collect::<Vec<_>>(), [Fate::Unreachable]);
     assert!(bench.take(at(6)).is_empty());
 }
@@ -188,7 +188,7 @@ fn after_a_restart_what_was_open_goes_under_its_old_number_and_what_is_new_in_a_
     for id in [ids[0], ids[2], new] {
         bench.receipt(id, Verdict::Delivered, at(3));
     }
-    bench.outgoing.handle_timeout(at(30).time, &mut bench.ends, &mut bench.lost);
+    bench.outgoing.handle_timeout(at(30).time, &mut bench.ends, &mut bench.overdue);
     assert_eq!(bench.tokens(), [2, 1, 3, 9, 4]);
     bench.write();
     assert!(bench.disk.is_empty(), "nothing is kept that has ended");
@@ -213,11 +213,11 @@ proptest! {
                 4 => bench.outgoing.handle_path_broken(&bench.to.clone()),
                 _ => {
                     now += value / 4;
-                    bench.outgoing.handle_timeout(at(now).time, &mut bench.ends, &mut bench.lost);
+                    bench.outgoing.handle_timeout(at(now).time, &mut bench.ends, &mut bench.overdue);
                 }
             }
         }
-        bench.outgoing.handle_timeout(at(now + 100).time, &mut bench.ends, &mut bench.lost);
+        bench.outgoing.handle_timeout(at(now + 100).time, &mut bench.ends, &mut bench.overdue);
         let mut tokens = bench.tokens();
         tokens.sort_unstable();
         prop_assert_eq!(tokens, (0..submitted).collect::<Vec<_>>());
@@ -246,12 +246,12 @@ proptest! {
                 5 => bench.restart(at(now)),
                 _ => {
                     now += value / 4;
-                    bench.outgoing.handle_timeout(at(now).time, &mut bench.ends, &mut bench.lost);
+                    bench.outgoing.handle_timeout(at(now).time, &mut bench.ends, &mut bench.overdue);
                     bench.write();
                 }
             }
         }
-        bench.outgoing.handle_timeout(at(now + 100).time, &mut bench.ends, &mut bench.lost);
+        bench.outgoing.handle_timeout(at(now + 100).time, &mut bench.ends, &mut bench.overdue);
         bench.write();
         prop_assert!(bench.disk.is_empty());
         for token in 0..submitted {
