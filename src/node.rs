@@ -41,6 +41,7 @@ use crate::id::{LinkId, Lsn};
 use crate::net::{GossipId, MessageAcceptance, Multiaddr, Network};
 use crate::store::Store;
 use crate::time::Time;
+use crate::wire::OutFrame;
 use crate::wire::data::Class;
 use crate::wire::hello::EnrolReply;
 use futures::channel::oneshot;
@@ -82,7 +83,7 @@ pub struct EventLoop<S: Store, H: Host> {
     /// Bounded by the store: what it has not made durable is at most what it has room for.
     held: VecDeque<(Lsn, Held)>,
     /// Bounded: a link that lets too much pile up is closed.
-    stalled: BTreeMap<LinkId, VecDeque<(Class, Vec<u8>)>>,
+    stalled: BTreeMap<LinkId, VecDeque<(Class, OutFrame)>>,
     conversations: BTreeMap<Token, Replies>,
     /// Of those, the ones that end when the application goes.
     streams: BTreeMap<Token, ()>,
@@ -104,7 +105,7 @@ pub struct EventLoop<S: Store, H: Host> {
 
 /// What waits for the disk.
 enum Held {
-    Frame { link: LinkId, class: Class, frame: Vec<u8> },
+    Frame { link: LinkId, class: Class, frame: OutFrame },
     Reply { token: Token, reply: Reply, last: bool },
 }
 

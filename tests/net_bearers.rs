@@ -119,7 +119,7 @@ impl Pair {
     /// Sends a numbered frame from the first to the second.
     fn send(&self, bearer: u8, number: u8) {
         let frame = raw(Kind::Data, &[number]);
-        self.networks[0].try_send(self.links[0][&bearer], Class::Telemetry, &frame).unwrap();
+        self.networks[0].try_send(self.links[0][&bearer], Class::Telemetry, &frame.into()).unwrap();
     }
 }
 

@@ -185,7 +185,7 @@ impl Sender {
         while self.next < self.end {
             let mut body = self.next.to_be_bytes().to_vec();
             body.resize(self.size, 7);
-            match network.try_send(self.link, Class::Telemetry, &raw(self.kind, &body)) {
+            match network.try_send(self.link, Class::Telemetry, &raw(self.kind, &body).into()) {
                 Ok(()) => self.next += 1,
                 Err(SendError::Full) => return,
                 Err(error) => panic!("{error}"),
@@ -258,7 +258,7 @@ fn dialling_each_other_makes_one_link() {
         });
         // What is left carries frames.
         let link = links[0].unwrap();
-        world.networks[0].try_send(link, Class::Alarm, &raw(Kind::Data, b"x")).unwrap();
+        world.networks[0].try_send(link, Class::Alarm, &raw(Kind::Data, b"x").into()).unwrap();
         world.run(|_, at, event| match event {
             NetEvent::Frames { .. } if at == 1 => ControlFlow::Break(()),
             _ => ControlFlow::Continue(()),
@@ -285,11 +285,11 @@ fn a_receiver_that_does_not_read_holds_the_sender_back() {
     let held = sender.next as usize * SIZE;
     assert!(held < 8 * 1024 * 1024, "{held} bytes are on their way to a receiver that does not read");
     assert_eq!(
-        world.networks[0].try_send(links[0], Class::Telemetry, &raw(Kind::Data, &[0; SIZE])),
+        world.networks[0].try_send(links[0], Class::Telemetry, &raw(Kind::Data, &[0; SIZE]).into()),
         Err(SendError::Full)
     );
     // Another class still has space.
-    assert_eq!(world.networks[0].try_send(links[0], Class::Alarm, &raw(Kind::Custody, b"")), Ok(()));
+    assert_eq!(world.networks[0].try_send(links[0], Class::Alarm, &raw(Kind::Custody, b"").into()), Ok(()));
 
     world.networks[1].set_reading(true);
     let (mut next, mut alarms) = (0, 0);
@@ -380,7 +380,7 @@ fn a_stranger_gets_no_link_and_is_counted() {
 fn closing_a_link_tells_why_and_the_bootstrap_is_dialled_again() {
     let (mut world, links) = World::pair();
     world.networks[1].close(links[1], "tired");
-    assert_eq!(world.networks[1].try_send(links[1], Class::Alarm, &raw(Kind::Data, b"")), Err(SendError::Gone));
+    assert_eq!(world.networks[1].try_send(links[1], Class::Alarm, &raw(Kind::Data, b"").into()), Err(SendError::Gone));
     let mut reason = None;
     let mut again = [false; 2];
     world.run(|_, at, event| {
@@ -404,7 +404,7 @@ fn closing_a_link_tells_why_and_the_bootstrap_is_dialled_again() {
 fn what_is_not_one_frame_is_not_taken() {
     let (world, links) = World::pair();
     let two = [raw(Kind::Data, b"a"), raw(Kind::Data, b"b")].concat();
-    let sent = |frame: &[u8]| world.networks[0].try_send(links[0], Class::Bulk, frame);
+    let sent = |frame: &[u8]| world.networks[0].try_send(links[0], Class::Bulk, &frame.to_vec().into());
     assert_eq!(sent(&two), Err(SendError::NotAFrame));
     assert_eq!(sent(&two[..3]), Err(SendError::NotAFrame));
     assert_eq!(sent(&[0, 0, 0, 1, 64]), Err(SendError::NotAFrame));

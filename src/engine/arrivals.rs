@@ -21,6 +21,7 @@ use crate::wire::opener::{MAX_OPENER, Opener};
 use crate::wire::parcel::PLAIN_PARCEL;
 use crate::wire::receipt::{HopAck, NACK_CONTEXT, Receipts, SessionNack};
 use crate::wire::{self, Signed};
+use bytes::Bytes;
 use core::time::Duration;
 
 /// A NACK older than this is not believed.
@@ -29,13 +30,14 @@ const NACK_AGE: Duration = Duration::from_secs(600);
 const MAX_HOP_ACKS: usize = 256;
 
 impl Engine {
-    pub(super) fn handle_data(&mut self, link: LinkId, flags: u8, body: &[u8]) {
+    /// `buffer` is what the frame was read into.
+    pub(super) fn handle_data(&mut self, link: LinkId, flags: u8, body: &[u8], buffer: &Bytes) {
         let Ok(data) = DataFrame::parse(body) else {
             self.count("data_malformed", 1);
             return;
         };
         if self.membership.credential_of(&data.header.to, self.now.unix).is_none() {
-            return self.forward(link, flags, &data);
+            return self.forward(link, flags, &data, buffer);
         }
         // The clock of a neighbour is known, that of a device beyond it is not.
         let direct = data.path.visited.is_empty();

@@ -7,8 +7,10 @@ use crate::id::{LinkId, Lsn};
 use crate::identity::admission::AdmittedPeer;
 use crate::identity::kdf::Secret;
 use crate::time::Time;
+use crate::wire::OutFrame;
 use crate::wire::data::Class;
 use crate::wire::hello::{EnrolHello, EnrolReply};
+use bytes::Bytes;
 use core::time::Duration;
 
 /// What has happened.
@@ -44,7 +46,7 @@ pub enum Input<'a> {
         /// Which.
         link: LinkId,
         /// As in [`Frames`](crate::wire::frame::Frames).
-        buffer: &'a [u8],
+        buffer: Bytes,
     },
     /// A probe of a link came back.
     Measured {
@@ -136,7 +138,7 @@ pub enum Output {
         /// Its queue there.
         class: Class,
         /// A whole frame.
-        frame: Vec<u8>,
+        frame: OutFrame,
         /// Not before this is durable.
         after: Lsn,
     },

@@ -13,7 +13,8 @@
 //! drop, counted
 //! ```
 //!
-//! Header and sealed part go on byte for byte; the path alone is written anew. A router remembers where the frames of a
+//! Header and sealed part go on byte for byte; the path alone is written anew, and the sealed part is not even copied: it goes
+//! out from where it was read to. A router remembers where the frames of a
 //! session come from, so that the receiver's *unknown session* finds the way back to whoever has the session.
 //!
 //! Invariants
@@ -30,6 +31,7 @@ use crate::wire;
 use crate::wire::data::{DataFrame, Form, MAX_HOPS, Path, prefixed};
 use crate::wire::frame::{self, Kind};
 use crate::wire::opener::{MAX_OPENER, Opener};
+use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 
 /// Most sessions of others whose way back is remembered. Drop policy: the one learnt first is forgotten
@@ -73,7 +75,7 @@ struct Next {
 
 impl Engine {
     /// Hands on a frame that is for another device.
-    pub(super) fn forward(&mut self, from: LinkId, flags: u8, data: &DataFrame<'_>) {
+    pub(super) fn forward(&mut self, from: LinkId, flags: u8, data: &DataFrame<'_>, buffer: &Bytes) {
         if !self.settings.forwarding {
             return self.count("data_for_others", 1);
         }
@@ -104,7 +106,7 @@ impl Engine {
         }
         path.visited.push(own);
         path.age = path.age.saturating_add(self.delay_of(from).into());
-        let out = put_data(data.header_bytes, &path, data.sealed);
+        let out = put_data(data.header_bytes, &path, data.sealed, buffer);
         self.flows.forwarded += out.len() as u64;
         self.send_data(link, data.header.class, out, Lsn(0));
     }

@@ -11,10 +11,11 @@
 
 use super::{Engine, Output};
 use crate::id::{LinkId, Lsn};
-use crate::wire;
 use crate::wire::data::Class;
 use crate::wire::fragment::{Fragment, MAX_FRAGMENTS, OVERHEAD};
 use crate::wire::frame::{self, Frames, Kind, MAX_FRAME};
+use crate::wire::{self, OutFrame};
+use bytes::Bytes;
 use std::collections::BTreeMap;
 
 /// Most incomplete frames of a link: as many as there are classes, twice.
@@ -72,7 +73,7 @@ impl Fragments {
 
 impl Engine {
     /// Queues a frame of the data stream, in pieces if the link wants it so.
-    pub(super) fn send_in_pieces(&mut self, link: LinkId, class: Class, frame: Vec<u8>, after: Lsn) {
+    pub(super) fn send_in_pieces(&mut self, link: LinkId, class: Class, frame: OutFrame, after: Lsn) {
         let mtu = self.links.get(link).map_or(usize::MAX, |link| link.metrics.mtu as usize).max(LEAST + OVERHEAD);
         if frame.len() <= mtu {
             return self.outputs.push_back(Output::Send { link, class, frame, after });
@@ -82,8 +83,8 @@ impl Engine {
         let pieces = u16::try_from(frame.len().div_ceil(part)).unwrap_or(MAX_FRAGMENTS);
         self.fragments.last = self.fragments.last.wrapping_add(1);
         let number = self.fragments.last;
-        for (piece, bytes) in (0..).zip(frame.chunks(part)) {
-            let frame = frame::of(Kind::Fragment, &Fragment { frame: number, piece, pieces, bytes });
+        for (piece, bytes) in (0..).zip(frame.into_vec().chunks(part)) {
+            let frame = frame::of(Kind::Fragment, &Fragment { frame: number, piece, pieces, bytes }).into();
             self.outputs.push_back(Output::Send { link, class, frame, after });
         }
     }
@@ -92,13 +93,13 @@ impl Engine {
         let Ok(fragment) = wire::decode::<Fragment<'_>>(body) else { return self.count("data_malformed", 1) };
         let whole = match self.fragments.take(link, &fragment) {
             Ok(None) => return,
-            Ok(Some(whole)) => whole,
+            Ok(Some(whole)) => Bytes::from(whole),
             Err(()) => return self.count("fragments_dropped", 1),
         };
         let mut frames = Frames(&whole);
         match (frames.next(), frames.next()) {
             (Some(Ok(frame)), None) if frame.kind == Kind::Data as u8 => {
-                self.handle_data(link, frame.flags, frame.body)
+                self.handle_data(link, frame.flags, frame.body, &whole)
             }
             (Some(Ok(frame)), None) if frame.kind == Kind::Group as u8 => self.handle_group_frame(link, frame.body),
             _ => self.count("data_malformed", 1),

@@ -25,11 +25,12 @@ use super::unicast::inner;
 use super::{Engine, Output};
 use crate::delivery::dedupe::{self, Dedupe};
 use crate::id::{CredentialHash, Lsn, Name, StreamId};
-use crate::time::Unix;
+use crate::time::{Time, Unix};
 use crate::wire;
 use crate::wire::batch::{Ack, Batch, MAX_MESSAGES, MAX_PAYLOAD, Purpose};
 use crate::wire::parcel::{Parcel, RECORD, Records};
 use crate::wire::receipt::{MAX_RANGES, Receipt, Verdict};
+use core::time::Duration;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -96,6 +97,9 @@ pub(super) struct Inbox {
     visited: BTreeMap<StreamId, Vec<CredentialHash>>,
     /// Streams of which the turn has brought something again.
     repeated: BTreeSet<StreamId>,
+    /// Senders whose receipts seem to have been lost of late: since when they go back the way the messages came, or do
+    /// not any more. No more than there are contacts.
+    returning: BTreeMap<Name, (Time, bool)>,
 }
 
 impl Cursors {
@@ -209,6 +213,23 @@ impl Inbox {
 
     fn is_full(&self, messages: u64, bytes: usize) -> bool {
         self.last - self.cursors.gone + messages > MAX_INBOX || self.bytes + bytes > MAX_INBOX_BYTES
+    }
+
+    /// Whether receipts go back the way the messages came; `again`: some of these have come again, so neither way is spared.
+    fn returns(&mut self, to: &Name, again: bool, now: Time) -> bool {
+        match self.returning.get_mut(to) {
+            Some((since, back)) => {
+                if again && now >= *since + SETTLED {
+                    (*since, *back) = (now, !*back);
+                }
+                *back
+            }
+            None if again => {
+                self.returning.insert(to.clone(), (now, true));
+                true
+            }
+            None => false,
+        }
     }
 
     fn note_visited(&mut self, stream: StreamId, visited: &[CredentialHash]) {
@@ -430,22 +451,36 @@ impl Engine {
         let visited = core::mem::take(&mut self.inbox.visited);
         let repeated = core::mem::take(&mut self.inbox.repeated);
         for ((from, stream, verdict), ranges) in core::mem::take(&mut self.inbox.receipts) {
-            if repeated.contains(&stream) {
-                self.fail_over_receipts(&from);
-            }
             for ranges in ranges.chunks(2 * MAX_RANGES) {
                 let visited = visited.get(&stream).cloned().unwrap_or_default();
                 let receipt = Receipt { stream, verdict, ranges: ranges.to_vec(), visited, at };
                 by_sender.entry(from.clone()).or_default().push(receipt);
             }
         }
+        let now = self.now.time;
         for (from, receipts) in by_sender {
+            let came =
+                receipts.iter().rev().map(|receipt| &receipt.visited).find(|visited| !visited.is_empty()).cloned();
+            let again = receipts.iter().any(|receipt| repeated.contains(&receipt.stream));
+            let returned = self.inbox.returning.get(&from).is_some_and(|(_, back)| *back);
+            let returns = self.inbox.returns(&from, again, now);
+            if returned && !returns {
+                self.fail_over_receipts(&from);
+            }
+            let back = came.filter(|_| returns);
+            let back = back.and_then(|visited| self.way_back(&from, &visited));
             for receipts in receipts.chunks(RECEIPTS_A_FRAME) {
-                self.send_receipts(&from, receipts.to_vec(), after);
+                self.send_receipts(&from, receipts.to_vec(), back.as_ref(), after);
             }
         }
+        self.inbox.returning.retain(|_, (since, _)| *since + RETURNING > now);
     }
 }
 
+/// A message that comes again tells that its receipt may have been lost on its way. For so long receipts to its sender then
+/// go back on the way that its messages take, which carries at least these.
+const RETURNING: Duration = Duration::from_secs(600);
+/// What comes again sooner than this says nothing of the way that receipts have taken since.
+const SETTLED: Duration = Duration::from_secs(1);
 /// Receipts of [`MAX_RANGES`] ranges each that fit one seal.
 const RECEIPTS_A_FRAME: usize = 12;

@@ -12,6 +12,7 @@ use crate::identity::admission::AdmittedPeer;
 use crate::identity::credential::PeerCredential;
 use crate::routing::graph::Metrics;
 use crate::wire::frame::{self, Frames, Kind, REQUIRED_FLAGS};
+use bytes::Bytes;
 use std::collections::BTreeMap;
 
 /// A neighbour.
@@ -205,7 +206,7 @@ impl Engine {
     }
 
     /// Splits what came over a link and hands each frame to whom it concerns.
-    pub(super) fn handle_frames(&mut self, id: LinkId, buffer: &[u8]) {
+    pub(super) fn handle_frames(&mut self, id: LinkId, buffer: &Bytes) {
         for frame in Frames(buffer) {
             if self.links.get(id).is_none() {
                 return;
@@ -220,7 +221,7 @@ impl Engine {
             }
             match Kind::from_u8(frame.kind) {
                 None => self.count("frames_of_unknown_kind", 1),
-                Some(Kind::Data) => self.handle_data(id, frame.flags, frame.body),
+                Some(Kind::Data) => self.handle_data(id, frame.flags, frame.body, buffer),
                 Some(kind) => self.handle_control(id, kind, frame.body),
             }
         }
@@ -266,7 +267,7 @@ impl Engine {
         self.outputs.push_back(Output::Send {
             link,
             class: crate::wire::data::Class::Control,
-            frame,
+            frame: frame.into(),
             after: crate::id::Lsn(0),
         });
     }

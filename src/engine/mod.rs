@@ -211,7 +211,7 @@ impl Engine {
             Input::Command { token, command } => self.handle_command(token, command),
             Input::LinkUp { link, peer, transport, bearer } => self.handle_link_up(link, peer, transport, bearer),
             Input::LinkDown { link, reason } => self.handle_link_down(link, &reason),
-            Input::Frames { link, buffer } => self.handle_frames(link, buffer),
+            Input::Frames { link, buffer } => self.handle_frames(link, &buffer),
             Input::Measured { link, round_trip } => self.handle_measured(link, round_trip),
             Input::Silent(link) => self.handle_silence(link, true),
             Input::Heard(link) => self.handle_silence(link, false),

@@ -186,6 +186,20 @@ impl Engine {
         self.search(&[*router], None, wants, &[]).ok()?.0.first()
     }
 
+    /// The way on which a device's messages came, the other way round; nothing if it does not begin with a link that stands.
+    pub(super) fn way_back(&mut self, to: &Name, visited: &[CredentialHash]) -> Option<Arc<Route>> {
+        let (end, hash) = match self.routing.router_named(to) {
+            Some(router) => (router, self.routing.hash_of(&router)?),
+            None => self.credential_of_name(to).map(|leaf| (leaf.body.key, leaf.hash))?,
+        };
+        let mut hops: Vec<CredentialHash> = visited.iter().rev().copied().collect();
+        let mut nodes = hops.iter().map(|hash| self.pseudonym_of(hash)).collect::<Option<Vec<Pseudonym>>>()?;
+        self.links.of(nodes.first()?).find(|(_, link)| link.usable)?;
+        nodes.push(end);
+        hops.push(hash);
+        Some(Arc::new(Route { nodes, hops, bearers: Vec::new(), totals: Totals::default(), pairs: Vec::new() }))
+    }
+
     pub(super) fn find_way(&mut self, to: &Name, wants: &Wants) -> Result<(Route, Option<Route>), NoWay> {
         match self.whereabouts(to)? {
             Whereabouts::NextToUs(peer) => self.direct(&peer, wants).map(|route| (route, None)),

@@ -113,10 +113,12 @@ impl Engine {
         }
     }
 
-    /// What a device had receipts for has come again: they may have been lost, and take another way.
+    /// Receipts on their usual way have been lost, and those that went back the way of the messages too.
     pub(super) fn fail_over_receipts(&mut self, to: &Name) {
-        let cause = "failures: what receipts over it had confirmed came again";
-        self.fail_over_to_alternate((to.clone(), Arc::default()), cause);
+        self.fail_over_to_alternate(
+            (to.clone(), Arc::default()),
+            "failures: what receipts over it had confirmed came again",
+        );
     }
 
     fn fail_over_to_alternate(&mut self, key: (Name, Arc<Terms>), cause: &str) {
@@ -124,6 +126,12 @@ impl Engine {
         let Some(standing) = self.routes.chosen.get(&key).cloned() else { return };
         let Some(alternate) = standing.alternate.clone() else { return };
         if standing.failed_over.is_some_and(|(before, _)| now < before + HOLD_DOWN) {
+            return;
+        }
+        // What has failed worse is no way out. The fault may also lie with the receipts' way back.
+        let history = &self.worth.history;
+        let doubt = |route: &Route| route.pairs.iter().map(|pair| history.doubt(pair, now)).min().unwrap_or(u16::MAX);
+        if doubt(&alternate) < doubt(&standing.route) {
             return;
         }
         let wants = Wants { policy: key.1.policy.clone(), time: None, bytes: 0 };

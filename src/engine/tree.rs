@@ -134,7 +134,7 @@ impl Engine {
             return;
         }
         for link in links {
-            self.send_data(link, Class::Telemetry, frame::raw(Kind::Group, data), Lsn(0));
+            self.send_data(link, Class::Telemetry, frame::raw(Kind::Group, data).into(), Lsn(0));
         }
     }
 

@@ -26,8 +26,10 @@ use crate::time::Unix;
 use crate::wire::batch::{Ack, MAX_REPLY_HANDLES, PLAIN_RECEIPTS};
 use crate::wire::data::{Class, DataFrame, Form, Header, Path, Policy, put_prefixed};
 use crate::wire::frame::{self, Kind};
+use crate::wire::out_frame::{OutFrame, SHARED};
 use crate::wire::receipt::{Receipt, Receipts, Verdict};
 use crate::wire::{self};
+use bytes::Bytes;
 use core::time::Duration;
 use rand_chacha::rand_core::Rng;
 use std::collections::BTreeSet;
@@ -190,7 +192,7 @@ impl Engine {
                 // nothing from leaving: nobody knows for how long, and a message may be an alarm.
                 let after = if taken.named && !self.disk_fails { self.journal.last() } else { Lsn(0) };
                 self.send_copy(terms, way, &frame, after);
-                self.send_data(*link, lane.class, frame, after);
+                self.send_data(*link, lane.class, frame.into(), after);
             } else {
                 self.outgoing.handle_path_broken(name);
                 // These are not queued again, and did not leave.
@@ -218,7 +220,7 @@ impl Engine {
         let Ok(data) = DataFrame::parse(&frame[frame::HEADER..]) else { return };
         let path = self.path_of(route, price, frame.len());
         let class = data.header.class;
-        let copy = put_data(data.header_bytes, &path, data.sealed);
+        let copy = put_data(data.header_bytes, &path, data.sealed, &Bytes::new());
         self.send_data(link, class, copy, after);
     }
 
@@ -228,7 +230,7 @@ impl Engine {
     }
 
     /// Queues a data frame, which is paid for.
-    pub(super) fn send_data(&mut self, link: LinkId, class: Class, frame: Vec<u8>, after: Lsn) {
+    pub(super) fn send_data(&mut self, link: LinkId, class: Class, frame: OutFrame, after: Lsn) {
         self.spend(link, frame.len());
         self.send_in_pieces(link, class, frame, after);
     }
@@ -289,13 +291,16 @@ impl Engine {
         self.credential_of_name(name)
     }
 
-    /// Queues receipts for a device, to be released when `after` is durable. They take any way there is.
-    pub(super) fn send_receipts(&mut self, name: &Name, receipts: Vec<Receipt>, after: Lsn) {
+    /// Queues receipts for a device, to be released when `after` is durable. They take the way `back`, or any way there is.
+    pub(super) fn send_receipts(&mut self, name: &Name, receipts: Vec<Receipt>, back: Option<&Arc<Route>>, after: Lsn) {
         let terms = Arc::<Terms>::default();
-        let way = self.way(name, &terms, RECEIPT_LIFETIME, RECEIPT_BYTES).ok();
-        let link =
-            way.as_ref().and_then(|way| way.route.first()).and_then(|first| self.link_under(&first, &terms.policy));
-        let (Some(way), Some((link, price))) = (way, link) else {
+        let route = match back {
+            Some(back) => Some(back.clone()),
+            None => self.way(name, &terms, RECEIPT_LIFETIME, RECEIPT_BYTES).ok().map(|way| way.route),
+        };
+        let link = route.as_ref().and_then(|route| route.first());
+        let link = link.and_then(|first| self.link_under(&first, &terms.policy));
+        let (Some(route), Some((link, price))) = (route, link) else {
             self.count("receipts_without_way", receipts.len() as u64);
             return;
         };
@@ -303,8 +308,8 @@ impl Engine {
         wire::codec::encode_into(&Receipts { receipts }, &mut plain);
         let (outer, expiry) = (self.outer_id(), self.now.unix + RECEIPT_LIFETIME);
         let envelope = Envelope { class: Class::Control, policy: &terms.policy, outer, expiry };
-        if let Some(frame) = self.seal(name, &way.route, price, &envelope, &plain) {
-            self.send_data(link, Class::Control, frame, after);
+        if let Some(frame) = self.seal(name, &route, price, &envelope, &plain) {
+            self.send_data(link, Class::Control, frame.into(), after);
         }
     }
 
@@ -455,16 +460,15 @@ impl Engine {
     }
 }
 
-/// A data frame of its parts.
-pub(super) fn put_data(header: &[u8], path: &Path, sealed: &[u8]) -> Vec<u8> {
+/// A data frame of its parts; the sealed one lies in `buffer`, if that is to be shared.
+pub(super) fn put_data(header: &[u8], path: &Path, sealed: &[u8], buffer: &Bytes) -> OutFrame {
     let path = wire::encode(path);
-    let mut out = Vec::with_capacity(frame::HEADER + header.len() + path.len() + sealed.len() + 4);
-    let start = frame::begin(&mut out, Kind::Data);
-    put_prefixed(&mut out, header);
-    put_prefixed(&mut out, &path);
-    out.extend_from_slice(sealed);
-    frame::finish(&mut out, start);
-    out
+    let copied = if sealed.len() < SHARED { sealed.len() } else { 0 };
+    let mut head = Vec::with_capacity(frame::HEADER + header.len() + path.len() + 4 + copied);
+    frame::begin(&mut head, Kind::Data);
+    put_prefixed(&mut head, header);
+    put_prefixed(&mut head, &path);
+    OutFrame::around(head, buffer, sealed)
 }
 
 /// A message's identity, for logs.

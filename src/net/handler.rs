@@ -18,6 +18,7 @@ use super::silence::{Asks, Silence};
 use super::{Lane, NetConfig};
 use crate::wire::frame::{self, Frames, Kind};
 use crate::wire::ping::Ping;
+use bytes::Bytes;
 use futures::FutureExt;
 use futures::channel::mpsc;
 use futures_timer::Delay;
@@ -71,7 +72,7 @@ enum State {
 pub(crate) struct Received {
     pub(crate) connection: ConnectionId,
     pub(crate) lane: Lane,
-    pub(crate) buffer: Vec<u8>,
+    pub(crate) buffer: Bytes,
 }
 
 /// What the network asks of a connection.
@@ -213,7 +214,7 @@ impl Handler {
         Ok(())
     }
 
-    fn handle_frames(&mut self, lane: Lane, mut buffer: Vec<u8>, mut frames: u64) {
+    fn handle_frames(&mut self, lane: Lane, mut buffer: Bytes, mut frames: u64) {
         if matches!(self.state, State::Proving(_)) {
             self.state = State::Running;
             self.tell(Event::Proved);
@@ -233,7 +234,7 @@ impl Handler {
     }
 
     /// Answers pings and measures by their echoes; takes both out of the buffer and says how many they were.
-    fn take_pings(&mut self, buffer: &mut Vec<u8>) -> u64 {
+    fn take_pings(&mut self, buffer: &mut Bytes) -> u64 {
         let is_ping = |kind| kind == Kind::Ping as u8 || kind == Kind::Pong as u8;
         if !Frames(buffer).flatten().any(|frame| is_ping(frame.kind)) {
             return 0;
@@ -260,7 +261,7 @@ impl Handler {
                 self.handle_echo(stamp, Duration::from_micros(round_trip));
             }
         }
-        *buffer = others;
+        *buffer = others.into();
         taken
     }
 

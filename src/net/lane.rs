@@ -4,15 +4,18 @@
 //! outbox and the next chunk is the larger. When there is nothing left, the stream is flushed.
 //!
 //! Reading: up to 64 KiB at a time, at first less, so that a thousand quiet links cost little. What is read is cut
-//! after the last whole frame; the rest waits for the next read.
+//! after the last whole frame; the rest waits for the next read. Of a long frame that has begun no more is read than is
+//! missing, so that the next begins in a buffer of its own. What is handed over is never copied: a relay writes from it.
 //!
 //! Invariants
 //! 1. What [`LaneIo::poll_read`] yields is at least one frame, whole, each of a valid length.
 //! 2. Between two reads less than one frame is kept.
 
 use super::Lane;
-use super::outbox::{CHUNK, Filled, Outbox};
+use super::outbox::{CHUNK, Chunk, Filled, Outbox};
+use crate::wire::OutFrame;
 use crate::wire::frame::{self, FrameError, HEADER, Kind, MAX_FRAME};
+use bytes::{Bytes, BytesMut};
 use futures::{AsyncRead, AsyncWrite};
 use std::io;
 use std::pin::Pin;
@@ -24,12 +27,13 @@ pub(crate) struct LaneIo<S> {
     stream: Option<S>,
     /// Goes out before what is in the outbox: pings and their echoes.
     urgent: Vec<u8>,
-    chunk: Vec<u8>,
+    chunk: Chunk,
     written: usize,
     unflushed: bool,
     ending: Ending,
-    scratch: Vec<u8>,
-    partial: Vec<u8>,
+    /// Bytes to read at a time; none while the link is quiet.
+    reads: usize,
+    partial: BytesMut,
     /// The peer will send no more.
     ended: bool,
     /// Bytes have come since this was last asked.
@@ -57,7 +61,7 @@ pub(crate) enum LaneError {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Read {
     /// Whole frames, and how many.
-    Frames(Vec<u8>, u64),
+    Frames(Bytes, u64),
     /// The peer has finished; nothing follows.
     End,
 }
@@ -74,12 +78,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> LaneIo<S> {
         Self {
             stream: None,
             urgent: Vec::new(),
-            chunk: Vec::new(),
+            chunk: Chunk::default(),
             written: 0,
             unflushed: false,
             ending: Ending::No,
-            scratch: Vec::new(),
-            partial: Vec::new(),
+            reads: 0,
+            partial: BytesMut::new(),
             ended: false,
             heard: false,
         }
@@ -134,14 +138,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> LaneIo<S> {
             if self.written == self.chunk.len() {
                 self.chunk.clear();
                 self.written = 0;
-                core::mem::swap(&mut self.chunk, &mut self.urgent);
+                core::mem::swap(&mut self.chunk.bytes, &mut self.urgent);
                 if self.chunk.is_empty() {
                     let filled = outbox.fill(&mut self.chunk, cx);
                     total.filled.frames += filled.frames;
                     total.filled.writable |= filled.writable;
                 }
                 if self.chunk.is_empty() {
-                    self.chunk = Vec::new();
+                    self.chunk = Chunk::default();
                     if self.unflushed && stream.as_mut().poll_flush(cx)?.is_ready() {
                         self.unflushed = false;
                     }
@@ -152,7 +156,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> LaneIo<S> {
                 }
             }
             while self.written < self.chunk.len() {
-                match stream.as_mut().poll_write(cx, &self.chunk[self.written..])? {
+                match stream.as_mut().poll_write(cx, self.chunk.after(self.written))? {
                     Poll::Ready(0) => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
                     Poll::Ready(count) => {
                         self.written += count;
@@ -173,10 +177,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> LaneIo<S> {
         loop {
             // A quiet link keeps no buffer: what little comes fits here.
             let mut little = [0; QUIET_READ];
-            let buffer = if self.scratch.is_empty() { &mut little[..] } else { &mut self.scratch[..] };
-            let polled = Pin::new(&mut *stream).poll_read(cx, buffer);
+            let begun = self.partial.len();
+            let polled = if self.reads == 0 {
+                Pin::new(&mut *stream).poll_read(cx, &mut little)
+            } else {
+                let missing = frame::length(&self.partial).transpose()?.map_or(0, |length| 4 + length - begun);
+                let room = if missing >= LONG { missing } else { self.reads };
+                self.partial.resize(begun + room, 0);
+                let polled = Pin::new(&mut *stream).poll_read(cx, &mut self.partial[begun..]);
+                let count = if let Poll::Ready(Ok(count)) = &polled { *count } else { 0 };
+                self.partial.truncate(begun + count);
+                polled
+            };
             if polled.is_pending() {
-                self.scratch = Vec::new();
+                self.reads = 0;
+                if self.partial.is_empty() {
+                    self.partial = BytesMut::new();
+                }
             }
             let count = ready!(polled)?;
             if count == 0 {
@@ -187,15 +204,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> LaneIo<S> {
                 return Poll::Ready(Ok(Read::End));
             }
             self.heard = true;
-            let read = if self.scratch.is_empty() { &little[..count] } else { &self.scratch[..count] };
-            self.partial.extend_from_slice(read);
-            if count == QUIET_READ && self.scratch.is_empty() {
-                self.scratch = vec![0; CHUNK];
+            if self.reads == 0 {
+                self.partial.extend_from_slice(&little[..count]);
+            }
+            if count >= self.reads.max(QUIET_READ) {
+                self.reads = (count * 4).min(CHUNK);
             }
             let (whole, frames) = whole(&self.partial)?;
             if frames > 0 {
-                let rest = self.partial.split_off(whole);
-                return Poll::Ready(Ok(Read::Frames(core::mem::replace(&mut self.partial, rest), frames)));
+                return Poll::Ready(Ok(Read::Frames(self.partial.split_to(whole).freeze(), frames)));
             }
         }
     }
@@ -220,11 +237,14 @@ const MAX_URGENT: usize = 4 * 1024;
 const TURN: usize = 8;
 /// Bytes to read at a time while a link is quiet.
 const QUIET_READ: usize = 1024;
+/// Of a frame of which so much is missing no more is read than that.
+const LONG: usize = 8 * 1024;
 
 /// The lane of exactly one frame; `None` when it is not one.
-pub(crate) fn lane_of(frame: &[u8]) -> Option<Lane> {
-    let (prefix, rest) = frame.split_first_chunk::<4>()?;
-    let whole = rest.len() == u32::from_be_bytes(*prefix) as usize && rest.len() <= MAX_FRAME;
+pub(crate) fn lane_of(frame: &OutFrame) -> Option<Lane> {
+    let (prefix, rest) = frame.head().split_first_chunk::<4>()?;
+    let length = frame.len() - 4;
+    let whole = length == u32::from_be_bytes(*prefix) as usize && length <= MAX_FRAME;
     let kind = *rest.first().filter(|_| whole && frame.len() >= HEADER)?;
     Some(if kind < Kind::Data as u8 { Lane::Control } else { Lane::Data })
 }
@@ -277,7 +297,7 @@ mod tests {
     fn what_is_urgent_goes_first_and_the_end_comes_last() {
         let outbox = Outbox::control(1_000);
         let mut lane = reading(Vec::new());
-        outbox.try_send(Class::Control, &raw(Kind::Announce, b"later")).unwrap();
+        outbox.try_send(Class::Control, &raw(Kind::Announce, b"later").into()).unwrap();
         lane.push_urgent(&raw(Kind::Pong, b"now"));
         lane.finish();
         let written = lane.poll_write(&outbox, &mut Context::from_waker(&noop_waker())).unwrap();

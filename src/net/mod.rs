@@ -25,6 +25,7 @@
 use crate::id::{LinkId, Pseudonym};
 use crate::link::bearer::Bearers;
 use crate::wire::hello::{EnrolHello, EnrolReply};
+use bytes::Bytes;
 use futures::channel::oneshot;
 use futures::future::BoxFuture;
 use libp2p::identity::{Keypair, PublicKey, ed25519};
@@ -219,7 +220,7 @@ pub enum NetEvent<P> {
         /// On which stream.
         lane: Lane,
         /// At least one frame; pings are not among them.
-        buffer: Vec<u8>,
+        buffer: Bytes,
     },
     /// A queue of which [`Network::try_send`] said `Full` may have space again.
     Writable {

@@ -4,6 +4,9 @@
 //! writes as one. While the writer is busy nobody is woken: it comes back by itself and finds what has come
 //! together. Only an idle writer leaves its waker, so a lone frame goes out at once and a burst in few writes.
 //!
+//! What a frame shares with the buffer that it came in is not copied on its way: a chunk ends with the first such frame, whose
+//! tail is written from where it lies.
+//!
 //! A chunk is filled by strict priority, the most urgent class first. So that the others still move under a
 //! lasting load, a class that has been passed over for [`PATIENCE`] chunks gets one frame in at the front.
 //!
@@ -15,7 +18,10 @@
 
 use super::SendError;
 use super::pace::Pace;
+use crate::wire::OutFrame;
 use crate::wire::data::Class;
+use bytes::Bytes;
+use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 use std::time::Instant;
@@ -40,13 +46,26 @@ struct State {
 
 #[derive(Debug, Default)]
 struct Queue {
-    /// Whole frames, from `start` on.
+    /// Whole frames but for their tails, from `start` on.
     bytes: Vec<u8>,
     start: usize,
+    /// Tails, each with the place in all that ever was in `bytes` after which it comes.
+    tails: VecDeque<(u64, Bytes)>,
+    /// Bytes of tails.
+    tailing: usize,
+    /// How much of what ever was in `bytes` has been cut off in front.
+    gone: u64,
     /// Chunks that were filled without this class although it waited.
     passed_over: u32,
     /// Somebody was told `Full`.
     refused: bool,
+}
+
+/// What is written as one: whole frames, of which the last may have a tail.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Chunk {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) tail: Bytes,
 }
 
 /// What a chunk was filled with.
@@ -75,7 +94,7 @@ impl Outbox {
     }
 
     /// Takes one whole frame, or says why not.
-    pub(crate) fn try_send(&self, class: Class, frame: &[u8]) -> Result<(), SendError> {
+    pub(crate) fn try_send(&self, class: Class, frame: &OutFrame) -> Result<(), SendError> {
         let mut state = self.lock();
         if state.closed {
             return Err(SendError::Gone);
@@ -96,7 +115,7 @@ impl Outbox {
     }
 
     /// Fills an empty `chunk` with frames; when there are none, the task behind `cx` is woken by the next.
-    pub(crate) fn fill(&self, chunk: &mut Vec<u8>, cx: &mut Context<'_>) -> Filled {
+    pub(crate) fn fill(&self, chunk: &mut Chunk, cx: &mut Context<'_>) -> Filled {
         let (mut state, now) = (self.lock(), Instant::now());
         state.pace.handle_back(now);
         let mut filled = Filled::default();
@@ -126,7 +145,7 @@ impl Outbox {
         if chunk.is_empty() {
             state.idle = Some(cx.waker().clone());
             // An idle link keeps no memory.
-            state.queues.iter_mut().for_each(|queue| queue.bytes = Vec::new());
+            state.queues.iter_mut().for_each(|queue| queue.forget_room());
         }
         filled
     }
@@ -146,44 +165,95 @@ impl Outbox {
     }
 }
 
-impl Queue {
-    fn len(&self) -> usize {
-        self.bytes.len() - self.start
+impl Chunk {
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len() + self.tail.len()
     }
 
-    fn push(&mut self, frame: &[u8]) {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What is to be written once so much has been.
+    pub(crate) fn after(&self, written: usize) -> &[u8] {
+        match written.checked_sub(self.bytes.len()) {
+            None => &self.bytes[written..],
+            Some(of_tail) => &self.tail[of_tail..],
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.tail = Bytes::new();
+    }
+}
+
+impl Queue {
+    fn len(&self) -> usize {
+        self.bytes.len() - self.start + self.tailing
+    }
+
+    fn push(&mut self, frame: &OutFrame) {
         // What has left is cut off once it is the larger part, so that each byte is moved once at most.
         if self.start > self.bytes.len() / 2 {
             self.bytes.drain(..self.start);
-            self.start = 0;
+            self.cut();
         }
-        self.bytes.extend_from_slice(frame);
+        self.bytes.extend_from_slice(frame.head());
+        if !frame.tail().is_empty() {
+            self.tailing += frame.tail().len();
+            self.tails.push_back((self.gone + self.bytes.len() as u64, frame.tail().clone()));
+        }
+    }
+
+    /// What lay in front of `start` is not there any more.
+    fn cut(&mut self) {
+        self.gone += self.start as u64;
+        self.start = 0;
     }
 
     /// Moves up to `most` whole frames into what is left of a chunk; an empty chunk takes one of any length.
-    fn take(&mut self, chunk: &mut Vec<u8>, most: u64) -> u64 {
-        let mut end = self.start;
-        let mut frames = 0;
+    fn take(&mut self, chunk: &mut Chunk, most: u64) -> u64 {
+        let (mut end, mut frames) = (self.start, 0);
         while frames < most
+            && chunk.tail.is_empty()
             && let Some(prefix) = self.bytes[end..].first_chunk::<4>()
         {
-            let next = end + 4 + u32::from_be_bytes(*prefix) as usize;
-            if chunk.len() + next - self.start > CHUNK && !(chunk.is_empty() && frames == 0) {
+            let whole = 4 + u32::from_be_bytes(*prefix) as usize;
+            if chunk.len() + end - self.start + whole > CHUNK && !(chunk.is_empty() && frames == 0) {
                 break;
             }
-            (end, frames) = (next, frames + 1);
+            frames += 1;
+            // Tails lie in the order of their frames: if this one has none, the first comes after more than its bytes.
+            let ends = |(at, tail): &mut (u64, Bytes)| *at + tail.len() as u64 == self.gone + (end + whole) as u64;
+            match self.tails.pop_front_if(ends) {
+                None => end += whole,
+                Some((_, tail)) => {
+                    end += whole - tail.len();
+                    self.tailing -= tail.len();
+                    chunk.tail = tail;
+                }
+            }
         }
-        if chunk.is_empty() && self.start == 0 && end == self.bytes.len() {
-            core::mem::swap(chunk, &mut self.bytes);
+        if chunk.bytes.is_empty() && self.start == 0 && end == self.bytes.len() {
+            core::mem::swap(&mut chunk.bytes, &mut self.bytes);
+            self.gone += end as u64;
             return frames;
         }
-        chunk.extend_from_slice(&self.bytes[self.start..end]);
+        chunk.bytes.extend_from_slice(&self.bytes[self.start..end]);
         self.start = end;
         if self.start == self.bytes.len() {
             self.bytes.clear();
-            self.start = 0;
+            self.cut();
         }
         frames
+    }
+
+    fn forget_room(&mut self) {
+        if self.len() == 0 {
+            self.cut();
+            self.bytes = Vec::new();
+        }
     }
 }
 
@@ -199,9 +269,13 @@ mod tests {
     use futures::task::noop_waker;
 
     fn chunk(outbox: &Outbox) -> (Vec<u8>, Filled) {
-        let mut chunk = Vec::new();
+        let mut chunk = Chunk::default();
         let filled = outbox.fill(&mut chunk, &mut Context::from_waker(&noop_waker()));
-        (chunk, filled)
+        (chunk.after(0).iter().chain(chunk.after(chunk.bytes.len())).copied().collect(), filled)
+    }
+
+    fn frame(body: &[u8]) -> OutFrame {
+        raw(Kind::Data, body).into()
     }
 
     fn bodies(chunk: &[u8]) -> Vec<u8> {
@@ -212,7 +286,7 @@ mod tests {
     fn urgent_frames_leave_first_and_each_class_in_order() {
         let outbox = Outbox::data(1_000);
         for (class, body) in [(Class::Bulk, 4), (Class::Telemetry, 3), (Class::Alarm, 1), (Class::Telemetry, 5)] {
-            outbox.try_send(class, &raw(Kind::Data, &[body])).unwrap();
+            outbox.try_send(class, &frame(&[body])).unwrap();
         }
         let (bytes, filled) = chunk(&outbox);
         assert_eq!(bodies(&bytes), [1, 3, 5, 4]);
@@ -222,7 +296,7 @@ mod tests {
     #[test]
     fn a_full_class_refuses_and_tells_once_when_it_has_space() {
         let outbox = Outbox::data(100 * 1024);
-        let frame = raw(Kind::Data, &[0; 10 * 1024]);
+        let frame = frame(&[0; 10 * 1024]);
         let mut taken = 0;
         while outbox.try_send(Class::Bulk, &frame).is_ok() {
             taken += 1;
@@ -239,8 +313,8 @@ mod tests {
     #[test]
     fn a_lower_class_is_not_starved() {
         let outbox = Outbox::data(1_000_000);
-        let alarm = raw(Kind::Data, &[1; 60 * 1024]);
-        outbox.try_send(Class::Bulk, &raw(Kind::Data, &[9; 8 * 1024])).unwrap();
+        let alarm = frame(&[1; 60 * 1024]);
+        outbox.try_send(Class::Bulk, &frame(&[9; 8 * 1024])).unwrap();
         let seen = (0..20).position(|_| {
             outbox.try_send(Class::Alarm, &alarm).unwrap();
             bodies(&chunk(&outbox).0).contains(&9)
@@ -251,8 +325,8 @@ mod tests {
     #[test]
     fn a_frame_longer_than_a_chunk_goes_alone() {
         let outbox = Outbox::data(10);
-        outbox.try_send(Class::Bulk, &raw(Kind::Data, &[9; 70 * 1024])).unwrap();
-        assert_eq!(outbox.try_send(Class::Bulk, &raw(Kind::Data, &[9])), Err(SendError::Full));
+        outbox.try_send(Class::Bulk, &frame(&[9; 70 * 1024])).unwrap();
+        assert_eq!(outbox.try_send(Class::Bulk, &frame(&[9])), Err(SendError::Full));
         let (bytes, filled) = chunk(&outbox);
         assert_eq!((bytes.len(), filled.frames), (6 + 70 * 1024, 1));
         assert!(filled.writable);
@@ -261,9 +335,35 @@ mod tests {
     #[test]
     fn a_closed_outbox_takes_nothing_but_gives_what_it_has() {
         let outbox = Outbox::control(1_000);
-        outbox.try_send(Class::Bulk, &raw(Kind::Ping, &[1])).unwrap();
+        outbox.try_send(Class::Bulk, &frame(&[1])).unwrap();
         outbox.close();
-        assert_eq!(outbox.try_send(Class::Bulk, &raw(Kind::Ping, &[2])), Err(SendError::Gone));
+        assert_eq!(outbox.try_send(Class::Bulk, &frame(&[2])), Err(SendError::Gone));
         assert_eq!(bodies(&chunk(&outbox).0), [1]);
+    }
+
+    #[test]
+    fn long_frames_leave_from_where_they_lie_in_order_with_the_short() {
+        let outbox = Outbox::data(10_000_000);
+        let lengths = [10, 20_000, 20_000, 5, 30_000, 70_000, 1, 2, 16_384, 3];
+        for (body, length) in (0..).zip(lengths) {
+            outbox.try_send(Class::Bulk, &frame(&vec![body; length])).unwrap();
+        }
+        let mut left = Vec::new();
+        loop {
+            let mut chunk = Chunk::default();
+            let filled = outbox.fill(&mut chunk, &mut Context::from_waker(&noop_waker()));
+            if filled.frames == 0 {
+                break;
+            }
+            assert!(chunk.bytes.len() < 200, "a long frame was copied");
+            let whole = [&chunk.bytes[..], &chunk.tail[..]].concat();
+            assert_eq!(chunk.after(0), &chunk.bytes);
+            let bodies: Vec<_> =
+                Frames(&whole).map(|frame| frame.unwrap()).map(|f| (f.body[0], f.body.len())).collect();
+            assert_eq!(bodies.len() as u64, filled.frames);
+            left.extend(bodies);
+        }
+        let sent: Vec<_> = (0..).zip(lengths).collect();
+        assert_eq!(left, sent);
     }
 }

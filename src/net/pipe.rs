@@ -2,6 +2,7 @@
 
 use super::outbox::Outbox;
 use super::{Lane, LinkCounters, SendError};
+use crate::wire::OutFrame;
 use crate::wire::data::Class;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -35,7 +36,7 @@ impl Pipe {
         }
     }
 
-    pub(crate) fn try_send(&self, lane: Lane, class: Class, frame: &[u8]) -> Result<(), SendError> {
+    pub(crate) fn try_send(&self, lane: Lane, class: Class, frame: &OutFrame) -> Result<(), SendError> {
         match lane {
             Lane::Control => self.control.try_send(class, frame),
             Lane::Data => self.data.try_send(class, frame),

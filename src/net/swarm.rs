@@ -27,6 +27,7 @@ use super::{
     SendError, Transport,
 };
 use crate::id::LinkId;
+use crate::wire::OutFrame;
 use crate::wire::data::Class;
 use failures::{cause, is_own};
 use futures::StreamExt;
@@ -206,7 +207,7 @@ impl<G: Gatekeeper> Network<G> {
     }
 
     /// Queues one whole frame; its kind decides the lane, and on the data lane `class` the queue.
-    pub fn try_send(&self, link: LinkId, class: Class, frame: &[u8]) -> Result<(), SendError> {
+    pub fn try_send(&self, link: LinkId, class: Class, frame: &OutFrame) -> Result<(), SendError> {
         let lane = lane_of(frame).ok_or(SendError::NotAFrame)?;
         let pipe = self.links.get(link).and_then(|link| link.pipe()).ok_or(SendError::Gone)?;
         pipe.try_send(lane, class, frame)

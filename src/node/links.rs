@@ -9,6 +9,7 @@ use crate::identity::admission::AdmittedPeer;
 use crate::net::{self, MessageAcceptance, Multiaddr, NetEvent, PublishError, SendError};
 use crate::store::Store;
 use crate::time::Time;
+use crate::wire::OutFrame;
 use crate::wire::data::Class;
 
 /// What the node knows of a neighbour beside the engine.
@@ -61,7 +62,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
             NetEvent::Measured { link, round_trip } => self.handle(Input::Measured { link, round_trip }),
             NetEvent::Silent { link } => self.handle(Input::Silent(link)),
             NetEvent::Heard { link } => self.handle(Input::Heard(link)),
-            NetEvent::Frames { link, lane: _, buffer } => self.handle(Input::Frames { link, buffer: &buffer }),
+            NetEvent::Frames { link, lane: _, buffer } => self.handle(Input::Frames { link, buffer }),
             NetEvent::Writable { link, .. } => self.unstall(link),
             NetEvent::Gossip { id, from, topic: _, data } => match from {
                 Some(link) => {
@@ -83,7 +84,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
         }
     }
 
-    pub(super) fn send(&mut self, link: LinkId, class: Class, frame: Vec<u8>) {
+    pub(super) fn send(&mut self, link: LinkId, class: Class, frame: OutFrame) {
         if let Some(queue) = self.stalled.get_mut(&link) {
             queue.push_back((class, frame));
             if queue.len() > MAX_STALLED {
@@ -101,7 +102,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
 
     /// Hands a frame over; whether it has to wait. That a connection is gone is known here later than there: while the
     /// link stands, another takes over, and the network says so.
-    fn is_stalling(&self, link: LinkId, class: Class, frame: &[u8]) -> bool {
+    fn is_stalling(&self, link: LinkId, class: Class, frame: &OutFrame) -> bool {
         match self.network.try_send(link, class, frame) {
             Ok(()) | Err(SendError::NotAFrame) => false,
             Err(SendError::Full) => true,

@@ -16,6 +16,7 @@
 
 pub mod codec;
 pub mod frame;
+pub mod out_frame;
 pub mod signed;
 
 // Documents: what a realm is made of.
@@ -51,4 +52,5 @@ pub mod parcel;
 pub mod receipt;
 
 pub use codec::{DecodeError, decode, encode};
+pub use out_frame::OutFrame;
 pub use signed::Signed;

@@ -298,7 +298,7 @@ impl Mesh {
         };
         for (_, event) in due {
             match event {
-                Event::Frame { to, link, bytes } => self.handle(to, Input::Frames { link, buffer: &bytes }),
+                Event::Frame { to, link, bytes } => self.handle(to, Input::Frames { link, buffer: bytes.into() }),
                 Event::Gossip { to, from, topic, bytes } => {
                     let new = self.nodes[to].seen.insert(bytes.clone());
                     if let Some(link) = self.links.get(&(to, from)).copied().filter(|_| new) {
@@ -339,6 +339,7 @@ impl Mesh {
         }
         match output {
             Output::Send { link, frame, .. } => {
+                let frame = frame.into_vec();
                 self.nodes[at].sent.push(frame.clone());
                 let Some((_, to)) = self.links.iter().find(|(_, on)| **on == link).map(|(ends, _)| *ends) else {
                     return;
