@@ -28,11 +28,13 @@ fn late(mesh: &mut Mesh, policy: &str, messages: u32) -> usize {
         })
         .collect();
     mesh.run(Duration::from_secs(10));
-    let late = |latency: u64| latency > 100_000;
     sent.iter()
-        .filter(|token| match mesh.ended.get(token) {
-            Some(Outcome::Delivered { latency_us, .. }) => late(*latency_us),
-            other => panic!("not confirmed: {other:?}"),
+        .filter(|token| {
+            let outcome = mesh.ended.get(token);
+            let Some(Outcome::Delivered { latency_us, .. }) = outcome else {
+                unreachable!("not confirmed: {outcome:?}")
+            };
+            *latency_us > 100_000
         })
         .count()
 }
@@ -71,6 +73,17 @@ fn lost_receipts_take_another_way_and_the_messages_stay_on_theirs() {
     mesh.vanish.insert((1, 0));
     let first = late(&mut mesh, "balanced", 10);
     assert!((1..=4).contains(&first), "{first}");
+    let then = late(&mut mesh, "balanced", 600);
+    assert!(then <= 12, "{then}");
+    assert_eq!(mesh.inbox(2).len(), 615);
+}
+
+#[test]
+fn a_relay_that_drops_in_both_directions_is_left_by_receipts_too() {
+    let mut mesh = ring();
+    mesh.vanish.extend([(1, 0), (1, 2)]);
+    let first = late(&mut mesh, "balanced", 10);
+    assert!((1..=5).contains(&first), "{first}");
     let then = late(&mut mesh, "balanced", 600);
     assert!(then <= 12, "{then}");
     assert_eq!(mesh.inbox(2).len(), 615);
