@@ -9,7 +9,8 @@
 //!
 //! Invariants
 //! 1. A route keeps every limit of its terms at the time it is used.
-//! 2. A route with an edge that is gone is not used, and what was under way on it is sent again.
+//! 2. A route with an edge that is gone, or to a leaf that is elsewhere, is not used, and what was under way on it is sent
+//!    again.
 //! 3. At most [`MAX_ROUTES`] are kept; drop policy: all are forgotten, and chosen anew as they are needed.
 
 use super::Engine;
@@ -46,6 +47,8 @@ pub(super) struct Route {
     pub totals: Totals,
     /// Hops by their two ends, to be praised or blamed.
     pub pairs: Vec<(Pseudonym, Pseudonym)>,
+    /// The destination, if it is a leaf of the router before it.
+    pub leaf: Option<Handle>,
 }
 
 impl Route {
@@ -197,7 +200,14 @@ impl Engine {
         self.links.of(nodes.first()?).find(|(_, link)| link.usable)?;
         nodes.push(end);
         hops.push(hash);
-        Some(Arc::new(Route { nodes, hops, bearers: Vec::new(), totals: Totals::default(), pairs: Vec::new() }))
+        Some(Arc::new(Route {
+            nodes,
+            hops,
+            bearers: Vec::new(),
+            totals: Totals::default(),
+            pairs: Vec::new(),
+            leaf: None,
+        }))
     }
 
     pub(super) fn find_way(&mut self, to: &Name, wants: &Wants) -> Result<(Route, Option<Route>), NoWay> {
@@ -244,7 +254,8 @@ impl Engine {
         let mut totals = Totals::default();
         totals.add(&link.metrics, bearer, None);
         let bearers = vec![bearer];
-        let route = Route { nodes: vec![key], hops: Vec::new(), bearers, totals, pairs: vec![(self.own, key)] };
+        let pairs = vec![(self.own, key)];
+        let route = Route { nodes: vec![key], hops: Vec::new(), bearers, totals, pairs, leaf: None };
         match broken(&route.totals, wants) {
             None => Ok(route),
             Some((limit, by)) => Err(NoWay::Limits(limit, by)),
@@ -319,6 +330,7 @@ impl Engine {
             if let Some(leaf) = last {
                 route.hops = vec![peer.hash, leaf.hash];
                 route.nodes.push(leaf.body.key);
+                route.leaf = Some(leaf.body.handle);
             }
             return Ok((route, None));
         }
@@ -340,7 +352,8 @@ impl Engine {
             nodes.push(leaf.body.key);
             hops.push(leaf.hash);
         }
-        Some(Route { nodes, hops, bearers, totals: path.totals, pairs })
+        let leaf = last.map(|leaf| leaf.body.handle);
+        Some(Route { nodes, hops, bearers, totals: path.totals, pairs, leaf })
     }
 
     /// Makes the graph anew if anything in it has changed.
@@ -381,8 +394,8 @@ impl Engine {
                 || (*from == self.own && self.links.of(to).any(|(_, link)| link.usable))
         };
         let chosen = self.routes.chosen.iter().filter(|(_, chosen)| !chosen.broken);
-        let broken: Vec<_> =
-            chosen.filter(|(_, chosen)| !chosen.route.pairs.iter().all(stands)).map(|(key, _)| key.clone()).collect();
+        let stands = |route: &Route| route.pairs.iter().all(stands) && !self.has_moved(route);
+        let broken: Vec<_> = chosen.filter(|(_, chosen)| !stands(&chosen.route)).map(|(key, _)| key.clone()).collect();
         for key in broken {
             // Once: a route that nobody asks for stays as it is.
             if let Some(chosen) = self.routes.chosen.get_mut(&key) {
@@ -392,6 +405,13 @@ impl Engine {
         }
         let waiting = self.outgoing.destinations_waiting().chain(self.unconfirmed.destinations());
         self.ready.extend(waiting.cloned());
+    }
+
+    /// Whether a route ends at a leaf that is with other routers now.
+    pub(super) fn has_moved(&self, route: &Route) -> bool {
+        let Some(router) = route.nodes.len().checked_sub(2).map(|at| &route.nodes[at]) else { return false };
+        let routers = route.leaf.map_or_else(Vec::new, |leaf| self.routers_towards(&leaf));
+        !routers.is_empty() && !routers.contains(router)
     }
 
     pub(super) fn next_route_check(&self) -> Option<Time> {

@@ -1,6 +1,6 @@
 //! Standing routes: kept while they are nearly as good as the best, and left for a reason that can be named.
 //!
-//! A route that stands is left when an edge of it is gone or shunned, when it breaks a limit, or when another is better by
+//! A route that stands is left when an edge of it is gone or shunned, when it ends at a leaf that has moved, when it breaks a limit, or when another is better by
 //! more than [`BETTER`] percent and it has stood for [`HOLD_DOWN`]: so small changes do not make routes flap.
 //!
 //! **Failover.** Links may stand and a relay drop all the same. When a flight is not confirmed in time, the alternate takes
@@ -173,7 +173,7 @@ impl Engine {
     /// What a route is worth in the graph of today; nothing if an edge of it is gone or shunned.
     fn worth_now(&self, route: &Route) -> Option<Totals> {
         let Routes { graph, overlay, .. } = &self.routes;
-        if route.pairs.is_empty() {
+        if route.pairs.is_empty() || self.has_moved(route) {
             return None;
         }
         let mut totals = Totals::default();
@@ -191,6 +191,9 @@ impl Engine {
     /// The one thing that made a route give way to another.
     fn cause(&self, old: &Route, now: Option<&Totals>, new: &Route, wants: &Wants) -> String {
         let Some(now) = now else {
+            if self.has_moved(old) {
+                return "it is with another router now".to_owned();
+            }
             let gone = old.pairs.iter().find(|(from, to)| {
                 let graph = &self.routes.graph;
                 let ends = graph.index(from).zip(graph.index(to));

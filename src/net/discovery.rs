@@ -4,7 +4,8 @@
 //! keys rotate, addresses last. Bootstrap addresses are dialled until they are linked, and again when the link goes
 //! down; others only while there are fewer links than wanted, the best known first. After a failure an address
 //! rests for a random time between nothing and a bound that doubles with every failure in a row (exponential
-//! back-off with full jitter): 250 ms to 30 s, to 60 s if it has never been reached.
+//! back-off with full jitter): 250 ms to 30 s, to 60 s if it has never been reached; less while nobody is heard at all
+//! ([`solitude`]). A silent neighbour is not counted.
 //!
 //! Where there are several bearers, a neighbour is wanted over each of them: of the addresses that it calls its own, those
 //! on bearers over which it has no link are dialled too, one for each bearer at a time, however many neighbours there are,
@@ -15,6 +16,8 @@
 //! 2. At most [`MAX_DIALS`] dials are under way.
 //! 3. Addresses of the node itself and of linked neighbours are not dialled.
 
+mod solitude;
+
 use super::sorter::Sorter;
 use super::{Multiaddr, PeerId};
 use crate::id::LinkId;
@@ -23,6 +26,7 @@ use futures_timer::Delay;
 use libp2p::multiaddr::Protocol;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
+use solitude::Solitude;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -36,6 +40,7 @@ pub(crate) struct Discovery {
     sorter: Arc<Sorter>,
     /// Links that are up.
     links: BTreeMap<LinkId, (PeerId, u8)>,
+    solitude: Solitude,
     /// Neighbours that are wanted before addresses other than bootstrap are left alone.
     target: usize,
     /// Neighbours at the last poll.
@@ -76,6 +81,7 @@ impl Discovery {
             addresses: BTreeMap::new(),
             sorter,
             links: BTreeMap::new(),
+            solitude: Solitude::new(),
             target: target as usize,
             neighbours: 0,
             rng: ChaCha20Rng::from_seed(seed),
@@ -102,6 +108,7 @@ impl Discovery {
     /// A link is up.
     pub(crate) fn handle_link_up(&mut self, link: LinkId, peer: PeerId, bearer: u8) {
         self.links.insert(link, (peer, bearer));
+        self.solitude.handle_link(link, true);
         for entry in self.addresses.values_mut() {
             if entry.of == Some(peer) && entry.bearer == bearer {
                 entry.settle(link);
@@ -142,7 +149,7 @@ impl Discovery {
     /// A dial has led nowhere.
     pub(crate) fn handle_failed(&mut self, address: &Multiaddr) {
         if let Some(entry) = self.addresses.get_mut(address) {
-            entry.fail(&mut self.rng);
+            entry.fail(&self.solitude, &mut self.rng);
             entry.bearer = self.sorter.carrying(address, None);
             let missing = self.sorter.is_several() && self.links.values().any(|(peer, _)| entry.of == Some(*peer));
             if entry.failures >= FORGET && !entry.bootstrap && !missing {
@@ -161,6 +168,7 @@ impl Discovery {
     /// dialled without a pause.
     pub(crate) fn handle_link_down(&mut self, gone: LinkId) {
         self.links.remove(&gone);
+        let alone = self.solitude.handle_link(gone, false);
         for (address, entry) in &mut self.addresses {
             if let State::Linked(link, since) = entry.state
                 && link == gone
@@ -168,11 +176,32 @@ impl Discovery {
                 if since.elapsed() >= LASTING {
                     entry.failures = 0;
                 }
-                entry.fail(&mut self.rng);
+                entry.fail(&self.solitude, &mut self.rng);
                 entry.bearer = self.sorter.carrying(address, None);
             }
         }
+        if alone {
+            self.hasten();
+        }
         self.changed = true;
+    }
+
+    /// Nothing is heard over a link, or something again.
+    pub(crate) fn handle_silence(&mut self, link: LinkId, silent: bool) {
+        if self.solitude.handle_silence(link, silent) {
+            self.hasten();
+        }
+        self.changed = true;
+    }
+
+    /// The node is alone from now on: no address rests for long.
+    fn hasten(&mut self) {
+        for entry in self.addresses.values_mut() {
+            if let State::Idle(due) = entry.state {
+                entry.state =
+                    State::Idle(due.min(Instant::now() + draw(self.solitude.hastened(LONGEST), &mut self.rng)));
+            }
+        }
     }
 
     /// All idle addresses may be dialled at once, as if none had failed.
@@ -201,7 +230,7 @@ impl Discovery {
                 self.timer.reset(LASTING);
                 continue;
             }
-            let more = neighbours + dialing < self.target;
+            let more = neighbours.saturating_sub(self.silent()) + dialing < self.target;
             let missing = self.missing();
             let idle = self.addresses.iter_mut().filter_map(|(address, entry)| match entry.state {
                 State::Idle(due) if more || entry.bootstrap || missing.contains(address) => {
@@ -222,6 +251,16 @@ impl Discovery {
             self.changed = false;
         }
         Poll::Pending
+    }
+
+    /// Neighbours of whom nothing is heard.
+    fn silent(&self) -> usize {
+        let peers = |silent: bool| {
+            let links = self.links.iter().filter(move |(link, _)| self.solitude.is_silent(link) == silent);
+            links.map(|(_, (peer, _))| *peer).collect::<BTreeSet<PeerId>>()
+        };
+        let heard = peers(false);
+        peers(true).iter().filter(|peer| !heard.contains(peer)).count()
     }
 
     /// Addresses of neighbours on bearers over which they have no link and are not being dialled.
@@ -287,14 +326,19 @@ impl Entry {
         }
     }
 
-    fn fail(&mut self, rng: &mut ChaCha20Rng) {
+    fn fail(&mut self, solitude: &Solitude, rng: &mut ChaCha20Rng) {
         let longest = if self.reached { LONGEST } else { LONGEST_UNREACHED };
         let bound = SHORTEST.saturating_mul(1 << self.failures.min(16)).min(longest);
-        let micros = u64::try_from(bound.as_micros()).unwrap_or(u64::MAX);
-        let rest = Duration::from_micros(rng.next_u64() % micros.max(1));
+        let rest = draw(solitude.hastened(bound), rng);
         self.failures = self.failures.saturating_add(1);
         self.state = State::Idle(Instant::now() + rest);
     }
+}
+
+/// A random time up to this.
+fn draw(bound: Duration, rng: &mut ChaCha20Rng) -> Duration {
+    let micros = u64::try_from(bound.as_micros()).unwrap_or(u64::MAX);
+    Duration::from_micros(rng.next_u64() % micros.max(1))
 }
 
 /// The address without the `/p2p/…` at its end.
@@ -327,145 +371,4 @@ const FORGET: u32 = 10;
 const LASTING: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::link::bearer::{Bearers, Profile, Rule};
-    use futures::task::noop_waker;
-
-    fn at(address: &str) -> Multiaddr {
-        address.parse().unwrap()
-    }
-
-    fn port(port: u32) -> Multiaddr {
-        at(&format!("/memory/{port}"))
-    }
-
-    fn discovery(bootstrap: &[Multiaddr], target: u32) -> Discovery {
-        Discovery::new(bootstrap, target, Arc::new(Sorter::new(Bearers::default())), [1; 32])
-    }
-
-    fn next(discovery: &mut Discovery, links: usize) -> Option<Multiaddr> {
-        match discovery.poll(links, &mut Context::from_waker(&noop_waker())) {
-            Poll::Ready(address) => Some(address),
-            Poll::Pending => None,
-        }
-    }
-
-    #[test]
-    fn bootstrap_comes_first_and_without_a_peer_id() {
-        let peer = libp2p::PeerId::random();
-        let mut discovery = discovery(&[at(&format!("/ip4/10.0.0.1/tcp/1/p2p/{peer}"))], 8);
-        assert!(discovery.handle_heard(&at("/ip4/10.0.0.0/tcp/1")));
-        assert_eq!(next(&mut discovery, 0), Some(at("/ip4/10.0.0.1/tcp/1")));
-        assert_eq!(next(&mut discovery, 0), Some(at("/ip4/10.0.0.0/tcp/1")));
-        assert_eq!(next(&mut discovery, 0), None);
-    }
-
-    #[test]
-    fn beyond_the_target_only_bootstrap_is_dialled() {
-        let mut discovery = discovery(&[port(1)], 2);
-        assert!(discovery.handle_heard(&port(2)));
-        assert_eq!(next(&mut discovery, 2), Some(port(1)));
-        assert_eq!(next(&mut discovery, 2), None);
-        discovery.handle_linked(&port(1), LinkId(1));
-        assert_eq!(next(&mut discovery, 1), Some(port(2)));
-    }
-
-    #[test]
-    fn own_and_linked_addresses_are_left_alone() {
-        let mut discovery = discovery(&[port(1), port(2)], 8);
-        discovery.handle_listening(&port(2));
-        assert_eq!(next(&mut discovery, 0), Some(port(1)));
-        discovery.handle_link_up(LinkId(1), PeerId::random(), 0);
-        discovery.handle_linked(&port(1), LinkId(1));
-        assert!(discovery.handle_neighbour(LinkId(1), &port(3)));
-        assert!(discovery.handle_heard(&port(3)));
-        assert_eq!(next(&mut discovery, 1), None);
-    }
-
-    #[test]
-    fn a_failed_address_rests_longer_each_time() {
-        let mut discovery = discovery(&[port(1)], 8);
-        let mut rests = Vec::new();
-        for _ in 0..200 {
-            discovery.handle_failed(&port(1));
-            let State::Idle(due) = discovery.addresses[&port(1)].state else { panic!("idle after a failure") };
-            rests.push(due.saturating_duration_since(Instant::now()));
-        }
-        assert!(rests[0] <= SHORTEST && rests[1] <= SHORTEST * 2);
-        assert!(rests.iter().all(|rest| *rest <= LONGEST_UNREACHED));
-        assert!(rests.iter().any(|rest| *rest > LONGEST));
-    }
-
-    #[test]
-    fn a_forgotten_back_off_is_no_rest() {
-        let mut discovery = discovery(&[port(1)], 8);
-        for _ in 0..20 {
-            discovery.handle_failed(&port(1));
-        }
-        assert_eq!(next(&mut discovery, 0), None);
-        discovery.forget_backoff();
-        assert_eq!(next(&mut discovery, 0), Some(port(1)));
-    }
-
-    #[test]
-    fn dials_and_addresses_are_bounded() {
-        let mut discovery = discovery(&[port(0)], 100_000);
-        let kept = (1..=MAX_ADDRESSES as u32 + 10).filter(|n| discovery.handle_heard(&port(*n))).count();
-        assert_eq!((kept, discovery.addresses.len()), (MAX_ADDRESSES - 1, MAX_ADDRESSES));
-        assert!(discovery.addresses.contains_key(&port(0)));
-        let dials = std::iter::from_fn(|| next(&mut discovery, 0)).count();
-        assert_eq!(dials, MAX_DIALS);
-    }
-
-    #[test]
-    fn a_hopeless_address_is_forgotten_unless_it_is_bootstrap() {
-        let mut discovery = discovery(&[port(1)], 8);
-        assert!(discovery.handle_heard(&port(2)));
-        for _ in 0..FORGET {
-            discovery.handle_failed(&port(1));
-            discovery.handle_failed(&port(2));
-        }
-        assert_eq!(discovery.addresses.keys().collect::<Vec<_>>(), [&port(1)]);
-    }
-
-    /// Addresses 10.0.0.0/8 are the first bearer of two.
-    fn two_bearers() -> Discovery {
-        let rule = Rule { addresses: vec!["10.0.0.0/8".parse().expect("a network")], ..Rule::default() };
-        let sorter = Sorter::new(Bearers::new([(Profile::default(), rule)]));
-        Discovery::new(&[], 1, Arc::new(sorter), [1; 32])
-    }
-
-    #[test]
-    fn a_neighbour_is_dialled_on_the_bearers_that_lack_a_link() {
-        let mut discovery = two_bearers();
-        let (peer, link) = (PeerId::random(), LinkId(1));
-        let (radio, wire, other) = (at("/ip4/10.0.0.1/tcp/1"), at("/ip4/192.0.2.1/tcp/1"), at("/ip4/192.0.2.1/tcp/2"));
-        discovery.handle_link_up(link, peer, 0);
-        assert!(discovery.handle_neighbour(link, &radio));
-        assert_eq!(next(&mut discovery, 1), None);
-        for address in [&wire, &other] {
-            assert!(discovery.handle_neighbour(link, address));
-        }
-        // One of them at a time, also beyond the target.
-        let dialled = next(&mut discovery, 1).expect("an address");
-        assert!([&wire, &other].contains(&&dialled));
-        assert_eq!(next(&mut discovery, 1), None);
-        for _ in 0..=FORGET {
-            discovery.handle_failed(&dialled);
-        }
-        assert!(discovery.addresses.contains_key(&dialled), "forgotten");
-        discovery.handle_link_up(LinkId(2), peer, 1);
-        discovery.forget_backoff();
-        assert_eq!(next(&mut discovery, 1), None);
-        discovery.handle_link_down(LinkId(2));
-        discovery.forget_backoff();
-        assert!(next(&mut discovery, 1).is_some());
-        // Who is no neighbour is one address among many.
-        discovery.handle_link_down(link);
-        for _ in 0..FORGET {
-            discovery.handle_failed(&dialled);
-        }
-        assert!(!discovery.addresses.contains_key(&dialled));
-    }
-}
+mod tests;

@@ -157,6 +157,28 @@ fn leaves_reach_each_other_and_move() {
 }
 
 #[test]
+fn what_is_under_way_to_a_leaf_follows_it_at_once() {
+    // Leaf x leaves the reach of b while a message is on its way, and comes into that of c.
+    let settings = |at| Settings { forwarding: at < 3, ..Settings::default() };
+    let mut mesh = Mesh::with(&["a", "b", "c", "x"], settings);
+    for (one, other) in [(0, 1), (0, 2), (1, 3)] {
+        mesh.connect(one, other);
+    }
+    mesh.run(seconds(3));
+    let token = mesh.send(0, "x", b"warm", Ack::End, 30);
+    mesh.run(seconds(3));
+    assert_eq!(delivered(&mesh, token), Some(2));
+    mesh.vanish.extend([(1, 3), (3, 1)]);
+    let token = mesh.send(0, "x", b"on its way", Ack::End, 30);
+    mesh.run(Duration::from_millis(100));
+    mesh.connect(2, 3);
+    mesh.disconnect(1, 3);
+    mesh.run(Duration::from_millis(400));
+    assert_eq!(delivered(&mesh, token), Some(2));
+    assert_eq!(mesh.inbox(3).len(), 2);
+}
+
+#[test]
 fn a_publication_crosses_routers_that_do_not_listen() {
     let mut mesh = line();
     let listens = mesh.command(3, Command::Subscribe { filter: "plant/#".into() });

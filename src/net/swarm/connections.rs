@@ -96,11 +96,9 @@ impl<G: Gatekeeper> Network<G> {
     }
 
     fn tell_silence(&mut self, link: LinkId) {
-        match self.links.silence_changed(link) {
-            Some(true) => self.events.push_back(NetEvent::Silent { link }),
-            Some(false) => self.events.push_back(NetEvent::Heard { link }),
-            None => {}
-        }
+        let Some(silent) = self.links.silence_changed(link) else { return };
+        self.discovery.handle_silence(link, silent);
+        self.events.push_back(if silent { NetEvent::Silent { link } } else { NetEvent::Heard { link } });
     }
 
     /// A closed connection's frames have all been fetched: it leaves its link.

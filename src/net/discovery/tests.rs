@@ -1,0 +1,168 @@
+use super::*;
+use crate::link::bearer::{Bearers, Profile, Rule};
+use futures::task::noop_waker;
+
+fn at(address: &str) -> Multiaddr {
+    address.parse().unwrap()
+}
+
+fn port(port: u32) -> Multiaddr {
+    at(&format!("/memory/{port}"))
+}
+
+fn discovery(bootstrap: &[Multiaddr], target: u32) -> Discovery {
+    Discovery::new(bootstrap, target, Arc::new(Sorter::new(Bearers::default())), [1; 32])
+}
+
+fn next(discovery: &mut Discovery, links: usize) -> Option<Multiaddr> {
+    match discovery.poll(links, &mut Context::from_waker(&noop_waker())) {
+        Poll::Ready(address) => Some(address),
+        Poll::Pending => None,
+    }
+}
+
+#[test]
+fn bootstrap_comes_first_and_without_a_peer_id() {
+    let peer = libp2p::PeerId::random();
+    let mut discovery = discovery(&[at(&format!("/ip4/10.0.0.1/tcp/1/p2p/{peer}"))], 8);
+    assert!(discovery.handle_heard(&at("/ip4/10.0.0.0/tcp/1")));
+    assert_eq!(next(&mut discovery, 0), Some(at("/ip4/10.0.0.1/tcp/1")));
+    assert_eq!(next(&mut discovery, 0), Some(at("/ip4/10.0.0.0/tcp/1")));
+    assert_eq!(next(&mut discovery, 0), None);
+}
+
+#[test]
+fn beyond_the_target_only_bootstrap_is_dialled() {
+    let mut discovery = discovery(&[port(1)], 2);
+    assert!(discovery.handle_heard(&port(2)));
+    assert_eq!(next(&mut discovery, 2), Some(port(1)));
+    assert_eq!(next(&mut discovery, 2), None);
+    discovery.handle_linked(&port(1), LinkId(1));
+    assert_eq!(next(&mut discovery, 1), Some(port(2)));
+}
+
+#[test]
+fn own_and_linked_addresses_are_left_alone() {
+    let mut discovery = discovery(&[port(1), port(2)], 8);
+    discovery.handle_listening(&port(2));
+    assert_eq!(next(&mut discovery, 0), Some(port(1)));
+    discovery.handle_link_up(LinkId(1), PeerId::random(), 0);
+    discovery.handle_linked(&port(1), LinkId(1));
+    assert!(discovery.handle_neighbour(LinkId(1), &port(3)));
+    assert!(discovery.handle_heard(&port(3)));
+    assert_eq!(next(&mut discovery, 1), None);
+}
+
+#[test]
+fn a_failed_address_rests_longer_each_time() {
+    let mut discovery = discovery(&[port(1)], 8);
+    discovery.handle_link_up(LinkId(1), PeerId::random(), 0);
+    let mut rests = Vec::new();
+    for _ in 0..200 {
+        discovery.handle_failed(&port(1));
+        let State::Idle(due) = discovery.addresses[&port(1)].state else { panic!("idle after a failure") };
+        rests.push(due.saturating_duration_since(Instant::now()));
+    }
+    assert!(rests[0] <= SHORTEST && rests[1] <= SHORTEST * 2);
+    assert!(rests.iter().all(|rest| *rest <= LONGEST_UNREACHED));
+    assert!(rests.iter().any(|rest| *rest > LONGEST));
+}
+
+#[test]
+fn who_hears_nobody_any_more_dials_again_soon() {
+    let mut discovery = discovery(&[port(1)], 8);
+    discovery.handle_link_up(LinkId(1), PeerId::random(), 0);
+    let rest = |discovery: &Discovery| match discovery.addresses[&port(1)].state {
+        State::Idle(due) => due.saturating_duration_since(Instant::now()),
+        state => unreachable!("{state:?}"),
+    };
+    for _ in 0..20 {
+        discovery.handle_failed(&port(1));
+        while rest(&discovery) < Duration::from_secs(3) {
+            discovery.handle_failed(&port(1));
+        }
+        discovery.handle_silence(LinkId(1), true);
+        assert!(rest(&discovery) <= Duration::from_secs(2));
+        discovery.handle_silence(LinkId(1), false);
+    }
+    // And who hears one of two is not counted as having both.
+    discovery.handle_link_up(LinkId(2), PeerId::random(), 0);
+    discovery.target = 2;
+    assert!(discovery.handle_heard(&port(2)));
+    discovery.addresses.remove(&port(1));
+    assert_eq!(next(&mut discovery, 2), None);
+    discovery.handle_silence(LinkId(1), true);
+    assert_eq!(next(&mut discovery, 2), Some(port(2)));
+}
+
+#[test]
+fn a_forgotten_back_off_is_no_rest() {
+    let mut discovery = discovery(&[port(1)], 8);
+    for _ in 0..20 {
+        discovery.handle_failed(&port(1));
+    }
+    assert_eq!(next(&mut discovery, 0), None);
+    discovery.forget_backoff();
+    assert_eq!(next(&mut discovery, 0), Some(port(1)));
+}
+
+#[test]
+fn dials_and_addresses_are_bounded() {
+    let mut discovery = discovery(&[port(0)], 100_000);
+    let kept = (1..=MAX_ADDRESSES as u32 + 10).filter(|n| discovery.handle_heard(&port(*n))).count();
+    assert_eq!((kept, discovery.addresses.len()), (MAX_ADDRESSES - 1, MAX_ADDRESSES));
+    assert!(discovery.addresses.contains_key(&port(0)));
+    let dials = std::iter::from_fn(|| next(&mut discovery, 0)).count();
+    assert_eq!(dials, MAX_DIALS);
+}
+
+#[test]
+fn a_hopeless_address_is_forgotten_unless_it_is_bootstrap() {
+    let mut discovery = discovery(&[port(1)], 8);
+    assert!(discovery.handle_heard(&port(2)));
+    for _ in 0..FORGET {
+        discovery.handle_failed(&port(1));
+        discovery.handle_failed(&port(2));
+    }
+    assert_eq!(discovery.addresses.keys().collect::<Vec<_>>(), [&port(1)]);
+}
+
+/// Addresses 10.0.0.0/8 are the first bearer of two.
+fn two_bearers() -> Discovery {
+    let rule = Rule { addresses: vec!["10.0.0.0/8".parse().expect("a network")], ..Rule::default() };
+    let sorter = Sorter::new(Bearers::new([(Profile::default(), rule)]));
+    Discovery::new(&[], 1, Arc::new(sorter), [1; 32])
+}
+
+#[test]
+fn a_neighbour_is_dialled_on_the_bearers_that_lack_a_link() {
+    let mut discovery = two_bearers();
+    let (peer, link) = (PeerId::random(), LinkId(1));
+    let (radio, wire, other) = (at("/ip4/10.0.0.1/tcp/1"), at("/ip4/192.0.2.1/tcp/1"), at("/ip4/192.0.2.1/tcp/2"));
+    discovery.handle_link_up(link, peer, 0);
+    assert!(discovery.handle_neighbour(link, &radio));
+    assert_eq!(next(&mut discovery, 1), None);
+    for address in [&wire, &other] {
+        assert!(discovery.handle_neighbour(link, address));
+    }
+    // One of them at a time, also beyond the target.
+    let dialled = next(&mut discovery, 1).expect("an address");
+    assert!([&wire, &other].contains(&&dialled));
+    assert_eq!(next(&mut discovery, 1), None);
+    for _ in 0..=FORGET {
+        discovery.handle_failed(&dialled);
+    }
+    assert!(discovery.addresses.contains_key(&dialled), "forgotten");
+    discovery.handle_link_up(LinkId(2), peer, 1);
+    discovery.forget_backoff();
+    assert_eq!(next(&mut discovery, 1), None);
+    discovery.handle_link_down(LinkId(2));
+    discovery.forget_backoff();
+    assert!(next(&mut discovery, 1).is_some());
+    // Who is no neighbour is one address among many.
+    discovery.handle_link_down(link);
+    for _ in 0..FORGET {
+        discovery.handle_failed(&dialled);
+    }
+    assert!(!discovery.addresses.contains_key(&dialled));
+}
