@@ -225,8 +225,18 @@ impl Engine {
         if let Some(peer) = &neighbour
             && !self.routing.lsdb_knows(&peer.body.key)
         {
-            // A leaf, or a router whose link state is not here yet: it is next to us, and that is all there is to know.
-            return Ok(Whereabouts::NextToUs(peer.clone()));
+            // A leaf, or a router whose link state is not here: it is next to us, and that is all there is to know, unless
+            // nothing is heard of it here and others may have it.
+            let handle = peer.body.handle;
+            if self.links.of(&peer.body.key).any(|(_, link)| link.usable) {
+                return Ok(Whereabouts::NextToUs(peer.clone()));
+            }
+            let routers = self.routers_towards(&handle);
+            return Ok(match self.settings.forwarding {
+                false => Whereabouts::BeyondRouter(peer.clone()),
+                true if routers.is_empty() => Whereabouts::NextToUs(peer.clone()),
+                true => Whereabouts::At(routers, Some(peer.clone())),
+            });
         }
         let unix = self.now.unix;
         let Some(handle) = self.membership.contacts().handle_of(to, unix) else { return Err(NoWay::Unknown) };

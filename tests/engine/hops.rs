@@ -179,6 +179,24 @@ fn what_is_under_way_to_a_leaf_follows_it_at_once() {
 }
 
 #[test]
+fn a_leaf_and_its_router_that_hear_each_other_no_more_go_over_another() {
+    // x has links to a and b; the one to a falls silent, but stands.
+    let settings = |at| Settings { forwarding: at < 2, ..Settings::default() };
+    let mut mesh = Mesh::with(&["a", "b", "x"], settings);
+    for (one, other) in [(0, 1), (0, 2), (1, 2)] {
+        mesh.connect(one, other);
+    }
+    mesh.run(seconds(3));
+    mesh.silence(2, 0, true);
+    mesh.silence(0, 2, true);
+    mesh.run(seconds(1));
+    let there = mesh.send(2, "a", b"to the router", Ack::End, 30);
+    let back = mesh.send(0, "x", b"to the leaf", Ack::End, 30);
+    mesh.run(seconds(1));
+    assert_eq!((delivered(&mesh, there), delivered(&mesh, back)), (Some(2), Some(2)));
+}
+
+#[test]
 fn a_publication_crosses_routers_that_do_not_listen() {
     let mut mesh = line();
     let listens = mesh.command(3, Command::Subscribe { filter: "plant/#".into() });
