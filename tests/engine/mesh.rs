@@ -3,6 +3,7 @@
 use m2mesh::engine::api::{Command, InboxRecord, Outcome, Reply, Send, Token};
 use m2mesh::engine::store::{Commit, Read, ReadError, Table, Write};
 use m2mesh::engine::{Engine, GossipVerdict, Input, Output, Settings};
+use m2mesh::event_log::{Logged, Record};
 use m2mesh::id::{LinkId, Lsn, Name};
 use m2mesh::identity::invitation::MemoryRealm;
 use m2mesh::identity::membership::Membership;
@@ -212,6 +213,12 @@ impl Mesh {
         }
     }
 
+    /// One end learns how long a probe took.
+    pub fn measure(&mut self, at: usize, to: usize, round_trip: Duration) {
+        let link = self.links[&(at, to)];
+        self.handle(at, Input::Measured { link, round_trip });
+    }
+
     /// Neither end hears the other, or both do again; the link stays up.
     pub fn silence(&mut self, a: usize, b: usize, silent: bool) {
         for ends in [(a, b), (b, a)] {
@@ -409,6 +416,17 @@ impl Mesh {
             self.events.push_back((self.now.time + FRAME, event));
         }
         listeners.len()
+    }
+
+    /// What a node's event log holds durably.
+    pub fn log(&self, at: usize) -> Vec<Logged> {
+        let mut events = Vec::new();
+        let read = self.nodes[at].disk.scan(Table::Log, &[], &mut |_, raw| {
+            events.push(Record::decode(raw).expect("its own record").event);
+            true
+        });
+        read.expect("readable");
+        events
     }
 
     /// Messages that lie durably in a node's inbox.
