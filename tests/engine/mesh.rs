@@ -213,6 +213,17 @@ impl Mesh {
         }
     }
 
+    /// Bytes that come over the link from a neighbour, whoever made them.
+    pub fn hand(&mut self, at: usize, from: usize, buffer: &[u8]) {
+        let link = self.links[&(at, from)];
+        self.handle(at, Input::Frames { link, buffer });
+    }
+
+    /// What a node has counted under a name.
+    pub fn counted(&self, at: usize, counter: &str) -> u64 {
+        self.nodes[at].engine.counters().get(counter).copied().unwrap_or(0)
+    }
+
     /// One end learns how long a probe took.
     pub fn measure(&mut self, at: usize, to: usize, round_trip: Duration) {
         let link = self.links[&(at, to)];
