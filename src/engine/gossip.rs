@@ -14,13 +14,12 @@ use super::multicast::{
 };
 use super::{Engine, GossipVerdict, Output};
 use crate::delivery::reorder::Reorder;
-use crate::delivery::topic;
 use crate::id::{CredentialHash, LinkId, StreamId};
 use crate::identity::credential::acceptance;
 use crate::identity::sign::verify_signed;
 use crate::time::Unix;
 use crate::wire::group::{CONTEXT, GroupBatch, GroupFrame, GroupMessage, MAX_GROUP_FRAME, MAX_MESSAGES};
-use crate::wire::{self, Signed};
+use crate::wire::{self, Signed, topic};
 use std::collections::VecDeque;
 
 impl Engine {

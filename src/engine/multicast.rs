@@ -19,12 +19,12 @@
 use super::api::{Outcome, Published, Refused, Reply, Token};
 use super::{Engine, GossipVerdict, Output};
 use crate::delivery::reorder::Reorder;
-use crate::delivery::topic;
 use crate::id::{CredentialHash, LinkId, Lsn, Name, Pseudonym, StreamId, Tag};
 use crate::identity::credential::PeerCredential;
 use crate::identity::group::GroupSender;
 use crate::time::{Epoch, Time, Unix};
 use crate::wire::group::{GroupBatch, GroupMessage, MAX_GROUP_FRAME, MAX_MESSAGES, MAX_PAYLOAD};
+use crate::wire::topic;
 use core::time::Duration;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::Rng;
