@@ -5,6 +5,7 @@ mod causes;
 mod disk;
 mod hops;
 mod mesh;
+mod pieces;
 mod topics;
 
 use m2mesh::engine::Input;
