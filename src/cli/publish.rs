@@ -20,6 +20,9 @@ pub(super) struct Arguments {
     /// The message: a text, `-` for standard input, `@FILE` for a file
     #[arg(value_name = "PAYLOAD", required_unless_present = "lines")]
     payload: Option<String>,
+    /// What the links that it leaves over are to be good at: cheap, fast, sure, frugal, balanced, or one of `config.toml`
+    #[arg(long, value_name = "POLICY")]
+    policy: Option<String>,
     /// Of no use after this long
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = arguments::duration)]
     deadline: Duration,
@@ -29,15 +32,15 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, Failure> {
-    let Arguments { topic, payload, deadline, lines } = arguments;
+    let Arguments { topic, payload, policy, deadline, lines } = arguments;
     let deadline = Span(deadline);
     let client = shell.client()?;
     if lines {
-        let query = |_| PublishLinesQuery { topic: topic.clone(), deadline };
+        let query = |_| PublishLinesQuery { topic: topic.clone(), policy: policy.clone(), deadline };
         return lines::run(&shell, &client, "/v1/publish-lines", query, None).await;
     }
     let Payload { payload, payload_base64 } = arguments::payload(&payload.unwrap_or_default())?;
-    let body = PublishBody { topic: topic.clone(), payload, payload_base64, deadline };
+    let body = PublishBody { topic: topic.clone(), payload, payload_base64, policy, deadline };
     let outcome: Outcome = client.post("/v1/publish", &body).await?;
     send::tell(&shell, &outcome, &topic)
 }

@@ -13,7 +13,7 @@
 //!
 //! **Groups.** A sender's messages to a group are a stream too. They come by gossip, perhaps out of order:
 //! [`reorder`] holds early ones back for a moment, then goes on without the missing and says how many are lost.
-//! [`topic`] says what a topic and a filter are, and which match.
+//! What a topic and a filter are, and which match, says [`topic`](crate::wire::topic).
 //!
 //! Invariants
 //! 1. A message submitted ends exactly once (property-tested in [`outgoing`]).
@@ -27,5 +27,4 @@ pub mod outgoing;
 pub mod reorder;
 pub mod retry;
 mod stream;
-pub mod topic;
 pub mod unconfirmed;

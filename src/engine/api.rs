@@ -43,6 +43,8 @@ pub enum Command {
         topic: String,
         /// The bytes.
         payload: Vec<u8>,
+        /// Name of its policy; without one the settings say.
+        policy: Option<String>,
         /// Of no use after this long.
         lifetime: Duration,
     },
@@ -429,6 +431,14 @@ pub enum Refused {
         name: String,
         /// A known one that is like it.
         nearest: Option<String>,
+    },
+    /// The policy has a limit that a publication cannot keep.
+    #[error("policy {policy} has `{limit}`, which can be kept for messages to one device only")]
+    PathPolicy {
+        /// The policy's name.
+        policy: String,
+        /// The limit, as the settings call it.
+        limit: &'static str,
     },
     /// No path keeps the limits of the message's policy, and it is not to wait for one.
     #[error("no way to {to} keeps the limits of policy {policy}: {why}")]

@@ -30,7 +30,9 @@ impl Engine {
             Command::Send(send) => self.send(token, send),
             Command::SendLoad(load) => self.send_load(token, load),
             Command::Request { send, service } => self.request(token, send, service),
-            Command::Publish { topic, payload, lifetime } => self.publish(token, topic, payload, lifetime),
+            Command::Publish { topic, payload, policy, lifetime } => {
+                self.publish(token, topic, payload, policy.as_deref(), lifetime);
+            }
             Command::Subscribe { filter } => self.subscribe(token, filter),
             Command::Offer { service } => self.offer(token, service),
             Command::Respond { call, answer } => self.respond(token, call, answer),
@@ -130,12 +132,7 @@ impl Engine {
             None => self.policies.of(asked.class, asked.service),
             Some(name) => self.policies.get(name),
         };
-        let Some(named) = named else {
-            let name = asked.policy.unwrap_or_default().to_owned();
-            let nearest = nearest(&name, self.policies.names());
-            self.finish(token, Reply::Refused(Refused::UnknownPolicy { name, nearest }));
-            return None;
-        };
+        let Some(named) = named else { return self.refuse_policy(token, asked.policy) };
         let lifetime = named.deadline.map_or(lifetime, |deadline| deadline.min(lifetime));
         let refuse = named.impossible == Impossible::Refuse;
         let policy = named.name.clone();
@@ -146,6 +143,37 @@ impl Engine {
             return None;
         }
         Some((terms, lifetime))
+    }
+
+    /// What a publication asks of the links that it leaves over, and how long it is of use; nothing if it has been refused.
+    pub(super) fn publication_terms(
+        &mut self,
+        token: Token,
+        topic: &str,
+        policy: Option<&str>,
+        lifetime: Duration,
+    ) -> Option<(Arc<Terms>, Duration)> {
+        let named = match policy {
+            None => self.policies.of_topic(topic),
+            Some(name) => self.policies.get(name),
+        };
+        let Some(named) = named else { return self.refuse_policy(token, policy) };
+        // The settings give no such policy to a topic; `balanced` is for everything, and keeps what can be kept.
+        if let Some(limit) = named.limit_of_paths().filter(|_| policy.is_some()) {
+            let policy = named.name.clone();
+            self.finish(token, Reply::Refused(Refused::PathPolicy { policy, limit }));
+            return None;
+        }
+        let lifetime = named.deadline.map_or(lifetime, |deadline| deadline.min(lifetime));
+        Some((self.terms.get(&named.name).cloned().unwrap_or_default(), lifetime))
+    }
+
+    /// No policy of that name.
+    fn refuse_policy<T>(&mut self, token: Token, name: Option<&str>) -> Option<T> {
+        let name = name.unwrap_or_default().to_owned();
+        let nearest = nearest(&name, self.policies.names());
+        self.finish(token, Reply::Refused(Refused::UnknownPolicy { name, nearest }));
+        None
     }
 
     fn submit_load(&mut self, token: Token, to: Name, records: Vec<u8>, count: u32, lane: Lane, lifetime: Duration) {

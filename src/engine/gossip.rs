@@ -14,13 +14,13 @@ use super::multicast::{
 };
 use super::{Engine, GossipVerdict, Output};
 use crate::delivery::reorder::Reorder;
-use crate::delivery::topic;
 use crate::id::{CredentialHash, LinkId, StreamId};
 use crate::identity::credential::acceptance;
 use crate::identity::sign::verify_signed;
 use crate::time::Unix;
+use crate::wire::data::Policy;
 use crate::wire::group::{CONTEXT, GroupBatch, GroupFrame, GroupMessage, MAX_GROUP_FRAME, MAX_MESSAGES};
-use crate::wire::{self, Signed};
+use crate::wire::{self, Signed, topic};
 use std::collections::VecDeque;
 
 impl Engine {
@@ -90,7 +90,7 @@ impl Engine {
         }
         self.judged(source, GossipVerdict::Accept);
         let (Source::Gossip(_, from) | Source::Link(from)) = source;
-        self.carry(&frame.group, Some(from), data);
+        self.carry(&frame.group, Some(from), &Policy::default(), data);
         if matches!(source, Source::Link(_)) {
             // Gossip takes it on from here; what it has seen before it drops by itself.
             let topic = self.membership.groups().topic(&frame.group, DEFAULT_SEGMENT);

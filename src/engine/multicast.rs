@@ -1,6 +1,6 @@
 //! Groups: publishing to topics, and what comes from others by gossip.
 //!
-//! **Out.** Publications of a turn to one group share frames, up to [`MAX_GROUP_FRAME`]. A frame is sealed under
+//! **Out.** Publications of a turn to one group, under one policy, share frames, up to [`MAX_GROUP_FRAME`]. A frame is sealed under
 //! the sender's key for group and epoch and signed by its pseudonym. Subscribers on this device get it at once.
 //!
 //! **In.** A frame is judged before it is forwarded: its sender's credential must be known (else the frame waits,
@@ -18,13 +18,14 @@
 
 use super::api::{Outcome, Published, Refused, Reply, Token};
 use super::{Engine, GossipVerdict, Output};
+use crate::delivery::lane::Terms;
 use crate::delivery::reorder::Reorder;
-use crate::delivery::topic;
 use crate::id::{CredentialHash, LinkId, Lsn, Name, Pseudonym, StreamId, Tag};
 use crate::identity::credential::PeerCredential;
 use crate::identity::group::GroupSender;
 use crate::time::{Epoch, Time, Unix};
 use crate::wire::group::{GroupBatch, GroupMessage, MAX_GROUP_FRAME, MAX_MESSAGES, MAX_PAYLOAD};
+use crate::wire::topic;
 use core::time::Duration;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::Rng;
@@ -57,6 +58,7 @@ struct Publication {
     token: Token,
     topic: String,
     payload: Vec<u8>,
+    terms: Arc<Terms>,
     since: Time,
     deadline: Time,
     expiry: Unix,
@@ -190,7 +192,14 @@ impl Multicast {
 }
 
 impl Engine {
-    pub(super) fn publish(&mut self, token: Token, topic: String, payload: Vec<u8>, lifetime: Duration) {
+    pub(super) fn publish(
+        &mut self,
+        token: Token,
+        topic: String,
+        payload: Vec<u8>,
+        policy: Option<&str>,
+        lifetime: Duration,
+    ) {
         if let Err(error) = topic::check_topic(&topic) {
             return self.finish(token, Reply::Refused(Refused::Topic(error.to_string())));
         }
@@ -198,9 +207,10 @@ impl Engine {
             let refused = Refused::TooLarge { found: payload.len(), limit: MAX_PAYLOAD };
             return self.finish(token, Reply::Refused(refused));
         }
+        let Some((terms, lifetime)) = self.publication_terms(token, &topic, policy, lifetime) else { return };
         let (since, expiry) = (self.now.time, self.now.unix + lifetime);
         let group = topic::group(&topic).to_owned();
-        let publication = Publication { token, topic, payload, since, deadline: since + lifetime, expiry };
+        let publication = Publication { token, topic, payload, terms, since, deadline: since + lifetime, expiry };
         self.multicast.pending.entry(group).or_default().push_back(publication);
         self.multicast.open += 1;
     }
@@ -255,7 +265,8 @@ impl Engine {
         let Some(Job { group, first, publications, frame }) = self.multicast.jobs.remove(&job) else { return };
         let tag = self.tag_of(&group);
         // Others listen, but not next to us, and those in between have yet to hear that we publish.
-        let early = neighbours == Some(0) && self.members_beyond(&tag) && self.is_young(&publications);
+        let waits = self.gossip_joins(&tag) && self.members_beyond(&tag) && self.is_young(&publications);
+        let early = neighbours == Some(0) && waits;
         let Some(neighbours) = neighbours.filter(|_| !early) else {
             // The frame is sealed anew, under the same sequence numbers: receivers see it once.
             if let Some(out) = self.multicast.out.get_mut(&group) {
@@ -267,7 +278,8 @@ impl Engine {
             self.multicast.blocked.insert(group, self.now.time + GOSSIP_RETRY);
             return;
         };
-        self.carry(&tag, None, &frame);
+        let terms = publications.first().map(|first| first.terms.clone()).unwrap_or_default();
+        let neighbours = neighbours + self.carry(&tag, None, &terms.policy, &frame);
         self.publish_here(&publications);
         for publication in publications {
             let latency = self.now.time.since(publication.since);
@@ -370,10 +382,11 @@ impl Engine {
     fn take_publications(&mut self, group: &str) -> Vec<Publication> {
         let multicast = &mut self.multicast;
         let Some(queue) = multicast.pending.get_mut(group) else { return Vec::new() };
-        let (mut taken, mut size) = (Vec::new(), FRAME_OVERHEAD);
+        let (mut taken, mut size): (Vec<Publication>, _) = (Vec::new(), FRAME_OVERHEAD);
         while let Some(next) = queue.front() {
             let adds = MESSAGE_OVERHEAD + next.topic.len() + next.payload.len();
-            if !taken.is_empty() && (size + adds > MAX_GROUP_FRAME || taken.len() >= MAX_MESSAGES) {
+            let full = size + adds > MAX_GROUP_FRAME || taken.len() >= MAX_MESSAGES;
+            if taken.first().is_some_and(|first| full || first.terms != next.terms) {
                 break;
             }
             size += adds;

@@ -25,6 +25,9 @@ const BETTER: u64 = 15;
 const HOLD_DOWN: Duration = Duration::from_secs(5);
 /// And how long at most, if the one before has failed again and again.
 const LONGEST_HOLD: Duration = Duration::from_secs(320);
+/// Failures that have grown by more than this, in millionths, are what made the delay: a hundredth. Links are reliable
+/// streams, on which a lost packet is a late one.
+const LOSS: u64 = 10_000;
 
 impl Engine {
     /// Takes a route where none stood.
@@ -224,7 +227,13 @@ impl Engine {
         let gain = new.totals.gain_over(now, weights);
         match (grown, gain) {
             (Some((criterion, from, to)), _) if weighs(grown, weights) * 2 >= weighs(gain, weights) => {
-                format!("{} rose from {} to {}", measure(criterion), amount(criterion, from), amount(criterion, to))
+                let (from, to) = (amount(criterion, from), amount(criterion, to));
+                if criterion == Criterion::Delay && now.failures > old.totals.failures + LOSS {
+                    let lost = |totals: &Totals| amount(Criterion::Failures, totals.failures);
+                    let (before, after) = (lost(&old.totals), lost(now));
+                    return format!("loss rose from {before} to {after}, and with it the delay from {from} to {to}");
+                }
+                format!("{} rose from {from} to {to}", measure(criterion))
             }
             (_, Some((criterion, old, new))) => {
                 let (what, new, old) = (measure(criterion), amount(criterion, new), amount(criterion, old));

@@ -4,7 +4,9 @@
 //! same database every router computes the same tree between a group's members. A router that stands in it without being
 //! a member is a *connector*: it listens to the group's gossip topic as a member does, so that gossip, which goes from
 //! neighbour to neighbour, reaches all of them. Where an edge of the tree has a link that carries no gossip, since it is
-//! metered, its two ends hand the frames over it themselves.
+//! metered, its two ends hand the frames over it themselves: of several links between them, whoever publishes takes the
+//! one that the publication's policy likes best, and none over a bearer that the policy avoids. A group frame tells no policy,
+//! so relays take the one that `balanced` likes best.
 //!
 //! Trees are made anew a moment after the network or a group has changed, not at each of many changes in a row.
 //!
@@ -19,7 +21,7 @@ use crate::id::{LinkId, Lsn, Pseudonym, Tag};
 use crate::identity::kdf;
 use crate::routing::tree;
 use crate::time::{Epoch, Time};
-use crate::wire::data::Class;
+use crate::wire::data::{Class, Policy};
 use crate::wire::frame::{self, Kind};
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -122,20 +124,27 @@ impl Engine {
         }
     }
 
-    /// Hands a frame of a group to those neighbours in its tree that no gossip reaches.
-    pub(super) fn carry(&mut self, group: &Tag, from: Option<LinkId>, data: &[u8]) {
-        let Some(branches) = self.tree.branches.get(group) else { return };
+    /// Hands a frame of a group to those neighbours in its tree that no gossip reaches, and answers to how many.
+    pub(super) fn carry(&mut self, group: &Tag, from: Option<LinkId>, policy: &Policy, data: &[u8]) -> u32 {
+        let Some(branches) = self.tree.branches.get(group) else { return 0 };
         let source = from.and_then(|link| self.links.get(link)).map(|link| link.peer.body.key);
         let silent = branches.iter().filter(|key| Some(**key) != source && !self.gossips_with(key));
-        let links: Vec<LinkId> = silent
-            .filter_map(|key| self.link_under(key, &crate::wire::data::Policy::default()).map(|(link, _)| link))
-            .collect();
-        if links.is_empty() || !self.tree.is_new(data) {
-            return;
+        let ways: Vec<Option<LinkId>> = silent.map(|key| self.link_under(key, policy).map(|(link, _)| link)).collect();
+        let links: Vec<LinkId> = ways.iter().flatten().copied().collect();
+        if !links.is_empty() && !self.tree.is_new(data) {
+            return 0;
         }
-        for link in links {
-            self.send_data(link, Class::Telemetry, frame::raw(Kind::Group, data).into(), Lsn(0));
+        self.count("group_frames_without_way", (ways.len() - links.len()) as u64);
+        for link in &links {
+            self.send_data(*link, Class::Telemetry, frame::raw(Kind::Group, data).into(), Lsn(0));
         }
+        u32::try_from(links.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Whether gossip may yet reach somebody next to us in a group's tree, or the tree has yet to be grown.
+    pub(super) fn gossip_joins(&self, group: &Tag) -> bool {
+        let branches = self.tree.branches.get(group).filter(|branches| !branches.is_empty());
+        branches.is_none_or(|branches| branches.iter().any(|key| self.gossips_with(key)))
     }
 
     /// Whether gossip runs over some link to a neighbour.

@@ -120,8 +120,8 @@ pub(super) async fn publish<R>(
     State(context): State<Context<R>>,
     body: Result<Json<PublishBody>, JsonRejection>,
 ) -> Result<Json<Outcome>, ApiError> {
-    let Json(PublishBody { topic, payload, payload_base64, deadline }) = body?;
-    let command = Command::Publish { topic, payload: bytes(payload, payload_base64)?, lifetime: deadline.0 };
+    let Json(PublishBody { topic, payload, payload_base64, policy, deadline }) = body?;
+    let command = Command::Publish { topic, payload: bytes(payload, payload_base64)?, policy, lifetime: deadline.0 };
     outcome(context.node.ask(command).await?).map(Json)
 }
 

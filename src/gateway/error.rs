@@ -53,9 +53,13 @@ impl ApiError {
             )
             | Self::NoRoute(_) => StatusCode::NOT_FOUND,
             Self::Refused(Refused::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Refused(Refused::Topic(_) | Refused::Filter(_) | Refused::Service(_) | Refused::NoPath { .. }) => {
-                StatusCode::UNPROCESSABLE_ENTITY
-            }
+            Self::Refused(
+                Refused::Topic(_)
+                | Refused::Filter(_)
+                | Refused::Service(_)
+                | Refused::NoPath { .. }
+                | Refused::PathPolicy { .. },
+            ) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Refused(Refused::Full(_)) | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
             Self::Request(_) => StatusCode::BAD_REQUEST,
             Self::Refused(Refused::LabNotKept(_)) | Self::Page(_) | Self::Unexpected => {
@@ -73,6 +77,7 @@ impl ApiError {
                 "cheap, fast, sure, frugal and balanced are always there; others stand in config.toml"
             }
             Self::Refused(Refused::NoPath { .. }) => "`m2mesh route DEST --explain` shows the ways and their limits",
+            Self::Refused(Refused::PathPolicy { .. }) => "publish under a policy that weighs, or avoids bearers",
             Self::Refused(Refused::TooLarge { .. }) => "send less at a time",
             Self::Refused(Refused::Topic(_)) => "a topic looks like plant/line-1/temperature, without wildcards",
             Self::Refused(Refused::Filter(_)) => "a filter looks like plant/+/temperature or plant/#",

@@ -70,8 +70,13 @@ pub(super) async fn publish_lines<R>(
     query: Result<Query<PublishLinesQuery>, QueryRejection>,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let Query(PublishLinesQuery { topic, deadline }) = query?;
-    let command = move |_, payload| Command::Publish { topic: topic.clone(), payload, lifetime: deadline.0 };
+    let Query(PublishLinesQuery { topic, policy, deadline }) = query?;
+    let command = move |_, payload| Command::Publish {
+        topic: topic.clone(),
+        payload,
+        policy: policy.clone(),
+        lifetime: deadline.0,
+    };
     Ok(outcomes(context.node, Lines::new(body, 1), command))
 }
 

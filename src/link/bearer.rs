@@ -10,6 +10,7 @@
 
 use super::windows::Windows;
 use crate::time::Unix;
+use crate::wire::frame::MAX_FRAME;
 use crate::wire::lsa::Bearer;
 use core::time::Duration;
 use ipnet::IpNet;
@@ -163,8 +164,8 @@ impl Rule {
 
 /// Bearers that a node can be given: more than it has modems.
 pub const MAX_BEARERS: usize = 16;
-/// Bytes of the largest frame, which a bearer without a limit carries whole.
-const LARGEST: u32 = 65_536;
+/// Bytes of the largest frame with its length, which a bearer without a limit carries whole.
+const LARGEST: u32 = MAX_FRAME as u32 + 4;
 
 #[cfg(test)]
 mod tests {

@@ -5,7 +5,8 @@
 //!
 //! - the [`round_trip`]: smoothed, with its mean deviation, and the shortest of late;
 //! - the [`chance`] that a probe comes back in good time. Links below are reliable streams, so a lost packet is no lost
-//!   probe but a late one: what takes more than twice what is usual and [`SLACK`] counts as a failure;
+//!   probe but a late one: what takes more than twice what is usual and [`SLACK`] counts as a failure, and adds to the delay
+//!   no sooner than to the failures;
 //! - the [`rhythm`] in which answers come, and so how suspicious a silence is.
 //!
 //! Everything is whole numbers: the same probes say the same on every machine. What has been learnt can be stored and
@@ -218,6 +219,29 @@ mod tests {
         let (estimator, now) = probed([[Some(20); 100], [Some(300); 100]].concat());
         assert!(estimator.quality(now).success > 60_000);
         assert_eq!(estimator.shortest(), Some(millis(300)));
+    }
+
+    #[test]
+    fn the_time_of_a_late_answer_counts_when_it_is_known_what_it_was() {
+        let quality = |late: &[u64]| {
+            let (estimator, now) = probed([20; 30].iter().chain(late).copied().map(Some));
+            let Quality { delay, success, .. } = estimator.quality(now);
+            (delay, success)
+        };
+        let steady = quality(&[]);
+        assert_eq!(quality(&[220]), steady, "it may be either");
+        assert_eq!(quality(&[220, 220]), steady);
+        // An accident: both at once, in the same step.
+        let (delay, success) = quality(&[220, 20]);
+        assert!(delay > steady.0 + 9_000 && success < steady.1 - 300, "{delay} {success}");
+        // A link that has become slow: its delay is known with the third, and nothing has failed.
+        let (delay, success) = quality(&[220, 220, 220]);
+        assert!(delay > steady.0 + 30_000 && success == steady.1, "{delay} {success}");
+        let (later, success) = quality(&[220; 20]);
+        assert!(later > delay && success >= steady.1, "{later} {success}");
+        // After three, one that is quick again: those were accidents, and their times are not counted twice.
+        let (back, success) = quality(&[220, 220, 220, 20]);
+        assert!(back < delay && success < steady.1 - 1_000, "{back} {success}");
     }
 
     #[test]

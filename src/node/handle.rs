@@ -209,7 +209,8 @@ impl Node {
 
     /// Publishes to all who listen to a topic; the outcome says to how many neighbours it went.
     pub async fn publish(&self, topic: &str, payload: impl Into<Vec<u8>>) -> Result<Outcome, CallError> {
-        let command = Command::Publish { topic: topic.to_owned(), payload: payload.into(), lifetime: DEADLINE };
+        let (topic, payload) = (topic.to_owned(), payload.into());
+        let command = Command::Publish { topic, payload, policy: None, lifetime: DEADLINE };
         outcome(self.start(command).await?).await
     }
 

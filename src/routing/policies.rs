@@ -1,7 +1,7 @@
 //! Policies by name: what `config.toml` says under `[[policy]]`, and which message gets which.
 //!
-//! A message names its policy, or gets the first whose `for` matches its class and service, or `balanced`. Five names are
-//! always there; a `[[policy]]` of the same name replaces one.
+//! A message names its policy, or gets the first whose `for` matches its class and service, or `balanced`; a publication
+//! the first whose `for` matches its topic. Five names are always there; a `[[policy]]` of the same name replaces one.
 //!
 //! | name | makes small |
 //! |---|---|
@@ -12,10 +12,15 @@
 //! | `balanced` | all of them together |
 //!
 //! The three others count a little in each, so that of two paths that are equally cheap the faster one is taken.
+//!
+//! A publication has no path but a tree: its policy says which of several links to a neighbour in the tree it leaves over,
+//! and which bearers it does not leave over. What only a whole path can keep (`budget`, `success`, `copies`) is refused
+//! where topics are concerned, so that nobody relies on it.
 
 use super::policy::BALANCED;
 use crate::wire::data::{Class, Policy};
 use crate::wire::lsa::Bearer;
+use crate::wire::topic;
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
 
@@ -122,7 +127,8 @@ pub enum Impossible {
     Refuse,
 }
 
-/// See [`NamedPolicy::applies`].
+/// See [`NamedPolicy::applies`]. Classes and services are of messages to one device: where both are given, both have to match.
+/// Topics are of publications.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Applies {
@@ -130,6 +136,8 @@ pub struct Applies {
     pub classes: Vec<Class>,
     /// Services.
     pub services: Vec<String>,
+    /// Topics, or filters as subscriptions have them.
+    pub topics: Vec<String>,
 }
 
 impl NamedPolicy {
@@ -154,7 +162,7 @@ impl NamedPolicy {
     }
 
     fn matches(&self, class: Class, service: Option<&str>) -> bool {
-        let Applies { classes, services } = &self.applies;
+        let Applies { classes, services, topics: _ } = &self.applies;
         let class_fits = classes.contains(&class);
         let service_fits = service.is_some_and(|service| services.iter().any(|known| known == service));
         match (classes.is_empty(), services.is_empty()) {
@@ -163,6 +171,20 @@ impl NamedPolicy {
             (true, false) => service_fits,
             (false, false) => class_fits && service_fits,
         }
+    }
+
+    fn matches_topic(&self, published: &str) -> bool {
+        self.applies.topics.iter().any(|filter| topic::matches(filter, published))
+    }
+
+    /// The limit that it sets which only a message to one device can keep, if it sets one.
+    pub fn limit_of_paths(&self) -> Option<&'static str> {
+        let limits = [
+            ("budget", self.budget.is_some()),
+            ("success", self.success.is_some()),
+            ("copies", self.copies.is_some_and(|copies| copies > 1)),
+        ];
+        limits.into_iter().find(|(_, set)| *set).map(|(limit, _)| limit)
     }
 
     /// What is wrong with it, if anything.
@@ -179,6 +201,15 @@ impl NamedPolicy {
         }
         if self.copies.is_some_and(|copies| !(1..=2).contains(&copies)) {
             return Some(format!("`copies` of policy {name} is 1 or 2"));
+        }
+        if let Some(error) = self.applies.topics.iter().find_map(|filter| topic::check_filter(filter).err()) {
+            return Some(format!("policy {name} is for a topic that is none: {error}"));
+        }
+        if let Some(limit) = self.limit_of_paths().filter(|_| !self.applies.topics.is_empty()) {
+            return Some(format!(
+                "policy {name} is for topics, and `{limit}` can be kept for messages to one device only; \
+                 give the topics a policy of their own, without it"
+            ));
         }
         None
     }
@@ -238,6 +269,11 @@ impl Policies {
         self.all.iter().find(|policy| policy.matches(class, service)).or_else(|| self.get("balanced"))
     }
 
+    /// That of a publication which names none.
+    pub fn of_topic(&self, topic: &str) -> Option<&NamedPolicy> {
+        self.all.iter().find(|policy| policy.matches_topic(topic)).or_else(|| self.get("balanced"))
+    }
+
     /// The name of one that a message travels under, if it has one.
     pub fn name_of(&self, policy: &Policy) -> Option<&str> {
         self.all.iter().find(|named| named.policy() == *policy).map(|named| named.name.as_str())
@@ -285,7 +321,7 @@ mod tests {
             budget: Some(0.5),
             success: Some(1.0),
             avoid: vec![Bearer::Satellite, Bearer::Lora],
-            applies: Applies { classes: vec![Class::Bulk], services: Vec::new() },
+            applies: Applies { classes: vec![Class::Bulk], ..Applies::default() },
             ..NamedPolicy::default()
         };
         let policies = Policies::new(std::slice::from_ref(&own));
@@ -297,6 +333,27 @@ mod tests {
         assert_eq!((policy.avoid, policy.weights[0]), (Some(0b1_1000), 255));
         assert_eq!(policies.name_of(&policy), Some("night"));
         assert_eq!(policies.names().count(), 6);
+    }
+
+    #[test]
+    fn a_publication_gets_the_policy_that_is_for_its_topic() {
+        let own = |name: &str, topics: &[&str], budget| NamedPolicy {
+            name: name.into(),
+            budget,
+            applies: Applies { topics: topics.iter().map(|topic| (*topic).into()).collect(), ..Applies::default() },
+            ..NamedPolicy::default()
+        };
+        let policies =
+            Policies::new(&[own("alarms", &["plant/alarm", "plant/+/alarm"], None), own("rest", &["plant/#"], None)]);
+        let of = |topic| policies.of_topic(topic).map(|policy| policy.name.as_str());
+        assert_eq!((of("plant/alarm"), of("plant/1/alarm")), (Some("alarms"), Some("alarms")));
+        assert_eq!((of("plant/1/2/alarm"), of("site/alarm")), (Some("rest"), Some("balanced")));
+        assert_eq!(policies.of(Class::Bulk, Some("plant/alarm")).map(|policy| policy.name.as_str()), Some("balanced"));
+        assert_eq!(own("x", &["plant/#"], None).problem(), None);
+        let problem = |topics, budget| own("x", topics, budget).problem().unwrap_or_default();
+        assert!(problem(&["plant/#", "#"], None).starts_with("policy x is for a topic that is none: the first level"));
+        assert!(problem(&["plant/#"], Some(1.0)).contains("`budget` can be kept for messages to one device only"));
+        assert_eq!(own("x", &[], Some(1.0)).problem(), None);
     }
 
     #[test]

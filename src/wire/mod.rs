@@ -50,6 +50,7 @@ pub mod mail;
 pub mod opener;
 pub mod parcel;
 pub mod receipt;
+pub mod topic;
 
 pub use codec::{DecodeError, decode, encode};
 pub use out_frame::OutFrame;

@@ -1,8 +1,13 @@
 //! What the engine promises, shown on engines that are joined by queues in virtual time.
 
+mod bounds;
+mod causes;
+mod disk;
 mod failover;
 mod hops;
 mod mesh;
+mod pieces;
+mod topics;
 
 use m2mesh::engine::Input;
 use m2mesh::engine::api::{Command, Load, Outcome, Refused, Reply, Send, Token};
@@ -307,7 +312,10 @@ fn a_publication_reaches_those_who_listen_in_order_and_no_others() {
     let other = mesh.command(3, Command::Subscribe { filter: "other/#".into() });
     mesh.run(seconds(1));
     for number in 0..100u8 {
-        mesh.command(1, Command::Publish { topic: "plant/x".into(), payload: vec![number], lifetime: seconds(30) });
+        mesh.command(
+            1,
+            Command::Publish { topic: "plant/x".into(), payload: vec![number], policy: None, lifetime: seconds(30) },
+        );
     }
     mesh.run(seconds(1));
     let heard = |at: usize, token: Token| -> Vec<u8> {
@@ -328,7 +336,10 @@ fn subscriptions_live_through_the_turn_of_an_epoch() {
     let token = mesh.command(2, Command::Subscribe { filter: "plant/#".into() });
     let mut sent = 0u64;
     for _ in 0..130 {
-        mesh.command(1, Command::Publish { topic: "plant/x".into(), payload: vec![], lifetime: seconds(30) });
+        mesh.command(
+            1,
+            Command::Publish { topic: "plant/x".into(), payload: vec![], policy: None, lifetime: seconds(30) },
+        );
         sent += 1;
         mesh.run(seconds(60));
     }
@@ -388,7 +399,7 @@ fn nothing_readable_leaves_a_node() {
     mesh.run(seconds(1));
     mesh.send(1, "b", canary, Ack::End, 30);
     let topic = "CANARY-6b1f/x".to_owned();
-    mesh.command(1, Command::Publish { topic, payload: canary.to_vec(), lifetime: seconds(30) });
+    mesh.command(1, Command::Publish { topic, payload: canary.to_vec(), policy: None, lifetime: seconds(30) });
     mesh.run(seconds(1));
     assert_eq!(mesh.inbox(2).len(), 1);
     for node in &mesh.nodes {

@@ -1,8 +1,10 @@
 //! Engines joined by queues, in virtual time: each frame takes a millisecond, each commit's flush five.
 
+use crate::disk::Disk;
 use m2mesh::engine::api::{Command, InboxRecord, Outcome, Reply, Send, Token};
-use m2mesh::engine::store::{Commit, Read, ReadError, Table, Write};
+use m2mesh::engine::store::{Commit, Read, Table};
 use m2mesh::engine::{Engine, GossipVerdict, Input, Output, Settings};
+use m2mesh::event_log::{Logged, Record};
 use m2mesh::id::{LinkId, Lsn, Name};
 use m2mesh::identity::invitation::MemoryRealm;
 use m2mesh::identity::membership::Membership;
@@ -18,39 +20,6 @@ use std::time::Duration;
 pub const FRAME: Duration = Duration::from_millis(1);
 pub const FLUSH: Duration = Duration::from_millis(5);
 const START: u64 = 1_800_000_000;
-
-/// What a disk holds: only what was flushed.
-#[derive(Clone, Default)]
-pub struct Disk(pub BTreeMap<(u8, Vec<u8>), Vec<u8>>);
-
-impl Disk {
-    fn apply(&mut self, commit: Commit) {
-        for write in commit.writes {
-            match write {
-                Write::Put { table, key, value } => self.0.insert((table as u8, key), value),
-                Write::Delete { table, key } => self.0.remove(&(table as u8, key)),
-            };
-        }
-    }
-}
-
-impl Read for Disk {
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
-        Ok(self.0.get(&(table as u8, key.to_vec())).cloned())
-    }
-    fn scan(&self, table: Table, from: &[u8], each: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), ReadError> {
-        for ((_, key), value) in self.0.range((table as u8, from.to_vec())..(table as u8 + 1, Vec::new())) {
-            if !each(key, value) {
-                break;
-            }
-        }
-        Ok(())
-    }
-    fn last(&self, table: Table) -> Result<Option<(Vec<u8>, Vec<u8>)>, ReadError> {
-        let range = self.0.range((table as u8, Vec::new())..(table as u8 + 1, Vec::new()));
-        Ok(range.last().map(|((_, key), value)| (key.clone(), value.clone())))
-    }
-}
 
 pub struct Node {
     pub engine: Engine,
@@ -92,6 +61,10 @@ pub struct Mesh {
     judged: u64,
     /// Pairs whose frames vanish, one way.
     pub vanish: BTreeSet<(usize, usize)>,
+    /// Links beside those, over which no gossip goes: the other end, and its own link.
+    beside: BTreeMap<LinkId, (usize, LinkId)>,
+    /// Kinds of the frames sent over these.
+    pub sent_beside: Vec<(LinkId, u8)>,
     /// Data frames sent from one node to another since the last look.
     pub carried: BTreeMap<(usize, usize), usize>,
 }
@@ -126,6 +99,8 @@ impl Mesh {
             judging: BTreeMap::new(),
             judged: 0,
             vanish: BTreeSet::new(),
+            beside: BTreeMap::new(),
+            sent_beside: Vec::new(),
             carried: BTreeMap::new(),
         };
         for member in members {
@@ -183,12 +158,25 @@ impl Mesh {
     }
 
     fn link_up(&mut self, from: usize, to: usize) {
-        let link = self.links[&(from, to)];
+        self.link_up_over(from, to, self.links[&(from, to)], 0);
+    }
+
+    fn link_up_over(&mut self, from: usize, to: usize, link: LinkId, bearer: u8) {
         let (unix, key) = (self.now.unix, self.nodes[to].engine.membership().pseudonym());
         let hello = self.nodes[to].engine.membership().admission_view().hello(unix);
         let view = self.nodes[from].engine.membership().admission_view();
         let peer = view.verify(&hello, &key, unix).expect("a member");
-        self.handle(from, Input::LinkUp { link, peer, transport: "memory", bearer: 0 });
+        self.handle(from, Input::LinkUp { link, peer, transport: "memory", bearer });
+    }
+
+    /// A link over a bearer that carries no gossip; its two ends.
+    pub fn connect_beside(&mut self, a: usize, b: usize, bearer: u8) -> (LinkId, LinkId) {
+        let (here, there) = (LinkId(self.next_link + 1), LinkId(self.next_link + 2));
+        self.next_link += 2;
+        self.beside.extend([(here, (b, there)), (there, (a, here))]);
+        self.link_up_over(a, b, here, bearer);
+        self.link_up_over(b, a, there, bearer);
+        (here, there)
     }
 
     pub fn connect(&mut self, a: usize, b: usize) {
@@ -210,6 +198,23 @@ impl Mesh {
                 self.handle(ends.0, Input::Measured { link, round_trip });
             }
         }
+    }
+
+    /// Bytes that come over the link from a neighbour, whoever made them.
+    pub fn hand(&mut self, at: usize, from: usize, buffer: &[u8]) {
+        let link = self.links[&(at, from)];
+        self.handle(at, Input::Frames { link, buffer: bytes::Bytes::copy_from_slice(buffer) });
+    }
+
+    /// What a node has counted under a name.
+    pub fn counted(&self, at: usize, counter: &str) -> u64 {
+        self.nodes[at].engine.counters().get(counter).copied().unwrap_or(0)
+    }
+
+    /// One end learns how long a probe took.
+    pub fn measure(&mut self, at: usize, to: usize, round_trip: Duration) {
+        let link = self.links[&(at, to)];
+        self.handle(at, Input::Measured { link, round_trip });
     }
 
     /// Neither end hears the other, or both do again; the link stays up.
@@ -341,6 +346,11 @@ impl Mesh {
             Output::Send { link, frame, .. } => {
                 let frame = frame.into_vec();
                 self.nodes[at].sent.push(frame.clone());
+                if let Some((to, link)) = self.beside.get(&link).copied() {
+                    self.sent_beside.push((self.beside[&link].1, frame[4]));
+                    let event = Event::Frame { to, link, bytes: frame };
+                    return self.events.push_back((self.now.time + FRAME, event));
+                }
                 let Some((_, to)) = self.links.iter().find(|(_, on)| **on == link).map(|(ends, _)| *ends) else {
                     return;
                 };
@@ -410,6 +420,17 @@ impl Mesh {
             self.events.push_back((self.now.time + FRAME, event));
         }
         listeners.len()
+    }
+
+    /// What a node's event log holds durably.
+    pub fn log(&self, at: usize) -> Vec<Logged> {
+        let mut events = Vec::new();
+        let read = self.nodes[at].disk.scan(Table::Log, &[], &mut |_, raw| {
+            events.push(Record::decode(raw).expect("its own record").event);
+            true
+        });
+        read.expect("readable");
+        events
     }
 
     /// Messages that lie durably in a node's inbox.

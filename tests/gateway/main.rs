@@ -164,10 +164,14 @@ async fn requests_publications_and_questions_get_their_answers() {
     );
 
     let client = rig.client.clone();
-    let body = json!({"topic": "plant/a", "payload": "21"});
+    let body = json!({"topic": "plant/a", "payload": "21", "policy": "fast"});
     let asked = tokio::spawn(async move { client.post::<Value>("/v1/publish", &body).await });
-    let publish =
-        Command::Publish { topic: "plant/a".into(), payload: b"21".to_vec(), lifetime: Duration::from_secs(30) };
+    let publish = Command::Publish {
+        topic: "plant/a".into(),
+        payload: b"21".to_vec(),
+        policy: Some("fast".into()),
+        lifetime: Duration::from_secs(30),
+    };
     rig.answer(publish, Reply::Outcome(Outcome::Unreachable { reason: "nobody listens".into() })).await;
     assert_eq!(asked.await.expect("no panic").expect("an answer")["outcome"], "unreachable");
 

@@ -199,7 +199,7 @@ fn hand_over(
             Command::Request { send: message(to, payload), service: Some(SERVICE.to_owned()) }
         }
         (FlowKind::Publish { topic, .. }, _) => {
-            Command::Publish { topic: topic.clone(), payload, lifetime: flow.deadline }
+            Command::Publish { topic: topic.clone(), payload, policy: None, lifetime: flow.deadline }
         }
         (FlowKind::Send(_) | FlowKind::Request(_), None) => return,
     };

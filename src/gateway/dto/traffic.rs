@@ -114,6 +114,9 @@ pub struct PublishBody {
     /// The payload in base64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload_base64: Option<String>,
+    /// Name of its policy; without one the node's settings say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
     /// Of no use after this long.
     #[serde(default)]
     pub deadline: Span,
@@ -126,6 +129,9 @@ pub struct PublishBody {
 pub struct PublishLinesQuery {
     /// The topic, without wildcards.
     pub topic: String,
+    /// Name of its policy; without one the node's settings say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
     /// Each is of no use after this long.
     #[serde(default)]
     #[param(value_type = Option<String>, example = "30s")]

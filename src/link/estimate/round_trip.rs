@@ -5,6 +5,9 @@
 //! a late answer was an accident shows with the next one that is not late: then those before it count as failures. A run of
 //! [`SLOW_RUN`] is no accident but a link that has become slow for good, and none of them counts.
 //!
+//! A late answer's time is held back until then, so that failures and the delay that they make are told together. A run of
+//! [`HELD`] is smoothed in without waiting any longer: a link that has become slow is soon known to be.
+//!
 //! The shortest is that of this half of a window and of the half before, so it is forgotten after a whole one at the latest. A
 //! link that has become slow for good is known by [`SLOW_RUN`] late answers in a row: then the shortest of these counts.
 
@@ -18,6 +21,8 @@ use std::collections::VecDeque;
 const HALF_WINDOW: Duration = Duration::from_secs(300);
 /// So many late answers in a row are no accident: with one in five lost, it happens once in 400,000.
 const SLOW_RUN: u8 = 8;
+/// So many late answers are held back at most: with one in five lost, three in a row happen once in 125.
+const HELD: usize = 3;
 /// Answers of which the quickest quarter counts.
 const RECENT: usize = 16;
 /// Fewer than these say nothing.
@@ -40,6 +45,9 @@ pub(super) struct RoundTrip {
     since: u64,
     /// Late answers in a row, and the shortest of them.
     late: (u8, u64),
+    /// Those of them whose time is not smoothed in yet.
+    #[serde(default)]
+    held: Vec<u64>,
     /// The last answers, late or not.
     recent: VecDeque<u64>,
     /// Unanswered probes in a row.
@@ -56,11 +64,6 @@ impl RoundTrip {
     pub(super) fn measured(&mut self, took: Duration, now: Time) -> (u8, bool) {
         let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).min(u64::from(u32::MAX));
         self.missing = 0;
-        self.smoothed = Some(match self.smoothed {
-            None => (took * 8, took * 2),
-            // The deviation first: it is that from the mean before.
-            Some((mean, deviation)) => (mean - mean / 8 + took, deviation - deviation / 4 + (mean / 8).abs_diff(took)),
-        });
         let late = self.usual().is_some_and(|usual| Duration::from_micros(took) > usual * 2 + SLACK);
         self.recent.push_back(took);
         if self.recent.len() > RECENT {
@@ -69,6 +72,10 @@ impl RoundTrip {
         let (run, least) = self.late;
         self.late = if late { (run.saturating_add(1), least.min(took)) } else { (0, u64::MAX) };
         let failed = if late { 0 } else { run };
+        self.held.push(took);
+        if !late || usize::from(self.late.0) >= HELD {
+            core::mem::take(&mut self.held).into_iter().for_each(|took| self.smooth(took));
+        }
         if self.late.0 >= SLOW_RUN {
             (self.shortest, self.since) = (Some((self.late.1, self.late.1)), now.0);
             self.recent.retain(|took| *took >= self.late.1);
@@ -88,6 +95,14 @@ impl RoundTrip {
             }
         });
         (failed, !late)
+    }
+
+    fn smooth(&mut self, took: u64) {
+        self.smoothed = Some(match self.smoothed {
+            None => (took * 8, took * 2),
+            // The deviation first: it is that from the mean before.
+            Some((mean, deviation)) => (mean - mean / 8 + took, deviation - deviation / 4 + (mean / 8).abs_diff(took)),
+        });
     }
 
     /// What a good answer takes.

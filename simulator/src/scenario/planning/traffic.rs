@@ -15,7 +15,7 @@ use crate::scenario::quantity;
 use m2mesh::routing::policies::NamedPolicy;
 use m2mesh::wire::batch::Ack;
 use m2mesh::wire::data::Class;
-use m2mesh::{delivery::topic, wire};
+use m2mesh::wire::{self, topic};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! Topics and filters, as in MQTT 5 (§4.7), with one difference: the first level names the group, which owns a
 //! key, and so is never a wildcard.
 
-use crate::wire::group::MAX_TOPIC;
+use super::group::MAX_TOPIC;
 
 /// Why a text is no topic or filter.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

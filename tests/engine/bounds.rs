@@ -1,0 +1,175 @@
+//! What is kept has a bound, and what is dropped at it is counted under its name, and does no harm.
+
+use crate::mesh::{Mesh, message};
+use ed25519_dalek::SigningKey;
+use m2mesh::engine::Settings;
+use m2mesh::engine::api::{Command, Outcome, Send};
+use m2mesh::id::{CredentialHash, Handle, OuterId, SessionId, Signature};
+use m2mesh::identity::sign::sign_document;
+use m2mesh::routing::policies::NamedPolicy;
+use m2mesh::wire;
+use m2mesh::wire::Signed;
+use m2mesh::wire::batch::Ack;
+use m2mesh::wire::data::{Class, Form, Header, Path, Policy, put_prefixed};
+use m2mesh::wire::frame::{self, Kind};
+use m2mesh::wire::locate::Locate;
+use m2mesh::wire::lsa::{CONTEXT, Lsa};
+use m2mesh::wire::receipt::SessionNack;
+use std::time::Duration;
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// b – a – c.
+fn relay() -> Mesh {
+    let mut mesh = Mesh::new(&["a", "b", "c"]);
+    mesh.connect(0, 1);
+    mesh.connect(0, 2);
+    mesh.run(seconds(3));
+    mesh
+}
+
+fn numbered<const N: usize>(number: u64) -> [u8; N] {
+    let mut id = [0; N];
+    id[..8].copy_from_slice(&number.to_be_bytes());
+    id
+}
+
+/// Frames of a kind among those that a node has sent.
+fn sent(mesh: &Mesh, at: usize, kind: Kind) -> usize {
+    mesh.nodes[at].sent.iter().filter(|frame| frame[4] == kind as u8).count()
+}
+
+#[test]
+fn an_origin_that_tells_too_often_is_not_flooded() {
+    let mut mesh = relay();
+    let unix = mesh.now.unix;
+    let b = mesh.nodes[1].engine.membership();
+    let key = SigningKey::from_bytes(&b.libp2p_seed());
+    let origin = b.credential(unix).expect("a credential").hash;
+    let told = |sequence| {
+        let lsa = Lsa {
+            origin,
+            sequence,
+            area: 0,
+            leaving: false,
+            links: Vec::new(),
+            leaves: Vec::new(),
+            groups: Vec::new(),
+            services: Vec::new(),
+            borders: Vec::new(),
+        };
+        frame::raw(Kind::Lsa, &sign_document(&key, CONTEXT, &wire::encode(&lsa)))
+    };
+    let before = sent(&mesh, 0, Kind::Lsa);
+    for sequence in 0..40 {
+        mesh.hand(0, 1, &told((1 << 40) + sequence));
+    }
+    let (flooded, dropped) = (sent(&mesh, 0, Kind::Lsa) - before, mesh.counted(0, "lsas_too_often"));
+    assert!((30..=32).contains(&flooded), "{flooded}");
+    assert_eq!(flooded as u64 + dropped, 40);
+    // After a second, ten more.
+    mesh.vanish.extend([(1, 0), (0, 1)]);
+    mesh.run(seconds(1));
+    let before = sent(&mesh, 0, Kind::Lsa);
+    for sequence in 100..120 {
+        mesh.hand(0, 1, &told((1 << 40) + sequence));
+    }
+    assert_eq!(mesh.counted(0, "lsas_too_often") - dropped, 10);
+    assert_eq!(sent(&mesh, 0, Kind::Lsa) - before, 10);
+}
+
+#[test]
+fn of_too_many_sessions_that_pass_through_the_first_are_forgotten() {
+    const BEYOND: u64 = 4_096 + 3;
+    let mut mesh = relay();
+    mesh.vanish.insert((0, 2));
+    let unix = mesh.now.unix;
+    let to = mesh.nodes[2].engine.membership().credential(unix).expect("a credential").body.handle;
+    for number in 0..BEYOND {
+        mesh.hand(0, 1, &data(to, number, unix.0 + 30_000_000));
+    }
+    assert_eq!(sent(&mesh, 0, Kind::Data) as u64, BEYOND, "all are handed on");
+    assert_eq!(mesh.counted(0, "flows_forgotten"), 3);
+    // c knows none of them, and says so: that gets back to b for those which are remembered.
+    for (number, back) in [(2, 0), (3, 1), (BEYOND - 1, 2)] {
+        mesh.hand(0, 2, &nack(number));
+        assert_eq!(sent(&mesh, 0, Kind::SessionNack), back, "{number}");
+    }
+    assert_eq!(mesh.counted(0, "nacks_refused"), 1);
+}
+
+/// A record of a session, to whom a relay has to find the way.
+fn data(to: Handle, session: u64, expiry: u64) -> Vec<u8> {
+    let outer = OuterId(numbered(session));
+    let header = Header { to, class: Class::Telemetry, form: Form::Session, expiry, outer, policy: Policy::default() };
+    let mut body = Vec::new();
+    put_prefixed(&mut body, &wire::encode(&header));
+    put_prefixed(&mut body, &wire::encode(&Path::default()));
+    body.extend_from_slice(&numbered::<{ SessionId::LEN }>(session));
+    body.extend_from_slice(&[7; 40]);
+    frame::raw(Kind::Data, &body)
+}
+
+/// Relays hand it on unseen.
+fn nack(session: u64) -> Vec<u8> {
+    let by = CredentialHash(numbered(1));
+    let body = wire::encode(&SessionNack { session: SessionId(numbered(session)), by, at: 0 });
+    frame::of(Kind::SessionNack, &Signed { body: &body, signature: Signature([0; 64]) })
+}
+
+#[test]
+fn of_too_many_frames_under_way_the_first_tell_nothing_of_their_path() {
+    const BEYOND: u64 = 16_384 + 2;
+    let mut mesh = relay();
+    mesh.vanish.insert((0, 1));
+    for number in 0..BEYOND {
+        mesh.send(0, "b", &number.to_be_bytes(), Ack::End, 3_600);
+        mesh.nodes[0].sent.clear();
+    }
+    assert_eq!(mesh.counted(0, "flights_forgotten"), 2);
+}
+
+#[test]
+fn questions_beyond_the_bound_are_dropped_until_the_others_are_over() {
+    let mut mesh = relay();
+    let ask = |mesh: &mut Mesh, from: u64, to: u64| {
+        for number in from..to {
+            let question = Locate { id: OuterId(numbered(number)), handle: Handle(numbered(number)), ttl: 1 };
+            mesh.hand(0, 1, &frame::of(Kind::Locate, &question));
+        }
+    };
+    ask(&mut mesh, 0, 1_024);
+    assert_eq!(mesh.counted(0, "locate_dropped"), 0);
+    ask(&mut mesh, 1_024, 1_030);
+    assert_eq!(mesh.counted(0, "locate_dropped"), 6);
+    mesh.run(seconds(11));
+    ask(&mut mesh, 2_000, 2_010);
+    assert_eq!(mesh.counted(0, "locate_dropped"), 6);
+}
+
+#[test]
+fn a_second_copy_without_a_way_of_its_own_is_counted_and_the_first_arrives() {
+    let twice = NamedPolicy { name: "twice".into(), copies: Some(2), ..NamedPolicy::default() };
+    let settings = move |_| Settings { policies: vec![twice.clone()], ..Settings::default() };
+    let mut mesh = Mesh::with(&["a", "b", "c", "d"], settings);
+    mesh.connect(0, 1);
+    mesh.connect(1, 2);
+    mesh.run(seconds(3));
+    let send = |mesh: &mut Mesh| {
+        let send = Send { policy: Some("twice".into()), ..message("c", b"at least once", Ack::End, 30) };
+        let token = mesh.command(0, Command::Send(send));
+        mesh.run(seconds(1));
+        assert!(matches!(mesh.ended.get(&token), Some(Outcome::Delivered { .. })), "{:?}", mesh.ended.get(&token));
+    };
+    send(&mut mesh);
+    assert_eq!(mesh.counted(0, "copies_without_way"), 1);
+    // Where there is a second way, it is taken.
+    mesh.connect(0, 3);
+    mesh.connect(3, 2);
+    mesh.run(seconds(10));
+    send(&mut mesh);
+    assert_eq!(mesh.counted(0, "copies_without_way"), 1);
+    assert_eq!(mesh.inbox(2).len(), 2);
+}
