@@ -40,9 +40,20 @@ const BORDERS: usize = 4;
 pub(super) struct Locating {
     answers: BTreeMap<Handle, Answer>,
     learnt: VecDeque<Handle>,
-    /// What we have asked: until when we wait, and how long next time.
-    asked: BTreeMap<Handle, (Time, Duration)>,
+    /// What we want to know.
+    asked: BTreeMap<Handle, Asked>,
     questions: BTreeMap<OuterId, Question>,
+}
+
+/// A question of ours.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    /// When it is asked again.
+    again: Time,
+    /// And how long after that the next time.
+    pause: Duration,
+    /// Whether there was anyone to ask.
+    somebody: bool,
 }
 
 #[derive(Debug)]
@@ -119,21 +130,21 @@ impl Engine {
     pub(super) fn ask_where(&mut self, handle: Handle) -> bool {
         let now = self.now.time;
         let pause = match self.locating.asked.get(&handle) {
-            Some((until, _)) if *until > now => return true,
-            Some((_, pause)) => (*pause * 2).min(WAIT),
+            Some(asked) if asked.again > now => return asked.somebody,
+            Some(asked) => asked.pause,
             None => AGAIN,
         };
         let mut id = [0; OuterId::LEN];
         rand_chacha::rand_core::Rng::fill_bytes(&mut self.rng, &mut id);
         let question = Locate { id: OuterId(id), handle, ttl: MAX_AREAS };
-        let asked = self.pass_question(&question, None);
-        if asked {
-            if self.locating.asked.len() >= MAX_ANSWERS {
-                self.locating.asked.retain(|_, (until, _)| *until > now);
-            }
-            self.locating.asked.insert(handle, (now + pause, pause));
+        let somebody = self.pass_question(&question, None);
+        if self.locating.asked.len() >= MAX_ANSWERS {
+            self.locating.asked.retain(|_, asked| asked.again > now);
         }
-        asked
+        // Somebody may come by soon; who has been asked gets more and more time.
+        let (again, pause) = if somebody { (now + pause, (pause * 2).min(WAIT)) } else { (now + AGAIN, pause) };
+        self.locating.asked.insert(handle, Asked { again, pause, somebody });
+        somebody
     }
 
     pub(super) fn handle_locate(&mut self, from: LinkId, body: &[u8]) {
@@ -198,6 +209,9 @@ impl Engine {
         next.sort_unstable();
         next.dedup_by_key(|(link, _)| *link);
         let handle = question.handle;
+        if next.is_empty() && from.is_none() {
+            return false;
+        }
         self.locating.questions.insert(question.id, Question { from, handle, crosses, until: now + WAIT });
         for (link, ttl) in &next {
             self.send_control(*link, Kind::Locate, &Locate { ttl: *ttl, ..question.clone() });
@@ -234,13 +248,13 @@ impl Engine {
 
     /// The next question is due, or its answer is given up.
     pub(super) fn next_question(&self) -> Option<Time> {
-        self.locating.asked.values().map(|(until, _)| *until).min()
+        self.locating.asked.values().map(|asked| asked.again).min()
     }
 
     pub(super) fn timeout_locating(&mut self) {
         let (now, unix) = (self.now.time, self.now.unix);
         let over: Vec<Handle> =
-            self.locating.asked.iter().filter(|(_, (until, _))| *until <= now).map(|(handle, _)| *handle).collect();
+            self.locating.asked.iter().filter(|(_, asked)| asked.again <= now).map(|(handle, _)| *handle).collect();
         for handle in over {
             if self.name_of(&handle).is_none_or(|name| !self.waits_for(&name)) {
                 self.locating.asked.remove(&handle);

@@ -197,6 +197,26 @@ fn a_leaf_and_its_router_that_hear_each_other_no_more_go_over_another() {
 }
 
 #[test]
+fn a_question_that_nobody_is_left_to_be_asked_waits_for_somebody() {
+    let settings = |at| Settings { forwarding: at < 2, ..Settings::default() };
+    let mut mesh = Mesh::with(&["a", "b", "x", "y"], settings);
+    for (one, other) in [(0, 1), (0, 2)] {
+        mesh.connect(one, other);
+    }
+    mesh.run(seconds(3));
+    // Nobody has y yet, and then x hears nobody either: whoever looked again at once, forever, would not end here.
+    let token = mesh.send(2, "y", b"wherever it is", Ack::End, 600);
+    mesh.run(seconds(1));
+    mesh.disconnect(0, 2);
+    mesh.run(seconds(120));
+    assert_eq!(delivered(&mesh, token), None);
+    mesh.connect(1, 3);
+    mesh.connect(0, 2);
+    mesh.run(seconds(2));
+    assert_eq!(delivered(&mesh, token), Some(3));
+}
+
+#[test]
 fn a_publication_crosses_routers_that_do_not_listen() {
     let mut mesh = line();
     let listens = mesh.command(3, Command::Subscribe { filter: "plant/#".into() });
