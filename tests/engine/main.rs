@@ -4,6 +4,7 @@ mod bounds;
 mod causes;
 mod disk;
 mod hops;
+mod leaves;
 mod mesh;
 mod pieces;
 mod topics;
