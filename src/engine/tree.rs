@@ -6,7 +6,8 @@
 //! neighbour to neighbour, reaches all of them. Where an edge of the tree has a link that carries no gossip, since it is
 //! metered, its two ends hand the frames over it themselves: of several links between them, whoever publishes takes the
 //! one that the publication's policy likes best, and none over a bearer that the policy avoids. A group frame tells no policy,
-//! so relays take the one that `balanced` likes best.
+//! so relays take the one that `balanced` likes best. A leaf stands in no tree: over such links each of its routers hands it what
+//! it listens to, and it hands what it publishes to one of them.
 //!
 //! Trees are made anew a moment after the network or a group has changed, not at each of many changes in a row.
 //!
@@ -124,12 +125,13 @@ impl Engine {
         }
     }
 
-    /// Hands a frame of a group to those neighbours in its tree that no gossip reaches, and answers to how many.
+    /// Hands a frame of a group to those next to us that it concerns and that no gossip reaches, and answers to how many.
     pub(super) fn carry(&mut self, group: &Tag, from: Option<LinkId>, policy: &Policy, data: &[u8]) -> u32 {
-        let Some(branches) = self.tree.branches.get(group) else { return 0 };
-        let source = from.and_then(|link| self.links.get(link)).map(|link| link.peer.body.key);
-        let silent = branches.iter().filter(|key| Some(**key) != source && !self.gossips_with(key));
-        let ways: Vec<Option<LinkId>> = silent.map(|key| self.link_under(key, policy).map(|(link, _)| link)).collect();
+        let ways = match (self.settings.forwarding, from) {
+            (true, _) => self.ways_on(group, from, policy),
+            (false, None) => self.way_out(policy),
+            (false, Some(_)) => return 0,
+        };
         let links: Vec<LinkId> = ways.iter().flatten().copied().collect();
         if !links.is_empty() && !self.tree.is_new(data) {
             return 0;
@@ -139,6 +141,27 @@ impl Engine {
             self.send_data(*link, Class::Telemetry, frame::raw(Kind::Group, data).into(), Lsn(0));
         }
         u32::try_from(links.len()).unwrap_or(u32::MAX)
+    }
+
+    /// A router's: to its neighbours in the tree, and to its leaves that listen.
+    fn ways_on(&self, group: &Tag, from: Option<LinkId>, policy: &Policy) -> Vec<Option<LinkId>> {
+        let source = from.and_then(|link| self.links.get(link)).map(|link| link.peer.body.key);
+        let branches = self.tree.branches.get(group).into_iter().flatten();
+        let leaves = self.links.iter().filter(|(_, link)| {
+            !link.forwarding && self.worth.bearer(link.bearer).metered && link.groups.contains(group)
+        });
+        let next: BTreeSet<&Pseudonym> = branches.chain(leaves.map(|(_, link)| &link.peer.body.key)).collect();
+        let silent = next.into_iter().filter(|key| Some(**key) != source && !self.gossips_with(key));
+        silent.map(|key| self.link_under(key, policy).map(|(link, _)| link)).collect()
+    }
+
+    /// A leaf's: to one router, unless gossip reaches one.
+    fn way_out(&self, policy: &Policy) -> Vec<Option<LinkId>> {
+        let mut routers = self.links.iter().filter(|(_, link)| link.forwarding).peekable();
+        if routers.peek().is_none() || routers.any(|(_, link)| self.gossips_with(&link.peer.body.key)) {
+            return Vec::new();
+        }
+        vec![self.router_under(policy)]
     }
 
     /// Whether gossip may yet reach somebody next to us in a group's tree, or the tree has yet to be grown.

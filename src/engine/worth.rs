@@ -12,6 +12,7 @@
 //! 2. What is known of links, neighbours and hops is bounded, and what is dropped is counted.
 
 use super::Engine;
+use super::links::Link;
 use super::store::{Read, ReadError, Table, Write};
 use crate::event_log::Event;
 use crate::id::{LinkId, Pseudonym};
@@ -239,7 +240,16 @@ impl Engine {
 
     /// The link to a neighbour that a policy likes best, and what it costs in micro-units per MB.
     pub(super) fn link_under(&self, to: &Pseudonym, policy: &Policy) -> Option<(LinkId, u64)> {
-        let fits = self.links.of(to).filter(|(_, link)| {
+        self.best_link(self.links.of(to), policy)
+    }
+
+    /// Of the links to all routers next to us the one that a policy likes best.
+    pub(super) fn router_under(&self, policy: &Policy) -> Option<LinkId> {
+        self.best_link(self.links.iter().filter(|(_, link)| link.forwarding), policy).map(|(link, _)| link)
+    }
+
+    fn best_link<'a>(&self, links: impl Iterator<Item = (LinkId, &'a Link)>, policy: &Policy) -> Option<(LinkId, u64)> {
+        let fits = links.filter(|(_, link)| {
             let class = self.worth.bearer(link.bearer).class as u16;
             link.usable && policy.avoid.is_none_or(|avoid| avoid & (1 << class) == 0)
         });

@@ -5,6 +5,7 @@ mod causes;
 mod disk;
 mod failover;
 mod hops;
+mod leaves;
 mod mesh;
 mod pieces;
 mod topics;
