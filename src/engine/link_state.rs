@@ -161,7 +161,7 @@ impl LinkState {
     }
 
     /// Whether what others tell waits for more of it: after the first news, the graph is made anew once in [`GATHER`].
-    fn gathers(&mut self, now: Time) -> bool {
+    pub(super) fn gathers(&mut self, now: Time) -> bool {
         let next = self.made + GATHER;
         let gathers = !self.changed && self.lsdb.generation() != self.seen && now < next;
         if gathers {
@@ -439,8 +439,8 @@ impl Engine {
         if self.routing.take_told() {
             self.regrow();
         }
-        if !self.routing.gathers(self.now.time) {
-            self.refresh_graph();
+        if self.routes_stand() {
+            self.follow_graph();
         }
     }
 
