@@ -22,6 +22,7 @@
 mod credentials;
 mod index;
 mod joined;
+mod lost;
 #[cfg(test)]
 mod tests;
 mod well_formed;
@@ -38,7 +39,7 @@ use crate::wire::lsa::{Lsa, LsaKey, MAX_ENTRIES};
 use core::cmp::Ordering;
 use credentials::Credentials;
 use index::Index;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Most routers of an area. Drop policy: one that is not yet known is refused.
@@ -108,15 +109,6 @@ pub struct Refused {
     pub expired: u64,
     /// Not well-formed.
     pub malformed: u64,
-}
-
-/// What two databases lack of each other, as far as a digest shows.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Differences {
-    /// Origins to ask for.
-    pub theirs_newer: Vec<CredentialHash>,
-    /// Signed advertisements to send.
-    pub ours_newer: Vec<Arc<[u8]>>,
 }
 
 impl Lsdb {
@@ -200,28 +192,14 @@ impl Lsdb {
         Tag(summary)
     }
 
-    /// Compares with a neighbour's digest, which is whole. Asked for is what has a higher number there, and what has a
-    /// credential that is not known here: it may be a router's next. Sent is what has a higher number here, what the
-    /// neighbour has under a credential that has been replaced, and what it does not have.
-    pub fn compare(&self, digest: &[LsaKey]) -> Differences {
-        let mut found = Differences::default();
-        let mut even = BTreeSet::new();
-        for key in digest.iter().take(MAX_ENTRIES) {
-            if let Some(entry) = self.get(&key.origin) {
-                let (ours, theirs) = (entry.lsa.sequence, key.sequence);
-                if theirs >= ours {
-                    even.insert(entry.router);
-                }
-                if theirs > ours {
-                    found.theirs_newer.push(key.origin);
-                }
-            } else if !self.has_replaced(&key.origin) {
-                found.theirs_newer.push(key.origin);
-            }
-        }
-        let missing = self.entries.values().filter(|entry| !even.contains(&entry.router));
-        found.ours_newer.extend(missing.map(|entry| entry.signed.clone()));
-        found
+    /// What of a neighbour's digest is to be asked for: what has a higher number there, and what has a credential that is
+    /// not known here, as it may be a router's next.
+    pub fn newer(&self, digest: &[LsaKey]) -> Vec<LsaKey> {
+        let newer = |key: &&LsaKey| match self.get(&key.origin) {
+            Some(entry) => key.sequence > entry.lsa.sequence,
+            None => !self.has_replaced(&key.origin),
+        };
+        digest.iter().take(MAX_ENTRIES).filter(newer).cloned().collect()
     }
 
     /// What a neighbour asks for, as far as it is here.
