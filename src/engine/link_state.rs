@@ -317,7 +317,7 @@ impl Engine {
     }
 
     fn learn_router(&mut self, handle: &Handle, router: Pseudonym) {
-        if let Some(name) = self.name_of(handle) {
+        if let Some(name) = self.name_of(handle).filter(|name| self.routing.named.get(&router) != Some(name)) {
             self.routing.names.insert(name.clone(), router);
             self.routing.named.insert(router, name);
         }

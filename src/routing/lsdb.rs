@@ -53,6 +53,8 @@ pub struct Lsdb {
     entries: BTreeMap<Pseudonym, Entry>,
     credentials: Credentials,
     index: Index,
+    /// When the first credential ends, at the earliest.
+    first_end: Option<Unix>,
     generation: u64,
     refused: Refused,
 }
@@ -125,6 +127,7 @@ impl Lsdb {
             entries: BTreeMap::new(),
             credentials: Credentials::default(),
             index: Index::default(),
+            first_end: None,
             generation: 0,
             refused: Refused::default(),
         }
@@ -226,6 +229,9 @@ impl Lsdb {
 
     /// Forgets what stands under credentials that are accepted no more; answers which routers are gone.
     pub fn expire(&mut self, now: Unix) -> Vec<Pseudonym> {
+        if self.first_end.is_none_or(|end| end >= now) {
+            return Vec::new();
+        }
         if self.credentials.expire(now) {
             self.generation += 1;
         }
@@ -237,6 +243,7 @@ impl Lsdb {
                 self.generation += 1;
             }
         }
+        self.first_end = self.credentials.first_end().into_iter().chain(self.next_expiry()).min();
         gone
     }
 
@@ -347,6 +354,7 @@ impl Lsdb {
             self.refused.full += 1;
             return Inserted::Full;
         }
+        self.first_end = Some(self.first_end.map_or(entry.until, |end| end.min(entry.until)));
         // A link to a credential that was not known may count now.
         if self.credentials.learn(&entry) {
             self.generation += 1;

@@ -3,7 +3,8 @@
 use crate::mesh::Mesh;
 use m2mesh::engine::api::{Command, Reply};
 use m2mesh::wire::frame::Kind;
-use m2mesh::wire::{self, Signed, lsa::Lsa};
+use m2mesh::wire::lsa::{Lsa, LsaDigest};
+use m2mesh::wire::{self, Signed};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -43,16 +44,21 @@ fn knowing(mesh: &mut Mesh, wanted: usize) -> usize {
     (0..mesh.nodes.len()).filter(|at| links(mesh, *at) == wanted).count()
 }
 
-/// Link state that nodes have sent since the last look: how often, and how many different ones.
-fn sent(mesh: &mut Mesh) -> (usize, usize) {
+/// What nodes have sent since the last look: LSAs, how many different ones, and names of LSAs.
+fn sent(mesh: &mut Mesh) -> (usize, usize, usize) {
     let frames: Vec<Vec<u8>> = mesh.nodes.iter_mut().flat_map(|node| std::mem::take(&mut node.sent)).collect();
-    let lsas: Vec<&[u8]> = frames.iter().filter(|frame| frame[4] == Kind::Lsa as u8).map(|frame| &frame[6..]).collect();
-    let name = |bytes: &&[u8]| {
+    let of = |kind: Kind| frames.iter().filter(move |frame| frame[4] == kind as u8).map(|frame| &frame[6..]);
+    let name = |bytes: &[u8]| {
         let signed: Signed<'_> = wire::decode(bytes).expect("signed");
         let lsa: Lsa = wire::decode(signed.body).expect("link state");
         (lsa.origin, lsa.sequence)
     };
-    (lsas.len(), lsas.iter().map(name).collect::<BTreeSet<_>>().len())
+    let names = |bytes: &[u8]| {
+        let digest: LsaDigest = wire::decode(bytes).expect("a digest");
+        digest.entries.map_or(0, |entries| entries.len())
+    };
+    let different: BTreeSet<_> = of(Kind::Lsa).map(name).collect();
+    (of(Kind::Lsa).count(), different.len(), of(Kind::LsaDigest).map(names).sum())
 }
 
 #[test]
@@ -60,16 +66,18 @@ fn an_lsa_reaches_each_router_about_once() {
     let mut mesh = grid();
     mesh.run(ms(3_000));
     assert_eq!(knowing(&mut mesh, LINKS), SIDE * SIDE);
-    let (at_start, _) = sent(&mut mesh);
+    let (at_start, ..) = sent(&mut mesh);
     let others = SIDE * SIDE - 1;
     assert!(at_start <= 3 * SIDE * SIDE * others, "{at_start}");
     // Four routers tell something else.
     mesh.assess(0, 1, 7, ms(1));
     mesh.assess(12, 13, 7, ms(1));
     mesh.run(ms(2_000));
-    let (frames, lsas) = sent(&mut mesh);
+    let (frames, lsas, names) = sent(&mut mesh);
     assert!(lsas >= 4 && frames >= lsas * others, "{frames} of {lsas} LSAs");
     assert!(frames <= lsas * others * 11 / 10, "{frames} of {lsas} LSAs");
+    // Its name crosses each link about once, though every router tells it.
+    assert!(names <= lsas * LINKS / 2 * 13 / 10, "{names} names of {lsas} LSAs");
 }
 
 #[test]
