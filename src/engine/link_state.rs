@@ -265,6 +265,7 @@ impl Engine {
                 if urgent {
                     self.flood(&having, &body);
                 } else {
+                    let having = self.flood_to_stubs(having, &body);
                     self.note_news(origin, having);
                 }
             }

@@ -287,6 +287,12 @@ impl Lsdb {
         self.credentials.router_with(handle)
     }
 
+    /// Whether a router has told of links to this node, and of none to another.
+    pub fn hangs_on_this(&self, router: &Pseudonym) -> bool {
+        let Some(links) = self.entry(router).map(|entry| &entry.lsa.links) else { return false };
+        !links.is_empty() && links.iter().all(|link| self.router_of(&link.to) == Some(self.own))
+    }
+
     /// Routers that a leaf is attached to, ascending.
     pub fn routers_of_leaf(&self, leaf: &Handle) -> Vec<Pseudonym> {
         self.index.routers_of_leaf(leaf)

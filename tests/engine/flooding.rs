@@ -91,6 +91,24 @@ fn that_a_link_is_gone_waits_for_nobody() {
 }
 
 #[test]
+fn who_has_one_neighbour_is_not_asked_whether_it_wants_it() {
+    let mut mesh = Mesh::new(&["hub", "b", "c", "d"]);
+    (1..4).for_each(|spoke| mesh.connect(0, spoke));
+    mesh.run(ms(20_000));
+    sent(&mut mesh);
+    mesh.connect(1, 2);
+    mesh.run(ms(2_000));
+    mesh.disconnect(1, 2);
+    mesh.run(ms(20_000));
+    sent(&mut mesh);
+    mesh.assess(0, 3, 7, ms(1));
+    mesh.run(ms(2_000));
+    let (frames, lsas, names) = sent(&mut mesh);
+    assert_eq!((frames, names), (3 * lsas, 0));
+    assert!(lsas >= 2, "{lsas}");
+}
+
+#[test]
 fn what_one_neighbour_does_not_give_the_next_is_asked_for() {
     for deaf in [1, 2] {
         let mut mesh = Mesh::new(&["a", "b", "c", "d", "e"]);

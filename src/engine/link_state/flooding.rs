@@ -6,10 +6,11 @@
 //! 1. The own LSA goes to all neighbours at once.
 //! 2. One that takes something away, a link, a leaf or its router, is handed on at once to all who are not known to have it:
 //!    messages run into a hole until it is there.
-//! 3. Any other is *news*: it is gathered for [`HOLD`], and for [`GAP`] after news was told last. Then every neighbour is told in one
+//! 3. A neighbour whose only link is ours hears it from nobody else, and gets it at once.
+//! 4. To others it is *news*: it is gathered for [`HOLD`], and for [`GAP`] after news was told last. Then every neighbour is told in one
 //!    digest what there is (credential and number, a thirtieth of the LSA), but for what it is known to have: it sent it,
 //!    or named it itself.
-//! 4. A neighbour's digest is an offer. What is newer there is asked for where it was offered first, together with
+//! 5. A neighbour's digest is an offer. What is newer there is asked for where it was offered first, together with
 //!    credentials that are not known here. Later offers are kept: if the neighbour that was asked is gone, or gives nothing for
 //!    [`PATIENCE`], the next one is asked.
 //!
@@ -154,6 +155,20 @@ impl Engine {
                 self.send_frame(link, frame::raw(Kind::Lsa, signed));
             }
         }
+    }
+
+    /// To neighbours that nobody else tells; answers who has it now.
+    pub(super) fn flood_to_stubs(&mut self, mut having: Vec<Pseudonym>, signed: &Arc<[u8]>) -> Vec<Pseudonym> {
+        let lsdb = &self.routing.lsdb;
+        let stubs = self.links.neighbours().filter(|key| !having.contains(key) && lsdb.hangs_on_this(key));
+        let stubs: Vec<Pseudonym> = stubs.take(MAX_KNOWN.saturating_sub(having.len())).copied().collect();
+        for stub in stubs {
+            if let Some(link) = self.control_link(&stub) {
+                self.send_frame(link, frame::raw(Kind::Lsa, signed));
+                having.push(stub);
+            }
+        }
+        having
     }
 
     /// An origin has told something that these neighbours have.
