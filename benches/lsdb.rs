@@ -176,16 +176,16 @@ mod exchange {
     }
 
     #[divan::bench]
-    fn compare_with_the_same(bencher: Bencher<'_, '_>) {
+    fn newer_in_the_same(bencher: Bencher<'_, '_>) {
         let db = full(&routers());
         let digest = db.digest();
-        bencher.counter(ItemsCount::new(ROUTERS)).bench(|| db.compare(black_box(&digest)));
+        bencher.counter(ItemsCount::new(ROUTERS)).bench(|| db.newer(black_box(&digest)));
     }
 
     #[divan::bench]
-    fn compare_with_nothing(bencher: Bencher<'_, '_>) {
+    fn newer_in_nothing(bencher: Bencher<'_, '_>) {
         let db = full(&routers());
-        bencher.counter(ItemsCount::new(ROUTERS)).bench(|| db.compare(black_box(&[])));
+        bencher.counter(ItemsCount::new(ROUTERS)).bench(|| db.newer(black_box(&[])));
     }
 }
 

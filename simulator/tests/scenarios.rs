@@ -23,6 +23,18 @@ const SMALL: &[(&str, &[&str])] = &[
     ("soak-7d", &["duration=1d", "faults.0.rate=4/d", "faults.1.at=6h", "faults.1.for=12h"]),
     ("multi-hop-line", &["devices.node.count=12", "duration=2m"]),
     ("grid-49", &[]),
+    ("router-ladder", &["devices.node.count=24", "devices.node.area=[900.0, 900.0]", "duration=1m"]),
+    (
+        "router-areas",
+        &[
+            "devices.a.count=6",
+            "devices.b.count=6",
+            "devices.c.count=6",
+            "devices.d.count=6",
+            "bearers.radio.reach=1000",
+            "duration=1m",
+        ],
+    ),
     (
         "mesh-300",
         &["devices.node.count=30", "devices.node.area=[1000.0, 1000.0]", "duration=2m", "expect.2=hops.mean > 1"],

@@ -39,7 +39,7 @@ impl Engine {
     /// The neighbour was restarted, and its link stayed up at our end: it knows nothing of us, and has lost what was under
     /// way.
     fn greet_again(&mut self, link: LinkId) {
-        self.routing.forget_had(link);
+        self.ask_elsewhere(link);
         let announce = self.announcement(link);
         self.send_control(link, Kind::Announce, &announce);
         self.send_bulletin(link);

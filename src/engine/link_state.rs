@@ -2,15 +2,15 @@
 //!
 //! ```text
 //! neighbour says that it forwards ─▶ LsaDigest, with entries if the database is small
-//! LsaDigest ─▶ same summary? done · no entries? ours, with entries · else LsaRequest for what is missing or newer
-//! LsaRequest ─▶ each LSA asked for, before it its origin's credential, if the neighbour has not had it from us
-//! Lsa ─▶ origin's credential known? no ─▶ CredentialRequest, wait · signature? · newer? ─▶ keep, to all other routers
+//! LsaDigest ─▶ no entries? same summary: done, else ours, with entries · entries newer than ours ─▶ LsaRequest
+//! LsaRequest ─▶ each LSA asked for
+//! Lsa ─▶ origin's credential known? no ─▶ CredentialRequest, wait · signature? · newer? ─▶ keep, tell the others
 //!                                                                              older? ─▶ ours back
 //! own links change ─▶ origin says when it is told ─▶ sign, keep, to all routers
 //! ```
 //!
-//! Only routers take part; a leaf is listed by the routers that it has links to. An LSA goes to each neighbour once,
-//! over the link that costs least.
+//! Only routers take part; a leaf is listed by the routers that it has links to. Neighbours are told over the link that
+//! costs least. How news travels through the area is `flooding`; what this node says of itself is `own`.
 //!
 //! Invariants
 //! 1. Nothing gets into the database whose signature has not been verified under a verified credential.
@@ -18,17 +18,21 @@
 //! 3. What waits for credentials is bounded by [`MAX_WAITING`] and [`WAIT`]; drop policy: the newest is dropped, and asked
 //!    for again with the next digest (`lsas_without_credential`).
 
+mod flooding;
+mod own;
+
 use super::Engine;
-use crate::id::{CredentialHash, Handle, LinkId, Name, Pseudonym, Tag};
+use crate::id::{CredentialHash, Handle, LinkId, Name, Pseudonym};
 use crate::identity::sign::verify_signed;
-use crate::routing::lsdb::{Inserted, Lsdb, OwnLink};
-use crate::routing::origin::{Claim, Claims, Origin};
+use crate::routing::lsdb::{Inserted, Lsdb};
+use crate::routing::origin::Origin;
 use crate::time::Time;
 use crate::wire::frame::{self, Kind};
-use crate::wire::lsa::{CONTEXT, Lsa, LsaDigest, LsaLink, LsaRequest, MAX_ENTRIES, MAX_LSA};
+use crate::wire::lsa::{CONTEXT, Lsa, LsaDigest, LsaRequest, MAX_ENTRIES, MAX_LSA};
 use crate::wire::{self, Signed};
 use core::time::Duration;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use flooding::Flooding;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// Most LSAs that wait for a credential.
@@ -39,8 +43,6 @@ const WAIT: Duration = Duration::from_secs(3);
 /// is dropped, and asked for with the next digest (`lsas_too_often`).
 const BURST: u32 = 32;
 const PACE: Duration = Duration::from_millis(100);
-/// What has been asked of one neighbour is not asked of another within this.
-const ASKED: Duration = Duration::from_secs(2);
 /// A digest tells all entries at once up to this many.
 const SMALL: usize = 64;
 /// Changes at other routers within so long go into the graph together: many come at once when a network starts.
@@ -65,9 +67,7 @@ pub(super) struct LinkState {
     /// When the graph was made.
     made: Time,
     waiting: VecDeque<Waiting>,
-    asked: BTreeMap<CredentialHash, Time>,
-    /// Credentials that each neighbour has had from us, or we from it.
-    had: BTreeMap<LinkId, BTreeSet<CredentialHash>>,
+    flooding: Flooding,
     digests: BTreeMap<LinkId, Time>,
     names: BTreeMap<Name, Pseudonym>,
     named: BTreeMap<Pseudonym, Name>,
@@ -95,8 +95,7 @@ impl LinkState {
             grown: 0,
             made: Time::default(),
             waiting: VecDeque::new(),
-            asked: BTreeMap::new(),
-            had: BTreeMap::new(),
+            flooding: Flooding::default(),
             digests: BTreeMap::new(),
             names: BTreeMap::new(),
             named: BTreeMap::new(),
@@ -128,11 +127,6 @@ impl LinkState {
         self.lsdb.entry(router).map(|entry| entry.lsa.origin)
     }
 
-    /// A neighbour has lost what we handed it.
-    pub(super) fn forget_had(&mut self, link: LinkId) {
-        self.had.remove(&link);
-    }
-
     /// Whether an origin may have another advertisement taken: [`BURST`] at once, then one in each [`PACE`].
     fn allows(&mut self, origin: CredentialHash, now: Time) -> bool {
         if self.allowance.len() > MAX_ENTRIES {
@@ -161,7 +155,7 @@ impl LinkState {
     }
 
     /// Whether what others tell waits for more of it: after the first news, the graph is made anew once in [`GATHER`].
-    fn gathers(&mut self, now: Time) -> bool {
+    pub(super) fn gathers(&mut self, now: Time) -> bool {
         let next = self.made + GATHER;
         let gathers = !self.changed && self.lsdb.generation() != self.seen && now < next;
         if gathers {
@@ -191,7 +185,7 @@ impl LinkState {
     pub(super) fn next_wake(&self) -> Option<Time> {
         let digest = self.digests.values().min().copied();
         let waiting = self.waiting.front().map(|waiting| waiting.until);
-        [digest, waiting, self.again, self.origin.next_wake()].into_iter().flatten().min()
+        [digest, waiting, self.again, self.origin.next_wake(), self.flooding.next_wake()].into_iter().flatten().min()
     }
 }
 
@@ -211,9 +205,9 @@ impl Engine {
 
     /// A link is gone.
     pub(super) fn forget_link_in_routing(&mut self, link: LinkId) {
-        self.routing.had.remove(&link);
         self.routing.digests.remove(&link);
         self.routing.links_changed = true;
+        self.ask_elsewhere(link);
     }
 
     fn send_digest(&mut self, link: LinkId, whole: bool) {
@@ -227,42 +221,18 @@ impl Engine {
             return;
         }
         let Ok(digest) = wire::decode::<LsaDigest>(body) else { return self.count("control_malformed", 1) };
-        if digest.summary == self.routing.lsdb.summary() {
-            return;
-        }
-        let Some(entries) = digest.entries else { return self.send_digest(link, true) };
-        let now = self.now.time;
-        self.routing.asked.retain(|_, until| *until > now);
-        let theirs = self.routing.lsdb.compare(&entries).theirs_newer;
-        let origins: Vec<_> = theirs.into_iter().filter(|hash| !self.routing.asked.contains_key(hash)).collect();
-        for hash in &origins {
-            self.routing.asked.insert(*hash, now + ASKED);
-        }
-        for origins in origins.chunks(MAX_ENTRIES) {
-            self.send_control(link, Kind::LsaRequest, &LsaRequest { origins: origins.to_vec() });
+        match digest.entries {
+            Some(entries) => self.handle_offer(link, &entries),
+            None if digest.summary == self.routing.lsdb.summary() => {}
+            None => self.send_digest(link, true),
         }
     }
 
     pub(super) fn handle_lsa_request(&mut self, link: LinkId, body: &[u8]) {
         let Ok(request) = wire::decode::<LsaRequest>(body) else { return self.count("control_malformed", 1) };
-        for hash in request.origins.iter().take(MAX_ENTRIES) {
-            if let Some(signed) = self.routing.lsdb.get(hash).map(|entry| entry.signed.clone()) {
-                self.send_lsa(link, *hash, &signed);
-            }
+        for signed in self.routing.lsdb.answer(&request.origins) {
+            self.send_frame(link, frame::raw(Kind::Lsa, &signed));
         }
-    }
-
-    /// An LSA, and before it the credential that it is to be verified with, if the neighbour may not have it.
-    fn send_lsa(&mut self, link: LinkId, origin: CredentialHash, signed: &Arc<[u8]>) {
-        let neighbour = self.links.get(link).map(|link| link.peer.hash);
-        let had = self.routing.had.entry(link).or_default();
-        if neighbour != Some(origin)
-            && had.insert(origin)
-            && let Some(credential) = self.multicast.credential(&origin)
-        {
-            self.send_frame(link, frame::raw(Kind::Credential, &credential));
-        }
-        self.send_frame(link, frame::raw(Kind::Lsa, signed));
     }
 
     pub(super) fn handle_lsa(&mut self, link: LinkId, body: &[u8]) {
@@ -270,35 +240,42 @@ impl Engine {
             return;
         }
         let Some((signed, lsa)) = parse(body) else { return self.count("control_malformed", 1) };
-        if self.routing.lsdb.get(&lsa.origin).is_some_and(|entry| *entry.signed == *body) {
-            self.routing.had.entry(link).or_default().insert(lsa.origin);
+        let (origin, sequence) = (lsa.origin, lsa.sequence);
+        if self.routing.lsdb.get(&origin).is_some_and(|entry| *entry.signed == *body) {
+            self.note_arrival(link, origin, sequence);
             return;
         }
-        let Some(credential) = self.multicast.credentials.get(&lsa.origin) else {
-            return self.wait_for_origin(link, lsa.origin, body);
+        let Some(credential) = self.multicast.credentials.get(&origin) else {
+            return self.wait_for_origin(link, origin, body);
         };
         if !verify_signed(CONTEXT, &credential.body.key, &signed) {
             return self.count("lsas_forged", 1);
         }
         // Only what an origin has signed is counted: made-up ones take no room, and forged ones nobody's turn.
-        if !self.routing.allows(lsa.origin, self.now.time) {
+        if !self.routing.allows(origin, self.now.time) {
             return self.count("lsas_too_often", 1);
         }
         let credential = credential.clone();
-        self.routing.had.entry(link).or_default().insert(lsa.origin);
-        let (origin, body): (_, Arc<[u8]>) = (lsa.origin, body.into());
+        let body: Arc<[u8]> = body.into();
+        let urgent = self.routing.lsdb.takes_away(&credential.body.key, &lsa);
         match self.routing.lsdb.insert(&credential, lsa, body.clone(), self.now) {
             Inserted::Newer => {
                 self.learn_router(&credential.body.handle, credential.body.key);
-                self.flood(Some(link), origin, &body);
-            }
-            Inserted::Same => {}
-            Inserted::Older(ours) => {
-                if let Some(hash) = self.routing.hash_of(&credential.body.key) {
-                    self.send_lsa(link, hash, &ours);
+                let having = self.note_arrival(link, origin, sequence);
+                if urgent {
+                    self.flood(&having, &body);
+                } else {
+                    let having = self.flood_to_stubs(having, &body);
+                    self.note_news(origin, having);
                 }
             }
+            Inserted::Same => drop(self.note_arrival(link, origin, sequence)),
+            Inserted::Older(ours) => {
+                self.note_arrival(link, origin, sequence);
+                self.send_frame(link, frame::raw(Kind::Lsa, &ours));
+            }
             Inserted::OwnAhead(sequence) => {
+                self.note_arrival(link, origin, sequence);
                 self.routing.origin.jump_past(sequence, self.now.time);
                 self.routing.links_changed = true;
             }
@@ -334,17 +311,6 @@ impl Engine {
         }
     }
 
-    /// To every router next to us but one, each over one link.
-    fn flood(&mut self, but: Option<LinkId>, origin: CredentialHash, signed: &Arc<[u8]>) {
-        let source = but.and_then(|link| self.links.get(link)).map(|link| link.peer.body.key);
-        let neighbours: Vec<Pseudonym> = self.links.neighbours().filter(|key| Some(**key) != source).copied().collect();
-        for neighbour in neighbours {
-            if let Some(link) = self.control_link(&neighbour) {
-                self.send_lsa(link, origin, signed);
-            }
-        }
-    }
-
     /// Of the links to a router the one that costs least.
     fn control_link(&self, neighbour: &Pseudonym) -> Option<LinkId> {
         let routers = self.links.of(neighbour).filter(|(_, link)| link.forwarding && link.area == self.settings.area);
@@ -352,7 +318,7 @@ impl Engine {
     }
 
     fn learn_router(&mut self, handle: &Handle, router: Pseudonym) {
-        if let Some(name) = self.name_of(handle) {
+        if let Some(name) = self.name_of(handle).filter(|name| self.routing.named.get(&router) != Some(name)) {
             self.routing.names.insert(name.clone(), router);
             self.routing.named.insert(router, name);
         }
@@ -366,63 +332,6 @@ impl Engine {
             self.learn_router(&handle, router);
         }
         self.routing.changed = true;
-    }
-
-    /// Our own links as we see them, for the graph.
-    pub(super) fn own_links(&self) -> Vec<OwnLink> {
-        let told = |(_, link): (LinkId, &super::links::Link)| OwnLink {
-            to: link.peer.body.key,
-            bearer: self.worth.bearer(link.bearer).class as u8,
-            metrics: link.metrics,
-            usable: link.usable,
-        };
-        self.links.iter().filter(|(_, link)| link.forwarding && link.area == self.settings.area).map(told).collect()
-    }
-
-    /// What our next LSA would say.
-    fn claims(&mut self) -> Claims {
-        let mut links: BTreeMap<(Pseudonym, u8), LsaLink> = BTreeMap::new();
-        let mut leaves = BTreeSet::new();
-        let (mut groups, mut services): (BTreeSet<Tag>, BTreeSet<Tag>) = (self.own_groups(), BTreeSet::new());
-        let mut borders = BTreeSet::new();
-        for (_, link) in self.links.iter().filter(|(_, link)| link.usable) {
-            if !link.forwarding {
-                leaves.insert(link.peer.body.handle);
-                groups.extend(&link.groups);
-                services.extend(&link.services);
-                continue;
-            }
-            if link.area != self.settings.area {
-                borders.insert(link.area);
-                continue;
-            }
-            let bearer = self.worth.bearer(link.bearer).class as u8;
-            let m = &link.metrics;
-            let claim = LsaLink {
-                to: link.peer.hash,
-                bearer,
-                price: m.price,
-                delay: m.delay,
-                deviation: m.deviation,
-                success: m.success,
-                energy: m.energy,
-                rate: m.rate,
-                mtu: m.mtu,
-            };
-            let known = links.entry((link.peer.body.key, bearer)).or_insert_with(|| claim.clone());
-            if (claim.price, claim.delay) < (known.price, known.delay) {
-                *known = claim;
-            }
-        }
-        Claims {
-            area: self.settings.area,
-            leaving: false,
-            links: links.into_iter().map(|((neighbour, _), link)| Claim { neighbour, link }).collect(),
-            leaves: leaves.into_iter().collect(),
-            groups: groups.into_iter().collect(),
-            services: services.into_iter().collect(),
-            borders: borders.into_iter().collect(),
-        }
     }
 
     /// At the end of a turn: tells of our own links if they have changed, and looks at routes anew.
@@ -439,27 +348,9 @@ impl Engine {
         if self.routing.take_told() {
             self.regrow();
         }
-        if !self.routing.gathers(self.now.time) {
-            self.refresh_graph();
+        if self.routes_stand() {
+            self.follow_graph();
         }
-    }
-
-    /// Tells our own LSA if it is due.
-    fn tell_own(&mut self) {
-        if !self.settings.forwarding {
-            return;
-        }
-        let Some(own) = self.membership.credential(self.now.unix).cloned() else { return };
-        self.routing.origin.take_credential(own.hash, self.skew());
-        let Some(lsa) = self.routing.origin.due(self.now.time) else { return };
-        let signed: Arc<[u8]> = own.sign_document(CONTEXT, &wire::encode(&lsa)).into();
-        if let Inserted::OwnAhead(sequence) = self.routing.lsdb.tell(own.hash, &own.body, lsa, signed.clone(), self.now)
-        {
-            self.routing.origin.jump_past(sequence, self.now.time);
-            self.routing.links_changed = true;
-            return;
-        }
-        self.flood(None, own.hash, &signed);
     }
 
     pub(super) fn timeout_link_state(&mut self) {
@@ -468,6 +359,7 @@ impl Engine {
             self.routing.waiting.pop_front();
             self.count("lsas_without_credential", 1);
         }
+        self.timeout_flooding();
         let due: Vec<LinkId> =
             self.routing.digests.iter().filter(|(_, at)| **at <= now).map(|(link, _)| *link).collect();
         for link in due {

@@ -20,7 +20,8 @@ const BYTES: usize = 1_000;
 
 impl Engine {
     /// Other routers that there is a way to.
-    pub fn routers(&self) -> usize {
+    pub fn routers(&mut self) -> usize {
+        self.follow_graph();
         let graph = &self.routes.graph;
         graph.index(&self.own).map_or(0, |own| graph.reached_from(own))
     }

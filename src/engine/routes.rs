@@ -174,7 +174,7 @@ impl Engine {
 
     /// A way past some nodes, for a relay: to whoever has that handle.
     pub(super) fn way_to_handle(&mut self, to: &Handle, wants: &Wants, past: &[Pseudonym]) -> Option<Route> {
-        self.refresh_graph();
+        self.follow_graph();
         let neighbour = self.links.by_handle(to).map(|link| link.peer.body.key);
         let targets = match neighbour.or_else(|| self.routing.router_of(to)) {
             Some(router) => vec![router],
@@ -220,7 +220,7 @@ impl Engine {
 
     /// What is known of where a device is; if nothing is, that is asked.
     pub(super) fn whereabouts(&mut self, to: &Name) -> Result<Whereabouts, NoWay> {
-        self.refresh_graph();
+        self.follow_graph();
         let neighbour = self.links.to(to).map(|(_, link)| link.peer.clone());
         if let Some(peer) = &neighbour
             && !self.routing.lsdb_knows(&peer.body.key)
@@ -364,6 +364,22 @@ impl Engine {
         }
         let leaf = last.map(|leaf| leaf.body.handle);
         Some(Route { nodes, hops, bearers, totals: path.totals, pairs, leaf })
+    }
+
+    /// Whether anything hangs on the graph now: a route that was chosen by it, a message that waits for one, or a hop's
+    /// bad name that fades. Otherwise it is made when it is asked.
+    pub(super) fn routes_stand(&self) -> bool {
+        !self.routes.chosen.is_empty()
+            || self.outgoing.destinations_waiting().next().is_some()
+            || self.unconfirmed.destinations().next().is_some()
+            || self.routes.overlay_until.is_some_and(|until| until <= self.now.time)
+    }
+
+    /// Makes the graph anew if our own links have changed, and once in a while if others have told something.
+    pub(super) fn follow_graph(&mut self) {
+        if !self.routing.gathers(self.now.time) {
+            self.refresh_graph();
+        }
     }
 
     /// Makes the graph anew if anything in it has changed.

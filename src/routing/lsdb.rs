@@ -22,6 +22,7 @@
 mod credentials;
 mod index;
 mod joined;
+mod lost;
 #[cfg(test)]
 mod tests;
 mod well_formed;
@@ -38,7 +39,7 @@ use crate::wire::lsa::{Lsa, LsaKey, MAX_ENTRIES};
 use core::cmp::Ordering;
 use credentials::Credentials;
 use index::Index;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Most routers of an area. Drop policy: one that is not yet known is refused.
@@ -52,6 +53,8 @@ pub struct Lsdb {
     entries: BTreeMap<Pseudonym, Entry>,
     credentials: Credentials,
     index: Index,
+    /// When the first credential ends, at the earliest.
+    first_end: Option<Unix>,
     generation: u64,
     refused: Refused,
 }
@@ -110,15 +113,6 @@ pub struct Refused {
     pub malformed: u64,
 }
 
-/// What two databases lack of each other, as far as a digest shows.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Differences {
-    /// Origins to ask for.
-    pub theirs_newer: Vec<CredentialHash>,
-    /// Signed advertisements to send.
-    pub ours_newer: Vec<Arc<[u8]>>,
-}
-
 impl Lsdb {
     /// An empty database of area 0, of the node with this pseudonym.
     pub fn new(own: Pseudonym) -> Self {
@@ -133,6 +127,7 @@ impl Lsdb {
             entries: BTreeMap::new(),
             credentials: Credentials::default(),
             index: Index::default(),
+            first_end: None,
             generation: 0,
             refused: Refused::default(),
         }
@@ -200,28 +195,14 @@ impl Lsdb {
         Tag(summary)
     }
 
-    /// Compares with a neighbour's digest, which is whole. Asked for is what has a higher number there, and what has a
-    /// credential that is not known here: it may be a router's next. Sent is what has a higher number here, what the
-    /// neighbour has under a credential that has been replaced, and what it does not have.
-    pub fn compare(&self, digest: &[LsaKey]) -> Differences {
-        let mut found = Differences::default();
-        let mut even = BTreeSet::new();
-        for key in digest.iter().take(MAX_ENTRIES) {
-            if let Some(entry) = self.get(&key.origin) {
-                let (ours, theirs) = (entry.lsa.sequence, key.sequence);
-                if theirs >= ours {
-                    even.insert(entry.router);
-                }
-                if theirs > ours {
-                    found.theirs_newer.push(key.origin);
-                }
-            } else if !self.has_replaced(&key.origin) {
-                found.theirs_newer.push(key.origin);
-            }
-        }
-        let missing = self.entries.values().filter(|entry| !even.contains(&entry.router));
-        found.ours_newer.extend(missing.map(|entry| entry.signed.clone()));
-        found
+    /// What of a neighbour's digest is to be asked for: what has a higher number there, and what has a credential that is
+    /// not known here, as it may be a router's next.
+    pub fn newer(&self, digest: &[LsaKey]) -> Vec<LsaKey> {
+        let newer = |key: &&LsaKey| match self.get(&key.origin) {
+            Some(entry) => key.sequence > entry.lsa.sequence,
+            None => !self.has_replaced(&key.origin),
+        };
+        digest.iter().take(MAX_ENTRIES).filter(newer).cloned().collect()
     }
 
     /// What a neighbour asks for, as far as it is here.
@@ -248,6 +229,9 @@ impl Lsdb {
 
     /// Forgets what stands under credentials that are accepted no more; answers which routers are gone.
     pub fn expire(&mut self, now: Unix) -> Vec<Pseudonym> {
+        if self.first_end.is_none_or(|end| end >= now) {
+            return Vec::new();
+        }
         if self.credentials.expire(now) {
             self.generation += 1;
         }
@@ -259,6 +243,7 @@ impl Lsdb {
                 self.generation += 1;
             }
         }
+        self.first_end = self.credentials.first_end().into_iter().chain(self.next_expiry()).min();
         gone
     }
 
@@ -300,6 +285,12 @@ impl Lsdb {
     /// The router that has a handle itself, in an epoch whose credential is accepted.
     pub fn router_with(&self, handle: &Handle) -> Option<Pseudonym> {
         self.credentials.router_with(handle)
+    }
+
+    /// Whether a router has told of links to this node, and of none to another.
+    pub fn hangs_on_this(&self, router: &Pseudonym) -> bool {
+        let Some(links) = self.entry(router).map(|entry| &entry.lsa.links) else { return false };
+        !links.is_empty() && links.iter().all(|link| self.router_of(&link.to) == Some(self.own))
     }
 
     /// Routers that a leaf is attached to, ascending.
@@ -369,6 +360,7 @@ impl Lsdb {
             self.refused.full += 1;
             return Inserted::Full;
         }
+        self.first_end = Some(self.first_end.map_or(entry.until, |end| end.min(entry.until)));
         // A link to a credential that was not known may count now.
         if self.credentials.learn(&entry) {
             self.generation += 1;

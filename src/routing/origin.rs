@@ -7,10 +7,12 @@
 //! 2. Structure (a link more or less, a leaf, a group, a service), what is configured of a link (price, energy, rate, MTU),
 //!    and that what was told before a restart is ahead: the first at once, then with a wait between that doubles from
 //!    [`FIRST_WAIT`] to [`LONGEST_WAIT`] while changes keep coming, and is gone after [`QUIET`] without one. Routers of link
-//!    state protocols throttle so, to be quick when one thing happens and slow when many do.
+//!    state protocols throttle so, to be quick when one thing happens and slow when many do. The very
+//!    first waits until [`STILL`] has passed without a change, for [`GATHERED`] at most: when a router starts, its links come up one
+//!    after the other. One that has nothing to say yet says nothing.
 //! 3. What is measured of a link (delay, deviation, success): once it differs by more than a hysteresis and still does so
 //!    after [`SETTLE`], at most [`BURST`] times at once and one in [`METRICS_EVERY`] in an area of up to [`SMALL_AREA`] routers; in a
-//!    larger one as much more rarely as it is larger, so that measurements cost a router the same in any.
+//!    larger one as much fewer and more rarely as it is larger, so that measurements cost a router the same in any.
 //! 4. That a neighbour has a new credential: within [`RENAME_WAIT`], or half the allowed skew if that is shorter. The old one
 //!    names it as well while it is accepted, and all of an area's change in the same hour.
 //!
@@ -40,6 +42,10 @@ pub const FIRST_WAIT: Duration = Duration::from_millis(200);
 pub const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// Without a change for so long, the next is told at once.
 pub const QUIET: Duration = Duration::from_secs(10);
+/// The first telling is this long after the last change;
+pub const STILL: Duration = Duration::from_millis(100);
+/// and this long after the first in any case.
+pub const GATHERED: Duration = Duration::from_millis(400);
 /// How long a measurement has to differ, so that a spike is not told and several links go together.
 pub const SETTLE: Duration = Duration::from_secs(1);
 /// Tellings for the sake of measurements: one in so long,
@@ -64,6 +70,8 @@ pub struct Origin {
     /// The number told last is known to be behind.
     behind: bool,
     since: Since,
+    /// When structure was last seen to change.
+    moved: Time,
     throttle: Throttle,
     allowance: Allowance,
     rename_wait: Duration,
@@ -95,6 +103,7 @@ impl Origin {
     pub fn set_area(&mut self, routers: usize) {
         let larger = u32::try_from(routers).unwrap_or(u32::MAX).div_ceil(SMALL_AREA).clamp(1, MOST_LARGER);
         self.allowance.every = METRICS_EVERY * larger;
+        self.allowance.burst = (BURST / larger).max(1);
     }
 
     /// From now on it tells under this credential, beginning with sequence number 1. `skew` is what the credential's epoch
@@ -122,6 +131,7 @@ impl Origin {
         self.left_out += claims.put_in_order();
         if self.wanted.as_ref().is_none_or(|wanted| wanted.differs(&claims).structure) {
             self.throttle.changed(now);
+            self.moved = now;
         }
         self.wanted = Some(claims);
         self.compare(now);
@@ -133,8 +143,15 @@ impl Origin {
         if self.sequence == u64::MAX {
             return None;
         }
-        let Some(told) = self.told.as_ref().filter(|told| told.credential == credential) else {
-            return Some(Time(0));
+        let told = match &self.told {
+            Some(told) if told.credential == credential => told,
+            Some(_) => return Some(Time(0)),
+            None if self.behind => return Some(Time(0)),
+            None if wanted.is_empty() => return None,
+            None => {
+                let first = self.since.structure.unwrap_or(self.moved);
+                return Some((self.moved + STILL).min(first + GATHERED));
+            }
         };
         if wanted.leaving && !told.claims.leaving {
             return Some(Time(0));
@@ -191,9 +208,13 @@ impl Origin {
     }
 
     fn compare(&mut self, now: Time) {
-        let (Some(wanted), Some(told)) = (&self.wanted, &self.told) else { return };
-        let Differs { structure, metrics, names } = told.claims.differs(wanted);
         let keep = |since: Option<Time>, differs: bool| differs.then(|| since.unwrap_or(now));
+        let Some(wanted) = &self.wanted else { return };
+        let Some(told) = &self.told else {
+            self.since.structure = keep(self.since.structure, !wanted.is_empty());
+            return;
+        };
+        let Differs { structure, metrics, names } = told.claims.differs(wanted);
         self.since = Since {
             structure: keep(self.since.structure, structure),
             metrics: keep(self.since.metrics, metrics),
@@ -231,17 +252,19 @@ struct Allowance {
     full_at: Time,
     /// One in so long.
     every: Duration,
+    /// So many at once.
+    burst: u32,
 }
 
 impl Default for Allowance {
     fn default() -> Self {
-        Self { full_at: Time::default(), every: METRICS_EVERY }
+        Self { full_at: Time::default(), every: METRICS_EVERY, burst: BURST }
     }
 }
 
 impl Allowance {
     fn free_at(&self) -> Time {
-        let ahead = self.every * (BURST - 1);
+        let ahead = self.every * (self.burst - 1);
         Time::default() + self.full_at.since(Time::default() + ahead)
     }
 

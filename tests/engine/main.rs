@@ -4,6 +4,7 @@ mod bounds;
 mod causes;
 mod disk;
 mod failover;
+mod flooding;
 mod hops;
 mod leaves;
 mod mesh;

@@ -15,6 +15,8 @@ pub const SHIPPED: &[(&str, &str)] = &[
     ("soak-7d", include_str!("../../../scenarios/soak-7d.toml")),
     ("multi-hop-line", include_str!("../../../scenarios/multi-hop-line.toml")),
     ("grid-49", include_str!("../../../scenarios/grid-49.toml")),
+    ("router-ladder", include_str!("../../../scenarios/router-ladder.toml")),
+    ("router-areas", include_str!("../../../scenarios/router-areas.toml")),
     ("mesh-300", include_str!("../../../scenarios/mesh-300.toml")),
     ("repair-ring", include_str!("../../../scenarios/repair-ring.toml")),
     ("policy-contrast", include_str!("../../../scenarios/policy-contrast.toml")),

@@ -49,6 +49,10 @@ impl Credentials {
         any
     }
 
+    pub(super) fn first_end(&self) -> Option<Unix> {
+        self.known.values().map(|known| known.until).min()
+    }
+
     pub(super) fn router_of(&self, hash: &CredentialHash) -> Option<Pseudonym> {
         self.known.get(hash).map(|known| known.router)
     }

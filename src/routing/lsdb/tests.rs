@@ -236,17 +236,19 @@ fn digests_show_what_either_lacks() {
     let digest = |db: &Lsdb| db.digest();
     assert!(digest(&theirs).is_sorted_by(|a, b| a.origin < b.origin));
     assert_ne!(ours.summary(), theirs.summary());
-    let found = ours.compare(&digest(&theirs));
-    assert_eq!(found.theirs_newer, [hash_of(2, EPOCH), hash_of(5, EPOCH)]);
-    let newer = |number: u16| ours.entry(&router(number)).expect("an entry").signed.clone();
-    assert_eq!(found.ours_newer, [newer(3), newer(4), newer(6)]);
-    assert_eq!(theirs.answer(&found.theirs_newer).len(), 2);
+    let wanted = |db: &Lsdb, other: &Lsdb| {
+        db.newer(&digest(other)).into_iter().map(|key| key.origin).collect::<Vec<CredentialHash>>()
+    };
+    let here = wanted(&ours, &theirs);
+    assert_eq!(here, [hash_of(2, EPOCH), hash_of(5, EPOCH)]);
     // Seen from there the next credential is not known, so it is asked for.
-    let back = theirs.compare(&digest(&ours));
-    assert_eq!(back.theirs_newer, [hash_of(3, EPOCH), hash_of(4, EPOCH), hash_of(6, EPOCH + 1)]);
+    let there = wanted(&theirs, &ours);
+    assert_eq!(there, [hash_of(3, EPOCH), hash_of(4, EPOCH), hash_of(6, EPOCH + 1)]);
+    let (to_ours, to_theirs) = (theirs.answer(&here), ours.answer(&there));
+    assert_eq!((to_ours.len(), to_theirs.len()), (2, 3));
 
     // After the exchange both are the same.
-    for signed in found.ours_newer.iter().chain(&theirs.answer(&found.theirs_newer)) {
+    for signed in to_ours.iter().chain(&to_theirs) {
         let lsa: Lsa = wire::decode(signed).expect("our own");
         for db in [&mut ours, &mut theirs] {
             let number = u16::from_be_bytes([lsa.origin.0[0], lsa.origin.0[1]]);
@@ -256,7 +258,7 @@ fn digests_show_what_either_lacks() {
     }
     assert_eq!(digest(&ours), digest(&theirs));
     assert_eq!(ours.summary(), theirs.summary());
-    assert_eq!(ours.compare(&digest(&theirs)), Differences::default());
+    assert_eq!((wanted(&ours, &theirs), wanted(&theirs, &ours)), (Vec::new(), Vec::new()));
 }
 
 #[test]
@@ -277,6 +279,26 @@ fn the_generation_grows_with_content_only() {
     assert!(grows(Lsa { services: vec![Tag([1; 8])], ..lsa(1, 7, &[3]) }));
     assert!(grows(Lsa { borders: vec![1], ..lsa(1, 8, &[3]) }));
     assert!(grows(Lsa { leaving: true, ..lsa(1, 9, &[3]) }));
+}
+
+#[test]
+fn a_link_or_leaf_that_is_missing_has_been_taken_away() {
+    let mut db = Lsdb::new(router(9));
+    put(&mut db, 1, lsa(1, 1, &[]));
+    put_next(&mut db, 1, lsa(1, 1, &[]));
+    put(&mut db, 2, Lsa { leaves: vec![handle(5, EPOCH)], ..lsa(2, 1, &[1, 3]) });
+    let takes = |told: &Lsa| db.takes_away(&router(2), told);
+    let same = Lsa { leaves: vec![handle(5, EPOCH)], ..lsa(2, 2, &[1, 3]) };
+    assert!(!takes(&same));
+    assert!(!takes(&Lsa { leaves: vec![handle(5, EPOCH)], ..lsa(2, 2, &[1, 3, 4]) }));
+    assert!(takes(&Lsa { leaves: Vec::new(), ..same.clone() }));
+    assert!(takes(&Lsa { leaves: vec![handle(5, EPOCH)], ..lsa(2, 2, &[1, 4]) }));
+    assert!(takes(&Lsa { leaving: true, ..same.clone() }));
+    // Router 1 by its next credential, and whoever is behind 3 by another bearer.
+    let by_next = |bearer| vec![link_at(1, EPOCH + 1, 0, metrics()), link_at(3, EPOCH, bearer, metrics())];
+    assert!(!takes(&Lsa { links: by_next(0), ..same.clone() }));
+    assert!(takes(&Lsa { links: by_next(1), ..same }));
+    assert!(!db.takes_away(&router(7), &lsa(7, 1, &[])));
 }
 
 #[test]

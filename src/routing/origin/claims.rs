@@ -63,6 +63,17 @@ impl Claims {
             + arrange(&mut self.borders, MAX_BORDERS)
     }
 
+    /// Whether they say nothing of anybody.
+    pub(super) fn is_empty(&self) -> bool {
+        let Self { area: _, leaving, links, leaves, groups, services, borders } = self;
+        !leaving
+            && links.is_empty()
+            && leaves.is_empty()
+            && groups.is_empty()
+            && services.is_empty()
+            && borders.is_empty()
+    }
+
     /// In what these, which were told, differ from others. Both are in order.
     pub(super) fn differs(&self, other: &Self) -> Differs {
         let Self { area, leaving, links, leaves, groups, services, borders } = self;

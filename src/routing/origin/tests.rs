@@ -23,7 +23,8 @@ fn links(links: &[Claim]) -> Claims {
 }
 
 fn with_leaves(count: u8) -> Claims {
-    Claims { leaves: (0..count).map(|n| Handle([n; 16])).collect(), ..Claims::default() }
+    let leaves = (0..count).map(|n| Handle([n; 16])).collect();
+    Claims { leaves, services: vec![Tag([1; 8])], ..Claims::default() }
 }
 
 /// One that has told these claims, long ago.
@@ -31,7 +32,7 @@ fn told(claims: &Claims) -> Origin {
     let mut origin = Origin::new();
     origin.take_credential(HASH, SKEW);
     origin.note(claims.clone(), Time(0));
-    assert_eq!(origin.due(Time(0)).map(|lsa| lsa.sequence), Some(1));
+    assert_eq!(origin.due(Time(0) + STILL).map(|lsa| lsa.sequence), Some(1));
     assert_eq!(origin.next_wake(), None);
     origin
 }
@@ -60,9 +61,12 @@ fn nothing_is_told_before_there_is_a_credential_and_something_to_say() {
     origin.note(with_leaves(1), ms(0));
     assert_eq!((origin.next_wake(), origin.due(ms(1))), (None, None));
     origin.take_credential(HASH, SKEW);
-    let lsa = origin.due(ms(2)).expect("it is due");
+    let lsa = origin.due(ms(200)).expect("it is due");
     assert_eq!((lsa.origin, lsa.sequence, lsa.leaves.len()), (HASH, 1, 1));
-    assert_eq!((origin.due(ms(3)), origin.told_at()), (None, Some(ms(2))));
+    assert_eq!((origin.due(ms(201)), origin.told_at()), (None, Some(ms(200))));
+    let mut silent = Origin::new();
+    silent.take_credential(HASH, SKEW);
+    assert_eq!(run(&mut silent, [(0, Claims::default())], 60_000), [0; 0], "nothing to say");
     origin.note(with_leaves(1), ms(500_000));
     assert_eq!(origin.next_wake(), None, "the same is not told again");
 }
@@ -81,6 +85,29 @@ fn a_single_change_is_told_at_once_and_a_stream_of_them_less_and_less_often() {
     // After a quiet time at once.
     let two = [(75_000, with_leaves(3)), (75_010, with_leaves(4))];
     assert_eq!(run(&mut origin, two, 90_000), [75_000, 75_200]);
+}
+
+#[test]
+fn links_that_come_up_one_after_the_other_are_told_together() {
+    let starting = |every: u64, count: u8| {
+        let mut origin = Origin::new();
+        origin.take_credential(HASH, SKEW);
+        let notes =
+            (0..count).map(|n| (u64::from(n) * every, links(&(0..=n).map(|n| claim(n, 1, 1)).collect::<Vec<_>>())));
+        run(&mut origin, notes, 20_000)
+    };
+    assert_eq!(starting(50, 5), [300], "100 ms after the last");
+    assert_eq!(starting(50, 10), [400, 600], "not for longer than 400 ms");
+    assert_eq!(starting(150, 2), [100, 300], "what comes later is a change");
+}
+
+#[test]
+fn measurements_are_told_less_in_a_large_area() {
+    let swings = (0..360u64).map(|n| (n * 10_000, links(&[claim(1, 100_000 * (1 + n as u32 % 2), 65_000)])));
+    let mut origin = told(&links(&[claim(1, 100_000, 65_000)]));
+    origin.set_area(200);
+    let at = run(&mut origin, swings, 3_600_000);
+    assert!(at.len() <= 6, "once at once, then every 12 minutes: {at:?}");
 }
 
 #[test]
@@ -218,7 +245,7 @@ fn what_is_told_is_in_order_and_within_bounds() {
     claims.leaves = (0..MAX_LEAVES + 3).rev().map(leaf).collect();
     claims.groups = vec![Tag([2; 8]), Tag([1; 8]), Tag([2; 8])];
     origin.note(claims, ms(0));
-    let lsa = origin.due(ms(0)).expect("it is due");
+    let lsa = origin.due(ms(100)).expect("it is due");
     assert_eq!(lsa.links.iter().map(|link| link.to.0[0]).collect::<Vec<_>>(), [2, 5]);
     assert!(lsa.leaves.is_sorted() && lsa.leaves.len() == MAX_LEAVES);
     assert_eq!((lsa.groups, origin.left_out()), (vec![Tag([1; 8]), Tag([2; 8])], 3));

@@ -1,0 +1,28 @@
+//! What an advertisement takes away.
+
+use super::Lsdb;
+use crate::id::Pseudonym;
+use crate::wire::lsa::{Lsa, LsaLink};
+use std::collections::BTreeSet;
+
+impl Lsdb {
+    /// Whether something that the router's entry has, a link or a leaf, is missing in an advertisement of the same router:
+    /// what is on its way there runs into a hole until this is known. A neighbour's next credential is the same link.
+    pub fn takes_away(&self, router: &Pseudonym, lsa: &Lsa) -> bool {
+        let Some(known) = self.entry(router).map(|entry| &entry.lsa).filter(|known| !known.leaving) else {
+            return false;
+        };
+        let of = |link: &LsaLink| match self.router_of(&link.to) {
+            Some(router) => (router.0, link.bearer),
+            None => {
+                let mut hash = [0; 32];
+                hash[..link.to.0.len()].copy_from_slice(&link.to.0);
+                (hash, link.bearer)
+            }
+        };
+        let links: BTreeSet<_> = lsa.links.iter().map(of).collect();
+        lsa.leaving
+            || known.links.iter().any(|link| !links.contains(&of(link)))
+            || known.leaves.iter().any(|leaf| lsa.leaves.binary_search(leaf).is_err())
+    }
+}
