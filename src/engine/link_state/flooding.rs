@@ -186,7 +186,10 @@ impl Engine {
     /// An LSA has come that is no older than ours, or that we had: who is known to have it.
     pub(super) fn note_arrival(&mut self, from: LinkId, origin: CredentialHash, sequence: u64) -> Vec<Pseudonym> {
         let now = self.now.time;
-        self.routing.flooding.brought.insert(from, now);
+        // What waited for its credential may come from a link that is gone since.
+        if self.links.get(from).is_some() {
+            self.routing.flooding.brought.insert(from, now);
+        }
         let (having, more) = self.routing.flooding.arrived(from, &origin, sequence);
         if more {
             self.ask_others(&[origin]);
