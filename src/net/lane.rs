@@ -182,7 +182,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> LaneIo<S> {
                 Pin::new(&mut *stream).poll_read(cx, &mut little)
             } else {
                 let missing = frame::length(&self.partial).transpose()?.map_or(0, |length| 4 + length - begun);
-                let room = if missing >= LONG { missing } else { self.reads };
+                if missing >= LONG {
+                    // As many at a time as a multiplexer has at once: room has to be cleared before it is read into.
+                    self.reads = STEP;
+                }
+                let room = if missing >= LONG { missing.min(STEP) } else { self.reads };
                 self.partial.resize(begun + room, 0);
                 let polled = Pin::new(&mut *stream).poll_read(cx, &mut self.partial[begun..]);
                 let count = if let Poll::Ready(Ok(count)) = &polled { *count } else { 0 };
@@ -207,10 +211,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> LaneIo<S> {
             if self.reads == 0 {
                 self.partial.extend_from_slice(&little[..count]);
             }
-            if count >= self.reads.max(QUIET_READ) {
+            let (whole, frames) = whole(&self.partial)?;
+            if count >= self.reads.max(QUIET_READ) && (frames > 1 || self.reads < STEP) {
                 self.reads = (count * 4).min(CHUNK);
             }
-            let (whole, frames) = whole(&self.partial)?;
             if frames > 0 {
                 return Poll::Ready(Ok(Read::Frames(self.partial.split_to(whole).freeze(), frames)));
             }
@@ -239,6 +243,8 @@ const TURN: usize = 8;
 const QUIET_READ: usize = 1024;
 /// Of a frame of which so much is missing no more is read than that.
 const LONG: usize = 8 * 1024;
+/// Bytes to read at a time of long frames.
+const STEP: usize = 16 * 1024;
 
 /// The lane of exactly one frame; `None` when it is not one.
 pub(crate) fn lane_of(frame: &OutFrame) -> Option<Lane> {
