@@ -7,7 +7,7 @@
 //!
 //! A late answer's time is held back until then, so that failures and the delay that they make are told together. A run of
 //! [`HELD`] is smoothed in without waiting any longer: a link that has become slow is soon known to be. Nothing is held back
-//! of the first [`RECENT`]: what a link is like then is still being found out, and is told with what else is new.
+//! of the first [`KNOWN`]: what a link is like then is still being found out, and is told with what else is new.
 //!
 //! The shortest is that of this half of a window and of the half before, so it is forgotten after a whole one at the latest. A
 //! link that has become slow for good is known by [`SLOW_RUN`] late answers in a row: then the shortest of these counts.
@@ -26,6 +26,8 @@ const SLOW_RUN: u8 = 8;
 const HELD: usize = 3;
 /// Answers of which the quickest quarter counts.
 const RECENT: usize = 16;
+/// Answers after which it is known what a link is like.
+const KNOWN: usize = 8;
 /// Fewer than these say nothing.
 const ENOUGH: usize = 4;
 /// Wait for the first answer (RFC 6298, 2.1).
@@ -74,7 +76,7 @@ impl RoundTrip {
         self.late = if late { (run.saturating_add(1), least.min(took)) } else { (0, u64::MAX) };
         let failed = if late { 0 } else { run };
         self.held.push(took);
-        if !late || usize::from(self.late.0) >= HELD || self.recent.len() < RECENT {
+        if !late || usize::from(self.late.0) >= HELD || self.recent.len() < KNOWN {
             core::mem::take(&mut self.held).into_iter().for_each(|took| self.smooth(took));
         }
         if self.late.0 >= SLOW_RUN {
