@@ -10,7 +10,7 @@
 //! repair: a way of our own, under the frame's own policy less what is spent, past nobody who has had it
 //!    │ none
 //!    ▼
-//! drop, counted
+//! drop, counted; ask where the receiver is, if that is not known, for when the frame comes again
 //! ```
 //!
 //! Header and sealed part go on byte for byte; the path alone is written anew, and the sealed part is not even copied: it goes
@@ -94,6 +94,7 @@ impl Engine {
         }
         let bytes = data.sealed.len() + data.header_bytes.len();
         let Some(Next { link, mut path }) = self.next_hop(from, data, bytes) else {
+            self.seek(data.header.to);
             return self.count("data_without_way", 1);
         };
         if let Some(session) = session_of(data) {

@@ -467,7 +467,7 @@ impl Engine {
             if returned && !returns {
                 self.fail_over_receipts(&from);
             }
-            let back = came.filter(|_| returns);
+            let back = came.filter(|_| returns || !self.has_way_for_receipts(&from));
             let back = back.and_then(|visited| self.way_back(&from, &visited));
             for receipts in receipts.chunks(RECEIPTS_A_FRAME) {
                 self.send_receipts(&from, receipts.to_vec(), back.as_ref(), after);
@@ -478,7 +478,7 @@ impl Engine {
 }
 
 /// A message that comes again tells that its receipt may have been lost on its way. For so long receipts to its sender then
-/// go back on the way that its messages take, which carries at least these.
+/// go back on the way that its messages take, which carries at least these; so do those to whom no other way is known.
 const RETURNING: Duration = Duration::from_secs(600);
 /// What comes again sooner than this says nothing of the way that receipts have taken since.
 const SETTLED: Duration = Duration::from_secs(1);

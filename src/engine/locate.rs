@@ -6,12 +6,22 @@
 //! ([`Located`]). A border hands the question on into the areas that it joins, and answers in its own name: so for
 //! whoever asks, a device of another area is one more leaf of the border.
 //!
-//! Answers hold for the epoch, and every router on the way keeps them.
+//! ```text
+//! asker ◀─ via b ─ router ◀─ via b ─ border b ◀─ via p ─ p │ p is in another area: b keeps p, and says b
+//!                                    border c ◀─ via b ─ b │ b is in this area: c keeps b, and says b
+//! ```
+//!
+//! Answers hold for the epoch, and every router on the way keeps them. Each adds the delay of the link on which it came,
+//! and another answer takes the place of one that is of use only if it is nearer: so a way leads from router to router
+//! ever nearer to its end, whatever was asked by whom in between.
 //!
 //! Invariants
 //! 1. An answer is believed only with a credential that verifies and whose handle was asked for.
-//! 2. A question is handed on once, by its id. Questions, answers and askers are bounded; drop policy: a question beyond
-//!    [`MAX_QUESTIONS`] is dropped (`locate_dropped`), the answer learnt first goes (`locate_forgotten`).
+//! 2. A border names itself to its own area only if a neighbour in another area has answered it; otherwise it names the
+//!    border that has. To a router through which its own way leads, a router answers nothing.
+//! 3. A question is handed on once, by its id. Questions, answers and askers are bounded; drop policy: a question beyond
+//!    [`MAX_QUESTIONS`], and one of ours beyond [`MAX_ANSWERS`], is dropped (`locate_dropped`), the answer learnt first goes
+//!    (`locate_forgotten`).
 
 use super::Engine;
 use crate::id::{CredentialHash, Handle, LinkId, Name, OuterId, Pseudonym};
@@ -32,8 +42,11 @@ const MAX_ANSWERS: usize = 4_096;
 const WAIT: Duration = Duration::from_secs(10);
 /// After a question without an answer the next comes this much later, doubling up to [`WAIT`].
 const AGAIN: Duration = Duration::from_millis(500);
-/// Most borders that are asked at once.
+/// A question that has been answered stands this much longer, for an answer that is nearer.
+const NEARER: Duration = Duration::from_secs(2);
+/// Most borders that are asked at once for each area beyond, and for all: those behind one link share one question.
 const BORDERS: usize = 4;
+const ALL_BORDERS: usize = 64;
 
 /// See the module's documentation.
 #[derive(Debug, Default)]
@@ -59,8 +72,10 @@ struct Asked {
 #[derive(Debug)]
 struct Answer {
     credential: PeerCredential,
-    /// Routers through which it is reached, besides those that list it.
+    /// Routers through which it is reached, besides those that list it: borders of this area, or a neighbour in another.
     via: Vec<CredentialHash>,
+    /// How far it is by the links that the answer took, in microseconds; the most if nobody has answered.
+    delay: u64,
     until: Unix,
 }
 
@@ -69,8 +84,8 @@ struct Question {
     /// Where it came from; nothing if it is ours.
     from: Option<LinkId>,
     handle: Handle,
-    /// We handed it into another area: the way leads through us.
-    crosses: bool,
+    /// The delay of the nearest answer that was handed back.
+    told: u64,
     until: Time,
 }
 
@@ -110,8 +125,9 @@ impl Engine {
     pub(super) fn learn_where(&mut self, peer: &PeerCredential) {
         let until = acceptance(&peer.body).map_or(self.now.unix, |(_, until)| until);
         let handle = peer.body.handle;
-        let via = self.locating.answers.get(&handle).map(|answer| answer.via.clone()).unwrap_or_default();
-        let forgotten = self.locating.keep(handle, Answer { credential: peer.clone(), via, until });
+        let known = self.locating.answers.get(&handle).map(|answer| (answer.via.clone(), answer.delay));
+        let (via, delay) = known.unwrap_or((Vec::new(), u64::MAX));
+        let forgotten = self.locating.keep(handle, Answer { credential: peer.clone(), via, delay, until });
         self.count("locate_forgotten", u64::from(forgotten));
     }
 
@@ -122,8 +138,19 @@ impl Engine {
             return listed;
         }
         let via = self.locating.answers.get(handle).map(|answer| answer.via.as_slice()).unwrap_or_default();
-        let known = |router: &Pseudonym| self.routing.lsdb_knows(router) || self.links.of(router).next().is_some();
+        let known = |router: &Pseudonym| self.is_border(router) || self.joins(router);
         via.iter().filter_map(|hash| self.pseudonym_of(hash)).filter(known).collect()
+    }
+
+    /// Whether another router of this area says that it has links into others.
+    fn is_border(&self, router: &Pseudonym) -> bool {
+        let entry = self.routing.lsdb.entry(router).filter(|_| *router != self.own);
+        entry.is_some_and(|entry| !entry.lsa.borders.is_empty())
+    }
+
+    /// Whether it is our neighbour in another area.
+    fn joins(&self, router: &Pseudonym) -> bool {
+        self.links.of(router).any(|(_, link)| link.forwarding && link.area != self.settings.area)
     }
 
     /// Asks where a device is, unless that has been asked. Answers whether there is anyone to ask.
@@ -134,17 +161,29 @@ impl Engine {
             Some(asked) => asked.pause,
             None => AGAIN,
         };
+        if self.locating.asked.len() >= MAX_ANSWERS {
+            self.locating.asked.retain(|_, asked| asked.again > now);
+        }
+        if self.locating.asked.len() >= MAX_ANSWERS {
+            self.count("locate_dropped", 1);
+            return false;
+        }
         let mut id = [0; OuterId::LEN];
         rand_chacha::rand_core::Rng::fill_bytes(&mut self.rng, &mut id);
         let question = Locate { id: OuterId(id), handle, ttl: MAX_AREAS };
         let somebody = self.pass_question(&question, None);
-        if self.locating.asked.len() >= MAX_ANSWERS {
-            self.locating.asked.retain(|_, asked| asked.again > now);
-        }
         // Somebody may come by soon; who has been asked gets more and more time.
         let (again, pause) = if somebody { (now + pause, (pause * 2).min(WAIT)) } else { (now + AGAIN, pause) };
         self.locating.asked.insert(handle, Asked { again, pause, somebody });
         somebody
+    }
+
+    /// A frame for a device came that has no way from here: asks where it is, if that is not known.
+    pub(super) fn seek(&mut self, handle: Handle) {
+        let near = self.links.by_handle(&handle).is_some() || self.routing.router_of(&handle).is_some();
+        if !near && self.routers_towards(&handle).is_empty() {
+            self.ask_where(handle);
+        }
     }
 
     pub(super) fn handle_locate(&mut self, from: LinkId, body: &[u8]) {
@@ -152,24 +191,48 @@ impl Engine {
         if !self.settings.forwarding || self.locating.questions.contains_key(&question.id) {
             return;
         }
-        // What is known of a device without knowing where it is does not help.
-        let near =
-            self.links.by_handle(&question.handle).is_some() || !self.routers_towards(&question.handle).is_empty();
-        let known = self.credential_of_handle(&question.handle).filter(|_| near);
-        if let Some(credential) = known.or_else(|| self.router_credential(&question.handle)) {
-            let via = if self.is_foreign(from) {
-                self.own_hash().into_iter().collect()
-            } else {
-                self.locating.answers.get(&question.handle).map(|answer| answer.via.clone()).unwrap_or_default()
-            };
-            return self.answer_question(from, question.id, via, &credential);
+        match self.answer_for(from, &question.handle) {
+            Some((credential, via, delay)) => self.answer_question(from, question.id, via, delay, &credential),
+            None => drop(self.pass_question(&question, Some(from))),
         }
-        self.pass_question(&question, Some(from));
     }
 
-    fn answer_question(&mut self, to: LinkId, id: OuterId, via: Vec<CredentialHash>, credential: &PeerCredential) {
+    /// What is answered on a link to whoever asks where a device is: its credential, through whom, and how far; nothing if it
+    /// is not known, or where it is is not, or the way leads back there.
+    fn answer_for(&self, to: LinkId, handle: &Handle) -> Option<(PeerCredential, Vec<CredentialHash>, u64)> {
+        let own = || self.own_hash().into_iter().collect::<Vec<_>>();
+        let abroad = self.is_foreign(to);
+        if let Some((link, neighbour)) = self.links.iter().find(|(_, link)| link.peer.body.handle == *handle)
+            && self.is_foreign(link)
+        {
+            return Some((neighbour.peer.clone(), own(), u64::from(self.delay_of(link)))).filter(|_| link != to);
+        }
+        let listed = self.links.by_handle(handle).is_some() || !self.routing.lsdb.routers_of_leaf(handle).is_empty();
+        let leaf = self.credential_of_handle(handle).filter(|_| listed);
+        if let Some(credential) = leaf.or_else(|| self.router_credential(handle)) {
+            return Some((credential, if abroad { own() } else { Vec::new() }, 0));
+        }
+        let credential = self.credential_of_handle(handle)?;
+        let routers = self.routers_towards(handle);
+        let asker = self.links.get(to).map(|link| link.peer.body.key);
+        if routers.is_empty() || routers.iter().any(|router| Some(*router) == asker) {
+            return None;
+        }
+        let answer = self.locating.answers.get(handle)?;
+        let ours = abroad || routers.iter().any(|router| self.joins(router));
+        Some((credential, if ours { own() } else { answer.via.clone() }, answer.delay))
+    }
+
+    fn answer_question(
+        &mut self,
+        to: LinkId,
+        id: OuterId,
+        via: Vec<CredentialHash>,
+        delay: u64,
+        credential: &PeerCredential,
+    ) {
         let credential = ByteBuf::from(credential.signed.to_vec());
-        let answer = Located { id, area: self.settings.area, via, cost: 0, delay: 0, credential };
+        let answer = Located { id, area: self.settings.area, via, cost: 0, delay, credential };
         self.send_control(to, Kind::Located, &answer);
     }
 
@@ -182,19 +245,16 @@ impl Engine {
             return false;
         }
         let mut next: Vec<(LinkId, u8)> = Vec::new();
-        let mut crosses = false;
         if self.settings.forwarding {
             let routers = self.routing.lsdb.routers_of_leaf(&question.handle);
             if routers.is_empty() {
-                for border in self.routing.lsdb.borders().into_iter().take(BORDERS) {
+                for border in self.borders_to_ask() {
                     next.extend(self.link_towards(&border).map(|link| (link, question.ttl)));
                 }
                 if question.ttl > 0 {
                     let beyond =
                         self.links.iter().filter(|(_, link)| link.forwarding && link.area != self.settings.area);
-                    let beyond: Vec<_> = beyond.map(|(link, _)| (link, question.ttl - 1)).collect();
-                    crosses = !beyond.is_empty();
-                    next.extend(beyond);
+                    next.extend(beyond.map(|(link, _)| (link, question.ttl - 1)));
                 }
             } else {
                 next.extend(
@@ -212,38 +272,71 @@ impl Engine {
         if next.is_empty() && from.is_none() {
             return false;
         }
-        self.locating.questions.insert(question.id, Question { from, handle, crosses, until: now + WAIT });
+        self.locating.questions.insert(question.id, Question { from, handle, told: u64::MAX, until: now + WAIT });
         for (link, ttl) in &next {
             self.send_control(*link, Kind::Locate, &Locate { ttl: *ttl, ..question.clone() });
         }
         !next.is_empty()
     }
 
+    /// Borders of every area beyond, some of each.
+    fn borders_to_ask(&self) -> Vec<Pseudonym> {
+        let mut asked: BTreeMap<u32, usize> = BTreeMap::new();
+        let mut borders = self.routing.lsdb.borders();
+        borders.retain(|border| {
+            let beyond = self.routing.lsdb.entry(border).map_or(&[][..], |entry| &entry.lsa.borders);
+            let wanted = beyond.iter().any(|area| asked.get(area).is_none_or(|asked| *asked < BORDERS));
+            beyond.iter().filter(|_| wanted).for_each(|area| *asked.entry(*area).or_default() += 1);
+            wanted
+        });
+        borders.truncate(ALL_BORDERS);
+        borders
+    }
+
     pub(super) fn handle_located(&mut self, link: LinkId, body: &[u8]) {
         let Ok(answer) = wire::decode::<Located>(body) else { return self.count("control_malformed", 1) };
-        let Some(question) = self.locating.questions.remove(&answer.id) else { return };
+        let Some(question) = self.locating.questions.get(&answer.id) else { return };
+        let (handle, from, told) = (question.handle, question.from, question.told);
         let verified = self.membership.bulletin().verify_credential(&answer.credential, self.now.unix);
-        let Some(credential) = verified.ok().filter(|credential| credential.body.handle == question.handle) else {
+        let Some(credential) = verified.ok().filter(|credential| credential.body.handle == handle) else {
             return self.count("credentials_refused", 1);
         };
-        let mut via: Vec<CredentialHash> = answer.via.into_iter().take(MAX_VIA).collect();
-        if question.crosses && self.is_foreign(link) {
+        let via: Vec<CredentialHash> = if self.is_foreign(link) {
             // From here on the way leads through the neighbour; for those behind us, through us.
-            via = self.links.get(link).map(|link| link.peer.hash).into_iter().collect();
-        }
+            self.links.get(link).map(|link| link.peer.hash).into_iter().collect()
+        } else {
+            answer.via.into_iter().take(MAX_VIA).filter(|router| Some(*router) != self.own_hash()).collect()
+        };
+        let delay = answer.delay.saturating_add(u64::from(self.delay_of(link)).max(1));
         let until = acceptance(&credential.body).map_or(self.now.unix, |(_, until)| until);
         self.learn_credential(credential.clone());
-        let kept = Answer { credential: credential.clone(), via: via.clone(), until };
-        let forgotten = self.locating.keep(question.handle, kept);
-        self.count("locate_forgotten", u64::from(forgotten));
-        self.locating.asked.remove(&question.handle);
-        if let Some(from) = question.from {
-            let told = if question.crosses { self.own_hash().into_iter().collect() } else { via };
-            self.answer_question(from, answer.id, told, &credential);
+        self.learn_answer(handle, Answer { credential, via, delay, until });
+        let found = !self.settings.forwarding || self.routing.router_of(&handle).is_some();
+        if found || !self.routers_towards(&handle).is_empty() {
+            self.locating.asked.remove(&handle);
         }
-        if let Some(name) = self.name_of(&question.handle) {
+        if let Some(from) = from
+            && let Some((credential, via, delay)) = self.answer_for(from, &handle).filter(|(_, _, far)| *far < told)
+        {
+            if let Some(question) = self.locating.questions.get_mut(&answer.id) {
+                question.told = delay;
+                question.until = question.until.min(self.now.time + NEARER);
+            }
+            self.answer_question(from, answer.id, via, delay, &credential);
+        }
+        if let Some(name) = self.name_of(&handle) {
             self.ready.insert(name);
         }
+    }
+
+    /// Keeps an answer, unless the one that is kept is of use and no farther.
+    fn learn_answer(&mut self, handle: Handle, answer: Answer) {
+        let known = self.locating.answers.get(&handle).filter(|known| known.until > self.now.unix);
+        if known.is_some_and(|known| known.delay <= answer.delay) && !self.routers_towards(&handle).is_empty() {
+            return;
+        }
+        let forgotten = self.locating.keep(handle, answer);
+        self.count("locate_forgotten", u64::from(forgotten));
     }
 
     /// The next question is due, or its answer is given up.

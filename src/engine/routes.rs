@@ -196,10 +196,10 @@ impl Engine {
             None => self.credential_of_name(to).map(|leaf| (leaf.body.key, leaf.hash))?,
         };
         let mut hops: Vec<CredentialHash> = visited.iter().rev().copied().collect();
-        let mut nodes = hops.iter().map(|hash| self.pseudonym_of(hash)).collect::<Option<Vec<Pseudonym>>>()?;
-        self.links.of(nodes.first()?).find(|(_, link)| link.usable)?;
-        nodes.push(end);
-        hops.push(hash);
+        // Each relay knows the one after it: those of another area are not known here, nor need the end be named.
+        self.links.of(&self.pseudonym_of(hops.first()?)?).find(|(_, link)| link.usable)?;
+        let nodes = hops.iter().filter_map(|hash| self.pseudonym_of(hash)).chain([end]).collect();
+        hops.extend((hops.len() < MAX_HOPS).then_some(hash));
         Some(Arc::new(Route {
             nodes,
             hops,

@@ -291,6 +291,11 @@ impl Engine {
         self.credential_of_name(name)
     }
 
+    /// Whether there is a way for receipts to a device. Where one has yet to be asked for, that is asked.
+    pub(super) fn has_way_for_receipts(&mut self, name: &Name) -> bool {
+        self.way(name, &Arc::default(), RECEIPT_LIFETIME, RECEIPT_BYTES).is_ok()
+    }
+
     /// Queues receipts for a device, to be released when `after` is durable. They take the way `back`, or any way there is.
     pub(super) fn send_receipts(&mut self, name: &Name, receipts: Vec<Receipt>, back: Option<&Arc<Route>>, after: Lsn) {
         let terms = Arc::<Terms>::default();

@@ -1,5 +1,6 @@
 //! What the engine promises, shown on engines that are joined by queues in virtual time.
 
+mod areas;
 mod bounds;
 mod causes;
 mod disk;
