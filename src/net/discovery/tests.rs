@@ -1,3 +1,5 @@
+//! What discovery promises: which address is dialled when, and which are forgotten.
+
 use super::*;
 use crate::link::bearer::{Bearers, Profile, Rule};
 use futures::task::noop_waker;
