@@ -241,6 +241,9 @@ impl<G: Gatekeeper> Gate<G> {
                     };
                     let found = verify(&hello)?;
                     if self.gatekeeper.bars(&found) {
+                        // A hello in place of an Ok; the listener may not know of the cut, or not any more.
+                        write(&mut stream, Kind::Member, &self.gatekeeper.hello()).await?;
+                        let _ = read(&mut stream, &[]).await;
                         return Err(Reason::Cut);
                     }
                     write(&mut stream, Kind::Ok, &[]).await?;
@@ -264,8 +267,10 @@ impl<G: Gatekeeper> Gate<G> {
                                 return Err(Reason::Cut);
                             }
                             write(&mut stream, Kind::Member, &self.gatekeeper.hello()).await?;
-                            read(&mut stream, &[Kind::Ok]).await.map_err(refused_by_peer)?;
-                            Ok(Exchanged::Member(found))
+                            match read(&mut stream, &[Kind::Ok, Kind::Member]).await.map_err(refused_by_peer)? {
+                                (Kind::Ok, _) => Ok(Exchanged::Member(found)),
+                                _ => Err(Reason::Cut),
+                            }
                         }
                     }
                 };
