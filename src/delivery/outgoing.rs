@@ -115,7 +115,7 @@ pub struct End<T> {
 pub struct Overdue {
     /// For so long that their way is to be suspected. Each is told once; a receipt may still come.
     pub suspicious: Vec<u64>,
-    /// For so long that what was in them is queued again.
+    /// For so long that what was in them is queued again, or their path broke.
     pub lost: Vec<u64>,
 }
 
@@ -174,12 +174,22 @@ pub struct Outgoing<T> {
     wake: Option<Time>,
     /// Numbers of the batch being taken; kept for its room.
     taken: Vec<u64>,
+    /// Flights whose path broke, until that is told.
+    over: Vec<u64>,
 }
 
 impl<T: Clone> Outgoing<T> {
     /// Empty.
     pub fn new() -> Self {
-        Self { streams: BTreeMap::new(), kept: Kept::default(), bytes: 0, open: 0, wake: None, taken: Vec::new() }
+        Self {
+            streams: BTreeMap::new(),
+            kept: Kept::default(),
+            bytes: 0,
+            open: 0,
+            wake: None,
+            taken: Vec::new(),
+            over: Vec::new(),
+        }
     }
 
     /// Takes up what an earlier process left. Records come in the order of their keys. `token` says what a message is
@@ -354,12 +364,13 @@ impl<T: Clone> Outgoing<T> {
     /// The way to a destination broke, or it does not know our session: all that was in flight is queued again.
     pub fn handle_path_broken(&mut self, to: &Name) {
         for stream in self.streams.get_mut(to).into_iter().flatten() {
-            stream.path_broken();
+            stream.path_broken(&mut self.over);
         }
     }
 
     /// Deadlines and retries that are due; appends the flights of which nothing is heard to `overdue`.
     pub fn handle_timeout(&mut self, now: Time, ends: &mut Vec<End<T>>, overdue: &mut Overdue) {
+        overdue.lost.append(&mut self.over);
         if self.wake.is_none_or(|wake| wake > now) {
             return;
         }

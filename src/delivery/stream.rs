@@ -258,9 +258,14 @@ impl<T> Stream<T> {
         self.hops.remove(frame)
     }
 
-    /// All that was in flight is queued again.
-    pub(super) fn path_broken(&mut self) {
-        let flown = self.flights.drain(..).map(|(_, sequence)| sequence).collect();
+    /// All that was in flight is queued again; appends the flights to `over`.
+    pub(super) fn path_broken(&mut self, over: &mut Vec<u64>) {
+        let flown: Vec<u64> = self.flights.drain(..).map(|(_, sequence)| sequence).collect();
+        for flight in flown.iter().filter_map(|sequence| self.slot(*sequence)?.flight()) {
+            if over.last() != Some(&flight) {
+                over.push(flight);
+            }
+        }
         self.hops.clear();
         self.unjudged.clear();
         self.requeue(flown);

@@ -459,18 +459,16 @@ impl Engine {
         }
         let now = self.now.time;
         for (from, receipts) in by_sender {
-            let came =
-                receipts.iter().rev().map(|receipt| &receipt.visited).find(|visited| !visited.is_empty()).cloned();
+            let mut visited = receipts.iter().rev().map(|receipt| &receipt.visited);
+            let came = visited.find(|visited| !visited.is_empty()).cloned().unwrap_or_default();
             let again = receipts.iter().any(|receipt| repeated.contains(&receipt.stream));
             let returned = self.inbox.returning.get(&from).is_some_and(|(_, back)| *back);
             let returns = self.inbox.returns(&from, again, now);
             if returned && !returns {
                 self.fail_over_receipts(&from);
             }
-            let back = came.filter(|_| returns || !self.has_way_for_receipts(&from));
-            let back = back.and_then(|visited| self.way_back(&from, &visited));
             for receipts in receipts.chunks(RECEIPTS_A_FRAME) {
-                self.send_receipts(&from, receipts.to_vec(), back.as_ref(), after);
+                self.send_receipts(&from, receipts.to_vec(), (&came, returns), after);
             }
         }
         self.inbox.returning.retain(|_, (since, _)| *since + RETURNING > now);

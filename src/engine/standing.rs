@@ -1,7 +1,8 @@
 //! Standing routes: kept while they are nearly as good as the best, and left for a reason that can be named.
 //!
-//! A route that stands is left when an edge of it is gone or shunned, when it ends at a leaf that has moved, when it breaks a limit, or when another is better by
-//! more than [`BETTER`] percent and it has stood for [`HOLD_DOWN`]: so small changes do not make routes flap.
+//! A route that stands is left when an edge of it is gone or shunned, when it ends at a leaf that has moved, when it breaks a
+//! limit, or when another is better by more than [`BETTER`] percent and it has stood for [`HOLD_DOWN`]: so small changes do
+//! not make routes flap.
 //!
 //! **Failover.** Links may stand and a relay drop all the same. When a flight is not confirmed in time, the alternate takes
 //! over at once, without waiting until blame has gathered on a hop, and what was under way is sent again over it. It

@@ -19,7 +19,7 @@ use crate::delivery::kept::KeptRecord;
 use crate::delivery::lane::{Lane, Terms};
 use crate::delivery::outgoing::{Departure, End, Fate, Overdue};
 use crate::delivery::unconfirmed::Gone;
-use crate::id::{InnerId, LinkId, Lsn, Name, OuterId};
+use crate::id::{CredentialHash, InnerId, LinkId, Lsn, Name, OuterId};
 use crate::identity::credential::PeerCredential;
 use crate::identity::session::Session;
 use crate::time::Unix;
@@ -291,18 +291,20 @@ impl Engine {
         self.credential_of_name(name)
     }
 
-    /// Whether there is a way for receipts to a device. Where one has yet to be asked for, that is asked.
-    pub(super) fn has_way_for_receipts(&mut self, name: &Name) -> bool {
-        self.way(name, &Arc::default(), RECEIPT_LIFETIME, RECEIPT_BYTES).is_ok()
-    }
-
-    /// Queues receipts for a device, to be released when `after` is durable. They take the way `back`, or any way there is.
-    pub(super) fn send_receipts(&mut self, name: &Name, receipts: Vec<Receipt>, back: Option<&Arc<Route>>, after: Lsn) {
+    /// Queues receipts for a device, to be released when `after` is durable. They take any way there is, or that on which the
+    /// messages `came`, over these relays: that one first if they are to return on it.
+    pub(super) fn send_receipts(
+        &mut self,
+        name: &Name,
+        receipts: Vec<Receipt>,
+        (came, returns): (&[CredentialHash], bool),
+        after: Lsn,
+    ) {
         let terms = Arc::<Terms>::default();
-        let route = match back {
-            Some(back) => Some(back.clone()),
-            None => self.way(name, &terms, RECEIPT_LIFETIME, RECEIPT_BYTES).ok().map(|way| way.route),
-        };
+        let back = |engine: &mut Self| (!came.is_empty()).then(|| engine.way_back(name, came)).flatten();
+        let any =
+            |engine: &mut Self| engine.way(name, &terms, RECEIPT_LIFETIME, RECEIPT_BYTES).ok().map(|way| way.route);
+        let route = if returns { back(self).or_else(|| any(self)) } else { any(self).or_else(|| back(self)) };
         let link = route.as_ref().and_then(|route| route.first());
         let link = link.and_then(|first| self.link_under(&first, &terms.policy));
         let (Some(route), Some((link, price))) = (route, link) else {

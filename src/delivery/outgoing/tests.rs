@@ -121,6 +121,8 @@ fn a_broken_path_sends_again_under_the_old_numbers_and_in_order() {
     assert_eq!(bench.numbers(at(0)), [1, 2, 3]);
     bench.submit(4, Ack::End, 30, at(0));
     bench.outgoing.handle_path_broken(&bench.to.clone());
+    bench.outgoing.handle_timeout(at(0).time, &mut bench.ends, &mut bench.overdue);
+    assert_eq!((bench.overdue.suspicious.len(), bench.overdue.lost.len()), (0, 1), "the flight is over, and told once");
     assert_eq!(bench.numbers(at(1)), [1, 2, 3, 4]);
 }
 
