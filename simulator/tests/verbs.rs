@@ -141,6 +141,62 @@ fn a_replay_shows_one_node_until_a_moment() {
     complains(&sim(&["replay", &report, "--node", "nod-3"]), &["nod-3", "`node-3`"]);
 }
 
+/// Two ways from one to three, and one of them gets worse, as FAULT says.
+const RING: &str = r#"
+question = "Is it said why a route changes?"
+duration = "50s"
+
+[bearers.lan]
+delay = "100us"
+jitter = "50us"
+
+[devices.node]
+count = 4
+
+[[links]]
+kind = "ring"
+
+[[traffic]]
+name = "across"
+kind = "send"
+from = "node-1"
+to = "node-3"
+every = "100ms"
+
+[[faults]]
+kind = "degrade"
+links = [["node-2", "node-3"]]
+shape = FAULT
+at = "20s"
+for = "25s"
+"#;
+
+/// Why the ways between the ends of that were changed, while the fault was there.
+fn causes(shape: &str, seeds: std::ops::Range<u64>) -> Vec<String> {
+    let (_place, at) = place();
+    std::fs::write(at("ring.toml"), RING.replace("FAULT", shape)).expect("written");
+    let mut causes = Vec::new();
+    for seed in seeds {
+        said(&sim(&["run", &at("ring.toml"), "--seed", &seed.to_string(), "--events", &at("events.jsonl")]), 0);
+        let events = read(at("events.jsonl"));
+        let lines = events.lines().map(|line| serde_json::from_str::<Value>(line).expect("a line of JSON"));
+        let first = lines.into_iter().find(|event| {
+            let ends = event["node"] == "node-1" && event["details"]["to"] == "node-3";
+            event["kind"] == "route-changed" && ends && event["at"].as_f64() > Some(20.0)
+        });
+        causes.extend(first.map(|event| event["details"]["cause"].as_str().expect("a cause").to_owned()));
+    }
+    causes
+}
+
+#[test]
+fn the_events_of_a_run_say_why_routes_changed_and_loss_is_not_taken_for_delay() {
+    let lost = causes("{ loss = \"20%\" }", 1..17);
+    assert!(lost.len() > 6 && lost.iter().all(|cause| !cause.starts_with("delay")), "{lost:#?}");
+    let slow = causes("{ delay = \"50ms\" }", 1..5);
+    assert!(slow.len() > 1 && slow.iter().all(|cause| cause.starts_with("delay rose")), "{slow:#?}");
+}
+
 /// A sweep of six runs.
 fn sweep(out: &str, more: &[&str]) -> Output {
     let what = ["--seeds", "1..3", "--vary", "bearers.lan.loss=0,0.2", "--out", out];

@@ -123,7 +123,15 @@ fn for_people(event: &Value) -> String {
     if let Some(message) = event["message"].as_u64() {
         what.push_str(&format!(" message {message}"));
     }
-    for (before, key) in [(" of ", "flow"), (" to ", "to"), (": ", "outcome"), (", ", "reason"), (": ", "label")] {
+    for (before, key) in [
+        (" of ", "flow"),
+        (" to ", "to"),
+        (": ", "outcome"),
+        (", ", "reason"),
+        (": ", "label"),
+        (" ", "kind"),
+        (": ", "text"),
+    ] {
         if let Some(word) = word(key) {
             what.push_str(&format!("{before}{word}"));
         }

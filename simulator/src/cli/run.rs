@@ -32,7 +32,7 @@ pub(super) struct Arguments {
     /// Writes the whole record there, as JSON
     #[arg(long, value_name = "FILE.json")]
     record: Option<PathBuf>,
-    /// Writes what happened there, a JSON object a line
+    /// Writes what happened there, a JSON object a line, and what the event logs of nodes say
     #[arg(long, value_name = "FILE.jsonl")]
     events: Option<PathBuf>,
     /// Prints one JSON object

@@ -1,7 +1,8 @@
 //! A device's disk: the memory store, which loses at a crash what was not flushed, and an eye on what lies on it.
 //!
 //! The eye sees which messages of the workload are in the inbox durably, and tells the [`Ledger`]: that is what receipts
-//! promise, and so what they are checked against. It reads what the engine commits and changes nothing.
+//! promise, and so what they are checked against. It also sees what the device's event log says. It reads what the engine
+//! commits and changes nothing.
 
 use super::ledger::{Ledger, message_of};
 use m2mesh::engine::api::InboxRecord;
@@ -62,10 +63,14 @@ impl Store for Disk {
         let mut state = self.lock();
         let mut messages = Vec::new();
         for write in &commit.writes {
-            if let Write::Put { table: Table::Inbox, value, .. } = write
-                && let Ok(record) = m2mesh::wire::decode::<InboxRecord<'_>>(value)
-            {
-                messages.extend(record.payloads().filter_map(message_of));
+            match write {
+                Write::Put { table: Table::Inbox, value, .. } => {
+                    if let Ok(record) = m2mesh::wire::decode::<InboxRecord<'_>>(value) {
+                        messages.extend(record.payloads().filter_map(message_of));
+                    }
+                }
+                Write::Put { table: Table::Log, value, .. } => state.ledger.handle_logged(state.node, value),
+                _ => {}
             }
         }
         if !messages.is_empty() {

@@ -1,6 +1,9 @@
 //! Events of a run as JSON lines: `{"at":12.345678,"node":"meter-3","event":"received","message":7}`.
+//!
+//! What a node writes into its event log is among them, as `"event":"logged"` with its `kind`, its `text` and its `details`.
 
 use super::medium::{NANOS, now};
+use m2mesh::event_log::Event;
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -49,6 +52,8 @@ pub enum What<'a> {
         /// Why.
         reason: &'a str,
     },
+    /// This node's event log says so.
+    Logged(&'a Event),
     /// The node starts.
     Up,
     /// The node is killed, or loses power.
@@ -72,6 +77,11 @@ impl Events {
         Ok(Self(Some(Arc::new(Sink { file, names, flows, only }))))
     }
 
+    /// Whether they go nowhere.
+    pub fn are_off(&self) -> bool {
+        self.0.is_none()
+    }
+
     /// Something happened at a node, or in the world where it is none of them.
     pub fn note(&self, node: usize, what: &What<'_>) {
         let Some(sink) = &self.0 else { return };
@@ -87,6 +97,9 @@ impl Events {
             What::Received { message } => json!({ "event": "received", "message": message }),
             What::Ended { message, outcome, reason } => {
                 json!({ "event": "ended", "message": message, "outcome": outcome, "reason": reason })
+            }
+            What::Logged(event) => {
+                json!({ "event": "logged", "kind": event.kind(), "text": event.to_string(), "details": event.fields() })
             }
             What::Up => json!({ "event": "up" }),
             What::Down => json!({ "event": "down" }),

@@ -11,6 +11,7 @@ use super::events::{Events, What};
 use super::medium::{NANOS, now};
 use crate::virtual_os::splitmix;
 use m2mesh::engine::api::Outcome;
+use m2mesh::event_log::{Logged, Record};
 use m2mesh::wire::batch::Ack;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -215,6 +216,16 @@ impl Ledger {
             book.checks.look(Promise::InTime, !late, by);
         }
         message.durable.get_or_insert(now);
+    }
+
+    /// A record of its event log, as it is written.
+    pub fn handle_logged(&self, node: usize, raw: &[u8]) {
+        let book = self.lock();
+        if !book.events.are_off()
+            && let Ok(Record { event: Logged::Known(event), .. }) = Record::decode(raw)
+        {
+            book.events.note(node, &What::Logged(&event));
+        }
     }
 
     /// An application has it; `number` is its inbox's, 0 where it did not lie there.

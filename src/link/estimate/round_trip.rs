@@ -3,11 +3,11 @@
 //! **Late** answers were held up by a retransmission below: they took more than twice what a good answer takes, and [`SLACK`].
 //! What a good answer takes is the quarter of the last [`RECENT`] that were quickest; before there are a few, the shortest. Whether
 //! a late answer was an accident shows with the next one that is not late: then those before it count as failures. A run of
-//! [`SLOW_RUN`] is no accident but a link that has become slow for good, and none of them counts.
+//! [`SLOW_RUN`] is no accident but a link that has become slow for good, and of them only those count that are late by the
+//! shortest among them: on a lossy link, where each repetition holds up what follows, there are some.
 //!
-//! A late answer's time is held back until then, so that failures and the delay that they make are told together. A run of
-//! [`HELD`] is smoothed in without waiting any longer: a link that has become slow is soon known to be. Nothing is held back
-//! of the first [`KNOWN`]: what a link is like then is still being found out, and is told with what else is new.
+//! A late answer's time is held back until then, so that failures and the delay that they make are told together. Nothing is
+//! held back of the first [`ENOUGH`]: what a link is like then is still being found out, and is told with what else is new.
 //!
 //! The shortest is that of this half of a window and of the half before, so it is forgotten after a whole one at the latest. A
 //! link that has become slow for good is known by [`SLOW_RUN`] late answers in a row: then the shortest of these counts.
@@ -22,13 +22,9 @@ use std::collections::VecDeque;
 const HALF_WINDOW: Duration = Duration::from_secs(300);
 /// So many late answers in a row are no accident: with one in five lost, it happens once in 400,000.
 const SLOW_RUN: u8 = 8;
-/// So many late answers are held back at most: with one in five lost, three in a row happen once in 125.
-const HELD: usize = 3;
 /// Answers of which the quickest quarter counts.
 const RECENT: usize = 16;
-/// Answers after which it is known what a link is like.
-const KNOWN: usize = 8;
-/// Fewer than these say nothing.
+/// Fewer than these say nothing about what a link is like.
 const ENOUGH: usize = 4;
 /// Wait for the first answer (RFC 6298, 2.1).
 const FIRST_TIMEOUT: u64 = 1_000_000;
@@ -64,19 +60,23 @@ impl RoundTrip {
     }
 
     /// Answers how many probes are known to have failed now, and whether this one is known to be good.
-    pub(super) fn measured(&mut self, took: Duration, now: Time) -> (u8, bool) {
+    pub(super) fn measured(&mut self, took: Duration, now: Time) -> (usize, bool) {
         let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).min(u64::from(u32::MAX));
         self.missing = 0;
-        let late = self.usual().is_some_and(|usual| Duration::from_micros(took) > usual * 2 + SLACK);
+        let late = self.usual().is_some_and(|usual| is_late(took, usual));
         self.recent.push_back(took);
         if self.recent.len() > RECENT {
             self.recent.pop_front();
         }
         let (run, least) = self.late;
         self.late = if late { (run.saturating_add(1), least.min(took)) } else { (0, u64::MAX) };
-        let failed = if late { 0 } else { run };
         self.held.push(took);
-        if !late || usize::from(self.late.0) >= HELD || self.recent.len() < KNOWN {
+        let failed = match self.late {
+            (SLOW_RUN.., least) => self.held.iter().filter(|took| is_late(**took, least)).count(),
+            _ if late => 0,
+            _ => run.into(),
+        };
+        if !late || self.late.0 >= SLOW_RUN || self.recent.len() <= ENOUGH {
             core::mem::take(&mut self.held).into_iter().for_each(|took| self.smooth(took));
         }
         if self.late.0 >= SLOW_RUN {
@@ -109,13 +109,13 @@ impl RoundTrip {
     }
 
     /// What a good answer takes.
-    fn usual(&self) -> Option<Duration> {
+    fn usual(&self) -> Option<u64> {
         if self.recent.len() < ENOUGH {
-            return self.shortest();
+            return self.shortest.map(|(this, before)| this.min(before));
         }
         let mut recent: Vec<u64> = self.recent.iter().copied().collect();
         let (_, quarter, _) = recent.select_nth_unstable(self.recent.len() / 4);
-        Some(Duration::from_micros(*quarter))
+        Some(*quarter)
     }
 
     pub(super) fn unanswered(&mut self) {
@@ -137,4 +137,9 @@ impl RoundTrip {
         let doubled = timeout.max(LEAST_TIMEOUT) << self.missing.min(9);
         Duration::from_micros(doubled.min(MOST_TIMEOUT))
     }
+}
+
+/// Whether an answer was held up, where a good one takes as long as `usual`.
+fn is_late(took: u64, usual: u64) -> bool {
+    Duration::from_micros(took) > Duration::from_micros(usual) * 2 + SLACK
 }
