@@ -7,7 +7,7 @@
 //!
 //! sled's own flush hands the bytes to the kernel (`sync_file_range`) and does not make the disk write its cache,
 //! so the files are synced here; [`files`] knows which. One tree holds all tables, the table's number being the first
-//! byte of a key, since sled is atomic within a tree.
+//! byte of a key, since sled is atomic within a tree. Large values lie beside it, in [`packs`].
 //!
 //! **When the disk fails**, nothing of the group is reported durable, and whoever polls hears of it once. sled does
 //! not recover from a failed write within a process, and the kernel may drop the very pages whose fsync failed while
@@ -26,10 +26,11 @@
 //! 1. A commit is reported durable after an fsync that began after it was applied.
 //! 2. At most [`MAX_WAITING_COMMITS`] commits or [`MAX_WAITING_BYTES`] wait when the caller heeds `is_full`. One that
 //!    does not is counted (`overruns`) and still served: a gap in the sequence would be worse.
-//! 3. Nothing in the directory is ever removed but unfinished snapshots; damage is renamed.
+//! 3. Nothing in the directory is ever removed but unfinished snapshots and packs that nothing refers to; damage is renamed.
 
 mod files;
 mod open;
+mod packs;
 mod writer;
 
 pub use open::{OpenError, Opened, Quarantine};
@@ -37,6 +38,7 @@ pub use open::{OpenError, Opened, Quarantine};
 use super::{MAX_WAITING_BYTES, MAX_WAITING_COMMITS, Store, StoreError, size};
 use crate::engine::store::{Commit, Read, ReadError, Table};
 use crate::id::Lsn;
+use packs::{Shelf, Stored};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -78,6 +80,7 @@ struct Shared {
     state: Mutex<State>,
     /// Told when commits wait or the store closes.
     wanted: Condvar,
+    shelf: Arc<Shelf>,
     /// Nothing while the store is closed, for good or to recover.
     database: RwLock<Option<sled::Db>>,
 }
@@ -211,10 +214,40 @@ impl SledReader {
     }
 }
 
+impl SledReader {
+    /// The value that the tree holds so; nothing if it has been moved or removed meanwhile.
+    fn value(&self, raw: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
+        let path = self.shared.path.display();
+        let check = "restart the node to have it checked";
+        match Stored::read(raw) {
+            Some(Stored::Here(value)) => Ok(Some(value.to_vec())),
+            Some(Stored::At(reference)) => {
+                let read = self.shared.shelf.read(&reference);
+                read.map_err(|error| ReadError(format!("{path}: {error}; {check}")))
+            }
+            None => Err(ReadError(format!("{path} is damaged; {check}"))),
+        }
+    }
+
+    /// What is found, and its value. A value that is moved between the two is looked for again.
+    fn find<T>(
+        &self,
+        look: impl Fn(&sled::Db) -> sled::Result<Option<(T, sled::IVec)>>,
+    ) -> Result<Option<(T, Vec<u8>)>, ReadError> {
+        loop {
+            let Some((found, raw)) = self.read(&look)? else { return Ok(None) };
+            if let Some(value) = self.value(&raw)? {
+                return Ok(Some((found, value)));
+            }
+        }
+    }
+}
+
 impl Read for SledReader {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
         let key = full_key(table, key);
-        Ok(self.read(|database| database.get(&key))?.map(|value| value.to_vec()))
+        let found = self.find(|database| Ok(database.get(&key)?.map(|raw| ((), raw))))?;
+        Ok(found.map(|((), value)| value))
     }
 
     fn scan(&self, table: Table, from: &[u8], each: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), ReadError> {
@@ -224,8 +257,13 @@ impl Read for SledReader {
             let page = self.read(|database| page(database, table, &from))?;
             let Some((last, _)) = page.last() else { return Ok(()) };
             let (last, full) = (last.to_vec(), page.len() == SCAN_PAGE);
-            for (key, value) in &page {
-                if !each(key.get(1..).unwrap_or_default(), value) {
+            for (key, raw) in &page {
+                let key = key.get(1..).unwrap_or_default();
+                let value = match self.value(raw)? {
+                    None => self.get(table, key)?,
+                    value => value,
+                };
+                if value.is_some_and(|value| !each(key, &value)) {
                     return Ok(());
                 }
             }
@@ -238,8 +276,8 @@ impl Read for SledReader {
     }
 
     fn last(&self, table: Table) -> Result<Option<(Vec<u8>, Vec<u8>)>, ReadError> {
-        let entry = self.read(|database| database.range(whole(table)).next_back().transpose())?;
-        Ok(entry.map(|(key, value)| (key.get(1..).unwrap_or_default().to_vec(), value.to_vec())))
+        let entry = self.find(|database| database.range(whole(table)).next_back().transpose())?;
+        Ok(entry.map(|(key, value)| (key.get(1..).unwrap_or_default().to_vec(), value)))
     }
 }
 
@@ -273,7 +311,7 @@ fn whole(table: Table) -> std::ops::Range<Vec<u8>> {
 /// How long closing may take: within what a node has to stop in good order.
 const CLOSING: Duration = Duration::from_secs(2);
 
-/// Entries read at a time by a scan: at most 4 MiB of values at their bound, some 16 KiB of log records.
+/// Entries read at a time by a scan: at most 1 MiB of values at their bound, some 16 KiB of log records.
 const SCAN_PAGE: usize = 64;
 
 #[cfg(test)]

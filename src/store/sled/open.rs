@@ -1,7 +1,8 @@
 //! Opening: removing what is unfinished, checking what is there, setting aside what cannot be read.
 
-use super::files::{self, Files};
-use super::{Shared, SledReader, SledStore, State, Store, evict_behind, full_key, writer};
+use super::files;
+use super::packs::{ESCAPE, Reference, Shelf, Stored, Values, escaped};
+use super::{Shared, SledReader, SledStore, Store, evict_behind, full_key, writer};
 use crate::engine::store::Table;
 use crate::time::Unix;
 use std::fs::{self, File};
@@ -82,28 +83,31 @@ impl SledStore {
         files::make_directory(&path).map_err(io)?;
         files::probe(&path).map_err(io)?;
         let mut quarantined = None;
-        let database = match open(&path) {
-            Ok(database) => database,
+        let shelf = Shelf::of(&path);
+        let found = match open(&path, &shelf) {
+            Ok(found) => found,
             Err(Failure::Error(error)) => return Err(error),
             Err(Failure::Damaged(reason)) => {
                 let place = set_aside(directory, at).map_err(io)?;
                 quarantined = Some(Quarantine { place, reason });
                 files::make_directory(&path).map_err(io)?;
-                match open(&path) {
-                    Ok(database) => database,
+                shelf.clear();
+                match open(&path, &shelf) {
+                    Ok(found) => found,
                     Err(Failure::Error(error)) => return Err(error),
                     Err(Failure::Damaged(reason)) => return Err(io(io::Error::other(reason))),
                 }
             }
         };
-        Ok(Opened { store: Self::start(path, database)?, quarantined })
+        Ok(Opened { store: Self::start(path, shelf, found)?, quarantined })
     }
 
     /// Opens the store in `directory`, which is there, to look at it: what is damaged is an error and stays in place.
     pub fn inspect(directory: &Path) -> Result<Self, OpenError> {
         let path = directory.join(NAME);
-        match open(&path) {
-            Ok(database) => Self::start(path, database),
+        let shelf = Shelf::of(&path);
+        match open(&path, &shelf) {
+            Ok(found) => Self::start(path, shelf, found),
             Err(Failure::Error(error)) => Err(error),
             Err(Failure::Damaged(reason)) => Err(OpenError::Damaged { path, reason }),
         }
@@ -115,9 +119,10 @@ impl SledStore {
         let copy = directory.join("store.examined");
         let io = |error| OpenError::Io { path: copy.clone(), error };
         files::copy_without_index(&directory.join(NAME), &copy).map_err(io)?;
-        let found = match open(&copy) {
-            Ok(database) => {
-                let store = Self::start(copy.clone(), database)?;
+        // The log is in the tree: that a large value cannot be read is no reason not to read it.
+        let found = match open_with(&copy, |_| Ok(())) {
+            Ok(found) => {
+                let store = Self::start(copy.clone(), Shelf::of(&copy), found)?;
                 Ok(Some(read(store.reader())))
             }
             Err(Failure::Damaged(_)) => Ok(None),
@@ -127,23 +132,34 @@ impl SledStore {
         found
     }
 
-    fn start(path: PathBuf, database: sled::Db) -> Result<Self, OpenError> {
+    fn start(path: PathBuf, shelf: Arc<Shelf>, (database, values): (sled::Db, Values)) -> Result<Self, OpenError> {
         let io = |error| OpenError::Io { path: path.clone(), error };
-        let mut state = State::default();
-        let files = Files::open(&path, &mut state.counters.fsyncs).map_err(io)?;
         let shared = Arc::new(Shared {
             path: path.clone(),
-            state: Mutex::new(state),
+            state: Mutex::default(),
             wanted: Condvar::new(),
+            shelf,
             database: RwLock::new(Some(database)),
         });
-        let threads = writer::start(&shared, files).map_err(io)?;
+        let mut fsyncs = 0;
+        let open = writer::Open::new(&shared, values, &mut fsyncs).map_err(io)?;
+        shared.state().counters.fsyncs += fsyncs;
+        let threads = writer::start(&shared, open).map_err(io)?;
         Ok(Self { shared, threads })
     }
 }
 
-/// Opens the database in `path`, which exists, and reads all of it.
-pub(super) fn open(path: &Path) -> Result<sled::Db, Failure> {
+/// Opens the database in `path`, which exists, and reads all of it. Answers besides where its large values lie.
+pub(super) fn open(path: &Path, shelf: &Shelf) -> Result<(sled::Db, Values), Failure> {
+    let judged = |error: io::Error| judge(path, error.into());
+    open_with(path, |reference| match shelf.read(reference).map_err(judged)? {
+        Some(_) => Ok(()),
+        None => Err(Failure::Damaged("a file of large values is missing".into())),
+    })
+}
+
+/// The same, with a look of the caller's at each large value.
+fn open_with(path: &Path, look: impl Fn(&Reference) -> Result<(), Failure>) -> Result<(sled::Db, Values), Failure> {
     let io = |error| Failure::Error(OpenError::Io { path: path.to_owned(), error });
     files::remove_unfinished(path).map_err(io)?;
     let mut patience = LOCK_ATTEMPTS;
@@ -164,36 +180,57 @@ pub(super) fn open(path: &Path) -> Result<sled::Db, Failure> {
             Err(panic) => return Err(Failure::Damaged(message(panic))),
         }
     };
-    match catch_unwind(AssertUnwindSafe(|| check(path, &database))) {
+    let values = match catch_unwind(AssertUnwindSafe(|| check(path, &database, &look))) {
         Ok(checked) => checked?,
         Err(panic) => return Err(Failure::Damaged(message(panic))),
-    }
-    Ok(database)
+    };
+    Ok((database, values))
 }
 
 fn config(path: &Path) -> sled::Config {
     sled::Config::new().path(path).cache_capacity(CACHE).flush_every_ms(None).use_compression(false)
 }
 
-/// Reads every entry, and the format marker; writes the marker into an empty database.
-fn check(path: &Path, database: &sled::Db) -> Result<(), Failure> {
+/// Reads every entry, and the format marker, which it writes into an empty database and brings up to date in another.
+fn check(
+    path: &Path,
+    database: &sled::Db,
+    look: &impl Fn(&Reference) -> Result<(), Failure>,
+) -> Result<Values, Failure> {
     let key = full_key(Table::Meta, FORMAT_KEY);
-    let marker = database.get(&key).map_err(|error| judge(path, error))?;
-    match marker.as_deref() {
-        Some([found]) if *found <= FORMAT => {}
+    let failed = |error| judge(path, error);
+    let found = match database.get(&key).map_err(failed)?.as_deref() {
+        Some([found]) if *found <= FORMAT => *found,
         Some([found]) => return Err(Failure::Error(OpenError::Format { path: path.to_owned(), found: *found })),
         Some(_) => return Err(Failure::Damaged("the format marker is no format".into())),
-        None if database.is_empty() => {
-            database.insert(key, &[FORMAT]).map_err(|error| judge(path, error))?;
-            database.flush().map_err(|error| judge(path, error))?;
-        }
+        None if database.is_empty() => 0,
         None => return Err(Failure::Damaged("the format marker is missing".into())),
-    }
+    };
+    let (mut values, mut update) = (Values::new(), sled::Batch::default());
     for entry in database.iter() {
-        let entry = entry.and_then(|(key, _)| evict_behind(database, &key));
-        entry.map_err(|error| judge(path, error))?;
+        let (key, raw) = entry.map_err(failed)?;
+        evict_behind(database, &key).map_err(failed)?;
+        if found < PACKS {
+            if raw.first() == Some(&ESCAPE) {
+                update.insert(key, &*escaped(&raw));
+            }
+            continue;
+        }
+        match Stored::read(&raw) {
+            Some(Stored::Here(_)) => {}
+            Some(Stored::At(reference)) => {
+                look(&reference)?;
+                values.insert(key.to_vec(), reference);
+            }
+            None => return Err(Failure::Damaged("it holds a value that nobody has written".into())),
+        }
     }
-    Ok(())
+    if found < FORMAT {
+        update.insert(key, &[FORMAT]);
+        database.apply_batch(update).map_err(failed)?;
+        database.flush().map_err(failed)?;
+    }
+    Ok(values)
 }
 
 /// Whether an error is about the content or about the disk.
@@ -232,7 +269,10 @@ const NAME: &str = "store";
 const FORMAT_KEY: &[u8] = b"format";
 
 /// Format of keys and values in the store. Formats up to this can be read.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = PACKS;
+
+/// The first format with large values beside the tree.
+const PACKS: u8 = 2;
 
 /// sled's page cache, in bytes. Measured with 60,000 log records: 10 MB of the process's memory after opening with this,
 /// 14 MB with four times as much; a node at rest has at most 20 MB in all.

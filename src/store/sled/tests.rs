@@ -92,19 +92,180 @@ fn scans_stay_within_their_table_and_keep_order() {
     assert_eq!(reader.last(Table::Dedupe), Ok(None));
 }
 
+/// A value that lies in a pack.
+fn large(of: u64) -> Vec<u8> {
+    vec![of as u8; 64 * 1024]
+}
+
+fn remove(lsn: u64, keys: impl IntoIterator<Item = u64>) -> Commit {
+    let delete = |key: u64| Write::Delete { table: Table::Inbox, key: key.to_be_bytes().into() };
+    Commit { lsn: Lsn(lsn), writes: keys.into_iter().map(delete).collect() }
+}
+
+fn packs(directory: &TempDir) -> Vec<std::path::PathBuf> {
+    let entries = fs::read_dir(directory.path().join("store/packs")).expect("a directory");
+    entries.map(|entry| entry.expect("an entry").path()).collect()
+}
+
+fn bytes(files: &[std::path::PathBuf]) -> u64 {
+    files.iter().map(|file| fs::metadata(file).expect("a file").len()).sum()
+}
+
+/// Those of these that are there are as they were put, and none is missing.
+#[track_caller]
+fn are_there(reader: &SledReader, keys: impl IntoIterator<Item = u64>) {
+    for key in keys {
+        let found = reader.get(Table::Inbox, &key.to_be_bytes()).expect("it reads");
+        assert!(found == Some(large(key)), "{key}");
+    }
+}
+
 #[test]
-fn values_larger_than_sleds_segments_survive() {
+fn large_values_are_written_once_and_survive() {
     let directory = directory();
     let mut store = open(directory.path());
     for lsn in 1..=40 {
-        store.submit(put(lsn, Table::Inbox, &lsn.to_be_bytes(), &vec![lsn as u8; 64 * 1024]));
+        store.submit(put(lsn, Table::Inbox, &lsn.to_be_bytes(), &large(lsn)));
     }
-    until(&mut store, 40);
+    // Another value for a key, and none.
+    store.submit(put(41, Table::Inbox, &7u64.to_be_bytes(), &large(9)));
+    store.submit(put(42, Table::Inbox, &8u64.to_be_bytes(), b"small"));
+    store.submit(remove(43, [6]));
+    until(&mut store, 43);
+    assert_eq!(bytes(&packs(&directory)), 41 * 64 * 1024);
     drop(store);
-    let reader = open(directory.path());
-    for lsn in 1..=40u64 {
-        let found = reader.reader().get(Table::Inbox, &lsn.to_be_bytes()).expect("it reads");
-        assert_eq!(found, Some(vec![lsn as u8; 64 * 1024]));
+    let database = fs::metadata(directory.path().join("store/db")).expect("a file").len();
+    assert!(database < 2 * 1024 * 1024, "{database}");
+    let store = open(directory.path());
+    let reader = store.reader();
+    are_there(&reader, (1..=5).chain(9..=40));
+    let get = |key: u64| reader.get(Table::Inbox, &key.to_be_bytes()).expect("it reads");
+    assert_eq!((get(6), get(7), get(8)), (None, Some(large(9)), Some(b"small".to_vec())));
+    let mut seen = Vec::new();
+    let mut each = |key: &[u8], value: &[u8]| {
+        seen.push((key.to_vec(), value.len()));
+        true
+    };
+    reader.scan(Table::Inbox, &[], &mut each).expect("it reads");
+    assert_eq!((seen.len(), seen[5].1, seen[6].1), (39, 64 * 1024, 5));
+    assert_eq!(reader.last(Table::Inbox), Ok(Some((40u64.to_be_bytes().to_vec(), large(40)))));
+}
+
+#[test]
+fn the_files_of_large_values_go_with_them() {
+    let directory = directory();
+    let mut store = open(directory.path());
+    let count = 400;
+    for lsn in 1..=count {
+        while store.is_full() {
+            until(&mut store, lsn - 1);
+        }
+        store.submit(put(lsn, Table::Inbox, &lsn.to_be_bytes(), &large(lsn)));
+    }
+    until(&mut store, count);
+    assert!(packs(&directory).len() >= 5, "{:?}", packs(&directory));
+    // One in sixteen stays: in every file there is one.
+    let stays = |key: &u64| key % 16 == 3;
+    store.submit(remove(count + 1, (1..=count).filter(|key| !stays(key))));
+    for lsn in count + 2..count + 10 {
+        store.submit(put(lsn, Table::Log, &lsn.to_be_bytes(), b"something else"));
+        until(&mut store, lsn);
+    }
+    let kept = (1..=count).filter(stays).count() as u64 * 64 * 1024;
+    let taken = bytes(&packs(&directory));
+    assert!(taken <= 2 * kept + 32 * 1024 * 1024, "{taken}");
+    are_there(&store.reader(), (1..=count).filter(stays));
+    drop(store);
+    let mut store = open(directory.path());
+    are_there(&store.reader(), (1..=count).filter(stays));
+    store.submit(remove(count + 10, 1..=count));
+    until(&mut store, count + 10);
+    assert_eq!(packs(&directory), Vec::<std::path::PathBuf>::new());
+}
+
+#[test]
+fn large_values_are_read_while_they_are_removed_and_moved() {
+    let directory = directory();
+    let mut store = open(directory.path());
+    let last = 1_200;
+    let reader = store.reader();
+    std::thread::scope(|scope| {
+        let reading = scope.spawn(|| {
+            let mut found = 0;
+            while reader.get(Table::Meta, b"end").expect("it reads").is_none() {
+                let mut each = |key: &[u8], value: &[u8]| {
+                    let key = u64::from_be_bytes(key.try_into().expect("eight bytes"));
+                    assert!(value == large(key), "{key}");
+                    found += 1;
+                    true
+                };
+                reader.scan(Table::Inbox, &[], &mut each).expect("it reads");
+                are_there(&reader, reader.get(Table::Inbox, &5u64.to_be_bytes()).expect("it reads").map(|_| 5));
+            }
+            found
+        });
+        for lsn in 1..=last {
+            while store.is_full() {
+                until(&mut store, lsn - 1);
+            }
+            let mut commit = put(lsn, Table::Inbox, &lsn.to_be_bytes(), &large(lsn));
+            // All but one in thirty are read and gone soon.
+            if lsn > 20 && (lsn - 20) % 30 != 5 {
+                commit.writes.extend(remove(0, [lsn - 20]).writes);
+            }
+            store.submit(commit);
+        }
+        store.submit(put(last + 1, Table::Meta, b"end", b""));
+        until(&mut store, last + 1);
+        assert!(reading.join().expect("no panic") > 0);
+    });
+}
+
+#[test]
+fn a_damaged_large_value_is_seen_at_opening() {
+    for (damage, says) in [("flipped", "damaged"), ("cut", "cut off"), ("gone", "missing")] {
+        let directory = directory();
+        let mut store = open(directory.path());
+        store.submit(put(1, Table::Log, b"1", b"one"));
+        store.submit(put(2, Table::Inbox, &2u64.to_be_bytes(), &large(2)));
+        until(&mut store, 2);
+        drop(store);
+        let pack = packs(&directory).pop().expect("a pack");
+        let mut content = fs::read(&pack).expect("it is read");
+        content[40_000] ^= 1;
+        match damage {
+            "flipped" => fs::write(&pack, content).expect("it is written"),
+            "cut" => fs::write(&pack, &content[..50_000]).expect("it is written"),
+            _ => fs::remove_file(&pack).expect("it is removed"),
+        }
+        let refused = SledStore::inspect(directory.path()).expect_err("it is damaged").to_string();
+        assert!(refused.contains(says), "{refused}");
+        // What is not in it can be read.
+        let log = |reader: SledReader| reader.get(Table::Log, b"1");
+        let salvaged = SledStore::salvage(directory.path(), log).expect("the disk works");
+        assert_eq!(salvaged, Some(Ok(Some(b"one".to_vec()))), "{damage}");
+        let opened = SledStore::open(directory.path(), Unix::from_seconds(1_800_000_000)).expect("it opens");
+        assert!(opened.quarantined.expect("it was set aside").reason.contains(says));
+        assert_eq!(opened.store.reader().get(Table::Log, b"1"), Ok(None));
+    }
+}
+
+#[test]
+fn a_store_of_the_format_before_is_taken_over() {
+    let directory = directory();
+    let path = directory.path().join("store");
+    let values: [&[u8]; 4] = [b"", b"value", &[0xff, 1, 2], &[7; 60_000]];
+    let database = sled::open(&path).expect("it opens");
+    database.insert(full_key(Table::Meta, b"format"), &[1]).expect("it is written");
+    for (at, value) in values.iter().enumerate() {
+        database.insert(full_key(Table::Inbox, &[at as u8]), *value).expect("it is written");
+    }
+    drop(database);
+    for _ in 0..2 {
+        let store = open(directory.path());
+        for (at, value) in values.iter().enumerate() {
+            assert_eq!(store.reader().get(Table::Inbox, &[at as u8]), Ok(Some(value.to_vec())));
+        }
     }
 }
 
@@ -119,7 +280,7 @@ fn a_group_of_commits_takes_one_fsync() {
     until(&mut store, 1_000);
     let after = store.counters();
     assert_eq!(after.commits, 1_000);
-    assert_eq!(after.fsyncs - before.fsyncs, after.groups, "one a group, there being no blobs");
+    assert_eq!(after.fsyncs - before.fsyncs, after.groups, "one a group, there being no large values");
     assert!(after.groups < 500, "{after:?}");
     assert!(after.groups >= 1);
 }
@@ -150,12 +311,23 @@ fn a_failing_fsync_is_told_once_and_recovered_from() {
     let error = durable(&mut store, 1).expect_err("it fails").to_string();
     assert!(error.contains("injected") && error.contains("store"), "{error}");
     store.submit(put(3, Table::Log, b"3", b"during"));
+    store.submit(put(4, Table::Inbox, &4u64.to_be_bytes(), &large(4)));
     assert_eq!(durable(&mut store, 1).map(|lsn| lsn >= Lsn(2)), Ok(true), "once told, then recovered");
-    until(&mut store, 3);
+    until(&mut store, 4);
     let counters = store.counters();
-    assert_eq!((counters.failures, counters.retries, counters.commits), (1, 3, 3));
+    assert_eq!((counters.failures, counters.retries, counters.commits), (1, 3, 4));
+    are_there(&store.reader(), [4]);
+    // And with one of those under way.
+    store.shared.state().fail_syncs = 1;
+    store.submit(put(5, Table::Inbox, &4u64.to_be_bytes(), &large(5)));
+    store.submit(put(6, Table::Inbox, &6u64.to_be_bytes(), &large(6)));
+    assert!(durable(&mut store, 4).is_err());
+    until(&mut store, 6);
+    are_there(&store.reader(), [6]);
+    assert_eq!(store.reader().get(Table::Inbox, &4u64.to_be_bytes()), Ok(Some(large(5))));
     drop(store);
     let store = open(directory.path());
+    are_there(&store.reader(), [6]);
     for key in [b"1", b"2", b"3"] {
         assert!(store.reader().get(Table::Log, key).is_ok_and(|value| value.is_some()));
     }

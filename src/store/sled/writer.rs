@@ -2,6 +2,7 @@
 
 use super::files::{self, Files};
 use super::open::{self, Failure};
+use super::packs::{LARGE, Packs, Reference, Values, escaped};
 use super::{Shared, StoreError, full_key, size};
 use crate::engine::store::{Commit, Write};
 use crate::id::Lsn;
@@ -15,14 +16,14 @@ use std::thread::{self, JoinHandle, Thread};
 use std::time::Duration;
 
 /// Starts both threads.
-pub(super) fn start(shared: &Arc<Shared>, files: Files) -> io::Result<Vec<JoinHandle<()>>> {
+pub(super) fn start(shared: &Arc<Shared>, open: Open) -> io::Result<Vec<JoinHandle<()>>> {
     let watch = Arc::new(Watch::default());
     let guard = {
         let (shared, watch) = (Arc::clone(shared), Arc::clone(&watch));
         thread::Builder::new().name("store-guard".into()).stack_size(STACK).spawn(move || guard(&shared, &watch))?
     };
     let writer =
-        Writer { shared: Arc::clone(shared), files: Some(files), stuck: false, watch, guard: guard.thread().clone() };
+        Writer { shared: Arc::clone(shared), open: Some(open), stuck: false, watch, guard: guard.thread().clone() };
     let writer = thread::Builder::new().name("store-writer".into()).spawn(move || writer.run());
     match writer {
         Ok(writer) => Ok(vec![writer, guard]),
@@ -37,7 +38,7 @@ pub(super) fn start(shared: &Arc<Shared>, files: Files) -> io::Result<Vec<JoinHa
 struct Writer {
     shared: Arc<Shared>,
     /// Nothing after a failure, until the database is open again.
-    files: Option<Files>,
+    open: Option<Open>,
     /// sled could not be closed after a failure.
     stuck: bool,
     watch: Arc<Watch>,
@@ -99,7 +100,7 @@ impl Writer {
             Ok(Err(error)) => error,
             Err(_) => StoreError(format!("{}: sled gave up", self.shared.path.display())),
         };
-        self.files = None;
+        self.open = None;
         self.stuck = !self.shared.close();
         Err(error)
     }
@@ -109,27 +110,20 @@ impl Writer {
         let failed = |error: &dyn std::fmt::Display| {
             StoreError(format!("{}: {error}; free space or check the disk", path.display()))
         };
-        if self.files.is_none() {
+        if self.open.is_none() {
             self.reopen().map_err(|error| failed(&error))?;
         }
-        let database =
-            self.shared.with_database(|database| database.cloned()).ok_or_else(|| failed(&"it is closed"))?;
-        // Several commits to a batch of sled's, since each batch costs it two waits for the kernel, and a key that all
-        // of them set is written once.
-        let (mut batch, mut bytes) = (sled::Batch::default(), 0);
-        for commit in group {
-            add(&mut batch, commit);
-            bytes += size(commit);
-            if bytes >= BATCH {
-                database.apply_batch(std::mem::take(&mut batch)).map_err(|error| failed(&error))?;
-                bytes = 0;
-            }
-        }
-        if bytes > 0 {
-            database.apply_batch(batch).map_err(|error| failed(&error))?;
-        }
-        database.flush().map_err(|error| failed(&error))?;
-        self.sync().map_err(|error| failed(&error))
+        let tree = self.shared.with_database(|database| database.cloned());
+        let Some((tree, open)) = tree.zip(self.open.as_mut()) else { return Err(failed(&"it is closed")) };
+        let mut fsyncs = 0;
+        let shared = &self.shared;
+        let written = open.write(&tree, group, &mut fsyncs).and_then(|()| {
+            shared.injected()?;
+            open.sync(&mut fsyncs)?;
+            open.move_sparse(&tree, &mut fsyncs)
+        });
+        shared.state().counters.fsyncs += fsyncs;
+        written.map_err(|error| failed(&error))
     }
 
     /// After a failure: see the module's doc.
@@ -137,31 +131,18 @@ impl Writer {
         self.shared.state().counters.retries += 1;
         files::probe(&self.shared.path)?;
         files::rewrite(&self.shared.path)?;
-        let database = open::open(&self.shared.path).map_err(|failure| match failure {
-            Failure::Error(error) => io::Error::other(error),
-            Failure::Damaged(reason) => io::Error::other(format!("{reason}; restart the node to have it set aside")),
-        })?;
+        let (database, values) =
+            open::open(&self.shared.path, &self.shared.shelf).map_err(|failure| match failure {
+                Failure::Error(error) => io::Error::other(error),
+                Failure::Damaged(reason) => {
+                    io::Error::other(format!("{reason}; restart the node to have it set aside"))
+                }
+            })?;
         let mut fsyncs = 0;
-        self.files = Some(Files::open(&self.shared.path, &mut fsyncs)?);
+        self.open = Some(Open::new(&self.shared, values, &mut fsyncs)?);
         self.shared.set_database(database);
         self.shared.state().counters.fsyncs += fsyncs;
         Ok(())
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        #[cfg(test)]
-        {
-            let mut state = self.shared.state();
-            if state.fail_syncs > 0 {
-                state.fail_syncs -= 1;
-                return Err(io::Error::other("injected"));
-            }
-        }
-        let Some(files) = &mut self.files else { return Err(io::Error::other("it is closed")) };
-        let mut fsyncs = 0;
-        let synced = files.sync(&mut fsyncs);
-        self.shared.state().counters.fsyncs += fsyncs;
-        synced
     }
 
     fn complete(&self, group: &VecDeque<Commit>) {
@@ -209,13 +190,127 @@ impl Writer {
     }
 }
 
-/// A later write to a key takes the place of an earlier one.
-fn add(batch: &mut sled::Batch, commit: &Commit) {
-    for write in &commit.writes {
-        match write {
-            Write::Put { table, key, value } => batch.insert(full_key(*table, key), value.as_slice()),
-            Write::Delete { table, key } => batch.remove(full_key(*table, key)),
+impl Shared {
+    /// An error that a test has asked for.
+    fn injected(&self) -> io::Result<()> {
+        #[cfg(test)]
+        {
+            let mut state = self.state();
+            if state.fail_syncs > 0 {
+                state.fail_syncs -= 1;
+                return Err(io::Error::other("injected"));
+            }
         }
+        Ok(())
+    }
+}
+
+/// The files of an open store.
+pub(super) struct Open {
+    files: Files,
+    packs: Packs,
+}
+
+impl Open {
+    /// Of a store whose tree holds these references.
+    pub(super) fn new(shared: &Shared, values: Values, fsyncs: &mut u64) -> io::Result<Self> {
+        // Packs first: what the tree refers to is durable before the tree is.
+        let packs = Packs::open(Arc::clone(&shared.shelf), values, fsyncs)?;
+        Ok(Self { files: Files::open(&shared.path, fsyncs)?, packs })
+    }
+
+    /// Hands a group to the kernel, and large values to the disk.
+    fn write(&mut self, tree: &sled::Db, group: &VecDeque<Commit>, fsyncs: &mut u64) -> sled::Result<()> {
+        let mut references = Vec::new();
+        for write in group.iter().flat_map(|commit| &commit.writes) {
+            if let Write::Put { value, .. } = write
+                && value.len() >= LARGE
+            {
+                references.push(self.packs.write(value)?);
+            }
+        }
+        self.packs.sync(fsyncs)?;
+        // Several commits to a batch of sled's, since each batch costs it two waits for the kernel, and a key that all
+        // of them set is written once.
+        let (mut batch, mut bytes) = (sled::Batch::default(), 0);
+        let mut references = references.into_iter();
+        for commit in group {
+            for write in &commit.writes {
+                bytes += self.add(&mut batch, write, &mut references);
+            }
+            if bytes >= BATCH {
+                tree.apply_batch(std::mem::take(&mut batch))?;
+                bytes = 0;
+            }
+        }
+        if bytes > 0 {
+            tree.apply_batch(batch)?;
+        }
+        tree.flush().map(drop)
+    }
+
+    /// Adds a change to a batch, and answers how large it is there. A later one takes the place of an earlier one.
+    fn add(
+        &mut self,
+        batch: &mut sled::Batch,
+        write: &Write,
+        references: &mut impl Iterator<Item = Reference>,
+    ) -> usize {
+        let (table, key, value) = match write {
+            Write::Put { table, key, value } => (table, key, Some(value)),
+            Write::Delete { table, key } => (table, key, None),
+        };
+        let key = full_key(*table, key);
+        let reference = value.filter(|value| value.len() >= LARGE).and_then(|_| references.next());
+        let bytes = key.len();
+        match (value, reference) {
+            (_, Some(reference)) => {
+                let encoded = reference.encode();
+                self.packs.put(key.clone(), reference);
+                batch.insert(key, encoded);
+                bytes
+            }
+            (Some(value), None) => {
+                self.packs.remove(&key);
+                batch.insert(key, &*escaped(value));
+                bytes + value.len()
+            }
+            (None, None) => {
+                self.packs.remove(&key);
+                batch.remove(key);
+                bytes
+            }
+        }
+    }
+
+    fn sync(&mut self, fsyncs: &mut u64) -> io::Result<()> {
+        self.files.sync(fsyncs)?;
+        self.packs.tidy();
+        Ok(())
+    }
+
+    /// Moves what little is left in a pack, if packs take more than they may. What cannot be read stays.
+    fn move_sparse(&mut self, tree: &sled::Db, fsyncs: &mut u64) -> sled::Result<()> {
+        let mut moved = Vec::new();
+        for (key, reference) in self.packs.sparse() {
+            match self.packs.read(&reference) {
+                Ok(Some(value)) => moved.push((key, self.packs.write(&value)?)),
+                Err(error) if error.kind() != io::ErrorKind::InvalidData => return Err(error.into()),
+                _ => {}
+            }
+        }
+        if moved.is_empty() {
+            return Ok(());
+        }
+        self.packs.sync(fsyncs)?;
+        let mut batch = sled::Batch::default();
+        for (key, reference) in moved {
+            batch.insert(key.as_slice(), reference.encode());
+            self.packs.put(key, reference);
+        }
+        tree.apply_batch(batch)?;
+        tree.flush()?;
+        Ok(self.sync(fsyncs)?)
     }
 }
 
