@@ -246,6 +246,7 @@ fn dialling_each_other_makes_one_link() {
             match event {
                 NetEvent::LinkUp { link, .. } => assert_eq!(links[at].replace(link), None, "a second link"),
                 NetEvent::LinkDown { reason, .. } => panic!("the link went down: {reason}"),
+                NetEvent::Broken { .. } => panic!("a connection did not end in good order"),
                 _ => {}
             }
             let connections = |at: usize| {
@@ -261,6 +262,7 @@ fn dialling_each_other_makes_one_link() {
         world.networks[0].try_send(link, Class::Alarm, &raw(Kind::Data, b"x").into()).unwrap();
         world.run(|_, at, event| match event {
             NetEvent::Frames { .. } if at == 1 => ControlFlow::Break(()),
+            NetEvent::Broken { .. } => panic!("a connection did not end in good order"),
             _ => ControlFlow::Continue(()),
         });
     }

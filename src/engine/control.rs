@@ -36,8 +36,7 @@ impl Engine {
         }
     }
 
-    /// The neighbour was restarted, and its link stayed up at our end: it knows nothing of us, and has lost what was under
-    /// way.
+    /// What was under way over this link is lost, and what the neighbour knew of us may be.
     fn greet_again(&mut self, link: LinkId) {
         self.ask_elsewhere(link);
         let announce = self.announcement(link);
@@ -48,7 +47,16 @@ impl Engine {
             self.outgoing.handle_path_broken(&name);
             self.ready.insert(name);
         }
-        self.count("neighbours_restarted", 1);
+    }
+
+    /// The other end is told so too, and greets as well.
+    pub(super) fn handle_broken(&mut self, link: LinkId) {
+        let Some(forwarding) = self.links.get(link).map(|link| link.forwarding) else { return };
+        self.count("connections_broken", 1);
+        self.greet_again(link);
+        if forwarding {
+            self.meet_router(link);
+        }
     }
 
     pub(super) fn handle_listening(&mut self, addresses: Vec<Vec<u8>>) {
@@ -147,6 +155,8 @@ impl Engine {
         (neighbour.services, neighbour.groups) = (services, groups);
         self.routing.links_changed |= news;
         if restarted {
+            // The link stayed up at our end.
+            self.count("neighbours_restarted", 1);
             self.greet_again(link);
         }
         if meets {

@@ -59,6 +59,8 @@ pub enum Input<'a> {
     Silent(LinkId),
     /// It is heard again.
     Heard(LinkId),
+    /// What was on its way over a link may be lost, either way; the link stands.
+    Broken(LinkId),
     /// A lab says what a link costs.
     Priced {
         /// Which.

@@ -215,6 +215,7 @@ impl Engine {
             Input::Measured { link, round_trip } => self.handle_measured(link, round_trip),
             Input::Silent(link) => self.handle_silence(link, true),
             Input::Heard(link) => self.handle_silence(link, false),
+            Input::Broken(link) => self.handle_broken(link),
             Input::Priced { link, price } => self.handle_priced(link, price),
             Input::Blocked(link) => self.links.set_blocked(link, true),
             Input::Writable(link) => self.handle_writable(link),

@@ -170,6 +170,7 @@ impl Handler {
         let (limit, reason) = match &mut self.state {
             state @ State::Finishing(_) if finished => {
                 *state = State::Lingering(Delay::new(LINGER_TIME));
+                let _ = self.pipe.finished.set(Instant::now());
                 cx.waker().wake_by_ref();
                 return Ok(());
             }
@@ -427,6 +428,6 @@ const TURN: usize = 8;
 /// How long a peer may take to show that it lives when a second connection to it has come up.
 const PROOF_TIME: Duration = Duration::from_secs(5);
 /// How long a finished connection stays for the peer to read the rest.
-const LINGER_TIME: Duration = Duration::from_secs(5);
+pub(crate) const LINGER_TIME: Duration = Duration::from_secs(5);
 /// How long both ends may take to finish a connection.
 const FINISH_TIME: Duration = Duration::from_secs(10);

@@ -133,6 +133,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> LaneIo<S> {
     pub(crate) fn poll_write(&mut self, outbox: &Outbox, cx: &mut Context<'_>) -> Result<Written, LaneError> {
         let mut total = Written::default();
         let Some(stream) = &mut self.stream else { return Ok(total) };
+        if self.ending == Ending::Done {
+            // A ping, or the echo of one, that comes after the end: writing it would break the connection.
+            self.urgent.clear();
+            return Ok(total);
+        }
         let mut stream = Pin::new(stream);
         for _ in 0..TURN {
             if self.written == self.chunk.len() {
@@ -312,5 +317,14 @@ mod tests {
         let kinds: Vec<_> = frame::Frames(out).map(|frame| frame.unwrap().kind).collect();
         assert_eq!(kinds, [Kind::Pong as u8, Kind::Announce as u8]);
         assert_eq!(lane.ending, Ending::Done);
+        let whole = out.len();
+        lane.push_urgent(&raw(Kind::Pong, b"too late"));
+        let written = lane.poll_write(&outbox, &mut Context::from_waker(&noop_waker())).unwrap();
+        assert_eq!(
+            (written.bytes, lane.stream.as_ref().unwrap().get_ref().len()),
+            (0, whole),
+            "nothing follows the end"
+        );
+        assert!(!lane.has_urgent());
     }
 }

@@ -213,6 +213,11 @@ pub enum NetEvent<P> {
         /// This link.
         link: LinkId,
     },
+    /// Of a link's connections one broke, while another stands: what was on its way over it may be lost.
+    Broken {
+        /// This link.
+        link: LinkId,
+    },
     /// Whole frames, in the order in which they were sent; see [`crate::wire::frame::Frames`].
     Frames {
         /// From whom.

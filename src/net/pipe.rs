@@ -4,8 +4,9 @@ use super::outbox::Outbox;
 use super::{Lane, LinkCounters, SendError};
 use crate::wire::OutFrame;
 use crate::wire::data::Class;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Outboxes and figures of one connection.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub(crate) struct Pipe {
     round_trip: AtomicU64,
     /// Buffers that the task has handed over: how many the network has to fetch before the link's end is told.
     pub(crate) handed_over: AtomicU64,
+    /// Since when both directions have ended in good order, and the other end may be reading what is left.
+    pub(crate) finished: OnceLock<Instant>,
 }
 
 impl Pipe {
@@ -33,6 +36,7 @@ impl Pipe {
             frames_out: AtomicU64::new(0),
             round_trip: AtomicU64::new(0),
             handed_over: AtomicU64::new(0),
+            finished: OnceLock::new(),
         }
     }
 

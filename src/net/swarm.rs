@@ -337,6 +337,9 @@ impl<G: Gatekeeper> Network<G> {
                 self.starting.retain(|starting| *starting != listener_id);
                 self.events.push_back(NetEvent::ListenFailed { reason: cause(&error) });
             }
+            SwarmEvent::IncomingConnectionError { error, send_back_addr: address, .. } => {
+                tracing::debug!(%address, %error, "connection failed");
+            }
             SwarmEvent::ListenerError { error, .. } => tracing::debug!(%error, "listener"),
             _ => {}
         }

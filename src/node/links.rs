@@ -62,6 +62,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
             NetEvent::Measured { link, round_trip } => self.handle(Input::Measured { link, round_trip }),
             NetEvent::Silent { link } => self.handle(Input::Silent(link)),
             NetEvent::Heard { link } => self.handle(Input::Heard(link)),
+            NetEvent::Broken { link } => self.handle(Input::Broken(link)),
             NetEvent::Frames { link, lane: _, buffer } => self.handle(Input::Frames { link, buffer }),
             NetEvent::Writable { link, .. } => self.unstall(link),
             NetEvent::Gossip { id, from, topic: _, data } => match from {

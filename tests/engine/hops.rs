@@ -400,3 +400,24 @@ fn nobody_is_reached_where_nothing_leads() {
     assert!(reason.contains("no links lead there"), "{reason}");
     assert_eq!(mesh.nodes[0].engine.outgoing_open(), 0);
 }
+
+#[test]
+fn what_was_lost_with_a_connection_is_told_again() {
+    let mut mesh = Mesh::new(&["a", "b", "c", "d"]);
+    mesh.connect(0, 1);
+    mesh.connect(2, 3);
+    // Of two connections between b and c one broke, and what c had said over it is lost.
+    mesh.vanish.insert((2, 1));
+    mesh.connect(1, 2);
+    mesh.run(seconds(20));
+    mesh.vanish.clear();
+    mesh.run(seconds(20));
+    let token = mesh.send(0, "d", b"lost", Ack::End, 5);
+    mesh.run(seconds(6));
+    assert_eq!(delivered(&mesh, token), None, "b does not know that c is a router");
+    mesh.breaks(1, 2);
+    mesh.run(seconds(2));
+    let token = mesh.send(0, "d", b"found", Ack::End, 5);
+    mesh.run(seconds(2));
+    assert_eq!(delivered(&mesh, token), Some(3));
+}

@@ -225,6 +225,14 @@ impl Mesh {
         }
     }
 
+    /// Of the connections of the link between them one broke.
+    pub fn breaks(&mut self, a: usize, b: usize) {
+        for ends in [(a, b), (b, a)] {
+            let link = self.links[&ends];
+            self.handle(ends.0, Input::Broken(link));
+        }
+    }
+
     pub fn disconnect(&mut self, a: usize, b: usize) {
         for (from, to) in [(a, b), (b, a)] {
             let link = self.links.remove(&(from, to)).expect("a link");

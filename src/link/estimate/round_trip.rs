@@ -6,8 +6,7 @@
 //! [`SLOW_RUN`] is no accident but a link that has become slow for good, and of them only those count that are late by the
 //! shortest among them: on a lossy link, where each repetition holds up what follows, there are some.
 //!
-//! A late answer's time is held back until then, so that failures and the delay that they make are told together. Nothing is
-//! held back of the first [`ENOUGH`]: what a link is like then is still being found out, and is told with what else is new.
+//! A late answer's time is held back until then, so that failures and the delay that they make are told together.
 //!
 //! The shortest is that of this half of a window and of the half before, so it is forgotten after a whole one at the latest. A
 //! link that has become slow for good is known by [`SLOW_RUN`] late answers in a row: then the shortest of these counts.
@@ -76,7 +75,7 @@ impl RoundTrip {
             _ if late => 0,
             _ => run.into(),
         };
-        if !late || self.late.0 >= SLOW_RUN || self.recent.len() <= ENOUGH {
+        if !late || self.late.0 >= SLOW_RUN {
             core::mem::take(&mut self.held).into_iter().for_each(|took| self.smooth(took));
         }
         if self.late.0 >= SLOW_RUN {

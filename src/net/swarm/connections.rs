@@ -1,7 +1,7 @@
 //! What becomes of connections: they join a link, prove themselves, fall silent, and leave it.
 
 use super::super::admission::Gatekeeper;
-use super::super::handler::{Command, Event};
+use super::super::handler::{Command, Event, LINGER_TIME};
 use super::super::links::Joined;
 use super::super::streams::StreamsEvent;
 use super::super::tally::Item;
@@ -105,6 +105,11 @@ impl<G: Gatekeeper> Network<G> {
     pub(super) fn settle(&mut self) {
         let Some(Closed { connection, reason, .. }) = self.closed.take() else { return };
         let peer = self.links.of_connection(connection).and_then(|link| self.links.get(link)).map(|link| link.peer);
+        // Whoever finishes in good order waits for the other end to have read everything. One that is gone sooner broke.
+        let broke = self
+            .links
+            .connection_mut(connection)
+            .is_some_and(|known| known.pipe.finished.get().is_none_or(|finished| finished.elapsed() < LINGER_TIME / 2));
         match self.links.leave(connection) {
             Some((link, true)) => {
                 self.discovery.handle_link_down(link);
@@ -112,6 +117,10 @@ impl<G: Gatekeeper> Network<G> {
             }
             Some((link, false)) => {
                 self.events.push_back(NetEvent::Writable { link });
+                if broke {
+                    tracing::debug!(link = link.0, %reason, "one of its connections broke");
+                    self.events.push_back(NetEvent::Broken { link });
+                }
                 self.tell_silence(link);
             }
             None => {}
