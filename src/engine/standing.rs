@@ -212,9 +212,12 @@ impl Engine {
                 let ends = graph.index(from).zip(graph.index(to));
                 ends.is_some_and(|ends| self.routes.overlay.shunned.contains(&ends))
             };
+            let silent = *from == self.own && self.links.of(to).any(|(_, link)| link.silent);
             let (from, to) = (self.name_for(from), self.name_for(to));
             return if shunned {
                 format!("failures: messages over {from} → {to} were not confirmed")
+            } else if silent {
+                format!("failures: the link {from} → {to} is silent")
             } else {
                 format!("the link {from} → {to} is gone")
             };

@@ -86,3 +86,11 @@ fn price_alone_is_named_as_price() {
     let cause = cause(&mut mesh, "cheap", [10; 5]);
     assert!(cause.starts_with("price rose from "), "{cause}");
 }
+
+#[test]
+fn a_link_that_is_silent_is_named_as_that() {
+    let mut mesh = over_b("balanced");
+    mesh.silence(0, 1, true);
+    let cause = cause(&mut mesh, "balanced", []);
+    assert_eq!(cause, "failures: the link a → b is silent");
+}
