@@ -2,7 +2,7 @@
 //!
 //! sled 0.34 has in its directory: `db`, the log of everything, written in place; `conf`, written once; `snap.N`,
 //! an index of `db` written at opening under another name, then renamed; `blobs/N`, a file for each page above its
-//! segment size, written once, before the entry in `db` that names it.
+//! segment size, written once, before the entry in `db` that names it. Beside them is `packs` ([`packs`](super::packs)).
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -170,7 +170,7 @@ fn rewrite_file(path: &Path, buffer: &mut [u8]) -> io::Result<()> {
 /// Bytes that are left free: some segments, and the pages of a few blobs.
 const RESERVE: u64 = 4 * 1024 * 1024;
 
-/// Bytes allowed for a byte committed: the largest messages lie on pages that sled writes anew several times.
+/// Bytes allowed for a byte committed: sled writes pages anew several times, of values that are not large.
 const AMPLIFICATION: u64 = 4;
 
 /// Bytes written to see whether there is room.
