@@ -21,7 +21,7 @@
 //! 3  link   routing   delivery   event_log          cores; they never import one another
 //! 2  identity                   realm, credentials, contacts, seals
 //! 1  wire                       frames, documents, their bounded codec
-//! 0  id, time                   base types
+//! 0  id, time, counter          base types; the table of counters
 //! ```
 //!
 //! # Invariants of the architecture (kept by `tests/tidy.rs`)
@@ -38,6 +38,7 @@
 //! `node` (default) is floors 5 to 8. Without it the crate is the sans-IO part, with no libp2p, tokio or sled: what
 //! fuzz targets build.
 
+pub mod counter;
 pub mod delivery;
 pub mod engine;
 pub mod event_log;

@@ -71,7 +71,7 @@ fn a_topology_is_kept_and_a_cut_link_heals() {
     // node-2 tells a newcomer where the others are, and it tries to reach them.
     lab.lab(&["kill", "node-3"]);
     lab.lab(&["start", "node-3"]);
-    let kept_apart = |node| lab.node(node, "status")["counters"]["cut"].as_u64().unwrap_or_default();
+    let kept_apart = |node| lab.node(node, "status")["counters"]["connections_cut"].as_u64().unwrap_or_default();
     until("the ends of the line meet and stay apart", || kept_apart("node-1") > 0 && kept_apart("node-3") > 0);
     assert_eq!([lab.peers("node-1"), lab.peers("node-3")], [["node-2"], ["node-2"]]);
 

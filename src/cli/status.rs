@@ -3,6 +3,7 @@
 use super::failure::Failure;
 use super::shell::Shell;
 use super::{Verdict, shell};
+use crate::counter::Counter;
 use crate::gateway::dto::Status;
 use std::time::Duration;
 
@@ -65,7 +66,8 @@ pub(super) async fn run(Arguments {}: Arguments, shell: Shell) -> Result<Verdict
         shell.line(format_args!("{:<12} {}", title, shell::visible(value.as_bytes())))?;
     }
     for (counter, count) in counters {
-        shell.line(format_args!("{:<12} {counter} {count}", "dropped"))?;
+        let unit = Counter::named(&counter).map_or_else(String::new, |counter| format!(" {}", counter.unit()));
+        shell.line(format_args!("{:<12} {counter} {count}{unit}", "dropped"))?;
     }
     Ok(Verdict::Done)
 }

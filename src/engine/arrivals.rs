@@ -10,6 +10,7 @@
 //! 2. A NACK is believed only from the device that the session is with.
 
 use super::Engine;
+use crate::counter::Counter;
 use crate::id::{LinkId, Name, SessionId};
 use crate::identity::session::SessionError;
 use crate::identity::sign::verify_signed;
@@ -33,7 +34,7 @@ impl Engine {
     /// `buffer` is what the frame was read into.
     pub(super) fn handle_data(&mut self, link: LinkId, flags: u8, body: &[u8], buffer: &Bytes) {
         let Ok(data) = DataFrame::parse(body) else {
-            self.count("data_malformed", 1);
+            self.count(Counter::DataMalformed, 1);
             return;
         };
         if self.membership.credential_of(&data.header.to, self.now.unix).is_none() {
@@ -44,7 +45,7 @@ impl Engine {
         let offset = self.links.get(link).filter(|_| direct).map_or(0, |link| link.clock_offset);
         let expiry = Unix(data.header.expiry.saturating_add_signed(offset.saturating_neg()));
         if expiry < self.now.unix {
-            self.count("data_expired", 1);
+            self.count(Counter::DataExpired, 1);
             return;
         }
         if flags & frame::HOP_ACK != 0 {
@@ -55,7 +56,7 @@ impl Engine {
             Form::Session => self.open_record(link, &data, &mut plain),
             Form::Opener => self.open_session(link, &data, &mut plain),
             Form::Mail => {
-                self.count("mail_not_kept", 1);
+                self.count(Counter::MailNotKept, 1);
                 None
             }
         };
@@ -64,14 +65,14 @@ impl Engine {
             Some((&PLAIN_PARCEL, parcel)) => self.handle_parcel(&from, offset, &data.path.visited, parcel),
             Some((&PLAIN_BATCH, batch)) => self.handle_batch(&from, offset, &data.path.visited, batch),
             Some((&PLAIN_RECEIPTS, receipts)) => self.handle_receipts(&from, receipts),
-            _ => self.count("data_malformed", 1),
+            _ => self.count(Counter::DataMalformed, 1),
         }
     }
 
     fn open_record(&mut self, link: LinkId, data: &DataFrame<'_>, plain: &mut Vec<u8>) -> Option<Name> {
         let id = data.sealed.get(..SessionId::LEN).and_then(SessionId::from_slice)?;
         let Some(entry) = self.sessions.opening(&id, self.now.time) else {
-            self.count("sessions_unknown", 1);
+            self.count(Counter::SessionsUnknown, 1);
             self.send_nack(link, id);
             // It may have held receipts, which are not sent again: what they were for is, and is confirmed anew.
             let direct = data.path.visited.is_empty();
@@ -84,11 +85,11 @@ impl Engine {
         match entry.session.open_record(data.header_bytes, data.sealed, plain) {
             Ok(()) => Some(entry.peer.clone()),
             Err(SessionError::Replay) => {
-                self.count("data_replayed", 1);
+                self.count(Counter::DataReplayed, 1);
                 None
             }
             Err(_) => {
-                self.count("data_not_opened", 1);
+                self.count(Counter::DataNotOpened, 1);
                 None
             }
         }
@@ -104,18 +105,18 @@ impl Engine {
                 self.learn_credential(peer.clone());
                 self.learn_where(&peer);
                 let dropped = self.sessions.insert(session, name, (own.hash, peer.hash), self.now.time);
-                self.count("sessions_forgotten", u64::from(dropped));
+                self.count(Counter::SessionsForgotten, u64::from(dropped));
                 self.open_record(link, &DataFrame { sealed: record, ..data.clone() }, plain)
             }
             Err(SessionError::UnknownContact(_)) => {
                 // Perhaps the operator has introduced it since: ask the issuer, and have it try again.
-                self.count("sessions_of_strangers", 1);
+                self.count(Counter::SessionsOfStrangers, 1);
                 self.pull_cards();
                 self.send_nack(link, opener.session);
                 None
             }
             Err(_) => {
-                self.count("sessions_refused", 1);
+                self.count(Counter::SessionsRefused, 1);
                 self.send_nack(link, opener.session);
                 None
             }
@@ -131,19 +132,21 @@ impl Engine {
 
     /// Somebody does not know a session: ours, or one that passes through here.
     pub(super) fn handle_nack(&mut self, link: LinkId, body: &[u8]) {
-        let Ok(signed) = wire::decode::<Signed<'_>>(body) else { return self.count("control_malformed", 1) };
-        let Ok(nack) = wire::decode::<SessionNack>(signed.body) else { return self.count("control_malformed", 1) };
+        let Ok(signed) = wire::decode::<Signed<'_>>(body) else { return self.count(Counter::ControlMalformed, 1) };
+        let Ok(nack) = wire::decode::<SessionNack>(signed.body) else {
+            return self.count(Counter::ControlMalformed, 1);
+        };
         let Some((name, peer)) = self.sessions.with(&nack.session) else {
             let back = self.flows.back(&nack.session).filter(|back| *back != link);
             return match back {
                 Some(back) => self.send_frame(back, frame::raw(Kind::SessionNack, body)),
-                None => self.count("nacks_refused", 1),
+                None => self.count(Counter::NacksRefused, 1),
             };
         };
         let key = self.multicast.pseudonym(&nack.by).filter(|_| nack.by == peer);
         let stale = self.now.unix.since(Unix(nack.at)) > NACK_AGE;
         if stale || key.is_none_or(|key| !verify_signed(NACK_CONTEXT, &key, &signed)) {
-            return self.count("nacks_refused", 1);
+            return self.count(Counter::NacksRefused, 1);
         }
         if self.sessions.forget(&nack.session, &name) {
             self.outgoing.handle_path_broken(&name);
@@ -152,7 +155,7 @@ impl Engine {
     }
 
     pub(super) fn handle_hop_ack(&mut self, body: &[u8]) {
-        let Ok(ack) = wire::decode::<HopAck>(body) else { return self.count("control_malformed", 1) };
+        let Ok(ack) = wire::decode::<HopAck>(body) else { return self.count(Counter::ControlMalformed, 1) };
         let mut ends = Vec::new();
         for frame in ack.frames.iter().take(MAX_HOP_ACKS) {
             if let Some(name) = self.flights.hop_acked(frame) {
@@ -163,7 +166,7 @@ impl Engine {
     }
 
     fn handle_receipts(&mut self, from: &Name, body: &[u8]) {
-        let Ok(receipts) = wire::decode::<Receipts>(body) else { return self.count("data_malformed", 1) };
+        let Ok(receipts) = wire::decode::<Receipts>(body) else { return self.count(Counter::DataMalformed, 1) };
         let mut ends = Vec::new();
         for receipt in &receipts.receipts {
             self.outgoing.handle_receipt(from, receipt, self.now.time, &mut ends);

@@ -5,6 +5,7 @@ use super::api::{Command, Load, Refused, Reply, Send, Token};
 use super::routes::explain_no_way;
 use super::services::check_size;
 use super::unicast::Sender;
+use crate::counter::Counter;
 use crate::delivery::lane::{Lane, Terms};
 use crate::delivery::outgoing::{Content, Submission};
 use crate::delivery::unconfirmed::{self, MAX_LOAD};
@@ -260,5 +261,5 @@ fn distance(a: &str, b: &str) -> usize {
 }
 
 /// Counters of messages for which there was no room, by class.
-const REFUSED: [&str; 4] =
-    ["refused_full_alarm", "refused_full_control", "refused_full_telemetry", "refused_full_bulk"];
+const REFUSED: [Counter; 4] =
+    [Counter::RefusedFullAlarm, Counter::RefusedFullControl, Counter::RefusedFullTelemetry, Counter::RefusedFullBulk];

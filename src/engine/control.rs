@@ -9,6 +9,7 @@
 //! ```
 
 use super::{Engine, Output};
+use crate::counter::Counter;
 use crate::event_log::Event;
 use crate::id::{CredentialHash, LinkId, Pseudonym, Tag};
 use crate::identity::credential::PeerCredential;
@@ -52,7 +53,7 @@ impl Engine {
     /// The other end is told so too, and greets as well.
     pub(super) fn handle_broken(&mut self, link: LinkId) {
         let Some(forwarding) = self.links.get(link).map(|link| link.forwarding) else { return };
-        self.count("connections_broken", 1);
+        self.count(Counter::ConnectionsBroken, 1);
         self.greet_again(link);
         if forwarding {
             self.meet_router(link);
@@ -81,7 +82,7 @@ impl Engine {
             Kind::BulletinRequest => match wire::decode::<BulletinRequest>(body) {
                 Ok(request) if request.have < self.membership.bulletin().version() => self.send_bulletin(link),
                 Ok(_) => {}
-                Err(_) => self.count("control_malformed", 1),
+                Err(_) => self.count(Counter::ControlMalformed, 1),
             },
             Kind::Bulletin => self.handle_bulletin(link, body),
             Kind::CredentialRequest => self.handle_credential_request(link, body),
@@ -101,7 +102,7 @@ impl Engine {
             // The link's handler answers pings itself; data frames go their own way.
             Kind::Ping | Kind::Pong | Kind::Data => {}
             Kind::Successor | Kind::TimeBeacon | Kind::Witness | Kind::Custody => {
-                self.count("frames_of_unknown_kind", 1)
+                self.count(Counter::FramesOfUnknownKind, 1)
             }
         }
     }
@@ -135,7 +136,7 @@ impl Engine {
     }
 
     fn handle_announce(&mut self, link: LinkId, body: &[u8]) {
-        let Ok(announce) = wire::decode::<Announce>(body) else { return self.count("control_malformed", 1) };
+        let Ok(announce) = wire::decode::<Announce>(body) else { return self.count(Counter::ControlMalformed, 1) };
         let Announce { forwarding, addresses, others, services, groups, area, process } = announce;
         let unpack = |addresses: Vec<ByteBuf>, most| -> Vec<Vec<u8>> {
             let fit = addresses.into_iter().filter(|address| address.len() <= MAX_ADDRESS);
@@ -156,7 +157,7 @@ impl Engine {
         self.routing.links_changed |= news;
         if restarted {
             // The link stayed up at our end.
-            self.count("neighbours_restarted", 1);
+            self.count(Counter::NeighboursRestarted, 1);
             self.greet_again(link);
         }
         if meets {
@@ -182,12 +183,14 @@ impl Engine {
                 self.close_lapsed_links();
             }
             Ok(false) => {}
-            Err(_) => self.count("bulletins_refused", 1),
+            Err(_) => self.count(Counter::BulletinsRefused, 1),
         }
     }
 
     fn handle_credential_request(&mut self, link: LinkId, body: &[u8]) {
-        let Ok(request) = wire::decode::<CredentialRequest>(body) else { return self.count("control_malformed", 1) };
+        let Ok(request) = wire::decode::<CredentialRequest>(body) else {
+            return self.count(Counter::ControlMalformed, 1);
+        };
         let own = self.membership.credential(self.now.unix).filter(|own| own.hash == request.hash);
         let known: Option<Arc<[u8]>> =
             own.map(|own| own.signed.clone()).or_else(|| self.multicast.credential(&request.hash));
@@ -204,7 +207,7 @@ impl Engine {
                 self.release_waiting(hash);
                 self.release_lsas(hash);
             }
-            Err(_) => self.count("credentials_refused", 1),
+            Err(_) => self.count(Counter::CredentialsRefused, 1),
         }
     }
 
@@ -213,7 +216,7 @@ impl Engine {
         match self.membership.bulletin().verify_credential(body, self.now.unix) {
             Ok(credential) if credential.body.key == key => self.refresh_link(link, credential),
             _ => {
-                self.count("refreshes_refused", 1);
+                self.count(Counter::RefreshesRefused, 1);
                 self.close(link, "its new credential is not valid");
             }
         }
@@ -233,6 +236,6 @@ impl Engine {
 
     pub(super) fn learn_credential(&mut self, credential: PeerCredential) {
         let dropped = self.multicast.learn(credential);
-        self.count("credentials_forgotten", u64::from(dropped));
+        self.count(Counter::CredentialsForgotten, u64::from(dropped));
     }
 }

@@ -24,6 +24,7 @@
 
 use super::api::{Command, Load, Reply, Send, Token};
 use super::{Engine, Origin, Output};
+use crate::counter::Counter;
 use crate::event_log::Event;
 use crate::id::{LinkId, Name, OuterId};
 use crate::identity::credential::acceptance;
@@ -147,7 +148,7 @@ impl Engine {
         self.rng.fill_bytes(&mut relay);
         let relay = OuterId(relay);
         if !self.remember_relay(relay, Back::Admission { id, pieces: BTreeMap::new() }) {
-            self.count("enrolments_dropped_busy", 1);
+            self.count(Counter::EnrolmentsDroppedBusy, 1);
             return self.refuse_enrolment(id, Refusal::Busy);
         }
         let frame = EnrolRelay { id: relay, hops: 0, issuer: hello.issuer, sealed: &hello.sealed };
@@ -157,12 +158,12 @@ impl Engine {
     }
 
     pub(super) fn handle_enrol_relay(&mut self, from: LinkId, body: &[u8]) {
-        let Ok(relay) = wire::decode::<EnrolRelay<'_>>(body) else { return self.count("control_malformed", 1) };
+        let Ok(relay) = wire::decode::<EnrolRelay<'_>>(body) else { return self.count(Counter::ControlMalformed, 1) };
         if relay.sealed.len() > MAX_REQUEST || relay.hops >= MAX_HOPS || self.enrolment.relays.contains_key(&relay.id) {
             return;
         }
         if !self.remember_relay(relay.id, Back::Link(from)) {
-            return self.count("enrolments_dropped_busy", 1);
+            return self.count(Counter::EnrolmentsDroppedBusy, 1);
         }
         if self.issuer == Some(relay.issuer) {
             let number = self.enrolment.last_number;
@@ -177,7 +178,7 @@ impl Engine {
     }
 
     pub(super) fn handle_enrol_answer(&mut self, link: LinkId, body: &[u8]) {
-        let Ok(answer) = wire::decode::<EnrolAnswer<'_>>(body) else { return self.count("control_malformed", 1) };
+        let Ok(answer) = wire::decode::<EnrolAnswer<'_>>(body) else { return self.count(Counter::ControlMalformed, 1) };
         let sound = answer.pieces <= MAX_PIECES && answer.piece < answer.pieces && answer.bytes.len() <= PIECE;
         let Some(relay) = self.enrolment.relays.get_mut(&answer.id).filter(|_| sound) else { return };
         match &mut relay.back {
@@ -249,7 +250,7 @@ impl Engine {
                 if self.enrolment.asking_batch {
                     self.record(Event::RenewalFailed { reason });
                 } else {
-                    self.count("pulls_failed", 1);
+                    self.count(Counter::PullsFailed, 1);
                 }
             }
         }
@@ -276,7 +277,7 @@ impl Engine {
     /// A message to a name without a card: pull, then see.
     pub(super) fn submit_after_pull(&mut self, token: Token, to: Name, command: Command) {
         if self.enrolment.strangers.len() >= MAX_STRANGERS {
-            self.count("messages_to_strangers_refused", 1);
+            self.count(Counter::MessagesToStrangersRefused, 1);
             return self.refuse_unknown(token, &to);
         }
         let since = self.now.time;

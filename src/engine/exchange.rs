@@ -2,6 +2,7 @@
 
 use super::api::{Command, Reply, Token};
 use super::store::Commit;
+use crate::counter::Counter;
 use crate::event_log::Event;
 use crate::id::{LinkId, Lsn};
 use crate::identity::admission::AdmittedPeer;
@@ -120,7 +121,7 @@ pub enum Input<'a> {
     /// Something was dropped at a bound below.
     Dropped {
         /// Counter's name.
-        counter: &'static str,
+        counter: Counter,
         /// How many.
         count: u64,
     },

@@ -24,6 +24,7 @@
 
 use super::Engine;
 use super::unicast::put_data;
+use crate::counter::Counter;
 use crate::id::{CredentialHash, LinkId, Lsn, Pseudonym, SessionId};
 use crate::routing::policy::Wants;
 use crate::time::Unix;
@@ -77,29 +78,29 @@ impl Engine {
     /// Hands on a frame that is for another device.
     pub(super) fn forward(&mut self, from: LinkId, flags: u8, data: &DataFrame<'_>, buffer: &Bytes) {
         if !self.settings.forwarding {
-            return self.count("data_for_others", 1);
+            return self.count(Counter::DataForOthers, 1);
         }
         let Some(own) = self.membership.credential(self.now.unix).map(|own| own.hash) else { return };
         let path = &data.path;
         if path.visited.len() >= MAX_HOPS {
-            return self.count("data_out_of_hops", 1);
+            return self.count(Counter::DataOutOfHops, 1);
         }
         if path.visited.iter().any(|hash| self.is_own(hash)) {
-            return self.count("data_looped", 1);
+            return self.count(Counter::DataLooped, 1);
         }
         let expiry = Unix(data.header.expiry);
         let allowance = self.skew();
         if expiry + allowance < self.now.unix {
-            return self.count("data_expired", 1);
+            return self.count(Counter::DataExpired, 1);
         }
         let bytes = data.sealed.len() + data.header_bytes.len();
         let Some(Next { link, mut path }) = self.next_hop(from, data, bytes) else {
             self.seek(data.header.to);
-            return self.count("data_without_way", 1);
+            return self.count(Counter::DataWithoutWay, 1);
         };
         if let Some(session) = session_of(data) {
             let forgotten = self.flows.note(session, from);
-            self.count("flows_forgotten", u64::from(forgotten));
+            self.count(Counter::FlowsForgotten, u64::from(forgotten));
         }
         if flags & frame::HOP_ACK != 0 {
             let ack = crate::wire::receipt::HopAck { frames: vec![data.header.outer] };
@@ -140,7 +141,7 @@ impl Engine {
         let route = self.way_to_handle(&data.header.to, &wants, &past)?;
         let (link, price) = self.link_under(&route.first()?, &wants.policy)?;
         if !path.hops.is_empty() {
-            self.count("data_repaired", 1);
+            self.count(Counter::DataRepaired, 1);
         }
         path.hops.clone_from(&route.hops);
         path.next = 0;

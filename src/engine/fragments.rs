@@ -10,6 +10,7 @@
 //!    (`fragments_dropped`). A piece out of turn drops its frame.
 
 use super::{Engine, Output};
+use crate::counter::Counter;
 use crate::id::{LinkId, Lsn};
 use crate::wire::data::Class;
 use crate::wire::fragment::{Fragment, MAX_FRAGMENTS, OVERHEAD};
@@ -90,11 +91,11 @@ impl Engine {
     }
 
     pub(super) fn handle_fragment(&mut self, link: LinkId, body: &[u8]) {
-        let Ok(fragment) = wire::decode::<Fragment<'_>>(body) else { return self.count("data_malformed", 1) };
+        let Ok(fragment) = wire::decode::<Fragment<'_>>(body) else { return self.count(Counter::DataMalformed, 1) };
         let whole = match self.fragments.take(link, &fragment) {
             Ok(None) => return,
             Ok(Some(whole)) => Bytes::from(whole),
-            Err(()) => return self.count("fragments_dropped", 1),
+            Err(()) => return self.count(Counter::FragmentsDropped, 1),
         };
         let mut frames = Frames(&whole);
         match (frames.next(), frames.next()) {
@@ -102,7 +103,7 @@ impl Engine {
                 self.handle_data(link, frame.flags, frame.body, &whole)
             }
             (Some(Ok(frame)), None) if frame.kind == Kind::Group as u8 => self.handle_group_frame(link, frame.body),
-            _ => self.count("data_malformed", 1),
+            _ => self.count(Counter::DataMalformed, 1),
         }
     }
 }

@@ -13,6 +13,7 @@ use super::multicast::{
     DEFAULT_SEGMENT, FRAME_OVERHEAD, InStream, MAX_STREAMS, MAX_WAITING, Received, Source, WAIT, Waiting,
 };
 use super::{Engine, GossipVerdict, Output};
+use crate::counter::Counter;
 use crate::delivery::reorder::Reorder;
 use crate::id::{CredentialHash, LinkId, StreamId};
 use crate::identity::credential::acceptance;
@@ -35,18 +36,18 @@ impl Engine {
 
     fn take_group_frame(&mut self, source: Source, data: &[u8]) {
         let Some((_, frame)) = parse(data) else {
-            self.count("group_frames_malformed", 1);
+            self.count(Counter::GroupFramesMalformed, 1);
             return self.judged(source, GossipVerdict::Reject);
         };
         if Unix(frame.expiry) + self.skew() < self.now.unix {
-            self.count("group_frames_expired", 1);
+            self.count(Counter::GroupFramesExpired, 1);
             return self.judged(source, GossipVerdict::Ignore);
         }
         if self.multicast.credentials.contains_key(&frame.sender) {
             return self.judge_frame(source, data);
         }
         if self.multicast.waiting.len() >= MAX_WAITING {
-            self.count("group_frames_without_credential", 1);
+            self.count(Counter::GroupFramesWithoutCredential, 1);
             return self.judged(source, GossipVerdict::Ignore);
         }
         let (sender, until) = (frame.sender, self.now.time + WAIT);
@@ -76,16 +77,16 @@ impl Engine {
         let (key, handle) = (sender.body.key, sender.body.handle);
         let holds = acceptance(&sender.body).is_some_and(|(from, until)| (from..until).contains(&self.now.unix));
         if !verify_signed(CONTEXT, &key, &signed) {
-            self.count("group_frames_forged", 1);
+            self.count(Counter::GroupFramesForged, 1);
             return self.judged(source, GossipVerdict::Reject);
         }
         if !holds {
-            self.count("group_frames_expired", 1);
+            self.count(Counter::GroupFramesExpired, 1);
             return self.judged(source, GossipVerdict::Ignore);
         }
         if key == self.own {
             // Our own, come back when gossip has forgotten it: subscribers here had it when it was published.
-            self.count("group_frames_own", 1);
+            self.count(Counter::GroupFramesOwn, 1);
             return self.judged(source, GossipVerdict::Ignore);
         }
         self.judged(source, GossipVerdict::Accept);
@@ -98,7 +99,7 @@ impl Engine {
         }
         let Some(group) = self.multicast.tags.get(&frame.group).cloned() else { return };
         let Ok(plain) = self.membership.groups().open(&frame, &group, &key) else {
-            return self.count("group_frames_not_opened", 1);
+            return self.count(Counter::GroupFramesNotOpened, 1);
         };
         let from = self.name_of(&handle);
         self.receive(frame.sender, &group, Received { from, plain });
@@ -107,13 +108,13 @@ impl Engine {
     /// Puts an opened frame in order.
     fn receive(&mut self, sender: CredentialHash, group: &str, received: Received) {
         let Ok(batch) = wire::decode::<GroupBatch<'_>>(&received.plain) else {
-            return self.count("group_frames_malformed", 1);
+            return self.count(Counter::GroupFramesMalformed, 1);
         };
         let sound = |message: &GroupMessage<'_>| {
             topic::check_topic(message.topic).is_ok() && topic::group(message.topic) == group
         };
         if batch.messages.len() > MAX_MESSAGES || !batch.messages.iter().all(sound) {
-            return self.count("group_frames_malformed", 1);
+            return self.count(Counter::GroupFramesMalformed, 1);
         }
         let (key, first, count) = ((sender, batch.stream), batch.first, batch.messages.len() as u64);
         let now = self.now.time;
@@ -124,7 +125,7 @@ impl Engine {
         {
             streams.remove(&oldest);
             self.multicast.holding.remove(&oldest);
-            self.count("group_streams_forgotten", 1);
+            self.count(Counter::GroupStreamsForgotten, 1);
         }
         let stream =
             self.multicast.streams.entry(key).or_insert_with(|| InStream { reorder: Reorder::default(), used: now });

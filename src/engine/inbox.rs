@@ -23,6 +23,7 @@ use super::api::{InboxRecord, Refused, Reply, Token};
 use super::store::{Read, ReadError, Table, Write};
 use super::unicast::inner;
 use super::{Engine, Output};
+use crate::counter::Counter;
 use crate::delivery::dedupe::{self, Dedupe};
 use crate::id::{CredentialHash, Lsn, Name, StreamId};
 use crate::time::{Time, Unix};
@@ -252,10 +253,10 @@ impl Inbox {
 impl Engine {
     /// Takes a parcel that a contact sealed for us. `offset`: its clock less ours; `visited`: relays on the way.
     pub(super) fn handle_parcel(&mut self, from: &Name, offset: i64, visited: &[CredentialHash], body: &[u8]) {
-        let Ok(parcel) = Parcel::parse(body) else { return self.count("data_malformed", 1) };
+        let Ok(parcel) = Parcel::parse(body) else { return self.count(Counter::DataMalformed, 1) };
         let (head, count) = (&parcel.head, u64::from(parcel.count));
         if !self.admit_stream(from, head.stream, head.floor) {
-            return self.count("batches_refused", 1);
+            return self.count(Counter::BatchesRefused, 1);
         }
         self.inbox.note_visited(head.stream, visited);
         let sent = Unix(head.sent.saturating_add_signed(offset.saturating_neg()));
@@ -343,9 +344,9 @@ impl Engine {
 
     /// Takes calls that a contact sealed for us. `offset`: its clock less ours; `visited`: relays on the way.
     pub(super) fn handle_batch(&mut self, from: &Name, offset: i64, visited: &[CredentialHash], body: &[u8]) {
-        let Ok(batch) = wire::decode::<Batch<'_>>(body) else { return self.count("data_malformed", 1) };
+        let Ok(batch) = wire::decode::<Batch<'_>>(body) else { return self.count(Counter::DataMalformed, 1) };
         if batch.messages.len() > MAX_MESSAGES || !self.admit_stream(from, batch.stream, batch.floor) {
-            return self.count("batches_refused", 1);
+            return self.count(Counter::BatchesRefused, 1);
         }
         self.inbox.note_visited(batch.stream, visited);
         let sent = Unix(batch.sent.saturating_add_signed(offset.saturating_neg()));
@@ -381,7 +382,7 @@ impl Engine {
             streams.remove(&oldest);
             self.inbox.touched.remove(&oldest);
             self.journal.write(Write::Delete { table: Table::Dedupe, key: oldest.as_bytes().to_vec() });
-            self.count("dedupe_streams_forgotten", 1);
+            self.count(Counter::DedupeStreamsForgotten, 1);
         }
         let now = self.now.unix;
         let stream = self.inbox.streams.entry(id).or_insert_with(|| Stream {
@@ -401,7 +402,7 @@ impl Engine {
     fn judge(&mut self, stream: StreamId, sequence: u64, full: bool, late: bool) -> (Option<Verdict>, bool) {
         let known = self.inbox.streams.get(&stream).is_some_and(|stream| stream.dedupe.knows(sequence));
         if full && !known {
-            self.count("inbox_full", 1);
+            self.count(Counter::InboxFull, 1);
             return (Some(Verdict::InboxFull), false);
         }
         let id = stream;
@@ -409,16 +410,16 @@ impl Engine {
         match stream.dedupe.accept(sequence) {
             dedupe::Verdict::Duplicate => {
                 self.inbox.repeated.insert(id);
-                self.count("messages_duplicate", 1);
+                self.count(Counter::MessagesDuplicate, 1);
                 (Some(Verdict::Delivered), false)
             }
             dedupe::Verdict::Refused => {
-                self.count("messages_beyond_window", 1);
+                self.count(Counter::MessagesBeyondWindow, 1);
                 (None, false)
             }
             dedupe::Verdict::New if late => {
                 self.inbox.touched.insert(id);
-                self.count("messages_late", 1);
+                self.count(Counter::MessagesLate, 1);
                 (Some(Verdict::Expired), false)
             }
             dedupe::Verdict::New => (None, true),

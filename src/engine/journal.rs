@@ -11,6 +11,7 @@
 use super::api::{Reply, Token};
 use super::store::{Commit, Read, ReadError, Table, Write};
 use super::{Engine, Output};
+use crate::counter::Counter;
 use crate::event_log::{self, Event, EventLog, HEAD_KEY, Loader};
 use crate::id::Lsn;
 use crate::time::Now;
@@ -111,7 +112,7 @@ impl Engine {
         }
         let (writes, forgotten) = self.outcomes.poll_writes();
         self.journal.extend(writes);
-        self.count("outcomes_forgotten", forgotten);
+        self.count(Counter::OutcomesForgotten, forgotten);
     }
 
     /// Records an event.
@@ -125,10 +126,10 @@ impl Engine {
     }
 
     /// Counts something dropped or refused, and lets the log say so once an interval.
-    pub(super) fn count(&mut self, counter: &'static str, count: u64) {
+    pub(super) fn count(&mut self, counter: Counter, count: u64) {
         if count > 0 {
             *self.counters.entry(counter).or_default() += count;
-            self.log.note_dropped(counter, count);
+            self.log.note_dropped(counter.name(), count);
             self.timeout_log();
         }
     }

@@ -22,6 +22,7 @@ mod flooding;
 mod own;
 
 use super::Engine;
+use crate::counter::Counter;
 use crate::id::{CredentialHash, Handle, LinkId, Name, Pseudonym};
 use crate::identity::sign::verify_signed;
 use crate::routing::lsdb::{Inserted, Lsdb};
@@ -220,7 +221,7 @@ impl Engine {
         if !self.settings.forwarding {
             return;
         }
-        let Ok(digest) = wire::decode::<LsaDigest>(body) else { return self.count("control_malformed", 1) };
+        let Ok(digest) = wire::decode::<LsaDigest>(body) else { return self.count(Counter::ControlMalformed, 1) };
         match digest.entries {
             Some(entries) => self.handle_offer(link, &entries),
             None if digest.summary == self.routing.lsdb.summary() => {}
@@ -229,7 +230,7 @@ impl Engine {
     }
 
     pub(super) fn handle_lsa_request(&mut self, link: LinkId, body: &[u8]) {
-        let Ok(request) = wire::decode::<LsaRequest>(body) else { return self.count("control_malformed", 1) };
+        let Ok(request) = wire::decode::<LsaRequest>(body) else { return self.count(Counter::ControlMalformed, 1) };
         for signed in self.routing.lsdb.answer(&request.origins) {
             self.send_frame(link, frame::raw(Kind::Lsa, &signed));
         }
@@ -239,7 +240,7 @@ impl Engine {
         if !self.settings.forwarding {
             return;
         }
-        let Some((signed, lsa)) = parse(body) else { return self.count("control_malformed", 1) };
+        let Some((signed, lsa)) = parse(body) else { return self.count(Counter::ControlMalformed, 1) };
         let (origin, sequence) = (lsa.origin, lsa.sequence);
         if self.routing.lsdb.get(&origin).is_some_and(|entry| *entry.signed == *body) {
             self.note_arrival(link, origin, sequence);
@@ -249,11 +250,11 @@ impl Engine {
             return self.wait_for_origin(link, origin, body);
         };
         if !verify_signed(CONTEXT, &credential.body.key, &signed) {
-            return self.count("lsas_forged", 1);
+            return self.count(Counter::LsasForged, 1);
         }
         // Only what an origin has signed is counted: made-up ones take no room, and forged ones nobody's turn.
         if !self.routing.allows(origin, self.now.time) {
-            return self.count("lsas_too_often", 1);
+            return self.count(Counter::LsasTooOften, 1);
         }
         let credential = credential.clone();
         let body: Arc<[u8]> = body.into();
@@ -279,17 +280,17 @@ impl Engine {
                 self.routing.origin.jump_past(sequence, self.now.time);
                 self.routing.links_changed = true;
             }
-            Inserted::Full => self.count("lsas_beyond_area", 1),
-            Inserted::OtherArea => self.count("lsas_of_other_areas", 1),
-            Inserted::Expired => self.count("lsas_expired", 1),
-            Inserted::Malformed(_) => self.count("control_malformed", 1),
+            Inserted::Full => self.count(Counter::LsasBeyondArea, 1),
+            Inserted::OtherArea => self.count(Counter::LsasOfOtherAreas, 1),
+            Inserted::Expired => self.count(Counter::LsasExpired, 1),
+            Inserted::Malformed(_) => self.count(Counter::ControlMalformed, 1),
         }
     }
 
     fn wait_for_origin(&mut self, from: LinkId, origin: CredentialHash, signed: &[u8]) {
         let waiting = &self.routing.waiting;
         if waiting.len() >= MAX_WAITING {
-            return self.count("lsas_without_credential", 1);
+            return self.count(Counter::LsasWithoutCredential, 1);
         }
         if !waiting.iter().any(|waiting| waiting.origin == origin) {
             self.ask_credential(from, origin);
@@ -357,7 +358,7 @@ impl Engine {
         let now = self.now.time;
         while self.routing.waiting.front().is_some_and(|waiting| waiting.until <= now) {
             self.routing.waiting.pop_front();
-            self.count("lsas_without_credential", 1);
+            self.count(Counter::LsasWithoutCredential, 1);
         }
         self.timeout_flooding();
         let due: Vec<LinkId> =

@@ -6,6 +6,7 @@
 //! 3. Of several links to one device each message takes the one that its policy likes best (see `worth`).
 
 use super::{Engine, Output};
+use crate::counter::Counter;
 use crate::event_log::Event;
 use crate::id::{Handle, LinkId, Name, Pseudonym, Tag};
 use crate::identity::admission::AdmittedPeer;
@@ -216,11 +217,11 @@ impl Engine {
                 return;
             };
             if frame.flags & REQUIRED_FLAGS != 0 {
-                self.count("frames_with_unknown_flags", 1);
+                self.count(Counter::FramesWithUnknownFlags, 1);
                 continue;
             }
             match Kind::from_u8(frame.kind) {
-                None => self.count("frames_of_unknown_kind", 1),
+                None => self.count(Counter::FramesOfUnknownKind, 1),
                 Some(Kind::Data) => self.handle_data(id, frame.flags, frame.body, buffer),
                 Some(kind) => self.handle_control(id, kind, frame.body),
             }

@@ -24,6 +24,7 @@
 //!    (`locate_forgotten`).
 
 use super::Engine;
+use crate::counter::Counter;
 use crate::id::{CredentialHash, Handle, LinkId, Name, OuterId, Pseudonym};
 use crate::identity::credential::{PeerCredential, acceptance};
 use crate::time::{Time, Unix};
@@ -128,7 +129,7 @@ impl Engine {
         let known = self.locating.answers.get(&handle).map(|answer| (answer.via.clone(), answer.delay));
         let (via, delay) = known.unwrap_or((Vec::new(), u64::MAX));
         let forgotten = self.locating.keep(handle, Answer { credential: peer.clone(), via, delay, until });
-        self.count("locate_forgotten", u64::from(forgotten));
+        self.count(Counter::LocateForgotten, u64::from(forgotten));
     }
 
     /// Routers through which a device without link state is reached: those that list it, or the border that answered.
@@ -165,7 +166,7 @@ impl Engine {
             self.locating.asked.retain(|_, asked| asked.again > now);
         }
         if self.locating.asked.len() >= MAX_ANSWERS {
-            self.count("locate_dropped", 1);
+            self.count(Counter::LocateDropped, 1);
             return false;
         }
         let mut id = [0; OuterId::LEN];
@@ -187,7 +188,7 @@ impl Engine {
     }
 
     pub(super) fn handle_locate(&mut self, from: LinkId, body: &[u8]) {
-        let Ok(question) = wire::decode::<Locate>(body) else { return self.count("control_malformed", 1) };
+        let Ok(question) = wire::decode::<Locate>(body) else { return self.count(Counter::ControlMalformed, 1) };
         if !self.settings.forwarding || self.locating.questions.contains_key(&question.id) {
             return;
         }
@@ -241,7 +242,7 @@ impl Engine {
         let now = self.now.time;
         self.locating.questions.retain(|_, question| question.until > now);
         if self.locating.questions.len() >= MAX_QUESTIONS {
-            self.count("locate_dropped", 1);
+            self.count(Counter::LocateDropped, 1);
             return false;
         }
         let mut next: Vec<(LinkId, u8)> = Vec::new();
@@ -294,12 +295,12 @@ impl Engine {
     }
 
     pub(super) fn handle_located(&mut self, link: LinkId, body: &[u8]) {
-        let Ok(answer) = wire::decode::<Located>(body) else { return self.count("control_malformed", 1) };
+        let Ok(answer) = wire::decode::<Located>(body) else { return self.count(Counter::ControlMalformed, 1) };
         let Some(question) = self.locating.questions.get(&answer.id) else { return };
         let (handle, from, told) = (question.handle, question.from, question.told);
         let verified = self.membership.bulletin().verify_credential(&answer.credential, self.now.unix);
         let Some(credential) = verified.ok().filter(|credential| credential.body.handle == handle) else {
-            return self.count("credentials_refused", 1);
+            return self.count(Counter::CredentialsRefused, 1);
         };
         let via: Vec<CredentialHash> = if self.is_foreign(link) {
             // From here on the way leads through the neighbour; for those behind us, through us.
@@ -336,7 +337,7 @@ impl Engine {
             return;
         }
         let forgotten = self.locating.keep(handle, answer);
-        self.count("locate_forgotten", u64::from(forgotten));
+        self.count(Counter::LocateForgotten, u64::from(forgotten));
     }
 
     /// The next question is due, or its answer is given up.

@@ -65,6 +65,7 @@ mod tree;
 mod unicast;
 mod worth;
 
+use crate::counter::Counter;
 use crate::delivery::lane::Terms;
 use crate::delivery::outgoing::Outgoing;
 use crate::delivery::unconfirmed::Unconfirmed;
@@ -133,7 +134,7 @@ pub struct Engine {
     outputs: VecDeque<Output>,
     /// Where a batch is put together; kept for its room.
     plain: Vec<u8>,
-    counters: BTreeMap<&'static str, u64>,
+    counters: BTreeMap<Counter, u64>,
     /// When something is due, as of the end of the last turn.
     wake: Option<Time>,
     addresses: Vec<Vec<u8>>,
@@ -266,7 +267,7 @@ impl Engine {
     }
 
     /// Counters of everything dropped or refused.
-    pub fn counters(&self) -> &BTreeMap<&'static str, u64> {
+    pub fn counters(&self) -> &BTreeMap<Counter, u64> {
         &self.counters
     }
 

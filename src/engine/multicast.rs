@@ -18,6 +18,7 @@
 
 use super::api::{Outcome, Published, Refused, Reply, Token};
 use super::{Engine, GossipVerdict, Output};
+use crate::counter::Counter;
 use crate::delivery::lane::Terms;
 use crate::delivery::reorder::Reorder;
 use crate::id::{CredentialHash, LinkId, Lsn, Name, Pseudonym, StreamId, Tag};
@@ -292,7 +293,7 @@ impl Engine {
         let now = self.now.time;
         while self.multicast.waiting.front().is_some_and(|waiting| waiting.until <= now) {
             if let Some(waiting) = self.multicast.waiting.pop_front() {
-                self.count("group_frames_without_credential", 1);
+                self.count(Counter::GroupFramesWithoutCredential, 1);
                 self.judged(waiting.source, GossipVerdict::Ignore);
             }
         }

@@ -18,6 +18,7 @@ use super::commands::Asked;
 use super::store::{Read, ReadError, Table, Write};
 use super::unicast::Sender;
 use super::{Engine, Output};
+use crate::counter::Counter;
 use crate::delivery::lane::Lane;
 use crate::delivery::outgoing::{Content, Submission};
 use crate::event_log::Event;
@@ -169,11 +170,11 @@ impl Engine {
             None => None,
         };
         let Some((service, &offer)) = found else {
-            self.count("calls_without_service", 1);
+            self.count(Counter::CallsWithoutService, 1);
             return Verdict::NoService;
         };
         if self.services.calls.len() >= MAX_CALLS {
-            self.count("calls_refused_busy", 1);
+            self.count(Counter::CallsRefusedBusy, 1);
             return Verdict::ServiceBusy;
         }
         let service = service.clone();
@@ -283,7 +284,7 @@ impl Engine {
             self.services.by_token.remove(&request.token);
             Some(request)
         }) else {
-            return self.count("responses_unasked", 1);
+            return self.count(Counter::ResponsesUnasked, 1);
         };
         let reply = if message.purpose == Purpose::Reply {
             let latency = self.now.time.since(request.since);
@@ -306,7 +307,7 @@ impl Engine {
         let now = self.now.time;
         let late: Vec<u64> =
             self.services.calls.iter().filter(|(_, call)| call.deadline <= now).map(|(number, _)| *number).collect();
-        self.count("calls_unanswered", late.len() as u64);
+        self.count(Counter::CallsUnanswered, late.len() as u64);
         for call in late {
             self.forget_call(call);
         }

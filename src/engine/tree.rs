@@ -18,6 +18,7 @@
 
 use super::Engine;
 use super::multicast::DEFAULT_SEGMENT;
+use crate::counter::Counter;
 use crate::id::{LinkId, Lsn, Pseudonym, Tag};
 use crate::identity::kdf;
 use crate::routing::tree;
@@ -118,7 +119,7 @@ impl Engine {
                 branches.insert(group, tree.branches(&self.own).iter().map(|branch| branch.to).collect());
             }
         }
-        self.count("trees_refused", refused as u64);
+        self.count(Counter::TreesRefused, refused as u64);
         if self.tree.branches != branches {
             self.tree.branches = branches;
             self.update_topics();
@@ -136,7 +137,7 @@ impl Engine {
         if !links.is_empty() && !self.tree.is_new(data) {
             return 0;
         }
-        self.count("group_frames_without_way", (ways.len() - links.len()) as u64);
+        self.count(Counter::GroupFramesWithoutWay, (ways.len() - links.len()) as u64);
         for link in &links {
             self.send_data(*link, Class::Telemetry, frame::raw(Kind::Group, data).into(), Lsn(0));
         }

@@ -15,6 +15,7 @@ use super::api::{Outcome, Reply, Token};
 use super::flights::Flight;
 use super::routes::{Route, Way, explain_no_way};
 use super::store::{Read, ReadError, Table};
+use crate::counter::Counter;
 use crate::delivery::kept::KeptRecord;
 use crate::delivery::lane::{Lane, Terms};
 use crate::delivery::outgoing::{Departure, End, Fate, Overdue};
@@ -36,7 +37,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Counters of messages that ended without success, by class.
-const FAILED: [&str; 4] = ["failed_alarm", "failed_control", "failed_telemetry", "failed_bulk"];
+const FAILED: [Counter; 4] =
+    [Counter::FailedAlarm, Counter::FailedControl, Counter::FailedTelemetry, Counter::FailedBulk];
 /// Receipts and calls' answers may take this long.
 const RECEIPT_LIFETIME: Duration = Duration::from_secs(60);
 /// How far ahead a batch names the handles under which a receipt finds us.
@@ -185,7 +187,7 @@ impl Engine {
                             blamed: false,
                         };
                         let forgotten = self.flights.left(flight, left);
-                        self.count("flights_forgotten", u64::from(forgotten));
+                        self.count(Counter::FlightsForgotten, u64::from(forgotten));
                     }
                 }
                 // What this turn submitted is in the turn's commit, which has been numbered before. A disk that fails keeps
@@ -211,11 +213,11 @@ impl Engine {
         if terms.policy.copies.is_none_or(|copies| copies < 2) {
             return;
         }
-        let Some(route) = &way.alternate else { return self.count("copies_without_way", 1) };
+        let Some(route) = &way.alternate else { return self.count(Counter::CopiesWithoutWay, 1) };
         let link = route.first().and_then(|first| self.link_under(&first, &terms.policy));
         let Some((link, price)) = link.filter(|(link, _)| self.links.get(*link).is_some_and(|link| !link.blocked))
         else {
-            return self.count("copies_without_way", 1);
+            return self.count(Counter::CopiesWithoutWay, 1);
         };
         let Ok(data) = DataFrame::parse(&frame[frame::HEADER..]) else { return };
         let path = self.path_of(route, price, frame.len());
@@ -275,7 +277,7 @@ impl Engine {
         }
         self.sessions.sealing(name, between, self.now.time)?.seal_into(&header, plain, &mut frame);
         frame::finish(&mut frame, start);
-        self.count("sessions_forgotten", u64::from(dropped));
+        self.count(Counter::SessionsForgotten, u64::from(dropped));
         Some(frame)
     }
 
@@ -308,7 +310,7 @@ impl Engine {
         let link = route.as_ref().and_then(|route| route.first());
         let link = link.and_then(|first| self.link_under(&first, &terms.policy));
         let (Some(route), Some((link, price))) = (route, link) else {
-            self.count("receipts_without_way", receipts.len() as u64);
+            self.count(Counter::ReceiptsWithoutWay, receipts.len() as u64);
             return;
         };
         let mut plain = vec![PLAIN_RECEIPTS];
@@ -361,7 +363,7 @@ impl Engine {
             self.ready.insert(to);
             true
         })?;
-        self.count("outgoing_damaged", damaged);
+        self.count(Counter::OutgoingDamaged, damaged);
         Ok(())
     }
 

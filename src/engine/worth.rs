@@ -14,6 +14,7 @@
 use super::Engine;
 use super::links::Link;
 use super::store::{Read, ReadError, Table, Write};
+use crate::counter::Counter;
 use crate::event_log::Event;
 use crate::id::{LinkId, Pseudonym};
 use crate::link::bearer::Profile;
@@ -135,7 +136,7 @@ impl Engine {
         let now = self.now.time;
         let (estimator, forgotten) = self.worth.estimator(of, now);
         estimator.measured(round_trip, now);
-        self.count("links_forgotten", u64::from(forgotten));
+        self.count(Counter::LinksForgotten, u64::from(forgotten));
         self.assess(id);
     }
 

@@ -29,6 +29,7 @@ use super::permits::{Denied, Permit, Permits};
 use super::shaping::Shaping;
 use super::tally::{Item, Tally};
 use super::{Multiaddr, PeerId, StreamMuxerBox, Transport};
+use crate::counter::Counter;
 use crate::id::Pseudonym;
 use crate::wire::hello::{EnrolHello, Kind};
 use futures::FutureExt;
@@ -206,7 +207,7 @@ impl<G: Gatekeeper> Gate<G> {
             (Ok((peer, Arrival::Member(found, setup))), _) => {
                 self.permits.remember(&address);
                 if self.admitted.put(peer, found) {
-                    self.tally.count(Item::Dropped("admitted-unclaimed"), 1);
+                    self.tally.count(Item::Dropped(Counter::AdmissionsUnclaimed), 1);
                 }
                 let muxer = setup.into_muxer();
                 Ok(match &self.shaping {

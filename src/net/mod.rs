@@ -22,6 +22,7 @@
 //!    [`NetEvent::Refused`] or [`NetEvent::Dropped`].
 //! 4. A neighbour has at most one link over each bearer; a link has at most [`links::MAX_CONNECTIONS`] connections.
 
+use crate::counter::Counter;
 use crate::id::{LinkId, Pseudonym};
 use crate::link::bearer::Bearers;
 use crate::wire::hello::{EnrolHello, EnrolReply};
@@ -264,8 +265,8 @@ pub enum NetEvent<P> {
     },
     /// Things dropped at a bound since this counter was last told.
     Dropped {
-        /// Counter in kebab case.
-        counter: &'static str,
+        /// What was counted.
+        counter: Counter,
         /// How many.
         count: u64,
     },

@@ -26,6 +26,7 @@ use super::{
     Executor, GossipId, LinkCounters, MessageAcceptance, Multiaddr, NetConfig, NetEvent, PeerId, PublishError,
     SendError, Transport,
 };
+use crate::counter::Counter;
 use crate::id::LinkId;
 use crate::wire::OutFrame;
 use crate::wire::data::Class;
@@ -256,7 +257,7 @@ impl<G: Gatekeeper> Network<G> {
     pub fn report(&mut self, id: &GossipId, verdict: MessageAcceptance) {
         let gossip = &mut self.swarm.behaviour_mut().gossip;
         if !gossip.report_message_validation_result(&id.message, &id.source, verdict) {
-            self.tally.count(Item::Dropped("gossip-too-late"), 1);
+            self.tally.count(Item::Dropped(Counter::GossipTooLate), 1);
         }
     }
 
@@ -266,7 +267,7 @@ impl<G: Gatekeeper> Network<G> {
         self.swarm.attend();
         for address in addresses {
             if !self.discovery.handle_heard(&address) {
-                self.tally.count(Item::Dropped("address"), 1);
+                self.tally.count(Item::Dropped(Counter::AddressesRefused), 1);
             }
         }
     }
@@ -278,7 +279,7 @@ impl<G: Gatekeeper> Network<G> {
         }
         for address in addresses {
             if !self.discovery.handle_neighbour(link, &address) {
-                self.tally.count(Item::Dropped("address"), 1);
+                self.tally.count(Item::Dropped(Counter::AddressesRefused), 1);
             }
         }
     }
@@ -357,7 +358,7 @@ impl<G: Gatekeeper> Network<G> {
             }
             gossipsub::Event::SlowPeer { failed_messages, .. } => {
                 let count = (failed_messages.priority + failed_messages.non_priority) as u64;
-                self.tally.count(Item::Dropped("gossip-slow-peer"), count);
+                self.tally.count(Item::Dropped(Counter::GossipSlowPeer), count);
             }
             _ => {}
         }

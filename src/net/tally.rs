@@ -3,6 +3,7 @@
 //! Counting costs no memory that an attacker could make grow: the names are the program's own. The node is woken
 //! for the first count and takes what has come together since it last looked.
 
+use crate::counter::Counter;
 use futures::task::AtomicWaker;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -16,7 +17,7 @@ pub(crate) enum Item {
     /// A connection to or from a member that this node is to keep apart from.
     Cut,
     /// Something else that was dropped at a bound, by counter.
-    Dropped(&'static str),
+    Dropped(Counter),
 }
 
 /// Counters of one network, shared by its tasks.

@@ -2,6 +2,7 @@
 //! handed over, or waits while a link takes no more.
 
 use super::{EventLoop, Host};
+use crate::counter::Counter;
 use crate::engine::Input;
 use crate::engine::lab::Shape;
 use crate::id::{LinkId, Pseudonym};
@@ -91,7 +92,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
             if queue.len() > MAX_STALLED {
                 self.stalled.remove(&link);
                 self.network.close(link, "it does not take what it is sent");
-                self.handle(Input::Dropped { counter: "links_stalled", count: 1 });
+                self.handle(Input::Dropped { counter: Counter::LinksStalled, count: 1 });
             }
             return;
         }

@@ -1,6 +1,7 @@
 //! What the node tells of itself: status and peers.
 
 use super::{EventLoop, Host, preflight};
+use crate::counter::Counter;
 use crate::engine::api::{Peer, Status};
 use crate::net::{self, Multiaddr};
 use crate::store::Store;
@@ -9,9 +10,9 @@ impl<S: Store, H: Host> EventLoop<S, H> {
     pub(super) fn status(&mut self) -> Status {
         let now = self.host.now();
         let links = self.neighbours.len();
-        let counted = self.engine.counters().iter().map(|(name, count)| (*name, *count));
-        let cut = (self.cut > 0).then_some((CUT, self.cut));
-        let counters = counted.chain(cut).map(|(name, count)| (name.to_owned(), count)).collect();
+        let counted = self.engine.counters().iter().map(|(counter, count)| (*counter, *count));
+        let cut = (self.cut > 0).then_some((Counter::ConnectionsCut, self.cut));
+        let counters = counted.chain(cut).map(|(counter, count)| (counter.name().to_owned(), count)).collect();
         let (outgoing, inbox, log_records) =
             (self.engine.outgoing_open(), self.engine.inbox_waiting(), self.engine.log_records());
         let routers = self.engine.routers();
@@ -67,6 +68,3 @@ impl<S: Store, H: Host> EventLoop<S, H> {
         peers
     }
 }
-
-/// Counter of connections that a lab keeps from coming about: nothing is lost with them.
-const CUT: &str = "cut";

@@ -1,6 +1,7 @@
 //! Several areas, joined over many borders: a device beyond the area next door is found, and messages reach it.
 
 use crate::mesh::Mesh;
+use m2mesh::counter::Counter;
 use m2mesh::engine::Settings;
 use m2mesh::engine::api::{Outcome, Token};
 use m2mesh::wire::batch::Ack;
@@ -57,7 +58,7 @@ fn messages_cross_the_area_between_whoever_has_asked_what_before() {
     }
     // Nobody was asked to hand on what leads back, and nobody waited for a second try.
     let counted = |counter| (0..names.len()).map(|at| mesh.counted(at, counter)).sum::<u64>();
-    assert_eq!((counted("data_without_way"), counted("data_looped")), (0, 0));
+    assert_eq!((counted(Counter::DataWithoutWay), counted(Counter::DataLooped)), (0, 0));
 }
 
 #[test]

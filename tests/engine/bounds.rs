@@ -2,6 +2,7 @@
 
 use crate::mesh::{Mesh, message};
 use ed25519_dalek::SigningKey;
+use m2mesh::counter::Counter;
 use m2mesh::engine::Settings;
 use m2mesh::engine::api::{Command, Outcome, Send};
 use m2mesh::id::{CredentialHash, Handle, OuterId, SessionId, Signature};
@@ -66,7 +67,7 @@ fn an_origin_that_tells_too_often_is_not_flooded() {
     for sequence in 0..40 {
         mesh.hand(0, 1, &told((1 << 40) + sequence));
     }
-    let (flooded, dropped) = (sent(&mesh, 0, Kind::Lsa) - before, mesh.counted(0, "lsas_too_often"));
+    let (flooded, dropped) = (sent(&mesh, 0, Kind::Lsa) - before, mesh.counted(0, Counter::LsasTooOften));
     assert!((30..=32).contains(&flooded), "{flooded}");
     assert_eq!(flooded as u64 + dropped, 40);
     // After a second, ten more.
@@ -76,7 +77,7 @@ fn an_origin_that_tells_too_often_is_not_flooded() {
     for sequence in 100..120 {
         mesh.hand(0, 1, &told((1 << 40) + sequence));
     }
-    assert_eq!(mesh.counted(0, "lsas_too_often") - dropped, 10);
+    assert_eq!(mesh.counted(0, Counter::LsasTooOften) - dropped, 10);
     assert_eq!(sent(&mesh, 0, Kind::Lsa) - before, 10);
 }
 
@@ -91,13 +92,13 @@ fn of_too_many_sessions_that_pass_through_the_first_are_forgotten() {
         mesh.hand(0, 1, &data(to, number, unix.0 + 30_000_000));
     }
     assert_eq!(sent(&mesh, 0, Kind::Data) as u64, BEYOND, "all are handed on");
-    assert_eq!(mesh.counted(0, "flows_forgotten"), 3);
+    assert_eq!(mesh.counted(0, Counter::FlowsForgotten), 3);
     // c knows none of them, and says so: that gets back to b for those which are remembered.
     for (number, back) in [(2, 0), (3, 1), (BEYOND - 1, 2)] {
         mesh.hand(0, 2, &nack(number));
         assert_eq!(sent(&mesh, 0, Kind::SessionNack), back, "{number}");
     }
-    assert_eq!(mesh.counted(0, "nacks_refused"), 1);
+    assert_eq!(mesh.counted(0, Counter::NacksRefused), 1);
 }
 
 /// A record of a session, to whom a relay has to find the way.
@@ -128,7 +129,7 @@ fn of_too_many_frames_under_way_the_first_tell_nothing_of_their_path() {
         mesh.send(0, "b", &number.to_be_bytes(), Ack::End, 3_600);
         mesh.nodes[0].sent.clear();
     }
-    assert_eq!(mesh.counted(0, "flights_forgotten"), 2);
+    assert_eq!(mesh.counted(0, Counter::FlightsForgotten), 2);
 }
 
 #[test]
@@ -141,12 +142,12 @@ fn questions_beyond_the_bound_are_dropped_until_the_others_are_over() {
         }
     };
     ask(&mut mesh, 0, 1_024);
-    assert_eq!(mesh.counted(0, "locate_dropped"), 0);
+    assert_eq!(mesh.counted(0, Counter::LocateDropped), 0);
     ask(&mut mesh, 1_024, 1_030);
-    assert_eq!(mesh.counted(0, "locate_dropped"), 6);
+    assert_eq!(mesh.counted(0, Counter::LocateDropped), 6);
     mesh.run(seconds(11));
     ask(&mut mesh, 2_000, 2_010);
-    assert_eq!(mesh.counted(0, "locate_dropped"), 6);
+    assert_eq!(mesh.counted(0, Counter::LocateDropped), 6);
 }
 
 #[test]
@@ -164,12 +165,12 @@ fn a_second_copy_without_a_way_of_its_own_is_counted_and_the_first_arrives() {
         assert!(matches!(mesh.ended.get(&token), Some(Outcome::Delivered { .. })), "{:?}", mesh.ended.get(&token));
     };
     send(&mut mesh);
-    assert_eq!(mesh.counted(0, "copies_without_way"), 1);
+    assert_eq!(mesh.counted(0, Counter::CopiesWithoutWay), 1);
     // Where there is a second way, it is taken.
     mesh.connect(0, 3);
     mesh.connect(3, 2);
     mesh.run(seconds(10));
     send(&mut mesh);
-    assert_eq!(mesh.counted(0, "copies_without_way"), 1);
+    assert_eq!(mesh.counted(0, Counter::CopiesWithoutWay), 1);
     assert_eq!(mesh.inbox(2).len(), 2);
 }

@@ -1,6 +1,7 @@
 //! Engines joined by queues, in virtual time: each frame takes a millisecond, each commit's flush five.
 
 use crate::disk::Disk;
+use m2mesh::counter::Counter;
 use m2mesh::engine::api::{Command, InboxRecord, Outcome, Reply, Send, Token};
 use m2mesh::engine::store::{Commit, Read, Table};
 use m2mesh::engine::{Engine, GossipVerdict, Input, Output, Settings};
@@ -207,8 +208,8 @@ impl Mesh {
     }
 
     /// What a node has counted under a name.
-    pub fn counted(&self, at: usize, counter: &str) -> u64 {
-        self.nodes[at].engine.counters().get(counter).copied().unwrap_or(0)
+    pub fn counted(&self, at: usize, counter: Counter) -> u64 {
+        self.nodes[at].engine.counters().get(&counter).copied().unwrap_or(0)
     }
 
     /// One end learns how long a probe took.

@@ -1,6 +1,7 @@
 //! Publications keep to the policy for their topic where they leave over links that carry no gossip.
 
 use crate::mesh::Mesh;
+use m2mesh::counter::Counter;
 use m2mesh::engine::api::{Command, Outcome, Refused, Reply, Token};
 use m2mesh::engine::{Input, Settings};
 use m2mesh::id::LinkId;
@@ -122,7 +123,7 @@ fn bearers_that_a_policy_avoids_are_not_taken_though_there_is_no_other() {
     let mut two = two();
     let token = two.publish("plant/secret", None);
     assert!(two.left_over().is_empty());
-    assert_eq!((two.heard(), two.mesh.counted(0, "group_frames_without_way")), (0, 1));
+    assert_eq!((two.heard(), two.mesh.counted(0, Counter::GroupFramesWithoutWay)), (0, 1));
     assert!(matches!(two.mesh.ended.get(&token), Some(Outcome::Sent { neighbours: 0, .. })));
 }
 

@@ -4,6 +4,7 @@
 use super::nodes::{self, Event, Node, Nodes, State};
 use crate::cli::failure::Failure;
 use crate::cli::shell::{self, Shell};
+use crate::counter::Counter;
 use crate::gateway::dto::Status;
 use console::Term;
 use std::time::Duration;
@@ -150,7 +151,7 @@ pub(super) fn cells(node: &Node) -> Vec<String> {
 
 /// Everything a node has dropped or refused; what the lab itself keeps apart does not count.
 fn dropped(status: &Status) -> u64 {
-    status.counters.iter().filter(|(name, _)| *name != "cut").map(|(_, count)| count).sum()
+    status.counters.iter().filter(|(name, _)| *name != Counter::ConnectionsCut.name()).map(|(_, count)| count).sum()
 }
 
 /// A node for machines.

@@ -27,6 +27,7 @@
 //! 4. Of each no more than [`MAX_KNOWN`] neighbours are remembered that have it; drop policy: of later ones it is forgotten.
 
 use super::LinkState;
+use crate::counter::Counter;
 use crate::engine::Engine;
 use crate::id::{CredentialHash, LinkId, Pseudonym, Tag};
 use crate::time::Time;
@@ -228,7 +229,7 @@ impl Engine {
                 origins.push(key.origin);
             }
         }
-        self.count("lsas_not_asked", beyond);
+        self.count(Counter::LsasNotAsked, beyond);
         self.ask(link, origins);
     }
 
@@ -268,7 +269,7 @@ impl Engine {
                 None => lost += 1,
             }
         }
-        self.count("lsas_not_given", lost);
+        self.count(Counter::LsasNotGiven, lost);
         for (link, origins) in by_link {
             self.ask(link, origins);
         }

@@ -6,6 +6,7 @@ use super::super::links::Joined;
 use super::super::streams::StreamsEvent;
 use super::super::tally::Item;
 use super::{Closed, NetEvent, Network};
+use crate::counter::Counter;
 use crate::id::LinkId;
 use libp2p::swarm::ConnectionId;
 use std::sync::atomic::Ordering::Relaxed;
@@ -50,7 +51,7 @@ impl<G: Gatekeeper> Network<G> {
                         self.tell_silence(link);
                     }
                     Joined::Refused => {
-                        self.tally.count(Item::Dropped("link-over-limit"), 1);
+                        self.tally.count(Item::Dropped(Counter::LinksOverLimit), 1);
                         streams.close(peer, connection, "too many links".to_owned());
                     }
                 }

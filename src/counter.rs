@@ -1,0 +1,275 @@
+//! Counters: the one table of everything that a node counts as dropped, refused, forgotten or failed.
+//!
+//! A counter is a variant of [`Counter`], so that nothing can be counted under a name that is not in the table. Its entry
+//! gives its help text, its unit, and its name: the same in `status`, in the event log and in whatever else shows it.
+//! A counter begins at zero when the node starts and only grows.
+//!
+//! To add one, add its line to the table below, in the order of the alphabet, and count with it.
+//!
+//! Invariants
+//! 1. A name is its variant in snake case, and begins with what is counted.
+//! 2. What is counted by reason rather than by counter, refusals at admission, is in the event log alone
+//!    ([`Event::Refused`](crate::event_log::event::Event::Refused)).
+
+use core::fmt;
+
+/// What one step of a counter stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the words are what they mean")]
+pub enum Unit {
+    Addresses,
+    Advertisements,
+    Answers,
+    Calls,
+    Connections,
+    Credentials,
+    Documents,
+    Frames,
+    Groups,
+    Links,
+    Messages,
+    Outcomes,
+    Receipts,
+    Requests,
+    Sessions,
+    Streams,
+}
+
+impl fmt::Display for Unit {
+    /// In lower case and the plural.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&format!("{self:?}").to_lowercase())
+    }
+}
+
+macro_rules! counters {
+    ($(#[doc = $help:literal] $counter:ident: $unit:ident = $name:literal,)*) => {
+        /// What a node counts.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Counter {
+            $(#[doc = $help] $counter,)*
+        }
+
+        impl Counter {
+            /// All there are, in the order of their names.
+            pub const ALL: &[Self] = &[$(Self::$counter,)*];
+
+            /// Its name, wherever it is shown.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$counter => $name,)*
+                }
+            }
+
+            /// What one step of it stands for.
+            pub const fn unit(self) -> Unit {
+                match self {
+                    $(Self::$counter => Unit::$unit,)*
+                }
+            }
+
+            /// What it counts, in a sentence.
+            pub fn help(self) -> &'static str {
+                match self {
+                    $(Self::$counter => $help.trim_ascii_start(),)*
+                }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Addresses told by others that are not dialled: malformed, or beyond the bound.
+    AddressesRefused: Addresses = "addresses_refused",
+    /// Connections that were admitted and then taken over by no link.
+    AdmissionsUnclaimed: Connections = "admissions_unclaimed",
+    /// Messages of streams or batches beyond what a contact may have open here.
+    BatchesRefused: Messages = "batches_refused",
+    /// Bulletins from neighbours that do not verify.
+    BulletinsRefused: Documents = "bulletins_refused",
+    /// Calls of services that were refused because as many as may are open.
+    CallsRefusedBusy: Calls = "calls_refused_busy",
+    /// Calls of services that the program behind the service did not answer in time.
+    CallsUnanswered: Calls = "calls_unanswered",
+    /// Calls for which no service was on offer.
+    CallsWithoutService: Calls = "calls_without_service",
+    /// Connections that broke beside another of the same link: what was under way on them may be lost.
+    ConnectionsBroken: Connections = "connections_broken",
+    /// Connections that a lab's orders kept from coming about.
+    ConnectionsCut: Connections = "connections_cut",
+    /// Control frames whose body is not what its kind says.
+    ControlMalformed: Frames = "control_malformed",
+    /// Second copies that a policy asked for and no other way was there to carry.
+    CopiesWithoutWay: Messages = "copies_without_way",
+    /// Credentials of publishers that gave way to newer ones.
+    CredentialsForgotten: Credentials = "credentials_forgotten",
+    /// Credentials handed over by neighbours that do not verify.
+    CredentialsRefused: Credentials = "credentials_refused",
+    /// Data frames whose time was over when they came.
+    DataExpired: Frames = "data_expired",
+    /// Data frames for other devices that came to a leaf, which forwards nothing.
+    DataForOthers: Frames = "data_for_others",
+    /// Data frames that came to a relay which they had passed before.
+    DataLooped: Frames = "data_looped",
+    /// Data frames, or what was sealed in them, that are not well formed.
+    DataMalformed: Frames = "data_malformed",
+    /// Session records that do not open under the key of their session.
+    DataNotOpened: Frames = "data_not_opened",
+    /// Data frames that have used up their hops.
+    DataOutOfHops: Frames = "data_out_of_hops",
+    /// Data frames sent another way by a relay, since the next hop of their path was gone.
+    DataRepaired: Frames = "data_repaired",
+    /// Session records whose counter was seen before, or is too old to tell.
+    DataReplayed: Frames = "data_replayed",
+    /// Data frames for which a relay knows no way.
+    DataWithoutWay: Frames = "data_without_way",
+    /// Streams of senders of which the oldest gave way, with what was known of their duplicates.
+    DedupeStreamsForgotten: Streams = "dedupe_streams_forgotten",
+    /// Requests to an issuer that were dropped at a bound, here or on their way through.
+    EnrolmentsDroppedBusy: Requests = "enrolments_dropped_busy",
+    /// Messages of class alarm of this device that ended without being delivered.
+    FailedAlarm: Messages = "failed_alarm",
+    /// Messages of class bulk of this device that ended without being delivered.
+    FailedBulk: Messages = "failed_bulk",
+    /// Messages of class control of this device that ended without being delivered.
+    FailedControl: Messages = "failed_control",
+    /// Messages of class telemetry of this device that ended without being delivered.
+    FailedTelemetry: Messages = "failed_telemetry",
+    /// Frames on their way that were no longer watched, since too many are: they tell nothing of their path.
+    FlightsForgotten: Frames = "flights_forgotten",
+    /// Sessions passing through whose way back was forgotten for newer ones.
+    FlowsForgotten: Sessions = "flows_forgotten",
+    /// Fragments of frames that do not fit together.
+    FragmentsDropped: Frames = "fragments_dropped",
+    /// Frames of a kind that this version does not know.
+    FramesOfUnknownKind: Frames = "frames_of_unknown_kind",
+    /// Frames with a required flag that this version does not know.
+    FramesWithUnknownFlags: Frames = "frames_with_unknown_flags",
+    /// Gossip that a slow neighbour did not take in time.
+    GossipSlowPeer: Frames = "gossip_slow_peer",
+    /// Gossip judged after gossipsub had forgotten it.
+    GossipTooLate: Frames = "gossip_too_late",
+    /// Group frames whose time was over when they came.
+    GroupFramesExpired: Frames = "group_frames_expired",
+    /// Group frames whose signature does not verify.
+    GroupFramesForged: Frames = "group_frames_forged",
+    /// Group frames, or what was sealed in them, that are not well formed.
+    GroupFramesMalformed: Frames = "group_frames_malformed",
+    /// Group frames that do not open under the key of their group.
+    GroupFramesNotOpened: Frames = "group_frames_not_opened",
+    /// Group frames of this device that came back to it.
+    GroupFramesOwn: Frames = "group_frames_own",
+    /// Group frames of publishers whose credential is not known here.
+    GroupFramesWithoutCredential: Frames = "group_frames_without_credential",
+    /// Group frames that found no link to some neighbour of their tree.
+    GroupFramesWithoutWay: Frames = "group_frames_without_way",
+    /// Streams of publishers that gave way to newer ones.
+    GroupStreamsForgotten: Streams = "group_streams_forgotten",
+    /// Messages not taken because the inbox is full.
+    InboxFull: Messages = "inbox_full",
+    /// Measurements of former links that gave way to newer ones.
+    LinksForgotten: Links = "links_forgotten",
+    /// Connections refused because as many links as may are up.
+    LinksOverLimit: Connections = "links_over_limit",
+    /// Links closed because their neighbour took nothing of what waits for it.
+    LinksStalled: Links = "links_stalled",
+    /// Questions for a device's place that were dropped at a bound.
+    LocateDropped: Frames = "locate_dropped",
+    /// Answers to where a device is that gave way to newer ones.
+    LocateForgotten: Answers = "locate_forgotten",
+    /// Link-state advertisements of routers beyond those that an area may have.
+    LsasBeyondArea: Advertisements = "lsas_beyond_area",
+    /// Link-state advertisements that came after their time.
+    LsasExpired: Advertisements = "lsas_expired",
+    /// Link-state advertisements whose signature does not verify.
+    LsasForged: Advertisements = "lsas_forged",
+    /// Link-state advertisements named by neighbours and not asked for, since too many are.
+    LsasNotAsked: Advertisements = "lsas_not_asked",
+    /// Link-state advertisements that no neighbour gave when asked.
+    LsasNotGiven: Advertisements = "lsas_not_given",
+    /// Link-state advertisements of routers of another area.
+    LsasOfOtherAreas: Advertisements = "lsas_of_other_areas",
+    /// Link-state advertisements beyond what one router may tell at once.
+    LsasTooOften: Advertisements = "lsas_too_often",
+    /// Link-state advertisements of routers whose credential is not known here.
+    LsasWithoutCredential: Advertisements = "lsas_without_credential",
+    /// Mail for sleeping devices, which this version does not keep.
+    MailNotKept: Frames = "mail_not_kept",
+    /// Messages numbered too far ahead or behind to tell whether they are duplicates.
+    MessagesBeyondWindow: Messages = "messages_beyond_window",
+    /// Messages that came again.
+    MessagesDuplicate: Messages = "messages_duplicate",
+    /// Messages that came after their deadline.
+    MessagesLate: Messages = "messages_late",
+    /// Messages of this device to names without a card, of which too many wait.
+    MessagesToStrangersRefused: Messages = "messages_to_strangers_refused",
+    /// Answers about sessions that do not open: forged, of strangers, or about no session of this device.
+    NacksRefused: Frames = "nacks_refused",
+    /// Links whose other end began anew while the link stood.
+    NeighboursRestarted: Links = "neighbours_restarted",
+    /// Outcomes kept for applications that ask again, which gave way to newer ones.
+    OutcomesForgotten: Outcomes = "outcomes_forgotten",
+    /// Messages of this device that could not be read back from disk.
+    OutgoingDamaged: Messages = "outgoing_damaged",
+    /// Requests for contact cards that the issuer did not answer.
+    PullsFailed: Requests = "pulls_failed",
+    /// Receipts for which there is no way back.
+    ReceiptsWithoutWay: Receipts = "receipts_without_way",
+    /// New credentials of neighbours that do not verify.
+    RefreshesRefused: Credentials = "refreshes_refused",
+    /// Messages of class full of this device that were not taken, since no more may wait.
+    RefusedFullAlarm: Messages = "refused_full_alarm",
+    /// Messages of class full of this device that were not taken, since no more may wait.
+    RefusedFullBulk: Messages = "refused_full_bulk",
+    /// Messages of class full of this device that were not taken, since no more may wait.
+    RefusedFullControl: Messages = "refused_full_control",
+    /// Messages of class full of this device that were not taken, since no more may wait.
+    RefusedFullTelemetry: Messages = "refused_full_telemetry",
+    /// Responses to requests that nobody waits for any more.
+    ResponsesUnasked: Messages = "responses_unasked",
+    /// Sessions that gave way to newer ones.
+    SessionsForgotten: Sessions = "sessions_forgotten",
+    /// Sessions opened by devices that are no contacts.
+    SessionsOfStrangers: Sessions = "sessions_of_strangers",
+    /// Openings of sessions that do not verify.
+    SessionsRefused: Sessions = "sessions_refused",
+    /// Session records of sessions that are not known here.
+    SessionsUnknown: Frames = "sessions_unknown",
+    /// Groups for which no tree is made, since they are too many or too large.
+    TreesRefused: Groups = "trees_refused",
+}
+
+impl Counter {
+    /// The counter of a name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|counter| counter.name() == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn snake(variant: &str) -> String {
+        let mut name = String::new();
+        for letter in variant.chars() {
+            if letter.is_uppercase() && !name.is_empty() {
+                name.push('_');
+            }
+            name.push(letter.to_ascii_lowercase());
+        }
+        name
+    }
+
+    #[test]
+    fn every_counter_has_one_spelling_a_unit_and_a_sentence() {
+        assert!(Counter::ALL.is_sorted_by(|one, next| one.name() < next.name()), "in the order of the alphabet");
+        for counter in Counter::ALL {
+            assert_eq!(counter.name(), snake(&format!("{counter:?}")));
+            assert_eq!(Counter::named(counter.name()), Some(*counter));
+            assert!(counter.help().len() > 20 && counter.help().ends_with('.'), "{counter:?}");
+            assert!(counter.unit().to_string().ends_with('s'), "{counter:?}");
+        }
+        assert_eq!(Counter::named("nonsense"), None);
+    }
+}
