@@ -165,6 +165,8 @@ counters! {
     GroupFramesWithoutWay: Frames = "group_frames_without_way",
     /// Streams of publishers that gave way to newer ones.
     GroupStreamsForgotten: Streams = "group_streams_forgotten",
+    /// Acknowledgements of frames that did not go to the neighbour that sends them, or were acknowledged before.
+    HopAcksRefused: Frames = "hop_acks_refused",
     /// Messages not taken because the inbox is full.
     InboxFull: Messages = "inbox_full",
     /// Measurements of former links that gave way to newer ones.
@@ -177,6 +179,8 @@ counters! {
     LocateDropped: Frames = "locate_dropped",
     /// Answers to where a device is that gave way to newer ones.
     LocateForgotten: Answers = "locate_forgotten",
+    /// Questions for a device's place, asked or caused by one neighbour, beyond its rate.
+    LocateTooOften: Frames = "locate_too_often",
     /// Link-state advertisements of routers beyond those that an area may have.
     LsasBeyondArea: Advertisements = "lsas_beyond_area",
     /// Link-state advertisements that came after their time.
@@ -187,9 +191,13 @@ counters! {
     LsasNotAsked: Advertisements = "lsas_not_asked",
     /// Link-state advertisements that no neighbour gave when asked.
     LsasNotGiven: Advertisements = "lsas_not_given",
+    /// Link-state advertisements that came too often and found no room to wait for their router's turn.
+    LsasNotHeld: Advertisements = "lsas_not_held",
     /// Link-state advertisements of routers of another area.
     LsasOfOtherAreas: Advertisements = "lsas_of_other_areas",
-    /// Link-state advertisements beyond what one router may tell at once.
+    /// Link-state advertisements that are older than what is known, from neighbours that lag.
+    LsasOutdated: Advertisements = "lsas_outdated",
+    /// Link-state advertisements beyond what one router may tell at once: the latest is taken when it is its turn.
     LsasTooOften: Advertisements = "lsas_too_often",
     /// Link-state advertisements of routers whose credential is not known here.
     LsasWithoutCredential: Advertisements = "lsas_without_credential",

@@ -154,12 +154,14 @@ impl Engine {
         }
     }
 
-    pub(super) fn handle_hop_ack(&mut self, body: &[u8]) {
+    pub(super) fn handle_hop_ack(&mut self, link: LinkId, body: &[u8]) {
         let Ok(ack) = wire::decode::<HopAck>(body) else { return self.count(Counter::ControlMalformed, 1) };
+        let Some(by) = self.links.get(link).map(|link| link.peer.body.key) else { return };
         let mut ends = Vec::new();
         for frame in ack.frames.iter().take(MAX_HOP_ACKS) {
-            if let Some(name) = self.flights.hop_acked(frame) {
-                self.outgoing.handle_hop_ack(&name, &[*frame], self.now.time, &mut ends);
+            match self.flights.hop_acked(frame, &by) {
+                Some(name) => self.outgoing.handle_hop_ack(&name, &[*frame], self.now.time, &mut ends),
+                None => self.count(Counter::HopAcksRefused, 1),
             }
         }
         self.report(ends);

@@ -19,6 +19,7 @@ use crate::wire::credential_exchange::CredentialRequest;
 use crate::wire::frame::{self, Kind};
 use crate::wire::{self};
 use serde_bytes::ByteBuf;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Longest multiaddress in binary form, in bytes.
@@ -91,7 +92,7 @@ impl Engine {
             Kind::EnrolRelay => self.handle_enrol_relay(link, body),
             Kind::EnrolAnswer => self.handle_enrol_answer(link, body),
             Kind::SessionNack => self.handle_nack(link, body),
-            Kind::HopAck => self.handle_hop_ack(body),
+            Kind::HopAck => self.handle_hop_ack(link, body),
             Kind::Lsa => self.handle_lsa(link, body),
             Kind::LsaDigest => self.handle_lsa_digest(link, body),
             Kind::LsaRequest => self.handle_lsa_request(link, body),
@@ -121,8 +122,7 @@ impl Engine {
 
     fn announcement(&self, to: LinkId) -> Announce {
         let pack = |addresses: &[Vec<u8>], most| addresses.iter().take(most).cloned().map(ByteBuf::from).collect();
-        let others: Vec<Vec<u8>> =
-            self.links.iter().filter(|(id, _)| *id != to).flat_map(|(_, link)| link.addresses.clone()).collect();
+        let others = self.addresses_of_others(to);
         Announce {
             forwarding: self.settings.forwarding,
             addresses: pack(&self.addresses, MAX_ADDRESSES),
@@ -133,6 +133,22 @@ impl Engine {
             area: self.settings.area,
             process: self.process,
         }
+    }
+
+    /// Where neighbours listen, as they say, for one of them: the first address of each before the second of any, so that
+    /// none fills the room of the others with its own.
+    fn addresses_of_others(&self, to: LinkId) -> Vec<Vec<u8>> {
+        let told: BTreeMap<Pseudonym, &[Vec<u8>]> = self
+            .links
+            .iter()
+            .filter(|(id, link)| {
+                *id != to && self.links.get(to).is_none_or(|to| to.peer.body.key != link.peer.body.key)
+            })
+            .map(|(_, link)| (link.peer.body.key, link.addresses.as_slice()))
+            .collect();
+        let mut known = BTreeSet::new();
+        let in_turn = (0..MAX_ADDRESSES).flat_map(|at| told.values().filter_map(move |addresses| addresses.get(at)));
+        in_turn.filter(|address| known.insert(*address)).take(MAX_OTHERS).cloned().collect()
     }
 
     fn handle_announce(&mut self, link: LinkId, body: &[u8]) {

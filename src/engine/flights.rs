@@ -5,9 +5,10 @@
 //!
 //! Invariants
 //! 1. A flight is praised once, by its first receipt, and blamed once, if none has come in time.
+//! 2. That a hop has a frame is believed from the neighbour to which it went, and nobody else.
 
 use super::routes::Route;
-use crate::id::{Name, OuterId};
+use crate::id::{Name, OuterId, Pseudonym};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -34,9 +35,9 @@ pub(super) struct Flight {
 pub(super) struct Flights {
     last: u64,
     flights: BTreeMap<u64, Flight>,
-    /// Frames that the next hop is to acknowledge, and whom they are for.
-    hops: BTreeMap<OuterId, Name>,
-    order: VecDeque<OuterId>,
+    /// Frames that the next hop is to acknowledge, by which neighbour that is, and whom they are for.
+    hops: BTreeMap<(OuterId, Pseudonym), Name>,
+    order: VecDeque<(OuterId, Pseudonym)>,
 }
 
 impl Flights {
@@ -83,9 +84,9 @@ impl Flights {
     }
 
     /// The next hop is to acknowledge this frame.
-    pub(super) fn asks_hop(&mut self, frame: OuterId, to: Name) {
-        self.hops.insert(frame, to);
-        self.order.push_back(frame);
+    pub(super) fn asks_hop(&mut self, frame: OuterId, next: Pseudonym, to: Name) {
+        self.hops.insert((frame, next), to);
+        self.order.push_back((frame, next));
         if self.order.len() > MAX_FLIGHTS
             && let Some(oldest) = self.order.pop_front()
         {
@@ -93,8 +94,8 @@ impl Flights {
         }
     }
 
-    /// It has: whom the frame is for.
-    pub(super) fn hop_acked(&mut self, frame: &OuterId) -> Option<Name> {
-        self.hops.remove(frame)
+    /// A neighbour says that it has it: whom the frame is for, if it went to that neighbour.
+    pub(super) fn hop_acked(&mut self, frame: &OuterId, by: &Pseudonym) -> Option<Name> {
+        self.hops.remove(&(*frame, *by))
     }
 }

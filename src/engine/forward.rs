@@ -23,6 +23,7 @@
 //! 3. A router learns nothing of a frame but header and path.
 
 use super::Engine;
+use super::share::Shares;
 use super::unicast::put_data;
 use crate::counter::Counter;
 use crate::id::{CredentialHash, LinkId, Lsn, Pseudonym, SessionId};
@@ -33,33 +34,35 @@ use crate::wire::data::{DataFrame, Form, MAX_HOPS, Path, prefixed};
 use crate::wire::frame::{self, Kind};
 use crate::wire::opener::{MAX_OPENER, Opener};
 use bytes::Bytes;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
-/// Most sessions of others whose way back is remembered. Drop policy: the one learnt first is forgotten
-/// (`flows_forgotten`): its sender retries until it finds out by itself.
+/// Most sessions of others whose way back is remembered. Drop policy: of the link that most of them came over the one
+/// learnt first is forgotten (`flows_forgotten`): its sender retries until it finds out by itself.
 const MAX_FLOWS: usize = 4_096;
 
 /// Sessions of others that pass through here.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Flows {
     from: BTreeMap<SessionId, LinkId>,
-    order: VecDeque<SessionId>,
+    shares: Shares<SessionId>,
     /// Bytes of the frames forwarded.
     pub(super) forwarded: u64,
+}
+
+impl Default for Flows {
+    fn default() -> Self {
+        Self { from: BTreeMap::new(), shares: Shares::new(MAX_FLOWS), forwarded: 0 }
+    }
 }
 
 impl Flows {
     /// Frames of a session come over that link. Answers whether another had to be forgotten.
     fn note(&mut self, session: SessionId, from: LinkId) -> bool {
-        if self.from.insert(session, from).is_some() {
+        if self.from.insert(session, from) == Some(from) {
             return false;
         }
-        self.order.push_back(session);
-        if self.order.len() <= MAX_FLOWS {
-            return false;
-        }
-        let oldest = self.order.pop_front();
-        oldest.is_some_and(|oldest| self.from.remove(&oldest).is_some())
+        let gone = self.shares.enter(from, session);
+        gone.is_some_and(|gone| self.from.remove(&gone).is_some())
     }
 
     /// Where the frames of a session come from.
@@ -95,7 +98,7 @@ impl Engine {
         }
         let bytes = data.sealed.len() + data.header_bytes.len();
         let Some(Next { link, mut path }) = self.next_hop(from, data, bytes) else {
-            self.seek(data.header.to);
+            self.seek(from, data.header.to);
             return self.count(Counter::DataWithoutWay, 1);
         };
         if let Some(session) = session_of(data) {

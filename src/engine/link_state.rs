@@ -4,22 +4,26 @@
 //! neighbour says that it forwards ─▶ LsaDigest, with entries if the database is small
 //! LsaDigest ─▶ no entries? same summary: done, else ours, with entries · entries newer than ours ─▶ LsaRequest
 //! LsaRequest ─▶ each LSA asked for
-//! Lsa ─▶ origin's credential known? no ─▶ CredentialRequest, wait · signature? · newer? ─▶ keep, tell the others
-//!                                                                              older? ─▶ ours back
+//! Lsa ─▶ older than ours? ─▶ ours back, once a second
+//!        newer? origin's credential known? no ─▶ CredentialRequest, wait
+//!               signature? · origin's turn? ─▶ keep, tell the others
 //! own links change ─▶ origin says when it is told ─▶ sign, keep, to all routers
 //! ```
 //!
 //! Only routers take part; a leaf is listed by the routers that it has links to. Neighbours are told over the link that
-//! costs least. How news travels through the area is `flooding`; what this node says of itself is `own`.
+//! costs least. How news travels through the area is `flooding`; what this node says of itself is `own`; how often others
+//! are heard and answered is `pace`.
 //!
 //! Invariants
 //! 1. Nothing gets into the database whose signature has not been verified under a verified credential.
 //! 2. An LSA is handed on only when it was news, and never to where it came from.
-//! 3. What waits for credentials is bounded by [`MAX_WAITING`] and [`WAIT`]; drop policy: the newest is dropped, and asked
-//!    for again with the next digest (`lsas_without_credential`).
+//! 3. What waits for credentials is bounded by [`MAX_WAITING`], for each link by [`WAITING_OF_LINK`], and by [`WAIT`]; drop
+//!    policy: the newest is dropped, and asked for again with the next digest (`lsas_without_credential`).
+//! 4. What is no news costs neither a signature's verification nor its origin's turn.
 
 mod flooding;
 mod own;
+mod pace;
 
 use super::Engine;
 use crate::counter::Counter;
@@ -29,21 +33,20 @@ use crate::routing::lsdb::{Inserted, Lsdb};
 use crate::routing::origin::Origin;
 use crate::time::Time;
 use crate::wire::frame::{self, Kind};
-use crate::wire::lsa::{CONTEXT, Lsa, LsaDigest, LsaRequest, MAX_ENTRIES, MAX_LSA};
+use crate::wire::lsa::{CONTEXT, Lsa, LsaDigest, LsaRequest, MAX_LSA};
 use crate::wire::{self, Signed};
 use core::time::Duration;
 use flooding::Flooding;
+use pace::{Pace, Turn};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// Most LSAs that wait for a credential.
 const MAX_WAITING: usize = 256;
+/// And most of them from one link.
+const WAITING_OF_LINK: usize = 64;
 /// How long they wait.
 const WAIT: Duration = Duration::from_secs(3);
-/// What one origin may tell at once, and how often after that: an honest one tells less. Drop policy: what comes too often
-/// is dropped, and asked for with the next digest (`lsas_too_often`).
-const BURST: u32 = 32;
-const PACE: Duration = Duration::from_millis(100);
 /// A digest tells all entries at once up to this many.
 const SMALL: usize = 64;
 /// Changes at other routers within so long go into the graph together: many come at once when a network starts.
@@ -73,8 +76,7 @@ pub(super) struct LinkState {
     names: BTreeMap<Name, Pseudonym>,
     named: BTreeMap<Pseudonym, Name>,
     again: Option<Time>,
-    /// How many advertisements each origin may still have taken at once, and when it had one last.
-    allowance: BTreeMap<CredentialHash, (u32, Time)>,
+    pace: Pace,
 }
 
 #[derive(Debug)]
@@ -101,7 +103,7 @@ impl LinkState {
             names: BTreeMap::new(),
             named: BTreeMap::new(),
             again: None,
-            allowance: BTreeMap::new(),
+            pace: Pace::default(),
         }
     }
 
@@ -126,22 +128,6 @@ impl LinkState {
     /// The credential that a router goes by.
     pub(super) fn hash_of(&self, router: &Pseudonym) -> Option<CredentialHash> {
         self.lsdb.entry(router).map(|entry| entry.lsa.origin)
-    }
-
-    /// Whether an origin may have another advertisement taken: [`BURST`] at once, then one in each [`PACE`].
-    fn allows(&mut self, origin: CredentialHash, now: Time) -> bool {
-        if self.allowance.len() > MAX_ENTRIES {
-            self.allowance.retain(|_, (_, at)| *at + PACE * BURST > now);
-        }
-        let (left, at) = self.allowance.entry(origin).or_insert((BURST, now));
-        let earned = now.since(*at).as_micros() / PACE.as_micros();
-        *left = left.saturating_add(u32::try_from(earned).unwrap_or(BURST)).min(BURST);
-        if earned > 0 {
-            *at = now;
-        }
-        let allowed = *left > 0;
-        *left = left.saturating_sub(1);
-        allowed
     }
 
     /// Whether routes have to be looked at anew.
@@ -186,7 +172,8 @@ impl LinkState {
     pub(super) fn next_wake(&self) -> Option<Time> {
         let digest = self.digests.values().min().copied();
         let waiting = self.waiting.front().map(|waiting| waiting.until);
-        [digest, waiting, self.again, self.origin.next_wake(), self.flooding.next_wake()].into_iter().flatten().min()
+        let paced = [self.origin.next_wake(), self.flooding.next_wake(), self.pace.next_wake()];
+        [digest, waiting, self.again].into_iter().chain(paced).flatten().min()
     }
 }
 
@@ -207,8 +194,17 @@ impl Engine {
     /// A link is gone.
     pub(super) fn forget_link_in_routing(&mut self, link: LinkId) {
         self.routing.digests.remove(&link);
+        self.routing.pace.forget_link(link);
         self.routing.links_changed = true;
         self.ask_elsewhere(link);
+    }
+
+    /// Compares databases with a neighbour before long.
+    fn compare_again(&mut self, link: LinkId) {
+        let at = self.now.time + pace::AGAIN;
+        if let Some(due) = self.routing.digests.get_mut(&link) {
+            *due = at.min(*due);
+        }
     }
 
     fn send_digest(&mut self, link: LinkId, whole: bool) {
@@ -246,17 +242,26 @@ impl Engine {
             self.note_arrival(link, origin, sequence);
             return;
         }
+        if let Some(ours) = self.routing.lsdb.later_than(&origin, sequence, body).cloned() {
+            self.note_arrival(link, origin, sequence);
+            return self.set_right(link, origin, &ours);
+        }
         let Some(credential) = self.multicast.credentials.get(&origin) else {
             return self.wait_for_origin(link, origin, body);
         };
         if !verify_signed(CONTEXT, &credential.body.key, &signed) {
             return self.count(Counter::LsasForged, 1);
         }
-        // Only what an origin has signed is counted: made-up ones take no room, and forged ones nobody's turn.
-        if !self.routing.allows(origin, self.now.time) {
-            return self.count(Counter::LsasTooOften, 1);
-        }
         let credential = credential.clone();
+        // Only what an origin has signed, and is news, takes a turn.
+        match self.routing.pace.turn(origin, link, sequence, body, self.now.time) {
+            Turn::Now => {}
+            Turn::Held => return self.count(Counter::LsasTooOften, 1),
+            Turn::Dropped => {
+                self.count(Counter::LsasNotHeld, 1);
+                return self.compare_again(link);
+            }
+        }
         let body: Arc<[u8]> = body.into();
         let urgent = self.routing.lsdb.takes_away(&credential.body.key, &lsa);
         match self.routing.lsdb.insert(&credential, lsa, body.clone(), self.now) {
@@ -273,7 +278,7 @@ impl Engine {
             Inserted::Same => drop(self.note_arrival(link, origin, sequence)),
             Inserted::Older(ours) => {
                 self.note_arrival(link, origin, sequence);
-                self.send_frame(link, frame::raw(Kind::Lsa, &ours));
+                self.set_right(link, origin, &ours);
             }
             Inserted::OwnAhead(sequence) => {
                 self.note_arrival(link, origin, sequence);
@@ -289,7 +294,8 @@ impl Engine {
 
     fn wait_for_origin(&mut self, from: LinkId, origin: CredentialHash, signed: &[u8]) {
         let waiting = &self.routing.waiting;
-        if waiting.len() >= MAX_WAITING {
+        let of_link = waiting.iter().filter(|waiting| waiting.from == from).count();
+        if waiting.len() >= MAX_WAITING || of_link >= WAITING_OF_LINK {
             return self.count(Counter::LsasWithoutCredential, 1);
         }
         if !waiting.iter().any(|waiting| waiting.origin == origin) {
@@ -360,6 +366,7 @@ impl Engine {
             self.routing.waiting.pop_front();
             self.count(Counter::LsasWithoutCredential, 1);
         }
+        self.timeout_pace();
         self.timeout_flooding();
         let due: Vec<LinkId> =
             self.routing.digests.iter().filter(|(_, at)| **at <= now).map(|(link, _)| *link).collect();

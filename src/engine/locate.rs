@@ -19,11 +19,15 @@
 //! 1. An answer is believed only with a credential that verifies and whose handle was asked for.
 //! 2. A border names itself to its own area only if a neighbour in another area has answered it; otherwise it names the
 //!    border that has. To a router through which its own way leads, a router answers nothing.
-//! 3. A question is handed on once, by its id. Questions, answers and askers are bounded; drop policy: a question beyond
-//!    [`MAX_QUESTIONS`], and one of ours beyond [`MAX_ANSWERS`], is dropped (`locate_dropped`), the answer learnt first goes
-//!    (`locate_forgotten`).
+//! 3. A question is handed on once, by its id. Of those of others [`MAX_QUESTIONS`] are under way; drop policy: the oldest
+//!    of the link that has asked most (`locate_dropped`). A link may ask [`BURST`] at once and one in [`PACE`]; drop policy:
+//!    the newest (`locate_too_often`). Ours have places of their own: [`MAX_ANSWERS`], one for each contact at most.
+//! 4. What relayed frames make a router ask is bounded in the same way ([`MAX_SOUGHT`], [`SEEK_BURST`], [`SEEK_PACE`]), and
+//!    one handle is sought again after a pause that doubles up to [`SOUGHT`]: frames to nobody are no flood of questions.
+//! 5. At most [`MAX_ANSWERS`] answers; drop policy: the one learnt first goes (`locate_forgotten`).
 
 use super::Engine;
+use super::share::{Rates, Shares};
 use crate::counter::Counter;
 use crate::id::{CredentialHash, Handle, LinkId, Name, OuterId, Pseudonym};
 use crate::identity::credential::{PeerCredential, acceptance};
@@ -37,6 +41,15 @@ use std::collections::{BTreeMap, VecDeque};
 
 /// Most questions of others that are under way.
 const MAX_QUESTIONS: usize = 1_024;
+/// What one link may ask at once, and how often after that.
+const BURST: u32 = 256;
+const PACE: Duration = Duration::from_millis(25);
+/// Most handles that are sought for the sake of frames of others, and how often one link may have another sought.
+const MAX_SOUGHT: usize = 1_024;
+const SEEK_BURST: u32 = 32;
+const SEEK_PACE: Duration = Duration::from_millis(250);
+/// Longest pause before such a handle is sought again.
+const SOUGHT: Duration = Duration::from_secs(60);
 /// Most answers kept.
 const MAX_ANSWERS: usize = 4_096;
 /// How long an answer is waited for.
@@ -50,14 +63,25 @@ const BORDERS: usize = 4;
 const ALL_BORDERS: usize = 64;
 
 /// See the module's documentation.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Locating {
     answers: BTreeMap<Handle, Answer>,
     learnt: VecDeque<Handle>,
     /// What we want to know.
     asked: BTreeMap<Handle, Asked>,
     questions: BTreeMap<OuterId, Question>,
+    /// Those of others by whom they came from, and how often they come.
+    shares: Shares<OuterId>,
+    rates: Rates,
+    /// What frames of others made us ask: when it may be asked again, and the pause after that.
+    sought: BTreeMap<Handle, (Time, Duration)>,
+    seekers: Shares<Handle>,
+    seek_rates: Rates,
 }
+
+/// A link has had its turns.
+#[derive(Clone, Copy, Debug)]
+struct TooOften;
 
 /// A question of ours.
 #[derive(Clone, Copy, Debug)]
@@ -90,7 +114,61 @@ struct Question {
     until: Time,
 }
 
+impl Default for Locating {
+    fn default() -> Self {
+        Self {
+            answers: BTreeMap::new(),
+            learnt: VecDeque::new(),
+            asked: BTreeMap::new(),
+            questions: BTreeMap::new(),
+            shares: Shares::new(MAX_QUESTIONS),
+            rates: Rates::new(BURST, PACE),
+            sought: BTreeMap::new(),
+            seekers: Shares::new(MAX_SOUGHT),
+            seek_rates: Rates::new(SEEK_BURST, SEEK_PACE),
+        }
+    }
+}
+
 impl Locating {
+    /// Notes a question that is under way; answers whether another had to go for it.
+    fn enter(&mut self, id: OuterId, question: Question) -> bool {
+        let from = question.from;
+        self.questions.insert(id, question);
+        let gone = from.and_then(|from| self.shares.enter(from, id));
+        gone.is_some_and(|gone| self.questions.remove(&gone).is_some())
+    }
+
+    /// Questions end after [`WAIT`].
+    fn end_questions(&mut self, now: Time) {
+        let shares = &mut self.shares;
+        self.questions.retain(|id, question| {
+            let stands = question.until > now;
+            if !stands {
+                shares.leave(id);
+            }
+            stands
+        });
+    }
+
+    /// Whether a handle may be sought now for a frame that came over a link: otherwise it was of late, or the link has
+    /// had others sought too often, which is answered as an error.
+    fn may_seek(&mut self, from: LinkId, handle: Handle, now: Time) -> Result<bool, TooOften> {
+        let pause = match self.sought.get(&handle) {
+            Some((again, _)) if *again > now => return Ok(false),
+            Some((_, pause)) => (*pause * 2).min(SOUGHT),
+            None => AGAIN,
+        };
+        if !self.seek_rates.take(from, now) {
+            return Err(TooOften);
+        }
+        self.sought.insert(handle, (now + pause, pause));
+        if let Some(gone) = self.seekers.enter(from, handle) {
+            self.sought.remove(&gone);
+        }
+        Ok(true)
+    }
+
     fn keep(&mut self, handle: Handle, answer: Answer) -> bool {
         if self.answers.insert(handle, answer).is_none() {
             self.learnt.push_back(handle);
@@ -169,22 +247,37 @@ impl Engine {
             self.count(Counter::LocateDropped, 1);
             return false;
         }
-        let mut id = [0; OuterId::LEN];
-        rand_chacha::rand_core::Rng::fill_bytes(&mut self.rng, &mut id);
-        let question = Locate { id: OuterId(id), handle, ttl: MAX_AREAS };
-        let somebody = self.pass_question(&question, None);
+        let somebody = self.ask_around(handle);
         // Somebody may come by soon; who has been asked gets more and more time.
         let (again, pause) = if somebody { (now + pause, (pause * 2).min(WAIT)) } else { (now + AGAIN, pause) };
         self.locating.asked.insert(handle, Asked { again, pause, somebody });
         somebody
     }
 
-    /// A frame for a device came that has no way from here: asks where it is, if that is not known.
-    pub(super) fn seek(&mut self, handle: Handle) {
+    /// Answers whether there is anyone to ask.
+    fn ask_around(&mut self, handle: Handle) -> bool {
+        let mut id = [0; OuterId::LEN];
+        rand_chacha::rand_core::Rng::fill_bytes(&mut self.rng, &mut id);
+        self.pass_question(&Locate { id: OuterId(id), handle, ttl: MAX_AREAS }, None)
+    }
+
+    /// A frame for a device came over a link and has no way from here: asks where it is, if that is not known.
+    pub(super) fn seek(&mut self, from: LinkId, handle: Handle) {
         let near = self.links.by_handle(&handle).is_some() || self.routing.router_of(&handle).is_some();
-        if !near && self.routers_towards(&handle).is_empty() {
-            self.ask_where(handle);
+        if near || !self.routers_towards(&handle).is_empty() || self.locating.asked.contains_key(&handle) {
+            return;
         }
+        match self.locating.may_seek(from, handle, self.now.time) {
+            Ok(true) => drop(self.ask_around(handle)),
+            Ok(false) => {}
+            Err(TooOften) => self.count(Counter::LocateTooOften, 1),
+        }
+    }
+
+    /// A link is gone, and with it who is answered over it.
+    pub(super) fn forget_link_in_locating(&mut self, link: LinkId) {
+        self.locating.rates.forget(link);
+        self.locating.seek_rates.forget(link);
     }
 
     pub(super) fn handle_locate(&mut self, from: LinkId, body: &[u8]) {
@@ -194,7 +287,8 @@ impl Engine {
         }
         match self.answer_for(from, &question.handle) {
             Some((credential, via, delay)) => self.answer_question(from, question.id, via, delay, &credential),
-            None => drop(self.pass_question(&question, Some(from))),
+            None if self.locating.rates.take(from, self.now.time) => drop(self.pass_question(&question, Some(from))),
+            None => self.count(Counter::LocateTooOften, 1),
         }
     }
 
@@ -240,11 +334,7 @@ impl Engine {
     /// Hands a question on: towards a router that lists the handle, else to the borders and into the areas beyond.
     fn pass_question(&mut self, question: &Locate, from: Option<LinkId>) -> bool {
         let now = self.now.time;
-        self.locating.questions.retain(|_, question| question.until > now);
-        if self.locating.questions.len() >= MAX_QUESTIONS {
-            self.count(Counter::LocateDropped, 1);
-            return false;
-        }
+        self.locating.end_questions(now);
         let mut next: Vec<(LinkId, u8)> = Vec::new();
         if self.settings.forwarding {
             let routers = self.routing.lsdb.routers_of_leaf(&question.handle);
@@ -273,7 +363,8 @@ impl Engine {
         if next.is_empty() && from.is_none() {
             return false;
         }
-        self.locating.questions.insert(question.id, Question { from, handle, told: u64::MAX, until: now + WAIT });
+        let dropped = self.locating.enter(question.id, Question { from, handle, told: u64::MAX, until: now + WAIT });
+        self.count(Counter::LocateDropped, u64::from(dropped));
         for (link, ttl) in &next {
             self.send_control(*link, Kind::Locate, &Locate { ttl: *ttl, ..question.clone() });
         }
@@ -315,6 +406,8 @@ impl Engine {
         let found = !self.settings.forwarding || self.routing.router_of(&handle).is_some();
         if found || !self.routers_towards(&handle).is_empty() {
             self.locating.asked.remove(&handle);
+            self.locating.sought.remove(&handle);
+            self.locating.seekers.leave(&handle);
         }
         if let Some(from) = from
             && let Some((credential, via, delay)) = self.answer_for(from, &handle).filter(|(_, _, far)| *far < told)

@@ -23,7 +23,8 @@
 //! · `sessions` seals · `unicast` data frames out · `arrivals` data frames in · `inbox` durable messages, dedupe and
 //! receipts · `outcomes` what became of named messages · `link_state` what routers tell each other · `worth` what
 //! links are worth · `routes` which way · `standing` and until when · `forward` for others · `fragments` for narrow
-//! links · `flights` what became of frames · `locate` where a leaf is · `tree` who carries a group's frames · [`view`]
+//! links · `flights` what became of frames · `locate` where a leaf is · `share` no link
+//! more than its part · `tree` who carries a group's frames · [`view`]
 //! and `report` what an operator may look at · `services` offers and calls · `multicast` publishing and subscriptions
 //! · `gossip` group frames from others · `enrolment` relaying, renewal, epochs · `journal` the commit of the turn and
 //! the event log.
@@ -60,6 +61,7 @@ mod routes;
 mod services;
 mod sessions;
 mod settings;
+mod share;
 mod standing;
 mod tree;
 mod unicast;

@@ -13,6 +13,7 @@ use crate::routing::totals::Totals;
 use crate::wire::data::Class;
 use crate::wire::lsa::Bearer;
 use core::time::Duration;
+use std::collections::BTreeSet;
 
 /// A message to ask about: of use for this long, with so many bytes.
 const LIFETIME: Duration = Duration::from_secs(30);
@@ -63,12 +64,12 @@ impl Engine {
             name: self.name_for(&entry.router),
             sequence: entry.lsa.sequence,
             age_s: now.since(entry.arrived).as_secs(),
+            // Links that both ends tell of: what stands of one that is gone tells of links that are gone.
             neighbours: {
-                let to = |link: &crate::wire::lsa::LsaLink| match self.pseudonym_of(&link.to) {
-                    Some(key) => self.name_for(&key),
-                    None => link.to.to_string(),
-                };
-                entry.lsa.links.iter().map(to).collect()
+                let graph = &self.routes.graph;
+                let edges = graph.index(&entry.router).into_iter().flat_map(|router| graph.from(router));
+                let neighbours: BTreeSet<String> = edges.map(|(_, edge)| self.name_for(graph.node(edge.to))).collect();
+                neighbours.into_iter().collect()
             },
             leaves: entry.lsa.leaves.len(),
             groups: entry.lsa.groups.len(),

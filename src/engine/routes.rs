@@ -131,9 +131,10 @@ impl Routes {
         leads.map(|((name, _), _)| name.clone()).collect()
     }
 
-    /// Those that have been used of late: for whom, under what terms, and since when.
+    /// Those that have been used of late and stand: for whom, under what terms, and since when.
     pub(super) fn in_use(&self) -> impl Iterator<Item = (&Name, &Terms, &Route, Time)> {
-        self.chosen.iter().map(|((name, terms), chosen)| (name, &**terms, &*chosen.route, chosen.since))
+        let standing = self.chosen.iter().filter(|(_, chosen)| !chosen.broken);
+        standing.map(|((name, terms), chosen)| (name, &**terms, &*chosen.route, chosen.since))
     }
 }
 

@@ -176,7 +176,11 @@ impl Engine {
                 frame[5] = flags;
                 match taken.ack {
                     Ack::None => {}
-                    Ack::Hop => self.flights.asks_hop(attempt, name.clone()),
+                    Ack::Hop => {
+                        if let Some(link) = self.links.get(*link) {
+                            self.flights.asks_hop(attempt, link.peer.body.key, name.clone());
+                        }
+                    }
                     Ack::End => {
                         let price = way.route.totals.cost_of(frame.len() as u64);
                         let left = Flight {

@@ -217,6 +217,19 @@ impl Lsdb {
         (entry.lsa.origin == *origin).then_some(entry)
     }
 
+    /// What stands in place of an advertisement that claims to be of this origin and is older, whoever made it.
+    pub fn later_than(&self, origin: &CredentialHash, sequence: u64, signed: &[u8]) -> Option<&Arc<[u8]>> {
+        let (router, since) = self.credentials.router_since(origin)?;
+        let entry = self.entries.get(&router)?;
+        (entry.rank() > (since, sequence, *origin, signed)).then_some(&entry.signed)
+    }
+
+    /// The number of what stands of the router with a credential, under whichever it stands now.
+    pub fn latest_of(&self, credential: &CredentialHash) -> Option<LsaKey> {
+        let lsa = &self.entries.get(&self.credentials.router_of(credential)?)?.lsa;
+        Some(LsaKey { origin: lsa.origin, sequence: lsa.sequence })
+    }
+
     /// A router's entry.
     pub fn entry(&self, router: &Pseudonym) -> Option<&Entry> {
         self.entries.get(router)

@@ -119,6 +119,13 @@ pub struct LsaDigest {
     pub entries: Option<Vec<LsaKey>>,
 }
 
+impl LsaDigest {
+    /// Of news, and not of the whole database: the summary is zeros.
+    pub fn of_news(entries: Vec<LsaKey>) -> Self {
+        Self { summary: Tag([0; Tag::LEN]), entries: Some(entries) }
+    }
+}
+
 /// One LSA by origin and sequence number.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct LsaKey {

@@ -421,3 +421,29 @@ fn what_was_lost_with_a_connection_is_told_again() {
     mesh.run(seconds(2));
     assert_eq!(delivered(&mesh, token), Some(3));
 }
+
+#[test]
+fn routes_are_shown_while_they_stand() {
+    let mut mesh = line();
+    let shown = |mesh: &mut Mesh| {
+        let token = mesh.command(0, Command::Routes);
+        let Some(Reply::Routes(view)) = mesh.reply(0, token) else { unreachable!("an answer") };
+        view.routes.iter().map(|route| route.to.clone()).collect::<Vec<_>>()
+    };
+    for to in ["b", "d"] {
+        mesh.send(0, to, b"x", Ack::End, 30);
+    }
+    mesh.run(seconds(1));
+    assert_eq!(shown(&mut mesh), ["b", "d"]);
+    mesh.disconnect(2, 3);
+    mesh.run(seconds(1));
+    assert_eq!(shown(&mut mesh), ["b"], "a link far away is gone");
+    mesh.disconnect(0, 1);
+    mesh.run(seconds(1));
+    assert_eq!(shown(&mut mesh), Vec::<String>::new());
+    mesh.connect(0, 1);
+    mesh.run(seconds(1));
+    mesh.send(0, "b", b"x", Ack::End, 30);
+    mesh.run(seconds(1));
+    assert_eq!(shown(&mut mesh), ["b"]);
+}

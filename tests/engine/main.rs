@@ -8,6 +8,7 @@ mod failover;
 mod flooding;
 mod hops;
 mod leaves;
+mod link_state;
 mod mesh;
 mod pieces;
 mod topics;

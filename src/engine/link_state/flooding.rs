@@ -29,7 +29,7 @@
 use super::LinkState;
 use crate::counter::Counter;
 use crate::engine::Engine;
-use crate::id::{CredentialHash, LinkId, Pseudonym, Tag};
+use crate::id::{CredentialHash, LinkId, Pseudonym};
 use crate::time::Time;
 use crate::wire::credential_exchange::CredentialRequest;
 use crate::wire::frame::{self, Kind};
@@ -313,8 +313,7 @@ impl Engine {
             let missing = news.iter().filter(|(_, having)| !having.contains(&neighbour));
             let entries: Vec<LsaKey> = missing.map(|(key, _)| key.clone()).collect();
             if !entries.is_empty() {
-                let digest = LsaDigest { summary: Tag([0; Tag::LEN]), entries: Some(entries) };
-                self.send_control(link, Kind::LsaDigest, &digest);
+                self.send_control(link, Kind::LsaDigest, &LsaDigest::of_news(entries));
             }
         }
     }

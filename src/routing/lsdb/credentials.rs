@@ -19,6 +19,7 @@ pub(super) struct Credentials {
 struct Known {
     router: Pseudonym,
     handle: Handle,
+    since: Unix,
     until: Unix,
 }
 
@@ -33,7 +34,8 @@ impl Credentials {
             let first = self.known.iter().min_by_key(|(_, known)| known.until).map(|(hash, _)| *hash);
             self.forget(first);
         }
-        self.known.insert(hash, Known { router: entry.router, handle: entry.handle, until: entry.until });
+        let Entry { router, handle, since, until, .. } = *entry;
+        self.known.insert(hash, Known { router, handle, since, until });
         self.by_handle.insert((entry.handle, hash));
         true
     }
@@ -55,6 +57,11 @@ impl Credentials {
 
     pub(super) fn router_of(&self, hash: &CredentialHash) -> Option<Pseudonym> {
         self.known.get(hash).map(|known| known.router)
+    }
+
+    /// The same, and when its epoch begins.
+    pub(super) fn router_since(&self, hash: &CredentialHash) -> Option<(Pseudonym, Unix)> {
+        self.known.get(hash).map(|known| (known.router, known.since))
     }
 
     pub(super) fn router_with(&self, handle: &Handle) -> Option<Pseudonym> {
