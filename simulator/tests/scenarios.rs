@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering::Relaxed;
 const SMALL: &[(&str, &[&str])] = &[
     ("baseline-50", &["devices.node.count=16", "duration=3m"]),
     ("cold-boot-200", &["devices.node.count=40", "duration=1m"]),
+    ("full-mesh-40", &["devices.node.count=12", "devices.node.looks_for=11", "duration=3m"]),
     ("partition-heal", &["devices.node.count=14", "faults.0.for=2m", "duration=6m"]),
     ("lossy-asymmetric", &["duration=7m"]),
     ("site-power-cut", &["duration=11m"]),

@@ -5,7 +5,7 @@ use super::api::{Reply, Token};
 use super::commands::Asked;
 use super::routes::{NoWay, Route, Routes, Whereabouts, explain_no_way};
 use super::view::{CandidateView, DoubtView, HopView, LinkView, PathView, RouteInUse, RouterView, RoutesView, WayView};
-use crate::id::Name;
+use crate::id::{Name, Pseudonym};
 use crate::routing::explain::{Role, explain};
 use crate::routing::graph::NodeIndex;
 use crate::routing::policy::{Criterion, Wants};
@@ -99,6 +99,26 @@ impl Engine {
             doubts,
         };
         self.finish(token, Reply::Routes(Box::new(view)));
+    }
+
+    /// Names of nodes, as far as they are contacts.
+    pub(super) fn names(&mut self, nodes: &[Pseudonym]) -> Vec<String> {
+        nodes.iter().map(|node| self.name_for(node)).collect()
+    }
+
+    /// The name of a node, or the beginning of its key.
+    pub(super) fn name_for(&self, node: &Pseudonym) -> String {
+        if *node == self.own {
+            return self.membership.name().to_string();
+        }
+        match self
+            .routing
+            .name_of_router(node)
+            .or_else(|| self.links.of(node).next().and_then(|(_, l)| l.name.as_ref()))
+        {
+            Some(name) => name.to_string(),
+            None => format!("{node}"),
+        }
     }
 
     /// The way to a device under a policy, what else there is, and why.

@@ -133,8 +133,10 @@ impl Routes {
 
     /// Those that have been used of late and stand: for whom, under what terms, and since when.
     pub(super) fn in_use(&self) -> impl Iterator<Item = (&Name, &Terms, &Route, Time)> {
-        let standing = self.chosen.iter().filter(|(_, chosen)| !chosen.broken);
-        standing.map(|((name, terms), chosen)| (name, &**terms, &*chosen.route, chosen.since))
+        self.chosen
+            .iter()
+            .filter(|(_, chosen)| !chosen.broken)
+            .map(|((name, terms), chosen)| (name, &**terms, &*chosen.route, chosen.since))
     }
 }
 
@@ -455,26 +457,6 @@ impl Engine {
     pub(super) fn blame(&mut self, route: &Route) {
         let changed = self.worth.history.failed(&route.pairs, self.now.time);
         self.routing.note_history(changed);
-    }
-
-    /// Names of nodes, as far as they are contacts.
-    pub(super) fn names(&mut self, nodes: &[Pseudonym]) -> Vec<String> {
-        nodes.iter().map(|node| self.name_for(node)).collect()
-    }
-
-    /// The name of a node, or the beginning of its key.
-    pub(super) fn name_for(&self, node: &Pseudonym) -> String {
-        if *node == self.own {
-            return self.membership.name().to_string();
-        }
-        match self
-            .routing
-            .name_of_router(node)
-            .or_else(|| self.links.of(node).next().and_then(|(_, l)| l.name.as_ref()))
-        {
-            Some(name) => name.to_string(),
-            None => format!("{node}"),
-        }
     }
 }
 

@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 /// Longest encoded header, in bytes.
 pub const MAX_HEADER: usize = 256;
 /// Longest encoded path, in bytes.
-pub const MAX_PATH: usize = 1_024;
+pub const MAX_PATH: usize = 1_280;
 /// Most hops.
-pub const MAX_HOPS: usize = 32;
+pub const MAX_HOPS: usize = 64;
 /// Bytes of a session record besides the plaintext.
 pub const RECORD_OVERHEAD: usize = 8 + 8 + 16;
 

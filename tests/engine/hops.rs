@@ -6,6 +6,7 @@ use m2mesh::engine::api::{Command, Outcome, Refused, Reply, Send, Token};
 use m2mesh::link::bearer::Profile;
 use m2mesh::routing::policies::{Impossible, Late, Minimise, NamedPolicy, One};
 use m2mesh::wire::batch::Ack;
+use m2mesh::wire::data::MAX_HOPS;
 use std::time::Duration;
 
 fn seconds(seconds: u64) -> Duration {
@@ -446,4 +447,22 @@ fn routes_are_shown_while_they_stand() {
     mesh.send(0, "b", b"x", Ack::End, 30);
     mesh.run(seconds(1));
     assert_eq!(shown(&mut mesh), ["b"]);
+}
+
+#[test]
+fn a_message_crosses_as_many_hops_as_its_frame_has_room_for() {
+    let names: Vec<String> = (0..=MAX_HOPS + 1).map(|at| format!("n{at}")).collect();
+    let mut mesh = Mesh::new(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    (0..=MAX_HOPS).for_each(|at| mesh.connect(at, at + 1));
+    mesh.run(seconds(30));
+    let there = mesh.send(0, &names[MAX_HOPS], b"far", Ack::End, 30);
+    let back = mesh.send(MAX_HOPS, "n0", b"and back", Ack::End, 30);
+    let beyond = mesh.send(0, &names[MAX_HOPS + 1], b"too far", Ack::End, 5);
+    mesh.run(seconds(6));
+    let hops = u32::try_from(MAX_HOPS).expect("few");
+    assert_eq!((delivered(&mesh, there), delivered(&mesh, back)), (Some(hops), Some(hops)));
+    let Some(Outcome::Unreachable { reason }) = mesh.ended.get(&beyond) else {
+        panic!("{:?}", mesh.ended.get(&beyond));
+    };
+    assert!(reason.contains("hops"), "{reason}");
 }
