@@ -93,7 +93,7 @@ fn relay(size: usize) -> Relay {
         outer: OuterId([3; 8]),
         policy: Policy::default(),
     };
-    let path = Path { hops: vec![this, sink.hash], ..Path::default() };
+    let path = Path { hops: vec![this.prefix(), sink.hash.prefix()], ..Path::default() };
     let mut body = Vec::new();
     put_prefixed(&mut body, &wire::encode(&header));
     put_prefixed(&mut body, &wire::encode(&path));

@@ -89,8 +89,13 @@ byte_id!(
     IssuerId, 8
 );
 byte_id!(
-    /// First 8 bytes of SHA-256 of a credential's raw bytes.
-    CredentialHash, 8
+    /// First 16 bytes of SHA-256 of a credential's raw bytes: what a signature names a credential by.
+    CredentialHash, 16
+);
+byte_id!(
+    /// First 8 bytes of a credential's hash, where hops are listed. Two credentials may share them: what they name is looked
+    /// up among those known, and one that could be two is nobody.
+    CredentialPrefix, 8
 );
 byte_id!(
     /// One transmission attempt of one data frame: random, so that two attempts do not link.
@@ -116,6 +121,27 @@ byte_id!(
     /// An Ed25519 signature.
     Signature, 64
 );
+
+impl CredentialHash {
+    /// Its first bytes.
+    pub fn prefix(&self) -> CredentialPrefix {
+        let mut short = [0; CredentialPrefix::LEN];
+        short.copy_from_slice(&self.0[..CredentialPrefix::LEN]);
+        CredentialPrefix(short)
+    }
+}
+
+impl CredentialPrefix {
+    /// All hashes that begin with it.
+    pub fn hashes(&self) -> core::ops::RangeInclusive<CredentialHash> {
+        let filled = |with: u8| {
+            let mut hash = [with; CredentialHash::LEN];
+            hash[..Self::LEN].copy_from_slice(&self.0);
+            CredentialHash(hash)
+        };
+        filled(0)..=filled(0xff)
+    }
+}
 
 /// A message, end to end: its stream and its place in it. Dedupe works on this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -11,7 +11,7 @@
 use super::{Engine, Output};
 use crate::counter::Counter;
 use crate::event_log::Event;
-use crate::id::{CredentialHash, LinkId, Pseudonym, Tag};
+use crate::id::{CredentialHash, CredentialPrefix, LinkId, Pseudonym, Tag};
 use crate::identity::credential::PeerCredential;
 use crate::wire::announce::{Announce, MAX_ADDRESSES, MAX_GROUPS, MAX_OTHERS, MAX_SERVICES};
 use crate::wire::bulletin::BulletinRequest;
@@ -248,6 +248,14 @@ impl Engine {
     /// Whose credential it is, if that is known.
     pub(super) fn pseudonym_of(&self, hash: &CredentialHash) -> Option<Pseudonym> {
         self.multicast.pseudonym(hash)
+    }
+
+    /// Who a hop is: the router of this area whose credential begins like that, else whoever else has such a one. One that
+    /// could be two of them is nobody.
+    pub(super) fn pseudonym_at(&self, hop: &CredentialPrefix) -> Option<Pseudonym> {
+        let one_of = |mut all: BTreeSet<Pseudonym>| all.pop_first().filter(|_| all.is_empty());
+        let routers: BTreeSet<Pseudonym> = self.routing.lsdb.routers_under(hop).collect();
+        one_of(if routers.is_empty() { self.multicast.under(hop).collect() } else { routers })
     }
 
     pub(super) fn learn_credential(&mut self, credential: PeerCredential) {

@@ -26,7 +26,7 @@ use super::Engine;
 use super::share::Shares;
 use super::unicast::put_data;
 use crate::counter::Counter;
-use crate::id::{CredentialHash, LinkId, Lsn, Pseudonym, SessionId};
+use crate::id::{CredentialPrefix, LinkId, Lsn, Pseudonym, SessionId};
 use crate::routing::policy::Wants;
 use crate::time::Unix;
 use crate::wire;
@@ -88,7 +88,7 @@ impl Engine {
         if path.visited.len() >= MAX_HOPS {
             return self.count(Counter::DataOutOfHops, 1);
         }
-        if path.visited.iter().any(|hash| self.is_own(hash)) {
+        if path.visited.iter().any(|hop| self.is_own(hop)) {
             return self.count(Counter::DataLooped, 1);
         }
         let expiry = Unix(data.header.expiry);
@@ -109,7 +109,7 @@ impl Engine {
             let ack = crate::wire::receipt::HopAck { frames: vec![data.header.outer] };
             self.send_frame(from, frame::of(Kind::HopAck, &ack));
         }
-        path.visited.push(own);
+        path.visited.push(own.prefix());
         path.age = path.age.saturating_add(self.delay_of(from).into());
         let out = put_data(data.header_bytes, &path, data.sealed, buffer);
         self.flows.forwarded += out.len() as u64;
@@ -122,7 +122,7 @@ impl Engine {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let named = usize::from(path.next) + 1;
         if !path.hops.is_empty()
-            && let Some(next) = path.hops.get(named).and_then(|hash| self.pseudonym_of(hash))
+            && let Some(next) = path.hops.get(named).and_then(|hop| self.pseudonym_at(hop))
             && let Some((link, price)) = self.link_under(&next, &data.header.policy)
         {
             path.next = u8::try_from(named).ok()?;
@@ -137,7 +137,7 @@ impl Engine {
         let mut path = data.path.clone();
         let mut policy = data.header.policy.clone();
         policy.budget = policy.budget.map(|budget| budget.saturating_sub(path.spent));
-        let mut past: Vec<Pseudonym> = path.visited.iter().filter_map(|hash| self.pseudonym_of(hash)).collect();
+        let mut past: Vec<Pseudonym> = path.visited.iter().filter_map(|hop| self.pseudonym_at(hop)).collect();
         past.extend(self.links.get(from).map(|link| link.peer.body.key));
         let left = Unix(data.header.expiry).since(self.now.unix);
         let wants = Wants { policy, time: Some(u64::try_from(left.as_micros()).unwrap_or(u64::MAX)), bytes };
@@ -152,9 +152,9 @@ impl Engine {
         Some(Next { link, path })
     }
 
-    /// Whether a credential is ours, of this epoch or the two beside it.
-    fn is_own(&self, hash: &CredentialHash) -> bool {
-        self.pseudonym_of(hash).is_some_and(|pseudonym| pseudonym == self.own)
+    /// Whether a hop may be us, in this epoch or one of the two beside it.
+    fn is_own(&self, hop: &CredentialPrefix) -> bool {
+        self.multicast.under(hop).any(|pseudonym| pseudonym == self.own)
     }
 }
 

@@ -25,7 +25,7 @@ use super::unicast::inner;
 use super::{Engine, Output};
 use crate::counter::Counter;
 use crate::delivery::dedupe::{self, Dedupe};
-use crate::id::{CredentialHash, Lsn, Name, StreamId};
+use crate::id::{CredentialPrefix, Lsn, Name, StreamId};
 use crate::time::{Time, Unix};
 use crate::wire;
 use crate::wire::batch::{Ack, Batch, MAX_MESSAGES, MAX_PAYLOAD, Purpose};
@@ -95,7 +95,7 @@ pub(super) struct Inbox {
     live: BTreeSet<Token>,
     receipts: BTreeMap<(Name, StreamId, Verdict), Vec<u64>>,
     /// Relays that the turn's messages came over, where there were any.
-    visited: BTreeMap<StreamId, Vec<CredentialHash>>,
+    visited: BTreeMap<StreamId, Vec<CredentialPrefix>>,
     /// Streams of which the turn has brought something again.
     repeated: BTreeSet<StreamId>,
     /// Senders whose receipts seem to have been lost of late: since when they go back the way the messages came, or do
@@ -233,7 +233,7 @@ impl Inbox {
         }
     }
 
-    fn note_visited(&mut self, stream: StreamId, visited: &[CredentialHash]) {
+    fn note_visited(&mut self, stream: StreamId, visited: &[CredentialPrefix]) {
         if !visited.is_empty() {
             self.visited.insert(stream, visited.to_vec());
         }
@@ -252,7 +252,7 @@ impl Inbox {
 
 impl Engine {
     /// Takes a parcel that a contact sealed for us. `offset`: its clock less ours; `visited`: relays on the way.
-    pub(super) fn handle_parcel(&mut self, from: &Name, offset: i64, visited: &[CredentialHash], body: &[u8]) {
+    pub(super) fn handle_parcel(&mut self, from: &Name, offset: i64, visited: &[CredentialPrefix], body: &[u8]) {
         let Ok(parcel) = Parcel::parse(body) else { return self.count(Counter::DataMalformed, 1) };
         let (head, count) = (&parcel.head, u64::from(parcel.count));
         if !self.admit_stream(from, head.stream, head.floor) {
@@ -343,7 +343,7 @@ impl Engine {
     }
 
     /// Takes calls that a contact sealed for us. `offset`: its clock less ours; `visited`: relays on the way.
-    pub(super) fn handle_batch(&mut self, from: &Name, offset: i64, visited: &[CredentialHash], body: &[u8]) {
+    pub(super) fn handle_batch(&mut self, from: &Name, offset: i64, visited: &[CredentialPrefix], body: &[u8]) {
         let Ok(batch) = wire::decode::<Batch<'_>>(body) else { return self.count(Counter::DataMalformed, 1) };
         if batch.messages.len() > MAX_MESSAGES || !self.admit_stream(from, batch.stream, batch.floor) {
             return self.count(Counter::BatchesRefused, 1);

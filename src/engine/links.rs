@@ -154,7 +154,7 @@ impl Engine {
         let clock_offset = if offset.abs() > HELLO_PRECISION { offset.saturating_mul(1_000_000) } else { 0 };
         self.record(Event::LinkUp {
             name: name.clone(),
-            credential: peer.credential.hash,
+            credential: peer.credential.hash.prefix(),
             transport: transport.to_owned(),
         });
         self.learn_credential(peer.credential.clone());
@@ -190,7 +190,11 @@ impl Engine {
 
     pub(super) fn handle_link_down(&mut self, id: LinkId, reason: &str) {
         let Some(link) = self.links.remove(id) else { return };
-        self.record(Event::LinkDown { name: link.name.clone(), credential: link.peer.hash, reason: reason.to_owned() });
+        self.record(Event::LinkDown {
+            name: link.name.clone(),
+            credential: link.peer.hash.prefix(),
+            reason: reason.to_owned(),
+        });
         if let Some(name) = link.name {
             self.outgoing.handle_path_broken(&name);
             self.ready.insert(name);

@@ -21,7 +21,7 @@ use super::{Engine, GossipVerdict, Output};
 use crate::counter::Counter;
 use crate::delivery::lane::Terms;
 use crate::delivery::reorder::Reorder;
-use crate::id::{CredentialHash, LinkId, Lsn, Name, Pseudonym, StreamId, Tag};
+use crate::id::{CredentialHash, CredentialPrefix, LinkId, Lsn, Name, Pseudonym, StreamId, Tag};
 use crate::identity::credential::PeerCredential;
 use crate::identity::group::GroupSender;
 use crate::time::{Epoch, Time, Unix};
@@ -167,6 +167,11 @@ impl Multicast {
     /// Whose credential it is.
     pub(super) fn pseudonym(&self, hash: &CredentialHash) -> Option<Pseudonym> {
         self.credentials.get(hash).map(|credential| credential.body.key)
+    }
+
+    /// Whose credentials begin like that.
+    pub(super) fn under(&self, prefix: &CredentialPrefix) -> impl Iterator<Item = Pseudonym> {
+        self.credentials.range(prefix.hashes()).map(|(_, credential)| credential.body.key)
     }
 
     /// Keeps a credential. Answers whether another had to go.

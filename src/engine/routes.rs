@@ -16,7 +16,7 @@
 use super::Engine;
 use crate::delivery::lane::Terms;
 use crate::event_log::Event;
-use crate::id::{CredentialHash, Handle, Name, Pseudonym};
+use crate::id::{CredentialHash, CredentialPrefix, Handle, Name, Pseudonym};
 use crate::identity::credential::PeerCredential;
 use crate::routing::graph::{Graph, NodeIndex};
 use crate::routing::policy::Wants;
@@ -40,7 +40,7 @@ pub(super) struct Route {
     /// Whom it goes to, one after the other, the destination last.
     pub nodes: Vec<Pseudonym>,
     /// As in [`Path`](crate::wire::data::Path): empty to a neighbour, and for a leaf's router to find out.
-    pub hops: Vec<CredentialHash>,
+    pub hops: Vec<CredentialPrefix>,
     /// Bearers of the hops, as far as is known.
     pub bearers: Vec<u8>,
     /// What it is worth, as of when it was chosen; the frame's own bytes are not in it.
@@ -193,16 +193,16 @@ impl Engine {
     }
 
     /// The way on which a device's messages came, the other way round; nothing if it does not begin with a link that stands.
-    pub(super) fn way_back(&mut self, to: &Name, visited: &[CredentialHash]) -> Option<Arc<Route>> {
+    pub(super) fn way_back(&mut self, to: &Name, visited: &[CredentialPrefix]) -> Option<Arc<Route>> {
         let (end, hash) = match self.routing.router_named(to) {
             Some(router) => (router, self.routing.hash_of(&router)?),
             None => self.credential_of_name(to).map(|leaf| (leaf.body.key, leaf.hash))?,
         };
-        let mut hops: Vec<CredentialHash> = visited.iter().rev().copied().collect();
+        let mut hops: Vec<CredentialPrefix> = visited.iter().rev().copied().collect();
         // Each relay knows the one after it: those of another area are not known here, nor need the end be named.
-        self.links.of(&self.pseudonym_of(hops.first()?)?).find(|(_, link)| link.usable)?;
-        let nodes = hops.iter().filter_map(|hash| self.pseudonym_of(hash)).chain([end]).collect();
-        hops.extend((hops.len() < MAX_HOPS).then_some(hash));
+        self.links.of(&self.pseudonym_at(hops.first()?)?).find(|(_, link)| link.usable)?;
+        let nodes = hops.iter().filter_map(|hop| self.pseudonym_at(hop)).chain([end]).collect();
+        hops.extend((hops.len() < MAX_HOPS).then_some(hash.prefix()));
         Some(Arc::new(Route {
             nodes,
             hops,
@@ -341,7 +341,7 @@ impl Engine {
             let Some(peer) = self.links.of(target).next().map(|(_, link)| link.peer.clone()) else { continue };
             let mut route = self.direct(&peer, wants)?;
             if let Some(leaf) = last {
-                route.hops = vec![peer.hash, leaf.hash];
+                route.hops = vec![peer.hash.prefix(), leaf.hash.prefix()];
                 route.nodes.push(leaf.body.key);
                 route.leaf = Some(leaf.body.handle);
             }
@@ -359,11 +359,11 @@ impl Engine {
         let bearers = edges.iter().map(|edge| edge.bearer).collect();
         let mut hops = Vec::new();
         if nodes.len() > 1 || last.is_some() {
-            hops = nodes.iter().map(|node| self.routing.hash_of(node)).collect::<Option<Vec<_>>>()?;
+            hops = nodes.iter().map(|node| Some(self.routing.hash_of(node)?.prefix())).collect::<Option<Vec<_>>>()?;
         }
         if let Some(leaf) = last {
             nodes.push(leaf.body.key);
-            hops.push(leaf.hash);
+            hops.push(leaf.hash.prefix());
         }
         let leaf = last.map(|leaf| leaf.body.handle);
         Some(Route { nodes, hops, bearers, totals: path.totals, pairs, leaf })

@@ -166,7 +166,7 @@ impl Engine {
         let (nodes, hops) = (&kept.nodes, &mut kept.hops);
         for (node, hop) in nodes.iter().zip(hops.iter_mut()) {
             if let Some(hash) = self.routing.hash_of(node) {
-                *hop = hash;
+                *hop = hash.prefix();
             }
         }
         if let (Some(last), Some(now)) = (hops.last_mut(), found.hops.last()) {

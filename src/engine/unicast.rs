@@ -20,7 +20,7 @@ use crate::delivery::kept::KeptRecord;
 use crate::delivery::lane::{Lane, Terms};
 use crate::delivery::outgoing::{Departure, End, Fate, Overdue};
 use crate::delivery::unconfirmed::Gone;
-use crate::id::{CredentialHash, InnerId, LinkId, Lsn, Name, OuterId};
+use crate::id::{CredentialPrefix, InnerId, LinkId, Lsn, Name, OuterId};
 use crate::identity::credential::PeerCredential;
 use crate::identity::session::Session;
 use crate::time::Unix;
@@ -303,7 +303,7 @@ impl Engine {
         &mut self,
         name: &Name,
         receipts: Vec<Receipt>,
-        (came, returns): (&[CredentialHash], bool),
+        (came, returns): (&[CredentialPrefix], bool),
         after: Lsn,
     ) {
         let terms = Arc::<Terms>::default();

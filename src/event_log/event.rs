@@ -1,6 +1,6 @@
 //! What can happen: one variant a kind, with what an operator wants to know of it.
 
-use crate::id::{CredentialHash, Name};
+use crate::id::{CredentialPrefix, Name};
 use serde::{Deserialize, Serialize};
 
 /// How often something happened.
@@ -38,7 +38,7 @@ pub enum Event {
         /// Its name, if it is a contact.
         name: Option<Name>,
         /// Its credential.
-        credential: CredentialHash,
+        credential: CredentialPrefix,
         /// `tcp`, `quic`.
         transport: String,
     },
@@ -47,7 +47,7 @@ pub enum Event {
         /// Its name, if it is a contact.
         name: Option<Name>,
         /// Its credential.
-        credential: CredentialHash,
+        credential: CredentialPrefix,
         /// Why.
         reason: String,
     },

@@ -2,7 +2,7 @@
 
 use super::chain::key;
 use super::*;
-use crate::id::{CredentialHash, Name};
+use crate::id::{CredentialPrefix, Name};
 use crate::wire::codec;
 use event::Count;
 use proptest::prelude::*;
@@ -62,7 +62,7 @@ fn now(seconds: u64) -> Now {
 
 /// One of every kind, in order of their numbers on disk.
 fn samples() -> Vec<Event> {
-    let (name, credential) = (Name::new("meter-17").ok(), CredentialHash([7; 8]));
+    let (name, credential) = (Name::new("meter-17").ok(), CredentialPrefix([7; 8]));
     let text = |text: &str| text.to_owned();
     let count = |name: &str, count| Count { name: name.to_owned(), count };
     vec![

@@ -214,13 +214,13 @@ fn sender_cipher(key: &Secret, sender: &Pseudonym, salt: &[u8; 16]) -> ChaCha20P
 }
 
 /// Everything of the frame that stands outside the seal and is not already part of its key or nonce.
-fn associated_data(frame: &GroupFrame<'_>) -> [u8; 36] {
-    let mut data = [0; 36];
-    data[..8].copy_from_slice(&frame.sender.0);
-    data[8..16].copy_from_slice(&frame.epoch.0.to_be_bytes());
-    data[16..24].copy_from_slice(&frame.group.0);
-    data[24..28].copy_from_slice(&frame.version.to_be_bytes());
-    data[28..].copy_from_slice(&frame.expiry.to_be_bytes());
+fn associated_data(frame: &GroupFrame<'_>) -> [u8; 44] {
+    let mut data = [0; 44];
+    data[..16].copy_from_slice(&frame.sender.0);
+    data[16..24].copy_from_slice(&frame.epoch.0.to_be_bytes());
+    data[24..32].copy_from_slice(&frame.group.0);
+    data[32..36].copy_from_slice(&frame.version.to_be_bytes());
+    data[36..].copy_from_slice(&frame.expiry.to_be_bytes());
     data
 }
 

@@ -30,7 +30,7 @@ mod well_formed;
 pub use joined::OwnLink;
 pub use well_formed::Flaw;
 
-use crate::id::{CredentialHash, Handle, Pseudonym, Tag};
+use crate::id::{CredentialHash, CredentialPrefix, Handle, Pseudonym, Tag};
 use crate::identity::credential::{PeerCredential, acceptance, epoch_length};
 use crate::identity::kdf;
 use crate::time::{Now, Time, Unix};
@@ -185,7 +185,7 @@ impl Lsdb {
     /// The digest in 8 bytes: the first of SHA-256 over its keys, each as credential and number, big endian. Equal
     /// databases have equal summaries.
     pub fn summary(&self) -> Tag {
-        let mut bytes = Vec::with_capacity(self.entries.len() * 16);
+        let mut bytes = Vec::with_capacity(self.entries.len() * 24);
         for key in self.digest() {
             bytes.extend_from_slice(&key.origin.0);
             bytes.extend_from_slice(&key.sequence.to_be_bytes());
@@ -293,6 +293,11 @@ impl Lsdb {
     /// The router with a credential, be it the one of its entry or one that it has replaced.
     pub fn router_of(&self, credential: &CredentialHash) -> Option<Pseudonym> {
         self.credentials.router_of(credential)
+    }
+
+    /// Routers with credentials that begin like that, as [`Self::router_of`] knows them; one may come twice.
+    pub fn routers_under(&self, prefix: &CredentialPrefix) -> impl Iterator<Item = Pseudonym> {
+        self.credentials.routers_under(prefix)
     }
 
     /// The router that has a handle itself, in an epoch whose credential is accepted.

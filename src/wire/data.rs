@@ -5,7 +5,7 @@
 //!
 //! Sealed part by [`Form`]: a *session record* is `session:8 | counter:8 (big endian) | ciphertext | tag:16`.
 
-use crate::id::{CredentialHash, Handle, OuterId};
+use crate::id::{CredentialPrefix, Handle, OuterId};
 use serde::{Deserialize, Serialize};
 
 /// Longest encoded header, in bytes.
@@ -90,11 +90,11 @@ pub struct Policy {
 pub struct Path {
     /// Whom it goes to, one after the other, by credential, the receiver last. Empty to a neighbour, and from a leaf: its
     /// router finds the way.
-    pub hops: Vec<CredentialHash>,
+    pub hops: Vec<CredentialPrefix>,
     /// Which of them this frame is on its way to.
     pub next: u8,
     /// Relays that have handed it on.
-    pub visited: Vec<CredentialHash>,
+    pub visited: Vec<CredentialPrefix>,
     /// Spent so far, in micro-units.
     pub spent: u64,
     /// Microseconds on the way so far, by the relays' own clocks.

@@ -111,7 +111,7 @@ impl Bearer {
 /// when the database is small, and in the answer to a summary that differs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LsaDigest {
-    /// First 8 bytes of SHA-256 over the keys of all LSAs, ascending, each as its 8 bytes and 8 bytes of sequence number,
+    /// First 8 bytes of SHA-256 over the keys of all LSAs, ascending, each as its 16 bytes and 8 bytes of sequence number,
     /// big endian.
     pub summary: Tag,
     /// Origins with the sequence number at hand, ascending, at most [`MAX_ENTRIES`]; nothing for the summary alone.

@@ -1,6 +1,6 @@
 //! Receipts, and the two answers that are no receipts: a hop's acknowledgement, and "I do not know that session".
 
-use crate::id::{CredentialHash, OuterId, SessionId, StreamId};
+use crate::id::{CredentialHash, CredentialPrefix, OuterId, SessionId, StreamId};
 use serde::{Deserialize, Serialize};
 
 /// Signature context of [`SessionNack`], signed by the pseudonym.
@@ -25,7 +25,7 @@ pub struct Receipt {
     /// First and last sequence numbers, in pairs, ascending.
     pub ranges: Vec<u64>,
     /// Hops that the data took, as the receiver saw it.
-    pub visited: Vec<CredentialHash>,
+    pub visited: Vec<CredentialPrefix>,
     /// Unix microseconds at the receiver.
     pub at: u64,
 }

@@ -40,7 +40,7 @@ macro_rules! arrays {
         }
     )*};
 }
-arrays!(RealmId DeviceId Pseudonym AgreementKey Handle IssuerId CredentialHash OuterId SessionId StreamId Tag Signature);
+arrays!(RealmId DeviceId Pseudonym AgreementKey Handle IssuerId CredentialHash CredentialPrefix OuterId SessionId StreamId Tag Signature);
 
 macro_rules! choices {
     ($($choice:ident: $($variant:ident)*;)*) => {$(

@@ -1,7 +1,7 @@
 //! Whose a credential is, and whose a handle: of the entries, and of what they have replaced.
 
 use super::{Entry, MAX_ROUTERS};
-use crate::id::{CredentialHash, Handle, Pseudonym};
+use crate::id::{CredentialHash, CredentialPrefix, Handle, Pseudonym};
 use crate::time::Unix;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -59,13 +59,18 @@ impl Credentials {
         self.known.get(hash).map(|known| known.router)
     }
 
+    /// Routers with a credential that begins like that.
+    pub(super) fn routers_under(&self, prefix: &CredentialPrefix) -> impl Iterator<Item = Pseudonym> {
+        self.known.range(prefix.hashes()).map(|(_, known)| known.router)
+    }
+
     /// The same, and when its epoch begins.
     pub(super) fn router_since(&self, hash: &CredentialHash) -> Option<(Pseudonym, Unix)> {
         self.known.get(hash).map(|known| (known.router, known.since))
     }
 
     pub(super) fn router_with(&self, handle: &Handle) -> Option<Pseudonym> {
-        let all = (*handle, CredentialHash([0; 8]))..=(*handle, CredentialHash([0xff; 8]));
+        let all = (*handle, CredentialHash([0; 16]))..=(*handle, CredentialHash([0xff; 16]));
         self.by_handle.range(all).next().and_then(|(_, hash)| self.router_of(hash))
     }
 

@@ -20,7 +20,7 @@ fn router(number: u16) -> Pseudonym {
 }
 
 fn hash_of(number: u16, epoch: u64) -> CredentialHash {
-    let mut hash = [0; 8];
+    let mut hash = [0; 16];
     hash[..2].copy_from_slice(&number.to_be_bytes());
     hash[2] = u8::try_from(epoch - EPOCH).expect("a near epoch");
     CredentialHash(hash)
@@ -28,7 +28,7 @@ fn hash_of(number: u16, epoch: u64) -> CredentialHash {
 
 fn handle(number: u16, epoch: u64) -> Handle {
     let mut handle = [1; 16];
-    handle[..8].copy_from_slice(&hash_of(number, epoch).0);
+    handle[..8].copy_from_slice(&hash_of(number, epoch).0[..8]);
     Handle(handle)
 }
 
@@ -390,4 +390,21 @@ fn own_links_are_as_this_node_sees_them() {
     put(&mut db, 2, lsa(2, 2, &[3]));
     assert_eq!(edges(&db.graph(&nobody, &seen)), [(2, 3, 0, 1_000), (3, 2, 0, 1_000)]);
     assert_eq!(edges(&db.told_graph(&nobody)).len(), 4);
+}
+
+#[test]
+fn a_hop_that_could_be_two_routers_is_both_of_them_to_whoever_asks() {
+    let mut db = Lsdb::new(router(9));
+    put(&mut db, 1, lsa(1, 1, &[]));
+    put(&mut db, 2, lsa(2, 1, &[]));
+    let under = |db: &Lsdb, number| db.routers_under(&hash_of(number, EPOCH).prefix()).collect::<Vec<_>>();
+    assert_eq!((under(&db, 1), under(&db, 3)), (vec![router(1)], vec![]));
+    // Another credential that begins like that of router 1.
+    let mut twin = credential(3, EPOCH);
+    twin.hash = hash_of(1, EPOCH);
+    twin.hash.0[15] = 1;
+    let told = Lsa { origin: twin.hash, ..lsa(3, 1, &[]) };
+    let signed = wire::encode(&told).into();
+    assert_eq!(db.insert(&twin, told, signed, at(EPOCH)), Inserted::Newer);
+    assert_eq!(under(&db, 1), [router(1), router(3)]);
 }

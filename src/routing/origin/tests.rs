@@ -5,14 +5,14 @@ use crate::id::{Handle, Pseudonym, Tag};
 use crate::wire::lsa::{LsaLink, MAX_LEAVES};
 
 const SKEW: Duration = Duration::from_secs(300);
-const HASH: CredentialHash = CredentialHash([9; 8]);
+const HASH: CredentialHash = CredentialHash([9; 16]);
 
 fn ms(millis: u64) -> Time {
     Time(1_000_000_000 + millis * 1_000)
 }
 
 fn claim(number: u8, delay: u32, success: u16) -> Claim {
-    let to = CredentialHash([number; 8]);
+    let to = CredentialHash([number; 16]);
     let link =
         LsaLink { to, bearer: 0, price: 0, delay, deviation: 100, success, energy: 0, rate: u32::MAX, mtu: 65_536 };
     Claim { neighbour: Pseudonym([number; 32]), link }
@@ -181,23 +181,23 @@ fn a_new_credential_begins_with_one_at_once() {
     let mut origin = told(&with_leaves(1));
     origin.note(with_leaves(2), ms(0));
     assert!(origin.due(ms(0)).is_some());
-    origin.take_credential(CredentialHash([8; 8]), SKEW);
+    origin.take_credential(CredentialHash([8; 16]), SKEW);
     let lsa = origin.due(ms(1)).expect("it does not wait");
-    assert_eq!((lsa.origin, lsa.sequence), (CredentialHash([8; 8]), 1));
-    origin.take_credential(CredentialHash([8; 8]), SKEW);
+    assert_eq!((lsa.origin, lsa.sequence), (CredentialHash([8; 16]), 1));
+    origin.take_credential(CredentialHash([8; 16]), SKEW);
     assert_eq!(origin.due(ms(60_000)), None);
 }
 
 #[test]
 fn a_neighbours_new_credential_is_told_with_the_next_change_or_within_a_minute() {
     let (old, mut new) = (claim(1, 1_000, 65_000), claim(1, 1_000, 65_000));
-    new.link.to = CredentialHash([7; 8]);
+    new.link.to = CredentialHash([7; 16]);
     let mut origin = told(&links(std::slice::from_ref(&old)));
     assert_eq!(run(&mut origin, [(0, links(&[new.clone()]))], 120_000), [60_000]);
     let mut origin = told(&links(&[old]));
     let leaf = Claims { leaves: vec![Handle([1; 16])], ..links(&[new.clone()]) };
     assert_eq!(run(&mut origin, [(0, links(&[new])), (5_000, leaf)], 120_000), [5_000]);
-    assert_eq!(origin.told().map(|claims| claims.links[0].link.to), Some(CredentialHash([7; 8])));
+    assert_eq!(origin.told().map(|claims| claims.links[0].link.to), Some(CredentialHash([7; 16])));
 }
 
 #[test]
@@ -241,7 +241,7 @@ fn what_is_told_is_in_order_and_within_bounds() {
     };
     let mut claims = links(&[claim(2, 1, 1), claim(1, 1, 1), claim(2, 1, 1)]);
     // Credentials in another order than keys.
-    claims.links[1].link.to = CredentialHash([5; 8]);
+    claims.links[1].link.to = CredentialHash([5; 16]);
     claims.leaves = (0..MAX_LEAVES + 3).rev().map(leaf).collect();
     claims.groups = vec![Tag([2; 8]), Tag([1; 8]), Tag([2; 8])];
     origin.note(claims, ms(0));

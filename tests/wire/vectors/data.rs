@@ -47,9 +47,9 @@ fn policy() -> Policy {
 
 fn path() -> Path {
     Path {
-        hops: vec![CredentialHash(opaque_array("neighbour one")), CredentialHash(opaque_array("neighbour two"))],
+        hops: vec![CredentialPrefix(opaque_array("neighbour one")), CredentialPrefix(opaque_array("neighbour two"))],
         next: 1,
-        visited: vec![credential_hash(PSEUDONYM)],
+        visited: vec![credential_hash(PSEUDONYM).prefix()],
         spent: 150,
         age: 2_300,
     }
@@ -113,7 +113,7 @@ fn receipts() -> Receipts {
         stream: stream(),
         verdict,
         ranges,
-        visited: vec![credential_hash(PSEUDONYM)],
+        visited: vec![credential_hash(PSEUDONYM).prefix()],
         at: (NOW + 1) * 1_000_000,
     };
     Receipts {

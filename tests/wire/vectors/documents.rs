@@ -36,7 +36,12 @@ fn credentials() -> Vec<Vector> {
             [b"m2mesh/1 credential\0", &body[..]].concat(),
         ),
         Vector::raw("credential", "Signed", "the document: body and signature", document),
-        Vector::raw("credential-hash", "CredentialHash", "first 8 bytes of the document's SHA-256", hash[..8].to_vec()),
+        Vector::raw(
+            "credential-hash",
+            "CredentialHash",
+            "first 16 bytes of the document's SHA-256",
+            hash[..16].to_vec(),
+        ),
     ]
 }
 

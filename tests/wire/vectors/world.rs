@@ -96,7 +96,7 @@ pub fn signed_credential(pseudonym: u8) -> Vec<u8> {
     signed(ISSUER, credential::CONTEXT, &credential(pseudonym))
 }
 
-/// The first 8 bytes of the SHA-256 of the signed credential.
+/// The first 16 bytes of the SHA-256 of the signed credential.
 pub fn credential_hash(pseudonym: u8) -> CredentialHash {
-    CredentialHash::from_slice(&Sha256::digest(signed_credential(pseudonym))[..8]).expect("8 bytes")
+    CredentialHash::from_slice(&Sha256::digest(signed_credential(pseudonym))[..16]).expect("16 bytes")
 }
