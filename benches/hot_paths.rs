@@ -9,13 +9,13 @@ use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
 use m2mesh::delivery::dedupe::Dedupe;
 use m2mesh::event_log::{Config, Event, EventLog};
-use m2mesh::id::{Handle, InnerId, Name, OuterId, StreamId};
+use m2mesh::id::{Handle, InnerId, Name, OuterId, SessionId, StreamId};
 use m2mesh::identity::invitation::MemoryRealm;
-use m2mesh::identity::session::Session;
+use m2mesh::identity::session::{End, Session, Suite};
 use m2mesh::time::{EpochLength, Now, Time, Unix};
 use m2mesh::wire;
 use m2mesh::wire::batch::{Ack, Batch, Message, Purpose};
-use m2mesh::wire::data::{Class, Form, Header, Policy};
+use m2mesh::wire::data::{Class, Form, Header, Policy, split_record};
 use m2mesh::wire::parcel::{Head, Parcel, Records, put_record};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -103,7 +103,11 @@ mod codec {
 mod seal {
     use super::*;
 
-    fn pair() -> (Session, Session) {
+    const CHACHA: u8 = Suite::ChaCha20Poly1305.bit();
+    const AES: u8 = CHACHA | Suite::Aes256Gcm.bit();
+
+    /// Two ends of a session that is confirmed.
+    fn pair(suites: u8) -> (Session, Session) {
         let mut rng = ChaCha20Rng::from_seed([1; 32]);
         let mut realm = MemoryRealm::found(EpochLength::HOUR, NOW, &mut rng).expect("a realm");
         let names = ["one", "two"].map(|name| Name::new(name).expect("a name"));
@@ -113,10 +117,24 @@ mod seal {
         let peer = one.bulletin().verify_credential(&own.signed, NOW).expect("it holds");
         let (contact, back) = (two.contact_secret().public(), one.contact_secret().public());
         let mine = one.credential(NOW).expect("a credential");
-        let (session, opener) =
-            Session::open(&mut rng, mine, one.contact_secret(), &peer, &contact).expect("sound keys");
-        let accepted = Session::accept(&opener, own, two.contact_secret(), two.bulletin(), NOW, &mut |_| Some(back));
-        (session, accepted.expect("it opens").0)
+        let here = End { id: SessionId([1; 8]), suites, own: mine, contact: one.contact_secret() };
+        let there = End { id: SessionId([2; 8]), suites, own, contact: two.contact_secret() };
+        let mut session = Session::open(&mut rng, here, &peer, &contact).expect("sound keys");
+        let mut frame = Vec::new();
+        session.seal_into(&[], &[], &mut frame);
+        let (opener, _) = split_record(Form::Opener, &frame).expect("an opener");
+        let opener = wire::decode(opener).expect("it decodes");
+        let accepted = Session::accept(&mut rng, there, &opener, two.bulletin(), NOW, &mut |_| Some(back));
+        let (mut accepted, _) = accepted.expect("it opens");
+        accepted.open_record(&[], Form::Opener, &frame, &mut Vec::new()).expect("it opens");
+        for form in [Form::Answer, Form::Session] {
+            let (from, to) =
+                if form == Form::Answer { (&mut accepted, &mut session) } else { (&mut session, &mut accepted) };
+            frame.clear();
+            from.seal_into(&[], &[], &mut frame);
+            to.open_record(&[], form, &frame, &mut Vec::new()).expect("it opens");
+        }
+        (session, accepted)
     }
 
     #[divan::bench(args = [200, 1_024, 65_000])]
@@ -125,10 +143,10 @@ mod seal {
         bencher.counter(BytesCount::new(size)).bench(|| black_box(&plain).to_vec());
     }
 
-    #[divan::bench(args = [200, 1_024, 65_000])]
-    fn seal(bencher: Bencher<'_, '_>, size: usize) {
+    #[divan::bench(args = [200, 1_024, 65_000], consts = [CHACHA, AES])]
+    fn seal<const SUITES: u8>(bencher: Bencher<'_, '_>, size: usize) {
         let (plain, header) = (vec![7u8; size], header());
-        let (mut session, _) = pair();
+        let (mut session, _) = pair(SUITES);
         bencher.counter(BytesCount::new(size)).bench_local(|| {
             let mut out = Vec::with_capacity(size + 64);
             session.seal_into(&header, black_box(&plain), &mut out);
@@ -136,14 +154,14 @@ mod seal {
         });
     }
 
-    #[divan::bench(args = [200, 1_024, 65_000])]
-    fn seal_and_open(bencher: Bencher<'_, '_>, size: usize) {
+    #[divan::bench(args = [200, 1_024, 65_000], consts = [CHACHA, AES])]
+    fn seal_and_open<const SUITES: u8>(bencher: Bencher<'_, '_>, size: usize) {
         let (plain, header) = (vec![7u8; size], header());
-        let (mut one, mut two) = pair();
+        let (mut one, mut two) = pair(SUITES);
         bencher.counter(BytesCount::new(size)).bench_local(|| {
             let (mut record, mut out) = (Vec::with_capacity(size + 64), Vec::with_capacity(size + 64));
             one.seal_into(&header, black_box(&plain), &mut record);
-            two.open_record(&header, &record, &mut out).expect("it opens");
+            two.open_record(&header, Form::Session, &record, &mut out).expect("it opens");
             out
         });
     }

@@ -101,6 +101,7 @@ impl Config {
             log: self.log.clone(),
             forwarding: self.routing.forwarding,
             area: self.routing.area,
+            aes: false,
             bearers: bearer::bearers(&self.bearers).profiles().to_vec(),
             policies: self.policies.clone(),
         }

@@ -213,8 +213,12 @@ counters! {
     MessagesToStrangersRefused: Messages = "messages_to_strangers_refused",
     /// Answers about sessions that do not open: forged, of strangers, or about no session of this device.
     NacksRefused: Frames = "nacks_refused",
+    /// Answers about sessions that were not given, since a link brought more than its share of what calls for them.
+    NacksWithheld: Frames = "nacks_withheld",
     /// Links whose other end began anew while the link stood.
     NeighboursRestarted: Links = "neighbours_restarted",
+    /// Openings of sessions that had been here before, whose sessions are gone.
+    OpenersReplayed: Frames = "openers_replayed",
     /// Outcomes kept for applications that ask again, which gave way to newer ones.
     OutcomesForgotten: Outcomes = "outcomes_forgotten",
     /// Messages of this device that could not be read back from disk.
@@ -235,6 +239,8 @@ counters! {
     RefusedFullTelemetry: Messages = "refused_full_telemetry",
     /// Responses to requests that nobody waits for any more.
     ResponsesUnasked: Messages = "responses_unasked",
+    /// Sessions under which nothing opened that came, so that the other end was told.
+    SessionsDisagreed: Sessions = "sessions_disagreed",
     /// Sessions that gave way to newer ones.
     SessionsForgotten: Sessions = "sessions_forgotten",
     /// Sessions opened by devices that are no contacts.

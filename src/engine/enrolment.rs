@@ -91,6 +91,8 @@ pub(super) struct Enrolment {
     failures: u32,
     strangers: Vec<Stranger>,
     next_epoch: Option<Time>,
+    /// When keys of past epochs are erased.
+    next_erasure: Option<Time>,
     reopen: BTreeSet<(Time, Name)>,
 }
 
@@ -98,7 +100,8 @@ impl Enrolment {
     pub(super) fn next_wake(&self) -> Option<Time> {
         let relays = self.relays.values().map(|relay| relay.until).min();
         let reopen = self.reopen.first().map(|(at, _)| *at);
-        [relays, reopen, self.next_pull, self.next_renewal, self.next_epoch].into_iter().flatten().min()
+        let own = [self.next_pull, self.next_renewal, self.next_epoch, self.next_erasure];
+        own.into_iter().chain([relays, reopen]).flatten().min()
     }
 }
 
@@ -108,12 +111,23 @@ impl Engine {
         let length = self.membership.epoch_length();
         let epoch = length.epoch_at(self.now.unix);
         self.enrolment.next_epoch = Some(self.now.time + length.end(epoch).since(self.now.unix));
+        // At a start and after a step of the clock too: a clock that is wrong by days is given time to be set.
+        self.enrolment.next_erasure = Some(self.now.time + length.skew() * 2);
         self.record(Event::EpochChanged { epoch: epoch.0 });
         self.outputs.push_back(Output::MembershipChanged { save: false });
         self.learn_own();
         self.send_refresh();
         self.close_lapsed_links();
         self.plan_renewal();
+    }
+
+    /// Erases what opens the past: keys of epochs that are accepted no more, here and on disk, and the sessions of these.
+    fn erase_past(&mut self) {
+        self.enrolment.next_erasure = None;
+        self.sessions.retire(self.now.unix);
+        if self.membership.erase_past(self.now.unix) {
+            self.outputs.push_back(Output::MembershipChanged { save: true });
+        }
     }
 
     /// Closes links whose neighbour has not refreshed its credential in time, or is revoked.
@@ -314,6 +328,9 @@ impl Engine {
         if self.enrolment.next_epoch.is_some_and(|at| at <= now) {
             self.start_epoch();
             self.update_topics();
+        }
+        if self.enrolment.next_erasure.is_some_and(|at| at <= now) {
+            self.erase_past();
         }
         if self.enrolment.next_renewal.is_some_and(|at| at <= now) {
             self.enrolment.next_renewal = None;

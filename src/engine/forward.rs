@@ -29,10 +29,8 @@ use crate::counter::Counter;
 use crate::id::{CredentialPrefix, LinkId, Lsn, Pseudonym, SessionId};
 use crate::routing::policy::Wants;
 use crate::time::Unix;
-use crate::wire;
-use crate::wire::data::{DataFrame, Form, MAX_HOPS, Path, prefixed};
+use crate::wire::data::{DataFrame, MAX_HOPS, Path};
 use crate::wire::frame::{self, Kind};
-use crate::wire::opener::{MAX_OPENER, Opener};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 
@@ -101,7 +99,7 @@ impl Engine {
             self.seek(from, data.header.to);
             return self.count(Counter::DataWithoutWay, 1);
         };
-        if let Some(session) = session_of(data) {
+        if let Some(session) = data.session() {
             let forgotten = self.flows.note(session, from);
             self.count(Counter::FlowsForgotten, u64::from(forgotten));
         }
@@ -155,17 +153,5 @@ impl Engine {
     /// Whether a hop may be us, in this epoch or one of the two beside it.
     fn is_own(&self, hop: &CredentialPrefix) -> bool {
         self.multicast.under(hop).any(|pseudonym| pseudonym == self.own)
-    }
-}
-
-/// The session of a frame's record.
-fn session_of(data: &DataFrame<'_>) -> Option<SessionId> {
-    match data.header.form {
-        Form::Session => data.sealed.get(..SessionId::LEN).and_then(SessionId::from_slice),
-        Form::Opener => {
-            let (encoded, _) = prefixed(data.sealed, MAX_OPENER).ok()?;
-            wire::decode::<Opener>(encoded).ok().map(|opener| opener.session)
-        }
-        Form::Mail => None,
     }
 }

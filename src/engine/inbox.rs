@@ -458,7 +458,7 @@ impl Engine {
                 by_sender.entry(from.clone()).or_default().push(receipt);
             }
         }
-        let now = self.now.time;
+        let (now, under) = (self.now.time, self.sessions.take_came());
         for (from, receipts) in by_sender {
             let mut visited = receipts.iter().rev().map(|receipt| &receipt.visited);
             let came = visited.find(|visited| !visited.is_empty()).cloned().unwrap_or_default();
@@ -469,9 +469,10 @@ impl Engine {
                 self.fail_over_receipts(&from);
             }
             for receipts in receipts.chunks(RECEIPTS_A_FRAME) {
-                self.send_receipts(&from, receipts.to_vec(), (&came, returns), after);
+                self.send_receipts(&from, receipts.to_vec(), (&came, returns), under.get(&from).copied(), after);
             }
         }
+        self.send_answers();
         self.inbox.returning.retain(|_, (since, _)| *since + RETURNING > now);
     }
 }

@@ -204,6 +204,7 @@ impl Engine {
         self.forget_link_in_routing(id);
         self.forget_link_in_locating(id);
         self.fragments.forget(id);
+        self.sessions.nacks.forget(id);
     }
 
     pub(super) fn handle_writable(&mut self, id: LinkId) {

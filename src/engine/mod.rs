@@ -20,7 +20,7 @@
 //!
 //! Files: `exchange` inputs and outputs · [`api`] what the application says and hears · [`lab`] what a lab tells ·
 //! [`store`] what a disk is asked · `commands` dispatch · `links` neighbours · `control` frames of the control stream
-//! · `sessions` seals · `unicast` data frames out · `arrivals` data frames in · `inbox` durable messages, dedupe and
+//! · `sessions` which there are · `seals` put on and taken off · `unicast` data frames out · `arrivals` data frames in · `inbox` durable messages, dedupe and
 //! receipts · `outcomes` what became of named messages · `link_state` what routers tell each other · `worth` what
 //! links are worth · `routes` which way · `standing` and until when · `forward` for others · `fragments` for narrow
 //! links · `flights` what became of frames · `locate` where a leaf is · `share` no link
@@ -34,6 +34,7 @@
 //! 2. A receipt, a delivery, a call and a log notice come out with the number of the commit that holds them.
 //! 3. Every table here has a bound, and what its drop policy drops is counted under its name.
 //! 4. The same inputs at the same times with the same seed give the same outputs.
+//! 5. The seed is one that no other process has, of this device or a copy of its disk: all freshness of keys is from it.
 
 pub mod api;
 pub mod lab;
@@ -58,6 +59,7 @@ mod multicast;
 mod outcomes;
 mod report;
 mod routes;
+mod seals;
 mod services;
 mod sessions;
 mod settings;
@@ -171,7 +173,7 @@ impl Engine {
             process,
             disk_fails: false,
             links: links::Links::default(),
-            sessions: sessions::Sessions::default(),
+            sessions: sessions::Sessions::new(),
             outgoing: Outgoing::new(),
             unconfirmed: Unconfirmed::new(),
             confirmed_last: false,

@@ -13,6 +13,8 @@ pub struct Settings {
     pub forwarding: bool,
     /// Area that it is in.
     pub area: u32,
+    /// Whether the processor has instructions for AES: sessions are then sealed with it where both ends say so.
+    pub aes: bool,
     /// Bearers by number; none stands for one without a price.
     pub bearers: Vec<Profile>,
     /// Policies of its own.
@@ -21,6 +23,13 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { log: event_log::Config::default(), forwarding: true, area: 0, bearers: Vec::new(), policies: Vec::new() }
+        Self {
+            log: event_log::Config::default(),
+            forwarding: true,
+            area: 0,
+            aes: false,
+            bearers: Vec::new(),
+            policies: Vec::new(),
+        }
     }
 }

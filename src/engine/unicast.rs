@@ -14,18 +14,17 @@ use super::Engine;
 use super::api::{Outcome, Reply, Token};
 use super::flights::Flight;
 use super::routes::{Route, Way, explain_no_way};
+use super::seals::Envelope;
 use super::store::{Read, ReadError, Table};
 use crate::counter::Counter;
 use crate::delivery::kept::KeptRecord;
 use crate::delivery::lane::{Lane, Terms};
 use crate::delivery::outgoing::{Departure, End, Fate, Overdue};
 use crate::delivery::unconfirmed::Gone;
-use crate::id::{CredentialPrefix, InnerId, LinkId, Lsn, Name, OuterId};
+use crate::id::{CredentialPrefix, InnerId, LinkId, Lsn, Name, OuterId, SessionId};
 use crate::identity::credential::PeerCredential;
-use crate::identity::session::Session;
-use crate::time::Unix;
 use crate::wire::batch::{Ack, MAX_REPLY_HANDLES, PLAIN_RECEIPTS};
-use crate::wire::data::{Class, DataFrame, Form, Header, Path, Policy, put_prefixed};
+use crate::wire::data::{Class, DataFrame, Path, Policy, put_prefixed};
 use crate::wire::frame::{self, Kind};
 use crate::wire::out_frame::{OutFrame, SHARED};
 use crate::wire::receipt::{Receipt, Receipts, Verdict};
@@ -60,14 +59,6 @@ struct Departing {
     link: LinkId,
     /// Of the link, in micro-units per MB.
     price: u64,
-}
-
-/// What a header says beside the receiver.
-struct Envelope<'a> {
-    class: Class,
-    policy: &'a Policy,
-    outer: OuterId,
-    expiry: Unix,
 }
 
 /// Who waits for the end of a message on its way out.
@@ -171,7 +162,7 @@ impl Engine {
         };
         if let Some(taken) = taken {
             let envelope = Envelope { class: lane.class, policy: &terms.policy, outer: attempt, expiry: taken.expiry };
-            if let Some(mut frame) = self.seal(name, &way.route, *price, &envelope, &plain) {
+            if let Some(mut frame) = self.seal(name, (&way.route, *price), &envelope, &plain, None) {
                 let flags = if taken.ack == Ack::Hop { frame::HOP_ACK } else { 0 };
                 frame[5] = flags;
                 match taken.ack {
@@ -231,7 +222,7 @@ impl Engine {
     }
 
     /// A path as it leaves here.
-    fn path_of(&self, route: &Route, price: u64, bytes: usize) -> Path {
+    pub(super) fn path_of(&self, route: &Route, price: u64, bytes: usize) -> Path {
         Path { hops: route.hops.clone(), spent: price.saturating_mul(bytes as u64) / 1_000_000, ..Path::default() }
     }
 
@@ -241,52 +232,8 @@ impl Engine {
         self.send_in_pieces(link, class, frame, after);
     }
 
-    /// A data frame for a device around a sealed plaintext.
-    fn seal(
-        &mut self,
-        name: &Name,
-        route: &Route,
-        price: u64,
-        envelope: &Envelope<'_>,
-        plain: &[u8],
-    ) -> Option<Vec<u8>> {
-        let own = self.membership.credential(self.now.unix)?.clone();
-        let peer = self.credential_at_end(name, route)?;
-        let between = (own.hash, peer.hash);
-        let (mut opener, mut dropped) = (None, false);
-        if self.sessions.sealing(name, between, self.now.time).is_none() {
-            let contact = self.membership.contacts().get(name)?.contact_key;
-            let secret = self.membership.contact_secret();
-            let (session, first) = Session::open(&mut self.rng, &own, secret, &peer, &contact).ok()?;
-            opener = Some(first);
-            dropped = self.sessions.insert(session, name.clone(), between, self.now.time);
-        }
-        let form = if opener.is_some() { Form::Opener } else { Form::Session };
-        let Envelope { class, policy, outer, expiry } = envelope;
-        let policy = Policy::clone(policy);
-        let header = wire::encode(&Header {
-            to: peer.body.handle,
-            class: *class,
-            form,
-            expiry: expiry.0,
-            outer: *outer,
-            policy,
-        });
-        let mut frame = Vec::with_capacity(plain.len() + header.len() + 512);
-        let start = frame::begin(&mut frame, Kind::Data);
-        put_prefixed(&mut frame, &header);
-        put_prefixed(&mut frame, &wire::encode(&self.path_of(route, price, plain.len())));
-        if let Some(opener) = opener {
-            put_prefixed(&mut frame, &wire::encode(&opener));
-        }
-        self.sessions.sealing(name, between, self.now.time)?.seal_into(&header, plain, &mut frame);
-        frame::finish(&mut frame, start);
-        self.count(Counter::SessionsForgotten, u64::from(dropped));
-        Some(frame)
-    }
-
     /// The credential of the device at the end of a route.
-    fn credential_at_end(&mut self, name: &Name, route: &Route) -> Option<PeerCredential> {
+    pub(super) fn credential_at_end(&mut self, name: &Name, route: &Route) -> Option<PeerCredential> {
         let last = route.nodes.last()?;
         if let Some((_, link)) = self.links.of(last).next() {
             return Some(link.peer.clone());
@@ -297,13 +244,14 @@ impl Engine {
         self.credential_of_name(name)
     }
 
-    /// Queues receipts for a device, to be released when `after` is durable. They take any way there is, or that on which the
+    /// Queues receipts for a device, `under` the session of their messages, to be released when `after` is durable. They take any way there is, or that on which the
     /// messages `came`, over these relays: that one first if they are to return on it.
     pub(super) fn send_receipts(
         &mut self,
         name: &Name,
         receipts: Vec<Receipt>,
         (came, returns): (&[CredentialPrefix], bool),
+        under: Option<SessionId>,
         after: Lsn,
     ) {
         let terms = Arc::<Terms>::default();
@@ -321,7 +269,7 @@ impl Engine {
         wire::codec::encode_into(&Receipts { receipts }, &mut plain);
         let (outer, expiry) = (self.outer_id(), self.now.unix + RECEIPT_LIFETIME);
         let envelope = Envelope { class: Class::Control, policy: &terms.policy, outer, expiry };
-        if let Some(frame) = self.seal(name, &route, price, &envelope, &plain) {
+        if let Some(frame) = self.seal(name, (&route, price), &envelope, &plain, under) {
             self.send_data(link, Class::Control, frame.into(), after);
         }
     }

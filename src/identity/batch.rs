@@ -7,7 +7,7 @@
 //! Invariants
 //! 1. Every credential of a [`Batch`] bears the issuer's signature and the device's own keys.
 //! 2. A renewal keeps the credentials of the epoch before, of the present and of the next one, which may be in use
-//!    already; older ones are wiped with their keys.
+//!    already; older ones are wiped with their keys, and so is each when it is accepted no more.
 
 use crate::id::{DeviceId, IssuerId, Name, Pseudonym, RealmId, Signature};
 use crate::identity::bulletin::{CREDENTIAL_VERSION, VerifiedBulletin};
@@ -170,6 +170,19 @@ impl Batch {
             credentials.insert(*epoch, Arc::new(own));
         }
         if credentials.is_empty() { Err(MembershipError::Credentials) } else { Ok(credentials) }
+    }
+
+    /// Whether it has keys for an epoch.
+    pub(super) fn holds(&self, epoch: Epoch) -> bool {
+        self.epochs.iter().any(|entry| entry.epoch == epoch)
+    }
+
+    /// Erases the keys of epochs whose credentials are accepted no more, all but the last one's. Says whether there were any.
+    pub(super) fn erase_past(&mut self, now: Unix) -> bool {
+        let (length, before) = (self.epoch_length, self.epochs.len());
+        let last = self.epochs.iter().map(|entry| entry.epoch).max();
+        self.epochs.retain(|entry| length.end(entry.epoch) + length.skew() * 2 > now || Some(entry.epoch) == last);
+        self.epochs.len() < before
     }
 
     /// Keeps of an older batch what may be in use, or everything from the epoch before on if this one has no

@@ -19,7 +19,6 @@ use crate::wire::bulletin::{Bulletin, GroupVersion};
 use crate::wire::encode;
 use crate::wire::enrolment::{GroupKeyGrant, PathKeys};
 use crate::wire::group::{CONTEXT, GroupBatch, GroupFrame};
-use chacha20poly1305::ChaCha20Poly1305;
 use core::fmt;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::Rng;
@@ -162,7 +161,7 @@ pub struct GroupSender {
     epoch: Epoch,
     salt: [u8; 16],
     counter: u64,
-    cipher: ChaCha20Poly1305,
+    cipher: seal::Cipher,
     own: Arc<OwnCredential>,
 }
 
@@ -209,7 +208,7 @@ pub fn name_tag(realm: RealmId, group: &str) -> Tag {
     Tag(kdf::tag(&realm.0, label::GROUP_NAME, &[group.as_bytes()]))
 }
 
-fn sender_cipher(key: &Secret, sender: &Pseudonym, salt: &[u8; 16]) -> ChaCha20Poly1305 {
+fn sender_cipher(key: &Secret, sender: &Pseudonym, salt: &[u8; 16]) -> seal::Cipher {
     seal::cipher(&kdf::derive(key.as_slice(), label::GROUP_SENDER, &[&sender.0, salt]))
 }
 

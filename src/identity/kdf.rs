@@ -77,16 +77,15 @@ pub mod label {
     pub const ENROL_REQUEST: &str = "m2mesh/1 enrolment request";
     /// Seal of an enrolment answer.
     pub const ENROL_ANSWER: &str = "m2mesh/1 enrolment answer";
-    /// Key of the opener's sealed credential = derive(es; session:8, ephemeral:32, responder's agreement key:32).
+    /// Key of the initiator's records before the answer = derive(chaining key after the first message), salted with the
+    /// handshake's hash: see [`crate::identity::session`].
+    pub const SESSION_EARLY: &str = "m2mesh/1 session early";
+    /// Seal of the initiator's credential in an opener.
     pub const SESSION_CREDENTIAL: &str = "m2mesh/1 session credential";
-    /// Salt of a session = SHA-256(label ‖ 0x00 ‖ ephemeral ‖ responder's agreement key ‖ initiator's contact key ‖
-    /// responder's contact key ‖ sealed credential).
-    pub const SESSION_TRANSCRIPT: &str = "m2mesh/1 session transcript";
-    /// Key of the opener's proof = derive(transcript; es ‖ ss ‖ contacts; session:8, both credential hashes).
-    pub const SESSION_PROOF: &str = "m2mesh/1 session proof";
-    /// Key of one direction = derive(transcript; es ‖ ss ‖ contacts; session:8, direction:1, initiator's and
-    /// responder's credential hash:8 each). Direction 0 is the initiator's.
-    pub const SESSION_KEY: &str = "m2mesh/1 session key";
+    /// What the prologue of a session's handshake begins with, before a zero byte.
+    pub const SESSION_PROLOGUE: &str = "m2mesh/1 session";
+    /// Pre-shared key of a session's handshake = derive(DH of the contact keys; initiator's contact key:32, responder's:32).
+    pub const SESSION_PSK: &str = "m2mesh/1 session psk";
     /// Key of a tree node = derive(tree secret; node:4).
     pub const TREE_NODE: &str = "m2mesh/1 tree node";
     /// Key that seals a group key to a tree node = derive(node key; group tag:8 or zeros, version:4, node:4).
@@ -108,7 +107,7 @@ pub mod label {
     pub const FILE_KEY: &str = "m2mesh/1 file key";
     /// What tells a wrong passphrase = tag(key of a passphrase; head of the file), 16 bytes.
     pub const FILE_CHECK: &str = "m2mesh/1 file check";
-    /// When a device renews within its window = tag(device id; first epoch:8), 8 bytes.
+    /// When a device renews within its window = tag(device id; last epoch:8), 8 bytes.
     pub const RENEWAL_JITTER: &str = "m2mesh/1 renewal jitter";
 }
 

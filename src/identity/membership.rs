@@ -9,8 +9,9 @@
 //! Invariants
 //! 1. Of two bulletins the newer one holds; there is no way back.
 //! 2. There is always at least one credential; whether it is still good is a question of time.
+//! 3. Private keys of epochs that are accepted no more are erased, but those of the last credential there is.
 
-use crate::id::{DeviceId, Handle, IssuerId, Name, Pseudonym, RealmId};
+use crate::id::{DeviceId, Handle, IssuerId, Name, Pseudonym, RealmId, SessionId};
 use crate::identity::admission::AdmissionView;
 use crate::identity::batch::{Batch, DeviceSecrets, Granted};
 use crate::identity::bulletin::{BulletinError, VerifiedBulletin};
@@ -20,7 +21,7 @@ use crate::identity::enrolment::{EnrolmentError, PendingEnrolment};
 use crate::identity::group::{GroupError, GroupKeys};
 use crate::identity::issuer::MAX_EPOCHS;
 use crate::identity::kdf::{self, Secret, label};
-use crate::identity::session::{ContactSecret, Session, SessionError};
+use crate::identity::session::{ContactSecret, End, Session, SessionError};
 use crate::identity::sign;
 use crate::time::{Epoch, EpochLength, Unix};
 use crate::wire::DecodeError;
@@ -261,16 +262,28 @@ impl Membership {
         self.credentials.range(epochs).take(most).map(|(_, own)| own.body.handle).collect()
     }
 
-    /// Takes an opener made for `own`; see [`Session::accept`].
+    /// Takes an opener made for `own`, to receive under that id with one of these suites; see [`Session::accept`].
     pub fn accept_session(
         &mut self,
+        rng: &mut ChaCha20Rng,
+        (id, suites): (SessionId, u8),
         opener: &Opener,
         own: &OwnCredential,
         at: Unix,
     ) -> Result<(Session, PeerCredential), SessionError> {
         let Self { contact, contacts, bulletin, .. } = self;
         let mut contact_key_of = |handle: &Handle| contacts.resolve(handle, at).map(|card| card.contact_key);
-        Session::accept(opener, own, contact, bulletin, at, &mut contact_key_of)
+        let end = End { id, suites, own, contact };
+        Session::accept(rng, end, opener, bulletin, at, &mut contact_key_of)
+    }
+
+    /// Erases the private keys of epochs whose credentials are accepted no more: what was sealed to them cannot be opened by
+    /// whoever takes the device later. Says whether there were any, and so whether it is to be saved.
+    pub fn erase_past(&mut self, now: Unix) -> bool {
+        let erased = self.batch.erase_past(now);
+        let kept = &self.batch;
+        self.credentials.retain(|epoch, _| kept.holds(*epoch));
+        erased
     }
 
     /// Length of its epochs.
@@ -295,8 +308,8 @@ impl Membership {
     pub fn renewal_due(&self, at: Unix) -> bool {
         let granted = Unix::from_seconds(self.batch.granted);
         let span = self.valid_until().since(granted);
-        let first = self.credentials.first_key_value().map_or(0, |(epoch, _)| epoch.0);
-        let jitter: [u8; 8] = kdf::tag(&self.batch.device.0, label::RENEWAL_JITTER, &[&first.to_be_bytes()]);
+        let last = self.credentials.last_key_value().map_or(0, |(epoch, _)| epoch.0);
+        let jitter: [u8; 8] = kdf::tag(&self.batch.device.0, label::RENEWAL_JITTER, &[&last.to_be_bytes()]);
         let tenth = span / 10;
         let jitter = Duration::from_secs(u64::from_be_bytes(jitter) % tenth.as_secs().max(1));
         at >= granted + span / 2 - tenth / 2 + jitter || self.credential(at).is_none()

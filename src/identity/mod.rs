@@ -13,7 +13,7 @@
 //! | contact key | X25519 | the device | mixed into every seal between contacts |
 //! | renewal key | Ed25519 | the device | signs its requests for further credentials |
 //! | pseudonym | Ed25519 | the device | its identity towards libp2p and under everything it signs |
-//! | agreement key | X25519, one an epoch | the device | sessions of that epoch |
+//! | agreement key | X25519, one an epoch | the device, until its epoch is over | sessions of that epoch |
 //! | resolution key RK(day) | 32 bytes | the device and its contacts, from a day on | computes the device's handles |
 //! | path keys | 21 × 32 bytes | the device | open group keys in the bulletin |
 //!
@@ -45,10 +45,11 @@
 //!                │                              └─ group sender (pseudonym, salt) ─► key of one sender's frames
 //!                ├─ group topic (tag, segment) ─► gossip topic
 //!                └─ service (epoch, name) ─► tag of a service
-//! es ── session credential (session, e, r) ─► seals the initiator's credential in the opener
-//! es ‖ ss ‖ cc, salted with session transcript ─┬─ session proof (session, both credentials) ─► proof in the opener
-//!                                               └─ session key (session, direction, both credentials) ─► records
-//! DH(ephemeral, receiver) ─┬─ enrolment request (e, r) ─► request to the issuer
+//! DH(contact keys) ── session psk (both) ─► pre-shared key of the handshake, see [`session`]
+//! Noise KKpsk0 ─┬─ session early (handshake's hash) ─► the initiator's records before the answer
+//!               └─ its two keys ─► records of each direction
+//! DH(ephemeral, receiver) ─┬─ session credential (e, r) ─► the initiator's credential in the opener
+//!                          ├─ enrolment request (e, r) ─► request to the issuer
 //!                          ├─ enrolment answer (e, r) ─► answer to the device
 //!                          └─ sealed id (e, r) ─► (device id, epoch) to the auditor
 //! Argon2id (passphrase, salt) ─┬─ file key (fresh salt, purpose) ─► seals one file at rest
@@ -57,8 +58,9 @@
 //! ```
 //!
 //! Signatures are Ed25519 over `context ‖ 0x00 ‖ body`; each document has a context of its own, see
-//! [`crate::wire::signed`]. Every AEAD is ChaCha20-Poly1305 with a nonce of 32 zero bits and a 64-bit counter. A key
-//! that seals once uses counter zero; the others count in memory, and are never written to disk.
+//! [`crate::wire::signed`]. Every AEAD is ChaCha20-Poly1305, or AES-256-GCM for records where both ends have it, with a nonce
+//! of 32 zero bits and a 64-bit counter. A key that seals once uses counter zero; the others count in memory, and are never
+//! written to disk. A simulation watches that no key and nonce come together twice ([`audit`]).
 //!
 //! # What this is not
 //!
@@ -73,6 +75,7 @@
 //! 4. No private key, card or path key appears in `Debug` output, in an error or in a log line.
 
 pub mod admission;
+pub mod audit;
 pub mod batch;
 pub mod bulletin;
 pub mod contact;
@@ -86,6 +89,7 @@ pub mod issuer;
 pub mod kdf;
 pub mod ledger;
 pub mod membership;
+mod noise;
 pub mod passphrase;
 pub mod realm;
 mod record;

@@ -10,6 +10,7 @@
 //! 2. An agreement that yields zeros (a public key of small order) is refused at both ends.
 
 use crate::id::AgreementKey;
+use crate::identity::audit::{self, Mark};
 use crate::identity::kdf::{self, Secret};
 use chacha20poly1305::aead::{AeadInOut, KeyInit};
 use chacha20poly1305::{ChaCha20Poly1305, Nonce, Tag};
@@ -88,22 +89,30 @@ pub fn agree(secret: &StaticSecret, with: &AgreementKey) -> Result<Secret, SealE
     if shared.was_contributory() { Ok(Secret::new(shared.to_bytes())) } else { Err(SealError::WeakKey) }
 }
 
+/// ChaCha20-Poly1305 under a key.
+pub(super) struct Cipher {
+    cipher: ChaCha20Poly1305,
+    mark: Mark,
+}
+
 /// The cipher under a key.
-pub(super) fn cipher(key: &Secret) -> ChaCha20Poly1305 {
-    ChaCha20Poly1305::new((&**key).into())
+pub(super) fn cipher(key: &Secret) -> Cipher {
+    Cipher { cipher: ChaCha20Poly1305::new((&**key).into()), mark: audit::mark(key) }
 }
 
 /// Encrypts in place under a nonce of 32 zero bits and a counter; returns the tag.
-pub(super) fn encrypt(cipher: &ChaCha20Poly1305, counter: u64, aad: &[u8], buffer: &mut [u8]) -> [u8; TAG] {
+pub(super) fn encrypt(cipher: &Cipher, counter: u64, aad: &[u8], buffer: &mut [u8]) -> [u8; TAG] {
+    audit::note(cipher.mark, counter);
     let tag = cipher
+        .cipher
         .encrypt_inout_detached(&nonce(counter), aad, buffer.into())
         .expect("what is sealed is far below the 256 GiB that the cipher takes");
     tag.into()
 }
 
 /// Decrypts in place; `false`, and a buffer without meaning, when the tag does not fit.
-pub(super) fn decrypt(cipher: &ChaCha20Poly1305, counter: u64, aad: &[u8], buffer: &mut [u8], tag: &[u8; TAG]) -> bool {
-    cipher.decrypt_inout_detached(&nonce(counter), aad, buffer.into(), &Tag::from(*tag)).is_ok()
+pub(super) fn decrypt(cipher: &Cipher, counter: u64, aad: &[u8], buffer: &mut [u8], tag: &[u8; TAG]) -> bool {
+    cipher.cipher.decrypt_inout_detached(&nonce(counter), aad, buffer.into(), &Tag::from(*tag)).is_ok()
 }
 
 fn nonce(counter: u64) -> Nonce {

@@ -1,53 +1,105 @@
 //! Sessions: sealing from device to device, past everyone in between.
 //!
-//! **Opening**, in the manner of Noise's X pattern (Noise Protocol Framework, revision 34, §7.4). The initiator I
-//! knows the responder R's credential and contact key, and sends an [`Opener`]:
+//! **Handshake.** Noise_KKpsk0 ([`noise`]), a published pattern, between the agreement keys of two credentials. The initiator I
+//! knows the responder R's credential and contact key. The pre-shared key comes of both contact keys, so that an issuer
+//! that mints a false credential, and so knows an agreement key, can neither read nor forge what passes between contacts.
+//! Three things stand around it:
 //!
-//! 1. `e`: a fresh ephemeral key.
-//! 2. `es` = DH(e, R's agreement key) seals I's credential, so that nobody on the way sees who opens.
-//! 3. `ss` = DH(I's agreement key, R's) proves I's credential, and `cc` = DH(I's contact key, R's) that both are the
-//!    devices whose cards they hold. An issuer that mints a false credential has no contact key, so it can neither
-//!    read nor forge what passes between contacts.
-//! 4. The transcript hash (ephemeral key, R's agreement key, both contact keys, sealed credential) is the salt, and
-//!    `es ‖ ss ‖ cc` the input, of the keys for the proof and for each direction; session id, direction and both
-//!    credentials' hashes are in their info.
-//! 5. The proof is an empty seal: its tag shows that I has all of that before a record is read.
+//! 1. R has to know who opens before it can read the first message. So I's signed credential goes with it, sealed to R's
+//!    agreement key ([`seal`]); nobody on the way sees who opens. It is part of the prologue, with everything else that
+//!    the two say in clear: whoever changes a byte of it breaks the handshake.
+//! 2. The first records do not wait for an answer. They are sealed under an *early* key, in which there is no freshness but I's.
+//!    So only I seals with it. What R seals is sealed under a key that holds an ephemeral key of R too: who hands in an old
+//!    opener again makes another session, with other keys.
+//! 3. The opener offers AEAD suites, the answer chooses one. The offer is in the prologue, the choice in the answer's sealed payload:
+//!    nobody on the way can talk it down. Early records are sealed with the mandatory suite.
 //!
-//! **Records** go both ways on the one session: `session:8 | counter:8 | ciphertext | tag:16`, nonce = counter.
+//! **Frames.** I puts its [`Opener`] before every record until an answer has come, and R its answer before every record until a
+//! record under the final keys has come: that confirms that I has them. So nothing depends on order, and nothing that is lost
+//! has to be asked for. Each end chooses the id under which it receives, and finds the session by it; early records bear the
+//! first bytes of I's ephemeral key.
+//!
+//! `record = session:8 | counter:8 | ciphertext | tag:16`, nonce = counter, associated data = the frame's header.
+//!
+//! **What remains.** The first message alone does not prove I to somebody who has R's agreement and contact secrets: such a one can make
+//! early records to R in anybody's name (key-compromise impersonation, as with every handshake of one message). It cannot
+//! take the answer in that one's name, so it goes no further.
 //!
 //! Invariants
-//! 1. A (key, nonce) pair is used once: keys come from a fresh ephemeral key, live in memory only, and the counter
-//!    never repeats.
-//! 2. A record opens once at most, within the last [`WINDOW`](super::replay_window::WINDOW) counters. This is a first filter; what makes delivery
+//! 1. A (key, nonce) pair is used once: every key that seals holds an ephemeral key of its sealer, which is drawn when the session is
+//!    made, lives in memory only, and goes with the process; its counter never repeats. An engine is seeded by the
+//!    operating system at every start, so two processes of one disk have different ephemeral keys.
+//! 2. Nothing changes before a proof: an answer is taken together with the record behind it, or not at all.
+//! 3. A record opens once at most, within the last [`WINDOW`](super::replay_window::WINDOW) counters. This is a first filter; what makes delivery
 //!    exactly once is the durable dedupe of inner ids.
-//! 3. Sealing and opening a record allocate nothing beyond room in `out`.
+//! 4. Sealing and opening a record allocate nothing beyond room in `out`.
 
 use crate::id::{AgreementKey, CredentialHash, Handle, SessionId};
 use crate::identity::bulletin::VerifiedBulletin;
 use crate::identity::credential::{CredentialError, OwnCredential, PeerCredential};
 use crate::identity::kdf::{self, Secret, label};
+use crate::identity::noise::{self, Accepted, Opened};
 use crate::identity::record::RecordCipher;
+pub use crate::identity::record::Suite;
 use crate::identity::replay_window::ReplayWindow;
 use crate::identity::seal::{self, SealError, TAG};
 use crate::time::Unix;
-use crate::wire::data::RECORD_OVERHEAD;
+use crate::wire::data::{Form, RECORD_OVERHEAD, put_prefixed, split_record};
+use crate::wire::encode;
 use crate::wire::opener::Opener;
-use chacha20poly1305::ChaCha20Poly1305;
 use core::fmt;
 use rand_chacha::ChaCha20Rng;
-use rand_chacha::rand_core::Rng;
 use x25519_dalek::StaticSecret;
-use zeroize::Zeroizing;
 
 /// One session with another device; both ends seal and open on it.
 pub struct Session {
+    /// Under which we receive.
     id: SessionId,
     peer: CredentialHash,
-    sealing: RecordCipher,
-    opening: RecordCipher,
-    /// Counter of the next record sealed.
+    sealing: Sealing,
+    /// The opener or the answer, while it goes before every record.
+    before: Option<Vec<u8>>,
+    /// Records under the final keys; none before the answer.
+    opening: Option<Opening>,
+    /// Records of the initiator before the answer, at the responder.
+    early: Option<(SessionId, Opening)>,
+    /// At the initiator, until the answer.
+    handshake: Option<Handshake>,
+}
+
+/// One direction, as its sealer has it.
+struct Sealing {
+    /// Under which the other end receives.
+    to: SessionId,
+    cipher: RecordCipher,
+    /// Counter of the next record.
     next: u64,
+}
+
+/// One direction, as its receiver has it.
+struct Opening {
+    cipher: RecordCipher,
     window: ReplayWindow,
+}
+
+/// What an initiator needs to take the answer.
+struct Handshake {
+    opened: Opened,
+    own: StaticSecret,
+    offered: u8,
+}
+
+/// This end of a session to be.
+#[derive(Clone, Copy)]
+pub struct End<'a> {
+    /// Under which it will receive: random, and none of its others.
+    pub id: SessionId,
+    /// Suites that it has, as a bit map.
+    pub suites: u8,
+    /// Its credential.
+    pub own: &'a OwnCredential,
+    /// Its contact key.
+    pub contact: &'a ContactSecret,
 }
 
 /// Why a session or a record does not open.
@@ -65,12 +117,15 @@ pub enum SessionError {
     /// No card resolves the sender's handle: its card may come with the next pull.
     #[error("the sender is no contact")]
     UnknownContact(Handle),
-    /// The sender does not hold the keys of its credential and its card.
+    /// The sender does not hold the keys of its credential and its card, or something changed on the way.
     #[error("the sender has not proved its keys")]
     Proof,
     /// A public key of small order.
     #[error("the other end's key agrees with nobody")]
     WeakKey,
+    /// The opener lacks the suite that everybody has, or the answer names one that was not offered.
+    #[error("the other end names no cipher that both have")]
+    Suite,
     /// Seen before, or older than the window.
     #[error("the record was seen before or is too old")]
     Replay,
@@ -83,99 +138,154 @@ impl Session {
     /// Opens a session to the holder of a credential whose card has `peer_contact`.
     pub fn open(
         rng: &mut ChaCha20Rng,
-        own: &OwnCredential,
-        own_contact: &ContactSecret,
+        end: End<'_>,
         peer: &PeerCredential,
         peer_contact: &AgreementKey,
-    ) -> Result<(Self, Opener), SessionError> {
-        let ephemeral = seal::new_secret(rng);
-        let mut id = SessionId([0; SessionId::LEN]);
-        rng.fill_bytes(&mut id.0);
-        let es = seal::agree(&ephemeral, &peer.body.agreement)?;
-        let ss = seal::agree(&own.agreement, &peer.body.agreement)?;
-        let cc = seal::agree(&own_contact.0, peer_contact)?;
-        let e = seal::agreement_public(&ephemeral);
-        let mut credential = own.signed.to_vec();
-        let tag = seal::encrypt(&credential_cipher(&es, id, &e, &peer.body.agreement), 0, &[], &mut credential);
-        credential.extend_from_slice(&tag);
-        let schedule = Schedule {
+    ) -> Result<Self, SessionError> {
+        let End { id, suites, own, contact } = end;
+        let offered = suites & Suite::built() | Suite::ChaCha20Poly1305.bit();
+        let to = peer.body.agreement;
+        let credential = seal::seal(rng, &to, label::SESSION_CREDENTIAL, &own.signed).map_err(in_opener)?;
+        let psk = pre_shared(contact, peer_contact, true)?;
+        let prologue = prologue(id, offered, [&own.hash, &peer.hash], &credential);
+        let before = noise::Before { prologue: &prologue, psk: &psk, own: &own.agreement, peer: &to };
+        let (opened, message) = Opened::new(&before, seal::new_secret(rng)).map_err(in_opener)?;
+        let sealing = Sealing::new(early_id(&message), Suite::ChaCha20Poly1305, &opened.early())?;
+        let opener = Opener { session: id, suites: offered, credential, message };
+        Ok(Self {
             id,
-            transcript: transcript(&e, &peer.body.agreement, &own_contact.public(), peer_contact, &credential),
-            shared: shared(&es, &ss, &cc),
-            initiator: own.hash,
-            responder: peer.hash,
-        };
-        let proof = seal::encrypt(&schedule.proof_cipher(), 0, &[], &mut []);
-        Ok((schedule.session(true), Opener { session: id, ephemeral: e, credential, proof }))
+            peer: peer.hash,
+            sealing,
+            before: Some(encode(&opener)),
+            opening: None,
+            early: None,
+            handshake: Some(Handshake { opened, own: own.agreement.clone(), offered }),
+        })
     }
 
-    /// Takes an opener made for the credential `own`. `contact_key_of` says whose card resolves a handle.
+    /// Takes an opener made for this end. `contact_key_of` says whose card resolves a handle. What it makes is to be kept once a
+    /// record behind the opener has opened.
     pub fn accept(
+        rng: &mut ChaCha20Rng,
+        end: End<'_>,
         opener: &Opener,
-        own: &OwnCredential,
-        own_contact: &ContactSecret,
         bulletin: &VerifiedBulletin,
         at: Unix,
         contact_key_of: &mut dyn FnMut(&Handle) -> Option<AgreementKey>,
     ) -> Result<(Self, PeerCredential), SessionError> {
-        let Opener { session: id, ephemeral: e, credential: sealed, proof } = opener;
-        let es = seal::agree(&own.agreement, e)?;
-        let (ciphertext, tag) = sealed.split_last_chunk::<TAG>().ok_or(SessionError::Malformed)?;
-        let mut credential = ciphertext.to_vec();
-        if !seal::decrypt(&credential_cipher(&es, *id, e, &own.body.agreement), 0, &[], &mut credential, tag) {
-            return Err(SessionError::Opener);
-        }
+        let End { id, suites, own, contact } = end;
+        let credential =
+            seal::open(&own.agreement, label::SESSION_CREDENTIAL, &opener.credential).map_err(in_opener)?;
         let peer = bulletin.verify_credential(&credential, at)?;
         let peer_contact = contact_key_of(&peer.body.handle).ok_or(SessionError::UnknownContact(peer.body.handle))?;
-        let ss = seal::agree(&own.agreement, &peer.body.agreement)?;
-        let cc = seal::agree(&own_contact.0, &peer_contact)?;
-        let schedule = Schedule {
-            id: *id,
-            transcript: transcript(e, &own.body.agreement, &peer_contact, &own_contact.public(), sealed),
-            shared: shared(&es, &ss, &cc),
-            initiator: peer.hash,
-            responder: own.hash,
+        let psk = pre_shared(contact, &peer_contact, false)?;
+        let prologue = prologue(opener.session, opener.suites, [&peer.hash, &own.hash], &opener.credential);
+        let before = noise::Before { prologue: &prologue, psk: &psk, own: &own.agreement, peer: &peer.body.agreement };
+        let accepted = Accepted::new(&before, &opener.message).map_err(in_handshake)?;
+        let suite = Suite::chosen(opener.suites, suites).ok_or(SessionError::Suite)?;
+        let early = Opening::new(Suite::ChaCha20Poly1305, &accepted.early())?;
+        let mut payload = [0; 1 + SessionId::LEN];
+        payload[0] = suite as u8;
+        payload[1..].copy_from_slice(&id.0);
+        let (answer, keys) = accepted.answer(&seal::new_secret(rng), &payload).map_err(in_handshake)?;
+        let session = Self {
+            id,
+            peer: peer.hash,
+            sealing: Sealing::new(opener.session, suite, &keys.back)?,
+            before: Some(answer),
+            opening: Some(Opening::new(suite, &keys.forth)?),
+            early: Some((early_id(&opener.message), early)),
+            handshake: None,
         };
-        if !seal::decrypt(&schedule.proof_cipher(), 0, &[], &mut [], proof) {
-            return Err(SessionError::Proof);
-        }
-        Ok((schedule.session(false), peer))
+        Ok((session, peer))
     }
 
-    /// Seals a record and appends it to `out`; `aad` is what travels beside it in clear.
+    /// What the next record's frame is: it stands in the header, which is sealed with the record.
+    pub fn form(&self) -> Form {
+        match (&self.handshake, &self.before) {
+            (Some(_), _) => Form::Opener,
+            (None, Some(_)) => Form::Answer,
+            (None, None) => Form::Session,
+        }
+    }
+
+    /// Bytes of the next frame's sealed part beside the plaintext.
+    pub fn overhead(&self) -> usize {
+        RECORD_OVERHEAD + self.before.as_ref().map_or(0, |before| 2 + before.len())
+    }
+
+    /// Seals a record and appends it to `out`, behind what has to go before it; `aad` is what travels beside it in clear.
     pub fn seal_into(&mut self, aad: &[u8], plain: &[u8], out: &mut Vec<u8>) {
-        let counter = self.next;
-        self.next += 1;
-        out.reserve(RECORD_OVERHEAD + plain.len());
-        out.extend_from_slice(&self.id.0);
+        out.reserve(self.overhead() + plain.len());
+        if let Some(before) = &self.before {
+            put_prefixed(out, before);
+        }
+        let Sealing { to, cipher, next } = &mut self.sealing;
+        let counter = *next;
+        *next += 1;
+        out.extend_from_slice(&to.0);
         out.extend_from_slice(&counter.to_be_bytes());
         let start = out.len();
         out.extend_from_slice(plain);
-        let tag = self.sealing.seal(counter, aad, &mut out[start..]);
+        let tag = cipher.seal(counter, aad, &mut out[start..]);
         out.extend_from_slice(&tag);
     }
 
-    /// Opens a record and appends its plaintext to `out`; on an error `out` is as it was.
-    pub fn open_record(&mut self, aad: &[u8], record: &[u8], out: &mut Vec<u8>) -> Result<(), SessionError> {
-        let (id, rest) = record.split_first_chunk::<8>().ok_or(SessionError::Malformed)?;
-        let (counter, rest) = rest.split_first_chunk::<8>().ok_or(SessionError::Malformed)?;
-        if *id != self.id.0 || rest.len() < TAG {
-            return Err(SessionError::Malformed);
+    /// Opens the sealed part of a frame of this form and appends the record's plaintext to `out`; on an error `out` and the session
+    /// are as they were.
+    pub fn open_record(
+        &mut self,
+        aad: &[u8],
+        form: Form,
+        sealed: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), SessionError> {
+        let (before, record) = split_record(form, sealed).ok_or(SessionError::Malformed)?;
+        match form {
+            Form::Opener => {
+                let (id, early) = self.early.as_mut().ok_or(SessionError::Malformed)?;
+                early.open(*id, aad, record, out)
+            }
+            Form::Answer if self.handshake.is_some() => self.finish(aad, before, record, out),
+            Form::Session | Form::Answer => {
+                let opening = self.opening.as_mut().ok_or(SessionError::Malformed)?;
+                opening.open(self.id, aad, record, out)?;
+                // The other end has the final keys: it needs the answer no more.
+                self.before = None;
+                Ok(())
+            }
+            Form::Mail => Err(SessionError::Malformed),
         }
-        let counter = u64::from_be_bytes(*counter);
-        if !self.window.is_fresh(counter) {
-            return Err(SessionError::Replay);
-        }
-        if !self.opening.open(counter, aad, rest, out) {
-            return Err(SessionError::Record);
-        }
-        self.window.mark(counter);
+    }
+
+    /// Takes an answer, if the record behind it opens.
+    fn finish(&mut self, aad: &[u8], answer: &[u8], record: &[u8], out: &mut Vec<u8>) -> Result<(), SessionError> {
+        let Handshake { opened, own, offered } = self.handshake.as_ref().ok_or(SessionError::Malformed)?;
+        let (payload, keys) = opened.finish(own, answer).map_err(in_handshake)?;
+        let (suite, to) = payload.split_first().ok_or(SessionError::Malformed)?;
+        let suite = Suite::ALL.into_iter().find(|known| *known as u8 == *suite && offered & known.bit() != 0);
+        let suite = suite.ok_or(SessionError::Suite)?;
+        let to = SessionId::from_slice(to).ok_or(SessionError::Malformed)?;
+        let mut opening = Opening::new(suite, &keys.back)?;
+        opening.open(self.id, aad, record, out)?;
+        self.sealing = Sealing::new(to, suite, &keys.forth)?;
+        (self.opening, self.handshake, self.before) = (Some(opening), None, None);
         Ok(())
     }
 
-    /// The session's id on records.
+    /// The id under which this end receives.
     pub fn id(&self) -> SessionId {
         self.id
+    }
+
+    /// The id that this end's records bear.
+    pub fn to(&self) -> SessionId {
+        self.sealing.to
+    }
+
+    /// The id that the initiator's early records bear, at the responder.
+    pub fn early(&self) -> Option<SessionId> {
+        self.early.as_ref().map(|(id, _)| *id)
     }
 
     /// Credential of the other end.
@@ -183,9 +293,45 @@ impl Session {
         self.peer
     }
 
-    /// Records sealed so far.
-    pub fn sealed(&self) -> u64 {
-        self.next
+    /// Whether the other end has shown that it has the final keys, and so that it is no echo of an old opener.
+    pub fn is_confirmed(&self) -> bool {
+        self.before.is_none()
+    }
+
+    /// Whether it has sealed as many records as one key should, and another session is to take its place.
+    pub fn is_worn(&self) -> bool {
+        self.sealing.next >= MAX_RECORDS
+    }
+}
+
+impl Sealing {
+    fn new(to: SessionId, suite: Suite, key: &Secret) -> Result<Self, SessionError> {
+        let cipher = RecordCipher::new(suite, key).ok_or(SessionError::Suite)?;
+        Ok(Self { to, cipher, next: 0 })
+    }
+}
+
+impl Opening {
+    fn new(suite: Suite, key: &Secret) -> Result<Self, SessionError> {
+        let cipher = RecordCipher::new(suite, key).ok_or(SessionError::Suite)?;
+        Ok(Self { cipher, window: ReplayWindow::default() })
+    }
+
+    fn open(&mut self, id: SessionId, aad: &[u8], record: &[u8], out: &mut Vec<u8>) -> Result<(), SessionError> {
+        let (to, rest) = record.split_first_chunk::<8>().ok_or(SessionError::Malformed)?;
+        let (counter, rest) = rest.split_first_chunk::<8>().ok_or(SessionError::Malformed)?;
+        if *to != id.0 || rest.len() < TAG {
+            return Err(SessionError::Malformed);
+        }
+        let counter = u64::from_be_bytes(*counter);
+        if !self.window.is_fresh(counter) {
+            return Err(SessionError::Replay);
+        }
+        if !self.cipher.open(counter, aad, rest, out) {
+            return Err(SessionError::Record);
+        }
+        self.window.mark(counter);
+        Ok(())
     }
 }
 
@@ -193,20 +339,6 @@ impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Session").field("id", &self.id).field("peer", &self.peer).finish_non_exhaustive()
     }
-}
-
-impl From<SealError> for SessionError {
-    fn from(error: SealError) -> Self {
-        match error {
-            SealError::WeakKey => Self::WeakKey,
-            SealError::Short | SealError::Opening => Self::Opener,
-        }
-    }
-}
-
-/// Which session a record belongs to.
-pub fn session_of(record: &[u8]) -> Option<SessionId> {
-    record.first_chunk::<8>().copied().map(SessionId)
 }
 
 /// Private half of a device's contact key.
@@ -231,214 +363,43 @@ impl fmt::Debug for ContactSecret {
     }
 }
 
-/// What both ends know once the agreements are made.
-struct Schedule {
-    id: SessionId,
-    transcript: [u8; 32],
-    shared: Zeroizing<[u8; 96]>,
-    initiator: CredentialHash,
-    responder: CredentialHash,
+/// The id that records bear before there is an answer: the first bytes of the initiator's ephemeral key.
+pub fn early_id(message: &[u8; noise::OVERHEAD]) -> SessionId {
+    let mut id = [0; SessionId::LEN];
+    id.copy_from_slice(&message[..SessionId::LEN]);
+    SessionId(id)
 }
 
-impl Schedule {
-    fn session(&self, initiator: bool) -> Session {
-        let (mine, theirs) = if initiator { (0, 1) } else { (1, 0) };
-        Session {
-            id: self.id,
-            peer: if initiator { self.responder } else { self.initiator },
-            sealing: self.direction_cipher(mine),
-            opening: self.direction_cipher(theirs),
-            next: 0,
-            window: ReplayWindow::default(),
-        }
-    }
+/// What both contact keys come to.
+fn pre_shared(own: &ContactSecret, peer: &AgreementKey, initiates: bool) -> Result<Secret, SessionError> {
+    let cc = seal::agree(&own.0, peer).map_err(in_handshake)?;
+    let own = own.public();
+    let (initiator, responder) = if initiates { (&own, peer) } else { (peer, &own) };
+    Ok(kdf::derive(cc.as_slice(), label::SESSION_PSK, &[&initiator.0, &responder.0]))
+}
 
-    fn proof_cipher(&self) -> ChaCha20Poly1305 {
-        let parts: [&[u8]; 3] = [&self.id.0, &self.initiator.0, &self.responder.0];
-        seal::cipher(&kdf::derive_salted(&self.transcript, self.shared.as_slice(), label::SESSION_PROOF, &parts))
-    }
+/// Everything that stands around the first message.
+fn prologue(id: SessionId, offered: u8, between: [&CredentialHash; 2], credential: &[u8]) -> Vec<u8> {
+    let [initiator, responder] = between;
+    [label::SESSION_PROLOGUE.as_bytes(), &[0], &id.0, &[offered], &initiator.0, &responder.0, credential].concat()
+}
 
-    fn direction_cipher(&self, direction: u8) -> RecordCipher {
-        let parts: [&[u8]; 4] = [&self.id.0, &[direction], &self.initiator.0, &self.responder.0];
-        RecordCipher::new(&kdf::derive_salted(&self.transcript, self.shared.as_slice(), label::SESSION_KEY, &parts))
+fn in_opener(error: SealError) -> SessionError {
+    match error {
+        SealError::WeakKey => SessionError::WeakKey,
+        SealError::Short | SealError::Opening => SessionError::Opener,
     }
 }
 
-fn credential_cipher(es: &Secret, id: SessionId, e: &AgreementKey, responder: &AgreementKey) -> ChaCha20Poly1305 {
-    seal::cipher(&kdf::derive(es.as_slice(), label::SESSION_CREDENTIAL, &[&id.0, &e.0, &responder.0]))
+fn in_handshake(error: SealError) -> SessionError {
+    match error {
+        SealError::WeakKey => SessionError::WeakKey,
+        SealError::Short | SealError::Opening => SessionError::Proof,
+    }
 }
 
-fn transcript(
-    e: &AgreementKey,
-    responder: &AgreementKey,
-    initiator_contact: &AgreementKey,
-    responder_contact: &AgreementKey,
-    credential: &[u8],
-) -> [u8; 32] {
-    kdf::sha256(&[
-        label::SESSION_TRANSCRIPT.as_bytes(),
-        &[0],
-        &e.0,
-        &responder.0,
-        &initiator_contact.0,
-        &responder_contact.0,
-        credential,
-    ])
-}
-
-fn shared(es: &Secret, ss: &Secret, cc: &Secret) -> Zeroizing<[u8; 96]> {
-    let mut shared = Zeroizing::new([0; 96]);
-    shared[..32].copy_from_slice(es.as_slice());
-    shared[32..64].copy_from_slice(ss.as_slice());
-    shared[64..].copy_from_slice(cc.as_slice());
-    shared
-}
+/// Records that one key seals at most: with 64 KiB each, AES-GCM's tags still tell forgeries from records (RFC 8446, §5.5).
+pub const MAX_RECORDS: u64 = 1 << 22;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::id::Name;
-    use crate::identity::invitation::MemoryRealm;
-    use crate::identity::membership::Membership;
-    use crate::time::EpochLength;
-    use rand_chacha::rand_core::SeedableRng;
-
-    const NOW: Unix = Unix(1_800_000_100_000_000);
-
-    struct Pair {
-        rng: ChaCha20Rng,
-        one: Membership,
-        two: Membership,
-    }
-
-    fn pair() -> Pair {
-        let mut rng = ChaCha20Rng::from_seed([1; 32]);
-        let mut realm = MemoryRealm::found(EpochLength::HOUR, NOW, &mut rng).expect("a realm");
-        let names = ["one", "two"].map(|name| Name::new(name).expect("a name"));
-        let mut members = realm.enrol(names, 2, NOW, &mut rng).expect("two members");
-        let two = members.pop().expect("two members");
-        let one = members.pop().expect("two members");
-        Pair { rng, one, two }
-    }
-
-    impl Pair {
-        fn peer(&self) -> PeerCredential {
-            let own = self.two.credential(NOW).expect("a credential");
-            self.one.bulletin().verify_credential(&own.signed, NOW).expect("it holds")
-        }
-
-        fn open(&mut self) -> (Session, Opener) {
-            let (peer, contact) = (self.peer(), self.two.contact_secret().public());
-            let own = self.one.credential(NOW).expect("a credential").clone();
-            Session::open(&mut self.rng, &own, self.one.contact_secret(), &peer, &contact).expect("sound keys")
-        }
-
-        fn accept(&mut self, opener: &Opener) -> Result<(Session, PeerCredential), SessionError> {
-            let contact = self.one.contact_secret().public();
-            self.accept_from(opener, Some(contact))
-        }
-
-        fn accept_from(
-            &mut self,
-            opener: &Opener,
-            contact: Option<AgreementKey>,
-        ) -> Result<(Session, PeerCredential), SessionError> {
-            let own = self.two.credential(NOW).expect("a credential");
-            let bulletin = self.two.bulletin();
-            Session::accept(opener, own, self.two.contact_secret(), bulletin, NOW, &mut |_| contact)
-        }
-    }
-
-    #[test]
-    fn both_ends_seal_and_open_on_one_session() {
-        let mut pair = pair();
-        let (mut one, opener) = pair.open();
-        let (mut two, credential) = pair.accept(&opener).expect("it opens");
-        assert_eq!(credential.hash, pair.one.credential(NOW).expect("a credential").hash);
-        for (from, to) in [(true, "to two"), (false, "to one"), (true, "again")] {
-            let (sealer, opener) = if from { (&mut one, &mut two) } else { (&mut two, &mut one) };
-            let (mut record, mut plain) = (b"before".to_vec(), b"before".to_vec());
-            sealer.seal_into(b"header", to.as_bytes(), &mut record);
-            assert_eq!(record.len(), 6 + RECORD_OVERHEAD + to.len());
-            opener.open_record(b"header", &record[6..], &mut plain).expect("it opens");
-            assert_eq!(plain, [b"before", to.as_bytes()].concat());
-        }
-    }
-
-    #[test]
-    fn a_record_of_ones_own_does_not_come_back() {
-        let mut pair = pair();
-        let (mut one, _) = pair.open();
-        let mut record = Vec::new();
-        one.seal_into(b"", b"plain", &mut record);
-        assert_eq!(one.open_record(b"", &record, &mut Vec::new()), Err(SessionError::Record));
-    }
-
-    #[test]
-    fn a_record_opens_once_unchanged_with_its_header() {
-        let mut pair = pair();
-        let (mut one, opener) = pair.open();
-        let (mut two, _) = pair.accept(&opener).expect("it opens");
-        let mut record = Vec::new();
-        one.seal_into(b"header", b"plain", &mut record);
-        for at in 0..record.len() {
-            let mut changed = record.clone();
-            changed[at] ^= 1;
-            let mut out = b"kept".to_vec();
-            assert!(two.open_record(b"header", &changed, &mut out).is_err(), "byte {at}");
-            assert_eq!(out, b"kept");
-        }
-        assert_eq!(two.open_record(b"headeR", &record, &mut Vec::new()), Err(SessionError::Record));
-        assert_eq!(two.open_record(b"header", &record, &mut Vec::new()), Ok(()));
-        assert_eq!(two.open_record(b"header", &record, &mut Vec::new()), Err(SessionError::Replay));
-        assert_eq!(two.open_record(b"header", &record[..20], &mut Vec::new()), Err(SessionError::Malformed));
-    }
-
-    /// Who holds a false credential but not the contact key gets in neither as sender nor as receiver.
-    #[test]
-    fn a_wrong_contact_key_fails_at_either_end() {
-        let mut pair = pair();
-        let (_, opener) = pair.open();
-        let stranger = ContactSecret::new([9; 32]);
-        assert_eq!(pair.accept_from(&opener, Some(stranger.public())).err(), Some(SessionError::Proof));
-        let own = pair.two.credential(NOW).expect("a credential").clone();
-        let contact = pair.one.contact_secret().public();
-        let bulletin = pair.two.bulletin().clone();
-        let false_receiver = Session::accept(&opener, &own, &stranger, &bulletin, NOW, &mut |_| Some(contact));
-        assert_eq!(false_receiver.err(), Some(SessionError::Proof));
-        let handle = pair.one.credential(NOW).expect("a credential").body.handle;
-        assert_eq!(pair.accept_from(&opener, None).err(), Some(SessionError::UnknownContact(handle)));
-    }
-
-    #[test]
-    fn an_opener_changed_anywhere_is_refused() {
-        let mut pair = pair();
-        let (_, opener) = pair.open();
-        let mut changed: Vec<Opener> = Vec::new();
-        for at in 0..8 {
-            let mut other = opener.clone();
-            other.session.0[at] ^= 1;
-            changed.push(other);
-        }
-        for at in 0..32 {
-            let mut other = opener.clone();
-            other.ephemeral.0[at] ^= 1;
-            changed.push(other);
-        }
-        for at in 0..opener.credential.len() {
-            let mut other = opener.clone();
-            other.credential[at] ^= 1;
-            changed.push(other);
-        }
-        for at in 0..16 {
-            let mut other = opener.clone();
-            other.proof[at] ^= 1;
-            changed.push(other);
-        }
-        for other in changed {
-            assert!(pair.accept(&other).is_err());
-        }
-        let small = Opener { ephemeral: AgreementKey([0; 32]), ..opener };
-        assert_eq!(pair.accept(&small).err(), Some(SessionError::WeakKey));
-    }
-}
+mod tests;

@@ -7,7 +7,7 @@
 use super::{EventLoop, Gate, Host, Parts, preflight};
 use crate::config::{self, Config, ConfigError};
 use crate::engine::lab::Lab;
-use crate::engine::{Engine, Input};
+use crate::engine::{Engine, Input, Settings};
 use crate::event_log::Event;
 use crate::gateway::{self, Calls, Gateway, dto};
 use crate::id::IssuerId;
@@ -171,7 +171,8 @@ pub(super) async fn start(options: RunOptions) -> Result<Running, NodeError> {
     let listen = poll_fn(|cx| network.poll_listening(cx)).await.map_err(NodeError::Listen)?;
     remember_addresses(&options.dir, &listen);
 
-    let mut engine = Engine::new(membership, issuer, config.settings(), &reader, rng, clock.now())?;
+    let settings = Settings { aes: has_aes(), ..config.settings() };
+    let mut engine = Engine::new(membership, issuer, settings, &reader, rng, clock.now())?;
     if let Some(found) = quarantined {
         tracing::error!(
             "the store was damaged and is set aside as {}, the node begins a new one: {}; keep it for an analysis",
@@ -218,11 +219,22 @@ pub fn last_addresses(directory: &Path) -> Vec<Multiaddr> {
     text.lines().filter_map(|line| line.parse().ok()).collect()
 }
 
-/// A generator seeded by the operating system.
+/// A generator seeded by the operating system, anew at each start: keys that seal are fresh in every process, also in two
+/// that were begun on copies of one disk. Nothing of it is ever written down.
 pub fn system_rng() -> Result<ChaCha20Rng, NodeError> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(|error| NodeError::Randomness(error.to_string()))?;
     Ok(ChaCha20Rng::from_seed(seed))
+}
+
+/// Whether the processor has instructions for AES-GCM.
+fn has_aes() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return std::arch::is_x86_feature_detected!("aes") && std::arch::is_x86_feature_detected!("pclmulqdq");
+    #[cfg(target_arch = "aarch64")]
+    return std::arch::is_aarch64_feature_detected!("aes") && std::arch::is_aarch64_feature_detected!("pmull");
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    return false;
 }
 
 /// The wall clock.

@@ -3,9 +3,11 @@
 //! The header never changes on the way and is the seal's associated data. The path is what relays write. The
 //! sealed part is forwarded as it came: a relay decodes header and path only.
 //!
-//! Sealed part by [`Form`]: a *session record* is `session:8 | counter:8 (big endian) | ciphertext | tag:16`.
+//! Sealed part by [`Form`]: a *session record* is `session:8 | counter:8 (big endian) | ciphertext | tag:16`; before one there
+//! is an opener or an answer, with its length. Relays treat all alike.
 
-use crate::id::{CredentialPrefix, Handle, OuterId};
+use super::opener::MAX_OPENER;
+use crate::id::{CredentialPrefix, Handle, OuterId, SessionId};
 use serde::{Deserialize, Serialize};
 
 /// Longest encoded header, in bytes.
@@ -63,6 +65,8 @@ pub enum Form {
     Opener,
     /// [`Mail`](super::mail::Mail).
     Mail,
+    /// The answer to an opener and a session record.
+    Answer,
 }
 
 /// Limits of a message's policy that relays must know to repair its path. Absent limits do not bind.
@@ -125,6 +129,21 @@ impl<'a> DataFrame<'a> {
             return Err(super::DecodeError::Shape(format!("a path of more than {MAX_HOPS} hops")));
         }
         Ok(Self { header, header_bytes, path, sealed })
+    }
+
+    /// The session that its record names, if it has one.
+    pub fn session(&self) -> Option<SessionId> {
+        let (_, record) = split_record(self.header.form, self.sealed)?;
+        record.get(..SessionId::LEN).and_then(SessionId::from_slice)
+    }
+}
+
+/// What stands before the record in a sealed part of this form, and the record.
+pub fn split_record(form: Form, sealed: &[u8]) -> Option<(&[u8], &[u8])> {
+    match form {
+        Form::Session => Some((&[], sealed)),
+        Form::Opener | Form::Answer => prefixed(sealed, MAX_OPENER).ok(),
+        Form::Mail => None,
     }
 }
 

@@ -36,6 +36,8 @@ pub struct Node {
     seen: BTreeSet<Vec<u8>>,
     /// Frames sent on links, for what an outsider who broke the transport would see.
     pub sent: Vec<Vec<u8>>,
+    /// How often it wanted its membership saved.
+    pub saves: usize,
 }
 
 enum Event {
@@ -129,6 +131,7 @@ impl Mesh {
             topics: BTreeSet::new(),
             seen: BTreeSet::new(),
             sent: Vec::new(),
+            saves: 0,
         }
     }
 
@@ -414,7 +417,8 @@ impl Mesh {
                     self.gossip(at, Some(from), &topic, &bytes);
                 }
             }
-            Output::MembershipChanged { .. } | Output::Addresses { .. } => {}
+            Output::MembershipChanged { save } => self.nodes[at].saves += usize::from(save),
+            Output::Addresses { .. } => {}
             Output::Commit(_) | Output::Wait(_) => unreachable!("handled by the caller"),
         }
     }

@@ -1,6 +1,8 @@
 //! The key schedule, computed a second time: from the primitives, as docs/protocol.md says, with fixed secrets. What
 //! comes out is compared with what the library computes, and kept in `tests/vectors/keys.json`.
 
+mod session;
+
 use crate::vectors::check;
 use crate::vectors::world::*;
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
@@ -9,19 +11,15 @@ use data_encoding::HEXLOWER;
 use hkdf::Hkdf;
 use hmac::{Hmac, Mac};
 use m2mesh::id::*;
-use m2mesh::identity::bulletin::VerifiedBulletin;
-use m2mesh::identity::credential::OwnCredential;
 use m2mesh::identity::group::{GroupKeys, name_tag};
 use m2mesh::identity::group_tree::{GroupTree, open_version};
 use m2mesh::identity::handle::DayKey;
 use m2mesh::identity::kdf::Secret;
 use m2mesh::identity::seal;
-use m2mesh::identity::session::{ContactSecret, Session, SessionError};
-use m2mesh::time::{Day, Unix};
-use m2mesh::wire::bulletin::{self, Bulletin, Cover, GroupVersion, IssuerCertificate};
+use m2mesh::time::Day;
+use m2mesh::wire::bulletin::{Bulletin, Cover, GroupVersion, IssuerCertificate};
 use m2mesh::wire::encode;
 use m2mesh::wire::group::GroupFrame;
-use m2mesh::wire::opener::Opener;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -34,7 +32,6 @@ const ROOT: u8 = 0x23;
 const INITIATOR_AGREEMENT: u8 = AGREEMENT;
 const INITIATOR_CONTACT: u8 = 0x18;
 const SALT: [u8; 16] = [0x31; 16];
-const SESSION: SessionId = SessionId([0x32; 8]);
 const GENERATION: u32 = 2;
 
 fn derive(salt: Option<&[u8]>, key: &[u8], label: &str, parts: &[&[u8]]) -> [u8; 32] {
@@ -119,7 +116,7 @@ fn render(entries: &[Entry]) -> String {
 fn the_key_schedule_is_as_specified() {
     let mut entries = vec![resolution(), later_formats()];
     entries.extend(seals());
-    entries.push(session());
+    entries.push(session::session());
     entries.extend(tree());
     entries.push(group());
     entries.push(mail());
@@ -219,75 +216,6 @@ fn realm_bulletin(groups: Vec<GroupVersion>) -> Bulletin {
         managers: vec![],
         segments: vec![],
     }
-}
-
-/// The initiator is the world's pseudonym, the responder its successor, whose agreement key is the same.
-fn session() -> Entry {
-    let (credential, own) = (signed_credential(PSEUDONYM), signed_credential(SUCCESSOR));
-    let (h_i, h_r) = (credential_hash(PSEUDONYM), credential_hash(SUCCESSOR));
-    let (e, r) = (agreement_key(EPHEMERAL), agreement_key(AGREEMENT));
-    let (c_i, c_r) = (agreement_key(INITIATOR_CONTACT), agreement_key(CONTACT));
-    let es = dh(EPHEMERAL, &r);
-    let ss = dh(INITIATOR_AGREEMENT, &r);
-    let cc = dh(INITIATOR_CONTACT, &c_r);
-    let credential_key = derive(None, &es, "m2mesh/1 session credential", &[&SESSION.0, &e.0, &r.0]);
-    let sealed = aead(&credential_key, 0, &[], &credential);
-    let transcript: [u8; 32] =
-        Sha256::digest([b"m2mesh/1 session transcript\0", &e.0[..], &r.0, &c_i.0, &c_r.0, &sealed].concat()).into();
-    let shared = [es, ss, cc].concat();
-    let proof_key = derive(Some(&transcript), &shared, "m2mesh/1 session proof", &[&SESSION.0, &h_i.0, &h_r.0]);
-    let proof: [u8; 16] = aead(&proof_key, 0, &[], &[]).try_into().expect("a tag alone");
-    let direction =
-        |which: u8| derive(Some(&transcript), &shared, "m2mesh/1 session key", &[&SESSION.0, &[which], &h_i.0, &h_r.0]);
-    let record = |which: u8, counter: u64, plain: &[u8]| {
-        [&SESSION.0[..], &counter.to_be_bytes(), &aead(&direction(which), counter, b"header", plain)].concat()
-    };
-    let opener = Opener { session: SESSION, ephemeral: e, credential: sealed, proof };
-    let (first, third) = (record(0, 0, b"first"), record(0, 2, b"third"));
-    let back = record(1, 0, b"back");
-
-    let signed = signed(OPERATOR, bulletin::CONTEXT, &realm_bulletin(vec![]));
-    let bulletin = VerifiedBulletin::verify(realm(), &signed).expect("a sound bulletin");
-    let own = OwnCredential::new(&own, &Secret::new([SUCCESSOR; 32]), &Secret::new([AGREEMENT; 32])).expect("its keys");
-    let accept = |opener: &Opener, contact: AgreementKey| {
-        let contact_secret = ContactSecret::new([CONTACT; 32]);
-        Session::accept(opener, &own, &contact_secret, &bulletin, Unix::from_seconds(NOW), &mut |_| Some(contact))
-    };
-    let (mut library, peer) = accept(&opener, c_i).expect("the opener is accepted");
-    assert_eq!((library.id(), library.peer(), peer.hash), (SESSION, h_i, h_i));
-    let mut plain = Vec::new();
-    library.open_record(b"header", &first, &mut plain).expect("the first record opens");
-    library.open_record(b"header", &third, &mut plain).expect("a later one too");
-    assert_eq!(plain, b"firstthird");
-    assert_eq!(library.open_record(b"header", &first, &mut plain), Err(SessionError::Replay));
-    let mut out = Vec::new();
-    library.seal_into(b"header", b"back", &mut out);
-    assert_eq!(out, back);
-    // Whoever has the credential's keys and not the card's cannot open a session.
-    assert!(matches!(accept(&opener, c_r), Err(SessionError::Proof)));
-
-    Entry::new("session")
-        .with("session", &SESSION.0)
-        .with("ephemeral_secret", &[EPHEMERAL; 32])
-        .with("initiator_agreement_secret", &[INITIATOR_AGREEMENT; 32])
-        .with("initiator_contact_secret", &[INITIATOR_CONTACT; 32])
-        .with("responder_agreement_secret", &[AGREEMENT; 32])
-        .with("responder_contact_secret", &[CONTACT; 32])
-        .with("initiator_credential", &credential)
-        .with("responder_credential_hash", &h_r.0)
-        .with_text("header", "header")
-        .gives("es", &es)
-        .gives("ss", &ss)
-        .gives("cc", &cc)
-        .gives("credential_key", &credential_key)
-        .gives("transcript", &transcript)
-        .gives("proof_key", &proof_key)
-        .gives("key_0", &direction(0))
-        .gives("key_1", &direction(1))
-        .gives("opener", &encode(&opener))
-        .gives("record_0_of_first", &first)
-        .gives("record_2_of_third", &third)
-        .gives("answer_0_of_back", &back)
 }
 
 fn node_key(node: u32) -> [u8; 32] {

@@ -53,7 +53,7 @@ macro_rules! choices {
 }
 choices! {
     Class: Alarm Control Telemetry Bulk;
-    Form: Session Opener Mail;
+    Form: Session Opener Mail Answer;
     Ack: None Hop End;
     Purpose: Request Reply Failure;
     Verdict: Delivered Expired InboxFull NoService ServiceBusy Forbidden NotStored;
@@ -191,7 +191,7 @@ structs! {
         offset, purpose, payload = bytes, service = |from: &mut Entropy<'e>| from.maybe(text), replies_to = maybe,
         lifetime = maybe,
     }
-    Opener { session, ephemeral, credential = owned, proof = array }
+    Opener { session, suites, credential = owned, message = array }
     Mail<'e> { day, ephemeral, credential = bytes, sealed = bytes }
     Custody { frame, verdict, mailbox = maybe }
 }

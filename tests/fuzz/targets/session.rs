@@ -1,18 +1,19 @@
-//! What a stranger or a relay can send to a device: hellos, openers, records. Nothing that was changed opens.
+//! What a stranger or a relay can send to a device: hellos, openers, answers, records. Nothing that was changed opens.
 #![no_main]
 
 use ed25519_dalek::SigningKey;
 use libfuzzer_sys::fuzz_target;
-use m2mesh::id::{AgreementKey, Handle, IssuerId, RealmId};
+use m2mesh::id::{AgreementKey, Handle, IssuerId, RealmId, SessionId};
 use m2mesh::identity::admission::AdmissionView;
 use m2mesh::identity::bulletin::VerifiedBulletin;
 use m2mesh::identity::credential::OwnCredential;
 use m2mesh::identity::kdf::{Secret, sha256};
-use m2mesh::identity::session::{ContactSecret, Session};
+use m2mesh::identity::session::{ContactSecret, End, Session};
 use m2mesh::identity::sign;
 use m2mesh::time::{Epoch, EpochLength, Unix};
 use m2mesh::wire::bulletin::{self, Bulletin, IssuerCertificate};
 use m2mesh::wire::credential::{self, Credential, SEALED_ID};
+use m2mesh::wire::data::{Form, put_prefixed, split_record};
 use m2mesh::wire::opener::Opener;
 use m2mesh::wire::{decode, encode};
 use rand_chacha::ChaCha20Rng;
@@ -30,6 +31,8 @@ struct World {
     second_contact: ContactSecret,
     opener: Vec<u8>,
     record: Vec<u8>,
+    /// The second's, to the first's opener.
+    answer: Vec<u8>,
     hello: Vec<u8>,
 }
 
@@ -37,12 +40,14 @@ fuzz_target!(|bytes: &[u8]| {
     static WORLD: OnceLock<World> = OnceLock::new();
     let world = WORLD.get_or_init(World::new);
     let Some((choice, bytes)) = bytes.split_first() else { return };
-    match choice % 6 {
+    match choice % 8 {
         0 => world.accept(bytes),
         1 => world.accept(&change(&world.opener, bytes)),
         2 => world.open(bytes),
         3 => world.open(&change(&world.record, bytes)),
         4 => world.admit(bytes),
+        5 => world.answer(bytes),
+        6 => world.answer(&change(&world.answer, bytes)),
         _ => world.admit(&change(&world.hello, bytes)),
     }
 });
@@ -105,23 +110,25 @@ impl World {
         };
         let (first, second) = (own(3), own(4));
         let (first_contact, second_contact) = (ContactSecret::new([5; 32]), ContactSecret::new([6; 32]));
-        let second_peer = bulletin.verify_credential(&second.signed, NOW).expect("a sound credential");
-        let mut rng = ChaCha20Rng::from_seed([7; 32]);
-        let (mut session, opener) =
-            Session::open(&mut rng, &first, &first_contact, &second_peer, &second_contact.public())
-                .expect("sound keys");
-        let mut record = Vec::new();
-        session.seal_into(b"header", b"plain", &mut record);
+        let mut session = opened(&bulletin, &first, &first_contact, &second, &second_contact);
+        let mut sealed = Vec::new();
+        session.seal_into(b"header", b"plain", &mut sealed);
+        let (opener, record) = split_record(Form::Opener, &sealed).expect("an opener");
+        let (opener, record) = (opener.to_vec(), record.to_vec());
         let hello = AdmissionView::new(bulletin.clone(), vec![first.clone()]).hello(NOW);
-        Self { bulletin, first, second, first_contact, second_contact, opener: encode(&opener), record, hello }
+        let mut world =
+            Self { bulletin, first, second, first_contact, second_contact, opener, record, answer: Vec::new(), hello };
+        let opener = decode(&world.opener).expect("the opener decodes");
+        world.session(&opener).expect("and opens").seal_into(b"header", b"back", &mut world.answer);
+        world
     }
 
     fn session(&self, opener: &Opener) -> Option<Session> {
         let contact = self.first_contact.public();
         let of = &mut |handle: &Handle| (*handle == self.first.body.handle).then_some(contact);
-        Session::accept(opener, &self.second, &self.second_contact, &self.bulletin, NOW, of)
-            .ok()
-            .map(|(session, _)| session)
+        let mut rng = ChaCha20Rng::from_seed([8; 32]);
+        let end = End { id: SessionId([2; 8]), suites: 1, own: &self.second, contact: &self.second_contact };
+        Session::accept(&mut rng, end, opener, &self.bulletin, NOW, of).ok().map(|(session, _)| session)
     }
 
     fn accept(&self, bytes: &[u8]) {
@@ -132,12 +139,29 @@ impl World {
     fn open(&self, record: &[u8]) {
         let opener = decode(&self.opener).expect("the opener decodes");
         let mut session = self.session(&opener).expect("and opens");
+        let behind = |record: &[u8]| {
+            let mut sealed = Vec::new();
+            put_prefixed(&mut sealed, &self.opener);
+            sealed.extend_from_slice(record);
+            sealed
+        };
         let mut out = b"before".to_vec();
-        match session.open_record(b"header", record, &mut out) {
+        match session.open_record(b"header", Form::Opener, &behind(record), &mut out) {
             Ok(()) => assert!(record == self.record && out == b"beforeplain"),
             Err(_) => assert!(record != self.record && out == b"before"),
         }
-        assert!(session.open_record(b"other", &self.record, &mut out).is_err(), "under another header");
+        let own = behind(&self.record);
+        assert!(session.open_record(b"other", Form::Opener, &own, &mut out).is_err(), "under another header");
+    }
+
+    fn answer(&self, sealed: &[u8]) {
+        let [first, second] = [&self.first, &self.second];
+        let mut session = opened(&self.bulletin, first, &self.first_contact, second, &self.second_contact);
+        let mut out = b"before".to_vec();
+        match session.open_record(b"header", Form::Answer, sealed, &mut out) {
+            Ok(()) => assert!(sealed == self.answer && out == b"beforeback"),
+            Err(_) => assert!(sealed != self.answer && out == b"before" && session.form() == Form::Opener),
+        }
     }
 
     fn admit(&self, hello: &[u8]) {
@@ -146,4 +170,18 @@ impl World {
         assert!(admitted.is_err() || admitted.is_ok_and(|peer| peer.credential.hash == self.first.hash));
         assert!(view.verify(hello, &self.second.pseudonym(), NOW).is_err(), "on another's connection");
     }
+}
+
+/// A session that the first opens to the second, the same each time.
+fn opened(
+    bulletin: &VerifiedBulletin,
+    own: &OwnCredential,
+    contact: &ContactSecret,
+    peer: &OwnCredential,
+    peer_contact: &ContactSecret,
+) -> Session {
+    let peer = bulletin.verify_credential(&peer.signed, NOW).expect("a sound credential");
+    let end = End { id: SessionId([1; 8]), suites: 1, own, contact };
+    let mut rng = ChaCha20Rng::from_seed([7; 32]);
+    Session::open(&mut rng, end, &peer, &peer_contact.public()).expect("sound keys")
 }

@@ -11,7 +11,7 @@ use m2mesh::wire::fragment::Fragment;
 use m2mesh::wire::frame::{Kind, raw};
 use m2mesh::wire::group::{self, GroupBatch, GroupFrame, GroupMessage};
 use m2mesh::wire::mail::Mail;
-use m2mesh::wire::opener::Opener;
+use m2mesh::wire::opener::{ANSWER, Opener};
 use m2mesh::wire::parcel::{Head, Parcel, put_record};
 use m2mesh::wire::receipt::{HopAck, NACK_CONTEXT, Receipt, Receipts, SessionNack, Verdict};
 
@@ -161,13 +161,16 @@ fn plaintexts() -> Vec<Vector> {
 fn sessions() -> Vec<Vector> {
     let opener = Opener {
         session: SessionId(opaque_array("session")),
-        ephemeral: agreement_key(EPHEMERAL),
-        credential: opaque("sealed credential", signed_credential(PSEUDONYM).len() + 16),
-        proof: opaque_array("proof"),
+        suites: 3,
+        credential: opaque("sealed credential", signed_credential(PSEUDONYM).len() + 48),
+        message: opaque_array("message"),
     };
     let mut sealed = Vec::new();
     put_prefixed(&mut sealed, &encode(&opener));
     sealed.extend(opaque("session record", 8 + 8 + 40 + 16));
+    let mut answered = Vec::new();
+    put_prefixed(&mut answered, &opaque("answer", ANSWER));
+    answered.extend(opaque("session record", 8 + 8 + 40 + 16));
     let credential = opaque("sealed credential", signed_credential(PSEUDONYM).len() + 16);
     let mail = Mail {
         day: DAY,
@@ -176,12 +179,18 @@ fn sessions() -> Vec<Vector> {
         sealed: &opaque("sealed batch", 96),
     };
     vec![
-        Vector::of("opener", "Opener", "credential and proof stand for seals; keys.json has real ones", &opener),
+        Vector::of("opener", "Opener", "credential and message stand for real ones; keys.json has these", &opener),
         Vector::raw(
             "frame-data-opener",
             "frame",
             "form opener: length, opener, record after header and path",
             frame(&header(Form::Opener, policy()), &Path::default(), &sealed),
+        ),
+        Vector::raw(
+            "frame-data-answer",
+            "frame",
+            "form answer: length, answer, record after header and path",
+            frame(&header(Form::Answer, policy()), &Path::default(), &answered),
         ),
         Vector::of("mail", "Mail", "the sealed part of form mail", &mail),
     ]

@@ -1,0 +1,325 @@
+//! The handshake of sessions: `Noise_KKpsk0_25519_ChaChaPoly_SHA256` of the Noise Protocol Framework, revision 34.
+//!
+//! ```text
+//!   → s      ← s          both static keys are known before; the prologue and a pre-shared key are too
+//!   → psk, e, es, ss      nothing follows but a tag: the initiator has its keys
+//!   ← e, ee, se           with a payload: the responder has its keys, and has heard this very first message
+//! ```
+//!
+//! The pattern is published and its security proved by others; nothing is added to it but one key more, which is derived from
+//! the state after the first message (an *early* key, as that of TLS 1.3 for early data): it holds an ephemeral key of
+//! the initiator alone, so that only the initiator may seal with it. The two keys that come out at the end hold an ephemeral key
+//! of either side.
+//!
+//! Every cipher key of this pattern seals one payload, the empty one or the answer's, so there is no counter here: the
+//! nonce is zero. Tests run each side against the same side of `snow`, byte by byte.
+//!
+//! Invariants
+//! 1. What is refused changes nothing: the initiator can still take the true answer.
+//! 2. An agreement that yields zeros is refused.
+
+use crate::id::AgreementKey;
+use crate::identity::kdf::{self, Secret, label};
+use crate::identity::seal::{self, SealError, TAG};
+use hkdf::Hkdf;
+use sha2::Sha256;
+use x25519_dalek::StaticSecret;
+use zeroize::Zeroizing;
+
+/// The name, which is part of every hash.
+const PROTOCOL: &[u8] = b"Noise_KKpsk0_25519_ChaChaPoly_SHA256";
+/// Bytes of a message besides its payload: an ephemeral key and a tag.
+pub(super) const OVERHEAD: usize = 32 + TAG;
+
+/// What both ends know before the first message.
+pub(super) struct Before<'a> {
+    /// Bound into the handshake, in clear.
+    pub prologue: &'a [u8],
+    /// Pre-shared key.
+    pub psk: &'a Secret,
+    /// This end's static secret.
+    pub own: &'a StaticSecret,
+    /// The other end's static key.
+    pub peer: &'a AgreementKey,
+}
+
+/// Keys of the records to come.
+pub(super) struct Split {
+    /// From the initiator to the responder.
+    pub forth: Secret,
+    /// From the responder to the initiator.
+    pub back: Secret,
+}
+
+/// The chaining key, the hash of all that was said, and the key of the payload that comes next.
+#[derive(Clone)]
+struct Symmetric {
+    chain: Secret,
+    hash: [u8; 32],
+    key: Secret,
+}
+
+impl Symmetric {
+    /// With the prologue and both static keys, the initiator's first.
+    fn new(prologue: &[u8], initiator: &AgreementKey, responder: &AgreementKey) -> Self {
+        let name = kdf::sha256(&[PROTOCOL]);
+        let mut symmetric = Self { chain: Secret::new(name), hash: name, key: Secret::default() };
+        for part in [prologue, &initiator.0, &responder.0] {
+            symmetric.mix_hash(part);
+        }
+        symmetric
+    }
+
+    fn mix_hash(&mut self, data: &[u8]) {
+        self.hash = kdf::sha256(&[&self.hash, data]);
+    }
+
+    fn mix_key(&mut self, input: &[u8]) {
+        let [chain, key] = hkdf(&self.chain, input);
+        (self.chain, self.key) = (chain, key);
+    }
+
+    fn mix_key_and_hash(&mut self, input: &[u8]) {
+        let [chain, hash, key] = hkdf(&self.chain, input);
+        self.mix_hash(hash.as_slice());
+        (self.chain, self.key) = (chain, key);
+    }
+
+    /// An ephemeral key: with a pre-shared key in the pattern it counts as key material too.
+    fn mix_ephemeral(&mut self, key: &AgreementKey) {
+        self.mix_hash(&key.0);
+        self.mix_key(&key.0);
+    }
+
+    fn encrypt(&mut self, payload: &[u8], out: &mut Vec<u8>) {
+        let start = out.len();
+        out.extend_from_slice(payload);
+        let tag = seal::encrypt(&seal::cipher(&self.key), 0, &self.hash, &mut out[start..]);
+        out.extend_from_slice(&tag);
+        self.mix_hash(&out[start..]);
+    }
+
+    fn decrypt(&mut self, sealed: &[u8]) -> Result<Vec<u8>, SealError> {
+        let (ciphertext, tag) = sealed.split_last_chunk::<TAG>().ok_or(SealError::Short)?;
+        let mut payload = ciphertext.to_vec();
+        if !seal::decrypt(&seal::cipher(&self.key), 0, &self.hash, &mut payload, tag) {
+            return Err(SealError::Opening);
+        }
+        self.mix_hash(sealed);
+        Ok(payload)
+    }
+
+    fn early(&self) -> Secret {
+        kdf::derive_salted(&self.hash, self.chain.as_slice(), label::SESSION_EARLY, &[])
+    }
+
+    fn split(&self) -> Split {
+        let [forth, back] = hkdf(&self.chain, &[]);
+        Split { forth, back }
+    }
+}
+
+/// Noise's HKDF: outputs of 32 bytes each.
+fn hkdf<const N: usize>(chain: &Secret, input: &[u8]) -> [Secret; N] {
+    let mut all = Zeroizing::new([0; 96]);
+    let all = &mut all[..32 * N];
+    Hkdf::<Sha256>::new(Some(chain.as_slice()), input).expand(&[], all).expect("three hashes are few");
+    core::array::from_fn(|index| {
+        let mut out = Secret::default();
+        out.copy_from_slice(&all[32 * index..][..32]);
+        out
+    })
+}
+
+/// An initiator that has sent its message and waits for the answer.
+pub(super) struct Opened {
+    symmetric: Symmetric,
+    ephemeral: StaticSecret,
+}
+
+impl Opened {
+    /// Makes the first message.
+    pub(super) fn new(before: &Before<'_>, ephemeral: StaticSecret) -> Result<(Self, [u8; OVERHEAD]), SealError> {
+        let mut symmetric = Symmetric::new(before.prologue, &seal::agreement_public(before.own), before.peer);
+        symmetric.mix_key_and_hash(before.psk.as_slice());
+        let e = seal::agreement_public(&ephemeral);
+        symmetric.mix_ephemeral(&e);
+        symmetric.mix_key(seal::agree(&ephemeral, before.peer)?.as_slice());
+        symmetric.mix_key(seal::agree(before.own, before.peer)?.as_slice());
+        let mut tag = Vec::with_capacity(TAG);
+        symmetric.encrypt(&[], &mut tag);
+        let mut message = [0; OVERHEAD];
+        message[..32].copy_from_slice(&e.0);
+        message[32..].copy_from_slice(&tag);
+        Ok((Self { symmetric, ephemeral }, message))
+    }
+
+    /// The key that the initiator may seal with before there is an answer.
+    pub(super) fn early(&self) -> Secret {
+        self.symmetric.early()
+    }
+
+    /// Takes the answer: its payload, and the keys.
+    pub(super) fn finish(&self, own: &StaticSecret, answer: &[u8]) -> Result<(Vec<u8>, Split), SealError> {
+        let (e, sealed) = answer.split_first_chunk::<32>().ok_or(SealError::Short)?;
+        let (mut symmetric, e) = (self.symmetric.clone(), AgreementKey(*e));
+        symmetric.mix_ephemeral(&e);
+        symmetric.mix_key(seal::agree(&self.ephemeral, &e)?.as_slice());
+        symmetric.mix_key(seal::agree(own, &e)?.as_slice());
+        let payload = symmetric.decrypt(sealed)?;
+        Ok((payload, symmetric.split()))
+    }
+}
+
+/// A responder that has taken the first message.
+pub(super) struct Accepted {
+    symmetric: Symmetric,
+    initiator: AgreementKey,
+    e: AgreementKey,
+}
+
+impl Accepted {
+    /// Takes the first message.
+    pub(super) fn new(before: &Before<'_>, message: &[u8; OVERHEAD]) -> Result<Self, SealError> {
+        let mut symmetric = Symmetric::new(before.prologue, before.peer, &seal::agreement_public(before.own));
+        symmetric.mix_key_and_hash(before.psk.as_slice());
+        let (e, tag) = message.split_at(32);
+        let e = AgreementKey(core::array::from_fn(|index| e[index]));
+        symmetric.mix_ephemeral(&e);
+        symmetric.mix_key(seal::agree(before.own, &e)?.as_slice());
+        symmetric.mix_key(seal::agree(before.own, before.peer)?.as_slice());
+        symmetric.decrypt(tag)?;
+        Ok(Self { symmetric, initiator: *before.peer, e })
+    }
+
+    /// The key under which the initiator seals before it has the answer.
+    pub(super) fn early(&self) -> Secret {
+        self.symmetric.early()
+    }
+
+    /// Makes the answer, around a payload.
+    pub(super) fn answer(self, ephemeral: &StaticSecret, payload: &[u8]) -> Result<(Vec<u8>, Split), SealError> {
+        let Self { mut symmetric, initiator, e } = self;
+        let own = seal::agreement_public(ephemeral);
+        let mut answer = own.0.to_vec();
+        symmetric.mix_ephemeral(&own);
+        symmetric.mix_key(seal::agree(ephemeral, &e)?.as_slice());
+        symmetric.mix_key(seal::agree(ephemeral, &initiator)?.as_slice());
+        symmetric.encrypt(payload, &mut answer);
+        Ok((answer, symmetric.split()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::seal::agreement_public;
+    use snow::{Builder, HandshakeState};
+
+    const PROLOGUE: &[u8] = b"what both have said in clear";
+    const PAYLOAD: &[u8] = b"chosen";
+
+    fn secret(seed: u8) -> StaticSecret {
+        StaticSecret::from([seed; 32])
+    }
+
+    /// The same side of `snow`, with these keys.
+    fn oracle(own: u8, peer: u8, ephemeral: u8, psk: u8, initiates: bool) -> HandshakeState {
+        let name = String::from_utf8(PROTOCOL.to_vec()).expect("text");
+        let (own, ephemeral) = ([own; 32], [ephemeral; 32]);
+        let (peer, psk) = (agreement_public(&secret(peer)).0, [psk; 32]);
+        let builder = Builder::new(name.parse().expect("a pattern"));
+        let builder = builder.local_private_key(&own).expect("a key").remote_public_key(&peer).expect("a key");
+        let builder = builder.prologue(PROLOGUE).expect("a prologue").psk(0, &psk).expect("a key");
+        let builder = builder.fixed_ephemeral_key_for_testing_only(&ephemeral);
+        let built = if initiates { builder.build_initiator() } else { builder.build_responder() };
+        built.expect("all keys are there")
+    }
+
+    fn with<T>(own: u8, peer: u8, psk: u8, f: impl FnOnce(&Before<'_>) -> T) -> T {
+        let (own, peer, psk) = (secret(own), agreement_public(&secret(peer)), Secret::new([psk; 32]));
+        f(&Before { prologue: PROLOGUE, psk: &psk, own: &own, peer: &peer })
+    }
+
+    fn open() -> (Opened, [u8; OVERHEAD]) {
+        with(1, 2, 7, |before| Opened::new(before, secret(3))).expect("sound keys")
+    }
+
+    fn split_of(mut state: HandshakeState) -> ([u8; 32], [u8; 32]) {
+        state.dangerously_get_raw_split()
+    }
+
+    #[test]
+    fn the_initiator_says_what_the_oracle_says_and_ends_with_its_keys() {
+        let (opened, message) = open();
+        let mut expected = [0; 128];
+        let mut same = oracle(1, 2, 3, 7, true);
+        let length = same.write_message(&[], &mut expected).expect("it writes");
+        assert_eq!(&message[..], &expected[..length]);
+
+        let (mut responder, mut out) = (oracle(2, 1, 4, 7, false), [0; 128]);
+        assert_eq!(responder.read_message(&message, &mut out), Ok(0));
+        let length = responder.write_message(PAYLOAD, &mut expected).expect("it writes");
+        let answer = &expected[..length];
+        let (payload, split) = opened.finish(&secret(1), answer).expect("it finishes");
+        assert_eq!((payload.as_slice(), (*split.forth, *split.back)), (PAYLOAD, split_of(responder)));
+    }
+
+    #[test]
+    fn the_responder_answers_what_the_oracle_answers_and_ends_with_its_keys() {
+        let mut initiator = oracle(1, 2, 3, 7, true);
+        let (mut message, mut out) = ([0; OVERHEAD], [0; 128]);
+        assert_eq!(initiator.write_message(&[], &mut message), Ok(OVERHEAD));
+        let accepted = with(2, 1, 7, |before| Accepted::new(before, &message)).expect("it is accepted");
+        let early = accepted.early();
+        let (answer, split) = accepted.answer(&secret(4), PAYLOAD).expect("sound keys");
+
+        let (mut same, mut expected) = (oracle(2, 1, 4, 7, false), [0; 128]);
+        assert_eq!(same.read_message(&message, &mut out), Ok(0));
+        let length = same.write_message(PAYLOAD, &mut expected).expect("it writes");
+        assert_eq!(answer, &expected[..length]);
+        assert_eq!(initiator.read_message(&answer, &mut out), Ok(PAYLOAD.len()));
+        assert_eq!((*split.forth, *split.back), split_of(initiator));
+
+        let (opened, _) = open();
+        assert_eq!(*opened.early(), *early, "both ends have the same early key");
+        assert!([*split.forth, *split.back].iter().all(|key| *key != *early));
+    }
+
+    /// By either side, and by the oracle's.
+    #[test]
+    fn another_key_on_either_side_and_any_change_ends_it() {
+        let (opened, message) = open();
+        for (own, peer, psk) in [(2, 1, 8), (2, 9, 7), (9, 1, 7)] {
+            let refused = with(own, peer, psk, |before| Accepted::new(before, &message).map(drop));
+            assert_eq!(refused, Err(SealError::Opening), "own {own}, peer {peer}, psk {psk}");
+            assert!(oracle(own, peer, 4, psk, false).read_message(&message, &mut [0; 128]).is_err());
+        }
+        for at in 0..OVERHEAD {
+            let mut changed = message;
+            changed[at] ^= 1;
+            assert!(with(2, 1, 7, |before| Accepted::new(before, &changed).map(drop)).is_err(), "byte {at}");
+        }
+        let accepted = with(2, 1, 7, |before| Accepted::new(before, &message)).expect("it is accepted");
+        let (answer, split) = accepted.answer(&secret(4), PAYLOAD).expect("sound keys");
+        for at in 0..answer.len() {
+            let mut changed = answer.clone();
+            changed[at] ^= 1;
+            assert!(opened.finish(&secret(1), &changed).is_err(), "byte {at}");
+        }
+        assert!(opened.finish(&secret(9), &answer).is_err(), "with another static key");
+        assert_eq!(opened.finish(&secret(1), &answer[..OVERHEAD - 1]).map(drop), Err(SealError::Short));
+        // Nothing of it has kept the true answer from being taken.
+        let (_, same) = opened.finish(&secret(1), &answer).expect("it finishes");
+        assert_eq!((*same.forth, *same.back), (*split.forth, *split.back));
+    }
+
+    #[test]
+    fn a_key_of_small_order_is_refused() {
+        let zero = AgreementKey([0; 32]);
+        let (own, psk) = (secret(1), Secret::new([7; 32]));
+        let before = Before { prologue: PROLOGUE, psk: &psk, own: &own, peer: &zero };
+        assert_eq!(Opened::new(&before, secret(3)).map(drop), Err(SealError::WeakKey));
+        assert_eq!(open().0.finish(&own, &[0; OVERHEAD]).map(drop), Err(SealError::WeakKey));
+    }
+}
