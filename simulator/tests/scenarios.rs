@@ -48,6 +48,7 @@ const SMALL: &[(&str, &[&str])] = &[
         &["duration=2h", "traffic.readings.every=4s", "bearers.plan.quota.bytes=500kB", "expect.5=cost.payload > 0"],
     ),
     ("blackhole-relay", &["duration=4m", "traffic.through.every=4s"]),
+    ("replaying-relays", &["duration=3m", "faults.replay.for=170s"]),
     ("lying-router", &["duration=4m"]),
     ("multicast-grid", &["duration=4m", "faults.row.at=90s", "faults.row.for=1m"]),
     ("leaves-1000", &["devices.router.count=6", "links.0.degree=3", "devices.leaf.count=40", "duration=2m"]),

@@ -23,6 +23,7 @@ pub const SHIPPED: &[(&str, &str)] = &[
     ("cheap-link-appears", include_str!("../../../scenarios/cheap-link-appears.toml")),
     ("quota-ends", include_str!("../../../scenarios/quota-ends.toml")),
     ("blackhole-relay", include_str!("../../../scenarios/blackhole-relay.toml")),
+    ("replaying-relays", include_str!("../../../scenarios/replaying-relays.toml")),
     ("lying-router", include_str!("../../../scenarios/lying-router.toml")),
     ("multicast-grid", include_str!("../../../scenarios/multicast-grid.toml")),
     ("leaves-1000", include_str!("../../../scenarios/leaves-1000.toml")),

@@ -23,6 +23,8 @@ pub enum Promise {
     OneOutcome,
     /// Event logs verify.
     LogsVerify,
+    /// No key seals twice under one nonce.
+    FreshNonces,
     /// No device of another realm gets in.
     NoStranger,
     /// After everything has healed, links stand again.
@@ -30,7 +32,7 @@ pub enum Promise {
 }
 
 /// Name and promise of each.
-const PROMISES: [(&str, &str); 9] = [
+const PROMISES: [(&str, &str); 10] = [
     ("at-most-once", "an application is handed a message once"),
     ("durable-first", "what a sender is told was delivered is on the receiver's disk by then"),
     ("nothing-lost", "what was confirmed is with the receiver's application, or in its inbox, at the end"),
@@ -38,6 +40,7 @@ const PROMISES: [(&str, &str); 9] = [
     ("unaltered", "what arrives is what was sent, at the one it was sent to"),
     ("one-outcome", "every message of a node that stays up ends in exactly one outcome"),
     ("logs-verify", "every node's event log verifies"),
+    ("fresh-nonces", "no key of any device and any life of it seals twice under one nonce"),
     ("no-stranger", "no device of another realm gets onto a link"),
     ("converged", "when everything has healed, every link stands that can"),
 ];
@@ -69,6 +72,15 @@ impl Checks {
                 check.examples.push(format!("{:.6} s: {}", now() as f64 / NANOS as f64 - 1.0, found()));
             }
         }
+    }
+
+    /// A promise was looked at so often, and violated so often.
+    pub fn tally(&mut self, promise: Promise, looked: u64, violated: u64) {
+        if violated > 0 {
+            self.look(promise, false, || format!("{violated} times"));
+        }
+        let check = &mut self.0[promise as usize];
+        (check.looked, check.violated) = (looked, violated);
     }
 
     /// How many were violated.

@@ -82,6 +82,7 @@ pub fn simulate(plan: Plan, options: Options, progress: SyncSender<Progress>) ->
         virtual_os::seed(plan.seed ^ 0x5eed, plan.start.seconds().saturating_sub(1));
         virtual_time::install(NANOS);
         m2mesh::identity::sign::memoise(MEMOISED);
+        m2mesh::identity::audit::begin();
         let cpu = virtual_os::cpu_time();
         let record = World::new(plan, &options).map(|mut world| {
             world.run(&progress);
@@ -271,6 +272,9 @@ impl World {
             let verdict = device.verify_log();
             let what = || format!("{}: {}", planned.name, verdict.as_ref().err().cloned().unwrap_or_default());
             book.checks.look(Promise::LogsVerify, verdict.is_ok(), what);
+        }
+        if let Some(seals) = m2mesh::identity::audit::end() {
+            book.checks.tally(Promise::FreshNonces, seals.seals, seals.repeated);
         }
         results::check_messages(book, &self.devices, self.end);
         let cut_short = self.end < NANOS + nanos(self.plan.warmup + self.plan.duration + self.plan.settle);

@@ -8,7 +8,7 @@ use super::purpose::{Classifier, Purpose};
 use super::{Medium, now};
 use crate::plan::Hostility;
 use crate::virtual_os::splitmix;
-use m2mesh::wire::data::DataFrame;
+use m2mesh::wire::data::{DataFrame, Form};
 use m2mesh::wire::frame::{HEADER, Kind};
 use std::collections::VecDeque;
 use std::sync::PoisonError;
@@ -17,19 +17,22 @@ use std::time::Duration;
 /// Cuts one stream's bytes into frames, and does to them what its device does at the moment.
 pub struct Tamper {
     device: usize,
+    /// The stream's other end.
+    peer: usize,
     /// Bytes of a frame that is not whole yet.
     partial: Vec<u8>,
     /// Lines of negotiation still to come.
     lines: u32,
     chance: u64,
-    /// Frames to be sent again, and when, in nanoseconds: with what is sent next after that.
+    /// Gossip to be sent again, and when, in nanoseconds: with what is sent next after that. Data outlives the stream: see
+    /// [`Again`].
     again: VecDeque<(u64, Vec<u8>)>,
 }
 
 impl Tamper {
-    /// For a fresh stream of a device.
-    pub fn new(device: usize) -> Self {
-        Self { device, partial: Vec::new(), lines: 2, chance: device as u64, again: VecDeque::new() }
+    /// For a fresh stream of a device to another.
+    pub fn new(device: usize, peer: usize) -> Self {
+        Self { device, peer, partial: Vec::new(), lines: 2, chance: device as u64, again: VecDeque::new() }
     }
 
     /// What goes onto the line for these bytes, each piece with a delay.
@@ -51,6 +54,11 @@ impl Tamper {
             while let Some((_, frame)) = self.again.pop_front_if(|(at, _)| *at <= now()) {
                 sent.push((frame, Duration::ZERO));
             }
+            if purpose == Some(Purpose::Payload) {
+                let again = &mut medium.lock().devices[self.device].again;
+                let due = again.entry(self.peer).or_default().take(now());
+                sent.extend(due.into_iter().map(|frame| (frame, Duration::ZERO)));
+            }
         }
         while let Some(length) = self.length(purpose) {
             let rest = self.partial.split_off(length);
@@ -63,7 +71,7 @@ impl Tamper {
                 let told = liar.lock().unwrap_or_else(PoisonError::into_inner).told(frame, lies);
                 sent.push((told, Duration::ZERO));
             } else {
-                self.treat(hostile, purpose, frame, &mut sent);
+                self.treat(medium, hostile, purpose, frame, &mut sent);
             }
         }
         sent
@@ -71,6 +79,7 @@ impl Tamper {
 
     fn treat(
         &mut self,
+        medium: &Medium,
         hostile: Option<Hostility>,
         purpose: Option<Purpose>,
         frame: Vec<u8>,
@@ -86,6 +95,11 @@ impl Tamper {
                 }
             }
             Some(Hostility::Delay(delay)) => sent.push((frame, delay)),
+            Some(Hostility::Replay(after)) if purpose == Some(Purpose::Payload) => {
+                let again = &mut medium.lock().devices[self.device].again;
+                again.entry(self.peer).or_default().keep(&frame, now(), super::super::nanos(after));
+                sent.push((frame, Duration::ZERO));
+            }
             Some(Hostility::Replay(after)) => {
                 if self.again.len() < MOST_KEPT {
                     self.again.push_back((now() + super::super::nanos(after), frame.clone()));
@@ -121,11 +135,53 @@ impl Tamper {
     }
 }
 
+/// Data frames that a member keeps to send again to one neighbour, also after either of them was restarted.
+#[derive(Default)]
+pub struct Again(VecDeque<Kept>);
+
+struct Kept {
+    /// In nanoseconds.
+    at: u64,
+    after: u64,
+    /// How often it is still to be sent.
+    times: u32,
+    frame: Vec<u8>,
+}
+
+impl Again {
+    fn keep(&mut self, frame: &[u8], now: u64, after: u64) {
+        if self.0.len() < MOST_KEPT {
+            // What opens a session is worth more than one try: it may do so once more when the receiver has forgotten it.
+            let times = if opens(frame) { OPENER_TIMES } else { 1 };
+            self.0.push_back(Kept { at: now + after, after, times, frame: frame.to_vec() });
+        }
+    }
+
+    fn take(&mut self, now: u64) -> Vec<Vec<u8>> {
+        let mut due = Vec::new();
+        while let Some(kept) = self.0.pop_front_if(|kept| kept.at <= now) {
+            due.push(kept.frame.clone());
+            if kept.times > 1 {
+                self.0.push_back(Kept { at: now + kept.after, times: kept.times - 1, ..kept });
+            }
+        }
+        due
+    }
+}
+
+/// Whether a frame is data that opens a session.
+fn opens(frame: &[u8]) -> bool {
+    let data = frame.get(HEADER..).filter(|_| frame[4] == Kind::Data as u8);
+    data.and_then(|body| DataFrame::parse(body).ok()).is_some_and(|data| data.header.form == Form::Opener)
+}
+
 /// Whether a frame is data that another device has sent: its path says who has had it.
 fn is_of_others(frame: &[u8]) -> bool {
     let data = frame.get(HEADER..).filter(|_| frame[4] == Kind::Data as u8);
     data.and_then(|body| DataFrame::parse(body).ok()).is_some_and(|data| !data.path.visited.is_empty())
 }
 
-/// Frames that one stream's hostile end keeps to send again; what comes beyond is not kept.
+/// Frames that a hostile member keeps of one stream, or for one neighbour, to send again; what comes beyond is not kept.
 const MOST_KEPT: usize = 1_024;
+/// How often it sends what opens a session.
+const OPENER_TIMES: u32 = 8;

@@ -104,6 +104,8 @@ struct Device {
     /// Whether it is to come back.
     gone: bool,
     hostile: Option<Hostility>,
+    /// Data that it keeps to send again, by neighbour.
+    again: BTreeMap<usize, frames::Again>,
     /// Whether it is hostile at some time of the run.
     turns: bool,
     liar: Option<Arc<Mutex<Liar>>>,

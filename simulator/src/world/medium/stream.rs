@@ -145,7 +145,7 @@ impl Stream {
     ) -> Self {
         let device = connection.device(end);
         let turns = connection.medium().lock().devices[device].turns;
-        let tamper = turns.then(|| Tamper::new(device));
+        let tamper = turns.then(|| Tamper::new(device, connection.device(1 - end)));
         Self { connection, end, opener, reading, writing, kind, closed: false, tamper, follower: Follower::new() }
     }
 
