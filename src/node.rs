@@ -17,6 +17,7 @@
 //!    there is no room, commands that need some are refused; what the node knows by itself it tells at any time.
 //! 3. The loop never blocks and spawns nothing.
 
+mod clock;
 mod conversations;
 pub mod handle;
 mod host;
@@ -24,6 +25,8 @@ pub mod inbox;
 mod lab;
 mod links;
 pub mod outlet;
+pub mod places;
+mod port;
 mod preflight;
 pub mod realm;
 mod show;
@@ -99,6 +102,7 @@ pub struct EventLoop<S: Store, H: Host> {
     listening: Vec<Multiaddr>,
     bootstrap: Vec<Multiaddr>,
     lab: Option<Lab>,
+    differing: Option<clock::Differing>,
     /// Connections that did not come about because a lab keeps the ends apart.
     cut: u64,
 }
@@ -154,6 +158,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
             listening,
             bootstrap,
             lab,
+            differing: None,
             cut: 0,
         }
     }

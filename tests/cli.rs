@@ -387,6 +387,7 @@ fn a_status_is_read_by_people_and_by_machines() {
             epoch_ends: "2026-01-31T12:00:00.000Z".into(),
             credentials_until: "2026-02-07T12:00:00.000Z".into(),
             credentials_failure: None,
+            clock_difference: Some("the clock of the device at /ip4/192.0.2.7/tcp/7707 says noon".into()),
             bulletin: 1,
             listen: vec!["/ip4/127.0.0.1/tcp/1".into()],
             links: 4,
@@ -405,6 +406,7 @@ fn a_status_is_read_by_people_and_by_machines() {
     let shown = text(&output.stdout);
     assert!(shown.contains("links        4") && shown.contains("dropped      busy 2"), "{shown}");
     assert!(shown.contains("disk         takes no writes") && shown.contains("no space left"), "{shown}");
+    assert!(shown.contains("clock        the clock of the device at"), "{shown}");
     assert!(!shown.contains('\u{1b}'), "no colours in a pipe");
     let output = served.run(&["status", "--json"], b"");
     let status: Value = serde_json::from_slice(&output.stdout).expect("JSON");
@@ -433,6 +435,10 @@ fn a_realm_is_made_listed_and_not_made_twice() {
     assert_eq!(output.status.code(), Some(1));
     let output = m2mesh(&["realm", "invite", place, "--name", "meter-17"]);
     assert!(text(&output.stderr).contains("--address"), "a ticket that leads nowhere is not made");
+    let nowhere = directory.path().join("nowhere");
+    let output = m2mesh(&["realm", "invite", nowhere.to_str().expect("a path"), "--name", "meter-17"]);
+    let said = text(&output.stderr);
+    assert!(said.contains("holds no realm") && !said.contains("m2mesh run"), "{said}");
     let address = "/ip4/127.0.0.1/tcp/7300";
     let output = m2mesh(&["realm", "invite", place, "--name", "meter-17", "--address", address]);
     let ticket = text(&output.stdout).trim().to_owned();

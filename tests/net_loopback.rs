@@ -4,172 +4,20 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests, and helpers of tests")]
 
-use futures::executor::LocalPool;
-use futures::future::BoxFuture;
-use futures::task::LocalSpawnExt;
-use libp2p::core::transport::MemoryTransport;
-use libp2p::core::upgrade::Version;
-use libp2p::{Transport as _, noise, yamux};
-use m2mesh::id::{IssuerId, LinkId, Pseudonym, RealmId};
+#[path = "support/memory.rs"]
+mod memory;
+
+use m2mesh::id::{IssuerId, LinkId, RealmId};
 use m2mesh::net::{
-    self, Gatekeeper, Lane, MessageAcceptance, Multiaddr, NetConfig, NetEvent, Network, PublishError, SendError,
-    StreamMuxerBox, Transport,
+    self, Lane, MessageAcceptance, Multiaddr, NetConfig, NetEvent, Network, PublishError, SendError, Skew,
 };
 use m2mesh::wire::data::Class;
 use m2mesh::wire::frame::{Frames, Kind, raw};
 use m2mesh::wire::hello::{EnrolHello, EnrolReply};
-use std::future::poll_fn;
+use memory::{EARLY, LATE, Word, World, transport};
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
-use std::task::Poll;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
-
-/// A realm is a word, and whoever says it is a member.
-struct Word(&'static str);
-
-impl Gatekeeper for Word {
-    type Peer = ();
-
-    fn hello(&self) -> Vec<u8> {
-        self.0.as_bytes().to_vec()
-    }
-
-    fn verify(&self, hello: &[u8], _: &Pseudonym) -> Result<(), &'static str> {
-        if hello == self.0.as_bytes() { Ok(()) } else { Err("realm") }
-    }
-}
-
-type Tasks = Arc<Mutex<Vec<BoxFuture<'static, ()>>>>;
-
-/// Networks on one thread.
-struct World {
-    pool: LocalPool,
-    tasks: Tasks,
-    networks: Vec<Network<Word>>,
-    /// Whose connections stand still.
-    frozen: Vec<Arc<AtomicBool>>,
-}
-
-impl World {
-    fn new() -> Self {
-        Self { pool: LocalPool::new(), tasks: Tasks::default(), networks: Vec::new(), frozen: Vec::new() }
-    }
-
-    /// Adds a network that listens, and returns its address.
-    fn add(&mut self, word: &'static str, bootstrap: &[Multiaddr]) -> Multiaddr {
-        self.add_with(word, NetConfig { bootstrap: bootstrap.to_vec(), ..NetConfig::default() })
-    }
-
-    fn add_with(&mut self, word: &'static str, mut config: NetConfig) -> Multiaddr {
-        config.mdns = false;
-        let number = NETWORKS.fetch_add(1, Relaxed);
-        let address: Multiaddr = format!("/memory/{number}").parse().unwrap();
-        config.listen = vec![address.clone()];
-        let seed = [number as u8; 32];
-        let (transport, key) = transport(seed);
-        let (tasks, frozen) = (self.tasks.clone(), Arc::new(AtomicBool::new(false)));
-        self.frozen.push(frozen.clone());
-        let executor: net::Executor = Box::new(move |mut task| {
-            let frozen = frozen.clone();
-            let task = poll_fn(move |cx| if frozen.load(Relaxed) { Poll::Pending } else { task.as_mut().poll(cx) });
-            tasks.lock().unwrap().push(Box::pin(task));
-        });
-        let local = key.public().to_peer_id();
-        self.networks.push(Network::new(transport, local, executor, Arc::new(Word(word)), &config, seed));
-        address
-    }
-
-    /// Runs all networks until `handle` has seen what it wants.
-    fn run(&mut self, handle: impl FnMut(&mut [Network<Word>], usize, NetEvent<()>) -> ControlFlow<()>) {
-        self.run_beside(futures::future::pending::<()>(), handle);
-    }
-
-    /// The same, or until `work` is done, whichever comes first.
-    fn run_beside<T>(
-        &mut self,
-        work: impl Future<Output = T>,
-        mut handle: impl FnMut(&mut [Network<Word>], usize, NetEvent<()>) -> ControlFlow<()>,
-    ) -> Option<T> {
-        let mut work = std::pin::pin!(work);
-        let spawner = self.pool.spawner();
-        let (networks, tasks) = (&mut self.networks, &self.tasks);
-        self.pool.run_until(poll_fn(|cx| {
-            loop {
-                let mut idle = true;
-                for task in tasks.lock().unwrap().drain(..) {
-                    idle = false;
-                    spawner.spawn_local(task).unwrap();
-                }
-                for at in 0..networks.len() {
-                    while let Poll::Ready(event) = networks[at].poll(cx) {
-                        idle = false;
-                        if handle(networks, at, event).is_break() {
-                            return Poll::Ready(None);
-                        }
-                    }
-                }
-                if let Poll::Ready(done) = work.as_mut().poll(cx) {
-                    return Poll::Ready(Some(done));
-                }
-                if idle {
-                    return Poll::Pending;
-                }
-            }
-        }))
-    }
-
-    /// Runs everything until nothing is left to do but what timers will bring; `handle` sees the events.
-    fn run_until_stalled(&mut self, mut handle: impl FnMut(&mut [Network<Word>], usize, NetEvent<()>)) {
-        loop {
-            self.pool.run_until_stalled();
-            let mut idle = true;
-            for at in 0..self.networks.len() {
-                let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
-                while let Poll::Ready(event) = self.networks[at].poll(&mut cx) {
-                    idle = false;
-                    handle(&mut self.networks, at, event);
-                }
-            }
-            for task in self.tasks.lock().unwrap().drain(..) {
-                idle = false;
-                self.pool.spawner().spawn_local(task).unwrap();
-            }
-            if idle {
-                return;
-            }
-        }
-    }
-
-    /// Two networks with a link between them.
-    fn pair() -> (Self, [LinkId; 2]) {
-        let mut world = Self::new();
-        let address = world.add("word", &[]);
-        world.add("word", &[address]);
-        let mut links = [None; 2];
-        world.run(|_, at, event| {
-            if let NetEvent::LinkUp { link, .. } = event {
-                links[at] = Some(link);
-            }
-            if links.iter().all(Option::is_some) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        });
-        (world, links.map(Option::unwrap))
-    }
-}
-
-fn transport(seed: [u8; 32]) -> (Transport, libp2p::identity::Keypair) {
-    let key = net::keypair(&seed);
-    let transport = MemoryTransport::default()
-        .upgrade(Version::V1)
-        .authenticate(noise::Config::new(&key).unwrap())
-        .multiplex(yamux::Config::default())
-        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)))
-        .boxed();
-    (transport, key)
-}
-
-/// Tells the tests' networks apart; memory addresses are the process's.
-static NETWORKS: AtomicU64 = AtomicU64::new(1);
 
 /// Sends numbered frames as fast as they are taken.
 struct Sender {
@@ -376,6 +224,38 @@ fn a_stranger_gets_no_link_and_is_counted() {
     });
     assert_eq!(world.networks[1].links().count(), 0);
     assert_eq!(world.networks[1].publish("topic", b"x".to_vec()), Err(PublishError::NoSubscribers));
+}
+
+/// Whoever dials, whichever clock is wrong, and whoever notices.
+#[test]
+fn both_ends_learn_that_nothing_but_their_clocks_keeps_them_apart() {
+    for (listener, dialer, expected) in [
+        ("word", "late", ["not-yet-valid", "peer-clock"]),
+        ("late", "word", ["expired", "peer-clock"]),
+        ("lenient", "word", ["peer-clock", "not-yet-valid"]),
+    ] {
+        let mut world = World::new();
+        let address = world.add(listener, &[]);
+        world.add(dialer, std::slice::from_ref(&address));
+        let mut told = [None; 2];
+        let mut reasons = [None; 2];
+        world.run(|_, at, event| {
+            match event {
+                NetEvent::Skewed { skew, .. } => told[at] = Some(skew),
+                NetEvent::Refused { reason, .. } => reasons[at] = reasons[at].or(Some(reason)),
+                NetEvent::LinkUp { .. } => panic!("a link at {at}"),
+                _ => {}
+            }
+            let all = told.iter().all(Option::is_some) && reasons.iter().all(Option::is_some);
+            if all { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        let seen = |word| match word {
+            "word" => Some(Skew { theirs: LATE, ours: EARLY }),
+            _ => Some(Skew { theirs: EARLY, ours: LATE }),
+        };
+        assert_eq!(told, [seen(listener), seen(dialer)], "{listener} and {dialer}");
+        assert_eq!(reasons, expected.map(Some), "{listener} and {dialer}");
+    }
 }
 
 #[test]

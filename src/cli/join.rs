@@ -15,7 +15,7 @@ use super::{Verdict, arguments, machine, passphrase};
 use crate::config;
 use crate::identity::enrolment::PendingEnrolment;
 use crate::identity::ticket;
-use crate::net::{self, EnrolError, Multiaddr};
+use crate::net::{self, EnrolError, Multiaddr, names};
 use crate::store::device_dir::DeviceDir;
 use crate::store::{DirectoryLock, Keyring, keyring};
 use crate::wire;
@@ -145,23 +145,28 @@ async fn ask(
     let hint = "ask the operator of the realm for another ticket";
     let hello = pending.hello(rng).map_err(|error| Failure::split(error, hint))?;
     let mut failure = Failure::new("the ticket names no member", "make one with --address, or while the node runs");
+    let unreachable = |address: &dyn std::fmt::Display, error: &dyn std::fmt::Display| {
+        Failure::new(
+            format!("no member answers at {address}: {error}"),
+            "check that the realm's node runs and can be reached from here, then try again with the same ticket",
+        )
+    };
+    let mut places = Vec::new();
     for address in addresses {
-        let unreachable = |error: &dyn std::fmt::Display| {
-            Failure::new(
-                format!("no member answers at {address}: {error}"),
-                "check that the realm's node runs and can be reached from here, then try again with the same ticket",
-            )
+        let found = match address.parse::<Multiaddr>() {
+            Ok(parsed) => names::resolve(parsed).await,
+            Err(error) => Err(error.to_string()),
         };
-        let parsed: Multiaddr = match address.parse() {
-            Ok(parsed) => parsed,
-            Err(error) => {
-                failure = unreachable(&error);
-                continue;
-            }
-        };
+        match found {
+            Ok(found) => places.extend(found),
+            Err(error) => failure = unreachable(address, &error),
+        }
+    }
+    for address in &places {
+        let unreachable = |error: &dyn std::fmt::Display| unreachable(address, error);
         let key = net::keypair(&pending.connection_seed());
         let transport = net::transport::system(&key).map_err(|error| unreachable(&error))?;
-        match net::enrol(transport, parsed, &hello, PATIENCE).await {
+        match net::enrol(transport, address.clone(), &hello, PATIENCE).await {
             Ok(EnrolReply { sealed: Some(sealed), .. }) => return Ok(sealed),
             Ok(EnrolReply { sealed: None, refused: Some(refusal) }) => {
                 let passing = matches!(refusal, Refusal::Busy | Refusal::NoIssuer | Refusal::Unavailable);
@@ -174,7 +179,7 @@ async fn ask(
             Err(EnrolError::Timeout) => failure = unreachable(&"no answer in time"),
             Err(error) => failure = unreachable(&error),
         }
-        if addresses.last() != Some(address) {
+        if places.last() != Some(address) {
             shell.note(format_args!("{address} did not help; trying the next"));
         }
     }

@@ -21,15 +21,16 @@ pub(super) async fn run(Arguments {}: Arguments, shell: Shell) -> Result<Verdict
         shell.note("no neighbours; check the addresses under [net] in config.toml, and that the others run");
         return Ok(Verdict::Done);
     }
-    let mut header = vec!["NAME", "VIA", "DIALLED", "RTT", "UP", "SENT", "RECEIVED", "ADDRESS"];
+    let mut header = vec!["NAME", "STATE", "VIA", "DIALLED", "RTT", "FOR", "SENT", "RECEIVED", "ADDRESS"];
     let shaped = peers.iter().any(|peer| peer.shape.is_some());
     if shaped {
         header.extend(["SHAPE", "PRICE"]);
     }
     let rows = peers.into_iter().map(|peer| {
-        let Peer { name, peer_id, address, transport, direction, rtt_us, up_s, sent, received, shape } = peer;
+        let Peer { name, peer_id, address, transport, direction, silent, rtt_us, up_s, sent, received, shape } = peer;
         let mut row = vec![
             name.unwrap_or_else(|| short(&peer_id)),
+            if silent { "silent" } else { "up" }.to_owned(),
             transport,
             direction,
             rtt_us.map_or_else(|| "-".to_owned(), shell::micros),

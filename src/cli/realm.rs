@@ -5,10 +5,10 @@ use super::passphrase::Source;
 use super::shell::Shell;
 use super::{Verdict, arguments, machine};
 use crate::id::Name;
-use crate::net::Multiaddr;
+use crate::net::{Multiaddr, reach};
 use crate::node::system::last_addresses;
 use crate::store::Keyring;
-use crate::store::realm_dir::{Invite, InviteContacts, RealmDir};
+use crate::store::realm_dir::{Invite, InviteContacts, RealmDir, RealmDirError};
 use crate::time::{EpochLength, Unix};
 use crate::wire;
 use crate::wire::enrolment::MAX_REQUEST;
@@ -121,7 +121,7 @@ pub(super) async fn run(Arguments { action, source }: Arguments, shell: Shell) -
             init(&shell, &place, &keys, &name, epoch)
         }
         Action::Invite { place, name, contact, expires, address } => {
-            let addresses = addresses(&place, address)?;
+            let addresses = addresses(&shell, &place, address)?;
             invite(
                 &shell,
                 &place,
@@ -275,12 +275,20 @@ fn contacts(names: Vec<String>) -> Result<InviteContacts, Failure> {
 }
 
 /// Where the invited device finds a member: as told, else where the node of this directory was last reachable.
-fn addresses(place: &Path, told: Vec<String>) -> Result<Vec<String>, Failure> {
+fn addresses(shell: &Shell, place: &Path, told: Vec<String>) -> Result<Vec<String>, Failure> {
     let mut addresses = told;
     if addresses.is_empty() {
-        addresses = last_addresses(place).iter().map(Multiaddr::to_string).collect();
+        let last = reach::for_others(&last_addresses(place));
+        if !last.is_empty() && last.iter().all(reach::is_loopback) {
+            shell.note("the node listens on loopback only: the ticket serves devices on this machine, and no others");
+        }
+        addresses = last.iter().map(Multiaddr::to_string).collect();
     }
     if addresses.is_empty() {
+        if !RealmDir::is_there(place) {
+            let error = RealmDirError::NoRealm { directory: place.into() };
+            return Err(Failure::split(error, "name the directory given to `m2mesh realm init`"));
+        }
         let place = place.display();
         return Err(Failure::new(
             format!("the node in {place} has not run yet, so the ticket would lead nowhere"),
@@ -291,12 +299,10 @@ fn addresses(place: &Path, told: Vec<String>) -> Result<Vec<String>, Failure> {
         address.parse::<Multiaddr>().map_err(|error| {
             Failure::new(
                 format!("{address} is no multiaddress: {error}"),
-                "write it as /ip4/192.0.2.1/tcp/7300 or /ip4/192.0.2.1/udp/7300/quic-v1",
+                "write it as /ip4/192.0.2.1/tcp/7707, /ip4/192.0.2.1/udp/7707/quic-v1 or /dns4/hub.example/tcp/7707",
             )
         })?;
     }
-    // Loopback addresses serve devices on this machine only: they come last, and give way when there are too many.
-    addresses.sort_by_key(|address| address.starts_with("/ip4/127.") || address.starts_with("/ip6/::1/"));
     addresses.truncate(MAX_ADDRESSES);
     Ok(addresses)
 }

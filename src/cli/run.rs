@@ -12,12 +12,13 @@ use std::time::Duration;
 
 /// Runs the node in the foreground, until Ctrl-C or SIGTERM
 ///
-/// Once it listens, it prints a line `READY name=… listen=…` (and tells systemd). Diagnostics go to standard error.
+/// Unless told where, it listens on all interfaces at port 7707, by TCP and QUIC; if another program has that port, at one
+/// that it keeps from then on. Once it listens, it prints a line `READY name=… listen=…` (and tells systemd). Diagnostics go to standard error.
 /// Settings come from config.toml in its directory unless --config names another file.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   m2mesh run --dir /var/lib/m2mesh
-  m2mesh run --listen /ip4/0.0.0.0/udp/7300/quic-v1 --bootstrap /ip4/192.0.2.7/tcp/7300")]
+  m2mesh run --listen /ip4/0.0.0.0/udp/7707/quic-v1 --bootstrap /dns4/hub.example/tcp/7707")]
 pub(super) struct Arguments {
     /// The settings, instead of config.toml in the node's directory
     #[arg(long, value_name = "FILE")]

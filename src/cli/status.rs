@@ -28,6 +28,7 @@ pub(super) async fn run(Arguments {}: Arguments, shell: Shell) -> Result<Verdict
         epoch_ends,
         credentials_until,
         credentials_failure,
+        clock_difference,
         bulletin,
         listen,
         links,
@@ -60,7 +61,7 @@ pub(super) async fn run(Arguments {}: Arguments, shell: Shell) -> Result<Verdict
         ("event log", format!("{log_records} records")),
         ("up", humantime::format_duration(Duration::from_secs(uptime_s)).to_string()),
     ]);
-    rows.extend(credentials_failure.map(|failure| ("clock", failure)));
+    rows.extend(credentials_failure.into_iter().chain(clock_difference).map(|failure| ("clock", failure)));
     rows.extend(store_failure.map(|failure| ("disk", format!("takes no writes, nothing is acknowledged: {failure}"))));
     for (title, value) in rows {
         shell.line(format_args!("{:<12} {}", title, shell::visible(value.as_bytes())))?;

@@ -355,6 +355,8 @@ pub struct Status {
     pub credentials_until: String,
     /// What is wrong with the credentials by this machine's clock, if something is.
     pub credentials_failure: Option<String>,
+    /// What a member's clock says and what this machine's, if they differ by more than is allowed.
+    pub clock_difference: Option<String>,
     /// Version of the bulletin.
     pub bulletin: u64,
     /// Addresses listened on.
@@ -392,6 +394,8 @@ pub struct Peer {
     pub transport: String,
     /// Who dialled: `in` or `out`.
     pub direction: String,
+    /// It was asked and does not answer; nothing goes there for now.
+    pub silent: bool,
     /// Smoothed round trip in microseconds, once measured.
     pub rtt_us: Option<u64>,
     /// Seconds since the link came up.
@@ -424,6 +428,9 @@ pub enum Refused {
         /// The nearest that is known.
         nearest: Option<String>,
     },
+    /// It is for the device itself.
+    #[error("{0} is this device itself")]
+    Oneself(Name),
     /// No policy has that name.
     #[error("no policy is called {name}{}", .nearest.as_ref().map(|n| format!("; did you mean {n}?")).unwrap_or_default())]
     UnknownPolicy {

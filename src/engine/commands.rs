@@ -219,6 +219,9 @@ impl Engine {
 
     /// No card of that name.
     pub(super) fn refuse_unknown(&mut self, token: Token, name: &Name) {
+        if name == self.membership.name() {
+            return self.finish(token, Reply::Refused(Refused::Oneself(name.clone())));
+        }
         let names = self.membership.contact_book().iter().map(|card| card.name.as_str());
         let nearest = nearest(name.as_str(), names);
         self.finish(token, Reply::Refused(Refused::UnknownContact { name: name.to_string(), nearest }));

@@ -290,6 +290,9 @@ impl Engine {
 
     /// A message to a name without a card: pull, then see.
     pub(super) fn submit_after_pull(&mut self, token: Token, to: Name, command: Command) {
+        if to == *self.membership.name() {
+            return self.refuse_unknown(token, &to);
+        }
         if self.enrolment.strangers.len() >= MAX_STRANGERS {
             self.count(Counter::MessagesToStrangersRefused, 1);
             return self.refuse_unknown(token, &to);

@@ -291,8 +291,8 @@ impl Engine {
     }
 
     /// Links with the neighbour's name, where it is a contact.
-    pub fn links(&self) -> impl Iterator<Item = (LinkId, Option<&Name>)> {
-        self.links.iter().map(|(id, link)| (id, link.name.as_ref()))
+    pub fn links(&self) -> impl Iterator<Item = (LinkId, Option<&Name>, bool)> {
+        self.links.iter().map(|(id, link)| (id, link.name.as_ref(), link.silent))
     }
 
     /// Closes the books: the last commit.

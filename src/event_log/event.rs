@@ -176,11 +176,20 @@ pub enum Event {
         /// Why.
         cause: String,
     },
+    /// Another device's clock and this one's differ by more than is allowed; both in unix seconds.
+    ClockDiffers {
+        /// Where the other is.
+        address: String,
+        /// What its clock says, as it says.
+        theirs: u64,
+        /// What this one's said.
+        ours: u64,
+    },
 }
 
 impl Event {
     /// How many kinds this version knows: greater numbers are of later versions.
-    pub const KINDS: u64 = 26;
+    pub const KINDS: u64 = 27;
 
     /// The kind as shown by `log --kind`: the variant in kebab case.
     pub fn kind(&self) -> &'static str {
@@ -211,6 +220,7 @@ impl Event {
             Self::QuotaRenewed { .. } => "quota-renewed",
             Self::RouteChanged { .. } => "route-changed",
             Self::RouteLost { .. } => "route-lost",
+            Self::ClockDiffers { .. } => "clock-differs",
         }
     }
 
@@ -228,7 +238,8 @@ impl Event {
             | Self::LinkHeard { bearer: text, .. }
             | Self::QuotaSpent { bearer: text }
             | Self::QuotaRenewed { bearer: text }
-            | Self::RouteLost { cause: text, .. } => cut(text),
+            | Self::RouteLost { cause: text, .. }
+            | Self::ClockDiffers { address: text, .. } => cut(text),
             Self::RouteChanged { old, new, cause, .. } => {
                 old.truncate(MAX_COUNTS);
                 new.truncate(MAX_COUNTS);

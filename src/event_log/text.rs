@@ -70,6 +70,11 @@ impl Event {
                 ("cause", text(cause)),
             ],
             Self::RouteLost { to, cause } => vec![("to", Text(to.to_string())), ("cause", text(cause))],
+            Self::ClockDiffers { address, theirs, ours } => vec![
+                ("address", text(address)),
+                ("theirs", text(&Unix::from_seconds(*theirs).to_string())),
+                ("ours", text(&Unix::from_seconds(*ours).to_string())),
+            ],
         };
         fields.into_iter().collect()
     }
@@ -145,6 +150,10 @@ impl fmt::Display for Event {
                 write!(f, "the way to {to} changed from {} to {}: {}", Way(old), Way(new), Line(cause))
             }
             Self::RouteLost { to, cause } => write!(f, "there is no way to {to} any more: {}", Line(cause)),
+            Self::ClockDiffers { address, theirs, ours } => {
+                let (theirs, ours) = (Unix::from_seconds(*theirs), Unix::from_seconds(*ours));
+                write!(f, "the clock of the device at {} says {theirs}, this one's {ours}: one is wrong", Line(address))
+            }
         }
     }
 }

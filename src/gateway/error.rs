@@ -58,7 +58,8 @@ impl ApiError {
                 | Refused::Filter(_)
                 | Refused::Service(_)
                 | Refused::NoPath { .. }
-                | Refused::PathPolicy { .. },
+                | Refused::PathPolicy { .. }
+                | Refused::Oneself(_),
             ) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Refused(Refused::Full(_)) | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
             Self::Request(_) => StatusCode::BAD_REQUEST,
@@ -73,6 +74,7 @@ impl ApiError {
             Self::Refused(Refused::UnknownContact { .. }) => {
                 "`m2mesh contacts` lists the names this device can address"
             }
+            Self::Refused(Refused::Oneself(_)) => "name another device: `m2mesh contacts` lists those it can address",
             Self::Refused(Refused::UnknownPolicy { .. }) => {
                 "cheap, fast, sure, frugal and balanced are always there; others stand in config.toml"
             }

@@ -76,6 +76,16 @@ impl AdmissionView {
         Ok(AdmittedPeer { credential, bulletin: hello.bulletin, seconds: hello.seconds, version })
     }
 
+    /// What its clock says of whom [`Self::verify`] refuses, if nothing but the time speaks against it: at the time by its
+    /// own clock it would be let in. Whose credentials have run out by its own clock is not among them.
+    pub fn skewed(&self, hello: &[u8], peer: &Pseudonym, at: Unix) -> Option<u64> {
+        let seconds = decode_within::<Hello>(hello, MAX_HELLO).ok()?.seconds;
+        let theirs = Unix::from_seconds(seconds);
+        let is_late =
+            matches!(self.verify(hello, peer, at), Err(Reason::NotYetValid | Reason::Expired | Reason::Issuer));
+        (is_late && self.verify(hello, peer, theirs).is_ok()).then_some(seconds)
+    }
+
     /// The bulletin it judges by.
     pub fn bulletin(&self) -> &Arc<VerifiedBulletin> {
         &self.bulletin
@@ -315,6 +325,32 @@ mod tests {
 
         let view = realm.view_after(|bulletin| bulletin.issuers.clear());
         assert_eq!(view.verify(&encode(&hello), &realm.one.pseudonym(), now()).err(), Some(Reason::Issuer));
+    }
+
+    #[test]
+    fn whom_nothing_but_the_clock_keeps_out_is_told_from_all_others() {
+        let mut realm = realm(1);
+        let skewed =
+            |realm: &Realm, hello: &[u8], at| realm.two.admission_view().skewed(hello, &realm.one.pseudonym(), at);
+        let hello = realm.one.admission_view().hello(now());
+        let hours = |count: u32| Duration::from_secs(3_600) * count;
+        // Either clock may be the one that is wrong.
+        for at in [now() + hours(3), now() - hours(3)] {
+            assert_eq!(skewed(&realm, &hello, at), Some(now().seconds()));
+        }
+        assert_eq!(skewed(&realm, &hello, now()), None, "let in");
+        // Its credentials have run out by its own clock, too.
+        let lapsed = encode(&Hello { seconds: (now() + hours(3)).seconds(), ..realm.hello() });
+        assert_eq!(skewed(&realm, &lapsed, now() + hours(3)), None);
+        for seconds in [0, u64::MAX] {
+            assert_eq!(skewed(&realm, &encode(&Hello { seconds, ..realm.hello() }), now() + hours(3)), None);
+        }
+        // Somebody who forges a credential learns nothing.
+        let mut forged = realm.hello();
+        *forged.credential.last_mut().expect("a signature") ^= 1;
+        assert_eq!(skewed(&realm, &encode(&forged), now() + hours(3)), None);
+        let view = realm.view_after(|bulletin| bulletin.issuers.clear());
+        assert_eq!(view.skewed(&hello, &realm.one.pseudonym(), now() + hours(3)), None);
     }
 
     #[test]

@@ -13,7 +13,8 @@
 //! ```
 //!
 //! The listener shows its credential only to one that has shown a good one. In a lab it says `Ok` in place of its
-//! Hello to a member that it is to keep apart from, so that neither end takes the other for hostile. Who says `Enrol`
+//! Hello to a member that it is to keep apart from, so that neither end takes the other for hostile. An end that finds
+//! nothing but the time to be wrong with the other's credential says what its clock says before it closes ([`clocks`](super::clocks)). Who says `Enrol`
 //! instead of `Hello` is served at the [`Desk`](super::enrol::Desk) and never becomes a connection. What the
 //! [`Gatekeeper`] found out about a peer waits in [`Admitted`] until the Swarm reports the connection; a behaviour that
 //! finds nothing there denies it, so that a way around this wrapper would lead nowhere.
@@ -23,6 +24,7 @@
 //! 2. Set-up ends within one deadline, everything below it included; meanwhile it holds one permit.
 //! 3. Every refusal is counted under its reason; a member that is barred is no refusal, and counted apart.
 
+use super::clocks::{Clocks, Skew};
 use super::enrol::Desk;
 use super::handshake::{Reason, Setup, read, within, write};
 use super::permits::{Denied, Permit, Permits};
@@ -31,7 +33,7 @@ use super::tally::{Item, Tally};
 use super::{Multiaddr, PeerId, StreamMuxerBox, Transport};
 use crate::counter::Counter;
 use crate::id::Pseudonym;
-use crate::wire::hello::{EnrolHello, Kind};
+use crate::wire::hello::{CLOCK, EnrolHello, Kind};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use libp2p::core::Endpoint;
@@ -57,6 +59,16 @@ pub trait Gatekeeper: Send + Sync + 'static {
     /// kebab case.
     fn verify(&self, hello: &[u8], peer: &Pseudonym) -> Result<Self::Peer, &'static str>;
 
+    /// What the two clocks say, if nothing but the time speaks against a neighbour whose Hello was refused.
+    fn skew(&self, _hello: &[u8], _peer: &Pseudonym) -> Option<Skew> {
+        None
+    }
+
+    /// The own clock, in unix seconds; nothing if it is not to be compared with others'.
+    fn clock(&self) -> Option<u64> {
+        None
+    }
+
     /// Whether a verified member is nevertheless to be kept apart from, as if there were no way to it. Only a lab
     /// does that.
     fn bars(&self, _peer: &Self::Peer) -> bool {
@@ -79,6 +91,7 @@ pub(crate) struct Gate<G: Gatekeeper> {
     pub(crate) admitted: Admitted<G::Peer>,
     pub(crate) desk: Desk,
     pub(crate) tally: Arc<Tally>,
+    pub(crate) clocks: Arc<Clocks>,
     /// Only in a lab.
     pub(crate) shaping: Option<Arc<Shaping>>,
 }
@@ -193,7 +206,7 @@ impl<G: Gatekeeper> Gate<G> {
                 }
             };
             let mut setup = Setup::new(muxer);
-            match self.exchange(&mut setup, peer, role).await {
+            match self.exchange(&mut setup, peer, role, &address).await {
                 Ok(Exchanged::Member(found)) => Ok((peer, Arrival::Member(found, setup))),
                 Ok(Exchanged::Enrol(hello, stream)) => Ok((peer, Arrival::Enrol(hello, setup, stream))),
                 Err(reason) => {
@@ -225,7 +238,13 @@ impl<G: Gatekeeper> Gate<G> {
         }
     }
 
-    async fn exchange(&self, setup: &mut Setup, peer: PeerId, role: Endpoint) -> Result<Exchanged<G::Peer>, Reason> {
+    async fn exchange(
+        &self,
+        setup: &mut Setup,
+        peer: PeerId,
+        role: Endpoint,
+        address: &Multiaddr,
+    ) -> Result<Exchanged<G::Peer>, Reason> {
         if peer == self.local {
             return Err(Reason::Own);
         }
@@ -236,11 +255,19 @@ impl<G: Gatekeeper> Gate<G> {
             Endpoint::Dialer => {
                 let dialer = async {
                     write(&mut stream, Kind::Member, &self.gatekeeper.hello()).await?;
-                    let hello = match read(&mut stream, &[Kind::Member, Kind::Ok]).await.map_err(refused_by_peer)? {
+                    let expected = [Kind::Member, Kind::Ok, Kind::Clock];
+                    let hello = match read(&mut stream, &expected).await.map_err(refused_by_peer)? {
                         (Kind::Ok, _) => return Err(Reason::Cut),
+                        (Kind::Clock, theirs) => return Err(self.hear_clock(&theirs, address)),
                         (_, hello) => hello,
                     };
-                    let found = verify(&hello)?;
+                    let found = match verify(&hello) {
+                        Ok(found) => found,
+                        Err(reason) => {
+                            self.say_clock(&mut stream, &hello, &pseudonym, address).await;
+                            return Err(reason);
+                        }
+                    };
                     if self.gatekeeper.bars(&found) {
                         // A hello in place of an Ok; the listener may not know of the cut, or not any more.
                         write(&mut stream, Kind::Member, &self.gatekeeper.hello()).await?;
@@ -260,7 +287,13 @@ impl<G: Gatekeeper> Gate<G> {
                             Ok(Exchanged::Enrol(hello, stream))
                         }
                         (_, hello) => {
-                            let found = verify(&hello)?;
+                            let found = match verify(&hello) {
+                                Ok(found) => found,
+                                Err(reason) => {
+                                    self.say_clock(&mut stream, &hello, &pseudonym, address).await;
+                                    return Err(reason);
+                                }
+                            };
                             if self.gatekeeper.bars(&found) {
                                 write(&mut stream, Kind::Ok, &[]).await?;
                                 // The dialer hangs up. Whoever did so here might do it before that was read.
@@ -268,8 +301,10 @@ impl<G: Gatekeeper> Gate<G> {
                                 return Err(Reason::Cut);
                             }
                             write(&mut stream, Kind::Member, &self.gatekeeper.hello()).await?;
-                            match read(&mut stream, &[Kind::Ok, Kind::Member]).await.map_err(refused_by_peer)? {
+                            let expected = [Kind::Ok, Kind::Member, Kind::Clock];
+                            match read(&mut stream, &expected).await.map_err(refused_by_peer)? {
                                 (Kind::Ok, _) => Ok(Exchanged::Member(found)),
+                                (Kind::Clock, theirs) => Err(self.hear_clock(&theirs, address)),
                                 _ => Err(Reason::Cut),
                             }
                         }
@@ -278,6 +313,25 @@ impl<G: Gatekeeper> Gate<G> {
                 setup.drive(listener).await
             }
         }
+    }
+
+    /// Tells one that was refused what the time is here, if nothing but that speaks against it.
+    async fn say_clock(&self, stream: &mut SubstreamBox, hello: &[u8], peer: &Pseudonym, address: &Multiaddr) {
+        let Some(skew) = self.gatekeeper.skew(hello, peer) else { return };
+        self.clocks.note(address, skew);
+        if write(stream, Kind::Clock, &skew.ours.to_be_bytes()).await.is_ok() {
+            // The other end hangs up. Whoever did so here might do it before that was read.
+            let _ = read(stream, &[]).await;
+        }
+    }
+
+    /// The other end refuses, and says what its clock says.
+    fn hear_clock(&self, theirs: &[u8], address: &Multiaddr) -> Reason {
+        let Ok(theirs) = <[u8; CLOCK]>::try_from(theirs) else { return Reason::Malformed };
+        if let Some(ours) = self.gatekeeper.clock() {
+            self.clocks.note(address, Skew { theirs: u64::from_be_bytes(theirs), ours });
+        }
+        Reason::PeerClock
     }
 
     fn refuse(&self, reason: Reason, address: &Multiaddr) -> AdmissionError {

@@ -27,6 +27,8 @@ pub(crate) struct Behaviour<P: Send + 'static> {
     pub(crate) limits: connection_limits::Behaviour,
     pub(crate) gossip: Gossip,
     pub(crate) mdns: Toggle<mdns::tokio::Behaviour>,
+    /// The same where there is no IPv4.
+    pub(crate) mdns6: Toggle<mdns::tokio::Behaviour>,
 }
 
 impl<P: Send + 'static> Behaviour<P> {
@@ -44,7 +46,8 @@ impl<P: Send + 'static> Behaviour<P> {
             streams: Streams::new(admitted, config.clone(), sorter.clone(), frames),
             limits: connection_limits::Behaviour::new(limits),
             gossip: Gossip::new(gossip(), sorter.clone()),
-            mdns: config.mdns.then(|| multicast_dns(local)).flatten().into(),
+            mdns: config.mdns.then(|| multicast_dns(local, false)).flatten().into(),
+            mdns6: config.mdns.then(|| multicast_dns(local, true)).flatten().into(),
         }
     }
 
@@ -82,12 +85,14 @@ fn gossip() -> gossipsub::Behaviour {
         .expect("anonymous authenticity goes with anonymous validation")
 }
 
-/// Works on a tokio runtime only.
-fn multicast_dns(local: PeerId) -> Option<mdns::tokio::Behaviour> {
-    match mdns::tokio::Behaviour::new(mdns::Config::default(), local) {
+/// Over IPv4 or IPv6; each is nothing to a machine that has no address of that family. Works on a tokio runtime only.
+fn multicast_dns(local: PeerId, enable_ipv6: bool) -> Option<mdns::tokio::Behaviour> {
+    let config = mdns::Config { enable_ipv6, ..mdns::Config::default() };
+    match mdns::tokio::Behaviour::new(config, local) {
         Ok(mdns) => Some(mdns),
         Err(error) => {
-            tracing::warn!(%error, "no multicast DNS");
+            let over = if enable_ipv6 { "IPv6" } else { "IPv4" };
+            tracing::warn!(%error, "no multicast DNS over {over}");
             None
         }
     }

@@ -7,6 +7,11 @@
 //! back-off with full jitter): 250 ms to 30 s, to 60 s if it has never been reached; less while nobody is heard at all
 //! ([`solitude`]). A silent neighbour is not counted.
 //!
+//! Addresses at which members were *met*, by dials that led to an admitted connection, outlast the process: the node keeps
+//! the last [`MAX_MET`] of them, and begins with them the next time. So a device finds the others again when the member
+//! that it once joined by is gone, or elsewhere. They are dialled like those that were heard of, and not forgotten; what is
+//! long in vain rests for up to [`LONGEST_MET`]. An address may be a name, which the network looks up at each dial.
+//!
 //! Where there are several bearers, a neighbour is wanted over each of them: of the addresses that it calls its own, those
 //! on bearers over which it has no link are dialled too, one for each bearer at a time, however many neighbours there are,
 //! and they are not forgotten while it is a neighbour.
@@ -15,9 +20,11 @@
 //! 1. At most [`MAX_ADDRESSES`] addresses are known. For a new one the worst that is idle and not bootstrap goes.
 //! 2. At most [`MAX_DIALS`] dials are under way.
 //! 3. Addresses of the node itself and of linked neighbours are not dialled.
+//! 4. An address is among those met only if a dial to it has led to a member.
 
 mod solitude;
 
+use super::reach::can_be_dialled;
 use super::sorter::Sorter;
 use super::{Multiaddr, PeerId};
 use crate::id::LinkId;
@@ -28,7 +35,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use solitude::Solitude;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -37,6 +44,8 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub(crate) struct Discovery {
     addresses: BTreeMap<Multiaddr, Entry>,
+    /// Where members were met, the last first.
+    met: VecDeque<Multiaddr>,
     sorter: Arc<Sorter>,
     /// Links that are up.
     links: BTreeMap<LinkId, (PeerId, u8)>,
@@ -76,9 +85,17 @@ enum State {
 }
 
 impl Discovery {
-    pub(crate) fn new(bootstrap: &[Multiaddr], target: u32, sorter: Arc<Sorter>, seed: [u8; 32]) -> Self {
+    /// `met` is what a network before it has [met](Self::met).
+    pub(crate) fn new(
+        bootstrap: &[Multiaddr],
+        met: &[Multiaddr],
+        target: u32,
+        sorter: Arc<Sorter>,
+        seed: [u8; 32],
+    ) -> Self {
         let mut this = Self {
             addresses: BTreeMap::new(),
+            met: VecDeque::new(),
             sorter,
             links: BTreeMap::new(),
             solitude: Solitude::new(),
@@ -90,6 +107,15 @@ impl Discovery {
         };
         for address in bootstrap {
             this.learn(without_peer(address), true);
+        }
+        for address in met.iter().take(MAX_MET) {
+            let address = without_peer(address);
+            if this.learn(address.clone(), false) && !this.met.contains(&address) {
+                if let Some(entry) = this.addresses.get_mut(&address) {
+                    entry.reached = true;
+                }
+                this.met.push_back(address);
+            }
         }
         this
     }
@@ -103,6 +129,19 @@ impl Discovery {
     /// The node listens there.
     pub(crate) fn handle_listening(&mut self, address: &Multiaddr) {
         self.set_own(without_peer(address));
+    }
+
+    /// The node does not listen there any more.
+    pub(crate) fn handle_not_listening(&mut self, address: &Multiaddr) {
+        let address = without_peer(address);
+        if self.addresses.get(&address).is_some_and(|entry| entry.state == State::Own) {
+            self.addresses.remove(&address);
+        }
+    }
+
+    /// Addresses at which members were met, the last first: at most [`MAX_MET`].
+    pub(crate) fn met(&self) -> impl Iterator<Item = &Multiaddr> {
+        self.met.iter()
     }
 
     /// A link is up.
@@ -134,8 +173,8 @@ impl Discovery {
         kept
     }
 
-    /// A dial has led to this link.
-    pub(crate) fn handle_linked(&mut self, address: &Multiaddr, link: LinkId) {
+    /// A dial has led to this link. Answers whether a member was met there for the first time.
+    pub(crate) fn handle_linked(&mut self, address: &Multiaddr, link: LinkId) -> bool {
         if let Some(entry) = self.addresses.get_mut(address) {
             entry.reached = true;
             entry.state = State::Linked(link, Instant::now());
@@ -144,15 +183,21 @@ impl Discovery {
             }
         }
         self.changed = true;
+        let known = self.met.iter().position(|met| met == address).and_then(|at| self.met.remove(at)).is_some();
+        self.met.push_front(address.clone());
+        self.met.truncate(MAX_MET);
+        !known
     }
 
     /// A dial has led nowhere.
     pub(crate) fn handle_failed(&mut self, address: &Multiaddr) {
         if let Some(entry) = self.addresses.get_mut(address) {
-            entry.fail(&self.solitude, &mut self.rng);
-            entry.bearer = self.sorter.carrying(address, None);
             let missing = self.sorter.is_several() && self.links.values().any(|(peer, _)| entry.of == Some(*peer));
-            if entry.failures >= FORGET && !entry.bootstrap && !missing {
+            let hopeless = entry.failures + 1 >= FORGET && !entry.bootstrap && !missing;
+            let longest = if hopeless { LONGEST_MET } else { entry.longest() };
+            entry.fail(longest, &self.solitude, &mut self.rng);
+            entry.bearer = self.sorter.carrying(address, None);
+            if hopeless && !self.met.contains(address) {
                 self.addresses.remove(address);
             }
         }
@@ -176,7 +221,7 @@ impl Discovery {
                 if since.elapsed() >= LASTING {
                     entry.failures = 0;
                 }
-                entry.fail(&self.solitude, &mut self.rng);
+                entry.fail(entry.longest(), &self.solitude, &mut self.rng);
                 entry.bearer = self.sorter.carrying(address, None);
             }
         }
@@ -283,7 +328,7 @@ impl Discovery {
             known.bootstrap |= bootstrap;
             return true;
         }
-        if address.is_empty() || names_no_host(&address) {
+        if !can_be_dialled(&address) {
             return true;
         }
         let full = self.addresses.len() >= MAX_ADDRESSES;
@@ -326,8 +371,12 @@ impl Entry {
         }
     }
 
-    fn fail(&mut self, solitude: &Solitude, rng: &mut ChaCha20Rng) {
-        let longest = if self.reached { LONGEST } else { LONGEST_UNREACHED };
+    /// Longest rest of an address that there is hope for.
+    fn longest(&self) -> Duration {
+        if self.reached { LONGEST } else { LONGEST_UNREACHED }
+    }
+
+    fn fail(&mut self, longest: Duration, solitude: &Solitude, rng: &mut ChaCha20Rng) {
         let bound = SHORTEST.saturating_mul(1 << self.failures.min(16)).min(longest);
         let rest = draw(solitude.hastened(bound), rng);
         self.failures = self.failures.saturating_add(1);
@@ -346,17 +395,10 @@ pub(crate) fn without_peer(address: &Multiaddr) -> Multiaddr {
     address.iter().filter(|part| !matches!(part, Protocol::P2p(_))).collect()
 }
 
-/// `0.0.0.0` and `::` are places to listen at, not to dial.
-fn names_no_host(address: &Multiaddr) -> bool {
-    match address.iter().next() {
-        Some(Protocol::Ip4(ip)) => ip.is_unspecified(),
-        Some(Protocol::Ip6(ip)) => ip.is_unspecified(),
-        _ => false,
-    }
-}
-
 /// Addresses known at a time.
 const MAX_ADDRESSES: usize = 1_024;
+/// Addresses at which members were met that are kept.
+pub(crate) const MAX_MET: usize = 32;
 /// Dials under way at a time.
 pub(crate) const MAX_DIALS: usize = 8;
 /// Bound of the rest after a first failure.
@@ -365,6 +407,8 @@ const SHORTEST: Duration = Duration::from_millis(250);
 const LONGEST: Duration = Duration::from_secs(30);
 /// The same for an address that has never been reached.
 const LONGEST_UNREACHED: Duration = Duration::from_secs(60);
+/// The same for one at which a member was met, and nobody is any more: it is not forgotten, and not worth much.
+const LONGEST_MET: Duration = Duration::from_secs(600);
 /// Failures in a row after which an address that is not bootstrap is forgotten.
 const FORGET: u32 = 10;
 /// A link that lived this long was worth dialling.

@@ -10,7 +10,7 @@
 //! 2. A body is allocated only after its length has been checked against the bound of its kind.
 
 use crate::wire::enrolment::{MAX_ANSWER, MAX_REQUEST};
-use crate::wire::hello::{Kind, MAX_HELLO};
+use crate::wire::hello::{CLOCK, Kind, MAX_HELLO};
 use futures::future::{Either, select};
 use futures::{AsyncReadExt, AsyncWriteExt};
 use futures_timer::Delay;
@@ -41,6 +41,8 @@ pub(crate) enum Reason {
     EarlyStreams,
     /// The other end refused, or went away instead of an answer.
     PeerRefused,
+    /// The other end says that the two clocks do not agree.
+    PeerClock,
     /// The connection broke.
     Io,
     /// Encryption or multiplexing did not come about.
@@ -66,6 +68,7 @@ impl Reason {
             Self::Malformed => "malformed",
             Self::EarlyStreams => "early-streams",
             Self::PeerRefused => "peer-refused",
+            Self::PeerClock => "peer-clock",
             Self::Io => "io",
             Self::Upgrade => "upgrade",
             Self::KeyType => "key-type",
@@ -210,6 +213,7 @@ pub(crate) async fn read(stream: &mut SubstreamBox, expected: &[Kind]) -> Result
         Kind::Member => (read_u16(stream).await?, MAX_HELLO),
         Kind::Enrol => (read_u16(stream).await?, MAX_REQUEST + ENVELOPE),
         Kind::Ok => (read_u16(stream).await?, 0),
+        Kind::Clock => (read_u16(stream).await?, CLOCK),
         Kind::EnrolReply => {
             let mut length = [0; 4];
             read_exact(stream, &mut length).await?;
@@ -229,7 +233,7 @@ pub(crate) async fn write(stream: &mut SubstreamBox, kind: Kind, body: &[u8]) ->
     let mut message = Vec::with_capacity(5 + body.len());
     message.push(kind as u8);
     match kind {
-        Kind::Member | Kind::Enrol | Kind::Ok => {
+        Kind::Member | Kind::Enrol | Kind::Ok | Kind::Clock => {
             message.extend_from_slice(&u16::try_from(body.len()).map_err(|_| Reason::Oversize)?.to_be_bytes());
         }
         Kind::EnrolReply => {

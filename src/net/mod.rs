@@ -41,6 +41,7 @@ pub use libp2p::{Multiaddr, PeerId};
 mod admission;
 mod attended;
 mod behaviour;
+pub mod clocks;
 mod discovery;
 pub mod enrol;
 mod gossip;
@@ -48,11 +49,14 @@ mod handler;
 mod handshake;
 mod lane;
 pub mod links;
+mod listening;
+pub mod names;
 mod outbox;
 mod pace;
 mod permits;
 mod pipe;
 mod pulse;
+pub mod reach;
 pub mod shape;
 mod shaped;
 mod shaping;
@@ -64,6 +68,7 @@ mod tally;
 pub mod transport;
 
 pub use admission::Gatekeeper;
+pub use clocks::Skew;
 pub use enrol::{EnrolError, enrol};
 pub use sorter::transport as transport_of;
 pub use swarm::Network;
@@ -78,9 +83,11 @@ pub type Executor = Box<dyn Fn(BoxFuture<'static, ()>) + Send>;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct NetConfig {
-    /// Multiaddresses to listen on: `/ip4/…/tcp/PORT` or `/ip4/…/udp/PORT/quic-v1`.
+    /// Multiaddresses to listen on: `/ip4/…/tcp/PORT` or `/ip4/…/udp/PORT/quic-v1`, and the same with `/ip6`. Unless told
+    /// otherwise everywhere, at port [`PORT`] if it is free.
     pub listen: Vec<Multiaddr>,
-    /// Multiaddresses of members to stay connected with; a `/p2p/…` at the end is ignored.
+    /// Multiaddresses of members to stay connected with; a `/p2p/…` at the end is ignored. They may begin with a name:
+    /// `/dns4/…`, `/dns6/…`, `/dns/…` or `/dnsaddr/…`.
     pub bootstrap: Vec<Multiaddr>,
     /// Whether to look for members in the local network by multicast DNS.
     pub mdns: bool,
@@ -106,6 +113,9 @@ pub struct NetConfig {
     /// How links are watched that carry something. No setting.
     #[serde(skip)]
     pub probing: Probing,
+    /// Addresses at which members were met, the last first. No setting: what a network before it has met.
+    #[serde(skip)]
+    pub met: Vec<Multiaddr>,
     /// What carries links. Set from other settings, not here.
     #[serde(skip)]
     pub bearers: Bearers,
@@ -136,9 +146,7 @@ impl Default for Probing {
 impl Default for NetConfig {
     fn default() -> Self {
         Self {
-            listen: ["/ip4/0.0.0.0/tcp/0", "/ip4/0.0.0.0/udp/0/quic-v1"]
-                .map(|address| address.parse().expect("a multiaddress"))
-                .to_vec(),
+            listen: everywhere(PORT),
             bootstrap: Vec::new(),
             mdns: true,
             max_links: 128,
@@ -150,6 +158,7 @@ impl Default for NetConfig {
             dead_after: Duration::from_secs(90),
             outbox_bytes: 256 * 1024,
             probing: Probing::default(),
+            met: Vec::new(),
             bearers: Bearers::default(),
             shaping: false,
         }
@@ -170,6 +179,10 @@ pub enum Lane {
 pub enum NetEvent<P> {
     /// The network can be reached there.
     Listening(Multiaddr),
+    /// And there not any more.
+    NotListening(Multiaddr),
+    /// A member was met there for the first time: [`Network::met`] has changed.
+    Met,
     /// A listener has ended, or could not begin.
     ListenFailed {
         /// Why.
@@ -258,6 +271,13 @@ pub enum NetEvent<P> {
         /// How many.
         count: u64,
     },
+    /// A connection did not come about for nothing but the time: what the clocks of both ends say.
+    Skewed {
+        /// Where the other end is.
+        address: Multiaddr,
+        /// Both clocks. What the other end said is a hint.
+        skew: Skew,
+    },
     /// Connections to or from members that the [`Gatekeeper`] bars, since last told: nobody's fault.
     Cut {
         /// How many.
@@ -330,6 +350,16 @@ pub struct LinkCounters {
 
 /// Longest gossip message, in bytes.
 pub const MAX_GOSSIP: usize = 65_536 - 256;
+
+/// The port of a node that is not told another: the same at each start, so that others find it again.
+pub const PORT: u16 = 7707;
+
+/// Addresses to listen on at all interfaces: TCP and QUIC, IPv4 and IPv6, at one port.
+pub fn everywhere(port: u16) -> Vec<Multiaddr> {
+    let hosts = ["/ip4/0.0.0.0", "/ip6/::"];
+    let of = |host| [format!("{host}/tcp/{port}"), format!("{host}/udp/{port}/quic-v1")];
+    hosts.into_iter().flat_map(of).map(|address| address.parse().expect("a multiaddress")).collect()
+}
 
 /// The libp2p key pair of an Ed25519 seed.
 pub fn keypair(seed: &[u8; 32]) -> Keypair {

@@ -5,6 +5,7 @@
 //! looked up only if a rule asks, so that nothing of the machine is touched otherwise.
 
 use super::Multiaddr;
+use super::reach::ip_of;
 use crate::link::bearer::{Bearers, Ends};
 use ipnet::IpNet;
 use libp2p::multiaddr::Protocol;
@@ -102,16 +103,6 @@ pub fn transport(address: &Multiaddr) -> &'static str {
         }
     }
     "other"
-}
-
-/// The address of a host; none for a place to listen at.
-fn ip_of(address: &Multiaddr) -> Option<IpAddr> {
-    let ip = match address.iter().next()? {
-        Protocol::Ip4(ip) => IpAddr::V4(ip),
-        Protocol::Ip6(ip) => IpAddr::V6(ip),
-        _ => return None,
-    };
-    (!ip.is_unspecified()).then_some(ip)
 }
 
 /// From where the system sends to an address. Connecting a datagram socket sends nothing.

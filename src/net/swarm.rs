@@ -6,17 +6,21 @@
 //! frames of a link come after its `LinkUp`.
 
 mod connections;
+mod dials;
 mod failures;
 mod lab;
 
 use super::admission::{Admission, Admitted, Gate, Gatekeeper};
 use super::attended::Attended;
 use super::behaviour::{Behaviour, BehaviourEvent};
+use super::clocks::Clocks;
 use super::discovery::{Discovery, MAX_DIALS};
 use super::enrol::{Desk, Requests};
 use super::handler::Received;
 use super::lane::lane_of;
 use super::links::Links;
+use super::listening::Listening;
+use super::names::Resolver;
 use super::permits::{Limits, Permits};
 use super::pulse::Pulse;
 use super::shaping::Shaping;
@@ -30,13 +34,12 @@ use crate::counter::Counter;
 use crate::id::LinkId;
 use crate::wire::OutFrame;
 use crate::wire::data::Class;
-use failures::{cause, is_own};
+use dials::{Lookup, Trial};
+use failures::cause;
 use futures::StreamExt;
 use futures::channel::mpsc;
-use libp2p::core::transport::ListenerId;
+use futures::stream::FuturesUnordered;
 use libp2p::gossipsub::{self, IdentTopic, TopicHash};
-use libp2p::multiaddr::Protocol;
-use libp2p::swarm::dial_opts::DialOpts;
 use libp2p::swarm::{self, ConnectionId, SwarmEvent};
 use libp2p::{Swarm, Transport as _, mdns};
 use std::collections::{BTreeMap, VecDeque};
@@ -51,17 +54,19 @@ pub struct Network<G: Gatekeeper> {
     discovery: Discovery,
     requests: Requests,
     tally: Arc<Tally>,
+    clocks: Arc<Clocks>,
     /// Only in a lab.
     shaping: Option<Arc<Shaping>>,
     frames: mpsc::Receiver<Received>,
     pulse: Pulse,
     reading: bool,
-    /// Dials under way, at most [`MAX_DIALS`].
-    dials: BTreeMap<ConnectionId, Multiaddr>,
+    /// Dials under way, with the lookups of names at most [`MAX_DIALS`].
+    dials: BTreeMap<ConnectionId, Trial>,
+    resolver: Option<Resolver>,
+    lookups: FuturesUnordered<Lookup>,
     /// Told before anything else happens, so it holds what one event of the Swarm has led to.
     events: VecDeque<NetEvent<G::Peer>>,
-    /// Listeners that have neither an address yet nor failed.
-    starting: Vec<ListenerId>,
+    listening: Listening,
     /// A connection that has closed with frames yet to be fetched; nothing else happens until they are.
     closed: Option<Closed>,
 }
@@ -85,7 +90,7 @@ impl<G: Gatekeeper> Network<G> {
         config: &NetConfig,
         seed: [u8; 32],
     ) -> Self {
-        let tally = Arc::new(Tally::default());
+        let (tally, clocks) = (Arc::new(Tally::default()), Arc::new(Clocks::default()));
         let (desk, requests) = Desk::new(tally.clone());
         let admitted = Admitted::new();
         let permits = Permits::new(Limits {
@@ -103,6 +108,7 @@ impl<G: Gatekeeper> Network<G> {
             admitted: admitted.clone(),
             desk,
             tally: tally.clone(),
+            clocks: clocks.clone(),
             shaping: shaping.clone(),
         };
         let transport = Admission::new(transport, Arc::new(gate)).boxed();
@@ -114,21 +120,24 @@ impl<G: Gatekeeper> Network<G> {
         let mut this = Self {
             swarm: Attended::new(Swarm::new(transport, behaviour, local, swarm_config)),
             links: Links::new(local, config.max_links),
-            discovery: Discovery::new(&config.bootstrap, config.target_links, sorter, seed),
+            discovery: Discovery::new(&config.bootstrap, &config.met, config.target_links, sorter, seed),
             requests,
             tally,
+            clocks,
             shaping,
             frames,
             pulse: Pulse::new(),
             reading: true,
             dials: BTreeMap::new(),
+            resolver: None,
+            lookups: FuturesUnordered::new(),
             events: VecDeque::new(),
-            starting: Vec::new(),
+            listening: Listening::default(),
             closed: None,
         };
         for address in &config.listen {
             match this.swarm.listen_on(address.clone()) {
-                Ok(listener) => this.starting.push(listener),
+                Ok(listener) => this.listening.begin(listener, address),
                 Err(error) => {
                     let reason = format!("{address}: {}", cause(&error));
                     this.events.push_back(NetEvent::ListenFailed { reason });
@@ -136,6 +145,11 @@ impl<G: Gatekeeper> Network<G> {
             }
         }
         this
+    }
+
+    /// Has addresses that are names looked up. Without it they lead nowhere.
+    pub fn set_resolver(&mut self, resolver: Resolver) {
+        self.resolver = Some(resolver);
     }
 
     /// What happened next.
@@ -165,8 +179,15 @@ impl<G: Gatekeeper> Network<G> {
                     Item::Dropped(counter) => NetEvent::Dropped { counter, count },
                 });
             }
+            if let Poll::Ready((address, skew)) = self.clocks.poll(cx) {
+                return Poll::Ready(NetEvent::Skewed { address, skew });
+            }
             if let Poll::Ready(address) = self.discovery.poll(self.links.neighbours(), cx) {
                 self.dial(address);
+                continue;
+            }
+            if let Poll::Ready(Some((name, found))) = self.lookups.poll_next_unpin(cx) {
+                self.handle_found(name, found);
                 continue;
             }
             if self.reading
@@ -188,10 +209,10 @@ impl<G: Gatekeeper> Network<G> {
         self.swarm.is_wanted() || !self.events.is_empty()
     }
 
-    /// Ready once every listener has an address or has failed: all addresses, or why one failed. Nothing is dialled
-    /// for it, and no event is lost for [`Network::poll`].
+    /// Ready once every listener has its addresses or has failed: all addresses, those that others can use first, or why
+    /// one failed. Nothing is dialled for it, and no event is lost for [`Network::poll`].
     pub fn poll_listening(&mut self, cx: &mut Context<'_>) -> Poll<Result<Vec<Multiaddr>, String>> {
-        while !self.starting.is_empty() {
+        while self.listening.poll(cx).is_pending() {
             match ready!(self.swarm.poll_next(cx)) {
                 Some(event) => self.handle_swarm(event),
                 None => break,
@@ -203,7 +224,7 @@ impl<G: Gatekeeper> Network<G> {
         });
         Poll::Ready(match failed {
             Some(reason) => Err(reason),
-            None => Ok(self.swarm.listeners().cloned().collect()),
+            None => Ok(self.listening.addresses().to_vec()),
         })
     }
 
@@ -308,41 +329,56 @@ impl<G: Gatekeeper> Network<G> {
         self.links.iter()
     }
 
-    /// Where it listens.
+    /// Where it listens: those addresses first that others can use.
     pub fn listening(&self) -> impl Iterator<Item = &Multiaddr> {
-        self.swarm.listeners()
+        self.listening.addresses().iter()
+    }
+
+    /// Addresses at which members were met, the last first: what [`NetConfig::met`] of the next network is to be.
+    pub fn met(&self) -> impl Iterator<Item = &Multiaddr> {
+        self.discovery.met()
     }
 
     fn handle_swarm(&mut self, event: SwarmEvent<BehaviourEvent<G::Peer>>) {
         match event {
             SwarmEvent::Behaviour(BehaviourEvent::Streams(event)) => self.handle_streams(event),
             SwarmEvent::Behaviour(BehaviourEvent::Gossip(event)) => self.handle_gossip(event),
-            SwarmEvent::Behaviour(BehaviourEvent::Mdns(mdns::Event::Discovered(found))) => {
+            SwarmEvent::Behaviour(
+                BehaviourEvent::Mdns(mdns::Event::Discovered(found))
+                | BehaviourEvent::Mdns6(mdns::Event::Discovered(found)),
+            ) => {
                 self.add_addresses(found.into_iter().map(|(_, address)| address));
             }
             SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => {
-                if let Some(address) = self.dials.remove(&connection_id) {
-                    tracing::debug!(%address, %error, "dial failed");
-                    match is_own(&error) {
-                        true => self.discovery.handle_own(&address),
-                        false => self.discovery.handle_failed(&address),
-                    }
-                }
+                self.handle_dial_failed(connection_id, &error);
             }
             SwarmEvent::NewListenAddr { address, listener_id } => {
-                self.starting.retain(|starting| *starting != listener_id);
                 self.discovery.handle_listening(&address);
-                self.events.push_back(NetEvent::Listening(address));
+                if self.listening.handle_address(listener_id, &address) {
+                    self.events.push_back(NetEvent::Listening(address));
+                }
             }
-            SwarmEvent::ListenerClosed { reason: Err(error), listener_id, .. } => {
-                self.starting.retain(|starting| *starting != listener_id);
-                self.events.push_back(NetEvent::ListenFailed { reason: cause(&error) });
+            SwarmEvent::ExpiredListenAddr { address, .. } => self.handle_gone(address),
+            SwarmEvent::ListenerClosed { reason, listener_id, addresses } => {
+                self.listening.handle_closed(listener_id);
+                addresses.into_iter().for_each(|address| self.handle_gone(address));
+                if let Err(error) = reason {
+                    self.events.push_back(NetEvent::ListenFailed { reason: cause(&error) });
+                }
             }
             SwarmEvent::IncomingConnectionError { error, send_back_addr: address, .. } => {
                 tracing::debug!(%address, %error, "connection failed");
             }
             SwarmEvent::ListenerError { error, .. } => tracing::debug!(%error, "listener"),
             _ => {}
+        }
+    }
+
+    /// The node is not to be reached there any more.
+    fn handle_gone(&mut self, address: Multiaddr) {
+        self.discovery.handle_not_listening(&address);
+        if self.listening.handle_gone(&address) {
+            self.events.push_back(NetEvent::NotListening(address));
         }
     }
 
@@ -379,24 +415,6 @@ impl<G: Gatekeeper> Network<G> {
             closed.owed -= 1;
             if closed.owed == 0 {
                 self.settle();
-            }
-        }
-    }
-
-    fn dial(&mut self, address: Multiaddr) {
-        let options = DialOpts::unknown_peer_id().address(address.clone());
-        // Over TCP two nodes that dial each other from their listening ports at once would meet in one broken
-        // connection; over UDP the listening socket serves both, and is what a NAT has a hole for.
-        let over_udp = address.iter().any(|part| matches!(part, Protocol::Udp(_)));
-        let options = if over_udp { options.build() } else { options.allocate_new_port().build() };
-        let connection = options.connection_id();
-        match self.swarm.dial(options) {
-            Ok(()) => {
-                self.dials.insert(connection, address);
-            }
-            Err(error) => {
-                tracing::debug!(%address, %error, "not dialled");
-                self.discovery.handle_failed(&address);
             }
         }
     }

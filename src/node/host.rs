@@ -1,6 +1,7 @@
 //! What a node is given: the machine under it, the gate it publishes, and the parts it is made of.
 
 use super::lab::Barred;
+use super::places::Places;
 use crate::engine::Engine;
 use crate::engine::lab::Lab;
 use crate::event_log::Event;
@@ -9,7 +10,7 @@ use crate::id::Pseudonym;
 use crate::identity::admission::{AdmissionView, AdmittedPeer};
 use crate::identity::kdf::Secret;
 use crate::identity::membership::Stored;
-use crate::net::{Gatekeeper, Multiaddr, Network};
+use crate::net::{Gatekeeper, Multiaddr, Network, Skew};
 use crate::time::Now;
 use crate::wire::hello::{EnrolHello, EnrolReply};
 use arc_swap::ArcSwap;
@@ -33,6 +34,9 @@ pub trait Host: Send + 'static {
         seed: Secret,
         members: Vec<Multiaddr>,
     ) -> BoxFuture<'static, Result<EnrolReply, String>>;
+    /// Keeps where the node is and where it met others; the last said counts. A host that is not asked to start again
+    /// needs not to.
+    fn keep_places(&mut self, _places: Places) {}
     /// Writes down what a lab's node was told. A host that is not asked to start again needs not to.
     fn keep_lab(&mut self, _lab: dto::Lab) -> BoxFuture<'static, Result<(), String>> {
         futures::future::ready(Ok(())).boxed()
@@ -63,6 +67,16 @@ impl Gatekeeper for Gate {
 
     fn verify(&self, hello: &[u8], peer: &Pseudonym) -> Result<AdmittedPeer, &'static str> {
         self.view.load().verify(hello, peer, (self.now)().unix).map_err(|reason| reason.code())
+    }
+
+    fn skew(&self, hello: &[u8], peer: &Pseudonym) -> Option<Skew> {
+        let now = (self.now)().unix;
+        let theirs = self.view.load().skewed(hello, peer, now)?;
+        Some(Skew { theirs, ours: now.seconds() })
+    }
+
+    fn clock(&self) -> Option<u64> {
+        Some((self.now)().unix.seconds())
     }
 
     fn bars(&self, peer: &AdmittedPeer) -> bool {

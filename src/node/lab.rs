@@ -90,7 +90,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
     /// The same for one link.
     pub(super) fn enforce_on_link(&mut self, link: LinkId, measure: bool) {
         let Some(lab) = &self.lab else { return };
-        let name = self.engine.links().find(|(id, _)| *id == link).and_then(|(_, name)| name);
+        let name = self.engine.links().find(|(id, ..)| *id == link).and_then(|(_, name, _)| name);
         let barred = name.map_or(lab.only.is_some(), |name| lab.bars(name));
         if barred {
             return self.network.close(link, "cut");

@@ -1,13 +1,14 @@
 //! Neighbours as the node sees them: what the network says of them becomes inputs, what the engine has for them is
 //! handed over, or waits while a link takes no more.
 
+use super::places::Places;
 use super::{EventLoop, Host};
 use crate::counter::Counter;
 use crate::engine::Input;
 use crate::engine::lab::Shape;
 use crate::id::{LinkId, Pseudonym};
 use crate::identity::admission::AdmittedPeer;
-use crate::net::{self, MessageAcceptance, Multiaddr, NetEvent, PublishError, SendError};
+use crate::net::{self, MessageAcceptance, Multiaddr, NetEvent, PublishError, SendError, reach};
 use crate::store::Store;
 use crate::time::Time;
 use crate::wire::OutFrame;
@@ -33,13 +34,21 @@ impl<S: Store, H: Host> EventLoop<S, H> {
         match event {
             NetEvent::Listening(address) => {
                 tracing::info!(%address, "listening");
-                self.listening.push(address);
-                let addresses = self.listening.iter().map(Multiaddr::to_vec).collect();
-                self.handle(Input::Listening(addresses));
+                if !self.listening.contains(&address) {
+                    reach::insert(&mut self.listening, address);
+                    self.handle_listening();
+                }
             }
+            NetEvent::NotListening(address) => {
+                tracing::info!(%address, "not listening any more");
+                self.listening.retain(|known| *known != address);
+                self.handle_listening();
+            }
+            NetEvent::Met => self.keep_places(),
             NetEvent::ListenFailed { reason } => tracing::error!(%reason, "cannot listen"),
             NetEvent::LinkUp { link, peer, admitted, address, outbound, bearer } => {
                 let transport = net::transport_of(&address);
+                self.compare_clocks(link, &address, admitted.seconds);
                 let since = self.host.now().time;
                 let neighbour = Neighbour {
                     peer,
@@ -81,9 +90,22 @@ impl<S: Store, H: Host> EventLoop<S, H> {
                 self.handle(Input::Enrol { id: self.last_enrolling, hello });
             }
             NetEvent::Refused { reason, count } => self.handle(Input::Refused { reason, count }),
+            NetEvent::Skewed { address, skew } => self.handle_skew(&address, skew),
             NetEvent::Cut { count } => self.cut += count,
             NetEvent::Dropped { counter, count } => self.handle(Input::Dropped { counter, count }),
         }
+    }
+
+    /// The node can be reached elsewhere: neighbours are told, and invitations.
+    fn handle_listening(&mut self) {
+        let addresses = reach::for_others(&self.listening).iter().map(Multiaddr::to_vec).collect();
+        self.handle(Input::Listening(addresses));
+        self.keep_places();
+    }
+
+    fn keep_places(&mut self) {
+        let met = self.network.met().cloned().collect();
+        self.host.keep_places(Places { listening: self.listening.clone(), met });
     }
 
     pub(super) fn send(&mut self, link: LinkId, class: Class, frame: OutFrame) {
@@ -153,7 +175,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
     /// Where members listen, as far as known: neighbours first.
     pub(super) fn members(&self) -> Vec<Multiaddr> {
         let neighbours = self.neighbours.values().flat_map(|neighbour| neighbour.addresses.iter());
-        neighbours.chain(&self.bootstrap).cloned().collect()
+        neighbours.chain(&self.bootstrap).chain(self.network.met()).cloned().collect()
     }
 }
 

@@ -1,25 +1,17 @@
 //! What has to be right before a node is of use: its ports are nobody else's, and its clock agrees with its credentials.
-//!
-//! libp2p shares a TCP port that another of its processes listens on (SO_REUSEPORT), so that connections would go to
-//! either; a port is therefore tried first by a socket that does not share.
 
+use super::port;
 use crate::identity::membership::Membership;
 use crate::net::Multiaddr;
 use crate::time::Unix;
 use libp2p::multiaddr::Protocol;
-use std::io::ErrorKind;
-use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, SocketAddr};
 
 /// Fails with a text that names the first address that another program listens on. Whatever else may be wrong with an
 /// address shows when the network listens on it.
 pub(super) fn ports_are_free(listen: &[Multiaddr]) -> Result<(), String> {
     for address in listen {
-        let bound = match place(address) {
-            Some((at, true)) => TcpListener::bind(at).map(drop),
-            Some((at, false)) => UdpSocket::bind(at).map(drop),
-            None => Ok(()),
-        };
-        if bound.is_err_and(|error| error.kind() == ErrorKind::AddrInUse) {
+        if place(address).is_some_and(|(at, tcp)| !port::is_free_at(at, tcp)) {
             return Err(format!("{address}: another program uses that port"));
         }
     }

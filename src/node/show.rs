@@ -16,6 +16,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
         let (outgoing, inbox, log_records) =
             (self.engine.outgoing_open(), self.engine.inbox_waiting(), self.engine.log_records());
         let routers = self.engine.routers();
+        let clock_difference = self.clock_difference();
         let membership = self.engine.membership();
         let credentials_failure = preflight::lapsed(membership, now.unix);
         let length = membership.epoch_length();
@@ -30,6 +31,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
             epoch_ends: length.end(epoch).to_string(),
             credentials_until: membership.valid_until().to_string(),
             credentials_failure,
+            clock_difference,
             bulletin: membership.bulletin().version(),
             listen: self.listening.iter().map(Multiaddr::to_string).collect(),
             links,
@@ -46,9 +48,10 @@ impl<S: Store, H: Host> EventLoop<S, H> {
 
     pub(super) fn peers(&self) -> Vec<Peer> {
         let now = self.host.now().time;
-        let links = self.engine.links().filter_map(|(link, name)| Some((link, name, self.neighbours.get(&link)?)));
+        let links = self.engine.links();
+        let links = links.filter_map(|(link, name, silent)| Some((link, name, silent, self.neighbours.get(&link)?)));
         let mut peers: Vec<Peer> = links
-            .map(|(link, name, neighbour)| {
+            .map(|(link, name, silent, neighbour)| {
                 let counters = self.network.counters(link).unwrap_or_default();
                 Peer {
                     name: name.map(ToString::to_string),
@@ -56,6 +59,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
                     address: neighbour.address.to_string(),
                     transport: net::transport_of(&neighbour.address).to_owned(),
                     direction: if neighbour.outbound { "out" } else { "in" }.to_owned(),
+                    silent,
                     rtt_us: counters.round_trip.map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)),
                     up_s: now.since(neighbour.since).as_secs(),
                     sent: counters.bytes_out,

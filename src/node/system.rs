@@ -4,7 +4,8 @@
 //! settings, identity, store, sockets, local API. A node is ready when it listens and the API answers, and stops in
 //! good order: what was taken is made durable, links are closed, the socket goes.
 
-use super::{EventLoop, Gate, Host, Parts, preflight};
+use super::places::{self, Places};
+use super::{EventLoop, Gate, Host, Parts, port, preflight};
 use crate::config::{self, Config, ConfigError};
 use crate::engine::lab::Lab;
 use crate::engine::{Engine, Input, Settings};
@@ -13,7 +14,7 @@ use crate::gateway::{self, Calls, Gateway, dto};
 use crate::id::IssuerId;
 use crate::identity::kdf::Secret;
 use crate::identity::membership::{Membership, Stored};
-use crate::net::{self, Multiaddr, Network};
+use crate::net::{self, Multiaddr, NetConfig, Network, names, reach};
 use crate::store::device_dir::{DeviceDir, DeviceDirError};
 use crate::store::realm_dir::{RealmDir, RealmDirError};
 use crate::store::{DirectoryLock, Keyring, LockError, Opened, SledReader, SledStore, Store};
@@ -28,6 +29,7 @@ use std::future::poll_fn;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// How to run a node.
@@ -113,6 +115,7 @@ pub(super) struct Running {
     api: Option<JoinHandle<std::io::Result<()>>>,
     stop: oneshot::Sender<()>,
     node: JoinHandle<()>,
+    keeper: JoinHandle<()>,
     _lock: DirectoryLock,
 }
 
@@ -125,6 +128,7 @@ impl Running {
         }
         let _ = self.stop.send(());
         let _ = self.node.await;
+        let _ = self.keeper.await;
     }
 }
 
@@ -138,6 +142,8 @@ pub(super) async fn start(options: RunOptions) -> Result<Running, NodeError> {
     if !options.listen.is_empty() {
         config.net.listen = parse_addresses(&options.listen)?;
     }
+    let told_where = config.net.listen != NetConfig::default().listen;
+    config.net.met = places::load(&options.dir).met;
     config.net.mdns &= !options.no_mdns;
     config.net.bootstrap.extend(parse_addresses(&options.bootstrap)?);
     config.net.bearers = config::bearer::bearers(&config.bearers);
@@ -150,7 +156,9 @@ pub(super) async fn start(options: RunOptions) -> Result<Running, NodeError> {
     if let Some(complaint) = preflight::lapsed(&membership, clock.now().unix) {
         tracing::error!("{complaint}");
     }
-    preflight::ports_are_free(&config.net.listen).map_err(NodeError::Listen)?;
+    if told_where {
+        preflight::ports_are_free(&config.net.listen).map_err(NodeError::Listen)?;
+    }
     let issuer: Option<IssuerId> = realm.as_ref().map(|realm| realm.issuer().id());
     let Opened { store, quarantined, .. } = SledStore::open(&options.dir, clock.now().unix)?;
     let reader = store.reader();
@@ -161,15 +169,33 @@ pub(super) async fn start(options: RunOptions) -> Result<Running, NodeError> {
     if let Some(lab) = &lab {
         gate.bar(lab, membership.contacts(), clock.now().unix);
     }
-    let transport = net::transport::system(&key)?;
-    let local = key.public().to_peer_id();
-    let executor: net::Executor = Box::new(|task| drop(tokio::spawn(task)));
-    let mut seed = [0; 32];
-    rng.fill_bytes(&mut seed);
-    let mut network = Network::new(transport, local, executor, gate.clone(), &config.net, seed);
-    // A node that says it is ready can be reached.
-    let listen = poll_fn(|cx| network.poll_listening(cx)).await.map_err(NodeError::Listen)?;
-    remember_addresses(&options.dir, &listen);
+    let mut attempts = 0;
+    let (network, listen) = loop {
+        attempts += 1;
+        if !told_where {
+            config.net.listen = port::choose(&options.dir);
+        }
+        let transport = net::transport::system(&key)?;
+        let executor: net::Executor = Box::new(|task| drop(tokio::spawn(task)));
+        let mut seed = [0; 32];
+        rng.fill_bytes(&mut seed);
+        let mut network = Network::new(transport, key.public().to_peer_id(), executor, gate.clone(), &config.net, seed);
+        network.set_resolver(names::system());
+        // A node that says it is ready can be reached.
+        match poll_fn(|cx| network.poll_listening(cx)).await {
+            Ok(listen) => break (network, listen),
+            // Another program has taken the port meanwhile.
+            Err(_) if !told_where && attempts < ATTEMPTS => {}
+            Err(reason) => return Err(NodeError::Listen(reason)),
+        }
+    };
+    if lab.is_none() && !listen.is_empty() && listen.iter().all(reach::is_loopback) {
+        tracing::warn!("listens on loopback addresses only: devices on other machines cannot reach this one");
+    }
+    let found = Places { listening: listen.clone(), met: config.net.met.clone() };
+    if let Err(error) = places::save(&options.dir, &found) {
+        tracing::warn!(%error, "the addresses could not be noted; `realm invite` will need --address");
+    }
 
     let settings = Settings { aes: has_aes(), ..config.settings() };
     let mut engine = Engine::new(membership, issuer, settings, &reader, rng, clock.now())?;
@@ -182,7 +208,7 @@ pub(super) async fn start(options: RunOptions) -> Result<Running, NodeError> {
         let event = Event::Quarantined { place: found.place, reason: found.reason };
         engine.handle(Input::Event(event), clock.now());
     }
-    let addresses = listen.iter().map(Multiaddr::to_vec).collect();
+    let addresses = reach::for_others(&listen).iter().map(Multiaddr::to_vec).collect();
     engine.handle(Input::Listening(addresses), clock.now());
 
     let gateway = if options.no_api { None } else { Some(Gateway::bind(&options.dir)?) };
@@ -192,13 +218,15 @@ pub(super) async fn start(options: RunOptions) -> Result<Running, NodeError> {
     let serve = |gateway: Gateway| tokio::spawn(gateway.serve(api_calls, api_reader, api_closed.map(|_| ())));
     let api = gateway.map(serve);
     let (send_stop, stop) = oneshot::channel();
-    let host = System { clock, device, realm: realm.map(|realm| Arc::new(Mutex::new(realm))) };
+    let (places, changed) = watch::channel(found);
+    let keeper = tokio::spawn(keep_places(options.dir, changed));
+    let host = System { clock, device, realm: realm.map(|realm| Arc::new(Mutex::new(realm))), places };
     let bootstrap = config.net.bootstrap.clone();
     let listening = listen.clone();
     let parts = Parts { engine, network, store, host, gate, calls, stop, bootstrap, listening, lab };
     let node = tokio::spawn(EventLoop::new(parts));
     let ready = Ready { name, listen: listen.iter().map(Multiaddr::to_string).collect() };
-    Ok(Running { ready, calls: send_calls, reader, close_api, api, stop: send_stop, node, _lock: lock })
+    Ok(Running { ready, calls: send_calls, reader, close_api, api, stop: send_stop, node, keeper, _lock: lock })
 }
 
 /// Reads what is secret, which is slow where it is sealed.
@@ -215,8 +243,18 @@ async fn load(device: DeviceDir, keys: Keyring) -> Result<(Membership, Option<Re
 
 /// Addresses under which this directory's node was last reachable: what invitations name.
 pub fn last_addresses(directory: &Path) -> Vec<Multiaddr> {
-    let text = std::fs::read_to_string(directory.join(ADDRESSES)).unwrap_or_default();
-    text.lines().filter_map(|line| line.parse().ok()).collect()
+    places::load(directory).listening
+}
+
+/// Writes places down one after the other, skipping those that have been overtaken.
+async fn keep_places(directory: PathBuf, mut changed: watch::Receiver<Places>) {
+    while changed.changed().await.is_ok() {
+        let (directory, places) = (directory.clone(), changed.borrow_and_update().clone());
+        let saved = blocking(move || places::save(&directory, &places).map_err(|error| error.to_string())).await;
+        if let Err(error) = saved.and_then(|saved| saved) {
+            tracing::warn!(%error, "where the node is and whom it met could not be noted");
+        }
+    }
 }
 
 /// A generator seeded by the operating system, anew at each start: keys that seal are fresh in every process, also in two
@@ -253,10 +291,19 @@ pub async fn enrol(
     let key = net::keypair(seed);
     let mut failures = Vec::new();
     for member in members {
-        let transport = net::transport::system(&key).map_err(|error| error.to_string())?;
-        match net::enrol(transport, member.clone(), hello, limit).await {
-            Ok(reply) => return Ok(reply),
-            Err(error) => failures.push(format!("{member}: {error}")),
+        let addresses = match names::resolve(member.clone()).await {
+            Ok(addresses) => addresses,
+            Err(error) => {
+                failures.push(error);
+                continue;
+            }
+        };
+        for address in addresses {
+            let transport = net::transport::system(&key).map_err(|error| error.to_string())?;
+            match net::enrol(transport, address.clone(), hello, limit).await {
+                Ok(reply) => return Ok(reply),
+                Err(error) => failures.push(format!("{address}: {error}")),
+            }
         }
     }
     if failures.is_empty() {
@@ -286,6 +333,7 @@ struct System {
     clock: Clock,
     device: DeviceDir,
     realm: Option<Arc<Mutex<RealmDir>>>,
+    places: watch::Sender<Places>,
 }
 
 impl Host for System {
@@ -329,6 +377,11 @@ impl Host for System {
         async move { enrol(&seed, &members, &hello, RENEWAL_TIME).await }.boxed()
     }
 
+    fn keep_places(&mut self, places: Places) {
+        // There is always somebody who hears it: who writes it down ends after this.
+        let _ = self.places.send(places);
+    }
+
     fn keep_lab(&mut self, lab: dto::Lab) -> BoxFuture<'static, Result<(), String>> {
         let directory = self.device.path().to_owned();
         blocking(move || config::lab::save(&directory, &lab).map_err(|error| error.to_string()))
@@ -349,13 +402,6 @@ fn load_lab(directory: &Path) -> Result<Option<Lab>, ConfigError> {
     Lab::try_from(lab).map(Some).map_err(|message| ConfigError::Parse { path, message })
 }
 
-fn remember_addresses(directory: &Path, listen: &[Multiaddr]) {
-    let text: String = listen.iter().map(|address| format!("{address}\n")).collect();
-    if let Err(error) = std::fs::write(directory.join(ADDRESSES), text) {
-        tracing::warn!(%error, "the addresses could not be noted; `realm invite` will need --address");
-    }
-}
-
 fn parse_addresses(addresses: &[String]) -> Result<Vec<Multiaddr>, NodeError> {
     let parse = |address: &String| {
         address.parse().map_err(|error: libp2p::multiaddr::Error| NodeError::Address {
@@ -366,7 +412,7 @@ fn parse_addresses(addresses: &[String]) -> Result<Vec<Multiaddr>, NodeError> {
     addresses.iter().map(parse).collect()
 }
 
-/// Name of the file that keeps where the node was last reachable.
-const ADDRESSES: &str = "addresses";
+/// How often a port is chosen that another program takes in that moment.
+const ATTEMPTS: u32 = 4;
 /// How long one member may take to answer a renewal.
 const RENEWAL_TIME: Duration = Duration::from_secs(20);

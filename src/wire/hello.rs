@@ -1,7 +1,8 @@
 //! Hello: the first thing said on a connection, before libp2p's Swarm sees it.
 //!
 //! On the admission substream: `kind:u8 | length:u16 (big endian) | body`. The dialer says [`Hello`], the listener
-//! answers with its own, the dialer closes with [`Kind::Ok`] and an empty body. An enrolling device says
+//! answers with its own, the dialer closes with [`Kind::Ok`] and an empty body. Either says [`Kind::Clock`] instead when
+//! nothing but the time speaks against the other. An enrolling device says
 //! [`EnrolHello`] instead and gets one [`EnrolReply`], whose length has four bytes.
 
 use crate::id::{IssuerId, RealmId};
@@ -10,6 +11,9 @@ use serde::{Deserialize, Serialize};
 
 /// Longest member Hello body, in bytes.
 pub const MAX_HELLO: usize = 1_024;
+
+/// Bytes of a [`Kind::Clock`].
+pub const CLOCK: usize = 8;
 
 /// What follows on the admission substream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +27,8 @@ pub enum Kind {
     Ok = 3,
     /// [`EnrolReply`].
     EnrolReply = 4,
+    /// Own clock, unix seconds, big endian, of [`CLOCK`] bytes: the other's credential is good but for the time.
+    Clock = 5,
 }
 
 /// A member introduces itself.

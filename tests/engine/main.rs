@@ -371,6 +371,9 @@ fn an_unknown_name_is_refused_with_the_nearest_known_one() {
     mesh.run(seconds(1));
     let expected = Refused::UnknownContact { name: "meter-71".into(), nearest: Some("meter-17".into()) };
     assert_eq!(mesh.reply(2, token), Some(&Reply::Refused(expected)));
+    // One's own is no mistyped other's.
+    let token = mesh.send(1, "meter-17", b"", Ack::End, 30);
+    assert_eq!(mesh.reply(1, token), Some(&Reply::Refused(Refused::Oneself(name("meter-17")))));
 }
 
 #[test]

@@ -136,6 +136,7 @@ async fn each_failure_has_a_status_what_is_wrong_and_what_to_do() {
         (Refused::TooLarge { found: 70_000, limit: 60_000 }, 413),
         (Refused::Full("as many messages wait as may".into()), 503),
         (Refused::NoLab, 404),
+        (Refused::Oneself(Name::new("meter").expect("a name")), 422),
         (Refused::LabNotKept("no space".into()), 500),
     ] {
         let asked = tokio::spawn(http(rig.directory.path().into(), "POST", "/v1/send", r#"{"to":"mter"}"#));
@@ -181,6 +182,7 @@ async fn requests_publications_and_questions_get_their_answers() {
         address: "/ip4/127.0.0.1/tcp/1".into(),
         transport: "tcp".into(),
         direction: "out".into(),
+        silent: true,
         rtt_us: Some(90),
         up_s: 7,
         sent: 1,
@@ -197,6 +199,7 @@ async fn requests_publications_and_questions_get_their_answers() {
         epoch_ends: String::new(),
         credentials_until: String::new(),
         credentials_failure: None,
+        clock_difference: None,
         bulletin: 1,
         listen: vec![],
         links: 4,
@@ -213,7 +216,7 @@ async fn requests_publications_and_questions_get_their_answers() {
     let shape = Shape { delay: Duration::from_millis(20), loss: 10_000, ..Shape::default() };
     let lab = Lab { cut: [name("pump")].into(), shapes: [(name("meter"), shape)].into(), ..Lab::default() };
     for (path, command, reply, field) in [
-        ("/v1/peers", Command::Peers, Reply::Peers(vec![peer]), json!([{"rtt_us": 90}])),
+        ("/v1/peers", Command::Peers, Reply::Peers(vec![peer]), json!([{"rtt_us": 90, "silent": true}])),
         ("/v1/status", Command::Status, Reply::Status(Box::new(status)), json!({"links": 4, "counters": {"busy": 2}})),
         ("/v1/contacts", Command::Contacts, Reply::Contacts(vec![contact]), json!([{"neighbour": true}])),
         ("/v1/lab", Command::Lab(None), Reply::Lab(Box::new(lab.clone())), json!({"cut": ["pump"]})),

@@ -6,7 +6,7 @@ use crate::cli::arguments::{Ack, Class};
 use crate::cli::failure::Failure;
 use crate::cli::histogram::Histogram;
 use crate::cli::shell::{self, Shell};
-use crate::gateway::dto::{LineOutcome, SendLinesQuery, Span, Status};
+use crate::gateway::dto::{self, LineOutcome, SendLinesQuery, Span, Status};
 use crate::id::Name;
 use axum::body::{Body, Bytes};
 use serde::Serialize;
@@ -61,6 +61,11 @@ pub(super) async fn run(shell: &Shell, to: &Name, load: Load) -> Result<Verdict,
     let mut answers = client.lines("/v1/send-lines", &query, lines(room.clone(), load, began + load.period)).await?;
     let (mut outcomes, mut latencies, mut messages, mut good) = (BTreeMap::new(), Histogram::default(), 0u64, 0u64);
     while let Some(LineOutcome { line: _, outcome }) = answers.next().await? {
+        if let (0, dto::Outcome::Refused { reason }) = (messages, &outcome) {
+            // What is refused at once is refused again and again.
+            let failed = format!("nothing was measured: the first message was refused: {reason}");
+            return Err(Failure::new(failed, "`m2mesh contacts` lists the devices that can be measured"));
+        }
         room.add_permits(1);
         messages += 1;
         *outcomes.entry(outcome.word()).or_insert(0) += 1;

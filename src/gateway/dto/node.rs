@@ -27,6 +27,8 @@ pub struct Status {
     pub credentials_until: String,
     /// What is wrong with the credentials by this machine's clock, if something is: no member talks to it meanwhile.
     pub credentials_failure: Option<String>,
+    /// What a member's clock says and what this machine's, if they differ by more than is allowed.
+    pub clock_difference: Option<String>,
     /// Version of the bulletin.
     pub bulletin: u64,
     /// Addresses listened on.
@@ -63,6 +65,7 @@ impl From<api::Status> for Status {
             epoch_ends,
             credentials_until,
             credentials_failure,
+            clock_difference,
             bulletin,
             listen,
             links,
@@ -85,6 +88,7 @@ impl From<api::Status> for Status {
             epoch_ends,
             credentials_until,
             credentials_failure,
+            clock_difference,
             bulletin,
             listen,
             links,
@@ -113,6 +117,8 @@ pub struct Peer {
     pub transport: String,
     /// Who dialled: `in` or `out`.
     pub direction: String,
+    /// It was asked and does not answer; nothing goes there for now.
+    pub silent: bool,
     /// Smoothed round trip in microseconds, once measured.
     pub rtt_us: Option<u64>,
     /// Seconds since the link came up.
@@ -128,9 +134,10 @@ pub struct Peer {
 
 impl From<api::Peer> for Peer {
     fn from(peer: api::Peer) -> Self {
-        let api::Peer { name, peer_id, address, transport, direction, rtt_us, up_s, sent, received, shape } = peer;
+        let api::Peer { name, peer_id, address, transport, direction, silent, rtt_us, up_s, sent, received, shape } =
+            peer;
         let shape = shape.map(Shape::from);
-        Self { name, peer_id, address, transport, direction, rtt_us, up_s, sent, received, shape }
+        Self { name, peer_id, address, transport, direction, silent, rtt_us, up_s, sent, received, shape }
     }
 }
 

@@ -13,7 +13,7 @@ fn port(port: u32) -> Multiaddr {
 }
 
 fn discovery(bootstrap: &[Multiaddr], target: u32) -> Discovery {
-    Discovery::new(bootstrap, target, Arc::new(Sorter::new(Bearers::default())), [1; 32])
+    Discovery::new(bootstrap, &[], target, Arc::new(Sorter::new(Bearers::default())), [1; 32])
 }
 
 fn next(discovery: &mut Discovery, links: usize) -> Option<Multiaddr> {
@@ -129,11 +129,74 @@ fn a_hopeless_address_is_forgotten_unless_it_is_bootstrap() {
     assert_eq!(discovery.addresses.keys().collect::<Vec<_>>(), [&port(1)]);
 }
 
+#[test]
+fn where_members_were_met_is_kept_and_known_to_the_next() {
+    let mut first = discovery(&[port(1)], 8);
+    assert!(first.handle_heard(&port(2)) && first.handle_heard(&port(3)));
+    first.handle_link_up(LinkId(1), PeerId::random(), 0);
+    assert!(first.handle_linked(&port(2), LinkId(1)), "met for the first time");
+    first.handle_link_down(LinkId(1));
+    first.handle_link_up(LinkId(2), PeerId::random(), 0);
+    assert!(!first.handle_linked(&port(2), LinkId(2)), "met before");
+    first.handle_link_down(LinkId(2));
+    let met: Vec<Multiaddr> = first.met().cloned().collect();
+    assert_eq!(met, [port(2)], "heard of is not met");
+
+    let sorter = || Arc::new(Sorter::new(Bearers::default()));
+    let mut second = Discovery::new(&[], &met, 8, sorter(), [1; 32]);
+    assert!(second.handle_heard(&port(3)));
+    assert_eq!(next(&mut second, 0), Some(port(2)), "before what was only heard of");
+    for _ in 0..=2 * FORGET {
+        second.handle_failed(&port(2));
+        second.handle_failed(&port(3));
+    }
+    assert_eq!(second.addresses.keys().collect::<Vec<_>>(), [&port(2)]);
+    // Only the last are kept, however many there were.
+    for at in 0..2 * MAX_MET as u32 {
+        second.handle_linked(&port(100 + at), LinkId(1));
+    }
+    assert_eq!(second.met().count(), MAX_MET);
+    assert_eq!(second.met().next(), Some(&port(99 + 2 * MAX_MET as u32)));
+    let many: Vec<Multiaddr> = (0..2 * MAX_MET as u32).map(port).collect();
+    assert_eq!(Discovery::new(&[], &many, 8, sorter(), [1; 32]).met().count(), MAX_MET);
+}
+
+#[test]
+fn what_is_met_no_more_rests_for_long_but_not_in_solitude() {
+    let mut discovery = Discovery::new(&[], &[port(1)], 8, Arc::new(Sorter::new(Bearers::default())), [1; 32]);
+    let longest = |discovery: &mut Discovery| {
+        let rests = (0..200).map(|_| {
+            discovery.handle_failed(&port(1));
+            match discovery.addresses[&port(1)].state {
+                State::Idle(due) => due.saturating_duration_since(Instant::now()),
+                state => unreachable!("{state:?}"),
+            }
+        });
+        rests.max().unwrap_or_default()
+    };
+    assert!(longest(&mut discovery) <= Duration::from_secs(2), "alone");
+    discovery.handle_link_up(LinkId(1), PeerId::random(), 0);
+    let rest = longest(&mut discovery);
+    assert!(rest > LONGEST_UNREACHED && rest <= LONGEST_MET, "{rest:?}");
+}
+
+#[test]
+fn an_address_that_is_not_the_nodes_own_any_more_may_be_dialled() {
+    let mut discovery = discovery(&[], 8);
+    discovery.handle_listening(&port(1));
+    assert!(discovery.handle_heard(&port(1)));
+    assert_eq!(next(&mut discovery, 0), None);
+    discovery.handle_not_listening(&port(1));
+    assert!(discovery.handle_heard(&port(1)) && discovery.handle_heard(&at("/ip6/fe80::1/tcp/1")));
+    assert_eq!(next(&mut discovery, 0), Some(port(1)));
+    assert_eq!(next(&mut discovery, 0), None, "a link-local address names no interface");
+}
+
 /// Addresses 10.0.0.0/8 are the first bearer of two.
 fn two_bearers() -> Discovery {
     let rule = Rule { addresses: vec!["10.0.0.0/8".parse().expect("a network")], ..Rule::default() };
     let sorter = Sorter::new(Bearers::new([(Profile::default(), rule)]));
-    Discovery::new(&[], 1, Arc::new(sorter), [1; 32])
+    Discovery::new(&[], &[], 1, Arc::new(sorter), [1; 32])
 }
 
 #[test]

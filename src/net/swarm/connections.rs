@@ -23,11 +23,12 @@ impl<G: Gatekeeper> Network<G> {
                 if let Joined::New(link) = joined {
                     self.discovery.handle_link_up(link, peer, bearer);
                 }
-                if let Some(dialled) = self.dials.remove(&connection) {
-                    match link {
-                        Some(link) => self.discovery.handle_linked(&dialled, link),
-                        None => self.discovery.handle_failed(&dialled),
+                match (self.dials.remove(&connection), link) {
+                    (Some(dialled), Some(link)) if self.discovery.handle_linked(&dialled.of, link) => {
+                        self.events.push_back(NetEvent::Met);
                     }
+                    (Some(dialled), None) => self.discovery.handle_failed(&dialled.of),
+                    _ => {}
                 }
                 let streams = &mut self.swarm.behaviour_mut().streams;
                 match joined {

@@ -39,6 +39,12 @@ fn admission() -> Vec<Vector> {
             [&[hello::Kind::Member as u8][..], &length, &body].concat(),
         ),
         Vector::raw("ok-envelope", "admission-message", "kind 3, no body", vec![hello::Kind::Ok as u8, 0, 0]),
+        Vector::raw(
+            "clock-envelope",
+            "admission-message",
+            "kind 5, length, unix seconds: big endian",
+            [&[hello::Kind::Clock as u8, 0, hello::CLOCK as u8][..], &NOW.to_be_bytes()].concat(),
+        ),
     ]
 }
 

@@ -1,0 +1,151 @@
+//! Names: addresses that name their host, and what they lead to at the moment.
+//!
+//! `/dns/…`, `/dns4/…` and `/dns6/…` are looked up as the system does it (getaddrinfo: hosts file, DNS, whatever else it is
+//! set up with), so that a name that works for other programs works here. `/dnsaddr/NAME` leads to the multiaddresses
+//! that stand as `dnsaddr=…` in the TXT records of `_dnsaddr.NAME`; what follows it must stand at the end of them. They may
+//! be names again, [`DEPTH`] deep.
+//!
+//! Nothing is kept: a name is looked up anew each time, by the resolvers that the system has at that time.
+//!
+//! Invariants
+//! 1. A lookup ends within [`PATIENCE`], with at most [`MAX_RESOLVED`] addresses, none of them a name.
+
+use super::{Multiaddr, reach};
+use futures::future::{BoxFuture, Either, select};
+use futures::{FutureExt, pin_mut};
+use futures_timer::Delay;
+use hickory_resolver::TokioResolver;
+use hickory_resolver::proto::rr::RData;
+use libp2p::multiaddr::Protocol;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Looks an address up: what [`resolve`] does, or a simulator in its place.
+pub type Resolver = Arc<dyn Fn(Multiaddr) -> BoxFuture<'static, Result<Vec<Multiaddr>, String>> + Send + Sync>;
+
+/// Whether the address names its host.
+pub fn is_name(address: &Multiaddr) -> bool {
+    use Protocol::{Dns, Dns4, Dns6, Dnsaddr};
+    matches!(address.iter().next(), Some(Dns(_) | Dns4(_) | Dns6(_) | Dnsaddr(_)))
+}
+
+/// Looks names up with what the system has for it; needs a tokio runtime.
+pub fn system() -> Resolver {
+    Arc::new(|address| resolve(address).boxed())
+}
+
+/// The addresses that one leads to: itself, unless it is a name.
+pub async fn resolve(address: Multiaddr) -> Result<Vec<Multiaddr>, String> {
+    if !is_name(&address) {
+        return Ok(vec![address]);
+    }
+    let found = look_up(address.clone(), DEPTH);
+    pin_mut!(found);
+    match select(found, Delay::new(PATIENCE)).await {
+        Either::Left((found, _)) => {
+            let mut found = found?;
+            found.truncate(MAX_RESOLVED);
+            if found.is_empty() { Err(format!("{address} leads to no address")) } else { Ok(found) }
+        }
+        Either::Right(_) => Err(format!("{address} was not looked up within {} s", PATIENCE.as_secs())),
+    }
+}
+
+fn look_up(address: Multiaddr, depth: u32) -> BoxFuture<'static, Result<Vec<Multiaddr>, String>> {
+    async move {
+        let rest: Multiaddr = address.iter().skip(1).collect();
+        let (host, family): (String, fn(&IpAddr) -> bool) = match address.iter().next() {
+            Some(Protocol::Dns(host)) => (host.into(), |_| true),
+            Some(Protocol::Dns4(host)) => (host.into(), IpAddr::is_ipv4),
+            Some(Protocol::Dns6(host)) => (host.into(), IpAddr::is_ipv6),
+            Some(Protocol::Dnsaddr(name)) if depth > 0 => return look_up_texts(&name, &rest, depth - 1).await,
+            Some(Protocol::Dnsaddr(_)) => return Err(format!("{address} is one name too many behind another")),
+            _ => return Ok(vec![address]),
+        };
+        let found = tokio::net::lookup_host((host.as_str(), 0)).await;
+        let found = found.map_err(|error| format!("{host} cannot be looked up: {error}"))?;
+        let mut addresses: Vec<Multiaddr> = Vec::new();
+        for ip in found.map(|host| host.ip()).filter(family) {
+            let first = match ip {
+                IpAddr::V4(ip) => Protocol::Ip4(ip),
+                IpAddr::V6(ip) => Protocol::Ip6(ip),
+            };
+            let address: Multiaddr = std::iter::once(first).chain(rest.iter()).collect();
+            if reach::can_be_dialled(&address) && !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
+        Ok(addresses)
+    }
+    .boxed()
+}
+
+/// What the TXT records of a name say.
+async fn look_up_texts(name: &str, end: &Multiaddr, depth: u32) -> Result<Vec<Multiaddr>, String> {
+    let failed = |error: &dyn std::fmt::Display| format!("the texts of {name} cannot be looked up: {error}");
+    let resolver =
+        TokioResolver::builder_tokio().and_then(|builder| builder.build()).map_err(|error| failed(&error))?;
+    let found = resolver.txt_lookup(format!("_dnsaddr.{name}.")).await.map_err(|error| failed(&error))?;
+    let texts = found.answers().iter().filter_map(|record| match &record.data {
+        RData::TXT(text) => Some(text.txt_data.iter().flat_map(|part| part.iter().copied()).collect::<Vec<u8>>()),
+        _ => None,
+    });
+    let mut addresses = Vec::new();
+    for address in texts.filter_map(|text| parse(&text, end)).take(MAX_RESOLVED) {
+        // One that leads nowhere does not spoil the others.
+        if let Ok(found) = look_up(address, depth).await {
+            addresses.extend(found);
+        }
+        if addresses.len() >= MAX_RESOLVED {
+            break;
+        }
+    }
+    Ok(addresses)
+}
+
+/// The address in a TXT record, if it has that end; without the PeerId, since keys rotate.
+fn parse(text: &[u8], end: &Multiaddr) -> Option<Multiaddr> {
+    let text = std::str::from_utf8(text).ok()?.strip_prefix("dnsaddr=")?;
+    let address = super::discovery::without_peer(&text.parse().ok()?);
+    address.ends_with(&super::discovery::without_peer(end)).then_some(address)
+}
+
+/// Names that may stand one behind the other.
+const DEPTH: u32 = 3;
+/// Most addresses that a name leads to.
+pub(crate) const MAX_RESOLVED: usize = 16;
+/// How long a lookup may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(address: &str) -> Multiaddr {
+        address.parse().expect("an address")
+    }
+
+    #[tokio::test]
+    async fn names_lead_to_addresses_of_the_family_that_is_asked_for() {
+        let four = resolve(at("/dns4/localhost/tcp/7707")).await.expect("localhost is known");
+        assert_eq!(four, [at("/ip4/127.0.0.1/tcp/7707")]);
+        let any = resolve(at("/dns/localhost/udp/7707/quic-v1")).await.expect("localhost is known");
+        assert!(any.contains(&at("/ip4/127.0.0.1/udp/7707/quic-v1")) && any.len() <= MAX_RESOLVED);
+        assert_eq!(resolve(at("/ip4/192.0.2.7/tcp/1")).await, Ok(vec![at("/ip4/192.0.2.7/tcp/1")]));
+        assert!(resolve(at("/dns6/192.0.2.7/tcp/1")).await.is_err_and(|error| error.contains("no address")));
+        let unknown = resolve(at("/dns4/there.is.no.such.name.invalid/tcp/1")).await.expect_err("reserved");
+        assert!(unknown.contains("there.is.no.such.name.invalid"), "{unknown}");
+    }
+
+    #[test]
+    fn texts_are_addresses_with_the_end_that_is_asked_for() {
+        let peer = libp2p::PeerId::random();
+        let text = format!("dnsaddr=/ip4/192.0.2.7/tcp/7707/p2p/{peer}");
+        assert_eq!(parse(text.as_bytes(), &Multiaddr::empty()), Some(at("/ip4/192.0.2.7/tcp/7707")));
+        assert_eq!(parse(text.as_bytes(), &at("/tcp/7707")), Some(at("/ip4/192.0.2.7/tcp/7707")));
+        assert_eq!(parse(text.as_bytes(), &at("/tcp/7708")), None);
+        assert_eq!(parse(b"v=spf1", &Multiaddr::empty()), None);
+        assert_eq!(parse(b"dnsaddr=nonsense", &Multiaddr::empty()), None);
+    }
+}

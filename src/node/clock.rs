@@ -1,0 +1,62 @@
+//! What the node says of clocks that do not agree: its own and a member's.
+//!
+//! Which of the two is wrong it cannot know, so it gives both times. Once in the event log and in the diagnostics, and again
+//! after [`SAY_AGAIN`] if it goes on; `status` says it for [`DOUBT`] after it was last seen.
+
+use super::{EventLoop, Host};
+use crate::engine::Input;
+use crate::event_log::Event;
+use crate::id::LinkId;
+use crate::net::{Multiaddr, Skew};
+use crate::store::Store;
+use crate::time::{Time, Unix};
+use std::time::Duration;
+
+/// A clock that was seen to differ from this device's.
+#[derive(Debug)]
+pub(super) struct Differing {
+    seen: Time,
+    said: Time,
+    text: String,
+}
+
+impl<S: Store, H: Host> EventLoop<S, H> {
+    /// A neighbour is there: within an epoch it is admitted however far off its clock is, and messages run out all the same.
+    pub(super) fn compare_clocks(&mut self, link: LinkId, address: &Multiaddr, theirs: u64) {
+        let ours = self.host.now().unix.seconds();
+        let allowed = self.engine.membership().epoch_length().skew();
+        if theirs.abs_diff(ours) > allowed.as_secs() {
+            tracing::debug!(link = link.0, "its clock differs");
+            self.handle_skew(address, Skew { theirs, ours });
+        }
+    }
+
+    pub(super) fn handle_skew(&mut self, address: &Multiaddr, Skew { theirs, ours }: Skew) {
+        let now = self.host.now().time;
+        let text = format!(
+            "the clock of the device at {address} says {}, this machine's {}: set the one that is wrong",
+            Unix::from_seconds(theirs),
+            Unix::from_seconds(ours)
+        );
+        let before = self.differing.take().map(|differing| differing.said);
+        let again = before.is_none_or(|said| now.since(said) >= SAY_AGAIN);
+        if again {
+            tracing::warn!("{text}");
+            self.handle(Input::Event(Event::ClockDiffers { address: address.to_string(), theirs, ours }));
+        }
+        let said = if again { now } else { before.unwrap_or(now) };
+        self.differing = Some(Differing { seen: now, said, text });
+    }
+
+    /// What is to be said of it now.
+    pub(super) fn clock_difference(&self) -> Option<String> {
+        let now = self.host.now().time;
+        let differing = self.differing.as_ref().filter(|differing| now.since(differing.seen) < DOUBT);
+        differing.map(|differing| differing.text.clone())
+    }
+}
+
+/// After this long it is said again.
+const SAY_AGAIN: Duration = Duration::from_secs(3_600);
+/// How long it is believed without being seen again. Longer than addresses rest that are dialled in vain.
+const DOUBT: Duration = Duration::from_secs(900);

@@ -1,0 +1,125 @@
+//! The port of a node that is not told where to listen: the same at each start, so that others find it again.
+//!
+//! At its first start it takes [`PORT`], or any that is free if another program has that, and writes it down in the file
+//! `port`. From then on it is that one. If it is taken at a later start the node takes another until it is started again,
+//! and says so: others know it at the one that it has lost.
+//!
+//! libp2p shares a TCP port that another of its processes listens on (SO_REUSEPORT), so that connections would go to
+//! either; ports are therefore tried by sockets that do not share.
+
+use crate::net::{self, Multiaddr, PORT};
+use crate::store::private_file;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketType, bind, listen, socket, sockopt};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::path::Path;
+
+/// Where to listen, at a port that is free.
+pub(super) fn choose(directory: &Path) -> Vec<Multiaddr> {
+    let file = directory.join(FILE);
+    let kept = std::fs::read_to_string(&file).ok().and_then(|text| text.trim().parse().ok());
+    let wanted = kept.unwrap_or(PORT);
+    let port = if is_free(wanted) { wanted } else { any().unwrap_or(wanted) };
+    if kept.is_none()
+        && let Err(error) = private_file::write(&file, format!("{port}\n").as_bytes())
+    {
+        tracing::warn!(%error, "the port could not be noted; the next start may take another");
+    }
+    match kept {
+        _ if port == wanted => {}
+        None => tracing::warn!("another program uses port {wanted}: this device has port {port} from now on"),
+        Some(_) => tracing::warn!(
+            "another program uses port {wanted}, at which others know this device: it has port {port} until it is started again"
+        ),
+    }
+    let has_ipv6 = socket(AddressFamily::INET6, SocketType::DGRAM, None).is_ok();
+    let everywhere = net::everywhere(port).into_iter();
+    everywhere.filter(|address| has_ipv6 || !address.to_string().starts_with("/ip6/")).collect()
+}
+
+/// Whether nobody listens at a port of an address, for TCP or UDP.
+pub(super) fn is_free_at(at: SocketAddr, tcp: bool) -> bool {
+    // What else may be wrong shows when the network listens there.
+    attempt(at, tcp) != Err(Errno::ADDRINUSE)
+}
+
+/// Whether nobody listens at a port of any address.
+fn is_free(port: u16) -> bool {
+    let hosts: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+    hosts.iter().all(|host| [true, false].iter().all(|tcp| is_free_at(SocketAddr::new(*host, port), *tcp)))
+}
+
+/// A port that is free.
+fn any() -> Option<u16> {
+    let candidates = (0..ATTEMPTS).filter_map(|_| {
+        let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+        Some(listener.local_addr().ok()?.port())
+    });
+    candidates.into_iter().find(|port| is_free(*port))
+}
+
+/// Listens there for a moment, as the network would, but shares with nobody.
+fn attempt(at: SocketAddr, tcp: bool) -> Result<(), Errno> {
+    let family = if at.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
+    let socket = socket(family, if tcp { SocketType::STREAM } else { SocketType::DGRAM }, None)?;
+    if at.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, true)?;
+    }
+    if tcp {
+        // Connections that have just ended are in nobody's way.
+        sockopt::set_socket_reuseaddr(&socket, true)?;
+    }
+    bind(&socket, &at)?;
+    if tcp { listen(&socket, 1) } else { Ok(()) }
+}
+
+/// Name of the file with the port.
+const FILE: &str = "port";
+/// Ports tried until one is free for all.
+const ATTEMPTS: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::UdpSocket;
+
+    fn ports(addresses: &[Multiaddr]) -> Vec<u16> {
+        let digits = |text: &str| text.split(['/']).find_map(|part| part.parse().ok());
+        let mut ports: Vec<u16> = addresses.iter().filter_map(|address| digits(&address.to_string())).collect();
+        ports.dedup();
+        ports
+    }
+
+    #[test]
+    fn a_port_is_kept_and_given_up_only_while_another_has_it() {
+        let place = tempfile::tempdir().expect("a directory");
+        let free = any().expect("a port");
+        std::fs::write(place.path().join(FILE), format!("{free}\n")).expect("written");
+        assert_eq!(ports(&choose(place.path())), [free]);
+        let hosts = choose(place.path()).iter().map(|address| address.to_string()).collect::<Vec<_>>().join(" ");
+        assert!(hosts.contains(&format!("/ip4/0.0.0.0/tcp/{free} /ip4/0.0.0.0/udp/{free}/quic-v1")), "{hosts}");
+
+        for other in ["udp", "tcp"] {
+            let (udp, tcp);
+            if other == "udp" {
+                udp = Some(UdpSocket::bind((Ipv4Addr::UNSPECIFIED, free)).expect("free"));
+                tcp = None;
+            } else {
+                tcp = Some(TcpListener::bind((Ipv4Addr::LOCALHOST, free)).expect("free"));
+                udp = None;
+            }
+            assert_ne!(ports(&choose(place.path())), [free], "{other}");
+            drop((udp, tcp));
+        }
+        assert_eq!(ports(&choose(place.path())), [free], "it is known at this one");
+    }
+
+    #[test]
+    fn the_port_of_the_first_start_is_that_of_the_second() {
+        let place = tempfile::tempdir().expect("a directory");
+        let first = ports(&choose(place.path()));
+        // Whether or not another program has the usual one at this moment.
+        let kept = std::fs::read_to_string(place.path().join(FILE)).expect("written down");
+        assert_eq!(first, [kept.trim().parse::<u16>().expect("a port")]);
+    }
+}
