@@ -14,7 +14,7 @@ use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
 use m2mesh::engine::store::{Read, ReadError, Table};
 use m2mesh::engine::{Engine, Input, Output, Settings};
-use m2mesh::id::{LinkId, Name, OuterId};
+use m2mesh::id::{LinkId, Name};
 use m2mesh::identity::invitation::MemoryRealm;
 use m2mesh::time::{EpochLength, Now, Time, Unix};
 use m2mesh::wire;
@@ -90,8 +90,9 @@ fn relay(size: usize) -> Relay {
         class: Class::Telemetry,
         form: Form::Session,
         expiry: NOW.unix.0 + 30_000_000,
-        outer: OuterId([3; 8]),
         policy: Policy::default(),
+        segment: 0,
+        mail: None,
     };
     let path = Path { hops: vec![this.prefix(), sink.hash.prefix()], ..Path::default() };
     let mut body = Vec::new();

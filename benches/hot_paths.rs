@@ -9,7 +9,7 @@ use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
 use m2mesh::delivery::dedupe::Dedupe;
 use m2mesh::event_log::{Config, Event, EventLog};
-use m2mesh::id::{Handle, InnerId, Name, OuterId, SessionId, StreamId};
+use m2mesh::id::{Handle, InnerId, Name, SessionId, StreamId};
 use m2mesh::identity::invitation::MemoryRealm;
 use m2mesh::identity::session::{End, Session, Suite};
 use m2mesh::time::{EpochLength, Now, Time, Unix};
@@ -172,8 +172,9 @@ mod seal {
             class: Class::Telemetry,
             form: Form::Session,
             expiry: NOW.0,
-            outer: OuterId([3; 8]),
             policy: Policy::default(),
+            segment: 0,
+            mail: None,
         })
     }
 }

@@ -115,6 +115,8 @@ counters! {
     DataMalformed: Frames = "data_malformed",
     /// Session records that do not open under the key of their session.
     DataNotOpened: Frames = "data_not_opened",
+    /// Data frames of a segment that this device, its neighbour or their sender neither is in nor reaches.
+    DataOfOtherSegments: Frames = "data_of_other_segments",
     /// Data frames that have used up their hops.
     DataOutOfHops: Frames = "data_out_of_hops",
     /// Data frames sent another way by a relay, since the next hop of their path was gone.
@@ -157,6 +159,8 @@ counters! {
     GroupFramesMalformed: Frames = "group_frames_malformed",
     /// Group frames that do not open under the key of their group.
     GroupFramesNotOpened: Frames = "group_frames_not_opened",
+    /// Group frames of a segment that this device or their sender neither is in nor reaches.
+    GroupFramesOfOtherSegments: Frames = "group_frames_of_other_segments",
     /// Group frames of this device that came back to it.
     GroupFramesOwn: Frames = "group_frames_own",
     /// Group frames of publishers whose credential is not known here.
@@ -179,6 +183,8 @@ counters! {
     LocateDropped: Frames = "locate_dropped",
     /// Answers to where a device is that gave way to newer ones.
     LocateForgotten: Answers = "locate_forgotten",
+    /// Questions for a device's place by whoever shares no segment with this one.
+    LocateOfOtherSegments: Frames = "locate_of_other_segments",
     /// Questions for a device's place, asked or caused by one neighbour, beyond its rate.
     LocateTooOften: Frames = "locate_too_often",
     /// Link-state advertisements of routers beyond those that an area may have.

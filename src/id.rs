@@ -122,6 +122,13 @@ byte_id!(
     Signature, 64
 );
 
+impl Default for OuterId {
+    /// Zeros: of no attempt.
+    fn default() -> Self {
+        Self([0; Self::LEN])
+    }
+}
+
 impl CredentialHash {
     /// Its first bytes.
     pub fn prefix(&self) -> CredentialPrefix {

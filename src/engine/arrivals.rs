@@ -28,6 +28,9 @@ impl Engine {
             self.count(Counter::DataMalformed, 1);
             return;
         };
+        if !self.admits(link, data.header.segment) {
+            return self.count(Counter::DataOfOtherSegments, 1);
+        }
         if self.membership.credential_of(&data.header.to, self.now.unix).is_none() {
             return self.forward(link, flags, &data, buffer);
         }
@@ -40,7 +43,7 @@ impl Engine {
             return;
         }
         if flags & frame::HOP_ACK != 0 {
-            self.send_frame(link, frame::of(Kind::HopAck, &HopAck { frames: vec![data.header.outer] }));
+            self.send_frame(link, frame::of(Kind::HopAck, &HopAck { frames: vec![data.path.outer] }));
         }
         let mut plain = Vec::new();
         if data.header.form == Form::Mail {

@@ -104,7 +104,7 @@ impl Engine {
             self.count(Counter::FlowsForgotten, u64::from(forgotten));
         }
         if flags & frame::HOP_ACK != 0 {
-            let ack = crate::wire::receipt::HopAck { frames: vec![data.header.outer] };
+            let ack = crate::wire::receipt::HopAck { frames: vec![data.path.outer] };
             self.send_frame(from, frame::of(Kind::HopAck, &ack));
         }
         path.visited.push(own.prefix());

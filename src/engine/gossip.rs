@@ -9,9 +9,7 @@
 //!          accept: gossip forwards it ─▶ of a group listened to? ─▶ open ─▶ put in order ─▶ subscriptions
 //! ```
 
-use super::multicast::{
-    DEFAULT_SEGMENT, FRAME_OVERHEAD, InStream, MAX_STREAMS, MAX_WAITING, Received, Source, WAIT, Waiting,
-};
+use super::multicast::{FRAME_OVERHEAD, InStream, MAX_STREAMS, MAX_WAITING, Received, Source, WAIT, Waiting};
 use super::{Engine, GossipVerdict, Output};
 use crate::counter::Counter;
 use crate::delivery::reorder::Reorder;
@@ -75,6 +73,7 @@ impl Engine {
             return self.judged(source, GossipVerdict::Ignore);
         };
         let (key, handle) = (sender.body.key, sender.body.handle);
+        let sender_may = self.takes_from(sender, frame.segment);
         let holds = acceptance(&sender.body).is_some_and(|(from, until)| (from..until).contains(&self.now.unix));
         if !verify_signed(CONTEXT, &key, &signed) {
             self.count(Counter::GroupFramesForged, 1);
@@ -89,12 +88,16 @@ impl Engine {
             self.count(Counter::GroupFramesOwn, 1);
             return self.judged(source, GossipVerdict::Ignore);
         }
+        if !sender_may {
+            self.count(Counter::GroupFramesOfOtherSegments, 1);
+            return self.judged(source, GossipVerdict::Ignore);
+        }
         self.judged(source, GossipVerdict::Accept);
         let (Source::Gossip(_, from) | Source::Link(from)) = source;
         self.carry(&frame.group, Some(from), &Policy::default(), data);
         if matches!(source, Source::Link(_)) {
             // Gossip takes it on from here; what it has seen before it drops by itself.
-            let topic = self.membership.groups().topic(&frame.group, DEFAULT_SEGMENT);
+            let topic = self.membership.groups().topic(&frame.group, frame.segment);
             self.outputs.push_back(Output::Gossip { job: 0, topic, frame: data.to_vec() });
         }
         let Some(group) = self.multicast.tags.get(&frame.group).cloned() else { return };

@@ -80,7 +80,6 @@ pub(super) struct Locating {
 }
 
 /// A link has had its turns.
-#[derive(Clone, Copy, Debug)]
 struct TooOften;
 
 /// A question of ours.
@@ -109,6 +108,7 @@ struct Question {
     /// Where it came from; nothing if it is ours.
     from: Option<LinkId>,
     handle: Handle,
+    segments: u64,
     /// The delay of the nearest answer that was handed back.
     told: u64,
     until: Time,
@@ -258,7 +258,8 @@ impl Engine {
     fn ask_around(&mut self, handle: Handle) -> bool {
         let mut id = [0; OuterId::LEN];
         rand_chacha::rand_core::Rng::fill_bytes(&mut self.rng, &mut id);
-        self.pass_question(&Locate { id: OuterId(id), handle, ttl: MAX_AREAS }, None)
+        let segments = self.own_reach().to_be_bytes();
+        self.pass_question(&Locate { id: OuterId(id), handle, ttl: MAX_AREAS, segments }, None)
     }
 
     /// A frame for a device came over a link and has no way from here: asks where it is, if that is not known.
@@ -281,11 +282,16 @@ impl Engine {
     }
 
     pub(super) fn handle_locate(&mut self, from: LinkId, body: &[u8]) {
-        let Ok(question) = wire::decode::<Locate>(body) else { return self.count(Counter::ControlMalformed, 1) };
+        let Ok(mut question) = wire::decode::<Locate>(body) else { return self.count(Counter::ControlMalformed, 1) };
+        let segments = u64::from_be_bytes(question.segments) & self.reach_of(from) & self.own_reach();
+        if segments == 0 {
+            return self.count(Counter::LocateOfOtherSegments, 1);
+        }
+        question.segments = segments.to_be_bytes();
         if !self.settings.forwarding || self.locating.questions.contains_key(&question.id) {
             return;
         }
-        match self.answer_for(from, &question.handle) {
+        match self.answer_for(from, &question.handle, segments) {
             Some((credential, via, delay)) => self.answer_question(from, question.id, via, delay, &credential),
             None if self.locating.rates.take(from, self.now.time) => drop(self.pass_question(&question, Some(from))),
             None => self.count(Counter::LocateTooOften, 1),
@@ -294,7 +300,18 @@ impl Engine {
 
     /// What is answered on a link to whoever asks where a device is: its credential, through whom, and how far; nothing if it
     /// is not known, or where it is is not, or the way leads back there.
-    fn answer_for(&self, to: LinkId, handle: &Handle) -> Option<(PeerCredential, Vec<CredentialHash>, u64)> {
+    fn answer_for(
+        &self,
+        to: LinkId,
+        handle: &Handle,
+        segments: u64,
+    ) -> Option<(PeerCredential, Vec<CredentialHash>, u64)> {
+        let led_to = |peer: &PeerCredential| self.membership.bulletin().reach(peer.body.segments()) & segments != 0;
+        self.whole_answer_for(to, handle).filter(|(credential, ..)| led_to(credential))
+    }
+
+    /// The same whatever the segment.
+    fn whole_answer_for(&self, to: LinkId, handle: &Handle) -> Option<(PeerCredential, Vec<CredentialHash>, u64)> {
         let own = || self.own_hash().into_iter().collect::<Vec<_>>();
         let abroad = self.is_foreign(to);
         if let Some((link, neighbour)) = self.links.iter().find(|(_, link)| link.peer.body.handle == *handle)
@@ -363,7 +380,9 @@ impl Engine {
         if next.is_empty() && from.is_none() {
             return false;
         }
-        let dropped = self.locating.enter(question.id, Question { from, handle, told: u64::MAX, until: now + WAIT });
+        let segments = u64::from_be_bytes(question.segments);
+        let entry = Question { from, handle, segments, told: u64::MAX, until: now + WAIT };
+        let dropped = self.locating.enter(question.id, entry);
         self.count(Counter::LocateDropped, u64::from(dropped));
         for (link, ttl) in &next {
             self.send_control(*link, Kind::Locate, &Locate { ttl: *ttl, ..question.clone() });
@@ -388,7 +407,7 @@ impl Engine {
     pub(super) fn handle_located(&mut self, link: LinkId, body: &[u8]) {
         let Ok(answer) = wire::decode::<Located>(body) else { return self.count(Counter::ControlMalformed, 1) };
         let Some(question) = self.locating.questions.get(&answer.id) else { return };
-        let (handle, from, told) = (question.handle, question.from, question.told);
+        let (handle, from, told, segments) = (question.handle, question.from, question.told, question.segments);
         let verified = self.membership.bulletin().verify_credential(&answer.credential, self.now.unix);
         let Some(credential) = verified.ok().filter(|credential| credential.body.handle == handle) else {
             return self.count(Counter::CredentialsRefused, 1);
@@ -410,7 +429,8 @@ impl Engine {
             self.locating.seekers.leave(&handle);
         }
         if let Some(from) = from
-            && let Some((credential, via, delay)) = self.answer_for(from, &handle).filter(|(_, _, far)| *far < told)
+            && let Some((credential, via, delay)) =
+                self.answer_for(from, &handle, segments).filter(|(_, _, far)| *far < told)
         {
             if let Some(question) = self.locating.questions.get_mut(&answer.id) {
                 question.told = delay;

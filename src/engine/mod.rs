@@ -23,7 +23,7 @@
 //! · `sessions` which there are · `seals` put on and taken off · `unicast` data frames out · `arrivals` data frames in · `inbox` durable messages, dedupe and
 //! receipts · `outcomes` what became of named messages · `link_state` what routers tell each other · `worth` what
 //! links are worth · `routes` which way · `standing` and until when · `forward` for others · `fragments` for narrow
-//! links · `flights` what became of frames · `locate` where a leaf is · `share` no link
+//! links · `flights` what became of frames · `locate` where a leaf is · `segments` whose frames · `share` no link
 //! more than its part · `tree` who carries a group's frames · [`view`]
 //! and `report` what an operator may look at · `services` offers and calls · `multicast` publishing and subscriptions
 //! · `gossip` group frames from others · `enrolment` relaying, renewal, epochs · `journal` the commit of the turn and
@@ -60,6 +60,7 @@ mod outcomes;
 mod report;
 mod routes;
 mod seals;
+mod segments;
 mod services;
 mod sessions;
 mod settings;

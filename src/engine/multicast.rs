@@ -17,6 +17,7 @@
 //! 3. Waiting frames, streams, credentials and publications have bounds; each drop is counted.
 
 use super::api::{Outcome, Published, Refused, Reply, Token};
+use super::segments::bits;
 use super::{Engine, GossipVerdict, Output};
 use crate::counter::Counter;
 use crate::delivery::lane::Terms;
@@ -338,12 +339,12 @@ impl Engine {
         let next = [early, late, length.end(present)].into_iter().filter(|at| *at > unix).min();
         let groups: BTreeSet<String> =
             self.multicast.subscriptions.values().map(|filter| topic::group(filter).to_owned()).collect();
-        let keys = self.membership.groups();
+        let (keys, reach) = (self.membership.groups(), self.own_reach());
         let (mut topics, mut tags) = (BTreeSet::new(), BTreeMap::new());
         for group in &groups {
             for epoch in &epochs {
                 let tag = keys.tag(group, *epoch);
-                topics.insert(keys.topic(&tag, DEFAULT_SEGMENT));
+                topics.extend(bits(reach).map(|segment| keys.topic(&tag, segment)));
                 tags.insert(tag, group.clone());
             }
         }
@@ -410,7 +411,8 @@ impl Engine {
         let epoch = self.membership.bulletin().epoch_length().epoch_at(self.now.unix);
         let own = self.membership.credential(self.now.unix)?.clone();
         if self.multicast.out.get(group).is_none_or(|out| out.sender.epoch() != epoch) {
-            let sender = self.membership.groups().sender(&mut self.rng, group, epoch, own).ok()?;
+            let segment = self.segment_of_publications()?;
+            let sender = self.membership.groups().sender(&mut self.rng, (group, segment), epoch, own).ok()?;
             let out = OutStream { sender, id: new_stream(&mut self.rng), next: 1 };
             self.multicast.out.insert(group.to_owned(), out);
         }
@@ -422,7 +424,7 @@ impl Engine {
         out.next += messages.len() as u64;
         let batch = GroupBatch { stream: out.id, first, sent: self.now.unix.0, messages };
         let frame = out.sender.seal(&batch, expiry);
-        let topic = self.membership.groups().topic(&out.sender.tag(), DEFAULT_SEGMENT);
+        let topic = self.membership.groups().topic(&out.sender.tag(), out.sender.segment());
         Some((topic, frame, first))
     }
 
@@ -486,9 +488,6 @@ impl Engine {
         }
     }
 }
-
-/// The segment that all devices are in unless the operator says otherwise.
-pub(super) const DEFAULT_SEGMENT: u8 = 0;
 
 fn new_stream(rng: &mut ChaCha20Rng) -> StreamId {
     let mut id = [0; StreamId::LEN];

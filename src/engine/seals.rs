@@ -61,17 +61,19 @@ impl Engine {
             Some(id) => id,
             None => self.open_to(name, &own, &peer)?,
         };
-        let path = wire::encode(&self.path_of(route, price, plain.len()));
+        let segment = self.segment_to(&peer)?;
+        let path = wire::encode(&self.path_of(route, price, plain.len(), envelope.outer));
         let entry = self.sessions.sealing_with(&id, self.now.time)?;
         entry.carries |= under.is_none();
-        let Envelope { class, policy, outer, expiry } = envelope;
+        let Envelope { class, policy, outer: _, expiry } = envelope;
         let header = wire::encode(&Header {
             to: peer.body.handle,
             class: *class,
             form: entry.session.form(),
             expiry: expiry.0,
-            outer: *outer,
             policy: Policy::clone(policy),
+            segment,
+            mail: None,
         });
         let room = frame::HEADER + 4 + header.len() + path.len() + entry.session.overhead() + plain.len();
         let mut frame = Vec::with_capacity(room);
@@ -193,6 +195,10 @@ impl Engine {
         let (id, suites) = (self.sessions.fresh_id(&mut self.rng), self.suites());
         let (rng, unix) = (&mut self.rng, self.now.unix);
         match self.membership.accept_session(rng, (id, suites), &opener, &own, unix) {
+            Ok((_, peer)) if !self.takes_from(&peer, data.header.segment) => {
+                self.count(Counter::DataOfOtherSegments, 1);
+                None
+            }
             Ok((mut session, peer)) => {
                 if session.open_record(data.header_bytes, data.header.form, data.sealed, plain).is_err() {
                     self.count(Counter::DataNotOpened, 1);

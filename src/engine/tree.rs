@@ -17,7 +17,7 @@
 //!    others (`trees_refused`), the hash learnt first is forgotten.
 
 use super::Engine;
-use super::multicast::DEFAULT_SEGMENT;
+use super::segments::bits;
 use crate::counter::Counter;
 use crate::id::{LinkId, Lsn, Pseudonym, Tag};
 use crate::identity::kdf;
@@ -214,6 +214,7 @@ impl Engine {
         let leaves = self.links.iter().filter(|(_, link)| !link.forwarding).flat_map(|(_, link)| &link.groups);
         let carried: BTreeSet<&Tag> =
             if self.settings.forwarding { self.tree.carried().chain(leaves).collect() } else { BTreeSet::new() };
-        carried.into_iter().map(|tag| keys.topic(tag, DEFAULT_SEGMENT)).collect()
+        let reach = self.own_reach();
+        carried.into_iter().flat_map(|tag| bits(reach).map(move |segment| keys.topic(tag, segment))).collect()
     }
 }

@@ -215,15 +215,16 @@ impl Engine {
             return self.count(Counter::CopiesWithoutWay, 1);
         };
         let Ok(data) = DataFrame::parse(&frame[frame::HEADER..]) else { return };
-        let path = self.path_of(route, price, frame.len());
+        let path = self.path_of(route, price, frame.len(), data.path.outer);
         let class = data.header.class;
         let copy = put_data(data.header_bytes, &path, data.sealed, &Bytes::new());
         self.send_data(link, class, copy, after);
     }
 
     /// A path as it leaves here.
-    pub(super) fn path_of(&self, route: &Route, price: u64, bytes: usize) -> Path {
-        Path { hops: route.hops.clone(), spent: price.saturating_mul(bytes as u64) / 1_000_000, ..Path::default() }
+    pub(super) fn path_of(&self, route: &Route, price: u64, bytes: usize, outer: OuterId) -> Path {
+        let spent = price.saturating_mul(bytes as u64) / 1_000_000;
+        Path { outer, hops: route.hops.clone(), spent, ..Path::default() }
     }
 
     /// Queues a data frame, which is paid for.

@@ -148,6 +148,14 @@ impl VerifiedBulletin {
             .fold(segments, |reach, segment| reach | u64::from_be_bytes(segment.reaches))
     }
 
+    /// The segment of frames between devices in these segments: the lowest that both are in, else the lowest that one is in
+    /// and the other reaches; nothing if there is none.
+    pub fn segment_between(&self, one: u64, other: u64) -> Option<u8> {
+        let reached = self.reach(one) & other | self.reach(other) & one;
+        let common = if one & other == 0 { reached } else { one & other };
+        u8::try_from(common.trailing_zeros()).ok().filter(|_| common != 0)
+    }
+
     fn issuer(&self, body: &Credential) -> Option<&IssuerCertificate> {
         self.body.issuers.iter().find(|issuer| issuer.id == body.issuer)
     }

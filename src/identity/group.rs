@@ -100,11 +100,11 @@ impl GroupKeys {
         Tag(kdf::tag(self.root.key.as_slice(), label::SERVICE, &parts))
     }
 
-    /// Starts sealing to a group under a fresh salt, as the pseudonym of `own`.
+    /// Starts sealing to a group under a fresh salt, as the pseudonym of `own`, frames of a segment.
     pub fn sender(
         &self,
         rng: &mut ChaCha20Rng,
-        group: &str,
+        (group, segment): (&str, u8),
         epoch: Epoch,
         own: Arc<OwnCredential>,
     ) -> Result<GroupSender, GroupError> {
@@ -112,7 +112,16 @@ impl GroupKeys {
         let mut salt = [0; 16];
         rng.fill_bytes(&mut salt);
         let cipher = sender_cipher(&key.key, &own.pseudonym(), &salt);
-        Ok(GroupSender { tag: self.tag(group, epoch), version: key.version, epoch, salt, counter: 0, cipher, own })
+        Ok(GroupSender {
+            tag: self.tag(group, epoch),
+            segment,
+            version: key.version,
+            epoch,
+            salt,
+            counter: 0,
+            cipher,
+            own,
+        })
     }
 
     /// Opens a frame of a group that this device listens to: `group` is the name whose tag the frame bears,
@@ -157,6 +166,7 @@ impl fmt::Debug for GroupKeys {
 /// Seals to one group in one epoch under one salt.
 pub struct GroupSender {
     tag: Tag,
+    segment: u8,
     version: u32,
     epoch: Epoch,
     salt: [u8; 16],
@@ -173,6 +183,7 @@ impl GroupSender {
             epoch: self.epoch,
             sender: self.own.hash,
             group: self.tag,
+            segment: self.segment,
             version: self.version,
             expiry: expiry.0,
             salt: self.salt,
@@ -189,6 +200,11 @@ impl GroupSender {
     /// The group's tag on the frames.
     pub fn tag(&self) -> Tag {
         self.tag
+    }
+
+    /// The segment that the frames are of.
+    pub fn segment(&self) -> u8 {
+        self.segment
     }
 
     /// The epoch it is for.
@@ -213,13 +229,14 @@ fn sender_cipher(key: &Secret, sender: &Pseudonym, salt: &[u8; 16]) -> seal::Cip
 }
 
 /// Everything of the frame that stands outside the seal and is not already part of its key or nonce.
-fn associated_data(frame: &GroupFrame<'_>) -> [u8; 44] {
-    let mut data = [0; 44];
+fn associated_data(frame: &GroupFrame<'_>) -> [u8; 45] {
+    let mut data = [0; 45];
     data[..16].copy_from_slice(&frame.sender.0);
     data[16..24].copy_from_slice(&frame.epoch.0.to_be_bytes());
     data[24..32].copy_from_slice(&frame.group.0);
-    data[32..36].copy_from_slice(&frame.version.to_be_bytes());
-    data[36..].copy_from_slice(&frame.expiry.to_be_bytes());
+    data[32] = frame.segment;
+    data[33..37].copy_from_slice(&frame.version.to_be_bytes());
+    data[37..].copy_from_slice(&frame.expiry.to_be_bytes());
     data
 }
 
@@ -256,7 +273,7 @@ mod tests {
     fn members_open_what_a_member_seals_and_strangers_do_not() {
         let (members, mut rng) = members(1);
         let own = members[0].credential(NOW).expect("a credential").clone();
-        let mut sender = members[0].groups().sender(&mut rng, "plant", EPOCH, own.clone()).expect("a key");
+        let mut sender = members[0].groups().sender(&mut rng, ("plant", 0), EPOCH, own.clone()).expect("a key");
         let bytes = sender.seal(&batch(), NOW);
         let signed: Signed<'_> = decode(&bytes).expect("a signed frame");
         assert!(sign::verify_signed(CONTEXT, &own.pseudonym(), &signed));
@@ -284,7 +301,7 @@ mod tests {
         let own = members[0].credential(NOW).expect("a credential");
         let mut seen = BTreeSet::new();
         for _ in 0..3 {
-            let mut sender = members[0].groups().sender(&mut rng, "plant", EPOCH, own.clone()).expect("a key");
+            let mut sender = members[0].groups().sender(&mut rng, ("plant", 0), EPOCH, own.clone()).expect("a key");
             for _ in 0..3 {
                 let bytes = sender.seal(&batch(), NOW);
                 let signed: Signed<'_> = decode(&bytes).expect("a signed frame");

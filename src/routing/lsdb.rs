@@ -14,8 +14,10 @@
 //!
 //! Invariants
 //! 1. An entry never gives way to an earlier one; the same set of advertisements, in any order, gives the same database.
-//! 2. At most [`MAX_ROUTERS`] routers, all of the own area, and only well-formed advertisements. The own entry always
-//!    has a place. Drop policy: a router that is not yet known is refused when there is no place.
+//! 2. At most [`MAX_ROUTERS`] routers that are not leaving, and as many in all again, all of the own area, and only
+//!    well-formed advertisements. The own entry always has a place. Drop policy: a router that has no place yet is refused
+//!    when there is none. One that has left takes no place: so an area whose routers go on under new pseudonyms does not
+//!    count twice.
 //! 3. The generation grows whenever an answer to a question about content may have changed, and not when a router merely
 //!    repeats itself under a higher number.
 
@@ -374,7 +376,7 @@ impl Lsdb {
 
     fn put(&mut self, entry: Entry) -> Inserted {
         let known = self.entries.get(&entry.router);
-        if known.is_none() && entry.router != self.own && self.others() >= MAX_ROUTERS - 1 {
+        if entry.router != self.own && !self.has_place(known, entry.lsa.leaving) {
             self.refused.full += 1;
             return Inserted::Full;
         }
@@ -406,8 +408,15 @@ impl Lsdb {
         self.credentials.router_of(credential).is_some_and(|router| self.entries.contains_key(&router))
     }
 
-    fn others(&self) -> usize {
-        self.entries.len() - usize::from(self.entries.contains_key(&self.own))
+    /// Whether there is a place for what a router tells, of which so much is known. The own entry has one of its own.
+    fn has_place(&self, known: Option<&Entry>, leaving: bool) -> bool {
+        let others = self.entries.len() - usize::from(self.entries.contains_key(&self.own));
+        if known.is_none() && others >= MAX_ENTRIES - 1 {
+            return false;
+        }
+        let takes_one = !leaving && known.is_none_or(|known| known.lsa.leaving);
+        let stay = |entry: &&Entry| !entry.lsa.leaving && entry.router != self.own;
+        !takes_one || others < MAX_ROUTERS - 1 || self.entries.values().filter(stay).count() < MAX_ROUTERS - 1
     }
 }
 

@@ -7,7 +7,8 @@
 //! is an opener or an answer, with its length. Relays treat all alike.
 
 use super::opener::MAX_OPENER;
-use crate::id::{CredentialPrefix, Handle, OuterId, SessionId};
+use crate::id::{CredentialPrefix, Handle, OuterId, SessionId, Tag};
+use crate::time::Day;
 use serde::{Deserialize, Serialize};
 
 /// Longest encoded header, in bytes.
@@ -30,10 +31,22 @@ pub struct Header {
     pub form: Form,
     /// Unix microseconds after which it is dropped.
     pub expiry: u64,
-    /// This transmission attempt.
-    pub outer: OuterId,
     /// What it wants of its path.
     pub policy: Policy,
+    /// The segment that it is of, by its bit: whoever makes it, hands it on or takes it is in it or reaches it.
+    pub segment: u8,
+    /// Of mail alone: where mailboxes keep it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mail: Option<MailBox>,
+}
+
+/// Where mail lies until its receiver wakes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MailBox {
+    /// Day of the prekey that it is sealed to.
+    pub day: Day,
+    /// The receiver's box of that day.
+    pub tag: Tag,
 }
 
 /// How urgent: the order in which links serve.
@@ -92,6 +105,8 @@ pub struct Policy {
 /// What relays write.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Path {
+    /// This transmission attempt: new whenever the same header and sealed part leave again, by their sender or a custodian.
+    pub outer: OuterId,
     /// Whom it goes to, one after the other, by credential, the receiver last. Empty to a neighbour, and from a leaf: its
     /// router finds the way.
     pub hops: Vec<CredentialPrefix>,

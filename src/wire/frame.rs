@@ -44,7 +44,7 @@ pub enum Kind {
     EnrolRelay = 0x09,
     /// [`crate::wire::enrol_relay::EnrolAnswer`].
     EnrolAnswer = 0x0a,
-    /// Signed [`crate::wire::successor::Successor`].
+    /// [`crate::wire::successor::Successor`].
     Successor = 0x0b,
     /// Signed [`crate::wire::time_beacon::TimeBeacon`].
     TimeBeacon = 0x0c,
@@ -68,7 +68,7 @@ pub enum Kind {
     HopAck = 0x42,
     /// Signed [`crate::wire::group::GroupFrame`] on a link that carries no gossip.
     Group = 0x43,
-    /// [`crate::wire::custody::Custody`].
+    /// Signed [`crate::wire::custody::Custody`].
     Custody = 0x44,
     /// [`crate::wire::fragment::Fragment`] of a data frame.
     Fragment = 0x45,

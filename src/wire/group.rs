@@ -27,6 +27,8 @@ pub struct GroupFrame<'a> {
     pub sender: CredentialHash,
     /// The group in this epoch.
     pub group: Tag,
+    /// The segment that it is of, by its bit: its sender, and whoever hands it on or takes it, are in it or reach it.
+    pub segment: u8,
     /// Version of the group's key.
     pub version: u32,
     /// Unix microseconds after which it is dropped.

@@ -20,6 +20,10 @@ pub struct Locate {
     pub handle: Handle,
     /// Areas still to cross.
     pub ttl: u8,
+    /// Segments, as a bit map, that all who have asked or handed it on are in or reach: an answer is for a device that one of
+    /// them leads to.
+    #[serde(with = "serde_bytes")]
+    pub segments: [u8; 8],
 }
 
 /// An answer; it holds for the epoch.

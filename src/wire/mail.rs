@@ -1,14 +1,12 @@
 //! Mail: a message sealed to a sleeping device's prekey of the day, kept by mailboxes until it wakes.
 
 use crate::id::AgreementKey;
-use crate::time::Day;
 use serde::{Deserialize, Serialize};
 
-/// The sealed part of a data frame of form [`Form::Mail`](super::data::Form).
+/// The sealed part of a data frame of form [`Form::Mail`](super::data::Form). Which prekey it is sealed to, and in which box
+/// it lies, stands in the [header](super::data::MailBox), so that mailboxes need not look into it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mail<'a> {
-    /// Day of the prekey.
-    pub day: Day,
     /// Fresh X25519 key.
     pub ephemeral: AgreementKey,
     /// The sender's signed credential, sealed under ephemeral and prekey.

@@ -1,19 +1,17 @@
-//! Successor: a neighbour says, under its old key, which pseudonym it goes on as.
+//! Successor: a neighbour says, over its old link, which pseudonym it goes on as.
+//!
+//! It is no signed document: what is signed could be shown to others, and would prove for good that two pseudonyms are one
+//! device. The proof is made under keys that the neighbour could have computed as well, so it convinces nobody else.
 
-use crate::id::{CredentialHash, Signature};
 use serde::{Deserialize, Serialize};
 
-/// Signature context, for both signatures.
-pub const CONTEXT: &str = "m2mesh/1 successor";
-
-/// Signed by the old pseudonym as a document; the new one signs inside.
+/// Says so to one neighbour.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Successor {
-    /// Credential until now.
-    pub old: CredentialHash,
     /// Credential from now on, encoded and signed.
     #[serde(with = "serde_bytes")]
     pub new: Vec<u8>,
-    /// By the new pseudonym, over context and the old credential's hash.
-    pub consent: Signature,
+    /// Under the agreement keys of the old and of the new credential with that of the neighbour, over all three credentials.
+    #[serde(with = "serde_bytes")]
+    pub proof: [u8; 16],
 }

@@ -103,11 +103,16 @@ fn of_too_many_sessions_that_pass_through_the_first_are_forgotten() {
 
 /// A record of a session, to whom a relay has to find the way.
 fn data(to: Handle, session: u64, expiry: u64) -> Vec<u8> {
+    data_of(0, to, session, expiry)
+}
+
+fn data_of(segment: u8, to: Handle, session: u64, expiry: u64) -> Vec<u8> {
     let outer = OuterId(numbered(session));
-    let header = Header { to, class: Class::Telemetry, form: Form::Session, expiry, outer, policy: Policy::default() };
+    let (class, form) = (Class::Telemetry, Form::Session);
+    let header = Header { to, class, form, expiry, policy: Policy::default(), segment, mail: None };
     let mut body = Vec::new();
     put_prefixed(&mut body, &wire::encode(&header));
-    put_prefixed(&mut body, &wire::encode(&Path::default()));
+    put_prefixed(&mut body, &wire::encode(&Path { outer, ..Path::default() }));
     body.extend_from_slice(&numbered::<{ SessionId::LEN }>(session));
     body.extend_from_slice(&[7; 40]);
     frame::raw(Kind::Data, &body)
@@ -137,7 +142,8 @@ fn questions_come_no_faster_than_a_link_may_ask() {
     let mut mesh = relay();
     let ask = |mesh: &mut Mesh, from: u64, to: u64| {
         for number in from..to {
-            let question = Locate { id: OuterId(numbered(number)), handle: Handle(numbered(number)), ttl: 1 };
+            let question =
+                Locate { id: OuterId(numbered(number)), handle: Handle(numbered(number)), ttl: 1, segments: [0xff; 8] };
             mesh.hand(0, 1, &frame::of(Kind::Locate, &question));
         }
     };
@@ -161,7 +167,8 @@ fn who_asks_much_keeps_nobody_else_from_asking() {
     for moment in 0..30 {
         for number in 0..100 {
             let number = moment * 100 + number;
-            let question = Locate { id: OuterId(numbered(number)), handle: Handle(numbered(number)), ttl: 8 };
+            let question =
+                Locate { id: OuterId(numbered(number)), handle: Handle(numbered(number)), ttl: 8, segments: [0xff; 8] };
             mesh.hand(0, 1, &frame::of(Kind::Locate, &question));
         }
         mesh.run(Duration::from_millis(100));
@@ -232,7 +239,7 @@ fn that_a_hop_has_a_frame_is_believed_from_where_it_went() {
     let token = mesh.send(0, "b", b"to b alone", Ack::Hop, 30);
     mesh.run(seconds(1));
     let frame = mesh.nodes[0].sent.iter().rev().find(|frame| frame[4] == Kind::Data as u8).expect("it left");
-    let outer = DataFrame::parse(&frame[frame::HEADER..]).expect("our own").header.outer;
+    let outer = DataFrame::parse(&frame[frame::HEADER..]).expect("our own").path.outer;
     let ack = frame::of(Kind::HopAck, &HopAck { frames: vec![outer] });
     mesh.hand(0, 2, &ack);
     assert_eq!(mesh.ended.get(&token), None, "c never had it");

@@ -11,6 +11,7 @@ mod leaves;
 mod link_state;
 mod mesh;
 mod pieces;
+mod segments;
 mod sessions;
 mod topics;
 

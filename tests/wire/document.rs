@@ -27,7 +27,7 @@ fn every_context_and_label_stands_in_it() {
         credential::CONTEXT,
         enrolment::CONTEXT,
         contact::PREKEY_CONTEXT,
-        successor::CONTEXT,
+        custody::CONTEXT,
         time_beacon::CONTEXT,
         lsa::CONTEXT,
         receipt::NACK_CONTEXT,

@@ -120,6 +120,7 @@ fn the_key_schedule_is_as_specified() {
     entries.extend(tree());
     entries.push(group());
     entries.push(mail());
+    entries.push(successor());
     check("keys.json", &render(&entries));
 }
 
@@ -280,6 +281,7 @@ fn group() -> Entry {
         epoch: EPOCH,
         sender: credential_hash(PSEUDONYM),
         group: Tag(epoch_tag),
+        segment: 0,
         version: 1,
         expiry: (NOW + 30) * 1_000_000,
         salt: SALT,
@@ -290,6 +292,7 @@ fn group() -> Entry {
         &frame.sender.0[..],
         &frame.epoch.0.to_be_bytes(),
         &frame.group.0,
+        &[frame.segment],
         &frame.version.to_be_bytes(),
         &frame.expiry.to_be_bytes(),
     ]
@@ -353,4 +356,30 @@ fn mail() -> Entry {
         .gives("transcript", &transcript)
         .gives("key", &key)
         .gives("sealed", &aead(&key, 0, b"header", b"a batch"))
+}
+
+/// Specified only: a pseudonym's next one, proven to one neighbour and to nobody else.
+fn successor() -> Entry {
+    const NEXT_AGREEMENT: u8 = 0x19;
+    const NEIGHBOUR_AGREEMENT: u8 = 0x1a;
+    let neighbour = agreement_key(NEIGHBOUR_AGREEMENT);
+    let (old, new) = (dh(AGREEMENT, &neighbour), dh(NEXT_AGREEMENT, &neighbour));
+    let (h_old, h_new, h_n) =
+        (credential_hash(PSEUDONYM), credential_hash(SUCCESSOR), opaque_array::<16>("the neighbour's credential"));
+    let key = derive(None, &[old, new].concat(), "m2mesh/1 successor", &[&h_old.0, &h_new.0, &h_n]);
+    let proof: [u8; 16] = head(tag(&key, "m2mesh/1 successor proof", &[&signed_credential(SUCCESSOR)]));
+    // The neighbour comes to the same by its own secret.
+    for (secret, public) in [(AGREEMENT, old), (NEXT_AGREEMENT, new)] {
+        assert_eq!(dh(NEIGHBOUR_AGREEMENT, &agreement_key(secret)), public);
+    }
+    Entry::new("successor")
+        .with("old_agreement_secret", &[AGREEMENT; 32])
+        .with("new_agreement_secret", &[NEXT_AGREEMENT; 32])
+        .with("neighbour_agreement_secret", &[NEIGHBOUR_AGREEMENT; 32])
+        .with("h_old", &h_old.0)
+        .with("h_new", &h_new.0)
+        .with("h_neighbour", &h_n)
+        .with("new_credential", &signed_credential(SUCCESSOR))
+        .gives("key", &key)
+        .gives("proof", &proof)
 }

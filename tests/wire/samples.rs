@@ -11,7 +11,7 @@ use m2mesh::wire::contact::{ContactCard, MailPrekey};
 use m2mesh::wire::credential::Credential;
 use m2mesh::wire::credential_exchange::CredentialRequest;
 use m2mesh::wire::custody::{Custody, CustodyVerdict};
-use m2mesh::wire::data::{Class, Form, Header, Path, Policy};
+use m2mesh::wire::data::{Class, Form, Header, MailBox, Path, Policy};
 use m2mesh::wire::enrol_relay::{EnrolAnswer, EnrolRelay};
 use m2mesh::wire::enrolment::{Answer, DeviceKeys, Grant, GroupKeyGrant, PathKeys, Refusal, Request, SignedRequest};
 use m2mesh::wire::fragment::Fragment;
@@ -159,7 +159,7 @@ structs! {
     Hello { lowest, highest, credential = owned, bulletin, seconds }
     EnrolHello { realm, issuer, sealed = owned }
     EnrolReply { sealed = |from: &mut Entropy<'_>| from.maybe(owned), refused = maybe }
-    Successor { old, new = owned, consent }
+    Successor { new = owned, proof = array }
     TimeBeacon { origin, time, error }
     Lsa {
         origin, sequence, area, leaving, links = some, leaves = some, groups = some, services = some, borders = some,
@@ -168,21 +168,22 @@ structs! {
     LsaDigest { summary, entries = |from: &mut Entropy<'_>| from.maybe(some) }
     LsaKey { origin, sequence }
     LsaRequest { origins = some }
-    Locate { id, handle, ttl }
+    Locate { id, handle, ttl, segments = array }
     Located {
         id, area, via = some, cost, delay,
         credential = |from: &mut Entropy<'_>| serde_bytes::ByteBuf::from(owned(from)),
     }
     Witness { commitment = array }
     Fragment<'e> { frame, piece, pieces, bytes = bytes }
-    Header { to, class, form, expiry, outer, policy }
+    Header { to, class, form, expiry, policy, segment, mail = maybe }
+    MailBox { day, tag }
     Policy { weights = array, budget = maybe, success = maybe, avoid = maybe, copies = maybe }
-    Path { hops = some, next, visited = some, spent, age }
+    Path { outer, hops = some, next, visited = some, spent, age }
     SessionNack { session, by, at }
     HopAck { frames = some }
     Receipts { receipts = some }
     Receipt { stream, verdict, ranges = some, visited = some, at }
-    GroupFrame<'e> { epoch, sender, group, version, expiry, salt = array, counter, sealed = bytes }
+    GroupFrame<'e> { epoch, sender, group, segment, version, expiry, salt = array, counter, sealed = bytes }
     GroupBatch<'e> { stream, first, sent, messages = some }
     GroupMessage<'e> { topic = text, payload = bytes }
     Batch<'e> { stream, floor, base, sent, ack, reply = some, messages = some }
@@ -192,6 +193,6 @@ structs! {
         lifetime = maybe,
     }
     Opener { session, suites, credential = owned, message = array }
-    Mail<'e> { day, ephemeral, credential = bytes, sealed = bytes }
-    Custody { frame, verdict, mailbox = maybe }
+    Mail<'e> { ephemeral, credential = bytes, sealed = bytes }
+    Custody { frame, sealed = array, by, verdict, mailbox = maybe }
 }

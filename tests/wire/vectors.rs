@@ -138,6 +138,7 @@ fn every_type_has_a_vector() {
             "GroupKeyGrant",
             "LsaLink",
             "LsaKey",
+            "MailBox",
             "Policy",
             "Receipt",
             "GroupMessage",

@@ -408,3 +408,25 @@ fn a_hop_that_could_be_two_routers_is_both_of_them_to_whoever_asks() {
     assert_eq!(db.insert(&twin, told, signed, at(EPOCH)), Inserted::Newer);
     assert_eq!(under(&db, 1), [router(1), router(3)]);
 }
+
+#[test]
+fn routers_that_have_left_take_nobody_s_place() {
+    let most = u16::try_from(MAX_ROUTERS).expect("few");
+    let mut db = Lsdb::new(router(0));
+    for number in 1..most {
+        assert_eq!(put(&mut db, number, lsa(number, 1, &[])), Inserted::Newer);
+    }
+    assert_eq!(put(&mut db, most, lsa(most, 1, &[])), Inserted::Full);
+    // One goes on under another pseudonym: the area is as full as before, and no fuller.
+    assert_eq!(put(&mut db, 1, Lsa { leaving: true, ..lsa(1, 2, &[]) }), Inserted::Newer);
+    assert_eq!(put(&mut db, most, lsa(most, 1, &[])), Inserted::Newer);
+    assert_eq!(put(&mut db, 1, lsa(1, 3, &[])), Inserted::Full, "its place is taken");
+    assert_eq!(put(&mut db, most + 1, lsa(most + 1, 1, &[])), Inserted::Full);
+    // All of them do so, and nothing is without bound.
+    for number in 2..=most {
+        assert_eq!(put(&mut db, number, Lsa { leaving: true, ..lsa(number, 9, &[]) }), Inserted::Newer);
+    }
+    let more = (most + 1..3 * most).filter(|number| put(&mut db, *number, lsa(*number, 1, &[])) == Inserted::Newer);
+    assert_eq!(more.count(), MAX_ROUTERS - 1);
+    assert!(db.len() < MAX_ENTRIES && db.digest().len() < MAX_ENTRIES);
+}

@@ -13,7 +13,7 @@ use m2mesh::wire::hello::{self, Hello};
 use m2mesh::wire::locate::{Locate, Located};
 use m2mesh::wire::lsa::{self, Lsa, LsaDigest, LsaKey, LsaLink, LsaRequest};
 use m2mesh::wire::ping::Ping;
-use m2mesh::wire::successor::{self, Successor};
+use m2mesh::wire::successor::Successor;
 use m2mesh::wire::time_beacon::{self, TimeBeacon};
 use m2mesh::wire::witness::Witness;
 use serde_bytes::ByteBuf;
@@ -59,11 +59,7 @@ fn neighbours() -> Vec<Vector> {
         area: 0,
         process: 0,
     };
-    let successor = Successor {
-        old: credential_hash(PSEUDONYM),
-        new: signed_credential(SUCCESSOR),
-        consent: sign(SUCCESSOR, successor::CONTEXT, &credential_hash(PSEUDONYM).0),
-    };
+    let successor = Successor { new: signed_credential(SUCCESSOR), proof: opaque_array("proof") };
     let beacon = TimeBeacon { origin: credential_hash(PSEUDONYM), time: NOW * 1_000_000, error: 250_000 };
     let relay = OuterId(opaque_array("relay"));
     let sealed = opaque("sealed request", 64);
@@ -101,12 +97,6 @@ fn neighbours() -> Vec<Vector> {
             "Successor",
             "consent is by the new pseudonym, over the old credential's hash",
             &successor,
-        ),
-        Vector::raw(
-            "successor-signed",
-            "Signed",
-            "signed by the old pseudonym",
-            signed(PSEUDONYM, successor::CONTEXT, &successor),
         ),
         Vector::of("time-beacon", "TimeBeacon", "a quarter of a second's error", &beacon),
         Vector::raw("time-beacon-signed", "Signed", "", signed(PSEUDONYM, time_beacon::CONTEXT, &beacon)),
@@ -146,7 +136,12 @@ fn link_state() -> Vec<Vector> {
         Vector::of("lsa-digest", "LsaDigest", "", &LsaDigest { summary, entries: Some(vec![key]) }),
         Vector::of("lsa-digest-summary", "LsaDigest", "the summary alone", &LsaDigest { summary, entries: None }),
         Vector::of("lsa-request", "LsaRequest", "", &LsaRequest { origins: vec![lsa.origin] }),
-        Vector::of("locate", "Locate", "", &Locate { id: sought, handle: Handle(opaque_array("leaf")), ttl: 4 }),
+        Vector::of(
+            "locate",
+            "Locate",
+            "",
+            &Locate { id: sought, handle: Handle(opaque_array("leaf")), ttl: 4, segments: 5u64.to_be_bytes() },
+        ),
         Vector::of(
             "located",
             "Located",

@@ -4,8 +4,8 @@ use super::Vector;
 use super::world::*;
 use m2mesh::id::*;
 use m2mesh::wire::batch::{Ack, Batch, Message, PLAIN_BATCH, PLAIN_RECEIPTS, Purpose};
-use m2mesh::wire::custody::{Custody, CustodyVerdict};
-use m2mesh::wire::data::{Class, Form, Header, Path, Policy, put_prefixed};
+use m2mesh::wire::custody::{self, Custody, CustodyVerdict};
+use m2mesh::wire::data::{Class, Form, Header, MailBox, Path, Policy, put_prefixed};
 use m2mesh::wire::encode;
 use m2mesh::wire::fragment::Fragment;
 use m2mesh::wire::frame::{Kind, raw};
@@ -30,8 +30,9 @@ fn header(form: Form, policy: Policy) -> Header {
         class: Class::Telemetry,
         form,
         expiry: (NOW + 30) * 1_000_000,
-        outer: OuterId(opaque_array("outer")),
         policy,
+        segment: 0,
+        mail: None,
     }
 }
 
@@ -47,6 +48,7 @@ fn policy() -> Policy {
 
 fn path() -> Path {
     Path {
+        outer: OuterId(opaque_array("outer")),
         hops: vec![CredentialPrefix(opaque_array("neighbour one")), CredentialPrefix(opaque_array("neighbour two"))],
         next: 1,
         visited: vec![credential_hash(PSEUDONYM).prefix()],
@@ -172,12 +174,8 @@ fn sessions() -> Vec<Vector> {
     put_prefixed(&mut answered, &opaque("answer", ANSWER));
     answered.extend(opaque("session record", 8 + 8 + 40 + 16));
     let credential = opaque("sealed credential", signed_credential(PSEUDONYM).len() + 16);
-    let mail = Mail {
-        day: DAY,
-        ephemeral: agreement_key(EPHEMERAL),
-        credential: &credential,
-        sealed: &opaque("sealed batch", 96),
-    };
+    let mail =
+        Mail { ephemeral: agreement_key(EPHEMERAL), credential: &credential, sealed: &opaque("sealed batch", 96) };
     vec![
         Vector::of("opener", "Opener", "credential and message stand for real ones; keys.json has these", &opener),
         Vector::raw(
@@ -193,6 +191,12 @@ fn sessions() -> Vec<Vector> {
             frame(&header(Form::Answer, policy()), &Path::default(), &answered),
         ),
         Vector::of("mail", "Mail", "the sealed part of form mail", &mail),
+        Vector::of(
+            "header-mail",
+            "Header",
+            "the header of a frame of form mail names day and box",
+            &Header { mail: Some(MailBox { day: DAY, tag: Tag(opaque_array("box")) }), ..header(Form::Mail, policy()) },
+        ),
     ]
 }
 
@@ -211,6 +215,7 @@ fn groups() -> Vec<Vector> {
         epoch: EPOCH,
         sender: credential_hash(PSEUDONYM),
         group: Tag(opaque_array("group tag")),
+        segment: 3,
         version: 2,
         expiry: (NOW + 30) * 1_000_000,
         salt: opaque_array("salt"),
@@ -236,6 +241,13 @@ fn answers() -> Vec<Vector> {
         at: NOW * 1_000_000,
     };
     let outer = OuterId(opaque_array("outer"));
+    let kept = Custody {
+        frame: outer,
+        sealed: opaque_array("hash of the sealed part"),
+        by: credential_hash(PSEUDONYM),
+        verdict: CustodyVerdict::Kept,
+        mailbox: Some(Tag(opaque_array("box"))),
+    };
     vec![
         Vector::of("session-nack", "SessionNack", "", &nack),
         Vector::raw("session-nack-signed", "Signed", "signed by the pseudonym", signed(PSEUDONYM, NACK_CONTEXT, &nack)),
@@ -246,17 +258,18 @@ fn answers() -> Vec<Vector> {
             "the second of three",
             &Fragment { frame: 7, piece: 1, pieces: 3, bytes: &opaque("part", 64) },
         ),
-        Vector::of(
-            "custody-kept",
-            "Custody",
-            "",
-            &Custody { frame: outer, verdict: CustodyVerdict::Kept, mailbox: Some(Tag(opaque_array("box"))) },
-        ),
+        Vector::of("custody-kept", "Custody", "", &kept),
         Vector::of(
             "custody-refused",
             "Custody",
             "",
-            &Custody { frame: outer, verdict: CustodyVerdict::OverQuota, mailbox: None },
+            &Custody { verdict: CustodyVerdict::OverQuota, mailbox: None, ..kept.clone() },
+        ),
+        Vector::raw(
+            "custody-kept-signed",
+            "Signed",
+            "signed by the custodian's pseudonym",
+            signed(PSEUDONYM, custody::CONTEXT, &kept),
         ),
     ]
 }

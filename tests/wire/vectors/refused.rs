@@ -11,8 +11,9 @@ pub fn vectors() -> Vec<Vector> {
         class: Class::Bulk,
         form: Form::Session,
         expiry: 1,
-        outer: m2mesh::id::OuterId([2; 8]),
         policy: Policy::default(),
+        segment: 0,
+        mail: None,
     });
     vec![
         v("empty", "Ping", "nothing at all", vec![]),
@@ -22,7 +23,12 @@ pub fn vectors() -> Vec<Vector> {
         v("indefinite-map", "Ping", "an indefinite length", vec![0xbf, 0x00, 0x07, 0xff]),
         v("indefinite-bytes", "Witness", "an indefinite byte string", vec![0xa1, 0x00, 0x5f, 0x41, 0x00, 0xff]),
         v("duplicate-key", "Ping", "key 0 twice", vec![0xa2, 0x00, 0x07, 0x00, 0x07]),
-        v("keys-out-of-order", "LsaKey", "key 1 before key 0", [&[0xa2, 0x01, 0x01, 0x00, 0x48][..], &[0; 8]].concat()),
+        v(
+            "keys-out-of-order",
+            "LsaKey",
+            "key 1 before key 0",
+            [&[0xa2, 0x01, 0x01, 0x00, 0x50][..], &[0; 16]].concat(),
+        ),
         v("text-key", "Ping", "the field's name as key", vec![0xa1, 0x65, b's', b't', b'a', b'm', b'p', 0x07]),
         v("negative-key", "Ping", "key -1", vec![0xa1, 0x20, 0x07]),
         v("unknown-field", "Ping", "a field that version 1 does not have", vec![0xa2, 0x00, 0x07, 0x01, 0x07]),
