@@ -19,6 +19,7 @@ mod links;
 mod log;
 mod machine;
 mod man;
+mod memory;
 mod offer;
 mod passphrase;
 mod peers;
@@ -158,6 +159,7 @@ fn usage(error: &clap::Error, json: bool) -> ExitCode {
 fn execute(cli: Cli) -> Result<Verdict, Failure> {
     let Cli { global, verb } = cli;
     diagnostics(&global, matches!(verb, Verb::Run(_)))?;
+    memory::close();
     let mut runtime = match verb {
         Verb::Run(_) => tokio::runtime::Builder::new_multi_thread(),
         // The lab's nodes die with the thread that started them, so that has to be the main thread.
