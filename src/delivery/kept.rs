@@ -66,6 +66,9 @@ pub struct KeptMessage<'a> {
     /// What it asks of its way.
     #[serde(default, skip_serializing_if = "Terms::is_default")]
     pub terms: Terms,
+    /// How long it was of use in all, in µs: whatever the clock says after a restart, it is not of use for longer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lifetime: Option<u64>,
 }
 
 /// A change of the stored records: a new value, or none to remove it.
@@ -177,7 +180,7 @@ fn write<T>(to: &Name, messages: &[(&Name, InnerId, &Slot<T>)]) -> Change {
 }
 
 fn message<T>(sequence: u64, slot: &Slot<T>) -> KeptMessage<'_> {
-    let Submission { payload, content, ack, lane, id, .. } = &slot.message;
+    let Submission { payload, content, ack, lane, id, lifetime, .. } = &slot.message;
     let (purpose, service, replies_to) = match content {
         Content::Inbox => (None, None, None),
         Content::Call { purpose, service, replies_to } => (Some(*purpose), service.clone(), *replies_to),
@@ -194,5 +197,6 @@ fn message<T>(sequence: u64, slot: &Slot<T>) -> KeptMessage<'_> {
         service,
         replies_to,
         terms: (*lane.terms).clone(),
+        lifetime: u64::try_from(lifetime.as_micros()).ok(),
     }
 }

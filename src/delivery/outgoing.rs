@@ -208,8 +208,23 @@ impl<T: Clone> Outgoing<T> {
         let (mut open, mut last, mut stale) = (0, first.sequence, false);
         for message in messages {
             let known = token(&message).filter(|_| self.bytes + message.payload.len() <= MAX_BYTES);
-            let KeptMessage { sequence, payload, ack, class, expiry, id, purpose, service, replies_to, terms } =
-                message;
+            let KeptMessage {
+                sequence,
+                payload,
+                ack,
+                class,
+                expiry,
+                id,
+                purpose,
+                service,
+                replies_to,
+                terms,
+                lifetime,
+            } = message;
+            // A clock that was ahead when it was submitted and is right now would keep it alive by the difference.
+            let longest = lifetime.map_or(MAX_LIFETIME, Duration::from_micros).min(MAX_LIFETIME);
+            let lifetime = expiry.since(now.unix).min(longest);
+            let expiry = expiry.min(now.unix + longest);
             let lane = Lane { class, terms: terms.into() };
             last = last.max(sequence);
             let Some(token) = known else {
@@ -220,7 +235,7 @@ impl<T: Clone> Outgoing<T> {
                 None => Content::Inbox,
                 Some(purpose) => Content::Call { purpose, service, replies_to },
             };
-            let (bytes, lifetime) = (payload.len(), expiry.since(now.unix).min(MAX_LIFETIME));
+            let bytes = payload.len();
             let payload = payload.into_owned();
             let message = Submission { token, payload, content, ack, lane, lifetime, keep: true, id };
             if streams[at].restore(sequence, message, now.time, expiry) {

@@ -196,6 +196,27 @@ fn after_a_restart_what_was_open_goes_under_its_old_number_and_what_is_new_in_a_
     assert!(bench.disk.is_empty(), "nothing is kept that has ended");
 }
 
+#[test]
+fn a_clock_that_was_ahead_before_a_restart_stretches_no_deadline() {
+    let ahead = |seconds: u64| Now { time: at(seconds).time, unix: at(seconds + 400).unix };
+    let mut bench = Bench::new();
+    bench.submit(1, Ack::End, 30, ahead(0));
+    bench.submit(2, Ack::End, 500, ahead(0));
+    bench.write();
+    bench.restart(at(2));
+    let expiry = |bench: &Bench, token| {
+        let streams = bench.outgoing.streams[&bench.to].iter();
+        let slots = streams.flat_map(|stream| (1..=2).filter_map(|sequence| stream.slot(sequence)));
+        slots.filter(|slot| slot.message.token == token).map(|slot| slot.expiry).next()
+    };
+    assert_eq!(expiry(&bench, 1), Some(at(32).unix), "on the wire, too");
+    assert_eq!(expiry(&bench, 2), Some(at(502).unix));
+    bench.outgoing.handle_timeout(at(33).time, &mut bench.ends, &mut bench.overdue);
+    assert_eq!(bench.tokens(), [1]);
+    bench.outgoing.handle_timeout(at(503).time, &mut bench.ends, &mut bench.overdue);
+    assert_eq!(bench.tokens(), [1, 2]);
+}
+
 proptest! {
     #[test]
     fn every_message_ends_exactly_once(steps in proptest::collection::vec((0u8..6, 1u64..40), 1..200)) {
