@@ -5,10 +5,12 @@
 use super::failure::Failure;
 use super::shell::Shell;
 use super::{Verdict, arguments};
+use crate::event_log::Event;
 use crate::gateway::client::{Client, ClientError};
 use crate::gateway::dto::{LogPage, LogQuery, LogRecord, LogVerdict, Moment};
 use crate::gateway::pages::{self, PageError};
 use crate::store::{DirectoryLock, OpenError, SledReader, SledStore, Store};
+use clap::builder::PossibleValuesParser;
 use std::path::Path;
 
 /// Prints the event log: what happened on this device
@@ -24,7 +26,7 @@ pub(super) struct Arguments {
     #[command(subcommand)]
     action: Option<Action>,
     /// Only this kind, as link-up or refused
-    #[arg(long)]
+    #[arg(long, value_parser = kinds(), hide_possible_values = true)]
     kind: Option<String>,
     /// From this time on, as 2026-01-31T12:00:00Z, or as 10m: that long ago
     #[arg(long, value_name = "TIME", value_parser = arguments::moment)]
@@ -42,6 +44,11 @@ enum Action {
     /// Checks the chain of hashes; names the first bad record, if there is one
     #[command(after_help = "Example:\n  m2mesh log verify --dir /var/lib/m2mesh")]
     Verify,
+}
+
+/// The kinds there are, and `unknown` for those of a later version.
+fn kinds() -> PossibleValuesParser {
+    PossibleValuesParser::new(Event::NAMES.into_iter().chain(["unknown"]))
 }
 
 pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, Failure> {
@@ -169,7 +176,8 @@ fn lock(directory: &Path) -> Result<DirectoryLock, Failure> {
     if !directory.join(STORE).is_dir() {
         return Err(ClientError::NotRunning(directory.to_owned()).into());
     }
-    DirectoryLock::take(directory).map_err(|error| Failure::split(error, "wait until the node is up, then try again"))
+    DirectoryLock::take_to_look(directory)
+        .map_err(|error| Failure::split(error, "wait until the node is up, then try again"))
 }
 
 fn unreadable(error: PageError) -> Failure {

@@ -111,7 +111,7 @@ pub enum Event {
         /// Last record dropped.
         last: u64,
     },
-    /// Damage was found in the store; what could not be read was set aside.
+    /// Something in the store was lost; what is left of it was set aside.
     Quarantined {
         /// Where the damaged files are, below the node's directory.
         place: String,
@@ -223,6 +223,37 @@ impl Event {
             Self::ClockDiffers { .. } => "clock-differs",
         }
     }
+
+    /// What [`Self::kind`] answers, in the order of the numbers.
+    pub const NAMES: [&'static str; Self::KINDS as usize] = [
+        "started",
+        "stopped",
+        "joined",
+        "refused",
+        "link-up",
+        "link-down",
+        "message-failed",
+        "enrolled",
+        "enrolment-refused",
+        "bulletin-accepted",
+        "epoch-changed",
+        "renewal-failed",
+        "clock-stepped",
+        "dropped",
+        "store-failed",
+        "store-recovered",
+        "log-trimmed",
+        "quarantined",
+        "log-broken",
+        "call-interrupted",
+        "link-silent",
+        "link-heard",
+        "quota-spent",
+        "quota-renewed",
+        "route-changed",
+        "route-lost",
+        "clock-differs",
+    ];
 
     /// The same with its texts cut at [`MAX_TEXT`] and its lists at [`MAX_COUNTS`], which bounds a record.
     pub(crate) fn bounded(mut self) -> Self {

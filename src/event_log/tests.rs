@@ -147,6 +147,7 @@ fn numbers_of_kinds_do_not_move() {
         assert_eq!(usize::from(encoded[at]), number, "{} moved", event.kind());
     }
     assert_eq!(samples().len() as u64, Event::KINDS);
+    assert!(samples().iter().map(Event::kind).eq(Event::NAMES));
 }
 
 #[test]

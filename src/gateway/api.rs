@@ -5,7 +5,7 @@ use super::dto::{
     LogVerdict, Outcome, Payload, Peer, PublishBody, RequestBody, RouteQuery, RoutesView, SendBody, Status, WayView,
 };
 use super::error::{ApiError, ErrorBody};
-use super::{Context, openapi, pages, stream};
+use super::{Context, asked, openapi, pages, stream};
 use crate::engine::api::{Command, Refused, Reply, Send};
 use crate::engine::store::Read;
 use crate::id::{Name, SendId};
@@ -161,7 +161,7 @@ where
     R: Read + Clone + core::marker::Send + Sync + 'static,
 {
     let Query(InboxQuery { from_number, limit, from, consumer }) = query?;
-    let from = from.as_deref().map(name).transpose()?;
+    let from = asked::sender(&context.node, from.as_deref()).await?;
     let (first, last) = match context.node.ask(Command::Receive { consumer, live: false }).await? {
         Reply::Inbox { first, last } => (first, last),
         Reply::Refused(refused) => return Err(refused.into()),
@@ -212,6 +212,7 @@ where
     R: Read + Clone + core::marker::Send + Sync + 'static,
 {
     let Query(query) = query?;
+    asked::kind(&query)?;
     let limit = query.limit.unwrap_or(DEFAULT_PAGE).clamp(1, MAX_PAGE);
     let numbers = query.after.map_or(1, |after| after.saturating_add(1))..=u64::MAX;
     Ok(Json(pages::off_thread(context.reader, move |reader| pages::log(reader, &query, numbers, limit)).await?))

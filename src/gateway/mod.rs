@@ -26,6 +26,7 @@
 //! Absent on purpose: authentication (the file mode is it), and any listener that is not a unix socket.
 
 pub mod api;
+mod asked;
 pub mod calls;
 pub mod client;
 pub mod dto;

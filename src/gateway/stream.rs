@@ -18,7 +18,7 @@ use super::dto::{
 };
 use super::error::{ApiError, ErrorBody};
 use super::lines::{Line, Lines};
-use super::{Context, Heard, Listener, Node, final_reply, pages};
+use super::{Context, Heard, Listener, Node, asked, final_reply, pages};
 use crate::engine::api::{Command, Refused, Reply, Send};
 use crate::engine::store::Read;
 use crate::wire::batch::MAX_PAYLOAD;
@@ -139,7 +139,7 @@ where
     R: Read + Clone + core::marker::Send + Sync + 'static,
 {
     let Query(InboxFollowQuery { from_number, from, consumer }) = query?;
-    let from = from.as_deref().map(name).transpose()?;
+    let from = asked::sender(&context.node, from.as_deref()).await?;
     let listener = context.node.start(Command::Receive { consumer, live: false }).await?;
     let page = move |reader: &R, start, last| {
         let page = pages::inbox(reader, start..=last, from.as_ref(), MAX_PAGE)?;
@@ -163,6 +163,7 @@ where
     R: Read + Clone + core::marker::Send + Sync + 'static,
 {
     let Query(query) = query?;
+    asked::kind(&query)?;
     let listener = context.node.start(Command::FollowLog).await?;
     let start = query.after.map_or(1, |after| after.saturating_add(1));
     let page = move |reader: &R, start: u64, last| {

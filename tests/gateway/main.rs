@@ -261,8 +261,12 @@ async fn the_inbox_is_paged_from_within_a_batch_and_only_as_far_as_it_is_durable
         dto::InboxQuery { from_number: Some(5), ..Default::default() },
         dto::InboxQuery { from: Some("odd".into()), ..Default::default() },
     ] {
-        let client = rig.client.clone();
+        let (client, of_one) = (rig.client.clone(), query.from.is_some());
         let asked = tokio::spawn(async move { client.get::<dto::InboxPage>("/v1/inbox", &query).await });
+        if of_one {
+            let odd = Contact { name: "odd".into(), neighbour: false };
+            rig.answer(Command::Contacts, Reply::Contacts(vec![odd])).await;
+        }
         rig.answer(receive(""), Reply::Inbox { first: 2, last: 6 }).await;
         pages.push(asked.await.expect("no panic").expect("a page"));
     }
@@ -273,6 +277,15 @@ async fn the_inbox_is_paged_from_within_a_batch_and_only_as_far_as_it_is_durable
     assert_eq!(pages[1].messages[0].payload.payload_base64.as_deref(), Some("/w=="));
     assert!(!pages[1].more);
     assert_eq!(numbers(&pages[2]), [3, 5]);
+
+    // Nobody of that name can have sent anything.
+    let client = rig.client.clone();
+    let query = dto::InboxQuery { from: Some("od".into()), ..Default::default() };
+    let asked = tokio::spawn(async move { client.get::<dto::InboxPage>("/v1/inbox", &query).await });
+    let odd = Contact { name: "odd".into(), neighbour: false };
+    rig.answer(Command::Contacts, Reply::Contacts(vec![odd])).await;
+    let refused = asked.await.expect("no panic").expect_err("there is none").to_string();
+    assert_eq!(refused, "no contact is called od; did you mean odd?");
 
     let client = rig.client.clone();
     let body = json!({"up_to": 5, "consumer": "logger"});
