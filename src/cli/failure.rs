@@ -90,7 +90,14 @@ impl From<ClientError> for Failure {
                     directory.display()
                 )
             }
-            ClientError::Connect { .. } => "only the user who runs the node can reach it; check who that is".into(),
+            ClientError::Connect { error, .. } if error.kind() == io::ErrorKind::PermissionDenied => {
+                "only the user who runs the node can reach it; check who that is".into()
+            }
+            // The kernel takes 107 bytes.
+            ClientError::Connect { error, .. } if error.kind() == io::ErrorKind::InvalidInput => {
+                "its path is too long for a socket; name the directory by a shorter path, as from within it with `--dir .`".into()
+            }
+            ClientError::Connect { error, .. } => crate::store::advice(error).into(),
             ClientError::Api(body) => body.hint.clone(),
             ClientError::Broken(_) => "see whether the node still runs with `m2mesh status`".into(),
             ClientError::Answer(_) => "check that the node runs the same version with `m2mesh status`".into(),

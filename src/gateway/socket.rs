@@ -36,7 +36,7 @@ pub enum BindError {
     #[error("a node already runs in {}", .0.display())]
     Running(PathBuf),
     /// The kernel takes 107 bytes.
-    #[error("the path {} is too long for a unix socket; use a shorter directory", .0.display())]
+    #[error("the path {} is too long for a unix socket; use a shorter directory, or name it from within as `--dir .`", .0.display())]
     TooLong(PathBuf),
     /// The file system refused.
     #[error("cannot bind {}: {error}", .path.display())]

@@ -54,7 +54,7 @@ pub enum DeviceDirError {
     #[error(transparent)]
     File(#[from] FileError),
     /// What is in a file.
-    #[error("{} is damaged: {source}", .path.display())]
+    #[error("{} is damaged: {source}; bring it back from a copy, or enrol anew in another directory", .path.display())]
     Damaged {
         /// Which.
         path: PathBuf,

@@ -27,7 +27,7 @@ pub enum LockError {
         directory: PathBuf,
     },
     /// The file cannot be made or locked.
-    #[error("{} cannot be locked: {error}; check that the directory exists, is on a local disk and is yours", .path.display())]
+    #[error("{} cannot be locked: {error}; {}", .path.display(), super::advice_or(.error, "check that the directory is on a local disk"))]
     Io {
         /// The file.
         path: PathBuf,
@@ -39,11 +39,24 @@ pub enum LockError {
 impl DirectoryLock {
     /// Locks an existing directory.
     pub fn take(directory: &Path) -> Result<Self, LockError> {
+        Self::open(directory, false)
+    }
+
+    /// Locks an existing directory that may be on a disk that cannot be written, to look at it.
+    pub fn take_to_look(directory: &Path) -> Result<Self, LockError> {
+        Self::open(directory, true)
+    }
+
+    fn open(directory: &Path, for_looking: bool) -> Result<Self, LockError> {
         let path = directory.join(FILE);
         let io = |error| LockError::Io { path: path.clone(), error };
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let mut file = options.open(&path).map_err(io)?;
+        let mut file = match options.open(&path) {
+            // A disk that cannot be written, or a directory of which only the reading is allowed: looking is, too.
+            Err(error) if for_looking && is_for_reading(&error) => File::open(&path).map_err(io)?,
+            opened => opened.map_err(io)?,
+        };
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -53,9 +66,18 @@ impl DirectoryLock {
             }
             Err(TryLockError::Error(error)) => return Err(io(error)),
         }
-        file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(io)?;
+        match file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())) {
+            // Opened for reading.
+            Err(error) if !for_looking => return Err(io(error)),
+            _ => {}
+        }
         Ok(Self { _file: file })
     }
+}
+
+/// Whether it says that something can be read, and not written.
+pub(super) fn is_for_reading(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied)
 }
 
 /// The file's name.

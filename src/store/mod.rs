@@ -21,10 +21,11 @@ pub mod sled;
 pub use keyring::Keyring;
 pub use lock::{DirectoryLock, LockError};
 pub use memory::{MemoryDisk, MemoryStore};
-pub use sled::{OpenError, Opened, Quarantine, SledReader, SledStore};
+pub use sled::{OpenError, Opened, SledReader, SledStore};
 
 use crate::engine::store::{Commit, Read, Write};
 use crate::id::Lsn;
+use std::io;
 use std::task::{Context, Poll};
 
 /// Keeps commits in order. The node hands over what the engine wrote and polls for what has become durable; the
@@ -45,12 +46,46 @@ pub trait Store: Send + 'static {
     /// Ready when durability has advanced past `after`: everything up to the answer is safe. An error means that
     /// nothing more becomes durable until the store has recovered by itself; it comes once, and polling goes on.
     fn poll_durable(&mut self, after: Lsn, cx: &mut Context<'_>) -> Poll<Result<Lsn, StoreError>>;
+
+    /// What was lost since it was opened, and has not been told yet. When there is something, whoever polls is woken.
+    fn take_loss(&mut self) -> Option<Quarantine> {
+        None
+    }
+}
+
+/// Something was lost, and what is left of it is set aside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quarantine {
+    /// Name of the directory, beside the store, in which it is.
+    pub place: String,
+    /// What is lost, and why.
+    pub reason: String,
 }
 
 /// The disk failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the store cannot write: {0}")]
 pub struct StoreError(pub String);
+
+/// What to do about what the system says of a file.
+pub(crate) fn advice(error: &io::Error) -> &'static str {
+    advice_or(error, "check the disk itself")
+}
+
+/// The same, with something else to say of what is not known here.
+pub(crate) fn advice_or(error: &io::Error, otherwise: &'static str) -> &'static str {
+    use rustix::io::Errno;
+    match Errno::from_io_error(error) {
+        Some(Errno::MFILE | Errno::NFILE) => {
+            "too many files are open: raise the limit, with `ulimit -n` or LimitNOFILE= of a systemd unit"
+        }
+        Some(Errno::NOSPC | Errno::DQUOT) => "free some space",
+        Some(Errno::ROFS) => "mount that disk for writing",
+        Some(Errno::ACCESS | Errno::PERM) => "check who owns it and its mode",
+        Some(Errno::NOENT | Errno::NOTDIR | Errno::ISDIR) => "check the path",
+        _ => otherwise,
+    }
+}
 
 /// Most commits that wait for the disk: some 0.1 s at the slowest disk's pace, and at 1 KiB of bookkeeping each
 /// a bound on memory.

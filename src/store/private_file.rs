@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// It is not there.
-    #[error("{} is missing", path.display())]
+    #[error("{} is missing; bring it back from a copy, or enrol anew in another directory", path.display())]
     Missing {
         /// Which.
         path: PathBuf,
@@ -59,7 +59,7 @@ pub enum FileError {
         limit: u64,
     },
     /// The file system says no.
-    #[error("{} cannot be {action}: {source}", path.display())]
+    #[error("{} cannot be {action}: {source}; {}", path.display(), super::advice(source))]
     Io {
         /// Which.
         path: PathBuf,

@@ -101,7 +101,7 @@ pub enum RealmDirError {
     #[error(transparent)]
     File(#[from] FileError),
     /// What is in a file.
-    #[error("{} is damaged: {source}", .path.display())]
+    #[error("{} is damaged: {source}; bring it back from a copy", .path.display())]
     Damaged {
         /// Which.
         path: PathBuf,

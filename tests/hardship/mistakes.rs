@@ -50,6 +50,51 @@ fn settings_that_are_wrong_are_named_with_file_line_and_way_out() {
 }
 
 #[test]
+fn a_kind_or_a_sender_that_does_not_exist_is_an_error() {
+    let place = Place::new();
+    place.pair();
+    let kind = |kind: &str| place.run(&["log", "--kind", kind, "--dir", "plant"]);
+    let ended = kind("nonsense");
+    assert!(ended.code == Some(1) && ended.said.contains("link-up, link-down, message-failed"), "{ended:?}");
+    let ended = kind("linkup");
+    assert!(ended.code == Some(1) && ended.said.contains("'link-up'"), "{ended:?}");
+    let _gateway = place.start(&["run", "--dir", "plant", "--no-mdns", "--listen", ANYWHERE]);
+    for more in [&[][..], &["--count", "1"]] {
+        let receive = |from: &str| {
+            let arguments = [&["receive", "--dir", "plant", "--from", from][..], more].concat();
+            end(place.command_under(&["timeout", "60"], &arguments))
+        };
+        let ended = receive("nobody");
+        assert!(ended.code == Some(1) && ended.said.contains("no contact is called nobody"), "{ended:?}");
+        let ended = receive("metre");
+        assert!(ended.code == Some(1) && ended.said.contains("did you mean meter?"), "{ended:?}");
+    }
+    assert_eq!(place.run(&["receive", "--dir", "plant", "--from", "meter"]).code, Some(0));
+}
+
+#[test]
+fn what_is_said_of_a_limit_of_the_system_is_right() {
+    let place = Place::new();
+    place.done(&["realm", "init", "plant", "--name", "gateway"]);
+    let run = ["run", "--dir", "plant", "--no-mdns", "--listen", ANYWHERE];
+    for files in [12, 20, 28, 36] {
+        let limited = format!("ulimit -n {files}; exec \"$@\"");
+        let ended = end(place.command_under(&["timeout", "10", "sh", "-c", &limited, "sh"], &run));
+        assert!(ended.code != Some(0), "{files} files: {ended:?}");
+        let right = ["LimitNOFILE=", "file descriptors"].iter().any(|part| ended.said.contains(part));
+        assert!(ended.code == Some(124) || right, "{files} files: {ended:?}");
+    }
+    let long = "d".repeat(120);
+    fs::rename(place.at("plant"), place.at(&long)).expect("it is renamed");
+    refused(&place, &["run", "--dir", &long, "--no-mdns", "--listen", ANYWHERE], 1, &["too long", "--dir ."]);
+    refused(&place, &["status", "--dir", &long], 1, &["too long for a socket"]);
+    let identity = place.at(&long).join("identity");
+    let file = fs::read_dir(&identity).expect("it lists").next().expect("a file").expect("an entry").path();
+    fs::write(&file, b"nonsense").expect("it is written");
+    refused(&place, &["run", "--dir", &long], 1, &["identity/", "bring it back from a copy"]);
+}
+
+#[test]
 fn a_clock_that_is_a_year_off_is_said() {
     if !Command::new("faketime").arg("--version").output().is_ok_and(|output| output.status.success()) {
         println!("SKIPPED: faketime does not run; install it to test what is said of a wrong clock");
