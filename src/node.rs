@@ -42,7 +42,7 @@ use crate::event_log::Event;
 use crate::gateway::{Arriving, Call, Replies};
 use crate::id::{LinkId, Lsn};
 use crate::net::{GossipId, MessageAcceptance, Multiaddr, Network};
-use crate::store::Store;
+use crate::store::{Quarantine, Store};
 use crate::time::Time;
 use crate::wire::OutFrame;
 use crate::wire::data::Class;
@@ -83,6 +83,10 @@ pub struct EventLoop<S: Store, H: Host> {
     again: bool,
     durable: Lsn,
     submitted: Lsn,
+    /// How far inbox and log reach with each commit that is not durable yet; bounded by the store.
+    reach: VecDeque<(Lsn, (u64, u64))>,
+    /// How far they reach durably.
+    reached: (u64, u64),
     /// Bounded by the store: what it has not made durable is at most what it has room for.
     held: VecDeque<(Lsn, Held)>,
     /// Bounded: a link that lets too much pile up is closed.
@@ -126,6 +130,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
     pub fn new(parts: Parts<S, H>) -> Self {
         let Parts { engine, network, store, host, gate, calls, stop, bootstrap, listening, lab } = parts;
         let started = host.now().time;
+        let reached = engine.extents();
         Self {
             engine,
             network,
@@ -144,6 +149,8 @@ impl<S: Store, H: Host> EventLoop<S, H> {
             again: false,
             durable: Lsn(0),
             submitted: Lsn(0),
+            reach: VecDeque::new(),
+            reached,
             held: VecDeque::new(),
             stalled: BTreeMap::new(),
             conversations: BTreeMap::new(),
@@ -168,6 +175,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
     fn turn(&mut self, cx: &mut Context<'_>) -> bool {
         self.again = false;
         self.poll_store(cx);
+        self.poll_losses();
         self.poll_jobs(cx);
         self.poll_gone(cx);
         self.poll_questions(cx);
@@ -196,11 +204,20 @@ impl<S: Store, H: Host> EventLoop<S, H> {
         }
     }
 
+    fn poll_losses(&mut self) {
+        while let Some(Quarantine { place, reason }) = self.store.take_loss() {
+            self.handle(Input::Event(Event::Quarantined { place, reason }));
+        }
+    }
+
     fn handle_durable(&mut self, lsn: Lsn) {
         self.durable = lsn;
         if self.store_failure.take().is_some() {
             tracing::info!("the disk takes writes again");
             self.handle(Input::Event(Event::StoreRecovered));
+        }
+        while let Some((_, reached)) = self.reach.pop_front_if(|(of, _)| *of <= lsn) {
+            self.reached = reached;
         }
         while let Some((_, held)) = self.held.pop_front_if(|(after, _)| *after <= lsn) {
             match held {
@@ -299,6 +316,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
             match self.engine.poll_output() {
                 Output::Commit(commit) => {
                     self.submitted = commit.lsn;
+                    self.reach.push_back((commit.lsn, self.engine.extents()));
                     self.store.submit(commit);
                     if self.store.is_full() {
                         self.network.set_reading(false);
@@ -359,6 +377,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
 
     fn when_durable(&mut self, after: Lsn, held: Held) {
         if after > self.durable {
+            self.tell_what_is_durable(&held);
             return self.held.push_back((after, held));
         }
         match held {

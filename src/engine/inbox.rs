@@ -20,7 +20,7 @@
 //! 4. No message goes that a consumer has not consumed. At most [`MAX_CONSUMERS`]; drop policy: refuse the newest.
 
 use super::api::{InboxRecord, Refused, Reply, Token};
-use super::store::{Read, ReadError, Table, Write};
+use super::store::{INBOX_FLOOR, Read, ReadError, Table, Write};
 use super::unicast::inner;
 use super::{Engine, Output};
 use crate::counter::Counter;
@@ -46,7 +46,7 @@ pub(super) const MAX_CONSUMERS: usize = 16;
 /// Most streams of senders remembered.
 const MAX_STREAMS: usize = 8_192;
 /// Key of the consumers' cursors in [`Table::Meta`].
-const CURSORS: &[u8] = b"inbox-cursors";
+pub(super) const CURSORS: &[u8] = b"inbox-cursors";
 
 /// One sender's stream, as it is kept in [`Table::Dedupe`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -142,13 +142,22 @@ impl Inbox {
             }
             true
         })?;
-        inbox.last = inbox.records.back().map_or(0, |record| record.last).max(inbox.cursors.gone);
+        let floor =
+            store.get(Table::Meta, INBOX_FLOOR)?.and_then(|floor| floor.try_into().ok()).map_or(0, u64::from_be_bytes);
+        let consumed = inbox.cursors.of.iter().map(|cursor| cursor.up_to).max().unwrap_or(0);
+        let last = inbox.records.back().map_or(0, |record| record.last);
+        inbox.last = last.max(inbox.cursors.gone).max(consumed).max(floor);
         Ok(inbox)
     }
 
     /// Messages that the consumer without a name has not consumed.
     pub(super) fn waiting(&self) -> u64 {
         self.last - self.cursors.of("")
+    }
+
+    /// Last number given to a message.
+    pub(super) fn last_given(&self) -> u64 {
+        self.last
     }
 
     pub(super) fn watch(&mut self, token: Token, consumer: String, live: bool) {

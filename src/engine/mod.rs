@@ -286,6 +286,11 @@ impl Engine {
         self.inbox.waiting()
     }
 
+    /// How far inbox and event log reach, once all commits handed out are durable: their last numbers.
+    pub fn extents(&self) -> (u64, u64) {
+        (self.inbox.last_given(), self.log.head().last)
+    }
+
     /// Records in the event log.
     pub fn log_records(&self) -> u64 {
         self.log.len()

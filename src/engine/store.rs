@@ -3,6 +3,7 @@
 //! The engine never touches a disk. It says what to write ([`Write`]) and numbers its writes by [`Lsn`](crate::id::Lsn);
 //! outputs that must not be seen before a write is safe carry that number. The store on floor 5 does the rest.
 
+use crate::event_log;
 use crate::id::Lsn;
 
 /// A table of the store. The number is the first byte of its keys, so that one batch over several is atomic.
@@ -28,6 +29,14 @@ pub enum Table {
     /// [`Estimator`](crate::link::estimate::Estimator).
     Links = 7,
 }
+
+/// Small facts, by their keys in [`Table::Meta`], that must not go back to older ones: numbers would be given twice. A store
+/// that has lost its newest part brings them back.
+pub const WITNESSED: [&[u8]; 2] = [event_log::HEAD_KEY, super::inbox::CURSORS];
+
+/// Key in [`Table::Meta`] of the last number that the inbox had given when the store lost its newest part, 8 bytes big
+/// endian. Set by the store alone.
+pub const INBOX_FLOOR: &[u8] = b"inbox-floor";
 
 /// One change.
 #[derive(Clone, Debug, PartialEq, Eq)]

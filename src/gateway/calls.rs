@@ -49,6 +49,9 @@ fn is_question(command: &Command) -> bool {
         command,
         Command::Status
             | Command::Peers
+            | Command::Links
+            | Command::Routes
+            | Command::Way { .. }
             | Command::Contacts
             | Command::Lab(_)
             | Command::FollowLog
@@ -71,8 +74,11 @@ mod tests {
         let order = || Call::new(Command::Consume { consumer: String::new(), up_to: 1 }).0;
         while calls.send(order()).now_or_never().is_some() {}
         let mut another = calls.clone();
-        assert_eq!(another.send(Call::new(Command::Status).0).now_or_never(), Some(Ok(())));
-        let arrived = arriving.questions.next().now_or_never().flatten().map(|call| call.command);
-        assert_eq!(arrived, Some(Command::Status));
+        let to = crate::id::Name::new("node-2").expect("a name");
+        for question in [Command::Status, Command::Links, Command::Routes, Command::Way { to, policy: None }] {
+            assert_eq!(another.send(Call::new(question.clone()).0).now_or_never(), Some(Ok(())));
+            let arrived = arriving.questions.next().now_or_never().flatten().map(|call| call.command);
+            assert_eq!(arrived, Some(question));
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Conversations with the local application: commands come in, replies go back, streams end when it goes.
 
-use super::{EventLoop, Host};
+use super::{EventLoop, Held, Host};
 use crate::engine::Input;
 use crate::engine::api::{Command, Refused, Reply, Token};
 use crate::gateway::{Call, Rejected};
@@ -69,6 +69,24 @@ impl<S: Store, H: Host> EventLoop<S, H> {
         if last {
             self.conversations.remove(&token);
             self.streams.remove(&token);
+        }
+    }
+
+    /// While the disk fails, nobody knows for how long: who asks for the inbox or the log is told at once what of it is
+    /// durable, and can read that.
+    pub(super) fn tell_what_is_durable(&mut self, held: &Held) {
+        let (inbox, log) = self.reached;
+        let (token, reply) = match held {
+            Held::Reply { token, reply: Reply::Inbox { first, last }, last: false } => {
+                (*token, Reply::Inbox { first: *first, last: inbox.min(*last) })
+            }
+            Held::Reply { token, reply: Reply::Log { last }, last: false } => {
+                (*token, Reply::Log { last: log.min(*last) })
+            }
+            _ => return,
+        };
+        if self.store_failure.is_some() {
+            self.tell(token, reply, false);
         }
     }
 

@@ -53,7 +53,12 @@ fn a_changed_byte_is_found_and_the_record_named() {
     assert!(place.done(&["log", "--kind", "quarantined", "--dir", "plant"]).contains("set aside as store.quarantine-"));
     let said = fs::read_to_string(place.at("diagnostics")).expect("diagnostics");
     assert!(said.contains("set aside as store.quarantine-"), "{said}");
-    assert!(place.done(&["log", "verify", "--dir", "plant"]).starts_with("intact"));
+    // What was lost stays visible, and no number of it is given again.
+    let ended = place.run(&["log", "verify", "--dir", "plant"]);
+    assert!(ended.code == Some(2) && ended.out.starts_with("broken: record 1 is missing"), "{ended:?}");
+    let log = place.done(&["log", "--dir", "plant", "--json"]);
+    let first: serde_json::Value = serde_json::from_str(log.lines().next().expect("a record")).expect("JSON");
+    assert_eq!(first["sequence"], 13);
     assert_eq!(node.stop(), Some(0));
 }
 
@@ -66,6 +71,73 @@ fn a_cut_store_is_found() {
     let ended = place.run(&["log", "verify", "--dir", "plant"]);
     assert!(ended.code == Some(2) && ended.out.starts_with("broken: record "), "{ended:?}");
     assert!(!place.at("plant/store.examined").exists());
+}
+
+/// Thirty messages in a store that was opened once, by a node that was killed or stopped.
+fn first_run(killed: bool) -> Place {
+    let place = Place::new();
+    place.pair();
+    fs::remove_dir_all(place.at("plant/store")).expect("there");
+    fs::remove_file(place.at("plant/store.witness")).expect("there");
+    let mut gateway = place.start(&RUN);
+    let bootstrap = gateway.address().to_owned();
+    let meter = ["run", "--dir", "meter", "--no-mdns", "--listen", ANYWHERE, "--bootstrap", &bootstrap];
+    let _meter = place.start(&meter);
+    for number in 1..=30 {
+        place.done(&["send", "gateway", &number.to_string(), "--dir", "meter"]);
+    }
+    if killed {
+        gateway.kill();
+    } else {
+        assert_eq!(gateway.stop(), Some(0));
+    }
+    place
+}
+
+#[test]
+fn a_changed_byte_in_the_newest_part_is_not_taken_for_the_end() {
+    for killed in [true, false] {
+        let place = first_run(killed);
+        let records = place.done(&["log", "verify", "--dir", "plant"]);
+        assert!(records.starts_with("intact: "), "{records}");
+        let database = place.at("plant/store/db");
+        let mut bytes = fs::read(&database).expect("there");
+        let end = bytes.iter().rposition(|byte| *byte != 0).expect("something");
+        bytes[end / 2] ^= 1;
+        fs::write(&database, &bytes).expect("written");
+        let ended = place.run(&["log", "verify", "--dir", "plant"]);
+        assert!(ended.code == Some(2) && ended.out.starts_with("broken: record "), "{ended:?}");
+        assert!(fs::read(&database).expect("there") == bytes, "looking changes nothing");
+        let node = place.start(&RUN);
+        assert!(quarantined(&place));
+        let said = place.done(&["log", "--kind", "quarantined", "--dir", "plant"]);
+        // What sled itself finds to be damaged cannot be read at all, of the rest some can.
+        assert!(said.contains("set aside as store.quarantine-"), "{said}");
+        let verdict = place.run(&["log", "verify", "--dir", "plant"]);
+        assert!(verdict.code == Some(2) && verdict.out.starts_with("broken: record "), "{verdict:?}");
+        let left = place.done(&["receive", "--dir", "plant"]);
+        let left: Vec<u32> = left.lines().map(|line| line.parse().expect("a number")).collect();
+        assert!(left.iter().copied().eq(1..=left.len() as u32) && left.len() < 30, "{left:?}");
+        drop(node);
+    }
+}
+
+#[test]
+fn an_emptied_database_is_not_taken_for_a_new_one() {
+    let (place, database) = stopped();
+    fs::write(&database, b"").expect("written");
+    for snapshot in fs::read_dir(place.at("plant/store")).expect("it lists") {
+        let snapshot = snapshot.expect("an entry").path();
+        if snapshot.to_string_lossy().contains("snap.") {
+            fs::remove_file(snapshot).expect("removed");
+        }
+    }
+    let ended = place.run(&["log", "verify", "--dir", "plant"]);
+    assert!(ended.code == Some(2) && ended.out.starts_with("broken: record 1 "), "{ended:?}");
+    let _node = place.start(&RUN);
+    assert!(quarantined(&place));
+    let said = place.done(&["log", "--kind", "quarantined", "--dir", "plant"]);
+    assert!(said.contains("its newest part cannot be read"), "{said}");
 }
 
 #[test]

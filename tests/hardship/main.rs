@@ -3,6 +3,7 @@
 
 #![cfg(feature = "node")]
 
+mod core_dumps;
 mod damage;
 mod mistakes;
 mod node_disk;
@@ -11,4 +12,5 @@ mod passphrase;
 mod power;
 mod power_loss;
 mod processes;
+mod removed_files;
 mod store_kill;

@@ -151,6 +151,22 @@ fn a_full_disk_is_said_and_survived() {
     assert!(refused.code == Some(1) && refused.said.contains("the disk takes no writes"), "{refused:?}");
     let status = place.done(&["status", "--dir", "plant"]);
     assert!(status.contains("takes no writes"), "{status}");
+    // What can be answered from memory or read from the disk is.
+    for question in [
+        &["links"][..],
+        &["routes"],
+        &["route", "meter"],
+        &["peers"],
+        &["contacts"],
+        &["receive", "--keep"],
+        &["receive", "--count", "1", "--keep"],
+        &["log"],
+        &["log", "verify"],
+    ] {
+        let ended = end(place.command_under(&["timeout", "30"], &[question, &["--dir", "plant"]].concat()));
+        assert_eq!(ended.code, Some(0), "{question:?}: {ended:?}");
+        assert!(question[0] != "receive" || ended.out.starts_with("before"), "{question:?}: {ended:?}");
+    }
     let status: Value = serde_json::from_str(&place.done(&["status", "--dir", "plant", "--json"])).expect("JSON");
     assert!(status["store_failure"].as_str().is_some_and(|reason| reason.contains("space")), "{status}");
 
@@ -172,6 +188,26 @@ fn a_full_disk_is_said_and_survived() {
     }
     assert!(place.done(&["log", "verify", "--dir", "plant"]).starts_with("intact"));
     drop(gateway);
+}
+
+#[test]
+fn a_disk_that_cannot_be_written_can_be_looked_at() {
+    let place = Place::new();
+    place.done(&["realm", "init", "plant", "--name", "gateway"]);
+    let Some(_disk) = Mounted::over(&place.at("plant")) else { return };
+    let mut gateway = start(&place, &[]);
+    let pid = fs::read_to_string(place.at("plant/lock")).expect("the node's number");
+    let mut kill = Command::new("kill");
+    kill.args(["-TERM", pid.trim()]);
+    assert_eq!(end(kill).code, Some(0));
+    gateway.wait();
+    let mut mount = Command::new("mount");
+    mount.args(["-o", "remount,ro"]).arg(place.at("plant"));
+    assert_eq!(end(mount).code, Some(0));
+    assert!(place.done(&["log", "verify", "--dir", "plant"]).starts_with("intact: 3 records"));
+    assert!(place.done(&["log", "--dir", "plant"]).contains(" started "));
+    let run = place.run(&["run", "--dir", "plant", "--no-mdns", "--listen", ANYWHERE]);
+    assert!(run.code == Some(1) && run.said.contains("mount that disk for writing"), "{run:?}");
 }
 
 /// The receiver, under another program if one is named.

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// The files of an open database.
@@ -30,7 +30,7 @@ impl Files {
                 *fsyncs += 1;
             }
         }
-        let database = OpenOptions::new().read(true).write(true).open(directory.join("db"))?;
+        let database = OpenOptions::new().read(true).write(true).open(directory.join(DATABASE))?;
         let mut files = Self { database, blobs: directory.join("blobs"), durable_blobs: BTreeSet::new() };
         files.sync_blobs(fsyncs)?;
         File::open(directory)?.sync_all()?;
@@ -48,10 +48,32 @@ impl Files {
         self.database.sync_data()
     }
 
+    /// Whether the next start would find the database there.
+    pub(super) fn are_in(&self, directory: &Path) -> io::Result<()> {
+        let path = directory.join(DATABASE);
+        let ours = self.database.metadata()?;
+        match fs::metadata(&path) {
+            Ok(there) if (there.dev(), there.ino()) == (ours.dev(), ours.ino()) => Ok(()),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Err(io::Error::new(io::ErrorKind::NotFound, format!("{DATABASE} was removed while the node runs"))),
+        }
+    }
+
+    /// The database's file, if it has no name any more.
+    pub(super) fn into_orphan(self) -> Option<File> {
+        self.database.metadata().is_ok_and(|metadata| metadata.nlink() == 0).then_some(self.database)
+    }
+
     fn sync_blobs(&mut self, fsyncs: &mut u64) -> io::Result<()> {
         let mut present = BTreeSet::new();
         let mut grown = false;
-        for entry in fs::read_dir(&self.blobs)? {
+        let entries = match fs::read_dir(&self.blobs) {
+            Ok(entries) => entries,
+            // Removed with all the rest: that is said of the database.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        for entry in entries {
             let name = entry?.file_name();
             if !self.durable_blobs.contains(&name) {
                 match File::open(self.blobs.join(&name)) {
@@ -74,6 +96,29 @@ impl Files {
     }
 }
 
+/// Writes the content of a file that has no name any more to a new file of its old name. What has taken that name meanwhile
+/// is kept beside it.
+pub(super) fn name_again(orphan: &File, directory: &Path, name: &str) -> io::Result<()> {
+    make_directory(directory)?;
+    let (path, new) = (directory.join(name), directory.join(format!("{name}.restored")));
+    let file = File::create(&new)?;
+    let (mut buffer, mut at) = (vec![0; CHUNK], 0);
+    loop {
+        let count = orphan.read_at(&mut buffer, at)?;
+        if count == 0 {
+            break;
+        }
+        file.write_all_at(&buffer[..count], at)?;
+        at += count as u64;
+    }
+    file.sync_all()?;
+    if path.exists() {
+        fs::rename(&path, directory.join(format!("{name}.replaced")))?;
+    }
+    fs::rename(&new, &path)?;
+    File::open(directory)?.sync_all()
+}
+
 /// Makes the directory, closed to others: it holds messages.
 pub(super) fn make_directory(directory: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(directory)
@@ -87,24 +132,6 @@ pub(super) fn remove_unfinished(directory: &Path) -> io::Result<()> {
         let name = name.to_string_lossy();
         if name.starts_with("snap.") && name.ends_with(".generating") {
             fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
-}
-
-/// Copies a database that is closed, without its snapshots: sled then reads its log up to the first damage.
-pub(super) fn copy_without_index(from: &Path, to: &Path) -> io::Result<()> {
-    if to.exists() {
-        fs::remove_dir_all(to)?;
-    }
-    make_directory(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        if entry.file_type()?.is_dir() {
-            copy_without_index(&entry.path(), &to.join(&name))?;
-        } else if !name.to_string_lossy().starts_with("snap.") {
-            fs::copy(entry.path(), to.join(&name))?;
         }
     }
     Ok(())
@@ -166,6 +193,9 @@ fn rewrite_file(path: &Path, buffer: &mut [u8]) -> io::Result<()> {
         at += count as u64;
     }
 }
+
+/// sled's file.
+pub(super) const DATABASE: &str = "db";
 
 /// Bytes that are left free: some segments, and the pages of a few blobs.
 const RESERVE: u64 = 4 * 1024 * 1024;

@@ -18,28 +18,42 @@
 //! so. A full disk is seen before it comes to that: a group is not begun unless the disk has room for it and for what
 //! sled writes besides; meanwhile the database stays open to readers.
 //!
-//! **Opening** reads every entry once, so that damage shows at boot and not in the middle of work. A directory
-//! that cannot be read is set aside, not removed, and the node starts with an empty one; an error that says
-//! nothing about the content (no permission, no space, too many files) is no reason for that.
+//! **Opening** reads every entry once, so that damage shows at boot and not in the middle of work. sled leaves out what it cannot
+//! read of its log and says nothing; so the tree carries a [`sum`] of what it holds, and beside the store lies a [`witness`] of
+//! what was durable. What lacks something, or cannot be read at all, is set aside as it was found ([`losses`]), and the node
+//! goes on with what can be read. An error that says nothing about the content (no permission, no space, too many files) is
+//! no reason for that.
+//!
+//! **While it is open** somebody may remove its files. A database or pack that has no name any more is written again from
+//! what is open of it; a large value whose file is gone for good is lost when it is read, and nothing else is.
 //!
 //! Invariants
 //! 1. A commit is reported durable after an fsync that began after it was applied.
 //! 2. At most [`MAX_WAITING_COMMITS`] commits or [`MAX_WAITING_BYTES`] wait when the caller heeds `is_full`. One that
 //!    does not is counted (`overruns`) and still served: a gap in the sequence would be worse.
 //! 3. Nothing in the directory is ever removed but unfinished snapshots and packs that nothing refers to; damage is renamed.
+//! 4. A store that holds less than was durable is never taken for whole, as far as the witness was synced.
+//! 5. A start after a loss of power, whatever of the unsynced reached the disk, finds nothing lacking.
 
+mod apply;
 mod files;
+mod look;
+mod losses;
 mod open;
 mod packs;
+mod sum;
+mod tail;
+mod witness;
 mod writer;
 
-pub use open::{OpenError, Opened, Quarantine};
+pub use open::{OpenError, Opened};
 
-use super::{MAX_WAITING_BYTES, MAX_WAITING_COMMITS, Store, StoreError, size};
+use super::{MAX_WAITING_BYTES, MAX_WAITING_COMMITS, Quarantine, Store, StoreError, size};
 use crate::engine::store::{Commit, Read, ReadError, Table};
 use crate::id::Lsn;
 use packs::{Shelf, Stored};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
+use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::mpsc::sync_channel;
@@ -70,6 +84,8 @@ pub struct Counters {
 pub struct SledStore {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
+    /// If it is one, which goes when the store has been closed.
+    copy: Option<look::Copy>,
 }
 
 /// What the store, its readers and its threads share.
@@ -96,6 +112,10 @@ struct State {
     /// A failure that nobody has polled yet.
     failure: Option<StoreError>,
     failing: bool,
+    /// Keys of values that a reader has missed. Bounded by the entries that there are.
+    suspects: BTreeSet<Vec<u8>>,
+    /// What was lost, and nobody has been told yet.
+    losses: VecDeque<Quarantine>,
     closing: bool,
     counters: Counters,
     #[cfg(test)]
@@ -111,6 +131,12 @@ impl Shared {
     /// closes it, and may wait for that.
     fn with_database<T>(&self, usage: impl FnOnce(Option<&sled::Db>) -> T) -> T {
         usage(self.database.read().unwrap_or_else(PoisonError::into_inner).as_ref())
+    }
+
+    /// A reader has missed the value of a key.
+    fn suspect(&self, key: &[u8]) {
+        self.state().suspects.insert(key.to_vec());
+        self.wanted.notify_all();
     }
 
     fn set_database(&self, database: sled::Db) {
@@ -178,6 +204,10 @@ impl Store for SledStore {
         state.waker = Some(cx.waker().clone());
         Poll::Pending
     }
+
+    fn take_loss(&mut self) -> Option<Quarantine> {
+        self.shared.state().losses.pop_front()
+    }
 }
 
 impl Drop for SledStore {
@@ -190,6 +220,7 @@ impl Drop for SledStore {
             let _ = thread.join();
         }
         self.shared.close();
+        self.copy = None;
     }
 }
 
@@ -215,30 +246,37 @@ impl SledReader {
 }
 
 impl SledReader {
-    /// The value that the tree holds so; nothing if it has been moved or removed meanwhile.
+    /// The value that the tree holds so; nothing if it is not there: moved or removed meanwhile, or lost.
     fn value(&self, raw: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
         let path = self.shared.path.display();
         let check = "restart the node to have it checked";
         match Stored::read(raw) {
             Some(Stored::Here(value)) => Ok(Some(value.to_vec())),
-            Some(Stored::At(reference)) => {
-                let read = self.shared.shelf.read(&reference);
-                read.map_err(|error| ReadError(format!("{path}: {error}; {check}")))
-            }
+            Some(Stored::At(reference)) => match self.shared.shelf.read(&reference) {
+                Err(error) if error.kind() == ErrorKind::InvalidData => Ok(None),
+                read => read.map_err(|error| ReadError(format!("{path}: {error}; {check}"))),
+            },
             None => Err(ReadError(format!("{path} is damaged; {check}"))),
         }
     }
 
-    /// What is found, and its value. A value that is moved between the two is looked for again.
+    /// What is found, and its value. A value that is moved between the two is looked for again; one that is not, and not there,
+    /// is lost: the writer is told its key, and there is nothing.
     fn find<T>(
         &self,
-        look: impl Fn(&sled::Db) -> sled::Result<Option<(T, sled::IVec)>>,
+        look: impl Fn(&sled::Db) -> sled::Result<Option<(T, sled::IVec, sled::IVec)>>,
     ) -> Result<Option<(T, Vec<u8>)>, ReadError> {
+        let mut before = None;
         loop {
-            let Some((found, raw)) = self.read(&look)? else { return Ok(None) };
+            let Some((found, key, raw)) = self.read(&look)? else { return Ok(None) };
             if let Some(value) = self.value(&raw)? {
                 return Ok(Some((found, value)));
             }
+            if before.as_ref() == Some(&raw) {
+                self.shared.suspect(&key);
+                return Ok(None);
+            }
+            before = Some(raw);
         }
     }
 }
@@ -246,7 +284,7 @@ impl SledReader {
 impl Read for SledReader {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
         let key = full_key(table, key);
-        let found = self.find(|database| Ok(database.get(&key)?.map(|raw| ((), raw))))?;
+        let found = self.find(|database| Ok(database.get(&key)?.map(|raw| ((), key.as_slice().into(), raw))))?;
         Ok(found.map(|((), value)| value))
     }
 
@@ -276,7 +314,11 @@ impl Read for SledReader {
     }
 
     fn last(&self, table: Table) -> Result<Option<(Vec<u8>, Vec<u8>)>, ReadError> {
-        let entry = self.find(|database| database.range(whole(table)).next_back().transpose())?;
+        let newest = |database: &sled::Db| {
+            let newest = database.range(whole(table)).next_back().transpose()?;
+            Ok(newest.map(|(key, raw)| (key.clone(), key, raw)))
+        };
+        let entry = self.find(newest)?;
         Ok(entry.map(|(key, value)| (key.get(1..).unwrap_or_default().to_vec(), value)))
     }
 }
@@ -314,5 +356,7 @@ const CLOSING: Duration = Duration::from_secs(2);
 /// Entries read at a time by a scan: at most 1 MiB of values at their bound, some 16 KiB of log records.
 const SCAN_PAGE: usize = 64;
 
+#[cfg(test)]
+mod damage_tests;
 #[cfg(test)]
 mod tests;

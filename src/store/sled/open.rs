@@ -1,11 +1,15 @@
 //! Opening: removing what is unfinished, checking what is there, setting aside what cannot be read.
 
-use super::files;
-use super::packs::{ESCAPE, Reference, Shelf, Stored, Values, escaped};
-use super::{Shared, SledReader, SledStore, Store, evict_behind, full_key, writer};
+use super::apply::Open;
+use super::losses::{self, Lost};
+use super::packs::{ESCAPE, Shelf, Stored, Values, escaped};
+use super::sum::{self, Batch, Sum};
+use super::tail::Tail;
+use super::witness::Witness;
+use super::{Shared, SledStore, evict_behind, files, full_key, writer};
 use crate::engine::store::Table;
+use crate::store::{Quarantine, advice};
 use crate::time::Unix;
-use std::fs::{self, File};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -18,24 +22,15 @@ use std::time::Duration;
 pub struct Opened {
     /// The store.
     pub store: SledStore,
-    /// If what was there could not be read. To be recorded in the event log.
+    /// If something that was there could not be read. To be recorded in the event log.
     pub quarantined: Option<Quarantine>,
-}
-
-/// A damaged store that was set aside.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Quarantine {
-    /// Name of the directory it was renamed to, beside the new one.
-    pub place: String,
-    /// What was wrong.
-    pub reason: String,
 }
 
 /// Why there is no store.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The disk says no, whatever the content.
-    #[error("the store in {} cannot be opened: {error}; check permissions, free space and the disk itself", .path.display())]
+    #[error("the store in {} cannot be opened: {error}; {}", .path.display(), advice(.error))]
     Io {
         /// Its directory.
         path: PathBuf,
@@ -80,60 +75,57 @@ impl SledStore {
     pub fn open(directory: &Path, at: Unix) -> Result<Opened, OpenError> {
         let path = directory.join(NAME);
         let io = |error| OpenError::Io { path: path.clone(), error };
+        losses::finish_renewal(&path).map_err(io)?;
         files::make_directory(&path).map_err(io)?;
         files::probe(&path).map_err(io)?;
-        let mut quarantined = None;
+        let (witness, known) = Witness::open(directory).map_err(io)?;
+        let tail = Tail::read(&path).map_err(io)?;
         let shelf = Shelf::of(&path);
-        let found = match open(&path, &shelf) {
-            Ok(found) => found,
+        let again = |path: &Path| match open(path, &shelf) {
+            Ok(found) => Ok(found),
+            Err(Failure::Error(error)) => Err(error),
+            Err(Failure::Damaged(reason)) => Err(io(io::Error::other(reason))),
+        };
+        let mut quarantined = None;
+        let mut found = match open(&path, &shelf) {
+            Ok(found) => match losses::lacks(&found.1, known.as_ref()) {
+                None => found,
+                Some(reason) => {
+                    let place = losses::renew(&path, found, known.as_ref(), &tail, at).map_err(io)?;
+                    quarantined = Some(Quarantine { place, reason });
+                    shelf.clear();
+                    again(&path)?
+                }
+            },
             Err(Failure::Error(error)) => return Err(error),
             Err(Failure::Damaged(reason)) => {
-                let place = set_aside(directory, at).map_err(io)?;
+                let place = losses::set_aside(&path, &tail, at).map_err(io)?;
                 quarantined = Some(Quarantine { place, reason });
                 files::make_directory(&path).map_err(io)?;
                 shelf.clear();
-                match open(&path, &shelf) {
-                    Ok(found) => found,
-                    Err(Failure::Error(error)) => return Err(error),
-                    Err(Failure::Damaged(reason)) => return Err(io(io::Error::other(reason))),
-                }
+                let (database, mut checked) = again(&path)?;
+                let restated = losses::restate(&database, &mut checked.sum, 0, known.as_ref());
+                restated.map_err(|error| io(io::Error::other(error)))?;
+                (database, checked)
             }
         };
-        Ok(Opened { store: Self::start(path, shelf, found)?, quarantined })
+        let lost = settle(&path, &mut found, at).map_err(io)?;
+        // What is lost with the store itself says it all.
+        let quarantined = quarantined.or(lost);
+        Ok(Opened { store: Self::start(path, shelf, found, Some(witness))?, quarantined })
     }
 
-    /// Opens the store in `directory`, which is there, to look at it: what is damaged is an error and stays in place.
-    pub fn inspect(directory: &Path) -> Result<Self, OpenError> {
-        let path = directory.join(NAME);
-        let shelf = Shelf::of(&path);
-        match open(&path, &shelf) {
-            Ok(found) => Self::start(path, shelf, found),
-            Err(Failure::Error(error)) => Err(error),
-            Err(Failure::Damaged(reason)) => Err(OpenError::Damaged { path, reason }),
-        }
-    }
-
-    /// Reads what a damaged store has from before the damage, from a copy of it, which is removed afterwards. Nothing if
-    /// not even that can be read.
-    pub fn salvage<T>(directory: &Path, read: impl FnOnce(SledReader) -> T) -> Result<Option<T>, OpenError> {
-        let copy = directory.join("store.examined");
-        let io = |error| OpenError::Io { path: copy.clone(), error };
-        files::copy_without_index(&directory.join(NAME), &copy).map_err(io)?;
-        // The log is in the tree: that a large value cannot be read is no reason not to read it.
-        let found = match open_with(&copy, |_| Ok(())) {
-            Ok(found) => {
-                let store = Self::start(copy.clone(), Shelf::of(&copy), found)?;
-                Ok(Some(read(store.reader())))
-            }
-            Err(Failure::Damaged(_)) => Ok(None),
-            Err(Failure::Error(error)) => Err(error),
-        };
-        fs::remove_dir_all(&copy).map_err(io)?;
-        found
-    }
-
-    fn start(path: PathBuf, shelf: Arc<Shelf>, (database, values): (sled::Db, Values)) -> Result<Self, OpenError> {
+    /// Starts the work of a store; of one without a witness nothing is written.
+    pub(super) fn start(
+        path: PathBuf,
+        shelf: Arc<Shelf>,
+        found: Found,
+        witness: Option<Witness>,
+    ) -> Result<Self, OpenError> {
         let io = |error| OpenError::Io { path: path.clone(), error };
+        let (database, checked) = found;
+        let mut fsyncs = 0;
+        let open = Open::new(&path, &shelf, &database, checked, witness, &mut fsyncs).map_err(io)?;
         let shared = Arc::new(Shared {
             path: path.clone(),
             state: Mutex::default(),
@@ -141,25 +133,33 @@ impl SledStore {
             shelf,
             database: RwLock::new(Some(database)),
         });
-        let mut fsyncs = 0;
-        let open = writer::Open::new(&shared, values, &mut fsyncs).map_err(io)?;
         shared.state().counters.fsyncs += fsyncs;
         let threads = writer::start(&shared, open).map_err(io)?;
-        Ok(Self { shared, threads })
+        Ok(Self { shared, threads, copy: None })
     }
 }
 
-/// Opens the database in `path`, which exists, and reads all of it. Answers besides where its large values lie.
-pub(super) fn open(path: &Path, shelf: &Shelf) -> Result<(sled::Db, Values), Failure> {
-    let judged = |error: io::Error| judge(path, error.into());
-    open_with(path, |reference| match shelf.read(reference).map_err(judged)? {
-        Some(_) => Ok(()),
-        None => Err(Failure::Damaged("a file of large values is missing".into())),
-    })
+/// A database, and what reading all of it has shown.
+pub(super) type Found = (sled::Db, Checked);
+
+/// What was found in a database.
+#[derive(Debug, Default)]
+pub(super) struct Checked {
+    /// Where large values lie.
+    pub values: Values,
+    /// Of the entries that there are.
+    pub sum: Sum,
+    /// What the tree says of them; nothing in one that is new, or of a format without.
+    pub noted: Option<Sum>,
+    /// Large values that cannot be read.
+    pub lost: Vec<Lost>,
+    /// Whether there are entries, and not those that say what they are.
+    pub unmarked: bool,
+    format: u8,
 }
 
-/// The same, with a look of the caller's at each large value.
-fn open_with(path: &Path, look: impl Fn(&Reference) -> Result<(), Failure>) -> Result<(sled::Db, Values), Failure> {
+/// Opens the database in `path`, which exists, and reads all of it.
+pub(super) fn open(path: &Path, shelf: &Shelf) -> Result<Found, Failure> {
     let io = |error| Failure::Error(OpenError::Io { path: path.to_owned(), error });
     files::remove_unfinished(path).map_err(io)?;
     let mut patience = LOCK_ATTEMPTS;
@@ -180,57 +180,87 @@ fn open_with(path: &Path, look: impl Fn(&Reference) -> Result<(), Failure>) -> R
             Err(panic) => return Err(Failure::Damaged(message(panic))),
         }
     };
-    let values = match catch_unwind(AssertUnwindSafe(|| check(path, &database, &look))) {
+    let checked = match catch_unwind(AssertUnwindSafe(|| check(path, &database, shelf))) {
         Ok(checked) => checked?,
         Err(panic) => return Err(Failure::Damaged(message(panic))),
     };
-    Ok((database, values))
+    Ok((database, checked))
 }
 
-fn config(path: &Path) -> sled::Config {
+pub(super) fn config(path: &Path) -> sled::Config {
     sled::Config::new().path(path).cache_capacity(CACHE).flush_every_ms(None).use_compression(false)
 }
 
-/// Reads every entry, and the format marker, which it writes into an empty database and brings up to date in another.
-fn check(
-    path: &Path,
-    database: &sled::Db,
-    look: &impl Fn(&Reference) -> Result<(), Failure>,
-) -> Result<Values, Failure> {
-    let key = full_key(Table::Meta, FORMAT_KEY);
+/// Reads every entry. Writes nothing, unless it is of a format that has to be brought up to date.
+fn check(path: &Path, database: &sled::Db, shelf: &Shelf) -> Result<Checked, Failure> {
     let failed = |error| judge(path, error);
-    let found = match database.get(&key).map_err(failed)?.as_deref() {
+    let mut checked = Checked::default();
+    checked.format = match database.get(full_key(Table::Meta, FORMAT_KEY)).map_err(failed)?.as_deref() {
         Some([found]) if *found <= FORMAT => *found,
         Some([found]) => return Err(Failure::Error(OpenError::Format { path: path.to_owned(), found: *found })),
         Some(_) => return Err(Failure::Damaged("the format marker is no format".into())),
-        None if database.is_empty() => 0,
-        None => return Err(Failure::Damaged("the format marker is missing".into())),
+        None => {
+            checked.unmarked = !database.is_empty();
+            0
+        }
     };
-    let (mut values, mut update) = (Values::new(), sled::Batch::default());
+    if (1..PACKS).contains(&checked.format) {
+        escape(database).map_err(failed)?;
+    }
+    let of_sum = sum::key();
     for entry in database.iter() {
         let (key, raw) = entry.map_err(failed)?;
         evict_behind(database, &key).map_err(failed)?;
-        if found < PACKS {
-            if raw.first() == Some(&ESCAPE) {
-                update.insert(key, &*escaped(&raw));
-            }
+        if *key == *of_sum {
+            let noted = Sum::decode(&raw).ok_or_else(|| Failure::Damaged("the sum is no sum".into()))?;
+            checked.noted = Some(noted);
             continue;
         }
+        checked.sum.add(sum::checksum(&key, &raw));
         match Stored::read(&raw) {
             Some(Stored::Here(_)) => {}
             Some(Stored::At(reference)) => {
-                look(&reference)?;
-                values.insert(key.to_vec(), reference);
+                match Lost::look(shelf, &key, &reference).map_err(|error| judge(path, error.into()))? {
+                    None => drop(checked.values.insert(key.to_vec(), reference)),
+                    Some(lost) => checked.lost.push(lost),
+                }
             }
             None => return Err(Failure::Damaged("it holds a value that nobody has written".into())),
         }
     }
-    if found < FORMAT {
-        update.insert(key, &[FORMAT]);
-        database.apply_batch(update).map_err(failed)?;
-        database.flush().map_err(failed)?;
+    checked.sum.batch = checked.noted.map_or(0, |noted| noted.batch);
+    checked.unmarked |= checked.format >= SUMMED && checked.noted.is_none();
+    Ok(checked)
+}
+
+/// Values that could be taken for something else get their mark.
+fn escape(database: &sled::Db) -> sled::Result<()> {
+    let mut update = sled::Batch::default();
+    for entry in database.iter() {
+        let (key, raw) = entry?;
+        if raw.first() == Some(&ESCAPE) {
+            update.insert(key, &*escaped(&raw));
+        }
     }
-    Ok(values)
+    update.insert(full_key(Table::Meta, FORMAT_KEY), &[PACKS]);
+    database.apply_batch(update)?;
+    database.flush().map(drop)
+}
+
+/// Makes a database that is sound ready for work: its format, its sum, and without what is lost.
+fn settle(path: &Path, (database, checked): &mut Found, at: Unix) -> io::Result<Option<Quarantine>> {
+    let lost = std::mem::take(&mut checked.lost);
+    let place = if lost.is_empty() { None } else { Some(losses::set_values_aside(path, &lost, at)?) };
+    let mut batch = Batch::new(database, &mut checked.sum);
+    if checked.format < FORMAT {
+        batch.insert(full_key(Table::Meta, FORMAT_KEY), &[FORMAT])?;
+    }
+    for Lost { key, .. } in lost {
+        batch.remove(key)?;
+    }
+    batch.apply()?;
+    database.flush()?;
+    Ok(place)
 }
 
 /// Whether an error is about the content or about the disk.
@@ -249,30 +279,20 @@ fn message(panic: Box<dyn std::any::Any + Send>) -> String {
     format!("sled gave up: {}", text.unwrap_or("no reason given"))
 }
 
-/// Renames the store's directory; answers the new name.
-fn set_aside(directory: &Path, at: Unix) -> io::Result<String> {
-    let mut place = format!("{NAME}.quarantine-{}", at.seconds());
-    let mut copy = 1;
-    while directory.join(&place).exists() {
-        copy += 1;
-        place = format!("{NAME}.quarantine-{}-{copy}", at.seconds());
-    }
-    fs::rename(directory.join(NAME), directory.join(&place))?;
-    File::open(directory)?.sync_all()?;
-    Ok(place)
-}
-
 /// The store's directory within the node's.
-const NAME: &str = "store";
+pub(super) const NAME: &str = "store";
 
 /// Where the format is kept, in the table of small facts.
-const FORMAT_KEY: &[u8] = b"format";
+pub(super) const FORMAT_KEY: &[u8] = b"format";
 
 /// Format of keys and values in the store. Formats up to this can be read.
-const FORMAT: u8 = PACKS;
+pub(super) const FORMAT: u8 = SUMMED;
 
 /// The first format with large values beside the tree.
 const PACKS: u8 = 2;
+
+/// The first format with a sum of what the tree holds.
+const SUMMED: u8 = 3;
 
 /// sled's page cache, in bytes. Measured with 60,000 log records: 10 MB of the process's memory after opening with this,
 /// 14 MB with four times as much; a node at rest has at most 20 MB in all.

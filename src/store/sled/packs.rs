@@ -17,7 +17,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -39,10 +39,13 @@ const REFERENCE: u8 = 1;
 /// Bytes of an encoded reference.
 const ENCODED: usize = 2 + 8 + 4 + 4 + 4;
 
+/// Name of their directory in the store.
+pub(super) const PACKS: &str = "packs";
+
 /// Where a value lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Reference {
-    pack: u64,
+    pub(super) pack: u64,
     at: u32,
     length: u32,
     checksum: u32,
@@ -115,7 +118,7 @@ pub(super) struct Shelf {
 impl Shelf {
     /// That of the store in this directory.
     pub(super) fn of(store: &Path) -> Arc<Self> {
-        Arc::new(Self { directory: store.join("packs"), open: Mutex::default(), next: AtomicU64::new(0) })
+        Arc::new(Self { directory: store.join(PACKS), open: Mutex::default(), next: AtomicU64::new(0) })
     }
 
     /// The value that lies there; nothing if its pack is gone, as it is once the value was removed or moved. Damage is an
@@ -143,7 +146,13 @@ impl Shelf {
     fn file(&self, pack: u64) -> io::Result<Option<Arc<File>>> {
         let mut open = self.lock();
         if let Some(file) = open.get(&pack) {
-            return Ok(Some(Arc::clone(file)));
+            if file.metadata()?.nlink() > 0 {
+                return Ok(Some(Arc::clone(file)));
+            }
+            // It is open here still: the next start is to find it, too.
+            tracing::warn!(pack = %self.path(pack).display(), "it was removed while the node runs, and is written again");
+            super::files::name_again(file, &self.directory, &pack.to_string())?;
+            open.remove(&pack);
         }
         let file = match File::open(self.path(pack)) {
             Ok(file) => Arc::new(file),
@@ -157,7 +166,8 @@ impl Shelf {
         Ok(Some(file))
     }
 
-    fn path(&self, pack: u64) -> PathBuf {
+    /// Where a pack is.
+    pub(super) fn path(&self, pack: u64) -> PathBuf {
         self.directory.join(pack.to_string())
     }
 
@@ -255,6 +265,10 @@ impl Packs {
         let Some(present) = self.present.as_mut().filter(|present| present.written) else { return Ok(()) };
         present.file.sync_data()?;
         *fsyncs += 1;
+        if present.file.metadata()?.nlink() == 0 {
+            let path = self.shelf.path(present.number);
+            return Err(io::Error::new(ErrorKind::NotFound, format!("{} was removed", path.display())));
+        }
         if present.new {
             File::open(&self.shelf.directory)?.sync_all()?;
             *fsyncs += 1;

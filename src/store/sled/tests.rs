@@ -245,8 +245,15 @@ fn a_damaged_large_value_is_seen_at_opening() {
         let salvaged = SledStore::salvage(directory.path(), log).expect("the disk works");
         assert_eq!(salvaged, Some(Ok(Some(b"one".to_vec()))), "{damage}");
         let opened = SledStore::open(directory.path(), Unix::from_seconds(1_800_000_000)).expect("it opens");
-        assert!(opened.quarantined.expect("it was set aside").reason.contains(says));
-        assert_eq!(opened.store.reader().get(Table::Log, b"1"), Ok(None));
+        let quarantine = opened.quarantined.expect("it was set aside");
+        assert!(quarantine.reason.contains(says), "{quarantine:?}");
+        let aside = directory.path().join(quarantine.place).join("packs").join(pack.file_name().expect("a name"));
+        assert_eq!(aside.exists(), damage != "gone");
+        // Nothing else is lost, and it is told once.
+        assert_eq!(opened.store.reader().get(Table::Log, b"1"), Ok(Some(b"one".to_vec())));
+        assert_eq!(opened.store.reader().get(Table::Inbox, &2u64.to_be_bytes()), Ok(None));
+        drop(opened.store);
+        assert_eq!(open(directory.path()).reader().get(Table::Log, b"1"), Ok(Some(b"one".to_vec())));
     }
 }
 
@@ -273,14 +280,17 @@ fn a_store_of_the_format_before_is_taken_over() {
 fn a_group_of_commits_takes_one_fsync() {
     let directory = directory();
     let mut store = open(directory.path());
-    let before = store.counters();
+    let (before, begun) = (store.counters(), std::time::Instant::now());
     for lsn in 1..=1_000 {
         store.submit(put(lsn, Table::Log, &lsn.to_be_bytes(), &[7; 200]));
     }
     until(&mut store, 1_000);
     let after = store.counters();
     assert_eq!(after.commits, 1_000);
-    assert_eq!(after.fsyncs - before.fsyncs, after.groups, "one a group, there being no large values");
+    // One a group, there being no large values; and one a second for the witness.
+    let fsyncs = after.fsyncs - before.fsyncs;
+    let seconds = begun.elapsed().as_secs();
+    assert!((after.groups..=after.groups + seconds + 1).contains(&fsyncs), "{after:?} in {seconds} s");
     assert!(after.groups < 500, "{after:?}");
     assert!(after.groups >= 1);
 }

@@ -1,12 +1,16 @@
 //! The writer thread, and its guard.
 
-use super::files::{self, Files};
+use super::apply::Open;
+use super::files;
+use super::losses;
 use super::open::{self, Failure};
-use super::packs::{LARGE, Packs, Reference, Values, escaped};
-use super::{Shared, StoreError, full_key, size};
-use crate::engine::store::{Commit, Write};
+use super::witness::Witness;
+use super::{Shared, State, StoreError, size};
+use crate::engine::store::Commit;
 use crate::id::Lsn;
-use std::collections::VecDeque;
+use crate::store::advice;
+use std::collections::{BTreeSet, VecDeque};
+use std::fs::File;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -22,8 +26,14 @@ pub(super) fn start(shared: &Arc<Shared>, open: Open) -> io::Result<Vec<JoinHand
         let (shared, watch) = (Arc::clone(shared), Arc::clone(&watch));
         thread::Builder::new().name("store-guard".into()).stack_size(STACK).spawn(move || guard(&shared, &watch))?
     };
-    let writer =
-        Writer { shared: Arc::clone(shared), open: Some(open), stuck: false, watch, guard: guard.thread().clone() };
+    let writer = Writer {
+        shared: Arc::clone(shared),
+        open: Some(open),
+        orphan: None,
+        stuck: false,
+        watch,
+        guard: guard.thread().clone(),
+    };
     let writer = thread::Builder::new().name("store-writer".into()).spawn(move || writer.run());
     match writer {
         Ok(writer) => Ok(vec![writer, guard]),
@@ -35,10 +45,37 @@ pub(super) fn start(shared: &Arc<Shared>, open: Open) -> io::Result<Vec<JoinHand
     }
 }
 
+/// What the writer does in one go.
+#[derive(Default)]
+struct Work {
+    group: VecDeque<Commit>,
+    /// Keys of values that a reader has missed.
+    suspects: BTreeSet<Vec<u8>>,
+    /// Whether the witness is to be synced.
+    witness: bool,
+}
+
+impl State {
+    /// The commits that wait, up to [`GROUP`].
+    fn next_group(&mut self) -> VecDeque<Commit> {
+        let mut bytes = 0;
+        let fits = |commit: &&Commit| {
+            let more = bytes < GROUP;
+            bytes += size(commit);
+            more
+        };
+        let count = self.waiting.iter().take_while(fits).count();
+        let rest = self.waiting.split_off(count);
+        std::mem::replace(&mut self.waiting, rest)
+    }
+}
+
 struct Writer {
     shared: Arc<Shared>,
     /// Nothing after a failure, until the database is open again.
     open: Option<Open>,
+    /// The database's file, which somebody has removed.
+    orphan: Option<File>,
     /// sled could not be closed after a failure.
     stuck: bool,
     watch: Arc<Watch>,
@@ -47,9 +84,9 @@ struct Writer {
 
 impl Writer {
     fn run(mut self) {
-        while let Some(group) = self.next_group() {
+        while let Some(work) = self.next_work() {
             let mut delay = FIRST_RETRY;
-            while let Err(error) = self.attempt(&group) {
+            while let Err(error) = self.attempt(&work) {
                 self.report(error);
                 if !self.pause(delay) {
                     // Closing while the disk fails: nothing of the group was ever reported durable.
@@ -58,88 +95,126 @@ impl Writer {
                 }
                 delay = (delay * 2).min(LAST_RETRY);
             }
-            self.complete(&group);
+            self.complete(&work.group);
         }
         self.finish();
     }
 
-    /// The commits that wait, once there are some, up to [`GROUP`]. `None`: the store closes and nothing waits.
-    fn next_group(&self) -> Option<VecDeque<Commit>> {
+    /// What there is to do, once there is something. `None`: the store closes and nothing waits.
+    fn next_work(&self) -> Option<Work> {
+        // The witness is synced when nothing else is to be done, and while much is, every now and then.
+        let witness = || Some(Work { witness: true, ..Work::default() });
+        let lag = |open: &Open| open.witness_lag();
         let mut state = self.shared.state();
-        while state.waiting.is_empty() {
+        loop {
+            let lag = self.open.as_ref().and_then(lag);
+            if lag.is_some_and(|lag| lag >= 2 * LAG) {
+                return witness();
+            }
+            if !state.waiting.is_empty() || !state.suspects.is_empty() {
+                let (group, suspects) = (state.next_group(), std::mem::take(&mut state.suspects));
+                return Some(Work { group, suspects, witness: false });
+            }
             if state.closing {
                 return None;
             }
-            state = self.shared.wanted.wait(state).unwrap_or_else(PoisonError::into_inner);
+            let wanted = &self.shared.wanted;
+            state = match lag.map(|lag| LAG.saturating_sub(lag)) {
+                None => wanted.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(left) if left.is_zero() => return witness(),
+                Some(left) => wanted.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
+            };
         }
-        let mut bytes = 0;
-        let fits = |commit: &&Commit| {
-            let more = bytes < GROUP;
-            bytes += size(commit);
-            more
-        };
-        let count = state.waiting.iter().take_while(fits).count();
-        let rest = state.waiting.split_off(count);
-        Some(std::mem::replace(&mut state.waiting, rest))
     }
 
-    /// Applies a group and makes it durable. After an error the database is closed, unless nothing was begun.
-    fn attempt(&mut self, group: &VecDeque<Commit>) -> Result<(), StoreError> {
+    /// Does it and makes it durable. After an error the database is closed, unless nothing was begun.
+    fn attempt(&mut self, work: &Work) -> Result<(), StoreError> {
         let path = self.shared.path.display();
         if self.stuck {
             return Err(StoreError(format!("{path}: sled does not close after a failure; restart the node")));
         }
-        let bytes = group.iter().map(size).sum::<usize>() as u64;
-        files::room(&self.shared.path, bytes)
-            .map_err(|error| StoreError(format!("{path}: {error}; free some space")))?;
+        let bytes = work.group.iter().map(size).sum::<usize>() as u64;
+        if !work.group.is_empty() {
+            // Of the directory that the store is in: its own may have been removed.
+            files::room(self.shared.path.parent().unwrap_or(&self.shared.path), bytes)
+                .map_err(|error| StoreError(format!("{path}: {error}; free some space")))?;
+        }
         self.watch.begin(&self.guard);
-        let done = catch_unwind(AssertUnwindSafe(|| self.apply(group)));
+        let done = catch_unwind(AssertUnwindSafe(|| self.apply(work)));
         self.watch.end();
         let error = match done {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(error)) => error,
             Err(_) => StoreError(format!("{}: sled gave up", self.shared.path.display())),
         };
-        self.open = None;
+        self.orphan = self.open.take().and_then(Open::into_orphan).or(self.orphan.take());
         self.stuck = !self.shared.close();
         Err(error)
     }
 
-    fn apply(&mut self, group: &VecDeque<Commit>) -> Result<(), StoreError> {
+    fn apply(&mut self, work: &Work) -> Result<(), StoreError> {
         let path = self.shared.path.clone();
-        let failed = |error: &dyn std::fmt::Display| {
-            StoreError(format!("{}: {error}; free space or check the disk", path.display()))
+        let failed = |error: sled::Error| {
+            let advice = match &error {
+                sled::Error::Io(error) => advice(error),
+                _ => "restart the node to have it checked",
+            };
+            StoreError(format!("{}: {error}; {advice}", path.display()))
         };
         if self.open.is_none() {
-            self.reopen().map_err(|error| failed(&error))?;
+            self.reopen().map_err(|error| failed(error.into()))?;
         }
         let tree = self.shared.with_database(|database| database.cloned());
-        let Some((tree, open)) = tree.zip(self.open.as_mut()) else { return Err(failed(&"it is closed")) };
+        let Some((tree, open)) = tree.zip(self.open.as_mut()) else {
+            return Err(failed(io::Error::other("it is closed").into()));
+        };
         let mut fsyncs = 0;
         let shared = &self.shared;
-        let written = open.write(&tree, group, &mut fsyncs).and_then(|()| {
-            shared.injected()?;
-            open.sync(&mut fsyncs)?;
-            open.move_sparse(&tree, &mut fsyncs)
-        });
+        let Work { group, suspects, witness } = work;
+        let mut written = || {
+            let loss = open.drop_lost(&tree, suspects.iter().cloned())?;
+            if !group.is_empty() || loss.is_some() {
+                open.commit(&tree, group, &mut fsyncs)?;
+                shared.injected()?;
+                open.sync(&mut fsyncs)?;
+                open.move_sparse(&tree, &mut fsyncs)?;
+                open.note(group)?;
+            }
+            if *witness {
+                open.sync_witness(&mut fsyncs)?;
+            }
+            Ok(loss)
+        };
+        let written: sled::Result<_> = written();
         shared.state().counters.fsyncs += fsyncs;
-        written.map_err(|error| failed(&error))
+        if let Some(loss) = written.map_err(failed)? {
+            tracing::error!(place = loss.place, "{}; what is left of it is set aside", loss.reason);
+            shared.state().losses.push_back(loss);
+        }
+        Ok(())
     }
 
     /// After a failure: see the module's doc.
     fn reopen(&mut self) -> io::Result<()> {
         self.shared.state().counters.retries += 1;
-        files::probe(&self.shared.path)?;
-        files::rewrite(&self.shared.path)?;
-        let (database, values) =
-            open::open(&self.shared.path, &self.shared.shelf).map_err(|failure| match failure {
-                Failure::Error(error) => io::Error::other(error),
-                Failure::Damaged(reason) => {
-                    io::Error::other(format!("{reason}; restart the node to have it set aside"))
-                }
-            })?;
+        let path = &self.shared.path;
+        files::make_directory(path)?;
+        files::probe(path)?;
+        if let Some(orphan) = &self.orphan {
+            files::name_again(orphan, path, files::DATABASE)?;
+            self.orphan = None;
+        }
+        files::rewrite(path)?;
+        let (database, checked) = open::open(path, &self.shared.shelf).map_err(|failure| match failure {
+            Failure::Error(error) => io::Error::other(error),
+            Failure::Damaged(reason) => io::Error::other(format!("{reason}; restart the node to have it set aside")),
+        })?;
+        let (witness, known) = Witness::open(path.parent().unwrap_or(path))?;
+        if let Some(reason) = losses::lacks(&checked, known.as_ref()) {
+            return Err(io::Error::other(format!("{reason}; restart the node to have it set aside")));
+        }
         let mut fsyncs = 0;
-        self.open = Some(Open::new(&self.shared, values, &mut fsyncs)?);
+        self.open = Some(Open::new(path, &self.shared.shelf, &database, checked, Some(witness), &mut fsyncs)?);
         self.shared.set_database(database);
         self.shared.state().counters.fsyncs += fsyncs;
         Ok(())
@@ -152,7 +227,7 @@ impl Writer {
         state.durable = group.back().map_or(Lsn(0), |commit| commit.lsn).max(state.durable);
         state.failing = false;
         state.counters.commits += group.len() as u64;
-        state.counters.groups += 1;
+        state.counters.groups += u64::from(!group.is_empty());
         let waker = state.waker.take();
         drop(state);
         if let Some(waker) = waker {
@@ -184,7 +259,11 @@ impl Writer {
         !waited.unwrap_or_else(PoisonError::into_inner).0.closing
     }
 
-    fn finish(&self) {
+    fn finish(&mut self) {
+        if let Some(open) = &mut self.open {
+            // What it does not say now it is not asked for: it may lag.
+            let _ = open.sync_witness(&mut 0);
+        }
         self.watch.stop.store(true, SeqCst);
         self.guard.unpark();
     }
@@ -202,115 +281,6 @@ impl Shared {
             }
         }
         Ok(())
-    }
-}
-
-/// The files of an open store.
-pub(super) struct Open {
-    files: Files,
-    packs: Packs,
-}
-
-impl Open {
-    /// Of a store whose tree holds these references.
-    pub(super) fn new(shared: &Shared, values: Values, fsyncs: &mut u64) -> io::Result<Self> {
-        // Packs first: what the tree refers to is durable before the tree is.
-        let packs = Packs::open(Arc::clone(&shared.shelf), values, fsyncs)?;
-        Ok(Self { files: Files::open(&shared.path, fsyncs)?, packs })
-    }
-
-    /// Hands a group to the kernel, and large values to the disk.
-    fn write(&mut self, tree: &sled::Db, group: &VecDeque<Commit>, fsyncs: &mut u64) -> sled::Result<()> {
-        let mut references = Vec::new();
-        for write in group.iter().flat_map(|commit| &commit.writes) {
-            if let Write::Put { value, .. } = write
-                && value.len() >= LARGE
-            {
-                references.push(self.packs.write(value)?);
-            }
-        }
-        self.packs.sync(fsyncs)?;
-        // Several commits to a batch of sled's, since each batch costs it two waits for the kernel, and a key that all
-        // of them set is written once.
-        let (mut batch, mut bytes) = (sled::Batch::default(), 0);
-        let mut references = references.into_iter();
-        for commit in group {
-            for write in &commit.writes {
-                bytes += self.add(&mut batch, write, &mut references);
-            }
-            if bytes >= BATCH {
-                tree.apply_batch(std::mem::take(&mut batch))?;
-                bytes = 0;
-            }
-        }
-        if bytes > 0 {
-            tree.apply_batch(batch)?;
-        }
-        tree.flush().map(drop)
-    }
-
-    /// Adds a change to a batch, and answers how large it is there. A later one takes the place of an earlier one.
-    fn add(
-        &mut self,
-        batch: &mut sled::Batch,
-        write: &Write,
-        references: &mut impl Iterator<Item = Reference>,
-    ) -> usize {
-        let (table, key, value) = match write {
-            Write::Put { table, key, value } => (table, key, Some(value)),
-            Write::Delete { table, key } => (table, key, None),
-        };
-        let key = full_key(*table, key);
-        let reference = value.filter(|value| value.len() >= LARGE).and_then(|_| references.next());
-        let bytes = key.len();
-        match (value, reference) {
-            (_, Some(reference)) => {
-                let encoded = reference.encode();
-                self.packs.put(key.clone(), reference);
-                batch.insert(key, encoded);
-                bytes
-            }
-            (Some(value), None) => {
-                self.packs.remove(&key);
-                batch.insert(key, &*escaped(value));
-                bytes + value.len()
-            }
-            (None, None) => {
-                self.packs.remove(&key);
-                batch.remove(key);
-                bytes
-            }
-        }
-    }
-
-    fn sync(&mut self, fsyncs: &mut u64) -> io::Result<()> {
-        self.files.sync(fsyncs)?;
-        self.packs.tidy();
-        Ok(())
-    }
-
-    /// Moves what little is left in a pack, if packs take more than they may. What cannot be read stays.
-    fn move_sparse(&mut self, tree: &sled::Db, fsyncs: &mut u64) -> sled::Result<()> {
-        let mut moved = Vec::new();
-        for (key, reference) in self.packs.sparse() {
-            match self.packs.read(&reference) {
-                Ok(Some(value)) => moved.push((key, self.packs.write(&value)?)),
-                Err(error) if error.kind() != io::ErrorKind::InvalidData => return Err(error.into()),
-                _ => {}
-            }
-        }
-        if moved.is_empty() {
-            return Ok(());
-        }
-        self.packs.sync(fsyncs)?;
-        let mut batch = sled::Batch::default();
-        for (key, reference) in moved {
-            batch.insert(key.as_slice(), reference.encode());
-            self.packs.put(key, reference);
-        }
-        tree.apply_batch(batch)?;
-        tree.flush()?;
-        Ok(self.sync(fsyncs)?)
     }
 }
 
@@ -360,6 +330,9 @@ fn guard(shared: &Shared, watch: &Watch) {
     }
 }
 
+/// How long the witness lags until it is synced at rest; twice as long under load. See [`witness`](super::witness).
+const LAG: Duration = Duration::from_millis(500);
+
 /// Between a failure and the first attempt to repeat.
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 
@@ -372,10 +345,6 @@ const GUARD_LOOK: Duration = Duration::from_secs(1);
 /// A group takes no more commits once it has this many bytes: what a nearly full disk must have room for, several times
 /// over, and more than enough to make up for an fsync.
 const GROUP: usize = 1024 * 1024;
-
-/// A batch of sled's takes no more commits once it has this many bytes: half a segment, all of which sled holds in
-/// memory until the batch ends.
-const BATCH: usize = 256 * 1024;
 
 /// The guard's stack, in bytes.
 const STACK: usize = 256 * 1024;

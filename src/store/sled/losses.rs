@@ -1,0 +1,229 @@
+//! What is lost is set aside, and nothing else: large values that cannot be read, and stores that lack entries.
+//!
+//! A place is a directory `store.quarantine-N` beside the store, N being the time. It has what is left of what is lost, for an
+//! analysis. Of large values that is the packs they lay in, if they are there, and a list of their keys in the file `lost`;
+//! their entries leave the tree. A store that lacks entries ([`Sum`](super::sum::Sum)), or has fewer than its
+//! [`Witness`](super::witness) says, becomes the place as it was found, and what can be read in it goes to a new one:
+//! sled itself may be wrong about what it has left out.
+
+use super::files::{self, Files};
+use super::full_key;
+use super::open::{Checked, FORMAT, FORMAT_KEY, Found, config};
+use super::packs::{PACKS, Reference, Shelf};
+use super::sum::{self, Batch, Sum};
+use super::tail::Tail;
+use super::witness::Known;
+use crate::engine::store::{INBOX_FLOOR, Table, WITNESSED};
+use crate::store::Quarantine;
+use crate::time::Unix;
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+/// A large value that cannot be read.
+#[derive(Clone, Debug)]
+pub(super) struct Lost {
+    /// Its key in the tree.
+    pub key: Vec<u8>,
+    pub reference: Reference,
+    pub why: String,
+}
+
+impl Lost {
+    /// What a look at it says: nothing if it is there.
+    pub(super) fn look(shelf: &Shelf, key: &[u8], reference: &Reference) -> io::Result<Option<Self>> {
+        let lost = |why| Ok(Some(Self { key: key.to_vec(), reference: *reference, why }));
+        match shelf.read(reference) {
+            Ok(Some(_)) => Ok(None),
+            Ok(None) => lost(format!("{} is missing", shelf.path(reference.pack).display())),
+            Err(error) if error.kind() == ErrorKind::InvalidData => lost(error.to_string()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// As it is told: its table, and its number if it has one.
+    fn name(&self) -> String {
+        let table = match self.key.first() {
+            Some(1) => "inbox",
+            Some(4) => "outbox",
+            _ => "another",
+        };
+        let number = self.key.get(1..).and_then(|key| <[u8; 8]>::try_from(key).ok());
+        number.map_or_else(|| table.to_owned(), |number| format!("{table} {}", u64::from_be_bytes(number)))
+    }
+}
+
+/// Sets aside what is left of large values. To be called before they leave the tree.
+pub(super) fn set_values_aside(store: &Path, lost: &[Lost], at: Unix) -> io::Result<Quarantine> {
+    let directory = store.parent().unwrap_or(store);
+    let place = free_place(directory, at);
+    let path = directory.join(&place);
+    files::make_directory(&path.join(PACKS))?;
+    let mut list = String::new();
+    for Lost { key, reference, why } in lost {
+        // A list in memory takes any line.
+        let _ = writeln!(list, "{} {reference:?} {why}", data_encoding::HEXLOWER.encode(key));
+        keep(&reference.file(store), &reference.file(&path))?;
+    }
+    fs::write(path.join("lost"), list)?;
+    for synced in [&path.join("lost"), &path.join(PACKS), &path, directory] {
+        File::open(synced)?.sync_all()?;
+    }
+    let names: Vec<_> = lost.iter().take(NAMED).map(Lost::name).collect();
+    let more = lost.len().saturating_sub(NAMED);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let why = lost.first().map_or("", |lost| &lost.why);
+    let reason = match lost.len() {
+        1 => format!("a large value is lost, {}: {why}", names.concat()),
+        count => format!("{count} large values are lost, {}{more} (of the first, {why})", names.join(", ")),
+    };
+    Ok(Quarantine { place, reason })
+}
+
+/// Links or copies a file, if it is there. Packs are not written to once another has been begun.
+fn keep(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::hard_link(from, to).or_else(|error| match error.kind() {
+        ErrorKind::NotFound | ErrorKind::AlreadyExists => Err(error),
+        _ => fs::copy(from, to).map(drop),
+    }) {
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::AlreadyExists) => Ok(()),
+        done => done,
+    }
+}
+
+/// What a store lacks, if it does: of its own entries, or of what was durable.
+pub(super) fn lacks(checked: &Checked, known: Option<&Known>) -> Option<String> {
+    let reached = checked.noted.map_or(0, |noted| noted.batch);
+    let due = known.map_or(0, |known| known.sum.batch);
+    let (found, had) = (checked.sum.entries, known.map_or(0, |known| known.sum.entries));
+    if reached < due {
+        let missing = due - reached;
+        return Some(format!(
+            "its newest part cannot be read: {missing} of {due} changes that were durable are lost (it has {found} entries, and \
+             had {had})"
+        ));
+    }
+    if checked.unmarked {
+        return Some(format!("a part of it cannot be read: of {found} entries none says what they are"));
+    }
+    let noted = checked.noted?;
+    (noted.entries != found || noted.sum != checked.sum.sum).then(|| {
+        format!(
+            "a part of it cannot be read: it has {found} entries, and had {}, or some are older than they were",
+            noted.entries
+        )
+    })
+}
+
+/// Puts a new store in the place of one that lacks something, with all that can be read in it.
+pub(super) fn renew(store: &Path, found: Found, known: Option<&Known>, tail: &Tail, at: Unix) -> io::Result<String> {
+    let directory = store.parent().unwrap_or(store);
+    let new = directory.join(RENEWED);
+    let copied = copy_readable(store, &found, known, &new);
+    // Closed, whatever comes: it becomes what it was, here or at its place.
+    drop(found);
+    if let Err(error) = copied {
+        tail.restore(store)?;
+        return Err(error);
+    }
+    let place = set_aside(store, tail, at)?;
+    fs::rename(&new, store)?;
+    File::open(directory)?.sync_all()?;
+    Ok(place)
+}
+
+/// A store with all that can be read in another; it is durable when this returns.
+fn copy_readable(store: &Path, (old, checked): &Found, known: Option<&Known>, new: &Path) -> io::Result<()> {
+    if new.exists() {
+        fs::remove_dir_all(new)?;
+    }
+    files::make_directory(&new.join(PACKS))?;
+    let fresh = config(new).open()?;
+    let reached = checked.noted.map_or(0, |noted| noted.batch);
+    let mut sum = Sum { batch: reached, ..Sum::default() };
+    let mut batch = Batch::new(&fresh, &mut sum);
+    for entry in old.iter() {
+        let (key, raw) = entry?;
+        if *key != *sum::key() {
+            batch.insert(key.to_vec(), &raw)?;
+        }
+        if batch.bytes() >= BATCH {
+            batch.apply()?;
+        }
+    }
+    batch.apply()?;
+    restate(&fresh, &mut sum, reached, known)?;
+    for reference in checked.values.values() {
+        keep(&reference.file(store), &reference.file(new))?;
+    }
+    fresh.flush()?;
+    Files::open(new, &mut 0)?;
+    File::open(new.join(PACKS))?.sync_all()
+}
+
+/// Ends a renewal that was broken off when the old store had been moved away.
+pub(super) fn finish_renewal(store: &Path) -> io::Result<()> {
+    let new = store.parent().unwrap_or(store).join(RENEWED);
+    if store.exists() || !new.exists() {
+        return Ok(());
+    }
+    fs::rename(new, store)
+}
+
+/// Makes a new store one that goes on from another: with its format, with what must not go back to older values, and with
+/// the numbers of its batches.
+pub(super) fn restate(tree: &sled::Db, sum: &mut Sum, reached: u64, known: Option<&Known>) -> sled::Result<()> {
+    let nothing = Known::default();
+    let known = known.unwrap_or(&nothing);
+    let newer = known.sum.batch > reached;
+    sum.batch = sum.batch.max(known.sum.batch);
+    let mut batch = Batch::new(tree, sum);
+    batch.insert(full_key(Table::Meta, FORMAT_KEY), &[FORMAT])?;
+    for (name, value) in WITNESSED.iter().zip(&known.facts) {
+        let key = full_key(Table::Meta, name);
+        if let Some(value) = value
+            && (newer || !tree.contains_key(&key)?)
+        {
+            batch.insert(key, value)?;
+        }
+    }
+    if known.inbox > 0 {
+        batch.insert(full_key(Table::Meta, INBOX_FLOOR), &known.inbox.to_be_bytes())?;
+    }
+    batch.apply()
+}
+
+/// Renames a store that cannot be read, as it was found; answers the new name.
+pub(super) fn set_aside(store: &Path, tail: &Tail, at: Unix) -> io::Result<String> {
+    let directory = store.parent().unwrap_or(store);
+    let place = free_place(directory, at);
+    fs::rename(store, directory.join(&place))?;
+    tail.restore(&directory.join(&place))?;
+    File::open(directory)?.sync_all()?;
+    Ok(place)
+}
+
+fn free_place(directory: &Path, at: Unix) -> String {
+    let mut place = format!("store.quarantine-{}", at.seconds());
+    let mut copy = 1;
+    while directory.join(&place).exists() {
+        copy += 1;
+        place = format!("store.quarantine-{}-{copy}", at.seconds());
+    }
+    place
+}
+
+impl Reference {
+    /// Where its pack is in a store.
+    fn file(&self, store: &Path) -> PathBuf {
+        store.join(PACKS).join(self.pack.to_string())
+    }
+}
+
+/// A store that is to take the place of another, until it does.
+const RENEWED: &str = "store.renewed";
+/// Most lost values that are named; the list has all of them.
+const NAMED: usize = 8;
+/// Bytes of a batch.
+const BATCH: usize = 256 * 1024;

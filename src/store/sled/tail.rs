@@ -1,0 +1,114 @@
+//! What opening may write over.
+//!
+//! sled takes the first message of its log that it cannot read, after its last snapshot, for the end of the log, and fills with
+//! zeros what lies behind it: the rest of that segment, and all segments after it. All of these are at or behind the
+//! greatest number that a segment's header calls stable, or have no header that can be read. It also writes a new snapshot, which
+//! leaves out what it has not read, and removes the one before. All of these are read before sled opens its file, so that a
+//! store that turns out to be damaged can be set aside, or left, as it was found.
+
+use super::files::DATABASE;
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// The newest segments of a database that is closed.
+#[derive(Debug, Default)]
+pub(super) struct Tail {
+    /// Bytes of the file; nothing if there was none.
+    length: Option<u64>,
+    /// Where each was, and what was in it.
+    segments: Vec<(u64, Vec<u8>)>,
+    /// Names and content of the snapshots: one, in general.
+    snapshots: Vec<(OsString, Vec<u8>)>,
+}
+
+impl Tail {
+    /// Reads it; nothing where there is no database yet.
+    pub(super) fn read(store: &Path) -> io::Result<Self> {
+        let file = match File::open(store.join(DATABASE)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) => return Err(error),
+        };
+        let length = file.metadata()?.len();
+        let mut headers = Vec::new();
+        for offset in (0..length).step_by(SEGMENT) {
+            headers.push((Header::read(&file, offset)?, offset));
+        }
+        let stable = headers.iter().filter_map(|(header, _)| Some(header.as_ref()?.stable)).max().unwrap_or(0);
+        let floor = stable.max(0) / SEGMENT as i64 * SEGMENT as i64;
+        headers.retain(|(header, _)| header.as_ref().is_none_or(|header| header.number >= floor));
+        // Those without a header come last; most are empty.
+        headers.sort_by_key(|(header, _)| std::cmp::Reverse(header.as_ref().map(|header| header.number)));
+        let mut segments = Vec::new();
+        for (_, offset) in headers.into_iter().take(MOST) {
+            let mut content = vec![0; (length - offset).min(SEGMENT as u64) as usize];
+            file.read_exact_at(&mut content, offset)?;
+            segments.push((offset, content));
+        }
+        let mut snapshots = Vec::new();
+        for path in snapshots_in(store)? {
+            snapshots.push((path.file_name().unwrap_or_default().to_owned(), fs::read(path)?));
+        }
+        Ok(Self { length: Some(length), segments, snapshots })
+    }
+
+    /// Puts it back into the database, which is closed, here or in a place to which it was moved.
+    pub(super) fn restore(&self, store: &Path) -> io::Result<()> {
+        let Some(length) = self.length else { return Ok(()) };
+        let file = OpenOptions::new().write(true).open(store.join(DATABASE))?;
+        for (offset, content) in &self.segments {
+            file.write_all_at(content, *offset)?;
+        }
+        file.set_len(length)?;
+        file.sync_all()?;
+        for path in snapshots_in(store)? {
+            fs::remove_file(path)?;
+        }
+        for (name, content) in &self.snapshots {
+            fs::write(store.join(name), content)?;
+        }
+        Ok(())
+    }
+}
+
+fn snapshots_in(store: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut snapshots = Vec::new();
+    for entry in fs::read_dir(store)? {
+        let path = entry?.path();
+        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("snap.")) {
+            snapshots.push(path);
+        }
+    }
+    Ok(snapshots)
+}
+
+/// A segment's header: a checksum, then both numbers, all of them with their bits turned over.
+struct Header {
+    /// Number of its first byte in the log.
+    number: i64,
+    /// Up to where the log was stable when it was begun.
+    stable: i64,
+}
+
+impl Header {
+    fn read(file: &File, offset: u64) -> io::Result<Option<Self>> {
+        let mut raw = [0; 20];
+        match file.read_exact_at(&mut raw, offset) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+            Err(error) => return Err(error),
+        }
+        let [check, number, stable] = [&raw[..4], &raw[4..12], &raw[12..]];
+        let long = |bytes: &[u8]| bytes.try_into().map_or(0, i64::from_le_bytes) ^ i64::MAX;
+        let right = check.try_into().map_or(0, u32::from_le_bytes) == !crc32fast::hash(&raw[4..]);
+        Ok(right.then(|| Self { number: long(number), stable: long(stable) }))
+    }
+}
+
+/// Bytes of a segment.
+const SEGMENT: usize = 512 * 1024;
+/// Most segments that are kept, in memory while a store is opened: sled writes some at a time.
+const MOST: usize = 8;
