@@ -203,6 +203,8 @@ counters! {
     LsasOfOtherAreas: Advertisements = "lsas_of_other_areas",
     /// Link-state advertisements that are older than what is known, from neighbours that lag.
     LsasOutdated: Advertisements = "lsas_outdated",
+    /// Link-state advertisements of routers under a handle that another router has.
+    LsasSecondOfHandle: Advertisements = "lsas_second_of_handle",
     /// Link-state advertisements beyond what one router may tell at once: the latest is taken when it is its turn.
     LsasTooOften: Advertisements = "lsas_too_often",
     /// Link-state advertisements of routers whose credential is not known here.

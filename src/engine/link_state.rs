@@ -286,6 +286,7 @@ impl Engine {
                 self.routing.links_changed = true;
             }
             Inserted::Full => self.count(Counter::LsasBeyondArea, 1),
+            Inserted::SecondOfHandle => self.count(Counter::LsasSecondOfHandle, 1),
             Inserted::OtherArea => self.count(Counter::LsasOfOtherAreas, 1),
             Inserted::Expired => self.count(Counter::LsasExpired, 1),
             Inserted::Malformed(_) => self.count(Counter::ControlMalformed, 1),

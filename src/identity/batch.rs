@@ -6,13 +6,14 @@
 //!
 //! Invariants
 //! 1. Every credential of a [`Batch`] bears the issuer's signature and the device's own keys.
-//! 2. A renewal keeps the credentials of the epoch before, of the present and of the next one, which may be in use
-//!    already; older ones are wiped with their keys, and so is each when it is accepted no more.
+//! 2. A renewal adds to the credentials from the epoch before the present one on; older ones are wiped with their keys,
+//!    and so is each when it is accepted no more. The chain that they came from goes on with them.
 
 use crate::id::{DeviceId, IssuerId, Name, Pseudonym, RealmId, Signature};
 use crate::identity::bulletin::{CREDENTIAL_VERSION, VerifiedBulletin};
 use crate::identity::credential::OwnCredential;
 use crate::identity::enrolment::EnrolmentError;
+use crate::identity::epoch_chain::EpochChain;
 use crate::identity::handle::DayKey;
 use crate::identity::issuer::seconds;
 use crate::identity::kdf::{self, Secret};
@@ -61,6 +62,23 @@ pub struct Batch {
     pub(super) path: PathKeys,
     pub(super) group_keys: Vec<GroupKeyGrant>,
     pub(super) epochs: Vec<BatchEpoch>,
+    /// Where their keys come from, and those of all later epochs.
+    pub(super) source: KeySource,
+}
+
+/// The chain of the epochs' keys, at the first epoch whose key may still be needed.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct KeySource {
+    pub(super) epoch: Epoch,
+    pub(super) chain: EpochChain,
+}
+
+impl KeySource {
+    /// The same at a later epoch; `None` for an earlier one.
+    pub(super) fn at(&self, epoch: Epoch) -> Option<Self> {
+        let steps = epoch.0.checked_sub(self.epoch.0)?;
+        Some(Self { epoch, chain: self.chain.at(self.chain.place().checked_add(steps)?)? })
+    }
 }
 
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,6 +104,15 @@ impl DeviceSecrets {
     }
 }
 
+/// The keys that a request was made with.
+pub(super) struct Keys<'a> {
+    pub(super) pseudonym: Pseudonym,
+    /// X25519 secrets, in order.
+    pub(super) epochs: Vec<Secret>,
+    /// At the first of them.
+    pub(super) chain: &'a EpochChain,
+}
+
 /// A grant that has been checked against the request.
 pub(super) struct Granted {
     pub(super) batch: Batch,
@@ -99,8 +126,7 @@ impl Granted {
         grant: Grant,
         realm: RealmId,
         issuer: IssuerId,
-        pseudonym: &Pseudonym,
-        epochs: &[Secret],
+        keys: &Keys<'_>,
     ) -> Result<Self, EnrolmentError> {
         let Grant {
             name,
@@ -124,12 +150,13 @@ impl Granted {
         let certificate = issuers.iter().find(|listed| listed.id == issuer).ok_or(EnrolmentError::Foreign)?;
         let granted = signed_epochs.chunks_exact(EPOCH_SEALS);
         let last = first_epoch.0.checked_add(granted.len() as u64);
-        if !granted.remainder().is_empty() || granted.len() > epochs.len() || last.is_none() {
+        if !granted.remainder().is_empty() || granted.len() > keys.epochs.len() || last.is_none() {
             return Err(EnrolmentError::Foreign);
         }
         let mut key = DayKey::of(day, resolution_key);
+        let source = KeySource { epoch: first_epoch, chain: keys.chain.clone() };
         let mut entries = Vec::with_capacity(granted.len());
-        for ((number, seals), agreement) in (first_epoch.0..).zip(granted).zip(epochs) {
+        for ((number, seals), agreement) in (first_epoch.0..).zip(granted).zip(&keys.epochs) {
             let epoch = Epoch(number);
             let founded = bulletin.body().founded;
             key = key.at(epoch_length.start(epoch).day_since(founded)).ok_or(EnrolmentError::Foreign)?;
@@ -142,7 +169,7 @@ impl Granted {
                 epoch_length: seconds(epoch_length),
                 segments,
                 roles,
-                key: *pseudonym,
+                key: keys.pseudonym,
                 agreement: seal::agreement_public(&StaticSecret::from(**agreement)),
                 handle: key.handle(epoch, epoch_length, founded).ok_or(EnrolmentError::Foreign)?,
                 sealed_id: sealed_id.to_vec(),
@@ -154,8 +181,18 @@ impl Granted {
             let credential = ByteBuf::from(encode(&Signed { body: &body, signature }));
             entries.push(BatchEpoch { epoch, agreement: agreement.clone(), credential });
         }
-        let batch =
-            Batch { realm, issuer, name, device, epoch_length, granted: time, path, group_keys, epochs: entries };
+        let batch = Batch {
+            realm,
+            issuer,
+            name,
+            device,
+            epoch_length,
+            granted: time,
+            path,
+            group_keys,
+            epochs: entries,
+            source,
+        };
         Ok(Self { batch, bulletin, cards })
     }
 }
@@ -181,12 +218,15 @@ impl Batch {
     pub(super) fn erase_past(&mut self, now: Unix) -> bool {
         let (length, before) = (self.epoch_length, self.epochs.len());
         let last = self.epochs.iter().map(|entry| entry.epoch).max();
+        let accepted = |entry: &&BatchEpoch| length.end(entry.epoch) + length.skew() * 2 > now;
+        // If none is any more, the clock may be wrong: the chain waits for the issuer's.
+        let first = self.epochs.iter().filter(accepted).map(|entry| entry.epoch).min();
+        self.source = first.and_then(|first| self.source.at(first)).unwrap_or_else(|| self.source.clone());
         self.epochs.retain(|entry| length.end(entry.epoch) + length.skew() * 2 > now || Some(entry.epoch) == last);
         self.epochs.len() < before
     }
 
-    /// Keeps of an older batch what may be in use, or everything from the epoch before on if this one has no
-    /// credentials; invariant 2.
+    /// Keeps of an older batch what may be in use, or will be; invariant 2.
     pub(super) fn keep_current(&mut self, old: &Batch, now: Unix) {
         // A granted group key stays until newer ones push it out: the bulletin at hand may still need it.
         let known = |new: &[GroupKeyGrant], old: &GroupKeyGrant| {
@@ -198,13 +238,17 @@ impl Batch {
         if old.epoch_length != self.epoch_length {
             return;
         }
+        let time = self.granted;
         let present = self.epoch_length.epoch_at(now).0;
         let from = Epoch(present.saturating_sub(1));
-        let until = if self.epochs.is_empty() { Epoch(u64::MAX) } else { Epoch(present + 1) };
+        // There is no way back: a clock that is ahead of the issuer's for a while must not lose keys that are to come.
+        let issuer = self.epoch_length.epoch_at(Unix::from_seconds(time)).0;
+        let passed = Epoch(present.min(issuer).saturating_sub(1));
+        self.source = old.source.at(passed).unwrap_or_else(|| old.source.clone());
         if self.epochs.is_empty() {
             self.granted = old.granted;
         }
-        let kept: Vec<_> = old.epochs.iter().filter(|old| (from..=until).contains(&old.epoch)).cloned().collect();
+        let kept: Vec<_> = old.epochs.iter().filter(|old| old.epoch >= from).cloned().collect();
         self.epochs.retain(|new| !kept.iter().any(|kept| kept.epoch == new.epoch));
         self.epochs.extend(kept);
         self.epochs.sort_by_key(|entry| entry.epoch);

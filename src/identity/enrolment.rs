@@ -11,8 +11,10 @@
 //! The connection that carries the hello is made with [`PendingEnrolment::connection_seed`] as its key.
 
 use crate::id::{AgreementKey, IssuerId, Pseudonym, RealmId};
-use crate::identity::batch::{DeviceSecrets, Granted};
+use crate::identity::batch::{DeviceSecrets, Granted, Keys};
 use crate::identity::bulletin::BulletinError;
+use crate::identity::certified::EPOCH_KEYS;
+use crate::identity::epoch_chain::EpochChain;
 use crate::identity::issuer::{MAX_EPOCHS, REQUEST_VERSION};
 use crate::identity::kdf::{self, Secret, label};
 use crate::identity::membership::{Membership, MembershipError};
@@ -21,7 +23,7 @@ use crate::identity::sign;
 use crate::time::Epoch;
 use crate::wire::codec::{DecodeError, decode, decode_within};
 use crate::wire::encode;
-use crate::wire::enrolment::{Answer, CONTEXT, MAX_ANSWER, Refusal, Request, SignedRequest};
+use crate::wire::enrolment::{Answer, CONTEXT, KEY_CONTEXT, MAX_ANSWER, Refusal, Request, SignedRequest};
 use crate::wire::hello::EnrolHello;
 use crate::wire::ticket::Ticket;
 use core::fmt;
@@ -46,12 +48,11 @@ pub struct PendingEnrolment {
     #[serde(with = "kdf::secret")]
     answer: Secret,
     first_epoch: Epoch,
-    /// X25519 secrets of the epochs asked for.
-    epochs: Vec<EpochSecret>,
+    /// Where the X25519 secrets of the epochs asked for come from, at the first of them.
+    chain: EpochChain,
+    /// How many epochs are asked for.
+    epochs: u16,
 }
-
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct EpochSecret(#[serde(with = "kdf::secret")] Secret);
 
 /// Why an enrolment or a renewal did not succeed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -99,7 +100,8 @@ pub fn begin_join_for(ticket: &Ticket, epochs: usize, rng: &mut ChaCha20Rng) -> 
         answer: seal::random(rng),
         // The device may not know the time, nor how long its epochs will be: it asks from the present one on.
         first_epoch: Epoch(0),
-        epochs: (0..epochs.min(MAX_EPOCHS)).map(|_| EpochSecret(seal::random(rng))).collect(),
+        chain: EpochChain::generate(rng),
+        epochs: bounded(epochs),
     }
 }
 
@@ -113,7 +115,7 @@ impl PendingEnrolment {
         realm: RealmId,
         (issuer, seal): (IssuerId, AgreementKey),
         secrets: DeviceSecrets,
-        first_epoch: Epoch,
+        (first_epoch, chain): (Epoch, EpochChain),
         epochs: usize,
         rng: &mut ChaCha20Rng,
     ) -> Self {
@@ -126,13 +128,14 @@ impl PendingEnrolment {
             first: false,
             answer: seal::random(rng),
             first_epoch,
-            epochs: (0..epochs.min(MAX_EPOCHS)).map(|_| EpochSecret(seal::random(rng))).collect(),
+            chain,
+            epochs: bounded(epochs),
         }
     }
 
     /// The same keys, asking for no epochs: enters the device in the ledger.
     pub(super) fn without_epochs(&self) -> Self {
-        Self { epochs: Vec::new(), ..self.clone() }
+        Self { epochs: 0, ..self.clone() }
     }
 
     /// From stored bytes; it must be a request made with this ticket.
@@ -150,13 +153,16 @@ impl PendingEnrolment {
     pub fn hello(&self, rng: &mut ChaCha20Rng) -> Result<EnrolHello, EnrolmentError> {
         let signer = SigningKey::from_bytes(&self.signer);
         let pseudonym = self.pseudonym();
-        let mut epochs = Vec::with_capacity(64 * self.epochs.len());
-        for EpochSecret(secret) in &self.epochs {
+        let secrets = self.secrets_of_epochs();
+        let mut epochs = Vec::with_capacity(EPOCH_KEYS * secrets.len());
+        for secret in &secrets {
             epochs.extend_from_slice(&pseudonym.0);
             epochs.extend_from_slice(&seal::agreement_public(&StaticSecret::from(**secret)).0);
         }
         let body = encode(&Request {
             version: REQUEST_VERSION,
+            realm: self.realm,
+            issuer: self.issuer,
             signer: sign::public(&signer),
             keys: self.first.then(|| self.secrets.public()),
             answer_key: seal::agreement_public(&StaticSecret::from(*self.answer)),
@@ -165,7 +171,10 @@ impl PendingEnrolment {
             prekey: None,
         });
         let signature = sign::sign(&signer, CONTEXT, &body);
-        let request = encode(&SignedRequest { body, signature });
+        // One key serves all epochs: one proof.
+        let proof = sign::sign(&SigningKey::from_bytes(&self.secrets.pseudonym), KEY_CONTEXT, &body);
+        let proofs = if secrets.is_empty() { Vec::new() } else { proof.0.to_vec() };
+        let request = encode(&SignedRequest { body, signature, proofs });
         let sealed = seal::seal(rng, &self.seal, label::ENROL_REQUEST, &request)?;
         Ok(EnrolHello { realm: self.realm, issuer: self.issuer, sealed })
     }
@@ -182,16 +191,24 @@ impl PendingEnrolment {
         match answer {
             Answer { refused: Some(refusal), granted: None } => Err(refusal.into()),
             Answer { granted: Some(grant), refused: None } => {
-                let epochs: Vec<Secret> = self.epochs.iter().map(|EpochSecret(secret)| secret.clone()).collect();
-                Granted::check(grant, self.realm, self.issuer, &self.pseudonym(), &epochs)
+                let keys = Keys { pseudonym: self.pseudonym(), epochs: self.secrets_of_epochs(), chain: &self.chain };
+                Granted::check(grant, self.realm, self.issuer, &keys)
             }
             _ => Err(DecodeError::Shape("an answer grants or refuses, one of the two".into()).into()),
         }
     }
 
+    fn secrets_of_epochs(&self) -> Vec<Secret> {
+        self.chain.secrets(usize::from(self.epochs))
+    }
+
     fn pseudonym(&self) -> Pseudonym {
         sign::public(&SigningKey::from_bytes(&self.secrets.pseudonym))
     }
+}
+
+fn bounded(epochs: usize) -> u16 {
+    u16::try_from(epochs.min(MAX_EPOCHS)).unwrap_or(u16::MAX)
 }
 
 impl fmt::Debug for PendingEnrolment {
@@ -204,6 +221,7 @@ impl fmt::Debug for PendingEnrolment {
 mod tests {
     use super::*;
     use crate::id::Name;
+    use crate::identity::bulletin::VerifiedBulletin;
     use crate::identity::invitation::{Invitation, MemoryRealm, invite};
     use crate::identity::issuer::{Answered, Issuer, Served};
     use crate::identity::ledger::Contacts;
@@ -343,20 +361,19 @@ mod tests {
         let (ticket, own) = (realm.ticket("a"), impostor.ticket("a"));
         let false_ticket = Ticket { seal: own.seal, issuer: own.issuer, secret: own.secret, ..ticket.clone() };
         let mut pending = begin_join_for(&false_ticket, 4, &mut realm.rng);
-        let mut hello = pending.hello(&mut realm.rng).expect("a sound key");
+        let hello = pending.hello(&mut realm.rng).expect("a sound key");
         pending.issuer = ticket.issuer;
 
         // With the realm's own bulletin, which is no secret to members, and credentials of its own signing.
-        let MemoryRealm { founding, book, .. } = &mut impostor.realm;
+        let MemoryRealm { founding, book, bulletin, .. } = &mut impostor.realm;
         let forger = Issuer::new(ticket.realm, &founding.issuer);
-        let forged = forger.answer(&hello, book, &realm.realm.bulletin, NOW, &mut realm.rng);
-        let sealed = forged.reply.sealed.expect("sealed");
-        assert_eq!(finish_join(&pending, &sealed).err(), Some(EnrolmentError::Foreign));
-
+        let mut forge = |bulletin: &VerifiedBulletin| {
+            let forged = forger.answer(&hello, book, bulletin, NOW, &mut realm.rng);
+            finish_join(&pending, &forged.reply.sealed.expect("sealed")).err()
+        };
+        assert_eq!(forge(&realm.realm.bulletin), Some(EnrolmentError::Foreign));
         // With a bulletin of its own.
-        hello.realm = own.realm;
-        let sealed = impostor.answer(&hello, NOW).reply.sealed.expect("sealed");
-        assert_eq!(finish_join(&pending, &sealed).err(), Some(BulletinError::Realm.into()));
+        assert_eq!(forge(bulletin), Some(BulletinError::Realm.into()));
     }
 
     #[test]

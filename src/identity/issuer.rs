@@ -2,22 +2,26 @@
 //!
 //! Steps, in this order; the first that fails is the answer:
 //! 1. The hello names this realm and this issuer.
-//! 2. The request opens, decodes, and is signed by its signer. From here on the answer is sealed to the request.
+//! 2. The request opens, decodes, is for this realm and issuer, and is signed by its signer. From here on the answer is
+//!    sealed to the request.
 //! 3. A first enrolment: the ticket is known, unused (or used by these very keys) and not expired; the ledger makes
-//!    the device, durably. A renewal: the ledger knows the renewal key, and the device is not revoked.
+//!    the device, durably. A renewal: the ledger knows the renewal key, and the device is not revoked. Before anything is
+//!    written, every Ed25519 key among the epochs' has signed the request: who asks holds it.
 //! 4. The epochs asked for lie within one batch of now.
-//! 5. The ledger notes how far the credentials will reach, durably, before any of them leaves: a revocation must
-//!    last as long as the last of them.
+//! 5. The ledger notes how far the credentials will reach, and for which keys they are, durably, before any of them
+//!    leaves: a revocation must last as long as the last of them. For an epoch that it has given to other keys of this
+//!    device, and for a key of another device, nothing is granted; the same keys are granted again.
 //! 6. For each epoch: the handle is computed and the device's id sealed *here*, so that nobody can have another's
 //!    handle certified; the credential is signed. The answer holds sealed ids and signatures only, the device
 //!    puts the rest together itself.
 
-use crate::id::{AgreementKey, DeviceId, IssuerId, Name, Pseudonym, RealmId};
+use crate::id::{AgreementKey, DeviceId, IssuerId, Name, Pseudonym, RealmId, Signature};
 use crate::identity::bulletin::{CREDENTIAL_VERSION, VerifiedBulletin};
+use crate::identity::certified::EPOCH_KEYS;
 use crate::identity::group_tree::{GroupTree, open_version};
 use crate::identity::handle::DayKey;
 use crate::identity::kdf::{Secret, label};
-use crate::identity::ledger::{DeviceRecord, Enrolled, Enrolment, Ledger, LedgerError};
+use crate::identity::ledger::{DeviceRecord, Enrolled, Enrolment, Ledger, LedgerError, Note, Noted};
 use crate::identity::realm::IssuerSecrets;
 use crate::identity::seal::{self, SealError};
 use crate::identity::sign;
@@ -25,7 +29,8 @@ use crate::time::{Day, Epoch, EpochLength, Unix};
 use crate::wire::contact::{ContactCard, MailPrekey, PREKEY_CONTEXT};
 use crate::wire::credential::{CONTEXT as CREDENTIAL_CONTEXT, Credential};
 use crate::wire::enrolment::{
-    Answer, CONTEXT, Grant, GroupKeyGrant, MAX_CARDS, MAX_REQUEST, PathKeys, Refusal, Request, SignedRequest,
+    Answer, CONTEXT, Grant, GroupKeyGrant, KEY_CONTEXT, MAX_CARDS, MAX_REQUEST, PathKeys, Refusal, Request,
+    SignedRequest,
 };
 use crate::wire::hello::{EnrolHello, EnrolReply};
 use crate::wire::{codec::decode_within, decode, encode};
@@ -85,17 +90,17 @@ impl Issuer {
         now: Unix,
         rng: &mut ChaCha20Rng,
     ) -> Answered {
-        let request = match self.open(hello) {
-            Ok(request) => request,
+        let asked = match self.open(hello) {
+            Ok(asked) => asked,
             Err(refusal) => {
                 return Answered { reply: EnrolReply { sealed: None, refused: Some(refusal) }, outcome: Err(refusal) };
             }
         };
-        let (answer, outcome) = match self.grant(&request, ledger, bulletin, now, rng) {
+        let (answer, outcome) = match self.grant(&asked, ledger, bulletin, now, rng) {
             Ok((grant, served)) => (Answer { granted: Some(grant), refused: None }, Ok(served)),
             Err(refusal) => (Answer { granted: None, refused: Some(refusal) }, Err(refusal)),
         };
-        match seal::seal(rng, &request.answer_key, label::ENROL_ANSWER, &encode(&answer)) {
+        match seal::seal(rng, &asked.request.answer_key, label::ENROL_ANSWER, &encode(&answer)) {
             Ok(sealed) => Answered { reply: EnrolReply { sealed: Some(sealed), refused: None }, outcome },
             // The request named a key that nothing can be sealed to.
             Err(_) => Answered {
@@ -106,7 +111,7 @@ impl Issuer {
     }
 
     /// Steps 1 and 2.
-    fn open(&self, hello: &EnrolHello) -> Result<Request, Refusal> {
+    fn open(&self, hello: &EnrolHello) -> Result<Asked, Refusal> {
         if hello.realm != self.realm || hello.issuer != self.id {
             return Err(Refusal::ForeignRealm);
         }
@@ -120,29 +125,44 @@ impl Issuer {
         if request.version != REQUEST_VERSION || !verified || !request.epochs.len().is_multiple_of(EPOCH_KEYS) {
             return Err(Refusal::Malformed);
         }
-        Ok(request)
+        if request.realm != self.realm || request.issuer != self.id {
+            return Err(Refusal::ForeignRealm);
+        }
+        Ok(Asked { request, body: signed.body, proofs: signed.proofs })
     }
 
     /// Steps 3 to 6.
     fn grant(
         &self,
-        request: &Request,
+        asked: &Asked,
         ledger: &mut dyn Ledger,
         bulletin: &VerifiedBulletin,
         now: Unix,
         rng: &mut ChaCha20Rng,
     ) -> Result<(Grant, Served), Refusal> {
-        let (device, new) = self.device(request, ledger, now, rng)?;
+        let request = &asked.request;
+        let (device, new) = self.device(asked, ledger, now, rng)?;
         if device.revoked {
             return Err(Refusal::Revoked);
         }
         if !request.prekey.as_ref().is_none_or(|prekey| is_signed(prekey, &device.renewal)) {
             return Err(Refusal::Malformed);
         }
-        let epochs = granted_epochs(request, device.epoch_length, now)?;
+        let epochs = granted_epochs(request, &device, now)?;
         let until = device.epoch_length.start(epochs.end).seconds();
         let until = if epochs.is_empty() { device.until } else { until };
-        ledger.note(&device.device, until, request.prekey.clone()).map_err(unavailable)?;
+        let note = Note {
+            device: &device.device,
+            until,
+            prekey: request.prekey.as_ref(),
+            first: epochs.start,
+            keys: &request.epochs[..EPOCH_KEYS * (epochs.end.0 - epochs.start.0) as usize],
+            now: now.seconds(),
+        };
+        match ledger.note(&note).map_err(unavailable)? {
+            Noted::Done => {}
+            Noted::KeyTaken => return Err(Refusal::KeyTaken),
+        }
         let cards = ledger.contacts(&device.device, MAX_CARDS).map_err(unavailable)?;
         let cards = cards.iter().filter_map(|contact| self.card(contact, bulletin, now)).collect();
         let path = self.tree.path(device.leaf).ok_or(Refusal::Unavailable)?;
@@ -172,16 +192,20 @@ impl Issuer {
     /// Step 3: the device that asks, and whether it is new.
     fn device(
         &self,
-        request: &Request,
+        asked: &Asked,
         ledger: &mut dyn Ledger,
         now: Unix,
         rng: &mut ChaCha20Rng,
     ) -> Result<(DeviceRecord, bool), Refusal> {
+        let request = &asked.request;
         let Some(keys) = &request.keys else {
-            let device = ledger.device(&request.signer).map_err(unavailable)?;
-            return device.map(|device| (device, false)).ok_or(Refusal::UnknownDevice);
+            let device = ledger.device(&request.signer).map_err(unavailable)?.ok_or(Refusal::UnknownDevice)?;
+            return if asked.proves_keys() { Ok((device, false)) } else { Err(Refusal::Malformed) };
         };
         let ticket = ledger.ticket(&request.signer).map_err(unavailable)?.ok_or(Refusal::UnknownTicket)?;
+        if !asked.proves_keys() {
+            return Err(Refusal::Malformed);
+        }
         // A retry by the device that has the ticket is answered even after its time: it is enrolled already.
         let known = ledger.device(&keys.renewal).map_err(unavailable)?;
         let is_retry = known.is_some_and(|device| device.ticket == ticket.key);
@@ -301,8 +325,6 @@ impl fmt::Debug for Issuer {
 
 /// Version of the request that is read and written here.
 pub const REQUEST_VERSION: u8 = 1;
-/// Bytes that a request holds for an epoch: an Ed25519 and an X25519 public key.
-pub const EPOCH_KEYS: usize = 64;
 /// Most epochs in a request.
 pub const MAX_EPOCHS: usize = 168;
 
@@ -311,19 +333,54 @@ pub(super) fn seconds(length: EpochLength) -> [u8; 4] {
     u32::try_from(length.seconds()).unwrap_or(u32::MAX).to_be_bytes()
 }
 
-/// Step 4: the epochs granted: those asked for, at most a batch, the first within a batch of now. A request without
-/// a first epoch means the present one, for devices that do not know the time.
-fn granted_epochs(request: &Request, length: EpochLength, now: Unix) -> Result<core::ops::Range<Epoch>, Refusal> {
+/// A request that has been opened.
+struct Asked {
+    request: Request,
+    /// As it was signed.
+    body: Vec<u8>,
+    proofs: Vec<u8>,
+}
+
+impl Asked {
+    /// Whether every Ed25519 key among the epochs' has signed the request. Its body names realm, issuer, signer, epochs
+    /// and all keys, so that no proof is good for any other request.
+    fn proves_keys(&self) -> bool {
+        let mut keys: Vec<Pseudonym> = Vec::new();
+        for key in self.request.epochs.chunks_exact(EPOCH_KEYS).filter_map(|keys| Pseudonym::from_slice(&keys[..32])) {
+            if !keys.contains(&key) {
+                keys.push(key);
+            }
+        }
+        let proofs = self.proofs.chunks_exact(Signature::LEN);
+        let proves = |(key, proof): (&Pseudonym, &[u8])| {
+            Signature::from_slice(proof).is_some_and(|proof| sign::verify(key, KEY_CONTEXT, &self.body, &proof))
+        };
+        self.proofs.len() == keys.len() * Signature::LEN && keys.iter().zip(proofs).all(proves)
+    }
+}
+
+/// Step 4: the epochs granted: those asked for, at most a batch, none further than a batch from now. A request without
+/// a first epoch means the present one, for devices that do not know the time; when its answer was lost and it is
+/// made again later, it means what it meant then.
+fn granted_epochs(request: &Request, device: &DeviceRecord, now: Unix) -> Result<core::ops::Range<Epoch>, Refusal> {
+    let length = device.epoch_length;
     let asked = request.epochs.len() / EPOCH_KEYS;
     if asked > MAX_EPOCHS {
         return Err(Refusal::Epochs);
     }
     let present = length.epoch_at(now).0;
-    let first = if request.first_epoch.0 == 0 { present } else { request.first_epoch.0 };
-    if first.saturating_add(1) < present || first > present + length.batch() {
-        return Err(Refusal::Epochs);
-    }
-    Ok(Epoch(first)..Epoch(first + length.batch().min(asked as u64)))
+    let before = || {
+        let from = Epoch(present.saturating_sub(1));
+        let mut places = request.epochs.as_chunks::<EPOCH_KEYS>().0.iter().zip(0u64..);
+        places.find_map(|(keys, place)| device.certified.epoch_of(keys, from)?.0.checked_sub(place))
+    };
+    let first = match request.first_epoch.0 {
+        0 => before().unwrap_or(present),
+        first if first.saturating_add(1) < present || first > present + length.batch() => return Err(Refusal::Epochs),
+        first => first,
+    };
+    let end = (first + length.batch().min(asked as u64)).min(present + length.batch() + 1);
+    Ok(Epoch(first)..Epoch(end.max(first)))
 }
 
 fn is_signed(prekey: &MailPrekey, by: &Pseudonym) -> bool {
@@ -336,3 +393,6 @@ fn unavailable(error: LedgerError) -> Refusal {
     tracing::error!(%error, "the issuer's ledger does not answer");
     Refusal::Unavailable
 }
+
+#[cfg(test)]
+mod tests;

@@ -107,6 +107,13 @@ pub mod label {
     pub const FILE_KEY: &str = "m2mesh/1 file key";
     /// What tells a wrong passphrase = tag(key of a passphrase; head of the file), 16 bytes.
     pub const FILE_CHECK: &str = "m2mesh/1 file check";
+    /// Next place of a device's chain of epochs = derive(key of a place), first of a block = derive(block; 0:1): see
+    /// `identity::epoch_chain`.
+    pub const EPOCH_CHAIN: &str = "m2mesh/1 epoch chain";
+    /// Next block of that chain = derive(block).
+    pub const EPOCH_BLOCK: &str = "m2mesh/1 epoch block";
+    /// X25519 secret of an epoch = derive(key of its place).
+    pub const EPOCH_SECRET: &str = "m2mesh/1 epoch secret";
     /// When a device renews within its window = tag(device id; last epoch:8), 8 bytes.
     pub const RENEWAL_JITTER: &str = "m2mesh/1 renewal jitter";
 }

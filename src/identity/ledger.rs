@@ -9,10 +9,13 @@
 //! 1. A ticket enrols one device. That a device names the ticket *is* the record of its use: one entry, one write.
 //! 2. Leaves and device ids are given once and never again.
 //! 3. No two devices have one renewal key, nor one name while both are in force.
+//! 4. One pair of keys is certified for a device and epoch, and no pseudonym for two devices. Which ones is kept until
+//!    the epoch has passed: what is kept of a device is bounded by what one request is granted.
 
 use crate::id::{AgreementKey, DeviceId, Name, Pseudonym};
+use crate::identity::certified::{Certified, EPOCH_KEYS};
 use crate::identity::group_tree::LEAVES;
-use crate::time::EpochLength;
+use crate::time::{Epoch, EpochLength, Unix};
 use crate::wire::contact::MailPrekey;
 use crate::wire::enrolment::DeviceKeys;
 use serde::{Deserialize, Serialize};
@@ -35,8 +38,8 @@ pub trait Ledger {
     /// The device with this renewal key.
     fn device(&mut self, renewal: &Pseudonym) -> Result<Option<DeviceRecord>, LedgerError>;
 
-    /// Notes how far a device's credentials now reach (unix seconds; it never shrinks), and a new mail prekey.
-    fn note(&mut self, device: &DeviceId, until: u64, prekey: Option<MailPrekey>) -> Result<(), LedgerError>;
+    /// Notes what a device is about to be granted.
+    fn note(&mut self, note: &Note<'_>) -> Result<Noted, LedgerError>;
 
     /// The device's contacts, the newest first, at most `limit`.
     fn contacts(&mut self, device: &DeviceId, limit: usize) -> Result<Vec<DeviceRecord>, LedgerError>;
@@ -149,6 +152,35 @@ pub struct DeviceRecord {
     /// Its mail prekey, once published.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prekey: Option<MailPrekey>,
+    /// The keys that were certified for it.
+    #[serde(default, skip_serializing_if = "Certified::is_empty")]
+    pub certified: Certified,
+}
+
+/// What a device is about to be granted.
+#[derive(Clone, Copy, Debug)]
+pub struct Note<'a> {
+    /// Which.
+    pub device: &'a DeviceId,
+    /// Unix seconds when its last credential ends; that never shrinks.
+    pub until: u64,
+    /// A new mail prekey.
+    pub prekey: Option<&'a MailPrekey>,
+    /// The first epoch of `keys`.
+    pub first: Epoch,
+    /// An Ed25519 and an X25519 key for each epoch, in order.
+    pub keys: &'a [u8],
+    /// Unix seconds: what has passed by then is forgotten.
+    pub now: u64,
+}
+
+/// What became of a note.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Noted {
+    /// It is noted.
+    Done,
+    /// Nothing is noted: an epoch has other keys already, or a pseudonym is another device's.
+    KeyTaken,
 }
 
 /// A device that asks to be made.
@@ -184,6 +216,7 @@ pub struct Book {
     devices: BTreeMap<DeviceId, DeviceRecord>,
     by_renewal: BTreeMap<Pseudonym, DeviceId>,
     by_ticket: BTreeMap<Pseudonym, DeviceId>,
+    by_pseudonym: BTreeMap<Pseudonym, DeviceId>,
     next_leaf: u32,
 }
 
@@ -197,6 +230,7 @@ impl Book {
     pub fn load_device(&mut self, device: DeviceRecord) {
         self.by_renewal.insert(device.renewal, device.device);
         self.by_ticket.insert(device.ticket, device.device);
+        self.by_pseudonym.extend(device.certified.pseudonyms().map(|key| (key, device.device)));
         self.next_leaf = self.next_leaf.max(device.leaf.saturating_add(1));
         self.devices.insert(device.device, device);
     }
@@ -227,6 +261,25 @@ impl Book {
     /// The device in force that has this name.
     pub fn named(&self, name: &Name) -> Option<&DeviceRecord> {
         self.devices.values().find(|device| !device.revoked && device.name == *name)
+    }
+
+    /// Forgets what has passed of the keys that were certified for a device.
+    pub fn forget_passed(&mut self, device: DeviceId, now: u64) {
+        let Some(record) = self.devices.get_mut(&device) else { return };
+        let before: Vec<Pseudonym> = record.certified.pseudonyms().collect();
+        record.certified.forget_before(oldest(record, now));
+        for key in before {
+            let stays = record.certified.pseudonyms().any(|kept| kept == key);
+            if !stays && self.by_pseudonym.get(&key) == Some(&device) {
+                self.by_pseudonym.remove(&key);
+            }
+        }
+    }
+
+    /// Devices, at most `most`, of whose certified epochs all have passed.
+    pub fn passed(&self, now: u64, most: usize) -> Vec<DeviceId> {
+        let passed = |record: &&DeviceRecord| record.certified.end().is_some_and(|end| end <= oldest(record, now));
+        self.devices.values().filter(passed).take(most).map(|record| record.device).collect()
     }
 
     fn are_contacts(&self, one: &DeviceRecord, other: &DeviceRecord) -> bool {
@@ -279,6 +332,7 @@ impl Ledger for Book {
             until: 0,
             revoked: false,
             prekey: None,
+            certified: Certified::default(),
         };
         self.load_device(device.clone());
         Ok(Enrolled::New(device))
@@ -301,13 +355,30 @@ impl Ledger for Book {
         Ok(self.by_renewal.get(renewal).and_then(|id| self.devices.get(id)).cloned())
     }
 
-    fn note(&mut self, device: &DeviceId, until: u64, prekey: Option<MailPrekey>) -> Result<(), LedgerError> {
-        let record = self.devices.get_mut(device).ok_or(LedgerError::NoDevice(*device))?;
-        record.until = record.until.max(until);
-        if prekey.is_some() {
-            record.prekey = prekey;
+    fn note(&mut self, note: &Note<'_>) -> Result<Noted, LedgerError> {
+        self.forget_passed(*note.device, note.now);
+        let record = self.devices.get(note.device).ok_or(LedgerError::NoDevice(*note.device))?;
+        // What has passed is not accepted any more, and not noted.
+        let oldest = oldest(record, note.now);
+        let keys = note.keys.as_chunks::<EPOCH_KEYS>().0;
+        let epochs = (note.first.0..).map(Epoch).zip(keys).filter(|(epoch, _)| *epoch >= oldest);
+        let taken = |(epoch, keys): (Epoch, &[u8; EPOCH_KEYS])| {
+            let whose = Pseudonym::from_slice(&keys[..32]).and_then(|key| self.by_pseudonym.get(&key));
+            record.certified.conflicts(epoch, keys) || whose.is_some_and(|whose| whose != note.device)
+        };
+        if epochs.clone().any(taken) {
+            return Ok(Noted::KeyTaken);
         }
-        Ok(())
+        let Some(record) = self.devices.get_mut(note.device) else { return Ok(Noted::Done) };
+        for (epoch, keys) in epochs {
+            record.certified.insert(epoch, keys);
+        }
+        record.until = record.until.max(note.until);
+        if note.prekey.is_some() {
+            record.prekey = note.prekey.cloned();
+        }
+        self.by_pseudonym.extend(record.certified.pseudonyms().map(|key| (key, *note.device)));
+        Ok(Noted::Done)
     }
 
     fn contacts(&mut self, device: &DeviceId, limit: usize) -> Result<Vec<DeviceRecord>, LedgerError> {
@@ -318,4 +389,9 @@ impl Ledger for Book {
         contacts.truncate(limit);
         Ok(contacts.into_iter().cloned().collect())
     }
+}
+
+/// The first epoch whose credential may still be accepted at `now` (unix seconds): that before the present one.
+fn oldest(device: &DeviceRecord, now: u64) -> Epoch {
+    Epoch(device.epoch_length.epoch_at(Unix::from_seconds(now)).0.saturating_sub(1))
 }

@@ -28,6 +28,7 @@ use crate::wire::DecodeError;
 use crate::wire::codec::decode;
 use crate::wire::contact::ContactCard;
 use crate::wire::encode;
+use crate::wire::enrolment::Refusal;
 use crate::wire::hello::EnrolHello;
 use crate::wire::opener::Opener;
 use core::fmt;
@@ -150,16 +151,18 @@ impl Membership {
         true
     }
 
-    /// Asks for the next batch: from the next epoch on, or from the present one if there is no credential for it.
+    /// Asks for credentials from the first epoch on that has none, until there is a batch from now.
     pub fn begin_renewal(
         &mut self,
         now: Unix,
         rng: &mut ChaCha20Rng,
     ) -> Result<(EnrolHello, PendingEnrolment), EnrolmentError> {
-        let present = self.batch.epoch_length.epoch_at(now);
-        let first = if self.credentials.contains_key(&present) { Epoch(present.0 + 1) } else { present };
-        let epochs = usize::try_from(self.batch.epoch_length.batch()).unwrap_or(MAX_EPOCHS);
-        self.begin_request(first, epochs, rng)
+        let (present, length) = (self.batch.epoch_length.epoch_at(now), self.batch.epoch_length);
+        let end = present.0.saturating_add(length.batch());
+        let missing = (present.0..end).map(Epoch).find(|epoch| !self.credentials.contains_key(epoch));
+        let first = missing.unwrap_or(Epoch(end)).max(self.batch.source.epoch);
+        let epochs = end.saturating_sub(first.0);
+        self.begin_request(first, usize::try_from(epochs).unwrap_or(MAX_EPOCHS), rng)
     }
 
     /// Asks for the cards of new contacts and the bulletin only.
@@ -168,7 +171,8 @@ impl Membership {
         now: Unix,
         rng: &mut ChaCha20Rng,
     ) -> Result<(EnrolHello, PendingEnrolment), EnrolmentError> {
-        self.begin_request(self.batch.epoch_length.epoch_at(now), 0, rng)
+        let present = self.batch.epoch_length.epoch_at(now);
+        self.begin_request(present.max(self.batch.source.epoch), 0, rng)
     }
 
     fn begin_request(
@@ -180,8 +184,9 @@ impl Membership {
         let issuers = &self.bulletin.body().issuers;
         let issuer = issuers.iter().find(|issuer| issuer.id == self.batch.issuer).or(issuers.first());
         let issuer = issuer.ok_or(EnrolmentError::NoIssuer)?;
-        let pending =
-            PendingEnrolment::renewal(self.realm(), (issuer.id, issuer.seal), self.secrets.clone(), first, epochs, rng);
+        let source = self.batch.source.at(first).ok_or(Refusal::Epochs)?;
+        let (issuer, secrets) = ((issuer.id, issuer.seal), self.secrets.clone());
+        let pending = PendingEnrolment::renewal(self.realm(), issuer, secrets, (first, source.chain), epochs, rng);
         Ok((pending.hello(rng)?, pending))
     }
 

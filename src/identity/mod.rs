@@ -54,6 +54,8 @@
 //!                          └─ sealed id (e, r) ─► (device id, epoch) to the auditor
 //! Argon2id (passphrase, salt) ─┬─ file key (fresh salt, purpose) ─► seals one file at rest
 //!                              └─ file check (its head) ─► tells a wrong passphrase
+//! chain of a device ─┬─ epoch secret ─► agreement key of one epoch
+//!                    └─ epoch chain, epoch block ─► the chain at a later epoch
 //! realm id ── group name (name) ─► tag of a listed group          device id ── renewal jitter (epoch) ─► when to renew
 //! ```
 //!
@@ -78,9 +80,11 @@ pub mod admission;
 pub mod audit;
 pub mod batch;
 pub mod bulletin;
+pub mod certified;
 pub mod contact;
 pub mod credential;
 pub mod enrolment;
+mod epoch_chain;
 pub mod group;
 pub mod group_tree;
 pub mod handle;

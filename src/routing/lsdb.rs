@@ -18,7 +18,9 @@
 //!    well-formed advertisements. The own entry always has a place. Drop policy: a router that has no place yet is refused
 //!    when there is none. One that has left takes no place: so an area whose routers go on under new pseudonyms does not
 //!    count twice.
-//! 3. The generation grows whenever an answer to a question about content may have changed, and not when a router merely
+//! 3. A handle, which is a device in one epoch, has one place. Of routers whose credentials have the same handle, which an
+//!    issuer makes only if it lies, the one with the least pseudonym has it; in the own database the own entry.
+//! 4. The generation grows whenever an answer to a question about content may have changed, and not when a router merely
 //!    repeats itself under a higher number.
 
 mod credentials;
@@ -91,6 +93,8 @@ pub enum Inserted {
     Older(Arc<[u8]>),
     /// No place for a router more.
     Full,
+    /// Another router has its handle.
+    SecondOfHandle,
     /// It is of another area.
     OtherArea,
     /// This node has told it, before it was started anew, under this sequence number: it has to go past it. The
@@ -107,6 +111,8 @@ pub enum Inserted {
 pub struct Refused {
     /// No place.
     pub full: u64,
+    /// Of a handle that another router has.
+    pub second_of_handle: u64,
     /// Of another area.
     pub other_area: u64,
     /// Under a credential that is accepted no more.
@@ -380,6 +386,23 @@ impl Lsdb {
             self.refused.full += 1;
             return Inserted::Full;
         }
+        let rivals = self.credentials.routers_with(&entry.handle).filter(|router| *router != entry.router);
+        let rivals: Vec<Pseudonym> = rivals.collect();
+        let has_it = |rival: &Pseudonym| *rival == self.own || (entry.router != self.own && *rival < entry.router);
+        if rivals.iter().any(has_it) {
+            self.refused.second_of_handle += 1;
+            return Inserted::SecondOfHandle;
+        }
+        for rival in rivals {
+            if self.entries.get(&rival).is_some_and(|second| second.handle == entry.handle)
+                && let Some(second) = self.entries.remove(&rival)
+            {
+                self.index.remove(&second);
+                self.refused.second_of_handle += 1;
+                self.generation += 1;
+            }
+        }
+        let known = self.entries.get(&entry.router);
         self.first_end = Some(self.first_end.map_or(entry.until, |end| end.min(entry.until)));
         // A link to a credential that was not known may count now.
         if self.credentials.learn(&entry) {

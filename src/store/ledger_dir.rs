@@ -10,8 +10,9 @@
 
 use super::private_file::{self, FileError};
 use crate::id::{DeviceId, Name, Pseudonym};
-use crate::identity::ledger::{Book, DeviceRecord, Enrolled, Enrolment, Ledger, LedgerError, TicketRecord};
-use crate::wire::contact::MailPrekey;
+use crate::identity::ledger::{
+    Book, DeviceRecord, Enrolled, Enrolment, Ledger, LedgerError, Note, Noted, TicketRecord,
+};
 use crate::wire::{decode, encode};
 use data_encoding::HEXLOWER;
 use serde::Serialize;
@@ -173,15 +174,22 @@ impl Ledger for LedgerDir {
         self.locked(|book, _| book.device(renewal))
     }
 
-    fn note(&mut self, device: &DeviceId, until: u64, prekey: Option<MailPrekey>) -> Result<(), LedgerError> {
+    fn note(&mut self, note: &Note<'_>) -> Result<Noted, LedgerError> {
         self.locked(|book, entries| {
-            let before = book.get(device).cloned();
-            book.note(device, until, prekey)?;
-            let after = book.get(device);
+            let before = book.get(note.device).cloned();
+            let noted = book.note(note)?;
+            let after = book.get(note.device);
             if let Some(after) = after.filter(|after| before.as_ref() != Some(after)) {
                 entries.put_device(after);
             }
-            Ok(())
+            // Devices that do not come back leave nothing that has passed.
+            for device in book.passed(note.now, SWEPT) {
+                book.forget_passed(device, note.now);
+                if let Some(record) = book.get(&device) {
+                    entries.put_device(record);
+                }
+            }
+            Ok(noted)
         })
     }
 
@@ -242,6 +250,8 @@ impl Change {
     }
 }
 
+/// Records of other devices from which a note removes what has passed.
+const SWEPT: usize = 8;
 const TICKETS: &str = "tickets";
 const DEVICES: &str = "devices";
 

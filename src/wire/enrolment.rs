@@ -3,15 +3,17 @@
 //! The request is sealed to the issuer, the answer to a fresh key of the request; whoever relays them sees
 //! lengths only. The device makes every private key itself.
 
-use crate::id::{AgreementKey, DeviceId, Name, Pseudonym, Signature, Tag};
+use crate::id::{AgreementKey, DeviceId, IssuerId, Name, Pseudonym, RealmId, Signature, Tag};
 use crate::time::{Day, Epoch, EpochLength};
 use crate::wire::contact::{ContactCard, MailPrekey};
 use serde::{Deserialize, Serialize};
 
 /// Signature context of a request.
 pub const CONTEXT: &str = "m2mesh/1 enrolment";
-/// Longest sealed request, in bytes: 168 epochs of 64 bytes, keys and a seal.
-pub const MAX_REQUEST: usize = 16 * 1024;
+/// Context of the proofs that the requester holds the epochs' keys.
+pub const KEY_CONTEXT: &str = "m2mesh/1 epoch key";
+/// Longest sealed request, in bytes: 168 epochs of 64 bytes and a proof of 64 bytes each, keys and a seal.
+pub const MAX_REQUEST: usize = 24 * 1024;
 /// Longest sealed answer, in bytes: 168 epochs of 136 bytes, the bulletin, path keys, 1,024 cards.
 pub const MAX_ANSWER: usize = 400 * 1024;
 /// Most cards in an answer; the newest relations go first, the rest come with the next renewal.
@@ -22,6 +24,10 @@ pub const MAX_CARDS: usize = 1_024;
 pub struct Request {
     /// 1.
     pub version: u8,
+    /// The realm it is for.
+    pub realm: RealmId,
+    /// The issuer it is for.
+    pub issuer: IssuerId,
     /// Ed25519 key that signed this: a ticket's, or a device's renewal key. Its PeerId made the connection.
     pub signer: Pseudonym,
     /// For a first enrolment: the keys that are to last. Absent in a renewal.
@@ -48,7 +54,7 @@ pub struct DeviceKeys {
     pub renewal: Pseudonym,
 }
 
-/// The sealed plaintext of a request: body and signature, as in [`Signed`](super::Signed), owned.
+/// The sealed plaintext of a request: body and signature, as in [`Signed`](super::Signed), and the proofs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SignedRequest {
     /// An encoded [`Request`].
@@ -56,6 +62,10 @@ pub struct SignedRequest {
     pub body: Vec<u8>,
     /// By its signer.
     pub signature: Signature,
+    /// For each Ed25519 key among the epochs', once, in the order in which they first stand there: its signature over the
+    /// body, with context [`KEY_CONTEXT`]. So nobody has a key certified that another holds.
+    #[serde(with = "serde_bytes")]
+    pub proofs: Vec<u8>,
 }
 
 /// The issuer's answer, sealed to [`Request::answer_key`]: exactly one of its fields is there.
@@ -105,6 +115,9 @@ pub enum Refusal {
     /// The issuer cannot write its ledger.
     #[error("the issuer cannot record the enrolment at the moment")]
     Unavailable,
+    /// Another key has been certified for one of the epochs, or one of the keys is another device's.
+    #[error("the issuer has certified another key for this time, or this key for another device")]
+    KeyTaken,
 }
 
 /// What the device needs to be a member.

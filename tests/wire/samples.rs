@@ -58,7 +58,7 @@ choices! {
     Purpose: Request Reply Failure;
     Verdict: Delivered Expired InboxFull NoService ServiceBusy Forbidden NotStored;
     CustodyVerdict: Kept OverQuota NotStored NoSuchBox;
-    Refusal: UnknownTicket TicketUsed TicketExpired ForeignRealm UnknownDevice Revoked Epochs Malformed NoIssuer Busy Unavailable;
+    Refusal: UnknownTicket TicketUsed TicketExpired ForeignRealm UnknownDevice Revoked Epochs Malformed NoIssuer Busy Unavailable KeyTaken;
 }
 
 /// Structs: every field sampled by its type, or as said after `=`.
@@ -143,9 +143,9 @@ structs! {
         name = name, device, generation, day, resolution_key = array, contact_key, epoch_length, prekey = maybe,
     }
     MailPrekey { day, key, signature }
-    Request { version, signer, keys = maybe, answer_key, first_epoch, epochs = owned, prekey = maybe }
+    Request { version, realm, issuer, signer, keys = maybe, answer_key, first_epoch, epochs = owned, prekey = maybe }
     DeviceKeys { contact, renewal }
-    SignedRequest { body = owned, signature }
+    SignedRequest { body = owned, signature, proofs = owned }
     Answer { granted = maybe, refused = maybe }
     Grant {
         name = name, device, generation, day, resolution_key = array, epoch_length, first_epoch, segments = array,

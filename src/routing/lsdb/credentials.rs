@@ -70,8 +70,13 @@ impl Credentials {
     }
 
     pub(super) fn router_with(&self, handle: &Handle) -> Option<Pseudonym> {
+        self.routers_with(handle).next()
+    }
+
+    /// Routers whose credentials have the handle: more than one only where an issuer lies.
+    pub(super) fn routers_with(&self, handle: &Handle) -> impl Iterator<Item = Pseudonym> {
         let all = (*handle, CredentialHash([0; 16]))..=(*handle, CredentialHash([0xff; 16]));
-        self.by_handle.range(all).next().and_then(|(_, hash)| self.router_of(hash))
+        self.by_handle.range(all).filter_map(|(_, hash)| self.router_of(hash))
     }
 
     fn forget(&mut self, hash: Option<CredentialHash>) {

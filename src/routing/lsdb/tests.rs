@@ -162,7 +162,7 @@ fn what_is_not_well_formed_is_refused_and_counted() {
     assert_eq!(put(&mut db, 1, Lsa { area: 7, ..good() }), Inserted::OtherArea);
     let late = Now { unix: EpochLength::HOUR.end(Epoch(EPOCH + 1)), ..at(EPOCH) };
     assert_eq!(db.insert(&credential(1, EPOCH), good(), signed(&good()), late), Inserted::Expired);
-    assert_eq!(db.refused(), Refused { malformed: count, other_area: 1, expired: 1, full: 0 });
+    assert_eq!(db.refused(), Refused { malformed: count, other_area: 1, expired: 1, full: 0, second_of_handle: 0 });
     assert!(db.is_empty());
     // Two bearers to one neighbour are two links.
     let mut two = good();
@@ -429,4 +429,34 @@ fn routers_that_have_left_take_nobody_s_place() {
     let more = (most + 1..3 * most).filter(|number| put(&mut db, *number, lsa(*number, 1, &[])) == Inserted::Newer);
     assert_eq!(more.count(), MAX_ROUTERS - 1);
     assert!(db.len() < MAX_ENTRIES && db.digest().len() < MAX_ENTRIES);
+}
+
+#[test]
+fn a_handle_has_one_place_whatever_the_order() {
+    // One device, for which a lying issuer has certified many keys.
+    let forged = |number: u16| {
+        let mut forged = credential(number, EPOCH);
+        forged.body.handle = handle(50, EPOCH);
+        forged
+    };
+    let of = |order: &[u16]| {
+        let mut db = Lsdb::new(router(9));
+        put(&mut db, 2, lsa(2, 1, &[]));
+        for number in order {
+            let lsa = lsa(*number, 1, &[2]);
+            let signed = signed(&lsa);
+            db.insert(&forged(*number), lsa, signed, at(EPOCH));
+        }
+        assert_eq!(db.refused().second_of_handle, order.len() as u64 - 1);
+        db.entries().map(|entry| entry.router).collect::<Vec<_>>()
+    };
+    assert_eq!(of(&[50, 51, 52, 53]), [router(2), router(50)]);
+    assert_eq!(of(&[53, 51, 50, 52]), [router(2), router(50)]);
+    // Nobody takes the own place.
+    let mut db = Lsdb::new(router(50));
+    assert_eq!(tell(&mut db, 50, lsa(50, 1, &[2])), Inserted::Newer);
+    let (lsa, mut thief) = (lsa(3, 1, &[2]), credential(3, EPOCH));
+    thief.body.handle = handle(50, EPOCH);
+    let signed = signed(&lsa);
+    assert_eq!(db.insert(&thief, lsa, signed, at(EPOCH)), Inserted::SecondOfHandle);
 }

@@ -141,6 +141,8 @@ fn request(keys: Option<DeviceKeys>, epochs: usize) -> Request {
     let key = |_| [&signing_key(PSEUDONYM).0[..], &agreement_key(AGREEMENT).0].concat();
     Request {
         version: 1,
+        realm: realm(),
+        issuer: issuer(),
         signer: signing_key(if keys.is_some() { TICKET } else { RENEWAL }),
         prekey: keys.is_none().then(prekey),
         keys,
@@ -178,7 +180,8 @@ fn enrolments() -> Vec<Vector> {
     let keys = DeviceKeys { contact: agreement_key(CONTACT), renewal: signing_key(RENEWAL) };
     let first = request(Some(keys), 1);
     let body = encode(&first);
-    let signed = SignedRequest { signature: sign(TICKET, enrolment::CONTEXT, &body), body };
+    let proofs = sign(PSEUDONYM, enrolment::KEY_CONTEXT, &body).0.to_vec();
+    let signed = SignedRequest { signature: sign(TICKET, enrolment::CONTEXT, &body), body, proofs };
     let sealed = opaque("sealed request", 64);
     vec![
         Vector::of("request-first", "Request", "first enrolment, one epoch, signed by the ticket's key", &first),
