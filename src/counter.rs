@@ -127,8 +127,12 @@ counters! {
     DataWithoutWay: Frames = "data_without_way",
     /// Streams of senders of which the oldest gave way, with what was known of their duplicates.
     DedupeStreamsForgotten: Streams = "dedupe_streams_forgotten",
+    /// Answers to enrolment requests that the issuer has not signed for the request.
+    EnrolmentAnswersForged: Answers = "enrolment_answers_forged",
     /// Requests to an issuer that were dropped at a bound, here or on their way through.
     EnrolmentsDroppedBusy: Requests = "enrolments_dropped_busy",
+    /// Requests to issuers that the bulletin does not list.
+    EnrolmentsUnlisted: Requests = "enrolments_unlisted",
     /// Messages of class alarm of this device that ended without being delivered.
     FailedAlarm: Messages = "failed_alarm",
     /// Messages of class bulk of this device that ended without being delivered.

@@ -32,7 +32,7 @@ pub mod realm;
 mod show;
 pub mod system;
 
-pub use host::{Gate, Host, Parts};
+pub use host::{Gate, Host, Issued, Parts};
 pub use system::{NodeError, Ready, RunOptions};
 
 use crate::engine::api::{Reply, Token};
@@ -119,7 +119,7 @@ enum Held {
 
 /// A background job's end.
 enum Done {
-    Issued { origin: Origin, reply: EnrolReply, event: Option<Event> },
+    Issued { origin: Origin, issued: Issued },
     Renewed(Result<EnrolReply, String>),
     Saved(Result<(), String>),
     LabKept { replies: Replies, result: Result<(), String> },
@@ -231,7 +231,9 @@ impl<S: Store, H: Host> EventLoop<S, H> {
     fn poll_jobs(&mut self, cx: &mut Context<'_>) {
         while let Poll::Ready(Some(done)) = self.jobs.poll_next_unpin(cx) {
             match done {
-                Done::Issued { origin, reply, event } => self.handle(Input::Issued { origin, reply, event }),
+                Done::Issued { origin, issued: Issued { reply, pieces, event } } => {
+                    self.handle(Input::Issued { origin, reply, pieces, event });
+                }
                 Done::Renewed(answer) => self.handle(Input::Renewed(answer)),
                 Done::LabKept { replies, result } => self.handle_lab_kept(&replies, result),
                 Done::Saved(Ok(())) => {}
@@ -346,12 +348,12 @@ impl<S: Store, H: Host> EventLoop<S, H> {
                     let _ = self.enrolling.remove(&id).map(|respond| respond.send(reply));
                 }
                 Output::Issue { origin, hello } => {
-                    let answer = self.host.issue(hello);
-                    self.begin(answer.map(move |(reply, event)| Done::Issued { origin, reply, event }).boxed());
+                    let answer = self.host.issue(hello, origin.relayed());
+                    self.begin(answer.map(move |issued| Done::Issued { origin, issued }).boxed());
                 }
-                Output::Renew { hello, seed } => {
+                Output::Renew { hello, seed, judge } => {
                     let members = self.members();
-                    let answer = self.host.renew(hello, seed, members);
+                    let answer = self.host.renew(hello, seed, judge, members);
                     self.begin(answer.map(Done::Renewed).boxed());
                 }
                 Output::MembershipChanged { save } => {

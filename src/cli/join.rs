@@ -13,13 +13,12 @@ use super::failure::Failure;
 use super::shell::Shell;
 use super::{Verdict, arguments, machine, passphrase};
 use crate::config;
-use crate::identity::enrolment::PendingEnrolment;
+use crate::identity::enrolment::{AnswerJudge, PendingEnrolment};
 use crate::identity::ticket;
 use crate::net::{self, EnrolError, Multiaddr, names};
 use crate::store::device_dir::DeviceDir;
 use crate::store::{DirectoryLock, Keyring, keyring};
 use crate::wire;
-use crate::wire::enrolment::Refusal;
 use crate::wire::hello::EnrolReply;
 use rand_chacha::ChaCha20Rng;
 use serde::Serialize;
@@ -144,6 +143,7 @@ async fn ask(
 ) -> Result<Vec<u8>, Failure> {
     let hint = "ask the operator of the realm for another ticket";
     let hello = pending.hello(rng).map_err(|error| Failure::split(error, hint))?;
+    let judge = pending.judge();
     let mut failure = Failure::new("the ticket names no member", "make one with --address, or while the node runs");
     let unreachable = |address: &dyn std::fmt::Display, error: &dyn std::fmt::Display| {
         Failure::new(
@@ -167,15 +167,13 @@ async fn ask(
         let key = net::keypair(&pending.connection_seed());
         let transport = net::transport::system(&key).map_err(|error| unreachable(&error))?;
         match net::enrol(transport, address.clone(), &hello, PATIENCE).await {
-            Ok(EnrolReply { sealed: Some(sealed), .. }) => return Ok(sealed),
-            Ok(EnrolReply { sealed: None, refused: Some(refusal) }) => {
-                let passing = matches!(refusal, Refusal::Busy | Refusal::NoIssuer | Refusal::Unavailable);
-                failure = match passing {
-                    true => Failure::split(refusal, "try again later with the same ticket"),
-                    false => Failure::split(refusal, hint).definite(),
-                };
+            Ok(reply) if judge.accepts(&reply) => return Ok(reply.sealed.unwrap_or_default()),
+            // The issuer has not sealed it: whoever says so may be wrong, or lie.
+            Ok(reply) => {
+                let what =
+                    format!("the member at {address} brings no answer of the issuer's: {}", AnswerJudge::hint(&reply));
+                failure = Failure::new(what, "try again later with the same ticket, or ask the operator for another");
             }
-            Ok(EnrolReply { sealed: None, refused: None }) => failure = unreachable(&"an empty answer"),
             Err(EnrolError::Timeout) => failure = unreachable(&"no answer in time"),
             Err(error) => failure = unreachable(&error),
         }

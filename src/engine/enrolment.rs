@@ -1,11 +1,7 @@
-//! Enrolment passing through, this node's own renewal, and the turn of its epochs.
+//! This node's own renewal, and the turn of its epochs.
 //!
-//! **Relaying.** A device that enrols at this node's admission hands in one sealed request. If this node has the
-//! issuer's key, its issuer answers; else the request goes to every neighbour, each of which hands it on once, and
-//! the answer retraces the steps in pieces. Nobody on the way can read either.
-//!
-//! **Renewal.** Well before its credentials run out the node asks for the next batch in the same way, over a
-//! connection of its own under its renewal key. A *pull* is a renewal that asks for no credentials, only for new
+//! **Renewal.** Well before its credentials run out the node asks for the next ones as a device that enrols does, over
+//! a connection of its own under its renewal key. A *pull* is a renewal that asks for no credentials, only for new
 //! contact cards and the bulletin: it is made when a stranger speaks to us or the application names a stranger,
 //! since the operator may have introduced them meanwhile.
 //!
@@ -18,31 +14,24 @@
 //! ```
 //!
 //! Invariants
-//! 1. At most [`MAX_RELAYS`] requests are on their way through. Drop policy: the newest is refused (`Busy`).
-//! 2. At most one request of our own at a time; pulls at most every [`PULL_INTERVAL`] where the issuer is elsewhere.
+//! 1. At most one request of our own at a time; pulls at most every [`PULL_INTERVAL`] where the issuer is elsewhere.
+//! 2. Only what the issuer has sealed for a request ends it with a yes or a no; what others say is a hint, and it is
+//!    tried again.
 //! 3. A message to a stranger waits for one pull, then goes or is refused.
 
 use super::api::{Command, Load, Reply, Send, Token};
 use super::{Engine, Origin, Output};
 use crate::counter::Counter;
 use crate::event_log::Event;
-use crate::id::{LinkId, Name, OuterId};
+use crate::id::{LinkId, Name};
 use crate::identity::credential::acceptance;
 use crate::identity::enrolment::PendingEnrolment;
 use crate::time::{Now, Time};
-use crate::wire::enrol_relay::{EnrolAnswer, EnrolRelay, MAX_HOPS, MAX_PIECES, PIECE};
-use crate::wire::enrolment::{MAX_REQUEST, Refusal};
 use crate::wire::frame::Kind;
-use crate::wire::hello::{EnrolHello, EnrolReply};
-use crate::wire::{self};
+use crate::wire::hello::EnrolReply;
 use core::time::Duration;
-use rand_chacha::rand_core::Rng;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-/// Most requests on their way through.
-const MAX_RELAYS: usize = 64;
-/// How long a request may take.
-const RELAY_TIME: Duration = Duration::from_secs(15);
 /// Least time between two pulls.
 const PULL_INTERVAL: Duration = Duration::from_secs(5);
 /// First and longest wait after a failed renewal.
@@ -55,19 +44,6 @@ const REOPEN: Duration = Duration::from_millis(200);
 const STEP: i64 = 1_000_000;
 
 #[derive(Debug)]
-enum Back {
-    Admission { id: u64, pieces: BTreeMap<u16, Vec<u8>> },
-    Link(LinkId),
-}
-
-#[derive(Debug)]
-struct Relay {
-    number: u64,
-    back: Back,
-    until: Time,
-}
-
-#[derive(Debug)]
 struct Stranger {
     token: Token,
     to: Name,
@@ -75,11 +51,9 @@ struct Stranger {
     since: Time,
 }
 
-/// Requests passing through, our own, and what waits for them.
+/// Our own requests, and what waits for them.
 #[derive(Debug, Default)]
 pub(super) struct Enrolment {
-    relays: BTreeMap<OuterId, Relay>,
-    last_number: u64,
     asking: Option<PendingEnrolment>,
     /// Whether the request asks for credentials, and not only for cards.
     asking_batch: bool,
@@ -98,10 +72,9 @@ pub(super) struct Enrolment {
 
 impl Enrolment {
     pub(super) fn next_wake(&self) -> Option<Time> {
-        let relays = self.relays.values().map(|relay| relay.until).min();
         let reopen = self.reopen.first().map(|(at, _)| *at);
         let own = [self.next_pull, self.next_renewal, self.next_epoch, self.next_erasure];
-        own.into_iter().chain([relays, reopen]).flatten().min()
+        own.into_iter().chain([reopen]).flatten().min()
     }
 }
 
@@ -144,95 +117,6 @@ impl Engine {
             .collect();
         for link in lapsed {
             self.close(link, "its credential has lapsed");
-        }
-    }
-
-    /// A device wants to enrol at this node.
-    pub(super) fn handle_enrol(&mut self, id: u64, hello: EnrolHello) {
-        if hello.realm != self.membership.realm() {
-            return self.refuse_enrolment(id, Refusal::ForeignRealm);
-        }
-        if self.issuer == Some(hello.issuer) {
-            return self.outputs.push_back(Output::Issue { origin: Origin::Admission(id), hello });
-        }
-        if self.links.ids().is_empty() {
-            return self.refuse_enrolment(id, Refusal::NoIssuer);
-        }
-        let mut relay = [0; OuterId::LEN];
-        self.rng.fill_bytes(&mut relay);
-        let relay = OuterId(relay);
-        if !self.remember_relay(relay, Back::Admission { id, pieces: BTreeMap::new() }) {
-            self.count(Counter::EnrolmentsDroppedBusy, 1);
-            return self.refuse_enrolment(id, Refusal::Busy);
-        }
-        let frame = EnrolRelay { id: relay, hops: 0, issuer: hello.issuer, sealed: &hello.sealed };
-        for link in self.links.ids() {
-            self.send_control(link, Kind::EnrolRelay, &frame);
-        }
-    }
-
-    pub(super) fn handle_enrol_relay(&mut self, from: LinkId, body: &[u8]) {
-        let Ok(relay) = wire::decode::<EnrolRelay<'_>>(body) else { return self.count(Counter::ControlMalformed, 1) };
-        if relay.sealed.len() > MAX_REQUEST || relay.hops >= MAX_HOPS || self.enrolment.relays.contains_key(&relay.id) {
-            return;
-        }
-        if !self.remember_relay(relay.id, Back::Link(from)) {
-            return self.count(Counter::EnrolmentsDroppedBusy, 1);
-        }
-        if self.issuer == Some(relay.issuer) {
-            let number = self.enrolment.last_number;
-            let realm = self.membership.realm();
-            let hello = EnrolHello { realm, issuer: relay.issuer, sealed: relay.sealed.to_vec() };
-            return self.outputs.push_back(Output::Issue { origin: Origin::Relay(number), hello });
-        }
-        let onward = EnrolRelay { hops: relay.hops + 1, ..relay };
-        for link in self.links.ids().into_iter().filter(|link| *link != from) {
-            self.send_control(link, Kind::EnrolRelay, &onward);
-        }
-    }
-
-    pub(super) fn handle_enrol_answer(&mut self, link: LinkId, body: &[u8]) {
-        let Ok(answer) = wire::decode::<EnrolAnswer<'_>>(body) else { return self.count(Counter::ControlMalformed, 1) };
-        let sound = answer.pieces <= MAX_PIECES && answer.piece < answer.pieces && answer.bytes.len() <= PIECE;
-        let Some(relay) = self.enrolment.relays.get_mut(&answer.id).filter(|_| sound) else { return };
-        match &mut relay.back {
-            Back::Link(back) if *back != link => {
-                let back = *back;
-                self.send_control(back, Kind::EnrolAnswer, &answer);
-            }
-            Back::Link(_) => {}
-            Back::Admission { id, pieces } => {
-                pieces.insert(answer.piece, answer.bytes.to_vec());
-                if pieces.len() == usize::from(answer.pieces) {
-                    let (id, reply) = (*id, pieces.values().flatten().copied().collect::<Vec<u8>>());
-                    self.enrolment.relays.remove(&answer.id);
-                    match wire::decode(&reply) {
-                        Ok(reply) => self.outputs.push_back(Output::Enrolled { id, reply }),
-                        Err(_) => self.refuse_enrolment(id, Refusal::Malformed),
-                    }
-                }
-            }
-        }
-    }
-
-    /// This node's issuer has answered.
-    pub(super) fn handle_issued(&mut self, origin: Origin, reply: EnrolReply, event: Option<Event>) {
-        let introduced = matches!(event, Some(Event::Enrolled { .. }));
-        if let Some(event) = event {
-            self.record(event);
-        }
-        match origin {
-            Origin::Admission(id) => self.outputs.push_back(Output::Enrolled { id, reply }),
-            Origin::Own => self.handle_renewed(Ok(reply)),
-            Origin::Relay(number) => {
-                let found = self.enrolment.relays.iter().find(|(_, relay)| relay.number == number);
-                if let Some((&id, &Relay { back: Back::Link(link), .. })) = found {
-                    self.send_pieces(id, link, &wire::encode(&reply));
-                }
-            }
-        }
-        if introduced {
-            self.pull_cards();
         }
     }
 
@@ -310,19 +194,8 @@ impl Engine {
         self.enrolment.reopen.insert((self.now.time + REOPEN, name));
     }
 
-    pub(super) fn forget_link_in_relays(&mut self, link: LinkId) {
-        self.enrolment.relays.retain(|_, relay| !matches!(relay.back, Back::Link(back) if back == link));
-    }
-
     pub(super) fn timeout_enrolment(&mut self) {
         let now = self.now.time;
-        let late: Vec<OuterId> =
-            self.enrolment.relays.iter().filter(|(_, relay)| relay.until <= now).map(|(id, _)| *id).collect();
-        for id in late {
-            if let Some(Relay { back: Back::Admission { id, .. }, .. }) = self.enrolment.relays.remove(&id) {
-                self.refuse_enrolment(id, Refusal::NoIssuer);
-            }
-        }
         while self.enrolment.reopen.first().is_some_and(|(at, _)| *at <= now) {
             if let Some((_, name)) = self.enrolment.reopen.pop_first() {
                 self.ready.insert(name);
@@ -352,28 +225,6 @@ impl Engine {
             self.record(Event::ClockStepped { by_ms: by / 1_000 });
             self.start_epoch();
             self.update_topics();
-        }
-    }
-
-    fn refuse_enrolment(&mut self, id: u64, refused: Refusal) {
-        let reply = EnrolReply { sealed: None, refused: Some(refused) };
-        self.outputs.push_back(Output::Enrolled { id, reply });
-    }
-
-    fn remember_relay(&mut self, id: OuterId, back: Back) -> bool {
-        if self.enrolment.relays.len() >= MAX_RELAYS {
-            return false;
-        }
-        self.enrolment.last_number += 1;
-        let (number, until) = (self.enrolment.last_number, self.now.time + RELAY_TIME);
-        self.enrolment.relays.insert(id, Relay { number, back, until });
-        true
-    }
-
-    fn send_pieces(&mut self, id: OuterId, link: LinkId, sealed: &[u8]) {
-        let pieces = u16::try_from(sealed.len().div_ceil(PIECE)).unwrap_or(u16::MAX);
-        for (piece, bytes) in (0..pieces).zip(sealed.chunks(PIECE)) {
-            self.send_control(link, Kind::EnrolAnswer, &EnrolAnswer { id, piece, pieces, bytes });
         }
     }
 
@@ -410,13 +261,13 @@ impl Engine {
             Ok(begun) => begun,
             Err(error) => return self.record(Event::RenewalFailed { reason: error.to_string() }),
         };
-        let seed = pending.connection_seed();
+        let (seed, judge) = (pending.connection_seed(), pending.judge());
         self.enrolment.asking = Some(pending);
         self.enrolment.asking_batch = batch;
         if self.issuer == Some(hello.issuer) {
             self.outputs.push_back(Output::Issue { origin: Origin::Own, hello });
         } else {
-            self.outputs.push_back(Output::Renew { hello, seed });
+            self.outputs.push_back(Output::Renew { hello, seed, judge });
         }
     }
 

@@ -4,8 +4,9 @@ use super::api::{Command, Reply, Token};
 use super::store::Commit;
 use crate::counter::Counter;
 use crate::event_log::Event;
-use crate::id::{LinkId, Lsn};
+use crate::id::{LinkId, Lsn, OuterId};
 use crate::identity::admission::AdmittedPeer;
+use crate::identity::enrolment::AnswerJudge;
 use crate::identity::kdf::Secret;
 use crate::time::Time;
 use crate::wire::OutFrame;
@@ -104,6 +105,8 @@ pub enum Input<'a> {
         origin: Origin,
         /// Its answer.
         reply: EnrolReply,
+        /// The same in signed pieces, where the request came over members.
+        pieces: Vec<Vec<u8>>,
         /// For the log: the device enrolled or why not; nothing for a renewal.
         event: Option<Event>,
     },
@@ -196,6 +199,8 @@ pub enum Output {
         hello: EnrolHello,
         /// Seed of the Ed25519 key of the connection.
         seed: Secret,
+        /// What tells the answer from what others say in its place.
+        judge: AnswerJudge,
     },
     /// The membership has changed: save it, and publish a new admission view.
     MembershipChanged {
@@ -238,8 +243,18 @@ pub enum GossipVerdict {
 pub enum Origin {
     /// A device at this node's admission.
     Admission(u64),
-    /// Another member; the relay's number.
-    Relay(u64),
+    /// Another member, for the request of that id.
+    Relay(OuterId),
     /// This node itself.
     Own,
+}
+
+impl Origin {
+    /// The id of a request that came over other members, whose answer goes back in signed pieces.
+    pub fn relayed(self) -> Option<OuterId> {
+        match self {
+            Self::Relay(id) => Some(id),
+            Self::Admission(_) | Self::Own => None,
+        }
+    }
 }

@@ -26,7 +26,8 @@
 //! links · `flights` what became of frames · `locate` where a leaf is · `segments` whose frames · `share` no link
 //! more than its part · `tree` who carries a group's frames · [`view`]
 //! and `report` what an operator may look at · `services` offers and calls · `multicast` publishing and subscriptions
-//! · `gossip` group frames from others · `enrolment` relaying, renewal, epochs · `journal` the commit of the turn and
+//! · `gossip` group frames from others · `relaying` enrolment of
+//! others · `enrolment` renewal, epochs · `journal` the commit of the turn and
 //! the event log.
 //!
 //! Invariants
@@ -57,6 +58,7 @@ mod links;
 mod locate;
 mod multicast;
 mod outcomes;
+mod relaying;
 mod report;
 mod routes;
 mod seals;
@@ -134,6 +136,7 @@ pub struct Engine {
     fragments: fragments::Fragments,
     locating: locate::Locating,
     enrolment: enrolment::Enrolment,
+    relaying: relaying::Relays,
     log: EventLog,
     journal: journal::Journal,
     outputs: VecDeque<Output>,
@@ -195,6 +198,7 @@ impl Engine {
             fragments: fragments::Fragments::default(),
             locating: locate::Locating::default(),
             enrolment: enrolment::Enrolment::default(),
+            relaying: relaying::Relays::default(),
             log,
             journal: journal::Journal::default(),
             outputs: VecDeque::new(),
@@ -229,7 +233,7 @@ impl Engine {
             Input::Published { job, neighbours } => self.handle_published(job, neighbours),
             Input::Listening(addresses) => self.handle_listening(addresses),
             Input::Enrol { id, hello } => self.handle_enrol(id, hello),
-            Input::Issued { origin, reply, event } => self.handle_issued(origin, reply, event),
+            Input::Issued { origin, reply, pieces, event } => self.handle_issued(origin, reply, &pieces, event),
             Input::Renewed(answer) => self.handle_renewed(answer),
             Input::Event(event) => {
                 self.disk_fails = match event {
@@ -328,6 +332,7 @@ impl Engine {
         self.timeout_locating();
         self.timeout_worth();
         self.timeout_tree();
+        self.timeout_relays();
         self.timeout_enrolment();
         self.timeout_log();
     }
@@ -345,6 +350,7 @@ impl Engine {
             self.tree.next_wake(),
             self.last_call,
             self.enrolment.next_wake(),
+            self.relaying.next_wake(),
             Some(self.log.poll_timeout()),
         ]
         .into_iter()

@@ -15,7 +15,8 @@ use crate::identity::credential::{CredentialError, OwnCredential, PeerCredential
 use crate::time::Unix;
 use crate::wire::codec::decode_within;
 use crate::wire::encode;
-use crate::wire::hello::{Hello, MAX_HELLO};
+use crate::wire::enrolment::Refusal;
+use crate::wire::hello::{EnrolHello, Hello, MAX_HELLO};
 use core::fmt;
 use std::sync::Arc;
 
@@ -84,6 +85,14 @@ impl AdmissionView {
         let is_late =
             matches!(self.verify(hello, peer, at), Err(Reason::NotYetValid | Reason::Expired | Reason::Issuer));
         (is_late && self.verify(hello, peer, theirs).is_ok()).then_some(seconds)
+    }
+
+    /// Whether a request for enrolment is for this realm and an issuer that it has; if not, what to say to it.
+    pub fn enrols(&self, hello: &EnrolHello, at: Unix) -> Result<(), Refusal> {
+        if hello.realm != self.bulletin.realm() {
+            return Err(Refusal::ForeignRealm);
+        }
+        self.bulletin.issuer_at(&hello.issuer, at).map(|_| ()).ok_or(Refusal::NoIssuer)
     }
 
     /// The bulletin it judges by.

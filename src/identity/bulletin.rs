@@ -7,7 +7,7 @@
 //! 1. A [`VerifiedBulletin`] carries the operator's signature for its realm.
 //! 2. A credential of a revoked device is refused from the day of its revocation on, whatever issuer signed it.
 
-use crate::id::RealmId;
+use crate::id::{IssuerId, RealmId};
 use crate::identity::credential::{self, CredentialError, PeerCredential};
 use crate::identity::handle::{DayKey, day_of};
 use crate::identity::{kdf, sign};
@@ -83,10 +83,7 @@ impl VerifiedBulletin {
         if body.sealed_id.len() != SEALED_ID {
             return Err(CredentialError::Malformed);
         }
-        let issuer = self.issuer(&body).ok_or(CredentialError::Issuer)?;
-        if at.seconds() < issuer.not_before || at.seconds() > issuer.not_after {
-            return Err(CredentialError::Issuer);
-        }
+        self.issuer_at(&body.issuer, at).ok_or(CredentialError::Issuer)?;
         let (from, until) = credential::acceptance(&body).ok_or(CredentialError::Malformed)?;
         if at < from {
             return Err(CredentialError::NotYetValid);
@@ -104,7 +101,7 @@ impl VerifiedBulletin {
         document: &Signed<'_>,
         body: Credential,
     ) -> Result<PeerCredential, CredentialError> {
-        let issuer = self.issuer(&body).ok_or(CredentialError::Issuer)?;
+        let issuer = self.issuer(&body.issuer).ok_or(CredentialError::Issuer)?;
         if !sign::verify_signed(CREDENTIAL_CONTEXT, &issuer.key, document) {
             return Err(CredentialError::Signature);
         }
@@ -112,6 +109,12 @@ impl VerifiedBulletin {
             return Err(CredentialError::Revoked);
         }
         Ok(PeerCredential { hash: credential::hash(signed), body, signed: signed.into() })
+    }
+
+    /// An issuer that may sign at this time.
+    pub fn issuer_at(&self, issuer: &IssuerId, at: Unix) -> Option<&IssuerCertificate> {
+        let listed = self.issuer(issuer)?;
+        (listed.not_before..=listed.not_after).contains(&at.seconds()).then_some(listed)
     }
 
     /// Its version.
@@ -156,8 +159,8 @@ impl VerifiedBulletin {
         u8::try_from(common.trailing_zeros()).ok().filter(|_| common != 0)
     }
 
-    fn issuer(&self, body: &Credential) -> Option<&IssuerCertificate> {
-        self.body.issuers.iter().find(|issuer| issuer.id == body.issuer)
+    fn issuer(&self, issuer: &IssuerId) -> Option<&IssuerCertificate> {
+        self.body.issuers.iter().find(|listed| listed.id == *issuer)
     }
 
     fn is_revoked(&self, body: &Credential) -> bool {

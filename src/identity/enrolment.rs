@@ -24,7 +24,7 @@ use crate::time::Epoch;
 use crate::wire::codec::{DecodeError, decode, decode_within};
 use crate::wire::encode;
 use crate::wire::enrolment::{Answer, CONTEXT, KEY_CONTEXT, MAX_ANSWER, Refusal, Request, SignedRequest};
-use crate::wire::hello::EnrolHello;
+use crate::wire::hello::{EnrolHello, EnrolReply};
 use crate::wire::ticket::Ticket;
 use core::fmt;
 use ed25519_dalek::SigningKey;
@@ -52,6 +52,33 @@ pub struct PendingEnrolment {
     chain: EpochChain,
     /// How many epochs are asked for.
     epochs: u16,
+}
+
+/// Tells the issuer's answer to one request from what members that pass it on may say: only the issuer has read the key
+/// that the answer is sealed to. Whatever is not sealed to it is a hint at most.
+#[derive(Clone)]
+pub struct AnswerJudge(Secret);
+
+impl AnswerJudge {
+    /// Whether this is the issuer's answer, be it yes or no.
+    pub fn accepts(&self, reply: &EnrolReply) -> bool {
+        let opens = |sealed: &Vec<u8>| seal::open(&StaticSecret::from(*self.0), label::ENROL_ANSWER, sealed).is_ok();
+        reply.sealed.as_ref().is_some_and(opens)
+    }
+
+    /// What somebody else's reply is worth telling.
+    pub fn hint(reply: &EnrolReply) -> String {
+        match reply.refused {
+            Some(refusal) => format!("it says: {refusal}"),
+            None => "its answer was not made for this request".to_owned(),
+        }
+    }
+}
+
+impl fmt::Debug for AnswerJudge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AnswerJudge(…)")
+    }
 }
 
 /// Why an enrolment or a renewal did not succeed.
@@ -177,6 +204,11 @@ impl PendingEnrolment {
         let request = encode(&SignedRequest { body, signature, proofs });
         let sealed = seal::seal(rng, &self.seal, label::ENROL_REQUEST, &request)?;
         Ok(EnrolHello { realm: self.realm, issuer: self.issuer, sealed })
+    }
+
+    /// What tells the issuer's answer from what others say in its place.
+    pub fn judge(&self) -> AnswerJudge {
+        AnswerJudge(self.answer.clone())
     }
 
     /// Seed of the Ed25519 key that the connection to the relay is made with.

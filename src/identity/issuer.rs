@@ -15,12 +15,12 @@
 //!    handle certified; the credential is signed. The answer holds sealed ids and signatures only, the device
 //!    puts the rest together itself.
 
-use crate::id::{AgreementKey, DeviceId, IssuerId, Name, Pseudonym, RealmId, Signature};
+use crate::id::{AgreementKey, DeviceId, IssuerId, Name, OuterId, Pseudonym, RealmId, Signature};
 use crate::identity::bulletin::{CREDENTIAL_VERSION, VerifiedBulletin};
 use crate::identity::certified::EPOCH_KEYS;
 use crate::identity::group_tree::{GroupTree, open_version};
 use crate::identity::handle::DayKey;
-use crate::identity::kdf::{Secret, label};
+use crate::identity::kdf::{self, Secret, label};
 use crate::identity::ledger::{DeviceRecord, Enrolled, Enrolment, Ledger, LedgerError, Note, Noted};
 use crate::identity::realm::IssuerSecrets;
 use crate::identity::seal::{self, SealError};
@@ -28,6 +28,7 @@ use crate::identity::sign;
 use crate::time::{Day, Epoch, EpochLength, Unix};
 use crate::wire::contact::{ContactCard, MailPrekey, PREKEY_CONTEXT};
 use crate::wire::credential::{CONTEXT as CREDENTIAL_CONTEXT, Credential};
+use crate::wire::enrol_relay::{CONTEXT as PIECE_CONTEXT, EnrolAnswer, PIECE};
 use crate::wire::enrolment::{
     Answer, CONTEXT, Grant, GroupKeyGrant, KEY_CONTEXT, MAX_CARDS, MAX_REQUEST, PathKeys, Refusal, Request,
     SignedRequest,
@@ -108,6 +109,17 @@ impl Issuer {
                 outcome: Err(Refusal::Malformed),
             },
         }
+    }
+
+    /// The answer to a request that came over members, in signed pieces: each is good for that request alone.
+    pub fn pieces(&self, id: OuterId, hello: &EnrolHello, reply: &EnrolReply) -> Vec<Vec<u8>> {
+        let (reply, request) = (encode(reply), kdf::sha256(&[&hello.sealed]));
+        let pieces = u16::try_from(reply.len().div_ceil(PIECE)).unwrap_or(u16::MAX);
+        let piece = |(piece, bytes)| {
+            let answer = EnrolAnswer { id, request, piece, pieces, bytes };
+            sign::sign_document(&self.signing, PIECE_CONTEXT, &encode(&answer))
+        };
+        (0..pieces).zip(reply.chunks(PIECE)).map(piece).collect()
     }
 
     /// Steps 1 and 2.

@@ -27,12 +27,13 @@
 use super::clocks::{Clocks, Skew};
 use super::enrol::Desk;
 use super::handshake::{Reason, Setup, read, within, write};
-use super::permits::{Denied, Permit, Permits};
+use super::permits::{Denied, Permit, Permits, Source};
 use super::shaping::Shaping;
 use super::tally::{Item, Tally};
 use super::{Multiaddr, PeerId, StreamMuxerBox, Transport};
 use crate::counter::Counter;
 use crate::id::Pseudonym;
+use crate::wire::enrolment::Refusal;
 use crate::wire::hello::{CLOCK, EnrolHello, Kind};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -73,6 +74,11 @@ pub trait Gatekeeper: Send + Sync + 'static {
     /// does that.
     fn bars(&self, _peer: &Self::Peer) -> bool {
         false
+    }
+
+    /// Whether a request for enrolment is one for this realm, and for an issuer that there is; if not, what it is told.
+    fn enrols(&self, _hello: &EnrolHello) -> Result<(), Refusal> {
+        Ok(())
     }
 }
 
@@ -229,7 +235,8 @@ impl<G: Gatekeeper> Gate<G> {
                 })
             }
             (Ok((_, Arrival::Enrol(hello, setup, stream))), _) => {
-                self.desk.serve(permit, hello, setup, stream).await;
+                let hello = self.gatekeeper.enrols(&hello).map(|()| hello);
+                self.desk.serve(permit, Source::of(&address), hello, setup, stream).await;
                 Err(AdmissionError::Enrolment)
             }
             // A dial that finds nobody is no refusal.

@@ -1,16 +1,19 @@
 //! Enrolment over a connection that never becomes one: the desk at a member, and the client of `join` and renewal.
 //!
 //! An enrolling device has no credential, so it gets no further than the admission substream: one request, one
-//! answer, and the connection closes. The [`Desk`] takes a few at a time and at a limited rate, since an answer
-//! costs signatures and disk writes at the issuer, and hands each to the node with a place to put the answer.
+//! answer, and the connection closes. The [`Desk`] takes a few at a time and at a limited rate, in all and from one
+//! source, since an answer costs signatures and disk writes at the issuer, and hands each to the node with a place to
+//! put the answer. What is not for this realm and an issuer of it costs nobody's turn.
 //!
 //! Invariants
-//! 1. At most [`SEATS`] requests are served at a time; one that is turned away holds a permit of set-up meanwhile.
+//! 1. At most [`SEATS`] requests are served at a time, [`SOURCE_SEATS`] of one source; one that is turned away holds a
+//!    permit of set-up meanwhile.
 //! 2. Every request that was read gets an answer: the node's, or a refusal of the desk's own.
 
 use super::handshake::{Reason, Setup, read, within, write};
-use super::permits::Permit;
+use super::permits::{Permit, Source};
 use super::tally::{Item, Tally};
+use super::tokens::Tokens;
 use super::{Multiaddr, NetEvent, Transport};
 use crate::wire::enrolment::Refusal;
 use crate::wire::hello::{EnrolHello, EnrolReply, Kind};
@@ -21,6 +24,7 @@ use libp2p::Transport as _;
 use libp2p::core::Endpoint;
 use libp2p::core::muxing::SubstreamBox;
 use libp2p::core::transport::{DialOpts, PortUse, TransportError};
+use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -47,14 +51,13 @@ struct Request {
 #[derive(Debug)]
 struct State {
     requests: mpsc::Sender<Request>,
-    open: u32,
-    /// Requests that may begin at once: whole and parts of them.
-    tokens: f64,
-    filled: Instant,
+    /// Who has how many seats.
+    seats: BTreeMap<Source, u32>,
+    tokens: Tokens,
 }
 
 /// A request's place at the desk.
-struct Seat(Arc<Mutex<State>>);
+struct Seat(Arc<Mutex<State>>, Source);
 
 /// What bounds the number of connections that are being served.
 enum Held {
@@ -66,16 +69,27 @@ impl Desk {
     pub(crate) fn new(tally: Arc<Tally>) -> (Self, Requests) {
         // A futures channel holds one more than this for its only sender.
         let (requests, receiver) = mpsc::channel(SEATS as usize - 1);
-        let state = State { requests, open: 0, tokens: BURST, filled: Instant::now() };
+        let state = State { requests, seats: BTreeMap::new(), tokens: Tokens::new(Instant::now()) };
         (Self { state: Arc::new(Mutex::new(state)), tally }, Requests(receiver))
     }
 
     /// Answers one request and waits until the device has taken the answer, or a while. The permit of set-up is
-    /// exchanged for a seat; without a seat it is held to the end.
-    pub(crate) async fn serve(&self, permit: Permit, hello: EnrolHello, mut setup: Setup, mut stream: SubstreamBox) {
+    /// exchanged for a seat; without a seat it is held to the end. One that is refused beforehand needs none.
+    pub(crate) async fn serve(
+        &self,
+        permit: Permit,
+        source: Source,
+        hello: Result<EnrolHello, Refusal>,
+        mut setup: Setup,
+        mut stream: SubstreamBox,
+    ) {
         let mut held = Held::Permit(permit);
-        let answer = match self.ask(hello) {
-            Some((seat, answer)) => {
+        let answer = match hello.map(|hello| self.ask(source, hello)) {
+            Err(refused) => {
+                self.tally.count(Item::Refused("enrolment-foreign"), 1);
+                refusal(refused)
+            }
+            Ok(Some((seat, answer))) => {
                 held = Held::Seat(seat);
                 let answer = setup.drive(async {
                     select_biased! {
@@ -89,7 +103,7 @@ impl Desk {
                     Err(_) => return,
                 }
             }
-            None => {
+            Ok(None) => {
                 self.tally.count(Item::Refused("enrolment-busy"), 1);
                 refusal(Refusal::Busy)
             }
@@ -110,25 +124,28 @@ impl Desk {
         drop(held);
     }
 
-    fn ask(&self, hello: EnrolHello) -> Option<(Seat, oneshot::Receiver<EnrolReply>)> {
+    fn ask(&self, source: Source, hello: EnrolHello) -> Option<(Seat, oneshot::Receiver<EnrolReply>)> {
         let mut state = lock(&self.state);
-        let now = Instant::now();
-        state.tokens = (state.tokens + now.duration_since(state.filled).as_secs_f64() * RATE).min(BURST);
-        state.filled = now;
-        if state.open == SEATS || state.tokens < 1.0 {
+        let (all, own) = (state.seats.values().sum::<u32>(), state.seats.get(&source).copied().unwrap_or(0));
+        if all == SEATS || own == SOURCE_SEATS || !state.tokens.take(&source, Instant::now()) {
             return None;
         }
         let (respond, answer) = oneshot::channel();
         state.requests.try_send(Request { hello, respond }).ok()?;
-        state.tokens -= 1.0;
-        state.open += 1;
-        Some((Seat(self.state.clone()), answer))
+        *state.seats.entry(source.clone()).or_default() += 1;
+        Some((Seat(self.state.clone(), source), answer))
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        lock(&self.0).open -= 1;
+        let seats = &mut lock(&self.0).seats;
+        if let Some(held) = seats.get_mut(&self.1) {
+            *held -= 1;
+            if *held == 0 {
+                seats.remove(&self.1);
+            }
+        }
     }
 }
 
@@ -212,11 +229,9 @@ fn lock(state: &Mutex<State>) -> std::sync::MutexGuard<'_, State> {
 }
 
 /// Requests that are open at a time; more are told to come back.
-const SEATS: u32 = 4;
-/// Requests that may begin, a second.
-const RATE: f64 = 2.0;
-/// Requests that may begin at once after a quiet time.
-const BURST: f64 = 8.0;
+const SEATS: u32 = 8;
+/// The same of one source.
+const SOURCE_SEATS: u32 = 4;
 /// How long the node may take to answer: a relay over several hops and a durable write.
 const ANSWER_TIME: Duration = Duration::from_secs(15);
 /// How long the answer may take to be written, and then to be fetched.

@@ -65,6 +65,7 @@ mod sorter;
 mod streams;
 mod swarm;
 mod tally;
+mod tokens;
 pub mod transport;
 
 pub use admission::Gatekeeper;

@@ -6,12 +6,15 @@ use crate::engine::Engine;
 use crate::engine::lab::Lab;
 use crate::event_log::Event;
 use crate::gateway::{Arriving, dto};
-use crate::id::Pseudonym;
+use crate::id::{OuterId, Pseudonym};
 use crate::identity::admission::{AdmissionView, AdmittedPeer};
+use crate::identity::enrolment::AnswerJudge;
+use crate::identity::issuer::{Answered, Issuer};
 use crate::identity::kdf::Secret;
 use crate::identity::membership::Stored;
 use crate::net::{Gatekeeper, Multiaddr, Network, Skew};
 use crate::time::Now;
+use crate::wire::enrolment::Refusal;
 use crate::wire::hello::{EnrolHello, EnrolReply};
 use arc_swap::ArcSwap;
 use futures::FutureExt;
@@ -25,13 +28,15 @@ pub trait Host: Send + 'static {
     fn now(&self) -> Now;
     /// Keeps the membership's files.
     fn save(&mut self, membership: Stored) -> BoxFuture<'static, Result<(), String>>;
-    /// Has the issuer on this machine answer; with an event for the log where it enrolled or refused a device.
-    fn issue(&mut self, hello: EnrolHello) -> BoxFuture<'static, (EnrolReply, Option<Event>)>;
-    /// Carries a request, over a connection under the key of that seed, to one of the members there.
+    /// Has the issuer on this machine answer; in signed pieces where the request came over members, under that id.
+    fn issue(&mut self, hello: EnrolHello, relayed: Option<OuterId>) -> BoxFuture<'static, Issued>;
+    /// Carries a request, over a connection under the key of that seed, to the members there, one after the other until
+    /// one brings what `judge` takes for the issuer's answer.
     fn renew(
         &mut self,
         hello: EnrolHello,
         seed: Secret,
+        judge: AnswerJudge,
         members: Vec<Multiaddr>,
     ) -> BoxFuture<'static, Result<EnrolReply, String>>;
     /// Keeps where the node is and where it met others; the last said counts. A host that is not asked to start again
@@ -40,6 +45,37 @@ pub trait Host: Send + 'static {
     /// Writes down what a lab's node was told. A host that is not asked to start again needs not to.
     fn keep_lab(&mut self, _lab: dto::Lab) -> BoxFuture<'static, Result<(), String>> {
         futures::future::ready(Ok(())).boxed()
+    }
+}
+
+/// What an issuer says to a request.
+#[derive(Debug)]
+pub struct Issued {
+    /// For the device.
+    pub reply: EnrolReply,
+    /// The same in signed pieces.
+    pub pieces: Vec<Vec<u8>>,
+    /// For the log: that it enrolled a device, or refused one.
+    pub event: Option<Event>,
+}
+
+impl Issued {
+    /// What an issuer has answered.
+    pub fn of(issuer: &Issuer, hello: &EnrolHello, relayed: Option<OuterId>, answered: Answered) -> Self {
+        let Answered { reply, outcome } = answered;
+        let event = match outcome {
+            Ok(served) if served.new => Some(Event::Enrolled { name: served.name }),
+            Ok(_) => None,
+            Err(refusal) => Some(Event::EnrolmentRefused { reason: refusal.to_string() }),
+        };
+        let pieces = relayed.map(|id| issuer.pieces(id, hello, &reply)).unwrap_or_default();
+        Self { reply, pieces, event }
+    }
+
+    /// There is no issuer that answers.
+    pub fn unavailable() -> Self {
+        let reply = EnrolReply { sealed: None, refused: Some(Refusal::Unavailable) };
+        Self { reply, pieces: Vec::new(), event: None }
     }
 }
 
@@ -77,6 +113,10 @@ impl Gatekeeper for Gate {
 
     fn clock(&self) -> Option<u64> {
         Some((self.now)().unix.seconds())
+    }
+
+    fn enrols(&self, hello: &EnrolHello) -> Result<(), Refusal> {
+        self.view.load().enrols(hello, (self.now)().unix)
     }
 
     fn bars(&self, peer: &AdmittedPeer) -> bool {

@@ -5,13 +5,14 @@
 //! good order: what was taken is made durable, links are closed, the socket goes.
 
 use super::places::{self, Places};
-use super::{EventLoop, Gate, Host, Parts, port, preflight};
+use super::{EventLoop, Gate, Host, Issued, Parts, port, preflight};
 use crate::config::{self, Config, ConfigError};
 use crate::engine::lab::Lab;
 use crate::engine::{Engine, Input, Settings};
 use crate::event_log::Event;
 use crate::gateway::{self, Calls, Gateway, dto};
-use crate::id::IssuerId;
+use crate::id::{IssuerId, OuterId};
+use crate::identity::enrolment::AnswerJudge;
 use crate::identity::kdf::Secret;
 use crate::identity::membership::{Membership, Stored};
 use crate::net::{self, Multiaddr, NetConfig, Network, names, reach};
@@ -281,11 +282,12 @@ pub fn unix_now() -> Unix {
     Unix(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
 }
 
-/// Asks members in turn, over connections of their own under the key of `seed`.
+/// Asks members in turn, over connections of their own under the key of `seed`, until one brings the issuer's answer.
 pub async fn enrol(
     seed: &Secret,
     members: &[Multiaddr],
     hello: &EnrolHello,
+    judge: &AnswerJudge,
     limit: Duration,
 ) -> Result<EnrolReply, String> {
     let key = net::keypair(seed);
@@ -301,7 +303,8 @@ pub async fn enrol(
         for address in addresses {
             let transport = net::transport::system(&key).map_err(|error| error.to_string())?;
             match net::enrol(transport, address.clone(), hello, limit).await {
-                Ok(reply) => return Ok(reply),
+                Ok(reply) if judge.accepts(&reply) => return Ok(reply),
+                Ok(reply) => failures.push(format!("{address}: {}", AnswerJudge::hint(&reply))),
                 Err(error) => failures.push(format!("{address}: {error}")),
             }
         }
@@ -309,7 +312,7 @@ pub async fn enrol(
     if failures.is_empty() {
         return Err("no member's address is known".to_owned());
     }
-    Err(format!("no member answered ({})", failures.join("; ")))
+    Err(format!("no member brought the issuer's answer ({})", failures.join("; ")))
 }
 
 #[derive(Clone, Copy)]
@@ -348,23 +351,16 @@ impl Host for System {
             .boxed()
     }
 
-    fn issue(&mut self, hello: EnrolHello) -> BoxFuture<'static, (EnrolReply, Option<Event>)> {
+    fn issue(&mut self, hello: EnrolHello, relayed: Option<OuterId>) -> BoxFuture<'static, Issued> {
         let realm = self.realm.clone();
-        let unavailable =
-            || (EnrolReply { sealed: None, refused: Some(crate::wire::enrolment::Refusal::Unavailable) }, None);
         blocking(move || {
             let realm = realm.ok_or("no issuer here")?;
             let mut rng = system_rng().map_err(|error| error.to_string())?;
             let mut realm = realm.lock().unwrap_or_else(PoisonError::into_inner);
             let answered = realm.answer(&hello, unix_now(), &mut rng);
-            let event = match answered.outcome {
-                Ok(served) if served.new => Some(Event::Enrolled { name: served.name }),
-                Ok(_) => None,
-                Err(refusal) => Some(Event::EnrolmentRefused { reason: refusal.to_string() }),
-            };
-            Ok::<_, String>((answered.reply, event))
+            Ok::<_, String>(Issued::of(realm.issuer(), &hello, relayed, answered))
         })
-        .map(move |result| result.and_then(|inner| inner).unwrap_or_else(|_| unavailable()))
+        .map(|result| result.and_then(|inner| inner).unwrap_or_else(|_| Issued::unavailable()))
         .boxed()
     }
 
@@ -372,9 +368,10 @@ impl Host for System {
         &mut self,
         hello: EnrolHello,
         seed: Secret,
+        judge: AnswerJudge,
         members: Vec<Multiaddr>,
     ) -> BoxFuture<'static, Result<EnrolReply, String>> {
-        async move { enrol(&seed, &members, &hello, RENEWAL_TIME).await }.boxed()
+        async move { enrol(&seed, &members, &hello, &judge, RENEWAL_TIME).await }.boxed()
     }
 
     fn keep_places(&mut self, places: Places) {

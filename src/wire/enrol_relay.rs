@@ -1,7 +1,8 @@
 //! An enrolment request on its way to an issuer, from member to member, and the answer on its way back.
 //!
 //! Every member forwards a request once to all neighbours but the one it came from, until an issuer has it;
-//! the answer retraces the steps.
+//! the answer retraces the steps. Each piece of it is signed by the issuer, so that what somebody else says in its place
+//! goes no further than the first member that hears it.
 
 use crate::id::{IssuerId, OuterId};
 use serde::{Deserialize, Serialize};
@@ -23,11 +24,18 @@ pub struct EnrolRelay<'a> {
     pub sealed: &'a [u8],
 }
 
-/// One piece of an encoded [`EnrolReply`](super::hello::EnrolReply), which may be longer than a frame.
+/// Signature context of a piece.
+pub const CONTEXT: &str = "m2mesh/1 enrolment piece";
+
+/// One piece of an encoded [`EnrolReply`](super::hello::EnrolReply), which may be longer than a frame. It travels as
+/// [`Signed`](super::Signed) by the issuer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EnrolAnswer<'a> {
     /// Of which request.
     pub id: OuterId,
+    /// SHA-256 of the sealed request: the answer is for these bytes, whoever chose the same id.
+    #[serde(with = "serde_bytes")]
+    pub request: [u8; 32],
     /// Which piece, from 0.
     pub piece: u16,
     /// How many there are, at most [`MAX_PIECES`].

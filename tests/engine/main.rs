@@ -4,6 +4,7 @@ mod areas;
 mod bounds;
 mod causes;
 mod disk;
+mod enrolment;
 mod failover;
 mod flooding;
 mod hops;
@@ -18,7 +19,7 @@ mod topics;
 use m2mesh::engine::Input;
 use m2mesh::engine::api::{Command, Load, Outcome, Refused, Reply, Send, Token};
 use m2mesh::id::SendId;
-use m2mesh::identity::enrolment;
+use m2mesh::identity::enrolment as joining;
 use m2mesh::identity::invitation::{Invitation, invite};
 use m2mesh::identity::ledger::Contacts;
 use m2mesh::wire::batch::Ack;
@@ -385,7 +386,7 @@ fn a_newcomer_enrols_through_a_member_and_is_a_contact_at_first_use() {
     let invitation = Invitation::new(name("new"), Contacts::All);
     let realm = &mut mesh.realm;
     let ticket = invite(&realm.issuer, &mut realm.book, &realm.bulletin, invitation, mesh.now.unix, &mut rng);
-    let pending = enrolment::begin_join_for(&ticket.expect("a ticket"), 4, &mut rng);
+    let pending = joining::begin_join_for(&ticket.expect("a ticket"), 4, &mut rng);
     // At a's admission, although the issuer is elsewhere.
     let hello = pending.hello(&mut rng).expect("a request");
     mesh.handle(1, Input::Enrol { id: 1, hello });
@@ -394,7 +395,7 @@ fn a_newcomer_enrols_through_a_member_and_is_a_contact_at_first_use() {
         Some(Reply::Response { payload, .. }) => payload.clone(),
         other => unreachable!("not enrolled: {other:?}"),
     };
-    enrolment::finish_join(&pending, &answer).expect("a member");
+    joining::finish_join(&pending, &answer).expect("a member");
     let token = mesh.send(1, "new", b"welcome", Ack::End, 5);
     mesh.run(seconds(6));
     assert!(matches!(outcome(&mesh, 1, token), Outcome::Unreachable { .. }), "known, though not connected");

@@ -395,8 +395,9 @@ impl Mesh {
             Output::Unsubscribe(topic) => drop(self.nodes[at].topics.remove(&topic)),
             Output::Issue { origin, hello } => {
                 let MemoryRealm { issuer, book, bulletin, .. } = &mut self.realm;
-                let answered = issuer.answer(&hello, book, bulletin, self.now.unix, &mut self.rng);
-                self.handle(at, Input::Issued { origin, reply: answered.reply, event: None });
+                let reply = issuer.answer(&hello, book, bulletin, self.now.unix, &mut self.rng).reply;
+                let pieces = origin.relayed().map(|id| issuer.pieces(id, &hello, &reply)).unwrap_or_default();
+                self.handle(at, Input::Issued { origin, reply, pieces, event: None });
             }
             Output::Renew { hello, .. } => {
                 // As at the admission of the nearest neighbour.

@@ -154,7 +154,7 @@ structs! {
     PathKeys { leaf, keys = owned }
     GroupKeyGrant { group = maybe, version, key = array }
     EnrolRelay<'e> { id, hops, issuer, sealed = bytes }
-    EnrolAnswer<'e> { id, piece, pieces, bytes = bytes }
+    EnrolAnswer<'e> { id, request = array, piece, pieces, bytes = bytes }
     Ticket { version, realm, issuer, seal, secret = array, expires, addresses = |from: &mut Entropy<'_>| from.times(string) }
     Hello { lowest, highest, credential = owned, bulletin, seconds }
     EnrolHello { realm, issuer, sealed = owned }

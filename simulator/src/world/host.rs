@@ -4,14 +4,14 @@ use super::medium::{Medium, NANOS, SimTransport, now};
 use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
 use libp2p::core::Transport;
-use m2mesh::event_log::Event;
+use m2mesh::id::OuterId;
+use m2mesh::identity::enrolment::AnswerJudge;
 use m2mesh::identity::invitation::MemoryRealm;
 use m2mesh::identity::kdf::Secret;
 use m2mesh::identity::membership::Stored;
 use m2mesh::net::{self, Multiaddr};
-use m2mesh::node::Host;
+use m2mesh::node::{Host, Issued};
 use m2mesh::time::{Now, Time, Unix};
-use m2mesh::wire::enrolment::Refusal;
 use m2mesh::wire::hello::{EnrolHello, EnrolReply};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -96,11 +96,8 @@ impl Host for SimHost {
         ready(Ok(())).boxed()
     }
 
-    fn issue(&mut self, hello: EnrolHello) -> BoxFuture<'static, (EnrolReply, Option<Event>)> {
-        let Some(realm) = &self.realm else {
-            let refused = EnrolReply { sealed: None, refused: Some(Refusal::Unavailable) };
-            return ready((refused, None)).boxed();
-        };
+    fn issue(&mut self, hello: EnrolHello, relayed: Option<OuterId>) -> BoxFuture<'static, Issued> {
+        let Some(realm) = &self.realm else { return ready(Issued::unavailable()).boxed() };
         let mut realm = realm.lock().unwrap_or_else(PoisonError::into_inner);
         let realm = &mut *realm;
         let at = self.clock.now();
@@ -108,18 +105,14 @@ impl Host for SimHost {
         seed[..8].copy_from_slice(&at.time.0.to_be_bytes());
         let mut rng = ChaCha20Rng::from_seed(seed);
         let answered = realm.issuer.answer(&hello, &mut realm.book, &realm.bulletin, at.unix, &mut rng);
-        let event = match answered.outcome {
-            Ok(served) if served.new => Some(Event::Enrolled { name: served.name }),
-            Ok(_) => None,
-            Err(refusal) => Some(Event::EnrolmentRefused { reason: refusal.to_string() }),
-        };
-        ready((answered.reply, event)).boxed()
+        ready(Issued::of(&realm.issuer, &hello, relayed, answered)).boxed()
     }
 
     fn renew(
         &mut self,
         hello: EnrolHello,
         seed: Secret,
+        judge: AnswerJudge,
         members: Vec<Multiaddr>,
     ) -> BoxFuture<'static, Result<EnrolReply, String>> {
         let (medium, device) = (self.medium.clone(), self.device);
@@ -127,11 +120,12 @@ impl Host for SimHost {
             let peer = net::keypair(&seed).public().to_peer_id();
             for member in members {
                 let transport = SimTransport::new(medium.clone(), device, peer).boxed();
-                if let Ok(reply) = net::enrol(transport, member, &hello, RENEWAL_TIME).await {
-                    return Ok(reply);
+                match net::enrol(transport, member, &hello, RENEWAL_TIME).await {
+                    Ok(reply) if judge.accepts(&reply) => return Ok(reply),
+                    _ => {}
                 }
             }
-            Err("no member answered".to_owned())
+            Err("no member brought the issuer's answer".to_owned())
         }
         .boxed()
     }

@@ -150,6 +150,25 @@ fn a_lost_answer_costs_nothing() {
 }
 
 #[test]
+fn only_what_is_sealed_for_a_request_is_the_issuers_answer_to_it() {
+    let mut realm = realm();
+    let (pending, other) = (realm.begin("a", 4), realm.begin("b", 4));
+    let (hello, foreign) = (pending.hello(&mut realm.rng), other.hello(&mut realm.rng));
+    let (hello, foreign) = (hello.expect("a sound key"), foreign.expect("a sound key"));
+    let judge = pending.judge();
+    let yes = realm.ask(&hello, NOW).reply;
+    // A no counts as a yes does, if it is sealed.
+    let no = realm.ask(&hello, NOW + hours(400)).reply;
+    assert!(judge.accepts(&yes) && judge.accepts(&no));
+    assert!(!judge.accepts(&realm.ask(&foreign, NOW).reply));
+    let unsealed = EnrolReply { sealed: None, refused: Some(Refusal::Revoked) };
+    assert!(!judge.accepts(&unsealed) && !judge.accepts(&EnrolReply { sealed: None, refused: None }));
+    let mut changed = yes;
+    changed.sealed.as_mut().expect("sealed")[40] ^= 1;
+    assert!(!judge.accepts(&changed));
+}
+
+#[test]
 fn a_clock_that_was_ahead_leaves_no_gap() {
     let mut realm = realm();
     let mut member = realm.member("a", 4);

@@ -7,7 +7,7 @@ use m2mesh::wire::announce::Announce;
 use m2mesh::wire::bulletin::BulletinRequest;
 use m2mesh::wire::credential_exchange::CredentialRequest;
 use m2mesh::wire::encode;
-use m2mesh::wire::enrol_relay::{EnrolAnswer, EnrolRelay};
+use m2mesh::wire::enrol_relay::{self, EnrolAnswer, EnrolRelay};
 use m2mesh::wire::frame::{Kind, of, raw};
 use m2mesh::wire::hello::{self, Hello};
 use m2mesh::wire::locate::{Locate, Located};
@@ -17,6 +17,7 @@ use m2mesh::wire::successor::Successor;
 use m2mesh::wire::time_beacon::{self, TimeBeacon};
 use m2mesh::wire::witness::Witness;
 use serde_bytes::ByteBuf;
+use sha2::{Digest, Sha256};
 
 pub fn vectors() -> Vec<Vector> {
     let mut vectors = admission();
@@ -63,6 +64,8 @@ fn neighbours() -> Vec<Vector> {
     let beacon = TimeBeacon { origin: credential_hash(PSEUDONYM), time: NOW * 1_000_000, error: 250_000 };
     let relay = OuterId(opaque_array("relay"));
     let sealed = opaque("sealed request", 64);
+    let (request, piece) = (Sha256::digest(&sealed).into(), opaque("piece", 48));
+    let answer = EnrolAnswer { id: relay, request, piece: 1, pieces: 2, bytes: &piece };
     vec![
         Vector::of("announce", "Announce", "a router at 192.0.2.7 port 4400 with one service", &announce),
         Vector::of("announce-leaf", "Announce", "a leaf that says nothing", &Announce::default()),
@@ -86,11 +89,12 @@ fn neighbours() -> Vec<Vector> {
             "after two hops",
             &EnrolRelay { id: relay, hops: 2, issuer: issuer(), sealed: &sealed },
         ),
-        Vector::of(
-            "enrol-answer",
-            "EnrolAnswer",
-            "the second of two pieces",
-            &EnrolAnswer { id: relay, piece: 1, pieces: 2, bytes: &opaque("piece", 48) },
+        Vector::of("enrol-answer", "EnrolAnswer", "the second of two pieces", &answer),
+        Vector::raw(
+            "enrol-answer-signed",
+            "Signed",
+            "enrol-answer, signed by the issuer",
+            signed(ISSUER, enrol_relay::CONTEXT, &answer),
         ),
         Vector::of(
             "successor",

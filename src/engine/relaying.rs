@@ -1,0 +1,316 @@
+//! Enrolment passing through: requests on their way to an issuer, and its answers on their way back.
+//!
+//! A device that enrols at this node's admission hands in one sealed request. If this node has the issuer's key, its
+//! issuer answers; else the request goes to every neighbour, each of which hands it on once, and the answer retraces the
+//! steps in pieces. Nobody on the way can read either. Each piece is signed by the issuer for the very request that it
+//! answers, and what is not goes no further: a neighbour that says something in the issuer's place holds up nobody.
+//!
+//! ```text
+//! request ─▶ issuer listed? ── no ─▶ dropped
+//!         ─▶ room, by shares? ── no ─▶ dropped, Busy to a device
+//!         ─▶ issuer here? ── yes ─▶ answer, in pieces     no ─▶ to every other neighbour
+//! piece   ─▶ of a request under way, from elsewhere, signed by its issuer? ── no ─▶ dropped; no more of this link
+//!         ─▶ back, once; a device gets all together
+//! ```
+//!
+//! Invariants
+//! 1. At most [`MAX_OPEN`] requests wait for their answer, [`SHARE`] of them of one link or of this node's own admission.
+//!    Drop policy: where there is no room, the oldest of who has most gives way to one of who has less; else the newest is
+//!    refused (`Busy`).
+//! 2. A request that has been answered stands beside these until its time is over, so that copies of it that come later are
+//!    known. Drop policy: of more than [`MAX_ANSWERED`] the first goes.
+//! 3. Only what the issuer has signed for a request is handed back, and each piece once.
+
+use super::{Engine, Origin, Output};
+use crate::counter::Counter;
+use crate::event_log::Event;
+use crate::id::{IssuerId, LinkId, OuterId};
+use crate::identity::kdf;
+use crate::identity::sign::verify_signed;
+use crate::time::Time;
+use crate::wire::codec::decode_within;
+use crate::wire::enrol_relay::{CONTEXT, EnrolAnswer, EnrolRelay, MAX_HOPS, MAX_PIECES, PIECE};
+use crate::wire::enrolment::{MAX_REQUEST, Refusal};
+use crate::wire::frame::{self, Kind};
+use crate::wire::hello::{EnrolHello, EnrolReply};
+use crate::wire::{self, Signed};
+use core::time::Duration;
+use rand_chacha::rand_core::Rng;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Most requests that wait for their answer.
+const MAX_OPEN: usize = 64;
+/// Most of these of one link, or of this node's admission.
+const SHARE: usize = 16;
+/// Most requests that are known though they have been answered.
+const MAX_ANSWERED: usize = 256;
+/// How long a request may take.
+const RELAY_TIME: Duration = Duration::from_secs(15);
+/// Bytes of a signed piece besides its own.
+const PIECE_OVERHEAD: usize = 256;
+
+/// Where an answer goes.
+#[derive(Debug)]
+enum Back {
+    /// To a device at this node's admission, when all is there.
+    Admission { id: u64, pieces: BTreeMap<u16, Vec<u8>> },
+    /// To a neighbour, piece by piece.
+    Link { link: LinkId, passed: BTreeSet<u16> },
+}
+
+/// Who has a share.
+type Party = Option<LinkId>;
+
+#[derive(Debug)]
+struct Relay {
+    back: Back,
+    issuer: IssuerId,
+    /// SHA-256 of what is sealed.
+    request: [u8; 32],
+    /// Number in the order of arrival.
+    number: u64,
+    until: Time,
+    /// How many pieces its answer has.
+    pieces: Option<u16>,
+    answered: bool,
+    /// Links that have said something in the issuer's place.
+    liars: BTreeSet<LinkId>,
+}
+
+/// Requests passing through.
+#[derive(Debug, Default)]
+pub(super) struct Relays {
+    relays: BTreeMap<OuterId, Relay>,
+    last_number: u64,
+}
+
+impl Relay {
+    fn party(&self) -> Party {
+        match &self.back {
+            Back::Admission { .. } => None,
+            Back::Link { link, .. } => Some(*link),
+        }
+    }
+}
+
+impl Relays {
+    pub(super) fn next_wake(&self) -> Option<Time> {
+        self.relays.values().map(|relay| relay.until).min()
+    }
+
+    /// Makes room for one more of that party, by invariant 1; answers the one that has to go, or that there is none.
+    fn room(&self, party: Party) -> Result<Option<OuterId>, ()> {
+        let mut held: BTreeMap<Party, Vec<(u64, OuterId)>> = BTreeMap::new();
+        for (id, relay) in self.relays.iter().filter(|(_, relay)| !relay.answered) {
+            held.entry(relay.party()).or_default().push((relay.number, *id));
+        }
+        let own = held.get(&party).map_or(0, Vec::len);
+        if own >= SHARE {
+            return Err(());
+        }
+        if held.values().map(Vec::len).sum::<usize>() < MAX_OPEN {
+            return Ok(None);
+        }
+        let most = held.values().max_by_key(|relays| relays.len()).filter(|relays| relays.len() > own + 1).ok_or(())?;
+        Ok(most.iter().min().map(|(_, id)| *id))
+    }
+
+    fn insert(&mut self, id: OuterId, back: Back, issuer: IssuerId, sealed: &[u8], now: Time) {
+        self.last_number += 1;
+        let (number, until, request) = (self.last_number, now + RELAY_TIME, kdf::sha256(&[sealed]));
+        let relay =
+            Relay { back, issuer, request, number, until, pieces: None, answered: false, liars: BTreeSet::new() };
+        self.relays.insert(id, relay);
+    }
+
+    /// Invariant 2.
+    fn mark_answered(&mut self, id: &OuterId) {
+        if let Some(relay) = self.relays.get_mut(id) {
+            relay.answered = true;
+        }
+        let answered = || self.relays.iter().filter(|(_, relay)| relay.answered);
+        if answered().count() > MAX_ANSWERED
+            && let Some(first) = answered().min_by_key(|(_, relay)| relay.number).map(|(id, _)| *id)
+        {
+            self.relays.remove(&first);
+        }
+    }
+}
+
+impl Engine {
+    /// A device wants to enrol at this node.
+    pub(super) fn handle_enrol(&mut self, id: u64, hello: EnrolHello) {
+        if hello.realm != self.membership.realm() {
+            return self.refuse_enrolment(id, Refusal::ForeignRealm);
+        }
+        if !self.knows_issuer(&hello.issuer) {
+            return self.refuse_enrolment(id, Refusal::NoIssuer);
+        }
+        if self.issuer == Some(hello.issuer) {
+            return self.outputs.push_back(Output::Issue { origin: Origin::Admission(id), hello });
+        }
+        if self.links.ids().is_empty() {
+            return self.refuse_enrolment(id, Refusal::NoIssuer);
+        }
+        let mut relay = [0; OuterId::LEN];
+        self.rng.fill_bytes(&mut relay);
+        let relay = OuterId(relay);
+        if !self.remember_relay(relay, Back::Admission { id, pieces: BTreeMap::new() }, hello.issuer, &hello.sealed) {
+            return self.refuse_enrolment(id, Refusal::Busy);
+        }
+        let frame = EnrolRelay { id: relay, hops: 0, issuer: hello.issuer, sealed: &hello.sealed };
+        for link in self.links.ids() {
+            self.send_control(link, Kind::EnrolRelay, &frame);
+        }
+    }
+
+    pub(super) fn handle_enrol_relay(&mut self, from: LinkId, body: &[u8]) {
+        let Ok(relay) = wire::decode::<EnrolRelay<'_>>(body) else {
+            return self.count(Counter::ControlMalformed, 1);
+        };
+        let known = self.relaying.relays.contains_key(&relay.id);
+        if relay.sealed.len() > MAX_REQUEST || relay.hops >= MAX_HOPS || known {
+            return;
+        }
+        if !self.knows_issuer(&relay.issuer) {
+            return;
+        }
+        let back = Back::Link { link: from, passed: BTreeSet::new() };
+        if !self.remember_relay(relay.id, back, relay.issuer, relay.sealed) {
+            return;
+        }
+        if self.issuer == Some(relay.issuer) {
+            let realm = self.membership.realm();
+            let hello = EnrolHello { realm, issuer: relay.issuer, sealed: relay.sealed.to_vec() };
+            return self.outputs.push_back(Output::Issue { origin: Origin::Relay(relay.id), hello });
+        }
+        let onward = EnrolRelay { hops: relay.hops + 1, ..relay };
+        for link in self.links.ids().into_iter().filter(|link| *link != from) {
+            self.send_control(link, Kind::EnrolRelay, &onward);
+        }
+    }
+
+    pub(super) fn handle_enrol_answer(&mut self, link: LinkId, body: &[u8]) {
+        let decoded = decode_within::<Signed<'_>>(body, PIECE + PIECE_OVERHEAD);
+        let answer = decoded.and_then(|signed| Ok((wire::decode::<EnrolAnswer<'_>>(signed.body)?, signed)));
+        let Ok((answer, signed)) = answer else { return self.count(Counter::ControlMalformed, 1) };
+        let Some(relay) = self.relaying.relays.get_mut(&answer.id) else { return };
+        if relay.answered || relay.party() == Some(link) || relay.liars.contains(&link) {
+            return;
+        }
+        let key = self.membership.bulletin().issuer_at(&relay.issuer, self.now.unix).map(|issuer| issuer.key);
+        let sound = answer.pieces <= MAX_PIECES
+            && answer.piece < answer.pieces
+            && answer.bytes.len() <= PIECE
+            && answer.request == relay.request
+            && relay.pieces.is_none_or(|pieces| pieces == answer.pieces);
+        if !sound || !key.is_some_and(|key| verify_signed(CONTEXT, &key, &signed)) {
+            relay.liars.insert(link);
+            return self.count(Counter::EnrolmentAnswersForged, 1);
+        }
+        relay.pieces = Some(answer.pieces);
+        let (id, all) = (answer.id, usize::from(answer.pieces));
+        match &mut relay.back {
+            Back::Link { link: back, passed } => {
+                if !passed.insert(answer.piece) {
+                    return;
+                }
+                let (back, whole) = (*back, passed.len() == all);
+                self.send_frame(back, frame::raw(Kind::EnrolAnswer, body));
+                if whole {
+                    self.relaying.mark_answered(&id);
+                }
+            }
+            Back::Admission { id: device, pieces } => {
+                pieces.insert(answer.piece, answer.bytes.to_vec());
+                if pieces.len() < all {
+                    return;
+                }
+                let (device, reply) = (*device, pieces.values().flatten().copied().collect::<Vec<u8>>());
+                pieces.clear();
+                self.relaying.mark_answered(&id);
+                match wire::decode(&reply) {
+                    Ok(reply) => self.outputs.push_back(Output::Enrolled { id: device, reply }),
+                    Err(_) => self.refuse_enrolment(device, Refusal::Malformed),
+                }
+            }
+        }
+    }
+
+    /// This node's issuer has answered.
+    pub(super) fn handle_issued(
+        &mut self,
+        origin: Origin,
+        reply: EnrolReply,
+        pieces: &[Vec<u8>],
+        event: Option<Event>,
+    ) {
+        let introduced = matches!(event, Some(Event::Enrolled { .. }));
+        if let Some(event) = event {
+            self.record(event);
+        }
+        match origin {
+            Origin::Admission(id) => self.outputs.push_back(Output::Enrolled { id, reply }),
+            Origin::Own => self.handle_renewed(Ok(reply)),
+            Origin::Relay(id) => {
+                let back = self.relaying.relays.get(&id).and_then(Relay::party);
+                self.relaying.mark_answered(&id);
+                for piece in pieces.iter().take(usize::from(MAX_PIECES)) {
+                    if let Some(link) = back {
+                        self.send_frame(link, frame::raw(Kind::EnrolAnswer, piece));
+                    }
+                }
+            }
+        }
+        if introduced {
+            self.pull_cards();
+        }
+    }
+
+    pub(super) fn forget_link_in_relays(&mut self, link: LinkId) {
+        self.relaying.relays.retain(|_, relay| relay.party() != Some(link));
+    }
+
+    pub(super) fn timeout_relays(&mut self) {
+        let now = self.now.time;
+        let late: Vec<OuterId> =
+            self.relaying.relays.iter().filter(|(_, relay)| relay.until <= now).map(|(id, _)| *id).collect();
+        for id in late {
+            self.give_up_relay(&id, Refusal::NoIssuer);
+        }
+    }
+
+    /// A request for an issuer that the bulletin does not list leads nowhere.
+    fn knows_issuer(&mut self, issuer: &IssuerId) -> bool {
+        let known = self.membership.bulletin().issuer_at(issuer, self.now.unix).is_some();
+        self.count(Counter::EnrolmentsUnlisted, u64::from(!known));
+        known
+    }
+
+    fn remember_relay(&mut self, id: OuterId, back: Back, issuer: IssuerId, sealed: &[u8]) -> bool {
+        let party = match &back {
+            Back::Admission { .. } => None,
+            Back::Link { link, .. } => Some(*link),
+        };
+        let room = self.relaying.room(party);
+        self.count(Counter::EnrolmentsDroppedBusy, u64::from(!matches!(room, Ok(None))));
+        let Ok(gives_way) = room else { return false };
+        if let Some(other) = gives_way {
+            self.give_up_relay(&other, Refusal::Busy);
+        }
+        self.relaying.insert(id, back, issuer, sealed, self.now.time);
+        true
+    }
+
+    fn give_up_relay(&mut self, id: &OuterId, refused: Refusal) {
+        let relay = self.relaying.relays.remove(id);
+        if let Some(Relay { back: Back::Admission { id, .. }, answered: false, .. }) = relay {
+            self.refuse_enrolment(id, refused);
+        }
+    }
+
+    fn refuse_enrolment(&mut self, id: u64, refused: Refusal) {
+        let reply = EnrolReply { sealed: None, refused: Some(refused) };
+        self.outputs.push_back(Output::Enrolled { id, reply });
+    }
+}

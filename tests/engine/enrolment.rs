@@ -1,0 +1,135 @@
+//! Enrolment passes through a mesh in which a member does its worst to stop it.
+
+use crate::mesh::{Mesh, name};
+use crate::seconds;
+use ed25519_dalek::SigningKey;
+use m2mesh::engine::Input;
+use m2mesh::engine::api::{Reply, Token};
+use m2mesh::id::{IssuerId, OuterId};
+use m2mesh::identity::enrolment::{self, PendingEnrolment};
+use m2mesh::identity::invitation::{Invitation, invite};
+use m2mesh::identity::kdf::sha256;
+use m2mesh::identity::ledger::Contacts;
+use m2mesh::identity::sign::sign_document;
+use m2mesh::wire::enrol_relay::{CONTEXT, EnrolAnswer, EnrolRelay};
+use m2mesh::wire::enrolment::Refusal;
+use m2mesh::wire::frame::{self, Kind};
+use m2mesh::wire::hello::EnrolReply;
+use m2mesh::wire::{decode, encode};
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+const MEMBER: usize = 2;
+const INSIDER: usize = 3;
+
+/// issuer – relay – member, and an insider that is a neighbour of the last two.
+fn mesh() -> Mesh {
+    let mut mesh = Mesh::new(&["issuer", "relay", "member", "insider"]);
+    for (a, b) in [(0, 1), (1, 2), (1, 3), (2, 3)] {
+        mesh.connect(a, b);
+    }
+    mesh.run(seconds(1));
+    mesh
+}
+
+fn begin(mesh: &mut Mesh) -> PendingEnrolment {
+    let mut rng = ChaCha20Rng::seed_from_u64(3);
+    let realm = &mut mesh.realm;
+    let invitation = Invitation::new(name("new"), Contacts::All);
+    let ticket = invite(&realm.issuer, &mut realm.book, &realm.bulletin, invitation, mesh.now.unix, &mut rng);
+    enrolment::begin_join_for(&ticket.expect("a ticket"), 4, &mut rng)
+}
+
+/// At the member's admission.
+fn ask(mesh: &mut Mesh, pending: &PendingEnrolment) {
+    let hello = pending.hello(&mut ChaCha20Rng::seed_from_u64(4)).expect("a request");
+    mesh.handle(MEMBER, Input::Enrol { id: 1, hello });
+}
+
+fn is_enrolled(mesh: &Mesh, pending: &PendingEnrolment) -> bool {
+    match mesh.reply(MEMBER, Token(u64::MAX - 1)) {
+        Some(Reply::Response { payload, .. }) => enrolment::finish_join(pending, payload).is_ok(),
+        _ => false,
+    }
+}
+
+fn flood(mesh: &mut Mesh, issuer: IssuerId) {
+    for number in 0..300u64 {
+        let relay = EnrolRelay { id: OuterId((1 << 40 | number).to_be_bytes()), hops: 0, issuer, sealed: &[7; 200] };
+        for at in [1, MEMBER] {
+            mesh.hand(at, INSIDER, &frame::of(Kind::EnrolRelay, &relay));
+        }
+    }
+}
+
+#[test]
+fn requests_for_an_issuer_that_is_not_listed_go_nowhere() {
+    let mut mesh = mesh();
+    flood(&mut mesh, IssuerId([9; 8]));
+    assert_eq!(mesh.counted(MEMBER, "enrolments_unlisted"), 300);
+    let pending = begin(&mut mesh);
+    ask(&mut mesh, &pending);
+    mesh.run(seconds(1));
+    assert!(is_enrolled(&mesh, &pending));
+}
+
+#[test]
+fn a_flood_over_one_link_takes_its_own_share_only() {
+    let mut mesh = mesh();
+    let issuer = mesh.realm.issuer.id();
+    flood(&mut mesh, issuer);
+    assert_eq!(mesh.counted(MEMBER, "enrolments_dropped_busy"), 300 - 16);
+    let pending = begin(&mut mesh);
+    ask(&mut mesh, &pending);
+    mesh.run(seconds(1));
+    assert!(is_enrolled(&mesh, &pending));
+}
+
+#[test]
+fn who_has_most_requests_under_way_gives_way() {
+    let mut mesh = Mesh::new(&["a", "b", "c", "d", "e", "f", "g"]);
+    (1..7).for_each(|other| mesh.connect(0, other));
+    mesh.run(seconds(1));
+    // The issuer is listed, and not there.
+    let issuer = mesh.realm.issuer.id();
+    let mut ask = |mesh: &mut Mesh, from: usize, count: u64| {
+        let dropped = mesh.counted(0, "enrolments_dropped_busy");
+        for number in 0..count {
+            let id = OuterId(((from as u64) << 40 | number).to_be_bytes());
+            let relay = EnrolRelay { id, hops: 0, issuer, sealed: &[7; 200] };
+            mesh.hand(0, from, &frame::of(Kind::EnrolRelay, &relay));
+        }
+        mesh.counted(0, "enrolments_dropped_busy") - dropped
+    };
+    assert_eq!((1..5).map(|from| ask(&mut mesh, from, 16)).collect::<Vec<_>>(), [0; 4], "64 are under way");
+    let onward = |mesh: &Mesh| mesh.nodes[0].sent.iter().filter(|frame| frame[4] == Kind::EnrolRelay as u8).count();
+    let before = onward(&mesh);
+    ask(&mut mesh, 5, 16);
+    assert!(onward(&mesh) - before >= 12 * 5, "most of a newcomer's find room: those of the others give way");
+    mesh.run(seconds(16));
+    assert_eq!(ask(&mut mesh, 6, 16), 0, "after their time there is room again");
+}
+
+#[test]
+fn what_a_neighbour_says_in_the_issuers_place_counts_for_nothing() {
+    let mut mesh = mesh();
+    let pending = begin(&mut mesh);
+    ask(&mut mesh, &pending);
+    let frames = &mesh.nodes[MEMBER].sent;
+    let request =
+        frames.iter().find(|frame| frame[4] == Kind::EnrolRelay as u8).expect("sent to the neighbours").clone();
+    let request: EnrolRelay<'_> = decode(&request[frame::HEADER..]).expect("a request");
+    // Long before the issuer has answered, in every form that the insider can give it.
+    let reply = encode(&EnrolReply { sealed: None, refused: Some(Refusal::Revoked) });
+    let digest = sha256(&[request.sealed]);
+    for digest in [digest, [0; 32]] {
+        let answer = EnrolAnswer { id: request.id, request: digest, piece: 0, pieces: 1, bytes: &reply };
+        let signed = sign_document(&SigningKey::from_bytes(&[5; 32]), CONTEXT, &encode(&answer));
+        mesh.hand(MEMBER, INSIDER, &frame::raw(Kind::EnrolAnswer, &signed));
+        mesh.hand(MEMBER, INSIDER, &frame::of(Kind::EnrolAnswer, &answer));
+    }
+    assert_eq!(mesh.reply(MEMBER, Token(u64::MAX - 1)), None);
+    assert_eq!(mesh.counted(MEMBER, "enrolment_answers_forged"), 1, "after the first it is not listened to");
+    mesh.run(seconds(1));
+    assert!(is_enrolled(&mesh, &pending));
+}
