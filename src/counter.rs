@@ -127,6 +127,8 @@ counters! {
     DataWithoutWay: Frames = "data_without_way",
     /// Streams of senders of which the oldest gave way, with what was known of their duplicates.
     DedupeStreamsForgotten: Streams = "dedupe_streams_forgotten",
+    /// Documents that came as what the bulletin names, and are not.
+    DocumentsRefused: Documents = "documents_refused",
     /// Answers to enrolment requests that the issuer has not signed for the request.
     EnrolmentAnswersForged: Answers = "enrolment_answers_forged",
     /// Requests to an issuer that were dropped at a bound, here or on their way through.

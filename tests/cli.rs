@@ -389,6 +389,7 @@ fn a_status_is_read_by_people_and_by_machines() {
             credentials_failure: None,
             clock_difference: Some("the clock of the device at /ip4/192.0.2.7/tcp/7707 says noon".into()),
             bulletin: 1,
+            bulletin_overdue: None,
             listen: vec!["/ip4/127.0.0.1/tcp/1".into()],
             links: 4,
             routers: 3,

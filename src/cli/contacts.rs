@@ -21,7 +21,18 @@ pub(super) async fn run(Arguments {}: Arguments, shell: Shell) -> Result<Verdict
         return Ok(Verdict::Done);
     }
     let near = |contact: &Contact| if contact.neighbour { "neighbour" } else { "-" }.to_owned();
-    let rows = contacts.into_iter().map(|contact| vec![contact.name.clone(), near(&contact)]);
-    shell.table(&["NAME", "LINK"], rows.collect())?;
+    let changed = |contact: &Contact| contact.changed.clone().unwrap_or_default();
+    let any = contacts.iter().any(|contact| contact.changed.is_some());
+    let row = |contact: Contact| vec![contact.name.clone(), near(&contact), changed(&contact)];
+    let rows: Vec<_> = contacts.into_iter().map(row).collect();
+    if any {
+        shell.table(&["NAME", "LINK", "CHANGED"], rows)?;
+    } else {
+        let short = |mut row: Vec<String>| {
+            row.truncate(2);
+            row
+        };
+        shell.table(&["NAME", "LINK"], rows.into_iter().map(short).collect())?;
+    }
     Ok(Verdict::Done)
 }

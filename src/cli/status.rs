@@ -30,6 +30,7 @@ pub(super) async fn run(Arguments {}: Arguments, shell: Shell) -> Result<Verdict
         credentials_failure,
         clock_difference,
         bulletin,
+        bulletin_overdue,
         listen,
         links,
         routers,
@@ -51,6 +52,9 @@ pub(super) async fn run(Arguments {}: Arguments, shell: Shell) -> Result<Verdict
         ("credentials", format!("until {credentials_until}")),
         ("bulletin", format!("version {bulletin}")),
     ];
+    let overdue =
+        |since: String| ("bulletin", format!("a newer one was to be there by {since}: ask the realm's operator"));
+    rows.extend(bulletin_overdue.map(overdue));
     rows.extend(listen.into_iter().map(|address| ("listens on", address)));
     rows.extend([
         ("links", links.to_string()),

@@ -359,6 +359,8 @@ pub struct Status {
     pub clock_difference: Option<String>,
     /// Version of the bulletin.
     pub bulletin: u64,
+    /// RFC 3339: since when the bulletin's successor is overdue, if it is.
+    pub bulletin_overdue: Option<String>,
     /// Addresses listened on.
     pub listen: Vec<String>,
     /// Links up.
@@ -415,6 +417,8 @@ pub struct Contact {
     pub name: String,
     /// Whether it is a neighbour now.
     pub neighbour: bool,
+    /// What the issuer has changed about it, or tried to.
+    pub changed: Option<String>,
 }
 
 /// Why a command is not accepted.

@@ -4,6 +4,7 @@
 //! link up ─▶ Announce ⇄ Announce
 //!         ─▶ the one with the older bulletin (versions were in the hellos) gets the newer, verifies it, keeps it,
 //!            and hands it to its other neighbours
+//! named by it, and missing ─▶ DocumentRequest ⇄ DocumentPiece, see `documents`
 //! epoch   ─▶ Refresh: the neighbour's next credential, of the same key
 //! unknown sender of a group frame, unknown origin of an LSA ─▶ CredentialRequest ⇄ Credential
 //! ```
@@ -12,7 +13,7 @@ use super::{Engine, Output};
 use crate::counter::Counter;
 use crate::event_log::Event;
 use crate::id::{CredentialHash, CredentialPrefix, LinkId, Pseudonym, Tag};
-use crate::identity::credential::PeerCredential;
+use crate::identity::credential::{self, CredentialError, PeerCredential};
 use crate::wire::announce::{Announce, MAX_ADDRESSES, MAX_GROUPS, MAX_OTHERS, MAX_SERVICES};
 use crate::wire::bulletin::BulletinRequest;
 use crate::wire::credential_exchange::CredentialRequest;
@@ -36,6 +37,7 @@ impl Engine {
         } else if bulletin < have {
             self.send_bulletin(link);
         }
+        self.fetch_documents();
     }
 
     /// What was under way over this link is lost, and what the neighbour knew of us may be.
@@ -93,6 +95,8 @@ impl Engine {
             Kind::EnrolAnswer => self.handle_enrol_answer(link, body),
             Kind::SessionNack => self.handle_nack(link, body),
             Kind::HopAck => self.handle_hop_ack(link, body),
+            Kind::DocumentRequest => self.handle_document_request(link, body),
+            Kind::DocumentPiece => self.handle_document_piece(link, body),
             Kind::Lsa => self.handle_lsa(link, body),
             Kind::LsaDigest => self.handle_lsa_digest(link, body),
             Kind::LsaRequest => self.handle_lsa_request(link, body),
@@ -191,6 +195,7 @@ impl Engine {
             Ok(true) => {
                 let version = self.membership.bulletin().version();
                 self.record(Event::BulletinAccepted { version });
+                self.documents.told_by = Some(from);
                 self.heed_bulletin();
                 self.outputs.push_back(Output::MembershipChanged { save: true });
                 for link in self.links.ids().into_iter().filter(|link| *link != from) {
@@ -201,6 +206,15 @@ impl Engine {
             Ok(false) => {}
             Err(_) => self.count(Counter::BulletinsRefused, 1),
         }
+    }
+
+    /// A newer bulletin holds: group keys may be others, and senders revoked.
+    pub(super) fn heed_bulletin(&mut self) {
+        let (bulletin, unix) = (self.membership.bulletin().clone(), self.now.unix);
+        self.multicast.heed(|known| bulletin.recheck(known, unix).is_ok());
+        self.watch_bulletin();
+        self.fetch_documents();
+        self.update_topics();
     }
 
     fn handle_credential_request(&mut self, link: LinkId, body: &[u8]) {
@@ -216,7 +230,7 @@ impl Engine {
     }
 
     fn handle_credential(&mut self, body: &[u8]) {
-        match self.membership.bulletin().verify_credential(body, self.now.unix) {
+        match self.verify_credential(body) {
             Ok(credential) => {
                 let hash = credential.hash;
                 self.learn_credential(credential);
@@ -229,12 +243,21 @@ impl Engine {
 
     fn handle_refresh(&mut self, link: LinkId, body: &[u8]) {
         let Some(key) = self.links.get(link).map(|link| link.peer.body.key) else { return };
-        match self.membership.bulletin().verify_credential(body, self.now.unix) {
+        match self.verify_credential(body) {
             Ok(credential) if credential.body.key == key => self.refresh_link(link, credential),
             _ => {
                 self.count(Counter::RefreshesRefused, 1);
                 self.close(link, "its new credential is not valid");
             }
+        }
+    }
+
+    /// Checks a credential; one that is known is not verified again.
+    pub(super) fn verify_credential(&self, signed: &[u8]) -> Result<PeerCredential, CredentialError> {
+        let (bulletin, unix) = (self.membership.bulletin(), self.now.unix);
+        match self.multicast.credentials.get(&credential::hash(signed)).filter(|known| *known.signed == *signed) {
+            Some(known) => bulletin.recheck(known, unix).map(|()| known.clone()),
+            None => bulletin.verify_credential(signed, unix),
         }
     }
 

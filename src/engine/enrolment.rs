@@ -5,7 +5,7 @@
 //! contact cards and the bulletin: it is made when a stranger speaks to us or the application names a stranger,
 //! since the operator may have introduced them meanwhile.
 //!
-//! **Epochs.** At the turn of an epoch the node takes its next credential, tells its neighbours ([`Kind::Refresh`]),
+//! **Epochs.** At the turn of an epoch the node takes its next credential, tells its neighbours ([`Kind::Refresh`](crate::wire::frame::Kind::Refresh)),
 //! publishes a new admission view, and closes links whose credential has lapsed.
 //!
 //! ```text
@@ -26,8 +26,7 @@ use crate::event_log::Event;
 use crate::id::{LinkId, Name};
 use crate::identity::credential::acceptance;
 use crate::identity::enrolment::PendingEnrolment;
-use crate::time::{Now, Time};
-use crate::wire::frame::Kind;
+use crate::time::{Now, Time, Unix};
 use crate::wire::hello::EnrolReply;
 use core::time::Duration;
 use std::collections::BTreeSet;
@@ -67,13 +66,17 @@ pub(super) struct Enrolment {
     next_epoch: Option<Time>,
     /// When keys of past epochs are erased.
     next_erasure: Option<Time>,
+    /// The version of which it has been said that its successor is overdue.
+    overdue: Option<u64>,
+    /// When the bulletin should have a successor.
+    next_bulletin: Option<Time>,
     reopen: BTreeSet<(Time, Name)>,
 }
 
 impl Enrolment {
     pub(super) fn next_wake(&self) -> Option<Time> {
         let reopen = self.reopen.first().map(|(at, _)| *at);
-        let own = [self.next_pull, self.next_renewal, self.next_epoch, self.next_erasure];
+        let own = [self.next_pull, self.next_renewal, self.next_epoch, self.next_erasure, self.next_bulletin];
         own.into_iter().chain([reopen]).flatten().min()
     }
 }
@@ -92,6 +95,24 @@ impl Engine {
         self.send_refresh();
         self.close_lapsed_links();
         self.plan_renewal();
+        self.watch_bulletin();
+    }
+
+    /// Says when the bulletin's successor is overdue: the operator has not made one, or somebody keeps it away. Nothing
+    /// stops for that; the bulletin holds until there is a newer one.
+    pub(super) fn watch_bulletin(&mut self) {
+        let (version, next) = {
+            let body = self.membership.bulletin().body();
+            (body.version, Unix::from_seconds(body.next_update))
+        };
+        if self.now.unix < next {
+            self.enrolment.next_bulletin = Some(self.now.time + next.since(self.now.unix));
+            return;
+        }
+        self.enrolment.next_bulletin = None;
+        if self.enrolment.overdue.replace(version) != Some(version) {
+            self.record(Event::BulletinOverdue { version, since: next.seconds() });
+        }
     }
 
     /// Erases what opens the past: keys of epochs that are accepted no more, here and on disk, and the sessions of these.
@@ -111,7 +132,7 @@ impl Engine {
             .iter()
             .filter(|(_, link)| {
                 acceptance(&link.peer.body).is_none_or(|(_, until)| until <= unix)
-                    || bulletin.verify_credential(&link.peer.signed, unix).is_err()
+                    || bulletin.recheck(&link.peer, unix).is_err()
             })
             .map(|(id, _)| id)
             .collect();
@@ -135,6 +156,9 @@ impl Engine {
                 if renewed.credentials {
                     let until = self.membership.valid_until().seconds();
                     self.record(Event::Joined { until });
+                }
+                for (name, change) in self.membership.contacts().take_changes() {
+                    self.record(Event::ContactChanged { name, what: change.text().to_owned() });
                 }
                 self.outputs.push_back(Output::MembershipChanged { save: true });
                 self.rename_links();
@@ -207,6 +231,9 @@ impl Engine {
         }
         if self.enrolment.next_erasure.is_some_and(|at| at <= now) {
             self.erase_past();
+        }
+        if self.enrolment.next_bulletin.is_some_and(|at| at <= now) {
+            self.watch_bulletin();
         }
         if self.enrolment.next_renewal.is_some_and(|at| at <= now) {
             self.enrolment.next_renewal = None;
@@ -291,8 +318,11 @@ impl Engine {
     /// Whom the application can address.
     pub fn contacts(&mut self) -> Reply {
         let contacts = self.membership.contacts().iter().map(|card| card.name.clone()).collect::<Vec<_>>();
-        let contact =
-            |name: Name| super::api::Contact { neighbour: self.links.to(&name).is_some(), name: name.to_string() };
+        let contact = |name: Name| super::api::Contact {
+            neighbour: self.links.to(&name).is_some(),
+            changed: self.membership.contact_book().changed(&name).map(|change| change.text().to_owned()),
+            name: name.to_string(),
+        };
         Reply::Contacts(contacts.into_iter().map(contact).collect())
     }
 }

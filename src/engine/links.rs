@@ -201,6 +201,7 @@ impl Engine {
         }
         self.ready.extend(self.blocked_on.remove(&id).unwrap_or_default());
         self.forget_link_in_relays(id);
+        self.forget_link_in_documents(id);
         self.forget_link_in_routing(id);
         self.forget_link_in_locating(id);
         self.fragments.forget(id);

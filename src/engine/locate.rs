@@ -408,7 +408,7 @@ impl Engine {
         let Ok(answer) = wire::decode::<Located>(body) else { return self.count(Counter::ControlMalformed, 1) };
         let Some(question) = self.locating.questions.get(&answer.id) else { return };
         let (handle, from, told, segments) = (question.handle, question.from, question.told, question.segments);
-        let verified = self.membership.bulletin().verify_credential(&answer.credential, self.now.unix);
+        let verified = self.verify_credential(&answer.credential);
         let Some(credential) = verified.ok().filter(|credential| credential.body.handle == handle) else {
             return self.count(Counter::CredentialsRefused, 1);
         };

@@ -20,7 +20,8 @@
 //!
 //! Files: `exchange` inputs and outputs · [`api`] what the application says and hears · [`lab`] what a lab tells ·
 //! [`store`] what a disk is asked · `commands` dispatch · `links` neighbours · `control` frames of the control stream
-//! · `sessions` which there are · `seals` put on and taken off · `unicast` data frames out · `arrivals` data frames in · `inbox` durable messages, dedupe and
+//! · `documents` what the bulletin names · `sessions` which there are · `seals` put on and taken off · `unicast` data
+//! frames out · `arrivals` data frames in · `inbox` durable messages, dedupe and
 //! receipts · `outcomes` what became of named messages · `link_state` what routers tell each other · `worth` what
 //! links are worth · `routes` which way · `standing` and until when · `forward` for others · `fragments` for narrow
 //! links · `flights` what became of frames · `locate` where a leaf is · `segments` whose frames · `share` no link
@@ -45,6 +46,7 @@ pub mod view;
 mod arrivals;
 mod commands;
 mod control;
+mod documents;
 mod enrolment;
 mod exchange;
 mod flights;
@@ -137,6 +139,7 @@ pub struct Engine {
     locating: locate::Locating,
     enrolment: enrolment::Enrolment,
     relaying: relaying::Relays,
+    documents: documents::Documents,
     log: EventLog,
     journal: journal::Journal,
     outputs: VecDeque<Output>,
@@ -199,6 +202,7 @@ impl Engine {
             locating: locate::Locating::default(),
             enrolment: enrolment::Enrolment::default(),
             relaying: relaying::Relays::default(),
+            documents: documents::Documents::default(),
             log,
             journal: journal::Journal::default(),
             outputs: VecDeque::new(),
@@ -207,6 +211,7 @@ impl Engine {
             wake: None,
             addresses: Vec::new(),
         };
+        engine.membership.groups_mut().set_time(now.unix);
         engine.start_epoch();
         engine.record(Event::Started { version: env!("CARGO_PKG_VERSION").to_owned() });
         engine.restore_outgoing(store)?;
@@ -318,6 +323,7 @@ impl Engine {
         }
         self.watch_clock(now);
         self.now = now;
+        self.membership.groups_mut().set_time(now.unix);
         if self.wake.is_some_and(|at| at <= now.time) {
             self.wake = None;
             self.handle_timeout();
@@ -333,6 +339,7 @@ impl Engine {
         self.timeout_worth();
         self.timeout_tree();
         self.timeout_relays();
+        self.timeout_documents();
         self.timeout_enrolment();
         self.timeout_log();
     }
@@ -351,6 +358,7 @@ impl Engine {
             self.last_call,
             self.enrolment.next_wake(),
             self.relaying.next_wake(),
+            self.documents.next_wake(),
             Some(self.log.poll_timeout()),
         ]
         .into_iter()

@@ -120,6 +120,8 @@ pub(super) struct Multicast {
     topics: BTreeSet<String>,
     /// Groups by the tags of the epochs at hand.
     pub(super) tags: BTreeMap<Tag, String>,
+    /// Those that were told to routers when topics were looked at last.
+    told: BTreeSet<Tag>,
     pending: BTreeMap<String, VecDeque<Publication>>,
     open: usize,
     /// No frame of these groups before then: the neighbours' queues were full, or nobody listens yet.
@@ -142,6 +144,7 @@ impl Multicast {
             subscriptions: BTreeMap::new(),
             topics: BTreeSet::new(),
             tags: BTreeMap::new(),
+            told: BTreeSet::new(),
             pending: BTreeMap::new(),
             open: 0,
             blocked: BTreeMap::new(),
@@ -187,6 +190,13 @@ impl Multicast {
         self.learnt.push_back(credential.hash);
         self.credentials.insert(credential.hash, credential);
         full
+    }
+
+    /// Keys of groups are others, and so are the credentials that are accepted.
+    pub(super) fn heed(&mut self, accepts: impl Fn(&PeerCredential) -> bool) {
+        self.out.clear();
+        self.credentials.retain(|_, known| accepts(known));
+        self.learnt.retain(|hash| self.credentials.contains_key(hash));
     }
 
     pub(super) fn next_wake(&self) -> Option<Time> {
@@ -314,16 +324,6 @@ impl Engine {
         }
     }
 
-    /// A newer bulletin holds: group keys may be others, and senders revoked.
-    pub(super) fn heed_bulletin(&mut self) {
-        let (bulletin, unix) = (self.membership.bulletin().clone(), self.now.unix);
-        let multicast = &mut self.multicast;
-        multicast.out.clear();
-        multicast.credentials.retain(|_, known| bulletin.verify_credential(&known.signed, unix).is_ok());
-        multicast.learnt.retain(|hash| multicast.credentials.contains_key(hash));
-        self.update_topics();
-    }
-
     /// Listens to what the subscriptions need, in the epochs at hand.
     pub(super) fn update_topics(&mut self) {
         let (length, skew, unix) = (self.membership.bulletin().epoch_length(), self.skew(), self.now.unix);
@@ -336,31 +336,31 @@ impl Engine {
         if unix >= late {
             epochs.push(Epoch(present.0 + 1));
         }
-        let next = [early, late, length.end(present)].into_iter().filter(|at| *at > unix).min();
+        let turns = [early, late, length.end(present)].into_iter().filter(|at| *at > unix);
+        let turns = turns.filter(|_| !self.multicast.subscriptions.is_empty());
+        let next = turns.chain(self.membership.groups().next_change()).min();
         let groups: BTreeSet<String> =
             self.multicast.subscriptions.values().map(|filter| topic::group(filter).to_owned()).collect();
         let (keys, reach) = (self.membership.groups(), self.own_reach());
         let (mut topics, mut tags) = (BTreeSet::new(), BTreeMap::new());
         for group in &groups {
             for epoch in &epochs {
-                let tag = keys.tag(group, *epoch);
-                topics.extend(bits(reach).map(|segment| keys.topic(&tag, segment)));
-                tags.insert(tag, group.clone());
+                for tag in keys.tags(group, *epoch) {
+                    topics.extend(bits(reach).flat_map(|segment| keys.topics(&tag, segment)));
+                    tags.insert(tag, group.clone());
+                }
             }
         }
         topics.extend(self.carried_topics());
-        let listens = self.multicast.tags.keys().ne(tags.keys());
         let multicast = &mut self.multicast;
-        multicast.next_topics = next.filter(|_| !groups.is_empty()).map(|at| self.now.time + at.since(unix));
+        multicast.next_topics = next.map(|at| self.now.time + at.since(unix));
         multicast.tags = tags;
-        for topic in topics.difference(&multicast.topics) {
-            self.outputs.push_back(Output::Subscribe(topic.clone()));
-        }
-        for topic in multicast.topics.difference(&topics) {
-            self.outputs.push_back(Output::Unsubscribe(topic.clone()));
-        }
+        self.outputs.extend(topics.difference(&multicast.topics).cloned().map(Output::Subscribe));
+        self.outputs.extend(multicast.topics.difference(&topics).cloned().map(Output::Unsubscribe));
         multicast.topics = topics;
-        if listens {
+        let own = self.own_groups();
+        if own != self.multicast.told {
+            self.multicast.told = own;
             self.groups_changed();
         }
     }
@@ -410,7 +410,9 @@ impl Engine {
     fn seal_publications(&mut self, group: &str, publications: &[Publication]) -> Option<(String, Vec<u8>, u64)> {
         let epoch = self.membership.bulletin().epoch_length().epoch_at(self.now.unix);
         let own = self.membership.credential(self.now.unix)?.clone();
-        if self.multicast.out.get(group).is_none_or(|out| out.sender.epoch() != epoch) {
+        let version = self.membership.groups().version(group)?;
+        let fits = |out: &OutStream| (out.sender.epoch(), out.sender.version()) == (epoch, version);
+        if !self.multicast.out.get(group).is_some_and(fits) {
             let segment = self.segment_of_publications()?;
             let sender = self.membership.groups().sender(&mut self.rng, (group, segment), epoch, own).ok()?;
             let out = OutStream { sender, id: new_stream(&mut self.rng), next: 1 };

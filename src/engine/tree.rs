@@ -181,7 +181,7 @@ impl Engine {
         let length = self.membership.bulletin().epoch_length();
         let present = length.epoch_at(self.now.unix);
         let keys = self.membership.groups();
-        let published = self.tree.publishing.keys().map(|group| keys.tag(group, present));
+        let published = self.tree.publishing.keys().flat_map(|group| keys.tags(group, present));
         self.multicast.tags.keys().copied().chain(published).collect()
     }
 
@@ -215,6 +215,6 @@ impl Engine {
         let carried: BTreeSet<&Tag> =
             if self.settings.forwarding { self.tree.carried().chain(leaves).collect() } else { BTreeSet::new() };
         let reach = self.own_reach();
-        carried.into_iter().flat_map(|tag| bits(reach).map(move |segment| keys.topic(tag, segment))).collect()
+        carried.into_iter().flat_map(|tag| bits(reach).flat_map(move |segment| keys.topics(tag, segment))).collect()
     }
 }

@@ -185,11 +185,25 @@ pub enum Event {
         /// What this one's said.
         ours: u64,
     },
+    /// The issuer has changed whose messages a contact's name stands for, or tried to.
+    ContactChanged {
+        /// The contact.
+        name: Name,
+        /// What is different.
+        what: String,
+    },
+    /// The time by which the bulletin was to have a successor has passed. The node goes on with the one it has.
+    BulletinOverdue {
+        /// The version at hand.
+        version: u64,
+        /// That time (unix seconds).
+        since: u64,
+    },
 }
 
 impl Event {
     /// How many kinds this version knows: greater numbers are of later versions.
-    pub const KINDS: u64 = 27;
+    pub const KINDS: u64 = 29;
 
     /// The kind as shown by `log --kind`: the variant in kebab case.
     pub fn kind(&self) -> &'static str {
@@ -221,6 +235,8 @@ impl Event {
             Self::RouteChanged { .. } => "route-changed",
             Self::RouteLost { .. } => "route-lost",
             Self::ClockDiffers { .. } => "clock-differs",
+            Self::ContactChanged { .. } => "contact-changed",
+            Self::BulletinOverdue { .. } => "bulletin-overdue",
         }
     }
 
@@ -271,6 +287,7 @@ impl Event {
             | Self::QuotaRenewed { bearer: text }
             | Self::RouteLost { cause: text, .. }
             | Self::ClockDiffers { address: text, .. } => cut(text),
+            Self::ContactChanged { what: text, .. } => cut(text),
             Self::RouteChanged { old, new, cause, .. } => {
                 old.truncate(MAX_COUNTS);
                 new.truncate(MAX_COUNTS);
@@ -288,6 +305,7 @@ impl Event {
             | Self::Joined { .. }
             | Self::Enrolled { .. }
             | Self::BulletinAccepted { .. }
+            | Self::BulletinOverdue { .. }
             | Self::EpochChanged { .. }
             | Self::ClockStepped { .. }
             | Self::StoreRecovered

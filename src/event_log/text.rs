@@ -50,6 +50,9 @@ impl Event {
                 vec![("reason", text(reason))]
             }
             Self::BulletinAccepted { version } => vec![("version", Number(*version))],
+            Self::BulletinOverdue { version, since } => {
+                vec![("version", Number(*version)), ("since", text(&Unix::from_seconds(*since).to_string()))]
+            }
             Self::EpochChanged { epoch } => vec![("epoch", Number(*epoch))],
             Self::ClockStepped { by_ms } => vec![("by_ms", Signed(*by_ms))],
             Self::Dropped { counts } => vec![("counts", Field::counts(counts))],
@@ -75,6 +78,7 @@ impl Event {
                 ("theirs", text(&Unix::from_seconds(*theirs).to_string())),
                 ("ours", text(&Unix::from_seconds(*ours).to_string())),
             ],
+            Self::ContactChanged { name, what } => vec![("name", Text(name.to_string())), ("what", text(what))],
         };
         fields.into_iter().collect()
     }
@@ -114,6 +118,11 @@ impl fmt::Display for Event {
             Self::Enrolled { name } => write!(f, "enrolled device {name}"),
             Self::EnrolmentRefused { reason } => write!(f, "refused an enrolment: {}", Line(reason)),
             Self::BulletinAccepted { version } => write!(f, "accepted bulletin version {version}"),
+            Self::BulletinOverdue { version, since } => write!(
+                f,
+                "bulletin version {version} was to be followed by {}; the node goes on with it",
+                Unix::from_seconds(*since)
+            ),
             Self::EpochChanged { epoch } => write!(f, "uses the credential of epoch {epoch}"),
             Self::RenewalFailed { reason } => write!(f, "renewal failed, will be tried again: {}", Line(reason)),
             Self::ClockStepped { by_ms } => {
@@ -149,6 +158,7 @@ impl fmt::Display for Event {
             Self::RouteChanged { to, old, new, cause } => {
                 write!(f, "the way to {to} changed from {} to {}: {}", Way(old), Way(new), Line(cause))
             }
+            Self::ContactChanged { name, what } => write!(f, "contact {name}: {}", Line(what)),
             Self::RouteLost { to, cause } => write!(f, "there is no way to {to} any more: {}", Line(cause)),
             Self::ClockDiffers { address, theirs, ours } => {
                 let (theirs, ours) = (Unix::from_seconds(*theirs), Unix::from_seconds(*ours));

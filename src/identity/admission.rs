@@ -264,7 +264,7 @@ mod tests {
         /// Two's view after the operator has changed the bulletin.
         fn view_after(&mut self, change: impl FnOnce(&mut Bulletin)) -> AdmissionView {
             let mut body = self.realm.bulletin.body().clone();
-            body.version += 1;
+            body.version = self.two.bulletin().version() + 1;
             change(&mut body);
             let bulletin = self.realm.founding.operator.sign(&body).expect("the operator's");
             assert_eq!(self.two.accept_bulletin(bulletin.signed()), Ok(true));
@@ -388,6 +388,53 @@ mod tests {
         assert_eq!(view.verify(&hello, &pseudonym, now()).err(), Some(Reason::Revoked));
         let other = view.hello(now());
         assert!(view.verify(&other, &realm.two.pseudonym(), now()).is_ok());
+    }
+
+    /// With as many revocations as a large realm has, a credential costs a look-up.
+    #[test]
+    fn revoked_handles_are_derived_once_an_epoch() {
+        const MANY: u64 = 800;
+        let mut realm = realm(1);
+        let (hello, pseudonym) = (encode(&realm.hello()), realm.one.pseudonym());
+        let view = realm.view_after(|bulletin| {
+            let revocation = |number: u64| Revocation {
+                day: now().day_since(bulletin.founded),
+                resolution_key: crate::identity::kdf::sha256(&[&number.to_be_bytes()]),
+                epoch_length: LENGTH,
+                until: now().seconds() + 7 * 86_400,
+            };
+            bulletin.revocations = (0..MANY).map(revocation).collect();
+        });
+        let derived = || crate::identity::kdf::derived();
+        let before = derived();
+        let peer = view.verify(&hello, &pseudonym, now()).expect("a member");
+        assert_eq!(derived() - before, MANY, "each revocation once");
+        for _ in 0..100 {
+            assert!(view.verify(&hello, &pseudonym, now()).is_ok());
+            assert_eq!(view.bulletin().recheck(&peer.credential, now()), Ok(()));
+        }
+        // Another view by the same bulletin, as after the turn of an epoch.
+        assert!(realm.two.admission_view().verify(&hello, &pseudonym, now()).is_ok());
+        assert_eq!(derived() - before, MANY, "and not again");
+    }
+
+    #[test]
+    fn what_was_verified_once_is_accepted_as_long_as_all_but_its_signature_holds() {
+        let mut realm = realm(1);
+        let peer = realm.verify(&realm.one.admission_view().hello(now()), now()).expect("a member").credential;
+        let bulletin = realm.two.bulletin().clone();
+        assert_eq!(bulletin.recheck(&peer, now()), Ok(()));
+        let day = Duration::from_secs(86_400);
+        assert_eq!(bulletin.recheck(&peer, now() + day), Err(CredentialError::Expired));
+        assert_eq!(bulletin.recheck(&peer, Unix(now().0 - 86_400_000_000)), Err(CredentialError::Issuer));
+        let card = realm.two.contacts().get(realm.one.name()).expect("a card").clone();
+        let view = realm.view_after(|bulletin| {
+            let (day, resolution_key, until) = (card.day, card.resolution_key, u64::MAX);
+            bulletin.revocations.push(Revocation { day, resolution_key, epoch_length: LENGTH, until });
+        });
+        assert_eq!(view.bulletin().recheck(&peer, now()), Err(CredentialError::Revoked));
+        let view = realm.view_after(|bulletin| bulletin.issuers.clear());
+        assert_eq!(view.bulletin().recheck(&peer, now()), Err(CredentialError::Issuer));
     }
 
     #[test]

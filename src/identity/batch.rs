@@ -142,10 +142,14 @@ impl Granted {
             bulletin,
             path,
             group_keys,
+            documents,
             cards,
             time,
         } = grant;
-        let bulletin = VerifiedBulletin::verify(realm, &bulletin)?;
+        let mut bulletin = VerifiedBulletin::verify(realm, &bulletin)?;
+        for document in documents {
+            bulletin.attach(&document)?;
+        }
         let issuers = &bulletin.body().issuers;
         let certificate = issuers.iter().find(|listed| listed.id == issuer).ok_or(EnrolmentError::Foreign)?;
         let granted = signed_epochs.chunks_exact(EPOCH_SEALS);

@@ -3,20 +3,28 @@
 //! A bulletin proves itself: the realm id is the SHA-256 of the operator's key inside it, and the operator's
 //! signature covers the rest. Of two, the one with the higher version holds; a node never goes back.
 //!
+//! Versions of group keys are documents of their own, which the bulletin names by hash. Those at hand go along with it
+//! here; a bulletin holds without them.
+//!
 //! Invariants
 //! 1. A [`VerifiedBulletin`] carries the operator's signature for its realm.
-//! 2. A credential of a revoked device is refused from the day of its revocation on, whatever issuer signed it.
+//! 2. A credential that has been verified once is not verified again; whether it is still accepted is asked.
+//! 3. A credential of a revoked device is refused from the day of its revocation on, whatever issuer signed it.
 
 use crate::id::{IssuerId, RealmId};
 use crate::identity::credential::{self, CredentialError, PeerCredential};
-use crate::identity::handle::{DayKey, day_of};
-use crate::identity::{kdf, sign};
+use crate::identity::revoked::Revoked;
+use crate::identity::{group_tree, kdf, sign};
 use crate::time::{EpochLength, Unix};
-use crate::wire::bulletin::{Bulletin, CONTEXT, IssuerCertificate, MAX_BULLETIN, Revocation};
+use crate::wire::bulletin::{
+    Bulletin, CONTEXT, GroupReference, GroupVersion, IssuerCertificate, MAX_BULLETIN, MAX_GROUPS,
+};
 use crate::wire::codec::decode_within;
 use crate::wire::credential::{CONTEXT as CREDENTIAL_CONTEXT, Credential, MAX_CREDENTIAL, SEALED_ID};
+use crate::wire::document::DocumentHash;
 use crate::wire::{DecodeError, Signed, decode};
 use core::fmt;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A bulletin whose signature has been checked.
@@ -24,6 +32,9 @@ use std::sync::Arc;
 pub struct VerifiedBulletin {
     body: Bulletin,
     signed: Arc<[u8]>,
+    revoked: Revoked,
+    /// Of those that it names, the ones at hand.
+    documents: BTreeMap<DocumentHash, (Arc<[u8]>, Arc<GroupVersion>)>,
 }
 
 /// Why a bulletin is not accepted.
@@ -57,13 +68,23 @@ impl VerifiedBulletin {
         if !sign::verify_signed(CONTEXT, &body.operator, &document) {
             return Err(BulletinError::Signature);
         }
-        Ok(Self { body, signed: signed.into() })
+        if body.groups.len() > MAX_GROUPS {
+            return Err(DecodeError::Shape(format!("more than {MAX_GROUPS} versions of group keys")).into());
+        }
+        Ok(Self { body, signed: signed.into(), revoked: Revoked::default(), documents: BTreeMap::new() })
     }
 
     /// Checks a signed credential at a time; see [`credential`](super::credential) for the order.
     pub fn verify_credential(&self, signed: &[u8], at: Unix) -> Result<PeerCredential, CredentialError> {
         let (document, body) = self.screen_credential(signed, at)?;
         self.finish_credential(signed, &document, body)
+    }
+
+    /// Whether a credential that was verified once is still accepted. What cannot have changed is not looked at again: its
+    /// signature, above all.
+    pub fn recheck(&self, known: &PeerCredential, at: Unix) -> Result<(), CredentialError> {
+        self.screen_body(&known.body, at)?;
+        if self.is_revoked(&known.body) { Err(CredentialError::Revoked) } else { Ok(()) }
     }
 
     /// The checks that cost no signature: everything up to the issuer's.
@@ -74,6 +95,11 @@ impl VerifiedBulletin {
     ) -> Result<(Signed<'a>, Credential), CredentialError> {
         let document: Signed<'a> = decode_within(signed, MAX_CREDENTIAL).map_err(|_| CredentialError::Malformed)?;
         let body: Credential = decode(document.body).map_err(|_| CredentialError::Malformed)?;
+        self.screen_body(&body, at)?;
+        Ok((document, body))
+    }
+
+    fn screen_body(&self, body: &Credential, at: Unix) -> Result<(), CredentialError> {
         if body.version != CREDENTIAL_VERSION {
             return Err(CredentialError::Version);
         }
@@ -84,14 +110,14 @@ impl VerifiedBulletin {
             return Err(CredentialError::Malformed);
         }
         self.issuer_at(&body.issuer, at).ok_or(CredentialError::Issuer)?;
-        let (from, until) = credential::acceptance(&body).ok_or(CredentialError::Malformed)?;
+        let (from, until) = credential::acceptance(body).ok_or(CredentialError::Malformed)?;
         if at < from {
             return Err(CredentialError::NotYetValid);
         }
         if at > until {
             return Err(CredentialError::Expired);
         }
-        Ok((document, body))
+        Ok(())
     }
 
     /// The rest of the checks.
@@ -109,6 +135,55 @@ impl VerifiedBulletin {
             return Err(CredentialError::Revoked);
         }
         Ok(PeerCredential { hash: credential::hash(signed), body, signed: signed.into() })
+    }
+
+    /// Takes a document that the bulletin names; says whether it does, and it was missing.
+    pub fn attach(&mut self, raw: &[u8]) -> Result<bool, BulletinError> {
+        let hash = kdf::sha256(&[raw]);
+        let Some(named) = self.body.groups.iter().find(|named| named.hash == hash) else { return Ok(false) };
+        if self.documents.contains_key(&hash) {
+            return Ok(false);
+        }
+        let document: GroupVersion = decode(raw)?;
+        if document.format != group_tree::FORMAT {
+            return Err(BulletinError::Format(document.format));
+        }
+        if (document.group, document.version) != (named.group, named.version) {
+            return Err(DecodeError::Shape("the document is another version than the bulletin says".into()).into());
+        }
+        self.documents.insert(hash, (raw.into(), Arc::new(document)));
+        Ok(true)
+    }
+
+    /// Takes over what an earlier bulletin had of the documents that this one names.
+    pub fn inherit(&mut self, earlier: &Self) {
+        for named in &self.body.groups {
+            if let Some(document) = earlier.documents.get(&named.hash) {
+                self.documents.insert(named.hash, document.clone());
+            }
+        }
+    }
+
+    /// A document at hand, as it travels.
+    pub fn document(&self, hash: &DocumentHash) -> Option<&Arc<[u8]>> {
+        self.documents.get(hash).map(|(raw, _)| raw)
+    }
+
+    /// All documents at hand, as they travel.
+    pub fn documents(&self) -> impl Iterator<Item = &Arc<[u8]>> {
+        self.documents.values().map(|(raw, _)| raw)
+    }
+
+    /// Documents that it names and that are not at hand.
+    pub fn missing(&self) -> Vec<DocumentHash> {
+        let hashes = self.body.groups.iter().map(|named| named.hash);
+        hashes.filter(|hash| !self.documents.contains_key(hash)).collect()
+    }
+
+    /// Versions of group keys, each with its document if that is at hand.
+    pub(super) fn group_versions(&self) -> impl Iterator<Item = (&GroupReference, Option<&GroupVersion>)> {
+        let document = |named: &GroupReference| self.documents.get(&named.hash).map(|(_, document)| &**document);
+        self.body.groups.iter().map(move |named| (named, document(named)))
     }
 
     /// An issuer that may sign at this time.
@@ -164,15 +239,9 @@ impl VerifiedBulletin {
     }
 
     fn is_revoked(&self, body: &Credential) -> bool {
-        self.body.revocations.iter().any(|revocation| self.revokes(revocation, body))
-    }
-
-    fn revokes(&self, revocation: &Revocation, body: &Credential) -> bool {
-        let length = revocation.epoch_length;
-        credential::epoch_length(body) == Some(length)
-            && day_of(body.epoch, length, self.body.founded) >= revocation.day
-            && DayKey::of(revocation.day, revocation.resolution_key).handle(body.epoch, length, self.body.founded)
-                == Some(body.handle)
+        let Some(length) = credential::epoch_length(body) else { return false };
+        let (revocations, founded) = (&self.body.revocations, self.body.founded);
+        self.revoked.contains(revocations, founded, (body.epoch, length), &body.handle)
     }
 }
 

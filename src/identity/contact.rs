@@ -9,13 +9,19 @@
 //! 1. A handle resolves to the contact whose card computes it, and to none otherwise.
 //! 2. Of two cards of one device the newer generation holds; within a generation the earlier day is kept, as it
 //!    resolves all that the later one does.
-//! 3. At most [`MAX_CONTACTS`] cards; a further one is refused and counted.
+//! 3. Within a generation the contact key and the key that signs prekeys are those of the first card: one with others is
+//!    not taken. Whatever changes these keys, or would, is a [`Change`], which is told once and stays with the contact.
+//! 4. A prekey that the card's signer has not signed is left out.
+//! 5. At most [`MAX_CONTACTS`] cards; a further one is refused and counted.
 
-use crate::id::{DeviceId, Handle, Name};
+use crate::id::{AgreementKey, DeviceId, Handle, Name, Pseudonym};
 use crate::identity::handle::{DayKey, day_of};
+use crate::identity::sign;
 use crate::time::{Epoch, Unix};
-use crate::wire::contact::ContactCard;
+use crate::wire::contact::{ContactCard, MailPrekey, PREKEY_CONTEXT};
+use core::cmp::Ordering;
 use core::fmt;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// The cards at hand.
@@ -27,6 +33,39 @@ pub struct ContactBook {
     names: BTreeMap<DeviceId, Name>,
     table: Table,
     refused: u64,
+    changes: Vec<(Name, Change)>,
+}
+
+/// What an issuer has changed about a contact, or tried to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Change {
+    /// Another device has the name now.
+    Device,
+    /// Its keys are others, with a new generation.
+    Keys,
+    /// A card had other keys without a new generation, and was not taken.
+    Refused,
+}
+
+impl Change {
+    /// What an operator is told.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Device => "another device has this name now, with keys of its own",
+            Self::Keys => "its keys have been replaced, with a new generation of its card",
+            Self::Refused => "the issuer gave it other keys without a new generation; they are not taken",
+        }
+    }
+}
+
+/// A contact as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredContact {
+    /// Its card.
+    pub card: ContactCard,
+    /// What has been changed about it last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed: Option<Change>,
 }
 
 #[derive(Clone)]
@@ -36,6 +75,7 @@ struct Entry {
     key: DayKey,
     /// The handle in the present epoch of the last table.
     present: Option<Handle>,
+    changed: Option<Change>,
 }
 
 /// The handles of all contacts, good from `from` until `until`.
@@ -49,11 +89,60 @@ struct Table {
 impl ContactBook {
     /// An empty book of a realm founded then (unix seconds).
     pub fn new(founded: u64) -> Self {
-        Self { founded, entries: BTreeMap::new(), names: BTreeMap::new(), table: Table::default(), refused: 0 }
+        Self {
+            founded,
+            entries: BTreeMap::new(),
+            names: BTreeMap::new(),
+            table: Table::default(),
+            refused: 0,
+            changes: Vec::new(),
+        }
+    }
+
+    /// Puts in a contact that was kept.
+    pub fn load(&mut self, stored: StoredContact) {
+        let StoredContact { card, changed } = stored;
+        let name = card.name.clone();
+        self.insert(card);
+        if let Some(entry) = self.entries.get_mut(&name) {
+            entry.changed = changed;
+        }
+        self.changes.clear();
+    }
+
+    /// All of it, to be kept.
+    pub fn to_stored(&self) -> Vec<StoredContact> {
+        let stored = |entry: &Entry| StoredContact { card: entry.card.clone(), changed: entry.changed };
+        self.entries.values().map(stored).collect()
+    }
+
+    /// What has been changed about contacts since the last call.
+    pub fn take_changes(&mut self) -> Vec<(Name, Change)> {
+        core::mem::take(&mut self.changes)
+    }
+
+    /// What has been changed about a contact last, in all the time that it has been one.
+    pub fn changed(&self, name: &Name) -> Option<Change> {
+        self.entries.get(name)?.changed
     }
 
     /// Takes a card; says whether it changed anything.
-    pub fn insert(&mut self, card: ContactCard) -> bool {
+    pub fn insert(&mut self, mut card: ContactCard) -> bool {
+        let signer = card.signer;
+        card.prekey = card.prekey.filter(|prekey| prekey_is_signed(prekey, &signer));
+        let before = self.names.get(&card.device).and_then(|name| self.entries.get(name));
+        let mut changed = before.and_then(|held| held.changed);
+        let others = before.filter(|held| keys(&held.card) != keys(&card));
+        let others = others.map(|held| (held.card.name.clone(), card.generation.cmp(&held.card.generation)));
+        match others {
+            None => {}
+            Some((_, Ordering::Less)) => return false,
+            Some((name, Ordering::Equal)) => return self.note(name, Change::Refused),
+            Some((_, Ordering::Greater)) => {
+                changed = Some(Change::Keys);
+                self.changes.push((card.name.clone(), Change::Keys));
+            }
+        }
         let card = match self.names.get(&card.device).and_then(|name| self.entries.get(name)) {
             Some(held) => match merge(&held.card, card) {
                 Some(card) => card,
@@ -70,10 +159,22 @@ impl ContactBook {
         }
         let key = DayKey::of(card.day, card.resolution_key);
         // A name goes to the device that had it last: an operator gives a lost device's name to its replacement.
-        if let Some(replaced) = self.entries.insert(card.name.clone(), Entry { card, key, present: None }) {
+        let name = card.name.clone();
+        if let Some(replaced) = self.entries.insert(name.clone(), Entry { card, key, present: None, changed }) {
             self.names.remove(&replaced.card.device);
+            self.note(name, Change::Device);
         }
         self.table = Table::default();
+        true
+    }
+
+    /// Notes a change of a contact, once; says whether it is new.
+    fn note(&mut self, name: Name, change: Change) -> bool {
+        let Some(entry) = self.entries.get_mut(&name).filter(|entry| entry.changed != Some(change)) else {
+            return false;
+        };
+        entry.changed = Some(change);
+        self.changes.push((name, change));
         true
     }
 
@@ -169,6 +270,18 @@ impl fmt::Debug for ContactBook {
 /// Most cards in a book.
 pub const MAX_CONTACTS: usize = 4_096;
 
+/// The keys by which a contact is known.
+fn keys(card: &ContactCard) -> (AgreementKey, Pseudonym) {
+    (card.contact_key, card.signer)
+}
+
+/// Whether a mail prekey is signed by that key.
+pub(super) fn prekey_is_signed(prekey: &MailPrekey, by: &Pseudonym) -> bool {
+    let mut message = prekey.day.0.to_be_bytes().to_vec();
+    message.extend_from_slice(&prekey.key.0);
+    sign::verify(by, PREKEY_CONTEXT, &message, &prekey.signature)
+}
+
 /// What holds of two cards of one device; `None` when `new` changes nothing.
 fn merge(held: &ContactCard, mut new: ContactCard) -> Option<ContactCard> {
     if new.generation < held.generation {
@@ -184,7 +297,6 @@ fn merge(held: &ContactCard, mut new: ContactCard) -> Option<ContactCard> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::AgreementKey;
     use crate::time::{DAY_SECONDS, Day, EpochLength};
     use zeroize::Zeroizing;
 
@@ -203,6 +315,7 @@ mod tests {
             resolution_key: **chain(device, generation).at(Day(day)).expect("a later day").key(),
             contact_key: AgreementKey([device; 32]),
             epoch_length: EpochLength::HOUR,
+            signer: Pseudonym([device; 32]),
             prekey: None,
         }
     }
@@ -260,6 +373,49 @@ mod tests {
         assert!(book.resolve(&handle(1, 1, 80), at(80)).is_none());
         assert!(book.resolve(&handle(1, 2, 80), at(80)).is_some());
         assert_eq!(book.len(), 1);
+    }
+
+    #[test]
+    fn an_issuer_does_not_replace_keys_unseen() {
+        let mut book = ContactBook::new(0);
+        book.insert(card("a", 1, 0, 0));
+        book.insert(card("b", 2, 0, 0));
+        assert!(book.take_changes().is_empty());
+        let (a, own) = (Name::new("a").expect("a name"), AgreementKey([1; 32]));
+        let forged = [
+            ContactCard { contact_key: AgreementKey([9; 32]), ..card("a", 1, 0, 0) },
+            ContactCard { signer: Pseudonym([9; 32]), ..card("a", 1, 0, 0) },
+        ];
+        for forged in &forged {
+            book.insert(forged.clone());
+            assert_eq!(book.get(&a).map(|card| (card.contact_key, card.signer)), Some((own, Pseudonym([1; 32]))));
+        }
+        assert_eq!(book.take_changes(), [(a.clone(), Change::Refused)], "told once, however often it comes");
+        // What has happened is kept.
+        let mut again = ContactBook::new(0);
+        book.to_stored().into_iter().for_each(|stored| again.load(stored));
+        assert_eq!((again.changed(&a), again.take_changes().len()), (Some(Change::Refused), 0));
+        // A new generation, and another device of that name, are taken and told.
+        assert!(again.insert(ContactCard { generation: 1, ..forged[0].clone() }));
+        assert_eq!(again.get(&a).map(|card| card.contact_key), Some(AgreementKey([9; 32])));
+        assert!(again.insert(card("b", 3, 0, 0)));
+        let b = Name::new("b").expect("a name");
+        assert_eq!(again.take_changes(), [(a.clone(), Change::Keys), (b.clone(), Change::Device)]);
+        assert_eq!((again.changed(&a), again.changed(&b)), (Some(Change::Keys), Some(Change::Device)));
+    }
+
+    /// Invariant 4.
+    #[test]
+    fn a_prekey_counts_if_the_cards_signer_has_signed_it() {
+        let key = ed25519_dalek::SigningKey::from_bytes(&[7; 32]);
+        let (day, prekey) = (Day(3), AgreementKey([8; 32]));
+        let body = [&day.0.to_be_bytes()[..], &prekey.0].concat();
+        let prekey = MailPrekey { day, key: prekey, signature: sign::sign(&key, PREKEY_CONTEXT, &body) };
+        for (signer, counts) in [(sign::public(&key), true), (Pseudonym([1; 32]), false)] {
+            let mut book = ContactBook::new(0);
+            book.insert(ContactCard { signer, prekey: Some(prekey.clone()), ..card("a", 1, 0, 0) });
+            assert_eq!(book.iter().any(|card| card.prekey.is_some()), counts);
+        }
     }
 
     #[test]

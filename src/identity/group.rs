@@ -5,39 +5,42 @@
 //! frames), and for each sender a key of its own, by its pseudonym and a random salt, so that senders never share
 //! a nonce. The sender's pseudonym signs the whole frame: members cannot speak for one another.
 //!
+//! A key has versions, each with the time from which it is sealed with. A frame of the version before opens for S after
+//! that time, and one of the version after for S before it: clocks differ, and frames are under way. See
+//! [`group_versions`](super::group_versions).
+//!
 //! Invariants
 //! 1. A (key, nonce) pair is used once: the salt is fresh in every [`GroupSender`], its counter never repeats.
 //! 2. A group's name leaves the device only inside a seal.
 
 use crate::id::{Pseudonym, RealmId, Tag};
+use crate::identity::bulletin::VerifiedBulletin;
 use crate::identity::credential::OwnCredential;
 use crate::identity::group_tree::open_version;
+use crate::identity::group_versions::{VersionedKey, Versions};
 use crate::identity::kdf::{self, Secret, label};
 use crate::identity::seal;
 use crate::time::{Epoch, Unix};
-use crate::wire::bulletin::{Bulletin, GroupVersion};
 use crate::wire::encode;
 use crate::wire::enrolment::{GroupKeyGrant, PathKeys};
 use crate::wire::group::{CONTEXT, GroupBatch, GroupFrame};
 use core::fmt;
+use core::time::Duration;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::Rng;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The group keys of a member under one bulletin.
+/// The group keys of a member.
 #[derive(Clone)]
 pub struct GroupKeys {
     realm: RealmId,
-    root: VersionedKey,
-    /// Groups that the bulletin lists, by the tag of their name; those that this member is cut off from have none.
-    listed: BTreeMap<Tag, Option<VersionedKey>>,
-}
-
-#[derive(Clone)]
-struct VersionedKey {
-    version: u32,
-    key: Secret,
+    root: Versions,
+    /// Groups that the bulletin lists, by the tag of their name.
+    listed: BTreeMap<Tag, Versions>,
+    /// As of when.
+    at: Unix,
+    skew: Duration,
 }
 
 /// Why a group frame cannot be sealed or opened.
@@ -49,12 +52,12 @@ pub enum GroupError {
     /// Of another group or epoch than expected.
     #[error("the frame belongs to another group")]
     Group,
-    /// Sealed with another version of the key than the bulletin has.
+    /// Sealed with a version of the key that does not open at present.
     #[error("the frame is sealed with version {found} of the group's key, here is {have}")]
     Version {
         /// The frame's.
         found: u32,
-        /// The bulletin's.
+        /// The one that holds.
         have: u32,
     },
     /// Changed, or not by that sender.
@@ -63,41 +66,87 @@ pub enum GroupError {
 }
 
 impl GroupKeys {
-    /// Opens the bulletin's group keys with a path, and takes those that were granted.
-    pub fn new(path: &PathKeys, granted: &[GroupKeyGrant], bulletin: &Bulletin) -> Result<Self, GroupError> {
-        let key = |version: &GroupVersion| {
+    /// Opens the keys of the bulletin's versions with a path, as far as their documents are at hand, and takes those that
+    /// were granted. Of the keys at hand `before` it keeps those that open for a while yet.
+    pub fn new(
+        path: &PathKeys,
+        granted: &[GroupKeyGrant],
+        bulletin: &VerifiedBulletin,
+        before: Option<&Self>,
+    ) -> Result<Self, GroupError> {
+        let mut all: BTreeMap<Option<Tag>, Versions> = BTreeMap::new();
+        for (named, document) in bulletin.group_versions() {
             let granted = || {
-                let same = |grant: &&GroupKeyGrant| grant.group == version.group && grant.version == version.version;
+                let same = |grant: &&GroupKeyGrant| grant.group == named.group && grant.version == named.version;
                 granted.iter().find(same).map(|grant| Secret::new(grant.key))
             };
-            let key = open_version(path, version).or_else(granted)?;
-            Some(VersionedKey { version: version.version, key })
-        };
-        let root = bulletin.groups.iter().find(|version| version.group.is_none()).and_then(key);
-        let listed = bulletin.groups.iter().filter_map(|version| Some((version.group?, key(version)))).collect();
-        Ok(Self { realm: bulletin.realm, root: root.ok_or(GroupError::NoKey)?, listed })
+            let key = document.and_then(|document| open_version(path, document)).or_else(granted);
+            // Without its document nobody knows whether it reaches this device.
+            if document.is_some() || key.is_some() {
+                let (version, from) = (named.version, Unix::from_seconds(named.from));
+                all.entry(named.group).or_default().put(VersionedKey { version, from, key });
+            } else {
+                all.entry(named.group).or_default();
+            }
+        }
+        if let Some(before) = before {
+            let listed = before.listed.iter().map(|(group, versions)| (Some(*group), versions));
+            for (group, known) in listed.chain([(None, &before.root)]) {
+                if let Some(versions) = all.get_mut(&group) {
+                    versions.keep(known);
+                }
+            }
+        }
+        let root = all.remove(&None).filter(|root| root.0.iter().any(|version| version.key.is_some()));
+        Ok(Self {
+            realm: bulletin.realm(),
+            root: root.ok_or(GroupError::NoKey)?,
+            listed: all.into_iter().filter_map(|(group, versions)| Some((group?, versions))).collect(),
+            at: before.map_or(Unix(0), |before| before.at),
+            skew: bulletin.epoch_length().skew(),
+        })
     }
 
-    /// The group's tag in an epoch of the realm's default length; a random-looking one that nobody listens to
-    /// when this device is cut off from the group.
+    /// Which versions hold depends on the time.
+    pub fn set_time(&mut self, at: Unix) {
+        self.at = at;
+    }
+
+    /// When another version holds next, or begins or ceases to open.
+    pub fn next_change(&self) -> Option<Unix> {
+        let all = self.listed.values().chain([&self.root]);
+        all.flat_map(|versions| versions.edges(self.skew)).filter(|at| *at > self.at).min()
+    }
+
+    /// The group's tag in an epoch of the realm's default length; zeros, which nobody listens to, when this device is cut
+    /// off from the group.
     pub fn tag(&self, group: &str, epoch: Epoch) -> Tag {
-        match self.key(group) {
-            Some(key) => Tag(kdf::tag(key.key.as_slice(), label::GROUP_TAG, &[&epoch.0.to_be_bytes()])),
-            None => Tag([0; Tag::LEN]),
-        }
+        self.key(group).map_or(Tag([0; Tag::LEN]), |key| key.tag(epoch))
+    }
+
+    /// The group's tags in an epoch under all versions that open at present.
+    pub fn tags(&self, group: &str, epoch: Epoch) -> Vec<Tag> {
+        self.open_keys(group).into_iter().map(|key| key.tag(epoch)).collect()
     }
 
     /// The gossip topic that carries a group's frames within a segment: every member of the realm can compute it
     /// from the tag, so that routers can carry groups that they are no members of.
     pub fn topic(&self, tag: &Tag, segment: u8) -> String {
-        let topic: [u8; 16] = kdf::tag(self.root.key.as_slice(), label::GROUP_TOPIC, &[&tag.0, &[segment]]);
-        data_encoding::HEXLOWER.encode(&topic)
+        let root = self.root.holding(self.at).and_then(|root| root.key.as_ref());
+        root.map(|root| topic(root, tag, segment)).unwrap_or_default()
+    }
+
+    /// The same under all versions of the root that open at present.
+    pub fn topics(&self, tag: &Tag, segment: u8) -> Vec<String> {
+        let roots = self.root.open(self.at, self.skew).filter_map(|root| root.key.as_ref());
+        roots.map(|root| topic(root, tag, segment)).collect()
     }
 
     /// The tag under which a service is offered in an epoch of the realm's default length.
     pub fn service_tag(&self, service: &str, epoch: Epoch) -> Tag {
         let parts: [&[u8]; 2] = [&epoch.0.to_be_bytes(), service.as_bytes()];
-        Tag(kdf::tag(self.root.key.as_slice(), label::SERVICE, &parts))
+        let root = self.root.holding(self.at).and_then(|root| root.key.as_ref());
+        root.map_or(Tag([0; Tag::LEN]), |root| Tag(kdf::tag(root.as_slice(), label::SERVICE, &parts)))
     }
 
     /// Starts sealing to a group under a fresh salt, as the pseudonym of `own`, frames of a segment.
@@ -112,26 +161,17 @@ impl GroupKeys {
         let mut salt = [0; 16];
         rng.fill_bytes(&mut salt);
         let cipher = sender_cipher(&key.key, &own.pseudonym(), &salt);
-        Ok(GroupSender {
-            tag: self.tag(group, epoch),
-            segment,
-            version: key.version,
-            epoch,
-            salt,
-            counter: 0,
-            cipher,
-            own,
-        })
+        Ok(GroupSender { tag: key.tag(epoch), segment, version: key.version, epoch, salt, counter: 0, cipher, own })
     }
 
     /// Opens a frame of a group that this device listens to: `group` is the name whose tag the frame bears,
     /// `sender` the pseudonym whose signature on it has been verified. Returns an encoded [`GroupBatch`].
     pub fn open(&self, frame: &GroupFrame<'_>, group: &str, sender: &Pseudonym) -> Result<Vec<u8>, GroupError> {
-        let key = self.key(group).ok_or(GroupError::NoKey)?;
-        if frame.version != key.version {
-            return Err(GroupError::Version { found: frame.version, have: key.version });
-        }
-        if frame.group != self.tag(group, frame.epoch) {
+        let have = self.key(group).ok_or(GroupError::NoKey)?.version;
+        let keys = self.open_keys(group);
+        let key = keys.iter().find(|key| key.version == frame.version);
+        let key = key.ok_or(GroupError::Version { found: frame.version, have })?;
+        if frame.group != key.tag(frame.epoch) {
             return Err(GroupError::Group);
         }
         let (sealed, tag) = frame.sealed.split_last_chunk::<{ seal::TAG }>().ok_or(GroupError::Opening)?;
@@ -141,25 +181,53 @@ impl GroupKeys {
         opened.then_some(plain).ok_or(GroupError::Opening)
     }
 
-    /// Version of the group's key.
+    /// The version of the group's key that is sealed with.
     pub fn version(&self, group: &str) -> Option<u32> {
         self.key(group).map(|key| key.version)
     }
 
-    fn key(&self, group: &str) -> Option<VersionedKey> {
-        match self.listed.get(&name_tag(self.realm, group)) {
-            Some(listed) => listed.clone(),
-            None => {
-                let key = kdf::derive(self.root.key.as_slice(), label::GROUP_KEY, &[group.as_bytes()]);
-                Some(VersionedKey { version: self.root.version, key })
-            }
-        }
+    /// The key that is sealed with.
+    fn key(&self, group: &str) -> Option<GroupKey> {
+        let listed = self.listed.get(&name_tag(self.realm, group));
+        let key = listed.unwrap_or(&self.root).holding(self.at)?;
+        GroupKey::of(key, listed.is_none().then_some(group))
     }
+
+    /// The keys that open at present.
+    fn open_keys(&self, group: &str) -> Vec<GroupKey> {
+        let listed = self.listed.get(&name_tag(self.realm, group));
+        let open = listed.unwrap_or(&self.root).open(self.at, self.skew);
+        open.filter_map(|key| GroupKey::of(key, listed.is_none().then_some(group))).collect()
+    }
+}
+
+/// A group's own key under one version.
+struct GroupKey {
+    version: u32,
+    key: Secret,
+}
+
+impl GroupKey {
+    /// Of a version of the group's, or of the root's for the group that derives from it.
+    fn of(key: &VersionedKey, derived: Option<&str>) -> Option<Self> {
+        let secret = key.key.as_ref()?;
+        let key_of = |group: &str| kdf::derive(secret.as_slice(), label::GROUP_KEY, &[group.as_bytes()]);
+        Some(Self { version: key.version, key: derived.map_or_else(|| secret.clone(), key_of) })
+    }
+
+    fn tag(&self, epoch: Epoch) -> Tag {
+        Tag(kdf::tag(self.key.as_slice(), label::GROUP_TAG, &[&epoch.0.to_be_bytes()]))
+    }
+}
+
+fn topic(root: &Secret, tag: &Tag, segment: u8) -> String {
+    let topic: [u8; 16] = kdf::tag(root.as_slice(), label::GROUP_TOPIC, &[&tag.0, &[segment]]);
+    data_encoding::HEXLOWER.encode(&topic)
 }
 
 impl fmt::Debug for GroupKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GroupKeys").field("version", &self.root.version).finish_non_exhaustive()
+        f.debug_struct("GroupKeys").field("groups", &self.listed.len()).finish_non_exhaustive()
     }
 }
 
@@ -207,6 +275,11 @@ impl GroupSender {
         self.segment
     }
 
+    /// The version of the key that it seals with.
+    pub fn version(&self) -> u32 {
+        self.version
+    }
+
     /// The epoch it is for.
     pub fn epoch(&self) -> Epoch {
         self.epoch
@@ -241,112 +314,4 @@ fn associated_data(frame: &GroupFrame<'_>) -> [u8; 45] {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::id::{Name, StreamId};
-    use crate::identity::group_tree::GroupTree;
-    use crate::identity::invitation::MemoryRealm;
-    use crate::identity::membership::Membership;
-    use crate::identity::sign;
-    use crate::time::EpochLength;
-    use crate::wire::group::GroupMessage;
-    use crate::wire::{Signed, decode};
-    use rand_chacha::rand_core::SeedableRng;
-    use std::collections::BTreeSet;
-
-    const NOW: Unix = Unix(1_800_000_100_000_000);
-    const EPOCH: Epoch = Epoch(500_000);
-
-    fn members(seed: u8) -> (Vec<Membership>, ChaCha20Rng) {
-        let mut rng = ChaCha20Rng::from_seed([seed; 32]);
-        let mut realm = MemoryRealm::found(EpochLength::HOUR, NOW, &mut rng).expect("a realm");
-        let names = ["one", "two"].map(|name| Name::new(name).expect("a name"));
-        (realm.enrol(names, 1, NOW, &mut rng).expect("members"), rng)
-    }
-
-    fn batch() -> GroupBatch<'static> {
-        let messages = vec![GroupMessage { topic: "plant/vmstat", payload: b"line" }];
-        GroupBatch { stream: StreamId([1; 16]), first: 1, sent: NOW.0, messages }
-    }
-
-    #[test]
-    fn members_open_what_a_member_seals_and_strangers_do_not() {
-        let (members, mut rng) = members(1);
-        let own = members[0].credential(NOW).expect("a credential").clone();
-        let mut sender = members[0].groups().sender(&mut rng, ("plant", 0), EPOCH, own.clone()).expect("a key");
-        let bytes = sender.seal(&batch(), NOW);
-        let signed: Signed<'_> = decode(&bytes).expect("a signed frame");
-        assert!(sign::verify_signed(CONTEXT, &own.pseudonym(), &signed));
-        let frame: GroupFrame<'_> = decode(signed.body).expect("a frame");
-        let keys = members[1].groups();
-        assert_eq!((frame.sender, frame.group), (own.hash, keys.tag("plant", EPOCH)));
-        let plain = keys.open(&frame, "plant", &own.pseudonym()).expect("it opens");
-        assert_eq!(decode::<GroupBatch<'_>>(&plain).expect("a batch"), batch());
-        assert!(!bytes.windows(5).any(|part| part == b"plant"), "the topic stays inside the seal");
-
-        assert_eq!(keys.open(&frame, "other", &own.pseudonym()), Err(GroupError::Group));
-        assert_eq!(keys.open(&frame, "plant", &members[1].pseudonym()), Err(GroupError::Opening));
-        let changed = GroupFrame { expiry: frame.expiry + 1, ..frame.clone() };
-        assert_eq!(keys.open(&changed, "plant", &own.pseudonym()), Err(GroupError::Opening));
-        let newer = GroupFrame { version: 2, ..frame.clone() };
-        assert!(matches!(keys.open(&newer, "plant", &own.pseudonym()), Err(GroupError::Version { .. })));
-        let (strangers, _) = super::tests::members(2);
-        assert!(strangers[0].groups().open(&frame, "plant", &own.pseudonym()).is_err());
-    }
-
-    /// Invariant 1.
-    #[test]
-    fn no_key_and_nonce_come_together_twice() {
-        let (members, mut rng) = members(1);
-        let own = members[0].credential(NOW).expect("a credential");
-        let mut seen = BTreeSet::new();
-        for _ in 0..3 {
-            let mut sender = members[0].groups().sender(&mut rng, ("plant", 0), EPOCH, own.clone()).expect("a key");
-            for _ in 0..3 {
-                let bytes = sender.seal(&batch(), NOW);
-                let signed: Signed<'_> = decode(&bytes).expect("a signed frame");
-                let frame: GroupFrame<'_> = decode(signed.body).expect("a frame");
-                assert!(seen.insert((frame.salt, frame.counter)));
-            }
-        }
-    }
-
-    #[test]
-    fn tags_and_topics_change_with_group_epoch_and_segment() {
-        let (members, _) = members(1);
-        let (keys, other) = (members[0].groups(), members[1].groups());
-        let tag = keys.tag("plant", EPOCH);
-        assert_eq!((tag, keys.topic(&tag, 0)), (other.tag("plant", EPOCH), other.topic(&tag, 0)));
-        assert_ne!(tag, keys.tag("plant", Epoch(EPOCH.0 + 1)));
-        assert_ne!(tag, keys.tag("plan", EPOCH));
-        assert_ne!(keys.topic(&tag, 0), keys.topic(&tag, 1));
-        assert_eq!(keys.service_tag("echo", EPOCH), other.service_tag("echo", EPOCH));
-        assert_ne!(keys.service_tag("echo", EPOCH), keys.service_tag("echo", Epoch(EPOCH.0 + 1)));
-    }
-
-    #[test]
-    fn a_listed_group_has_its_own_key_for_those_it_covers() {
-        let tree = GroupTree::new(Secret::new([1; 32]));
-        let mut rng = ChaCha20Rng::from_seed([1; 32]);
-        let realm = MemoryRealm::found(EpochLength::HOUR, NOW, &mut rng).expect("a realm");
-        let mut bulletin = realm.bulletin.body().clone();
-        let plant = Some(name_tag(bulletin.realm, "plant"));
-        bulletin.groups = vec![
-            tree.seal_version(None, 1, &Secret::new([2; 32]), 2, &BTreeSet::new()),
-            tree.seal_version(plant, 5, &Secret::new([3; 32]), 2, &BTreeSet::from([1])),
-        ];
-        let keys = |leaf, granted: &[GroupKeyGrant]| {
-            GroupKeys::new(&tree.path(leaf).expect("a leaf"), granted, &bulletin).expect("the root is covered")
-        };
-        let (covered, excluded, later) = (keys(0, &[]), keys(1, &[]), keys(2, &[]));
-        assert_eq!((covered.version("plant"), covered.version("other")), (Some(5), Some(1)));
-        assert_eq!((excluded.version("plant"), excluded.version("other")), (None, Some(1)));
-        assert_eq!(later.version("plant"), None, "assigned later: not covered");
-        let granted = keys(2, &[GroupKeyGrant { group: plant, version: 5, key: [3; 32] }]);
-        assert_eq!(granted.tag("plant", EPOCH), covered.tag("plant", EPOCH));
-        assert_ne!(excluded.tag("plant", EPOCH), covered.tag("plant", EPOCH));
-        bulletin.groups.clear();
-        let nothing = GroupKeys::new(&tree.path(0).expect("a leaf"), &[], &bulletin);
-        assert_eq!(nothing.err(), Some(GroupError::NoKey));
-    }
-}
+mod tests;

@@ -17,8 +17,11 @@
 use crate::id::Tag;
 use crate::identity::kdf::{self, Secret, label};
 use crate::identity::seal;
-use crate::wire::bulletin::{Cover, GroupVersion};
+use crate::wire::bulletin::{Cover, GroupReference, GroupVersion};
+use crate::wire::encode;
 use crate::wire::enrolment::PathKeys;
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::Rng;
 use std::collections::BTreeSet;
 
 /// The tree as operator and issuers have it: with the secret that all node keys derive from.
@@ -40,26 +43,28 @@ impl GroupTree {
         Some(PathKeys { leaf, keys })
     }
 
-    /// Seals a group's key to all of the first `leaves` leaves but the excluded ones.
+    /// Seals a group's key to all of the first `leaves` leaves but the excluded ones, under a fresh salt.
     pub fn seal_version(
         &self,
-        group: Option<Tag>,
-        version: u32,
+        rng: &mut ChaCha20Rng,
+        (group, version): (Option<Tag>, u32),
         key: &Secret,
         leaves: u32,
         excluded: &BTreeSet<u32>,
     ) -> GroupVersion {
-        let cover = cover(leaves, excluded)
+        let mut document = GroupVersion { format: FORMAT, group, version, leaves, salt: [0; 16], cover: Vec::new() };
+        rng.fill_bytes(&mut document.salt);
+        document.cover = cover(leaves, excluded)
             .into_iter()
             .map(|node| {
                 let mut sealed = key.to_vec();
-                let cipher = seal::cipher(&cover_key(&self.node_key(node), group, version, node));
+                let cipher = seal::cipher(&cover_key(&self.node_key(node), &document, node));
                 let tag = seal::encrypt(&cipher, 0, &[], &mut sealed);
                 sealed.extend_from_slice(&tag);
                 Cover { node, sealed }
             })
             .collect();
-        GroupVersion { group, version, leaves, cover }
+        document
     }
 
     /// Opens a group's key with the tree secret.
@@ -113,6 +118,14 @@ pub fn cover(leaves: u32, excluded: &BTreeSet<u32>) -> Vec<u32> {
     nodes
 }
 
+/// How the bulletin names a version that is sealed with from then on (unix seconds).
+pub fn reference(document: &GroupVersion, from: u64) -> GroupReference {
+    let hash = kdf::sha256(&[&encode(document)]);
+    GroupReference { group: document.group, version: document.version, from, hash }
+}
+
+/// Format of a version's document that is read and written here.
+pub const FORMAT: u8 = 1;
 /// Depth of the tree: 2²⁰ devices a realm over its whole life.
 pub const DEPTH: u32 = 20;
 /// How many leaves it has.
@@ -127,19 +140,25 @@ fn node_of(leaf: u32) -> Option<u32> {
 fn open_cover(node_key: &Secret, version: &GroupVersion, cover: &Cover) -> Option<Secret> {
     let (sealed, tag) = cover.sealed.split_last_chunk::<{ seal::TAG }>()?;
     let mut key = Secret::new(sealed.try_into().ok()?);
-    let cipher = seal::cipher(&cover_key(node_key, version.group, version.version, cover.node));
+    let cipher = seal::cipher(&cover_key(node_key, version, cover.node));
     seal::decrypt(&cipher, 0, &[], key.as_mut_slice(), tag).then_some(key)
 }
 
-fn cover_key(node_key: &Secret, group: Option<Tag>, version: u32, node: u32) -> Secret {
+fn cover_key(node_key: &Secret, version: &GroupVersion, node: u32) -> Secret {
+    let GroupVersion { format: _, group, version, leaves: _, salt, cover: _ } = version;
     let group = group.map_or([0; 8], |tag| tag.0);
-    kdf::derive(node_key.as_slice(), label::COVER, &[&group, &version.to_be_bytes(), &node.to_be_bytes()])
+    kdf::derive(node_key.as_slice(), label::COVER, &[&group, &version.to_be_bytes(), &node.to_be_bytes(), salt])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use rand_chacha::rand_core::SeedableRng;
+
+    fn rng() -> ChaCha20Rng {
+        ChaCha20Rng::from_seed([3; 32])
+    }
 
     fn tree() -> GroupTree {
         GroupTree::new(Secret::new([1; 32]))
@@ -152,15 +171,27 @@ mod tests {
 
     #[test]
     fn with_nobody_excluded_one_seal_reaches_all_who_are_and_will_be() {
-        let version = tree().seal_version(None, 1, &Secret::new([9; 32]), 3, &BTreeSet::new());
+        let version = tree().seal_version(&mut rng(), (None, 1), &Secret::new([9; 32]), 3, &BTreeSet::new());
         assert_eq!(version.cover.len(), 1);
         assert!(opens(0, &version) && opens(2, &version) && opens(LEAVES - 1, &version));
         assert!(tree().path(LEAVES).is_none());
     }
 
+    /// Two documents under one version, as after a mistake of the operator's, do not share a key stream.
+    #[test]
+    fn covers_are_salted() {
+        let mut rng = rng();
+        let [one, other] = [[9; 32], [8; 32]]
+            .map(|key| tree().seal_version(&mut rng, (None, 1), &Secret::new(key), 3, &BTreeSet::new()));
+        let xor = |a: &[u8], b: &[u8]| a.iter().zip(b).map(|(a, b)| a ^ b).collect::<Vec<u8>>();
+        let sealed = xor(&one.cover[0].sealed[..32], &other.cover[0].sealed[..32]);
+        assert_ne!(sealed, xor(&[9; 32], &[8; 32]));
+        assert!(!opens(0, &GroupVersion { salt: other.salt, ..one.clone() }) && opens(0, &one));
+    }
+
     #[test]
     fn another_tree_group_or_version_does_not_open_it() {
-        let version = tree().seal_version(None, 1, &Secret::new([9; 32]), 3, &BTreeSet::new());
+        let version = tree().seal_version(&mut rng(), (None, 1), &Secret::new([9; 32]), 3, &BTreeSet::new());
         let foreign = GroupTree::new(Secret::new([2; 32])).path(0).expect("a leaf of the tree");
         assert!(open_version(&foreign, &version).is_none());
         assert!(!opens(0, &GroupVersion { version: 2, ..version.clone() }));
@@ -176,7 +207,7 @@ mod tests {
             leaves in 1u32..200,
             excluded in proptest::collection::btree_set(0u32..200, 0..40),
         ) {
-            let version = tree().seal_version(None, 1, &Secret::new([9; 32]), leaves, &excluded);
+            let version = tree().seal_version(&mut rng(), (None, 1), &Secret::new([9; 32]), leaves, &excluded);
             for leaf in 0..leaves {
                 prop_assert_eq!(opens(leaf, &version), !excluded.contains(&leaf), "leaf {}", leaf);
             }

@@ -15,9 +15,10 @@
 //!    handle certified; the credential is signed. The answer holds sealed ids and signatures only, the device
 //!    puts the rest together itself.
 
-use crate::id::{AgreementKey, DeviceId, IssuerId, Name, OuterId, Pseudonym, RealmId, Signature};
+use crate::id::{AgreementKey, DeviceId, IssuerId, Name, OuterId, Pseudonym, RealmId, Signature, Tag};
 use crate::identity::bulletin::{CREDENTIAL_VERSION, VerifiedBulletin};
 use crate::identity::certified::EPOCH_KEYS;
+use crate::identity::contact::prekey_is_signed;
 use crate::identity::group_tree::{GroupTree, open_version};
 use crate::identity::handle::DayKey;
 use crate::identity::kdf::{self, Secret, label};
@@ -26,12 +27,13 @@ use crate::identity::realm::IssuerSecrets;
 use crate::identity::seal::{self, SealError};
 use crate::identity::sign;
 use crate::time::{Day, Epoch, EpochLength, Unix};
-use crate::wire::contact::{ContactCard, MailPrekey, PREKEY_CONTEXT};
+use crate::wire::bulletin::GroupVersion;
+use crate::wire::contact::ContactCard;
 use crate::wire::credential::{CONTEXT as CREDENTIAL_CONTEXT, Credential};
 use crate::wire::enrol_relay::{CONTEXT as PIECE_CONTEXT, EnrolAnswer, PIECE};
 use crate::wire::enrolment::{
-    Answer, CONTEXT, Grant, GroupKeyGrant, KEY_CONTEXT, MAX_CARDS, MAX_REQUEST, PathKeys, Refusal, Request,
-    SignedRequest,
+    Answer, CONTEXT, Grant, GroupKeyGrant, KEY_CONTEXT, MAX_CARDS, MAX_DOCUMENTS, MAX_REQUEST, PathKeys, Refusal,
+    Request, SignedRequest,
 };
 use crate::wire::hello::{EnrolHello, EnrolReply};
 use crate::wire::{codec::decode_within, decode, encode};
@@ -39,6 +41,9 @@ use core::fmt;
 use ed25519_dalek::SigningKey;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::Rng;
+use serde_bytes::ByteBuf;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use x25519_dalek::StaticSecret;
 
 /// Signs credentials for the devices of a ledger.
@@ -122,6 +127,19 @@ impl Issuer {
         (0..pieces).zip(reply.chunks(PIECE)).map(piece).collect()
     }
 
+    /// Makes a version of a group's key that reaches all of the first `leaves` devices but the excluded ones, for the operator
+    /// to name in the bulletin.
+    pub fn seal_group(
+        &self,
+        rng: &mut ChaCha20Rng,
+        version: (Option<Tag>, u32),
+        key: &Secret,
+        leaves: u32,
+        excluded: &BTreeSet<u32>,
+    ) -> GroupVersion {
+        self.tree.seal_version(rng, version, key, leaves, excluded)
+    }
+
     /// Steps 1 and 2.
     fn open(&self, hello: &EnrolHello) -> Result<Asked, Refusal> {
         if hello.realm != self.realm || hello.issuer != self.id {
@@ -157,7 +175,7 @@ impl Issuer {
         if device.revoked {
             return Err(Refusal::Revoked);
         }
-        if !request.prekey.as_ref().is_none_or(|prekey| is_signed(prekey, &device.renewal)) {
+        if !request.prekey.as_ref().is_none_or(|prekey| prekey_is_signed(prekey, &device.renewal)) {
             return Err(Refusal::Malformed);
         }
         let epochs = granted_epochs(request, &device, now)?;
@@ -193,7 +211,8 @@ impl Issuer {
             roles: device.roles.to_be_bytes(),
             epochs: self.sign_epochs(request, &device, key, epochs, bulletin, rng)?,
             bulletin: bulletin.signed().to_vec(),
-            group_keys: self.later_group_keys(&path, bulletin),
+            group_keys: self.group_keys(&path, bulletin),
+            documents: if request.keys.is_some() { documents(bulletin) } else { Vec::new() },
             path,
             cards,
             time: now.seconds(),
@@ -294,6 +313,7 @@ impl Issuer {
             resolution_key: **key.key(),
             contact_key: device.contact,
             epoch_length: device.epoch_length,
+            signer: device.renewal,
             prekey: device.prekey.clone(),
         })
     }
@@ -302,20 +322,15 @@ impl Issuer {
         DayKey::first(&self.resolve, device.device, device.generation).at(day)
     }
 
-    /// Keys of group versions that were made before the leaf was assigned and do not reach it. A leaf that had
-    /// been assigned and is not reached was excluded, and stays so.
-    fn later_group_keys(&self, path: &PathKeys, bulletin: &VerifiedBulletin) -> Vec<GroupKeyGrant> {
-        let missed = |version: &&_| open_version(path, version).is_none() && path.leaf >= version.leaves;
-        bulletin
-            .body()
-            .groups
-            .iter()
-            .filter(missed)
-            .filter_map(|version| {
-                let key = self.tree.open(version)?;
-                Some(GroupKeyGrant { group: version.group, version: version.version, key: *key })
-            })
-            .collect()
+    /// The keys of all versions that this leaf may have, so that a device has them at once, whatever documents it has yet
+    /// to fetch. A leaf that had been assigned when a version was made, and is not reached by it, was excluded.
+    fn group_keys(&self, path: &PathKeys, bulletin: &VerifiedBulletin) -> Vec<GroupKeyGrant> {
+        let grant = |document: &GroupVersion| {
+            let entitled = path.leaf >= document.leaves || open_version(path, document).is_some();
+            let key = self.tree.open(document).filter(|_| entitled)?;
+            Some(GroupKeyGrant { group: document.group, version: document.version, key: *key })
+        };
+        bulletin.group_versions().filter_map(|(_, document)| grant(document?)).collect()
     }
 
     /// Its id in credentials.
@@ -343,6 +358,17 @@ pub const MAX_EPOCHS: usize = 168;
 /// An epoch's length as credentials have it.
 pub(super) fn seconds(length: EpochLength) -> [u8; 4] {
     u32::try_from(length.seconds()).unwrap_or(u32::MAX).to_be_bytes()
+}
+
+/// What the bulletin names, as far as there is room: a realm's first devices have nobody else to get it from.
+fn documents(bulletin: &VerifiedBulletin) -> Vec<ByteBuf> {
+    let mut room = MAX_DOCUMENTS;
+    let fits = |document: &&Arc<[u8]>| {
+        let fits = document.len() <= room;
+        room -= if fits { document.len() } else { 0 };
+        fits
+    };
+    bulletin.documents().filter(fits).map(|document| ByteBuf::from(&document[..])).collect()
 }
 
 /// A request that has been opened.
@@ -393,12 +419,6 @@ fn granted_epochs(request: &Request, device: &DeviceRecord, now: Unix) -> Result
     };
     let end = (first + length.batch().min(asked as u64)).min(present + length.batch() + 1);
     Ok(Epoch(first)..Epoch(end.max(first)))
-}
-
-fn is_signed(prekey: &MailPrekey, by: &Pseudonym) -> bool {
-    let mut message = prekey.day.0.to_be_bytes().to_vec();
-    message.extend_from_slice(&prekey.key.0);
-    sign::verify(by, PREKEY_CONTEXT, &message, &prekey.signature)
 }
 
 fn unavailable(error: LedgerError) -> Refusal {

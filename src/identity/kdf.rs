@@ -15,6 +15,17 @@ use zeroize::Zeroizing;
 /// A 32-byte secret that is wiped when it goes.
 pub type Secret = Zeroizing<[u8; 32]>;
 
+#[cfg(test)]
+thread_local! {
+    static DERIVED: core::cell::Cell<u64> = const { core::cell::Cell::new(0) };
+}
+
+/// How many keys and tags this thread has derived.
+#[cfg(test)]
+pub(crate) fn derived() -> u64 {
+    DERIVED.get()
+}
+
 /// Derives a key.
 pub fn derive(key: &[u8], label: &str, parts: &[&[u8]]) -> Secret {
     expand(&Hkdf::<Sha256>::new(None, key), label, parts)
@@ -28,6 +39,8 @@ pub fn derive_salted(salt: &[u8; 32], key: &[u8], label: &str, parts: &[&[u8]]) 
 /// Computes a keyed tag of `N` bytes, 32 at most.
 pub fn tag<const N: usize>(key: &[u8], label: &str, parts: &[&[u8]]) -> [u8; N] {
     const { assert!(N <= 32) };
+    #[cfg(test)]
+    DERIVED.set(DERIVED.get() + 1);
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
     mac.update(label.as_bytes());
     mac.update(&[0]);
@@ -88,7 +101,7 @@ pub mod label {
     pub const SESSION_PSK: &str = "m2mesh/1 session psk";
     /// Key of a tree node = derive(tree secret; node:4).
     pub const TREE_NODE: &str = "m2mesh/1 tree node";
-    /// Key that seals a group key to a tree node = derive(node key; group tag:8 or zeros, version:4, node:4).
+    /// Key that seals a group key to a tree node = derive(node key; group tag:8 or zeros, version:4, node:4, salt:16).
     pub const COVER: &str = "m2mesh/1 group cover";
     /// Tag of a group's name in the bulletin = tag(realm id; name), 8 bytes.
     pub const GROUP_NAME: &str = "m2mesh/1 group name";
@@ -121,6 +134,8 @@ pub mod label {
 fn expand(prk: &Hkdf<Sha256>, label: &str, parts: &[&[u8]]) -> Secret {
     let mut info: [&[u8]; MAX_PARTS + 2] = [&[]; MAX_PARTS + 2];
     info[0] = label.as_bytes();
+    #[cfg(test)]
+    DERIVED.set(DERIVED.get() + 1);
     info[1] = &[0];
     info[2..2 + parts.len()].copy_from_slice(parts);
     let mut out = Secret::default();

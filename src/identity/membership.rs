@@ -15,7 +15,7 @@ use crate::id::{DeviceId, Handle, IssuerId, Name, Pseudonym, RealmId, SessionId}
 use crate::identity::admission::AdmissionView;
 use crate::identity::batch::{Batch, DeviceSecrets, Granted};
 use crate::identity::bulletin::{BulletinError, VerifiedBulletin};
-use crate::identity::contact::ContactBook;
+use crate::identity::contact::{ContactBook, StoredContact};
 use crate::identity::credential::{OwnCredential, PeerCredential};
 use crate::identity::enrolment::{EnrolmentError, PendingEnrolment};
 use crate::identity::group::{GroupError, GroupKeys};
@@ -26,7 +26,6 @@ use crate::identity::sign;
 use crate::time::{Epoch, EpochLength, Unix};
 use crate::wire::DecodeError;
 use crate::wire::codec::decode;
-use crate::wire::contact::ContactCard;
 use crate::wire::encode;
 use crate::wire::enrolment::Refusal;
 use crate::wire::hello::EnrolHello;
@@ -59,7 +58,9 @@ pub struct Stored {
     pub batch: Zeroizing<Vec<u8>>,
     /// The signed bulletin.
     pub bulletin: Vec<u8>,
-    /// Encoded array of contact cards.
+    /// Documents that the bulletin names, as far as they are at hand.
+    pub documents: Vec<Arc<[u8]>>,
+    /// Encoded array of contacts: cards, and what has been changed about them.
     pub cards: Zeroizing<Vec<u8>>,
 }
 
@@ -91,11 +92,14 @@ impl Membership {
     pub fn from_stored(stored: &Stored) -> Result<Self, MembershipError> {
         let secrets: DeviceSecrets = decode(&stored.keys).map_err(MembershipError::Keys)?;
         let batch: Batch = decode(&stored.batch).map_err(MembershipError::Batch)?;
-        let bulletin = VerifiedBulletin::verify(batch.realm, &stored.bulletin)?;
-        let cards: Vec<ContactCard> = decode(&stored.cards).map_err(MembershipError::Cards)?;
+        let mut bulletin = VerifiedBulletin::verify(batch.realm, &stored.bulletin)?;
+        for document in &stored.documents {
+            bulletin.attach(document)?;
+        }
+        let cards: Vec<StoredContact> = decode(&stored.cards).map_err(MembershipError::Cards)?;
         let mut contacts = ContactBook::new(bulletin.body().founded);
         for card in cards {
-            contacts.insert(card);
+            contacts.load(card);
         }
         Self::new(secrets, batch, bulletin, contacts)
     }
@@ -107,7 +111,7 @@ impl Membership {
         contacts: ContactBook,
     ) -> Result<Self, MembershipError> {
         let credentials = batch.open(&secrets)?;
-        let groups = GroupKeys::new(&batch.path, &batch.group_keys, bulletin.body())?;
+        let groups = GroupKeys::new(&batch.path, &batch.group_keys, &bulletin, None)?;
         let contact = ContactSecret::new(*secrets.contact);
         Ok(Self { secrets, contact, batch, credentials, bulletin: Arc::new(bulletin), contacts, groups })
     }
@@ -124,12 +128,12 @@ impl Membership {
 
     /// The bytes of its files.
     pub fn to_stored(&self) -> Stored {
-        let cards: Vec<&ContactCard> = self.contacts.iter().collect();
         Stored {
             keys: Zeroizing::new(encode(&self.secrets)),
             batch: Zeroizing::new(encode(&self.batch)),
             bulletin: self.bulletin.signed().to_vec(),
-            cards: Zeroizing::new(encode(&cards)),
+            documents: self.bulletin.documents().cloned().collect(),
+            cards: Zeroizing::new(encode(&self.contacts.to_stored())),
         }
     }
 
@@ -139,15 +143,30 @@ impl Membership {
         Ok(self.adopt(bulletin))
     }
 
-    fn adopt(&mut self, bulletin: VerifiedBulletin) -> bool {
+    /// Takes a document that the bulletin names; says whether it was missing.
+    pub fn accept_document(&mut self, raw: &[u8]) -> Result<bool, BulletinError> {
+        let taken = Arc::make_mut(&mut self.bulletin).attach(raw)?;
+        if taken {
+            self.open_groups();
+        }
+        Ok(taken)
+    }
+
+    /// A device that is cut off keeps what it had; nobody else uses that any more.
+    fn open_groups(&mut self) {
+        let Batch { path, group_keys, .. } = &self.batch;
+        if let Ok(groups) = GroupKeys::new(path, group_keys, &self.bulletin, Some(&self.groups)) {
+            self.groups = groups;
+        }
+    }
+
+    fn adopt(&mut self, mut bulletin: VerifiedBulletin) -> bool {
         if bulletin.version() <= self.bulletin.version() {
             return false;
         }
-        // A device that a new version cuts off keeps what it had; nobody else uses that any more.
-        if let Ok(groups) = GroupKeys::new(&self.batch.path, &self.batch.group_keys, bulletin.body()) {
-            self.groups = groups;
-        }
+        bulletin.inherit(&self.bulletin);
         self.bulletin = Arc::new(bulletin);
+        self.open_groups();
         true
     }
 
@@ -205,9 +224,8 @@ impl Membership {
         self.batch = batch;
         let bulletin = self.adopt(bulletin);
         let cards = cards.into_iter().map(|card| self.contacts.insert(card)).filter(|changed| *changed).count();
-        if !bulletin && let Ok(groups) = GroupKeys::new(&self.batch.path, &self.batch.group_keys, self.bulletin.body())
-        {
-            self.groups = groups;
+        if !bulletin {
+            self.open_groups();
         }
         Ok(Renewed { credentials, cards, bulletin })
     }
@@ -338,6 +356,11 @@ impl Membership {
     /// Its group keys.
     pub fn groups(&self) -> &GroupKeys {
         &self.groups
+    }
+
+    /// Its group keys, to be told the time.
+    pub fn groups_mut(&mut self) -> &mut GroupKeys {
+        &mut self.groups
     }
 
     /// What the transport needs to admit neighbours. To be published anew whenever bulletin or batch change.

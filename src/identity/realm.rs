@@ -6,7 +6,7 @@
 
 use crate::id::{DeviceId, IssuerId, Pseudonym, RealmId};
 use crate::identity::bulletin::{BulletinError, FORMAT, VerifiedBulletin};
-use crate::identity::group_tree::GroupTree;
+use crate::identity::group_tree::{self, GroupTree};
 use crate::identity::kdf::{self, Secret, label};
 use crate::identity::seal::{self, SealError};
 use crate::identity::sign;
@@ -74,7 +74,8 @@ pub fn found(rng: &mut ChaCha20Rng, epoch_length: EpochLength, now: Unix) -> Res
     };
     let root = seal::random(rng);
     // One leaf is as good as assigned: with nobody excluded the cover is the root, which reaches all that come.
-    let groups = vec![GroupTree::new(issuer.tree.clone()).seal_version(None, 1, &root, 1, &BTreeSet::new())];
+    let tree = GroupTree::new(issuer.tree.clone());
+    let document = tree.seal_version(rng, (None, 1), &root, 1, &BTreeSet::new());
     let bulletin = Bulletin {
         format: FORMAT,
         version: 1,
@@ -82,15 +83,18 @@ pub fn found(rng: &mut ChaCha20Rng, epoch_length: EpochLength, now: Unix) -> Res
         operator: operator.key(),
         founded: now.seconds(),
         issued: now.seconds(),
+        // The operator has to certify its issuer again by then at the latest.
+        next_update: now.seconds() + ISSUER_SECONDS,
         epoch_length,
         auditor: seal::agreement_public(&StaticSecret::from(*auditor.secret)),
         issuers: vec![issuer.certificate(now.seconds(), now.seconds() + ISSUER_SECONDS)],
         revocations: Vec::new(),
-        groups,
+        groups: vec![group_tree::reference(&document, now.seconds())],
         managers: Vec::new(),
         segments: Vec::new(),
     };
-    let bulletin = operator.sign(&bulletin)?;
+    let mut bulletin = operator.sign(&bulletin)?;
+    bulletin.attach(&encode(&document))?;
     Ok(Founding { operator, issuer, auditor, bulletin })
 }
 
@@ -105,7 +109,7 @@ impl Operator {
         RealmId(kdf::sha256(&[&self.key().0]))
     }
 
-    /// Signs a bulletin of this realm.
+    /// Signs a bulletin of this realm. Its documents have to be attached, or inherited from the one before.
     pub fn sign(&self, body: &Bulletin) -> Result<VerifiedBulletin, BulletinError> {
         let signed = sign::sign_document(&self.signing(), CONTEXT, &encode(body));
         VerifiedBulletin::verify(self.realm(), &signed)

@@ -5,6 +5,7 @@ use crate::counter::Counter;
 use crate::engine::api::{Peer, Status};
 use crate::net::{self, Multiaddr};
 use crate::store::Store;
+use crate::time::Unix;
 
 impl<S: Store, H: Host> EventLoop<S, H> {
     pub(super) fn status(&mut self) -> Status {
@@ -19,6 +20,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
         let clock_difference = self.clock_difference();
         let membership = self.engine.membership();
         let credentials_failure = preflight::lapsed(membership, now.unix);
+        let next_bulletin = Unix::from_seconds(membership.bulletin().body().next_update);
         let length = membership.epoch_length();
         let epoch = length.epoch_at(now.unix);
         Status {
@@ -33,6 +35,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
             credentials_failure,
             clock_difference,
             bulletin: membership.bulletin().version(),
+            bulletin_overdue: Some(next_bulletin).filter(|next| *next <= now.unix).map(|next| next.to_string()),
             listen: self.listening.iter().map(Multiaddr::to_string).collect(),
             links,
             routers,

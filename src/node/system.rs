@@ -18,6 +18,7 @@ use crate::identity::membership::{Membership, Stored};
 use crate::net::{self, Multiaddr, NetConfig, Network, names, reach};
 use crate::store::device_dir::{DeviceDir, DeviceDirError};
 use crate::store::realm_dir::{RealmDir, RealmDirError};
+use crate::store::saver::Saver;
 use crate::store::{DirectoryLock, Keyring, LockError, Opened, SledReader, SledStore, Store};
 use crate::time::{Now, Time, Unix};
 use crate::wire::hello::{EnrolHello, EnrolReply};
@@ -221,7 +222,8 @@ pub(super) async fn start(options: RunOptions) -> Result<Running, NodeError> {
     let (send_stop, stop) = oneshot::channel();
     let (places, changed) = watch::channel(found);
     let keeper = tokio::spawn(keep_places(options.dir, changed));
-    let host = System { clock, device, realm: realm.map(|realm| Arc::new(Mutex::new(realm))), places };
+    let host =
+        System { clock, saver: Saver::new(device), realm: realm.map(|realm| Arc::new(Mutex::new(realm))), places };
     let bootstrap = config.net.bootstrap.clone();
     let listening = listen.clone();
     let parts = Parts { engine, network, store, host, gate, calls, stop, bootstrap, listening, lab };
@@ -233,9 +235,18 @@ pub(super) async fn start(options: RunOptions) -> Result<Running, NodeError> {
 /// Reads what is secret, which is slow where it is sealed.
 async fn load(device: DeviceDir, keys: Keyring) -> Result<(Membership, Option<RealmDir>), NodeError> {
     let read = blocking(move || {
-        let membership = device.load()?;
+        let mut membership = device.load()?;
         let there = RealmDir::is_there(device.path());
         let realm = there.then(|| RealmDir::open_with(device.path(), &keys)).transpose()?;
+        if let Some(realm) = &realm {
+            // From here the operator's bulletin, and what it names, goes out to everybody.
+            let bulletin = realm.bulletin();
+            let taken = membership.accept_bulletin(bulletin.signed());
+            let documents = bulletin.documents().map(|document| membership.accept_document(document));
+            for failed in [taken].into_iter().chain(documents).filter_map(Result::err) {
+                tracing::error!(error = %failed, "what lies in realm/ is not taken");
+            }
+        }
         keys.forget();
         Ok((membership, realm))
     });
@@ -334,7 +345,7 @@ impl Clock {
 /// The machine as the node's host.
 struct System {
     clock: Clock,
-    device: DeviceDir,
+    saver: Saver,
     realm: Option<Arc<Mutex<RealmDir>>>,
     places: watch::Sender<Places>,
 }
@@ -345,8 +356,8 @@ impl Host for System {
     }
 
     fn save(&mut self, membership: Stored) -> BoxFuture<'static, Result<(), String>> {
-        let device = self.device.clone();
-        blocking(move || device.save(&membership).map_err(|error| error.to_string()))
+        let save = self.saver.take(membership);
+        blocking(move || save.write().map_err(|error| error.to_string()))
             .map(|result| result.unwrap_or_else(Err))
             .boxed()
     }
@@ -380,7 +391,7 @@ impl Host for System {
     }
 
     fn keep_lab(&mut self, lab: dto::Lab) -> BoxFuture<'static, Result<(), String>> {
-        let directory = self.device.path().to_owned();
+        let directory = self.saver.device().path().to_owned();
         blocking(move || config::lab::save(&directory, &lab).map_err(|error| error.to_string()))
             .map(|result| result.unwrap_or_else(Err))
             .boxed()

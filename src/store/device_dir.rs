@@ -6,12 +6,14 @@
 //!   credentials    0600    the batch: credentials with the private keys of their epochs, path keys
 //!   bulletin       0600    the signed bulletin
 //!   cards          0600    contact cards
+//!   groups/        0700    documents that the bulletin names, by their hash
 //!   pending        0600    while an enrolment is under way: its keys, so that a retry has the same
 //! ```
 //!
 //! All but the bulletin may be sealed under a passphrase, see [`keyring`]. Each file is replaced whole. They are written in the order above, and any newer file goes with older ones after
 //! it: a crash between two leaves a device that starts.
 
+use super::documents;
 use super::keyring::{self, Keyring};
 use super::private_file::{self, FileError};
 use crate::identity::enrolment::{self, EnrolmentError, PendingEnrolment};
@@ -93,6 +95,7 @@ impl DeviceDir {
         if there == 0 {
             return Err(DeviceDirError::NoDevice { directory: self.directory.clone() });
         }
+        private_file::remove_temporary(&self.identity)?;
         // Left when a join was interrupted after its last step.
         private_file::remove(&self.pending_path())?;
         let read = |name| self.keys.read(&self.identity.join(name));
@@ -100,6 +103,7 @@ impl DeviceDir {
             keys: read(KEYS)?,
             batch: read(CREDENTIALS)?,
             bulletin: private_file::read(&self.identity.join(BULLETIN))?,
+            documents: documents::read(&self.identity.join(documents::DIRECTORY))?,
             cards: read(CARDS)?,
         };
         Membership::from_stored(&stored).map_err(|source| {
@@ -120,6 +124,7 @@ impl DeviceDir {
         write(KEYS, &stored.keys)?;
         write(CREDENTIALS, &stored.batch)?;
         private_file::write_changed(&self.identity.join(BULLETIN), &stored.bulletin)?;
+        documents::write(&self.identity.join(documents::DIRECTORY), &stored.documents)?;
         write(CARDS, &stored.cards)?;
         Ok(())
     }
@@ -131,6 +136,7 @@ impl DeviceDir {
             private_file::create_directory(&device.identity)?;
             let parts: [&[u8]; 4] = [&stored.keys, &stored.batch, &stored.bulletin, &stored.cards];
             files.extend(FILES.iter().map(|name| device.identity.join(name)).zip(parts));
+            documents::write(&device.identity.join(documents::DIRECTORY), &stored.documents)?;
         }
         Ok(private_file::write_all(&files)?)
     }

@@ -41,7 +41,10 @@ impl LedgerDir {
             private_file::create_directory(&directory.join(part)).map_err(storage)?;
         }
         let mut ledger = Self { directory, book: Book::default(), seen: None, batch: None };
-        ledger.locked(|_, _| Ok(()))?;
+        // Under the lock, which everybody who writes there holds.
+        let parts = [TICKETS, DEVICES].map(|part| ledger.directory.join(part));
+        ledger
+            .locked(|_, _| parts.iter().try_for_each(|part| private_file::remove_temporary(part)).map_err(storage))?;
         Ok(ledger)
     }
 

@@ -10,12 +10,14 @@
 //! 3. What is durable is readable; what was only submitted may not be readable yet.
 
 pub mod device_dir;
+mod documents;
 pub mod keyring;
 pub mod ledger_dir;
 pub mod lock;
 pub mod memory;
 pub mod private_file;
 pub mod realm_dir;
+pub mod saver;
 pub mod sled;
 
 pub use keyring::Keyring;

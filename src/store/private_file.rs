@@ -1,7 +1,7 @@
 //! Files that nobody but their owner may read, written whole or not at all.
 //!
-//! A write goes to a temporary file beside the target (`.NAME.tmp`, mode 0600), is synced, renamed over the target,
-//! and the directory is synced: after a crash the target has its old bytes or its new ones. Reading refuses a file
+//! A write goes to a temporary file beside the target (`.NAME.PROCESS-NUMBER.tmp`, mode 0600, a name that no other
+//! write has), is synced, renamed over the target, and the directory is synced: after a crash the target has its old bytes or its new ones. Reading refuses a file
 //! that others could have read: its secrets are no longer secrets.
 
 use crate::identity::passphrase::PassphraseError;
@@ -10,6 +10,7 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What went wrong with which file.
 #[derive(Debug, thiserror::Error)]
@@ -127,6 +128,20 @@ pub fn write_changed(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     }
 }
 
+/// Removes what writes that were interrupted have left in a directory. Nobody else may write there meanwhile.
+pub fn remove_temporary(directory: &Path) -> Result<(), FileError> {
+    let failed = |source| FileError::Io { path: directory.into(), action: "read", source };
+    for entry in std::fs::read_dir(directory).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with('.') && name.ends_with(TEMPORARY) {
+            remove(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// Removes a file, if it is there.
 pub fn remove(path: &Path) -> Result<(), FileError> {
     match std::fs::remove_file(path) {
@@ -184,6 +199,11 @@ pub const MAX_BYTES: u64 = 2 * 1024 * 1024;
 /// What to do about a passphrase.
 const HOW_TO_GIVE: &str = "give it with --passphrase-file FILE, in M2MESH_PASSPHRASE_FILE, or on a terminal";
 
+/// How the name of a temporary file ends.
+const TEMPORARY: &str = ".tmp";
+/// Writes of this process.
+static WRITES: AtomicU64 = AtomicU64::new(0);
+
 /// From how many files on [`write_all`] syncs the file system instead of the files.
 const FEW: usize = 8;
 
@@ -193,7 +213,8 @@ fn write_beside(path: &Path, bytes: &[u8]) -> Result<(File, PathBuf), FileError>
         (Some(directory), Some(name)) => (directory, name.to_string_lossy()),
         _ => return Err(failed(io::ErrorKind::InvalidInput.into())),
     };
-    let temporary = directory.join(format!(".{name}.tmp"));
+    let number = WRITES.fetch_add(1, Ordering::Relaxed);
+    let temporary = directory.join(format!(".{name}.{}-{number}{TEMPORARY}", std::process::id()));
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
     let mut file = options.open(&temporary).map_err(failed)?;

@@ -6,6 +6,7 @@
 //!   auditor.key    0600    opens sealed ids; belongs to a safe place of its own
 //!   issuer.key     0600    signs credentials; a node that has it answers enrolment
 //!   bulletin       0600    the bulletin in force
+//!   groups/        0700    documents that it names
 //!   ledger/        0700    tickets and devices, see [`LedgerDir`]
 //! DIR/identity/            the operator's own first device, see [`DeviceDir`]
 //! ```
@@ -16,6 +17,7 @@
 //! A new realm is built beside its place and renamed into it when it is whole.
 
 use super::device_dir::{DeviceDir, DeviceDirError};
+use super::documents;
 use super::keyring::{self, Keyring};
 use super::ledger_dir::LedgerDir;
 use super::private_file::{self, FileError};
@@ -217,8 +219,14 @@ impl RealmDir {
         let bytes = keys.read(&path)?;
         let issuer: IssuerFile = decode(&bytes).map_err(|source| RealmDirError::Damaged { path, source })?;
         let path = realm.join(BULLETIN);
-        let bulletin = VerifiedBulletin::verify(issuer.realm, &private_file::read(&path)?)
-            .map_err(|source| RealmDirError::Bulletin { path, source })?;
+        let damaged = |source| RealmDirError::Bulletin { path: path.clone(), source };
+        let mut bulletin = VerifiedBulletin::verify(issuer.realm, &private_file::read(&path)?).map_err(damaged)?;
+        for document in documents::read(&realm.join(documents::DIRECTORY))? {
+            bulletin.attach(&document).map_err(damaged)?;
+        }
+        if !bulletin.missing().is_empty() {
+            tracing::warn!("{} lacks documents that the bulletin names", realm.join(documents::DIRECTORY).display());
+        }
         Ok(Self {
             issuer: Issuer::new(issuer.realm, &issuer.secrets),
             bulletin,
@@ -347,6 +355,8 @@ fn write_keys(realm: &Path, keys: &Keyring, founding: Founding) -> Result<(), Fi
     keys.write(&realm.join(OPERATOR), &Zeroizing::new(encode(&operator)))?;
     keys.write(&realm.join(AUDITOR), &Zeroizing::new(encode(&auditor)))?;
     private_file::write(&realm.join(BULLETIN), bulletin.signed())?;
+    let named: Vec<_> = bulletin.documents().cloned().collect();
+    documents::write(&realm.join(documents::DIRECTORY), &named)?;
     keys.write(&realm.join(ISSUER), &Zeroizing::new(encode(&issuer)))
 }
 

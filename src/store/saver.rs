@@ -67,7 +67,13 @@ mod tests {
 
     fn state(number: u8) -> Stored {
         let secret = || Zeroizing::new(vec![number; 2_000]);
-        Stored { keys: secret(), batch: secret(), bulletin: vec![number; 2_000], cards: secret() }
+        Stored {
+            keys: secret(),
+            batch: secret(),
+            bulletin: vec![number; 2_000],
+            documents: Vec::new(),
+            cards: secret(),
+        }
     }
 
     fn on_disk(directory: &std::path::Path) -> Vec<u8> {
@@ -105,6 +111,6 @@ mod tests {
         let cards = on_disk(directory.path());
         assert!(cards.len() == 2_000 && [39, 139].contains(&cards[0]));
         let left = std::fs::read_dir(directory.path().join("identity")).expect("it lists").count();
-        assert_eq!(left, 4, "nothing temporary is left over");
+        assert_eq!(left, 5, "nothing temporary is left over");
     }
 }

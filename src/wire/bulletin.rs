@@ -6,12 +6,15 @@
 
 use crate::id::{AgreementKey, IssuerId, Pseudonym, RealmId, Tag};
 use crate::time::{Day, EpochLength};
+use crate::wire::document::DocumentHash;
 use serde::{Deserialize, Serialize};
 
 /// Signature context.
 pub const CONTEXT: &str = "m2mesh/1 bulletin";
 /// Longest signed bulletin that a frame carries, in bytes.
 pub const MAX_BULLETIN: usize = 64 * 1024;
+/// Most versions of group keys in a bulletin.
+pub const MAX_GROUPS: usize = 256;
 
 /// The body of a bulletin.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +31,9 @@ pub struct Bulletin {
     pub founded: u64,
     /// Unix seconds of this version: a floor for clocks.
     pub issued: u64,
+    /// Unix seconds by which the operator issues the next version. Where that time passes without one, something is wrong, or
+    /// keeps it away: devices say so and go on.
+    pub next_update: u64,
     /// The realm's default epoch length.
     pub epoch_length: EpochLength,
     /// Auditor's X25519 public key, to which identities are sealed.
@@ -36,10 +42,10 @@ pub struct Bulletin {
     pub issuers: Vec<IssuerCertificate>,
     /// Devices cut off.
     pub revocations: Vec<Revocation>,
-    /// Group keys; the entry without a group is the realm's root.
-    pub groups: Vec<GroupVersion>,
-    /// Ed25519 keys that sign management commands.
-    pub managers: Vec<Pseudonym>,
+    /// Versions of group keys, at most [`MAX_GROUPS`]; those without a group are the realm's root.
+    pub groups: Vec<GroupReference>,
+    /// Who may sign management commands, and which.
+    pub managers: Vec<Manager>,
     /// Segments other than the default one.
     pub segments: Vec<Segment>,
 }
@@ -73,9 +79,61 @@ pub struct Revocation {
     pub until: u64,
 }
 
-/// One version of a group's key, sealed to the path keys of the members' subtrees.
+/// A version of a group's key by the hash of its document, a [`GroupVersion`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupReference {
+    /// Tag of the group's name; absent for the realm's root, from which every unlisted group derives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<Tag>,
+    /// Grows with every re-key.
+    pub version: u32,
+    /// Unix seconds from which it is sealed with. Of several versions the highest whose time has come holds.
+    pub from: u64,
+    /// SHA-256 of the document.
+    #[serde(with = "serde_bytes")]
+    pub hash: DocumentHash,
+}
+
+/// Whose management commands count, and which.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manager {
+    /// Ed25519: signs the commands.
+    pub key: Pseudonym,
+    /// What it may sign, as a bit map of 2 bytes, big endian; see [`Right`].
+    #[serde(with = "serde_bytes")]
+    pub rights: [u8; 2],
+    /// Segments whose devices it may command, as a bit map of 8 bytes, big endian.
+    #[serde(with = "serde_bytes")]
+    pub segments: [u8; 8],
+}
+
+/// What a manager may sign: one bit each in [`Manager::rights`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
+pub enum Right {
+    /// Requests for logs, counters and settings.
+    Read = 1,
+    /// Changes of settings.
+    Configure = 2,
+    /// Starting, stopping and restarting.
+    Control = 4,
+    /// New software.
+    Update = 8,
+}
+
+impl Manager {
+    /// Whether it may sign that for a device in these segments.
+    pub fn may(&self, right: Right, segments: u64) -> bool {
+        u16::from_be_bytes(self.rights) & right as u16 != 0 && u64::from_be_bytes(self.segments) & segments != 0
+    }
+}
+
+/// One version of a group's key, sealed to the path keys of the members' subtrees: a document of its own, of at most
+/// [`MAX_DOCUMENT`](super::codec::MAX_DOCUMENT) bytes, which the bulletin names by its hash.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupVersion {
+    /// 1.
+    pub format: u8,
     /// Tag of the group's name; absent for the realm's root, from which every unlisted group derives.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<Tag>,
@@ -83,6 +141,9 @@ pub struct GroupVersion {
     pub version: u32,
     /// Leaves assigned when this version was made: a later device gets the key at enrolment.
     pub leaves: u32,
+    /// Random: two documents never seal under one key, whatever version they bear.
+    #[serde(with = "serde_bytes")]
+    pub salt: [u8; 16],
     /// The key, sealed once for each subtree.
     pub cover: Vec<Cover>,
 }

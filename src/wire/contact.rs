@@ -1,6 +1,6 @@
 //! Contact card: what lets its holder find a device from a day on, and encrypt to it.
 
-use crate::id::{AgreementKey, DeviceId, Name, Signature};
+use crate::id::{AgreementKey, DeviceId, Name, Pseudonym, Signature};
 use crate::time::{Day, EpochLength};
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +25,8 @@ pub struct ContactCard {
     pub contact_key: AgreementKey,
     /// Length of its epochs.
     pub epoch_length: EpochLength,
+    /// Ed25519 key that signs its mail prekeys: its renewal key.
+    pub signer: Pseudonym,
     /// Where mail for it is sealed to, once it has published one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prekey: Option<MailPrekey>,
@@ -46,6 +48,6 @@ pub struct MailPrekey {
     pub day: Day,
     /// X25519.
     pub key: AgreementKey,
-    /// By the renewal key, over context, day (4 bytes, big endian) and key.
+    /// By [`ContactCard::signer`], over context, day (4 bytes, big endian) and key.
     pub signature: Signature,
 }

@@ -7,6 +7,7 @@ use crate::id::{AgreementKey, DeviceId, IssuerId, Name, Pseudonym, RealmId, Sign
 use crate::time::{Day, Epoch, EpochLength};
 use crate::wire::contact::{ContactCard, MailPrekey};
 use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
 
 /// Signature context of a request.
 pub const CONTEXT: &str = "m2mesh/1 enrolment";
@@ -14,8 +15,10 @@ pub const CONTEXT: &str = "m2mesh/1 enrolment";
 pub const KEY_CONTEXT: &str = "m2mesh/1 epoch key";
 /// Longest sealed request, in bytes: 168 epochs of 64 bytes and a proof of 64 bytes each, keys and a seal.
 pub const MAX_REQUEST: usize = 24 * 1024;
-/// Longest sealed answer, in bytes: 168 epochs of 136 bytes, the bulletin, path keys, 1,024 cards.
+/// Longest sealed answer, in bytes: 168 epochs of 136 bytes, the bulletin, documents, path keys, 1,024 cards.
 pub const MAX_ANSWER: usize = 400 * 1024;
+/// Most bytes of documents in an answer.
+pub const MAX_DOCUMENTS: usize = 64 * 1024;
 /// Most cards in an answer; the newest relations go first, the rest come with the next renewal.
 pub const MAX_CARDS: usize = 1_024;
 
@@ -152,8 +155,11 @@ pub struct Grant {
     pub bulletin: Vec<u8>,
     /// Its leaf in the group key tree, and the keys from the root down to it.
     pub path: PathKeys,
-    /// Keys of the bulletin's group versions whose cover does not reach its leaf, because it was assigned later.
+    /// Keys of all group versions of the bulletin that it may have.
     pub group_keys: Vec<GroupKeyGrant>,
+    /// For a device that is new, the documents that the bulletin names, up to [`MAX_DOCUMENTS`]: the others it asks its
+    /// neighbours for.
+    pub documents: Vec<ByteBuf>,
     /// Cards of its contacts.
     pub cards: Vec<ContactCard>,
     /// The issuer's clock, in unix seconds: a floor for the device's.

@@ -48,6 +48,10 @@ pub enum Kind {
     Successor = 0x0b,
     /// Signed [`crate::wire::time_beacon::TimeBeacon`].
     TimeBeacon = 0x0c,
+    /// [`crate::wire::document::DocumentRequest`].
+    DocumentRequest = 0x0d,
+    /// [`crate::wire::document::DocumentPiece`].
+    DocumentPiece = 0x0e,
     /// Signed [`crate::wire::lsa::Lsa`].
     Lsa = 0x10,
     /// [`crate::wire::lsa::LsaDigest`].
@@ -76,7 +80,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in order.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 26] = [
         Self::Announce,
         Self::Ping,
         Self::Pong,
@@ -89,6 +93,8 @@ impl Kind {
         Self::EnrolAnswer,
         Self::Successor,
         Self::TimeBeacon,
+        Self::DocumentRequest,
+        Self::DocumentPiece,
         Self::Lsa,
         Self::LsaDigest,
         Self::LsaRequest,

@@ -44,6 +44,7 @@ pub mod witness;
 pub mod batch;
 pub mod custody;
 pub mod data;
+pub mod document;
 pub mod fragment;
 pub mod group;
 pub mod mail;

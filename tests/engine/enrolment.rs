@@ -3,14 +3,17 @@
 use crate::mesh::{Mesh, name};
 use crate::seconds;
 use ed25519_dalek::SigningKey;
+use m2mesh::counter::Counter;
 use m2mesh::engine::Input;
 use m2mesh::engine::api::{Reply, Token};
-use m2mesh::id::{IssuerId, OuterId};
+use m2mesh::event_log::{Event, Logged};
+use m2mesh::id::{AgreementKey, IssuerId, OuterId};
 use m2mesh::identity::enrolment::{self, PendingEnrolment};
 use m2mesh::identity::invitation::{Invitation, invite};
 use m2mesh::identity::kdf::sha256;
 use m2mesh::identity::ledger::Contacts;
 use m2mesh::identity::sign::sign_document;
+use m2mesh::wire::batch::Ack;
 use m2mesh::wire::enrol_relay::{CONTEXT, EnrolAnswer, EnrolRelay};
 use m2mesh::wire::enrolment::Refusal;
 use m2mesh::wire::frame::{self, Kind};
@@ -63,10 +66,32 @@ fn flood(mesh: &mut Mesh, issuer: IssuerId) {
 }
 
 #[test]
+fn an_issuer_that_gives_a_contact_other_keys_is_seen() {
+    let mut mesh = mesh();
+    let member = name("member");
+    let own = mesh.nodes[1].engine.membership().contacts().get(&member).expect("a contact").contact_key;
+    let mut record = mesh.realm.book.named(&member).expect("a device").clone();
+    record.contact = AgreementKey([9; 32]);
+    mesh.realm.book.load_device(record);
+    // Whom it does not know it asks the issuer for.
+    for _ in 0..2 {
+        mesh.send(1, "stranger", b"", Ack::End, 5);
+        mesh.run(seconds(6));
+    }
+    let contacts = mesh.nodes[1].engine.membership().contacts();
+    assert_eq!(contacts.get(&member).expect("a contact").contact_key, own);
+    let told = |logged: &Logged| matches!(logged, Logged::Known(Event::ContactChanged { name, .. }) if *name == member);
+    assert_eq!(mesh.log(1).iter().filter(|logged| told(logged)).count(), 1);
+    let Reply::Contacts(contacts) = mesh.nodes[1].engine.contacts() else { unreachable!("contacts are answered") };
+    let changed: Vec<_> = contacts.iter().filter(|contact| contact.changed.is_some()).collect();
+    assert_eq!(changed.iter().map(|contact| contact.name.as_str()).collect::<Vec<_>>(), ["member"]);
+}
+
+#[test]
 fn requests_for_an_issuer_that_is_not_listed_go_nowhere() {
     let mut mesh = mesh();
     flood(&mut mesh, IssuerId([9; 8]));
-    assert_eq!(mesh.counted(MEMBER, "enrolments_unlisted"), 300);
+    assert_eq!(mesh.counted(MEMBER, Counter::EnrolmentsUnlisted), 300);
     let pending = begin(&mut mesh);
     ask(&mut mesh, &pending);
     mesh.run(seconds(1));
@@ -78,7 +103,7 @@ fn a_flood_over_one_link_takes_its_own_share_only() {
     let mut mesh = mesh();
     let issuer = mesh.realm.issuer.id();
     flood(&mut mesh, issuer);
-    assert_eq!(mesh.counted(MEMBER, "enrolments_dropped_busy"), 300 - 16);
+    assert_eq!(mesh.counted(MEMBER, Counter::EnrolmentsDroppedBusy), 300 - 16);
     let pending = begin(&mut mesh);
     ask(&mut mesh, &pending);
     mesh.run(seconds(1));
@@ -92,14 +117,14 @@ fn who_has_most_requests_under_way_gives_way() {
     mesh.run(seconds(1));
     // The issuer is listed, and not there.
     let issuer = mesh.realm.issuer.id();
-    let mut ask = |mesh: &mut Mesh, from: usize, count: u64| {
-        let dropped = mesh.counted(0, "enrolments_dropped_busy");
+    let ask = |mesh: &mut Mesh, from: usize, count: u64| {
+        let dropped = mesh.counted(0, Counter::EnrolmentsDroppedBusy);
         for number in 0..count {
             let id = OuterId(((from as u64) << 40 | number).to_be_bytes());
             let relay = EnrolRelay { id, hops: 0, issuer, sealed: &[7; 200] };
             mesh.hand(0, from, &frame::of(Kind::EnrolRelay, &relay));
         }
-        mesh.counted(0, "enrolments_dropped_busy") - dropped
+        mesh.counted(0, Counter::EnrolmentsDroppedBusy) - dropped
     };
     assert_eq!((1..5).map(|from| ask(&mut mesh, from, 16)).collect::<Vec<_>>(), [0; 4], "64 are under way");
     let onward = |mesh: &Mesh| mesh.nodes[0].sent.iter().filter(|frame| frame[4] == Kind::EnrolRelay as u8).count();
@@ -129,7 +154,7 @@ fn what_a_neighbour_says_in_the_issuers_place_counts_for_nothing() {
         mesh.hand(MEMBER, INSIDER, &frame::of(Kind::EnrolAnswer, &answer));
     }
     assert_eq!(mesh.reply(MEMBER, Token(u64::MAX - 1)), None);
-    assert_eq!(mesh.counted(MEMBER, "enrolment_answers_forged"), 1, "after the first it is not listened to");
+    assert_eq!(mesh.counted(MEMBER, Counter::EnrolmentAnswersForged), 1, "after the first it is not listened to");
     mesh.run(seconds(1));
     assert!(is_enrolled(&mesh, &pending));
 }

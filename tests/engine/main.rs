@@ -4,6 +4,7 @@ mod areas;
 mod bounds;
 mod causes;
 mod disk;
+mod documents;
 mod enrolment;
 mod failover;
 mod flooding;

@@ -201,6 +201,7 @@ async fn requests_publications_and_questions_get_their_answers() {
         credentials_failure: None,
         clock_difference: None,
         bulletin: 1,
+        bulletin_overdue: None,
         listen: vec![],
         links: 4,
         routers: 3,
@@ -212,7 +213,7 @@ async fn requests_publications_and_questions_get_their_answers() {
         uptime_s: 3,
         counters: [("busy".to_owned(), 2)].into(),
     };
-    let contact = Contact { name: "meter".into(), neighbour: true };
+    let contact = Contact { name: "meter".into(), neighbour: true, changed: None };
     let shape = Shape { delay: Duration::from_millis(20), loss: 10_000, ..Shape::default() };
     let lab = Lab { cut: [name("pump")].into(), shapes: [(name("meter"), shape)].into(), ..Lab::default() };
     for (path, command, reply, field) in [

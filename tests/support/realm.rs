@@ -74,6 +74,7 @@ impl Realm {
             operator: sign::public(&self.operator),
             founded: 0,
             issued: 0,
+            next_update: u64::MAX,
             epoch_length: EpochLength::HOUR,
             auditor: AgreementKey([2; 32]),
             issuers: vec![issuer],

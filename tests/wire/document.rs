@@ -26,6 +26,8 @@ fn every_context_and_label_stands_in_it() {
         bulletin::CONTEXT,
         credential::CONTEXT,
         enrolment::CONTEXT,
+        enrolment::KEY_CONTEXT,
+        enrol_relay::CONTEXT,
         contact::PREKEY_CONTEXT,
         custody::CONTEXT,
         time_beacon::CONTEXT,
@@ -52,6 +54,9 @@ fn every_context_and_label_stands_in_it() {
         label::GROUP_TOPIC,
         label::GROUP_SENDER,
         label::SERVICE,
+        label::EPOCH_CHAIN,
+        label::EPOCH_BLOCK,
+        label::EPOCH_SECRET,
     ];
     for word in contexts.into_iter().chain(labels) {
         assert!(text.contains(&format!("`{word}`")), "docs/protocol.md lacks {word:?}");
@@ -80,8 +85,11 @@ fn every_bound_stands_in_it_with_its_value() {
         ("wire::hello::MAX_HELLO", plain(hello::MAX_HELLO)),
         ("wire::credential::MAX_CREDENTIAL", plain(credential::MAX_CREDENTIAL)),
         ("wire::bulletin::MAX_BULLETIN", kib(bulletin::MAX_BULLETIN)),
+        ("wire::bulletin::MAX_GROUPS", plain(bulletin::MAX_GROUPS)),
+        ("wire::document::{PIECE, MAX_PIECES}", format!("{}; {}", kib(document::PIECE), document::MAX_PIECES)),
         ("wire::enrolment::MAX_REQUEST", kib(enrolment::MAX_REQUEST)),
         ("wire::enrolment::MAX_ANSWER", kib(enrolment::MAX_ANSWER)),
+        ("wire::enrolment::MAX_DOCUMENTS", kib(enrolment::MAX_DOCUMENTS)),
         ("wire::enrolment::MAX_CARDS", plain(enrolment::MAX_CARDS)),
         ("identity::issuer::MAX_EPOCHS", plain(m2mesh::identity::issuer::MAX_EPOCHS)),
         ("wire::enrol_relay::MAX_HOPS", plain(enrol_relay::MAX_HOPS.into())),

@@ -11,15 +11,18 @@ use data_encoding::HEXLOWER;
 use hkdf::Hkdf;
 use hmac::{Hmac, Mac};
 use m2mesh::id::*;
+use m2mesh::identity::bulletin::VerifiedBulletin;
 use m2mesh::identity::group::{GroupKeys, name_tag};
 use m2mesh::identity::group_tree::{GroupTree, open_version};
 use m2mesh::identity::handle::DayKey;
 use m2mesh::identity::kdf::Secret;
 use m2mesh::identity::seal;
 use m2mesh::time::Day;
-use m2mesh::wire::bulletin::{Bulletin, Cover, GroupVersion, IssuerCertificate};
+use m2mesh::wire::bulletin::{self, Bulletin, Cover, GroupReference, GroupVersion, IssuerCertificate};
 use m2mesh::wire::encode;
 use m2mesh::wire::group::GroupFrame;
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -195,7 +198,7 @@ fn seals() -> Vec<Entry> {
 }
 
 /// A realm's bulletin with the issuer of the world and these groups.
-fn realm_bulletin(groups: Vec<GroupVersion>) -> Bulletin {
+fn realm_bulletin(groups: Vec<GroupReference>) -> Bulletin {
     Bulletin {
         format: 1,
         version: 1,
@@ -203,6 +206,7 @@ fn realm_bulletin(groups: Vec<GroupVersion>) -> Bulletin {
         operator: signing_key(OPERATOR),
         founded: FOUNDED,
         issued: NOW,
+        next_update: NOW + 86_400,
         epoch_length: HOUR,
         auditor: agreement_key(AUDITOR),
         issuers: vec![IssuerCertificate {
@@ -223,14 +227,20 @@ fn node_key(node: u32) -> [u8; 32] {
     derive(None, &[TREE; 32], "m2mesh/1 tree node", &[&node.to_be_bytes()])
 }
 
-fn sealed_version(group: Option<Tag>, version: u32, leaves: u32, nodes: &[u32], key: &[u8; 32]) -> GroupVersion {
+fn sealed_version(
+    (group, version): (Option<Tag>, u32),
+    salt: [u8; 16],
+    leaves: u32,
+    nodes: &[u32],
+    key: &[u8; 32],
+) -> GroupVersion {
     let name = group.map_or([0; 8], |tag| tag.0);
     let cover = nodes.iter().map(|node| {
-        let parts: [&[u8]; 3] = [&name, &version.to_be_bytes(), &node.to_be_bytes()];
+        let parts: [&[u8]; 4] = [&name, &version.to_be_bytes(), &node.to_be_bytes(), &salt];
         let sealed = aead(&derive(None, &node_key(*node), "m2mesh/1 group cover", &parts), 0, &[], key);
         Cover { node: *node, sealed }
     });
-    GroupVersion { group, version, leaves, cover: cover.collect() }
+    GroupVersion { format: 1, group, version, leaves, salt, cover: cover.collect() }
 }
 
 fn tree() -> Vec<Entry> {
@@ -241,21 +251,26 @@ fn tree() -> Vec<Entry> {
     // Leaves 0 to 5 are assigned, 3 is excluded: what is left are the subtrees of 0 and 1, of 2, and of 4 to 7.
     let bottom = 1u32 << 20;
     let nodes = [bottom >> 1, bottom + 2, (bottom + 4) >> 2];
-    let version = sealed_version(None, 2, 6, &nodes, &[ROOT; 32]);
-    assert_eq!(tree.seal_version(None, 2, &Secret::new([ROOT; 32]), 6, &BTreeSet::from([3])), version);
+    let mut rng = ChaCha20Rng::from_seed([0x33; 32]);
+    let mut salt = [0; 16];
+    rng.clone().fill_bytes(&mut salt);
+    let version = sealed_version((None, 2), salt, 6, &nodes, &[ROOT; 32]);
+    let key = Secret::new([ROOT; 32]);
+    assert_eq!(tree.seal_version(&mut rng.clone(), (None, 2), &key, 6, &BTreeSet::from([3])), version);
     for leaf in 0..6 {
         let opened = open_version(&tree.path(leaf).expect("a leaf"), &version).map(|key| *key);
         assert_eq!(opened, (leaf != 3).then_some([ROOT; 32]), "leaf {leaf}");
     }
     let sealed: Vec<u8> = version.cover.iter().flat_map(|cover| cover.sealed.clone()).collect();
-    let all = sealed_version(None, 1, 1, &[1], &[ROOT; 32]);
-    assert_eq!(tree.seal_version(None, 1, &Secret::new([ROOT; 32]), 1, &BTreeSet::new()), all);
+    let all = sealed_version((None, 1), salt, 1, &[1], &[ROOT; 32]);
+    assert_eq!(tree.seal_version(&mut rng, (None, 1), &key, 1, &BTreeSet::new()), all);
     vec![
         Entry::new("path-keys").with("tree_secret", &[TREE; 32]).with_number("leaf", 5).gives("keys", &path),
         Entry::new("cover-of-all")
             .with("tree_secret", &[TREE; 32])
             .with_number("version", 1)
             .with_number("leaves", 1)
+            .with("salt", &salt)
             .with("group_key", &[ROOT; 32])
             .gives("group_version", &encode(&all)),
         Entry::new("cover-without-leaf-3")
@@ -263,6 +278,7 @@ fn tree() -> Vec<Entry> {
             .with_number("version", 2)
             .with_number("leaves", 6)
             .with_number("excluded", 3)
+            .with("salt", &salt)
             .with("group_key", &[ROOT; 32])
             .gives("nodes", &nodes.map(u32::to_be_bytes).concat())
             .gives("sealed", &sealed)
@@ -301,8 +317,12 @@ fn group() -> Entry {
     let frame = GroupFrame { sealed: &sealed, ..frame };
 
     let path = GroupTree::new(Secret::new([TREE; 32])).path(5).expect("a leaf");
-    let bulletin = realm_bulletin(vec![sealed_version(None, 1, 1, &[1], &[ROOT; 32])]);
-    let library = GroupKeys::new(&path, &[], &bulletin).expect("the root reaches all");
+    let document = encode(&sealed_version((None, 1), SALT, 1, &[1], &[ROOT; 32]));
+    let named = GroupReference { group: None, version: 1, from: NOW, hash: Sha256::digest(&document).into() };
+    let signed = signed(OPERATOR, bulletin::CONTEXT, &realm_bulletin(vec![named]));
+    let mut bulletin = VerifiedBulletin::verify(realm(), &signed).expect("a sound bulletin");
+    assert_eq!(bulletin.attach(&document), Ok(true));
+    let library = GroupKeys::new(&path, &[], &bulletin, None).expect("the root reaches all");
     assert_eq!(name_tag(realm(), "plant").0, name);
     assert_eq!(library.tag("plant", EPOCH).0, epoch_tag);
     assert_eq!(library.topic(&Tag(epoch_tag), 0), HEXLOWER.encode(&topic));

@@ -6,12 +6,15 @@ use m2mesh::id::*;
 use m2mesh::time::{Day, Epoch, EpochLength};
 use m2mesh::wire::announce::Announce;
 use m2mesh::wire::batch::{Ack, Batch, Message, Purpose};
-use m2mesh::wire::bulletin::{Bulletin, BulletinRequest, Cover, GroupVersion, IssuerCertificate, Revocation, Segment};
+use m2mesh::wire::bulletin::{
+    Bulletin, BulletinRequest, Cover, GroupReference, GroupVersion, IssuerCertificate, Manager, Revocation, Segment,
+};
 use m2mesh::wire::contact::{ContactCard, MailPrekey};
 use m2mesh::wire::credential::Credential;
 use m2mesh::wire::credential_exchange::CredentialRequest;
 use m2mesh::wire::custody::{Custody, CustodyVerdict};
 use m2mesh::wire::data::{Class, Form, Header, MailBox, Path, Policy};
+use m2mesh::wire::document::{DocumentPiece, DocumentRequest};
 use m2mesh::wire::enrol_relay::{EnrolAnswer, EnrolRelay};
 use m2mesh::wire::enrolment::{Answer, DeviceKeys, Grant, GroupKeyGrant, PathKeys, Refusal, Request, SignedRequest};
 use m2mesh::wire::fragment::Fragment;
@@ -126,12 +129,17 @@ structs! {
     Ping { stamp }
     BulletinRequest { have }
     Bulletin {
-        format, version, realm, operator, founded, issued, epoch_length, auditor, issuers = some, revocations = some,
+        format, version, realm, operator, founded, issued, next_update, epoch_length, auditor, issuers = some,
+        revocations = some,
         groups = some, managers = some, segments = some,
     }
     IssuerCertificate { id, key, seal, not_before, not_after }
     Revocation { day, resolution_key = array, epoch_length, until }
-    GroupVersion { group = maybe, version, leaves, cover = some }
+    GroupReference { group = maybe, version, from, hash = array }
+    Manager { key, rights = array, segments = array }
+    GroupVersion { format, group = maybe, version, leaves, salt = array, cover = some }
+    DocumentRequest { hash = array, piece }
+    DocumentPiece<'e> { hash = array, piece, pieces, bytes = bytes }
     Cover { node, sealed = owned }
     Segment { bit, name = string, reaches = array }
     CredentialRequest { hash }
@@ -140,7 +148,8 @@ structs! {
         sealed_id = owned,
     }
     ContactCard {
-        name = name, device, generation, day, resolution_key = array, contact_key, epoch_length, prekey = maybe,
+        name = name, device, generation, day, resolution_key = array, contact_key, epoch_length, signer,
+        prekey = maybe,
     }
     MailPrekey { day, key, signature }
     Request { version, realm, issuer, signer, keys = maybe, answer_key, first_epoch, epochs = owned, prekey = maybe }
@@ -149,7 +158,8 @@ structs! {
     Answer { granted = maybe, refused = maybe }
     Grant {
         name = name, device, generation, day, resolution_key = array, epoch_length, first_epoch, segments = array,
-        roles = array, epochs = owned, bulletin = owned, path, group_keys = some, cards = some, time,
+        roles = array, epochs = owned, bulletin = owned, path, group_keys = some,
+        documents = addresses, cards = some, time,
     }
     PathKeys { leaf, keys = owned }
     GroupKeyGrant { group = maybe, version, key = array }

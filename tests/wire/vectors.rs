@@ -129,7 +129,8 @@ fn every_type_has_a_vector() {
         let inside = [
             "IssuerCertificate",
             "Revocation",
-            "GroupVersion",
+            "GroupReference",
+            "Manager",
             "Cover",
             "Segment",
             "MailPrekey",

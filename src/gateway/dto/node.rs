@@ -31,6 +31,9 @@ pub struct Status {
     pub clock_difference: Option<String>,
     /// Version of the bulletin.
     pub bulletin: u64,
+    /// RFC 3339: since when the bulletin's successor is overdue, if it is; the node goes on with the one it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bulletin_overdue: Option<String>,
     /// Addresses listened on.
     pub listen: Vec<String>,
     /// Links up.
@@ -67,6 +70,7 @@ impl From<api::Status> for Status {
             credentials_failure,
             clock_difference,
             bulletin,
+            bulletin_overdue,
             listen,
             links,
             routers,
@@ -90,6 +94,7 @@ impl From<api::Status> for Status {
             credentials_failure,
             clock_difference,
             bulletin,
+            bulletin_overdue,
             listen,
             links,
             routers,
@@ -160,11 +165,14 @@ pub struct Contact {
     pub name: String,
     /// Whether it is a neighbour now.
     pub neighbour: bool,
+    /// What the realm's issuer has changed about it, or tried to: whose messages the name stands for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed: Option<String>,
 }
 
 impl From<api::Contact> for Contact {
     fn from(contact: api::Contact) -> Self {
-        let api::Contact { name, neighbour } = contact;
-        Self { name, neighbour }
+        let api::Contact { name, neighbour, changed } = contact;
+        Self { name, neighbour, changed }
     }
 }

@@ -74,6 +74,7 @@ impl World {
             operator: sign::public(&operator),
             founded: 0,
             issued: 0,
+            next_update: u64::MAX,
             epoch_length: EpochLength::HOUR,
             auditor: AgreementKey([9; 32]),
             issuers: vec![IssuerCertificate {

@@ -6,6 +6,7 @@ use m2mesh::id::*;
 use m2mesh::wire::announce::Announce;
 use m2mesh::wire::bulletin::BulletinRequest;
 use m2mesh::wire::credential_exchange::CredentialRequest;
+use m2mesh::wire::document::{DocumentPiece, DocumentRequest};
 use m2mesh::wire::encode;
 use m2mesh::wire::enrol_relay::{self, EnrolAnswer, EnrolRelay};
 use m2mesh::wire::frame::{Kind, of, raw};
@@ -65,6 +66,7 @@ fn neighbours() -> Vec<Vector> {
     let relay = OuterId(opaque_array("relay"));
     let sealed = opaque("sealed request", 64);
     let (request, piece) = (Sha256::digest(&sealed).into(), opaque("piece", 48));
+    let hash = opaque_array("document");
     let answer = EnrolAnswer { id: relay, request, piece: 1, pieces: 2, bytes: &piece };
     vec![
         Vector::of("announce", "Announce", "a router at 192.0.2.7 port 4400 with one service", &announce),
@@ -76,6 +78,13 @@ fn neighbours() -> Vec<Vector> {
             &Announce { groups: vec![Tag(opaque_array("group"))], area: 3, process: 77, ..Announce::default() },
         ),
         Vector::of("ping", "Ping", "Pong has the same body", &Ping { stamp: 1_234_567 }),
+        Vector::of("document-request", "DocumentRequest", "the second piece", &DocumentRequest { hash, piece: 1 }),
+        Vector::of(
+            "document-piece",
+            "DocumentPiece",
+            "the second of two pieces",
+            &DocumentPiece { hash, piece: 1, pieces: 2, bytes: &piece },
+        ),
         Vector::of("bulletin-request", "BulletinRequest", "", &BulletinRequest { have: 16 }),
         Vector::of(
             "credential-request",

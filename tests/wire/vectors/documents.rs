@@ -4,7 +4,9 @@ use super::Vector;
 use super::world::*;
 use m2mesh::id::*;
 use m2mesh::time::Day;
-use m2mesh::wire::bulletin::{self, Bulletin, Cover, GroupVersion, IssuerCertificate, Revocation, Segment};
+use m2mesh::wire::bulletin::{
+    self, Bulletin, Cover, GroupReference, GroupVersion, IssuerCertificate, Manager, Revocation, Segment,
+};
 use m2mesh::wire::contact::{self, ContactCard, MailPrekey};
 use m2mesh::wire::enrolment::{
     self, Answer, DeviceKeys, Grant, GroupKeyGrant, PathKeys, Refusal, Request, SignedRequest,
@@ -46,7 +48,6 @@ fn credentials() -> Vec<Vector> {
 }
 
 fn bulletin(covers: bool) -> Bulletin {
-    let cover = |node, label| Cover { node, sealed: opaque(label, 48) };
     let full = Bulletin {
         format: 1,
         version: 17,
@@ -54,6 +55,7 @@ fn bulletin(covers: bool) -> Bulletin {
         operator: signing_key(OPERATOR),
         founded: FOUNDED,
         issued: NOW,
+        next_update: NOW + 30 * 86_400,
         epoch_length: HOUR,
         auditor: agreement_key(AUDITOR),
         issuers: vec![IssuerCertificate {
@@ -69,21 +71,12 @@ fn bulletin(covers: bool) -> Bulletin {
             epoch_length: HOUR,
             until: NOW + 7 * 86_400,
         }],
-        groups: vec![
-            GroupVersion {
-                group: None,
-                version: 2,
-                leaves: 6,
-                cover: vec![cover(2, "cover 2"), cover(12, "cover 12")],
-            },
-            GroupVersion {
-                group: Some(Tag(opaque_array("group tag"))),
-                version: 1,
-                leaves: 6,
-                cover: vec![cover(1, "cover 1")],
-            },
-        ],
-        managers: vec![signing_key(0x07)],
+        groups: group_versions()
+            .iter()
+            .zip([NOW - 86_400, NOW])
+            .map(|(version, from)| reference(version, from))
+            .collect(),
+        managers: vec![Manager { key: signing_key(0x07), rights: 3u16.to_be_bytes(), segments: 1u64.to_be_bytes() }],
         segments: vec![Segment { bit: 3, name: "yard".to_owned(), reaches: 1u64.to_be_bytes() }],
     };
     if covers {
@@ -91,6 +84,28 @@ fn bulletin(covers: bool) -> Bulletin {
     }
     let (revocations, groups, managers, segments) = (vec![], vec![], vec![], vec![]);
     Bulletin { version: 1, revocations, groups, managers, segments, ..full }
+}
+
+/// The documents that it names.
+fn group_versions() -> [GroupVersion; 2] {
+    let cover = |node, label| Cover { node, sealed: opaque(label, 48) };
+    let version = |group, version, label, cover| GroupVersion {
+        format: 1,
+        group,
+        version,
+        leaves: 6,
+        salt: opaque_array(label),
+        cover,
+    };
+    [
+        version(None, 2, "salt 1", vec![cover(2, "cover 2"), cover(12, "cover 12")]),
+        version(Some(Tag(opaque_array("group tag"))), 1, "salt 2", vec![cover(1, "cover 1")]),
+    ]
+}
+
+fn reference(version: &GroupVersion, from: u64) -> GroupReference {
+    let hash = Sha256::digest(encode(version)).into();
+    GroupReference { group: version.group, version: version.version, from, hash }
 }
 
 fn bulletins() -> Vec<Vector> {
@@ -102,6 +117,7 @@ fn bulletins() -> Vec<Vector> {
             "a revocation, a re-keyed root with two covers, a group of its own, a manager, a segment",
             &bulletin(true),
         ),
+        Vector::of("group-version", "GroupVersion", "the root's in bulletin-full: two covers", &group_versions()[0]),
         Vector::raw(
             "bulletin",
             "Signed",
@@ -126,6 +142,7 @@ fn card(prekey: Option<MailPrekey>) -> ContactCard {
         resolution_key: opaque_array("resolution key"),
         contact_key: agreement_key(CONTACT),
         epoch_length: HOUR,
+        signer: signing_key(RENEWAL),
         prekey,
     }
 }
@@ -171,6 +188,7 @@ fn grant() -> Grant {
         bulletin: signed(OPERATOR, bulletin::CONTEXT, &bulletin(false)),
         path: PathKeys { leaf: 5, keys: opaque("path keys", 4 * 32) },
         group_keys: vec![GroupKeyGrant { group: None, version: 1, key: opaque_array("group key") }],
+        documents: vec![encode(&group_versions()[1]).into()],
         cards: vec![ContactCard { name: Name::new("gateway").expect("a name"), day: Day(29), ..card(None) }],
         time: NOW,
     }
@@ -196,7 +214,7 @@ fn enrolments() -> Vec<Vector> {
         Vector::of(
             "grant",
             "Grant",
-            "one epoch, one card, leaf 5 (path keys cut to four levels for brevity), one group key",
+            "one epoch, one card, leaf 5 (path keys cut to four levels for brevity), one group key, one document",
             &grant(),
         ),
         Vector::of("answer-granted", "Answer", "", &Answer { granted: Some(grant()), refused: None }),

@@ -1,0 +1,72 @@
+//! Versions of one group's key, and which of them holds when.
+//!
+//! ```text
+//!  version 1 ────────────────────────┤ S ├
+//!  version 2                   ├ S ├─────────────────────────┤ S ├
+//!                                  ▲ from                        ▲ from of version 3
+//! ```
+//!
+//! Invariants
+//! 1. Of the versions whose time has come the highest is sealed with, whatever their order in the bulletin. Before the
+//!    time of the first, the first is.
+//! 2. A version opens from S before its time to S after the next one's.
+
+use crate::identity::kdf::Secret;
+use crate::time::Unix;
+use core::time::Duration;
+
+/// Ascending by version, one of each.
+#[derive(Clone, Default)]
+pub(super) struct Versions(pub(super) Vec<VersionedKey>);
+
+#[derive(Clone)]
+pub(super) struct VersionedKey {
+    pub(super) version: u32,
+    /// When it begins to be sealed with.
+    pub(super) from: Unix,
+    /// Absent for a member that is cut off from it.
+    pub(super) key: Option<Secret>,
+}
+
+impl Versions {
+    pub(super) fn put(&mut self, key: VersionedKey) {
+        match self.0.binary_search_by_key(&key.version, |known| known.version) {
+            Ok(at) => self.0[at] = key,
+            Err(at) => self.0.insert(at, key),
+        }
+    }
+
+    /// Keeps of what was known before the versions that are not listed any more: the one below the first that is listed,
+    /// and all of them if none can be told yet.
+    pub(super) fn keep(&mut self, known: &Self) {
+        let first = self.0.first().map_or(u32::MAX, |first| first.version);
+        let below = known.0.iter().rev().find(|known| known.version < first && known.key.is_some());
+        if let Some(below) = below {
+            self.0.insert(0, below.clone());
+        }
+    }
+
+    /// The one that is sealed with.
+    pub(super) fn holding(&self, at: Unix) -> Option<&VersionedKey> {
+        self.0.iter().rev().find(|version| version.from <= at).or(self.0.first())
+    }
+
+    /// Those that open.
+    pub(super) fn open(&self, at: Unix, skew: Duration) -> impl Iterator<Item = &VersionedKey> {
+        let holding = self.holding(at).map_or(0, |holding| holding.version);
+        let next = |place: usize| self.0.get(place + 1).map(|next| next.from);
+        self.0.iter().enumerate().filter_map(move |(place, version)| {
+            let begun = version.version <= holding || version.from <= at + skew;
+            let over = version.version < holding && next(place).is_some_and(|next| next + skew < at);
+            (begun && !over).then_some(version)
+        })
+    }
+
+    /// When something changes: to be looked at then, or just after.
+    pub(super) fn edges(&self, skew: Duration) -> impl Iterator<Item = Unix> {
+        let edges = move |version: &VersionedKey| {
+            [version.from - skew, version.from, version.from + skew + Duration::from_micros(1)]
+        };
+        self.0.iter().flat_map(edges)
+    }
+}
