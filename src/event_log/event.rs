@@ -269,6 +269,8 @@ impl Event {
         "route-changed",
         "route-lost",
         "clock-differs",
+        "contact-changed",
+        "bulletin-overdue",
     ];
 
     /// The same with its texts cut at [`MAX_TEXT`] and its lists at [`MAX_COUNTS`], which bounds a record.
