@@ -1,6 +1,6 @@
 //! The command line: one file a verb.
 //!
-//! Exit code 0 when the answer is yes, 2 when an expectation was missed or a check violated, 1 on an error, which says
+//! Exit code 0 when all that was expected holds, 2 when an expectation was missed or a check violated, 1 on an error, which says
 //! what, where, and what to do next.
 
 mod calibrate;

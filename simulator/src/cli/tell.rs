@@ -47,7 +47,8 @@ pub(super) fn people(record: &Record) {
         say!("{}\n", expectations(&summary.expectations));
     }
     so_far(record);
-    let answer = if summary.passed { style("yes").green().bold() } else { style("no").red().bold() };
+    // The question may be asked either way round: what is expected holds, or does not.
+    let answer = if summary.passed { style("holds").green().bold() } else { style("does not hold").red().bold() };
     say!("answer    {answer}");
 }
 
@@ -91,7 +92,7 @@ fn expectations(verdicts: &[Verdict]) -> Table {
             true => metrics::text(unit, margin + 0.0),
             false => percent(margin),
         });
-        let held = if verdict.held { style("held").green() } else { style("missed").red().bold() };
+        let held = if verdict.held { style("holds").green() } else { style("does not hold").red().bold() };
         table.add_row([Cell::new(&verdict.text), right(found), right(by), Cell::new(held)]);
     }
     table

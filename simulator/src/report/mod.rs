@@ -53,7 +53,7 @@ pub fn page(record: &Record) -> String {
         "scenario" => escaped(&summary.scenario),
         "seed" => summary.seed.to_string(),
         "verdict" => if summary.passed { "yes" } else { "no" }.to_owned(),
-        "word" => if summary.passed { "Yes" } else { "No" }.to_owned(),
+        "word" => if summary.passed { "Holds" } else { "Does not hold" }.to_owned(),
         "sign" => if summary.passed { "M5 13l5 5 9-11" } else { "M6 6l12 12M18 6L6 18" }.to_owned(),
         "why" => escaped(&answer::why(summary)),
         unknown => format!("{{{{{unknown}}}}}"),

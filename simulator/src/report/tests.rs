@@ -49,7 +49,7 @@ fn the_question_comes_before_everything_else_and_the_answer_right_after() {
     assert_eq!(between(&page, "<title>", "</title>"), QUESTION);
     let body = between(&page, "<body>", "<main");
     let question = body.find(QUESTION).expect("the question is in the body");
-    let answer = body.find("No</p>").expect("and the answer");
+    let answer = body.find("Does not hold</p>").expect("and the answer");
     assert!(question < answer);
     let rest = page.find("<main").expect("and the rest");
     assert!(page.find("<body>").expect("a body") + answer < rest, "needs no script to be seen");
@@ -73,7 +73,7 @@ fn the_answer_says_why() {
     let said = why(&record);
     assert!(said.starts_with("All 4 expectations held, and no check was violated."), "{said}");
     assert!(said.ends_with("The closest was delivered[class=alarm] &gt;= 0.999 (found 100 %)."), "{said}");
-    assert!(page(&record).contains("Yes</p>") && !page(&record).contains("No</p>"));
+    assert!(page(&record).contains("Holds</p>") && !page(&record).contains("Does not hold</p>"));
 
     record.summary.passed = false;
     assert!(why(&record).starts_with("The run did not pass, though"), "a contradiction is not glossed over");

@@ -26,7 +26,7 @@ function expectations() {
             missing("The scenario expects nothing, so there is nothing to hold or to miss."),
         ];
     const rows = list.map((verdict) => [
-        verdictMark(verdict.held, "held", "missed"),
+        verdictMark(verdict.held, "holds", "does not hold"),
         html("code", {}, verdict.text),
         verdict.found === null
             ? html("span", { class: "note" }, "nothing to measure")

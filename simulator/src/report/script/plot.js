@@ -8,6 +8,8 @@ const HEIGHT = 210;
 const CHARACTER = 5.7;
 /** More are drawn as bands without lines, and counted where labels have no room. */
 const MANY_FAULTS = 40;
+/** Characters that a fault has for its label before the next, or they share one. */
+const SHORTEST_LABEL = 12;
 
 const cursor = { at: null, followers: [], seekers: [], due: false };
 
@@ -154,22 +156,32 @@ function background(scale, top, bottom, labels) {
     return group;
 }
 
+/** Faults that begin too close together for a label each have one: of the one that lasts longest, and how many more. */
 function faultLabels(scale, top, right) {
+    const groups = [];
+    for (const fault of [...record.faults].sort((a, b) => a.at_s - b.at_s)) {
+        const group = groups[groups.length - 1];
+        if (group && scale(fault.at_s) - scale(group[0].at_s) < SHORTEST_LABEL * CHARACTER) group.push(fault);
+        else groups.push([fault]);
+    }
+    const lasting = (fault) => fault.until_s - fault.at_s;
     const drawn = [];
-    const faults = [...record.faults].sort((a, b) => a.at_s - b.at_s);
     let free = 0;
-    faults.forEach((fault, i) => {
-        const begin = scale(fault.at_s);
-        const next = faults.slice(i + 1).find((other) => scale(other.at_s) > begin + 1);
-        const text = shortened(fault.label, (next ? scale(next.at_s) - 7 : right + 8) - begin);
+    groups.forEach((group, i) => {
+        const begin = scale(group[0].at_s);
+        const more = group.length > 1 ? ` +${group.length - 1}` : "";
+        const longest = group.reduce((one, other) => (lasting(other) > lasting(one) ? other : one));
+        const space = (groups[i + 1] ? scale(groups[i + 1][0].at_s) - 7 : right + 8) - begin;
+        const text = shortened(longest.label, space - more.length * CHARACTER);
         if (text && begin >= free) {
-            drawn.push(svg("text", { class: "fault", x: begin, y: top - 6 }, text, svg("title", {}, fault.label)));
-            free = begin + text.length * CHARACTER + 4;
+            const title = svg("title", {}, group.map((fault) => fault.label).join(", "));
+            drawn.push(svg("text", { class: "fault", x: begin, y: top - 6 }, text + more, title));
+            free = begin + (text + more).length * CHARACTER + 4;
         }
     });
-    if (!faults.length || drawn.length * 3 >= faults.length) return drawn;
-    const text = plural(faults.length, "fault");
-    const begin = Math.min(scale(faults[0].at_s), right - text.length * CHARACTER);
+    if (!groups.length || drawn.length * 3 >= groups.length) return drawn;
+    const text = plural(record.faults.length, "fault");
+    const begin = Math.min(scale(groups[0][0].at_s), right - text.length * CHARACTER);
     return [svg("text", { class: "fault", x: begin, y: top - 6 }, text)];
 }
 
