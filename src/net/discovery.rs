@@ -20,9 +20,12 @@
 //! 1. At most [`MAX_ADDRESSES`] addresses are known. For a new one the worst that is idle and not bootstrap goes.
 //! 2. At most [`MAX_DIALS`] dials are under way.
 //! 3. Addresses of the node itself and of linked neighbours are not dialled.
-//! 4. An address is among those met only if a dial to it has led to a member.
+//! 4. A neighbour may have so many addresses tried on its word as its share allows, which shrinks with each that is in vain
+//!    ([`tellers`]); what has led to a member that is linked stays that member's, whoever else claims it.
+//! 5. An address is among those met only if a dial to it has led to a member.
 
 mod solitude;
+mod tellers;
 
 use super::reach::can_be_dialled;
 use super::sorter::Sorter;
@@ -39,6 +42,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
+use tellers::Tellers;
 
 /// The addresses of one network.
 #[derive(Debug)]
@@ -50,6 +54,7 @@ pub(crate) struct Discovery {
     /// Links that are up.
     links: BTreeMap<LinkId, (PeerId, u8)>,
     solitude: Solitude,
+    tellers: Tellers,
     /// Neighbours that are wanted before addresses other than bootstrap are left alone.
     target: usize,
     /// Neighbours at the last poll.
@@ -71,6 +76,8 @@ struct Entry {
     bearer: u8,
     /// Who says that it listens there.
     of: Option<PeerId>,
+    /// The neighbour on whose word it is tried, until it has led to a member.
+    told_by: Option<PeerId>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +106,7 @@ impl Discovery {
             sorter,
             links: BTreeMap::new(),
             solitude: Solitude::new(),
+            tellers: Tellers::default(),
             target: target as usize,
             neighbours: 0,
             rng: ChaCha20Rng::from_seed(seed),
@@ -156,12 +164,22 @@ impl Discovery {
         self.changed = true;
     }
 
+    /// A neighbour says that a member listens there. False when there was no place for it.
+    #[must_use]
+    pub(crate) fn handle_told(&mut self, link: LinkId, address: &Multiaddr) -> bool {
+        let teller = self.links.get(&link).map(|(peer, _)| *peer);
+        self.learn_from(without_peer(address), false, teller)
+    }
+
     /// A neighbour says that it listens there. A bootstrap address is not taken from the neighbour's word: it is
     /// dialled to see whose it is.
     #[must_use]
     pub(crate) fn handle_neighbour(&mut self, link: LinkId, address: &Multiaddr) -> bool {
         let address = without_peer(address);
-        let kept = self.learn(address.clone(), false);
+        let kept = self.handle_told(link, &address);
+        if self.is_proven_of_another(link, &address) {
+            return kept;
+        }
         if let (Some(entry), Some((peer, _))) = (self.addresses.get_mut(&address), self.links.get(&link)) {
             entry.of = Some(*peer);
             let over_it = |(_, ends): &(&LinkId, &(PeerId, u8))| **ends == (*peer, entry.bearer);
@@ -173,10 +191,20 @@ impl Discovery {
         kept
     }
 
+    /// Whether a dial has led to another neighbour there, which still is one.
+    fn is_proven_of_another(&self, link: LinkId, address: &Multiaddr) -> bool {
+        let by = self.links.get(&link).map(|(peer, _)| *peer);
+        let of = self.addresses.get(address).filter(|entry| entry.reached).and_then(|entry| entry.of);
+        of.is_some_and(|of| Some(of) != by && self.links.values().any(|(peer, _)| *peer == of))
+    }
+
     /// A dial has led to this link. Answers whether a member was met there for the first time.
     pub(crate) fn handle_linked(&mut self, address: &Multiaddr, link: LinkId) -> bool {
         if let Some(entry) = self.addresses.get_mut(address) {
             entry.reached = true;
+            if let Some(teller) = entry.told_by.take() {
+                self.tellers.proved(&teller);
+            }
             entry.state = State::Linked(link, Instant::now());
             if let Some((peer, bearer)) = self.links.get(&link) {
                 (entry.of, entry.bearer) = (Some(*peer), *bearer);
@@ -198,7 +226,10 @@ impl Discovery {
             entry.fail(longest, &self.solitude, &mut self.rng);
             entry.bearer = self.sorter.carrying(address, None);
             if hopeless && !self.met.contains(address) {
-                self.addresses.remove(address);
+                let gone = self.addresses.remove(address);
+                if let Some(teller) = gone.and_then(|entry| entry.told_by) {
+                    self.tellers.in_vain(teller);
+                }
             }
         }
         self.changed = true;
@@ -324,6 +355,10 @@ impl Discovery {
     }
 
     fn learn(&mut self, address: Multiaddr, bootstrap: bool) -> bool {
+        self.learn_from(address, bootstrap, None)
+    }
+
+    fn learn_from(&mut self, address: Multiaddr, bootstrap: bool, told_by: Option<PeerId>) -> bool {
         if let Some(known) = self.addresses.get_mut(&address) {
             known.bootstrap |= bootstrap;
             return true;
@@ -331,13 +366,20 @@ impl Discovery {
         if !can_be_dialled(&address) {
             return true;
         }
+        if let Some(teller) = &told_by {
+            let tried = self.addresses.values().filter(|entry| entry.told_by.as_ref() == Some(teller)).count();
+            if tried >= self.tellers.share(teller) {
+                return false;
+            }
+        }
         let full = self.addresses.len() >= MAX_ADDRESSES;
         if full && !self.drop_worst() && !bootstrap {
             return false;
         }
         let bearer = self.sorter.carrying(&address, None);
         let state = State::Idle(Instant::now());
-        self.addresses.insert(address, Entry { bootstrap, reached: false, failures: 0, state, bearer, of: None });
+        self.addresses
+            .insert(address, Entry { bootstrap, reached: false, failures: 0, state, bearer, of: None, told_by });
         self.changed = true;
         !full
     }
@@ -351,7 +393,15 @@ impl Discovery {
     fn set_own(&mut self, address: Multiaddr) {
         let full = self.addresses.len() >= MAX_ADDRESSES;
         if self.addresses.contains_key(&address) || !full || self.drop_worst() {
-            let own = Entry { bootstrap: false, reached: false, failures: 0, state: State::Own, bearer: 0, of: None };
+            let own = Entry {
+                bootstrap: false,
+                reached: false,
+                failures: 0,
+                state: State::Own,
+                bearer: 0,
+                of: None,
+                told_by: None,
+            };
             self.addresses.insert(address, own);
         }
         self.changed = true;

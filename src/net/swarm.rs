@@ -293,6 +293,16 @@ impl<G: Gatekeeper> Network<G> {
         }
     }
 
+    /// Addresses of members, as a neighbour says: dialled as far as its word goes.
+    pub fn add_told_addresses(&mut self, link: LinkId, addresses: impl IntoIterator<Item = Multiaddr>) {
+        self.swarm.attend();
+        for address in addresses {
+            if !self.discovery.handle_told(link, &address) {
+                self.tally.count(Item::Dropped(Counter::AddressesRefused), 1);
+            }
+        }
+    }
+
     /// Addresses that a neighbour calls its own: not dialled while its link is up.
     pub fn set_neighbour_addresses(&mut self, link: LinkId, addresses: impl IntoIterator<Item = Multiaddr>) {
         if self.links.get(link).is_none() {

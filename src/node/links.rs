@@ -165,7 +165,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
             addresses.into_iter().filter_map(|address| Multiaddr::try_from(address).ok()).collect()
         };
         let own = parse(own);
-        self.network.add_addresses(parse(others));
+        self.network.add_told_addresses(link, parse(others));
         self.network.set_neighbour_addresses(link, own.clone());
         if let Some(neighbour) = self.neighbours.get_mut(&link) {
             neighbour.addresses = own;

@@ -231,3 +231,46 @@ fn a_neighbour_is_dialled_on_the_bearers_that_lack_a_link() {
     }
     assert!(!discovery.addresses.contains_key(&dialled));
 }
+
+#[test]
+fn what_a_neighbour_names_in_vain_costs_its_word() {
+    let mut discovery = discovery(&[], 1_000);
+    let (liar, honest) = (LinkId(1), LinkId(2));
+    discovery.handle_link_up(liar, PeerId::random(), 0);
+    discovery.handle_link_up(honest, PeerId::random(), 0);
+    let told = |discovery: &mut Discovery, from: u32| {
+        (from..from + 1_000).filter(|n| discovery.handle_told(liar, &port(*n))).count()
+    };
+    let given_up = |discovery: &mut Discovery| {
+        let known: Vec<Multiaddr> = discovery.addresses.keys().cloned().collect();
+        known.iter().for_each(|address| (0..FORGET).for_each(|_| discovery.handle_failed(address)));
+    };
+    let mut tried = Vec::new();
+    for round in 1..6 {
+        tried.push(told(&mut discovery, round * 1_000));
+        given_up(&mut discovery);
+    }
+    assert!(tried[0] <= 48 && tried.is_sorted_by(|a, b| a >= b), "{tried:?}");
+    assert_eq!(tried[4], 2, "{tried:?}");
+    // Nobody else pays for it, and what leads to members wins trust back.
+    assert_eq!((1..=48).filter(|n| discovery.handle_told(honest, &port(*n))).count(), 48);
+    assert!(!discovery.handle_told(honest, &port(49)));
+    discovery.handle_link_up(LinkId(3), PeerId::random(), 0);
+    assert!(discovery.handle_linked(&port(1), LinkId(3)));
+    assert!(discovery.handle_told(honest, &port(49)), "a place that is taken no more");
+}
+
+#[test]
+fn an_address_that_led_to_a_neighbour_is_not_given_to_whoever_claims_it() {
+    let mut discovery = discovery(&[port(1)], 8);
+    let (member, claimant) = (PeerId::random(), PeerId::random());
+    discovery.handle_link_up(LinkId(1), member, 0);
+    discovery.handle_linked(&port(1), LinkId(1));
+    discovery.handle_link_up(LinkId(2), claimant, 0);
+    assert!(discovery.handle_neighbour(LinkId(2), &port(1)));
+    assert_eq!(discovery.addresses[&port(1)].of, Some(member));
+    // Once that member is gone, the word of another is as good as any.
+    discovery.handle_link_down(LinkId(1));
+    assert!(discovery.handle_neighbour(LinkId(2), &port(1)));
+    assert_eq!(discovery.addresses[&port(1)].of, Some(claimant));
+}
