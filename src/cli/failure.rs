@@ -99,6 +99,10 @@ impl From<ClientError> for Failure {
             }
             ClientError::Connect { error, .. } => crate::store::advice(error).into(),
             ClientError::Api(body) => body.hint.clone(),
+            ClientError::Silent { .. } => {
+                "see whether its process is stopped or starved (`ps -o state,pid,args -C m2mesh`), and its diagnostics"
+                    .into()
+            }
             ClientError::Broken(_) => "see whether the node still runs with `m2mesh status`".into(),
             ClientError::Answer(_) => "check that the node runs the same version with `m2mesh status`".into(),
         };

@@ -66,7 +66,7 @@ async fn print_log(shell: &Shell, client: &Client, mut query: LogQuery) -> Resul
     let mut offline = None;
     loop {
         let page: LogPage = match &offline {
-            None => match client.get("/v1/log", &query).await {
+            None => match client.get_patiently("/v1/log", &query).await {
                 Err(ClientError::NotRunning(directory)) => {
                     offline = Some(offline_log(&directory)?);
                     continue;
@@ -97,7 +97,7 @@ async fn follow_log(shell: &Shell, client: &Client, query: &LogQuery) -> Result<
 }
 
 async fn verify(shell: &Shell, client: &Client) -> Result<Verdict, Failure> {
-    let verdict: LogVerdict = match client.get("/v1/log/verify", &()).await {
+    let verdict: LogVerdict = match client.get_patiently("/v1/log/verify", &()).await {
         Err(ClientError::NotRunning(directory)) => verify_offline(&directory)?,
         verdict => verdict?,
     };

@@ -5,7 +5,7 @@ use super::dto::{
     LogVerdict, Outcome, Payload, Peer, PublishBody, RequestBody, RouteQuery, RoutesView, SendBody, Status, WayView,
 };
 use super::error::{ApiError, ErrorBody};
-use super::{Context, asked, openapi, pages, stream};
+use super::{Context, asked, openapi, pages, serve, stream};
 use crate::engine::api::{Command, Refused, Reply, Send};
 use crate::engine::store::Read;
 use crate::id::{Name, SendId};
@@ -57,7 +57,7 @@ where
     let router = Router::new();
     routes()
         .into_iter()
-        .fold(router, |router, (_, path, handler)| router.route(path, handler))
+        .fold(router, |router, (_, path, handler)| router.route(path, serve::seated(path, handler)))
         .fallback(no_route)
         .method_not_allowed_fallback(no_route)
         .with_state(context)

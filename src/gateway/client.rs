@@ -15,6 +15,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tokio::net::UnixStream;
 
 /// A node's local API, by the node's directory.
@@ -40,6 +41,14 @@ pub enum ClientError {
     /// The node said no.
     #[error("{}", .0.error)]
     Api(ErrorBody),
+    /// It runs, and says nothing.
+    #[error("the node in {} has not answered for {seconds} s", .directory.display())]
+    Silent {
+        /// Its directory.
+        directory: PathBuf,
+        /// How long it was waited for.
+        seconds: u64,
+    },
     /// The connection broke.
     #[error("the connection to the node broke: {0}")]
     Broken(String),
@@ -59,8 +68,23 @@ impl Client {
         &self.directory
     }
 
-    /// `GET` with a query made of the fields of `query`.
+    /// `GET` with a query made of the fields of `query`. What is asked so the node can answer from what it knows, so that
+    /// it is waited for [`PATIENCE`] long.
     pub async fn get<T: DeserializeOwned>(&self, path: &str, query: &impl Serialize) -> Result<T, ClientError> {
+        let target = target(path, query)?;
+        let asked = self.call(Method::GET, &target, None, Body::empty());
+        match tokio::time::timeout(PATIENCE, asked).await {
+            Ok(answer) => answer?.whole().await,
+            Err(_) => Err(ClientError::Silent { directory: self.directory.clone(), seconds: PATIENCE.as_secs() }),
+        }
+    }
+
+    /// The same where the node may have much to read first: it is waited for as long as it takes.
+    pub async fn get_patiently<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &impl Serialize,
+    ) -> Result<T, ClientError> {
         self.call(Method::GET, &target(path, query)?, None, Body::empty()).await?.whole().await
     }
 
@@ -268,6 +292,8 @@ pub fn escape(text: &str) -> String {
     out
 }
 
+/// How long a node is waited for that has only to say what it knows. A busy one answers within a second.
+const PATIENCE: Duration = Duration::from_secs(15);
 /// Longest line of an answer, in bytes: the largest payload, each byte escaped as `\u0000`, fits.
 const MAX_LINE: usize = 1024 * 1024;
 /// Longest answer that is read whole, in bytes: a page of the inbox with every byte escaped.

@@ -36,6 +36,18 @@ pub enum ApiError {
     /// The node stopped before it answered.
     #[error("the node is stopping")]
     Stopping,
+    /// As much is under way as may be.
+    #[error("{limit} requests to this node's API are under way, and no more are served at a time")]
+    Crowded {
+        /// How many of the kind are served at a time.
+        limit: usize,
+    },
+    /// The request did not come whole in time.
+    #[error("the request did not come whole within {seconds} s")]
+    Slow {
+        /// How long it may take.
+        seconds: u64,
+    },
     /// The node answered with something that does not belong to the question.
     #[error("the node gave an answer that does not fit the question")]
     Unexpected,
@@ -61,7 +73,8 @@ impl ApiError {
                 | Refused::PathPolicy { .. }
                 | Refused::Oneself(_),
             ) => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::Refused(Refused::Full(_)) | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Refused(Refused::Full(_)) | Self::Stopping | Self::Crowded { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Slow { .. } => StatusCode::REQUEST_TIMEOUT,
             Self::Request(_) => StatusCode::BAD_REQUEST,
             Self::Refused(Refused::LabNotKept(_)) | Self::Page(_) | Self::Unexpected => {
                 StatusCode::INTERNAL_SERVER_ERROR
@@ -93,6 +106,10 @@ impl ApiError {
             Self::Refused(Refused::LabNotKept(_)) => "free some space on the node's disk, then try again",
             Self::Request(_) | Self::NoRoute(_) => "GET /openapi.json describes every route and its fields",
             Self::Page(_) => "look at the node's diagnostics; `m2mesh log verify` checks the event log",
+            Self::Crowded { .. } => {
+                "end programs that follow streams or wait for messages of this node, then try again"
+            }
+            Self::Slow { .. } => "send a request's head and body at once",
             Self::Stopping => "start the node again with `m2mesh run`",
             Self::Unexpected => "this is a defect of m2mesh; please report it with the node's diagnostics",
         }

@@ -15,13 +15,17 @@
 //! | [`dto`] | the JSON of it all; the only types that cross the socket |
 //! | [`error`] | what a request is told when it fails: `{"error", "hint"}` |
 //! | [`openapi`] | the description at `GET /openapi.json` |
-//! | [`socket`] | binding with mode 0600, stale sockets, a bound on connections |
+//! | [`socket`] | binding with mode 0600, stale sockets |
+//! | `serve` | connections: accepted, timed, ended in good order |
+//! | `seats` | how many there may be, and who gives way |
 //! | [`client`] | the other end, for the command line |
 //!
 //! Invariants
 //! 1. The socket is never reachable by another user, not even between `bind` and `chmod`.
 //! 2. A request that was cut off cancels what it asked for.
 //! 3. Everything that waits is bounded: connections, requests on their way, lines in flight, replies not yet taken.
+//! 4. Whoever connects is answered: served, or told at once that too much is under way. A client that says nothing keeps
+//!    nobody else out.
 //!
 //! Absent on purpose: authentication (the file mode is it), and any listener that is not a unix socket.
 
@@ -35,6 +39,8 @@ mod lines;
 pub mod openapi;
 pub mod pages;
 pub mod replies;
+mod seats;
+mod serve;
 pub mod socket;
 pub mod stream;
 

@@ -1,4 +1,4 @@
-//! The unix socket: bound so that no other user can ever reach it, served until told to stop.
+//! The unix socket: bound so that no other user can ever reach it.
 //!
 //! Steps of binding
 //! 1. If something answers at `DIR/api.sock`, a node runs there: refuse.
@@ -7,20 +7,15 @@
 //! 4. Rename it to `DIR/api.sock`, which replaces the socket of a dead process in the same instant.
 //! 5. Remove `DIR/.api`.
 
-use super::{Calls, Context, Node, SOCKET, api};
+use super::{Calls, Context, Node, SOCKET, api, serve};
 use crate::engine::store::Read;
 use std::fs;
 use std::future::Future;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task;
-use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::net::UnixListener;
+use tokio::sync::watch;
 
 /// A bound socket, not yet served.
 #[derive(Debug)]
@@ -69,39 +64,17 @@ impl Gateway {
         &self.path.0
     }
 
-    /// Answers requests until `shutdown` is ready; then ends streams, finishes what is under way, [`GRACE`] long, and
+    /// Answers requests until `shutdown` is ready; then ends streams, finishes what is under way, for a short time, and
     /// removes the socket.
-    pub async fn serve<R>(
-        self,
-        calls: Calls,
-        reader: R,
-        shutdown: impl Future<Output = ()> + Send + 'static,
-    ) -> io::Result<()>
+    pub async fn serve<R>(self, calls: Calls, reader: R, shutdown: impl Future<Output = ()> + Send + 'static)
     where
         R: Read + Clone + Send + Sync + 'static,
     {
         let Self { listener, path } = self;
         let (stopping, stopped) = watch::channel(false);
         let router = api::router(Context { node: Node { calls }, reader, stopping: stopped.clone() });
-        let listener = Bounded { listener, permits: Arc::new(Semaphore::new(MAX_CONNECTIONS)) };
-        let mut stopped = stopped;
-        let serve = axum::serve(listener, router).with_graceful_shutdown(async move {
-            shutdown.await;
-            stopping.send_replace(true);
-        });
-        let deadline = async move {
-            match stopped.wait_for(|stopping| *stopping).await.map(drop) {
-                Ok(()) => tokio::time::sleep(GRACE).await,
-                // Serving has ended by itself.
-                Err(_) => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            result = serve => result?,
-            () = deadline => tracing::debug!("requests were still under way when the local API stopped"),
-        }
+        serve::until(shutdown, listener, router, stopping, stopped).await;
         drop(path);
-        Ok(())
     }
 }
 
@@ -133,77 +106,5 @@ impl Drop for SocketFile {
     }
 }
 
-/// Accepts while there are permits; the next connection waits in the kernel's backlog.
-#[derive(Debug)]
-struct Bounded {
-    listener: UnixListener,
-    permits: Arc<Semaphore>,
-}
-
-impl axum::serve::Listener for Bounded {
-    type Io = Permitted;
-    type Addr = tokio::net::unix::SocketAddr;
-
-    async fn accept(&mut self) -> (Permitted, Self::Addr) {
-        let permit = match self.permits.clone().acquire_owned().await {
-            Ok(permit) => permit,
-            Err(_) => std::future::pending().await, // the semaphore is never closed
-        };
-        let (stream, address) = axum::serve::Listener::accept(&mut self.listener).await;
-        (Permitted { stream, _permit: permit }, address)
-    }
-
-    fn local_addr(&self) -> io::Result<Self::Addr> {
-        self.listener.local_addr()
-    }
-}
-
-/// A connection that gives its permit back when it closes.
-#[derive(Debug)]
-struct Permitted {
-    stream: UnixStream,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl AsyncRead for Permitted {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut task::Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> task::Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Permitted {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>, buf: &[u8]) -> task::Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> task::Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> task::Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut task::Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> task::Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-}
-
 /// Longest path of a unix socket on Linux, in bytes, without the closing zero.
 const MAX_SOCKET_PATH: usize = 107;
-/// Connections served at a time.
-const MAX_CONNECTIONS: usize = 256;
-/// How long requests under way may take once the node stops.
-const GRACE: Duration = Duration::from_secs(2);

@@ -114,7 +114,7 @@ pub(super) struct Running {
     pub(super) calls: Calls,
     pub(super) reader: SledReader,
     close_api: oneshot::Sender<()>,
-    api: Option<JoinHandle<std::io::Result<()>>>,
+    api: Option<JoinHandle<()>>,
     stop: oneshot::Sender<()>,
     node: JoinHandle<()>,
     keeper: JoinHandle<()>,

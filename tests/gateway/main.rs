@@ -1,5 +1,6 @@
 //! The local API over a real unix socket, with a test in the node's place.
 
+mod crowd;
 #[path = "../fake_node/mod.rs"]
 mod fake_node;
 mod streams;

@@ -1,0 +1,229 @@
+//! Serving: connections to the local API are accepted, timed, and ended in good order.
+//!
+//! Each connection is a task with a seat ([`seats`](super::seats)). It ends when its client leaves, when no request's head
+//! has come whole within [`HEAD_TIME`], counted from the end of the one before, when its seat is given up, or when serving
+//! stops. A body that is read whole has [`BODY_TIME`]. When no seat can be had, the connection is answered at once with
+//! what is the matter.
+//!
+//! A route is one of three manners: answered from what the node knows; waits for others, once its body is there; or goes
+//! on, its body or its answer being a stream.
+//!
+//! Invariants
+//! 1. Accepting never waits for anything but the system: a client that says nothing keeps nobody else out.
+//! 2. A request counts as under way from when it is whole until its answer is made; a stream until it ends.
+
+use super::error::ApiError;
+use super::seats::{Duty, Manner, Place, Seat, Seats};
+use axum::Router;
+use axum::body::{Body, Bytes, HttpBody, to_bytes};
+use axum::extract::Request;
+use axum::http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use axum::routing::MethodRouter;
+use hyper::body::{Frame, SizeHint};
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+/// Serves until `shutdown` is ready, then says so by `stopping`, and ends what is under way within [`GRACE`].
+pub(super) async fn until(
+    shutdown: impl Future<Output = ()>,
+    listener: UnixListener,
+    router: Router,
+    stopping: watch::Sender<bool>,
+    stopped: watch::Receiver<bool>,
+) {
+    let mut shutdown = pin!(shutdown);
+    let seats = Seats::default();
+    let mut serving = JoinSet::new();
+    let mut turning_away = JoinSet::new();
+    loop {
+        let stream = tokio::select! {
+            biased;
+            () = &mut shutdown => break,
+            Some(_) = serving.join_next() => continue,
+            Some(_) = turning_away.join_next() => continue,
+            stream = accept(&listener) => stream,
+        };
+        match seats.take(process_of(&stream)) {
+            Some(seat) => drop(serving.spawn(attend(stream, seat, router.clone(), stopped.clone()))),
+            None if turning_away.len() < MAX_TURNED_AWAY => drop(turning_away.spawn(turn_away(stream))),
+            None => drop(stream),
+        }
+    }
+    drop(listener);
+    stopping.send_replace(true);
+    let ended = async { while serving.join_next().await.is_some() {} };
+    if timeout(GRACE, ended).await.is_err() {
+        tracing::debug!("requests were still under way when the local API stopped");
+    }
+}
+
+/// The next connection.
+async fn accept(listener: &UnixListener) -> UnixStream {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return stream,
+            Err(error) => {
+                // The process has as many files open as it may, or the client has left: neither ends serving.
+                tracing::warn!(%error, "a connection to the local API could not be accepted");
+                sleep(ACCEPT_AGAIN).await;
+            }
+        }
+    }
+}
+
+/// The number of the process at the other end; 0 if the system does not say.
+fn process_of(stream: &UnixStream) -> i32 {
+    stream.peer_cred().ok().and_then(|credentials| credentials.pid()).unwrap_or(0)
+}
+
+/// Serves one connection to its end.
+async fn attend(stream: UnixStream, mut seat: Seat, router: Router, mut stopped: watch::Receiver<bool>) {
+    let (place, router) = (seat.place(), TowerToHyperService::new(router));
+    let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(place.clone());
+        router.call(request)
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME)
+        .max_buf_size(MAX_BUFFER)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    let mut stopping = false;
+    loop {
+        tokio::select! {
+            biased;
+            result = &mut connection => {
+                if let Err(error) = result {
+                    tracing::debug!(%error, "a connection to the local API ended early");
+                }
+                return;
+            }
+            () = seat.given_up() => return,
+            () = async { drop(stopped.wait_for(|stopped| *stopped).await) }, if !stopping => {
+                stopping = true;
+                connection.as_mut().graceful_shutdown();
+            }
+        }
+    }
+}
+
+/// Says that there is no room, and stays a moment, so that the client reads it before it sees the connection end.
+async fn turn_away(mut stream: UnixStream) {
+    let error = ApiError::Crowded { limit: super::seats::MAX_SEATS };
+    let response = error.into_response();
+    let status = response.status();
+    let Ok(body) = to_bytes(response.into_body(), MAX_BUFFER).await else { return };
+    let mut answer = format!(
+        "HTTP/1.1 {status}\r\n{CONTENT_TYPE}: application/json\r\n{CONTENT_LENGTH}: {}\r\n{RETRY_AFTER}: 1\r\n{CONNECTION}: close\r\n\r\n",
+        body.len()
+    )
+    .into_bytes();
+    answer.extend_from_slice(&body);
+    let told = async {
+        stream.write_all(&answer).await?;
+        stream.shutdown().await?;
+        while stream.read(&mut [0; 1_024]).await? > 0 {}
+        std::io::Result::Ok(())
+    };
+    if let Ok(Err(error)) = timeout(FAREWELL, told).await {
+        tracing::debug!(%error, "a client of the local API left before it was told that there is no room");
+    }
+}
+
+/// A handler that keeps its connection's seat while a request is under way.
+pub(super) fn seated<S>(path: &str, handler: MethodRouter<S>) -> MethodRouter<S>
+where
+    S: Clone + Send + Sync + 'static,
+{
+    if STREAMS.contains(&path) {
+        handler.layer(from_fn(goes_on))
+    } else if WAITS.contains(&path) {
+        handler.layer(from_fn(|request, next| answers_once(Manner::Long, request, next)))
+    } else {
+        handler.layer(from_fn(|request, next| answers_once(Manner::Quick, request, next)))
+    }
+}
+
+async fn answers_once(manner: Manner, request: Request, next: Next) -> Result<Response, ApiError> {
+    let (head, body) = request.into_parts();
+    let body = match timeout(BODY_TIME, to_bytes(body, MAX_BODY)).await {
+        Ok(Ok(bytes)) => Body::from(bytes),
+        Ok(Err(error)) => return Err(ApiError::Request(format!("the body cannot be read: {error}"))),
+        Err(_) => return Err(ApiError::Slow { seconds: BODY_TIME.as_secs() }),
+    };
+    let duty = head.extensions.get::<Place>().map(|place| place.begin(manner)).transpose()?;
+    let response = next.run(Request::from_parts(head, body)).await;
+    drop(duty);
+    Ok(response)
+}
+
+async fn goes_on(request: Request, next: Next) -> Result<Response, ApiError> {
+    let duty = request.extensions().get::<Place>().map(|place| place.begin(Manner::Long)).transpose()?;
+    let response = next.run(request).await;
+    Ok(response.map(|body| Body::new(Held { body, _duty: duty })))
+}
+
+/// An answer that keeps its seat until it ends.
+struct Held {
+    body: Body,
+    _duty: Option<Duty>,
+}
+
+impl HttpBody for Held {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Routes that wait for others once their body is there.
+const WAITS: [&str; 3] = ["/v1/send", "/v1/request", "/v1/publish"];
+/// Routes that go on.
+const STREAMS: [&str; 6] = [
+    "/v1/send-lines",
+    "/v1/publish-lines",
+    "/v1/subscribe",
+    "/v1/offers/{service}",
+    "/v1/inbox/follow",
+    "/v1/log/follow",
+];
+/// How long a request's head may take, from the moment when the one before was answered.
+const HEAD_TIME: Duration = Duration::from_secs(10);
+/// How long the body of a request that is answered once may take.
+const BODY_TIME: Duration = Duration::from_secs(10);
+/// Longest body of a request that is answered once, in bytes: the largest payload, each byte escaped, fits.
+const MAX_BODY: usize = 2 * 1024 * 1024;
+/// What a connection holds of what it reads and writes, in bytes.
+const MAX_BUFFER: usize = 128 * 1024;
+/// Connections that are told at a time that there is no room; more are just closed.
+const MAX_TURNED_AWAY: usize = 16;
+/// How long they have to read it.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// How long requests under way may take once the node stops.
+const GRACE: Duration = Duration::from_secs(2);
+/// When to accept again after a failure.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
