@@ -5,6 +5,10 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests, and helpers of tests")]
 
+#[path = "support/flood.rs"]
+mod flood;
+#[path = "support/insider.rs"]
+mod frames;
 #[path = "support/hostile.rs"]
 mod hostile;
 #[path = "support/realm.rs"]
@@ -229,11 +233,7 @@ async fn a_node_counts_refusals_by_reason_in_its_log() {
     let (node, ready) = started(&mut run);
     let addresses: Vec<Multiaddr> =
         ready.trim().split("listen=").nth(1).unwrap().split(',').map(|address| address.parse().unwrap()).collect();
-    let memory = || {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", node.0.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
-    };
+    let memory = || flood::memory(node.0.id());
     let (before, realm) = (memory(), Arc::new(Realm::of_directory(&at.join("plant"))));
     let attacks = number("M2MESH_ATTACKS", 120);
     let attempts = futures::stream::iter(0..attacks).map(|n| {

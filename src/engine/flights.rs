@@ -41,6 +41,11 @@ pub(super) struct Flights {
 }
 
 impl Flights {
+    /// How many are watched.
+    pub(super) fn len(&self) -> usize {
+        self.flights.len().max(self.hops.len())
+    }
+
     /// The number of the next one.
     pub(super) fn next(&mut self) -> u64 {
         self.last += 1;

@@ -36,7 +36,7 @@ use std::collections::BTreeMap;
 
 /// Most sessions of others whose way back is remembered. Drop policy: of the link that most of them came over the one
 /// learnt first is forgotten (`flows_forgotten`): its sender retries until it finds out by itself.
-const MAX_FLOWS: usize = 4_096;
+pub(super) const MAX_FLOWS: usize = 4_096;
 
 /// Sessions of others that pass through here.
 #[derive(Debug)]
@@ -54,6 +54,11 @@ impl Default for Flows {
 }
 
 impl Flows {
+    /// How many are remembered.
+    pub(super) fn len(&self) -> usize {
+        self.from.len()
+    }
+
     /// Frames of a session come over that link. Answers whether another had to be forgotten.
     fn note(&mut self, session: SessionId, from: LinkId) -> bool {
         if self.from.insert(session, from) == Some(from) {

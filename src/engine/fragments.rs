@@ -20,7 +20,7 @@ use bytes::Bytes;
 use std::collections::BTreeMap;
 
 /// Most incomplete frames of a link: as many as there are classes, twice.
-const MAX_PARTIAL: usize = 8;
+pub(super) const MAX_PARTIAL: usize = 8;
 /// Smallest piece, whatever a bearer says.
 const LEAST: usize = 64;
 
@@ -39,6 +39,11 @@ struct Partial {
 }
 
 impl Fragments {
+    /// How many frames are incomplete.
+    pub(super) fn len(&self) -> usize {
+        self.partial.values().map(BTreeMap::len).sum()
+    }
+
     /// A link is gone, and with it what came over it in part.
     pub(super) fn forget(&mut self, link: LinkId) {
         self.partial.remove(&link);

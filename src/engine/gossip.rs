@@ -9,10 +9,9 @@
 //!          accept: gossip forwards it ─▶ of a group listened to? ─▶ open ─▶ put in order ─▶ subscriptions
 //! ```
 
-use super::multicast::{FRAME_OVERHEAD, InStream, MAX_STREAMS, MAX_WAITING, Received, Source, WAIT, Waiting};
+use super::multicast::{FRAME_OVERHEAD, MAX_WAITING, Multicast, Received, Source, WAIT, Waiting};
 use super::{Engine, GossipVerdict, Output};
 use crate::counter::Counter;
-use crate::delivery::reorder::Reorder;
 use crate::id::{CredentialHash, LinkId, StreamId};
 use crate::identity::credential::acceptance;
 use crate::identity::sign::verify_signed;
@@ -20,7 +19,26 @@ use crate::time::Unix;
 use crate::wire::data::Policy;
 use crate::wire::group::{CONTEXT, GroupBatch, GroupFrame, GroupMessage, MAX_GROUP_FRAME, MAX_MESSAGES};
 use crate::wire::{self, Signed, topic};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+
+impl Multicast {
+    /// Room for a frame that came over a link and waits for a credential: what is given up for it. `None`: the link has as
+    /// much as any other already.
+    fn make_room(&mut self, link: LinkId) -> Option<Source> {
+        let mut shares: BTreeMap<LinkId, (usize, usize)> = BTreeMap::new();
+        for (at, waiting) in self.waiting.iter().enumerate() {
+            let (Source::Gossip(_, from) | Source::Link(from)) = waiting.source;
+            let (count, newest) = shares.entry(from).or_default();
+            (*count, *newest) = (*count + 1, at);
+        }
+        let own = shares.get(&link).map_or(0, |(count, _)| *count);
+        let (count, newest) = shares.into_values().max()?;
+        if count <= own {
+            return None;
+        }
+        self.waiting.remove(newest).map(|waiting| waiting.source)
+    }
+}
 
 impl Engine {
     pub(super) fn handle_gossip(&mut self, id: u64, link: LinkId, data: &[u8]) {
@@ -44,13 +62,16 @@ impl Engine {
         if self.multicast.credentials.contains_key(&frame.sender) {
             return self.judge_frame(source, data);
         }
+        let (Source::Gossip(_, link) | Source::Link(link)) = source;
         if self.multicast.waiting.len() >= MAX_WAITING {
             self.count(Counter::GroupFramesWithoutCredential, 1);
-            return self.judged(source, GossipVerdict::Ignore);
+            match self.multicast.make_room(link) {
+                Some(dropped) => self.judged(dropped, GossipVerdict::Ignore),
+                None => return self.judged(source, GossipVerdict::Ignore),
+            }
         }
         let (sender, until) = (frame.sender, self.now.time + WAIT);
         if !self.multicast.waiting.iter().any(|waiting| waiting.sender == sender) {
-            let (Source::Gossip(_, link) | Source::Link(link)) = source;
             self.ask_credential(link, sender);
         }
         self.multicast.waiting.push_back(Waiting { source, sender, data: data.to_vec(), until });
@@ -121,33 +142,24 @@ impl Engine {
         }
         let (key, first, count) = ((sender, batch.stream), batch.first, batch.messages.len() as u64);
         let now = self.now.time;
-        let streams = &mut self.multicast.streams;
-        if streams.len() >= MAX_STREAMS
-            && !streams.contains_key(&key)
-            && let Some(oldest) = streams.iter().min_by_key(|(_, stream)| stream.used).map(|(key, _)| *key)
-        {
-            streams.remove(&oldest);
+        if let Some(oldest) = self.multicast.shares.enter(sender, key) {
+            self.multicast.streams.remove(&oldest);
             self.multicast.holding.remove(&oldest);
             self.count(Counter::GroupStreamsForgotten, 1);
         }
-        let stream =
-            self.multicast.streams.entry(key).or_insert_with(|| InStream { reorder: Reorder::default(), used: now });
-        stream.used = now;
-        stream.reorder.insert(first, count, received, now);
+        self.multicast.streams.entry(key).or_default().insert(first, count, received, now);
         self.hand_over(key);
     }
 
     /// Hands over what is in order, or has waited long enough.
     pub(super) fn hand_over(&mut self, key: (CredentialHash, StreamId)) {
-        while let Some(released) =
-            self.multicast.streams.get_mut(&key).and_then(|stream| stream.reorder.poll(self.now.time))
-        {
+        while let Some(released) = self.multicast.streams.get_mut(&key).and_then(|stream| stream.poll(self.now.time)) {
             let Received { from, plain } = released.item;
             if let Ok(batch) = wire::decode::<GroupBatch<'_>>(&plain) {
                 self.publish_batch(from.as_ref(), &batch, released.lost, released.skip);
             }
         }
-        let holds = self.multicast.streams.get(&key).is_some_and(|stream| stream.reorder.next_wake().is_some());
+        let holds = self.multicast.streams.get(&key).is_some_and(|stream| stream.next_wake().is_some());
         if holds {
             self.multicast.holding.insert(key);
         } else {

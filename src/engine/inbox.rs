@@ -16,10 +16,12 @@
 //!    accepted it; both are in one commit: after a crash they agree.
 //! 2. The inbox holds at most [`MAX_INBOX`] messages and [`MAX_INBOX_BYTES`]. Drop policy: refuse the newest
 //!    (`InboxFull`), before it is taken for accepted.
-//! 3. At most [`MAX_STREAMS`] streams are remembered. Drop policy: the one longest without a message is forgotten.
+//! 3. At most [`MAX_STREAMS`] streams are remembered. Drop policy: of the sender that has most, the one longest without a
+//!    message is forgotten.
 //! 4. No message goes that a consumer has not consumed. At most [`MAX_CONSUMERS`]; drop policy: refuse the newest.
 
 use super::api::{InboxRecord, Refused, Reply, Token};
+use super::senders::Senders;
 use super::store::{INBOX_FLOOR, Read, ReadError, Table, Write};
 use super::unicast::inner;
 use super::{Engine, Output};
@@ -44,13 +46,13 @@ pub(super) const MAX_INBOX_BYTES: usize = 1 << 30;
 /// Most consumers with a name.
 pub(super) const MAX_CONSUMERS: usize = 16;
 /// Most streams of senders remembered.
-const MAX_STREAMS: usize = 8_192;
+pub(super) const MAX_STREAMS: usize = 8_192;
 /// Key of the consumers' cursors in [`Table::Meta`].
 pub(super) const CURSORS: &[u8] = b"inbox-cursors";
 
 /// One sender's stream, as it is kept in [`Table::Dedupe`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Stream {
+pub(super) struct Stream {
     from: Name,
     dedupe: Dedupe,
     last: Unix,
@@ -82,7 +84,9 @@ struct Cursor {
 /// The inbox.
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
-    streams: BTreeMap<StreamId, Stream>,
+    pub(super) streams: BTreeMap<StreamId, Stream>,
+    /// Of each sender the streams, as they last brought something.
+    senders: Senders,
     /// Streams whose state the turn's commit must hold.
     touched: BTreeSet<StreamId>,
     cursors: Cursors,
@@ -147,6 +151,7 @@ impl Inbox {
         let consumed = inbox.cursors.of.iter().map(|cursor| cursor.up_to).max().unwrap_or(0);
         let last = inbox.records.back().map_or(0, |record| record.last);
         inbox.last = last.max(inbox.cursors.gone).max(consumed).max(floor);
+        inbox.senders = Senders::load(inbox.streams.iter().map(|(id, stream)| (stream.last, *id, &stream.from)));
         Ok(inbox)
     }
 
@@ -383,12 +388,9 @@ impl Engine {
 
     /// The stream belongs to this sender; what ended there is settled.
     fn admit_stream(&mut self, from: &Name, id: StreamId, floor: u64) -> bool {
-        let streams = &mut self.inbox.streams;
-        if streams.len() >= MAX_STREAMS
-            && !streams.contains_key(&id)
-            && let Some(oldest) = streams.iter().min_by_key(|(_, stream)| stream.last).map(|(id, _)| *id)
-        {
-            streams.remove(&oldest);
+        let owner = self.inbox.streams.get(&id).map_or(from, |stream| &stream.from);
+        if let Some(oldest) = self.inbox.senders.heard(owner, id) {
+            self.inbox.streams.remove(&oldest);
             self.inbox.touched.remove(&oldest);
             self.journal.write(Write::Delete { table: Table::Dedupe, key: oldest.as_bytes().to_vec() });
             self.count(Counter::DedupeStreamsForgotten, 1);

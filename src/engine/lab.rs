@@ -57,6 +57,9 @@ pub enum ShapeError {
     /// Too slow to carry the mesh's own traffic.
     #[error("the rate is at least {LEAST_RATE} bit/s: slower links cannot carry the mesh's own traffic")]
     Rate,
+    /// No price.
+    #[error("the price is 0 or more units of money a MB, and at most a million")]
+    Price,
 }
 
 impl Lab {

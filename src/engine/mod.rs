@@ -41,6 +41,7 @@
 pub mod api;
 pub mod lab;
 pub mod store;
+pub mod tables;
 pub mod view;
 
 mod arrivals;
@@ -65,6 +66,7 @@ mod report;
 mod routes;
 mod seals;
 mod segments;
+mod senders;
 mod services;
 mod sessions;
 mod settings;

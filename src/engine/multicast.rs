@@ -18,6 +18,7 @@
 
 use super::api::{Outcome, Published, Refused, Reply, Token};
 use super::segments::bits;
+use super::share::Shares;
 use super::{Engine, GossipVerdict, Output};
 use crate::counter::Counter;
 use crate::delivery::lane::Terms;
@@ -34,13 +35,14 @@ use rand_chacha::rand_core::Rng;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-/// Most frames that wait for a credential. Drop policy: the newest is ignored (`group_frames_without_credential`).
+/// Most frames that wait for a credential. Drop policy: of the link that most came over, the newest is ignored
+/// (`group_frames_without_credential`).
 pub(super) const MAX_WAITING: usize = 256;
 /// How long they wait.
 pub(super) const WAIT: Duration = Duration::from_secs(3);
 /// Most credentials kept. Drop policy: the one learnt first goes.
-const MAX_CREDENTIALS: usize = 8_192;
-/// Most streams kept in order. Drop policy: the one longest silent goes.
+pub(super) const MAX_CREDENTIALS: usize = 8_192;
+/// Most streams kept in order. Drop policy: of the publisher that has most, the one longest silent goes.
 pub(super) const MAX_STREAMS: usize = 4_096;
 /// Most subscriptions.
 const MAX_SUBSCRIPTIONS: usize = 1_024;
@@ -80,12 +82,6 @@ struct OutStream {
     sender: GroupSender,
     id: StreamId,
     next: u64,
-}
-
-#[derive(Debug)]
-pub(super) struct InStream {
-    pub(super) reorder: Reorder<Received>,
-    pub(super) used: Time,
 }
 
 /// An opened frame.
@@ -129,7 +125,9 @@ pub(super) struct Multicast {
     out: BTreeMap<String, OutStream>,
     jobs: BTreeMap<u64, Job>,
     last_job: u64,
-    pub(super) streams: BTreeMap<(CredentialHash, StreamId), InStream>,
+    pub(super) streams: BTreeMap<(CredentialHash, StreamId), Reorder<Received>>,
+    /// Of each publisher the streams, as they were last heard.
+    pub(super) shares: Shares<(CredentialHash, StreamId), CredentialHash>,
     /// Those of them that hold something back, so that nobody has to look through all.
     pub(super) holding: BTreeSet<(CredentialHash, StreamId)>,
     pub(super) waiting: VecDeque<Waiting>,
@@ -152,6 +150,7 @@ impl Multicast {
             jobs: BTreeMap::new(),
             last_job: 0,
             streams: BTreeMap::new(),
+            shares: Shares::new(MAX_STREAMS),
             holding: BTreeSet::new(),
             waiting: VecDeque::new(),
             credentials: BTreeMap::new(),
@@ -200,7 +199,7 @@ impl Multicast {
     }
 
     pub(super) fn next_wake(&self) -> Option<Time> {
-        let held = self.holding.iter().filter_map(|key| self.streams.get(key)?.reorder.next_wake()).min();
+        let held = self.holding.iter().filter_map(|key| self.streams.get(key)?.next_wake()).min();
         let waiting = self.waiting.front().map(|waiting| waiting.until);
         let deadline = self.pending.values().filter_map(|queue| queue.front().map(|first| first.deadline)).min();
         let blocked = self.blocked.values().min().copied();

@@ -34,7 +34,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Most calls that wait for an answer.
-const MAX_CALLS: usize = 1_024;
+pub(super) const MAX_CALLS: usize = 1_024;
 /// Most requests that wait for a response.
 const MAX_REQUESTS: usize = 4_096;
 /// Most services offered.
@@ -84,6 +84,11 @@ pub(super) struct Services {
 }
 
 impl Services {
+    /// Calls that wait for their answer.
+    pub(super) fn calls(&self) -> usize {
+        self.calls.len()
+    }
+
     /// Calls are numbered from the present time on, so that no number comes again after a restart.
     pub(super) fn new(now: Now) -> Self {
         Self { last_call: now.unix.0, ..Self::default() }
@@ -173,7 +178,9 @@ impl Engine {
             self.count(Counter::CallsWithoutService, 1);
             return Verdict::NoService;
         };
-        if self.services.calls.len() >= MAX_CALLS {
+        // No more of one caller than there is room left for others, so that there always is some.
+        let own = self.services.calls.values().filter(|call| call.from == *from).count();
+        if own >= MAX_CALLS - self.services.calls.len() {
             self.count(Counter::CallsRefusedBusy, 1);
             return Verdict::ServiceBusy;
         }

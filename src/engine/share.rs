@@ -1,8 +1,8 @@
-//! Shares: who fills a bounded table over one link crowds out only itself; and how often a link may have something done.
+//! Shares: who fills a bounded table crowds out only itself; and how often a link may have something done.
 //!
-//! **Mechanism.** [`Shares`] keeps the keys of a table by the link that each came over. When one more than the bound is
-//! entered, the oldest of the link that has most goes: a link that has fewer than its part of the table never loses
-//! anything, whatever others do. [`Rates`] gives each link a bucket of turns that fills with time.
+//! **Mechanism.** [`Shares`] keeps the keys of a table by who fills it: the link that each came over, or its sender. When one
+//! more than the bound is entered, the oldest of the one that has most goes: who has fewer than an equal part of the table
+//! never loses anything, whatever others do. [`Rates`] gives each link a bucket of turns that fills with time.
 //!
 //! Invariants
 //! 1. Never more than `most` keys, and a rate only for links that have asked and stand.
@@ -11,46 +11,65 @@
 use crate::id::LinkId;
 use crate::time::Time;
 use core::time::Duration;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// Keys of a bounded table by the link that they came over.
+/// Keys of a bounded table by who fills it.
 #[derive(Debug)]
-pub(super) struct Shares<K> {
+pub(super) struct Shares<K, Owner = LinkId> {
     most: usize,
     last: u64,
-    owners: BTreeMap<K, (LinkId, u64)>,
-    by_link: BTreeMap<LinkId, BTreeMap<u64, K>>,
+    owners: BTreeMap<K, (Owner, u64)>,
+    by_owner: BTreeMap<Owner, BTreeMap<u64, K>>,
+    /// How many each has, so that nobody has to be counted.
+    sizes: BTreeSet<(usize, Owner)>,
 }
 
-impl<K: Clone + Ord> Shares<K> {
+impl<K: Clone + Ord, Owner: Clone + Ord> Shares<K, Owner> {
     /// None yet, and never more than that.
     pub(super) fn new(most: usize) -> Self {
-        Self { most, last: 0, owners: BTreeMap::new(), by_link: BTreeMap::new() }
+        Self { most, last: 0, owners: BTreeMap::new(), by_owner: BTreeMap::new(), sizes: BTreeSet::new() }
     }
 
-    /// Enters a key; answers which has to go for it, if one has.
-    pub(super) fn enter(&mut self, link: LinkId, key: K) -> Option<K> {
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.owners.len()
+    }
+
+    /// Whether a key is in the table.
+    pub(super) fn contains(&self, key: &K) -> bool {
+        self.owners.contains_key(key)
+    }
+
+    /// Enters a key, or touches it; answers which has to go for it, if one has.
+    pub(super) fn enter(&mut self, owner: Owner, key: K) -> Option<K> {
         self.leave(&key);
         self.last += 1;
-        self.owners.insert(key.clone(), (link, self.last));
-        self.by_link.entry(link).or_default().insert(self.last, key);
+        self.owners.insert(key.clone(), (owner.clone(), self.last));
+        let keys = self.by_owner.entry(owner.clone()).or_default();
+        self.sizes.remove(&(keys.len(), owner.clone()));
+        keys.insert(self.last, key);
+        let own = (keys.len(), owner);
+        self.sizes.insert(own.clone());
         if self.owners.len() <= self.most {
             return None;
         }
-        let greediest = self.by_link.iter().max_by_key(|(of, keys)| (keys.len(), **of == link))?;
-        let oldest = greediest.1.values().next().cloned()?;
+        let most = self.sizes.last()?;
+        let greediest = if most.0 == own.0 { &own.1 } else { &most.1 };
+        let oldest = self.by_owner.get(greediest)?.values().next().cloned()?;
         self.leave(&oldest);
         Some(oldest)
     }
 
     /// A key is in the table no more.
     pub(super) fn leave(&mut self, key: &K) {
-        let Some((link, number)) = self.owners.remove(key) else { return };
-        if let Some(keys) = self.by_link.get_mut(&link) {
-            keys.remove(&number);
-            if keys.is_empty() {
-                self.by_link.remove(&link);
-            }
+        let Some((owner, number)) = self.owners.remove(key) else { return };
+        let Some(keys) = self.by_owner.get_mut(&owner) else { return };
+        self.sizes.remove(&(keys.len(), owner.clone()));
+        keys.remove(&number);
+        if keys.is_empty() {
+            self.by_owner.remove(&owner);
+        } else {
+            self.sizes.insert((keys.len(), owner));
         }
     }
 }

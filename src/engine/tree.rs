@@ -18,6 +18,7 @@
 
 use super::Engine;
 use super::segments::bits;
+use super::share::Shares;
 use crate::counter::Counter;
 use crate::id::{LinkId, Lsn, Pseudonym, Tag};
 use crate::identity::kdf;
@@ -26,27 +27,34 @@ use crate::time::{Epoch, Time};
 use crate::wire::data::{Class, Policy};
 use crate::wire::frame::{self, Kind};
 use core::time::Duration;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Most groups whose trees are kept.
-const MAX_TREES: usize = 1_024;
-/// Most frames remembered.
-const MAX_SEEN: usize = 4_096;
+pub(super) const MAX_TREES: usize = 1_024;
+/// Most frames remembered. Drop policy: of the neighbour that most came from, the one that came first is forgotten.
+pub(super) const MAX_SEEN: usize = 4_096;
 /// How long after a change trees are made anew.
 const SETTLE: Duration = Duration::from_millis(200);
 /// How long a device counts as a member after it has published.
 const LINGER: Duration = Duration::from_secs(600);
 
 /// See the module's documentation.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Trees {
     /// Groups that this node carries, with its neighbours in their trees.
     branches: BTreeMap<Tag, Vec<Pseudonym>>,
     due: Option<Time>,
-    seen: BTreeSet<[u8; 8]>,
-    order: VecDeque<[u8; 8]>,
+    /// Frames that have been here, by the neighbour that they came from first.
+    pub(super) seen: Shares<[u8; 8], Option<Pseudonym>>,
     /// Groups that are published to here, and until when they count.
     publishing: BTreeMap<String, Time>,
+}
+
+impl Default for Trees {
+    fn default() -> Self {
+        let seen = Shares::new(MAX_SEEN);
+        Self { branches: BTreeMap::new(), due: None, seen, publishing: BTreeMap::new() }
+    }
 }
 
 impl Trees {
@@ -60,20 +68,15 @@ impl Trees {
     }
 
     /// Whether a frame is new here.
-    fn is_new(&mut self, data: &[u8]) -> bool {
+    fn is_new(&mut self, from: Option<Pseudonym>, data: &[u8]) -> bool {
         let full = kdf::sha256(&[data]);
         let mut short = [0; 8];
         short.copy_from_slice(&full[..8]);
-        if !self.seen.insert(short) {
-            return false;
+        let known = self.seen.contains(&short);
+        if !known {
+            self.seen.enter(from, short);
         }
-        self.order.push_back(short);
-        if self.order.len() > MAX_SEEN
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.seen.remove(&oldest);
-        }
-        true
+        !known
     }
 }
 
@@ -134,7 +137,8 @@ impl Engine {
             (false, Some(_)) => return 0,
         };
         let links: Vec<LinkId> = ways.iter().flatten().copied().collect();
-        if !links.is_empty() && !self.tree.is_new(data) {
+        let source = from.and_then(|link| self.links.get(link)).map(|link| link.peer.body.key);
+        if !links.is_empty() && !self.tree.is_new(source, data) {
             return 0;
         }
         self.count(Counter::GroupFramesWithoutWay, (ways.len() - links.len()) as u64);

@@ -9,6 +9,7 @@ mod enrolment;
 mod failover;
 mod flooding;
 mod hops;
+mod insider;
 mod leaves;
 mod link_state;
 mod mesh;

@@ -210,6 +210,23 @@ impl Mesh {
         self.handle(at, Input::Frames { link, buffer: bytes::Bytes::copy_from_slice(buffer) });
     }
 
+    /// One end's name of a link, if there is one.
+    pub fn link(&self, at: usize, to: usize) -> Option<LinkId> {
+        self.links.get(&(at, to)).copied()
+    }
+
+    /// Lets go of what was sent, told and seen, so that a long run takes no more memory than a short one.
+    pub fn forget_past(&mut self) {
+        self.ended.clear();
+        for node in &mut self.nodes {
+            node.replies.clear();
+            node.sent.clear();
+            if node.seen.len() > 10_000 {
+                node.seen.clear();
+            }
+        }
+    }
+
     /// What a node has counted under a name.
     pub fn counted(&self, at: usize, counter: Counter) -> u64 {
         self.nodes[at].engine.counters().get(&counter).copied().unwrap_or(0)
@@ -317,8 +334,9 @@ impl Mesh {
             match event {
                 Event::Frame { to, link, bytes } => self.handle(to, Input::Frames { link, buffer: bytes.into() }),
                 Event::Gossip { to, from, topic, bytes } => {
-                    let new = self.nodes[to].seen.insert(bytes.clone());
-                    if let Some(link) = self.links.get(&(to, from)).copied().filter(|_| new) {
+                    // What was on a link that is gone comes again by another.
+                    let link = self.links.get(&(to, from)).copied();
+                    if let Some(link) = link.filter(|_| self.nodes[to].seen.insert(bytes.clone())) {
                         self.judged = self.judged.wrapping_add(1);
                         self.judging.insert((to, self.judged), (from, topic, bytes.clone()));
                         self.handle(to, Input::Gossip { id: self.judged, link, data: &bytes });

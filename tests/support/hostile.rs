@@ -8,7 +8,7 @@ use libp2p::core::muxing::{StreamMuxerExt, SubstreamBox};
 use libp2p::core::transport::{DialOpts, PortUse};
 use m2mesh::net::{self, Multiaddr, StreamMuxerBox, Transport};
 use m2mesh::wire::encode;
-use m2mesh::wire::hello::{Hello, Kind, MAX_HELLO};
+use m2mesh::wire::hello::{EnrolHello, Hello, Kind, MAX_HELLO};
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::Poll;
@@ -132,6 +132,72 @@ pub async fn attack(
     })
     .await
     .unwrap_or(false)
+}
+
+/// A member in good order until it is admitted, who then opens one substream after the other and says nothing useful on
+/// any, until the other end hangs up, or for `patience`. Answers how many it opened.
+pub async fn open_streams(
+    transport: Transport,
+    address: Multiaddr,
+    realm: &Realm,
+    seed: [u8; 32],
+    patience: Duration,
+) -> usize {
+    let hello = Hello {
+        lowest: 1,
+        highest: 1,
+        credential: realm.credential(seed, 0),
+        bulletin: 1,
+        seconds: realm.now.seconds(),
+    };
+    let (hello, confirmed) = (framed(Kind::Member as u8, &encode(&hello)), framed(Kind::Ok as u8, &[]));
+    let mut opened = 0;
+    let mut open = Vec::new();
+    let work = async |muxer: &mut StreamMuxerBox| {
+        let Some(mut first) = open_stream(muxer).await else { return };
+        let admitted = drive(muxer, async {
+            first.write_all(&hello).await?;
+            first.flush().await?;
+            let mut head = [0; 3];
+            first.read_exact(&mut head).await?;
+            let mut body = vec![0; usize::from(u16::from_be_bytes([head[1], head[2]]))];
+            first.read_exact(&mut body).await?;
+            first.write_all(&confirmed).await?;
+            first.close().await
+        });
+        if admitted.await.is_err() {
+            return;
+        }
+        while let Some(mut stream) = open_stream(muxer).await {
+            let noise = [7; 40];
+            if drive(muxer, async { stream.write_all(&noise).await }).await.is_err() {
+                return;
+            }
+            opened += 1;
+            open.push(stream);
+        }
+    };
+    with_connection(transport, address, patience, work).await;
+    opened
+}
+
+/// Takes a seat at the enrolment desk with a request that nobody can read, and holds it as long as it is let.
+pub async fn hold_seat(transport: Transport, address: Multiaddr, realm: &Realm, patience: Duration) {
+    let hello = EnrolHello { realm: realm.id(), issuer: realm.issuer_id(), sealed: vec![7; 2_000] };
+    let message = framed(Kind::Enrol as u8, &encode(&hello));
+    with_connection(transport, address, patience, async |muxer| {
+        let Some(mut stream) = open_stream(muxer).await else { return };
+        let mut answer = [0; 1];
+        let asked = drive(muxer, async {
+            stream.write_all(&message).await?;
+            stream.flush().await?;
+            while stream.read(&mut answer).await? > 0 {}
+            Ok(())
+        });
+        // However it ends, the seat is free again.
+        let _ = asked.await;
+    })
+    .await;
 }
 
 /// Connects and does `work` on the raw connection; `None` when there is no connection, or it took too long.

@@ -33,7 +33,13 @@ pub struct Running {
 
 impl Running {
     pub fn start(arguments: &[&str], directory: &Path) -> Self {
+        Self::start_with(arguments, directory, |_| {})
+    }
+
+    /// With what else the process is to be given.
+    pub fn start_with(arguments: &[&str], directory: &Path, also: impl FnOnce(&mut Command)) -> Self {
         let mut command = m2mesh(arguments, directory);
+        also(&mut command);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the process starts");
         let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
         let ready = lines.by_ref().map_while(Result::ok).find(|line| line.starts_with("READY")).expect("READY");

@@ -55,7 +55,7 @@ impl Realm {
         RealmId(sha256(&[&sign::public(&self.operator).0]))
     }
 
-    fn issuer_id(&self) -> IssuerId {
+    pub fn issuer_id(&self) -> IssuerId {
         IssuerId::from_slice(&sha256(&[&sign::public(&self.issuer).0])[..8]).unwrap()
     }
 
@@ -109,22 +109,22 @@ impl Realm {
     pub fn member(&self, seed: [u8; 32]) -> Arc<Member> {
         let secret = Secret::new(seed);
         let own = OwnCredential::new(&self.credential(seed, 0), &secret, &secret).unwrap();
-        Arc::new(Member(AdmissionView::new(self.bulletin(), vec![Arc::new(own)])))
+        Arc::new(Member(AdmissionView::new(self.bulletin(), vec![Arc::new(own)]), self.now))
     }
 }
 
-/// A member's gatekeeper, for whom it is always [`NOW`].
-pub struct Member(AdmissionView);
+/// A member's gatekeeper, for whom it is always the realm's moment.
+pub struct Member(AdmissionView, Unix);
 
 impl Gatekeeper for Member {
     type Peer = AdmittedPeer;
 
     fn hello(&self) -> Vec<u8> {
-        self.0.hello(NOW)
+        self.0.hello(self.1)
     }
 
     fn verify(&self, hello: &[u8], peer: &Pseudonym) -> Result<AdmittedPeer, &'static str> {
-        self.0.verify(hello, peer, NOW).map_err(|reason| reason.code())
+        self.0.verify(hello, peer, self.1).map_err(|reason| reason.code())
     }
 }
 

@@ -243,6 +243,8 @@ impl Planning<'_> {
                 ShapeError::Jitter => "lower `jitter`, or raise `delay`, here or at the bearer",
                 ShapeError::Loss => "lower `loss` here or at the bearer",
                 ShapeError::Rate => "raise `rate` here or at the bearer",
+                // A line of a scenario has the price of its bearer.
+                ShapeError::Price => "correct `price` at the bearer",
             };
             self.document.problem(span, error.to_string().replace(';', ","), hint)
         })?;

@@ -1,0 +1,37 @@
+//! Tables that others fill, with their sizes and bounds: for tests, and for whoever looks for what has grown.
+
+use super::{Engine, flights, forward, fragments, inbox, multicast, routes, services, tree};
+use crate::routing::lsdb;
+
+/// A table that others fill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// What is in it.
+    pub name: &'static str,
+    /// How many of it.
+    pub entries: usize,
+    /// How many there may be.
+    pub bound: usize,
+}
+
+impl Engine {
+    /// Every table that grows with what others send, whatever that is.
+    pub fn tables(&self) -> Vec<Table> {
+        let table = |name, entries, bound| Table { name, entries, bound };
+        let partial = fragments::MAX_PARTIAL * self.links.iter().count();
+        vec![
+            table("calls", self.services.calls(), services::MAX_CALLS),
+            table("credentials", self.multicast.credentials.len(), multicast::MAX_CREDENTIALS),
+            table("fragments", self.fragments.len(), partial),
+            table("flights", self.flights.len(), flights::MAX_FLIGHTS),
+            table("flows", self.flows.len(), forward::MAX_FLOWS),
+            table("group frames seen", self.tree.seen.len(), tree::MAX_SEEN),
+            table("group frames waiting", self.multicast.waiting.len(), multicast::MAX_WAITING),
+            table("group streams", self.multicast.streams.len(), multicast::MAX_STREAMS),
+            table("group trees", self.tree.carried().count(), tree::MAX_TREES),
+            table("routers", self.routing.lsdb.len(), lsdb::MAX_ROUTERS),
+            table("routes", self.routes.chosen.len(), routes::MAX_ROUTES),
+            table("sender streams", self.inbox.streams.len(), inbox::MAX_STREAMS),
+        ]
+    }
+}
