@@ -5,12 +5,7 @@
 //! ```
 
 use futures::StreamExt;
-use m2mesh::Node;
-use m2mesh::engine::api::Outcome;
-use m2mesh::id::Name;
-use m2mesh::node::handle::Message;
-use m2mesh::node::realm;
-use m2mesh::time::EpochLength;
+use m2mesh::{CallError, EpochLength, Message, Name, Node, Outcome, realm};
 use std::time::Duration;
 
 #[tokio::main]
@@ -33,8 +28,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("{} and {} run", pump_node.name(), meter_node.name());
 
     // A message: its outcome says `delivered` once it is durable in the other's inbox.
-    let delivery = meter_node.send(Message::new(pump.clone(), "21.5")).await?;
-    match delivery.await? {
+    match meter_node.send(Message::new(pump.clone(), "21.5")).await? {
         Outcome::Delivered { latency_us, .. } => println!("delivered in {latency_us} µs"),
         other => println!("not delivered: {other:?}"),
     }
@@ -57,9 +51,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let asking = meter_node.request(pump, Some("valve"), "open", Duration::from_secs(10));
     let (answered, response) = tokio::join!(answering, asking);
     answered?;
-    match response? {
+    match response {
         Ok(response) => println!("the valve says {:?}", String::from_utf8_lossy(&response)),
-        Err(outcome) => println!("no response: {outcome:?}"),
+        Err(CallError::Unanswered(outcome)) => println!("no response: {outcome:?}"),
+        Err(error) => return Err(error.into()),
     }
 
     meter_node.stop().await;

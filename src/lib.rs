@@ -62,5 +62,23 @@ pub mod node;
 #[cfg(feature = "node")]
 pub mod store;
 
+// What a program that runs a node needs: names at the root, whatever room they live in.
+pub use engine::api::{Call, Contact, InboxRecord, Outcome, Peer, Published, Refused, Status};
+pub use engine::view::{LinkView, RoutesView};
+pub use id::{Name, SendId};
+pub use time::EpochLength;
+pub use wire::batch::Ack;
+pub use wire::data::Class;
+
 #[cfg(feature = "node")]
-pub use node::handle::Node;
+pub use gateway::dto::{LogPage, LogQuery};
+#[cfg(feature = "node")]
+pub use node::handle::{Builder, CallError, Message, Node, Publication, Publications, ServiceCalls};
+#[cfg(feature = "node")]
+pub use node::inbox::Inbox;
+#[cfg(feature = "node")]
+pub use node::outlet::Outlet;
+#[cfg(feature = "node")]
+pub use node::{NodeError, realm};
+#[cfg(feature = "node")]
+pub use store::Keyring;

@@ -104,7 +104,7 @@ fn a_killed_node_comes_back_as_it_was() {
         let peer = || lab.node(node, "peers")[0].clone();
         // Half of it while the other end was not told yet.
         until("the round trip is measured", || peer()["rtt_us"].as_u64().is_some_and(|rtt| rtt >= 100_000));
-        assert_eq!((&peer()["shape"]["delay"], &peer()["shape"]["price"]), (&"50ms".into(), &7.into()));
+        assert_eq!((&peer()["shape"]["delay"], &peer()["shape"]["price"]), (&"50ms".into(), &7.0.into()));
     }
     let (listen, first) = {
         let status: Value = serde_json::from_str(&lab.lab(&["status", "--json"])).expect("JSON");
@@ -125,7 +125,7 @@ fn a_killed_node_comes_back_as_it_was() {
     assert!(code == Some(1) && said.contains("runs already"), "{said}");
     until("they are linked again", || lab.peers("node-2") == ["node-1"]);
     let peer = lab.node("node-2", "peers")[0].clone();
-    assert_eq!(peer["shape"], serde_json::json!({ "delay": "50ms", "loss": 0.01, "price": 7 }));
+    assert_eq!(peer["shape"], serde_json::json!({ "delay": "50ms", "loss": 0.01, "price": 7.0 }));
     done(&["send", "node-1", "hello", "--dir", "lab/node-2"], lab.at);
     let status: Value = serde_json::from_str(&lab.lab(&["status", "--json"])).expect("JSON");
     assert_eq!((&status[1]["state"], &status[1]["listen"]), (&"up".into(), &listen));
@@ -147,11 +147,19 @@ fn nodes_are_named_and_numbers_checked() {
         (&["shape", "node-1", "node-2", "--loss", "0.95"], "cut the link"),
         (&["shape", "node-1", "node-2", "--jitter", "5ms"], "at most the delay"),
         (&["kill", "node-7"], "did you mean"),
+        (&["shape", "node-1", "node-2", "--price", "-1"], "unexpected argument"),
+        (&["shape", "node-1", "node-2", "--price=-1"], "units of money a MB"),
         (&["--nodes", "4", "status"], "--nodes is for a lab that is to start"),
+        // All that is wrong, and how it is written.
+        (&["exec", "node-1", "--", "send"], "<DEST>"),
+        (&["exec", "node-1", "--", "send"], "write it as `m2mesh send"),
     ] {
         let (code, said) = lab.refused(verb);
         assert!(code == Some(1) && said.contains(expected), "{verb:?}: {said}");
     }
+    let (code, said) = lab.refused(&["exec", "node-1", "--", "send", "node-2", "--json"]);
+    let error: Value = serde_json::from_str(&said).expect("JSON and nothing else");
+    assert!(code == Some(1) && error["error"].is_string() && error["hint"].is_string(), "{said}");
     lab.lab_ends_well();
     let (code, said) = refused(&["lab", "--dir", "lab", "cut", "node-1", "node-2"], place.path());
     assert!(code == Some(1) && said.contains("no lab runs"), "{said}");

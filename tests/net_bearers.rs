@@ -250,8 +250,8 @@ price = 2.5
         }
     };
     tokio::time::timeout(Duration::from_secs(10), linked).await.unwrap();
-    let delivery = meter.send(Message::new(Name::new("pump").unwrap(), "21.5")).await.unwrap();
-    assert!(matches!(delivery.await.unwrap(), Outcome::Delivered { .. }));
+    let outcome = meter.send(Message::new(Name::new("pump").unwrap(), "21.5")).await.unwrap();
+    assert!(matches!(outcome, Outcome::Delivered { .. }));
     meter.stop().await;
     pump.stop().await;
 }

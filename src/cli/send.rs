@@ -101,11 +101,18 @@ const GRACE: Duration = Duration::from_secs(10);
 /// Between two attempts to reach the node.
 const RETRY: Duration = Duration::from_millis(200);
 
-/// Prints how a message ended.
+/// Prints how a message ended. The verdict is that of the message: that it cannot be printed is told on standard error and
+/// changes nothing of what became of it, so that no script sends again what was delivered.
 pub(super) fn tell(shell: &Shell, outcome: &Outcome, to: &str) -> Result<Verdict, Failure> {
+    if let Err(failure) = print(shell, outcome, to) {
+        failure.mention(shell.json);
+    }
+    Ok(Verdict::of(outcome.is_success()))
+}
+
+fn print(shell: &Shell, outcome: &Outcome, to: &str) -> Result<(), Failure> {
     if shell.json {
-        shell.object(outcome)?;
-        return Ok(Verdict::of(outcome.is_success()));
+        return shell.object(outcome);
     }
     let word = match outcome.is_success() {
         true => console::style(outcome.word()).green(),
@@ -113,7 +120,7 @@ pub(super) fn tell(shell: &Shell, outcome: &Outcome, to: &str) -> Result<Verdict
     };
     shell.line(match outcome {
         Outcome::Delivered { latency_us, hops, price } => {
-            let price = if *price > 0 { format!(", price {price} micro-units") } else { String::new() };
+            let price = if *price > 0.0 { format!(", price {price}") } else { String::new() };
             let plural = if *hops == 1 { "" } else { "s" };
             format!("{word} to {to} in {}, {hops} hop{plural}{price}", shell::micros(*latency_us))
         }
@@ -125,6 +132,5 @@ pub(super) fn tell(shell: &Shell, outcome: &Outcome, to: &str) -> Result<Verdict
         Outcome::Expired { reason } | Outcome::Refused { reason } | Outcome::Unreachable { reason } => {
             format!("{word}: {}", shell::visible(reason.as_bytes()))
         }
-    })?;
-    Ok(Verdict::of(outcome.is_success()))
+    })
 }

@@ -27,6 +27,12 @@ pub(super) fn rate(text: &str) -> Result<u64, String> {
         .ok_or_else(|| "a rate is written as 64kbit, 10Mbit, 1Gbit, or as a number of bits a second".to_owned())
 }
 
+/// A price in units of money a megabyte, as in `[[bearer]]`.
+pub(super) fn price(text: &str) -> Result<f64, String> {
+    let price = text.parse::<f64>().ok().filter(|price| (0.0..=1e6).contains(price));
+    price.ok_or_else(|| "a price is a number of units of money a MB, as 5 or 0.25".to_owned())
+}
+
 /// A node's name.
 pub(super) fn name(text: &str) -> Result<String, String> {
     Name::new(text).map(|name| name.to_string()).map_err(|error| format!("{text:?} is no node's name: {error}"))
@@ -87,10 +93,10 @@ mod tests {
             jitter: Some(Span(Duration::from_millis(10))),
             loss: Some(0.01),
             rate: Some(1_500_000),
-            price: Some(250),
+            price: Some(2.5),
         };
         assert_eq!(summary(&shape), "20ms ± 10ms, 1 % lost, 1.5 Mbit/s");
-        assert_eq!(cells(&shape)[3], "250/MB");
+        assert_eq!(cells(&shape)[3], "2.5/MB");
         assert_eq!(summary(&Shape::default()), "-");
     }
 }

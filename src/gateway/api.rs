@@ -213,9 +213,7 @@ where
 {
     let Query(query) = query?;
     asked::kind(&query)?;
-    let limit = query.limit.unwrap_or(DEFAULT_PAGE).clamp(1, MAX_PAGE);
-    let numbers = query.after.map_or(1, |after| after.saturating_add(1))..=u64::MAX;
-    Ok(Json(pages::off_thread(context.reader, move |reader| pages::log(reader, &query, numbers, limit)).await?))
+    Ok(Json(pages::off_thread(context.reader, move |reader| pages::log_page(reader, &query)).await?))
 }
 
 /// Verifies the event log's chain of hashes.
@@ -387,6 +385,6 @@ fn bytes(payload: Option<String>, payload_base64: Option<String>) -> Result<Vec<
 /// Longest id of a message, in bytes.
 const MAX_ID: usize = 128;
 /// Entries of a page when nothing is said.
-const DEFAULT_PAGE: usize = 100;
+pub(super) const DEFAULT_PAGE: usize = 100;
 /// Most entries of a page.
 pub(super) const MAX_PAGE: usize = 1_000;

@@ -120,7 +120,7 @@ impl Client {
 
     /// Lines out, lines of JSON in; both at the same time.
     pub async fn lines(&self, path: &str, query: &impl Serialize, lines: Body) -> Result<Answers, ClientError> {
-        let answer = self.call(Method::POST, &target(path, query)?, Some("text/plain"), lines).await?;
+        let answer = self.call(Method::POST, &target(path, query)?, Some("application/octet-stream"), lines).await?;
         Ok(Answers { answer })
     }
 

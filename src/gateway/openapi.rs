@@ -13,6 +13,8 @@ use utoipa::OpenApi;
             Streams are server-sent events (`text/event-stream`) whose data is JSON, or lines of JSON \
             (`application/x-ndjson`)."
     ),
+    servers((url = "http://localhost", description = "The unix socket `api.sock` in the node's directory, over which \
+        HTTP is spoken: with curl, `--unix-socket DIR/api.sock`. The name of the host is not looked at.")),
     paths(
         api::send,
         stream::send_lines,

@@ -3,6 +3,7 @@
 //! The inbox is kept in batches under the number of their first message, so a page that starts in the middle of a
 //! batch begins its scan where the longest batch could have begun.
 
+use super::api::{DEFAULT_PAGE, MAX_PAGE};
 use super::dto::{InboxPage, LogPage, LogQuery, LogRecord, LogVerdict};
 use super::error::ApiError;
 use crate::engine::api;
@@ -85,6 +86,13 @@ pub fn inbox<R: Read + ?Sized>(
         Some(error) if page.messages.is_empty() => Err(PageError::Inbox { after: page.next.saturating_sub(1), error }),
         _ => Ok(page),
     }
+}
+
+/// The page of the log that a query wants.
+pub fn log_page<R: Read + ?Sized>(reader: &R, query: &LogQuery) -> Result<LogPage, PageError> {
+    let limit = query.limit.unwrap_or(DEFAULT_PAGE).clamp(1, MAX_PAGE);
+    let numbers = query.after.map_or(1, |after| after.saturating_add(1))..=u64::MAX;
+    log(reader, query, numbers, limit)
 }
 
 /// Records with these numbers that the query wants; its own `after` and `limit` do not count here.

@@ -13,8 +13,8 @@
 
 use super::api::{MAX_PAGE, name, outcome, send_id};
 use super::dto::{
-    Done, InboxFollowQuery, InboxMessage, LineOutcome, LogQuery, LogRecord, Outcome, PublishLinesQuery, Published,
-    SendLinesQuery, ServiceCall, SubscribeQuery,
+    Done, InboxFollowQuery, LineOutcome, LinesBody, LogQuery, Outcome, PublishLinesQuery, Published, SendLinesQuery,
+    ServiceCall, SubscribeQuery,
 };
 use super::error::{ApiError, ErrorBody};
 use super::lines::{Line, Lines};
@@ -25,7 +25,8 @@ use crate::wire::batch::MAX_PAYLOAD;
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
-use axum::http::header::CONTENT_TYPE;
+use axum::http::HeaderMap;
+use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::{Stream, StreamExt, stream};
@@ -35,13 +36,16 @@ use std::convert::Infallible;
 
 /// Sends each line of the body to a device. Answers with a line of JSON a message, in the order in which they end.
 #[utoipa::path(post, path = "/v1/send-lines", params(SendLinesQuery),
-    request_body(content = String, content_type = "text/plain", description = "One message a line"),
+    request_body(content = inline(LinesBody), content_type = "application/octet-stream",
+        description = "One message a line"),
     responses(
-        (status = 200, description = "Outcomes", content_type = "application/x-ndjson", body = LineOutcome),
+        (status = 200, description = "Outcomes, each a line of JSON (`LineOutcome`); as text for who asks for that by `Accept`",
+            content((LineOutcome = "application/x-ndjson"), (String = "text/plain"))),
         (status = "default", description = "It was not accepted", body = ErrorBody),
     ))]
 pub(super) async fn send_lines<R>(
     State(context): State<Context<R>>,
+    headers: HeaderMap,
     query: Result<Query<SendLinesQuery>, QueryRejection>,
     body: Body,
 ) -> Result<Response, ApiError> {
@@ -55,18 +59,21 @@ pub(super) async fn send_lines<R>(
         let (to, ack, class, lifetime) = (to.clone(), ack.into(), class.into(), deadline.0);
         Command::Send(Send { to, payload, ack, class, policy: policy.clone(), lifetime, id })
     };
-    Ok(outcomes(context.node, Lines::new(body, first), command))
+    Ok(outcomes(context.node, &headers, Lines::new(body, first), command))
 }
 
 /// Publishes each line of the body to a topic. Answers with a line of JSON a message, in the order in which they end.
 #[utoipa::path(post, path = "/v1/publish-lines", params(PublishLinesQuery),
-    request_body(content = String, content_type = "text/plain", description = "One message a line"),
+    request_body(content = inline(LinesBody), content_type = "application/octet-stream",
+        description = "One message a line"),
     responses(
-        (status = 200, description = "Outcomes", content_type = "application/x-ndjson", body = LineOutcome),
+        (status = 200, description = "Outcomes, each a line of JSON (`LineOutcome`); as text for who asks for that by `Accept`",
+            content((LineOutcome = "application/x-ndjson"), (String = "text/plain"))),
         (status = "default", description = "It was not accepted", body = ErrorBody),
     ))]
 pub(super) async fn publish_lines<R>(
     State(context): State<Context<R>>,
+    headers: HeaderMap,
     query: Result<Query<PublishLinesQuery>, QueryRejection>,
     body: Body,
 ) -> Result<Response, ApiError> {
@@ -77,13 +84,13 @@ pub(super) async fn publish_lines<R>(
         policy: policy.clone(),
         lifetime: deadline.0,
     };
-    Ok(outcomes(context.node, Lines::new(body, 1), command))
+    Ok(outcomes(context.node, &headers, Lines::new(body, 1), command))
 }
 
 /// Messages to the topics that a filter matches: events `message`.
 #[utoipa::path(get, path = "/v1/subscribe", params(SubscribeQuery), responses(
-    (status = 200, description = "Event `ready`, then events `message`", content_type = "text/event-stream",
-        body = Published),
+    (status = 200, description = "Event `ready`, then events `message`, their data JSON (`Published`)", content_type = "text/event-stream",
+        body = String),
     (status = "default", description = "It was not accepted", body = ErrorBody),
 ))]
 pub(super) async fn subscribe<R>(
@@ -106,8 +113,8 @@ pub(super) async fn subscribe<R>(
 #[utoipa::path(get, path = "/v1/offers/{service}",
     params(("service" = String, Path, description = "Name of the service")),
     responses(
-        (status = 200, description = "Event `ready`, then events `call`", content_type = "text/event-stream",
-            body = ServiceCall),
+        (status = 200, description = "Event `ready`, then events `call`, their data JSON (`ServiceCall`)", content_type = "text/event-stream",
+            body = String),
         (status = "default", description = "It was not accepted", body = ErrorBody),
     ))]
 pub(super) async fn offer<R>(
@@ -127,8 +134,8 @@ pub(super) async fn offer<R>(
 
 /// The inbox, and what comes into it: events `message`. Nothing is consumed by it.
 #[utoipa::path(get, path = "/v1/inbox/follow", params(InboxFollowQuery), responses(
-    (status = 200, description = "Event `ready`, then events `message`", content_type = "text/event-stream",
-        body = InboxMessage),
+    (status = 200, description = "Event `ready`, then events `message`, their data JSON (`InboxMessage`)", content_type = "text/event-stream",
+        body = String),
     (status = "default", description = "It was not accepted", body = ErrorBody),
 ))]
 pub(super) async fn follow_inbox<R>(
@@ -151,8 +158,8 @@ where
 
 /// The event log, and what comes into it: events `record`.
 #[utoipa::path(get, path = "/v1/log/follow", params(LogQuery), responses(
-    (status = 200, description = "Event `ready`, then events `record`", content_type = "text/event-stream",
-        body = LogRecord),
+    (status = 200, description = "Event `ready`, then events `record`, their data JSON (`LogRecord`)", content_type = "text/event-stream",
+        body = String),
     (status = "default", description = "It was not accepted", body = ErrorBody),
 ))]
 pub(super) async fn follow_log<R>(
@@ -282,6 +289,7 @@ where
 /// Hands lines to the node in order, and answers with their outcomes as they come.
 fn outcomes(
     node: Node,
+    headers: &HeaderMap,
     lines: Lines,
     command: impl Fn(u64, Vec<u8>) -> Command + core::marker::Send + 'static,
 ) -> Response {
@@ -313,7 +321,9 @@ fn outcomes(
         }
         Ok::<_, Infallible>(Bytes::from(chunk))
     });
-    ([(CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(chunks)).into_response()
+    let text = headers.get(ACCEPT).is_some_and(|accept| accept.as_bytes().starts_with(b"text/"));
+    let kind = if text { "text/plain; charset=utf-8" } else { "application/x-ndjson" };
+    ([(CONTENT_TYPE, kind)], Body::from_stream(chunks)).into_response()
 }
 
 /// Lines of one request under way, from hand-over to outcome.

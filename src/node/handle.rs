@@ -13,7 +13,9 @@
 use super::inbox::Inbox;
 use super::outlet::Outlet;
 use super::system::{self, NodeError, RunOptions, Running};
-use crate::engine::api::{Call, Command, Outcome, Peer, Published, Refused, Reply, Send, Status};
+use crate::engine::api::{Call, Command, Contact, Outcome, Peer, Published, Refused, Reply, Send, Status};
+use crate::engine::view::{LinkView, RoutesView};
+use crate::gateway::dto::{LogPage, LogQuery};
 use crate::gateway::{self, Calls, Heard, Listener};
 use crate::id::Name;
 use crate::store::Keyring;
@@ -84,7 +86,7 @@ impl Builder {
 }
 
 /// Why something asked of a node was not done.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum CallError {
     /// It was not accepted.
     #[error(transparent)]
@@ -95,6 +97,18 @@ pub enum CallError {
     /// The store did not answer.
     #[error("{0}")]
     Store(String),
+    /// A request ended without a response.
+    #[error("{}", unanswered(.0))]
+    Unanswered(Outcome),
+}
+
+fn unanswered(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Expired { reason } => format!("no response in time: {reason}"),
+        Outcome::Refused { reason } => format!("the request was refused: {reason}"),
+        Outcome::Unreachable { reason } => format!("no way to the service: {reason}"),
+        Outcome::Delivered { .. } | Outcome::Sent { .. } => "no response".to_owned(),
+    }
 }
 
 /// A message to a device, with what is wanted for it.
@@ -140,6 +154,34 @@ impl Message {
     }
 }
 
+/// Something published to a topic, with what is wanted for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publication {
+    topic: String,
+    payload: Vec<u8>,
+    policy: Option<String>,
+    lifetime: Duration,
+}
+
+impl Publication {
+    /// To all who listen to a topic: of use for 30 s.
+    pub fn new(topic: impl Into<String>, payload: impl Into<Vec<u8>>) -> Self {
+        Self { topic: topic.into(), payload: payload.into(), policy: None, lifetime: DEADLINE }
+    }
+
+    /// Name of its policy.
+    pub fn policy(mut self, policy: impl Into<String>) -> Self {
+        self.policy = Some(policy.into());
+        self
+    }
+
+    /// Of no use after this long.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.lifetime = deadline;
+        self
+    }
+}
+
 impl Node {
     /// For the device whose identity lies in a directory: `m2mesh join` puts one there, or
     /// [`realm::found`](super::realm::found).
@@ -157,8 +199,13 @@ impl Node {
         &self.running.ready.listen
     }
 
+    /// Sends a message and waits until it is known how it ended.
+    pub async fn send(&self, message: Message) -> Result<Outcome, CallError> {
+        self.submit(message).await?.await
+    }
+
     /// Hands a message over. What comes back is its outcome, once it is known: several can be under way.
-    pub async fn send(
+    pub async fn submit(
         &self,
         message: Message,
     ) -> Result<impl Future<Output = Result<Outcome, CallError>> + use<>, CallError> {
@@ -176,20 +223,20 @@ impl Node {
         Inbox::open(self.running.calls.clone(), self.running.reader.clone(), consumer).await
     }
 
-    /// Calls a service of a device: its response, or how it ended without one.
+    /// Calls a service of a device: its response. A call that ends without one is [`CallError::Unanswered`].
     pub async fn request(
         &self,
         to: Name,
         service: Option<&str>,
         payload: impl Into<Vec<u8>>,
         timeout: Duration,
-    ) -> Result<Result<Vec<u8>, Outcome>, CallError> {
+    ) -> Result<Vec<u8>, CallError> {
         let Message(send) = Message::new(to, payload).deadline(timeout);
         let command = Command::Request { send, service: service.map(str::to_owned) };
         let mut listener = self.start(command).await?;
         match hear(&mut listener).await? {
-            Reply::Response { payload, .. } => Ok(Ok(payload)),
-            Reply::Outcome(outcome) => Ok(Err(outcome)),
+            Reply::Response { payload, .. } => Ok(payload),
+            Reply::Outcome(outcome) => Err(CallError::Unanswered(outcome)),
             _ => Err(CallError::Stopped),
         }
     }
@@ -208,9 +255,9 @@ impl Node {
     }
 
     /// Publishes to all who listen to a topic; the outcome says to how many neighbours it went.
-    pub async fn publish(&self, topic: &str, payload: impl Into<Vec<u8>>) -> Result<Outcome, CallError> {
-        let (topic, payload) = (topic.to_owned(), payload.into());
-        let command = Command::Publish { topic, payload, policy: None, lifetime: DEADLINE };
+    pub async fn publish(&self, publication: Publication) -> Result<Outcome, CallError> {
+        let Publication { topic, payload, policy, lifetime } = publication;
+        let command = Command::Publish { topic, payload, policy, lifetime };
         outcome(self.start(command).await?).await
     }
 
@@ -234,6 +281,37 @@ impl Node {
             Reply::Peers(peers) => Ok(peers),
             _ => Err(CallError::Stopped),
         }
+    }
+
+    /// Its links as the router sees them.
+    pub async fn links(&self) -> Result<Vec<LinkView>, CallError> {
+        match hear(&mut self.start(Command::Links).await?).await? {
+            Reply::Links(links) => Ok(links),
+            _ => Err(CallError::Stopped),
+        }
+    }
+
+    /// What the router holds: routers of the area, routes in use, hops in doubt.
+    pub async fn routes(&self) -> Result<RoutesView, CallError> {
+        match hear(&mut self.start(Command::Routes).await?).await? {
+            Reply::Routes(routes) => Ok(*routes),
+            _ => Err(CallError::Stopped),
+        }
+    }
+
+    /// Whom this device can address.
+    pub async fn contacts(&self) -> Result<Vec<Contact>, CallError> {
+        match hear(&mut self.start(Command::Contacts).await?).await? {
+            Reply::Contacts(contacts) => Ok(contacts),
+            _ => Err(CallError::Stopped),
+        }
+    }
+
+    /// A page of the event log, of what the query wants.
+    pub async fn log(&self, query: LogQuery) -> Result<LogPage, CallError> {
+        let reader = self.running.reader.clone();
+        let read = system::blocking(move || gateway::pages::log_page(&reader, &query)).await;
+        read.and_then(|page| page.map_err(|error| error.to_string())).map_err(CallError::Store)
     }
 
     async fn start(&self, command: Command) -> Result<Listener, CallError> {

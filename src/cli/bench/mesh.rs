@@ -72,7 +72,7 @@ pub(super) async fn confirm(directory: &Path, to: &str, task: Task) -> Result<Co
     let (mut flying, mut counted) = (FuturesUnordered::new(), Counted::new());
     loop {
         while flying.len() < WINDOW && Instant::now() < until {
-            flying.push(node.send(Message::new(name.clone(), payload.clone())).await?);
+            flying.push(node.submit(Message::new(name.clone(), payload.clone())).await?);
         }
         let Some(first) = flying.next().await else { break };
         counted.settle(&first);
@@ -112,7 +112,7 @@ async fn start(directory: &Path, bootstrap: Option<&str>) -> Result<Node, Failed
 /// A node that has a link and a session with the receiver.
 async fn linked(directory: &Path, to: &str) -> Result<Node, Failed> {
     let node = start(directory, Some(to)).await?;
-    match node.send(Message::new(Name::new(NAMES[0])?, "hello")).await?.await? {
+    match node.send(Message::new(Name::new(NAMES[0])?, "hello")).await? {
         Outcome::Delivered { .. } => Ok(node),
         outcome => Err(format!("the receiver is not reached: {outcome:?}").into()),
     }
@@ -120,7 +120,7 @@ async fn linked(directory: &Path, to: &str) -> Result<Node, Failed> {
 
 /// Tells the receiver that it is over.
 async fn over(node: Node) -> Result<(), Failed> {
-    node.send(Message::new(Name::new(NAMES[0])?, OVER)).await?.await?;
+    node.send(Message::new(Name::new(NAMES[0])?, OVER)).await?;
     node.stop().await;
     Ok(())
 }

@@ -42,9 +42,9 @@ pub(super) struct Change {
     /// Bits a second: 64kbit, 10Mbit; 0 for no bound
     #[arg(long, value_name = "RATE", value_parser = written::rate)]
     rate: Option<u64>,
-    /// What a megabyte costs, in micro-units
-    #[arg(long, value_name = "PRICE")]
-    price: Option<u64>,
+    /// What a megabyte costs, in units of money
+    #[arg(long, value_name = "PRICE", value_parser = written::price)]
+    price: Option<f64>,
     /// Removes the shape
     #[arg(long, conflicts_with_all = ["delay", "jitter", "loss", "rate", "price"])]
     off: bool,

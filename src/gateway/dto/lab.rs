@@ -40,9 +40,9 @@ pub struct Shape {
     /// Bits a second.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate: Option<u64>,
-    /// What a megabyte (10⁶ bytes) costs, in micro-units.
+    /// What a megabyte (10⁶ bytes) costs, in units of money, as `price` of a `[[bearer]]`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub price: Option<u64>,
+    pub price: Option<f64>,
 }
 
 impl TryFrom<Lab> for lab::Lab {
@@ -87,6 +87,10 @@ impl TryFrom<Shape> for lab::Shape {
         if !(0.0..=MILLION).contains(&loss) {
             return Err(lab::ShapeError::Loss);
         }
+        let price = (price.unwrap_or_default() * MILLION).round();
+        if !(0.0..=MOST_PRICE).contains(&price) {
+            return Err(lab::ShapeError::Price);
+        }
         let span = |span: Option<Span>| span.map_or(Duration::ZERO, |Span(duration)| duration);
         let shape = Self {
             delay: span(delay),
@@ -94,7 +98,7 @@ impl TryFrom<Shape> for lab::Shape {
             // In range, as was just checked.
             loss: loss as u32,
             rate,
-            price: price.unwrap_or_default(),
+            price: price as u64,
         };
         shape.check()?;
         Ok(shape)
@@ -110,13 +114,15 @@ impl From<lab::Shape> for Shape {
             jitter: span(jitter),
             loss: (loss > 0).then(|| f64::from(loss) / MILLION),
             rate,
-            price: (price > 0).then_some(price),
+            price: (price > 0).then(|| price as f64 / MILLION),
         }
     }
 }
 
-/// The core counts loss in parts of it.
+/// The core counts loss in parts of it, and money in micro-units.
 const MILLION: f64 = 1_000_000.0;
+/// Largest price of a megabyte, in micro-units: a million units.
+const MOST_PRICE: f64 = 1e12;
 
 #[cfg(test)]
 mod tests {
@@ -124,7 +130,7 @@ mod tests {
 
     #[test]
     fn shapes_are_checked_and_come_back_as_they_were_written() {
-        for text in [r#"{"delay":"20ms","jitter":"10ms","loss":0.01,"rate":1000000,"price":250}"#, "{}"] {
+        for text in [r#"{"delay":"20ms","jitter":"10ms","loss":0.01,"rate":1000000,"price":2.5}"#, "{}"] {
             let shape: Shape = serde_json::from_str(text).expect("a shape");
             let core = lab::Shape::try_from(shape).expect("in range");
             assert_eq!(serde_json::to_string(&Shape::from(core)).expect("JSON"), text);
@@ -135,6 +141,7 @@ mod tests {
             (r#"{"loss":1.0}"#, "cut the link"),
             (r#"{"loss":-0.1}"#, "cut the link"),
             (r#"{"rate":10}"#, "1000 bit/s"),
+            (r#"{"price":-1}"#, "units of money"),
         ] {
             let shape: Shape = serde_json::from_str(text).expect("a shape");
             let error = lab::Shape::try_from(shape).expect_err(text).to_string();

@@ -6,6 +6,7 @@
 
 mod lab;
 mod node;
+mod outcome;
 mod records;
 mod traffic;
 
@@ -14,12 +15,13 @@ pub use crate::engine::view::{
 };
 pub use lab::{Lab, Shape};
 pub use node::{Contact, Peer, RouteQuery, Status};
+pub use outcome::Outcome;
 pub use records::{
     ConsumeBody, ForgetBody, InboxFollowQuery, InboxMessage, InboxPage, InboxQuery, LogPage, LogQuery, LogRecord,
     LogVerdict,
 };
 pub use traffic::{
-    AnswerBody, LineOutcome, Outcome, PublishBody, PublishLinesQuery, Published, RequestBody, SendBody, SendLinesQuery,
+    AnswerBody, LineOutcome, PublishBody, PublishLinesQuery, Published, RequestBody, SendBody, SendLinesQuery,
     ServiceCall, SubscribeQuery,
 };
 
@@ -170,6 +172,12 @@ impl Moment {
 /// An answer that only says that it is done.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Done {}
+
+/// A body of lines: any bytes, of which each line is one message.
+#[derive(ToSchema)]
+#[schema(value_type = String, format = Binary)]
+#[expect(dead_code, reason = "its description is used, it never is")]
+pub(super) struct LinesBody(Vec<u8>);
 
 fn is_zero(count: &u64) -> bool {
     *count == 0

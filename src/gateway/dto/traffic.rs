@@ -1,6 +1,6 @@
 //! Messages on their way: what is asked, how it ended, and what comes in by subscriptions and offers.
 
-use super::{Ack, Class, Payload, Span, is_zero};
+use super::{Ack, Class, Outcome, Payload, Span, is_zero};
 use crate::engine::api;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -136,94 +136,6 @@ pub struct PublishLinesQuery {
     #[serde(default)]
     #[param(value_type = Option<String>, example = "30s")]
     pub deadline: Span,
-}
-
-/// How a message ended.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(tag = "outcome", rename_all = "lowercase")]
-pub enum Outcome {
-    /// Certain: durable in the receiver's inbox.
-    Delivered {
-        /// From command to receipt, in microseconds.
-        latency_us: u64,
-        /// Hops it took.
-        hops: u32,
-        /// Its price in micro-units.
-        price: u64,
-    },
-    /// Handed over, as far as was asked; no receipt was wanted.
-    Sent {
-        /// From command to hand-over, in microseconds.
-        latency_us: u64,
-        /// Neighbours that got it.
-        neighbours: u32,
-    },
-    /// The service's response to a request.
-    Replied {
-        /// Who answered.
-        from: String,
-        /// From command to response, in microseconds.
-        latency_us: u64,
-        /// The response.
-        #[serde(flatten)]
-        payload: Payload,
-    },
-    /// Not known delivered by its deadline.
-    Expired {
-        /// The last that is known of it.
-        reason: String,
-    },
-    /// The receiver or this node did not take it; it is not delivered.
-    Refused {
-        /// Why.
-        reason: String,
-    },
-    /// No way to the receiver; not known delivered.
-    Unreachable {
-        /// Why.
-        reason: String,
-    },
-}
-
-impl Outcome {
-    /// Whether it did what was asked.
-    pub fn is_success(&self) -> bool {
-        matches!(self, Self::Delivered { .. } | Self::Sent { .. } | Self::Replied { .. })
-    }
-
-    /// From command to success, in microseconds.
-    pub fn latency_us(&self) -> Option<u64> {
-        match self {
-            Self::Delivered { latency_us, .. } | Self::Sent { latency_us, .. } | Self::Replied { latency_us, .. } => {
-                Some(*latency_us)
-            }
-            Self::Expired { .. } | Self::Refused { .. } | Self::Unreachable { .. } => None,
-        }
-    }
-
-    /// The word for it.
-    pub fn word(&self) -> &'static str {
-        match self {
-            Self::Delivered { .. } => "delivered",
-            Self::Sent { .. } => "sent",
-            Self::Replied { .. } => "replied",
-            Self::Expired { .. } => "expired",
-            Self::Refused { .. } => "refused",
-            Self::Unreachable { .. } => "unreachable",
-        }
-    }
-}
-
-impl From<api::Outcome> for Outcome {
-    fn from(outcome: api::Outcome) -> Self {
-        match outcome {
-            api::Outcome::Delivered { latency_us, hops, price } => Self::Delivered { latency_us, hops, price },
-            api::Outcome::Sent { latency_us, neighbours } => Self::Sent { latency_us, neighbours },
-            api::Outcome::Expired { reason } => Self::Expired { reason },
-            api::Outcome::Refused { reason } => Self::Refused { reason },
-            api::Outcome::Unreachable { reason } => Self::Unreachable { reason },
-        }
-    }
 }
 
 /// One line of the answer to `send-lines` and `publish-lines`: in the order in which they end.

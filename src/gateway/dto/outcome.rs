@@ -1,0 +1,191 @@
+//! How a message ended, in JSON: one object with a word, and the fields that belong to the word.
+//!
+//! The description of the API shows one flat object with all fields that there may be, since generators of clients do not
+//! agree on what a choice of objects told apart by a field is. A test holds the two together.
+
+use super::Payload;
+use crate::engine::api;
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
+
+/// How a message ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "lowercase")]
+pub enum Outcome {
+    /// Certain: durable in the receiver's inbox.
+    Delivered {
+        /// From command to receipt, in microseconds.
+        latency_us: u64,
+        /// Hops it took.
+        hops: u32,
+        /// Its price in units of money.
+        price: f64,
+    },
+    /// Handed over, as far as was asked; no receipt was wanted.
+    Sent {
+        /// From command to hand-over, in microseconds.
+        latency_us: u64,
+        /// Neighbours that got it.
+        neighbours: u32,
+    },
+    /// The service's response to a request.
+    Replied {
+        /// Who answered.
+        from: String,
+        /// From command to response, in microseconds.
+        latency_us: u64,
+        /// The response.
+        #[serde(flatten)]
+        payload: Payload,
+    },
+    /// Not known delivered by its deadline.
+    Expired {
+        /// The last that is known of it.
+        reason: String,
+    },
+    /// The receiver or this node did not take it; it is not delivered.
+    Refused {
+        /// Why.
+        reason: String,
+    },
+    /// No way to the receiver; not known delivered.
+    Unreachable {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Outcome {
+    /// Whether it did what was asked.
+    pub fn is_success(&self) -> bool {
+        matches!(self, Self::Delivered { .. } | Self::Sent { .. } | Self::Replied { .. })
+    }
+
+    /// From command to success, in microseconds.
+    pub fn latency_us(&self) -> Option<u64> {
+        match self {
+            Self::Delivered { latency_us, .. } | Self::Sent { latency_us, .. } | Self::Replied { latency_us, .. } => {
+                Some(*latency_us)
+            }
+            Self::Expired { .. } | Self::Refused { .. } | Self::Unreachable { .. } => None,
+        }
+    }
+
+    /// The word for it.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Delivered { .. } => "delivered",
+            Self::Sent { .. } => "sent",
+            Self::Replied { .. } => "replied",
+            Self::Expired { .. } => "expired",
+            Self::Refused { .. } => "refused",
+            Self::Unreachable { .. } => "unreachable",
+        }
+    }
+}
+
+impl From<api::Outcome> for Outcome {
+    fn from(outcome: api::Outcome) -> Self {
+        match outcome {
+            api::Outcome::Delivered { latency_us, hops, price } => {
+                Self::Delivered { latency_us, hops, price: price as f64 / 1_000_000.0 }
+            }
+            api::Outcome::Sent { latency_us, neighbours } => Self::Sent { latency_us, neighbours },
+            api::Outcome::Expired { reason } => Self::Expired { reason },
+            api::Outcome::Refused { reason } => Self::Refused { reason },
+            api::Outcome::Unreachable { reason } => Self::Unreachable { reason },
+        }
+    }
+}
+
+/// How a message ended, as the API's description shows it.
+#[derive(ToSchema)]
+#[schema(as = Outcome)]
+#[expect(dead_code, reason = "its description is used, it never is")]
+struct Described {
+    /// The word for it. `delivered`: certain, durable in the receiver's inbox; `sent`: handed over as far as was asked, no
+    /// receipt was wanted; `replied`: the service's response to a request; `expired`: not known delivered by its deadline;
+    /// `refused`: the receiver or this node did not take it; `unreachable`: no way to the receiver, not known delivered.
+    outcome: Word,
+    /// `delivered`, `sent`, `replied`: from command to receipt, hand-over or response, in microseconds.
+    latency_us: Option<u64>,
+    /// `delivered`: hops it took.
+    hops: Option<u32>,
+    /// `delivered`: its price in units of money.
+    price: Option<f64>,
+    /// `sent`: neighbours that got it.
+    neighbours: Option<u32>,
+    /// `replied`: who answered.
+    from: Option<String>,
+    /// `replied`: the response, when it is valid UTF-8.
+    payload: Option<String>,
+    /// `replied`: the response in RFC 4648 base64, when it is not.
+    payload_base64: Option<String>,
+    /// `expired`, `refused`, `unreachable`: why.
+    reason: Option<String>,
+}
+
+/// The word for an outcome.
+#[derive(ToSchema)]
+#[schema(as = OutcomeWord, rename_all = "lowercase")]
+#[expect(dead_code, reason = "its description is used, it never is")]
+enum Word {
+    Delivered,
+    Sent,
+    Replied,
+    Expired,
+    Refused,
+    Unreachable,
+}
+
+impl PartialSchema for Outcome {
+    fn schema() -> RefOr<Schema> {
+        Described::schema()
+    }
+}
+
+impl ToSchema for Outcome {
+    fn name() -> Cow<'static, str> {
+        Cow::Borrowed("Outcome")
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        Described::schemas(schemas);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn the_description_has_each_word_and_field_that_is_told_and_no_other() {
+        let reason = || "why".to_owned();
+        let replied = |payload| Outcome::Replied { from: "a".into(), latency_us: 1, payload: Payload::new(payload) };
+        let told = [
+            Outcome::Delivered { latency_us: 1, hops: 1, price: 0.0 },
+            Outcome::Sent { latency_us: 1, neighbours: 1 },
+            replied(b"text".to_vec()),
+            replied(vec![0xff]),
+            Outcome::Expired { reason: reason() },
+            Outcome::Refused { reason: reason() },
+            Outcome::Unreachable { reason: reason() },
+        ];
+        let (mut words, mut fields) = (BTreeSet::new(), BTreeSet::new());
+        for outcome in told {
+            let json = serde_json::to_value(&outcome).expect("JSON");
+            words.insert(json["outcome"].clone().to_string());
+            fields.extend(json.as_object().expect("an object").keys().cloned());
+        }
+        let described = serde_json::to_value(Outcome::schema()).expect("JSON");
+        let properties = described["properties"].as_object().expect("an object");
+        assert_eq!(properties.keys().cloned().collect::<BTreeSet<_>>(), fields);
+        let word = serde_json::to_value(Word::schema()).expect("JSON");
+        let listed = word["enum"].as_array().expect("words");
+        assert_eq!(listed.iter().map(ToString::to_string).collect::<BTreeSet<_>>(), words, "{described}");
+        assert_eq!(described["required"], serde_json::json!(["outcome"]));
+    }
+}
