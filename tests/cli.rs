@@ -191,6 +191,54 @@ fn a_message_ends_in_an_outcome_and_an_exit_code() {
     assert_eq!((output.status.code(), outcome["outcome"].as_str()), (Some(2), Some("expired")));
 }
 
+/// Runs a verb whose output nobody can take; its exit code and what it says on standard error.
+fn unprinted(served: &Served, arguments: &[&str]) -> (Option<i32>, String) {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("a device that is always full");
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_m2mesh"))
+        .args(["--dir", served.directory.path().to_str().expect("a path")])
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(full)
+        .stderr(Stdio::piped())
+        .output()
+        .expect("it runs");
+    (output.status.code(), text(&output.stderr).to_owned())
+}
+
+#[test]
+fn what_became_of_a_message_is_its_exit_code_whether_or_not_it_can_be_printed() {
+    let served = Served::new(Shelf::default(), |call| {
+        let outcome = match &call.command {
+            Command::Send(send) if send.payload == b"late" => Outcome::Expired { reason: "no receipt came".into() },
+            _ => Outcome::Delivered { latency_us: 1_234, hops: 2, price: 1_250_000 },
+        };
+        call.replies.push(Reply::Outcome(outcome)).expect("heard");
+    });
+    for (arguments, code) in [
+        (&["send", "meter", "21"][..], 0),
+        (&["send", "meter", "21", "--json"], 0),
+        (&["send", "meter", "late"], 2),
+        (&["publish", "plant/a", "21"], 0),
+    ] {
+        let (found, said) = unprinted(&served, arguments);
+        assert_eq!(found, Some(code), "{arguments:?}: {said}");
+        assert!(said.contains("cannot write the output"), "{arguments:?}: {said}");
+    }
+    let output = served.run(&["send", "meter", "21"], b"");
+    assert_eq!(text(&output.stdout), "delivered to meter in 1.2 ms, 2 hops, price 1.25\n");
+}
+
+#[test]
+fn payloads_come_out_as_they_are_when_that_is_asked() {
+    let shelf = Shelf::default();
+    shelf.put_inbox(1, &[b"\xff\0", b"two"]);
+    let (node, _) = inbox(1, 2);
+    let served = Served::new(shelf, node);
+    assert_eq!(served.run(&["receive", "--raw", "--keep"], b"").stdout, b"\xff\0two");
+    assert_eq!(served.run(&["receive", "--keep"], b"").stdout, b"\xff\0\ntwo\n");
+    assert_eq!(served.run(&["receive", "--raw", "--json"], b"").status.code(), Some(1));
+}
+
 #[test]
 fn lines_are_summed_up() {
     let mut count = 0;
@@ -297,14 +345,7 @@ fn what_cannot_be_printed_is_not_consumed() {
     shelf.put_inbox(1, &[b"a"]);
     let (node, consumed) = inbox(1, 1);
     let served = Served::new(shelf, node);
-    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("a device that is always full");
-    let status = std::process::Command::new(env!("CARGO_BIN_EXE_m2mesh"))
-        .args(["--dir", served.directory.path().to_str().expect("a path"), "receive"])
-        .stdout(full)
-        .stderr(Stdio::null())
-        .status()
-        .expect("it runs");
-    assert_eq!(status.code(), Some(1));
+    assert_eq!(unprinted(&served, &["receive"]).0, Some(1));
     assert!(consumed.try_recv().is_err());
 }
 

@@ -16,11 +16,13 @@ pub(super) struct Failure {
     closed: bool,
     /// The answer is a definite no.
     no: bool,
+    /// A machine reads it, whatever else was asked.
+    json: bool,
 }
 
 impl Failure {
     pub(super) fn new(error: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { error: error.into(), hint: hint.into(), closed: false, no: false }
+        Self { error: error.into(), hint: hint.into(), closed: false, no: false, json: false }
     }
 
     /// From an error that says after a semicolon what to do next; `hint` if it does not.
@@ -35,6 +37,24 @@ impl Failure {
     /// The same, as the definite answer to what was asked: exit code 2.
     pub(super) fn definite(self) -> Self {
         Self { no: true, ..self }
+    }
+
+    /// The arguments are no verb's: all that is wrong with them, and how they are written.
+    pub(super) fn usage(error: &clap::Error) -> Self {
+        let text = error.render().to_string();
+        let (what, usage) = text.split_once("\n\nUsage: ").unwrap_or((&text, ""));
+        let what = what.trim_start_matches("error: ").trim_end();
+        let usage = usage.lines().next().unwrap_or_default();
+        let hint = match usage {
+            "" => "`m2mesh help` lists the verbs, `m2mesh VERB --help` their arguments".to_owned(),
+            usage => format!("write it as `{usage}`; `m2mesh VERB --help` tells a verb's arguments"),
+        };
+        Self::new(what, hint)
+    }
+
+    /// As one JSON object, if that was asked where it failed.
+    pub(super) fn for_machines(self, json: bool) -> Self {
+        Self { json, ..self }
     }
 
     /// Something with a file went wrong.
@@ -64,12 +84,22 @@ impl Failure {
         if self.closed {
             return ExitCode::SUCCESS;
         }
-        if json {
+        self.mention(json);
+        if self.no { ExitCode::from(2) } else { ExitCode::FAILURE }
+    }
+}
+
+impl Failure {
+    /// Says it on standard error, of something that is no failure of the whole.
+    pub(super) fn mention(&self, json: bool) {
+        if self.closed {
+            return;
+        }
+        if json || self.json {
             shell::complain(&serde_json::json!({ "error": self.error, "hint": self.hint }));
         } else {
             shell::complain(&self);
         }
-        if self.no { ExitCode::from(2) } else { ExitCode::FAILURE }
     }
 }
 
@@ -87,7 +117,7 @@ impl From<ClientError> for Failure {
             ClientError::NotRunning(directory) => {
                 format!(
                     "start it with `m2mesh run --dir {}`, or name another directory with --dir",
-                    directory.display()
+                    shell::quoted(&directory.to_string_lossy())
                 )
             }
             ClientError::Connect { error, .. } if error.kind() == io::ErrorKind::PermissionDenied => {

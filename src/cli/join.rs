@@ -83,7 +83,7 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
         }))?;
     } else {
         shell.line(format_args!("joined realm {} as {}", member.realm(), member.name()))?;
-        shell.line(format_args!("run it:  m2mesh run --dir {}", directory.display()))?;
+        shell.line(format_args!("run it:  m2mesh run --dir {}", super::shell::quoted(&directory.to_string_lossy())))?;
     }
     Ok(Verdict::Done)
 }

@@ -151,9 +151,7 @@ fn usage(error: &clap::Error, json: bool) -> ExitCode {
         let _ = error.print();
         return if asked { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
-    let text = error.render().to_string();
-    let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
-    Failure::new(first, "`m2mesh help` lists the verbs, `m2mesh VERB --help` their arguments").tell(true)
+    Failure::usage(error).tell(true)
 }
 
 fn execute(cli: Cli) -> Result<Verdict, Failure> {

@@ -198,7 +198,7 @@ fn init(shell: &Shell, place: &Path, keys: &Keyring, name: &Name, epoch: EpochLe
     if shell.json {
         shell.object(&serde_json::json!({ "realm": member.realm().to_string(), "name": name }))?;
     } else {
-        let place = place.display();
+        let place = super::shell::quoted(&place.to_string_lossy());
         shell.line(format_args!("realm {} with its first device {name}", member.realm()))?;
         shell.line(format_args!("run it:         m2mesh run --dir {place}"))?;
         shell.line(format_args!("invite others:  m2mesh realm invite {place} --name NAME"))?;

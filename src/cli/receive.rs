@@ -12,12 +12,13 @@ use futures::FutureExt;
 
 /// Prints the messages in this device's inbox and takes them out
 ///
-/// Piped, each message is its payload and a new line; on a terminal it stands after its sender; with `--json` all is
+/// Piped, each message is its payload and a new line, or with `--raw` its payload alone; on a terminal it stands after its sender; with `--json` all is
 /// there. Without --count or --follow it prints what is there and ends.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   m2mesh receive
   m2mesh receive --count 1
+  m2mesh receive --count 1 --raw > picture.jpg
   m2mesh receive --follow --json")]
 pub(super) struct Arguments {
     /// Only messages of this device; they stay in the inbox, as do the others
@@ -29,6 +30,9 @@ pub(super) struct Arguments {
     /// Go on with messages as they come, until Ctrl-C
     #[arg(long, conflicts_with = "count")]
     follow: bool,
+    /// Write each payload as it is, with nothing after it
+    #[arg(long, conflicts_with = "json")]
+    raw: bool,
     /// Leave the messages in the inbox
     #[arg(long)]
     keep: bool,
@@ -41,8 +45,8 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, Failure> {
-    let Arguments { from, count, follow, keep, consumer, forget } = arguments;
-    let reader = Reader { client: shell.client()?, from, consume: !keep, consumer };
+    let Arguments { from, count, follow, raw, keep, consumer, forget } = arguments;
+    let reader = Reader { client: shell.client()?, from, raw, consume: !keep, consumer };
     if forget {
         let Done {} = reader.client.post("/v1/inbox/forget", &ForgetBody { consumer: reader.consumer }).await?;
         return Ok(Verdict::Done);
@@ -58,20 +62,21 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
 struct Reader {
     client: Client,
     from: Option<String>,
+    raw: bool,
     consume: bool,
     consumer: String,
 }
 
 /// What is there, page by page.
 async fn drain(shell: &Shell, reader: &Reader) -> Result<Verdict, Failure> {
-    let Reader { client, from, consume, consumer } = reader;
+    let Reader { client, from, raw: _, consume, consumer } = reader;
     let mut from_number = None;
     loop {
         let query = InboxQuery { from_number, limit: None, from: from.clone(), consumer: consumer.clone() };
         let page: InboxPage = client.get("/v1/inbox", &query).await?;
         let last = page.messages.last().map(|message| message.number);
         for message in page.messages {
-            print(shell, message)?;
+            print(shell, reader, message)?;
         }
         if let Some(last) = last.filter(|_| *consume) {
             take(shell, reader, last).await?;
@@ -112,7 +117,7 @@ async fn wait(shell: &Shell, reader: &Reader, count: Option<u64>) -> Result<Verd
         last = message.number;
         printed += 1;
         untaken += u64::from(reader.consume);
-        print(shell, message)?;
+        print(shell, reader, message)?;
     }
     if untaken > 0 {
         take(shell, reader, last).await?;
@@ -127,9 +132,12 @@ async fn take(shell: &Shell, reader: &Reader, up_to: u64) -> Result<(), Failure>
     Ok(())
 }
 
-fn print(shell: &Shell, message: InboxMessage) -> Result<(), Failure> {
+fn print(shell: &Shell, reader: &Reader, message: InboxMessage) -> Result<(), Failure> {
     if shell.json {
         return shell.object(&message);
+    }
+    if reader.raw {
+        return shell.raw(message.payload);
     }
     let InboxMessage { number: _, from, id: _, sent: _, received, payload } = message;
     shell.payload(&format!("{received} {from}"), payload)

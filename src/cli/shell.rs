@@ -155,6 +155,15 @@ pub(super) fn visible(bytes: &[u8]) -> String {
     out
 }
 
+/// A word of a command that is printed to be pasted into a shell: as it is, or between quotes.
+pub(super) fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@%+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
 /// Microseconds as people read them.
 pub(super) fn micros(us: u64) -> String {
     match us {
@@ -176,6 +185,20 @@ pub(super) fn bytes(count: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_of_printed_commands_survive_a_shell() {
+        for (word, printed) in [
+            ("plant", "plant"),
+            ("/srv/m2mesh_1/a.b", "/srv/m2mesh_1/a.b"),
+            ("my plant", "'my plant'"),
+            ("it's", r"'it'\''s'"),
+            ("$HOME", "'$HOME'"),
+            ("", "''"),
+        ] {
+            assert_eq!(quoted(word), printed);
+        }
+    }
 
     #[test]
     fn a_message_cannot_steer_the_terminal() {

@@ -99,18 +99,16 @@ pub(super) async fn status(shell: &Shell, directory: &Path) -> Result<Verdict, F
 pub(super) async fn exec(shell: &Shell, directory: &Path, node: &str, verb: Vec<OsString>) -> Result<Verdict, Failure> {
     let lab = running(directory)?;
     let entry = lab.find(node)?;
-    let verb = verb.into_iter().skip_while(|part| part == "--");
+    let verb: Vec<OsString> = verb.into_iter().skip_while(|part| part == "--").collect();
+    // Where the verb's own arguments do not parse, nobody else sees it.
+    let json = shell.json || verb.iter().any(|part| part == "--json");
     let cli = match Cli::try_parse_from(std::iter::once(OsString::from("m2mesh")).chain(verb)) {
         Ok(cli) => cli,
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             shell.line(error.render().ansi())?;
             return Ok(Verdict::Done);
         }
-        Err(error) => {
-            let text = error.render().to_string();
-            let what = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
-            return Err(Failure::new(what, "`m2mesh VERB --help` tells a verb's arguments"));
-        }
+        Err(error) => return Err(Failure::usage(&error).for_machines(json)),
     };
     if matches!(cli.verb, Verb::Lab(_) | Verb::Run(_) | Verb::Realm(_) | Verb::Join(_)) {
         return Err(Failure::new("this verb is not for a running node", "give a verb as send, receive or status"));

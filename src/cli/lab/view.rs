@@ -7,14 +7,15 @@ use crate::cli::shell::{self, Shell};
 use crate::counter::Counter;
 use crate::gateway::dto::Status;
 use console::Term;
+use std::io::Write as _;
 use std::time::Duration;
 
 /// The lab as it is shown.
 pub(super) struct View {
     shell: Shell,
     terminal: Option<Term>,
-    /// Lines of the table on the terminal now.
-    drawn: usize,
+    /// How wide the lines on the terminal were when they were drawn.
+    drawn: Vec<usize>,
     /// When every node had all others as peers: how long it took.
     ready: Option<Duration>,
 }
@@ -22,7 +23,7 @@ pub(super) struct View {
 impl View {
     pub(super) fn new(shell: &Shell) -> Self {
         let terminal = shell.terminal.then(Term::stdout);
-        Self { shell: shell.clone(), terminal, drawn: 0, ready: None }
+        Self { shell: shell.clone(), terminal, drawn: Vec::new(), ready: None }
     }
 
     /// How often to refresh.
@@ -84,19 +85,29 @@ impl View {
         });
         text.push_str("   Ctrl-C stops all\n");
         text.push_str("Try in another terminal:  m2mesh lab exec node-1 -- send node-2 hello");
-        let width = usize::from(terminal.size().1);
-        let lines: Vec<&str> = text.lines().collect();
+        let (height, width) = terminal.size();
+        let (height, width) = (usize::from(height), usize::from(width));
+        // A line less than there is room for: what is scrolled out of sight cannot be drawn anew.
+        let shown = text.lines().take(height.saturating_sub(1).max(1));
+        let lines: Vec<_> = shown.map(|line| console::truncate_str(line, width, "…").into_owned()).collect();
         let draw = || {
-            terminal.clear_last_lines(self.drawn)?;
+            terminal.clear_last_lines(rows(&self.drawn, width).min(height.saturating_sub(1)))?;
+            // A terminal that was made narrower may have cut what it could not fold.
+            write!(&*terminal, "\x1b[J")?;
             for line in &lines {
-                terminal.write_line(&console::truncate_str(line, width, "…"))?;
+                terminal.write_line(line)?;
             }
             terminal.flush()
         };
         draw().map_err(|error| Failure::output(&error))?;
-        self.drawn = lines.len();
+        self.drawn = lines.iter().map(|line| console::measure_text_width(line)).collect();
         Ok(())
     }
+}
+
+/// Rows that lines of these widths take on a terminal as wide as it is now: it folds what has become too long.
+fn rows(lines: &[usize], width: usize) -> usize {
+    lines.iter().map(|line| line.div_ceil(width.max(1)).max(1)).sum()
 }
 
 fn ready(nodes: &Nodes, took: Duration) -> String {
@@ -177,4 +188,18 @@ pub(super) fn row(node: &Node) -> serde_json::Value {
         row["memory"] = serde_json::json!(nodes::resident(node.pid));
     }
     row
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rows;
+
+    #[test]
+    fn lines_that_a_narrower_terminal_folds_take_more_rows() {
+        assert_eq!(rows(&[80, 0, 10], 80), 3);
+        assert_eq!(rows(&[80, 0, 10], 40), 4);
+        assert_eq!(rows(&[80, 0, 10], 30), 5);
+        assert_eq!(rows(&[80, 0, 10], 200), 3);
+        assert_eq!(rows(&[], 0), 0);
+    }
 }
