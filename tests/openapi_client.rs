@@ -50,7 +50,9 @@ fn a_generated_client_sends_asks_and_reads() {
                 latency: Duration::from_millis(1),
             },
             Command::Publish { .. } => Reply::Outcome(Outcome::Sent { latency_us: 5, neighbours: 3 }),
-            Command::Contacts => Reply::Contacts(vec![Contact { name: "meter".into(), neighbour: true }]),
+            Command::Contacts => {
+                Reply::Contacts(vec![Contact { name: "meter".into(), neighbour: true, changed: None }])
+            }
             Command::Receive { .. } => Reply::Inbox { first: 1, last: 2 },
             Command::Consume { .. } => Reply::Ready,
             other => panic!("nobody asks for {other:?}"),

@@ -221,9 +221,7 @@ impl Mesh {
         for node in &mut self.nodes {
             node.replies.clear();
             node.sent.clear();
-            if node.seen.len() > 10_000 {
-                node.seen.clear();
-            }
+            node.seen = std::mem::take(&mut node.seen).into_iter().take(10_000).collect();
         }
     }
 
