@@ -266,7 +266,7 @@ async fn the_inbox_is_paged_from_within_a_batch_and_only_as_far_as_it_is_durable
         let (client, of_one) = (rig.client.clone(), query.from.is_some());
         let asked = tokio::spawn(async move { client.get::<dto::InboxPage>("/v1/inbox", &query).await });
         if of_one {
-            let odd = Contact { name: "odd".into(), neighbour: false };
+            let odd = Contact { name: "odd".into(), neighbour: false, changed: None };
             rig.answer(Command::Contacts, Reply::Contacts(vec![odd])).await;
         }
         rig.answer(receive(""), Reply::Inbox { first: 2, last: 6 }).await;
@@ -284,7 +284,7 @@ async fn the_inbox_is_paged_from_within_a_batch_and_only_as_far_as_it_is_durable
     let client = rig.client.clone();
     let query = dto::InboxQuery { from: Some("od".into()), ..Default::default() };
     let asked = tokio::spawn(async move { client.get::<dto::InboxPage>("/v1/inbox", &query).await });
-    let odd = Contact { name: "odd".into(), neighbour: false };
+    let odd = Contact { name: "odd".into(), neighbour: false, changed: None };
     rig.answer(Command::Contacts, Reply::Contacts(vec![odd])).await;
     let refused = asked.await.expect("no panic").expect_err("there is none").to_string();
     assert_eq!(refused, "no contact is called od; did you mean odd?");
