@@ -79,7 +79,7 @@ fn relay(size: usize) -> Relay {
     let (view, this) = (relay.admission_view(), relay.credential(NOW.unix).expect("a credential").hash);
     let mut engine = Engine::new(relay, None, Settings::default(), &Nothing, rng, NOW).expect("a readable disk");
     for (link, member) in [(FROM, &source), (TO, &sink)] {
-        let hello = member.admission_view().hello(NOW.unix);
+        let hello = member.admission_view().hello(NOW.unix, 1);
         let peer = view.verify(&hello, &member.pseudonym(), NOW.unix).expect("a member");
         engine.handle(Input::LinkUp { link, peer, transport: "memory", bearer: 0 }, NOW);
     }

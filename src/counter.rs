@@ -181,7 +181,7 @@ counters! {
     InboxFull: Messages = "inbox_full",
     /// Measurements of former links that gave way to newer ones.
     LinksForgotten: Links = "links_forgotten",
-    /// Connections refused because as many links as may are up.
+    /// Connections refused because as many links as may are up, here or at the other end.
     LinksOverLimit: Connections = "links_over_limit",
     /// Links closed because their neighbour took nothing of what waits for it.
     LinksStalled: Links = "links_stalled",

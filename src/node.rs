@@ -105,6 +105,8 @@ pub struct EventLoop<S: Store, H: Host> {
     neighbours: BTreeMap<LinkId, Neighbour>,
     listening: Vec<Multiaddr>,
     bootstrap: Vec<Multiaddr>,
+    /// Where another process was met last that has this node's identity.
+    twin: Option<(Multiaddr, Time)>,
     lab: Option<Lab>,
     differing: Option<clock::Differing>,
     /// Connections that did not come about because a lab keeps the ends apart.
@@ -164,6 +166,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
             neighbours: BTreeMap::new(),
             listening,
             bootstrap,
+            twin: None,
             lab,
             differing: None,
             cut: 0,
@@ -180,11 +183,14 @@ impl<S: Store, H: Host> EventLoop<S, H> {
         self.poll_gone(cx);
         self.poll_questions(cx);
         self.poll_calls(cx);
-        self.poll_network(cx);
+        // What still came would have to be made durable in its turn.
+        if !self.stopping {
+            self.poll_network(cx);
+        }
         self.drain_engine();
         // The timer may have been set anew, and wakes nobody before it has been polled.
         self.poll_timer(cx);
-        self.again || self.network.wants_poll() || (self.next_call.is_some() && self.has_room())
+        self.again || (!self.stopping && self.network.wants_poll()) || (self.next_call.is_some() && self.has_room())
     }
 
     fn handle(&mut self, input: Input<'_>) {
@@ -408,12 +414,16 @@ impl<S: Store + Unpin, H: Host + Unpin> Future for EventLoop<S, H> {
     /// Runs until it is told to stop, and what it has taken is durable.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let node = self.get_mut();
-        if node.turn(cx) {
+        let again = node.turn(cx);
+        // There is always more to do in a busy network; what stopping waits for is only what was taken.
+        if node.is_settled() {
+            return Poll::Ready(());
+        }
+        if again {
             // Other tasks of the executor have theirs in between: the application that reads what came, above all.
             cx.waker().wake_by_ref();
-            return Poll::Pending;
         }
-        if node.is_settled() { Poll::Ready(()) } else { Poll::Pending }
+        Poll::Pending
     }
 }
 

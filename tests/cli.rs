@@ -439,6 +439,7 @@ fn a_status_is_read_by_people_and_by_machines() {
             outgoing: 0,
             log_records: 2,
             store_failure: Some("no space left".into()),
+            twins: vec!["pump runs at /ip4/192.0.2.1/tcp/7 and /ip4/192.0.2.2/tcp/7".into()],
             uptime_s: 3,
             counters: [("busy".to_owned(), 2)].into(),
         };

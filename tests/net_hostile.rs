@@ -16,11 +16,13 @@ mod realm;
 
 use futures::StreamExt;
 use hostile::{Attack, attack};
+use m2mesh::counter::Counter;
 use m2mesh::net::{Executor, Multiaddr, NetConfig, NetEvent, Network, keypair};
 use realm::{Member, Realm};
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::pin;
 use std::process::{Child, Command, Stdio};
@@ -28,6 +30,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::Poll;
 use std::time::Duration;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpSocket;
 
 fn network(realm: &Realm, seed: [u8; 32], config: &NetConfig) -> Network<Member> {
     let config = &NetConfig { mdns: false, ..config.clone() };
@@ -181,7 +185,7 @@ async fn one_source_does_not_take_all_permits() {
         });
     watch.during(&mut victim, futures::future::join_all(attempts)).await;
     watch.until_refused(&mut victim, 6).await;
-    assert_eq!(watch.refused, BTreeMap::from([("source-busy", 4), ("timeout", 2)]));
+    assert_eq!(watch.refused, BTreeMap::from([("displaced", 4), ("timeout", 2)]), "each makes room for the next");
     // The permits have come back.
     let config = NetConfig { listen: Vec::new(), bootstrap: vec![address], ..NetConfig::default() };
     let mut member = network(&realm, [10; 32], &config);
@@ -189,6 +193,157 @@ async fn one_source_does_not_take_all_permits() {
     let member = linked(&mut member, || links.load(Relaxed) > 0);
     watch.during(&mut victim, member).await;
     assert_eq!(watch.links.load(Relaxed), 1);
+}
+
+/// Holds as many silent connections from an address as a source may have, and one more for each that is closed.
+async fn sit_silently(from: [u8; 4], at: SocketAddr, stop: Arc<AtomicU64>) {
+    let connect = || async {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((from, 0).into()).unwrap();
+        let mut stream = socket.connect(at).await.ok()?;
+        // It is closed at the other end, sooner or later; until then this one says nothing.
+        let mut rest = Vec::new();
+        let _ = stream.read_to_end(&mut rest).await;
+        Some(())
+    };
+    let sitting = futures::stream::iter(std::iter::from_fn(|| (stop.load(Relaxed) == 0).then_some(())));
+    sitting.map(|()| connect()).buffer_unordered(16).for_each(|_| tokio::time::sleep(Duration::from_millis(80))).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn silent_connections_from_many_addresses_do_not_keep_joiners_out() {
+    let realm = Arc::new(Realm::new(1));
+    let mut victim = network(&realm, [1; 32], &loopback());
+    let addresses = listening(&mut victim).await;
+    let tcp = addresses.iter().find(|address| address.to_string().contains("tcp")).unwrap();
+    let port = tcp.to_string().rsplit('/').next().unwrap().parse::<u16>().unwrap();
+    let (mut watch, stop) = (Watch::default(), Arc::new(AtomicU64::new(0)));
+    let attack = (10..14).map(|host| {
+        let at = SocketAddr::from(([127, 0, 0, 1], port));
+        tokio::spawn(sit_silently([127, 0, 0, host], at, stop.clone()))
+    });
+    let attack: Vec<_> = attack.collect();
+    // All that is left to strangers is taken.
+    while watch.refused.is_empty() {
+        watch.during(&mut victim, tokio::time::sleep(Duration::from_millis(50))).await;
+    }
+    let (links, realm) = (watch.links.clone(), realm.clone());
+    let members = async {
+        for (n, address) in addresses.iter().enumerate() {
+            let config = NetConfig { listen: Vec::new(), bootstrap: vec![address.clone()], ..NetConfig::default() };
+            let mut member = network(&realm, [10 + n as u8; 32], &config);
+            let joined = linked(&mut member, || links.load(Relaxed) > n as u64);
+            // A dial that is given up is tried again only after a while.
+            tokio::time::timeout(Duration::from_secs(8), joined).await.unwrap();
+        }
+    };
+    watch.during(&mut victim, members).await;
+    stop.store(1, Relaxed);
+    watch.during(&mut victim, futures::future::join_all(attack)).await;
+    assert!(watch.refused.contains_key("displaced"), "{:?}", watch.refused);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_without_room_says_so_and_is_not_stormed() {
+    let realm = Arc::new(Realm::new(1));
+    let config = NetConfig { max_links: 2, ..loopback() };
+    let mut full = network(&realm, [1; 32], &config);
+    let mut other = network(&realm, [2; 32], &loopback());
+    let (at, elsewhere) = (listening(&mut full).await.swap_remove(0), listening(&mut other).await.swap_remove(0));
+    let mut watch = Watch::default();
+    let join = |n: u8, bootstrap: Vec<Multiaddr>| {
+        network(&realm, [10 + n; 32], &NetConfig { listen: Vec::new(), bootstrap, ..NetConfig::default() })
+    };
+    let mut first = [0, 1].map(|n| join(n, vec![at.clone()]));
+    let mut late: Vec<_> = (2..10).map(|n| join(n, vec![at.clone(), elsewhere.clone()])).collect();
+    let (mut linked, mut turned_away, mut downs) = (0, 0, 0);
+    for member in &mut first {
+        let links = watch.links.clone();
+        let before = links.load(Relaxed);
+        let up = async {
+            poll_fn(|cx| {
+                while member.poll(cx).is_ready() {}
+                if links.load(Relaxed) > before { Poll::Ready(()) } else { Poll::Pending }
+            })
+            .await;
+        };
+        watch.during(&mut full, up).await;
+    }
+    let all = poll_fn(|cx| {
+        for member in first.iter_mut().chain([&mut other, &mut full]) {
+            while let Poll::Ready(event) = member.poll(cx) {
+                downs += u32::from(matches!(event, NetEvent::LinkDown { .. }));
+            }
+        }
+        for member in &mut late {
+            while let Poll::Ready(event) = member.poll(cx) {
+                match event {
+                    NetEvent::LinkUp { .. } => linked += 1,
+                    NetEvent::LinkDown { .. } => downs += 1,
+                    NetEvent::Dropped { counter: Counter::LinksOverLimit, count } => turned_away += count,
+                    _ => {}
+                }
+            }
+        }
+        Poll::<()>::Pending
+    });
+    // Who was turned away does not come again within these seconds, alone or not.
+    let _ = tokio::time::timeout(Duration::from_secs(6), all).await;
+    assert_eq!((linked, turned_away, downs), (8, 8, 0), "everybody is linked elsewhere");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_copies_of_one_identity_are_noticed_and_both_stay() {
+    let realm = Arc::new(Realm::new(1));
+    let config = |bootstrap: &[&Multiaddr]| NetConfig {
+        listen: vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()],
+        bootstrap: bootstrap.iter().map(|address| (*address).clone()).collect(),
+        mdns: false,
+        ..NetConfig::default()
+    };
+    let copy = |process: u64, seed: u8, config: &NetConfig| {
+        let executor: Executor = Box::new(|task| drop(tokio::spawn(task)));
+        let (seed, local) = ([seed; 32], keypair(&[seed; 32]).public().to_peer_id());
+        Network::new(hostile::transport(seed), local, executor, realm.copy(seed, process), config, seed)
+    };
+    let mut neighbour = copy(1, 1, &config(&[]));
+    let at = listening(&mut neighbour).await.swap_remove(0);
+    let mut one = copy(2, 7, &config(&[&at]));
+    let of_one = listening(&mut one).await.swap_remove(0);
+    let mut other = copy(3, 7, &config(&[&at, &of_one]));
+    let (mut seen, mut downs, mut itself) = (Vec::new(), 0, [false; 2]);
+    let watched = poll_fn(|cx| {
+        for (who, network) in [&mut neighbour, &mut one, &mut other].into_iter().enumerate() {
+            while let Poll::Ready(event) = network.poll(cx) {
+                match event {
+                    NetEvent::Twins { link: Some(_), addresses } if who == 0 => seen.push(addresses),
+                    NetEvent::Twins { link: None, .. } if who > 0 => itself[who - 1] = true,
+                    NetEvent::LinkDown { .. } => downs += 1,
+                    _ => {}
+                }
+            }
+        }
+        Poll::<()>::Pending
+    });
+    // Longer than a connection may take to prove that it lives.
+    let _ = tokio::time::timeout(Duration::from_secs(8), watched).await;
+    assert_eq!((downs, itself), (0, [true; 2]), "neither is cut off, and both know");
+    assert!(seen.len() == 1 && seen[0].len() == 2, "told once: {seen:?}");
+    assert_eq!(neighbour.twins().len(), 1);
+    // A restart is no copy: the old process answers nobody.
+    drop(other);
+    let mut again = copy(4, 7, &config(&[&at]));
+    let mut told = 0;
+    let watched = poll_fn(|cx| {
+        while again.poll(cx).is_ready() {}
+        while let Poll::Ready(event) = neighbour.poll(cx) {
+            told += u32::from(matches!(event, NetEvent::Twins { .. }));
+        }
+        Poll::<()>::Pending
+    });
+    drop(one);
+    let _ = tokio::time::timeout(Duration::from_secs(7), watched).await;
+    assert_eq!((told, neighbour.twins().len()), (0, 0));
 }
 
 /// A node's process, ended with the test.

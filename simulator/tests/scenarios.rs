@@ -53,6 +53,7 @@ const SMALL: &[(&str, &[&str])] = &[
     ("multicast-grid", &["duration=4m", "faults.row.at=90s", "faults.row.for=1m"]),
     ("leaves-1000", &["devices.router.count=6", "links.0.degree=3", "devices.leaf.count=40", "duration=2m"]),
     ("mobile-fleet", &["devices.vehicle.count=3", "duration=8m"]),
+    ("far-links", &[]),
     (
         "wellheads",
         &[

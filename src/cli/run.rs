@@ -5,10 +5,11 @@ use super::shell::{self, Shell};
 use super::{Verdict, passphrase};
 use crate::node::handle::Builder;
 use crate::node::handle::Node;
+use futures_timer::Delay;
 use std::io::Write;
 use std::path::PathBuf;
-use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
+use tokio::sync::oneshot;
 
 /// Runs the node in the foreground, until Ctrl-C or SIGTERM
 ///
@@ -46,8 +47,8 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
     }
     let dir = shell.node_directory()?;
     let keys = passphrase.keyring(&dir)?;
-    // Heard from now on: a node that is told to stop while it starts does so once it has started.
-    let interrupted = shell::interruption();
+    // Heard from now on: a node that is told to stop while it starts does so once it has started, or when its grace is over.
+    let interrupted = heed_signals();
     let mut builder = Node::builder(dir).keys(keys).mdns(!no_mdns);
     builder = listen.into_iter().fold(builder, Builder::listen);
     builder = bootstrap.into_iter().fold(builder, Builder::bootstrap);
@@ -59,7 +60,8 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
         .map_err(|error| Failure::split(error, "see the diagnostics above; `m2mesh run --log debug` shows more"))?;
     announce(&shell, node.name(), node.listen());
     match interrupted {
-        Ok(interrupted) => interrupted.await,
+        // Whoever would tell is there for as long as the process.
+        Ok(interrupted) => drop(interrupted.await),
         Err(failure) => {
             // Without signals the node can still be killed, and its store stands that.
             failure.tell(shell.json);
@@ -69,9 +71,7 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
     tracing::info!("stopping");
     // A service manager that does not listen is no reason not to stop.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-    let watchdog = force_after_grace();
     node.stop().await;
-    drop(watchdog);
     Ok(Verdict::Done)
 }
 
@@ -100,17 +100,26 @@ fn end_with(parent: i32) -> Result<(), Failure> {
     }
 }
 
-/// Ends the process when stopping in good order takes too long, by a thread that no stuck task can hold up. Dropping
-/// what it answers with calls it off.
-fn force_after_grace() -> SyncSender<()> {
-    let (stopped, wait) = sync_channel(0);
-    std::thread::spawn(move || {
-        if wait.recv_timeout(GRACE) == Err(RecvTimeoutError::Timeout) {
-            shell::complain(&format_args!("stopping took longer than {} s; stopped at once", GRACE.as_secs()));
-            std::process::exit(1);
-        }
-    });
-    stopped
+/// Listens for Ctrl-C and SIGTERM on a thread of its own, which a machine with too much to do, or a task that is stuck, does
+/// not hold up as it does the node's: what this answers with is ready at either, and the process ends at the latest when its
+/// grace is over.
+fn heed_signals() -> Result<oneshot::Receiver<()>, Failure> {
+    let failed = |error: std::io::Error| Failure::new(format!("cannot listen for signals: {error}"), "try again");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let entered = runtime.enter();
+    let interruption = shell::interruption()?;
+    drop(entered);
+    let (tell, interrupted) = oneshot::channel();
+    let heed = move || {
+        runtime.block_on(interruption);
+        // A node that has failed meanwhile has nobody who would listen.
+        let _ = tell.send(());
+        runtime.block_on(Delay::new(GRACE));
+        shell::complain(&format_args!("stopping took longer than {} s; stopped at once", GRACE.as_secs()));
+        std::process::exit(1);
+    };
+    std::thread::Builder::new().name("signals".to_owned()).spawn(heed).map_err(failed)?;
+    Ok(interrupted)
 }
 
 /// How long stopping in good order may take: less than the lab and service managers wait before they kill.

@@ -39,6 +39,7 @@ pub(super) async fn run(Arguments {}: Arguments, shell: Shell) -> Result<Verdict
         outgoing,
         log_records,
         store_failure,
+        twins,
         uptime_s,
         counters,
     } = status;
@@ -66,6 +67,7 @@ pub(super) async fn run(Arguments {}: Arguments, shell: Shell) -> Result<Verdict
         ("up", humantime::format_duration(Duration::from_secs(uptime_s)).to_string()),
     ]);
     rows.extend(credentials_failure.into_iter().chain(clock_difference).map(|failure| ("clock", failure)));
+    rows.extend(twins.into_iter().map(|twin| ("two copies", format!("{twin}: stop one of them"))));
     rows.extend(store_failure.map(|failure| ("disk", format!("takes no writes, nothing is acknowledged: {failure}"))));
     for (title, value) in rows {
         shell.line(format_args!("{:<12} {}", title, shell::visible(value.as_bytes())))?;

@@ -9,6 +9,8 @@
 //! rate = "5Mbit/s"
 //! quota = { bytes = "500MB", every = "30d" }
 //! windows = [{ from = "02:00", until = "04:00", days = ["sat", "sun"] }]
+//! setup = "20s"                            # each half of a connection's set-up; by class if not said
+//! keep_alive = "10m"                       # rest before a link is pinged; rare on metered bearers if not said
 //! ```
 
 use super::quantity::{Bytes, Kilobits, Minute, Money};
@@ -52,6 +54,12 @@ pub struct Bearer {
     /// Whether bytes count there, so that no gossip runs over it; if its price is more than 0, unless said otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metered: Option<bool>,
+    /// How long each half of a connection's set-up may take; by its class unless said otherwise.
+    #[serde(default, with = "optional_span", skip_serializing_if = "Option::is_none")]
+    pub setup: Option<Duration>,
+    /// How long a link rests before it is pinged; 30 s, and 10 min on metered bearers, unless said otherwise.
+    #[serde(default, with = "optional_span", skip_serializing_if = "Option::is_none")]
+    pub keep_alive: Option<Duration>,
 }
 
 /// Conditions, all of which must hold.
@@ -170,6 +178,8 @@ impl Bearer {
             quota: self.quota.map(|Quota { bytes, every }| bearer::Quota { bytes: bytes.0, every }),
             windows: Windows::new(self.windows.iter().filter_map(OpenWindow::window)),
             metered: self.metered.unwrap_or(self.price.0 > 0),
+            setup: self.setup,
+            keep_alive: self.keep_alive,
         }
     }
 
@@ -229,6 +239,22 @@ mod span {
     }
 }
 
+/// The same, where it may be left out.
+mod optional_span {
+    use super::{Deserializer, Duration, Serializer, span};
+
+    pub(super) fn serialize<S: Serializer>(value: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(value) => span::serialize(value, serializer),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+        span::deserialize(deserializer).map(Some)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::Config;
@@ -252,6 +278,8 @@ name = "lan"
 class = "wifi"
 price = 1
 metered = false
+setup = "40s"
+keep_alive = "2m"
 "#;
 
     #[test]
@@ -264,6 +292,8 @@ metered = false
         assert_eq!((quota.bytes, quota.every), (50_000_000, Duration::from_secs(30 * 86_400)));
         assert!(!modem.windows.is_empty() && lan.windows.is_empty());
         assert_eq!((lan.price, lan.metered), (1_000_000, false));
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        assert_eq!((lan.setup, lan.keep_alive, modem.setup), (seconds(40), seconds(120), None));
         let at = |remote: &str, transport| {
             let ends = Ends { remote: remote.parse().ok().map(|ip: IpAddr| ip.into()), local: None, transport };
             bearers.carrying(&ends, &|_| Vec::new())
@@ -289,6 +319,7 @@ metered = false
             ("match = { adresses = [] }", "did you mean `addresses`?"),
             ("match = { transports = [\"quik\"] }", "did you mean `quic`?"),
             ("match = { addresses = [\"10.7.0.0/33\"] }", "10.7.0.0/16"),
+            ("keep_alive = \"0s\"", "more than 0"),
             ("price = -1", "0 or more"),
             ("rate = \"fast\"", "250kbit/s"),
             ("quota = { bytes = \"50MB\", every = \"often\" }", "30d"),

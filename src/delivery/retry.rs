@@ -11,8 +11,10 @@ use core::time::Duration;
 
 /// Shortest timeout: receivers gather receipts, and disks take their time to flush.
 pub const SHORTEST: Duration = Duration::from_secs(1);
-/// Longest timeout, and the one where nothing is known.
+/// Longest timeout of a path that is not known to take longer, and the one where nothing is known.
 pub const LONGEST: Duration = Duration::from_secs(15);
+/// Longest timeout of any path.
+pub const FAR: Duration = Duration::from_secs(300);
 
 /// The timeout of one destination.
 #[derive(Clone, Copy, Debug, Default)]
@@ -48,7 +50,8 @@ impl Retry {
 
     /// How long to wait for a receipt before sending again.
     pub(super) fn after(&self) -> Duration {
-        self.suspicious_after().saturating_mul(1 << self.losses).min(LONGEST)
+        let first = self.suspicious_after();
+        first.saturating_mul(1 << self.losses).min(LONGEST.max(first))
     }
 
     /// How long a flight may go without a receipt before its way is suspected.
@@ -58,7 +61,12 @@ impl Retry {
             (None, Some(expected)) => expected.saturating_mul(8) + SHORTEST * 2,
             (None, None) => LONGEST,
         };
-        base.clamp(SHORTEST, LONGEST)
+        // A path over a satellite may take longer than any that is lost: what it is good for has been measured.
+        let known = match (self.measured, self.expected) {
+            (Some((mean, _)), _) => Duration::from_micros(mean).saturating_mul(2),
+            (None, expected) => expected.unwrap_or_default().saturating_mul(2),
+        };
+        base.clamp(SHORTEST, LONGEST.max(known).min(FAR))
     }
 }
 
@@ -85,5 +93,18 @@ mod tests {
         assert_eq!(retry.after(), LONGEST);
         retry.measured(Duration::from_millis(1_600));
         assert_eq!(retry.after(), steady);
+    }
+
+    #[test]
+    fn a_far_receiver_is_waited_for() {
+        let mut retry = Retry::default();
+        retry.expect(Some(Duration::from_secs(40)));
+        assert_eq!((retry.after(), retry.suspicious_after()), (Duration::from_secs(80), Duration::from_secs(80)));
+        for _ in 0..50 {
+            retry.measured(Duration::from_secs(41));
+        }
+        assert!((41..45).contains(&retry.after().as_secs()), "{:?}", retry.after());
+        retry.measured(Duration::from_secs(1_000_000));
+        assert_eq!(retry.after(), FAR);
     }
 }

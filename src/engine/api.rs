@@ -377,6 +377,8 @@ pub struct Status {
     pub log_records: u64,
     /// Why the disk takes no writes at present, if it takes none.
     pub store_failure: Option<String>,
+    /// Identities that two processes have at once, as far as this node sees it: a sentence each.
+    pub twins: Vec<String>,
     /// Seconds since start.
     pub uptime_s: u64,
     /// Counters of everything dropped or refused, by name, without those at zero.

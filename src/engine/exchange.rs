@@ -63,6 +63,13 @@ pub enum Input<'a> {
     Heard(LinkId),
     /// What was on its way over a link may be lost, either way; the link stands.
     Broken(LinkId),
+    /// Two processes have the identity of this link's neighbour, or this node's own where there is no link.
+    Twins {
+        /// The neighbour.
+        link: Option<LinkId>,
+        /// Where they are.
+        addresses: Vec<String>,
+    },
     /// A lab says what a link costs.
     Priced {
         /// Which.

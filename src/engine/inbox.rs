@@ -257,7 +257,7 @@ impl Inbox {
         let known = self.receipts.entry((from.clone(), stream, verdict)).or_default();
         for range in ranges.chunks_exact(2) {
             match known.last_mut() {
-                Some(last) if *last + 1 == range[0] => *last = range[1],
+                Some(last) if last.checked_add(1) == Some(range[0]) => *last = range[1],
                 _ => known.extend_from_slice(range),
             }
         }
@@ -310,7 +310,7 @@ impl Engine {
             let Some(verdict) = verdict else { continue };
             let ranges = confirmed.entry(verdict).or_default();
             match ranges.last_mut() {
-                Some(last) if *last + 1 == sequence => *last = sequence,
+                Some(last) if last.checked_add(1) == Some(sequence) => *last = sequence,
                 _ => ranges.extend([sequence, sequence]),
             }
         }

@@ -12,6 +12,7 @@ use crate::id::{Handle, LinkId, Name, Pseudonym, Tag};
 use crate::identity::admission::AdmittedPeer;
 use crate::identity::credential::PeerCredential;
 use crate::routing::graph::Metrics;
+use crate::wire::credential::Role;
 use crate::wire::frame::{self, Frames, Kind, REQUIRED_FLAGS};
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -97,6 +98,19 @@ impl Links {
         self.links.values().find(|link| link.peer.body.handle == *handle)
     }
 
+    /// Where a request for an issuer goes: to each neighbour once, over the link that costs least; to a leaf only if it may be
+    /// the issuer, since it hands nothing on.
+    pub(super) fn towards_issuers(&self, from: Option<LinkId>) -> Vec<LinkId> {
+        let from = from.and_then(|from| self.links.get(&from)).map(|link| link.peer.body.key);
+        let others = self.by_key.iter().filter(|(key, _)| Some(**key) != from);
+        let best = others.filter_map(|(_, ids)| {
+            let links = ids.iter().filter_map(|id| Some((*id, self.links.get(id)?)));
+            links.min_by_key(|(_, link)| (!link.usable, link.price.unwrap_or(link.metrics.price)))
+        });
+        let serves = |link: &Link| link.forwarding || link.process.is_none() || link.peer.body.has_role(Role::Issuer);
+        best.filter(|(_, link)| serves(link)).map(|(id, _)| id).collect()
+    }
+
     pub(super) fn set_blocked(&mut self, link: LinkId, blocked: bool) {
         if let Some(link) = self.links.get_mut(&link) {
             link.blocked = blocked;
@@ -150,8 +164,7 @@ impl Links {
 impl Engine {
     pub(super) fn handle_link_up(&mut self, id: LinkId, peer: AdmittedPeer, transport: &'static str, bearer: u8) {
         let name = self.name_of(&peer.credential.body.handle);
-        let offset = peer.seconds.cast_signed() - self.now.unix.seconds().cast_signed();
-        let clock_offset = if offset.abs() > HELLO_PRECISION { offset.saturating_mul(1_000_000) } else { 0 };
+        let clock_offset = clock_offset(peer.seconds, self.now.unix.seconds());
         self.record(Event::LinkUp {
             name: name.clone(),
             credential: peer.credential.hash.prefix(),
@@ -206,6 +219,15 @@ impl Engine {
         self.forget_link_in_locating(id);
         self.fragments.forget(id);
         self.sessions.nacks.forget(id);
+    }
+
+    /// Two processes have one identity.
+    pub(super) fn handle_twins(&mut self, link: Option<LinkId>, addresses: Vec<String>) {
+        let name = match link {
+            Some(link) => self.links.get(link).and_then(|link| link.name.clone()),
+            None => Some(self.membership.name().clone()),
+        };
+        self.record(Event::Twins { name, addresses });
     }
 
     pub(super) fn handle_writable(&mut self, id: LinkId) {
@@ -286,5 +308,27 @@ impl Engine {
     }
 }
 
+/// How far another's clock is from this one in microseconds, where a hello can tell. It may say anything.
+fn clock_offset(theirs: u64, ours: u64) -> i64 {
+    let seconds = |seconds| i64::try_from(seconds).unwrap_or(i64::MAX);
+    let offset = seconds(theirs).saturating_sub(seconds(ours));
+    if offset.saturating_abs() > HELLO_PRECISION { offset.saturating_mul(1_000_000) } else { 0 }
+}
+
 /// Clock differences that a hello, which tells whole seconds, cannot distinguish from none.
 const HELLO_PRECISION: i64 = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_may_say_anything() {
+        assert_eq!([clock_offset(1_001, 1_000), clock_offset(1_010, 1_000)], [0, 10_000_000]);
+        assert_eq!(clock_offset(990, 1_000), -10_000_000);
+        for theirs in [u64::MAX, 1 << 63, (1 << 63) - 1] {
+            assert_eq!(clock_offset(theirs, 1_700_000_000), i64::MAX);
+        }
+        assert_eq!(clock_offset(0, u64::MAX), i64::MIN);
+    }
+}

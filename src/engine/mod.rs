@@ -233,6 +233,7 @@ impl Engine {
             Input::Silent(link) => self.handle_silence(link, true),
             Input::Heard(link) => self.handle_silence(link, false),
             Input::Broken(link) => self.handle_broken(link),
+            Input::Twins { link, addresses } => self.handle_twins(link, addresses),
             Input::Priced { link, price } => self.handle_priced(link, price),
             Input::Blocked(link) => self.links.set_blocked(link, true),
             Input::Writable(link) => self.handle_writable(link),

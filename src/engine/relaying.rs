@@ -159,7 +159,7 @@ impl Engine {
             return self.refuse_enrolment(id, Refusal::Busy);
         }
         let frame = EnrolRelay { id: relay, hops: 0, issuer: hello.issuer, sealed: &hello.sealed };
-        for link in self.links.ids() {
+        for link in self.links.towards_issuers(None) {
             self.send_control(link, Kind::EnrolRelay, &frame);
         }
     }
@@ -185,7 +185,7 @@ impl Engine {
             return self.outputs.push_back(Output::Issue { origin: Origin::Relay(relay.id), hello });
         }
         let onward = EnrolRelay { hops: relay.hops + 1, ..relay };
-        for link in self.links.ids().into_iter().filter(|link| *link != from) {
+        for link in self.links.towards_issuers(Some(from)) {
             self.send_control(link, Kind::EnrolRelay, &onward);
         }
     }

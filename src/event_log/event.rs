@@ -199,11 +199,19 @@ pub enum Event {
         /// That time (unix seconds).
         since: u64,
     },
+    /// Two processes that both live have one identity: somebody has copied a device's directory. What is sent to the device
+    /// goes to one of them.
+    Twins {
+        /// The device's name, if it is a contact or this node.
+        name: Option<Name>,
+        /// Where they are, as far as this node sees it.
+        addresses: Vec<String>,
+    },
 }
 
 impl Event {
     /// How many kinds this version knows: greater numbers are of later versions.
-    pub const KINDS: u64 = 29;
+    pub const KINDS: u64 = 30;
 
     /// The kind as shown by `log --kind`: the variant in kebab case.
     pub fn kind(&self) -> &'static str {
@@ -237,6 +245,7 @@ impl Event {
             Self::ClockDiffers { .. } => "clock-differs",
             Self::ContactChanged { .. } => "contact-changed",
             Self::BulletinOverdue { .. } => "bulletin-overdue",
+            Self::Twins { .. } => "twins",
         }
     }
 
@@ -271,6 +280,7 @@ impl Event {
         "clock-differs",
         "contact-changed",
         "bulletin-overdue",
+        "twins",
     ];
 
     /// The same with its texts cut at [`MAX_TEXT`] and its lists at [`MAX_COUNTS`], which bounds a record.
@@ -295,6 +305,10 @@ impl Event {
                 new.truncate(MAX_COUNTS);
                 old.iter_mut().chain(new).for_each(cut);
                 cut(cause);
+            }
+            Self::Twins { addresses, .. } => {
+                addresses.truncate(MAX_COUNTS);
+                addresses.iter_mut().for_each(cut);
             }
             Self::MessageFailed { to, outcome, reason, .. } => [to, outcome, reason].into_iter().for_each(cut),
             Self::Quarantined { place, reason } => [place, reason].into_iter().for_each(cut),

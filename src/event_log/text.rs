@@ -79,6 +79,9 @@ impl Event {
                 ("ours", text(&Unix::from_seconds(*ours).to_string())),
             ],
             Self::ContactChanged { name, what } => vec![("name", Text(name.to_string())), ("what", text(what))],
+            Self::Twins { name: who, addresses } => {
+                vec![("name", name(who)), ("addresses", Field::Texts(addresses.clone()))]
+            }
         };
         fields.into_iter().collect()
     }
@@ -163,6 +166,10 @@ impl fmt::Display for Event {
             Self::ClockDiffers { address, theirs, ours } => {
                 let (theirs, ours) = (Unix::from_seconds(*theirs), Unix::from_seconds(*ours));
                 write!(f, "the clock of the device at {} says {theirs}, this one's {ours}: one is wrong", Line(address))
+            }
+            Self::Twins { name, addresses } => {
+                write!(f, "two copies of {} run at once, at {}: ", Who(name), Line(&addresses.join(" and ")))?;
+                write!(f, "each message to it reaches one of them; stop one, and enrol it anew if both are needed")
             }
         }
     }

@@ -39,6 +39,8 @@ pub struct AdmittedPeer {
     pub seconds: u64,
     /// The protocol version that both speak.
     pub version: u8,
+    /// Number of its process.
+    pub process: u64,
 }
 
 impl AdmissionView {
@@ -47,15 +49,16 @@ impl AdmissionView {
         Self { bulletin, own }
     }
 
-    /// This device's encoded [`Hello`]. Without a credential for `at` it is the newest one's before, which the other
+    /// This device's encoded [`Hello`], said by the process of this number. Without a credential for `at` it is the newest one's before, which the other
     /// side refuses with the right reason.
-    pub fn hello(&self, at: Unix) -> Vec<u8> {
+    pub fn hello(&self, at: Unix, process: u64) -> Vec<u8> {
         encode(&Hello {
             lowest: LOWEST_VERSION,
             highest: HIGHEST_VERSION,
             credential: self.own_at(at).map(|own| own.signed.to_vec()).unwrap_or_default(),
             bulletin: self.bulletin.version(),
             seconds: at.seconds(),
+            process,
         })
     }
 
@@ -74,7 +77,8 @@ impl AdmissionView {
         if !self.shares_segment(&credential, at) {
             return Err(Reason::Segment);
         }
-        Ok(AdmittedPeer { credential, bulletin: hello.bulletin, seconds: hello.seconds, version })
+        let Hello { bulletin, seconds, process, .. } = hello;
+        Ok(AdmittedPeer { credential, bulletin, seconds, version, process })
     }
 
     /// What its clock says of whom [`Self::verify`] refuses, if nothing but the time speaks against it: at the time by its
@@ -258,7 +262,7 @@ mod tests {
         }
 
         fn hello(&self) -> Hello {
-            decode(&self.one.admission_view().hello(now())).expect("a hello")
+            decode(&self.one.admission_view().hello(now(), 7)).expect("a hello")
         }
 
         /// Two's view after the operator has changed the bulletin.
@@ -275,17 +279,17 @@ mod tests {
     #[test]
     fn a_member_is_admitted_with_what_it_said() {
         let realm = realm(1);
-        let peer = realm.verify(&realm.one.admission_view().hello(now()), now()).expect("a member");
+        let peer = realm.verify(&realm.one.admission_view().hello(now(), 7), now()).expect("a member");
         let own = realm.one.credential(now()).expect("a credential");
         assert_eq!((peer.credential.hash, peer.credential.body), (own.hash, own.body.clone()));
-        assert_eq!((peer.bulletin, peer.seconds, peer.version), (1, now().seconds(), 1));
+        assert_eq!((peer.bulletin, peer.seconds, peer.version, peer.process), (1, now().seconds(), 1, 7));
     }
 
     /// Invariant 1: whatever byte is changed, nobody gets in with a credential that the issuer did not sign.
     #[test]
     fn no_changed_credential_gets_in() {
         let realm = realm(1);
-        let (hello, credential) = (realm.one.admission_view().hello(now()), realm.hello().credential);
+        let (hello, credential) = (realm.one.admission_view().hello(now(), 7), realm.hello().credential);
         let start = hello.windows(credential.len()).position(|part| part == credential).expect("it is inside");
         for at in 0..hello.len() {
             for bit in [0x01, 0x80] {
@@ -341,7 +345,7 @@ mod tests {
         let mut realm = realm(1);
         let skewed =
             |realm: &Realm, hello: &[u8], at| realm.two.admission_view().skewed(hello, &realm.one.pseudonym(), at);
-        let hello = realm.one.admission_view().hello(now());
+        let hello = realm.one.admission_view().hello(now(), 7);
         let hours = |count: u32| Duration::from_secs(3_600) * count;
         // Either clock may be the one that is wrong.
         for at in [now() + hours(3), now() - hours(3)] {
@@ -386,7 +390,7 @@ mod tests {
             bulletin.revocations.push(revocation);
         });
         assert_eq!(view.verify(&hello, &pseudonym, now()).err(), Some(Reason::Revoked));
-        let other = view.hello(now());
+        let other = view.hello(now(), 7);
         assert!(view.verify(&other, &realm.two.pseudonym(), now()).is_ok());
     }
 
@@ -421,7 +425,7 @@ mod tests {
     #[test]
     fn what_was_verified_once_is_accepted_as_long_as_all_but_its_signature_holds() {
         let mut realm = realm(1);
-        let peer = realm.verify(&realm.one.admission_view().hello(now()), now()).expect("a member").credential;
+        let peer = realm.verify(&realm.one.admission_view().hello(now(), 7), now()).expect("a member").credential;
         let bulletin = realm.two.bulletin().clone();
         assert_eq!(bulletin.recheck(&peer, now()), Ok(()));
         let day = Duration::from_secs(86_400);
@@ -445,7 +449,7 @@ mod tests {
         let MemoryRealm { issuer, book, bulletin, .. } = &mut realm.realm;
         let mut members = enrol_all(issuer, book, bulletin, vec![apart], 1, now(), &mut realm.rng).expect("a member");
         let apart = members.pop().expect("a member");
-        let (hello, pseudonym) = (apart.admission_view().hello(now()), apart.pseudonym());
+        let (hello, pseudonym) = (apart.admission_view().hello(now(), 7), apart.pseudonym());
         let verify = |view: &AdmissionView| view.verify(&hello, &pseudonym, now()).map(|_| ());
         assert_eq!(verify(&realm.two.admission_view()), Err(Reason::Segment));
         let view = realm.view_after(|bulletin| {

@@ -36,7 +36,62 @@ pub struct Profile {
     pub windows: Windows,
     /// Whether bytes on it count: no gossip runs there.
     pub metered: bool,
+    /// How long each half of a connection's set-up may take; by its class if that is not said.
+    pub setup: Option<Duration>,
+    /// How long a link may rest before it is pinged; by its class, and whether it is metered, if that is not said.
+    pub keep_alive: Option<Duration>,
 }
+
+impl Profile {
+    /// How long each half of a connection's set-up may take, where it is `least` on a wire: the first half, up to a
+    /// connection that is encrypted, is two round trips over TCP, the second is one.
+    pub fn setup_time(&self, least: Duration) -> Duration {
+        let usual = match self.class {
+            Bearer::Ethernet | Bearer::Wifi => Duration::ZERO,
+            Bearer::Cellular | Bearer::Serial => Duration::from_secs(20),
+            Bearer::Satellite | Bearer::Lora => Duration::from_secs(120),
+            // Two round trips of a minute each way.
+            Bearer::Sms => Duration::from_secs(300),
+        };
+        self.setup.unwrap_or_else(|| usual.max(least))
+    }
+
+    /// How long a link may rest before it is pinged, where it is `usual` if that costs nothing. A datagram's way back
+    /// through a translator of addresses is kept for two minutes (RFC 4787), that of a stream for longer than this asks.
+    pub fn keep_alive(&self, usual: Duration, datagrams: bool) -> Duration {
+        let rare = match (self.metered, datagrams) {
+            (false, false) => usual,
+            (false, true) => usual.min(DATAGRAM_KEPT),
+            (true, false) => usual.max(METERED_KEPT),
+            (true, true) => usual.max(METERED_DATAGRAM_KEPT),
+        };
+        self.keep_alive.unwrap_or(rare)
+    }
+
+    /// How long an address on this bearer rests at most after it was dialled in vain, where it is `usual` if that costs
+    /// nothing: dials cost [`DIAL_BUDGET`] an hour at most.
+    pub fn longest_rest(&self, usual: Duration) -> Duration {
+        if !self.metered {
+            return usual;
+        }
+        let cost = self.price.saturating_mul(DIAL_BYTES) / 1_000_000;
+        let rest = Duration::from_secs(3_600).saturating_mul(u32::try_from(cost).unwrap_or(u32::MAX));
+        (rest / DIAL_BUDGET).clamp(usual.max(METERED_REST.0), METERED_REST.1)
+    }
+}
+
+/// Rest of a free link that goes over datagrams: shorter than what translators of addresses keep in practice.
+const DATAGRAM_KEPT: Duration = Duration::from_secs(15);
+/// Rest of a metered link before it is pinged.
+const METERED_KEPT: Duration = Duration::from_secs(600);
+/// The same over datagrams.
+const METERED_DATAGRAM_KEPT: Duration = Duration::from_secs(100);
+/// Bytes that a dial costs which fails at its end.
+const DIAL_BYTES: u64 = 4_000;
+/// Micro-units of money that dials of one address may cost in an hour, once it has failed often.
+const DIAL_BUDGET: u32 = 100_000;
+/// Shortest and longest bound of an address's rest on a metered bearer.
+const METERED_REST: (Duration, Duration) = (Duration::from_secs(120), Duration::from_secs(4 * 3_600));
 
 /// So many bytes in so long a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +161,8 @@ impl Default for Profile {
             quota: None,
             windows: Windows::default(),
             metered: false,
+            setup: None,
+            keep_alive: None,
         }
     }
 }
@@ -216,6 +273,23 @@ mod tests {
         assert_eq!(carrying("100.64.3.77", None, "tcp"), "modem");
         assert_eq!(carrying("192.0.2.1", Some("100.64.3.2"), "tcp"), "modem");
         assert_eq!(carrying("192.0.2.1", Some("100.64.3.3"), "tcp"), "default");
+    }
+
+    #[test]
+    fn a_bearers_patience_follows_its_class_its_price_and_its_settings() {
+        let second = Duration::from_secs(1);
+        let wire = Profile::default();
+        assert_eq!((wire.setup_time(10 * second), wire.keep_alive(30 * second, false)), (10 * second, 30 * second));
+        assert_eq!(wire.keep_alive(30 * second, true), 15 * second);
+        assert_eq!(wire.longest_rest(30 * second), 30 * second);
+        let sky = Profile { class: Bearer::Satellite, price: 10_000_000, metered: true, ..Profile::default() };
+        assert_eq!((sky.setup_time(10 * second), sky.keep_alive(30 * second, false)), (120 * second, 600 * second));
+        // 4 kB at 10 units a MB are 0.04 units: two and a half an hour cost a tenth of a unit.
+        assert_eq!(sky.longest_rest(30 * second), 1_440 * second);
+        let dear = Profile { price: u64::MAX, ..sky.clone() };
+        assert_eq!(dear.longest_rest(30 * second), 4 * 3_600 * second);
+        let said = Profile { setup: Some(second), keep_alive: Some(2 * second), ..sky };
+        assert_eq!((said.setup_time(10 * second), said.keep_alive(30 * second, false)), (second, 2 * second));
     }
 
     #[test]

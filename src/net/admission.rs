@@ -12,23 +12,32 @@
 //!   ▼ admitted                              ▼ admitted
 //! ```
 //!
-//! The listener shows its credential only to one that has shown a good one. In a lab it says `Ok` in place of its
+//! The listener shows its credential only to one that has shown a good one. To a member for which it has no room it says
+//! `Full` in place of its Hello, and the member goes elsewhere. In a lab it says `Ok` in place of its
 //! Hello to a member that it is to keep apart from, so that neither end takes the other for hostile. An end that finds
 //! nothing but the time to be wrong with the other's credential says what its clock says before it closes ([`clocks`](super::clocks)). Who says `Enrol`
 //! instead of `Hello` is served at the [`Desk`](super::enrol::Desk) and never becomes a connection. What the
 //! [`Gatekeeper`] found out about a peer waits in [`Admitted`] until the Swarm reports the connection; a behaviour that
 //! finds nothing there denies it, so that a way around this wrapper would lead nowhere.
 //!
+//! A hello also says which process speaks. Who meets its own key in another process has met a copy of itself, and says so.
+//! **Time.** Set-up has two halves, each with the time that its bearer has for it: the dialer's first ends when encryption
+//! stands, two round trips over TCP; its second with the listener's hello, one. The listener waits one round trip in either,
+//! so half as long; and where nothing has been said, after encryption stands, a quarter, since the hello comes with the last
+//! packet of that. A permit may be taken away before ([`Permits`]).
+//!
 //! Invariants
 //! 1. The Swarm gets a connection only after both ends have verified each other.
-//! 2. Set-up ends within one deadline, everything below it included; meanwhile it holds one permit.
+//! 2. Set-up ends within its time, everything below it included; meanwhile it holds one permit.
 //! 3. Every refusal is counted under its reason; a member that is barred is no refusal, and counted apart.
 
 use super::clocks::{Clocks, Skew};
 use super::enrol::Desk;
 use super::handshake::{Reason, Setup, read, within, write};
-use super::permits::{Denied, Permit, Permits, Source};
+use super::links::Room;
+use super::permits::{Denied, GivenUp, Permit, Permits, Source, Stage};
 use super::shaping::Shaping;
+use super::sorter::Sorter;
 use super::tally::{Item, Tally};
 use super::{Multiaddr, PeerId, StreamMuxerBox, Transport};
 use crate::counter::Counter;
@@ -36,7 +45,7 @@ use crate::id::Pseudonym;
 use crate::wire::enrolment::Refusal;
 use crate::wire::hello::{CLOCK, EnrolHello, Kind};
 use futures::FutureExt;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, Either, select};
 use libp2p::core::Endpoint;
 use libp2p::core::muxing::SubstreamBox;
 use libp2p::core::transport::{DialOpts, ListenerId, TransportError, TransportEvent};
@@ -46,7 +55,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Says who is a member. The node implements it over its membership; tests do it simpler.
 pub trait Gatekeeper: Send + Sync + 'static {
@@ -80,6 +89,11 @@ pub trait Gatekeeper: Send + Sync + 'static {
     fn enrols(&self, _hello: &EnrolHello) -> Result<(), Refusal> {
         Ok(())
     }
+
+    /// The number of a peer's process, another in each; of this one's for `None`.
+    fn process(&self, _peer: Option<&Self::Peer>) -> u64 {
+        0
+    }
 }
 
 /// A transport that yields admitted connections only.
@@ -93,7 +107,10 @@ pub(crate) struct Gate<G: Gatekeeper> {
     pub(crate) local: PeerId,
     pub(crate) gatekeeper: Arc<G>,
     pub(crate) permits: Permits,
+    /// Of each half, on a bearer that needs no more.
     pub(crate) setup_time: Duration,
+    pub(crate) sorter: Arc<Sorter>,
+    pub(crate) room: Arc<Room>,
     pub(crate) admitted: Admitted<G::Peer>,
     pub(crate) desk: Desk,
     pub(crate) tally: Arc<Tally>,
@@ -145,7 +162,7 @@ impl<G: Gatekeeper> libp2p::Transport for Admission<G> {
         // The permit is taken when the dial is first polled: the Swarm may make dials that it never begins.
         Ok(async move {
             let permit = gate.permits.outbound();
-            gate.pass(upgrade, options.role, address, permit).await
+            gate.pass(upgrade, options.role, address, None, permit).await
         }
         .boxed())
     }
@@ -159,7 +176,9 @@ impl<G: Gatekeeper> libp2p::Transport for Admission<G> {
             TransportEvent::Incoming { listener_id, upgrade, local_addr, send_back_addr } => {
                 let gate = self.gate.clone();
                 let (address, permit) = (send_back_addr.clone(), gate.permits.inbound(&send_back_addr));
-                let upgrade = async move { gate.pass(upgrade, Endpoint::Listener, address, permit).await }.boxed();
+                let local = local_addr.clone();
+                let upgrade = async move { gate.pass(upgrade, Endpoint::Listener, address, Some(local), permit).await };
+                let upgrade = upgrade.boxed();
                 TransportEvent::Incoming { listener_id, upgrade, local_addr, send_back_addr }
             }
             TransportEvent::NewAddress { listener_id, listen_addr } => {
@@ -180,7 +199,7 @@ impl<G: Gatekeeper> libp2p::Transport for Admission<G> {
 
 /// How far a connection came within the deadline.
 enum Arrival<P> {
-    Member(P, Setup),
+    Member(P, Duration, Setup),
     Enrol(EnrolHello, Setup, SubstreamBox),
 }
 
@@ -191,17 +210,20 @@ impl<G: Gatekeeper> Gate<G> {
         upgrade: impl Future<Output = io::Result<Connection>>,
         role: Endpoint,
         address: Multiaddr,
-        permit: Result<Permit, Denied>,
+        local: Option<Multiaddr>,
+        permit: Result<(Permit, GivenUp), Denied>,
     ) -> Result<Connection, AdmissionError> {
-        let permit = match permit {
+        let (permit, given_up) = match permit {
             Ok(permit) => permit,
             Err(Denied::Busy) => return Err(self.refuse(Reason::Busy, &address)),
             Err(Denied::SourceBusy) => return Err(self.refuse(Reason::SourceBusy, &address)),
         };
+        let bearer = self.sorter.profile(self.sorter.carrying(&address, local.as_ref()));
+        let limits = Limits::new(role, bearer.setup_time(self.setup_time));
         // Until the connection stands, whatever ends it is a failure of the network's.
         let mut failure = Some(io::ErrorKind::TimedOut.into());
-        let arrival = within(self.setup_time, async {
-            let (peer, muxer) = match upgrade.await {
+        let arrival = unless_given_up(given_up, async {
+            let (peer, muxer) = match within(limits.upgrade, async { Ok(upgrade.await) }).await? {
                 Ok(connection) => {
                     failure = None;
                     connection
@@ -211,9 +233,11 @@ impl<G: Gatekeeper> Gate<G> {
                     return Err(Reason::Upgrade);
                 }
             };
+            permit.reached(Stage::Silent);
             let mut setup = Setup::new(muxer);
-            match self.exchange(&mut setup, peer, role, &address).await {
-                Ok(Exchanged::Member(found)) => Ok((peer, Arrival::Member(found, setup))),
+            let by = Between { peer, role, address: &address };
+            match self.exchange(&mut setup, by, &permit, &limits).await {
+                Ok(Exchanged::Member(found, round_trip)) => Ok((peer, Arrival::Member(found, round_trip, setup))),
                 Ok(Exchanged::Enrol(hello, stream)) => Ok((peer, Arrival::Enrol(hello, setup, stream))),
                 Err(reason) => {
                     setup.close().await;
@@ -223,9 +247,9 @@ impl<G: Gatekeeper> Gate<G> {
         })
         .await;
         match (arrival, failure) {
-            (Ok((peer, Arrival::Member(found, setup))), _) => {
+            (Ok((peer, Arrival::Member(found, round_trip, setup))), _) => {
                 self.permits.remember(&address);
-                if self.admitted.put(peer, found) {
+                if self.admitted.put(peer, found, round_trip) {
                     self.tally.count(Item::Dropped(Counter::AdmissionsUnclaimed), 1);
                 }
                 let muxer = setup.into_muxer();
@@ -235,8 +259,8 @@ impl<G: Gatekeeper> Gate<G> {
                 })
             }
             (Ok((_, Arrival::Enrol(hello, setup, stream))), _) => {
-                let hello = self.gatekeeper.enrols(&hello).map(|()| hello);
-                self.desk.serve(permit, Source::of(&address), hello, setup, stream).await;
+                let (source, hello) = (Source::of(&address), self.gatekeeper.enrols(&hello).map(|()| hello));
+                self.desk.serve(permit, source, hello, setup, stream).await;
                 Err(AdmissionError::Enrolment)
             }
             // A dial that finds nobody is no refusal.
@@ -248,26 +272,29 @@ impl<G: Gatekeeper> Gate<G> {
     async fn exchange(
         &self,
         setup: &mut Setup,
-        peer: PeerId,
-        role: Endpoint,
-        address: &Multiaddr,
+        Between { peer, role, address }: Between<'_>,
+        permit: &Permit,
+        limits: &Limits,
     ) -> Result<Exchanged<G::Peer>, Reason> {
-        if peer == self.local {
-            return Err(Reason::Own);
-        }
         let pseudonym = super::pseudonym(&peer).ok_or(Reason::KeyType)?;
-        let mut stream = setup.open(role).await?;
         let verify = |hello: &[u8]| self.gatekeeper.verify(hello, &pseudonym).map_err(Reason::Verdict);
         match role {
             Endpoint::Dialer => {
+                let mut stream = within(limits.hello, setup.open(role)).await?;
                 let dialer = async {
+                    let asked = Instant::now();
                     write(&mut stream, Kind::Member, &self.gatekeeper.hello()).await?;
-                    let expected = [Kind::Member, Kind::Ok, Kind::Clock];
-                    let hello = match read(&mut stream, &expected).await.map_err(refused_by_peer)? {
-                        (Kind::Ok, _) => return Err(Reason::Cut),
-                        (Kind::Clock, theirs) => return Err(self.hear_clock(&theirs, address)),
-                        (_, hello) => hello,
+                    let answer = read(&mut stream, &[Kind::Member, Kind::Ok, Kind::Full, Kind::Clock]).await;
+                    let hello = match answer.map_err(refused_by_peer) {
+                        // It hangs up when it finds itself, before it has shown anything.
+                        Err(_) if peer == self.local => return Err(Reason::Own),
+                        Err(reason) => return Err(reason),
+                        Ok((Kind::Ok, _)) => return Err(Reason::Cut),
+                        Ok((Kind::Full, _)) => return Err(Reason::Full),
+                        Ok((Kind::Clock, theirs)) => return Err(self.hear_clock(&theirs, address)),
+                        Ok((_, hello)) => hello,
                     };
+                    let round_trip = asked.elapsed();
                     let found = match verify(&hello) {
                         Ok(found) => found,
                         Err(reason) => {
@@ -275,6 +302,7 @@ impl<G: Gatekeeper> Gate<G> {
                             return Err(reason);
                         }
                     };
+                    self.meets_itself(peer, &found)?;
                     if self.gatekeeper.bars(&found) {
                         // A hello in place of an Ok; the listener may not know of the cut, or not any more.
                         write(&mut stream, Kind::Member, &self.gatekeeper.hello()).await?;
@@ -282,42 +310,63 @@ impl<G: Gatekeeper> Gate<G> {
                         return Err(Reason::Cut);
                     }
                     write(&mut stream, Kind::Ok, &[]).await?;
-                    Ok(Exchanged::Member(found))
+                    Ok(Exchanged::Member(found, round_trip))
                 };
-                setup.drive(dialer).await
+                within(limits.answer, setup.drive(dialer)).await
             }
             Endpoint::Listener => {
+                let first = async {
+                    let mut stream = setup.open(role).await?;
+                    let said = setup.drive(read(&mut stream, &[Kind::Member, Kind::Enrol])).await?;
+                    Ok((stream, said))
+                };
+                let (mut stream, said) = within(limits.hello, first).await?;
+                let hello = match said {
+                    (Kind::Enrol, hello) => {
+                        let hello = crate::wire::decode(&hello).map_err(|_| Reason::Malformed)?;
+                        permit.reached(Stage::Served);
+                        return Ok(Exchanged::Enrol(hello, stream));
+                    }
+                    (_, hello) => hello,
+                };
                 let listener = async {
-                    match read(&mut stream, &[Kind::Member, Kind::Enrol]).await? {
-                        (Kind::Enrol, hello) => {
-                            let hello = crate::wire::decode(&hello).map_err(|_| Reason::Malformed)?;
-                            Ok(Exchanged::Enrol(hello, stream))
+                    let found = match verify(&hello) {
+                        Ok(found) => found,
+                        Err(reason) => {
+                            self.say_clock(&mut stream, &hello, &pseudonym, address).await;
+                            return Err(reason);
                         }
-                        (_, hello) => {
-                            let found = match verify(&hello) {
-                                Ok(found) => found,
-                                Err(reason) => {
-                                    self.say_clock(&mut stream, &hello, &pseudonym, address).await;
-                                    return Err(reason);
-                                }
-                            };
-                            if self.gatekeeper.bars(&found) {
-                                write(&mut stream, Kind::Ok, &[]).await?;
-                                // The dialer hangs up. Whoever did so here might do it before that was read.
-                                let _ = read(&mut stream, &[]).await;
-                                return Err(Reason::Cut);
-                            }
-                            write(&mut stream, Kind::Member, &self.gatekeeper.hello()).await?;
-                            let expected = [Kind::Ok, Kind::Member, Kind::Clock];
-                            match read(&mut stream, &expected).await.map_err(refused_by_peer)? {
-                                (Kind::Ok, _) => Ok(Exchanged::Member(found)),
-                                (Kind::Clock, theirs) => Err(self.hear_clock(&theirs, address)),
-                                _ => Err(Reason::Cut),
-                            }
-                        }
+                    };
+                    permit.reached(Stage::Known);
+                    let itself = self.meets_itself(peer, &found);
+                    if itself == Err(Reason::Own) {
+                        return Err(Reason::Own);
+                    }
+                    // Instead of a hello; the dialer hangs up. Whoever did so here might do it before that was read.
+                    let instead = match (self.gatekeeper.bars(&found), self.room.has_for(&peer)) {
+                        (true, _) => Some((Kind::Ok, Reason::Cut)),
+                        (false, false) => Some((Kind::Full, Reason::Full)),
+                        (false, true) => None,
+                    };
+                    if let Some((kind, reason)) = instead {
+                        write(&mut stream, kind, &[]).await?;
+                        let _ = read(&mut stream, &[]).await;
+                        return Err(reason);
+                    }
+                    let asked = Instant::now();
+                    write(&mut stream, Kind::Member, &self.gatekeeper.hello()).await?;
+                    if let Err(twin) = itself {
+                        let _ = read(&mut stream, &[]).await;
+                        return Err(twin);
+                    }
+                    let expected = [Kind::Ok, Kind::Member, Kind::Clock];
+                    match read(&mut stream, &expected).await.map_err(refused_by_peer)? {
+                        (Kind::Ok, _) => Ok(Exchanged::Member(found, asked.elapsed())),
+                        (Kind::Clock, theirs) => Err(self.hear_clock(&theirs, address)),
+                        _ => Err(Reason::Cut),
                     }
                 };
-                setup.drive(listener).await
+                within(limits.answer, setup.drive(listener)).await
             }
         }
     }
@@ -341,10 +390,20 @@ impl<G: Gatekeeper> Gate<G> {
         Reason::PeerClock
     }
 
+    /// Whether a peer is this node, or somebody else who has its identity.
+    fn meets_itself(&self, peer: PeerId, found: &G::Peer) -> Result<(), Reason> {
+        match (peer == self.local, self.gatekeeper.process(Some(found)) == self.gatekeeper.process(None)) {
+            (false, _) => Ok(()),
+            (true, true) => Err(Reason::Own),
+            (true, false) => Err(Reason::Twin),
+        }
+    }
+
     fn refuse(&self, reason: Reason, address: &Multiaddr) -> AdmissionError {
         tracing::debug!(reason = reason.code(), %address, "connection refused");
         match reason {
-            Reason::Own => {}
+            Reason::Own | Reason::Twin => {}
+            Reason::Full => self.tally.count(Item::Dropped(Counter::LinksOverLimit), 1),
             Reason::Cut => self.tally.count(Item::Cut, 1),
             _ => self.tally.count(Item::Refused(reason.code()), 1),
         }
@@ -354,8 +413,45 @@ impl<G: Gatekeeper> Gate<G> {
 
 /// What came of the exchange of hellos.
 enum Exchanged<P> {
-    Member(P),
+    /// With the round trip that it took.
+    Member(P, Duration),
     Enrol(EnrolHello, SubstreamBox),
+}
+
+/// Who is at the other end, where, and which end this is.
+#[derive(Clone, Copy)]
+struct Between<'a> {
+    peer: PeerId,
+    role: Endpoint,
+    address: &'a Multiaddr,
+}
+
+/// How long the parts of a set-up may take at one end.
+struct Limits {
+    /// Until encryption stands.
+    upgrade: Duration,
+    /// Then until something is said.
+    hello: Duration,
+    /// Then until both ends are through.
+    answer: Duration,
+}
+
+impl Limits {
+    fn new(role: Endpoint, half: Duration) -> Self {
+        match role {
+            Endpoint::Dialer => Self { upgrade: half, hello: half, answer: half },
+            Endpoint::Listener => Self { upgrade: half / 2, hello: half / 4, answer: half / 2 },
+        }
+    }
+}
+
+/// Does the work, unless its permit goes to somebody else.
+async fn unless_given_up<T>(given_up: GivenUp, work: impl Future<Output = Result<T, Reason>>) -> Result<T, Reason> {
+    let Some(given_up) = given_up else { return work.await };
+    match select(std::pin::pin!(work), given_up).await {
+        Either::Left((done, _)) => done,
+        Either::Right(_) => Err(Reason::Displaced),
+    }
 }
 
 /// Who hangs up where an answer is due has refused.
@@ -366,7 +462,7 @@ fn refused_by_peer(reason: Reason) -> Reason {
 /// What the gatekeeper found out about peers whose connections the Swarm has not reported yet.
 #[derive(Debug)]
 pub(crate) struct Admitted<P> {
-    waiting: Arc<Mutex<VecDeque<(PeerId, P)>>>,
+    waiting: Arc<Mutex<VecDeque<(PeerId, P, Duration)>>>,
 }
 
 impl<P> Clone for Admitted<P> {
@@ -381,21 +477,21 @@ impl<P> Admitted<P> {
     }
 
     /// Says whether the oldest entry had to go: its connection was given up between admission and the Swarm.
-    fn put(&self, peer: PeerId, found: P) -> bool {
+    fn put(&self, peer: PeerId, found: P, round_trip: Duration) -> bool {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let full = waiting.len() == MAX_UNCLAIMED;
         if full {
             waiting.pop_front();
         }
-        waiting.push_back((peer, found));
+        waiting.push_back((peer, found, round_trip));
         full
     }
 
-    /// Takes what is known of a peer, the newest first.
-    pub(crate) fn claim(&self, peer: &PeerId) -> Option<P> {
+    /// Takes what is known of a peer, the newest first, with the round trip that its hello took.
+    pub(crate) fn claim(&self, peer: &PeerId) -> Option<(P, Duration)> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = waiting.iter().rposition(|(waiting, _)| waiting == peer)?;
-        waiting.remove(place).map(|(_, found)| found)
+        let place = waiting.iter().rposition(|(waiting, ..)| waiting == peer)?;
+        waiting.remove(place).map(|(_, found, round_trip)| (found, round_trip))
     }
 }
 

@@ -12,18 +12,25 @@
 //! that it once joined by is gone, or elsewhere. They are dialled like those that were heard of, and not forgotten; what is
 //! long in vain rests for up to [`LONGEST_MET`]. An address may be a name, which the network looks up at each dial.
 //!
+//! A member that has no room for another link says so: it rests for half a minute to ten, and whoever else is known goes
+//! first. Where bytes cost money no haste is made, and the bound follows the price ([`Profile::longest_rest`]).
+//!
+//! A neighbour to whom long packets do not come through is dialled another way ([`detour`]).
+//!
 //! Where there are several bearers, a neighbour is wanted over each of them: of the addresses that it calls its own, those
 //! on bearers over which it has no link are dialled too, one for each bearer at a time, however many neighbours there are,
 //! and they are not forgotten while it is a neighbour.
 //!
 //! Invariants
 //! 1. At most [`MAX_ADDRESSES`] addresses are known. For a new one the worst that is idle and not bootstrap goes.
-//! 2. At most [`MAX_DIALS`] dials are under way.
+//! 2. At most [`MAX_DIALS`] dials are under way; of several bearers none takes more than half of these.
 //! 3. Addresses of the node itself and of linked neighbours are not dialled.
 //! 4. A neighbour may have so many addresses tried on its word as its share allows, which shrinks with each that is in vain
 //!    ([`tellers`]); what has led to a member that is linked stays that member's, whoever else claims it.
 //! 5. An address is among those met only if a dial to it has led to a member.
 
+mod detour;
+mod entry;
 mod solitude;
 mod tellers;
 
@@ -31,6 +38,7 @@ use super::reach::can_be_dialled;
 use super::sorter::Sorter;
 use super::{Multiaddr, PeerId};
 use crate::id::LinkId;
+use crate::link::bearer::Profile;
 use futures::FutureExt;
 use futures_timer::Delay;
 use libp2p::multiaddr::Protocol;
@@ -63,6 +71,17 @@ pub(crate) struct Discovery {
     /// Until the next address is due; not to be looked at while `changed`.
     timer: Delay,
     changed: bool,
+    /// To be dialled whatever else there is: ways around, one for a link at most.
+    urgent: Vec<Multiaddr>,
+}
+
+/// Why a dial led nowhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// Nobody was there, or no member.
+    Usual,
+    /// A member that has no room for another link, or a copy of this node.
+    Full,
 }
 
 #[derive(Debug)]
@@ -78,6 +97,8 @@ struct Entry {
     of: Option<PeerId>,
     /// The neighbour on whose word it is tried, until it has led to a member.
     told_by: Option<PeerId>,
+    /// Whoever is there had no room when it was asked last.
+    full: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,6 +133,7 @@ impl Discovery {
             rng: ChaCha20Rng::from_seed(seed),
             timer: Delay::new(Duration::ZERO),
             changed: true,
+            urgent: Vec::new(),
         };
         for address in bootstrap {
             this.learn(without_peer(address), true);
@@ -201,7 +223,7 @@ impl Discovery {
     /// A dial has led to this link. Answers whether a member was met there for the first time.
     pub(crate) fn handle_linked(&mut self, address: &Multiaddr, link: LinkId) -> bool {
         if let Some(entry) = self.addresses.get_mut(address) {
-            entry.reached = true;
+            (entry.reached, entry.full) = (true, false);
             if let Some(teller) = entry.told_by.take() {
                 self.tellers.proved(&teller);
             }
@@ -218,13 +240,13 @@ impl Discovery {
     }
 
     /// A dial has led nowhere.
-    pub(crate) fn handle_failed(&mut self, address: &Multiaddr) {
+    pub(crate) fn handle_failed(&mut self, address: &Multiaddr, why: Failure) {
         if let Some(entry) = self.addresses.get_mut(address) {
             let missing = self.sorter.is_several() && self.links.values().any(|(peer, _)| entry.of == Some(*peer));
             let hopeless = entry.failures + 1 >= FORGET && !entry.bootstrap && !missing;
             let longest = if hopeless { LONGEST_MET } else { entry.longest() };
-            entry.fail(longest, &self.solitude, &mut self.rng);
             entry.bearer = self.sorter.carrying(address, None);
+            entry.fail(why, longest, self.sorter.profile(entry.bearer), &self.solitude, &mut self.rng);
             if hopeless && !self.met.contains(address) {
                 let gone = self.addresses.remove(address);
                 if let Some(teller) = gone.and_then(|entry| entry.told_by) {
@@ -249,11 +271,13 @@ impl Discovery {
             if let State::Linked(link, since) = entry.state
                 && link == gone
             {
-                if since.elapsed() >= LASTING {
+                entry.bearer = self.sorter.carrying(address, None);
+                let bearer = self.sorter.profile(entry.bearer);
+                if since.elapsed() >= if bearer.metered { LASTING_METERED } else { LASTING } {
                     entry.failures = 0;
                 }
-                entry.fail(entry.longest(), &self.solitude, &mut self.rng);
-                entry.bearer = self.sorter.carrying(address, None);
+                let longest = entry.longest();
+                entry.fail(Failure::Usual, longest, bearer, &self.solitude, &mut self.rng);
             }
         }
         if alone {
@@ -273,7 +297,10 @@ impl Discovery {
     /// The node is alone from now on: no address rests for long.
     fn hasten(&mut self) {
         for entry in self.addresses.values_mut() {
-            if let State::Idle(due) = entry.state {
+            if let State::Idle(due) = entry.state
+                && !entry.full
+                && !self.sorter.is_metered(entry.bearer)
+            {
                 entry.state =
                     State::Idle(due.min(Instant::now() + draw(self.solitude.hastened(LONGEST), &mut self.rng)));
             }
@@ -306,10 +333,25 @@ impl Discovery {
                 self.timer.reset(LASTING);
                 continue;
             }
+            if let Some(way) = self.urgent.pop() {
+                if let Some(entry) = self.addresses.get_mut(&way) {
+                    entry.state = State::Dialing;
+                    self.changed = true;
+                    return Poll::Ready(way);
+                }
+                self.changed = true;
+                continue;
+            }
+            let mut by_bearer: BTreeMap<u8, usize> = BTreeMap::new();
+            for entry in self.addresses.values().filter(|entry| entry.state == State::Dialing) {
+                *by_bearer.entry(entry.bearer).or_default() += 1;
+            }
+            let share = if self.sorter.is_several() { MAX_DIALS / 2 } else { MAX_DIALS };
+            let may = |bearer: u8| by_bearer.get(&bearer).is_none_or(|dialing| *dialing < share);
             let more = neighbours.saturating_sub(self.silent()) + dialing < self.target;
             let missing = self.missing();
             let idle = self.addresses.iter_mut().filter_map(|(address, entry)| match entry.state {
-                State::Idle(due) if more || entry.bootstrap || missing.contains(address) => {
+                State::Idle(due) if may(entry.bearer) && (more || entry.bootstrap || missing.contains(address)) => {
                     Some((due, entry.rank(), address, entry))
                 }
                 _ => None,
@@ -378,8 +420,7 @@ impl Discovery {
         }
         let bearer = self.sorter.carrying(&address, None);
         let state = State::Idle(Instant::now());
-        self.addresses
-            .insert(address, Entry { bootstrap, reached: false, failures: 0, state, bearer, of: None, told_by });
+        self.addresses.insert(address, Entry { told_by, ..Entry::new(bootstrap, state, bearer) });
         self.changed = true;
         !full
     }
@@ -393,44 +434,9 @@ impl Discovery {
     fn set_own(&mut self, address: Multiaddr) {
         let full = self.addresses.len() >= MAX_ADDRESSES;
         if self.addresses.contains_key(&address) || !full || self.drop_worst() {
-            let own = Entry {
-                bootstrap: false,
-                reached: false,
-                failures: 0,
-                state: State::Own,
-                bearer: 0,
-                of: None,
-                told_by: None,
-            };
-            self.addresses.insert(address, own);
+            self.addresses.insert(address, Entry::new(false, State::Own, 0));
         }
         self.changed = true;
-    }
-}
-
-impl Entry {
-    /// The larger, the better.
-    fn rank(&self) -> (bool, bool, Reverse<u32>) {
-        (self.bootstrap, self.reached, Reverse(self.failures))
-    }
-
-    /// A link that leads there has come about, as it was not known to. A bootstrap address is dialled to see.
-    fn settle(&mut self, link: LinkId) {
-        if !self.bootstrap && matches!(self.state, State::Idle(_)) {
-            self.state = State::Linked(link, Instant::now());
-        }
-    }
-
-    /// Longest rest of an address that there is hope for.
-    fn longest(&self) -> Duration {
-        if self.reached { LONGEST } else { LONGEST_UNREACHED }
-    }
-
-    fn fail(&mut self, longest: Duration, solitude: &Solitude, rng: &mut ChaCha20Rng) {
-        let bound = SHORTEST.saturating_mul(1 << self.failures.min(16)).min(longest);
-        let rest = draw(solitude.hastened(bound), rng);
-        self.failures = self.failures.saturating_add(1);
-        self.state = State::Idle(Instant::now() + rest);
     }
 }
 
@@ -459,10 +465,17 @@ const LONGEST: Duration = Duration::from_secs(30);
 const LONGEST_UNREACHED: Duration = Duration::from_secs(60);
 /// The same for one at which a member was met, and nobody is any more: it is not forgotten, and not worth much.
 const LONGEST_MET: Duration = Duration::from_secs(600);
+/// Bounds of the rest of a member that has no room.
+const SHORTEST_FULL: Duration = Duration::from_secs(30);
+const LONGEST_FULL: Duration = Duration::from_secs(600);
+/// Bound of the rest after a first failure where bytes cost money.
+const SHORTEST_METERED: Duration = Duration::from_secs(5);
 /// Failures in a row after which an address that is not bootstrap is forgotten.
 const FORGET: u32 = 10;
 /// A link that lived this long was worth dialling.
 const LASTING: Duration = Duration::from_secs(10);
+/// The same where bytes cost money.
+const LASTING_METERED: Duration = Duration::from_secs(300);
 
 #[cfg(test)]
 mod tests;

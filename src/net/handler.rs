@@ -12,10 +12,10 @@
 //! 1. Frames of one lane are handed over in the order in which they were read.
 //! 2. Nothing is read while the network's channel has no room: the socket holds the sender back.
 
+use super::Lane;
 use super::lane::{LaneError, LaneIo, Read};
 use super::pipe::Pipe;
-use super::silence::{Asks, Silence};
-use super::{Lane, NetConfig};
+use super::silence::{Asks, Silence, Watch};
 use crate::wire::frame::{self, Frames, Kind};
 use crate::wire::ping::Ping;
 use bytes::Bytes;
@@ -53,6 +53,8 @@ pub(crate) struct Handler {
     measured_from: u64,
     /// Of the last ping.
     stamped: u64,
+    /// Of the first ping whose echo proves that the peer lives: what had arrived before may be from a process that is gone.
+    proves_from: u64,
 }
 
 #[derive(Debug)]
@@ -99,6 +101,8 @@ pub(crate) enum Event {
     Measured(Duration),
     /// Something was sent, and nothing is heard.
     Silent,
+    /// And what was sent was long: packets of that length may not come through.
+    Stuck,
     /// Something is heard after all.
     Heard,
     /// The connection is being finished: frames are not taken any more.
@@ -108,14 +112,12 @@ pub(crate) enum Event {
 }
 
 impl Handler {
-    /// `rate` is what the bearer carries, in kilobits a second.
     pub(crate) fn new(
         connection: ConnectionId,
         dialer: bool,
         pipe: Arc<Pipe>,
         frames: mpsc::Sender<Received>,
-        config: &NetConfig,
-        rate: u32,
+        watch: Watch,
     ) -> Self {
         Self {
             connection,
@@ -125,12 +127,13 @@ impl Handler {
             data: LaneIo::new(),
             pipe,
             frames,
-            silence: Silence::new(config.ping_after, config.dead_after, config.probing, rate),
+            silence: Silence::new(watch),
             state: State::Running,
             events: VecDeque::new(),
             began: Instant::now(),
             measured_from: 0,
             stamped: 0,
+            proves_from: 0,
         }
     }
 
@@ -156,7 +159,12 @@ impl Handler {
         while let Poll::Ready(asks) = self.silence.poll(cx) {
             match asks {
                 Asks::Ping => self.ping(),
-                Asks::Tell => self.tell(Event::Silent),
+                Asks::Tell => {
+                    self.tell(Event::Silent);
+                    if self.silence.is_long_unanswered() {
+                        self.tell(Event::Stuck);
+                    }
+                }
                 Asks::Close => return Err("silent for too long".to_owned()),
             }
         }
@@ -169,7 +177,7 @@ impl Handler {
         let finished = self.control.is_finished() && self.data.is_finished();
         let (limit, reason) = match &mut self.state {
             state @ State::Finishing(_) if finished => {
-                *state = State::Lingering(Delay::new(LINGER_TIME));
+                *state = State::Lingering(Delay::new(LINGER_TIME.max(self.silence.time_out())));
                 let _ = self.pipe.finished.set(Instant::now());
                 cx.waker().wake_by_ref();
                 return Ok(());
@@ -216,10 +224,6 @@ impl Handler {
     }
 
     fn handle_frames(&mut self, lane: Lane, mut buffer: Bytes, mut frames: u64) {
-        if matches!(self.state, State::Proving(_)) {
-            self.state = State::Running;
-            self.tell(Event::Proved);
-        }
         self.pipe.bytes_in.fetch_add(buffer.len() as u64, Relaxed);
         if lane == Lane::Control {
             frames -= self.take_pings(&mut buffer);
@@ -269,6 +273,10 @@ impl Handler {
     /// The last ping has been answered.
     fn handle_echo(&mut self, stamp: u64, round_trip: Duration) {
         let measures = self.silence.handle_answered(round_trip);
+        if matches!(self.state, State::Proving(_)) && stamp >= self.proves_from {
+            self.state = State::Running;
+            self.tell(Event::Proved);
+        }
         if stamp < self.measured_from {
             self.silence.forget_timing();
             return self.ping();
@@ -302,7 +310,7 @@ impl Handler {
             self.pipe.close();
             self.control.finish();
             self.data.finish();
-            self.state = State::Finishing(Delay::new(FINISH_TIME));
+            self.state = State::Finishing(Delay::new(FINISH_TIME.max(self.silence.limit() * 2)));
             self.tell(Event::Finishing);
         }
     }
@@ -362,10 +370,9 @@ impl ConnectionHandler for Handler {
     fn on_behaviour_event(&mut self, command: Command) {
         match command {
             Command::Prove if matches!(self.state, State::Running) => {
-                self.state = State::Proving(Delay::new(PROOF_TIME));
-                if !self.silence.is_asking() {
-                    self.ping();
-                }
+                self.state = State::Proving(Delay::new(PROOF_TIME.max(self.silence.limit())));
+                self.ping();
+                self.proves_from = self.stamped;
             }
             Command::Prove | Command::Wake => {}
             Command::Finish => self.finish(),

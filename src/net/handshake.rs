@@ -49,8 +49,14 @@ pub(crate) enum Reason {
     Upgrade,
     /// The peer's key is no Ed25519 key.
     KeyType,
+    /// The permit went to somebody else.
+    Displaced,
+    /// A member that has, or for which there is, no room for another link.
+    Full,
     /// This is the node itself.
     Own,
+    /// Another process with this node's identity.
+    Twin,
     /// A member that this node is to keep apart from.
     Cut,
     /// What the gatekeeper said.
@@ -72,7 +78,10 @@ impl Reason {
             Self::Io => "io",
             Self::Upgrade => "upgrade",
             Self::KeyType => "key-type",
+            Self::Displaced => "displaced",
+            Self::Full => "full",
             Self::Own => "own",
+            Self::Twin => "twin",
             Self::Cut => "cut",
             Self::Verdict(code) => code,
         }
@@ -212,7 +221,7 @@ pub(crate) async fn read(stream: &mut SubstreamBox, expected: &[Kind]) -> Result
     let (length, limit) = match kind {
         Kind::Member => (read_u16(stream).await?, MAX_HELLO),
         Kind::Enrol => (read_u16(stream).await?, MAX_REQUEST + ENVELOPE),
-        Kind::Ok => (read_u16(stream).await?, 0),
+        Kind::Ok | Kind::Full => (read_u16(stream).await?, 0),
         Kind::Clock => (read_u16(stream).await?, CLOCK),
         Kind::EnrolReply => {
             let mut length = [0; 4];
@@ -233,7 +242,7 @@ pub(crate) async fn write(stream: &mut SubstreamBox, kind: Kind, body: &[u8]) ->
     let mut message = Vec::with_capacity(5 + body.len());
     message.push(kind as u8);
     match kind {
-        Kind::Member | Kind::Enrol | Kind::Ok | Kind::Clock => {
+        Kind::Member | Kind::Enrol | Kind::Ok | Kind::Clock | Kind::Full => {
             message.extend_from_slice(&u16::try_from(body.len()).map_err(|_| Reason::Oversize)?.to_be_bytes());
         }
         Kind::EnrolReply => {

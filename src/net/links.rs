@@ -10,17 +10,23 @@
 //! then frames go out on the newest, which has just proved itself at admission. The others are finished in good
 //! order, so nothing is lost; only frames that were under way on two connections may change places.
 //!
+//! A process that is restarted leaves a connection behind which is dead, and comes with another number. So connections of
+//! other processes of the same peer are asked to prove themselves too when one comes up; if one does, both processes live:
+//! somebody has copied a device's directory. Such *twins* each keep their connections, so that neither is made to dial again
+//! and again; what goes to the device goes to the one that connected last.
+//!
 //! Invariants
 //! 1. A peer has at most one link over each bearer; a link has one to [`MAX_CONNECTIONS`] connections.
 //! 2. Numbers of links are never used twice.
 //! 3. A link is silent while all of its connections are that still take frames, and it has any.
+//! 4. Of connections of two processes neither is finished in favour of the other.
 
-use super::PeerId;
 use super::pipe::Pipe;
+use super::{Multiaddr, PeerId};
 use crate::id::LinkId;
 use libp2p::swarm::ConnectionId;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// All links of one network.
 #[derive(Debug)]
@@ -32,6 +38,28 @@ pub(crate) struct Links {
     by_peer: BTreeMap<(PeerId, u8), LinkId>,
     neighbours: usize,
     by_connection: BTreeMap<ConnectionId, LinkId>,
+    room: Arc<Room>,
+}
+
+/// Whether there is room for another link, as admission asks.
+#[derive(Debug)]
+pub(crate) struct Room {
+    most: usize,
+    /// Links by peer; as many as there are.
+    links: Mutex<BTreeMap<PeerId, usize>>,
+}
+
+/// A new connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Arrived {
+    pub(crate) peer: PeerId,
+    pub(crate) bearer: u8,
+    pub(crate) id: ConnectionId,
+    pub(crate) outbound: bool,
+    /// Where the other end is.
+    pub(crate) address: Multiaddr,
+    /// Number of the other end's process.
+    pub(crate) process: u64,
 }
 
 /// One neighbour over one bearer.
@@ -57,6 +85,12 @@ pub(crate) struct Connection {
     pub(crate) fetched: u64,
     /// Nothing is heard on it.
     pub(crate) silent: bool,
+    /// Where the other end is.
+    pub(crate) address: Multiaddr,
+    /// Number of the other end's process.
+    pub(crate) process: u64,
+    /// It has proved to live since a connection of another process came up.
+    twin: bool,
 }
 
 /// What becomes of a new connection.
@@ -80,18 +114,21 @@ impl Links {
             by_peer: BTreeMap::new(),
             neighbours: 0,
             by_connection: BTreeMap::new(),
+            room: Arc::new(Room { most: most as usize, links: Mutex::default() }),
         }
     }
 
+    /// For admission.
+    pub(crate) fn room(&self) -> Arc<Room> {
+        self.room.clone()
+    }
+
     /// A connection has come up.
-    pub(crate) fn join(
-        &mut self,
-        (peer, bearer): (PeerId, u8),
-        id: ConnectionId,
-        outbound: bool,
-        pipe: Arc<Pipe>,
-    ) -> Joined {
-        let connection = Connection { id, outbound, pipe, ending: false, fetched: 0, silent: false };
+    pub(crate) fn join(&mut self, arrived: Arrived, pipe: Arc<Pipe>) -> Joined {
+        let Arrived { peer, bearer, id, outbound, address, process } = arrived;
+        let twin = false;
+        let connection =
+            Connection { id, outbound, pipe, ending: false, fetched: 0, silent: false, address, process, twin };
         if let Some(link) = self.by_peer.get(&(peer, bearer)).copied() {
             let Some(known) = self.links.get_mut(&link) else { return Joined::Refused };
             if known.connections.len() == MAX_CONNECTIONS {
@@ -99,8 +136,8 @@ impl Links {
             }
             known.connections.push(connection);
             self.by_connection.insert(id, link);
-            let decides = !self.losers(link).is_empty();
-            return Joined::Another(link, self.preferred(link).filter(|_| decides));
+            let decides = !self.losers(link, process).is_empty();
+            return Joined::Another(link, self.preferred(link, process).filter(|_| decides));
         }
         if self.links.len() == self.most {
             return Joined::Refused;
@@ -112,16 +149,62 @@ impl Links {
         self.links.insert(link, Link { peer, bearer, silent: false, connections: vec![connection] });
         self.by_peer.insert((peer, bearer), link);
         self.by_connection.insert(id, link);
+        *self.room.lock().entry(peer).or_default() += 1;
         Joined::New(link)
     }
 
     /// A connection has proved itself: those that are to be finished now.
     pub(crate) fn proved(&mut self, id: ConnectionId) -> Vec<ConnectionId> {
         let Some(link) = self.by_connection.get(&id).copied() else { return Vec::new() };
-        if self.preferred(link) != Some(id) {
+        let Some(process) = self.connection_mut(id).map(|connection| connection.process) else { return Vec::new() };
+        if self.preferred(link, process) != Some(id) {
             return Vec::new();
         }
-        self.losers(link)
+        self.losers(link, process)
+    }
+
+    /// Connections of a connection's peer, over any bearer, that lead to another process than it does.
+    pub(crate) fn of_others(&self, id: ConnectionId) -> Vec<ConnectionId> {
+        let Some((peer, process)) = self.connection(id).map(|(link, connection)| (link.peer, connection.process))
+        else {
+            return Vec::new();
+        };
+        let others = self.standing(peer).filter(|connection| connection.process != process);
+        others.map(|connection| connection.id).collect()
+    }
+
+    /// A connection has proved to live. Answers with its peer's addresses if that, only now, shows two processes: its own,
+    /// and that of a connection that has come up since.
+    pub(crate) fn handle_alive(&mut self, id: ConnectionId) -> Option<[Multiaddr; 2]> {
+        let other = *self.of_others(id).last()?;
+        let connection = self.connection_mut(id)?;
+        let (known, own) = (std::mem::replace(&mut connection.twin, true), connection.address.clone());
+        let other = self.connection_mut(other)?;
+        let told = std::mem::replace(&mut other.twin, true) && known;
+        (!told).then(|| [own, other.address.clone()])
+    }
+
+    /// Peers with two processes, and where these are.
+    pub(crate) fn twins(&self) -> Vec<(PeerId, Vec<Multiaddr>)> {
+        let mut found: BTreeMap<PeerId, BTreeMap<u64, Multiaddr>> = BTreeMap::new();
+        for link in self.links.values() {
+            for connection in link.connections.iter().filter(|connection| connection.twin && !connection.ending) {
+                found.entry(link.peer).or_default().insert(connection.process, connection.address.clone());
+            }
+        }
+        let several = found.into_iter().filter(|(_, processes)| processes.len() > 1);
+        several.map(|(peer, processes)| (peer, processes.into_values().collect())).collect()
+    }
+
+    fn connection(&self, id: ConnectionId) -> Option<(&Link, &Connection)> {
+        let link = self.links.get(self.by_connection.get(&id)?)?;
+        Some((link, link.connections.iter().find(|connection| connection.id == id)?))
+    }
+
+    /// A peer's connections that are not being finished.
+    fn standing(&self, peer: PeerId) -> impl Iterator<Item = &Connection> {
+        let links = self.of_peer(peer).filter_map(|link| self.links.get(&link));
+        links.flat_map(|link| &link.connections).filter(|connection| !connection.ending)
     }
 
     /// A connection is being finished.
@@ -142,6 +225,7 @@ impl Links {
         let (peer, bearer) = (known.peer, known.bearer);
         self.by_peer.remove(&(peer, bearer));
         self.links.remove(&link);
+        self.room.leave(&peer);
         let is_gone = self.of_peer(peer).next().is_none();
         self.neighbours -= usize::from(is_gone);
         Some((link, true))
@@ -184,22 +268,23 @@ impl Links {
         self.neighbours
     }
 
-    /// By the lower dialer, then by age.
-    fn preferred(&self, link: LinkId) -> Option<ConnectionId> {
+    /// By the lower dialer, then by age; of those to one process.
+    fn preferred(&self, link: LinkId, process: u64) -> Option<ConnectionId> {
         let known = self.links.get(&link)?;
-        let standing = known.connections.iter().filter(|connection| !connection.ending);
+        let standing = known.connections.iter().filter(|known| !known.ending && known.process == process);
         standing.min_by_key(|connection| self.dialer(known, connection)).map(|connection| connection.id)
     }
 
     /// Those that this end may finish in favour of the preferred one.
-    fn losers(&self, link: LinkId) -> Vec<ConnectionId> {
+    fn losers(&self, link: LinkId, process: u64) -> Vec<ConnectionId> {
         let Some(known) = self.links.get(&link) else { return Vec::new() };
-        let Some(preferred) = self.preferred(link) else { return Vec::new() };
+        let Some(preferred) = self.preferred(link, process) else { return Vec::new() };
         let Some(best) = known.connections.iter().find(|connection| connection.id == preferred) else {
             return Vec::new();
         };
         let standing = known.connections.iter().filter(|connection| !connection.ending && connection.id != preferred);
         standing
+            .filter(|connection| connection.process == process)
             .filter(|connection| connection.outbound || connection.outbound != best.outbound)
             .map(|connection| connection.id)
             .collect()
@@ -207,6 +292,29 @@ impl Links {
 
     fn dialer(&self, link: &Link, connection: &Connection) -> PeerId {
         if connection.outbound { self.local } else { link.peer }
+    }
+}
+
+impl Room {
+    /// Whether a connection of this peer can become a link, or is another of one.
+    pub(crate) fn has_for(&self, peer: &PeerId) -> bool {
+        let links = self.lock();
+        links.contains_key(peer) || links.values().sum::<usize>() < self.most
+    }
+
+    fn leave(&self, peer: &PeerId) {
+        let mut links = self.lock();
+        if let Some(count) = links.get_mut(peer) {
+            *count -= 1;
+            if *count == 0 {
+                links.remove(peer);
+            }
+        }
+    }
+
+    /// The counts are right after every statement, so a panic elsewhere does not spoil them.
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<PeerId, usize>> {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -233,8 +341,18 @@ mod tests {
         join_over(links, peer, 0, id, outbound)
     }
 
-    fn join_over(links: &mut Links, peer: PeerId, bearer: u8, id: usize, outbound: bool) -> Joined {
-        links.join((peer, bearer), ConnectionId::new_unchecked(id), outbound, Arc::new(Pipe::new(1)))
+    fn join_over(links: &mut Links, peer: PeerId, bearer: u8, number: usize, outbound: bool) -> Joined {
+        join_as(links, peer, 0, bearer, number, outbound)
+    }
+
+    fn join_as(links: &mut Links, peer: PeerId, process: u64, bearer: u8, number: usize, outbound: bool) -> Joined {
+        let address = at(number);
+        let arrived = Arrived { peer, bearer, id: id(number), outbound, address, process };
+        links.join(arrived, Arc::new(Pipe::new(1)))
+    }
+
+    fn at(number: usize) -> Multiaddr {
+        format!("/memory/{number}").parse().expect("an address")
     }
 
     fn id(id: usize) -> ConnectionId {
@@ -291,6 +409,40 @@ mod tests {
         assert_eq!(links.leave(id(1)), Some((LinkId(1), true)));
         assert_eq!((links.of_peer(high).collect::<Vec<_>>(), links.neighbours()), (vec![LinkId(2)], 1));
         assert_eq!(join_over(&mut links, high, 0, 4, true), Joined::New(LinkId(3)));
+    }
+
+    #[test]
+    fn a_restarted_peer_is_no_twin_and_two_processes_that_live_are_and_both_stay() {
+        let (low, high) = peers();
+        let mut links = Links::new(low, 9);
+        join_as(&mut links, high, 1, 0, 1, false);
+        assert_eq!(join_as(&mut links, high, 2, 0, 2, false), Joined::Another(LinkId(1), None));
+        // The old one does not answer.
+        assert_eq!(links.of_others(id(2)), [id(1)]);
+        assert_eq!(links.leave(id(1)), Some((LinkId(1), false)));
+        assert_eq!((links.handle_alive(id(2)), links.twins()), (None, Vec::new()));
+        // This one does.
+        join_as(&mut links, high, 3, 5, 3, true);
+        assert_eq!(links.handle_alive(id(2)), Some([at(2), at(3)]));
+        assert_eq!((links.handle_alive(id(2)), links.handle_alive(id(3))), (None, None), "told once");
+        assert_eq!(links.twins(), [(high, vec![at(2), at(3)])]);
+        join_as(&mut links, high, 3, 0, 4, false);
+        assert_eq!((links.proved(id(2)), links.proved(id(4))), (Vec::new(), Vec::new()), "neither is finished");
+        links.leave(id(3));
+        links.leave(id(4));
+        assert_eq!(links.twins(), Vec::new());
+    }
+
+    #[test]
+    fn there_is_room_for_neighbours_when_there_is_none_for_others() {
+        let (one, other) = peers();
+        let mut links = Links::new(PeerId::random(), 1);
+        let room = links.room();
+        assert!(room.has_for(&one) && room.has_for(&other));
+        join(&mut links, one, 1, false);
+        assert!(room.has_for(&one) && !room.has_for(&other));
+        links.leave(id(1));
+        assert!(room.has_for(&other));
     }
 
     #[test]

@@ -100,13 +100,13 @@ pub struct NetConfig {
     pub inbound_permits: u32,
     /// Of those, from one source: an IPv4 address, or an IPv6 network of 64 bits.
     pub permits_per_source: u32,
-    /// How long the set-up of a connection may take.
+    /// How long each half of a connection's set-up may take, where its bearer needs no more.
     #[serde(with = "duration")]
     pub setup_time: Duration,
-    /// A link that has heard nothing for this long is pinged.
+    /// A link that has heard nothing for this long is pinged, where that costs nothing.
     #[serde(with = "duration")]
     pub ping_after: Duration,
-    /// A link that has heard nothing for this long is closed.
+    /// A link that has heard nothing for this long, and for three pings of its bearer, is closed.
     #[serde(with = "duration")]
     pub dead_after: Duration,
     /// Bytes of frames that wait for a link, of each class.
@@ -154,7 +154,7 @@ impl Default for NetConfig {
             target_links: 8,
             inbound_permits: 64,
             permits_per_source: 16,
-            setup_time: Duration::from_secs(5),
+            setup_time: Duration::from_secs(10),
             ping_after: Duration::from_secs(30),
             dead_after: Duration::from_secs(90),
             outbox_bytes: 256 * 1024,
@@ -232,6 +232,13 @@ pub enum NetEvent<P> {
     Broken {
         /// This link.
         link: LinkId,
+    },
+    /// Two processes that both live have one identity: somebody has copied a device's directory.
+    Twins {
+        /// Over which they are reached; none if it is this node's identity.
+        link: Option<LinkId>,
+        /// Where they are; where the other is, if it is this node's identity.
+        addresses: Vec<Multiaddr>,
     },
     /// Whole frames, in the order in which they were sent; see [`crate::wire::frame::Frames`].
     Frames {

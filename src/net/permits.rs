@@ -5,12 +5,22 @@
 //! them are only for sources where a neighbour has been seen lately, so that a flood from elsewhere does not keep
 //! members out. Outbound permits are apart: being flooded does not keep a node from dialling.
 //!
+//! **When none is left** the newcomer is not turned away: somebody has to make room for it. A source that has its share
+//! makes room itself; if all are out, the source with the most gives one up. Of its permits the one goes that has come the
+//! least far ([`Stage`]), and of several the oldest. So whoever does what is to be done, within a few round trips, gets in
+//! however many only sit there: those lose to each other. What has been handed to the desk of enrolment stays.
+//!
+//! A datagram's sender is not known to be where it says before encryption stands. Where sources have equally many
+//! permits, those of whom that is not known go first, so that a flood under made-up addresses drives out itself.
+//!
 //! Invariants
-//! 1. A permit is returned exactly when it is dropped.
-//! 2. The table of sources holds only sources with a permit out: never more entries than permits.
+//! 1. A permit is returned exactly when it is dropped, or given up.
+//! 2. The table holds only permits that are out: never more than there are.
 
 use crate::net::Multiaddr;
+use futures::channel::oneshot;
 use libp2p::multiaddr::Protocol;
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -67,10 +77,34 @@ pub(crate) struct Permits {
 #[derive(Debug)]
 struct State {
     limits: Limits,
-    inbound: u32,
     outbound: u32,
-    sources: BTreeMap<Source, u32>,
+    /// Number of the permit given out last.
+    last: u64,
+    /// Inbound ones, the oldest first.
+    held: BTreeMap<u64, Held>,
     recent: VecDeque<Source>,
+}
+
+/// An inbound permit that is out.
+#[derive(Debug)]
+struct Held {
+    source: Source,
+    stage: Stage,
+    /// Dropped with this, which is how its holder hears of it.
+    _notice: oneshot::Sender<()>,
+}
+
+/// How far a connection in set-up has come; who has come the least far makes room first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    /// It may not even be where it says it is.
+    Unproved,
+    /// It has said nothing.
+    Silent,
+    /// It has shown a good credential.
+    Known,
+    /// Its request is being served.
+    Served,
 }
 
 /// One connection's leave to be in set-up.
@@ -78,41 +112,46 @@ struct State {
 pub(crate) struct Permit {
     state: Arc<Mutex<State>>,
     /// Absent for an outbound one.
-    source: Option<Source>,
+    number: Option<u64>,
 }
+
+/// Ready when the permit that it came with has been given up for somebody else.
+pub(crate) type GivenUp = Option<oneshot::Receiver<()>>;
 
 impl Permits {
     pub(crate) fn new(limits: Limits) -> Self {
-        let state = State { limits, inbound: 0, outbound: 0, sources: BTreeMap::new(), recent: VecDeque::new() };
+        let state = State { limits, outbound: 0, last: 0, held: BTreeMap::new(), recent: VecDeque::new() };
         Self { state: Arc::new(Mutex::new(state)) }
     }
 
     /// For a connection that came in from `address`.
-    pub(crate) fn inbound(&self, address: &Multiaddr) -> Result<Permit, Denied> {
+    pub(crate) fn inbound(&self, address: &Multiaddr) -> Result<(Permit, GivenUp), Denied> {
         let source = Source::of(address);
         let mut state = lock(&self.state);
         let reserved = if state.recent.contains(&source) { 0 } else { RESERVED.min(state.limits.inbound / 2) };
-        if state.inbound >= state.limits.inbound - reserved {
-            return Err(Denied::Busy);
+        let own = state.held.values().filter(|held| held.source == source).count();
+        if own >= state.limits.per_source as usize {
+            state.make_room(Some(&source)).ok_or(Denied::SourceBusy)?;
+        } else if state.held.len() >= (state.limits.inbound - reserved) as usize {
+            state.make_room(None).ok_or(Denied::Busy)?;
         }
-        let per_source = state.limits.per_source;
-        let held = state.sources.entry(source.clone()).or_default();
-        if *held >= per_source {
-            return Err(Denied::SourceBusy);
-        }
-        *held += 1;
-        state.inbound += 1;
-        Ok(Permit { state: self.state.clone(), source: Some(source) })
+        let datagrams = address.iter().any(|part| matches!(part, Protocol::Udp(_)));
+        let stage = if datagrams { Stage::Unproved } else { Stage::Silent };
+        let (notice, given_up) = oneshot::channel();
+        state.last += 1;
+        let number = state.last;
+        state.held.insert(number, Held { source, stage, _notice: notice });
+        Ok((Permit { state: self.state.clone(), number: Some(number) }, Some(given_up)))
     }
 
     /// For a connection that is dialled.
-    pub(crate) fn outbound(&self) -> Result<Permit, Denied> {
+    pub(crate) fn outbound(&self) -> Result<(Permit, GivenUp), Denied> {
         let mut state = lock(&self.state);
         if state.outbound >= state.limits.outbound {
             return Err(Denied::Busy);
         }
         state.outbound += 1;
-        Ok(Permit { state: self.state.clone(), source: None })
+        Ok((Permit { state: self.state.clone(), number: None }, None))
     }
 
     /// A neighbour was admitted there: its source may use the reserved permits. The oldest of them is forgotten.
@@ -127,19 +166,38 @@ impl Permits {
     }
 }
 
+impl State {
+    /// Takes a permit away from a source, or from the one with the most of those that can be taken; see the module's
+    /// documentation.
+    fn make_room(&mut self, from: Option<&Source>) -> Option<()> {
+        let mut counts: BTreeMap<&Source, usize> = BTreeMap::new();
+        let taken = |held: &&Held| held.stage < Stage::Served && from.is_none_or(|from| held.source == *from);
+        for held in self.held.values().filter(taken) {
+            *counts.entry(&held.source).or_default() += 1;
+        }
+        let candidates = self.held.iter().filter(|(_, held)| taken(held));
+        let worst = candidates.min_by_key(|(number, held)| (Reverse(counts.get(&held.source)), held.stage, **number));
+        let number = *worst?.0;
+        self.held.remove(&number).map(drop)
+    }
+}
+
+impl Permit {
+    /// The connection has come that far.
+    pub(crate) fn reached(&self, stage: Stage) {
+        let Some(number) = self.number else { return };
+        if let Some(held) = lock(&self.state).held.get_mut(&number) {
+            held.stage = stage;
+        }
+    }
+}
+
 impl Drop for Permit {
     fn drop(&mut self) {
         let mut state = lock(&self.state);
-        let Some(source) = self.source.take() else {
-            state.outbound -= 1;
-            return;
-        };
-        state.inbound -= 1;
-        if let Some(held) = state.sources.get_mut(&source) {
-            *held -= 1;
-            if *held == 0 {
-                state.sources.remove(&source);
-            }
+        match self.number {
+            None => state.outbound -= 1,
+            Some(number) => drop(state.held.remove(&number)),
         }
     }
 }
@@ -166,15 +224,51 @@ mod tests {
         Permits::new(Limits { inbound: 16, per_source: 3, outbound: 2 })
     }
 
+    fn is_out((_, given_up): &mut (Permit, GivenUp)) -> bool {
+        given_up.as_mut().is_none_or(|given_up| given_up.try_recv() == Ok(None))
+    }
+
     #[test]
-    fn a_source_gets_its_share_and_no_more() {
+    fn a_source_gets_its_share_and_its_oldest_silent_one_makes_room() {
         let permits = permits();
-        let held: Vec<_> = (0..3).map(|port| permits.inbound(&at(&format!("/ip4/10.0.0.1/tcp/{port}")))).collect();
-        assert!(held.iter().all(Result::is_ok));
-        assert_eq!(permits.inbound(&at("/ip4/10.0.0.1/tcp/9")).unwrap_err(), Denied::SourceBusy);
-        assert!(permits.inbound(&at("/ip4/10.0.0.2/tcp/9")).is_ok());
-        drop(held);
-        assert!(permits.inbound(&at("/ip4/10.0.0.1/tcp/9")).is_ok());
+        let mut held: Vec<_> =
+            (0..3).map(|port| permits.inbound(&at(&format!("/ip4/10.0.0.1/tcp/{port}"))).expect("its share")).collect();
+        held[0].0.reached(Stage::Known);
+        let _another = permits.inbound(&at("/ip4/10.0.0.2/tcp/9")).expect("another source");
+        let _fourth = permits.inbound(&at("/ip4/10.0.0.1/tcp/9")).expect("the second makes room");
+        assert_eq!([0, 1, 2].map(|one| is_out(&mut held[one])), [true, false, true]);
+        for held in &held {
+            held.0.reached(Stage::Served);
+        }
+        drop(_fourth);
+        let _fifth = permits.inbound(&at("/ip4/10.0.0.1/tcp/9")).expect("two are out");
+        _fifth.0.reached(Stage::Served);
+        assert_eq!(permits.inbound(&at("/ip4/10.0.0.1/tcp/9")).map(drop), Err(Denied::SourceBusy));
+    }
+
+    #[test]
+    fn the_greediest_source_makes_room_when_all_are_out() {
+        let permits = permits();
+        let take = |address: &str| permits.inbound(&at(address)).expect("somebody makes room");
+        let mut greedy: Vec<_> = (0..3).map(|_| take("/ip4/10.0.0.1/tcp/1")).collect();
+        let mut others: Vec<_> = (2..7).map(|host| take(&format!("/ip4/10.0.0.{host}/tcp/1"))).collect();
+        let mut joiner = take("/ip4/10.0.1.1/tcp/1");
+        assert_eq!([0, 1, 2].map(|one| is_out(&mut greedy[one])), [false, true, true]);
+        let mut flood: Vec<_> = (0..40).map(|_| take("/ip4/10.0.0.1/tcp/1")).collect();
+        assert!(others.iter_mut().all(is_out) && is_out(&mut joiner), "it drives out itself");
+        assert_eq!(flood.iter_mut().filter_map(|one| is_out(one).then_some(())).count(), 2);
+    }
+
+    #[test]
+    fn who_may_not_be_where_it_says_makes_room_before_others() {
+        let permits = permits();
+        let take = |address: &str| permits.inbound(&at(address)).expect("somebody makes room");
+        let mut first = take("/ip4/10.0.1.1/tcp/1");
+        let mut proved = take("/ip4/10.0.1.2/udp/1/quic-v1");
+        proved.0.reached(Stage::Silent);
+        let mut flood: Vec<_> = (0..200).map(|host| take(&format!("/ip4/10.0.2.{host}/udp/1/quic-v1"))).collect();
+        assert!(is_out(&mut first) && is_out(&mut proved));
+        assert_eq!(flood.iter_mut().filter_map(|one| is_out(one).then_some(())).count(), 6);
     }
 
     #[test]
@@ -187,12 +281,16 @@ mod tests {
     #[test]
     fn the_last_permits_are_for_neighbours() {
         let permits = permits();
-        let flood: Vec<_> =
-            (0..16).filter_map(|host| permits.inbound(&at(&format!("/ip4/10.0.1.{host}/tcp/1"))).ok()).collect();
+        let served = |address: &str| {
+            let held = permits.inbound(&at(address))?;
+            held.0.reached(Stage::Served);
+            Ok(held)
+        };
+        let flood: Vec<_> = (0..16).filter_map(|host| served(&format!("/ip4/10.0.1.{host}/tcp/1")).ok()).collect();
         assert_eq!(flood.len(), 8);
         permits.remember(&at("/ip4/10.0.2.1/tcp/1"));
-        assert!(permits.inbound(&at("/ip4/10.0.2.1/tcp/7")).is_ok());
-        assert_eq!(permits.inbound(&at("/ip4/10.0.2.2/tcp/7")).unwrap_err(), Denied::Busy);
+        let _member = served("/ip4/10.0.2.1/tcp/7").expect("reserved");
+        assert_eq!(served("/ip4/10.0.2.2/tcp/7").map(drop), Err(Denied::Busy));
     }
 
     #[test]
@@ -202,7 +300,7 @@ mod tests {
             (0..16).filter_map(|host| permits.inbound(&at(&format!("/ip4/10.0.1.{host}/tcp/1"))).ok()).collect();
         let first = permits.outbound().unwrap();
         let _second = permits.outbound().unwrap();
-        assert_eq!(permits.outbound().unwrap_err(), Denied::Busy);
+        assert_eq!(permits.outbound().map(drop), Err(Denied::Busy));
         drop(first);
         assert!(permits.outbound().is_ok());
     }

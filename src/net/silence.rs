@@ -10,16 +10,21 @@
 //!
 //! 1. Frames go out with a ping behind them, unless the last ping is less than `every` ago: this measures the round trip.
 //! 2. Frames that went out without one get theirs if nothing has been heard for `after`.
-//! 3. A ping that is followed by nothing at all, for four retransmission time-outs (RFC 6298, from this connection's pings)
-//!    but at least `silent_after`, makes the connection *silent*. It stays up; the first byte ends it. Where the bearer is
+//! 3. A ping that is followed by nothing at all, for four retransmission time-outs (RFC 6298, from this connection's pings,
+//!    and from its set-up before there was one) but at least `silent_after`, makes the connection *silent*. It stays up; the first byte ends it. Where the bearer is
 //!    known to be slow, what was written before the ping has the time that it takes there.
 //!
+//! Where bytes cost money, pings are rare: an idle link is pinged as its bearer says ([`Profile::keep_alive`]), what is sent
+//! is followed by a ping once in a while to measure, and else only if nothing has been heard for a retransmission time-out
+//! and a second: answers to what was sent show as well that the peer lives.
+//!
 //! Invariants
-//! 1. At most one ping is without an answer, unless the node takes no frames.
+//! 1. At most one ping is without an answer, unless the node takes no frames, or a proof is wanted that the peer lives.
 //! 2. Echoes are not watched: two ends that only answer each other fall quiet.
 //! 3. The second timer is armed by a ping or by frames, and fires about four times a second at most.
 
-use super::Probing;
+use super::{NetConfig, Probing};
+use crate::link::bearer::Profile;
 use futures::FutureExt;
 use futures_timer::Delay;
 use std::task::{Context, Poll};
@@ -49,6 +54,7 @@ pub(crate) struct Silence {
     armed: Option<Instant>,
     /// It was armed and has not been polled since.
     unpolled: bool,
+    metered: bool,
     timing: Timing,
     /// Kilobits a second that the bearer carries at most, as far as is known.
     rate: u32,
@@ -56,6 +62,35 @@ pub(crate) struct Silence {
     before: u64,
     /// Bytes that were written since.
     behind: u64,
+}
+
+/// How a connection is watched.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Watch {
+    ping_after: Duration,
+    dead_after: Duration,
+    probing: Probing,
+    metered: bool,
+    rate: u32,
+    /// As its set-up took.
+    round_trip: Duration,
+}
+
+impl Watch {
+    /// By the bearer that carries it, over datagrams or a stream.
+    pub(crate) fn new(config: &NetConfig, bearer: &Profile, datagrams: bool, round_trip: Duration) -> Self {
+        let ping_after = bearer.keep_alive(config.ping_after, datagrams);
+        let every = if bearer.metered { METERED_EVERY } else { config.probing.every };
+        Self {
+            ping_after,
+            // A ping that is lost is sent once more.
+            dead_after: config.dead_after.max(ping_after.saturating_mul(3)),
+            probing: Probing { every: every.max(config.probing.every), ..config.probing },
+            metered: bearer.metered,
+            rate: bearer.rate,
+            round_trip,
+        }
+    }
 }
 
 /// What silence asks for.
@@ -68,12 +103,18 @@ pub(crate) enum Asks {
 }
 
 /// Round-trip time and its variation (RFC 6298, section 2), once there is a measurement.
-#[derive(Debug, Default)]
-struct Timing(Option<(Duration, Duration)>);
+#[derive(Debug)]
+struct Timing {
+    measured: Option<(Duration, Duration)>,
+    /// Before there is a measurement.
+    expected: Duration,
+}
 
 impl Silence {
-    pub(crate) fn new(ping_after: Duration, dead_after: Duration, probing: Probing, rate: u32) -> Self {
+    pub(crate) fn new(watch: Watch) -> Self {
+        let Watch { ping_after, dead_after, probing, metered, rate, round_trip } = watch;
         let now = Instant::now();
+        let timing = Timing::new(round_trip);
         Self {
             ping_after,
             dead_after,
@@ -89,7 +130,8 @@ impl Silence {
             probe: None,
             armed: None,
             unpolled: false,
-            timing: Timing::default(),
+            metered,
+            timing,
             rate,
             before: 0,
             behind: 0,
@@ -115,8 +157,13 @@ impl Silence {
         if now.saturating_duration_since(self.pinged) >= self.probing.every {
             return true;
         }
-        self.arm(since + self.probing.after);
+        self.arm(since + self.unheard());
         false
+    }
+
+    /// How long frames that went without a ping may be followed by nothing until there is one.
+    fn unheard(&self) -> Duration {
+        if self.metered { self.probing.after.max(self.timing.time_out() + METERED_AFTER) } else { self.probing.after }
     }
 
     /// So many bytes have been written.
@@ -148,7 +195,12 @@ impl Silence {
 
     /// What was measured holds no longer.
     pub(crate) fn forget_timing(&mut self) {
-        self.timing = Timing::default();
+        self.timing = Timing::new(Duration::ZERO);
+    }
+
+    /// The retransmission time-out.
+    pub(crate) fn time_out(&self) -> Duration {
+        self.timing.time_out()
     }
 
     /// Whether a ping is without an answer.
@@ -167,6 +219,11 @@ impl Silence {
         self.blocked = blocked;
     }
 
+    /// Whether so much was written that has no answer that its packets were as long as they get.
+    pub(crate) fn is_long_unanswered(&self) -> bool {
+        self.before.saturating_add(self.behind) >= LONG
+    }
+
     /// Whether [`Silence::poll`] is to be called once more.
     pub(crate) fn wants_poll(&self) -> bool {
         self.unpolled
@@ -175,10 +232,11 @@ impl Silence {
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Asks> {
         while self.timer.poll_unpin(cx).is_ready() {
             let now = Instant::now();
-            let dead = self.heard + self.dead_after;
+            // A ping that is on its way has the time that it takes.
+            let dead = self.heard + self.dead_after.max(self.ping_after + self.timing.time_out() * 2);
             let ping = self.heard.max(self.pinged) + self.ping_after;
             if now >= dead && !self.blocked {
-                self.timer.reset(self.dead_after);
+                self.timer.reset(self.ping_after);
                 return Poll::Ready(Asks::Close);
             }
             if now >= ping {
@@ -217,7 +275,7 @@ impl Silence {
             }
             self.arm(due);
         } else if let Some(since) = self.unanswered {
-            let due = since + self.probing.after;
+            let due = since + self.unheard();
             if now >= due {
                 return Some(Asks::Ping);
             }
@@ -241,20 +299,27 @@ impl Silence {
     }
 
     /// How long a ping may be followed by nothing.
-    fn limit(&self) -> Duration {
+    pub(crate) fn limit(&self) -> Duration {
         let ahead = match self.rate {
             u32::MAX => 0,
             // Kilobits a second are bits a millisecond.
             rate => self.before.saturating_mul(8) / u64::from(rate.max(1)),
         };
-        let patience = (self.timing.time_out() * TIME_OUTS).min(LONGEST).max(self.probing.silent_after);
+        let time_out = self.timing.time_out();
+        let patience = (time_out * TIME_OUTS).min(LONGEST.max(time_out * 2)).max(self.probing.silent_after);
         patience + Duration::from_millis(ahead)
     }
 }
 
 impl Timing {
+    /// A set-up that took that long says that answers may take as long, not that they take less than is usual: whoever is
+    /// at the other end may have had other things to do.
+    fn new(round_trip: Duration) -> Self {
+        Self { measured: None, expected: UNMEASURED.max(round_trip.saturating_mul(2)) }
+    }
+
     fn measured(&mut self, round_trip: Duration) {
-        self.0 = Some(match self.0 {
+        self.measured = Some(match self.measured {
             None => (round_trip, round_trip / 2),
             Some((smoothed, variation)) => {
                 (smoothed * 7 / 8 + round_trip / 8, variation * 3 / 4 + smoothed.abs_diff(round_trip) / 4)
@@ -264,14 +329,20 @@ impl Timing {
 
     /// RFC 6298's, without its lower bound of a second.
     fn time_out(&self) -> Duration {
-        self.0.map_or(UNMEASURED, |(smoothed, variation)| smoothed + variation * 4)
+        self.measured.map_or(self.expected, |(smoothed, variation)| smoothed + variation * 4)
     }
 }
 
 /// Retransmission time-outs that a ping may be followed by nothing: a transport below has sent it twice more by then.
 const TIME_OUTS: u32 = 4;
-/// But never more than this.
+/// But no more than this, where two time-outs are no longer.
 const LONGEST: Duration = Duration::from_secs(10);
+/// Bytes that fill the shortest packet that every path carries (RFC 9000, section 14).
+const LONG: u64 = 1_200;
+/// On a metered bearer what is sent is followed by a ping once in this time.
+const METERED_EVERY: Duration = Duration::from_secs(300);
+/// And else if nothing is heard for so much longer than a round trip: receivers gather what they confirm.
+const METERED_AFTER: Duration = Duration::from_secs(1);
 /// The retransmission time-out before there is a measurement (RFC 6298, section 2.1).
 const UNMEASURED: Duration = Duration::from_secs(1);
 
@@ -283,9 +354,13 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    fn silence() -> Silence {
+    fn watch(bearer: &Profile, round_trip: Duration) -> Watch {
         let probing = Probing { every: 1_000 * MS, after: 20 * MS, silent_after: 40 * MS };
-        let mut silence = Silence::new(Duration::from_secs(30), Duration::from_secs(90), probing, u32::MAX);
+        Watch::new(&NetConfig { probing, ..NetConfig::default() }, bearer, false, round_trip)
+    }
+
+    fn silence() -> Silence {
+        let mut silence = Silence::new(watch(&Profile::default(), Duration::ZERO));
         for _ in 0..8 {
             assert!(silence.handle_answered(MS));
         }
@@ -346,6 +421,28 @@ mod tests {
         silence.forget_timing();
         assert!(silence.handle_answered(10 * MS));
         assert_eq!(silence.limit(), 120 * MS);
+    }
+
+    #[test]
+    fn a_far_peer_is_waited_for_from_the_start() {
+        let mut silence = Silence::new(watch(&Profile::default(), 40_000 * MS));
+        assert_eq!(silence.limit(), 160_000 * MS, "two time-outs, which are more than ten seconds");
+        for _ in 0..100 {
+            assert!(silence.handle_answered(40_000 * MS));
+        }
+        assert!((80_000 * MS..81_000 * MS).contains(&silence.limit()), "{:?}", silence.limit());
+    }
+
+    #[test]
+    fn on_a_metered_bearer_pings_follow_only_what_stays_without_an_answer() {
+        let metered = Profile { metered: true, ..Profile::default() };
+        let mut silence = Silence::new(watch(&metered, MS));
+        assert!(silence.handle_answered(100 * MS));
+        assert_eq!((silence.ping_after, silence.dead_after), (600_000 * MS, 1_800_000 * MS));
+        silence.pinged = Instant::now().checked_sub(2_000 * MS).expect("a machine that has run for two seconds");
+        assert!(!silence.handle_wrote(), "the last measurement is fresh");
+        // 100 ms, and four times half of that.
+        assert_eq!(silence.unheard(), 1_300 * MS);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use super::Multiaddr;
 use super::reach::ip_of;
-use crate::link::bearer::{Bearers, Ends};
+use crate::link::bearer::{Bearers, Ends, Profile};
 use ipnet::IpNet;
 use libp2p::multiaddr::Protocol;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -42,13 +42,12 @@ impl Sorter {
         self.count() > 1
     }
 
-    /// Kilobits a second.
-    pub(crate) fn rate(&self, bearer: u8) -> u32 {
-        self.bearers.profile(bearer).rate
-    }
-
     pub(crate) fn is_metered(&self, bearer: u8) -> bool {
         self.bearers.profile(bearer).metered
+    }
+
+    pub(crate) fn profile(&self, bearer: u8) -> &Profile {
+        self.bearers.profile(bearer)
     }
 
     /// The bearer that carries a connection between these.
@@ -124,7 +123,7 @@ const DISCARD: u16 = 9;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::link::bearer::{Profile, Rule};
+    use crate::link::bearer::Rule;
 
     #[test]
     fn the_loopback_interface_is_known_by_address_and_by_route() {

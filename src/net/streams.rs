@@ -6,11 +6,13 @@
 use super::admission::Admitted;
 use super::handler::{Command, Event, Handler, Received};
 use super::pipe::Pipe;
+use super::silence::Watch;
 use super::sorter::Sorter;
 use super::{Multiaddr, NetConfig, PeerId};
 use futures::channel::mpsc;
 use libp2p::core::Endpoint;
 use libp2p::core::transport::PortUse;
+use libp2p::multiaddr::Protocol;
 use libp2p::swarm::behaviour::{ConnectionClosed, ConnectionEstablished, DialFailure, ListenFailure};
 use libp2p::swarm::{
     CloseConnection, ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, NotifyHandler, THandler,
@@ -109,11 +111,12 @@ impl<P> Streams<P> {
         local: Option<&Multiaddr>,
         dialer: bool,
     ) -> Result<Handler, ConnectionDenied> {
-        let found = self.admitted.claim(&peer).ok_or_else(|| ConnectionDenied::new(NotAdmitted))?;
+        let (found, round_trip) = self.admitted.claim(&peer).ok_or_else(|| ConnectionDenied::new(NotAdmitted))?;
         let pipe = Arc::new(Pipe::new(self.config.outbox_bytes));
         let (outbound, bearer) = (local.is_none(), self.sorter.carrying(address, local));
-        let (frames, rate) = (self.frames.clone(), self.sorter.rate(bearer));
-        let handler = Handler::new(connection, dialer, pipe.clone(), frames, &self.config, rate);
+        let datagrams = address.iter().any(|part| matches!(part, Protocol::Udp(_)));
+        let watch = Watch::new(&self.config, self.sorter.profile(bearer), datagrams, round_trip);
+        let handler = Handler::new(connection, dialer, pipe.clone(), self.frames.clone(), watch);
         self.coming.insert(connection, Coming { found, pipe, address: address.clone(), outbound, bearer });
         Ok(handler)
     }

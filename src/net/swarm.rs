@@ -17,6 +17,7 @@ use super::clocks::Clocks;
 use super::discovery::{Discovery, MAX_DIALS};
 use super::enrol::{Desk, Requests};
 use super::handler::Received;
+use super::handshake::Reason;
 use super::lane::lane_of;
 use super::links::Links;
 use super::listening::Listening;
@@ -35,7 +36,7 @@ use crate::id::LinkId;
 use crate::wire::OutFrame;
 use crate::wire::data::Class;
 use dials::{Lookup, Trial};
-use failures::cause;
+use failures::{cause, met_by};
 use futures::StreamExt;
 use futures::channel::mpsc;
 use futures::stream::FuturesUnordered;
@@ -49,6 +50,7 @@ use std::time::Duration;
 
 /// One Swarm with one key, polled by the node. After any call to it, poll it again: calls take effect there.
 pub struct Network<G: Gatekeeper> {
+    gatekeeper: Arc<G>,
     swarm: Attended<Swarm<Behaviour<G::Peer>>>,
     links: Links,
     discovery: Discovery,
@@ -99,12 +101,15 @@ impl<G: Gatekeeper> Network<G> {
             outbound: MAX_DIALS as u32,
         });
         let sorter = Arc::new(Sorter::new(config.bearers.clone()));
+        let links = Links::new(local, config.max_links);
         let shaping = config.shaping.then(|| Arc::new(Shaping::new(seed)));
         let gate = Gate {
             local,
-            gatekeeper,
+            gatekeeper: gatekeeper.clone(),
             permits,
             setup_time: config.setup_time,
+            sorter: sorter.clone(),
+            room: links.room(),
             admitted: admitted.clone(),
             desk,
             tally: tally.clone(),
@@ -118,8 +123,9 @@ impl<G: Gatekeeper> Network<G> {
             .with_idle_connection_timeout(NEVER)
             .with_max_negotiating_inbound_streams(NEGOTIATING);
         let mut this = Self {
+            gatekeeper,
             swarm: Attended::new(Swarm::new(transport, behaviour, local, swarm_config)),
-            links: Links::new(local, config.max_links),
+            links,
             discovery: Discovery::new(&config.bootstrap, &config.met, config.target_links, sorter, seed),
             requests,
             tally,
@@ -339,6 +345,11 @@ impl<G: Gatekeeper> Network<G> {
         self.links.iter()
     }
 
+    /// Identities that two processes have at once, this node's own too, and where these are.
+    pub fn twins(&self) -> Vec<(PeerId, Vec<Multiaddr>)> {
+        self.links.twins()
+    }
+
     /// Where it listens: those addresses first that others can use.
     pub fn listening(&self) -> impl Iterator<Item = &Multiaddr> {
         self.listening.addresses().iter()
@@ -378,6 +389,9 @@ impl<G: Gatekeeper> Network<G> {
             }
             SwarmEvent::IncomingConnectionError { error, send_back_addr: address, .. } => {
                 tracing::debug!(%address, %error, "connection failed");
+                if met_by(&error) == Some(Reason::Twin) {
+                    self.meet_itself(address);
+                }
             }
             SwarmEvent::ListenerError { error, .. } => tracing::debug!(%error, "listener"),
             _ => {}

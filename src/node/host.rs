@@ -85,12 +85,15 @@ pub struct Gate {
     /// Nobody, but in a lab.
     pub(super) barred: ArcSwap<Barred>,
     now: Box<dyn Fn() -> Now + Send + Sync>,
+    /// Number of this process.
+    process: u64,
 }
 
 impl Gate {
-    /// With the first view, and the wall clock.
-    pub fn new(view: AdmissionView, now: impl Fn() -> Now + Send + Sync + 'static) -> Arc<Self> {
-        Arc::new(Self { view: ArcSwap::from_pointee(view), barred: ArcSwap::default(), now: Box::new(now) })
+    /// With the first view, the number of this process, and the wall clock.
+    pub fn new(view: AdmissionView, process: u64, now: impl Fn() -> Now + Send + Sync + 'static) -> Arc<Self> {
+        let view = ArcSwap::from_pointee(view);
+        Arc::new(Self { view, barred: ArcSwap::default(), now: Box::new(now), process })
     }
 }
 
@@ -98,7 +101,7 @@ impl Gatekeeper for Gate {
     type Peer = AdmittedPeer;
 
     fn hello(&self) -> Vec<u8> {
-        self.view.load().hello((self.now)().unix)
+        self.view.load().hello((self.now)().unix, self.process)
     }
 
     fn verify(&self, hello: &[u8], peer: &Pseudonym) -> Result<AdmittedPeer, &'static str> {
@@ -117,6 +120,10 @@ impl Gatekeeper for Gate {
 
     fn enrols(&self, hello: &EnrolHello) -> Result<(), Refusal> {
         self.view.load().enrols(hello, (self.now)().unix)
+    }
+
+    fn process(&self, peer: Option<&AdmittedPeer>) -> u64 {
+        peer.map_or(self.process, |peer| peer.process)
     }
 
     fn bars(&self, peer: &AdmittedPeer) -> bool {

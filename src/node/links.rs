@@ -6,13 +6,14 @@ use super::{EventLoop, Host};
 use crate::counter::Counter;
 use crate::engine::Input;
 use crate::engine::lab::Shape;
-use crate::id::{LinkId, Pseudonym};
+use crate::id::{LinkId, Name, Pseudonym};
 use crate::identity::admission::AdmittedPeer;
 use crate::net::{self, MessageAcceptance, Multiaddr, NetEvent, PublishError, SendError, reach};
 use crate::store::Store;
 use crate::time::Time;
 use crate::wire::OutFrame;
 use crate::wire::data::Class;
+use std::collections::BTreeMap;
 
 /// What the node knows of a neighbour beside the engine.
 pub(super) struct Neighbour {
@@ -73,6 +74,8 @@ impl<S: Store, H: Host> EventLoop<S, H> {
             NetEvent::Silent { link } => self.handle(Input::Silent(link)),
             NetEvent::Heard { link } => self.handle(Input::Heard(link)),
             NetEvent::Broken { link } => self.handle(Input::Broken(link)),
+            NetEvent::Twins { link: Some(link), addresses } => self.handle_twins(Some(link), &addresses),
+            NetEvent::Twins { link: None, addresses } => self.handle_met_itself(&addresses),
             NetEvent::Frames { link, lane: _, buffer } => self.handle(Input::Frames { link, buffer }),
             NetEvent::Writable { link, .. } => self.unstall(link),
             NetEvent::Gossip { id, from, topic: _, data } => match from {
@@ -106,6 +109,42 @@ impl<S: Store, H: Host> EventLoop<S, H> {
     fn keep_places(&mut self) {
         let met = self.network.met().cloned().collect();
         self.host.keep_places(Places { listening: self.listening.clone(), met });
+    }
+
+    fn handle_twins(&mut self, link: Option<LinkId>, addresses: &[Multiaddr]) {
+        let addresses: Vec<String> = addresses.iter().map(Multiaddr::to_string).collect();
+        tracing::error!(at = %addresses.join(" and "), own = link.is_none(), "two copies of one device run at once");
+        self.handle(Input::Twins { link, addresses });
+    }
+
+    /// Another process has this node's identity. It is met again and again, and told of now and then.
+    fn handle_met_itself(&mut self, addresses: &[Multiaddr]) {
+        let now = self.host.now().time;
+        let fresh = |(_, at): &(Multiaddr, Time)| now.since(*at) < TWIN_KNOWN;
+        let known = self.twin.as_ref().is_some_and(fresh);
+        self.twin = addresses.first().map(|address| (address.clone(), now)).or(self.twin.take());
+        if !known {
+            self.handle_twins(None, addresses);
+        }
+    }
+
+    /// Identities that two processes have at once, a line each.
+    pub(super) fn twins(&self) -> Vec<String> {
+        let now = self.host.now().time;
+        let names = self.engine.links().filter_map(|(link, name, _)| Some((self.neighbours.get(&link)?.peer, name)));
+        let names: BTreeMap<Pseudonym, Option<Name>> = names.map(|(peer, name)| (peer, name.cloned())).collect();
+        let of = |peer: &net::PeerId| match net::pseudonym(peer).and_then(|peer| names.get(&peer).cloned().flatten()) {
+            Some(name) => name.to_string(),
+            None => peer.to_string(),
+        };
+        let texts =
+            |addresses: &[Multiaddr]| addresses.iter().map(Multiaddr::to_string).collect::<Vec<_>>().join(" and ");
+        let others = self.network.twins();
+        let mut lines: Vec<String> =
+            others.iter().map(|(peer, addresses)| format!("{} runs at {}", of(peer), texts(addresses))).collect();
+        let own = self.twin.as_ref().filter(|(_, at)| now.since(*at) < TWIN_KNOWN);
+        lines.extend(own.map(|(address, _)| format!("this device runs here and at {address}")));
+        lines
     }
 
     pub(super) fn send(&mut self, link: LinkId, class: Class, frame: OutFrame) {
@@ -179,6 +218,8 @@ impl<S: Store, H: Host> EventLoop<S, H> {
     }
 }
 
+/// How long it counts as true that another process has this node's identity: it is met again before.
+const TWIN_KNOWN: std::time::Duration = std::time::Duration::from_secs(1_200);
 /// Frames that may wait for a link beyond its own queues; the link is closed past that, and what they were about is
 /// sent again over another.
 const MAX_STALLED: usize = 4_096;

@@ -44,6 +44,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
             outgoing,
             log_records,
             store_failure: self.store_failure.clone(),
+            twins: self.twins(),
             uptime_s: now.time.since(self.started).as_secs(),
             counters,
         }

@@ -167,7 +167,7 @@ pub(super) async fn start(options: RunOptions) -> Result<Running, NodeError> {
 
     let name = membership.name().to_string();
     let key = net::keypair(&membership.libp2p_seed());
-    let gate = Gate::new(membership.admission_view(), move || clock.now());
+    let gate = Gate::new(membership.admission_view(), rng.next_u64(), move || clock.now());
     if let Some(lab) = &lab {
         gate.bar(lab, membership.contacts(), clock.now().unix);
     }

@@ -29,6 +29,8 @@ pub enum Kind {
     EnrolReply = 4,
     /// Own clock, unix seconds, big endian, of [`CLOCK`] bytes: the other's credential is good but for the time.
     Clock = 5,
+    /// Nothing: the listener has verified the dialer, and has no room for another link.
+    Full = 6,
 }
 
 /// A member introduces itself.
@@ -45,6 +47,8 @@ pub struct Hello {
     pub bulletin: u64,
     /// Its clock, in whole unix seconds.
     pub seconds: u64,
+    /// Random, another in each process: two that live at once with one credential are copies of one device.
+    pub process: u64,
 }
 
 /// A device that is not a member yet, or no longer, asks for credentials.

@@ -211,6 +211,7 @@ async fn requests_publications_and_questions_get_their_answers() {
         outgoing: 0,
         log_records: 2,
         store_failure: None,
+        twins: vec![],
         uptime_s: 3,
         counters: [("busy".to_owned(), 2)].into(),
     };

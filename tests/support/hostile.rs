@@ -71,7 +71,8 @@ impl Attack {
     /// What is said on the admission substream.
     fn message(self, realm: &Realm, seed: [u8; 32]) -> Vec<u8> {
         let hello = |credential: Vec<u8>| {
-            let hello = Hello { lowest: 1, highest: 1, credential, bulletin: 1, seconds: realm.now.seconds() };
+            let hello =
+                Hello { lowest: 1, highest: 1, credential, bulletin: 1, seconds: realm.now.seconds(), process: 1 };
             framed(Kind::Member as u8, &encode(&hello))
         };
         match self {
@@ -149,6 +150,7 @@ pub async fn open_streams(
         credential: realm.credential(seed, 0),
         bulletin: 1,
         seconds: realm.now.seconds(),
+        process: 1,
     };
     let (hello, confirmed) = (framed(Kind::Member as u8, &encode(&hello)), framed(Kind::Ok as u8, &[]));
     let mut opened = 0;

@@ -107,20 +107,29 @@ impl Realm {
 
     /// What a member with the key of `seed` admits by.
     pub fn member(&self, seed: [u8; 32]) -> Arc<Member> {
+        self.copy(seed, 0)
+    }
+
+    /// The same, in the process of that number.
+    pub fn copy(&self, seed: [u8; 32], process: u64) -> Arc<Member> {
         let secret = Secret::new(seed);
         let own = OwnCredential::new(&self.credential(seed, 0), &secret, &secret).unwrap();
-        Arc::new(Member(AdmissionView::new(self.bulletin(), vec![Arc::new(own)]), self.now))
+        Arc::new(Member(AdmissionView::new(self.bulletin(), vec![Arc::new(own)]), self.now, process))
     }
 }
 
-/// A member's gatekeeper, for whom it is always the realm's moment.
-pub struct Member(AdmissionView, Unix);
+/// A member's gatekeeper, for whom it is always the realm's moment, in the process of that number.
+pub struct Member(AdmissionView, Unix, u64);
 
 impl Gatekeeper for Member {
     type Peer = AdmittedPeer;
 
     fn hello(&self) -> Vec<u8> {
-        self.0.hello(self.1)
+        self.0.hello(self.1, self.2)
+    }
+
+    fn process(&self, peer: Option<&AdmittedPeer>) -> u64 {
+        peer.map_or(self.2, |peer| peer.process)
     }
 
     fn verify(&self, hello: &[u8], peer: &Pseudonym) -> Result<AdmittedPeer, &'static str> {

@@ -166,7 +166,7 @@ structs! {
     EnrolRelay<'e> { id, hops, issuer, sealed = bytes }
     EnrolAnswer<'e> { id, request = array, piece, pieces, bytes = bytes }
     Ticket { version, realm, issuer, seal, secret = array, expires, addresses = |from: &mut Entropy<'_>| from.times(string) }
-    Hello { lowest, highest, credential = owned, bulletin, seconds }
+    Hello { lowest, highest, credential = owned, bulletin, seconds, process }
     EnrolHello { realm, issuer, sealed = owned }
     EnrolReply { sealed = |from: &mut Entropy<'_>| from.maybe(owned), refused = maybe }
     Successor { new = owned, proof = array }

@@ -28,6 +28,7 @@ pub const SHIPPED: &[(&str, &str)] = &[
     ("multicast-grid", include_str!("../../../scenarios/multicast-grid.toml")),
     ("leaves-1000", include_str!("../../../scenarios/leaves-1000.toml")),
     ("mobile-fleet", include_str!("../../../scenarios/mobile-fleet.toml")),
+    ("far-links", include_str!("../../../scenarios/far-links.toml")),
     ("wellheads", include_str!("../../../scenarios/wellheads.toml")),
 ];
 

@@ -146,7 +146,7 @@ impl Device {
         let key = net::keypair(&membership.libp2p_seed());
         let local = key.public().to_peer_id();
         let clock = self.clock.clone();
-        let gate = Gate::new(membership.admission_view(), move || clock.now());
+        let gate = Gate::new(membership.admission_view(), u64::from(seed[0]) | (owner << 8), move || clock.now());
         let transport = SimTransport::new(medium.clone(), self.index, local).boxed();
         let executor: net::Executor = Box::new(move |task| executor::spawn(owner, task));
         let config = NetConfig {

@@ -66,7 +66,7 @@ pub fn start_strangers(plan: &Plan, medium: &Medium) -> Result<(), String> {
         let key = net::keypair(&membership.libp2p_seed());
         let local = key.public().to_peer_id();
         let clock = super::host::Clock::new(plan.start);
-        let gate = Gate::new(membership.admission_view(), move || clock.now());
+        let gate = Gate::new(membership.admission_view(), device as u64, move || clock.now());
         let owner = (device as u64) << 32;
         let bearer = |victim: &usize| {
             let edge = plan.edges.iter().find(|edge| edge.a == *victim || edge.b == *victim);

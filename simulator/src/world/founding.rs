@@ -90,6 +90,7 @@ fn profiles(plan: &Plan) -> Bearers {
             quota: bearer.quota.map(|(bytes, every)| Quota { bytes, every }),
             windows: Windows::new(windows.flatten()),
             metered: bearer.metered,
+            ..usual
         };
         (profile, Rule { addresses: vec![network(index)], ..Rule::default() })
     };

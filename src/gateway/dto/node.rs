@@ -50,6 +50,9 @@ pub struct Status {
     pub log_records: u64,
     /// Why the disk takes no writes at present, if it takes none: nothing is acknowledged meanwhile.
     pub store_failure: Option<String>,
+    /// Identities that two processes have at once, a sentence each: somebody has copied a device's directory.
+    #[serde(default)]
+    pub twins: Vec<String>,
     /// Seconds since start.
     pub uptime_s: u64,
     /// Counters of everything dropped or refused, by name, without those at zero.
@@ -79,6 +82,7 @@ impl From<api::Status> for Status {
             outgoing,
             log_records,
             store_failure,
+            twins,
             uptime_s,
             counters,
         } = status;
@@ -103,6 +107,7 @@ impl From<api::Status> for Status {
             outgoing,
             log_records,
             store_failure,
+            twins,
             uptime_s,
             counters,
         }

@@ -61,7 +61,7 @@ fn a_failed_address_rests_longer_each_time() {
     discovery.handle_link_up(LinkId(1), PeerId::random(), 0);
     let mut rests = Vec::new();
     for _ in 0..200 {
-        discovery.handle_failed(&port(1));
+        discovery.handle_failed(&port(1), Failure::Usual);
         let State::Idle(due) = discovery.addresses[&port(1)].state else { panic!("idle after a failure") };
         rests.push(due.saturating_duration_since(Instant::now()));
     }
@@ -79,9 +79,9 @@ fn who_hears_nobody_any_more_dials_again_soon() {
         state => unreachable!("{state:?}"),
     };
     for _ in 0..20 {
-        discovery.handle_failed(&port(1));
+        discovery.handle_failed(&port(1), Failure::Usual);
         while rest(&discovery) < Duration::from_secs(3) {
-            discovery.handle_failed(&port(1));
+            discovery.handle_failed(&port(1), Failure::Usual);
         }
         discovery.handle_silence(LinkId(1), true);
         assert!(rest(&discovery) <= Duration::from_secs(2));
@@ -101,7 +101,7 @@ fn who_hears_nobody_any_more_dials_again_soon() {
 fn a_forgotten_back_off_is_no_rest() {
     let mut discovery = discovery(&[port(1)], 8);
     for _ in 0..20 {
-        discovery.handle_failed(&port(1));
+        discovery.handle_failed(&port(1), Failure::Usual);
     }
     assert_eq!(next(&mut discovery, 0), None);
     discovery.forget_backoff();
@@ -123,8 +123,8 @@ fn a_hopeless_address_is_forgotten_unless_it_is_bootstrap() {
     let mut discovery = discovery(&[port(1)], 8);
     assert!(discovery.handle_heard(&port(2)));
     for _ in 0..FORGET {
-        discovery.handle_failed(&port(1));
-        discovery.handle_failed(&port(2));
+        discovery.handle_failed(&port(1), Failure::Usual);
+        discovery.handle_failed(&port(2), Failure::Usual);
     }
     assert_eq!(discovery.addresses.keys().collect::<Vec<_>>(), [&port(1)]);
 }
@@ -147,8 +147,8 @@ fn where_members_were_met_is_kept_and_known_to_the_next() {
     assert!(second.handle_heard(&port(3)));
     assert_eq!(next(&mut second, 0), Some(port(2)), "before what was only heard of");
     for _ in 0..=2 * FORGET {
-        second.handle_failed(&port(2));
-        second.handle_failed(&port(3));
+        second.handle_failed(&port(2), Failure::Usual);
+        second.handle_failed(&port(3), Failure::Usual);
     }
     assert_eq!(second.addresses.keys().collect::<Vec<_>>(), [&port(2)]);
     // Only the last are kept, however many there were.
@@ -166,7 +166,7 @@ fn what_is_met_no_more_rests_for_long_but_not_in_solitude() {
     let mut discovery = Discovery::new(&[], &[port(1)], 8, Arc::new(Sorter::new(Bearers::default())), [1; 32]);
     let longest = |discovery: &mut Discovery| {
         let rests = (0..200).map(|_| {
-            discovery.handle_failed(&port(1));
+            discovery.handle_failed(&port(1), Failure::Usual);
             match discovery.addresses[&port(1)].state {
                 State::Idle(due) => due.saturating_duration_since(Instant::now()),
                 state => unreachable!("{state:?}"),
@@ -215,7 +215,7 @@ fn a_neighbour_is_dialled_on_the_bearers_that_lack_a_link() {
     assert!([&wire, &other].contains(&&dialled));
     assert_eq!(next(&mut discovery, 1), None);
     for _ in 0..=FORGET {
-        discovery.handle_failed(&dialled);
+        discovery.handle_failed(&dialled, Failure::Usual);
     }
     assert!(discovery.addresses.contains_key(&dialled), "forgotten");
     discovery.handle_link_up(LinkId(2), peer, 1);
@@ -227,7 +227,7 @@ fn a_neighbour_is_dialled_on_the_bearers_that_lack_a_link() {
     // Who is no neighbour is one address among many.
     discovery.handle_link_down(link);
     for _ in 0..FORGET {
-        discovery.handle_failed(&dialled);
+        discovery.handle_failed(&dialled, Failure::Usual);
     }
     assert!(!discovery.addresses.contains_key(&dialled));
 }
@@ -243,7 +243,7 @@ fn what_a_neighbour_names_in_vain_costs_its_word() {
     };
     let given_up = |discovery: &mut Discovery| {
         let known: Vec<Multiaddr> = discovery.addresses.keys().cloned().collect();
-        known.iter().for_each(|address| (0..FORGET).for_each(|_| discovery.handle_failed(address)));
+        known.iter().for_each(|address| (0..FORGET).for_each(|_| discovery.handle_failed(address, Failure::Usual)));
     };
     let mut tried = Vec::new();
     for round in 1..6 {
@@ -273,4 +273,61 @@ fn an_address_that_led_to_a_neighbour_is_not_given_to_whoever_claims_it() {
     discovery.handle_link_down(LinkId(1));
     assert!(discovery.handle_neighbour(LinkId(2), &port(1)));
     assert_eq!(discovery.addresses[&port(1)].of, Some(claimant));
+}
+
+#[test]
+fn who_has_no_room_is_left_alone_for_longer_and_others_go_first() {
+    let mut discovery = discovery(&[port(1)], 8);
+    assert_eq!(next(&mut discovery, 0), Some(port(1)));
+    let before = Instant::now();
+    discovery.handle_failed(&port(1), Failure::Full);
+    let State::Idle(due) = discovery.addresses[&port(1)].state else { panic!("it rests") };
+    assert!(due.duration_since(before) >= SHORTEST_FULL / 2, "although the node is alone");
+    assert!(discovery.handle_heard(&port(2)));
+    assert_eq!(next(&mut discovery, 0), Some(port(2)));
+    for _ in 0..20 {
+        discovery.handle_failed(&port(1), Failure::Full);
+    }
+    let State::Idle(due) = discovery.addresses[&port(1)].state else { panic!("it rests") };
+    assert!((LONGEST_FULL / 2..=LONGEST_FULL + LASTING).contains(&due.duration_since(before)));
+}
+
+#[test]
+fn dials_cost_little_money_however_long_they_fail() {
+    let profile = Profile { name: "sky".into(), price: 10_000_000, metered: true, ..Profile::default() };
+    let sorter = Arc::new(Sorter::new(Bearers::new([(profile, Rule::default())])));
+    let mut discovery = Discovery::new(&[port(1)], &[], 8, sorter, [1; 32]);
+    let (mut dials, mut passed) = (0, Duration::ZERO);
+    while passed < Duration::from_secs(86_400) {
+        let before = Instant::now();
+        discovery.handle_failed(&port(1), Failure::Usual);
+        let State::Idle(due) = discovery.addresses[&port(1)].state else { panic!("it rests") };
+        passed += due.duration_since(before);
+        dials += 1;
+    }
+    // 24 hours at two and a half to five an hour, and the first few that come sooner.
+    assert!((60..=130).contains(&dials), "{dials} dials a day");
+}
+
+#[test]
+fn a_neighbour_that_is_silent_after_much_was_sent_is_dialled_over_datagrams() {
+    let stream = at("/ip4/10.0.0.1/tcp/7");
+    let mut discovery = discovery(std::slice::from_ref(&stream), 1);
+    assert_eq!(next(&mut discovery, 0), Some(stream.clone()));
+    discovery.handle_link_up(LinkId(1), PeerId::random(), 0);
+    discovery.handle_linked(&stream, LinkId(1));
+    discovery.handle_stuck(LinkId(1), &stream);
+    discovery.handle_stuck(LinkId(1), &stream);
+    assert_eq!(next(&mut discovery, 1), Some(at("/ip4/10.0.0.1/udp/7/quic-v1")));
+    assert_eq!(next(&mut discovery, 1), None);
+    // What it announces is better than a guess.
+    let announced = at("/ip4/10.0.0.1/udp/9/quic-v1");
+    discovery.handle_failed(&at("/ip4/10.0.0.1/udp/7/quic-v1"), Failure::Usual);
+    discovery.addresses.remove(&at("/ip4/10.0.0.1/udp/7/quic-v1"));
+    assert!(discovery.handle_neighbour(LinkId(1), &announced));
+    discovery.handle_stuck(LinkId(1), &stream);
+    assert_eq!(next(&mut discovery, 1), Some(announced.clone()));
+    discovery.handle_linked(&announced, LinkId(1));
+    discovery.handle_stuck(LinkId(1), &announced);
+    assert_eq!(next(&mut discovery, 1), None, "there is no other way");
 }

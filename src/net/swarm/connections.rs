@@ -1,11 +1,12 @@
 //! What becomes of connections: they join a link, prove themselves, fall silent, and leave it.
 
 use super::super::admission::Gatekeeper;
+use super::super::discovery::Failure;
 use super::super::handler::{Command, Event, LINGER_TIME};
-use super::super::links::Joined;
+use super::super::links::{Arrived, Joined};
 use super::super::streams::StreamsEvent;
 use super::super::tally::Item;
-use super::{Closed, NetEvent, Network};
+use super::{Closed, Multiaddr, NetEvent, Network};
 use crate::counter::Counter;
 use crate::id::LinkId;
 use libp2p::swarm::ConnectionId;
@@ -15,7 +16,10 @@ impl<G: Gatekeeper> Network<G> {
     pub(super) fn handle_streams(&mut self, event: StreamsEvent<G::Peer>) {
         match event {
             StreamsEvent::Up { connection, peer, found, pipe, address, outbound, bearer } => {
-                let joined = self.links.join((peer, bearer), connection, outbound, pipe);
+                let process = self.gatekeeper.process(Some(&found));
+                let place = address.clone();
+                let arrived = Arrived { peer, bearer, id: connection, outbound, address: place, process };
+                let joined = self.links.join(arrived, pipe);
                 let link = match joined {
                     Joined::New(link) | Joined::Another(link, _) => Some(link),
                     Joined::Refused => None,
@@ -27,8 +31,12 @@ impl<G: Gatekeeper> Network<G> {
                     (Some(dialled), Some(link)) if self.discovery.handle_linked(&dialled.of, link) => {
                         self.events.push_back(NetEvent::Met);
                     }
-                    (Some(dialled), None) => self.discovery.handle_failed(&dialled.of),
+                    (Some(dialled), None) => self.discovery.handle_failed(&dialled.of, Failure::Full),
                     _ => {}
+                }
+                // Those of a process that is gone do not answer.
+                for other in self.links.of_others(connection) {
+                    self.swarm.behaviour_mut().streams.command(peer, other, Command::Prove);
                 }
                 let streams = &mut self.swarm.behaviour_mut().streams;
                 match joined {
@@ -75,6 +83,9 @@ impl<G: Gatekeeper> Network<G> {
             Event::Writable => self.events.push_back(NetEvent::Writable { link }),
             Event::Proved => {
                 let Some(peer) = self.links.get(link).map(|link| link.peer) else { return };
+                if let Some(addresses) = self.links.handle_alive(connection) {
+                    self.events.push_back(NetEvent::Twins { link: Some(link), addresses: addresses.into() });
+                }
                 for other in self.links.proved(connection) {
                     self.links.ending(other);
                     self.swarm.behaviour_mut().streams.command(peer, other, Command::Finish);
@@ -88,6 +99,12 @@ impl<G: Gatekeeper> Network<G> {
             // The behaviour closes it, and tells when it is closed.
             Event::Over(_) => self.links.ending(connection),
             Event::Measured(round_trip) => self.events.push_back(NetEvent::Measured { link, round_trip }),
+            Event::Stuck => {
+                let to = self.links.connection_mut(connection).map(|known| known.address.clone());
+                if let Some(address) = to {
+                    self.discovery.handle_stuck(link, &address);
+                }
+            }
             Event::Silent | Event::Heard => {
                 if let Some(known) = self.links.connection_mut(connection) {
                     known.silent = event == Event::Silent;
@@ -95,6 +112,11 @@ impl<G: Gatekeeper> Network<G> {
             }
         }
         self.tell_silence(link);
+    }
+
+    /// Another process has this node's identity.
+    pub(super) fn meet_itself(&mut self, address: Multiaddr) {
+        self.events.push_back(NetEvent::Twins { link: None, addresses: vec![address] });
     }
 
     fn tell_silence(&mut self, link: LinkId) {

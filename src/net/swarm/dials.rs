@@ -1,9 +1,11 @@
 //! Dials: one address at a time, and of a name each of the addresses that it leads to, until one answers.
 
 use super::super::admission::Gatekeeper;
+use super::super::discovery::Failure;
+use super::super::handshake::Reason;
 use super::super::names;
 use super::Network;
-use super::failures::is_own;
+use super::failures::refusal;
 use crate::net::Multiaddr;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -34,7 +36,7 @@ impl<G: Gatekeeper> Network<G> {
                 let found = resolver(address.clone());
                 self.lookups.push(found.map(move |found| (address, found)).boxed());
             }
-            None => self.discovery.handle_failed(&address),
+            None => self.discovery.handle_failed(&address, Failure::Usual),
         }
     }
 
@@ -49,7 +51,7 @@ impl<G: Gatekeeper> Network<G> {
             }
             Err(error) => {
                 tracing::debug!(%name, %error, "not found");
-                self.discovery.handle_failed(&name);
+                self.discovery.handle_failed(&name, Failure::Usual);
             }
         }
     }
@@ -57,10 +59,14 @@ impl<G: Gatekeeper> Network<G> {
     pub(super) fn handle_dial_failed(&mut self, connection: ConnectionId, error: &DialError) {
         let Some(trial) = self.dials.remove(&connection) else { return };
         tracing::debug!(address = %trial.of, %error, "dial failed");
-        if is_own(error) && !names::is_name(&trial.of) {
-            self.discovery.handle_own(&trial.of);
-        } else {
-            self.try_next(trial);
+        match refusal(error) {
+            Some(Reason::Own) if !names::is_name(&trial.of) => self.discovery.handle_own(&trial.of),
+            Some(Reason::Full) => self.discovery.handle_failed(&trial.of, Failure::Full),
+            Some(Reason::Twin) => {
+                self.discovery.handle_failed(&trial.of, Failure::Full);
+                self.meet_itself(trial.of);
+            }
+            _ => self.try_next(trial),
         }
     }
 
@@ -80,6 +86,6 @@ impl<G: Gatekeeper> Network<G> {
                 Err(error) => tracing::debug!(%address, %error, "not dialled"),
             }
         }
-        self.discovery.handle_failed(&trial.of);
+        self.discovery.handle_failed(&trial.of, Failure::Usual);
     }
 }

@@ -3,20 +3,33 @@
 use super::super::admission::AdmissionError;
 use super::super::handshake::Reason;
 use libp2p::core::transport::TransportError;
-use libp2p::swarm::DialError;
+use libp2p::swarm::{DialError, ListenError};
+use std::io;
 
-/// Whether a dial has met the node itself.
-pub(super) fn is_own(error: &DialError) -> bool {
+/// Why admission let a dial go no further.
+pub(super) fn refusal(error: &DialError) -> Option<Reason> {
     match error {
-        DialError::LocalPeerId { .. } => true,
-        DialError::Transport(errors) => errors.iter().any(|(_, error)| match error {
-            TransportError::Other(error) => {
-                let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
-                matches!(inner, Some(AdmissionError::Refused(Reason::Own)))
-            }
-            TransportError::MultiaddrNotSupported(_) => false,
+        DialError::LocalPeerId { .. } => Some(Reason::Own),
+        DialError::Transport(errors) => errors.iter().find_map(|(_, error)| match error {
+            TransportError::Other(error) => of(error),
+            TransportError::MultiaddrNotSupported(_) => None,
         }),
-        _ => false,
+        _ => None,
+    }
+}
+
+/// The same for a connection that came in.
+pub(super) fn met_by(error: &ListenError) -> Option<Reason> {
+    match error {
+        ListenError::Transport(TransportError::Other(error)) => of(error),
+        _ => None,
+    }
+}
+
+fn of(error: &io::Error) -> Option<Reason> {
+    match error.get_ref()?.downcast_ref()? {
+        AdmissionError::Refused(reason) => Some(*reason),
+        _ => None,
     }
 }
 

@@ -116,7 +116,7 @@ impl World {
         session.seal_into(b"header", b"plain", &mut sealed);
         let (opener, record) = split_record(Form::Opener, &sealed).expect("an opener");
         let (opener, record) = (opener.to_vec(), record.to_vec());
-        let hello = AdmissionView::new(bulletin.clone(), vec![first.clone()]).hello(NOW);
+        let hello = AdmissionView::new(bulletin.clone(), vec![first.clone()]).hello(NOW, 7);
         let mut world =
             Self { bulletin, first, second, first_contact, second_contact, opener, record, answer: Vec::new(), hello };
         let opener = decode(&world.opener).expect("the opener decodes");

@@ -29,7 +29,14 @@ pub fn vectors() -> Vec<Vector> {
 }
 
 fn admission() -> Vec<Vector> {
-    let hello = Hello { lowest: 1, highest: 1, credential: signed_credential(PSEUDONYM), bulletin: 17, seconds: NOW };
+    let hello = Hello {
+        lowest: 1,
+        highest: 1,
+        credential: signed_credential(PSEUDONYM),
+        bulletin: 17,
+        seconds: NOW,
+        process: 0x0102_0304_0506_0708,
+    };
     let body = encode(&hello);
     let length = u16::try_from(body.len()).expect("a hello is short").to_be_bytes();
     vec![

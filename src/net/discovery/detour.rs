@@ -1,0 +1,45 @@
+//! Detour: another way to a neighbour of whom nothing is heard after much was sent.
+//!
+//! **A path that loses long packets** and tells nobody stops a stream for good. So a neighbour who falls silent after much
+//! was sent is dialled over datagrams, on the address that it announces or on the same port: QUIC begins with packets that
+//! every path carries and finds out what is the most. The connection joins the link, and takes over its frames.
+
+use super::{Discovery, Entry, LinkId, Multiaddr, Protocol, State};
+
+impl Discovery {
+    /// A link is silent after much was sent over a connection to `address`; see the module's documentation.
+    pub(crate) fn handle_stuck(&mut self, link: LinkId, address: &Multiaddr) {
+        let Some((peer, bearer)) = self.links.get(&link).copied() else { return };
+        let announced = |(address, entry): &(&Multiaddr, &Entry)| {
+            over_datagrams(address) && entry.of == Some(peer) && entry.bearer == bearer
+        };
+        let announced = self.addresses.iter().find(announced).map(|(address, _)| address.clone());
+        let Some(way) = announced.or_else(|| same_port(address)) else { return };
+        if over_datagrams(address) || !self.learn(way.clone(), false) {
+            return;
+        }
+        if let Some(entry) = self.addresses.get_mut(&way)
+            && !matches!(entry.state, State::Dialing | State::Own)
+            && !self.urgent.contains(&way)
+        {
+            entry.of = Some(peer);
+            self.urgent.push(way);
+            self.changed = true;
+        }
+    }
+}
+
+fn over_datagrams(address: &Multiaddr) -> bool {
+    address.iter().any(|part| matches!(part, Protocol::Udp(_)))
+}
+
+/// The address of QUIC on the port of a stream's.
+fn same_port(address: &Multiaddr) -> Option<Multiaddr> {
+    let mut parts = address.iter();
+    match (parts.next()?, parts.next()?, parts.next()) {
+        (host @ (Protocol::Ip4(_) | Protocol::Ip6(_)), Protocol::Tcp(port), None) => {
+            Some(Multiaddr::empty().with(host).with(Protocol::Udp(port)).with(Protocol::QuicV1))
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,51 @@
+//! Entry: one address, what it is worth, and how long it rests after it was dialled in vain.
+
+use super::*;
+
+impl Entry {
+    pub(super) fn new(bootstrap: bool, state: State, bearer: u8) -> Self {
+        Self { bootstrap, reached: false, failures: 0, state, bearer, of: None, told_by: None, full: false }
+    }
+
+    /// The larger, the better.
+    pub(super) fn rank(&self) -> (bool, bool, bool, Reverse<u32>) {
+        (!self.full, self.bootstrap, self.reached, Reverse(self.failures))
+    }
+
+    /// A link that leads there has come about, as it was not known to. A bootstrap address is dialled to see.
+    pub(super) fn settle(&mut self, link: LinkId) {
+        if !self.bootstrap && matches!(self.state, State::Idle(_)) {
+            self.state = State::Linked(link, Instant::now());
+        }
+    }
+
+    /// Longest rest of an address that there is hope for.
+    pub(super) fn longest(&self) -> Duration {
+        if self.reached { LONGEST } else { LONGEST_UNREACHED }
+    }
+
+    /// `usual` is its longest rest, where bytes cost nothing.
+    pub(super) fn fail(
+        &mut self,
+        why: Failure,
+        usual: Duration,
+        bearer: &Profile,
+        solitude: &Solitude,
+        rng: &mut ChaCha20Rng,
+    ) {
+        self.full = why == Failure::Full;
+        let (shortest, longest) = match why {
+            Failure::Full => (SHORTEST_FULL, bearer.longest_rest(LONGEST_FULL)),
+            Failure::Usual if bearer.metered => (SHORTEST_METERED, bearer.longest_rest(usual)),
+            Failure::Usual => (SHORTEST, usual),
+        };
+        let bound = shortest.saturating_mul(1 << self.failures.min(16)).min(longest);
+        let rest = match shortest == SHORTEST {
+            true => draw(solitude.hastened(bound), rng),
+            // Not so soon that it would be asked, or cost, more often than the bound says.
+            false => bound / 2 + draw(bound / 2, rng),
+        };
+        self.failures = self.failures.saturating_add(1);
+        self.state = State::Idle(Instant::now() + rest);
+    }
+}
