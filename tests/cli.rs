@@ -319,6 +319,11 @@ fn inbox(first: u64, last: u64) -> (impl FnMut(Call) + Send + 'static, mpsc::Rec
             sender.send(up_to).expect("the test listens");
             call.replies.push(Reply::Ready).expect("heard");
         }
+        // Whether there is such a sender.
+        Command::Contacts => {
+            let odd = api::Contact { name: "odd".into(), neighbour: true, changed: None };
+            call.replies.push(Reply::Contacts(vec![odd])).expect("heard");
+        }
         other => panic!("{other:?}"),
     };
     (node, consumed)
