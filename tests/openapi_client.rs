@@ -7,7 +7,6 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests, and helpers of tests")]
 
 #[path = "fake_node/mod.rs"]
-#[allow(dead_code, reason = "each test binary uses its part")]
 mod fake_node;
 
 use fake_node::{Background, Shelf};
