@@ -18,6 +18,7 @@ pub const SHIPPED: &[(&str, &str)] = &[
     ("router-ladder", include_str!("../../../scenarios/router-ladder.toml")),
     ("router-areas", include_str!("../../../scenarios/router-areas.toml")),
     ("mesh-300", include_str!("../../../scenarios/mesh-300.toml")),
+    ("full-mesh-40", include_str!("../../../scenarios/full-mesh-40.toml")),
     ("repair-ring", include_str!("../../../scenarios/repair-ring.toml")),
     ("policy-contrast", include_str!("../../../scenarios/policy-contrast.toml")),
     ("cheap-link-appears", include_str!("../../../scenarios/cheap-link-appears.toml")),
