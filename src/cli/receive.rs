@@ -2,12 +2,17 @@
 //!
 //! A message is consumed once it has been printed and the output flushed, so a crash in between prints it again
 //! rather than losing it. The inbox is consumed in order; who picks out one sender therefore consumes nothing.
+//!
+//! Consuming is answered at once, so that no message waits for the disk to forget the one before it; what was consumed
+//! last is durable before the command ends.
 
 use super::Verdict;
 use super::failure::Failure;
 use super::shell::Shell;
 use crate::gateway::client::Client;
-use crate::gateway::dto::{ConsumeBody, Done, ForgetBody, InboxFollowQuery, InboxMessage, InboxPage, InboxQuery};
+use crate::gateway::dto::{
+    ConsumeBody, ConsumerBody, Done, ForgetBody, InboxFollowQuery, InboxMessage, InboxPage, InboxQuery,
+};
 use futures::FutureExt;
 
 /// Prints the messages in this device's inbox and takes them out
@@ -36,7 +41,8 @@ pub(super) struct Arguments {
     /// Leave the messages in the inbox
     #[arg(long)]
     keep: bool,
-    /// Read as this consumer, which has a cursor of its own: what it has not taken stays, whatever others take
+    /// Read as this consumer, which has a cursor of its own: what it has not taken stays, whatever others take. It is made
+    /// by the first use of its name; the consumer without a name is always there
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     consumer: String,
     /// Forget the consumer: nothing stays for it any more
@@ -50,6 +56,10 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
     if forget {
         let Done {} = reader.client.post("/v1/inbox/forget", &ForgetBody { consumer: reader.consumer }).await?;
         return Ok(Verdict::Done);
+    }
+    if !reader.consumer.is_empty() {
+        let body = ConsumerBody { consumer: reader.consumer.clone() };
+        let Done {} = reader.client.post("/v1/inbox/consumers", &body).await?;
     }
     let reader = Reader { consume: reader.consume && reader.from.is_none(), ..reader };
     match count {
@@ -79,7 +89,7 @@ async fn drain(shell: &Shell, reader: &Reader) -> Result<Verdict, Failure> {
             print(shell, reader, message)?;
         }
         if let Some(last) = last.filter(|_| *consume) {
-            take(shell, reader, last).await?;
+            take(shell, reader, last, !page.more).await?;
         }
         if !page.more {
             return Ok(Verdict::Done);
@@ -95,17 +105,17 @@ async fn wait(shell: &Shell, reader: &Reader, count: Option<u64>) -> Result<Verd
     let (mut printed, mut untaken) = (0u64, 0u64);
     let mut last = 0;
     while count.is_none_or(|count| printed < count) {
-        // Consuming costs a write to the disk, so a burst is consumed at its end.
+        // A burst is consumed at its end, or in parts.
         let message = match events.next::<InboxMessage>().now_or_never() {
             Some(message) if untaken < MAX_UNTAKEN => message?,
             Some(message) => {
-                take(shell, reader, last).await?;
+                take(shell, reader, last, false).await?;
                 untaken = 0;
                 message?
             }
             None => {
                 if reader.consume && untaken > 0 {
-                    take(shell, reader, last).await?;
+                    take(shell, reader, last, false).await?;
                     untaken = 0;
                 }
                 events.next().await?
@@ -119,15 +129,15 @@ async fn wait(shell: &Shell, reader: &Reader, count: Option<u64>) -> Result<Verd
         untaken += u64::from(reader.consume);
         print(shell, reader, message)?;
     }
-    if untaken > 0 {
-        take(shell, reader, last).await?;
+    if reader.consume && printed > 0 {
+        take(shell, reader, last, true).await?;
     }
     Ok(Verdict::Done)
 }
 
-async fn take(shell: &Shell, reader: &Reader, up_to: u64) -> Result<(), Failure> {
+async fn take(shell: &Shell, reader: &Reader, up_to: u64, durable: bool) -> Result<(), Failure> {
     shell.flush()?;
-    let body = ConsumeBody { up_to, consumer: reader.consumer.clone() };
+    let body = ConsumeBody { up_to, consumer: reader.consumer.clone(), durable };
     let Done {} = reader.client.post("/v1/inbox/consume", &body).await?;
     Ok(())
 }

@@ -103,23 +103,39 @@ pub(super) fn complain(text: &impl Display) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
-/// Ready at Ctrl-C or SIGTERM.
+/// Ready at Ctrl-C, SIGTERM or SIGHUP.
 pub(super) async fn interrupted() -> Result<(), Failure> {
     interruption()?.await;
     Ok(())
 }
 
-/// From now on Ctrl-C and SIGTERM do not end the process; what this answers with is ready at either.
+/// From now on Ctrl-C, SIGTERM and SIGHUP do not end the process; what this answers with is ready at any of them. A SIGHUP
+/// that was ignored before, as by `nohup`, stays so.
 pub(super) fn interruption() -> Result<impl Future<Output = ()>, Failure> {
     let failed = |error: io::Error| Failure::new(format!("cannot listen for signals: {error}"), "try again");
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut hangup = if ignores_hangup() { None } else { Some(signal(SignalKind::hangup()).map_err(failed)?) };
     Ok(async move {
+        let hung_up = async {
+            match &mut hangup {
+                Some(hangup) => drop(hangup.recv().await),
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
+            () = hung_up => {}
         }
     })
+}
+
+/// Whether whoever started this process had it ignore SIGHUP: the lowest bit of the mask that the kernel tells.
+fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
 }
 
 /// Rows under a header, without borders.

@@ -1,14 +1,22 @@
-//! Which messages of a stream have been accepted: a watermark, and runs above it.
+//! What has become of the messages of a stream: one verdict for each number, kept.
 //!
-//! Everything below the watermark is settled: accepted, or ended at the sender. Above it lie disjoint, ascending
-//! runs of accepted numbers, normally none, since links keep order.
+//! Everything below the watermark is *settled*: accepted, or settled *otherwise*, since it came too late, was refused, or
+//! ended at the sender before it came. Above the watermark lie disjoint, ascending runs of settled numbers, normally
+//! none, since links keep order. Those settled otherwise lie in runs of their own, normally none either.
+//!
+//! A copy of a message gets the verdict of the first: who was told that a message came too late, or will be, must not be
+//! told by a copy that it was delivered, for it lies in no inbox.
 //!
 //! Invariants
-//! 1. A number is accepted at most once.
-//! 2. Runs are ascending, disjoint, not adjacent, and lie above the watermark.
-//! 3. There are at most [`MAX_RUNS`] runs and nothing lies further than [`WINDOW`] above the watermark; what would
-//!    exceed either is not accepted (and so not confirmed: the sender sends it again, later).
+//! 1. A number is accepted at most once, and never after it was settled otherwise.
+//! 2. A number that was not accepted is never said to be delivered.
+//! 3. Runs are ascending, disjoint, not adjacent, and lie above the watermark.
+//! 4. There are at most [`MAX_RUNS`] runs and nothing lies further than [`WINDOW`] above the watermark; what would
+//!    exceed either is not settled (and so not confirmed: the sender sends it again, later).
+//! 5. At most [`MAX_OTHERWISE`] runs are kept of what was settled otherwise. Drop policy: the lowest is forgotten with
+//!    all below it, and what is forgotten counts as expired, which means *not known delivered*.
 
+use crate::wire::receipt;
 use serde::{Deserialize, Serialize};
 
 /// Most runs kept above a stream's watermark. Drop policy: refuse the newest.
@@ -16,13 +24,16 @@ pub const MAX_RUNS: usize = 256;
 /// How far above the watermark a number may lie; the sender keeps at most as many messages open.
 pub const WINDOW: u64 = 65_536;
 
+/// Most runs kept of numbers that were settled otherwise than by being accepted.
+pub const MAX_OTHERWISE: usize = 256;
+
 /// What becomes of a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The first time: deliver it.
+    /// The first time, and settled by this.
     New,
-    /// Accepted before, or settled: confirm it, do not deliver it.
-    Duplicate,
+    /// Settled before: say this again, and do not deliver it.
+    Known(receipt::Verdict),
     /// Outside the bounds: neither.
     Refused,
 }
@@ -34,31 +45,92 @@ pub struct Dedupe {
     next: u64,
     /// First and last numbers of the runs, in pairs.
     runs: Vec<u64>,
+    /// First and last numbers that were settled otherwise, and as what; ascending and disjoint.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    otherwise: Vec<(u64, u64, receipt::Verdict)>,
+    /// What became of numbers below this is forgotten.
+    forgotten: u64,
 }
 
 impl Default for Dedupe {
     fn default() -> Self {
-        Self { next: 1, runs: Vec::new() }
+        Self { next: 1, runs: Vec::new(), otherwise: Vec::new(), forgotten: 0 }
     }
 }
 
 impl Dedupe {
     /// Accepts a number, if it may be.
     pub fn accept(&mut self, sequence: u64) -> Verdict {
-        if sequence < self.next {
-            return Verdict::Duplicate;
+        if let Some(verdict) = self.verdict(sequence) {
+            return Verdict::Known(verdict);
         }
-        // No number follows it, so it could not be told from those accepted.
+        if self.take(sequence) { Verdict::New } else { Verdict::Refused }
+    }
+
+    /// Settles a number as something else than delivered, if it is not settled yet.
+    pub fn turn_down(&mut self, sequence: u64, verdict: receipt::Verdict) -> Verdict {
+        let answer = self.accept(sequence);
+        if answer == Verdict::New {
+            self.revoke(sequence, verdict);
+        }
+        answer
+    }
+
+    /// A number accepted just now was not taken after all.
+    pub fn revoke(&mut self, sequence: u64, verdict: receipt::Verdict) {
+        self.note_otherwise(sequence, sequence, verdict);
+    }
+
+    /// What became of a number, if it is settled.
+    pub fn verdict(&self, sequence: u64) -> Option<receipt::Verdict> {
+        if !self.knows(sequence) {
+            return None;
+        }
+        if sequence < self.forgotten {
+            return Some(receipt::Verdict::Expired);
+        }
+        let at = self.otherwise.partition_point(|(_, last, _)| *last < sequence);
+        let run = self.otherwise.get(at).filter(|(first, ..)| *first <= sequence);
+        Some(run.map_or(receipt::Verdict::Delivered, |(.., verdict)| *verdict))
+    }
+
+    /// Enters numbers among those settled otherwise; none of them is there.
+    fn note_otherwise(&mut self, first: u64, last: u64, verdict: receipt::Verdict) {
+        let at = self.otherwise.partition_point(|(_, end, _)| *end < first);
+        let before = at.checked_sub(1).filter(|before| {
+            self.otherwise[*before].1.checked_add(1) == Some(first) && self.otherwise[*before].2 == verdict
+        });
+        let follows =
+            |(start, _, of): &(u64, u64, receipt::Verdict)| last.checked_add(1) == Some(*start) && *of == verdict;
+        let joins = self.otherwise.get(at).is_some_and(follows);
+        match (before, joins) {
+            (Some(before), true) => {
+                self.otherwise[before].1 = self.otherwise[at].1;
+                self.otherwise.remove(at);
+            }
+            (Some(before), false) => self.otherwise[before].1 = last,
+            (None, true) => self.otherwise[at].0 = first,
+            (None, false) => self.otherwise.insert(at, (first, last, verdict)),
+        }
+        if self.otherwise.len() > MAX_OTHERWISE {
+            let (_, last, _) = self.otherwise.remove(0);
+            self.forgotten = self.forgotten.max(last.saturating_add(1));
+        }
+    }
+
+    /// Settles a number that is not settled. `false` when it lies outside the bounds.
+    fn take(&mut self, sequence: u64) -> bool {
+        // No number follows it, so it could not be told from those settled.
         if sequence == u64::MAX {
-            return Verdict::Refused;
+            return false;
         }
         if sequence == self.next {
             self.next += 1;
             self.absorb();
-            return Verdict::New;
+            return true;
         }
-        if sequence - self.next >= WINDOW {
-            return Verdict::Refused;
+        if sequence.saturating_sub(self.next) >= WINDOW {
+            return false;
         }
         // Index of the first run that ends at or after the number just before it.
         let at = self.runs.chunks_exact(2).take_while(|run| run[1] + 1 < sequence).count() * 2;
@@ -66,9 +138,6 @@ impl Dedupe {
             Some(run) => (run[0], run[1]),
             None => (u64::MAX, u64::MAX),
         };
-        if first <= sequence && sequence <= last {
-            return Verdict::Duplicate;
-        }
         if first != u64::MAX && last + 1 == sequence {
             self.runs[at + 1] = sequence;
             if self.runs.get(at + 2) == Some(&(sequence + 1)) {
@@ -79,14 +148,14 @@ impl Dedupe {
             self.runs[at] = sequence;
         } else {
             if self.runs.len() >= 2 * MAX_RUNS {
-                return Verdict::Refused;
+                return false;
             }
             self.runs.splice(at..at, [sequence, sequence]);
         }
-        Verdict::New
+        true
     }
 
-    /// Whether a number is settled: accepted, or ended at the sender.
+    /// Whether a number is settled.
     pub fn knows(&self, sequence: u64) -> bool {
         sequence < self.next || self.runs.chunks_exact(2).any(|run| (run[0]..=run[1]).contains(&sequence))
     }
@@ -103,13 +172,30 @@ impl Dedupe {
         true
     }
 
-    /// Everything below `floor` has ended at the sender. Answers whether anything changed.
+    /// Everything below `floor` has ended at the sender: what has not come by now was not delivered. Answers whether
+    /// anything changed.
     pub fn settle(&mut self, floor: u64) -> bool {
         if floor <= self.next {
             return false;
         }
+        let mut missing = self.next;
+        let mut gaps = Vec::new();
+        for run in self.runs.chunks_exact(2).take_while(|run| run[0] < floor) {
+            gaps.push((missing, run[0] - 1));
+            missing = run[1] + 1;
+        }
+        if missing < floor {
+            gaps.push((missing, floor - 1));
+        }
+        gaps.into_iter().for_each(|(first, last)| self.note_otherwise(first, last, receipt::Verdict::Expired));
         self.next = floor;
         self.absorb();
+        // A sender has no number open that lies further below.
+        let old = self.next.saturating_sub(WINDOW);
+        if self.otherwise.first().is_some_and(|(_, last, _)| *last < old) {
+            self.otherwise.retain(|(_, last, _)| *last >= old);
+            self.forgotten = self.forgotten.max(old);
+        }
         true
     }
 
@@ -136,43 +222,69 @@ impl Dedupe {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::collections::BTreeSet;
+    use std::collections::BTreeMap;
 
     proptest! {
         #[test]
-        fn accepts_each_number_once(steps in proptest::collection::vec((0u8..10, 1u64..400), 1..600)) {
-            let (mut dedupe, mut seen, mut floor) = (Dedupe::default(), BTreeSet::new(), 1);
+        fn each_number_has_one_verdict_and_is_accepted_once(
+            steps in proptest::collection::vec((0u8..12, 1u64..400), 1..600)
+        ) {
+            let mut dedupe = Dedupe::default();
+            // What was said of each number first.
+            let mut said: BTreeMap<u64, receipt::Verdict> = BTreeMap::new();
             for (kind, number) in steps {
-                if kind == 0 {
-                    dedupe.settle(number / 4);
-                    floor = floor.max(number / 4);
-                    continue;
-                }
-                if kind == 1 {
-                    let first = if number % 2 == 0 { dedupe.watermark() } else { number };
-                    let count = number % 7 + 1;
-                    if dedupe.accept_next(first, count) {
-                        for number in first..first + count {
-                            prop_assert!(number >= floor && seen.insert(number));
+                match kind {
+                    0 => {
+                        let floor = number / 4;
+                        if dedupe.settle(floor) {
+                            (1..floor).for_each(|n| { said.entry(n).or_insert(receipt::Verdict::Expired); });
                         }
                     }
-                    continue;
+                    1 => {
+                        let first = if number % 2 == 0 { dedupe.watermark() } else { number };
+                        let count = number % 7 + 1;
+                        if dedupe.accept_next(first, count) {
+                            for number in first..first + count {
+                                prop_assert!(said.insert(number, receipt::Verdict::Delivered).is_none());
+                            }
+                        }
+                    }
+                    _ => {
+                        let (verdict, answer) = match kind {
+                            2 => (receipt::Verdict::Expired, dedupe.turn_down(number, receipt::Verdict::Expired)),
+                            3 => (receipt::Verdict::NoService, dedupe.turn_down(number, receipt::Verdict::NoService)),
+                            _ => (receipt::Verdict::Delivered, dedupe.accept(number)),
+                        };
+                        match (said.get(&number), answer) {
+                            (Some(before), Verdict::Known(now)) => prop_assert_eq!(*before, now),
+                            (None, Verdict::New) => drop(said.insert(number, verdict)),
+                            (None, Verdict::Refused) => prop_assert!(dedupe.runs.len() == 2 * MAX_RUNS),
+                            (before, answer) => prop_assert!(false, "{before:?} {answer:?}"),
+                        }
+                    }
                 }
-                let known = number < floor || seen.contains(&number);
-                prop_assert_eq!(dedupe.knows(number), known);
-                let verdict = dedupe.accept(number);
-                if known {
-                    prop_assert_eq!(verdict, Verdict::Duplicate);
-                } else if verdict == Verdict::New {
-                    seen.insert(number);
-                } else {
-                    prop_assert_eq!(verdict, Verdict::Refused);
-                    prop_assert!(dedupe.runs.len() == 2 * MAX_RUNS);
-                }
+                prop_assert_eq!(dedupe.verdict(number), said.get(&number).copied());
                 prop_assert!(dedupe.runs.windows(2).all(|pair| pair[0] <= pair[1]));
                 prop_assert!(dedupe.runs.chunks_exact(2).all(|run| run[0] > dedupe.next));
+                prop_assert!(dedupe.otherwise.windows(2).all(|pair| pair[0].1 < pair[1].0));
             }
+            let stored: Dedupe = crate::wire::decode(&crate::wire::encode(&dedupe)).expect("its own state");
+            prop_assert_eq!(stored, dedupe);
         }
+    }
+
+    #[test]
+    fn what_is_forgotten_is_never_said_to_be_delivered() {
+        let mut dedupe = Dedupe::default();
+        for number in 1..=2 * MAX_OTHERWISE as u64 + 2 {
+            let verdict = if number % 2 == 1 { receipt::Verdict::Expired } else { receipt::Verdict::Delivered };
+            let answer = if number % 2 == 1 { dedupe.turn_down(number, verdict) } else { dedupe.accept(number) };
+            assert_eq!(answer, Verdict::New);
+        }
+        assert_eq!(dedupe.otherwise.len(), MAX_OTHERWISE);
+        assert_eq!(dedupe.accept(1), Verdict::Known(receipt::Verdict::Expired), "forgotten");
+        assert_eq!(dedupe.accept(3), Verdict::Known(receipt::Verdict::Expired));
+        assert_eq!(dedupe.accept(4), Verdict::Known(receipt::Verdict::Delivered));
     }
 
     #[test]
@@ -193,5 +305,7 @@ mod tests {
         assert_eq!(dedupe.accept(5_000), Verdict::Refused);
         assert!(dedupe.settle(4_000));
         assert_eq!(dedupe.accept(5_000), Verdict::New);
+        assert_eq!(dedupe.accept(2), Verdict::Known(receipt::Verdict::Expired), "it never came");
+        assert_eq!(dedupe.accept(3), Verdict::Known(receipt::Verdict::Delivered));
     }
 }

@@ -2,14 +2,14 @@
 //!
 //! **Sending.** Every destination has a *stream*: a random id and consecutive sequence numbers from 1. A message
 //! waits in the stream's queue of its [`lane`] until a batch takes it, and then stays *in flight* until a receipt comes,
-//! its deadline passes, or the path breaks, upon which it is queued again under its old number. [`outgoing`] keeps all
-//! that, and gives every message exactly one end; [`retry`] says when one is sent again; [`kept`] says what the store must hold for it to outlive a restart.
+//! its deadline passes, or the path breaks, upon which it is queued again under its old number. One that the receiver has
+//! no room for stands aside for a moment (`put_off`). [`outgoing`] keeps all that, and gives every message exactly one end; [`retry`] says when one is sent again; [`kept`] says what the store must hold for it to outlive a restart.
 //! What asks for no confirmation takes a shorter way, in a stream of its own: [`unconfirmed`].
 //!
-//! **Receiving.** [`dedupe`] keeps, for each sender's stream, a watermark and the runs received above it; they are
-//! committed together with what was delivered, so that a message that comes again, even after a restart, is
-//! confirmed again and not delivered again. The sender says with every batch below which number everything has
-//! ended; the watermark moves there, since what ended there will not be sent again.
+//! **Receiving.** [`dedupe`] keeps, for each sender's stream, a watermark, the runs settled above it, and what was settled
+//! otherwise than by being accepted; they are committed together with what was delivered, so that a message that comes
+//! again, even after a restart, is told what it was told the first time and not delivered again. The sender says with
+//! every batch below which number everything has ended; the watermark moves there.
 //!
 //! **Groups.** A sender's messages to a group are a stream too. They come by gossip, perhaps out of order:
 //! [`reorder`] holds early ones back for a moment, then goes on without the missing and says how many are lost.
@@ -17,13 +17,15 @@
 //!
 //! Invariants
 //! 1. A message submitted ends exactly once (property-tested in [`outgoing`]).
-//! 2. A sequence number is accepted at most once in a stream's life (property-tested in [`dedupe`]).
+//! 2. A sequence number has one verdict, and is accepted at most once in a stream's life (property-tested in
+//!    [`dedupe`]).
 //! 3. Within a stream and a lane, messages go out in the order in which they were submitted.
 
 pub mod dedupe;
 pub mod kept;
 pub mod lane;
 pub mod outgoing;
+mod put_off;
 pub mod reorder;
 pub mod retry;
 mod stream;

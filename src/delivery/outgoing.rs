@@ -89,6 +89,8 @@ pub enum Fate {
     Refused(Verdict),
     /// It left, and no receipt came in time.
     Expired,
+    /// It left, and the receiver had no room for it until its deadline.
+    NoRoom,
     /// It never left: there was no way to the destination in time.
     Unreachable,
 }
@@ -344,8 +346,10 @@ impl<T: Clone> Outgoing<T> {
         found.map(|(_, taken, _)| taken)
     }
 
-    /// A receipt came from this destination.
-    pub fn handle_receipt(&mut self, from: &Name, receipt: &Receipt, now: Time, ends: &mut Vec<End<T>>) {
+    /// A receipt came from this destination. Answers, for each message for which it has no room, the flight that it was in:
+    /// they stand aside, and are sent again soon.
+    pub fn handle_receipt(&mut self, from: &Name, receipt: &Receipt, now: Time, ends: &mut Vec<End<T>>) -> Vec<u64> {
+        let mut put_off = Vec::new();
         let fate = match receipt.verdict {
             Verdict::Delivered => {
                 Fate::Delivered { hops: u32::try_from(receipt.visited.len()).unwrap_or(u32::MAX).saturating_add(1) }
@@ -355,12 +359,23 @@ impl<T: Clone> Outgoing<T> {
         };
         for range in receipt.ranges.chunks_exact(2) {
             let stream = self.streams.get_mut(from).and_then(|streams| find_mut(streams, receipt.stream));
-            let Some(stream) = stream else { return };
+            let Some(stream) = stream else { return put_off };
             stream.confirmed(range[1], now);
-            for sequence in stream.clamp(range[0], range[1]) {
+            let numbers = stream.clamp(range[0], range[1]);
+            if receipt.verdict == Verdict::InboxFull {
+                put_off.extend(numbers.filter_map(|sequence| stream.put_off(sequence, now)));
+                continue;
+            }
+            stream.taken(now);
+            for sequence in numbers {
                 self.end_one(from, InnerId { stream: receipt.stream, sequence }, fate, now, ends);
             }
         }
+        let stream = self.streams.get(from).and_then(|streams| find(streams, receipt.stream));
+        if let Some(at) = stream.and_then(Stream::offered_again) {
+            self.wake_by(at);
+        }
+        put_off
     }
 
     /// The next hop has these frames.
@@ -399,8 +414,13 @@ impl<T: Clone> Outgoing<T> {
             streams.retain(|stream| !(stream.is_closed() && stream.is_empty()));
         }
         for (name, id) in due {
-            let Some(left) = self.slot(&name, id).map(|slot| slot.has_left) else { continue };
-            self.end_one(&name, id, if left { Fate::Expired } else { Fate::Unreachable }, now, ends);
+            let fate = match self.slot(&name, id) {
+                Some(slot) if slot.unplaced => Fate::NoRoom,
+                Some(slot) if slot.has_left => Fate::Expired,
+                Some(_) => Fate::Unreachable,
+                None => continue,
+            };
+            self.end_one(&name, id, fate, now, ends);
         }
         self.wake = self.streams.values().flatten().filter_map(Stream::next_wake).min();
     }
@@ -424,12 +444,6 @@ impl<T: Clone> Outgoing<T> {
     pub fn poll_writes(&mut self) -> Vec<Change> {
         let streams = &self.streams;
         self.kept.poll_writes(&|name, id| find(streams.get(name)?, id.stream)?.slot(id.sequence))
-    }
-
-    /// Gives an open message another token, and answers the one it had.
-    pub fn adopt(&mut self, to: &Name, id: InnerId, token: T) -> Option<T> {
-        let stream = find_mut(self.streams.get_mut(to)?, id.stream)?;
-        Some(core::mem::replace(&mut stream.slot_mut(id.sequence)?.message.token, token))
     }
 
     fn slot(&self, to: &Name, id: InnerId) -> Option<&super::stream::Slot<T>> {

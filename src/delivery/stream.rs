@@ -12,6 +12,7 @@
 use super::dedupe::WINDOW;
 use super::lane::Lane;
 use super::outgoing::{Content, Departure, Overdue, Submission, Taken};
+use super::put_off::PutOff;
 use super::retry::Retry;
 use crate::id::{OuterId, StreamId};
 use crate::time::{Time, Unix};
@@ -42,6 +43,8 @@ pub(super) struct Stream<T> {
     deadlines: BTreeMap<Duration, VecDeque<(Time, u64)>>,
     /// Frames whose messages end with the next hop's acknowledgement. Bounded by the window: each has a message.
     hops: BTreeMap<OuterId, Vec<u64>>,
+    /// What the receiver has no room for at the moment.
+    put_off: PutOff,
     /// From before a restart: takes no new messages, since numbers may have been given that nobody remembers.
     closed: bool,
 }
@@ -58,6 +61,8 @@ pub(super) struct Slot<T> {
     pub(super) has_left: bool,
     /// Whether it left more than once.
     again: bool,
+    /// Whether the last that is known of it is that the receiver had no room.
+    pub(super) unplaced: bool,
 }
 
 impl<T> Slot<T> {
@@ -79,6 +84,7 @@ impl<T> Stream<T> {
             retry: Retry::default(),
             deadlines: BTreeMap::new(),
             hops: BTreeMap::new(),
+            put_off: PutOff::default(),
             closed: false,
         }
     }
@@ -108,7 +114,8 @@ impl<T> Stream<T> {
     pub(super) fn push(&mut self, message: Submission<T>, now: Time, expiry: Unix) -> u64 {
         let sequence = self.floor + self.slots.len() as u64;
         self.queue(sequence, &message, now);
-        let slot = Slot { message, submitted: now, expiry, departed: None, has_left: false, again: false };
+        let slot =
+            Slot { message, submitted: now, expiry, departed: None, has_left: false, again: false, unplaced: false };
         self.slots.push_back(Some(slot));
         sequence
     }
@@ -122,7 +129,8 @@ impl<T> Stream<T> {
         let at = usize::try_from(at).unwrap_or(usize::MAX);
         self.slots.resize_with(at, || None);
         self.queue(sequence, &message, now);
-        let slot = Slot { message, submitted: now, expiry, departed: None, has_left: true, again: true };
+        let slot =
+            Slot { message, submitted: now, expiry, departed: None, has_left: true, again: true, unplaced: false };
         self.slots.push_back(Some(slot));
         true
     }
@@ -238,7 +246,7 @@ impl<T> Stream<T> {
         self.retry.expect(departure.expected);
         for &sequence in taken {
             if let Some(slot) = self.slot_mut(sequence) {
-                slot.again = slot.has_left;
+                (slot.again, slot.unplaced) = (slot.has_left, false);
                 (slot.departed, slot.has_left) = (Some((now, departure.flight)), true);
                 self.flights.push_back((now, sequence));
             }
@@ -269,6 +277,27 @@ impl<T> Stream<T> {
         self.hops.clear();
         self.unjudged.clear();
         self.requeue(flown);
+    }
+
+    /// The receiver has no room for a message that is in flight: it stands aside. Answers the flight, whose way has done
+    /// what it should.
+    pub(super) fn put_off(&mut self, sequence: u64, now: Time) -> Option<u64> {
+        let slot = self.slot_mut(sequence)?;
+        let (_, flight) = slot.departed.take()?;
+        slot.unplaced = true;
+        self.unjudged.retain(|(_, of, _)| *of != flight);
+        self.put_off.insert(sequence, now);
+        Some(flight)
+    }
+
+    /// When some of what stands aside is offered again.
+    pub(super) fn offered_again(&self) -> Option<Time> {
+        self.put_off.next_wake()
+    }
+
+    /// The receiver has taken a message.
+    pub(super) fn taken(&mut self, now: Time) {
+        self.put_off.taken(now);
     }
 
     /// A receipt confirms a message: how long it took says how long to wait for others.
@@ -312,6 +341,11 @@ impl<T> Stream<T> {
             self.retry.lost();
         }
         self.requeue(again);
+        for sequence in self.put_off.poll(now).into_iter().rev() {
+            let Some(slot) = self.slot(sequence) else { continue };
+            let lane = slot.message.lane.clone();
+            self.queues.entry(lane).or_default().push_front(sequence);
+        }
         for queue in self.deadlines.values_mut() {
             while let Some((_, sequence)) = queue.pop_front_if(|(at, _)| *at <= now) {
                 due.push(sequence);
@@ -326,7 +360,8 @@ impl<T> Stream<T> {
         }
         let deadlines = self.deadlines.values().filter_map(|queue| queue.front().map(|(at, _)| *at));
         let judged = self.unjudged.front().map(|(at, ..)| *at + self.retry.suspicious_after());
-        deadlines.chain(judged).chain(self.flights.front().map(|(at, _)| *at + self.patience())).min()
+        let aside = self.put_off.next_wake();
+        deadlines.chain(judged).chain(aside).chain(self.flights.front().map(|(at, _)| *at + self.patience())).min()
     }
 
     /// Ends a message, if it is open.
@@ -368,6 +403,7 @@ impl<T> Stream<T> {
             while queue.pop_front_if(|(_, sequence)| !open(*sequence)).is_some() {}
         }
         self.deadlines.retain(|_, queue| !queue.is_empty());
+        self.put_off.retain(open);
         self.hops.retain(|_, sequences| sequences.iter().any(|sequence| open(*sequence)));
     }
 }

@@ -67,18 +67,26 @@ pub enum Command {
     },
     /// Stream of [`Reply::Inbox`]: once at once, then whenever the durable inbox grows.
     Receive {
-        /// Who reads; a name makes it known, so that what it has not consumed stays. Empty: the one without a name.
+        /// Who reads. Empty: the one without a name; any other has been made by [`Command::MakeConsumer`].
         consumer: String,
         /// Whether to hand over what asks for no confirmation from memory, as [`Reply::Live`].
         live: bool,
     },
-    /// A consumer has taken all inbox messages up to this number: they may go. Ends with [`Reply::Ready`]
-    /// once that is durable.
+    /// A consumer with a name of its own: what lies in the inbox and what comes stays until it has consumed it. Nothing
+    /// changes if there is one. Ends with [`Reply::Ready`] once it is durable.
+    MakeConsumer {
+        /// Its name.
+        consumer: String,
+    },
+    /// A consumer has taken all inbox messages up to this number: they may go. Ends with [`Reply::Ready`], at once unless
+    /// told otherwise: a crash before that is durable brings them again.
     Consume {
         /// Which one; empty: the one without a name.
         consumer: String,
         /// The last one taken.
         up_to: u64,
+        /// Whether to answer only once that is durable.
+        durable: bool,
     },
     /// A consumer is no more: nothing stays for it. Ends with [`Reply::Ready`] once that is durable.
     Forget {

@@ -77,9 +77,12 @@ impl Engine {
     fn handle_receipts(&mut self, from: &Name, body: &[u8]) {
         let Ok(receipts) = wire::decode::<Receipts>(body) else { return self.count(Counter::DataMalformed, 1) };
         let mut ends = Vec::new();
+        let mut put_off = Vec::new();
         for receipt in &receipts.receipts {
-            self.outgoing.handle_receipt(from, receipt, self.now.time, &mut ends);
+            put_off.extend(self.outgoing.handle_receipt(from, receipt, self.now.time, &mut ends));
         }
+        // The way has done what it should, if there is no room at its end.
+        put_off.into_iter().for_each(|flight| self.arrived(flight));
         self.report(ends);
     }
 }

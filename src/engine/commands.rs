@@ -37,19 +37,27 @@ impl Engine {
             Command::Subscribe { filter } => self.subscribe(token, filter),
             Command::Offer { service } => self.offer(token, service),
             Command::Respond { call, answer } => self.respond(token, call, answer),
-            Command::Receive { consumer, live } => match self.inbox.register(&consumer) {
-                Ok(writes) => {
-                    self.journal.extend(writes);
+            Command::Receive { consumer, live } => match self.inbox.check_consumer(&consumer) {
+                Ok(()) => {
                     let extent = self.inbox.extent(&consumer);
                     self.inbox.watch(token, consumer, live);
                     self.journal.defer(token, extent);
                 }
                 Err(refused) => self.finish(token, Reply::Refused(refused)),
             },
-            Command::Consume { consumer, up_to } => match self.inbox.register(&consumer) {
-                Ok(writes) => {
-                    self.journal.extend(writes);
+            Command::Consume { consumer, up_to, durable } => match self.inbox.check_consumer(&consumer) {
+                Ok(()) => {
                     let writes = self.inbox.consume(&consumer, up_to);
+                    self.journal.extend(writes);
+                    match durable {
+                        true => self.journal.finish_with(token, Reply::Ready),
+                        false => self.finish(token, Reply::Ready),
+                    }
+                }
+                Err(refused) => self.finish(token, Reply::Refused(refused)),
+            },
+            Command::MakeConsumer { consumer } => match self.inbox.make_consumer(&consumer) {
+                Ok(writes) => {
                     self.journal.extend(writes);
                     self.journal.finish_with(token, Reply::Ready);
                 }
@@ -96,10 +104,10 @@ impl Engine {
         let sender = Sender::Message(Some(token), to.clone());
         let content = Content::Inbox;
         let message = Submission { token: sender, payload, content, ack, lane, lifetime, keep: true, id };
-        if let Some(message) = self.submit(token, &to, message)
+        if self.submit(token, &to, message).is_some()
             && let Some(id) = id
         {
-            self.outcomes.opened(id, to, message);
+            self.outcomes.opened(id);
         }
     }
 

@@ -13,14 +13,16 @@
 //!
 //! Invariants
 //! 1. A receipt `Delivered` comes out with the number of the commit that holds the message and the dedupe state that
-//!    accepted it; both are in one commit: after a crash they agree.
-//! 2. The inbox holds at most [`MAX_INBOX`] messages and [`MAX_INBOX_BYTES`]. Drop policy: refuse the newest
-//!    (`InboxFull`), before it is taken for accepted.
+//!    accepted it; both are in one commit: after a crash they agree. A message has one verdict, which every copy of it is
+//!    told; but for `InboxFull`, which says that it is to come again.
+//! 2. The inbox holds at most [`MAX_INBOX`] messages and [`MAX_INBOX_BYTES`]. Drop policy: the newest is not taken, and its
+//!    sender is told to send it again soon (`InboxFull`).
 //! 3. At most [`MAX_STREAMS`] streams are remembered. Drop policy: of the sender that has most, the one longest without a
 //!    message is forgotten.
-//! 4. No message goes that a consumer has not consumed. At most [`MAX_CONSUMERS`]; drop policy: refuse the newest.
+//! 4. No message goes that a consumer (`consumers`) has not consumed.
 
 use super::api::{InboxRecord, Refused, Reply, Token};
+use super::consumers::{self, Consumers};
 use super::senders::Senders;
 use super::store::{INBOX_FLOOR, Read, ReadError, Table, Write};
 use super::unicast::inner;
@@ -43,12 +45,8 @@ use std::sync::Arc;
 pub(super) const MAX_INBOX: u64 = 1_000_000;
 /// Most bytes of messages in the inbox.
 pub(super) const MAX_INBOX_BYTES: usize = 1 << 30;
-/// Most consumers with a name.
-pub(super) const MAX_CONSUMERS: usize = 16;
 /// Most streams of senders remembered.
 pub(super) const MAX_STREAMS: usize = 8_192;
-/// Key of the consumers' cursors in [`Table::Meta`].
-pub(super) const CURSORS: &[u8] = b"inbox-cursors";
 
 /// One sender's stream, as it is kept in [`Table::Dedupe`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -66,21 +64,6 @@ struct Record {
     bytes: usize,
 }
 
-/// How far each consumer has come, as it is kept in [`Table::Meta`].
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct Cursors {
-    /// Last number that may be gone.
-    gone: u64,
-    /// By name; the consumer without one is there once it has consumed something.
-    of: Vec<Cursor>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct Cursor {
-    consumer: String,
-    up_to: u64,
-}
-
 /// The inbox.
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
@@ -89,7 +72,7 @@ pub(super) struct Inbox {
     senders: Senders,
     /// Streams whose state the turn's commit must hold.
     touched: BTreeSet<StreamId>,
-    cursors: Cursors,
+    cursors: Consumers,
     /// Last number given.
     last: u64,
     bytes: usize,
@@ -107,26 +90,11 @@ pub(super) struct Inbox {
     returning: BTreeMap<Name, (Time, bool)>,
 }
 
-impl Cursors {
-    fn of(&self, consumer: &str) -> u64 {
-        let known = self.of.iter().find(|cursor| cursor.consumer == consumer);
-        known.map_or(self.gone, |cursor| cursor.up_to.max(self.gone))
-    }
-
-    fn knows(&self, consumer: &str) -> bool {
-        self.of.iter().any(|cursor| cursor.consumer == consumer)
-    }
-
-    fn write(&self) -> Write {
-        Write::Put { table: Table::Meta, key: CURSORS.to_vec(), value: wire::encode(self) }
-    }
-}
-
 impl Inbox {
     /// What the store holds.
     pub(super) fn load(store: &dyn Read) -> Result<Self, ReadError> {
         let mut inbox = Self::default();
-        if let Some(cursors) = store.get(Table::Meta, CURSORS)? {
+        if let Some(cursors) = store.get(Table::Meta, consumers::KEY)? {
             inbox.cursors = wire::decode(&cursors).unwrap_or_default();
         }
         store.scan(Table::Dedupe, &[], &mut |key, value| {
@@ -148,9 +116,8 @@ impl Inbox {
         })?;
         let floor =
             store.get(Table::Meta, INBOX_FLOOR)?.and_then(|floor| floor.try_into().ok()).map_or(0, u64::from_be_bytes);
-        let consumed = inbox.cursors.of.iter().map(|cursor| cursor.up_to).max().unwrap_or(0);
         let last = inbox.records.back().map_or(0, |record| record.last);
-        inbox.last = last.max(inbox.cursors.gone).max(consumed).max(floor);
+        inbox.last = last.max(inbox.cursors.furthest()).max(floor);
         inbox.senders = Senders::load(inbox.streams.iter().map(|(id, stream)| (stream.last, *id, &stream.from)));
         Ok(inbox)
     }
@@ -181,44 +148,30 @@ impl Inbox {
         Reply::Inbox { first: self.cursors.of(consumer) + 1, last: self.last }
     }
 
-    /// Makes a consumer known, so that what it has not consumed stays. Answers the writes.
-    pub(super) fn register(&mut self, consumer: &str) -> Result<Vec<Write>, Refused> {
-        if consumer.is_empty() || self.cursors.knows(consumer) {
-            return Ok(Vec::new());
-        }
-        if self.cursors.of.len() > MAX_CONSUMERS {
-            let reason =
-                format!("{MAX_CONSUMERS} consumers are known; `m2mesh receive --consumer NAME --forget` frees one");
-            return Err(Refused::Full(reason));
-        }
-        self.cursors.of.push(Cursor { consumer: consumer.to_owned(), up_to: self.cursors.gone });
-        Ok(vec![self.cursors.write()])
+    /// Makes a consumer, if there is none of that name. Answers the writes.
+    pub(super) fn make_consumer(&mut self, consumer: &str) -> Result<Vec<Write>, Refused> {
+        Ok(if self.cursors.make(consumer)? { vec![self.cursors.write()] } else { Vec::new() })
+    }
+
+    /// Refuses a consumer that nobody made.
+    pub(super) fn check_consumer(&self, consumer: &str) -> Result<(), Refused> {
+        self.cursors.check(consumer)
     }
 
     /// Forgets a consumer: nothing stays for it. Answers the writes, or nothing if there is none.
     pub(super) fn forget(&mut self, consumer: &str) -> Option<Vec<Write>> {
-        let before = self.cursors.of.len();
-        self.cursors.of.retain(|cursor| cursor.consumer != consumer);
-        (self.cursors.of.len() < before).then(|| self.trim())
+        self.cursors.forget(consumer).then(|| self.trim())
     }
 
     /// A consumer has behind it what is up to that number. Answers the writes.
     pub(super) fn consume(&mut self, consumer: &str, up_to: u64) -> Vec<Write> {
-        let up_to = up_to.min(self.last);
-        match self.cursors.of.iter_mut().find(|cursor| cursor.consumer == consumer) {
-            Some(cursor) if cursor.up_to >= up_to => return Vec::new(),
-            Some(cursor) => cursor.up_to = up_to,
-            None => self.cursors.of.push(Cursor { consumer: consumer.to_owned(), up_to }),
-        }
-        self.trim()
+        if self.cursors.consume(consumer, up_to.min(self.last)) { self.trim() } else { Vec::new() }
     }
 
     /// Drops what all have behind them.
     fn trim(&mut self) -> Vec<Write> {
-        let behind = self.cursors.of.iter().map(|cursor| cursor.up_to).min();
-        self.cursors.gone = self.cursors.gone.max(behind.unwrap_or(self.cursors.gone));
+        let gone = self.cursors.trim();
         let mut writes = vec![self.cursors.write()];
-        let gone = self.cursors.gone;
         while let Some(record) = self.records.pop_front_if(|record| record.last <= gone) {
             self.bytes -= record.bytes;
             writes.push(Write::Delete { table: Table::Inbox, key: record.first.to_be_bytes().to_vec() });
@@ -227,7 +180,7 @@ impl Inbox {
     }
 
     fn is_full(&self, messages: u64, bytes: usize) -> bool {
-        self.last - self.cursors.gone + messages > MAX_INBOX || self.bytes + bytes > MAX_INBOX_BYTES
+        self.last - self.cursors.gone() + messages > MAX_INBOX || self.bytes + bytes > MAX_INBOX_BYTES
     }
 
     /// Whether receipts go back the way the messages came; `again`: some of these have come again, so neither way is spared.
@@ -371,14 +324,21 @@ impl Engine {
             if fresh {
                 self.inbox.touched.insert(batch.stream);
                 let id = inner(batch.stream, sequence);
-                verdict = Some(match message.purpose {
+                let answer = match message.purpose {
                     _ if message.payload.len() > MAX_PAYLOAD => Verdict::Forbidden,
                     Purpose::Request => self.handle_call(from, id, message),
                     Purpose::Reply | Purpose::Failure => {
                         self.handle_answer(from, message);
                         Verdict::Delivered
                     }
-                });
+                };
+                // A copy of it is to be told the same.
+                if answer != Verdict::Delivered
+                    && let Some(stream) = self.inbox.streams.get_mut(&batch.stream)
+                {
+                    stream.dedupe.revoke(sequence, answer);
+                }
+                verdict = Some(answer);
             }
             if let Some(verdict) = verdict.filter(|_| batch.ack == Ack::End) {
                 self.inbox.confirm(from, batch.stream, verdict, &[sequence, sequence]);
@@ -410,23 +370,24 @@ impl Engine {
     }
 
     /// What is to be said of a message, if anything, and whether it is to be taken.
-    fn judge(&mut self, stream: StreamId, sequence: u64, full: bool, late: bool) -> (Option<Verdict>, bool) {
-        let known = self.inbox.streams.get(&stream).is_some_and(|stream| stream.dedupe.knows(sequence));
-        if full && !known {
+    fn judge(&mut self, id: StreamId, sequence: u64, full: bool, late: bool) -> (Option<Verdict>, bool) {
+        let Some(stream) = self.inbox.streams.get_mut(&id) else { return (None, false) };
+        let dedupe = &mut stream.dedupe;
+        if full && !late && dedupe.verdict(sequence).is_none() {
+            // It is not settled by this, and may come again.
             self.count(Counter::InboxFull, 1);
             return (Some(Verdict::InboxFull), false);
         }
-        let id = stream;
-        let Some(stream) = self.inbox.streams.get_mut(&id) else { return (None, false) };
-        match stream.dedupe.accept(sequence) {
-            dedupe::Verdict::Duplicate => {
+        match if late { dedupe.turn_down(sequence, Verdict::Expired) } else { dedupe.accept(sequence) } {
+            dedupe::Verdict::Known(verdict) => {
                 self.inbox.repeated.insert(id);
                 self.count(Counter::MessagesDuplicate, 1);
-                (Some(Verdict::Delivered), false)
+                (Some(verdict), false)
             }
             dedupe::Verdict::Refused => {
+                // There is room again once those before it are settled.
                 self.count(Counter::MessagesBeyondWindow, 1);
-                (None, false)
+                (Some(Verdict::InboxFull), false)
             }
             dedupe::Verdict::New if late => {
                 self.inbox.touched.insert(id);

@@ -1,23 +1,26 @@
 //! What became of messages that the application has named, so that it can ask again.
 //!
 //! An application that has lost its node, or its answer, sends the same message under the same name. While the first
-//! is open, the asker is told of its end; when it has ended, what is remembered is told at once. An end is written in
-//! the commit that lets go of the message itself, so a message with a name is always one of the two, also after a
-//! restart.
+//! is open, everybody who asked is told of its end; when it has ended, what is remembered is told at once. An end is
+//! written in the commit that lets go of the message itself, so a message with a name is always one of the two, also
+//! after a restart. An end that a crash could make another is told only once it is written.
 //!
 //! Invariants
 //! 1. At most [`MAX_ENDED`] ends are remembered. Drop policy: the oldest goes (`outcomes_forgotten`).
 //! 2. A name that is known is never sent a second time.
+//! 3. Whoever asks after a name is told the same end. At most [`MAX_ASKERS`] ask after an open message; drop policy: the
+//!    newest is refused.
 
 use super::Engine;
-use super::api::{Outcome, Reply, Send, Token};
+use super::api::{Outcome, Refused, Reply, Send, Token};
 use super::store::{Read, ReadError, Table, Write};
-use super::unicast::Sender;
-use crate::id::{InnerId, Name, SendId};
+use crate::id::SendId;
 use crate::wire;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 
+/// Most who wait for the end of one message, besides the first.
+const MAX_ASKERS: usize = 64;
 /// Most ends remembered: as many as an application may have open to one destination.
 const MAX_ENDED: usize = 65_536;
 
@@ -46,7 +49,8 @@ enum How {
 /// See the module's documentation.
 #[derive(Debug, Default)]
 pub(super) struct Outcomes {
-    open: BTreeMap<SendId, (Name, InnerId)>,
+    /// Open ones, with those who asked again.
+    open: BTreeMap<SendId, Vec<Token>>,
     ended: BTreeMap<SendId, Ended>,
     /// Records in the store, oldest first, and whose ends they hold.
     records: VecDeque<(u64, Vec<SendId>)>,
@@ -67,8 +71,8 @@ impl Outcomes {
     }
 
     /// A named message is on its way.
-    pub(super) fn opened(&mut self, id: SendId, to: Name, message: InnerId) {
-        self.open.insert(id, (to, message));
+    pub(super) fn opened(&mut self, id: SendId) {
+        self.open.insert(id, Vec::new());
     }
 
     /// Whether a named message has ended.
@@ -76,9 +80,9 @@ impl Outcomes {
         self.ended.contains_key(id)
     }
 
-    /// A named message has ended.
-    pub(super) fn ended(&mut self, id: SendId, outcome: &Outcome) {
-        self.open.remove(&id);
+    /// A named message has ended. Answers who asked again.
+    pub(super) fn ended(&mut self, id: SendId, outcome: &Outcome) -> Vec<Token> {
+        let asked = self.open.remove(&id).unwrap_or_default();
         let (how, latency, count, reason) = match outcome {
             Outcome::Delivered { latency_us, hops, price: _ } => (How::Delivered, *latency_us, *hops, String::new()),
             Outcome::Sent { latency_us, neighbours } => (How::Sent, *latency_us, *neighbours, String::new()),
@@ -89,6 +93,7 @@ impl Outcomes {
         let ended = Ended { id, how, latency, count, reason };
         self.pending.push(ended.clone());
         self.ended.insert(id, ended);
+        asked
     }
 
     /// What is to be written.
@@ -124,11 +129,12 @@ impl Engine {
             self.finish(token, reply);
             return true;
         }
-        let Some((to, message)) = self.outcomes.open.get(&id).cloned() else { return false };
-        let sender = Sender::Message(Some(token), to.clone());
-        if let Some(Sender::Message(Some(before), _)) = self.outgoing.adopt(&to, message, sender) {
-            let reason = "its end is told to the one who asked last".to_owned();
-            self.finish(before, Reply::Outcome(Outcome::Expired { reason }));
+        let Some(asked) = self.outcomes.open.get_mut(&id) else { return false };
+        if asked.len() >= MAX_ASKERS {
+            let reason = format!("{MAX_ASKERS} wait for the end of that message already");
+            self.finish(token, Reply::Refused(Refused::Full(reason)));
+        } else {
+            asked.push(token);
         }
         true
     }

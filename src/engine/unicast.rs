@@ -302,14 +302,14 @@ impl Engine {
                 damaged += 1;
                 return true;
             };
-            let (to, stream) = (record.to.clone(), record.stream);
+            let to = record.to.clone();
             let outcomes = &mut self.outcomes;
             self.outgoing.restore(record, self.now, &mut |message| {
                 if let Some(id) = message.id {
                     if outcomes.has_ended(&id) {
                         return None;
                     }
-                    outcomes.opened(id, to.clone(), inner(stream, message.sequence));
+                    outcomes.opened(id);
                 }
                 Some(if message.purpose.is_some() { Sender::Answer } else { Sender::Message(None, to.clone()) })
             });
@@ -338,19 +338,25 @@ impl Engine {
                 self.note_failure(to.as_str(), &outcome);
                 self.count(FAILED[class as usize], 1);
             }
-            if let Some(id) = id {
-                self.outcomes.ended(id, &outcome);
-            }
-            let Some(token) = token else { continue };
-            if request {
+            // A crash could let a message be sent again that was refused, and one that has a name end otherwise for who asks
+            // again: such an end is written before it is told. While the disk fails nobody knows how long that takes.
+            let refused = matches!(outcome, Outcome::Refused { .. });
+            let first = refused || (id.is_some() && !outcome.is_success() && !self.disk_fails);
+            let asked = id.map_or_else(Vec::new, |id| self.outcomes.ended(id, &outcome));
+            if let Some(token) = token.filter(|_| request) {
                 self.services.forget_request(token);
             }
-            // A crash could let a message be sent again that was refused: its end is written before it is told.
-            if matches!(outcome, Outcome::Refused { .. }) && !request {
-                self.journal.finish_with(token, Reply::Outcome(outcome));
-            } else {
-                self.finish(token, Reply::Outcome(outcome));
+            for token in token.into_iter().chain(asked) {
+                let reply = Reply::Outcome(outcome.clone());
+                if first && !request { self.journal.finish_with(token, reply) } else { self.finish(token, reply) }
             }
+        }
+    }
+
+    /// A flight has arrived.
+    pub(super) fn arrived(&mut self, flight: u64) {
+        if let Some((true, route, _)) = self.flights.confirmed(flight) {
+            self.praise(&route);
         }
     }
 
@@ -397,6 +403,11 @@ impl Engine {
             Fate::Expired => {
                 Outcome::Expired { reason: format!("it left, but no receipt of {to} came by the deadline") }
             }
+            Fate::NoRoom => Outcome::Expired {
+                reason: format!(
+                    "the inbox of {to} was full until the deadline; `m2mesh receive` there empties it, for each consumer"
+                ),
+            },
             Fate::Unreachable => {
                 let why =
                     self.no_way.get(to).map_or_else(String::new, |no_way| format!(": {}", explain_no_way(no_way)));
@@ -404,12 +415,11 @@ impl Engine {
             }
             Fate::Refused(verdict) => Outcome::Refused {
                 reason: match verdict {
-                    Verdict::InboxFull => format!("the inbox of {to} is full; `m2mesh receive` there empties it"),
                     Verdict::NoService => format!("{to} offers no such service"),
                     Verdict::ServiceBusy => format!("the service of {to} has too many calls waiting"),
                     Verdict::Forbidden => format!("{to} does not permit it"),
                     Verdict::NotStored => format!("the disk of {to} takes nothing at the moment"),
-                    Verdict::Delivered | Verdict::Expired => format!("{to} says {verdict:?}"),
+                    Verdict::Delivered | Verdict::Expired | Verdict::InboxFull => format!("{to} says {verdict:?}"),
                 },
             },
         }

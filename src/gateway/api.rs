@@ -1,8 +1,9 @@
 //! Routes that answer once, and the table of all routes.
 
 use super::dto::{
-    AnswerBody, ConsumeBody, Contact, Done, ForgetBody, InboxPage, InboxQuery, Lab, LinkView, LogPage, LogQuery,
-    LogVerdict, Outcome, Payload, Peer, PublishBody, RequestBody, RouteQuery, RoutesView, SendBody, Status, WayView,
+    AnswerBody, ConsumeBody, ConsumerBody, Contact, Done, ForgetBody, InboxPage, InboxQuery, Lab, LinkView, LogPage,
+    LogQuery, LogVerdict, Outcome, Payload, Peer, PublishBody, RequestBody, RouteQuery, RoutesView, SendBody, Status,
+    WayView,
 };
 use super::error::{ApiError, ErrorBody};
 use super::{Context, asked, openapi, pages, serve, stream};
@@ -32,6 +33,7 @@ where
         (Method::POST, "/v1/calls/{id}", post(answer::<R>)),
         (Method::GET, "/v1/inbox", get(inbox::<R>)),
         (Method::GET, "/v1/inbox/follow", get(stream::follow_inbox::<R>)),
+        (Method::POST, "/v1/inbox/consumers", post(make_consumer::<R>)),
         (Method::POST, "/v1/inbox/consume", post(consume::<R>)),
         (Method::POST, "/v1/inbox/forget", post(forget::<R>)),
         (Method::GET, "/v1/log", get(log::<R>)),
@@ -86,7 +88,7 @@ pub(super) async fn send<R>(
         lifetime: deadline.0,
         id: id.as_deref().map(send_id).transpose()?,
     };
-    outcome(context.node.ask(Command::Send(send)).await?).map(Json)
+    outcome(context.node.ask(Command::Send(send)).await.map_err(ApiError::break_off)?).map(Json)
 }
 
 /// Calls a service of a device and waits for the response.
@@ -108,7 +110,7 @@ pub(super) async fn request<R>(
         lifetime: timeout.0,
         id: None,
     };
-    outcome(context.node.ask(Command::Request { send, service }).await?).map(Json)
+    outcome(context.node.ask(Command::Request { send, service }).await.map_err(ApiError::break_off)?).map(Json)
 }
 
 /// Publishes one message to all who listen to a topic.
@@ -122,7 +124,7 @@ pub(super) async fn publish<R>(
 ) -> Result<Json<Outcome>, ApiError> {
     let Json(PublishBody { topic, payload, payload_base64, policy, deadline }) = body?;
     let command = Command::Publish { topic, payload: bytes(payload, payload_base64)?, policy, lifetime: deadline.0 };
-    outcome(context.node.ask(command).await?).map(Json)
+    outcome(context.node.ask(command).await.map_err(ApiError::break_off)?).map(Json)
 }
 
 /// Answers a call of an offer, once.
@@ -173,17 +175,30 @@ where
     Ok(Json(page.await?))
 }
 
+/// Makes a consumer with a cursor of its own: what lies in the inbox and what comes stays until it has consumed it.
+#[utoipa::path(post, path = "/v1/inbox/consumers", request_body = ConsumerBody, responses(
+    (status = 200, description = "It is there, now or since before", body = Done),
+    (status = "default", description = "It was not accepted", body = ErrorBody),
+))]
+pub(super) async fn make_consumer<R>(
+    State(context): State<Context<R>>,
+    body: Result<Json<ConsumerBody>, JsonRejection>,
+) -> Result<Json<Done>, ApiError> {
+    let Json(ConsumerBody { consumer }) = body?;
+    done(context.node.ask(Command::MakeConsumer { consumer }).await?)
+}
+
 /// Consumes messages of the inbox: they may go.
 #[utoipa::path(post, path = "/v1/inbox/consume", request_body = ConsumeBody, responses(
-    (status = 200, description = "They will not come again", body = Done),
+    (status = 200, description = "They will not come again, unless the node crashes before that is durable", body = Done),
     (status = "default", description = "It was not accepted", body = ErrorBody),
 ))]
 pub(super) async fn consume<R>(
     State(context): State<Context<R>>,
     body: Result<Json<ConsumeBody>, JsonRejection>,
 ) -> Result<Json<Done>, ApiError> {
-    let Json(ConsumeBody { up_to, consumer }) = body?;
-    done(context.node.ask(Command::Consume { consumer, up_to }).await?)
+    let Json(ConsumeBody { up_to, consumer, durable }) = body?;
+    done(context.node.ask(Command::Consume { consumer, up_to, durable }).await?)
 }
 
 /// Forgets a consumer: nothing stays for it any more.

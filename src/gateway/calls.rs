@@ -71,7 +71,7 @@ mod tests {
     #[test]
     fn questions_pass_when_nothing_else_does() {
         let (mut calls, mut arriving) = Calls::channels();
-        let order = || Call::new(Command::Consume { consumer: String::new(), up_to: 1 }).0;
+        let order = || Call::new(Command::Consume { consumer: String::new(), up_to: 1, durable: false }).0;
         while calls.send(order()).now_or_never().is_some() {}
         let mut another = calls.clone();
         let to = crate::id::Name::new("node-2").expect("a name");

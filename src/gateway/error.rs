@@ -3,10 +3,13 @@
 use super::pages::PageError;
 use crate::engine::api::Refused;
 use axum::Json;
+use axum::body::{Body, Bytes};
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use futures::stream;
 use serde::{Deserialize, Serialize};
+use std::io;
 use utoipa::ToSchema;
 
 /// The body of every answer that is not a success.
@@ -48,6 +51,10 @@ pub enum ApiError {
         /// How long it may take.
         seconds: u64,
     },
+    /// The node stopped while something was under way whose end it did not learn: the answer breaks off, as when the
+    /// process is killed.
+    #[error("the node is stopping")]
+    BrokenOff,
     /// The node answered with something that does not belong to the question.
     #[error("the node gave an answer that does not fit the question")]
     Unexpected,
@@ -73,7 +80,9 @@ impl ApiError {
                 | Refused::PathPolicy { .. }
                 | Refused::Oneself(_),
             ) => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::Refused(Refused::Full(_)) | Self::Stopping | Self::Crowded { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Refused(Refused::Full(_)) | Self::Stopping | Self::BrokenOff | Self::Crowded { .. } => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Slow { .. } => StatusCode::REQUEST_TIMEOUT,
             Self::Request(_) => StatusCode::BAD_REQUEST,
             Self::Refused(Refused::LabNotKept(_)) | Self::Page(_) | Self::Unexpected => {
@@ -99,7 +108,9 @@ impl ApiError {
             Self::Refused(Refused::Service(_)) => {
                 "choose another service name, or stop the other offer of it on this device"
             }
-            Self::Refused(Refused::NoSuchConsumer(_)) => "a consumer is known from the first time it reads",
+            Self::Refused(Refused::NoSuchConsumer(_)) => {
+                "`m2mesh receive --consumer NAME` makes one, as does POST /v1/inbox/consumers"
+            }
             Self::Refused(Refused::NoSuchCall(_)) => "answer a call once, and before its caller's time-out",
             Self::Refused(Refused::Full(_)) => "wait until something of it has ended, then try again",
             Self::Refused(Refused::NoLab) => "`m2mesh lab` starts a lab; its verbs act on the nodes of one",
@@ -110,9 +121,14 @@ impl ApiError {
                 "end programs that follow streams or wait for messages of this node, then try again"
             }
             Self::Slow { .. } => "send a request's head and body at once",
-            Self::Stopping => "start the node again with `m2mesh run`",
+            Self::Stopping | Self::BrokenOff => "start the node again with `m2mesh run`",
             Self::Unexpected => "this is a defect of m2mesh; please report it with the node's diagnostics",
         }
+    }
+
+    /// For what ends in an outcome: that the node stops is none, and must not look like one.
+    pub(super) fn break_off(self) -> Self {
+        if matches!(self, Self::Stopping) { Self::BrokenOff } else { self }
     }
 
     /// As it goes over the socket.
@@ -123,8 +139,16 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
+        if matches!(self, Self::BrokenOff) {
+            return Body::from_stream(stream::iter([Err::<Bytes, _>(broken_off())])).into_response();
+        }
         (self.status(), Json(self.body())).into_response()
     }
+}
+
+/// What a body fails with so that its connection is closed before its end.
+pub(super) fn broken_off() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionAborted, "the node is stopping")
 }
 
 impl From<JsonRejection> for ApiError {

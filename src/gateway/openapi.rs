@@ -26,6 +26,7 @@ use utoipa::OpenApi;
         api::answer,
         api::inbox,
         stream::follow_inbox,
+        api::make_consumer,
         api::consume,
         api::forget,
         api::log,

@@ -1,7 +1,7 @@
 //! Inbox and event log, read from the store: off the node's thread, in pages of bounded size.
 //!
-//! The inbox is kept in batches under the number of their first message, so a page that starts in the middle of a
-//! batch begins its scan where the longest batch could have begun.
+//! The inbox is kept in batches under the number of their first message: a page that starts in the middle of a batch
+//! begins its scan where the longest batch could have begun, and one that starts with a batch, as most do, at once.
 
 use super::api::{DEFAULT_PAGE, MAX_PAGE};
 use super::dto::{InboxPage, LogPage, LogQuery, LogRecord, LogVerdict};
@@ -55,8 +55,7 @@ pub fn inbox<R: Read + ?Sized>(
     let (start, last) = numbers.into_inner();
     let mut page = InboxPage { messages: Vec::new(), next: start, more: false };
     let (mut bytes, mut seen, mut damage) = (0, 0, None);
-    let first_batch = start.saturating_sub(batch::MAX_MESSAGES as u64 - 1);
-    reader.scan(Table::Inbox, &first_batch.to_be_bytes(), &mut |_, value| {
+    reader.scan(Table::Inbox, &first_batch(reader, start)?, &mut |_, value| {
         let record: api::InboxRecord<'_> = match wire::decode(value) {
             Ok(record) => record,
             Err(error) => {
@@ -93,6 +92,15 @@ pub fn log_page<R: Read + ?Sized>(reader: &R, query: &LogQuery) -> Result<LogPag
     let limit = query.limit.unwrap_or(DEFAULT_PAGE).clamp(1, MAX_PAGE);
     let numbers = query.after.map_or(1, |after| after.saturating_add(1))..=u64::MAX;
     log(reader, query, numbers, limit)
+}
+
+/// Key from which a scan finds the message of that number.
+pub fn first_batch<R: Read + ?Sized>(reader: &R, number: u64) -> Result<[u8; 8], ReadError> {
+    let key = number.to_be_bytes();
+    Ok(match reader.get(Table::Inbox, &key)? {
+        Some(_) => key,
+        None => number.saturating_sub(batch::MAX_MESSAGES as u64 - 1).to_be_bytes(),
+    })
 }
 
 /// Records with these numbers that the query wants; its own `after` and `limit` do not count here.

@@ -9,14 +9,15 @@
 //!
 //! **Lines.** Each line of the body is one message, handed to the node in order; at most [`MAX_IN_FLIGHT`] are
 //! under way, then the body is not read further, which holds the sender back. Outcomes are lines of JSON in the
-//! order in which they come.
+//! order in which they come. A node that stops has no outcome for what is under way: the answer breaks off, as when the
+//! process is killed, and who named the lines asks again.
 
 use super::api::{MAX_PAGE, name, outcome, send_id};
 use super::dto::{
     Done, InboxFollowQuery, LineOutcome, LinesBody, LogQuery, Outcome, PublishLinesQuery, Published, SendLinesQuery,
     ServiceCall, SubscribeQuery,
 };
-use super::error::{ApiError, ErrorBody};
+use super::error::{ApiError, ErrorBody, broken_off};
 use super::lines::{Line, Lines};
 use super::{Context, Heard, Listener, Node, asked, final_reply, pages};
 use crate::engine::api::{Command, Refused, Reply, Send};
@@ -306,20 +307,28 @@ fn outcomes(
             Ok(listener) => final_reply(listener).await,
             Err(error) => Err(error),
         };
-        let outcome = match reply.and_then(outcome) {
-            Ok(outcome) => outcome,
-            Err(ApiError::Stopping) => Outcome::Expired { reason: "the node stopped before it ended".into() },
-            Err(error) => Outcome::Refused { reason: error.to_string() },
-        };
-        LineOutcome { line, outcome }
-    });
-    let chunks = ended.buffer_unordered(MAX_IN_FLIGHT).ready_chunks(MAX_CHUNK).map(|outcomes| {
-        let mut chunk = Vec::with_capacity(outcomes.len() * 80);
-        for outcome in &outcomes {
-            serde_json::to_writer(&mut chunk, outcome).expect("our own types have string keys, and a Vec takes all");
-            chunk.push(b'\n');
+        match reply.and_then(outcome) {
+            Ok(outcome) => Ok(LineOutcome { line, outcome }),
+            Err(ApiError::Stopping) => Err(broken_off()),
+            Err(error) => Ok(LineOutcome { line, outcome: Outcome::Refused { reason: error.to_string() } }),
         }
-        Ok::<_, Infallible>(Bytes::from(chunk))
+    });
+    // What has ended by then is told, and then the answer breaks off.
+    let chunks = ended.buffer_unordered(MAX_IN_FLIGHT).ready_chunks(MAX_CHUNK).flat_map(|outcomes| {
+        let mut chunk = Vec::with_capacity(outcomes.len() * 80);
+        let mut stopped = None;
+        for outcome in outcomes {
+            match outcome {
+                Ok(outcome) => {
+                    serde_json::to_writer(&mut chunk, &outcome)
+                        .expect("our own types have string keys, and a Vec takes all");
+                    chunk.push(b'\n');
+                }
+                Err(error) => stopped = Some(error),
+            }
+        }
+        let told = (!chunk.is_empty()).then(|| Ok(Bytes::from(chunk)));
+        stream::iter(told.into_iter().chain(stopped.map(Err)))
     });
     let text = headers.get(ACCEPT).is_some_and(|accept| accept.as_bytes().starts_with(b"text/"));
     let kind = if text { "text/plain; charset=utf-8" } else { "application/x-ndjson" };

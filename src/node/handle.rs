@@ -218,7 +218,8 @@ impl Node {
         Outlet::new(self.running.calls.clone(), to)
     }
 
-    /// Messages sent to this device. A consumer with a name has a cursor of its own; `""` is the one without.
+    /// Messages sent to this device. A consumer with a name has a cursor of its own, and is made if it is not there; `""` is
+    /// the one without, which is always there.
     pub async fn inbox(&self, consumer: &str) -> Result<Inbox, CallError> {
         Inbox::open(self.running.calls.clone(), self.running.reader.clone(), consumer).await
     }

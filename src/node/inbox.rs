@@ -7,9 +7,9 @@ use super::handle::{CallError, hear, start};
 use super::system::blocking;
 use crate::engine::api::{Command, InboxRecord, Reply};
 use crate::engine::store::{Read, Table};
+use crate::gateway::pages::first_batch;
 use crate::gateway::{Calls, Listener};
 use crate::store::SledReader;
-use crate::wire::batch::MAX_MESSAGES;
 use crate::wire::parcel::Records;
 use futures::{Stream, StreamExt, stream};
 use std::borrow::Cow;
@@ -34,6 +34,10 @@ pub struct Inbox {
 impl Inbox {
     pub(super) async fn open(mut calls: Calls, reader: SledReader, consumer: &str) -> Result<Self, CallError> {
         let consumer = consumer.to_owned();
+        if !consumer.is_empty() {
+            let make = Command::MakeConsumer { consumer: consumer.clone() };
+            hear(&mut start(&mut calls, make).await?).await?;
+        }
         let command = Command::Receive { consumer: consumer.clone(), live: true };
         let mut listener = start(&mut calls, command).await?;
         let (next, last) = match hear(&mut listener).await? {
@@ -71,9 +75,19 @@ impl Inbox {
         }
     }
 
-    /// This program has taken all messages up to that number: they will not come again.
+    /// This program has taken all messages up to that number: they will not come again, unless the node crashes before
+    /// its disk has heard of it. Answered at once; consuming all of a while at a time saves nothing.
     pub async fn consume(&mut self, up_to: u64) -> Result<(), CallError> {
-        let command = Command::Consume { consumer: self.consumer.clone(), up_to };
+        self.tell_consumed(up_to, false).await
+    }
+
+    /// As [`Self::consume`], once that is durable: they come again under no circumstances.
+    pub async fn consume_durably(&mut self, up_to: u64) -> Result<(), CallError> {
+        self.tell_consumed(up_to, true).await
+    }
+
+    async fn tell_consumed(&mut self, up_to: u64, durable: bool) -> Result<(), CallError> {
+        let command = Command::Consume { consumer: self.consumer.clone(), up_to, durable };
         hear(&mut start(&mut self.calls, command).await?).await.map(drop)
     }
 
@@ -96,9 +110,8 @@ impl Inbox {
 /// Records with messages of these numbers, as many as a page has.
 fn read(reader: &SledReader, start: u64, last: u64) -> Result<VecDeque<InboxRecord<'static>>, String> {
     let (mut records, mut bytes, mut damage) = (VecDeque::new(), 0, None);
-    // A record lies under the number of its first message: it may have begun earlier.
-    let from = start.saturating_sub(MAX_MESSAGES as u64 - 1);
-    let scanned = reader.scan(Table::Inbox, &from.to_be_bytes(), &mut |_, value| {
+    let from = first_batch(reader, start).map_err(|error| error.to_string())?;
+    let scanned = reader.scan(Table::Inbox, &from, &mut |_, value| {
         match crate::wire::decode::<InboxRecord<'_>>(value) {
             Ok(record) if record.first > last => return false,
             Ok(record) if record.last() < start => {}

@@ -37,7 +37,7 @@ pub enum Verdict {
     Delivered,
     /// It came after its deadline and was dropped.
     Expired,
-    /// The inbox is full.
+    /// There is no room at the moment: no end, the sender sends it again soon.
     InboxFull,
     /// Nobody offers that service here.
     NoService,

@@ -3,6 +3,7 @@
 mod areas;
 mod bounds;
 mod causes;
+mod consumers;
 mod disk;
 mod documents;
 mod enrolment;
@@ -12,11 +13,13 @@ mod hops;
 mod insider;
 mod leaves;
 mod link_state;
+mod looks;
 mod mesh;
 mod pieces;
 mod segments;
 mod sessions;
 mod topics;
+mod verdicts;
 
 use m2mesh::engine::Input;
 use m2mesh::engine::api::{Command, Load, Outcome, Refused, Reply, Send, Token};
@@ -204,16 +207,17 @@ fn a_call_that_a_crash_interrupts_is_reported_and_not_repeated() {
 fn each_consumer_has_a_cursor_of_its_own() {
     let mut mesh = pair();
     let receive = |consumer: &str| Command::Receive { consumer: consumer.into(), live: false };
+    mesh.command(2, Command::MakeConsumer { consumer: "logger".into() });
     let logger = mesh.command(2, receive("logger"));
     for n in 0..3 {
         mesh.send(1, "b", &[n], Ack::End, 30);
         mesh.run(seconds(1));
     }
-    mesh.command(2, Command::Consume { consumer: String::new(), up_to: 3 });
+    mesh.command(2, Command::Consume { consumer: String::new(), up_to: 3, durable: true });
     mesh.run(seconds(1));
     assert_eq!(mesh.inbox(2).len(), 3, "the other consumer has not read them");
     assert_eq!(mesh.reply(2, logger), Some(&Reply::Inbox { first: 1, last: 3 }));
-    mesh.command(2, Command::Consume { consumer: "logger".into(), up_to: 2 });
+    mesh.command(2, Command::Consume { consumer: "logger".into(), up_to: 2, durable: true });
     mesh.run(seconds(1));
     assert_eq!(mesh.inbox(2).len(), 1);
     mesh.restart(2);

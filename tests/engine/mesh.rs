@@ -2,10 +2,9 @@
 
 use crate::disk::Disk;
 use m2mesh::counter::Counter;
-use m2mesh::engine::api::{Command, InboxRecord, Outcome, Reply, Send, Token};
-use m2mesh::engine::store::{Commit, Read, Table};
+use m2mesh::engine::api::{Command, Outcome, Reply, Send, Token};
+use m2mesh::engine::store::Commit;
 use m2mesh::engine::{Engine, GossipVerdict, Input, Output, Settings};
-use m2mesh::event_log::{Logged, Record};
 use m2mesh::id::{LinkId, Lsn, Name};
 use m2mesh::identity::invitation::MemoryRealm;
 use m2mesh::identity::membership::Membership;
@@ -58,6 +57,10 @@ pub struct Mesh {
     pub ended: BTreeMap<Token, Outcome>,
     /// Disks that do not flush at the moment.
     pub stuck: BTreeSet<usize>,
+    /// How far clocks are ahead, in seconds.
+    pub skew: BTreeMap<usize, i64>,
+    /// Processes that are stopped, with the frames that have come meanwhile.
+    stopped: BTreeMap<usize, Vec<(LinkId, Vec<u8>)>>,
     settings: Vec<Settings>,
     /// Gossip whose verdict is awaited.
     judging: BTreeMap<(usize, u64), (usize, String, Vec<u8>)>,
@@ -98,6 +101,8 @@ impl Mesh {
             next_link: 0,
             ended: BTreeMap::new(),
             stuck: BTreeSet::new(),
+            skew: BTreeMap::new(),
+            stopped: BTreeMap::new(),
             settings: (0..names.len()).map(settings).collect(),
             judging: BTreeMap::new(),
             judged: 0,
@@ -118,7 +123,7 @@ impl Mesh {
         self.next_link += 1;
         let issuer = (member.name().as_str() == "issuer").then(|| member.issuer());
         let settings = self.settings[at].clone();
-        let engine = Engine::new(member, issuer, settings, &disk, rng, self.now).expect("a readable disk");
+        let engine = Engine::new(member, issuer, settings, &disk, rng, self.now_at(at)).expect("a readable disk");
         Node {
             engine,
             disk,
@@ -133,6 +138,26 @@ impl Mesh {
             sent: Vec::new(),
             saves: 0,
         }
+    }
+
+    /// What a node's clocks say.
+    fn now_at(&self, at: usize) -> Now {
+        let ahead = self.skew.get(&at).copied().unwrap_or(0) * 1_000_000;
+        Now { unix: Unix(self.now.unix.0.saturating_add_signed(ahead)), ..self.now }
+    }
+
+    /// A process stands still; what is sent to it waits.
+    pub fn stop(&mut self, at: usize) {
+        self.stopped.entry(at).or_default();
+    }
+
+    /// It goes on, and finds all that has come at once.
+    pub fn go_on(&mut self, at: usize) {
+        let now = self.now_at(at);
+        for (link, bytes) in self.stopped.remove(&at).unwrap_or_default() {
+            self.nodes[at].engine.handle(Input::Frames { link, buffer: bytes.into() }, now);
+        }
+        self.handle(at, Input::Timeout);
     }
 
     /// Crash and restart: what was not flushed is gone, links break.
@@ -273,7 +298,7 @@ impl Mesh {
     }
 
     pub fn handle(&mut self, at: usize, input: Input<'_>) {
-        let now = self.now;
+        let now = self.now_at(at);
         self.nodes[at].engine.handle(input, now);
         self.drain(at);
     }
@@ -288,10 +313,12 @@ impl Mesh {
         let until = self.now.time + for_;
         loop {
             let flush = |(at, node): (usize, &Node)| {
-                node.unflushed.front().filter(|_| !self.stuck.contains(&at)).map(|(due, _)| *due)
+                let stands = self.stuck.contains(&at) || self.stopped.contains_key(&at);
+                node.unflushed.front().filter(|_| !stands).map(|(due, _)| *due)
             };
             let next = self.nodes.iter().enumerate().filter_map(flush).min();
-            let wake = self.nodes.iter().filter_map(|node| node.wake).min();
+            let goes = |(at, _): &(usize, &Node)| !self.stopped.contains_key(at);
+            let wake = self.nodes.iter().enumerate().filter(goes).filter_map(|(_, node)| node.wake).min();
             let event = self.events.iter().map(|(at, _)| *at).min();
             let Some(at) = [next, wake, event].into_iter().flatten().min().filter(|at| *at <= until) else { break };
             self.advance(at.max(self.now.time));
@@ -307,7 +334,7 @@ impl Mesh {
 
     fn step(&mut self) {
         let now = self.now.time;
-        for at in 0..self.nodes.len() {
+        for at in (0..self.nodes.len()).filter(|at| !self.stopped.contains_key(at)).collect::<Vec<_>>() {
             while !self.stuck.contains(&at) && self.nodes[at].unflushed.front().is_some_and(|(due, _)| *due <= now) {
                 let node = &mut self.nodes[at];
                 if let Some((_, commit)) = node.unflushed.pop_front() {
@@ -330,7 +357,10 @@ impl Mesh {
         };
         for (_, event) in due {
             match event {
-                Event::Frame { to, link, bytes } => self.handle(to, Input::Frames { link, buffer: bytes.into() }),
+                Event::Frame { to, link, bytes } => match self.stopped.get_mut(&to) {
+                    Some(waiting) => waiting.push((link, bytes)),
+                    None => self.handle(to, Input::Frames { link, buffer: bytes.into() }),
+                },
                 Event::Gossip { to, from, topic, bytes } => {
                     // What was on a link that is gone comes again by another.
                     let link = self.links.get(&(to, from)).copied();
@@ -450,29 +480,6 @@ impl Mesh {
             self.events.push_back((self.now.time + FRAME, event));
         }
         listeners.len()
-    }
-
-    /// What a node's event log holds durably.
-    pub fn log(&self, at: usize) -> Vec<Logged> {
-        let mut events = Vec::new();
-        let read = self.nodes[at].disk.scan(Table::Log, &[], &mut |_, raw| {
-            events.push(Record::decode(raw).expect("its own record").event);
-            true
-        });
-        read.expect("readable");
-        events
-    }
-
-    /// Messages that lie durably in a node's inbox.
-    pub fn inbox(&self, at: usize) -> Vec<m2mesh::engine::api::InboxMessage> {
-        let mut messages = Vec::new();
-        let read = self.nodes[at].disk.scan(Table::Inbox, &[], &mut |_, value| {
-            let record: InboxRecord<'_> = m2mesh::wire::decode(value).expect("an inbox record");
-            messages.extend(record.messages());
-            true
-        });
-        read.expect("readable");
-        messages
     }
 }
 

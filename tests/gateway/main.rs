@@ -293,7 +293,7 @@ async fn the_inbox_is_paged_from_within_a_batch_and_only_as_far_as_it_is_durable
     let client = rig.client.clone();
     let body = json!({"up_to": 5, "consumer": "logger"});
     let asked = tokio::spawn(async move { client.post::<dto::Done>("/v1/inbox/consume", &body).await });
-    rig.answer(Command::Consume { consumer: "logger".into(), up_to: 5 }, Reply::Ready).await;
+    rig.answer(Command::Consume { consumer: "logger".into(), up_to: 5, durable: false }, Reply::Ready).await;
     asked.await.expect("no panic").expect("it is done");
 }
 

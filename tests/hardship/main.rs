@@ -8,6 +8,7 @@ mod damage;
 mod mistakes;
 mod node_disk;
 mod node_kill;
+mod node_stop;
 mod passphrase;
 mod power;
 mod power_loss;

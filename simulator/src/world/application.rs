@@ -47,7 +47,7 @@ impl Application {
                             this.handle(&payload, number);
                         }
                         next = last + 1;
-                        let consume = Command::Consume { consumer: String::new(), up_to: last };
+                        let consume = Command::Consume { consumer: String::new(), up_to: last, durable: true };
                         // It is consumed sooner or later, or read again.
                         drop(this.call(consume).await);
                     }

@@ -178,7 +178,7 @@ fn after_a_restart_what_was_open_goes_under_its_old_number_and_what_is_new_in_a_
     let ids: Vec<InnerId> = (1..=4).map(|token| bench.submit(token, Ack::End, 30, at(0))).collect();
     bench.write();
     assert_eq!(bench.numbers(at(0)), [1, 2, 3, 4]);
-    bench.receipt(ids[1], Verdict::InboxFull, at(1));
+    bench.receipt(ids[1], Verdict::Forbidden, at(1));
     bench.write();
     bench.restart(at(2));
     let new = bench.submit(9, Ack::End, 30, at(2));
@@ -261,7 +261,7 @@ proptest! {
                 }
                 2 => { bench.take(at(now)); }
                 3 => if let Some(id) = ids.get(value as usize % ids.len().max(1)) {
-                    let verdict = if value % 3 == 0 { Verdict::InboxFull } else { Verdict::Delivered };
+                    let verdict = if value % 3 == 0 { Verdict::Forbidden } else { Verdict::Delivered };
                     bench.receipt(*id, verdict, at(now));
                     bench.write();
                 },

@@ -17,8 +17,8 @@ pub use lab::{Lab, Shape};
 pub use node::{Contact, Peer, RouteQuery, Status};
 pub use outcome::Outcome;
 pub use records::{
-    ConsumeBody, ForgetBody, InboxFollowQuery, InboxMessage, InboxPage, InboxQuery, LogPage, LogQuery, LogRecord,
-    LogVerdict,
+    ConsumeBody, ConsumerBody, ForgetBody, InboxFollowQuery, InboxMessage, InboxPage, InboxQuery, LogPage, LogQuery,
+    LogRecord, LogVerdict,
 };
 pub use traffic::{
     AnswerBody, LineOutcome, PublishBody, PublishLinesQuery, Published, RequestBody, SendBody, SendLinesQuery,

@@ -94,13 +94,24 @@ pub struct ConsumeBody {
     /// By whom; the consumer without a name when nothing is said.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub consumer: String,
+    /// Whether to answer only once that is durable, so that they come again under no circumstances.
+    #[serde(default)]
+    pub durable: bool,
+}
+
+/// Body of `POST /v1/inbox/consumers`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConsumerBody {
+    /// Its name.
+    pub consumer: String,
 }
 
 /// Body of `POST /v1/inbox/forget`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ForgetBody {
-    /// The consumer that is no more; the one without a name is empty.
+    /// The consumer that is no more; the one without a name stays.
     pub consumer: String,
 }
 

@@ -136,8 +136,13 @@ impl Node {
 
     /// Asks it to stop and waits until it has; the exit code.
     pub fn stop(&mut self) -> Option<i32> {
+        self.stop_by("-TERM")
+    }
+
+    /// As [`Self::stop`], by that signal.
+    pub fn stop_by(&mut self, signal: &str) -> Option<i32> {
         let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs").success());
+        assert!(Command::new("kill").args([signal, &pid]).status().expect("kill runs").success());
         self.child.wait().expect("it ends").code()
     }
 }

@@ -1,0 +1,116 @@
+//! What a receiver had no room for: it is to come again soon, a little at first.
+//!
+//! A receiver whose inbox is full says so of each message, and settles nothing by it. The messages stand aside for a
+//! pause, then the first few of them are offered again. While there is no room for those the pause doubles, up to
+//! [`LONGEST`]; when one is taken the others follow at once, twice as many with each that is. So an inbox that somebody
+//! empties fills again within a moment, and one that nobody empties costs a few messages every two seconds.
+//!
+//! Invariants
+//! 1. What stands aside is neither queued nor in flight.
+//! 2. Numbers come out ascending.
+
+use crate::time::Time;
+use core::time::Duration;
+use std::collections::BTreeSet;
+
+/// First pause.
+const SHORTEST: Duration = Duration::from_millis(200);
+/// Longest pause.
+const LONGEST: Duration = Duration::from_secs(2);
+/// Messages offered first.
+const PROBE: usize = 16;
+/// Messages offered at a time, at most.
+const MOST: usize = 4_096;
+
+/// Numbers of one stream's messages that stand aside. Bounded by the stream's window.
+#[derive(Debug)]
+pub(super) struct PutOff {
+    waiting: BTreeSet<u64>,
+    due: Option<Time>,
+    pause: Duration,
+    allowance: usize,
+}
+
+impl Default for PutOff {
+    fn default() -> Self {
+        Self { waiting: BTreeSet::new(), due: None, pause: SHORTEST, allowance: PROBE }
+    }
+}
+
+impl PutOff {
+    /// The receiver has no room for a message.
+    pub(super) fn insert(&mut self, sequence: u64, now: Time) {
+        self.waiting.insert(sequence);
+        self.allowance = PROBE;
+        self.due = self.due.or(Some(now + self.pause));
+    }
+
+    /// It has taken one: there is room.
+    pub(super) fn taken(&mut self, now: Time) {
+        self.pause = SHORTEST;
+        if !self.waiting.is_empty() {
+            self.allowance = (self.allowance * 2).min(MOST);
+            self.due = Some(now);
+        }
+    }
+
+    /// When [`Self::poll`] is due.
+    pub(super) fn next_wake(&self) -> Option<Time> {
+        self.due
+    }
+
+    /// What is to be offered again.
+    pub(super) fn poll(&mut self, now: Time) -> Vec<u64> {
+        if self.due.is_none_or(|due| due > now) {
+            return Vec::new();
+        }
+        let offered: Vec<u64> = self.waiting.iter().take(self.allowance).copied().collect();
+        match offered.last() {
+            Some(last) => self.waiting = self.waiting.split_off(&(last + 1)),
+            None => return offered,
+        }
+        self.pause = (self.pause * 2).min(LONGEST);
+        self.due = (!self.waiting.is_empty()).then(|| now + self.pause);
+        offered
+    }
+
+    /// Forgets those that have ended.
+    pub(super) fn retain(&mut self, open: impl Fn(u64) -> bool) {
+        self.waiting.retain(|sequence| open(*sequence));
+        if self.waiting.is_empty() {
+            self.due = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_few_are_offered_while_there_is_no_room_and_all_once_there_is() {
+        let (mut aside, mut now) = (PutOff::default(), Time(0));
+        (0..1_000).for_each(|sequence| aside.insert(sequence, now));
+        assert!(aside.poll(now).is_empty());
+        let mut pauses = Vec::new();
+        for _ in 0..6 {
+            let due = aside.next_wake().expect("something stands aside");
+            pauses.push(due.since(now).as_millis());
+            now = due;
+            let offered = aside.poll(now);
+            assert_eq!(offered, (0..PROBE as u64).collect::<Vec<_>>());
+            offered.into_iter().for_each(|sequence| aside.insert(sequence, now));
+        }
+        assert_eq!(pauses, [200, 400, 800, 1_600, 2_000, 2_000]);
+        let mut offered = 0;
+        for rounds in 1.. {
+            aside.taken(now);
+            offered += aside.poll(now).len();
+            if offered == 1_000 {
+                assert!(rounds < 8, "{rounds}");
+                break;
+            }
+        }
+        assert_eq!(aside.next_wake(), None);
+    }
+}

@@ -1,0 +1,31 @@
+//! What lies durably on the disks of a mesh.
+
+use crate::mesh::Mesh;
+use m2mesh::engine::api::{InboxMessage, InboxRecord};
+use m2mesh::engine::store::{Read, Table};
+use m2mesh::event_log::{Logged, Record};
+
+impl Mesh {
+    /// What a node's event log holds durably.
+    pub fn log(&self, at: usize) -> Vec<Logged> {
+        let mut events = Vec::new();
+        let read = self.nodes[at].disk.scan(Table::Log, &[], &mut |_, raw| {
+            events.push(Record::decode(raw).expect("its own record").event);
+            true
+        });
+        read.expect("readable");
+        events
+    }
+
+    /// Messages that lie durably in a node's inbox.
+    pub fn inbox(&self, at: usize) -> Vec<InboxMessage> {
+        let mut messages = Vec::new();
+        let read = self.nodes[at].disk.scan(Table::Inbox, &[], &mut |_, value| {
+            let record: InboxRecord<'_> = m2mesh::wire::decode(value).expect("an inbox record");
+            messages.extend(record.messages());
+            true
+        });
+        read.expect("readable");
+        messages
+    }
+}
