@@ -293,6 +293,8 @@ pub enum FaultKind {
         /// Parts per million.
         ppm: f64,
     },
+    /// The process stands still, and finds all that has come meanwhile when it goes on.
+    Pause(Vec<usize>),
     /// The disk takes no writes.
     DiskFull(Vec<usize>),
     /// A flow's senders send so many times as much: index of the flow, factor.

@@ -17,6 +17,7 @@ const SMALL: &[(&str, &[&str])] = &[
     ("lossy-asymmetric", &["duration=7m"]),
     ("site-power-cut", &["duration=11m"]),
     ("crash-storm", &["duration=3m"]),
+    ("verdict-storm", &["duration=3m"]),
     ("flapping-link", &["duration=9m"]),
     ("narrowband", &["duration=15m"]),
     ("overload-10x", &["devices.meter.count=4", "duration=7m"]),

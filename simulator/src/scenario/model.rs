@@ -257,6 +257,7 @@ pub struct Fault {
 #[serde(rename_all = "kebab-case")]
 pub enum FaultKind {
     Crash,
+    Pause,
     PowerCut,
     BatteryEmpty,
     RegionPowerCut,

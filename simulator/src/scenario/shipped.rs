@@ -9,6 +9,7 @@ pub const SHIPPED: &[(&str, &str)] = &[
     ("site-power-cut", include_str!("../../../scenarios/site-power-cut.toml")),
     ("flapping-link", include_str!("../../../scenarios/flapping-link.toml")),
     ("crash-storm", include_str!("../../../scenarios/crash-storm.toml")),
+    ("verdict-storm", include_str!("../../../scenarios/verdict-storm.toml")),
     ("narrowband", include_str!("../../../scenarios/narrowband.toml")),
     ("overload-10x", include_str!("../../../scenarios/overload-10x.toml")),
     ("scale-ladder", include_str!("../../../scenarios/scale-ladder.toml")),

@@ -15,6 +15,8 @@ pub enum Promise {
     DurableFirst,
     /// A confirmed message is there at the end.
     NothingLost,
+    /// A message that was turned down is not there at the end.
+    RefusedIsNotThere,
     /// A message is not handed over after its deadline.
     InTime,
     /// What arrives is what was sent, at the one it was sent to.
@@ -36,6 +38,7 @@ const PROMISES: [(&str, &str); 10] = [
     ("at-most-once", "an application is handed a message once"),
     ("durable-first", "what a sender is told was delivered is on the receiver's disk by then"),
     ("nothing-lost", "what was confirmed is with the receiver's application, or in its inbox, at the end"),
+    ("refused-is-not-there", "what was told refused is in no inbox, and never was"),
     ("in-time", "nothing is delivered after its deadline"),
     ("unaltered", "what arrives is what was sent, at the one it was sent to"),
     ("one-outcome", "every message of a node that stays up ends in exactly one outcome"),

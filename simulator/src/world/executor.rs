@@ -1,11 +1,13 @@
 //! Executor: tasks in the order in which they were woken, on one thread.
 //!
 //! Every task belongs to an owner, a device in one of its lives. When a device loses power, all of its tasks are dropped
-//! at once, whatever they were at ([`drop_owner`]).
+//! at once, whatever they were at ([`drop_owner`]). While its process stands still ([`pause`]) they keep their places and do
+//! not run.
 //!
 //! Invariants
 //! 1. Tasks run in the order in which they were first woken since they last ran; each is in the queue at most once.
 //! 2. Nothing runs but in [`run_ready`], and no task within another.
+//! 3. No task of an owner that stands still runs; those that were woken meanwhile run in that order afterwards.
 
 use futures::future::BoxFuture;
 use futures::task::{ArcWake, waker};
@@ -20,6 +22,7 @@ use std::task::Context;
 pub type Owner = u64;
 
 struct Task {
+    owner: Owner,
     /// Gone when it has ended.
     future: Mutex<Option<BoxFuture<'static, ()>>>,
     queued: AtomicBool,
@@ -37,6 +40,8 @@ struct Owned {
 thread_local! {
     static READY: RefCell<VecDeque<Arc<Task>>> = const { RefCell::new(VecDeque::new()) };
     static OWNED: RefCell<BTreeMap<Owner, Owned>> = const { RefCell::new(BTreeMap::new()) };
+    /// Owners that stand still, with their tasks that were woken meanwhile.
+    static STILL: RefCell<BTreeMap<Owner, Vec<Arc<Task>>>> = const { RefCell::new(BTreeMap::new()) };
     static POLLS: Cell<u64> = const { Cell::new(0) };
 }
 
@@ -52,7 +57,7 @@ impl ArcWake for Task {
 /// Starts a task.
 pub fn spawn(owner: Owner, future: impl Future<Output = ()> + Send + 'static) {
     let future = Mutex::new(Some(Box::pin(future) as BoxFuture<'static, ()>));
-    let task = Arc::new(Task { future, queued: AtomicBool::new(false), ended: AtomicBool::new(false) });
+    let task = Arc::new(Task { owner, future, queued: AtomicBool::new(false), ended: AtomicBool::new(false) });
     OWNED.with_borrow_mut(|owned| {
         let Owned { tasks, limit } = owned.entry(owner).or_default();
         if tasks.len() >= *limit {
@@ -67,6 +72,10 @@ pub fn spawn(owner: Owner, future: impl Future<Output = ()> + Send + 'static) {
 /// Runs tasks until none is ready.
 pub fn run_ready() {
     while let Some(task) = READY.with_borrow_mut(VecDeque::pop_front) {
+        let stands = STILL.with_borrow_mut(|still| still.get_mut(&task.owner).map(|woken| woken.push(task.clone())));
+        if stands.is_some() {
+            continue;
+        }
         task.queued.store(false, Relaxed);
         POLLS.set(POLLS.get() + 1);
         let waker = waker(task.clone());
@@ -81,8 +90,20 @@ pub fn run_ready() {
     }
 }
 
+/// An owner's process stands still from now on.
+pub fn pause(owner: Owner) {
+    STILL.with_borrow_mut(|still| drop(still.insert(owner, Vec::new())));
+}
+
+/// It goes on.
+pub fn go_on(owner: Owner) {
+    let woken = STILL.with_borrow_mut(|still| still.remove(&owner)).unwrap_or_default();
+    READY.with_borrow_mut(|ready| ready.extend(woken));
+}
+
 /// Drops all tasks of an owner, in the order in which they were started.
 pub fn drop_owner(owner: Owner) {
+    drop(STILL.with_borrow_mut(|still| still.remove(&owner)));
     let Owned { tasks, .. } = OWNED.with_borrow_mut(|owned| owned.remove(&owner)).unwrap_or_default();
     for task in tasks {
         let future = task.future.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -126,6 +147,19 @@ mod tests {
             let _ = (third.send(()), first.send(()));
             run_ready();
             assert_eq!(*seen.lock().expect("no panic"), ["c", "a"]);
+            pause(2);
+            let (fourth, wait_fourth) = oneshot::channel::<()>();
+            let slow = seen.clone();
+            spawn(2, async move {
+                let _ = wait_fourth.await;
+                slow.lock().expect("no panic").push("d");
+            });
+            let _ = fourth.send(());
+            run_ready();
+            assert_eq!(seen.lock().expect("no panic").len(), 2, "it stands still");
+            go_on(2);
+            run_ready();
+            assert_eq!(*seen.lock().expect("no panic"), ["c", "a", "d"]);
             drop_owner(1);
             assert!(second.send(()).is_err(), "its receiver is gone");
         })

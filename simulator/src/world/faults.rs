@@ -32,12 +32,13 @@ pub fn begin(plan: &Plan, agenda: &Agenda) {
     agenda.enter(plan.warmup + plan.duration, Item::Calm);
 }
 
-/// Nodes whose clock or disk is not sound in some part of the run.
+/// Nodes whose clock or disk is not sound, or that stand still, in some part of the run.
 pub fn excused(plan: &Plan) -> BTreeSet<usize> {
     let unsound = plan.faults.iter().filter_map(|fault| match &fault.what {
-        FaultKind::ClockStep { devices, .. } | FaultKind::ClockDrift { devices, .. } | FaultKind::DiskFull(devices) => {
-            Some(devices)
-        }
+        FaultKind::ClockStep { devices, .. }
+        | FaultKind::ClockDrift { devices, .. }
+        | FaultKind::DiskFull(devices)
+        | FaultKind::Pause(devices) => Some(devices),
         _ => None,
     });
     unsound.flatten().copied().collect()
@@ -129,6 +130,7 @@ impl World {
                 let failure = begins.then_some("no space left on device");
                 devices.into_iter().for_each(|device| self.devices[device].set_disk_failure(failure));
             }
+            FaultKind::Pause(devices) => devices.into_iter().for_each(|device| self.set_paused(device, begins)),
             FaultKind::Overload { flow, factor } => self.workload.set_factor(flow, if begins { factor } else { 1.0 }),
             FaultKind::Hostile { devices, how } => {
                 devices.into_iter().for_each(|device| self.medium.set_hostile(device, begins.then_some(how)));
@@ -173,6 +175,21 @@ impl World {
             (true, 1) => self.kill(device),
             (false, 0) => self.start(device),
             _ => {}
+        }
+    }
+
+    /// A device's process stands still, or goes on; one that is started meanwhile does not.
+    fn set_paused(&mut self, device: usize, still: bool) {
+        match (still, self.paused.remove(&device)) {
+            (true, Some(before)) => drop(self.paused.insert(device, before)),
+            (true, None) => {
+                if let Some(owner) = self.devices[device].application().map(|application| application.owner) {
+                    executor::pause(owner);
+                    self.paused.insert(device, owner);
+                }
+            }
+            (false, Some(owner)) => executor::go_on(owner),
+            (false, None) => {}
         }
     }
 

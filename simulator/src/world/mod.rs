@@ -44,6 +44,7 @@ use futures_timer::virtual_time;
 use ledger::Ledger;
 use medium::{Medium, NANOS, now};
 use sampler::Sampler;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
@@ -113,6 +114,8 @@ struct World {
     events: Events,
     /// How many faults keep a device down, and what becomes of it: see [`faults`].
     down: Vec<u32>,
+    /// Devices whose process stands still, and in which life.
+    paused: BTreeMap<usize, executor::Owner>,
     /// Why a device could not be started again.
     broken: Vec<String>,
     end: u64,
@@ -155,6 +158,7 @@ impl World {
             ledger,
             agenda,
             events,
+            paused: BTreeMap::new(),
             broken: Vec::new(),
             end: NANOS + nanos(end),
             plan,

@@ -26,6 +26,13 @@ pub fn check_messages(book: &mut Book, devices: &[Device], end: u64) {
             book.checks
                 .look(Promise::NothingLost, there, || format!("message {id} was confirmed and is not at node {to}"));
         }
+        if let (Some((End::Refused, _)), Some(to)) = (message.end, message.to) {
+            // A call that was refused may have been made: its program says so, or was interrupted.
+            let read = message.received.iter().any(|received| received.number != 0);
+            let there = read || lying[to].contains(&id);
+            let what = || format!("message {id} was refused and is at node {to}");
+            book.checks.look(Promise::RefusedIsNotThere, !there, what);
+        }
         let due = message.deadline + GRACE < end;
         if due && !message.orphaned && devices[message.from].application().is_some() {
             let ended = message.end.is_some();

@@ -145,6 +145,7 @@ impl Planning<'_> {
         let silent = |default| fault.silent.as_ref().map_or(default, |silent| *silent.get_ref());
         let one = match fault.kind {
             FaultKind::Crash => map(whom(self, draw)?, plan::FaultKind::Crash),
+            FaultKind::Pause => map(whom(self, draw)?, plan::FaultKind::Pause),
             FaultKind::PowerCut | FaultKind::RegionPowerCut => map(whom(self, draw)?, plan::FaultKind::PowerCut),
             FaultKind::BatteryEmpty => map(whom(self, draw)?, plan::FaultKind::BatteryEmpty),
             FaultKind::DiskFull => map(whom(self, draw)?, plan::FaultKind::DiskFull),
@@ -288,6 +289,7 @@ fn map(
 fn called(kind: FaultKind) -> &'static str {
     match kind {
         FaultKind::Crash => "crash",
+        FaultKind::Pause => "pause",
         FaultKind::PowerCut => "power-cut",
         FaultKind::BatteryEmpty => "battery-empty",
         FaultKind::RegionPowerCut => "region-power-cut",
