@@ -7,6 +7,10 @@
 //! 1. Every `Send`, `SendLoad`, `Request` and `Publish` gets exactly one [`Reply::Outcome`] or [`Reply::Response`].
 //! 2. A reply never comes before what it reports is durable.
 
+mod refused;
+
+pub use refused::Refused;
+
 use super::lab::{Lab, Shape};
 use super::view::{LinkView, RoutesView, WayView};
 use crate::id::{InnerId, Name, SendId, StreamId};
@@ -429,78 +433,4 @@ pub struct Contact {
     pub neighbour: bool,
     /// What the issuer has changed about it, or tried to.
     pub changed: Option<String>,
-}
-
-/// Why a command is not accepted.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    /// No card with that name.
-    #[error("no contact is called {name}{}", .nearest.as_ref().map(|n| format!("; did you mean {n}?")).unwrap_or_default())]
-    UnknownContact {
-        /// As asked.
-        name: String,
-        /// The nearest that is known.
-        nearest: Option<String>,
-    },
-    /// It is for the device itself.
-    #[error("{0} is this device itself")]
-    Oneself(Name),
-    /// No policy has that name.
-    #[error("no policy is called {name}{}", .nearest.as_ref().map(|n| format!("; did you mean {n}?")).unwrap_or_default())]
-    UnknownPolicy {
-        /// The name given.
-        name: String,
-        /// A known one that is like it.
-        nearest: Option<String>,
-    },
-    /// The policy has a limit that a publication cannot keep.
-    #[error("policy {policy} has `{limit}`, which can be kept for messages to one device only")]
-    PathPolicy {
-        /// The policy's name.
-        policy: String,
-        /// The limit, as the settings call it.
-        limit: &'static str,
-    },
-    /// No path keeps the limits of the message's policy, and it is not to wait for one.
-    #[error("no way to {to} keeps the limits of policy {policy}: {why}")]
-    NoPath {
-        /// For whom it was.
-        to: Name,
-        /// The policy's name.
-        policy: String,
-        /// What came nearest.
-        why: String,
-    },
-    /// Payload over its bound.
-    #[error("a message has at most {limit} bytes, this one has {found}; send large data in pieces")]
-    TooLarge {
-        /// Bytes there.
-        found: usize,
-        /// Bytes allowed.
-        limit: usize,
-    },
-    /// Not a topic.
-    #[error("{0}")]
-    Topic(String),
-    /// Not a filter.
-    #[error("{0}")]
-    Filter(String),
-    /// Not a service name, or taken by another offer.
-    #[error("{0}")]
-    Service(String),
-    /// No consumer of that name.
-    #[error("no consumer is called {0:?}")]
-    NoSuchConsumer(String),
-    /// No such call is waiting.
-    #[error("no call {0} is waiting for a response; it may have timed out")]
-    NoSuchCall(u64),
-    /// A bound is reached.
-    #[error("{0}")]
-    Full(String),
-    /// Only a lab's nodes can be told with whom and how to link.
-    #[error("this node is not in a lab")]
-    NoLab,
-    /// What a lab's node was told is in force, and not written down.
-    #[error("{0}")]
-    LabNotKept(String),
 }

@@ -32,7 +32,7 @@ pub enum Table {
 
 /// Small facts, by their keys in [`Table::Meta`], that must not go back to older ones: numbers would be given twice. A store
 /// that has lost its newest part brings them back.
-pub const WITNESSED: [&[u8]; 2] = [event_log::HEAD_KEY, super::inbox::CURSORS];
+pub const WITNESSED: [&[u8]; 2] = [event_log::HEAD_KEY, super::consumers::KEY];
 
 /// Key in [`Table::Meta`] of the last number that the inbox had given when the store lost its newest part, 8 bytes big
 /// endian. Set by the store alone.

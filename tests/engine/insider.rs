@@ -111,7 +111,7 @@ impl Traffic {
         self.requests_ended += responses.count();
         for at in HONEST {
             if let Some(last) = mesh.inbox(at).last().map(|message| message.number) {
-                mesh.command(at, Command::Consume { consumer: String::new(), up_to: last });
+                mesh.command(at, Command::Consume { consumer: String::new(), up_to: last, durable: false });
             }
         }
         for (_, token) in &self.sent {

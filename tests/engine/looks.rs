@@ -1,7 +1,8 @@
-//! What lies durably on the disks of a mesh.
+//! What is seen of a mesh: what lies durably on its disks, what its nodes have counted and said.
 
 use crate::mesh::Mesh;
-use m2mesh::engine::api::{InboxMessage, InboxRecord};
+use m2mesh::counter::Counter;
+use m2mesh::engine::api::{InboxMessage, InboxRecord, Reply, Token};
 use m2mesh::engine::store::{Read, Table};
 use m2mesh::event_log::{Logged, Record};
 
@@ -27,5 +28,15 @@ impl Mesh {
         });
         read.expect("readable");
         messages
+    }
+
+    /// What a node has counted under a name.
+    pub fn counted(&self, at: usize, counter: Counter) -> u64 {
+        self.nodes[at].engine.counters().get(&counter).copied().unwrap_or(0)
+    }
+
+    /// The last reply under a token.
+    pub fn reply(&self, at: usize, token: Token) -> Option<&Reply> {
+        self.nodes[at].replies.iter().rev().find(|(of, _)| *of == token).map(|(_, reply)| reply)
     }
 }

@@ -1,7 +1,6 @@
 //! Engines joined by queues, in virtual time: each frame takes a millisecond, each commit's flush five.
 
 use crate::disk::Disk;
-use m2mesh::counter::Counter;
 use m2mesh::engine::api::{Command, Outcome, Reply, Send, Token};
 use m2mesh::engine::store::Commit;
 use m2mesh::engine::{Engine, GossipVerdict, Input, Output, Settings};
@@ -250,11 +249,6 @@ impl Mesh {
         }
     }
 
-    /// What a node has counted under a name.
-    pub fn counted(&self, at: usize, counter: Counter) -> u64 {
-        self.nodes[at].engine.counters().get(&counter).copied().unwrap_or(0)
-    }
-
     /// One end learns how long a probe took.
     pub fn measure(&mut self, at: usize, to: usize, round_trip: Duration) {
         let link = self.links[&(at, to)];
@@ -301,11 +295,6 @@ impl Mesh {
         let now = self.now_at(at);
         self.nodes[at].engine.handle(input, now);
         self.drain(at);
-    }
-
-    /// The last reply under a token.
-    pub fn reply(&self, at: usize, token: Token) -> Option<&Reply> {
-        self.nodes[at].replies.iter().rev().find(|(of, _)| *of == token).map(|(_, reply)| reply)
     }
 
     /// Runs until nothing is to happen before `for_` has passed.
