@@ -100,9 +100,8 @@ impl Shape {
 
 /// Shapes of one node: as many as a lab has nodes, and more.
 pub const MAX_SHAPES: usize = 1_024;
-/// Longest delay with its jitter: a round trip has to fit into the five seconds in which a second connection to a
-/// peer must prove itself.
-pub const MAX_DELAY: Duration = Duration::from_secs(2);
+/// Longest delay with its jitter: what the most patient bearer has time for.
+pub const MAX_DELAY: Duration = Duration::from_secs(60);
 /// Most loss, in a million.
 pub const MAX_LOSS: u32 = 900_000;
 /// Least rate, in bits a second.

@@ -44,6 +44,8 @@ pub(crate) struct Handler {
     data: LaneIo<Stream>,
     pipe: Arc<Pipe>,
     frames: mpsc::Sender<Received>,
+    /// How long the two ends may take to agree on a stream.
+    negotiation: Duration,
     silence: Silence,
     state: State,
     /// Told one by one; each kind is in here once at most.
@@ -127,6 +129,7 @@ impl Handler {
             data: LaneIo::new(),
             pipe,
             frames,
+            negotiation: watch.negotiation,
             silence: Silence::new(watch),
             state: State::Running,
             events: VecDeque::new(),
@@ -360,7 +363,8 @@ impl ConnectionHandler for Handler {
     type OutboundOpenInfo = Lane;
 
     fn listen_protocol(&self) -> SubstreamProtocol<Inbound> {
-        SubstreamProtocol::new(SelectUpgrade::new(ReadyUpgrade::new(CONTROL), ReadyUpgrade::new(DATA)), ())
+        let streams = SelectUpgrade::new(ReadyUpgrade::new(CONTROL), ReadyUpgrade::new(DATA));
+        SubstreamProtocol::new(streams, ()).with_timeout(self.negotiation)
     }
 
     fn connection_keep_alive(&self) -> bool {
@@ -411,7 +415,7 @@ impl ConnectionHandler for Handler {
                 Lane::Control => CONTROL,
                 Lane::Data => DATA,
             };
-            let protocol = SubstreamProtocol::new(ReadyUpgrade::new(protocol), lane);
+            let protocol = SubstreamProtocol::new(ReadyUpgrade::new(protocol), lane).with_timeout(self.negotiation);
             return Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest { protocol });
         }
         if !matches!(self.state, State::Over)

@@ -74,6 +74,8 @@ pub(crate) struct Watch {
     rate: u32,
     /// As its set-up took.
     round_trip: Duration,
+    /// How long the two ends may take to agree on a stream.
+    pub(crate) negotiation: Duration,
 }
 
 impl Watch {
@@ -89,6 +91,7 @@ impl Watch {
             metered: bearer.metered,
             rate: bearer.rate,
             round_trip,
+            negotiation: bearer.setup_time(config.setup_time),
         }
     }
 }
@@ -112,7 +115,7 @@ struct Timing {
 
 impl Silence {
     pub(crate) fn new(watch: Watch) -> Self {
-        let Watch { ping_after, dead_after, probing, metered, rate, round_trip } = watch;
+        let Watch { ping_after, dead_after, probing, metered, rate, round_trip, .. } = watch;
         let now = Instant::now();
         let timing = Timing::new(round_trip);
         Self {

@@ -136,7 +136,7 @@ mod tests {
             assert_eq!(serde_json::to_string(&Shape::from(core)).expect("JSON"), text);
         }
         for (text, what) in [
-            (r#"{"delay":"3s"}"#, "2 s"),
+            (r#"{"delay":"61s"}"#, "60 s"),
             (r#"{"delay":"10ms","jitter":"20ms"}"#, "jitter"),
             (r#"{"loss":1.0}"#, "cut the link"),
             (r#"{"loss":-0.1}"#, "cut the link"),
