@@ -161,13 +161,9 @@ async fn lines_go_in_order_and_their_outcomes_come_as_they_end() {
     replies[1].push(Reply::Refused(full.clone())).expect("heard");
     let second: dto::LineOutcome = answers.next().await.expect("a stream").expect("a line");
     assert_eq!(second, dto::LineOutcome { line: 2, outcome: dto::Outcome::Refused { reason: full.to_string() } });
+    // The node stops: nobody knows how the others end, and nothing is made up.
     drop(replies);
-    let mut rest = Vec::new();
-    while let Some(line) = answers.next::<dto::LineOutcome>().await.expect("a stream") {
-        rest.push((line.line, line.outcome.word()));
-    }
-    rest.sort();
-    assert_eq!(rest, [(1, "expired"), (3, "expired")]);
+    assert!(matches!(answers.next::<dto::LineOutcome>().await, Err(ClientError::Broken(_))));
 }
 
 #[tokio::test]
