@@ -34,7 +34,7 @@ pub enum Promise {
 }
 
 /// Name and promise of each.
-const PROMISES: [(&str, &str); 10] = [
+const PROMISES: [(&str, &str); 11] = [
     ("at-most-once", "an application is handed a message once"),
     ("durable-first", "what a sender is told was delivered is on the receiver's disk by then"),
     ("nothing-lost", "what was confirmed is with the receiver's application, or in its inbox, at the end"),
