@@ -222,7 +222,9 @@ fn diagnostics(global: &Global, node: bool) -> Result<(), Failure> {
             "give a level as debug, or a filter as m2mesh::net=debug,warn",
         )
     })?;
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Standard error may lie on the disk that is full: to complain there of not being able to write there would panic.
+    let subscriber =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
     // Set once a process; `lab exec` runs inside one where it already is.
     let _ = match global.log_format {
         LogFormat::Text => subscriber.with_ansi(std::io::stderr().is_terminal()).try_init(),

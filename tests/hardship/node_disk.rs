@@ -103,6 +103,19 @@ fn nothing_is_acknowledged_while_the_fsync_fails() {
     stop_traced(&mut gateway, &place);
 }
 
+/// Standard error is often a file on the disk that is full. What cannot be logged is lost, and nothing else.
+#[test]
+fn a_log_that_cannot_be_written_stops_nothing() {
+    let place = Place::new();
+    place.pair();
+    let mut gateway = start(&place, &["sh", "-c", "exec \"$@\" --log debug 2> /dev/full", "sh"]);
+    let meter = start_meter(&place);
+    place.done(&["send", "gateway", "hello", "--dir", "meter"]);
+    assert_eq!(place.done(&["receive", "--count", "1", "--dir", "plant"]), "hello");
+    drop(meter);
+    assert_eq!(gateway.stop(), Some(0));
+}
+
 #[test]
 fn a_full_disk_is_said_and_survived() {
     let place = Place::new();
