@@ -455,8 +455,9 @@ pub(crate) fn without_peer(address: &Multiaddr) -> Multiaddr {
 const MAX_ADDRESSES: usize = 1_024;
 /// Addresses at which members were met that are kept.
 pub(crate) const MAX_MET: usize = 32;
-/// Dials under way at a time.
-pub(crate) const MAX_DIALS: usize = 8;
+/// Dials under way at a time: one that nobody answers takes as long as its bearer allows, and whoever is on the move knows
+/// many such.
+pub(crate) const MAX_DIALS: usize = 32;
 /// Bound of the rest after a first failure.
 const SHORTEST: Duration = Duration::from_millis(250);
 /// Bound of the rest after many failures.
