@@ -14,7 +14,7 @@
 //!
 //! Invariants
 //! 1. A session is kept only after a record has opened under it, and its header with it.
-//! 2. Records and openers that fail under the id of a session that stands do not end it; see [`MAX_FAILURES`].
+//! 2. Records and openers that fail under the id of a session that stands do not end it; see [`MAX_FAILURES`](super::sessions::MAX_FAILURES).
 //! 3. A NACK is believed only from the device that the session is with, of the session that it knows by that id.
 
 use super::Engine;
