@@ -161,6 +161,8 @@ counters! {
     GroupFramesExpired: Frames = "group_frames_expired",
     /// Group frames whose signature does not verify.
     GroupFramesForged: Frames = "group_frames_forged",
+    /// Group frames sent no later than what subscribers may have heard of their publisher, in streams of which nothing else is known.
+    GroupFramesHeardBefore: Frames = "group_frames_heard_before",
     /// Group frames, or what was sealed in them, that are not well formed.
     GroupFramesMalformed: Frames = "group_frames_malformed",
     /// Group frames that do not open under the key of their group.
@@ -173,6 +175,8 @@ counters! {
     GroupFramesWithoutCredential: Frames = "group_frames_without_credential",
     /// Group frames that found no link to some neighbour of their tree.
     GroupFramesWithoutWay: Frames = "group_frames_without_way",
+    /// Publishers of whom it is no longer known up to where they were heard, since too many are.
+    GroupPublishersForgotten: Credentials = "group_publishers_forgotten",
     /// Streams of publishers that gave way to newer ones.
     GroupStreamsForgotten: Streams = "group_streams_forgotten",
     /// Acknowledgements of frames that did not go to the neighbour that sends them, or were acknowledged before.
@@ -237,6 +241,8 @@ counters! {
     OutcomesForgotten: Outcomes = "outcomes_forgotten",
     /// Messages of this device that could not be read back from disk.
     OutgoingDamaged: Messages = "outgoing_damaged",
+    /// Publications that had to wait for a disk that writes nothing, and found no room to.
+    PublicationsDropped: Messages = "publications_dropped",
     /// Requests for contact cards that the issuer did not answer.
     PullsFailed: Requests = "pulls_failed",
     /// Receipts for which there is no way back.

@@ -35,6 +35,7 @@ pub mod system;
 pub use host::{Gate, Host, Issued, Parts};
 pub use system::{NodeError, Ready, RunOptions};
 
+use crate::counter::Counter;
 use crate::engine::api::{Reply, Token};
 use crate::engine::lab::Lab;
 use crate::engine::{Engine, GossipVerdict, Input, Origin, Output};
@@ -89,6 +90,8 @@ pub struct EventLoop<S: Store, H: Host> {
     reached: (u64, u64),
     /// Bounded by the store: what it has not made durable is at most what it has room for.
     held: VecDeque<(Lsn, Held)>,
+    /// Bytes of publications among them: these come with few commits.
+    publications_held: usize,
     /// Bounded: a link that lets too much pile up is closed.
     stalled: BTreeMap<LinkId, VecDeque<(Class, OutFrame)>>,
     conversations: BTreeMap<Token, Replies>,
@@ -154,6 +157,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
             reach: VecDeque::new(),
             reached,
             held: VecDeque::new(),
+            publications_held: 0,
             stalled: BTreeMap::new(),
             conversations: BTreeMap::new(),
             streams: BTreeMap::new(),
@@ -204,6 +208,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
                 Ok(lsn) => self.handle_durable(lsn),
                 Err(error) => {
                     self.store_failure = Some(error.to_string());
+                    self.release_publications();
                     self.handle(Input::Event(Event::StoreFailed { reason: error.to_string() }));
                 }
             }
@@ -226,6 +231,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
             self.reached = reached;
         }
         while let Some((_, held)) = self.held.pop_front_if(|(after, _)| *after <= lsn) {
+            self.publications_held -= held.published().unwrap_or(0);
             match held {
                 Held::Frame { link, class, frame } => self.send(link, class, frame),
                 Held::Reply { token, reply, last } => self.tell(token, reply, last),
@@ -384,7 +390,12 @@ impl<S: Store, H: Host> EventLoop<S, H> {
     }
 
     fn when_durable(&mut self, after: Lsn, held: Held) {
-        if after > self.durable {
+        // While the disk fails, nobody knows for how long: subscribers hear on.
+        let waits = after > self.durable && (held.published().is_none() || self.store_failure.is_none());
+        if waits {
+            if !self.has_place_for(&held) {
+                return self.handle(Input::Dropped { counter: Counter::PublicationsDropped, count: 1 });
+            }
             self.tell_what_is_durable(&held);
             return self.held.push_back((after, held));
         }
@@ -427,6 +438,8 @@ impl<S: Store + Unpin, H: Host + Unpin> Future for EventLoop<S, H> {
     }
 }
 
+/// Most bytes of publications that wait for the disk. Drop policy: newest dropped (`publications_dropped`).
+const MAX_HELD_PUBLISHED: usize = 16 * 1024 * 1024;
 /// Commands taken in a turn: what a batch is made of.
 const CALLS_A_TURN: usize = 1_024;
 /// Questions taken in a turn.

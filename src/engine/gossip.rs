@@ -9,11 +9,14 @@
 //!          accept: gossip forwards it ─▶ of a group listened to? ─▶ open ─▶ put in order ─▶ subscriptions
 //! ```
 
-use super::multicast::{FRAME_OVERHEAD, MAX_WAITING, Multicast, Received, Source, WAIT, Waiting};
+use super::api::Published;
+use super::heard::Term;
+use super::multicast::{FRAME_OVERHEAD, Incoming, MAX_WAITING, Multicast, Received, Source, WAIT, Waiting};
 use super::{Engine, GossipVerdict, Output};
 use crate::counter::Counter;
-use crate::id::{CredentialHash, LinkId, StreamId};
-use crate::identity::credential::acceptance;
+use crate::delivery::reorder::Reorder;
+use crate::id::{CredentialHash, LinkId, Lsn, Name, StreamId};
+use crate::identity::credential::{acceptance, epoch_length};
 use crate::identity::sign::verify_signed;
 use crate::time::Unix;
 use crate::wire::data::Policy;
@@ -95,15 +98,16 @@ impl Engine {
         };
         let (key, handle) = (sender.body.key, sender.body.handle);
         let sender_may = self.takes_from(sender, frame.segment);
-        let holds = acceptance(&sender.body).is_some_and(|(from, until)| (from..until).contains(&self.now.unix));
+        let accepted = acceptance(&sender.body).filter(|(from, until)| (*from..*until).contains(&self.now.unix));
+        let (length, epoch) = (epoch_length(&sender.body), sender.body.epoch);
         if !verify_signed(CONTEXT, &key, &signed) {
             self.count(Counter::GroupFramesForged, 1);
             return self.judged(source, GossipVerdict::Reject);
         }
-        if !holds {
+        let (Some((_, until)), Some(length)) = (accepted, length) else {
             self.count(Counter::GroupFramesExpired, 1);
             return self.judged(source, GossipVerdict::Ignore);
-        }
+        };
         if key == self.own {
             // Our own, come back when gossip has forgotten it: subscribers here had it when it was published.
             self.count(Counter::GroupFramesOwn, 1);
@@ -125,45 +129,72 @@ impl Engine {
         let Ok(plain) = self.membership.groups().open(&frame, &group, &key) else {
             return self.count(Counter::GroupFramesNotOpened, 1);
         };
-        let from = self.name_of(&handle);
-        self.receive(frame.sender, &group, Received { from, plain });
+        let (from, term) = (self.name_of(&handle), Term { end: length.end(epoch), until });
+        self.receive(frame.sender, &group, length.start(epoch), Received { from, plain, term });
     }
 
-    /// Puts an opened frame in order.
-    fn receive(&mut self, sender: CredentialHash, group: &str, received: Received) {
+    /// Puts an opened frame in order. `start`: of the epoch of its sender's credential.
+    fn receive(&mut self, sender: CredentialHash, group: &str, start: Unix, received: Received) {
         let Ok(batch) = wire::decode::<GroupBatch<'_>>(&received.plain) else {
             return self.count(Counter::GroupFramesMalformed, 1);
         };
         let sound = |message: &GroupMessage<'_>| {
             topic::check_topic(message.topic).is_ok() && topic::group(message.topic) == group
         };
-        if batch.messages.len() > MAX_MESSAGES || !batch.messages.iter().all(sound) {
+        let in_epoch = (start..received.term.end).contains(&Unix(batch.sent));
+        if batch.messages.len() > MAX_MESSAGES || !in_epoch || !batch.messages.iter().all(sound) {
             return self.count(Counter::GroupFramesMalformed, 1);
         }
         let (key, first, count) = ((sender, batch.stream), batch.first, batch.messages.len() as u64);
-        let now = self.now.time;
+        let (now, sent) = (self.now.time, Unix(batch.sent));
         if let Some(oldest) = self.multicast.shares.enter(sender, key) {
             self.multicast.streams.remove(&oldest);
             self.multicast.holding.remove(&oldest);
+            self.heard.forget_stream(&oldest.0);
             self.count(Counter::GroupStreamsForgotten, 1);
         }
-        self.multicast.streams.entry(key).or_default().insert(first, count, received, now);
+        let barred = self.heard.barred(&sender);
+        let stream =
+            self.multicast.streams.entry(key).or_insert_with(|| Incoming { barred, order: Reorder::default() });
+        if sent <= stream.barred {
+            return self.count(Counter::GroupFramesHeardBefore, 1);
+        }
+        stream.order.insert(first, count, received, now);
         self.hand_over(key);
     }
 
     /// Hands over what is in order, or has waited long enough.
     pub(super) fn hand_over(&mut self, key: (CredentialHash, StreamId)) {
-        while let Some(released) = self.multicast.streams.get_mut(&key).and_then(|stream| stream.poll(self.now.time)) {
-            let Received { from, plain } = released.item;
+        let now = self.now;
+        while let Some(released) = self.multicast.streams.get_mut(&key).and_then(|stream| stream.order.poll(now.time)) {
+            let Received { from, plain, term } = released.item;
             if let Ok(batch) = wire::decode::<GroupBatch<'_>>(&plain) {
-                self.publish_batch(from.as_ref(), &batch, released.lost, released.skip);
+                let passed = self.heard.pass((key.0, term), Unix(batch.sent), now.unix, self.journal.turn());
+                self.journal.extend(passed.writes);
+                self.count(Counter::GroupPublishersForgotten, passed.forgotten);
+                self.publish_batch(from.as_ref(), &batch, (released.lost, released.skip), passed.after);
             }
         }
-        let holds = self.multicast.streams.get(&key).is_some_and(|stream| stream.next_wake().is_some());
+        let holds = self.multicast.streams.get(&key).is_some_and(|stream| stream.order.next_wake().is_some());
         if holds {
             self.multicast.holding.insert(key);
         } else {
             self.multicast.holding.remove(&key);
+        }
+    }
+
+    /// Messages of a frame, of which the first `skip` were handed over before and `lost` are missing, once a commit is durable.
+    fn publish_batch(&mut self, from: Option<&Name>, batch: &GroupBatch<'_>, (lost, skip): (u64, u64), after: Lsn) {
+        let skip = usize::try_from(skip).unwrap_or(usize::MAX);
+        for (at, message) in batch.messages.iter().enumerate().skip(skip) {
+            let published = Published {
+                topic: message.topic.to_owned(),
+                payload: message.payload.to_vec(),
+                from: from.cloned(),
+                sent: Unix(batch.sent),
+                lost: if at == skip { lost } else { 0 },
+            };
+            self.hand_to_subscribers(published, after);
         }
     }
 }

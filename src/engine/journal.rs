@@ -33,6 +33,11 @@ impl Journal {
         self.lsn
     }
 
+    /// The number of this turn's commit, if it has one.
+    pub(super) fn turn(&self) -> Lsn {
+        Lsn(self.lsn.0 + 1)
+    }
+
     pub(super) fn write(&mut self, write: Write) {
         self.writes.push(write);
     }

@@ -27,7 +27,7 @@
 //! links · `flights` what became of frames · `locate` where a leaf is · `segments` whose frames · `share` no link
 //! more than its part · `tree` who carries a group's frames · [`view`]
 //! and `report` what an operator may look at · `services` offers and calls · `multicast` publishing and subscriptions
-//! · `gossip` group frames from others · `relaying` enrolment of
+//! · `gossip` group frames from others · `heard` up to where subscribers have heard them, for good · `relaying` enrolment of
 //! others · `enrolment` renewal, epochs · `journal` the commit of the turn and
 //! the event log.
 //!
@@ -55,6 +55,7 @@ mod flights;
 mod forward;
 mod fragments;
 mod gossip;
+mod heard;
 mod inbox;
 mod journal;
 mod link_state;
@@ -132,6 +133,7 @@ pub struct Engine {
     inbox: inbox::Inbox,
     services: services::Services,
     multicast: multicast::Multicast,
+    heard: heard::Heard,
     tree: tree::Trees,
     worth: worth::Worth,
     routing: link_state::LinkState,
@@ -196,6 +198,7 @@ impl Engine {
             inbox,
             services: services::Services::new(now),
             multicast: multicast::Multicast::new(),
+            heard: heard::Heard::load(store)?,
             tree: tree::Trees::default(),
             routing: link_state::LinkState::new(own, area),
             routes: routes::Routes::default(),
@@ -317,6 +320,8 @@ impl Engine {
     /// Closes the books: the last commit.
     pub fn stop(&mut self, now: Now) {
         self.pass_time(now);
+        let unused = self.heard.close();
+        self.journal.extend(unused);
         self.record(Event::Stopped);
     }
 

@@ -13,10 +13,12 @@
 //!
 //! Invariants
 //! 1. Every gossip frame gets exactly one verdict.
-//! 2. A subscription sees each message of a stream at most once and in order.
+//! 2. A subscription sees each message of a stream in order, and no two of one device, whenever they were made, see the same
+//!    message twice (`heard`).
 //! 3. Waiting frames, streams, credentials and publications have bounds; each drop is counted.
 
 use super::api::{Outcome, Published, Refused, Reply, Token};
+use super::heard::Term;
 use super::segments::bits;
 use super::share::Shares;
 use super::{Engine, GossipVerdict, Output};
@@ -89,6 +91,15 @@ struct OutStream {
 pub(super) struct Received {
     pub(super) from: Option<Name>,
     pub(super) plain: Vec<u8>,
+    pub(super) term: Term,
+}
+
+/// A publisher's stream to a group, as it comes in.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    /// What was sent up to then is taken for heard.
+    pub(super) barred: Unix,
+    pub(super) order: Reorder<Received>,
 }
 
 /// How a frame came.
@@ -125,7 +136,7 @@ pub(super) struct Multicast {
     out: BTreeMap<String, OutStream>,
     jobs: BTreeMap<u64, Job>,
     last_job: u64,
-    pub(super) streams: BTreeMap<(CredentialHash, StreamId), Reorder<Received>>,
+    pub(super) streams: BTreeMap<(CredentialHash, StreamId), Incoming>,
     /// Of each publisher the streams, as they were last heard.
     pub(super) shares: Shares<(CredentialHash, StreamId), CredentialHash>,
     /// Those of them that hold something back, so that nobody has to look through all.
@@ -199,7 +210,7 @@ impl Multicast {
     }
 
     pub(super) fn next_wake(&self) -> Option<Time> {
-        let held = self.holding.iter().filter_map(|key| self.streams.get(key)?.next_wake()).min();
+        let held = self.holding.iter().filter_map(|key| self.streams.get(key)?.order.next_wake()).min();
         let waiting = self.waiting.front().map(|waiting| waiting.until);
         let deadline = self.pending.values().filter_map(|queue| queue.front().map(|first| first.deadline)).min();
         let blocked = self.blocked.values().min().copied();
@@ -410,7 +421,8 @@ impl Engine {
         let epoch = self.membership.bulletin().epoch_length().epoch_at(self.now.unix);
         let own = self.membership.credential(self.now.unix)?.clone();
         let version = self.membership.groups().version(group)?;
-        let fits = |out: &OutStream| (out.sender.epoch(), out.sender.version()) == (epoch, version);
+        let (of, hash) = (|out: &GroupSender| (out.epoch(), out.version(), out.credential()), own.hash);
+        let fits = |out: &OutStream| of(&out.sender) == (epoch, version, hash);
         if !self.multicast.out.get(group).is_some_and(fits) {
             let segment = self.segment_of_publications()?;
             let sender = self.membership.groups().sender(&mut self.rng, (group, segment), epoch, own).ok()?;
@@ -433,13 +445,14 @@ impl Engine {
     fn publish_here(&mut self, publications: &[Publication]) {
         let from = self.membership.name().clone();
         for publication in publications {
-            self.hand_to_subscribers(Published {
+            let published = Published {
                 topic: publication.topic.clone(),
                 payload: publication.payload.clone(),
                 from: Some(from.clone()),
                 sent: self.now.unix,
                 lost: 0,
-            });
+            };
+            self.hand_to_subscribers(published, Lsn(0));
         }
     }
 
@@ -467,25 +480,12 @@ impl Engine {
         }
     }
 
-    pub(super) fn publish_batch(&mut self, from: Option<&Name>, batch: &GroupBatch<'_>, lost: u64, skip: u64) {
-        let skip = usize::try_from(skip).unwrap_or(usize::MAX);
-        for (at, message) in batch.messages.iter().enumerate().skip(skip) {
-            self.hand_to_subscribers(Published {
-                topic: message.topic.to_owned(),
-                payload: message.payload.to_vec(),
-                from: from.cloned(),
-                sent: Unix(batch.sent),
-                lost: if at == skip { lost } else { 0 },
-            });
-        }
-    }
-
-    fn hand_to_subscribers(&mut self, published: Published) {
+    pub(super) fn hand_to_subscribers(&mut self, published: Published, after: Lsn) {
         let matching =
             self.multicast.subscriptions.iter().filter(|(_, filter)| topic::matches(filter, &published.topic));
         for (token, _) in matching {
             let (token, reply) = (*token, Reply::Published(published.clone()));
-            self.outputs.push_back(Output::Reply { token, reply, after: Lsn(0), last: false });
+            self.outputs.push_back(Output::Reply { token, reply, after, last: false });
         }
     }
 }

@@ -28,11 +28,13 @@ pub enum Table {
     /// What was measured of links. Key: the neighbour's pseudonym and the bearer's number; value: an
     /// [`Estimator`](crate::link::estimate::Estimator).
     Links = 7,
+    /// Up to where publishers were heard. Key: hash of the publisher's credential; value: CBOR.
+    Heard = 8,
 }
 
-/// Small facts, by their keys in [`Table::Meta`], that must not go back to older ones: numbers would be given twice. A store
+/// Small facts, by their keys in [`Table::Meta`], that must not go back to older ones: numbers would be given twice, and what was heard would be new. A store
 /// that has lost its newest part brings them back.
-pub const WITNESSED: [&[u8]; 2] = [event_log::HEAD_KEY, super::consumers::KEY];
+pub const WITNESSED: [&[u8]; 3] = [event_log::HEAD_KEY, super::consumers::KEY, super::heard::KEY];
 
 /// Key in [`Table::Meta`] of the last number that the inbox had given when the store lost its newest part, 8 bytes big
 /// endian. Set by the store alone.

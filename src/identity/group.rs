@@ -13,7 +13,7 @@
 //! 1. A (key, nonce) pair is used once: the salt is fresh in every [`GroupSender`], its counter never repeats.
 //! 2. A group's name leaves the device only inside a seal.
 
-use crate::id::{Pseudonym, RealmId, Tag};
+use crate::id::{CredentialHash, Pseudonym, RealmId, Tag};
 use crate::identity::bulletin::VerifiedBulletin;
 use crate::identity::credential::OwnCredential;
 use crate::identity::group_tree::open_version;
@@ -278,6 +278,11 @@ impl GroupSender {
     /// The version of the key that it seals with.
     pub fn version(&self) -> u32 {
         self.version
+    }
+
+    /// The credential that it signs under.
+    pub fn credential(&self) -> CredentialHash {
+        self.own.hash
     }
 
     /// The epoch it is for.

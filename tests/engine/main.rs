@@ -9,6 +9,7 @@ mod documents;
 mod enrolment;
 mod failover;
 mod flooding;
+mod heard;
 mod hops;
 mod insider;
 mod leaves;

@@ -36,6 +36,8 @@ pub struct Node {
     pub sent: Vec<Vec<u8>>,
     /// How often it wanted its membership saved.
     pub saves: usize,
+    /// Commits that it has made.
+    pub commits: usize,
 }
 
 enum Event {
@@ -136,6 +138,7 @@ impl Mesh {
             seen: BTreeSet::new(),
             sent: Vec::new(),
             saves: 0,
+            commits: 0,
         }
     }
 
@@ -372,6 +375,7 @@ impl Mesh {
                 }
                 Output::Commit(commit) => {
                     let due = self.now.time + FLUSH;
+                    self.nodes[at].commits += 1;
                     self.nodes[at].unflushed.push_back((due, commit));
                 }
                 output => {
