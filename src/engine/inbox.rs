@@ -15,14 +15,15 @@
 //! 1. A receipt `Delivered` comes out with the number of the commit that holds the message and the dedupe state that
 //!    accepted it; both are in one commit: after a crash they agree. A message has one verdict, which every copy of it is
 //!    told; but for `InboxFull`, which says that it is to come again.
-//! 2. The inbox holds at most [`MAX_INBOX`] messages and [`MAX_INBOX_BYTES`]. Drop policy: the newest is not taken, and its
-//!    sender is told to send it again soon (`InboxFull`).
+//! 2. The inbox holds at most [`MAX_INBOX`] messages and [`MAX_INBOX_BYTES`], of one contact at most as much as is then free
+//!    (`holdings`). Drop policy: the newest is not taken, and its sender is told to send it again soon (`InboxFull`).
 //! 3. At most [`MAX_STREAMS`] streams are remembered. Drop policy: of the sender that has most, the one longest without a
 //!    message is forgotten.
 //! 4. No message goes that a consumer (`consumers`) has not consumed.
 
 use super::api::{InboxRecord, Refused, Reply, Token};
 use super::consumers::{self, Consumers};
+use super::holdings::Holdings;
 use super::senders::Senders;
 use super::store::{INBOX_FLOOR, Read, ReadError, Table, Write};
 use super::unicast::inner;
@@ -57,8 +58,9 @@ pub(super) struct Stream {
 }
 
 /// One record of the inbox in the store.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Record {
+    from: Arc<Name>,
     first: u64,
     last: u64,
     bytes: usize,
@@ -77,6 +79,8 @@ pub(super) struct Inbox {
     last: u64,
     bytes: usize,
     records: VecDeque<Record>,
+    /// Of each contact what lies there, until the whole record is consumed.
+    holdings: Holdings,
     grown: bool,
     watchers: BTreeMap<Token, String>,
     live: BTreeSet<Token>,
@@ -105,12 +109,7 @@ impl Inbox {
         })?;
         store.scan(Table::Inbox, &[], &mut |_, value| {
             if let Ok(record) = wire::decode::<InboxRecord<'_>>(value) {
-                inbox.bytes += record.records.len();
-                inbox.records.push_back(Record {
-                    first: record.first,
-                    last: record.last(),
-                    bytes: record.records.len(),
-                });
+                inbox.enter(&record);
             }
             true
         })?;
@@ -174,13 +173,23 @@ impl Inbox {
         let mut writes = vec![self.cursors.write()];
         while let Some(record) = self.records.pop_front_if(|record| record.last <= gone) {
             self.bytes -= record.bytes;
+            self.holdings.release(&record.from, (record.last + 1 - record.first, record.bytes));
             writes.push(Write::Delete { table: Table::Inbox, key: record.first.to_be_bytes().to_vec() });
         }
         writes
     }
 
-    fn is_full(&self, messages: u64, bytes: usize) -> bool {
-        self.last - self.cursors.gone() + messages > MAX_INBOX || self.bytes + bytes > MAX_INBOX_BYTES
+    /// A record lies in the store, or will with this turn.
+    fn enter(&mut self, record: &InboxRecord<'_>) {
+        let (first, last, bytes) = (record.first, record.last(), record.records.len());
+        self.bytes += bytes;
+        let from = self.holdings.add(&record.from, (last + 1 - first, bytes));
+        self.records.push_back(Record { from, first, last, bytes });
+    }
+
+    /// Whether there is no room for so much of a contact.
+    fn is_full(&self, of: &Name, messages: u64, bytes: usize) -> bool {
+        !self.holdings.may_take(of, (messages, bytes), (self.last - self.cursors.gone(), self.bytes))
     }
 
     /// Whether receipts go back the way the messages came; `again`: some of these have come again, so neither way is spared.
@@ -229,7 +238,7 @@ impl Engine {
         let sent = Unix(head.sent.saturating_add_signed(offset.saturating_neg()));
         let end = sent.0.saturating_add(head.lifetime);
         let whole = end.saturating_sub(parcel.earliest.into()) >= self.now.unix.0
-            && !self.inbox.is_full(count, parcel.records.len())
+            && !self.inbox.is_full(from, count, parcel.records.len())
             && self.inbox.streams.get_mut(&head.stream).is_some_and(|s| s.dedupe.accept_next(head.base, count));
         if whole {
             self.deliver(from, &parcel, 0, parcel.records);
@@ -251,7 +260,7 @@ impl Engine {
             let sequence = parcel.head.base.saturating_add(index);
             let late = end.saturating_sub(record.earlier.into()) < self.now.unix.0;
             // Those of the run are not in the inbox's books yet.
-            let full = self.inbox.is_full(index - first + 1, run.len() + next - at);
+            let full = self.inbox.is_full(from, index - first + 1, run.len() + next - at);
             let (verdict, fresh) = self.judge(parcel.head.stream, sequence, full, late);
             if fresh {
                 run.end = next;
@@ -301,8 +310,7 @@ impl Engine {
         }
         let record = InboxRecord { first: inbox.last + 1, ..record };
         inbox.last = record.last();
-        inbox.bytes += records.len();
-        inbox.records.push_back(Record { first: record.first, last: inbox.last, bytes: records.len() });
+        inbox.enter(&record);
         inbox.touched.insert(head.stream);
         inbox.grown = true;
         let key = record.first.to_be_bytes().to_vec();

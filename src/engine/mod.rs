@@ -21,7 +21,7 @@
 //! Files: `exchange` inputs and outputs · [`api`] what the application says and hears · [`lab`] what a lab tells ·
 //! [`store`] what a disk is asked · `commands` dispatch · `links` neighbours · `control` frames of the control stream
 //! · `documents` what the bulletin names · `sessions` which there are · `seals` put on and taken off · `unicast` data
-//! frames out · `arrivals` data frames in · `inbox` durable messages, dedupe and receipts · `consumers` who reads them
+//! frames out · `arrivals` data frames in · `inbox` durable messages, dedupe and receipts · `holdings` how much of it each contact has · `consumers` who reads them
 //! · `outcomes` what became of named messages · `link_state` what routers tell each other · `worth` what
 //! links are worth · `routes` which way · `standing` and until when · `forward` for others · `fragments` for narrow
 //! links · `flights` what became of frames · `locate` where a leaf is · `segments` whose frames · `share` no link
@@ -56,6 +56,7 @@ mod forward;
 mod fragments;
 mod gossip;
 mod heard;
+mod holdings;
 mod inbox;
 mod journal;
 mod link_state;

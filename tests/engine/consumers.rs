@@ -96,11 +96,11 @@ fn consuming_does_not_wait_for_the_disk_unless_told() {
     assert_eq!(mesh.reply(1, durably), Some(&Reply::Ready));
 }
 
-/// Fills the inbox of `b` but for `left` messages.
-fn fill(mesh: &mut Mesh, left: u64) {
+/// Sends `b` so many messages. Half of what an inbox takes is what one contact may have in it.
+fn fill(mesh: &mut Mesh, messages: u64) {
     let mut filled = 0;
-    while filled < 1_000_000 - left {
-        let count = (1_000_000 - left - filled).min(4_000);
+    while filled < messages {
+        let count = (messages - filled).min(4_000);
         let mut records = Vec::new();
         (0..count).for_each(|_| put_record(&mut records, 0, b"x"));
         let load =
@@ -114,7 +114,7 @@ fn fill(mesh: &mut Mesh, left: u64) {
 #[test]
 fn a_full_inbox_means_again_soon_and_not_no() {
     let mut mesh = pair();
-    fill(&mut mesh, 1);
+    fill(&mut mesh, 499_999);
     let tokens: Vec<Token> = (0..40).map(|n| mesh.send(0, "b", &[n], Ack::End, 30)).collect();
     let short = mesh.send(0, "b", b"short", Ack::End, 3);
     mesh.run(seconds(5));
@@ -125,12 +125,33 @@ fn a_full_inbox_means_again_soon_and_not_no() {
         "{:?}",
         mesh.ended[&short]
     );
-    consume(&mut mesh, "", 500_000);
+    consume(&mut mesh, "", 250_000);
     mesh.run(Duration::from_millis(2_500));
     assert_eq!(ended(&mesh), 40, "they follow soon after there is room");
     assert!(tokens.iter().all(|token| matches!(mesh.ended[token], Outcome::Delivered { .. })));
     let last: Vec<u8> = mesh.inbox(1).iter().rev().take(40).rev().map(|message| message.payload[0]).collect();
     assert_eq!(last, (0..40).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_contact_that_fills_the_inbox_leaves_room_for_the_others() {
+    let mut mesh = Mesh::new(&["a", "b", "c"]);
+    mesh.connect(0, 1);
+    mesh.connect(1, 2);
+    mesh.run(seconds(1));
+    fill(&mut mesh, 500_000);
+    let more = mesh.send(0, "b", b"more", Ack::End, 30);
+    let others: Vec<Token> = (0..40).map(|n| mesh.send(2, "b", &[n], Ack::End, 30)).collect();
+    mesh.run(seconds(5));
+    assert!(!mesh.ended.contains_key(&more), "{:?}", mesh.ended[&more]);
+    assert!(others.iter().all(|token| matches!(mesh.ended.get(token), Some(Outcome::Delivered { .. }))));
+    mesh.restart(1);
+    mesh.connect(0, 1);
+    mesh.run(seconds(5));
+    assert!(!mesh.ended.contains_key(&more), "it is known after a restart what lies there: {:?}", mesh.ended[&more]);
+    consume(&mut mesh, "", 250_000);
+    mesh.run(seconds(10));
+    assert!(matches!(mesh.ended.get(&more), Some(Outcome::Delivered { .. })));
 }
 
 #[test]
