@@ -217,7 +217,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
 
     fn poll_losses(&mut self) {
         while let Some(Quarantine { place, reason }) = self.store.take_loss() {
-            self.handle(Input::Event(Event::Quarantined { place, reason }));
+            self.handle(Input::Event(Event::Quarantined { place, reason, chain: None }));
         }
     }
 

@@ -7,7 +7,7 @@ use super::shell::Shell;
 use super::{Verdict, arguments};
 use crate::event_log::Event;
 use crate::gateway::client::{Client, ClientError};
-use crate::gateway::dto::{LogPage, LogQuery, LogRecord, LogVerdict, Moment};
+use crate::gateway::dto::{LogPage, LogQuery, LogRecord, LogVerdict, Moment, OlderLog};
 use crate::gateway::pages::{self, PageError};
 use crate::store::{DirectoryLock, OpenError, SledReader, SledStore, Store};
 use clap::builder::PossibleValuesParser;
@@ -105,13 +105,19 @@ async fn verify(shell: &Shell, client: &Client) -> Result<Verdict, Failure> {
         shell.object(&verdict)?;
         return Ok(Verdict::of(verdict.intact));
     }
-    let LogVerdict { intact, records, first, last, head, first_bad, reason } = verdict;
+    let LogVerdict { intact, records, first, last, head, first_bad, reason, older } = verdict;
     shell.line(match (first_bad, head) {
         (Some(0), _) => format!("broken: {}", reason.unwrap_or_default()),
         (Some(bad), _) => format!("broken: record {bad} {}", reason.unwrap_or_default()),
         (None, Some(head)) if records > 0 => format!("intact: {records} records, {first} to {last}, head {head}"),
         (None, _) => "intact: no records yet".to_owned(),
     })?;
+    if let Some(OlderLog { kept, records, head, place }) = older {
+        shell.line(format!(
+            "before them: a log of {records} records with head {head} was set aside with its damaged store as {place}; \
+             {kept} of its records are still here, and nothing vouches for them"
+        ))?;
+    }
     Ok(Verdict::of(intact))
 }
 
@@ -151,6 +157,7 @@ fn verify_offline(directory: &Path) -> Result<LogVerdict, Failure> {
         head: None,
         first_bad: Some(first_bad),
         reason: Some(reason),
+        older: None,
     };
     let Some(found) = found.transpose().map_err(unreadable)? else {
         return Ok(broken(0, format!("the store cannot be read at all: {reason}")));

@@ -9,12 +9,13 @@
 //! 2. An event is durable no later than anything that happened after it and waits for the disk.
 
 use super::api::{Reply, Token};
-use super::store::{Commit, Read, ReadError, Table, Write};
+use super::store::{Commit, Read, ReadError, SET_ASIDE, Table, Write};
 use super::{Engine, Output};
 use crate::counter::Counter;
 use crate::event_log::{self, Event, EventLog, HEAD_KEY, Loader};
 use crate::id::Lsn;
 use crate::time::Now;
+use crate::wire;
 use std::collections::BTreeSet;
 
 /// Writes of the turn, and who waits for them.
@@ -25,9 +26,17 @@ pub(super) struct Journal {
     /// Replies that go when the turn's commit is durable.
     deferred: Vec<(Token, Reply, bool)>,
     watchers: BTreeSet<Token>,
+    /// The store has left word of what it set aside.
+    set_aside: bool,
 }
 
 impl Journal {
+    /// Of a store with what it may have left to be told.
+    pub(super) fn new(store: &dyn Read) -> Result<Self, ReadError> {
+        let set_aside = store.get(Table::Meta, SET_ASIDE)?.is_some();
+        Ok(Self { set_aside, ..Self::default() })
+    }
+
     /// The number of the last commit.
     pub(super) fn last(&self) -> Lsn {
         self.lsn
@@ -69,6 +78,10 @@ impl Journal {
 pub(super) fn load(store: &dyn Read, config: event_log::Config, now: Now) -> Result<EventLog, ReadError> {
     let head = store.get(Table::Meta, HEAD_KEY)?;
     let mut loader = Loader::new(config, head.as_deref());
+    if let Some(told) = store.get(Table::Meta, SET_ASIDE)? {
+        // The store has written it; if it were none, the log would say that it is broken.
+        wire::decode(&told).into_iter().for_each(|what| loader.set_aside(what));
+    }
     store.scan(Table::Log, &[], &mut |key, value| {
         loader.record(key, value);
         true
@@ -155,6 +168,10 @@ impl Engine {
             value,
         }));
         self.journal.write(Write::Put { table: Table::Meta, key: HEAD_KEY.to_vec(), value: changes.head });
+        if core::mem::take(&mut self.journal.set_aside) {
+            // It is in the log from here on.
+            self.journal.write(Write::Delete { table: Table::Meta, key: SET_ASIDE.to_vec() });
+        }
         true
     }
 }

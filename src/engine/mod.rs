@@ -211,7 +211,7 @@ impl Engine {
             relaying: relaying::Relays::default(),
             documents: documents::Documents::default(),
             log,
-            journal: journal::Journal::default(),
+            journal: journal::Journal::new(store)?,
             outputs: VecDeque::new(),
             plain: Vec::new(),
             counters: BTreeMap::new(),

@@ -40,6 +40,10 @@ pub const WITNESSED: [&[u8]; 3] = [event_log::HEAD_KEY, super::consumers::KEY, s
 /// endian. Set by the store alone.
 pub const INBOX_FLOOR: &[u8] = b"inbox-floor";
 
+/// Key in [`Table::Meta`] of what the store has set aside since it was opened last ([`SetAside`](event_log::SetAside)), until
+/// the log says so. Set by the store alone.
+pub const SET_ASIDE: &[u8] = b"set-aside";
+
 /// One change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Write {

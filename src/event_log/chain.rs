@@ -112,13 +112,26 @@ pub struct Head {
     /// Hash of the record before that one.
     #[serde(with = "serde_bytes")]
     pub anchor: Hash,
+    /// Where the chain begins that the head vouches for, if it is a later one than the log's first.
+    #[serde(default)]
+    pub begin: Option<Begin>,
     /// First bad record found at a boot and reported by an event, so that the next boot does not report it again.
     pub reported: Option<u64>,
 }
 
+/// Where a chain begins after an older one was set aside with the store that it lay in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Begin {
+    /// Number of its first record, which says what was set aside.
+    pub sequence: u64,
+    /// Head of the older chain, which that record carries.
+    #[serde(with = "serde_bytes")]
+    pub before: Hash,
+}
+
 impl Default for Head {
     fn default() -> Self {
-        Self { last: 0, hash: [0; 32], first: 1, anchor: [0; 32], reported: None }
+        Self { last: 0, hash: [0; 32], first: 1, anchor: [0; 32], begin: None, reported: None }
     }
 }
 

@@ -1,7 +1,18 @@
 //! What can happen: one variant a kind, with what an operator wants to know of it.
 
+use super::chain::Hash;
 use crate::id::{CredentialPrefix, Name};
 use serde::{Deserialize, Serialize};
+
+/// A chain of records that ended when what it lay in was set aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chain {
+    /// Records that it had.
+    pub records: u64,
+    /// Its head: the hash of its newest record.
+    #[serde(with = "serde_bytes")]
+    pub head: Hash,
+}
 
 /// How often something happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,6 +128,9 @@ pub enum Event {
         place: String,
         /// What was wrong.
         reason: String,
+        /// The chain of this log, if it does not verify without what was lost: with this record begins a new one.
+        #[serde(default)]
+        chain: Option<Chain>,
     },
     /// At boot this log did not verify; it goes on after the damage.
     LogBroken {
@@ -311,7 +325,7 @@ impl Event {
                 addresses.iter_mut().for_each(cut);
             }
             Self::MessageFailed { to, outcome, reason, .. } => [to, outcome, reason].into_iter().for_each(cut),
-            Self::Quarantined { place, reason } => [place, reason].into_iter().for_each(cut),
+            Self::Quarantined { place, reason, .. } => [place, reason].into_iter().for_each(cut),
             Self::CallInterrupted { service, reason, .. } => [service, reason].into_iter().for_each(cut),
             Self::Refused { reasons: counts } | Self::Dropped { counts } => {
                 counts.truncate(MAX_COUNTS);

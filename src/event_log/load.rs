@@ -1,15 +1,21 @@
 //! Resuming the log at boot from what the disk has.
 
-use super::chain::{self, Checkpoint, Hash, Head, Record};
+use super::chain::{self, Begin, Checkpoint, Hash, Head, Record};
+use super::event::Chain;
 use super::verify::{Broken, Verifier};
 use super::{Config, Event, EventLog, starts_chunk};
 use crate::time::{Now, Unix};
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
 /// Walks the records once: verifies the chain and finds where chunks begin.
 ///
 /// After damage the log continues under the next free number, and the first new record carries the hash that the
 /// head had, never that of a record it does not vouch for: what was altered stays visible as such.
+///
+/// Damage that the store has found itself, and set aside, is another matter: then a new chain begins. Its first record says
+/// where the old one lies, how many records that had, and its head; the head vouches for the new chain alone, and what is
+/// left of the old one stays to be read.
 #[derive(Debug)]
 pub struct Loader {
     config: Config,
@@ -18,6 +24,16 @@ pub struct Loader {
     checkpoints: VecDeque<Checkpoint>,
     first: Option<Found>,
     newest: Option<Found>,
+    set_aside: Option<SetAside>,
+}
+
+/// What the store has set aside since the log was last resumed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetAside {
+    /// Where it lies, below the node's directory.
+    pub place: String,
+    /// What was wrong.
+    pub reason: String,
 }
 
 /// What is known of a record on disk, readable or not.
@@ -34,7 +50,12 @@ impl Loader {
     pub fn new(config: Config, head: Option<&[u8]>) -> Self {
         let verifier = Verifier::new(head);
         let head = head.and_then(|head| Head::decode(head).ok());
-        Self { config, head, verifier, checkpoints: VecDeque::new(), first: None, newest: None }
+        Self { config, head, verifier, checkpoints: VecDeque::new(), first: None, newest: None, set_aside: None }
+    }
+
+    /// The store has set something aside.
+    pub fn set_aside(&mut self, what: SetAside) {
+        self.set_aside = Some(what);
     }
 
     /// Takes the next entry of the log's table, in order of keys. All of them must be passed.
@@ -55,16 +76,19 @@ impl Loader {
         self.newest = Some(found);
     }
 
-    /// The log, ready to go on, and the damage if there is any; a new one has been recorded as an event.
+    /// The log, ready to go on, and the damage if there is any and it was not set aside; a new one has been recorded as an
+    /// event.
     pub fn finish(self, now: Now) -> (EventLog, Option<Broken>) {
-        let broken = self.verifier.finish().err();
+        let mut broken = self.verifier.finish().err();
         let mut head = self.head.unwrap_or_else(|| Head {
             last: self.newest.map_or(0, |newest| newest.sequence),
             hash: self.newest.map_or([0; 32], |newest| newest.hash),
             first: self.first.map_or(1, |first| first.sequence),
             anchor: self.first.map_or([0; 32], |first| first.previous),
+            begin: None,
             reported: None,
         });
+        let old = Chain { records: head.kept(), head: head.hash };
         if broken.is_some() {
             // Keys outside of what the head spans are taken in, so that no number is used twice and all is trimmed
             // in the end.
@@ -74,6 +98,16 @@ impl Loader {
         let report = broken.as_ref().filter(|broken| head.reported != Some(broken.sequence));
         let event =
             report.map(|Broken { sequence, what }| Event::LogBroken { record: *sequence, reason: what.to_string() });
+        let event = match self.set_aside {
+            Some(SetAside { place, reason }) => {
+                let chain = broken.is_some().then_some(old);
+                if broken.take().is_some() {
+                    head.begin = Some(Begin { sequence: head.last.saturating_add(1), before: head.hash });
+                }
+                Some(Event::Quarantined { place, reason, chain })
+            }
+            None => event,
+        };
         head.reported = broken.as_ref().map(|broken| broken.sequence);
         let mut log = EventLog::resumed(self.config, head, self.checkpoints);
         if let Some(event) = event {

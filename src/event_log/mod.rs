@@ -10,13 +10,14 @@
 //! (see [`notes`]) and recorded at once when it was quiet, else once an interval, with their count.
 //!
 //! At boot, [`Loader`] walks what the disk has. A chain that is broken is reported by an event of its own, once,
-//! and continued: the damage stays for [`verify()`] to name until it is trimmed away.
+//! and continued: the damage stays for [`verify()`] to name until it is trimmed away. Where the store itself has found the
+//! damage and set it aside, a new chain begins, and its first record says so ([`load`]).
 //!
 //! Invariants
 //! 1. Records are numbered from 1 without gaps; a number is never used twice, not even after damage.
 //! 2. Whatever is trimmed is trimmed from the old end, in whole chunks, and is itself logged.
-//! 3. After any number of appends and trims, the kept records verify from the anchor to the head.
-//! 4. No byte of a kept record or of the head can change without [`verify()`] naming the record.
+//! 3. After any number of appends and trims, the kept records of the present chain verify from the anchor to the head.
+//! 4. No byte of a kept record of the present chain, or of the head, can change without [`verify()`] naming the record.
 
 pub mod chain;
 pub mod event;
@@ -28,9 +29,9 @@ pub mod verify;
 
 pub use chain::{HEAD_KEY, Hash, Head, Logged, Record};
 pub use event::Event;
-pub use load::Loader;
+pub use load::{Loader, SetAside};
 pub use query::{Entry, Filter};
-pub use verify::{Broken, Damage, Summary, Verifier, verify, verify_live};
+pub use verify::{Broken, Damage, Older, Summary, Verifier, verify, verify_live};
 
 use crate::time::{Now, Time, Unix};
 use chain::Checkpoint;
@@ -202,6 +203,7 @@ impl EventLog {
         let end = (first / chunk).saturating_add(1).saturating_mul(chunk) - 1;
         self.head.first = next.sequence;
         self.head.anchor = next.before;
+        self.head.begin.take_if(|begin| begin.sequence < next.sequence);
         self.checkpoints.pop_front();
         self.trimmed.extend(first..=last.min(end));
         self.records.retain(|(sequence, _)| *sequence > last);

@@ -83,7 +83,7 @@ fn samples() -> Vec<Event> {
         Event::StoreFailed { reason: text("no space left") },
         Event::StoreRecovered,
         Event::LogTrimmed { first: 1, last: 256 },
-        Event::Quarantined { place: text("store.quarantine-1800000000"), reason: text("corrupt") },
+        Event::Quarantined { place: text("store.quarantine-1800000000"), reason: text("corrupt"), chain: None },
         Event::LogBroken { record: 17, reason: text("is missing") },
         Event::CallInterrupted {
             service: text("valve"),

@@ -1,9 +1,10 @@
 //! Events as an operator reads them: one line each, and fields for machines.
 
-use super::event::{Count, Event};
+use super::event::{Chain, Count, Event};
 use crate::id::Name;
 use crate::time::Unix;
 use core::fmt;
+use data_encoding::HEXLOWER;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -57,7 +58,13 @@ impl Event {
             Self::ClockStepped { by_ms } => vec![("by_ms", Signed(*by_ms))],
             Self::Dropped { counts } => vec![("counts", Field::counts(counts))],
             Self::LogTrimmed { first, last } => vec![("first", Number(*first)), ("last", Number(*last))],
-            Self::Quarantined { place, reason } => vec![("place", text(place)), ("reason", text(reason))],
+            Self::Quarantined { place, reason, chain } => {
+                let mut fields = vec![("place", text(place)), ("reason", text(reason))];
+                if let Some(Chain { records, head }) = chain {
+                    fields.extend([("records", Number(*records)), ("head", Text(HEXLOWER.encode(head)))]);
+                }
+                fields
+            }
             Self::LogBroken { record, reason } => vec![("record", Number(*record)), ("reason", text(reason))],
             Self::CallInterrupted { service, from, reason } => {
                 vec![("service", text(service)), ("from", Text(from.to_string())), ("reason", text(reason))]
@@ -141,8 +148,11 @@ impl fmt::Display for Event {
             Self::LogTrimmed { first, last } => {
                 write!(f, "dropped old log records {first} to {last} to keep the log within its bound")
             }
-            Self::Quarantined { place, reason } => {
-                write!(f, "damage in the store, set aside as {}: {}", Line(place), Line(reason))
+            Self::Quarantined { place, reason, chain } => {
+                write!(f, "damage in the store, set aside as {}: {}", Line(place), Line(reason))?;
+                let Some(Chain { records, head }) = chain else { return Ok(()) };
+                let head = HEXLOWER.encode(head);
+                write!(f, "; this log begins a new chain, the one before had {records} records and the head {head}")
             }
             Self::LogBroken { record, reason } => {
                 write!(f, "this log did not verify at start: record {record} {}", Line(reason))

@@ -5,6 +5,7 @@
 //! earlier is. So a verdict on a disagreement waits for one record more.
 
 use super::chain::{self, Hash, Head, Logged, Record};
+use super::event::{Chain, Event};
 use crate::time::Unix;
 use crate::wire::codec::DecodeError;
 
@@ -25,6 +26,21 @@ pub struct Summary {
     pub head: Hash,
     /// Records with events of a later version.
     pub unknown: u64,
+    /// What came before the chain began, if that was set aside and is not forgotten.
+    pub older: Option<Older>,
+}
+
+/// An older chain, of which nothing vouches any more for what is left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Older {
+    /// Records of it that are still kept.
+    pub kept: u64,
+    /// Records that it had.
+    pub records: u64,
+    /// Its head.
+    pub head: Hash,
+    /// Where the store that it lay in was set aside.
+    pub place: String,
 }
 
 /// The first bad record.
@@ -119,6 +135,16 @@ pub fn verify_live<Error>(
     }
 }
 
+/// What the first record of a chain says of an older one.
+fn older(event: &Logged) -> Option<Older> {
+    match event {
+        Logged::Known(Event::Quarantined { place, chain: Some(Chain { records, head }), .. }) => {
+            Some(Older { kept: 0, records: *records, head: *head, place: place.clone() })
+        }
+        _ => None,
+    }
+}
+
 /// Most scans of a log that moves on while it is read; records come at intervals far longer than a scan.
 const MAX_SCANS: usize = 8;
 
@@ -135,6 +161,9 @@ pub struct Verifier {
     since: Unix,
     until: Unix,
     unknown: u64,
+    /// Records from before the chain began.
+    kept: u64,
+    older: Option<Older>,
 }
 
 impl Verifier {
@@ -145,8 +174,12 @@ impl Verifier {
             Some(Ok(head)) => (Some(head), None),
             Some(Err(error)) => (None, Some(Broken { sequence: 0, what: Damage::Head(error) })),
         };
-        let before = head.as_ref().map_or((0, [0; 32]), |head| (head.first.saturating_sub(1), head.anchor));
-        Self { head, broken, before, suspect: None, records: 0, since: Unix(0), until: Unix(0), unknown: 0 }
+        let before = head.as_ref().map_or((0, [0; 32]), |head| match &head.begin {
+            Some(begin) => (begin.sequence.saturating_sub(1), begin.before),
+            None => (head.first.saturating_sub(1), head.anchor),
+        });
+        let (since, until) = (Unix(0), Unix(0));
+        Self { head, broken, before, suspect: None, records: 0, since, until, unknown: 0, kept: 0, older: None }
     }
 
     /// Takes the next record. `false`: the chain is broken, and no further record changes that.
@@ -191,6 +224,7 @@ impl Verifier {
             until: self.until,
             head: self.before.1,
             unknown: self.unknown,
+            older: self.older.clone().map(|older| Older { kept: self.kept, ..older }),
         }
     }
 
@@ -200,6 +234,10 @@ impl Verifier {
         };
         let sequence = u64::from_be_bytes(key);
         let Some(head) = &self.head else { return Err(Broken { sequence, what: Damage::NoHead }) };
+        if head.begin.as_ref().is_some_and(|begin| sequence < begin.sequence) && self.records == 0 {
+            self.kept += 1;
+            return Ok(());
+        }
         let (first, last) = (head.first, head.last);
         let what = if sequence < first || sequence > last {
             Some((sequence, Damage::Foreign { first, last }))
@@ -225,6 +263,7 @@ impl Verifier {
         self.link(&record.previous, sequence)?;
         if self.records == 0 {
             self.since = record.at;
+            self.older = older(&record.event);
         }
         self.until = record.at;
         self.unknown += u64::from(matches!(record.event, Logged::Unknown(_)));

@@ -4,7 +4,7 @@
 //! begins its scan where the longest batch could have begun, and one that starts with a batch, as most do, at once.
 
 use super::api::{DEFAULT_PAGE, MAX_PAGE};
-use super::dto::{InboxPage, LogPage, LogQuery, LogRecord, LogVerdict};
+use super::dto::{InboxPage, LogPage, LogQuery, LogRecord, LogVerdict, OlderLog};
 use super::error::ApiError;
 use crate::engine::api;
 use crate::engine::store::{Read, ReadError, Table};
@@ -153,6 +153,7 @@ pub fn verify_log<R: Read + ?Sized>(reader: &R) -> Result<LogVerdict, PageError>
             head: Some(data_encoding::HEXLOWER.encode(&summary.head)),
             first_bad: None,
             reason: None,
+            older: summary.older.map(OlderLog::from),
         },
         Err(broken) => LogVerdict {
             intact: false,
@@ -162,6 +163,7 @@ pub fn verify_log<R: Read + ?Sized>(reader: &R) -> Result<LogVerdict, PageError>
             head: None,
             first_bad: Some(broken.sequence),
             reason: Some(broken.what.to_string()),
+            older: None,
         },
     })
 }

@@ -9,7 +9,6 @@ use super::{EventLoop, Gate, Host, Issued, Parts, port, preflight};
 use crate::config::{self, Config, ConfigError};
 use crate::engine::lab::Lab;
 use crate::engine::{Engine, Input, Settings};
-use crate::event_log::Event;
 use crate::gateway::{self, Calls, Gateway, dto};
 use crate::id::{IssuerId, OuterId};
 use crate::identity::enrolment::AnswerJudge;
@@ -202,13 +201,12 @@ pub(super) async fn start(options: RunOptions) -> Result<Running, NodeError> {
     let settings = Settings { aes: has_aes(), ..config.settings() };
     let mut engine = Engine::new(membership, issuer, settings, &reader, rng, clock.now())?;
     if let Some(found) = quarantined {
+        // It is in the event log too: the store has left word of it there.
         tracing::error!(
             "the store was damaged and is set aside as {}, the node begins a new one: {}; keep it for an analysis",
             found.place,
             found.reason
         );
-        let event = Event::Quarantined { place: found.place, reason: found.reason };
-        engine.handle(Input::Event(event), clock.now());
     }
     let addresses = reach::for_others(&listen).iter().map(Multiaddr::to_vec).collect();
     engine.handle(Input::Listening(addresses), clock.now());

@@ -131,3 +131,75 @@ fn a_far_off_record_costs_no_memory() {
     log.append(Event::Stopped, now(0));
     assert!(log.poll_changes().is_some_and(|changes| changes.trimmed.len() <= 1_024));
 }
+
+#[test]
+fn after_the_store_was_set_aside_a_new_chain_begins_that_says_so() {
+    let mut disk = Disk::of(10);
+    let head = Head::decode(disk.head.as_deref().expect("a head")).expect("it decodes").hash;
+    disk.records.remove(key(4).as_slice());
+    disk.records.remove(key(5).as_slice());
+    let what = SetAside { place: "store.quarantine-7".to_owned(), reason: "a part cannot be read".to_owned() };
+    let mut loader = Loader::new(Config::default(), disk.head.as_deref());
+    disk.records.iter().for_each(|(key, record)| loader.record(key, record));
+    loader.set_aside(what.clone());
+    let (mut log, broken) = loader.finish(now(100));
+    assert_eq!(broken, None, "it is told as what it is");
+    log.append(Event::Stopped, now(101));
+    disk.take(&mut log);
+    let first = Record::decode(&disk.records[key(11).as_slice()]).expect("a record");
+    let chain = Some(event::Chain { records: 10, head });
+    assert_eq!(first.previous, head);
+    assert_eq!(
+        first.event,
+        Logged::Known(Event::Quarantined { place: what.place.clone(), reason: what.reason, chain })
+    );
+
+    let summary = disk.verify().expect("the new chain is intact");
+    assert_eq!((summary.records, summary.first, summary.last), (2, 11, 12));
+    assert_eq!(summary.older, Some(Older { kept: 8, records: 10, head, place: what.place }));
+    let (_, broken) = disk.boot(Config::default(), now(200));
+    assert_eq!(broken, None, "the next start finds nothing new");
+    for place in [11, 12] {
+        let mut tampered = disk.clone();
+        tampered.records.get_mut(key(place).as_slice()).expect("there is one")[9] ^= 1;
+        assert_eq!(tampered.verify().map_err(|broken| broken.sequence), Err(place));
+        tampered.records.remove(key(place).as_slice());
+        assert_eq!(tampered.verify().map_err(|broken| broken.sequence), Err(place));
+    }
+}
+
+#[test]
+fn what_was_set_aside_without_harm_to_the_log_is_a_record_like_others() {
+    let mut disk = Disk::of(10);
+    let mut loader = Loader::new(Config::default(), disk.head.as_deref());
+    disk.records.iter().for_each(|(key, record)| loader.record(key, record));
+    loader.set_aside(SetAside { place: "store.quarantine-7".to_owned(), reason: "a value is lost".to_owned() });
+    let (mut log, _) = loader.finish(now(100));
+    disk.take(&mut log);
+    let summary = disk.verify().expect("it is one chain");
+    assert_eq!((summary.records, summary.first, summary.older), (11, 1, None));
+    assert_eq!(disk.kinds().last(), Some(&"quarantined"));
+}
+
+#[test]
+fn an_older_chain_is_trimmed_like_any_and_then_forgotten() {
+    let config = Config { records: 100, ..Config::default() };
+    let mut disk = Disk::of(50);
+    disk.records.remove(key(20).as_slice());
+    let mut loader = Loader::new(config.clone(), disk.head.as_deref());
+    disk.records.iter().for_each(|(key, record)| loader.record(key, record));
+    loader.set_aside(SetAside { place: "store.quarantine-7".to_owned(), reason: "lost".to_owned() });
+    let (mut log, _) = loader.finish(now(100));
+    for at in 0..300 {
+        log.append(Event::Stopped, now(101 + at));
+        disk.take(&mut log);
+        let summary = disk.verify().expect("it verifies");
+        assert_eq!(summary.older.is_some(), summary.first == 51, "{summary:?}");
+        if at % 7 == 0 {
+            let (resumed, broken) = disk.boot(config.clone(), now(101 + at));
+            assert_eq!(broken, None);
+            log = resumed;
+        }
+    }
+    assert!(disk.records.len() <= 100);
+}

@@ -18,7 +18,7 @@ pub use node::{Contact, Peer, RouteQuery, Status};
 pub use outcome::Outcome;
 pub use records::{
     ConsumeBody, ConsumerBody, ForgetBody, InboxFollowQuery, InboxMessage, InboxPage, InboxQuery, LogPage, LogQuery,
-    LogRecord, LogVerdict,
+    LogRecord, LogVerdict, OlderLog,
 };
 pub use traffic::{
     AnswerBody, LineOutcome, PublishBody, PublishLinesQuery, Published, RequestBody, SendBody, SendLinesQuery,

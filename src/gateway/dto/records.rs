@@ -2,7 +2,7 @@
 
 use super::{Moment, Payload};
 use crate::engine::api;
-use crate::event_log::Entry;
+use crate::event_log::{Entry, verify};
 use crate::wire::DecodeError;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -211,4 +211,27 @@ pub struct LogVerdict {
     /// What is wrong with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The log before it, if that was set aside with a damaged store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub older: Option<OlderLog>,
+}
+
+/// A log of which nothing vouches any more for what is left.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct OlderLog {
+    /// Records of it that can still be read with `log`.
+    pub kept: u64,
+    /// Records that it had.
+    pub records: u64,
+    /// Its head: hash of its newest record, hexadecimal.
+    pub head: String,
+    /// Where the damaged store is, below the node's directory.
+    pub place: String,
+}
+
+impl From<verify::Older> for OlderLog {
+    fn from(older: verify::Older) -> Self {
+        let verify::Older { kept, records, head, place } = older;
+        Self { kept, records, head: data_encoding::HEXLOWER.encode(&head), place }
+    }
 }

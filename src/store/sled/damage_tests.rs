@@ -131,6 +131,46 @@ fn a_flipped_byte_is_never_taken_for_the_end() {
     assert!(lost > 10, "{lost}");
 }
 
+/// Four thousand messages, in a store that was opened again since.
+fn long_run() -> TempDir {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut store = open(directory.path());
+    for number in 1..=4_000 {
+        store.submit(commit(number));
+        if number % 50 == 0 {
+            until(&mut store, number);
+        }
+    }
+    drop(store);
+    drop(open(directory.path()));
+    directory
+}
+
+#[test]
+fn what_lies_before_and_behind_the_damage_is_kept() {
+    let whole = long_run();
+    let content = fs::read(database(whole.path())).expect("it is there");
+    let end = content.iter().rposition(|byte| *byte != 0).expect("something is written");
+    let mut kept = Vec::new();
+    for at in (1..16).map(|part| end * part / 16) {
+        let directory = copy(whole.path());
+        let mut damaged = content.clone();
+        damaged[at] ^= 0x40;
+        fs::write(database(directory.path()), &damaged).expect("it is written");
+        let Opened { store, quarantined } = opened(directory.path());
+        let left = messages(&store);
+        let Some(told) = quarantined else { continue };
+        let aside = fs::read(directory.path().join(&told.place).join("db")).expect("it is kept");
+        assert!(aside == damaged, "it is kept as it was found");
+        kept.push(left.len());
+        drop(store);
+        assert_eq!(messages(&open(directory.path())), left);
+    }
+    // sled does not open a log whose own entries are damaged, and reads it up to there.
+    let nearly_all = kept.iter().filter(|kept| **kept > 3_000).count();
+    assert!(kept.len() > 4 && nearly_all + 1 >= kept.len(), "{kept:?}");
+}
+
 #[test]
 fn an_emptied_or_missing_database_is_told() {
     let whole = first_run();

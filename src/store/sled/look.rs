@@ -81,7 +81,7 @@ pub(super) struct Copy {
 
 impl Copy {
     /// A copy below another directory. Without its index sled reads a log up to the first damage.
-    fn of(directory: &Path, below: &Path, index: bool) -> io::Result<Self> {
+    pub(super) fn of(directory: &Path, below: &Path, index: bool) -> io::Result<Self> {
         static COPIES: AtomicU64 = AtomicU64::new(0);
         let name = format!(".m2mesh-examined-{}-{}", std::process::id(), COPIES.fetch_add(1, Relaxed));
         let copy = Self { directory: below.join(name) };
@@ -108,6 +108,13 @@ impl Copy {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(copy),
         }
+    }
+}
+
+impl Copy {
+    /// Where its store is.
+    pub(super) fn store(&self) -> PathBuf {
+        self.directory.join(NAME)
     }
 }
 

@@ -2,9 +2,13 @@
 //!
 //! A place is a directory `store.quarantine-N` beside the store, N being the time. It has what is left of what is lost, for an
 //! analysis. Of large values that is the packs they lay in, if they are there, and a list of their keys in the file `lost`;
-//! their entries leave the tree. A store that lacks entries ([`Sum`](super::sum::Sum)), or has fewer than its
+//! their entries leave the tree. A store that sled cannot open or read is set aside whole, and what can be read in it is
+//! brought over to a new one ([`rescue`](super::rescue)). A store that lacks entries ([`Sum`](super::sum::Sum)), or has fewer than its
 //! [`Witness`](super::witness) says, becomes the place as it was found, and what can be read in it goes to a new one:
 //! sled itself may be wrong about what it has left out.
+//!
+//! What has been set aside is written into the tree, until the event log has it: a node that is killed in between tells it
+//! when it starts again.
 
 use super::files::{self, Files};
 use super::full_key;
@@ -13,9 +17,11 @@ use super::packs::{PACKS, Reference, Shelf};
 use super::sum::{self, Batch, Sum};
 use super::tail::Tail;
 use super::witness::Known;
-use crate::engine::store::{INBOX_FLOOR, Table, WITNESSED};
+use crate::engine::store::{INBOX_FLOOR, SET_ASIDE, Table, WITNESSED};
+use crate::event_log::SetAside;
 use crate::store::Quarantine;
 use crate::time::Unix;
+use crate::wire;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
@@ -57,7 +63,7 @@ impl Lost {
 /// Sets aside what is left of large values. To be called before they leave the tree.
 pub(super) fn set_values_aside(store: &Path, lost: &[Lost], at: Unix) -> io::Result<Quarantine> {
     let directory = store.parent().unwrap_or(store);
-    let place = free_place(directory, at);
+    let place = free_place(store, at);
     let path = directory.join(&place);
     files::make_directory(&path.join(PACKS))?;
     let mut list = String::new();
@@ -82,7 +88,7 @@ pub(super) fn set_values_aside(store: &Path, lost: &[Lost], at: Unix) -> io::Res
 }
 
 /// Links or copies a file, if it is there. Packs are not written to once another has been begun.
-fn keep(from: &Path, to: &Path) -> io::Result<()> {
+pub(super) fn keep(from: &Path, to: &Path) -> io::Result<()> {
     match fs::hard_link(from, to).or_else(|error| match error.kind() {
         ErrorKind::NotFound | ErrorKind::AlreadyExists => Err(error),
         _ => fs::copy(from, to).map(drop),
@@ -117,29 +123,45 @@ pub(super) fn lacks(checked: &Checked, known: Option<&Known>) -> Option<String> 
 }
 
 /// Puts a new store in the place of one that lacks something, with all that can be read in it.
-pub(super) fn renew(store: &Path, found: Found, known: Option<&Known>, tail: &Tail, at: Unix) -> io::Result<String> {
+pub(super) fn renew(
+    store: &Path,
+    found: Found,
+    known: Option<&Known>,
+    tail: &Tail,
+    told: &Quarantine,
+) -> io::Result<()> {
     let directory = store.parent().unwrap_or(store);
     let new = directory.join(RENEWED);
-    let copied = copy_readable(store, &found, known, &new);
+    let copied = copy_readable(store, &found, known, told, &new);
     // Closed, whatever comes: it becomes what it was, here or at its place.
     drop(found);
     if let Err(error) = copied {
         tail.restore(store)?;
         return Err(error);
     }
-    let place = set_aside(store, tail, at)?;
-    fs::rename(&new, store)?;
+    take_place(store, &new, tail, told)
+}
+
+/// A new store, which is durable, in the place of another, which is set aside as it was found.
+pub(super) fn take_place(store: &Path, new: &Path, tail: &Tail, told: &Quarantine) -> io::Result<()> {
+    let directory = store.parent().unwrap_or(store);
+    let place = directory.join(&told.place);
+    fs::rename(store, &place)?;
+    tail.restore(&place)?;
     File::open(directory)?.sync_all()?;
-    Ok(place)
+    fs::rename(new, store)?;
+    File::open(directory)?.sync_all()
 }
 
 /// A store with all that can be read in another; it is durable when this returns.
-fn copy_readable(store: &Path, (old, checked): &Found, known: Option<&Known>, new: &Path) -> io::Result<()> {
-    if new.exists() {
-        fs::remove_dir_all(new)?;
-    }
-    files::make_directory(&new.join(PACKS))?;
-    let fresh = config(new).open()?;
+fn copy_readable(
+    store: &Path,
+    (old, checked): &Found,
+    known: Option<&Known>,
+    told: &Quarantine,
+    new: &Path,
+) -> io::Result<()> {
+    let fresh = begin(new)?;
     let reached = checked.noted.map_or(0, |noted| noted.batch);
     let mut sum = Sum { batch: reached, ..Sum::default() };
     let mut batch = Batch::new(&fresh, &mut sum);
@@ -153,10 +175,24 @@ fn copy_readable(store: &Path, (old, checked): &Found, known: Option<&Known>, ne
         }
     }
     batch.apply()?;
-    restate(&fresh, &mut sum, reached, known)?;
+    finish(&fresh, &mut sum, reached, known, told)?;
     for reference in checked.values.values() {
         keep(&reference.file(store), &reference.file(new))?;
     }
+    sync(fresh, new)
+}
+
+/// An empty store that is to take the place of another.
+pub(super) fn begin(new: &Path) -> io::Result<sled::Db> {
+    if new.exists() {
+        fs::remove_dir_all(new)?;
+    }
+    files::make_directory(&new.join(PACKS))?;
+    Ok(config(new).open()?)
+}
+
+/// Makes it durable.
+pub(super) fn sync(fresh: sled::Db, new: &Path) -> io::Result<()> {
     fresh.flush()?;
     Files::open(new, &mut 0)?;
     File::open(new.join(PACKS))?.sync_all()
@@ -171,15 +207,22 @@ pub(super) fn finish_renewal(store: &Path) -> io::Result<()> {
     fs::rename(new, store)
 }
 
-/// Makes a new store one that goes on from another: with its format, with what must not go back to older values, and with
-/// the numbers of its batches.
-pub(super) fn restate(tree: &sled::Db, sum: &mut Sum, reached: u64, known: Option<&Known>) -> sled::Result<()> {
+/// Makes a new store one that goes on from another: with its format, with what must not go back to older values, with
+/// the numbers of its batches, and with word of what was set aside.
+pub(super) fn finish(
+    tree: &sled::Db,
+    sum: &mut Sum,
+    reached: u64,
+    known: Option<&Known>,
+    told: &Quarantine,
+) -> sled::Result<()> {
     let nothing = Known::default();
     let known = known.unwrap_or(&nothing);
     let newer = known.sum.batch > reached;
     sum.batch = sum.batch.max(known.sum.batch);
     let mut batch = Batch::new(tree, sum);
     batch.insert(full_key(Table::Meta, FORMAT_KEY), &[FORMAT])?;
+    batch.insert(full_key(Table::Meta, SET_ASIDE), &word_of(told))?;
     for (name, value) in WITNESSED.iter().zip(&known.facts) {
         let key = full_key(Table::Meta, name);
         if let Some(value) = value
@@ -194,17 +237,15 @@ pub(super) fn restate(tree: &sled::Db, sum: &mut Sum, reached: u64, known: Optio
     batch.apply()
 }
 
-/// Renames a store that cannot be read, as it was found; answers the new name.
-pub(super) fn set_aside(store: &Path, tail: &Tail, at: Unix) -> io::Result<String> {
-    let directory = store.parent().unwrap_or(store);
-    let place = free_place(directory, at);
-    fs::rename(store, directory.join(&place))?;
-    tail.restore(&directory.join(&place))?;
-    File::open(directory)?.sync_all()?;
-    Ok(place)
+/// What the event log is to say, as it lies in the tree until then.
+pub(super) fn word_of(told: &Quarantine) -> Vec<u8> {
+    let Quarantine { place, reason } = told.clone();
+    wire::encode(&SetAside { place, reason })
 }
 
-fn free_place(directory: &Path, at: Unix) -> String {
+/// The name of a place that is not there yet.
+pub(super) fn free_place(store: &Path, at: Unix) -> String {
+    let directory = store.parent().unwrap_or(store);
     let mut place = format!("store.quarantine-{}", at.seconds());
     let mut copy = 1;
     while directory.join(&place).exists() {
@@ -216,14 +257,14 @@ fn free_place(directory: &Path, at: Unix) -> String {
 
 impl Reference {
     /// Where its pack is in a store.
-    fn file(&self, store: &Path) -> PathBuf {
+    pub(super) fn file(&self, store: &Path) -> PathBuf {
         store.join(PACKS).join(self.pack.to_string())
     }
 }
 
 /// A store that is to take the place of another, until it does.
-const RENEWED: &str = "store.renewed";
+pub(super) const RENEWED: &str = "store.renewed";
 /// Most lost values that are named; the list has all of them.
 const NAMED: usize = 8;
 /// Bytes of a batch.
-const BATCH: usize = 256 * 1024;
+pub(super) const BATCH: usize = 256 * 1024;

@@ -41,6 +41,7 @@ mod look;
 mod losses;
 mod open;
 mod packs;
+mod rescue;
 mod sum;
 mod tail;
 mod witness;
@@ -347,7 +348,12 @@ fn full_key(table: Table, key: &[u8]) -> Vec<u8> {
 
 /// All keys of a table.
 fn whole(table: Table) -> std::ops::Range<Vec<u8>> {
-    vec![table as u8]..vec![table as u8 + 1]
+    whole_range(table as u8)
+}
+
+/// The same by the number of a table, which is not the last one possible.
+fn whole_range(table: u8) -> std::ops::Range<Vec<u8>> {
+    vec![table]..vec![table.saturating_add(1)]
 }
 
 /// How long closing may take: within what a node has to stop in good order.

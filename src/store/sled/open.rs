@@ -6,8 +6,8 @@ use super::packs::{ESCAPE, Shelf, Stored, Values, escaped};
 use super::sum::{self, Batch, Sum};
 use super::tail::Tail;
 use super::witness::Witness;
-use super::{Shared, SledStore, evict_behind, files, full_key, writer};
-use crate::engine::store::Table;
+use super::{Shared, SledStore, evict_behind, files, full_key, rescue, writer};
+use crate::engine::store::{SET_ASIDE, Table};
 use crate::store::{Quarantine, advice};
 use crate::time::Unix;
 use std::io;
@@ -91,22 +91,18 @@ impl SledStore {
             Ok(found) => match losses::lacks(&found.1, known.as_ref()) {
                 None => found,
                 Some(reason) => {
-                    let place = losses::renew(&path, found, known.as_ref(), &tail, at).map_err(io)?;
-                    quarantined = Some(Quarantine { place, reason });
+                    let told = Quarantine { place: losses::free_place(&path, at), reason };
+                    losses::renew(&path, found, known.as_ref(), &tail, &told).map_err(io)?;
+                    quarantined = Some(told);
                     shelf.clear();
                     again(&path)?
                 }
             },
             Err(Failure::Error(error)) => return Err(error),
             Err(Failure::Damaged(reason)) => {
-                let place = losses::set_aside(&path, &tail, at).map_err(io)?;
-                quarantined = Some(Quarantine { place, reason });
-                files::make_directory(&path).map_err(io)?;
+                quarantined = Some(rescue::rescue(&path, known.as_ref(), &tail, &reason, at).map_err(io)?);
                 shelf.clear();
-                let (database, mut checked) = again(&path)?;
-                let restated = losses::restate(&database, &mut checked.sum, 0, known.as_ref());
-                restated.map_err(|error| io(io::Error::other(error)))?;
-                (database, checked)
+                again(&path)?
             }
         };
         let lost = settle(&path, &mut found, at).map_err(io)?;
@@ -258,6 +254,12 @@ fn settle(path: &Path, (database, checked): &mut Found, at: Unix) -> io::Result<
     for Lost { key, .. } in lost {
         batch.remove(key)?;
     }
+    if let Some(told) = &place {
+        let key = full_key(Table::Meta, SET_ASIDE);
+        if database.get(&key)?.is_none() {
+            batch.insert(key, &losses::word_of(told))?;
+        }
+    }
     batch.apply()?;
     database.flush()?;
     Ok(place)
@@ -274,7 +276,7 @@ fn judge(path: &Path, error: sled::Error) -> Failure {
     }
 }
 
-fn message(panic: Box<dyn std::any::Any + Send>) -> String {
+pub(super) fn message(panic: Box<dyn std::any::Any + Send>) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
     format!("sled gave up: {}", text.unwrap_or("no reason given"))
 }

@@ -9,7 +9,9 @@
 //! group since, once there is nothing else to do, after one second in any case, and at closing. Whatever the kernel writes of it in between, and in
 //! which order, it claims nothing but what was durable before: it may lag, and is never wrong. A process that is killed
 //! leaves it exact. After a loss of power it may know nothing of the last second, in which a damaged byte is then taken for
-//! the torn end that a loss of power leaves.
+//! the torn end that a loss of power leaves. Within the group that was
+//! being written the two look alike: a disk writes what was not synced in any order. Of an earlier group, a whole later one
+//! behind the damage would tell; it takes a reader of sled's log, which there is not.
 //!
 //! It has two slots, each with a checksum; what is written goes to the one that is not the last synced.
 //!
