@@ -27,10 +27,12 @@
 //! 3. Addresses of the node itself and of linked neighbours are not dialled.
 //! 4. A neighbour may have so many addresses tried on its word as its share allows, which shrinks with each that is in vain
 //!    ([`tellers`]); what has led to a member that is linked stays that member's, whoever else claims it.
-//! 5. An address is among those met only if a dial to it has led to a member.
+//! 5. Multicast DNS has a share of its own, and each host in it ([`multicast`]).
+//! 6. An address is among those met only if a dial to it has led to a member.
 
 mod detour;
 mod entry;
+mod multicast;
 mod solitude;
 mod tellers;
 
@@ -99,6 +101,8 @@ struct Entry {
     told_by: Option<PeerId>,
     /// Whoever is there had no room when it was asked last.
     full: bool,
+    /// It came by multicast DNS, of which anybody on the network may say anything.
+    multicast: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -368,7 +368,11 @@ impl<G: Gatekeeper> Network<G> {
                 BehaviourEvent::Mdns(mdns::Event::Discovered(found))
                 | BehaviourEvent::Mdns6(mdns::Event::Discovered(found)),
             ) => {
-                self.add_addresses(found.into_iter().map(|(_, address)| address));
+                for (_, address) in found {
+                    if !self.discovery.handle_multicast(&address) {
+                        self.tally.count(Item::Dropped(Counter::AddressesRefused), 1);
+                    }
+                }
             }
             SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => {
                 self.handle_dial_failed(connection_id, &error);

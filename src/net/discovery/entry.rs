@@ -4,7 +4,17 @@ use super::*;
 
 impl Entry {
     pub(super) fn new(bootstrap: bool, state: State, bearer: u8) -> Self {
-        Self { bootstrap, reached: false, failures: 0, state, bearer, of: None, told_by: None, full: false }
+        Self {
+            bootstrap,
+            reached: false,
+            failures: 0,
+            state,
+            bearer,
+            of: None,
+            told_by: None,
+            full: false,
+            multicast: false,
+        }
     }
 
     /// The larger, the better.

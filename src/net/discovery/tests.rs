@@ -331,3 +331,30 @@ fn a_neighbour_that_is_silent_after_much_was_sent_is_dialled_over_datagrams() {
     discovery.handle_stuck(LinkId(1), &announced);
     assert_eq!(next(&mut discovery, 1), None, "there is no other way");
 }
+
+#[test]
+fn multicast_dns_drives_out_nobody_and_no_host_takes_all_of_its_share() {
+    let mut discovery = discovery(&[], 8);
+    discovery.handle_link_up(LinkId(1), PeerId::random(), 0);
+    let honest: Vec<Multiaddr> = (0..20).map(|n| at(&format!("/ip4/192.0.2.{n}/tcp/7707"))).collect();
+    assert!(honest.iter().all(|address| discovery.handle_told(LinkId(1), address)));
+    let one_host = (1..5_000).filter(|n| discovery.handle_multicast(&at(&format!("/ip4/10.0.0.1/tcp/{n}"))));
+    assert_eq!(one_host.count(), multicast::HOST_SHARE);
+    let made_up = |discovery: &mut Discovery, net: u8| {
+        let addresses = (0..5_000).map(|n| at(&format!("/ip4/10.{net}.{}.{}/tcp/7707", n / 250, n % 250)));
+        addresses.filter(|address| discovery.handle_multicast(address)).count()
+    };
+    assert_eq!(made_up(&mut discovery, 1), multicast::SHARE - multicast::HOST_SHARE);
+    assert!(honest.iter().all(|address| discovery.addresses.contains_key(address)));
+    assert_eq!(discovery.addresses.len(), honest.len() + multicast::SHARE);
+    // Who is told of late finds a place as soon as others were dialled in vain.
+    let late = at("/ip4/192.0.2.99/tcp/7707");
+    assert!(!discovery.handle_multicast(&late));
+    discovery.handle_failed(&at("/ip4/10.0.0.1/tcp/1"), Failure::Usual);
+    assert!(discovery.handle_multicast(&late));
+    assert!(!discovery.addresses.contains_key(&at("/ip4/10.0.0.1/tcp/1")));
+    // What has led to a member counts no more.
+    discovery.handle_link_up(LinkId(2), PeerId::random(), 0);
+    discovery.handle_linked(&late, LinkId(2));
+    assert!(discovery.handle_multicast(&at("/ip4/192.0.2.98/tcp/7707")));
+}
