@@ -46,15 +46,18 @@ struct Reader {
 
 impl Reader {
     fn new(first: &[&str], second: &[&str], additions: &[(&'static str, &'static str)]) -> Option<Self> {
-        let machines = Machines::new(first, second)?;
+        let only_ipv6 = first.iter().all(|address| address.contains(':'));
+        Some(Self { only_ipv6, ..Self::on(Machines::new(first, second)?, additions) })
+    }
+
+    fn on(machines: Machines, additions: &[(&'static str, &'static str)]) -> Self {
         let place = tempfile::tempdir().expect("a directory");
         let (additions, ticket) = (additions.to_vec(), String::new());
-        let only_ipv6 = first.iter().all(|address| address.contains(':'));
-        let reader = Self { machines, place, additions, only_ipv6, ticket, first: None, second: None };
+        let reader = Self { machines, place, additions, only_ipv6: false, ticket, first: None, second: None };
         for machine in [Machine::First, Machine::Second] {
             std::fs::create_dir(reader.directory(machine)).expect("a directory");
         }
-        Some(reader)
+        reader
     }
 
     fn directory(&self, machine: Machine) -> PathBuf {
@@ -376,4 +379,19 @@ fn a_name_among_the_bootstrap_addresses_is_looked_up_anew_each_time() {
     std::fs::write(&hosts, "192.0.2.99 hub.example\n").expect("written");
     reader.run(Machine::Second, "m2mesh --dir meter send gateway moved --deadline 60s");
     assert_eq!(reader.run(Machine::First, "m2mesh --dir plant receive --count 1"), ["moved"]);
+}
+
+#[test]
+fn a_path_that_loses_long_packets_and_tells_nobody_stops_no_messages() {
+    let Some(machines) = Machines::routed() else { return };
+    let mut reader = Reader::on(machines, &[("run --dir plant", "--no-mdns"), ("run --dir meter", "--no-mdns")]);
+    reader.follow();
+    assert!(reader.carriers().contains(r#""tcp""#), "{}", reader.carriers());
+    reader.machines.lose_longer_than(1_300);
+    // Small ones behind a long one, which nothing but another connection can carry.
+    let lines = "(head -c 20000 /dev/zero | tr '\\0' x; echo; seq 1 8)";
+    reader.run(Machine::Second, &format!("{lines} | m2mesh --dir meter send gateway --lines --deadline 30s"));
+    let received = reader.run(Machine::First, "m2mesh --dir plant receive --count 9");
+    assert_eq!(received.iter().map(String::len).sum::<usize>(), 20_008);
+    assert!(reader.machines.lost() > 0, "nothing was in the way");
 }

@@ -9,6 +9,7 @@ mod mistakes;
 mod node_disk;
 mod node_kill;
 mod node_stop;
+mod node_stuck;
 mod passphrase;
 mod power;
 mod power_loss;

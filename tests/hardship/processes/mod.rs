@@ -139,10 +139,15 @@ impl Node {
         self.stop_by("-TERM")
     }
 
-    /// As [`Self::stop`], by that signal.
-    pub fn stop_by(&mut self, signal: &str) -> Option<i32> {
+    /// Sends it a signal.
+    pub fn signal(&self, signal: &str) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args([signal, &pid]).status().expect("kill runs").success());
+    }
+
+    /// As [`Self::stop`], by that signal.
+    pub fn stop_by(&mut self, signal: &str) -> Option<i32> {
+        self.signal(signal);
         self.child.wait().expect("it ends").code()
     }
 }
