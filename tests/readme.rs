@@ -2,7 +2,8 @@
 //! what they print is compared with what stands there.
 //!
 //! What varies from run to run is compared by its form: numbers, times with their units, hexadecimal ids. A line `…` stands
-//! for any lines, and `…` at the end of a line for the rest of it. Commands that build are not run.
+//! for any lines, and `…` at the end of a line for the rest of it. Commands that build are not run. Those of the simulator
+//! are run by the test of that name there.
 
 #![allow(clippy::unwrap_used, reason = "tests, and helpers of tests")]
 
@@ -31,7 +32,7 @@ fn what_the_first_five_minutes_print_is_what_stands_there() {
     let lab = Running::start_with(&arguments, place.path(), |command| {
         command.env("XDG_STATE_HOME", &state);
     });
-    let mut session = Session::new(place.path(), &state);
+    let mut session = Session::new(env!("CARGO_BIN_EXE_m2mesh"), place.path(), &state);
     for block in blocks(README, "console").filter(|block| block.section == "Five minutes") {
         session.run(&block.text);
     }

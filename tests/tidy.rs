@@ -4,11 +4,14 @@
 //! comments and strings do not count, and paths are followed through `use` and `super`. Code under `#[cfg(test)]` is held
 //! to the floors, not to the bans. Each rule has a test here that shows it can fail.
 
+#[path = "tidy/evidence.rs"]
+mod evidence;
 #[path = "tidy/rules.rs"]
 mod rules;
 #[path = "tidy/source.rs"]
 mod source;
 
+use m2mesh::counter::Counter;
 use std::path::{Path, PathBuf};
 
 /// What may lie at the top level, besides dotfiles and licences.
@@ -29,6 +32,72 @@ const TOP_LEVEL: [&str; 13] = [
 ];
 /// Built, not kept.
 const BUILT: [&str; 1] = ["target"];
+
+/// Documents that name tests.
+const EVIDENCE: [&str; 2] = ["docs/faults.md", "docs/security.md"];
+/// Counters that no test looks at. The list only becomes shorter: who makes one of them counted in a test takes it out.
+const UNTESTED_COUNTERS: &[&str] = &[
+    "addresses_refused",
+    "admissions_unclaimed",
+    "batches_refused",
+    "bulletins_refused",
+    "calls_refused_busy",
+    "calls_unanswered",
+    "calls_without_service",
+    "connections_broken",
+    "credentials_forgotten",
+    "credentials_refused",
+    "data_expired",
+    "data_for_others",
+    "data_out_of_hops",
+    "data_repaired",
+    "dedupe_streams_forgotten",
+    "failed_alarm",
+    "failed_bulk",
+    "failed_control",
+    "failed_telemetry",
+    "fragments_dropped",
+    "gossip_slow_peer",
+    "gossip_too_late",
+    "group_frames_expired",
+    "group_frames_forged",
+    "group_frames_not_opened",
+    "group_frames_own",
+    "group_streams_forgotten",
+    "inbox_full",
+    "links_forgotten",
+    "links_stalled",
+    "locate_dropped",
+    "locate_forgotten",
+    "lsas_beyond_area",
+    "lsas_expired",
+    "lsas_forged",
+    "lsas_not_asked",
+    "lsas_not_given",
+    "lsas_not_held",
+    "lsas_of_other_areas",
+    "lsas_second_of_handle",
+    "lsas_without_credential",
+    "mail_not_kept",
+    "messages_beyond_window",
+    "messages_late",
+    "messages_to_strangers_refused",
+    "nacks_withheld",
+    "neighbours_restarted",
+    "outcomes_forgotten",
+    "outgoing_damaged",
+    "pulls_failed",
+    "receipts_without_way",
+    "refreshes_refused",
+    "refused_full_alarm",
+    "refused_full_bulk",
+    "refused_full_control",
+    "refused_full_telemetry",
+    "responses_unasked",
+    "sessions_of_strangers",
+    "sessions_refused",
+    "trees_refused",
+];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -108,7 +177,31 @@ fn the_top_level_holds_what_it_should() {
     report(&problems);
 }
 
+#[test]
+fn tests_that_documents_name_are_there() {
+    let tests: Vec<String> =
+        rust_files(&["src", "simulator", "tests"]).iter().flat_map(|(_, text)| evidence::tests_of(text)).collect();
+    let exists = |path: &str| root().join(path).exists();
+    let mut problems = Vec::new();
+    for path in EVIDENCE {
+        let text = std::fs::read_to_string(root().join(path)).expect("the document is there");
+        problems.extend(evidence::document(path, &text, &tests, exists));
+    }
+    report(&problems);
+}
+
+#[test]
+fn what_is_counted_is_counted_in_some_test() {
+    let names: Vec<(String, String)> =
+        Counter::ALL.iter().map(|counter| (format!("{counter:?}"), counter.name().to_owned())).collect();
+    let sources = rust_files(&["src", "simulator", "tests"]);
+    let others = sources.iter().filter(|(path, _)| path != "src/counter.rs" && path != "tests/tidy.rs");
+    let code: Vec<&str> = others.map(|(path, text)| evidence::test_code(path, text)).collect();
+    report(&evidence::counters(&names, &code, UNTESTED_COUNTERS));
+}
+
 mod can_fail {
+    use super::evidence::{counters, document, test_code, tests_of};
     use super::rules::{architecture, machine_paths, manner};
 
     /// The one complaint about `text` as the source `path`, which contains `part`.
@@ -180,6 +273,23 @@ mod can_fail {
         complains("src/store/a.rs", "use std::sync::mpsc; fn f() { mpsc::channel(); }", "a.rs:1: bound");
         fine("src/store/a.rs", "use std::sync::mpsc; fn f() { mpsc::sync_channel(4); }");
         fine("src/gateway/a.rs", "use tokio::sync::mpsc; fn f() { mpsc::channel(4); }");
+    }
+
+    #[test]
+    fn a_document_without_its_test_and_a_counter_without_one() {
+        let tests = tests_of("#[test]\nfn it_is_told_at_once() {}\nfn no_test_of_any_kind() {}");
+        assert_eq!(tests, ["it_is_told_at_once"]);
+        let said = |text: &str| document("docs/a.md", text, &tests, |path| path == "src/a.rs");
+        assert!(said("`it_is_told_at`, `engine: it_is_told_at_once`, `in_box`, `src/a.rs`, `src/{b,c}.rs`").is_empty());
+        assert!(said("`no_test_of_any_kind`")[0].starts_with("docs/a.md:1: evidence: no test"));
+        assert!(said("\n`src/b.rs`")[0].starts_with("docs/a.md:2: evidence: src/b.rs"));
+        assert_eq!(test_code("src/a.rs", "count()\n#[cfg(test)]\nmod tests { x }"), "#[cfg(test)]\nmod tests { x }");
+        assert_eq!((test_code("src/a.rs", "count()"), test_code("tests/a.rs", "count()")), ("", "count()"));
+        let names = [("InboxFull".to_owned(), "inbox_full".to_owned())];
+        assert!(counters(&names, &["counted(Counter::InboxFull)"], &[]).is_empty());
+        assert!(counters(&names, &["my_inbox_full"], &[])[0].contains("no test counts inbox_full"));
+        assert!(counters(&names, &["\"inbox_full\""], &["inbox_full"])[0].contains("excuse it no more"));
+        assert!(counters(&names, &[], &["inbox_full", "gone"])[0].contains("nothing is counted as gone"));
     }
 
     #[test]

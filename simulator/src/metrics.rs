@@ -89,6 +89,13 @@ pub const METRICS: &[Metric] = &[
     of_all("cost.total", Unit::Money, "of all bytes, by their bearers' prices"),
     of_all("cost.payload", Unit::Money, "of those on streams of messages"),
     of_all(
+        "cost.month",
+        Unit::Money,
+        "of all bytes, at this rate, for each device with a link that has a price, in a month of 30 days",
+    ),
+    of_all("cost.month.payload", Unit::Money, "of that, for streams of messages"),
+    of_all("cost.month.control", Unit::Money, "of that, for all else: what it costs to be there"),
+    of_all(
         "reachable.mean",
         Unit::Share,
         "pairs of devices that are on and connected over some way, mean over the measured time",

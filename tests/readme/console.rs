@@ -56,6 +56,8 @@ fn steps(block: &str) -> Vec<Step> {
 
 /// A terminal: what runs in its background goes on, and is ended with it.
 pub struct Session {
+    /// Whose directory is looked in for programs first.
+    program: PathBuf,
     place: PathBuf,
     state: PathBuf,
     background: Vec<Child>,
@@ -65,13 +67,15 @@ pub struct Session {
 }
 
 impl Session {
-    pub fn new(place: &Path, state: &Path) -> Self {
+    /// With the program of `program` at hand, in the directory `place`; programs keep what they keep below `state`.
+    pub fn new(program: &str, place: &Path, state: &Path) -> Self {
         let (tell, heard) = sync_channel(1_000);
-        Self { place: place.to_owned(), state: state.to_owned(), background: Vec::new(), heard, tell }
+        let program = PathBuf::from(program);
+        Self { program, place: place.to_owned(), state: state.to_owned(), background: Vec::new(), heard, tell }
     }
 
     fn shell(&self, command: &str) -> Command {
-        let program = Path::new(env!("CARGO_BIN_EXE_m2mesh")).parent().unwrap();
+        let program = self.program.parent().unwrap();
         let path = std::env::var("PATH").unwrap();
         let mut shell = Command::new("sh");
         shell
@@ -151,7 +155,8 @@ impl Drop for Session {
 /// Lines that are expected besides all that were printed: the first of them by its index. `Err`: which does not fit.
 fn unmatched(printed: &[&str], expected: &[String]) -> Result<usize, usize> {
     let (mut at, mut skips) = (0, false);
-    for line in printed {
+    // Empty lines are left out of what is expected, too.
+    for line in printed.iter().filter(|line| !line.trim().is_empty()) {
         if expected.get(at).is_some_and(|expected| expected == "…") {
             (at, skips) = (at + 1, true);
         }

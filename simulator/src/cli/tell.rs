@@ -163,7 +163,7 @@ const ALWAYS: [&str; 16] = [
     "ready",
 ];
 /// Those that say what went wrong or was paid, which matter if something did or was.
-const UNLESS_ZERO: [&str; 13] = [
+const UNLESS_ZERO: [&str; 16] = [
     "expired",
     "refused",
     "unreachable",
@@ -172,6 +172,9 @@ const UNLESS_ZERO: [&str; 13] = [
     "late",
     "cost.total",
     "cost.message",
+    "cost.month",
+    "cost.month.payload",
+    "cost.month.control",
     "converged",
     "links.lost",
     "queue.max",

@@ -240,8 +240,13 @@ fn of_all(
     let measured = (seconds(now()) - plan.warmup.as_secs_f64()).max(1e-9);
     let control = spent[1..].iter().sum::<u64>().saturating_sub(book.published);
     put("control.rate", control as f64 / measured / plan.devices.len().max(1) as f64);
-    put("cost.total", cost - warm.cost);
-    put("cost.payload", cost_of_payload - warm.cost_of_payload);
+    let (cost, payload) = (cost - warm.cost, cost_of_payload - warm.cost_of_payload);
+    put("cost.total", cost);
+    put("cost.payload", payload);
+    let months = measured / MONTH_S * payers(plan).max(1) as f64;
+    put("cost.month", cost / months);
+    put("cost.month.payload", payload / months);
+    put("cost.month.control", (cost - payload) / months);
     let measured = |sample: &&record::Sample| {
         let calm = plan.warmup + plan.duration;
         sample.at_s >= plan.warmup.as_secs_f64() && sample.at_s <= calm.as_secs_f64()
@@ -270,6 +275,12 @@ fn of_all(
     put("queue.max", sampler.samples.iter().map(|sample| sample.queued_most).max().unwrap_or_default() as f64);
     put("dropped", counters.values().sum::<u64>() as f64);
     put("violations", book.checks.violated() as f64);
+}
+
+/// Devices with an edge that has a price.
+fn payers(plan: &Plan) -> usize {
+    let priced = plan.edges.iter().filter(|edge| plan.bearers[edge.bearer].price > 0.0);
+    priced.flat_map(|edge| [edge.a, edge.b]).collect::<BTreeSet<_>>().len()
 }
 
 fn verdict(expected: &Expectation, metrics: &BTreeMap<String, f64>) -> Verdict {
@@ -412,6 +423,8 @@ fn peak_rss() -> u64 {
     kilobytes.unwrap_or_default() * 1024
 }
 
+/// The month of `cost.month`, in seconds.
+const MONTH_S: f64 = 30.0 * 86_400.0;
 /// A message may end so long after its deadline: the engine's timers, and what the loop takes.
 const GRACE: u64 = 5 * NANOS;
 /// Points of a latency curve.

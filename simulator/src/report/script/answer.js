@@ -176,6 +176,13 @@ function tiles() {
             ),
             tile("Bytes on links", text("bytes.total"), of(metric("bytes.useful"), metric("bytes.total"))),
             tile("Cost", text("cost.total"), metric("cost.total") === 0 ? "no bearer asks a price" : "units of money"),
+            metric("cost.month") > 0
+                ? tile(
+                      "Cost, a device a month",
+                      text("cost.month"),
+                      `${text("cost.month.payload")} for messages, ${text("cost.month.control")} for being there`,
+                  )
+                : null,
             tile(
                 "Reachable, mean",
                 text("reachable.mean"),
