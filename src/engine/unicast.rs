@@ -20,6 +20,7 @@ use crate::counter::Counter;
 use crate::delivery::kept::KeptRecord;
 use crate::delivery::lane::{Lane, Terms};
 use crate::delivery::outgoing::{Departure, End, Fate, Overdue};
+use crate::delivery::retry;
 use crate::delivery::unconfirmed::Gone;
 use crate::id::{CredentialPrefix, InnerId, LinkId, Lsn, Name, OuterId, SessionId};
 use crate::identity::credential::PeerCredential;
@@ -39,7 +40,7 @@ use std::sync::Arc;
 const FAILED: [Counter; 4] =
     [Counter::FailedAlarm, Counter::FailedControl, Counter::FailedTelemetry, Counter::FailedBulk];
 /// Receipts and calls' answers may take this long.
-const RECEIPT_LIFETIME: Duration = Duration::from_secs(60);
+const RECEIPT_LIFETIME: Duration = retry::FAR;
 /// How far ahead a batch names the handles under which a receipt finds us.
 const REPLY_HORIZON: Duration = Duration::from_secs(6 * 3_600);
 
@@ -150,8 +151,10 @@ impl Engine {
         self.confirmed_last = !self.confirmed_last;
         let first = self.confirmed_last && self.outgoing.waits(name, lane);
         let flight = self.flights.next();
-        let neighbour = way.route.nodes.len() == 1;
-        let expected = (!neighbour).then(|| Duration::from_micros(way.route.totals.delay.saturating_mul(2)));
+        let round_trip = Duration::from_micros(way.route.totals.delay.saturating_mul(2));
+        // A link that breaks tells so: a neighbour is given more time, unless the link itself takes longer.
+        let hasty = way.route.nodes.len() == 1 && round_trip < retry::LONGEST / 2;
+        let expected = (!hasty).then_some(round_trip);
         let taken = if first || !self.unconfirmed.waits(name, lane) {
             let reply = self.membership.handles(self.now.unix, self.now.unix + REPLY_HORIZON, MAX_REPLY_HANDLES);
             let departure = Departure { attempt, reply: &reply, flight, expected, now: self.now };

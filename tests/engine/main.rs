@@ -8,6 +8,7 @@ mod disk;
 mod documents;
 mod enrolment;
 mod failover;
+mod far;
 mod flooding;
 mod heard;
 mod hops;

@@ -93,12 +93,11 @@ fn bring_over(
     Ok(())
 }
 
+/// Takes a key and its value.
+type Each<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> io::Result<()>;
+
 /// Reads a table from its front, and from its back where that has not come to the end.
-fn each_readable(
-    database: &sled::Db,
-    table: u8,
-    each: &mut dyn FnMut(&[u8], &[u8]) -> io::Result<()>,
-) -> io::Result<()> {
+fn each_readable(database: &sled::Db, table: u8, each: Each<'_>) -> io::Result<()> {
     let mut range = database.range(whole_range(table));
     let mut reached: Option<sled::IVec> = None;
     loop {
