@@ -89,22 +89,31 @@ class Faults:
             await asyncio.sleep(draw.choice([0.5, 2, 3, 6, 12]))
             self.lab.signal(name, signal.SIGCONT)
 
+    async def undo(self, *order):
+        """Until it is done: an end that is killed as it is told, or whose disk is full, keeps what it was told before."""
+        for _ in range(60):
+            code, _, complaint = await self.lab.verb(*order)
+            if code == 0:
+                return
+            await asyncio.sleep(1)
+        self.refusals.append(f"`lab {' '.join(order)}` cannot be done: {complaint}")
+
     async def cut(self, link, draw):
         await self.lab.verb("cut", *link)
         await asyncio.sleep(draw.uniform(1, 15))
-        await self.lab.verb("heal", *link)
+        await self.undo("heal", *link)
 
     async def silent_cut(self, link, draw):
         await self.lab.verb("cut", *link, "--silent")
         await asyncio.sleep(draw.uniform(1, 12))
-        await self.lab.verb("heal", *link)
+        await self.undo("heal", *link)
 
     async def shape(self, link, draw):
         delay, loss = draw.choice(["1ms", "20ms", "200ms"]), draw.choice(["0%", "1%", "10%"])
         rate = draw.choice(["200kbit", "1Mbit", "100Mbit"])
         await self.lab.verb("shape", *link, "--delay", delay, "--loss", loss, "--rate", rate)
         await asyncio.sleep(draw.uniform(3, 20))
-        await self.lab.verb("shape", *link, "--off")
+        await self.undo("shape", *link, "--off")
 
     async def full_disk(self, name, draw):
         self.lab.set_full(name, True)

@@ -131,7 +131,8 @@ class Traffic:
         trace = self.calls / name
         trace.touch()
         while self.reading:
-            program = f'read -r line; printf "%s\\n" "$line" >> {trace}; printf "%s" "$line"'
+            # Without its newline a line is what is left of one whose `offer` was killed as it handed it over.
+            program = f'read -r line || exit 1; printf "%s\\n" "$line" >> {trace}; printf "%s" "$line"'
             process = await self.lab.spawn(name, "offer", "trace", "--exec", "sh", "-c", program)
             self.clients[f"offer at {name}"] = process
             await process.stdout.read()
