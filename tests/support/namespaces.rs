@@ -1,7 +1,8 @@
 //! Two machines on one cable, or with a router between them: network namespaces joined by pairs of virtual interfaces.
 //!
-//! It takes the rights of root and `ip` of iproute2. Where they are missing a test says so and is skipped, unless the
-//! environment variable `M2MESH_NAMESPACES` is `required`, as it is in CI.
+//! It takes the rights of root and `ip` of iproute2; a router takes `nft` of nftables and `ethtool` besides. Where they are
+//! missing a test says so and is skipped, unless the environment variable `M2MESH_NAMESPACES`, or `M2MESH_ROUTER`, is
+//! `required`, as they are in CI.
 
 #![allow(dead_code)] // each test binary uses its part
 
@@ -46,7 +47,8 @@ impl Machines {
 
     fn or_said(self, set_up: impl FnOnce(&Self) -> Result<(), String>) -> Option<Self> {
         if let Err(reason) = set_up(&self) {
-            let required = std::env::var("M2MESH_NAMESPACES").is_ok_and(|wanted| wanted == "required");
+            let wanted = if self.router.is_some() { "M2MESH_ROUTER" } else { "M2MESH_NAMESPACES" };
+            let required = std::env::var(wanted).is_ok_and(|wanted| wanted == "required");
             assert!(!required, "network namespaces are required here, and cannot be made: {reason}");
             eprintln!("SKIPPED: this test needs network namespaces, which cannot be made here: {reason}");
             return None;
