@@ -7,6 +7,10 @@
 //! back-off with full jitter): 250 ms to 30 s, to 60 s if it has never been reached; less while nobody is heard at all
 //! ([`solitude`]). A silent neighbour is not counted.
 //!
+//! An address that a neighbour has told and that has not led to a member is dialled twice, some seconds apart, and forgotten
+//! if that was in vain: whoever is there need not be a member, and did not ask to be dialled. It is told again when the
+//! neighbour's neighbours change.
+//!
 //! Addresses at which members were *met*, by dials that led to an admitted connection, outlast the process: the node keeps
 //! the last [`MAX_MET`] of them, and begins with them the next time. So a device finds the others again when the member
 //! that it once joined by is gone, or elsewhere. They are dialled like those that were heard of, and not forgotten; what is
@@ -247,7 +251,8 @@ impl Discovery {
     pub(crate) fn handle_failed(&mut self, address: &Multiaddr, why: Failure) {
         if let Some(entry) = self.addresses.get_mut(address) {
             let missing = self.sorter.is_several() && self.links.values().any(|(peer, _)| entry.of == Some(*peer));
-            let hopeless = entry.failures + 1 >= FORGET && !entry.bootstrap && !missing;
+            let most = if entry.is_hearsay() && why == Failure::Usual { FORGET_HEARSAY } else { FORGET };
+            let hopeless = entry.failures + 1 >= most && !entry.bootstrap && !missing;
             let longest = if hopeless { LONGEST_MET } else { entry.longest() };
             entry.bearer = self.sorter.carrying(address, None);
             entry.fail(why, longest, self.sorter.profile(entry.bearer), &self.solitude, &mut self.rng);
@@ -282,6 +287,10 @@ impl Discovery {
                 }
                 let longest = entry.longest();
                 entry.fail(Failure::Usual, longest, bearer, &self.solitude, &mut self.rng);
+                if entry.is_hearsay() {
+                    // Nobody has been dialled there yet.
+                    entry.failures = 0;
+                }
             }
         }
         if alone {
@@ -303,6 +312,7 @@ impl Discovery {
         for entry in self.addresses.values_mut() {
             if let State::Idle(due) = entry.state
                 && !entry.full
+                && !entry.is_hearsay()
                 && !self.sorter.is_metered(entry.bearer)
             {
                 entry.state =
@@ -477,6 +487,10 @@ const LONGEST_FULL: Duration = Duration::from_secs(600);
 const SHORTEST_METERED: Duration = Duration::from_secs(5);
 /// Failures in a row after which an address that is not bootstrap is forgotten.
 const FORGET: u32 = 10;
+/// The same for one that stands on a neighbour's word alone: whoever is there may be anybody.
+const FORGET_HEARSAY: u32 = 2;
+/// Bound of the rest between the two: whoever starts anew is back by then.
+const SHORTEST_HEARSAY: Duration = Duration::from_secs(10);
 /// A link that lived this long was worth dialling.
 const LASTING: Duration = Duration::from_secs(10);
 /// The same where bytes cost money.

@@ -29,6 +29,11 @@ impl Entry {
         }
     }
 
+    /// It stands on a neighbour's word alone: no dial has led to a member there.
+    pub(super) fn is_hearsay(&self) -> bool {
+        self.told_by.is_some() && !self.bootstrap
+    }
+
     /// Longest rest of an address that there is hope for.
     pub(super) fn longest(&self) -> Duration {
         if self.reached { LONGEST } else { LONGEST_UNREACHED }
@@ -47,6 +52,7 @@ impl Entry {
         let (shortest, longest) = match why {
             Failure::Full => (SHORTEST_FULL, bearer.longest_rest(LONGEST_FULL)),
             Failure::Usual if bearer.metered => (SHORTEST_METERED, bearer.longest_rest(usual)),
+            Failure::Usual if self.is_hearsay() => (SHORTEST_HEARSAY, usual),
             Failure::Usual => (SHORTEST, usual),
         };
         let bound = shortest.saturating_mul(1 << self.failures.min(16)).min(longest);

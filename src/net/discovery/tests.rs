@@ -130,6 +130,40 @@ fn a_hopeless_address_is_forgotten_unless_it_is_bootstrap() {
 }
 
 #[test]
+fn an_address_on_a_neighbours_word_alone_is_dialled_twice_and_no_more() {
+    let mut discovery = discovery(&[], 8);
+    discovery.handle_link_up(LinkId(1), PeerId::random(), 0);
+    assert!(discovery.handle_told(LinkId(1), &port(1)) && discovery.handle_heard(&port(2)));
+    discovery.handle_failed(&port(1), Failure::Usual);
+    let State::Idle(due) = discovery.addresses[&port(1)].state else { panic!("it rests") };
+    let rest = due.duration_since(Instant::now());
+    assert!(rest > SHORTEST_HEARSAY / 3 && rest <= SHORTEST_HEARSAY, "whoever starts anew is met: {rest:?}");
+    for address in [port(1), port(2), port(2)] {
+        discovery.handle_failed(&address, Failure::Usual);
+    }
+    assert_eq!(discovery.addresses.keys().collect::<Vec<_>>(), [&port(2)]);
+    // One that has led to a member stays when that one goes, whoever told it.
+    assert!(discovery.handle_told(LinkId(1), &port(3)));
+    discovery.handle_link_up(LinkId(2), PeerId::random(), 0);
+    discovery.handle_linked(&port(3), LinkId(2));
+    discovery.handle_link_down(LinkId(2));
+    (0..=2 * FORGET).for_each(|_| discovery.handle_failed(&port(3), Failure::Usual));
+    assert!(discovery.addresses.contains_key(&port(3)));
+    // A neighbour that came by itself and starts anew is dialled where it says that it listens.
+    discovery.handle_link_up(LinkId(3), PeerId::random(), 0);
+    assert!(discovery.handle_neighbour(LinkId(3), &port(4)));
+    discovery.handle_link_down(LinkId(3));
+    discovery.handle_failed(&port(4), Failure::Usual);
+    assert!(discovery.addresses.contains_key(&port(4)), "once in vain");
+    discovery.handle_failed(&port(4), Failure::Usual);
+    assert!(!discovery.addresses.contains_key(&port(4)));
+    // A member without room is a member.
+    assert!(discovery.handle_told(LinkId(1), &port(5)));
+    (1..FORGET).for_each(|_| discovery.handle_failed(&port(5), Failure::Full));
+    assert!(discovery.addresses.contains_key(&port(5)));
+}
+
+#[test]
 fn where_members_were_met_is_kept_and_known_to_the_next() {
     let mut first = discovery(&[port(1)], 8);
     assert!(first.handle_heard(&port(2)) && first.handle_heard(&port(3)));
