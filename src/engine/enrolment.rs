@@ -18,6 +18,9 @@
 //! 2. Only what the issuer has sealed for a request ends it with a yes or a no; what others say is a hint, and it is
 //!    tried again.
 //! 3. A message to a stranger waits for one pull, then goes or is refused.
+//! 4. Keys are erased by a *sure* time: that at which a neighbour last showed a credential that this clock takes for one
+//!    of now, and what has passed since by the monotonic clock. Nobody but a neighbour whose clock is wrong by as much
+//!    shows such a one to a clock that is wrong by days; so its keys wait until it is right.
 
 use super::api::{Command, Load, Reply, Send, Token};
 use super::{Engine, Origin, Output};
@@ -66,6 +69,10 @@ pub(super) struct Enrolment {
     next_epoch: Option<Time>,
     /// When keys of past epochs are erased.
     next_erasure: Option<Time>,
+    /// It waits for somebody to show what the time is.
+    erasure_waits: bool,
+    /// When somebody last did.
+    witnessed: Option<Now>,
     /// The version of which it has been said that its successor is overdue.
     overdue: Option<u64>,
     /// When the bulletin should have a successor.
@@ -119,9 +126,25 @@ impl Engine {
     fn erase_past(&mut self) {
         self.enrolment.next_erasure = None;
         self.sessions.retire(self.now.unix);
-        if self.membership.erase_past(self.now.unix) {
+        let sure = self.sure_time();
+        self.enrolment.erasure_waits = sure < self.now.unix;
+        if self.membership.erase_past(sure) {
             self.outputs.push_back(Output::MembershipChanged { save: true });
         }
+    }
+
+    /// A neighbour has shown a credential that holds by this clock.
+    pub(super) fn witness_time(&mut self) {
+        self.enrolment.witnessed = Some(self.now);
+        if core::mem::take(&mut self.enrolment.erasure_waits) {
+            self.enrolment.next_erasure = Some(self.now.time);
+        }
+    }
+
+    /// Invariant 4.
+    fn sure_time(&self) -> Unix {
+        let shown = self.enrolment.witnessed.map(|at| at.unix + self.now.time.since(at.time));
+        shown.unwrap_or(Unix(0)).min(self.now.unix)
     }
 
     /// Closes links whose neighbour has not refreshed its credential in time, or is revoked.
@@ -145,14 +168,17 @@ impl Engine {
         let Some(pending) = self.enrolment.asking.take() else { return };
         let result = answer.and_then(|reply| match (reply.sealed, reply.refused) {
             (Some(sealed), None) => {
-                self.membership.finish_renewal(&pending, &sealed, self.now.unix).map_err(|error| error.to_string())
+                let (now, sure) = (self.now.unix, self.sure_time());
+                self.membership.finish_renewal(&pending, &sealed, now, sure).map_err(|error| error.to_string())
             }
             (_, Some(refused)) => Err(refused.to_string()),
             _ => Err("the answer is empty".to_owned()),
         });
         match result {
             Ok(renewed) => {
-                self.enrolment.failures = 0;
+                // What was granted may not reach the present: one of the clocks is wrong, and asking at once changes nothing.
+                let again = self.enrolment.asking_batch && self.membership.renewal_due(self.now.unix);
+                self.enrolment.failures = if again { self.enrolment.failures + 1 } else { 0 };
                 if renewed.credentials {
                     let until = self.membership.valid_until().seconds();
                     self.record(Event::Joined { until });
@@ -250,6 +276,8 @@ impl Engine {
         if by.abs() > STEP {
             self.now = now;
             self.record(Event::ClockStepped { by_ms: by / 1_000 });
+            // What was refused by the old time may be granted by the new one.
+            self.enrolment.failures = 0;
             self.start_epoch();
             self.update_topics();
         }

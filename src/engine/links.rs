@@ -171,6 +171,7 @@ impl Engine {
             transport: transport.to_owned(),
         });
         self.learn_credential(peer.credential.clone());
+        self.witness_time();
         self.links.insert(
             id,
             Link {
@@ -261,6 +262,7 @@ impl Engine {
     pub(super) fn refresh_link(&mut self, id: LinkId, peer: PeerCredential) {
         let name = self.name_of(&peer.body.handle);
         self.learn_credential(peer.clone());
+        self.witness_time();
         if let Some(link) = self.links.get_mut(id) {
             link.peer = peer;
         }

@@ -6,8 +6,10 @@
 //!
 //! Invariants
 //! 1. Every credential of a [`Batch`] bears the issuer's signature and the device's own keys.
-//! 2. A renewal adds to the credentials from the epoch before the present one on; older ones are wiped with their keys,
-//!    and so is each when it is accepted no more. The chain that they came from goes on with them.
+//! 2. A renewal adds to the credentials that are there; each is wiped with its key when it is accepted no more. The chain
+//!    that they came from goes on with them.
+//! 3. What is wiped does not come back, so it goes by a *sure* time: one that another than the device's own clock has
+//!    shown to have come. A clock that is ahead for days costs no key of the days that it has skipped.
 
 use crate::id::{DeviceId, IssuerId, Name, Pseudonym, RealmId, Signature};
 use crate::identity::bulletin::{CREDENTIAL_VERSION, VerifiedBulletin};
@@ -109,8 +111,18 @@ pub(super) struct Keys<'a> {
     pub(super) pseudonym: Pseudonym,
     /// X25519 secrets, in order.
     pub(super) epochs: Vec<Secret>,
-    /// At the first of them.
+    /// Where they come from, so many places before the first of them.
     pub(super) chain: &'a EpochChain,
+    pub(super) before: u64,
+}
+
+impl Keys<'_> {
+    /// The chain, when the first of the keys is that epoch's.
+    fn source(&self, first: Epoch) -> Option<KeySource> {
+        let before = self.before.min(first.0);
+        let place = self.chain.place().checked_add(self.before - before)?;
+        Some(KeySource { epoch: Epoch(first.0 - before), chain: self.chain.at(place)? })
+    }
 }
 
 /// A grant that has been checked against the request.
@@ -158,7 +170,7 @@ impl Granted {
             return Err(EnrolmentError::Foreign);
         }
         let mut key = DayKey::of(day, resolution_key);
-        let source = KeySource { epoch: first_epoch, chain: keys.chain.clone() };
+        let source = keys.source(first_epoch).ok_or(EnrolmentError::Foreign)?;
         let mut entries = Vec::with_capacity(granted.len());
         for ((number, seals), agreement) in (first_epoch.0..).zip(granted).zip(&keys.epochs) {
             let epoch = Epoch(number);
@@ -219,19 +231,17 @@ impl Batch {
     }
 
     /// Erases the keys of epochs whose credentials are accepted no more, all but the last one's. Says whether there were any.
-    pub(super) fn erase_past(&mut self, now: Unix) -> bool {
-        let (length, before) = (self.epoch_length, self.epochs.len());
+    pub(super) fn erase_past(&mut self, sure: Unix) -> bool {
+        let (length, before, from) = (self.epoch_length, self.epochs.len(), self.source.epoch);
         let last = self.epochs.iter().map(|entry| entry.epoch).max();
-        let accepted = |entry: &&BatchEpoch| length.end(entry.epoch) + length.skew() * 2 > now;
-        // If none is any more, the clock may be wrong: the chain waits for the issuer's.
-        let first = self.epochs.iter().filter(accepted).map(|entry| entry.epoch).min();
-        self.source = first.and_then(|first| self.source.at(first)).unwrap_or_else(|| self.source.clone());
-        self.epochs.retain(|entry| length.end(entry.epoch) + length.skew() * 2 > now || Some(entry.epoch) == last);
-        self.epochs.len() < before
+        let first = length.epoch_at(sure - length.skew() * 2);
+        self.source = self.source.at(first).unwrap_or_else(|| self.source.clone());
+        self.epochs.retain(|entry| entry.epoch >= first || Some(entry.epoch) == last);
+        self.epochs.len() < before || self.source.epoch > from
     }
 
-    /// Keeps of an older batch what may be in use, or will be; invariant 2.
-    pub(super) fn keep_current(&mut self, old: &Batch, now: Unix) {
+    /// Keeps of an older batch what may be in use, or will be; invariants 2 and 3.
+    pub(super) fn keep_current(&mut self, old: &Batch, now: Unix, sure: Unix) {
         // A granted group key stays until newer ones push it out: the bulletin at hand may still need it.
         let known = |new: &[GroupKeyGrant], old: &GroupKeyGrant| {
             new.iter().any(|new| new.group == old.group && new.version == old.version)
@@ -242,16 +252,15 @@ impl Batch {
         if old.epoch_length != self.epoch_length {
             return;
         }
-        let time = self.granted;
-        let present = self.epoch_length.epoch_at(now).0;
-        let from = Epoch(present.saturating_sub(1));
-        // There is no way back: a clock that is ahead of the issuer's for a while must not lose keys that are to come.
-        let issuer = self.epoch_length.epoch_at(Unix::from_seconds(time)).0;
-        let passed = Epoch(present.min(issuer).saturating_sub(1));
+        let length = self.epoch_length;
+        let passed = Epoch(length.epoch_at(sure.min(Unix::from_seconds(self.granted))).0.saturating_sub(1));
         self.source = old.source.at(passed).unwrap_or_else(|| old.source.clone());
         if self.epochs.is_empty() {
             self.granted = old.granted;
         }
+        // It bounds what a device keeps that never hears of the time. The chain stays: these can be asked for again.
+        let stale = Epoch(length.epoch_at(now).0.saturating_sub(length.batch()));
+        let from = passed.max(stale);
         let kept: Vec<_> = old.epochs.iter().filter(|old| old.epoch >= from).cloned().collect();
         self.epochs.retain(|new| !kept.iter().any(|kept| kept.epoch == new.epoch));
         self.epochs.extend(kept);

@@ -48,8 +48,9 @@ pub struct PendingEnrolment {
     #[serde(with = "kdf::secret")]
     answer: Secret,
     first_epoch: Epoch,
-    /// Where the X25519 secrets of the epochs asked for come from, at the first of them.
+    /// Where the X25519 secrets of the epochs asked for come from, so many places before the first of them.
     chain: EpochChain,
+    before: u64,
     /// How many epochs are asked for.
     epochs: u16,
 }
@@ -127,10 +128,15 @@ pub fn begin_join_for(ticket: &Ticket, epochs: usize, rng: &mut ChaCha20Rng) -> 
         answer: seal::random(rng),
         // The device may not know the time, nor how long its epochs will be: it asks from the present one on.
         first_epoch: Epoch(0),
+        // The issuer's clock may be ahead when the device is enrolled: epochs before those have keys too.
         chain: EpochChain::generate(rng),
+        before: BEFORE_FIRST,
         epochs: bounded(epochs),
     }
 }
+
+/// Places of a device's chain before its first epoch: more than seven years of epochs of an hour.
+const BEFORE_FIRST: u64 = 65_536;
 
 /// Takes the issuer's answer (the `sealed` of its reply) and makes the device a member.
 pub fn finish_join(pending: &PendingEnrolment, answer: &[u8]) -> Result<Membership, EnrolmentError> {
@@ -156,6 +162,7 @@ impl PendingEnrolment {
             answer: seal::random(rng),
             first_epoch,
             chain,
+            before: 0,
             epochs: bounded(epochs),
         }
     }
@@ -223,7 +230,8 @@ impl PendingEnrolment {
         match answer {
             Answer { refused: Some(refusal), granted: None } => Err(refusal.into()),
             Answer { granted: Some(grant), refused: None } => {
-                let keys = Keys { pseudonym: self.pseudonym(), epochs: self.secrets_of_epochs(), chain: &self.chain };
+                let (pseudonym, epochs) = (self.pseudonym(), self.secrets_of_epochs());
+                let keys = Keys { pseudonym, epochs, chain: &self.chain, before: self.before };
                 Granted::check(grant, self.realm, self.issuer, &keys)
             }
             _ => Err(DecodeError::Shape("an answer grants or refuses, one of the two".into()).into()),
@@ -231,7 +239,8 @@ impl PendingEnrolment {
     }
 
     fn secrets_of_epochs(&self) -> Vec<Secret> {
-        self.chain.secrets(usize::from(self.epochs))
+        let first = self.chain.at(self.chain.place().saturating_add(self.before));
+        first.map(|first| first.secrets(usize::from(self.epochs))).unwrap_or_default()
     }
 
     fn pseudonym(&self) -> Pseudonym {
@@ -421,7 +430,7 @@ mod tests {
         let answer = realm.answer(&hello, later);
         assert_eq!(answer.outcome, Ok(Served { name: name("a"), new: false }));
         let sealed = answer.reply.sealed.expect("sealed");
-        let renewed = member.finish_renewal(&renewal, &sealed, later).expect("renewed");
+        let renewed = member.finish_renewal(&renewal, &sealed, later, later).expect("renewed");
         assert!(renewed.credentials && !renewed.bulletin);
         assert!(member.valid_until() > until);
         assert_eq!(member.credential(later).expect("a credential").hash, used, "what is in use stays");
@@ -443,7 +452,7 @@ mod tests {
         let (hello, renewal) = member.begin_renewal(ahead, &mut realm.rng).expect("an issuer");
         let answered = realm.answer(&hello, NOW);
         assert_eq!(answered.outcome, Err(Refusal::Epochs));
-        let refused = member.finish_renewal(&renewal, &answered.reply.sealed.expect("sealed"), NOW);
+        let refused = member.finish_renewal(&renewal, &answered.reply.sealed.expect("sealed"), NOW, NOW);
         assert_eq!(refused, Err(Refusal::Epochs.into()));
 
         for first in [1, u64::MAX] {
@@ -469,7 +478,7 @@ mod tests {
         let (hello, pull) = member.begin_pull(NOW, &mut realm.rng).expect("an issuer");
         let answer = realm.answer(&hello, NOW).reply.sealed.expect("sealed");
         let until = member.valid_until();
-        let renewed = member.finish_renewal(&pull, &answer, NOW).expect("pulled");
+        let renewed = member.finish_renewal(&pull, &answer, NOW, NOW).expect("pulled");
         assert_eq!((renewed.cards, renewed.credentials, member.valid_until()), (1, false, until));
         // Each now finds the other by the handle in its credential.
         let handle = other.credential(NOW).expect("a credential").body.handle;

@@ -5,7 +5,8 @@
 //! the same epochs: an issuer certifies one key for an epoch and no second. The chain goes forward only. Who takes it
 //! computes the keys to come and none of those that were erased.
 //!
-//! Places are counted from the device's first epoch. A chain of blocks goes along with that of places, so that a device
+//! A device's first epoch is at a place some way on: an issuer whose clock was ahead may have named a later one than the
+//! first that is needed. A chain of blocks goes along with that of places, so that a device
 //! that was off for years skips what it missed in few steps, and comes to the same keys as if it had taken each:
 //!
 //! ```text

@@ -209,16 +209,18 @@ impl Membership {
         Ok((pending.hello(rng)?, pending))
     }
 
-    /// Takes the issuer's answer to a renewal or a pull: credentials, cards, bulletin. Says what changed.
+    /// Takes the issuer's answer to a renewal or a pull: credentials, cards, bulletin. Says what changed. `sure` is as for
+    /// [`Self::erase_past`].
     pub fn finish_renewal(
         &mut self,
         pending: &PendingEnrolment,
         answer: &[u8],
         now: Unix,
+        sure: Unix,
     ) -> Result<Renewed, EnrolmentError> {
         let Granted { mut batch, bulletin, cards } = pending.granted(answer)?;
         let credentials = !batch.epochs.is_empty();
-        batch.keep_current(&self.batch, now);
+        batch.keep_current(&self.batch, now, sure);
         let opened = batch.open(&self.secrets)?;
         self.credentials = opened;
         self.batch = batch;
@@ -301,9 +303,10 @@ impl Membership {
     }
 
     /// Erases the private keys of epochs whose credentials are accepted no more: what was sealed to them cannot be opened by
-    /// whoever takes the device later. Says whether there were any, and so whether it is to be saved.
-    pub fn erase_past(&mut self, now: Unix) -> bool {
-        let erased = self.batch.erase_past(now);
+    /// whoever takes the device later. Says whether there were any, and so whether it is to be saved. There is no way back:
+    /// `sure` is a time that another than the device's own clock has shown to have come.
+    pub fn erase_past(&mut self, sure: Unix) -> bool {
+        let erased = self.batch.erase_past(sure);
         let kept = &self.batch;
         self.credentials.retain(|epoch, _| kept.holds(*epoch));
         erased
@@ -326,16 +329,28 @@ impl Membership {
         self.batch.epoch_length.end(last)
     }
 
+    /// When the credentials that follow on each other from `at` on end.
+    fn covered_until(&self, at: Unix) -> Option<Epoch> {
+        let present = self.batch.epoch_length.epoch_at(at);
+        let held = self.credentials.range(present..).zip(present.0..);
+        held.take_while(|((epoch, _), expected)| epoch.0 == *expected).last().map(|((epoch, _), _)| *epoch)
+    }
+
     /// Whether it is time to renew: at about half of the time that the batch was granted for, at a point that
     /// differs from device to device by up to a tenth of it, and again whenever there is no credential for `at`.
     pub fn renewal_due(&self, at: Unix) -> bool {
-        let granted = Unix::from_seconds(self.batch.granted);
-        let span = self.valid_until().since(granted);
-        let last = self.credentials.last_key_value().map_or(0, |(epoch, _)| epoch.0);
-        let jitter: [u8; 8] = kdf::tag(&self.batch.device.0, label::RENEWAL_JITTER, &[&last.to_be_bytes()]);
+        let Some(last) = self.covered_until(at) else { return true };
+        let (length, granted) = (self.batch.epoch_length, Unix::from_seconds(self.batch.granted));
+        if granted > at + length.skew() {
+            // That clock was ahead, or this one is behind: what there is has to tell.
+            let half = Duration::from_secs(length.batch() * length.seconds() / 2);
+            return length.end(last).since(at) < half;
+        }
+        let span = length.end(last).since(granted);
+        let jitter: [u8; 8] = kdf::tag(&self.batch.device.0, label::RENEWAL_JITTER, &[&last.0.to_be_bytes()]);
         let tenth = span / 10;
         let jitter = Duration::from_secs(u64::from_be_bytes(jitter) % tenth.as_secs().max(1));
-        at >= granted + span / 2 - tenth / 2 + jitter || self.credential(at).is_none()
+        at >= granted + span / 2 - tenth / 2 + jitter
     }
 
     /// The bulletin in force.

@@ -6,7 +6,7 @@ use super::system::{NodeError, system_rng, unix_now};
 use crate::id::Name;
 use crate::store::device_dir::DeviceDir;
 use crate::store::realm_dir::{RealmDir, RealmDirError};
-use crate::time::EpochLength;
+use crate::time::{EpochLength, Unix};
 use std::path::PathBuf;
 
 /// Why a realm was not founded.
@@ -38,6 +38,7 @@ pub fn found(devices: &[(Name, PathBuf)], epoch: EpochLength) -> Result<(), Foun
     let introduce = |error: &dyn std::fmt::Display| FoundError::Introduce(error.to_string());
     let (hello, pending) = member.begin_pull(now, &mut rng).map_err(|error| introduce(&error))?;
     let answer = realm.answer(&hello, now, &mut rng).reply.sealed.unwrap_or_default();
-    member.finish_renewal(&pending, &answer, now).map_err(|error| introduce(&error))?;
+    // Nobody has shown the time yet: nothing is erased.
+    member.finish_renewal(&pending, &answer, now, Unix(0)).map_err(|error| introduce(&error))?;
     Ok(DeviceDir::new(place).save(&member.to_stored())?)
 }

@@ -76,6 +76,8 @@ pub struct Origin {
     allowance: Allowance,
     rename_wait: Duration,
     left_out: u64,
+    /// There is no credential to tell under for now.
+    rests: bool,
 }
 
 #[derive(Debug)]
@@ -109,12 +111,18 @@ impl Origin {
     /// From now on it tells under this credential, beginning with sequence number 1. `skew` is what the credential's epoch
     /// allows clocks to be off.
     pub fn take_credential(&mut self, credential: CredentialHash, skew: Duration) {
+        self.rests = false;
         if self.credential != Some(credential) {
             self.credential = Some(credential);
             self.sequence = 0;
             self.behind = false;
             self.rename_wait = RENAME_WAIT.min(skew / 2);
         }
+    }
+
+    /// It has no credential for now, and nothing is due until it takes one.
+    pub fn rest(&mut self) {
+        self.rests = true;
     }
 
     /// What it told before a restart is out there under this number: the next has a higher one, and is due.
@@ -140,7 +148,7 @@ impl Origin {
     /// When [`Self::due`] has something to tell, if nothing changes until then; [`Time`] zero for at once.
     pub fn next_wake(&self) -> Option<Time> {
         let (credential, wanted) = (self.credential?, self.wanted.as_ref()?);
-        if self.sequence == u64::MAX {
+        if self.sequence == u64::MAX || self.rests {
             return None;
         }
         let told = match &self.told {

@@ -1,7 +1,7 @@
 //! Enrolment passes through a mesh in which a member does its worst to stop it.
 
 use crate::mesh::{Mesh, name};
-use crate::seconds;
+use crate::{outcome, seconds};
 use ed25519_dalek::SigningKey;
 use m2mesh::counter::Counter;
 use m2mesh::engine::Input;
@@ -33,6 +33,40 @@ fn mesh() -> Mesh {
     }
     mesh.run(seconds(1));
     mesh
+}
+
+/// For longer than keys of the past are kept, over a restart, and then right again: the clock of a member, that of the device
+/// that holds the issuer's key, and one that is further ahead than any epoch that is certified.
+#[test]
+fn a_clock_that_was_days_ahead_locks_nobody_out() {
+    for (who, days) in [(2, 3), (0, 3), (2, 30)] {
+        let names = ["issuer", "a", "b"];
+        let mut mesh = Mesh::new(&names);
+        for (a, b) in [(0, 1), (0, 2), (1, 2)] {
+            mesh.connect(a, b);
+        }
+        mesh.run(seconds(5_000));
+        mesh.skew.insert(who, days * 86_400);
+        mesh.handle(who, Input::Timeout);
+        assert_eq!(mesh.nodes[who].engine.links().count(), 0);
+        mesh.run(seconds(1_500));
+        mesh.restart(who);
+        mesh.run(seconds(4_500));
+        mesh.skew.clear();
+        mesh.handle(who, Input::Timeout);
+        mesh.run(seconds(2));
+        let unix = mesh.now.unix;
+        let member = mesh.nodes[who].engine.membership();
+        assert!((0..160).all(|hour| member.credential(unix + seconds(3_600 * hour)).is_some()), "{who}, {days} days");
+        (0..3).filter(|other| *other != who).for_each(|other| mesh.connect(who, other));
+        let token = mesh.send(1, names[if who == 0 { 0 } else { 2 }], b"there again", Ack::End, 30);
+        mesh.run(seconds(2));
+        assert!(outcome(&mesh, 1, token).is_success());
+        // What is over for good is erased.
+        let first = mesh.now.unix;
+        mesh.run(seconds(9_000));
+        assert!(mesh.nodes[who].engine.membership().valid_from() > first);
+    }
 }
 
 fn begin(mesh: &mut Mesh) -> PendingEnrolment {

@@ -433,8 +433,9 @@ impl Mesh {
             Output::Subscribe(topic) => drop(self.nodes[at].topics.insert(topic)),
             Output::Unsubscribe(topic) => drop(self.nodes[at].topics.remove(&topic)),
             Output::Issue { origin, hello } => {
+                let unix = self.now_at(at).unix;
                 let MemoryRealm { issuer, book, bulletin, .. } = &mut self.realm;
-                let reply = issuer.answer(&hello, book, bulletin, self.now.unix, &mut self.rng).reply;
+                let reply = issuer.answer(&hello, book, bulletin, unix, &mut self.rng).reply;
                 let pieces = origin.relayed().map(|id| issuer.pieces(id, &hello, &reply)).unwrap_or_default();
                 self.handle(at, Input::Issued { origin, reply, pieces, event: None });
             }

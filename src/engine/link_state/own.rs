@@ -73,7 +73,9 @@ impl Engine {
         if !self.settings.forwarding {
             return;
         }
-        let Some(own) = self.membership.credential(self.now.unix).cloned() else { return };
+        let Some(own) = self.membership.credential(self.now.unix).cloned() else {
+            return self.routing.origin.rest();
+        };
         self.routing.origin.take_credential(own.hash, self.skew());
         let Some(lsa) = self.routing.origin.due(self.now.time) else { return };
         let signed: Arc<[u8]> = own.sign_document(CONTEXT, &wire::encode(&lsa)).into();

@@ -144,7 +144,7 @@ fn a_lost_answer_costs_nothing() {
     let at = NOW + hours(30);
     let (hello, pending) = member.begin_renewal(at, &mut realm.rng).expect("an issuer");
     let sealed = realm.ask(&hello, at).reply.sealed.expect("sealed");
-    assert!(member.finish_renewal(&pending, &sealed, at).expect("renewed").credentials);
+    assert!(member.finish_renewal(&pending, &sealed, at, at).expect("renewed").credentials);
     assert!(member.credential(at).is_some());
     assert!(!member.renewal_due(at));
 }
@@ -175,13 +175,41 @@ fn a_clock_that_was_ahead_leaves_no_gap() {
     let ahead = NOW + hours(72);
     let (hello, pending) = member.begin_renewal(ahead, &mut realm.rng).expect("an issuer");
     let sealed = realm.ask(&hello, NOW).reply.sealed.expect("sealed");
-    member.finish_renewal(&pending, &sealed, ahead).expect("renewed");
+    member.finish_renewal(&pending, &sealed, ahead, ahead).expect("renewed");
     assert!(member.credential(ahead).is_some() && member.credential(NOW + hours(5)).is_none());
+    assert!(member.credential(NOW).is_some(), "by the issuer's clock it is needed still");
     let at = NOW + hours(5);
     let (hello, pending) = member.begin_renewal(at, &mut realm.rng).expect("an issuer");
     let sealed = realm.ask(&hello, at).reply.sealed.expect("sealed");
-    member.finish_renewal(&pending, &sealed, at).expect("renewed");
+    member.finish_renewal(&pending, &sealed, at, at).expect("renewed");
     assert!((5..160).all(|hour| member.credential(NOW + hours(hour)).is_some()));
+}
+
+/// The issuer's clock was ahead when it enrolled the device, or when it was asked by its own.
+#[test]
+fn an_issuer_whose_clock_was_ahead_spends_no_epochs_before() {
+    let mut realm = realm();
+    let pending = realm.begin("a", 24);
+    let mut member = realm.join(&pending, NOW + hours(23)).expect("a member");
+    assert!(member.credential(NOW).is_none() && member.renewal_due(NOW));
+    let renew = |realm: &mut Realm, member: &mut Membership, at: Unix, sure: Unix| {
+        let (hello, pending) = member.begin_renewal(at, &mut realm.rng).expect("an issuer");
+        let sealed = realm.ask(&hello, at).reply.sealed.expect("sealed");
+        member.finish_renewal(&pending, &sealed, at, sure).expect("renewed");
+    };
+    renew(&mut realm, &mut member, NOW, NOW);
+    assert!((0..168).all(|hour| member.credential(NOW + hours(hour)).is_some()));
+    member.erase_past(NOW + hours(1));
+    let agreement = |member: &Membership| member.credential(NOW + hours(2)).map(|own| own.body.agreement);
+    let before = agreement(&member);
+    // By its own clock alone the time is 200 hours on.
+    renew(&mut realm, &mut member, NOW + hours(200), Unix(0));
+    renew(&mut realm, &mut member, NOW + hours(2), NOW + hours(2));
+    assert!((2..168).all(|hour| member.credential(NOW + hours(hour)).is_some()));
+    assert_eq!(agreement(&member), before);
+    assert!(!member.renewal_due(NOW + hours(2)));
+    // What is held beyond the week does not put off the next renewal.
+    assert!(member.credential(NOW + hours(300)).is_some() && member.renewal_due(NOW + hours(110)));
 }
 
 #[test]
@@ -195,7 +223,7 @@ fn a_ledger_keeps_no_keys_of_epochs_that_have_passed() {
         let at = NOW + hours(84 * step);
         let (hello, pending) = member.begin_renewal(at, &mut realm.rng).expect("an issuer");
         let sealed = realm.ask(&hello, at).reply.sealed.expect("sealed");
-        member.finish_renewal(&pending, &sealed, at).expect("renewed");
+        member.finish_renewal(&pending, &sealed, at, at).expect("renewed");
         // An epoch before the present one, and one after the batch, may be there.
         assert!(held(&realm.realm.book).zip(most).is_some_and(|(now, most)| now <= most + 2 * 40));
     }

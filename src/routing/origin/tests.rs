@@ -72,6 +72,17 @@ fn nothing_is_told_before_there_is_a_credential_and_something_to_say() {
 }
 
 #[test]
+fn nothing_is_due_while_there_is_no_credential() {
+    let mut origin = told(&links(&[claim(1, 10, 100)]));
+    origin.note(links(&[claim(1, 10, 100), claim(2, 10, 100)]), ms(50));
+    assert!(origin.next_wake().is_some());
+    origin.rest();
+    assert_eq!((origin.next_wake(), origin.due(ms(99_000))), (None, None));
+    origin.take_credential(CredentialHash([2; 16]), Duration::from_secs(300));
+    assert!(origin.due(ms(99_000)).is_some());
+}
+
+#[test]
 fn a_single_change_is_told_at_once_and_a_stream_of_them_less_and_less_often() {
     let mut origin = told(&with_leaves(0));
     assert_eq!(run(&mut origin, [(0, with_leaves(1))], 20_000), [0]);
