@@ -193,10 +193,10 @@ pub enum FlowKind {
     Send(Vec<Vec<usize>>),
     /// A request to one of these, answered by an echo.
     Request(Vec<Vec<usize>>),
-    /// A publication under a topic, to which these devices subscribe.
+    /// A publication under one of these topics, of each sender in turn, to all of which these devices subscribe.
     Publish {
-        /// `plant/temperature`.
-        topic: String,
+        /// `plant/temperature`; at least one.
+        topics: Vec<String>,
         /// Indices.
         subscribers: Vec<usize>,
     },

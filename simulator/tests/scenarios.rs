@@ -63,6 +63,33 @@ const SMALL: &[(&str, &[&str])] = &[
     ("replaying-relays", &["duration=2m", "faults.replay.for=110s"]),
     ("lying-router", &["duration=4m"]),
     ("multicast-grid", &["duration=4m", "faults.row.at=90s", "faults.row.for=1m"]),
+    ("multicast-star", &["devices.leaf.count=6", "duration=1m", "traffic.news.total=240"]),
+    (
+        "multicast-flood",
+        &["traffic.flood.burst.count=100", "duration=2m", "traffic.flood.end=90s", "expect.10=bytes.delivery <= 1000"],
+    ),
+    (
+        "multicast-churn",
+        &[
+            "devices.node.count=20",
+            "devices.node.area=[800.0, 800.0]",
+            "duration=1m",
+            "traffic.news.total=120",
+            "faults=[]",
+            "expect.8=bytes.delivery <= 3000",
+        ],
+    ),
+    (
+        "groups-1000",
+        &[
+            "traffic.news.topic=zone-{1..40}/news",
+            "traffic.news.every=1s",
+            "duration=8m",
+            "faults=[]",
+            "expect.0=publications.owed >= 400",
+        ],
+    ),
+    ("slow-links", &["traffic.readings.every=500ms", "duration=1m"]),
     ("leaves-1000", &["devices.router.count=6", "links.0.degree=3", "devices.leaf.count=40", "duration=2m"]),
     ("mobile-fleet", &["devices.vehicle.count=3", "duration=8m"]),
     ("far-links", &[]),

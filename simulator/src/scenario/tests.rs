@@ -203,6 +203,34 @@ fn traffic_has_to_have_a_way_and_a_time() {
 }
 
 #[test]
+fn a_flow_publishes_under_as_many_topics_as_its_range_has_numbers() {
+    let topics = |written: &str| {
+        let text = small(&format!("{RING}{}", FLOW.replace("a/b", written)));
+        loaded(&text, &[], &[]).map(|plan| match plan.flows[0].kind.clone() {
+            FlowKind::Publish { topics, .. } => topics,
+            other => panic!("{other:?}"),
+        })
+    };
+    assert_eq!(topics("a/b").expect("one"), ["a/b"]);
+    assert_eq!(
+        topics("zone-{8..11}/news").expect("four"),
+        ["zone-8/news", "zone-9/news", "zone-10/news", "zone-11/news"]
+    );
+    assert_eq!(topics("a/{1..1000}").expect("many").len(), 1_000);
+    for (written, part) in [
+        ("a/{1..", "no sound range"),
+        ("a/{2..1}", "no sound range"),
+        ("a/{1}", "no sound range"),
+        ("a/{1..2}/{1..2}", "more than one range"),
+        ("a/{1..10001}", "means 10001 topics"),
+        ("a/{1..2}/#", "x.toml:12: "),
+    ] {
+        let problem = topics(written).expect_err(written).to_string();
+        assert!(problem.contains(part) && problem.contains("x.toml:12: "), "{problem}");
+    }
+}
+
+#[test]
 fn expectations_are_checked_against_what_is_measured() {
     let expecting = |text: &str| {
         let head = format!("expect = [\"{text}\"]\n");

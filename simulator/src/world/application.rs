@@ -58,14 +58,20 @@ impl Application {
         });
     }
 
-    /// Takes part in a topic.
-    pub fn subscribe(&self, topic: &str) {
+    /// Takes part in a topic, which the ledger knows by its number.
+    pub fn subscribe(&self, topic: &str, number: u32) {
         let (mut this, filter) = (self.clone(), topic.to_owned());
         executor::spawn(self.owner, async move {
             let Some(mut listener) = this.call(Command::Subscribe { filter }).await else { return };
+            let mut subscription = None;
             while let Some(heard) = listener.next().await {
-                if let Reply::Published(published) = heard.reply {
-                    this.handle(&published.payload, 0);
+                match (heard.reply, subscription) {
+                    (Reply::Ready, _) => subscription = Some(this.ledger.handle_subscribed(this.node, number)),
+                    (Reply::Published(published), Some(subscription)) => {
+                        this.ledger.handle_heard(subscription, &published.payload, published.lost + heard.skipped);
+                        this.handle(&published.payload, 0);
+                    }
+                    _ => {}
                 }
             }
         });

@@ -31,10 +31,12 @@ pub enum Promise {
     NoStranger,
     /// After everything has healed, links stand again.
     Converged,
+    /// A subscription hears each publication once, in order and in time, or is told that it missed it.
+    HeardOrTold,
 }
 
 /// Name and promise of each.
-const PROMISES: [(&str, &str); 11] = [
+const PROMISES: [(&str, &str); 12] = [
     ("at-most-once", "an application is handed a message once"),
     ("durable-first", "what a sender is told was delivered is on the receiver's disk by then"),
     ("nothing-lost", "what was confirmed is with the receiver's application, or in its inbox, at the end"),
@@ -46,6 +48,10 @@ const PROMISES: [(&str, &str); 11] = [
     ("fresh-nonces", "no key of any device and any life of it seals twice under one nonce"),
     ("no-stranger", "no device of another realm gets onto a link"),
     ("converged", "when everything has healed, every link stands that can"),
+    (
+        "heard-or-told",
+        "a subscription hears every publication once, in order and in time, or is told that it missed it",
+    ),
 ];
 
 /// All checks of a run.

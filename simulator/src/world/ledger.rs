@@ -9,6 +9,7 @@
 use super::checks::{Checks, Promise};
 use super::events::{Events, What};
 use super::medium::{NANOS, now};
+use super::publications::{Findings, Heard, Publications};
 use crate::virtual_os::splitmix;
 use m2mesh::engine::api::Outcome;
 use m2mesh::event_log::{Logged, Record};
@@ -41,7 +42,12 @@ pub struct Book {
     pub published: u64,
     /// Nodes whose clock or disk is not sound: their deadlines are not checked.
     pub excused: BTreeSet<usize>,
-    slack: u64,
+    /// Who subscribed to what, and heard what.
+    pub publications: Publications,
+    /// What came of that, when the run has ended.
+    pub findings: Findings,
+    /// So much later than its deadline something may come, in nanoseconds.
+    pub slack: u64,
     events: Events,
 }
 
@@ -54,6 +60,8 @@ pub struct Message {
     pub from: usize,
     /// Index of the receiver; `None` for a publication.
     pub to: Option<usize>,
+    /// Number of its topic, of a publication.
+    pub topic: Option<u32>,
     /// Bytes.
     pub size: usize,
     /// What confirmation was asked for; requests count as end to end.
@@ -154,6 +162,8 @@ impl Ledger {
             useful: 0,
             published: 0,
             excused: BTreeSet::new(),
+            publications: Publications::default(),
+            findings: Findings::default(),
             slack,
             events,
         })))
@@ -267,9 +277,24 @@ impl Ledger {
         Some(id)
     }
 
+    /// A device listens to a topic. Answers the number of the subscription.
+    pub fn handle_subscribed(&self, node: usize, topic: u32) -> usize {
+        self.lock().publications.handle_subscribed(node, topic, now())
+    }
+
+    /// A subscription was handed a message, and told that so many were missed before it.
+    pub fn handle_heard(&self, subscription: usize, payload: &[u8], lost: u64) {
+        let mut book = self.lock();
+        let known = message_of(payload).and_then(|id| Some((id, book.messages.get(usize::try_from(id).ok()?)?.from)));
+        if let Some((id, from)) = known {
+            book.publications.handle_heard(subscription, Heard { from, message: Some(id), lost, at: now() });
+        }
+    }
+
     /// A node went down: nobody hears any more how its messages end.
     pub fn handle_down(&self, node: usize) {
         let mut book = self.lock();
+        book.publications.handle_down(node, now());
         book.open[node] = 0;
         for message in &mut book.messages {
             if message.from == node && message.end.is_none() {

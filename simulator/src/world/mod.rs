@@ -28,6 +28,7 @@ mod host;
 mod ledger;
 mod medium;
 mod moving;
+mod publications;
 mod results;
 mod sampler;
 mod workload;
@@ -281,6 +282,7 @@ impl World {
             book.checks.tally(Promise::FreshNonces, seals.seals, seals.repeated);
         }
         results::check_messages(book, &self.devices, self.end);
+        results::check_publications(book, &self.plan, self.end);
         let cut_short = self.end < NANOS + nanos(self.plan.warmup + self.plan.duration + self.plan.settle);
         if !cut_short {
             for (number, edge) in self.plan.edges.iter().enumerate().filter(|(_, edge)| edge.known) {

@@ -5,6 +5,7 @@ use super::device::Device;
 use super::executor;
 use super::ledger::{Book, End, Ledger, Message, message_of};
 use super::medium::{Medium, NANOS, PURPOSES, Spent, now};
+use super::publications::{Findings, Rules};
 use super::sampler::{Sampler, Warm};
 use crate::plan::{Comparison, Expectation, Plan, Wanted};
 use crate::record::{self, Edge, Mark, Node, Performance, Record, Step, Summary, Times, Verdict};
@@ -40,6 +41,20 @@ pub fn check_messages(book: &mut Book, devices: &[Device], end: u64) {
                 .look(Promise::OneOutcome, ended, || format!("message {id} of node {} has not ended", message.from));
         }
     }
+}
+
+/// What subscriptions heard, held against what they are promised.
+pub fn check_publications(book: &mut Book, plan: &Plan, end: u64) {
+    let (start, length) = (plan.start.seconds() * NANOS, plan.epoch.seconds() * NANOS);
+    // The run begins at `NANOS` of its own clock.
+    let turn = |at: u64| {
+        let wall = start + at.saturating_sub(NANOS);
+        at + length - wall % length
+    };
+    let streams = book.publications.streams(&book.messages);
+    let rules = Rules { slack: book.slack, excused: &book.excused, turn: &turn, end };
+    book.findings = book.publications.judge(&streams, &rules);
+    book.findings.enter(&mut book.checks);
 }
 
 /// The record of a run that is over.
@@ -237,6 +252,10 @@ fn of_all(
         put(&format!("bytes.{name}"), *bytes as f64);
     }
     put("bytes.useful", book.useful as f64);
+    if book.delivered > 0 {
+        put("bytes.delivery", spent.iter().sum::<u64>() as f64 / book.delivered as f64);
+    }
+    of_publications(&book.findings, &mut put);
     let measured = (seconds(now()) - plan.warmup.as_secs_f64()).max(1e-9);
     let control = spent[1..].iter().sum::<u64>().saturating_sub(book.published);
     put("control.rate", control as f64 / measured / plan.devices.len().max(1) as f64);
@@ -275,6 +294,23 @@ fn of_all(
     put("queue.max", sampler.samples.iter().map(|sample| sample.queued_most).max().unwrap_or_default() as f64);
     put("dropped", counters.values().sum::<u64>() as f64);
     put("violations", book.checks.violated() as f64);
+}
+
+fn of_publications(findings: &Findings, put: &mut dyn FnMut(&str, f64)) {
+    let Findings { owed, missed, untold, invented, twice, disordered, late, .. } = findings;
+    if *owed > 0 {
+        put("publications.delivered", (owed - missed) as f64 / *owed as f64);
+    }
+    let counts = [
+        ("owed", owed),
+        ("missed", missed),
+        ("untold", untold),
+        ("invented", invented),
+        ("twice", twice),
+        ("disordered", disordered),
+        ("late", late),
+    ];
+    counts.into_iter().for_each(|(name, count)| put(&format!("publications.{name}"), *count as f64));
 }
 
 /// Devices with an edge that has a price.

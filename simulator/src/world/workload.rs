@@ -15,6 +15,7 @@ use m2mesh::engine::api::{Command, Send};
 use m2mesh::wire::batch::Ack;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// See the module's documentation.
@@ -22,6 +23,8 @@ pub struct Workload {
     senders: Vec<Sender>,
     /// By flow: how many times as much as planned.
     factors: Vec<f64>,
+    /// By flow: numbers of its topics. A topic of several flows has one.
+    topics: Vec<Vec<u32>>,
 }
 
 struct Sender {
@@ -32,6 +35,8 @@ struct Sender {
     rng: ChaCha20Rng,
     /// Of a trace: what is next.
     next: usize,
+    /// Publications so far, which take one topic after the other.
+    turn: usize,
 }
 
 impl Workload {
@@ -42,10 +47,10 @@ impl Workload {
             for (place, device) in planned.from.iter().enumerate() {
                 let what = WORKLOAD ^ ((flow as u64) << 40) ^ place as u64;
                 let rng = ChaCha20Rng::from_seed(seed_of(plan.seed, what));
-                senders.push(Sender { flow, device: *device, place, rng, next: 0 });
+                senders.push(Sender { flow, device: *device, place, rng, next: 0, turn: 0 });
             }
         }
-        Self { senders, factors: vec![1.0; plan.flows.len()] }
+        Self { senders, factors: vec![1.0; plan.flows.len()], topics: numbers(plan) }
     }
 
     /// Enters everybody's first message into the agenda.
@@ -82,11 +87,14 @@ impl Workload {
 
     /// An application has started: it listens to what it is to get.
     pub fn join(&self, plan: &Plan, application: &Application) {
-        let mut offers = false;
-        for flow in &plan.flows {
+        let (mut offers, mut subscribed) = (false, BTreeSet::new());
+        for (flow, numbers) in plan.flows.iter().zip(&self.topics) {
             match &flow.kind {
-                FlowKind::Publish { topic, subscribers } if subscribers.contains(&application.node) => {
-                    application.subscribe(topic);
+                FlowKind::Publish { topics, subscribers } if subscribers.contains(&application.node) => {
+                    for (topic, number) in topics.iter().zip(numbers).filter(|(_, number)| subscribed.insert(**number))
+                    {
+                        application.subscribe(topic, *number);
+                    }
                 }
                 FlowKind::Request(to) => offers |= to.iter().any(|to| to.contains(&application.node)),
                 FlowKind::Publish { .. } | FlowKind::Send(_) => {}
@@ -125,6 +133,7 @@ impl Workload {
         for _ in 0..count {
             let Some(application) = devices[device].application() else { break };
             let drawn = sender.rng.next_u64();
+            let mut topic = None;
             let (to, expected) = match &flow.kind {
                 FlowKind::Send(lists) | FlowKind::Request(lists) => {
                     let list = &lists[sender.place];
@@ -132,12 +141,16 @@ impl Workload {
                     let Some(to) = receiver.or(drawn.copied()) else { break };
                     (Some(to), 1)
                 }
-                FlowKind::Publish { subscribers, .. } => {
+                FlowKind::Publish { topics, subscribers } => {
                     let on = |subscriber: &&usize| devices[**subscriber].application().is_some();
+                    let place = sender.turn % topics.len().max(1);
+                    sender.turn += 1;
+                    topic = topics.get(place).zip(self.topics[index].get(place).copied());
                     (None, subscribers.iter().filter(on).count())
                 }
             };
-            hand_over(plan, index, device, to, size.max(LEAST_SIZE), expected, application, ledger);
+            let what = Handed { to, topic, size: size.max(LEAST_SIZE), expected };
+            hand_over(plan, index, device, what, application, ledger);
         }
         if let Some(next) = next {
             Self::enter(plan, flow, next, number, agenda);
@@ -145,17 +158,19 @@ impl Workload {
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "what a message is made of")]
-fn hand_over(
-    plan: &Plan,
-    index: usize,
-    from: usize,
+/// What is handed over.
+struct Handed<'a> {
+    /// Index of the receiver, if it is one.
     to: Option<usize>,
+    /// The topic and its number, of a publication.
+    topic: Option<(&'a String, u32)>,
     size: usize,
+    /// Copies that are to arrive.
     expected: usize,
-    application: &Application,
-    ledger: &Ledger,
-) {
+}
+
+fn hand_over(plan: &Plan, index: usize, from: usize, what: Handed<'_>, application: &Application, ledger: &Ledger) {
+    let Handed { to, topic, size, expected } = what;
     let flow = &plan.flows[index];
     let full = ledger.lock().open[from] >= MOST_OPEN;
     let ack = match &flow.kind {
@@ -167,6 +182,7 @@ fn hand_over(
         flow: index,
         from,
         to,
+        topic: topic.map(|(_, number)| number),
         size,
         ack,
         sent: now(),
@@ -193,17 +209,31 @@ fn hand_over(
         lifetime: flow.deadline,
         id: None,
     };
-    let command = match (&flow.kind, to) {
-        (FlowKind::Send(_), Some(to)) => Command::Send(message(to, payload)),
-        (FlowKind::Request(_), Some(to)) => {
+    let command = match (&flow.kind, to, topic) {
+        (FlowKind::Send(_), Some(to), _) => Command::Send(message(to, payload)),
+        (FlowKind::Request(_), Some(to), _) => {
             Command::Request { send: message(to, payload), service: Some(SERVICE.to_owned()) }
         }
-        (FlowKind::Publish { topic, .. }, _) => {
+        (FlowKind::Publish { .. }, _, Some((topic, _))) => {
             Command::Publish { topic: topic.clone(), payload, policy: None, lifetime: flow.deadline }
         }
-        (FlowKind::Send(_) | FlowKind::Request(_), None) => return,
+        _ => return,
     };
     application.send(id, command);
+}
+
+/// By flow, the numbers of its topics.
+fn numbers(plan: &Plan) -> Vec<Vec<u32>> {
+    let mut known = BTreeMap::new();
+    let topics = plan.flows.iter().map(|flow| match &flow.kind {
+        FlowKind::Publish { topics, .. } => &topics[..],
+        FlowKind::Send(_) | FlowKind::Request(_) => &[],
+    });
+    let mut number = |topic| {
+        let next = u32::try_from(known.len()).unwrap_or(u32::MAX);
+        *known.entry(topic).or_insert(next)
+    };
+    topics.map(|topics| topics.iter().map(&mut number).collect()).collect()
 }
 
 impl Sender {

@@ -18,6 +18,7 @@ mod names;
 mod policies;
 mod reach;
 mod struck;
+mod topics;
 mod topology;
 mod traffic;
 

@@ -2,12 +2,14 @@
 //!
 //! A message or request goes to a device to which there is a way, over links that can be and devices that forward
 //! ([`reach`](super::reach)). To a group, each sender draws one of those each time; with `partners`, of so many that are
-//! drawn for it at the start. Publications spread over any number of links.
+//! drawn for it at the start. Publications spread over any number of links; under many topics ([`topics`]), each sender takes
+//! one after the other.
 
 use super::Planning;
 use super::draw::Draw;
 use super::kinds::Key;
 use super::reach::Reach;
+use super::topics;
 use crate::plan::{Flow, FlowKind, Pattern, Traced};
 use crate::scenario::model::{Traffic, TrafficKind};
 use crate::scenario::problem::{Problem, instead};
@@ -128,15 +130,19 @@ impl Planning<'_> {
 
     fn publication(&self, traffic: &Traffic, span: &Range<usize>) -> Result<FlowKind, Problem> {
         let written = self.needed(&traffic.topic, "a publication", span, "topic = \"plant/temperature\"")?;
-        topic::check_topic(written.get_ref()).map_err(|error| {
-            let hint = "write a topic, as \"plant/temperature\"";
-            self.document.problem(&written.span(), error.to_string().replace("; ", ", "), hint)
-        })?;
+        let topics = topics::expand(written.get_ref())
+            .map_err(|(what, hint)| self.document.problem(&written.span(), what, hint))?;
+        for topic in &topics {
+            topic::check_topic(topic).map_err(|error| {
+                let hint = "write a topic, as \"plant/temperature\"";
+                self.document.problem(&written.span(), error.to_string().replace("; ", ", "), hint)
+            })?;
+        }
         let subscribers = match &traffic.to {
             Some(to) => self.spanned_members(to)?,
             None => (0..self.devices.len()).collect(),
         };
-        Ok(FlowKind::Publish { topic: written.get_ref().clone(), subscribers })
+        Ok(FlowKind::Publish { topics, subscribers })
     }
 
     /// To each sender its receivers.

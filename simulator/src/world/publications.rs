@@ -1,0 +1,364 @@
+//! Publications: what a subscription is promised, held against what it heard.
+//!
+//! **The promise.** A subscription hears each publication of its topic once, in the order in which its publisher handed
+//! them over, by its deadline; what it missed between its beginning and what it hears, it is told, with the next message of
+//! that publisher under that topic or when that publisher's stream ends, and nothing else is told as missed.
+//!
+//! **Mechanism.** The ledger notes when each subscription begins and what it hears ([`Publications`]). When the run has
+//! ended, [`Publications::judge`] goes through each subscription, publisher by publisher, with a balance of what was told
+//! against what was missed. A balance has two limits, as the run cannot always say whether a publication counts: `floor` is
+//! what must have been told, `ceiling` what may have been. Between them lies
+//!
+//! - what was handed over within [`BEGINNING`] of the beginning of the subscription: it may have been under way;
+//! - what has no certain end: its publisher was killed within [`LAST`] of it, or did not hear how it ended, or heard that it
+//!   left too late;
+//! - what belongs to an earlier stream of its publisher. A stream ends with its epoch or at a crash. At an epoch's end what
+//!   is missing has to be told, but at a time of its own, so that it is held against the balance at the end of the run;
+//!   after a crash it need not be.
+//!
+//! What was heard by one life of a device counts as heard in the next: nothing may come twice, or before it.
+//!
+//! Invariants
+//! 1. The same notes give the same findings; judging changes nothing.
+//! 2. A violation is counted once: what was found missing in the telling is taken as told from then on.
+
+use super::checks::{Checks, Promise};
+use super::ledger::{End, Message};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Notes of a run. See the module's documentation.
+#[derive(Default)]
+pub struct Publications {
+    subscriptions: Vec<Subscription>,
+    /// When each device's nodes were killed.
+    downs: BTreeMap<usize, Vec<u64>>,
+}
+
+/// One device that listens to one topic, in one life.
+struct Subscription {
+    node: usize,
+    topic: u32,
+    began: u64,
+    /// When its node was killed.
+    ended: Option<u64>,
+    heard: Vec<Heard>,
+}
+
+/// What a subscription was handed.
+#[derive(Clone, Copy, Debug)]
+pub struct Heard {
+    /// Index of the publisher.
+    pub from: usize,
+    /// Number of the message; `None` where it was told of missed ones alone.
+    pub message: Option<u64>,
+    /// So many were told as missed.
+    pub lost: u64,
+    /// When.
+    pub at: u64,
+}
+
+/// A publication, of one publisher under one topic.
+#[derive(Clone, Copy, Debug)]
+pub struct Publication {
+    /// Its number in the ledger.
+    pub id: u64,
+    /// When it was handed over, in nanoseconds.
+    pub sent: u64,
+    /// Of no use after this.
+    pub deadline: u64,
+    /// Whether it is certain that it was made.
+    pub sure: bool,
+}
+
+/// Publications by topic and publisher, in the order in which they were handed over.
+pub type Streams = BTreeMap<(u32, usize), Vec<Publication>>;
+
+/// What the judgement goes by.
+pub struct Rules<'a> {
+    /// So much later than its deadline something may come.
+    pub slack: u64,
+    /// Nodes whose clock or disk is not sound: their deadlines are not checked.
+    pub excused: &'a BTreeSet<usize>,
+    /// When the epoch of a moment ends.
+    pub turn: &'a dyn Fn(u64) -> u64,
+    /// The end of the run.
+    pub end: u64,
+}
+
+/// What was found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// Copies that subscriptions were to hear.
+    pub owed: u64,
+    /// Of those, not heard by their deadline.
+    pub missed: u64,
+    /// Missed and not told.
+    pub untold: u64,
+    /// Told as missed, and not missed.
+    pub invented: u64,
+    /// Heard again.
+    pub twice: u64,
+    /// Heard after a later one of the same publisher and topic.
+    pub disordered: u64,
+    /// Heard after their deadline.
+    pub late: u64,
+    /// Messages and tellings looked at.
+    pub looked: u64,
+    /// The first violations, in words.
+    pub examples: Vec<String>,
+}
+
+/// What of one publisher under one topic one device has heard, in all of its lives: places in the stream.
+#[derive(Default)]
+struct Line {
+    heard: BTreeSet<usize>,
+    last: Option<usize>,
+}
+
+/// What was told to one subscription of one publisher, and what should have been.
+#[derive(Default)]
+struct Balance {
+    told: u64,
+    floor: u64,
+    ceiling: u64,
+    /// Missing of streams that have ended since.
+    later: u64,
+}
+
+impl Publications {
+    /// A device listens to a topic from now on. Answers the number of the subscription.
+    pub fn handle_subscribed(&mut self, node: usize, topic: u32, at: u64) -> usize {
+        self.subscriptions.push(Subscription { node, topic, began: at, ended: None, heard: Vec::new() });
+        self.subscriptions.len() - 1
+    }
+
+    /// A subscription was handed something.
+    pub fn handle_heard(&mut self, subscription: usize, heard: Heard) {
+        if let Some(subscription) = self.subscriptions.get_mut(subscription) {
+            subscription.heard.push(heard);
+        }
+    }
+
+    /// A node was killed: its subscriptions end, and so does what it published.
+    pub fn handle_down(&mut self, node: usize, at: u64) {
+        self.downs.entry(node).or_default().push(at);
+        for subscription in self.subscriptions.iter_mut().filter(|subscription| subscription.node == node) {
+            subscription.ended.get_or_insert(at);
+        }
+    }
+
+    /// The publications among messages.
+    pub fn streams(&self, messages: &[Message]) -> Streams {
+        let mut streams = Streams::new();
+        for (id, message) in (0..).zip(messages) {
+            let end = message.end.map(|(end, _)| end);
+            let Some(topic) = message.topic.filter(|_| end != Some(End::Refused)) else { continue };
+            let sure = matches!(end, Some(End::Sent | End::Delivered))
+                && !self.went_down(message.from, message.sent, message.sent + LAST);
+            let publication = Publication { id, sent: message.sent, deadline: message.deadline, sure };
+            streams.entry((topic, message.from)).or_default().push(publication);
+        }
+        streams
+    }
+
+    /// Holds everything against the promise.
+    pub fn judge(&self, streams: &Streams, rules: &Rules<'_>) -> Findings {
+        let mut findings = Findings::default();
+        let mut lines = BTreeMap::<(usize, u32, usize), Line>::new();
+        for subscription in &self.subscriptions {
+            let mut heard = BTreeMap::<usize, Vec<Heard>>::new();
+            for one in &subscription.heard {
+                heard.entry(one.from).or_default().push(*one);
+            }
+            let topic = subscription.topic;
+            for ((_, from), stream) in streams.range((topic, 0)..=(topic, usize::MAX)) {
+                let heard = heard.get(from).map_or(&[][..], |heard| heard);
+                let line = lines.entry((subscription.node, topic, *from)).or_default();
+                let case = Case { publications: self, subscription, from: *from, stream, rules };
+                case.judge(heard, line, &mut findings);
+                case.owe(heard, &mut findings);
+            }
+        }
+        findings
+    }
+
+    fn went_down(&self, node: usize, from: u64, until: u64) -> bool {
+        self.downs.get(&node).is_some_and(|downs| downs.iter().any(|down| (from..until).contains(down)))
+    }
+}
+
+/// One subscription and one publisher.
+struct Case<'a> {
+    publications: &'a Publications,
+    subscription: &'a Subscription,
+    from: usize,
+    stream: &'a [Publication],
+    rules: &'a Rules<'a>,
+}
+
+impl Case<'_> {
+    /// What was heard: order, repetition, lateness, and what was told of the rest.
+    fn judge(&self, heard: &[Heard], line: &mut Line, findings: &mut Findings) {
+        let mut balance = Balance::default();
+        let ever: BTreeSet<usize> = heard.iter().filter_map(|one| self.place(one.message?)).collect();
+        let mut next = self.stream.partition_point(|one| one.sent + BEGINNING < self.subscription.began);
+        for one in heard {
+            findings.looked += 1;
+            balance.told += one.lost;
+            match one.message.map(|message| (message, self.place(message))) {
+                Some((message, Some(place))) if self.is_in_order(message, place, line, findings) => {
+                    self.look_at_time(one, place, findings);
+                    for missing in next..place {
+                        self.miss(missing, Some(place), line, &mut balance);
+                    }
+                    next = next.max(place + 1);
+                    let missing = balance.settle(balance.floor);
+                    let what = || format!("{missing} missed before message {message} were not told");
+                    self.count(missing, |findings| &mut findings.untold, findings, what);
+                }
+                Some(_) => {}
+                None => {
+                    let told_of = |place: usize| self.stream.get(place).is_some_and(|of| of.sent <= one.at);
+                    while told_of(next) && !ever.contains(&next) {
+                        self.miss(next, None, line, &mut balance);
+                        next += 1;
+                    }
+                }
+            }
+            let too_many = balance.told.saturating_sub(balance.ceiling);
+            balance.told -= too_many;
+            let what = || format!("{too_many} told as missed were not");
+            self.count(too_many, |findings| &mut findings.invented, findings, what);
+        }
+        if self.subscription.ended.is_none() {
+            for missing in next..self.stream.len() {
+                self.miss(missing, None, line, &mut balance);
+            }
+            let missing = balance.settle(balance.floor + balance.later);
+            let what = || format!("{missing} missed were not told by the end of their stream");
+            self.count(missing, |findings| &mut findings.untold, findings, what);
+        }
+    }
+
+    /// Whether a message is neither heard already nor later than its time; it is heard from now on.
+    fn is_in_order(&self, message: u64, place: usize, line: &mut Line, findings: &mut Findings) -> bool {
+        let again = !line.heard.insert(place);
+        let after = line.last.filter(|last| *last > place);
+        self.count(u64::from(again), |findings| &mut findings.twice, findings, || format!("message {message} again"));
+        if !again && let Some(last) = after.and_then(|last| self.stream.get(last)) {
+            let what = || format!("message {message} after message {}", last.id);
+            self.count(1, |findings| &mut findings.disordered, findings, what);
+        }
+        line.last = line.last.max(Some(place));
+        !again && after.is_none()
+    }
+
+    fn look_at_time(&self, heard: &Heard, place: usize, findings: &mut Findings) {
+        let Publication { id, deadline, .. } = self.stream[place];
+        let late = heard.at > deadline + self.rules.slack && !self.is_excused();
+        let what = || format!("message {id} {} ms late", (heard.at - deadline) / 1_000_000);
+        self.count(u64::from(late), |findings| &mut findings.late, findings, what);
+    }
+
+    /// A publication was not heard: it has to be told with the one at `before`, later, or perhaps.
+    fn miss(&self, place: usize, before: Option<usize>, line: &Line, balance: &mut Balance) {
+        if line.heard.contains(&place) {
+            return;
+        }
+        balance.ceiling += 1;
+        let missed = self.stream[place];
+        if !missed.sure || missed.sent < self.subscription.began + BEGINNING {
+            return;
+        }
+        let ends = (self.rules.turn)(missed.sent);
+        let with = before.and_then(|before| self.stream.get(before)).map(|with| with.sent);
+        if with.is_some_and(|with| with < ends && !self.publications.went_down(self.from, missed.sent, with)) {
+            balance.floor += 1;
+        } else if ends + GRACE < self.rules.end && !self.publications.went_down(self.from, missed.sent, ends) {
+            balance.later += 1;
+        }
+    }
+
+    /// What the subscription was to hear, and did not by its deadline.
+    fn owe(&self, heard: &[Heard], findings: &mut Findings) {
+        if self.is_excused() {
+            return;
+        }
+        let until = self.subscription.ended.unwrap_or(self.rules.end);
+        let in_time = |one: &Heard| {
+            let place = self.place(one.message?)?;
+            (one.at <= self.stream[place].deadline + self.rules.slack).then_some(place)
+        };
+        let heard: BTreeSet<usize> = heard.iter().filter_map(in_time).collect();
+        let owed = self.stream.iter().enumerate().filter(|(_, one)| {
+            one.sure && self.subscription.began <= one.sent && one.deadline + self.rules.slack < until
+        });
+        for (place, _) in owed {
+            findings.owed += 1;
+            findings.missed += u64::from(!heard.contains(&place));
+        }
+    }
+
+    fn place(&self, message: u64) -> Option<usize> {
+        self.stream.binary_search_by_key(&message, |one| one.id).ok()
+    }
+
+    fn is_excused(&self) -> bool {
+        [self.subscription.node, self.from].iter().any(|node| self.rules.excused.contains(node))
+    }
+
+    fn count(
+        &self,
+        times: u64,
+        which: impl FnOnce(&mut Findings) -> &mut u64,
+        findings: &mut Findings,
+        what: impl FnOnce() -> String,
+    ) {
+        if times > 0 {
+            *which(findings) += times;
+            if findings.examples.len() < MAX_EXAMPLES {
+                let Subscription { node, topic, .. } = self.subscription;
+                findings.examples.push(format!("node {node}, topic {topic}, of node {}: {}", self.from, what()));
+            }
+        }
+    }
+}
+
+impl Balance {
+    /// At least so many should have been told by now. Answers how many were not; they count as told.
+    fn settle(&mut self, least: u64) -> u64 {
+        let missing = least.saturating_sub(self.told);
+        self.told += missing;
+        missing
+    }
+}
+
+impl Findings {
+    /// How often the promise was violated.
+    pub fn violations(&self) -> u64 {
+        self.untold + self.invented + self.twice + self.disordered + self.late
+    }
+
+    /// Makes the violations those of a check, if they count as such.
+    pub fn enter(&self, checks: &mut Checks) {
+        if ENFORCED {
+            self.examples.iter().for_each(|example| checks.look(Promise::HeardOrTold, false, || example.clone()));
+            checks.tally(Promise::HeardOrTold, self.looked, self.violations());
+        }
+    }
+}
+
+/// Whether a violation fails a run. Otherwise it shows in the metrics `publications.…` alone.
+const ENFORCED: bool = false;
+/// What is handed over so soon before or after a subscription begins may have been under way.
+const BEGINNING: u64 = 2_000_000_000;
+/// What is handed over so soon before its publisher is killed may have gone with it.
+const LAST: u64 = 2_000_000_000;
+/// Within this after the end of a stream it is told what was missed of it: what is under way ends first.
+const GRACE: u64 = 60_000_000_000;
+/// Violations in words.
+const MAX_EXAMPLES: usize = 10;
+
+#[cfg(test)]
+#[path = "publications_tests.rs"]
+mod tests;

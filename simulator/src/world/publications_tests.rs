@@ -1,0 +1,123 @@
+//! Each kind of violation is found once, and nothing else is.
+
+use super::*;
+
+const SECOND: u64 = 1_000_000_000;
+const NODE: usize = 1;
+const FROM: usize = 0;
+const TOPIC: u32 = 7;
+
+/// A publication each second from 10 s on, with ten seconds to live: numbers 0, 1, 2 and so on.
+fn stream(count: u64) -> Vec<Publication> {
+    let one = |id| {
+        let sent = (10 + id) * SECOND;
+        Publication { id, sent, deadline: sent + 10 * SECOND, sure: true }
+    };
+    (0..count).map(one).collect()
+}
+
+/// What comes of these messages and tellings: number, told as missed, after how many seconds it was handed over.
+fn found(stream: Vec<Publication>, began: u64, heard: &[(u64, u64, u64)]) -> Findings {
+    let mut publications = Publications::default();
+    let subscription = publications.handle_subscribed(NODE, TOPIC, began);
+    for (id, lost, after) in heard {
+        let at = (10 + id + after) * SECOND;
+        publications.handle_heard(subscription, Heard { from: FROM, message: Some(*id), lost: *lost, at });
+    }
+    judged(&publications, stream)
+}
+
+fn judged(publications: &Publications, stream: Vec<Publication>) -> Findings {
+    let excused = BTreeSet::new();
+    // Epochs of a thousand seconds.
+    let turn = |at: u64| (at / (1_000 * SECOND) + 1) * 1_000 * SECOND;
+    let rules = Rules { slack: SECOND / 50, excused: &excused, turn: &turn, end: 5_000 * SECOND };
+    publications.judge(&Streams::from([((TOPIC, FROM), stream)]), &rules)
+}
+
+/// Violations of each kind: untold, invented, twice, disordered, late.
+fn kinds(findings: &Findings) -> [u64; 5] {
+    let Findings { untold, invented, twice, disordered, late, .. } = findings;
+    [*untold, *invented, *twice, *disordered, *late]
+}
+
+#[test]
+fn who_hears_everything_in_order_has_nothing_to_complain_of() {
+    let findings = found(stream(4), SECOND, &[(0, 0, 1), (1, 0, 1), (2, 0, 1), (3, 0, 1)]);
+    assert_eq!((findings.owed, findings.missed, kinds(&findings)), (4, 0, [0; 5]));
+}
+
+#[test]
+fn what_is_missed_has_to_be_told_with_the_next_and_no_more_than_that() {
+    let told = found(stream(6), SECOND, &[(0, 0, 1), (4, 3, 1), (5, 0, 1)]);
+    assert_eq!((told.owed, told.missed, kinds(&told)), (6, 3, [0; 5]));
+    let untold = found(stream(6), SECOND, &[(0, 0, 1), (4, 1, 1), (5, 0, 1)]);
+    assert_eq!((untold.missed, kinds(&untold)), (3, [2, 0, 0, 0, 0]));
+    let too_late = found(stream(6), SECOND, &[(0, 0, 1), (4, 0, 1), (5, 3, 1)]);
+    assert_eq!(kinds(&too_late), [3, 3, 0, 0, 0]);
+    let invented = found(stream(2), SECOND, &[(0, 0, 1), (1, 3, 1)]);
+    assert_eq!(kinds(&invented), [0, 3, 0, 0, 0]);
+}
+
+#[test]
+fn what_came_before_a_subscription_is_not_missed_by_it() {
+    // It begins after number 20, and hears from 26 on.
+    let began = 30 * SECOND + SECOND / 2;
+    let findings = found(stream(28), began, &[(26, 5, 1), (27, 0, 1)]);
+    assert_eq!((findings.owed, findings.missed, kinds(&findings)), (7, 5, [0; 5]));
+    let blamed = found(stream(28), began, &[(26, 26, 1), (27, 0, 1)]);
+    assert!(blamed.invented >= 18, "{blamed:?}");
+    let silent = found(stream(28), began, &[(26, 0, 1), (27, 0, 1)]);
+    assert!((3..=5).contains(&silent.untold), "{silent:?}");
+}
+
+#[test]
+fn repetition_disorder_and_lateness_are_told_apart() {
+    let findings = found(stream(5), SECOND, &[(0, 0, 1), (0, 0, 2), (2, 0, 1), (1, 0, 3), (3, 0, 11), (4, 0, 10)]);
+    assert_eq!((findings.missed, kinds(&findings)), (1, [1, 0, 1, 1, 1]));
+    assert!(findings.examples.iter().any(|example| example.contains("message 1 after message 2")), "{findings:?}");
+}
+
+#[test]
+fn what_one_life_of_a_device_heard_does_not_come_to_the_next() {
+    let mut publications = Publications::default();
+    for (begins, numbers) in [(SECOND, [0, 1]), (13 * SECOND, [1, 3])] {
+        let subscription = publications.handle_subscribed(NODE, TOPIC, begins);
+        for id in numbers {
+            let at = begins.max((10 + id) * SECOND);
+            publications.handle_heard(subscription, Heard { from: FROM, message: Some(id), lost: 0, at });
+        }
+        if begins == SECOND {
+            publications.handle_down(NODE, 12 * SECOND);
+        }
+    }
+    // Number 2 was made while it was down.
+    assert_eq!(kinds(&judged(&publications, stream(4))), [0, 0, 1, 0, 0]);
+}
+
+#[test]
+fn the_end_of_a_stream_tells_what_was_missed_and_a_crash_need_not() {
+    let mut publications = Publications::default();
+    let subscription = publications.handle_subscribed(NODE, TOPIC, SECOND);
+    publications.handle_heard(subscription, Heard { from: FROM, message: Some(0), lost: 0, at: 11 * SECOND });
+    assert_eq!(kinds(&judged(&publications, stream(4))), [3, 0, 0, 0, 0]);
+    publications.handle_heard(subscription, Heard { from: FROM, message: None, lost: 3, at: 1_010 * SECOND });
+    assert_eq!(kinds(&judged(&publications, stream(4))), [0; 5]);
+    publications.handle_heard(subscription, Heard { from: FROM, message: None, lost: 1, at: 1_020 * SECOND });
+    assert_eq!(kinds(&judged(&publications, stream(4))), [0, 1, 0, 0, 0]);
+    let mut crashed = Publications::default();
+    let subscription = crashed.handle_subscribed(NODE, TOPIC, SECOND);
+    crashed.handle_heard(subscription, Heard { from: FROM, message: Some(0), lost: 0, at: 11 * SECOND });
+    crashed.handle_down(FROM, 15 * SECOND);
+    assert_eq!(kinds(&judged(&crashed, stream(4))), [0; 5]);
+}
+
+#[test]
+fn what_may_not_have_been_made_may_be_told_or_not() {
+    let mut doubtful = stream(3);
+    doubtful[1].sure = false;
+    for lost in [0, 1] {
+        let findings = found(doubtful.clone(), SECOND, &[(0, 0, 1), (2, lost, 1)]);
+        assert_eq!((findings.owed, findings.missed, kinds(&findings)), (2, 0, [0; 5]), "{lost} told");
+    }
+}
