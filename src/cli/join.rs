@@ -209,4 +209,4 @@ const REQUEST: &str = "enrolment.request";
 /// Name of the file with its answer.
 const ANSWER: &str = "enrolment.answer";
 /// How long one member may take to bring the issuer's answer.
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(60);

@@ -10,7 +10,7 @@
 //!
 //! ```text
 //!  due or pull ─▶ asking ──answer──▶ idle
-//!                   └──failure──▶ waiting (10 s, doubling to 10 min) ─▶ asking
+//!                   └──failure──▶ waiting (10 s, doubling to a sixteenth of the time left, and 10 min) ─▶ asking
 //! ```
 //!
 //! Invariants
@@ -36,7 +36,7 @@ use std::collections::BTreeSet;
 
 /// Least time between two pulls.
 const PULL_INTERVAL: Duration = Duration::from_secs(5);
-/// First and longest wait after a failed renewal.
+/// First and longest wait after a failed renewal, the latter where the credentials soon run out.
 const RETRY: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(600));
 /// Most messages that wait for a pull. Drop policy: the newest is refused as to an unknown contact.
 const MAX_STRANGERS: usize = 256;
@@ -287,7 +287,8 @@ impl Engine {
     fn plan_renewal(&mut self) {
         let at = if self.enrolment.failures > 0 {
             let (first, longest) = RETRY;
-            let wait = first.saturating_mul(1 << (self.enrolment.failures - 1).min(6)).min(longest);
+            let longest = longest.max(self.membership.valid_until().since(self.now.unix) / 16);
+            let wait = first.saturating_mul(1 << (self.enrolment.failures - 1).min(16)).min(longest);
             Some(self.now.time + wait)
         } else {
             self.membership.renewal_due(self.now.unix).then_some(self.now.time)

@@ -12,7 +12,6 @@ use crate::id::{Handle, LinkId, Name, Pseudonym, Tag};
 use crate::identity::admission::AdmittedPeer;
 use crate::identity::credential::PeerCredential;
 use crate::routing::graph::Metrics;
-use crate::wire::credential::Role;
 use crate::wire::frame::{self, Frames, Kind, REQUIRED_FLAGS};
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -98,19 +97,6 @@ impl Links {
         self.links.values().find(|link| link.peer.body.handle == *handle)
     }
 
-    /// Where a request for an issuer goes: to each neighbour once, over the link that costs least; to a leaf only if it may be
-    /// the issuer, since it hands nothing on.
-    pub(super) fn towards_issuers(&self, from: Option<LinkId>) -> Vec<LinkId> {
-        let from = from.and_then(|from| self.links.get(&from)).map(|link| link.peer.body.key);
-        let others = self.by_key.iter().filter(|(key, _)| Some(**key) != from);
-        let best = others.filter_map(|(_, ids)| {
-            let links = ids.iter().filter_map(|id| Some((*id, self.links.get(id)?)));
-            links.min_by_key(|(_, link)| (!link.usable, link.price.unwrap_or(link.metrics.price)))
-        });
-        let serves = |link: &Link| link.forwarding || link.process.is_none() || link.peer.body.has_role(Role::Issuer);
-        best.filter(|(_, link)| serves(link)).map(|(id, _)| id).collect()
-    }
-
     pub(super) fn set_blocked(&mut self, link: LinkId, blocked: bool) {
         if let Some(link) = self.links.get_mut(&link) {
             link.blocked = blocked;
@@ -172,6 +158,9 @@ impl Engine {
         });
         self.learn_credential(peer.credential.clone());
         self.witness_time();
+        if self.links.of(&peer.credential.body.key).next().is_none() {
+            self.ways.forget();
+        }
         self.links.insert(
             id,
             Link {

@@ -28,7 +28,7 @@
 //! more than its part · `tree` who carries a group's frames · [`view`]
 //! and `report` what an operator may look at · `services` offers and calls · `multicast` publishing and subscriptions
 //! · `gossip` group frames from others · `heard` up to where subscribers have heard them, for good · `relaying` enrolment of
-//! others · `enrolment` renewal, epochs · `journal` the commit of the turn and
+//! others, by the `ways` that cost least · `enrolment` renewal, epochs · `journal` the commit of the turn and
 //! the event log.
 //!
 //! Invariants
@@ -77,6 +77,7 @@ mod share;
 mod standing;
 mod tree;
 mod unicast;
+mod ways;
 mod worth;
 
 use crate::counter::Counter;
@@ -145,6 +146,7 @@ pub struct Engine {
     locating: locate::Locating,
     enrolment: enrolment::Enrolment,
     relaying: relaying::Relays,
+    ways: ways::Ways,
     documents: documents::Documents,
     log: EventLog,
     journal: journal::Journal,
@@ -209,6 +211,7 @@ impl Engine {
             locating: locate::Locating::default(),
             enrolment: enrolment::Enrolment::default(),
             relaying: relaying::Relays::default(),
+            ways: ways::Ways::default(),
             documents: documents::Documents::default(),
             log,
             journal: journal::Journal::new(store)?,

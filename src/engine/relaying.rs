@@ -1,14 +1,14 @@
 //! Enrolment passing through: requests on their way to an issuer, and its answers on their way back.
 //!
 //! A device that enrols at this node's admission hands in one sealed request. If this node has the issuer's key, its
-//! issuer answers; else the request goes to every neighbour, each of which hands it on once, and the answer retraces the
-//! steps in pieces. Nobody on the way can read either. Each piece is signed by the issuer for the very request that it
+//! issuer answers; else the request goes to neighbours, to more of them as time goes by ([`ways`](super::ways)), each of which
+//! hands it on in the same manner, once, and the answer retraces the steps in pieces. Nobody on the way can read either. Each piece is signed by the issuer for the very request that it
 //! answers, and what is not goes no further: a neighbour that says something in the issuer's place holds up nobody.
 //!
 //! ```text
 //! request ─▶ issuer listed? ── no ─▶ dropped
 //!         ─▶ room, by shares? ── no ─▶ dropped, Busy to a device
-//!         ─▶ issuer here? ── yes ─▶ answer, in pieces     no ─▶ to every other neighbour
+//!         ─▶ issuer here? ── yes ─▶ answer, in pieces     no ─▶ to other neighbours, until it is answered
 //! piece   ─▶ of a request under way, from elsewhere, signed by its issuer? ── no ─▶ dropped; no more of this link
 //!         ─▶ back, once; a device gets all together
 //! ```
@@ -17,10 +17,13 @@
 //! 1. At most [`MAX_OPEN`] requests wait for their answer, [`SHARE`] of them of one link or of this node's own admission.
 //!    Drop policy: where there is no room, the oldest of who has most gives way to one of who has less; else the newest is
 //!    refused (`Busy`).
-//! 2. A request that has been answered stands beside these until its time is over, so that copies of it that come later are
+//! 2. A request that has been answered stands beside these for [`MOST`], so that copies of it that come later are
 //!    known. Drop policy: of more than [`MAX_ANSWERED`] the first goes.
 //! 3. Only what the issuer has signed for a request is handed back, and each piece once.
+//! 4. A request is under way for [`RELAY_TIME`] and what the links take after it was handed to the last neighbour or a piece
+//!    of its answer came, and for [`MOST`] in all.
 
+use super::ways::Rounds;
 use super::{Engine, Origin, Output};
 use crate::counter::Counter;
 use crate::event_log::Event;
@@ -44,8 +47,10 @@ const MAX_OPEN: usize = 64;
 const SHARE: usize = 16;
 /// Most requests that are known though they have been answered.
 const MAX_ANSWERED: usize = 256;
-/// How long a request may take.
+/// How long a request may take after it was handed on.
 const RELAY_TIME: Duration = Duration::from_secs(15);
+/// The same in all.
+const MOST: Duration = Duration::from_secs(180);
 /// Bytes of a signed piece besides its own.
 const PIECE_OVERHEAD: usize = 256;
 
@@ -65,8 +70,21 @@ type Party = Option<LinkId>;
 struct Relay {
     back: Back,
     issuer: IssuerId,
-    /// SHA-256 of what is sealed.
+    /// What is sealed, until it is answered.
+    sealed: Vec<u8>,
+    /// SHA-256 of that.
     request: [u8; 32],
+    /// Hops that the next is told of.
+    hops: u8,
+    /// Who has not been asked yet.
+    rounds: Rounds,
+    /// When the next of these are; never sooner than that.
+    next: Time,
+    /// Whether the neighbour by which the issuer answered before is being waited for.
+    learnt: bool,
+    /// What the links of the last round take.
+    patience: Duration,
+    since: Time,
     /// Number in the order of arrival.
     number: u64,
     until: Time,
@@ -91,11 +109,24 @@ impl Relay {
             Back::Link { link, .. } => Some(*link),
         }
     }
+
+    fn is_widening(&self) -> bool {
+        !self.answered && !self.rounds.is_empty()
+    }
+
+    /// It has been handed on, or a piece of its answer has come.
+    fn wait(&mut self, now: Time) {
+        self.next = now + self.patience;
+        self.until = (now + RELAY_TIME + self.patience).min(self.since + MOST);
+    }
 }
 
 impl Relays {
     pub(super) fn next_wake(&self) -> Option<Time> {
-        self.relays.values().map(|relay| relay.until).min()
+        self.relays
+            .values()
+            .map(|relay| if relay.is_widening() { relay.next.min(relay.until) } else { relay.until })
+            .min()
     }
 
     /// Makes room for one more of that party, by invariant 1; answers the one that has to go, or that there is none.
@@ -115,11 +146,25 @@ impl Relays {
         Ok(most.iter().min().map(|(_, id)| *id))
     }
 
-    fn insert(&mut self, id: OuterId, back: Back, issuer: IssuerId, sealed: &[u8], now: Time) {
+    fn insert(&mut self, id: OuterId, back: Back, request: &EnrolRelay<'_>, now: Time) {
         self.last_number += 1;
-        let (number, until, request) = (self.last_number, now + RELAY_TIME, kdf::sha256(&[sealed]));
-        let relay =
-            Relay { back, issuer, request, number, until, pieces: None, answered: false, liars: BTreeSet::new() };
+        let relay = Relay {
+            back,
+            issuer: request.issuer,
+            sealed: request.sealed.to_vec(),
+            request: kdf::sha256(&[request.sealed]),
+            hops: request.hops,
+            rounds: Rounds::new(),
+            next: now,
+            learnt: false,
+            patience: Duration::ZERO,
+            since: now,
+            number: self.last_number,
+            until: now + RELAY_TIME,
+            pieces: None,
+            answered: false,
+            liars: BTreeSet::new(),
+        };
         self.relays.insert(id, relay);
     }
 
@@ -127,6 +172,8 @@ impl Relays {
     fn mark_answered(&mut self, id: &OuterId) {
         if let Some(relay) = self.relays.get_mut(id) {
             relay.answered = true;
+            (relay.sealed, relay.rounds) = (Vec::new(), Rounds::new());
+            relay.until = relay.since + MOST;
         }
         let answered = || self.relays.iter().filter(|(_, relay)| relay.answered);
         if answered().count() > MAX_ANSWERED
@@ -155,13 +202,11 @@ impl Engine {
         let mut relay = [0; OuterId::LEN];
         self.rng.fill_bytes(&mut relay);
         let relay = OuterId(relay);
-        if !self.remember_relay(relay, Back::Admission { id, pieces: BTreeMap::new() }, hello.issuer, &hello.sealed) {
+        let request = EnrolRelay { id: relay, hops: 0, issuer: hello.issuer, sealed: &hello.sealed };
+        if !self.remember_relay(Back::Admission { id, pieces: BTreeMap::new() }, &request) {
             return self.refuse_enrolment(id, Refusal::Busy);
         }
-        let frame = EnrolRelay { id: relay, hops: 0, issuer: hello.issuer, sealed: &hello.sealed };
-        for link in self.links.towards_issuers(None) {
-            self.send_control(link, Kind::EnrolRelay, &frame);
-        }
+        self.begin_search(&relay, None);
     }
 
     pub(super) fn handle_enrol_relay(&mut self, from: LinkId, body: &[u8]) {
@@ -176,7 +221,8 @@ impl Engine {
             return;
         }
         let back = Back::Link { link: from, passed: BTreeSet::new() };
-        if !self.remember_relay(relay.id, back, relay.issuer, relay.sealed) {
+        let onward = EnrolRelay { hops: relay.hops + 1, ..relay };
+        if !self.remember_relay(back, &onward) {
             return;
         }
         if self.issuer == Some(relay.issuer) {
@@ -184,9 +230,38 @@ impl Engine {
             let hello = EnrolHello { realm, issuer: relay.issuer, sealed: relay.sealed.to_vec() };
             return self.outputs.push_back(Output::Issue { origin: Origin::Relay(relay.id), hello });
         }
-        let onward = EnrolRelay { hops: relay.hops + 1, ..relay };
-        for link in self.links.towards_issuers(Some(from)) {
-            self.send_control(link, Kind::EnrolRelay, &onward);
+        self.begin_search(&relay.id, Some(from));
+    }
+
+    fn begin_search(&mut self, id: &OuterId, from: Option<LinkId>) {
+        let Some(issuer) = self.relaying.relays.get(id).map(|relay| relay.issuer) else { return };
+        let (rounds, learnt) = self.plan_ways(&issuer, from);
+        if let Some(relay) = self.relaying.relays.get_mut(id) {
+            (relay.rounds, relay.learnt) = (rounds, learnt);
+        }
+        self.widen(id);
+    }
+
+    /// Hands a request to the neighbours of the next round of which any is there.
+    fn widen(&mut self, id: &OuterId) {
+        while let Some(relay) = self.relaying.relays.get_mut(id)
+            && let Some(round) = relay.rounds.pop_front()
+        {
+            let frame = EnrolRelay { id: *id, hops: relay.hops, issuer: relay.issuer, sealed: &relay.sealed };
+            let (frame, request) = (frame::of(Kind::EnrolRelay, &frame), relay.sealed.len());
+            let links: Vec<LinkId> = round.iter().filter_map(|key| Some(self.cheapest_link(key)?.0)).collect();
+            if links.is_empty() {
+                continue;
+            }
+            let (patience, now) = (self.time_of_round(&links, request), self.now.time);
+            if let Some(relay) = self.relaying.relays.get_mut(id) {
+                relay.patience = patience;
+                relay.wait(now);
+            }
+            for link in links {
+                self.send_frame(link, frame.clone());
+            }
+            return;
         }
     }
 
@@ -209,7 +284,8 @@ impl Engine {
             return self.count(Counter::EnrolmentAnswersForged, 1);
         }
         relay.pieces = Some(answer.pieces);
-        let (id, all) = (answer.id, usize::from(answer.pieces));
+        relay.wait(self.now.time);
+        let (id, all, issuer) = (answer.id, usize::from(answer.pieces), relay.issuer);
         match &mut relay.back {
             Back::Link { link: back, passed } => {
                 if !passed.insert(answer.piece) {
@@ -219,6 +295,7 @@ impl Engine {
                 self.send_frame(back, frame::raw(Kind::EnrolAnswer, body));
                 if whole {
                     self.relaying.mark_answered(&id);
+                    self.learn_way(issuer, link);
                 }
             }
             Back::Admission { id: device, pieces } => {
@@ -229,6 +306,7 @@ impl Engine {
                 let (device, reply) = (*device, pieces.values().flatten().copied().collect::<Vec<u8>>());
                 pieces.clear();
                 self.relaying.mark_answered(&id);
+                self.learn_way(issuer, link);
                 match wire::decode(&reply) {
                     Ok(reply) => self.outputs.push_back(Output::Enrolled { id: device, reply }),
                     Err(_) => self.refuse_enrolment(device, Refusal::Malformed),
@@ -273,6 +351,16 @@ impl Engine {
 
     pub(super) fn timeout_relays(&mut self) {
         let now = self.now.time;
+        let widening = self.relaying.relays.iter().filter(|(_, relay)| relay.is_widening() && relay.next <= now);
+        for id in widening.map(|(id, _)| *id).collect::<Vec<_>>() {
+            if let Some(relay) = self.relaying.relays.get_mut(&id)
+                && core::mem::take(&mut relay.learnt)
+            {
+                let issuer = relay.issuer;
+                self.ways.unlearn(&issuer);
+            }
+            self.widen(&id);
+        }
         let late: Vec<OuterId> =
             self.relaying.relays.iter().filter(|(_, relay)| relay.until <= now).map(|(id, _)| *id).collect();
         for id in late {
@@ -287,7 +375,13 @@ impl Engine {
         known
     }
 
-    fn remember_relay(&mut self, id: OuterId, back: Back, issuer: IssuerId, sealed: &[u8]) -> bool {
+    fn learn_way(&mut self, issuer: IssuerId, link: LinkId) {
+        if let Some(by) = self.links.get(link).map(|link| link.peer.body.key) {
+            self.ways.learn(issuer, by);
+        }
+    }
+
+    fn remember_relay(&mut self, back: Back, request: &EnrolRelay<'_>) -> bool {
         let party = match &back {
             Back::Admission { .. } => None,
             Back::Link { link, .. } => Some(*link),
@@ -298,7 +392,7 @@ impl Engine {
         if let Some(other) = gives_way {
             self.give_up_relay(&other, Refusal::Busy);
         }
-        self.relaying.insert(id, back, issuer, sealed, self.now.time);
+        self.relaying.insert(request.id, back, request, self.now.time);
         true
     }
 

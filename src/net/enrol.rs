@@ -191,7 +191,10 @@ pub async fn enrol(
     })?;
     let body = crate::wire::encode(hello);
     let ask = async {
-        let (_, muxer) = dial.await.map_err(EnrolError::Connection)?;
+        let (_, muxer) = select_biased! {
+            dialled = dial.fuse() => dialled.map_err(EnrolError::Connection)?,
+            () = Delay::new(DIAL_TIME).fuse() => return Err(EnrolError::Timeout),
+        };
         let mut setup = Setup::new(muxer);
         let answer = ask(&mut setup, &body).await;
         setup.close().await;
@@ -232,7 +235,9 @@ fn lock(state: &Mutex<State>) -> std::sync::MutexGuard<'_, State> {
 const SEATS: u32 = 8;
 /// The same of one source.
 const SOURCE_SEATS: u32 = 4;
-/// How long the node may take to answer: a relay over several hops and a durable write.
-const ANSWER_TIME: Duration = Duration::from_secs(15);
+/// How long a connection may take to come about.
+const DIAL_TIME: Duration = Duration::from_secs(20);
+/// How long the node may take to answer: longer than it looks for an issuer, over slow links too, and writes durably.
+const ANSWER_TIME: Duration = Duration::from_secs(190);
 /// How long the answer may take to be written, and then to be fetched.
 const WRITE_TIME: Duration = Duration::from_secs(5);

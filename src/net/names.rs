@@ -9,16 +9,20 @@
 //!
 //! Invariants
 //! 1. A lookup ends within [`PATIENCE`], with at most [`MAX_RESOLVED`] addresses, none of them a name.
+//! 2. It asks for the texts of at most [`MAX_TEXTS`] names, whatever these lead to.
 
 use super::{Multiaddr, reach};
 use futures::future::{BoxFuture, Either, select};
 use futures::{FutureExt, pin_mut};
 use futures_timer::Delay;
 use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{NameServerConfig, ResolverConfig};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::RData;
 use libp2p::multiaddr::Protocol;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// Looks an address up: what [`resolve`] does, or a simulator in its place.
@@ -35,12 +39,21 @@ pub fn system() -> Resolver {
     Arc::new(|address| resolve(address).boxed())
 }
 
+/// As [`system`], but asks this server for the texts of `/dnsaddr/…`, over UDP.
+pub fn by_server(server: SocketAddr) -> Resolver {
+    Arc::new(move |address| resolve_by(address, Some(server)).boxed())
+}
+
 /// The addresses that one leads to: itself, unless it is a name.
 pub async fn resolve(address: Multiaddr) -> Result<Vec<Multiaddr>, String> {
+    resolve_by(address, None).await
+}
+
+async fn resolve_by(address: Multiaddr, server: Option<SocketAddr>) -> Result<Vec<Multiaddr>, String> {
     if !is_name(&address) {
         return Ok(vec![address]);
     }
-    let found = look_up(address.clone(), DEPTH);
+    let found = look_up(address.clone(), DEPTH, Arc::new(Texts { server, left: AtomicUsize::new(MAX_TEXTS) }));
     pin_mut!(found);
     match select(found, Delay::new(PATIENCE)).await {
         Either::Left((found, _)) => {
@@ -52,14 +65,36 @@ pub async fn resolve(address: Multiaddr) -> Result<Vec<Multiaddr>, String> {
     }
 }
 
-fn look_up(address: Multiaddr, depth: u32) -> BoxFuture<'static, Result<Vec<Multiaddr>, String>> {
+/// Who is asked for texts, and for those of how many names more.
+struct Texts {
+    server: Option<SocketAddr>,
+    left: AtomicUsize,
+}
+
+impl Texts {
+    fn resolver(&self) -> Result<TokioResolver, impl std::fmt::Display> {
+        let Some(server) = self.server else {
+            return TokioResolver::builder_tokio().and_then(|builder| builder.build());
+        };
+        let mut name_server = NameServerConfig::udp(server.ip());
+        name_server.connections.iter_mut().for_each(|connection| connection.port = server.port());
+        let config = ResolverConfig::from_parts(None, Vec::new(), vec![name_server]);
+        TokioResolver::builder_with_config(config, TokioRuntimeProvider::default()).build()
+    }
+
+    fn take(&self) -> bool {
+        self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+    }
+}
+
+fn look_up(address: Multiaddr, depth: u32, texts: Arc<Texts>) -> BoxFuture<'static, Result<Vec<Multiaddr>, String>> {
     async move {
         let rest: Multiaddr = address.iter().skip(1).collect();
         let (host, family): (String, fn(&IpAddr) -> bool) = match address.iter().next() {
             Some(Protocol::Dns(host)) => (host.into(), |_| true),
             Some(Protocol::Dns4(host)) => (host.into(), IpAddr::is_ipv4),
             Some(Protocol::Dns6(host)) => (host.into(), IpAddr::is_ipv6),
-            Some(Protocol::Dnsaddr(name)) if depth > 0 => return look_up_texts(&name, &rest, depth - 1).await,
+            Some(Protocol::Dnsaddr(name)) if depth > 0 => return look_up_texts(&name, &rest, depth - 1, &texts).await,
             Some(Protocol::Dnsaddr(_)) => return Err(format!("{address} is one name too many behind another")),
             _ => return Ok(vec![address]),
         };
@@ -82,19 +117,21 @@ fn look_up(address: Multiaddr, depth: u32) -> BoxFuture<'static, Result<Vec<Mult
 }
 
 /// What the TXT records of a name say.
-async fn look_up_texts(name: &str, end: &Multiaddr, depth: u32) -> Result<Vec<Multiaddr>, String> {
+async fn look_up_texts(name: &str, end: &Multiaddr, depth: u32, texts: &Arc<Texts>) -> Result<Vec<Multiaddr>, String> {
     let failed = |error: &dyn std::fmt::Display| format!("the texts of {name} cannot be looked up: {error}");
-    let resolver =
-        TokioResolver::builder_tokio().and_then(|builder| builder.build()).map_err(|error| failed(&error))?;
+    if !texts.take() {
+        return Err(failed(&"there are too many names behind the one that was asked for"));
+    }
+    let resolver = texts.resolver().map_err(|error| failed(&error))?;
     let found = resolver.txt_lookup(format!("_dnsaddr.{name}.")).await.map_err(|error| failed(&error))?;
-    let texts = found.answers().iter().filter_map(|record| match &record.data {
+    let said = found.answers().iter().filter_map(|record| match &record.data {
         RData::TXT(text) => Some(text.txt_data.iter().flat_map(|part| part.iter().copied()).collect::<Vec<u8>>()),
         _ => None,
     });
     let mut addresses = Vec::new();
-    for address in texts.filter_map(|text| parse(&text, end)).take(MAX_RESOLVED) {
+    for address in said.filter_map(|text| parse(&text, end)).take(MAX_RESOLVED) {
         // One that leads nowhere does not spoil the others.
-        if let Ok(found) = look_up(address, depth).await {
+        if let Ok(found) = look_up(address, depth, texts.clone()).await {
             addresses.extend(found);
         }
         if addresses.len() >= MAX_RESOLVED {
@@ -113,39 +150,12 @@ fn parse(text: &[u8], end: &Multiaddr) -> Option<Multiaddr> {
 
 /// Names that may stand one behind the other.
 const DEPTH: u32 = 3;
+/// Names of which the texts are asked for, to find where one leads.
+const MAX_TEXTS: usize = 16;
 /// Most addresses that a name leads to.
 pub(crate) const MAX_RESOLVED: usize = 16;
 /// How long a lookup may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(address: &str) -> Multiaddr {
-        address.parse().expect("an address")
-    }
-
-    #[tokio::test]
-    async fn names_lead_to_addresses_of_the_family_that_is_asked_for() {
-        let four = resolve(at("/dns4/localhost/tcp/7707")).await.expect("localhost is known");
-        assert_eq!(four, [at("/ip4/127.0.0.1/tcp/7707")]);
-        let any = resolve(at("/dns/localhost/udp/7707/quic-v1")).await.expect("localhost is known");
-        assert!(any.contains(&at("/ip4/127.0.0.1/udp/7707/quic-v1")) && any.len() <= MAX_RESOLVED);
-        assert_eq!(resolve(at("/ip4/192.0.2.7/tcp/1")).await, Ok(vec![at("/ip4/192.0.2.7/tcp/1")]));
-        assert!(resolve(at("/dns6/192.0.2.7/tcp/1")).await.is_err_and(|error| error.contains("no address")));
-        let unknown = resolve(at("/dns4/there.is.no.such.name.invalid/tcp/1")).await.expect_err("reserved");
-        assert!(unknown.contains("there.is.no.such.name.invalid"), "{unknown}");
-    }
-
-    #[test]
-    fn texts_are_addresses_with_the_end_that_is_asked_for() {
-        let peer = libp2p::PeerId::random();
-        let text = format!("dnsaddr=/ip4/192.0.2.7/tcp/7707/p2p/{peer}");
-        assert_eq!(parse(text.as_bytes(), &Multiaddr::empty()), Some(at("/ip4/192.0.2.7/tcp/7707")));
-        assert_eq!(parse(text.as_bytes(), &at("/tcp/7707")), Some(at("/ip4/192.0.2.7/tcp/7707")));
-        assert_eq!(parse(text.as_bytes(), &at("/tcp/7708")), None);
-        assert_eq!(parse(b"v=spf1", &Multiaddr::empty()), None);
-        assert_eq!(parse(b"dnsaddr=nonsense", &Multiaddr::empty()), None);
-    }
-}
+mod tests;

@@ -211,9 +211,10 @@ impl<S: Store, H: Host> EventLoop<S, H> {
         }
     }
 
-    /// Where members listen, as far as known: neighbours first.
+    /// Where members listen, as far as known: neighbours first, and of these the ones that cost least.
     pub(super) fn members(&self) -> Vec<Multiaddr> {
-        let neighbours = self.neighbours.values().flat_map(|neighbour| neighbour.addresses.iter());
+        let neighbours = self.engine.links_by_cost().into_iter().filter_map(|link| self.neighbours.get(&link));
+        let neighbours = neighbours.flat_map(|neighbour| neighbour.addresses.iter());
         neighbours.chain(&self.bootstrap).chain(self.network.met()).cloned().collect()
     }
 }

@@ -191,7 +191,14 @@ pub(super) async fn start(options: RunOptions) -> Result<Running, NodeError> {
         }
     };
     if lab.is_none() && !listen.is_empty() && listen.iter().all(reach::is_loopback) {
-        tracing::warn!("listens on loopback addresses only: devices on other machines cannot reach this one");
+        if told_where {
+            tracing::warn!("listens on loopback addresses only: devices on other machines cannot reach this one");
+        } else {
+            tracing::warn!(
+                "no interface has an address that others could reach this node at; link-local ones (fe80::/10) are not \
+                 used: give an interface an IPv4 address, or another of IPv6, such as one of fd00::/8"
+            );
+        }
     }
     let found = Places { listening: listen.clone(), met: config.net.met.clone() };
     if let Err(error) = places::save(&options.dir, &found) {
@@ -421,4 +428,4 @@ fn parse_addresses(addresses: &[String]) -> Result<Vec<Multiaddr>, NodeError> {
 /// How often a port is chosen that another program takes in that moment.
 const ATTEMPTS: u32 = 4;
 /// How long one member may take to answer a renewal.
-const RENEWAL_TIME: Duration = Duration::from_secs(20);
+const RENEWAL_TIME: Duration = Duration::from_secs(200);

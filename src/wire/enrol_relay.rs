@@ -1,7 +1,7 @@
 //! An enrolment request on its way to an issuer, from member to member, and the answer on its way back.
 //!
-//! Every member forwards a request once to all neighbours but the one it came from, until an issuer has it;
-//! the answer retraces the steps. Each piece of it is signed by the issuer, so that what somebody else says in its place
+//! Every member forwards a request once to each neighbour but the one it came from, to those that cost least first, until
+//! the issuer has answered; the answer retraces the steps. Each piece of it is signed by the issuer, so that what somebody else says in its place
 //! goes no further than the first member that hears it.
 
 use crate::id::{IssuerId, OuterId};

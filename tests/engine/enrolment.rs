@@ -1,11 +1,13 @@
-//! Enrolment passes through a mesh in which a member does its worst to stop it.
+//! Enrolment passes through a mesh in which a member does its worst to stop it, and over links that cost money only where
+//! there is no other way.
 
 use crate::mesh::{Mesh, name};
 use crate::{outcome, seconds};
+use core::time::Duration;
 use ed25519_dalek::SigningKey;
 use m2mesh::counter::Counter;
-use m2mesh::engine::Input;
 use m2mesh::engine::api::{Reply, Token};
+use m2mesh::engine::{Input, Settings};
 use m2mesh::event_log::{Event, Logged};
 use m2mesh::id::{AgreementKey, IssuerId, OuterId};
 use m2mesh::identity::enrolment::{self, PendingEnrolment};
@@ -13,6 +15,7 @@ use m2mesh::identity::invitation::{Invitation, invite};
 use m2mesh::identity::kdf::sha256;
 use m2mesh::identity::ledger::Contacts;
 use m2mesh::identity::sign::sign_document;
+use m2mesh::link::bearer::Profile;
 use m2mesh::wire::batch::Ack;
 use m2mesh::wire::enrol_relay::{CONTEXT, EnrolAnswer, EnrolRelay};
 use m2mesh::wire::enrolment::Refusal;
@@ -165,7 +168,7 @@ fn who_has_most_requests_under_way_gives_way() {
     let before = onward(&mesh);
     ask(&mut mesh, 5, 16);
     assert!(onward(&mesh) - before >= 12 * 5, "most of a newcomer's find room: those of the others give way");
-    mesh.run(seconds(16));
+    mesh.run(seconds(20));
     assert_eq!(ask(&mut mesh, 6, 16), 0, "after their time there is room again");
 }
 
@@ -191,4 +194,114 @@ fn what_a_neighbour_says_in_the_issuers_place_counts_for_nothing() {
     assert_eq!(mesh.counted(MEMBER, Counter::EnrolmentAnswersForged), 1, "after the first it is not listened to");
     mesh.run(seconds(1));
     assert!(is_enrolled(&mesh, &pending));
+}
+
+/// A device asks at the admission of a member; its request, by which `answered` knows the answer.
+fn newcomer(mesh: &mut Mesh, at: usize, number: u64) -> (PendingEnrolment, u64) {
+    let mut rng = ChaCha20Rng::seed_from_u64(100 + number);
+    let realm = &mut mesh.realm;
+    let invitation = Invitation::new(name(&format!("new-{number}")), Contacts::All);
+    let ticket = invite(&realm.issuer, &mut realm.book, &realm.bulletin, invitation, mesh.now.unix, &mut rng);
+    let pending = enrolment::begin_join_for(&ticket.expect("a ticket"), 4, &mut rng);
+    let hello = pending.hello(&mut rng).expect("a request");
+    mesh.handle(at, Input::Enrol { id: 1 + number, hello });
+    (pending, 1 + number)
+}
+
+fn answered(mesh: &Mesh, at: usize, (pending, id): &(PendingEnrolment, u64)) -> bool {
+    match mesh.reply(at, Token(u64::MAX - id)) {
+        Some(Reply::Response { payload, .. }) => enrolment::finish_join(pending, payload).is_ok(),
+        _ => false,
+    }
+}
+
+/// How many requests a node has handed on.
+fn handed_on(mesh: &Mesh, at: usize) -> usize {
+    mesh.nodes[at].sent.iter().filter(|frame| frame[4] == Kind::EnrolRelay as u8).count()
+}
+
+const MONEY: u64 = 1_000_000;
+
+#[test]
+fn a_request_goes_over_links_that_cost_money_only_if_free_ones_are_in_vain() {
+    // issuer – relay – relay – member for nothing, and past another member for money.
+    let mut mesh = Mesh::new(&["issuer", "near", "far", "member", "sky"]);
+    for (a, b) in [(0, 1), (1, 2), (2, 3), (3, 4), (4, 0)] {
+        mesh.connect(a, b);
+    }
+    mesh.assess(3, 4, 40 * MONEY, Duration::from_millis(700));
+    mesh.run(seconds(1));
+    let first = newcomer(&mut mesh, 3, 0);
+    mesh.run(seconds(1));
+    assert!(answered(&mesh, 3, &first), "quickly, over three hops");
+    assert_eq!((handed_on(&mesh, 3), handed_on(&mesh, 4)), (1, 0));
+    mesh.run(seconds(60));
+    assert_eq!(handed_on(&mesh, 4), 0, "not afterwards either");
+    // The way that was chosen first loses all.
+    mesh.vanish.insert((2, 1));
+    let second = newcomer(&mut mesh, 3, 1);
+    mesh.run(seconds(1));
+    assert!(!answered(&mesh, 3, &second));
+    assert_eq!(handed_on(&mesh, 4), 0);
+    mesh.run(seconds(9));
+    assert!(answered(&mesh, 3, &second));
+    assert_eq!((handed_on(&mesh, 3), handed_on(&mesh, 4)), (3, 1));
+}
+
+#[test]
+fn where_every_way_costs_money_they_are_tried_in_turn_and_what_led_there_is_kept() {
+    let mut mesh = Mesh::new(&["issuer", "dear", "cheap", "member", "middle", "free"]);
+    for via in [1, 2, 4] {
+        mesh.connect(0, via);
+        mesh.connect(3, via);
+    }
+    for (via, price) in [(1, 30), (2, 10), (4, 20)] {
+        mesh.assess(3, via, price * MONEY, Duration::from_millis(100));
+    }
+    mesh.run(seconds(1));
+    let over = |mesh: &Mesh| [1, 2, 4, 5].map(|via| handed_on(mesh, via));
+    let first = newcomer(&mut mesh, 3, 0);
+    mesh.run(seconds(1));
+    assert!(answered(&mesh, 3, &first));
+    assert_eq!(over(&mesh), [0, 1, 0, 0], "the cheapest alone");
+    mesh.vanish.insert((2, 0));
+    let second = newcomer(&mut mesh, 3, 1);
+    mesh.run(seconds(10));
+    assert!(answered(&mesh, 3, &second));
+    assert_eq!(over(&mesh), [0, 2, 1, 0], "then the next, and no more once there is an answer");
+    let third = newcomer(&mut mesh, 3, 2);
+    mesh.run(seconds(1));
+    assert!(answered(&mesh, 3, &third), "at once by who led there last");
+    assert_eq!(over(&mesh), [0, 2, 2, 0]);
+    // A new neighbour may be a better way.
+    mesh.connect(0, 5);
+    mesh.connect(3, 5);
+    mesh.run(seconds(1));
+    let fourth = newcomer(&mut mesh, 3, 3);
+    mesh.run(seconds(1));
+    assert!(answered(&mesh, 3, &fourth));
+    assert_eq!(over(&mesh), [0, 2, 2, 1]);
+    // Nobody is asked twice, and it comes to an end.
+    mesh.vanish.extend([(1, 0), (4, 0), (5, 0)]);
+    let last = newcomer(&mut mesh, 3, 4);
+    mesh.run(seconds(120));
+    assert!(!answered(&mesh, 3, &last) && mesh.reply(3, Token(u64::MAX - last.1)).is_some(), "it is refused");
+    assert_eq!(over(&mesh), [1, 3, 3, 2]);
+}
+
+#[test]
+fn a_request_is_given_the_time_that_slow_links_take() {
+    let slow = Profile { name: "radio".into(), rate: 10, ..Profile::default() };
+    let mut mesh =
+        Mesh::with(&["issuer", "relay", "member"], |_| Settings { bearers: vec![slow.clone()], ..Settings::default() });
+    mesh.connect(0, 1);
+    mesh.connect(1, 2);
+    mesh.run(seconds(1));
+    // 33 kB at 10 kbit/s are 27 s.
+    mesh.stop(1);
+    let asked = newcomer(&mut mesh, 2, 0);
+    mesh.run(seconds(27));
+    mesh.go_on(1);
+    mesh.run(seconds(1));
+    assert!(answered(&mesh, 2, &asked));
 }
