@@ -1,6 +1,7 @@
 //! Messages over several hops: found, repaired, exactly once; to leaves; to groups.
 
 use crate::mesh::{Mesh, message};
+use m2mesh::counter::Counter;
 use m2mesh::engine::Settings;
 use m2mesh::engine::api::{Command, Outcome, Refused, Reply, Send, Token};
 use m2mesh::link::bearer::Profile;
@@ -80,6 +81,7 @@ fn a_relay_that_loses_its_next_hop_finds_another_way_itself() {
     mesh.run(Duration::from_millis(12));
     assert_eq!(mesh.inbox(2).len(), 2);
     assert!(mesh.carried.contains_key(&(1, 4)), "{:?}", mesh.carried);
+    assert_eq!(mesh.counted(1, Counter::DataRepaired), 1);
     mesh.run(seconds(1));
     assert!(delivered(&mesh, token).is_some());
 }
@@ -127,6 +129,7 @@ fn a_relay_whose_restart_one_end_did_not_notice_is_a_relay_again() {
     assert!(delivered(&mesh, token).is_some());
     mesh.restart_unseen(1, 0);
     mesh.run(seconds(8));
+    assert_eq!([0, 2].map(|at| mesh.counted(at, Counter::NeighboursRestarted)), [1, 0]);
     let token = mesh.send(0, "d", b"two", Ack::End, 30);
     mesh.run(seconds(2));
     assert_eq!(delivered(&mesh, token), Some(3));

@@ -4,6 +4,7 @@ mod areas;
 mod bounds;
 mod causes;
 mod consumers;
+mod counts;
 mod disk;
 mod documents;
 mod enrolment;

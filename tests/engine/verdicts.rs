@@ -64,6 +64,7 @@ fn a_message_that_came_too_late_is_not_told_delivered_by_its_copies() {
         consistent(&mesh, &[(short, b"short"), (long, b"long")]);
         assert!(matches!(mesh.ended[&long], Outcome::Delivered { .. }));
         assert!(matches!(mesh.ended[&short], Outcome::Expired { .. }), "{:?}", mesh.ended[&short]);
+        assert!(restart || mesh.counted(2, Counter::MessagesLate) == 1);
     }
 }
 
@@ -80,4 +81,44 @@ fn a_call_that_was_turned_down_is_turned_down_in_every_copy() {
     mesh.run(seconds(5));
     assert!(matches!(mesh.ended.get(&token), Some(Outcome::Refused { reason }) if reason.contains("service")));
     assert!(mesh.counted(2, Counter::MessagesDuplicate) > 0, "no copy came");
+}
+
+/// The receipt lies in the socket of a sender that stands still for longer than its message lasts. Whichever of its clock and its
+/// socket it looks at first, whoever asks is told one end, and whoever asks again the same.
+#[test]
+fn a_sender_that_stood_still_past_the_end_of_a_message_tells_one_outcome_to_all_who_ask() {
+    for clock_first in [false, true] {
+        let mut mesh = Mesh::new(&["a", "b", "c"]);
+        mesh.connect(0, 1);
+        mesh.connect(1, 2);
+        mesh.run(seconds(3));
+        let named = || {
+            Command::Send(m2mesh::engine::api::Send {
+                id: Some(m2mesh::id::SendId([1; 16])),
+                ..message("c", b"once", Ack::End, 5)
+            })
+        };
+        let first = mesh.command(0, named());
+        for _ in 0..1_000 {
+            if !mesh.inbox(2).is_empty() {
+                break;
+            }
+            mesh.run(Duration::from_millis(1));
+        }
+        assert_eq!((mesh.inbox(2).len(), mesh.ended.get(&first)), (1, None), "its receipt is under way");
+        mesh.stop(0);
+        mesh.run(seconds(20));
+        if clock_first {
+            mesh.handle(0, m2mesh::engine::Input::Timeout);
+        }
+        // Somebody asks again by name as soon as the process goes on.
+        let again = mesh.command(0, named());
+        mesh.go_on(0);
+        mesh.run(seconds(60));
+        let later = mesh.command(0, named());
+        mesh.run(seconds(1));
+        let kinds = [first, again, later].map(|token| std::mem::discriminant(&mesh.ended[&token]));
+        assert!(kinds.iter().all(|kind| *kind == kinds[0]), "{:?}", mesh.ended);
+        assert_eq!(mesh.inbox(2).len(), 1);
+    }
 }
