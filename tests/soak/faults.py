@@ -62,7 +62,9 @@ class Faults:
 
     async def kill(self, name, draw):
         self.down.add(name)
+        self.traffic.hearing.kill(name)
         await self.lab.verb("kill", name)
+        self.traffic.hearing.kill(name)
         await asyncio.sleep(draw.choice([0, 0.2, 1, 3, 8]))
         await self.start(name)
 
@@ -76,6 +78,7 @@ class Faults:
             await asyncio.sleep(0.1)
         else:
             self.refusals.append(f"{name} did not stop within 8 s of {number.name}")
+            self.traffic.hearing.kill(name)
             await self.lab.verb("kill", name)
         await asyncio.sleep(draw.choice([0, 0.5, 2, 6]))
         await self.start(name)

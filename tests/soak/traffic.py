@@ -1,11 +1,12 @@
 """Clients of the nodes: they send, receive, call, offer, publish and subscribe, all the time, and are killed now and then."""
 
 import asyncio
-import itertools
 import json
 import random
 import signal
 import subprocess
+
+from hearing import Hearing
 
 TOPIC = "soak/news"
 DEADLINES = [3, 8, 30, 60]
@@ -19,7 +20,9 @@ class Traffic:
         self.reading = True      # whether clients that read are started again when they end
         self.clients = {}        # what each does -> process, for those that may be killed
         self.tasks = []
-        self.runs = itertools.count()
+        self.hearing = Hearing(promises)
+        self.publishers = lab.names[1::3]
+        self.publishing = {name: asyncio.Lock() for name in lab.names}
         self.calls = lab.directory / "calls"
 
     def start(self):
@@ -31,7 +34,7 @@ class Traffic:
             self.readers.append(asyncio.create_task(self.offer(name)))
         for name in self.lab.names[::2]:
             self.readers.append(asyncio.create_task(self.subscribe(name)))
-        for name in self.lab.names[1::3]:
+        for name in self.publishers:
             self.tasks.append(asyncio.create_task(self.publish(name)))
 
     def kill_client(self, random):
@@ -163,22 +166,50 @@ class Traffic:
 
     async def publish(self, name):
         while self.running:
-            _, text = self.promises.next("news", name, "all", 10)
-            await self.lab.run(name, "publish", TOPIC, text, "--deadline", "10s", patience=40)
+            await self.publish_one(name, "10s")
             await self.pause(0.3, 2)
+
+    async def publish_one(self, name, deadline):
+        """One after the other at each node, as their order is looked at. Answers the number of what was published."""
+        async with self.publishing[name]:
+            number, text = self.promises.next("news", name, "all", 10)
+            self.hearing.publish(name, number)
+            code, _, _ = await self.lab.run(name, "publish", TOPIC, text, "--deadline", deadline, patience=40)
+            self.hearing.published(number, code == 0)
+        return number
 
     async def subscribe(self, name):
         while self.reading:
-            process = await self.lab.spawn(name, "subscribe", "soak/#", "--json")
+            process = await self.lab.spawn(name, "subscribe", "soak/#", "--json", stderr=subprocess.PIPE)
             self.clients[f"subscribe at {name}"] = process
-            run = next(self.runs)
+            run = await self.listens(name, process)
             async for line in process.stdout:
-                if line.endswith(b"\n"):
-                    told = json.loads(line)
-                    if "payload" in told:
-                        self.promises.published(run, name, told["payload"], f"log.txt of {name}")
+                if line.endswith(b"\n") and run:
+                    self.take_published(run, json.loads(line))
             await process.wait()
+            if run:
+                run.end()
             await self.pause(0.2, 0.6)
+
+    async def listens(self, name, process):
+        """The run of `subscribe` that begins when it says so; None if it ends before."""
+        async for line in process.stderr:
+            if b"listens to" in line:
+                # What it says later is read, so that it is never held up by it.
+                asyncio.create_task(process.stderr.read())
+                return self.hearing.begin(name)
+        return None
+
+    def take_published(self, run, told):
+        """A line of `subscribe --json`: a publication, or how many were missed of a publisher whose stream has ended."""
+        lost = told.get("lost", 0) + told.get("skipped", 0)
+        if "payload" not in told:
+            self.hearing.hear(run, told.get("from"), None, lost)
+            return
+        heard = self.promises.published(run.node, told["payload"], f"log.txt of {run.node}")
+        if heard:
+            number, publisher = heard
+            self.hearing.hear(run, publisher, number, lost)
 
     async def finish(self):
         """No more messages; waits for the ends of those under way."""
