@@ -5,7 +5,7 @@ mod processes;
 
 use m2mesh::gateway::client::{Client, ClientError};
 use m2mesh::gateway::dto::Lab;
-use processes::{Running, done, refused};
+use processes::{Running, done, limit, refused};
 use serde_json::Value;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -50,7 +50,7 @@ impl<'a> Place<'a> {
 
     fn lab_ends_well(mut self) {
         self.lab.interrupt();
-        assert!(self.lab.child.wait().expect("the lab ends").success());
+        assert_eq!(limit::wait(&mut self.lab.child, "the lab"), Some(0));
     }
 }
 
@@ -200,7 +200,7 @@ fn lines_survive_their_node_and_each_arrives_once() {
     lab.lab(&["kill", "node-1"]);
     lab.lab(&["start", "node-1"]);
     lab.lab(&["heal", "node-1", "node-2"]);
-    let told = send.wait_with_output().expect("it ends");
+    let told = limit::output(send, "the sender");
     assert!(told.status.success());
     let told = String::from_utf8(told.stdout).expect("JSON");
     assert_eq!(told.lines().filter(|line| line.contains(r#""outcome":"delivered""#)).count(), 300);

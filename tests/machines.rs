@@ -3,7 +3,7 @@
 #[path = "support/processes.rs"]
 mod processes;
 
-use processes::{Running, done, m2mesh, refused};
+use processes::{Running, done, limit, m2mesh, refused};
 use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
@@ -92,7 +92,7 @@ fn the_lab_comes_up_works_and_leaves_nothing() {
     assert_eq!(done(&["receive", "--count", "1", "--dir", "lab/node-3"], at), "hello");
 
     lab.interrupt();
-    assert!(lab.child.wait().expect("the lab ends").success());
+    assert_eq!(limit::wait(&mut lab.child, "the lab"), Some(0));
     let mut ports = 0;
     for part in status.split("/ip4/127.0.0.1/tcp/").skip(1) {
         let port: u16 = part.chars().take_while(char::is_ascii_digit).collect::<String>().parse().expect("a port");
@@ -135,7 +135,8 @@ fn publications_are_heard_after_duplicate_connections_have_gone() {
     let members = [2, 3, 4];
     let listeners = members.map(listen);
     for (mut lines, mut publisher) in members.map(publish) {
-        assert!(publisher.wait().expect("it ends").success() && lines.wait().expect("it ends").success());
+        assert_eq!(limit::wait(&mut publisher, "the publisher"), Some(0));
+        assert_eq!(limit::wait(&mut lines, "what it publishes"), Some(0));
     }
     let expected: String = (1..=9).map(|n| format!("line {n}\n")).collect();
     for mut listener in listeners {

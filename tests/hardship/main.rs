@@ -5,6 +5,8 @@
 
 mod core_dumps;
 mod damage;
+#[path = "../support/limit.rs"]
+mod limit;
 mod mistakes;
 mod node_disk;
 mod node_kill;

@@ -5,6 +5,7 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::panic)] // a test that meets something else than it expects has failed
 
+use crate::limit;
 use crate::processes::{ANYWHERE, Node, Place, end};
 use serde_json::Value;
 use std::fs;
@@ -134,7 +135,7 @@ fn a_full_disk_is_said_and_survived() {
         let mut child = place.command(&["send", "gateway", "-", "--deadline", deadline, "--dir", "meter", "--json"]);
         let mut child = child.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it starts");
         child.stdin.take().expect("a pipe").write_all(message.as_bytes()).expect("it reads");
-        let output = child.wait_with_output().expect("it ends");
+        let output = limit::output(child, "a sender");
         let outcome: Value = serde_json::from_slice(&output.stdout).expect("JSON");
         let word = outcome["outcome"].as_str().expect("an outcome").to_owned();
         if word == "delivered" {
@@ -155,7 +156,7 @@ fn a_full_disk_is_said_and_survived() {
         let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().expect("it starts");
         child.stdin.take().expect("a pipe").write_all(flood.as_bytes()).expect("it reads");
-        let flooded = child.wait_with_output().expect("it ends");
+        let flooded = limit::output(child, "a sender");
         let summary = String::from_utf8_lossy(&flooded.stdout).into_owned();
         assert!(flooded.status.code() == Some(2) && !summary.contains("delivered"), "{summary}");
         Some(place.run(&["send", "meter", "x", "--dir", "plant"])).filter(|ended| ended.code != Some(0))

@@ -4,6 +4,7 @@
 //! also while it starts, and started again. `M2MESH_NODE_KILL_ROUNDS=200` for a long run, `M2MESH_NODE_KILL_SEED` to
 //! repeat what is drawn.
 
+use crate::limit;
 use crate::power::random::{Random, number};
 use crate::processes::{ANYWHERE, Place};
 use serde_json::Value;
@@ -34,7 +35,7 @@ fn what_was_delivered_is_there_once_after_kills() {
             let mut early = place.command(&run).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
             pass(Duration::from_millis(random.below(60)));
             early.kill().expect("it is killed");
-            early.wait().expect("it ends");
+            limit::wait(&mut early, "an early receiver");
         }
         let mut gateway = place.start(&run);
         sending.wait_for_a_delivery();
@@ -135,7 +136,7 @@ impl Sending {
     fn stop(mut self) -> BTreeMap<u64, String> {
         self.stop.send(()).expect("the feeder feeds");
         let sent = self.feeder.join().expect("the feeder ends");
-        self.child.wait().expect("the sender ends");
+        limit::wait(&mut self.child, "the sender");
         self.all.extend(self.outcomes.iter());
         assert_eq!(self.all.len() as u64, sent, "each message has exactly one outcome");
         self.all

@@ -1,10 +1,12 @@
 //! A node that is told to stop loses no more than one that is killed: what is under way has no outcome yet.
 
+use crate::limit;
 use crate::processes::{ANYWHERE, Node, Place};
 use serde_json::Value;
 use std::io::Write;
 use std::net::TcpListener;
 use std::process::{Child, Stdio};
+use std::time::Instant;
 
 #[test]
 fn what_is_under_way_while_a_node_is_stopped_is_told_by_the_next() {
@@ -13,19 +15,20 @@ fn what_is_under_way_while_a_node_is_stopped_is_told_by_the_next() {
     let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
     let listen = format!("/ip4/127.0.0.1/tcp/{port}");
     let run = ["run", "--dir", "meter", "--no-mdns", "--listen", ANYWHERE, "--bootstrap", &listen];
-    let mut meter = place.start(&run);
+    let start = || Node::ready(place.command_hung_up(&run), &place.at("diagnostics")).expect("it is ready");
+    let mut meter = start();
     // Nobody is there to take them yet.
     let one = sends(&place, &["one"], b"");
     let lines = sends(&place, &["--lines"], b"two\nthree\nfour\n");
     wait_for_outgoing(&place, 4);
     for signal in ["-TERM", "-HUP"] {
         assert_eq!(meter.stop_by(signal), Some(0), "{signal}");
-        meter = place.start(&run);
+        meter = start();
         wait_for_outgoing(&place, 4);
     }
     let _gateway: Node = place.start(&["run", "--dir", "plant", "--no-mdns", "--listen", &listen]);
     for (sending, expected) in [(one, 1), (lines, 3)] {
-        let output = sending.wait_with_output().expect("it ends");
+        let output = limit::output(sending, "a sender");
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         assert_eq!(output.status.code(), Some(0), "{text}{}", String::from_utf8_lossy(&output.stderr));
         let outcomes = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
@@ -48,12 +51,14 @@ fn sends(place: &Place, what: &[&str], input: &[u8]) -> Child {
 
 /// Until the node of `meter` has that many messages on their way.
 fn wait_for_outgoing(place: &Place, count: u64) {
+    let since = Instant::now();
     loop {
         let ended = place.run(&["status", "--dir", "meter", "--json"]);
         let status: Value = serde_json::from_str(&ended.out).unwrap_or_default();
         if status["outgoing"].as_u64() == Some(count) {
             return;
         }
+        assert!(since.elapsed() < limit::LIMIT, "{count} messages are not under way: {ended:?}");
         std::thread::yield_now();
     }
 }

@@ -19,7 +19,7 @@ fn a_node_of_which_every_thread_is_stuck_still_obeys() {
     let compiled = Command::new(compiler).args(["-shared", "-fPIC", "-o"]).args([&shim, &source]).arg("-ldl").status();
     assert!(compiled.expect("a C compiler").success());
     for signal in ["-TERM", "-INT", "-HUP"] {
-        let mut command = place.command(&["run", "--dir", "plant", "--no-mdns", "--listen", ANYWHERE]);
+        let mut command = place.command_hung_up(&["run", "--dir", "plant", "--no-mdns", "--listen", ANYWHERE]);
         command.env("LD_PRELOAD", &shim);
         let mut node = Node::ready(command, &place.at("diagnostics")).expect("it is ready");
         File::create(place.at("stuck")).expect("a file");

@@ -2,6 +2,9 @@
 
 #![allow(dead_code)] // each test binary uses its part
 
+#[path = "limit.rs"]
+pub mod limit;
+
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -13,7 +16,7 @@ pub fn m2mesh(arguments: &[&str], directory: &Path) -> Command {
 }
 
 pub fn done(arguments: &[&str], directory: &Path) -> String {
-    let Output { status, stdout, stderr } = m2mesh(arguments, directory).output().expect("the command runs");
+    let Output { status, stdout, stderr } = output(arguments, directory);
     let (stdout, stderr) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
     assert!(status.success(), "{arguments:?} ended with {status}\n{stdout}\n{stderr}");
     stdout.trim_end().to_owned()
@@ -21,8 +24,14 @@ pub fn done(arguments: &[&str], directory: &Path) -> String {
 
 /// The exit code and what was said on standard error.
 pub fn refused(arguments: &[&str], directory: &Path) -> (Option<i32>, String) {
-    let output = m2mesh(arguments, directory).output().expect("the command runs");
+    let output = output(arguments, directory);
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+fn output(arguments: &[&str], directory: &Path) -> Output {
+    let mut command = m2mesh(arguments, directory);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    limit::output(command.spawn().expect("the command runs"), &format!("{arguments:?}"))
 }
 
 /// A process that has announced itself ready, and is stopped at the end of the test.
@@ -42,7 +51,10 @@ impl Running {
         also(&mut command);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the process starts");
         let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
-        let ready = lines.by_ref().map_while(Result::ok).find(|line| line.starts_with("READY")).expect("READY");
+        let limit = limit::Limit::on(&child);
+        let ready = lines.by_ref().map_while(Result::ok).find(|line| line.starts_with("READY"));
+        assert!(!limit.is_over(), "{arguments:?} was not ready after {:?} and was killed", limit::LIMIT);
+        let ready = ready.expect("READY");
         // Whatever else it says is read, so that it never blocks on a full pipe.
         std::thread::spawn(move || lines.for_each(drop));
         Self { child, ready }

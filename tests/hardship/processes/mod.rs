@@ -2,6 +2,7 @@
 
 #![allow(clippy::panic)] // a test that meets something else than it expects has failed
 
+use crate::limit::{self, Limit};
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -57,6 +58,11 @@ impl Place {
         command
     }
 
+    /// As [`Self::command`], and SIGHUP ends it as it does usually, though whoever runs the tests ignores it (`nohup`).
+    pub fn command_hung_up(&self, arguments: &[&str]) -> Command {
+        self.command_under(&["env", "--default-signal=HUP"], arguments)
+    }
+
     /// Runs it to its end.
     pub fn run(&self, arguments: &[&str]) -> Ended {
         end(self.command(arguments))
@@ -89,7 +95,8 @@ impl Place {
 
 /// Runs a command to its end.
 pub fn end(mut command: Command) -> Ended {
-    let output = command.output().expect("the command runs");
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let output = limit::output(command.spawn().expect("the command runs"), &format!("{command:?}"));
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     Ended { code: output.status.code(), out: text(&output.stdout), said: text(&output.stderr) }
 }
@@ -107,7 +114,9 @@ impl Node {
         let file = File::options().create(true).append(true).open(diagnostics).expect("a file for diagnostics");
         let mut child = command.stdout(Stdio::piped()).stderr(file).spawn().expect("the process starts");
         let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+        let limit = Limit::on(&child);
         let ready = lines.by_ref().map_while(Result::ok).find(|line| line.starts_with("READY"));
+        assert!(!limit.is_over(), "{command:?} was not ready after {:?} and was killed", limit::LIMIT);
         let Some(ready) = ready else {
             child.wait().expect("it ends");
             return Err(std::fs::read_to_string(diagnostics).unwrap_or_default());
@@ -124,8 +133,9 @@ impl Node {
     }
 
     /// Waits for its end.
+    #[track_caller]
     pub fn wait(&mut self) {
-        self.child.wait().expect("it ends");
+        limit::wait(&mut self.child, &self.ready);
     }
 
     /// SIGKILL, and waits for its end.
@@ -146,9 +156,10 @@ impl Node {
     }
 
     /// As [`Self::stop`], by that signal.
+    #[track_caller]
     pub fn stop_by(&mut self, signal: &str) -> Option<i32> {
         self.signal(signal);
-        self.child.wait().expect("it ends").code()
+        limit::wait(&mut self.child, &format!("after {signal} {}", self.ready))
     }
 }
 
