@@ -89,6 +89,7 @@ pub const METRICS: &[Metric] = &[
     ),
     of_all("publications.delivered", Unit::Share, "of those, the share heard by its deadline"),
     of_all("publications.missed", Unit::Count, "of those, not heard by their deadline"),
+    of_all("publications.told", Unit::Count, "told to subscriptions as missed, rightly or not"),
     of_all("publications.untold", Unit::Count, "missed, and the subscription was not told"),
     of_all("publications.invented", Unit::Count, "told to a subscription as missed, and were not"),
     of_all("publications.twice", Unit::Count, "heard again by a device that had heard them"),

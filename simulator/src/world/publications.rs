@@ -92,6 +92,8 @@ pub struct Findings {
     pub owed: u64,
     /// Of those, not heard by their deadline.
     pub missed: u64,
+    /// Told as missed, rightly or not.
+    pub told: u64,
     /// Missed and not told.
     pub untold: u64,
     /// Told as missed, and not missed.
@@ -204,6 +206,7 @@ impl Case<'_> {
         let mut next = self.stream.partition_point(|one| one.sent + BEGINNING < self.subscription.began);
         for one in heard {
             findings.looked += 1;
+            findings.told += one.lost;
             balance.told += one.lost;
             match one.message.map(|message| (message, self.place(message))) {
                 Some((message, Some(place))) if self.is_in_order(message, place, line, findings) => {

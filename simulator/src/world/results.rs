@@ -297,13 +297,14 @@ fn of_all(
 }
 
 fn of_publications(findings: &Findings, put: &mut dyn FnMut(&str, f64)) {
-    let Findings { owed, missed, untold, invented, twice, disordered, late, .. } = findings;
+    let Findings { owed, missed, told, untold, invented, twice, disordered, late, .. } = findings;
     if *owed > 0 {
         put("publications.delivered", (owed - missed) as f64 / *owed as f64);
     }
     let counts = [
         ("owed", owed),
         ("missed", missed),
+        ("told", told),
         ("untold", untold),
         ("invented", invented),
         ("twice", twice),
