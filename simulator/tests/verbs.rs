@@ -332,3 +332,24 @@ fn every_verb_has_help_with_an_example() {
         assert!(help.contains(&format!("Example: m2mesh-sim {verb} ")) && help.contains("--json"), "{help}");
     }
 }
+
+#[test]
+fn what_a_device_costs_in_a_month_is_in_the_table_and_in_the_report() {
+    let (_place, at) = place();
+    let ends = ["--set", "duration=10m", "--set", "traffic.readings.end=10m"];
+    let short = [&["run", "wellheads", "--set", "expect=[]"][..], &ends].concat();
+    let page = at("month.html");
+    let told = json(&sim(&[&short[..], &["--report", &page, "--json"]].concat()), 0);
+    let measured = |name: &str| told["metrics"][name].as_f64().expect(name);
+    // The base and the three heads have links with a price; the first two minutes are not measured.
+    let month = 30.0 * 86_400.0 / (told["virtual_s"].as_f64().expect("a time") - 120.0);
+    let expected = measured("cost.total") * month / 4.0;
+    assert!(expected > 0.0 && (measured("cost.month") / expected - 1.0).abs() < 0.01, "{expected} of {told}");
+    let parts = measured("cost.month.payload") + measured("cost.month.control");
+    assert!((parts / measured("cost.month") - 1.0).abs() < 1e-6, "{parts}");
+    let table = said(&sim(&short), 0);
+    for name in ["cost.month", "cost.month.control"] {
+        assert!(table.lines().any(|line| line.split_whitespace().any(|word| word == name)), "{name} in {table}");
+        assert!(read(&page).contains(name), "{name} in the report");
+    }
+}
