@@ -153,10 +153,10 @@ counters! {
     FramesOfUnknownKind: Frames = "frames_of_unknown_kind",
     /// Frames with a required flag that this version does not know.
     FramesWithUnknownFlags: Frames = "frames_with_unknown_flags",
-    /// Gossip that a slow neighbour did not take in time.
-    GossipSlowPeer: Frames = "gossip_slow_peer",
-    /// Gossip judged after gossipsub had forgotten it.
-    GossipTooLate: Frames = "gossip_too_late",
+    /// Sequences of group frames of which it is not known any more which have been here.
+    GroupFlowsForgotten: Streams = "group_flows_forgotten",
+    /// Group frames that had been here before.
+    GroupFramesDuplicate: Frames = "group_frames_duplicate",
     /// Group frames whose time was over when they came.
     GroupFramesExpired: Frames = "group_frames_expired",
     /// Group frames whose signature does not verify.
@@ -169,16 +169,32 @@ counters! {
     GroupFramesNotOpened: Frames = "group_frames_not_opened",
     /// Group frames of a segment that this device or their sender neither is in nor reaches.
     GroupFramesOfOtherSegments: Frames = "group_frames_of_other_segments",
+    /// Group frames of a stream after which its publisher has begun another that was heard.
+    GroupFramesOutOfTurn: Frames = "group_frames_out_of_turn",
     /// Group frames of this device that came back to it.
     GroupFramesOwn: Frames = "group_frames_own",
+    /// Group frames not pushed to a neighbour that takes nothing; it fetches them later.
+    GroupFramesPutOff: Frames = "group_frames_put_off",
+    /// Group frames given again to neighbours that asked for them.
+    GroupFramesRepaired: Frames = "group_frames_repaired",
+    /// Group frames that are not kept until their deadline, since others need the room.
+    GroupFramesUnkept: Frames = "group_frames_unkept",
     /// Group frames of publishers whose credential is not known here.
     GroupFramesWithoutCredential: Frames = "group_frames_without_credential",
-    /// Group frames that found no link to some neighbour of their tree.
+    /// Group frames that found no link to some neighbour of their tree, which is told of them when there is one.
     GroupFramesWithoutWay: Frames = "group_frames_without_way",
     /// Publishers of whom it is no longer known up to where they were heard, since too many are.
     GroupPublishersForgotten: Credentials = "group_publishers_forgotten",
+    /// Group frames that were missing and are not asked for, since too many are.
+    GroupRepairsDropped: Frames = "group_repairs_dropped",
+    /// Group frames that were missing and that nobody who told of them gave.
+    GroupRepairsFailed: Frames = "group_repairs_failed",
+    /// Requests for group frames beyond the share of a link.
+    GroupRequestsTooOften: Requests = "group_requests_too_often",
     /// Streams of publishers that gave way to newer ones.
     GroupStreamsForgotten: Streams = "group_streams_forgotten",
+    /// Topics of publishers of which it is not known any more which message was heard last.
+    GroupTopicsForgotten: Streams = "group_topics_forgotten",
     /// Acknowledgements of frames that did not go to the neighbour that sends them, or were acknowledged before.
     HopAcksRefused: Frames = "hop_acks_refused",
     /// Messages not taken because the inbox is full.

@@ -63,7 +63,7 @@ pub mod node;
 pub mod store;
 
 // What a program that runs a node needs: names at the root, whatever room they live in.
-pub use engine::api::{Call, Contact, InboxRecord, Outcome, Peer, Published, Refused, Status};
+pub use engine::api::{Call, Contact, InboxRecord, Missed, Outcome, Peer, Published, Refused, Status};
 pub use engine::view::{LinkView, RoutesView};
 pub use id::{Name, SendId};
 pub use time::EpochLength;
@@ -73,7 +73,7 @@ pub use wire::data::Class;
 #[cfg(feature = "node")]
 pub use gateway::dto::{LogPage, LogQuery};
 #[cfg(feature = "node")]
-pub use node::handle::{Builder, CallError, Message, Node, Publication, Publications, ServiceCalls};
+pub use node::handle::{Builder, CallError, Message, News, Node, Publication, Publications, ServiceCalls};
 #[cfg(feature = "node")]
 pub use node::inbox::Inbox;
 #[cfg(feature = "node")]

@@ -38,11 +38,11 @@ pub use system::{NodeError, Ready, RunOptions};
 use crate::counter::Counter;
 use crate::engine::api::{Reply, Token};
 use crate::engine::lab::Lab;
-use crate::engine::{Engine, GossipVerdict, Input, Origin, Output};
+use crate::engine::{Engine, Input, Origin, Output};
 use crate::event_log::Event;
 use crate::gateway::{Arriving, Call, Replies};
 use crate::id::{LinkId, Lsn};
-use crate::net::{GossipId, MessageAcceptance, Multiaddr, Network};
+use crate::net::{Multiaddr, Network};
 use crate::store::{Quarantine, Store};
 use crate::time::Time;
 use crate::wire::OutFrame;
@@ -101,9 +101,6 @@ pub struct EventLoop<S: Store, H: Host> {
     /// Bounded by admission's permits.
     enrolling: BTreeMap<u64, oneshot::Sender<EnrolReply>>,
     last_enrolling: u64,
-    /// Bounded by the engine: every frame gets a verdict in time.
-    gossip: BTreeMap<u64, GossipId>,
-    last_gossip: u64,
     jobs: FuturesUnordered<BoxFuture<'static, Done>>,
     neighbours: BTreeMap<LinkId, Neighbour>,
     listening: Vec<Multiaddr>,
@@ -164,8 +161,6 @@ impl<S: Store, H: Host> EventLoop<S, H> {
             last_token: 0,
             enrolling: BTreeMap::new(),
             last_enrolling: 0,
-            gossip: BTreeMap::new(),
-            last_gossip: 0,
             jobs: FuturesUnordered::new(),
             neighbours: BTreeMap::new(),
             listening,
@@ -197,7 +192,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
         self.again || (!self.stopping && self.network.wants_poll()) || (self.next_call.is_some() && self.has_room())
     }
 
-    fn handle(&mut self, input: Input<'_>) {
+    fn handle(&mut self, input: Input) {
         let now = self.host.now();
         self.engine.handle(input, now);
     }
@@ -341,19 +336,6 @@ impl<S: Store, H: Host> EventLoop<S, H> {
                 }
                 Output::Reply { token, reply, after, last } => {
                     self.when_durable(after, Held::Reply { token, reply, last });
-                }
-                Output::Gossip { job, topic, frame } => self.publish(job, &topic, frame),
-                Output::Subscribe(topic) => self.network.subscribe(&topic),
-                Output::Unsubscribe(topic) => self.network.unsubscribe(&topic),
-                Output::Verdict { id, verdict } => {
-                    if let Some(id) = self.gossip.remove(&id) {
-                        let acceptance = match verdict {
-                            GossipVerdict::Accept => MessageAcceptance::Accept,
-                            GossipVerdict::Reject => MessageAcceptance::Reject,
-                            GossipVerdict::Ignore => MessageAcceptance::Ignore,
-                        };
-                        self.network.report(&id, acceptance);
-                    }
                 }
                 Output::Enrolled { id, reply } => {
                     // The device may have gone meanwhile: it asks again and gets the same answer.

@@ -104,6 +104,13 @@ impl Add<Duration> for Time {
     }
 }
 
+impl Sub<Duration> for Time {
+    type Output = Time;
+    fn sub(self, by: Duration) -> Time {
+        Time(self.0.saturating_sub(micros(by)))
+    }
+}
+
 impl Unix {
     /// From whole seconds.
     pub fn from_seconds(seconds: u64) -> Self {

@@ -1,4 +1,4 @@
-//! Networks over libp2p's memory transport: links, lanes, back-pressure, gossip, refusals, enrolment.
+//! Networks over libp2p's memory transport: links, lanes, back-pressure, refusals, enrolment.
 //!
 //! Everything runs on one thread; what is still to happen is known exactly, so no test sleeps.
 
@@ -8,9 +8,7 @@
 mod memory;
 
 use m2mesh::id::{IssuerId, LinkId, RealmId};
-use m2mesh::net::{
-    self, Lane, MessageAcceptance, Multiaddr, NetConfig, NetEvent, Network, PublishError, SendError, Skew,
-};
+use m2mesh::net::{self, Lane, Multiaddr, NetConfig, NetEvent, Network, SendError, Skew};
 use m2mesh::wire::data::Class;
 use m2mesh::wire::frame::{Frames, Kind, raw};
 use m2mesh::wire::hello::{EnrolHello, EnrolReply};
@@ -164,51 +162,11 @@ fn a_receiver_that_does_not_read_holds_the_sender_back() {
 }
 
 #[test]
-fn gossip_goes_on_only_where_it_was_accepted() {
-    let mut world = World::new();
-    let middle = world.add("word", &[]);
-    for _ in 0..2 {
-        let config = NetConfig { bootstrap: vec![middle.clone()], target_links: 0, ..NetConfig::default() };
-        world.add_with("word", config);
-    }
-    world.networks.iter_mut().for_each(|network| network.subscribe("topic"));
-    // Network 1 publishes, 0 stands between, 2 hears. The bad one goes first, so that it would be there first.
-    let mut texts = [&b"bad"[..], b"good 1", b"good 2"].into_iter().peekable();
-    let mut seen = Vec::new();
-    while seen.iter().filter(|(at, _)| *at == 2).count() < 2 {
-        while let Some(text) = texts.peek() {
-            match world.networks[1].publish("topic", text.to_vec()) {
-                Ok(neighbours) => assert_eq!(neighbours, 1),
-                // The subscription is still on its way.
-                Err(PublishError::NoSubscribers) => break,
-                Err(error) => panic!("{error}"),
-            }
-            texts.next();
-        }
-        world.run_beside(futures_timer::Delay::new(Duration::from_millis(20)), |networks, at, event| {
-            if let NetEvent::Gossip { id, from, topic, data } = event {
-                assert!(from.is_some());
-                assert_eq!(topic, "topic");
-                let good = data.starts_with(b"good");
-                seen.push((at, data));
-                networks[at].report(&id, if good { MessageAcceptance::Accept } else { MessageAcceptance::Reject });
-            }
-            ControlFlow::Continue(())
-        });
-    }
-    assert_eq!(seen.iter().filter(|(at, _)| *at == 0).count(), 3);
-    assert!(seen.iter().all(|(at, data)| *at != 2 || data.starts_with(b"good")));
-    assert_eq!(world.networks[1].publish("topic", b"good 1".to_vec()), Err(PublishError::Duplicate));
-    assert_eq!(world.networks[1].publish("topic", vec![0; net::MAX_GOSSIP + 1]), Err(PublishError::TooLong));
-}
-
-#[test]
 fn a_stranger_gets_no_link_and_is_counted() {
     let mut world = World::new();
     let address = world.add("word", &[]);
     world.add("another word", std::slice::from_ref(&address));
     world.add("word", &[address]);
-    world.networks.iter_mut().for_each(|network| network.subscribe("topic"));
     let (mut refused, mut up) = ([false; 3], [false; 3]);
     world.run(|_, at, event| {
         match event {
@@ -223,7 +181,6 @@ fn a_stranger_gets_no_link_and_is_counted() {
         if done { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     assert_eq!(world.networks[1].links().count(), 0);
-    assert_eq!(world.networks[1].publish("topic", b"x".to_vec()), Err(PublishError::NoSubscribers));
 }
 
 /// Whoever dials, whichever clock is wrong, and whoever notices.

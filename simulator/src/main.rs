@@ -1,7 +1,7 @@
 //! m2mesh-sim: the node itself, a thousand of them, in virtual time.
 //!
 //! A mesh is planned before it is bought. This program runs the loop that runs on devices (`m2mesh::node`), with its real
-//! libp2p Swarm, gossip, admission and engine, over a simulated medium and on a virtual clock, on one thread. The same
+//! libp2p Swarm, admission and engine, over a simulated medium and on a virtual clock, on one thread. The same
 //! scenario, settings and seed give the same bytes on every wire.
 //!
 //! ```text

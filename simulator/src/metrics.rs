@@ -77,7 +77,6 @@ pub const METRICS: &[Metric] = &[
     of_messages("confirmation.p99", Unit::Seconds, "the same, exceeded by one in 100"),
     of_all("bytes.total", Unit::Bytes, "on all links, after the warm-up"),
     of_all("bytes.payload", Unit::Bytes, "of those, on streams of messages"),
-    of_all("bytes.gossip", Unit::Bytes, "of those, of gossip"),
     of_all("bytes.routing", Unit::Bytes, "of those, of the mesh's own control"),
     of_all("bytes.admission", Unit::Bytes, "of those, of setting up connections"),
     of_all("bytes.useful", Unit::Bytes, "payload that reached applications"),

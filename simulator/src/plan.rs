@@ -78,7 +78,7 @@ pub struct Bearer {
     pub rate: Option<u64>,
     /// Bytes that a node may spend, and the time after which it may spend them again.
     pub quota: Option<(u64, Duration)>,
-    /// Whether bytes count, so that no gossip runs over it.
+    /// Whether bytes count, so that less is said over it.
     pub metered: bool,
 }
 
@@ -315,7 +315,7 @@ pub enum FaultKind {
     Stranger(Vec<usize>),
 }
 
-/// What a hostile member does to frames of data and gossip that leave it. Links stay up, control frames pass.
+/// What a hostile member does to frames of data and groups that leave it. Links stay up, control frames pass.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Hostility {
     /// Acknowledges and drops them: this part of them, from 0 to 1.
@@ -326,7 +326,7 @@ pub enum Hostility {
     Replay(Duration),
     /// Sends each so many times.
     Flood(u32),
-    /// Acknowledges and drops what is data of others; its own, and gossip, it sends.
+    /// Acknowledges and drops what is data of others; its own, and publications, it sends.
     BlackHole,
     /// Tells in its link state that its links cost nothing and take no time, and that it has one to every router of which
     /// it has heard.

@@ -195,7 +195,7 @@ fn causes(shape: &str, seeds: std::ops::Range<u64>) -> Vec<String> {
 fn the_events_of_a_run_say_why_routes_changed_and_loss_is_not_taken_for_delay() {
     let lost = causes("{ loss = \"20%\" }", 1..17);
     assert!(lost.len() > 6 && lost.iter().all(|cause| !cause.starts_with("delay")), "{lost:#?}");
-    let slow = causes("{ delay = \"50ms\" }", 1..5);
+    let slow = causes("{ delay = \"50ms\" }", 1..13);
     assert!(slow.len() > 1 && slow.iter().all(|cause| cause.starts_with("delay rose")), "{slow:#?}");
 }
 

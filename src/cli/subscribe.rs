@@ -3,12 +3,14 @@
 use super::Verdict;
 use super::failure::Failure;
 use super::shell::Shell;
-use crate::gateway::dto::{Published, SubscribeQuery};
+use crate::gateway::dto::{Missed, Published, SubscribeQuery};
+use serde::{Deserialize, Serialize};
 
 /// Prints the messages to the topics that a filter matches, until Ctrl-C
 ///
 /// Piped, each message is its payload and a new line; on a terminal it stands after its topic and sender; with
-/// `--json` all is there. Messages lost on the way are noted on standard error.
+/// `--json` all is there. Messages of these topics that were lost on the way are noted on standard error, with `--json` as
+/// objects with `lost`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   m2mesh subscribe 'plant/+/temperature'
@@ -21,29 +23,44 @@ pub(super) struct Arguments {
     count: Option<u64>,
 }
 
+/// What comes.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum News {
+    Message(Published),
+    Missed(Missed),
+}
+
 pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, Failure> {
     let Arguments { filter, count } = arguments;
     let mut events = shell.client()?.events("/v1/subscribe", &SubscribeQuery { filter: filter.clone() }).await?;
     shell.note(format_args!("listens to {filter}"));
     let mut seen = 0;
     while count.is_none_or(|count| seen < count) {
-        let Some(message) = events.next::<Published>().await? else {
+        let Some(news) = events.next::<News>().await? else {
             return Err(Failure::new("the node stopped", "start it again with `m2mesh run`"));
         };
-        seen += 1;
+        seen += u64::from(matches!(news, News::Message(_)));
         if shell.json {
-            shell.object(&message)?;
+            shell.object(&news)?;
             continue;
         }
-        let Published { topic, from, sent: _, lost, skipped, payload } = message;
+        let (topic, from, lost, skipped, payload) = match news {
+            News::Message(Published { topic, from, sent: _, lost, skipped, payload }) => {
+                (topic, from, lost, skipped, Some(payload))
+            }
+            News::Missed(Missed { topic, from, lost, skipped }) => (topic, from, lost, skipped, None),
+        };
         let from = from.as_deref().unwrap_or("a device that is no contact");
-        if lost > 0 {
-            shell.note(format_args!("{lost} of {from} were lost on the way before this one"));
-        }
         if skipped > 0 {
-            shell.note(format_args!("{skipped} were dropped before this one: this output is not read fast enough"));
+            shell.note(format_args!("{skipped} were dropped before this: this output is not read fast enough"));
         }
-        shell.payload(&format!("{topic} {from}"), payload)?;
+        if lost > 0 {
+            shell.note(format_args!("{lost} of {from} to {topic} were lost on the way"));
+        }
+        if let Some(payload) = payload {
+            shell.payload(&format!("{topic} {from}"), payload)?;
+        }
     }
     Ok(Verdict::Done)
 }

@@ -51,7 +51,7 @@ pub struct Bearer {
     /// When it may be used; always if there are none.
     #[serde(default, deserialize_with = "few", skip_serializing_if = "Vec::is_empty")]
     pub windows: Vec<OpenWindow>,
-    /// Whether bytes count there, so that no gossip runs over it; if its price is more than 0, unless said otherwise.
+    /// Whether bytes count there, so that less is said over it; if its price is more than 0, unless said otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metered: Option<bool>,
     /// How long each half of a connection's set-up may take; by its class unless said otherwise.

@@ -11,8 +11,9 @@
 //! again, even after a restart, is told what it was told the first time and not delivered again. The sender says with
 //! every batch below which number everything has ended; the watermark moves there.
 //!
-//! **Groups.** A sender's messages to a group are a stream too. They come by gossip, perhaps out of order:
-//! [`reorder`] holds early ones back for a moment, then goes on without the missing and says how many are lost.
+//! **Groups.** A sender's messages to a group are a stream too. Its frames may come out of order, or be missing until
+//! a neighbour is asked for them: [`reorder`] holds early ones back, at most until their deadline, then goes on without the missing.
+//! [`ranges`] are the numbers of those that are there.
 //! What a topic and a filter are, and which match, says [`topic`](crate::wire::topic).
 //!
 //! Invariants
@@ -26,6 +27,7 @@ pub mod kept;
 pub mod lane;
 pub mod outgoing;
 mod put_off;
+pub mod ranges;
 pub mod reorder;
 pub mod retry;
 mod stream;

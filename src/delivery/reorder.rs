@@ -1,8 +1,11 @@
-//! Restores the order of a group stream whose frames came by gossip.
+//! Restores the order of a group stream.
 //!
 //! A frame covers consecutive sequence numbers. One that is early is held until the missing ones have come, or
-//! [`HOLD`] has passed, or the buffer is full; then the stream goes on and the gap is counted as lost. Numbers
-//! below the expected one are duplicates.
+//! [`HOLD`] has passed, or its own deadline comes, or the buffer is full; then the stream goes on without them. Numbers below the
+//! expected one are duplicates, or come too late to be in order.
+//!
+//! Who hears a stream from its beginning expects number 1. Who comes into it later begins with the first that it gets, held for
+//! [`BEGIN`], so that one that was sent before it may still overtake it.
 //!
 //! Invariants
 //! 1. Items leave in ascending order, each at most once.
@@ -14,14 +17,16 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 
 /// Most frames held back in one stream.
-pub const MAX_HELD: usize = 64;
-/// How long a frame is held for those before it: a few gossip hops.
-pub const HOLD: Duration = Duration::from_millis(400);
+pub const MAX_HELD: usize = 256;
+/// How long a frame is held for those before it: as long as a few neighbours may take to be asked for them.
+pub const HOLD: Duration = Duration::from_secs(10);
+/// How long the first frame of a stream is held whose beginning was not heard.
+pub const BEGIN: Duration = Duration::from_millis(300);
 
 /// What leaves the buffer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Released<T> {
-    /// Messages known to be lost before this frame.
+    /// Messages known to be missing before this frame.
     pub lost: u64,
     /// How many of the frame's first messages have been released before.
     pub skip: u64,
@@ -32,65 +37,88 @@ pub struct Released<T> {
 #[derive(Clone, Debug)]
 struct Held<T> {
     count: u64,
-    since: Time,
+    /// When it leaves, whatever is missing.
+    until: Time,
     item: T,
 }
 
 /// One stream's buffer.
 #[derive(Clone, Debug)]
 pub struct Reorder<T> {
-    /// Next sequence number to leave. Streams begin at 1: whoever comes late waits [`HOLD`] for what it missed.
-    next: u64,
+    /// Next sequence number to leave; nothing while it is not known where the stream begins.
+    next: Option<u64>,
+    /// When that is decided.
+    begins: Option<Time>,
     held: BTreeMap<u64, Held<T>>,
 }
 
-impl<T> Default for Reorder<T> {
-    fn default() -> Self {
-        Self { next: 1, held: BTreeMap::new() }
-    }
-}
-
 impl<T> Reorder<T> {
+    /// Of a stream that is heard from its beginning.
+    pub fn whole() -> Self {
+        Self { next: Some(1), begins: None, held: BTreeMap::new() }
+    }
+
+    /// Of one that has begun before.
+    pub fn joined() -> Self {
+        Self { next: None, begins: None, held: BTreeMap::new() }
+    }
+
+    /// Whether a frame from number `first` on would leave at once.
+    pub fn is_next(&self, first: u64) -> bool {
+        self.next.is_some_and(|next| first <= next)
+    }
+
+    /// Whether anything is held.
+    pub fn holds(&self) -> bool {
+        !self.held.is_empty()
+    }
+
     /// Whether the numbers from `first` on, `count` of them, are all behind us or held.
     pub fn is_duplicate(&self, first: u64, count: u64) -> bool {
-        first.saturating_add(count) <= self.next || self.held.get(&first).is_some_and(|held| held.count >= count)
+        self.next.is_some_and(|next| first.saturating_add(count) <= next)
+            || self.held.get(&first).is_some_and(|held| held.count >= count)
     }
 
-    /// Takes a frame with `count` messages from `first` on.
-    pub fn insert(&mut self, first: u64, count: u64, item: T, now: Time) {
+    /// Takes a frame with `count` messages from `first` on, of use until a deadline.
+    pub fn insert(&mut self, first: u64, count: u64, item: T, now: Time, deadline: Time) {
         if count == 0 || self.is_duplicate(first, count) {
             return;
         }
-        self.held.insert(first, Held { count, since: now, item });
+        if self.next.is_none() {
+            self.begins.get_or_insert(now + BEGIN);
+        }
+        self.held.insert(first, Held { count, until: deadline.min(now + HOLD), item });
     }
 
     /// What may leave now.
     pub fn poll(&mut self, now: Time) -> Option<Released<T>> {
         loop {
             let (&first, held) = self.held.first_key_value()?;
+            let next = match self.next {
+                Some(next) => next,
+                None if self.begins.is_none_or(|at| at <= now) || held.until <= now => first,
+                None => return None,
+            };
             let end = first.saturating_add(held.count);
-            if end <= self.next {
+            if end <= next {
                 self.held.pop_first();
                 continue;
             }
-            let due = first <= self.next || self.held.len() > MAX_HELD || held.since + HOLD <= now;
+            let due = first <= next || self.held.len() > MAX_HELD || held.until <= now;
             if !due {
                 return None;
             }
             let (_, held) = self.held.pop_first()?;
-            let released = Released {
-                lost: first.saturating_sub(self.next),
-                skip: self.next.saturating_sub(first),
-                item: held.item,
-            };
-            self.next = end;
-            return Some(released);
+            let (lost, skip) = (first.saturating_sub(next), next.saturating_sub(first));
+            self.next = Some(end);
+            return Some(Released { lost, skip, item: held.item });
         }
     }
 
     /// When [`Self::poll`] has to be asked again, if nothing comes.
     pub fn next_wake(&self) -> Option<Time> {
-        self.held.first_key_value().map(|(_, held)| held.since + HOLD)
+        let until = self.held.first_key_value().map(|(_, held)| held.until)?;
+        Some(if self.next.is_none() { self.begins.map_or(until, |at| at.min(until)) } else { until })
     }
 }
 
@@ -98,36 +126,59 @@ impl<T> Reorder<T> {
 mod tests {
     use super::*;
 
+    const LATER: Time = Time(3_600_000_000);
+
     fn drain(buffer: &mut Reorder<&'static str>, now: Time) -> Vec<(&'static str, u64)> {
         std::iter::from_fn(|| buffer.poll(now)).map(|released| (released.item, released.lost)).collect()
     }
 
     #[test]
     fn early_frames_wait_for_the_missing() {
-        let mut buffer = Reorder::default();
+        let mut buffer = Reorder::whole();
         let start = Time(0);
-        buffer.insert(3, 1, "c", start);
+        buffer.insert(3, 1, "c", start, LATER);
         assert!(drain(&mut buffer, start).is_empty());
-        buffer.insert(1, 2, "ab", start);
+        buffer.insert(1, 2, "ab", start, LATER);
         assert_eq!(drain(&mut buffer, start), [("ab", 0), ("c", 0)]);
-        buffer.insert(1, 2, "ab", start);
+        buffer.insert(1, 2, "ab", start, LATER);
         assert!(drain(&mut buffer, start).is_empty());
     }
 
     #[test]
     fn a_gap_is_given_up_in_time_and_counted() {
-        let mut buffer = Reorder::default();
-        buffer.insert(5, 1, "e", Time(0));
+        let mut buffer = Reorder::whole();
+        buffer.insert(5, 1, "e", Time(0), LATER);
         assert_eq!(buffer.next_wake(), Some(Time(0) + HOLD));
         assert_eq!(drain(&mut buffer, Time(0) + HOLD), [("e", 4)]);
         assert!(buffer.is_duplicate(4, 1));
     }
 
     #[test]
+    fn nothing_is_held_beyond_its_own_deadline() {
+        let mut buffer = Reorder::whole();
+        let deadline = Time(0) + Duration::from_millis(700);
+        buffer.insert(2, 1, "b", Time(0), deadline);
+        assert_eq!(buffer.next_wake(), Some(deadline));
+        assert_eq!(drain(&mut buffer, deadline), [("b", 1)]);
+    }
+
+    #[test]
+    fn who_comes_late_begins_with_what_it_gets_first() {
+        let mut buffer = Reorder::joined();
+        buffer.insert(502, 1, "second", Time(0), LATER);
+        buffer.insert(501, 1, "first", Time(1), LATER);
+        assert_eq!(buffer.next_wake(), Some(Time(0) + BEGIN));
+        assert!(drain(&mut buffer, Time(2)).is_empty());
+        assert_eq!(drain(&mut buffer, Time(0) + BEGIN), [("first", 0), ("second", 0)]);
+        buffer.insert(504, 1, "fourth", Time(0) + BEGIN, LATER);
+        assert_eq!(drain(&mut buffer, Time(0) + BEGIN + HOLD), [("fourth", 1)]);
+    }
+
+    #[test]
     fn a_full_buffer_gives_up_the_gap() {
-        let mut buffer = Reorder::default();
+        let mut buffer = Reorder::whole();
         for number in 0..=MAX_HELD as u64 {
-            buffer.insert(2 + number, 1, "x", Time(0));
+            buffer.insert(2 + number, 1, "x", Time(0), LATER);
         }
         assert_eq!(drain(&mut buffer, Time(0)).len(), MAX_HELD + 1);
     }

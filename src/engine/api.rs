@@ -52,7 +52,7 @@ pub enum Command {
         /// Of no use after this long.
         lifetime: Duration,
     },
-    /// Stream of [`Reply::Published`], first [`Reply::Ready`].
+    /// Stream of [`Reply::Published`] and [`Reply::Missed`], first [`Reply::Ready`].
     Subscribe {
         /// MQTT filter: `+` one level, `#` the rest; the first level names the group and is no wildcard.
         filter: String,
@@ -176,6 +176,8 @@ pub enum Reply {
     },
     /// A message to a topic that the filter matches.
     Published(Published),
+    /// Messages of a publisher to a topic that the filter matches are missing, and none comes after them: its stream has ended.
+    Missed(Missed),
     /// Somebody calls the service.
     Call(Call),
     /// The inbox holds durable messages with these numbers, both included; `first > last` when it is empty.
@@ -266,7 +268,18 @@ pub struct Published {
     pub from: Option<Name>,
     /// The sender's clock at publishing.
     pub sent: Unix,
-    /// Messages of that sender known to be lost before this one.
+    /// Messages of that publisher to this topic that this subscription has missed before this one.
+    pub lost: u64,
+}
+
+/// Messages of a publisher that a subscription has missed, and after which none comes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missed {
+    /// The topic.
+    pub topic: String,
+    /// The publisher's name, if it is a contact.
+    pub from: Option<Name>,
+    /// How many.
     pub lost: u64,
 }
 

@@ -58,6 +58,7 @@ impl Engine {
         let Some(forwarding) = self.links.get(link).map(|link| link.forwarding) else { return };
         self.count(Counter::ConnectionsBroken, 1);
         self.greet_again(link);
+        self.compare_groups(link);
         if forwarding {
             self.meet_router(link);
         }
@@ -104,6 +105,9 @@ impl Engine {
             Kind::Located => self.handle_located(link, body),
             Kind::Fragment => self.handle_fragment(link, body),
             Kind::Group => self.handle_group_frame(link, body),
+            Kind::GroupHave => self.handle_group_have(link, body),
+            Kind::GroupWant => self.handle_group_want(link, body),
+            Kind::GroupAgain => self.handle_group_again(link, body),
             // The link's handler answers pings itself; data frames go their own way.
             Kind::Ping | Kind::Pong | Kind::Data => {}
             Kind::Successor | Kind::TimeBeacon | Kind::Witness | Kind::Custody => {
@@ -167,7 +171,10 @@ impl Engine {
         neighbour.addresses.clone_from(&own);
         self.outputs.push_back(Output::Addresses { link, own, others });
         let trim = |tags: Vec<Tag>, most| tags.into_iter().take(most).collect::<Vec<_>>();
-        let (services, groups) = (trim(services, MAX_SERVICES), trim(groups, MAX_GROUPS));
+        let (services, mut groups) = (trim(services, MAX_SERVICES), trim(groups, MAX_GROUPS));
+        groups.sort_unstable();
+        groups.dedup();
+        let fresh: Vec<Tag> = groups.iter().filter(|group| !neighbour.listens_to(group)).copied().collect();
         let news = (neighbour.forwarding, neighbour.area, &neighbour.services, &neighbour.groups)
             != (forwarding, area, &services, &groups);
         let restarted = neighbour.process.replace(process).is_some_and(|before| before != process);
@@ -175,12 +182,17 @@ impl Engine {
         (neighbour.forwarding, neighbour.area) = (forwarding, area);
         (neighbour.services, neighbour.groups) = (services, groups);
         self.routing.links_changed |= news;
+        let key = neighbour.peer.body.key;
+        for group in fresh {
+            self.repair.owe(key, group, true, self.now.time);
+        }
         if restarted {
             // The link stayed up at our end.
             self.count(Counter::NeighboursRestarted, 1);
             self.greet_again(link);
         }
         if meets {
+            self.compare_groups(link);
             self.meet_router(link);
         }
     }
@@ -214,7 +226,7 @@ impl Engine {
         self.multicast.heed(|known| bulletin.recheck(known, unix).is_ok());
         self.watch_bulletin();
         self.fetch_documents();
-        self.update_topics();
+        self.update_tags();
     }
 
     fn handle_credential_request(&mut self, link: LinkId, body: &[u8]) {

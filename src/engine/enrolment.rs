@@ -101,6 +101,7 @@ impl Engine {
         self.learn_own();
         self.send_refresh();
         self.close_lapsed_links();
+        self.end_streams();
         self.plan_renewal();
         self.watch_bulletin();
     }
@@ -191,7 +192,7 @@ impl Engine {
                 if renewed.bulletin {
                     self.heed_bulletin();
                 }
-                self.update_topics();
+                self.update_tags();
             }
             Err(reason) => {
                 self.enrolment.failures += 1;
@@ -253,7 +254,7 @@ impl Engine {
         }
         if self.enrolment.next_epoch.is_some_and(|at| at <= now) {
             self.start_epoch();
-            self.update_topics();
+            self.update_tags();
         }
         if self.enrolment.next_erasure.is_some_and(|at| at <= now) {
             self.erase_past();
@@ -279,7 +280,7 @@ impl Engine {
             // What was refused by the old time may be granted by the new one.
             self.enrolment.failures = 0;
             self.start_epoch();
-            self.update_topics();
+            self.update_tags();
         }
     }
 

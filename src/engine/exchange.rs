@@ -17,7 +17,7 @@ use core::time::Duration;
 
 /// What has happened.
 #[derive(Debug)]
-pub enum Input<'a> {
+pub enum Input {
     /// The application asks for something.
     Command {
         /// To answer under.
@@ -81,22 +81,6 @@ pub enum Input<'a> {
     Blocked(LinkId),
     /// It does again.
     Writable(LinkId),
-    /// A frame came by gossip; it is answered by [`Output::Verdict`].
-    Gossip {
-        /// Number for the verdict.
-        id: u64,
-        /// The neighbour that forwarded it.
-        link: LinkId,
-        /// A signed group frame.
-        data: &'a [u8],
-    },
-    /// What became of an [`Output::Gossip`].
-    Published {
-        /// Its number.
-        job: u64,
-        /// Neighbours that listen to it, and got it; `None` when their queues are full.
-        neighbours: Option<u32>,
-    },
     /// The addresses this node listens on, in binary form, without a PeerId.
     Listening(Vec<Vec<u8>>),
     /// A device at admission wants to enrol; answered by [`Output::Enrolled`].
@@ -155,26 +139,6 @@ pub enum Output {
         /// Not before this is durable.
         after: Lsn,
     },
-    /// Publish a frame; answered by [`Input::Published`].
-    Gossip {
-        /// Number for the answer.
-        job: u64,
-        /// Gossip topic.
-        topic: String,
-        /// A signed group frame.
-        frame: Vec<u8>,
-    },
-    /// Listen to a gossip topic.
-    Subscribe(String),
-    /// Listen to it no more.
-    Unsubscribe(String),
-    /// Whether a gossip frame is to be forwarded.
-    Verdict {
-        /// Its number.
-        id: u64,
-        /// What it is.
-        verdict: GossipVerdict,
-    },
     /// Tell the application.
     Reply {
         /// Whom.
@@ -232,17 +196,6 @@ pub enum Output {
     },
     /// Nothing more: call again with an input, or with [`Input::Timeout`] at this time.
     Wait(Option<Time>),
-}
-
-/// What a gossip frame is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GossipVerdict {
-    /// Good: forward it.
-    Accept,
-    /// Bad: do not, and hold it against the one who forwarded it.
-    Reject,
-    /// Not forwarded, nobody's fault.
-    Ignore,
 }
 
 /// Where an enrolment request came from.

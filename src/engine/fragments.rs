@@ -107,7 +107,12 @@ impl Engine {
             (Some(Ok(frame)), None) if frame.kind == Kind::Data as u8 => {
                 self.handle_data(link, frame.flags, frame.body, &whole)
             }
-            (Some(Ok(frame)), None) if frame.kind == Kind::Group as u8 => self.handle_group_frame(link, frame.body),
+            (Some(Ok(frame)), None) => match Kind::from_u8(frame.kind) {
+                Some(kind) if !kind.is_control() && kind != Kind::Fragment => {
+                    self.handle_control(link, kind, frame.body)
+                }
+                _ => self.count(Counter::DataMalformed, 1),
+            },
             _ => self.count(Counter::DataMalformed, 1),
         }
     }

@@ -334,10 +334,7 @@ impl Engine {
                 let id = inner(batch.stream, sequence);
                 let answer = match message.purpose {
                     _ if message.payload.len() > MAX_PAYLOAD => Verdict::Forbidden,
-                    Purpose::Request => {
-                        self.sessions.call_came(from);
-                        self.handle_call(from, id, message)
-                    }
+                    Purpose::Request => self.handle_call(from, id, message),
                     Purpose::Reply | Purpose::Failure => {
                         self.handle_answer(from, message);
                         Verdict::Delivered

@@ -50,6 +50,13 @@ pub(super) struct Link {
     pub groups: Vec<Tag>,
 }
 
+impl Link {
+    /// Whether the neighbour, a leaf, listens to a group.
+    pub(super) fn listens_to(&self, group: &Tag) -> bool {
+        self.groups.binary_search(group).is_ok()
+    }
+}
+
 /// All links, bounded by the network's `max_links`.
 #[derive(Debug, Default)]
 pub(super) struct Links {
@@ -207,6 +214,12 @@ impl Engine {
         self.forget_link_in_documents(id);
         self.forget_link_in_routing(id);
         self.forget_link_in_locating(id);
+        self.repair.forget_link(id);
+        self.publishing.release(id);
+        if self.links.of(&link.peer.body.key).next().is_some() {
+            // What was on its way over this one is lost.
+            self.repair.owe_all(link.peer.body.key, self.now.time);
+        }
         self.fragments.forget(id);
         self.sessions.nacks.forget(id);
     }
@@ -222,6 +235,10 @@ impl Engine {
 
     pub(super) fn handle_writable(&mut self, id: LinkId) {
         self.links.set_blocked(id, false);
+        self.publishing.release(id);
+        if let Some(neighbour) = self.neighbour_at(id) {
+            self.repair.hurry(&neighbour, self.now.time);
+        }
         self.ready.extend(self.blocked_on.remove(&id).unwrap_or_default());
     }
 

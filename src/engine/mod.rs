@@ -14,7 +14,8 @@
 //!             links ────┤                                  ▲
 //!             control ──┤                        receipts ─┘
 //!             unicast ──┴▶ delivery::dedupe ─▶ inbox, services ─▶ journal ─▶ Output::Commit
-//!             multicast ──▶ delivery::reorder ─▶ subscriptions ─▶ Output::Reply
+//!             publishing ─▶ tree ─▶ Output::Send
+//!             group_frames ─▶ shelf, tree ─▶ streams ─▶ Output::Reply
 //!             enrolment ──▶ relays, issuer, renewal
 //! ```
 //!
@@ -25,9 +26,10 @@
 //! · `outcomes` what became of named messages · `link_state` what routers tell each other · `worth` what
 //! links are worth · `routes` which way · `standing` and until when · `forward` for others · `fragments` for narrow
 //! links · `flights` what became of frames · `locate` where a leaf is · `segments` whose frames · `share` no link
-//! more than its part · `tree` who carries a group's frames · [`view`]
-//! and `report` what an operator may look at · `services` offers and calls · `multicast` publishing and subscriptions
-//! · `gossip` group frames from others · `heard` up to where subscribers have heard them, for good · `relaying` enrolment of
+//! more than its part · `tree` to whom a group's frames are pushed · [`view`]
+//! and `report` what an operator may look at · `services` offers and calls · `multicast` subscriptions
+//! · `publishing` what is published · `group_frames` what others publish · `streams` their order and gaps · `shelf` frames kept
+//! · `repair` and fetched, as `wanted` · `heard` up to where subscribers have heard them, for good · `relaying` enrolment of
 //! others, by the `ways` that cost least · `enrolment` renewal, epochs · `journal` the commit of the turn and
 //! the event log.
 //!
@@ -54,7 +56,7 @@ mod exchange;
 mod flights;
 mod forward;
 mod fragments;
-mod gossip;
+mod group_frames;
 mod heard;
 mod holdings;
 mod inbox;
@@ -64,7 +66,9 @@ mod links;
 mod locate;
 mod multicast;
 mod outcomes;
+mod publishing;
 mod relaying;
+mod repair;
 mod report;
 mod routes;
 mod seals;
@@ -74,9 +78,12 @@ mod services;
 mod sessions;
 mod settings;
 mod share;
+mod shelf;
 mod standing;
+mod streams;
 mod tree;
 mod unicast;
+mod wanted;
 mod ways;
 mod worth;
 
@@ -96,7 +103,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use store::{Read, ReadError};
 
-pub use exchange::{GossipVerdict, Input, Origin, Output};
+pub use exchange::{Input, Origin, Output};
 pub use settings::Settings;
 
 /// The engine. See the module's documentation.
@@ -135,6 +142,9 @@ pub struct Engine {
     inbox: inbox::Inbox,
     services: services::Services,
     multicast: multicast::Multicast,
+    publishing: publishing::Publishing,
+    shelf: shelf::Shelf,
+    repair: repair::Repair,
     heard: heard::Heard,
     tree: tree::Trees,
     worth: worth::Worth,
@@ -201,6 +211,9 @@ impl Engine {
             inbox,
             services: services::Services::new(now),
             multicast: multicast::Multicast::new(),
+            publishing: publishing::Publishing::default(),
+            shelf: shelf::Shelf::new(shelf::MAX_BYTES),
+            repair: repair::Repair::default(),
             heard: heard::Heard::load(store)?,
             tree: tree::Trees::default(),
             routing: link_state::LinkState::new(own, area),
@@ -230,7 +243,7 @@ impl Engine {
     }
 
     /// Takes an input.
-    pub fn handle(&mut self, input: Input<'_>, now: Now) {
+    pub fn handle(&mut self, input: Input, now: Now) {
         self.pass_time(now);
         match input {
             Input::Command { token, command } => self.handle_command(token, command),
@@ -245,8 +258,6 @@ impl Engine {
             Input::Priced { link, price } => self.handle_priced(link, price),
             Input::Blocked(link) => self.links.set_blocked(link, true),
             Input::Writable(link) => self.handle_writable(link),
-            Input::Gossip { id, link, data } => self.handle_gossip(id, link, data),
-            Input::Published { job, neighbours } => self.handle_published(job, neighbours),
             Input::Listening(addresses) => self.handle_listening(addresses),
             Input::Enrol { id, hello } => self.handle_enrol(id, hello),
             Input::Issued { origin, reply, pieces, event } => self.handle_issued(origin, reply, &pieces, event),
@@ -283,7 +294,7 @@ impl Engine {
     /// Whether the node should take commands from the application, or let them wait.
     pub fn has_room(&self) -> bool {
         let (open, fresh) = (self.outgoing.open(), self.outgoing.pending_bytes());
-        open < COMMANDS_OPEN && fresh < COMMIT_BYTES && self.unconfirmed.has_room() && self.multicast.has_room()
+        open < COMMANDS_OPEN && fresh < COMMIT_BYTES && self.unconfirmed.has_room() && self.publishing.has_room()
     }
 
     /// What this device is.
@@ -351,6 +362,7 @@ impl Engine {
         self.timeout_locating();
         self.timeout_worth();
         self.timeout_tree();
+        self.timeout_repair();
         self.timeout_relays();
         self.timeout_documents();
         self.timeout_enrolment();
@@ -363,6 +375,9 @@ impl Engine {
             self.unconfirmed.next_wake(),
             self.services.next_wake(),
             self.multicast.next_wake(),
+            self.publishing.next_wake(),
+            self.shelf.next_wake(),
+            self.repair.next_wake(),
             self.routing.next_wake(),
             self.next_route_check(),
             self.next_question(),

@@ -57,8 +57,3 @@ fn has(segments: u64, segment: u8) -> bool {
 fn first(segments: u64) -> Option<u8> {
     u8::try_from(segments.trailing_zeros()).ok().filter(|bit| *bit < 64)
 }
-
-/// All segments of a bit map.
-pub(super) fn bits(segments: u64) -> impl Iterator<Item = u8> {
-    (0..64).filter(move |bit| has(segments, *bit))
-}

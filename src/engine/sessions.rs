@@ -3,8 +3,7 @@
 //! Messages are sealed under a *confirmed* session, the one confirmed last, or else under one of our own opening; receipts under the
 //! session that their messages came under. So what a peer opens takes effect at once for its own messages, and for the rest
 //! once it has shown that it holds the final keys: who hands in an old opener again gets answers that nobody can read, and displaces
-//! nothing. Where there is none of these, what a peer has opened with a call that was not known does too, so that the response
-//! opens no second session: dedupe says of an old opener that its call is known. A session is opened by the first thing we have to say to a contact, and again when either side's credential has
+//! nothing. A session is opened by the first thing we have to say to a contact, and again when either side's credential has
 //! changed, when the other does not know it any more, or when it has sealed [`MAX_RECORDS`](crate::identity::session::MAX_RECORDS).
 //!
 //! We find a session by the id under which we receive, which we have chosen ourselves, and one that the peer is opening by the id of its early
@@ -55,8 +54,6 @@ pub(super) struct Entry {
     used: Time,
     /// Whether messages were sealed under it, and not receipts alone.
     pub carries: bool,
-    /// Whether it has brought a call that was new.
-    called: bool,
     /// Records in a row that did not open.
     failures: u32,
     told: Option<Time>,
@@ -124,8 +121,7 @@ impl Sessions {
         let peer = peers.get_mut(peer)?;
         let usable = |id: &SessionId| {
             let entry = by_id.get(id).filter(|entry| entry.between == between)?;
-            ((seals(&entry.session) || entry.called) && !entry.session.is_worn())
-                .then_some((entry.session.is_confirmed(), entry.used))
+            (seals(&entry.session) && !entry.session.is_worn()).then_some((entry.session.is_confirmed(), entry.used))
         };
         if peer.preferred.is_none_or(|preferred| usable(&preferred).is_none()) {
             peer.preferred = peer.sessions.iter().copied().filter(|id| usable(id).is_some()).max_by_key(usable);
@@ -182,9 +178,8 @@ impl Sessions {
         if let Some(early) = session.early() {
             self.openers.insert(early, Early::Live(id));
         }
-        let (failures, told, answered) = (0, None, None);
         let entry =
-            Entry { session, peer, between, until, used: now, carries: false, called: false, failures, told, answered };
+            Entry { session, peer, between, until, used: now, carries: false, failures: 0, told: None, answered: None };
         self.by_id.insert(id, entry);
         dropped
     }
@@ -226,13 +221,6 @@ impl Sessions {
         let better = self.came.get(from).is_none_or(|other| confirmed(&id) || !confirmed(other));
         if better {
             self.came.insert(from.clone(), id);
-        }
-    }
-
-    /// A call that was not known is among the turn's messages.
-    pub(super) fn call_came(&mut self, from: &Name) {
-        if let Some(entry) = self.came.get(from).and_then(|id| self.by_id.get_mut(id)) {
-            entry.called = true;
         }
     }
 

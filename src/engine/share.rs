@@ -35,11 +35,6 @@ impl<K: Clone + Ord, Owner: Clone + Ord> Shares<K, Owner> {
         self.owners.len()
     }
 
-    /// Whether a key is in the table.
-    pub(super) fn contains(&self, key: &K) -> bool {
-        self.owners.contains_key(key)
-    }
-
     /// Enters a key, or touches it; answers which has to go for it, if one has.
     pub(super) fn enter(&mut self, owner: Owner, key: K) -> Option<K> {
         self.leave(&key);

@@ -1,6 +1,6 @@
 //! Tables that others fill, with their sizes and bounds: for tests, and for whoever looks for what has grown.
 
-use super::{Engine, flights, forward, fragments, inbox, multicast, routes, services, tree};
+use super::{Engine, flights, forward, fragments, inbox, multicast, routes, services, shelf, streams, tree, wanted};
 use crate::routing::lsdb;
 
 /// A table that others fill.
@@ -25,9 +25,12 @@ impl Engine {
             table("fragments", self.fragments.len(), partial),
             table("flights", self.flights.len(), flights::MAX_FLIGHTS),
             table("flows", self.flows.len(), forward::MAX_FLOWS),
-            table("group frames seen", self.tree.seen.len(), tree::MAX_SEEN),
+            table("group flows", self.shelf.flows(), shelf::MAX_FLOWS),
+            table("group frames kept, bytes", self.shelf.bytes(), shelf::MAX_BYTES),
+            table("group frames wanted", self.repair.wants.len(), wanted::MAX_WANTED),
             table("group frames waiting", self.multicast.waiting.len(), multicast::MAX_WAITING),
-            table("group streams", self.multicast.streams.len(), multicast::MAX_STREAMS),
+            table("group streams", self.multicast.streams.len().0, streams::MAX_STREAMS),
+            table("group topics", self.multicast.streams.len().1, streams::MAX_TOPICS),
             table("group trees", self.tree.carried().count(), tree::MAX_TREES),
             table("routers", self.routing.lsdb.len(), lsdb::MAX_ROUTERS),
             table("routes", self.routes.chosen.len(), routes::MAX_ROUTES),

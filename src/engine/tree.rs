@@ -1,60 +1,82 @@
-//! Groups over several hops: who has to carry a group's frames, and over which links they go that carry no gossip.
+//! The tree of each group: which neighbours a frame is pushed to.
 //!
 //! **Mechanism.** Routers tell in their link state which groups they, or their leaves, listen to or publish to. From the
-//! same database every router computes the same tree between a group's members. A router that stands in it without being
-//! a member is a *connector*: it listens to the group's gossip topic as a member does, so that gossip, which goes from
-//! neighbour to neighbour, reaches all of them. Where an edge of the tree has a link that carries no gossip, since it is
-//! metered, its two ends hand the frames over it themselves: of several links between them, whoever publishes takes the
-//! one that the publication's policy likes best, and none over a bearer that the policy avoids. A group frame tells no policy,
-//! so relays take the one that `balanced` likes best. A leaf stands in no tree: over such links each of its routers hands it what
-//! it listens to, and it hands what it publishes to one of them.
+//! same database every router computes the same tree between a group's members; one that stands in it without being
+//! a member is a *connector*. A router pushes each frame that is new to it to its neighbours in the tree, but for the one that it came
+//! from, and to its leaves that listen. A leaf stands in no tree: it hands what it publishes to one of its routers, and to leaves
+//! next to it that listen. Of several links to a neighbour the publisher takes the one that the publication's policy likes best,
+//! and none over a bearer that the policy avoids; a group frame tells no policy, so relays take the one that `balanced` likes best.
+//!
+//! A publisher that the tree has not reached yet begins with the routers next to it. While routers' databases differ, trees may have loops and gaps. The shelf ends the loops; gaps, and whatever is lost with a
+//! link or a relay, are closed by `repair`: each edge that appears has its two ends compare what they keep, and each frame is named to some
+//! neighbours beside the tree as well. This is epidemic broadcast over a tree (J. Leitão et al., "Epidemic Broadcast Trees", 2007), with
+//! a tree that the link-state database gives instead of one that grows from duplicates.
 //!
 //! Trees are made anew a moment after the network or a group has changed, not at each of many changes in a row.
 //!
 //! Invariants
-//! 1. A frame goes over such a link once in each direction, by its hash.
-//! 2. At most [`MAX_TREES`] groups and [`MAX_SEEN`] frames are remembered; drop policy: groups beyond are not carried for
-//!    others (`trees_refused`), the hash learnt first is forgotten.
+//! 1. A frame is pushed to a neighbour at most once.
+//! 2. What cannot be pushed, since a link takes nothing or is gone, is owed: the neighbour is told what is kept here once it can be.
+//! 3. At most [`MAX_TREES`] groups; drop policy: groups beyond are not carried for others (`trees_refused`).
 
 use super::Engine;
-use super::segments::bits;
-use super::share::Shares;
 use crate::counter::Counter;
 use crate::id::{LinkId, Lsn, Pseudonym, Tag};
-use crate::identity::kdf;
 use crate::routing::tree;
-use crate::time::{Epoch, Time};
+use crate::time::Time;
+use crate::wire::OutFrame;
 use crate::wire::data::{Class, Policy};
 use crate::wire::frame::{self, Kind};
+use bytes::Bytes;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Most groups whose trees are kept.
-pub(super) const MAX_TREES: usize = 1_024;
-/// Most frames remembered. Drop policy: of the neighbour that most came from, the one that came first is forgotten.
-pub(super) const MAX_SEEN: usize = 4_096;
+/// Most groups whose trees are kept: those of a node that listens to all it may, at the turn of an epoch.
+pub(super) const MAX_TREES: usize = 2_048;
 /// How long after a change trees are made anew.
 const SETTLE: Duration = Duration::from_millis(200);
+/// How many routers next to it a publisher begins with that the tree has not reached yet.
+const AT_HAND: usize = 3;
 /// How long a device counts as a member after it has published.
 const LINGER: Duration = Duration::from_secs(600);
 
-/// See the module's documentation.
-#[derive(Debug)]
-pub(super) struct Trees {
-    /// Groups that this node carries, with its neighbours in their trees.
-    branches: BTreeMap<Tag, Vec<Pseudonym>>,
-    due: Option<Time>,
-    /// Frames that have been here, by the neighbour that they came from first.
-    pub(super) seen: Shares<[u8; 8], Option<Pseudonym>>,
-    /// Groups that are published to here, and until when they count.
-    publishing: BTreeMap<String, Time>,
+/// A neighbour that a frame is pushed to, and over which link, if there is one that may carry it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Way {
+    pub(super) to: Pseudonym,
+    pub(super) link: Option<LinkId>,
 }
 
-impl Default for Trees {
-    fn default() -> Self {
-        let seen = Shares::new(MAX_SEEN);
-        Self { branches: BTreeMap::new(), due: None, seen, publishing: BTreeMap::new() }
+/// What a router knows of a group's tree.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Place {
+    /// Its neighbours in the tree.
+    branches: Vec<Pseudonym>,
+    /// Its neighbours that stand elsewhere in the tree.
+    beside: Vec<Pseudonym>,
+}
+
+impl Place {
+    /// A router's in a tree; nothing if it has none.
+    fn of(tree: &tree::Tree, own: &Pseudonym, neighbours: &BTreeSet<Pseudonym>) -> Option<Self> {
+        if !tree.holds(own) {
+            return None;
+        }
+        let branches: Vec<Pseudonym> = tree.branches(own).iter().map(|branch| branch.to).collect();
+        let elsewhere = tree.routers().filter(|router| neighbours.contains(router) && !branches.contains(router));
+        let beside = elsewhere.copied().collect();
+        Some(Self { branches, beside })
     }
+}
+
+/// See the module's documentation.
+#[derive(Debug, Default)]
+pub(super) struct Trees {
+    /// Groups that this node carries.
+    places: BTreeMap<Tag, Place>,
+    due: Option<Time>,
+    /// Groups that are published to here, and until when they count.
+    publishing: BTreeMap<String, Time>,
 }
 
 impl Trees {
@@ -64,19 +86,37 @@ impl Trees {
 
     /// Groups carried.
     pub(super) fn carried(&self) -> impl Iterator<Item = &Tag> {
-        self.branches.keys()
+        self.places.keys()
     }
 
-    /// Whether a frame is new here.
-    fn is_new(&mut self, from: Option<Pseudonym>, data: &[u8]) -> bool {
-        let full = kdf::sha256(&[data]);
-        let mut short = [0; 8];
-        short.copy_from_slice(&full[..8]);
-        let known = self.seen.contains(&short);
-        if !known {
-            self.seen.enter(from, short);
-        }
-        !known
+    /// Whether this node stands in a group's tree.
+    pub(super) fn carries(&self, group: &Tag) -> bool {
+        self.places.contains_key(group)
+    }
+
+    /// Groups that count as published to.
+    pub(super) fn published(&self) -> impl Iterator<Item = &str> {
+        self.publishing.keys().map(String::as_str)
+    }
+
+    /// Whether a group does.
+    pub(super) fn publishes(&self, group: &str) -> bool {
+        self.publishing.contains_key(group)
+    }
+
+    /// Whether a neighbour is next to this node in a group's tree.
+    pub(super) fn joins(&self, group: &Tag, neighbour: &Pseudonym) -> bool {
+        self.places.get(group).is_some_and(|place| place.branches.contains(neighbour))
+    }
+
+    /// Groups in whose trees a neighbour is next to this node.
+    pub(super) fn joined_by(&self, neighbour: &Pseudonym) -> impl Iterator<Item = &Tag> {
+        self.places.iter().filter(|(_, place)| place.branches.contains(neighbour)).map(|(group, _)| group)
+    }
+
+    /// Neighbours that stand in a group's tree without being next to this node in it.
+    pub(super) fn beside(&self, group: &Tag) -> &[Pseudonym] {
+        self.places.get(group).map_or(&[], |place| &place.beside)
     }
 }
 
@@ -92,7 +132,8 @@ impl Engine {
         let before = self.tree.publishing.len();
         self.tree.publishing.retain(|_, until| *until > now);
         if self.tree.publishing.len() < before {
-            self.groups_changed();
+            self.end_streams();
+            self.update_groups();
         }
         if self.tree.due.is_some_and(|due| due <= now) {
             self.tree.due = None;
@@ -104,8 +145,10 @@ impl Engine {
         if !self.settings.forwarding {
             return;
         }
-        let groups = self.routing.lsdb.groups();
-        if groups.is_empty() && self.tree.branches.is_empty() {
+        // What this device takes part in counts at once; its link state tells others a moment later.
+        let own = self.own_groups();
+        let groups: BTreeSet<Tag> = self.routing.lsdb.groups().into_iter().chain(own.iter().copied()).collect();
+        if groups.is_empty() && self.tree.places.is_empty() {
             return;
         }
         let graph = {
@@ -114,86 +157,109 @@ impl Engine {
         };
         let trees = tree::Trees::new(&graph);
         let refused = groups.len().saturating_sub(MAX_TREES);
-        let mut branches = BTreeMap::new();
+        let neighbours: BTreeSet<Pseudonym> = self.links.neighbours().copied().collect();
+        // Groups of the same members have the same tree.
+        let mut known: BTreeMap<BTreeSet<Pseudonym>, Option<Place>> = BTreeMap::new();
+        let mut places = BTreeMap::new();
         for group in groups.into_iter().take(MAX_TREES) {
-            let members = self.routing.lsdb.members_of(&group).into_iter().collect();
-            let tree = trees.of(&members);
-            if tree.holds(&self.own) {
-                branches.insert(group, tree.branches(&self.own).iter().map(|branch| branch.to).collect());
+            let mut members: BTreeSet<Pseudonym> = self.routing.lsdb.members_of(&group).into_iter().collect();
+            if own.contains(&group) {
+                members.insert(self.own);
             }
+            let place = match known.get(&members) {
+                Some(place) => place.clone(),
+                None => {
+                    let place = Place::of(&trees.of(&members), &self.own, &neighbours);
+                    known.insert(members, place.clone());
+                    place
+                }
+            };
+            places.extend(place.map(|place| (group, place)));
         }
         self.count(Counter::TreesRefused, refused as u64);
-        if self.tree.branches != branches {
-            self.tree.branches = branches;
-            self.update_topics();
+        let before = core::mem::replace(&mut self.tree.places, places);
+        let mut fresh: Vec<(Pseudonym, Tag)> = Vec::new();
+        for (group, place) in &self.tree.places {
+            let known = before.get(group).map_or(&[][..], |place| &place.branches);
+            fresh.extend(place.branches.iter().filter(|to| !known.contains(to)).map(|to| (*to, *group)));
+        }
+        for (neighbour, group) in fresh {
+            self.repair.owe(neighbour, group, true, self.now.time);
         }
     }
 
-    /// Hands a frame of a group to those next to us that it concerns and that no gossip reaches, and answers to how many.
-    pub(super) fn carry(&mut self, group: &Tag, from: Option<LinkId>, policy: &Policy, data: &[u8]) -> u32 {
-        let ways = match (self.settings.forwarding, from) {
-            (true, _) => self.ways_on(group, from, policy),
-            (false, None) => self.way_out(policy),
-            (false, Some(_)) => return 0,
+    /// The neighbours that a frame of a group goes to from here: one of this device, or one that came from a neighbour.
+    pub(super) fn ways(&self, group: &Tag, from: Option<&Pseudonym>, policy: &Policy) -> Vec<Way> {
+        let leaves = self.links.iter().filter(|(_, link)| !link.forwarding && link.listens_to(group));
+        let leaves = leaves.map(|(_, link)| link.peer.body.key);
+        let mut next: BTreeSet<Pseudonym> = BTreeSet::new();
+        let mut ways = Vec::new();
+        if self.settings.forwarding {
+            next.extend(self.tree.places.get(group).into_iter().flat_map(|place| &place.branches));
+            if next.is_empty() && from.is_none() && self.is_joining(group) {
+                next.extend(self.routers_at_hand());
+            }
+            next.extend(leaves);
+        } else if from.is_none() {
+            ways.extend(self.way_out(policy));
+            next.extend(leaves);
+        }
+        let others = next.into_iter().filter(|to| from != Some(to));
+        ways.extend(others.map(|to| Way { to, link: self.link_under(&to, policy).map(|(link, _)| link) }));
+        ways
+    }
+
+    /// Where a publication begins that no tree takes yet: whoever of them stands in it hands it on.
+    fn routers_at_hand(&self) -> BTreeSet<Pseudonym> {
+        let routers = self.links.iter().filter(|(_, link)| link.forwarding && link.usable);
+        let mut routers: Vec<_> = routers.map(|(_, link)| (link.metrics.price, link.peer.body.key)).collect();
+        routers.sort_unstable();
+        routers.into_iter().map(|(_, key)| key).take(AT_HAND).collect()
+    }
+
+    /// A leaf's to one of its routers.
+    fn way_out(&self, policy: &Policy) -> Option<Way> {
+        let link = self.router_under(policy);
+        let router = match link {
+            Some(link) => self.links.get(link),
+            None => self.links.iter().map(|(_, link)| link).find(|link| link.forwarding),
         };
-        let links: Vec<LinkId> = ways.iter().flatten().copied().collect();
-        let source = from.and_then(|link| self.links.get(link)).map(|link| link.peer.body.key);
-        if !links.is_empty() && !self.tree.is_new(source, data) {
-            return 0;
+        router.map(|router| Way { to: router.peer.body.key, link })
+    }
+
+    /// Pushes a frame over ways, and answers how many took it. Who did not is told later what is kept here.
+    pub(super) fn push(&mut self, group: &Tag, segment: u8, ways: &[Way], data: &Bytes) -> u32 {
+        let mut pushed = 0;
+        for Way { to, link } in ways {
+            let Some(link) = link.filter(|link| self.admits(*link, segment)) else {
+                self.count(Counter::GroupFramesWithoutWay, 1);
+                self.repair.owe(*to, *group, false, self.now.time);
+                continue;
+            };
+            if self.links.get(link).is_some_and(|link| link.blocked) {
+                self.count(Counter::GroupFramesPutOff, 1);
+                self.repair.owe(*to, *group, false, self.now.time);
+                continue;
+            }
+            let mut head = Vec::with_capacity(frame::HEADER);
+            frame::begin(&mut head, Kind::Group);
+            self.send_data(link, Class::Telemetry, OutFrame::around(head, data, data), Lsn(0));
+            pushed += 1;
         }
-        self.count(Counter::GroupFramesWithoutWay, (ways.len() - links.len()) as u64);
-        for link in &links {
-            self.send_data(*link, Class::Telemetry, frame::raw(Kind::Group, data).into(), Lsn(0));
-        }
-        u32::try_from(links.len()).unwrap_or(u32::MAX)
+        pushed
     }
 
-    /// A router's: to its neighbours in the tree, and to its leaves that listen.
-    fn ways_on(&self, group: &Tag, from: Option<LinkId>, policy: &Policy) -> Vec<Option<LinkId>> {
-        let source = from.and_then(|link| self.links.get(link)).map(|link| link.peer.body.key);
-        let branches = self.tree.branches.get(group).into_iter().flatten();
-        let leaves = self.links.iter().filter(|(_, link)| {
-            !link.forwarding && self.worth.bearer(link.bearer).metered && link.groups.contains(group)
-        });
-        let next: BTreeSet<&Pseudonym> = branches.chain(leaves.map(|(_, link)| &link.peer.body.key)).collect();
-        let silent = next.into_iter().filter(|key| Some(**key) != source && !self.gossips_with(key));
-        silent.map(|key| self.link_under(key, policy).map(|(link, _)| link)).collect()
-    }
-
-    /// A leaf's: to one router, unless gossip reaches one.
-    fn way_out(&self, policy: &Policy) -> Vec<Option<LinkId>> {
-        let mut routers = self.links.iter().filter(|(_, link)| link.forwarding).peekable();
-        if routers.peek().is_none() || routers.any(|(_, link)| self.gossips_with(&link.peer.body.key)) {
-            return Vec::new();
-        }
-        vec![self.router_under(policy)]
-    }
-
-    /// Whether gossip may yet reach somebody next to us in a group's tree, or the tree has yet to be grown.
-    pub(super) fn gossip_joins(&self, group: &Tag) -> bool {
-        let branches = self.tree.branches.get(group).filter(|branches| !branches.is_empty());
-        branches.is_none_or(|branches| branches.iter().any(|key| self.gossips_with(key)))
-    }
-
-    /// Whether gossip runs over some link to a neighbour.
-    fn gossips_with(&self, neighbour: &Pseudonym) -> bool {
-        self.links.of(neighbour).any(|(_, link)| link.usable && !self.worth.bearer(link.bearer).metered)
-    }
-
-    /// Tags of the groups that this device listens to, or publishes to: what its link state, or its routers, tell.
-    pub(super) fn own_groups(&self) -> BTreeSet<Tag> {
-        let length = self.membership.bulletin().epoch_length();
-        let present = length.epoch_at(self.now.unix);
-        let keys = self.membership.groups();
-        let published = self.tree.publishing.keys().flat_map(|group| keys.tags(group, present));
-        self.multicast.tags.keys().copied().chain(published).collect()
+    /// Whether the tree of a group has yet to reach this device, though somebody listens.
+    pub(super) fn is_joining(&self, group: &Tag) -> bool {
+        self.routing.lsdb.members_of(group).iter().any(|member| *member != self.own)
     }
 
     /// This device publishes to a group.
     pub(super) fn note_publishing(&mut self, group: &str) {
         let until = self.now.time + LINGER;
         if self.tree.publishing.insert(group.to_owned(), until).is_none() {
-            self.groups_changed();
+            self.update_groups();
+            self.grow_trees();
         }
     }
 
@@ -204,21 +270,5 @@ impl Engine {
             self.announce_again();
         }
         self.regrow();
-    }
-
-    /// The tag of a group in the present epoch.
-    pub(super) fn tag_of(&self, group: &str) -> Tag {
-        let epoch: Epoch = self.membership.bulletin().epoch_length().epoch_at(self.now.unix);
-        self.membership.groups().tag(group, epoch)
-    }
-
-    /// Gossip topics of groups that are carried for others: those whose trees we stand in, and those of our leaves.
-    pub(super) fn carried_topics(&self) -> BTreeSet<String> {
-        let keys = self.membership.groups();
-        let leaves = self.links.iter().filter(|(_, link)| !link.forwarding).flat_map(|(_, link)| &link.groups);
-        let carried: BTreeSet<&Tag> =
-            if self.settings.forwarding { self.tree.carried().chain(leaves).collect() } else { BTreeSet::new() };
-        let reach = self.own_reach();
-        carried.into_iter().flat_map(|tag| bits(reach).flat_map(move |segment| keys.topics(tag, segment))).collect()
     }
 }

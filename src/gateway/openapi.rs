@@ -43,6 +43,7 @@ use utoipa::OpenApi;
         describe,
     ),
     components(schemas(
+        dto::Missed,
         dto::Published,
         dto::ServiceCall,
         dto::InboxMessage,

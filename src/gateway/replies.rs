@@ -7,7 +7,7 @@
 //! | reply | policy | why |
 //! |-|-|-|
 //! | `Inbox`, `Log` | *newest only*: replaces the one that waits | they say how far something reaches |
-//! | `Published`, `Live` | *drop oldest*, counted, told with the next reply taken | fresh readings are worth more than old |
+//! | `Published`, `Missed`, `Live` | *drop oldest*, counted, told with the next reply taken | fresh readings are worth more than old |
 //! | `Call` | *refuse*: handed back to the node, which answers the caller | nobody may wait in vain |
 //! | all others | kept: a conversation has one or two of them | |
 //!
@@ -166,14 +166,17 @@ impl State {
                 self.queue.retain(|waiting| std::mem::discriminant(waiting) != kind);
             }
             Reply::Call(call) if !self.has_room(call.payload.len()) => return Err(Rejected::Busy(Box::new(call))),
-            Reply::Published(_) | Reply::Live(_) => {
+            Reply::Published(_) | Reply::Missed(_) | Reply::Live(_) => {
                 while !self.has_room(weight(&reply)) {
-                    let fresh = |waiting: &Reply| matches!(waiting, Reply::Published(_) | Reply::Live(_));
+                    let fresh =
+                        |waiting: &Reply| matches!(waiting, Reply::Published(_) | Reply::Missed(_) | Reply::Live(_));
                     let Some(oldest) = self.queue.iter().position(fresh) else { break };
                     if let Some(dropped) = self.queue.remove(oldest) {
                         self.bytes -= weight(&dropped);
                         self.skipped += match &dropped {
                             Reply::Live(record) => record.payloads().count() as u64,
+                            Reply::Missed(missed) => missed.lost,
+                            Reply::Published(published) => 1 + published.lost,
                             _ => 1,
                         };
                     }
@@ -193,7 +196,8 @@ impl State {
 
 fn weight(reply: &Reply) -> usize {
     match reply {
-        Reply::Published(published) => published.payload.len(),
+        Reply::Published(published) => published.payload.len() + published.topic.len() + OVERHEAD,
+        Reply::Missed(missed) => missed.topic.len() + OVERHEAD,
         Reply::Live(record) => record.records.len(),
         Reply::Call(call) => call.payload.len(),
         Reply::Response { payload, .. } => payload.len(),
@@ -202,7 +206,9 @@ fn weight(reply: &Reply) -> usize {
 }
 
 /// Most replies waiting in one conversation.
-pub const MAX_REPLIES: usize = 1_024;
+pub const MAX_REPLIES: usize = 16_384;
+/// What a reply takes besides what is in it, in bytes.
+const OVERHEAD: usize = 96;
 /// Most bytes of payload waiting in one conversation.
 pub const MAX_REPLY_BYTES: usize = 4 * 1024 * 1024;
 
@@ -247,7 +253,7 @@ mod tests {
     fn waiting_bytes_are_bounded() {
         let (call, mut listener) = Call::new(Command::Subscribe { filter: "a/#".into() });
         for _ in 0..3 {
-            call.replies.push(published("large", MAX_REPLY_BYTES / 2)).expect("heard");
+            call.replies.push(published("large", MAX_REPLY_BYTES / 2 - 256)).expect("heard");
         }
         assert_eq!(listener.next().now_or_never().flatten().map(|heard| heard.skipped), Some(1));
         assert!(listener.next().now_or_never().is_some());

@@ -14,8 +14,8 @@
 
 use super::api::{MAX_PAGE, name, outcome, send_id};
 use super::dto::{
-    Done, InboxFollowQuery, LineOutcome, LinesBody, LogQuery, Outcome, PublishLinesQuery, Published, SendLinesQuery,
-    ServiceCall, SubscribeQuery,
+    Done, InboxFollowQuery, LineOutcome, LinesBody, LogQuery, Missed, Outcome, PublishLinesQuery, Published,
+    SendLinesQuery, ServiceCall, SubscribeQuery,
 };
 use super::error::{ApiError, ErrorBody, broken_off};
 use super::lines::{Line, Lines};
@@ -88,9 +88,10 @@ pub(super) async fn publish_lines<R>(
     Ok(outcomes(context.node, &headers, Lines::new(body, 1), command))
 }
 
-/// Messages to the topics that a filter matches: events `message`.
+/// Messages to the topics that a filter matches: events `message`; those that were missed at the end of a publisher's stream: events
+/// `missed`.
 #[utoipa::path(get, path = "/v1/subscribe", params(SubscribeQuery), responses(
-    (status = 200, description = "Event `ready`, then events `message`, their data JSON (`Published`)", content_type = "text/event-stream",
+    (status = 200, description = "Event `ready`, then events `message`, their data JSON (`Published`), and `missed` (`Missed`)", content_type = "text/event-stream",
         body = String),
     (status = "default", description = "It was not accepted", body = ErrorBody),
 ))]
@@ -104,6 +105,7 @@ pub(super) async fn subscribe<R>(
         context,
         listener.map(|Heard { reply, skipped }| match reply {
             Reply::Published(published) => event("message", &Published::new(published, skipped)),
+            Reply::Missed(missed) => event("missed", &Missed::new(missed, skipped)),
             Reply::Refused(refused) => failed(refused.into()),
             _ => failed(ApiError::Unexpected),
         }),

@@ -129,19 +129,6 @@ impl GroupKeys {
         self.open_keys(group).into_iter().map(|key| key.tag(epoch)).collect()
     }
 
-    /// The gossip topic that carries a group's frames within a segment: every member of the realm can compute it
-    /// from the tag, so that routers can carry groups that they are no members of.
-    pub fn topic(&self, tag: &Tag, segment: u8) -> String {
-        let root = self.root.holding(self.at).and_then(|root| root.key.as_ref());
-        root.map(|root| topic(root, tag, segment)).unwrap_or_default()
-    }
-
-    /// The same under all versions of the root that open at present.
-    pub fn topics(&self, tag: &Tag, segment: u8) -> Vec<String> {
-        let roots = self.root.open(self.at, self.skew).filter_map(|root| root.key.as_ref());
-        roots.map(|root| topic(root, tag, segment)).collect()
-    }
-
     /// The tag under which a service is offered in an epoch of the realm's default length.
     pub fn service_tag(&self, service: &str, epoch: Epoch) -> Tag {
         let parts: [&[u8]; 2] = [&epoch.0.to_be_bytes(), service.as_bytes()];
@@ -220,11 +207,6 @@ impl GroupKey {
     }
 }
 
-fn topic(root: &Secret, tag: &Tag, segment: u8) -> String {
-    let topic: [u8; 16] = kdf::tag(root.as_slice(), label::GROUP_TOPIC, &[&tag.0, &[segment]]);
-    data_encoding::HEXLOWER.encode(&topic)
-}
-
 impl fmt::Debug for GroupKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("GroupKeys").field("groups", &self.listed.len()).finish_non_exhaustive()
@@ -244,8 +226,8 @@ pub struct GroupSender {
 }
 
 impl GroupSender {
-    /// Seals a batch and signs the frame; of no use after `expiry`. Returns an encoded, signed [`GroupFrame`].
-    pub fn seal(&mut self, batch: &GroupBatch<'_>, expiry: Unix) -> Vec<u8> {
+    /// Seals a batch and signs the frame, `sent` now and of no use after `expiry`. Returns an encoded, signed [`GroupFrame`].
+    pub fn seal(&mut self, batch: &GroupBatch<'_>, sent: Unix, expiry: Unix) -> Vec<u8> {
         let mut sealed = encode(batch);
         let mut frame = GroupFrame {
             epoch: self.epoch,
@@ -253,6 +235,7 @@ impl GroupSender {
             group: self.tag,
             segment: self.segment,
             version: self.version,
+            sent: sent.0,
             expiry: expiry.0,
             salt: self.salt,
             counter: self.counter,
@@ -263,6 +246,16 @@ impl GroupSender {
         sealed.extend_from_slice(&tag);
         frame.sealed = &sealed;
         self.own.sign_document(CONTEXT, &encode(&frame))
+    }
+
+    /// The salt that it seals under.
+    pub fn salt(&self) -> [u8; 16] {
+        self.salt
+    }
+
+    /// The number of the next frame.
+    pub fn counter(&self) -> u64 {
+        self.counter
     }
 
     /// The group's tag on the frames.
@@ -307,14 +300,15 @@ fn sender_cipher(key: &Secret, sender: &Pseudonym, salt: &[u8; 16]) -> seal::Cip
 }
 
 /// Everything of the frame that stands outside the seal and is not already part of its key or nonce.
-fn associated_data(frame: &GroupFrame<'_>) -> [u8; 45] {
-    let mut data = [0; 45];
+fn associated_data(frame: &GroupFrame<'_>) -> [u8; 53] {
+    let mut data = [0; 53];
     data[..16].copy_from_slice(&frame.sender.0);
     data[16..24].copy_from_slice(&frame.epoch.0.to_be_bytes());
     data[24..32].copy_from_slice(&frame.group.0);
     data[32] = frame.segment;
     data[33..37].copy_from_slice(&frame.version.to_be_bytes());
-    data[37..].copy_from_slice(&frame.expiry.to_be_bytes());
+    data[37..45].copy_from_slice(&frame.sent.to_be_bytes());
+    data[45..].copy_from_slice(&frame.expiry.to_be_bytes());
     data
 }
 

@@ -109,8 +109,6 @@ pub mod label {
     pub const GROUP_KEY: &str = "m2mesh/1 group key";
     /// Tag of a group in an epoch = tag(K_group; epoch:8), 8 bytes.
     pub const GROUP_TAG: &str = "m2mesh/1 group tag";
-    /// Gossip topic = tag(root key; group tag:8, segment:1), 16 bytes.
-    pub const GROUP_TOPIC: &str = "m2mesh/1 group topic";
     /// Tag of a service in an epoch = tag(root key; epoch:8, name), 8 bytes.
     pub const SERVICE: &str = "m2mesh/1 service";
     /// Key of one sender to a group = derive(K_group; pseudonym:32, salt:16).

@@ -34,7 +34,7 @@ pub struct Profile {
     pub quota: Option<Quota>,
     /// When it may be used.
     pub windows: Windows,
-    /// Whether bytes on it count: no gossip runs there.
+    /// Whether bytes on it count: nothing is said over it that can be left unsaid.
     pub metered: bool,
     /// How long each half of a connection's set-up may take; by its class if that is not said.
     pub setup: Option<Duration>,

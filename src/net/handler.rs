@@ -88,8 +88,6 @@ pub(crate) enum Command {
     Finish,
     /// Forget the round-trip time and measure it anew.
     Measure,
-    /// Nothing but to run once: something else on the connection waits for its task.
-    Wake,
 }
 
 /// What a connection tells the network.
@@ -378,7 +376,7 @@ impl ConnectionHandler for Handler {
                 self.ping();
                 self.proves_from = self.stamped;
             }
-            Command::Prove | Command::Wake => {}
+            Command::Prove => {}
             Command::Finish => self.finish(),
             Command::Measure => {
                 self.measured_from = self.stamp();

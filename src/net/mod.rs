@@ -1,22 +1,22 @@
-//! The network: links to neighbours over libp2p, and gossip.
+//! The network: links to neighbours over libp2p.
 //!
 //! **Mechanism.** A [`Network`] owns one libp2p Swarm with one key. Every connection, whoever began it, first
 //! passes [`admission`], a wrapper around the transport: both ends exchange their credentials on a raw substream,
 //! and whoever fails is closed before the Swarm hears of a peer. An admitted connection carries two long-lived
 //! streams of frames ([`streams`]): *control* and *data*, each with a bounded [`outbox`] that is written in chunks
-//! of up to 64 KiB ([`lane`]); gossipsub runs beside them, but over metered bearers ([`gossip`]). Connections to the same
-//! neighbour over the same bearer ([`sorter`]) are one *link* ([`links`]): duplicates resolve without the node noticing.
+//! of up to 64 KiB ([`lane`]). Connections to the same neighbour over the same bearer ([`sorter`]) are one *link* ([`links`]):
+//! duplicates resolve without the node noticing.
 //! [`discovery`] decides what is dialled and when.
 //!
-//! The node polls [`Network::poll`] and gets a [`NetEvent`] at a time; it sends with [`Network::try_send`] and
-//! [`Network::publish`], both of which refuse rather than grow. A realm's rules are not known here: a
+//! The node polls [`Network::poll`] and gets a [`NetEvent`] at a time; it sends with [`Network::try_send`], which refuses
+//! rather than grow. A realm's rules are not known here: a
 //! [`Gatekeeper`] says who is a member. Two networks may live in one process, with different keys: nothing here is
 //! process-wide. Timers are `futures_timer`'s and tasks go to the executor that is passed in, so that a simulator
 //! can run all of it but [`transport`] and mDNS. In a lab, admitted connections are wrapped once more, to behave as a
 //! [`shape`] says (`shaped`).
 //!
 //! Invariants
-//! 1. Nothing that admission has not let in reaches a behaviour: no stream, no gossip, no link event.
+//! 1. Nothing that admission has not let in reaches a behaviour: no stream, no link event.
 //! 2. `LinkUp` comes before anything else of a link, `LinkDown` after everything else of it.
 //! 3. Every queue is bounded; what is refused or dropped at a bound is counted and told as
 //!    [`NetEvent::Refused`] or [`NetEvent::Dropped`].
@@ -35,7 +35,6 @@ use std::time::Duration;
 
 pub use libp2p::core::muxing::StreamMuxerBox;
 pub use libp2p::core::transport::Boxed;
-pub use libp2p::gossipsub::MessageAcceptance;
 pub use libp2p::{Multiaddr, PeerId};
 
 mod admission;
@@ -44,7 +43,6 @@ mod behaviour;
 pub mod clocks;
 mod discovery;
 pub mod enrol;
-mod gossip;
 mod handler;
 mod handshake;
 mod lane;
@@ -55,7 +53,6 @@ mod outbox;
 mod pace;
 mod permits;
 mod pipe;
-mod pulse;
 pub mod reach;
 pub mod shape;
 mod shaped;
@@ -254,17 +251,6 @@ pub enum NetEvent<P> {
         /// On this link.
         link: LinkId,
     },
-    /// A gossip message. Nobody gets it from here before [`Network::report`] has accepted it.
-    Gossip {
-        /// For [`Network::report`].
-        id: GossipId,
-        /// Who handed it on.
-        from: Option<LinkId>,
-        /// As in [`Network::publish`].
-        topic: String,
-        /// The frame.
-        data: Vec<u8>,
-    },
     /// Somebody asks for enrolment; without an answer in time the connection is closed.
     Enrol {
         /// What was said.
@@ -300,13 +286,6 @@ pub enum NetEvent<P> {
     },
 }
 
-/// One gossip message as one neighbour handed it on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GossipId {
-    pub(in crate::net) message: libp2p::gossipsub::MessageId,
-    pub(in crate::net) source: PeerId,
-}
-
 /// Why a frame was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
@@ -319,24 +298,6 @@ pub enum SendError {
     /// Not exactly one frame.
     #[error("not one whole frame")]
     NotAFrame,
-}
-
-/// Why a gossip message was not published.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum PublishError {
-    /// No neighbour has subscribed to the topic. It can be published again later.
-    #[error("no neighbour has subscribed to the topic")]
-    NoSubscribers,
-    /// Every subscriber's queue is full. The message counts as published: it goes out with the next
-    /// announcements at best, and has to be sealed anew to be published again.
-    #[error("the queues of all subscribers are full")]
-    Full,
-    /// The same bytes have been published, or received, before.
-    #[error("published before")]
-    Duplicate,
-    /// Longer than [`MAX_GOSSIP`].
-    #[error("longer than {MAX_GOSSIP} bytes")]
-    TooLong,
 }
 
 /// A link's figures.
@@ -355,9 +316,6 @@ pub struct LinkCounters {
     /// Smoothed round-trip time of pings.
     pub round_trip: Option<Duration>,
 }
-
-/// Longest gossip message, in bytes.
-pub const MAX_GOSSIP: usize = 65_536 - 256;
 
 /// The port of a node that is not told another: the same at each start, so that others find it again.
 pub const PORT: u16 = 7707;

@@ -23,14 +23,10 @@ use super::links::Links;
 use super::listening::Listening;
 use super::names::Resolver;
 use super::permits::{Limits, Permits};
-use super::pulse::Pulse;
 use super::shaping::Shaping;
 use super::sorter::Sorter;
 use super::tally::{Item, Tally};
-use super::{
-    Executor, GossipId, LinkCounters, MessageAcceptance, Multiaddr, NetConfig, NetEvent, PeerId, PublishError,
-    SendError, Transport,
-};
+use super::{Executor, LinkCounters, Multiaddr, NetConfig, NetEvent, PeerId, SendError, Transport};
 use crate::counter::Counter;
 use crate::id::LinkId;
 use crate::wire::OutFrame;
@@ -40,7 +36,6 @@ use failures::{cause, met_by};
 use futures::StreamExt;
 use futures::channel::mpsc;
 use futures::stream::FuturesUnordered;
-use libp2p::gossipsub::{self, IdentTopic, TopicHash};
 use libp2p::swarm::{self, ConnectionId, SwarmEvent};
 use libp2p::{Swarm, Transport as _, mdns};
 use std::collections::{BTreeMap, VecDeque};
@@ -60,7 +55,6 @@ pub struct Network<G: Gatekeeper> {
     /// Only in a lab.
     shaping: Option<Arc<Shaping>>,
     frames: mpsc::Receiver<Received>,
-    pulse: Pulse,
     reading: bool,
     /// Dials under way, with the lookups of names at most [`MAX_DIALS`].
     dials: BTreeMap<ConnectionId, Trial>,
@@ -132,7 +126,6 @@ impl<G: Gatekeeper> Network<G> {
             clocks,
             shaping,
             frames,
-            pulse: Pulse::new(),
             reading: true,
             dials: BTreeMap::new(),
             resolver: None,
@@ -202,10 +195,6 @@ impl<G: Gatekeeper> Network<G> {
                 self.handle_received(received);
                 continue;
             }
-            if self.pulse.poll(cx).is_ready() {
-                self.swarm.attend();
-                continue;
-            }
             return Poll::Pending;
         }
     }
@@ -242,50 +231,9 @@ impl<G: Gatekeeper> Network<G> {
     }
 
     /// Whether frames are fetched from connections. While they are not, connections read only until the bounded
-    /// channel is full, and senders are held back; links, sending and gossip go on.
+    /// channel is full, and senders are held back; links and sending go on.
     pub fn set_reading(&mut self, reading: bool) {
         self.reading = reading;
-    }
-
-    /// Publishes a frame under a topic: any text, the same for all who take part. Says how many neighbours
-    /// have subscribed to it.
-    pub fn publish(&mut self, topic: &str, frame: Vec<u8>) -> Result<u32, PublishError> {
-        if frame.len() > super::MAX_GOSSIP {
-            return Err(PublishError::TooLong);
-        }
-        let gossip = &mut self.swarm.behaviour_mut().gossip;
-        let topic = TopicHash::from_raw(topic);
-        match gossip.publish(topic.clone(), frame) {
-            Ok(_) => {
-                let subscribers = gossip.all_peers().filter(|(_, topics)| topics.contains(&&topic)).count();
-                Ok(u32::try_from(subscribers).unwrap_or(u32::MAX))
-            }
-            Err(gossipsub::PublishError::Duplicate) => Err(PublishError::Duplicate),
-            Err(gossipsub::PublishError::MessageTooLarge) => Err(PublishError::TooLong),
-            Err(gossipsub::PublishError::AllQueuesFull(_)) => Err(PublishError::Full),
-            // Neither signing nor transforming happens here, which are the other ways to fail.
-            Err(_) => Err(PublishError::NoSubscribers),
-        }
-    }
-
-    /// Takes part in a topic: gets its messages, and hands them on.
-    pub fn subscribe(&mut self, topic: &str) {
-        // Fails for a subscription filter only, and there is none.
-        let _ = self.swarm.behaviour_mut().gossip.subscribe(&IdentTopic::new(topic));
-    }
-
-    /// Takes part no more.
-    pub fn unsubscribe(&mut self, topic: &str) {
-        self.swarm.behaviour_mut().gossip.unsubscribe(&IdentTopic::new(topic));
-    }
-
-    /// Answers a [`NetEvent::Gossip`]: what is accepted goes on to others, what is rejected speaks against the
-    /// neighbour it came from, what is ignored does neither. An answer after half a minute comes too late.
-    pub fn report(&mut self, id: &GossipId, verdict: MessageAcceptance) {
-        let gossip = &mut self.swarm.behaviour_mut().gossip;
-        if !gossip.report_message_validation_result(&id.message, &id.source, verdict) {
-            self.tally.count(Item::Dropped(Counter::GossipTooLate), 1);
-        }
     }
 
     /// Addresses of members, to be dialled while there are too few links.
@@ -363,7 +311,6 @@ impl<G: Gatekeeper> Network<G> {
     fn handle_swarm(&mut self, event: SwarmEvent<BehaviourEvent<G::Peer>>) {
         match event {
             SwarmEvent::Behaviour(BehaviourEvent::Streams(event)) => self.handle_streams(event),
-            SwarmEvent::Behaviour(BehaviourEvent::Gossip(event)) => self.handle_gossip(event),
             SwarmEvent::Behaviour(
                 BehaviourEvent::Mdns(mdns::Event::Discovered(found))
                 | BehaviourEvent::Mdns6(mdns::Event::Discovered(found)),
@@ -407,24 +354,6 @@ impl<G: Gatekeeper> Network<G> {
         self.discovery.handle_not_listening(&address);
         if self.listening.handle_gone(&address) {
             self.events.push_back(NetEvent::NotListening(address));
-        }
-    }
-
-    fn handle_gossip(&mut self, event: gossipsub::Event) {
-        match event {
-            gossipsub::Event::Message { propagation_source: source, message_id, message } => {
-                self.events.push_back(NetEvent::Gossip {
-                    id: GossipId { message: message_id, source },
-                    from: self.links.of_peer(source).next(),
-                    topic: message.topic.into_string(),
-                    data: message.data,
-                });
-            }
-            gossipsub::Event::SlowPeer { failed_messages, .. } => {
-                let count = (failed_messages.priority + failed_messages.non_priority) as u64;
-                self.tally.count(Item::Dropped(Counter::GossipSlowPeer), count);
-            }
-            _ => {}
         }
     }
 

@@ -45,5 +45,5 @@ const NEVER: Duration = Duration::from_secs(2 * 3_600);
 const MAX_STREAM_DATA: u32 = 512 * 1024;
 /// Bytes under way on one QUIC connection.
 const MAX_CONNECTION_DATA: u32 = 1024 * 1024;
-/// Streams that a peer may have open on one QUIC connection: admission, ours, gossip, and some that end.
+/// Streams that a peer may have open on one QUIC connection: admission, ours, and some that end.
 const MAX_STREAMS: u32 = 32;

@@ -105,7 +105,9 @@ impl<S: Store, H: Host> EventLoop<S, H> {
         self.publications_held = 0;
         for (after, held) in core::mem::take(&mut self.held) {
             match held {
-                Held::Reply { token, reply: reply @ Reply::Published(_), last } => self.tell(token, reply, last),
+                Held::Reply { token, reply: reply @ (Reply::Published(_) | Reply::Missed(_)), last } => {
+                    self.tell(token, reply, last)
+                }
                 held => self.held.push_back((after, held)),
             }
         }

@@ -13,7 +13,7 @@
 use super::inbox::Inbox;
 use super::outlet::Outlet;
 use super::system::{self, NodeError, RunOptions, Running};
-use crate::engine::api::{Call, Command, Contact, Outcome, Peer, Published, Refused, Reply, Send, Status};
+use crate::engine::api::{Call, Command, Contact, Missed, Outcome, Peer, Published, Refused, Reply, Send, Status};
 use crate::engine::view::{LinkView, RoutesView};
 use crate::gateway::dto::{LogPage, LogQuery};
 use crate::gateway::{self, Calls, Heard, Listener};
@@ -339,16 +339,28 @@ impl Stream for ServiceCalls {
     }
 }
 
-/// Messages of a subscription.
+/// What a subscription hears.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    /// A message, with how many were missed before it.
+    Message(Published),
+    /// How many were missed at the end of a publisher's stream.
+    Missed(Missed),
+}
+
+/// What a subscription hears.
 pub struct Publications(Listener);
 
 impl Stream for Publications {
-    type Item = Published;
+    type Item = News;
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Published>> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<News>> {
         self.0.poll_next_unpin(cx).map(|heard| match heard? {
             Heard { reply: Reply::Published(published), skipped } => {
-                Some(Published { lost: published.lost + skipped, ..published })
+                Some(News::Message(Published { lost: published.lost + skipped, ..published }))
+            }
+            Heard { reply: Reply::Missed(missed), skipped } => {
+                Some(News::Missed(Missed { lost: missed.lost + skipped, ..missed }))
             }
             _ => None,
         })

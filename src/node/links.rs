@@ -8,7 +8,7 @@ use crate::engine::Input;
 use crate::engine::lab::Shape;
 use crate::id::{LinkId, Name, Pseudonym};
 use crate::identity::admission::AdmittedPeer;
-use crate::net::{self, MessageAcceptance, Multiaddr, NetEvent, PublishError, SendError, reach};
+use crate::net::{self, Multiaddr, NetEvent, SendError, reach};
 use crate::store::Store;
 use crate::time::Time;
 use crate::wire::OutFrame;
@@ -78,14 +78,6 @@ impl<S: Store, H: Host> EventLoop<S, H> {
             NetEvent::Twins { link: None, addresses } => self.handle_met_itself(&addresses),
             NetEvent::Frames { link, lane: _, buffer } => self.handle(Input::Frames { link, buffer }),
             NetEvent::Writable { link, .. } => self.unstall(link),
-            NetEvent::Gossip { id, from, topic: _, data } => match from {
-                Some(link) => {
-                    self.last_gossip += 1;
-                    self.gossip.insert(self.last_gossip, id);
-                    self.handle(Input::Gossip { id: self.last_gossip, link, data: &data });
-                }
-                None => self.network.report(&id, MessageAcceptance::Ignore),
-            },
             NetEvent::Enrol { hello, respond } => {
                 self.enrolling.retain(|_, waiting| !waiting.is_canceled());
                 self.last_enrolling += 1;
@@ -184,19 +176,6 @@ impl<S: Store, H: Host> EventLoop<S, H> {
             }
         }
         self.handle(Input::Writable(link));
-    }
-
-    pub(super) fn publish(&mut self, job: u64, topic: &str, frame: Vec<u8>) {
-        let neighbours = match self.network.publish(topic, frame) {
-            Ok(neighbours) => Some(neighbours),
-            Err(PublishError::NoSubscribers) => Some(0),
-            Err(PublishError::Full) => None,
-            Err(error @ (PublishError::Duplicate | PublishError::TooLong)) => {
-                tracing::warn!(%error, "a group frame was not published");
-                Some(0)
-            }
-        };
-        self.handle(Input::Published { job, neighbours });
     }
 
     pub(super) fn learn_addresses(&mut self, link: LinkId, own: Vec<Vec<u8>>, others: Vec<Vec<u8>>) {

@@ -10,7 +10,7 @@ pub const MAX_OTHERS: usize = 32;
 /// Most services.
 pub const MAX_SERVICES: usize = 64;
 /// Most groups.
-pub const MAX_GROUPS: usize = 64;
+pub const MAX_GROUPS: usize = 2_048;
 
 /// A neighbour's self-description.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

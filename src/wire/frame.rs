@@ -70,17 +70,23 @@ pub enum Kind {
     SessionNack = 0x41,
     /// [`crate::wire::receipt::HopAck`].
     HopAck = 0x42,
-    /// Signed [`crate::wire::group::GroupFrame`] on a link that carries no gossip.
+    /// Signed [`crate::wire::group::GroupFrame`].
     Group = 0x43,
     /// Signed [`crate::wire::custody::Custody`].
     Custody = 0x44,
     /// [`crate::wire::fragment::Fragment`] of a data frame.
     Fragment = 0x45,
+    /// [`crate::wire::group_repair::GroupHave`].
+    GroupHave = 0x46,
+    /// [`crate::wire::group_repair::GroupWant`].
+    GroupWant = 0x47,
+    /// [`crate::wire::group_repair::Again`] and a signed [`crate::wire::group::GroupFrame`].
+    GroupAgain = 0x48,
 }
 
 impl Kind {
     /// Every kind, in order.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 29] = [
         Self::Announce,
         Self::Ping,
         Self::Pong,
@@ -107,6 +113,9 @@ impl Kind {
         Self::Group,
         Self::Custody,
         Self::Fragment,
+        Self::GroupHave,
+        Self::GroupWant,
+        Self::GroupAgain,
     ];
 
     /// From its number; `None` for a kind of a later version.

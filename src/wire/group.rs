@@ -1,7 +1,8 @@
 //! Group frame: messages of one sender to all members of a group.
 //!
 //! Signed by the sender's pseudonym with context [`CONTEXT`]: checked once, after dedupe, before forwarding. The
-//! topic's name stands inside the seal; outside is the group's tag of the epoch.
+//! topic's name stands inside the seal; outside is the group's tag of the epoch. Salt and counter number a sender's frames, so
+//! that nodes can tell each other which they have ([`GroupHave`](super::group_repair::GroupHave)).
 
 use crate::id::{CredentialHash, StreamId, Tag};
 use crate::time::Epoch;
@@ -9,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 /// Signature context.
 pub const CONTEXT: &str = "m2mesh/1 group";
-/// Longest signed group frame, in bytes: gossipsub carries 64 KiB at most.
+/// Longest signed group frame, in bytes.
 pub const MAX_GROUP_FRAME: usize = 60 * 1024;
 /// Longest payload published, in bytes.
 pub const MAX_PAYLOAD: usize = 56 * 1024;
@@ -17,6 +18,8 @@ pub const MAX_PAYLOAD: usize = 56 * 1024;
 pub const MAX_TOPIC: usize = 256;
 /// Most messages in a frame.
 pub const MAX_MESSAGES: usize = 1_024;
+/// Topics in a stream, beyond which its publisher begins another; those of one frame more are taken.
+pub const MAX_TOPICS: usize = 256;
 
 /// The body of a group frame.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +34,8 @@ pub struct GroupFrame<'a> {
     pub segment: u8,
     /// Version of the group's key.
     pub version: u32,
+    /// Unix microseconds at the sender when it was sealed.
+    pub sent: u64,
     /// Unix microseconds after which it is dropped.
     pub expiry: u64,
     /// Random per sender, group and epoch: part of the sender's key.
@@ -50,8 +55,11 @@ pub struct GroupBatch<'a> {
     pub stream: StreamId,
     /// Sequence number of the first message; the others follow.
     pub first: u64,
-    /// Unix microseconds at the sender.
-    pub sent: u64,
+    /// Unix microseconds at the sender when the stream began.
+    pub began: u64,
+    /// Whether the stream ends here: then the messages are its topics with the number of the last in each, have no payload, and
+    /// take no sequence numbers.
+    pub ends: bool,
     /// Consecutive messages.
     #[serde(borrow)]
     pub messages: Vec<GroupMessage<'a>>,
@@ -62,6 +70,8 @@ pub struct GroupBatch<'a> {
 pub struct GroupMessage<'a> {
     /// The whole topic, its first level being the group.
     pub topic: &'a str,
+    /// Which it is of the stream's messages to that topic, from 1.
+    pub number: u64,
     /// The application's bytes.
     #[serde(borrow, with = "serde_bytes")]
     pub payload: &'a [u8],

@@ -9,15 +9,15 @@ use serde::{Deserialize, Serialize};
 /// Signature context.
 pub const CONTEXT: &str = "m2mesh/1 lsa";
 /// Longest signed LSA, in bytes.
-pub const MAX_LSA: usize = 32 * 1024;
+pub const MAX_LSA: usize = 64 * 1024;
 /// Most links in one.
 pub const MAX_LINKS: usize = 256;
 /// Most leaves in one.
 pub const MAX_LEAVES: usize = 1_024;
 /// Most other areas in one.
 pub const MAX_BORDERS: usize = 16;
-/// Most groups in one, and most services.
-pub const MAX_TAGS: usize = 256;
+/// Most groups in one, and most services: those of a node that listens to 1,024 groups, at the turn of an epoch.
+pub const MAX_TAGS: usize = 2_048;
 /// Most entries in a digest or a request.
 pub const MAX_ENTRIES: usize = 2_048;
 

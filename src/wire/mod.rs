@@ -47,6 +47,7 @@ pub mod data;
 pub mod document;
 pub mod fragment;
 pub mod group;
+pub mod group_repair;
 pub mod mail;
 pub mod opener;
 pub mod parcel;

@@ -4,6 +4,7 @@ use crate::mesh::Mesh;
 use m2mesh::counter::Counter;
 use m2mesh::engine::Input;
 use m2mesh::engine::api::{Command, Reply, Token};
+use m2mesh::wire::frame::Kind;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -35,7 +36,7 @@ impl Listening {
 
     fn subscribe(&mut self) {
         self.listens = self.mesh.command(SUBSCRIBER, Command::Subscribe { filter: "plant/#".into() });
-        self.mesh.run(Duration::from_secs(1));
+        self.mesh.run(Duration::from_secs(2));
     }
 
     fn publish(&mut self, count: u32, every: Duration) {
@@ -68,16 +69,18 @@ impl Listening {
     fn crash(&mut self) {
         self.reap();
         self.mesh.restart(SUBSCRIBER);
-        self.mesh.connect(PUBLISHER, SUBSCRIBER);
         self.subscribe();
+        // What the neighbour has kept is compared a moment later.
+        self.mesh.connect(PUBLISHER, SUBSCRIBER);
     }
 
     /// The neighbour hands in again the last frames that it has sent.
     fn replay(&mut self) {
         let link = self.mesh.link(SUBSCRIBER, PUBLISHER).expect("a link");
         let sent = self.mesh.nodes[PUBLISHER].sent.clone();
-        for (id, data) in (1 << 40..).zip(sent.into_iter().rev().take(60).rev()) {
-            self.mesh.handle(SUBSCRIBER, Input::Gossip { id, link, data: &data });
+        let groups = sent.into_iter().filter(|frame| frame[4] == Kind::Group as u8).collect::<Vec<_>>();
+        for frame in groups.into_iter().rev().take(60).rev() {
+            self.mesh.handle(SUBSCRIBER, Input::Frames { link, buffer: frame.into() });
         }
         self.mesh.run(Duration::from_secs(1));
     }

@@ -11,12 +11,11 @@ use crate::mesh::{Mesh, message};
 use ed25519_dalek::SigningKey;
 use frames::Hostile;
 use m2mesh::counter::Counter;
-use m2mesh::engine::Input;
 use m2mesh::engine::api::{Command, Outcome, Reply, Token};
 use m2mesh::id::{CredentialHash, Signature, Tag};
 use m2mesh::time::Epoch;
 use m2mesh::wire::batch::Ack;
-use m2mesh::wire::frame::{self, HEADER, Kind};
+use m2mesh::wire::frame::{self, Kind};
 use m2mesh::wire::group::GroupFrame;
 use m2mesh::wire::{self, Signed};
 use rand_chacha::ChaCha20Rng;
@@ -202,10 +201,8 @@ fn strike(hostile: &mut Hostile, mesh: &mut Mesh, victim: usize) {
     let unix = mesh.now.unix.0;
     let seed = mesh.nodes[INSIDER].engine.membership().libp2p_seed();
     let mut buffer = hostile.framed(&SigningKey::from_bytes(&seed), unix);
-    let Some(link) = mesh.link(victim, INSIDER) else { return };
-    if buffer[4] == Kind::Group as u8 && hostile.below(2) == 0 {
-        let id = (1 << 60) | hostile.below(1 << 30) as u64;
-        return mesh.handle(victim, Input::Gossip { id, link, data: &buffer[HEADER..] });
+    if mesh.link(victim, INSIDER).is_none() {
+        return;
     }
     if hostile.below(16) == 0 {
         buffer = buffer.repeat(32);
@@ -277,6 +274,7 @@ fn unknown_sender(number: u64, expiry: u64) -> Vec<u8> {
         group: Tag([1; Tag::LEN]),
         segment: 0,
         version: 1,
+        sent: expiry,
         expiry,
         salt: [0; 16],
         counter: 0,

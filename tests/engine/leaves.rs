@@ -1,4 +1,4 @@
-//! Leaves whose links carry no gossip take part in groups all the same.
+//! Leaves behind metered links take part in groups all the same.
 
 use crate::mesh::Mesh;
 use m2mesh::engine::Settings;

@@ -18,6 +18,7 @@ mod leaves;
 mod link_state;
 mod looks;
 mod mesh;
+mod multicast;
 mod pieces;
 mod segments;
 mod sessions;

@@ -3,7 +3,7 @@
 use crate::disk::Disk;
 use m2mesh::engine::api::{Command, Outcome, Reply, Send, Token};
 use m2mesh::engine::store::Commit;
-use m2mesh::engine::{Engine, GossipVerdict, Input, Output, Settings};
+use m2mesh::engine::{Engine, Input, Output, Settings};
 use m2mesh::id::{LinkId, Lsn, Name};
 use m2mesh::identity::invitation::MemoryRealm;
 use m2mesh::identity::membership::Membership;
@@ -29,9 +29,6 @@ pub struct Node {
     wake: Option<Time>,
     pub replies: Vec<(Token, Reply)>,
     pub finished: BTreeSet<Token>,
-    pub topics: BTreeSet<String>,
-    /// Gossip that has been here.
-    seen: BTreeSet<Vec<u8>>,
     /// Frames sent on links, for what an outsider who broke the transport would see.
     pub sent: Vec<Vec<u8>>,
     /// How often it wanted its membership saved.
@@ -40,9 +37,11 @@ pub struct Node {
     pub commits: usize,
 }
 
-enum Event {
-    Frame { to: usize, link: LinkId, bytes: Vec<u8> },
-    Gossip { to: usize, from: usize, topic: String, bytes: Vec<u8> },
+/// A frame on its way.
+struct Event {
+    to: usize,
+    link: LinkId,
+    bytes: Vec<u8>,
 }
 
 pub struct Mesh {
@@ -63,12 +62,9 @@ pub struct Mesh {
     /// Processes that are stopped, with the frames that have come meanwhile.
     stopped: BTreeMap<usize, Vec<(LinkId, Vec<u8>)>>,
     settings: Vec<Settings>,
-    /// Gossip whose verdict is awaited.
-    judging: BTreeMap<(usize, u64), (usize, String, Vec<u8>)>,
-    judged: u64,
     /// Pairs whose frames vanish, one way.
     pub vanish: BTreeSet<(usize, usize)>,
-    /// Links beside those, over which no gossip goes: the other end, and its own link.
+    /// Links beside those, over other bearers: the other end, and its own link.
     beside: BTreeMap<LinkId, (usize, LinkId)>,
     /// Kinds of the frames sent over these.
     pub sent_beside: Vec<(LinkId, u8)>,
@@ -105,8 +101,6 @@ impl Mesh {
             skew: BTreeMap::new(),
             stopped: BTreeMap::new(),
             settings: (0..names.len()).map(settings).collect(),
-            judging: BTreeMap::new(),
-            judged: 0,
             vanish: BTreeSet::new(),
             beside: BTreeMap::new(),
             sent_beside: Vec::new(),
@@ -134,8 +128,6 @@ impl Mesh {
             wake: None,
             replies: Vec::new(),
             finished: BTreeSet::new(),
-            topics: BTreeSet::new(),
-            seen: BTreeSet::new(),
             sent: Vec::new(),
             saves: 0,
             commits: 0,
@@ -200,7 +192,7 @@ impl Mesh {
         self.handle(from, Input::LinkUp { link, peer, transport: "memory", bearer });
     }
 
-    /// A link over a bearer that carries no gossip; its two ends.
+    /// A link over another bearer; its two ends.
     pub fn connect_beside(&mut self, a: usize, b: usize, bearer: u8) -> (LinkId, LinkId) {
         let (here, there) = (LinkId(self.next_link + 1), LinkId(self.next_link + 2));
         self.next_link += 2;
@@ -248,7 +240,6 @@ impl Mesh {
         for node in &mut self.nodes {
             node.replies.clear();
             node.sent.clear();
-            node.seen = std::mem::take(&mut node.seen).into_iter().take(10_000).collect();
         }
     }
 
@@ -278,7 +269,7 @@ impl Mesh {
         for (from, to) in [(a, b), (b, a)] {
             let link = self.links.remove(&(from, to)).expect("a link");
             // What is on the way is lost with it.
-            self.events.retain(|(_, event)| !matches!(event, Event::Frame { link: on, .. } if *on == link));
+            self.events.retain(|(_, event)| event.link != link);
             self.handle(from, Input::LinkDown { link, reason: "cut".into() });
         }
     }
@@ -294,7 +285,7 @@ impl Mesh {
         self.command(from, Command::Send(message(to, payload, ack, lifetime_s)))
     }
 
-    pub fn handle(&mut self, at: usize, input: Input<'_>) {
+    pub fn handle(&mut self, at: usize, input: Input) {
         let now = self.now_at(at);
         self.nodes[at].engine.handle(input, now);
         self.drain(at);
@@ -348,20 +339,10 @@ impl Mesh {
             due
         };
         for (_, event) in due {
-            match event {
-                Event::Frame { to, link, bytes } => match self.stopped.get_mut(&to) {
-                    Some(waiting) => waiting.push((link, bytes)),
-                    None => self.handle(to, Input::Frames { link, buffer: bytes.into() }),
-                },
-                Event::Gossip { to, from, topic, bytes } => {
-                    // What was on a link that is gone comes again by another.
-                    let link = self.links.get(&(to, from)).copied();
-                    if let Some(link) = link.filter(|_| self.nodes[to].seen.insert(bytes.clone())) {
-                        self.judged = self.judged.wrapping_add(1);
-                        self.judging.insert((to, self.judged), (from, topic, bytes.clone()));
-                        self.handle(to, Input::Gossip { id: self.judged, link, data: &bytes });
-                    }
-                }
+            let Event { to, link, bytes } = event;
+            match self.stopped.get_mut(&to) {
+                Some(waiting) => waiting.push((link, bytes)),
+                None => self.handle(to, Input::Frames { link, buffer: bytes.into() }),
             }
         }
     }
@@ -399,7 +380,7 @@ impl Mesh {
                 self.nodes[at].sent.push(frame.clone());
                 if let Some((to, link)) = self.beside.get(&link).copied() {
                     self.sent_beside.push((self.beside[&link].1, frame[4]));
-                    let event = Event::Frame { to, link, bytes: frame };
+                    let event = Event { to, link, bytes: frame };
                     return self.events.push_back((self.now.time + FRAME, event));
                 }
                 let Some((_, to)) = self.links.iter().find(|(_, on)| **on == link).map(|(ends, _)| *ends) else {
@@ -412,7 +393,7 @@ impl Mesh {
                     *self.carried.entry((at, to)).or_default() += 1;
                 }
                 if let Some(back) = self.links.get(&(to, at)).copied() {
-                    self.events.push_back((self.now.time + FRAME, Event::Frame { to, link: back, bytes: frame }));
+                    self.events.push_back((self.now.time + FRAME, Event { to, link: back, bytes: frame }));
                 }
             }
             Output::Reply { token, reply, last, .. } => {
@@ -424,14 +405,6 @@ impl Mesh {
                     assert!(self.nodes[at].finished.insert(token), "{token:?} ended twice");
                 }
             }
-            Output::Gossip { job, topic, frame } => {
-                self.nodes[at].sent.push(frame.clone());
-                let listeners = self.gossip(at, None, &topic, &frame);
-                let neighbours = Some(u32::try_from(listeners).expect("few"));
-                self.handle(at, Input::Published { job, neighbours });
-            }
-            Output::Subscribe(topic) => drop(self.nodes[at].topics.insert(topic)),
-            Output::Unsubscribe(topic) => drop(self.nodes[at].topics.remove(&topic)),
             Output::Issue { origin, hello } => {
                 let unix = self.now_at(at).unix;
                 let MemoryRealm { issuer, book, bulletin, .. } = &mut self.realm;
@@ -453,27 +426,10 @@ impl Mesh {
             Output::Enrolled { id, reply } => {
                 self.nodes[at].replies.push((Token(u64::MAX - id), enrolled(reply)));
             }
-            Output::Verdict { id, verdict } => {
-                if let (Some((from, topic, bytes)), GossipVerdict::Accept) = (self.judging.remove(&(at, id)), verdict) {
-                    self.gossip(at, Some(from), &topic, &bytes);
-                }
-            }
             Output::MembershipChanged { save } => self.nodes[at].saves += usize::from(save),
             Output::Addresses { .. } => {}
             Output::Commit(_) | Output::Wait(_) => unreachable!("handled by the caller"),
         }
-    }
-
-    /// To all neighbours that listen, but the one that it came from; how many they are.
-    fn gossip(&mut self, at: usize, from: Option<usize>, topic: &str, frame: &[u8]) -> usize {
-        self.nodes[at].seen.insert(frame.to_vec());
-        let listens = |to: &usize| self.links.contains_key(&(at, *to)) && self.nodes[*to].topics.contains(topic);
-        let listeners: Vec<usize> = (0..self.nodes.len()).filter(|to| Some(*to) != from).filter(listens).collect();
-        for to in &listeners {
-            let event = Event::Gossip { to: *to, from: at, topic: topic.to_owned(), bytes: frame.to_vec() };
-            self.events.push_back((self.now.time + FRAME, event));
-        }
-        listeners.len()
     }
 }
 

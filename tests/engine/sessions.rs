@@ -1,10 +1,10 @@
 //! Sessions against those who carry their frames: what a relay hands in again, at another time or changed, forges nothing,
 //! displaces nothing, and makes nobody seal twice with one key and nonce.
 
-use crate::mesh::{Mesh, message};
+use crate::mesh::Mesh;
 use crate::{named, outcome, seconds};
 use m2mesh::counter::Counter;
-use m2mesh::engine::api::{Command, Outcome, Reply};
+use m2mesh::engine::api::Outcome;
 use m2mesh::identity::audit;
 use m2mesh::identity::credential::acceptance;
 use m2mesh::wire::batch::Ack;
@@ -306,33 +306,6 @@ fn a_session_that_carries_nothing_to_confirm_is_answered_too() {
     }
     assert_eq!((carried(&mut mesh, B, Form::Opener).len(), carried(&mut mesh, B, Form::Session).len()), (1, 2));
     assert_eq!((sealed_by(&mesh, B), mesh.inbox(B).len()), (1, 3));
-}
-
-#[test]
-fn a_response_goes_under_the_session_that_its_call_came_by() {
-    let mut mesh = line();
-    let offer = mesh.command(B, Command::Offer { service: "valve".into() });
-    let ask = |mesh: &mut Mesh, payload: &[u8]| {
-        mesh.command(A, Command::Request { send: message("b", payload, Ack::End, 60), service: None })
-    };
-    let first = ask(&mut mesh, b"open");
-    mesh.run(seconds(1));
-    let calls: Vec<_> = mesh.nodes[B].replies.iter().filter(|(token, _)| *token == offer).cloned().collect();
-    let Some((_, Reply::Call(call))) = calls.last() else { unreachable!("no call but {calls:?}") };
-    let opener = carried(&mut mesh, B, Form::Opener).remove(0);
-    mesh.command(B, Command::Respond { call: call.call, answer: Ok(b"done".to_vec()) });
-    mesh.run(seconds(1));
-    assert!(matches!(mesh.reply(A, first), Some(Reply::Response { payload, .. }) if payload == b"done"));
-    assert_eq!((carried(&mut mesh, A, Form::Opener).len(), carried(&mut mesh, B, Form::Opener).len()), (0, 1));
-    // An opener that comes again, after a restart, brings a call that is known: what is said then opens a session.
-    mesh.restart(B);
-    mesh.connect(RELAY, B);
-    mesh.run(seconds(5));
-    mesh.hand(B, RELAY, &opener);
-    let token = mesh.send(B, "a", b"for you", Ack::End, 60);
-    mesh.run(seconds(1));
-    assert!(matches!(outcome(&mesh, B, token), Outcome::Delivered { .. }));
-    assert_eq!(carried(&mut mesh, A, Form::Opener).len(), 1);
 }
 
 /// The answer is lost again and again: the opener goes along until one arrives, and each is the same session.

@@ -1,4 +1,4 @@
-//! Publications keep to the policy for their topic where they leave over links that carry no gossip.
+//! Publications keep to the policy for their topic where there are several links to leave over.
 
 use crate::mesh::Mesh;
 use m2mesh::counter::Counter;

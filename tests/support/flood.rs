@@ -9,9 +9,11 @@ use super::realm::Realm;
 use super::{m2mesh, network, number, said, started};
 use ed25519_dalek::SigningKey;
 use m2mesh::gateway::client::Client;
+use m2mesh::id::Tag;
 use m2mesh::net::{Multiaddr, NetConfig, NetEvent};
+use m2mesh::wire::announce::Announce;
 use m2mesh::wire::data::Class;
-use m2mesh::wire::frame::Frames;
+use m2mesh::wire::frame::{self, Frames, Kind};
 use m2mesh::wire::out_frame::OutFrame;
 use serde_json::{Value, json};
 use std::future::poll_fn;
@@ -45,7 +47,7 @@ fn p99(latencies: &[u64]) -> Duration {
     Duration::from_micros(latencies[latencies.len() * 99 / 100])
 }
 
-/// A member that sends whatever it likes for so long; how many frames went out, and how many subscriptions.
+/// A member that sends whatever it likes for so long; how many frames went out, and how many announcements of groups.
 async fn flood(realm: &Realm, number: u8, address: Multiaddr, until: Instant) -> (u64, u64) {
     let seed = [0xf0 + number; 32];
     let key = SigningKey::from_bytes(&seed);
@@ -63,7 +65,10 @@ async fn flood(realm: &Realm, number: u8, address: Multiaddr, until: Instant) ->
             }
             if hostile.below(8) == 0 {
                 topics += 1;
-                network.subscribe(&format!("made up {topics}"));
+                let groups = (0..64_u64).map(|group| Tag((topics * 64 + group).to_be_bytes())).collect();
+                let announce = frame::of(Kind::Announce, &Announce { groups, ..Announce::default() });
+                // A full queue takes none.
+                let _ = network.try_send(to, Class::Control, &announce.into());
             }
         }
         poll_fn(|cx| {
@@ -72,7 +77,7 @@ async fn flood(realm: &Realm, number: u8, address: Multiaddr, until: Instant) ->
                     NetEvent::LinkUp { link: up, .. } => link = Some(up),
                     NetEvent::LinkDown { .. } => link = None,
                     NetEvent::Frames { buffer, .. } => {
-                        let whole = |frame: m2mesh::wire::frame::Frame<'_>| {
+                        let whole = |frame: frame::Frame<'_>| {
                             let mut bytes = u32::try_from(frame.body.len() + 2).unwrap().to_be_bytes().to_vec();
                             bytes.extend_from_slice(&[frame.kind, frame.flags]);
                             bytes.extend_from_slice(frame.body);

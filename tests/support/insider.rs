@@ -26,7 +26,7 @@ impl Hostile {
         Self { rng: ChaCha20Rng::seed_from_u64(seed), seen: BTreeMap::new() }
     }
 
-    /// Remembers bodies of frames, and group frames as gossip has them.
+    /// Remembers bodies of frames.
     pub fn learn(&mut self, sent: Vec<Vec<u8>>) {
         for buffer in sent {
             let frame = Frames(&buffer).next().and_then(Result::ok);

@@ -6,7 +6,7 @@
 use std::process::{Child, Command, Output};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
 /// Far longer than anything that is waited for takes, on a busy machine too.
@@ -16,7 +16,7 @@ pub const LIMIT: Duration = Duration::from_secs(180);
 pub struct Limit {
     over: Arc<AtomicBool>,
     /// Gone, there is nothing to watch any more.
-    _watched: Sender<()>,
+    _watched: SyncSender<()>,
 }
 
 impl Limit {
@@ -25,11 +25,12 @@ impl Limit {
     }
 
     pub fn of(child: &Child, limit: Duration) -> Self {
-        let (watched, gone) = channel::<()>();
+        // Nothing is ever sent.
+        let (watched, gone) = sync_channel::<()>(0);
         let over = Arc::new(AtomicBool::new(false));
         let (id, told) = (child.id().to_string(), over.clone());
         std::thread::spawn(move || {
-            if gone.recv_timeout(limit) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+            if gone.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
                 told.store(true, Ordering::Release);
                 // It may have ended in this moment.
                 let _ = Command::new("kill").args(["-KILL", &id]).status();
@@ -39,7 +40,7 @@ impl Limit {
     }
 
     /// Whether the process had to be killed.
-    pub fn is_over(self) -> bool {
+    pub fn is_over(&self) -> bool {
         self.over.load(Ordering::Acquire)
     }
 }

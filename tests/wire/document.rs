@@ -51,7 +51,6 @@ fn every_context_and_label_stands_in_it() {
         label::GROUP_NAME,
         label::GROUP_KEY,
         label::GROUP_TAG,
-        label::GROUP_TOPIC,
         label::GROUP_SENDER,
         label::SERVICE,
         label::EPOCH_CHAIN,
@@ -111,7 +110,7 @@ fn every_bound_stands_in_it_with_its_value() {
         ),
         ("wire::announce::{MAX_ADDRESSES, MAX_OTHERS, MAX_SERVICES, MAX_GROUPS}", {
             use announce::{MAX_ADDRESSES, MAX_GROUPS, MAX_OTHERS, MAX_SERVICES};
-            format!("{MAX_ADDRESSES}; {MAX_OTHERS}; {MAX_SERVICES}; {MAX_GROUPS}")
+            format!("{MAX_ADDRESSES}; {MAX_OTHERS}; {MAX_SERVICES}; {}", plain(MAX_GROUPS))
         }),
         (
             "wire::data::{MAX_HEADER, MAX_PATH, MAX_HOPS}",

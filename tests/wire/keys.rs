@@ -290,7 +290,6 @@ fn group() -> Entry {
     let name: [u8; 8] = head(tag(&realm().0, "m2mesh/1 group name", &[b"plant"]));
     let key = derive(None, &[ROOT; 32], "m2mesh/1 group key", &[b"plant"]);
     let epoch_tag: [u8; 8] = head(tag(&key, "m2mesh/1 group tag", &[&EPOCH.0.to_be_bytes()]));
-    let topic: [u8; 16] = head(tag(&[ROOT; 32], "m2mesh/1 group topic", &[&epoch_tag, &[0]]));
     let sender = signing_key(PSEUDONYM);
     let sender_key = derive(None, &key, "m2mesh/1 group sender", &[&sender.0, &SALT]);
     let frame = GroupFrame {
@@ -299,6 +298,7 @@ fn group() -> Entry {
         group: Tag(epoch_tag),
         segment: 0,
         version: 1,
+        sent: NOW * 1_000_000,
         expiry: (NOW + 30) * 1_000_000,
         salt: SALT,
         counter: 5,
@@ -310,6 +310,7 @@ fn group() -> Entry {
         &frame.group.0,
         &[frame.segment],
         &frame.version.to_be_bytes(),
+        &frame.sent.to_be_bytes(),
         &frame.expiry.to_be_bytes(),
     ]
     .concat();
@@ -325,7 +326,6 @@ fn group() -> Entry {
     let library = GroupKeys::new(&path, &[], &bulletin, None).expect("the root reaches all");
     assert_eq!(name_tag(realm(), "plant").0, name);
     assert_eq!(library.tag("plant", EPOCH).0, epoch_tag);
-    assert_eq!(library.topic(&Tag(epoch_tag), 0), HEXLOWER.encode(&topic));
     assert_eq!(library.open(&frame, "plant", &sender).as_deref(), Ok(&b"a group batch"[..]));
     let service = tag(&[ROOT; 32], "m2mesh/1 service", &[&EPOCH.0.to_be_bytes(), b"relay"]);
     assert_eq!(library.service_tag("relay", EPOCH).0, service[..8]);
@@ -342,7 +342,6 @@ fn group() -> Entry {
         .gives("name_tag", &name)
         .gives("K_group", &key)
         .gives("tag", &epoch_tag)
-        .gives("gossip_topic", &topic)
         .gives("sender_key", &sender_key)
         .gives("aad", &aad)
         .gives("group_frame", &encode(&frame))

@@ -37,7 +37,8 @@ types! {
     enrol_relay::EnrolAnswer ticket::Ticket hello::Hello hello::EnrolHello hello::EnrolReply successor::Successor
     time_beacon::TimeBeacon lsa::Lsa lsa::LsaLink lsa::LsaDigest lsa::LsaKey lsa::LsaRequest fragment::Fragment locate::Locate
     locate::Located witness::Witness data::Header data::MailBox data::Policy data::Path receipt::SessionNack receipt::HopAck
-    receipt::Receipts receipt::Receipt group::GroupFrame group::GroupBatch group::GroupMessage batch::Batch
+    receipt::Receipts receipt::Receipt group::GroupFrame group::GroupBatch group::GroupMessage group_repair::Flow
+    group_repair::GroupHave group_repair::GroupWant batch::Batch
     batch::Message parcel::Head opener::Opener mail::Mail custody::Custody
 }
 

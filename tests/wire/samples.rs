@@ -19,6 +19,7 @@ use m2mesh::wire::enrol_relay::{EnrolAnswer, EnrolRelay};
 use m2mesh::wire::enrolment::{Answer, DeviceKeys, Grant, GroupKeyGrant, PathKeys, Refusal, Request, SignedRequest};
 use m2mesh::wire::fragment::Fragment;
 use m2mesh::wire::group::{GroupBatch, GroupFrame, GroupMessage};
+use m2mesh::wire::group_repair::{Flow, GroupHave, GroupWant};
 use m2mesh::wire::hello::{EnrolHello, EnrolReply, Hello};
 use m2mesh::wire::locate::{Locate, Located};
 use m2mesh::wire::lsa::{Lsa, LsaDigest, LsaKey, LsaLink, LsaRequest};
@@ -111,6 +112,11 @@ impl<'e> Sample<'e> for Epoch {
         Self(from.number())
     }
 }
+impl<'e> Sample<'e> for (u64, u64) {
+    fn sample(from: &mut Entropy<'e>) -> Self {
+        (from.number(), from.number())
+    }
+}
 impl<'e> Sample<'e> for Day {
     fn sample(from: &mut Entropy<'e>) -> Self {
         Self(Sample::sample(from))
@@ -193,9 +199,12 @@ structs! {
     HopAck { frames = some }
     Receipts { receipts = some }
     Receipt { stream, verdict, ranges = some, visited = some, at }
-    GroupFrame<'e> { epoch, sender, group, segment, version, expiry, salt = array, counter, sealed = bytes }
-    GroupBatch<'e> { stream, first, sent, messages = some }
-    GroupMessage<'e> { topic = text, payload = bytes }
+    GroupFrame<'e> { epoch, sender, group, segment, version, sent, expiry, salt = array, counter, sealed = bytes }
+    GroupBatch<'e> { stream, first, began, ends, messages = some }
+    GroupMessage<'e> { topic = text, number, payload = bytes }
+    Flow { group, sender, salt = array, ranges = some }
+    GroupHave { flows = some, tell = some }
+    GroupWant { flows = some }
     Batch<'e> { stream, floor, base, sent, ack, reply = some, messages = some }
     Head { stream, floor, base, sent, ack, reply = some, lifetime }
     Message<'e> {

@@ -143,6 +143,7 @@ fn every_type_has_a_vector() {
             "Policy",
             "Receipt",
             "GroupMessage",
+            "Flow",
             "Message",
         ];
         let shown = all.iter().any(|vector| vector.kind == known.name) || inside.contains(&known.name);

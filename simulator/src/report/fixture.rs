@@ -76,7 +76,7 @@ pub fn sized(count: usize, degree: usize) -> Record {
         nodes,
         bearers: vec!["radio".into(), "lte".into()],
         edges,
-        purposes: ["payload", "gossip", "routing", "admission"].map(str::to_owned).to_vec(),
+        purposes: ["payload", "routing", "admission"].map(str::to_owned).to_vec(),
         samples,
         frames,
         latencies: latencies(),

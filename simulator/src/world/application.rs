@@ -71,6 +71,10 @@ impl Application {
                         this.ledger.handle_heard(subscription, &published.payload, published.lost + heard.skipped);
                         this.handle(&published.payload, 0);
                     }
+                    (Reply::Missed(missed), Some(subscription)) => {
+                        let from = missed.from.map(|name| name.to_string()).unwrap_or_default();
+                        this.ledger.handle_missed(subscription, &from, missed.lost + heard.skipped);
+                    }
                     _ => {}
                 }
             }

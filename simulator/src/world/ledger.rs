@@ -14,7 +14,7 @@ use crate::virtual_os::splitmix;
 use m2mesh::engine::api::Outcome;
 use m2mesh::event_log::{Logged, Record};
 use m2mesh::wire::batch::Ack;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -36,10 +36,10 @@ pub struct Book {
     pub delivered: u64,
     /// Copies known not to have arrived in time.
     pub failed: u64,
-    /// Payload bytes that arrived, and of those, what was published.
+    /// Payload bytes that arrived.
     pub useful: u64,
-    /// See [`Book::useful`].
-    pub published: u64,
+    /// Indices of the nodes, by their names.
+    names: BTreeMap<String, usize>,
     /// Nodes whose clock or disk is not sound: their deadlines are not checked.
     pub excused: BTreeSet<usize>,
     /// Who subscribed to what, and heard what.
@@ -149,18 +149,18 @@ impl From<&Outcome> for End {
 }
 
 impl Ledger {
-    /// Of a world with so many nodes, whose slowest disk flushes in `flush`.
-    pub fn new(nodes: usize, flush: Duration, events: Events) -> Self {
+    /// Of a world with nodes of these names, whose slowest disk flushes in `flush`.
+    pub fn new(names: &[String], flush: Duration, events: Events) -> Self {
         let slack = u64::try_from((flush * 3 + SLACK).as_nanos()).unwrap_or(NANOS);
         Self(Arc::new(Mutex::new(Book {
             messages: Vec::new(),
             checks: Checks::new(),
-            open: vec![0; nodes],
+            open: vec![0; names.len()],
+            names: names.iter().enumerate().map(|(at, name)| (name.clone(), at)).collect(),
             expected: 0,
             delivered: 0,
             failed: 0,
             useful: 0,
-            published: 0,
             excused: BTreeSet::new(),
             publications: Publications::default(),
             findings: Findings::default(),
@@ -273,7 +273,6 @@ impl Ledger {
         }
         book.delivered += 1;
         book.useful += message.size as u64;
-        book.published += if message.to.is_none() { message.size as u64 } else { 0 };
         Some(id)
     }
 
@@ -288,6 +287,14 @@ impl Ledger {
         let known = message_of(payload).and_then(|id| Some((id, book.messages.get(usize::try_from(id).ok()?)?.from)));
         if let Some((id, from)) = known {
             book.publications.handle_heard(subscription, Heard { from, message: Some(id), lost, at: now() });
+        }
+    }
+
+    /// A subscription was told that it has missed messages of a device, and that none comes after them.
+    pub fn handle_missed(&self, subscription: usize, from: &str, lost: u64) {
+        let mut book = self.lock();
+        if let Some(from) = book.names.get(from).copied() {
+            book.publications.handle_heard(subscription, Heard { from, message: None, lost, at: now() });
         }
     }
 

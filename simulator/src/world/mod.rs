@@ -137,13 +137,13 @@ impl World {
                     ));
                 }
                 let flows = plan.flows.iter().map(|flow| flow.name.clone()).collect();
-                Events::create(path, names, flows, only.flatten())
+                Events::create(path, names.clone(), flows, only.flatten())
                     .map_err(|error| format!("{}: {error}; check the path", path.display()))?
             }
             None => Events::default(),
         };
         let slowest = plan.devices.iter().map(|device| device.flush).max().unwrap_or_default();
-        let ledger = Ledger::new(plan.devices.len(), slowest, events.clone());
+        let ledger = Ledger::new(&names, slowest, events.clone());
         let medium = Medium::new(&plan, &faults::strangers(&plan));
         let devices = founding::found(&plan)?;
         let agenda = Agenda::default();

@@ -342,17 +342,13 @@ impl Findings {
         self.untold + self.invented + self.twice + self.disordered + self.late
     }
 
-    /// Makes the violations those of a check, if they count as such.
+    /// Makes the violations those of a check.
     pub fn enter(&self, checks: &mut Checks) {
-        if ENFORCED {
-            self.examples.iter().for_each(|example| checks.look(Promise::HeardOrTold, false, || example.clone()));
-            checks.tally(Promise::HeardOrTold, self.looked, self.violations());
-        }
+        self.examples.iter().for_each(|example| checks.look(Promise::HeardOrTold, false, || example.clone()));
+        checks.tally(Promise::HeardOrTold, self.looked, self.violations());
     }
 }
 
-/// Whether a violation fails a run. Otherwise it shows in the metrics `publications.…` alone.
-const ENFORCED: bool = false;
 /// What is handed over so soon before or after a subscription begins may have been under way.
 const BEGINNING: u64 = 2_000_000_000;
 /// What is handed over so soon before its publisher is killed may have gone with it.

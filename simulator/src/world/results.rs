@@ -257,7 +257,7 @@ fn of_all(
     }
     of_publications(&book.findings, &mut put);
     let measured = (seconds(now()) - plan.warmup.as_secs_f64()).max(1e-9);
-    let control = spent[1..].iter().sum::<u64>().saturating_sub(book.published);
+    let control = spent[1..].iter().sum::<u64>();
     put("control.rate", control as f64 / measured / plan.devices.len().max(1) as f64);
     let (cost, payload) = (cost - warm.cost, cost_of_payload - warm.cost_of_payload);
     put("cost.total", cost);

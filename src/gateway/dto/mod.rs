@@ -21,7 +21,7 @@ pub use records::{
     LogRecord, LogVerdict, OlderLog,
 };
 pub use traffic::{
-    AnswerBody, LineOutcome, PublishBody, PublishLinesQuery, Published, RequestBody, SendBody, SendLinesQuery,
+    AnswerBody, LineOutcome, Missed, PublishBody, PublishLinesQuery, Published, RequestBody, SendBody, SendLinesQuery,
     ServiceCall, SubscribeQuery,
 };
 

@@ -168,7 +168,7 @@ pub struct Published {
     pub from: Option<String>,
     /// RFC 3339: the sender's clock at publishing.
     pub sent: String,
-    /// Messages of this sender known to be lost on the mesh before this one.
+    /// Messages of this sender to this topic that were lost on the mesh before this one.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub lost: u64,
     /// Messages that this stream dropped before this one, the oldest first, because they were not read in time.
@@ -190,6 +190,28 @@ impl Published {
             skipped,
             payload: Payload::new(payload),
         }
+    }
+}
+
+/// Event `missed` of `GET /v1/subscribe`: messages that were lost, after which none of the same stream comes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Missed {
+    /// The whole topic.
+    pub topic: String,
+    /// The sender's name, if it is a contact.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// How many.
+    pub lost: u64,
+    /// Messages that this stream dropped before this event, because they were not read in time.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub skipped: u64,
+}
+
+impl Missed {
+    pub(in crate::gateway) fn new(missed: api::Missed, skipped: u64) -> Self {
+        let api::Missed { topic, from, lost } = missed;
+        Self { topic, from: from.map(|name| name.to_string()), lost, skipped }
     }
 }
 

@@ -128,7 +128,6 @@ impl<G: Gatekeeper> Network<G> {
     /// A closed connection's frames have all been fetched: it leaves its link.
     pub(super) fn settle(&mut self) {
         let Some(Closed { connection, reason, .. }) = self.closed.take() else { return };
-        let peer = self.links.of_connection(connection).and_then(|link| self.links.get(link)).map(|link| link.peer);
         // Whoever finishes in good order waits for the other end to have read everything. One that is gone sooner broke.
         let broke = self
             .links
@@ -148,12 +147,6 @@ impl<G: Gatekeeper> Network<G> {
                 self.tell_silence(link);
             }
             None => {}
-        }
-        let Some(peer) = peer else { return };
-        let links = self.links.of_peer(peer).filter_map(|link| self.links.get(link));
-        let left: Vec<ConnectionId> = links.flat_map(|link| &link.connections).map(|each| each.id).collect();
-        if !left.is_empty() {
-            self.swarm.behaviour_mut().rouse_gossip(peer, &left);
         }
     }
 }

@@ -138,7 +138,7 @@ fn what_is_not_well_formed_is_refused_and_counted() {
     let good = || lsa(1, 1, &[2, 3]);
     let links: Vec<u16> = (2..).take(MAX_LINKS + 1).collect();
     let leaves = (0..=1_024u16).map(|n| handle(n, EPOCH)).collect();
-    let tags = (0..4_000u64).map(|n| Tag(n.to_be_bytes())).collect();
+    let tags = (0..8_000u64).map(|n| Tag(n.to_be_bytes())).collect();
     let bad = [
         (Lsa { origin: hash_of(2, EPOCH), ..good() }, Flaw::Origin),
         (Lsa { sequence: 0, ..good() }, Flaw::Sequence),
@@ -151,7 +151,7 @@ fn what_is_not_well_formed_is_refused_and_counted() {
         (lsa(1, 1, &links), Flaw::TooManyLinks),
         (Lsa { leaves, ..good() }, Flaw::TooManyLeaves),
         (Lsa { services: tags, ..good() }, Flaw::TooLong),
-        (Lsa { groups: (0..257u64).map(|n| Tag(n.to_be_bytes())).collect(), ..good() }, Flaw::TooManyTags),
+        (Lsa { groups: (0..2_049u64).map(|n| Tag(n.to_be_bytes())).collect(), ..good() }, Flaw::TooManyTags),
         (Lsa { borders: (0..17).collect(), ..good() }, Flaw::TooManyTags),
         (Lsa { borders: vec![2, 1], ..good() }, Flaw::Order("borders")),
     ];

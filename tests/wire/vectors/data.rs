@@ -10,6 +10,7 @@ use m2mesh::wire::encode;
 use m2mesh::wire::fragment::Fragment;
 use m2mesh::wire::frame::{Kind, raw};
 use m2mesh::wire::group::{self, GroupBatch, GroupFrame, GroupMessage};
+use m2mesh::wire::group_repair::{Flow, GroupHave, GroupWant};
 use m2mesh::wire::mail::Mail;
 use m2mesh::wire::opener::{ANSWER, Opener};
 use m2mesh::wire::parcel::{Head, Parcel, put_record};
@@ -204,12 +205,26 @@ fn groups() -> Vec<Vector> {
     let inner = GroupBatch {
         stream: stream(),
         first: 1,
-        sent: NOW * 1_000_000,
+        began: NOW * 1_000_000,
+        ends: false,
         messages: vec![
-            GroupMessage { topic: "plant/vmstat", payload: b"r b swpd" },
-            GroupMessage { topic: "plant/vmstat", payload: b"" },
+            GroupMessage { topic: "plant/vmstat", number: 1, payload: b"r b swpd" },
+            GroupMessage { topic: "plant/vmstat", number: 2, payload: b"" },
         ],
     };
+    let end = GroupBatch {
+        first: 3,
+        ends: true,
+        messages: vec![GroupMessage { topic: "plant/vmstat", number: 2, payload: b"" }],
+        ..inner.clone()
+    };
+    let flow = Flow {
+        group: Tag(opaque_array("group tag")),
+        sender: credential_hash(PSEUDONYM),
+        salt: opaque_array("salt"),
+        ranges: vec![(0, 5), (7, 7)],
+    };
+    let have = GroupHave { flows: vec![flow.clone()], tell: vec![Tag(opaque_array("group tag"))] };
     let sealed = opaque("sealed group batch", encode(&inner).len() + 16);
     let frame = GroupFrame {
         epoch: EPOCH,
@@ -217,6 +232,7 @@ fn groups() -> Vec<Vector> {
         group: Tag(opaque_array("group tag")),
         segment: 3,
         version: 2,
+        sent: NOW * 1_000_000,
         expiry: (NOW + 30) * 1_000_000,
         salt: opaque_array("salt"),
         counter: 5,
@@ -224,7 +240,10 @@ fn groups() -> Vec<Vector> {
     };
     vec![
         Vector::of("group-batch", "GroupBatch", "two messages to one topic", &inner),
+        Vector::of("group-batch-end", "GroupBatch", "the end of a stream: its topics with their last numbers", &end),
         Vector::of("group-frame", "GroupFrame", "", &frame),
+        Vector::of("group-have", "GroupHave", "what is kept of a group, and a question for the same", &have),
+        Vector::of("group-want", "GroupWant", "", &GroupWant { flows: vec![flow] }),
         Vector::raw(
             "group-frame-signed",
             "Signed",

@@ -1,8 +1,7 @@
 //! Whole frames out of what a stream is written, so that a hostile member can be modelled without touching its node.
 //!
-//! A stream begins with two lines of multistream-select, each with its length before it as a varint. Then gossip comes as
-//! messages with a varint of their length, and frames of the mesh with 32 bits of theirs. What a hostile member does, it does
-//! to whole ones of data and gossip; control passes, so that its links stay up, but for what it tells of its own links.
+//! A stream begins with two lines of multistream-select, each with its length before it as a varint. Then frames come, with 32
+//! bits of theirs. What a hostile member does, it does to whole ones of data and groups; control passes, so that its links stay up, but for what it tells of its own links.
 
 use super::purpose::{Classifier, Purpose};
 use super::{Medium, now};
@@ -24,15 +23,12 @@ pub struct Tamper {
     /// Lines of negotiation still to come.
     lines: u32,
     chance: u64,
-    /// Gossip to be sent again, and when, in nanoseconds: with what is sent next after that. Data outlives the stream: see
-    /// [`Again`].
-    again: VecDeque<(u64, Vec<u8>)>,
 }
 
 impl Tamper {
     /// For a fresh stream of a device to another.
     pub fn new(device: usize, peer: usize) -> Self {
-        Self { device, peer, partial: Vec::new(), lines: 2, chance: device as u64, again: VecDeque::new() }
+        Self { device, peer, partial: Vec::new(), lines: 2, chance: device as u64 }
     }
 
     /// What goes onto the line for these bytes, each piece with a delay.
@@ -43,22 +39,18 @@ impl Tamper {
             (device.hostile, device.liar.clone())
         };
         let tells = purpose == Some(Purpose::Routing) && liar.is_some();
-        if !tells && !matches!(purpose, None | Some(Purpose::Payload | Purpose::Gossip)) {
+        if !tells && !matches!(purpose, None | Some(Purpose::Payload)) {
             let mut all = std::mem::take(&mut self.partial);
             all.extend_from_slice(bytes);
             return vec![(all, Duration::ZERO)];
         }
         self.partial.extend_from_slice(bytes);
         let mut sent = Vec::new();
-        if self.lines == 0 && self.partial.len() == bytes.len() {
-            while let Some((_, frame)) = self.again.pop_front_if(|(at, _)| *at <= now()) {
-                sent.push((frame, Duration::ZERO));
-            }
-            if purpose == Some(Purpose::Payload) {
-                let again = &mut medium.lock().devices[self.device].again;
-                let due = again.entry(self.peer).or_default().take(now());
-                sent.extend(due.into_iter().map(|frame| (frame, Duration::ZERO)));
-            }
+        let between = self.lines == 0 && self.partial.len() == bytes.len();
+        if between && purpose == Some(Purpose::Payload) {
+            let again = &mut medium.lock().devices[self.device].again;
+            let due = again.entry(self.peer).or_default().take(now());
+            sent.extend(due.into_iter().map(|frame| (frame, Duration::ZERO)));
         }
         while let Some(length) = self.length(purpose) {
             let rest = self.partial.split_off(length);
@@ -95,15 +87,9 @@ impl Tamper {
                 }
             }
             Some(Hostility::Delay(delay)) => sent.push((frame, delay)),
-            Some(Hostility::Replay(after)) if purpose == Some(Purpose::Payload) => {
+            Some(Hostility::Replay(after)) => {
                 let again = &mut medium.lock().devices[self.device].again;
                 again.entry(self.peer).or_default().keep(&frame, now(), super::super::nanos(after));
-                sent.push((frame, Duration::ZERO));
-            }
-            Some(Hostility::Replay(after)) => {
-                if self.again.len() < MOST_KEPT {
-                    self.again.push_back((now() + super::super::nanos(after), frame.clone()));
-                }
                 sent.push((frame, Duration::ZERO));
             }
             Some(Hostility::Flood(times)) => {

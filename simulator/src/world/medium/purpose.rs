@@ -12,18 +12,16 @@ use std::sync::atomic::Ordering::Relaxed;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Purpose {
-    /// Messages and receipts.
+    /// Messages and receipts, publications and what is told about them.
     Payload = 0,
-    /// Group messages, and gossip about them.
-    Gossip = 1,
     /// Keeps the mesh running.
-    Routing = 2,
+    Routing = 1,
     /// Sets connections up.
-    Admission = 3,
+    Admission = 2,
 }
 
 /// Names, in their order.
-pub const PURPOSES: [&str; 4] = ["payload", "gossip", "routing", "admission"];
+pub const PURPOSES: [&str; 3] = ["payload", "routing", "admission"];
 
 /// Finds out what a stream is for; both directions share it.
 pub struct Classifier {
@@ -42,9 +40,8 @@ impl Classifier {
     pub fn classify(&self, by_opener: bool, bytes: &[u8]) -> (Purpose, bool) {
         match self.known.load(Relaxed) {
             0 => return (Purpose::Payload, false),
-            1 => return (Purpose::Gossip, false),
-            2 => return (Purpose::Routing, false),
-            3 => return (Purpose::Admission, false),
+            1 => return (Purpose::Routing, false),
+            2 => return (Purpose::Admission, false),
             _ => {}
         }
         if !by_opener {
@@ -64,9 +61,8 @@ impl Classifier {
     pub fn known(&self) -> Option<Purpose> {
         match self.known.load(Relaxed) {
             0 => Some(Purpose::Payload),
-            1 => Some(Purpose::Gossip),
-            2 => Some(Purpose::Routing),
-            3 => Some(Purpose::Admission),
+            1 => Some(Purpose::Routing),
+            2 => Some(Purpose::Admission),
             _ => None,
         }
     }
@@ -77,11 +73,7 @@ fn find(head: &[u8]) -> Option<Purpose> {
     if head[..common] != MULTISTREAM[..common] {
         return Some(Purpose::Admission);
     }
-    let names = [
-        (&b"/m2mesh/1/data\n"[..], Purpose::Payload),
-        (&b"/m2mesh/1/control\n"[..], Purpose::Routing),
-        (&b"/m2mesh/1/gossip"[..], Purpose::Gossip),
-    ];
+    let names = [(&b"/m2mesh/1/data\n"[..], Purpose::Payload), (&b"/m2mesh/1/control\n"[..], Purpose::Routing)];
     let named = names.iter().find(|(name, _)| head.windows(name.len()).any(|part| part == *name));
     match named {
         Some((_, purpose)) => Some(*purpose),

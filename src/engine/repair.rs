@@ -1,0 +1,352 @@
+//! Repair of groups: neighbours tell each other what they keep, and fetch what they lack.
+//!
+//! **Telling.** Links are reliable streams, so what is pushed over one arrives unless the link breaks, takes nothing, or a relay drops it.
+//! Hence a node owes a neighbour a digest of what it keeps of a group when they become neighbours in its tree, when a link between them
+//! comes up or breaks, and when something could not be pushed; both sides tell. Besides, what is new is named, every [`NAMING`], to up to
+//! [`BESIDE`] neighbours beside the tree, over links without a price: they have it already, unless a relay has failed them.
+//!
+//! **Fetching.** What a digest names and has not been here is asked for, at once if its teller is next to this node in the tree, after
+//! [`GRACE`] if it is not, since it is then probably on its way. A hole in the numbers that are pushed is asked for as well. Whom of several
+//! tellers, `wanted` knows. Who cannot answer, since its link takes nothing, tells anew when it does. Answers go in the lowest class,
+//! behind what is pushed, and bring in what they carry as if it had been pushed: it goes on along the tree.
+//!
+//! Invariants
+//! 1. At most [`WINDOW`] frames are answered to one request, and requests of a link have a rate.
+//! 2. A frame is given only over links that its publisher's policy allows, where that is this device, and within its segment.
+
+use super::Engine;
+use super::share::Rates;
+use super::shelf::Flow;
+use super::wanted::{WINDOW, Wants};
+use crate::counter::Counter;
+use crate::id::{LinkId, Lsn, Pseudonym, Tag};
+use crate::time::Time;
+use crate::wire::data::{Class, Policy};
+use crate::wire::frame::{self, Kind};
+use crate::wire::group_repair::{self as wire_repair, Again, GroupHave, GroupWant, MAX_ASKED, MAX_FLOWS, MAX_RANGES};
+use crate::wire::{self, OutFrame};
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Most frames that one digest adds to what is wanted: the rest is told again.
+const MOST_TOLD: u64 = 4_096;
+/// How many neighbours beside the tree are told what is new.
+const BESIDE: usize = 2;
+/// How often they are.
+const NAMING: Duration = Duration::from_millis(250);
+/// How long something told beside the tree is waited for.
+const GRACE: Duration = Duration::from_millis(250);
+/// How long what is owed at the same time is gathered.
+const GATHER: Duration = Duration::from_millis(20);
+/// When what could not be told is tried again.
+const AGAIN: Duration = Duration::from_millis(500);
+/// Most groups owed to a neighbour by name: beyond them it is told of all.
+const MAX_OWED: usize = 256;
+/// Most flows named beside the tree at a time. Drop policy: more are not named.
+const MAX_FRESH: usize = 1_024;
+/// Requests of a neighbour at once, and one more in each span.
+const REQUESTS: (u32, Duration) = (64, Duration::from_millis(10));
+
+/// What a neighbour is to be told.
+#[derive(Debug)]
+struct Owed {
+    at: Time,
+    /// Nothing for all groups.
+    groups: Option<BTreeSet<Tag>>,
+    /// Groups that it is asked to tell of in turn.
+    asks: bool,
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(super) struct Repair {
+    owed: BTreeMap<Pseudonym, Owed>,
+    /// Of each flow what has come since neighbours beside the tree were told last.
+    fresh: BTreeMap<Flow, (Tag, u64, u64)>,
+    naming: Option<Time>,
+    pub(super) wants: Wants,
+    rates: Rates,
+}
+
+impl Default for Repair {
+    fn default() -> Self {
+        Self {
+            owed: BTreeMap::new(),
+            fresh: BTreeMap::new(),
+            naming: None,
+            wants: Wants::default(),
+            rates: Rates::new(REQUESTS.0, REQUESTS.1),
+        }
+    }
+}
+
+impl Repair {
+    /// A neighbour is to be told what is kept of a group, and asked for the same if `asks`.
+    pub(super) fn owe(&mut self, neighbour: Pseudonym, group: Tag, asks: bool, now: Time) {
+        let owed = self.owed(neighbour, asks, now);
+        if let Some(groups) = &mut owed.groups {
+            groups.insert(group);
+            if groups.len() > MAX_OWED {
+                owed.groups = None;
+            }
+        }
+    }
+
+    /// The same of all groups that the two have in common.
+    pub(super) fn owe_all(&mut self, neighbour: Pseudonym, now: Time) {
+        self.owed(neighbour, true, now).groups = None;
+    }
+
+    fn owed(&mut self, neighbour: Pseudonym, asks: bool, now: Time) -> &mut Owed {
+        let none = || Owed { at: now + GATHER, groups: Some(BTreeSet::new()), asks: false };
+        let owed = self.owed.entry(neighbour).or_insert_with(none);
+        owed.asks |= asks;
+        owed
+    }
+
+    /// A frame is new on the shelf.
+    pub(super) fn note(&mut self, group: Tag, flow: Flow, number: u64, now: Time) {
+        if let Some((_, first, last)) = self.fresh.get_mut(&flow) {
+            (*first, *last) = (number.min(*first), number.max(*last));
+        } else if self.fresh.len() < MAX_FRESH {
+            self.fresh.insert(flow, (group, number, number));
+        }
+        self.naming.get_or_insert(now + NAMING);
+    }
+
+    /// A link takes frames again: what is owed to the neighbour is told now.
+    pub(super) fn hurry(&mut self, neighbour: &Pseudonym, now: Time) {
+        if let Some(owed) = self.owed.get_mut(neighbour) {
+            owed.at = now;
+        }
+    }
+
+    /// A link is gone.
+    pub(super) fn forget_link(&mut self, link: LinkId) {
+        self.rates.forget(link);
+    }
+
+    pub(super) fn next_wake(&self) -> Option<Time> {
+        let owed = self.owed.values().map(|owed| owed.at).min();
+        [owed, self.naming, self.wants.next_wake()].into_iter().flatten().min()
+    }
+}
+
+impl Engine {
+    pub(super) fn timeout_repair(&mut self) {
+        let now = self.now.time;
+        self.shelf.expire(now);
+        self.tell();
+        self.name_fresh();
+        self.fetch();
+    }
+
+    /// A neighbour is there, or there again: both tell what they keep.
+    pub(super) fn compare_groups(&mut self, link: LinkId) {
+        if let Some(neighbour) = self.neighbour_at(link) {
+            self.repair.owe_all(neighbour, self.now.time);
+        }
+    }
+
+    /// A neighbour pushes a frame: what comes before it in its flow and is missing is wanted too.
+    pub(super) fn want_before(&mut self, from: &Pseudonym, group: Tag, flow: Flow, number: u64) {
+        let Some((first, last)) = self.shelf.gap_before(&flow, number) else { return };
+        let first = first.max(last.saturating_sub(WINDOW as u64));
+        let at = self.now.time + GRACE;
+        self.want_all(*from, group, flow, (first, last), at);
+    }
+
+    /// Answers how many numbers there were.
+    fn want_all(&mut self, teller: Pseudonym, group: Tag, flow: Flow, (first, last): (u64, u64), at: Time) -> u64 {
+        let mut dropped = 0;
+        for number in first..=last {
+            dropped += u64::from(self.repair.wants.want(teller, group, (flow, number), at, self.now.time));
+        }
+        self.count(Counter::GroupRepairsDropped, dropped);
+        last - first + 1
+    }
+
+    pub(super) fn handle_group_have(&mut self, link: LinkId, body: &[u8]) {
+        let Some(teller) = self.neighbour_at(link) else { return };
+        let have =
+            wire::decode::<GroupHave>(body).ok().filter(|have| have.tell.len() <= MAX_ASKED && sound(&have.flows));
+        let Some(have) = have else { return self.count(Counter::GroupFramesMalformed, 1) };
+        let now = self.now.time;
+        let mut told = 0;
+        for flow in have.flows.iter().filter(|flow| self.takes_part(&flow.group)).cloned().collect::<Vec<_>>() {
+            let near = self.tree.joins(&flow.group, &teller) || !self.settings.forwarding;
+            let at = if near { now } else { now + GRACE };
+            let key = (flow.sender, flow.salt);
+            let missing: Vec<_> = flow.ranges.iter().flat_map(|range| self.shelf.missing(&key, *range)).collect();
+            for (first, last) in missing {
+                let last = last.min(first.saturating_add(MOST_TOLD.saturating_sub(told)));
+                if told >= MOST_TOLD {
+                    break;
+                }
+                told += self.want_all(teller, flow.group, key, (first, last), at);
+            }
+        }
+        for group in have.tell.into_iter().filter(|group| self.takes_part(group)).collect::<Vec<_>>() {
+            self.repair.owe(teller, group, false, now);
+        }
+    }
+
+    pub(super) fn handle_group_want(&mut self, link: LinkId, body: &[u8]) {
+        let want = wire::decode::<GroupWant>(body).ok().filter(|want| sound(&want.flows));
+        let Some(want) = want else { return self.count(Counter::GroupFramesMalformed, 1) };
+        if !self.repair.rates.take(link, self.now.time) {
+            return self.count(Counter::GroupRequestsTooOften, 1);
+        }
+        let numbers = want.flows.iter().flat_map(|flow| {
+            let key = (flow.sender, flow.salt);
+            flow.ranges.iter().flat_map(move |(first, last)| (*first..=*last).map(move |number| (key, number)))
+        });
+        for (flow, number) in numbers.take(WINDOW) {
+            let kept = self.shelf.get(&flow, number).filter(|kept| kept.until > self.now.time);
+            let Some(kept) = kept.cloned() else { continue };
+            if self.links.get(link).is_none_or(|link| link.blocked) {
+                if let (Some(neighbour), Some(group)) = (self.neighbour_at(link), self.shelf.group_of(&flow)) {
+                    self.repair.owe(neighbour, group, false, self.now.time);
+                }
+                continue;
+            }
+            if !self.may_go(link, &kept) {
+                continue;
+            }
+            let mut head = Vec::with_capacity(frame::HEADER + 4);
+            frame::begin(&mut head, Kind::GroupAgain);
+            head.extend_from_slice(&Again::of(self.now.time.since(kept.came)).to_bytes());
+            self.count(Counter::GroupFramesRepaired, 1);
+            self.send_data(link, Class::Bulk, OutFrame::around(head, &kept.data, &kept.data), Lsn(0));
+        }
+    }
+
+    /// Whether a frame may be given over a link.
+    fn may_go(&self, link: LinkId, kept: &super::shelf::Kept) -> bool {
+        let Some(bearer) = self.links.get(link).map(|link| self.worth.bearer(link.bearer).class as u16) else {
+            return false;
+        };
+        let avoided = kept.terms.as_ref().and_then(|terms| terms.policy.avoid).unwrap_or(0);
+        avoided & (1 << bearer) == 0 && self.admits(link, kept.segment)
+    }
+
+    /// Tells neighbours what is owed to them.
+    fn tell(&mut self) {
+        let now = self.now.time;
+        let due: Vec<Pseudonym> =
+            self.repair.owed.iter().filter(|(_, owed)| owed.at <= now).map(|(to, _)| *to).collect();
+        for neighbour in due {
+            let Some(mut owed) = self.repair.owed.remove(&neighbour) else { continue };
+            if self.links.of(&neighbour).next().is_none() {
+                // Its next link begins with a comparison.
+                continue;
+            }
+            let link = self.link_under(&neighbour, &Policy::default()).map(|(link, _)| link);
+            let Some(link) = link.filter(|link| self.links.get(*link).is_some_and(|link| !link.blocked)) else {
+                owed.at = now + AGAIN;
+                self.repair.owed.insert(neighbour, owed);
+                continue;
+            };
+            let groups = owed.groups.unwrap_or_else(|| self.common_groups(link, &neighbour));
+            let asks = if owed.asks { groups.iter().copied().take(MAX_ASKED).collect() } else { Vec::new() };
+            self.tell_groups(link, &groups, asks);
+        }
+    }
+
+    fn tell_groups(&mut self, link: LinkId, groups: &BTreeSet<Tag>, tell: Vec<Tag>) {
+        let mut flows: Vec<wire_repair::Flow> = Vec::new();
+        for group in groups {
+            let kept = self.shelf.kept(group, |frame| self.may_go(link, frame));
+            flows.extend(kept.map(|((sender, salt), mut ranges)| {
+                // The newest are of use for longest.
+                ranges.drain(..ranges.len().saturating_sub(MAX_RANGES));
+                wire_repair::Flow { group: *group, sender, salt, ranges }
+            }));
+        }
+        if flows.is_empty() && tell.is_empty() {
+            return;
+        }
+        let mut parts = flows.chunks(MAX_FLOWS);
+        let first = GroupHave { flows: parts.next().unwrap_or_default().to_vec(), tell };
+        let rest = parts.map(|flows| GroupHave { flows: flows.to_vec(), tell: Vec::new() });
+        for have in core::iter::once(first).chain(rest).collect::<Vec<_>>() {
+            // Behind what has been pushed, so that it is not asked for.
+            self.send_data(link, Class::Telemetry, frame::of(Kind::GroupHave, &have).into(), Lsn(0));
+        }
+    }
+
+    /// Groups that this node and a neighbour have to do with: as neighbours in a tree, as a router and its leaf, or as leaves.
+    fn common_groups(&self, link: LinkId, neighbour: &Pseudonym) -> BTreeSet<Tag> {
+        let mut groups: BTreeSet<Tag> = self.tree.joined_by(neighbour).copied().collect();
+        if let Some(link) = self.links.get(link) {
+            groups.extend(&link.groups);
+            if link.forwarding && !self.settings.forwarding {
+                groups.extend(self.own_groups());
+            }
+        }
+        groups
+    }
+
+    /// Names what is new to neighbours beside the trees.
+    fn name_fresh(&mut self) {
+        let now = self.now.time;
+        if self.repair.naming.is_none_or(|at| at > now) {
+            return;
+        }
+        self.repair.naming = None;
+        let fresh = core::mem::take(&mut self.repair.fresh);
+        let mut told: BTreeMap<LinkId, Vec<wire_repair::Flow>> = BTreeMap::new();
+        for (flow, (group, first, last)) in fresh {
+            let beside = self.tree.beside(&group);
+            // Not always the same.
+            let from = usize::from(flow.1[0]).wrapping_add(usize::try_from(last).unwrap_or(0));
+            for at in 0..beside.len().min(BESIDE) {
+                let neighbour = beside[(from + at) % beside.len()];
+                let Some((link, price)) = self.link_under(&neighbour, &Policy::default()) else { continue };
+                let Some(of) = self.links.get(link) else { continue };
+                if of.blocked || price > 0 || self.worth.bearer(of.bearer).metered {
+                    continue;
+                }
+                let ranges = vec![(first, last)];
+                told.entry(link).or_default().push(wire_repair::Flow { group, sender: flow.0, salt: flow.1, ranges });
+            }
+        }
+        for (link, flows) in told {
+            for flows in flows.chunks(MAX_FLOWS) {
+                let have = GroupHave { flows: flows.to_vec(), tell: Vec::new() };
+                self.send_data(link, Class::Telemetry, frame::of(Kind::GroupHave, &have).into(), Lsn(0));
+            }
+        }
+    }
+
+    /// Asks for what is due.
+    fn fetch(&mut self) {
+        let (questions, given_up) = self.repair.wants.due(self.now.time);
+        self.count(Counter::GroupRepairsFailed, given_up);
+        for (teller, frames) in questions {
+            let Some((link, _)) = self.link_under(&teller, &Policy::default()) else { continue };
+            let mut flows: Vec<wire_repair::Flow> = Vec::new();
+            for (group, (sender, salt), number) in frames {
+                let same = |flow: &&mut wire_repair::Flow| (flow.sender, flow.salt) == (sender, salt);
+                match flows.last_mut().filter(same) {
+                    Some(flow) if flow.ranges.last().is_some_and(|(_, last)| last.checked_add(1) == Some(number)) => {
+                        if let Some((_, last)) = flow.ranges.last_mut() {
+                            *last = number;
+                        }
+                    }
+                    Some(flow) if flow.ranges.len() < MAX_RANGES => flow.ranges.push((number, number)),
+                    _ => flows.push(wire_repair::Flow { group, sender, salt, ranges: vec![(number, number)] }),
+                }
+            }
+            self.send_data(link, Class::Control, frame::of(Kind::GroupWant, &GroupWant { flows }).into(), Lsn(0));
+        }
+    }
+}
+
+/// Whether a digest or a request keeps its bounds.
+fn sound(flows: &[wire_repair::Flow]) -> bool {
+    let ascends = |flow: &wire_repair::Flow| {
+        flow.ranges.len() <= MAX_RANGES && flow.ranges.iter().all(|(first, last)| first <= last)
+    };
+    flows.len() <= MAX_FLOWS && flows.iter().all(ascends)
+}

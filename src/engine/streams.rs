@@ -1,0 +1,402 @@
+//! Streams of publishers as they come in: put in order, handed to subscriptions, and what is missing told to those whom it concerns.
+//!
+//! **Order.** Within a stream by its numbers. Streams of one contact in a group follow each other as they began by its clock: one waits while its
+//! predecessor holds something back, or, across the turn of an epoch, for a moment until that has ended. Once its successor has been
+//! heard, a stream is closed. Publishers that are no contacts have a new pseudonym each epoch, and nobody knows which go together.
+//!
+//! **Gaps.** Each message says which of its topic's it is. What is between it and the last one of that topic heard here was missed,
+//! and is told with it, to the subscriptions that have stood since then. A stream that has begun while a subscription stood is missed
+//! from its first message on; of one that was there before, what lies before the first one heard is nobody's.
+//!
+//! Invariants
+//! 1. A closed stream is handed over no more.
+//! 2. A gap is told to no subscription that began within it, nor to one whose filter does not match the topic.
+//! 3. At most [`MAX_STREAMS`] streams. Drop policy: of the publisher that has most, the one longest silent goes
+//!    (`group_streams_forgotten`). At most [`MAX_TOPICS`] topics in all of them; drop policy: of the publisher that has most, the one
+//!    known longest is forgotten (`group_topics_forgotten`), and what is missed before its next message is not told.
+//! 4. What is held back lies on the shelf and nowhere else: what the shelf drops is missing.
+
+use super::api::{Missed, Published, Reply};
+use super::heard::Term;
+use super::share::Shares;
+use super::shelf::Flow;
+use super::{Engine, Output};
+use crate::counter::Counter;
+use crate::delivery::reorder::Reorder;
+use crate::id::{CredentialHash, Lsn, Name, Pseudonym, StreamId};
+use crate::time::{Time, Unix};
+use crate::wire::group::{self, GroupBatch, GroupMessage, MAX_MESSAGES};
+use crate::wire::{self, topic};
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Most streams kept in order.
+pub(super) const MAX_STREAMS: usize = 4_096;
+/// Most topics known in them.
+pub(super) const MAX_TOPICS: usize = 32_768;
+/// How much longer before a subscription a stream must have begun for that to be certain.
+const MARGIN: Duration = Duration::from_secs(1);
+/// How long a stream waits for one of an epoch before to say that it has ended.
+const TURN: Duration = Duration::from_millis(500);
+
+/// A publisher's credential and its stream.
+pub(super) type Key = (CredentialHash, StreamId);
+
+/// A frame whose signature has been verified, of a group that somebody here listens to.
+#[derive(Debug)]
+pub(super) struct Received {
+    pub(super) group: String,
+    pub(super) from: Option<Name>,
+    pub(super) sender: Pseudonym,
+    pub(super) flow: Flow,
+    /// Its number in the flow.
+    pub(super) number: u64,
+    pub(super) sent: Unix,
+    pub(super) came: Time,
+    pub(super) until: Time,
+    pub(super) term: Term,
+    /// Start of the epoch of its sender's credential.
+    pub(super) start: Unix,
+}
+
+/// A publisher's stream to a group, as it comes in.
+#[derive(Debug)]
+struct Incoming {
+    /// When it began, by its publisher's clock.
+    opened: Unix,
+    /// What was sent up to then is taken for heard.
+    barred: Unix,
+    order: Reorder<Held>,
+    /// The same by this device's clock, if that was after the oldest subscription.
+    began: Option<Time>,
+    topics: BTreeMap<String, Last>,
+    /// The stream of the same contact that it follows, and until when it waits for that to end.
+    predecessor: Option<(Key, Time)>,
+    successor: Option<Key>,
+    ended: bool,
+    closed: bool,
+}
+
+/// What was heard last of a topic.
+#[derive(Clone, Copy, Debug)]
+struct Last {
+    number: u64,
+    at: Time,
+}
+
+/// A frame in its place, with what was sealed in it if it was opened just now.
+#[derive(Debug)]
+struct Held {
+    frame: Received,
+    plain: Option<Vec<u8>>,
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(super) struct Streams {
+    streams: BTreeMap<Key, Incoming>,
+    /// Of each publisher the streams, as they were last heard.
+    shares: Shares<Key, CredentialHash>,
+    topics: Shares<(Key, String), CredentialHash>,
+    /// Those that hold something back, so that nobody has to look through all.
+    holding: BTreeSet<Key>,
+    /// Of each contact and group the stream heard last.
+    latest: BTreeMap<(Name, String), Key>,
+}
+
+impl Streams {
+    pub(super) fn new() -> Self {
+        Self {
+            streams: BTreeMap::new(),
+            shares: Shares::new(MAX_STREAMS),
+            topics: Shares::new(MAX_TOPICS),
+            holding: BTreeSet::new(),
+            latest: BTreeMap::new(),
+        }
+    }
+
+    /// How many streams, and topics in them.
+    pub(super) fn len(&self) -> (usize, usize) {
+        (self.streams.len(), self.topics.len())
+    }
+
+    pub(super) fn next_wake(&self) -> Option<Time> {
+        // A stream that waits for one that holds something back is woken with that.
+        let wakes = self.holding.iter().filter_map(|key| {
+            let stream = self.streams.get(key)?;
+            let before = stream.predecessor.and_then(|(key, until)| Some((self.streams.get(&key)?, until)));
+            match before.filter(|(before, _)| !before.closed) {
+                Some((before, _)) if before.order.holds() => None,
+                Some((before, until)) if !before.ended => stream.order.next_wake().map(|held| held.max(until)),
+                _ => stream.order.next_wake(),
+            }
+        });
+        wakes.min()
+    }
+
+    fn forget(&mut self, key: &Key) {
+        if let Some(stream) = self.streams.remove(key) {
+            for topic in stream.topics.into_keys() {
+                self.topics.leave(&(*key, topic));
+            }
+        }
+        self.shares.leave(key);
+        self.holding.remove(key);
+        self.latest.retain(|_, latest| latest != key);
+    }
+
+    /// Puts a stream that is new here before or behind the one that was heard last of its publisher, as they began.
+    fn take_place(&mut self, key: Key, stream: &mut Incoming, place: (Name, String), now: Time) {
+        let latest = self.latest.get(&place).copied();
+        // Within an epoch a stream that another follows has ended, or its process has.
+        let until = |before: &Key, after: &Key| if before.0 == after.0 { now } else { now + TURN };
+        match latest.and_then(|latest| Some((latest, self.streams.get_mut(&latest)?))) {
+            Some((last, later)) if stream.opened < later.opened => {
+                // It comes late: nothing of it may follow what has been heard of its successor.
+                stream.closed = !later.topics.is_empty() || later.predecessor.is_some();
+                if !stream.closed {
+                    later.predecessor = Some((key, until(&key, &last)));
+                    stream.successor = Some(last);
+                }
+            }
+            Some((before, earlier)) => {
+                earlier.successor = Some(key);
+                stream.predecessor = Some((before, until(&before, &key)));
+                self.latest.insert(place, key);
+            }
+            None => drop(self.latest.insert(place, key)),
+        }
+    }
+
+    /// Whether a stream has to wait for the one before it.
+    fn waits(&self, key: &Key, now: Time) -> bool {
+        let Some((before, until)) = self.streams.get(key).and_then(|stream| stream.predecessor) else { return false };
+        let Some(before) = self.streams.get(&before).filter(|before| !before.closed) else { return false };
+        before.order.holds() || (!before.ended && now < until)
+    }
+}
+
+impl Engine {
+    /// Takes a frame of a group that somebody here listens to.
+    pub(super) fn receive(&mut self, frame: Received, plain: Vec<u8>) {
+        let Ok(batch) = wire::decode::<GroupBatch<'_>>(&plain) else {
+            return self.count(Counter::GroupFramesMalformed, 1);
+        };
+        let sound = |message: &GroupMessage<'_>| {
+            topic::check_topic(message.topic).is_ok()
+                && topic::group(message.topic) == frame.group
+                && message.number > 0
+        };
+        let in_epoch = (frame.start..frame.term.end).contains(&frame.sent);
+        if batch.messages.len() > MAX_MESSAGES || !in_epoch || !batch.messages.iter().all(sound) {
+            return self.count(Counter::GroupFramesMalformed, 1);
+        }
+        let (key, first) = ((frame.flow.0, batch.stream), batch.first);
+        let count = if batch.ends { 1 } else { batch.messages.len() as u64 };
+        // What may have been heard before says nothing of when a stream began for those who listen now.
+        let known = self.multicast.streams.streams.get(&key).map(|stream| stream.barred);
+        if frame.sent <= known.unwrap_or_else(|| self.heard.barred(&key.0)) {
+            return self.count(Counter::GroupFramesHeardBefore, 1);
+        }
+        self.enter_stream(key, &frame, Unix(batch.began));
+        let now = self.now.time;
+        let Some(stream) = self.multicast.streams.streams.get_mut(&key) else { return };
+        if stream.closed {
+            return self.count(Counter::GroupFramesOutOfTurn, 1);
+        }
+        let until = frame.until;
+        let plain = stream.order.is_next(first).then_some(plain);
+        stream.order.insert(first, count, Held { frame, plain }, now, until);
+        self.hand_over(key);
+    }
+
+    /// Makes room for a stream that is new here.
+    fn enter_stream(&mut self, key: Key, frame: &Received, opened: Unix) {
+        let oldest = self.multicast.streams.shares.enter(key.0, key);
+        if let Some(oldest) = oldest {
+            self.multicast.streams.forget(&oldest);
+            self.heard.forget_stream(&oldest.0);
+            self.count(Counter::GroupStreamsForgotten, 1);
+        }
+        if self.multicast.streams.streams.contains_key(&key) {
+            return;
+        }
+        let barred = self.heard.barred(&key.0);
+        let age = Duration::from_micros(frame.sent.0.saturating_sub(opened.0));
+        let start = frame.came - age;
+        let began = self.multicast.listens_since(&frame.group).filter(|since| start > *since + MARGIN).map(|_| start);
+        let order = if began.is_some() { Reorder::whole() } else { Reorder::joined() };
+        let (topics, now) = (BTreeMap::new(), self.now.time);
+        let mut stream = Incoming {
+            opened,
+            barred,
+            order,
+            began,
+            topics,
+            predecessor: None,
+            successor: None,
+            ended: false,
+            closed: false,
+        };
+        let streams = &mut self.multicast.streams;
+        if let Some(name) = frame.from.clone() {
+            streams.take_place(key, &mut stream, (name, frame.group.clone()), now);
+        }
+        streams.streams.insert(key, stream);
+    }
+
+    pub(super) fn timeout_streams(&mut self) {
+        let holding: Vec<Key> = self.multicast.streams.holding.iter().copied().collect();
+        for stream in holding {
+            self.hand_over(stream);
+        }
+    }
+
+    /// Hands over what is in order, or has waited long enough; then what has waited for that.
+    fn hand_over(&mut self, key: Key) {
+        let now = self.now.time;
+        let mut next = Some(key);
+        while let Some(key) = next.take() {
+            let mut began = false;
+            while !self.multicast.streams.waits(&key, now) {
+                let stream = self.multicast.streams.streams.get_mut(&key);
+                let Some(released) = stream.and_then(|stream| stream.order.poll(now)) else { break };
+                if !began {
+                    began = true;
+                    self.close_predecessor(&key);
+                }
+                self.release(key, released.item, released.skip);
+            }
+            let Some(stream) = self.multicast.streams.streams.get(&key) else { continue };
+            if stream.order.holds() {
+                self.multicast.streams.holding.insert(key);
+            } else {
+                self.multicast.streams.holding.remove(&key);
+                next = stream.successor;
+            }
+        }
+    }
+
+    /// The stream before this one is heard no more.
+    fn close_predecessor(&mut self, key: &Key) {
+        let streams = &mut self.multicast.streams;
+        let Some(stream) = streams.streams.get_mut(key) else { return };
+        let Some((before, _)) = stream.predecessor.take() else { return };
+        if let Some(stream) = streams.streams.get_mut(&before) {
+            (stream.closed, stream.successor) = (true, None);
+            for topic in core::mem::take(&mut stream.topics).into_keys() {
+                streams.topics.leave(&(before, topic));
+            }
+        }
+        streams.holding.remove(&before);
+    }
+
+    fn release(&mut self, key: Key, held: Held, skip: u64) {
+        let Held { frame, plain } = held;
+        let Some(plain) = plain.or_else(|| self.open_kept(&frame)) else { return };
+        let Ok(batch) = wire::decode::<GroupBatch<'_>>(&plain) else { return };
+        if batch.ends {
+            return self.end_stream(key, &frame, &batch);
+        }
+        if self.now.time > frame.until {
+            return self.count(Counter::GroupFramesExpired, 1);
+        }
+        let passed = self.heard.pass((key.0, frame.term), frame.sent, self.now.unix, self.journal.turn());
+        self.journal.extend(passed.writes);
+        self.count(Counter::GroupPublishersForgotten, passed.forgotten);
+        let skip = usize::try_from(skip).unwrap_or(usize::MAX);
+        for message in batch.messages.iter().skip(skip) {
+            let (began, last) = self.note_topic(key, message);
+            let number = message.number;
+            let lost = move |since| missed(number, last, began, since);
+            let published = Published {
+                topic: message.topic.to_owned(),
+                payload: message.payload.to_vec(),
+                from: frame.from.clone(),
+                sent: frame.sent,
+                lost: 0,
+            };
+            self.hand_to_subscribers(&published, frame.came, lost, passed.after);
+        }
+    }
+
+    /// A message of a topic is handed over: when the stream began, and what was heard of the topic last.
+    fn note_topic(&mut self, key: Key, message: &GroupMessage<'_>) -> (Option<Time>, Option<Last>) {
+        let now = Last { number: message.number, at: self.now.time };
+        let streams = &mut self.multicast.streams;
+        let Some(stream) = streams.streams.get_mut(&key) else { return (None, None) };
+        let began = stream.began;
+        if let Some(last) = stream.topics.get_mut(message.topic) {
+            return (began, Some(core::mem::replace(last, now)));
+        }
+        if stream.topics.len() >= group::MAX_TOPICS + MAX_MESSAGES {
+            return (None, None);
+        }
+        stream.topics.insert(message.topic.to_owned(), now);
+        if let Some((of, topic)) = streams.topics.enter(key.0, (key, message.topic.to_owned())) {
+            if let Some(stream) = streams.streams.get_mut(&of) {
+                stream.topics.remove(&topic);
+                // What is heard of it next does not tell what was missed.
+                stream.began = None;
+            }
+            self.count(Counter::GroupTopicsForgotten, 1);
+        }
+        (began, None)
+    }
+
+    /// Tells what was missed at a stream's end.
+    fn end_stream(&mut self, key: Key, frame: &Received, batch: &GroupBatch<'_>) {
+        for message in &batch.messages {
+            let Some(stream) = self.multicast.streams.streams.get(&key) else { return };
+            let (last, began) = (stream.topics.get(message.topic).copied(), stream.began);
+            // The number of the message that would follow.
+            let number = message.number.saturating_add(1);
+            let subscriptions = self.multicast.listening(&frame.group);
+            for (token, subscription) in subscriptions.filter(|(_, one)| topic::matches(&one.filter, message.topic)) {
+                let lost = missed(number, last, began, subscription.since);
+                if lost > 0 {
+                    let (topic, from) = (message.topic.to_owned(), frame.from.clone());
+                    let reply = Reply::Missed(Missed { topic, from, lost });
+                    self.outputs.push_back(Output::Reply { token, reply, after: Lsn(0), last: false });
+                }
+            }
+        }
+        if let Some(stream) = self.multicast.streams.streams.get_mut(&key) {
+            stream.ended = true;
+        }
+    }
+
+    /// Hands a message to the subscriptions that it is for, each with how many it has missed before it.
+    pub(super) fn hand_to_subscribers(
+        &mut self,
+        published: &Published,
+        came: Time,
+        lost: impl Fn(Time) -> u64,
+        after: Lsn,
+    ) {
+        let subscriptions = self.multicast.listening(topic::group(&published.topic));
+        let matching =
+            subscriptions.filter(|(_, one)| one.since <= came && topic::matches(&one.filter, &published.topic));
+        for (token, subscription) in matching {
+            let published = Published { lost: lost(subscription.since), ..published.clone() };
+            let reply = Reply::Published(published);
+            self.outputs.push_back(Output::Reply { token, reply, after, last: false });
+        }
+    }
+
+    /// Opens a frame that was held back, if the shelf still has it.
+    fn open_kept(&mut self, frame: &Received) -> Option<Vec<u8>> {
+        let data = self.shelf.get(&frame.flow, frame.number)?.data.clone();
+        let (_, parsed) = super::group_frames::parse(&data)?;
+        self.membership.groups().open(&parsed, &frame.group, &frame.sender).ok()
+    }
+}
+
+/// How many messages of a topic a subscription has missed before one of that number.
+fn missed(number: u64, last: Option<Last>, began: Option<Time>, since: Time) -> u64 {
+    match (last, began) {
+        (Some(last), _) if last.at >= since => number.saturating_sub(last.number).saturating_sub(1),
+        (None, Some(began)) if began > since + MARGIN => number.saturating_sub(1),
+        _ => 0,
+    }
+}

@@ -1,0 +1,438 @@
+//! What subscribers are promised of publications: all of them, in order, once, in time, and told of what they missed.
+
+use crate::mesh::Mesh;
+use m2mesh::counter::Counter;
+use m2mesh::engine::Input;
+use m2mesh::engine::api::{Command, Missed, Outcome, Refused, Reply, Token};
+use m2mesh::id::{CredentialHash, LinkId, StreamId, Tag};
+use m2mesh::identity::group::GroupSender;
+use m2mesh::wire::frame::{self, Kind};
+use m2mesh::wire::group::{GroupBatch, GroupMessage};
+use m2mesh::wire::group_repair::{Flow, GroupHave, GroupWant};
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::SeedableRng;
+use std::time::Duration;
+
+fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn publish(mesh: &mut Mesh, at: usize, topic: &str, number: u32, lifetime: Duration) -> Token {
+    let payload = number.to_be_bytes().to_vec();
+    mesh.command(at, Command::Publish { topic: topic.into(), payload, policy: None, lifetime })
+}
+
+fn subscribe(mesh: &mut Mesh, at: usize, filter: &str) -> Token {
+    mesh.command(at, Command::Subscribe { filter: filter.into() })
+}
+
+/// What a subscription has heard: each number, with how many were told to be missing before it.
+fn heard(mesh: &Mesh, at: usize, of: Token) -> Vec<(u32, u64)> {
+    let message = |(token, reply): &(Token, Reply)| match reply {
+        Reply::Published(published) if *token == of => {
+            Some((u32::from_be_bytes(published.payload.as_slice().try_into().expect("four bytes")), published.lost))
+        }
+        _ => None,
+    };
+    mesh.nodes[at].replies.iter().filter_map(message).collect()
+}
+
+/// What it has been told to be missing at the end of a stream.
+fn missed(mesh: &Mesh, at: usize, of: Token) -> Vec<Missed> {
+    let told = |(token, reply): &(Token, Reply)| match reply {
+        Reply::Missed(missed) if *token == of => Some(missed.clone()),
+        _ => None,
+    };
+    mesh.nodes[at].replies.iter().filter_map(told).collect()
+}
+
+fn all(numbers: std::ops::Range<u32>) -> Vec<(u32, u64)> {
+    numbers.map(|number| (number, 0)).collect()
+}
+
+/// a, b and c in a row, where c listens.
+fn row() -> (Mesh, Token) {
+    let mut mesh = Mesh::new(&["a", "b", "c"]);
+    mesh.connect(0, 1);
+    mesh.connect(1, 2);
+    mesh.run(seconds(3));
+    let listens = subscribe(&mut mesh, 2, "plant/#");
+    mesh.run(seconds(3));
+    (mesh, listens)
+}
+
+#[test]
+fn around_a_hub_everybody_hears_everybody() {
+    let names: Vec<String> = (0..17).map(|number| format!("n{number}")).collect();
+    let mut mesh = Mesh::new(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    (1..17).for_each(|at| mesh.connect(0, at));
+    mesh.run(seconds(3));
+    let listens: Vec<Token> = (0..17).map(|at| subscribe(&mut mesh, at, "plant/#")).collect();
+    mesh.run(seconds(3));
+    for number in 0..5 {
+        for at in 0..17 {
+            publish(&mut mesh, at, &format!("plant/{at}"), number, seconds(30));
+        }
+        mesh.run(millis(100));
+    }
+    mesh.run(seconds(2));
+    for (at, listens) in listens.into_iter().enumerate() {
+        assert_eq!(heard(&mesh, at, listens).len(), 5 * 17, "at {at}");
+    }
+}
+
+#[test]
+fn what_was_published_while_a_link_was_cut_comes_when_it_is_mended() {
+    let (mut mesh, listens) = row();
+    for number in 0..60 {
+        if number == 20 {
+            mesh.disconnect(1, 2);
+        }
+        publish(&mut mesh, 0, "plant/x", number, seconds(60));
+        mesh.run(millis(100));
+    }
+    assert_eq!(heard(&mesh, 2, listens), all(0..20));
+    mesh.connect(1, 2);
+    mesh.run(seconds(3));
+    assert_eq!(heard(&mesh, 2, listens), all(0..60));
+}
+
+#[test]
+fn a_relay_that_crashes_takes_nothing_with_it() {
+    let (mut mesh, listens) = row();
+    for number in 0..60 {
+        publish(&mut mesh, 0, "plant/x", number, seconds(60));
+        mesh.run(millis(20));
+        if number == 30 {
+            mesh.restart(1);
+            mesh.connect(1, 2);
+        }
+        if number == 40 {
+            mesh.connect(0, 1);
+        }
+    }
+    mesh.run(seconds(8));
+    assert_eq!(heard(&mesh, 2, listens), all(0..60));
+}
+
+#[test]
+fn what_is_published_before_there_is_a_link_leaves_when_there_is_one() {
+    let (mut mesh, listens) = row();
+    publish(&mut mesh, 0, "plant/x", 0, seconds(60));
+    mesh.run(seconds(1));
+    mesh.restart(0);
+    mesh.run(millis(20));
+    publish(&mut mesh, 0, "plant/x", 1, seconds(60));
+    mesh.run(millis(80));
+    mesh.connect(0, 1);
+    publish(&mut mesh, 0, "plant/x", 2, seconds(60));
+    mesh.run(seconds(20));
+    assert_eq!(heard(&mesh, 2, listens), all(0..3));
+    assert!(mesh.counted(0, Counter::GroupFramesOwn) > 0, "what it published before comes back to it");
+}
+
+#[test]
+fn a_burst_to_a_topic_of_its_own_arrives_whole() {
+    let (mut mesh, listens) = row();
+    publish(&mut mesh, 0, "plant/calm", 0, seconds(60));
+    mesh.run(seconds(3));
+    let now = mesh.now;
+    for number in 1..2_001_u32 {
+        let (topic, mut payload) = ("plant/flood".to_owned(), number.to_be_bytes().to_vec());
+        payload.resize(200, 0);
+        let command = Command::Publish { topic, payload, policy: None, lifetime: seconds(60) };
+        mesh.nodes[0].engine.handle(Input::Command { token: Token(1_000_000 + u64::from(number)), command }, now);
+    }
+    mesh.handle(0, Input::Timeout);
+    mesh.run(seconds(20));
+    let count = |reply: &&(Token, Reply)| reply.0 == listens && matches!(reply.1, Reply::Published(_));
+    assert_eq!(mesh.nodes[2].replies.iter().filter(count).count(), 2_001);
+}
+
+#[test]
+fn what_came_too_late_is_told_to_those_whom_it_concerns() {
+    let (mut mesh, all_of_it) = row();
+    let (one, other) = (subscribe(&mut mesh, 2, "plant/x"), subscribe(&mut mesh, 2, "plant/y"));
+    mesh.run(seconds(2));
+    publish(&mut mesh, 0, "plant/x", 0, seconds(30));
+    publish(&mut mesh, 0, "plant/y", 0, seconds(30));
+    mesh.run(seconds(1));
+    mesh.disconnect(1, 2);
+    for number in 1..6 {
+        publish(&mut mesh, 0, "plant/x", number, seconds(1));
+    }
+    mesh.run(seconds(3));
+    mesh.connect(1, 2);
+    mesh.run(seconds(3));
+    publish(&mut mesh, 0, "plant/y", 1, seconds(30));
+    mesh.run(seconds(12));
+    assert_eq!(heard(&mesh, 2, other), all(0..2));
+    publish(&mut mesh, 0, "plant/x", 6, seconds(30));
+    mesh.run(seconds(1));
+    assert_eq!(heard(&mesh, 2, one), [(0, 0), (6, 5)]);
+    assert_eq!(heard(&mesh, 2, all_of_it), [(0, 0), (0, 0), (1, 0), (6, 5)]);
+    assert_eq!(heard(&mesh, 2, other), all(0..2));
+}
+
+#[test]
+fn what_was_missed_last_is_told_when_the_stream_ends() {
+    let (mut mesh, listens) = row();
+    let other = subscribe(&mut mesh, 2, "plant/y");
+    mesh.run(seconds(2));
+    for topic in ["plant/x", "plant/y"] {
+        publish(&mut mesh, 0, topic, 0, seconds(30));
+    }
+    mesh.run(seconds(1));
+    mesh.disconnect(1, 2);
+    for number in 1..4 {
+        publish(&mut mesh, 0, "plant/x", number, seconds(1));
+    }
+    mesh.run(seconds(3));
+    mesh.connect(1, 2);
+    mesh.run(seconds(3));
+    assert_eq!(missed(&mesh, 2, listens), []);
+    // Nothing is published for ten minutes.
+    mesh.run(seconds(620));
+    let told = missed(&mesh, 2, listens);
+    assert_eq!(told.iter().map(|missed| (missed.topic.as_str(), missed.lost)).collect::<Vec<_>>(), [("plant/x", 3)]);
+    assert_eq!(missed(&mesh, 2, other), []);
+    publish(&mut mesh, 0, "plant/x", 4, seconds(30));
+    mesh.run(seconds(4));
+    assert_eq!(heard(&mesh, 2, listens), [(0, 0), (0, 0), (4, 0)]);
+}
+
+#[test]
+fn who_comes_later_hears_what_comes_later_and_misses_nothing() {
+    let (mut mesh, _) = row();
+    for number in 0..50 {
+        publish(&mut mesh, 0, "plant/x", number, seconds(60));
+        mesh.run(millis(50));
+    }
+    let late = subscribe(&mut mesh, 2, "plant/#");
+    let elsewhere = subscribe(&mut mesh, 1, "plant/+");
+    mesh.run(seconds(3));
+    for number in 50..55 {
+        publish(&mut mesh, 0, "plant/x", number, seconds(60));
+    }
+    mesh.run(seconds(3));
+    assert_eq!(heard(&mesh, 2, late), all(50..55));
+    assert_eq!(heard(&mesh, 1, elsewhere), all(50..55));
+}
+
+#[test]
+fn streams_follow_each_other_across_epochs_and_restarts() {
+    let (mut mesh, listens) = row();
+    let mut number = 0;
+    // An epoch is an hour; a minute and a half around its turn.
+    let turn = seconds(3_600 - 45 - 9);
+    mesh.run(turn);
+    for _ in 0..900 {
+        publish(&mut mesh, 0, "plant/x", number, seconds(60));
+        number += 1;
+        mesh.run(millis(100));
+    }
+    mesh.run(seconds(2));
+    let (before, heard_so_far) = (number, heard(&mesh, 2, listens));
+    assert_eq!(heard_so_far, all(0..before));
+    mesh.restart(0);
+    mesh.connect(0, 1);
+    mesh.run(seconds(3));
+    for _ in 0..20 {
+        publish(&mut mesh, 0, "plant/x", number, seconds(60));
+        number += 1;
+        mesh.run(millis(100));
+    }
+    mesh.run(seconds(2));
+    let told = heard(&mesh, 2, listens);
+    assert_eq!(told[before as usize..], all(before..number));
+}
+
+#[test]
+fn a_neighbour_that_takes_nothing_holds_publishers_up_for_a_moment_and_fetches_what_it_missed() {
+    let (mut mesh, listens) = row();
+    let link = mesh.link(0, 1).expect("a link");
+    mesh.handle(0, Input::Blocked(link));
+    let token = publish(&mut mesh, 0, "plant/x", 0, seconds(60));
+    mesh.run(millis(1_500));
+    assert_eq!(mesh.ended.get(&token), None, "it waits");
+    mesh.run(seconds(1));
+    assert!(matches!(mesh.ended.get(&token), Some(Outcome::Sent { neighbours: 0, .. })), "and not for ever");
+    for number in 1..10 {
+        publish(&mut mesh, 0, "plant/x", number, seconds(60));
+        mesh.run(millis(10));
+    }
+    assert_eq!((heard(&mesh, 2, listens).len(), mesh.counted(0, Counter::GroupFramesPutOff)), (0, 10));
+    mesh.handle(0, Input::Writable(link));
+    mesh.run(seconds(2));
+    assert_eq!(heard(&mesh, 2, listens), all(0..10));
+    assert_eq!(mesh.counted(0, Counter::GroupFramesRepaired), 10);
+}
+
+#[test]
+fn a_thousand_groups_are_heard_and_one_more_is_refused() {
+    let mut mesh = Mesh::new(&["a", "b", "c"]);
+    mesh.connect(0, 1);
+    mesh.connect(1, 2);
+    mesh.run(seconds(3));
+    let listens: Vec<Token> = (0..1_024).map(|group| subscribe(&mut mesh, 2, &format!("g{group}/#"))).collect();
+    let beyond = subscribe(&mut mesh, 2, "more/#");
+    assert!(matches!(mesh.reply(2, beyond), Some(Reply::Refused(Refused::Full(_)))));
+    mesh.run(seconds(3));
+    for group in 0..1_024 {
+        publish(&mut mesh, 0, &format!("g{group}/x"), group, seconds(60));
+    }
+    let refused = publish(&mut mesh, 0, "more/x", 0, seconds(60));
+    assert!(matches!(mesh.reply(0, refused), Some(Reply::Refused(Refused::Full(_)))));
+    mesh.run(seconds(5));
+    for (group, listens) in (0..).zip(listens) {
+        assert_eq!(heard(&mesh, 2, listens), [(group, 0)], "of group {group}");
+    }
+}
+
+#[test]
+fn a_neighbour_that_tells_of_frames_which_nobody_has_costs_little() {
+    let (mut mesh, listens) = row();
+    publish(&mut mesh, 0, "plant/x", 0, seconds(60));
+    mesh.run(seconds(1));
+    let epoch = mesh.nodes[2].engine.membership().bulletin().epoch_length().epoch_at(mesh.now.unix);
+    let group: Tag = mesh.nodes[2].engine.membership().groups().tag("plant", epoch);
+    let lie = |salt: u8| Flow { group, sender: CredentialHash([7; 16]), salt: [salt; 16], ranges: vec![(0, u64::MAX)] };
+    let before = mesh.nodes[2].sent.len();
+    for salt in 0..20 {
+        let have = GroupHave { flows: vec![lie(salt)], tell: vec![group] };
+        mesh.hand(2, 1, &frame::of(Kind::GroupHave, &have));
+    }
+    mesh.run(seconds(1));
+    let asked = mesh.nodes[2].sent[before..].iter().filter(|frame| frame[4] == Kind::GroupWant as u8).count();
+    assert!(asked <= 256, "{asked} requests");
+    assert!(mesh.counted(2, Counter::GroupRepairsDropped) > 0, "what is wanted has a bound");
+    publish(&mut mesh, 0, "plant/x", 1, seconds(60));
+    mesh.run(seconds(1));
+    assert_eq!(heard(&mesh, 2, listens), all(0..2));
+    mesh.run(seconds(30));
+    let wanted = mesh.nodes[2].engine.tables().into_iter().find(|table| table.name == "group frames wanted");
+    assert_eq!(wanted.map(|table| table.entries), Some(0), "and an end");
+    assert!(mesh.counted(2, Counter::GroupRepairsFailed) > 0);
+}
+
+#[test]
+fn who_asks_for_the_same_frame_again_and_again_is_answered_at_its_share() {
+    let (mut mesh, _) = row();
+    for number in 0..2 {
+        // The first one finds no tree yet, and is fetched.
+        publish(&mut mesh, 0, "plant/x", number, seconds(60));
+        mesh.run(seconds(1));
+    }
+    let before = mesh.counted(1, Counter::GroupFramesRepaired);
+    let sent = mesh.nodes[1].sent.iter().rev().find(|frame| frame[4] == Kind::Group as u8).expect("one was pushed");
+    let signed: m2mesh::wire::Signed<'_> = m2mesh::wire::decode(&sent[6..]).expect("signed");
+    let one: m2mesh::wire::group::GroupFrame<'_> = m2mesh::wire::decode(signed.body).expect("a frame");
+    let flow = Flow { group: one.group, sender: one.sender, salt: one.salt, ranges: vec![(1, 1)] };
+    let want = frame::of(Kind::GroupWant, &GroupWant { flows: vec![flow] });
+    for _ in 0..1_000 {
+        mesh.hand(1, 2, &want);
+    }
+    let answered = mesh.counted(1, Counter::GroupFramesRepaired) - before;
+    assert_eq!((answered, mesh.counted(1, Counter::GroupRequestsTooOften)), (64, 1_000 - 64));
+    assert_eq!(mesh.counted(2, Counter::GroupFramesDuplicate), 0, "they are on their way");
+    mesh.run(seconds(1));
+    assert_eq!(mesh.counted(2, Counter::GroupFramesDuplicate), 64);
+    assert!(mesh.link(1, 2).is_some_and(|link| link != LinkId(0)), "the link stands");
+}
+
+/// Seals as a does to a group, under a salt of its own.
+fn sender(mesh: &mut Mesh, rng: &mut ChaCha20Rng) -> GroupSender {
+    let unix = mesh.now.unix;
+    let member = mesh.nodes[0].engine.membership();
+    let epoch = member.bulletin().epoch_length().epoch_at(unix);
+    let own = member.credential(unix).expect("a credential").clone();
+    member.groups().sender(rng, ("plant", 0), epoch, own).expect("a key")
+}
+
+/// A frame of a's with a message to each of these topics, the first in its stream but for `before`.
+fn sealed(mesh: &Mesh, by: &mut GroupSender, stream: u16, before: u64, topics: &[String]) -> Vec<u8> {
+    let unix = mesh.now.unix;
+    let message = |topic| GroupMessage { topic, number: before + 1, payload: &[0, 0, 0, 1] };
+    let messages = topics.iter().map(|topic| message(topic.as_str())).collect();
+    let mut id = [0; StreamId::LEN];
+    id[..2].copy_from_slice(&stream.to_be_bytes());
+    let began = unix.0 - 1_000_000 + u64::from(stream);
+    let batch = GroupBatch { stream: StreamId(id), first: before + 1, began, ends: false, messages };
+    frame::raw(Kind::Group, &by.seal(&batch, unix, unix + seconds(60)))
+}
+
+#[test]
+fn a_publisher_that_begins_streams_without_end_is_forgotten_bit_by_bit_and_nobody_else_is() {
+    let (mut mesh, listens) = row();
+    let honest = publish(&mut mesh, 1, "plant/b", 0, seconds(600));
+    mesh.run(seconds(1));
+    assert!(mesh.ended.contains_key(&honest));
+    let mut rng = ChaCha20Rng::seed_from_u64(9);
+    let topics: Vec<String> = (0..9).map(|topic| format!("plant/{topic}")).collect();
+    for stream in 0..8_300 {
+        let mut by = sender(&mut mesh, &mut rng);
+        let frame = sealed(&mesh, &mut by, stream, 0, &topics);
+        mesh.hand(2, 1, &frame);
+        if stream % 500 == 0 {
+            mesh.run(millis(1));
+            mesh.forget_past();
+        }
+    }
+    mesh.forget_past();
+    for counter in [Counter::GroupFlowsForgotten, Counter::GroupStreamsForgotten] {
+        assert!(mesh.counted(2, counter) > 10, "{counter:?}: {}", mesh.counted(2, counter));
+    }
+    for table in mesh.nodes[2].engine.tables() {
+        assert!(table.entries <= table.bound, "{table:?}");
+    }
+    // b's stream is still known: the next message follows, and nothing is told as missed.
+    publish(&mut mesh, 1, "plant/b", 1, seconds(60));
+    mesh.run(seconds(1));
+    assert_eq!(heard(&mesh, 2, listens), [(1, 0)]);
+}
+
+#[test]
+fn a_stream_that_another_has_followed_is_heard_no_more() {
+    let (mut mesh, listens) = row();
+    mesh.run(seconds(2));
+    let mut rng = ChaCha20Rng::seed_from_u64(9);
+    let (mut old, mut new) = (sender(&mut mesh, &mut rng), sender(&mut mesh, &mut rng));
+    let topic = ["plant/x".to_owned()];
+    for (by, stream, before, told, out_of_turn) in [(0, 1, 0, 1, 0), (1, 2, 0, 2, 0), (0, 1, 1, 2, 1), (1, 2, 1, 3, 1)]
+    {
+        let by = if by == 0 { &mut old } else { &mut new };
+        let frame = sealed(&mesh, by, stream, before, &topic);
+        mesh.hand(2, 1, &frame);
+        mesh.run(seconds(1));
+        assert_eq!(heard(&mesh, 2, listens).len(), told, "stream {stream} after {before}");
+        assert_eq!(mesh.counted(2, Counter::GroupFramesOutOfTurn), out_of_turn);
+    }
+}
+
+#[test]
+fn what_is_kept_has_room_for_so_many_bytes_and_no_more() {
+    let (mut mesh, listens) = row();
+    for _ in 0..340 {
+        let (topic, payload) = ("plant/x".to_owned(), vec![7; 56 * 1024]);
+        mesh.command(0, Command::Publish { topic, payload, policy: None, lifetime: seconds(600) });
+        mesh.run(millis(10));
+    }
+    mesh.run(seconds(2));
+    assert_eq!(
+        mesh.nodes[2]
+            .replies
+            .iter()
+            .filter(|(of, reply)| *of == listens && matches!(reply, Reply::Published(_)))
+            .count(),
+        340
+    );
+    for at in 0..3 {
+        assert!(mesh.counted(at, Counter::GroupFramesUnkept) > 10, "at {at}");
+        let kept = mesh.nodes[at].engine.tables().into_iter().find(|table| table.name == "group frames kept, bytes");
+        assert!(kept.is_some_and(|table| table.entries <= table.bound), "{kept:?} at {at}");
+    }
+}
