@@ -11,11 +11,13 @@
 //!
 //! **Deadlines** are told by the publisher's clock, which may differ from this one by as much as admission allows. What the
 //! quickest of its frames seemed to take is mostly the way if it is less than [`USUAL`], and mostly the clocks if it is more, or less
-//! than nothing; in the latter case it is taken off. So clocks that are set are trusted, and those that are not do no harm.
+//! than nothing; in the latter case it is taken off. So clocks that are set are trusted, and those that are not do no harm. A frame
+//! that was fetched may have waited long for its turn and tells nothing of clocks: whoever gives it says what it has found out.
 //!
 //! Invariants
 //! 1. Nothing is handed on, kept or opened before its publisher's signature has been verified.
 //! 2. A frame is handed on once, however often it comes, and not after its deadline.
+//! 3. What bears the number of a frame that is wanted, and is not that frame, leaves it wanted.
 
 use super::Engine;
 use super::multicast::{MAX_WAITING, WAIT};
@@ -38,41 +40,51 @@ use std::collections::{BTreeMap, VecDeque};
 /// Longer than frames take, unless they go by satellite.
 const USUAL: Duration = Duration::from_secs(2);
 
+/// How a frame came.
+#[derive(Clone, Copy, Debug)]
+struct Arrival {
+    /// When, here or to those whom it was fetched from.
+    came: Time,
+    /// How far its publisher's clock is behind in microseconds, as somebody said who gave it; nothing of what was pushed.
+    behind: Option<i64>,
+}
+
 /// A frame of a publisher whose credential is not known yet.
 #[derive(Debug)]
 pub(super) struct Waiting {
     link: LinkId,
     sender: CredentialHash,
     data: Bytes,
-    came: Time,
+    arrival: Arrival,
     pub(super) until: Time,
 }
 
 impl Engine {
     /// A group frame, pushed by a neighbour.
     pub(super) fn handle_group_frame(&mut self, link: LinkId, data: &[u8]) {
-        self.take_group_frame(link, data, self.now.time);
+        self.take_group_frame(link, data, Arrival { came: self.now.time, behind: None });
     }
 
     /// A group frame that this node has asked for.
     pub(super) fn handle_group_again(&mut self, link: LinkId, body: &[u8]) {
         let Some((again, data)) = Again::split(body) else { return self.count(Counter::GroupFramesMalformed, 1) };
-        self.take_group_frame(link, data, self.now.time - Duration::from_millis(again.kept.into()));
+        let came = self.now.time - Duration::from_millis(again.kept.into());
+        let most = i64::try_from(self.skew().as_micros()).unwrap_or(i64::MAX);
+        let behind = Some((i64::from(again.behind) * 1_000).clamp(-most, most));
+        self.take_group_frame(link, data, Arrival { came, behind });
     }
 
-    /// A frame that came here, or to those whom it was fetched from, at that time.
-    fn take_group_frame(&mut self, link: LinkId, data: &[u8], came: Time) {
+    fn take_group_frame(&mut self, link: LinkId, data: &[u8], arrival: Arrival) {
         let Some((_, frame)) = parse(data) else { return self.count(Counter::GroupFramesMalformed, 1) };
         if Unix(frame.expiry) + self.skew() < self.now.unix {
             return self.count(Counter::GroupFramesExpired, 1);
         }
         let flow = (frame.sender, frame.salt);
-        self.repair.wants.came(&flow, frame.counter, self.now.time);
         if self.shelf.has_seen(&flow, frame.counter) {
             return self.count(Counter::GroupFramesDuplicate, 1);
         }
         if self.multicast.credentials.contains_key(&frame.sender) {
-            return self.judge_frame(link, data, came);
+            return self.judge_frame(link, data, arrival);
         }
         if self.multicast.waiting.len() >= MAX_WAITING {
             self.count(Counter::GroupFramesWithoutCredential, 1);
@@ -84,7 +96,7 @@ impl Engine {
         if !self.multicast.waiting.iter().any(|waiting| waiting.sender == sender) {
             self.ask_credential(link, sender);
         }
-        self.multicast.waiting.push_back(Waiting { link, sender, data: Bytes::copy_from_slice(data), came, until });
+        self.multicast.waiting.push_back(Waiting { link, sender, data: Bytes::copy_from_slice(data), arrival, until });
     }
 
     /// Room for a frame that waits for a credential: the newest of the link that has most gives way. `false`: that is this one.
@@ -107,7 +119,7 @@ impl Engine {
             core::mem::take(&mut self.multicast.waiting).into_iter().partition(|waiting| waiting.sender == hash);
         self.multicast.waiting = still;
         for waiting in ready {
-            self.judge_frame(waiting.link, &waiting.data, waiting.came);
+            self.judge_frame(waiting.link, &waiting.data, waiting.arrival);
         }
     }
 
@@ -121,7 +133,7 @@ impl Engine {
     }
 
     /// A frame whose publisher is known.
-    fn judge_frame(&mut self, link: LinkId, data: &[u8], came: Time) {
+    fn judge_frame(&mut self, link: LinkId, data: &[u8], arrival: Arrival) {
         let Some((signed, frame)) = parse(data) else { return };
         let Some(sender) = self.multicast.credentials.get(&frame.sender) else { return };
         let flow = (frame.sender, frame.salt);
@@ -137,13 +149,13 @@ impl Engine {
         if !verify_signed(CONTEXT, &key, &signed) {
             return self.count(Counter::GroupFramesForged, 1);
         }
-        let (took, until) = self.deadline(&frame, &flow, came);
+        let (took, until) = self.deadline(&frame, &flow, arrival);
         let (Some((_, accepted)), Some(length), Some(until)) = (accepted, length, until) else {
             return self.count(Counter::GroupFramesExpired, 1);
         };
         let Some(from) = self.neighbour_at(link) else { return };
         let data = Bytes::copy_from_slice(data);
-        let (group, segment, number) = (frame.group, frame.segment, frame.counter);
+        let (group, segment, number, came) = (frame.group, frame.segment, frame.counter, arrival.came);
         let kept = Kept { data: data.clone(), came, until, segment, terms: None };
         self.keep_numbered(group, flow, (number, took), kept);
         if key == self.own {
@@ -163,16 +175,18 @@ impl Engine {
         self.receive(received, plain);
     }
 
-    /// How long a frame seemed to take, in microseconds, if it was pushed all the way, and its deadline by this device's clock;
-    /// `None` when that has passed. What was fetched may have waited long for its turn, and says nothing of clocks.
-    fn deadline(&self, frame: &GroupFrame<'_>, flow: &Flow, came: Time) -> (Option<i64>, Option<Time>) {
+    /// How long a frame seemed to take, in microseconds, as far as that is known, and its deadline by this device's clock; `None` when
+    /// that has passed.
+    fn deadline(&self, frame: &GroupFrame<'_>, flow: &Flow, arrival: Arrival) -> (Option<i64>, Option<Time>) {
         let signed = |micros: u64| i64::try_from(micros).unwrap_or(i64::MAX);
         let (now, sent, expiry) = (signed(self.now.unix.0), signed(frame.sent), signed(frame.expiry));
-        let took = (came == self.now.time).then(|| now.saturating_sub(sent));
-        let lag = [self.shelf.lag(flow), took].into_iter().flatten().min().unwrap_or(0);
-        let usual = i64::try_from(USUAL.as_micros()).unwrap_or(i64::MAX);
-        let off = if (0..=usual).contains(&lag) { 0 } else { lag };
-        let left = u64::try_from(expiry.saturating_sub(now).saturating_add(off)).ok().filter(|left| *left > 0);
+        let waited = signed(self.now.time.0.saturating_sub(arrival.came.0));
+        let took = match arrival.behind {
+            None => Some(now.saturating_sub(waited).saturating_sub(sent)),
+            Some(behind) => (behind != 0).then_some(behind),
+        };
+        let behind = clock_behind([self.shelf.lag(flow), took].into_iter().flatten().min());
+        let left = u64::try_from(expiry.saturating_sub(now).saturating_add(behind)).ok().filter(|left| *left > 0);
         (took, left.map(|left| self.now.time + Duration::from_micros(left)))
     }
 
@@ -182,6 +196,7 @@ impl Engine {
     }
 
     fn keep_numbered(&mut self, group: Tag, flow: Flow, (number, took): (u64, Option<i64>), frame: Kept) {
+        self.repair.wants.came(&flow, number, self.now.time);
         let gone = self.shelf.put(group, flow, (number, took), frame);
         self.count(Counter::GroupFramesUnkept, gone.frames);
         self.count(Counter::GroupFlowsForgotten, gone.flows);
@@ -198,6 +213,12 @@ impl Engine {
     pub(super) fn neighbour_at(&self, link: LinkId) -> Option<Pseudonym> {
         self.links.get(link).map(|link| link.peer.body.key)
     }
+}
+
+/// How far a publisher's clock is behind in microseconds, by what the quickest of its frames seemed to take.
+pub(super) fn clock_behind(lag: Option<i64>) -> i64 {
+    let usual = i64::try_from(USUAL.as_micros()).unwrap_or(i64::MAX);
+    lag.filter(|lag| !(0..=usual).contains(lag)).unwrap_or(0)
 }
 
 /// A group frame, and what is signed of it.

@@ -1,6 +1,7 @@
 //! Publishing: what the application publishes, until it has left for the neighbours in the group's tree.
 //!
-//! **Mechanism.** Publications of a turn to one group, under one policy, share frames, up to [`MAX_GROUP_FRAME`]. A frame is sealed under
+//! **Mechanism.** Publications of a turn to one group, under one policy and with one lifetime, share frames, up to [`MAX_GROUP_FRAME`].
+//! A frame is of use for as long as the first message in it. It is sealed under
 //! the sender's key for group and epoch, numbered, signed by its pseudonym, pushed to the neighbours that the group's tree names, and put
 //! on the shelf, so that whoever misses it finds it. Subscribers on this device get it at once.
 //!
@@ -31,7 +32,7 @@ use bytes::Bytes;
 use core::time::Duration;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::Rng;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// Publications that may wait before commands have to; drop policy: none, back-pressure.
@@ -65,6 +66,8 @@ struct OutStream {
     id: StreamId,
     began: Unix,
     next: u64,
+    /// What was asked last of the way.
+    terms: Arc<Terms>,
     /// The last number in each topic.
     topics: BTreeMap<String, u64>,
 }
@@ -145,8 +148,12 @@ impl Engine {
         match self.readiness(&group) {
             Ready::Not(until) => drop(self.publishing.blocked.insert(group, until)),
             Ready::To(ways) => {
+                // Some may have had less time than those in front of them.
+                self.expire_publications();
                 let publications = self.take_publications(&group);
-                self.push_out(&group, &ways, publications);
+                if !publications.is_empty() {
+                    self.push_out(&group, &ways, publications);
+                }
             }
         }
         true
@@ -199,10 +206,12 @@ impl Engine {
         let publishing = &mut self.publishing;
         let Some(queue) = publishing.pending.get_mut(group) else { return Vec::new() };
         let (mut taken, mut size): (Vec<Publication>, _) = (Vec::new(), FRAME_OVERHEAD);
+        let lifetime = |publication: &Publication| publication.deadline.since(publication.since);
         while let Some(next) = queue.front() {
             let adds = MESSAGE_OVERHEAD + next.topic.len() + next.payload.len();
             let full = size + adds > MAX_GROUP_FRAME || taken.len() >= MAX_MESSAGES;
-            if taken.first().is_some_and(|first| full || first.terms != next.terms) {
+            if taken.first().is_some_and(|first| full || first.terms != next.terms || lifetime(first) != lifetime(next))
+            {
                 break;
             }
             size += adds;
@@ -229,9 +238,10 @@ impl Engine {
         });
         let batch = GroupBatch { stream: out.id, first, began: out.began.0, ends: false, messages: messages.collect() };
         out.next += batch.messages.len() as u64;
-        let until = publications.iter().map(|publication| (publication.expiry, publication.deadline)).max();
+        let until = publications.iter().map(|publication| (publication.expiry, publication.deadline)).min();
         let (expiry, deadline) = until.unwrap_or((self.now.unix, self.now.time));
         let terms = publications.first().map(|first| first.terms.clone()).unwrap_or_default();
+        out.terms.clone_from(&terms);
         let neighbours = self.push_sealed(&mut out.sender, &batch, (expiry, deadline), ways, terms);
         self.publishing.out.insert(group.to_owned(), out);
         self.publish_here(&publications);
@@ -297,9 +307,10 @@ impl Engine {
             ends: true,
             messages: messages.collect(),
         };
-        let ways = self.ways(&out.sender.tag(), None, &Terms::default().policy);
+        let (terms, tag) = (out.terms.clone(), out.sender.tag());
+        let ways = self.ways(&tag, None, &terms.policy);
         let until = (self.now.unix + END_LIFETIME, self.now.time + END_LIFETIME);
-        self.push_sealed(&mut out.sender, &batch, until, &ways, Arc::default());
+        self.push_sealed(&mut out.sender, &batch, until, &ways, terms);
     }
 
     /// Subscribers on this device have it too.
@@ -324,8 +335,11 @@ impl Engine {
         let now = self.now.time;
         let mut expired = Vec::new();
         for queue in self.publishing.pending.values_mut() {
-            while queue.front().is_some_and(|first| first.deadline <= now) {
-                expired.extend(queue.pop_front());
+            // Those behind may have less time.
+            if queue.iter().any(|publication| publication.deadline <= now) {
+                let (over, left) = core::mem::take(queue).into_iter().partition(|one| one.deadline <= now);
+                *queue = left;
+                expired.extend::<VecDeque<Publication>>(over);
             }
         }
         self.publishing.pending.retain(|_, queue| !queue.is_empty());
@@ -358,14 +372,14 @@ impl OutStream {
     fn begin(sender: GroupSender, began: Unix, rng: &mut ChaCha20Rng) -> Self {
         let mut id = [0; StreamId::LEN];
         rng.fill_bytes(&mut id);
-        Self { sender, id: StreamId(id), began, next: 1, topics: BTreeMap::new() }
+        Self { sender, id: StreamId(id), began, next: 1, terms: Arc::default(), topics: BTreeMap::new() }
     }
 
     /// Whether the topics of all of them have a place.
     fn has_room_for(&self, publications: &[Publication]) -> bool {
-        let fresh = publications.iter().filter(|publication| !self.topics.contains_key(&publication.topic));
-        // Some may be named twice, which makes a stream end a little early.
-        self.topics.len() + fresh.count() <= MAX_TOPICS
+        let topics = publications.iter().map(|publication| publication.topic.as_str());
+        let fresh: BTreeSet<&str> = topics.filter(|topic| !self.topics.contains_key(*topic)).collect();
+        self.topics.len() + fresh.len() <= MAX_TOPICS
     }
 
     /// The number of the next message to a topic.

@@ -11,10 +11,11 @@
 //! behind what is pushed, and bring in what they carry as if it had been pushed: it goes on along the tree.
 //!
 //! Invariants
-//! 1. At most [`WINDOW`] frames are answered to one request, and requests of a link have a rate.
+//! 1. At most [`WINDOW`] frames are answered to one request; requests and digests of a link have a rate, and so has what a neighbour is told.
 //! 2. A frame is given only over links that its publisher's policy allows, where that is this device, and within its segment.
 
 use super::Engine;
+use super::group_frames::clock_behind;
 use super::share::Rates;
 use super::shelf::Flow;
 use super::wanted::{WINDOW, Wants};
@@ -28,8 +29,8 @@ use crate::wire::{self, OutFrame};
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Most frames that one digest adds to what is wanted: the rest is told again.
-const MOST_TOLD: u64 = 4_096;
+/// Most frames that one digest adds to what is wanted. Drop policy: its teller is asked for another.
+const MOST_TOLD: u64 = 2_048;
 /// How many neighbours beside the tree are told what is new.
 const BESIDE: usize = 2;
 /// How often they are.
@@ -38,13 +39,17 @@ const NAMING: Duration = Duration::from_millis(250);
 const GRACE: Duration = Duration::from_millis(250);
 /// How long what is owed at the same time is gathered.
 const GATHER: Duration = Duration::from_millis(20);
+/// A neighbour is told so seldom, so that one that asks and asks makes little work.
+const SPACING: Duration = Duration::from_millis(200);
 /// When what could not be told is tried again.
 const AGAIN: Duration = Duration::from_millis(500);
 /// Most groups owed to a neighbour by name: beyond them it is told of all.
 const MAX_OWED: usize = 256;
 /// Most flows named beside the tree at a time. Drop policy: more are not named.
 const MAX_FRESH: usize = 1_024;
-/// Requests of a neighbour at once, and one more in each span.
+/// Digests of a link at once, and one more in each span. Drop policy: more are not looked at (`group_requests_too_often`).
+const DIGESTS: (u32, Duration) = (128, Duration::from_millis(50));
+/// Requests of a link at once, and one more in each span. Drop policy: more are not answered (`group_requests_too_often`).
 const REQUESTS: (u32, Duration) = (64, Duration::from_millis(10));
 
 /// What a neighbour is to be told.
@@ -66,6 +71,9 @@ pub(super) struct Repair {
     naming: Option<Time>,
     pub(super) wants: Wants,
     rates: Rates,
+    digests: Rates,
+    /// When neighbours were told last, within [`SPACING`].
+    told: BTreeMap<Pseudonym, Time>,
 }
 
 impl Default for Repair {
@@ -76,6 +84,8 @@ impl Default for Repair {
             naming: None,
             wants: Wants::default(),
             rates: Rates::new(REQUESTS.0, REQUESTS.1),
+            digests: Rates::new(DIGESTS.0, DIGESTS.1),
+            told: BTreeMap::new(),
         }
     }
 }
@@ -98,7 +108,8 @@ impl Repair {
     }
 
     fn owed(&mut self, neighbour: Pseudonym, asks: bool, now: Time) -> &mut Owed {
-        let none = || Owed { at: now + GATHER, groups: Some(BTreeSet::new()), asks: false };
+        let spaced = self.told.get(&neighbour).map_or(now, |told| *told + SPACING);
+        let none = || Owed { at: spaced.max(now + GATHER), groups: Some(BTreeSet::new()), asks: false };
         let owed = self.owed.entry(neighbour).or_insert_with(none);
         owed.asks |= asks;
         owed
@@ -117,13 +128,14 @@ impl Repair {
     /// A link takes frames again: what is owed to the neighbour is told now.
     pub(super) fn hurry(&mut self, neighbour: &Pseudonym, now: Time) {
         if let Some(owed) = self.owed.get_mut(neighbour) {
-            owed.at = now;
+            owed.at = self.told.get(neighbour).map_or(now, |told| now.max(*told + SPACING));
         }
     }
 
     /// A link is gone.
     pub(super) fn forget_link(&mut self, link: LinkId) {
         self.rates.forget(link);
+        self.digests.forget(link);
     }
 
     pub(super) fn next_wake(&self) -> Option<Time> {
@@ -171,6 +183,9 @@ impl Engine {
         let have =
             wire::decode::<GroupHave>(body).ok().filter(|have| have.tell.len() <= MAX_ASKED && sound(&have.flows));
         let Some(have) = have else { return self.count(Counter::GroupFramesMalformed, 1) };
+        if !self.repair.digests.take(link, self.now.time) {
+            return self.count(Counter::GroupRequestsTooOften, 1);
+        }
         let now = self.now.time;
         let mut told = 0;
         for flow in have.flows.iter().filter(|flow| self.takes_part(&flow.group)).cloned().collect::<Vec<_>>() {
@@ -179,10 +194,11 @@ impl Engine {
             let key = (flow.sender, flow.salt);
             let missing: Vec<_> = flow.ranges.iter().flat_map(|range| self.shelf.missing(&key, *range)).collect();
             for (first, last) in missing {
-                let last = last.min(first.saturating_add(MOST_TOLD.saturating_sub(told)));
                 if told >= MOST_TOLD {
+                    self.repair.owe(teller, flow.group, true, now);
                     break;
                 }
+                let last = last.min(first.saturating_add(MOST_TOLD - told));
                 told += self.want_all(teller, flow.group, key, (first, last), at);
             }
         }
@@ -213,9 +229,10 @@ impl Engine {
             if !self.may_go(link, &kept) {
                 continue;
             }
-            let mut head = Vec::with_capacity(frame::HEADER + 4);
+            let mut head = Vec::with_capacity(frame::HEADER + 8);
             frame::begin(&mut head, Kind::GroupAgain);
-            head.extend_from_slice(&Again::of(self.now.time.since(kept.came)).to_bytes());
+            let behind = clock_behind(self.shelf.lag(&flow));
+            head.extend_from_slice(&Again::of(self.now.time.since(kept.came), behind).to_bytes());
             self.count(Counter::GroupFramesRepaired, 1);
             self.send_data(link, Class::Bulk, OutFrame::around(head, &kept.data, &kept.data), Lsn(0));
         }
@@ -233,6 +250,7 @@ impl Engine {
     /// Tells neighbours what is owed to them.
     fn tell(&mut self) {
         let now = self.now.time;
+        self.repair.told.retain(|_, told| *told + SPACING > now);
         let due: Vec<Pseudonym> =
             self.repair.owed.iter().filter(|(_, owed)| owed.at <= now).map(|(to, _)| *to).collect();
         for neighbour in due {
@@ -249,6 +267,7 @@ impl Engine {
             };
             let groups = owed.groups.unwrap_or_else(|| self.common_groups(link, &neighbour));
             let asks = if owed.asks { groups.iter().copied().take(MAX_ASKED).collect() } else { Vec::new() };
+            self.repair.told.insert(neighbour, now);
             self.tell_groups(link, &groups, asks);
         }
     }

@@ -1,6 +1,6 @@
 //! Streams of publishers as they come in: put in order, handed to subscriptions, and what is missing told to those whom it concerns.
 //!
-//! **Order.** Within a stream by its numbers. Streams of one contact in a group follow each other as they began by its clock: one waits while its
+//! **Order.** Within a stream by its numbers. Streams of one contact in a group follow each other as they came: one waits while its
 //! predecessor holds something back, or, across the turn of an epoch, for a moment until that has ended. Once its successor has been
 //! heard, a stream is closed. Publishers that are no contacts have a new pseudonym each epoch, and nobody knows which go together.
 //!
@@ -62,8 +62,11 @@ pub(super) struct Received {
 /// A publisher's stream to a group, as it comes in.
 #[derive(Debug)]
 struct Incoming {
-    /// When it began, by its publisher's clock.
-    opened: Unix,
+    /// Start of the epoch of its publisher's credential.
+    start: Unix,
+    /// When its first frame came to the mesh, or to those whom it was fetched from, and when that came here.
+    came: Time,
+    entered: Time,
     /// What was sent up to then is taken for heard.
     barred: Unix,
     order: Reorder<Held>,
@@ -145,13 +148,17 @@ impl Streams {
         self.latest.retain(|_, latest| latest != key);
     }
 
-    /// Puts a stream that is new here before or behind the one that was heard last of its publisher, as they began.
+    /// Puts a stream that is new here before or behind the one that was heard last of its publisher. It is the earlier one if its
+    /// first frame came before that of the other, or both came about the turn of an epoch, and it is of the epoch before. When they
+    /// began by their publisher's clock says nothing: a device that was restarted may have another time.
     fn take_place(&mut self, key: Key, stream: &mut Incoming, place: (Name, String), now: Time) {
         let latest = self.latest.get(&place).copied();
         // Within an epoch a stream that another follows has ended, or its process has.
         let until = |before: &Key, after: &Key| if before.0 == after.0 { now } else { now + TURN };
         match latest.and_then(|latest| Some((latest, self.streams.get_mut(&latest)?))) {
-            Some((last, later)) if stream.opened < later.opened => {
+            Some((last, later))
+                if stream.came < later.came || (stream.start < later.start && now < later.entered + TURN) =>
+            {
                 // It comes late: nothing of it may follow what has been heard of its successor.
                 stream.closed = !later.topics.is_empty() || later.predecessor.is_some();
                 if !stream.closed {
@@ -228,7 +235,9 @@ impl Engine {
         let order = if began.is_some() { Reorder::whole() } else { Reorder::joined() };
         let (topics, now) = (BTreeMap::new(), self.now.time);
         let mut stream = Incoming {
-            opened,
+            start: frame.start,
+            came: frame.came,
+            entered: now,
             barred,
             order,
             began,

@@ -17,7 +17,8 @@
 //! Invariants
 //! 1. A frame is pushed to a neighbour at most once.
 //! 2. What cannot be pushed, since a link takes nothing or is gone, is owed: the neighbour is told what is kept here once it can be.
-//! 3. At most [`MAX_TREES`] groups; drop policy: groups beyond are not carried for others (`trees_refused`).
+//! 3. At most [`MAX_TREES`] groups. Drop policy: this device's own come first, then those of most routers; the others are not carried
+//!    (`trees_refused`). A group that one router alone names needs no tree, and takes no place.
 
 use super::Engine;
 use crate::counter::Counter;
@@ -28,6 +29,7 @@ use crate::wire::OutFrame;
 use crate::wire::data::{Class, Policy};
 use crate::wire::frame::{self, Kind};
 use bytes::Bytes;
+use core::cmp::Reverse;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -148,9 +150,18 @@ impl Engine {
         // What this device takes part in counts at once; its link state tells others a moment later.
         let own = self.own_groups();
         let groups: BTreeSet<Tag> = self.routing.lsdb.groups().into_iter().chain(own.iter().copied()).collect();
+        let mut groups: Vec<(Tag, BTreeSet<Pseudonym>)> = groups
+            .into_iter()
+            .map(|group| {
+                let told = self.routing.lsdb.members_of(&group).into_iter();
+                (group, told.chain(own.contains(&group).then_some(self.own)).collect())
+            })
+            .filter(|(_, members): &(Tag, BTreeSet<Pseudonym>)| members.len() > 1)
+            .collect();
         if groups.is_empty() && self.tree.places.is_empty() {
             return;
         }
+        groups.sort_by_key(|(group, members)| (!own.contains(group), Reverse(members.len()), *group));
         let graph = {
             let multicast = &self.multicast;
             self.routing.lsdb.told_graph(&|hash| multicast.pseudonym(hash))
@@ -161,11 +172,7 @@ impl Engine {
         // Groups of the same members have the same tree.
         let mut known: BTreeMap<BTreeSet<Pseudonym>, Option<Place>> = BTreeMap::new();
         let mut places = BTreeMap::new();
-        for group in groups.into_iter().take(MAX_TREES) {
-            let mut members: BTreeSet<Pseudonym> = self.routing.lsdb.members_of(&group).into_iter().collect();
-            if own.contains(&group) {
-                members.insert(self.own);
-            }
+        for (group, members) in groups.into_iter().take(MAX_TREES) {
             let place = match known.get(&members) {
                 Some(place) => place.clone(),
                 None => {

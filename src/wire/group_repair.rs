@@ -43,27 +43,55 @@ pub struct GroupWant {
     pub flows: Vec<Flow>,
 }
 
-/// Before a frame that comes again.
+/// Before a frame that comes again: 8 bytes, big endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Again {
     /// For how long it has been kept, by this device and those that it was fetched from, in milliseconds.
     pub kept: u32,
+    /// How far the clock of its publisher seems to be behind that of the node that gives it, in milliseconds; 0 where that cannot be told
+    /// from the time that its frames take.
+    pub behind: i32,
 }
 
 impl Again {
-    /// Of a frame kept for so long.
-    pub fn of(kept: Duration) -> Self {
-        Self { kept: u32::try_from(kept.as_millis()).unwrap_or(u32::MAX) }
+    /// Of a frame kept for so long, whose publisher's clock is so many microseconds behind.
+    pub fn of(kept: Duration, behind: i64) -> Self {
+        let limits = (i32::MIN.into(), i32::MAX.into());
+        Self {
+            kept: u32::try_from(kept.as_millis()).unwrap_or(u32::MAX),
+            behind: i32::try_from((behind / 1_000).clamp(limits.0, limits.1)).unwrap_or(0),
+        }
     }
 
     /// As it stands before the frame.
-    pub fn to_bytes(self) -> [u8; 4] {
-        self.kept.to_be_bytes()
+    pub fn to_bytes(self) -> [u8; 8] {
+        let mut bytes = [0; 8];
+        bytes[..4].copy_from_slice(&self.kept.to_be_bytes());
+        bytes[4..].copy_from_slice(&self.behind.to_be_bytes());
+        bytes
     }
 
     /// Splits a body; `None` if it is too short.
     pub fn split(body: &[u8]) -> Option<(Self, &[u8])> {
-        let (kept, frame) = body.split_first_chunk::<4>()?;
-        Some((Self { kept: u32::from_be_bytes(*kept) }, frame))
+        let (kept, rest) = body.split_first_chunk::<4>()?;
+        let (behind, frame) = rest.split_first_chunk::<4>()?;
+        Some((Self { kept: u32::from_be_bytes(*kept), behind: i32::from_be_bytes(*behind) }, frame))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_before_a_frame_comes_back_as_it_was_within_its_limits() {
+        for (kept, behind, read) in
+            [(1_500, -120_000_000, -120_000), (0, 0, 0), (7, i64::MAX, i32::MAX), (7, i64::MIN, i32::MIN)]
+        {
+            let again = Again::of(Duration::from_millis(kept), behind);
+            let body = [&again.to_bytes()[..], b"frame"].concat();
+            assert_eq!(Again::split(&body), Some((Again { kept: kept as u32, behind: read }, &b"frame"[..])));
+        }
+        assert_eq!(Again::split(&[0; 7]), None);
     }
 }

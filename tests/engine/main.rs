@@ -19,6 +19,7 @@ mod link_state;
 mod looks;
 mod mesh;
 mod multicast;
+mod multicast_bounds;
 mod pieces;
 mod segments;
 mod sessions;

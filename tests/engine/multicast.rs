@@ -4,34 +4,27 @@ use crate::mesh::Mesh;
 use m2mesh::counter::Counter;
 use m2mesh::engine::Input;
 use m2mesh::engine::api::{Command, Missed, Outcome, Refused, Reply, Token};
-use m2mesh::id::{CredentialHash, LinkId, StreamId, Tag};
-use m2mesh::identity::group::GroupSender;
-use m2mesh::wire::frame::{self, Kind};
-use m2mesh::wire::group::{GroupBatch, GroupMessage};
-use m2mesh::wire::group_repair::{Flow, GroupHave, GroupWant};
-use rand_chacha::ChaCha20Rng;
-use rand_chacha::rand_core::SeedableRng;
 use std::time::Duration;
 
-fn millis(millis: u64) -> Duration {
+pub fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-fn seconds(seconds: u64) -> Duration {
+pub fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-fn publish(mesh: &mut Mesh, at: usize, topic: &str, number: u32, lifetime: Duration) -> Token {
+pub fn publish(mesh: &mut Mesh, at: usize, topic: &str, number: u32, lifetime: Duration) -> Token {
     let payload = number.to_be_bytes().to_vec();
     mesh.command(at, Command::Publish { topic: topic.into(), payload, policy: None, lifetime })
 }
 
-fn subscribe(mesh: &mut Mesh, at: usize, filter: &str) -> Token {
+pub fn subscribe(mesh: &mut Mesh, at: usize, filter: &str) -> Token {
     mesh.command(at, Command::Subscribe { filter: filter.into() })
 }
 
 /// What a subscription has heard: each number, with how many were told to be missing before it.
-fn heard(mesh: &Mesh, at: usize, of: Token) -> Vec<(u32, u64)> {
+pub fn heard(mesh: &Mesh, at: usize, of: Token) -> Vec<(u32, u64)> {
     let message = |(token, reply): &(Token, Reply)| match reply {
         Reply::Published(published) if *token == of => {
             Some((u32::from_be_bytes(published.payload.as_slice().try_into().expect("four bytes")), published.lost))
@@ -50,12 +43,12 @@ fn missed(mesh: &Mesh, at: usize, of: Token) -> Vec<Missed> {
     mesh.nodes[at].replies.iter().filter_map(told).collect()
 }
 
-fn all(numbers: std::ops::Range<u32>) -> Vec<(u32, u64)> {
+pub fn all(numbers: std::ops::Range<u32>) -> Vec<(u32, u64)> {
     numbers.map(|number| (number, 0)).collect()
 }
 
 /// a, b and c in a row, where c listens.
-fn row() -> (Mesh, Token) {
+pub fn row() -> (Mesh, Token) {
     let mut mesh = Mesh::new(&["a", "b", "c"]);
     mesh.connect(0, 1);
     mesh.connect(1, 2);
@@ -294,145 +287,35 @@ fn a_thousand_groups_are_heard_and_one_more_is_refused() {
 }
 
 #[test]
-fn a_neighbour_that_tells_of_frames_which_nobody_has_costs_little() {
+fn a_publisher_whose_clock_goes_back_at_a_restart_is_heard_on() {
     let (mut mesh, listens) = row();
+    mesh.run(seconds(900));
     publish(&mut mesh, 0, "plant/x", 0, seconds(60));
-    mesh.run(seconds(1));
-    let epoch = mesh.nodes[2].engine.membership().bulletin().epoch_length().epoch_at(mesh.now.unix);
-    let group: Tag = mesh.nodes[2].engine.membership().groups().tag("plant", epoch);
-    let lie = |salt: u8| Flow { group, sender: CredentialHash([7; 16]), salt: [salt; 16], ranges: vec![(0, u64::MAX)] };
-    let before = mesh.nodes[2].sent.len();
-    for salt in 0..20 {
-        let have = GroupHave { flows: vec![lie(salt)], tell: vec![group] };
-        mesh.hand(2, 1, &frame::of(Kind::GroupHave, &have));
-    }
-    mesh.run(seconds(1));
-    let asked = mesh.nodes[2].sent[before..].iter().filter(|frame| frame[4] == Kind::GroupWant as u8).count();
-    assert!(asked <= 256, "{asked} requests");
-    assert!(mesh.counted(2, Counter::GroupRepairsDropped) > 0, "what is wanted has a bound");
-    publish(&mut mesh, 0, "plant/x", 1, seconds(60));
-    mesh.run(seconds(1));
-    assert_eq!(heard(&mesh, 2, listens), all(0..2));
-    mesh.run(seconds(30));
-    let wanted = mesh.nodes[2].engine.tables().into_iter().find(|table| table.name == "group frames wanted");
-    assert_eq!(wanted.map(|table| table.entries), Some(0), "and an end");
-    assert!(mesh.counted(2, Counter::GroupRepairsFailed) > 0);
-}
-
-#[test]
-fn who_asks_for_the_same_frame_again_and_again_is_answered_at_its_share() {
-    let (mut mesh, _) = row();
-    for number in 0..2 {
-        // The first one finds no tree yet, and is fetched.
+    mesh.run(seconds(2));
+    mesh.restart(0);
+    mesh.skew.insert(0, -120);
+    mesh.connect(0, 1);
+    mesh.run(seconds(3));
+    for number in 1..5 {
         publish(&mut mesh, 0, "plant/x", number, seconds(60));
         mesh.run(seconds(1));
     }
-    let before = mesh.counted(1, Counter::GroupFramesRepaired);
-    let sent = mesh.nodes[1].sent.iter().rev().find(|frame| frame[4] == Kind::Group as u8).expect("one was pushed");
-    let signed: m2mesh::wire::Signed<'_> = m2mesh::wire::decode(&sent[6..]).expect("signed");
-    let one: m2mesh::wire::group::GroupFrame<'_> = m2mesh::wire::decode(signed.body).expect("a frame");
-    let flow = Flow { group: one.group, sender: one.sender, salt: one.salt, ranges: vec![(1, 1)] };
-    let want = frame::of(Kind::GroupWant, &GroupWant { flows: vec![flow] });
-    for _ in 0..1_000 {
-        mesh.hand(1, 2, &want);
-    }
-    let answered = mesh.counted(1, Counter::GroupFramesRepaired) - before;
-    assert_eq!((answered, mesh.counted(1, Counter::GroupRequestsTooOften)), (64, 1_000 - 64));
-    assert_eq!(mesh.counted(2, Counter::GroupFramesDuplicate), 0, "they are on their way");
-    mesh.run(seconds(1));
-    assert_eq!(mesh.counted(2, Counter::GroupFramesDuplicate), 64);
-    assert!(mesh.link(1, 2).is_some_and(|link| link != LinkId(0)), "the link stands");
-}
-
-/// Seals as a does to a group, under a salt of its own.
-fn sender(mesh: &mut Mesh, rng: &mut ChaCha20Rng) -> GroupSender {
-    let unix = mesh.now.unix;
-    let member = mesh.nodes[0].engine.membership();
-    let epoch = member.bulletin().epoch_length().epoch_at(unix);
-    let own = member.credential(unix).expect("a credential").clone();
-    member.groups().sender(rng, ("plant", 0), epoch, own).expect("a key")
-}
-
-/// A frame of a's with a message to each of these topics, the first in its stream but for `before`.
-fn sealed(mesh: &Mesh, by: &mut GroupSender, stream: u16, before: u64, topics: &[String]) -> Vec<u8> {
-    let unix = mesh.now.unix;
-    let message = |topic| GroupMessage { topic, number: before + 1, payload: &[0, 0, 0, 1] };
-    let messages = topics.iter().map(|topic| message(topic.as_str())).collect();
-    let mut id = [0; StreamId::LEN];
-    id[..2].copy_from_slice(&stream.to_be_bytes());
-    let began = unix.0 - 1_000_000 + u64::from(stream);
-    let batch = GroupBatch { stream: StreamId(id), first: before + 1, began, ends: false, messages };
-    frame::raw(Kind::Group, &by.seal(&batch, unix, unix + seconds(60)))
+    assert_eq!(heard(&mesh, 2, listens), all(0..5));
 }
 
 #[test]
-fn a_publisher_that_begins_streams_without_end_is_forgotten_bit_by_bit_and_nobody_else_is() {
+fn a_publication_has_its_own_deadline_whatever_leaves_with_it() {
     let (mut mesh, listens) = row();
-    let honest = publish(&mut mesh, 1, "plant/b", 0, seconds(600));
-    mesh.run(seconds(1));
-    assert!(mesh.ended.contains_key(&honest));
-    let mut rng = ChaCha20Rng::seed_from_u64(9);
-    let topics: Vec<String> = (0..9).map(|topic| format!("plant/{topic}")).collect();
-    for stream in 0..8_300 {
-        let mut by = sender(&mut mesh, &mut rng);
-        let frame = sealed(&mesh, &mut by, stream, 0, &topics);
-        mesh.hand(2, 1, &frame);
-        if stream % 500 == 0 {
-            mesh.run(millis(1));
-            mesh.forget_past();
-        }
-    }
-    mesh.forget_past();
-    for counter in [Counter::GroupFlowsForgotten, Counter::GroupStreamsForgotten] {
-        assert!(mesh.counted(2, counter) > 10, "{counter:?}: {}", mesh.counted(2, counter));
-    }
-    for table in mesh.nodes[2].engine.tables() {
-        assert!(table.entries <= table.bound, "{table:?}");
-    }
-    // b's stream is still known: the next message follows, and nothing is told as missed.
-    publish(&mut mesh, 1, "plant/b", 1, seconds(60));
-    mesh.run(seconds(1));
-    assert_eq!(heard(&mesh, 2, listens), [(1, 0)]);
-}
-
-#[test]
-fn a_stream_that_another_has_followed_is_heard_no_more() {
-    let (mut mesh, listens) = row();
+    publish(&mut mesh, 0, "plant/x", 0, seconds(60));
     mesh.run(seconds(2));
-    let mut rng = ChaCha20Rng::seed_from_u64(9);
-    let (mut old, mut new) = (sender(&mut mesh, &mut rng), sender(&mut mesh, &mut rng));
-    let topic = ["plant/x".to_owned()];
-    for (by, stream, before, told, out_of_turn) in [(0, 1, 0, 1, 0), (1, 2, 0, 2, 0), (0, 1, 1, 2, 1), (1, 2, 1, 3, 1)]
-    {
-        let by = if by == 0 { &mut old } else { &mut new };
-        let frame = sealed(&mesh, by, stream, before, &topic);
-        mesh.hand(2, 1, &frame);
-        mesh.run(seconds(1));
-        assert_eq!(heard(&mesh, 2, listens).len(), told, "stream {stream} after {before}");
-        assert_eq!(mesh.counted(2, Counter::GroupFramesOutOfTurn), out_of_turn);
-    }
-}
-
-#[test]
-fn what_is_kept_has_room_for_so_many_bytes_and_no_more() {
-    let (mut mesh, listens) = row();
-    for _ in 0..340 {
-        let (topic, payload) = ("plant/x".to_owned(), vec![7; 56 * 1024]);
-        mesh.command(0, Command::Publish { topic, payload, policy: None, lifetime: seconds(600) });
-        mesh.run(millis(10));
-    }
-    mesh.run(seconds(2));
-    assert_eq!(
-        mesh.nodes[2]
-            .replies
-            .iter()
-            .filter(|(of, reply)| *of == listens && matches!(reply, Reply::Published(_)))
-            .count(),
-        340
-    );
-    for at in 0..3 {
-        assert!(mesh.counted(at, Counter::GroupFramesUnkept) > 10, "at {at}");
-        let kept = mesh.nodes[at].engine.tables().into_iter().find(|table| table.name == "group frames kept, bytes");
-        assert!(kept.is_some_and(|table| table.entries <= table.bound), "{kept:?} at {at}");
-    }
+    let link = mesh.link(0, 1).expect("a link");
+    mesh.handle(0, Input::Blocked(link));
+    let long = publish(&mut mesh, 0, "plant/x", 1, seconds(60));
+    let short = publish(&mut mesh, 0, "plant/x", 2, seconds(1));
+    mesh.run(millis(1_500));
+    mesh.handle(0, Input::Writable(link));
+    mesh.run(seconds(1));
+    assert!(matches!(mesh.ended.get(&long), Some(Outcome::Sent { neighbours: 1, .. })));
+    assert!(matches!(mesh.ended.get(&short), Some(Outcome::Expired { .. })), "{:?}", mesh.ended.get(&short));
+    assert_eq!(heard(&mesh, 2, listens), all(0..2));
 }
