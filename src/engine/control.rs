@@ -224,6 +224,8 @@ impl Engine {
     pub(super) fn heed_bulletin(&mut self) {
         let (bulletin, unix) = (self.membership.bulletin().clone(), self.now.unix);
         self.multicast.heed(|known| bulletin.recheck(known, unix).is_ok());
+        // Who reaches which segment may be another matter now.
+        self.routing.reconsider();
         self.watch_bulletin();
         self.fetch_documents();
         self.update_tags();

@@ -144,7 +144,7 @@ impl Engine {
         past.extend(self.links.get(from).map(|link| link.peer.body.key));
         let left = Unix(data.header.expiry).since(self.now.unix);
         let wants = Wants { policy, time: Some(u64::try_from(left.as_micros()).unwrap_or(u64::MAX)), bytes };
-        let route = self.way_to_handle(&data.header.to, &wants, &past)?;
+        let route = self.way_to_handle(&data.header.to, data.header.segment, &wants, &past)?;
         let (link, price) = self.link_under(&route.first()?, &wants.policy)?;
         if !path.hops.is_empty() {
             self.count(Counter::DataRepaired, 1);

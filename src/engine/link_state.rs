@@ -157,6 +157,11 @@ impl LinkState {
         core::mem::replace(&mut self.grown, generation) != generation
     }
 
+    /// Routes are to be looked at anew.
+    pub(super) fn reconsider(&mut self) {
+        self.changed = true;
+    }
+
     /// A hop's name has got better or worse.
     pub(super) fn note_history(&mut self, changed: bool) {
         self.changed |= changed;

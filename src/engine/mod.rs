@@ -24,7 +24,7 @@
 //! · `documents` what the bulletin names · `sessions` which there are · `seals` put on and taken off · `unicast` data
 //! frames out · `arrivals` data frames in · `inbox` durable messages, dedupe and receipts · `holdings` how much of it each contact has · `consumers` who reads them
 //! · `outcomes` what became of named messages · `link_state` what routers tell each other · `worth` what
-//! links are worth · `routes` which way · `standing` and until when · `forward` for others · `fragments` for narrow
+//! links are worth · `routes` which way, by `pathfinding` · `standing` and until when · `forward` for others · `fragments` for narrow
 //! links · `flights` what became of frames · `locate` where a leaf is · `segments` whose frames · `share` no link
 //! more than its part · `tree` to whom a group's frames are pushed · [`view`]
 //! and `report` what an operator may look at · `services` offers and calls · `multicast` subscriptions
@@ -66,6 +66,7 @@ mod links;
 mod locate;
 mod multicast;
 mod outcomes;
+mod pathfinding;
 mod publishing;
 mod relaying;
 mod repair;

@@ -166,10 +166,11 @@ impl Engine {
         let mut candidates: Vec<Candidate> = Vec::new();
         candidates.extend(taken.map(|route| Candidate { best_at: Vec::new(), route: route.clone(), taken: true }));
         let Ok(Whereabouts::At(routers, leaf)) = self.whereabouts(to) else { return candidates };
-        let Routes { graph, overlay, .. } = &self.routes;
+        let overlay = self.overlay_for(self.segment_towards(&routers, leaf.as_ref()));
+        let Routes { graph, .. } = &self.routes;
         let Some(from) = graph.index(&self.own) else { return candidates };
         let to: Vec<NodeIndex> = routers.iter().filter_map(|router| graph.index(router)).collect();
-        for found in explain(graph, from, &to, wants, overlay).candidates {
+        for found in explain(graph, from, &to, wants, &overlay).candidates {
             let Some(route) = self.route_along(&found.path, leaf.as_ref()) else { continue };
             let best_at: Vec<String> = found.roles.iter().filter_map(|role| role_name(*role)).collect();
             let same =

@@ -14,13 +14,14 @@
 //! 3. At most [`MAX_ROUTES`] are kept; drop policy: all are forgotten, and chosen anew as they are needed.
 
 use super::Engine;
+use super::pathfinding::Past;
 use crate::delivery::lane::Terms;
 use crate::event_log::Event;
 use crate::id::{CredentialHash, CredentialPrefix, Handle, Name, Pseudonym};
 use crate::identity::credential::PeerCredential;
-use crate::routing::graph::{Graph, NodeIndex};
+use crate::routing::graph::Graph;
 use crate::routing::policy::Wants;
-use crate::routing::search::{NoPath, Overlay, Path};
+use crate::routing::search::Overlay;
 use crate::routing::totals::{Limit, Totals};
 use crate::routing::trees::Trees;
 use crate::time::Time;
@@ -85,6 +86,8 @@ pub(super) enum NoWay {
     Asking,
     /// All ways break a limit: which, and by how much at the nearest.
     Limits(Limit, u64),
+    /// Every way leads through a router that does not hand on frames of this segment.
+    Segment(u8),
     /// It is known, and not connected.
     Apart,
 }
@@ -98,7 +101,9 @@ pub(super) struct Routes {
     pub(super) generation: u64,
     pub(super) overlay: Overlay,
     overlay_until: Option<Time>,
-    trees: Trees,
+    pub(super) trees: Trees,
+    /// The segments that each router of the graph may exchange frames of, by its place there.
+    pub(super) reaches: Vec<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -175,8 +180,15 @@ impl Engine {
         }
     }
 
-    /// A way past some nodes, for a relay: to whoever has that handle.
-    pub(super) fn way_to_handle(&mut self, to: &Handle, wants: &Wants, past: &[Pseudonym]) -> Option<Route> {
+    /// A way past some nodes, for a relay: to whoever has that handle, for a frame of a segment.
+    pub(super) fn way_to_handle(
+        &mut self,
+        to: &Handle,
+        segment: u8,
+        wants: &Wants,
+        past: &[Pseudonym],
+    ) -> Option<Route> {
+        let segment = Some(segment);
         self.follow_graph();
         let neighbour = self.links.by_handle(to).map(|link| link.peer.body.key);
         let targets = match neighbour.or_else(|| self.routing.router_of(to)) {
@@ -184,12 +196,12 @@ impl Engine {
             None => self.routers_towards(to),
         };
         let last = self.credential_of_handle(to);
-        self.search(&targets, last.as_ref(), wants, past).ok().map(|way| way.0)
+        self.search(&targets, last.as_ref(), wants, &Past { nodes: past, segment }).ok().map(|way| way.0)
     }
 
     /// The neighbour with which the way to a router begins.
     pub(super) fn first_towards(&mut self, router: &Pseudonym, wants: &Wants) -> Option<Pseudonym> {
-        self.search(&[*router], None, wants, &[]).ok()?.0.first()
+        self.search(&[*router], None, wants, &Past::default()).ok()?.0.first()
     }
 
     /// The way on which a device's messages came, the other way round; nothing if it does not begin with a link that stands.
@@ -217,7 +229,10 @@ impl Engine {
         match self.whereabouts(to)? {
             Whereabouts::NextToUs(peer) => self.direct(&peer, wants).map(|route| (route, None)),
             Whereabouts::BeyondRouter(leaf) => self.by_router(&leaf, wants).map(|route| (route, None)),
-            Whereabouts::At(routers, leaf) => self.search(&routers, leaf.as_ref(), wants, &[]),
+            Whereabouts::At(routers, leaf) => {
+                let segment = self.segment_towards(&routers, leaf.as_ref());
+                self.search(&routers, leaf.as_ref(), wants, &Past { nodes: &[], segment })
+            }
         }
     }
 
@@ -259,7 +274,7 @@ impl Engine {
     }
 
     /// Over the link to a neighbour that is no router.
-    fn direct(&self, peer: &PeerCredential, wants: &Wants) -> Result<Route, NoWay> {
+    pub(super) fn direct(&self, peer: &PeerCredential, wants: &Wants) -> Result<Route, NoWay> {
         let key = peer.body.key;
         let Some((link, _)) = self.link_under(&key, &wants.policy) else { return Err(NoWay::Apart) };
         let Some(link) = self.links.get(link) else { return Err(NoWay::Apart) };
@@ -284,89 +299,6 @@ impl Engine {
         let mut route = self.direct(&link.peer.clone(), wants)?;
         route.nodes.push(to.body.key);
         Ok(route)
-    }
-
-    /// Searches the graph. `last`: the leaf that one of the targets lists, if the destination is one.
-    fn search(
-        &mut self,
-        targets: &[Pseudonym],
-        last: Option<&PeerCredential>,
-        wants: &Wants,
-        past: &[Pseudonym],
-    ) -> Result<(Route, Option<Route>), NoWay> {
-        let own = self.own;
-        let attached = last.filter(|_| targets.contains(&own)).map(|leaf| leaf.body.key);
-        if let Some(leaf) = attached
-            && let Some(link) = self.links.of(&leaf).next().map(|(_, link)| link.peer.clone())
-            && let Ok(route) = self.direct(&link, wants)
-        {
-            return Ok((route, None));
-        }
-        let routes = &mut self.routes;
-        let graph = &routes.graph;
-        let Some(from) = graph.index(&own) else { return self.search_neighbours(targets, last, wants, past) };
-        let to: Vec<NodeIndex> = targets.iter().filter(|at| **at != own).filter_map(|at| graph.index(at)).collect();
-        if to.is_empty() {
-            return self.search_neighbours(targets, last, wants, past);
-        }
-        let found = if past.is_empty() {
-            routes.trees.search(graph, routes.generation, from, &to, wants, &routes.overlay)
-        } else {
-            let mut overlay = routes.overlay.clone();
-            // Those who have had it have taken their part of the hops.
-            let taken = u32::try_from(past.len()).unwrap_or(u32::MAX);
-            overlay.hops = overlay.hops.map(|hops| hops.saturating_sub(taken));
-            overlay.excluded.extend(past.iter().filter_map(|node| graph.index(node)).filter(|node| *node != from));
-            crate::routing::search::search(graph, from, &to, wants, &overlay)
-        };
-        match found {
-            Ok(found) => {
-                let alternate = found.alternate.and_then(|path| self.route_along(&path, last));
-                self.route_along(&found.best, last).map(|best| (best, alternate)).ok_or(NoWay::Apart)
-            }
-            Err(NoPath { nearest: Some(miss) }) => Err(NoWay::Limits(miss.limit, miss.by)),
-            Err(NoPath { nearest: None }) => self.search_neighbours(targets, last, wants, past),
-        }
-    }
-
-    /// Where the graph does not help, a link of our own may.
-    fn search_neighbours(
-        &self,
-        targets: &[Pseudonym],
-        last: Option<&PeerCredential>,
-        wants: &Wants,
-        past: &[Pseudonym],
-    ) -> Result<(Route, Option<Route>), NoWay> {
-        for target in targets.iter().filter(|target| !past.contains(target)) {
-            let Some(peer) = self.links.of(target).next().map(|(_, link)| link.peer.clone()) else { continue };
-            let mut route = self.direct(&peer, wants)?;
-            if let Some(leaf) = last {
-                route.hops = vec![peer.hash.prefix(), leaf.hash.prefix()];
-                route.nodes.push(leaf.body.key);
-                route.leaf = Some(leaf.body.handle);
-            }
-            return Ok((route, None));
-        }
-        Err(NoWay::Apart)
-    }
-
-    /// A path of the graph as a route; nothing if a credential on it is not known.
-    pub(super) fn route_along(&self, path: &Path, last: Option<&PeerCredential>) -> Option<Route> {
-        let graph = &self.routes.graph;
-        let edges: Vec<_> = path.edges.iter().map(|edge| graph.edge(*edge)).collect();
-        let mut nodes: Vec<Pseudonym> = edges.iter().map(|edge| *graph.node(edge.to)).collect();
-        let pairs = edges.iter().map(|edge| (*graph.node(edge.from), *graph.node(edge.to))).collect();
-        let bearers = edges.iter().map(|edge| edge.bearer).collect();
-        let mut hops = Vec::new();
-        if nodes.len() > 1 || last.is_some() {
-            hops = nodes.iter().map(|node| Some(self.routing.hash_of(node)?.prefix())).collect::<Option<Vec<_>>>()?;
-        }
-        if let Some(leaf) = last {
-            nodes.push(leaf.body.key);
-            hops.push(leaf.hash.prefix());
-        }
-        let leaf = last.map(|leaf| leaf.body.handle);
-        Some(Route { nodes, hops, bearers, totals: path.totals, pairs, leaf })
     }
 
     /// Whether anything hangs on the graph now: a route that was chosen by it, a message that waits for one, or a hop's
@@ -408,6 +340,7 @@ impl Engine {
             }
         }
         self.routes.overlay_until = (!overlay.doubts.is_empty()).then(|| now + FADING);
+        self.routes.reaches = self.reaches_in(&graph);
         self.routes.overlay = overlay;
         self.routes.graph = graph;
         self.routes.generation += 1;
@@ -468,6 +401,9 @@ pub(super) fn explain_no_way(no_way: &NoWay) -> String {
         NoWay::Apart => "no links lead there".to_owned(),
         NoWay::Limits(limit, by) => {
             format!("the nearest way breaks the limit on {} by {}", limit.name(), limit.amount(*by))
+        }
+        NoWay::Segment(segment) => {
+            format!("every way leads through a router that hands on no frames of segment {segment}")
         }
     }
 }

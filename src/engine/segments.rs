@@ -49,7 +49,7 @@ impl Engine {
 }
 
 /// Whether a bit map has a segment; those beyond its end it has not.
-fn has(segments: u64, segment: u8) -> bool {
+pub(super) fn has(segments: u64, segment: u8) -> bool {
     segments.checked_shr(segment.into()).is_some_and(|rest| rest & 1 == 1)
 }
 

@@ -1,7 +1,7 @@
 //! Groups: the keys a member has, what it seals with them, and what it opens.
 //!
-//! A group is the first level of a topic. Its key derives from the realm's root group key by its name, unless the
-//! bulletin lists a key of its own. From that key come the group's tag (which changes every epoch and stands on
+//! A group is the first level of a topic. Its key derives from the realm's root group key by its name, until the
+//! bulletin lists a key of its own and the time of that key's version 1 has come. From that key come the group's tag (which changes every epoch and stands on
 //! frames), and for each sender a key of its own, by its pseudonym and a random salt, so that senders never share
 //! a nonce. The sender's pseudonym signs the whole frame: members cannot speak for one another.
 //!
@@ -156,11 +156,9 @@ impl GroupKeys {
     pub fn open(&self, frame: &GroupFrame<'_>, group: &str, sender: &Pseudonym) -> Result<Vec<u8>, GroupError> {
         let have = self.key(group).ok_or(GroupError::NoKey)?.version;
         let keys = self.open_keys(group);
-        let key = keys.iter().find(|key| key.version == frame.version);
-        let key = key.ok_or(GroupError::Version { found: frame.version, have })?;
-        if frame.group != key.tag(frame.epoch) {
-            return Err(GroupError::Group);
-        }
+        let mut versions = keys.iter().filter(|key| key.version == frame.version).peekable();
+        versions.peek().ok_or(GroupError::Version { found: frame.version, have })?;
+        let key = versions.find(|key| key.tag(frame.epoch) == frame.group).ok_or(GroupError::Group)?;
         let (sealed, tag) = frame.sealed.split_last_chunk::<{ seal::TAG }>().ok_or(GroupError::Opening)?;
         let cipher = sender_cipher(&key.key, sender, &frame.salt);
         let mut plain = sealed.to_vec();
@@ -175,16 +173,22 @@ impl GroupKeys {
 
     /// The key that is sealed with.
     fn key(&self, group: &str) -> Option<GroupKey> {
-        let listed = self.listed.get(&name_tag(self.realm, group));
-        let key = listed.unwrap_or(&self.root).holding(self.at)?;
-        GroupKey::of(key, listed.is_none().then_some(group))
+        match self.listed.get(&name_tag(self.realm, group)) {
+            Some(listed) if listed.begun(self.at) => GroupKey::of(listed.holding(self.at)?, None),
+            _ => GroupKey::of(self.root.holding(self.at)?, Some(group)),
+        }
     }
 
     /// The keys that open at present.
     fn open_keys(&self, group: &str) -> Vec<GroupKey> {
         let listed = self.listed.get(&name_tag(self.realm, group));
-        let open = listed.unwrap_or(&self.root).open(self.at, self.skew);
-        open.filter_map(|key| GroupKey::of(key, listed.is_none().then_some(group))).collect()
+        let derives = listed.is_none_or(|listed| listed.begins_after(self.at, self.skew));
+        let own = listed.filter(|listed| listed.begun(self.at + self.skew));
+        let own = own.into_iter().flat_map(|listed| listed.open(self.at, self.skew));
+        let derived = self.root.open(self.at, self.skew).filter(|_| derives);
+        own.filter_map(|key| GroupKey::of(key, None))
+            .chain(derived.filter_map(|key| GroupKey::of(key, Some(group))))
+            .collect()
     }
 }
 

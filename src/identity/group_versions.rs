@@ -8,8 +8,9 @@
 //!
 //! Invariants
 //! 1. Of the versions whose time has come the highest is sealed with, whatever their order in the bulletin. Before the
-//!    time of the first, the first is.
+//!    time of the first, the first is, unless the group had a derived key before it.
 //! 2. A version opens from S before its time to S after the next one's.
+//! 3. What a group had before its version 1 counts as the version before it: a key that derives from the root's.
 
 use crate::identity::kdf::Secret;
 use crate::time::Unix;
@@ -49,6 +50,16 @@ impl Versions {
     /// The one that is sealed with.
     pub(super) fn holding(&self, at: Unix) -> Option<&VersionedKey> {
         self.0.iter().rev().find(|version| version.from <= at).or(self.0.first())
+    }
+
+    /// Whether any of them is to be sealed with yet. A version other than 1 had others before it, which are over.
+    pub(super) fn begun(&self, at: Unix) -> bool {
+        self.0.first().is_none_or(|first| first.version != 1 || first.from <= at)
+    }
+
+    /// Whether what there was before version 1 still opens.
+    pub(super) fn begins_after(&self, at: Unix, skew: Duration) -> bool {
+        self.0.first().is_some_and(|first| first.version == 1 && at <= first.from + skew)
     }
 
     /// Those that open.

@@ -5,10 +5,12 @@ use m2mesh::engine::api::{Command, Outcome, Reply, Send, Token};
 use m2mesh::engine::store::Commit;
 use m2mesh::engine::{Engine, Input, Output, Settings};
 use m2mesh::id::{LinkId, Lsn, Name};
-use m2mesh::identity::invitation::MemoryRealm;
+use m2mesh::identity::ledger::Contacts;
+use m2mesh::identity::invitation::{DEFAULT_SEGMENT, Invitation, MemoryRealm, enrol_all};
 use m2mesh::identity::membership::Membership;
 use m2mesh::time::{EpochLength, Now, Time, Unix};
 use m2mesh::wire::batch::Ack;
+use m2mesh::wire::bulletin::Segment;
 use m2mesh::wire::data::Class;
 use m2mesh::wire::frame::Kind;
 use rand_chacha::ChaCha20Rng;
@@ -83,10 +85,25 @@ impl Mesh {
 
     /// Each with settings of its own.
     pub fn with(names: &[&str], settings: impl Fn(usize) -> Settings) -> Self {
+        let nodes: Vec<(&str, u64)> = names.iter().map(|name| (*name, DEFAULT_SEGMENT)).collect();
+        Self::in_segments(&nodes, Vec::new(), settings)
+    }
+
+    /// Each in segments of its own; what these reach stands in the bulletin.
+    pub fn in_segments(nodes: &[(&str, u64)], reach: Vec<Segment>, settings: impl Fn(usize) -> Settings) -> Self {
         let mut rng = ChaCha20Rng::seed_from_u64(7);
         let now = Now { time: Time(1_000_000), unix: Unix::from_seconds(START) };
         let mut realm = MemoryRealm::found(EpochLength::HOUR, now.unix, &mut rng).expect("a realm");
-        let members = realm.enrol(names.iter().map(|n| name(n)), 4, now.unix, &mut rng).expect("members");
+        let mut body = realm.bulletin.body().clone();
+        body.segments = reach;
+        let mut bulletin = realm.founding.operator.sign(&body).expect("the operator's");
+        bulletin.inherit(&realm.bulletin);
+        realm.bulletin = bulletin;
+        let invitations =
+            nodes.iter().map(|(n, segments)| Invitation { segments: *segments, ..Invitation::new(name(n), Contacts::All) });
+        let invitations = invitations.collect();
+        let MemoryRealm { issuer, book, bulletin, .. } = &mut realm;
+        let members = enrol_all(issuer, book, bulletin, invitations, 4, now.unix, &mut rng).expect("members");
         let mut mesh = Self {
             nodes: Vec::new(),
             realm,
@@ -100,7 +117,7 @@ impl Mesh {
             stuck: BTreeSet::new(),
             skew: BTreeMap::new(),
             stopped: BTreeMap::new(),
-            settings: (0..names.len()).map(settings).collect(),
+            settings: (0..nodes.len()).map(settings).collect(),
             vanish: BTreeSet::new(),
             beside: BTreeMap::new(),
             sent_beside: Vec::new(),

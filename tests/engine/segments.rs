@@ -1,10 +1,14 @@
 //! Frames stay in their segment: with everybody who makes them, hands them on, or takes them.
 
 use crate::mesh::Mesh;
+use crate::outcome;
 use m2mesh::counter::Counter;
-use m2mesh::engine::api::Command;
+use m2mesh::engine::Settings;
+use m2mesh::engine::api::{Command, Outcome};
 use m2mesh::id::{Handle, OuterId, StreamId};
 use m2mesh::wire;
+use m2mesh::wire::batch::Ack;
+use m2mesh::wire::bulletin::Segment;
 use m2mesh::wire::data::{Class, Form, Header, Path, Policy, put_prefixed};
 use m2mesh::wire::frame::{self, Kind};
 use m2mesh::wire::group::{GroupBatch, GroupMessage};
@@ -94,4 +98,57 @@ fn a_group_frame_of_another_segment_is_not_taken() {
         mesh.run(Duration::from_secs(1));
         assert_eq!((mesh.counted(0, Counter::GroupFramesOfOtherSegments), heard(&mesh) - before), (counted, more));
     }
+}
+
+/// The segment of the plant, and one that reaches nothing else, whose devices take links from the plant all the same.
+const PLANT: u64 = 0b1;
+const GUESTS: u64 = 0b10;
+
+/// a – guest – c, and the longer a – d – e – c.
+fn past_a_guest(long: bool) -> Mesh {
+    let nodes = [("a", PLANT), ("guest", GUESTS), ("c", PLANT), ("d", PLANT), ("e", PLANT)];
+    let reach = Segment { bit: 0, name: "plant".into(), reaches: GUESTS.to_be_bytes() };
+    let mut mesh = Mesh::in_segments(&nodes, vec![reach], |_| Settings::default());
+    let long: &[(usize, usize)] = if long { &[(0, 3), (3, 4), (4, 2)] } else { &[] };
+    for (one, other) in [(0, 1), (1, 2)].iter().chain(long) {
+        mesh.connect(*one, *other);
+    }
+    mesh.run(Duration::from_secs(5));
+    mesh
+}
+
+#[test]
+fn a_route_leads_past_routers_outside_the_segment() {
+    let mut mesh = past_a_guest(true);
+    let token = mesh.send(0, "c", b"past the guest", Ack::End, 20);
+    mesh.run(Duration::from_secs(5));
+    assert!(matches!(outcome(&mesh, 0, token), Outcome::Delivered { hops: 3, .. }), "{:?}", outcome(&mesh, 0, token));
+    assert_eq!(mesh.counted(1, Counter::DataOfOtherSegments), 0, "nothing was sent to whoever would not hand it on");
+    let to_guest = mesh.send(0, "guest", b"to the guest", Ack::End, 20);
+    mesh.run(Duration::from_secs(5));
+    assert!(outcome(&mesh, 0, to_guest).is_success(), "what is of its own segment reaches it");
+}
+
+#[test]
+fn a_relay_finds_its_way_past_routers_outside_the_segment() {
+    // d has lost its link to e: what a sent by it goes back, and not by the guest.
+    let mut mesh = past_a_guest(true);
+    mesh.connect(3, 1);
+    mesh.run(Duration::from_secs(5));
+    mesh.disconnect(3, 4);
+    let token = mesh.send(0, "c", b"by d", Ack::End, 20);
+    mesh.connect(3, 4);
+    mesh.run(Duration::from_secs(10));
+    assert!(outcome(&mesh, 0, token).is_success(), "{:?}", outcome(&mesh, 0, token));
+    assert_eq!(mesh.counted(1, Counter::DataOfOtherSegments), 0);
+}
+
+#[test]
+fn where_every_way_leads_through_another_segment_the_sender_is_told_so() {
+    let mut mesh = past_a_guest(false);
+    let token = mesh.send(0, "c", b"through the guest", Ack::End, 5);
+    mesh.run(Duration::from_secs(10));
+    let Outcome::Unreachable { reason } = outcome(&mesh, 0, token) else { panic!("{:?}", outcome(&mesh, 0, token)) };
+    assert!(reason.contains("hands on no frames of segment 0"), "{reason}");
+    assert_eq!(mesh.counted(1, Counter::DataOfOtherSegments), 0);
 }

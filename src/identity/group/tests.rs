@@ -159,6 +159,32 @@ fn frames_of_the_version_before_and_after_open_around_a_change() {
 }
 
 #[test]
+fn a_group_that_becomes_listed_opens_what_was_sealed_before_and_after_around_that_time() {
+    let (members, mut rng) = members(1);
+    let (from, skew) = (Unix::from_seconds(NOW.seconds() + 3_600), EpochLength::HOUR.skew());
+    let (tree, listed) = bulletin_of(&[(None, 1, 0), (Some("plant"), 1, from.seconds())], &BTreeSet::from([1]));
+    let (_, unlisted) = bulletin_of(&[(None, 1, 0)], &BTreeSet::new());
+    let instant = Duration::from_micros(1);
+    let mut opens = |bulletin: &VerifiedBulletin, sealed_at: Unix, leaf: u32, opened_at: Unix| {
+        let own = members[0].credential(NOW).expect("a credential").clone();
+        let sender = keys_of(&tree, 0, bulletin, sealed_at).sender(&mut rng, ("plant", 0), EPOCH, own.clone());
+        let bytes = sender.expect("a key").seal(&batch(), NOW, NOW);
+        let signed: Signed<'_> = decode(&bytes).expect("a signed frame");
+        let frame: GroupFrame<'_> = decode(signed.body).expect("a frame");
+        let keys = keys_of(&tree, leaf, &listed, opened_at);
+        let opened = keys.open(&frame, "plant", &own.pseudonym()).is_ok();
+        assert_eq!(keys.tags("plant", EPOCH).contains(&frame.group), opened);
+        opened
+    };
+    let (before, after) = (from - instant, from);
+    assert!(opens(&listed, before, 1, before), "until then everybody reads it");
+    assert!(opens(&unlisted, after, 0, after), "its publisher has not heard of it yet");
+    assert!(opens(&listed, before, 0, from + skew) && !opens(&listed, before, 0, from + skew + instant));
+    assert!(opens(&listed, after, 0, from - skew) && !opens(&listed, after, 0, from - skew - instant));
+    assert!(opens(&listed, after, 0, after) && !opens(&listed, after, 1, after), "only those that it covers");
+}
+
+#[test]
 fn a_key_that_a_newer_bulletin_drops_opens_for_a_while_yet() {
     let now = NOW.seconds();
     let (tree, first) = bulletin_of(&[(None, 1, 0)], &BTreeSet::new());
