@@ -105,6 +105,8 @@ counters! {
     CredentialsForgotten: Credentials = "credentials_forgotten",
     /// Credentials handed over by neighbours that do not verify.
     CredentialsRefused: Credentials = "credentials_refused",
+    /// Credentials handed over by neighbours that this node does not wait for.
+    CredentialsUnasked: Credentials = "credentials_unasked",
     /// Data frames whose time was over when they came.
     DataExpired: Frames = "data_expired",
     /// Data frames for other devices that came to a leaf, which forwards nothing.

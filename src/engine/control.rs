@@ -223,7 +223,7 @@ impl Engine {
     /// A newer bulletin holds: group keys may be others, and senders revoked.
     pub(super) fn heed_bulletin(&mut self) {
         let (bulletin, unix) = (self.membership.bulletin().clone(), self.now.unix);
-        self.multicast.heed(|known| bulletin.recheck(known, unix).is_ok());
+        self.peers.heed(|known| bulletin.recheck(known, unix).is_ok());
         // Who reaches which segment may be another matter now.
         self.routing.reconsider();
         self.watch_bulletin();
@@ -236,17 +236,19 @@ impl Engine {
             return self.count(Counter::ControlMalformed, 1);
         };
         let own = self.membership.credential(self.now.unix).filter(|own| own.hash == request.hash);
-        let known: Option<Arc<[u8]>> =
-            own.map(|own| own.signed.clone()).or_else(|| self.multicast.credential(&request.hash));
+        let known: Option<Arc<[u8]>> = own.map(|own| own.signed.clone()).or_else(|| self.peers.signed(&request.hash));
         if let Some(signed) = known {
             self.send_frame(link, frame::raw(Kind::Credential, &signed));
         }
     }
 
     fn handle_credential(&mut self, body: &[u8]) {
+        let hash = credential::hash(body);
+        if !self.frames_wait_for(&hash) && !self.lsas_wait_for(&hash) {
+            return self.count(Counter::CredentialsUnasked, 1);
+        }
         match self.verify_credential(body) {
             Ok(credential) => {
-                let hash = credential.hash;
                 self.learn_credential(credential);
                 self.release_waiting(hash);
                 self.release_lsas(hash);
@@ -269,7 +271,7 @@ impl Engine {
     /// Checks a credential; one that is known is not verified again.
     pub(super) fn verify_credential(&self, signed: &[u8]) -> Result<PeerCredential, CredentialError> {
         let (bulletin, unix) = (self.membership.bulletin(), self.now.unix);
-        match self.multicast.credentials.get(&credential::hash(signed)).filter(|known| *known.signed == *signed) {
+        match self.peers.get(&credential::hash(signed)).filter(|known| *known.signed == *signed) {
             Some(known) => bulletin.recheck(known, unix).map(|()| known.clone()),
             None => bulletin.verify_credential(signed, unix),
         }
@@ -284,7 +286,7 @@ impl Engine {
 
     /// Whose credential it is, if that is known.
     pub(super) fn pseudonym_of(&self, hash: &CredentialHash) -> Option<Pseudonym> {
-        self.multicast.pseudonym(hash)
+        self.peers.pseudonym(hash)
     }
 
     /// Who a hop is: the router of this area whose credential begins like that, else whoever else has such a one. One that
@@ -292,11 +294,15 @@ impl Engine {
     pub(super) fn pseudonym_at(&self, hop: &CredentialPrefix) -> Option<Pseudonym> {
         let one_of = |mut all: BTreeSet<Pseudonym>| all.pop_first().filter(|_| all.is_empty());
         let routers: BTreeSet<Pseudonym> = self.routing.lsdb.routers_under(hop).collect();
-        one_of(if routers.is_empty() { self.multicast.under(hop).collect() } else { routers })
+        one_of(if routers.is_empty() { self.peers.under(hop).collect() } else { routers })
     }
 
     pub(super) fn learn_credential(&mut self, credential: PeerCredential) {
-        let dropped = self.multicast.learn(credential);
+        let Self { peers, links, routing, own, .. } = self;
+        let dropped = peers.learn(credential, |known| {
+            let key = known.body.key;
+            key == *own || links.of(&key).next().is_some() || routing.hash_of(&key) == Some(known.hash)
+        });
         self.count(Counter::CredentialsForgotten, u64::from(dropped));
     }
 }

@@ -157,6 +157,6 @@ impl Engine {
 
     /// Whether a hop may be us, in this epoch or one of the two beside it.
     fn is_own(&self, hop: &CredentialPrefix) -> bool {
-        self.multicast.under(hop).any(|pseudonym| pseudonym == self.own)
+        self.peers.under(hop).any(|pseudonym| pseudonym == self.own)
     }
 }

@@ -83,7 +83,7 @@ impl Engine {
         if self.shelf.has_seen(&flow, frame.counter) {
             return self.count(Counter::GroupFramesDuplicate, 1);
         }
-        if self.multicast.credentials.contains_key(&frame.sender) {
+        if self.peers.knows(&frame.sender) {
             return self.judge_frame(link, data, arrival);
         }
         if self.multicast.waiting.len() >= MAX_WAITING {
@@ -113,7 +113,13 @@ impl Engine {
         }
     }
 
+    /// Whether frames wait for a publisher's credential.
+    pub(super) fn frames_wait_for(&self, hash: &CredentialHash) -> bool {
+        self.multicast.waiting.iter().any(|waiting| waiting.sender == *hash)
+    }
+
     /// A credential has come: what waited for it is judged.
+
     pub(super) fn release_waiting(&mut self, hash: CredentialHash) {
         let (ready, still): (VecDeque<_>, VecDeque<_>) =
             core::mem::take(&mut self.multicast.waiting).into_iter().partition(|waiting| waiting.sender == hash);
@@ -135,7 +141,7 @@ impl Engine {
     /// A frame whose publisher is known.
     fn judge_frame(&mut self, link: LinkId, data: &[u8], arrival: Arrival) {
         let Some((signed, frame)) = parse(data) else { return };
-        let Some(sender) = self.multicast.credentials.get(&frame.sender) else { return };
+        let Some(sender) = self.peers.get(&frame.sender) else { return };
         let flow = (frame.sender, frame.salt);
         let (key, handle) = (sender.body.key, sender.body.handle);
         if !self.takes_from(sender, frame.segment) || !self.admits(link, frame.segment) {

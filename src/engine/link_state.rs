@@ -251,7 +251,7 @@ impl Engine {
             self.note_arrival(link, origin, sequence);
             return self.set_right(link, origin, &ours);
         }
-        let Some(credential) = self.multicast.credentials.get(&origin) else {
+        let Some(credential) = self.peers.get(&origin) else {
             return self.wait_for_origin(link, origin, body);
         };
         if !verify_signed(CONTEXT, &credential.body.key, &signed) {
@@ -309,6 +309,11 @@ impl Engine {
         }
         let until = self.now.time + WAIT;
         self.routing.waiting.push_back(Waiting { origin, from, signed: signed.to_vec(), until });
+    }
+
+    /// Whether a router's credential has been asked for, for LSAs that are here or have been offered.
+    pub(super) fn lsas_wait_for(&self, hash: &CredentialHash) -> bool {
+        self.routing.waiting.iter().any(|waiting| waiting.origin == *hash) || self.routing.flooding.wants(hash)
     }
 
     /// A credential has come: LSAs that waited for it.

@@ -478,7 +478,7 @@ impl Engine {
     fn router_credential(&self, handle: &Handle) -> Option<PeerCredential> {
         let router = self.routing.router_of(handle)?;
         let hash = self.routing.hash_of(&router)?;
-        self.multicast.credentials.get(&hash).cloned()
+        self.peers.get(&hash).cloned()
     }
 
     /// The link on which the way to a router begins.

@@ -25,7 +25,8 @@
 //! frames out · `arrivals` data frames in · `inbox` durable messages, dedupe and receipts · `holdings` how much of it each contact has · `consumers` who reads them
 //! · `outcomes` what became of named messages · `link_state` what routers tell each other · `worth` what
 //! links are worth · `routes` which way, by `pathfinding` · `standing` and until when · `forward` for others · `fragments` for narrow
-//! links · `flights` what became of frames · `locate` where a leaf is · `segments` whose frames · `share` no link
+//! links · `flights` what became of frames · `locate` where a leaf is · `peer_credentials` whose
+//! signatures are known · `segments` whose frames · `share` no link
 //! more than its part · `tree` to whom a group's frames are pushed · [`view`]
 //! and `report` what an operator may look at · `services` offers and calls · `multicast` subscriptions
 //! · `publishing` what is published · `group_frames` what others publish · `streams` their order and gaps · `shelf` frames kept
@@ -67,6 +68,7 @@ mod locate;
 mod multicast;
 mod outcomes;
 mod pathfinding;
+mod peer_credentials;
 mod publishing;
 mod relaying;
 mod repair;
@@ -142,6 +144,7 @@ pub struct Engine {
     served: Option<Name>,
     inbox: inbox::Inbox,
     services: services::Services,
+    peers: peer_credentials::PeerCredentials,
     multicast: multicast::Multicast,
     publishing: publishing::Publishing,
     shelf: shelf::Shelf,
@@ -211,6 +214,7 @@ impl Engine {
             served: None,
             inbox,
             services: services::Services::new(now),
+            peers: peer_credentials::PeerCredentials::new(peer_credentials::MAX_CREDENTIALS),
             multicast: multicast::Multicast::new(),
             publishing: publishing::Publishing::default(),
             shelf: shelf::Shelf::new(shelf::MAX_BYTES),

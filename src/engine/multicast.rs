@@ -24,21 +24,17 @@ use super::Engine;
 use super::api::{Refused, Reply, Token};
 use super::group_frames::Waiting;
 use super::streams::Streams;
-use crate::id::{CredentialHash, CredentialPrefix, Pseudonym, Tag};
-use crate::identity::credential::PeerCredential;
+use crate::id::Tag;
 use crate::time::{Epoch, Time};
 use crate::wire::topic;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
 
 /// Most frames that wait for a credential. Drop policy: of the link that most came over, the newest is ignored
 /// (`group_frames_without_credential`).
 pub(super) const MAX_WAITING: usize = 256;
 /// How long they wait.
 pub(super) const WAIT: Duration = Duration::from_secs(3);
-/// Most credentials kept. Drop policy: the one learnt first goes.
-pub(super) const MAX_CREDENTIALS: usize = 8_192;
 /// Most subscriptions.
 const MAX_SUBSCRIPTIONS: usize = 1_024;
 /// Most groups that this device listens or publishes to at a time.
@@ -53,7 +49,7 @@ pub(super) struct Subscription {
     pub since: Time,
 }
 
-/// Subscriptions, and what is known of publishers.
+/// Subscriptions, and what waits for the credentials of publishers.
 #[derive(Debug)]
 pub(super) struct Multicast {
     subscriptions: BTreeMap<Token, Subscription>,
@@ -66,8 +62,6 @@ pub(super) struct Multicast {
     told: BTreeSet<Tag>,
     pub(super) streams: Streams,
     pub(super) waiting: VecDeque<Waiting>,
-    pub(super) credentials: BTreeMap<CredentialHash, PeerCredential>,
-    learnt: VecDeque<CredentialHash>,
     next_tags: Option<Time>,
 }
 
@@ -81,8 +75,6 @@ impl Multicast {
             told: BTreeSet::new(),
             streams: Streams::new(),
             waiting: VecDeque::new(),
-            credentials: BTreeMap::new(),
-            learnt: VecDeque::new(),
             next_tags: None,
         }
     }
@@ -96,40 +88,6 @@ impl Multicast {
     /// Whether anybody here listens to anything.
     pub(super) fn listens(&self) -> bool {
         !self.subscriptions.is_empty()
-    }
-
-    pub(super) fn credential(&self, hash: &CredentialHash) -> Option<Arc<[u8]>> {
-        self.credentials.get(hash).map(|credential| credential.signed.clone())
-    }
-
-    /// Whose credential it is.
-    pub(super) fn pseudonym(&self, hash: &CredentialHash) -> Option<Pseudonym> {
-        self.credentials.get(hash).map(|credential| credential.body.key)
-    }
-
-    /// Whose credentials begin like that.
-    pub(super) fn under(&self, prefix: &CredentialPrefix) -> impl Iterator<Item = Pseudonym> {
-        self.credentials.range(prefix.hashes()).map(|(_, credential)| credential.body.key)
-    }
-
-    /// Keeps a credential. Answers whether another had to go.
-    pub(super) fn learn(&mut self, credential: PeerCredential) -> bool {
-        if self.credentials.contains_key(&credential.hash) {
-            return false;
-        }
-        let full = self.credentials.len() >= MAX_CREDENTIALS;
-        if full && let Some(oldest) = self.learnt.pop_front() {
-            self.credentials.remove(&oldest);
-        }
-        self.learnt.push_back(credential.hash);
-        self.credentials.insert(credential.hash, credential);
-        full
-    }
-
-    /// The credentials that are accepted are others.
-    pub(super) fn heed(&mut self, accepts: impl Fn(&PeerCredential) -> bool) {
-        self.credentials.retain(|_, known| accepts(known));
-        self.learnt.retain(|hash| self.credentials.contains_key(hash));
     }
 
     /// Since when somebody here has listened to a group without a break; nothing if nobody does.

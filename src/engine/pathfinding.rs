@@ -115,7 +115,7 @@ impl Engine {
 
     /// The segment of frames to a router, or to the leaf that some routers list.
     pub(super) fn segment_towards(&self, routers: &[Pseudonym], leaf: Option<&PeerCredential>) -> Option<u8> {
-        let router = || self.multicast.credentials.get(&self.routing.hash_of(routers.first()?)?);
+        let router = || self.peers.get(&self.routing.hash_of(routers.first()?)?);
         self.segment_to(leaf.or_else(router)?)
     }
 
@@ -156,7 +156,7 @@ impl Engine {
     pub(super) fn reaches_in(&self, graph: &Graph) -> Vec<u64> {
         let bulletin = self.membership.bulletin();
         let reach = |node: &Pseudonym| {
-            let credential = self.multicast.credentials.get(&self.routing.hash_of(node)?)?;
+            let credential = self.peers.get(&self.routing.hash_of(node)?)?;
             Some(bulletin.reach(credential.body.segments()))
         };
         graph.nodes().iter().map(|node| reach(node).unwrap_or(u64::MAX)).collect()

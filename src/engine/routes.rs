@@ -326,8 +326,8 @@ impl Engine {
         }
         let own = self.own_links();
         let graph = {
-            let multicast = &self.multicast;
-            let resolve = |hash: &CredentialHash| multicast.pseudonym(hash);
+            let peers = &self.peers;
+            let resolve = |hash: &CredentialHash| peers.pseudonym(hash);
             self.routing.lsdb.graph(&resolve, &own)
         };
         let mut overlay = Overlay { hops: u32::try_from(MAX_HOPS).ok(), ..Overlay::default() };

@@ -244,7 +244,7 @@ impl Engine {
         let Ok(nack) = wire::decode::<SessionNack>(signed.body) else {
             return self.count(Counter::ControlMalformed, 1);
         };
-        let by = self.multicast.credentials.get(&nack.by).map(|peer| (peer.body.handle, peer.body.key));
+        let by = self.peers.get(&nack.by).map(|peer| (peer.body.handle, peer.body.key));
         let known = by.and_then(|(handle, key)| Some((self.name_of(&handle)?, key)));
         let called = known.and_then(|(name, key)| Some((self.called(&name, &nack)?, name, key)));
         let Some((session, name, key)) = called else {

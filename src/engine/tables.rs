@@ -1,6 +1,9 @@
 //! Tables that others fill, with their sizes and bounds: for tests, and for whoever looks for what has grown.
 
-use super::{Engine, flights, forward, fragments, inbox, multicast, routes, services, shelf, streams, tree, wanted};
+use super::{
+    Engine, flights, forward, fragments, inbox, multicast, peer_credentials, routes, services, shelf, streams, tree,
+    wanted,
+};
 use crate::routing::lsdb;
 
 /// A table that others fill.
@@ -21,7 +24,7 @@ impl Engine {
         let partial = fragments::MAX_PARTIAL * self.links.iter().count();
         vec![
             table("calls", self.services.calls(), services::MAX_CALLS),
-            table("credentials", self.multicast.credentials.len(), multicast::MAX_CREDENTIALS),
+            table("credentials", self.peers.len(), peer_credentials::MAX_CREDENTIALS),
             table("fragments", self.fragments.len(), partial),
             table("flights", self.flights.len(), flights::MAX_FLIGHTS),
             table("flows", self.flows.len(), forward::MAX_FLOWS),

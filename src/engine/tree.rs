@@ -163,8 +163,8 @@ impl Engine {
         }
         groups.sort_by_key(|(group, members)| (!own.contains(group), Reverse(members.len()), *group));
         let graph = {
-            let multicast = &self.multicast;
-            self.routing.lsdb.told_graph(&|hash| multicast.pseudonym(hash))
+            let peers = &self.peers;
+            self.routing.lsdb.told_graph(&|hash| peers.pseudonym(hash))
         };
         let trees = tree::Trees::new(&graph);
         let refused = groups.len().saturating_sub(MAX_TREES);

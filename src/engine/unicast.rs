@@ -243,7 +243,7 @@ impl Engine {
             return Some(link.peer.clone());
         }
         if let Some(hash) = self.routing.hash_of(last) {
-            return self.multicast.credentials.get(&hash).cloned();
+            return self.peers.get(&hash).cloned();
         }
         self.credential_of_name(name)
     }

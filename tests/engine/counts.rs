@@ -14,7 +14,7 @@ use m2mesh::wire::data::{Class, DataFrame, Form, Header, MAX_HOPS, Path, Policy,
 use m2mesh::wire::fragment::Fragment;
 use m2mesh::wire::frame::{self, Kind};
 use m2mesh::wire::group::GroupFrame;
-use m2mesh::wire::lsa::{CONTEXT, Lsa};
+use m2mesh::wire::lsa::{CONTEXT, Lsa, LsaDigest, LsaKey};
 use m2mesh::wire::{self, Signed};
 use std::time::Duration;
 
@@ -53,7 +53,13 @@ fn documents_that_nobody_has_signed_are_refused() {
     let forged = sign_document(&nobody, "m2mesh/1 bulletin", b"nonsense");
     let frames = |kind: Kind| [frame::raw(kind, b"nonsense"), frame::raw(kind, &forged)];
     assert_eq!(counted(&mut mesh, &frames(Kind::Bulletin), Counter::BulletinsRefused), 2);
-    assert_eq!(counted(&mut mesh, &frames(Kind::Credential), Counter::CredentialsRefused), 2);
+    // A credential counts only if it has been asked for, as the offer of an LSA makes the member do.
+    assert_eq!(counted(&mut mesh, &frames(Kind::Credential), Counter::CredentialsUnasked), 2);
+    let origin = m2mesh::identity::credential::hash(&forged);
+    let offer = frame::of(Kind::LsaDigest, &LsaDigest::of_news(vec![LsaKey { origin, sequence: 1 }]));
+    assert_eq!(counted(&mut mesh, &[offer], Counter::CredentialsUnasked), 0);
+    assert_eq!(counted(&mut mesh, &frames(Kind::Credential), Counter::CredentialsRefused), 1);
+    assert_eq!(mesh.counted(MEMBER, Counter::CredentialsUnasked), 3, "the one of another hash");
     // Whoever cannot show a credential is a neighbour no more.
     let [first, _] = frames(Kind::Refresh);
     assert_eq!(counted(&mut mesh, &[first], Counter::RefreshesRefused), 1);

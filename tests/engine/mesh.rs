@@ -5,8 +5,8 @@ use m2mesh::engine::api::{Command, Outcome, Reply, Send, Token};
 use m2mesh::engine::store::Commit;
 use m2mesh::engine::{Engine, Input, Output, Settings};
 use m2mesh::id::{LinkId, Lsn, Name};
-use m2mesh::identity::ledger::Contacts;
 use m2mesh::identity::invitation::{DEFAULT_SEGMENT, Invitation, MemoryRealm, enrol_all};
+use m2mesh::identity::ledger::Contacts;
 use m2mesh::identity::membership::Membership;
 use m2mesh::time::{EpochLength, Now, Time, Unix};
 use m2mesh::wire::batch::Ack;
@@ -99,8 +99,9 @@ impl Mesh {
         let mut bulletin = realm.founding.operator.sign(&body).expect("the operator's");
         bulletin.inherit(&realm.bulletin);
         realm.bulletin = bulletin;
-        let invitations =
-            nodes.iter().map(|(n, segments)| Invitation { segments: *segments, ..Invitation::new(name(n), Contacts::All) });
+        let invitations = nodes
+            .iter()
+            .map(|(n, segments)| Invitation { segments: *segments, ..Invitation::new(name(n), Contacts::All) });
         let invitations = invitations.collect();
         let MemoryRealm { issuer, book, bulletin, .. } = &mut realm;
         let members = enrol_all(issuer, book, bulletin, invitations, 4, now.unix, &mut rng).expect("members");

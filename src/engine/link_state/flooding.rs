@@ -99,6 +99,11 @@ impl Wanted {
 }
 
 impl Flooding {
+    /// Whether a router's LSA has been asked for.
+    pub(in crate::engine) fn wants(&self, origin: &CredentialHash) -> bool {
+        self.wanted.contains_key(origin)
+    }
+
     pub(super) fn next_wake(&self) -> Option<Time> {
         [self.due, self.look].into_iter().flatten().min()
     }
@@ -239,7 +244,7 @@ impl Engine {
             return;
         }
         for hash in &origins {
-            if !self.multicast.credentials.contains_key(hash) {
+            if !self.peers.knows(hash) {
                 self.send_control(link, Kind::CredentialRequest, &CredentialRequest { hash: *hash });
             }
         }

@@ -1,0 +1,136 @@
+//! Credentials of other devices: those whose frames are verified here, and of which link state and paths speak by hash.
+//!
+//! A credential comes from a neighbour at admission, from whoever opens a session, as an answer to a question for a device, or
+//! because something waits for it and it was asked for. One that nobody asked for is not even verified
+//! (`credentials_unasked`): a neighbour cannot fill the table.
+//!
+//! Invariants
+//! 1. Every credential here has been verified.
+//! 2. At most [`MAX_CREDENTIALS`]. Drop policy: the one learnt first goes (`credentials_forgotten`), but none that is in use.
+
+use crate::id::{CredentialHash, CredentialPrefix, Pseudonym};
+use crate::identity::credential::PeerCredential;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+/// Most credentials kept: those of a whole area's routers in three epochs, and as many publishers.
+pub(super) const MAX_CREDENTIALS: usize = 8_192;
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(super) struct PeerCredentials {
+    known: BTreeMap<CredentialHash, PeerCredential>,
+    /// In the order in which they were learnt.
+    learnt: VecDeque<CredentialHash>,
+    most: usize,
+}
+
+impl PeerCredentials {
+    pub(super) fn new(most: usize) -> Self {
+        Self { known: BTreeMap::new(), learnt: VecDeque::new(), most }
+    }
+
+    pub(super) fn get(&self, hash: &CredentialHash) -> Option<&PeerCredential> {
+        self.known.get(hash)
+    }
+
+    pub(super) fn knows(&self, hash: &CredentialHash) -> bool {
+        self.known.contains_key(hash)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    /// As it was signed.
+    pub(super) fn signed(&self, hash: &CredentialHash) -> Option<Arc<[u8]>> {
+        self.known.get(hash).map(|credential| credential.signed.clone())
+    }
+
+    /// Whose credential it is.
+    pub(super) fn pseudonym(&self, hash: &CredentialHash) -> Option<Pseudonym> {
+        self.known.get(hash).map(|credential| credential.body.key)
+    }
+
+    /// Whose credentials begin like that.
+    pub(super) fn under(&self, prefix: &CredentialPrefix) -> impl Iterator<Item = Pseudonym> {
+        self.known.range(prefix.hashes()).map(|(_, credential)| credential.body.key)
+    }
+
+    /// Keeps a verified credential. Answers whether another had to go: the one learnt first of those that are not in use.
+    pub(super) fn learn(&mut self, credential: PeerCredential, in_use: impl Fn(&PeerCredential) -> bool) -> bool {
+        if self.known.contains_key(&credential.hash) {
+            return false;
+        }
+        let full = self.known.len() >= self.most;
+        if full {
+            let spare = |hash: &CredentialHash| self.known.get(hash).is_none_or(|known| !in_use(known));
+            let place = self.learnt.iter().position(spare).unwrap_or(0);
+            // Those before it are in use. Looked at last from now on, they are not gone through each time.
+            self.learnt.rotate_left(place);
+            if let Some(oldest) = self.learnt.pop_front() {
+                self.known.remove(&oldest);
+            }
+        }
+        self.learnt.push_back(credential.hash);
+        self.known.insert(credential.hash, credential);
+        full
+    }
+
+    /// The credentials that are accepted are others.
+    pub(super) fn heed(&mut self, accepts: impl Fn(&PeerCredential) -> bool) {
+        self.known.retain(|_, known| accepts(known));
+        self.learnt.retain(|hash| self.known.contains_key(hash));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::Name;
+    use crate::identity::invitation::MemoryRealm;
+    use crate::time::{EpochLength, Unix};
+    use rand_chacha::ChaCha20Rng;
+    use rand_chacha::rand_core::SeedableRng;
+
+    /// Credentials that differ in their hash.
+    fn credentials(count: u8) -> Vec<PeerCredential> {
+        let now = Unix::from_seconds(1_800_000_000);
+        let mut rng = ChaCha20Rng::from_seed([1; 32]);
+        let mut realm = MemoryRealm::found(EpochLength::HOUR, now, &mut rng).expect("a realm");
+        let member = realm.enrol([Name::new("one").expect("a name")], 1, now, &mut rng).expect("a member").remove(0);
+        let own = member.credential(now).expect("a credential");
+        let of = |n: u8| PeerCredential {
+            hash: CredentialHash([n; CredentialHash::LEN]),
+            body: own.body.clone(),
+            signed: own.signed.clone(),
+        };
+        (0..count).map(of).collect()
+    }
+
+    /// Invariant 2.
+    #[test]
+    fn who_hands_over_many_credentials_drives_out_none_that_is_in_use() {
+        let mut peers = PeerCredentials::new(4);
+        let all = credentials(40);
+        let in_use = |known: &PeerCredential| known.hash.0[0] < 2;
+        for (at, credential) in all.iter().enumerate() {
+            assert_eq!(peers.learn(credential.clone(), in_use), at >= 4);
+            assert!(!peers.learn(credential.clone(), in_use), "it is known");
+            assert!(peers.len() <= 4);
+        }
+        let kept: Vec<u8> = all.iter().filter(|known| peers.knows(&known.hash)).map(|known| known.hash.0[0]).collect();
+        assert_eq!(kept, [0, 1, 38, 39]);
+    }
+
+    #[test]
+    fn where_all_are_in_use_the_one_learnt_first_goes() {
+        let mut peers = PeerCredentials::new(2);
+        let all = credentials(3);
+        for credential in &all {
+            peers.learn(credential.clone(), |_| true);
+        }
+        let kept: Vec<bool> = all.iter().map(|known| peers.knows(&known.hash)).collect();
+        assert_eq!(kept, [false, true, true]);
+    }
+}
