@@ -119,7 +119,6 @@ impl Engine {
     }
 
     /// A credential has come: what waited for it is judged.
-
     pub(super) fn release_waiting(&mut self, hash: CredentialHash) {
         let (ready, still): (VecDeque<_>, VecDeque<_>) =
             core::mem::take(&mut self.multicast.waiting).into_iter().partition(|waiting| waiting.sender == hash);

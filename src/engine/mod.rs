@@ -29,7 +29,7 @@
 //! signatures are known · `segments` whose frames · `share` no link
 //! more than its part · `tree` to whom a group's frames are pushed · [`view`]
 //! and `report` what an operator may look at · `services` offers and calls · `multicast` subscriptions
-//! · `publishing` what is published · `group_frames` what others publish · `streams` their order and gaps · `shelf` frames kept
+//! · `publishing` what is published, in streams with `ordinals` · `group_frames` what others publish · `streams` their order and gaps · `shelf` frames kept
 //! · `repair` and fetched, as `wanted` · `heard` up to where subscribers have heard them, for good · `relaying` enrolment of
 //! others, by the `ways` that cost least · `enrolment` renewal, epochs · `journal` the commit of the turn and
 //! the event log.
@@ -66,6 +66,7 @@ mod link_state;
 mod links;
 mod locate;
 mod multicast;
+mod ordinals;
 mod outcomes;
 mod pathfinding;
 mod peer_credentials;
@@ -216,7 +217,7 @@ impl Engine {
             services: services::Services::new(now),
             peers: peer_credentials::PeerCredentials::new(peer_credentials::MAX_CREDENTIALS),
             multicast: multicast::Multicast::new(),
-            publishing: publishing::Publishing::default(),
+            publishing: publishing::Publishing::load(store)?,
             shelf: shelf::Shelf::new(shelf::MAX_BYTES),
             repair: repair::Repair::default(),
             heard: heard::Heard::load(store)?,
@@ -379,7 +380,7 @@ impl Engine {
             self.outgoing.next_wake(),
             self.unconfirmed.next_wake(),
             self.services.next_wake(),
-            self.multicast.next_wake(),
+            self.multicast.next_wake(self.now.time),
             self.publishing.next_wake(),
             self.shelf.next_wake(),
             self.repair.next_wake(),

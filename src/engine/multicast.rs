@@ -95,9 +95,9 @@ impl Multicast {
         self.listening(group).map(|(_, subscription)| subscription.since).min()
     }
 
-    pub(super) fn next_wake(&self) -> Option<Time> {
+    pub(super) fn next_wake(&self, now: Time) -> Option<Time> {
         let waiting = self.waiting.front().map(|waiting| waiting.until);
-        [self.streams.next_wake(), waiting, self.next_tags].into_iter().flatten().min()
+        [self.streams.next_wake(now), waiting, self.next_tags].into_iter().flatten().min()
     }
 }
 

@@ -20,7 +20,9 @@
 
 use super::api::{Outcome, Published, Refused, Reply, Token};
 use super::multicast::too_many_groups;
+use super::ordinals::Ordinals;
 use super::shelf::Kept;
+use super::store::{Read, ReadError};
 use super::{Engine, tree::Way};
 use crate::delivery::lane::Terms;
 use crate::id::{LinkId, Lsn, StreamId, Tag};
@@ -30,7 +32,6 @@ use crate::wire::group::{GroupBatch, GroupMessage, MAX_GROUP_FRAME, MAX_MESSAGES
 use crate::wire::topic;
 use bytes::Bytes;
 use core::time::Duration;
-use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::Rng;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -82,6 +83,7 @@ pub(super) struct Publishing {
     /// Since when a link holds publishers up.
     slow: BTreeMap<LinkId, Time>,
     out: BTreeMap<String, OutStream>,
+    ordinals: Ordinals,
 }
 
 /// What keeps a group's publications here.
@@ -93,6 +95,11 @@ enum Ready {
 }
 
 impl Publishing {
+    /// What the store holds.
+    pub(super) fn load(store: &dyn Read) -> Result<Self, ReadError> {
+        Ok(Self { ordinals: Ordinals::load(store)?, ..Self::default() })
+    }
+
     pub(super) fn has_room(&self) -> bool {
         self.open < PUBLICATIONS_OPEN
     }
@@ -285,12 +292,22 @@ impl Engine {
             }
             self.send_end(&mut out);
             if fits {
-                return Some(OutStream::begin(out.sender, self.now.unix, &mut self.rng));
+                return Some(self.begin_stream(out.sender));
             }
         }
         let segment = self.segment_of_publications()?;
         let sender = self.membership.groups().sender(&mut self.rng, (group, segment), epoch, own).ok()?;
-        Some(OutStream::begin(sender, self.now.unix, &mut self.rng))
+        Some(self.begin_stream(sender))
+    }
+
+    fn begin_stream(&mut self, sender: GroupSender) -> OutStream {
+        let (ordinal, write) = self.publishing.ordinals.take(sender.epoch());
+        self.journal.extend(write);
+        let mut id = [0; StreamId::LEN];
+        self.rng.fill_bytes(&mut id);
+        id[..4].copy_from_slice(&ordinal.to_be_bytes());
+        let began = self.now.unix;
+        OutStream { sender, id: StreamId(id), began, next: 1, terms: Arc::default(), topics: BTreeMap::new() }
     }
 
     /// Says where a stream has ended.
@@ -369,12 +386,6 @@ impl Engine {
 const END_LIFETIME: Duration = Duration::from_secs(60);
 
 impl OutStream {
-    fn begin(sender: GroupSender, began: Unix, rng: &mut ChaCha20Rng) -> Self {
-        let mut id = [0; StreamId::LEN];
-        rng.fill_bytes(&mut id);
-        Self { sender, id: StreamId(id), began, next: 1, terms: Arc::default(), topics: BTreeMap::new() }
-    }
-
     /// Whether the topics of all of them have a place.
     fn has_room_for(&self, publications: &[Publication]) -> bool {
         let topics = publications.iter().map(|publication| publication.topic.as_str());

@@ -1,8 +1,10 @@
 //! Streams of publishers as they come in: put in order, handed to subscriptions, and what is missing told to those whom it concerns.
 //!
-//! **Order.** Within a stream by its numbers. Streams of one contact in a group follow each other as they came: one waits while its
-//! predecessor holds something back, or, across the turn of an epoch, for a moment until that has ended. Once its successor has been
-//! heard, a stream is closed. Publishers that are no contacts have a new pseudonym each epoch, and nobody knows which go together.
+//! **Order.** Within a stream by its numbers. Streams of one contact in a group follow each other, those under one credential by their
+//! ordinals, others as they came: one waits while its
+//! predecessor holds something back, or, across the turn of an epoch, for a moment until that has ended; and the first after a restart of
+//! its publisher for a moment if none from before it is known. Once its successor has been
+//! heard, a stream is closed: what comes of it yet is told as missed. Publishers that are no contacts have a new pseudonym each epoch, and nobody knows which go together.
 //!
 //! **Gaps.** Each message says which of its topic's it is. What is between it and the last one of that topic heard here was missed,
 //! and is told with it, to the subscriptions that have stood since then. A stream that has begun while a subscription stood is missed
@@ -20,7 +22,7 @@ use super::api::{Missed, Published, Reply};
 use super::heard::Term;
 use super::share::Shares;
 use super::shelf::Flow;
-use super::{Engine, Output};
+use super::{Engine, Output, ordinals};
 use crate::counter::Counter;
 use crate::delivery::reorder::Reorder;
 use crate::id::{CredentialHash, Lsn, Name, Pseudonym, StreamId};
@@ -64,6 +66,10 @@ pub(super) struct Received {
 struct Incoming {
     /// Start of the epoch of its publisher's credential.
     start: Unix,
+    /// Which of its publisher's under this credential.
+    ordinal: u32,
+    /// Until when one from before a restart of its publisher may come first.
+    alone_until: Option<Time>,
     /// When its first frame came to the mesh, or to those whom it was fetched from, and when that came here.
     came: Time,
     entered: Time,
@@ -78,6 +84,10 @@ struct Incoming {
     successor: Option<Key>,
     ended: bool,
     closed: bool,
+    /// Of a closed one: subscriptions that have stood since then have missed what comes of it.
+    concerns: Option<Time>,
+    /// By how many microseconds frames came here later than they were sent, by both clocks: of all the least.
+    behind: i64,
 }
 
 /// What was heard last of a topic.
@@ -123,16 +133,17 @@ impl Streams {
         (self.streams.len(), self.topics.len())
     }
 
-    pub(super) fn next_wake(&self) -> Option<Time> {
-        // A stream that waits for one that holds something back is woken with that.
+    pub(super) fn next_wake(&self, now: Time) -> Option<Time> {
         let wakes = self.holding.iter().filter_map(|key| {
             let stream = self.streams.get(key)?;
             let before = stream.predecessor.and_then(|(key, until)| Some((self.streams.get(&key)?, until)));
-            match before.filter(|(before, _)| !before.closed) {
-                Some((before, _)) if before.order.holds() => None,
-                Some((before, until)) if !before.ended => stream.order.next_wake().map(|held| held.max(until)),
-                _ => stream.order.next_wake(),
-            }
+            let waits_until = match before.filter(|(before, _)| !before.closed) {
+                // It is woken with the one that it waits for.
+                Some((before, _)) if before.order.holds() => return None,
+                Some((before, until)) => (!before.ended).then_some(until),
+                None => stream.alone_until,
+            };
+            waits_until.filter(|until| *until > now).or_else(|| stream.order.next_wake())
         });
         wakes.min()
     }
@@ -153,12 +164,18 @@ impl Streams {
     /// began by their publisher's clock says nothing: a device that was restarted may have another time.
     fn take_place(&mut self, key: Key, stream: &mut Incoming, place: (Name, String), now: Time) {
         let latest = self.latest.get(&place).copied();
-        // Within an epoch a stream that another follows has ended, or its process has.
-        let until = |before: &Key, after: &Key| if before.0 == after.0 { now } else { now + TURN };
+        let before_restart = latest.and_then(|latest| Some((latest, self.streams.get(&latest)?.ordinal)));
+        let knows = before_restart.is_some_and(|(latest, ordinal)| {
+            latest.0 == key.0 && ordinals::process_of(ordinal) + 1 >= ordinals::process_of(stream.ordinal)
+        });
+        if ordinals::process_of(stream.ordinal) > 0 && stream.began.is_some() && !knows {
+            stream.alone_until = Some(now + TURN);
+        }
+        // Of one process a stream that another follows in the same epoch has ended. What has come of it may still be incomplete otherwise.
+        let process = |key: &Key| (key.0, ordinals::process_of(ordinal_of(&key.1)));
+        let until = |before: &Key, after: &Key| if process(before) == process(after) { now } else { now + TURN };
         match latest.and_then(|latest| Some((latest, self.streams.get_mut(&latest)?))) {
-            Some((last, later))
-                if stream.came < later.came || (stream.start < later.start && now < later.entered + TURN) =>
-            {
+            Some((last, later)) if comes_before((&key, stream), (&last, later), now) => {
                 // It comes late: nothing of it may follow what has been heard of its successor.
                 stream.closed = !later.topics.is_empty() || later.predecessor.is_some();
                 if !stream.closed {
@@ -177,7 +194,8 @@ impl Streams {
 
     /// Whether a stream has to wait for the one before it.
     fn waits(&self, key: &Key, now: Time) -> bool {
-        let Some((before, until)) = self.streams.get(key).and_then(|stream| stream.predecessor) else { return false };
+        let Some(stream) = self.streams.get(key) else { return false };
+        let Some((before, until)) = stream.predecessor else { return stream.alone_until.is_some_and(|at| now < at) };
         let Some(before) = self.streams.get(&before).filter(|before| !before.closed) else { return false };
         before.order.holds() || (!before.ended && now < until)
     }
@@ -207,8 +225,10 @@ impl Engine {
         }
         self.enter_stream(key, &frame, Unix(batch.began));
         let now = self.now.time;
+        let behind = self.behind(&frame);
         let Some(stream) = self.multicast.streams.streams.get_mut(&key) else { return };
-        if stream.closed {
+        stream.behind = stream.behind.min(behind);
+        if stream.closed && stream.order.is_duplicate(first, count) {
             return self.count(Counter::GroupFramesOutOfTurn, 1);
         }
         let until = frame.until;
@@ -236,6 +256,8 @@ impl Engine {
         let (topics, now) = (BTreeMap::new(), self.now.time);
         let mut stream = Incoming {
             start: frame.start,
+            ordinal: ordinal_of(&key.1),
+            alone_until: None,
             came: frame.came,
             entered: now,
             barred,
@@ -246,6 +268,8 @@ impl Engine {
             successor: None,
             ended: false,
             closed: false,
+            concerns: began.map(|began| began - MARGIN),
+            behind: i64::MAX,
         };
         let streams = &mut self.multicast.streams;
         if let Some(name) = frame.from.clone() {
@@ -292,7 +316,11 @@ impl Engine {
         let Some(stream) = streams.streams.get_mut(key) else { return };
         let Some((before, _)) = stream.predecessor.take() else { return };
         if let Some(stream) = streams.streams.get_mut(&before) {
-            (stream.closed, stream.successor) = (true, None);
+            // Where it began is told no more: what comes of it yet is missed by itself.
+            (stream.closed, stream.successor, stream.began) = (true, None, None);
+            if !stream.topics.is_empty() {
+                stream.concerns = Some(stream.concerns.map_or(stream.entered, |since| since.max(stream.entered)));
+            }
             for topic in core::mem::take(&mut stream.topics).into_keys() {
                 streams.topics.leave(&(before, topic));
             }
@@ -307,13 +335,17 @@ impl Engine {
         if batch.ends {
             return self.end_stream(key, &frame, &batch);
         }
+        let skip = usize::try_from(skip).unwrap_or(usize::MAX);
+        if self.multicast.streams.streams.get(&key).is_some_and(|stream| stream.closed) {
+            self.count(Counter::GroupFramesOutOfTurn, 1);
+            return self.miss(key, &frame, batch.messages.iter().skip(skip));
+        }
         if self.now.time > frame.until {
             return self.count(Counter::GroupFramesExpired, 1);
         }
         let passed = self.heard.pass((key.0, frame.term), frame.sent, self.now.unix, self.journal.turn());
         self.journal.extend(passed.writes);
         self.count(Counter::GroupPublishersForgotten, passed.forgotten);
-        let skip = usize::try_from(skip).unwrap_or(usize::MAX);
         for message in batch.messages.iter().skip(skip) {
             let (began, last) = self.note_topic(key, message);
             let number = message.number;
@@ -360,18 +392,55 @@ impl Engine {
             let (last, began) = (stream.topics.get(message.topic).copied(), stream.began);
             // The number of the message that would follow.
             let number = message.number.saturating_add(1);
-            let subscriptions = self.multicast.listening(&frame.group);
-            for (token, subscription) in subscriptions.filter(|(_, one)| topic::matches(&one.filter, message.topic)) {
-                let lost = missed(number, last, began, subscription.since);
-                if lost > 0 {
-                    let (topic, from) = (message.topic.to_owned(), frame.from.clone());
-                    let reply = Reply::Missed(Missed { topic, from, lost });
-                    self.outputs.push_back(Output::Reply { token, reply, after: Lsn(0), last: false });
-                }
-            }
+            self.tell_missed(frame, message.topic, |since| missed(number, last, began, since));
         }
         if let Some(stream) = self.multicast.streams.streams.get_mut(&key) {
             stream.ended = true;
+        }
+    }
+
+    /// What comes of a stream that is closed has been missed.
+    fn miss<'a>(&mut self, key: Key, frame: &Received, messages: impl Iterator<Item = &'a GroupMessage<'a>>) {
+        let Some(concerns) = self.multicast.streams.streams.get(&key).and_then(|stream| stream.concerns) else {
+            return;
+        };
+        let stood = concerns.min(self.published_at(&key, frame));
+        for message in messages {
+            let (began, last) = self.note_topic(key, message);
+            let number = message.number;
+            self.tell_missed(frame, message.topic, |since| {
+                if since <= stood { missed(number, last, began, since).saturating_add(1) } else { 0 }
+            });
+        }
+    }
+
+    /// By how many microseconds a frame came later than it was sent, by its publisher's clock and this device's.
+    fn behind(&self, frame: &Received) -> i64 {
+        let came = self.now.unix - self.now.time.since(frame.came);
+        let signed = |at: Unix| i64::try_from(at.0).unwrap_or(i64::MAX);
+        signed(came).saturating_sub(signed(frame.sent))
+    }
+
+    /// When a frame of a closed stream was published, by what is known of its publisher's clock: a frame that was long under way looks as
+    /// if it had just been sent, unless its successor's frames took less.
+    fn published_at(&self, key: &Key, frame: &Received) -> Time {
+        let streams = &self.multicast.streams;
+        let latest = frame.from.as_ref().and_then(|name| streams.latest.get(&(name.clone(), frame.group.clone())));
+        let known = [Some(key), latest].into_iter().flatten().filter_map(|key| streams.streams.get(key));
+        let least = known.map(|stream| stream.behind).min().unwrap_or(0);
+        let late = self.behind(frame).saturating_sub(least);
+        frame.came - Duration::from_micros(u64::try_from(late).unwrap_or(0))
+    }
+
+    /// Tells subscriptions how many messages of a topic they have missed, by the time since when they stand.
+    fn tell_missed(&mut self, frame: &Received, topic: &str, lost: impl Fn(Time) -> u64) {
+        let subscriptions = self.multicast.listening(&frame.group);
+        for (token, subscription) in subscriptions.filter(|(_, one)| topic::matches(&one.filter, topic)) {
+            let lost = lost(subscription.since);
+            if lost > 0 {
+                let reply = Reply::Missed(Missed { topic: topic.to_owned(), from: frame.from.clone(), lost });
+                self.outputs.push_back(Output::Reply { token, reply, after: Lsn(0), last: false });
+            }
         }
     }
 
@@ -399,6 +468,20 @@ impl Engine {
         let (_, parsed) = super::group_frames::parse(&data)?;
         self.membership.groups().open(&parsed, &frame.group, &frame.sender).ok()
     }
+}
+
+/// Which of its publisher's streams under one credential this is.
+fn ordinal_of(stream: &StreamId) -> u32 {
+    let [a, b, c, d, ..] = stream.0;
+    u32::from_be_bytes([a, b, c, d])
+}
+
+/// Whether a stream that is new here comes before the one of the same contact that was heard last.
+fn comes_before((key, stream): (&Key, &Incoming), (last, later): (&Key, &Incoming), now: Time) -> bool {
+    if key.0 == last.0 && stream.ordinal != later.ordinal {
+        return stream.ordinal < later.ordinal;
+    }
+    stream.came < later.came || (stream.start < later.start && now < later.entered + TURN)
 }
 
 /// How many messages of a topic a subscription has missed before one of that number.

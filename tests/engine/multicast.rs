@@ -4,6 +4,7 @@ use crate::mesh::Mesh;
 use m2mesh::counter::Counter;
 use m2mesh::engine::Input;
 use m2mesh::engine::api::{Command, Missed, Outcome, Refused, Reply, Token};
+use m2mesh::wire::frame::Kind;
 use std::time::Duration;
 
 pub fn millis(millis: u64) -> Duration {
@@ -242,6 +243,66 @@ fn streams_follow_each_other_across_epochs_and_restarts() {
     mesh.run(seconds(2));
     let told = heard(&mesh, 2, listens);
     assert_eq!(told[before as usize..], all(before..number));
+}
+
+/// What a publisher that crashed in between has published before and after that, as frames that nobody has got yet.
+fn frames_from_before_and_after_a_restart(mesh: &mut Mesh) -> [Vec<Vec<u8>>; 2] {
+    [0..2, 2..4].map(|numbers| {
+        mesh.run(seconds(5));
+        mesh.vanish.insert((0, 1));
+        numbers.for_each(|number| drop(publish(mesh, 0, "plant/x", number, seconds(600))));
+        mesh.run(seconds(4));
+        let frames = mesh.nodes[0].sent.iter().filter(|frame| frame[4] == Kind::Group as u8).cloned().collect();
+        mesh.vanish.clear();
+        mesh.restart(0);
+        mesh.connect(0, 1);
+        frames
+    })
+}
+
+#[test]
+fn what_was_published_before_a_restart_is_heard_before_what_came_after_it() {
+    let (mut mesh, listens) = row();
+    let [before, after] = frames_from_before_and_after_a_restart(&mut mesh);
+    assert!(!before.is_empty() && !after.is_empty());
+    after.iter().for_each(|frame| mesh.hand(2, 1, frame));
+    mesh.run(millis(200));
+    before.iter().for_each(|frame| mesh.hand(2, 1, frame));
+    mesh.run(seconds(1));
+    assert_eq!(heard(&mesh, 2, listens), all(0..4));
+}
+
+#[test]
+fn what_was_published_before_a_restart_and_comes_too_late_is_told_as_missed() {
+    let (mut mesh, listens) = row();
+    let [before, after] = frames_from_before_and_after_a_restart(&mut mesh);
+    after.iter().for_each(|frame| mesh.hand(2, 1, frame));
+    mesh.run(seconds(2));
+    assert_eq!(heard(&mesh, 2, listens), all(2..4), "nobody waits for long");
+    before.iter().for_each(|frame| mesh.hand(2, 1, frame));
+    mesh.run(seconds(2));
+    assert_eq!(heard(&mesh, 2, listens), all(2..4));
+    assert_eq!(missed(&mesh, 2, listens).iter().map(|missed| missed.lost).sum::<u64>(), 2);
+    assert!(mesh.counted(2, Counter::GroupFramesOutOfTurn) > 0);
+}
+
+#[test]
+fn who_comes_after_a_restart_is_told_nothing_of_what_was_published_before_it() {
+    let mut mesh = Mesh::new(&["a", "b", "c"]);
+    mesh.connect(0, 1);
+    mesh.connect(1, 2);
+    mesh.run(seconds(3));
+    let waiting = subscribe(&mut mesh, 2, "plant/y");
+    mesh.run(seconds(3));
+    let [before, after] = frames_from_before_and_after_a_restart(&mut mesh);
+    let listens = subscribe(&mut mesh, 2, "plant/x");
+    mesh.run(seconds(5));
+    after.iter().chain(&before).for_each(|frame| {
+        mesh.hand(2, 1, frame);
+        mesh.run(seconds(1));
+    });
+    assert!(heard(&mesh, 2, listens).iter().all(|(number, lost)| *number >= 2 && *lost == 0));
+    assert!(missed(&mesh, 2, listens).is_empty() && missed(&mesh, 2, waiting).is_empty());
 }
 
 #[test]

@@ -78,7 +78,8 @@ fn sealed(mesh: &Mesh, by: &mut GroupSender, stream: u16, before: u64, topics: &
     let message = |topic| GroupMessage { topic, number: before + 1, payload: &[0, 0, 0, 1] };
     let messages = topics.iter().map(|topic| message(topic.as_str())).collect();
     let mut id = [0; StreamId::LEN];
-    id[..2].copy_from_slice(&stream.to_be_bytes());
+    // All of one process, one after the other.
+    id[2..4].copy_from_slice(&stream.to_be_bytes());
     let began = unix.0 - 1_000_000 + u64::from(stream);
     let batch = GroupBatch { stream: StreamId(id), first: before + 1, began, ends: false, messages };
     frame::raw(Kind::Group, &by.seal(&batch, unix, unix + seconds(60)))
