@@ -49,7 +49,15 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
             News::Message(Published { topic, from, sent: _, lost, skipped, payload }) => {
                 (topic, from, lost, skipped, Some(payload))
             }
-            News::Missed(Missed { topic, from, lost, skipped }) => (topic, from, lost, skipped, None),
+            News::Missed(Missed { topic, from, lost, uncertain, skipped }) => {
+                if uncertain {
+                    let from = from.as_deref().unwrap_or("a device that is no contact");
+                    shell.note(format_args!(
+                        "more of {from} in {topic} may have been lost: how far it had got was not heard"
+                    ));
+                }
+                (topic, from, lost, skipped, None)
+            }
         };
         let from = from.as_deref().unwrap_or("a device that is no contact");
         if skipped > 0 {

@@ -115,6 +115,16 @@ impl<T> Reorder<T> {
         }
     }
 
+    /// When the first that is held is of no use any more, or has waited long enough.
+    pub fn due(&self) -> Option<Time> {
+        self.held.first_key_value().map(|(_, held)| held.until)
+    }
+
+    /// Nothing that is held waits any longer for what is missing before it.
+    pub fn give_up(&mut self, now: Time) {
+        self.held.values_mut().for_each(|held| held.until = held.until.min(now));
+    }
+
     /// When [`Self::poll`] has to be asked again, if nothing comes.
     pub fn next_wake(&self) -> Option<Time> {
         let until = self.held.first_key_value().map(|(_, held)| held.until)?;

@@ -275,12 +275,15 @@ pub struct Published {
 /// Messages of a publisher that a subscription has missed, and after which none comes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Missed {
-    /// The topic.
+    /// The topic; the group alone where it is `uncertain`.
     pub topic: String,
     /// The publisher's name, if it is a contact.
     pub from: Option<Name>,
-    /// How many.
+    /// How many are known to be missing.
     pub lost: u64,
+    /// Whether there may be others: the publisher went on in another epoch, or was restarted, and how far it had got before
+    /// was not heard.
+    pub uncertain: bool,
 }
 
 /// A call of a service.

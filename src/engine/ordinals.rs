@@ -5,14 +5,18 @@
 //! Ordinals begin anew in each epoch, so that they tie no pseudonym to another.
 //!
 //! ```text
-//!  ordinal = start of the process in this epoch × 65,536 + stream of that process
+//!  id = continues:1 ‖ start of the process in this epoch:15 ‖ stream of that process:16 ‖ random:96     (bits)
 //! ```
+//!
+//! `continues` says that the device published to the group in the epoch before as well: who has heard nothing of that has missed
+//! something.
 //!
 //! Invariants
 //! 1. A process gives none that one before it gave in the same epoch, as far as what that wrote has become durable.
 //! 2. At most [`MAX_EPOCHS`] epochs are remembered. Drop policy: the earliest goes.
 
 use super::store::{Read, ReadError, Table, Write};
+use crate::id::StreamId;
 use crate::time::Epoch;
 use crate::wire;
 use std::collections::{BTreeMap, BTreeSet};
@@ -62,9 +66,34 @@ impl Ordinals {
     }
 }
 
-/// Which start of its publisher's process in the epoch an ordinal is of.
-pub(super) fn process_of(ordinal: u32) -> u32 {
-    ordinal / BLOCK
+/// The bit of an id that says that its stream continues one of the epoch before.
+const CONTINUES: u32 = 1 << 31;
+
+/// Puts an ordinal into a random id.
+pub(super) fn mark(mut random: [u8; StreamId::LEN], ordinal: u32, continues: bool) -> StreamId {
+    let first = ordinal & !CONTINUES | if continues { CONTINUES } else { 0 };
+    random[..4].copy_from_slice(&first.to_be_bytes());
+    StreamId(random)
+}
+
+/// Which of its publisher's streams under one credential this is.
+pub(super) fn ordinal_of(stream: &StreamId) -> u32 {
+    first(stream) & !CONTINUES
+}
+
+/// Which start of its publisher's process in the epoch it is of.
+pub(super) fn process_of(stream: &StreamId) -> u32 {
+    ordinal_of(stream) / BLOCK
+}
+
+/// Whether there was one to the group in the epoch before.
+pub(super) fn continues(stream: &StreamId) -> bool {
+    first(stream) & CONTINUES != 0
+}
+
+fn first(stream: &StreamId) -> u32 {
+    let [a, b, c, d, ..] = stream.0;
+    u32::from_be_bytes([a, b, c, d])
 }
 
 #[cfg(test)]
@@ -111,7 +140,9 @@ mod tests {
         assert_eq!(far, Some(2 * BLOCK));
         let mut third = Ordinals::load(&disk).expect("a disk");
         assert_eq!([2, 1].map(|epoch| disk.take(&mut third, epoch)), [3 * BLOCK, 2 * BLOCK]);
-        assert_eq!(process_of(2 * BLOCK + 7), 2);
+        let id = mark([9; StreamId::LEN], 2 * BLOCK + 7, true);
+        assert_eq!((process_of(&id), ordinal_of(&id), continues(&id)), (2, 2 * BLOCK + 7, true));
+        assert!(!continues(&mark([9; StreamId::LEN], 2 * BLOCK + 7, false)));
     }
 
     /// Invariant 2.

@@ -20,19 +20,21 @@
 
 use super::api::{Outcome, Published, Refused, Reply, Token};
 use super::multicast::too_many_groups;
-use super::ordinals::Ordinals;
+use super::ordinals::{self, Ordinals};
 use super::shelf::Kept;
-use super::store::{Read, ReadError};
+use super::store::{Read, ReadError, Table, Write};
 use super::{Engine, tree::Way};
 use crate::delivery::lane::Terms;
-use crate::id::{LinkId, Lsn, StreamId, Tag};
+use crate::id::{CredentialHash, LinkId, Lsn, StreamId, Tag};
+use crate::identity::credential::OwnCredential;
 use crate::identity::group::GroupSender;
-use crate::time::{Time, Unix};
+use crate::time::{Epoch, Time, Unix};
 use crate::wire::group::{GroupBatch, GroupMessage, MAX_GROUP_FRAME, MAX_MESSAGES, MAX_PAYLOAD, MAX_TOPICS};
-use crate::wire::topic;
+use crate::wire::{self, topic};
 use bytes::Bytes;
 use core::time::Duration;
 use rand_chacha::rand_core::Rng;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -40,6 +42,11 @@ use std::sync::Arc;
 const PUBLICATIONS_OPEN: usize = 8_192;
 /// How long a publication waits for the group's tree to reach this device.
 const JOIN_TIME: Duration = Duration::from_secs(3);
+/// Key in [`Table::Meta`] of where streams have ended.
+const ENDS_KEY: &[u8] = b"stream-ends";
+/// Most topics of streams whose end is kept while the node is stopped. Drop policy: the rest ends untold, and subscribers are told that they
+/// may have missed something.
+const MAX_ENDS: usize = 4_096;
 /// How often it is looked whether it does.
 const JOIN_RETRY: Duration = Duration::from_millis(20);
 /// How long a neighbour that takes nothing holds up the publishers next to it.
@@ -84,6 +91,22 @@ pub(super) struct Publishing {
     slow: BTreeMap<LinkId, Time>,
     out: BTreeMap<String, OutStream>,
     ordinals: Ordinals,
+    /// The epoch in which each group was published to last, if that is this one or the one before.
+    last: BTreeMap<String, Epoch>,
+    /// Where the streams of the process before this one ended, by group, until it is published to again.
+    ends: BTreeMap<String, StreamEnd>,
+}
+
+/// Where a stream has ended, kept while the node is stopped.
+#[derive(Debug, Serialize, Deserialize)]
+struct StreamEnd {
+    group: String,
+    epoch: Epoch,
+    credential: CredentialHash,
+    stream: StreamId,
+    began: Unix,
+    next: u64,
+    topics: Vec<(String, u64)>,
 }
 
 /// What keeps a group's publications here.
@@ -97,11 +120,34 @@ enum Ready {
 impl Publishing {
     /// What the store holds.
     pub(super) fn load(store: &dyn Read) -> Result<Self, ReadError> {
-        Ok(Self { ordinals: Ordinals::load(store)?, ..Self::default() })
+        let ends: Vec<StreamEnd> =
+            store.get(Table::Meta, ENDS_KEY)?.and_then(|value| wire::decode(&value).ok()).unwrap_or_default();
+        let last = ends.iter().map(|end| (end.group.clone(), end.epoch)).collect();
+        let ends = ends.into_iter().map(|end| (end.group.clone(), end)).collect();
+        Ok(Self { ordinals: Ordinals::load(store)?, last, ends, ..Self::default() })
     }
 
     pub(super) fn has_room(&self) -> bool {
         self.open < PUBLICATIONS_OPEN
+    }
+
+    /// The node stops: where its streams have ended, to be told by the next process.
+    pub(super) fn close(&self) -> Write {
+        let mut room = MAX_ENDS;
+        let ends = self.out.iter().map_while(|(group, out)| {
+            room = room.checked_sub(out.topics.len())?;
+            Some(StreamEnd {
+                group: group.clone(),
+                epoch: out.sender.epoch(),
+                credential: out.sender.credential(),
+                stream: out.id,
+                began: out.began,
+                next: out.next,
+                topics: out.topics.clone().into_iter().collect(),
+            })
+        });
+        let ends: Vec<StreamEnd> = ends.collect();
+        Write::Put { table: Table::Meta, key: ENDS_KEY.to_vec(), value: wire::encode(&ends) }
     }
 
     /// A link takes frames again, or is gone.
@@ -292,22 +338,40 @@ impl Engine {
             }
             self.send_end(&mut out);
             if fits {
-                return Some(self.begin_stream(out.sender));
+                return Some(self.begin_stream(group, out.sender));
             }
         }
         let segment = self.segment_of_publications()?;
+        self.tell_end_before(group, segment, epoch, own.clone());
         let sender = self.membership.groups().sender(&mut self.rng, (group, segment), epoch, own).ok()?;
-        Some(self.begin_stream(sender))
+        Some(self.begin_stream(group, sender))
     }
 
-    fn begin_stream(&mut self, sender: GroupSender) -> OutStream {
+    /// Says where the stream of the process before this one ended, if that was under the same credential.
+    fn tell_end_before(&mut self, group: &str, segment: u8, epoch: Epoch, own: Arc<OwnCredential>) {
+        let Some(end) = self.publishing.ends.remove(group) else { return };
+        // If this process crashes, what it has told of the others is not known: they are told by none.
+        self.journal.extend([Write::Delete { table: Table::Meta, key: ENDS_KEY.to_vec() }]);
+        if (end.epoch, end.credential) != (epoch, own.hash) {
+            return;
+        }
+        let Ok(sender) = self.membership.groups().sender(&mut self.rng, (group, segment), epoch, own) else { return };
+        let StreamEnd { stream: id, began, next, topics, .. } = end;
+        let topics = topics.into_iter().collect();
+        self.send_end(&mut OutStream { sender, id, began, next, terms: Arc::default(), topics });
+    }
+
+    fn begin_stream(&mut self, group: &str, sender: GroupSender) -> OutStream {
+        let epoch = sender.epoch();
+        let before = self.publishing.last.insert(group.to_owned(), epoch);
+        let continues = before.is_some_and(|before| before.0.checked_add(1) == Some(epoch.0));
+        self.publishing.last.retain(|_, last| last.0.saturating_add(1) >= epoch.0);
         let (ordinal, write) = self.publishing.ordinals.take(sender.epoch());
         self.journal.extend(write);
         let mut id = [0; StreamId::LEN];
         self.rng.fill_bytes(&mut id);
-        id[..4].copy_from_slice(&ordinal.to_be_bytes());
-        let began = self.now.unix;
-        OutStream { sender, id: StreamId(id), began, next: 1, terms: Arc::default(), topics: BTreeMap::new() }
+        let (id, began) = (ordinals::mark(id, ordinal, continues), self.now.unix);
+        OutStream { sender, id, began, next: 1, terms: Arc::default(), topics: BTreeMap::new() }
     }
 
     /// Says where a stream has ended.
@@ -326,7 +390,11 @@ impl Engine {
         };
         let (terms, tag) = (out.terms.clone(), out.sender.tag());
         let ways = self.ways(&tag, None, &terms.policy);
-        let until = (self.now.unix + END_LIFETIME, self.now.time + END_LIFETIME);
+        // As long as anybody takes a frame of this epoch.
+        let length = self.membership.bulletin().epoch_length();
+        let accepted = (length.end(out.sender.epoch()) + length.skew()).since(self.now.unix);
+        let lifetime = accepted.clamp(LEAST_END_LIFETIME, MOST_END_LIFETIME);
+        let until = (self.now.unix + lifetime, self.now.time + lifetime);
         self.push_sealed(&mut out.sender, &batch, until, &ways, terms);
     }
 
@@ -382,8 +450,9 @@ impl Engine {
     }
 }
 
-/// How long the frame that ends a stream is of use.
-const END_LIFETIME: Duration = Duration::from_secs(60);
+/// How long the frame that ends a stream is of use, at least and at most.
+const LEAST_END_LIFETIME: Duration = Duration::from_secs(5);
+const MOST_END_LIFETIME: Duration = Duration::from_secs(3_600);
 
 impl OutStream {
     /// Whether the topics of all of them have a place.

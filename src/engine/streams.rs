@@ -6,20 +6,18 @@
 //! its publisher for a moment if none from before it is known. Once its successor has been
 //! heard, a stream is closed: what comes of it yet is told as missed. Publishers that are no contacts have a new pseudonym each epoch, and nobody knows which go together.
 //!
-//! **Gaps.** Each message says which of its topic's it is. What is between it and the last one of that topic heard here was missed,
-//! and is told with it, to the subscriptions that have stood since then. A stream that has begun while a subscription stood is missed
-//! from its first message on; of one that was there before, what lies before the first one heard is nobody's.
+//! What was missed, and how that is told, is `missing`.
 //!
 //! Invariants
 //! 1. A closed stream is handed over no more.
-//! 2. A gap is told to no subscription that began within it, nor to one whose filter does not match the topic.
-//! 3. At most [`MAX_STREAMS`] streams. Drop policy: of the publisher that has most, the one longest silent goes
+//! 2. At most [`MAX_STREAMS`] streams. Drop policy: of the publisher that has most, the one longest silent goes
 //!    (`group_streams_forgotten`). At most [`MAX_TOPICS`] topics in all of them; drop policy: of the publisher that has most, the one
 //!    known longest is forgotten (`group_topics_forgotten`), and what is missed before its next message is not told.
-//! 4. What is held back lies on the shelf and nowhere else: what the shelf drops is missing.
+//! 3. What is held back lies on the shelf and nowhere else: what the shelf drops is missing.
 
-use super::api::{Missed, Published, Reply};
+use super::api::{Published, Reply};
 use super::heard::Term;
+use super::missing::{GRACE, missed};
 use super::share::Shares;
 use super::shelf::Flow;
 use super::{Engine, Output, ordinals};
@@ -37,7 +35,7 @@ pub(super) const MAX_STREAMS: usize = 4_096;
 /// Most topics known in them.
 pub(super) const MAX_TOPICS: usize = 32_768;
 /// How much longer before a subscription a stream must have begun for that to be certain.
-const MARGIN: Duration = Duration::from_secs(1);
+pub(super) const MARGIN: Duration = Duration::from_secs(1);
 /// How long a stream waits for one of an epoch before to say that it has ended.
 const TURN: Duration = Duration::from_millis(500);
 
@@ -63,38 +61,40 @@ pub(super) struct Received {
 
 /// A publisher's stream to a group, as it comes in.
 #[derive(Debug)]
-struct Incoming {
+pub(super) struct Incoming {
     /// Start of the epoch of its publisher's credential.
-    start: Unix,
-    /// Which of its publisher's under this credential.
-    ordinal: u32,
+    pub(super) start: Unix,
+    /// Its publisher, if that is a contact, and the group.
+    pub(super) place: Option<(Name, String)>,
+    /// Whether nothing has been heard of its publisher's stream of the epoch before, though there was one.
+    pub(super) orphaned: bool,
     /// Until when one from before a restart of its publisher may come first.
     alone_until: Option<Time>,
     /// When its first frame came to the mesh, or to those whom it was fetched from, and when that came here.
     came: Time,
-    entered: Time,
+    pub(super) entered: Time,
     /// What was sent up to then is taken for heard.
     barred: Unix,
     order: Reorder<Held>,
     /// The same by this device's clock, if that was after the oldest subscription.
-    began: Option<Time>,
-    topics: BTreeMap<String, Last>,
+    pub(super) began: Option<Time>,
+    pub(super) topics: BTreeMap<String, Last>,
     /// The stream of the same contact that it follows, and until when it waits for that to end.
     predecessor: Option<(Key, Time)>,
     successor: Option<Key>,
-    ended: bool,
-    closed: bool,
+    pub(super) ended: bool,
+    pub(super) closed: bool,
     /// Of a closed one: subscriptions that have stood since then have missed what comes of it.
-    concerns: Option<Time>,
+    pub(super) concerns: Option<Time>,
     /// By how many microseconds frames came here later than they were sent, by both clocks: of all the least.
-    behind: i64,
+    pub(super) behind: i64,
 }
 
 /// What was heard last of a topic.
 #[derive(Clone, Copy, Debug)]
-struct Last {
-    number: u64,
-    at: Time,
+pub(super) struct Last {
+    pub(super) number: u64,
+    pub(super) at: Time,
 }
 
 /// A frame in its place, with what was sealed in it if it was opened just now.
@@ -107,14 +107,16 @@ struct Held {
 /// See the module's documentation.
 #[derive(Debug)]
 pub(super) struct Streams {
-    streams: BTreeMap<Key, Incoming>,
+    pub(super) streams: BTreeMap<Key, Incoming>,
     /// Of each publisher the streams, as they were last heard.
     shares: Shares<Key, CredentialHash>,
     topics: Shares<(Key, String), CredentialHash>,
     /// Those that hold something back, so that nobody has to look through all.
     holding: BTreeSet<Key>,
     /// Of each contact and group the stream heard last.
-    latest: BTreeMap<(Name, String), Key>,
+    pub(super) latest: BTreeMap<(Name, String), Key>,
+    /// Streams that may have gone on unheard, or begun so, and when that is to be told.
+    pub(super) doubts: BTreeSet<(Time, Key)>,
 }
 
 impl Streams {
@@ -125,6 +127,7 @@ impl Streams {
             topics: Shares::new(MAX_TOPICS),
             holding: BTreeSet::new(),
             latest: BTreeMap::new(),
+            doubts: BTreeSet::new(),
         }
     }
 
@@ -138,14 +141,15 @@ impl Streams {
             let stream = self.streams.get(key)?;
             let before = stream.predecessor.and_then(|(key, until)| Some((self.streams.get(&key)?, until)));
             let waits_until = match before.filter(|(before, _)| !before.closed) {
-                // It is woken with the one that it waits for.
-                Some((before, _)) if before.order.holds() => return None,
+                // It is woken with the one that it waits for, or when it can wait no longer.
+                Some((before, _)) if before.order.holds() => return stream.order.due(),
                 Some((before, until)) => (!before.ended).then_some(until),
                 None => stream.alone_until,
             };
-            waits_until.filter(|until| *until > now).or_else(|| stream.order.next_wake())
+            let waits_until = waits_until.filter(|until| *until > now);
+            waits_until.map_or_else(|| stream.order.next_wake(), |until| stream.order.due().map(|due| due.min(until)))
         });
-        wakes.min()
+        wakes.chain(self.doubts.first().map(|(at, _)| *at)).min()
     }
 
     fn forget(&mut self, key: &Key) {
@@ -157,27 +161,39 @@ impl Streams {
         self.shares.leave(key);
         self.holding.remove(key);
         self.latest.retain(|_, latest| latest != key);
+        self.doubts.retain(|(_, doubted)| doubted != key);
+    }
+
+    /// What was heard last of a stream's topics is of no more use.
+    pub(super) fn forget_topics(&mut self, key: &Key) {
+        let topics = self.streams.get_mut(key).map(|stream| core::mem::take(&mut stream.topics));
+        for topic in topics.unwrap_or_default().into_keys() {
+            self.topics.leave(&(*key, topic));
+        }
     }
 
     /// Puts a stream that is new here before or behind the one that was heard last of its publisher. It is the earlier one if its
     /// first frame came before that of the other, or both came about the turn of an epoch, and it is of the epoch before. When they
     /// began by their publisher's clock says nothing: a device that was restarted may have another time.
-    fn take_place(&mut self, key: Key, stream: &mut Incoming, place: (Name, String), now: Time) {
+    fn take_place(&mut self, key: Key, stream: &mut Incoming, place: (Name, String), epoch: Duration, now: Time) {
         let latest = self.latest.get(&place).copied();
-        let before_restart = latest.and_then(|latest| Some((latest, self.streams.get(&latest)?.ordinal)));
-        let knows = before_restart.is_some_and(|(latest, ordinal)| {
-            latest.0 == key.0 && ordinals::process_of(ordinal) + 1 >= ordinals::process_of(stream.ordinal)
-        });
-        if ordinals::process_of(stream.ordinal) > 0 && stream.began.is_some() && !knows {
+        let process = |key: &Key| (key.0, ordinals::process_of(&key.1));
+        let knows = latest.is_some_and(|latest| latest.0 == key.0 && process(&latest).1 + 1 >= process(&key).1);
+        if process(&key).1 > 0 && stream.began.is_some() && !knows {
             stream.alone_until = Some(now + TURN);
         }
+        let before = latest.and_then(|latest| self.streams.get(&latest)).map(|before| before.start);
+        stream.orphaned = ordinals::continues(&key.1) && before.is_none_or(|before| before + epoch < stream.start);
+        if stream.orphaned {
+            self.doubts.insert((now + GRACE, key));
+        }
         // Of one process a stream that another follows in the same epoch has ended. What has come of it may still be incomplete otherwise.
-        let process = |key: &Key| (key.0, ordinals::process_of(ordinal_of(&key.1)));
         let until = |before: &Key, after: &Key| if process(before) == process(after) { now } else { now + TURN };
         match latest.and_then(|latest| Some((latest, self.streams.get_mut(&latest)?))) {
             Some((last, later)) if comes_before((&key, stream), (&last, later), now) => {
                 // It comes late: nothing of it may follow what has been heard of its successor.
                 stream.closed = !later.topics.is_empty() || later.predecessor.is_some();
+                later.orphaned &= stream.start + epoch < later.start;
                 if !stream.closed {
                     later.predecessor = Some((key, until(&key, &last)));
                     stream.successor = Some(last);
@@ -256,7 +272,8 @@ impl Engine {
         let (topics, now) = (BTreeMap::new(), self.now.time);
         let mut stream = Incoming {
             start: frame.start,
-            ordinal: ordinal_of(&key.1),
+            place: frame.from.clone().map(|name| (name, frame.group.clone())),
+            orphaned: false,
             alone_until: None,
             came: frame.came,
             entered: now,
@@ -272,22 +289,46 @@ impl Engine {
             behind: i64::MAX,
         };
         let streams = &mut self.multicast.streams;
-        if let Some(name) = frame.from.clone() {
-            streams.take_place(key, &mut stream, (name, frame.group.clone()), now);
+        if let Some(place) = stream.place.clone() {
+            streams.take_place(key, &mut stream, place, frame.term.end.since(frame.start), now);
         }
         streams.streams.insert(key, stream);
     }
 
     pub(super) fn timeout_streams(&mut self) {
+        self.tell_doubts();
         let holding: Vec<Key> = self.multicast.streams.holding.iter().copied().collect();
         for stream in holding {
             self.hand_over(stream);
         }
     }
 
+    /// What a stream holds has waited long enough: those before it wait no more for what they miss.
+    fn give_up_before(&mut self, key: Key) {
+        let now = self.now.time;
+        let streams = &mut self.multicast.streams;
+        let mut chain = vec![key];
+        while let Some(stream) = chain.last().and_then(|key| streams.streams.get_mut(key)) {
+            stream.alone_until = None;
+            let Some((before, until)) = &mut stream.predecessor else { break };
+            *until = now;
+            let before = *before;
+            let Some(before_that) = streams.streams.get_mut(&before).filter(|before| !before.closed) else { break };
+            before_that.order.give_up(now);
+            chain.push(before);
+        }
+        for key in chain.into_iter().skip(1).rev() {
+            self.hand_over(key);
+        }
+    }
+
     /// Hands over what is in order, or has waited long enough; then what has waited for that.
     fn hand_over(&mut self, key: Key) {
         let now = self.now.time;
+        let due = self.multicast.streams.streams.get(&key).and_then(|stream| stream.order.due());
+        if due.is_some_and(|due| due <= now) && self.multicast.streams.waits(&key, now) {
+            self.give_up_before(key);
+        }
         let mut next = Some(key);
         while let Some(key) = next.take() {
             let mut began = false;
@@ -315,14 +356,17 @@ impl Engine {
         let streams = &mut self.multicast.streams;
         let Some(stream) = streams.streams.get_mut(key) else { return };
         let Some((before, _)) = stream.predecessor.take() else { return };
+        let now = self.now.time;
         if let Some(stream) = streams.streams.get_mut(&before) {
             // Where it began is told no more: what comes of it yet is missed by itself.
             (stream.closed, stream.successor, stream.began) = (true, None, None);
             if !stream.topics.is_empty() {
                 stream.concerns = Some(stream.concerns.map_or(stream.entered, |since| since.max(stream.entered)));
             }
-            for topic in core::mem::take(&mut stream.topics).into_keys() {
-                streams.topics.leave(&(before, topic));
+            if stream.ended {
+                streams.forget_topics(&before);
+            } else if !stream.topics.is_empty() {
+                streams.doubts.insert((now + GRACE, before));
             }
         }
         streams.holding.remove(&before);
@@ -362,7 +406,7 @@ impl Engine {
     }
 
     /// A message of a topic is handed over: when the stream began, and what was heard of the topic last.
-    fn note_topic(&mut self, key: Key, message: &GroupMessage<'_>) -> (Option<Time>, Option<Last>) {
+    pub(super) fn note_topic(&mut self, key: Key, message: &GroupMessage<'_>) -> (Option<Time>, Option<Last>) {
         let now = Last { number: message.number, at: self.now.time };
         let streams = &mut self.multicast.streams;
         let Some(stream) = streams.streams.get_mut(&key) else { return (None, None) };
@@ -383,65 +427,6 @@ impl Engine {
             self.count(Counter::GroupTopicsForgotten, 1);
         }
         (began, None)
-    }
-
-    /// Tells what was missed at a stream's end.
-    fn end_stream(&mut self, key: Key, frame: &Received, batch: &GroupBatch<'_>) {
-        for message in &batch.messages {
-            let Some(stream) = self.multicast.streams.streams.get(&key) else { return };
-            let (last, began) = (stream.topics.get(message.topic).copied(), stream.began);
-            // The number of the message that would follow.
-            let number = message.number.saturating_add(1);
-            self.tell_missed(frame, message.topic, |since| missed(number, last, began, since));
-        }
-        if let Some(stream) = self.multicast.streams.streams.get_mut(&key) {
-            stream.ended = true;
-        }
-    }
-
-    /// What comes of a stream that is closed has been missed.
-    fn miss<'a>(&mut self, key: Key, frame: &Received, messages: impl Iterator<Item = &'a GroupMessage<'a>>) {
-        let Some(concerns) = self.multicast.streams.streams.get(&key).and_then(|stream| stream.concerns) else {
-            return;
-        };
-        let stood = concerns.min(self.published_at(&key, frame));
-        for message in messages {
-            let (began, last) = self.note_topic(key, message);
-            let number = message.number;
-            self.tell_missed(frame, message.topic, |since| {
-                if since <= stood { missed(number, last, began, since).saturating_add(1) } else { 0 }
-            });
-        }
-    }
-
-    /// By how many microseconds a frame came later than it was sent, by its publisher's clock and this device's.
-    fn behind(&self, frame: &Received) -> i64 {
-        let came = self.now.unix - self.now.time.since(frame.came);
-        let signed = |at: Unix| i64::try_from(at.0).unwrap_or(i64::MAX);
-        signed(came).saturating_sub(signed(frame.sent))
-    }
-
-    /// When a frame of a closed stream was published, by what is known of its publisher's clock: a frame that was long under way looks as
-    /// if it had just been sent, unless its successor's frames took less.
-    fn published_at(&self, key: &Key, frame: &Received) -> Time {
-        let streams = &self.multicast.streams;
-        let latest = frame.from.as_ref().and_then(|name| streams.latest.get(&(name.clone(), frame.group.clone())));
-        let known = [Some(key), latest].into_iter().flatten().filter_map(|key| streams.streams.get(key));
-        let least = known.map(|stream| stream.behind).min().unwrap_or(0);
-        let late = self.behind(frame).saturating_sub(least);
-        frame.came - Duration::from_micros(u64::try_from(late).unwrap_or(0))
-    }
-
-    /// Tells subscriptions how many messages of a topic they have missed, by the time since when they stand.
-    fn tell_missed(&mut self, frame: &Received, topic: &str, lost: impl Fn(Time) -> u64) {
-        let subscriptions = self.multicast.listening(&frame.group);
-        for (token, subscription) in subscriptions.filter(|(_, one)| topic::matches(&one.filter, topic)) {
-            let lost = lost(subscription.since);
-            if lost > 0 {
-                let reply = Reply::Missed(Missed { topic: topic.to_owned(), from: frame.from.clone(), lost });
-                self.outputs.push_back(Output::Reply { token, reply, after: Lsn(0), last: false });
-            }
-        }
     }
 
     /// Hands a message to the subscriptions that it is for, each with how many it has missed before it.
@@ -470,25 +455,11 @@ impl Engine {
     }
 }
 
-/// Which of its publisher's streams under one credential this is.
-fn ordinal_of(stream: &StreamId) -> u32 {
-    let [a, b, c, d, ..] = stream.0;
-    u32::from_be_bytes([a, b, c, d])
-}
-
 /// Whether a stream that is new here comes before the one of the same contact that was heard last.
 fn comes_before((key, stream): (&Key, &Incoming), (last, later): (&Key, &Incoming), now: Time) -> bool {
-    if key.0 == last.0 && stream.ordinal != later.ordinal {
-        return stream.ordinal < later.ordinal;
+    let (ordinal, after) = (ordinals::ordinal_of(&key.1), ordinals::ordinal_of(&last.1));
+    if key.0 == last.0 && ordinal != after {
+        return ordinal < after;
     }
     stream.came < later.came || (stream.start < later.start && now < later.entered + TURN)
-}
-
-/// How many messages of a topic a subscription has missed before one of that number.
-fn missed(number: u64, last: Option<Last>, began: Option<Time>, since: Time) -> u64 {
-    match (last, began) {
-        (Some(last), _) if last.at >= since => number.saturating_sub(last.number).saturating_sub(1),
-        (None, Some(began)) if began > since + MARGIN => number.saturating_sub(1),
-        _ => 0,
-    }
 }

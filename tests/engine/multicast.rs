@@ -250,7 +250,9 @@ fn frames_from_before_and_after_a_restart(mesh: &mut Mesh) -> [Vec<Vec<u8>>; 2] 
     [0..2, 2..4].map(|numbers| {
         mesh.run(seconds(5));
         mesh.vanish.insert((0, 1));
-        numbers.for_each(|number| drop(publish(mesh, 0, "plant/x", number, seconds(600))));
+        for number in numbers {
+            publish(mesh, 0, "plant/x", number, seconds(600));
+        }
         mesh.run(seconds(4));
         let frames = mesh.nodes[0].sent.iter().filter(|frame| frame[4] == Kind::Group as u8).cloned().collect();
         mesh.vanish.clear();
@@ -303,6 +305,95 @@ fn who_comes_after_a_restart_is_told_nothing_of_what_was_published_before_it() {
     });
     assert!(heard(&mesh, 2, listens).iter().all(|(number, lost)| *number >= 2 && *lost == 0));
     assert!(missed(&mesh, 2, listens).is_empty() && missed(&mesh, 2, waiting).is_empty());
+}
+
+/// How many a subscription was told to have missed besides those told with messages, and how often that there may be others.
+fn told_apart(mesh: &Mesh, of: Token) -> (u64, usize) {
+    let told = missed(mesh, 2, of);
+    (told.iter().map(|missed| missed.lost).sum(), told.iter().filter(|missed| missed.uncertain).count())
+}
+
+/// Publishes five that are heard and, while the link between a and b is cut, five that nobody hears in time.
+fn publish_half_of_it_to_nobody(mesh: &mut Mesh, number: &mut u32) {
+    for cut in [false, true] {
+        if cut {
+            mesh.disconnect(0, 1);
+        }
+        for _ in 0..5 {
+            publish(mesh, 0, "plant/x", *number, seconds(5));
+            *number += 1;
+            mesh.run(seconds(1));
+        }
+    }
+    // Until the last has been given up, too.
+    mesh.run(seconds(4));
+}
+
+#[test]
+fn what_was_missed_before_the_turn_of_an_epoch_is_told_after_it_or_that_it_may_be_some() {
+    // Who comes within reach within five minutes after the turn is told how many.
+    for (apart, told) in [(200, (5, 0)), (900, (0, 1))] {
+        let (mut mesh, listens) = row();
+        let mut number = 0;
+        mesh.run(seconds(3_600 - 60));
+        publish_half_of_it_to_nobody(&mut mesh, &mut number);
+        mesh.run(seconds(apart));
+        mesh.connect(0, 1);
+        mesh.run(seconds(5));
+        publish(&mut mesh, 0, "plant/x", number, seconds(5));
+        mesh.run(seconds(30));
+        assert_eq!(heard(&mesh, 2, listens).len(), 6);
+        assert_eq!(told_apart(&mesh, listens), told, "{apart} s apart");
+    }
+}
+
+#[test]
+fn who_hears_nothing_of_a_whole_epoch_is_told_that_it_may_have_missed_some() {
+    let (mut mesh, listens) = row();
+    let mut number = 0;
+    let mut five = |mesh: &mut Mesh| {
+        for _ in 0..5 {
+            publish(mesh, 0, "plant/x", number, seconds(5));
+            number += 1;
+            mesh.run(seconds(1));
+        }
+    };
+    five(&mut mesh);
+    mesh.run(seconds(3_600));
+    mesh.disconnect(0, 1);
+    five(&mut mesh);
+    // Longer than anybody takes frames of the epoch that is over.
+    mesh.run(seconds(3_600 + 600));
+    mesh.connect(0, 1);
+    mesh.run(seconds(5));
+    let later = subscribe(&mut mesh, 2, "plant/#");
+    five(&mut mesh);
+    mesh.run(seconds(30));
+    assert_eq!((heard(&mesh, 2, listens).len(), told_apart(&mesh, listens)), (10, (0, 1)));
+    assert_eq!((heard(&mesh, 2, later).len(), told_apart(&mesh, later)), (5, (0, 0)), "it did not listen then");
+    assert!(mesh.counted(2, Counter::GroupStreamsUnended) > 0);
+}
+
+#[test]
+fn a_publisher_that_is_stopped_tells_where_it_was_when_it_is_back_and_one_that_crashed_cannot() {
+    for (stops, told) in [(true, (5, 0)), (false, (0, 1))] {
+        let (mut mesh, listens) = row();
+        let mut number = 0;
+        publish_half_of_it_to_nobody(&mut mesh, &mut number);
+        if stops {
+            let now = mesh.now;
+            mesh.nodes[0].engine.stop(now);
+            mesh.handle(0, Input::Timeout);
+            mesh.run(seconds(1));
+        }
+        mesh.restart(0);
+        mesh.connect(0, 1);
+        mesh.run(seconds(5));
+        publish(&mut mesh, 0, "plant/x", number, seconds(5));
+        mesh.run(seconds(30));
+        assert_eq!(heard(&mesh, 2, listens).len(), 6);
+        assert_eq!(told_apart(&mesh, listens), told, "stopped in good order: {stops}");
+    }
 }
 
 #[test]

@@ -1,7 +1,8 @@
 """What subscribers hear, held against what they are promised.
 
 A subscriber hears each publication that is made while it subscribes, in its publisher's order, once; or it is told how many
-it missed: with the next one that it hears of that publisher, or when that publisher's stream ends. What is asked here of each
+it missed: with the next one that it hears of that publisher, or when that publisher's stream ends; or, where that end is not heard,
+that it may have missed some. What is asked here of each
 run of `subscribe`, publisher by publisher, is whether both add up. Where it cannot be known from outside whether one counts,
 it may be told or not:
 
@@ -32,6 +33,7 @@ class Run:
         self.node, self.began, self.ended = node, time.monotonic(), None
         self.heard = collections.defaultdict(list)    # by publisher: numbers, as they came
         self.told = collections.Counter()             # by publisher: how many it was told that it missed
+        self.doubted = {}                             # by publisher: when it was last told that there may be others
 
     def end(self):
         self.ended = time.monotonic()
@@ -82,6 +84,10 @@ class Hearing:
         self.heard_at[run.node].add(number)
         before.append(number)
 
+    def doubt(self, run, publisher):
+        """A run was told that it may have missed others of a publisher as well."""
+        run.doubted[publisher] = time.monotonic()
+
     def check_end(self):
         for run in self.runs:
             for publisher in self.made:
@@ -98,7 +104,7 @@ class Hearing:
                 continue
             may.append(number)
             following = min((other for other in heard if other > number), default=None)
-            sure = number not in self.unsure and at >= run.began + BEGINNING and number < last and following is not None
+            sure = number not in self.unsure and at > run.doubted.get(publisher, 0) and at >= run.began + BEGINNING and number < last and following is not None
             if sure and not self.was_killed(publisher, at, max(at + LAST, times[following])) and self.is_due(at, times[following], ended):
                 must.append(number)
         told, see = run.told[publisher], f"log.txt of {run.node} and {publisher}"

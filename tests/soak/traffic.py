@@ -205,6 +205,8 @@ class Traffic:
         lost = told.get("lost", 0) + told.get("skipped", 0)
         if "payload" not in told:
             self.hearing.hear(run, told.get("from"), None, lost)
+            if told.get("uncertain"):
+                self.hearing.doubt(run, told.get("from"))
             return
         heard = self.promises.published(run.node, told["payload"], f"log.txt of {run.node}")
         if heard:

@@ -73,7 +73,8 @@ impl Application {
                     }
                     (Reply::Missed(missed), Some(subscription)) => {
                         let from = missed.from.map(|name| name.to_string()).unwrap_or_default();
-                        this.ledger.handle_missed(subscription, &from, missed.lost + heard.skipped);
+                        let lost = missed.lost + heard.skipped;
+                        this.ledger.handle_missed(subscription, &from, lost, missed.uncertain);
                     }
                     _ => {}
                 }

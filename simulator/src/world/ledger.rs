@@ -286,15 +286,16 @@ impl Ledger {
         let mut book = self.lock();
         let known = message_of(payload).and_then(|id| Some((id, book.messages.get(usize::try_from(id).ok()?)?.from)));
         if let Some((id, from)) = known {
-            book.publications.handle_heard(subscription, Heard { from, message: Some(id), lost, at: now() });
+            book.publications
+                .handle_heard(subscription, Heard { from, message: Some(id), lost, uncertain: false, at: now() });
         }
     }
 
     /// A subscription was told that it has missed messages of a device, and that none comes after them.
-    pub fn handle_missed(&self, subscription: usize, from: &str, lost: u64) {
+    pub fn handle_missed(&self, subscription: usize, from: &str, lost: u64, uncertain: bool) {
         let mut book = self.lock();
         if let Some(from) = book.names.get(from).copied() {
-            book.publications.handle_heard(subscription, Heard { from, message: None, lost, at: now() });
+            book.publications.handle_heard(subscription, Heard { from, message: None, lost, uncertain, at: now() });
         }
     }
 

@@ -2,7 +2,8 @@
 //!
 //! **The promise.** A subscription hears each publication of its topic once, in the order in which its publisher handed
 //! them over, by its deadline; what it missed between its beginning and what it hears, it is told, with the next message of
-//! that publisher under that topic or when that publisher's stream ends, and nothing else is told as missed.
+//! that publisher under that topic or when that publisher's stream ends, or, where the end of a stream is not heard, that it may have
+//! missed something; and nothing else is told as missed.
 //!
 //! **Mechanism.** The ledger notes when each subscription begins and what it hears ([`Publications`]). When the run has
 //! ended, [`Publications::judge`] goes through each subscription, publisher by publisher, with a balance of what was told
@@ -53,6 +54,8 @@ pub struct Heard {
     pub message: Option<u64>,
     /// So many were told as missed.
     pub lost: u64,
+    /// It was told that there may be others.
+    pub uncertain: bool,
     /// When.
     pub at: u64,
 }
@@ -225,6 +228,9 @@ impl Case<'_> {
                     while told_of(next) && !ever.contains(&next) {
                         self.miss(next, None, line, &mut balance);
                         next += 1;
+                    }
+                    if one.uncertain {
+                        balance.settle(balance.floor + balance.later);
                     }
                 }
             }

@@ -22,7 +22,8 @@ fn found(stream: Vec<Publication>, began: u64, heard: &[(u64, u64, u64)]) -> Fin
     let subscription = publications.handle_subscribed(NODE, TOPIC, began);
     for (id, lost, after) in heard {
         let at = (10 + id + after) * SECOND;
-        publications.handle_heard(subscription, Heard { from: FROM, message: Some(*id), lost: *lost, at });
+        publications
+            .handle_heard(subscription, Heard { from: FROM, message: Some(*id), lost: *lost, uncertain: false, at });
     }
     judged(&publications, stream)
 }
@@ -85,7 +86,8 @@ fn what_one_life_of_a_device_heard_does_not_come_to_the_next() {
         let subscription = publications.handle_subscribed(NODE, TOPIC, begins);
         for id in numbers {
             let at = begins.max((10 + id) * SECOND);
-            publications.handle_heard(subscription, Heard { from: FROM, message: Some(id), lost: 0, at });
+            publications
+                .handle_heard(subscription, Heard { from: FROM, message: Some(id), lost: 0, uncertain: false, at });
         }
         if begins == SECOND {
             publications.handle_down(NODE, 12 * SECOND);
@@ -99,15 +101,19 @@ fn what_one_life_of_a_device_heard_does_not_come_to_the_next() {
 fn the_end_of_a_stream_tells_what_was_missed_and_a_crash_need_not() {
     let mut publications = Publications::default();
     let subscription = publications.handle_subscribed(NODE, TOPIC, SECOND);
-    publications.handle_heard(subscription, Heard { from: FROM, message: Some(0), lost: 0, at: 11 * SECOND });
+    publications
+        .handle_heard(subscription, Heard { from: FROM, message: Some(0), lost: 0, uncertain: false, at: 11 * SECOND });
     assert_eq!(kinds(&judged(&publications, stream(4))), [3, 0, 0, 0, 0]);
-    publications.handle_heard(subscription, Heard { from: FROM, message: None, lost: 3, at: 1_010 * SECOND });
+    publications
+        .handle_heard(subscription, Heard { from: FROM, message: None, lost: 3, uncertain: false, at: 1_010 * SECOND });
     assert_eq!(kinds(&judged(&publications, stream(4))), [0; 5]);
-    publications.handle_heard(subscription, Heard { from: FROM, message: None, lost: 1, at: 1_020 * SECOND });
+    publications
+        .handle_heard(subscription, Heard { from: FROM, message: None, lost: 1, uncertain: false, at: 1_020 * SECOND });
     assert_eq!(kinds(&judged(&publications, stream(4))), [0, 1, 0, 0, 0]);
     let mut crashed = Publications::default();
     let subscription = crashed.handle_subscribed(NODE, TOPIC, SECOND);
-    crashed.handle_heard(subscription, Heard { from: FROM, message: Some(0), lost: 0, at: 11 * SECOND });
+    crashed
+        .handle_heard(subscription, Heard { from: FROM, message: Some(0), lost: 0, uncertain: false, at: 11 * SECOND });
     crashed.handle_down(FROM, 15 * SECOND);
     assert_eq!(kinds(&judged(&crashed, stream(4))), [0; 5]);
 }

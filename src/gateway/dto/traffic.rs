@@ -196,13 +196,16 @@ impl Published {
 /// Event `missed` of `GET /v1/subscribe`: messages that were lost, after which none of the same stream comes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Missed {
-    /// The whole topic.
+    /// The whole topic; the group alone where it is `uncertain`.
     pub topic: String,
     /// The sender's name, if it is a contact.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
-    /// How many.
+    /// How many are known to be missing.
     pub lost: u64,
+    /// Whether there may be others: the sender went on in another epoch, or was restarted, and how far it had got before was not heard.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub uncertain: bool,
     /// Messages that this stream dropped before this event, because they were not read in time.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub skipped: u64,
@@ -210,8 +213,8 @@ pub struct Missed {
 
 impl Missed {
     pub(in crate::gateway) fn new(missed: api::Missed, skipped: u64) -> Self {
-        let api::Missed { topic, from, lost } = missed;
-        Self { topic, from: from.map(|name| name.to_string()), lost, skipped }
+        let api::Missed { topic, from, lost, uncertain } = missed;
+        Self { topic, from: from.map(|name| name.to_string()), lost, uncertain, skipped }
     }
 }
 

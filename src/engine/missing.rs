@@ -1,0 +1,140 @@
+//! What subscriptions have missed, and how they are told.
+//!
+//! **Gaps.** Each message says which of its topic's it is. What is between it and the last one of that topic heard here was missed,
+//! and is told with it, to the subscriptions that have stood since then. A stream that has begun while a subscription stood is missed
+//! from its first message on; of one that was there before, what lies before the first one heard is nobody's. The end of a stream says
+//! how far it had got. What comes of a stream after another that follows it has been heard is told as missed, one by one.
+//!
+//! **Doubt.** A stream that another has followed, and whose end has not come within [`GRACE`], may have gone on unheard; so may one of the
+//! epoch before that nothing has been heard of, though its publisher says that there was one. That is told as such, once.
+//!
+//! Invariants
+//! 1. A gap is told to no subscription that began within it, nor to one whose filter does not match the topic. A doubt is told to all that
+//!    listen to the group.
+//! 2. What is told as missed is told once.
+
+use super::api::{Missed, Reply};
+use super::streams::{Key, Last, MARGIN, Received};
+use super::{Engine, Output};
+use crate::counter::Counter;
+use crate::id::Lsn;
+use crate::time::{Time, Unix};
+use crate::wire::group::{GroupBatch, GroupMessage};
+use crate::wire::topic;
+use core::time::Duration;
+
+/// How long the end of a stream may take once another has followed it.
+pub(super) const GRACE: Duration = Duration::from_secs(15);
+
+impl Engine {
+    /// Tells what was missed at a stream's end.
+    pub(super) fn end_stream(&mut self, key: Key, frame: &Received, batch: &GroupBatch<'_>) {
+        for message in &batch.messages {
+            let Some(stream) = self.multicast.streams.streams.get(&key) else { return };
+            let (last, began) = (stream.topics.get(message.topic).copied(), stream.began);
+            // The number of the message that would follow.
+            let number = message.number.saturating_add(1);
+            self.tell_missed(frame, message.topic, |since| missed(number, last, began, since));
+        }
+        if let Some(stream) = self.multicast.streams.streams.get_mut(&key) {
+            stream.ended = true;
+            if stream.closed {
+                self.multicast.streams.forget_topics(&key);
+            }
+        }
+    }
+
+    /// Tells of streams that may have gone on unheard, or of which nothing was.
+    pub(super) fn tell_doubts(&mut self) {
+        let now = self.now;
+        let doubts = &mut self.multicast.streams.doubts;
+        let mut due = Vec::new();
+        while let Some(first) = doubts.first().copied().filter(|(at, _)| *at <= now.time) {
+            doubts.remove(&first);
+            due.push(first.1);
+        }
+        for key in due {
+            let streams = &mut self.multicast.streams;
+            let Some(stream) = streams.streams.get_mut(&key) else { continue };
+            let unended = (stream.closed && !stream.ended).then_some(stream.entered);
+            // Whoever has listened since before the epoch began.
+            let turn = core::mem::take(&mut stream.orphaned).then(|| now.time - now.unix.since(stream.start));
+            let Some((since, (name, group))) = unended.max(turn).zip(stream.place.clone()) else { continue };
+            if unended.is_some() {
+                streams.forget_topics(&key);
+            }
+            self.count(Counter::GroupStreamsUnended, 1);
+            let subscriptions =
+                self.multicast.listening(&group).filter(|(_, subscription)| subscription.since <= since);
+            for token in subscriptions.map(|(token, _)| token).collect::<Vec<_>>() {
+                let missed = Missed { topic: group.clone(), from: Some(name.clone()), lost: 0, uncertain: true };
+                self.outputs.push_back(Output::Reply {
+                    token,
+                    reply: Reply::Missed(missed),
+                    after: Lsn(0),
+                    last: false,
+                });
+            }
+        }
+    }
+
+    /// What comes of a stream that is closed has been missed.
+    pub(super) fn miss<'a>(
+        &mut self,
+        key: Key,
+        frame: &Received,
+        messages: impl Iterator<Item = &'a GroupMessage<'a>>,
+    ) {
+        let Some(concerns) = self.multicast.streams.streams.get(&key).and_then(|stream| stream.concerns) else {
+            return;
+        };
+        let stood = concerns.min(self.published_at(&key, frame));
+        for message in messages {
+            let (began, last) = self.note_topic(key, message);
+            let number = message.number;
+            self.tell_missed(frame, message.topic, |since| {
+                if since <= stood { missed(number, last, began, since).saturating_add(1) } else { 0 }
+            });
+        }
+    }
+
+    /// By how many microseconds a frame came later than it was sent, by its publisher's clock and this device's.
+    pub(super) fn behind(&self, frame: &Received) -> i64 {
+        let came = self.now.unix - self.now.time.since(frame.came);
+        let signed = |at: Unix| i64::try_from(at.0).unwrap_or(i64::MAX);
+        signed(came).saturating_sub(signed(frame.sent))
+    }
+
+    /// When a frame of a closed stream was published, by what is known of its publisher's clock: a frame that was long under way looks as
+    /// if it had just been sent, unless its successor's frames took less.
+    fn published_at(&self, key: &Key, frame: &Received) -> Time {
+        let streams = &self.multicast.streams;
+        let latest = frame.from.as_ref().and_then(|name| streams.latest.get(&(name.clone(), frame.group.clone())));
+        let known = [Some(key), latest].into_iter().flatten().filter_map(|key| streams.streams.get(key));
+        let least = known.map(|stream| stream.behind).min().unwrap_or(0);
+        let late = self.behind(frame).saturating_sub(least);
+        frame.came - Duration::from_micros(u64::try_from(late).unwrap_or(0))
+    }
+
+    /// Tells subscriptions how many messages of a topic they have missed, by the time since when they stand.
+    fn tell_missed(&mut self, frame: &Received, topic: &str, lost: impl Fn(Time) -> u64) {
+        let subscriptions = self.multicast.listening(&frame.group);
+        for (token, subscription) in subscriptions.filter(|(_, one)| topic::matches(&one.filter, topic)) {
+            let lost = lost(subscription.since);
+            if lost > 0 {
+                let missed = Missed { topic: topic.to_owned(), from: frame.from.clone(), lost, uncertain: false };
+                let reply = Reply::Missed(missed);
+                self.outputs.push_back(Output::Reply { token, reply, after: Lsn(0), last: false });
+            }
+        }
+    }
+}
+
+/// How many messages of a topic a subscription has missed before one of that number.
+pub(super) fn missed(number: u64, last: Option<Last>, began: Option<Time>, since: Time) -> u64 {
+    match (last, began) {
+        (Some(last), _) if last.at >= since => number.saturating_sub(last.number).saturating_sub(1),
+        (None, Some(began)) if began > since + MARGIN => number.saturating_sub(1),
+        _ => 0,
+    }
+}
