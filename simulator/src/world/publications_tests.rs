@@ -119,6 +119,22 @@ fn the_end_of_a_stream_tells_what_was_missed_and_a_crash_need_not() {
 }
 
 #[test]
+fn who_is_told_that_there_may_be_others_need_not_be_told_how_many() {
+    let doubtful = |at: u64| {
+        let mut publications = Publications::default();
+        let subscription = publications.handle_subscribed(NODE, TOPIC, SECOND);
+        let heard = Heard { from: FROM, message: Some(0), lost: 0, uncertain: false, at: 11 * SECOND };
+        publications.handle_heard(subscription, heard);
+        let heard = Heard { from: FROM, message: None, lost: 0, uncertain: true, at };
+        publications.handle_heard(subscription, heard);
+        kinds(&judged(&publications, stream(4)))
+    };
+    assert_eq!(doubtful(1_010 * SECOND), [0; 5]);
+    // What was published after it was told of its doubts is missed for certain.
+    assert_eq!(doubtful(11 * SECOND + 1), [2, 0, 0, 0, 0]);
+}
+
+#[test]
 fn what_may_not_have_been_made_may_be_told_or_not() {
     let mut doubtful = stream(3);
     doubtful[1].sure = false;
