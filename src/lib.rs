@@ -63,7 +63,7 @@ pub mod node;
 pub mod store;
 
 // What a program that runs a node needs: names at the root, whatever room they live in.
-pub use engine::api::{Call, Contact, InboxRecord, Missed, Outcome, Peer, Published, Refused, Status};
+pub use engine::api::{Call, Contact, InboxRecord, Missed, Outcome, Past, Peer, Published, Refused, Status};
 pub use engine::view::{LinkView, RoutesView};
 pub use id::{Name, SendId};
 pub use time::EpochLength;

@@ -289,7 +289,7 @@ fn a_response_comes_out_as_it_is() {
 fn a_subscription_prints_payloads_until_there_are_enough() {
     let mut standing = Vec::new();
     let served = Served::new(Shelf::default(), move |call| {
-        assert_eq!(call.command, Command::Subscribe { filter: "plant/+".into() });
+        assert_eq!(call.command, Command::subscribe("plant/+"));
         call.replies.push(Reply::Ready).expect("heard");
         for payload in ["one", "two", "three"] {
             let from = Some(Name::new("meter").expect("a name"));

@@ -1,10 +1,11 @@
 //! `subscribe`: what comes by a group.
 
-use super::Verdict;
 use super::failure::Failure;
 use super::shell::Shell;
-use crate::gateway::dto::{Missed, Published, SubscribeQuery};
+use super::{Verdict, arguments};
+use crate::gateway::dto::{Missed, Published, Span, SubscribeQuery};
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// Prints the messages to the topics that a filter matches, until Ctrl-C
 ///
@@ -14,13 +15,21 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   m2mesh subscribe 'plant/+/temperature'
-  m2mesh subscribe 'plant/#' --count 10 --json")]
+  m2mesh subscribe 'plant/#' --count 10 --json
+  m2mesh subscribe 'plant/#' --since 10m
+  m2mesh subscribe 'plant/+/alarm' --last 5")]
 pub(super) struct Arguments {
     /// As in MQTT: `+` one level, `#` the rest; the first level names the group and is no wildcard
     filter: String,
     /// Stop after this many messages
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
+    /// Also what was published within this time and is still of use, from whoever within reach has kept it
+    #[arg(long, value_name = "DURATION", value_parser = arguments::duration)]
+    since: Option<Duration>,
+    /// Of what was published before, the last so many, at most 1000
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    last: Option<u32>,
 }
 
 /// What comes.
@@ -32,8 +41,9 @@ enum News {
 }
 
 pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, Failure> {
-    let Arguments { filter, count } = arguments;
-    let mut events = shell.client()?.events("/v1/subscribe", &SubscribeQuery { filter: filter.clone() }).await?;
+    let Arguments { filter, count, since, last } = arguments;
+    let query = SubscribeQuery { filter: filter.clone(), since: since.map(Span), last };
+    let mut events = shell.client()?.events("/v1/subscribe", &query).await?;
     shell.note(format_args!("listens to {filter}"));
     let mut seen = 0;
     while count.is_none_or(|count| seen < count) {

@@ -75,8 +75,12 @@ impl<T> Reorder<T> {
 
     /// Whether the numbers from `first` on, `count` of them, are all behind us or held.
     pub fn is_duplicate(&self, first: u64, count: u64) -> bool {
+        self.has_passed(first, count) || self.held.get(&first).is_some_and(|held| held.count >= count)
+    }
+
+    /// Whether the numbers from `first` on, `count` of them, are all behind us.
+    pub fn has_passed(&self, first: u64, count: u64) -> bool {
         self.next.is_some_and(|next| first.saturating_add(count) <= next)
-            || self.held.get(&first).is_some_and(|held| held.count >= count)
     }
 
     /// Takes a frame with `count` messages from `first` on, of use until a deadline.

@@ -56,6 +56,8 @@ pub enum Command {
     Subscribe {
         /// MQTT filter: `+` one level, `#` the rest; the first level names the group and is no wildcard.
         filter: String,
+        /// What it wants of what was published before.
+        past: Past,
     },
     /// Stream of [`Reply::Call`], first [`Reply::Ready`].
     Offer {
@@ -270,6 +272,23 @@ pub struct Published {
     pub sent: Unix,
     /// Messages of that publisher to this topic that this subscription has missed before this one.
     pub lost: u64,
+}
+
+/// What a subscription wants of what was published before it: of that, whatever is still of use and kept by this device or its neighbours.
+/// The default is nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Past {
+    /// What came to the mesh within this time.
+    pub since: Option<Duration>,
+    /// No more than the last so many, at most 1,000.
+    pub last: Option<u32>,
+}
+
+impl Command {
+    /// A subscription to what is published from now on.
+    pub fn subscribe(filter: impl Into<String>) -> Self {
+        Self::Subscribe { filter: filter.into(), past: Past::default() }
+    }
 }
 
 /// Messages of a publisher that a subscription has missed, and after which none comes.

@@ -34,7 +34,7 @@ impl Engine {
             Command::Publish { topic, payload, policy, lifetime } => {
                 self.publish(token, topic, payload, policy.as_deref(), lifetime);
             }
-            Command::Subscribe { filter } => self.subscribe(token, filter),
+            Command::Subscribe { filter, past } => self.subscribe(token, filter, past),
             Command::Offer { service } => self.offer(token, service),
             Command::Respond { call, answer } => self.respond(token, call, answer),
             Command::Receive { consumer, live } => match self.inbox.check_consumer(&consumer) {

@@ -21,8 +21,9 @@
 //! 2. Waiting frames, subscriptions and credentials have bounds; each drop is counted.
 
 use super::Engine;
-use super::api::{Refused, Reply, Token};
+use super::api::{Past, Refused, Reply, Token};
 use super::group_frames::Waiting;
+use super::past::Gather;
 use super::streams::Streams;
 use crate::id::Tag;
 use crate::time::{Epoch, Time};
@@ -45,8 +46,12 @@ pub(super) const MAX_GROUPS: usize = 1_024;
 pub(super) struct Subscription {
     /// Which topics.
     pub filter: String,
-    /// Since when: what came before then, here or at a neighbour, is not for it.
+    /// Since when it stands: what was missed before then is nothing to it.
     pub since: Time,
+    /// What came before then, here or at a neighbour, is not for it. The same, unless it asks for the past.
+    pub from: Time,
+    /// What it gathers, if it asks for the last few.
+    pub gather: Option<Gather>,
 }
 
 /// Subscriptions, and what waits for the credentials of publishers.
@@ -85,6 +90,27 @@ impl Multicast {
         tokens.filter_map(|token| Some((*token, self.subscriptions.get(token)?)))
     }
 
+    /// A subscription.
+    pub(super) fn subscription(&self, token: Token) -> Option<&Subscription> {
+        self.subscriptions.get(&token)
+    }
+
+    /// The same, to be changed.
+    pub(super) fn subscription_mut(&mut self, token: Token) -> Option<&mut Subscription> {
+        self.subscriptions.get_mut(&token)
+    }
+
+    /// Subscriptions that have gathered for long enough.
+    pub(super) fn gathered(&self, now: Time) -> Vec<Token> {
+        let due = |one: &Subscription| one.gather.as_ref().is_some_and(|gather| gather.until <= now);
+        self.subscriptions.iter().filter(|(_, one)| due(one)).map(|(token, _)| *token).collect()
+    }
+
+    /// The tags of a group that is listened to, in the epochs at hand.
+    pub(super) fn tags_of(&self, group: &str) -> Vec<Tag> {
+        self.known.get(group).cloned().unwrap_or_default()
+    }
+
     /// Whether anybody here listens to anything.
     pub(super) fn listens(&self) -> bool {
         !self.subscriptions.is_empty()
@@ -97,12 +123,14 @@ impl Multicast {
 
     pub(super) fn next_wake(&self, now: Time) -> Option<Time> {
         let waiting = self.waiting.front().map(|waiting| waiting.until);
-        [self.streams.next_wake(now), waiting, self.next_tags].into_iter().flatten().min()
+        let gathers =
+            self.subscriptions.values().filter_map(|one| one.gather.as_ref()).map(|gather| gather.until).min();
+        [self.streams.next_wake(now), waiting, self.next_tags, gathers].into_iter().flatten().min()
     }
 }
 
 impl Engine {
-    pub(super) fn subscribe(&mut self, token: Token, filter: String) {
+    pub(super) fn subscribe(&mut self, token: Token, filter: String, past: Past) {
         if let Err(error) = topic::check_filter(&filter) {
             return self.finish(token, Reply::Refused(Refused::Filter(error.to_string())));
         }
@@ -114,9 +142,14 @@ impl Engine {
             return self.finish(token, Reply::Refused(Refused::Full(too_many_groups())));
         }
         self.multicast.by_group.entry(topic::group(&filter).to_owned()).or_default().insert(token);
-        self.multicast.subscriptions.insert(token, Subscription { filter, since: self.now.time });
+        let (now, from) = (self.now.time, past.from(self.now.time));
+        let gather = Gather::of(&past, now);
+        self.multicast.subscriptions.insert(token, Subscription { filter: filter.clone(), since: now, from, gather });
         self.update_groups();
         self.reply(token, Reply::Ready);
+        if from < now {
+            self.replay(token, &filter, from);
+        }
     }
 
     /// Ends a subscription. Answers whether there was one.
@@ -144,6 +177,7 @@ impl Engine {
         let now = self.now.time;
         self.give_up_waiting();
         self.timeout_streams();
+        self.timeout_gathering();
         self.timeout_publishing();
         if self.multicast.next_tags.is_some_and(|at| at <= now) {
             self.update_tags();

@@ -19,7 +19,7 @@ use std::borrow::Cow;
 
 /// What a search keeps clear of.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Past<'a> {
+pub(super) struct Avoided<'a> {
     /// Those who have had the frame.
     pub(super) nodes: &'a [Pseudonym],
     /// Routers that do not hand on frames of this segment.
@@ -33,7 +33,7 @@ impl Engine {
         targets: &[Pseudonym],
         last: Option<&PeerCredential>,
         wants: &Wants,
-        past: &Past<'_>,
+        past: &Avoided<'_>,
     ) -> Result<(Route, Option<Route>), NoWay> {
         let own = self.own;
         let attached = last.filter(|_| targets.contains(&own)).map(|leaf| leaf.body.key);
@@ -59,7 +59,7 @@ impl Engine {
             }
             Err(NoPath { nearest: Some(miss) }) => Err(NoWay::Limits(miss.limit, miss.by)),
             Err(NoPath { nearest: None }) => self.search_neighbours(targets, last, wants, nodes).map_err(|no_way| {
-                let anywhere = Past { segment: None, ..*past };
+                let anywhere = Avoided { segment: None, ..*past };
                 match past.segment.filter(|_| self.search_graph(from, &to, wants, &anywhere).is_ok()) {
                     Some(segment) if no_way == NoWay::Apart => NoWay::Segment(segment),
                     _ => no_way,
@@ -73,7 +73,7 @@ impl Engine {
         from: NodeIndex,
         to: &[NodeIndex],
         wants: &Wants,
-        past: &Past<'_>,
+        past: &Avoided<'_>,
     ) -> Result<Found, NoPath> {
         let overlay = self.overlay_for(past.segment);
         if let Cow::Borrowed(_) = overlay

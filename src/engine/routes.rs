@@ -14,7 +14,7 @@
 //! 3. At most [`MAX_ROUTES`] are kept; drop policy: all are forgotten, and chosen anew as they are needed.
 
 use super::Engine;
-use super::pathfinding::Past;
+use super::pathfinding::Avoided;
 use crate::delivery::lane::Terms;
 use crate::event_log::Event;
 use crate::id::{CredentialHash, CredentialPrefix, Handle, Name, Pseudonym};
@@ -196,12 +196,12 @@ impl Engine {
             None => self.routers_towards(to),
         };
         let last = self.credential_of_handle(to);
-        self.search(&targets, last.as_ref(), wants, &Past { nodes: past, segment }).ok().map(|way| way.0)
+        self.search(&targets, last.as_ref(), wants, &Avoided { nodes: past, segment }).ok().map(|way| way.0)
     }
 
     /// The neighbour with which the way to a router begins.
     pub(super) fn first_towards(&mut self, router: &Pseudonym, wants: &Wants) -> Option<Pseudonym> {
-        self.search(&[*router], None, wants, &Past::default()).ok()?.0.first()
+        self.search(&[*router], None, wants, &Avoided::default()).ok()?.0.first()
     }
 
     /// The way on which a device's messages came, the other way round; nothing if it does not begin with a link that stands.
@@ -231,7 +231,7 @@ impl Engine {
             Whereabouts::BeyondRouter(leaf) => self.by_router(&leaf, wants).map(|route| (route, None)),
             Whereabouts::At(routers, leaf) => {
                 let segment = self.segment_towards(&routers, leaf.as_ref());
-                self.search(&routers, leaf.as_ref(), wants, &Past { nodes: &[], segment })
+                self.search(&routers, leaf.as_ref(), wants, &Avoided { nodes: &[], segment })
             }
         }
     }

@@ -15,12 +15,12 @@
 //!    known longest is forgotten (`group_topics_forgotten`), and what is missed before its next message is not told.
 //! 3. What is held back lies on the shelf and nowhere else: what the shelf drops is missing.
 
-use super::api::{Published, Reply};
+use super::api::Published;
 use super::heard::Term;
 use super::missing::{GRACE, missed};
 use super::share::Shares;
 use super::shelf::Flow;
-use super::{Engine, Output, ordinals};
+use super::{Engine, ordinals};
 use crate::counter::Counter;
 use crate::delivery::reorder::Reorder;
 use crate::id::{CredentialHash, Lsn, Name, Pseudonym, StreamId};
@@ -129,6 +129,11 @@ impl Streams {
             latest: BTreeMap::new(),
             doubts: BTreeSet::new(),
         }
+    }
+
+    /// Whether a stream has got past `count` messages from `first` on; nothing if it is not known.
+    pub(super) fn has_passed(&self, key: &Key, first: u64, count: u64) -> Option<bool> {
+        Some(self.streams.get(key)?.order.has_passed(first, count))
     }
 
     /// How many streams, and topics in them.
@@ -439,11 +444,10 @@ impl Engine {
     ) {
         let subscriptions = self.multicast.listening(topic::group(&published.topic));
         let matching =
-            subscriptions.filter(|(_, one)| one.since <= came && topic::matches(&one.filter, &published.topic));
-        for (token, subscription) in matching {
-            let published = Published { lost: lost(subscription.since), ..published.clone() };
-            let reply = Reply::Published(published);
-            self.outputs.push_back(Output::Reply { token, reply, after, last: false });
+            subscriptions.filter(|(_, one)| one.from <= came && topic::matches(&one.filter, &published.topic));
+        let matching: Vec<_> = matching.map(|(token, subscription)| (token, lost(subscription.since))).collect();
+        for (token, lost) in matching {
+            self.hand_to(token, Published { lost, ..published.clone() }, came, after);
         }
     }
 

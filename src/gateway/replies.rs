@@ -238,7 +238,7 @@ mod tests {
 
     #[test]
     fn a_slow_subscriber_loses_the_oldest_and_is_told_how_many() {
-        let (call, mut listener) = Call::new(Command::Subscribe { filter: "a/#".into() });
+        let (call, mut listener) = Call::new(Command::subscribe("a/#"));
         call.replies.push(Reply::Ready).expect("heard");
         for number in 0..MAX_REPLIES + 4 {
             call.replies.push(published(&number.to_string(), 0)).expect("heard");
@@ -251,7 +251,7 @@ mod tests {
 
     #[test]
     fn waiting_bytes_are_bounded() {
-        let (call, mut listener) = Call::new(Command::Subscribe { filter: "a/#".into() });
+        let (call, mut listener) = Call::new(Command::subscribe("a/#"));
         for _ in 0..3 {
             call.replies.push(published("large", MAX_REPLY_BYTES / 2 - 256)).expect("heard");
         }

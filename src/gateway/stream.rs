@@ -20,7 +20,7 @@ use super::dto::{
 use super::error::{ApiError, ErrorBody, broken_off};
 use super::lines::{Line, Lines};
 use super::{Context, Heard, Listener, Node, asked, final_reply, pages};
-use crate::engine::api::{Command, Refused, Reply, Send};
+use crate::engine::api::{Command, Past, Refused, Reply, Send};
 use crate::engine::store::Read;
 use crate::wire::batch::MAX_PAYLOAD;
 use axum::body::{Body, Bytes};
@@ -99,8 +99,9 @@ pub(super) async fn subscribe<R>(
     State(mut context): State<Context<R>>,
     query: Result<Query<SubscribeQuery>, QueryRejection>,
 ) -> Result<Response, ApiError> {
-    let Query(SubscribeQuery { filter }) = query?;
-    let listener = stand(context.node.start(Command::Subscribe { filter }).await?).await?;
+    let Query(SubscribeQuery { filter, since, last }) = query?;
+    let past = Past { since: since.map(|since| since.0), last };
+    let listener = stand(context.node.start(Command::Subscribe { filter, past }).await?).await?;
     Ok(events(
         context,
         listener.map(|Heard { reply, skipped }| match reply {

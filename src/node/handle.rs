@@ -13,7 +13,9 @@
 use super::inbox::Inbox;
 use super::outlet::Outlet;
 use super::system::{self, NodeError, RunOptions, Running};
-use crate::engine::api::{Call, Command, Contact, Missed, Outcome, Peer, Published, Refused, Reply, Send, Status};
+use crate::engine::api::{
+    Call, Command, Contact, Missed, Outcome, Past, Peer, Published, Refused, Reply, Send, Status,
+};
 use crate::engine::view::{LinkView, RoutesView};
 use crate::gateway::dto::{LogPage, LogQuery};
 use crate::gateway::{self, Calls, Heard, Listener};
@@ -264,7 +266,12 @@ impl Node {
 
     /// Messages to the topics that a filter matches. Dropping the stream ends the subscription.
     pub async fn subscribe(&self, filter: &str) -> Result<Publications, CallError> {
-        let command = Command::Subscribe { filter: filter.to_owned() };
+        self.subscribe_from(filter, Past::default()).await
+    }
+
+    /// The same, with what was published before as well, as far as it is still of use and kept within reach.
+    pub async fn subscribe_from(&self, filter: &str, past: Past) -> Result<Publications, CallError> {
+        let command = Command::Subscribe { filter: filter.to_owned(), past };
         Ok(Publications(stand(self.start(command).await?).await?))
     }
 

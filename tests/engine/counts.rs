@@ -160,7 +160,7 @@ fn group_frames_that_are_old_or_of_somebody_else_are_not_taken() {
 fn a_publication_that_comes_back_is_not_heard_again() {
     let mut mesh = mesh();
     let filter = || "plant/+".to_owned();
-    let listening = [MEMBER, OTHER].map(|at| mesh.command(at, Command::Subscribe { filter: filter() }));
+    let listening = [MEMBER, OTHER].map(|at| mesh.command(at, Command::subscribe(filter())));
     mesh.run(seconds(4));
     mesh.nodes[MEMBER].sent.clear();
     let (topic, payload) = ("plant/line".to_owned(), b"once".to_vec());

@@ -79,7 +79,7 @@ fn documents_follow_their_bulletin_and_no_publication_is_lost_at_the_change() {
         assert_eq!((bulletin.version(), bulletin.missing().len()), (2, 0), "node {at}");
         assert_eq!(bulletin.document(&hash).map(|raw| raw.len()), Some(document.len()));
     }
-    let token = mesh.command(0, Command::Subscribe { filter: "plant/#".into() });
+    let token = mesh.command(0, Command::subscribe("plant/#"));
     mesh.run(seconds(20));
     for number in 0..80 {
         publish(&mut mesh, 3, number);

@@ -35,7 +35,7 @@ impl Listening {
     }
 
     fn subscribe(&mut self) {
-        self.listens = self.mesh.command(SUBSCRIBER, Command::Subscribe { filter: "plant/#".into() });
+        self.listens = self.mesh.command(SUBSCRIBER, Command::subscribe("plant/#"));
         self.mesh.run(Duration::from_secs(2));
     }
 

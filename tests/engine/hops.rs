@@ -223,7 +223,7 @@ fn a_question_that_nobody_is_left_to_be_asked_waits_for_somebody() {
 #[test]
 fn a_publication_crosses_routers_that_do_not_listen() {
     let mut mesh = line();
-    let listens = mesh.command(3, Command::Subscribe { filter: "plant/#".into() });
+    let listens = mesh.command(3, Command::subscribe("plant/#"));
     mesh.run(seconds(2));
     let publish =
         Command::Publish { topic: "plant/a".into(), payload: b"21".to_vec(), policy: None, lifetime: seconds(30) };

@@ -59,7 +59,7 @@ struct Traffic {
 
 impl Traffic {
     fn begin(mesh: &mut Mesh) -> Self {
-        let listening = mesh.command(3, Command::Subscribe { filter: "plant/+".into() });
+        let listening = mesh.command(3, Command::subscribe("plant/+"));
         let offer = mesh.command(3, Command::Offer { service: "echo".into() });
         mesh.run(Duration::from_secs(4));
         Self {

@@ -41,7 +41,7 @@ fn publish(mesh: &mut Mesh, at: usize) -> Token {
 #[test]
 fn a_leaf_hears_what_is_published_and_is_heard() {
     let mut mesh = metered();
-    let subscribe = || Command::Subscribe { filter: "plant/#".into() };
+    let subscribe = || Command::subscribe("plant/#");
     let (x, y, b) = (mesh.command(2, subscribe()), mesh.command(3, subscribe()), mesh.command(1, subscribe()));
     mesh.run(seconds(3));
     publish(&mut mesh, 0);

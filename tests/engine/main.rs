@@ -326,8 +326,8 @@ fn a_publication_reaches_those_who_listen_in_order_and_no_others() {
     let mut mesh = Mesh::new(&["issuer", "a", "b", "c"]);
     mesh.connect(1, 2);
     mesh.connect(1, 3);
-    let plant = mesh.command(2, Command::Subscribe { filter: "plant/+".into() });
-    let other = mesh.command(3, Command::Subscribe { filter: "other/#".into() });
+    let plant = mesh.command(2, Command::subscribe("plant/+"));
+    let other = mesh.command(3, Command::subscribe("other/#"));
     mesh.run(seconds(1));
     for number in 0..100u8 {
         mesh.command(
@@ -351,7 +351,7 @@ fn a_publication_reaches_those_who_listen_in_order_and_no_others() {
 #[test]
 fn subscriptions_live_through_the_turn_of_an_epoch() {
     let mut mesh = pair();
-    let token = mesh.command(2, Command::Subscribe { filter: "plant/#".into() });
+    let token = mesh.command(2, Command::subscribe("plant/#"));
     let mut sent = 0u64;
     for _ in 0..130 {
         mesh.command(
@@ -416,7 +416,7 @@ fn a_newcomer_enrols_through_a_member_and_is_a_contact_at_first_use() {
 fn nothing_readable_leaves_a_node() {
     let mut mesh = pair();
     let canary = b"CANARY-6b1f";
-    mesh.command(2, Command::Subscribe { filter: "CANARY-6b1f/#".into() });
+    mesh.command(2, Command::subscribe("CANARY-6b1f/#"));
     mesh.run(seconds(1));
     mesh.send(1, "b", canary, Ack::End, 30);
     let topic = "CANARY-6b1f/x".to_owned();

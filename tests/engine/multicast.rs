@@ -3,7 +3,7 @@
 use crate::mesh::Mesh;
 use m2mesh::counter::Counter;
 use m2mesh::engine::Input;
-use m2mesh::engine::api::{Command, Missed, Outcome, Refused, Reply, Token};
+use m2mesh::engine::api::{Command, Missed, Outcome, Past, Refused, Reply, Token};
 use m2mesh::wire::frame::Kind;
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ pub fn publish(mesh: &mut Mesh, at: usize, topic: &str, number: u32, lifetime: D
 }
 
 pub fn subscribe(mesh: &mut Mesh, at: usize, filter: &str) -> Token {
-    mesh.command(at, Command::Subscribe { filter: filter.into() })
+    mesh.command(at, Command::subscribe(filter))
 }
 
 /// What a subscription has heard: each number, with how many were told to be missing before it.
@@ -305,6 +305,45 @@ fn who_comes_after_a_restart_is_told_nothing_of_what_was_published_before_it() {
     });
     assert!(heard(&mesh, 2, listens).iter().all(|(number, lost)| *number >= 2 && *lost == 0));
     assert!(missed(&mesh, 2, listens).is_empty() && missed(&mesh, 2, waiting).is_empty());
+}
+
+fn subscribe_from(mesh: &mut Mesh, at: usize, filter: &str, past: Past) -> Token {
+    mesh.command(at, Command::Subscribe { filter: filter.into(), past })
+}
+
+#[test]
+fn who_asks_for_the_past_hears_what_is_still_of_use_wherever_it_is_kept() {
+    // c has listened all along, b has passed it on; d comes later, and asks b.
+    let mut mesh = Mesh::new(&["a", "b", "c", "d"]);
+    (0..3).for_each(|at| mesh.connect(at, at + 1));
+    mesh.run(seconds(3));
+    let listens = subscribe(&mut mesh, 2, "plant/#");
+    mesh.run(seconds(3));
+    for number in 0..30 {
+        let (topic, lifetime) = (["plant/x", "plant/y"][number as usize % 2], [600, 5][usize::from(number < 10)]);
+        publish(&mut mesh, 0, topic, number, seconds(lifetime));
+        mesh.run(seconds(1));
+    }
+    assert_eq!(heard(&mesh, 2, listens), all(0..30));
+    let even =
+        |numbers: std::ops::Range<u32>| numbers.filter(|number| number % 2 == 0).map(|n| (n, 0)).collect::<Vec<_>>();
+    let minute = Past { since: Some(seconds(600)), last: None };
+    let asked = [0, 2, 3].map(|at| (at, subscribe_from(&mut mesh, at, "plant/x", minute)));
+    mesh.run(seconds(5));
+    for (at, of) in asked {
+        assert_eq!(heard(&mesh, at, of), even(10..30), "at {at}: the first ten are of no use any more");
+    }
+    let part = subscribe_from(&mut mesh, 2, "plant/x", Past { since: Some(seconds(15)), last: None });
+    let last = [0, 2, 3].map(|at| (at, subscribe_from(&mut mesh, at, "plant/x", Past { since: None, last: Some(3) })));
+    publish(&mut mesh, 0, "plant/x", 30, seconds(600));
+    mesh.run(seconds(5));
+    assert_eq!(heard(&mesh, 2, part), even(20..32), "fifteen seconds, and what came since");
+    for (at, of) in last {
+        assert_eq!(heard(&mesh, at, of), even(24..32), "at {at}: three, and what came since");
+    }
+    // Nobody else hears anything again.
+    assert_eq!(heard(&mesh, 2, listens), all(0..31));
+    assert!(missed(&mesh, 3, last[2].1).is_empty());
 }
 
 /// How many a subscription was told to have missed besides those told with messages, and how often that there may be others.

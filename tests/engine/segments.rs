@@ -78,7 +78,7 @@ fn where_a_device_is_is_told_to_whoever_shares_a_segment() {
 #[test]
 fn a_group_frame_of_another_segment_is_not_taken() {
     let mut mesh = relay();
-    mesh.command(0, Command::Subscribe { filter: "plant/#".into() });
+    mesh.command(0, Command::subscribe("plant/#"));
     mesh.run(Duration::from_secs(1));
     let unix = mesh.now.unix;
     let member = mesh.nodes[1].engine.membership();

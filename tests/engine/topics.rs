@@ -59,7 +59,7 @@ fn two() -> Two {
         here
     });
     mesh.run(seconds(3));
-    let listens = mesh.command(1, Command::Subscribe { filter: "plant/#".into() });
+    let listens = mesh.command(1, Command::subscribe("plant/#"));
     mesh.run(seconds(10));
     Two { mesh, listens, cheap: links[0], fast: links[1] }
 }

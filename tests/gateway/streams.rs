@@ -32,10 +32,10 @@ fn published(text: &str) -> Reply {
 async fn a_subscription_stands_brings_messages_and_ends_with_its_reader() {
     let mut rig = Rig::new();
     let client = rig.client.clone();
-    let query = dto::SubscribeQuery { filter: "plant/+/#".into() };
+    let query = dto::SubscribeQuery { filter: "plant/+/#".into(), since: None, last: None };
     let asked = tokio::spawn(async move { client.events("/v1/subscribe", &query).await });
     let call = rig.call().await;
-    assert_eq!(call.command, Command::Subscribe { filter: "plant/+/#".into() });
+    assert_eq!(call.command, Command::subscribe("plant/+/#"));
     call.replies.push(Reply::Ready).expect("heard");
     let mut events = asked.await.expect("no panic").expect("it stands");
     call.replies.push(published("one")).expect("heard");
@@ -49,7 +49,7 @@ async fn a_subscription_stands_brings_messages_and_ends_with_its_reader() {
 async fn a_slow_reader_is_told_how_much_it_missed() {
     let mut rig = Rig::new();
     let client = rig.client.clone();
-    let query = dto::SubscribeQuery { filter: "plant/#".into() };
+    let query = dto::SubscribeQuery { filter: "plant/#".into(), since: None, last: None };
     let asked = tokio::spawn(async move { client.events("/v1/subscribe", &query).await });
     let call = rig.call().await;
     call.replies.push(Reply::Ready).expect("heard");
@@ -77,7 +77,7 @@ async fn what_is_refused_is_no_stream() {
     let directory = rig.directory.path().to_owned();
     let asked = tokio::spawn(http(directory, "GET", "/v1/subscribe?filter=%2B", ""));
     let refused = Refused::Filter("the first level names the group".into());
-    rig.answer(Command::Subscribe { filter: "+".into() }, Reply::Refused(refused)).await;
+    rig.answer(Command::subscribe("+"), Reply::Refused(refused)).await;
     assert_eq!(asked.await.expect("no panic").0, 422);
 }
 

@@ -62,7 +62,7 @@ impl Application {
     pub fn subscribe(&self, topic: &str, number: u32) {
         let (mut this, filter) = (self.clone(), topic.to_owned());
         executor::spawn(self.owner, async move {
-            let Some(mut listener) = this.call(Command::Subscribe { filter }).await else { return };
+            let Some(mut listener) = this.call(Command::subscribe(filter)).await else { return };
             let mut subscription = None;
             while let Some(heard) = listener.next().await {
                 match (heard.reply, subscription) {

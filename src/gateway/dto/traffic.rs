@@ -156,6 +156,14 @@ pub struct SubscribeQuery {
     /// As in MQTT: `+` one level, `#` the rest; the first level names the group and is no wildcard.
     #[param(example = "plant/+/temperature")]
     pub filter: String,
+    /// Also what was published within this time and is still of use, from whoever within reach has kept it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(value_type = Option<String>, example = "10m")]
+    pub since: Option<Span>,
+    /// Of what was published before, no more than the last so many; what was published within any time, if `since` is not there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(minimum = 1, maximum = 1000)]
+    pub last: Option<u32>,
 }
 
 /// Event `message` of `GET /v1/subscribe`.
