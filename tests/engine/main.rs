@@ -23,6 +23,7 @@ mod multicast_bounds;
 mod pieces;
 mod segments;
 mod sessions;
+mod streams;
 mod topics;
 mod verdicts;
 

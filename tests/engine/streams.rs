@@ -1,0 +1,199 @@
+//! Streams of a publisher through restarts and turns of an epoch: their order, what is told as missed of them, and what a subscription
+//! may ask for from before it.
+
+use crate::mesh::Mesh;
+use crate::multicast::{all, heard, millis, missed, publish, row, seconds, subscribe};
+use m2mesh::counter::Counter;
+use m2mesh::engine::Input;
+use m2mesh::engine::api::{Command, Past, Token};
+use m2mesh::wire::frame::Kind;
+
+/// What a publisher that crashed in between has published before and after that, as frames that nobody has got yet.
+fn frames_from_before_and_after_a_restart(mesh: &mut Mesh) -> [Vec<Vec<u8>>; 2] {
+    [0..2, 2..4].map(|numbers| {
+        mesh.run(seconds(5));
+        mesh.vanish.insert((0, 1));
+        for number in numbers {
+            publish(mesh, 0, "plant/x", number, seconds(600));
+        }
+        mesh.run(seconds(4));
+        let frames = mesh.nodes[0].sent.iter().filter(|frame| frame[4] == Kind::Group as u8).cloned().collect();
+        mesh.vanish.clear();
+        mesh.restart(0);
+        mesh.connect(0, 1);
+        frames
+    })
+}
+
+#[test]
+fn what_was_published_before_a_restart_is_heard_before_what_came_after_it() {
+    let (mut mesh, listens) = row();
+    let [before, after] = frames_from_before_and_after_a_restart(&mut mesh);
+    assert!(!before.is_empty() && !after.is_empty());
+    after.iter().for_each(|frame| mesh.hand(2, 1, frame));
+    mesh.run(millis(200));
+    before.iter().for_each(|frame| mesh.hand(2, 1, frame));
+    mesh.run(seconds(1));
+    assert_eq!(heard(&mesh, 2, listens), all(0..4));
+}
+
+#[test]
+fn what_was_published_before_a_restart_and_comes_too_late_is_told_as_missed() {
+    let (mut mesh, listens) = row();
+    let [before, after] = frames_from_before_and_after_a_restart(&mut mesh);
+    after.iter().for_each(|frame| mesh.hand(2, 1, frame));
+    mesh.run(seconds(2));
+    assert_eq!(heard(&mesh, 2, listens), all(2..4), "nobody waits for long");
+    before.iter().for_each(|frame| mesh.hand(2, 1, frame));
+    mesh.run(seconds(2));
+    assert_eq!(heard(&mesh, 2, listens), all(2..4));
+    assert_eq!(missed(&mesh, 2, listens).iter().map(|missed| missed.lost).sum::<u64>(), 2);
+    assert!(mesh.counted(2, Counter::GroupFramesOutOfTurn) > 0);
+}
+
+#[test]
+fn who_comes_after_a_restart_is_told_nothing_of_what_was_published_before_it() {
+    let mut mesh = Mesh::new(&["a", "b", "c"]);
+    mesh.connect(0, 1);
+    mesh.connect(1, 2);
+    mesh.run(seconds(3));
+    let waiting = subscribe(&mut mesh, 2, "plant/y");
+    mesh.run(seconds(3));
+    let [before, after] = frames_from_before_and_after_a_restart(&mut mesh);
+    let listens = subscribe(&mut mesh, 2, "plant/x");
+    mesh.run(seconds(5));
+    after.iter().chain(&before).for_each(|frame| {
+        mesh.hand(2, 1, frame);
+        mesh.run(seconds(1));
+    });
+    assert!(heard(&mesh, 2, listens).iter().all(|(number, lost)| *number >= 2 && *lost == 0));
+    assert!(missed(&mesh, 2, listens).is_empty() && missed(&mesh, 2, waiting).is_empty());
+}
+
+fn subscribe_from(mesh: &mut Mesh, at: usize, filter: &str, past: Past) -> Token {
+    mesh.command(at, Command::Subscribe { filter: filter.into(), past })
+}
+
+#[test]
+fn who_asks_for_the_past_hears_what_is_still_of_use_wherever_it_is_kept() {
+    // c has listened all along, b has passed it on; d comes later, and asks b.
+    let mut mesh = Mesh::new(&["a", "b", "c", "d"]);
+    (0..3).for_each(|at| mesh.connect(at, at + 1));
+    mesh.run(seconds(3));
+    let listens = subscribe(&mut mesh, 2, "plant/#");
+    mesh.run(seconds(3));
+    for number in 0..30 {
+        let (topic, lifetime) = (["plant/x", "plant/y"][number as usize % 2], [600, 5][usize::from(number < 10)]);
+        publish(&mut mesh, 0, topic, number, seconds(lifetime));
+        mesh.run(seconds(1));
+    }
+    assert_eq!(heard(&mesh, 2, listens), all(0..30));
+    let even =
+        |numbers: std::ops::Range<u32>| numbers.filter(|number| number % 2 == 0).map(|n| (n, 0)).collect::<Vec<_>>();
+    let minute = Past { since: Some(seconds(600)), last: None };
+    let asked = [0, 2, 3].map(|at| (at, subscribe_from(&mut mesh, at, "plant/x", minute)));
+    mesh.run(seconds(5));
+    for (at, of) in asked {
+        assert_eq!(heard(&mesh, at, of), even(10..30), "at {at}: the first ten are of no use any more");
+    }
+    let part = subscribe_from(&mut mesh, 2, "plant/x", Past { since: Some(seconds(15)), last: None });
+    let last = [0, 2, 3].map(|at| (at, subscribe_from(&mut mesh, at, "plant/x", Past { since: None, last: Some(3) })));
+    publish(&mut mesh, 0, "plant/x", 30, seconds(600));
+    mesh.run(seconds(5));
+    assert_eq!(heard(&mesh, 2, part), even(20..32), "fifteen seconds, and what came since");
+    for (at, of) in last {
+        assert_eq!(heard(&mesh, at, of), even(24..32), "at {at}: three, and what came since");
+    }
+    // Nobody else hears anything again.
+    assert_eq!(heard(&mesh, 2, listens), all(0..31));
+    assert!(missed(&mesh, 3, last[2].1).is_empty());
+}
+
+/// How many a subscription was told to have missed besides those told with messages, and how often that there may be others.
+fn told_apart(mesh: &Mesh, of: Token) -> (u64, usize) {
+    let told = missed(mesh, 2, of);
+    (told.iter().map(|missed| missed.lost).sum(), told.iter().filter(|missed| missed.uncertain).count())
+}
+
+/// Publishes five that are heard and, while the link between a and b is cut, five that nobody hears in time.
+fn publish_half_of_it_to_nobody(mesh: &mut Mesh, number: &mut u32) {
+    for cut in [false, true] {
+        if cut {
+            mesh.disconnect(0, 1);
+        }
+        for _ in 0..5 {
+            publish(mesh, 0, "plant/x", *number, seconds(5));
+            *number += 1;
+            mesh.run(seconds(1));
+        }
+    }
+    // Until the last has been given up, too.
+    mesh.run(seconds(4));
+}
+
+#[test]
+fn what_was_missed_before_the_turn_of_an_epoch_is_told_after_it_or_that_it_may_be_some() {
+    // Who comes within reach within five minutes after the turn is told how many.
+    for (apart, told) in [(200, (5, 0)), (900, (0, 1))] {
+        let (mut mesh, listens) = row();
+        let mut number = 0;
+        mesh.run(seconds(3_600 - 60));
+        publish_half_of_it_to_nobody(&mut mesh, &mut number);
+        mesh.run(seconds(apart));
+        mesh.connect(0, 1);
+        mesh.run(seconds(5));
+        publish(&mut mesh, 0, "plant/x", number, seconds(5));
+        mesh.run(seconds(30));
+        assert_eq!(heard(&mesh, 2, listens).len(), 6);
+        assert_eq!(told_apart(&mesh, listens), told, "{apart} s apart");
+    }
+}
+
+#[test]
+fn who_hears_nothing_of_a_whole_epoch_is_told_that_it_may_have_missed_some() {
+    let (mut mesh, listens) = row();
+    let mut number = 0;
+    let mut five = |mesh: &mut Mesh| {
+        for _ in 0..5 {
+            publish(mesh, 0, "plant/x", number, seconds(5));
+            number += 1;
+            mesh.run(seconds(1));
+        }
+    };
+    five(&mut mesh);
+    mesh.run(seconds(3_600));
+    mesh.disconnect(0, 1);
+    five(&mut mesh);
+    // Longer than anybody takes frames of the epoch that is over.
+    mesh.run(seconds(3_600 + 600));
+    mesh.connect(0, 1);
+    mesh.run(seconds(5));
+    let later = subscribe(&mut mesh, 2, "plant/#");
+    five(&mut mesh);
+    mesh.run(seconds(30));
+    assert_eq!((heard(&mesh, 2, listens).len(), told_apart(&mesh, listens)), (10, (0, 1)));
+    assert_eq!((heard(&mesh, 2, later).len(), told_apart(&mesh, later)), (5, (0, 0)), "it did not listen then");
+    assert!(mesh.counted(2, Counter::GroupStreamsUnended) > 0);
+}
+
+#[test]
+fn a_publisher_that_is_stopped_tells_where_it_was_when_it_is_back_and_one_that_crashed_cannot() {
+    for (stops, told) in [(true, (5, 0)), (false, (0, 1))] {
+        let (mut mesh, listens) = row();
+        let mut number = 0;
+        publish_half_of_it_to_nobody(&mut mesh, &mut number);
+        if stops {
+            let now = mesh.now;
+            mesh.nodes[0].engine.stop(now);
+            mesh.handle(0, Input::Timeout);
+            mesh.run(seconds(1));
+        }
+        mesh.restart(0);
+        mesh.connect(0, 1);
+        mesh.run(seconds(5));
+        publish(&mut mesh, 0, "plant/x", number, seconds(5));
+        mesh.run(seconds(30));
+        assert_eq!(heard(&mesh, 2, listens).len(), 6);
+        assert_eq!(told_apart(&mesh, listens), told, "stopped in good order: {stops}");
+    }
+}
