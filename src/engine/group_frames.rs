@@ -169,7 +169,8 @@ impl Engine {
         }
         self.want_before(&from, group, flow, number);
         let ways = self.ways(&group, Some(&from), &Policy::default());
-        self.push(&group, segment, &ways, &data);
+        let fetched = arrival.behind.map(|_| Again::of(self.now.time.since(came), clock_behind(self.shelf.lag(&flow))));
+        self.push(&group, segment, &ways, &data, fetched);
         let Some(name) = self.multicast.tags.get(&group).filter(|_| key != self.own).cloned() else { return };
         let Ok(plain) = self.membership.groups().open(&frame, &name, &key) else {
             return self.count(Counter::GroupFramesNotOpened, 1);

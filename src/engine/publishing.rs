@@ -321,7 +321,7 @@ impl Engine {
         let (tag, segment, flow) = (sender.tag(), sender.segment(), (sender.credential(), sender.salt()));
         let kept = Kept { data: data.clone(), came: self.now.time, until: deadline, segment, terms: Some(terms) };
         self.keep_own(tag, flow, number, kept);
-        self.push(&tag, segment, ways, &data)
+        self.push(&tag, segment, ways, &data, None)
     }
 
     /// The stream for these publications, taken out of the table: the one that there is, or one that begins now.

@@ -28,6 +28,7 @@ use crate::time::Time;
 use crate::wire::OutFrame;
 use crate::wire::data::{Class, Policy};
 use crate::wire::frame::{self, Kind};
+use crate::wire::group_repair::Again;
 use bytes::Bytes;
 use core::cmp::Reverse;
 use core::time::Duration;
@@ -234,8 +235,9 @@ impl Engine {
         router.map(|router| Way { to: router.peer.body.key, link })
     }
 
-    /// Pushes a frame over ways, and answers how many took it. Who did not is told later what is kept here.
-    pub(super) fn push(&mut self, group: &Tag, segment: u8, ways: &[Way], data: &Bytes) -> u32 {
+    /// Pushes a frame over ways, and answers how many took it. Who did not is told later what is kept here. With one that was fetched goes
+    /// for how long it has been kept: whoever gets it would take that time for a difference of the clocks.
+    pub(super) fn push(&mut self, group: &Tag, segment: u8, ways: &[Way], data: &Bytes, fetched: Option<Again>) -> u32 {
         let mut pushed = 0;
         for Way { to, link } in ways {
             let Some(link) = link.filter(|link| self.admits(*link, segment)) else {
@@ -248,8 +250,9 @@ impl Engine {
                 self.repair.owe(*to, *group, false, self.now.time);
                 continue;
             }
-            let mut head = Vec::with_capacity(frame::HEADER);
-            frame::begin(&mut head, Kind::Group);
+            let mut head = Vec::with_capacity(frame::HEADER + 8);
+            frame::begin(&mut head, if fetched.is_some() { Kind::GroupAgain } else { Kind::Group });
+            head.extend(fetched.into_iter().flat_map(Again::to_bytes));
             self.send_data(link, Class::Telemetry, OutFrame::around(head, data, data), Lsn(0));
             pushed += 1;
         }

@@ -197,3 +197,32 @@ fn a_publisher_that_is_stopped_tells_where_it_was_when_it_is_back_and_one_that_c
         assert_eq!(told_apart(&mesh, listens), told, "stopped in good order: {stops}");
     }
 }
+
+#[test]
+fn what_is_fetched_late_is_handed_over_by_its_deadline_or_not_at_all_however_far_it_goes() {
+    // a – b – c – d – e: the first link is cut while a publishes, so that b fetches what it kept, and the others get it from b.
+    let mut mesh = Mesh::new(&["a", "b", "c", "d", "e"]);
+    (0..4).for_each(|at| mesh.connect(at, at + 1));
+    mesh.run(seconds(3));
+    let listens = [2, 3, 4].map(|at| (at, subscribe(&mut mesh, at, "plant/#")));
+    mesh.run(seconds(3));
+    publish(&mut mesh, 0, "plant/y", 0, seconds(600));
+    mesh.run(seconds(1));
+    mesh.restart(3);
+    mesh.connect(2, 3);
+    mesh.connect(3, 4);
+    let again = subscribe(&mut mesh, 3, "plant/#");
+    mesh.run(seconds(3));
+    mesh.disconnect(0, 1);
+    mesh.disconnect(3, 4);
+    publish(&mut mesh, 0, "plant/x", 1, seconds(30));
+    mesh.run(seconds(12));
+    mesh.connect(0, 1);
+    mesh.run(seconds(10));
+    assert_eq!(heard(&mesh, 3, again).last(), Some(&(1, 0)), "it came with eighteen seconds left");
+    // To e it comes too late by far.
+    mesh.run(seconds(12));
+    mesh.connect(3, 4);
+    mesh.run(seconds(5));
+    assert_eq!(heard(&mesh, 4, listens[2].1).last(), Some(&(0, 0)));
+}
