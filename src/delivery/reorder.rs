@@ -5,7 +5,8 @@
 //! expected one are duplicates, or come too late to be in order.
 //!
 //! Who hears a stream from its beginning expects number 1. Who comes into it later begins with the first that it gets, held for
-//! [`BEGIN`], so that one that was sent before it may still overtake it.
+//! [`BEGIN`], so that one that was sent before it may still overtake it; where it is known that there is one that it should have got, for
+//! [`HOLD`].
 //!
 //! Invariants
 //! 1. Items leave in ascending order, each at most once.
@@ -78,6 +79,14 @@ impl<T> Reorder<T> {
         self.has_passed(first, count) || self.held.get(&first).is_some_and(|held| held.count >= count)
     }
 
+    /// What is held from number `first` on has others before it that belong to it: of a stream whose beginning is not known, they are
+    /// waited for as for any gap.
+    pub fn hold_beginning(&mut self, first: u64, now: Time) {
+        if self.next.is_none() && self.held.first_key_value().is_some_and(|(lowest, _)| *lowest == first) {
+            self.begins = Some(now + HOLD);
+        }
+    }
+
     /// Whether the numbers from `first` on, `count` of them, are all behind us.
     pub fn has_passed(&self, first: u64, count: u64) -> bool {
         self.next.is_some_and(|next| first.saturating_add(count) <= next)
@@ -88,8 +97,10 @@ impl<T> Reorder<T> {
         if count == 0 || self.is_duplicate(first, count) {
             return;
         }
-        if self.next.is_none() {
-            self.begins.get_or_insert(now + BEGIN);
+        let lowest = self.held.first_key_value().is_none_or(|(lowest, _)| first < *lowest);
+        if self.next.is_none() && lowest {
+            let begins = now + BEGIN;
+            self.begins = Some(self.begins.map_or(begins, |at| at.min(begins)));
         }
         self.held.insert(first, Held { count, until: deadline.min(now + HOLD), item });
     }
@@ -186,6 +197,25 @@ mod tests {
         assert_eq!(drain(&mut buffer, Time(0) + BEGIN), [("first", 0), ("second", 0)]);
         buffer.insert(504, 1, "fourth", Time(0) + BEGIN, LATER);
         assert_eq!(drain(&mut buffer, Time(0) + BEGIN + HOLD), [("fourth", 1)]);
+    }
+
+    #[test]
+    fn who_has_missed_the_first_waits_for_it_as_for_any_gap() {
+        let mut buffer = Reorder::joined();
+        buffer.insert(503, 1, "third", Time(0), LATER);
+        buffer.hold_beginning(503, Time(0));
+        let later = Time(0) + BEGIN * 2;
+        assert!(drain(&mut buffer, later).is_empty());
+        buffer.insert(502, 1, "second", later, LATER);
+        buffer.hold_beginning(502, later);
+        assert!(drain(&mut buffer, later + BEGIN).is_empty());
+        // Nobody has to wait for one before this.
+        buffer.insert(501, 1, "first", later, LATER);
+        assert_eq!(drain(&mut buffer, later + BEGIN), [("first", 0), ("second", 0), ("third", 0)]);
+        let mut alone = Reorder::joined();
+        alone.insert(503, 1, "third", Time(0), LATER);
+        alone.hold_beginning(503, Time(0));
+        assert_eq!((alone.next_wake(), drain(&mut alone, Time(0) + HOLD).len()), (Some(Time(0) + HOLD), 1));
     }
 
     #[test]

@@ -2,11 +2,13 @@
 //!
 //! **Gaps.** Each message says which of its topic's it is. What is between it and the last one of that topic heard here was missed,
 //! and is told with it, to the subscriptions that have stood since then. A stream that has begun while a subscription stood is missed
-//! from its first message on; of one that was there before, what lies before the first one heard is nobody's. The end of a stream says
+//! from its first message on. The end of a stream says
 //! how far it had got. What comes of a stream after another that follows it has been heard is told as missed, one by one.
 //!
 //! **Doubt.** A stream that another has followed, and whose end has not come within [`GRACE`], may have gone on unheard; so may one of the
-//! epoch before that nothing has been heard of, though its publisher says that there was one. That is told as such, once.
+//! epoch before that nothing has been heard of, though its publisher says that there was one. And of a stream that was there before, each
+//! batch says how long before it the one before it was made: what lies before the first one heard may have been for those who listened
+//! then. That is told as such, once.
 //!
 //! Invariants
 //! 1. A gap is told to no subscription that began within it, nor to one whose filter does not match the topic. A doubt is told to all that
@@ -17,7 +19,7 @@ use super::api::{Missed, Reply};
 use super::streams::{Key, Last, MARGIN, Received};
 use super::{Engine, Output};
 use crate::counter::Counter;
-use crate::id::Lsn;
+use crate::id::{Lsn, Name};
 use crate::time::{Time, Unix};
 use crate::wire::group::{GroupBatch, GroupMessage};
 use crate::wire::topic;
@@ -63,18 +65,31 @@ impl Engine {
             if unended.is_some() {
                 streams.forget_topics(&key);
             }
-            self.count(Counter::GroupStreamsUnended, 1);
-            let subscriptions =
-                self.multicast.listening(&group).filter(|(_, subscription)| subscription.since <= since);
-            for token in subscriptions.map(|(token, _)| token).collect::<Vec<_>>() {
-                let missed = Missed { topic: group.clone(), from: Some(name.clone()), lost: 0, uncertain: true };
-                self.outputs.push_back(Output::Reply {
-                    token,
-                    reply: Reply::Missed(missed),
-                    after: Lsn(0),
-                    last: false,
-                });
-            }
+            // Including who began to listen just then.
+            self.tell_doubt(&group, Some(&name), since + Duration::from_micros(1));
+        }
+    }
+
+    /// The first that is heard of a stream that was there before: who has listened since before the one before it was published has missed that,
+    /// and nobody knows how many.
+    pub(super) fn doubt_beginning(&mut self, key: Key, frame: &Received, pause: Duration) {
+        let stream = self.multicast.streams.streams.get(&key);
+        let joined = stream.is_some_and(|stream| stream.topics.is_empty() && stream.began.is_none() && !stream.closed);
+        if !joined || pause.is_zero() {
+            return;
+        }
+        let before = self.published_at(&key, frame) - pause;
+        self.tell_doubt(&frame.group, frame.from.as_ref(), before - MARGIN);
+    }
+
+    /// Tells subscriptions that have stood since then that there may be some that they have missed.
+    fn tell_doubt(&mut self, group: &str, from: Option<&Name>, since: Time) {
+        let subscriptions = self.multicast.listening(group).filter(|(_, subscription)| subscription.since < since);
+        let subscriptions: Vec<_> = subscriptions.map(|(token, _)| token).collect();
+        self.count(Counter::GroupStreamsUnended, u64::from(!subscriptions.is_empty()));
+        for token in subscriptions {
+            let missed = Missed { topic: group.to_owned(), from: from.cloned(), lost: 0, uncertain: true };
+            self.outputs.push_back(Output::Reply { token, reply: Reply::Missed(missed), after: Lsn(0), last: false });
         }
     }
 

@@ -74,6 +74,8 @@ struct OutStream {
     id: StreamId,
     began: Unix,
     next: u64,
+    /// When something of it was sealed last.
+    sealed: Option<Time>,
     /// What was asked last of the way.
     terms: Arc<Terms>,
     /// The last number in each topic.
@@ -289,7 +291,8 @@ impl Engine {
             number,
             payload: &publication.payload,
         });
-        let batch = GroupBatch { stream: out.id, first, began: out.began.0, ends: false, messages: messages.collect() };
+        let (messages, pause) = (messages.collect(), out.pause(self.now.time));
+        let batch = GroupBatch { stream: out.id, first, began: out.began.0, ends: false, messages, pause };
         out.next += batch.messages.len() as u64;
         let until = publications.iter().map(|publication| (publication.expiry, publication.deadline)).min();
         let (expiry, deadline) = until.unwrap_or((self.now.unix, self.now.time));
@@ -358,7 +361,7 @@ impl Engine {
         let Ok(sender) = self.membership.groups().sender(&mut self.rng, (group, segment), epoch, own) else { return };
         let StreamEnd { stream: id, began, next, topics, .. } = end;
         let topics = topics.into_iter().collect();
-        self.send_end(&mut OutStream { sender, id, began, next, terms: Arc::default(), topics });
+        self.send_end(&mut OutStream { sender, id, began, next, sealed: None, terms: Arc::default(), topics });
     }
 
     fn begin_stream(&mut self, group: &str, sender: GroupSender) -> OutStream {
@@ -371,7 +374,7 @@ impl Engine {
         let mut id = [0; StreamId::LEN];
         self.rng.fill_bytes(&mut id);
         let (id, began) = (ordinals::mark(id, ordinal, continues), self.now.unix);
-        OutStream { sender, id, began, next: 1, terms: Arc::default(), topics: BTreeMap::new() }
+        OutStream { sender, id, began, next: 1, sealed: None, terms: Arc::default(), topics: BTreeMap::new() }
     }
 
     /// Says where a stream has ended.
@@ -387,6 +390,7 @@ impl Engine {
             began: out.began.0,
             ends: true,
             messages: messages.collect(),
+            pause: out.sealed.map_or(0, |sealed| millis(self.now.time.since(sealed))),
         };
         let (terms, tag) = (out.terms.clone(), out.sender.tag());
         let ways = self.ways(&tag, None, &terms.policy);
@@ -454,7 +458,16 @@ impl Engine {
 const LEAST_END_LIFETIME: Duration = Duration::from_secs(5);
 const MOST_END_LIFETIME: Duration = Duration::from_secs(3_600);
 
+fn millis(time: Duration) -> u32 {
+    u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
+}
+
 impl OutStream {
+    /// A batch is sealed now: how long after the one before, in milliseconds.
+    fn pause(&mut self, now: Time) -> u32 {
+        self.sealed.replace(now).map_or(0, |before| millis(now.since(before)))
+    }
+
     /// Whether the topics of all of them have a place.
     fn has_room_for(&self, publications: &[Publication]) -> bool {
         let topics = publications.iter().map(|publication| publication.topic.as_str());

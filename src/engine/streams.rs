@@ -239,6 +239,7 @@ impl Engine {
         }
         let (key, first) = ((frame.flow.0, batch.stream), batch.first);
         let count = if batch.ends { 1 } else { batch.messages.len() as u64 };
+        let batch_pause = Duration::from_millis(batch.pause.into());
         // What may have been heard before says nothing of when a stream began for those who listen now.
         let known = self.multicast.streams.streams.get(&key).map(|stream| stream.barred);
         if frame.sent <= known.unwrap_or_else(|| self.heard.barred(&key.0)) {
@@ -254,7 +255,15 @@ impl Engine {
         }
         let until = frame.until;
         let plain = stream.order.is_next(first).then_some(plain);
+        let (came, group) = (frame.came, frame.group.clone());
         stream.order.insert(first, count, Held { frame, plain }, now, until);
+        let before = (batch_pause > Duration::ZERO).then(|| came - batch_pause);
+        if before > self.multicast.listens_since(&group).map(|since| since + MARGIN) {
+            // There is one before it that somebody here should have got.
+            if let Some(stream) = self.multicast.streams.streams.get_mut(&key) {
+                stream.order.hold_beginning(first, now);
+            }
+        }
         self.hand_over(key);
     }
 
@@ -395,6 +404,7 @@ impl Engine {
         let passed = self.heard.pass((key.0, frame.term), frame.sent, self.now.unix, self.journal.turn());
         self.journal.extend(passed.writes);
         self.count(Counter::GroupPublishersForgotten, passed.forgotten);
+        self.doubt_beginning(key, &frame, Duration::from_millis(batch.pause.into()));
         for message in batch.messages.iter().skip(skip) {
             let (began, last) = self.note_topic(key, message);
             let number = message.number;

@@ -63,6 +63,8 @@ pub struct GroupBatch<'a> {
     /// Consecutive messages.
     #[serde(borrow)]
     pub messages: Vec<GroupMessage<'a>>,
+    /// Milliseconds since the batch before this one of the stream was sealed; 0 for the first, and at most 2^32 - 1.
+    pub pause: u32,
 }
 
 /// One message to a topic.

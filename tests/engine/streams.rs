@@ -7,6 +7,7 @@ use m2mesh::counter::Counter;
 use m2mesh::engine::Input;
 use m2mesh::engine::api::{Command, Past, Token};
 use m2mesh::wire::frame::Kind;
+use std::time::Duration;
 
 /// What a publisher that crashed in between has published before and after that, as frames that nobody has got yet.
 fn frames_from_before_and_after_a_restart(mesh: &mut Mesh) -> [Vec<Vec<u8>>; 2] {
@@ -225,4 +226,48 @@ fn what_is_fetched_late_is_handed_over_by_its_deadline_or_not_at_all_however_far
     mesh.connect(3, 4);
     mesh.run(seconds(5));
     assert_eq!(heard(&mesh, 4, listens[2].1).last(), Some(&(0, 0)));
+}
+
+/// a – b – c, where a publishes all the time to b, and c begins to listen while it is apart.
+fn begin_to_listen_apart(lifetime: Duration) -> (Mesh, u32, Token) {
+    let mut mesh = Mesh::new(&["a", "b", "c"]);
+    mesh.connect(0, 1);
+    mesh.run(seconds(3));
+    subscribe(&mut mesh, 1, "plant/#");
+    mesh.run(seconds(3));
+    let mut number = 0;
+    let mut publish_for = |mesh: &mut Mesh, tenths: u32| {
+        for _ in 0..tenths {
+            publish(mesh, 0, "plant/x", number, lifetime);
+            number += 1;
+            mesh.run(millis(100));
+        }
+        number
+    };
+    let from = publish_for(&mut mesh, 50);
+    let listens = subscribe(&mut mesh, 2, "plant/#");
+    publish_for(&mut mesh, 40);
+    mesh.connect(1, 2);
+    publish_for(&mut mesh, 100);
+    mesh.run(seconds(20));
+    (mesh, from, listens)
+}
+
+#[test]
+fn who_listens_before_it_has_a_link_hears_what_was_published_meanwhile_or_that_it_missed_some() {
+    let (mesh, from, listens) = begin_to_listen_apart(seconds(60));
+    let told = heard(&mesh, 2, listens);
+    assert!(
+        told.first().is_some_and(|(first, _)| first.abs_diff(from) < 2),
+        "from its beginning on: {:?}",
+        told.first()
+    );
+    assert_eq!(told, all(told[0].0..from + 140));
+    assert_eq!(told_apart(&mesh, listens), (0, 0));
+    // What is of use for a second nobody has any more.
+    let (mesh, from, listens) = begin_to_listen_apart(seconds(1));
+    let told = heard(&mesh, 2, listens);
+    assert!(told.first().is_some_and(|(first, _)| *first >= from + 28));
+    assert_eq!(told, all(told[0].0..from + 140));
+    assert_eq!(told_apart(&mesh, listens), (0, 1));
 }

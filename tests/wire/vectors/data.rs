@@ -211,11 +211,13 @@ fn groups() -> Vec<Vector> {
             GroupMessage { topic: "plant/vmstat", number: 1, payload: b"r b swpd" },
             GroupMessage { topic: "plant/vmstat", number: 2, payload: b"" },
         ],
+        pause: 250,
     };
     let end = GroupBatch {
         first: 3,
         ends: true,
         messages: vec![GroupMessage { topic: "plant/vmstat", number: 2, payload: b"" }],
+        pause: 3_600_000,
         ..inner.clone()
     };
     let flow = Flow {
