@@ -16,8 +16,9 @@ import collections
 import time
 
 EPOCH = 60
-# What is handed over so soon before or after a run begins may have been under way; in seconds.
-BEGINNING = 2
+# What is handed over so soon before or after a run begins may have been under way, or may have waited at its publisher for somebody
+# who listens, for up to 3 s; in seconds.
+BEGINNING = 4
 # What is handed over so soon before its publisher is killed may have gone with it.
 LAST = 2
 # Clocks are up to 6 s wrong, so that a publisher's epoch turns so much before or after.

@@ -355,8 +355,9 @@ impl Findings {
     }
 }
 
-/// What is handed over so soon before or after a subscription begins may have been under way.
-const BEGINNING: u64 = 2_000_000_000;
+/// What is handed over so soon before or after a subscription begins may have been under way, or may have waited at its publisher for somebody
+/// who listens, for up to 3 s.
+const BEGINNING: u64 = 4_000_000_000;
 /// What is handed over so soon before its publisher is killed may have gone with it.
 const LAST: u64 = 2_000_000_000;
 /// Within this after the end of a stream it is told what was missed of it: what is under way ends first.

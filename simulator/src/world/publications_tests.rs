@@ -67,9 +67,10 @@ fn what_came_before_a_subscription_is_not_missed_by_it() {
     let findings = found(stream(28), began, &[(26, 5, 1), (27, 0, 1)]);
     assert_eq!((findings.owed, findings.missed, kinds(&findings)), (7, 5, [0; 5]));
     let blamed = found(stream(28), began, &[(26, 26, 1), (27, 0, 1)]);
-    assert!(blamed.invented >= 18, "{blamed:?}");
+    assert!(blamed.invented >= 16, "{blamed:?}");
+    // What was made within four seconds may have been under way.
     let silent = found(stream(28), began, &[(26, 0, 1), (27, 0, 1)]);
-    assert!((3..=5).contains(&silent.untold), "{silent:?}");
+    assert!((1..=3).contains(&silent.untold), "{silent:?}");
 }
 
 #[test]
