@@ -125,6 +125,7 @@ impl Engine {
     }
 
     pub(super) fn ask_credential(&mut self, link: LinkId, hash: CredentialHash) {
+        self.peers.note_asked(hash, self.now.time);
         self.send_control(link, Kind::CredentialRequest, &CredentialRequest { hash });
     }
 
@@ -244,7 +245,7 @@ impl Engine {
 
     fn handle_credential(&mut self, body: &[u8]) {
         let hash = credential::hash(body);
-        if !self.frames_wait_for(&hash) && !self.lsas_wait_for(&hash) {
+        if !self.peers.take_asked(&hash, self.now.time) {
             return self.count(Counter::CredentialsUnasked, 1);
         }
         match self.verify_credential(body) {

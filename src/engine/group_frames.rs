@@ -113,11 +113,6 @@ impl Engine {
         }
     }
 
-    /// Whether frames wait for a publisher's credential.
-    pub(super) fn frames_wait_for(&self, hash: &CredentialHash) -> bool {
-        self.multicast.waiting.iter().any(|waiting| waiting.sender == *hash)
-    }
-
     /// A credential has come: what waited for it is judged.
     pub(super) fn release_waiting(&mut self, hash: CredentialHash) {
         let (ready, still): (VecDeque<_>, VecDeque<_>) =

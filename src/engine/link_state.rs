@@ -311,11 +311,6 @@ impl Engine {
         self.routing.waiting.push_back(Waiting { origin, from, signed: signed.to_vec(), until });
     }
 
-    /// Whether a router's credential has been asked for, for LSAs that are here or have been offered.
-    pub(super) fn lsas_wait_for(&self, hash: &CredentialHash) -> bool {
-        self.routing.waiting.iter().any(|waiting| waiting.origin == *hash) || self.routing.flooding.wants(hash)
-    }
-
     /// A credential has come: LSAs that waited for it.
     pub(super) fn release_lsas(&mut self, hash: CredentialHash) {
         if !self.routing.waiting.iter().any(|waiting| waiting.origin == hash) {

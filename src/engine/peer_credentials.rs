@@ -10,15 +10,24 @@
 
 use crate::id::{CredentialHash, CredentialPrefix, Pseudonym};
 use crate::identity::credential::PeerCredential;
+use crate::time::Time;
+use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// Most credentials kept: those of a whole area's routers in three epochs, and as many publishers.
 pub(super) const MAX_CREDENTIALS: usize = 8_192;
 
+/// How long an answer may take: there and back over the slowest link, twice.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// Most that are asked for at a time. Drop policy: the one asked for first is taken no more.
+const MAX_ASKED: usize = 4_096;
+
 /// See the module's documentation.
 #[derive(Debug)]
 pub(super) struct PeerCredentials {
+    /// Those that were asked for, and when.
+    asked: VecDeque<(Time, CredentialHash)>,
     known: BTreeMap<CredentialHash, PeerCredential>,
     /// In the order in which they were learnt.
     learnt: VecDeque<CredentialHash>,
@@ -27,11 +36,26 @@ pub(super) struct PeerCredentials {
 
 impl PeerCredentials {
     pub(super) fn new(most: usize) -> Self {
-        Self { known: BTreeMap::new(), learnt: VecDeque::new(), most }
+        Self { asked: VecDeque::new(), known: BTreeMap::new(), learnt: VecDeque::new(), most }
     }
 
     pub(super) fn get(&self, hash: &CredentialHash) -> Option<&PeerCredential> {
         self.known.get(hash)
+    }
+
+    /// A credential is asked for.
+    pub(super) fn note_asked(&mut self, hash: CredentialHash, now: Time) {
+        self.asked.retain(|(at, asked)| *asked != hash && *at + PATIENCE > now);
+        if self.asked.len() >= MAX_ASKED {
+            self.asked.pop_front();
+        }
+        self.asked.push_back((now, hash));
+    }
+
+    /// Takes back that a credential was asked for; answers whether it was.
+    pub(super) fn take_asked(&mut self, hash: &CredentialHash, now: Time) -> bool {
+        let place = self.asked.iter().position(|(at, asked)| asked == hash && *at + PATIENCE > now);
+        place.and_then(|place| self.asked.remove(place)).is_some()
     }
 
     pub(super) fn knows(&self, hash: &CredentialHash) -> bool {

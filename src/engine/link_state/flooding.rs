@@ -31,7 +31,6 @@ use crate::counter::Counter;
 use crate::engine::Engine;
 use crate::id::{CredentialHash, LinkId, Pseudonym};
 use crate::time::Time;
-use crate::wire::credential_exchange::CredentialRequest;
 use crate::wire::frame::{self, Kind};
 use crate::wire::lsa::{LsaDigest, LsaKey, LsaRequest, MAX_ENTRIES};
 use core::time::Duration;
@@ -99,11 +98,6 @@ impl Wanted {
 }
 
 impl Flooding {
-    /// Whether a router's LSA has been asked for.
-    pub(in crate::engine) fn wants(&self, origin: &CredentialHash) -> bool {
-        self.wanted.contains_key(origin)
-    }
-
     pub(super) fn next_wake(&self) -> Option<Time> {
         [self.due, self.look].into_iter().flatten().min()
     }
@@ -245,7 +239,7 @@ impl Engine {
         }
         for hash in &origins {
             if !self.peers.knows(hash) {
-                self.send_control(link, Kind::CredentialRequest, &CredentialRequest { hash: *hash });
+                self.ask_credential(link, *hash);
             }
         }
         self.send_control(link, Kind::LsaRequest, &LsaRequest { origins });
