@@ -2,8 +2,7 @@
 //!
 //! **Gaps.** Each message says which of its topic's it is. What is between it and the last one of that topic heard here was missed,
 //! and is told with it, to the subscriptions that have stood since then. A stream that has begun while a subscription stood is missed
-//! from its first message on. The end of a stream says
-//! how far it had got. What comes of a stream after another that follows it has been heard is told as missed, one by one.
+//! from its first message on. The end of a stream says how far it had got. What comes of a stream after another that follows it has been heard is told as missed, one by one.
 //!
 //! **Doubt.** A stream that another has followed, and whose end has not come within [`GRACE`], may have gone on unheard; so may one of the
 //! epoch before that nothing has been heard of, though its publisher says that there was one. And of a stream that was there before, each
@@ -120,7 +119,7 @@ impl Engine {
         signed(came).saturating_sub(signed(frame.sent))
     }
 
-    /// When a frame of a closed stream was published, by what is known of its publisher's clock: a frame that was long under way looks as
+    /// When a frame was published, by what is known of its publisher's clock: a frame that was long under way looks as
     /// if it had just been sent, unless its successor's frames took less.
     fn published_at(&self, key: &Key, frame: &Received) -> Time {
         let streams = &self.multicast.streams;

@@ -133,13 +133,7 @@ impl Engine {
     /// Messages that others here have heard already.
     fn hand_past(&mut self, token: Token, frame: &Received, batch: &GroupBatch<'_>) {
         for message in &batch.messages {
-            let published = Published {
-                topic: message.topic.to_owned(),
-                payload: message.payload.to_vec(),
-                from: frame.from.clone(),
-                sent: frame.sent,
-                lost: 0,
-            };
+            let published = frame.published(message);
             let fits = |filter: &str| topic::matches(filter, message.topic);
             if self.multicast.subscription(token).is_some_and(|one| one.from <= frame.came && fits(&one.filter)) {
                 self.hand_to(token, published, frame.came, Lsn(0));

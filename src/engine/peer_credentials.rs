@@ -20,14 +20,17 @@ pub(super) const MAX_CREDENTIALS: usize = 8_192;
 
 /// How long an answer may take: there and back over the slowest link, twice.
 const PATIENCE: Duration = Duration::from_secs(300);
-/// Most that are asked for at a time. Drop policy: the one asked for first is taken no more.
+/// Most that are asked for at a time. Drop policy: the one asked for first is taken no more, and counts as not asked for
+/// (`credentials_unasked`).
 const MAX_ASKED: usize = 4_096;
 
 /// See the module's documentation.
 #[derive(Debug)]
 pub(super) struct PeerCredentials {
     /// Those that were asked for, and when.
-    asked: VecDeque<(Time, CredentialHash)>,
+    asked: BTreeMap<CredentialHash, Time>,
+    /// The same in the order of asking; of one that was asked for again, or has come, an earlier time stays here.
+    order: VecDeque<(Time, CredentialHash)>,
     known: BTreeMap<CredentialHash, PeerCredential>,
     /// In the order in which they were learnt.
     learnt: VecDeque<CredentialHash>,
@@ -36,7 +39,7 @@ pub(super) struct PeerCredentials {
 
 impl PeerCredentials {
     pub(super) fn new(most: usize) -> Self {
-        Self { asked: VecDeque::new(), known: BTreeMap::new(), learnt: VecDeque::new(), most }
+        Self { asked: BTreeMap::new(), order: VecDeque::new(), known: BTreeMap::new(), learnt: VecDeque::new(), most }
     }
 
     pub(super) fn get(&self, hash: &CredentialHash) -> Option<&PeerCredential> {
@@ -45,17 +48,20 @@ impl PeerCredentials {
 
     /// A credential is asked for.
     pub(super) fn note_asked(&mut self, hash: CredentialHash, now: Time) {
-        self.asked.retain(|(at, asked)| *asked != hash && *at + PATIENCE > now);
-        if self.asked.len() >= MAX_ASKED {
-            self.asked.pop_front();
+        let over = |at: Time, count: usize| at + PATIENCE <= now || count >= MAX_ASKED;
+        while let Some((at, oldest)) = self.order.front().copied().filter(|(at, _)| over(*at, self.order.len())) {
+            self.order.pop_front();
+            if self.asked.get(&oldest) == Some(&at) {
+                self.asked.remove(&oldest);
+            }
         }
-        self.asked.push_back((now, hash));
+        self.asked.insert(hash, now);
+        self.order.push_back((now, hash));
     }
 
     /// Takes back that a credential was asked for; answers whether it was.
     pub(super) fn take_asked(&mut self, hash: &CredentialHash, now: Time) -> bool {
-        let place = self.asked.iter().position(|(at, asked)| asked == hash && *at + PATIENCE > now);
-        place.and_then(|place| self.asked.remove(place)).is_some()
+        self.asked.remove(hash).is_some_and(|at| at + PATIENCE > now)
     }
 
     pub(super) fn knows(&self, hash: &CredentialHash) -> bool {
@@ -145,6 +151,28 @@ mod tests {
         }
         let kept: Vec<u8> = all.iter().filter(|known| peers.knows(&known.hash)).map(|known| known.hash.0[0]).collect();
         assert_eq!(kept, [0, 1, 38, 39]);
+    }
+
+    #[test]
+    fn what_was_asked_for_is_taken_once_and_for_a_while_and_no_more_is_remembered_than_may_be() {
+        let hash = |n: u16| {
+            let mut hash = [0; CredentialHash::LEN];
+            hash[..2].copy_from_slice(&n.to_be_bytes());
+            CredentialHash(hash)
+        };
+        let mut peers = PeerCredentials::new(4);
+        peers.note_asked(hash(1), Time(0));
+        assert!(!peers.take_asked(&hash(2), Time(1)));
+        assert_eq!([peers.take_asked(&hash(1), Time(1)), peers.take_asked(&hash(1), Time(1))], [true, false]);
+        peers.note_asked(hash(1), Time(0));
+        peers.note_asked(hash(3), Time(0));
+        peers.note_asked(hash(3), Time(0) + PATIENCE);
+        assert!(!peers.take_asked(&hash(1), Time(0) + PATIENCE), "too long ago");
+        assert!(peers.take_asked(&hash(3), Time(0) + PATIENCE), "asked for again since");
+        (0..20_000).for_each(|n| peers.note_asked(hash(n), Time(0) + PATIENCE));
+        assert!(peers.asked.len() <= MAX_ASKED && peers.order.len() <= MAX_ASKED);
+        assert!(peers.take_asked(&hash(19_999), Time(0) + PATIENCE));
+        assert!(!peers.take_asked(&hash(9), Time(0) + PATIENCE));
     }
 
     #[test]

@@ -134,21 +134,26 @@ impl Publishing {
     }
 
     /// The node stops: where its streams have ended, to be told by the next process.
-    pub(super) fn close(&self) -> Write {
-        let mut room = MAX_ENDS;
-        let ends = self.out.iter().map_while(|(group, out)| {
-            room = room.checked_sub(out.topics.len())?;
-            Some(StreamEnd {
-                group: group.clone(),
-                epoch: out.sender.epoch(),
-                credential: out.sender.credential(),
-                stream: out.id,
-                began: out.began,
-                next: out.next,
-                topics: out.topics.clone().into_iter().collect(),
-            })
+    pub(super) fn close(&mut self) -> Write {
+        let ended = self.out.iter().map(|(group, out)| StreamEnd {
+            group: group.clone(),
+            epoch: out.sender.epoch(),
+            credential: out.sender.credential(),
+            stream: out.id,
+            began: out.began,
+            next: out.next,
+            topics: out.topics.clone().into_iter().collect(),
         });
-        let ends: Vec<StreamEnd> = ends.collect();
+        // Those of the process before this one that it has not told of yet stay.
+        let ends = ended.chain(core::mem::take(&mut self.ends).into_values());
+        let mut room = MAX_ENDS;
+        let ends: Vec<StreamEnd> = ends
+            .take_while(|end| {
+                let left = room.checked_sub(end.topics.len());
+                room = left.unwrap_or(0);
+                left.is_some()
+            })
+            .collect();
         Write::Put { table: Table::Meta, key: ENDS_KEY.to_vec(), value: wire::encode(&ends) }
     }
 

@@ -59,6 +59,19 @@ pub(super) struct Received {
     pub(super) start: Unix,
 }
 
+impl Received {
+    /// A message in it, as the application gets it.
+    pub(super) fn published(&self, message: &GroupMessage<'_>) -> Published {
+        Published {
+            topic: message.topic.to_owned(),
+            payload: message.payload.to_vec(),
+            from: self.from.clone(),
+            sent: self.sent,
+            lost: 0,
+        }
+    }
+}
+
 /// A publisher's stream to a group, as it comes in.
 #[derive(Debug)]
 pub(super) struct Incoming {
@@ -177,8 +190,8 @@ impl Streams {
         }
     }
 
-    /// Puts a stream that is new here before or behind the one that was heard last of its publisher. It is the earlier one if its
-    /// first frame came before that of the other, or both came about the turn of an epoch, and it is of the epoch before. When they
+    /// Puts a stream that is new here before or behind the one that was heard last of its publisher. Under one credential the lower ordinal is
+    /// the earlier one; else it is the earlier one if its first frame came before that of the other, or both came about the turn of an epoch, and it is of the epoch before. When they
     /// began by their publisher's clock says nothing: a device that was restarted may have another time.
     fn take_place(&mut self, key: Key, stream: &mut Incoming, place: (Name, String), epoch: Duration, now: Time) {
         let latest = self.latest.get(&place).copied();
@@ -409,13 +422,7 @@ impl Engine {
             let (began, last) = self.note_topic(key, message);
             let number = message.number;
             let lost = move |since| missed(number, last, began, since);
-            let published = Published {
-                topic: message.topic.to_owned(),
-                payload: message.payload.to_vec(),
-                from: frame.from.clone(),
-                sent: frame.sent,
-                lost: 0,
-            };
+            let published = frame.published(message);
             self.hand_to_subscribers(&published, frame.came, lost, passed.after);
         }
     }
