@@ -195,7 +195,7 @@ counters! {
     GroupRequestsTooOften: Requests = "group_requests_too_often",
     /// Streams of publishers that gave way to newer ones.
     GroupStreamsForgotten: Streams = "group_streams_forgotten",
-    /// Streams of publishers of which a part may have gone unheard: the end of one, or all of one before.
+    /// Streams of publishers of which a part may have gone unheard: the end, the beginning, or all of one before.
     GroupStreamsUnended: Streams = "group_streams_unended",
     /// Topics of publishers of which it is not known any more which message was heard last.
     GroupTopicsForgotten: Streams = "group_topics_forgotten",

@@ -63,7 +63,7 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
                 if uncertain {
                     let from = from.as_deref().unwrap_or("a device that is no contact");
                     shell.note(format_args!(
-                        "more of {from} in {topic} may have been lost: how far it had got was not heard"
+                        "more of {from} in {topic} may have been lost: nobody here knows how many there were"
                     ));
                 }
                 (topic, from, lost, skipped, None)

@@ -10,15 +10,13 @@
 //!
 //! Invariants
 //! 1. Items leave in ascending order, each at most once.
-//! 2. At most [`MAX_HELD`] frames are held. Drop policy: the gap before the oldest is given up, nothing held is
+//! 2. At most as many frames are held as its owner allows. Drop policy: the gap before the oldest is given up, nothing held is
 //!    dropped.
 
 use crate::time::Time;
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-/// Most frames held back in one stream.
-pub const MAX_HELD: usize = 256;
 /// How long a frame is held for those before it: as long as a few neighbours may take to be asked for them.
 pub const HOLD: Duration = Duration::from_secs(10);
 /// How long the first frame of a stream is held whose beginning was not heard.
@@ -31,6 +29,8 @@ pub struct Released<T> {
     pub lost: u64,
     /// How many of the frame's first messages have been released before.
     pub skip: u64,
+    /// Whether it is the first of a stream whose beginning was not heard.
+    pub joins: bool,
     /// The frame.
     pub item: T,
 }
@@ -105,8 +105,13 @@ impl<T> Reorder<T> {
         self.held.insert(first, Held { count, until: deadline.min(now + HOLD), item });
     }
 
-    /// What may leave now.
-    pub fn poll(&mut self, now: Time) -> Option<Released<T>> {
+    /// Whether more is held than may be.
+    pub fn is_over(&self, most: usize) -> bool {
+        self.held.len() > most
+    }
+
+    /// What may leave now, where no more than `most` are to be held.
+    pub fn poll(&mut self, now: Time, most: usize) -> Option<Released<T>> {
         loop {
             let (&first, held) = self.held.first_key_value()?;
             let next = match self.next {
@@ -119,14 +124,14 @@ impl<T> Reorder<T> {
                 self.held.pop_first();
                 continue;
             }
-            let due = first <= next || self.held.len() > MAX_HELD || held.until <= now;
+            let due = first <= next || self.is_over(most) || held.until <= now;
             if !due {
                 return None;
             }
             let (_, held) = self.held.pop_first()?;
             let (lost, skip) = (first.saturating_sub(next), next.saturating_sub(first));
-            self.next = Some(end);
-            return Some(Released { lost, skip, item: held.item });
+            let joins = self.next.replace(end).is_none();
+            return Some(Released { lost, skip, joins, item: held.item });
         }
     }
 
@@ -151,10 +156,11 @@ impl<T> Reorder<T> {
 mod tests {
     use super::*;
 
+    const MAX_HELD: usize = 256;
     const LATER: Time = Time(3_600_000_000);
 
     fn drain(buffer: &mut Reorder<&'static str>, now: Time) -> Vec<(&'static str, u64)> {
-        std::iter::from_fn(|| buffer.poll(now)).map(|released| (released.item, released.lost)).collect()
+        std::iter::from_fn(|| buffer.poll(now, MAX_HELD)).map(|released| (released.item, released.lost)).collect()
     }
 
     #[test]

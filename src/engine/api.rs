@@ -294,14 +294,14 @@ impl Command {
 /// Messages of a publisher that a subscription has missed, and after which none comes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Missed {
-    /// The topic; the group alone where it is `uncertain`.
+    /// The topic, or the group alone where it is `uncertain` and nobody knows which.
     pub topic: String,
     /// The publisher's name, if it is a contact.
     pub from: Option<Name>,
     /// How many are known to be missing.
     pub lost: u64,
     /// Whether there may be others: the publisher went on in another epoch, or was restarted, and how far it had got before
-    /// was not heard.
+    /// was not heard; or the subscription has begun within what was missed.
     pub uncertain: bool,
 }
 

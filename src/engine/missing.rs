@@ -1,21 +1,21 @@
 //! What subscriptions have missed, and how they are told.
 //!
 //! **Gaps.** Each message says which of its topic's it is. What is between it and the last one of that topic heard here was missed,
-//! and is told with it, to the subscriptions that have stood since then. A stream that has begun while a subscription stood is missed
-//! from its first message on. The end of a stream says how far it had got. What comes of a stream after another that follows it has been heard is told as missed, one by one.
+//! and is told with it, to the subscriptions that had begun when that last one was published. A stream that has begun while a subscription
+//! stood is missed from its first message on. The end of a stream says how far it had got. What comes of a stream after another that follows it has been heard is told as missed, one by one.
 //!
 //! **Doubt.** A stream that another has followed, and whose end has not come within [`GRACE`], may have gone on unheard; so may one of the
-//! epoch before that nothing has been heard of, though its publisher says that there was one. And of a stream that was there before, each
-//! batch says how long before it the one before it was made: what lies before the first one heard may have been for those who listened
-//! then. That is told as such, once.
+//! epoch before that nothing has been heard of, though its publisher says that there was one. And where a subscription has begun within a
+//! gap, nobody knows how many of that are for it; but each batch says how long before it the one before it was made, so that it is
+//! known whether there is one ([`Incoming::lacks`]). That is told as such, once.
 //!
 //! Invariants
-//! 1. A gap is told to no subscription that began within it, nor to one whose filter does not match the topic. A doubt is told to all that
-//!    listen to the group.
+//! 1. A gap is told to no subscription that began after it, nor to one whose filter does not match the topic, and as a number to none that
+//!    began within it. A doubt of a whole stream is told to all that listen to the group.
 //! 2. What is told as missed is told once.
 
 use super::api::{Missed, Reply};
-use super::streams::{Key, Last, MARGIN, Received};
+use super::streams::{Incoming, Key, Last, MARGIN, Received};
 use super::{Engine, Output};
 use crate::counter::Counter;
 use crate::id::{Lsn, Name};
@@ -32,10 +32,10 @@ impl Engine {
     pub(super) fn end_stream(&mut self, key: Key, frame: &Received, batch: &GroupBatch<'_>) {
         for message in &batch.messages {
             let Some(stream) = self.multicast.streams.streams.get(&key) else { return };
-            let (last, began) = (stream.topics.get(message.topic).copied(), stream.began);
+            let known = Known::of(stream, message.topic);
             // The number of the message that would follow.
             let number = message.number.saturating_add(1);
-            self.tell_missed(frame, message.topic, |since| missed(number, last, began, since));
+            self.tell_missed(frame, message.topic, |since| known.gap_before(number, since));
         }
         if let Some(stream) = self.multicast.streams.streams.get_mut(&key) {
             stream.ended = true;
@@ -69,16 +69,12 @@ impl Engine {
         }
     }
 
-    /// The first that is heard of a stream that was there before: who has listened since before the one before it was published has missed that,
-    /// and nobody knows how many.
-    pub(super) fn doubt_beginning(&mut self, key: Key, frame: &Received, pause: Duration) {
-        let stream = self.multicast.streams.streams.get(&key);
-        let joined = stream.is_some_and(|stream| stream.topics.is_empty() && stream.began.is_none() && !stream.closed);
-        if !joined || pause.is_zero() {
-            return;
+    /// A frame of a stream is not handed over, or the one before a frame is not here, which was sealed so much earlier.
+    pub(super) fn note_lack(&mut self, key: Key, frame: &Received, earlier: Duration) {
+        let at = self.published_at(&key, frame) - earlier;
+        if let Some(stream) = self.multicast.streams.streams.get_mut(&key) {
+            stream.lacks = stream.lacks.max(Some(at));
         }
-        let before = self.published_at(&key, frame) - pause;
-        self.tell_doubt(&frame.group, frame.from.as_ref(), before - MARGIN);
     }
 
     /// Tells subscriptions that have stood since then that there may be some that they have missed.
@@ -104,10 +100,10 @@ impl Engine {
         };
         let stood = concerns.min(self.published_at(&key, frame));
         for message in messages {
-            let (began, last) = self.note_topic(key, message);
-            let number = message.number;
+            let known = self.note_topic(key, message, frame.came);
             self.tell_missed(frame, message.topic, |since| {
-                if since <= stood { missed(number, last, began, since).saturating_add(1) } else { 0 }
+                let before = known.gap_before(message.number, since);
+                if since <= stood { Gap { lost: before.lost.saturating_add(1), ..before } } else { Gap::default() }
             });
         }
     }
@@ -130,25 +126,59 @@ impl Engine {
         frame.came - Duration::from_micros(u64::try_from(late).unwrap_or(0))
     }
 
-    /// Tells subscriptions how many messages of a topic they have missed, by the time since when they stand.
-    fn tell_missed(&mut self, frame: &Received, topic: &str, lost: impl Fn(Time) -> u64) {
+    /// Tells subscriptions what they have missed of a topic.
+    pub(super) fn tell_missed(&mut self, frame: &Received, topic: &str, gap: impl Fn(Time) -> Gap) {
+        let mut doubts = 0;
         let subscriptions = self.multicast.listening(&frame.group);
         for (token, subscription) in subscriptions.filter(|(_, one)| topic::matches(&one.filter, topic)) {
-            let lost = lost(subscription.since);
-            if lost > 0 {
-                let missed = Missed { topic: topic.to_owned(), from: frame.from.clone(), lost, uncertain: false };
-                let reply = Reply::Missed(missed);
+            let Gap { lost, uncertain } = gap(subscription.since);
+            if lost > 0 || uncertain {
+                doubts |= u64::from(uncertain);
+                let reply =
+                    Reply::Missed(Missed { topic: topic.to_owned(), from: frame.from.clone(), lost, uncertain });
                 self.outputs.push_back(Output::Reply { token, reply, after: Lsn(0), last: false });
             }
         }
+        self.count(Counter::GroupStreamsUnended, doubts);
     }
 }
 
-/// How many messages of a topic a subscription has missed before one of that number.
-pub(super) fn missed(number: u64, last: Option<Last>, began: Option<Time>, since: Time) -> u64 {
-    match (last, began) {
-        (Some(last), _) if last.at >= since => number.saturating_sub(last.number).saturating_sub(1),
-        (None, Some(began)) if began > since + MARGIN => number.saturating_sub(1),
-        _ => 0,
+/// What a subscription has missed of a topic.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Gap {
+    /// So many are certain.
+    pub(super) lost: u64,
+    /// It may be some.
+    pub(super) uncertain: bool,
+}
+
+/// What is known of a topic in a stream.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Known {
+    /// What was heard last of it.
+    pub(super) last: Option<Last>,
+    /// When the stream began, if it has been heard from its beginning.
+    pub(super) began: Option<Time>,
+    /// When the latest of the stream that is missing was published.
+    pub(super) lacks: Option<Time>,
+}
+
+impl Known {
+    pub(super) fn of(stream: &Incoming, topic: &str) -> Self {
+        Self { last: stream.topics.get(topic).copied(), began: stream.began, lacks: stream.lacks }
+    }
+
+    /// What a subscription that stands since then has missed before the message of that number.
+    pub(super) fn gap_before(&self, number: u64, since: Time) -> Gap {
+        let heard = self.last.map_or(0, |last| last.number);
+        let missing = number.saturating_sub(heard).saturating_sub(1);
+        let heard_all_along = match (self.last, self.began) {
+            (Some(last), _) => last.at >= since,
+            (None, began) => began.is_some_and(|began| began > since + MARGIN),
+        };
+        if heard_all_along {
+            return Gap { lost: missing, uncertain: false };
+        }
+        Gap { lost: 0, uncertain: missing > 0 && self.lacks.is_some_and(|at| at > since + MARGIN) }
     }
 }

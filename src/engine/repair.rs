@@ -50,7 +50,7 @@ const MAX_FRESH: usize = 1_024;
 /// Digests of a link at once, and one more in each span. Drop policy: more are not looked at (`group_requests_too_often`).
 const DIGESTS: (u32, Duration) = (128, Duration::from_millis(50));
 /// Requests of a link at once, and one more in each span. Drop policy: more are not answered (`group_requests_too_often`).
-const REQUESTS: (u32, Duration) = (64, Duration::from_millis(10));
+pub(super) const REQUESTS: (u32, Duration) = (64, Duration::from_millis(10));
 
 /// What a neighbour is to be told.
 #[derive(Debug)]

@@ -13,16 +13,17 @@
 //! 2. At most [`MAX_STREAMS`] streams. Drop policy: of the publisher that has most, the one longest silent goes
 //!    (`group_streams_forgotten`). At most [`MAX_TOPICS`] topics in all of them; drop policy: of the publisher that has most, the one
 //!    known longest is forgotten (`group_topics_forgotten`), and what is missed before its next message is not told.
-//! 3. What is held back lies on the shelf and nowhere else: what the shelf drops is missing.
+//! 3. What is held back lies on the shelf and nowhere else: what the shelf drops is missing. Streams that hold something back have equal parts of
+//!    [`MAX_HELD_TOGETHER`] frames, and each [`MAX_HELD`]; drop policy: the gap before the first that is held is given up.
 
 use super::api::Published;
 use super::heard::Term;
-use super::missing::{GRACE, missed};
+use super::missing::{GRACE, Gap, Known};
 use super::share::Shares;
 use super::shelf::Flow;
 use super::{Engine, ordinals};
 use crate::counter::Counter;
-use crate::delivery::reorder::Reorder;
+use crate::delivery::reorder::{Released, Reorder};
 use crate::id::{CredentialHash, Lsn, Name, Pseudonym, StreamId};
 use crate::time::{Time, Unix};
 use crate::wire::group::{self, GroupBatch, GroupMessage, MAX_MESSAGES};
@@ -34,6 +35,10 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(super) const MAX_STREAMS: usize = 4_096;
 /// Most topics known in them.
 pub(super) const MAX_TOPICS: usize = 32_768;
+/// Most early frames that a stream may always hold back.
+pub(super) const MAX_HELD: usize = 256;
+/// Most early frames that streams hold back together, each an equal part of them, if that is more.
+const MAX_HELD_TOGETHER: usize = 32_768;
 /// How much longer before a subscription a stream must have begun for that to be certain.
 pub(super) const MARGIN: Duration = Duration::from_secs(1);
 /// How long a stream waits for one of an epoch before to say that it has ended.
@@ -99,6 +104,8 @@ pub(super) struct Incoming {
     pub(super) closed: bool,
     /// Of a closed one: subscriptions that have stood since then have missed what comes of it.
     pub(super) concerns: Option<Time>,
+    /// When the latest of it that is missing was published, as far as is known.
+    pub(super) lacks: Option<Time>,
     /// By how many microseconds frames came here later than they were sent, by both clocks: of all the least.
     pub(super) behind: i64,
 }
@@ -107,6 +114,7 @@ pub(super) struct Incoming {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Last {
     pub(super) number: u64,
+    /// When it came, here or to those whom it was fetched from: whoever has listened since before then has missed what follows.
     pub(super) at: Time,
 }
 
@@ -226,6 +234,11 @@ impl Streams {
         }
     }
 
+    /// How many frames a stream may hold back.
+    fn most_held(&self) -> usize {
+        (MAX_HELD_TOGETHER / self.holding.len().max(1)).max(MAX_HELD)
+    }
+
     /// Whether a stream has to wait for the one before it.
     fn waits(&self, key: &Key, now: Time) -> bool {
         let Some(stream) = self.streams.get(key) else { return false };
@@ -270,7 +283,7 @@ impl Engine {
         let plain = stream.order.is_next(first).then_some(plain);
         let (came, group) = (frame.came, frame.group.clone());
         stream.order.insert(first, count, Held { frame, plain }, now, until);
-        let before = (batch_pause > Duration::ZERO).then(|| came - batch_pause);
+        let before = (first > 1).then(|| came - batch_pause);
         if before > self.multicast.listens_since(&group).map(|since| since + MARGIN) {
             // There is one before it that somebody here should have got.
             if let Some(stream) = self.multicast.streams.streams.get_mut(&key) {
@@ -313,6 +326,7 @@ impl Engine {
             ended: false,
             closed: false,
             concerns: began.map(|began| began - MARGIN),
+            lacks: None,
             behind: i64::MAX,
         };
         let streams = &mut self.multicast.streams;
@@ -352,8 +366,10 @@ impl Engine {
     /// Hands over what is in order, or has waited long enough; then what has waited for that.
     fn hand_over(&mut self, key: Key) {
         let now = self.now.time;
-        let due = self.multicast.streams.streams.get(&key).and_then(|stream| stream.order.due());
-        if due.is_some_and(|due| due <= now) && self.multicast.streams.waits(&key, now) {
+        let most = self.multicast.streams.most_held();
+        let order = self.multicast.streams.streams.get(&key).map(|stream| &stream.order);
+        let due = order.is_some_and(|order| order.is_over(most) || order.due().is_some_and(|due| due <= now));
+        if due && self.multicast.streams.waits(&key, now) {
             self.give_up_before(key);
         }
         let mut next = Some(key);
@@ -361,12 +377,12 @@ impl Engine {
             let mut began = false;
             while !self.multicast.streams.waits(&key, now) {
                 let stream = self.multicast.streams.streams.get_mut(&key);
-                let Some(released) = stream.and_then(|stream| stream.order.poll(now)) else { break };
+                let Some(released) = stream.and_then(|stream| stream.order.poll(now, most)) else { break };
                 if !began {
                     began = true;
                     self.close_predecessor(&key);
                 }
-                self.release(key, released.item, released.skip);
+                self.release(key, released);
             }
             let Some(stream) = self.multicast.streams.streams.get(&key) else { continue };
             if stream.order.holds() {
@@ -399,10 +415,15 @@ impl Engine {
         streams.holding.remove(&before);
     }
 
-    fn release(&mut self, key: Key, held: Held, skip: u64) {
-        let Held { frame, plain } = held;
-        let Some(plain) = plain.or_else(|| self.open_kept(&frame)) else { return };
+    fn release(&mut self, key: Key, released: Released<Held>) {
+        let Released { lost, skip, joins, item: Held { frame, plain } } = released;
+        let Some(plain) = plain.or_else(|| self.open_kept(&frame)) else {
+            return self.note_lack(key, &frame, Duration::ZERO);
+        };
         let Ok(batch) = wire::decode::<GroupBatch<'_>>(&plain) else { return };
+        if lost > 0 || (joins && batch.first > 1) {
+            self.note_lack(key, &frame, Duration::from_millis(batch.pause.into()));
+        }
         if batch.ends {
             return self.end_stream(key, &frame, &batch);
         }
@@ -412,32 +433,35 @@ impl Engine {
             return self.miss(key, &frame, batch.messages.iter().skip(skip));
         }
         if self.now.time > frame.until {
+            self.note_lack(key, &frame, Duration::ZERO);
             return self.count(Counter::GroupFramesExpired, 1);
         }
         let passed = self.heard.pass((key.0, frame.term), frame.sent, self.now.unix, self.journal.turn());
         self.journal.extend(passed.writes);
         self.count(Counter::GroupPublishersForgotten, passed.forgotten);
-        self.doubt_beginning(key, &frame, Duration::from_millis(batch.pause.into()));
         for message in batch.messages.iter().skip(skip) {
-            let (began, last) = self.note_topic(key, message);
-            let number = message.number;
-            let lost = move |since| missed(number, last, began, since);
+            let known = self.note_topic(key, message, frame.came);
+            let gap = move |since| known.gap_before(message.number, since);
+            if known.lacks.is_some() {
+                self.tell_missed(&frame, message.topic, |since| Gap { lost: 0, ..gap(since) });
+            }
             let published = frame.published(message);
-            self.hand_to_subscribers(&published, frame.came, lost, passed.after);
+            self.hand_to_subscribers(&published, frame.came, |since| gap(since).lost, passed.after);
         }
     }
 
-    /// A message of a topic is handed over: when the stream began, and what was heard of the topic last.
-    pub(super) fn note_topic(&mut self, key: Key, message: &GroupMessage<'_>) -> (Option<Time>, Option<Last>) {
-        let now = Last { number: message.number, at: self.now.time };
+    /// A message of a topic that came then is handed over: what was known of the topic before.
+    pub(super) fn note_topic(&mut self, key: Key, message: &GroupMessage<'_>, came: Time) -> Known {
+        let now = Last { number: message.number, at: came };
         let streams = &mut self.multicast.streams;
-        let Some(stream) = streams.streams.get_mut(&key) else { return (None, None) };
-        let began = stream.began;
+        let Some(stream) = streams.streams.get_mut(&key) else { return Known::default() };
+        let known = Known::of(stream, message.topic);
         if let Some(last) = stream.topics.get_mut(message.topic) {
-            return (began, Some(core::mem::replace(last, now)));
+            *last = now;
+            return known;
         }
         if stream.topics.len() >= group::MAX_TOPICS + MAX_MESSAGES {
-            return (None, None);
+            return Known::default();
         }
         stream.topics.insert(message.topic.to_owned(), now);
         if let Some((of, topic)) = streams.topics.enter(key.0, (key, message.topic.to_owned())) {
@@ -448,7 +472,7 @@ impl Engine {
             }
             self.count(Counter::GroupTopicsForgotten, 1);
         }
-        (began, None)
+        known
     }
 
     /// Hands a message to the subscriptions that it is for, each with how many it has missed before it.

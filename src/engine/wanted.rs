@@ -2,7 +2,8 @@
 //!
 //! Of several tellers the one is asked that has least to answer. Who has given nothing at all within [`ANSWER`] is asked for none of what
 //! it told of again; who gives others, but not that one, up to [`MAX_TRIES`] times. Beyond [`WINDOW`] frames a neighbour is asked for
-//! the next when it has given one, so that what is told in vain costs no more than that.
+//! the next when it has given one, so that what is told in vain costs no more than that. What becomes due to be asked of a neighbour is
+//! gathered, so that it gets no more requests than it answers.
 //!
 //! Invariants
 //! 1. At most [`MAX_WANTED`] frames are wanted. Drop policy: of the neighbour that told of most, the one told first
@@ -26,8 +27,8 @@ const ANSWER: Duration = Duration::from_secs(2);
 const MAX_TRIES: u8 = 4;
 /// Most neighbours that are remembered to have a frame. Drop policy: more are not.
 const MAX_TELLERS: usize = 4;
-/// How long those that become free to be asked for are gathered, so that they make one request.
-const GATHER: Duration = Duration::from_millis(5);
+/// Between two requests to a neighbour: twice what it answers without a break.
+const PACE: Duration = Duration::from_millis(20);
 
 /// A frame that others have.
 #[derive(Debug)]
@@ -49,6 +50,8 @@ struct Teller {
     asked: usize,
     /// When it gave one last.
     gave: Time,
+    /// When it may be asked again.
+    ready: Time,
     /// What is asked of it after these.
     queue: BTreeSet<(Flow, u64)>,
 }
@@ -138,12 +141,9 @@ impl Wants {
     fn answered(&mut self, by: &Pseudonym, now: Time) {
         let Some(teller) = self.tellers.get_mut(by) else { return };
         teller.asked = teller.asked.saturating_sub(1);
-        let next = teller.queue.pop_first();
-        if teller.asked == 0 && next.is_none() {
-            self.tellers.remove(by);
-        }
-        if let Some(next) = next {
-            self.schedule(&next, Some(now + GATHER));
+        let ready = teller.ready;
+        if let Some(next) = teller.queue.pop_first() {
+            self.schedule(&next, Some(now.max(ready)));
         }
     }
 
@@ -167,6 +167,7 @@ impl Wants {
     /// What is due to be asked, by whom to ask; and how many have been given up.
     pub(super) fn due(&mut self, now: Time) -> (Questions, u64) {
         let (mut questions, mut given_up) = (Questions::new(), 0);
+        self.tellers.retain(|_, teller| teller.asked > 0 || !teller.queue.is_empty() || teller.ready > now);
         while let Some((_, flow, number)) = self.due.first().copied().filter(|(at, ..)| *at <= now) {
             let key = (flow, number);
             self.schedule(&key, None);
@@ -195,12 +196,58 @@ impl Wants {
                 teller.queue.insert(key);
                 continue;
             }
+            if teller.ready > now {
+                let ready = teller.ready;
+                self.schedule(&key, Some(ready));
+                continue;
+            }
             teller.asked += 1;
             wanted.asked = Some((idlest, now));
             wanted.tries = wanted.tries.saturating_add(1);
             questions.entry(idlest).or_default().push((wanted.group, flow, number));
             self.schedule(&key, Some(now + ANSWER));
         }
+        for teller in questions.keys() {
+            if let Some(teller) = self.tellers.get_mut(teller) {
+                teller.ready = now + PACE;
+            }
+        }
         (questions, given_up)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::repair::REQUESTS;
+    use super::super::share::Rates;
+    use super::*;
+    use crate::id::{CredentialHash, LinkId};
+    use std::collections::VecDeque;
+
+    #[test]
+    fn a_neighbour_is_asked_no_faster_than_it_answers() {
+        let (teller, group) = (Pseudonym([1; Pseudonym::LEN]), Tag([7; Tag::LEN]));
+        let flow =
+            |number: u64| (CredentialHash([u8::try_from(number % 50).unwrap_or(0); CredentialHash::LEN]), [0; 16]);
+        let mut wants = Wants::default();
+        for number in 0..2_000 {
+            wants.want(teller, group, (flow(number), number), Time(0), Time(0));
+        }
+        let mut rates = Rates::new(REQUESTS.0, REQUESTS.1);
+        let (mut answers, mut now) = (VecDeque::new(), Time(0));
+        // One frame comes each millisecond.
+        while wants.len() > 0 && now < Time(0) + Duration::from_secs(4) {
+            let (questions, given_up) = wants.due(now);
+            assert_eq!(given_up, 0);
+            for frames in questions.into_values() {
+                assert!(rates.take(LinkId(1), now), "one request too many at {now:?}");
+                answers.extend(frames);
+            }
+            now = now + Duration::from_millis(1);
+            if let Some((_, flow, number)) = answers.pop_front() {
+                wants.came(&flow, number, now);
+            }
+        }
+        assert!(wants.len() == 0 && now < Time(0) + Duration::from_millis(2_200), "{} at {now:?}", wants.len());
     }
 }

@@ -5,7 +5,8 @@
 //! down; others only while there are fewer links than wanted, the best known first. After a failure an address
 //! rests for a random time between nothing and a bound that doubles with every failure in a row (exponential
 //! back-off with full jitter): 250 ms to 30 s, to 60 s if it has never been reached; less while nobody is heard at all
-//! ([`solitude`]). A silent neighbour is not counted.
+//! ([`solitude`]), and where a link has been lost: no longer than an eighth of the time since, and two seconds, so that a neighbour
+//! that was restarted is back as soon as it can be, and one that is gone for good costs what any other does. A silent neighbour is not counted.
 //!
 //! An address that a neighbour has told and that has not led to a member is dialled twice, some seconds apart, and forgotten
 //! if that was in vain: whoever is there need not be a member, and did not ask to be dialled. It is told again when the
@@ -96,6 +97,8 @@ struct Entry {
     reached: bool,
     /// In a row.
     failures: u32,
+    /// When a link that had lasted went down there.
+    lost: Option<Instant>,
     state: State,
     /// Over which it is reached, as far as can be told.
     bearer: u8,
@@ -252,7 +255,7 @@ impl Discovery {
         if let Some(entry) = self.addresses.get_mut(address) {
             let missing = self.sorter.is_several() && self.links.values().any(|(peer, _)| entry.of == Some(*peer));
             let most = if entry.is_hearsay() && why == Failure::Usual { FORGET_HEARSAY } else { FORGET };
-            let hopeless = entry.failures + 1 >= most && !entry.bootstrap && !missing;
+            let hopeless = entry.failures + 1 >= most && !entry.bootstrap && !missing && !entry.is_awaited();
             let longest = if hopeless { LONGEST_MET } else { entry.longest() };
             entry.bearer = self.sorter.carrying(address, None);
             entry.fail(why, longest, self.sorter.profile(entry.bearer), &self.solitude, &mut self.rng);
@@ -283,7 +286,7 @@ impl Discovery {
                 entry.bearer = self.sorter.carrying(address, None);
                 let bearer = self.sorter.profile(entry.bearer);
                 if since.elapsed() >= if bearer.metered { LASTING_METERED } else { LASTING } {
-                    entry.failures = 0;
+                    (entry.failures, entry.lost) = (0, Some(Instant::now()));
                 }
                 let longest = entry.longest();
                 entry.fail(Failure::Usual, longest, bearer, &self.solitude, &mut self.rng);
@@ -316,7 +319,7 @@ impl Discovery {
                 && !self.sorter.is_metered(entry.bearer)
             {
                 entry.state =
-                    State::Idle(due.min(Instant::now() + draw(self.solitude.hastened(LONGEST), &mut self.rng)));
+                    State::Idle(due.min(Instant::now() + draw(self.solitude.hastened(LONGEST, None), &mut self.rng)));
             }
         }
     }
@@ -480,6 +483,8 @@ const LONGEST: Duration = Duration::from_secs(30);
 const LONGEST_UNREACHED: Duration = Duration::from_secs(60);
 /// The same for one at which a member was met, and nobody is any more: it is not forgotten, and not worth much.
 const LONGEST_MET: Duration = Duration::from_secs(600);
+/// For so long after a link was lost nobody is given up there: the rests reach [`LONGEST`] by then.
+const AWAITED: Duration = Duration::from_secs(240);
 /// Bounds of the rest of a member that has no room.
 const SHORTEST_FULL: Duration = Duration::from_secs(30);
 const LONGEST_FULL: Duration = Duration::from_secs(600);

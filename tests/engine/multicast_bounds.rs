@@ -212,3 +212,26 @@ fn what_is_kept_has_room_for_so_many_bytes_and_no_more() {
         assert!(kept.is_some_and(|table| table.entries <= table.bound), "{kept:?} at {at}");
     }
 }
+
+#[test]
+fn early_frames_of_a_stream_are_held_back_while_no_others_need_the_room() {
+    let (mut mesh, listens) = row();
+    publish(&mut mesh, 0, "plant/x", 0, seconds(60));
+    mesh.run(seconds(1));
+    let before = mesh.nodes[0].sent.len();
+    mesh.vanish.insert((0, 1));
+    for number in 1..601 {
+        publish(&mut mesh, 0, "plant/x", number, seconds(60));
+        mesh.run(millis(2));
+    }
+    let frames: Vec<_> =
+        mesh.nodes[0].sent[before..].iter().filter(|frame| frame[4] == Kind::Group as u8).cloned().collect();
+    assert!(frames.len() > 500, "{}", frames.len());
+    // All but the first, and that one at last.
+    frames[1..].iter().for_each(|frame| mesh.hand(2, 1, frame));
+    mesh.run(millis(100));
+    assert_eq!(heard(&mesh, 2, listens), all(0..1));
+    mesh.hand(2, 1, &frames[0]);
+    mesh.run(millis(100));
+    assert_eq!(heard(&mesh, 2, listens), all(0..601));
+}

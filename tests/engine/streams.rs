@@ -274,3 +274,60 @@ fn who_listens_before_it_has_a_link_hears_what_was_published_meanwhile_or_that_i
     assert_eq!(told, all(told[0].0..from + 140));
     assert_eq!(told_apart(&mesh, listens), (0, 1));
 }
+
+#[test]
+fn who_begins_to_listen_within_a_gap_is_told_that_it_may_have_missed_some_if_there_were_any() {
+    for after in [0, 2] {
+        let (mut mesh, all_along) = row();
+        publish(&mut mesh, 0, "plant/x", 0, seconds(60));
+        publish(&mut mesh, 0, "plant/y", 0, seconds(60));
+        mesh.run(seconds(1));
+        mesh.disconnect(1, 2);
+        let mut publish_apart = |number| {
+            publish(&mut mesh, 0, "plant/x", number, seconds(1));
+            mesh.run(seconds(3));
+        };
+        (1..4).for_each(&mut publish_apart);
+        let [later, other] = ["plant/x", "plant/y"].map(|filter| subscribe(&mut mesh, 2, filter));
+        mesh.run(seconds(3));
+        for number in 4..4 + after {
+            publish(&mut mesh, 0, "plant/x", number, seconds(1));
+            mesh.run(seconds(3));
+        }
+        mesh.connect(1, 2);
+        mesh.run(seconds(3));
+        let next = 4 + after;
+        publish(&mut mesh, 0, "plant/x", next, seconds(60));
+        publish(&mut mesh, 0, "plant/y", 1, seconds(60));
+        mesh.run(seconds(20));
+        let gap = u64::from(next) - 1;
+        assert_eq!(heard(&mesh, 2, all_along), [(0, 0), (0, 0), (next, gap), (1, 0)]);
+        assert_eq!(heard(&mesh, 2, later), [(next, 0)]);
+        assert_eq!(told_apart(&mesh, later), (0, usize::from(after > 0)), "{after} after it began");
+        assert_eq!((heard(&mesh, 2, other), told_apart(&mesh, other)), (vec![(1, 0)], (0, 0)));
+        assert_eq!(told_apart(&mesh, all_along), (0, 0));
+    }
+}
+
+#[test]
+fn what_lies_between_frames_from_before_a_subscription_is_not_told_to_it() {
+    let mut mesh = Mesh::new(&["a", "b", "c"]);
+    mesh.connect(0, 1);
+    mesh.run(seconds(3));
+    subscribe(&mut mesh, 1, "plant/#");
+    mesh.run(seconds(3));
+    for number in 0..8 {
+        // Every other one is gone when c comes, and those that are not come to it too, though they are not for it.
+        publish(&mut mesh, 0, "plant/x", number, seconds([600, 1][number as usize % 2]));
+        mesh.run(seconds(3));
+    }
+    let listens = subscribe(&mut mesh, 2, "plant/x");
+    mesh.run(seconds(3));
+    publish(&mut mesh, 0, "plant/x", 8, seconds(600));
+    mesh.connect(1, 2);
+    mesh.run(seconds(30));
+    publish(&mut mesh, 0, "plant/x", 9, seconds(600));
+    mesh.run(seconds(3));
+    assert_eq!(heard(&mesh, 2, listens), all(8..10));
+    assert_eq!(told_apart(&mesh, listens), (0, 0));
+}

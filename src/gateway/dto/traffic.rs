@@ -204,14 +204,15 @@ impl Published {
 /// Event `missed` of `GET /v1/subscribe`: messages that were lost, after which none of the same stream comes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Missed {
-    /// The whole topic; the group alone where it is `uncertain`.
+    /// The whole topic, or the group alone where it is `uncertain` and nobody knows which.
     pub topic: String,
     /// The sender's name, if it is a contact.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
     /// How many are known to be missing.
     pub lost: u64,
-    /// Whether there may be others: the sender went on in another epoch, or was restarted, and how far it had got before was not heard.
+    /// Whether there may be others: the sender went on in another epoch, or was restarted, and how far it had got before was not heard; or
+    /// the subscription has begun within what was missed.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub uncertain: bool,
     /// Messages that this stream dropped before this event, because they were not read in time.

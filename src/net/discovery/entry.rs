@@ -8,6 +8,7 @@ impl Entry {
             bootstrap,
             reached: false,
             failures: 0,
+            lost: None,
             state,
             bearer,
             of: None,
@@ -34,6 +35,11 @@ impl Entry {
         self.told_by.is_some() && !self.bootstrap
     }
 
+    /// A link there was lost so recently that whoever it led to may be back.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.lost.is_some_and(|lost| lost.elapsed() < AWAITED)
+    }
+
     /// Longest rest of an address that there is hope for.
     pub(super) fn longest(&self) -> Duration {
         if self.reached { LONGEST } else { LONGEST_UNREACHED }
@@ -57,7 +63,7 @@ impl Entry {
         };
         let bound = shortest.saturating_mul(1 << self.failures.min(16)).min(longest);
         let rest = match shortest == SHORTEST {
-            true => draw(solitude.hastened(bound), rng),
+            true => draw(solitude.hastened(bound, self.lost), rng),
             // Not so soon that it would be asked, or cost, more often than the bound says.
             false => bound / 2 + draw(bound / 2, rng),
         };

@@ -3,7 +3,8 @@
 //! Who has a link over which something is heard can wait for more. Who has none is of no use to anybody until it finds one,
 //! be it a vehicle that has left the reach of its mast: an address that was dialled in vain then rests for no longer
 //! than an eighth of the time for which the node has been alone, and two seconds. So solitude lasts little longer than it
-//! must, and one that lasts for long costs no more than any back-off.
+//! must, and one that lasts for long costs no more than any back-off. Where a link was lost the same goes for that address, however many
+//! others there are: whoever was there may have been the only way between two parts of the mesh.
 
 use crate::id::LinkId;
 use std::collections::BTreeSet;
@@ -49,9 +50,10 @@ impl Solitude {
         self.silent.contains(link)
     }
 
-    /// How long an address may rest that would else rest for so long.
-    pub(super) fn hastened(&self, rest: Duration) -> Duration {
-        self.since.map_or(rest, |since| rest.min((since.elapsed() / 8).max(LEAST)))
+    /// How long an address may rest that would else rest for so long, and where a link was lost then.
+    pub(super) fn hastened(&self, rest: Duration, lost: Option<Instant>) -> Duration {
+        let waits = [self.since, lost].into_iter().flatten().map(|since| (since.elapsed() / 8).max(LEAST));
+        waits.fold(rest, Duration::min)
     }
 
     fn look(&mut self) -> bool {
@@ -63,7 +65,7 @@ impl Solitude {
     }
 }
 
-/// Longest rest of somebody who has just come to be alone.
+/// Longest rest of somebody who has just come to be alone, or where a link has just been lost.
 const LEAST: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
@@ -74,20 +76,20 @@ mod tests {
     fn who_hears_nobody_is_alone_and_in_haste() {
         let rest = Duration::from_secs(60);
         let mut solitude = Solitude::new();
-        assert_eq!(solitude.hastened(rest), LEAST, "nobody yet");
-        assert_eq!(solitude.hastened(LEAST / 2), LEAST / 2);
+        assert_eq!(solitude.hastened(rest, None), LEAST, "nobody yet");
+        assert_eq!(solitude.hastened(LEAST / 2, None), LEAST / 2);
         assert!(!solitude.handle_link(LinkId(1), true));
-        assert_eq!(solitude.hastened(rest), rest);
+        assert_eq!(solitude.hastened(rest, None), rest);
         assert!(!solitude.handle_link(LinkId(2), true));
         assert!(!solitude.handle_silence(LinkId(1), true));
         assert!(solitude.handle_silence(LinkId(2), true), "both are silent");
         assert!(!solitude.handle_silence(LinkId(2), true), "that is no news");
-        assert_eq!(solitude.hastened(rest), LEAST);
+        assert_eq!(solitude.hastened(rest, None), LEAST);
         assert!(!solitude.handle_silence(LinkId(1), false));
-        assert_eq!(solitude.hastened(rest), rest);
+        assert_eq!(solitude.hastened(rest, None), rest);
         assert!(solitude.handle_link(LinkId(1), false), "the other is silent still");
         solitude.since = solitude.since.and_then(|since| since.checked_sub(Duration::from_secs(80)));
-        let hastened = solitude.hastened(rest);
+        let hastened = solitude.hastened(rest, None);
         assert!((10..11).contains(&hastened.as_secs()), "{hastened:?}");
     }
 }

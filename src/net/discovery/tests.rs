@@ -98,6 +98,33 @@ fn who_hears_nobody_any_more_dials_again_soon() {
 }
 
 #[test]
+fn where_a_link_was_lost_is_dialled_again_soon_and_ever_less_often() {
+    let mut discovery = discovery(&[port(1)], 8);
+    discovery.handle_link_up(LinkId(1), PeerId::random(), 0);
+    assert_eq!(next(&mut discovery, 1), Some(port(1)));
+    let ago = |seconds: u64| Instant::now().checked_sub(Duration::from_secs(seconds)).expect("so long ago");
+    let mut longest_rest = |lasted: u64, gone_for: u64| {
+        discovery.handle_link_up(LinkId(2), PeerId::random(), 0);
+        discovery.handle_linked(&port(1), LinkId(2));
+        let entry = discovery.addresses.get_mut(&port(1)).expect("known");
+        entry.state = State::Linked(LinkId(2), ago(lasted));
+        discovery.handle_link_down(LinkId(2));
+        let entry = discovery.addresses.get_mut(&port(1)).expect("known");
+        entry.lost = entry.lost.map(|_| ago(gone_for));
+        let rests = (0..200).map(|_| {
+            discovery.handle_failed(&port(1), Failure::Usual);
+            let State::Idle(due) = discovery.addresses[&port(1)].state else { panic!("idle after a failure") };
+            due.saturating_duration_since(Instant::now())
+        });
+        rests.max().unwrap_or_default().as_secs()
+    };
+    assert_eq!(longest_rest(1, 0), 29, "a link that has not lasted is no loss");
+    assert_eq!(longest_rest(60, 0), 1);
+    assert!((8..10).contains(&longest_rest(60, 80)));
+    assert_eq!(longest_rest(60, 1_000), 29);
+}
+
+#[test]
 fn a_forgotten_back_off_is_no_rest() {
     let mut discovery = discovery(&[port(1)], 8);
     for _ in 0..20 {
