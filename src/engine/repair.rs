@@ -172,7 +172,7 @@ impl Engine {
     fn want_all(&mut self, teller: Pseudonym, group: Tag, flow: Flow, (first, last): (u64, u64), at: Time) -> u64 {
         let mut dropped = 0;
         for number in first..=last {
-            dropped += u64::from(self.repair.wants.want(teller, group, (flow, number), at, self.now.time));
+            dropped += u64::from(self.repair.wants.want(teller, group, (flow, number), at));
         }
         self.count(Counter::GroupRepairsDropped, dropped);
         last - first + 1

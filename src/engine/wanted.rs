@@ -1,14 +1,17 @@
 //! Frames wanted: which neighbours told of each, and which one is asked now.
 //!
-//! Of several tellers the one is asked that has least to answer. Who has given nothing at all within [`ANSWER`] is asked for none of what
-//! it told of again; who gives others, but not that one, up to [`MAX_TRIES`] times. Beyond [`WINDOW`] frames a neighbour is asked for
-//! the next when it has given one, so that what is told in vain costs no more than that. What becomes due to be asked of a neighbour is
-//! gathered, so that it gets no more requests than it answers.
+//! What is due waits in the queue of that one of its tellers that has least to answer. Each neighbour is asked for what waits for it once in
+//! [`PACE`], as far as no more than [`WINDOW`] frames are under way from it: so it gets no more requests than it answers, and what is told in
+//! vain costs no more than that.
+//!
+//! Who has given nothing at all within [`ANSWER`] is asked for none of what others have as well, and if it has given nothing for [`TRUST`]
+//! for nothing else either; who gives others, but not that one, is asked for it up to [`MAX_TRIES`] times.
 //!
 //! Invariants
 //! 1. At most [`MAX_WANTED`] frames are wanted. Drop policy: of the neighbour that told of most, the one told first
 //!    (`group_repairs_dropped`).
 //! 2. At most [`WINDOW`] frames are asked of a neighbour at a time, and each of one neighbour.
+//! 3. A frame is scheduled, or waits in one queue, or is asked for.
 
 use super::share::Shares;
 use super::shelf::Flow;
@@ -25,6 +28,8 @@ pub(super) const WINDOW: usize = 256;
 const ANSWER: Duration = Duration::from_secs(2);
 /// How often a neighbour that gives others is asked for a frame.
 const MAX_TRIES: u8 = 4;
+/// For how long a neighbour that has given a frame is taken to have others that it told of: those asked for may have expired.
+const TRUST: Duration = Duration::from_secs(10);
 /// Most neighbours that are remembered to have a frame. Drop policy: more are not.
 const MAX_TELLERS: usize = 4;
 /// Between two requests to a neighbour: twice what it answers without a break.
@@ -37,7 +42,7 @@ struct Wanted {
     tellers: Vec<Pseudonym>,
     /// Who was asked, and when.
     asked: Option<(Pseudonym, Time)>,
-    /// When it is looked at next; nothing while it waits until its teller has answered others.
+    /// When it is looked at next; nothing while it waits in a queue.
     at: Option<Time>,
     /// How often it was asked for.
     tries: u8,
@@ -49,11 +54,18 @@ struct Teller {
     /// How many are under way.
     asked: usize,
     /// When it gave one last.
-    gave: Time,
+    gave: Option<Time>,
     /// When it may be asked again.
     ready: Time,
-    /// What is asked of it after these.
+    /// What it is to be asked for next.
     queue: BTreeSet<(Flow, u64)>,
+}
+
+impl Teller {
+    /// When it can be asked for something that waits.
+    fn wake(&self) -> Option<Time> {
+        (self.asked < WINDOW && !self.queue.is_empty()).then_some(self.ready)
+    }
 }
 
 /// See the module's documentation.
@@ -82,20 +94,21 @@ impl Wants {
     }
 
     pub(super) fn next_wake(&self) -> Option<Time> {
-        self.due.first().map(|(at, ..)| *at)
+        let queues = self.tellers.values().filter_map(Teller::wake);
+        queues.chain(self.due.first().map(|(at, ..)| *at)).min()
     }
 
     /// A frame has come.
     pub(super) fn came(&mut self, flow: &Flow, number: u64, now: Time) {
         let asked = self.wanted.get(&(*flow, number)).and_then(|wanted| wanted.asked);
         if let Some(teller) = asked.and_then(|(teller, _)| self.tellers.get_mut(&teller)) {
-            teller.gave = now;
+            teller.gave = Some(now);
         }
-        self.forget(&(*flow, number), now);
+        self.forget(&(*flow, number));
     }
 
     /// Somebody has a frame, which is asked for from `at` on. Answers whether another had to be given up for it.
-    pub(super) fn want(&mut self, teller: Pseudonym, group: Tag, key: (Flow, u64), at: Time, now: Time) -> bool {
+    pub(super) fn want(&mut self, teller: Pseudonym, group: Tag, key: (Flow, u64), at: Time) -> bool {
         if let Some(wanted) = self.wanted.get_mut(&key) {
             if !wanted.tellers.contains(&teller) && wanted.tellers.len() < MAX_TELLERS {
                 wanted.tellers.push(teller);
@@ -109,7 +122,7 @@ impl Wants {
         self.schedule(&key, Some(at));
         let dropped = self.shares.enter(teller, key);
         if let Some(dropped) = &dropped {
-            self.forget(dropped, now);
+            self.forget(dropped);
         }
         dropped.is_some()
     }
@@ -123,7 +136,7 @@ impl Wants {
         self.due.extend(at.map(|at| (at, key.0, key.1)));
     }
 
-    fn forget(&mut self, key: &(Flow, u64), now: Time) {
+    fn forget(&mut self, key: &(Flow, u64)) {
         self.schedule(key, None);
         let Some(wanted) = self.wanted.remove(key) else { return };
         self.shares.leave(key);
@@ -133,40 +146,44 @@ impl Wants {
             }
         }
         if let Some((asked, _)) = wanted.asked {
-            self.answered(&asked, now);
+            self.answered(&asked);
         }
     }
 
-    /// One frame fewer is under way from a neighbour: the next one may be asked for.
-    fn answered(&mut self, by: &Pseudonym, now: Time) {
-        let Some(teller) = self.tellers.get_mut(by) else { return };
-        teller.asked = teller.asked.saturating_sub(1);
-        let ready = teller.ready;
-        if let Some(next) = teller.queue.pop_first() {
-            self.schedule(&next, Some(now.max(ready)));
+    /// One frame fewer is under way from a neighbour.
+    fn answered(&mut self, by: &Pseudonym) {
+        if let Some(teller) = self.tellers.get_mut(by) {
+            teller.asked = teller.asked.saturating_sub(1);
         }
     }
 
-    /// A neighbour does not give what it told of: it counts as a teller of nothing more. Answers how many were given up.
+    /// A neighbour does not give what it told of: it counts as a teller of what others have no more, and, unless it is trusted, of nothing
+    /// else. Answers how many were given up.
     fn disbelieve(&mut self, teller: &Pseudonym, now: Time) -> u64 {
         let Some(silent) = self.tellers.get_mut(teller) else { return 0 };
-        let mut given_up = 0;
+        let trusted = silent.gave.is_some_and(|gave| now < gave + TRUST);
+        let (mut given_up, mut left) = (0, BTreeSet::new());
         for key in core::mem::take(&mut silent.queue) {
             let Some(wanted) = self.wanted.get_mut(&key) else { continue };
-            wanted.tellers.retain(|other| other != teller);
-            if wanted.tellers.is_empty() {
-                self.forget(&key, now);
-                given_up += 1;
-            } else {
+            if wanted.tellers.iter().any(|other| other != teller) {
+                wanted.tellers.retain(|other| other != teller);
                 self.schedule(&key, Some(now));
+            } else if trusted {
+                left.insert(key);
+            } else {
+                self.forget(&key);
+                given_up += 1;
             }
+        }
+        if let Some(silent) = self.tellers.get_mut(teller) {
+            silent.queue = left;
         }
         given_up
     }
 
     /// What is due to be asked, by whom to ask; and how many have been given up.
     pub(super) fn due(&mut self, now: Time) -> (Questions, u64) {
-        let (mut questions, mut given_up) = (Questions::new(), 0);
+        let (mut questions, mut given_up, mut disbelieved) = (Questions::new(), 0, BTreeSet::new());
         self.tellers.retain(|_, teller| teller.asked > 0 || !teller.queue.is_empty() || teller.ready > now);
         while let Some((_, flow, number)) = self.due.first().copied().filter(|(at, ..)| *at <= now) {
             let key = (flow, number);
@@ -174,45 +191,44 @@ impl Wants {
             let Some(wanted) = self.wanted.get_mut(&key) else { continue };
             if let Some((silent, since)) = wanted.asked.take() {
                 // Who gives others meanwhile may be slow; who gives nothing has nothing.
-                let gives = self.tellers.get(&silent).is_some_and(|teller| teller.gave >= since);
+                let gives = self.tellers.get(&silent).is_some_and(|teller| teller.gave >= Some(since));
                 if !gives || wanted.tries >= MAX_TRIES {
                     wanted.tellers.retain(|teller| *teller != silent);
                 }
-                if !gives {
+                if !gives && disbelieved.insert(silent) {
                     given_up += self.disbelieve(&silent, now);
                 }
-                self.answered(&silent, now);
+                self.answered(&silent);
             }
-            let Some(wanted) = self.wanted.get_mut(&key) else { continue };
-            let Some(first) = wanted.tellers.first().copied() else {
-                self.forget(&key, now);
+            let Some(wanted) = self.wanted.get(&key) else { continue };
+            let load =
+                |teller: &&Pseudonym| self.tellers.get(teller).map_or(0, |teller| teller.asked + teller.queue.len());
+            let Some(idlest) = wanted.tellers.iter().min_by_key(load).copied() else {
+                self.forget(&key);
                 given_up += 1;
                 continue;
             };
-            let load = |teller: &&Pseudonym| self.tellers.get(teller).map_or(0, |teller| teller.asked);
-            let idlest = wanted.tellers.iter().min_by_key(load).copied().unwrap_or(first);
-            let teller = self.tellers.entry(idlest).or_default();
-            if teller.asked >= WINDOW {
-                teller.queue.insert(key);
-                continue;
-            }
-            if teller.ready > now {
-                let ready = teller.ready;
-                self.schedule(&key, Some(ready));
-                continue;
-            }
-            teller.asked += 1;
-            wanted.asked = Some((idlest, now));
-            wanted.tries = wanted.tries.saturating_add(1);
-            questions.entry(idlest).or_default().push((wanted.group, flow, number));
-            self.schedule(&key, Some(now + ANSWER));
+            self.tellers.entry(idlest).or_default().queue.insert(key);
         }
-        for teller in questions.keys() {
-            if let Some(teller) = self.tellers.get_mut(teller) {
-                teller.ready = now + PACE;
-            }
+        let ready = |(_, teller): &(&Pseudonym, &Teller)| teller.wake().is_some_and(|at| at <= now);
+        for name in self.tellers.iter().filter(ready).map(|(name, _)| *name).collect::<Vec<_>>() {
+            questions.insert(name, self.ask(name, now));
         }
         (questions, given_up)
+    }
+
+    /// What waits for a neighbour is asked of it, as far as that may be.
+    fn ask(&mut self, name: Pseudonym, now: Time) -> Vec<(Tag, Flow, u64)> {
+        let mut question = Vec::new();
+        while let Some(teller) = self.tellers.get_mut(&name).filter(|teller| teller.asked < WINDOW) {
+            let Some(key) = teller.queue.pop_first() else { break };
+            let Some(wanted) = self.wanted.get_mut(&key) else { continue };
+            (teller.asked, teller.ready) = (teller.asked + 1, now + PACE);
+            (wanted.asked, wanted.tries) = (Some((name, now)), wanted.tries.saturating_add(1));
+            question.push((wanted.group, key.0, key.1));
+            self.schedule(&key, Some(now + ANSWER));
+        }
+        question
     }
 }
 
@@ -224,30 +240,67 @@ mod tests {
     use crate::id::{CredentialHash, LinkId};
     use std::collections::VecDeque;
 
-    #[test]
-    fn a_neighbour_is_asked_no_faster_than_it_answers() {
-        let (teller, group) = (Pseudonym([1; Pseudonym::LEN]), Tag([7; Tag::LEN]));
-        let flow =
-            |number: u64| (CredentialHash([u8::try_from(number % 50).unwrap_or(0); CredentialHash::LEN]), [0; 16]);
-        let mut wants = Wants::default();
-        for number in 0..2_000 {
-            wants.want(teller, group, (flow(number), number), Time(0), Time(0));
+    const GROUP: Tag = Tag([7; Tag::LEN]);
+    const A: Pseudonym = Pseudonym([1; Pseudonym::LEN]);
+    const B: Pseudonym = Pseudonym([2; Pseudonym::LEN]);
+
+    /// Of fifty publishers in turn.
+    fn key(number: u64) -> (Flow, u64) {
+        ((CredentialHash([u8::try_from(number % 50).unwrap_or(0); CredentialHash::LEN]), [0; 16]), number)
+    }
+
+    fn tell(wants: &mut Wants, teller: Pseudonym, numbers: core::ops::Range<u64>) {
+        for number in numbers {
+            assert!(!wants.want(teller, GROUP, key(number), Time(0)));
         }
-        let mut rates = Rates::new(REQUESTS.0, REQUESTS.1);
-        let (mut answers, mut now) = (VecDeque::new(), Time(0));
-        // One frame comes each millisecond.
-        while wants.len() > 0 && now < Time(0) + Duration::from_secs(4) {
-            let (questions, given_up) = wants.due(now);
-            assert_eq!(given_up, 0);
-            for frames in questions.into_values() {
-                assert!(rates.take(LinkId(1), now), "one request too many at {now:?}");
-                answers.extend(frames);
+    }
+
+    /// What comes until nothing is wanted any more, from neighbours of whom each gives one frame in a millisecond of those that it has;
+    /// and how long that takes.
+    fn fetch(wants: &mut Wants, has: impl Fn(&Pseudonym, u64) -> bool) -> (BTreeSet<u64>, Duration) {
+        let mut rates = BTreeMap::from([A, B].map(|name| (name, Rates::new(REQUESTS.0, REQUESTS.1))));
+        let mut answers = BTreeMap::from([A, B].map(|name| (name, VecDeque::new())));
+        let (mut now, mut came) = (Time(0), BTreeSet::new());
+        while wants.len() > 0 && now < Time(0) + Duration::from_secs(60) {
+            for (of, frames) in wants.due(now).0 {
+                assert!(rates.get_mut(&of).expect("known").take(LinkId(1), now), "a request too many at {now:?}");
+                let kept = frames.into_iter().filter(|(_, _, number)| has(&of, *number));
+                answers.get_mut(&of).expect("known").extend(kept);
             }
             now = now + Duration::from_millis(1);
-            if let Some((_, flow, number)) = answers.pop_front() {
+            for (_, flow, number) in answers.values_mut().filter_map(VecDeque::pop_front) {
                 wants.came(&flow, number, now);
+                came.insert(number);
             }
         }
-        assert!(wants.len() == 0 && now < Time(0) + Duration::from_millis(2_200), "{} at {now:?}", wants.len());
+        (came, now.since(Time(0)))
+    }
+
+    #[test]
+    fn a_neighbour_is_asked_no_faster_than_it_answers() {
+        let mut wants = Wants::default();
+        tell(&mut wants, A, 0..2_000);
+        let (came, took) = fetch(&mut wants, |_, _| true);
+        assert!(came.len() == 2_000 && took < Duration::from_millis(2_200), "{} in {took:?}", came.len());
+    }
+
+    #[test]
+    fn what_one_of_two_has_alone_comes_though_it_has_not_all_that_it_told_of() {
+        let mut wants = Wants::default();
+        tell(&mut wants, A, 0..1_000);
+        tell(&mut wants, B, 10..500);
+        let (came, took) = fetch(&mut wants, |of, number| if *of == A { number >= 100 } else { number < 500 });
+        assert_eq!(came, (10..1_000).collect());
+        assert!(took < Duration::from_secs(7), "{took:?}");
+    }
+
+    #[test]
+    fn whoever_gives_nothing_holds_up_what_others_have_for_one_answer() {
+        let mut wants = Wants::default();
+        tell(&mut wants, A, 0..1_000);
+        tell(&mut wants, B, 500..1_000);
+        let (came, took) = fetch(&mut wants, |of, _| *of == B);
+        assert_eq!(came, (500..1_000).collect());
+        assert!(took < ANSWER + Duration::from_secs(1), "{took:?}");
     }
 }
