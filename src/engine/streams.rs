@@ -274,6 +274,10 @@ impl Engine {
         self.enter_stream(key, &frame, Unix(batch.began));
         let now = self.now.time;
         let behind = self.behind(&frame);
+        // There is one before it that is for somebody here, and has not been here.
+        let follows =
+            first > 1 && !frame.number.checked_sub(1).is_some_and(|one| self.shelf.has_seen(&frame.flow, one));
+        let lacks = follows && Some(frame.came - batch_pause) > self.multicast.listens_since(&frame.group);
         let Some(stream) = self.multicast.streams.streams.get_mut(&key) else { return };
         stream.behind = stream.behind.min(behind);
         if stream.closed && stream.order.is_duplicate(first, count) {
@@ -281,14 +285,9 @@ impl Engine {
         }
         let until = frame.until;
         let plain = stream.order.is_next(first).then_some(plain);
-        let (came, group) = (frame.came, frame.group.clone());
         stream.order.insert(first, count, Held { frame, plain }, now, until);
-        let before = (first > 1).then(|| came - batch_pause);
-        if before > self.multicast.listens_since(&group).map(|since| since + MARGIN) {
-            // There is one before it that somebody here should have got.
-            if let Some(stream) = self.multicast.streams.streams.get_mut(&key) {
-                stream.order.hold_beginning(first, now);
-            }
+        if lacks {
+            stream.order.hold_beginning(first, now);
         }
         self.hand_over(key);
     }

@@ -276,6 +276,34 @@ fn who_listens_before_it_has_a_link_hears_what_was_published_meanwhile_or_that_i
 }
 
 #[test]
+fn what_was_published_just_after_a_subscription_began_is_waited_for() {
+    let mut mesh = Mesh::new(&["a", "b", "c"]);
+    mesh.connect(0, 1);
+    mesh.connect(1, 2);
+    mesh.run(seconds(3));
+    subscribe(&mut mesh, 1, "plant/#");
+    mesh.run(seconds(3));
+    publish(&mut mesh, 0, "plant/x", 0, seconds(60));
+    mesh.run(seconds(10));
+    mesh.vanish.insert((1, 2));
+    let before = mesh.nodes[0].sent.len();
+    let listens = subscribe(&mut mesh, 2, "plant/#");
+    for number in 1..6 {
+        publish(&mut mesh, 0, "plant/x", number, seconds(60));
+        mesh.run(millis(100));
+    }
+    let frames: Vec<_> =
+        mesh.nodes[0].sent[before..].iter().filter(|frame| frame[4] == Kind::Group as u8).cloned().collect();
+    assert_eq!(frames.len(), 5);
+    // The last one is pushed, and the others take a while to be fetched.
+    mesh.hand(2, 1, &frames[4]);
+    mesh.run(seconds(2));
+    frames[..4].iter().for_each(|frame| mesh.hand(2, 1, frame));
+    mesh.run(millis(500));
+    assert_eq!(heard(&mesh, 2, listens), all(1..6));
+}
+
+#[test]
 fn who_begins_to_listen_within_a_gap_is_told_that_it_may_have_missed_some_if_there_were_any() {
     for after in [0, 2] {
         let (mut mesh, all_along) = row();
