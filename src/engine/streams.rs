@@ -1,10 +1,6 @@
 //! Streams of publishers as they come in: put in order, handed to subscriptions, and what is missing told to those whom it concerns.
 //!
-//! **Order.** Within a stream by its numbers. Streams of one contact in a group follow each other, those under one credential by their
-//! ordinals, others as they came: one waits while its
-//! predecessor holds something back, or, across the turn of an epoch, for a moment until that has ended; and the first after a restart of
-//! its publisher for a moment if none from before it is known. Once its successor has been
-//! heard, a stream is closed: what comes of it yet is told as missed. Publishers that are no contacts have a new pseudonym each epoch, and nobody knows which go together.
+//! **Order.** Within a stream by its numbers; which stream comes first, and how long one waits for another, is `succession`.
 //!
 //! What was missed, and how that is told, is `missing`.
 //!
@@ -16,12 +12,12 @@
 //! 3. What is held back lies on the shelf and nowhere else: what the shelf drops is missing. Streams that hold something back have equal parts of
 //!    [`MAX_HELD_TOGETHER`] frames, and each [`MAX_HELD`]; drop policy: the gap before the first that is held is given up.
 
+use super::Engine;
 use super::api::Published;
 use super::heard::Term;
-use super::missing::{GRACE, Gap, Known};
+use super::missing::{Gap, Known};
 use super::share::Shares;
 use super::shelf::Flow;
-use super::{Engine, ordinals};
 use crate::counter::Counter;
 use crate::delivery::reorder::{Released, Reorder};
 use crate::id::{CredentialHash, Lsn, Name, Pseudonym, StreamId};
@@ -41,8 +37,6 @@ pub(super) const MAX_HELD: usize = 256;
 const MAX_HELD_TOGETHER: usize = 32_768;
 /// How much longer before a subscription a stream must have begun for that to be certain.
 pub(super) const MARGIN: Duration = Duration::from_secs(1);
-/// How long a stream waits for one of an epoch before to say that it has ended.
-const TURN: Duration = Duration::from_millis(500);
 
 /// A publisher's credential and its stream.
 pub(super) type Key = (CredentialHash, StreamId);
@@ -87,19 +81,19 @@ pub(super) struct Incoming {
     /// Whether nothing has been heard of its publisher's stream of the epoch before, though there was one.
     pub(super) orphaned: bool,
     /// Until when one from before a restart of its publisher may come first.
-    alone_until: Option<Time>,
+    pub(super) alone_until: Option<Time>,
     /// When its first frame came to the mesh, or to those whom it was fetched from, and when that came here.
-    came: Time,
+    pub(super) came: Time,
     pub(super) entered: Time,
     /// What was sent up to then is taken for heard.
     barred: Unix,
-    order: Reorder<Held>,
+    pub(super) order: Reorder<Held>,
     /// The same by this device's clock, if that was after the oldest subscription.
     pub(super) began: Option<Time>,
     pub(super) topics: BTreeMap<String, Last>,
     /// The stream of the same contact that it follows, and until when it waits for that to end.
-    predecessor: Option<(Key, Time)>,
-    successor: Option<Key>,
+    pub(super) predecessor: Option<(Key, Time)>,
+    pub(super) successor: Option<Key>,
     pub(super) ended: bool,
     pub(super) closed: bool,
     /// Of a closed one: subscriptions that have stood since then have missed what comes of it.
@@ -120,7 +114,7 @@ pub(super) struct Last {
 
 /// A frame in its place, with what was sealed in it if it was opened just now.
 #[derive(Debug)]
-struct Held {
+pub(super) struct Held {
     frame: Received,
     plain: Option<Vec<u8>>,
 }
@@ -133,7 +127,7 @@ pub(super) struct Streams {
     shares: Shares<Key, CredentialHash>,
     topics: Shares<(Key, String), CredentialHash>,
     /// Those that hold something back, so that nobody has to look through all.
-    holding: BTreeSet<Key>,
+    pub(super) holding: BTreeSet<Key>,
     /// Of each contact and group the stream heard last.
     pub(super) latest: BTreeMap<(Name, String), Key>,
     /// Streams that may have gone on unheard, or begun so, and when that is to be told.
@@ -198,53 +192,9 @@ impl Streams {
         }
     }
 
-    /// Puts a stream that is new here before or behind the one that was heard last of its publisher. Under one credential the lower ordinal is
-    /// the earlier one; else it is the earlier one if its first frame came before that of the other, or both came about the turn of an epoch, and it is of the epoch before. When they
-    /// began by their publisher's clock says nothing: a device that was restarted may have another time.
-    fn take_place(&mut self, key: Key, stream: &mut Incoming, place: (Name, String), epoch: Duration, now: Time) {
-        let latest = self.latest.get(&place).copied();
-        let process = |key: &Key| (key.0, ordinals::process_of(&key.1));
-        let knows = latest.is_some_and(|latest| latest.0 == key.0 && process(&latest).1 + 1 >= process(&key).1);
-        if process(&key).1 > 0 && stream.began.is_some() && !knows {
-            stream.alone_until = Some(now + TURN);
-        }
-        let before = latest.and_then(|latest| self.streams.get(&latest)).map(|before| before.start);
-        stream.orphaned = ordinals::continues(&key.1) && before.is_none_or(|before| before + epoch < stream.start);
-        if stream.orphaned {
-            self.doubts.insert((now + GRACE, key));
-        }
-        // Of one process a stream that another follows in the same epoch has ended. What has come of it may still be incomplete otherwise.
-        let until = |before: &Key, after: &Key| if process(before) == process(after) { now } else { now + TURN };
-        match latest.and_then(|latest| Some((latest, self.streams.get_mut(&latest)?))) {
-            Some((last, later)) if comes_before((&key, stream), (&last, later), now) => {
-                // It comes late: nothing of it may follow what has been heard of its successor.
-                stream.closed = !later.topics.is_empty() || later.predecessor.is_some();
-                later.orphaned &= stream.start + epoch < later.start;
-                if !stream.closed {
-                    later.predecessor = Some((key, until(&key, &last)));
-                    stream.successor = Some(last);
-                }
-            }
-            Some((before, earlier)) => {
-                earlier.successor = Some(key);
-                stream.predecessor = Some((before, until(&before, &key)));
-                self.latest.insert(place, key);
-            }
-            None => drop(self.latest.insert(place, key)),
-        }
-    }
-
     /// How many frames a stream may hold back.
     fn most_held(&self) -> usize {
         (MAX_HELD_TOGETHER / self.holding.len().max(1)).max(MAX_HELD)
-    }
-
-    /// Whether a stream has to wait for the one before it.
-    fn waits(&self, key: &Key, now: Time) -> bool {
-        let Some(stream) = self.streams.get(key) else { return false };
-        let Some((before, until)) = stream.predecessor else { return stream.alone_until.is_some_and(|at| now < at) };
-        let Some(before) = self.streams.get(&before).filter(|before| !before.closed) else { return false };
-        before.order.holds() || (!before.ended && now < until)
     }
 }
 
@@ -343,27 +293,8 @@ impl Engine {
         }
     }
 
-    /// What a stream holds has waited long enough: those before it wait no more for what they miss.
-    fn give_up_before(&mut self, key: Key) {
-        let now = self.now.time;
-        let streams = &mut self.multicast.streams;
-        let mut chain = vec![key];
-        while let Some(stream) = chain.last().and_then(|key| streams.streams.get_mut(key)) {
-            stream.alone_until = None;
-            let Some((before, until)) = &mut stream.predecessor else { break };
-            *until = now;
-            let before = *before;
-            let Some(before_that) = streams.streams.get_mut(&before).filter(|before| !before.closed) else { break };
-            before_that.order.give_up(now);
-            chain.push(before);
-        }
-        for key in chain.into_iter().skip(1).rev() {
-            self.hand_over(key);
-        }
-    }
-
     /// Hands over what is in order, or has waited long enough; then what has waited for that.
-    fn hand_over(&mut self, key: Key) {
+    pub(super) fn hand_over(&mut self, key: Key) {
         let now = self.now.time;
         let most = self.multicast.streams.most_held();
         let order = self.multicast.streams.streams.get(&key).map(|stream| &stream.order);
@@ -391,27 +322,6 @@ impl Engine {
                 next = stream.successor;
             }
         }
-    }
-
-    /// The stream before this one is heard no more.
-    fn close_predecessor(&mut self, key: &Key) {
-        let streams = &mut self.multicast.streams;
-        let Some(stream) = streams.streams.get_mut(key) else { return };
-        let Some((before, _)) = stream.predecessor.take() else { return };
-        let now = self.now.time;
-        if let Some(stream) = streams.streams.get_mut(&before) {
-            // Where it began is told no more: what comes of it yet is missed by itself.
-            (stream.closed, stream.successor, stream.began) = (true, None, None);
-            if !stream.topics.is_empty() {
-                stream.concerns = Some(stream.concerns.map_or(stream.entered, |since| since.max(stream.entered)));
-            }
-            if stream.ended {
-                streams.forget_topics(&before);
-            } else if !stream.topics.is_empty() {
-                streams.doubts.insert((now + GRACE, before));
-            }
-        }
-        streams.holding.remove(&before);
     }
 
     fn release(&mut self, key: Key, released: Released<Held>) {
@@ -497,13 +407,4 @@ impl Engine {
         let (_, parsed) = super::group_frames::parse(&data)?;
         self.membership.groups().open(&parsed, &frame.group, &frame.sender).ok()
     }
-}
-
-/// Whether a stream that is new here comes before the one of the same contact that was heard last.
-fn comes_before((key, stream): (&Key, &Incoming), (last, later): (&Key, &Incoming), now: Time) -> bool {
-    let (ordinal, after) = (ordinals::ordinal_of(&key.1), ordinals::ordinal_of(&last.1));
-    if key.0 == last.0 && ordinal != after {
-        return ordinal < after;
-    }
-    stream.came < later.came || (stream.start < later.start && now < later.entered + TURN)
 }

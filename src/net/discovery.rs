@@ -483,19 +483,10 @@ const LONGEST: Duration = Duration::from_secs(30);
 const LONGEST_UNREACHED: Duration = Duration::from_secs(60);
 /// The same for one at which a member was met, and nobody is any more: it is not forgotten, and not worth much.
 const LONGEST_MET: Duration = Duration::from_secs(600);
-/// For so long after a link was lost nobody is given up there: the rests reach [`LONGEST`] by then.
-const AWAITED: Duration = Duration::from_secs(240);
-/// Bounds of the rest of a member that has no room.
-const SHORTEST_FULL: Duration = Duration::from_secs(30);
-const LONGEST_FULL: Duration = Duration::from_secs(600);
-/// Bound of the rest after a first failure where bytes cost money.
-const SHORTEST_METERED: Duration = Duration::from_secs(5);
 /// Failures in a row after which an address that is not bootstrap is forgotten.
 const FORGET: u32 = 10;
 /// The same for one that stands on a neighbour's word alone: whoever is there may be anybody.
 const FORGET_HEARSAY: u32 = 2;
-/// Bound of the rest between the two: whoever starts anew is back by then.
-const SHORTEST_HEARSAY: Duration = Duration::from_secs(10);
 /// A link that lived this long was worth dialling.
 const LASTING: Duration = Duration::from_secs(10);
 /// The same where bytes cost money.

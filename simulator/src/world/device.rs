@@ -170,7 +170,8 @@ impl Device {
             realm: self.issuer.as_ref().map(|(_, realm)| realm.clone()),
             medium: medium.clone(),
             device: self.index,
-            seed,
+            // Not what the engine draws.
+            seed: seed.map(|byte| !byte),
         };
         executor::spawn(
             owner,

@@ -14,7 +14,7 @@ use m2mesh::node::{Host, Issued};
 use m2mesh::time::{Now, Time, Unix};
 use m2mesh::wire::hello::{EnrolHello, EnrolReply};
 use rand_chacha::ChaCha20Rng;
-use rand_chacha::rand_core::SeedableRng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -82,7 +82,7 @@ pub struct SimHost {
     pub medium: Medium,
     /// Which device it is.
     pub device: usize,
-    /// For what the issuer draws.
+    /// For what the issuer draws; it is another one for each answer.
     pub seed: [u8; 32],
 }
 
@@ -101,9 +101,9 @@ impl Host for SimHost {
         let mut realm = realm.lock().unwrap_or_else(PoisonError::into_inner);
         let realm = &mut *realm;
         let at = self.clock.now();
-        let mut seed = self.seed;
-        seed[..8].copy_from_slice(&at.time.0.to_be_bytes());
-        let mut rng = ChaCha20Rng::from_seed(seed);
+        // Two requests may come at one moment of virtual time.
+        let mut rng = ChaCha20Rng::from_seed(self.seed);
+        rng.fill_bytes(&mut self.seed);
         let answered = realm.issuer.answer(&hello, &mut realm.book, &realm.bulletin, at.unix, &mut rng);
         ready(Issued::of(&realm.issuer, &hello, relayed, answered)).boxed()
     }

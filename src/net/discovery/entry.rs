@@ -71,3 +71,13 @@ impl Entry {
         self.state = State::Idle(Instant::now() + rest);
     }
 }
+
+/// For so long after a link was lost nobody is given up there: the rests reach [`LONGEST`] by then.
+const AWAITED: Duration = Duration::from_secs(240);
+/// Bound of the rest between two dials on a neighbour's word: whoever starts anew is back by then.
+pub(super) const SHORTEST_HEARSAY: Duration = Duration::from_secs(10);
+/// Bounds of the rest of a member that has no room.
+pub(super) const SHORTEST_FULL: Duration = Duration::from_secs(30);
+pub(super) const LONGEST_FULL: Duration = Duration::from_secs(600);
+/// Bound of the rest after a first failure where bytes cost money.
+pub(super) const SHORTEST_METERED: Duration = Duration::from_secs(5);

@@ -1,5 +1,6 @@
 //! What discovery promises: which address is dialled when, and which are forgotten.
 
+use super::entry::{LONGEST_FULL, SHORTEST_FULL, SHORTEST_HEARSAY};
 use super::*;
 use crate::link::bearer::{Bearers, Profile, Rule};
 use futures::task::noop_waker;
