@@ -85,6 +85,8 @@ pub(super) struct Incoming {
     /// When its first frame came to the mesh, or to those whom it was fetched from, and when that came here.
     pub(super) came: Time,
     pub(super) entered: Time,
+    /// When the latest of its frames came.
+    pub(super) latest: Time,
     /// What was sent up to then is taken for heard.
     barred: Unix,
     pub(super) order: Reorder<Held>,
@@ -229,7 +231,7 @@ impl Engine {
             first > 1 && !frame.number.checked_sub(1).is_some_and(|one| self.shelf.has_seen(&frame.flow, one));
         let lacks = follows && Some(frame.came - batch_pause) > self.multicast.listens_since(&frame.group);
         let Some(stream) = self.multicast.streams.streams.get_mut(&key) else { return };
-        stream.behind = stream.behind.min(behind);
+        (stream.behind, stream.latest) = (stream.behind.min(behind), stream.latest.max(frame.came));
         if stream.closed && stream.order.is_duplicate(first, count) {
             return self.count(Counter::GroupFramesOutOfTurn, 1);
         }
@@ -266,6 +268,7 @@ impl Engine {
             alone_until: None,
             came: frame.came,
             entered: now,
+            latest: frame.came,
             barred,
             order,
             began,

@@ -19,10 +19,13 @@ use core::time::Duration;
 /// How long a stream waits for one of an epoch before to say that it has ended.
 const TURN: Duration = Duration::from_millis(500);
 
+/// A publisher that was heard in an epoch so lately has not been started again since with its clock in an earlier one: what comes of that is late.
+const STARTED_AGAIN: Duration = Duration::from_secs(5);
+
 impl Streams {
     /// Puts a stream that is new here before or behind the one that was heard last of its publisher. Under one credential the lower ordinal is
-    /// the earlier one; else it is the earlier one if its first frame came before that of the other, or both came about the turn of an epoch, and it is of the epoch before. When they
-    /// began by their publisher's clock says nothing: a device that was restarted may have another time.
+    /// the earlier one; else the one of the later epoch comes after the other, unless that one begins to be heard when it has been silent for
+    /// [`STARTED_AGAIN`]: a device that was restarted may have another time. So when they began by their publisher's clock says little.
     pub(super) fn take_place(
         &mut self,
         key: Key,
@@ -120,5 +123,7 @@ fn comes_before((key, stream): (&Key, &Incoming), (last, later): (&Key, &Incomin
     if key.0 == last.0 && ordinal != after {
         return ordinal < after;
     }
-    stream.came < later.came || (stream.start < later.start && now < later.entered + TURN)
+    // What is of a later epoch never does, however late the other has come.
+    stream.start <= later.start
+        && (stream.came < later.came || (stream.start < later.start && now < later.latest + STARTED_AGAIN))
 }

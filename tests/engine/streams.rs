@@ -6,7 +6,8 @@ use crate::multicast::{all, heard, millis, missed, publish, row, seconds, subscr
 use m2mesh::counter::Counter;
 use m2mesh::engine::Input;
 use m2mesh::engine::api::{Command, Past, Token};
-use m2mesh::wire::frame::Kind;
+use m2mesh::wire::frame::{self, Kind};
+use m2mesh::wire::group_repair::Again;
 use std::time::Duration;
 
 /// What a publisher that crashed in between has published before and after that, as frames that nobody has got yet.
@@ -273,6 +274,54 @@ fn who_listens_before_it_has_a_link_hears_what_was_published_meanwhile_or_that_i
     assert!(told.first().is_some_and(|(first, _)| *first >= from + 28));
     assert_eq!(told, all(told[0].0..from + 140));
     assert_eq!(told_apart(&mesh, listens), (0, 1));
+}
+
+#[test]
+fn a_stream_of_the_epoch_before_that_comes_late_does_not_end_the_one_that_follows_it() {
+    for first in [0, 1] {
+        let (mut mesh, listens) = row();
+        let frames = frames_around_a_turn(&mut mesh, listens);
+        // The one of before the turn is pushed late, when its link is there again, before or after the first of the others; these were
+        // fetched of somebody who has had them for a while.
+        let mut order = vec![1, 2, 3];
+        order.insert(first, 0);
+        for at in order {
+            mesh.hand(2, 1, &frames[at]);
+            mesh.run(seconds(1));
+        }
+        mesh.run(seconds(2));
+        let told: Vec<u32> = heard(&mesh, 2, listens).into_iter().map(|(number, _)| number).collect();
+        assert_eq!((told, told_apart(&mesh, listens)), ((first as u32..4).collect(), (first as u64, 0)));
+    }
+}
+
+/// What a publisher that was restarted just before it publishes before the turn of an epoch, and three times after it.
+fn frames_around_a_turn(mesh: &mut Mesh, listens: Token) -> Vec<Vec<u8>> {
+    let turn = Duration::from_micros(3_600_000_000 - mesh.now.unix.0 % 3_600_000_000);
+    mesh.run(turn - seconds(10));
+    mesh.restart(0);
+    mesh.connect(0, 1);
+    mesh.run(seconds(5));
+    mesh.vanish.insert((1, 2));
+    let published = |mesh: &mut Mesh, number| -> Vec<u8> {
+        publish(mesh, 0, "plant/x", number, seconds(600));
+        mesh.run(seconds(1));
+        mesh.nodes[0].sent.iter().rfind(|frame| frame[4] == Kind::Group as u8).expect("one is pushed").clone()
+    };
+    let mut frames = vec![published(mesh, 0)];
+    mesh.run(seconds(10));
+    for number in 1..4 {
+        let frame = published(mesh, number);
+        let mut again = Vec::new();
+        let begun = frame::begin(&mut again, Kind::GroupAgain);
+        again.extend_from_slice(&Again::of(seconds(3), 0).to_bytes());
+        again.extend_from_slice(&frame[6..]);
+        frame::finish(&mut again, begun);
+        frames.push(again);
+    }
+    assert_eq!(heard(mesh, 2, listens), []);
+    mesh.vanish.clear();
+    frames
 }
 
 #[test]
