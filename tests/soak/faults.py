@@ -3,6 +3,7 @@
 import asyncio
 import random
 import signal
+import time
 
 
 class Faults:
@@ -64,14 +65,22 @@ class Faults:
         self.down.add(name)
         self.traffic.hearing.kill(name)
         await self.lab.verb("kill", name)
+        self.forgets(name)
         self.traffic.hearing.kill(name)
         await asyncio.sleep(draw.choice([0, 0.2, 1, 3, 8]))
         await self.start(name)
+
+    def forgets(self, name):
+        """A node that ends while its disk takes nothing knows no more of what it has sent meanwhile."""
+        since = self.lab.full_since(name)
+        if since is not None:
+            self.traffic.promises.forgotten[name].append((since, time.monotonic()))
 
     async def stop(self, name, draw, number=signal.SIGTERM):
         self.down.add(name)
         pid = self.lab.pid(name)
         self.lab.signal(name, number)
+        self.forgets(name)
         for _ in range(80):
             if self.lab.pid(name) != pid:
                 break

@@ -6,6 +6,7 @@ import os
 import signal
 import struct
 import subprocess
+import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -21,6 +22,7 @@ class Lab:
         self.clean = {k: v for k, v in os.environ.items() if not k.startswith("M2MESH_") and k != "LD_PRELOAD"}
         # Nodes whose shim says that their disk is full or their clock is wrong, as it was last told.
         self.control = {name: [0, 0] for name in self.names}
+        self.full = {}           # of each node: since when its disk was full last, and until when
 
     async def start(self):
         shim = self.directory / "shim.so"
@@ -120,8 +122,17 @@ class Lab:
         self._write(name)
 
     def set_full(self, name, full):
+        if full:
+            self.full[name] = [time.monotonic(), None]
+        elif name in self.full and self.full[name][1] is None:
+            self.full[name][1] = time.monotonic()
         self.control[name][1] = int(full)
         self._write(name)
+
+    def full_since(self, name):
+        """Since when a node's disk has taken nothing; None if it takes writes, and has for long enough to have noticed."""
+        since, until = self.full.get(name, (None, 0))
+        return since if until is None or time.monotonic() - until < 2 else None
 
     def _write(self, name):
         # In place: the node has this file mapped.
