@@ -369,7 +369,8 @@ impl Engine {
         let Some(stream) = streams.streams.get_mut(&key) else { return Known::default() };
         let known = Known::of(stream, message.topic);
         if let Some(last) = stream.topics.get_mut(message.topic) {
-            *last = now;
+            // One that was fetched may have come to its giver before the one before it came here.
+            *last = Last { at: now.at.max(last.at), ..now };
             return known;
         }
         if stream.topics.len() >= group::MAX_TOPICS + MAX_MESSAGES {

@@ -33,7 +33,7 @@ const MAX_TRIES: u8 = 4;
 const TRUST: Duration = Duration::from_secs(10);
 /// Most neighbours that are remembered to have a frame. Drop policy: more are not.
 const MAX_TELLERS: usize = 4;
-/// Between two requests to a neighbour: twice what it answers without a break.
+/// Between two requests to a neighbour: twice the time in which it answers one.
 const PACE: Duration = Duration::from_millis(20);
 
 /// A frame that others have.
