@@ -29,7 +29,7 @@
 //! signatures are known · `segments` whose frames · `share` no link
 //! more than its part · `tree` to whom a group's frames are pushed · [`view`]
 //! and `report` what an operator may look at · `services` offers and calls · `multicast` subscriptions
-//! · `publishing` what is published, in streams with `ordinals` · `group_frames` what others publish · `streams` their order, from one to the next by `succession` · `past` what was there before a subscription · `missing` their gaps · `shelf` frames kept
+//! · `publishing` what is published, in `out_streams` with `ordinals` · `group_frames` what others publish · `streams` their order, from one to the next by `succession` · `past` what was there before a subscription · `missing` their gaps · `shelf` frames kept
 //! · `repair` and fetched, as `wanted` · `heard` up to where subscribers have heard them, for good · `relaying` enrolment of
 //! others, by the `ways` that cost least · `enrolment` renewal, epochs · `journal` the commit of the turn and
 //! the event log.
@@ -68,6 +68,7 @@ mod locate;
 mod missing;
 mod multicast;
 mod ordinals;
+mod out_streams;
 mod outcomes;
 mod past;
 mod pathfinding;

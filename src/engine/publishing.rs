@@ -1,14 +1,12 @@
 //! Publishing: what the application publishes, until it has left for the neighbours in the group's tree.
 //!
-//! **Mechanism.** Publications of a turn to one group, under one policy and with one lifetime, share frames, up to [`MAX_GROUP_FRAME`].
-//! A frame is of use for as long as the first message in it. It is sealed under
+//! **Mechanism.** Publications to one group, under one policy and with one lifetime, share frames, up to [`MAX_GROUP_FRAME`]: what is
+//! published at a time, and what comes within [`SPACING`] of the frame before, for each frame is signed once and verified by everybody
+//! who hears it. A frame is of use for as long as the first message in it. It is sealed under
 //! the sender's key for group and epoch, numbered, signed by its pseudonym, pushed to the neighbours that the group's tree names, and put
 //! on the shelf, so that whoever misses it finds it. Subscribers on this device get it at once.
 //!
-//! **Streams.** A device's messages to a group under one credential are a stream, numbered from 1, and within it those to each topic. A
-//! stream ends with a frame that says which number was the last in each topic, so that nothing is lost unseen at its end: at
-//! the turn of an epoch, when it has [`MAX_TOPICS`] topics, or when the group has not been published to for a while. Streams of
-//! different epochs are not tied to each other; who has a card of the publisher knows that they are one's.
+//! A frame is a part of the device's stream to the group, which `out_streams` begins and ends.
 //!
 //! **Back-pressure.** While a neighbour in the tree takes nothing, what is published waits, and with it the application; after
 //! [`PATIENCE`] that neighbour is left behind, and fetches what it missed when it takes frames again.
@@ -20,41 +18,35 @@
 
 use super::api::{Outcome, Published, Refused, Reply, Token};
 use super::multicast::too_many_groups;
-use super::ordinals::{self, Ordinals};
+use super::out_streams::OutStreams;
 use super::shelf::Kept;
-use super::store::{Read, ReadError, Table, Write};
+use super::store::{Read, ReadError, Write};
 use super::{Engine, tree::Way};
 use crate::delivery::lane::Terms;
-use crate::id::{CredentialHash, LinkId, Lsn, StreamId, Tag};
-use crate::identity::credential::OwnCredential;
+use crate::id::{LinkId, Lsn, Tag};
 use crate::identity::group::GroupSender;
-use crate::time::{Epoch, Time, Unix};
-use crate::wire::group::{GroupBatch, GroupMessage, MAX_GROUP_FRAME, MAX_MESSAGES, MAX_PAYLOAD, MAX_TOPICS};
-use crate::wire::{self, topic};
+use crate::time::{Time, Unix};
+use crate::wire::group::{GroupBatch, GroupMessage, MAX_GROUP_FRAME, MAX_MESSAGES, MAX_PAYLOAD};
+use crate::wire::topic;
 use bytes::Bytes;
 use core::time::Duration;
-use rand_chacha::rand_core::Rng;
-use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// Publications that may wait before commands have to; drop policy: none, back-pressure.
 const PUBLICATIONS_OPEN: usize = 8_192;
 /// How long a publication waits for the group's tree to reach this device.
 const JOIN_TIME: Duration = Duration::from_secs(3);
-/// Key in [`Table::Meta`] of where streams have ended.
-const ENDS_KEY: &[u8] = b"stream-ends";
-/// Most topics of streams whose end is kept while the node is stopped. Drop policy: the rest ends untold, and subscribers are told that they
-/// may have missed something.
-const MAX_ENDS: usize = 4_096;
 /// How often it is looked whether it does.
 const JOIN_RETRY: Duration = Duration::from_millis(20);
 /// How long a neighbour that takes nothing holds up the publishers next to it.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// A frame to a group that is not full leaves no sooner than this after the one before.
+const SPACING: Duration = Duration::from_millis(1);
 /// Bytes of a group frame besides its messages.
 pub(super) const FRAME_OVERHEAD: usize = 512;
 /// Bytes of a message besides topic and payload.
-const MESSAGE_OVERHEAD: usize = 24;
+pub(super) const MESSAGE_OVERHEAD: usize = 24;
 
 #[derive(Debug)]
 struct Publication {
@@ -67,19 +59,11 @@ struct Publication {
     expiry: Unix,
 }
 
-/// This device's stream to a group.
-#[derive(Debug)]
-struct OutStream {
-    sender: GroupSender,
-    id: StreamId,
-    began: Unix,
-    next: u64,
-    /// When something of it was sealed last.
-    sealed: Option<Time>,
-    /// What was asked last of the way.
-    terms: Arc<Terms>,
-    /// The last number in each topic.
-    topics: BTreeMap<String, u64>,
+impl Publication {
+    /// What it takes of a frame, in bytes.
+    fn size(&self) -> usize {
+        MESSAGE_OVERHEAD + self.topic.len() + self.payload.len()
+    }
 }
 
 /// See the module's documentation.
@@ -91,24 +75,7 @@ pub(super) struct Publishing {
     blocked: BTreeMap<String, Time>,
     /// Since when a link holds publishers up.
     slow: BTreeMap<LinkId, Time>,
-    out: BTreeMap<String, OutStream>,
-    ordinals: Ordinals,
-    /// The epoch in which each group was published to last, if that is this one or the one before.
-    last: BTreeMap<String, Epoch>,
-    /// Where the streams of the process before this one ended, by group, until it is published to again.
-    ends: BTreeMap<String, StreamEnd>,
-}
-
-/// Where a stream has ended, kept while the node is stopped.
-#[derive(Debug, Serialize, Deserialize)]
-struct StreamEnd {
-    group: String,
-    epoch: Epoch,
-    credential: CredentialHash,
-    stream: StreamId,
-    began: Unix,
-    next: u64,
-    topics: Vec<(String, u64)>,
+    pub(super) streams: OutStreams,
 }
 
 /// What keeps a group's publications here.
@@ -122,39 +89,27 @@ enum Ready {
 impl Publishing {
     /// What the store holds.
     pub(super) fn load(store: &dyn Read) -> Result<Self, ReadError> {
-        let ends: Vec<StreamEnd> =
-            store.get(Table::Meta, ENDS_KEY)?.and_then(|value| wire::decode(&value).ok()).unwrap_or_default();
-        let last = ends.iter().map(|end| (end.group.clone(), end.epoch)).collect();
-        let ends = ends.into_iter().map(|end| (end.group.clone(), end)).collect();
-        Ok(Self { ordinals: Ordinals::load(store)?, last, ends, ..Self::default() })
+        Ok(Self { streams: OutStreams::load(store)?, ..Self::default() })
     }
 
     pub(super) fn has_room(&self) -> bool {
         self.open < PUBLICATIONS_OPEN
     }
 
-    /// The node stops: where its streams have ended, to be told by the next process.
-    pub(super) fn close(&mut self) -> Write {
-        let ended = self.out.iter().map(|(group, out)| StreamEnd {
-            group: group.clone(),
-            epoch: out.sender.epoch(),
-            credential: out.sender.credential(),
-            stream: out.id,
-            began: out.began,
-            next: out.next,
-            topics: out.topics.clone().into_iter().collect(),
-        });
-        // Those of the process before this one that it has not told of yet stay.
-        let ends = ended.chain(core::mem::take(&mut self.ends).into_values());
-        let mut room = MAX_ENDS;
-        let ends: Vec<StreamEnd> = ends
-            .take_while(|end| {
-                let left = room.checked_sub(end.topics.len());
-                room = left.unwrap_or(0);
-                left.is_some()
+    /// Whether as much waits for a group as a frame holds.
+    fn fills_a_frame(&self, group: &str) -> bool {
+        let Some(queue) = self.pending.get(group) else { return false };
+        let mut size = FRAME_OVERHEAD;
+        queue.len() >= MAX_MESSAGES
+            || queue.iter().any(|publication| {
+                size += publication.size();
+                size > MAX_GROUP_FRAME
             })
-            .collect();
-        Write::Put { table: Table::Meta, key: ENDS_KEY.to_vec(), value: wire::encode(&ends) }
+    }
+
+    /// The node stops: what the next process is to know of this one's streams.
+    pub(super) fn close(&mut self) -> Write {
+        self.streams.close()
     }
 
     /// A link takes frames again, or is gone.
@@ -225,19 +180,6 @@ impl Engine {
         self.publishing.blocked.retain(|_, at| *at > now);
     }
 
-    /// Ends streams of an epoch that is over, and of groups that are not published to any more.
-    pub(super) fn end_streams(&mut self) {
-        let epoch = self.membership.bulletin().epoch_length().epoch_at(self.now.unix);
-        let published: Vec<String> = self.tree.published().map(str::to_owned).collect();
-        let over = |(group, out): &(&String, &OutStream)| out.sender.epoch() != epoch || !published.contains(group);
-        let over: Vec<String> = self.publishing.out.iter().filter(over).map(|(group, _)| group.clone()).collect();
-        for group in over {
-            if let Some(mut out) = self.publishing.out.remove(&group) {
-                self.send_end(&mut out);
-            }
-        }
-    }
-
     /// Whether a group's publications may leave, and over what.
     fn readiness(&mut self, group: &str) -> Ready {
         let now = self.now.time;
@@ -245,6 +187,10 @@ impl Engine {
         let Some(first) = self.publishing.pending.get(group).and_then(VecDeque::front) else {
             return Ready::To(Vec::new());
         };
+        let next = self.publishing.streams.sealed(group).map(|sealed| sealed + SPACING);
+        if let Some(next) = next.filter(|next| *next > now && !self.publishing.fills_a_frame(group)) {
+            return Ready::Not(next);
+        }
         let (policy, young) = (first.terms.policy.clone(), now.since(first.since) < JOIN_TIME);
         let ways = self.ways(&tag, None, &policy);
         if ways.is_empty() && young && self.is_joining(&tag) {
@@ -268,7 +214,7 @@ impl Engine {
         let (mut taken, mut size): (Vec<Publication>, _) = (Vec::new(), FRAME_OVERHEAD);
         let lifetime = |publication: &Publication| publication.deadline.since(publication.since);
         while let Some(next) = queue.front() {
-            let adds = MESSAGE_OVERHEAD + next.topic.len() + next.payload.len();
+            let adds = next.size();
             let full = size + adds > MAX_GROUP_FRAME || taken.len() >= MAX_MESSAGES;
             if taken.first().is_some_and(|first| full || first.terms != next.terms || lifetime(first) != lifetime(next))
             {
@@ -285,7 +231,7 @@ impl Engine {
     }
 
     fn push_out(&mut self, group: &str, ways: &[Way], publications: Vec<Publication>) {
-        let Some(mut out) = self.stream_to(group, &publications) else {
+        let Some(mut out) = self.stream_to(group, publications.iter().map(|one| one.topic.as_str())) else {
             let reason = format!("this device has no key for the group {group} at the moment");
             return self.end_publications(group, publications, &Outcome::Refused { reason });
         };
@@ -304,7 +250,7 @@ impl Engine {
         let terms = publications.first().map(|first| first.terms.clone()).unwrap_or_default();
         out.terms.clone_from(&terms);
         let neighbours = self.push_sealed(&mut out.sender, &batch, (expiry, deadline), ways, terms);
-        self.publishing.out.insert(group.to_owned(), out);
+        self.publishing.streams.put_back(group, out);
         self.publish_here(&publications);
         for publication in publications {
             let latency = self.now.time.since(publication.since);
@@ -314,7 +260,7 @@ impl Engine {
     }
 
     /// Seals a batch, keeps the frame, and pushes it to neighbours; answers to how many.
-    fn push_sealed(
+    pub(super) fn push_sealed(
         &mut self,
         sender: &mut GroupSender,
         batch: &GroupBatch<'_>,
@@ -330,81 +276,6 @@ impl Engine {
         let kept = Kept { data: data.clone(), came: self.now.time, until: deadline, segment, terms: Some(terms) };
         self.keep_own(tag, flow, number, kept);
         self.push(&tag, segment, ways, &data, None)
-    }
-
-    /// The stream for these publications, taken out of the table: the one that there is, or one that begins now.
-    fn stream_to(&mut self, group: &str, publications: &[Publication]) -> Option<OutStream> {
-        let epoch = self.membership.bulletin().epoch_length().epoch_at(self.now.unix);
-        let own = self.membership.credential(self.now.unix)?.clone();
-        let version = self.membership.groups().version(group)?;
-        let now = (epoch, version, own.hash);
-        if let Some(mut out) = self.publishing.out.remove(group) {
-            let of = &out.sender;
-            let fits = (of.epoch(), of.version(), of.credential()) == now;
-            if fits && out.has_room_for(publications) {
-                return Some(out);
-            }
-            self.send_end(&mut out);
-            if fits {
-                return Some(self.begin_stream(group, out.sender));
-            }
-        }
-        let segment = self.segment_of_publications()?;
-        self.tell_end_before(group, segment, epoch, own.clone());
-        let sender = self.membership.groups().sender(&mut self.rng, (group, segment), epoch, own).ok()?;
-        Some(self.begin_stream(group, sender))
-    }
-
-    /// Says where the stream of the process before this one ended, if that was under the same credential.
-    fn tell_end_before(&mut self, group: &str, segment: u8, epoch: Epoch, own: Arc<OwnCredential>) {
-        let Some(end) = self.publishing.ends.remove(group) else { return };
-        // If this process crashes, what it has told of the others is not known: they are told by none.
-        self.journal.extend([Write::Delete { table: Table::Meta, key: ENDS_KEY.to_vec() }]);
-        if (end.epoch, end.credential) != (epoch, own.hash) {
-            return;
-        }
-        let Ok(sender) = self.membership.groups().sender(&mut self.rng, (group, segment), epoch, own) else { return };
-        let StreamEnd { stream: id, began, next, topics, .. } = end;
-        let topics = topics.into_iter().collect();
-        self.send_end(&mut OutStream { sender, id, began, next, sealed: None, terms: Arc::default(), topics });
-    }
-
-    fn begin_stream(&mut self, group: &str, sender: GroupSender) -> OutStream {
-        let epoch = sender.epoch();
-        let before = self.publishing.last.insert(group.to_owned(), epoch);
-        let continues = before.is_some_and(|before| before.0.checked_add(1) == Some(epoch.0));
-        self.publishing.last.retain(|_, last| last.0.saturating_add(1) >= epoch.0);
-        let (ordinal, write) = self.publishing.ordinals.take(sender.epoch());
-        self.journal.extend(write);
-        let mut id = [0; StreamId::LEN];
-        self.rng.fill_bytes(&mut id);
-        let (id, began) = (ordinals::mark(id, ordinal, continues), self.now.unix);
-        OutStream { sender, id, began, next: 1, sealed: None, terms: Arc::default(), topics: BTreeMap::new() }
-    }
-
-    /// Says where a stream has ended.
-    fn send_end(&mut self, out: &mut OutStream) {
-        let mut room = MAX_GROUP_FRAME - FRAME_OVERHEAD;
-        let messages = out.topics.iter().map_while(|(topic, number)| {
-            room = room.checked_sub(MESSAGE_OVERHEAD + topic.len())?;
-            Some(GroupMessage { topic, number: *number, payload: b"" })
-        });
-        let batch = GroupBatch {
-            stream: out.id,
-            first: out.next,
-            began: out.began.0,
-            ends: true,
-            messages: messages.collect(),
-            pause: out.sealed.map_or(0, |sealed| millis(self.now.time.since(sealed))),
-        };
-        let (terms, tag) = (out.terms.clone(), out.sender.tag());
-        let ways = self.ways(&tag, None, &terms.policy);
-        // As long as anybody takes a frame of this epoch.
-        let length = self.membership.bulletin().epoch_length();
-        let accepted = (length.end(out.sender.epoch()) + length.skew()).since(self.now.unix);
-        let lifetime = accepted.clamp(LEAST_END_LIFETIME, MOST_END_LIFETIME);
-        let until = (self.now.unix + lifetime, self.now.time + lifetime);
-        self.push_sealed(&mut out.sender, &batch, until, &ways, terms);
     }
 
     /// Subscribers on this device have it too.
@@ -456,37 +327,5 @@ impl Engine {
     pub(super) fn tag_of(&self, group: &str) -> Tag {
         let epoch = self.membership.bulletin().epoch_length().epoch_at(self.now.unix);
         self.membership.groups().tag(group, epoch)
-    }
-}
-
-/// How long the frame that ends a stream is of use, at least and at most.
-const LEAST_END_LIFETIME: Duration = Duration::from_secs(5);
-const MOST_END_LIFETIME: Duration = Duration::from_secs(3_600);
-
-fn millis(time: Duration) -> u32 {
-    u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
-}
-
-impl OutStream {
-    /// A batch is sealed now: how long after the one before, in milliseconds.
-    fn pause(&mut self, now: Time) -> u32 {
-        self.sealed.replace(now).map_or(0, |before| millis(now.since(before)))
-    }
-
-    /// Whether the topics of all of them have a place.
-    fn has_room_for(&self, publications: &[Publication]) -> bool {
-        let topics = publications.iter().map(|publication| publication.topic.as_str());
-        let fresh: BTreeSet<&str> = topics.filter(|topic| !self.topics.contains_key(*topic)).collect();
-        self.topics.len() + fresh.len() <= MAX_TOPICS
-    }
-
-    /// The number of the next message to a topic.
-    fn number(&mut self, topic: &str) -> u64 {
-        if let Some(last) = self.topics.get_mut(topic) {
-            *last += 1;
-            return *last;
-        }
-        self.topics.insert(topic.to_owned(), 1);
-        1
     }
 }

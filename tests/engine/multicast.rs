@@ -4,6 +4,7 @@ use crate::mesh::Mesh;
 use m2mesh::counter::Counter;
 use m2mesh::engine::Input;
 use m2mesh::engine::api::{Command, Missed, Outcome, Refused, Reply, Token};
+use m2mesh::wire::frame::{Frames, Kind};
 use std::time::Duration;
 
 pub fn millis(millis: u64) -> Duration {
@@ -75,6 +76,29 @@ fn around_a_hub_everybody_hears_everybody() {
     mesh.run(seconds(2));
     for (at, listens) in listens.into_iter().enumerate() {
         assert_eq!(heard(&mesh, at, listens).len(), 5 * 17, "at {at}");
+    }
+}
+
+#[test]
+fn what_is_published_one_by_one_in_a_hurry_shares_frames() {
+    let (mut mesh, listens) = row();
+    mesh.forget_past();
+    for number in 0..100 {
+        publish(&mut mesh, 0, "plant/x", number, seconds(30));
+        mesh.run(Duration::from_micros(100));
+    }
+    mesh.run(seconds(1));
+    assert_eq!(heard(&mesh, 2, listens), all(0..100));
+    let frames = |sent: &&Vec<u8>| {
+        Frames(sent).next().is_some_and(|frame| frame.is_ok_and(|frame| frame.kind == Kind::Group as u8))
+    };
+    let frames = mesh.nodes[0].sent.iter().filter(frames).count();
+    assert!((10..=11).contains(&frames), "{frames} frames in ten milliseconds");
+    // Who publishes now and then waits for nothing.
+    for number in 0..5 {
+        let token = publish(&mut mesh, 0, "plant/x", number, seconds(30));
+        assert_eq!(mesh.ended.get(&token), Some(&Outcome::Sent { latency_us: 0, neighbours: 1 }));
+        mesh.run(millis(2));
     }
 }
 
