@@ -20,7 +20,7 @@
 //! 3. What bears the number of a frame that is wanted, and is not that frame, leaves it wanted.
 
 use super::Engine;
-use super::multicast::{MAX_WAITING, WAIT};
+use super::multicast::{MAX_WAITING, MAX_WAITING_BYTES, WAIT};
 use super::publishing::FRAME_OVERHEAD;
 use super::shelf::{Flow, Kept};
 use super::streams::Received;
@@ -59,6 +59,13 @@ pub(super) struct Waiting {
     pub(super) until: Time,
 }
 
+impl Waiting {
+    /// Bytes that it takes.
+    pub(super) fn size(&self) -> usize {
+        self.data.len()
+    }
+}
+
 impl Engine {
     /// A group frame, pushed by a neighbour.
     pub(super) fn handle_group_frame(&mut self, link: LinkId, data: &[u8]) {
@@ -86,11 +93,8 @@ impl Engine {
         if self.peers.knows(&frame.sender) {
             return self.judge_frame(link, data, arrival);
         }
-        if self.multicast.waiting.len() >= MAX_WAITING {
-            self.count(Counter::GroupFramesWithoutCredential, 1);
-            if !self.make_room_to_wait(link) {
-                return;
-            }
+        if !self.make_room_to_wait(link, data.len()) {
+            return;
         }
         let (sender, until) = (frame.sender, self.now.time + WAIT);
         if !self.multicast.waiting.iter().any(|waiting| waiting.sender == sender) {
@@ -99,18 +103,30 @@ impl Engine {
         self.multicast.waiting.push_back(Waiting { link, sender, data: Bytes::copy_from_slice(data), arrival, until });
     }
 
-    /// Room for a frame that waits for a credential: the newest of the link that has most gives way. `false`: that is this one.
-    fn make_room_to_wait(&mut self, link: LinkId) -> bool {
-        let mut shares: BTreeMap<LinkId, (usize, usize)> = BTreeMap::new();
-        for (at, waiting) in self.multicast.waiting.iter().enumerate() {
-            let (count, newest) = shares.entry(waiting.link).or_default();
-            (*count, *newest) = (*count + 1, at);
-        }
-        let own = shares.get(&link).map_or(0, |(count, _)| *count);
-        match shares.into_values().max() {
-            Some((count, newest)) if count > own => self.multicast.waiting.remove(newest).is_some(),
-            _ => false,
-        }
+    /// Room for a frame of so many bytes that waits for a credential: the newest of the link that has most gives way. `false`: that is
+    /// this one.
+    fn make_room_to_wait(&mut self, link: LinkId, bytes: usize) -> bool {
+        let waiting = &mut self.multicast.waiting;
+        let mut dropped = 0;
+        let fits = loop {
+            let mut shares: BTreeMap<LinkId, (usize, usize)> = BTreeMap::new();
+            for (at, one) in waiting.iter().enumerate() {
+                let (size, newest) = shares.entry(one.link).or_default();
+                (*size, *newest) = (*size + one.size(), at);
+            }
+            let size: usize = shares.values().map(|(size, _)| size).sum();
+            if waiting.len() < MAX_WAITING && size + bytes <= MAX_WAITING_BYTES {
+                break true;
+            }
+            let own = shares.get(&link).map_or(0, |(size, _)| *size);
+            match shares.into_values().max() {
+                Some((most, newest)) if most > own => drop(waiting.remove(newest)),
+                _ => break false,
+            }
+            dropped += 1;
+        };
+        self.count(Counter::GroupFramesWithoutCredential, dropped + u64::from(!fits));
+        fits
     }
 
     /// A credential has come: what waited for it is judged.

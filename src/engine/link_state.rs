@@ -17,7 +17,7 @@
 //! Invariants
 //! 1. Nothing gets into the database whose signature has not been verified under a verified credential.
 //! 2. An LSA is handed on only when it was news, and never to where it came from.
-//! 3. What waits for credentials is bounded by [`MAX_WAITING`], for each link by [`WAITING_OF_LINK`], and by [`WAIT`]; drop
+//! 3. What waits for credentials is bounded by [`MAX_WAITING`], for each link by [`WAITING_OF_LINK`] and [`WAITING_BYTES`], and by [`WAIT`]; drop
 //!    policy: the newest is dropped, and asked for again with the next digest (`lsas_without_credential`).
 //! 4. What is no news costs neither a signature's verification nor its origin's turn.
 
@@ -45,6 +45,8 @@ use std::sync::Arc;
 const MAX_WAITING: usize = 256;
 /// And most of them from one link.
 const WAITING_OF_LINK: usize = 64;
+/// And most bytes of these.
+const WAITING_BYTES: usize = 512 * 1024;
 /// How long they wait.
 const WAIT: Duration = Duration::from_secs(3);
 /// A digest tells all entries at once up to this many.
@@ -300,8 +302,9 @@ impl Engine {
 
     fn wait_for_origin(&mut self, from: LinkId, origin: CredentialHash, signed: &[u8]) {
         let waiting = &self.routing.waiting;
-        let of_link = waiting.iter().filter(|waiting| waiting.from == from).count();
-        if waiting.len() >= MAX_WAITING || of_link >= WAITING_OF_LINK {
+        let of_link = waiting.iter().filter(|waiting| waiting.from == from);
+        let (of_link, bytes) = of_link.fold((0, signed.len()), |(n, bytes), one| (n + 1, bytes + one.signed.len()));
+        if waiting.len() >= MAX_WAITING || of_link >= WAITING_OF_LINK || bytes > WAITING_BYTES {
             return self.count(Counter::LsasWithoutCredential, 1);
         }
         if !waiting.iter().any(|waiting| waiting.origin == origin) {

@@ -31,9 +31,10 @@ use crate::wire::topic;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// Most frames that wait for a credential. Drop policy: of the link that most came over, the newest is ignored
-/// (`group_frames_without_credential`).
+/// Most frames that wait for a credential, and most bytes of them. Drop policy: of the link that most bytes came over, the newest is
+/// ignored (`group_frames_without_credential`).
 pub(super) const MAX_WAITING: usize = 256;
+pub(super) const MAX_WAITING_BYTES: usize = 2 * 1024 * 1024;
 /// How long they wait.
 pub(super) const WAIT: Duration = Duration::from_secs(3);
 /// Most subscriptions.

@@ -1,8 +1,8 @@
 //! Tables that others fill, with their sizes and bounds: for tests, and for whoever looks for what has grown.
 
 use super::{
-    Engine, flights, forward, fragments, inbox, multicast, peer_credentials, routes, services, shelf, streams, tree,
-    wanted,
+    Engine, flights, forward, fragments, group_frames, inbox, multicast, peer_credentials, routes, services, shelf,
+    streams, tree, wanted,
 };
 use crate::routing::lsdb;
 
@@ -22,6 +22,7 @@ impl Engine {
     pub fn tables(&self) -> Vec<Table> {
         let table = |name, entries, bound| Table { name, entries, bound };
         let partial = fragments::MAX_PARTIAL * self.links.iter().count();
+        let waiting = self.multicast.waiting.iter().map(group_frames::Waiting::size).sum();
         vec![
             table("calls", self.services.calls(), services::MAX_CALLS),
             table("credentials", self.peers.len(), peer_credentials::MAX_CREDENTIALS),
@@ -32,6 +33,7 @@ impl Engine {
             table("group frames kept, bytes", self.shelf.bytes(), shelf::MAX_BYTES),
             table("group frames wanted", self.repair.wants.len(), wanted::MAX_WANTED),
             table("group frames waiting", self.multicast.waiting.len(), multicast::MAX_WAITING),
+            table("group frames waiting, bytes", waiting, multicast::MAX_WAITING_BYTES),
             table("group streams", self.multicast.streams.len().0, streams::MAX_STREAMS),
             table("group topics", self.multicast.streams.len().1, streams::MAX_TOPICS),
             table("group trees", self.tree.carried().count(), tree::MAX_TREES),
