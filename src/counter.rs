@@ -151,6 +151,8 @@ counters! {
     FlowsForgotten: Sessions = "flows_forgotten",
     /// Fragments of frames that do not fit together.
     FragmentsDropped: Frames = "fragments_dropped",
+    /// Group frames and link-state advertisements not looked at, since their link is closed for what was forged among them.
+    FramesDistrusted: Frames = "frames_distrusted",
     /// Frames of a kind that this version does not know.
     FramesOfUnknownKind: Frames = "frames_of_unknown_kind",
     /// Frames with a required flag that this version does not know.

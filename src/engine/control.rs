@@ -125,7 +125,7 @@ impl Engine {
     }
 
     pub(super) fn ask_credential(&mut self, link: LinkId, hash: CredentialHash) {
-        self.peers.note_asked(hash, self.now.time);
+        self.peers.note_asked(link, hash, self.now.time);
         self.send_control(link, Kind::CredentialRequest, &CredentialRequest { hash });
     }
 

@@ -162,8 +162,11 @@ impl Engine {
         if self.shelf.has_seen(&flow, frame.counter) {
             return self.count(Counter::GroupFramesDuplicate, 1);
         }
+        if !self.trusts(link) {
+            return;
+        }
         if !verify_signed(CONTEXT, &key, &signed) {
-            return self.count(Counter::GroupFramesForged, 1);
+            return self.note_forgery(link, Counter::GroupFramesForged);
         }
         let (took, until) = self.deadline(&frame, &flow, arrival);
         let (Some((_, accepted)), Some(length), Some(until)) = (accepted, length, until) else {

@@ -256,10 +256,13 @@ impl Engine {
         let Some(credential) = self.peers.get(&origin) else {
             return self.wait_for_origin(link, origin, body);
         };
-        if !verify_signed(CONTEXT, &credential.body.key, &signed) {
-            return self.count(Counter::LsasForged, 1);
-        }
         let credential = credential.clone();
+        if !self.trusts(link) {
+            return;
+        }
+        if !verify_signed(CONTEXT, &credential.body.key, &signed) {
+            return self.note_forgery(link, Counter::LsasForged);
+        }
         // Only what an origin has signed, and is news, takes a turn.
         match self.routing.pace.turn(origin, link, sequence, body, self.now.time) {
             Turn::Now => {}

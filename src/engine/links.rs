@@ -222,6 +222,7 @@ impl Engine {
         }
         self.fragments.forget(id);
         self.sessions.nacks.forget(id);
+        self.forgeries.forget(id);
     }
 
     /// Two processes have one identity.

@@ -27,7 +27,7 @@
 //! links are worth · `routes` which way, by `pathfinding` · `standing` and until when · `forward` for others · `fragments` for narrow
 //! links · `flights` what became of frames · `locate` where a leaf is · `peer_credentials` whose
 //! signatures are known · `segments` whose frames · `share` no link
-//! more than its part · `tree` to whom a group's frames are pushed · [`view`]
+//! more than its part · `forgeries` nor much that is forged · `tree` to whom a group's frames are pushed · [`view`]
 //! and `report` what an operator may look at · `services` offers and calls · `multicast` subscriptions
 //! · `publishing` what is published, in `out_streams` with `ordinals` · `group_frames` what others publish · `streams` their order, from one to the next by `succession` · `past` what was there before a subscription · `missing` their gaps · `shelf` frames kept
 //! · `repair` and fetched, as `wanted` · `heard` up to where subscribers have heard them, for good · `relaying` enrolment of
@@ -55,6 +55,7 @@ mod documents;
 mod enrolment;
 mod exchange;
 mod flights;
+mod forgeries;
 mod forward;
 mod fragments;
 mod group_frames;
@@ -162,6 +163,8 @@ pub struct Engine {
     flights: flights::Flights,
     flows: forward::Flows,
     fragments: fragments::Fragments,
+    /// How many forged frames each link may still bring.
+    forgeries: share::Rates,
     locating: locate::Locating,
     enrolment: enrolment::Enrolment,
     relaying: relaying::Relays,
@@ -231,6 +234,7 @@ impl Engine {
             flights: flights::Flights::default(),
             flows: forward::Flows::default(),
             fragments: fragments::Fragments::default(),
+            forgeries: forgeries::rates(),
             locating: locate::Locating::default(),
             enrolment: enrolment::Enrolment::default(),
             relaying: relaying::Relays::default(),

@@ -8,7 +8,8 @@
 //! 1. Every credential here has been verified.
 //! 2. At most [`MAX_CREDENTIALS`]. Drop policy: the one learnt first goes (`credentials_forgotten`), but none that is in use.
 
-use crate::id::{CredentialHash, CredentialPrefix, Pseudonym};
+use super::share::Shares;
+use crate::id::{CredentialHash, CredentialPrefix, LinkId, Pseudonym};
 use crate::identity::credential::PeerCredential;
 use crate::time::Time;
 use core::time::Duration;
@@ -20,17 +21,17 @@ pub(super) const MAX_CREDENTIALS: usize = 8_192;
 
 /// How long an answer may take: there and back over the slowest link, twice.
 const PATIENCE: Duration = Duration::from_secs(300);
-/// Most that are asked for at a time. Drop policy: the one asked for first is taken no more, and counts as not asked for
-/// (`credentials_unasked`).
+/// Most that are asked for at a time, each for what came over a link. Drop policy: of the link that most were asked for, the one
+/// asked for first is taken no more, and counts as not asked for (`credentials_unasked`).
 const MAX_ASKED: usize = 4_096;
 
 /// See the module's documentation.
 #[derive(Debug)]
 pub(super) struct PeerCredentials {
-    /// Those that were asked for, and when.
+    /// When those that were asked for were.
     asked: BTreeMap<CredentialHash, Time>,
-    /// The same in the order of asking; of one that was asked for again, or has come, an earlier time stays here.
-    order: VecDeque<(Time, CredentialHash)>,
+    /// The same by the link for whose frames.
+    shares: Shares<CredentialHash>,
     known: BTreeMap<CredentialHash, PeerCredential>,
     /// In the order in which they were learnt.
     learnt: VecDeque<CredentialHash>,
@@ -39,28 +40,30 @@ pub(super) struct PeerCredentials {
 
 impl PeerCredentials {
     pub(super) fn new(most: usize) -> Self {
-        Self { asked: BTreeMap::new(), order: VecDeque::new(), known: BTreeMap::new(), learnt: VecDeque::new(), most }
+        Self {
+            asked: BTreeMap::new(),
+            shares: Shares::new(MAX_ASKED),
+            known: BTreeMap::new(),
+            learnt: VecDeque::new(),
+            most,
+        }
     }
 
     pub(super) fn get(&self, hash: &CredentialHash) -> Option<&PeerCredential> {
         self.known.get(hash)
     }
 
-    /// A credential is asked for.
-    pub(super) fn note_asked(&mut self, hash: CredentialHash, now: Time) {
-        let over = |at: Time, count: usize| at + PATIENCE <= now || count >= MAX_ASKED;
-        while let Some((at, oldest)) = self.order.front().copied().filter(|(at, _)| over(*at, self.order.len())) {
-            self.order.pop_front();
-            if self.asked.get(&oldest) == Some(&at) {
-                self.asked.remove(&oldest);
-            }
-        }
+    /// A credential is asked for, because of what came over a link.
+    pub(super) fn note_asked(&mut self, link: LinkId, hash: CredentialHash, now: Time) {
         self.asked.insert(hash, now);
-        self.order.push_back((now, hash));
+        if let Some(gone) = self.shares.enter(link, hash) {
+            self.asked.remove(&gone);
+        }
     }
 
     /// Takes back that a credential was asked for; answers whether it was.
     pub(super) fn take_asked(&mut self, hash: &CredentialHash, now: Time) -> bool {
+        self.shares.leave(hash);
         self.asked.remove(hash).is_some_and(|at| at + PATIENCE > now)
     }
 
@@ -160,19 +163,22 @@ mod tests {
             hash[..2].copy_from_slice(&n.to_be_bytes());
             CredentialHash(hash)
         };
-        let mut peers = PeerCredentials::new(4);
-        peers.note_asked(hash(1), Time(0));
+        let (mut peers, link) = (PeerCredentials::new(4), LinkId(1));
+        peers.note_asked(link, hash(1), Time(0));
         assert!(!peers.take_asked(&hash(2), Time(1)));
         assert_eq!([peers.take_asked(&hash(1), Time(1)), peers.take_asked(&hash(1), Time(1))], [true, false]);
-        peers.note_asked(hash(1), Time(0));
-        peers.note_asked(hash(3), Time(0));
-        peers.note_asked(hash(3), Time(0) + PATIENCE);
+        peers.note_asked(link, hash(1), Time(0));
+        peers.note_asked(link, hash(3), Time(0));
+        peers.note_asked(link, hash(3), Time(0) + PATIENCE);
         assert!(!peers.take_asked(&hash(1), Time(0) + PATIENCE), "too long ago");
         assert!(peers.take_asked(&hash(3), Time(0) + PATIENCE), "asked for again since");
-        (0..20_000).for_each(|n| peers.note_asked(hash(n), Time(0) + PATIENCE));
-        assert!(peers.asked.len() <= MAX_ASKED && peers.order.len() <= MAX_ASKED);
-        assert!(peers.take_asked(&hash(19_999), Time(0) + PATIENCE));
-        assert!(!peers.take_asked(&hash(9), Time(0) + PATIENCE));
+        // One neighbour sends what nobody knows, without end: what another's frames wait for is taken.
+        peers.note_asked(LinkId(2), hash(30_000), Time(0) + PATIENCE);
+        (0..20_000).for_each(|n| peers.note_asked(link, hash(n), Time(0) + PATIENCE));
+        assert!(peers.asked.len() <= MAX_ASKED && peers.shares.len() <= MAX_ASKED);
+        for (n, taken) in [(19_999, true), (9, false), (30_000, true)] {
+            assert_eq!(peers.take_asked(&hash(n), Time(0) + PATIENCE), taken, "{n}");
+        }
     }
 
     #[test]

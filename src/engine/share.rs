@@ -85,15 +85,25 @@ impl Rates {
 
     /// Whether a link has a turn now; it is spent.
     pub(super) fn take(&mut self, link: LinkId, now: Time) -> bool {
+        let left = self.left(link, now);
+        let has = *left > 0;
+        *left = left.saturating_sub(1);
+        has
+    }
+
+    /// Whether a link has a turn now.
+    pub(super) fn has(&mut self, link: LinkId, now: Time) -> bool {
+        *self.left(link, now) > 0
+    }
+
+    fn left(&mut self, link: LinkId, now: Time) -> &mut u32 {
         let (left, since) = self.left.entry(link).or_insert((self.burst, now));
         let earned = u32::try_from(now.since(*since).as_micros() / self.every.as_micros().max(1)).unwrap_or(u32::MAX);
         if earned > 0 {
             *left = left.saturating_add(earned).min(self.burst);
             *since = now;
         }
-        let has = *left > 0;
-        *left = left.saturating_sub(1);
-        has
+        left
     }
 
     /// A link is gone.
@@ -128,6 +138,8 @@ mod tests {
         let at = |seconds: u64| Time(seconds * 1_000_000);
         let taken = |rates: &mut Rates, link: u64, at: Time| (0..10).filter(|_| rates.take(LinkId(link), at)).count();
         assert_eq!((taken(&mut rates, 1, at(1)), taken(&mut rates, 2, at(1))), (3, 3));
+        assert!(!rates.has(LinkId(1), at(1)));
+        assert!(rates.has(LinkId(1), at(3)));
         assert_eq!((taken(&mut rates, 1, at(3)), taken(&mut rates, 1, at(100))), (2, 3));
     }
 }

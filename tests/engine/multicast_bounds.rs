@@ -147,13 +147,52 @@ fn a_forged_frame_leaves_the_true_one_wanted() {
     // The signature is the last that there is.
     *forged.last_mut().expect("it is not empty") ^= 1;
     mesh.connect(1, 2);
-    for _ in 0..100 {
+    for _ in 0..20 {
         mesh.run(millis(1));
         mesh.hand(2, 1, &forged);
     }
-    mesh.run(seconds(2));
+    mesh.run(seconds(3));
     assert!(mesh.counted(2, Counter::GroupFramesForged) > 10);
     assert_eq!(heard(&mesh, 2, listens), all(0..2));
+}
+
+#[test]
+fn a_neighbour_that_hands_on_what_is_forged_is_left_and_publications_go_round_it() {
+    let mut mesh = Mesh::new(&["a", "b", "c", "liar"]);
+    for (one, other) in [(0, 1), (1, 2), (0, 3), (3, 2)] {
+        mesh.connect(one, other);
+    }
+    mesh.run(seconds(3));
+    let listens = subscribe(&mut mesh, 2, "plant/#");
+    mesh.run(seconds(3));
+    // What b alone listens to has not been seen at c.
+    subscribe(&mut mesh, 1, "other/#");
+    mesh.run(seconds(3));
+    publish(&mut mesh, 0, "other/x", 0, seconds(60));
+    mesh.run(seconds(1));
+    let is_group = |frame: &&Vec<u8>| frame[4] == Kind::Group as u8;
+    let mut forged = mesh.nodes[0].sent.iter().rev().find(is_group).expect("sent").clone();
+    // The signature is the last that there is.
+    *forged.last_mut().expect("it is not empty") ^= 1;
+    mesh.hand(2, 3, &forged.repeat(200));
+    let (forgeries, unseen) = (mesh.counted(2, Counter::GroupFramesForged), mesh.counted(2, Counter::FramesDistrusted));
+    assert_eq!(forgeries, 32, "{unseen}");
+    assert_eq!(unseen, 200 - 32);
+    assert_eq!(mesh.link(2, 3), None, "it is closed");
+    mesh.run(seconds(1));
+    for number in 0..20 {
+        publish(&mut mesh, 0, "plant/x", number, seconds(60));
+        mesh.run(millis(100));
+    }
+    mesh.run(seconds(1));
+    assert_eq!(heard(&mesh, 2, listens), all(0..20));
+    // It may come back, and is taken at its word again.
+    mesh.connect(3, 2);
+    mesh.run(seconds(3));
+    publish(&mut mesh, 0, "plant/x", 20, seconds(60));
+    mesh.run(seconds(1));
+    assert_eq!(mesh.counted(2, Counter::FramesDistrusted), unseen);
+    assert_eq!(heard(&mesh, 2, listens), all(0..21));
 }
 
 #[test]
