@@ -93,6 +93,8 @@ counters! {
     CallsUnanswered: Calls = "calls_unanswered",
     /// Calls for which no service was on offer.
     CallsWithoutService: Calls = "calls_without_service",
+    /// Confirmations of publications that are not waited for, or not any more.
+    ConfirmationsUnasked: Messages = "confirmations_unasked",
     /// Connections that broke beside another of the same link: what was under way on them may be lost.
     ConnectionsBroken: Connections = "connections_broken",
     /// Connections that a lab's orders kept from coming about.

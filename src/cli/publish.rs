@@ -9,11 +9,13 @@ use std::time::Duration;
 
 /// Publishes a message to all who subscribe to a topic
 ///
-/// It goes to the neighbours that listen, and from them on; who gets it is not reported back.
+/// It goes to the neighbours that listen, and from them on. Who gets it is reported back where that is asked for: `--ack group` waits
+/// until the deadline, or until as many devices as `--devices` names have said that they handed it to a subscriber.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   m2mesh publish plant/line-1/temperature 21.5
-  vmstat 1 60 | m2mesh publish plant/vmstat --lines")]
+  vmstat 1 60 | m2mesh publish plant/vmstat --lines
+  m2mesh publish plant/stop now --ack group --devices 9 --deadline 5s")]
 pub(super) struct Arguments {
     /// The topic; its first level names the group
     topic: String,
@@ -29,18 +31,34 @@ pub(super) struct Arguments {
     /// Each line of standard input is one message
     #[arg(long, conflicts_with = "payload")]
     lines: bool,
+    /// Who is to confirm it: nobody, or each device of the group that hands it to a subscriber and has this device among its contacts
+    #[arg(long, value_enum, default_value_t = Confirmation::None)]
+    ack: Confirmation,
+    /// With `--ack group`: as many are enough
+    #[arg(long, value_name = "N", requires = "ack", value_parser = clap::value_parser!(u32).range(1..))]
+    devices: Option<u32>,
+}
+
+/// Who confirms a publication.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Confirmation {
+    /// Nobody
+    None,
+    /// Devices that listen
+    Group,
 }
 
 pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, Failure> {
-    let Arguments { topic, payload, policy, deadline, lines } = arguments;
+    let Arguments { topic, payload, policy, deadline, lines, ack, devices } = arguments;
+    let confirm = (ack == Confirmation::Group).then(|| devices.unwrap_or(u32::MAX));
     let deadline = Span(deadline);
     let client = shell.client()?;
     if lines {
-        let query = |_| PublishLinesQuery { topic: topic.clone(), policy: policy.clone(), deadline };
+        let query = |_| PublishLinesQuery { topic: topic.clone(), policy: policy.clone(), deadline, confirm };
         return lines::run(&shell, &client, "/v1/publish-lines", query, None).await;
     }
     let Payload { payload, payload_base64 } = arguments::payload(&payload.unwrap_or_default())?;
-    let body = PublishBody { topic: topic.clone(), payload, payload_base64, policy, deadline };
+    let body = PublishBody { topic: topic.clone(), payload, payload_base64, policy, deadline, confirm };
     let outcome: Outcome = client.post("/v1/publish", &body).await?;
     send::tell(&shell, &outcome, &topic)
 }

@@ -128,6 +128,10 @@ fn print(shell: &Shell, outcome: &Outcome, to: &str) -> Result<(), Failure> {
             let plural = if *neighbours == 1 { "" } else { "s" };
             format!("{word} to {to} in {}, by {neighbours} neighbour{plural}", shell::micros(*latency_us))
         }
+        Outcome::Heard { latency_us, subscribers, .. } => {
+            let plural = if *subscribers == 1 { "" } else { "s" };
+            format!("{word} of {to} at {subscribers} device{plural}, the last after {}", shell::micros(*latency_us))
+        }
         Outcome::Replied { latency_us, .. } => format!("{word} in {}", shell::micros(*latency_us)),
         Outcome::Expired { reason } | Outcome::Refused { reason } | Outcome::Unreachable { reason } => {
             format!("{word}: {}", shell::visible(reason.as_bytes()))

@@ -51,6 +51,9 @@ pub enum Command {
         policy: Option<String>,
         /// Of no use after this long.
         lifetime: Duration,
+        /// Whether those devices are to confirm it that hand it to a subscriber: it ends when so many have, or at its deadline.
+        /// Without it, it ends when it has left.
+        confirm: Option<u32>,
     },
     /// Stream of [`Reply::Published`] and [`Reply::Missed`], first [`Reply::Ready`].
     Subscribe {
@@ -235,6 +238,15 @@ pub enum Outcome {
         /// Neighbours that got it.
         neighbours: u32,
     },
+    /// A publication that was to be confirmed: so many devices have handed it to a subscriber, and perhaps more.
+    Heard {
+        /// From command to the last confirmation, in microseconds.
+        latency_us: u64,
+        /// Devices that have confirmed it, this one not among them.
+        subscribers: u32,
+        /// Neighbours that got it.
+        neighbours: u32,
+    },
     /// Not known delivered by its deadline.
     Expired {
         /// The last that is known of it.
@@ -255,7 +267,7 @@ pub enum Outcome {
 impl Outcome {
     /// Whether the send did what was asked.
     pub fn is_success(&self) -> bool {
-        matches!(self, Self::Delivered { .. } | Self::Sent { .. })
+        matches!(self, Self::Delivered { .. } | Self::Sent { .. } | Self::Heard { .. })
     }
 }
 

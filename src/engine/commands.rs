@@ -31,8 +31,8 @@ impl Engine {
             Command::Send(send) => self.send(token, send),
             Command::SendLoad(load) => self.send_load(token, load),
             Command::Request { send, service } => self.request(token, send, service),
-            Command::Publish { topic, payload, policy, lifetime } => {
-                self.publish(token, topic, payload, policy.as_deref(), lifetime);
+            Command::Publish { topic, payload, policy, lifetime, confirm } => {
+                self.publish((token, confirm), topic, payload, policy.as_deref(), lifetime);
             }
             Command::Subscribe { filter, past } => self.subscribe(token, filter, past),
             Command::Offer { service } => self.offer(token, service),

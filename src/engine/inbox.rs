@@ -335,6 +335,10 @@ impl Engine {
                 let answer = match message.purpose {
                     _ if message.payload.len() > MAX_PAYLOAD => Verdict::Forbidden,
                     Purpose::Request => self.handle_call(from, id, message),
+                    Purpose::Heard => {
+                        self.handle_heard(from, message);
+                        Verdict::Delivered
+                    }
                     Purpose::Reply | Purpose::Failure => {
                         self.handle_answer(from, message);
                         Verdict::Delivered

@@ -29,7 +29,7 @@
 //! signatures are known · `segments` whose frames · `share` no link
 //! more than its part · `forgeries` nor much that is forged · `tree` to whom a group's frames are pushed · [`view`]
 //! and `report` what an operator may look at · `services` offers and calls · `multicast` subscriptions
-//! · `publishing` what is published, in `out_streams` with `ordinals` · `group_frames` what others publish · `streams` their order, from one to the next by `succession` · `past` what was there before a subscription · `missing` their gaps · `shelf` frames kept
+//! · `publishing` what is published, in `out_streams` with `ordinals`, and confirmed by `confirmations` · `group_frames` what others publish · `streams` their order, from one to the next by `succession` · `past` what was there before a subscription · `missing` their gaps · `shelf` frames kept
 //! · `repair` and fetched, as `wanted` · `heard` up to where subscribers have heard them, for good · `relaying` enrolment of
 //! others, by the `ways` that cost least · `enrolment` renewal, epochs · `journal` the commit of the turn and
 //! the event log.
@@ -49,6 +49,7 @@ pub mod view;
 
 mod arrivals;
 mod commands;
+mod confirmations;
 mod consumers;
 mod control;
 mod documents;
@@ -153,6 +154,7 @@ pub struct Engine {
     peers: peer_credentials::PeerCredentials,
     multicast: multicast::Multicast,
     publishing: publishing::Publishing,
+    confirmations: confirmations::Confirmations,
     shelf: shelf::Shelf,
     repair: repair::Repair,
     heard: heard::Heard,
@@ -225,6 +227,7 @@ impl Engine {
             peers: peer_credentials::PeerCredentials::new(peer_credentials::MAX_CREDENTIALS),
             multicast: multicast::Multicast::new(),
             publishing: publishing::Publishing::load(store)?,
+            confirmations: confirmations::Confirmations::default(),
             shelf: shelf::Shelf::new(shelf::MAX_BYTES),
             repair: repair::Repair::default(),
             heard: heard::Heard::load(store)?,
@@ -373,6 +376,7 @@ impl Engine {
     fn handle_timeout(&mut self) {
         self.timeout_unicast();
         self.timeout_services();
+        self.timeout_confirmations();
         self.timeout_multicast();
         self.timeout_link_state();
         self.timeout_locating();
@@ -392,6 +396,7 @@ impl Engine {
             self.services.next_wake(),
             self.multicast.next_wake(self.now.time),
             self.publishing.next_wake(),
+            self.confirmations.next_wake(),
             self.shelf.next_wake(),
             self.repair.next_wake(),
             self.routing.next_wake(),

@@ -198,6 +198,7 @@ impl Engine {
             ends: true,
             messages: messages.collect(),
             pause: out.sealed.map_or(0, |sealed| millis(self.now.time.since(sealed))),
+            asks: false,
         };
         let (terms, tag) = (out.terms.clone(), out.sender.tag());
         let ways = self.ways(&tag, None, &terms.policy);

@@ -85,7 +85,10 @@ impl Outcomes {
         let asked = self.open.remove(&id).unwrap_or_default();
         let (how, latency, count, reason) = match outcome {
             Outcome::Delivered { latency_us, hops, price: _ } => (How::Delivered, *latency_us, *hops, String::new()),
-            Outcome::Sent { latency_us, neighbours } => (How::Sent, *latency_us, *neighbours, String::new()),
+            // Publications bear no names.
+            Outcome::Sent { latency_us, neighbours } | Outcome::Heard { latency_us, neighbours, .. } => {
+                (How::Sent, *latency_us, *neighbours, String::new())
+            }
             Outcome::Expired { reason } => (How::Expired, 0, 0, reason.clone()),
             Outcome::Refused { reason } => (How::Refused, 0, 0, reason.clone()),
             Outcome::Unreachable { reason } => (How::Unreachable, 0, 0, reason.clone()),

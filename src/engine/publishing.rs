@@ -17,10 +17,12 @@
 //! 3. At most [`PUBLICATIONS_OPEN`] publications wait. Drop policy: none, back-pressure.
 
 use super::api::{Outcome, Published, Refused, Reply, Token};
+use super::confirmations::{self, Awaited};
 use super::multicast::too_many_groups;
 use super::out_streams::OutStreams;
 use super::shelf::Kept;
 use super::store::{Read, ReadError, Write};
+use super::unicast::inner;
 use super::{Engine, tree::Way};
 use crate::delivery::lane::Terms;
 use crate::id::{LinkId, Lsn, Tag};
@@ -51,6 +53,8 @@ pub(super) const MESSAGE_OVERHEAD: usize = 24;
 #[derive(Debug)]
 struct Publication {
     token: Token,
+    /// How many confirmations are waited for, if any.
+    confirm: Option<u32>,
     topic: String,
     payload: Vec<u8>,
     terms: Arc<Terms>,
@@ -128,7 +132,7 @@ impl Publishing {
 impl Engine {
     pub(super) fn publish(
         &mut self,
-        token: Token,
+        (token, confirm): (Token, Option<u32>),
         topic: String,
         payload: Vec<u8>,
         policy: Option<&str>,
@@ -146,11 +150,15 @@ impl Engine {
         if !self.tree.publishes(group) && !self.has_room_for_group(group) {
             return self.finish(token, Reply::Refused(Refused::Full(too_many_groups())));
         }
+        if confirm.is_some() && !self.confirmations.has_room() {
+            return self.finish(token, Reply::Refused(Refused::Full(confirmations::too_many())));
+        }
         if !self.publishing.pending.contains_key(group) {
             self.note_publishing(group);
         }
         let (since, expiry, group) = (self.now.time, self.now.unix + lifetime, group.to_owned());
-        let publication = Publication { token, topic, payload, terms, since, deadline: since + lifetime, expiry };
+        let publication =
+            Publication { token, confirm, topic, payload, terms, since, deadline: since + lifetime, expiry };
         self.publishing.pending.entry(group).or_default().push_back(publication);
         self.publishing.open += 1;
     }
@@ -216,8 +224,12 @@ impl Engine {
         while let Some(next) = queue.front() {
             let adds = next.size();
             let full = size + adds > MAX_GROUP_FRAME || taken.len() >= MAX_MESSAGES;
-            if taken.first().is_some_and(|first| full || first.terms != next.terms || lifetime(first) != lifetime(next))
-            {
+            let alike = |first: &Publication| {
+                first.terms == next.terms
+                    && lifetime(first) == lifetime(next)
+                    && first.confirm.is_some() == next.confirm.is_some()
+            };
+            if taken.first().is_some_and(|first| full || !alike(first)) {
                 break;
             }
             size += adds;
@@ -243,16 +255,24 @@ impl Engine {
             payload: &publication.payload,
         });
         let (messages, pause) = (messages.collect(), out.pause(self.now.time));
-        let batch = GroupBatch { stream: out.id, first, began: out.began.0, ends: false, messages, pause };
+        let asks = publications.first().is_some_and(|first| first.confirm.is_some());
+        let batch = GroupBatch { stream: out.id, first, began: out.began.0, ends: false, messages, pause, asks };
         out.next += batch.messages.len() as u64;
         let until = publications.iter().map(|publication| (publication.expiry, publication.deadline)).min();
         let (expiry, deadline) = until.unwrap_or((self.now.unix, self.now.time));
         let terms = publications.first().map(|first| first.terms.clone()).unwrap_or_default();
         out.terms.clone_from(&terms);
         let neighbours = self.push_sealed(&mut out.sender, &batch, (expiry, deadline), ways, terms);
+        let stream = out.id;
         self.publishing.streams.put_back(group, out);
         self.publish_here(&publications);
-        for publication in publications {
+        for (number, publication) in (first..).zip(publications) {
+            if let Some(enough) = publication.confirm {
+                let Publication { token, topic, since, deadline, .. } = publication;
+                let awaited = Awaited { token, topic, enough, neighbours, since, deadline };
+                self.await_confirmations(inner(stream, number), awaited);
+                continue;
+            }
             let latency = self.now.time.since(publication.since);
             let latency_us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
             self.finish(publication.token, Reply::Outcome(Outcome::Sent { latency_us, neighbours }));

@@ -18,6 +18,7 @@ use super::heard::Term;
 use super::missing::{Gap, Known};
 use super::share::Shares;
 use super::shelf::Flow;
+use super::unicast::inner;
 use crate::counter::Counter;
 use crate::delivery::reorder::{Released, Reorder};
 use crate::id::{CredentialHash, Lsn, Name, Pseudonym, StreamId};
@@ -351,14 +352,17 @@ impl Engine {
         let passed = self.heard.pass((key.0, frame.term), frame.sent, self.now.unix, self.journal.turn());
         self.journal.extend(passed.writes);
         self.count(Counter::GroupPublishersForgotten, passed.forgotten);
-        for message in batch.messages.iter().skip(skip) {
+        for (at, message) in batch.messages.iter().enumerate().skip(skip) {
             let known = self.note_topic(key, message, frame.came);
             let gap = move |since| known.gap_before(message.number, since);
             if known.lacks.is_some() {
                 self.tell_missed(&frame, message.topic, |since| Gap { lost: 0, ..gap(since) });
             }
             let published = frame.published(message);
-            self.hand_to_subscribers(&published, frame.came, |since| gap(since).lost, passed.after);
+            let heard = self.hand_to_subscribers(&published, frame.came, |since| gap(since).lost, passed.after);
+            if heard && batch.asks {
+                self.confirm_heard(&frame, inner(key.1, batch.first.saturating_add(at as u64)));
+            }
         }
     }
 
@@ -388,21 +392,23 @@ impl Engine {
         known
     }
 
-    /// Hands a message to the subscriptions that it is for, each with how many it has missed before it.
+    /// Hands a message to the subscriptions that it is for, each with how many it has missed before it; answers whether there are any.
     pub(super) fn hand_to_subscribers(
         &mut self,
         published: &Published,
         came: Time,
         lost: impl Fn(Time) -> u64,
         after: Lsn,
-    ) {
+    ) -> bool {
         let subscriptions = self.multicast.listening(topic::group(&published.topic));
         let matching =
             subscriptions.filter(|(_, one)| one.from <= came && topic::matches(&one.filter, &published.topic));
         let matching: Vec<_> = matching.map(|(token, subscription)| (token, lost(subscription.since))).collect();
+        let heard = !matching.is_empty();
         for (token, lost) in matching {
             self.hand_to(token, Published { lost, ..published.clone() }, came, after);
         }
+        heard
     }
 
     /// Opens a frame that was held back, if the shelf still has it.

@@ -389,7 +389,7 @@ impl Engine {
 
     pub(super) fn note_failure(&mut self, to: &str, outcome: &Outcome) {
         let (kind, reason) = match outcome {
-            Outcome::Delivered { .. } | Outcome::Sent { .. } => return,
+            Outcome::Delivered { .. } | Outcome::Sent { .. } | Outcome::Heard { .. } => return,
             Outcome::Expired { reason } => ("expired", reason),
             Outcome::Refused { reason } => ("refused", reason),
             Outcome::Unreachable { reason } => ("unreachable", reason),

@@ -115,15 +115,16 @@ pub(super) async fn request<R>(
 
 /// Publishes one message to all who listen to a topic.
 #[utoipa::path(post, path = "/v1/publish", request_body = PublishBody, responses(
-    (status = 200, description = "To how many neighbours it went", body = Outcome),
+    (status = 200, description = "To how many neighbours it went, or how many devices have confirmed it", body = Outcome),
     (status = "default", description = "It was not accepted", body = ErrorBody),
 ))]
 pub(super) async fn publish<R>(
     State(context): State<Context<R>>,
     body: Result<Json<PublishBody>, JsonRejection>,
 ) -> Result<Json<Outcome>, ApiError> {
-    let Json(PublishBody { topic, payload, payload_base64, policy, deadline }) = body?;
-    let command = Command::Publish { topic, payload: bytes(payload, payload_base64)?, policy, lifetime: deadline.0 };
+    let Json(PublishBody { topic, payload, payload_base64, policy, deadline, confirm }) = body?;
+    let (payload, lifetime) = (bytes(payload, payload_base64)?, deadline.0);
+    let command = Command::Publish { topic, payload, policy, lifetime, confirm };
     outcome(context.node.ask(command).await.map_err(ApiError::break_off)?).map(Json)
 }
 

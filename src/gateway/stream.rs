@@ -78,12 +78,13 @@ pub(super) async fn publish_lines<R>(
     query: Result<Query<PublishLinesQuery>, QueryRejection>,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let Query(PublishLinesQuery { topic, policy, deadline }) = query?;
+    let Query(PublishLinesQuery { topic, policy, deadline, confirm }) = query?;
     let command = move |_, payload| Command::Publish {
         topic: topic.clone(),
         payload,
         policy: policy.clone(),
         lifetime: deadline.0,
+        confirm,
     };
     Ok(outcomes(context.node, &headers, Lines::new(body, 1), command))
 }

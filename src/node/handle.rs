@@ -109,7 +109,7 @@ fn unanswered(outcome: &Outcome) -> String {
         Outcome::Expired { reason } => format!("no response in time: {reason}"),
         Outcome::Refused { reason } => format!("the request was refused: {reason}"),
         Outcome::Unreachable { reason } => format!("no way to the service: {reason}"),
-        Outcome::Delivered { .. } | Outcome::Sent { .. } => "no response".to_owned(),
+        Outcome::Delivered { .. } | Outcome::Sent { .. } | Outcome::Heard { .. } => "no response".to_owned(),
     }
 }
 
@@ -163,12 +163,13 @@ pub struct Publication {
     payload: Vec<u8>,
     policy: Option<String>,
     lifetime: Duration,
+    confirm: Option<u32>,
 }
 
 impl Publication {
     /// To all who listen to a topic: of use for 30 s.
     pub fn new(topic: impl Into<String>, payload: impl Into<Vec<u8>>) -> Self {
-        Self { topic: topic.into(), payload: payload.into(), policy: None, lifetime: DEADLINE }
+        Self { topic: topic.into(), payload: payload.into(), policy: None, lifetime: DEADLINE, confirm: None }
     }
 
     /// Name of its policy.
@@ -180,6 +181,13 @@ impl Publication {
     /// Of no use after this long.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.lifetime = deadline;
+        self
+    }
+
+    /// Devices confirm it that hand it to a subscriber: it ends when so many have, or at its deadline, with their number
+    /// ([`Outcome::Heard`]).
+    pub fn confirmed_by(mut self, devices: u32) -> Self {
+        self.confirm = Some(devices);
         self
     }
 }
@@ -257,10 +265,10 @@ impl Node {
         hear(&mut listener).await.map(drop)
     }
 
-    /// Publishes to all who listen to a topic; the outcome says to how many neighbours it went.
+    /// Publishes to all who listen to a topic; the outcome says to how many neighbours it went, or how many devices have confirmed it.
     pub async fn publish(&self, publication: Publication) -> Result<Outcome, CallError> {
-        let Publication { topic, payload, policy, lifetime } = publication;
-        let command = Command::Publish { topic, payload, policy, lifetime };
+        let Publication { topic, payload, policy, lifetime, confirm } = publication;
+        let command = Command::Publish { topic, payload, policy, lifetime, confirm };
         outcome(self.start(command).await?).await
     }
 

@@ -65,7 +65,7 @@ pub struct Message<'a> {
     /// The service called; without one, the only one there.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub service: Option<&'a str>,
-    /// The request that this replies to.
+    /// The request that this replies to, or the publication that was heard.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replies_to: Option<InnerId>,
     /// Microseconds after `sent` until which it is of use.
@@ -82,4 +82,6 @@ pub enum Purpose {
     Reply,
     /// A service's refusal; the payload says why, as text.
     Failure,
+    /// A publication that asked for it has been handed to a subscriber; `replies_to` names its stream and its number there.
+    Heard,
 }

@@ -65,6 +65,9 @@ pub struct GroupBatch<'a> {
     pub messages: Vec<GroupMessage<'a>>,
     /// Milliseconds since the batch before this one of the stream was sealed; 0 for the first, and at most 2^32 - 1.
     pub pause: u32,
+    /// Whether every device that hands one of its messages to a subscriber is to say so to the publisher.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub asks: bool,
 }
 
 /// One message to a topic.

@@ -164,7 +164,10 @@ fn a_publication_that_comes_back_is_not_heard_again() {
     mesh.run(seconds(4));
     mesh.nodes[MEMBER].sent.clear();
     let (topic, payload) = ("plant/line".to_owned(), b"once".to_vec());
-    mesh.command(MEMBER, Command::Publish { topic, payload, policy: None, lifetime: Duration::from_secs(30) });
+    mesh.command(
+        MEMBER,
+        Command::Publish { topic, payload, policy: None, lifetime: Duration::from_secs(30), confirm: None },
+    );
     mesh.run(seconds(1));
     let is_group = |frame: &&Vec<u8>| frame[4] == Kind::Group as u8;
     let own = mesh.nodes[MEMBER].sent.iter().find(is_group).expect("it was published").clone();

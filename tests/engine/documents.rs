@@ -60,7 +60,10 @@ fn heard(mesh: &Mesh, at: usize, token: Token) -> Vec<u8> {
 
 fn publish(mesh: &mut Mesh, at: usize, number: u8) {
     let topic = "plant/x".to_owned();
-    mesh.command(at, Command::Publish { topic, payload: vec![number], policy: None, lifetime: seconds(30) });
+    mesh.command(
+        at,
+        Command::Publish { topic, payload: vec![number], policy: None, lifetime: seconds(30), confirm: None },
+    );
 }
 
 #[test]

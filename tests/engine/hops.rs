@@ -225,8 +225,13 @@ fn a_publication_crosses_routers_that_do_not_listen() {
     let mut mesh = line();
     let listens = mesh.command(3, Command::subscribe("plant/#"));
     mesh.run(seconds(2));
-    let publish =
-        Command::Publish { topic: "plant/a".into(), payload: b"21".to_vec(), policy: None, lifetime: seconds(30) };
+    let publish = Command::Publish {
+        topic: "plant/a".into(),
+        payload: b"21".to_vec(),
+        policy: None,
+        lifetime: seconds(30),
+        confirm: None,
+    };
     let token = mesh.command(0, publish.clone());
     mesh.run(seconds(3));
     assert!(

@@ -333,7 +333,13 @@ fn a_publication_reaches_those_who_listen_in_order_and_no_others() {
     for number in 0..100u8 {
         mesh.command(
             1,
-            Command::Publish { topic: "plant/x".into(), payload: vec![number], policy: None, lifetime: seconds(30) },
+            Command::Publish {
+                topic: "plant/x".into(),
+                payload: vec![number],
+                policy: None,
+                lifetime: seconds(30),
+                confirm: None,
+            },
         );
     }
     mesh.run(seconds(1));
@@ -357,7 +363,13 @@ fn subscriptions_live_through_the_turn_of_an_epoch() {
     for _ in 0..130 {
         mesh.command(
             1,
-            Command::Publish { topic: "plant/x".into(), payload: vec![], policy: None, lifetime: seconds(30) },
+            Command::Publish {
+                topic: "plant/x".into(),
+                payload: vec![],
+                policy: None,
+                lifetime: seconds(30),
+                confirm: None,
+            },
         );
         sent += 1;
         mesh.run(seconds(60));
@@ -421,7 +433,10 @@ fn nothing_readable_leaves_a_node() {
     mesh.run(seconds(1));
     mesh.send(1, "b", canary, Ack::End, 30);
     let topic = "CANARY-6b1f/x".to_owned();
-    mesh.command(1, Command::Publish { topic, payload: canary.to_vec(), policy: None, lifetime: seconds(30) });
+    mesh.command(
+        1,
+        Command::Publish { topic, payload: canary.to_vec(), policy: None, lifetime: seconds(30), confirm: None },
+    );
     mesh.run(seconds(1));
     assert_eq!(mesh.inbox(2).len(), 1);
     for node in &mesh.nodes {

@@ -17,7 +17,7 @@ pub fn seconds(seconds: u64) -> Duration {
 
 pub fn publish(mesh: &mut Mesh, at: usize, topic: &str, number: u32, lifetime: Duration) -> Token {
     let payload = number.to_be_bytes().to_vec();
-    mesh.command(at, Command::Publish { topic: topic.into(), payload, policy: None, lifetime })
+    mesh.command(at, Command::Publish { topic: topic.into(), payload, policy: None, lifetime, confirm: None })
 }
 
 pub fn subscribe(mesh: &mut Mesh, at: usize, filter: &str) -> Token {
@@ -103,6 +103,54 @@ fn what_is_published_one_by_one_in_a_hurry_shares_frames() {
 }
 
 #[test]
+fn devices_that_hand_a_publication_to_a_subscriber_confirm_it_where_that_is_asked_for() {
+    let mut mesh = Mesh::new(&["a", "b", "c", "d"]);
+    (1..4).for_each(|at| mesh.connect(0, at));
+    mesh.run(seconds(3));
+    let ask = |mesh: &mut Mesh, devices, lifetime| {
+        let (topic, payload) = ("plant/stop".to_owned(), 7_u32.to_be_bytes().to_vec());
+        mesh.command(1, Command::Publish { topic, payload, policy: None, lifetime, confirm: Some(devices) })
+    };
+    let outcome = |mesh: &Mesh, token: Token| mesh.ended.get(&token).cloned();
+    // Nobody listens.
+    let alone = ask(&mut mesh, 2, seconds(5));
+    mesh.run(seconds(4));
+    assert_eq!(outcome(&mesh, alone), None);
+    mesh.run(seconds(2));
+    assert!(matches!(outcome(&mesh, alone), Some(Outcome::Expired { .. })));
+    // Two subscriptions of one device are one; the publisher's own is none, nor is one to another topic.
+    for (at, filter) in [(0, "plant/go"), (1, "plant/#"), (2, "plant/#"), (2, "plant/stop"), (3, "plant/+")] {
+        subscribe(&mut mesh, at, filter);
+    }
+    mesh.run(seconds(3));
+    let enough = ask(&mut mesh, 2, seconds(60));
+    mesh.run(seconds(1));
+    assert!(
+        matches!(outcome(&mesh, enough), Some(Outcome::Heard { subscribers: 2, neighbours: 1, latency_us: 1.. })),
+        "{:?}",
+        outcome(&mesh, enough)
+    );
+    let all = ask(&mut mesh, u32::MAX, seconds(5));
+    mesh.run(seconds(4));
+    assert_eq!(outcome(&mesh, all), None, "there may be more");
+    mesh.run(seconds(2));
+    assert!(matches!(outcome(&mesh, all), Some(Outcome::Heard { subscribers: 2, .. })));
+    // A confirmation that is lost is sent again, and one that comes late is not waited for.
+    mesh.vanish.insert((3, 0));
+    let late = ask(&mut mesh, 2, seconds(20));
+    mesh.run(seconds(10));
+    assert_eq!(outcome(&mesh, late), None);
+    mesh.vanish.clear();
+    mesh.run(seconds(9));
+    assert!(matches!(outcome(&mesh, late), Some(Outcome::Heard { subscribers: 2, .. })), "{:?}", outcome(&mesh, late));
+    assert_eq!(mesh.counted(1, Counter::ConfirmationsUnasked), 0);
+    let first = ask(&mut mesh, 1, seconds(60));
+    mesh.run(seconds(1));
+    assert!(matches!(outcome(&mesh, first), Some(Outcome::Heard { subscribers: 1, .. })));
+    assert_eq!(mesh.counted(1, Counter::ConfirmationsUnasked), 1, "the other one's");
+}
+
+#[test]
 fn what_was_published_while_a_link_was_cut_comes_when_it_is_mended() {
     let (mut mesh, listens) = row();
     for number in 0..60 {
@@ -161,7 +209,7 @@ fn a_burst_to_a_topic_of_its_own_arrives_whole() {
     for number in 1..2_001_u32 {
         let (topic, mut payload) = ("plant/flood".to_owned(), number.to_be_bytes().to_vec());
         payload.resize(200, 0);
-        let command = Command::Publish { topic, payload, policy: None, lifetime: seconds(60) };
+        let command = Command::Publish { topic, payload, policy: None, lifetime: seconds(60), confirm: None };
         mesh.nodes[0].engine.handle(Input::Command { token: Token(1_000_000 + u64::from(number)), command }, now);
     }
     mesh.handle(0, Input::Timeout);

@@ -81,7 +81,8 @@ fn sealed(mesh: &Mesh, by: &mut GroupSender, stream: u16, before: u64, topics: &
     // All of one process, one after the other.
     id[2..4].copy_from_slice(&stream.to_be_bytes());
     let began = unix.0 - 1_000_000 + u64::from(stream);
-    let batch = GroupBatch { stream: StreamId(id), first: before + 1, began, ends: false, messages, pause: 0 };
+    let batch =
+        GroupBatch { stream: StreamId(id), first: before + 1, began, ends: false, messages, pause: 0, asks: false };
     frame::raw(Kind::Group, &by.seal(&batch, unix, unix + seconds(60)))
 }
 
@@ -233,7 +234,7 @@ fn what_is_kept_has_room_for_so_many_bytes_and_no_more() {
     let (mut mesh, listens) = row();
     for _ in 0..340 {
         let (topic, payload) = ("plant/x".to_owned(), vec![7; 56 * 1024]);
-        mesh.command(0, Command::Publish { topic, payload, policy: None, lifetime: seconds(600) });
+        mesh.command(0, Command::Publish { topic, payload, policy: None, lifetime: seconds(600), confirm: None });
         mesh.run(millis(10));
     }
     mesh.run(seconds(2));

@@ -88,8 +88,15 @@ fn a_group_frame_of_another_segment_is_not_taken() {
     let frames = [5, 0].map(|segment| {
         let mut sender = member.groups().sender(&mut rng, ("plant", segment), epoch, own.clone()).expect("a key");
         let messages = vec![GroupMessage { topic: "plant/x", number: 1, payload: b"x" }];
-        let batch =
-            GroupBatch { stream: StreamId([segment; 16]), first: 1, began: unix.0, ends: false, messages, pause: 0 };
+        let batch = GroupBatch {
+            stream: StreamId([segment; 16]),
+            first: 1,
+            began: unix.0,
+            ends: false,
+            messages,
+            pause: 0,
+            asks: false,
+        };
         frame::raw(Kind::Group, &sender.seal(&batch, unix, unix + Duration::from_secs(30)))
     });
     let heard = |mesh: &Mesh| mesh.nodes[0].replies.len();

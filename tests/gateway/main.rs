@@ -173,9 +173,27 @@ async fn requests_publications_and_questions_get_their_answers() {
         payload: b"21".to_vec(),
         policy: Some("fast".into()),
         lifetime: Duration::from_secs(30),
+        confirm: None,
     };
     rig.answer(publish, Reply::Outcome(Outcome::Unreachable { reason: "nobody listens".into() })).await;
     assert_eq!(asked.await.expect("no panic").expect("an answer")["outcome"], "unreachable");
+
+    let client = rig.client.clone();
+    let body = json!({"topic": "plant/stop", "payload": "now", "deadline": "5s", "confirm": 9});
+    let asked = tokio::spawn(async move { client.post::<Value>("/v1/publish", &body).await });
+    let publish = Command::Publish {
+        topic: "plant/stop".into(),
+        payload: b"now".to_vec(),
+        policy: None,
+        lifetime: Duration::from_secs(5),
+        confirm: Some(9),
+    };
+    let heard = Outcome::Heard { latency_us: 70, subscribers: 3, neighbours: 2 };
+    rig.answer(publish, Reply::Outcome(heard)).await;
+    assert_eq!(
+        asked.await.expect("no panic").expect("an answer"),
+        json!({"outcome": "heard", "latency_us": 70, "subscribers": 3, "neighbours": 2})
+    );
 
     let peer = Peer {
         name: None,

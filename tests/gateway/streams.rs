@@ -170,8 +170,12 @@ async fn lines_go_in_order_and_their_outcomes_come_as_they_end() {
 async fn lines_under_way_are_bounded_and_hold_the_sender_back() {
     let mut rig = Rig::new();
     let client = rig.client.clone();
-    let query =
-        dto::PublishLinesQuery { topic: "plant/a".into(), policy: Some("fast".into()), deadline: dto::Span::default() };
+    let query = dto::PublishLinesQuery {
+        topic: "plant/a".into(),
+        policy: Some("fast".into()),
+        deadline: dto::Span::default(),
+        confirm: Some(2),
+    };
     let body = futures::stream::repeat_with(|| Ok::<_, Infallible>(Bytes::from("line\n".repeat(1_000)))).take(20);
     let body = Body::from_stream(body);
     let asked = tokio::spawn(async move {

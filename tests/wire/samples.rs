@@ -200,7 +200,7 @@ structs! {
     Receipts { receipts = some }
     Receipt { stream, verdict, ranges = some, visited = some, at }
     GroupFrame<'e> { epoch, sender, group, segment, version, sent, expiry, salt = array, counter, sealed = bytes }
-    GroupBatch<'e> { stream, first, began, ends, messages = some, pause }
+    GroupBatch<'e> { stream, first, began, ends, messages = some, pause, asks }
     GroupMessage<'e> { topic = text, number, payload = bytes }
     Flow { group, sender, salt = array, ranges = some }
     GroupHave { flows = some, tell = some }

@@ -135,7 +135,7 @@ fn reason_of(outcome: api::Outcome) -> String {
         api::Outcome::Expired { reason } | api::Outcome::Refused { reason } | api::Outcome::Unreachable { reason } => {
             reason
         }
-        api::Outcome::Delivered { .. } | api::Outcome::Sent { .. } => String::new(),
+        api::Outcome::Delivered { .. } | api::Outcome::Sent { .. } | api::Outcome::Heard { .. } => String::new(),
     }
 }
 

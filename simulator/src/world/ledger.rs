@@ -140,7 +140,7 @@ impl From<&Outcome> for End {
     fn from(outcome: &Outcome) -> Self {
         match outcome {
             Outcome::Delivered { .. } => Self::Delivered,
-            Outcome::Sent { .. } => Self::Sent,
+            Outcome::Sent { .. } | Outcome::Heard { .. } => Self::Sent,
             Outcome::Expired { .. } => Self::Expired,
             Outcome::Refused { .. } => Self::Refused,
             Outcome::Unreachable { .. } => Self::Unreachable,

@@ -215,7 +215,7 @@ fn hand_over(plan: &Plan, index: usize, from: usize, what: Handed<'_>, applicati
             Command::Request { send: message(to, payload), service: Some(SERVICE.to_owned()) }
         }
         (FlowKind::Publish { .. }, _, Some((topic, _))) => {
-            Command::Publish { topic: topic.clone(), payload, policy: None, lifetime: flow.deadline }
+            Command::Publish { topic: topic.clone(), payload, policy: None, lifetime: flow.deadline, confirm: None }
         }
         _ => return,
     };

@@ -30,6 +30,15 @@ pub enum Outcome {
         /// Neighbours that got it.
         neighbours: u32,
     },
+    /// A publication that was to be confirmed: so many devices have handed it to a subscriber.
+    Heard {
+        /// From command to the last confirmation, in microseconds.
+        latency_us: u64,
+        /// Devices that have confirmed it.
+        subscribers: u32,
+        /// Neighbours that got it.
+        neighbours: u32,
+    },
     /// The service's response to a request.
     Replied {
         /// Who answered.
@@ -60,15 +69,16 @@ pub enum Outcome {
 impl Outcome {
     /// Whether it did what was asked.
     pub fn is_success(&self) -> bool {
-        matches!(self, Self::Delivered { .. } | Self::Sent { .. } | Self::Replied { .. })
+        matches!(self, Self::Delivered { .. } | Self::Sent { .. } | Self::Heard { .. } | Self::Replied { .. })
     }
 
     /// From command to success, in microseconds.
     pub fn latency_us(&self) -> Option<u64> {
         match self {
-            Self::Delivered { latency_us, .. } | Self::Sent { latency_us, .. } | Self::Replied { latency_us, .. } => {
-                Some(*latency_us)
-            }
+            Self::Delivered { latency_us, .. }
+            | Self::Sent { latency_us, .. }
+            | Self::Heard { latency_us, .. }
+            | Self::Replied { latency_us, .. } => Some(*latency_us),
             Self::Expired { .. } | Self::Refused { .. } | Self::Unreachable { .. } => None,
         }
     }
@@ -78,6 +88,7 @@ impl Outcome {
         match self {
             Self::Delivered { .. } => "delivered",
             Self::Sent { .. } => "sent",
+            Self::Heard { .. } => "heard",
             Self::Replied { .. } => "replied",
             Self::Expired { .. } => "expired",
             Self::Refused { .. } => "refused",
@@ -93,6 +104,9 @@ impl From<api::Outcome> for Outcome {
                 Self::Delivered { latency_us, hops, price: price as f64 / 1_000_000.0 }
             }
             api::Outcome::Sent { latency_us, neighbours } => Self::Sent { latency_us, neighbours },
+            api::Outcome::Heard { latency_us, subscribers, neighbours } => {
+                Self::Heard { latency_us, subscribers, neighbours }
+            }
             api::Outcome::Expired { reason } => Self::Expired { reason },
             api::Outcome::Refused { reason } => Self::Refused { reason },
             api::Outcome::Unreachable { reason } => Self::Unreachable { reason },
@@ -106,17 +120,19 @@ impl From<api::Outcome> for Outcome {
 #[expect(dead_code, reason = "its description is used, it never is")]
 struct Described {
     /// The word for it. `delivered`: certain, durable in the receiver's inbox; `sent`: handed over as far as was asked, no
-    /// receipt was wanted; `replied`: the service's response to a request; `expired`: not known delivered by its deadline;
+    /// receipt was wanted; `heard`: a publication, confirmed by as many devices as is told; `replied`: the service's response to a request; `expired`: not known delivered by its deadline;
     /// `refused`: the receiver or this node did not take it; `unreachable`: no way to the receiver, not known delivered.
     outcome: Word,
-    /// `delivered`, `sent`, `replied`: from command to receipt, hand-over or response, in microseconds.
+    /// `delivered`, `sent`, `heard`, `replied`: from command to receipt, hand-over, last confirmation or response, in microseconds.
     latency_us: Option<u64>,
     /// `delivered`: hops it took.
     hops: Option<u32>,
     /// `delivered`: its price in units of money.
     price: Option<f64>,
-    /// `sent`: neighbours that got it.
+    /// `sent`, `heard`: neighbours that got it.
     neighbours: Option<u32>,
+    /// `heard`: devices that have confirmed it.
+    subscribers: Option<u32>,
     /// `replied`: who answered.
     from: Option<String>,
     /// `replied`: the response, when it is valid UTF-8.
@@ -134,6 +150,7 @@ struct Described {
 enum Word {
     Delivered,
     Sent,
+    Heard,
     Replied,
     Expired,
     Refused,
@@ -168,6 +185,7 @@ mod tests {
         let told = [
             Outcome::Delivered { latency_us: 1, hops: 1, price: 0.0 },
             Outcome::Sent { latency_us: 1, neighbours: 1 },
+            Outcome::Heard { latency_us: 1, subscribers: 1, neighbours: 1 },
             replied(b"text".to_vec()),
             replied(vec![0xff]),
             Outcome::Expired { reason: reason() },

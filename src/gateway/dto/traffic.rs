@@ -120,6 +120,9 @@ pub struct PublishBody {
     /// Of no use after this long.
     #[serde(default)]
     pub deadline: Span,
+    /// Whether devices are to confirm it that hand it to a subscriber: the answer comes when so many have, or at the deadline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm: Option<u32>,
 }
 
 /// Query of `POST /v1/publish-lines`.
@@ -136,6 +139,9 @@ pub struct PublishLinesQuery {
     #[serde(default)]
     #[param(value_type = Option<String>, example = "30s")]
     pub deadline: Span,
+    /// Whether devices are to confirm each that hand it to a subscriber: it ends when so many have, or at its deadline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm: Option<u32>,
 }
 
 /// One line of the answer to `send-lines` and `publish-lines`: in the order in which they end.

@@ -212,12 +212,14 @@ fn groups() -> Vec<Vector> {
             GroupMessage { topic: "plant/vmstat", number: 2, payload: b"" },
         ],
         pause: 250,
+        asks: true,
     };
     let end = GroupBatch {
         first: 3,
         ends: true,
         messages: vec![GroupMessage { topic: "plant/vmstat", number: 2, payload: b"" }],
         pause: 3_600_000,
+        asks: false,
         ..inner.clone()
     };
     let flow = Flow {

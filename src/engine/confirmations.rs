@@ -1,0 +1,129 @@
+//! Publications that are to be confirmed: who has handed them to a subscriber.
+//!
+//! **Mechanism.** A publisher may ask for it, and the batch says so under its seal. A device that hands a message of such a batch to a
+//! subscriber, and has a card of the publisher, sends the publisher a message of the purpose `Heard`, sealed from end to end, confirmed
+//! and repeated like any other, until the publication's deadline. The publisher counts devices, not subscribers: each once. It cannot
+//! know how many there are, so it waits for as many as the application names, or until the deadline. Nothing of it is kept on disk:
+//! after a restart of the publisher nobody waits any more.
+//!
+//! Invariants
+//! 1. A publication that is to be confirmed ends once: `heard` with how many have confirmed it, or `expired` if none has.
+//! 2. At most [`MAX_AWAITED`] are waited for. Drop policy: the newest is refused (`Full`).
+//! 3. Only a contact's word counts, and for a publication whose number a member of the group alone knows.
+
+use super::Engine;
+use super::api::{Outcome, Reply, Token};
+use super::streams::Received;
+use super::unicast::Sender;
+use crate::counter::Counter;
+use crate::delivery::lane::Lane;
+use crate::delivery::outgoing::{Content, Submission};
+use crate::id::{InnerId, Name};
+use crate::time::Time;
+use crate::wire::batch::{Ack, Message, Purpose};
+use crate::wire::data::Class;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Most publications that wait to be confirmed.
+const MAX_AWAITED: usize = 4_096;
+
+/// Why one more is refused.
+pub(super) fn too_many() -> String {
+    format!("{MAX_AWAITED} publications wait to be confirmed already")
+}
+
+/// A publication that is to be confirmed.
+#[derive(Debug)]
+pub(super) struct Awaited {
+    pub(super) token: Token,
+    pub(super) topic: String,
+    /// As many are waited for.
+    pub(super) enough: u32,
+    /// Neighbours that it went to.
+    pub(super) neighbours: u32,
+    pub(super) since: Time,
+    pub(super) deadline: Time,
+}
+
+/// Who has confirmed what, and what is waited for.
+#[derive(Debug, Default)]
+pub(super) struct Confirmations {
+    awaited: BTreeMap<InnerId, (Awaited, BTreeSet<Name>, Time)>,
+    deadlines: BTreeSet<(Time, InnerId)>,
+}
+
+impl Confirmations {
+    pub(super) fn has_room(&self) -> bool {
+        self.awaited.len() < MAX_AWAITED
+    }
+
+    pub(super) fn next_wake(&self) -> Option<Time> {
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+}
+
+impl Engine {
+    /// A publication has left, and is to be confirmed.
+    pub(super) fn await_confirmations(&mut self, id: InnerId, awaited: Awaited) {
+        self.confirmations.deadlines.insert((awaited.deadline, id));
+        let since = awaited.since;
+        self.confirmations.awaited.insert(id, (awaited, BTreeSet::new(), since));
+    }
+
+    /// A message that was to be confirmed has been handed to a subscriber here.
+    pub(super) fn confirm_heard(&mut self, frame: &Received, id: InnerId) {
+        // Who has no card of its publisher cannot address it.
+        let Some(name) = frame.from.clone() else { return };
+        let message = Submission {
+            token: Sender::Answer,
+            payload: Vec::new(),
+            content: Content::Call { purpose: Purpose::Heard, service: None, replies_to: Some(id) },
+            ack: Ack::End,
+            lane: Lane { class: Class::Control, terms: Arc::default() },
+            lifetime: frame.until.since(self.now.time),
+            keep: false,
+            id: None,
+        };
+        // Where there is no room for it, the publisher counts one less.
+        self.submit(Token(0), &name, message);
+    }
+
+    /// A contact has handed a publication to a subscriber.
+    pub(super) fn handle_heard(&mut self, from: &Name, message: &Message<'_>) {
+        let now = self.now.time;
+        let awaited = message.replies_to.and_then(|id| Some((id, self.confirmations.awaited.get_mut(&id)?)));
+        let Some((id, (awaited, heard, last))) = awaited else {
+            return self.count(Counter::ConfirmationsUnasked, 1);
+        };
+        if heard.insert(from.clone()) {
+            *last = now;
+        }
+        if heard.len() >= awaited.enough.max(1) as usize {
+            self.end_confirmations(id);
+        }
+    }
+
+    pub(super) fn timeout_confirmations(&mut self) {
+        while let Some((at, id)) = self.confirmations.deadlines.first().copied()
+            && at <= self.now.time
+        {
+            self.end_confirmations(id);
+        }
+    }
+
+    fn end_confirmations(&mut self, id: InnerId) {
+        let Some((awaited, heard, last)) = self.confirmations.awaited.remove(&id) else { return };
+        self.confirmations.deadlines.remove(&(awaited.deadline, id));
+        let subscribers = u32::try_from(heard.len()).unwrap_or(u32::MAX);
+        let latency_us = u64::try_from(last.since(awaited.since).as_micros()).unwrap_or(u64::MAX);
+        let outcome = if subscribers > 0 {
+            Outcome::Heard { latency_us, subscribers, neighbours: awaited.neighbours }
+        } else {
+            let neighbours = awaited.neighbours;
+            Outcome::Expired { reason: format!("{neighbours} neighbours got it, and no subscriber has confirmed it") }
+        };
+        self.note_failure(crate::wire::topic::group(&awaited.topic), &outcome);
+        self.finish(awaited.token, Reply::Outcome(outcome));
+    }
+}
