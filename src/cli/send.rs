@@ -130,7 +130,7 @@ fn print(shell: &Shell, outcome: &Outcome, to: &str) -> Result<(), Failure> {
         }
         Outcome::Heard { latency_us, subscribers, .. } => {
             let plural = if *subscribers == 1 { "" } else { "s" };
-            format!("{word} of {to} at {subscribers} device{plural}, the last after {}", shell::micros(*latency_us))
+            format!("{word} on {to} by {subscribers} device{plural}, the last after {}", shell::micros(*latency_us))
         }
         Outcome::Replied { latency_us, .. } => format!("{word} in {}", shell::micros(*latency_us)),
         Outcome::Expired { reason } | Outcome::Refused { reason } | Outcome::Unreachable { reason } => {
