@@ -1,6 +1,7 @@
 //! Who reads an inbox: consumers with cursors of their own, the one without a name, and an inbox that is full.
 
 use crate::mesh::{Mesh, message};
+use m2mesh::counter::Counter;
 use m2mesh::engine::api::{Command, Load, Outcome, Refused, Reply, Send, Token};
 use m2mesh::id::SendId;
 use m2mesh::wire::batch::Ack;
@@ -120,6 +121,7 @@ fn a_full_inbox_means_again_soon_and_not_no() {
     mesh.run(seconds(5));
     let ended = |mesh: &Mesh| tokens.iter().filter(|token| mesh.ended.contains_key(token)).count();
     assert_eq!(ended(&mesh), 1, "there was room for one");
+    assert!(mesh.counted(1, Counter::InboxFull) >= 40, "each that is put off is counted, as often as it is");
     assert!(
         matches!(&mesh.ended[&short], Outcome::Expired { reason } if reason.contains("full")),
         "{:?}",

@@ -95,6 +95,15 @@ fn data_that_leads_nowhere_is_not_handed_on() {
 }
 
 #[test]
+fn mail_for_this_device_has_nobody_who_keeps_it() {
+    let mut mesh = mesh();
+    let (unix, soon) = (mesh.now.unix, mesh.now.unix.0 + 60_000_000);
+    let member = mesh.nodes[MEMBER].engine.membership().credential(unix).expect("a credential").body.handle;
+    let mail = data(member, Form::Mail, soon, 0);
+    assert_eq!(counted(&mut mesh, &[mail], Counter::MailNotKept), 1);
+}
+
+#[test]
 fn pieces_that_do_not_follow_each_other_are_dropped() {
     let mut mesh = mesh();
     let piece = |frame: u32, piece: u16, pieces: u16| {

@@ -425,6 +425,7 @@ fn what_was_lost_with_a_connection_is_told_again() {
     mesh.run(seconds(6));
     assert_eq!(delivered(&mesh, token), None, "b does not know that c is a router");
     mesh.breaks(1, 2);
+    assert_eq!([1, 2].map(|at| mesh.counted(at, Counter::ConnectionsBroken)), [1, 1]);
     mesh.run(seconds(2));
     let token = mesh.send(0, "d", b"found", Ack::End, 5);
     mesh.run(seconds(2));

@@ -403,6 +403,7 @@ fn calls_of_one_contact_leave_room_for_those_of_another() {
         tables.iter().find(|table| table.name == "calls").map(|table| table.entries)
     };
     assert_eq!(held(&mesh), Some(512), "half of all places, and no more");
+    assert_eq!(mesh.counted(3, Counter::CallsRefusedBusy), 1_100 - 512);
     let token = call(&mut mesh, 2);
     mesh.run(Duration::from_secs(2));
     assert_eq!((held(&mesh), mesh.reply(2, token)), (Some(513), None), "it waits for its answer");

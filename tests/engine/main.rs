@@ -5,6 +5,7 @@ mod bounds;
 mod causes;
 mod consumers;
 mod counts;
+mod counts_of_messages;
 mod disk;
 mod documents;
 mod enrolment;

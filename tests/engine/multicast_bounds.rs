@@ -104,7 +104,7 @@ fn a_publisher_that_begins_streams_without_end_is_forgotten_bit_by_bit_and_nobod
         }
     }
     mesh.forget_past();
-    for counter in [Counter::GroupFlowsForgotten, Counter::GroupStreamsForgotten] {
+    for counter in [Counter::GroupFlowsForgotten, Counter::GroupStreamsForgotten, Counter::GroupTopicsForgotten] {
         assert!(mesh.counted(2, counter) > 10, "{counter:?}: {}", mesh.counted(2, counter));
     }
     for table in mesh.nodes[2].engine.tables() {
