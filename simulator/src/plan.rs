@@ -238,6 +238,8 @@ pub struct Traced {
 pub struct Fault {
     /// As it is called in a report: `crash meter-3`.
     pub label: String,
+    /// Number of the scenario's entry that it is an occurrence of.
+    pub entry: usize,
     /// After the warm-up.
     pub at: Duration,
     /// When it is over; `None` for never before the settling time, in which everything heals.

@@ -353,3 +353,51 @@ fn what_a_device_costs_in_a_month_is_in_the_table_and_in_the_report() {
         assert!(read(&page).contains(name), "{name} in the report");
     }
 }
+
+#[test]
+fn a_fault_that_strikes_nothing_fails_the_run() {
+    let (_place, at) = place();
+    let file = at("line.toml");
+    let run = |faults: &str| {
+        let text = format!(
+            r#"
+question = "Does the fault do anything?"
+duration = "1m"
+settle = "30s"
+expect = []
+[bearers.lan]
+delay = "10ms"
+[devices.node]
+count = 3
+placement = "line"
+[[links]]
+kind = "line"
+[[traffic]]
+name = "through"
+kind = "send"
+from = ["node-1"]
+to = ["node-3"]
+every = "2s"
+deadline = "30s"
+{faults}"#
+        );
+        std::fs::write(&file, text).expect("it is written");
+        sim(&["run", &file, "--json"])
+    };
+    let hole = |device: &str| {
+        let span = "at = \"10s\"\nfor = \"20s\"";
+        format!(
+            "[[faults]]\nname = \"hole\"\nkind = \"hostile\"\nhow = \"blackhole\"\ndevices = \"{device}\"\n{span}\n"
+        )
+    };
+    // The one in the middle hands things on; of the one at the end nobody wants that.
+    let check = |summary: &Value| {
+        let checks = summary["checks"].as_array().expect("checks").clone();
+        checks.into_iter().find(|check| check["name"] == "faults-strike").expect("it is there")
+    };
+    let passes = json(&run(&hole("node-2")), 0);
+    assert_eq!((check(&passes)["looked"].as_u64(), check(&passes)["violated"].as_u64()), (Some(1), Some(0)));
+    let fails = json(&run(&hole("node-1")), 2);
+    assert_eq!(check(&fails)["violated"], 1);
+    assert!(check(&fails)["examples"][0].as_str().expect("an example").contains("hole"), "{}", check(&fails));
+}

@@ -206,11 +206,11 @@ fn weight(reply: &Reply) -> usize {
 }
 
 /// Most replies waiting in one conversation.
-pub const MAX_REPLIES: usize = 16_384;
+pub const MAX_REPLIES: usize = 32_768;
 /// What a reply takes besides what is in it, in bytes.
-const OVERHEAD: usize = 96;
+const OVERHEAD: usize = 224;
 /// Most bytes of payload waiting in one conversation.
-pub const MAX_REPLY_BYTES: usize = 4 * 1024 * 1024;
+pub const MAX_REPLY_BYTES: usize = 8 * 1024 * 1024;
 
 #[cfg(test)]
 mod tests {

@@ -33,10 +33,12 @@ pub enum Promise {
     Converged,
     /// A subscription hears each publication once, in order and in time, or is told that it missed it.
     HeardOrTold,
+    /// What the scenario says goes wrong does.
+    FaultsStrike,
 }
 
 /// Name and promise of each.
-const PROMISES: [(&str, &str); 12] = [
+const PROMISES: [(&str, &str); 13] = [
     ("at-most-once", "an application is handed a message once"),
     ("durable-first", "what a sender is told was delivered is on the receiver's disk by then"),
     ("nothing-lost", "what was confirmed is with the receiver's application, or in its inbox, at the end"),
@@ -52,6 +54,7 @@ const PROMISES: [(&str, &str); 12] = [
         "heard-or-told",
         "a subscription hears every publication once, in order and in time, or is told that it missed it",
     ),
+    ("faults-strike", "every fault of the scenario does what it is there for"),
 ];
 
 /// All checks of a run.

@@ -25,13 +25,14 @@ struct State {
     ledger: Ledger,
     /// Messages in commits that are not durable yet.
     pending: VecDeque<(Lsn, Vec<u64>)>,
+    fails: bool,
 }
 
 impl Disk {
     /// Finds what an earlier life left.
     pub fn open(disk: MemoryDisk, flush: Duration, node: usize, ledger: Ledger) -> Self {
         let store = MemoryStore::open(disk, flush);
-        Self(Arc::new(Mutex::new(State { store, node, ledger, pending: VecDeque::new() })))
+        Self(Arc::new(Mutex::new(State { store, node, ledger, pending: VecDeque::new(), fails: false })))
     }
 
     /// Power is lost: what is left. The store is of no use from then on.
@@ -44,7 +45,9 @@ impl Disk {
 
     /// It takes no writes, or takes them again.
     pub fn set_failure(&self, reason: Option<&str>) {
-        self.lock().store.set_failure(reason);
+        let mut state = self.lock();
+        state.fails = reason.is_some();
+        state.store.set_failure(reason);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -75,6 +78,9 @@ impl Store for Disk {
         }
         if !messages.is_empty() {
             state.pending.push_back((commit.lsn, messages));
+        }
+        if state.fails {
+            state.ledger.handle_put_off(state.node);
         }
         state.store.submit(commit);
     }

@@ -99,6 +99,9 @@ impl World {
         let Some(planned) = self.plan.faults.get(fault).cloned() else { return };
         let label = planned.label.as_str();
         self.events.note(usize::MAX, &if begins { What::Fault { label } } else { What::Healed { label } });
+        if begins {
+            self.note_fault(fault, true);
+        }
         match planned.what {
             FaultKind::Crash(devices) => devices.into_iter().for_each(|device| self.set_down(device, begins)),
             FaultKind::PowerCut(devices) => devices.into_iter().for_each(|device| self.set_power(device, !begins)),
@@ -135,12 +138,18 @@ impl World {
             FaultKind::Hostile { devices, how } => {
                 devices.into_iter().for_each(|device| self.medium.set_hostile(device, begins.then_some(how)));
             }
-            FaultKind::Stranger(_) => {
-                let before = self.plan.faults[..fault].iter();
-                let number = before.filter(|fault| matches!(fault.what, FaultKind::Stranger(_))).count();
-                self.medium.set_dark(self.plan.devices.len() + number, !begins);
-            }
+            FaultKind::Stranger(_) => self.medium.set_dark(self.stranger(fault), !begins),
         }
+        if !begins {
+            self.note_fault(fault, false);
+        }
+    }
+
+    /// The device of a stranger's fault.
+    pub(super) fn stranger(&self, fault: usize) -> usize {
+        let before = self.plan.faults[..fault].iter();
+        let number = before.filter(|fault| matches!(fault.what, FaultKind::Stranger(_))).count();
+        self.plan.devices.len() + number
     }
 
     /// A flapping link goes or comes, and will again.
@@ -172,7 +181,10 @@ impl World {
         let reasons = &mut self.down[device];
         *reasons = if down { *reasons + 1 } else { reasons.saturating_sub(1) };
         match (down, *reasons) {
-            (true, 1) => self.kill(device),
+            (true, 1) => {
+                self.effects.note_killed(device);
+                self.kill(device);
+            }
             (false, 0) => self.start(device),
             _ => {}
         }
@@ -184,6 +196,7 @@ impl World {
             (true, Some(before)) => drop(self.paused.insert(device, before)),
             (true, None) => {
                 if let Some(owner) = self.devices[device].application().map(|application| application.owner) {
+                    self.effects.note_stopped(device);
                     executor::pause(owner);
                     self.paused.insert(device, owner);
                 }

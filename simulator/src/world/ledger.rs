@@ -42,6 +42,8 @@ pub struct Book {
     names: BTreeMap<String, usize>,
     /// Nodes whose clock or disk is not sound: their deadlines are not checked.
     pub excused: BTreeSet<usize>,
+    /// Commits that nodes' disks put off, since they take no writes.
+    pub put_off: BTreeMap<usize, u64>,
     /// Who subscribed to what, and heard what.
     pub publications: Publications,
     /// What came of that, when the run has ended.
@@ -162,6 +164,7 @@ impl Ledger {
             failed: 0,
             useful: 0,
             excused: BTreeSet::new(),
+            put_off: BTreeMap::new(),
             publications: Publications::default(),
             findings: Findings::default(),
             slack,
@@ -226,6 +229,11 @@ impl Ledger {
             book.checks.look(Promise::InTime, !late, by);
         }
         message.durable.get_or_insert(now);
+    }
+
+    /// A commit that its disk does not take.
+    pub fn handle_put_off(&self, node: usize) {
+        *self.lock().put_off.entry(node).or_default() += 1;
     }
 
     /// A record of its event log, as it is written.

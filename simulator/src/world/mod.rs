@@ -20,6 +20,7 @@ mod asking;
 mod checks;
 mod device;
 mod disk;
+mod effects;
 mod events;
 pub mod executor;
 mod faults;
@@ -40,6 +41,7 @@ use agenda::{Agenda, Item};
 use asking::Routed;
 use checks::Promise;
 use device::Device;
+use effects::Effects;
 use events::{Events, What};
 use futures_timer::virtual_time;
 use ledger::Ledger;
@@ -117,6 +119,8 @@ struct World {
     down: Vec<u32>,
     /// Devices whose process stands still, and in which life.
     paused: BTreeMap<usize, executor::Owner>,
+    /// What the faults have done.
+    effects: Effects,
     /// Why a device could not be started again.
     broken: Vec<String>,
     end: u64,
@@ -160,6 +164,7 @@ impl World {
             agenda,
             events,
             paused: BTreeMap::new(),
+            effects: Effects::default(),
             broken: Vec::new(),
             end: NANOS + nanos(end),
             plan,
@@ -285,6 +290,7 @@ impl World {
         results::check_publications(book, &self.plan, self.end);
         let cut_short = self.end < NANOS + nanos(self.plan.warmup + self.plan.duration + self.plan.settle);
         if !cut_short {
+            self.check_effects(&mut book.checks);
             for (number, edge) in self.plan.edges.iter().enumerate().filter(|(_, edge)| edge.known) {
                 let ends = [edge.a, edge.b].map(|device| &self.plan.devices[device]);
                 // Who has just come near is given the time that a node may rest between two dials.

@@ -30,7 +30,7 @@ impl Planning<'_> {
                 let until = fault.lasting.map(|lasting| at + lasting.0).filter(|until| *until < self.duration());
                 for (struck, what) in self.strike(fault, &span, at, flows, &mut draw)? {
                     let label = fault.name.clone().unwrap_or_else(|| format!("{} {struck}", called(fault.kind)));
-                    all.push(plan::Fault { label, at, until, what });
+                    all.push(plan::Fault { label, entry: number, at, until, what });
                 }
             }
             if all.len() > MOST_FAULTS {

@@ -48,8 +48,12 @@ impl Tamper {
         let mut sent = Vec::new();
         let between = self.lines == 0 && self.partial.len() == bytes.len();
         if between && purpose == Some(Purpose::Payload) {
-            let again = &mut medium.lock().devices[self.device].again;
-            let due = again.entry(self.peer).or_default().take(now());
+            let due = {
+                let device = &mut medium.lock().devices[self.device];
+                let due = device.again.entry(self.peer).or_default().take(now());
+                device.misdeeds += due.len() as u64;
+                due
+            };
             sent.extend(due.into_iter().map(|frame| (frame, Duration::ZERO)));
         }
         while let Some(length) = self.length(purpose) {
@@ -60,7 +64,8 @@ impl Tamper {
                 sent.push((frame, Duration::ZERO));
             } else if let Some(liar) = liar.as_ref().filter(|_| tells) {
                 let lies = hostile == Some(Hostility::Lie);
-                let told = liar.lock().unwrap_or_else(PoisonError::into_inner).told(frame, lies);
+                let told = liar.lock().unwrap_or_else(PoisonError::into_inner).told(frame.clone(), lies);
+                medium.note_misdeeds(self.device, usize::from(told != frame));
                 sent.push((told, Duration::ZERO));
             } else {
                 self.treat(medium, hostile, purpose, frame, &mut sent);
@@ -78,21 +83,29 @@ impl Tamper {
         sent: &mut Vec<(Vec<u8>, Duration)>,
     ) {
         match hostile {
-            Some(Hostility::BlackHole) if purpose == Some(Purpose::Payload) && is_of_others(&frame) => {}
+            Some(Hostility::BlackHole) if purpose == Some(Purpose::Payload) && is_of_others(&frame) => {
+                medium.note_misdeeds(self.device, 1);
+            }
             None | Some(Hostility::BlackHole | Hostility::Lie) => sent.push((frame, Duration::ZERO)),
             Some(Hostility::Drop(share)) => {
                 let drawn = (splitmix(&mut self.chance) >> 11) as f64 / (1u64 << 53) as f64;
                 if drawn >= share {
                     sent.push((frame, Duration::ZERO));
+                } else {
+                    medium.note_misdeeds(self.device, 1);
                 }
             }
-            Some(Hostility::Delay(delay)) => sent.push((frame, delay)),
+            Some(Hostility::Delay(delay)) => {
+                medium.note_misdeeds(self.device, 1);
+                sent.push((frame, delay));
+            }
             Some(Hostility::Replay(after)) => {
                 let again = &mut medium.lock().devices[self.device].again;
                 again.entry(self.peer).or_default().keep(&frame, now(), super::super::nanos(after));
                 sent.push((frame, Duration::ZERO));
             }
             Some(Hostility::Flood(times)) => {
+                medium.note_misdeeds(self.device, times.saturating_sub(1) as usize);
                 sent.extend((0..times.max(1)).map(|_| (frame.clone(), Duration::ZERO)));
             }
         }

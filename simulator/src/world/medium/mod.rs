@@ -89,6 +89,8 @@ struct Edge {
     closed: u32,
     silent: u32,
     bytes: [u64; 2],
+    /// Links that cuts have taken from it, and dials and pieces that were lost to them.
+    struck: u64,
     connections: Vec<Weak<Connection>>,
     /// Connections that carry frames.
     standing: u32,
@@ -112,6 +114,8 @@ struct Device {
     foreign: bool,
     place: (f64, f64),
     bytes: u64,
+    /// Frames that it kept, changed, held up or sent too often; of a stranger, its dials.
+    misdeeds: u64,
 }
 
 /// Where a device takes connections.
@@ -257,7 +261,9 @@ impl Medium {
     /// One more reason for an edge to be closed or silent, or one less.
     pub fn cut(&self, edge: usize, silent: bool, add: bool) {
         self.change([edge], |state| {
+            let open = state.verdict(edge) == Verdict::Open;
             let edge = &mut state.edges[edge];
+            edge.struck += u64::from(add && open && edge.standing > 0);
             let reasons = if silent { &mut edge.silent } else { &mut edge.closed };
             *reasons = if add { *reasons + 1 } else { reasons.saturating_sub(1) };
         });
@@ -323,6 +329,25 @@ impl Medium {
     /// A member turns hostile, or back.
     pub fn set_hostile(&self, device: usize, hostile: Option<Hostility>) {
         self.lock().devices[device].hostile = hostile;
+    }
+
+    /// How much cuts have taken from an edge so far.
+    pub fn struck(&self, edge: usize) -> u64 {
+        self.lock().edges[edge].struck
+    }
+
+    /// Bytes over an edge so far, both ways.
+    pub fn bytes_over(&self, edge: usize) -> u64 {
+        self.lock().edges[edge].bytes.iter().sum()
+    }
+
+    /// What a hostile member, or a stranger, has done so far.
+    pub fn misdeeds(&self, device: usize) -> u64 {
+        self.lock().devices[device].misdeeds
+    }
+
+    fn note_misdeeds(&self, device: usize, count: usize) {
+        self.lock().devices[device].misdeeds += count as u64;
     }
 
     /// Whether a device tells lies at some time of the run.
@@ -392,6 +417,9 @@ impl Medium {
             start = *free;
         }
         let open = state.verdict(edge) == Verdict::Open;
+        if !open && state.is_cut(edge) {
+            state.edges[edge].struck += 1;
+        }
         Sent { start: open.then_some(start), shape }
     }
 }
@@ -411,6 +439,7 @@ impl State {
             closed: 0,
             silent: 0,
             bytes: [0; 2],
+            struck: 0,
             connections: Vec::new(),
             standing: 0,
             missing_since: now(),
@@ -427,6 +456,12 @@ impl State {
         } else {
             Verdict::Open
         }
+    }
+
+    /// Whether a fault keeps an edge from carrying anything.
+    fn is_cut(&self, edge: usize) -> bool {
+        let edge = &self.edges[edge];
+        edge.closed > 0 || edge.silent & !FAR > 0
     }
 
     fn is_missing(&self, edge: usize) -> bool {

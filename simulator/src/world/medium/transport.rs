@@ -111,6 +111,10 @@ impl Transport for SimTransport {
             return Err(TransportError::MultiaddrNotSupported(address));
         };
         self.dials += 1;
+        let mut state = self.medium.lock();
+        let from = &mut state.devices[self.device];
+        from.misdeeds += u64::from(from.foreign && from.dark == 0);
+        drop(state);
         let dial = Dial { medium: self.medium.clone(), from: self.device, peer: self.peer, to, bearer };
         Ok(dial.run(self.dials).boxed())
     }
@@ -152,7 +156,10 @@ impl Dial {
         let found = self.medium.lock().ends.get(&(self.from, self.to, self.bearer)).copied();
         let edge = found.ok_or_else(|| io::Error::from(io::ErrorKind::HostUnreachable))?;
         let (verdict, a, seed) = {
-            let state = self.medium.lock();
+            let mut state = self.medium.lock();
+            if state.is_cut(edge) {
+                state.edges[edge].struck += 1;
+            }
             (state.verdict(edge), state.edges[edge].a, state.seed)
         };
         match verdict {

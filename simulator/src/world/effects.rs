@@ -1,0 +1,99 @@
+//! What faults do: one that strikes nothing tests nothing, and its scenario would hold whatever the node does.
+//!
+//! Each fault is held against a count of what it is for, from when it begins until it is over: processes killed or stopped, links
+//! cut and what was lost on them, bytes over degraded links, frames that a hostile member has kept, changed or sent too often,
+//! dials of strangers, commits that a full disk put off, messages of an overload. An entry of the scenario has done what all its
+//! occurrences have: of crashes that are drawn one may hit a device that is down already. An entry that has done nothing
+//! violates the check `faults-strike`.
+
+use super::World;
+use super::checks::{Checks, Promise};
+use crate::plan::FaultKind;
+use std::collections::BTreeMap;
+
+/// What has been counted of each fault.
+#[derive(Default)]
+pub struct Effects {
+    /// By fault that has begun: the count when it did.
+    before: BTreeMap<usize, u64>,
+    /// By fault that is over: what was counted meanwhile.
+    done: BTreeMap<usize, u64>,
+    /// By device: processes killed, and stopped.
+    killed: BTreeMap<usize, u64>,
+    stopped: BTreeMap<usize, u64>,
+}
+
+impl Effects {
+    /// A device's process is killed.
+    pub fn note_killed(&mut self, device: usize) {
+        *self.killed.entry(device).or_default() += 1;
+    }
+
+    /// A device's process stands still.
+    pub fn note_stopped(&mut self, device: usize) {
+        *self.stopped.entry(device).or_default() += 1;
+    }
+}
+
+impl World {
+    /// A fault begins, before it does anything, or is over.
+    pub(super) fn note_fault(&mut self, fault: usize, begins: bool) {
+        let count = self.count_of(fault);
+        if begins {
+            let at_once = self.clocks_of(fault);
+            *self.effects.done.entry(fault).or_default() += at_once;
+            self.effects.before.insert(fault, count);
+        } else if let Some(before) = self.effects.before.remove(&fault) {
+            *self.effects.done.entry(fault).or_default() += count.saturating_sub(before);
+        }
+    }
+
+    /// A clock is set at once: so many that somebody reads.
+    fn clocks_of(&self, fault: usize) -> u64 {
+        match &self.plan.faults[fault].what {
+            FaultKind::ClockStep { devices, .. } | FaultKind::ClockDrift { devices, .. } => {
+                devices.iter().filter(|device| self.devices[**device].application().is_some()).count() as u64
+            }
+            _ => 0,
+        }
+    }
+
+    /// What the fault is about, counted since the run began.
+    fn count_of(&self, fault: usize) -> u64 {
+        let of = |table: &BTreeMap<usize, u64>, devices: &[usize]| {
+            devices.iter().filter_map(|device| table.get(device)).sum::<u64>()
+        };
+        match &self.plan.faults[fault].what {
+            FaultKind::Crash(devices) | FaultKind::PowerCut(devices) | FaultKind::BatteryEmpty(devices) => {
+                of(&self.effects.killed, devices)
+            }
+            FaultKind::Pause(devices) => of(&self.effects.stopped, devices),
+            FaultKind::Cut { edges, .. } | FaultKind::Flap { edges, .. } => {
+                edges.iter().map(|edge| self.medium.struck(*edge)).sum()
+            }
+            FaultKind::Degrade { edges, .. } => edges.iter().map(|edge| self.medium.bytes_over(*edge)).sum(),
+            FaultKind::ClockStep { .. } | FaultKind::ClockDrift { .. } => 0,
+            FaultKind::DiskFull(devices) => of(&self.ledger.lock().put_off, devices),
+            FaultKind::Overload { flow, .. } => {
+                self.ledger.lock().messages.iter().filter(|message| message.flow == *flow).count() as u64
+            }
+            FaultKind::Hostile { devices, .. } => devices.iter().map(|device| self.medium.misdeeds(*device)).sum(),
+            FaultKind::Stranger(_) => self.medium.misdeeds(self.stranger(fault)),
+        }
+    }
+
+    /// Holds each entry of the scenario against what it has done.
+    pub(super) fn check_effects(&self, checks: &mut Checks) {
+        let mut entries: BTreeMap<usize, (u64, String)> = BTreeMap::new();
+        for (number, fault) in self.plan.faults.iter().enumerate() {
+            let done = self.effects.done.get(&number).copied().unwrap_or_default();
+            let entry = entries.entry(fault.entry).or_insert_with(|| (0, fault.label.clone()));
+            entry.0 += done;
+        }
+        for (done, label) in entries.into_values() {
+            let what =
+                || format!("the fault {label:?} has struck nothing; see what it names, and when traffic passes there");
+            checks.look(Promise::FaultsStrike, done > 0, what);
+        }
+    }
+}
