@@ -210,6 +210,8 @@ fn talk(hostile: Option<Hostile>, ticks: u64, for_: Option<Duration>) -> (Mesh, 
             }
         }
         mesh.run(TICK);
+        // What a burst made them send is not to be taken for what they hold.
+        HONEST.iter().for_each(|at| mesh.nodes[*at].sent.clear());
         tick += 1;
         if tick.is_multiple_of(50) {
             traffic.reap(&mut mesh);
