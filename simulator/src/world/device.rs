@@ -22,7 +22,6 @@ use m2mesh::node::{EventLoop, Gate, Parts};
 use m2mesh::store::{MemoryDisk, Store};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
-use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -136,8 +135,7 @@ impl Device {
         };
         if medium.may_lie(self.index) {
             let same = Membership::from_stored(&membership.to_stored()).map_err(|error| error.to_string())?;
-            let (clock, heard) = (self.clock.clone(), BTreeSet::new());
-            medium.set_liar(self.index, Liar { membership: same, clock, heard });
+            medium.set_liar(self.index, Liar::new(same, self.clock.clone()));
         }
         let owner: Owner = ((self.index as u64) << 32) | self.lives;
         let seed = seed_of(self.seed, owner);

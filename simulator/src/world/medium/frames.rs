@@ -56,6 +56,13 @@ impl Tamper {
             };
             sent.extend(due.into_iter().map(|frame| (frame, Duration::ZERO)));
         }
+        if let Some(liar) = liar.as_ref().filter(|_| between && tells) {
+            let mut liar = liar.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(lie) = liar.begins(self.peer, hostile == Some(Hostility::Lie)) {
+                medium.note_misdeeds(self.device, 1);
+                sent.push((lie, Duration::ZERO));
+            }
+        }
         while let Some(length) = self.length(purpose) {
             let rest = self.partial.split_off(length);
             let frame = std::mem::replace(&mut self.partial, rest);

@@ -2,7 +2,9 @@
 //!
 //! Its node is not touched: what the node tells of itself is replaced on its way out, and signed with the same key, so
 //! that everybody takes it for the router's word. By it all its links cost nothing, take no time and never fail, and there
-//! is one to every router whose link state it has handed on.
+//! is one to every router whose link state it has handed on. When it begins to lie it does not wait for its node to have news:
+//! each neighbour is told with the next that goes out to it, under a number after the last. The node hears of that, as any
+//! router that finds itself misquoted, and tells its own again; that becomes a lie on its way out.
 
 use crate::world::host::Clock;
 use m2mesh::id::CredentialHash;
@@ -16,14 +18,22 @@ use std::sync::Arc;
 /// A router that can lie.
 pub struct Liar {
     /// The keys with which its node signs.
-    pub membership: Membership,
-    /// Its clock.
-    pub clock: Arc<Clock>,
+    membership: Membership,
+    clock: Arc<Clock>,
     /// Routers of which it has heard.
-    pub heard: BTreeSet<CredentialHash>,
+    heard: BTreeSet<CredentialHash>,
+    /// What its node has told of itself last.
+    last: Option<Lsa>,
+    /// Neighbours that have been told the lie with which it begins.
+    told: BTreeSet<usize>,
 }
 
 impl Liar {
+    /// Has heard of nobody yet.
+    pub fn new(membership: Membership, clock: Arc<Clock>) -> Self {
+        Self { membership, clock, heard: BTreeSet::new(), last: None, told: BTreeSet::new() }
+    }
+
     /// What goes out instead of a frame of its control stream.
     pub fn told(&mut self, frame: Vec<u8>, lies: bool) -> Vec<u8> {
         if frame.get(4) != Some(&(Kind::Lsa as u8)) {
@@ -32,17 +42,32 @@ impl Liar {
         self.lie(&frame[HEADER..], lies).unwrap_or(frame)
     }
 
+    /// The lie with which it begins, for a neighbour that has not been told it.
+    pub fn begins(&mut self, neighbour: usize, lies: bool) -> Option<Vec<u8>> {
+        if !lies {
+            self.told.clear();
+            return None;
+        }
+        let last = self.last.clone().filter(|_| !self.told.contains(&neighbour))?;
+        let lie = self.untrue(Lsa { sequence: last.sequence + 1, ..last })?;
+        self.told.insert(neighbour);
+        Some(lie)
+    }
+
     fn lie(&mut self, body: &[u8], lies: bool) -> Option<Vec<u8>> {
         let signed: Signed<'_> = wire::decode(body).ok()?;
-        let mut lsa: Lsa = wire::decode(signed.body).ok()?;
-        let own = self.membership.credential(self.clock.now().unix)?.clone();
-        if lsa.origin != own.hash {
+        let lsa: Lsa = wire::decode(signed.body).ok()?;
+        if lsa.origin != self.membership.credential(self.clock.now().unix)?.hash {
             self.heard.insert(lsa.origin);
             return None;
         }
-        if !lies {
-            return None;
-        }
+        self.last = Some(lsa.clone());
+        if lies { self.untrue(lsa) } else { None }
+    }
+
+    /// What it tells instead of the truth about itself.
+    fn untrue(&self, mut lsa: Lsa) -> Option<Vec<u8>> {
+        let own = self.membership.credential(self.clock.now().unix).filter(|own| own.hash == lsa.origin)?;
         let told: BTreeSet<CredentialHash> = lsa.links.iter().map(|link| link.to).collect();
         let like = lsa.links.first()?.clone();
         let made_up = self.heard.iter().filter(|router| !told.contains(router));
