@@ -50,7 +50,7 @@ fn a_changed_byte_is_found_and_the_record_named() {
 
     let mut node = place.start(&RUN);
     assert!(quarantined(&place));
-    assert!(place.done(&["log", "--kind", "quarantined", "--dir", "plant"]).contains("set aside as store.quarantine-"));
+    assert!(place.logged("quarantined").contains("set aside as store.quarantine-"));
     let said = fs::read_to_string(place.at("diagnostics")).expect("diagnostics");
     assert!(said.contains("set aside as store.quarantine-"), "{said}");
     // A new chain says what was lost, and no number of it is given again.
@@ -114,7 +114,7 @@ fn a_changed_byte_in_the_newest_part_is_not_taken_for_the_end() {
         assert!(fs::read(&database).expect("there") == bytes, "looking changes nothing");
         let node = place.start(&RUN);
         assert!(quarantined(&place));
-        let said = place.done(&["log", "--kind", "quarantined", "--dir", "plant"]);
+        let said = place.logged("quarantined");
         assert!(said.contains("set aside as store.quarantine-"), "{said}");
         let verdict = place.done(&["log", "verify", "--dir", "plant"]);
         // Of one chain where all of it could be read, else of a new one.
@@ -140,7 +140,7 @@ fn an_emptied_database_is_not_taken_for_a_new_one() {
     assert!(ended.code == Some(2) && ended.out.starts_with("broken: record 1 "), "{ended:?}");
     let _node = place.start(&RUN);
     assert!(quarantined(&place));
-    let said = place.done(&["log", "--kind", "quarantined", "--dir", "plant"]);
+    let said = place.logged("quarantined");
     assert!(said.contains("its newest part cannot be read"), "{said}");
 }
 
@@ -159,5 +159,5 @@ fn a_store_of_which_nothing_can_be_read_is_set_aside() {
     assert!(ended.code == Some(2) && ended.out.starts_with("broken: "), "{ended:?}");
     let _node = place.start(&RUN);
     assert!(quarantined(&place));
-    assert!(place.done(&["log", "--kind", "quarantined", "--dir", "plant"]).contains("set aside"));
+    assert!(place.logged("quarantined").contains("set aside"));
 }

@@ -12,7 +12,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// A message that is found again in what a process wrote.
 const MARKED: &str = "a message that is easily found again";
@@ -90,7 +90,7 @@ fn nothing_is_acknowledged_while_the_fsync_fails() {
         let outcome: Value = serde_json::from_str(&ended.out).expect("JSON");
         outcomes.push((number, outcome["outcome"].as_str().expect("an outcome").to_owned()));
     }
-    wait_for_event(&place, "store-recovered");
+    place.logged("store-recovered");
     assert!(place.done(&["log", "--kind", "store-failed", "--dir", "plant"]).contains("Input/output error"));
     let there = place.done(&["receive", "--dir", "plant"]);
     for (number, outcome) in outcomes {
@@ -185,7 +185,7 @@ fn a_full_disk_is_said_and_survived() {
     assert!(status["store_failure"].as_str().is_some_and(|reason| reason.contains("space")), "{status}");
 
     fs::remove_file(place.at("plant/filler")).expect("it is removed");
-    wait_for_event(&place, "store-recovered");
+    place.logged("store-recovered");
     assert!(place.done(&["log", "--kind", "store-failed", "--dir", "plant"]).contains("store-failed"));
     assert_eq!(send(200, "30s"), "delivered");
     let status: Value = serde_json::from_str(&place.done(&["status", "--dir", "plant", "--json"])).expect("JSON");
@@ -265,15 +265,6 @@ fn stop_traced(tracer: &mut Node, place: &Place) {
     kill.args(["-TERM", pid.trim()]);
     assert_eq!(end(kill).code, Some(0));
     tracer.wait();
-}
-
-/// Waits until the receiver's log has an event of a kind.
-fn wait_for_event(place: &Place, kind: &str) {
-    let until = Instant::now() + Duration::from_secs(60);
-    while place.done(&["log", "--kind", kind, "--dir", "plant"]).is_empty() {
-        assert!(Instant::now() < until, "no {kind}:\n{}", place.run(&["log", "--dir", "plant"]).out);
-        std::thread::park_timeout(Duration::from_millis(100));
-    }
 }
 
 /// Fills the disk that a file is on.

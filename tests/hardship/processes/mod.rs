@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// Loopback, any port.
@@ -74,6 +75,20 @@ impl Place {
         let Ended { code, out, said } = self.run(arguments);
         assert_eq!(code, Some(0), "{arguments:?}\n{out}\n{said}");
         out.trim_end().to_owned()
+    }
+
+    /// What the log of `plant` says under a kind, once it does: a node that is ready writes its first records down.
+    #[track_caller]
+    pub fn logged(&self, kind: &str) -> String {
+        let until = Instant::now() + Duration::from_secs(60);
+        loop {
+            let said = self.done(&["log", "--kind", kind, "--dir", "plant"]);
+            if !said.is_empty() {
+                return said;
+            }
+            assert!(Instant::now() < until, "no {kind}:\n{}", self.run(&["log", "--dir", "plant"]).out);
+            std::thread::park_timeout(Duration::from_millis(50));
+        }
     }
 
     /// Starts a node that must become ready.
