@@ -71,7 +71,7 @@ impl World {
             FaultKind::Cut { edges, .. } | FaultKind::Flap { edges, .. } => {
                 edges.iter().map(|edge| self.medium.struck(*edge)).sum()
             }
-            FaultKind::Degrade { edges, .. } => edges.iter().map(|edge| self.medium.bytes_over(*edge)).sum(),
+            FaultKind::Degrade { edges, .. } => edges.iter().flat_map(|edge| self.medium.edge_bytes(*edge).0).sum(),
             FaultKind::ClockStep { .. } | FaultKind::ClockDrift { .. } => 0,
             FaultKind::DiskFull(devices) => of(&self.ledger.lock().put_off, devices),
             FaultKind::Overload { flow, .. } => {

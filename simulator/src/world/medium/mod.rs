@@ -331,21 +331,6 @@ impl Medium {
         self.lock().devices[device].hostile = hostile;
     }
 
-    /// How much cuts have taken from an edge so far.
-    pub fn struck(&self, edge: usize) -> u64 {
-        self.lock().edges[edge].struck
-    }
-
-    /// Bytes over an edge so far, both ways.
-    pub fn bytes_over(&self, edge: usize) -> u64 {
-        self.lock().edges[edge].bytes.iter().sum()
-    }
-
-    /// What a hostile member, or a stranger, has done so far.
-    pub fn misdeeds(&self, device: usize) -> u64 {
-        self.lock().devices[device].misdeeds
-    }
-
     fn note_misdeeds(&self, device: usize, count: usize) {
         self.lock().devices[device].misdeeds += count as u64;
     }

@@ -35,6 +35,16 @@ impl Medium {
         (edge.bytes, (edge.bytes[0] + edge.bytes[1]) as f64 / 1e6 * state.bearers[edge.bearer].price)
     }
 
+    /// How much cuts have taken from an edge so far.
+    pub fn struck(&self, edge: usize) -> u64 {
+        self.lock().edges[edge].struck
+    }
+
+    /// What a hostile member, or a stranger, has done so far.
+    pub fn misdeeds(&self, device: usize) -> u64 {
+        self.lock().devices[device].misdeeds
+    }
+
     /// Bytes that a device has sent.
     pub fn device_bytes(&self, device: usize) -> u64 {
         self.lock().devices[device].bytes
