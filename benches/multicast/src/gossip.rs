@@ -2,7 +2,9 @@
 
 use super::{Heard, NODES, SIZE};
 use futures::StreamExt;
-use libp2p::gossipsub::{self, AllowAllSubscriptionFilter, IdentTopic, IdentityTransform, MessageAuthenticity, MessageId};
+use libp2p::gossipsub::{
+    self, AllowAllSubscriptionFilter, IdentTopic, IdentityTransform, MessageAuthenticity, MessageId,
+};
 use libp2p::swarm::SwarmEvent;
 use libp2p::{Multiaddr, Swarm, SwarmBuilder, noise, tcp, yamux};
 use std::error::Error;

@@ -58,7 +58,10 @@ impl Heard {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    println!("{NODES} nodes in one process, {SIZE} bytes; messages a second at the slowest of {} subscribers", NODES - 1);
+    println!(
+        "{NODES} nodes in one process, {SIZE} bytes; messages a second at the slowest of {} subscribers",
+        NODES - 1
+    );
     println!("{:>6} {:>10} {:>10} {:>7}", "ahead", "m2mesh", "gossipsub", "ratio");
     let mut missed = 0;
     for ahead in AHEAD.repeat(ROUNDS) {
