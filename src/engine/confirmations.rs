@@ -1,14 +1,14 @@
 //! Publications that are to be confirmed: who has handed them to a subscriber.
 //!
-//! **Mechanism.** A publisher may ask for it, and the batch says so under its seal. A device that hands a message of such a batch to a
-//! subscriber, and has a card of the publisher, sends the publisher a message of the purpose `Heard`, sealed from end to end, confirmed
-//! and repeated like any other, until the publication's deadline. The publisher counts devices, not subscribers: each once. It cannot
+//! **Mechanism.** A publisher may ask for it, and the batch says so under its seal. A device that hands messages of such a batch to a
+//! subscriber, and has a card of the publisher, sends the publisher one message of the purpose `Heard` for all of them that follow each
+//! other, sealed from end to end, confirmed and repeated like any other, until the publications' deadline. The publisher counts devices, not subscribers: each once. It cannot
 //! know how many there are, so it waits for as many as the application names, or until the deadline. Nothing of it is kept on disk:
 //! after a restart of the publisher nobody waits any more.
 //!
 //! Invariants
 //! 1. A publication that is to be confirmed ends once: `heard` with how many have confirmed it, or `expired` if none has.
-//! 2. At most [`MAX_AWAITED`] are waited for. Drop policy: the newest is refused (`Full`).
+//! 2. At most [`MAX_AWAITED`] have not ended, whether they have left or not. Drop policy: the newest is refused (`Full`).
 //! 3. Only a contact's word counts, and for a publication whose number a member of the group alone knows.
 
 use super::Engine;
@@ -22,6 +22,7 @@ use crate::id::{InnerId, Name};
 use crate::time::Time;
 use crate::wire::batch::{Ack, Message, Purpose};
 use crate::wire::data::Class;
+use crate::wire::group::MAX_MESSAGES;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -51,11 +52,21 @@ pub(super) struct Awaited {
 pub(super) struct Confirmations {
     awaited: BTreeMap<InnerId, (Awaited, BTreeSet<Name>, Time)>,
     deadlines: BTreeSet<(Time, InnerId)>,
+    /// Publications taken that are to be confirmed and have not ended: these, and those that have not left.
+    open: usize,
 }
 
 impl Confirmations {
-    pub(super) fn has_room(&self) -> bool {
-        self.awaited.len() < MAX_AWAITED
+    /// A publication is taken that is to be confirmed, if there is room for one more.
+    pub(super) fn take(&mut self) -> bool {
+        let has_room = self.open < MAX_AWAITED;
+        self.open += usize::from(has_room);
+        has_room
+    }
+
+    /// One has ended.
+    pub(super) fn ended(&mut self) {
+        self.open = self.open.saturating_sub(1);
     }
 
     pub(super) fn next_wake(&self) -> Option<Time> {
@@ -71,14 +82,14 @@ impl Engine {
         self.confirmations.awaited.insert(id, (awaited, BTreeSet::new(), since));
     }
 
-    /// A message that was to be confirmed has been handed to a subscriber here.
-    pub(super) fn confirm_heard(&mut self, frame: &Received, id: InnerId) {
+    /// So many messages from this one on, which were to be confirmed, have been handed to a subscriber here.
+    pub(super) fn confirm_heard(&mut self, frame: &Received, first: InnerId, count: u32) {
         // Who has no card of its publisher cannot address it.
         let Some(name) = frame.from.clone() else { return };
         let message = Submission {
             token: Sender::Answer,
-            payload: Vec::new(),
-            content: Content::Call { purpose: Purpose::Heard, service: None, replies_to: Some(id) },
+            payload: count.to_be_bytes().to_vec(),
+            content: Content::Call { purpose: Purpose::Heard, service: None, replies_to: Some(first) },
             ack: Ack::End,
             lane: Lane { class: Class::Control, terms: Arc::default() },
             lifetime: frame.until.since(self.now.time),
@@ -89,11 +100,19 @@ impl Engine {
         self.submit(Token(0), &name, message);
     }
 
-    /// A contact has handed a publication to a subscriber.
+    /// A contact has handed publications to a subscriber.
     pub(super) fn handle_heard(&mut self, from: &Name, message: &Message<'_>) {
+        let count = <[u8; 4]>::try_from(message.payload).map_or(0, u32::from_be_bytes);
+        let told = message.replies_to.filter(|_| (1..=MAX_MESSAGES as u32).contains(&count));
+        let Some(first) = told else { return self.count(Counter::ConfirmationsUnasked, 1) };
+        for number in 0..u64::from(count) {
+            self.note_heard(from, InnerId { sequence: first.sequence.saturating_add(number), ..first });
+        }
+    }
+
+    fn note_heard(&mut self, from: &Name, id: InnerId) {
         let now = self.now.time;
-        let awaited = message.replies_to.and_then(|id| Some((id, self.confirmations.awaited.get_mut(&id)?)));
-        let Some((id, (awaited, heard, last))) = awaited else {
+        let Some((awaited, heard, last)) = self.confirmations.awaited.get_mut(&id) else {
             return self.count(Counter::ConfirmationsUnasked, 1);
         };
         if heard.insert(from.clone()) {
@@ -114,6 +133,7 @@ impl Engine {
 
     fn end_confirmations(&mut self, id: InnerId) {
         let Some((awaited, heard, last)) = self.confirmations.awaited.remove(&id) else { return };
+        self.confirmations.ended();
         self.confirmations.deadlines.remove(&(awaited.deadline, id));
         let subscribers = u32::try_from(heard.len()).unwrap_or(u32::MAX);
         let latency_us = u64::try_from(last.since(awaited.since).as_micros()).unwrap_or(u64::MAX);

@@ -223,6 +223,7 @@ impl Engine {
         self.fragments.forget(id);
         self.sessions.nacks.forget(id);
         self.forgeries.forget(id);
+        self.peers.forget_link(id);
     }
 
     /// Two processes have one identity.

@@ -4,7 +4,7 @@
 //! [`Engine::poll_output`] until it answers [`Output::Wait`]. That is a *turn*. What the inputs of a turn caused
 //! is gathered, not sent: the writes of a turn become one [`Commit`](store::Commit), the receipts to one device one seal, the
 //! messages to one destination as few seals as fit. So a busy node works in large batches and an idle one answers
-//! at once, without a timer between.
+//! at once, without a timer between. Frames to a group alone are spaced, by a millisecond, while there is more (`publishing`).
 //!
 //! Outputs that speak of something written carry `after`: the node releases them when the store says that the
 //! commit of that number is durable. Everything else goes at once.

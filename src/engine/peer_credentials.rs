@@ -61,6 +61,13 @@ impl PeerCredentials {
         }
     }
 
+    /// A link is gone, and what it was asked for does not come. Who comes back again and again has no more than one share.
+    pub(super) fn forget_link(&mut self, link: LinkId) {
+        for hash in self.shares.forget(&link) {
+            self.asked.remove(&hash);
+        }
+    }
+
     /// Takes back that a credential was asked for; answers whether it was.
     pub(super) fn take_asked(&mut self, hash: &CredentialHash, now: Time) -> bool {
         self.shares.leave(hash);
@@ -179,6 +186,8 @@ mod tests {
         for (n, taken) in [(19_999, true), (9, false), (30_000, true)] {
             assert_eq!(peers.take_asked(&hash(n), Time(0) + PATIENCE), taken, "{n}");
         }
+        peers.forget_link(link);
+        assert!(!peers.take_asked(&hash(19_998), Time(0) + PATIENCE) && peers.asked.is_empty());
     }
 
     #[test]

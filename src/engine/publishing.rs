@@ -150,7 +150,7 @@ impl Engine {
         if !self.tree.publishes(group) && !self.has_room_for_group(group) {
             return self.finish(token, Reply::Refused(Refused::Full(too_many_groups())));
         }
-        if confirm.is_some() && !self.confirmations.has_room() {
+        if confirm.is_some() && !self.confirmations.take() {
             return self.finish(token, Reply::Refused(Refused::Full(confirmations::too_many())));
         }
         if !self.publishing.pending.contains_key(group) {
@@ -338,6 +338,9 @@ impl Engine {
 
     fn end_publications(&mut self, group: &str, publications: Vec<Publication>, outcome: &Outcome) {
         for publication in publications {
+            if publication.confirm.is_some() {
+                self.confirmations.ended();
+            }
             self.note_failure(group, outcome);
             self.finish(publication.token, Reply::Outcome(outcome.clone()));
         }

@@ -55,6 +55,13 @@ impl<K: Clone + Ord, Owner: Clone + Ord> Shares<K, Owner> {
         Some(oldest)
     }
 
+    /// An owner is gone, and its keys are in the table no more: which.
+    pub(super) fn forget(&mut self, owner: &Owner) -> Vec<K> {
+        let keys: Vec<K> = self.by_owner.get(owner).into_iter().flat_map(|keys| keys.values().cloned()).collect();
+        keys.iter().for_each(|key| self.leave(key));
+        keys
+    }
+
     /// A key is in the table no more.
     pub(super) fn leave(&mut self, key: &K) {
         let Some((owner, number)) = self.owners.remove(key) else { return };
@@ -130,6 +137,7 @@ mod tests {
         assert_eq!(gone, [33, 34, 0, 1, 2, 3]);
         shares.leave(&39);
         assert_eq!(shares.enter(LinkId(3), 100), None);
+        assert_eq!((shares.forget(&LinkId(3)), shares.forget(&LinkId(3)), shares.len()), (vec![100], vec![], 9));
     }
 
     #[test]

@@ -352,6 +352,8 @@ impl Engine {
         let passed = self.heard.pass((key.0, frame.term), frame.sent, self.now.unix, self.journal.turn());
         self.journal.extend(passed.writes);
         self.count(Counter::GroupPublishersForgotten, passed.forgotten);
+        // Of those that were handed over one after another the first, and how many.
+        let mut run: Option<(usize, u32)> = None;
         for (at, message) in batch.messages.iter().enumerate().skip(skip) {
             let known = self.note_topic(key, message, frame.came);
             let gap = move |since| known.gap_before(message.number, since);
@@ -360,8 +362,12 @@ impl Engine {
             }
             let published = frame.published(message);
             let heard = self.hand_to_subscribers(&published, frame.came, |since| gap(since).lost, passed.after);
-            if heard && batch.asks {
-                self.confirm_heard(&frame, inner(key.1, batch.first.saturating_add(at as u64)));
+            if heard {
+                run = Some(run.map_or((at, 1), |(first, count)| (first, count + 1)));
+            }
+            let over = !heard || at + 1 == batch.messages.len();
+            if let Some((first, count)) = run.take_if(|_| over).filter(|_| batch.asks) {
+                self.confirm_heard(&frame, inner(key.1, batch.first.saturating_add(first as u64)), count);
             }
         }
     }

@@ -250,6 +250,15 @@ mod tests {
     }
 
     #[test]
+    fn what_twenty_five_publish_at_once_waits_for_a_reader() {
+        let (call, mut listener) = Call::new(Command::subscribe("a/#"));
+        for number in 0..25 * 1_000 {
+            call.replies.push(published(&number.to_string(), 10)).expect("heard");
+        }
+        assert_eq!(listener.next().now_or_never().flatten(), Some(Heard { reply: published("0", 10), skipped: 0 }));
+    }
+
+    #[test]
     fn waiting_bytes_are_bounded() {
         let (call, mut listener) = Call::new(Command::subscribe("a/#"));
         for _ in 0..3 {

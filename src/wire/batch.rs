@@ -82,6 +82,7 @@ pub enum Purpose {
     Reply,
     /// A service's refusal; the payload says why, as text.
     Failure,
-    /// A publication that asked for it has been handed to a subscriber; `replies_to` names its stream and its number there.
+    /// Publications that asked for it have been handed to a subscriber; `replies_to` names the stream of the first and its number
+    /// there, the payload how many there are from it on (32 bits, big endian).
     Heard,
 }

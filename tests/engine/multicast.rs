@@ -148,6 +148,40 @@ fn devices_that_hand_a_publication_to_a_subscriber_confirm_it_where_that_is_aske
     mesh.run(seconds(1));
     assert!(matches!(outcome(&mesh, first), Some(Outcome::Heard { subscribers: 1, .. })));
     assert_eq!(mesh.counted(1, Counter::ConfirmationsUnasked), 1, "the other one's");
+    // Those of a frame are confirmed together, and each of them ends.
+    mesh.forget_past();
+    let many: Vec<Token> = (0..100).map(|_| ask(&mut mesh, 2, seconds(60))).collect();
+    mesh.run(seconds(1));
+    let all = |token: &Token| matches!(outcome(&mesh, *token), Some(Outcome::Heard { subscribers: 2, .. }));
+    assert!(many.iter().all(all));
+    let frames = mesh.nodes[2].sent.iter().filter(|frame| frame[4] == Kind::Data as u8).count();
+    assert!(frames < 10, "{frames} frames of one subscriber");
+}
+
+#[test]
+fn so_many_publications_wait_to_be_confirmed_whether_they_have_left_or_not() {
+    let mut mesh = Mesh::new(&["a", "b"]);
+    mesh.connect(0, 1);
+    mesh.run(seconds(3));
+    subscribe(&mut mesh, 1, "plant/#");
+    mesh.run(seconds(3));
+    let ask = |mesh: &mut Mesh| {
+        let (topic, payload, lifetime) = ("plant/x".to_owned(), vec![0; 4], seconds(5));
+        mesh.command(0, Command::Publish { topic, payload, policy: None, lifetime, confirm: Some(u32::MAX) })
+    };
+    let refused = |mesh: &Mesh, token| matches!(mesh.reply(0, token), Some(Reply::Refused(Refused::Full(_))));
+    let tokens: Vec<Token> = (0..5_000).map(|_| ask(&mut mesh)).collect();
+    assert_eq!(tokens.iter().filter(|token| refused(&mesh, **token)).count(), 5_000 - 4_096);
+    mesh.run(seconds(6));
+    assert_eq!(tokens.iter().filter(|token| mesh.ended.contains_key(token)).count(), 4_096);
+    // All their places are free again, also of those that could not leave.
+    mesh.disconnect(0, 1);
+    mesh.run(seconds(10));
+    for _ in 0..2 {
+        let tokens: Vec<Token> = (0..4_096).map(|_| ask(&mut mesh)).collect();
+        assert!(!tokens.iter().any(|token| refused(&mesh, *token)));
+        mesh.run(seconds(10));
+    }
 }
 
 #[test]
