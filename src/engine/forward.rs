@@ -18,7 +18,8 @@
 //! session come from, so that the receiver's *unknown session* finds the way back to whoever has the session.
 //!
 //! Invariants
-//! 1. A frame passes a router once: its path lists who has had it, and whoever finds itself there drops it.
+//! 1. A frame passes a router once: its path lists who has had it, and whoever finds itself there drops it. Its sender, which is not
+//!    among them, knows its last [`MAX_OWN`] attempts by their outer ids.
 //! 2. Nothing is forwarded beyond [`MAX_HOPS`] relays, past its expiry, or over budget.
 //! 3. A router learns nothing of a frame but header and path.
 
@@ -26,30 +27,42 @@ use super::Engine;
 use super::share::Shares;
 use super::unicast::put_data;
 use crate::counter::Counter;
-use crate::id::{CredentialPrefix, LinkId, Lsn, Pseudonym, SessionId};
+use crate::id::{CredentialPrefix, LinkId, Lsn, OuterId, Pseudonym, SessionId};
 use crate::routing::policy::Wants;
 use crate::time::Unix;
 use crate::wire::data::{DataFrame, MAX_HOPS, Path};
 use crate::wire::frame::{self, Kind};
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Most sessions of others whose way back is remembered. Drop policy: of the link that most of them came over the one
 /// learnt first is forgotten (`flows_forgotten`): its sender retries until it finds out by itself.
 pub(super) const MAX_FLOWS: usize = 4_096;
 
-/// Sessions of others that pass through here.
+/// Most of this node's own attempts that it knows if they come back. Drop policy: the oldest is forgotten, and would be handed on once.
+const MAX_OWN: usize = 4_096;
+
+/// Sessions of others that pass through here, and attempts that began here.
 #[derive(Debug)]
 pub(super) struct Flows {
     from: BTreeMap<SessionId, LinkId>,
     shares: Shares<SessionId>,
+    own: BTreeSet<OuterId>,
+    /// The same, oldest first.
+    begun: VecDeque<OuterId>,
     /// Bytes of the frames forwarded.
     pub(super) forwarded: u64,
 }
 
 impl Default for Flows {
     fn default() -> Self {
-        Self { from: BTreeMap::new(), shares: Shares::new(MAX_FLOWS), forwarded: 0 }
+        Self {
+            from: BTreeMap::new(),
+            shares: Shares::new(MAX_FLOWS),
+            own: BTreeSet::new(),
+            begun: VecDeque::new(),
+            forwarded: 0,
+        }
     }
 }
 
@@ -57,6 +70,17 @@ impl Flows {
     /// How many are remembered.
     pub(super) fn len(&self) -> usize {
         self.from.len()
+    }
+
+    /// An attempt begins here.
+    pub(super) fn begin(&mut self, attempt: OuterId) {
+        self.own.insert(attempt);
+        self.begun.push_back(attempt);
+        if self.begun.len() > MAX_OWN
+            && let Some(oldest) = self.begun.pop_front()
+        {
+            self.own.remove(&oldest);
+        }
     }
 
     /// Frames of a session come over that link. Answers whether another had to be forgotten.
@@ -91,7 +115,7 @@ impl Engine {
         if path.visited.len() >= MAX_HOPS {
             return self.count(Counter::DataOutOfHops, 1);
         }
-        if path.visited.iter().any(|hop| self.is_own(hop)) {
+        if self.flows.own.contains(&path.outer) || path.visited.iter().any(|hop| self.is_own(hop)) {
             return self.count(Counter::DataLooped, 1);
         }
         let expiry = Unix(data.header.expiry);

@@ -20,6 +20,7 @@
 use super::Engine;
 use super::routes::Route;
 use super::sessions::Early;
+use super::unicast::path_of;
 use crate::counter::Counter;
 use crate::id::{LinkId, Lsn, Name, OuterId, SessionId};
 use crate::identity::credential::{OwnCredential, PeerCredential, acceptance};
@@ -62,7 +63,6 @@ impl Engine {
             None => self.open_to(name, &own, &peer)?,
         };
         let segment = self.segment_to(&peer)?;
-        let path = wire::encode(&self.path_of(route, price, plain.len(), envelope.outer));
         let entry = self.sessions.sealing_with(&id, self.now.time)?;
         entry.carries |= under.is_none();
         let Envelope { class, policy, outer: _, expiry } = envelope;
@@ -75,6 +75,9 @@ impl Engine {
             segment,
             mail: None,
         });
+        // What relays count, too: what they hand on as it came.
+        let paid = header.len() + entry.session.overhead() + plain.len();
+        let path = wire::encode(&path_of(route, price, paid, envelope.outer));
         let room = frame::HEADER + 4 + header.len() + path.len() + entry.session.overhead() + plain.len();
         let mut frame = Vec::with_capacity(room);
         let start = frame::begin(&mut frame, Kind::Data);

@@ -73,6 +73,12 @@ pub(super) enum Sender {
     Answer,
 }
 
+/// A path as it leaves its sender, over a link of that price in micro-units per MB. `bytes` are those of header and sealed part.
+pub(super) fn path_of(route: &Route, price: u64, bytes: usize, outer: OuterId) -> Path {
+    let spent = price.saturating_mul(bytes as u64) / 1_000_000;
+    Path { outer, hops: route.hops.clone(), spent, ..Path::default() }
+}
+
 impl Engine {
     /// Seals and queues one batch, if some destination has messages, a way, and a link that takes them.
     pub(super) fn pump_unicast(&mut self) -> bool {
@@ -218,16 +224,10 @@ impl Engine {
             return self.count(Counter::CopiesWithoutWay, 1);
         };
         let Ok(data) = DataFrame::parse(&frame[frame::HEADER..]) else { return };
-        let path = self.path_of(route, price, frame.len(), data.path.outer);
+        let path = path_of(route, price, data.header_bytes.len() + data.sealed.len(), data.path.outer);
         let class = data.header.class;
         let copy = put_data(data.header_bytes, &path, data.sealed, &Bytes::new());
         self.send_data(link, class, copy, after);
-    }
-
-    /// A path as it leaves here.
-    pub(super) fn path_of(&self, route: &Route, price: u64, bytes: usize, outer: OuterId) -> Path {
-        let spent = price.saturating_mul(bytes as u64) / 1_000_000;
-        Path { outer, hops: route.hops.clone(), spent, ..Path::default() }
     }
 
     /// Queues a data frame, which is paid for.
@@ -428,9 +428,11 @@ impl Engine {
         }
     }
 
+    /// Names an attempt, by which it is known if it should come back.
     fn outer_id(&mut self) -> OuterId {
         let mut id = [0; OuterId::LEN];
         self.rng.fill_bytes(&mut id);
+        self.flows.begin(OuterId(id));
         OuterId(id)
     }
 }

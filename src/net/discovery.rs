@@ -20,6 +20,8 @@
 //! A member that has no room for another link says so: it rests for half a minute to ten, and whoever else is known goes
 //! first. Where bytes cost money no haste is made, and the bound follows the price ([`Profile::longest_rest`]).
 //!
+//! Nothing is dialled over a bearer outside of its access windows.
+//!
 //! A neighbour to whom long packets do not come through is dialled another way ([`detour`]).
 //!
 //! Where there are several bearers, a neighbour is wanted over each of them: of the addresses that it calls its own, those
@@ -335,8 +337,8 @@ impl Discovery {
         self.changed = true;
     }
 
-    /// The next address to dial; it counts as being dialled from now on.
-    pub(crate) fn poll(&mut self, neighbours: usize, cx: &mut Context<'_>) -> Poll<Multiaddr> {
+    /// The next address to dial; it counts as being dialled from now on. `clock` tells unix seconds, for access windows.
+    pub(crate) fn poll(&mut self, neighbours: usize, clock: Option<u64>, cx: &mut Context<'_>) -> Poll<Multiaddr> {
         if self.neighbours != neighbours {
             self.neighbours = neighbours;
             self.changed = true;
@@ -366,10 +368,11 @@ impl Discovery {
             let share = if self.sorter.is_several() { MAX_DIALS / 2 } else { MAX_DIALS };
             let may = |bearer: u8| by_bearer.get(&bearer).is_none_or(|dialing| *dialing < share);
             let more = neighbours.saturating_sub(self.silent()) + dialing < self.target;
-            let missing = self.missing();
+            let (missing, openings) = (self.missing(), self.sorter.openings(clock, now));
             let idle = self.addresses.iter_mut().filter_map(|(address, entry)| match entry.state {
                 State::Idle(due) if may(entry.bearer) && (more || entry.bootstrap || missing.contains(address)) => {
-                    Some((due, entry.rank(), address, entry))
+                    let opens = openings.get(usize::from(entry.bearer)).copied();
+                    Some((opens.map_or(due, |opens| due.max(opens)), entry.rank(), address, entry))
                 }
                 _ => None,
             });

@@ -7,6 +7,7 @@
 use super::Multiaddr;
 use super::reach::ip_of;
 use crate::link::bearer::{Bearers, Ends, Profile};
+use crate::time::Unix;
 use ipnet::IpNet;
 use libp2p::multiaddr::Protocol;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -48,6 +49,22 @@ impl Sorter {
 
     pub(crate) fn profile(&self, bearer: u8) -> &Profile {
         self.bearers.profile(bearer)
+    }
+
+    /// By bearer, when its access windows let it be dialled over, `now` being so many unix seconds; nothing where there are no windows, or
+    /// no clock to go by.
+    pub(crate) fn openings(&self, clock: Option<u64>, now: Instant) -> Vec<Instant> {
+        let profiles = self.bearers.profiles();
+        let Some(unix) = clock.filter(|_| profiles.iter().any(|profile| !profile.windows.is_empty())) else {
+            return Vec::new();
+        };
+        let unix = Unix::from_seconds(unix);
+        let opens = |profile: &Profile| match profile.windows.open_at(unix) {
+            true => now,
+            // A window that never opens is looked at again tomorrow.
+            false => now + profile.windows.next_change(unix).map_or(A_DAY, |at| at.since(unix)),
+        };
+        profiles.iter().map(opens).collect()
     }
 
     /// The bearer that carries a connection between these.
@@ -119,6 +136,9 @@ fn source_for(remote: IpAddr) -> Option<IpAddr> {
 const FRESH: Duration = Duration::from_secs(5);
 /// Any port will do.
 const DISCARD: u16 = 9;
+
+/// When a bearer is looked at again that has no opening.
+const A_DAY: Duration = Duration::from_secs(86_400);
 
 #[cfg(test)]
 mod tests {

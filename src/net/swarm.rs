@@ -181,7 +181,7 @@ impl<G: Gatekeeper> Network<G> {
             if let Poll::Ready((address, skew)) = self.clocks.poll(cx) {
                 return Poll::Ready(NetEvent::Skewed { address, skew });
             }
-            if let Poll::Ready(address) = self.discovery.poll(self.links.neighbours(), cx) {
+            if let Poll::Ready(address) = self.discovery.poll(self.links.neighbours(), self.gatekeeper.clock(), cx) {
                 self.dial(address);
                 continue;
             }

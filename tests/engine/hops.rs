@@ -87,6 +87,23 @@ fn a_relay_that_loses_its_next_hop_finds_another_way_itself() {
 }
 
 #[test]
+fn a_frame_that_comes_back_to_its_sender_goes_no_further() {
+    // a – b – c – d and a – e – c; the other way to d is a long one: a – x – y – z – d.
+    let mut mesh = Mesh::new(&["a", "b", "c", "d", "e", "x", "y", "z"]);
+    for (one, other) in [(0, 1), (1, 2), (2, 3), (0, 4), (4, 2), (0, 5), (5, 6), (6, 7), (7, 3)] {
+        mesh.connect(one, other);
+    }
+    mesh.run(seconds(3));
+    let token = mesh.send(0, "d", b"on its way", Ack::End, 30);
+    // c finds no way but by a, which it does not know to be the sender.
+    mesh.disconnect(2, 3);
+    mesh.carried.clear();
+    mesh.run(seconds(1));
+    assert_eq!(mesh.counted(0, Counter::DataLooped), 1);
+    assert_eq!((delivered(&mesh, token), mesh.inbox(3).len()), (Some(4), 1));
+}
+
+#[test]
 fn a_black_hole_is_left_after_a_few_messages() {
     let mut mesh = ring();
     // b takes everything and hands nothing on.

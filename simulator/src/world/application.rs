@@ -103,8 +103,11 @@ impl Application {
             let (end, reason) = match this.call(command).await {
                 Some(mut listener) => match listener.next().await.map(|heard| heard.reply) {
                     Some(Reply::Outcome(outcome)) => {
-                        if let api::Outcome::Delivered { hops, price, .. } = outcome {
-                            this.ledger.handle_way(id, Way { hops, price });
+                        if let api::Outcome::Delivered { hops, price, latency_us: latency } = outcome {
+                            this.ledger.handle_way(id, Way { hops, price, latency });
+                        }
+                        if !outcome.is_success() {
+                            this.ledger.handle_failure(this.node);
                         }
                         (End::from(&outcome), reason_of(outcome))
                     }

@@ -35,10 +35,28 @@ pub enum Promise {
     HeardOrTold,
     /// What the scenario says goes wrong does.
     FaultsStrike,
+    /// Nobody hands on what it has had.
+    NoLoop,
+    /// No frame goes beyond the limits that it names.
+    WithinLimits,
+    /// What is told of money is what the medium charges.
+    BooksAgree,
+    /// Nobody sends more than its quota.
+    QuotasKept,
+    /// Nobody dials outside of access windows.
+    WindowsKept,
+    /// A publication goes over each link of its tree once.
+    PushedOnce,
+    /// What routers tell of their links is so.
+    LinkStateTrue,
+    /// What senders are told of the way is so.
+    ToldTruly,
+    /// What nodes count is what there was.
+    CountsAgree,
 }
 
 /// Name and promise of each.
-const PROMISES: [(&str, &str); 13] = [
+const PROMISES: [(&str, &str); 22] = [
     ("at-most-once", "an application is handed a message once"),
     ("durable-first", "what a sender is told was delivered is on the receiver's disk by then"),
     ("nothing-lost", "what was confirmed is with the receiver's application, or in its inbox, at the end"),
@@ -55,6 +73,15 @@ const PROMISES: [(&str, &str); 13] = [
         "a subscription hears every publication once, in order and in time, or is told that it missed it",
     ),
     ("faults-strike", "every fault of the scenario does what it is there for"),
+    ("no-loop", "no device hands on a frame that it has sent or handed on before"),
+    ("within-limits", "no frame goes on past its expiry, beyond its hops and budget, or over a bearer that it avoids"),
+    ("books-agree", "what frames and senders are told was spent is what the medium charges for it"),
+    ("quotas-kept", "no device sends more messages over a bearer than its quota in a period"),
+    ("windows-kept", "no device dials over a bearer outside of its access windows"),
+    ("pushed-once", "no device pushes a publication's frame to a neighbour twice over one connection"),
+    ("link-state-true", "routers tell of links that can be, at their price, with no less delay than they have"),
+    ("told-truly", "the latency and the hops that a sender is told are those of its message"),
+    ("counts-agree", "what nodes count of messages and bytes is what there was"),
 ];
 
 /// All checks of a run.
@@ -93,6 +120,16 @@ impl Checks {
         }
         let check = &mut self.0[promise as usize];
         (check.looked, check.violated) = (looked, violated);
+    }
+
+    /// Adds what others have looked at.
+    pub fn merge(&mut self, others: Self) {
+        for (check, other) in self.0.iter_mut().zip(others.0) {
+            check.looked += other.looked;
+            check.violated += other.violated;
+            let room = MAX_EXAMPLES.saturating_sub(check.examples.len());
+            check.examples.extend(other.examples.into_iter().take(room));
+        }
     }
 
     /// How many were violated.

@@ -13,7 +13,7 @@ use m2mesh::engine::store::{Read, Table};
 use m2mesh::engine::{Engine, Settings};
 use m2mesh::event_log::{HEAD_KEY, verify_live};
 use m2mesh::gateway::Calls;
-use m2mesh::id::IssuerId;
+use m2mesh::id::{CredentialHash, IssuerId};
 use m2mesh::identity::invitation::MemoryRealm;
 use m2mesh::identity::membership::{Membership, Stored};
 use m2mesh::link::bearer::Bearers;
@@ -133,6 +133,7 @@ impl Device {
                 Membership::from_stored(stored).map_err(|error| error.to_string())?
             }
         };
+        medium.witness(|witness| witness.note_credentials(self.index, hashes(&membership)));
         if medium.may_lie(self.index) {
             let same = Membership::from_stored(&membership.to_stored()).map_err(|error| error.to_string())?;
             medium.set_liar(self.index, Liar::new(same, self.clock.clone()));
@@ -201,6 +202,11 @@ impl Device {
         }
     }
 
+    /// Whether it has had more than one life.
+    pub fn was_restarted(&self) -> bool {
+        self.lives > 1
+    }
+
     /// Its application, while it runs.
     pub fn application(&self) -> Option<&Application> {
         self.life.as_ref().map(|life| &life.application)
@@ -246,6 +252,17 @@ impl Device {
             None => read(&self.lying),
         }
     }
+}
+
+/// Of all credentials of a membership.
+pub fn hashes(membership: &Membership) -> Vec<CredentialHash> {
+    let (mut at, until, length) = (membership.valid_from(), membership.valid_until(), membership.epoch_length());
+    let mut hashes = Vec::new();
+    while at < until {
+        hashes.extend(membership.credential(at).map(|own| own.hash));
+        at = at + Duration::from_secs(length.seconds());
+    }
+    hashes
 }
 
 /// A seed of its own for each life.

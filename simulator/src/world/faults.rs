@@ -16,7 +16,7 @@ use m2mesh::net::{self, NetConfig, Network};
 use m2mesh::node::Gate;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::task::Poll;
 use std::time::Duration;
@@ -32,16 +32,24 @@ pub fn begin(plan: &Plan, agenda: &Agenda) {
     agenda.enter(plan.warmup + plan.duration, Item::Calm);
 }
 
-/// Nodes whose clock or disk is not sound, or that stand still, in some part of the run.
-pub fn excused(plan: &Plan) -> BTreeSet<usize> {
-    let unsound = plan.faults.iter().filter_map(|fault| match &fault.what {
-        FaultKind::ClockStep { devices, .. }
-        | FaultKind::ClockDrift { devices, .. }
-        | FaultKind::DiskFull(devices)
-        | FaultKind::Pause(devices) => Some(devices),
-        _ => None,
-    });
-    unsound.flatten().copied().collect()
+/// Nodes whose clock or disk is not sound, or that stand still, in some part of the run, each with the nanoseconds by which that can make
+/// something late: what a clock is wrong by, with what hellos do not show of it, and any time for a disk or a process that stands still.
+pub fn excused(plan: &Plan) -> BTreeMap<usize, u64> {
+    let mut excused = BTreeMap::<usize, u64>::new();
+    for fault in &plan.faults {
+        let (devices, seconds) = match &fault.what {
+            FaultKind::ClockStep { devices, seconds } => (devices, Some(seconds.abs())),
+            FaultKind::ClockDrift { devices, ppm } => (devices, Some(ppm.abs() / 1e6 * plan.duration.as_secs_f64())),
+            FaultKind::DiskFull(devices) | FaultKind::Pause(devices) => (devices, None),
+            _ => continue,
+        };
+        let by = seconds.map_or(u64::MAX / 4, |seconds| nanos(Duration::from_secs_f64(seconds + UNSEEN)));
+        for device in devices {
+            let sum = excused.entry(*device).or_default();
+            *sum = sum.saturating_add(by);
+        }
+    }
+    excused
 }
 
 /// Devices of other realms, each with those that it tries to link with.
@@ -217,3 +225,6 @@ impl World {
         }
     }
 }
+
+/// Seconds by which clocks may differ without a hello showing it.
+const UNSEEN: f64 = 3.0;

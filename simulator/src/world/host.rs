@@ -1,5 +1,6 @@
 //! The machine under a simulated node: its clocks, its files, and the realm's issuer where it has it.
 
+use super::device::hashes;
 use super::medium::{Medium, NANOS, SimTransport, now};
 use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
@@ -8,7 +9,7 @@ use m2mesh::id::OuterId;
 use m2mesh::identity::enrolment::AnswerJudge;
 use m2mesh::identity::invitation::MemoryRealm;
 use m2mesh::identity::kdf::Secret;
-use m2mesh::identity::membership::Stored;
+use m2mesh::identity::membership::{Membership, Stored};
 use m2mesh::net::{self, Multiaddr};
 use m2mesh::node::{Host, Issued};
 use m2mesh::time::{Now, Time, Unix};
@@ -92,6 +93,9 @@ impl Host for SimHost {
     }
 
     fn save(&mut self, membership: Stored) -> BoxFuture<'static, Result<(), String>> {
+        if let Ok(membership) = Membership::from_stored(&membership) {
+            self.medium.witness(|witness| witness.note_credentials(self.device, hashes(&membership)));
+        }
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(membership);
         ready(Ok(())).boxed()
     }

@@ -14,7 +14,7 @@ use crate::virtual_os::splitmix;
 use m2mesh::engine::api::Outcome;
 use m2mesh::event_log::{Logged, Record};
 use m2mesh::wire::batch::Ack;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -40,8 +40,10 @@ pub struct Book {
     pub useful: u64,
     /// Indices of the nodes, by their names.
     names: BTreeMap<String, usize>,
-    /// Nodes whose clock or disk is not sound: their deadlines are not checked.
-    pub excused: BTreeSet<usize>,
+    /// Nodes whose clock or disk is not sound: by how many nanoseconds their deadlines may be missed.
+    pub excused: BTreeMap<usize, u64>,
+    /// Messages that each node has told to have failed.
+    pub failures: BTreeMap<usize, u64>,
     /// Commits that nodes' disks put off, since they take no writes.
     pub put_off: BTreeMap<usize, u64>,
     /// Who subscribed to what, and heard what.
@@ -97,6 +99,8 @@ pub struct Way {
     pub hops: u32,
     /// Millionths of a unit of money.
     pub price: u64,
+    /// Microseconds.
+    pub latency: u64,
 }
 
 /// A message at a receiver's application.
@@ -163,7 +167,8 @@ impl Ledger {
             delivered: 0,
             failed: 0,
             useful: 0,
-            excused: BTreeSet::new(),
+            excused: BTreeMap::new(),
+            failures: BTreeMap::new(),
             put_off: BTreeMap::new(),
             publications: Publications::default(),
             findings: Findings::default(),
@@ -196,6 +201,11 @@ impl Ledger {
         }
     }
 
+    /// The sender's node has told that it failed.
+    pub fn handle_failure(&self, node: usize) {
+        *self.lock().failures.entry(node).or_default() += 1;
+    }
+
     /// The sender has heard how it ended.
     pub fn handle_end(&self, id: u64, end: End, reason: &str) {
         let mut book = self.lock();
@@ -220,10 +230,10 @@ impl Ledger {
         let mut book = self.lock();
         let book = &mut *book;
         let Some(message) = book.messages.get_mut(id as usize) else { return };
-        let (now, late) = (now(), now() > message.deadline + book.slack);
+        let allowed = book.slack.saturating_add(excuse(&book.excused, [node, message.from]));
+        let (now, late) = (now(), now() > message.deadline.saturating_add(allowed));
         book.events.note(node, &What::Durable { message: id });
-        let sound = !book.excused.contains(&node) && !book.excused.contains(&message.from);
-        if message.durable.is_none() && sound {
+        if message.durable.is_none() {
             message.late += u32::from(late);
             let by = || format!("message {id} reached node {node} {} ms late", (now - message.deadline) / 1_000_000);
             book.checks.look(Promise::InTime, !late, by);
@@ -273,8 +283,9 @@ impl Ledger {
         let now = now();
         message.received.push(Received { node, at: now, number });
         book.events.note(node, &What::Received { message: id });
-        if number == 0 && !book.excused.contains(&node) && !book.excused.contains(&message.from) {
-            let late = now > message.deadline + book.slack;
+        if number == 0 {
+            let allowed = book.slack.saturating_add(excuse(&book.excused, [node, message.from]));
+            let late = now > message.deadline.saturating_add(allowed);
             message.late += u32::from(late);
             let by = || format!("message {id} reached node {node} {} ms late", (now - message.deadline) / 1_000_000);
             book.checks.look(Promise::InTime, !late, by);
@@ -318,6 +329,13 @@ impl Ledger {
             }
         }
     }
+}
+
+/// By how many nanoseconds these nodes may miss a deadline together, as neither's clock or disk need be sound.
+pub fn excuse(excused: &BTreeMap<usize, u64>, nodes: [usize; 2]) -> u64 {
+    let of = |node| excused.get(node).copied().unwrap_or_default();
+    let [one, other] = &nodes;
+    of(one).saturating_add(if one == other { 0 } else { of(other) })
 }
 
 /// What a message of that number and size carries.

@@ -15,6 +15,7 @@
 //! 2. All randomness comes from the plan's seed.
 
 mod agenda;
+mod agreement;
 mod application;
 mod asking;
 mod checks;
@@ -32,6 +33,7 @@ mod moving;
 mod publications;
 mod results;
 mod sampler;
+mod witness;
 mod workload;
 
 use crate::plan::Plan;
@@ -39,7 +41,7 @@ use crate::record::Record;
 use crate::virtual_os;
 use agenda::{Agenda, Item};
 use asking::Routed;
-use checks::Promise;
+use checks::{Checks, Promise};
 use device::Device;
 use effects::Effects;
 use events::{Events, What};
@@ -240,6 +242,7 @@ impl World {
     fn kill(&mut self, device: usize) {
         self.events.note(device, &What::Down);
         self.medium.set_gone(device, true);
+        self.medium.witness(|witness| witness.note_down(device));
         self.devices[device].kill();
         self.ledger.handle_down(device);
     }
@@ -273,6 +276,8 @@ impl World {
     }
 
     fn check_end(&mut self) {
+        // Whom it asks may have something to tell the ledger.
+        let said = agreement::ask(&self.devices);
         let mut book = self.ledger.lock();
         let book = &mut *book;
         for broken in &self.broken {
@@ -287,6 +292,8 @@ impl World {
             book.checks.tally(Promise::FreshNonces, seals.seals, seals.repeated);
         }
         results::check_messages(book, &self.devices, self.end);
+        agreement::check(book, &self.plan, &self.devices, &self.medium, said);
+        book.checks.merge(self.medium.witness(|witness| std::mem::replace(&mut witness.checks, Checks::new())));
         results::check_publications(book, &self.plan, self.end);
         let cut_short = self.end < NANOS + nanos(self.plan.warmup + self.plan.duration + self.plan.settle);
         if !cut_short {

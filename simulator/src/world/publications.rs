@@ -24,7 +24,7 @@
 //! 2. A violation is counted once: what was found missing in the telling is taken as told from then on.
 
 use super::checks::{Checks, Promise};
-use super::ledger::{End, Message};
+use super::ledger::{End, Message, excuse};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Notes of a run. See the module's documentation.
@@ -80,8 +80,8 @@ pub type Streams = BTreeMap<(u32, usize), Vec<Publication>>;
 pub struct Rules<'a> {
     /// So much later than its deadline something may come.
     pub slack: u64,
-    /// Nodes whose clock or disk is not sound: their deadlines are not checked.
-    pub excused: &'a BTreeSet<usize>,
+    /// Nodes whose clock or disk is not sound: by how many nanoseconds their deadlines may be missed.
+    pub excused: &'a BTreeMap<usize, u64>,
     /// When the epoch of a moment ends.
     pub turn: &'a dyn Fn(u64) -> u64,
     /// The end of the run.
@@ -264,7 +264,7 @@ impl Case<'_> {
 
     fn look_at_time(&self, heard: &Heard, place: usize, findings: &mut Findings) {
         let Publication { id, deadline, .. } = self.stream[place];
-        let late = heard.at > deadline + self.rules.slack && !self.is_excused();
+        let late = heard.at > deadline.saturating_add(self.rules.slack).saturating_add(self.excuse());
         let what = || format!("message {id} {} ms late", (heard.at - deadline) / 1_000_000);
         self.count(u64::from(late), |findings| &mut findings.late, findings, what);
     }
@@ -290,7 +290,7 @@ impl Case<'_> {
 
     /// What the subscription was to hear, and did not by its deadline.
     fn owe(&self, heard: &[Heard], findings: &mut Findings) {
-        if self.is_excused() {
+        if self.excuse() > 0 {
             return;
         }
         let until = self.subscription.ended.unwrap_or(self.rules.end);
@@ -312,8 +312,8 @@ impl Case<'_> {
         self.stream.binary_search_by_key(&message, |one| one.id).ok()
     }
 
-    fn is_excused(&self) -> bool {
-        [self.subscription.node, self.from].iter().any(|node| self.rules.excused.contains(node))
+    fn excuse(&self) -> u64 {
+        excuse(self.rules.excused, [self.subscription.node, self.from])
     }
 
     fn count(

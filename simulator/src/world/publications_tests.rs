@@ -29,7 +29,7 @@ fn found(stream: Vec<Publication>, began: u64, heard: &[(u64, u64, u64)]) -> Fin
 }
 
 fn judged(publications: &Publications, stream: Vec<Publication>) -> Findings {
-    let excused = BTreeSet::new();
+    let excused = BTreeMap::new();
     // Epochs of a thousand seconds.
     let turn = |at: u64| (at / (1_000 * SECOND) + 1) * 1_000 * SECOND;
     let rules = Rules { slack: SECOND / 50, excused: &excused, turn: &turn, end: 5_000 * SECOND };

@@ -18,7 +18,7 @@ fn discovery(bootstrap: &[Multiaddr], target: u32) -> Discovery {
 }
 
 fn next(discovery: &mut Discovery, links: usize) -> Option<Multiaddr> {
-    match discovery.poll(links, &mut Context::from_waker(&noop_waker())) {
+    match discovery.poll(links, None, &mut Context::from_waker(&noop_waker())) {
         Poll::Ready(address) => Some(address),
         Poll::Pending => None,
     }
@@ -419,4 +419,24 @@ fn multicast_dns_drives_out_nobody_and_no_host_takes_all_of_its_share() {
     discovery.handle_link_up(LinkId(2), PeerId::random(), 0);
     discovery.handle_linked(&late, LinkId(2));
     assert!(discovery.handle_multicast(&at("/ip4/192.0.2.98/tcp/7707")));
+}
+
+#[test]
+fn nothing_is_dialled_over_a_bearer_outside_of_its_windows() {
+    use crate::link::windows::{EVERY_DAY, Window, Windows};
+    // From one to two in the night.
+    let windows = Windows::new(Window::new(60, 120, EVERY_DAY));
+    let night = Rule { addresses: vec!["10.7.0.0/16".parse().unwrap()], ..Rule::default() };
+    let bearers = Bearers::new([(Profile { windows, ..Profile::default() }, night)]);
+    let addresses = [at("/ip4/10.7.0.1/tcp/1"), at("/ip4/192.0.2.1/tcp/1")];
+    let mut discovery = Discovery::new(&addresses, &[], 8, Arc::new(Sorter::new(bearers)), [1; 32]);
+    let mut next = |second: u64| match discovery.poll(0, Some(second), &mut Context::from_waker(&noop_waker())) {
+        Poll::Ready(address) => Some(address),
+        Poll::Pending => None,
+    };
+    assert_eq!([next(3_599), next(3_599)], [Some(at("/ip4/192.0.2.1/tcp/1")), None]);
+    assert_eq!(next(7_200), None);
+    discovery.handle_own(&at("/ip4/192.0.2.1/tcp/1"));
+    let opened = discovery.poll(0, Some(86_400 + 3_600), &mut Context::from_waker(&noop_waker()));
+    assert_eq!(opened, Poll::Ready(at("/ip4/10.7.0.1/tcp/1")));
 }

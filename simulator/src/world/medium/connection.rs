@@ -94,6 +94,7 @@ impl Connection {
         if standing {
             self.medium.set_standing(self.edge, false);
         }
+        self.medium.note_lost(self.edge);
         for pipe in pipes.iter().filter_map(Weak::upgrade) {
             pipe.kill();
         }
@@ -157,6 +158,7 @@ impl Connection {
         if standing {
             self.medium.set_standing(self.edge, false);
         }
+        self.medium.note_lost(self.edge);
         drop(inbound);
         if at != NEVER {
             virtual_time::schedule(at, self.clone());
@@ -188,6 +190,14 @@ impl Connection {
         let state = self.medium.lock();
         let edge = &state.edges[self.edge];
         if self.directions[end] == 0 { edge.a } else { edge.b }
+    }
+
+    /// The device that an end is, the one at the other end, and the bearer between them.
+    pub(super) fn ends_of(&self, end: usize) -> (usize, usize, usize) {
+        let state = self.medium.lock();
+        let edge = &state.edges[self.edge];
+        let (one, other) = if self.directions[end] == 0 { (edge.a, edge.b) } else { (edge.b, edge.a) };
+        (one, other, edge.bearer)
     }
 
     pub(super) fn medium(&self) -> &Medium {

@@ -35,6 +35,7 @@ pub use lie::Liar;
 pub use purpose::{PURPOSES, Purpose};
 pub use transport::{SimTransport, address, network};
 
+use super::witness::Witness;
 use crate::plan::{self, Hostility};
 use connection::Connection;
 use futures_timer::virtual_time;
@@ -60,6 +61,7 @@ struct State {
     purposes: [u64; PURPOSES.len()],
     kinds: Kinds,
     watch: Watch,
+    witness: Witness,
 }
 
 struct Bearer {
@@ -200,6 +202,7 @@ impl Medium {
             purposes: [0; PURPOSES.len()],
             kinds: Kinds::new(),
             watch: Watch::default(),
+            witness: Witness::new(plan),
         };
         for edge in &plan.edges {
             state.add_edge(edge.a, edge.b, edge.bearer, edge.shapes, edge.known);
@@ -288,7 +291,10 @@ impl Medium {
             let state = self.lock();
             (0..state.edges.len()).filter(|edge| state.edges[*edge].bearer == bearer).collect::<Vec<_>>()
         };
-        self.change(edges, |state| state.bearers[bearer].open = open);
+        self.change(edges, |state| {
+            state.bearers[bearer].open = open;
+            state.witness.note_window(bearer, open);
+        });
     }
 
     /// Devices have moved there: edges whose reach that changes follow.
@@ -329,6 +335,17 @@ impl Medium {
     /// A member turns hostile, or back.
     pub fn set_hostile(&self, device: usize, hostile: Option<Hostility>) {
         self.lock().devices[device].hostile = hostile;
+    }
+
+    /// What the witness has seen, for whoever adds to it or asks it.
+    pub fn witness<T>(&self, ask: impl FnOnce(&mut Witness) -> T) -> T {
+        ask(&mut self.lock().witness)
+    }
+
+    fn note_lost(&self, edge: usize) {
+        let mut state = self.lock();
+        let (a, b) = (state.edges[edge].a, state.edges[edge].b);
+        state.witness.note_lost(a, b);
     }
 
     fn note_misdeeds(&self, device: usize, count: usize) {

@@ -11,8 +11,10 @@ use super::frames::Tamper;
 use super::kinds::{Follower, Kinds};
 use super::purpose::{Classifier, Purpose};
 use super::{NANOS, now};
+use crate::world::witness::{Cutter, Going};
 use futures::{AsyncRead, AsyncWrite};
 use futures_timer::virtual_time::{self, Due};
+use m2mesh::wire::frame::HEADER;
 use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
@@ -132,6 +134,7 @@ pub struct Stream {
     /// Only on a device that is hostile at some time.
     tamper: Option<Tamper>,
     follower: Follower,
+    cutter: Cutter,
 }
 
 impl Stream {
@@ -146,13 +149,28 @@ impl Stream {
         let device = connection.device(end);
         let turns = connection.medium().lock().devices[device].turns;
         let tamper = turns.then(|| Tamper::new(device, connection.device(1 - end)));
-        Self { connection, end, opener, reading, writing, kind, closed: false, tamper, follower: Follower::new() }
+        let (follower, cutter) = (Follower::new(), Cutter::default());
+        Self { connection, end, opener, reading, writing, kind, closed: false, tamper, follower, cutter }
     }
 
     fn put(&self, bytes: &[u8], purpose: Purpose, delay: u64) {
         let at = self.connection.send(self.end, bytes, purpose);
         let at = if at == NEVER { at } else { at.saturating_add(delay) };
         self.writing.push(at, What::Data(bytes.into()));
+    }
+
+    /// Shows the witness what is written.
+    fn witness(&mut self, bytes: &[u8]) {
+        if self.kind.known() == Some(Purpose::Admission) {
+            return;
+        }
+        let Self { connection, end, cutter, .. } = self;
+        let (from, to, bearer) = connection.ends_of(*end);
+        let mut state = connection.medium().lock();
+        cutter.handle(bytes, &mut |kind, frame, length| {
+            let body = &frame[HEADER..];
+            state.witness.handle(&Going { from, to, bearer, kind, length, body });
+        });
     }
 
     fn finish(&mut self, what: What) {
@@ -227,6 +245,7 @@ impl AsyncWrite for Stream {
         if learnt && purpose == Purpose::Routing {
             self.connection.stand();
         }
+        self.witness(bytes);
         let Self { connection, kind, tamper, follower, .. } = &mut *self;
         if matches!(kind.known(), None | Some(Purpose::Routing)) {
             let overhead = super::on_the_wire(bytes.len()) - bytes.len();

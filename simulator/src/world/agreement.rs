@@ -1,0 +1,170 @@
+//! Agreement: what nodes say of their messages and of themselves, held against what there was.
+//!
+//! A sender is told how long its message took, over how many links it went and what it cost; a node counts what it has forwarded and what has
+//! failed. The medium, the ledger and the plan know all of that too.
+
+use super::checks::Promise;
+use super::device::Device;
+use super::executor;
+use super::ledger::{Book, End};
+use super::medium::Medium;
+use crate::plan::{FlowKind, Plan};
+use m2mesh::engine::api::{Command, Reply, Status};
+use m2mesh::wire::data::MAX_HOPS;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Everything, at the end of a run, with what nodes [say](ask) then.
+pub fn check(book: &mut Book, plan: &Plan, devices: &[Device], medium: &Medium, said: BTreeMap<usize, Said>) {
+    check_told(book, plan);
+    check_money(book, plan, medium);
+    check_counts(book, plan, devices, medium, said);
+}
+
+/// The latency and the hops that senders were told.
+fn check_told(book: &mut Book, plan: &Plan) {
+    let mut distances = Distances::new(plan);
+    for (id, message) in book.messages.iter().enumerate() {
+        let (Some((End::Delivered, at)), Some(to), Some(way)) = (message.end, message.to, message.way) else {
+            continue;
+        };
+        let took = at.saturating_sub(message.sent);
+        let apart = took.abs_diff(way.latency.saturating_mul(1_000));
+        let sound = book.excused.contains_key(&message.from) || apart <= book.slack;
+        let what = || format!("message {id} took {} us, and its sender is told {}", took / 1_000, way.latency);
+        book.checks.look(Promise::ToldTruly, sound, what);
+        let least = distances.between(message.from, to);
+        let within = u64::from(way.hops) >= least && way.hops as usize <= MAX_HOPS + 1;
+        let what = || format!("message {id} is told to have gone over {} links, where the way has {least}", way.hops);
+        book.checks.look(Promise::ToldTruly, within, what);
+    }
+}
+
+/// The money that senders were told, by device: not more than the medium has charged for all that they sent.
+fn check_money(book: &mut Book, plan: &Plan, medium: &Medium) {
+    if plan.bearers.iter().all(|bearer| bearer.price == 0.0) {
+        return;
+    }
+    let mut told = BTreeMap::<usize, (f64, u64)>::new();
+    for message in &book.messages {
+        let (price, count) = told.entry(message.from).or_default();
+        if let (Some(way), Some((End::Delivered, _))) = (message.way, message.end) {
+            *price += way.price as f64;
+            *count += 1;
+        }
+    }
+    for (device, (told, count)) in told {
+        let paid = medium.witness(|witness| witness.paid_for(device));
+        let rounding = count as f64 * MAX_HOPS as f64;
+        let holds = told <= paid * 1.1 + rounding;
+        let name = &plan.devices[device].name;
+        let what =
+            || format!("{name} is told {told:.0} of money for {count} messages, and the medium has charged {paid:.0}");
+        book.checks.look(Promise::BooksAgree, holds, what);
+    }
+}
+
+/// What nodes count.
+fn check_counts(book: &mut Book, plan: &Plan, devices: &[Device], medium: &Medium, said: BTreeMap<usize, Said>) {
+    let calm = plan.faults.is_empty() && medium.watch().lost == 0;
+    let requesting: BTreeSet<usize> = plan
+        .flows
+        .iter()
+        .filter(|flow| !matches!(flow.kind, FlowKind::Send(_)))
+        .flat_map(|flow| flow.from.iter().copied())
+        .collect();
+    let failed = book.failures.clone();
+    for (device, Said { status, forwarded }) in said {
+        let name = &plan.devices[device].name;
+        if let (Some(forwarded), false) = (forwarded, devices[device].was_restarted()) {
+            let seen = medium.witness(|witness| witness.forwarded(device));
+            let holds = if calm { seen == forwarded } else { seen <= forwarded };
+            let what = || format!("{name} says that it has forwarded {forwarded} bytes, and has {seen}");
+            book.checks.look(Promise::CountsAgree, holds, what);
+        }
+        let Some(status) = status else { continue };
+        let lying = devices[device].inbox().len() as u64;
+        let what = || format!("{name} says that {} messages wait in its inbox, where {lying} lie", status.inbox);
+        book.checks.look(Promise::CountsAgree, status.inbox == lying, what);
+        if !requesting.contains(&device) && !devices[device].was_restarted() {
+            let all = status.counters.iter().filter(|(counter, _)| counter.starts_with(FAILED));
+            let (counted, there) =
+                (all.map(|(_, count)| count).sum::<u64>(), failed.get(&device).copied().unwrap_or_default());
+            let what = || format!("{name} counts {counted} messages as failed, and {there} have");
+            book.checks.look(Promise::CountsAgree, counted == there, what);
+        }
+    }
+}
+
+/// What a node says of itself.
+#[derive(Default)]
+pub struct Said {
+    status: Option<Status>,
+    /// Bytes that it has forwarded.
+    forwarded: Option<u64>,
+}
+
+/// What all nodes that are on say of themselves now, by device.
+pub fn ask(devices: &[Device]) -> BTreeMap<usize, Said> {
+    let all = Arc::new(Mutex::new(BTreeMap::<usize, Said>::new()));
+    for application in devices.iter().filter_map(Device::application) {
+        for command in [Command::Status, Command::Routes] {
+            let (mut calls, all, node) = (application.calls.clone(), all.clone(), application.node);
+            executor::spawn(application.owner, async move {
+                let (call, mut listener) = m2mesh::gateway::Call::new(command);
+                let Ok(()) = calls.send(call).await else { return };
+                let Some(heard) = futures::StreamExt::next(&mut listener).await else { return };
+                let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+                let said = all.entry(node).or_default();
+                match heard.reply {
+                    Reply::Status(status) => said.status = Some(*status),
+                    Reply::Routes(routes) => said.forwarded = Some(routes.forwarded),
+                    _ => {}
+                }
+            });
+        }
+    }
+    executor::run_ready();
+    std::mem::take(&mut *all.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Links on the shortest way between devices, as the plan has it.
+struct Distances {
+    neighbours: Vec<Vec<usize>>,
+    known: BTreeMap<usize, Vec<u64>>,
+}
+
+impl Distances {
+    fn new(plan: &Plan) -> Self {
+        let mut neighbours = vec![Vec::new(); plan.devices.len()];
+        for edge in &plan.edges {
+            neighbours[edge.a].push(edge.b);
+            neighbours[edge.b].push(edge.a);
+        }
+        Self { neighbours, known: BTreeMap::new() }
+    }
+
+    fn between(&mut self, from: usize, to: usize) -> u64 {
+        let Self { neighbours, known } = self;
+        known.entry(from).or_insert_with(|| search(neighbours, from))[to]
+    }
+}
+
+/// Breadth first, from one device to all.
+fn search(neighbours: &[Vec<usize>], from: usize) -> Vec<u64> {
+    let mut distances = vec![u64::MAX; neighbours.len()];
+    distances[from] = 0;
+    let mut next = VecDeque::from([from]);
+    while let Some(at) = next.pop_front() {
+        for neighbour in &neighbours[at] {
+            if distances[*neighbour] == u64::MAX {
+                distances[*neighbour] = distances[at] + 1;
+                next.push_back(*neighbour);
+            }
+        }
+    }
+    distances
+}
+
+/// How the names of counters of failed messages begin.
+const FAILED: &str = "failed_";

@@ -1,0 +1,144 @@
+//! Data frames: which way they go, and what they cost on it.
+//!
+//! An attempt is named by its outer id. Its sender writes it first, with nobody among those who have handed it on; each relay adds
+//! itself. What a frame says was spent is held against the price of each link that it went over, by the medium's books.
+
+use super::{Going, Witness};
+use crate::world::checks::Promise;
+use crate::world::medium::{NANOS, now};
+use m2mesh::id::OuterId;
+use m2mesh::wire::data::{DataFrame, MAX_HOPS, Path};
+use std::collections::BTreeMap;
+
+/// Attempts that are under way.
+#[derive(Default)]
+pub struct Attempts {
+    open: BTreeMap<OuterId, Attempt>,
+    /// How many there may be before those that have expired are forgotten.
+    limit: usize,
+    /// By device that sent them first, what all have paid for its frames: micro-units of money.
+    pub paid: BTreeMap<usize, f64>,
+    /// By device, bytes of frames that it has handed on for others.
+    pub forwarded: BTreeMap<usize, u64>,
+}
+
+struct Attempt {
+    origin: usize,
+    /// Forgotten after this, in nanoseconds.
+    until: u64,
+    /// What the frame said was spent when each device let it go.
+    spent: Vec<(usize, u64)>,
+}
+
+impl Attempts {
+    fn entry(&mut self, outer: OuterId, origin: usize) -> &mut Attempt {
+        if self.open.len() >= self.limit {
+            let now = now();
+            self.open.retain(|_, attempt| attempt.until > now);
+            self.limit = (2 * self.open.len()).max(LEAST_LIMIT);
+        }
+        self.open.entry(outer).or_insert(Attempt { origin, until: 0, spent: Vec::new() })
+    }
+}
+
+impl Witness {
+    pub(super) fn handle_data(&mut self, going: &Going<'_>) {
+        let Ok(data) = DataFrame::parse(going.body) else { return };
+        let DataFrame { header, header_bytes, path, sealed } = data;
+        self.note_spending(going);
+        self.look_at_way(going, &path);
+        let (from, unix) = (going.from, self.unix());
+        let late = unix.saturating_sub(header.expiry);
+        self.look(Promise::WithinLimits, late <= self.skew + SLACK, |known| {
+            format!("{} sends a frame {} ms after its expiry", known.device(from), late / 1_000)
+        });
+        let avoided = header.policy.avoid.unwrap_or(0) & (1u16 << self.known.bearers[going.bearer].class) != 0;
+        self.look(Promise::WithinLimits, !avoided, |known| {
+            let bearer = &known.bearers[going.bearer].name;
+            format!("{} sends a frame over {bearer}, which its policy avoids", known.device(from))
+        });
+        let within = header.policy.budget.is_none_or(|budget| path.spent <= budget.saturating_add(ROUNDING));
+        self.look(Promise::WithinLimits, within, |known| {
+            format!(
+                "{} sends a frame on which {} were spent of {:?}",
+                known.device(from),
+                path.spent,
+                header.policy.budget
+            )
+        });
+        let least = header_bytes.len() + sealed.len();
+        self.look_at_price(going, &path, least, header.expiry);
+    }
+
+    /// Who has had a frame does not get it again.
+    fn look_at_way(&mut self, going: &Going<'_>, path: &Path) {
+        let relays: Vec<Option<usize>> = path.visited.iter().map(|hop| self.owners.get(hop).copied()).collect();
+        let origin = self.attempts.open.get(&path.outer).map(|attempt| attempt.origin);
+        let mut seen: Vec<usize> = relays.iter().flatten().copied().collect();
+        let is_last = relays.last().copied().flatten().is_none_or(|last| last == going.from);
+        seen.extend(origin.filter(|_| !relays.is_empty()));
+        let count = seen.len();
+        seen.sort_unstable();
+        seen.dedup();
+        let from = going.from;
+        self.look(Promise::NoLoop, seen.len() == count, |known| {
+            let way: Vec<&str> = relays.iter().map(|relay| relay.map_or("?", |relay| known.device(relay))).collect();
+            let origin = origin.map_or("?", |origin| known.device(origin));
+            format!("{} hands on a frame of {origin} that has gone over {}", known.device(from), way.join(", "))
+        });
+        self.look(Promise::NoLoop, is_last, |known| {
+            format!("{} hands on a frame without naming itself", known.device(from))
+        });
+        self.look(Promise::WithinLimits, path.visited.len() <= MAX_HOPS, |known| {
+            format!("{} hands on a frame after {} hops", known.device(from), path.visited.len())
+        });
+    }
+
+    /// What a frame says was spent is what the links that it went over cost.
+    fn look_at_price(&mut self, going: &Going<'_>, path: &Path, least: usize, expiry: u64) {
+        let before = match path.visited.len() {
+            0 => None,
+            1 => self.attempts.open.get(&path.outer).map(|attempt| attempt.origin),
+            more => path.visited.get(more - 2).and_then(|hop| self.owners.get(hop).copied()),
+        };
+        let price = self.known.bearers[going.bearer].price;
+        let from = going.from;
+        let attempt = self.attempts.entry(path.outer, from);
+        let lasts = expiry.saturating_sub(self.start).saturating_add(self.skew).saturating_mul(1_000);
+        attempt.until = attempt.until.max(NANOS.saturating_add(lasts));
+        let origin = attempt.origin;
+        let spent = match before {
+            None if path.visited.is_empty() => Some(0),
+            None => None,
+            Some(before) => attempt.spent.iter().rev().find(|(device, _)| *device == before).map(|(_, spent)| *spent),
+        };
+        if attempt.spent.len() < MOST_STEPS {
+            attempt.spent.push((from, path.spent));
+        }
+        if !path.visited.is_empty() {
+            *self.attempts.forwarded.entry(from).or_default() += going.length as u64;
+        }
+        let cost = |bytes: usize| price as f64 * bytes as f64 / 1e6;
+        *self.attempts.paid.entry(origin).or_default() += cost(going.length);
+        let Some(spent) = spent else { return };
+        let grown = path.spent as f64 - spent as f64;
+        let holds = grown >= cost(least) * 0.95 - 1.0 && grown <= cost(going.length) * 1.05 + 1.0;
+        self.look(Promise::BooksAgree, holds, |known| {
+            let (device, bearer) = (known.device(from), &known.bearers[going.bearer].name);
+            format!(
+                "{device} adds {grown} for {} bytes over {bearer}, which is {:.0}",
+                going.length,
+                cost(going.length)
+            )
+        });
+    }
+}
+
+/// Attempts beyond which those that have expired are looked for.
+const LEAST_LIMIT: usize = 16_384;
+/// Devices of an attempt whose spending is remembered: both copies of a message over the most hops.
+const MOST_STEPS: usize = 2 * MAX_HOPS;
+/// Micro-units by which the sum of rounded prices may be over a budget.
+const ROUNDING: u64 = MAX_HOPS as u64;
+/// A frame waits for its turn after its node has looked at the time: microseconds.
+const SLACK: u64 = 5_000_000;
