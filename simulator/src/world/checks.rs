@@ -63,7 +63,7 @@ const PROMISES: [(&str, &str); 22] = [
     ("refused-is-not-there", "what was told refused is in no inbox, and never was"),
     ("in-time", "nothing is delivered after its deadline"),
     ("unaltered", "what arrives is what was sent, at the one it was sent to"),
-    ("one-outcome", "every message of a node that stays up ends in exactly one outcome"),
+    ("one-outcome", "every message of a node that stays up ends in exactly one outcome, by its deadline"),
     ("logs-verify", "every node's event log verifies"),
     ("fresh-nonces", "no key of any device and any life of it seals twice under one nonce"),
     ("no-stranger", "no device of another realm gets onto a link"),

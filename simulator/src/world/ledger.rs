@@ -42,6 +42,8 @@ pub struct Book {
     names: BTreeMap<String, usize>,
     /// Nodes whose clock or disk is not sound: by how many nanoseconds their deadlines may be missed.
     pub excused: BTreeMap<usize, u64>,
+    /// The last number that each node's application was handed from its inbox.
+    numbers: BTreeMap<usize, u64>,
     /// Messages that each node has told to have failed.
     pub failures: BTreeMap<usize, u64>,
     /// Commits that nodes' disks put off, since they take no writes.
@@ -169,6 +171,7 @@ impl Ledger {
             useful: 0,
             excused: BTreeMap::new(),
             failures: BTreeMap::new(),
+            numbers: BTreeMap::new(),
             put_off: BTreeMap::new(),
             publications: Publications::default(),
             findings: Findings::default(),
@@ -215,6 +218,9 @@ impl Ledger {
         let again = message.end.replace((end, now()));
         book.checks.look(Promise::OneOutcome, again.is_none(), || format!("message {id} ended twice"));
         book.open[message.from] = book.open[message.from].saturating_sub(1);
+        let last = (message.deadline + TOLD).saturating_add(excuse(&book.excused, [message.from, message.from]));
+        let what = || format!("message {id} ended {} ms after its deadline", (now() - message.deadline) / 1_000_000);
+        book.checks.look(Promise::OneOutcome, now() <= last, what);
         if end == End::Delivered {
             // A response says so itself: its request was taken, whatever the disk.
             let there = message.durable.is_some() || !message.received.is_empty();
@@ -281,6 +287,11 @@ impl Ledger {
             None => book.checks.look(Promise::AtMostOnce, true, String::new),
         }
         let now = now();
+        if number != 0 {
+            let last = book.numbers.insert(node, number).unwrap_or_default();
+            let what = || format!("message {id} is number {number} of the inbox of node {node}, after {last}");
+            book.checks.look(Promise::AtMostOnce, number > last, what);
+        }
         message.received.push(Received { node, at: now, number });
         book.events.note(node, &What::Received { message: id });
         if number == 0 {
@@ -356,5 +367,7 @@ pub fn message_of(payload: &[u8]) -> Option<u64> {
 
 /// Bytes of the smallest payload: its number.
 pub const LEAST_SIZE: usize = 8;
+/// A sender is told so soon after the deadline of its message how that ended.
+const TOLD: u64 = 5 * NANOS;
 /// How much later than its deadline something may become durable, besides what the disk takes: a turn of the loop.
 const SLACK: Duration = Duration::from_millis(20);

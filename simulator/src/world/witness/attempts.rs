@@ -57,6 +57,10 @@ impl Witness {
             let bearer = &known.bearers[going.bearer].name;
             format!("{} sends a frame over {bearer}, which its policy avoids", known.device(from))
         });
+        let own = path.visited.is_empty() || self.known.forwarding.get(from).copied().unwrap_or(true);
+        self.look(Promise::WithinLimits, own, |known| {
+            format!("{} hands on a frame, and is a leaf", known.device(from))
+        });
         let within = header.policy.budget.is_none_or(|budget| path.spent <= budget.saturating_add(ROUNDING));
         self.look(Promise::WithinLimits, within, |known| {
             format!(

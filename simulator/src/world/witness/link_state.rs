@@ -68,6 +68,7 @@ impl Told {
 
 impl Witness {
     pub(super) fn handle_lsa(&mut self, going: &Going<'_>) {
+        self.look_at_area(going);
         // Link state is flooded, and the one who tells it writes it first.
         if !self.told.is_new(going.body) {
             return;
@@ -89,10 +90,26 @@ impl Witness {
                 before.map(|(last, _)| last)
             )
         });
+        let routes = self.known.forwarding.get(from).copied().unwrap_or(true);
+        self.look(Promise::LinkStateTrue, routes, |known| {
+            format!("{} tells link state, and is a leaf", known.device(from))
+        });
         self.told.last.insert(lsa.origin, (lsa.sequence, hash));
         for link in &lsa.links {
             self.look_at_link(from, link);
         }
+    }
+
+    /// Link state stays in its area.
+    fn look_at_area(&mut self, going: &Going<'_>) {
+        let area = |device: usize| self.known.areas.get(device).copied();
+        if area(going.from) == area(going.to) {
+            return;
+        }
+        let (from, to) = (going.from, going.to);
+        self.look(Promise::LinkStateTrue, false, |known| {
+            format!("{} tells link state to {}, of another area", known.device(from), known.device(to))
+        });
     }
 
     fn look_at_link(&mut self, from: usize, link: &LsaLink) {

@@ -51,6 +51,10 @@ pub struct Witness {
 /// Whom and what the witness knows, by index.
 struct Known {
     devices: Vec<String>,
+    /// Which devices forward for others.
+    forwarding: Vec<bool>,
+    /// The area of each.
+    areas: Vec<u32>,
     bearers: Vec<Bearer>,
 }
 
@@ -106,6 +110,8 @@ impl Witness {
             checks: Checks::new(),
             known: Known {
                 devices: plan.devices.iter().map(|device| device.name.to_string()).collect(),
+                forwarding: plan.devices.iter().map(|device| device.forwarding).collect(),
+                areas: plan.devices.iter().map(|device| device.area).collect(),
                 bearers: plan.bearers.iter().map(bearer).collect(),
             },
             start: plan.start.0,
