@@ -18,6 +18,10 @@ use m2mesh::wire::data::Class;
 use m2mesh::wire::lsa;
 use std::time::Duration;
 
+mod daily;
+
+pub use daily::{DAY, Daily};
+
 /// One run, worked out.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -110,8 +114,8 @@ pub struct Device {
     pub group: String,
     /// Where it is: at least one point; at the first before its time, at the last after, in between on straight lines.
     pub track: Vec<Waypoint>,
-    /// When its radio is on; `None` for always.
-    pub schedule: Option<Schedule>,
+    /// When its radio is on: whenever one of these has it awake; always without.
+    pub schedules: Vec<Schedule>,
     /// How long its disk takes to flush.
     pub flush: Duration,
     /// Links that it looks for by itself among members it hears of, besides those of its edges.
@@ -142,6 +146,8 @@ pub struct Schedule {
     pub awake: Duration,
     /// When it first awakes, after the warm-up; it is on before.
     pub phase: Duration,
+    /// How much longer it stays on at the end of the warm-up, having awoken before.
+    pub left: Duration,
 }
 
 /// Two devices that can link over a bearer, as far as reach, windows and faults let them.
@@ -170,6 +176,8 @@ pub struct Flow {
     pub kind: FlowKind,
     /// When.
     pub pattern: Pattern,
+    /// By which factors the rate of a Poisson process differs over the day, if it does.
+    pub daily: Option<Daily>,
     /// Bytes of payload.
     pub size: usize,
     /// What confirmation is wanted; of no meaning for publications and requests.
@@ -346,6 +354,16 @@ pub struct Expectation {
     pub comparison: Comparison,
     /// With what.
     pub wanted: Wanted,
+    /// Others of which one may hold instead; their texts are part of this one's.
+    pub or: Vec<Expectation>,
+}
+
+impl Expectation {
+    /// As written, with the others of which one may hold instead.
+    pub fn whole(&self) -> String {
+        let others = self.or.iter().map(|other| format!(" or {}", other.text));
+        others.fold(self.text.clone(), |text, other| text + &other)
+    }
 }
 
 /// What a metric is compared with.

@@ -4,8 +4,8 @@
 //! a `kind`; which keys go with which is checked where they are planned ([`planning`](super::planning)). What errors may
 //! have to point at keeps its range.
 
-use super::choice::{Known, Members, Placement, Side, Speed, Struck, StruckLinks};
-use super::quantity::{BitRate, Delay, Frequency, Offset, Period, Share, Shift, Size, Window};
+use super::choice::{Expected, Known, Members, Placement, Side, Sleeps, Speed, Struck, StruckLinks};
+use super::quantity::{BitRate, Delay, Frequency, Offset, Period, Share, Shift, Size, TimeOfDay, TimesOfDay, Window};
 use m2mesh::routing::policies::NamedPolicy;
 use m2mesh::wire::batch::Ack;
 use m2mesh::wire::data::Class;
@@ -44,7 +44,7 @@ pub struct Model {
     #[serde(default)]
     pub faults: Vec<Spanned<Fault>>,
     #[serde(default)]
-    pub expect: Vec<Spanned<String>>,
+    pub expect: Vec<Spanned<Expected>>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -91,7 +91,7 @@ pub struct Group {
     pub area: Option<Spanned<[f64; 2]>>,
     pub spacing: Option<Spanned<f64>>,
     pub mobility: Option<Spanned<Mobility>>,
-    pub sleep: Option<Spanned<Sleep>>,
+    pub sleep: Option<Spanned<Sleeps>>,
     pub flush: Option<Offset>,
     #[serde(default)]
     pub looks_for: u32,
@@ -120,8 +120,12 @@ pub enum MobilityKind {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sleep {
-    pub every: Period,
+    pub every: Option<Period>,
+    /// Instead of `every`: times of the day.
+    pub at: Option<TimesOfDay>,
     pub awake: Period,
+    /// How much later it awakes.
+    pub phase: Option<Delay>,
 }
 
 /// How a line behaves, as far as it is not as its bearer.
@@ -180,6 +184,8 @@ pub struct Traffic {
     pub topic: Option<Spanned<String>>,
     pub every: Option<Spanned<Period>>,
     pub rate: Option<Spanned<Frequency>>,
+    /// Factors of the rate, from a time of the day on.
+    pub daily: Option<Spanned<BTreeMap<TimeOfDay, f64>>>,
     pub burst: Option<Spanned<Burst>>,
     pub total: Option<Spanned<usize>>,
     pub trace: Option<Spanned<String>>,

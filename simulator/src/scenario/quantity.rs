@@ -54,6 +54,14 @@ pub struct Window {
     pub to: Duration,
 }
 
+/// A time of the day in UTC, after midnight: `06:00`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TimeOfDay(pub Duration);
+
+/// Times of the day in UTC, each after midnight, ascending: `06:00, 18:00`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TimesOfDay(pub Vec<Duration>);
+
 /// What can be read from a text, and perhaps from a plain number.
 pub trait Quantity: Sized {
     /// As in "expected …".
@@ -176,6 +184,25 @@ impl Quantity for Window {
     }
 }
 
+impl Quantity for TimeOfDay {
+    const WANTED: &str = "a time of the day in UTC, as \"06:00\" or \"22:30\"";
+
+    fn from_text(text: &str) -> Option<Self> {
+        time_of_day(text).filter(|time| *time < Duration::from_secs(86_400)).map(Self)
+    }
+}
+
+impl Quantity for TimesOfDay {
+    const WANTED: &str = "times of the day in UTC, as \"06:00\" or \"06:00, 18:00\"";
+
+    fn from_text(text: &str) -> Option<Self> {
+        let times = text.split(',').map(|time| TimeOfDay::from_text(time).map(|time| time.0));
+        let mut times = times.collect::<Option<Vec<_>>>()?;
+        times.sort_unstable();
+        times.windows(2).all(|pair| pair[0] != pair[1]).then_some(Self(times))
+    }
+}
+
 /// A duration in the usual units, at most a hundred years.
 pub fn duration(text: &str) -> Option<Duration> {
     let text = text.trim();
@@ -241,7 +268,7 @@ macro_rules! read {
     )*};
 }
 
-read!(Period, Offset, Shift, Delay, Share, BitRate, Frequency, Size, Window);
+read!(Period, Offset, Shift, Delay, Share, BitRate, Frequency, Size, Window, TimeOfDay, TimesOfDay);
 
 /// A hundred years: beyond, sums of microseconds could run over.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
@@ -271,5 +298,9 @@ mod tests {
         let night = Window { from: Duration::from_secs(79_200), to: Duration::from_secs(21_600) };
         assert_eq!(Window::from_text("22:00-06:00"), Some(night));
         assert_eq!([Window::from_text("22:60-06:00"), Window::from_text("6:00-6:00")], [None; 2]);
+        let hours = |hours: u64| Duration::from_secs(hours * 3_600);
+        assert_eq!(TimesOfDay::from_text("18:00, 06:00"), Some(TimesOfDay(vec![hours(6), hours(18)])));
+        assert_eq!([TimesOfDay::from_text("06:00, 6:00"), TimesOfDay::from_text("6h")], [None, None]);
+        assert_eq!([TimeOfDay::from_text("00:00"), TimeOfDay::from_text("24:00")], [Some(TimeOfDay(hours(0))), None]);
     }
 }

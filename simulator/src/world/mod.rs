@@ -32,6 +32,7 @@ mod moving;
 mod publications;
 mod results;
 mod sampler;
+mod verdicts;
 mod workload;
 
 use crate::plan::Plan;

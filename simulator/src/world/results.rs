@@ -7,7 +7,8 @@ use super::ledger::{Book, End, Ledger, Message, message_of};
 use super::medium::{Medium, NANOS, PURPOSES, Spent, now};
 use super::publications::{Findings, Rules};
 use super::sampler::{Sampler, Warm};
-use crate::plan::{Comparison, Expectation, Plan, Wanted};
+use super::verdicts::judge;
+use crate::plan::Plan;
 use crate::record::{self, Edge, Mark, Node, Performance, Record, Step, Summary, Times, Verdict};
 use futures_timer::virtual_time;
 use m2mesh::wire::batch::Ack;
@@ -70,7 +71,7 @@ pub fn record(
     let mut metrics = BTreeMap::new();
     of_messages(plan, &book, &mut metrics);
     of_all(plan, medium, &book, &sampler, routed, &counters, &mut metrics);
-    let expectations: Vec<Verdict> = plan.expectations.iter().map(|expected| verdict(expected, &metrics)).collect();
+    let expectations: Vec<Verdict> = plan.expectations.iter().map(|expected| judge(expected, &metrics)).collect();
     let checks = book.checks.clone();
     let passed = checks.violated() == 0 && expectations.iter().all(|verdict| verdict.held);
     let end_s = seconds(now());
@@ -318,25 +319,6 @@ fn of_publications(findings: &Findings, put: &mut dyn FnMut(&str, f64)) {
 fn payers(plan: &Plan) -> usize {
     let priced = plan.edges.iter().filter(|edge| plan.bearers[edge.bearer].price > 0.0);
     priced.flat_map(|edge| [edge.a, edge.b]).collect::<BTreeSet<_>>().len()
-}
-
-fn verdict(expected: &Expectation, metrics: &BTreeMap<String, f64>) -> Verdict {
-    let found = metrics.get(&expected.metric).copied();
-    let wanted = match &expected.wanted {
-        Wanted::Value(value) => Some(*value),
-        Wanted::Metric(other) => metrics.get(other).copied(),
-    };
-    let (found, wanted) = (found.filter(|_| wanted.is_some()), wanted.unwrap_or_default());
-    let compare = |found: f64| match expected.comparison {
-        Comparison::AtMost => (found <= wanted, wanted - found),
-        Comparison::AtLeast => (found >= wanted, found - wanted),
-        Comparison::Less => (found < wanted, wanted - found),
-        Comparison::More => (found > wanted, found - wanted),
-        Comparison::Equal => (found == wanted, 0.0 - (found - wanted).abs()),
-    };
-    let compared = found.map(compare);
-    let margin = compared.map(|(_, by)| if wanted == 0.0 { by } else { by / wanted.abs() });
-    Verdict { text: expected.text.clone(), held: compared.is_some_and(|(held, _)| held), found, wanted, margin }
 }
 
 fn nodes(plan: &Plan, medium: &Medium, book: &Book) -> Vec<Node> {

@@ -3,7 +3,7 @@
 use super::Planning;
 use super::draw::Draw;
 use super::kinds::Key;
-use crate::plan::{Bearer, Device, Schedule, Waypoint};
+use crate::plan::{Bearer, Device, Waypoint};
 use crate::scenario::choice::Placement;
 use crate::scenario::model::{Group, Mobility, MobilityKind};
 use crate::scenario::problem::{Problem, instead};
@@ -95,19 +95,19 @@ impl Planning<'_> {
         let first = self.devices.len();
         // A stream for each group, by its name: other groups may come and go.
         let mut draw = Draw::new(self.seed, &format!("placement {word}"), 0);
-        let mut schedules = Draw::new(self.seed, &format!("schedule {word}"), 0);
+        let mut phases = Draw::new(self.seed, &format!("schedule {word}"), 0);
         for number in 0..count {
             let called = format!("{word}-{}", number + 1);
             let called = Name::new(called).map_err(|error| {
                 document.problem(&name.span(), format!("`{word}` cannot be part of a device's name: {error}"), NAMING)
             })?;
             let track = self.track(group, number, count, &mut draw)?;
-            let schedule = self.schedule(group, &mut schedules)?;
+            let schedules = self.schedules(group, &mut phases)?;
             self.devices.push(Device {
                 name: called,
                 group: word.clone(),
                 track,
-                schedule,
+                schedules,
                 flush: group.flush.map_or(FLUSH, |flush| flush.0),
                 target_links: group.looks_for,
                 forwarding: group.forwarding.unwrap_or(true),
@@ -142,20 +142,6 @@ impl Planning<'_> {
             })?);
         }
         Ok(carried)
-    }
-
-    fn schedule(&self, group: &Group, draw: &mut Draw) -> Result<Option<Schedule>, Problem> {
-        let Some(sleep) = &group.sleep else { return Ok(None) };
-        let (every, awake) = (sleep.get_ref().every.0, sleep.get_ref().awake.0);
-        if awake >= every {
-            let hint = "let `awake` be less than `every`, or leave `sleep` out";
-            return Err(self.document.problem(&sleep.span(), "the devices would never sleep", hint));
-        }
-        if self.duration().as_secs_f64() / every.as_secs_f64() > MOST_WAKINGS {
-            let what = format!("the devices would wake more than {MOST_WAKINGS} times");
-            return Err(self.document.problem(&sleep.span(), what, "lengthen `every`"));
-        }
-        Ok(Some(Schedule { every, awake, phase: draw.within(every) }))
     }
 
     fn track(&self, group: &Group, number: usize, count: usize, draw: &mut Draw) -> Result<Vec<Waypoint>, Problem> {
@@ -287,8 +273,6 @@ const LEAST_MTU: u32 = 16;
 const MOST_DEVICES: usize = 20_000;
 /// Points of one device's track.
 const MOST_WAYPOINTS: usize = 20_000;
-/// Times that one device wakes in a run.
-const MOST_WAKINGS: f64 = 1e5;
 /// Metres between devices in a line or grid.
 const SPACING: f64 = 100.0;
 /// Metres east and north in which devices stand that are placed by lot.

@@ -1,7 +1,7 @@
 //! Expectations: `delivered >= 0.999`, `latency.p99[class=alarm] <= 2s`.
 //!
 //! A metric, perhaps for some messages only, a comparison, and a value in the metric's unit, or another metric of that
-//! unit. A selector must name what the scenario has and what sends, as an expectation about nothing would never hold.
+//! unit; or several of which one is to hold. A selector must name what the scenario has and what sends, as an expectation about nothing would never hold.
 
 use super::Planning;
 use crate::metrics::{self, METRICS, Metric, SELECTORS, Unit};
@@ -15,7 +15,16 @@ use std::ops::Range;
 impl Planning<'_> {
     pub(super) fn plan_expectations(&self, flows: &[Flow]) -> Result<Vec<Expectation>, Problem> {
         let all = &self.model.expect;
-        all.iter().map(|expected| self.plan_expectation(expected.get_ref(), &expected.span(), flows)).collect()
+        all.iter().map(|expected| self.any_of(&expected.get_ref().0, &expected.span(), flows)).collect()
+    }
+
+    /// The first of several texts, with the others beside it.
+    fn any_of(&self, texts: &[String], span: &Range<usize>, flows: &[Flow]) -> Result<Expectation, Problem> {
+        let each = texts.iter().map(|text| self.plan_expectation(text, span, flows));
+        let mut each = each.collect::<Result<Vec<_>, _>>()?.into_iter();
+        let none = || self.document.problem(span, "this expects nothing", format!("write \"{EXAMPLE}\""));
+        let first = each.next().ok_or_else(none)?;
+        Ok(Expectation { or: each.collect(), ..first })
     }
 
     fn plan_expectation(&self, text: &str, span: &Range<usize>, flows: &[Flow]) -> Result<Expectation, Problem> {
@@ -37,7 +46,7 @@ impl Planning<'_> {
             }
             None => return Err(failed()),
         };
-        Ok(Expectation { text: text.to_owned(), metric: key, comparison, wanted })
+        Ok(Expectation { text: text.to_owned(), metric: key, comparison, wanted, or: Vec::new() })
     }
 
     /// A metric, and its key with a selector.

@@ -17,6 +17,7 @@ mod links;
 mod names;
 mod policies;
 mod reach;
+mod sleeping;
 mod struck;
 mod topics;
 mod topology;
@@ -27,7 +28,7 @@ pub use traffic::{copies, messages};
 use super::document::Document;
 use super::model::Model;
 use super::problem::{Problem, instead};
-use crate::plan::{Bearer, Device, Edge, Plan};
+use crate::plan::{Bearer, DAY, Device, Edge, Plan};
 use m2mesh::time::{EpochLength, Unix};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -41,6 +42,8 @@ struct Planning<'a> {
     /// Texts of other files, by name as the scenario gives it.
     files: &'a BTreeMap<String, String>,
     seed: u64,
+    /// Wall time at the start.
+    start: Unix,
     bearers: Vec<Bearer>,
     devices: Vec<Device>,
     /// By device: indices of the bearers that it has.
@@ -68,6 +71,7 @@ pub fn plan(
         model,
         files,
         seed,
+        start,
         bearers: Vec::new(),
         devices: Vec::new(),
         carried: Vec::new(),
@@ -154,6 +158,12 @@ impl Planning<'_> {
     /// The whole run, warm-up and settling included.
     fn length(&self) -> Duration {
         self.model.warmup.0 + self.duration() + self.model.settle.0
+    }
+
+    /// The time of the day at which the warm-up ends.
+    fn dawn(&self) -> Duration {
+        let since = Duration::from_micros(self.start.0) + self.model.warmup.0;
+        Duration::from_nanos(u64::try_from(since.as_nanos() % DAY.as_nanos()).unwrap_or_default())
     }
 
     /// The text of another file, which was read with the scenario.

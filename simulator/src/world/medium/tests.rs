@@ -20,7 +20,7 @@ fn plan(shape: Shape, channel: Option<u64>) -> Plan {
         name: m2mesh::id::Name::new(format!("node-{number}")).expect("a name"),
         group: "node".into(),
         track: vec![Waypoint { at: Duration::ZERO, x, y: 0.0 }],
-        schedule: None,
+        schedules: Vec::new(),
         flush: millis(1),
         target_links: 0,
         forwarding: true,
