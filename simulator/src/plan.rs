@@ -66,8 +66,18 @@ pub struct Bearer {
     pub name: String,
     /// Units of money for a megabyte (10⁶ bytes) sent.
     pub price: f64,
+    /// Units of money for each packet of at most `mtu` bytes, besides.
+    pub price_packet: f64,
     /// Bits a second for all who share the channel; `None` where links have theirs to themselves.
     pub channel: Option<u64>,
+    /// The chance that a frame is lost which comes to its receiver while another does; `None` where none collide.
+    pub collisions: Option<f64>,
+    /// When and how it is worse than its lines say.
+    pub bursts: Option<Bursts>,
+    /// Joules for a byte sent, and for one received.
+    pub transmit: f64,
+    /// See `transmit`.
+    pub receive: f64,
     /// Metres over which it reaches; `None` for any distance.
     pub reach: Option<f64>,
     /// Times of the day, from and to after midnight UTC, in which it may be used; none for always.
@@ -87,12 +97,22 @@ pub struct Bearer {
 }
 
 impl Bearer {
+    /// Whether anything on it costs money.
+    pub fn is_priced(&self) -> bool {
+        self.price > 0.0 || self.price_packet > 0.0
+    }
+
     /// A wire without a price.
     pub fn wire(name: &str) -> Self {
         Self {
             name: name.to_owned(),
             price: 0.0,
+            price_packet: 0.0,
             channel: None,
+            collisions: None,
+            bursts: None,
+            transmit: 0.0,
+            receive: 0.0,
             reach: None,
             windows: Vec::new(),
             class: lsa::Bearer::Ethernet,
@@ -103,6 +123,17 @@ impl Bearer {
             metered: false,
         }
     }
+}
+
+/// A state without and one with losses of its own, one after the other.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Bursts {
+    /// Mean time from the end of a burst to the next.
+    pub good: Duration,
+    /// Mean length of a burst.
+    pub bad: Duration,
+    /// The chance that what is sent in a burst is lost, besides what its line loses.
+    pub loss: f64,
 }
 
 /// Who takes part.
@@ -116,6 +147,10 @@ pub struct Device {
     pub track: Vec<Waypoint>,
     /// When its radio is on: whenever one of these has it awake; always without.
     pub schedules: Vec<Schedule>,
+    /// Watts that it takes besides its radios' bytes, awake and asleep.
+    pub power: [f64; 2],
+    /// Joules in its battery when the warm-up ends; `None` for as many as it takes.
+    pub battery: Option<f64>,
     /// How long its disk takes to flush.
     pub flush: Duration,
     /// Links that it looks for by itself among members it hears of, besides those of its edges.

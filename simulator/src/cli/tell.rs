@@ -163,7 +163,7 @@ const ALWAYS: [&str; 16] = [
     "ready",
 ];
 /// Those that say what went wrong or was paid, which matter if something did or was.
-const UNLESS_ZERO: [&str; 16] = [
+const UNLESS_ZERO: [&str; 20] = [
     "expired",
     "refused",
     "unreachable",
@@ -175,6 +175,10 @@ const UNLESS_ZERO: [&str; 16] = [
     "cost.month",
     "cost.month.payload",
     "cost.month.control",
+    "radio.collided",
+    "radio.faded",
+    "energy.total",
+    "battery.life",
     "converged",
     "links.lost",
     "queue.max",

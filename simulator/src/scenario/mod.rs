@@ -117,4 +117,6 @@ mod daily_tests;
 #[cfg(test)]
 mod fault_tests;
 #[cfg(test)]
+mod radio_tests;
+#[cfg(test)]
 mod tests;

@@ -5,7 +5,8 @@
 //! have to point at keeps its range.
 
 use super::choice::{Expected, Known, Members, Placement, Side, Sleeps, Speed, Struck, StruckLinks};
-use super::quantity::{BitRate, Delay, Frequency, Offset, Period, Share, Shift, Size, TimeOfDay, TimesOfDay, Window};
+use super::quantity::{BitRate, Delay, Energy, Frequency, Offset, Period, Share, Shift, Size};
+use super::quantity::{TimeOfDay, TimesOfDay, Watts, Window};
 use m2mesh::routing::policies::NamedPolicy;
 use m2mesh::wire::batch::Ack;
 use m2mesh::wire::data::Class;
@@ -63,7 +64,14 @@ pub struct Bearer {
     pub loss: Option<Share>,
     pub rate: Option<BitRate>,
     pub price: Option<Spanned<f64>>,
+    /// Of each packet.
+    pub price_packet: Option<Spanned<f64>>,
     pub channel: Option<Spanned<BitRate>>,
+    pub collisions: Option<Spanned<Share>>,
+    pub bursts: Option<Spanned<Bursts>>,
+    /// Of a byte sent, and received.
+    pub transmit: Option<Energy>,
+    pub receive: Option<Energy>,
     pub reach: Option<Spanned<f64>>,
     #[serde(default)]
     pub windows: Vec<Window>,
@@ -92,6 +100,8 @@ pub struct Group {
     pub spacing: Option<Spanned<f64>>,
     pub mobility: Option<Spanned<Mobility>>,
     pub sleep: Option<Spanned<Sleeps>>,
+    pub power: Option<Power>,
+    pub battery: Option<Spanned<Energy>>,
     pub flush: Option<Offset>,
     #[serde(default)]
     pub looks_for: u32,
@@ -126,6 +136,23 @@ pub struct Sleep {
     pub awake: Period,
     /// How much later it awakes.
     pub phase: Option<Delay>,
+}
+
+/// What a device takes besides its radios' bytes.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Power {
+    pub awake: Watts,
+    pub asleep: Option<Watts>,
+}
+
+/// Two states of a bearer, with mean durations.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bursts {
+    pub good: Period,
+    pub bad: Period,
+    pub loss: Share,
 }
 
 /// How a line behaves, as far as it is not as its bearer.

@@ -14,6 +14,7 @@
 //! 1. The same plan gives the same record, but for [`Performance`](crate::record::Performance).
 //! 2. All randomness comes from the plan's seed.
 
+mod accounts;
 mod agenda;
 mod application;
 mod asking;
@@ -21,6 +22,7 @@ mod checks;
 mod device;
 mod disk;
 mod effects;
+mod energy;
 mod events;
 pub mod executor;
 mod faults;
@@ -43,6 +45,7 @@ use asking::Routed;
 use checks::Promise;
 use device::Device;
 use effects::Effects;
+use energy::Energy;
 use events::{Events, What};
 use futures_timer::virtual_time;
 use ledger::Ledger;
@@ -122,6 +125,7 @@ struct World {
     paused: BTreeMap<usize, executor::Owner>,
     /// What the faults have done.
     effects: Effects,
+    energy: Energy,
     /// Why a device could not be started again.
     broken: Vec<String>,
     end: u64,
@@ -166,6 +170,7 @@ impl World {
             events,
             paused: BTreeMap::new(),
             effects: Effects::default(),
+            energy: Energy::new(&plan),
             broken: Vec::new(),
             end: NANOS + nanos(end),
             plan,
@@ -188,6 +193,7 @@ impl World {
         self.routed.begin(&self.agenda);
         moving::begin(&self.plan, &self.agenda);
         faults::begin(&self.plan, &self.agenda);
+        self.energy.begin(&self.plan, &self.agenda);
         self.workload.begin(&self.plan, &self.agenda);
         Ok(())
     }
@@ -218,7 +224,11 @@ impl World {
             Item::Ask => self.routed.ask(&self.devices, &self.agenda),
             Item::Move => self.move_devices(),
             Item::Window { bearer, open } => self.medium.set_window(bearer, open),
-            Item::Sleep { device, asleep } => self.medium.set_dark(device, asleep),
+            Item::Sleep { device, asleep } => {
+                self.energy.set_asleep(device, asleep);
+                self.medium.set_dark(device, asleep);
+            }
+            Item::Meter => self.read_meters(),
             Item::Fault { fault, begins } => self.handle_fault(fault, begins),
             Item::Flap { fault, down } => self.handle_flap(fault, down),
             Item::Calm => self.handle_calm(),
@@ -231,6 +241,7 @@ impl World {
         match self.devices[device].start(&self.medium, &self.ledger) {
             Ok(application) => {
                 self.medium.set_gone(device, false);
+                self.energy.set_on(device, true);
                 self.workload.join(&self.plan, application);
             }
             Err(error) => self.broken.push(format!("{}: {error}", self.plan.devices[device].name)),
@@ -241,6 +252,7 @@ impl World {
     fn kill(&mut self, device: usize) {
         self.events.note(device, &What::Down);
         self.medium.set_gone(device, true);
+        self.energy.set_on(device, false);
         self.devices[device].kill();
         self.ledger.handle_down(device);
     }
@@ -270,7 +282,8 @@ impl World {
         if let Err(error) = self.events.finish() {
             tracing::error!(%error, "the events could not all be written");
         }
-        results::record(&self.plan, &self.medium, &self.ledger, self.sampler, self.routed.at, counters)
+        let readings = self.energy.readings(&self.medium);
+        results::record(&self.plan, &self.medium, &self.ledger, self.sampler, self.routed.at, counters, &readings)
     }
 
     fn check_end(&mut self) {

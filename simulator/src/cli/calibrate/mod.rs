@@ -203,6 +203,8 @@ fn plan(arguments: &Arguments, shape: Shape, flush: Duration) -> Plan {
         group: "node".to_owned(),
         track: vec![Waypoint { at: Duration::ZERO, x: 0.0, y: 0.0 }],
         schedules: Vec::new(),
+        power: [0.0; 2],
+        battery: None,
         flush,
         target_links: 0,
         forwarding: true,

@@ -1,6 +1,6 @@
 //! Planning: from what a scenario says, and a seed, to a plan.
 //!
-//! Bearers and groups come first, in the order of the file ([`devices`]); then who can link with whom ([`links`], with the
+//! Bearers and groups come first, in the order of the file ([`bearers`], [`devices`], with [`sleeping`]); then who can link with whom ([`links`], with the
 //! graphs of [`topology`]), what messages want of their way ([`policies`]), what is sent ([`traffic`]), what goes wrong ([`faults`]) and what is expected
 //! ([`expectations`]). Each step sees what was planned before it, and says with file and line what cannot be.
 //!
@@ -8,6 +8,7 @@
 //! 1. A plan is a function of the document, its other files and the seed.
 //! 2. What is drawn for one group, entry of links or fault does not depend on the others ([`draw`]).
 
+mod bearers;
 mod devices;
 mod draw;
 mod expectations;

@@ -21,6 +21,8 @@ fn plan(shape: Shape, channel: Option<u64>) -> Plan {
         group: "node".into(),
         track: vec![Waypoint { at: Duration::ZERO, x, y: 0.0 }],
         schedules: Vec::new(),
+        power: [0.0; 2],
+        battery: None,
         flush: millis(1),
         target_links: 0,
         forwarding: true,
