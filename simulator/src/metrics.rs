@@ -2,7 +2,9 @@
 //!
 //! A metric about messages can be asked for all of them or for some: `latency.p99[class=alarm]`,
 //! `delivered[group=meter]` (the sender's group), `sent[flow=readings]`, `cost.message[policy=cheap]` (of flows that name that
-//! policy). That text is its key in a summary, and what an expectation names. Durations are seconds.
+//! policy). One about what is on links, or about devices, can be asked for some of those: `cost[bearer=lte]`,
+//! `bytes[device=meter-3]`, `battery.min[group=meter]`. That text is its key in a summary, and what an expectation names.
+//! Durations are seconds.
 
 /// A metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,8 +13,8 @@ pub struct Metric {
     pub name: &'static str,
     /// What it is measured in.
     pub unit: Unit,
-    /// Whether it can be asked for a class, group, flow or policy.
-    pub selectable: bool,
+    /// What it can be asked for: a class, a group of senders.
+    pub selectors: &'static [&'static str],
     /// What it says.
     pub about: &'static str,
 }
@@ -32,14 +34,32 @@ pub enum Unit {
     BytesPerSecond,
     /// Units of money.
     Money,
+    /// Joules.
+    Joules,
 }
 
 const fn of_messages(name: &'static str, unit: Unit, about: &'static str) -> Metric {
-    Metric { name, unit, selectable: true, about }
+    Metric { name, unit, selectors: &SELECTORS, about }
 }
 
 const fn of_all(name: &'static str, unit: Unit, about: &'static str) -> Metric {
-    Metric { name, unit, selectable: false, about }
+    Metric { name, unit, selectors: &[], about }
+}
+
+const fn of_wire(name: &'static str, unit: Unit, about: &'static str) -> Metric {
+    Metric { name, unit, selectors: &["bearer", "class", "group", "device"], about }
+}
+
+const fn of_bearers(name: &'static str, unit: Unit, about: &'static str) -> Metric {
+    Metric { name, unit, selectors: &["bearer"], about }
+}
+
+const fn of_devices(name: &'static str, unit: Unit, about: &'static str) -> Metric {
+    Metric { name, unit, selectors: &["group", "device"], about }
+}
+
+const fn of_groups(name: &'static str, unit: Unit, about: &'static str) -> Metric {
+    Metric { name, unit, selectors: &["group"], about }
 }
 
 /// All metrics.
@@ -108,6 +128,18 @@ pub const METRICS: &[Metric] = &[
     ),
     of_all("cost.month.payload", Unit::Money, "of that, for streams of messages"),
     of_all("cost.month.control", Unit::Money, "of that, for all else: what it costs to be there"),
+    of_wire("bytes", Unit::Bytes, "on links after the warm-up: of a bearer, in data of a class, sent by devices"),
+    of_wire("bytes.share", Unit::Share, "the same, of all bytes"),
+    of_wire("cost", Unit::Money, "of those bytes, and of their packets, by their bearers' prices"),
+    of_groups("bytes.device.max", Unit::Bytes, "sent by the device that sends most"),
+    of_groups("cost.device.max", Unit::Money, "of the device that spends most"),
+    of_bearers("radio.collided", Unit::Count, "frames lost to others on a shared channel, each attempt counted"),
+    of_bearers("radio.faded", Unit::Count, "frames lost in bursts, each attempt counted"),
+    of_devices("energy.total", Unit::Joules, "taken by devices and their radios in the measured time"),
+    of_groups("energy.device.max", Unit::Joules, "by the device that takes most"),
+    of_devices("battery.min", Unit::Share, "left in the battery that is emptiest"),
+    of_groups("battery.empty", Unit::Count, "devices whose batteries are empty"),
+    of_devices("battery.life", Unit::Seconds, "how long the battery lasts that is empty first, at this rate"),
     of_all(
         "reachable.mean",
         Unit::Share,
@@ -143,6 +175,9 @@ pub fn find(name: &str) -> Option<&'static Metric> {
 /// Selectors that a metric about messages takes.
 pub const SELECTORS: [&str; 4] = ["class", "group", "flow", "policy"];
 
+/// All selectors.
+pub const ALL_SELECTORS: [&str; 6] = ["class", "group", "flow", "policy", "bearer", "device"];
+
 /// The unit of an expectation, whose text opens with the metric's name.
 pub fn unit_of(expectation: &str) -> Option<Unit> {
     let name = expectation.trim_start().split(|c: char| c == '[' || c.is_whitespace() || "<>=".contains(c)).next()?;
@@ -153,10 +188,14 @@ pub fn unit_of(expectation: &str) -> Option<Unit> {
 pub fn text(unit: Option<Unit>, value: f64) -> String {
     match unit {
         Some(Unit::Seconds) if value.abs() < 1.0 => format!("{} ms", rounded(value * 1e3)),
+        Some(Unit::Seconds) if value.abs() >= 172_800.0 => format!("{} d", rounded(value / 86_400.0)),
         Some(Unit::Seconds) if value.abs() >= 7200.0 => format!("{} h", rounded(value / 3600.0)),
         Some(Unit::Seconds) if value.abs() >= 120.0 => format!("{} min", rounded(value / 60.0)),
         Some(Unit::Seconds) => format!("{} s", rounded(value)),
         Some(Unit::Share) => format!("{} %", share(value * 100.0)),
+        Some(Unit::Joules) if value != 0.0 && value.abs() < 1.0 => format!("{} mJ", rounded(value * 1e3)),
+        Some(Unit::Joules) if value.abs() >= 1e4 => format!("{} kJ", rounded(value / 1e3)),
+        Some(Unit::Joules) => format!("{} J", rounded(value)),
         Some(Unit::Bytes) => bytes(value),
         Some(Unit::BytesPerSecond) => format!("{}/s", bytes(value)),
         Some(Unit::Count | Unit::Money) | None => rounded(value),

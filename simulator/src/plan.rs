@@ -18,6 +18,10 @@ use m2mesh::wire::data::Class;
 use m2mesh::wire::lsa;
 use std::time::Duration;
 
+mod daily;
+
+pub use daily::{DAY, Daily};
+
 /// One run, worked out.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -62,8 +66,18 @@ pub struct Bearer {
     pub name: String,
     /// Units of money for a megabyte (10⁶ bytes) sent.
     pub price: f64,
+    /// Units of money for each packet of at most `mtu` bytes, besides.
+    pub price_packet: f64,
     /// Bits a second for all who share the channel; `None` where links have theirs to themselves.
     pub channel: Option<u64>,
+    /// The chance that a frame is lost which comes to its receiver while another does; `None` where none collide.
+    pub collisions: Option<f64>,
+    /// When and how it is worse than its lines say.
+    pub bursts: Option<Bursts>,
+    /// Joules for a byte sent, and for one received.
+    pub transmit: f64,
+    /// See `transmit`.
+    pub receive: f64,
     /// Metres over which it reaches; `None` for any distance.
     pub reach: Option<f64>,
     /// Times of the day, from and to after midnight UTC, in which it may be used; none for always.
@@ -83,12 +97,22 @@ pub struct Bearer {
 }
 
 impl Bearer {
+    /// Whether anything on it costs money.
+    pub fn is_priced(&self) -> bool {
+        self.price > 0.0 || self.price_packet > 0.0
+    }
+
     /// A wire without a price.
     pub fn wire(name: &str) -> Self {
         Self {
             name: name.to_owned(),
             price: 0.0,
+            price_packet: 0.0,
             channel: None,
+            collisions: None,
+            bursts: None,
+            transmit: 0.0,
+            receive: 0.0,
             reach: None,
             windows: Vec::new(),
             class: lsa::Bearer::Ethernet,
@@ -101,6 +125,17 @@ impl Bearer {
     }
 }
 
+/// A state without and one with losses of its own, one after the other.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Bursts {
+    /// Mean time from the end of a burst to the next.
+    pub good: Duration,
+    /// Mean length of a burst.
+    pub bad: Duration,
+    /// The chance that what is sent in a burst is lost, besides what its line loses.
+    pub loss: f64,
+}
+
 /// Who takes part.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Device {
@@ -110,8 +145,12 @@ pub struct Device {
     pub group: String,
     /// Where it is: at least one point; at the first before its time, at the last after, in between on straight lines.
     pub track: Vec<Waypoint>,
-    /// When its radio is on; `None` for always.
-    pub schedule: Option<Schedule>,
+    /// When its radio is on: whenever one of these has it awake; always without.
+    pub schedules: Vec<Schedule>,
+    /// Watts that it takes besides its radios' bytes, awake and asleep.
+    pub power: [f64; 2],
+    /// Joules in its battery when the warm-up ends; `None` for as many as it takes.
+    pub battery: Option<f64>,
     /// How long its disk takes to flush.
     pub flush: Duration,
     /// Links that it looks for by itself among members it hears of, besides those of its edges.
@@ -142,6 +181,8 @@ pub struct Schedule {
     pub awake: Duration,
     /// When it first awakes, after the warm-up; it is on before.
     pub phase: Duration,
+    /// How much longer it stays on at the end of the warm-up, having awoken before.
+    pub left: Duration,
 }
 
 /// Two devices that can link over a bearer, as far as reach, windows and faults let them.
@@ -170,6 +211,8 @@ pub struct Flow {
     pub kind: FlowKind,
     /// When.
     pub pattern: Pattern,
+    /// By which factors the rate of a Poisson process differs over the day, if it does.
+    pub daily: Option<Daily>,
     /// Bytes of payload.
     pub size: usize,
     /// What confirmation is wanted; of no meaning for publications and requests.
@@ -346,6 +389,16 @@ pub struct Expectation {
     pub comparison: Comparison,
     /// With what.
     pub wanted: Wanted,
+    /// Others of which one may hold instead; their texts are part of this one's.
+    pub or: Vec<Expectation>,
+}
+
+impl Expectation {
+    /// As written, with the others of which one may hold instead.
+    pub fn whole(&self) -> String {
+        let others = self.or.iter().map(|other| format!(" or {}", other.text));
+        others.fold(self.text.clone(), |text, other| text + &other)
+    }
 }
 
 /// What a metric is compared with.

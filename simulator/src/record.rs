@@ -80,8 +80,18 @@ pub struct Verdict {
     pub found: Option<f64>,
     /// What was asked for, in the same unit.
     pub wanted: f64,
+    /// Of an expectation that one of several holds: the text of the one that is told of, which held, or came closest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decided: Option<String>,
     /// By how much it was better than asked, or worse where negative; relative to `wanted` where that is not 0.
     pub margin: Option<f64>,
+}
+
+impl Verdict {
+    /// The text of what `found`, `wanted` and `margin` are about.
+    pub fn about(&self) -> &str {
+        self.decided.as_ref().unwrap_or(&self.text)
+    }
 }
 
 /// A check across nodes.

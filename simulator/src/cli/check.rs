@@ -4,7 +4,7 @@ use super::failure::Failure;
 use super::tell::{right, table};
 use crate::cli::tell::say;
 use crate::metrics::{self, Unit};
-use crate::plan::Plan;
+use crate::plan::{Expectation, Plan};
 use crate::scenario;
 use console::style;
 use serde_json::{Value, json};
@@ -69,7 +69,7 @@ fn to_json(plan: &Plan) -> Value {
         "links": by_bearer.collect::<Vec<_>>(),
         "flows": flows.collect::<Vec<_>>(),
         "faults": faults.collect::<Vec<_>>(),
-        "expectations": plan.expectations.iter().map(|expected| &expected.text).collect::<Vec<_>>(),
+        "expectations": plan.expectations.iter().map(Expectation::whole).collect::<Vec<_>>(),
     })
 }
 
@@ -114,7 +114,7 @@ fn print(plan: &Plan) {
         }
     }
     for expected in &plan.expectations {
-        say!("expects   {}", expected.text);
+        say!("expects   {}", expected.whole());
     }
     say!("the scenario is sound; run it with `m2mesh-sim run`");
 }

@@ -85,7 +85,7 @@ pub(super) fn so_far(record: &Record) {
 fn expectations(verdicts: &[Verdict]) -> Table {
     let mut table = table(&["EXPECTED", "FOUND", "BY", ""]);
     for verdict in verdicts {
-        let unit = metrics::unit_of(&verdict.text);
+        let unit = metrics::unit_of(verdict.about());
         let found = verdict.found.map_or_else(|| "nothing to measure".to_owned(), |found| metrics::text(unit, found));
         let by = verdict.margin.map_or_else(String::new, |margin| match verdict.wanted == 0.0 {
             // A difference of nothing has no sign.
@@ -163,7 +163,7 @@ const ALWAYS: [&str; 16] = [
     "ready",
 ];
 /// Those that say what went wrong or was paid, which matter if something did or was.
-const UNLESS_ZERO: [&str; 16] = [
+const UNLESS_ZERO: [&str; 20] = [
     "expired",
     "refused",
     "unreachable",
@@ -175,6 +175,10 @@ const UNLESS_ZERO: [&str; 16] = [
     "cost.month",
     "cost.month.payload",
     "cost.month.control",
+    "radio.collided",
+    "radio.faded",
+    "energy.total",
+    "battery.life",
     "converged",
     "links.lost",
     "queue.max",

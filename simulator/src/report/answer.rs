@@ -73,6 +73,6 @@ fn list(items: impl ExactSizeIterator<Item = String>) -> String {
 fn found(verdict: &Verdict) -> String {
     match verdict.found {
         None => "(nothing to measure)".to_owned(),
-        Some(value) => format!("(found {})", metrics::text(metrics::unit_of(&verdict.text), value)),
+        Some(value) => format!("(found {})", metrics::text(metrics::unit_of(verdict.about()), value)),
     }
 }

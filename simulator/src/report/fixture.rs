@@ -246,7 +246,14 @@ fn latencies() -> BTreeMap<String, Vec<(f64, f64)>> {
 }
 
 fn summary(nodes: usize) -> Summary {
-    let verdict = |text: &str, held, found, wanted, margin| Verdict { text: text.into(), held, found, wanted, margin };
+    let verdict = |text: &str, held, found, wanted, margin| Verdict {
+        text: text.into(),
+        held,
+        found,
+        wanted,
+        decided: None,
+        margin,
+    };
     let check = |name: &str, promise: &str, looked, examples: &[&str]| Check {
         name: name.into(),
         promise: promise.into(),

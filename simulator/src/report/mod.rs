@@ -92,6 +92,7 @@ fn catalogue() -> Vec<Entry> {
                 Unit::Bytes => "bytes",
                 Unit::BytesPerSecond => "rate",
                 Unit::Money => "money",
+                Unit::Joules => "joules",
             },
             about: metric.about,
         })

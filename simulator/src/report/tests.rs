@@ -88,7 +88,7 @@ fn a_share_just_missed_is_not_rounded_to_what_was_asked() {
     let mut record = empty();
     let text = "delivered >= 1".to_owned();
     record.summary.expectations =
-        vec![Verdict { text, held: false, found: Some(0.999_98), wanted: 1.0, margin: Some(-0.000_02) }];
+        vec![Verdict { text, held: false, found: Some(0.999_98), wanted: 1.0, decided: None, margin: Some(-0.000_02) }];
     let said = page(&record);
     assert!(said.contains("(found 99.998 %)"), "{}", between(&said, r#"<p class="why">"#, "</p>"));
 }

@@ -3,6 +3,7 @@
 //! Each type says which forms it takes ([`Forms`]); what is written in another is an error that names those it takes. The
 //! forms are told apart by their TOML type alone, so that an error within a table keeps its line.
 
+use super::model::Sleep;
 use super::quantity::{Quantity, Share};
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -88,6 +89,14 @@ pub enum Side {
     /// So many of those on no side by name, drawn.
     Share(Share),
 }
+
+/// What is expected: one thing, or one of several.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expected(pub Vec<String>);
+
+/// When devices are awake: in one pattern, or in several of which each has them awake.
+#[derive(Clone, Debug)]
+pub struct Sleeps(pub Vec<Sleep>);
 
 /// Metres a second, or from and to between which it is drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -240,6 +249,40 @@ impl Forms for Side {
     }
 }
 
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExpectedTable {
+    any: Vec<String>,
+}
+
+impl Forms for Expected {
+    const WANTED: &str =
+        "a comparison as \"delivered >= 0.999\", or { any = [\"cost.total <= 1\", \"delivered == 1\"] }";
+    type List = Never;
+    type Table = ExpectedTable;
+
+    fn text(text: &str) -> Option<Self> {
+        Some(Self(vec![text.to_owned()]))
+    }
+    fn table(table: ExpectedTable) -> Option<Self> {
+        (!table.any.is_empty()).then_some(Self(table.any))
+    }
+}
+
+impl Forms for Sleeps {
+    const WANTED: &str =
+        "{ every = \"10m\", awake = \"20s\" }, { at = \"06:00, 18:00\", awake = \"5m\" } or a list of them";
+    type List = Vec<Sleep>;
+    type Table = Sleep;
+
+    fn list(list: Vec<Sleep>) -> Option<Self> {
+        (!list.is_empty()).then_some(Self(list))
+    }
+    fn table(table: Sleep) -> Option<Self> {
+        Some(Self(vec![table]))
+    }
+}
+
 impl Forms for Speed {
     const WANTED: &str = "metres a second above zero, as 1.5, or [from, to]";
     type List = [f64; 2];
@@ -309,4 +352,4 @@ macro_rules! read {
     )*};
 }
 
-read!(Members, Known, Placement, Struck, StruckLinks, Side, Speed);
+read!(Expected, Members, Known, Placement, Struck, StruckLinks, Side, Sleeps, Speed);

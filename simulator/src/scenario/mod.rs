@@ -113,6 +113,10 @@ fn named(model: &Model) -> impl Iterator<Item = &Spanned<String>> {
 }
 
 #[cfg(test)]
+mod daily_tests;
+#[cfg(test)]
 mod fault_tests;
+#[cfg(test)]
+mod radio_tests;
 #[cfg(test)]
 mod tests;

@@ -4,8 +4,9 @@
 //! a `kind`; which keys go with which is checked where they are planned ([`planning`](super::planning)). What errors may
 //! have to point at keeps its range.
 
-use super::choice::{Known, Members, Placement, Side, Speed, Struck, StruckLinks};
-use super::quantity::{BitRate, Delay, Frequency, Offset, Period, Share, Shift, Size, Window};
+use super::choice::{Expected, Known, Members, Placement, Side, Sleeps, Speed, Struck, StruckLinks};
+use super::quantity::{BitRate, Delay, Energy, Frequency, Offset, Period, Share, Shift, Size};
+use super::quantity::{TimeOfDay, TimesOfDay, Watts, Window};
 use m2mesh::routing::policies::NamedPolicy;
 use m2mesh::wire::batch::Ack;
 use m2mesh::wire::data::Class;
@@ -44,7 +45,7 @@ pub struct Model {
     #[serde(default)]
     pub faults: Vec<Spanned<Fault>>,
     #[serde(default)]
-    pub expect: Vec<Spanned<String>>,
+    pub expect: Vec<Spanned<Expected>>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -63,7 +64,14 @@ pub struct Bearer {
     pub loss: Option<Share>,
     pub rate: Option<BitRate>,
     pub price: Option<Spanned<f64>>,
+    /// Of each packet.
+    pub price_packet: Option<Spanned<f64>>,
     pub channel: Option<Spanned<BitRate>>,
+    pub collisions: Option<Spanned<Share>>,
+    pub bursts: Option<Spanned<Bursts>>,
+    /// Of a byte sent, and received.
+    pub transmit: Option<Energy>,
+    pub receive: Option<Energy>,
     pub reach: Option<Spanned<f64>>,
     #[serde(default)]
     pub windows: Vec<Window>,
@@ -91,7 +99,9 @@ pub struct Group {
     pub area: Option<Spanned<[f64; 2]>>,
     pub spacing: Option<Spanned<f64>>,
     pub mobility: Option<Spanned<Mobility>>,
-    pub sleep: Option<Spanned<Sleep>>,
+    pub sleep: Option<Spanned<Sleeps>>,
+    pub power: Option<Power>,
+    pub battery: Option<Spanned<Energy>>,
     pub flush: Option<Offset>,
     #[serde(default)]
     pub looks_for: u32,
@@ -120,8 +130,29 @@ pub enum MobilityKind {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sleep {
-    pub every: Period,
+    pub every: Option<Period>,
+    /// Instead of `every`: times of the day.
+    pub at: Option<TimesOfDay>,
     pub awake: Period,
+    /// How much later it awakes.
+    pub phase: Option<Delay>,
+}
+
+/// What a device takes besides its radios' bytes.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Power {
+    pub awake: Watts,
+    pub asleep: Option<Watts>,
+}
+
+/// Two states of a bearer, with mean durations.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bursts {
+    pub good: Period,
+    pub bad: Period,
+    pub loss: Share,
 }
 
 /// How a line behaves, as far as it is not as its bearer.
@@ -180,6 +211,8 @@ pub struct Traffic {
     pub topic: Option<Spanned<String>>,
     pub every: Option<Spanned<Period>>,
     pub rate: Option<Spanned<Frequency>>,
+    /// Factors of the rate, from a time of the day on.
+    pub daily: Option<Spanned<BTreeMap<TimeOfDay, f64>>>,
     pub burst: Option<Spanned<Burst>>,
     pub total: Option<Spanned<usize>>,
     pub trace: Option<Spanned<String>>,

@@ -45,6 +45,14 @@ pub struct Frequency(pub f64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size(pub u64);
 
+/// Joules: `4uJ`, `20kJ`, `3Wh`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Energy(pub f64);
+
+/// Watts: `15uW`, `60mW`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Watts(pub f64);
+
 /// A part of the day in UTC, that may go over midnight: `22:00-06:00`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
@@ -53,6 +61,14 @@ pub struct Window {
     /// After midnight.
     pub to: Duration,
 }
+
+/// A time of the day in UTC, after midnight: `06:00`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TimeOfDay(pub Duration);
+
+/// Times of the day in UTC, each after midnight, ascending: `06:00, 18:00`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TimesOfDay(pub Vec<Duration>);
 
 /// What can be read from a text, and perhaps from a plain number.
 pub trait Quantity: Sized {
@@ -166,6 +182,34 @@ impl Quantity for Size {
     }
 }
 
+impl Quantity for Energy {
+    const WANTED: &str = "an energy, as \"4uJ\", \"0.5mJ\", \"20kJ\" or \"3Wh\"";
+
+    fn from_text(text: &str) -> Option<Self> {
+        let units = [
+            ("kWh", 3.6e6),
+            ("mWh", 3.6),
+            ("Wh", 3_600.0),
+            ("kJ", 1e3),
+            ("mJ", 1e-3),
+            ("uJ", 1e-6),
+            ("µJ", 1e-6),
+            ("nJ", 1e-9),
+            ("J", 1.0),
+        ];
+        scaled(text, &units).filter(|joules| (0.0..=1e15).contains(joules)).map(Self)
+    }
+}
+
+impl Quantity for Watts {
+    const WANTED: &str = "a power, as \"15uW\", \"60mW\" or \"5W\"";
+
+    fn from_text(text: &str) -> Option<Self> {
+        let units = [("kW", 1e3), ("mW", 1e-3), ("uW", 1e-6), ("µW", 1e-6), ("nW", 1e-9), ("W", 1.0)];
+        scaled(text, &units).filter(|watts| (0.0..=1e12).contains(watts)).map(Self)
+    }
+}
+
 impl Quantity for Window {
     const WANTED: &str = "a part of the day in UTC, as \"22:00-06:00\"";
 
@@ -173,6 +217,25 @@ impl Quantity for Window {
         let (from, to) = text.split_once('-')?;
         let (from, to) = (time_of_day(from)?, time_of_day(to)?);
         (from != to).then_some(Self { from, to })
+    }
+}
+
+impl Quantity for TimeOfDay {
+    const WANTED: &str = "a time of the day in UTC, as \"06:00\" or \"22:30\"";
+
+    fn from_text(text: &str) -> Option<Self> {
+        time_of_day(text).filter(|time| *time < Duration::from_secs(86_400)).map(Self)
+    }
+}
+
+impl Quantity for TimesOfDay {
+    const WANTED: &str = "times of the day in UTC, as \"06:00\" or \"06:00, 18:00\"";
+
+    fn from_text(text: &str) -> Option<Self> {
+        let times = text.split(',').map(|time| TimeOfDay::from_text(time).map(|time| time.0));
+        let mut times = times.collect::<Option<Vec<_>>>()?;
+        times.sort_unstable();
+        times.windows(2).all(|pair| pair[0] != pair[1]).then_some(Self(times))
     }
 }
 
@@ -241,7 +304,7 @@ macro_rules! read {
     )*};
 }
 
-read!(Period, Offset, Shift, Delay, Share, BitRate, Frequency, Size, Window);
+read!(Energy, Watts, Period, Offset, Shift, Delay, Share, BitRate, Frequency, Size, Window, TimeOfDay, TimesOfDay);
 
 /// A hundred years: beyond, sums of microseconds could run over.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
@@ -266,10 +329,20 @@ mod tests {
         assert_eq!(Frequency::from_text("6/h"), Some(Frequency(6.0 / 3_600.0)));
         assert_eq!(Frequency::from_text("100/85s"), Some(Frequency(100.0 / 85.0)));
         assert_eq!([Frequency::from_text("6"), Frequency::from_text("6/0s"), Frequency::from_text("0/s")], [None; 3]);
+        assert_eq!(
+            [Energy::from_text("3Wh"), Energy::from_text("4kJ")],
+            [Some(Energy(10_800.0)), Some(Energy(4_000.0))]
+        );
+        assert_eq!([Energy::from_text("3"), Energy::from_text("-1J"), Energy::from_text("1W")], [None; 3]);
+        assert_eq!([Watts::from_text("60mW"), Watts::from_text("1J")], [Some(Watts(0.06)), None]);
         assert_eq!(Size::from_text("64KiB"), Some(Size(65_536)));
         assert_eq!([Size::from_text("1.5B"), Size::from_text("-1")], [None; 2]);
         let night = Window { from: Duration::from_secs(79_200), to: Duration::from_secs(21_600) };
         assert_eq!(Window::from_text("22:00-06:00"), Some(night));
         assert_eq!([Window::from_text("22:60-06:00"), Window::from_text("6:00-6:00")], [None; 2]);
+        let hours = |hours: u64| Duration::from_secs(hours * 3_600);
+        assert_eq!(TimesOfDay::from_text("18:00, 06:00"), Some(TimesOfDay(vec![hours(6), hours(18)])));
+        assert_eq!([TimesOfDay::from_text("06:00, 6:00"), TimesOfDay::from_text("6h")], [None, None]);
+        assert_eq!([TimeOfDay::from_text("00:00"), TimeOfDay::from_text("24:00")], [Some(TimeOfDay(hours(0))), None]);
     }
 }

@@ -5,13 +5,13 @@ use crate::plan::{Comparison, FlowKind, Pattern, Wanted};
 use std::time::Duration;
 
 /// A scenario as small as can be, with `more` at its end.
-fn small(more: &str) -> String {
+pub(super) fn small(more: &str) -> String {
     format!(
         "question = \"Does it work?\"\nduration = \"1m\"\n[bearers.lan]\ndelay = \"10ms\"\n[devices.node]\ncount = 4\n{more}"
     )
 }
 
-fn loaded(text: &str, set: &[&str], files: &[(&str, &str)]) -> Result<Plan, Problem> {
+pub(super) fn loaded(text: &str, set: &[&str], files: &[(&str, &str)]) -> Result<Plan, Problem> {
     let files = files.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
     let set = set.iter().map(|set| (*set).to_owned()).collect();
     let source = Source { file: "x.toml".into(), text: text.into(), files, set, ..Source::default() };
@@ -24,15 +24,15 @@ fn planned(text: &str) -> Plan {
 
 /// The problem's text contains each of the parts.
 #[track_caller]
-fn says(result: Result<Plan, Problem>, parts: &[&str]) {
+pub(super) fn says(result: Result<Plan, Problem>, parts: &[&str]) {
     let problem = result.expect_err("this is no scenario").to_string();
     for part in parts {
         assert!(problem.contains(part), "{part:?} is not in: {problem}");
     }
 }
 
-const RING: &str = "[[links]]\nkind = \"ring\"\n";
-const FLOW: &str =
+pub(super) const RING: &str = "[[links]]\nkind = \"ring\"\n";
+pub(super) const FLOW: &str =
     "[[traffic]]\nname = \"news\"\nkind = \"publish\"\ntopic = \"a/b\"\nfrom = \"node\"\nevery = \"10s\"\n";
 
 #[test]

@@ -49,6 +49,8 @@ pub enum Item {
         /// Whether it goes.
         down: bool,
     },
+    /// Devices' energy meters are read.
+    Meter,
     /// Traffic has ended: everything heals.
     Calm,
 }

@@ -114,7 +114,7 @@ impl World {
             FaultKind::Crash(devices) => devices.into_iter().for_each(|device| self.set_down(device, begins)),
             FaultKind::PowerCut(devices) => devices.into_iter().for_each(|device| self.set_power(device, !begins)),
             FaultKind::BatteryEmpty(devices) if begins => {
-                devices.into_iter().for_each(|device| self.set_power(device, false));
+                devices.into_iter().for_each(|device| self.lose_power(device));
             }
             FaultKind::BatteryEmpty(_) => {}
             FaultKind::Cut { edges, silent } => {
@@ -176,6 +176,7 @@ impl World {
 
     /// Everything heals.
     pub(super) fn handle_calm(&mut self) {
+        self.read_meters_at_calm();
         let open = |fault: &crate::plan::Fault| fault.until.is_none_or(|until| until >= self.plan.duration);
         let faults: Vec<usize> = (0..self.plan.faults.len()).filter(|fault| open(&self.plan.faults[*fault])).collect();
         for fault in faults {
@@ -212,6 +213,11 @@ impl World {
             (false, Some(owner)) => executor::go_on(owner),
             (false, None) => {}
         }
+    }
+
+    /// Its power goes for good.
+    pub(super) fn lose_power(&mut self, device: usize) {
+        self.set_power(device, false);
     }
 
     /// Its power goes, before its process knows; or comes, and then its process does.

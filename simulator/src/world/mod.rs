@@ -14,6 +14,7 @@
 //! 1. The same plan gives the same record, but for [`Performance`](crate::record::Performance).
 //! 2. All randomness comes from the plan's seed.
 
+mod accounts;
 mod agenda;
 mod agreement;
 mod application;
@@ -22,6 +23,7 @@ mod checks;
 mod device;
 mod disk;
 mod effects;
+mod energy;
 mod events;
 pub mod executor;
 mod faults;
@@ -33,6 +35,7 @@ mod moving;
 mod publications;
 mod results;
 mod sampler;
+mod verdicts;
 mod witness;
 mod workload;
 
@@ -44,6 +47,7 @@ use asking::Routed;
 use checks::{Checks, Promise};
 use device::Device;
 use effects::Effects;
+use energy::Energy;
 use events::{Events, What};
 use futures_timer::virtual_time;
 use ledger::Ledger;
@@ -123,6 +127,7 @@ struct World {
     paused: BTreeMap<usize, executor::Owner>,
     /// What the faults have done.
     effects: Effects,
+    energy: Energy,
     /// Why a device could not be started again.
     broken: Vec<String>,
     end: u64,
@@ -167,6 +172,7 @@ impl World {
             events,
             paused: BTreeMap::new(),
             effects: Effects::default(),
+            energy: Energy::new(&plan),
             broken: Vec::new(),
             end: NANOS + nanos(end),
             plan,
@@ -189,6 +195,7 @@ impl World {
         self.routed.begin(&self.agenda);
         moving::begin(&self.plan, &self.agenda);
         faults::begin(&self.plan, &self.agenda);
+        self.energy.begin(&self.plan, &self.agenda);
         self.workload.begin(&self.plan, &self.agenda);
         Ok(())
     }
@@ -219,7 +226,11 @@ impl World {
             Item::Ask => self.routed.ask(&self.devices, &self.agenda),
             Item::Move => self.move_devices(),
             Item::Window { bearer, open } => self.medium.set_window(bearer, open),
-            Item::Sleep { device, asleep } => self.medium.set_dark(device, asleep),
+            Item::Sleep { device, asleep } => {
+                self.energy.set_asleep(device, asleep);
+                self.medium.set_dark(device, asleep);
+            }
+            Item::Meter => self.read_meters(),
             Item::Fault { fault, begins } => self.handle_fault(fault, begins),
             Item::Flap { fault, down } => self.handle_flap(fault, down),
             Item::Calm => self.handle_calm(),
@@ -232,6 +243,7 @@ impl World {
         match self.devices[device].start(&self.medium, &self.ledger) {
             Ok(application) => {
                 self.medium.set_gone(device, false);
+                self.energy.set_on(device, true);
                 self.workload.join(&self.plan, application);
             }
             Err(error) => self.broken.push(format!("{}: {error}", self.plan.devices[device].name)),
@@ -243,6 +255,7 @@ impl World {
         self.events.note(device, &What::Down);
         self.medium.set_gone(device, true);
         self.medium.witness(|witness| witness.note_down(device));
+        self.energy.set_on(device, false);
         self.devices[device].kill();
         self.ledger.handle_down(device);
     }
@@ -272,7 +285,8 @@ impl World {
         if let Err(error) = self.events.finish() {
             tracing::error!(%error, "the events could not all be written");
         }
-        results::record(&self.plan, &self.medium, &self.ledger, self.sampler, self.routed.at, counters)
+        let readings = self.energy.readings(&self.medium);
+        results::record(&self.plan, &self.medium, &self.ledger, self.sampler, self.routed.at, counters, &readings)
     }
 
     fn check_end(&mut self) {

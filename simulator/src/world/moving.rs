@@ -2,12 +2,11 @@
 
 use super::agenda::{Agenda, Item};
 use super::medium::{Medium, NANOS, now};
-use crate::plan::{Plan, Waypoint};
+use crate::plan::{DAY, Plan, Schedule, Waypoint};
 use std::time::Duration;
 
 /// Enters everything into the agenda.
 pub fn begin(plan: &Plan, agenda: &Agenda) {
-    let calm = plan.warmup + plan.duration;
     if plan.devices.iter().any(|device| device.track.len() > 1) {
         agenda.enter(STEP, Item::Move);
     }
@@ -15,17 +14,46 @@ pub fn begin(plan: &Plan, agenda: &Agenda) {
         begin_windows(plan, bearer, &planned.windows, agenda);
     }
     for (device, planned) in plan.devices.iter().enumerate() {
-        let Some(schedule) = planned.schedule.filter(|schedule| schedule.awake < schedule.every) else { continue };
-        // On during the warm-up; then off until the phase, and from the end of each waking on until the next.
-        let mut at = plan.warmup;
-        let mut wakes = plan.warmup + schedule.phase;
-        while at < calm {
-            agenda.enter(at, Item::Sleep { device, asleep: true });
-            agenda.enter(wakes.min(calm), Item::Sleep { device, asleep: false });
-            at = wakes + schedule.awake;
-            wakes += schedule.every;
+        if planned.schedules.is_empty() {
+            continue;
+        }
+        // On during the warm-up; then off whenever no schedule has it awake, until traffic ends.
+        let asleep = |from: Duration, to: Duration| {
+            if from < to {
+                agenda.enter(plan.warmup + from, Item::Sleep { device, asleep: true });
+                agenda.enter(plan.warmup + to, Item::Sleep { device, asleep: false });
+            }
+        };
+        let mut at = Duration::ZERO;
+        for (from, to) in wakings(&planned.schedules, plan.duration) {
+            asleep(at, from);
+            at = to;
+        }
+        asleep(at, plan.duration);
+    }
+}
+
+/// From when to when after the warm-up some schedule has a device awake, one after the other.
+fn wakings(schedules: &[Schedule], duration: Duration) -> Vec<(Duration, Duration)> {
+    let mut all: Vec<(Duration, Duration)> = Vec::new();
+    for Schedule { every, awake, phase, left } in schedules {
+        all.push((Duration::ZERO, *left));
+        let mut from = *phase;
+        while from < duration {
+            all.push((from, from + *awake));
+            from += *every;
         }
     }
+    all.retain(|(from, to)| from < to);
+    all.sort_unstable();
+    let mut merged: Vec<(Duration, Duration)> = Vec::with_capacity(all.len());
+    for (from, to) in all {
+        match merged.last_mut() {
+            Some((_, end)) if from <= *end => *end = to.max(*end),
+            _ => merged.push((from, to)),
+        }
+    }
+    merged
 }
 
 fn begin_windows(plan: &Plan, bearer: usize, windows: &[(Duration, Duration)], agenda: &Agenda) {
@@ -79,7 +107,6 @@ fn place(track: &[Waypoint], at: Duration) -> (f64, f64) {
 
 /// How often places are looked at.
 const STEP: Duration = Duration::from_secs(1);
-const DAY: Duration = Duration::from_secs(86_400);
 const DAY_MICROS: u64 = 86_400_000_000;
 
 #[cfg(test)]
@@ -92,6 +119,20 @@ mod tests {
         assert!(contains(hours(22), hours(6), hours(23)) && contains(hours(22), hours(6), hours(5)));
         assert!(!contains(hours(22), hours(6), hours(6)) && !contains(hours(22), hours(6), hours(12)));
         assert!(contains(hours(8), hours(10), hours(9)) && !contains(hours(8), hours(10), hours(10)));
+    }
+
+    #[test]
+    fn of_several_schedules_each_has_a_device_awake() {
+        let seconds = Duration::from_secs;
+        let schedule = |every, awake, phase, left| Schedule {
+            every: seconds(every),
+            awake: seconds(awake),
+            phase: seconds(phase),
+            left: seconds(left),
+        };
+        let found = wakings(&[schedule(10, 2, 3, 0), schedule(86_400, 9, 12, 1)], seconds(40));
+        let wanted = [(0, 1), (3, 5), (12, 21), (23, 25), (33, 35)];
+        assert_eq!(found, wanted.map(|(from, to)| (seconds(from), seconds(to))));
     }
 
     #[test]

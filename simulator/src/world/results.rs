@@ -1,13 +1,16 @@
 //! Results: what the ledger, the medium and the samples come to, as a [`Record`].
 
+use super::accounts;
 use super::checks::Promise;
 use super::device::Device;
+use super::energy::Reading;
 use super::executor;
 use super::ledger::{Book, End, Ledger, Message, message_of};
 use super::medium::{Medium, NANOS, PURPOSES, Spent, now};
 use super::publications::{Findings, Rules};
 use super::sampler::{Sampler, Warm};
-use crate::plan::{Comparison, Expectation, Plan, Wanted};
+use super::verdicts::judge;
+use crate::plan::Plan;
 use crate::record::{self, Edge, Mark, Node, Performance, Record, Step, Summary, Times, Verdict};
 use futures_timer::virtual_time;
 use m2mesh::wire::batch::Ack;
@@ -65,12 +68,15 @@ pub fn record(
     sampler: Sampler,
     routed: Option<u64>,
     counters: BTreeMap<String, u64>,
+    readings: &[Reading],
 ) -> Record {
     let book = ledger.lock();
     let mut metrics = BTreeMap::new();
     of_messages(plan, &book, &mut metrics);
     of_all(plan, medium, &book, &sampler, routed, &counters, &mut metrics);
-    let expectations: Vec<Verdict> = plan.expectations.iter().map(|expected| verdict(expected, &metrics)).collect();
+    let before = sampler.warm.as_ref().map(|warm| warm.tally.clone()).unwrap_or_default();
+    accounts::enter(plan, &medium.tally().since(&before), readings, &mut metrics);
+    let expectations: Vec<Verdict> = plan.expectations.iter().map(|expected| judge(expected, &metrics)).collect();
     let checks = book.checks.clone();
     let passed = checks.violated() == 0 && expectations.iter().all(|verdict| verdict.held);
     let end_s = seconds(now());
@@ -113,7 +119,7 @@ pub fn record(
         samples: sampler.samples,
         frames: sampler.frames,
         latencies: latencies(plan, &book),
-        faults: faults(plan),
+        faults: faults(plan, readings),
         messages: waterfalls(plan, &book),
     }
 }
@@ -316,27 +322,8 @@ fn of_publications(findings: &Findings, put: &mut dyn FnMut(&str, f64)) {
 
 /// Devices with an edge that has a price.
 fn payers(plan: &Plan) -> usize {
-    let priced = plan.edges.iter().filter(|edge| plan.bearers[edge.bearer].price > 0.0);
+    let priced = plan.edges.iter().filter(|edge| plan.bearers[edge.bearer].is_priced());
     priced.flat_map(|edge| [edge.a, edge.b]).collect::<BTreeSet<_>>().len()
-}
-
-fn verdict(expected: &Expectation, metrics: &BTreeMap<String, f64>) -> Verdict {
-    let found = metrics.get(&expected.metric).copied();
-    let wanted = match &expected.wanted {
-        Wanted::Value(value) => Some(*value),
-        Wanted::Metric(other) => metrics.get(other).copied(),
-    };
-    let (found, wanted) = (found.filter(|_| wanted.is_some()), wanted.unwrap_or_default());
-    let compare = |found: f64| match expected.comparison {
-        Comparison::AtMost => (found <= wanted, wanted - found),
-        Comparison::AtLeast => (found >= wanted, found - wanted),
-        Comparison::Less => (found < wanted, wanted - found),
-        Comparison::More => (found > wanted, found - wanted),
-        Comparison::Equal => (found == wanted, 0.0 - (found - wanted).abs()),
-    };
-    let compared = found.map(compare);
-    let margin = compared.map(|(_, by)| if wanted == 0.0 { by } else { by / wanted.abs() });
-    Verdict { text: expected.text.clone(), held: compared.is_some_and(|(held, _)| held), found, wanted, margin }
 }
 
 fn nodes(plan: &Plan, medium: &Medium, book: &Book) -> Vec<Node> {
@@ -389,13 +376,17 @@ fn latencies(plan: &Plan, book: &Book) -> BTreeMap<String, Vec<(f64, f64)>> {
     by_flow.into_iter().map(|(name, times)| (name.to_owned(), curve(times))).collect()
 }
 
-fn faults(plan: &Plan) -> Vec<Mark> {
+fn faults(plan: &Plan, readings: &[Reading]) -> Vec<Mark> {
     let mark = |fault: &crate::plan::Fault| Mark {
         at_s: (plan.warmup + fault.at).as_secs_f64(),
         until_s: (plan.warmup + fault.until.unwrap_or(plan.duration).min(plan.duration)).as_secs_f64(),
         label: fault.label.clone(),
     };
-    plan.faults.iter().map(mark).collect()
+    let until_s = (plan.warmup + plan.duration).as_secs_f64();
+    let empty = plan.devices.iter().zip(readings).filter_map(|(device, reading)| {
+        Some(Mark { at_s: seconds(reading.empty?), until_s, label: format!("battery of {}", device.name) })
+    });
+    plan.faults.iter().map(mark).chain(empty).collect()
 }
 
 /// The slowest, typical ones, and failures.

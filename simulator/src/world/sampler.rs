@@ -2,7 +2,7 @@
 
 use super::agenda::{Agenda, Item};
 use super::ledger::Ledger;
-use super::medium::{Kinds, Medium, NANOS, Spent, Watch, now};
+use super::medium::{Kinds, Medium, NANOS, Spent, Tally, Watch, now};
 use crate::plan::Plan;
 use crate::record::{Frame, Sample};
 use std::collections::BTreeSet;
@@ -36,6 +36,8 @@ pub struct Warm {
     pub cost_of_payload: f64,
     /// On control streams.
     pub kinds: Kinds,
+    /// By bearer, device and class.
+    pub tally: Tally,
     /// Links that had been lost.
     pub lost: u64,
 }
@@ -72,7 +74,14 @@ impl Sampler {
             self.ready = whole_at.or(Some(now()));
         }
         if self.warm.is_none() && after >= plan.warmup {
-            self.warm = Some(Warm { purposes: purposes.clone(), cost, cost_of_payload, kinds: medium.kinds(), lost });
+            self.warm = Some(Warm {
+                purposes: purposes.clone(),
+                cost,
+                cost_of_payload,
+                kinds: medium.kinds(),
+                tally: medium.tally(),
+                lost,
+            });
         }
         if self.samples.len().is_multiple_of(self.frames_each) {
             self.frame(plan, medium, after.as_secs_f64());

@@ -60,7 +60,7 @@ impl Workload {
             let flow = &plan.flows[sender.flow];
             let first = match &flow.pattern {
                 Pattern::Periodic(every) => flow.begin + every.mul_f64(sender.unit()),
-                Pattern::Poisson(rate) => flow.begin + sender.gap(*rate),
+                Pattern::Poisson(rate) => sender.arrival(flow, *rate, flow.begin),
                 Pattern::Burst { .. } => flow.begin,
                 Pattern::Trace(traced) => match traced.iter().position(|line| line.from == sender.device) {
                     Some(first) => {
@@ -115,7 +115,7 @@ impl Workload {
         let (mut count, mut size, mut receiver) = (1, flow.size, None);
         let next = match &flow.pattern {
             Pattern::Periodic(every) => Some(since + every.div_f64(factor)),
-            Pattern::Poisson(rate) => Some(since + sender.gap(rate * factor)),
+            Pattern::Poisson(rate) => Some(sender.arrival(flow, rate * factor, since)),
             Pattern::Burst { count: planned, every } => {
                 count = (f64::from(*planned) * factor).round() as u32;
                 Some(since + *every)
@@ -242,6 +242,19 @@ impl Sender {
         (self.rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64
     }
 
+    /// The next event after a time. Where the rate differs over the day, events come at the day's highest, and each stays
+    /// with the chance that its time has of that: thinning (Lewis and Shedler 1979).
+    fn arrival(&mut self, flow: &Flow, rate: f64, after: Duration) -> Duration {
+        let Some(daily) = &flow.daily else { return after + self.gap(rate) };
+        let (most, mut at) = (daily.most(), after);
+        loop {
+            at += self.gap(rate * most);
+            if at >= flow.end || self.unit() * most < daily.factor(at) {
+                return at;
+            }
+        }
+    }
+
     /// Until the next event of a Poisson process with so many a second.
     fn gap(&mut self, rate: f64) -> Duration {
         let seconds = -(1.0 - self.unit()).ln() / rate.max(1e-12);
@@ -253,3 +266,48 @@ impl Sender {
 const WORKLOAD: u64 = 0x3a00_0000_0000_0000;
 /// Messages of one device that have not ended.
 const MOST_OPEN: u64 = 4_096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Daily;
+    use m2mesh::wire::data::Class;
+
+    #[test]
+    fn arrivals_follow_the_hours_and_without_a_profile_only_the_rate() {
+        let hours = |hours: u64| Duration::from_secs(hours * 3_600);
+        let daily = Daily { steps: vec![(hours(0), 0.0), (hours(6), 3.0), (hours(18), 1.0)], dawn: hours(3) };
+        let mut flow = Flow {
+            name: "readings".into(),
+            from: vec![0],
+            kind: FlowKind::Send(vec![vec![1]]),
+            pattern: Pattern::Poisson(0.01),
+            daily: Some(daily),
+            size: 8,
+            ack: Ack::End,
+            class: Class::Telemetry,
+            policy: None,
+            deadline: hours(1),
+            begin: Duration::ZERO,
+            end: hours(240),
+        };
+        let arrivals = |flow: &Flow| {
+            let rng = ChaCha20Rng::from_seed([7; 32]);
+            let mut sender = Sender { flow: 0, device: 0, place: 0, rng, next: 0, turn: 0 };
+            let mut by_hour = [0u32; 24];
+            let mut at = sender.arrival(flow, 0.01, flow.begin);
+            while at < flow.end {
+                by_hour[((at + hours(3)).as_secs() / 3_600 % 24) as usize] += 1;
+                at = sender.arrival(flow, 0.01, at);
+            }
+            [0..6, 6..18, 18..24].map(|part| by_hour[part].iter().sum::<u32>())
+        };
+        // Ten days of 36 an hour, by the factors: 0, 12,960 and 2,160; within five sigmas.
+        let [night, day, evening] = arrivals(&flow);
+        assert!(night == 0 && day.abs_diff(12_960) < 570 && evening.abs_diff(2_160) < 233, "{day} {evening}");
+        assert_eq!(arrivals(&flow), [night, day, evening]);
+        flow.daily = None;
+        let [night, day, evening] = arrivals(&flow);
+        assert!(night.abs_diff(2_160) < 233 && day.abs_diff(4_320) < 329 && evening.abs_diff(2_160) < 233);
+    }
+}

@@ -14,7 +14,7 @@ function marginText(verdict) {
     if (!known(verdict.margin)) return MISSING;
     const sign = verdict.margin > 0 ? "+" : verdict.margin < 0 ? "−" : "";
     const size = Math.abs(verdict.margin);
-    if (verdict.wanted === 0) return `${sign}${metricValue(verdict.text, size)}`;
+    if (verdict.wanted === 0) return `${sign}${metricValue(verdict.decided ?? verdict.text, size)}`;
     return `${sign}${size !== 0 && size < 0.001 ? significant(size * 100, 2) : (size * 100).toFixed(1)} %`;
 }
 
@@ -30,8 +30,8 @@ function expectations() {
         html("code", {}, verdict.text),
         verdict.found === null
             ? html("span", { class: "note" }, "nothing to measure")
-            : metricValue(verdict.text, verdict.found),
-        brief(metricValue(verdict.text, verdict.wanted)),
+            : metricValue(verdict.decided ?? verdict.text, verdict.found),
+        brief(metricValue(verdict.decided ?? verdict.text, verdict.wanted)),
         marginText(verdict),
     ]);
     const columns = [

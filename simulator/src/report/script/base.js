@@ -172,7 +172,17 @@ function share(value, decimals) {
 /** Without zeros after the point that say nothing. */
 const brief = (text) => text.replace(/(\.\d*?)0+(?=\D|$)/, "$1").replace(/\.(?=\D|$)/, "");
 
-const UNITS = { count, share, seconds: duration, bytes, rate: byteRate, money };
+const joules = (value) =>
+    value === 0
+        ? "0 J"
+        : scaled(value, [
+              [1e6, "MJ"],
+              [1e3, "kJ"],
+              [1, "J"],
+              [1e-3, "mJ"],
+          ]);
+
+const UNITS = { count, share, seconds: duration, bytes, rate: byteRate, money, joules };
 
 /** A moment of virtual time. */
 function moment(seconds) {

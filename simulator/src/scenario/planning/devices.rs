@@ -1,66 +1,17 @@
-//! Bearers and devices: who takes part, where it is, when it is awake.
+//! Devices: who takes part, where it is, what it runs on.
 
 use super::Planning;
 use super::draw::Draw;
 use super::kinds::Key;
-use crate::plan::{Bearer, Device, Schedule, Waypoint};
+use crate::plan::{Device, Waypoint};
 use crate::scenario::choice::Placement;
 use crate::scenario::model::{Group, Mobility, MobilityKind};
 use crate::scenario::problem::{Problem, instead};
-use crate::scenario::quantity::Size;
 use m2mesh::id::Name;
-use m2mesh::wire::lsa;
 use std::time::Duration;
 use toml::Spanned;
 
 impl Planning<'_> {
-    pub(super) fn plan_bearers(&self) -> Result<Vec<Bearer>, Problem> {
-        let mut all: Vec<_> = self.model.bearers.iter().collect();
-        all.sort_by_key(|(name, _)| name.span().start);
-        if all.is_empty() {
-            let hint = "add a table, as [bearers.radio] with delay = \"20ms\"";
-            return Err(self.document.whole("there is no bearer, so nothing can be sent", hint));
-        }
-        let above_zero = |value: &Option<Spanned<f64>>, key: &str| match value {
-            Some(value) if !(*value.get_ref() > 0.0 && value.get_ref().is_finite()) => Err(self.document.problem(
-                &value.span(),
-                format!("`{key}` is {}", value.get_ref()),
-                "write metres above zero, or leave it out for any distance",
-            )),
-            _ => Ok(value.as_ref().map(|value| *value.get_ref())),
-        };
-        let planned = all.into_iter().map(|(name, bearer)| {
-            let price = bearer.price.as_ref().map_or(0.0, |price| *price.get_ref());
-            if let Some(given) = bearer.price.as_ref().filter(|_| !(price >= 0.0 && price.is_finite())) {
-                let hint = "write what a megabyte costs, 0 or more";
-                return Err(self.document.problem(&given.span(), format!("the price is {price}"), hint));
-            }
-            Ok(Bearer {
-                name: name.get_ref().clone(),
-                price,
-                channel: bearer.channel.as_ref().map(|channel| channel.get_ref().0),
-                reach: above_zero(&bearer.reach, "reach")?,
-                windows: bearer.windows.iter().map(|window| (window.from, window.to)).collect(),
-                class: bearer.class.unwrap_or_else(|| named(name.get_ref())),
-                energy: bearer.energy.unwrap_or_default(),
-                mtu: self.mtu(bearer.mtu.as_ref())?,
-                rate: bearer.rate.map(|rate| rate.0),
-                quota: bearer.quota.as_ref().map(|quota| (quota.get_ref().bytes.0, quota.get_ref().every.0)),
-                metered: bearer.metered.unwrap_or(price > 0.0),
-            })
-        });
-        planned.collect()
-    }
-
-    fn mtu(&self, given: Option<&Spanned<Size>>) -> Result<Option<u32>, Problem> {
-        let Some(given) = given else { return Ok(None) };
-        let mtu = u32::try_from(given.get_ref().0).ok().filter(|mtu| LEAST_MTU <= *mtu);
-        mtu.map(Some).ok_or_else(|| {
-            let what = format!("no bearer's largest packet has {} bytes", given.get_ref().0);
-            self.document.problem(&given.span(), what, format!("write {LEAST_MTU} or more, or leave `mtu` out"))
-        })
-    }
-
     pub(super) fn plan_devices(&mut self) -> Result<(), Problem> {
         let mut groups: Vec<_> = self.model.devices.iter().collect();
         groups.sort_by_key(|(name, _)| name.span().start);
@@ -95,19 +46,21 @@ impl Planning<'_> {
         let first = self.devices.len();
         // A stream for each group, by its name: other groups may come and go.
         let mut draw = Draw::new(self.seed, &format!("placement {word}"), 0);
-        let mut schedules = Draw::new(self.seed, &format!("schedule {word}"), 0);
+        let mut phases = Draw::new(self.seed, &format!("schedule {word}"), 0);
         for number in 0..count {
             let called = format!("{word}-{}", number + 1);
             let called = Name::new(called).map_err(|error| {
                 document.problem(&name.span(), format!("`{word}` cannot be part of a device's name: {error}"), NAMING)
             })?;
             let track = self.track(group, number, count, &mut draw)?;
-            let schedule = self.schedule(group, &mut schedules)?;
+            let schedules = self.schedules(group, &mut phases)?;
             self.devices.push(Device {
                 name: called,
                 group: word.clone(),
                 track,
-                schedule,
+                schedules,
+                power: group.power.map_or([0.0; 2], |power| [power.awake.0, power.asleep.unwrap_or(power.awake).0]),
+                battery: self.battery(group)?,
                 flush: group.flush.map_or(FLUSH, |flush| flush.0),
                 target_links: group.looks_for,
                 forwarding: group.forwarding.unwrap_or(true),
@@ -144,18 +97,13 @@ impl Planning<'_> {
         Ok(carried)
     }
 
-    fn schedule(&self, group: &Group, draw: &mut Draw) -> Result<Option<Schedule>, Problem> {
-        let Some(sleep) = &group.sleep else { return Ok(None) };
-        let (every, awake) = (sleep.get_ref().every.0, sleep.get_ref().awake.0);
-        if awake >= every {
-            let hint = "let `awake` be less than `every`, or leave `sleep` out";
-            return Err(self.document.problem(&sleep.span(), "the devices would never sleep", hint));
+    fn battery(&self, group: &Group) -> Result<Option<f64>, Problem> {
+        let Some(battery) = &group.battery else { return Ok(None) };
+        if battery.get_ref().0 <= 0.0 {
+            let hint = "write what it holds, as \"20kJ\", or leave it out where there is mains";
+            return Err(self.document.problem(&battery.span(), "the battery is empty", hint));
         }
-        if self.duration().as_secs_f64() / every.as_secs_f64() > MOST_WAKINGS {
-            let what = format!("the devices would wake more than {MOST_WAKINGS} times");
-            return Err(self.document.problem(&sleep.span(), what, "lengthen `every`"));
-        }
-        Ok(Some(Schedule { every, awake, phase: draw.within(every) }))
+        Ok(Some(battery.get_ref().0))
     }
 
     fn track(&self, group: &Group, number: usize, count: usize, draw: &mut Draw) -> Result<Vec<Waypoint>, Problem> {
@@ -269,11 +217,6 @@ impl Planning<'_> {
     }
 }
 
-/// The class of that name, or what stands for all that is not known better.
-fn named(name: &str) -> lsa::Bearer {
-    lsa::Bearer::ALL.into_iter().find(|class| class.name() == name).unwrap_or_default()
-}
-
 fn travel(from: [f64; 2], to: [f64; 2], speed: f64) -> Duration {
     let metres = (to[0] - from[0]).hypot(to[1] - from[1]);
     Duration::from_secs_f64((metres / speed).clamp(0.001, LONGEST_LEG))
@@ -281,14 +224,10 @@ fn travel(from: [f64; 2], to: [f64; 2], speed: f64) -> Duration {
 
 /// Seconds from one point to the next: more than any run has, and sums of it are no trouble.
 const LONGEST_LEG: f64 = 1e10;
-/// Bytes of the smallest packet that a bearer may have: a short message.
-const LEAST_MTU: u32 = 16;
 /// Devices of a plan. Beyond, memory is the limit.
 const MOST_DEVICES: usize = 20_000;
 /// Points of one device's track.
 const MOST_WAYPOINTS: usize = 20_000;
-/// Times that one device wakes in a run.
-const MOST_WAKINGS: f64 = 1e5;
 /// Metres between devices in a line or grid.
 const SPACING: f64 = 100.0;
 /// Metres east and north in which devices stand that are placed by lot.

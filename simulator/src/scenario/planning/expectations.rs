@@ -1,13 +1,13 @@
 //! Expectations: `delivered >= 0.999`, `latency.p99[class=alarm] <= 2s`.
 //!
 //! A metric, perhaps for some messages only, a comparison, and a value in the metric's unit, or another metric of that
-//! unit. A selector must name what the scenario has and what sends, as an expectation about nothing would never hold.
+//! unit; or several of which one is to hold. A selector must name what the scenario has and what sends, as an expectation about nothing would never hold.
 
 use super::Planning;
-use crate::metrics::{self, METRICS, Metric, SELECTORS, Unit};
+use crate::metrics::{self, ALL_SELECTORS, METRICS, Metric, SELECTORS, Unit};
 use crate::plan::{Comparison, Expectation, Flow, Wanted};
 use crate::scenario::problem::{Problem, instead};
-use crate::scenario::quantity::{self, Quantity, Share, Size};
+use crate::scenario::quantity::{self, Energy, Quantity, Share, Size};
 use m2mesh::wire::data::Class;
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -15,7 +15,16 @@ use std::ops::Range;
 impl Planning<'_> {
     pub(super) fn plan_expectations(&self, flows: &[Flow]) -> Result<Vec<Expectation>, Problem> {
         let all = &self.model.expect;
-        all.iter().map(|expected| self.plan_expectation(expected.get_ref(), &expected.span(), flows)).collect()
+        all.iter().map(|expected| self.any_of(&expected.get_ref().0, &expected.span(), flows)).collect()
+    }
+
+    /// The first of several texts, with the others beside it.
+    fn any_of(&self, texts: &[String], span: &Range<usize>, flows: &[Flow]) -> Result<Expectation, Problem> {
+        let each = texts.iter().map(|text| self.plan_expectation(text, span, flows));
+        let mut each = each.collect::<Result<Vec<_>, _>>()?.into_iter();
+        let none = || self.document.problem(span, "this expects nothing", format!("write \"{EXAMPLE}\""));
+        let first = each.next().ok_or_else(none)?;
+        Ok(Expectation { or: each.collect(), ..first })
     }
 
     fn plan_expectation(&self, text: &str, span: &Range<usize>, flows: &[Flow]) -> Result<Expectation, Problem> {
@@ -37,7 +46,7 @@ impl Planning<'_> {
             }
             None => return Err(failed()),
         };
-        Ok(Expectation { text: text.to_owned(), metric: key, comparison, wanted })
+        Ok(Expectation { text: text.to_owned(), metric: key, comparison, wanted, or: Vec::new() })
     }
 
     /// A metric, and its key with a selector.
@@ -75,12 +84,27 @@ impl Planning<'_> {
         flows: &[Flow],
     ) -> Result<(), Problem> {
         let wrong = |what: String, hint: String| Err(self.document.problem(span, what, hint));
-        if !SELECTORS.contains(&selector) {
-            return wrong(format!("messages are not told apart by `{selector}`"), instead(selector, SELECTORS));
+        if !ALL_SELECTORS.contains(&selector) {
+            return wrong(format!("nothing is told apart by `{selector}`"), instead(selector, ALL_SELECTORS));
         }
-        if !metric.selectable {
+        if metric.selectors.is_empty() {
             let what = format!("`{}` is measured for the mesh as a whole", metric.name);
             return wrong(what, format!("write it without [{selector}={value}]"));
+        }
+        if !metric.selectors.contains(&selector) {
+            let what = format!("`{}` is not measured by `{selector}`", metric.name);
+            return wrong(what, format!("write it with `{}`", metric.selectors.join("`, `")));
+        }
+        if metric.selectors != SELECTORS && selector != "class" {
+            let known: Vec<&str> = match selector {
+                "bearer" => self.bearers.iter().map(|bearer| bearer.name.as_str()).collect(),
+                "device" => self.devices.iter().map(|device| device.name.as_str()).collect(),
+                _ => self.groups.iter().map(|(group, _)| group.as_str()).collect(),
+            };
+            return match known.contains(&value) {
+                true => Ok(()),
+                false => wrong(format!("there is no {selector} `{value}`"), instead(value, known)),
+            };
         }
         let sending: BTreeSet<&str> = match selector {
             "class" => flows.iter().map(|flow| class(flow.class)).collect(),
@@ -145,6 +169,7 @@ fn value(unit: Unit, text: &str) -> Option<f64> {
         Unit::Share => Share::from_text(text).map(|share| share.0),
         Unit::Seconds if text == "0" => Some(0.0),
         Unit::Seconds => quantity::duration(text).map(|duration| duration.as_secs_f64()),
+        Unit::Joules => Energy::from_text(text).map(|energy| energy.0),
         Unit::Bytes => Size::from_text(text).map(|size| size.0 as f64),
         Unit::BytesPerSecond => Size::from_text(text.trim_end_matches("/s")).map(|size| size.0 as f64),
     }
@@ -157,6 +182,7 @@ fn wanted(unit: Unit) -> &'static str {
         Unit::Seconds => "a duration, as 250ms, 2s or 10m",
         Unit::Bytes => "a number of bytes, as 200, 64KiB or 10MB",
         Unit::BytesPerSecond => "bytes a second, as 500B/s or 2kB/s",
+        Unit::Joules => Energy::WANTED,
         Unit::Money => "an amount, as 40 or 0.3",
     }
 }

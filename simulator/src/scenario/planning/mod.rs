@@ -1,6 +1,6 @@
 //! Planning: from what a scenario says, and a seed, to a plan.
 //!
-//! Bearers and groups come first, in the order of the file ([`devices`]); then who can link with whom ([`links`], with the
+//! Bearers and groups come first, in the order of the file ([`bearers`], [`devices`], with [`sleeping`]); then who can link with whom ([`links`], with the
 //! graphs of [`topology`]), what messages want of their way ([`policies`]), what is sent ([`traffic`]), what goes wrong ([`faults`]) and what is expected
 //! ([`expectations`]). Each step sees what was planned before it, and says with file and line what cannot be.
 //!
@@ -8,6 +8,7 @@
 //! 1. A plan is a function of the document, its other files and the seed.
 //! 2. What is drawn for one group, entry of links or fault does not depend on the others ([`draw`]).
 
+mod bearers;
 mod devices;
 mod draw;
 mod expectations;
@@ -17,6 +18,7 @@ mod links;
 mod names;
 mod policies;
 mod reach;
+mod sleeping;
 mod struck;
 mod topics;
 mod topology;
@@ -27,7 +29,7 @@ pub use traffic::{copies, messages};
 use super::document::Document;
 use super::model::Model;
 use super::problem::{Problem, instead};
-use crate::plan::{Bearer, Device, Edge, Plan};
+use crate::plan::{Bearer, DAY, Device, Edge, Plan};
 use m2mesh::time::{EpochLength, Unix};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -41,6 +43,8 @@ struct Planning<'a> {
     /// Texts of other files, by name as the scenario gives it.
     files: &'a BTreeMap<String, String>,
     seed: u64,
+    /// Wall time at the start.
+    start: Unix,
     bearers: Vec<Bearer>,
     devices: Vec<Device>,
     /// By device: indices of the bearers that it has.
@@ -68,6 +72,7 @@ pub fn plan(
         model,
         files,
         seed,
+        start,
         bearers: Vec::new(),
         devices: Vec::new(),
         carried: Vec::new(),
@@ -154,6 +159,12 @@ impl Planning<'_> {
     /// The whole run, warm-up and settling included.
     fn length(&self) -> Duration {
         self.model.warmup.0 + self.duration() + self.model.settle.0
+    }
+
+    /// The time of the day at which the warm-up ends.
+    fn dawn(&self) -> Duration {
+        let since = Duration::from_micros(self.start.0) + self.model.warmup.0;
+        Duration::from_nanos(u64::try_from(since.as_nanos() % DAY.as_nanos()).unwrap_or_default())
     }
 
     /// The text of another file, which was read with the scenario.

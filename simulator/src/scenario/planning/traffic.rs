@@ -10,7 +10,7 @@ use super::draw::Draw;
 use super::kinds::Key;
 use super::reach::Reach;
 use super::topics;
-use crate::plan::{Flow, FlowKind, Pattern, Traced};
+use crate::plan::{Daily, Flow, FlowKind, Pattern, Traced};
 use crate::scenario::model::{Traffic, TrafficKind};
 use crate::scenario::problem::{Problem, instead};
 use crate::scenario::quantity;
@@ -81,12 +81,14 @@ impl Planning<'_> {
                 (from, if kind == TrafficKind::Send { FlowKind::Send(lists) } else { FlowKind::Request(lists) })
             }
         };
+        let daily = self.daily(traffic)?;
         let pattern = self.pattern(traffic, &span, &from, traced, (begin, end), number, size)?;
-        Ok(Flow {
+        let flow = Flow {
             name: traffic.name.get_ref().clone(),
             from,
             kind,
             pattern,
+            daily,
             size,
             ack: traffic.ack.as_ref().map_or(Ack::End, |ack| (*ack.get_ref()).into()),
             class: traffic.class.as_ref().map_or(Class::Telemetry, |class| (*class.get_ref()).into()),
@@ -94,7 +96,30 @@ impl Planning<'_> {
             deadline: traffic.deadline.map_or(DEADLINE, |deadline| deadline.0),
             begin,
             end,
-        })
+        };
+        let expected = messages(&flow);
+        if expected > MOST_MESSAGES {
+            let what = format!("the flow comes to {expected:.0} messages");
+            let hint = format!("at most {MOST_MESSAGES:.0} can be: send less often, by fewer, or for a shorter time");
+            return Err(self.document.problem(&span, what, hint));
+        }
+        Ok(flow)
+    }
+
+    /// How a flow's rate differs over the day.
+    fn daily(&self, traffic: &Traffic) -> Result<Option<Daily>, Problem> {
+        let Some(daily) = &traffic.daily else { return Ok(None) };
+        let wrong = |what: &str, hint: &str| Err(self.document.problem(&daily.span(), what, hint));
+        if traffic.rate.is_none() {
+            return wrong("`daily` multiplies a `rate`, and there is none", "add rate = \"6/h\", or remove `daily`");
+        }
+        let steps: Vec<_> = daily.get_ref().iter().map(|(time, factor)| (time.0, *factor)).collect();
+        let sound = |factor: f64| (0.0..=MOST_FACTOR).contains(&factor);
+        if !steps.iter().all(|(_, factor)| sound(*factor)) || steps.iter().all(|(_, factor)| *factor == 0.0) {
+            let hint = "write { \"00:00\" = 0.2, \"07:00\" = 3 }, each from 0 to 10000, one of them more than 0";
+            return wrong("these are no factors of a rate over the day", hint);
+        }
+        Ok(Some(Daily { steps, dawn: self.dawn() }))
     }
 
     fn size(&self, traffic: &Traffic, publishes: bool) -> Result<usize, Problem> {
@@ -265,12 +290,6 @@ impl Planning<'_> {
                 Pattern::Trace(lines)
             }
         };
-        let expected = expected(&pattern, from.len(), end - begin);
-        if expected > MOST_MESSAGES {
-            let what = format!("the flow comes to {expected:.0} messages");
-            let hint = format!("at most {MOST_MESSAGES:.0} can be: send less often, by fewer, or for a shorter time");
-            return Err(self.document.problem(span, what, hint));
-        }
         Ok(pattern)
     }
 
@@ -330,14 +349,13 @@ impl Planning<'_> {
 
 /// How many messages a flow comes to, without faults; copies of publications not counted.
 pub fn messages(flow: &Flow) -> f64 {
-    expected(&flow.pattern, flow.from.len(), flow.end - flow.begin)
-}
-
-fn expected(pattern: &Pattern, senders: usize, length: Duration) -> f64 {
-    let seconds = length.as_secs_f64();
-    match pattern {
+    let (senders, seconds) = (flow.from.len(), (flow.end - flow.begin).as_secs_f64());
+    match &flow.pattern {
         Pattern::Periodic(every) => senders as f64 * seconds / every.as_secs_f64(),
-        Pattern::Poisson(rate) => senders as f64 * seconds * rate,
+        Pattern::Poisson(rate) => {
+            let factor = flow.daily.as_ref().map_or(1.0, |daily| daily.mean(flow.begin, flow.end));
+            senders as f64 * seconds * rate * factor
+        }
         Pattern::Burst { count, every } => {
             senders as f64 * f64::from(*count) * (seconds / every.as_secs_f64()).ceil().max(1.0)
         }
@@ -365,6 +383,8 @@ const SIZE: usize = 64;
 const LEAST_SIZE: usize = 8;
 /// How long messages are of use.
 const DEADLINE: Duration = Duration::from_secs(60);
+/// By how much a rate may be multiplied at a time of the day.
+const MOST_FACTOR: f64 = 10_000.0;
 /// Messages of one trace.
 const MOST_LINES: usize = 1_000_000;
 /// Messages of one flow: the run keeps each.

@@ -4,6 +4,7 @@
 //! 1. What one end sends arrives at the other in the order in which it was sent, over all streams.
 //! 2. An end that is let go of tells the other, as soon as the edge carries that.
 
+use super::classes::ByClass;
 use super::purpose::{Classifier, Purpose};
 use super::stream::{Pipe, Stream};
 use super::{Medium, NANOS, Sent, now};
@@ -35,6 +36,16 @@ struct State {
     standing: bool,
     /// Since when something has waited for the edge to carry it.
     stuck: Option<u64>,
+}
+
+/// What becomes of bytes on a line.
+struct Carried {
+    /// When the last of them arrives, in nanoseconds.
+    at: u64,
+    /// A piece is lost for good.
+    lost: bool,
+    /// Bytes that were sent again.
+    repeated: u64,
 }
 
 #[derive(Default)]
@@ -69,15 +80,19 @@ impl Connection {
 
     /// What an end sends now arrives when? [`NEVER`] while the edge is silent.
     pub(super) fn send(&self, end: usize, bytes: &[u8], purpose: Purpose) -> u64 {
-        let Sent { start, shape } = self.medium.send(self.edge, self.directions[end], bytes, purpose);
+        let direction = self.directions[end];
+        let Sent { start, shape, lost: gone } = self.medium.send(self.edge, direction, bytes, purpose);
         let mut state = self.lock();
         let Some(start) = start.filter(|_| state.stuck.is_none()) else {
             state.stuck.get_or_insert_with(now);
             return NEVER;
         };
-        let (at, lost) = state.line(end, bytes.len(), start, shape);
+        let Carried { at, lost, repeated } = state.line(end, bytes.len(), start, shape);
         drop(state);
-        if lost {
+        if repeated > 0 {
+            self.medium.spend_again(self.edge, direction, repeated);
+        }
+        if lost || gone {
             // The transport gives up.
             self.reset();
         }
@@ -137,7 +152,7 @@ impl Connection {
     /// When so many bytes arrive that are sent again at a time.
     fn again(&self, end: usize, bytes: usize, start: u64) -> u64 {
         let shape = self.medium.lock().edges[self.edge].shapes[self.directions[end]];
-        self.lock().line(end, bytes, start, shape).0
+        self.lock().line(end, bytes, start, shape).at
     }
 
     /// An end is let go of.
@@ -200,6 +215,11 @@ impl Connection {
         (one, other, edge.bearer)
     }
 
+    /// Of so many bytes that go onto it at once, those in frames of data, by class.
+    pub(super) fn book_classes(&self, bytes: u64, classes: ByClass) {
+        self.medium.book_classes(self.edge, bytes, classes);
+    }
+
     pub(super) fn medium(&self) -> &Medium {
         &self.medium
     }
@@ -207,28 +227,32 @@ impl Connection {
     /// Bytes that a writer may have on their way, and of those, at a time: on a line with a rate, packets arrive one by one.
     pub(super) fn window(&self, end: usize) -> (usize, usize) {
         let state = self.medium.lock();
-        let shape = &state.edges[self.edge].shapes[self.directions[end]];
-        (m2mesh::net::shape::window(shape), if shape.rate.is_some() { MTU } else { usize::MAX })
+        let edge = &state.edges[self.edge];
+        let shape = &edge.shapes[self.directions[end]];
+        let one_by_one = shape.rate.is_some() || state.bearers[edge.bearer].air.is_rough();
+        (m2mesh::net::shape::window(shape), if one_by_one { MTU } else { usize::MAX })
     }
 }
 
 impl State {
-    /// When so many bytes arrive that the line takes at a time, and whether it has lost a piece for good.
-    fn line(&mut self, end: usize, bytes: usize, start: u64, shape: Shape) -> (u64, bool) {
+    /// What becomes of so many bytes that the line takes at a time.
+    fn line(&mut self, end: usize, bytes: usize, start: u64, shape: Shape) -> Carried {
         let line = &mut self.lines[end];
         if *line.shape() != shape {
             line.set_shape(shape);
         }
         let start = Time(start.div_ceil(MICRO));
-        let (mut left, mut gone) = (super::on_the_wire(bytes), false);
+        let (mut left, mut gone, mut repeated) = (super::on_the_wire(bytes), false, 0);
         loop {
             let piece = left.min(MTU);
             left -= piece;
             let before = line.lost();
             let at = line.send(piece, left > 0, start);
-            gone |= line.lost() - before >= u64::from(MAX_ATTEMPTS) - 1;
+            let lost = line.lost() - before;
+            gone |= lost >= u64::from(MAX_ATTEMPTS) - 1;
+            repeated += lost * piece as u64;
             if left == 0 {
-                return (at.0 * MICRO, gone);
+                return Carried { at: at.0 * MICRO, lost: gone, repeated };
             }
         }
     }

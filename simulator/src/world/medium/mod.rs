@@ -10,19 +10,24 @@
 //! within reach ([`Cells`]). Bytes are counted with the overhead that they have on a real link, by edge, bearer and
 //! purpose, and hashed ([`Trace`]) with their time and ends.
 //!
-//! Files: `connection` two ends · `stream` bytes one way · `transport` libp2p's view · `purpose` what bytes are for ·
+//! Files: `air` what frames on one channel do to each other · `books` bytes, money and energy · `classes` of which class messages
+//! are · `connection` two ends · `stream` bytes one way · `transport` libp2p's view · `purpose` what bytes are for ·
 //! `kinds` what control is for · `frames` whole frames, for hostile members · `lie` what a hostile router tells of its links ·
-//! `tell` what it tells of itself · `trace` the hash.
+//! `tell` what it tells of itself · `seen` what others see of it · `trace` the hash.
 //!
 //! Invariants
 //! 1. Bytes of a stream arrive in order, or the connection is reset.
 //! 2. Nothing arrives over an edge that was not open when it was sent, before it has been open again.
 
+mod air;
+mod books;
+mod classes;
 mod connection;
 mod frames;
 mod kinds;
 mod lie;
 mod purpose;
+mod seen;
 mod stream;
 mod tell;
 #[cfg(test)]
@@ -30,6 +35,7 @@ mod tests;
 mod trace;
 mod transport;
 
+pub use books::{Bill, Tally};
 pub use kinds::Kinds;
 pub use lie::Liar;
 pub use purpose::{PURPOSES, Purpose};
@@ -37,10 +43,13 @@ pub use transport::{SimTransport, address, network};
 
 use super::witness::Witness;
 use crate::plan::{self, Hostility};
+use air::{Air, Frame};
+use books::{Amount, Tariff};
 use connection::Connection;
 use futures_timer::virtual_time;
 use libp2p::PeerId;
 use m2mesh::net::shape::Shape;
+use m2mesh::wire::data::Class;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Waker;
@@ -60,24 +69,21 @@ struct State {
     devices: Vec<Device>,
     purposes: [u64; PURPOSES.len()],
     kinds: Kinds,
+    classes: [Bill; Class::ALL.len()],
     watch: Watch,
     witness: Witness,
 }
 
 struct Bearer {
-    price: f64,
-    channel: Option<u64>,
+    tariff: Tariff,
     reach: Option<f64>,
     /// Whether it is within its access windows.
     open: bool,
-    cells: Cells,
-    bytes: u64,
-    /// Of those, on streams of messages.
-    payload: u64,
+    air: Air,
+    all: Amount,
+    /// Of that, on streams of messages.
+    payload: Amount,
 }
-
-/// When the shared channel is free, by square of its reach: who is in one hears the others. Nanoseconds.
-type Cells = BTreeMap<(i64, i64), u64>;
 
 struct Edge {
     a: usize,
@@ -90,7 +96,7 @@ struct Edge {
     /// Reasons for which it is closed, and for which it is silent.
     closed: u32,
     silent: u32,
-    bytes: [u64; 2],
+    sent: [Amount; 2],
     /// Links that cuts have taken from it, and dials and pieces that were lost to them.
     struck: u64,
     connections: Vec<Weak<Connection>>,
@@ -116,6 +122,9 @@ struct Device {
     foreign: bool,
     place: (f64, f64),
     bytes: u64,
+    cost: f64,
+    /// That its radios have taken.
+    joules: f64,
     /// Frames that it kept, changed, held up or sent too often; of a stranger, its dials.
     misdeeds: u64,
 }
@@ -166,7 +175,7 @@ pub struct Spent {
     pub purposes: Vec<u64>,
     /// Bytes by bearer.
     pub bearers: Vec<u64>,
-    /// Money, each byte at the price of its bearer.
+    /// Money, each byte and packet at the price of its bearer.
     pub cost: f64,
     /// Of that, for streams of messages.
     pub cost_of_payload: f64,
@@ -177,30 +186,32 @@ struct Sent {
     /// When the line takes it, in nanoseconds; `None` where the edge is silent.
     start: Option<u64>,
     shape: Shape,
+    /// The transport has given up.
+    lost: bool,
 }
 
 impl Medium {
     /// Everything open, nobody listening. `foreign` devices come after those of the plan, each with edges to these.
     pub fn new(plan: &plan::Plan, foreign: &[Vec<usize>]) -> Self {
-        let bearer = |bearer: &plan::Bearer| Bearer {
-            price: bearer.price,
-            channel: bearer.channel,
+        let bearer = |(number, bearer): (usize, &plan::Bearer)| Bearer {
+            tariff: Tariff::new(bearer),
             reach: bearer.reach,
             open: true,
-            cells: Cells::new(),
-            bytes: 0,
-            payload: 0,
+            air: Air::new(bearer, number, plan.seed),
+            all: Amount::default(),
+            payload: Amount::default(),
         };
         let count = plan.devices.len() + foreign.len();
         let mut state = State {
             trace: Trace::new(),
             seed: plan.seed,
-            bearers: plan.bearers.iter().map(bearer).collect(),
+            bearers: plan.bearers.iter().enumerate().map(bearer).collect(),
             edges: Vec::with_capacity(plan.edges.len()),
             ends: BTreeMap::new(),
             devices: (0..count).map(|_| Device::default()).collect(),
             purposes: [0; PURPOSES.len()],
             kinds: Kinds::new(),
+            classes: Default::default(),
             watch: Watch::default(),
             witness: Witness::new(plan),
         };
@@ -337,21 +348,6 @@ impl Medium {
         self.lock().devices[device].hostile = hostile;
     }
 
-    /// What the witness has seen, for whoever adds to it or asks it.
-    pub fn witness<T>(&self, ask: impl FnOnce(&mut Witness) -> T) -> T {
-        ask(&mut self.lock().witness)
-    }
-
-    fn note_lost(&self, edge: usize) {
-        let mut state = self.lock();
-        let (a, b) = (state.edges[edge].a, state.edges[edge].b);
-        state.witness.note_lost(a, b);
-    }
-
-    fn note_misdeeds(&self, device: usize, count: usize) {
-        self.lock().devices[device].misdeeds += count as u64;
-    }
-
     /// Whether a device tells lies at some time of the run.
     pub fn may_lie(&self, device: usize) -> bool {
         self.lock().devices[device].turns
@@ -360,11 +356,6 @@ impl Medium {
     /// A device's node starts, which signs with these keys.
     pub fn set_liar(&self, device: usize, liar: Liar) {
         self.lock().devices[device].liar = Some(Arc::new(Mutex::new(liar)));
-    }
-
-    /// The application of a device got this message: part of the trace.
-    pub fn note_delivery(&self, device: usize, message: u64) {
-        self.lock().trace.add(now(), device, usize::MAX, &message.to_be_bytes());
     }
 
     fn edges_of(&self, device: usize) -> Vec<usize> {
@@ -405,24 +396,25 @@ impl Medium {
         let shape = known.shapes[direction];
         state.trace.add(now, from, to, bytes);
         let length = on_the_wire(bytes.len()) as u64;
-        known.bytes[direction] += length;
         let bearer = &mut state.bearers[known.bearer];
-        bearer.bytes += length;
-        bearer.payload += if purpose == Purpose::Payload { length } else { 0 };
+        let amount = bearer.tariff.amount(length);
+        known.sent[direction] += amount;
+        bearer.all += amount;
+        bearer.payload += if purpose == Purpose::Payload { amount } else { Amount::default() };
         state.devices[from].bytes += length;
+        state.devices[from].cost += bearer.tariff.cost(amount);
         state.purposes[purpose as usize] += length;
-        let mut start = now;
-        if let Some(rate) = bearer.channel {
-            let (reach, (x, y)) = (bearer.reach.unwrap_or(f64::MAX), state.devices[from].place);
-            let free = bearer.cells.entry(((x / reach).floor() as i64, (y / reach).floor() as i64)).or_default();
-            *free = (*free).max(now) + length * 8 * NANOS / rate.max(1);
-            start = *free;
-        }
+        let round_trip = 2 * u64::try_from(shape.delay.as_nanos()).unwrap_or(u64::MAX / 2);
+        let places = [from, to].map(|device| state.devices[device].place);
+        let sending = bearer.air.send(&Frame { edge, places, length, round_trip }, now);
+        let [transmit, receive] = bearer.tariff.energy.map(|joules| joules * length as f64);
+        state.devices[from].joules += transmit * f64::from(sending.again + 1);
         let open = state.verdict(edge) == Verdict::Open;
+        state.devices[to].joules += if open { receive } else { 0.0 };
         if !open && state.is_cut(edge) {
             state.edges[edge].struck += 1;
         }
-        Sent { start: open.then_some(start), shape }
+        Sent { start: open.then_some(sending.at), shape, lost: open && sending.lost }
     }
 }
 
@@ -440,7 +432,7 @@ impl State {
             known,
             closed: 0,
             silent: 0,
-            bytes: [0; 2],
+            sent: Default::default(),
             struck: 0,
             connections: Vec::new(),
             standing: 0,

@@ -6,6 +6,7 @@
 //! Invariants
 //! 1. A pipe holds at most the window of its line, and a writer waits meanwhile.
 
+use super::classes::Sorter;
 use super::connection::{Connection, NEVER, reset};
 use super::frames::Tamper;
 use super::kinds::{Follower, Kinds};
@@ -135,6 +136,7 @@ pub struct Stream {
     tamper: Option<Tamper>,
     follower: Follower,
     cutter: Cutter,
+    sorter: Sorter,
 }
 
 impl Stream {
@@ -149,8 +151,19 @@ impl Stream {
         let device = connection.device(end);
         let turns = connection.medium().lock().devices[device].turns;
         let tamper = turns.then(|| Tamper::new(device, connection.device(1 - end)));
-        let (follower, cutter) = (Follower::new(), Cutter::default());
-        Self { connection, end, opener, reading, writing, kind, closed: false, tamper, follower, cutter }
+        Self {
+            connection,
+            end,
+            opener,
+            reading,
+            writing,
+            kind,
+            closed: false,
+            tamper,
+            follower: Follower::new(),
+            cutter: Cutter::default(),
+            sorter: Sorter::new(),
+        }
     }
 
     fn put(&self, bytes: &[u8], purpose: Purpose, delay: u64) {
@@ -246,13 +259,20 @@ impl AsyncWrite for Stream {
             self.connection.stand();
         }
         self.witness(bytes);
-        let Self { connection, kind, tamper, follower, .. } = &mut *self;
+        let Self { connection, kind, tamper, follower, sorter, .. } = &mut *self;
         if matches!(kind.known(), None | Some(Purpose::Routing)) {
             let overhead = super::on_the_wire(bytes.len()) - bytes.len();
             let mut unknown = Kinds::new();
             let mut state = connection.medium().lock();
             let kinds = if purpose == Purpose::Routing { &mut state.kinds } else { &mut unknown };
             follower.count(bytes, overhead, kinds);
+        }
+        if matches!(kind.known(), None | Some(Purpose::Payload)) {
+            let length = super::on_the_wire(bytes.len());
+            let classes = sorter.count(bytes, length - bytes.len());
+            if classes.iter().any(|class| *class > 0) {
+                connection.book_classes(length as u64, classes);
+            }
         }
         match tamper.as_mut().map(|tamper| tamper.handle(connection.medium(), kind, bytes)) {
             None => self.put(bytes, purpose, 0),

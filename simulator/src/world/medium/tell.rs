@@ -1,5 +1,6 @@
 //! What the medium tells of itself: bytes and their cost, what stands, how devices look.
 
+use super::books::Amount;
 use super::kinds::Kinds;
 use super::{Bearer, Medium, Spent, Watch};
 
@@ -12,13 +13,13 @@ impl Medium {
     /// Bytes so far, and what they cost.
     pub fn spent(&self) -> Spent {
         let state = self.lock();
-        let cost = |bytes: &dyn Fn(&Bearer) -> u64| {
-            state.bearers.iter().map(|bearer| bytes(bearer) as f64 / 1e6 * bearer.price).sum()
+        let cost = |amount: &dyn Fn(&Bearer) -> Amount| {
+            state.bearers.iter().map(|bearer| bearer.tariff.cost(amount(bearer))).sum()
         };
         Spent {
             purposes: state.purposes.to_vec(),
-            bearers: state.bearers.iter().map(|bearer| bearer.bytes).collect(),
-            cost: cost(&|bearer| bearer.bytes),
+            bearers: state.bearers.iter().map(|bearer| bearer.all.bytes).collect(),
+            cost: cost(&|bearer| bearer.all),
             cost_of_payload: cost(&|bearer| bearer.payload),
         }
     }
@@ -32,7 +33,10 @@ impl Medium {
     pub fn edge_bytes(&self, edge: usize) -> ([u64; 2], f64) {
         let state = self.lock();
         let edge = &state.edges[edge];
-        (edge.bytes, (edge.bytes[0] + edge.bytes[1]) as f64 / 1e6 * state.bearers[edge.bearer].price)
+        let tariff = &state.bearers[edge.bearer].tariff;
+        let mut both = edge.sent[0];
+        both += edge.sent[1];
+        (edge.sent.map(|sent| sent.bytes), tariff.cost(both))
     }
 
     /// How much cuts have taken from an edge so far.
