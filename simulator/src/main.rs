@@ -12,9 +12,10 @@
 //! ```
 //!
 //! [`scenario`] reads the file, [`plan`] says what it comes to for one seed, [`world`] runs it, [`record`] is what a run
-//! leaves behind, [`metrics`] what is measured, [`report`] the page; [`cli`] has one file a verb.
+//! leaves behind, [`metrics`] what is measured, [`report`] the page; [`fuzz`] draws scenarios; [`cli`] has one file a verb.
 
 mod cli;
+mod fuzz;
 mod metrics;
 mod plan;
 mod record;

@@ -5,6 +5,11 @@
 //! policy). One about what is on links, or about devices, can be asked for some of those: `cost[bearer=lte]`,
 //! `bytes[device=meter-3]`, `battery.min[group=meter]`. That text is its key in a summary, and what an expectation names.
 //! Durations are seconds.
+//!
+//! Besides those that are always measured an expectation may name any percentile, as `latency.p99.9`, and any counter of the nodes, as
+//! `counter.data_looped`.
+
+use m2mesh::counter::Counter;
 
 /// A metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,11 +100,18 @@ pub const METRICS: &[Metric] = &[
     ),
     of_messages("confirmation.p50", Unit::Seconds, "from handing over to the confirmation, median"),
     of_messages("confirmation.p99", Unit::Seconds, "the same, exceeded by one in 100"),
+    of_messages(
+        "gap.max",
+        Unit::Seconds,
+        "longest time from one arrival of a sender's messages to the next, at whomever they were for",
+    ),
     of_all("bytes.total", Unit::Bytes, "on all links, after the warm-up"),
     of_all("bytes.payload", Unit::Bytes, "of those, on streams of messages"),
     of_all("bytes.routing", Unit::Bytes, "of those, of the mesh's own control"),
     of_all("bytes.admission", Unit::Bytes, "of those, of setting up connections"),
     of_all("bytes.useful", Unit::Bytes, "payload that reached applications"),
+    of_all("bytes.peak", Unit::BytesPerSecond, "on all links, the most between two samples of the measured time"),
+    of_all("bytes.peak_to_mean", Unit::Count, "that, by what it is on average"),
     of_all("bytes.delivery", Unit::Bytes, "on all links after the warm-up, by copy that reached an application"),
     of_all(
         "publications.owed",
@@ -167,10 +179,30 @@ pub const METRICS: &[Metric] = &[
     of_all("violations", Unit::Count, "checks across nodes that failed"),
 ];
 
-/// The metric of that name.
+/// The metric of that name; of `counter.NAME` what all counters have in common, and of `latency.p99.9` and its like what all percentiles have.
 pub fn find(name: &str) -> Option<&'static Metric> {
-    METRICS.iter().find(|metric| metric.name == name)
+    let known = |name: &str| METRICS.iter().find(|metric| metric.name == name);
+    known(name)
+        .or_else(|| counter(name).map(|_| &COUNTER))
+        .or_else(|| percentile(name).and_then(|(of, _)| known(&format!("{of}.p50"))))
 }
+
+/// The counter that `counter.NAME` names.
+pub fn counter(name: &str) -> Option<Counter> {
+    let name = name.strip_prefix("counter.")?;
+    Counter::ALL.iter().copied().find(|counter| counter.name() == name)
+}
+
+/// Of what, and which part of it does not exceed it, that `latency.p99.9` and `confirmation.p75` name.
+pub fn percentile(name: &str) -> Option<(&str, f64)> {
+    let (of, percent) = name.split_once(".p")?;
+    let percent: f64 =
+        percent.parse().ok().filter(|_| percent.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.'))?;
+    (["latency", "confirmation"].contains(&of) && percent > 0.0 && percent < 100.0).then_some((of, percent / 100.0))
+}
+
+/// A counter of all nodes that are on at the end, added up.
+static COUNTER: Metric = of_all("counter", Unit::Count, "what nodes have counted under that name");
 
 /// Selectors that a metric about messages takes.
 pub const SELECTORS: [&str; 4] = ["class", "group", "flow", "policy"];

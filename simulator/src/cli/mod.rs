@@ -7,6 +7,7 @@ mod calibrate;
 mod check;
 mod compare;
 mod failure;
+mod fuzz;
 mod list;
 mod merge;
 mod new;
@@ -42,6 +43,7 @@ enum Verb {
     Merge(merge::Arguments),
     Compare(compare::Arguments),
     Calibrate(calibrate::Arguments),
+    Fuzz(fuzz::Arguments),
     List(list::Arguments),
     Check(check::Arguments),
     New(new::Arguments),
@@ -63,6 +65,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Sweep(arguments) => sweep::run(&arguments),
         Verb::Merge(arguments) => merge::run(&arguments),
         Verb::Compare(arguments) => compare::run(&arguments),
+        Verb::Fuzz(arguments) => fuzz::run(&arguments),
         Verb::Calibrate(arguments) => calibrate::run(&arguments),
         Verb::List(arguments) => list::run(&arguments),
         Verb::Check(arguments) => check::run(&arguments),

@@ -35,6 +35,7 @@ mod moving;
 mod publications;
 mod results;
 mod sampler;
+mod selections;
 mod verdicts;
 mod witness;
 mod workload;

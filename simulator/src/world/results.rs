@@ -9,11 +9,11 @@ use super::ledger::{Book, End, Ledger, Message, message_of};
 use super::medium::{Medium, NANOS, PURPOSES, Spent, now};
 use super::publications::{Findings, Rules};
 use super::sampler::{Sampler, Warm};
+use super::selections::{asked_counters, of_messages};
 use super::verdicts::judge;
 use crate::plan::Plan;
 use crate::record::{self, Edge, Mark, Node, Performance, Record, Step, Summary, Times, Verdict};
 use futures_timer::virtual_time;
-use m2mesh::wire::batch::Ack;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -134,110 +134,6 @@ fn control(medium: &Medium, sampler: &Sampler) -> BTreeMap<String, (u64, u64)> {
     medium.kinds().into_iter().map(since).collect()
 }
 
-/// Messages of one selection.
-#[derive(Default)]
-struct Selection<'a> {
-    messages: Vec<&'a Message>,
-}
-
-fn of_messages(plan: &Plan, book: &Book, metrics: &mut BTreeMap<String, f64>) {
-    let mut selections = BTreeMap::<String, Selection<'_>>::new();
-    // Those without messages are there, too: an expectation of them is not met.
-    selections.insert(String::new(), Selection::default());
-    for flow in &plan.flows {
-        selections.insert(format!("[flow={}]", flow.name), Selection::default());
-        selections.insert(format!("[class={}]", class(flow.class)), Selection::default());
-        if let Some(policy) = &flow.policy {
-            selections.insert(format!("[policy={policy}]"), Selection::default());
-        }
-        for from in &flow.from {
-            selections.insert(format!("[group={}]", plan.devices[*from].group), Selection::default());
-        }
-    }
-    for message in &book.messages {
-        let flow = &plan.flows[message.flow];
-        let keys = [
-            String::new(),
-            format!("[flow={}]", flow.name),
-            format!("[class={}]", class(flow.class)),
-            format!("[group={}]", plan.devices[message.from].group),
-        ];
-        let by_policy = flow.policy.as_ref().map(|policy| format!("[policy={policy}]"));
-        for key in keys.into_iter().chain(by_policy) {
-            selections.entry(key).or_default().messages.push(message);
-        }
-    }
-    for (selector, selection) in selections {
-        selection.measure(&mut |name, value| {
-            metrics.insert(format!("{name}{selector}"), value);
-        });
-    }
-}
-
-impl Selection<'_> {
-    fn measure(&self, put: &mut dyn FnMut(&str, f64)) {
-        let (mut latencies, mut confirmations) = (Vec::new(), Vec::new());
-        let (mut sent, mut delivered, mut duplicates, mut late, mut unsettled) = (0u64, 0u64, 0u64, 0u64, 0u64);
-        let (mut asked, mut confirmed) = (0u64, 0u64);
-        let mut ways = Vec::new();
-        let mut ended = BTreeMap::<&str, u64>::new();
-        for message in &self.messages {
-            sent += u64::from(message.expected);
-            delivered += message.received.len() as u64;
-            duplicates += u64::from(message.duplicates);
-            late += u64::from(message.late);
-            latencies.extend(message.received.iter().map(|received| received.at.saturating_sub(message.sent)));
-            asked += u64::from(message.ack == Ack::End);
-            ways.extend(message.way);
-            match message.end {
-                Some((End::Delivered, at)) => {
-                    confirmed += u64::from(message.ack == Ack::End);
-                    confirmations.push(at.saturating_sub(message.sent));
-                }
-                Some((end, _)) => *ended.entry(end.word()).or_default() += 1,
-                None => unsettled += 1,
-            }
-        }
-        latencies.sort_unstable();
-        confirmations.sort_unstable();
-        put("sent", sent as f64);
-        put("delivered.count", delivered as f64);
-        if sent > 0 {
-            put("delivered", delivered as f64 / sent as f64);
-        }
-        if asked > 0 {
-            put("confirmed", confirmed as f64 / asked as f64);
-        }
-        for end in [End::Expired, End::Refused, End::Unreachable] {
-            put(end.word(), ended.get(end.word()).copied().unwrap_or_default() as f64);
-        }
-        put("unsettled", unsettled as f64);
-        put("duplicates", duplicates as f64);
-        put("late", late as f64);
-        if !latencies.is_empty() {
-            let mean = latencies.iter().map(|nanos| *nanos as f64).sum::<f64>() / latencies.len() as f64;
-            put("latency.mean", mean / NANOS as f64);
-            let named = [("latency.p50", 0.5), ("latency.p90", 0.9), ("latency.p99", 0.99), ("latency.max", 1.0)];
-            named.into_iter().for_each(|(name, part)| put(name, quantile(&latencies, part)));
-        }
-        if !ways.is_empty() {
-            let mean = |sum: f64| sum / ways.len() as f64;
-            put("hops.mean", mean(ways.iter().map(|way| f64::from(way.hops)).sum()));
-            put("cost.message", mean(ways.iter().map(|way| way.price as f64 / 1e6).sum()));
-        }
-        if !confirmations.is_empty() {
-            put("confirmation.p50", quantile(&confirmations, 0.5));
-            put("confirmation.p99", quantile(&confirmations, 0.99));
-        }
-    }
-}
-
-/// The smallest of sorted values that so large a part does not exceed, in seconds (nearest rank).
-fn quantile(sorted: &[u64], part: f64) -> f64 {
-    let rank = (part * sorted.len() as f64).ceil().max(1.0) as usize;
-    sorted.get(rank.min(sorted.len()) - 1).map_or(0.0, |nanos| *nanos as f64 / NANOS as f64)
-}
-
 fn of_all(
     plan: &Plan,
     medium: &Medium,
@@ -277,6 +173,21 @@ fn of_all(
         sample.at_s >= plan.warmup.as_secs_f64() && sample.at_s <= calm.as_secs_f64()
     };
     let reachable: Vec<f64> = sampler.samples.iter().filter(measured).map(|sample| sample.reachable).collect();
+    let during: Vec<&record::Sample> = sampler.samples.iter().filter(measured).collect();
+    if let [first, .., last] = &during[..] {
+        let bytes = |sample: &record::Sample| sample.purposes.iter().sum::<u64>() as f64;
+        let rate =
+            |from: &record::Sample, to: &record::Sample| (bytes(to) - bytes(from)) / (to.at_s - from.at_s).max(1e-9);
+        let (peak, mean) =
+            (during.windows(2).map(|pair| rate(pair[0], pair[1])).fold(0.0, f64::max), rate(first, last));
+        put("bytes.peak", peak);
+        if mean > 0.0 {
+            put("bytes.peak_to_mean", peak / mean);
+        }
+    }
+    for (name, counter) in asked_counters(plan) {
+        put(name, counters.get(counter.name()).copied().unwrap_or_default() as f64);
+    }
     if !reachable.is_empty() {
         put("reachable.mean", reachable.iter().sum::<f64>() / reachable.len() as f64);
         put("reachable.min", reachable.iter().copied().fold(1.0, f64::min));
@@ -427,16 +338,6 @@ fn waterfalls(plan: &Plan, book: &Book) -> Vec<record::Message> {
         }
     };
     chosen.into_iter().map(tell).collect()
-}
-
-fn class(class: m2mesh::wire::data::Class) -> &'static str {
-    use m2mesh::wire::data::Class;
-    match class {
-        Class::Alarm => "alarm",
-        Class::Control => "control",
-        Class::Telemetry => "telemetry",
-        Class::Bulk => "bulk",
-    }
 }
 
 fn seconds(at: u64) -> f64 {

@@ -8,6 +8,7 @@ use crate::metrics::{self, ALL_SELECTORS, METRICS, Metric, SELECTORS, Unit};
 use crate::plan::{Comparison, Expectation, Flow, Wanted};
 use crate::scenario::problem::{Problem, instead};
 use crate::scenario::quantity::{self, Energy, Quantity, Share, Size};
+use m2mesh::counter::Counter;
 use m2mesh::wire::data::Class;
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -62,14 +63,17 @@ impl Planning<'_> {
             None => (text, None),
         };
         let metric = metrics::find(name).ok_or_else(|| {
-            let hint = instead(name, METRICS.iter().map(|metric| metric.name));
+            let hint = match name.strip_prefix("counter.") {
+                Some(counter) => instead(counter, Counter::ALL.iter().map(|counter| counter.name())),
+                None => instead(name, METRICS.iter().map(|metric| metric.name)),
+            };
             self.document.problem(span, format!("there is no metric `{name}`"), hint)
         })?;
         let key = match selector {
-            None => metric.name.to_owned(),
+            None => name.trim().to_owned(),
             Some((selector, value)) => {
                 self.check_selector(metric, selector, value, span, flows)?;
-                format!("{}[{selector}={value}]", metric.name)
+                format!("{name}[{selector}={value}]")
             }
         };
         Ok((metric, key))

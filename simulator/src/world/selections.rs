@@ -1,0 +1,173 @@
+//! Selections: what is measured of messages, of all and of those of a flow, a class, a policy or a group of senders.
+
+use super::ledger::{Book, End, Message};
+use super::medium::NANOS;
+use crate::metrics;
+use crate::plan::{Plan, Wanted};
+use m2mesh::counter::Counter;
+use m2mesh::wire::batch::Ack;
+use m2mesh::wire::data::Class;
+use std::collections::BTreeMap;
+
+/// Messages of one selection.
+#[derive(Default)]
+struct Selection<'a> {
+    messages: Vec<&'a Message>,
+}
+
+/// Everything that is measured of messages, for all of them and by selector.
+pub fn of_messages(plan: &Plan, book: &Book, metrics: &mut BTreeMap<String, f64>) {
+    let mut selections = BTreeMap::<String, Selection<'_>>::new();
+    // Those without messages are there, too: an expectation of them is not met.
+    selections.insert(String::new(), Selection::default());
+    for flow in &plan.flows {
+        selections.insert(format!("[flow={}]", flow.name), Selection::default());
+        selections.insert(format!("[class={}]", class(flow.class)), Selection::default());
+        if let Some(policy) = &flow.policy {
+            selections.insert(format!("[policy={policy}]"), Selection::default());
+        }
+        for from in &flow.from {
+            selections.insert(format!("[group={}]", plan.devices[*from].group), Selection::default());
+        }
+    }
+    for message in &book.messages {
+        let flow = &plan.flows[message.flow];
+        let keys = [
+            String::new(),
+            format!("[flow={}]", flow.name),
+            format!("[class={}]", class(flow.class)),
+            format!("[group={}]", plan.devices[message.from].group),
+        ];
+        let by_policy = flow.policy.as_ref().map(|policy| format!("[policy={policy}]"));
+        for key in keys.into_iter().chain(by_policy) {
+            selections.entry(key).or_default().messages.push(message);
+        }
+    }
+    let wanted = asked(plan);
+    for (selector, selection) in selections {
+        selection.measure(&wanted, &mut |name, value| {
+            metrics.insert(format!("{name}{selector}"), value);
+        });
+    }
+}
+
+impl Selection<'_> {
+    /// The longest time in which nothing of a sender's arrived at one that something of it had arrived at, and did again.
+    fn longest_gap(&self) -> Option<u64> {
+        let mut last = BTreeMap::<(usize, usize), Vec<u64>>::new();
+        for message in &self.messages {
+            for received in &message.received {
+                last.entry((message.from, message.to.map_or(received.node, |_| usize::MAX)))
+                    .or_default()
+                    .push(received.at);
+            }
+        }
+        let gaps = last.into_values().filter_map(|mut times| {
+            times.sort_unstable();
+            times.windows(2).map(|pair| pair[1] - pair[0]).max()
+        });
+        gaps.max()
+    }
+
+    fn measure(&self, wanted: &[&str], put: &mut dyn FnMut(&str, f64)) {
+        let (mut latencies, mut confirmations) = (Vec::new(), Vec::new());
+        let (mut sent, mut delivered, mut duplicates, mut late, mut unsettled) = (0u64, 0u64, 0u64, 0u64, 0u64);
+        let (mut asked, mut confirmed) = (0u64, 0u64);
+        let mut ways = Vec::new();
+        let mut ended = BTreeMap::<&str, u64>::new();
+        for message in &self.messages {
+            sent += u64::from(message.expected);
+            delivered += message.received.len() as u64;
+            duplicates += u64::from(message.duplicates);
+            late += u64::from(message.late);
+            latencies.extend(message.received.iter().map(|received| received.at.saturating_sub(message.sent)));
+            asked += u64::from(message.ack == Ack::End);
+            ways.extend(message.way);
+            match message.end {
+                Some((End::Delivered, at)) => {
+                    confirmed += u64::from(message.ack == Ack::End);
+                    confirmations.push(at.saturating_sub(message.sent));
+                }
+                Some((end, _)) => *ended.entry(end.word()).or_default() += 1,
+                None => unsettled += 1,
+            }
+        }
+        latencies.sort_unstable();
+        confirmations.sort_unstable();
+        put("sent", sent as f64);
+        put("delivered.count", delivered as f64);
+        if sent > 0 {
+            put("delivered", delivered as f64 / sent as f64);
+        }
+        if asked > 0 {
+            put("confirmed", confirmed as f64 / asked as f64);
+        }
+        for end in [End::Expired, End::Refused, End::Unreachable] {
+            put(end.word(), ended.get(end.word()).copied().unwrap_or_default() as f64);
+        }
+        put("unsettled", unsettled as f64);
+        put("duplicates", duplicates as f64);
+        put("late", late as f64);
+        if !latencies.is_empty() {
+            let mean = latencies.iter().map(|nanos| *nanos as f64).sum::<f64>() / latencies.len() as f64;
+            put("latency.mean", mean / NANOS as f64);
+            let named = [("latency.p50", 0.5), ("latency.p90", 0.9), ("latency.p99", 0.99), ("latency.max", 1.0)];
+            named.into_iter().for_each(|(name, part)| put(name, quantile(&latencies, part)));
+        }
+        if !ways.is_empty() {
+            let mean = |sum: f64| sum / ways.len() as f64;
+            put("hops.mean", mean(ways.iter().map(|way| f64::from(way.hops)).sum()));
+            put("cost.message", mean(ways.iter().map(|way| way.price as f64 / 1e6).sum()));
+        }
+        if !confirmations.is_empty() {
+            put("confirmation.p50", quantile(&confirmations, 0.5));
+            put("confirmation.p99", quantile(&confirmations, 0.99));
+        }
+        for name in wanted {
+            match metrics::percentile(name) {
+                Some(("latency", part)) if !latencies.is_empty() => put(name, quantile(&latencies, part)),
+                Some(("confirmation", part)) if !confirmations.is_empty() => put(name, quantile(&confirmations, part)),
+                _ => {}
+            }
+        }
+        if let Some(gap) = self.longest_gap() {
+            put("gap.max", gap as f64 / NANOS as f64);
+        }
+    }
+}
+
+/// Percentiles that expectations name besides those that are always measured.
+fn asked(plan: &Plan) -> Vec<&str> {
+    named(plan).filter(|name| metrics::percentile(name).is_some()).collect()
+}
+
+/// Counters that expectations name.
+pub fn asked_counters(plan: &Plan) -> Vec<(&str, Counter)> {
+    named(plan).filter_map(|name| Some((name, metrics::counter(name)?))).collect()
+}
+
+/// Metrics that expectations name.
+fn named(plan: &Plan) -> impl Iterator<Item = &str> {
+    let all = plan.expectations.iter().flat_map(|expected| std::iter::once(expected).chain(&expected.or));
+    let named = all.flat_map(|expected| {
+        let other = if let Wanted::Metric(other) = &expected.wanted { Some(other) } else { None };
+        [Some(&expected.metric), other].into_iter().flatten()
+    });
+    named.map(|key| key.split('[').next().unwrap_or(key))
+}
+
+/// The smallest of sorted values that so large a part does not exceed, in seconds (nearest rank).
+fn quantile(sorted: &[u64], part: f64) -> f64 {
+    let rank = (part * sorted.len() as f64).ceil().max(1.0) as usize;
+    sorted.get(rank.min(sorted.len()) - 1).map_or(0.0, |nanos| *nanos as f64 / NANOS as f64)
+}
+
+/// The name of a class, as in scenarios and metrics.
+fn class(class: Class) -> &'static str {
+    match class {
+        Class::Alarm => "alarm",
+        Class::Control => "control",
+        Class::Telemetry => "telemetry",
+        Class::Bulk => "bulk",
+    }
+}
