@@ -211,14 +211,18 @@ impl Draw {
                     "[[traffic]]\nname = \"{name}\"\nkind = \"{kind}\"\nfrom = \"{from}\"\nto = \"{to}\"\n{pattern}\nsize = {size}\ndeadline = \"{deadline}\"{more}\n@TROUBLE@"
                 ),
             );
-            flows.push(name);
+            // What is counted out cannot become more.
+            if !pattern.starts_with("total") {
+                flows.push(name);
+            }
         }
         flows
     }
 
     fn faults(&mut self, trouble: u32, flows: &[String]) {
         // A part of the kinds, of which each may come several times.
-        let kinds: Vec<u32> = (0..KINDS).filter(|_| self.chance(3)).collect();
+        let last = if flows.is_empty() { KINDS - 1 } else { KINDS };
+        let kinds: Vec<u32> = (0..last).filter(|_| self.chance(3)).collect();
         if kinds.is_empty() {
             return;
         }
@@ -253,7 +257,7 @@ impl Draw {
                     self.between(100, 900)
                 ),
                 _ => {
-                    let flow = (self.next() % flows.len().max(1) as u64) as usize;
+                    let flow = (self.next() % flows.len() as u64) as usize;
                     let factor = self.between(2, 8);
                     format!("kind = \"overload\"\nflow = \"{}\"\nfactor = {factor}", flows[flow])
                 }
