@@ -17,6 +17,8 @@ mod cutter;
 mod groups;
 mod link_state;
 mod spending;
+#[cfg(test)]
+mod tests;
 
 pub use cutter::Cutter;
 
