@@ -94,6 +94,11 @@ pub struct Bearer {
     pub quota: Option<(u64, Duration)>,
     /// Whether bytes count, so that less is said over it.
     pub metered: bool,
+    /// How long nodes give each half of a connection's set-up, and let a link rest before they ping it; by class and price
+    /// where that is not said.
+    pub setup: Option<Duration>,
+    /// See `setup`.
+    pub keep_alive: Option<Duration>,
 }
 
 impl Bearer {
@@ -121,6 +126,8 @@ impl Bearer {
             rate: None,
             quota: None,
             metered: false,
+            setup: None,
+            keep_alive: None,
         }
     }
 }

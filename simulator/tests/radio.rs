@@ -90,7 +90,7 @@ fn a_battery_that_is_empty_takes_its_device_away_and_packets_cost_each() {
     assert!(held && told["passed"] == true, "{:?}", told["expectations"]);
     // It takes at least its power, and at most what it held and a second's worth more.
     let (taken, life) = (metric(&told, "energy.total[device=left-1]"), metric(&told, "battery.life[group=left]"));
-    assert!(taken >= 3.0 && taken < 4.0 && life > 10.0 && life < 60.0, "{taken} {life}");
+    assert!((3.0..4.0).contains(&taken) && (10.0..60.0).contains(&life), "{taken} {life}");
     assert_eq!(metric(&told, "battery.min"), 0.0);
     // Every packet costs the same, and holds at most 140 bytes.
     let (cost, bytes) = (metric(&told, "cost[bearer=radio]"), metric(&told, "bytes[bearer=radio]"));

@@ -80,6 +80,8 @@ pub struct Bearer {
     pub mtu: Option<Spanned<Size>>,
     pub quota: Option<Spanned<Quota>>,
     pub metered: Option<bool>,
+    pub setup: Option<Period>,
+    pub keep_alive: Option<Period>,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -15,7 +15,7 @@ fn over(more: &str) -> Result<Plan, Problem> {
 #[test]
 fn a_bearer_has_prices_bursts_collisions_and_takes_energy() {
     let plan = over(
-        "price_packet = 0.06\nmtu = 140\ncollisions = \"80%\"\ntransmit = \"4uJ\"\nreceive = \"2uJ\"\nbursts = { good = \"10s\", bad = \"300ms\", loss = 1 }\n",
+        "price_packet = 0.06\nmtu = 140\ncollisions = \"80%\"\ntransmit = \"4uJ\"\nreceive = \"2uJ\"\nbursts = { good = \"10s\", bad = \"300ms\", loss = 1 }\nsetup = \"60s\"\nkeep_alive = \"6h\"\n",
     );
     let plan = plan.expect("sound");
     let radio = &plan.bearers[1];
@@ -25,6 +25,8 @@ fn a_bearer_has_prices_bursts_collisions_and_takes_energy() {
     assert_eq!(radio.energy, 6_000);
     let bursts = Bursts { good: Duration::from_secs(10), bad: Duration::from_millis(300), loss: 1.0 };
     assert_eq!(radio.bursts, Some(bursts));
+    let patience = [radio.setup, radio.keep_alive].map(|time| time.map(|time| time.as_secs()));
+    assert_eq!(patience, [Some(60), Some(6 * 3_600)]);
     let told = over("energy = 500\n").expect("sound");
     assert!((told.bearers[1].transmit - 500e-9).abs() < 1e-15 && told.bearers[1].receive == 0.0);
     for (more, parts) in [

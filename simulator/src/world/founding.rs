@@ -92,7 +92,8 @@ fn profiles(plan: &Plan) -> Bearers {
             quota: bearer.quota.map(|(bytes, every)| Quota { bytes, every }),
             windows: Windows::new(windows.flatten()),
             metered: bearer.metered,
-            ..usual
+            setup: bearer.setup,
+            keep_alive: bearer.keep_alive,
         };
         (profile, Rule { addresses: vec![network(index)], ..Rule::default() })
     };

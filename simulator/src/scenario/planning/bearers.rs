@@ -47,6 +47,8 @@ impl Planning<'_> {
                 rate: bearer.rate.map(|rate| rate.0),
                 quota: bearer.quota.as_ref().map(|quota| (quota.get_ref().bytes.0, quota.get_ref().every.0)),
                 metered: bearer.metered.unwrap_or(price + price_packet > 0.0),
+                setup: bearer.setup.map(|setup| setup.0),
+                keep_alive: bearer.keep_alive.map(|rest| rest.0),
             })
         });
         planned.collect()

@@ -164,3 +164,11 @@ impl Medium {
         state.devices[from].joules += bytes as f64 * state.bearers[known.bearer].tariff.energy[0];
     }
 }
+
+/// Bytes on a real link for so many of a stream.
+pub(super) fn on_the_wire(bytes: usize) -> usize {
+    bytes + bytes.div_ceil(MTU).max(1) * OVERHEAD
+}
+
+/// Bytes that a packet of TCP over IPv4 (40), with a record of Noise (18) and a frame of Yamux (12), adds to its payload.
+const OVERHEAD: usize = 70;

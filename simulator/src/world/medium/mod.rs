@@ -39,12 +39,13 @@ pub use books::{Bill, Tally};
 pub use kinds::Kinds;
 pub use lie::Liar;
 pub use purpose::{PURPOSES, Purpose};
+pub use tell::{Spent, Watch};
 pub use transport::{SimTransport, address, network};
 
 use super::witness::Witness;
 use crate::plan::{self, Hostility};
 use air::{Air, Frame};
-use books::{Amount, Tariff};
+use books::{Amount, Tariff, on_the_wire};
 use connection::Connection;
 use futures_timer::virtual_time;
 use libp2p::PeerId;
@@ -151,34 +152,6 @@ pub enum Verdict {
     Closed,
     /// It does not, and nobody is told.
     Silent,
-}
-
-/// Links that are expected, and those that stand.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Watch {
-    /// Edges that carry frames.
-    pub up: u64,
-    /// Edges that stood and do not any more, so far.
-    pub lost: u64,
-    /// Edges that could stand, and do not. Only those of which an end knows the other's address count.
-    pub missing: u64,
-    /// When the last of these came up last, in nanoseconds.
-    pub whole_at: Option<u64>,
-    /// Frames that a device of another realm got onto a link.
-    pub foreign: u64,
-}
-
-/// What has gone over links so far.
-#[derive(Clone, Debug, Default)]
-pub struct Spent {
-    /// Bytes by purpose.
-    pub purposes: Vec<u64>,
-    /// Bytes by bearer.
-    pub bearers: Vec<u64>,
-    /// Money, each byte and packet at the price of its bearer.
-    pub cost: f64,
-    /// Of that, for streams of messages.
-    pub cost_of_payload: f64,
 }
 
 /// What a piece of a stream's bytes is on its way with.
@@ -486,14 +459,7 @@ pub fn now() -> u64 {
     virtual_time::now().unwrap_or_default()
 }
 
-/// Bytes on a real link for so many of a stream.
-fn on_the_wire(bytes: usize) -> usize {
-    bytes + bytes.div_ceil(m2mesh::net::shape::MTU).max(1) * OVERHEAD
-}
-
 /// Nanoseconds in a second.
 pub const NANOS: u64 = 1_000_000_000;
-/// Bytes that a packet of TCP over IPv4 (40), with a record of Noise (18) and a frame of Yamux (12), adds to its payload.
-const OVERHEAD: usize = 70;
 /// The reason for silence that is distance.
 const FAR: u32 = 1 << 31;

@@ -2,7 +2,35 @@
 
 use super::books::Amount;
 use super::kinds::Kinds;
-use super::{Bearer, Medium, Spent, Watch};
+use super::{Bearer, Medium};
+
+/// Links that are expected, and those that stand.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Watch {
+    /// Edges that carry frames.
+    pub up: u64,
+    /// Edges that stood and do not any more, so far.
+    pub lost: u64,
+    /// Edges that could stand, and do not. Only those of which an end knows the other's address count.
+    pub missing: u64,
+    /// When the last of these came up last, in nanoseconds.
+    pub whole_at: Option<u64>,
+    /// Frames that a device of another realm got onto a link.
+    pub foreign: u64,
+}
+
+/// What has gone over links so far.
+#[derive(Clone, Debug, Default)]
+pub struct Spent {
+    /// Bytes by purpose.
+    pub purposes: Vec<u64>,
+    /// Bytes by bearer.
+    pub bearers: Vec<u64>,
+    /// Money, each byte and packet at the price of its bearer.
+    pub cost: f64,
+    /// Of that, for streams of messages.
+    pub cost_of_payload: f64,
+}
 
 impl Medium {
     /// The hash so far, hexadecimal.
