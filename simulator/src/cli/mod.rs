@@ -7,6 +7,7 @@ mod calibrate;
 mod check;
 mod compare;
 mod failure;
+mod import;
 mod list;
 mod merge;
 mod new;
@@ -45,6 +46,7 @@ enum Verb {
     List(list::Arguments),
     Check(check::Arguments),
     New(new::Arguments),
+    Import(import::Arguments),
 }
 
 /// Does what the arguments say.
@@ -67,5 +69,6 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::List(arguments) => list::run(&arguments),
         Verb::Check(arguments) => check::run(&arguments),
         Verb::New(arguments) => new::run(&arguments),
+        Verb::Import(arguments) => import::run(&arguments),
     }
 }
