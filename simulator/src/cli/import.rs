@@ -37,7 +37,8 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
 
 fn import(arguments: &Arguments) -> Result<(Imported, Option<PathBuf>), Failure> {
     let Arguments { file, name, nodes, .. } = arguments;
-    let toml = |name: &String| PathBuf::from(if name.ends_with(".toml") { name.clone() } else { format!("{name}.toml") });
+    let toml =
+        |name: &String| PathBuf::from(if name.ends_with(".toml") { name.clone() } else { format!("{name}.toml") });
     let path = name.as_ref().map(toml);
     let elsewhere = path.as_deref().and_then(Path::parent).is_some_and(|parent| parent != Path::new(""));
     // Files are named from the scenario's directory.

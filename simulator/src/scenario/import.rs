@@ -35,11 +35,11 @@ pub fn import(file: &Path, nodes: Option<&Path>, called: impl Fn(&Path) -> Strin
     }
     let whole = Graph { nodes: all.nodes.clone(), edges: links.edges.clone(), left_out: 0 };
     let part = whole.largest_part();
-    let (kept, apart): (Vec<&Node>, Vec<&Node>) =
-        all.nodes.iter().partition(|node| part.contains(node.name.as_str()));
+    let (kept, apart): (Vec<&Node>, Vec<&Node>) = all.nodes.iter().partition(|node| part.contains(node.name.as_str()));
     let count = links.edges.iter().filter(|edge| edge.ends.iter().all(|end| part.contains(end.as_str()))).count();
     let title = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let text = written(&Parts { title, links: &links, file: called(file), of_nodes, kept: &kept, apart: &apart, count });
+    let text =
+        written(&Parts { title, links: &links, file: called(file), of_nodes, kept: &kept, apart: &apart, count });
     Ok(Imported { text, nodes: kept.len(), links: count })
 }
 
@@ -71,7 +71,8 @@ fn written(parts: &Parts<'_>) -> String {
         about.push_str(&format!(" {} of its nodes have no way to these, and are left out.", apart.len()));
     }
     if links.left_out > 0 {
-        let left_out = format!(" {} of its edges are left out: beside another, or from a node to itself.", links.left_out);
+        let left_out =
+            format!(" {} of its edges are left out: beside another, or from a node to itself.", links.left_out);
         about.push_str(&left_out);
     }
     let hidden = "a text takes what is written to it";

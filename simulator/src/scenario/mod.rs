@@ -138,4 +138,6 @@ fn named(model: &Model) -> impl Iterator<Item = &Spanned<String>> {
 #[cfg(test)]
 mod fault_tests;
 #[cfg(test)]
+mod file_tests;
+#[cfg(test)]
 mod tests;

@@ -109,7 +109,8 @@ struct Commanded {
 fn commands(name: &str, text: &str) -> Result<Motion, Problem> {
     let mut nodes = BTreeMap::<usize, Commanded>::new();
     for (number, line) in text.lines().enumerate() {
-        let words: Vec<&str> = line.split(|c: char| c.is_whitespace() || c == '"').filter(|word| !word.is_empty()).collect();
+        let words: Vec<&str> =
+            line.split(|c: char| c.is_whitespace() || c == '"').filter(|word| !word.is_empty()).collect();
         let Some(first) = words.first().filter(|word| !word.starts_with('#')) else { continue };
         // What ns-2 keeps of distances between nodes moves nobody.
         if words.iter().any(|word| word.starts_with("$god_")) {

@@ -11,7 +11,7 @@ fn small(more: &str) -> String {
     )
 }
 
-fn loaded(text: &str, set: &[&str], files: &[(&str, &str)]) -> Result<Plan, Problem> {
+pub(super) fn loaded(text: &str, set: &[&str], files: &[(&str, &str)]) -> Result<Plan, Problem> {
     let files = files.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
     let set = set.iter().map(|set| (*set).to_owned()).collect();
     let source = Source { file: "x.toml".into(), text: text.into(), files, set, ..Source::default() };
@@ -24,7 +24,7 @@ fn planned(text: &str) -> Plan {
 
 /// The problem's text contains each of the parts.
 #[track_caller]
-fn says(result: Result<Plan, Problem>, parts: &[&str]) {
+pub(super) fn says(result: Result<Plan, Problem>, parts: &[&str]) {
     let problem = result.expect_err("this is no scenario").to_string();
     for part in parts {
         assert!(problem.contains(part), "{part:?} is not in: {problem}");

@@ -27,7 +27,8 @@ pub fn flat(points: &[[f64; 2]]) -> Vec<[f64; 2]> {
         [metres * latitude.to_radians().cos() * east.to_radians(), metres * (lat - latitude).to_radians()]
     });
     let laid: Vec<[f64; 2]> = laid.collect();
-    let corner = laid.iter().fold([f64::INFINITY; 2], |corner, point| [corner[0].min(point[0]), corner[1].min(point[1])]);
+    let corner =
+        laid.iter().fold([f64::INFINITY; 2], |corner, point| [corner[0].min(point[0]), corner[1].min(point[1])]);
     laid.iter().map(|point| [(point[0] - corner[0]).round(), (point[1] - corner[1]).round()]).collect()
 }
 

@@ -47,9 +47,11 @@ pub(super) fn read(name: &str, text: &str) -> Result<Raw, Problem> {
     let mut raw = Raw::default();
     let mut points = Points::default();
     let none = Map::new();
-    let features = || collection.features.iter().enumerate().map(|(number, feature)| {
-        (format!("{name}: features[{number}]"), feature, feature.properties.as_ref().unwrap_or(&none))
-    });
+    let features = || {
+        collection.features.iter().enumerate().map(|(number, feature)| {
+            (format!("{name}: features[{number}]"), feature, feature.properties.as_ref().unwrap_or(&none))
+        })
+    };
     for (place, feature, own) in features() {
         let Some(geometry) = feature.geometry.as_ref().filter(|geometry| geometry.kind == "Point") else { continue };
         let at = position(&geometry.coordinates, &place)?;
@@ -74,19 +76,20 @@ pub(super) fn read(name: &str, text: &str) -> Result<Raw, Problem> {
             let (Some(first), Some(last)) = (way.first(), way.last()) else {
                 return Err(Problem::new(format!("{place}: a line without points"), "draw it, or remove it"));
             };
-            let mut end = |key: [&str; 2], at: &[f64; 2]| match key.iter().find_map(|key| own.get(*key)).and_then(scalar) {
-                Some(named) => points.named.get(&named).cloned().ok_or_else(|| {
-                    let hint = "name points by their `id` or `name`, or leave it out";
-                    Problem::new(format!("{place}: no point is called `{named}`"), hint)
-                }),
-                None => Ok(points.near(*at).unwrap_or_else(|| {
-                    let position = Some(Position::Degrees { latitude: at[0], longitude: at[1] });
-                    let id = points.add(*at, [None, None]);
-                    let node = Node { position, ..Node::new(POINT.to_owned(), place.clone()) };
-                    raw.nodes.push(RawNode { id: id.clone(), node });
-                    id
-                })),
-            };
+            let mut end =
+                |key: [&str; 2], at: &[f64; 2]| match key.iter().find_map(|key| own.get(*key)).and_then(scalar) {
+                    Some(named) => points.named.get(&named).cloned().ok_or_else(|| {
+                        let hint = "name points by their `id` or `name`, or leave it out";
+                        Problem::new(format!("{place}: no point is called `{named}`"), hint)
+                    }),
+                    None => Ok(points.near(*at).unwrap_or_else(|| {
+                        let position = Some(Position::Degrees { latitude: at[0], longitude: at[1] });
+                        let id = points.add(*at, [None, None]);
+                        let node = Node { position, ..Node::new(POINT.to_owned(), place.clone()) };
+                        raw.nodes.push(RawNode { id: id.clone(), node });
+                        id
+                    })),
+                };
             let ends = [end(["source", "from"], first)?, end(["target", "to"], last)?];
             let mut properties = scalars(own, &place).edge()?;
             let drawn: f64 = way.windows(2).map(|pair| geo::great_circle(pair[0], pair[1])).sum();
@@ -96,7 +99,6 @@ pub(super) fn read(name: &str, text: &str) -> Result<Raw, Problem> {
     }
     Ok(raw)
 }
-
 
 /// Latitude and longitude; the file has them the other way round.
 fn position(coordinates: &Value, place: &str) -> Result<[f64; 2], Problem> {

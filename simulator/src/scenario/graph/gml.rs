@@ -106,7 +106,9 @@ impl<'t> Reader<'t> {
                     }
                     continue;
                 }
-                other => return Err(self.wrong(format!("{} is no key", shown(&other)), "write pairs of a key and a value")),
+                other => {
+                    return Err(self.wrong(format!("{} is no key", shown(&other)), "write pairs of a key and a value"));
+                }
             };
             let line = self.line;
             let value = match self.token()? {
@@ -114,7 +116,9 @@ impl<'t> Reader<'t> {
                     open.push((key, line, Vec::new()));
                     continue;
                 }
-                Some(Token::Open) => return Err(self.wrong("lists lie too deep within each other".into(), "write it flatter")),
+                Some(Token::Open) => {
+                    return Err(self.wrong("lists lie too deep within each other".into(), "write it flatter"));
+                }
                 Some(Token::Quoted(text)) => text,
                 Some(Token::Word(word)) => word.to_owned(),
                 Some(Token::Close) | None => {
@@ -161,7 +165,9 @@ impl<'t> Reader<'t> {
             b']' => (Token::Close, 1),
             b'"' => {
                 let Some(length) = rest[1..].find('"') else {
-                    return Err(self.wrong("a text in quotes never ends".into(), "add `\"`; perhaps the file was cut off"));
+                    return Err(
+                        self.wrong("a text in quotes never ends".into(), "add `\"`; perhaps the file was cut off")
+                    );
                 };
                 (Token::Quoted(plain(&rest[1..=length])), length + 2)
             }

@@ -31,17 +31,28 @@ pub fn rows(name: &str, text: &str) -> Result<Vec<Row>, Problem> {
     let Some(parted) = [',', ';', '\t'].into_iter().find(|mark| first.contains(*mark)) else {
         return Ok(spaced(text));
     };
+    // Without the lines that do not count, of which the reader does not keep the number.
+    let counts = |line: &str| !line.trim().is_empty() && !line.trim_start().starts_with('#');
+    let (numbers, lines): (Vec<usize>, Vec<&str>) =
+        text.lines().enumerate().filter(|(_, line)| counts(line)).map(|(number, line)| (number + 1, line)).unzip();
+    let number = |line: u64| {
+        let index = usize::try_from(line).ok().and_then(|line| line.checked_sub(1));
+        index.and_then(|index| numbers.get(index)).or(numbers.last()).copied().unwrap_or(1)
+    };
+    let lines = lines.join("\n");
     let mut reader = csv::ReaderBuilder::new()
         .has_headers(false)
         .flexible(true)
-        .comment(Some(b'#'))
         .trim(csv::Trim::All)
         .delimiter(u8::try_from(parted).unwrap_or(b','))
-        .from_reader(text.as_bytes());
+        .from_reader(lines.as_bytes());
     let mut all = Vec::new();
     for record in reader.records() {
-        let record = record.map_err(|error| Problem::new(format!("{name}: {error}"), "correct that line"))?;
-        let line = record.position().map_or(0, |position| usize::try_from(position.line()).unwrap_or(usize::MAX));
+        let record = record.map_err(|error| {
+            let line = error.position().map_or(1, |position| number(position.line()));
+            Problem::new(format!("{name}:{line}: {error}"), "correct that line")
+        })?;
+        let line = record.position().map_or(1, |position| number(position.line()));
         if record.iter().any(|cell| !cell.is_empty()) {
             all.push(Row { line, cells: record.iter().map(str::to_owned).collect() });
         }
@@ -60,10 +71,13 @@ fn spaced(text: &str) -> Vec<Row> {
 /// Reads a table of links or of nodes.
 pub(super) fn read(name: &str, text: &str) -> Result<Graph, Problem> {
     let rows = rows(name, text)?;
-    let head: Vec<String> = rows.first().into_iter().flat_map(|row| &row.cells).map(|cell| cell.to_lowercase()).collect();
+    let head: Vec<String> =
+        rows.first().into_iter().flat_map(|row| &row.cells).map(|cell| cell.to_lowercase()).collect();
     let head: Vec<&str> = head.iter().map(String::as_str).collect();
     match head[..] {
-        ["from", "to", ..] | ["source", "target", ..] => links(name, &rows[1..], &columns(name, &rows[0], &head, &LINK)?),
+        ["from", "to", ..] | ["source", "target", ..] => {
+            links(name, &rows[1..], &columns(name, &rows[0], &head, &LINK)?)
+        }
         ["name", ..] => nodes(name, &rows[1..], &columns(name, &rows[0], &head, &NODE)?),
         _ => links(name, &rows, &["from", "to"]),
     }

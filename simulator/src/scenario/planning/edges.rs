@@ -36,7 +36,7 @@ impl Planning<'_> {
             Some(between) => Some(self.spanned_members(between)?.into_iter().collect::<BTreeSet<_>>()),
             None => None,
         };
-        let without = self.without(name);
+        let without = self.without();
         let mut read: Vec<(Ends, &graph::Edge)> = Vec::with_capacity(graph.edges.len());
         for edge in &graph.edges {
             if edge.ends.iter().any(|end| without.contains(end.as_str())) {
@@ -71,13 +71,10 @@ impl Planning<'_> {
         Ok(edges)
     }
 
-    /// Nodes of the file that groups leave out.
-    fn without(&self, name: &Spanned<String>) -> BTreeSet<&str> {
-        let readers = self.model.devices.values().filter(|group| {
-            group.file.as_ref().is_some_and(|file| file.get_ref() == name.get_ref())
-        });
-        let names = readers.filter_map(|group| group.without.as_ref()).flat_map(Spanned::get_ref);
-        names.map(String::as_str).collect()
+    /// Nodes that groups leave out.
+    fn without(&self) -> BTreeSet<&str> {
+        let names = self.model.devices.values().filter_map(|group| group.without.as_ref()).flat_map(Spanned::get_ref);
+        names.map(String::as_str).filter(|name| self.device(name).is_none()).collect()
     }
 
     fn bearer_of(&self, edge: &graph::Edge, links: &Links, span: &Range<usize>) -> Result<usize, Problem> {

@@ -144,9 +144,8 @@ impl Planning<'_> {
         ];
         self.only("kind = \"trace\"", &keys)?;
         let file = self.needed(file, "a trace", &mobility.span(), "file = \"walk.csv\"")?;
-        let wrong = |line: usize, what: String, hint: String| {
-            Problem::new(format!("{}:{line}: {what}", file.get_ref()), hint)
-        };
+        let wrong =
+            |line: usize, what: String, hint: String| Problem::new(format!("{}:{line}: {what}", file.get_ref()), hint);
         let mut put = |member: usize, line: usize, points: &[motion::Point]| {
             if points.is_empty() {
                 return Err(wrong(line, "a track without a point".into(), "write one, or remove the line".into()));
