@@ -80,7 +80,7 @@ fn movements(name: &str, text: &str) -> Result<Motion, Problem> {
             Problem::new(format!("{name}:{}: {what}", number + 1), hint)
         };
         let words: Vec<&str> = line.split_whitespace().collect();
-        if words.len() % 3 != 0 {
+        if !words.len().is_multiple_of(3) {
             return Err(wrong(format!("{} numbers are not three for each point", words.len())));
         }
         let mut track = Vec::with_capacity(words.len() / 3);

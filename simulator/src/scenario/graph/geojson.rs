@@ -114,12 +114,15 @@ fn position(coordinates: &Value, place: &str) -> Result<[f64; 2], Problem> {
     degrees(latitude, longitude, place).map(|_| [latitude, longitude])
 }
 
+/// Where a point is, and its identifier.
+type Point = ([f64; 2], String);
+
 /// Points so far: identifiers by name, and by where they are.
 #[derive(Default)]
 struct Points {
     count: usize,
     named: BTreeMap<String, String>,
-    cells: BTreeMap<(i64, i64), Vec<([f64; 2], String)>>,
+    cells: BTreeMap<(i64, i64), Vec<Point>>,
 }
 
 impl Points {

@@ -95,9 +95,14 @@ pub fn read(name: &str, text: &str) -> Result<Graph, Problem> {
         Some("geojson") => geojson::read(name, text)?,
         Some("json") if geojson::is_one(text) => geojson::read(name, text)?,
         Some("json") => json::read(name, text)?,
-        _ => return table::read(name, text).and_then(|graph| bounded(name, graph)),
+        _ => {
+            let graph = table::read(name, text)?;
+            bounded(name, graph.nodes.len(), graph.edges.len())?;
+            return Ok(graph);
+        }
     };
-    bounded(name, names::finish(raw)?)
+    bounded(name, raw.nodes.len(), raw.edges.len())?;
+    names::finish(raw)
 }
 
 /// What a reader of another program's format gives: nodes by their identifiers in the file.
@@ -120,14 +125,14 @@ struct RawEdge {
     properties: Properties,
 }
 
-fn bounded(name: &str, graph: Graph) -> Result<Graph, Problem> {
-    for (what, count, most) in [("nodes", graph.nodes.len(), MOST_NODES), ("links", graph.edges.len(), MOST_EDGES)] {
+fn bounded(name: &str, nodes: usize, links: usize) -> Result<(), Problem> {
+    for (what, count, most) in [("nodes", nodes, MOST_NODES), ("links", links, MOST_EDGES)] {
         if count > most {
             let hint = format!("at most {most} can be: take a part of it");
             return Err(Problem::new(format!("{name}: it has {count} {what}"), hint));
         }
     }
-    Ok(graph)
+    Ok(())
 }
 
 /// Nodes that only edges name, which have nothing but their name.

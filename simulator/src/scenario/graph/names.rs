@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Gives the nodes their names, and the edges those of their ends.
 pub(super) fn finish(raw: Raw) -> Result<Graph, Problem> {
-    let mut taken = BTreeSet::new();
+    let mut taken = Taken::default();
     let mut by_id = BTreeMap::new();
     let mut nodes = Vec::with_capacity(raw.nodes.len());
     for mut found in raw.nodes {
@@ -62,14 +62,21 @@ fn unaccented(c: char) -> char {
     place.and_then(|place| PLAIN.get(place)).map_or(c, |plain| char::from(*plain))
 }
 
-/// The name, or with the first number that makes it another than all before.
-fn unlike(name: &str, taken: &mut BTreeSet<String>) -> String {
-    let numbered = std::iter::once(name.to_owned()).chain((2..).map(|number| format!("{name}-{number}")));
-    let mut free = numbered.filter(|name| !taken.contains(name) && !RESERVED.contains(&name.as_str()));
-    let name = free.next().unwrap_or_default();
-    debug_assert!(sound_name(&name).is_ok(), "{name}");
-    taken.insert(name.clone());
-    name
+/// Names that are given, each with the last number that was tried for another like it.
+#[derive(Default)]
+struct Taken(BTreeMap<String, usize>);
+
+/// The name, or with a number that makes it another than all before.
+fn unlike(name: &str, taken: &mut Taken) -> String {
+    let mut made = name.to_owned();
+    while taken.0.contains_key(&made) || RESERVED.contains(&made.as_str()) {
+        let last = taken.0.entry(name.to_owned()).or_insert(1);
+        *last += 1;
+        made = format!("{name}-{last}");
+    }
+    debug_assert!(sound_name(&made).is_ok(), "{made}");
+    taken.0.insert(made.clone(), 1);
+    made
 }
 
 /// For the letters from À to ÿ.
@@ -83,7 +90,7 @@ mod tests {
 
     #[test]
     fn labels_become_names_and_stay_apart() {
-        let mut taken = BTreeSet::new();
+        let mut taken = Taken::default();
         let labels = ["New York", "Zürich (CH)", "", "New-York", "all", "東京", "--x", &"a".repeat(99), "a.b_c"];
         let made: Vec<String> = labels.iter().map(|label| unlike(&plain(label), &mut taken)).collect();
         let long = "a".repeat(48);

@@ -196,12 +196,12 @@ fn what_is_wrong_is_named_with_its_line() {
 fn tracks_are_read_in_every_format() {
     let motion::Motion::Named(named) = motion::read("x.csv", TRACE).expect("sound") else { panic!("by name") };
     let second = Duration::from_secs(1);
-    assert_eq!(named["bus-1"], (2, vec![(0 * second, [0.0, 0.0]), (10 * second, [100.0, 0.0])]));
+    assert_eq!(named["bus-1"], (2, vec![(Duration::ZERO, [0.0, 0.0]), (10 * second, [100.0, 0.0])]));
     assert_eq!(named["bus-2"].1, [(5 * second, [3.5, -4.0])]);
     let motion::Motion::Numbered(nodes) = motion::read("x.movements", MOVEMENTS).expect("sound") else {
         panic!("numbered")
     };
-    assert_eq!(nodes[&0], (1, vec![(0 * second, [1.0, 2.0]), (10 * second, [3.0, 4.0])]));
+    assert_eq!(nodes[&0], (1, vec![(Duration::ZERO, [1.0, 2.0]), (10 * second, [3.0, 4.0])]));
     assert_eq!(nodes[&1].0, 2);
     // Six metres on the way to the first goal it gets the second, ten metres away.
     let motion::Motion::Numbered(nodes) = motion::read("x.ns2", SETDEST).expect("sound") else { panic!("numbered") };
@@ -275,4 +275,11 @@ fn garbled_files_are_problems_and_never_panics() {
         }
     }
     assert!(sound > 100 && wrong > 1_000, "{sound} {wrong}");
+}
+
+#[test]
+fn many_nodes_of_one_name_are_told_apart_in_time() {
+    let nodes: String = (0..MOST_NODES).map(|id| format!("node [ id {id} label \"same\" ]\n")).collect();
+    let graph = read("x.gml", &format!("graph [ {nodes} ]")).expect("sound");
+    assert_eq!((graph.nodes[0].name.as_str(), graph.nodes[19_999].name.as_str()), ("same", "same-20000"));
 }
