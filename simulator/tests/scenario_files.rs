@@ -172,3 +172,27 @@ fn errors_say_what_where_and_what_to_do_next() {
         parts.iter().for_each(|part| assert!(told.contains(part), "{part:?} is not in: {told}"));
     }
 }
+
+#[test]
+fn a_network_of_another_program_can_be_imported_run_and_replayed_without_its_file() {
+    let place = tempfile::tempdir().expect("a directory");
+    let network = r#"{"nodes": [{"id": "a", "pos": [8.5, 47.4]}, {"id": "b", "pos": [7.4, 46.9]}],
+        "edges": [{"source": "a", "target": "b", "dist": 100}]}"#;
+    write(place.path(), "two.json", network);
+    let printed = sim_in(place.path(), &["import", "two.json"]);
+    let made = sim_in(place.path(), &["import", "two.json", "two", "--json"]);
+    assert_eq!((printed.status.code(), made.status.code()), (Some(0), Some(0)), "{}", text(&made.stderr));
+    assert_eq!(json(&made.stdout), serde_json::json!({ "file": "two.toml", "nodes": 2, "links": 1 }));
+    assert_eq!(std::fs::read(place.path().join("two.toml")).expect("it is there"), printed.stdout);
+    let again = sim_in(place.path(), &["import", "two.json", "two"]);
+    assert_eq!(again.status.code(), Some(1), "nothing is written over");
+    let short = ["--set", "duration=1m", "--record", "two.record"];
+    let ran = sim_in(place.path(), &[&["run", "two.toml", "--json"], &short[..]].concat());
+    assert_eq!(ran.status.code(), Some(0), "{}", text(&ran.stdout));
+    std::fs::remove_file(place.path().join("two.json")).expect("it is there");
+    std::fs::remove_file(place.path().join("two.toml")).expect("it is there");
+    let replayed = sim_in(place.path(), &["replay", "two.record", "--json"]);
+    assert_eq!(json(&replayed.stdout)["same"], true, "{}", text(&replayed.stderr));
+    let missing = sim_in(place.path(), &["import", "three.json"]);
+    assert!(text(&missing.stderr).contains("what to do: check the path"), "{}", text(&missing.stderr));
+}

@@ -8,6 +8,7 @@ mod check;
 mod compare;
 mod failure;
 mod fuzz;
+mod import;
 mod list;
 mod merge;
 mod new;
@@ -47,6 +48,7 @@ enum Verb {
     List(list::Arguments),
     Check(check::Arguments),
     New(new::Arguments),
+    Import(import::Arguments),
 }
 
 /// Does what the arguments say.
@@ -70,5 +72,6 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::List(arguments) => list::run(&arguments),
         Verb::Check(arguments) => check::run(&arguments),
         Verb::New(arguments) => new::run(&arguments),
+        Verb::Import(arguments) => import::run(&arguments),
     }
 }

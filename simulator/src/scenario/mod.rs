@@ -2,7 +2,7 @@
 //!
 //! A scenario is a file of the reader's, or a shipped one by its name. It is read with its settings into a model
 //! ([`model`], over [`document`](mod@document), which knows where everything stands), and [`planning`] works the model out for a
-//! seed. Other files that it names, of edges and of traces, are read with it, beside it; their texts are kept in the
+//! seed. Other files that it names, of topologies ([`graph`]), tracks ([`motion`]) and messages, are read with it, beside it; their texts are kept in the
 //! [`Source`], from which the same scenario can be loaded again where none of the files is.
 //!
 //! Invariants
@@ -11,12 +11,16 @@
 
 mod choice;
 mod document;
+mod graph;
+mod import;
 mod model;
+mod motion;
 mod planning;
 mod problem;
 mod quantity;
 mod shipped;
 
+pub use import::{Imported, import};
 pub use planning::{copies, messages};
 pub use problem::Problem;
 pub use shipped::{SHIPPED, TEMPLATE};
@@ -45,10 +49,7 @@ pub fn load(scenario: &Path, set: &[String]) -> Result<Loaded, Problem> {
     let mut files = BTreeMap::new();
     for name in named(&model) {
         let path = scenario.parent().unwrap_or(Path::new("")).join(name.get_ref());
-        let text = std::fs::read_to_string(&path).map_err(|error| {
-            let what = format!("the file {} cannot be read: {error}", path.display());
-            document(&source).problem(&name.span(), what, "name a file by its path from the scenario's own directory")
-        })?;
+        let text = other(&path).map_err(|(what, hint)| document(&source).problem(&name.span(), what, hint))?;
         files.insert(name.get_ref().clone(), text);
     }
     Ok(Loaded { source: Source { files, ..source }, model })
@@ -98,6 +99,24 @@ fn text(scenario: &Path) -> Result<(String, String), Problem> {
     }
 }
 
+/// The text of another file; an error says what is wrong with it and what to do.
+fn other(path: &Path) -> Result<String, (String, &'static str)> {
+    let shown = path.display();
+    let failed = |error: std::io::Error| match error.kind() {
+        ErrorKind::InvalidData => (format!("the file {shown} is no text in UTF-8"), "convert it, or unpack it"),
+        _ => (
+            format!("the file {shown} cannot be read: {error}"),
+            "name a file by its path from the scenario's own directory",
+        ),
+    };
+    let bytes = std::fs::metadata(path).map_err(failed)?.len();
+    if bytes > graph::MOST_BYTES {
+        let what = format!("the file {shown} has {bytes} bytes, and {} at most are read", graph::MOST_BYTES);
+        return Err((what, "take a part of it"));
+    }
+    std::fs::read_to_string(path).map_err(failed)
+}
+
 fn document(source: &Source) -> Document<'_> {
     Document { file: &source.file, text: &source.text, set: &source.set }
 }
@@ -109,13 +128,19 @@ fn read(source: &Source) -> Result<Model, Problem> {
 /// Other files that a scenario names.
 fn named(model: &Model) -> impl Iterator<Item = &Spanned<String>> {
     let edges = model.links.iter().filter_map(|links| links.get_ref().file.as_ref());
-    edges.chain(model.traffic.iter().filter_map(|traffic| traffic.get_ref().trace.as_ref()))
+    let nodes = model.devices.values().filter_map(|group| group.file.as_ref());
+    let moving = model.devices.values().filter_map(|group| group.mobility.as_ref());
+    let tracks = moving.filter_map(|mobility| mobility.get_ref().file.as_ref());
+    let traces = model.traffic.iter().filter_map(|traffic| traffic.get_ref().trace.as_ref());
+    edges.chain(nodes).chain(tracks).chain(traces)
 }
 
 #[cfg(test)]
 mod daily_tests;
 #[cfg(test)]
 mod fault_tests;
+#[cfg(test)]
+mod file_tests;
 #[cfg(test)]
 mod radio_tests;
 #[cfg(test)]

@@ -95,6 +95,10 @@ pub struct Quota {
 #[serde(deny_unknown_fields)]
 pub struct Group {
     pub count: Option<Spanned<usize>>,
+    /// Instead of `count`: a device for each node of a file.
+    pub file: Option<Spanned<String>>,
+    /// Nodes of the file that are left out.
+    pub without: Option<Spanned<Vec<String>>>,
     pub bearers: Option<Vec<Spanned<String>>>,
     pub placement: Option<Placement>,
     pub origin: Option<[f64; 2]>,
@@ -115,7 +119,8 @@ pub struct Group {
 #[serde(deny_unknown_fields)]
 pub struct Mobility {
     pub kind: MobilityKind,
-    pub speed: Speed,
+    pub speed: Option<Spanned<Speed>>,
+    pub file: Option<Spanned<String>>,
     pub pause: Option<Spanned<Offset>>,
     pub points: Option<Spanned<Vec<[f64; 2]>>>,
     #[serde(rename = "loop")]
@@ -127,6 +132,7 @@ pub struct Mobility {
 pub enum MobilityKind {
     Waypoints,
     Route,
+    Trace,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -187,6 +193,8 @@ pub struct Links {
     pub fanout: Option<Spanned<usize>>,
     pub hub: Option<Spanned<Members>>,
     pub file: Option<Spanned<String>>,
+    /// What each kilometre adds to the delay.
+    pub per_km: Option<Spanned<Offset>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]

@@ -2,9 +2,10 @@
 
 use super::Planning;
 use super::draw::Draw;
+use super::files::Member;
 use super::kinds::Key;
 use crate::plan::{Device, Waypoint};
-use crate::scenario::choice::Placement;
+use crate::scenario::choice::{Placement, Speed};
 use crate::scenario::model::{Group, Mobility, MobilityKind};
 use crate::scenario::problem::{Problem, instead};
 use m2mesh::id::Name;
@@ -32,6 +33,53 @@ impl Planning<'_> {
             let what = format!("a group cannot be called `{word}`, which means others");
             return Err(document.problem(&name.span(), what, "call it after what its devices are"));
         }
+        let carried = self.carried_by(group)?;
+        let first = self.devices.len();
+        let members = match &group.file {
+            Some(file) => self.of_file(name, group, file)?,
+            None => self.counted(name, group)?,
+        };
+        let count = members.len();
+        if first + count > MOST_DEVICES {
+            let what = format!("with the group `{word}` there are more than {MOST_DEVICES} devices");
+            let span = group.count.as_ref().map(Spanned::span).or(group.file.as_ref().map(Spanned::span));
+            return Err(document.problem(&span.unwrap_or_else(|| name.span()), what, "lower the count"));
+        }
+        let traced = self.traced(group, &members)?;
+        // A stream for each group, by its name: other groups may come and go.
+        let mut draw = Draw::new(self.seed, &format!("placement {word}"), 0);
+        let mut phases = Draw::new(self.seed, &format!("schedule {word}"), 0);
+        for (number, (member, traced)) in members.into_iter().zip(traced).enumerate() {
+            let track = match traced {
+                Some(track) => track,
+                None => self.track(group, number, count, member.place, &mut draw)?,
+            };
+            let schedules = self.schedules(group, &mut phases)?;
+            self.by_name.extend(group.file.as_ref().map(|_| (member.name.to_string(), self.devices.len())));
+            self.devices.push(Device {
+                name: member.name,
+                group: word.clone(),
+                track,
+                schedules,
+                power: group.power.map_or([0.0; 2], |power| [power.awake.0, power.asleep.unwrap_or(power.awake).0]),
+                battery: self.battery(group)?,
+                flush: group.flush.map_or(FLUSH, |flush| flush.0),
+                target_links: group.looks_for,
+                forwarding: member.forwarding.or(group.forwarding).unwrap_or(true),
+                area: member.area.or(group.routing_area).unwrap_or_default(),
+            });
+            self.carried.push(carried.clone());
+            self.degrees.push(member.degrees);
+        }
+        self.groups.push((word.clone(), first..first + count));
+        self.unambiguous(name)
+    }
+
+    /// Devices that are called after their group, with a number.
+    fn counted(&self, name: &Spanned<String>, group: &Group) -> Result<Vec<Member>, Problem> {
+        let (document, word) = (self.document, name.get_ref());
+        let keys = [Key::new("without", &group.without, false, "`file`")];
+        self.only("a group without a `file`", &keys)?;
         let count = group.count.as_ref().map_or(1, |count| *count.get_ref());
         let span = group.count.as_ref().map_or_else(|| name.span(), Spanned::span);
         if count == 0 {
@@ -42,34 +90,17 @@ impl Planning<'_> {
             let what = format!("with the group `{word}` there are more than {MOST_DEVICES} devices");
             return Err(document.problem(&span, what, "lower the count"));
         }
-        let carried = self.carried_by(group)?;
-        let first = self.devices.len();
-        // A stream for each group, by its name: other groups may come and go.
-        let mut draw = Draw::new(self.seed, &format!("placement {word}"), 0);
-        let mut phases = Draw::new(self.seed, &format!("schedule {word}"), 0);
-        for number in 0..count {
-            let called = format!("{word}-{}", number + 1);
-            let called = Name::new(called).map_err(|error| {
+        let members = (1..=count).map(|number| {
+            let called = Name::new(format!("{word}-{number}")).map_err(|error| {
                 document.problem(&name.span(), format!("`{word}` cannot be part of a device's name: {error}"), NAMING)
             })?;
-            let track = self.track(group, number, count, &mut draw)?;
-            let schedules = self.schedules(group, &mut phases)?;
-            self.devices.push(Device {
-                name: called,
-                group: word.clone(),
-                track,
-                schedules,
-                power: group.power.map_or([0.0; 2], |power| [power.awake.0, power.asleep.unwrap_or(power.awake).0]),
-                battery: self.battery(group)?,
-                flush: group.flush.map_or(FLUSH, |flush| flush.0),
-                target_links: group.looks_for,
-                forwarding: group.forwarding.unwrap_or(true),
-                area: group.routing_area.unwrap_or_default(),
-            });
-            self.carried.push(carried.clone());
-        }
-        self.groups.push((word.clone(), first..first + count));
-        self.unambiguous(name)
+            if self.by_name.contains_key(called.as_str()) {
+                let what = format!("a device of a file is called `{called}` already");
+                return Err(document.problem(&name.span(), what, "give the group another name"));
+            }
+            Ok(Member::new(called))
+        });
+        members.collect()
     }
 
     /// `meter` and `meter-1` could both have a device `meter-1-1`; and `meter-1` would name a group and a device.
@@ -106,7 +137,14 @@ impl Planning<'_> {
         Ok(Some(battery.get_ref().0))
     }
 
-    fn track(&self, group: &Group, number: usize, count: usize, draw: &mut Draw) -> Result<Vec<Waypoint>, Problem> {
+    fn track(
+        &self,
+        group: &Group,
+        number: usize,
+        count: usize,
+        place: Option<[f64; 2]>,
+        draw: &mut Draw,
+    ) -> Result<Vec<Waypoint>, Problem> {
         let spacing = group.spacing.as_ref().map_or(SPACING, |spacing| *spacing.get_ref());
         let area = group.area.as_ref().map_or(AREA, |area| *area.get_ref());
         for (span, wrong) in [
@@ -119,6 +157,7 @@ impl Planning<'_> {
         }
         let origin = group.origin.unwrap_or_default();
         let x_y = match group.placement.unwrap_or(Placement::Random) {
+            _ if place.is_some() => place.unwrap_or_default(),
             Placement::Random => [draw.unit() * area[0], draw.unit() * area[1]],
             Placement::Grid => {
                 let width = super::topology::near_square(count);
@@ -133,6 +172,8 @@ impl Planning<'_> {
             Some(mobility) => match mobility.get_ref().kind {
                 MobilityKind::Waypoints => self.wander(mobility, place, origin, area, draw),
                 MobilityKind::Route => self.route(mobility, number as f64 / count as f64, draw),
+                // One whom the trace does not name stands where it is placed.
+                MobilityKind::Trace => Ok(vec![Waypoint { at: Duration::ZERO, x: place[0], y: place[1] }]),
             },
         }
     }
@@ -146,12 +187,14 @@ impl Planning<'_> {
         area: [f64; 2],
         draw: &mut Draw,
     ) -> Result<Vec<Waypoint>, Problem> {
-        let Mobility { speed, pause, points, closed, .. } = mobility.get_ref();
+        let Mobility { pause, points, closed, file, .. } = mobility.get_ref();
         let keys = [
             Key::new("points", points, false, "kind = \"route\""),
             Key::new("loop", closed, false, "kind = \"route\""),
+            Key::new("file", file, false, "kind = \"trace\""),
         ];
         self.only("kind = \"waypoints\"", &keys)?;
+        let speed = self.speed(mobility, "random waypoints")?;
         let pause = pause.as_ref().map_or(Duration::ZERO, |pause| pause.get_ref().0);
         let mut track = vec![Waypoint { at: Duration::ZERO, x: from[0], y: from[1] }];
         let (mut at, mut here) = (Duration::ZERO, from);
@@ -172,8 +215,13 @@ impl Planning<'_> {
 
     /// Along the points; round and round, or to the last. Devices of a group that go round begin spread over the round.
     fn route(&self, mobility: &Spanned<Mobility>, part: f64, draw: &mut Draw) -> Result<Vec<Waypoint>, Problem> {
-        let Mobility { speed, pause, points, closed, .. } = mobility.get_ref();
-        self.only("kind = \"route\"", &[Key::new("pause", pause, false, "kind = \"waypoints\"")])?;
+        let Mobility { pause, points, closed, file, .. } = mobility.get_ref();
+        let keys = [
+            Key::new("pause", pause, false, "kind = \"waypoints\""),
+            Key::new("file", file, false, "kind = \"trace\""),
+        ];
+        self.only("kind = \"route\"", &keys)?;
+        let speed = self.speed(mobility, "a route")?;
         let points = self.needed(points, "a route", &mobility.span(), "points = [[0, 0], [1000, 0]]")?;
         let stops = points.get_ref();
         let apart = stops.windows(2).any(|pair| pair[0] != pair[1]);
@@ -208,7 +256,12 @@ impl Planning<'_> {
         Ok(track)
     }
 
-    fn bounded(&self, track: &[Waypoint], mobility: &Spanned<Mobility>) -> Result<(), Problem> {
+    fn speed(&self, mobility: &Spanned<Mobility>, kind: &str) -> Result<Speed, Problem> {
+        let speed = self.needed(&mobility.get_ref().speed, kind, &mobility.span(), "speed = 1.5")?;
+        Ok(*speed.get_ref())
+    }
+
+    pub(super) fn bounded(&self, track: &[Waypoint], mobility: &Spanned<Mobility>) -> Result<(), Problem> {
         if track.len() <= MOST_WAYPOINTS {
             return Ok(());
         }

@@ -5,12 +5,13 @@
 
 use super::Planning;
 use super::draw::Draw;
+use super::edges::Tariffs;
 use super::kinds::Key;
 use super::topology::{self, Pairs};
 use crate::plan::Edge;
 use crate::scenario::choice::Known;
 use crate::scenario::model::{Line, Links, LinksKind};
-use crate::scenario::problem::{Problem, instead};
+use crate::scenario::problem::Problem;
 use crate::scenario::quantity::Delay;
 use m2mesh::engine::lab::{Shape, ShapeError};
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,20 +22,44 @@ use toml::Spanned;
 /// How lines of an entry behave, before delays are drawn.
 #[derive(Clone, Debug)]
 pub(super) struct Behaviour {
-    delay: Delay,
-    jitter: Duration,
-    loss: f64,
-    rate: Option<u64>,
-    span: Range<usize>,
+    pub(super) delay: Delay,
+    pub(super) jitter: Duration,
+    pub(super) loss: f64,
+    pub(super) rate: Option<u64>,
+    /// Of a megabyte, where it is not the bearer's.
+    pub(super) price: Option<f64>,
+    /// What says so.
+    pub(super) place: Place,
+}
+
+/// Where something stands.
+#[derive(Clone, Debug)]
+pub(super) enum Place {
+    /// In the scenario.
+    Scenario(Range<usize>),
+    /// In another file: `site.edges:3`.
+    File(String),
+}
+
+/// An edge, and what it costs where that is not as its bearer.
+pub(super) struct Priced {
+    edge: Edge,
+    price: Option<f64>,
+}
+
+impl Priced {
+    pub(super) fn new((a, b, bearer): (usize, usize, usize), shapes: [Shape; 2], price: Option<f64>) -> Self {
+        Self { edge: Edge { a, b, bearer, shapes, known: true }, price }
+    }
 }
 
 impl Planning<'_> {
-    pub(super) fn plan_links(&self) -> Result<Vec<Edge>, Problem> {
+    pub(super) fn plan_links(&self) -> Result<(Vec<Edge>, Tariffs), Problem> {
         let mut all = BTreeMap::new();
         for (number, links) in self.model.links.iter().enumerate() {
             let mut draw = Draw::new(self.seed, "links", number);
-            for edge in self.plan_entry(links, &mut draw)? {
-                all.insert((edge.a.min(edge.b), edge.a.max(edge.b), edge.bearer), edge);
+            for Priced { edge, price } in self.plan_entry(links, &mut draw)? {
+                all.insert((edge.a.min(edge.b), edge.a.max(edge.b), edge.bearer), (edge, price, links.span()));
             }
         }
         if all.len() > MOST_EDGES {
@@ -42,36 +67,56 @@ impl Planning<'_> {
             let hint = format!("at most {MOST_EDGES} can be: lower a `count` or `degree`, or take another `kind`");
             return Err(self.document.whole(what, hint));
         }
-        Ok(all.into_values().collect())
+        let mut tariffs = Tariffs::new(&self.bearers);
+        let priced = all.into_values().map(|(edge, price, span)| {
+            let bearer = price.map_or(Ok(edge.bearer), |price| tariffs.bearer(edge.bearer, price));
+            let bearer = bearer.map_err(|(what, hint)| self.document.problem(&span, what, hint))?;
+            Ok(Edge { bearer, ..edge })
+        });
+        let edges = priced.collect::<Result<_, _>>()?;
+        Ok((edges, tariffs))
     }
 
-    fn plan_entry(&self, links: &Spanned<Links>, draw: &mut Draw) -> Result<Vec<Edge>, Problem> {
+    fn plan_entry(&self, links: &Spanned<Links>, draw: &mut Draw) -> Result<Vec<Priced>, Problem> {
         let (span, links) = (links.span(), links.get_ref());
-        let bearer = self.bearer(links.bearer.as_ref(), &span)?;
-        let between = self.between(links, bearer)?;
-        let pairs = self.graph(links, &span, &between, bearer, draw)?;
-        let there = self.behaviour(bearer, links, &span)?;
-        let back = links.back.as_ref().map(|back| there.overridden(back.get_ref(), back.span()));
-        let mut edges = Vec::with_capacity(pairs.len());
-        for (a, b) in pairs {
-            let forth = self.shape(&there, draw.unit())?;
-            // The way back takes as long, unless the scenario says otherwise.
-            let shapes = match &back {
-                Some(back) if back.delay == there.delay => {
-                    let delay = Delay { least: forth.delay, most: forth.delay };
-                    [forth, self.shape(&Behaviour { delay, ..back.clone() }, 0.0)?]
-                }
-                Some(back) => [forth, self.shape(back, draw.unit())?],
-                None => [forth; 2],
-            };
-            edges.push(Edge { a, b, bearer, shapes, known: true });
-        }
+        self.keys(links)?;
+        let mut edges = match links.kind {
+            LinksKind::File => self.plan_file(links, &span, draw)?,
+            _ => self.plan_graph(links, &span, draw)?,
+        };
         match links.known.unwrap_or(Known::All) {
             Known::All => {}
-            Known::No => edges.iter_mut().for_each(|edge| edge.known = false),
+            Known::No => edges.iter_mut().for_each(|priced| priced.edge.known = false),
             Known::Some(count) => know_some(&mut edges, count, draw),
         }
         Ok(edges)
+    }
+
+    fn plan_graph(&self, links: &Links, span: &Range<usize>, draw: &mut Draw) -> Result<Vec<Priced>, Problem> {
+        let bearer = self.bearer(links.bearer.as_ref(), span)?;
+        let between = self.between(links, bearer)?;
+        let pairs = self.graph(links, span, &between, bearer, draw)?;
+        let there = self.behaviour(bearer, links, span)?;
+        let edges = pairs.into_iter().map(|(a, b)| self.edge((a, b, bearer), &there, links.back.as_ref(), draw));
+        edges.collect()
+    }
+
+    /// No key that does not go with the kind.
+    fn keys(&self, links: &Links) -> Result<(), Problem> {
+        use LinksKind::{File, Grid, Hub, Random, Tree};
+        let kind = links.kind;
+        let called = format!("kind = \"{}\"", format!("{kind:?}").to_lowercase());
+        self.only(
+            &called,
+            &[
+                Key::new("degree", &links.degree, matches!(kind, Random | Hub), "kind = \"random\" and \"hub\""),
+                Key::new("columns", &links.columns, kind == Grid, "kind = \"grid\""),
+                Key::new("fanout", &links.fanout, kind == Tree, "kind = \"tree\""),
+                Key::new("hub", &links.hub, kind == Hub, "kind = \"hub\""),
+                Key::new("file", &links.file, kind == File, "kind = \"file\""),
+                Key::new("per_km", &links.per_km, kind == File, "kind = \"file\""),
+            ],
+        )
     }
 
     /// The devices that an entry may link: those that it names, all of which must have the bearer, or all that have it.
@@ -102,17 +147,6 @@ impl Planning<'_> {
     ) -> Result<Pairs, Problem> {
         use LinksKind::{File, Full, Geometric, Grid, Hub, Line, Random, Ring, Tree};
         let kind = links.kind;
-        let called = format!("kind = \"{}\"", format!("{kind:?}").to_lowercase());
-        self.only(
-            &called,
-            &[
-                Key::new("degree", &links.degree, matches!(kind, Random | Hub), "kind = \"random\" and \"hub\""),
-                Key::new("columns", &links.columns, kind == Grid, "kind = \"grid\""),
-                Key::new("fanout", &links.fanout, kind == Tree, "kind = \"tree\""),
-                Key::new("hub", &links.hub, kind == Hub, "kind = \"hub\""),
-                Key::new("file", &links.file, kind == File, "kind = \"file\""),
-            ],
-        )?;
         let value = |key: &Option<Spanned<usize>>| key.as_ref().map(|key| *key.get_ref());
         let count = between.len();
         if kind == Full && count > MOST_IN_FULL {
@@ -140,7 +174,8 @@ impl Planning<'_> {
                 topology::hub(count, &places, value(&links.degree).unwrap_or(1))
             }
             Geometric => self.geometric(between, bearer, span)?,
-            File => return self.edge_file(links, span, between),
+            // Read elsewhere: its edges have more to them than their ends.
+            File => Ok(Pairs::new()),
         };
         let pairs = made.map_err(|(what, hint)| {
             let key = [&links.degree, &links.columns, &links.fanout].into_iter().flatten().next();
@@ -171,48 +206,8 @@ impl Planning<'_> {
         Ok(topology::geometric(&places, &moves, reach))
     }
 
-    /// A line `meter-1 gateway-1` for each link; empty lines, and what follows a `#`, do not count.
-    fn edge_file(&self, links: &Links, span: &Range<usize>, between: &[usize]) -> Result<Pairs, Problem> {
-        let name = self.needed(&links.file, "a topology from a file", span, "file = \"site.edges\"")?;
-        let allowed: BTreeSet<usize> = between.iter().copied().collect();
-        let mut pairs = Vec::new();
-        for (number, line) in self.file(name)?.lines().enumerate() {
-            let wrong =
-                |what: String, hint: String| Problem::new(format!("{}:{}: {what}", name.get_ref(), number + 1), hint);
-            let device = |word: &str| {
-                let device = self.device(word).ok_or_else(|| {
-                    let known: Vec<&str> = self.devices.iter().map(|device| device.name.as_str()).collect();
-                    wrong(format!("no device is called `{word}`"), instead(word, known))
-                })?;
-                if allowed.contains(&device) {
-                    return Ok(device);
-                }
-                let hint = "let `between` and `bearer` allow it, or remove the line".to_owned();
-                Err(wrong(format!("`{word}` is not among the devices that this entry links"), hint))
-            };
-            let words: Vec<&str> = line.split('#').next().unwrap_or_default().split_whitespace().collect();
-            match words[..] {
-                [] => {}
-                [a, b] if a == b => {
-                    return Err(wrong("a device does not link with itself".into(), "name two devices".into()));
-                }
-                [a, b] => pairs.push((device(a)?, device(b)?)),
-                _ => {
-                    let hint = "write the names of two devices, as `meter-1 gateway-1`".to_owned();
-                    return Err(wrong(format!("{line:?} is no link"), hint));
-                }
-            }
-        }
-        if pairs.is_empty() {
-            let what = format!("the file {} names no link", name.get_ref());
-            let hint = "write a line for each link, as `meter-1 gateway-1`";
-            return Err(self.document.problem(&name.span(), what, hint));
-        }
-        Ok(pairs)
-    }
-
     /// As the bearer's, with what the entry says otherwise.
-    fn behaviour(&self, bearer: usize, links: &Links, span: &Range<usize>) -> Result<Behaviour, Problem> {
+    pub(super) fn behaviour(&self, bearer: usize, links: &Links, span: &Range<usize>) -> Result<Behaviour, Problem> {
         let spec = self.model.bearers.get(self.bearers[bearer].name.as_str());
         let spec = spec.ok_or_else(|| self.document.problem(span, "its bearer is not there", "name another"))?;
         let of_bearer = Behaviour {
@@ -220,7 +215,8 @@ impl Planning<'_> {
             jitter: spec.jitter.map_or(Duration::ZERO, |jitter| jitter.0),
             loss: spec.loss.map_or(0.0, |loss| loss.0),
             rate: spec.rate.map(|rate| rate.0),
-            span: span.clone(),
+            price: None,
+            place: Place::Scenario(span.clone()),
         };
         let Links { delay, jitter, loss, rate, .. } = links;
         let line = Line { delay: delay.clone(), jitter: *jitter, loss: *loss, rate: *rate };
@@ -229,7 +225,7 @@ impl Planning<'_> {
 
     /// A line's shape; `part` from 0 to 1 says which of the delays between which it is drawn.
     pub(super) fn shape(&self, behaviour: &Behaviour, part: f64) -> Result<Shape, Problem> {
-        let Behaviour { delay, jitter, loss, rate, span } = behaviour;
+        let Behaviour { delay, jitter, loss, rate, price: _, place } = behaviour;
         let shape = Shape {
             delay: delay.least + (delay.most - delay.least).mul_f64(part),
             jitter: *jitter,
@@ -246,7 +242,11 @@ impl Planning<'_> {
                 // A line of a scenario has the price of its bearer.
                 ShapeError::Price => "correct `price` at the bearer",
             };
-            self.document.problem(span, error.to_string().replace(';', ","), hint)
+            let what = error.to_string().replace(';', ",");
+            match place {
+                Place::Scenario(span) => self.document.problem(span, what, hint),
+                Place::File(place) => Problem::new(format!("{place}: {what}"), hint),
+            }
         })?;
         Ok(shape)
     }
@@ -256,7 +256,8 @@ impl Behaviour {
     /// As a line that has that shape already.
     pub(super) fn of(shape: &Shape, span: Range<usize>) -> Self {
         let Shape { delay, jitter, loss, rate, price: _ } = *shape;
-        Self { delay: Delay { least: delay, most: delay }, jitter, loss: f64::from(loss) / 1e6, rate, span }
+        let place = Place::Scenario(span);
+        Self { delay: exactly(delay), jitter, loss: f64::from(loss) / 1e6, rate, price: None, place }
     }
 
     /// With what is said otherwise.
@@ -266,24 +267,25 @@ impl Behaviour {
             jitter: line.jitter.map_or(self.jitter, |jitter| jitter.0),
             loss: line.loss.map_or(self.loss, |loss| loss.0),
             rate: line.rate.map_or(self.rate, |rate| Some(rate.0)),
-            span,
+            price: self.price,
+            place: Place::Scenario(span),
         }
     }
 }
 
 /// Each device knows so many of those with whom it can link, drawn one after the other; the others only if it hears of
 /// them. An edge that one end knows is known: that end dials.
-fn know_some(edges: &mut [Edge], count: usize, draw: &mut Draw) {
+fn know_some(edges: &mut [Priced], count: usize, draw: &mut Draw) {
     let mut of = BTreeMap::<usize, Vec<usize>>::new();
-    for (index, edge) in edges.iter_mut().enumerate() {
+    for (index, Priced { edge, .. }) in edges.iter_mut().enumerate() {
         edge.known = false;
         of.entry(edge.a).or_default().push(index);
         of.entry(edge.b).or_default().push(index);
     }
     for (device, own) in of {
-        let free: Vec<usize> = own.into_iter().filter(|edge| !edges[*edge].known).collect();
+        let free: Vec<usize> = own.into_iter().filter(|edge| !edges[*edge].edge.known).collect();
         for chosen in draw.choose(&free, count) {
-            let edge = &mut edges[chosen];
+            let edge = &mut edges[chosen].edge;
             edge.known = true;
             if edge.b == device {
                 (edge.a, edge.b) = (edge.b, edge.a);
@@ -291,6 +293,11 @@ fn know_some(edges: &mut [Edge], count: usize, draw: &mut Draw) {
             }
         }
     }
+}
+
+/// A delay that is not drawn.
+pub(super) fn exactly(delay: Duration) -> Delay {
+    Delay { least: delay, most: delay }
 }
 
 const NO_DELAY: Delay = Delay { least: Duration::ZERO, most: Duration::ZERO };

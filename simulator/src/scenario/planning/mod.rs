@@ -1,7 +1,7 @@
 //! Planning: from what a scenario says, and a seed, to a plan.
 //!
-//! Bearers and groups come first, in the order of the file ([`bearers`], [`devices`], with [`sleeping`]); then who can link with whom ([`links`], with the
-//! graphs of [`topology`]), what messages want of their way ([`policies`]), what is sent ([`traffic`]), what goes wrong ([`faults`]) and what is expected
+//! Bearers and groups come first, in the order of the file ([`bearers`], [`devices`], with [`sleeping`], and those of other files in [`files`]); then who
+//! can link with whom ([`links`], with the graphs of [`topology`], those of other files in [`edges`]), what messages want of their way ([`policies`]), what is sent ([`traffic`]), what goes wrong ([`faults`]) and what is expected
 //! ([`expectations`]). Each step sees what was planned before it, and says with file and line what cannot be.
 //!
 //! Invariants
@@ -11,8 +11,10 @@
 mod bearers;
 mod devices;
 mod draw;
+mod edges;
 mod expectations;
 mod faults;
+mod files;
 mod kinds;
 mod links;
 mod names;
@@ -27,9 +29,11 @@ mod traffic;
 pub use traffic::{copies, messages};
 
 use super::document::Document;
+use super::graph::{self, Graph};
 use super::model::Model;
 use super::problem::{Problem, instead};
 use crate::plan::{Bearer, DAY, Device, Edge, Plan};
+use edges::Tariffs;
 use m2mesh::time::{EpochLength, Unix};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -42,11 +46,19 @@ struct Planning<'a> {
     model: &'a Model,
     /// Texts of other files, by name as the scenario gives it.
     files: &'a BTreeMap<String, String>,
+    /// What of them are topologies.
+    graphs: &'a BTreeMap<String, Graph>,
     seed: u64,
     /// Wall time at the start.
     start: Unix,
     bearers: Vec<Bearer>,
+    /// Which of the bearers are there for a price only.
+    tariffs: Tariffs,
     devices: Vec<Device>,
+    /// Devices that are called as a file calls them.
+    by_name: BTreeMap<String, usize>,
+    /// By device: latitude and longitude, if a file says so.
+    degrees: Vec<Option<[f64; 2]>>,
     /// By device: indices of the bearers that it has.
     carried: Vec<Vec<usize>>,
     /// Groups, in the order of the file, with the indices of their devices.
@@ -67,21 +79,27 @@ pub fn plan(
         return Err(document.problem(&model.question.span(), "the question is empty", "ask what the run is to answer"));
     }
     let (epoch, start, epochs) = realm(document, model)?;
+    let graphs = graphs(model, files)?;
     let mut planning = Planning {
         document,
         model,
         files,
+        graphs: &graphs,
         seed,
         start,
         bearers: Vec::new(),
+        tariffs: Tariffs::new(&[]),
         devices: Vec::new(),
+        by_name: BTreeMap::new(),
+        degrees: Vec::new(),
         carried: Vec::new(),
         groups: Vec::new(),
         edges: Vec::new(),
     };
     planning.bearers = planning.plan_bearers()?;
     planning.plan_devices()?;
-    planning.edges = planning.plan_links()?;
+    (planning.edges, planning.tariffs) = planning.plan_links()?;
+    planning.bearers.clone_from(&planning.tariffs.bearers);
     let policies = planning.plan_policies()?;
     let flows = planning.plan_traffic(&policies)?;
     let faults = planning.plan_faults(&flows)?;
@@ -104,6 +122,15 @@ pub fn plan(
         flows,
         expectations,
     })
+}
+
+/// Topologies of other files, each read once.
+fn graphs(model: &Model, files: &BTreeMap<String, String>) -> Result<BTreeMap<String, Graph>, Problem> {
+    let of_links = model.links.iter().filter_map(|links| links.get_ref().file.as_ref());
+    let of_devices = model.devices.values().filter_map(|group| group.file.as_ref());
+    let names = of_links.chain(of_devices).map(Spanned::get_ref);
+    let there = names.filter_map(|name| Some((name, files.get(name)?)));
+    there.map(|(name, text)| Ok((name.clone(), graph::read(name, text)?))).collect()
 }
 
 /// Length of an epoch, wall time at the start, and the epochs for which devices begin with credentials.

@@ -26,8 +26,10 @@ impl Planning<'_> {
             .iter()
             .find(|(group, _)| name.strip_prefix(group.as_str()).and_then(|rest| rest.strip_prefix('-')).is_some());
         let hint = match numbered {
-            Some((group, range)) => format!("the devices of that group are {group}-1 to {group}-{}", range.len()),
-            None => instead(name, self.groups.iter().map(|(group, _)| group.as_str()).chain([ALL]).chain(also)),
+            Some((group, range)) if self.device(&format!("{group}-1")) == Some(range.start) => {
+                format!("the devices of that group are {group}-1 to {group}-{}", range.len())
+            }
+            _ => instead(name, self.groups.iter().map(|(group, _)| group.as_str()).chain([ALL]).chain(also)),
         };
         self.document.problem(span, format!("no group and no device is called `{name}`"), hint)
     }
@@ -70,7 +72,8 @@ impl Planning<'_> {
             let number = number.and_then(|number| number.parse::<usize>().ok()).filter(|number| *number > 0);
             number.map(|number| range.start + number - 1).filter(|device| range.contains(device))
         });
-        in_group.into_iter().find(|device| self.devices[*device].name.as_str() == name)
+        let numbered = in_group.into_iter().find(|device| self.devices[*device].name.as_str() == name);
+        numbered.or_else(|| self.by_name.get(name).copied())
     }
 }
 

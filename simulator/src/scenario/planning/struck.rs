@@ -57,7 +57,7 @@ impl Planning<'_> {
             Some(bearer) => Some(self.bearer(Some(bearer), &bearer.span())?),
             None => None,
         };
-        let on = |edge: &usize| bearer.is_none_or(|bearer| self.edges[*edge].bearer == bearer);
+        let on = |edge: &usize| bearer.is_none_or(|bearer| self.tariffs.scenarios(self.edges[*edge].bearer) == bearer);
         let every: Vec<(usize, bool)> = (0..self.edges.len()).filter(on).map(|edge| (edge, true)).collect();
         let Some(links) = &fault.links else {
             return if every.is_empty() { Err(self.nothing(span)) } else { Ok(every) };
