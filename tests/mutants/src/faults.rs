@@ -85,7 +85,10 @@ pub fn load(directory: &Path) -> Result<Vec<Fault>, String> {
         for entry in file.fault {
             let fault = entry.into_fault(&core);
             if !is_name(&fault.name) {
-                return Err(format!("{place}: {:?} is no name of a fault: lower-case letters, digits, hyphens", fault.name));
+                return Err(format!(
+                    "{place}: {:?} is no name of a fault: lower-case letters, digits, hyphens",
+                    fault.name
+                ));
             }
             if !names.insert(fault.name.clone()) {
                 return Err(format!("{place}: two faults are called {}; give this one another name", fault.name));
@@ -108,7 +111,8 @@ impl Entry {
             find,
             replace,
         });
-        let pieces = [Piece { file: file.clone(), find, replace }].into_iter().chain(more.collect::<Vec<_>>()).collect();
+        let pieces =
+            [Piece { file: file.clone(), find, replace }].into_iter().chain(more.collect::<Vec<_>>()).collect();
         Fault { name, core: core.to_owned(), about, reason, pieces }
     }
 }

@@ -47,7 +47,9 @@ enum Verb {
 }
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Exit code 0 when 90 % of the faults were caught, and of a sample those that are known to be caught; else 2.")]
+#[command(
+    after_help = "Exit code 0 when 90 % of the faults were caught, and of a sample those that are known to be caught; else 2."
+)]
 struct Score {
     /// Unoptimised build
     #[arg(long)]
@@ -186,12 +188,12 @@ fn choose(faults: &[Fault], wanted: &Score, known: &tell::Known) -> Result<Vec<F
     let mut drawn: Vec<&Fault> =
         faults.iter().filter(|fault| known.get(&fault.name).is_some_and(Option::is_some)).collect();
     if drawn.is_empty() {
-        return Err("tests/mutants/score.toml knows of no fault that is caught; make a whole score and keep it".to_owned());
+        return Err(
+            "tests/mutants/score.toml knows of no fault that is caught; make a whole score and keep it".to_owned()
+        );
     }
     // By a hash of seed and name: what is drawn does not change when faults are added before it.
-    drawn.sort_by_key(|fault| {
-        results::hash([&wanted.seed.to_be_bytes()[..], fault.name.as_bytes()].into_iter())
-    });
+    drawn.sort_by_key(|fault| results::hash([&wanted.seed.to_be_bytes()[..], fault.name.as_bytes()].into_iter()));
     Ok(drawn.into_iter().take(count).cloned().collect())
 }
 

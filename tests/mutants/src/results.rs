@@ -166,10 +166,8 @@ mod tests {
     #[test]
     fn a_command_that_shows_nothing_is_left_out_later() {
         let mut found = Found::default();
-        let mut saw = |seed, sight| drop(found.runs.entry("a".to_owned()).or_default().insert(seed, sight));
-        saw(1, Sight::Unfit);
-        saw(2, Sight::NotReached);
-        saw(3, Sight::NotReached);
+        let shown = [(1, Sight::Unfit), (2, Sight::NotReached), (3, Sight::NotReached)];
+        found.runs.insert("a".to_owned(), shown.into_iter().collect());
         assert!(!found.is_hopeless("a", 3), "one run is no proof");
         assert!(found.is_hopeless("a", 4));
         assert!(!found.is_hopeless("b", 4), "of another nothing is known");

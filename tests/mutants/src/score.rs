@@ -141,11 +141,18 @@ impl Scorer<'_> {
         match caught {
             Some(verdict) if found.caught.is_none() => {
                 let runs = found.count() + 1;
-                self.bar.println(format!("caught  {:<44} {} seed {seed}: {}", fault.name, command.name, verdict.text()));
+                self.bar.println(format!(
+                    "caught  {:<44} {} seed {seed}: {}",
+                    fault.name,
+                    command.name,
+                    verdict.text()
+                ));
                 found.caught = Some(Caught { command: command.name.clone(), seed, verdict, runs });
             }
             Some(_) => {}
-            None => drop(found.runs.entry(command.name.clone()).or_default().insert(seed, sight)),
+            None => {
+                found.runs.entry(command.name.clone()).or_default().insert(seed, sight);
+            }
         }
         let caught = state.results.faults.values().filter(|found| found.caught.is_some()).count();
         self.bar.set_message(format!("{caught} of {} caught; seed {seed}: {}", self.wanted.faults.len(), fault.name));
@@ -160,7 +167,8 @@ impl Scorer<'_> {
             let cost = self.clean(command, 1)?.took;
             let state = self.lock();
             let found = state.results.faults.get(&fault.name);
-            let best = found.and_then(|found| found.runs.get(&command.name)).and_then(|runs| runs.values().max().copied());
+            let best =
+                found.and_then(|found| found.runs.get(&command.name)).and_then(|runs| runs.values().max().copied());
             let hopeless = !self.wanted.all && found.is_some_and(|found| found.is_hopeless(&command.name, seed));
             if !hopeless {
                 ranked.push((best != Some(Sight::OtherTrace), cost, command));

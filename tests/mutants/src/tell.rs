@@ -65,10 +65,14 @@ pub fn score(faults: &[Fault], results: &Results, sample: bool) -> bool {
         cores.add_row([(*core).to_owned(), caught.to_string(), all.to_string()]);
     }
     let (caught, all) = by_core.values().fold((0, 0), |(caught, all), (c, a)| (caught + c, all + a));
-    let unfit: Vec<String> = results.clean.iter().flat_map(|(command, seeds)| {
-        let unfit = seeds.iter().filter(|(_, clean)| clean.verdict != crate::command::Verdict::Passed);
-        unfit.map(move |(seed, clean)| format!("{command} seed {seed}: {}", clean.verdict.text()))
-    }).collect();
+    let unfit: Vec<String> = results
+        .clean
+        .iter()
+        .flat_map(|(command, seeds)| {
+            let unfit = seeds.iter().filter(|(_, clean)| clean.verdict != crate::command::Verdict::Passed);
+            unfit.map(move |(seed, clean)| format!("{command} seed {seed}: {}", clean.verdict.text()))
+        })
+        .collect();
     println!("{by_fault}\n\n{cores}\n");
     if !unfit.is_empty() {
         println!("fail without a fault, and catch nothing:\n  {}\n", unfit.join("\n  "));

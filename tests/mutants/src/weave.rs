@@ -14,6 +14,7 @@
 //! name, and its program is called [`PROGRAM`].
 
 use crate::faults::{self, Fault};
+use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -61,7 +62,7 @@ impl Places {
     }
 }
 
-/// Files of the project, tracked or new, as paths below its root.
+/// Files of the project, tracked or new, as paths below its root, in order.
 pub fn files(root: &Path) -> Result<Vec<String>, String> {
     let listed = Command::new("git")
         .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
@@ -74,21 +75,29 @@ pub fn files(root: &Path) -> Result<Vec<String>, String> {
     }
     let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
     let there = |file: &&str| !file.is_empty() && root.join(file).is_file();
-    Ok(listed.split('\0').filter(there).map(str::to_owned).collect())
+    let mut files: Vec<String> = listed.split('\0').filter(there).map(str::to_owned).collect();
+    files.sort();
+    Ok(files)
 }
 
 /// Brings the woven tree up to date.
 pub fn weave(places: &Places, faults: &[Fault]) -> Result<(), String> {
-    let problems = faults::problems(faults, &places.root);
+    let mut problems = faults::problems(faults, &places.root);
+    let mut numbers = BTreeMap::new();
+    for fault in faults {
+        if let Some(other) = numbers.insert(number(&fault.name), &fault.name) {
+            problems.push(format!("{} and {other} have one number by chance; rename one", fault.name));
+        }
+    }
     if !problems.is_empty() {
         return Err(problems.join("\n"));
     }
     let tree = places.tree();
     let listed = files(&places.root)?;
-    let mut edits: BTreeMap<&str, Vec<(usize, &faults::Piece)>> = BTreeMap::new();
-    for (number, fault) in faults.iter().enumerate() {
+    let mut edits: BTreeMap<&str, Vec<(u32, &faults::Piece)>> = BTreeMap::new();
+    for fault in faults {
         for piece in &fault.pieces {
-            edits.entry(&piece.file).or_default().push((number, piece));
+            edits.entry(&piece.file).or_default().push((number(&fault.name), piece));
         }
     }
     for file in &listed {
@@ -98,9 +107,9 @@ pub fn weave(places: &Places, faults: &[Fault]) -> Result<(), String> {
             // Faults leave things unused behind them, of which nobody needs to be warned.
             (None, "src/lib.rs") => Some(format!("#![allow(warnings)]\n{}\nmod mutant;\n", read(&from)?)),
             (None, "Cargo.toml") => Some(versioned(&read(&from)?)),
-            (None, "simulator/Cargo.toml") => {
-                Some(versioned(&read(&from)?).replace("name = \"m2mesh-sim\"\npath", &format!("name = \"{PROGRAM}\"\npath")))
-            }
+            (None, "simulator/Cargo.toml") => Some(
+                versioned(&read(&from)?).replace("name = \"m2mesh-sim\"\npath", &format!("name = \"{PROGRAM}\"\npath")),
+            ),
             // It has the versions of this tree; cargo writes that of the copy once.
             (None, "Cargo.lock") if to.exists() => continue,
             _ => None,
@@ -126,13 +135,15 @@ pub fn build(places: &Places, debug: bool) -> Result<PathBuf, String> {
     }
     let status = cargo.status().map_err(|error| format!("cargo does not run: {error}"))?;
     if !status.success() {
-        return Err("the tree with the faults does not compile; a fault that the errors above name is no Rust".to_owned());
+        return Err(
+            "the tree with the faults does not compile; a fault that the errors above name is no Rust".to_owned()
+        );
     }
     Ok(places.program(debug))
 }
 
 /// One file with its faults.
-fn woven(text: &str, pieces: &[(usize, &faults::Piece)]) -> Result<String, String> {
+fn woven(text: &str, pieces: &[(u32, &faults::Piece)]) -> Result<String, String> {
     let mut placed = Vec::new();
     for (number, piece) in pieces {
         placed.push((faults::place(piece, text)?, *number, piece.replace.as_str()));
@@ -151,15 +162,23 @@ fn woven(text: &str, pieces: &[(usize, &faults::Piece)]) -> Result<String, Strin
     Ok(out)
 }
 
+/// Of a fault: by its name, so that another fault does not change the files of this one.
+fn number(name: &str) -> u32 {
+    let [a, b, c, d] = *Sha256::digest(name).first_chunk().expect("a hash is longer");
+    // The largest stands for none.
+    u32::from_be_bytes([a, b, c, d]) >> 1
+}
+
 /// The module that says which fault is on.
 fn switch(faults: &[Fault]) -> String {
-    let names: Vec<String> = faults.iter().map(|fault| format!("{:?}", fault.name)).collect();
+    let names: Vec<String> =
+        faults.iter().map(|fault| format!("({:?}, {})", fault.name, number(&fault.name))).collect();
     format!(
         r#"//! Which fault is on: woven in by the mutation score.
 use std::sync::OnceLock;
 use std::sync::atomic::{{AtomicBool, Ordering::Relaxed}};
 
-const NAMES: &[&str] = &[{}];
+const FAULTS: &[(&str, u32)] = &[{}];
 
 /// Whether that fault is on. The first time that it is, the file that `M2MESH_MUTANT_REACHED` names is made.
 #[inline]
@@ -179,8 +198,8 @@ pub fn on(number: u32) -> bool {{
 
 fn chosen() -> u32 {{
     let Some(wanted) = std::env::var_os("M2MESH_MUTANT").filter(|wanted| !wanted.is_empty()) else {{ return u32::MAX }};
-    let found = NAMES.iter().position(|name| wanted == *name);
-    found.map(|at| at as u32).expect("M2MESH_MUTANT names a fault that is woven in")
+    let found = FAULTS.iter().find(|(name, _)| wanted == *name);
+    found.map(|(_, number)| *number).expect("M2MESH_MUTANT names a fault that is woven in")
 }}
 "#,
         names.join(", ")
@@ -284,7 +303,9 @@ mod tests {
         };
         weave(&places, std::slice::from_ref(&fault)).expect("it is woven");
         let text = |file: &str| read(&places.tree().join(file)).expect("it is in the tree");
-        assert_eq!(text("src/a.rs"), "fn f() -> u8 { (if crate::mutant::on(0) { 2 } else { 1 }) }\n");
+        let number = number("one");
+        let wanted = format!("fn f() -> u8 {{ (if crate::mutant::on({number}) {{ 2 }} else {{ 1 }}) }}\n");
+        assert_eq!(text("src/a.rs"), wanted);
         assert_eq!(text("Cargo.toml"), "[package]\nversion = \"1.2.3+mutants\"\n[dependencies]\nversion = \"1\"\n");
         assert!(text("src/lib.rs").ends_with("mod mutant;\n"));
         assert!(text("src/mutant.rs").contains("\"one\""));
