@@ -6,6 +6,8 @@
 
 #[path = "tidy/evidence.rs"]
 mod evidence;
+#[path = "mutants/src/faults.rs"]
+mod faults;
 #[path = "tidy/rules.rs"]
 mod rules;
 #[path = "tidy/source.rs"]
@@ -166,6 +168,13 @@ fn what_is_counted_is_counted_in_some_test() {
     report(&evidence::counters(&names, &code, UNTESTED_COUNTERS));
 }
 
+#[test]
+fn planted_faults_are_where_they_say() {
+    let planted = faults::load(&root().join("tests/mutants/faults")).expect("the planted faults can be read");
+    assert!(planted.len() >= 60, "there are faults");
+    report(&faults::problems(&planted, root()));
+}
+
 mod can_fail {
     use super::evidence::{counters, document, test_code, tests_of};
     use super::rules::{architecture, machine_paths, manner};
@@ -256,6 +265,20 @@ mod can_fail {
         assert!(counters(&names, &["my_inbox_full"], &[])[0].contains("no test counts inbox_full"));
         assert!(counters(&names, &["\"inbox_full\""], &["inbox_full"])[0].contains("excuse it no more"));
         assert!(counters(&names, &[], &["inbox_full", "gone"])[0].contains("nothing is counted as gone"));
+    }
+
+    #[test]
+    fn a_planted_fault_that_has_come_loose() {
+        use super::faults::{Piece, place};
+        let found = |find: &str| {
+            let piece = Piece { file: String::new(), find: find.to_owned(), replace: String::new() };
+            place(&piece, "if a < b { a } else { b }")
+        };
+        assert_eq!(found("a < b"), Ok(3..8));
+        assert_eq!(found("{ ⟦a⟧ }"), Ok(11..12));
+        assert!(found("a").expect_err("it is there twice").contains("more than once"));
+        assert!(found("c").expect_err("it is nowhere").contains("not in the file"));
+        assert!(found("if ⟦⟧a").expect_err("it is nothing").contains("names nothing"));
     }
 
     #[test]

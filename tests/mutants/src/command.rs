@@ -1,0 +1,164 @@
+//! What may catch a fault: commands of the simulator, and one run of one of them.
+
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Command as Process, Stdio};
+use std::time::{Duration, Instant};
+
+/// A command of the simulator, less its seed.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Command {
+    /// The scenario's, or one of its own.
+    pub name: String,
+    /// Without `--seed` and `--json`.
+    pub arguments: Vec<String>,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// Exit code 0.
+    Passed,
+    /// Exit code 2: these checks were violated, these expectations missed.
+    Failed {
+        /// Names of checks.
+        checks: Vec<String>,
+        /// Texts of expectations.
+        expectations: Vec<String>,
+    },
+    /// Any other end, with what was said last.
+    Crashed(String),
+    /// It was ended, since it took too long.
+    HungFor(u64),
+}
+
+/// One run.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// How it ended.
+    pub verdict: Verdict,
+    /// The hash of all that happened, where the command tells one.
+    pub trace: Option<String>,
+    /// Seconds.
+    pub took: f64,
+    /// Whether the fault was come by.
+    pub reached: bool,
+}
+
+/// Where and how to run.
+#[derive(Clone, Debug)]
+pub struct Bench {
+    /// The simulator with all faults.
+    pub program: PathBuf,
+    /// For files of a run.
+    pub scratch: PathBuf,
+    /// Bytes of address space that a run may have: a fault may leak.
+    pub memory: u64,
+}
+
+/// All commands: the small forms of the shipped scenarios, and what `commands.toml` adds.
+pub fn load(root: &Path) -> Result<Vec<Command>, String> {
+    #[derive(Deserialize)]
+    struct Small {
+        scenario: Vec<Scenario>,
+    }
+    #[derive(Deserialize)]
+    struct Scenario {
+        name: String,
+        #[serde(default)]
+        set: Vec<String>,
+    }
+    #[derive(Deserialize)]
+    struct Others {
+        command: Vec<Command>,
+    }
+    fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, String> {
+        let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        toml::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))
+    }
+    let small: Small = read(&root.join("simulator/tests/small.toml"))?;
+    let others: Others = read(&root.join("tests/mutants/commands.toml"))?;
+    let scenarios = small.scenario.into_iter().map(|Scenario { name, set }| {
+        let settings = set.into_iter().flat_map(|setting| ["--set".to_owned(), setting]);
+        let arguments = ["run".to_owned(), name.clone()].into_iter().chain(settings).collect();
+        Command { name, arguments }
+    });
+    Ok(scenarios.chain(others.command).collect())
+}
+
+impl Bench {
+    /// Runs a command under a fault, or under none.
+    pub fn run(&self, command: &Command, seed: u64, fault: Option<&str>, limit: Duration) -> Result<Run, String> {
+        let name = format!("{}-{}-{seed}", fault.unwrap_or("none"), command.name);
+        let [told, said, mark] = ["out", "err", "reached"].map(|end| self.scratch.join(format!("{name}.{end}")));
+        let create = |path: &Path| File::create(path).map_err(|error| format!("{}: {error}", path.display()));
+        let _ = std::fs::remove_file(&mark);
+        let began = Instant::now();
+        // The tools of the system hold it to its limits: nothing here has to wait and look.
+        let status = Process::new("sh")
+            .args(["-c", "ulimit -v \"$0\" 2> /dev/null; exec timeout --kill-after=5 \"$@\""])
+            .arg((self.memory / 1024).to_string())
+            .arg(limit.as_secs().to_string())
+            .arg(&self.program)
+            .args(&command.arguments)
+            .args(["--seed", &seed.to_string(), "--json"])
+            .env("M2MESH_MUTANT", fault.unwrap_or_default())
+            .env("M2MESH_MUTANT_REACHED", &mark)
+            .stdin(Stdio::null())
+            .stdout(create(&told)?)
+            .stderr(create(&said)?)
+            .status()
+            .map_err(|error| format!("{}: {error}", self.program.display()))?;
+        let took = began.elapsed().as_secs_f64();
+        let told_text = std::fs::read_to_string(&told).unwrap_or_default();
+        let summary: serde_json::Value = serde_json::from_str(&told_text).unwrap_or_default();
+        let verdict = match status.code() {
+            Some(0) => Verdict::Passed,
+            Some(2) if summary.is_object() => failed(&summary),
+            _ if began.elapsed() >= limit => Verdict::HungFor(limit.as_secs()),
+            code => {
+                let said = std::fs::read_to_string(&said).unwrap_or_default();
+                let last = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("nothing said");
+                let code = code.map_or_else(|| "a signal".to_owned(), |code| format!("exit code {code}"));
+                Verdict::Crashed(format!("{code}: {}", last.chars().take(200).collect::<String>()))
+            }
+        };
+        let trace = summary["trace"].as_str().map(str::to_owned);
+        let run = Run { verdict, trace, took, reached: mark.exists() };
+        for file in [told, said, mark] {
+            let _ = std::fs::remove_file(file);
+        }
+        Ok(run)
+    }
+}
+
+/// What a summary says is wrong.
+fn failed(summary: &serde_json::Value) -> Verdict {
+    let list = |key: &str| summary[key].as_array().cloned().unwrap_or_default().into_iter();
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    let checks = list("checks").filter(|check| check["violated"].as_u64() > Some(0)).map(|check| text(&check["name"]));
+    let expectations =
+        list("expectations").filter(|verdict| verdict["held"] == false).map(|verdict| text(&verdict["text"]));
+    Verdict::Failed { checks: checks.collect(), expectations: expectations.collect() }
+}
+
+impl Verdict {
+    /// In a few words.
+    pub fn text(&self) -> String {
+        match self {
+            Self::Passed => "passed".to_owned(),
+            Self::Failed { checks, .. } if !checks.is_empty() => format!("check {}", checks.join(", ")),
+            Self::Failed { expectations, .. } if !expectations.is_empty() => {
+                let more = expectations.len() - 1;
+                let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+                format!("{}{more}", expectations[0])
+            }
+            Self::Failed { .. } => "exit code 2".to_owned(),
+            Self::Crashed(how) => format!("crash, {how}"),
+            Self::HungFor(seconds) => format!("hung, ended after {seconds} s"),
+        }
+    }
+}
