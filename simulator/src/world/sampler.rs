@@ -141,14 +141,16 @@ fn reachable(plan: &Plan, medium: &Medium) -> f64 {
 }
 
 /// Disjoint sets with path halving (Tarjan 1975).
-struct Parts(Vec<usize>);
+pub struct Parts(Vec<usize>);
 
 impl Parts {
-    fn new(count: usize) -> Self {
+    /// Each by itself.
+    pub fn new(count: usize) -> Self {
         Self((0..count).collect())
     }
 
-    fn find(&mut self, mut at: usize) -> usize {
+    /// The one that stands for the set.
+    pub fn find(&mut self, mut at: usize) -> usize {
         while self.0[at] != at {
             self.0[at] = self.0[self.0[at]];
             at = self.0[at];
@@ -156,7 +158,8 @@ impl Parts {
         at
     }
 
-    fn join(&mut self, one: usize, other: usize) {
+    /// Makes one set of two.
+    pub fn join(&mut self, one: usize, other: usize) {
         let (one, other) = (self.find(one), self.find(other));
         self.0[one] = other;
     }

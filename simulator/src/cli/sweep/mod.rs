@@ -118,7 +118,7 @@ pub(super) fn sweep(arguments: &Arguments, shown: bool) -> Result<(Sweep, Vec<Fa
     let mut failed = Vec::new();
     let shown = shown && !arguments.json;
     children::run(jobs, arguments.jobs.map(usize::from), shown, |Outcome { number, name, result }| match result {
-        Ok(summary) => results::keep(&arguments.out, &name, &summary),
+        Ok(finished) => results::keep(&arguments.out, &name, &finished.summary),
         Err(error) => {
             failed.push((number, Failed { run: name, error }));
             Ok(())

@@ -94,7 +94,7 @@ impl Planning<'_> {
         let carried = self.carried_by(group)?;
         let first = self.devices.len();
         // A stream for each group, by its name: other groups may come and go.
-        let mut draw = Draw::new(self.seed, &format!("placement {word}"), 0);
+        let mut draw = Draw::new(self.seed, &format!("placement {word}"), self.attempt);
         let mut schedules = Draw::new(self.seed, &format!("schedule {word}"), 0);
         for number in 0..count {
             let called = format!("{word}-{}", number + 1);

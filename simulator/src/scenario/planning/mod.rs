@@ -1,7 +1,7 @@
 //! Planning: from what a scenario says, and a seed, to a plan.
 //!
 //! Bearers and groups come first, in the order of the file ([`devices`]); then who can link with whom ([`links`], with the
-//! graphs of [`topology`]), what messages want of their way ([`policies`]), what is sent ([`traffic`]), what goes wrong ([`faults`]) and what is expected
+//! graphs of [`topology`], drawn until they hang together: [`whole`]), what messages want of their way ([`policies`]), what is sent ([`traffic`]), what goes wrong ([`faults`]) and what is expected
 //! ([`expectations`]). Each step sees what was planned before it, and says with file and line what cannot be.
 //!
 //! Invariants
@@ -21,6 +21,7 @@ mod struck;
 mod topics;
 mod topology;
 mod traffic;
+mod whole;
 
 pub use traffic::{copies, messages};
 
@@ -41,6 +42,8 @@ struct Planning<'a> {
     /// Texts of other files, by name as the scenario gives it.
     files: &'a BTreeMap<String, String>,
     seed: u64,
+    /// How often places have been drawn before: see [`whole`].
+    attempt: usize,
     bearers: Vec<Bearer>,
     devices: Vec<Device>,
     /// By device: indices of the bearers that it has.
@@ -68,6 +71,7 @@ pub fn plan(
         model,
         files,
         seed,
+        attempt: 0,
         bearers: Vec::new(),
         devices: Vec::new(),
         carried: Vec::new(),
@@ -75,8 +79,7 @@ pub fn plan(
         edges: Vec::new(),
     };
     planning.bearers = planning.plan_bearers()?;
-    planning.plan_devices()?;
-    planning.edges = planning.plan_links()?;
+    planning.plan_network()?;
     let policies = planning.plan_policies()?;
     let flows = planning.plan_traffic(&policies)?;
     let faults = planning.plan_faults(&flows)?;
