@@ -11,6 +11,7 @@ mod failure;
 mod list;
 mod merge;
 mod new;
+mod outputs;
 mod progress;
 mod replay;
 mod run;

@@ -3,6 +3,7 @@
 use super::agenda::{Agenda, Item};
 use super::ledger::Ledger;
 use super::medium::{Kinds, Medium, NANOS, Spent, Watch, now};
+use super::spending::Spending;
 use crate::plan::Plan;
 use crate::record::{Frame, Sample};
 use std::collections::BTreeSet;
@@ -21,6 +22,8 @@ pub struct Sampler {
     before: (Vec<u64>, f64),
     /// Bytes and lost links when the warm-up ended.
     pub warm: Option<Warm>,
+    /// By device and bearer.
+    pub spending: Spending,
     /// When all links that could stood first, in nanoseconds.
     pub ready: Option<u64>,
 }
@@ -54,6 +57,7 @@ impl Sampler {
             frames: Vec::new(),
             before: (vec![0; plan.edges.len()], 0.0),
             warm: None,
+            spending: Spending::default(),
             ready: None,
         }
     }
@@ -77,6 +81,7 @@ impl Sampler {
         if self.samples.len().is_multiple_of(self.frames_each) {
             self.frame(plan, medium, after.as_secs_f64());
         }
+        self.spending.handle_time(plan, medium, after);
         let book = ledger.lock();
         self.samples.push(Sample {
             at_s: after.as_secs_f64(),

@@ -123,6 +123,7 @@ fn compare(arguments: &Arguments) -> Result<Sweep, Failure> {
         set: arguments.set.clone(),
         jobs: arguments.jobs,
         shard: None,
+        junit: None,
         out: out.path().to_owned(),
         json: arguments.json,
     };

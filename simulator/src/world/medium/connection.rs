@@ -190,6 +190,11 @@ impl Connection {
         if self.directions[end] == 0 { edge.a } else { edge.b }
     }
 
+    /// Number of its edge.
+    pub(super) fn edge(&self) -> usize {
+        self.edge
+    }
+
     pub(super) fn medium(&self) -> &Medium {
         &self.medium
     }

@@ -12,12 +12,13 @@
 //!
 //! Files: `connection` two ends · `stream` bytes one way · `transport` libp2p's view · `purpose` what bytes are for ·
 //! `kinds` what control is for · `frames` whole frames, for hostile members · `lie` what a hostile router tells of its links ·
-//! `tell` what it tells of itself · `trace` the hash.
+//! `tell` what it tells of itself · `trace` the hash · `capture` a link's bytes in a file.
 //!
 //! Invariants
 //! 1. Bytes of a stream arrive in order, or the connection is reset.
 //! 2. Nothing arrives over an edge that was not open when it was sent, before it has been open again.
 
+mod capture;
 mod connection;
 mod frames;
 mod kinds;
@@ -30,6 +31,7 @@ mod tests;
 mod trace;
 mod transport;
 
+pub use capture::Capture;
 pub use kinds::Kinds;
 pub use lie::Liar;
 pub use purpose::{PURPOSES, Purpose};
@@ -60,6 +62,7 @@ struct State {
     purposes: [u64; PURPOSES.len()],
     kinds: Kinds,
     watch: Watch,
+    capture: Option<Capture>,
 }
 
 struct Bearer {
@@ -200,6 +203,7 @@ impl Medium {
             purposes: [0; PURPOSES.len()],
             kinds: Kinds::new(),
             watch: Watch::default(),
+            capture: None,
         };
         for edge in &plan.edges {
             state.add_edge(edge.a, edge.b, edge.bearer, edge.shapes, edge.known);

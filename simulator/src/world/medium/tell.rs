@@ -35,6 +35,13 @@ impl Medium {
         (edge.bytes, (edge.bytes[0] + edge.bytes[1]) as f64 / 1e6 * state.bearers[edge.bearer].price)
     }
 
+    /// Bytes that each end of an edge has sent over it, and their cost.
+    pub fn edge_sent(&self, edge: usize) -> [(u64, f64); 2] {
+        let state = self.lock();
+        let edge = &state.edges[edge];
+        edge.bytes.map(|bytes| (bytes, bytes as f64 / 1e6 * state.bearers[edge.bearer].price))
+    }
+
     /// How much cuts have taken from an edge so far.
     pub fn struck(&self, edge: usize) -> u64 {
         self.lock().edges[edge].struck
