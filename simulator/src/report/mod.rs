@@ -31,15 +31,18 @@ use serde::Serialize;
 const TEMPLATE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
 /// In the order in which they build on one another.
-const SCRIPTS: [&str; 9] = [
+const SCRIPTS: [&str; 12] = [
     include_str!("script/base.js"),
     include_str!("script/answer.js"),
     include_str!("script/plot.js"),
     include_str!("script/figures.js"),
     include_str!("script/layout.js"),
+    include_str!("script/map.js"),
     include_str!("script/topology.js"),
     include_str!("script/player.js"),
     include_str!("script/messages.js"),
+    include_str!("script/costs.js"),
+    include_str!("script/missed.js"),
     include_str!("script/page.js"),
 ];
 const RECORD_BEGINS: &str = r#"<script type="application/json" id="record">"#;
