@@ -29,7 +29,7 @@ pub struct Record {
     /// What devices sent over bearers in the measured time.
     #[serde(default)]
     pub spending: Vec<Spending>,
-    /// Publications that somebody missed, the first thousand that were found.
+    /// Publications that somebody missed, the earliest thousand.
     #[serde(default)]
     pub missed: Vec<Missed>,
     /// Purposes in the order of [`Sample::purposes`].

@@ -171,12 +171,14 @@ fn draw<B: DrawingBackend>(area: &DrawingArea<B, Shift>, chart: &Chart) -> Resul
     let mut figure = ChartBuilder::on(area)
         .caption(&chart.title, (FAMILY, 22))
         .margin(14)
+        .margin_right(34)
         .x_label_area_size(40)
         .y_label_area_size(84)
         .build_cartesian_2d(least..most, 0.0..high)
         .map_err(|error| said(&error))?;
     let time = |at: &f64| {
-        let at = if chart.logarithmic { 10f64.powf(*at) } else { *at };
+        // Of a logarithm, two digits are enough.
+        let at = if chart.logarithmic { format!("{:.1e}", 10f64.powf(*at)).parse().unwrap_or(*at) } else { *at };
         metrics::text(Some(Unit::Seconds), at)
     };
     figure
@@ -201,7 +203,8 @@ fn draw<B: DrawingBackend>(area: &DrawingArea<B, Shift>, chart: &Chart) -> Resul
             .legend(move |(x, y)| PathElement::new(vec![(x, y), (x + 18, y)], colour.stroke_width(2)));
     }
     if chart.lines.len() > 1 {
-        let position = if chart.logarithmic { SeriesLabelPosition::LowerRight } else { SeriesLabelPosition::UpperLeft };
+        let position =
+            if chart.logarithmic { SeriesLabelPosition::LowerRight } else { SeriesLabelPosition::UpperRight };
         figure
             .configure_series_labels()
             .position(position)

@@ -111,19 +111,9 @@ pub struct Findings {
     pub looked: u64,
     /// The first violations, in words.
     pub examples: Vec<String>,
-    /// Copies that were owed and not heard by their deadline: the first that were found.
-    pub missing: Vec<Missed>,
-}
-
-/// A publication that a subscription was to hear, and did not by its deadline.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Missed {
-    /// The message's number in the ledger.
-    pub message: u64,
-    /// Index of the subscriber.
-    pub node: usize,
-    /// When it was heard after all, in nanoseconds.
-    pub heard: Option<u64>,
+    /// Copies that were owed and not heard by their deadline, the earliest: by the message's number in the ledger and the
+    /// subscriber's index, when it was heard after all, in nanoseconds.
+    pub missing: BTreeMap<(u64, usize), Option<u64>>,
 }
 
 /// What of one publisher under one topic one device has heard, in all of its lives: places in the stream.
@@ -321,9 +311,9 @@ impl Case<'_> {
             findings.owed += 1;
             if !heard.contains(&place) {
                 findings.missed += 1;
-                if findings.missing.len() < MOST_MISSED {
-                    let message = self.stream[place].id;
-                    findings.missing.push(Missed { message, node: self.subscription.node, heard: later(place) });
+                findings.missing.insert((self.stream[place].id, self.subscription.node), later(place));
+                if findings.missing.len() > MOST_MISSED {
+                    findings.missing.pop_last();
                 }
             }
         }

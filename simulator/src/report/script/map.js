@@ -14,7 +14,7 @@ const reachesOf = (() => {
     return (node) => [...of[node]].sort((one, other) => reaches[one] - reaches[other]);
 })();
 
-const metres = (value) => (value >= 1000 ? `${significant(value / 1000)} km` : `${significant(value)} m`);
+const metres = (value) => brief(value >= 1000 ? `${significant(value / 1000)} km` : `${significant(value)} m`);
 
 /** Circles of reach: of all nodes where that is asked for, else of the one in focus. */
 function drawReach(context, focus) {
@@ -65,9 +65,7 @@ function drawScale(context) {
 function reachChoice() {
     const ranged = record.bearers.map((name, i) => [name, reaches[i], i]).filter(([, reach]) => known(reach));
     if (!view.onMap || !ranged.length) return null;
-    return html(
-        "div",
-        {},
+    return [
         html("h3", {}, "Reach"),
         html(
             "ul",
@@ -81,18 +79,22 @@ function reachChoice() {
                     html("b", {}, metres(reach)),
                 ),
             ),
+            html(
+                "li",
+                {},
+                html(
+                    "label",
+                    {},
+                    html("input", {
+                        type: "checkbox",
+                        onchange: (event) => {
+                            view.reach = event.target.checked;
+                            view.redraw();
+                        },
+                    }),
+                    " of all nodes",
+                ),
+            ),
         ),
-        html(
-            "label",
-            { class: "choice" },
-            html("input", {
-                type: "checkbox",
-                onchange: (event) => {
-                    view.reach = event.target.checked;
-                    view.redraw();
-                },
-            }),
-            " of all nodes",
-        ),
-    );
+    ];
 }
