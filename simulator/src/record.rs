@@ -21,8 +21,17 @@ pub struct Record {
     pub nodes: Vec<Node>,
     /// Names of bearers.
     pub bearers: Vec<String>,
+    /// What is known of them, in their order.
+    #[serde(default)]
+    pub carriers: Vec<Carrier>,
     /// Links that could be.
     pub edges: Vec<Edge>,
+    /// What devices sent over bearers in the measured time.
+    #[serde(default)]
+    pub spending: Vec<Spending>,
+    /// Publications that somebody missed, the earliest thousand.
+    #[serde(default)]
+    pub missed: Vec<Missed>,
     /// Purposes in the order of [`Sample::purposes`].
     pub purposes: Vec<String>,
     /// Cumulative figures at equal distances, the first at 0.
@@ -171,6 +180,47 @@ pub struct Node {
     pub received: u64,
     /// Bytes it put on its links.
     pub bytes: u64,
+}
+
+/// What is known of a bearer.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Carrier {
+    /// Metres over which it reaches; `None` for any distance.
+    pub reach: Option<f64>,
+    /// Units of money for a megabyte.
+    pub price: f64,
+}
+
+/// What a device sent over a bearer after the warm-up.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Spending {
+    /// Index of the device.
+    pub node: usize,
+    /// Index of the bearer.
+    pub bearer: usize,
+    /// Bytes.
+    pub bytes: u64,
+    /// What they cost.
+    pub cost: f64,
+}
+
+/// A publication that a device was to hear, and did not by its deadline.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Missed {
+    /// Its number.
+    pub message: u64,
+    /// Its flow.
+    pub flow: String,
+    /// Its topic.
+    pub topic: String,
+    /// Index of the publisher.
+    pub from: usize,
+    /// Index of the device that missed it.
+    pub to: usize,
+    /// When it was handed over.
+    pub at_s: f64,
+    /// How long after its deadline it was heard; `None` where it was not.
+    pub late_s: Option<f64>,
 }
 
 /// Two devices that could link.

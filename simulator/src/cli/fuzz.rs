@@ -146,7 +146,7 @@ fn try_all(
     let mut failed = BTreeMap::new();
     children::run(waiting, Some(jobs), shown, |Outcome { number, result, .. }| {
         let failures = match result {
-            Ok(summary) => fuzz::failures(&summary),
+            Ok(finished) => fuzz::failures(&finished.summary),
             Err(error) => BTreeSet::from([error]),
         };
         if !failures.is_empty() {

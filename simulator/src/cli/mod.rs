@@ -3,6 +3,7 @@
 //! Exit code 0 when all that was expected holds, 2 when an expectation was missed or a check violated, 1 on an error, which says
 //! what, where, and what to do next.
 
+mod baseline;
 mod calibrate;
 mod check;
 mod compare;
@@ -12,6 +13,7 @@ mod import;
 mod list;
 mod merge;
 mod new;
+mod outputs;
 mod progress;
 mod replay;
 mod run;

@@ -83,7 +83,8 @@ fn again(arguments: &Arguments, before: &Record) -> Result<Record, Failure> {
     };
     let printed = scratch.as_ref().map(|scratch| scratch.path().join("events.jsonl"));
     let events = printed.clone().or_else(|| events.clone());
-    let options = Options { events, until: until.map(|until| until.as_secs_f64()), node: node.clone() };
+    let options =
+        Options { events, until: until.map(|until| until.as_secs_f64()), node: node.clone(), ..Options::default() };
     let mut record = progress::simulate(plan, options, !json).map_err(Failure::of_run)?;
     record.summary.set = before.source.set.clone();
     record.source = before.source.clone();

@@ -1,12 +1,13 @@
 //! `run`: one simulation.
 
 use super::failure::Failure;
+use super::outputs::{self, Outputs};
 use super::tell::say;
 use super::{progress, tell};
 use crate::record::Record;
 use crate::scenario;
 use crate::world::Options;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// One simulation of a scenario
@@ -35,6 +36,14 @@ pub(super) struct Arguments {
     /// Writes what happened there, a JSON object a line, and what the event logs of nodes say
     #[arg(long, value_name = "FILE.jsonl")]
     events: Option<PathBuf>,
+    #[command(flatten)]
+    outputs: Outputs,
+    /// Writes the bytes of one link there as packets, pcapng as Wireshark and tcpdump read it
+    #[arg(long, value_name = "FILE.pcapng", requires = "pcap_link")]
+    pcap: Option<PathBuf>,
+    /// The link, by its two devices
+    #[arg(long, value_name = "A,B", requires = "pcap", value_parser = link)]
+    pcap_link: Option<[String; 2]>,
     /// Prints one JSON object
     #[arg(long)]
     json: bool,
@@ -47,12 +56,10 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
                 say!("{}", tell::json(&record));
             } else {
                 tell::people(&record);
-                let Arguments { report, record, events, .. } = arguments;
-                for (name, path) in [("report", report), ("record", record), ("events", events)] {
-                    if let Some(path) = path {
-                        say!("{name:<9} {}", path.display());
-                    }
-                }
+                let Arguments { report, record, events, pcap, .. } = arguments;
+                let files = [("report", report), ("record", record), ("events", events), ("packets", pcap)];
+                let files = files.into_iter().filter_map(|(name, path)| Some((name, path.as_deref()?)));
+                files.chain(arguments.outputs.told()).for_each(|(name, path)| say!("{name:<9} {}", path.display()));
             }
             tell::code(&record.summary)
         }
@@ -65,25 +72,32 @@ fn simulate(arguments: &Arguments) -> Result<Record, Failure> {
     let plan = loaded.plan(arguments.seed)?;
     // Found out before an hour of simulation, not after.
     for path in [&arguments.report, &arguments.record].into_iter().flatten() {
-        let tried = std::fs::OpenOptions::new().append(true).create(true).open(path);
-        tried.map_err(|error| Failure::file("write", path, &error))?;
+        outputs::try_file(path)?;
     }
-    let options = Options { events: arguments.events.clone(), ..Options::default() };
+    arguments.outputs.try_out()?;
+    let capture = arguments.pcap.clone().zip(arguments.pcap_link.clone());
+    let options = Options { events: arguments.events.clone(), capture, ..Options::default() };
     let mut record = progress::simulate(plan, options, !arguments.json).map_err(Failure::of_run)?;
     let version = env!("CARGO_PKG_VERSION").to_owned();
     record.source = crate::record::Source { seed: record.summary.seed, version, ..loaded.source() };
     record.summary.set = record.source.set.clone();
     if let Some(path) = &arguments.report {
-        write(path, &crate::report::page(&record))?;
+        outputs::write(path, crate::report::page(&record).as_bytes())?;
     }
     if let Some(path) = &arguments.record {
-        write(path, &serde_json::to_string(&record).expect("all keys of a record are text"))?;
+        let text = serde_json::to_string(&record).expect("all keys of a record are text");
+        outputs::write(path, text.as_bytes())?;
     }
+    arguments.outputs.write(&record)?;
     Ok(record)
 }
 
-fn write(path: &Path, text: &str) -> Result<(), Failure> {
-    std::fs::write(path, text).map_err(|error| Failure::file("write", path, &error))
+/// Two names of devices.
+fn link(text: &str) -> Result<[String; 2], String> {
+    match text.split_once(',').map(|(a, b)| [a.trim().to_owned(), b.trim().to_owned()]) {
+        Some(ends) if ends.iter().all(|end| !end.is_empty()) && ends[0] != ends[1] => Ok(ends),
+        _ => Err("a link is named by its two devices, as node-1,node-2".to_owned()),
+    }
 }
 
 /// A seed, as a whole number.

@@ -2,6 +2,7 @@
 
 use crate::metrics::{self, METRICS};
 use crate::record::{Performance, Record, Summary, Verdict};
+use crate::report;
 use comfy_table::{Cell, CellAlignment, Table, presets};
 use console::style;
 use serde_json::{Value, json};
@@ -36,6 +37,8 @@ pub(super) fn code(summary: &Summary) -> ExitCode {
 pub(super) fn json(record: &Record) -> Value {
     let mut told = serde_json::to_value(&record.summary).unwrap_or_default();
     told["performance"] = json!(record.performance);
+    told["answer"] = json!(if record.summary.passed { "holds" } else { "does not hold" });
+    told["why"] = json!(report::why(&record.summary));
     told
 }
 
@@ -50,6 +53,7 @@ pub(super) fn people(record: &Record) {
     // The question may be asked either way round: what is expected holds, or does not.
     let answer = if summary.passed { style("holds").green().bold() } else { style("does not hold").red().bold() };
     say!("answer    {answer}");
+    say!("why       {}", report::why(summary));
 }
 
 /// The same without what it answers: of a run that was ended before its end, nothing was expected.

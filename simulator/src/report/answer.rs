@@ -7,7 +7,7 @@ use crate::record::{Check, Summary, Verdict};
 const NAMED: usize = 2;
 
 /// Why the answer is what it is.
-pub(super) fn why(summary: &Summary) -> String {
+pub fn why(summary: &Summary) -> String {
     let missed: Vec<&Verdict> = summary.expectations.iter().filter(|verdict| !verdict.held).collect();
     let violated: Vec<&Check> = summary.checks.iter().filter(|check| check.violated > 0).collect();
     let mut sentences = Vec::new();

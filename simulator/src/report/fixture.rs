@@ -75,6 +75,9 @@ pub fn sized(count: usize, degree: usize) -> Record {
         times: Times { warm_s: WARM, calm_s: CALM, end_s: END, start: "2026-03-01T06:00:00Z".into() },
         nodes,
         bearers: vec!["radio".into(), "lte".into()],
+        carriers: vec![Carrier { reach: Some(420.0), price: 0.0 }, Carrier { reach: None, price: 12.5 }],
+        spending: spending(count),
+        missed: missed(count),
         edges,
         purposes: ["payload", "routing", "admission"].map(str::to_owned).to_vec(),
         samples,
@@ -94,6 +97,9 @@ pub fn empty() -> Record {
         times: Times::default(),
         nodes: Vec::new(),
         bearers: Vec::new(),
+        carriers: Vec::new(),
+        spending: Vec::new(),
+        missed: Vec::new(),
         edges: Vec::new(),
         purposes: Vec::new(),
         samples: Vec::new(),
@@ -119,6 +125,7 @@ pub fn alone() -> Record {
     record.summary.metrics.retain(|name, _| !name.starts_with("latency"));
     record.latencies.clear();
     record.messages.clear();
+    record.missed.clear();
     record.faults.clear();
     record.samples = vec![Sample::default(), Sample { at_s: END, ..Sample::default() }];
     record
@@ -134,10 +141,36 @@ pub fn silent() -> Record {
         .for_each(|sample| (sample.sent, sample.delivered, sample.failed, sample.cost) = (0, 0, 0, 0.0));
     record.latencies.clear();
     record.messages.clear();
+    record.missed.clear();
     record.faults.clear();
     record.frames.clear();
     record.summary.counters.clear();
     record
+}
+
+/// Every device on the radio, every third over the mobile network too.
+fn spending(count: usize) -> Vec<Spending> {
+    let of = |node: usize| {
+        let bytes = 150_000 + 1_000 * node as u64;
+        let radio = Spending { node, bearer: 0, bytes, cost: 0.0 };
+        let lte = Spending { node, bearer: 1, bytes: bytes / 2, cost: exact(bytes as f64 / 2e6 * 12.5) };
+        [Some(radio), (node % 3 == 0).then_some(lte)].into_iter().flatten()
+    };
+    (0..count).flat_map(of).collect()
+}
+
+/// Two devices that missed publications, one of them late.
+fn missed(count: usize) -> Vec<Missed> {
+    let one = |message: u64, to: usize, late_s: Option<f64>| Missed {
+        message,
+        flow: "firmware".into(),
+        topic: "plant/firmware".into(),
+        from: 0,
+        to: to % count.max(1),
+        at_s: 330.0 + message as f64,
+        late_s,
+    };
+    vec![one(7, 3, None), one(9, 3, Some(12.5)), one(9, 4, None)]
 }
 
 fn node(i: usize, lots: &mut Lots) -> Node {

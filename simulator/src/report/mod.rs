@@ -1,4 +1,5 @@
-//! The report: one self-contained HTML page about one run.
+//! The report: one self-contained HTML page about one run; and beside it what other programs take: tables ([`tables`]), figures
+//! as files ([`charts`]) and the answer for a CI system ([`junit`]).
 //!
 //! The page is put together from a template, a style sheet and scripts that lie beside this file. What must be seen first
 //! and without scripts, the question and its answer, is written here as text. Everything else the scripts draw in the
@@ -14,27 +15,34 @@
 //! 4. The same record gives the same page, byte for byte.
 
 mod answer;
+pub mod charts;
 #[cfg(test)]
 mod fixture;
+pub mod junit;
+pub mod tables;
 #[cfg(test)]
 mod tests;
 
 use crate::metrics::{METRICS, Unit};
 use crate::record::Record;
+pub use answer::why;
 use serde::Serialize;
 
 const TEMPLATE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
 /// In the order in which they build on one another.
-const SCRIPTS: [&str; 9] = [
+const SCRIPTS: [&str; 12] = [
     include_str!("script/base.js"),
     include_str!("script/answer.js"),
     include_str!("script/plot.js"),
     include_str!("script/figures.js"),
     include_str!("script/layout.js"),
+    include_str!("script/map.js"),
     include_str!("script/topology.js"),
     include_str!("script/player.js"),
     include_str!("script/messages.js"),
+    include_str!("script/costs.js"),
+    include_str!("script/missed.js"),
     include_str!("script/page.js"),
 ];
 const RECORD_BEGINS: &str = r#"<script type="application/json" id="record">"#;

@@ -19,11 +19,13 @@ mod planning;
 mod problem;
 mod quantity;
 mod shipped;
+mod small;
 
 pub use import::{Imported, import};
 pub use planning::{copies, messages};
 pub use problem::Problem;
 pub use shipped::{SHIPPED, TEMPLATE};
+pub use small::{Small, small};
 
 use crate::plan::Plan;
 use crate::record::Source;

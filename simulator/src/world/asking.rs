@@ -4,7 +4,8 @@ use super::agenda::{Agenda, Item};
 use super::device::Device;
 use super::executor;
 use super::medium::{NANOS, now};
-use crate::plan::Plan;
+use super::sampler::Parts;
+use crate::plan::{Edge, Plan};
 use m2mesh::engine::api::{Command, Reply, Status};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -50,12 +51,19 @@ pub struct Routed {
 impl Routed {
     /// Nothing asked yet.
     pub fn new(plan: &Plan) -> Self {
-        let mut by_area = BTreeMap::<u32, usize>::new();
-        for device in plan.devices.iter().filter(|device| device.forwarding) {
-            *by_area.entry(device.area).or_default() += 1;
+        let routers = |device: &usize| plan.devices[*device].forwarding;
+        let within = |edge: &&Edge| plan.devices[edge.a].area == plan.devices[edge.b].area;
+        // Who is out of reach of the rest of its area has no route to it, and is not waited for.
+        let mut parts = Parts::new(plan.devices.len());
+        for edge in plan.edges.iter().filter(|edge| routers(&edge.a) && routers(&edge.b)).filter(within) {
+            parts.join(edge.a, edge.b);
+        }
+        let mut sizes = BTreeMap::<usize, usize>::new();
+        for device in (0..plan.devices.len()).filter(routers) {
+            *sizes.entry(parts.find(device)).or_default() += 1;
         }
         let scale = u32::try_from(plan.devices.len() / MANY).unwrap_or(u32::MAX).max(1);
-        Self { every: EVERY * scale, wanted: by_area.into_values().map(|count| count * (count - 1)).sum(), at: None }
+        Self { every: EVERY * scale, wanted: sizes.into_values().map(|count| count * (count - 1)).sum(), at: None }
     }
 
     /// Enters the first question into the agenda.

@@ -31,11 +31,13 @@ mod founding;
 mod host;
 mod ledger;
 mod medium;
+mod missed;
 mod moving;
 mod publications;
 mod results;
 mod sampler;
 mod selections;
+mod spending;
 mod verdicts;
 mod witness;
 mod workload;
@@ -52,7 +54,7 @@ use energy::Energy;
 use events::{Events, What};
 use futures_timer::virtual_time;
 use ledger::Ledger;
-use medium::{Medium, NANOS, now};
+use medium::{Capture, Medium, NANOS, now};
 use sampler::Sampler;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -69,6 +71,8 @@ pub struct Options {
     pub until: Option<f64>,
     /// Only events of this node.
     pub node: Option<String>,
+    /// Where to write the bytes of the links between two devices, as packets.
+    pub capture: Option<(PathBuf, [String; 2])>,
 }
 
 /// How far a run is. Told as often as there is something new to draw; what is not taken is dropped.
@@ -157,6 +161,9 @@ impl World {
         let slowest = plan.devices.iter().map(|device| device.flush).max().unwrap_or_default();
         let ledger = Ledger::new(&names, slowest, events.clone());
         let medium = Medium::new(&plan, &faults::strangers(&plan));
+        if let Some((path, ends)) = &options.capture {
+            medium.set_capture(Capture::create(path, &plan, ends)?);
+        }
         let devices = founding::found(&plan)?;
         let agenda = Agenda::default();
         let length = plan.warmup + plan.duration + plan.settle;
@@ -285,6 +292,9 @@ impl World {
         let counters = asking::counters(&self.devices);
         if let Err(error) = self.events.finish() {
             tracing::error!(%error, "the events could not all be written");
+        }
+        if let Err(error) = self.medium.finish_capture() {
+            tracing::error!(%error, "the packets could not all be written");
         }
         let readings = self.energy.readings(&self.medium);
         results::record(&self.plan, &self.medium, &self.ledger, self.sampler, self.routed.at, counters, &readings)

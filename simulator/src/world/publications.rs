@@ -111,6 +111,9 @@ pub struct Findings {
     pub looked: u64,
     /// The first violations, in words.
     pub examples: Vec<String>,
+    /// Copies that were owed and not heard by their deadline, the earliest: by the message's number in the ledger and the
+    /// subscriber's index, when it was heard after all, in nanoseconds.
+    pub missing: BTreeMap<(u64, usize), Option<u64>>,
 }
 
 /// What of one publisher under one topic one device has heard, in all of its lives: places in the stream.
@@ -298,13 +301,21 @@ impl Case<'_> {
             let place = self.place(one.message?)?;
             (one.at <= self.stream[place].deadline + self.rules.slack).then_some(place)
         };
+        let later = |place: usize| heard.iter().find(|one| one.message == Some(self.stream[place].id));
+        let later = |place: usize| later(place).map(|one| one.at);
         let heard: BTreeSet<usize> = heard.iter().filter_map(in_time).collect();
         let owed = self.stream.iter().enumerate().filter(|(_, one)| {
             one.sure && self.subscription.began <= one.sent && one.deadline + self.rules.slack < until
         });
         for (place, _) in owed {
             findings.owed += 1;
-            findings.missed += u64::from(!heard.contains(&place));
+            if !heard.contains(&place) {
+                findings.missed += 1;
+                findings.missing.insert((self.stream[place].id, self.subscription.node), later(place));
+                if findings.missing.len() > MOST_MISSED {
+                    findings.missing.pop_last();
+                }
+            }
         }
     }
 
@@ -362,6 +373,8 @@ const BEGINNING: u64 = 4_000_000_000;
 const LAST: u64 = 2_000_000_000;
 /// Within this after the end of a stream it is told what was missed of it: what is under way ends first.
 const GRACE: u64 = 60_000_000_000;
+/// Publications missed that are named.
+const MOST_MISSED: usize = 1_000;
 /// Violations in words.
 const MAX_EXAMPLES: usize = 10;
 

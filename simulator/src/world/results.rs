@@ -7,12 +7,13 @@ use super::energy::Reading;
 use super::executor;
 use super::ledger::{Book, End, Ledger, Message, message_of};
 use super::medium::{Medium, NANOS, PURPOSES, Spent, now};
+use super::missed::missed;
 use super::publications::{Findings, Rules};
 use super::sampler::{Sampler, Warm};
 use super::selections::{asked_counters, of_messages};
 use super::verdicts::judge;
 use crate::plan::Plan;
-use crate::record::{self, Edge, Mark, Node, Performance, Record, Step, Summary, Times, Verdict};
+use crate::record::{self, Carrier, Edge, Mark, Node, Performance, Record, Step, Summary, Times, Verdict};
 use futures_timer::virtual_time;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -114,6 +115,9 @@ pub fn record(
         },
         nodes: nodes(plan, medium, &book),
         bearers: plan.bearers.iter().map(|bearer| bearer.name.clone()).collect(),
+        carriers: plan.bearers.iter().map(|bearer| Carrier { reach: bearer.reach, price: bearer.price }).collect(),
+        spending: sampler.spending.since(plan, medium),
+        missed: missed(plan, &book),
         edges: edges(plan, medium),
         purposes: PURPOSES.map(str::to_owned).to_vec(),
         samples: sampler.samples,
@@ -340,7 +344,8 @@ fn waterfalls(plan: &Plan, book: &Book) -> Vec<record::Message> {
     chosen.into_iter().map(tell).collect()
 }
 
-fn seconds(at: u64) -> f64 {
+/// Seconds after the start of the run.
+pub fn seconds(at: u64) -> f64 {
     Duration::from_nanos(at.saturating_sub(NANOS)).as_secs_f64()
 }
 

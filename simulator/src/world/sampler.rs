@@ -3,6 +3,7 @@
 use super::agenda::{Agenda, Item};
 use super::ledger::Ledger;
 use super::medium::{Kinds, Medium, NANOS, Spent, Tally, Watch, now};
+use super::spending::Spending;
 use crate::plan::Plan;
 use crate::record::{Frame, Sample};
 use std::collections::BTreeSet;
@@ -21,6 +22,8 @@ pub struct Sampler {
     before: (Vec<u64>, f64),
     /// Bytes and lost links when the warm-up ended.
     pub warm: Option<Warm>,
+    /// By device and bearer.
+    pub spending: Spending,
     /// When all links that could stood first, in nanoseconds.
     pub ready: Option<u64>,
 }
@@ -56,6 +59,7 @@ impl Sampler {
             frames: Vec::new(),
             before: (vec![0; plan.edges.len()], 0.0),
             warm: None,
+            spending: Spending::default(),
             ready: None,
         }
     }
@@ -86,6 +90,7 @@ impl Sampler {
         if self.samples.len().is_multiple_of(self.frames_each) {
             self.frame(plan, medium, after.as_secs_f64());
         }
+        self.spending.handle_time(plan, medium, after);
         let book = ledger.lock();
         self.samples.push(Sample {
             at_s: after.as_secs_f64(),
@@ -150,14 +155,16 @@ fn reachable(plan: &Plan, medium: &Medium) -> f64 {
 }
 
 /// Disjoint sets with path halving (Tarjan 1975).
-struct Parts(Vec<usize>);
+pub struct Parts(Vec<usize>);
 
 impl Parts {
-    fn new(count: usize) -> Self {
+    /// Each by itself.
+    pub fn new(count: usize) -> Self {
         Self((0..count).collect())
     }
 
-    fn find(&mut self, mut at: usize) -> usize {
+    /// The one that stands for the set.
+    pub fn find(&mut self, mut at: usize) -> usize {
         while self.0[at] != at {
             self.0[at] = self.0[self.0[at]];
             at = self.0[at];
@@ -165,7 +172,8 @@ impl Parts {
         at
     }
 
-    fn join(&mut self, one: usize, other: usize) {
+    /// Makes one set of two.
+    pub fn join(&mut self, one: usize, other: usize) {
         let (one, other) = (self.find(one), self.find(other));
         self.0[one] = other;
     }

@@ -1,4 +1,4 @@
-//! `compare`: settings side by side.
+//! `compare`: settings side by side, or what is now against what was ([`baseline`](super::baseline)).
 //!
 //! A comparison is a sweep of which nothing is kept: every variant runs with the same seeds. Against the first variant, each
 //! other has for each metric the difference of the medians, and whether their 95 % intervals are apart. Intervals that are
@@ -6,6 +6,7 @@
 
 mod page;
 
+use super::baseline::{self, Order};
 use super::failure::Failure;
 use super::scratch::Scratch;
 use super::statistics::Estimate;
@@ -22,15 +23,29 @@ use std::process::ExitCode;
 /// Settings side by side: what differs, and whether that is more than chance
 ///
 /// Differences are against the first variant, and marked where the 95 % intervals of the medians do not overlap; that takes
-/// six seeds or more.
+/// six seeds or more. With --baseline, shipped scenarios in their small forms against the figures that are kept of them: exit
+/// code 2 where one has moved beyond its tolerance.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: m2mesh-sim compare narrowband --vary bearers.vhf.rate=10kbit,100kbit --seeds 1..8")]
+#[command(
+    after_help = "Example: m2mesh-sim compare narrowband --vary bearers.vhf.rate=10kbit,100kbit --seeds 1..8\n         \
+                  m2mesh-sim compare --baseline grid-49 narrowband"
+)]
 pub(super) struct Arguments {
-    /// Scenario: a file, or the name of a shipped one
-    scenario: PathBuf,
+    /// Scenario: a file, or the name of a shipped one; with --baseline any number of shipped ones, or none for all
+    #[arg(value_name = "SCENARIO", required_unless_present = "baseline")]
+    scenarios: Vec<PathBuf>,
     /// The setting that varies, with its values; may be repeated, and all values of all of them are combined
-    #[arg(long, value_name = "KEY=A,B,…", required = true)]
+    #[arg(long, value_name = "KEY=A,B,…", required_unless_present = "baseline")]
     vary: Vec<Vary>,
+    /// Holds shipped scenarios in their small forms against the figures that are kept of them
+    #[arg(long, conflicts_with_all = ["vary", "seeds", "set", "report"])]
+    baseline: bool,
+    /// Keeps the figures that have moved beyond their tolerance, in place of those before
+    #[arg(long, visible_alias = "bless", requires = "baseline")]
+    write: bool,
+    /// The file of kept figures, instead of the program's own
+    #[arg(long, value_name = "FILE.toml", requires = "baseline")]
+    figures: Option<PathBuf>,
     /// Seeds, as 1..20 or 1,5,9
     #[arg(long, value_name = "SEEDS", default_value = "1..6")]
     seeds: Seeds,
@@ -63,6 +78,15 @@ struct Difference {
 }
 
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
+    if arguments.baseline {
+        return baseline::run(&Order {
+            scenarios: arguments.scenarios.iter().map(|name| name.display().to_string()).collect(),
+            write: arguments.write,
+            figures: arguments.figures.as_deref(),
+            jobs: arguments.jobs.map(usize::from),
+            json: arguments.json,
+        });
+    }
     let done = compare(arguments).and_then(|sweep| {
         if let Some(path) = &arguments.report {
             let page = page::page(&sweep, arguments.set.len());
@@ -87,14 +111,19 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
 }
 
 fn compare(arguments: &Arguments) -> Result<Sweep, Failure> {
+    let [scenario] = &arguments.scenarios[..] else {
+        let error = format!("settings of {} scenarios are not compared", arguments.scenarios.len());
+        return Err(Failure::new(error, "name one; several can be held against their kept figures with --baseline"));
+    };
     let out = Scratch::new("compare")?;
     let sweep = sweep::Arguments {
-        scenario: arguments.scenario.clone(),
+        scenario: scenario.clone(),
         seeds: arguments.seeds.clone(),
         vary: arguments.vary.clone(),
         set: arguments.set.clone(),
         jobs: arguments.jobs,
         shard: None,
+        junit: None,
         out: out.path().to_owned(),
         json: arguments.json,
     };

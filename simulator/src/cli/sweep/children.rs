@@ -4,7 +4,7 @@
 //! the thread that asked. That keeps each outcome before it takes the next: what is done is done, whatever comes after.
 
 use super::super::failure::Failure;
-use crate::record::Summary;
+use crate::record::{Performance, Summary};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -28,7 +28,14 @@ pub(in crate::cli) struct Job {
 pub(in crate::cli) struct Outcome {
     pub(in crate::cli) number: usize,
     pub(in crate::cli) name: String,
-    pub(in crate::cli) result: Result<Summary, String>,
+    pub(in crate::cli) result: Result<Finished, String>,
+}
+
+/// A run that came to its end.
+#[derive(Debug)]
+pub(in crate::cli) struct Finished {
+    pub(in crate::cli) summary: Summary,
+    pub(in crate::cli) performance: Performance,
 }
 
 /// Makes all of them, so many at a time, as many as processors if not told, and hands over each as soon as it has ended. Where
@@ -79,7 +86,7 @@ pub(in crate::cli) fn run(
     kept
 }
 
-fn one(program: &PathBuf, job: &Job) -> Result<Summary, String> {
+fn one(program: &PathBuf, job: &Job) -> Result<Finished, String> {
     let mut command = Command::new(program);
     command.arg("run").arg(&job.scenario).arg("--json").arg("--seed").arg(job.seed.to_string());
     for set in &job.set {
@@ -89,7 +96,10 @@ fn one(program: &PathBuf, job: &Job) -> Result<Summary, String> {
     match output.status.code() {
         // Whether it passed stands in the summary.
         Some(0 | 2) => {
-            serde_json::from_slice(&output.stdout).map_err(|error| format!("its answer is no summary: {error}"))
+            let no_summary = |error: serde_json::Error| format!("its answer is no summary: {error}");
+            let mut told: serde_json::Value = serde_json::from_slice(&output.stdout).map_err(no_summary)?;
+            let performance = serde_json::from_value(told["performance"].take()).map_err(no_summary)?;
+            Ok(Finished { summary: serde_json::from_value(told).map_err(no_summary)?, performance })
         }
         _ => {
             let said = String::from_utf8_lossy(&output.stderr);

@@ -14,7 +14,10 @@ pub(super) mod points;
 pub(super) mod results;
 
 use super::failure::Failure;
+use super::outputs;
 use super::tell::say;
+use crate::record::Summary;
+use crate::report::junit::{self, Run};
 use crate::scenario;
 use children::{Job, Outcome};
 use points::{Seeds, Shard, Vary};
@@ -51,6 +54,9 @@ pub(super) struct Arguments {
     /// Where results go; what is there already is kept
     #[arg(long, value_name = "DIR")]
     pub(super) out: PathBuf,
+    /// Writes expectations and checks of all runs there as test cases, as JUnit's XML
+    #[arg(long, value_name = "FILE.xml")]
+    pub(super) junit: Option<PathBuf>,
     /// Prints one JSON object
     #[arg(long)]
     pub(super) json: bool,
@@ -104,6 +110,7 @@ pub(super) fn sweep(arguments: &Arguments, shown: bool) -> Result<(Sweep, Vec<Fa
     let source = source.unwrap_or_default();
     let plan = results::Plan::new(&source, points, arguments.seeds.0.clone());
     results::begin(&arguments.out, &plan)?;
+    arguments.junit.as_deref().map_or(Ok(()), outputs::try_file)?;
     let wanted = plan.runs().enumerate().filter(|(number, _)| arguments.shard.is_none_or(|shard| shard.has(*number)));
     let jobs: Vec<Job> = wanted
         .map(|(number, (point, seed))| Job {
@@ -118,7 +125,7 @@ pub(super) fn sweep(arguments: &Arguments, shown: bool) -> Result<(Sweep, Vec<Fa
     let mut failed = Vec::new();
     let shown = shown && !arguments.json;
     children::run(jobs, arguments.jobs.map(usize::from), shown, |Outcome { number, name, result }| match result {
-        Ok(summary) => results::keep(&arguments.out, &name, &summary),
+        Ok(finished) => results::keep(&arguments.out, &name, &finished.summary),
         Err(error) => {
             failed.push((number, Failed { run: name, error }));
             Ok(())
@@ -126,5 +133,13 @@ pub(super) fn sweep(arguments: &Arguments, shown: bool) -> Result<(Sweep, Vec<Fa
     })?;
     failed.sort_by_key(|(number, _)| *number);
     let failed = failed.into_iter().map(|(_, failed)| failed).collect();
+    if let Some(path) = &arguments.junit {
+        let runs: Vec<Summary> = plan
+            .runs()
+            .filter_map(|(point, seed)| results::read(&arguments.out, &results::name(point, seed)))
+            .collect();
+        let runs = runs.iter().map(|summary| Run { summary, performance: None });
+        outputs::write(path, junit::document(runs).as_bytes())?;
+    }
     Ok((results::finish(&arguments.out, &plan)?, failed))
 }

@@ -8,6 +8,7 @@ function topologySection() {
     if (!record.nodes.length) return section("topology", title, null, missing("The run had no nodes."));
     const { laid, all } = placesOf();
     view.places = all;
+    view.onMap = !laid;
     view.box = boundsOf(all);
     view.apart = apart(all[0]);
     readColours();
@@ -57,7 +58,7 @@ function topologySection() {
     view.show(frameAt(record.times.warm_s + 1e-9) + (frames.length > 1 ? 1 : 0));
     const about = laid
         ? "All nodes stand on one point, so they are laid out by their links, or on a circle."
-        : "Nodes where they stand, north up.";
+        : "Nodes where they stand, north up. Pointing at one shows how far it reaches, where its bearer has a reach.";
     return section(
         "topology",
         title,

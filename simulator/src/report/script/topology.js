@@ -16,6 +16,10 @@ const view = {
     playing: null,
     places: [],
     spread: null,
+    // Whether nodes stand on coordinates, how many pixels a metre has, and whether all circles of reach are shown.
+    onMap: false,
+    scale: 1,
+    reach: false,
     width: 0,
     height: 0,
 };
@@ -70,6 +74,7 @@ function projected(index) {
         Math.min((view.width - 2 * room) / (right - left || 1e-9), (view.height - 2 * room) / (high - low || 1e-9)) *
         view.zoom;
     const usable = Number.isFinite(scale) && scale < 1e8 ? scale : 1;
+    view.scale = usable;
     const [cx, cy] = [view.width / 2 + view.x, view.height / 2 + view.y];
     return view.places[index].map(([x, y], i) => [
         cx + (x - (left + right) / 2) * usable + view.apart[i][0],
@@ -85,8 +90,10 @@ function drawTopology(canvas) {
     context.clearRect(0, 0, view.width, view.height);
     view.points = projected(view.frame);
     const focus = view.pointed ?? view.chosen;
+    drawReach(context, focus);
     drawEdges(context, frame, focus);
     drawNodes(context, frame, focus);
+    drawScale(context);
 }
 
 function drawEdges(context, frame, focus) {
@@ -290,6 +297,7 @@ function topologyLegend() {
                 ),
             ),
         ),
+        reachChoice(),
         html(
             "p",
             { class: "about" },

@@ -47,7 +47,7 @@ impl Planning<'_> {
         }
         let traced = self.traced(group, &members)?;
         // A stream for each group, by its name: other groups may come and go.
-        let mut draw = Draw::new(self.seed, &format!("placement {word}"), 0);
+        let mut draw = Draw::new(self.seed, &format!("placement {word}"), self.attempt);
         let mut phases = Draw::new(self.seed, &format!("schedule {word}"), 0);
         for (number, (member, traced)) in members.into_iter().zip(traced).enumerate() {
             let track = match traced {

@@ -1,7 +1,7 @@
 //! Planning: from what a scenario says, and a seed, to a plan.
 //!
 //! Bearers and groups come first, in the order of the file ([`bearers`], [`devices`], with [`sleeping`], and those of other files in [`files`]); then who
-//! can link with whom ([`links`], with the graphs of [`topology`], those of other files in [`edges`]), what messages want of their way ([`policies`]), what is sent ([`traffic`]), what goes wrong ([`faults`]) and what is expected
+//! can link with whom ([`links`], with the graphs of [`topology`], drawn until they hang together: [`whole`], those of other files in [`edges`]), what messages want of their way ([`policies`]), what is sent ([`traffic`]), what goes wrong ([`faults`]) and what is expected
 //! ([`expectations`]). Each step sees what was planned before it, and says with file and line what cannot be.
 //!
 //! Invariants
@@ -25,6 +25,7 @@ mod struck;
 mod topics;
 mod topology;
 mod traffic;
+mod whole;
 
 pub use traffic::{copies, messages};
 
@@ -51,6 +52,8 @@ struct Planning<'a> {
     seed: u64,
     /// Wall time at the start.
     start: Unix,
+    /// How often places have been drawn before: see [`whole`].
+    attempt: usize,
     bearers: Vec<Bearer>,
     /// Which of the bearers are there for a price only.
     tariffs: Tariffs,
@@ -87,6 +90,7 @@ pub fn plan(
         graphs: &graphs,
         seed,
         start,
+        attempt: 0,
         bearers: Vec::new(),
         tariffs: Tariffs::new(&[]),
         devices: Vec::new(),
@@ -97,8 +101,7 @@ pub fn plan(
         edges: Vec::new(),
     };
     planning.bearers = planning.plan_bearers()?;
-    planning.plan_devices()?;
-    (planning.edges, planning.tariffs) = planning.plan_links()?;
+    planning.plan_network()?;
     planning.bearers.clone_from(&planning.tariffs.bearers);
     let policies = planning.plan_policies()?;
     let flows = planning.plan_traffic(&policies)?;

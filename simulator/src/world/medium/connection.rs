@@ -220,6 +220,11 @@ impl Connection {
         self.medium.book_classes(self.edge, bytes, classes);
     }
 
+    /// Number of its edge.
+    pub(super) fn edge(&self) -> usize {
+        self.edge
+    }
+
     pub(super) fn medium(&self) -> &Medium {
         &self.medium
     }

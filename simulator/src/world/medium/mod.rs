@@ -13,7 +13,8 @@
 //! Files: `air` what frames on one channel do to each other · `books` bytes, money and energy · `classes` of which class messages
 //! are · `connection` two ends · `stream` bytes one way · `transport` libp2p's view · `purpose` what bytes are for ·
 //! `kinds` what control is for · `frames` whole frames, for hostile members · `lie` what a hostile router tells of its links ·
-//! `tell` what it tells of itself · `seen` what others see of it · `trace` the hash.
+//! `tell` what it tells of itself · `seen` what others see of it · `trace` the hash ·
+//! `capture` a link's bytes in a file.
 //!
 //! Invariants
 //! 1. Bytes of a stream arrive in order, or the connection is reset.
@@ -21,6 +22,7 @@
 
 mod air;
 mod books;
+mod capture;
 mod classes;
 mod connection;
 mod frames;
@@ -36,6 +38,7 @@ mod trace;
 mod transport;
 
 pub use books::{Bill, Tally};
+pub use capture::Capture;
 pub use kinds::Kinds;
 pub use lie::Liar;
 pub use purpose::{PURPOSES, Purpose};
@@ -73,6 +76,7 @@ struct State {
     classes: [Bill; Class::ALL.len()],
     watch: Watch,
     witness: Witness,
+    capture: Option<Capture>,
 }
 
 struct Bearer {
@@ -187,6 +191,7 @@ impl Medium {
             classes: Default::default(),
             watch: Watch::default(),
             witness: Witness::new(plan),
+            capture: None,
         };
         for edge in &plan.edges {
             state.add_edge(edge.a, edge.b, edge.bearer, edge.shapes, edge.known);

@@ -6,6 +6,7 @@
 //! Invariants
 //! 1. A pipe holds at most the window of its line, and a writer waits meanwhile.
 
+use super::capture::{Piece, What as Captured};
 use super::classes::Sorter;
 use super::connection::{Connection, NEVER, reset};
 use super::frames::Tamper;
@@ -137,6 +138,8 @@ pub struct Stream {
     follower: Follower,
     cutter: Cutter,
     sorter: Sorter,
+    /// Whether what it sends is written down.
+    captured: bool,
 }
 
 impl Stream {
@@ -150,6 +153,7 @@ impl Stream {
     ) -> Self {
         let device = connection.device(end);
         let turns = connection.medium().lock().devices[device].turns;
+        let captured = connection.medium().captures(connection.edge());
         let tamper = turns.then(|| Tamper::new(device, connection.device(1 - end)));
         Self {
             connection,
@@ -163,11 +167,13 @@ impl Stream {
             follower: Follower::new(),
             cutter: Cutter::default(),
             sorter: Sorter::new(),
+            captured,
         }
     }
 
     fn put(&self, bytes: &[u8], purpose: Purpose, delay: u64) {
         let at = self.connection.send(self.end, bytes, purpose);
+        self.capture(Captured::Data(bytes), purpose, at);
         let at = if at == NEVER { at } else { at.saturating_add(delay) };
         self.writing.push(at, What::Data(bytes.into()));
     }
@@ -190,7 +196,24 @@ impl Stream {
         if !std::mem::replace(&mut self.closed, true) {
             let purpose = self.kind.known().unwrap_or(Purpose::Admission);
             let at = self.connection.send(self.end, &[], purpose);
+            let captured = if matches!(what, What::End) { Captured::End } else { Captured::Reset };
+            self.capture(captured, purpose, at);
             self.writing.push(at, what);
+        }
+    }
+
+    fn capture(&self, what: Captured<'_>, purpose: Purpose, at: u64) {
+        if self.captured {
+            self.connection.medium().handle_piece(&Piece {
+                edge: self.connection.edge(),
+                // Both ends of a stream have this in common, and no other stream while one of them is there.
+                stream: Arc::as_ptr(&self.kind).addr(),
+                opener: self.opener,
+                devices: [self.end, 1 - self.end].map(|end| self.connection.device(end)),
+                what,
+                purpose,
+                carried: at != NEVER,
+            });
         }
     }
 }

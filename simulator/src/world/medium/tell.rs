@@ -67,6 +67,13 @@ impl Medium {
         (edge.sent.map(|sent| sent.bytes), tariff.cost(both))
     }
 
+    /// Bytes that each end of an edge has sent over it, and their cost.
+    pub fn edge_sent(&self, edge: usize) -> [(u64, f64); 2] {
+        let state = self.lock();
+        let edge = &state.edges[edge];
+        edge.sent.map(|sent| (sent.bytes, state.bearers[edge.bearer].tariff.cost(sent)))
+    }
+
     /// How much cuts have taken from an edge so far.
     pub fn struck(&self, edge: usize) -> u64 {
         self.lock().edges[edge].struck

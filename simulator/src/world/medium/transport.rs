@@ -25,9 +25,13 @@ use std::time::Duration;
 
 /// Where a device can be reached over a bearer.
 pub fn address(device: usize, bearer: usize) -> Multiaddr {
+    Multiaddr::empty().with(Protocol::Ip4(ip(device, bearer))).with(Protocol::Tcp(PORT))
+}
+
+/// The address of a device on a bearer.
+pub(super) fn ip(device: usize, bearer: usize) -> Ipv4Addr {
     let [_, _, high, low] = u32::try_from(device).unwrap_or(u32::MAX).to_be_bytes();
-    let ip = Ipv4Addr::new(10, u8::try_from(bearer).unwrap_or(u8::MAX), high, low);
-    Multiaddr::empty().with(Protocol::Ip4(ip)).with(Protocol::Tcp(PORT))
+    Ipv4Addr::new(10, u8::try_from(bearer).unwrap_or(u8::MAX), high, low)
 }
 
 /// The network in which a bearer's addresses lie.
@@ -220,7 +224,7 @@ fn seed_of(seed: u64, edge: usize, number: u64, at: u64) -> [u8; 32] {
 /// What is exchanged before there is a connection, by end and bytes besides headers: SYN, SYN-ACK, then Noise XX with the
 /// names of the protocols, and Yamux.
 const PACKETS: [(usize, usize); 5] = [(0, 0), (1, 0), (0, 60), (1, 260), (0, 220)];
-const PORT: u16 = 7707;
+pub(super) const PORT: u16 = 7707;
 /// A dial into silence ends then, if nobody has given up before.
 const DIAL_TIME: Duration = Duration::from_secs(20);
 /// Connections that wait to be taken.
