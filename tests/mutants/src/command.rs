@@ -121,7 +121,11 @@ impl Bench {
             _ if began.elapsed() >= limit => Verdict::HungFor(limit.as_secs()),
             code => {
                 let said = std::fs::read_to_string(&said).unwrap_or_default();
-                let last = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("nothing said");
+                let mut lines = said.lines().skip_while(|line| !line.contains(" panicked at "));
+                // Where it was, and why; or what was said last.
+                let panic = lines.next().map(|place| format!("{place} {}", lines.next().unwrap_or_default()));
+                let last = || said.lines().rev().find(|line| !line.trim().is_empty()).map(str::to_owned);
+                let last = panic.or_else(last).unwrap_or_else(|| "nothing said".to_owned());
                 let code = code.map_or_else(|| "a signal".to_owned(), |code| format!("exit code {code}"));
                 Verdict::Crashed(format!("{code}: {}", last.chars().take(200).collect::<String>()))
             }

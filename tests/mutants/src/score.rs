@@ -128,6 +128,9 @@ impl Scorer<'_> {
         if clean.verdict == Verdict::Passed {
             let limit = LEAST_LIMIT.max(Duration::from_secs_f64(clean.took * PATIENCE));
             let run = self.bench.run(command, seed, Some(&fault.name), limit)?;
+            if matches!(&run.verdict, Verdict::Crashed(how) if how.contains(crate::weave::UNKNOWN)) {
+                return Err(format!("the simulator was built without {}; build it anew", fault.name));
+            }
             sight = match (run.reached, run.trace.is_some() && run.trace == clean.trace) {
                 (false, _) => Sight::NotReached,
                 (true, true) => Sight::SameTrace,

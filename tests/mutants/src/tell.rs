@@ -94,7 +94,7 @@ pub fn known(path: &Path) -> Result<Known, String> {
 /// Results as `score.toml` has them.
 pub fn stored(faults: &[Fault], results: &Results) -> String {
     let line = |fault: &Fault| {
-        let found = results.faults.get(&fault.name)?;
+        let found = results.faults.get(&fault.name).filter(|found| found.caught.is_some() || found.count() > 0)?;
         let caught = found.caught.as_ref();
         Some(Line {
             name: fault.name.clone(),
@@ -102,7 +102,7 @@ pub fn stored(faults: &[Fault], results: &Results) -> String {
             caught_by: caught.map(|caught| caught.command.clone()),
             seed: caught.map(|caught| caught.seed),
             how: caught.map(|caught| caught.verdict.text()),
-            escaped: caught.is_none().then(|| found.escape().to_owned()),
+            escaped: caught.is_none().then(|| format!("{}, in {} runs", found.escape(), found.count())),
         })
     };
     let fault: Vec<Line> = faults.iter().filter_map(line).collect();

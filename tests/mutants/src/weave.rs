@@ -23,6 +23,9 @@ use std::process::Command;
 /// What the program of the woven tree is called.
 pub const PROGRAM: &str = "m2mesh-sim-mutants";
 
+/// What that program says of a fault that it does not have.
+pub const UNKNOWN: &str = "M2MESH_MUTANT names a fault that is woven in";
+
 /// Where things are.
 #[derive(Clone, Debug)]
 pub struct Places {
@@ -199,7 +202,7 @@ pub fn on(number: u32) -> bool {{
 fn chosen() -> u32 {{
     let Some(wanted) = std::env::var_os("M2MESH_MUTANT").filter(|wanted| !wanted.is_empty()) else {{ return u32::MAX }};
     let found = FAULTS.iter().find(|(name, _)| wanted == *name);
-    found.map(|(_, number)| *number).expect("M2MESH_MUTANT names a fault that is woven in")
+    found.map(|(_, number)| *number).expect("{UNKNOWN}")
 }}
 "#,
         names.join(", ")
