@@ -7,6 +7,7 @@
 //! - what is expected to be zero, or was found to be: counts of violations and of losses;
 //! - counts up to [`FEW`], in which chance is more than a factor of two;
 //! - times up to [`SHORT`]: the steps in which nodes do things, whatever they do;
+//! - healing within [`SOON`]: when a node dials again is drawn by lot;
 //! - comparisons with another metric of the same run, and what was missed, which is told anyway.
 
 use crate::metrics::{self, Unit};
@@ -18,6 +19,7 @@ pub(super) fn is_loose(verdict: &Verdict) -> bool {
     let least = match metrics::unit_of(&verdict.text) {
         None | Some(Unit::Share) => return false,
         Some(Unit::Count) => FEW,
+        Some(Unit::Seconds) if verdict.text.trim_start().starts_with("converged") => SOON,
         Some(Unit::Seconds) => SHORT,
         Some(Unit::Bytes | Unit::BytesPerSecond | Unit::Money | Unit::Joules) => 0.0,
     };
@@ -41,6 +43,7 @@ const FACTOR: f64 = 2.0;
 const FEW: f64 = 10.0;
 /// Seconds.
 const SHORT: f64 = 0.02;
+const SOON: f64 = 15.0;
 
 #[cfg(test)]
 mod tests {
@@ -64,9 +67,10 @@ mod tests {
     #[test]
     fn shares_zeros_short_times_and_other_metrics_are_exempt() {
         assert!(!is("delivered >= 20%", 1.0, 0.2));
-        assert!(!is("duplicates == 0", 0.0, 0.0) && !is("converged <= 60s", 0.0, 60.0));
+        assert!(!is("duplicates == 0", 0.0, 0.0) && !is("converged <= 90s", 0.0, 90.0));
         assert!(!is("cost.payload > 0", 40.0, 0.0));
         assert!(!is("latency.p50 <= 20ms", 0.001, 0.02));
+        assert!(!is("converged <= 30s", 0.5, 30.0) && is("converged <= 60s", 0.5, 60.0));
         assert!(!is("cost.message[flow=a] <= cost.message[flow=b]", 0.1, 30.0));
         let missed = Verdict {
             text: "latency.p50 <= 1s".into(),
