@@ -9,10 +9,8 @@
 //!          shelf ─▶ pushed on along the tree ─▶ of a group listened to? ─▶ open ─▶ streams
 //! ```
 //!
-//! **Deadlines** are told by the publisher's clock, which may differ from this one by as much as admission allows. What the
-//! quickest of its frames seemed to take is mostly the way if it is less than [`USUAL`], and mostly the clocks if it is more, or less
-//! than nothing; in the latter case it is taken off. So clocks that are set are trusted, and those that are not do no harm. A frame
-//! that was fetched may have waited long for its turn and tells nothing of clocks: whoever gives it says what it has found out.
+//! **Deadlines** are told by the publisher's clock, which may differ from this one by as much as admission allows. By how much it does is
+//! found out from what its frames seem to take ([`lag`](super::lag)), and taken off.
 //!
 //! Invariants
 //! 1. Nothing is handed on, kept or opened before its publisher's signature has been verified.
@@ -20,9 +18,10 @@
 //! 3. What bears the number of a frame that is wanted, and is not that frame, leaves it wanted.
 
 use super::Engine;
+use super::lag::Lag;
 use super::multicast::{MAX_WAITING, MAX_WAITING_BYTES, WAIT};
 use super::publishing::FRAME_OVERHEAD;
-use super::shelf::{Flow, Kept};
+use super::shelf::{Flow, Gone, Kept};
 use super::streams::Received;
 use crate::counter::Counter;
 use crate::id::{CredentialHash, LinkId, Pseudonym, Tag};
@@ -36,9 +35,6 @@ use crate::wire::{self, Signed};
 use bytes::Bytes;
 use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
-
-/// Longer than frames take, unless they go by satellite.
-const USUAL: Duration = Duration::from_secs(2);
 
 /// How a frame came.
 #[derive(Clone, Copy, Debug)]
@@ -168,7 +164,10 @@ impl Engine {
         if !verify_signed(CONTEXT, &key, &signed) {
             return self.note_forgery(link, Counter::GroupFramesForged);
         }
-        let (took, until) = self.deadline(&frame, &flow, arrival);
+        let lag = self.lag_with(&frame, &flow, arrival);
+        let gone = self.shelf.set_lag(frame.group, flow, lag);
+        self.count_gone(gone);
+        let until = self.deadline(&frame, &lag);
         let (Some((_, accepted)), Some(length), Some(until)) = (accepted, length, until) else {
             return self.count(Counter::GroupFramesExpired, 1);
         };
@@ -176,14 +175,14 @@ impl Engine {
         let data = Bytes::copy_from_slice(data);
         let (group, segment, number, came) = (frame.group, frame.segment, frame.counter, arrival.came);
         let kept = Kept { data: data.clone(), came, until, segment, terms: None };
-        self.keep_numbered(group, flow, (number, took), kept);
+        self.keep_numbered(group, flow, number, kept);
         if key == self.own {
             // Published here before this process: subscribers had it then, and neighbours may still lack it.
             self.count(Counter::GroupFramesOwn, 1);
         }
         self.want_before(&from, group, flow, number);
         let ways = self.ways(&group, Some(&from), &Policy::default());
-        let fetched = arrival.behind.map(|_| Again::of(self.now.time.since(came), clock_behind(self.shelf.lag(&flow))));
+        let fetched = arrival.behind.map(|_| Again::of(self.now.time.since(came), lag.behind()));
         self.push(&group, segment, &ways, &data, fetched);
         let Some(name) = self.multicast.tags.get(&group).filter(|_| key != self.own).cloned() else { return };
         let Ok(plain) = self.membership.groups().open(&frame, &name, &key) else {
@@ -195,32 +194,44 @@ impl Engine {
         self.receive(received, plain);
     }
 
-    /// How long a frame seemed to take, in microseconds, as far as that is known, and its deadline by this device's clock; `None` when
-    /// that has passed.
-    fn deadline(&self, frame: &GroupFrame<'_>, flow: &Flow, arrival: Arrival) -> (Option<i64>, Option<Time>) {
-        let signed = |micros: u64| i64::try_from(micros).unwrap_or(i64::MAX);
-        let (now, sent, expiry) = (signed(self.now.unix.0), signed(frame.sent), signed(frame.expiry));
-        let waited = signed(self.now.time.0.saturating_sub(arrival.came.0));
-        let took = match arrival.behind {
-            None => Some(now.saturating_sub(waited).saturating_sub(sent)),
-            Some(behind) => (behind != 0).then_some(behind),
-        };
-        let behind = clock_behind([self.shelf.lag(flow), took].into_iter().flatten().min());
-        let left = u64::try_from(expiry.saturating_sub(now).saturating_add(behind)).ok().filter(|left| *left > 0);
-        (took, left.map(|left| self.now.time + Duration::from_micros(left)))
+    /// What a frame tells of its publisher's clock, with what its flow has told before.
+    fn lag_with(&self, frame: &GroupFrame<'_>, flow: &Flow, arrival: Arrival) -> Lag {
+        let mut lag = self.shelf.lag(flow);
+        match arrival.behind {
+            None => {
+                let waited = signed(self.now.time.0.saturating_sub(arrival.came.0));
+                lag.note(
+                    Unix(frame.sent),
+                    signed(self.now.unix.0).saturating_sub(waited).saturating_sub(signed(frame.sent)),
+                );
+            }
+            Some(behind) => lag.note_told(behind),
+        }
+        lag
+    }
+
+    /// A frame's deadline by this device's clock; `None` when that has passed.
+    fn deadline(&self, frame: &GroupFrame<'_>, lag: &Lag) -> Option<Time> {
+        let left = signed(frame.expiry).saturating_sub(signed(self.now.unix.0)).saturating_add(lag.behind());
+        let left = u64::try_from(left).ok().filter(|left| *left > 0)?;
+        Some(self.now.time + Duration::from_micros(left))
     }
 
     /// Puts one of this device's own frames on the shelf.
     pub(super) fn keep_own(&mut self, group: Tag, flow: Flow, number: u64, frame: Kept) {
-        self.keep_numbered(group, flow, (number, None), frame);
+        self.keep_numbered(group, flow, number, frame);
     }
 
-    fn keep_numbered(&mut self, group: Tag, flow: Flow, (number, took): (u64, Option<i64>), frame: Kept) {
+    fn keep_numbered(&mut self, group: Tag, flow: Flow, number: u64, frame: Kept) {
         self.repair.wants.came(&flow, number, self.now.time);
-        let gone = self.shelf.put(group, flow, (number, took), frame);
+        let gone = self.shelf.put(group, flow, number, frame);
+        self.count_gone(gone);
+        self.repair.note(group, flow, number, self.now.time);
+    }
+
+    fn count_gone(&mut self, gone: Gone) {
         self.count(Counter::GroupFramesUnkept, gone.frames);
         self.count(Counter::GroupFlowsForgotten, gone.flows);
-        self.repair.note(group, flow, number, self.now.time);
     }
 
     /// Whether a neighbour's word about a group is of use here.
@@ -235,10 +246,8 @@ impl Engine {
     }
 }
 
-/// How far a publisher's clock is behind in microseconds, by what the quickest of its frames seemed to take.
-pub(super) fn clock_behind(lag: Option<i64>) -> i64 {
-    let usual = i64::try_from(USUAL.as_micros()).unwrap_or(i64::MAX);
-    lag.filter(|lag| !(0..=usual).contains(lag)).unwrap_or(0)
+fn signed(micros: u64) -> i64 {
+    i64::try_from(micros).unwrap_or(i64::MAX)
 }
 
 /// A group frame, and what is signed of it.

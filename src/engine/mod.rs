@@ -64,6 +64,7 @@ mod heard;
 mod holdings;
 mod inbox;
 mod journal;
+mod lag;
 mod link_state;
 mod links;
 mod locate;

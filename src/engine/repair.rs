@@ -15,7 +15,6 @@
 //! 2. A frame is given only over links that its publisher's policy allows, where that is this device, and within its segment.
 
 use super::Engine;
-use super::group_frames::clock_behind;
 use super::share::Rates;
 use super::shelf::Flow;
 use super::wanted::{WINDOW, Wants};
@@ -231,7 +230,7 @@ impl Engine {
             }
             let mut head = Vec::with_capacity(frame::HEADER + 8);
             frame::begin(&mut head, Kind::GroupAgain);
-            let behind = clock_behind(self.shelf.lag(&flow));
+            let behind = self.shelf.lag(&flow).behind();
             head.extend_from_slice(&Again::of(self.now.time.since(kept.came), behind).to_bytes());
             self.count(Counter::GroupFramesRepaired, 1);
             self.send_data(link, Class::Bulk, OutFrame::around(head, &kept.data, &kept.data), Lsn(0));

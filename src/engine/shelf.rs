@@ -12,6 +12,7 @@
 //! 3. At most [`MAX_FLOWS`] flows. Drop policy: of the publisher that has most, the one longest silent goes (`group_flows_forgotten`).
 //! 4. The numbers of a flow are at most [`MAX_RANGES`] ranges. Drop policy: the lowest gap is taken for closed.
 
+use super::lag::Lag;
 use super::share::Shares;
 use crate::delivery::lane::Terms;
 use crate::delivery::ranges::Ranges;
@@ -53,8 +54,8 @@ struct Known {
     group: Tag,
     seen: Ranges,
     kept: BTreeMap<u64, Kept>,
-    /// The shortest time that a pushed frame seemed to take from its publisher's clock to this one, in microseconds.
-    lag: Option<i64>,
+    /// What its frames tell of its publisher's clock.
+    lag: Lag,
 }
 
 /// See the module's documentation.
@@ -113,23 +114,38 @@ impl Shelf {
         self.flows.get(flow).is_some_and(|known| known.seen.contains(number))
     }
 
-    /// The shortest time that frames of a flow seemed to take, in microseconds: the way, and what the clocks differ by.
-    pub(super) fn lag(&self, flow: &Flow) -> Option<i64> {
-        self.flows.get(flow).and_then(|known| known.lag)
+    /// What frames of a flow tell of its publisher's clock.
+    pub(super) fn lag(&self, flow: &Flow) -> Lag {
+        self.flows.get(flow).map(|known| known.lag).unwrap_or_default()
     }
 
-    /// Puts a frame on the shelf that has not been here, and seemed to take so many microseconds if that is known; answers what had to go for it.
-    pub(super) fn put(&mut self, group: Tag, flow: Flow, (number, took): (u64, Option<i64>), frame: Kept) -> Gone {
+    /// Takes up what a frame has told, which need not be kept; answers what had to go for its flow.
+    pub(super) fn set_lag(&mut self, group: Tag, flow: Flow, lag: Lag) -> Gone {
+        let gone = self.enter(group, flow);
+        if let Some(known) = self.flows.get_mut(&flow) {
+            known.lag = lag;
+        }
+        gone
+    }
+
+    /// A flow is there from now on.
+    fn enter(&mut self, group: Tag, flow: Flow) -> Gone {
         let mut gone = Gone::default();
         if let Some(oldest) = self.shares.enter(flow.0, flow) {
             gone.frames += self.forget(&oldest);
             gone.flows += 1;
         }
-        let known = self.flows.entry(flow).or_insert_with(|| {
+        self.flows.entry(flow).or_insert_with(|| {
             self.by_group.insert((group, flow));
-            Known { group, seen: Ranges::default(), kept: BTreeMap::new(), lag: None }
+            Known { group, seen: Ranges::default(), kept: BTreeMap::new(), lag: Lag::default() }
         });
-        known.lag = [known.lag, took].into_iter().flatten().min();
+        gone
+    }
+
+    /// Puts a frame on the shelf that has not been here; answers what had to go for it.
+    pub(super) fn put(&mut self, group: Tag, flow: Flow, number: u64, frame: Kept) -> Gone {
+        let mut gone = self.enter(group, flow);
+        let Some(known) = self.flows.get_mut(&flow) else { return gone };
         if !known.seen.insert(number, MAX_RANGES) {
             return gone;
         }
@@ -268,7 +284,7 @@ mod tests {
     fn what_has_been_here_stays_known_when_its_frame_has_gone() {
         let mut shelf = Shelf::new(MAX_BYTES);
         for number in [0, 1, 3] {
-            shelf.put(GROUP, flow(1, 1), (number, None), frame(10, number, 100 + number));
+            shelf.put(GROUP, flow(1, 1), number, frame(10, number, 100 + number));
         }
         assert_eq!(shelf.kept(&GROUP, |_| true).collect::<Vec<_>>(), [(flow(1, 1), vec![(0, 1), (3, 3)])]);
         assert_eq!(shelf.next_wake(), Some(Time(100)));
@@ -285,10 +301,9 @@ mod tests {
     fn who_publishes_much_loses_its_own_frames_first() {
         let mut shelf = Shelf::new(10 * (100 + FRAME_BYTES));
         for number in 0..3 {
-            assert_eq!(shelf.put(GROUP, flow(1, 1), (number, None), frame(100, number, 1_000)), Gone::default());
+            assert_eq!(shelf.put(GROUP, flow(1, 1), number, frame(100, number, 1_000)), Gone::default());
         }
-        let gone: u64 =
-            (0..30).map(|n| shelf.put(GROUP, flow(2, n as u8), (n, None), frame(100, 10 + n, 1_000)).frames).sum();
+        let gone: u64 = (0..30).map(|n| shelf.put(GROUP, flow(2, n as u8), n, frame(100, 10 + n, 1_000)).frames).sum();
         assert_eq!(gone, 23);
         assert!((0..3).all(|number| shelf.get(&flow(1, 1), number).is_some()));
         assert!(shelf.get(&flow(2, 22), 22).is_none() && shelf.get(&flow(2, 23), 23).is_some());

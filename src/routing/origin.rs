@@ -35,6 +35,7 @@ use crate::time::Time;
 use crate::wire::lsa::Lsa;
 use claims::Differs;
 use core::time::Duration;
+use std::collections::VecDeque;
 
 /// Wait after the first of several changes.
 pub const FIRST_WAIT: Duration = Duration::from_millis(200);
@@ -56,6 +57,8 @@ pub const BURST: u32 = 3;
 pub const SMALL_AREA: u32 = 50;
 /// As many times as a small area is the largest.
 const MOST_LARGER: u32 = 21;
+/// Credentials of which the last number is remembered: those of the epochs between which a clock can be set back and forth.
+const REMEMBERED: usize = 4;
 /// Longest wait until a neighbour's new credential is told.
 pub const RENAME_WAIT: Duration = Duration::from_secs(60);
 
@@ -65,6 +68,8 @@ pub struct Origin {
     credential: Option<CredentialHash>,
     /// Used last.
     sequence: u64,
+    /// Credentials before this one with the number used last under each, the latest first.
+    before: VecDeque<(CredentialHash, u64)>,
     wanted: Option<Claims>,
     told: Option<Told>,
     /// The number told last is known to be behind.
@@ -108,13 +113,18 @@ impl Origin {
         self.allowance.burst = (BURST / larger).max(1);
     }
 
-    /// From now on it tells under this credential, beginning with sequence number 1. `skew` is what the credential's epoch
+    /// From now on it tells under this credential, beginning with sequence number 1, or after the last that it has told under it. `skew` is what the credential's epoch
     /// allows clocks to be off.
     pub fn take_credential(&mut self, credential: CredentialHash, skew: Duration) {
         self.rests = false;
         if self.credential != Some(credential) {
-            self.credential = Some(credential);
-            self.sequence = 0;
+            // A clock that is set back may bring back a credential under which something has been told.
+            if let Some(before) = self.credential.replace(credential) {
+                self.before.push_front((before, self.sequence));
+                self.before.truncate(REMEMBERED);
+            }
+            let known = self.before.iter().find(|(before, _)| *before == credential);
+            self.sequence = known.map_or(0, |(_, sequence)| *sequence);
             self.behind = false;
             self.rename_wait = RENAME_WAIT.min(skew / 2);
         }

@@ -103,7 +103,7 @@ impl Draw {
         };
         let kind = self.one(kinds);
         let more = match kind {
-            "random" => format!("\ndegree = {}", self.between(2, 4)),
+            "random" => format!("\ndegree = {}", 2 * self.between(1, 2)),
             "tree" => format!("\nfanout = {}", self.between(2, 3)),
             _ => String::new(),
         };
@@ -179,7 +179,7 @@ impl Draw {
             };
             let (from, to) = (self.one(&groups), self.one(&groups));
             let size = self.one(&["16", "16", "100", "1000", "9000"]);
-            let deadline = self.one(&["2s", "10s", "40s", "3m"]);
+            let deadline = self.one(&["2s", "8s", "20s", "25s"]);
             let pattern = self.one(&[
                 "every = \"2s\"",
                 "every = \"500ms\"",

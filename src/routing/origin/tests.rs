@@ -261,3 +261,15 @@ fn what_is_told_is_in_order_and_within_bounds() {
     assert!(lsa.leaves.is_sorted() && lsa.leaves.len() == MAX_LEAVES);
     assert_eq!((lsa.groups, origin.left_out()), (vec![Tag([1; 8]), Tag([2; 8])], 3));
 }
+
+#[test]
+fn a_credential_that_comes_back_goes_on_after_its_last_number() {
+    let mut origin = told(&with_leaves(1));
+    origin.take_credential(CredentialHash([8; 16]), SKEW);
+    assert_eq!(origin.due(ms(0)).map(|lsa| (lsa.origin, lsa.sequence)), Some((CredentialHash([8; 16]), 1)));
+    // The clock was set back, into the epoch before.
+    origin.take_credential(HASH, SKEW);
+    assert_eq!(origin.due(ms(1)).map(|lsa| (lsa.origin, lsa.sequence)), Some((HASH, 2)));
+    origin.take_credential(CredentialHash([8; 16]), SKEW);
+    assert_eq!(origin.due(ms(2)).map(|lsa| lsa.sequence), Some(2));
+}

@@ -17,8 +17,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 pub struct Told {
     /// Hashes of what has been seen lately.
     seen: BTreeSet<u64>,
-    /// Hash of what each router has told last, with its number.
-    last: BTreeMap<CredentialHash, (u64, u64)>,
+    /// What each router has told: by number, a hash of it.
+    told: BTreeMap<CredentialHash, BTreeMap<u64, u64>>,
     /// By two devices, the lower first: the bearers between them.
     between: BTreeMap<(usize, usize), Vec<Between>>,
 }
@@ -50,12 +50,12 @@ impl Told {
                 of.for_each(|of| of.delays = of.delays.map(|delay| delay.min(least)));
             }
         }
-        Self { seen: BTreeSet::new(), last: BTreeMap::new(), between }
+        Self { seen: BTreeSet::new(), told: BTreeMap::new(), between }
     }
 
     /// The processes with these credentials are gone: the next of them count anew, until they hear of what was told before.
     pub fn forget(&mut self, are: impl Fn(&CredentialHash) -> bool) {
-        self.last.retain(|origin, _| !are(origin));
+        self.told.retain(|origin, _| !are(origin));
     }
 
     fn is_new(&mut self, body: &[u8]) -> bool {
@@ -76,25 +76,23 @@ impl Witness {
         let Ok(signed) = wire::decode::<Signed<'_>>(going.body) else { return };
         let Ok(lsa) = wire::decode::<Lsa>(signed.body) else { return };
         let hash = hash_of(signed.body);
-        let before = self.told.last.get(&lsa.origin).copied();
-        if before == Some((lsa.sequence, hash)) || self.owners.get(&lsa.origin.prefix()) != Some(&going.from) {
+        if self.owners.get(&lsa.origin.prefix()) != Some(&going.from) {
             return;
         }
         let from = going.from;
-        let once = before.is_none_or(|(sequence, _)| lsa.sequence > sequence);
+        let told = self.told.told.entry(lsa.origin).or_default();
+        // A link that is slow may bring an earlier number after a later one.
+        let once = told.insert(lsa.sequence, hash).is_none_or(|before| before == hash);
+        if told.len() > MOST_TOLD {
+            told.pop_first();
+        }
         self.look(Promise::LinkStateTrue, once, |known| {
-            format!(
-                "{} tells number {} of its link state after {:?}",
-                known.device(from),
-                lsa.sequence,
-                before.map(|(last, _)| last)
-            )
+            format!("{} tells number {} of its link state twice, and not the same", known.device(from), lsa.sequence)
         });
         let routes = self.known.forwarding.get(from).copied().unwrap_or(true);
         self.look(Promise::LinkStateTrue, routes, |known| {
             format!("{} tells link state, and is a leaf", known.device(from))
         });
-        self.told.last.insert(lsa.origin, (lsa.sequence, hash));
         for link in &lsa.links {
             self.look_at_link(from, link);
         }
@@ -156,5 +154,7 @@ fn hash_of(bytes: &[u8]) -> u64 {
     hasher.finish()
 }
 
+/// Numbers of a router of which it is known what it told under them.
+const MOST_TOLD: usize = 256;
 /// Advertisements that are known to have been seen; beyond, all are looked at again.
 const MOST_SEEN: usize = 65_536;
