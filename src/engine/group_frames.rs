@@ -164,7 +164,7 @@ impl Engine {
         if !verify_signed(CONTEXT, &key, &signed) {
             return self.note_forgery(link, Counter::GroupFramesForged);
         }
-        let lag = self.lag_with(&frame, &flow, arrival);
+        let lag = self.lag_with(link, &frame, &flow, arrival);
         let gone = self.shelf.set_lag(frame.group, flow, lag);
         self.count_gone(gone);
         let until = self.deadline(&frame, &lag);
@@ -182,7 +182,8 @@ impl Engine {
         }
         self.want_before(&from, group, flow, number);
         let ways = self.ways(&group, Some(&from), &Policy::default());
-        let fetched = arrival.behind.map(|_| Again::of(self.now.time.since(came), lag.behind()));
+        let behind = arrival.behind.or(Some(lag.behind()).filter(|behind| *behind != 0));
+        let fetched = behind.map(|_| Again::of(self.now.time.since(came), lag.behind()));
         self.push(&group, segment, &ways, &data, fetched);
         let Some(name) = self.multicast.tags.get(&group).filter(|_| key != self.own).cloned() else { return };
         let Ok(plain) = self.membership.groups().open(&frame, &name, &key) else {
@@ -195,8 +196,12 @@ impl Engine {
     }
 
     /// What a frame tells of its publisher's clock, with what its flow has told before.
-    fn lag_with(&self, frame: &GroupFrame<'_>, flow: &Flow, arrival: Arrival) -> Lag {
+    fn lag_with(&self, link: LinkId, frame: &GroupFrame<'_>, flow: &Flow, arrival: Arrival) -> Lag {
         let mut lag = self.shelf.lag(flow);
+        if let Some(link) = self.links.get(link).filter(|link| link.peer.hash == frame.sender) {
+            // Its hello has shown its clock.
+            lag.note_told(link.clock_offset.saturating_neg());
+        }
         match arrival.behind {
             None => {
                 let waited = signed(self.now.time.0.saturating_sub(arrival.came.0));

@@ -8,8 +8,8 @@
 //! - more is the clocks only if it stays: if a frame that was sealed [`APART`] later seemed to take as long, give or take [`STEADY`].
 //!   What has waited in a line took the less, the later it was sealed.
 //!
-//! A frame that was fetched may have waited for long and tells nothing of clocks: whoever gives it says what it has found out, and that holds
-//! until this node knows itself.
+//! A neighbour's hello shows its clock, and a frame that was fetched, or whose publisher's clock is wrong, comes with what its giver has found
+//! out. That holds until this node knows itself; what was fetched may have waited for long, and tells nothing of clocks.
 //!
 //! Invariants
 //! 1. What has waited is never taken for a clock that is behind: nothing is handed over late for having been late.

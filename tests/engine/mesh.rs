@@ -203,10 +203,10 @@ impl Mesh {
     }
 
     fn link_up_over(&mut self, from: usize, to: usize, link: LinkId, bearer: u8) {
-        let (unix, key) = (self.now.unix, self.nodes[to].engine.membership().pseudonym());
-        let hello = self.nodes[to].engine.membership().admission_view().hello(unix, 1);
+        let key = self.nodes[to].engine.membership().pseudonym();
+        let hello = self.nodes[to].engine.membership().admission_view().hello(self.now_at(to).unix, 1);
         let view = self.nodes[from].engine.membership().admission_view();
-        let peer = view.verify(&hello, &key, unix).expect("a member");
+        let peer = view.verify(&hello, &key, self.now_at(from).unix).expect("a member");
         self.handle(from, Input::LinkUp { link, peer, transport: "memory", bearer });
     }
 
