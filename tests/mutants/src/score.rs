@@ -37,7 +37,10 @@ struct State {
     results: Results,
     /// Runs without a fault that are being made.
     making: BTreeSet<(String, u64)>,
+    /// Faults and seeds to come, the next one last.
     queue: Vec<(usize, u64)>,
+    /// Faults that are being tried: one by one, so that no run is made which the run before it makes needless.
+    busy: BTreeSet<usize>,
     saved: Instant,
     error: Option<String>,
 }
@@ -55,7 +58,8 @@ pub fn score(wanted: &Wanted<'_>, bench: &Bench, results: Results) -> Result<Res
     let rounds = (0..=wanted.seeds).flat_map(|seed| (0..wanted.faults.len()).map(move |fault| (fault, seed)));
     let queue: Vec<(usize, u64)> = rounds.collect::<Vec<_>>().into_iter().rev().collect();
     let bar = ProgressBar::new(queue.len() as u64);
-    let state = State { results, making: BTreeSet::new(), queue, saved: Instant::now(), error: None };
+    let state =
+        State { results, making: BTreeSet::new(), queue, busy: BTreeSet::new(), saved: Instant::now(), error: None };
     let scorer = Scorer { wanted, bench, state: Mutex::new(state), made: Condvar::new(), bar };
     if let Ok(style) = indicatif::ProgressStyle::with_template("{bar:30} {elapsed} {msg}") {
         scorer.bar.set_style(style);
@@ -80,25 +84,49 @@ impl Scorer<'_> {
     }
 
     fn work(&self) {
-        loop {
-            let next = {
-                let mut state = self.lock();
-                if state.error.is_some() { None } else { state.queue.pop() }
-            };
-            let Some((fault, seed)) = next else { return };
-            let fault = &self.wanted.faults[fault];
-            if let Err(error) = self.try_fault(fault, seed) {
-                self.lock().error.get_or_insert(error);
+        while let Some((at, seed)) = self.next() {
+            let fault = &self.wanted.faults[at];
+            let tried = self.try_fault(fault, seed);
+            let mut state = self.lock();
+            if let Err(error) = tried {
+                state.error.get_or_insert(error);
             }
+            state.busy.remove(&at);
+            self.made.notify_all();
+            drop(state);
             self.bar.inc(1);
+        }
+    }
+
+    /// What is to be done next: of a fault that nobody else is trying, and that is not caught yet.
+    fn next(&self) -> Option<(usize, u64)> {
+        let mut state = self.lock();
+        loop {
+            let State { queue, results, busy, error, .. } = &mut *state;
+            if error.is_some() {
+                return None;
+            }
+            let before = queue.len();
+            let caught = |at: usize| {
+                let found = results.faults.get(&self.wanted.faults[at].name);
+                found.is_some_and(|found| found.caught.is_some())
+            };
+            queue.retain(|(at, _)| !caught(*at));
+            self.bar.inc((before - queue.len()) as u64);
+            if let Some(place) = queue.iter().rposition(|(at, _)| !busy.contains(at)) {
+                let next = queue.remove(place);
+                busy.insert(next.0);
+                return Some(next);
+            }
+            if queue.is_empty() {
+                return None;
+            }
+            state = self.made.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
     /// All commands with one seed, until one catches it. Seed 0 stands for what is known to catch it.
     fn try_fault(&self, fault: &Fault, seed: u64) -> Result<(), String> {
-        if self.lock().results.faults.get(&fault.name).is_some_and(|found| found.caught.is_some()) {
-            return Ok(());
-        }
         let order: Vec<(&Command, u64)> = if seed == 0 {
             let known = self.wanted.first.iter().filter(|(name, ..)| *name == fault.name);
             known.filter_map(|(_, command, seed)| Some((self.command(command)?, *seed))).collect()
