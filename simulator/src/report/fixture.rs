@@ -154,7 +154,7 @@ fn spending(count: usize) -> Vec<Spending> {
         let bytes = 150_000 + 1_000 * node as u64;
         let radio = Spending { node, bearer: 0, bytes, cost: 0.0 };
         let lte = Spending { node, bearer: 1, bytes: bytes / 2, cost: exact(bytes as f64 / 2e6 * 12.5) };
-        [Some(radio), (node % 3 == 0).then_some(lte)].into_iter().flatten()
+        [Some(radio), node.is_multiple_of(3).then_some(lte)].into_iter().flatten()
     };
     (0..count).flat_map(of).collect()
 }

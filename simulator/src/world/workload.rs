@@ -224,12 +224,11 @@ fn hand_over(plan: &Plan, index: usize, from: usize, what: Handed<'_>, applicati
 
 /// The topic of that number.
 pub fn topic(plan: &Plan, number: u32) -> Option<String> {
-    let named = plan.flows.iter().zip(numbers(plan)).find_map(|(flow, numbers)| {
+    plan.flows.iter().zip(numbers(plan)).find_map(|(flow, numbers)| {
         let place = numbers.iter().position(|known| *known == number)?;
         let FlowKind::Publish { topics, .. } = &flow.kind else { return None };
         topics.get(place).cloned()
-    });
-    named
+    })
 }
 
 /// By flow, the numbers of its topics.
