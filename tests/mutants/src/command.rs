@@ -63,11 +63,11 @@ pub struct Bench {
 pub fn load(root: &Path) -> Result<Vec<Command>, String> {
     #[derive(Deserialize)]
     struct Small {
-        scenario: Vec<Scenario>,
+        small: Vec<Scenario>,
     }
     #[derive(Deserialize)]
     struct Scenario {
-        name: String,
+        scenario: String,
         #[serde(default)]
         set: Vec<String>,
     }
@@ -81,7 +81,7 @@ pub fn load(root: &Path) -> Result<Vec<Command>, String> {
     }
     let small: Small = read(&root.join("simulator/tests/small.toml"))?;
     let others: Others = read(&root.join("tests/mutants/commands.toml"))?;
-    let scenarios = small.scenario.into_iter().map(|Scenario { name, set }| {
+    let scenarios = small.small.into_iter().map(|Scenario { scenario: name, set }| {
         let settings = set.into_iter().flat_map(|setting| ["--set".to_owned(), setting]);
         let arguments = ["run".to_owned(), name.clone()].into_iter().chain(settings).collect();
         Command { name, arguments }
