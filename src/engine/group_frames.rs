@@ -198,19 +198,15 @@ impl Engine {
     /// What a frame tells of its publisher's clock, with what its flow has told before.
     fn lag_with(&self, link: LinkId, frame: &GroupFrame<'_>, flow: &Flow, arrival: Arrival) -> Lag {
         let mut lag = self.shelf.lag(flow);
-        if let Some(link) = self.links.get(link).filter(|link| link.peer.hash == frame.sender) {
-            // Its hello has shown its clock.
-            lag.note_told(link.clock_offset.saturating_neg());
-        }
-        match arrival.behind {
-            None => {
-                let waited = signed(self.now.time.0.saturating_sub(arrival.came.0));
-                lag.note(
-                    Unix(frame.sent),
-                    signed(self.now.unix.0).saturating_sub(waited).saturating_sub(signed(frame.sent)),
-                );
-            }
-            Some(behind) => lag.note_told(behind),
+        // The hello of whoever gives it has shown its clock.
+        let giver = self.links.get(link).map_or(0, |link| link.clock_offset.saturating_neg());
+        lag.note_told(arrival.behind.unwrap_or(0).saturating_add(giver));
+        if arrival.behind.is_none() {
+            let waited = signed(self.now.time.0.saturating_sub(arrival.came.0));
+            lag.note(
+                Unix(frame.sent),
+                signed(self.now.unix.0).saturating_sub(waited).saturating_sub(signed(frame.sent)),
+            );
         }
         lag
     }

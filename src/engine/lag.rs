@@ -5,11 +5,12 @@
 //!
 //! - less than nothing is the clocks: no way takes that;
 //! - up to [`USUAL`] is the way;
-//! - more is the clocks only if it stays: if a frame that was sealed [`APART`] later seemed to take as long, give or take [`STEADY`].
-//!   What has waited in a line took the less, the later it was sealed.
+//! - more is the clocks only if it is more than [`QUEUE`], longer than queues hold anything up, and stays: if a frame that was sealed
+//!   [`APART`] later seemed to take as long, give or take [`STEADY`]. What has waited in a stuck line took the less, the later it was sealed.
 //!
-//! A neighbour's hello shows its clock, and a frame that was fetched, or whose publisher's clock is wrong, comes with what its giver has found
-//! out. That holds until this node knows itself; what was fetched may have waited for long, and tells nothing of clocks.
+//! Beside that a neighbour's hello shows its clock, and a frame that was fetched, or whose publisher's clock is wrong, comes with what its giver
+//! has found out: the two together say what the publisher's clock is to this one, hop by hop. That holds until this node knows itself; what was
+//! fetched may have waited for long, and tells nothing of clocks.
 //!
 //! Invariants
 //! 1. What has waited is never taken for a clock that is behind: nothing is handed over late for having been late.
@@ -19,6 +20,8 @@ use core::time::Duration;
 
 /// Longer than frames take, unless they go by satellite.
 pub(super) const USUAL: Duration = Duration::from_secs(2);
+/// Longer than a frame waits in queues that are full all the time.
+const QUEUE: Duration = Duration::from_secs(20);
 /// So long after a frame that seemed to take long another has to have been sealed that does, too.
 const APART: Duration = Duration::from_secs(3);
 /// By how much less the other may seem to take.
@@ -53,11 +56,9 @@ impl Lag {
         }
     }
 
-    /// Whoever gave a frame says by how much the clock is behind; 0 where it does not know.
+    /// By how much the clock is behind, by what hellos show and the giver of a frame has said; 0 for not at all.
     pub(super) fn note_told(&mut self, behind: i64) {
-        if behind != 0 {
-            self.told = behind;
-        }
+        self.told = behind;
     }
 
     /// By how much it is behind; less than 0 where it is ahead, 0 where nothing speaks against it.
@@ -65,7 +66,7 @@ impl Lag {
         match self.shortest {
             Some(shortest) if shortest < 0 => shortest,
             Some(shortest) if shortest <= micros(USUAL) => 0,
-            Some(shortest) if self.steady => shortest,
+            Some(shortest) if self.steady && shortest > micros(QUEUE) => shortest,
             _ => self.told,
         }
     }
@@ -94,6 +95,9 @@ mod tests {
         let stuck: Vec<(f64, f64)> = (0..14).map(|sent| (f64::from(sent), 15.0)).collect();
         assert_eq!(behind(&stuck), 0.0);
         assert_eq!(behind(&[(0.0, 15.0), (0.5, 15.4), (2.0, 16.9), (20.0, 20.1)]), 0.0);
+        // A queue that is full all the time.
+        let queued: Vec<(f64, f64)> = (0..60).map(|sent| (f64::from(sent), f64::from(sent) + 6.0)).collect();
+        assert_eq!(behind(&queued), 0.0);
     }
 
     #[test]
@@ -114,7 +118,6 @@ mod tests {
     fn what_others_have_found_out_holds_until_it_is_known_here() {
         let mut lag = Lag::default();
         lag.note_told(20_000_000);
-        lag.note_told(0);
         assert_eq!(lag.behind(), 20_000_000);
         lag.note(Unix(1_000_000_000), 30_000);
         assert_eq!(lag.behind(), 0);

@@ -117,7 +117,7 @@ impl Draw {
     fn others(&mut self) -> Vec<&'static str> {
         let mut others = Vec::new();
         if self.chance(3) {
-            let count = self.between(1, 5);
+            let count = self.between(2, 5);
             let sleep = if self.chance(4) { "\nsleep = { every = \"20s\", awake = \"12s\" }" } else { "" };
             self.part(
                 Table::Whole,
