@@ -102,6 +102,13 @@ pub struct Bearer {
 }
 
 impl Bearer {
+    /// The price that nodes are told, in micro-units of money a megabyte. They know prices of bytes alone: that of a packet is told as if all
+    /// were full.
+    pub fn told_price(&self) -> u64 {
+        let packets = 1e6 / f64::from(self.mtu.unwrap_or(m2mesh::net::shape::MTU as u32).max(1));
+        ((self.price + packets * self.price_packet) * 1e6).round() as u64
+    }
+
     /// Whether anything on it costs money.
     pub fn is_priced(&self) -> bool {
         self.price > 0.0 || self.price_packet > 0.0

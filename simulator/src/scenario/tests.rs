@@ -243,6 +243,9 @@ fn expectations_are_checked_against_what_is_measured() {
         ("control.rate <= 2kB/s", "control.rate", Comparison::AtMost, 2_000.0),
         ("sent[group=node] > 3", "sent[group=node]", Comparison::More, 3.0),
         ("cost.total == 0", "cost.total", Comparison::Equal, 0.0),
+        ("latency.p99.9[flow=news] <= 1s", "latency.p99.9[flow=news]", Comparison::AtMost, 1.0),
+        ("counter.data_looped == 0", "counter.data_looped", Comparison::Equal, 0.0),
+        ("gap.max[group=node] <= 2m", "gap.max[group=node]", Comparison::AtMost, 120.0),
         ("hops.mean[flow=news] >= 2", "hops.mean[flow=news]", Comparison::AtLeast, 2.0),
     ] {
         let plan = expecting(text).expect(text);
@@ -251,7 +254,9 @@ fn expectations_are_checked_against_what_is_measured() {
         assert!(matches!(found.wanted, Wanted::Value(found) if (found - value).abs() < 1e-9), "{text}: {found:?}");
     }
     for (text, parts) in [
-        ("latency.p9 <= 2s", &["x.toml:1: there is no metric `latency.p9`", "did you mean `latency.p9"][..]),
+        ("latency.mena <= 2s", &["x.toml:1: there is no metric `latency.mena`", "did you mean `latency.mean"][..]),
+        ("counter.data_loop == 0", &["there is no metric `counter.data_loop`", "did you mean `data_looped`?"]),
+        ("latency.p100 <= 2s", &["there is no metric `latency.p100`"]),
         ("delivered = 1", &["compares nothing", "<="]),
         ("delivered >= 2", &["`delivered` is not compared with \"2\"", "a share from 0 to 1"]),
         ("latency.p99 <= 2", &["not compared with \"2\"", "a duration"]),

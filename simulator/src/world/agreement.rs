@@ -42,7 +42,7 @@ fn check_told(book: &mut Book, plan: &Plan) {
 
 /// The money that senders were told, by device: not more than the medium has charged for all that they sent.
 fn check_money(book: &mut Book, plan: &Plan, medium: &Medium) {
-    if plan.bearers.iter().all(|bearer| bearer.price == 0.0) {
+    if plan.bearers.iter().all(|bearer| !bearer.is_priced()) {
         return;
     }
     let mut told = BTreeMap::<usize, (f64, u64)>::new();

@@ -78,14 +78,12 @@ fn profiles(plan: &Plan) -> Bearers {
     let minute = |time: Duration| u16::try_from(time.as_secs() / 60).unwrap_or(MINUTES);
     let bearer = |(index, bearer): (usize, &plan::Bearer)| {
         let usual = Profile::default();
-        let packets = 1e6 / f64::from(bearer.mtu.unwrap_or(m2mesh::net::shape::MTU as u32).max(1));
         let kilobits = |bits: u64| u32::try_from(bits.div_ceil(1_000)).unwrap_or(u32::MAX);
         let windows = bearer.windows.iter().map(|(from, to)| Window::new(minute(*from), minute(*to), EVERY_DAY));
         let profile = Profile {
             name: bearer.name.clone(),
             class: bearer.class,
-            // Nodes know prices of bytes alone: that of a packet is told as if all were full.
-            price: ((bearer.price + packets * bearer.price_packet) * 1e6).round() as u64,
+            price: bearer.told_price(),
             energy: bearer.energy,
             mtu: bearer.mtu.unwrap_or(usual.mtu),
             rate: bearer.rate.or(bearer.channel).map_or(usual.rate, kilobits),

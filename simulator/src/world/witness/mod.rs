@@ -69,7 +69,7 @@ impl Known {
 /// What the witness knows of a bearer.
 struct Bearer {
     name: String,
-    /// Micro-units of money a megabyte.
+    /// Micro-units of money a megabyte, as nodes are told.
     price: u64,
     class: u8,
     /// Bytes, and microseconds after which they may be spent again.
@@ -98,7 +98,7 @@ impl Witness {
     pub fn new(plan: &Plan) -> Self {
         let bearer = |bearer: &crate::plan::Bearer| Bearer {
             name: bearer.name.clone(),
-            price: (bearer.price * 1e6).round() as u64,
+            price: bearer.told_price(),
             class: bearer.class as u8,
             quota: bearer.quota.map(|(bytes, every)| (bytes, u64::try_from(every.as_micros()).unwrap_or(u64::MAX))),
         };
