@@ -7,7 +7,7 @@
 //!
 //! A connection has a [`Shaper`](m2mesh::net::shape::Shaper) of its own in each direction, the model of lines that a lab
 //! uses on real connections too; devices on a bearer with a shared channel wait for each other besides, those that are
-//! within reach ([`Cells`]). Bytes are counted with the overhead that they have on a real link, by edge, bearer and
+//! within reach (`air`). Bytes are counted with the overhead that they have on a real link, by edge, bearer and
 //! purpose, and hashed ([`Trace`]) with their time and ends.
 //!
 //! Files: `air` what frames on one channel do to each other · `books` bytes, money and energy · `classes` of which class messages
