@@ -19,7 +19,7 @@
 //!
 //! Invariants
 //! 1. A frame passes a router once: its path lists who has had it, and whoever finds itself there drops it. Its sender, which is not
-//!    among them, knows its last [`MAX_OWN`] attempts by their outer ids.
+//!    among them, knows the last [`MAX_OWN`] attempts of its process by their outer ids.
 //! 2. Nothing is forwarded beyond [`MAX_HOPS`] relays, past its expiry, or over budget.
 //! 3. A router learns nothing of a frame but header and path.
 

@@ -24,6 +24,8 @@ pub struct Attempts {
 
 struct Attempt {
     origin: usize,
+    /// Its sender's process has ended, and knows nothing of it any more.
+    orphaned: bool,
     /// Forgotten after this, in nanoseconds.
     until: u64,
     /// What the frame said was spent when each device let it go.
@@ -31,13 +33,20 @@ struct Attempt {
 }
 
 impl Attempts {
+    /// A device's process is gone, and with it what it knew of its attempts.
+    pub fn note_down(&mut self, device: usize) {
+        for attempt in self.open.values_mut().filter(|attempt| attempt.origin == device) {
+            attempt.orphaned = true;
+        }
+    }
+
     fn entry(&mut self, outer: OuterId, origin: usize) -> &mut Attempt {
         if self.open.len() >= self.limit {
             let now = now();
             self.open.retain(|_, attempt| attempt.until > now);
             self.limit = (2 * self.open.len()).max(LEAST_LIMIT);
         }
-        self.open.entry(outer).or_insert(Attempt { origin, until: 0, spent: Vec::new() })
+        self.open.entry(outer).or_insert(Attempt { origin, orphaned: false, until: 0, spent: Vec::new() })
     }
 }
 
@@ -77,10 +86,11 @@ impl Witness {
     /// Who has had a frame does not get it again.
     fn look_at_way(&mut self, going: &Going<'_>, path: &Path) {
         let relays: Vec<Option<usize>> = path.visited.iter().map(|hop| self.owners.get(hop).copied()).collect();
-        let origin = self.attempts.open.get(&path.outer).map(|attempt| attempt.origin);
+        let known = self.attempts.open.get(&path.outer);
+        let (origin, orphaned) = (known.map(|attempt| attempt.origin), known.is_some_and(|attempt| attempt.orphaned));
         let mut seen: Vec<usize> = relays.iter().flatten().copied().collect();
         let is_last = relays.last().copied().flatten().is_none_or(|last| last == going.from);
-        seen.extend(origin.filter(|_| !relays.is_empty()));
+        seen.extend(origin.filter(|_| !relays.is_empty() && !orphaned));
         let count = seen.len();
         seen.sort_unstable();
         seen.dedup();

@@ -139,6 +139,7 @@ impl Witness {
         let owners = &self.owners;
         self.told.forget(|credential| owners.get(&credential.prefix()) == Some(&device));
         self.spending.note_down(device);
+        self.attempts.note_down(device);
     }
 
     /// A connection between two devices has ended: what was on its way may be sent again over the next.

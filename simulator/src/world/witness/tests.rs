@@ -118,6 +118,11 @@ fn a_frame_that_comes_back_is_a_loop() {
     Frame::default().goes(&mut home, 0, WIRE);
     Frame { visited: vec![1, 0], ..Frame::default() }.goes(&mut home, 0, WIRE);
     assert_eq!(violated(&home), ["no-loop"]);
+    let mut forgotten = witness();
+    Frame::default().goes(&mut forgotten, 0, WIRE);
+    forgotten.note_down(0);
+    Frame { visited: vec![1, 0], ..Frame::default() }.goes(&mut forgotten, 0, WIRE);
+    assert_eq!(violated(&forgotten), [""; 0], "another process");
     let mut unnamed = witness();
     Frame { visited: vec![1], ..Frame::default() }.goes(&mut unnamed, 2, WIRE);
     assert_eq!(violated(&unnamed), ["no-loop"]);
