@@ -10,6 +10,7 @@
 //! `counter.data_looped`.
 
 use m2mesh::counter::Counter;
+use m2mesh::wire::data::Class;
 
 /// A metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -209,6 +210,16 @@ pub const SELECTORS: [&str; 4] = ["class", "group", "flow", "policy"];
 
 /// All selectors.
 pub const ALL_SELECTORS: [&str; 6] = ["class", "group", "flow", "policy", "bearer", "device"];
+
+/// The name of a class of messages, as scenarios and metrics have it.
+pub fn class(class: Class) -> &'static str {
+    match class {
+        Class::Alarm => "alarm",
+        Class::Control => "control",
+        Class::Telemetry => "telemetry",
+        Class::Bulk => "bulk",
+    }
+}
 
 /// The unit of an expectation, whose text opens with the metric's name.
 pub fn unit_of(expectation: &str) -> Option<Unit> {

@@ -121,7 +121,7 @@ impl Shelf {
 
     /// Takes up what a frame has told, which need not be kept; answers what had to go for its flow.
     pub(super) fn set_lag(&mut self, group: Tag, flow: Flow, lag: Lag) -> Gone {
-        let gone = self.enter(group, flow);
+        let gone = if self.flows.contains_key(&flow) { Gone::default() } else { self.enter(group, flow) };
         if let Some(known) = self.flows.get_mut(&flow) {
             known.lag = lag;
         }

@@ -338,7 +338,12 @@ impl Discovery {
     }
 
     /// The next address to dial; it counts as being dialled from now on. `clock` tells unix seconds, for access windows.
-    pub(crate) fn poll(&mut self, neighbours: usize, clock: Option<u64>, cx: &mut Context<'_>) -> Poll<Multiaddr> {
+    pub(crate) fn poll(
+        &mut self,
+        neighbours: usize,
+        clock: &dyn Fn() -> Option<u64>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Multiaddr> {
         if self.neighbours != neighbours {
             self.neighbours = neighbours;
             self.changed = true;
@@ -352,14 +357,9 @@ impl Discovery {
                 self.timer.reset(LASTING);
                 continue;
             }
-            if let Some(way) = self.urgent.pop() {
-                if let Some(entry) = self.addresses.get_mut(&way) {
-                    entry.state = State::Dialing;
-                    self.changed = true;
-                    return Poll::Ready(way);
-                }
-                self.changed = true;
-                continue;
+            let openings = self.sorter.openings(clock, now);
+            if let Some(way) = self.next_detour(&openings, now) {
+                return Poll::Ready(way);
             }
             let mut by_bearer: BTreeMap<u8, usize> = BTreeMap::new();
             for entry in self.addresses.values().filter(|entry| entry.state == State::Dialing) {
@@ -368,7 +368,7 @@ impl Discovery {
             let share = if self.sorter.is_several() { MAX_DIALS / 2 } else { MAX_DIALS };
             let may = |bearer: u8| by_bearer.get(&bearer).is_none_or(|dialing| *dialing < share);
             let more = neighbours.saturating_sub(self.silent()) + dialing < self.target;
-            let (missing, openings) = (self.missing(), self.sorter.openings(clock, now));
+            let missing = self.missing();
             let idle = self.addresses.iter_mut().filter_map(|(address, entry)| match entry.state {
                 State::Idle(due) if may(entry.bearer) && (more || entry.bootstrap || missing.contains(address)) => {
                     let opens = openings.get(usize::from(entry.bearer)).copied();

@@ -51,18 +51,18 @@ impl Sorter {
         self.bearers.profile(bearer)
     }
 
-    /// By bearer, when its access windows let it be dialled over, `now` being so many unix seconds; nothing where there are no windows, or
-    /// no clock to go by.
-    pub(crate) fn openings(&self, clock: Option<u64>, now: Instant) -> Vec<Instant> {
+    /// By bearer, when it may be dialled over, or looked at again as its access windows are closed; nothing where there are no windows, or
+    /// no clock to go by. `clock` tells unix seconds. It may be set at any time, so nothing is put off by it for more than [`LOOK`].
+    pub(crate) fn openings(&self, clock: &dyn Fn() -> Option<u64>, now: Instant) -> Vec<Instant> {
         let profiles = self.bearers.profiles();
-        let Some(unix) = clock.filter(|_| profiles.iter().any(|profile| !profile.windows.is_empty())) else {
+        if profiles.iter().all(|profile| profile.windows.is_empty()) {
             return Vec::new();
-        };
+        }
+        let Some(unix) = clock() else { return Vec::new() };
         let unix = Unix::from_seconds(unix);
         let opens = |profile: &Profile| match profile.windows.open_at(unix) {
             true => now,
-            // A window that never opens is looked at again tomorrow.
-            false => now + profile.windows.next_change(unix).map_or(A_DAY, |at| at.since(unix)),
+            false => now + profile.windows.next_change(unix).map_or(LOOK, |at| at.since(unix).min(LOOK)),
         };
         profiles.iter().map(opens).collect()
     }
@@ -137,8 +137,8 @@ const FRESH: Duration = Duration::from_secs(5);
 /// Any port will do.
 const DISCARD: u16 = 9;
 
-/// When a bearer is looked at again that has no opening.
-const A_DAY: Duration = Duration::from_secs(86_400);
+/// Longest time after which a closed bearer is looked at again.
+const LOOK: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {

@@ -181,7 +181,8 @@ impl<G: Gatekeeper> Network<G> {
             if let Poll::Ready((address, skew)) = self.clocks.poll(cx) {
                 return Poll::Ready(NetEvent::Skewed { address, skew });
             }
-            if let Poll::Ready(address) = self.discovery.poll(self.links.neighbours(), self.gatekeeper.clock(), cx) {
+            let gatekeeper = &self.gatekeeper;
+            if let Poll::Ready(address) = self.discovery.poll(self.links.neighbours(), &|| gatekeeper.clock(), cx) {
                 self.dial(address);
                 continue;
             }

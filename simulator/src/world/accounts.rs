@@ -4,6 +4,7 @@
 
 use super::energy::Reading;
 use super::medium::{Bill, NANOS, Tally};
+use crate::metrics;
 use crate::plan::{Expectation, Plan, Wanted};
 use m2mesh::wire::data::Class;
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,7 +27,7 @@ pub fn enter(plan: &Plan, tally: &Tally, readings: &[Reading], metrics: &mut BTr
         bill(&format!("[bearer={}]", bearer.name), *of_it);
     }
     for (class, of_it) in Class::ALL.iter().zip(tally.classes) {
-        bill(&format!("[class={}]", class_name(*class)), of_it);
+        bill(&format!("[class={}]", metrics::class(*class)), of_it);
     }
     let groups = groups(plan);
     let named = named(plan);
@@ -105,13 +106,4 @@ fn named(plan: &Plan) -> Vec<(String, Vec<usize>)> {
     plan.expectations.iter().for_each(|expected| keys(expected, &mut found));
     let place = |name: &&str| plan.devices.iter().position(|device| device.name.as_str() == *name);
     found.iter().filter_map(|name| Some((format!("[device={name}]"), vec![place(name)?]))).collect()
-}
-
-fn class_name(class: Class) -> &'static str {
-    match class {
-        Class::Alarm => "alarm",
-        Class::Control => "control",
-        Class::Telemetry => "telemetry",
-        Class::Bulk => "bulk",
-    }
 }

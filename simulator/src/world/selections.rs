@@ -6,7 +6,6 @@ use crate::metrics;
 use crate::plan::{Plan, Wanted};
 use m2mesh::counter::Counter;
 use m2mesh::wire::batch::Ack;
-use m2mesh::wire::data::Class;
 use std::collections::BTreeMap;
 
 /// Messages of one selection.
@@ -22,7 +21,7 @@ pub fn of_messages(plan: &Plan, book: &Book, metrics: &mut BTreeMap<String, f64>
     selections.insert(String::new(), Selection::default());
     for flow in &plan.flows {
         selections.insert(format!("[flow={}]", flow.name), Selection::default());
-        selections.insert(format!("[class={}]", class(flow.class)), Selection::default());
+        selections.insert(format!("[class={}]", metrics::class(flow.class)), Selection::default());
         if let Some(policy) = &flow.policy {
             selections.insert(format!("[policy={policy}]"), Selection::default());
         }
@@ -35,7 +34,7 @@ pub fn of_messages(plan: &Plan, book: &Book, metrics: &mut BTreeMap<String, f64>
         let keys = [
             String::new(),
             format!("[flow={}]", flow.name),
-            format!("[class={}]", class(flow.class)),
+            format!("[class={}]", metrics::class(flow.class)),
             format!("[group={}]", plan.devices[message.from].group),
         ];
         let by_policy = flow.policy.as_ref().map(|policy| format!("[policy={policy}]"));
@@ -160,14 +159,4 @@ fn named(plan: &Plan) -> impl Iterator<Item = &str> {
 fn quantile(sorted: &[u64], part: f64) -> f64 {
     let rank = (part * sorted.len() as f64).ceil().max(1.0) as usize;
     sorted.get(rank.min(sorted.len()) - 1).map_or(0.0, |nanos| *nanos as f64 / NANOS as f64)
-}
-
-/// The name of a class, as in scenarios and metrics.
-fn class(class: Class) -> &'static str {
-    match class {
-        Class::Alarm => "alarm",
-        Class::Control => "control",
-        Class::Telemetry => "telemetry",
-        Class::Bulk => "bulk",
-    }
 }

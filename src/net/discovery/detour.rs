@@ -4,7 +4,7 @@
 //! was sent is dialled over datagrams, on the address that it announces or on the same port: QUIC begins with packets that
 //! every path carries and finds out what is the most. The connection joins the link, and takes over its frames.
 
-use super::{Discovery, Entry, LinkId, Multiaddr, Protocol, State};
+use super::{Discovery, Entry, Instant, LinkId, Multiaddr, Protocol, State};
 
 impl Discovery {
     /// A link is silent after much was sent over a connection to `address`; see the module's documentation.
@@ -26,6 +26,19 @@ impl Discovery {
             self.urgent.push(way);
             self.changed = true;
         }
+    }
+
+    /// The next way round to dial, if its bearer is open; it counts as being dialled from now on.
+    pub(super) fn next_detour(&mut self, openings: &[Instant], now: Instant) -> Option<Multiaddr> {
+        while let Some(way) = self.urgent.pop() {
+            let Some(entry) = self.addresses.get_mut(&way) else { continue };
+            if openings.get(usize::from(entry.bearer)).is_none_or(|opens| *opens <= now) {
+                entry.state = State::Dialing;
+                self.changed = true;
+                return Some(way);
+            }
+        }
+        None
     }
 }
 

@@ -18,7 +18,7 @@ fn discovery(bootstrap: &[Multiaddr], target: u32) -> Discovery {
 }
 
 fn next(discovery: &mut Discovery, links: usize) -> Option<Multiaddr> {
-    match discovery.poll(links, None, &mut Context::from_waker(&noop_waker())) {
+    match discovery.poll(links, &|| None, &mut Context::from_waker(&noop_waker())) {
         Poll::Ready(address) => Some(address),
         Poll::Pending => None,
     }
@@ -430,13 +430,17 @@ fn nothing_is_dialled_over_a_bearer_outside_of_its_windows() {
     let bearers = Bearers::new([(Profile { windows, ..Profile::default() }, night)]);
     let addresses = [at("/ip4/10.7.0.1/tcp/1"), at("/ip4/192.0.2.1/tcp/1")];
     let mut discovery = Discovery::new(&addresses, &[], 8, Arc::new(Sorter::new(bearers)), [1; 32]);
-    let mut next = |second: u64| match discovery.poll(0, Some(second), &mut Context::from_waker(&noop_waker())) {
+    let mut next = |second: u64| match discovery.poll(0, &|| Some(second), &mut Context::from_waker(&noop_waker())) {
         Poll::Ready(address) => Some(address),
         Poll::Pending => None,
     };
     assert_eq!([next(3_599), next(3_599)], [Some(at("/ip4/192.0.2.1/tcp/1")), None]);
     assert_eq!(next(7_200), None);
+    // The clock may be set meanwhile: nobody waits until tomorrow for it.
+    let now = Instant::now();
+    let openings = discovery.sorter.openings(&|| Some(7_200), now);
+    assert!(openings[0] > now && openings[0] <= now + Duration::from_secs(60) && openings[1] == now);
     discovery.handle_own(&at("/ip4/192.0.2.1/tcp/1"));
-    let opened = discovery.poll(0, Some(86_400 + 3_600), &mut Context::from_waker(&noop_waker()));
+    let opened = discovery.poll(0, &|| Some(86_400 + 3_600), &mut Context::from_waker(&noop_waker()));
     assert_eq!(opened, Poll::Ready(at("/ip4/10.7.0.1/tcp/1")));
 }

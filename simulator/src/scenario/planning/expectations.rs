@@ -111,7 +111,7 @@ impl Planning<'_> {
             };
         }
         let sending: BTreeSet<&str> = match selector {
-            "class" => flows.iter().map(|flow| class(flow.class)).collect(),
+            "class" => flows.iter().map(|flow| metrics::class(flow.class)).collect(),
             "group" => {
                 flows.iter().flat_map(|flow| &flow.from).map(|from| self.devices[*from].group.as_str()).collect()
             }
@@ -122,7 +122,7 @@ impl Planning<'_> {
             return Ok(());
         }
         let there = match selector {
-            "class" => Class::ALL.iter().any(|known| class(*known) == value),
+            "class" => Class::ALL.iter().any(|known| metrics::class(*known) == value),
             "group" => self.groups.iter().any(|(group, _)| group == value),
             _ => false,
         };
@@ -131,16 +131,6 @@ impl Planning<'_> {
             false => format!("there is no {selector} `{value}`"),
         };
         wrong(what, instead(value, sending))
-    }
-}
-
-/// The name of a class, as in scenarios and metrics.
-fn class(class: Class) -> &'static str {
-    match class {
-        Class::Alarm => "alarm",
-        Class::Control => "control",
-        Class::Telemetry => "telemetry",
-        Class::Bulk => "bulk",
     }
 }
 
