@@ -121,10 +121,13 @@ impl Witness {
         let lasts = expiry.saturating_sub(self.start).saturating_add(self.skew).saturating_mul(1_000);
         attempt.until = attempt.until.max(NANOS.saturating_add(lasts));
         let origin = attempt.origin;
-        let spent = match before {
-            None if path.visited.is_empty() => Some(0),
-            None => None,
-            Some(before) => attempt.spent.iter().rev().find(|(device, _)| *device == before).map(|(_, spent)| *spent),
+        // Both copies of a message have one id, and may have left the same device over different links.
+        let spent: Vec<u64> = match before {
+            None if path.visited.is_empty() => vec![0],
+            None => Vec::new(),
+            Some(before) => {
+                attempt.spent.iter().filter(|(device, _)| *device == before).map(|(_, spent)| *spent).collect()
+            }
         };
         if attempt.spent.len() < MOST_STEPS {
             attempt.spent.push((from, path.spent));
@@ -134,16 +137,13 @@ impl Witness {
         }
         let cost = |bytes: usize| price as f64 * bytes as f64 / 1e6;
         *self.attempts.paid.entry(origin).or_default() += cost(going.length);
-        let Some(spent) = spent else { return };
-        let grown = path.spent as f64 - spent as f64;
-        let holds = grown >= cost(least) * 0.95 - 1.0 && grown <= cost(going.length) * 1.05 + 1.0;
+        let grown = spent.iter().map(|spent| path.spent as f64 - *spent as f64);
+        let fits = |grown: f64| grown >= cost(least) * 0.95 - 1.0 && grown <= cost(going.length) * 1.05 + 1.0;
+        let Some(last) = grown.clone().next_back() else { return };
+        let holds = grown.into_iter().any(fits);
         self.look(Promise::BooksAgree, holds, |known| {
             let (device, bearer) = (known.device(from), &known.bearers[going.bearer].name);
-            format!(
-                "{device} adds {grown} for {} bytes over {bearer}, which is {:.0}",
-                going.length,
-                cost(going.length)
-            )
+            format!("{device} adds {last} for {} bytes over {bearer}, which is {:.0}", going.length, cost(going.length))
         });
     }
 }
