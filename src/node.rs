@@ -5,14 +5,15 @@
 //! found becomes inputs of the [`Engine`]; then the engine's outputs are carried out until it waits. That is one
 //! turn; another follows at once if a source has more than a turn takes.
 //!
-//! Outputs with an `after` that is not durable yet stand in `held`, in order, and go when the store advances. A
+//! Outputs with an `after` that is not durable yet stand in [`waiting`], and go when the store advances. A
 //! frame that a link does not take stands in `stalled`; the engine gives that link no data until it has gone.
 //!
 //! The loop knows neither clock nor disk nor socket: the [`Host`] is the machine's part, [`system`] a real one.
 //! The same loop runs in a simulator with another host, store and transport.
 //!
 //! Invariants
-//! 1. What waits for the disk leaves in the order of its commit numbers, never before.
+//! 1. What waits for the disk leaves in the order of its commit numbers, never before, and the replies of one conversation in
+//!    the order in which the engine made them.
 //! 2. Commands are started only while the engine has room, frames only while the store has. While the disk fails and
 //!    there is no room, commands that need some are refused; what the node knows by itself it tells at any time.
 //! 3. The loop never blocks and spawns nothing.
@@ -31,6 +32,7 @@ mod preflight;
 pub mod realm;
 mod show;
 pub mod system;
+mod waiting;
 
 pub use host::{Gate, Host, Issued, Parts};
 pub use system::{NodeError, Ready, RunOptions};
@@ -59,6 +61,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use waiting::Waiting;
 
 /// A running node. See the module's documentation.
 pub struct EventLoop<S: Store, H: Host> {
@@ -88,10 +91,7 @@ pub struct EventLoop<S: Store, H: Host> {
     reach: VecDeque<(Lsn, (u64, u64))>,
     /// How far they reach durably.
     reached: (u64, u64),
-    /// Bounded by the store: what it has not made durable is at most what it has room for.
-    held: VecDeque<(Lsn, Held)>,
-    /// Bytes of publications among them: these come with few commits.
-    publications_held: usize,
+    waiting: Waiting,
     /// Bounded: a link that lets too much pile up is closed.
     stalled: BTreeMap<LinkId, VecDeque<(Class, OutFrame)>>,
     conversations: BTreeMap<Token, Replies>,
@@ -153,8 +153,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
             submitted: Lsn(0),
             reach: VecDeque::new(),
             reached,
-            held: VecDeque::new(),
-            publications_held: 0,
+            waiting: Waiting::default(),
             stalled: BTreeMap::new(),
             conversations: BTreeMap::new(),
             streams: BTreeMap::new(),
@@ -225,12 +224,8 @@ impl<S: Store, H: Host> EventLoop<S, H> {
         while let Some((_, reached)) = self.reach.pop_front_if(|(of, _)| *of <= lsn) {
             self.reached = reached;
         }
-        while let Some((_, held)) = self.held.pop_front_if(|(after, _)| *after <= lsn) {
-            self.publications_held -= held.published().unwrap_or(0);
-            match held {
-                Held::Frame { link, class, frame } => self.send(link, class, frame),
-                Held::Reply { token, reply, last } => self.tell(token, reply, last),
-            }
+        while let Some(held) = self.waiting.pop(lsn) {
+            self.let_go(held);
         }
         self.network.set_reading(!self.store.is_full());
     }
@@ -373,14 +368,18 @@ impl<S: Store, H: Host> EventLoop<S, H> {
 
     fn when_durable(&mut self, after: Lsn, held: Held) {
         // While the disk fails, nobody knows for how long: subscribers hear on.
+        let after = self.waiting.commit_for(&held, after);
         let waits = after > self.durable && (held.published().is_none() || self.store_failure.is_none());
-        if waits {
-            if !self.has_place_for(&held) {
-                return self.handle(Input::Dropped { counter: Counter::PublicationsDropped, count: 1 });
-            }
-            self.tell_what_is_durable(&held);
-            return self.held.push_back((after, held));
+        if !waits {
+            return self.let_go(held);
         }
+        self.tell_what_is_durable(&held);
+        if self.waiting.push(after, held).is_err() {
+            self.handle(Input::Dropped { counter: Counter::PublicationsDropped, count: 1 });
+        }
+    }
+
+    fn let_go(&mut self, held: Held) {
         match held {
             Held::Frame { link, class, frame } => self.send(link, class, frame),
             Held::Reply { token, reply, last } => self.tell(token, reply, last),
@@ -420,8 +419,6 @@ impl<S: Store + Unpin, H: Host + Unpin> Future for EventLoop<S, H> {
     }
 }
 
-/// Most bytes of publications that wait for the disk. Drop policy: newest dropped (`publications_dropped`).
-const MAX_HELD_PUBLISHED: usize = 16 * 1024 * 1024;
 /// Commands taken in a turn: what a batch is made of.
 const CALLS_A_TURN: usize = 1_024;
 /// Questions taken in a turn.

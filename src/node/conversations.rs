@@ -90,25 +90,11 @@ impl<S: Store, H: Host> EventLoop<S, H> {
         }
     }
 
-    /// Whether what waits for the disk may be one more. Publications are counted in here.
-    pub(super) fn has_place_for(&mut self, held: &Held) -> bool {
-        let after = self.publications_held + held.published().unwrap_or(0);
-        let has = held.published().is_none() || after <= super::MAX_HELD_PUBLISHED;
-        if has {
-            self.publications_held = after;
-        }
-        has
-    }
-
     /// The disk fails: publications wait for it no longer, and keep their order.
     pub(super) fn release_publications(&mut self) {
-        self.publications_held = 0;
-        for (after, held) in core::mem::take(&mut self.held) {
-            match held {
-                Held::Reply { token, reply: reply @ (Reply::Published(_) | Reply::Missed(_)), last } => {
-                    self.tell(token, reply, last)
-                }
-                held => self.held.push_back((after, held)),
+        for held in self.waiting.take_publications() {
+            if let Held::Reply { token, reply, last } = held {
+                self.tell(token, reply, last);
             }
         }
     }
@@ -117,18 +103,6 @@ impl<S: Store, H: Host> EventLoop<S, H> {
         self.streams.remove(&token);
         if self.conversations.remove(&token).is_some() {
             self.handle(Input::Command { token, command: Command::Cancel });
-        }
-    }
-}
-
-impl Held {
-    /// Bytes of a publication, if it is one.
-    pub(super) fn published(&self) -> Option<usize> {
-        match self {
-            Self::Reply { reply: Reply::Published(published), .. } => {
-                Some(published.topic.len() + published.payload.len())
-            }
-            _ => None,
         }
     }
 }

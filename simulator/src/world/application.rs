@@ -68,13 +68,14 @@ impl Application {
                 match (heard.reply, subscription) {
                     (Reply::Ready, _) => subscription = Some(this.ledger.handle_subscribed(this.node, number)),
                     (Reply::Published(published), Some(subscription)) => {
-                        this.ledger.handle_heard(subscription, &published.payload, published.lost + heard.skipped);
+                        let lost = published.lost + heard.skipped;
+                        this.ledger.handle_heard(subscription, &published.topic, &published.payload, lost);
                         this.handle(&published.payload, 0);
                     }
                     (Reply::Missed(missed), Some(subscription)) => {
                         let from = missed.from.map(|name| name.to_string()).unwrap_or_default();
                         let lost = missed.lost + heard.skipped;
-                        this.ledger.handle_missed(subscription, &from, lost, missed.uncertain);
+                        this.ledger.handle_missed(subscription, &missed.topic, &from, (lost, missed.uncertain));
                     }
                     _ => {}
                 }

@@ -43,6 +43,19 @@ pub enum What<'a> {
         /// Its number.
         message: u64,
     },
+    /// A subscription of this node's was told that it has missed publications.
+    Missed {
+        /// Of that topic, or of that group where which topic is not known.
+        topic: &'a str,
+        /// Index of their publisher.
+        from: usize,
+        /// So many are certain.
+        lost: u64,
+        /// It may be more.
+        uncertain: bool,
+        /// The message with which it was told, if it was with one.
+        before: Option<u64>,
+    },
     /// It ended, for its sender.
     Ended {
         /// Its number.
@@ -95,6 +108,12 @@ impl Events {
             }
             What::Durable { message } => json!({ "event": "durable", "message": message }),
             What::Received { message } => json!({ "event": "received", "message": message }),
+            What::Missed { topic, from, lost, uncertain, before } => {
+                json!({
+                    "event": "missed", "topic": topic, "from": name(*from), "lost": lost, "uncertain": uncertain,
+                    "before": before,
+                })
+            }
             What::Ended { message, outcome, reason } => {
                 json!({ "event": "ended", "message": message, "outcome": outcome, "reason": reason })
             }

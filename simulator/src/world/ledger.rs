@@ -312,19 +312,25 @@ impl Ledger {
     }
 
     /// A subscription was handed a message, and told that so many were missed before it.
-    pub fn handle_heard(&self, subscription: usize, payload: &[u8], lost: u64) {
+    pub fn handle_heard(&self, subscription: usize, topic: &str, payload: &[u8], lost: u64) {
         let mut book = self.lock();
         let known = message_of(payload).and_then(|id| Some((id, book.messages.get(usize::try_from(id).ok()?)?.from)));
         if let Some((id, from)) = known {
+            if let Some(node) = book.publications.node_of(subscription).filter(|_| lost > 0) {
+                book.events.note(node, &What::Missed { topic, from, lost, uncertain: false, before: Some(id) });
+            }
             book.publications
                 .handle_heard(subscription, Heard { from, message: Some(id), lost, uncertain: false, at: now() });
         }
     }
 
     /// A subscription was told that it has missed messages of a device, and that none comes after them.
-    pub fn handle_missed(&self, subscription: usize, from: &str, lost: u64, uncertain: bool) {
+    pub fn handle_missed(&self, subscription: usize, topic: &str, from: &str, (lost, uncertain): (u64, bool)) {
         let mut book = self.lock();
         if let Some(from) = book.names.get(from).copied() {
+            if let Some(node) = book.publications.node_of(subscription) {
+                book.events.note(node, &What::Missed { topic, from, lost, uncertain, before: None });
+            }
             book.publications.handle_heard(subscription, Heard { from, message: None, lost, uncertain, at: now() });
         }
     }

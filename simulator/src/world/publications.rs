@@ -10,7 +10,8 @@
 //! against what was missed. A balance has two limits, as the run cannot always say whether a publication counts: `floor` is
 //! what must have been told, `ceiling` what may have been. Between them lies
 //!
-//! - what was handed over within [`BEGINNING`] of the beginning of the subscription: it may have been under way;
+//! - what was handed over within [`BEGINNING`] of the beginning of the subscription, or before that and made after it, by a node that
+//!   stood still meanwhile: it may have been under way;
 //! - what has no certain end: its publisher was killed within [`LAST`] of it, or did not hear how it ended, or heard that it
 //!   left too late;
 //! - what belongs to an earlier stream of its publisher. A stream ends with its epoch or at a crash. At an epoch's end what
@@ -25,7 +26,9 @@
 
 use super::checks::{Checks, Promise};
 use super::ledger::{End, Message, excuse};
+use super::medium::NANOS;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 /// Notes of a run. See the module's documentation.
 #[derive(Default)]
@@ -67,6 +70,8 @@ pub struct Publication {
     pub id: u64,
     /// When it was handed over, in nanoseconds.
     pub sent: u64,
+    /// When its node said that it has sent it, or one before it: one that stands still takes things up later.
+    pub made: u64,
     /// Of no use after this.
     pub deadline: u64,
     /// Whether it is certain that it was made.
@@ -127,6 +132,8 @@ struct Line {
 #[derive(Default)]
 struct Balance {
     told: u64,
+    /// Told as a doubt, after which their number may yet be told, or not.
+    doubted: u64,
     floor: u64,
     ceiling: u64,
     /// Missing of streams that have ended since.
@@ -138,6 +145,11 @@ impl Publications {
     pub fn handle_subscribed(&mut self, node: usize, topic: u32, at: u64) -> usize {
         self.subscriptions.push(Subscription { node, topic, began: at, ended: None, heard: Vec::new() });
         self.subscriptions.len() - 1
+    }
+
+    /// Whose subscription it is.
+    pub fn node_of(&self, subscription: usize) -> Option<usize> {
+        self.subscriptions.get(subscription).map(|subscription| subscription.node)
     }
 
     /// A subscription was handed something.
@@ -163,8 +175,10 @@ impl Publications {
             let Some(topic) = message.topic.filter(|_| end != Some(End::Refused)) else { continue };
             let sure = matches!(end, Some(End::Sent | End::Delivered))
                 && !self.went_down(message.from, message.sent, message.sent + LAST);
-            let publication = Publication { id, sent: message.sent, deadline: message.deadline, sure };
-            streams.entry((topic, message.from)).or_default().push(publication);
+            let stream = streams.entry((topic, message.from)).or_default();
+            let ended = message.end.map_or(message.sent, |(_, at)| at.max(message.sent));
+            let made = stream.last().map_or(ended, |last: &Publication| last.made.max(ended));
+            stream.push(Publication { id, sent: message.sent, made, deadline: message.deadline, sure });
         }
         streams
     }
@@ -209,7 +223,7 @@ impl Case<'_> {
     fn judge(&self, heard: &[Heard], line: &mut Line, findings: &mut Findings) {
         let mut balance = Balance::default();
         let ever: BTreeSet<usize> = heard.iter().filter_map(|one| self.place(one.message?)).collect();
-        let mut next = self.stream.partition_point(|one| one.sent + BEGINNING < self.subscription.began);
+        let mut next = self.stream.partition_point(|one| one.made + BEGINNING < self.subscription.began);
         for one in heard {
             findings.looked += 1;
             findings.told += one.lost;
@@ -222,7 +236,9 @@ impl Case<'_> {
                     }
                     next = next.max(place + 1);
                     let missing = balance.settle(balance.floor);
-                    let what = || format!("{missing} missed before message {message} were not told");
+                    let what = || {
+                        format!("{missing} missed before message {message} were not told, at {:.3} s", seconds(one.at))
+                    };
                     self.count(missing, |findings| &mut findings.untold, findings, what);
                 }
                 Some(_) => {}
@@ -233,13 +249,13 @@ impl Case<'_> {
                         next += 1;
                     }
                     if one.uncertain {
-                        balance.settle(balance.floor + balance.later);
+                        balance.doubt(balance.floor + balance.later);
                     }
                 }
             }
             let too_many = balance.told.saturating_sub(balance.ceiling);
             balance.told -= too_many;
-            let what = || format!("{too_many} told as missed were not");
+            let what = || format!("{too_many} told as missed at {:.3} s were not", seconds(one.at));
             self.count(too_many, |findings| &mut findings.invented, findings, what);
         }
         if self.subscription.ended.is_none() {
@@ -347,9 +363,14 @@ impl Case<'_> {
 impl Balance {
     /// At least so many should have been told by now. Answers how many were not; they count as told.
     fn settle(&mut self, least: u64) -> u64 {
-        let missing = least.saturating_sub(self.told);
+        let missing = least.saturating_sub(self.told + self.doubted);
         self.told += missing;
         missing
+    }
+
+    /// It was told that there may be some: so many need not be told any more.
+    fn doubt(&mut self, least: u64) {
+        self.doubted += least.saturating_sub(self.told + self.doubted);
     }
 }
 
@@ -364,6 +385,11 @@ impl Findings {
         self.examples.iter().for_each(|example| checks.look(Promise::HeardOrTold, false, || example.clone()));
         checks.tally(Promise::HeardOrTold, self.looked, self.violations());
     }
+}
+
+/// Of the run, at a time of its clock.
+fn seconds(at: u64) -> f64 {
+    Duration::from_nanos(at.saturating_sub(NANOS)).as_secs_f64()
 }
 
 /// What is handed over so soon before or after a subscription begins may have been under way, or may have waited at its publisher for somebody

@@ -11,7 +11,7 @@ const TOPIC: u32 = 7;
 fn stream(count: u64) -> Vec<Publication> {
     let one = |id| {
         let sent = (10 + id) * SECOND;
-        Publication { id, sent, deadline: sent + 10 * SECOND, sure: true }
+        Publication { id, sent, made: sent, deadline: sent + 10 * SECOND, sure: true }
     };
     (0..count).map(one).collect()
 }
@@ -74,6 +74,22 @@ fn what_came_before_a_subscription_is_not_missed_by_it() {
 }
 
 #[test]
+fn what_a_node_made_that_stood_still_before_may_be_told_or_not() {
+    // It begins after number 20; the node took up numbers 10 to 23 when it went on, later than that.
+    let began = 30 * SECOND + SECOND / 2;
+    let mut stood_still = stream(28);
+    for one in &mut stood_still[10..24] {
+        one.made = 34 * SECOND;
+    }
+    for lost in [13, 3] {
+        let findings = found(stood_still.clone(), began, &[(26, lost, 1), (27, 0, 1)]);
+        assert_eq!((findings.owed, kinds(&findings)[1]), (7, 0), "{lost} told: {findings:?}");
+    }
+    let blamed = found(stood_still, began, &[(26, 17, 1), (27, 0, 1)]);
+    assert_eq!(kinds(&blamed)[1], 1, "{blamed:?}");
+}
+
+#[test]
 fn repetition_disorder_and_lateness_are_told_apart() {
     let findings = found(stream(5), SECOND, &[(0, 0, 1), (0, 0, 2), (2, 0, 1), (1, 0, 3), (3, 0, 11), (4, 0, 10)]);
     assert_eq!((findings.missed, kinds(&findings)), (1, [1, 0, 1, 1, 1]));
@@ -131,6 +147,18 @@ fn who_is_told_that_there_may_be_others_need_not_be_told_how_many() {
         kinds(&judged(&publications, stream(4)))
     };
     assert_eq!(doubtful(1_010 * SECOND), [0; 5]);
+    // A number may come after the doubt, as the end of the stream has it; and no larger one.
+    let and_then = |lost| {
+        let mut publications = Publications::default();
+        let subscription = publications.handle_subscribed(NODE, TOPIC, SECOND);
+        let told = [(Some(0), 0, false, 11), (None, 0, true, 1_010), (None, lost, false, 1_020)];
+        for (message, lost, uncertain, at) in told {
+            let heard = Heard { from: FROM, message, lost, uncertain, at: at * SECOND };
+            publications.handle_heard(subscription, heard);
+        }
+        kinds(&judged(&publications, stream(4)))
+    };
+    assert_eq!((and_then(3), and_then(5)), ([0; 5], [0, 2, 0, 0, 0]));
     // What was published after it was told of its doubts is missed for certain.
     assert_eq!(doubtful(11 * SECOND + 1), [2, 0, 0, 0, 0]);
 }
