@@ -81,7 +81,7 @@ fn relay(size: usize) -> Relay {
     for (link, member) in [(FROM, &source), (TO, &sink)] {
         let hello = member.admission_view().hello(NOW.unix, 1);
         let peer = view.verify(&hello, &member.pseudonym(), NOW.unix).expect("a member");
-        engine.handle(Input::LinkUp { link, peer, transport: "memory", bearer: 0 }, NOW);
+        engine.handle(Input::LinkUp { link, peer, transport: "memory", bearer: 0, age: Duration::ZERO }, NOW);
     }
     drain(&mut engine);
     let sink = sink.credential(NOW.unix).expect("a credential").clone();

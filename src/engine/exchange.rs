@@ -35,6 +35,8 @@ pub enum Input {
         transport: &'static str,
         /// Number of its bearer.
         bearer: u8,
+        /// What has passed since its set-up began: its neighbour's hello is no older.
+        age: Duration,
     },
     /// A link is gone.
     LinkDown {

@@ -18,7 +18,7 @@
 //! 3. What bears the number of a frame that is wanted, and is not that frame, leaves it wanted.
 
 use super::Engine;
-use super::lag::Lag;
+use super::lag::{self, Lag};
 use super::multicast::{MAX_WAITING, MAX_WAITING_BYTES, WAIT};
 use super::publishing::FRAME_OVERHEAD;
 use super::shelf::{Flow, Gone, Kept};
@@ -198,15 +198,18 @@ impl Engine {
     /// What a frame tells of its publisher's clock, with what its flow has told before.
     fn lag_with(&self, link: LinkId, frame: &GroupFrame<'_>, flow: &Flow, arrival: Arrival) -> Lag {
         let mut lag = self.shelf.lag(flow);
+        let waited = signed(self.now.time.0.saturating_sub(arrival.came.0));
+        let took = signed(self.now.unix.0).saturating_sub(waited).saturating_sub(signed(frame.sent));
+        if arrival.behind.is_some() && lag::is_usual(took) {
+            // Whoever gives it may have a clock that was set since its hello.
+            lag.note_told(0);
+            return lag;
+        }
         // The hello of whoever gives it has shown its clock.
         let giver = self.links.get(link).map_or(0, |link| link.clock_offset.saturating_neg());
         lag.note_told(arrival.behind.unwrap_or(0).saturating_add(giver));
         if arrival.behind.is_none() {
-            let waited = signed(self.now.time.0.saturating_sub(arrival.came.0));
-            lag.note(
-                Unix(frame.sent),
-                signed(self.now.unix.0).saturating_sub(waited).saturating_sub(signed(frame.sent)),
-            );
+            lag.note(Unix(frame.sent), took);
         }
         lag
     }

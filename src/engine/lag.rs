@@ -10,7 +10,8 @@
 //!
 //! Beside that a neighbour's hello shows its clock, and a frame that was fetched, or whose publisher's clock is wrong, comes with what its giver
 //! has found out: the two together say what the publisher's clock is to this one, hop by hop. That holds until this node knows itself; what was
-//! fetched may have waited for long, and tells nothing of clocks.
+//! fetched may have waited for long, and tells nothing of clocks. But where it seems to have taken what a way takes, without what it has waited,
+//! the clocks of both ends agree, whatever its giver says: the giver's may have been set since its hello.
 //!
 //! Invariants
 //! 1. What has waited is never taken for a clock that is behind: nothing is handed over late for having been late.
@@ -70,6 +71,11 @@ impl Lag {
             _ => self.told,
         }
     }
+}
+
+/// Whether a frame took as long as a way takes, by the clocks of both ends and without what it has waited.
+pub(super) fn is_usual(took: i64) -> bool {
+    (0..=micros(USUAL)).contains(&took)
 }
 
 fn micros(duration: Duration) -> i64 {

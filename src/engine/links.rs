@@ -14,6 +14,7 @@ use crate::identity::credential::PeerCredential;
 use crate::routing::graph::Metrics;
 use crate::wire::frame::{self, Frames, Kind, REQUIRED_FLAGS};
 use bytes::Bytes;
+use core::time::Duration;
 use std::collections::BTreeMap;
 
 /// A neighbour.
@@ -155,9 +156,16 @@ impl Links {
 }
 
 impl Engine {
-    pub(super) fn handle_link_up(&mut self, id: LinkId, peer: AdmittedPeer, transport: &'static str, bearer: u8) {
+    pub(super) fn handle_link_up(
+        &mut self,
+        id: LinkId,
+        peer: AdmittedPeer,
+        transport: &'static str,
+        bearer: u8,
+        age: Duration,
+    ) {
         let name = self.name_of(&peer.credential.body.handle);
-        let clock_offset = clock_offset(peer.seconds, self.now.unix.seconds());
+        let clock_offset = clock_offset(peer.seconds, self.now.unix.seconds(), age);
         self.record(Event::LinkUp {
             name: name.clone(),
             credential: peer.credential.hash.prefix(),
@@ -318,11 +326,14 @@ impl Engine {
     }
 }
 
-/// How far another's clock is from this one in microseconds, where a hello can tell. It may say anything.
-fn clock_offset(theirs: u64, ours: u64) -> i64 {
+/// How far another's clock is from this one in microseconds, where a hello can tell, which was written at most so long ago. It may say
+/// anything. Of what it may be this is the most: what comes from there is of use no longer than it should be.
+fn clock_offset(theirs: u64, ours: u64, age: Duration) -> i64 {
     let seconds = |seconds| i64::try_from(seconds).unwrap_or(i64::MAX);
-    let offset = seconds(theirs).saturating_sub(seconds(ours));
-    if offset.saturating_abs() > HELLO_PRECISION { offset.saturating_mul(1_000_000) } else { 0 }
+    let least = seconds(theirs).saturating_sub(seconds(ours));
+    let most = least.saturating_add(seconds((age + Duration::from_millis(500)).as_secs()));
+    let differs = least > HELLO_PRECISION || most < -HELLO_PRECISION;
+    if differs { most.saturating_mul(1_000_000) } else { 0 }
 }
 
 /// Clock differences that a hello, which tells whole seconds, cannot distinguish from none.
@@ -334,11 +345,21 @@ mod tests {
 
     #[test]
     fn a_clock_may_say_anything() {
-        assert_eq!([clock_offset(1_001, 1_000), clock_offset(1_010, 1_000)], [0, 10_000_000]);
-        assert_eq!(clock_offset(990, 1_000), -10_000_000);
+        let at_once = |theirs, ours| clock_offset(theirs, ours, Duration::ZERO);
+        assert_eq!([at_once(1_001, 1_000), at_once(1_010, 1_000)], [0, 10_000_000]);
+        assert_eq!(at_once(990, 1_000), -10_000_000);
         for theirs in [u64::MAX, 1 << 63, (1 << 63) - 1] {
-            assert_eq!(clock_offset(theirs, 1_700_000_000), i64::MAX);
+            assert_eq!(at_once(theirs, 1_700_000_000), i64::MAX);
         }
-        assert_eq!(clock_offset(0, u64::MAX), i64::MIN);
+        assert_eq!(at_once(0, u64::MAX), i64::MIN);
+    }
+
+    #[test]
+    fn a_hello_that_was_long_under_way_says_nothing_of_clocks() {
+        let age = Duration::from_millis(3_700);
+        assert_eq!([clock_offset(996, 1_000, age), clock_offset(994, 1_000, age)], [0, 0]);
+        // It is behind by ten seconds, or six; ahead by ten, or fourteen.
+        assert_eq!(clock_offset(990, 1_000, age), -6_000_000);
+        assert_eq!(clock_offset(1_010, 1_000, age), 14_000_000);
     }
 }

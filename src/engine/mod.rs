@@ -265,7 +265,9 @@ impl Engine {
         self.pass_time(now);
         match input {
             Input::Command { token, command } => self.handle_command(token, command),
-            Input::LinkUp { link, peer, transport, bearer } => self.handle_link_up(link, peer, transport, bearer),
+            Input::LinkUp { link, peer, transport, bearer, age } => {
+                self.handle_link_up(link, peer, transport, bearer, age)
+            }
             Input::LinkDown { link, reason } => self.handle_link_down(link, &reason),
             Input::Frames { link, buffer } => self.handle_frames(link, &buffer),
             Input::Measured { link, round_trip } => self.handle_measured(link, round_trip),

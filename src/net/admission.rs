@@ -31,6 +31,7 @@
 //! 2. Set-up ends within its time, everything below it included; meanwhile it holds one permit.
 //! 3. Every refusal is counted under its reason; a member that is barred is no refusal, and counted apart.
 
+use super::admitted::{Admitted, Found};
 use super::clocks::{Clocks, Skew};
 use super::enrol::Desk;
 use super::handshake::{Reason, Setup, read, within, write};
@@ -49,11 +50,10 @@ use futures::future::{BoxFuture, Either, select};
 use libp2p::core::Endpoint;
 use libp2p::core::muxing::SubstreamBox;
 use libp2p::core::transport::{DialOpts, ListenerId, TransportError, TransportEvent};
-use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -220,6 +220,7 @@ impl<G: Gatekeeper> Gate<G> {
         };
         let bearer = self.sorter.profile(self.sorter.carrying(&address, local.as_ref()));
         let limits = Limits::new(role, bearer.setup_time(self.setup_time));
+        let begun = Instant::now();
         // Until the connection stands, whatever ends it is a failure of the network's.
         let mut failure = Some(io::ErrorKind::TimedOut.into());
         let arrival = unless_given_up(given_up, async {
@@ -249,7 +250,7 @@ impl<G: Gatekeeper> Gate<G> {
         match (arrival, failure) {
             (Ok((peer, Arrival::Member(found, round_trip, setup))), _) => {
                 self.permits.remember(&address);
-                if self.admitted.put(peer, found, round_trip) {
+                if self.admitted.put(peer, Found { found, round_trip, begun }) {
                     self.tally.count(Item::Dropped(Counter::AdmissionsUnclaimed), 1);
                 }
                 let muxer = setup.into_muxer();
@@ -458,43 +459,3 @@ async fn unless_given_up<T>(given_up: GivenUp, work: impl Future<Output = Result
 fn refused_by_peer(reason: Reason) -> Reason {
     if reason == Reason::Io { Reason::PeerRefused } else { reason }
 }
-
-/// What the gatekeeper found out about peers whose connections the Swarm has not reported yet.
-#[derive(Debug)]
-pub(crate) struct Admitted<P> {
-    waiting: Arc<Mutex<VecDeque<(PeerId, P, Duration)>>>,
-}
-
-impl<P> Clone for Admitted<P> {
-    fn clone(&self) -> Self {
-        Self { waiting: self.waiting.clone() }
-    }
-}
-
-impl<P> Admitted<P> {
-    pub(crate) fn new() -> Self {
-        Self { waiting: Arc::new(Mutex::new(VecDeque::new())) }
-    }
-
-    /// Says whether the oldest entry had to go: its connection was given up between admission and the Swarm.
-    fn put(&self, peer: PeerId, found: P, round_trip: Duration) -> bool {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let full = waiting.len() == MAX_UNCLAIMED;
-        if full {
-            waiting.pop_front();
-        }
-        waiting.push_back((peer, found, round_trip));
-        full
-    }
-
-    /// Takes what is known of a peer, the newest first, with the round trip that its hello took.
-    pub(crate) fn claim(&self, peer: &PeerId) -> Option<(P, Duration)> {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = waiting.iter().rposition(|(waiting, ..)| waiting == peer)?;
-        waiting.remove(place).map(|(_, found, round_trip)| (found, round_trip))
-    }
-}
-
-/// Admitted connections that the Swarm has not reported yet. Far more than are ever on the way: a few milliseconds
-/// lie between.
-const MAX_UNCLAIMED: usize = 1_024;

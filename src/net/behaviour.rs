@@ -1,6 +1,6 @@
 //! Behaviour: what runs on admitted connections.
 
-use super::admission::Admitted;
+use super::admitted::Admitted;
 use super::handler::Received;
 use super::sorter::Sorter;
 use super::streams::Streams;

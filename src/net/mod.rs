@@ -38,6 +38,7 @@ pub use libp2p::core::transport::Boxed;
 pub use libp2p::{Multiaddr, PeerId};
 
 mod admission;
+mod admitted;
 mod attended;
 mod behaviour;
 pub mod clocks;
@@ -200,6 +201,8 @@ pub enum NetEvent<P> {
         outbound: bool,
         /// Over which bearer: its place among [`NetConfig::bearers`].
         bearer: u8,
+        /// What has passed since its set-up began: its neighbour's hello is no older.
+        age: Duration,
     },
     /// It is gone.
     LinkDown {

@@ -3,7 +3,7 @@
 //! It is the second lock behind admission: a connection whose peer nobody has [`Admitted`] gets no handler here and
 //! is denied, whatever the transport said.
 
-use super::admission::Admitted;
+use super::admitted::{Admitted, Found};
 use super::handler::{Command, Event, Handler, Received};
 use super::pipe::Pipe;
 use super::silence::Watch;
@@ -21,6 +21,7 @@ use libp2p::swarm::{
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 /// The behaviour.
 #[derive(Debug)]
@@ -44,6 +45,7 @@ struct Coming<P> {
     address: Multiaddr,
     outbound: bool,
     bearer: u8,
+    begun: Instant,
 }
 
 /// What the network hears of connections.
@@ -58,6 +60,8 @@ pub(crate) enum StreamsEvent<P> {
         address: Multiaddr,
         outbound: bool,
         bearer: u8,
+        /// When its set-up began.
+        begun: Instant,
     },
     /// Its handler says something.
     Handler { connection: ConnectionId, event: Event },
@@ -111,13 +115,14 @@ impl<P> Streams<P> {
         local: Option<&Multiaddr>,
         dialer: bool,
     ) -> Result<Handler, ConnectionDenied> {
-        let (found, round_trip) = self.admitted.claim(&peer).ok_or_else(|| ConnectionDenied::new(NotAdmitted))?;
+        let admitted = self.admitted.claim(&peer).ok_or_else(|| ConnectionDenied::new(NotAdmitted))?;
+        let Found { found, round_trip, begun } = admitted;
         let pipe = Arc::new(Pipe::new(self.config.outbox_bytes));
         let (outbound, bearer) = (local.is_none(), self.sorter.carrying(address, local));
         let datagrams = address.iter().any(|part| matches!(part, Protocol::Udp(_)));
         let watch = Watch::new(&self.config, self.sorter.profile(bearer), datagrams, round_trip);
         let handler = Handler::new(connection, dialer, pipe.clone(), self.frames.clone(), watch);
-        self.coming.insert(connection, Coming { found, pipe, address: address.clone(), outbound, bearer });
+        self.coming.insert(connection, Coming { found, pipe, address: address.clone(), outbound, bearer, begun });
         Ok(handler)
     }
 }
@@ -150,9 +155,11 @@ impl<P: Send + 'static> NetworkBehaviour for Streams<P> {
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
         match event {
             FromSwarm::ConnectionEstablished(ConnectionEstablished { peer_id, connection_id, .. }) => {
-                if let Some(Coming { found, pipe, address, outbound, bearer }) = self.coming.remove(&connection_id) {
+                if let Some(Coming { found, pipe, address, outbound, bearer, begun }) =
+                    self.coming.remove(&connection_id)
+                {
                     let (connection, peer) = (connection_id, peer_id);
-                    let up = StreamsEvent::Up { connection, peer, found, pipe, address, outbound, bearer };
+                    let up = StreamsEvent::Up { connection, peer, found, pipe, address, outbound, bearer, begun };
                     self.actions.push_back(ToSwarm::GenerateEvent(up));
                 }
             }

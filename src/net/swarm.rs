@@ -10,7 +10,8 @@ mod dials;
 mod failures;
 mod lab;
 
-use super::admission::{Admission, Admitted, Gate, Gatekeeper};
+use super::admission::{Admission, Gate, Gatekeeper};
+use super::admitted::Admitted;
 use super::attended::Attended;
 use super::behaviour::{Behaviour, BehaviourEvent};
 use super::clocks::Clocks;

@@ -47,7 +47,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
             }
             NetEvent::Met => self.keep_places(),
             NetEvent::ListenFailed { reason } => tracing::error!(%reason, "cannot listen"),
-            NetEvent::LinkUp { link, peer, admitted, address, outbound, bearer } => {
+            NetEvent::LinkUp { link, peer, admitted, address, outbound, bearer, age } => {
                 let transport = net::transport_of(&address);
                 self.compare_clocks(link, &address, admitted.seconds);
                 let since = self.host.now().time;
@@ -62,7 +62,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
                     price: None,
                 };
                 self.neighbours.insert(link, neighbour);
-                self.handle(Input::LinkUp { link, peer: admitted, transport, bearer });
+                self.handle(Input::LinkUp { link, peer: admitted, transport, bearer, age });
                 self.enforce_on_link(link, false);
             }
             NetEvent::LinkDown { link, reason } => {

@@ -207,7 +207,7 @@ impl Mesh {
         let hello = self.nodes[to].engine.membership().admission_view().hello(self.now_at(to).unix, 1);
         let view = self.nodes[from].engine.membership().admission_view();
         let peer = view.verify(&hello, &key, self.now_at(from).unix).expect("a member");
-        self.handle(from, Input::LinkUp { link, peer, transport: "memory", bearer });
+        self.handle(from, Input::LinkUp { link, peer, transport: "memory", bearer, age: Duration::ZERO });
     }
 
     /// A link over another bearer; its two ends.

@@ -131,7 +131,15 @@ impl World {
             }
             FaultKind::ClockStep { devices, seconds } => {
                 let seconds = if begins { seconds } else { -seconds };
-                devices.into_iter().for_each(|device| self.devices[device].clock.step(seconds));
+                for device in devices {
+                    let clock = &self.devices[device].clock;
+                    let epoch = || self.plan.epoch.epoch_at(clock.now().unix);
+                    let before = epoch();
+                    clock.step(seconds);
+                    if epoch() != before {
+                        self.ledger.handle_set(device);
+                    }
+                }
             }
             FaultKind::ClockDrift { devices, ppm } => {
                 let ppm = if begins { ppm } else { 0.0 };

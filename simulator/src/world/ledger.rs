@@ -335,6 +335,11 @@ impl Ledger {
         }
     }
 
+    /// A node's clock was set into another epoch.
+    pub fn handle_set(&self, node: usize) {
+        self.lock().publications.handle_set(node, now());
+    }
+
     /// A node went down: nobody hears any more how its messages end.
     pub fn handle_down(&self, node: usize) {
         let mut book = self.lock();

@@ -16,7 +16,7 @@
 //!   left too late;
 //! - what belongs to an earlier stream of its publisher. A stream ends with its epoch or at a crash. At an epoch's end what
 //!   is missing has to be told, but at a time of its own, so that it is held against the balance at the end of the run;
-//!   after a crash it need not be.
+//!   after a crash it need not be, nor where the publisher's clock is set into another epoch.
 //!
 //! What was heard by one life of a device counts as heard in the next: nothing may come twice, or before it.
 //!
@@ -36,6 +36,8 @@ pub struct Publications {
     subscriptions: Vec<Subscription>,
     /// When each device's nodes were killed.
     downs: BTreeMap<usize, Vec<u64>>,
+    /// When each device's clock was set into another epoch.
+    sets: BTreeMap<usize, Vec<u64>>,
 }
 
 /// One device that listens to one topic, in one life.
@@ -167,6 +169,11 @@ impl Publications {
         }
     }
 
+    /// A node's clock was set into another epoch: its streams end, as far as it knows.
+    pub fn handle_set(&mut self, node: usize, at: u64) {
+        self.sets.entry(node).or_default().push(at);
+    }
+
     /// The publications among messages.
     pub fn streams(&self, messages: &[Message]) -> Streams {
         let mut streams = Streams::new();
@@ -206,6 +213,12 @@ impl Publications {
 
     fn went_down(&self, node: usize, from: u64, until: u64) -> bool {
         self.downs.get(&node).is_some_and(|downs| downs.iter().any(|down| (from..until).contains(down)))
+    }
+
+    /// Whether a node's streams ended in between by themselves, which nobody has to be told.
+    fn has_ended(&self, node: usize, from: u64, until: u64) -> bool {
+        let set = self.sets.get(&node).is_some_and(|sets| sets.iter().any(|set| (from..until).contains(set)));
+        set || self.went_down(node, from, until)
     }
 }
 
@@ -300,9 +313,9 @@ impl Case<'_> {
         }
         let ends = (self.rules.turn)(missed.sent);
         let with = before.and_then(|before| self.stream.get(before)).map(|with| with.sent);
-        if with.is_some_and(|with| with < ends && !self.publications.went_down(self.from, missed.sent, with)) {
+        if with.is_some_and(|with| with < ends && !self.publications.has_ended(self.from, missed.sent, with)) {
             balance.floor += 1;
-        } else if ends + GRACE < self.rules.end && !self.publications.went_down(self.from, missed.sent, ends) {
+        } else if ends + GRACE < self.rules.end && !self.publications.has_ended(self.from, missed.sent, ends) {
             balance.later += 1;
         }
     }

@@ -136,6 +136,23 @@ fn the_end_of_a_stream_tells_what_was_missed_and_a_crash_need_not() {
 }
 
 #[test]
+fn a_clock_that_is_set_into_another_epoch_ends_streams_as_a_crash_does() {
+    let missed = |set: bool| {
+        let mut publications = Publications::default();
+        let subscription = publications.handle_subscribed(NODE, TOPIC, SECOND);
+        for (message, at) in [(0, 11), (3, 14)] {
+            let heard = Heard { from: FROM, message: Some(message), lost: 0, uncertain: false, at: at * SECOND };
+            publications.handle_heard(subscription, heard);
+        }
+        if set {
+            publications.handle_set(FROM, 12 * SECOND + SECOND / 2);
+        }
+        kinds(&judged(&publications, stream(4)))
+    };
+    assert_eq!((missed(false), missed(true)), ([2, 0, 0, 0, 0], [0; 5]));
+}
+
+#[test]
 fn who_is_told_that_there_may_be_others_need_not_be_told_how_many() {
     let doubtful = |at: u64| {
         let mut publications = Publications::default();

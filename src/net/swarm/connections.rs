@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering::Relaxed;
 impl<G: Gatekeeper> Network<G> {
     pub(super) fn handle_streams(&mut self, event: StreamsEvent<G::Peer>) {
         match event {
-            StreamsEvent::Up { connection, peer, found, pipe, address, outbound, bearer } => {
+            StreamsEvent::Up { connection, peer, found, pipe, address, outbound, bearer, begun } => {
                 let process = self.gatekeeper.process(Some(&found));
                 let place = address.clone();
                 let arrived = Arrived { peer, bearer, id: connection, outbound, address: place, process };
@@ -49,6 +49,7 @@ impl<G: Gatekeeper> Network<G> {
                             address,
                             outbound,
                             bearer,
+                            age: begun.elapsed(),
                         });
                     }
                     Joined::Another(link, prove) => {
