@@ -19,8 +19,10 @@ use m2mesh::wire::lsa;
 use std::time::Duration;
 
 mod daily;
+mod track;
 
 pub use daily::{DAY, Daily};
+pub use track::place;
 
 /// One run, worked out.
 #[derive(Clone, Debug)]

@@ -196,3 +196,60 @@ fn a_network_of_another_program_can_be_imported_run_and_replayed_without_its_fil
     let missing = sim_in(place.path(), &["import", "three.json"]);
     assert!(text(&missing.stderr).contains("what to do: check the path"), "{}", text(&missing.stderr));
 }
+
+/// Two devices over a cellular link of that delay.
+fn two(delay: &str) -> String {
+    format!(
+        "question = \"Does it come up?\"\nwarmup = \"5m\"\nduration = \"1m\"\nexpect = [\"delivered >= 0\"]\n[bearers.c]\nclass = \"cellular\"\ndelay = \"{delay}\"\n[devices.node]\ncount = 2\n[[links]]\nkind = \"line\"\n[[traffic]]\nname = \"a\"\nkind = \"send\"\nfrom = \"node-1\"\nto = \"node-2\"\nevery = \"20s\"\n"
+    )
+}
+
+/// A row of devices, from end to end of which messages go.
+fn row(count: usize) -> String {
+    format!(
+        "question = \"Do they arrive?\"\nduration = \"20s\"\nexpect = [\"delivered >= 0\"]\n[bearers.lan]\ndelay = \"1ms\"\n[devices.node]\ncount = {count}\n[[links]]\nkind = \"line\"\n[[traffic]]\nname = \"a\"\nkind = \"send\"\nfrom = \"node-1\"\nto = \"node-{count}\"\nevery = \"5s\"\n"
+    )
+}
+
+#[test]
+fn what_is_warned_of_is_so_and_what_is_just_not_warned_of_is_not() {
+    let place = tempfile::tempdir().expect("a directory");
+    for (text, part, arrives) in [
+        (two("4s"), "", 1.0),
+        (two("4100ms"), "never finds a way from node-1 to node-2", 0.0),
+        (row(65), "", 1.0),
+        (row(66), "has 65 hops to go from node-1 to node-66", 0.0),
+    ] {
+        write(place.path(), "x.toml", &text);
+        let told = json(&sim_in(place.path(), &["check", "x.toml", "--json"]).stdout)["warnings"].to_string();
+        assert!(told.contains("no value could miss `delivered >= 0`"), "{told}");
+        assert_eq!(told.contains(part) && !part.is_empty(), arrives == 0.0, "{part:?} in {told}");
+        let ran = json(&sim_in(place.path(), &["run", "x.toml", "--json"]).stdout);
+        assert_eq!(ran["metrics"]["delivered"], arrives, "{part:?}");
+    }
+}
+
+#[test]
+fn warnings_say_what_where_and_what_to_do_next_and_a_scenario_with_some_is_sound() {
+    let place = tempfile::tempdir().expect("a directory");
+    write(place.path(), "x.toml", &two("6s"));
+    let checked = sim_in(place.path(), &["check", "x.toml"]);
+    assert_eq!(checked.status.code(), Some(0), "{}", text(&checked.stderr));
+    let told = text(&checked.stdout);
+    for part in [
+        "warning: x.toml:7: 1 of the 1 links over `c` never come up",
+        "what to do: write setup = \"38s\" in [bearers.c], or lower the delay",
+        "warning: x.toml:4: no value could miss `delivered >= 0`: it is a share, from 0 to 1",
+        "the scenario is sound, with 3 warnings; run it with `m2mesh-sim run`",
+    ] {
+        assert!(told.contains(part), "{part:?} is not in: {told}");
+    }
+    let none = text(&sim(&["check", "baseline-50"]).stdout);
+    assert!(
+        !none.contains("warning") && none.ends_with("the scenario is sound; run it with `m2mesh-sim run`\n"),
+        "{none}"
+    );
+    let new = text(&sim(&["new"]).stdout);
+    write(place.path(), "new.toml", &new);
+    assert_eq!(json(&sim_in(place.path(), &["check", "new.toml", "--json"]).stdout)["warnings"], serde_json::json!([]));
+}

@@ -1,11 +1,11 @@
-//! `check`: whether a scenario is sound, and what it comes to.
+//! `check`: whether a scenario is sound, what it comes to, and what of it cannot matter.
 
 use super::failure::Failure;
 use super::tell::{right, table};
 use crate::cli::tell::say;
 use crate::metrics::{self, Unit};
 use crate::plan::{Expectation, Plan};
-use crate::scenario;
+use crate::scenario::{self, Warning};
 use console::style;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -14,7 +14,8 @@ use std::time::Duration;
 
 /// Whether a scenario is sound, and what it comes to
 ///
-/// Nothing is run. An error says which file and line is wrong, and what to write there.
+/// Nothing is run. An error says which file and line is wrong, and what to write there. A warning says so of what cannot
+/// matter: a flow between devices that never meet, an expectation that nothing could miss, a fault that strikes nothing.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: m2mesh-sim check baseline-50 --set devices.node.count=200")]
 pub(super) struct Arguments {
@@ -32,16 +33,19 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
-    let planned = scenario::load(&arguments.scenario, &arguments.set).and_then(|loaded| loaded.plan(arguments.seed));
-    match planned {
-        Ok(plan) if arguments.json => say!("{}", to_json(&plan)),
-        Ok(plan) => print(&plan),
+    let checked = scenario::load(&arguments.scenario, &arguments.set).and_then(|loaded| {
+        let plan = loaded.plan(arguments.seed)?;
+        Ok((loaded.warnings(&plan), plan))
+    });
+    match checked {
+        Ok((warnings, plan)) if arguments.json => say!("{}", to_json(&plan, &warnings)),
+        Ok((warnings, plan)) => print(&plan, &warnings),
         Err(problem) => return Failure::from(problem).tell(arguments.json),
     }
     ExitCode::SUCCESS
 }
 
-fn to_json(plan: &Plan) -> Value {
+fn to_json(plan: &Plan, warnings: &[Warning]) -> Value {
     let by_group = groups(plan).into_iter().map(|(group, count)| json!({ "group": group, "devices": count }));
     let by_bearer = links(plan).into_iter().map(|(bearer, count)| json!({ "bearer": bearer, "links": count }));
     let flows = plan.flows.iter().map(|flow| {
@@ -70,10 +74,11 @@ fn to_json(plan: &Plan) -> Value {
         "flows": flows.collect::<Vec<_>>(),
         "faults": faults.collect::<Vec<_>>(),
         "expectations": plan.expectations.iter().map(Expectation::whole).collect::<Vec<_>>(),
+        "warnings": warnings,
     })
 }
 
-fn print(plan: &Plan) {
+fn print(plan: &Plan, warnings: &[Warning]) {
     say!("{}\n", style(&plan.question).bold());
     let list = |counts: Vec<(&str, usize)>| {
         let each: Vec<String> = counts.into_iter().map(|(name, count)| format!("{count} {name}")).collect();
@@ -116,7 +121,14 @@ fn print(plan: &Plan) {
     for expected in &plan.expectations {
         say!("expects   {}", expected.whole());
     }
-    say!("the scenario is sound; run it with `m2mesh-sim run`");
+    for Warning { warning, hint } in warnings {
+        say!("\n{} {warning}\n{} {hint}", style("warning:").yellow().bold(), style("what to do:").bold());
+    }
+    match warnings.len() {
+        0 => say!("the scenario is sound; run it with `m2mesh-sim run`"),
+        1 => say!("\nthe scenario is sound, with a warning; run it with `m2mesh-sim run`"),
+        count => say!("\nthe scenario is sound, with {count} warnings; run it with `m2mesh-sim run`"),
+    }
 }
 
 fn length(plan: &Plan) -> Duration {

@@ -3,7 +3,8 @@
 //! A scenario is a file of the reader's, or a shipped one by its name. It is read with its settings into a model
 //! ([`model`], over [`document`](mod@document), which knows where everything stands), and [`planning`] works the model out for a
 //! seed. Other files that it names, of topologies ([`graph`]), tracks ([`motion`]) and messages, are read with it, beside it; their texts are kept in the
-//! [`Source`], from which the same scenario can be loaded again where none of the files is.
+//! [`Source`], from which the same scenario can be loaded again where none of the files is. What of a plan cannot matter is
+//! warned of ([`warning`]).
 //!
 //! Invariants
 //! 1. What [`load`] and [`from_source`] give is the same for the same texts: nothing but those texts decides the plan.
@@ -20,12 +21,14 @@ mod problem;
 mod quantity;
 mod shipped;
 mod small;
+mod warning;
 
 pub use import::{Imported, import};
 pub use planning::{copies, messages};
 pub use problem::Problem;
 pub use shipped::{SHIPPED, TEMPLATE};
 pub use small::{Small, small};
+pub use warning::Warning;
 
 use crate::plan::Plan;
 use crate::record::Source;
@@ -71,6 +74,11 @@ impl Loaded {
     /// What it comes to for a seed, or for its own.
     pub fn plan(&self, seed: Option<u64>) -> Result<Plan, Problem> {
         planning::plan(&document(&self.source), &self.model, &self.source.files, &self.name(), seed)
+    }
+
+    /// What of it cannot matter, in the plan that it has come to.
+    pub fn warnings(&self, plan: &Plan) -> Vec<Warning> {
+        warning::warnings(&document(&self.source), &self.model, plan)
     }
 
     /// Its file's name, without directory and ending.

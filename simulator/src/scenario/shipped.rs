@@ -37,6 +37,14 @@ pub const SHIPPED: &[(&str, &str)] = &[
     ("mobile-fleet", include_str!("../../../scenarios/mobile-fleet.toml")),
     ("far-links", include_str!("../../../scenarios/far-links.toml")),
     ("wellheads", include_str!("../../../scenarios/wellheads.toml")),
+    ("city-meters", include_str!("../../../scenarios/city-meters.toml")),
+    ("vending", include_str!("../../../scenarios/vending.toml")),
+    ("vitals", include_str!("../../../scenarios/vitals.toml")),
+    ("interlocks", include_str!("../../../scenarios/interlocks.toml")),
+    ("truck-fleet", include_str!("../../../scenarios/truck-fleet.toml")),
+    ("home-offline", include_str!("../../../scenarios/home-offline.toml")),
+    ("warehouse", include_str!("../../../scenarios/warehouse.toml")),
+    ("robot-cell", include_str!("../../../scenarios/robot-cell.toml")),
 ];
 
 /// A scenario to begin with, which is one itself.

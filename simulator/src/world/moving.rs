@@ -2,7 +2,7 @@
 
 use super::agenda::{Agenda, Item};
 use super::medium::{Medium, NANOS, now};
-use crate::plan::{DAY, Plan, Schedule, Waypoint};
+use crate::plan::{DAY, Plan, Schedule, place};
 use std::time::Duration;
 
 /// Enters everything into the agenda.
@@ -92,19 +92,6 @@ pub fn step(plan: &Plan, medium: &Medium, agenda: &Agenda) {
     agenda.enter(after + STEP, Item::Move);
 }
 
-/// Where a track is at a time.
-fn place(track: &[Waypoint], at: Duration) -> (f64, f64) {
-    let next = track.partition_point(|point| point.at <= at);
-    match (next.checked_sub(1).and_then(|before| track.get(before)), track.get(next)) {
-        (Some(before), Some(after)) => {
-            let part = (at - before.at).as_secs_f64() / (after.at - before.at).as_secs_f64().max(1e-9);
-            (before.x + (after.x - before.x) * part, before.y + (after.y - before.y) * part)
-        }
-        (Some(point), None) | (None, Some(point)) => (point.x, point.y),
-        (None, None) => (0.0, 0.0),
-    }
-}
-
 /// How often places are looked at.
 const STEP: Duration = Duration::from_secs(1);
 const DAY_MICROS: u64 = 86_400_000_000;
@@ -133,16 +120,5 @@ mod tests {
         let found = wakings(&[schedule(10, 2, 3, 0), schedule(86_400, 9, 12, 1)], seconds(40));
         let wanted = [(0, 1), (3, 5), (12, 21), (23, 25), (33, 35)];
         assert_eq!(found, wanted.map(|(from, to)| (seconds(from), seconds(to))));
-    }
-
-    #[test]
-    fn devices_move_on_straight_lines_between_waypoints() {
-        let point = |at, x, y| Waypoint { at: Duration::from_secs(at), x, y };
-        let track = [point(10, 0.0, 0.0), point(20, 100.0, 50.0)];
-        let at = |seconds| place(&track, Duration::from_secs(seconds));
-        assert_eq!(
-            [at(0), at(10), at(15), at(20), at(99)],
-            [(0.0, 0.0), (0.0, 0.0), (50.0, 25.0), (100.0, 50.0), (100.0, 50.0)]
-        );
     }
 }

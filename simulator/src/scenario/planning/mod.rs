@@ -27,6 +27,7 @@ mod topology;
 mod traffic;
 mod whole;
 
+pub use reach::Reach;
 pub use traffic::{copies, messages};
 
 use super::document::Document;

@@ -2,7 +2,7 @@
 
 use super::Planning;
 use super::draw::Draw;
-use crate::plan::Waypoint;
+use crate::plan::place;
 use crate::scenario::choice::{Side, Struck, StruckLinks, StruckTable};
 use crate::scenario::model::Fault;
 use crate::scenario::problem::Problem;
@@ -168,18 +168,5 @@ impl Planning<'_> {
             return Err(self.document.problem(&sides.span(), what, hint));
         }
         Ok(cut)
-    }
-}
-
-/// Where a track is at a time.
-fn place(track: &[Waypoint], at: Duration) -> (f64, f64) {
-    let next = track.partition_point(|point| point.at <= at);
-    match (next.checked_sub(1).and_then(|before| track.get(before)), track.get(next)) {
-        (Some(before), Some(after)) => {
-            let part = (at - before.at).as_secs_f64() / (after.at - before.at).as_secs_f64();
-            (before.x + (after.x - before.x) * part, before.y + (after.y - before.y) * part)
-        }
-        (Some(point), None) | (None, Some(point)) => (point.x, point.y),
-        (None, None) => (0.0, 0.0),
     }
 }

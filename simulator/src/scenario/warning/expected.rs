@@ -1,0 +1,125 @@
+//! Expectations that are decided before the run: no value could miss them, or none could hold them.
+//!
+//! Every metric has a range that follows from its unit: a share is from 0 to 1, nothing is less than 0. The plan narrows
+//! some: without prices nothing costs money, without faults nothing has to heal, messages are not handed over after their deadlines (unless
+//! clocks or disks are not sound), and nothing takes longer than the run.
+
+use super::{Looking, Warning};
+use crate::metrics::{self, Unit};
+use crate::plan::{Comparison, Expectation, FaultKind, Flow, Plan, Wanted};
+use std::time::Duration;
+
+impl Looking<'_> {
+    pub(super) fn expected(&self) -> Vec<Warning> {
+        let mut found = Vec::new();
+        for (expected, model) in self.plan.expectations.iter().zip(&self.model.expect) {
+            for one in std::iter::once(expected).chain(&expected.or) {
+                let (what, hint) = match decided(self.plan, one) {
+                    Some((true, why)) => (
+                        format!("no value could miss `{}`: {why}", one.text),
+                        "write a limit that a run could miss, or remove it",
+                    ),
+                    Some((false, why)) => (
+                        format!("no value could hold `{}`: {why}", one.text),
+                        "write a limit that a run could hold, or remove it",
+                    ),
+                    None => continue,
+                };
+                found.push(self.warning(&model.span(), what, hint));
+            }
+        }
+        found
+    }
+}
+
+/// Values that a metric can have, and why.
+struct Bounds {
+    least: f64,
+    most: f64,
+    why: String,
+}
+
+/// Whether an expectation holds whatever happens, or never, and why; nothing where the run decides.
+fn decided(plan: &Plan, expected: &Expectation) -> Option<(bool, String)> {
+    use Comparison::{AtLeast, AtMost, Equal, Less, More};
+    let wanted = match &expected.wanted {
+        Wanted::Metric(other) if *other == expected.metric => {
+            let holds = matches!(expected.comparison, AtMost | AtLeast | Equal);
+            return Some((holds, "it compares a metric with itself".to_owned()));
+        }
+        Wanted::Metric(_) => return None,
+        Wanted::Value(wanted) => *wanted,
+    };
+    let Bounds { least, most, why } = bounds(plan, &expected.metric)?;
+    let (always, never) = match expected.comparison {
+        AtMost => (most <= wanted, least > wanted),
+        Less => (most < wanted, least >= wanted),
+        AtLeast => (least >= wanted, most < wanted),
+        More => (least > wanted, most <= wanted),
+        Equal => (least == wanted && most == wanted, wanted < least || wanted > most),
+    };
+    (always || never).then_some((always, why))
+}
+
+fn bounds(plan: &Plan, key: &str) -> Option<Bounds> {
+    let (name, selector) =
+        key.split_once('[').map_or((key, None), |(name, rest)| (name, Some(rest.trim_end_matches(']'))));
+    let metric = metrics::find(name)?;
+    let upto = |most: f64, why: String| Some(Bounds { least: 0.0, most, why });
+    let priced = plan.bearers.iter().any(|bearer| bearer.is_priced());
+    let run = plan.warmup + plan.duration + plan.settle;
+    match name {
+        "converged" if plan.faults.is_empty() => upto(0.0, "there are no faults from which to heal".to_owned()),
+        "radio.collided" if plan.bearers.iter().all(|bearer| bearer.collisions.is_none()) => {
+            upto(0.0, "no bearer has `collisions`".to_owned())
+        }
+        "radio.faded" if plan.bearers.iter().all(|bearer| bearer.bursts.is_none()) => {
+            upto(0.0, "no bearer has `bursts`".to_owned())
+        }
+        "battery.life" => upto(f64::INFINITY, NOTHING_LESS.to_owned()),
+        _ => match metric.unit {
+            Unit::Share => upto(1.0, "it is a share, from 0 to 1".to_owned()),
+            Unit::Money if !priced => upto(0.0, "no bearer has a price".to_owned()),
+            Unit::Seconds if name.starts_with("latency.") => match longest(plan, selector) {
+                Some(deadline) => {
+                    let why = format!(
+                        "nothing is handed over after its deadline, {} at most",
+                        humantime::format_duration(deadline)
+                    );
+                    let flush = plan.devices.iter().map(|device| device.flush).max().unwrap_or_default();
+                    upto((deadline + flush * 3 + MOMENT).as_secs_f64(), why)
+                }
+                None => upto(run.as_secs_f64(), within(run)),
+            },
+            Unit::Seconds => upto(run.as_secs_f64(), within(run)),
+            _ => upto(f64::INFINITY, NOTHING_LESS.to_owned()),
+        },
+    }
+}
+
+/// The longest deadline of the messages that a metric is about; none where clocks or disks are not sound or a process stands still,
+/// which may hand something over late.
+fn longest(plan: &Plan, selector: Option<&str>) -> Option<Duration> {
+    use FaultKind::{ClockDrift, ClockStep, DiskFull, Pause};
+    let unsound = |what: &FaultKind| matches!(what, ClockStep { .. } | ClockDrift { .. } | DiskFull(_) | Pause(_));
+    if plan.faults.iter().any(|fault| unsound(&fault.what)) {
+        return None;
+    }
+    let of = |flow: &&Flow| match selector.and_then(|selector| selector.split_once('=')) {
+        None => true,
+        Some(("flow", name)) => flow.name == name,
+        Some(("class", name)) => metrics::class(flow.class) == name,
+        Some(("policy", name)) => flow.policy.as_deref() == Some(name),
+        Some(("group", name)) => flow.from.iter().any(|from| plan.devices[*from].group == name),
+        Some(_) => true,
+    };
+    plan.flows.iter().filter(of).map(|flow| flow.deadline).max()
+}
+
+fn within(run: Duration) -> String {
+    format!("the whole run takes {}", humantime::format_duration(run))
+}
+
+const NOTHING_LESS: &str = "it is never less than 0";
+/// How much later than its deadline something may be handed over, and more, besides what disks take.
+const MOMENT: Duration = Duration::from_secs(1);
