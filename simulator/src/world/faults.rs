@@ -132,13 +132,8 @@ impl World {
             FaultKind::ClockStep { devices, seconds } => {
                 let seconds = if begins { seconds } else { -seconds };
                 for device in devices {
-                    let clock = &self.devices[device].clock;
-                    let epoch = || self.plan.epoch.epoch_at(clock.now().unix);
-                    let before = epoch();
-                    clock.step(seconds);
-                    if epoch() != before {
-                        self.ledger.handle_set(device);
-                    }
+                    let wrong = self.devices[device].clock.step(seconds);
+                    self.ledger.handle_set(device, wrong);
                 }
             }
             FaultKind::ClockDrift { devices, ppm } => {

@@ -51,10 +51,11 @@ impl Clock {
         Now { time: Time(time), unix: Unix(unix) }
     }
 
-    /// Sets it forward, or back.
-    pub fn step(&self, seconds: f64) {
+    /// Sets it forward, or back. Answers by how many microseconds it is wrong from now on.
+    pub fn step(&self, seconds: f64) -> i64 {
         let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
         wrong.offset += (seconds * 1e6) as i64;
+        wrong.at(now().saturating_sub(NANOS) / 1_000)
     }
 
     /// Has it run so many millionths too fast from now on.

@@ -335,9 +335,9 @@ impl Ledger {
         }
     }
 
-    /// A node's clock was set into another epoch.
-    pub fn handle_set(&self, node: usize) {
-        self.lock().publications.handle_set(node, now());
+    /// A node's clock was set, and is wrong by so many microseconds from now on.
+    pub fn handle_set(&self, node: usize, wrong: i64) {
+        self.lock().publications.handle_set(node, now(), wrong);
     }
 
     /// A node went down: nobody hears any more how its messages end.

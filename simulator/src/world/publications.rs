@@ -16,7 +16,7 @@
 //!   left too late;
 //! - what belongs to an earlier stream of its publisher. A stream ends with its epoch or at a crash. At an epoch's end what
 //!   is missing has to be told, but at a time of its own, so that it is held against the balance at the end of the run;
-//!   after a crash it need not be, nor where the publisher's clock is set into another epoch.
+//!   after a crash it need not be, nor where the publisher's clock is in another epoch than the others'.
 //!
 //! What was heard by one life of a device counts as heard in the next: nothing may come twice, or before it.
 //!
@@ -36,8 +36,8 @@ pub struct Publications {
     subscriptions: Vec<Subscription>,
     /// When each device's nodes were killed.
     downs: BTreeMap<usize, Vec<u64>>,
-    /// When each device's clock was set into another epoch.
-    sets: BTreeMap<usize, Vec<u64>>,
+    /// When each device's clock was set, and by how many microseconds it was wrong from then on.
+    sets: BTreeMap<usize, Vec<(u64, i64)>>,
 }
 
 /// One device that listens to one topic, in one life.
@@ -91,6 +91,8 @@ pub struct Rules<'a> {
     pub excused: &'a BTreeMap<usize, u64>,
     /// When the epoch of a moment ends.
     pub turn: &'a dyn Fn(u64) -> u64,
+    /// The epoch of a moment, by a clock that is wrong by so many microseconds.
+    pub epoch: &'a dyn Fn(u64, i64) -> u64,
     /// The end of the run.
     pub end: u64,
 }
@@ -169,9 +171,9 @@ impl Publications {
         }
     }
 
-    /// A node's clock was set into another epoch: its streams end, as far as it knows.
-    pub fn handle_set(&mut self, node: usize, at: u64) {
-        self.sets.entry(node).or_default().push(at);
+    /// A node's clock was set, and is wrong by so many microseconds from now on.
+    pub fn handle_set(&mut self, node: usize, at: u64, wrong: i64) {
+        self.sets.entry(node).or_default().push((at, wrong));
     }
 
     /// The publications among messages.
@@ -215,10 +217,21 @@ impl Publications {
         self.downs.get(&node).is_some_and(|downs| downs.iter().any(|down| (from..until).contains(down)))
     }
 
-    /// Whether a node's streams ended in between by themselves, which nobody has to be told.
-    fn has_ended(&self, node: usize, from: u64, until: u64) -> bool {
-        let set = self.sets.get(&node).is_some_and(|sets| sets.iter().any(|set| (from..until).contains(set)));
-        set || self.went_down(node, from, until)
+    /// Whether a node's streams ended in between by themselves, which nobody has to be told: it was killed, or took another time for its epoch's
+    /// end than others do.
+    fn has_ended(&self, node: usize, from: u64, until: u64, rules: &Rules<'_>) -> bool {
+        let Some(sets) = self.sets.get(&node) else { return self.went_down(node, from, until) };
+        let right = (rules.epoch)(from, 0);
+        let before = sets.iter().rfind(|(at, _)| *at <= from).map_or(0, |(_, wrong)| *wrong);
+        let within = sets.iter().filter(|(at, _)| (from..until).contains(at));
+        let mut last = before;
+        let mut strays = (rules.epoch)(from, before) != right;
+        for (at, wrong) in within {
+            strays |= (rules.epoch)(*at, last) != right || (rules.epoch)(*at, *wrong) != right;
+            last = *wrong;
+        }
+        // Just before the end, which is where the epoch is another for everybody.
+        strays || (rules.epoch)(until - 1, last) != right || self.went_down(node, from, until)
     }
 }
 
@@ -313,9 +326,13 @@ impl Case<'_> {
         }
         let ends = (self.rules.turn)(missed.sent);
         let with = before.and_then(|before| self.stream.get(before)).map(|with| with.sent);
-        if with.is_some_and(|with| with < ends && !self.publications.has_ended(self.from, missed.sent, with)) {
+        if with
+            .is_some_and(|with| with < ends && !self.publications.has_ended(self.from, missed.sent, with, self.rules))
+        {
             balance.floor += 1;
-        } else if ends + GRACE < self.rules.end && !self.publications.has_ended(self.from, missed.sent, ends) {
+        } else if ends + GRACE < self.rules.end
+            && !self.publications.has_ended(self.from, missed.sent, ends, self.rules)
+        {
             balance.later += 1;
         }
     }

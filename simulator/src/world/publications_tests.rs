@@ -32,7 +32,8 @@ fn judged(publications: &Publications, stream: Vec<Publication>) -> Findings {
     let excused = BTreeMap::new();
     // Epochs of a thousand seconds.
     let turn = |at: u64| (at / (1_000 * SECOND) + 1) * 1_000 * SECOND;
-    let rules = Rules { slack: SECOND / 50, excused: &excused, turn: &turn, end: 5_000 * SECOND };
+    let epoch = |at: u64, wrong: i64| at.saturating_add_signed(wrong * 1_000) / (1_000 * SECOND);
+    let rules = Rules { slack: SECOND / 50, excused: &excused, turn: &turn, epoch: &epoch, end: 5_000 * SECOND };
     publications.judge(&Streams::from([((TOPIC, FROM), stream)]), &rules)
 }
 
@@ -137,19 +138,27 @@ fn the_end_of_a_stream_tells_what_was_missed_and_a_crash_need_not() {
 
 #[test]
 fn a_clock_that_is_set_into_another_epoch_ends_streams_as_a_crash_does() {
-    let missed = |set: bool| {
+    let missed = |set: i64| {
         let mut publications = Publications::default();
         let subscription = publications.handle_subscribed(NODE, TOPIC, SECOND);
         for (message, at) in [(0, 11), (3, 14)] {
             let heard = Heard { from: FROM, message: Some(message), lost: 0, uncertain: false, at: at * SECOND };
             publications.handle_heard(subscription, heard);
         }
-        if set {
-            publications.handle_set(FROM, 12 * SECOND + SECOND / 2);
-        }
+        publications.handle_set(FROM, 12 * SECOND + SECOND / 2, set * 1_000_000);
         kinds(&judged(&publications, stream(4)))
     };
-    assert_eq!((missed(false), missed(true)), ([2, 0, 0, 0, 0], [0; 5]));
+    // By twelve seconds it stays within its epoch, by a thousand it does not.
+    assert_eq!((missed(12), missed(1_000)), ([2, 0, 0, 0, 0], [0; 5]));
+    // One that was wrong before comes to the end of its epoch in between.
+    let mut publications = Publications::default();
+    let subscription = publications.handle_subscribed(NODE, TOPIC, SECOND);
+    publications.handle_set(FROM, 2 * SECOND, 987 * 1_000_000 + 500_000);
+    for (message, at) in [(0, 11), (3, 14)] {
+        let heard = Heard { from: FROM, message: Some(message), lost: 0, uncertain: false, at: at * SECOND };
+        publications.handle_heard(subscription, heard);
+    }
+    assert_eq!(kinds(&judged(&publications, stream(4))), [0; 5]);
 }
 
 #[test]

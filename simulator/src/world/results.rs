@@ -56,7 +56,11 @@ pub fn check_publications(book: &mut Book, plan: &Plan, end: u64) {
         at + length - wall % length
     };
     let streams = book.publications.streams(&book.messages);
-    let rules = Rules { slack: book.slack, excused: &book.excused, turn: &turn, end };
+    let epoch = |at: u64, wrong: i64| {
+        let wall = start + at.saturating_sub(NANOS);
+        wall.saturating_add_signed(wrong.saturating_mul(1_000)) / length
+    };
+    let rules = Rules { slack: book.slack, excused: &book.excused, turn: &turn, epoch: &epoch, end };
     book.findings = book.publications.judge(&streams, &rules);
     book.findings.enter(&mut book.checks);
 }
