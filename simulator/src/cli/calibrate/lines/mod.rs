@@ -52,7 +52,7 @@ pub(super) struct Lines {
     nodes: Vec<Node>,
     paths: Vec<Path>,
     /// After what is in them.
-    _namespaces: Vec<Namespace>,
+    namespaces: Vec<Namespace>,
 }
 
 /// A node's process, killed when it is let go of.
@@ -87,8 +87,7 @@ impl Lines {
         place::clear();
         let namespaces = (0..count).map(Namespace::new).collect::<Result<Vec<_>, _>>().map_err(unmade)?;
         let program = program.to_path_buf();
-        let mut made =
-            Self { program, setting, directories, nodes: Vec::new(), paths: Vec::new(), _namespaces: namespaces };
+        let mut made = Self { program, setting, directories, nodes: Vec::new(), paths: Vec::new(), namespaces };
         for (from, _) in made.edges() {
             made.join(from).map_err(unmade)?;
         }
@@ -105,14 +104,14 @@ impl Lines {
         let Setting { shape, seed, .. } = self.setting;
         let ends = [(from, UP), (from + 1, DOWN)];
         let named = ends.map(|(node, device)| End {
-            namespace: self._namespaces[node].name().to_owned(),
+            namespace: self.namespaces[node].name().to_owned(),
             device: device.to_owned(),
         });
         let manner = Manner { delay: shape.delay, jitter: shape.jitter, seed: seed.wrapping_add(from as u64) };
         let path = Path::between(named, manner).map_err(|error| format!("TUN devices: {error}"))?;
         for (node, device) in ends {
             let address = format!("{}/30", self.address(node, device));
-            self._namespaces[node].set_up(device, &address, shape.rate, shape.loss)?;
+            self.namespaces[node].set_up(device, &address, shape.rate, shape.loss)?;
         }
         self.paths.push(path);
         Ok(())
@@ -149,7 +148,7 @@ impl Lines {
         let log = self.directories[node].join("log.txt");
         let log = std::fs::File::create(&log).map_err(|error| Failure::file("make", &log, &error))?;
         let started = Command::new("ip")
-            .args(["netns", "exec", self._namespaces[node].name()])
+            .args(["netns", "exec", self.namespaces[node].name()])
             .arg(&self.program)
             .arg("run")
             .arg("--dir")
