@@ -11,6 +11,7 @@
 
 use m2mesh::engine::lab::Shape;
 use m2mesh::id::Name;
+use m2mesh::net::shape::Recovery;
 use m2mesh::routing::policies::NamedPolicy;
 use m2mesh::time::{EpochLength, Unix};
 use m2mesh::wire::batch::Ack;
@@ -76,6 +77,8 @@ pub struct Bearer {
     pub collisions: Option<f64>,
     /// When and how it is worse than its lines say.
     pub bursts: Option<Bursts>,
+    /// The transport of links, which says how losses are noticed.
+    pub transport: Recovery,
     /// Joules for a byte sent, and for one received.
     pub transmit: f64,
     /// See `transmit`.
@@ -125,6 +128,7 @@ impl Bearer {
             channel: None,
             collisions: None,
             bursts: None,
+            transport: Recovery::Tcp,
             transmit: 0.0,
             receive: 0.0,
             reach: None,
@@ -169,6 +173,8 @@ pub struct Device {
     pub battery: Option<f64>,
     /// How long its disk takes to flush.
     pub flush: Duration,
+    /// How long it works on each frame that it receives, one after the other.
+    pub processing: Duration,
     /// Links that it looks for by itself among members it hears of, besides those of its edges.
     pub target_links: u32,
     /// Whether it forwards for others: a router. Otherwise it is a leaf.

@@ -6,47 +6,123 @@
 //!
 //! 1. It waits until the line is free, then occupies it for `bytes × 8 / rate`.
 //! 2. It travels for the delay, give or take the jitter (uniform, drawn for each piece).
-//! 3. It may be lost, which a reliable transport turns into time. If others are on their way with it, the receiver's
-//!    acknowledgements of those show the gap, and it is sent again after one round trip (fast retransmission: RFC 5681,
-//!    section 3.2, and RFC 8985). If it is alone, or has been lost before, only a time-out shows it (RFC 6298): a round
-//!    trip, but at least [`LEAST_TIMEOUT`], as Linux has it, and twice as long at each further loss. After
-//!    [`MAX_ATTEMPTS`] it arrives: a transport that gives up is not modelled, and neither is congestion control: `rate`
-//!    says what a sender gets.
-//! 4. It is handed over once all before it have been: a loss holds up what follows (head of line).
+//! 3. It may be lost, which a reliable transport turns into time: it is sent again when its loss is noticed, by the
+//!    acknowledgement of something that was sent after it, or by a time-out ([`Recovery`]: TCP's rules or QUIC's). Each
+//!    attempt may be lost in turn. After [`MAX_ATTEMPTS`] it arrives: a transport that gives up is not modelled, and neither
+//!    is congestion control: `rate` says what a sender gets.
+//! 4. It is handed over once all before it in its lane have been: a loss holds up what follows (head of line). Of TCP all
+//!    is one lane; of QUIC each stream is.
+//!
+//! What comes after a lost piece is not known when it is sent. So the answer of [`Shaper::send`] is when a piece arrives if
+//! nothing follows; when something follows that shows a loss sooner, arrivals of what is on its way become earlier, which
+//! [`Shaper::take_revised`] tells, and [`Shaper::arrival`] says of each.
+//!
+//! Pieces that are sent at the same moment share a packet as far as they fit into one: they are lost together. What shows a
+//! loss may fail to, as acknowledgements are lost as often.
 //!
 //! Invariants
-//! 1. Pieces arrive in the order in which they were sent, none earlier than `delay − jitter` after it was sent.
+//! 1. Pieces of a lane arrive in the order in which they were sent, none earlier than `delay − jitter` after it was sent.
 //! 2. No more than `rate` goes through the line, repetitions included.
+//! 3. An arrival only ever becomes earlier, and not earlier than the send that made it so.
+//! 4. What is remembered are pieces that are lost and not repeated yet, and those behind them.
+
+mod recovery;
+#[cfg(test)]
+mod tests;
+
+pub use crate::engine::lab::Shape;
+pub use recovery::Recovery;
 
 use crate::time::Time;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
+use std::collections::VecDeque;
 use std::time::Duration;
-
-pub use crate::engine::lab::Shape;
 
 /// One direction of a connection. See the module's documentation.
 #[derive(Debug)]
 pub struct Shaper {
     shape: Shape,
+    recovery: Recovery,
     rng: ChaCha20Rng,
     /// When the line has carried all that is in it.
     free: Time,
     /// What is left of a microsecond in `free`, in parts of one by the rate.
     remainder: u64,
-    /// When the last piece arrives.
-    last: Time,
+    /// Number of the next piece.
+    next: u64,
+    /// The first that is lost and not repeated yet, and all that were sent after it.
+    held: VecDeque<Piece>,
+    /// When the last piece before those arrives, by lane.
+    floor: [Time; LANES],
+    /// When the last piece arrives, by lane.
+    last: [Time; LANES],
+    /// When the acknowledgement comes of the last piece that was not lost.
+    acknowledged: Time,
     lost: u64,
+    revised: bool,
+    /// When the last packet was begun, and how many bytes it holds.
+    packet: (Time, usize),
+}
+
+/// What becomes of a piece.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Passage {
+    /// Of the piece, from 0 on.
+    pub number: u64,
+    /// When it arrives if nothing shows a loss sooner.
+    pub arrives: Time,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Piece {
+    number: u64,
+    lane: usize,
+    /// How long the attempt travels that gets through.
+    flight: Duration,
+    /// The line has carried all attempts no sooner than this: it arrives no earlier.
+    least: Time,
+    /// When it was last sent.
+    sent: Time,
+    /// How many attempts are lost, the last one sent among them.
+    losses: u32,
+    /// When it is sent again, if there are any.
+    again: Time,
+    /// Attempts that only time-outs show to be lost, in a row until now.
+    timeouts: u32,
+    /// Whether it has been sent more than once.
+    repeated: bool,
+    /// Bit `n` is set where the first probe after the attempt with `n` losses is lost altogether.
+    unprobed: u32,
+    arrives: Time,
 }
 
 impl Shaper {
-    /// An empty line.
+    /// An empty line under TCP.
     pub fn new(shape: Shape, seed: [u8; 32]) -> Self {
-        let rng = ChaCha20Rng::from_seed(seed);
-        Self { shape, rng, free: Time(0), remainder: 0, last: Time(0), lost: 0 }
+        Self::with_recovery(shape, Recovery::Tcp, seed)
     }
 
-    /// Changes the line. What is on its way arrives as was said, and before all that follows.
+    /// An empty line under a transport with these rules.
+    pub fn with_recovery(shape: Shape, recovery: Recovery, seed: [u8; 32]) -> Self {
+        Self {
+            shape,
+            recovery,
+            rng: ChaCha20Rng::from_seed(seed),
+            free: Time(0),
+            remainder: 0,
+            next: 0,
+            held: VecDeque::new(),
+            floor: [Time(0); LANES],
+            last: [Time(0); LANES],
+            acknowledged: Time(0),
+            lost: 0,
+            revised: false,
+            packet: (Time(0), 0),
+        }
+    }
+
+    /// Changes the line. What is on its way arrives as was said, or sooner, and before all that follows.
     pub fn set_shape(&mut self, shape: Shape) {
         if shape.rate != self.shape.rate {
             self.remainder = 0;
@@ -59,38 +135,182 @@ impl Shaper {
         &self.shape
     }
 
-    /// Sends a piece of at most [`MTU`] bytes: answers when it arrives. `more` says that another follows at once.
-    pub fn send(&mut self, bytes: usize, more: bool, now: Time) -> Time {
-        let alone = !more && self.last <= now;
+    /// By which rules losses are noticed.
+    pub fn recovery(&self) -> Recovery {
+        self.recovery
+    }
+
+    /// Sends a piece of at most [`MTU`] bytes of a stream: `lane` is the same for all of a stream, and any other for another.
+    pub fn send(&mut self, bytes: usize, lane: u64, now: Time) -> Passage {
+        self.pass(now);
         self.free = self.free.max(now);
         self.occupy(bytes);
-        let mut arrives = self.free + self.flight();
-        let mut timeout = self.round_trip().max(LEAST_TIMEOUT);
-        let mut attempt = 1;
-        while attempt < MAX_ATTEMPTS && self.is_lost() {
+        let lane = match self.recovery {
+            Recovery::Tcp => 0,
+            Recovery::Quic => usize::try_from(lane).unwrap_or_default() % LANES,
+        };
+        let (number, sent, flight) = (self.next, self.free, self.flight());
+        self.next += 1;
+        let mut piece = Piece {
+            number,
+            lane,
+            flight,
+            least: Time(0),
+            sent,
+            losses: 0,
+            again: Time(0),
+            timeouts: 0,
+            repeated: false,
+            unprobed: 0,
+            arrives: Time(0),
+        };
+        // What is written at once goes in one packet, as far as that holds it: it is lost with it, or not.
+        let (at, held) = self.packet;
+        let shared = at == now && number > 0 && held + bytes <= MTU;
+        self.packet = (now, if shared { held + bytes } else { bytes });
+        if let Some(first) = self.held.back().filter(|last| shared && last.number + 1 == number && last.losses > 0) {
+            (piece.losses, piece.unprobed) = (first.losses, first.unprobed);
+        }
+        while !shared && piece.losses + 1 < MAX_ATTEMPTS && self.is_lost() {
             self.lost += 1;
-            let pause = if alone || attempt > 1 {
-                let pause = timeout;
-                timeout = timeout.saturating_mul(2).min(LONGEST_TIMEOUT);
-                pause
-            } else {
-                self.round_trip()
-            };
+            piece.losses += 1;
+            piece.unprobed |=
+                u32::from(self.recovery == Recovery::Quic && self.is_lost() && self.is_lost()) << piece.losses;
             self.occupy(bytes);
-            arrives = arrives + pause;
-            attempt += 1;
         }
-        if attempt > 1 {
-            // Neither is a repetition through before the line has carried it.
-            arrives = arrives.max(self.free + self.least_flight());
+        let mut changes = piece.losses > 0;
+        if piece.losses == 0 {
+            let known = sent + (flight + self.shape.delay);
+            self.acknowledged = self.acknowledged.max(known);
+            // The acknowledgement may be lost in turn.
+            changes |= !shared && !self.held.is_empty() && !self.is_lost() && self.show(sent, known);
+        } else {
+            piece.least = self.free + self.least_flight();
+            let begins = if self.recovery == Recovery::Tcp { sent.max(self.acknowledged) } else { sent };
+            piece.again = begins + self.pause(&piece);
         }
-        self.last = self.last.max(arrives);
-        self.last
+        if self.held.is_empty() {
+            self.floor = self.last;
+        }
+        piece.arrives = self.natural(piece).max(self.last[lane]);
+        self.last[lane] = piece.arrives;
+        if piece.losses > 0 || !self.held.is_empty() {
+            self.held.push_back(piece);
+        }
+        if changes {
+            self.settle();
+        }
+        let arrives = self.held.back().map_or(piece.arrives, |piece| piece.arrives);
+        Passage { number, arrives }
+    }
+
+    /// Whether anything on its way arrives earlier than was said, since this was last asked.
+    pub fn take_revised(&mut self) -> bool {
+        std::mem::take(&mut self.revised)
+    }
+
+    /// When a piece arrives; `None` where that is as it was last said.
+    pub fn arrival(&self, number: u64) -> Option<Time> {
+        let at = self.held.binary_search_by_key(&number, |piece| piece.number).ok()?;
+        Some(self.held[at].arrives)
     }
 
     /// Losses so far, each attempt counted.
     pub fn lost(&self) -> u64 {
         self.lost
+    }
+
+    /// What was to be sent again by now has been.
+    fn pass(&mut self, now: Time) {
+        for at in 0..self.held.len() {
+            let mut piece = self.held[at];
+            while piece.losses > 0 && piece.again <= now {
+                self.repeat(&mut piece);
+            }
+            self.held[at] = piece;
+        }
+        while let Some(piece) = self.held.pop_front_if(|piece| piece.losses == 0) {
+            let floor = &mut self.floor[piece.lane];
+            *floor = (*floor).max(piece.arrives);
+        }
+    }
+
+    /// A piece is sent again: once more in vain, or not.
+    fn repeat(&self, piece: &mut Piece) {
+        piece.sent = piece.again;
+        piece.losses -= 1;
+        piece.repeated = true;
+        if piece.losses > 0 {
+            piece.timeouts += 1;
+            piece.again = piece.sent + self.pause(piece);
+        }
+    }
+
+    /// How long after an attempt a piece is sent again if nothing shows the loss.
+    fn pause(&self, piece: &Piece) -> Duration {
+        let Self { shape, recovery, .. } = self;
+        match recovery {
+            Recovery::Tcp => recovery.timeout(shape, piece.timeouts),
+            Recovery::Quic => {
+                let unprobed = piece.unprobed >> piece.losses & 1 == 1;
+                let second = if unprobed { recovery.timeout(shape, 1) } else { Duration::ZERO };
+                recovery.timeout(shape, 0) + second + recovery.probing(shape)
+            }
+        }
+    }
+
+    /// When a piece gets through, if nothing shows a loss sooner: when it is sent for the last time, and arrives.
+    fn through(&self, mut piece: Piece) -> (Time, Time) {
+        while piece.losses > 0 {
+            self.repeat(&mut piece);
+        }
+        (piece.sent, (piece.sent + piece.flight).max(piece.least))
+    }
+
+    fn natural(&self, piece: Piece) -> Time {
+        self.through(piece).1
+    }
+
+    /// Something that was sent at a time is acknowledged at another: what was lost before is sent again then.
+    fn show(&mut self, sent: Time, known: Time) -> bool {
+        let (recovery, patience) = (self.recovery, self.recovery.patience(&self.shape));
+        let lost = self.held.iter_mut().filter(|piece| piece.losses > 0 && piece.sent <= sent);
+        // Each of them, and not only the first that is sent again sooner.
+        lost.fold(false, |sooner, piece| piece.is_shown(known, recovery, patience) || sooner)
+    }
+
+    /// What gets through after a loss shows others, and all that wait for them arrive accordingly.
+    fn settle(&mut self) {
+        let mut sooner = true;
+        while sooner {
+            // When each is sent for the last time and, from there on, when the first acknowledgement of any comes.
+            let lost = self.held.iter().filter(|piece| piece.losses > 0).map(|piece| self.through(*piece));
+            let mut repeated: Vec<(Time, Time)> =
+                lost.map(|(sent, arrives)| (sent, arrives + self.shape.delay)).collect();
+            repeated.sort_unstable();
+            let mut first = Time(u64::MAX);
+            for (_, known) in repeated.iter_mut().rev() {
+                first = first.min(*known);
+                *known = first;
+            }
+            let (recovery, patience) = (self.recovery, self.recovery.patience(&self.shape));
+            sooner = false;
+            for piece in self.held.iter_mut().filter(|piece| piece.losses > 0) {
+                let after = repeated.partition_point(|(sent, _)| *sent < piece.sent);
+                let known = repeated.get(after).map(|(_, known)| *known);
+                sooner |= known.is_some_and(|known| piece.is_shown(known, recovery, patience));
+            }
+        }
+        self.last = self.floor;
+        for at in 0..self.held.len() {
+            let arrives = self.natural(self.held[at]);
+            let piece = &mut self.held[at];
+            let last = &mut self.last[piece.lane];
+            // What was said stands, also when the line has become slower since.
+            *last = (*last).max(arrives).min(piece.arrives);
+            self.revised |= piece.arrives != *last;
+            piece.arrives = *last;
+        }
     }
 
     /// The line carries that many bytes more.
@@ -117,12 +337,21 @@ impl Shaper {
         self.shape.delay.saturating_sub(self.shape.jitter)
     }
 
-    fn round_trip(&self) -> Duration {
-        self.shape.delay.saturating_mul(2)
-    }
-
     fn is_lost(&mut self) -> bool {
         self.shape.loss > 0 && self.rng.next_u64() % MILLION < u64::from(self.shape.loss)
+    }
+}
+
+impl Piece {
+    /// Something sent after it is acknowledged then: whether it is sent again sooner for that.
+    fn is_shown(&mut self, known: Time, recovery: Recovery, patience: Duration) -> bool {
+        let at = known.max(self.sent + patience);
+        let sooner = at < self.again && (recovery == Recovery::Quic || !self.repeated);
+        if sooner {
+            // TCP probes no more once it repairs.
+            (self.again, self.timeouts) = (at, 0);
+        }
+        sooner
     }
 }
 
@@ -137,10 +366,6 @@ pub fn window(shape: &Shape) -> usize {
 
 /// Bytes of the largest piece: an Ethernet frame's payload.
 pub const MTU: usize = 1_500;
-/// Least time-out before a lone piece is sent again: that of Linux.
-const LEAST_TIMEOUT: Duration = Duration::from_millis(200);
-/// Longest, however often a piece was lost (RFC 6298, section 2.5).
-const LONGEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// Attempts at a piece, the first included: as many as Linux makes by default.
 pub const MAX_ATTEMPTS: u32 = 16;
 /// What loss is counted in.
@@ -150,113 +375,5 @@ const LEAST_WINDOW: usize = 2 * MTU;
 const MOST_WINDOW: usize = 1024 * 1024;
 /// Least time that the window's bytes take to go through the line.
 const LEAST_QUEUE: Duration = Duration::from_millis(100);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    const MS: u64 = 1_000;
-
-    fn shape(delay: u64, jitter: u64, loss: u32, rate: Option<u64>) -> Shape {
-        let (delay, jitter) = (Duration::from_millis(delay), Duration::from_millis(jitter));
-        Shape { delay, jitter, loss, rate, price: 0 }
-    }
-
-    #[test]
-    fn a_line_adds_its_delay_and_carries_its_rate() {
-        let mut line = Shaper::new(shape(20, 0, 0, Some(8_000_000)), [1; 32]);
-        // A megabyte a second: 1,500 bytes take 1.5 ms, one after the other.
-        assert_eq!(line.send(1_500, true, Time(0)), Time(21_500));
-        assert_eq!(line.send(1_500, false, Time(0)), Time(23_000));
-        // Free again after a pause.
-        assert_eq!(line.send(100, false, Time(MS * MS)), Time(MS * MS + 20_100));
-        // Without a shape nothing is added.
-        assert_eq!(Shaper::new(Shape::default(), [1; 32]).send(1_500, true, Time(7)), Time(7));
-    }
-
-    #[test]
-    fn a_loss_costs_a_round_trip_in_a_flow_and_a_time_out_alone() {
-        let lossy = shape(30, 0, 500_000, None);
-        let mut seen = [false; 3];
-        for seed in 0..100 {
-            for (more, costs) in [(true, [60, 260, 660]), (false, [200, 600, 1_400])] {
-                let mut line = Shaper::new(lossy, [seed; 32]);
-                let took = line.send(100, more, Time(0)).0 / MS - 30;
-                match line.lost() {
-                    0 => assert_eq!(took, 0),
-                    lost @ 1..=3 => {
-                        assert_eq!(took, costs[lost as usize - 1]);
-                        seen[lost as usize - 1] = true;
-                    }
-                    _ => {}
-                }
-            }
-        }
-        assert_eq!(seen, [true; 3]);
-    }
-
-    #[test]
-    fn a_changed_line_lets_nothing_overtake() {
-        let mut line = Shaper::new(shape(500, 0, 0, None), [1; 32]);
-        let slow = line.send(100, false, Time(0));
-        line.set_shape(Shape::default());
-        assert_eq!(line.send(100, false, Time(10)), slow);
-    }
-
-    #[test]
-    fn slow_lines_have_short_queues() {
-        assert_eq!(window(&shape(20, 10, 0, None)), MOST_WINDOW);
-        assert_eq!(window(&shape(100, 0, 0, Some(8_000_000))), 200_000);
-        assert_eq!(window(&shape(1, 0, 0, Some(8_000_000))), 100_000);
-        assert_eq!(window(&shape(1, 0, 0, Some(9_600))), LEAST_WINDOW);
-        assert_eq!(window(&shape(500, 0, 0, Some(u64::MAX))), MOST_WINDOW);
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
-
-        #[test]
-        fn what_goes_through_a_line_keeps_its_promises(
-            (delay, share) in (0u64..200, 0u64..=100),
-            loss in 0u32..300_000,
-            rate in prop::option::of(1_000u64..10_000_000_000),
-            seed in any::<[u8; 32]>(),
-            pieces in prop::collection::vec((1usize..=MTU, any::<bool>(), 0u64..5_000), 1..400),
-        ) {
-            let shape = shape(delay, delay * share / 100, loss, rate);
-            let mut line = Shaper::new(shape, seed);
-            let (mut now, mut last, mut carried) = (Time(0), Time(0), 0u128);
-            for (bytes, more, pause) in pieces {
-                now = Time(now.0 + pause);
-                let arrives = line.send(bytes, more, now);
-                prop_assert!(arrives >= last, "it overtook");
-                prop_assert!(arrives >= now + (shape.delay - shape.jitter), "it arrived too early");
-                if loss == 0 && rate.is_none() {
-                    prop_assert!(arrives <= last.max(now + (shape.delay + shape.jitter)), "it arrived too late");
-                }
-                carried += bytes as u128 * 8_000_000;
-                if let Some(rate) = rate {
-                    // Whole microseconds: one more may be begun.
-                    let room = u128::from(arrives.since(Time(0) + (shape.delay - shape.jitter)).as_micros() as u64 + 1);
-                    prop_assert!(carried <= room * u128::from(rate), "more than the line carries");
-                }
-                last = arrives;
-            }
-        }
-
-        #[test]
-        fn as_much_is_lost_as_was_said(loss in 1_000u32..500_000, seed in any::<[u8; 32]>()) {
-            let mut line = Shaper::new(shape(10, 0, loss, None), seed);
-            const PIECES: u64 = 20_000;
-            for at in 0..PIECES {
-                line.send(100, true, Time(at * MS));
-            }
-            // Each attempt is lost with probability p, so there are p / (1 - p) losses a piece; seven sigmas either way.
-            let p = f64::from(loss) / 1e6;
-            let expected = PIECES as f64 * p / (1.0 - p);
-            let sigma = (PIECES as f64 * p).sqrt() / (1.0 - p);
-            prop_assert!((line.lost() as f64 - expected).abs() < 7.0 * sigma, "{} for {expected}", line.lost());
-        }
-    }
-}
+/// Lanes that are told apart; a connection has few streams that last.
+const LANES: usize = 4;

@@ -21,7 +21,7 @@
 //! 3. There are as many queues as the connection below has substreams, which bounds them.
 
 use super::StreamMuxerBox;
-use super::shape::{MTU, Shape, Shaper, window};
+use super::shape::{MTU, Passage, Shape, Shaper, window};
 use super::shaping::{Profile, lock};
 use crate::time::Time;
 use futures::task::AtomicWaker;
@@ -64,8 +64,8 @@ struct Queues {
 struct Queue {
     inner: SubstreamBox,
     bytes: VecDeque<u8>,
-    /// When so many of them arrive, in order.
-    pieces: VecDeque<(Time, usize)>,
+    /// When so many of them arrive, in order, and which piece of the line's the last of them is.
+    pieces: VecDeque<(Time, usize, u64)>,
     /// How many bytes at the front have arrived.
     due: usize,
     unflushed: bool,
@@ -170,7 +170,15 @@ impl Queues {
     fn deliver(&mut self, now: Time, cx: &mut Context<'_>) -> Option<Time> {
         self.streams.values_mut().for_each(|queue| queue.deliver(now, cx));
         self.streams.retain(|_, queue| !queue.is_over(cx));
-        self.streams.values().filter_map(|queue| queue.pieces.front()).map(|(due, _)| *due).min()
+        self.streams.values().filter_map(|queue| queue.pieces.front()).map(|(due, ..)| *due).min()
+    }
+
+    /// The line has said that what is on its way arrives earlier.
+    fn revise(&mut self) {
+        let Self { shaper, streams, .. } = self;
+        for (due, _, number) in streams.values_mut().flat_map(|queue| &mut queue.pieces) {
+            *due = shaper.arrival(*number).unwrap_or(*due);
+        }
     }
 }
 
@@ -190,7 +198,7 @@ impl Queue {
     }
 
     /// Takes as much as there is room for.
-    fn push(&mut self, bytes: &[u8], shaper: &mut Shaper, now: Time, cx: &mut Context<'_>) -> Poll<usize> {
+    fn push(&mut self, bytes: &[u8], lane: u64, shaper: &mut Shaper, now: Time, cx: &mut Context<'_>) -> Poll<usize> {
         let held = self.bytes.len() + self.pieces.len() * PIECE_COST;
         let room = window(shaper.shape()).saturating_sub(held);
         // Crumbs would only make more work.
@@ -199,12 +207,14 @@ impl Queue {
             return Poll::Pending;
         }
         let taken = &bytes[..bytes.len().min(room)];
-        for (at, piece) in taken.chunks(MTU).enumerate() {
-            let more = at * MTU + piece.len() < bytes.len();
-            let arrives = shaper.send(piece.len(), more, now);
+        for piece in taken.chunks(MTU) {
+            let Passage { number, arrives } = shaper.send(piece.len(), lane, now);
             match self.pieces.back_mut() {
-                Some((due, length)) if *due == arrives => *length += piece.len(),
-                _ => self.pieces.push_back((arrives, piece.len())),
+                // Where nothing is lost, nothing becomes earlier.
+                Some((due, length, last)) if *due == arrives && shaper.shape().loss == 0 => {
+                    (*length, *last) = (*length + piece.len(), number);
+                }
+                _ => self.pieces.push_back((arrives, piece.len(), number)),
             }
         }
         self.bytes.extend(taken);
@@ -212,7 +222,7 @@ impl Queue {
     }
 
     fn deliver(&mut self, now: Time, cx: &mut Context<'_>) {
-        while let Some((_, length)) = self.pieces.pop_front_if(|(due, _)| *due <= now) {
+        while let Some((_, length, _)) = self.pieces.pop_front_if(|(due, ..)| *due <= now) {
             self.due += length;
         }
         let before = self.due;
@@ -280,11 +290,15 @@ impl Substream {
     ) -> Poll<io::Result<T>> {
         let mut queues = lock(&self.line.queues);
         let Queues { shaper, streams, .. } = &mut *queues;
-        match streams.get_mut(&self.id) {
+        let result = match streams.get_mut(&self.id) {
             Some(Queue { failed: Some(kind), .. }) => Poll::Ready(Err((*kind).into())),
             Some(queue) => work(queue, shaper, &self.line),
             None => Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
+        };
+        if queues.shaper.take_revised() {
+            queues.revise();
         }
+        result
     }
 }
 
@@ -296,6 +310,7 @@ impl AsyncRead for Substream {
 
 impl AsyncWrite for Substream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let id = self.id;
         self.with(|queue, shaper, line| {
             let shape = line.profile.shape();
             if shape.is_none() && queue.bytes.is_empty() && !line.profile.is_mute() {
@@ -305,7 +320,7 @@ impl AsyncWrite for Substream {
             if *shaper.shape() != shape {
                 shaper.set_shape(shape);
             }
-            let taken = queue.push(bytes, shaper, line.now(), cx);
+            let taken = queue.push(bytes, id, shaper, line.now(), cx);
             if taken.is_ready() {
                 line.driver.wake();
             }

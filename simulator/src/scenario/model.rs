@@ -69,6 +69,7 @@ pub struct Bearer {
     pub channel: Option<Spanned<BitRate>>,
     pub collisions: Option<Spanned<Share>>,
     pub bursts: Option<Spanned<Bursts>>,
+    pub transport: Option<Transport>,
     /// Of a byte sent, and received.
     pub transmit: Option<Energy>,
     pub receive: Option<Energy>,
@@ -82,6 +83,13 @@ pub struct Bearer {
     pub metered: Option<bool>,
     pub setup: Option<Period>,
     pub keep_alive: Option<Period>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Transport {
+    Tcp,
+    Quic,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -109,6 +117,7 @@ pub struct Group {
     pub power: Option<Power>,
     pub battery: Option<Spanned<Energy>>,
     pub flush: Option<Offset>,
+    pub processing: Option<Offset>,
     #[serde(default)]
     pub looks_for: u32,
     pub forwarding: Option<bool>,

@@ -3,6 +3,7 @@
 use super::tests::{FLOW, RING, loaded, says, small};
 use super::*;
 use crate::plan::Bursts;
+use m2mesh::net::shape::Recovery;
 use std::time::Duration;
 
 const RADIO: &str = "[bearers.radio]\nchannel = \"50kbit\"\nreach = 900.0\n";
@@ -25,6 +26,8 @@ fn a_bearer_has_prices_bursts_collisions_and_takes_energy() {
     assert_eq!(radio.energy, 6_000);
     let bursts = Bursts { good: Duration::from_secs(10), bad: Duration::from_millis(300), loss: 1.0 };
     assert_eq!(radio.bursts, Some(bursts));
+    assert_eq!(radio.transport, Recovery::Tcp);
+    assert_eq!(over("transport = \"quic\"\n").expect("sound").bearers[1].transport, Recovery::Quic);
     let patience = [radio.setup, radio.keep_alive].map(|time| time.map(|time| time.as_secs()));
     assert_eq!(patience, [Some(60), Some(6 * 3_600)]);
     let told = over("energy = 500\n").expect("sound");
@@ -34,6 +37,7 @@ fn a_bearer_has_prices_bursts_collisions_and_takes_energy() {
         ("transmit = \"4\"\n", &["x.toml:10:", "write an energy"]),
         ("bursts = { good = \"10s\", bad = \"300ms\", loss = 0 }\n", &["x.toml:10: nothing is lost in these bursts"]),
         ("bursts = { good = \"1ns\", bad = \"1ns\", loss = 1 }\n", &["x.toml:10: there would be more than"]),
+        ("transport = \"udp\"\n", &["x.toml:10:", "unknown word `udp`"]),
         ("bursts = { good = \"10s\", bda = \"300ms\", loss = 1 }\n", &["x.toml:10: unknown key `bda`"]),
     ] {
         says(over(more), parts);

@@ -4,13 +4,13 @@
 //! with the lab that started them if that had to be killed.
 
 use super::super::failure::Failure;
+use super::senders::{self, Confirmed, Load, Sender};
 use futures_timer::Delay;
 use m2mesh::net::shape::Shape;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::sync_channel;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// A running lab, in a ring.
@@ -53,46 +53,10 @@ impl Stopped {
     }
 }
 
-/// A process that sends what is written to it, killed when it is let go of before its end.
-struct Sender {
-    process: Child,
-    heard: Option<JoinHandle<Vec<f64>>>,
-}
-
-impl Drop for Sender {
-    fn drop(&mut self) {
-        if matches!(self.process.try_wait(), Ok(None)) {
-            // One that has ended by itself meanwhile is what is wanted.
-            let _ = self.process.kill().and_then(|()| self.process.wait().map(drop));
-        }
-    }
-}
-
-impl Sender {
-    fn send(&mut self, line: &str) {
-        if let Some(input) = &mut self.process.stdin {
-            // A sender that has ended says so by its exit code.
-            let _ = input.write_all(line.as_bytes());
-        }
-    }
-
-    /// There is no more to send: latencies of what was confirmed, in seconds, when all has ended.
-    fn finish(mut self) -> Result<Vec<f64>, Failure> {
-        drop(self.process.stdin.take());
-        let latencies = self.heard.take().and_then(|heard| heard.join().ok()).unwrap_or_default();
-        match self.process.wait() {
-            // That something was not delivered shows in how much was.
-            Ok(status) if status.code().is_some_and(|code| code != 1) => Ok(latencies),
-            _ => Err(Failure::new("a sender failed in the lab", "see what was said above")),
-        }
-    }
-}
-
 impl Lab {
     /// Starts it, and waits until every node has its two links.
-    pub(super) fn start(program: Option<&Path>, directory: &Path, nodes: u16) -> Result<Self, Failure> {
-        let beside = || std::env::current_exe().ok().map(|own| own.with_file_name("m2mesh"));
-        let program = program.map(Path::to_path_buf).or_else(beside).unwrap_or_else(|| PathBuf::from("m2mesh"));
+    pub(super) fn start(program: &Path, directory: &Path, nodes: u16) -> Result<Self, Failure> {
+        let program = program.to_path_buf();
         let directory = directory.join("lab");
         let started = Command::new(&program)
             .args(["lab", "--topology", "ring", "--nodes", &nodes.to_string()])
@@ -138,6 +102,7 @@ impl Lab {
                 .args(["lab", "shape", &node(from), &node(from % self.nodes + 1)])
                 .args(["--delay", &time(shape.delay), "--jitter", &time(shape.jitter)])
                 .args(["--loss", &(f64::from(shape.loss) / 1e6).to_string()])
+                .args(shape.rate.iter().flat_map(|rate| ["--rate".to_owned(), format!("{}bit", rate)]))
                 .arg("--dir")
                 .arg(&self.directory)
                 .stdout(Stdio::null())
@@ -149,47 +114,12 @@ impl Lab {
         Ok(())
     }
 
-    /// Every node sends to the next, at equal distances: how many messages, and of those confirmed the latency in seconds.
-    pub(super) fn send(&self, length: Duration, every: Duration, size: usize) -> Result<(usize, Vec<f64>), Failure> {
-        let mut senders = Vec::new();
-        for from in 1..=self.nodes {
-            senders.push(self.sender(from)?);
-        }
-        let (began, mut sent) = (Instant::now(), 0);
-        let line = format!("{}\n", "x".repeat(size));
-        let mut due: Vec<Duration> =
-            (0..self.nodes).map(|sender| every * u32::from(sender) / u32::from(self.nodes)).collect();
-        while let Some((sender, at)) = due.iter().copied().enumerate().min_by_key(|(_, at)| *at) {
-            if at >= length {
-                break;
-            }
-            futures::executor::block_on(Delay::new(at.saturating_sub(began.elapsed())));
-            senders[sender].send(&line);
-            sent += 1;
-            due[sender] += every;
-        }
-        let mut latencies = Vec::new();
-        for sender in senders {
-            latencies.extend(sender.finish()?);
-        }
-        Ok((sent, latencies))
-    }
-
-    fn sender(&self, from: u16) -> Result<Sender, Failure> {
-        let failed = |error: &dyn std::fmt::Display| {
-            Failure::new(format!("a sender does not start: {error}"), "try fewer nodes")
-        };
-        let mut process = Command::new(&self.program)
-            .arg("--dir")
-            .arg(self.directory.join(node(from)))
-            .args(["send", &node(from % self.nodes + 1), "--lines", "--ack", "end", "--json"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
-            .spawn()
-            .map_err(|error| failed(&error))?;
-        let output = process.stdout.take().ok_or_else(|| failed(&"it has no output"))?;
-        Ok(Sender { process, heard: Some(std::thread::spawn(move || listen(output))) })
+    /// Every node sends to the next: how many messages, and those confirmed.
+    pub(super) fn send(&self, load: Load) -> Result<(usize, Vec<Confirmed>), Failure> {
+        let sender =
+            |from: u16| Sender::start(&self.program, &self.directory.join(node(from)), &node(from % self.nodes + 1));
+        let senders = (1..=self.nodes).map(sender).collect::<Result<Vec<_>, _>>()?;
+        senders::send(senders, load, Instant::now())
     }
 
     /// Stops all nodes.
@@ -197,14 +127,6 @@ impl Lab {
         let ended = self.process.stop();
         ended.map_err(|error| Failure::new(format!("the lab does not end: {error}"), "see `m2mesh lab status`"))
     }
-}
-
-/// Latencies of what was delivered, in seconds.
-fn listen(output: ChildStdout) -> Vec<f64> {
-    let lines = BufReader::new(output).lines().map_while(Result::ok);
-    let told = lines.filter_map(|line| serde_json::from_str::<serde_json::Value>(&line).ok());
-    let delivered = told.filter(|line| line["outcome"] == "delivered");
-    delivered.filter_map(|line| line["latency_us"].as_f64()).map(|micros| micros / 1e6).collect()
 }
 
 fn node(number: u16) -> String {

@@ -1,46 +1,64 @@
 //! `calibrate`: the simulator held against reality.
 //!
-//! The same small mesh is run twice: as a lab of real processes over loopback with shaped links, and in the simulator. A ring
-//! of nodes, each sending to the next at equal distances, with end-to-end confirmation. What is compared is the latency
-//! from handing over to confirmation, as the nodes themselves measure it: it has two trips over a line, the receiver's disk,
-//! and all the work between in it. The disk's time to flush is measured while the lab sends, since
-//! a disk that others use takes longer and one that has rested shorter, and given to the simulated disks.
+//! The same small mesh is run twice: as real processes on this machine, and in the simulator. What is compared is the
+//! latency from handing over to end-to-end confirmation, as the nodes themselves measure it: it has two trips over each
+//! line, the receiver's disk, and all the work between in it. The disk's time to flush is measured meanwhile, since a disk
+//! that others use takes longer and one that has rested shorter, and given to the simulated disks.
 //!
-//! What agreement says: that virtual time, the simulated transport and disk, and a node that costs no time give the latency
-//! that sockets, processes and a kernel give. What it does not say: that a line of that shape exists. The lab shapes its
-//! connections by the same model of a line ([`m2mesh::net::shape`]) as the simulator, so an error in that is in both.
+//! Over `tcp` and `quic` the links are real ones: lines of nodes in network namespaces, packets that a relay in user space
+//! delays and the kernel loses, the kernel's TCP or the node's QUIC to mend it. This says whether the model of a line
+//! ([`m2mesh::net::shape`]) holds. Over `lab` it is a ring over loopback, whose links are shaped by that same model: this
+//! says whether virtual time, the simulated transport and disk, and a node that costs no time give the latency that sockets,
+//! processes and a kernel give, and not that a line of that shape exists.
+//!
+//! No verdict comes from a machine that was busy: see `machine`.
+//!
+//! Files: `lab` and `lines` the real parts · `senders` what feeds them · `simulated` the other part · `comparison` both side
+//! by side · `machine` whether it was quiet.
 
+mod comparison;
 mod lab;
+mod lines;
+mod machine;
+mod senders;
+mod simulated;
 
 use super::failure::Failure;
 use super::scratch::Scratch;
-use super::tell::{self, say};
-use crate::plan::{Bearer, Device, Edge, Flow, FlowKind, Pattern, Plan, Waypoint};
-use crate::world;
+use super::tell::say;
+use comparison::{Comparison, Place, Side};
 use lab::Lab;
-use m2mesh::id::Name;
-use m2mesh::net::shape::Shape;
-use m2mesh::time::{EpochLength, Unix};
-use m2mesh::wire::batch::Ack;
-use m2mesh::wire::data::Class;
-use serde::Serialize;
-use std::collections::BTreeMap;
+use lines::{Lines, Setting};
+use m2mesh::net::shape::{Recovery, Shape};
+use machine::Watch;
+use senders::Load;
+use simulated::Mesh;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
-/// Compares a lab of real processes with its simulation
+/// Compares real processes with their simulation
 ///
 /// Exit code 2 when the medians differ by more than 15 %, or the 99th percentiles by more than 30 %.
-/// Needs a machine that is otherwise quiet: what else runs there delays the lab, and not the simulation.
+/// Needs a machine that is otherwise quiet: what else runs there delays real nodes, and not the simulation. On a busy one
+/// there is no verdict, and the exit code is 1.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: m2mesh-sim calibrate --nodes 10 --for 30s --loss 1%")]
+#[command(after_help = "Examples:
+  m2mesh-sim calibrate --nodes 10 --for 30s --loss 1%
+  m2mesh-sim calibrate --over quic --hops 3 --loss 5%
+  m2mesh-sim calibrate --over tcp --cut 5s --for 20s")]
 pub(super) struct Arguments {
-    /// How many nodes
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(3..=50))]
+    /// What joins the real nodes: a lab's shaped connections in a ring, or lines of network namespaces (as root, on Linux)
+    #[arg(long, value_enum, default_value = "lab")]
+    over: Over,
+    /// How many nodes: those of a lab, or, over tcp and quic, about as many as all lines have
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(2..=50))]
     nodes: u16,
+    /// Over tcp and quic, hops from the first node of a line to its last
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=7))]
+    hops: u16,
     /// How long messages are sent
     #[arg(long = "for", value_name = "DURATION", default_value = "20s", value_parser = humantime::parse_duration)]
     length: Duration,
@@ -56,7 +74,16 @@ pub(super) struct Arguments {
     /// Packets lost, of a hundred
     #[arg(long, value_name = "PERCENT", default_value = "1%", value_parser = percent)]
     loss: f64,
-    /// Seed of the simulation
+    /// Bits a second of each link, each way; without it as many as there are
+    #[arg(long, value_name = "RATE", value_parser = rate)]
+    rate: Option<u64>,
+    /// What a simulated node works on each frame that comes in
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = humantime::parse_duration)]
+    processing: Duration,
+    /// Over tcp and quic, cuts all links for so long in the middle, telling nobody, and compares when messages get through again
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    cut: Option<Duration>,
+    /// Seed of the simulation, and of jitter over tcp and quic
     #[arg(long, value_name = "SEED", default_value_t = 1, value_parser = super::run::seed)]
     seed: u64,
     /// The node's command, instead of the one beside this program
@@ -70,38 +97,24 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-/// What was found.
-#[derive(Debug, Serialize)]
-struct Comparison {
-    nodes: u16,
-    /// Messages that were sent, in the lab and simulated.
-    sent: [usize; 2],
-    /// Of those, confirmed.
-    confirmed: [usize; 2],
-    disk_flush_s: f64,
-    quantiles: Vec<Quantile>,
-    /// Of the simulation relative to the lab.
-    p50_error: f64,
-    p99_error: f64,
-    within: bool,
-}
-
-/// Confirmed after, in seconds.
-#[derive(Debug, Serialize)]
-struct Quantile {
-    /// `p50`, `max`.
-    name: &'static str,
-    lab_s: f64,
-    simulated_s: f64,
+/// What joins real nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Over {
+    /// Connections over loopback that the nodes shape themselves
+    Lab,
+    /// TCP over paths between network namespaces
+    Tcp,
+    /// QUIC over the same
+    Quic,
 }
 
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
     match compare(arguments) {
-        Ok((comparison, lab, simulated)) => {
+        Ok((comparison, sides)) => {
             if arguments.json {
                 say!("{}", serde_json::json!(comparison));
             } else {
-                print(&comparison, &lab, &simulated);
+                comparison.print(&sides);
             }
             ExitCode::from(if comparison.within { 0 } else { 2 })
         }
@@ -109,162 +122,116 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     }
 }
 
-fn compare(arguments: &Arguments) -> Result<(Comparison, Vec<f64>, Vec<f64>), Failure> {
-    if arguments.jitter > arguments.delay || arguments.every.is_zero() {
-        return Err(Failure::new(
-            "the jitter is more than the delay, or messages have no distance",
-            "check the arguments",
-        ));
+impl Arguments {
+    fn problem(&self) -> Option<&'static str> {
+        if self.jitter > self.delay || self.every.is_zero() {
+            return Some("the jitter is more than the delay, or messages have no distance");
+        }
+        if self.over == Over::Lab && (self.cut.is_some() || self.hops != 1 || self.nodes < 3) {
+            return Some("a lab's ring has three nodes or more, a hop and no cut: --over tcp or quic has others");
+        }
+        match self.cut {
+            Some(cut) if cut * 3 > self.length => Some("the cut takes more than a third of the time"),
+            _ => None,
+        }
+    }
+
+    fn shape(&self) -> Shape {
+        let Self { delay, jitter, rate, .. } = *self;
+        Shape { delay, jitter, loss: (self.loss * 1e6).round() as u32, rate, price: 0 }
+    }
+
+    /// When links are cut, and for how long.
+    fn cut(&self) -> Option<(Duration, Duration)> {
+        self.cut.map(|cut| (self.length / 3, cut))
+    }
+}
+
+fn compare(arguments: &Arguments) -> Result<(Comparison, [Side; 2]), Failure> {
+    if let Some(problem) = arguments.problem() {
+        return Err(Failure::new(problem, "check the arguments"));
     }
     if let Some(out) = &arguments.out {
         std::fs::create_dir_all(out).map_err(|error| Failure::file("make", out, &error))?;
     }
     let scratch = Scratch::new("calibrate")?;
-    let (flush, (lab_sent, mut lab), (simulated_sent, mut simulated)) = both(arguments, scratch.path())?;
-    if lab.is_empty() || simulated.is_empty() {
-        return Err(Failure::new("no message was confirmed, so there is nothing to compare", "try a longer --for"));
-    }
-    lab.sort_by(f64::total_cmp);
-    simulated.sort_by(f64::total_cmp);
-    let named = [("p10", 0.1), ("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("max", 1.0)];
-    let quantiles = named.map(|(name, part)| {
-        let (lab_s, simulated_s) = (quantile(&lab, part), quantile(&simulated, part));
-        Quantile { name, lab_s, simulated_s }
-    });
-    let error = |part: f64| quantile(&simulated, part) / quantile(&lab, part) - 1.0;
-    let (p50_error, p99_error) = (error(0.5), error(0.99));
-    let comparison = Comparison {
-        nodes: arguments.nodes,
-        sent: [lab_sent, simulated_sent],
-        confirmed: [lab.len(), simulated.len()],
-        disk_flush_s: flush.as_secs_f64(),
-        quantiles: quantiles.into(),
-        p50_error,
-        p99_error,
-        within: p50_error.abs() <= P50_WITHIN && p99_error.abs() <= P99_WITHIN,
-    };
+    let (place, real, mesh) = real(arguments, scratch.path())?;
+    let Place { disk_flush_s, machine, .. } = place;
+    eprintln!("a flush of the disk took {:.1} ms; simulating the same", disk_flush_s * 1e3);
+    let (sent, confirmed, cut) = simulated::run(&mesh, load(arguments), scratch.path())?;
+    let sides = [real, Side { sent, confirmed, cut }];
+    let comparison = comparison::compare(&place, &sides)?;
     if let Some(out) = &arguments.out {
-        keep(out, &comparison, &lab, &simulated)?;
+        comparison.keep(out, &sides)?;
     }
-    Ok((comparison, lab, simulated))
+    match machine.objection() {
+        None => Ok((comparison, sides)),
+        Some(objection) => Err(Failure::new(
+            format!("no verdict, since the machine was busy: {objection}"),
+            "end what else runs on this machine, or lessen --nodes, and calibrate again",
+        )),
+    }
 }
 
-/// What was found, and all that it was found from.
-fn keep(out: &Path, comparison: &Comparison, lab: &[f64], simulated: &[f64]) -> Result<(), Failure> {
-    let mut table = "where,confirmed_s\n".to_owned();
-    for (place, latencies) in [("lab", lab), ("simulated", simulated)] {
-        latencies.iter().for_each(|latency| table.push_str(&format!("{place},{latency:.6}\n")));
-    }
-    for (name, text) in
-        [("calibration.json", format!("{:#}\n", serde_json::json!(comparison))), ("latencies.csv", table)]
-    {
-        let path = out.join(name);
-        std::fs::write(&path, text).map_err(|error| Failure::file("write", &path, &error))?;
-    }
-    Ok(())
+fn load(arguments: &Arguments) -> Load {
+    Load { length: arguments.length, every: arguments.every, size: SIZE }
 }
 
-/// How many messages were sent, and of those confirmed the latency in seconds.
-type Latencies = (usize, Vec<f64>);
-
-/// The disk's time to flush, and latencies: of the lab, and simulated.
-fn both(arguments: &Arguments, directory: &Path) -> Result<(Duration, Latencies, Latencies), Failure> {
-    let shape = Shape {
-        delay: arguments.delay,
-        jitter: arguments.jitter,
-        loss: (arguments.loss * 1e6).round() as u32,
-        rate: None,
-        price: 0,
+/// Runs the real nodes: where, what was found, and what is to be simulated.
+fn real(arguments: &Arguments, directory: &Path) -> Result<(Place, Side, Mesh), Failure> {
+    let beside = || std::env::current_exe().ok().map(|own| own.with_file_name("m2mesh"));
+    let program = arguments.m2mesh.clone().or_else(beside).unwrap_or_else(|| PathBuf::from("m2mesh"));
+    let (load, shape) = (load(arguments), arguments.shape());
+    let measured = |sending: &dyn Fn() -> Result<Side, Failure>| {
+        eprintln!("sending for {}", humantime::format_duration(arguments.length));
+        measure(directory, sending)
     };
-    eprintln!("starting {} nodes", arguments.nodes);
-    let lab = Lab::start(arguments.m2mesh.as_deref(), directory, arguments.nodes)?;
-    lab.shape(&shape)?;
-    eprintln!("sending for {}", humantime::format_duration(arguments.length));
-    let (real, flush) = std::thread::scope(|scope| {
-        let (calm, sending) = sync_channel::<()>(0);
-        let flush = scope.spawn(|| disk_flush(directory, sending));
-        let real = lab.send(arguments.length, arguments.every, SIZE);
+    let ((side, machine, flush), over, nodes, edges, pairs) = if arguments.over == Over::Lab {
+        eprintln!("starting {} nodes", arguments.nodes);
+        let lab = Lab::start(&program, directory, arguments.nodes)?;
+        lab.shape(&shape)?;
+        let found = measured(&|| lab.send(load).map(|(sent, confirmed)| Side { sent, confirmed, cut: None }))?;
+        lab.stop()?;
+        let nodes = usize::from(arguments.nodes);
+        let ring: Vec<_> = (0..nodes).map(|node| (node, (node + 1) % nodes)).collect();
+        (found, "lab", nodes, ring.clone(), ring)
+    } else {
+        let hops = usize::from(arguments.hops);
+        let count = (usize::from(arguments.nodes) / (hops + 1)).max(1);
+        let quic = arguments.over == Over::Quic;
+        eprintln!("starting {count} lines of {} nodes", hops + 1);
+        let lines =
+            Lines::start(&program, directory, Setting { quic, lines: count, hops, shape, seed: arguments.seed })?;
+        let found = measured(&|| {
+            lines.send(load, arguments.cut()).map(|(sent, confirmed, cut)| Side { sent, confirmed, cut })
+        })?;
+        let (edges, pairs) = (lines.edges(), lines.pairs().collect());
+        lines.stop()?;
+        (found, if quic { "quic" } else { "tcp" }, count * (hops + 1), edges, pairs)
+    };
+    let place = Place { over, nodes, disk_flush_s: flush.as_secs_f64(), machine };
+    let transport = if arguments.over == Over::Quic { Recovery::Quic } else { Recovery::Tcp };
+    let (processing, cut, seed) = (arguments.processing, arguments.cut(), arguments.seed);
+    let mesh = Mesh { nodes, edges, pairs, shape, flush, processing, transport, cut, seed };
+    Ok((place, side, mesh))
+}
+
+/// Sends, and watches disk and machine meanwhile.
+fn measure(
+    directory: &Path,
+    sending: &dyn Fn() -> Result<Side, Failure>,
+) -> Result<(Side, machine::Readings, Duration), Failure> {
+    let watch = Watch::begin();
+    let (side, flush) = std::thread::scope(|scope| {
+        let (calm, sends) = sync_channel::<()>(0);
+        let flush = scope.spawn(|| disk_flush(directory, sends));
+        let side = sending();
         drop(calm);
-        (real, flush.join().unwrap_or_else(|_| Err(std::io::Error::other("the measurement has failed"))))
+        (side, flush.join().unwrap_or_else(|_| Err(std::io::Error::other("the measurement has failed"))))
     });
-    let real = real?;
+    let readings = watch.end();
     let flush = flush.map_err(|error| Failure::file("flush", directory, &error))?;
-    lab.stop()?;
-    eprintln!("a flush of the disk took {:.1} ms; simulating the same", flush.as_secs_f64() * 1e3);
-    let simulated = simulate(plan(arguments, shape, flush), directory)?;
-    Ok((flush, real, simulated))
-}
-
-/// The same mesh as a plan.
-fn plan(arguments: &Arguments, shape: Shape, flush: Duration) -> Plan {
-    let nodes = usize::from(arguments.nodes);
-    let device = |number: usize| Device {
-        name: Name::new(format!("node-{}", number + 1)).expect("a word and a number are a name"),
-        group: "node".to_owned(),
-        track: vec![Waypoint { at: Duration::ZERO, x: 0.0, y: 0.0 }],
-        schedules: Vec::new(),
-        power: [0.0; 2],
-        battery: None,
-        flush,
-        target_links: 0,
-        forwarding: true,
-        area: 0,
-    };
-    let edge = |a: usize| Edge { a, b: (a + 1) % nodes, bearer: 0, shapes: [shape; 2], known: true };
-    let flow = Flow {
-        name: "ring".to_owned(),
-        from: (0..nodes).collect(),
-        kind: FlowKind::Send((0..nodes).map(|from| vec![(from + 1) % nodes]).collect()),
-        pattern: Pattern::Periodic(arguments.every),
-        daily: None,
-        size: SIZE,
-        ack: Ack::End,
-        class: Class::Telemetry,
-        policy: None,
-        deadline: Duration::from_secs(30),
-        begin: Duration::ZERO,
-        end: arguments.length,
-    };
-    Plan {
-        name: "calibration".to_owned(),
-        question: "Does the simulation agree with real processes?".to_owned(),
-        seed: arguments.seed,
-        warmup: Duration::from_secs(10),
-        duration: arguments.length,
-        settle: Duration::from_secs(40),
-        epoch: EpochLength::HOUR,
-        epochs: 3,
-        start: Unix::from_seconds(START),
-        bearers: vec![Bearer::wire("lan")],
-        devices: (0..nodes).map(device).collect(),
-        edges: (0..nodes).map(edge).collect(),
-        policies: Vec::new(),
-        flows: vec![flow],
-        faults: Vec::new(),
-        expectations: Vec::new(),
-    }
-}
-
-fn simulate(plan: Plan, directory: &Path) -> Result<Latencies, Failure> {
-    let place = directory.join("events.jsonl");
-    let options = world::Options { events: Some(place.clone()), ..world::Options::default() };
-    let (progress, _untold) = sync_channel(1);
-    let failed =
-        |error: String| Failure::new(error, "run it again; if it fails again, that is a defect of the program");
-    world::simulate(plan, options, progress).map_err(failed)?;
-    let text = std::fs::read_to_string(&place).map_err(|error| failed(error.to_string()))?;
-    let (mut sent, mut latencies) = (BTreeMap::new(), Vec::new());
-    for event in text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok()) {
-        let (Some(message), Some(at)) = (event["message"].as_u64(), event["at"].as_f64()) else { continue };
-        match event["event"].as_str() {
-            Some("sent") => drop(sent.insert(message, at)),
-            Some("ended") if event["outcome"] == "delivered" => {
-                latencies.extend(sent.get(&message).map(|begun| at - begun));
-            }
-            _ => {}
-        }
-    }
-    Ok((sent.len(), latencies))
+    Ok((side?, readings, flush))
 }
 
 /// Median of writes of a page, each with its flush, at equal distances as long as something is sent.
@@ -281,62 +248,17 @@ fn disk_flush(directory: &Path, sending: Receiver<()>) -> std::io::Result<Durati
     Ok(took[took.len() / 2])
 }
 
-/// The smallest of sorted values that so large a part does not exceed (nearest rank).
-fn quantile(sorted: &[f64], part: f64) -> f64 {
-    let rank = (part * sorted.len() as f64).ceil().max(1.0) as usize;
-    sorted.get(rank.min(sorted.len()) - 1).copied().unwrap_or_default()
-}
-
-fn print(comparison: &Comparison, lab: &[f64], simulated: &[f64]) {
-    let mut table = tell::table(&["CONFIRMED AFTER", "LAB", "SIMULATED", "ERROR"]);
-    for Quantile { name, lab_s, simulated_s } in &comparison.quantiles {
-        let seconds = |value: f64| tell::right(format!("{:.1} ms", value * 1e3));
-        let error = tell::right(tell::percent(simulated_s / lab_s - 1.0));
-        table.add_row([comfy_table::Cell::new(name), seconds(*lab_s), seconds(*simulated_s), error]);
-    }
-    say!("{table}");
-    let Comparison { sent, confirmed, .. } = comparison;
-    say!("{} of {} messages confirmed in the lab, {} of {} simulated\n", confirmed[0], sent[0], confirmed[1], sent[1]);
-    let (from, to) = (lab[0].min(simulated[0]), quantile(lab, 0.995).max(quantile(simulated, 0.995)));
-    say!("share confirmed, from {:.0} to {:.0} ms (logarithmic)", from * 1e3, to * 1e3);
-    for (name, values) in [("lab      ", lab), ("simulated", simulated)] {
-        let curve: String = (0..COLUMNS).map(|column| bar(values, from, to, column)).collect();
-        say!("{name} {curve}");
-    }
-    let style = |text: &str, good: bool| {
-        let text = console::style(text.to_owned());
-        if good { text.green() } else { text.red() }
-    };
-    let word = if comparison.within { "agree" } else { "differ" };
-    say!(
-        "\nthey {}: median off by {:+.1} % (15 % allowed), 99th percentile by {:+.1} % (30 % allowed)",
-        style(word, comparison.within).bold(),
-        comparison.p50_error * 100.0,
-        comparison.p99_error * 100.0
-    );
-}
-
-/// How much is confirmed at a column of a curve.
-fn bar(sorted: &[f64], from: f64, to: f64, column: usize) -> char {
-    let at = from * (to / from).max(1.0).powf((column + 1) as f64 / COLUMNS as f64);
-    let share = sorted.partition_point(|value| *value <= at) as f64 / sorted.len() as f64;
-    BARS[((share * (BARS.len() - 1) as f64).round() as usize).min(BARS.len() - 1)]
-}
-
 fn percent(text: &str) -> Result<f64, String> {
     let number = text.strip_suffix('%').unwrap_or(text).trim().parse::<f64>().ok().map(|percent| percent / 100.0);
     number.filter(|share| (0.0..=0.9).contains(share)).ok_or_else(|| "write it as 1%, at most 90%".to_owned())
+}
+
+fn rate(text: &str) -> Result<u64, String> {
+    let rate = m2mesh::config::quantity::bits(text).filter(|rate| *rate > 0);
+    rate.ok_or_else(|| "write it as 250kbit or 10Mbit".to_owned())
 }
 
 /// Bytes of a message.
 const SIZE: usize = 200;
 /// From one measured flush to the next: few beside those of the nodes.
 const BETWEEN_FLUSHES: Duration = Duration::from_millis(100);
-/// By how much median and 99th percentile may differ.
-const P50_WITHIN: f64 = 0.15;
-const P99_WITHIN: f64 = 0.30;
-/// Width of the curves.
-const COLUMNS: usize = 60;
-const BARS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-/// 2026-01-05, 00:00 UTC.
-const START: u64 = 1_767_571_200;

@@ -5,6 +5,7 @@ use crate::plan::{Bearer, Bursts};
 use crate::scenario::model;
 use crate::scenario::problem::Problem;
 use crate::scenario::quantity::Size;
+use m2mesh::net::shape::Recovery;
 use m2mesh::wire::lsa;
 use toml::Spanned;
 
@@ -37,6 +38,10 @@ impl Planning<'_> {
                 channel: bearer.channel.as_ref().map(|channel| channel.get_ref().0),
                 collisions: self.collisions(bearer)?,
                 bursts: self.bursts(bearer)?,
+                transport: match bearer.transport {
+                    None | Some(model::Transport::Tcp) => Recovery::Tcp,
+                    Some(model::Transport::Quic) => Recovery::Quic,
+                },
                 transmit: transmit.or(told).unwrap_or_default(),
                 receive: receive.unwrap_or_default(),
                 reach: above_zero(&bearer.reach, "reach")?,

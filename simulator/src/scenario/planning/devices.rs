@@ -64,6 +64,7 @@ impl Planning<'_> {
                 power: group.power.map_or([0.0; 2], |power| [power.awake.0, power.asleep.unwrap_or(power.awake).0]),
                 battery: self.battery(group)?,
                 flush: group.flush.map_or(FLUSH, |flush| flush.0),
+                processing: group.processing.unwrap_or_default().0,
                 target_links: group.looks_for,
                 forwarding: member.forwarding.or(group.forwarding).unwrap_or(true),
                 area: member.area.or(group.routing_area).unwrap_or_default(),

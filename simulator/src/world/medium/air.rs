@@ -21,7 +21,7 @@
 use super::NANOS;
 use crate::plan::{self, Bursts};
 use crate::virtual_os::splitmix;
-use m2mesh::net::shape::MAX_ATTEMPTS;
+use m2mesh::net::shape::{MAX_ATTEMPTS, Recovery, Shape};
 use std::collections::{BTreeMap, VecDeque};
 
 /// See the module's documentation.
@@ -32,6 +32,7 @@ pub(super) struct Air {
     /// The chance that a frame is lost that comes while another does.
     collisions: Option<f64>,
     bursts: Option<Bursts>,
+    recovery: Recovery,
     /// When the channel is free, by square: who is in one hears the others. Nanoseconds.
     cells: BTreeMap<Square, u64>,
     on_air: VecDeque<OnAir>,
@@ -74,8 +75,8 @@ pub(super) struct Frame {
     pub(super) places: [(f64, f64); 2],
     /// Bytes with all overhead.
     pub(super) length: u64,
-    /// Nanoseconds to the other end and back.
-    pub(super) round_trip: u64,
+    /// How its line behaves.
+    pub(super) shape: Shape,
 }
 
 /// How it went.
@@ -98,6 +99,7 @@ impl Air {
             reach: bearer.reach.unwrap_or(f64::MAX),
             collisions: bearer.collisions,
             bursts: bearer.bursts,
+            recovery: bearer.transport,
             cells: BTreeMap::new(),
             on_air: VecDeque::new(),
             fading: BTreeMap::new(),
@@ -115,20 +117,19 @@ impl Air {
 
     /// A frame goes, now or when the channel is free.
     pub(super) fn send(&mut self, frame: &Frame, now: u64) -> Sending {
-        let (mut at, mut again, mut attempts, mut timeout) = (now, 0, 0, frame.round_trip.max(LEAST_TIMEOUT));
+        let (mut at, mut again, mut attempts) = (now, 0, 0);
         loop {
             let (clear, collided) = self.access(frame, at, now, &mut again);
             at = clear;
             if !collided && !self.fades(frame, at, now) {
                 return Sending { at, again, lost: false };
             }
+            at = at.saturating_add(super::super::nanos(self.recovery.timeout(&frame.shape, attempts)));
             again += 1;
             attempts += 1;
             if attempts >= MAX_ATTEMPTS {
                 return Sending { at, again, lost: true };
             }
-            at = at.saturating_add(timeout);
-            timeout = timeout.saturating_mul(2).min(LONGEST_TIMEOUT);
         }
     }
 
@@ -245,9 +246,6 @@ fn unit(state: &mut u64) -> f64 {
 const LINK_ATTEMPTS: u32 = 7;
 /// The pause before the next of them is drawn from at most 2 to this of a frame's time.
 const LONGEST_BACKOFF: u32 = 6;
-/// Before a transport sends again, at least and at most: as in [`Shaper`](m2mesh::net::shape::Shaper).
-const LEAST_TIMEOUT: u64 = NANOS / 5;
-const LONGEST_TIMEOUT: u64 = 60 * NANOS;
 /// Frames under way on one bearer that are remembered. Drop policy: the first that went collides no more.
 const MOST_ON_AIR: usize = 10_000;
 /// Of the plan's seed, what is drawn here.
@@ -267,7 +265,12 @@ mod tests {
     }
 
     fn frame(edge: usize, sender: f64, receiver: f64) -> Frame {
-        Frame { edge, places: [(sender, 0.0), (receiver, 0.0)], length: 125, round_trip: 20_000_000 }
+        Frame {
+            edge,
+            places: [(sender, 0.0), (receiver, 0.0)],
+            length: 125,
+            shape: Shape { delay: Duration::from_millis(10), ..Shape::default() },
+        }
     }
 
     const MS: u64 = 1_000_000;

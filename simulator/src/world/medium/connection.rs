@@ -1,13 +1,17 @@
 //! A connection: two ends, a line in each direction, and the streams on it.
 //!
+//! A line may say later that bytes arrive sooner, when what follows shows a loss: streams are told. Streams that are opened,
+//! and ends that are let go of, keep the time that was first said.
+//!
 //! Invariants
-//! 1. What one end sends arrives at the other in the order in which it was sent, over all streams.
+//! 1. What one end sends arrives at the other in the order in which it was sent: over all streams, or, where the bearer's
+//!    transport is QUIC, of each stream.
 //! 2. An end that is let go of tells the other, as soon as the edge carries that.
 
 use super::classes::ByClass;
 use super::purpose::{Classifier, Purpose};
 use super::stream::{Pipe, Stream};
-use super::{Medium, NANOS, Sent, now};
+use super::{Medium, Sent, now};
 use futures_timer::virtual_time::{self, Due};
 use libp2p::core::muxing::{StreamMuxer, StreamMuxerEvent};
 use m2mesh::net::shape::{MAX_ATTEMPTS, MTU, Shape, Shaper};
@@ -38,10 +42,19 @@ struct State {
     stuck: Option<u64>,
 }
 
+/// When bytes arrive.
+#[derive(Clone, Copy)]
+pub(super) struct Arrival {
+    /// In nanoseconds; [`NEVER`] while the edge is silent.
+    pub(super) at: u64,
+    /// Of the last of them on its line, which may say later that it arrives sooner.
+    pub(super) piece: Option<u64>,
+}
+
 /// What becomes of bytes on a line.
 struct Carried {
-    /// When the last of them arrives, in nanoseconds.
-    at: u64,
+    /// When the last of them arrives.
+    arrival: Arrival,
     /// A piece is lost for good.
     lost: bool,
     /// Bytes that were sent again.
@@ -61,7 +74,8 @@ impl Connection {
     pub(super) fn new(medium: Medium, edge: usize, dialer_is_a: bool, seed: [u8; 32]) -> Arc<Self> {
         let mut other = seed;
         other[31] ^= 1;
-        let lines = [Shaper::new(Shape::default(), seed), Shaper::new(Shape::default(), other)];
+        let recovery = medium.recovery(edge);
+        let lines = [seed, other].map(|seed| Shaper::with_recovery(Shape::default(), recovery, seed));
         let state =
             State { lines, ends: Default::default(), dead: false, pipes: Vec::new(), standing: false, stuck: None };
         let directions = if dialer_is_a { [0, 1] } else { [1, 0] };
@@ -78,17 +92,21 @@ impl Connection {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What an end sends now arrives when? [`NEVER`] while the edge is silent.
-    pub(super) fn send(&self, end: usize, bytes: &[u8], purpose: Purpose) -> u64 {
+    /// What an end sends now arrives when?
+    pub(super) fn send(&self, end: usize, bytes: &[u8], purpose: Purpose) -> Arrival {
         let direction = self.directions[end];
         let Sent { start, shape, lost: gone } = self.medium.send(self.edge, direction, bytes, purpose);
         let mut state = self.lock();
         let Some(start) = start.filter(|_| state.stuck.is_none()) else {
             state.stuck.get_or_insert_with(now);
-            return NEVER;
+            return Arrival { at: NEVER, piece: None };
         };
-        let Carried { at, lost, repeated } = state.line(end, bytes.len(), start, shape);
+        let Carried { arrival, lost, repeated } = state.line(end, bytes.len(), lane(purpose), start, shape);
+        let revised = if state.lines[end].take_revised() { state.pipes.clone() } else { Vec::new() };
         drop(state);
+        for pipe in revised.iter().filter_map(Weak::upgrade) {
+            pipe.revise(end, |piece| Some(self.lock().lines[end].arrival(piece)?.0 * MICRO));
+        }
         if repeated > 0 {
             self.medium.spend_again(self.edge, direction, repeated);
         }
@@ -96,7 +114,7 @@ impl Connection {
             // The transport gives up.
             self.reset();
         }
-        at
+        arrival
     }
 
     /// Both ends are told at once that it is over.
@@ -116,18 +134,16 @@ impl Connection {
         self.wake();
     }
 
-    /// The edge carries something again: what was sent meanwhile is sent once more when its sender next tries, which it
-    /// does after pauses that double (RFC 6298, section 5.5).
+    /// The edge carries something again: what was sent meanwhile is sent once more when its sender next tries
+    /// ([`next_attempt`](m2mesh::net::shape::Recovery::next_attempt)).
     pub(super) fn release(self: &Arc<Self>) {
         let now = now();
+        let shape = self.medium.lock().edges[self.edge].shapes[self.directions[0]];
         let (pipes, closing, next) = {
             let mut state = self.lock();
             let Some(since) = state.stuck.take() else { return };
-            let (mut pause, mut next) = (FIRST_TIMEOUT, since + FIRST_TIMEOUT);
-            while next < now {
-                pause = (pause * 2).min(LONGEST_TIMEOUT);
-                next += pause;
-            }
+            let [since, now] = [since, now].map(|at| Time(at.div_ceil(MICRO)));
+            let next = state.lines[0].recovery().next_attempt(&shape, since, now).0 * MICRO;
             let mut closing = [false; 2];
             for (end, closing) in closing.iter_mut().enumerate() {
                 *closing = state.ends[end].closed == Some(NEVER);
@@ -137,11 +153,11 @@ impl Connection {
             (state.pipes.iter().filter_map(Weak::upgrade).collect::<Vec<_>>(), closing, next)
         };
         for pipe in &pipes {
-            pipe.release(|end, bytes| self.again(end, bytes, next));
+            pipe.release(|end, bytes, purpose| self.again(end, bytes, purpose, next));
         }
         for (end, closing) in closing.into_iter().enumerate() {
             if closing {
-                let at = self.again(end, 0, next);
+                let at = self.again(end, 0, Purpose::Admission, next).at;
                 self.lock().ends[end].closed = Some(at);
                 virtual_time::schedule(at, self.clone());
             }
@@ -150,9 +166,9 @@ impl Connection {
     }
 
     /// When so many bytes arrive that are sent again at a time.
-    fn again(&self, end: usize, bytes: usize, start: u64) -> u64 {
+    fn again(&self, end: usize, bytes: usize, purpose: Purpose, start: u64) -> Arrival {
         let shape = self.medium.lock().edges[self.edge].shapes[self.directions[end]];
-        self.lock().line(end, bytes, start, shape).at
+        self.lock().line(end, bytes, lane(purpose), start, shape).arrival
     }
 
     /// An end is let go of.
@@ -163,7 +179,7 @@ impl Connection {
                 return;
             }
         }
-        let at = self.send(end, &[], Purpose::Admission);
+        let at = self.send(end, &[], Purpose::Admission).at;
         let (inbound, standing) = {
             let mut state = self.lock();
             state.ends[end].closed = Some(at);
@@ -241,7 +257,7 @@ impl Connection {
 
 impl State {
     /// What becomes of so many bytes that the line takes at a time.
-    fn line(&mut self, end: usize, bytes: usize, start: u64, shape: Shape) -> Carried {
+    fn line(&mut self, end: usize, bytes: usize, lane: u64, start: u64, shape: Shape) -> Carried {
         let line = &mut self.lines[end];
         if *line.shape() != shape {
             line.set_shape(shape);
@@ -252,12 +268,13 @@ impl State {
             let piece = left.min(MTU);
             left -= piece;
             let before = line.lost();
-            let at = line.send(piece, left > 0, start);
+            let passage = line.send(piece, lane, start);
             let lost = line.lost() - before;
             gone |= lost >= u64::from(MAX_ATTEMPTS) - 1;
             repeated += lost * piece as u64;
             if left == 0 {
-                return Carried { at: at.0 * MICRO, lost: gone, repeated };
+                let arrival = Arrival { at: passage.arrives.0 * MICRO, piece: Some(passage.number) };
+                return Carried { arrival, lost: gone, repeated };
             }
         }
     }
@@ -292,6 +309,11 @@ impl Drop for Muxer {
     }
 }
 
+/// Streams that wait for each other by QUIC: a connection has one of messages that lasts, and one of control.
+fn lane(purpose: Purpose) -> u64 {
+    u64::from(purpose == Purpose::Payload)
+}
+
 pub(super) fn reset() -> io::Error {
     io::ErrorKind::ConnectionReset.into()
 }
@@ -318,8 +340,9 @@ impl StreamMuxer for Muxer {
         if connection.lock().is_over(self.end) {
             return Poll::Ready(Err(reset()));
         }
-        let at = connection.send(self.end, &[], Purpose::Admission);
-        let (out, back, kind) = (Pipe::new(self.end), Pipe::new(1 - self.end), Arc::new(Classifier::new()));
+        let at = connection.send(self.end, &[], Purpose::Admission).at;
+        let pipe = |writer: usize| Pipe::new(writer, connection.medium.processor(connection.device(1 - writer)));
+        let (out, back, kind) = (pipe(self.end), pipe(1 - self.end), Arc::new(Classifier::new()));
         let mine = Stream::new(connection.clone(), self.end, true, back.clone(), out.clone(), kind.clone());
         let theirs = Stream::new(connection.clone(), 1 - self.end, false, out.clone(), back.clone(), kind);
         let mut state = connection.lock();
@@ -353,6 +376,3 @@ impl StreamMuxer for Muxer {
 /// It has not arrived, and does not before the edge is open again.
 pub const NEVER: u64 = u64::MAX;
 const MICRO: u64 = 1_000;
-/// The first pause before something is sent again, and the longest: as in [`Shaper`].
-const FIRST_TIMEOUT: u64 = NANOS / 5;
-const LONGEST_TIMEOUT: u64 = 60 * NANOS;

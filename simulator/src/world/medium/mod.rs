@@ -12,7 +12,7 @@
 //!
 //! Files: `air` what frames on one channel do to each other · `books` bytes, money and energy · `classes` of which class messages
 //! are · `connection` two ends · `stream` bytes one way · `transport` libp2p's view · `purpose` what bytes are for ·
-//! `kinds` what control is for · `frames` whole frames, for hostile members · `lie` what a hostile router tells of its links ·
+//! `kinds` what control is for · `frames` whole frames, for hostile members · `lie` what a hostile router tells of its links · `processor` how long frames are worked on ·
 //! `tell` what it tells of itself · `seen` what others see of it · `trace` the hash ·
 //! `capture` a link's bytes in a file.
 //!
@@ -28,6 +28,7 @@ mod connection;
 mod frames;
 mod kinds;
 mod lie;
+mod processor;
 mod purpose;
 mod seen;
 mod stream;
@@ -52,8 +53,9 @@ use books::{Amount, Tariff, on_the_wire};
 use connection::Connection;
 use futures_timer::virtual_time;
 use libp2p::PeerId;
-use m2mesh::net::shape::Shape;
+use m2mesh::net::shape::{Recovery, Shape};
 use m2mesh::wire::data::Class;
+use processor::Processor;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Waker;
@@ -81,6 +83,7 @@ struct State {
 
 struct Bearer {
     tariff: Tariff,
+    recovery: Recovery,
     reach: Option<f64>,
     /// Whether it is within its access windows.
     open: bool,
@@ -124,6 +127,7 @@ struct Device {
     /// Whether it is hostile at some time of the run.
     turns: bool,
     liar: Option<Arc<Mutex<Liar>>>,
+    processor: Arc<Processor>,
     foreign: bool,
     place: (f64, f64),
     bytes: u64,
@@ -172,6 +176,7 @@ impl Medium {
     pub fn new(plan: &plan::Plan, foreign: &[Vec<usize>]) -> Self {
         let bearer = |(number, bearer): (usize, &plan::Bearer)| Bearer {
             tariff: Tariff::new(bearer),
+            recovery: bearer.transport,
             reach: bearer.reach,
             open: true,
             air: Air::new(bearer, number, plan.seed),
@@ -207,6 +212,7 @@ impl Medium {
         }
         for (device, planned) in plan.devices.iter().enumerate() {
             state.devices[device].place = planned.track.first().map_or((0.0, 0.0), |point| (point.x, point.y));
+            state.devices[device].processor = Arc::new(Processor::new(super::nanos(planned.processing)));
         }
         for fault in &plan.faults {
             if let plan::FaultKind::Hostile { devices, .. } = &fault.what {
@@ -336,6 +342,16 @@ impl Medium {
         self.lock().devices[device].liar = Some(Arc::new(Mutex::new(liar)));
     }
 
+    fn processor(&self, device: usize) -> Arc<Processor> {
+        self.lock().devices[device].processor.clone()
+    }
+
+    /// By which rules connections over an edge notice losses.
+    fn recovery(&self, edge: usize) -> Recovery {
+        let state = self.lock();
+        state.bearers[state.edges[edge].bearer].recovery
+    }
+
     fn edges_of(&self, device: usize) -> Vec<usize> {
         let state = self.lock();
         state.ends.range((device, 0, 0)..(device + 1, 0, 0)).map(|(_, edge)| *edge).collect()
@@ -382,9 +398,8 @@ impl Medium {
         state.devices[from].bytes += length;
         state.devices[from].cost += bearer.tariff.cost(amount);
         state.purposes[purpose as usize] += length;
-        let round_trip = 2 * u64::try_from(shape.delay.as_nanos()).unwrap_or(u64::MAX / 2);
         let places = [from, to].map(|device| state.devices[device].place);
-        let sending = bearer.air.send(&Frame { edge, places, length, round_trip }, now);
+        let sending = bearer.air.send(&Frame { edge, places, length, shape }, now);
         let [transmit, receive] = bearer.tariff.energy.map(|joules| joules * length as f64);
         state.devices[from].joules += transmit * f64::from(sending.again + 1);
         let open = state.verdict(edge) == Verdict::Open;

@@ -1,16 +1,18 @@
 //! Streams: bytes one way ([`Pipe`]), and both ways with an end of a connection ([`Stream`]).
 //!
 //! What is written lies in the pipe with the time at which it arrives, and can be read from then on. A pipe wakes its
-//! reader by one event at a time, for its first bytes that are on their way.
+//! reader by one event at a time, for its first bytes that are on their way. Where the reader's device takes time for frames,
+//! they lie there until its processor has worked on them ([`Processor`]).
 //!
 //! Invariants
 //! 1. A pipe holds at most the window of its line, and a writer waits meanwhile.
 
 use super::capture::{Piece, What as Captured};
 use super::classes::Sorter;
-use super::connection::{Connection, NEVER, reset};
+use super::connection::{Arrival, Connection, NEVER, reset};
 use super::frames::Tamper;
 use super::kinds::{Follower, Kinds};
+use super::processor::Processor;
 use super::purpose::{Classifier, Purpose};
 use super::{NANOS, now};
 use crate::world::witness::{Cutter, Going};
@@ -27,6 +29,8 @@ use std::task::{Context, Poll, Waker};
 pub struct Pipe {
     /// Which end writes.
     writer: usize,
+    /// Of the device that reads.
+    processor: Arc<Processor>,
     state: Mutex<State>,
 }
 
@@ -46,6 +50,13 @@ struct State {
 
 struct Chunk {
     at: u64,
+    /// Of its line.
+    piece: Option<u64>,
+    /// How much longer a hostile member holds it up.
+    held_up: u64,
+    /// Frames in it on which the reader's processor has not worked yet.
+    frames: u32,
+    purpose: Purpose,
     what: What,
 }
 
@@ -56,8 +67,8 @@ enum What {
 }
 
 impl Pipe {
-    pub(super) fn new(writer: usize) -> Arc<Self> {
-        Arc::new(Self { writer, state: Mutex::default() })
+    pub(super) fn new(writer: usize, processor: Arc<Processor>) -> Arc<Self> {
+        Arc::new(Self { writer, processor, state: Mutex::default() })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -76,26 +87,51 @@ impl Pipe {
     }
 
     /// What did not get through arrives as `arrival` says of each piece.
-    pub(super) fn release(self: &Arc<Self>, mut arrival: impl FnMut(usize, usize) -> u64) {
+    pub(super) fn release(self: &Arc<Self>, mut arrival: impl FnMut(usize, usize, Purpose) -> Arrival) {
         let mut state = self.lock();
         for chunk in state.chunks.iter_mut().filter(|chunk| chunk.at == NEVER) {
             let bytes = if let What::Data(bytes) = &chunk.what { bytes.len() } else { 0 };
-            chunk.at = arrival(self.writer, bytes);
+            Arrival { at: chunk.at, piece: chunk.piece } = arrival(self.writer, bytes, chunk.purpose);
         }
         self.schedule(&mut state);
     }
 
-    fn push(self: &Arc<Self>, at: u64, what: What) {
+    /// The line in which an end sends says that what is on its way arrives sooner.
+    pub(super) fn revise(self: &Arc<Self>, writer: usize, arrival: impl Fn(u64) -> Option<u64>) {
+        if writer != self.writer {
+            return;
+        }
+        let mut state = self.lock();
+        let first = state.chunks.front().map(|chunk| chunk.at);
+        let (now, mut before) = (now(), 0);
+        for chunk in state.chunks.iter_mut().filter(|chunk| chunk.at > now && chunk.at != NEVER) {
+            if let Some(at) = chunk.piece.and_then(&arrival) {
+                chunk.at = chunk.at.min(at.saturating_add(chunk.held_up).max(before));
+            }
+            before = chunk.at;
+        }
+        if state.chunks.front().map(|chunk| chunk.at) < first {
+            // The event for the later time finds nothing new.
+            state.scheduled = false;
+        }
+        self.schedule(&mut state);
+    }
+
+    fn push(self: &Arc<Self>, mut chunk: Chunk) {
         let mut state = self.lock();
         if state.dead {
             return;
         }
-        if let What::Data(bytes) = &what {
+        if let What::Data(bytes) = &chunk.what {
             state.held += bytes.len();
         }
         // A hostile member may hold something up: what follows waits behind it, as in any stream.
-        let at = state.chunks.back().map_or(at, |last| last.at.max(at));
-        state.chunks.push_back(Chunk { at, what });
+        chunk.at = chunk.at.saturating_add(chunk.held_up);
+        chunk.at = state.chunks.back().map_or(chunk.at, |last| last.at.max(chunk.at));
+        if !self.processor.is_slow() {
+            chunk.frames = 0;
+        }
+        state.chunks.push_back(chunk);
         self.schedule(&mut state);
     }
 
@@ -116,6 +152,18 @@ impl Due for Pipe {
         let reader = {
             let mut state = self.lock();
             state.scheduled = false;
+            let (now, mut worked) = (now(), 0);
+            for chunk in state.chunks.iter_mut().filter(|_| self.processor.is_slow()) {
+                if chunk.at <= now && chunk.frames > 0 {
+                    worked = self.processor.work(std::mem::take(&mut chunk.frames), now);
+                    chunk.piece = None;
+                }
+                if chunk.at >= worked.max(now) {
+                    break;
+                }
+                // What is behind something in the stream is not read before it.
+                chunk.at = chunk.at.max(worked);
+            }
             state.reader.take()
         };
         if let Some(reader) = reader {
@@ -171,34 +219,36 @@ impl Stream {
         }
     }
 
-    fn put(&self, bytes: &[u8], purpose: Purpose, delay: u64) {
-        let at = self.connection.send(self.end, bytes, purpose);
+    fn put(&self, bytes: &[u8], frames: u32, purpose: Purpose, held_up: u64) {
+        let Arrival { at, piece } = self.connection.send(self.end, bytes, purpose);
         self.capture(Captured::Data(bytes), purpose, at);
-        let at = if at == NEVER { at } else { at.saturating_add(delay) };
-        self.writing.push(at, What::Data(bytes.into()));
+        self.writing.push(Chunk { at, piece, held_up, frames, purpose, what: What::Data(bytes.into()) });
     }
 
-    /// Shows the witness what is written.
-    fn witness(&mut self, bytes: &[u8]) {
+    /// Shows the witness what is written: how many frames are whole with it.
+    fn witness(&mut self, bytes: &[u8]) -> u32 {
+        let mut frames = 0;
         if self.kind.known() == Some(Purpose::Admission) {
-            return;
+            return frames;
         }
         let Self { connection, end, cutter, .. } = self;
         let (from, to, bearer) = connection.ends_of(*end);
         let mut state = connection.medium().lock();
         cutter.handle(bytes, &mut |kind, frame, length| {
             let body = &frame[HEADER..];
+            frames += 1;
             state.witness.handle(&Going { from, to, bearer, kind, length, body });
         });
+        frames
     }
 
     fn finish(&mut self, what: What) {
         if !std::mem::replace(&mut self.closed, true) {
             let purpose = self.kind.known().unwrap_or(Purpose::Admission);
-            let at = self.connection.send(self.end, &[], purpose);
+            let Arrival { at, piece } = self.connection.send(self.end, &[], purpose);
             let captured = if matches!(what, What::End) { Captured::End } else { Captured::Reset };
             self.capture(captured, purpose, at);
-            self.writing.push(at, what);
+            self.writing.push(Chunk { at, piece, held_up: 0, frames: 0, purpose, what });
         }
     }
 
@@ -225,7 +275,7 @@ impl AsyncRead for Stream {
         let (now, mut count) = (now(), 0);
         while count < buffer.len() {
             match chunks.front() {
-                Some(Chunk { at, what: What::Data(bytes) }) if *at <= now => {
+                Some(Chunk { at, frames: 0, what: What::Data(bytes), .. }) if *at <= now => {
                     let taken = (bytes.len() - *offset).min(buffer.len() - count);
                     buffer[count..count + taken].copy_from_slice(&bytes[*offset..*offset + taken]);
                     count += taken;
@@ -236,8 +286,10 @@ impl AsyncRead for Stream {
                         chunks.pop_front();
                     }
                 }
-                Some(Chunk { at, what: What::End }) if *at <= now && count == 0 => return Poll::Ready(Ok(0)),
-                Some(Chunk { at, what: What::Reset }) if *at <= now && count == 0 => return Poll::Ready(Err(reset())),
+                Some(Chunk { at, what: What::End, .. }) if *at <= now && count == 0 => return Poll::Ready(Ok(0)),
+                Some(Chunk { at, what: What::Reset, .. }) if *at <= now && count == 0 => {
+                    return Poll::Ready(Err(reset()));
+                }
                 _ => break,
             }
         }
@@ -281,7 +333,7 @@ impl AsyncWrite for Stream {
         if learnt && purpose == Purpose::Routing {
             self.connection.stand();
         }
-        self.witness(bytes);
+        let mut frames = self.witness(bytes);
         let Self { connection, kind, tamper, follower, sorter, .. } = &mut *self;
         if matches!(kind.known(), None | Some(Purpose::Routing)) {
             let overhead = super::on_the_wire(bytes.len()) - bytes.len();
@@ -298,10 +350,11 @@ impl AsyncWrite for Stream {
             }
         }
         match tamper.as_mut().map(|tamper| tamper.handle(connection.medium(), kind, bytes)) {
-            None => self.put(bytes, purpose, 0),
+            None => self.put(bytes, frames, purpose, 0),
             Some(sent) => {
                 for (piece, delay) in sent {
-                    self.put(&piece, purpose, u64::try_from(delay.as_nanos()).unwrap_or(NANOS));
+                    let delay = u64::try_from(delay.as_nanos()).unwrap_or(NANOS);
+                    self.put(&piece, std::mem::take(&mut frames), purpose, delay);
                 }
             }
         }

@@ -24,6 +24,7 @@ fn plan(shape: Shape, channel: Option<u64>) -> Plan {
         power: [0.0; 2],
         battery: None,
         flush: millis(1),
+        processing: Duration::ZERO,
         target_links: 0,
         forwarding: true,
         area: 0,
@@ -146,8 +147,64 @@ fn what_is_sent_into_silence_arrives_when_the_edge_is_open_again() {
         assert_eq!(text(&arrived), [said(20, "one ")]);
         medium.cut(0, true, false);
         run_until(millis(20_000));
-        // Sent again 200, 600, 1,400 and 3,000 ms after it was lost.
-        assert_eq!(text(&arrived), [said(20, "one "), said(4_020, "two three")]);
+        // Sent again 240, 480, 960, 1,920 and 3,840 ms after it was lost.
+        assert_eq!(text(&arrived), [said(20, "one "), said(4_860, "two three")]);
+    });
+}
+
+#[test]
+fn what_follows_a_loss_has_it_arrive_sooner() {
+    // A message a second: with something behind it by 10 ms or not, how often it takes longer than 200 ms.
+    let late = |followed: bool| {
+        let count = Arc::new(Mutex::new(0));
+        let told = count.clone();
+        apart(move || {
+            let medium = Medium::new(&plan(Shape { loss: 200_000, ..delay(20) }, None), &[]);
+            let behind = followed.then(|| (millis(10), b"-".to_vec()));
+            let second = [(millis(if followed { 990 } else { 1_000 }), b"m".to_vec())];
+            let arrived =
+                transfer(&medium, 0, (0..200).flat_map(|_| second.iter().cloned().chain(behind.clone())).collect());
+            run_until(millis(300_000));
+            let arrived = arrived.lock().expect("no panic");
+            let of = |wanted: u8| {
+                let bytes = arrived.iter().filter_map(|(at, bytes)| Some((*at, bytes.as_ref()?)));
+                bytes
+                    .flat_map(move |(at, bytes)| bytes.iter().filter(move |byte| **byte == wanted).map(move |_| at))
+                    .collect::<Vec<_>>()
+            };
+            let messages = of(b'm');
+            assert_eq!(messages.len(), 200, "all have arrived");
+            let begins = |number: u64| if followed { 990 + number * 1_000 } else { 1_000 + number * 1_000 };
+            *told.lock().expect("no panic") =
+                (0..).zip(&messages).filter(|(number, at)| **at > begins(*number) + 200).count();
+        });
+        *count.lock().expect("no panic")
+    };
+    // One of five is lost; behind something, one of five of those, with what shows it.
+    let [alone, followed] = [false, true].map(late);
+    assert!((20..70).contains(&alone) && followed * 2 < alone, "{alone} late alone, {followed} with something behind");
+}
+
+#[test]
+fn a_slow_processor_works_on_one_frame_after_the_other() {
+    apart(|| {
+        let mut plan = plan(delay(20), None);
+        plan.devices[1].processing = millis(5);
+        let medium = Medium::new(&plan, &[]);
+        let head = b"\x13/multistream/1.0.0\n\x12/m2mesh/1/control\n".to_vec();
+        let ping = [0, 0, 0, 2, m2mesh::wire::frame::Kind::Ping as u8, 0];
+        let writes = vec![
+            (millis(0), head),
+            (millis(100), ping.to_vec()),
+            (millis(0), ping.repeat(3)),
+            (millis(1), ping.to_vec()),
+        ];
+        let arrived = transfer(&medium, 0, writes.clone());
+        let beside = transfer(&medium, 0, writes);
+        run_until(millis(1_000));
+        // Nothing of the head is a frame. One and three that come at once, of one stream and the other, then one more of each.
+        let at = |arrived: &Arrived| arrived.lock().expect("no panic").iter().map(|(at, _)| *at).collect::<Vec<_>>();
+        assert_eq!([at(&arrived), at(&beside)], [vec![20, 125, 140, 165], vec![20, 145, 160, 170]]);
     });
 }
 
@@ -175,7 +232,7 @@ fn a_device_without_power_says_nothing_and_its_peer_hears_when_it_is_back() {
         assert_eq!(text(&arrived), [said(20, "one")]);
         medium.set_dark(0, false);
         run_until(millis(9_000));
-        assert_eq!(text(&arrived).last(), Some(&(6_720, None)));
+        assert_eq!(text(&arrived).last(), Some(&(8_200, None)));
     });
 }
 

@@ -178,14 +178,14 @@ impl Dial {
         let connection = Connection::new(self.medium.clone(), edge, a == self.from, seed_of(seed, edge, number, now()));
         let muxer = Muxer::new(connection.clone(), 0);
         for (step, (end, bytes)) in PACKETS.into_iter().enumerate() {
-            let at = connection.send(end, &[0; 512][..bytes], Purpose::Admission);
+            let at = connection.send(end, &[0; 512][..bytes], Purpose::Admission).at;
             if at == NEVER {
                 Delay::new(DIAL_TIME).await;
                 return Err(io::ErrorKind::TimedOut.into());
             }
             Delay::new(Duration::from_nanos(at.saturating_sub(now()))).await;
             if step == 0 && self.listener().is_none() {
-                let at = connection.send(1, &[], Purpose::Admission);
+                let at = connection.send(1, &[], Purpose::Admission).at;
                 Delay::new(Duration::from_nanos(at.saturating_sub(now()).min(5 * NANOS))).await;
                 return Err(io::ErrorKind::ConnectionRefused.into());
             }

@@ -1,0 +1,121 @@
+//! Senders: processes of `m2mesh send --lines`, what they are given, and what they hear.
+//!
+//! Each sends to one device; messages are handed over at equal distances, all senders taking turns. Every process that is
+//! started here is ended when it is let go of.
+
+use super::super::failure::Failure;
+use futures_timer::Delay;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// How messages are sent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Load {
+    /// For how long.
+    pub(super) length: Duration,
+    /// From one message of a sender to its next.
+    pub(super) every: Duration,
+    /// Bytes of one.
+    pub(super) size: usize,
+}
+
+/// A message that was confirmed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Confirmed {
+    /// Number of its sender.
+    pub(super) sender: usize,
+    /// When that was known, in seconds after sending began.
+    pub(super) at: f64,
+    /// In seconds, as its node measured it.
+    pub(super) latency: f64,
+}
+
+/// A process that sends what is written to it, killed when it is let go of before its end.
+pub(super) struct Sender {
+    process: Child,
+    heard: Option<JoinHandle<Vec<(Instant, f64)>>>,
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        if matches!(self.process.try_wait(), Ok(None)) {
+            // One that has ended by itself meanwhile is what is wanted.
+            let _ = self.process.kill().and_then(|()| self.process.wait().map(drop));
+        }
+    }
+}
+
+impl Sender {
+    /// From the node in a directory to the one of that name.
+    pub(super) fn start(program: &Path, directory: &Path, to: &str) -> Result<Self, Failure> {
+        let failed = |error: &dyn std::fmt::Display| {
+            Failure::new(format!("a sender does not start: {error}"), "try fewer nodes")
+        };
+        let mut process = Command::new(program)
+            .arg("--dir")
+            .arg(directory)
+            .args(["send", to, "--lines", "--ack", "end", "--json"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .map_err(|error| failed(&error))?;
+        let output = process.stdout.take().ok_or_else(|| failed(&"it has no output"))?;
+        Ok(Self { process, heard: Some(std::thread::spawn(move || listen(output))) })
+    }
+
+    fn send(&mut self, line: &str) {
+        if let Some(input) = &mut self.process.stdin {
+            // A sender that has ended says so by its exit code.
+            let _ = input.write_all(line.as_bytes());
+        }
+    }
+
+    /// There is no more to send: what was confirmed and when, with the latency in seconds, when all has ended.
+    fn finish(mut self) -> Result<Vec<(Instant, f64)>, Failure> {
+        drop(self.process.stdin.take());
+        let heard = self.heard.take().and_then(|heard| heard.join().ok()).unwrap_or_default();
+        match self.process.wait() {
+            // That something was not delivered shows in how much was.
+            Ok(status) if status.code().is_some_and(|code| code != 1) => Ok(heard),
+            _ => Err(Failure::new("a sender failed", "see what was said above")),
+        }
+    }
+}
+
+/// Hands over messages as the load says, from `began` on: how many, and those confirmed.
+pub(super) fn send(mut senders: Vec<Sender>, load: Load, began: Instant) -> Result<(usize, Vec<Confirmed>), Failure> {
+    let line = format!("{}\n", "x".repeat(load.size));
+    let count = u32::try_from(senders.len()).unwrap_or(u32::MAX).max(1);
+    let mut due: Vec<Duration> = (0..count).map(|sender| load.every * sender / count).collect();
+    let mut sent = 0;
+    while let Some((sender, at)) = due.iter().copied().enumerate().min_by_key(|(_, at)| *at) {
+        if at >= load.length {
+            break;
+        }
+        futures::executor::block_on(Delay::new(at.saturating_sub(began.elapsed())));
+        senders[sender].send(&line);
+        sent += 1;
+        due[sender] += load.every;
+    }
+    let mut all = Vec::new();
+    for (number, sender) in senders.into_iter().enumerate() {
+        let heard = sender.finish()?;
+        all.extend(heard.into_iter().map(|(at, latency)| {
+            let at = at.saturating_duration_since(began).as_secs_f64();
+            Confirmed { sender: number, at, latency }
+        }));
+    }
+    Ok((sent, all))
+}
+
+/// When each message was known to be delivered, and its latency in seconds.
+fn listen(output: ChildStdout) -> Vec<(Instant, f64)> {
+    let lines = BufReader::new(output).lines().map_while(Result::ok);
+    let told = lines.filter_map(|line| Some((Instant::now(), serde_json::from_str::<serde_json::Value>(&line).ok()?)));
+    let delivered = told.filter(|(_, line)| line["outcome"] == "delivered");
+    delivered.filter_map(|(at, line)| Some((at, line["latency_us"].as_f64()? / 1e6))).collect()
+}
