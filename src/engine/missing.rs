@@ -16,7 +16,7 @@
 
 use super::api::{Missed, Reply};
 use super::streams::{Incoming, Key, Last, MARGIN, Received};
-use super::{Engine, Output};
+use super::{Engine, Output, lag};
 use crate::counter::Counter;
 use crate::id::{Lsn, Name};
 use crate::time::{Time, Unix};
@@ -122,7 +122,9 @@ impl Engine {
         let latest = frame.from.as_ref().and_then(|name| streams.latest.get(&(name.clone(), frame.group.clone())));
         let known = [Some(key), latest].into_iter().flatten().filter_map(|key| streams.streams.get(key));
         let least = known.map(|stream| stream.behind).min().unwrap_or(0);
-        let late = self.behind(frame).saturating_sub(least);
+        let behind = self.behind(frame);
+        // What is as long under way as usual is not late, however soon others seemed to come: the clock may have been set since.
+        let late = if lag::is_usual(behind) { 0 } else { behind.saturating_sub(least) };
         frame.came - Duration::from_micros(u64::try_from(late).unwrap_or(0))
     }
 

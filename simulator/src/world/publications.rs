@@ -17,6 +17,8 @@
 //! - what belongs to an earlier stream of its publisher. A stream ends with its epoch or at a crash. At an epoch's end what
 //!   is missing has to be told, but at a time of its own, so that it is held against the balance at the end of the run;
 //!   after a crash it need not be, nor where the publisher's clock is in another epoch than the others'.
+//! - what a publisher makes whose clock was set back, for a subscriber that was started again since or shortly before: that takes for
+//!   heard what was sent up to when it ended.
 //!
 //! What was heard by one life of a device counts as heard in the next: nothing may come twice, or before it.
 //!
@@ -213,6 +215,14 @@ impl Publications {
         findings
     }
 
+    /// Whether a node's clock was set back in between, or shortly before.
+    fn was_set_back(&self, node: usize, from: u64, until: u64) -> bool {
+        let sets = self.sets.get(&node).map_or(&[][..], |sets| sets);
+        let before = [0].into_iter().chain(sets.iter().map(|(_, wrong)| *wrong));
+        let mut back = sets.iter().zip(before).filter(|((_, wrong), before)| wrong < before);
+        back.any(|((at, _), _)| (from.saturating_sub(SHORTLY)..until).contains(at))
+    }
+
     fn went_down(&self, node: usize, from: u64, until: u64) -> bool {
         self.downs.get(&node).is_some_and(|downs| downs.iter().any(|down| (from..until).contains(down)))
     }
@@ -324,6 +334,11 @@ impl Case<'_> {
         if !missed.sure || missed.sent < self.subscription.began + BEGINNING {
             return;
         }
+        let Subscription { node, began, .. } = *self.subscription;
+        let again = self.publications.went_down(node, 0, began);
+        if again && self.publications.was_set_back(self.from, began, missed.sent) {
+            return;
+        }
         let ends = (self.rules.turn)(missed.sent);
         let with = before.and_then(|before| self.stream.get(before)).map(|with| with.sent);
         if with
@@ -429,6 +444,8 @@ const BEGINNING: u64 = 4_000_000_000;
 const LAST: u64 = 2_000_000_000;
 /// Within this after the end of a stream it is told what was missed of it: what is under way ends first.
 const GRACE: u64 = 60_000_000_000;
+/// So long before a subscription begins a publisher's clock may have been set back for that to matter.
+const SHORTLY: u64 = 120_000_000_000;
 /// Publications missed that are named.
 const MOST_MISSED: usize = 1_000;
 /// Violations in words.

@@ -162,6 +162,24 @@ fn a_clock_that_is_set_into_another_epoch_ends_streams_as_a_crash_does() {
 }
 
 #[test]
+fn what_a_restarted_subscriber_takes_for_heard_need_not_be_told() {
+    let missed = |back: i64, down: bool| {
+        let mut publications = Publications::default();
+        if down {
+            publications.handle_down(NODE, SECOND / 2);
+        }
+        let subscription = publications.handle_subscribed(NODE, TOPIC, SECOND);
+        publications.handle_set(FROM, 2 * SECOND, -back * 1_000_000);
+        for (message, at) in [(0, 11), (3, 14)] {
+            let heard = Heard { from: FROM, message: Some(message), lost: 0, uncertain: false, at: at * SECOND };
+            publications.handle_heard(subscription, heard);
+        }
+        kinds(&judged(&publications, stream(4)))[0]
+    };
+    assert_eq!([missed(9, true), missed(9, false), missed(-9, true)], [0, 2, 2]);
+}
+
+#[test]
 fn who_is_told_that_there_may_be_others_need_not_be_told_how_many() {
     let doubtful = |at: u64| {
         let mut publications = Publications::default();
