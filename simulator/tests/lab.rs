@@ -52,6 +52,7 @@ kind = "publish"
 topic = "plant/news"
 from = "middle"
 every = "500ms"
+deadline = "1s"
 [[faults]]
 name = "silent"
 kind = "cut"

@@ -7,8 +7,12 @@ use crate::scenario::{from_source, load, small};
 use std::path::Path;
 
 fn planned(more: &str) -> Plan {
+    expecting("", more)
+}
+
+fn expecting(expected: &str, more: &str) -> Plan {
     let text = format!(
-        "question = \"?\"\nduration = \"1h\"\n[bearers.lan]\ndelay = \"10ms..20ms\"\nprice = 2.5\n[devices.node]\ncount = 2\n[devices.meter]\ncount = 3\n[[links]]\nkind = \"ring\"\n[[traffic]]\nname = \"readings\"\nkind = \"send\"\nfrom = \"all\"\nto = \"neighbours\"\nevery = \"1m\"\nsize = 100\n{more}"
+        "question = \"?\"\nduration = \"1h\"\nexpect = [{expected}]\n[bearers.lan]\ndelay = \"10ms..20ms\"\nprice = 2.5\n[devices.node]\ncount = 2\n[devices.meter]\ncount = 3\n[[links]]\nkind = \"ring\"\n[[traffic]]\nname = \"readings\"\nkind = \"send\"\nfrom = \"all\"\nto = \"neighbours\"\nevery = \"1m\"\nsize = 100\n{more}"
     );
     let source = Source { file: "x.toml".into(), text, ..Source::default() };
     from_source(&source).and_then(|loaded| loaded.plan(None)).expect(more)
@@ -78,7 +82,7 @@ fn what_a_lab_cannot_do_is_named_and_left_out() {
             "meter-3 are in areas",
             "the bearer lan has a quota",
             "the bearer lan loses in bursts",
-            "meter-1–meter-2: two devices are linked over several bearers",
+            "meter-2–meter-1: two devices are linked over several bearers",
             "node-1–node-2: devices find the link by themselves",
             "node-2–meter-1: the line is slower, or loses more, than a lab's links can",
         ]
@@ -122,20 +126,9 @@ fn faults_that_need_a_simulation_are_named_once_each_and_others_stay() {
 
 #[test]
 fn what_nobody_measures_answers_no_question() {
-    let plan = |expected: &str| {
-        let mut plan = planned("");
-        let other = planned("").expectations;
-        assert!(other.is_empty());
-        let text = format!(
-            "question = \"?\"\nduration = \"1h\"\nexpect = [{expected}]\n[bearers.lan]\ndelay = \"1ms\"\n[devices.node]\ncount = 2\n[[links]]\nkind = \"line\"\n"
-        );
-        let source = Source { file: "x.toml".into(), text, ..Source::default() };
-        plan.expectations = from_source(&source).and_then(|loaded| loaded.plan(None)).expect("sound").expectations;
-        plan
-    };
-    let told = beyond(plan("\"bytes.total <= 1MB\", \"control.rate <= 1kB/s\""));
+    let told = beyond(expecting("\"bytes.total <= 1MB\", \"control.rate <= 1kB/s\"", ""));
     assert!(told.len() == 1 && told[0].starts_with("none of what is expected"), "{told:?}");
-    assert!(beyond(plan("\"bytes.total <= 1MB\", \"delivered == 1\"")).is_empty());
+    assert!(beyond(expecting("\"bytes.total <= 1MB\", \"delivered == 1\"", "")).is_empty());
 }
 
 #[test]
