@@ -3,7 +3,7 @@
 use super::layout::Layout;
 use super::life::Life;
 use super::links::Links;
-use super::process::Place;
+use super::process::{Place, Process};
 use super::watch::{Seen, Watch, look};
 use super::worker::{self, News, Order, work};
 use crate::plan::{FaultKind, Plan};
@@ -139,13 +139,16 @@ impl Driver {
     }
 
     /// Until all is over.
-    pub(super) async fn run(&mut self, told: &mut dyn FnMut(Progress)) -> Result<(), Problem> {
+    pub(super) async fn run(&mut self, process: &mut Process, told: &mut dyn FnMut(Progress)) -> Result<(), Problem> {
         while now() < self.end {
-            while let Some(item) = self.agenda.pop() {
+            while let Some((due, item)) = self.agenda.pop_due() {
                 if item == Item::Sample {
                     told(self.progress());
+                    if !process.is_running() {
+                        return Err(Problem::new("the lab ended before its time", "see what it said above"));
+                    }
                 }
-                self.handle(item);
+                self.handle(due, item);
             }
             let next = self.agenda.next().unwrap_or(self.end).min(self.end);
             let due = tokio::time::sleep(Duration::from_nanos(next.saturating_sub(now())));
@@ -169,10 +172,10 @@ impl Driver {
         }
     }
 
-    fn handle(&mut self, item: Item) {
+    fn handle(&mut self, due: u64, item: Item) {
         match item {
             Item::Send(sender) => {
-                self.workload.send(&self.plan, sender, &self.lives, &self.ledger, &self.agenda);
+                self.workload.send(&self.plan, (sender, due), &self.lives, &self.ledger, &self.agenda);
             }
             Item::Sample => self.sample(),
             Item::Fault { fault, begins } => self.handle_fault(fault, begins),

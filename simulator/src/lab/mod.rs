@@ -101,10 +101,7 @@ async fn drive(
     clock::begin();
     let mut driver = Driver::new(layout, place, events);
     driver.prepare().await?;
-    driver.run(told).await?;
-    if !process.is_running() {
-        return Err(Problem::new("the lab ended before its time", "see what it said above"));
-    }
+    driver.run(&mut process, told).await?;
     driver.finish().await
 }
 

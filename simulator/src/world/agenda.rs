@@ -94,11 +94,15 @@ impl Agenda {
 
     /// The next thing whose time has come.
     pub fn pop(&self) -> Option<Item> {
+        self.lock().reached.pop_front()
+    }
+
+    /// In a lab: the next thing whose time has come, and when that was.
+    pub fn pop_due(&self) -> Option<(u64, Item)> {
         let mut entries = self.lock();
-        match entries.later.first_entry().filter(|first| first.key().0 <= now()) {
-            Some(first) => Some(first.remove()),
-            None => entries.reached.pop_front(),
-        }
+        let first = entries.later.first_entry().filter(|first| first.key().0 <= now())?;
+        let ((due, _), item) = first.remove_entry();
+        Some((due, item))
     }
 
     /// In a lab: when the next thing is due, in nanoseconds of the run's time.

@@ -270,7 +270,7 @@ impl World {
     }
 
     fn send(&mut self, sender: usize) {
-        self.workload.send(&self.plan, sender, &self.devices[..], &self.ledger, &self.agenda);
+        self.workload.send(&self.plan, (sender, now()), &self.devices[..], &self.ledger, &self.agenda);
     }
 
     fn sample(&mut self) {

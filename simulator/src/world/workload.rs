@@ -140,13 +140,21 @@ impl Workload {
         listening
     }
 
-    /// A sender sends what is due, and enters its next into the agenda.
-    pub fn send(&mut self, plan: &Plan, number: usize, site: &(impl Site + ?Sized), ledger: &Ledger, agenda: &Agenda) {
+    /// A sender sends what was due at a time of the run, and enters its next into the agenda: by that time and not by when it is done,
+    /// so that one who is late in a lab does not become later.
+    pub fn send(
+        &mut self,
+        plan: &Plan,
+        (number, due): (usize, u64),
+        site: &(impl Site + ?Sized),
+        ledger: &Ledger,
+        agenda: &Agenda,
+    ) {
         let factor = self.factors[self.senders[number].flow];
         let sender = &mut self.senders[number];
         let (index, device) = (sender.flow, sender.device);
         let flow = &plan.flows[index];
-        let since = Duration::from_nanos(now().saturating_sub(NANOS)).saturating_sub(plan.warmup);
+        let since = Duration::from_nanos(due.saturating_sub(NANOS)).saturating_sub(plan.warmup);
         let (mut count, mut size, mut receiver) = (1, flow.size, None);
         let next = match &flow.pattern {
             Pattern::Periodic(every) => Some(since + every.div_f64(factor)),
