@@ -82,9 +82,9 @@ fn what_a_lab_cannot_do_is_named_and_left_out() {
             "meter-3 are in areas",
             "the bearer lan has a quota",
             "the bearer lan loses in bursts",
-            "meter-2–meter-1: two devices are linked over several bearers",
+            "meter-1–node-2: two devices are linked over several bearers",
             "node-1–node-2: devices find the link by themselves",
-            "node-2–meter-1: the line is slower, or loses more, than a lab's links can",
+            "meter-3–node-1: the line is slower, or loses more, than a lab's links can",
         ]
     );
     // What is left has none of it.

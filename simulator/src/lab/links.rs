@@ -84,3 +84,35 @@ impl Links {
         (0..self.devices).map(|device| (device, self.of(device)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::load;
+    use std::path::Path;
+    use std::time::Duration;
+
+    #[test]
+    fn a_link_is_cut_until_the_last_fault_is_over_and_each_direction_has_its_shape() {
+        let set = ["devices.node.count=3", "traffic=[]", "expect=[]"].map(str::to_owned);
+        let plan = load(Path::new("multi-hop-line"), &set).and_then(|loaded| loaded.plan(None)).expect("sound");
+        let mut links = Links::new(&plan);
+        let told = links.of(1);
+        assert_eq!(told.only, Some(["node-1", "node-3"].map(str::to_owned).into()));
+        assert!(told.cut.is_empty() && told.silent.is_empty() && told.shape.len() == 2, "{told:?}");
+        let cuts = |links: &Links| (links.of(1).cut.len(), links.of(1).silent.len(), links.is_open(0));
+        assert_eq!(links.cut(0, true, true), [0, 1]);
+        assert_eq!(cuts(&links), (0, 1, false));
+        // Of two, the one that is told of holds.
+        links.cut(0, false, true);
+        assert_eq!(cuts(&links), (1, 0, false));
+        links.cut(0, false, false);
+        assert_eq!(cuts(&links), (0, 1, false));
+        links.cut(0, true, false);
+        assert_eq!(cuts(&links), (0, 0, true));
+        let slow = shape::Shape { delay: Duration::from_millis(90), ..shape::Shape::default() };
+        assert_eq!(links.degrade(1, [Some(slow), None]), [1, 2]);
+        let delay = |device: usize, to: &str| links.of(device).shape[to].delay.map(|delay| delay.0.as_millis());
+        assert_eq!([delay(1, "node-3"), delay(2, "node-2")], [Some(90), Some(20)]);
+    }
+}

@@ -13,7 +13,7 @@ use std::time::Duration;
 pub struct Seen {
     /// When, in nanoseconds of the run's time.
     pub at: u64,
-    /// Pairs of devices with a link of which one at least tells, the lower first.
+    /// Pairs of devices with a link of which one at least tells, the lower first; those that do not answer have none.
     pub links: BTreeSet<(usize, usize)>,
     /// Messages on their way out, at the node with most.
     pub queued: usize,
@@ -31,7 +31,8 @@ pub async fn look(nodes: Vec<(usize, Client)>) -> Seen {
     });
     let mut seen = Seen::default();
     for (at, (peers, outgoing)) in join_all(answers).await.into_iter().flatten() {
-        let others = peers.iter().filter_map(|peer| device(peer.name.as_deref()?));
+        let answering = peers.iter().filter(|peer| !peer.silent);
+        let others = answering.filter_map(|peer| device(peer.name.as_deref()?));
         seen.links.extend(others.map(|other| (at.min(other), at.max(other))));
         seen.queued = seen.queued.max(outgoing);
     }
