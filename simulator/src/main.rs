@@ -9,13 +9,16 @@
 //! one TOML       drawn      devices,    metrics,     one HTML page
 //! file, one      from the   medium,     checks,
 //! question       seed       faults      series
+//!                   │
+//!                   └────▶  lab         real processes, in real time
 //! ```
 //!
-//! [`scenario`] reads the file, [`plan`] says what it comes to for one seed, [`world`] runs it, [`record`] is what a run
+//! [`scenario`] reads the file, [`plan`] says what it comes to for one seed, [`world`] runs it, [`lab`] has real processes play it, [`record`] is what a run
 //! leaves behind, [`metrics`] what is measured, [`report`] the page; [`fuzz`] draws scenarios; [`cli`] has one file a verb.
 
 mod cli;
 mod fuzz;
+mod lab;
 mod metrics;
 mod plan;
 mod record;

@@ -10,6 +10,7 @@ mod compare;
 mod failure;
 mod fuzz;
 mod import;
+mod lab;
 mod list;
 mod merge;
 mod new;
@@ -41,6 +42,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Run(run::Arguments),
+    Lab(lab::Arguments),
     Replay(replay::Arguments),
     Sweep(sweep::Arguments),
     Merge(merge::Arguments),
@@ -65,6 +67,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     match verb {
         Verb::Run(arguments) => run::run(&arguments),
+        Verb::Lab(arguments) => lab::run(&arguments),
         Verb::Replay(arguments) => replay::run(&arguments),
         Verb::Sweep(arguments) => sweep::run(&arguments),
         Verb::Merge(arguments) => merge::run(&arguments),

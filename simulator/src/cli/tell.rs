@@ -45,20 +45,44 @@ pub(super) fn json(record: &Record) -> Value {
 /// Question and answer, what was expected, what was checked, figures, and how to have it again.
 pub(super) fn people(record: &Record) {
     let summary = &record.summary;
+    question(summary);
+    so_far(record);
+    answer(summary, if summary.passed { "holds" } else { "does not hold" });
+}
+
+/// The question, and what was expected.
+pub(super) fn question(summary: &Summary) {
     say!("{}\n", style(&summary.question).bold());
     if !summary.expectations.is_empty() {
         say!("{}\n", expectations(&summary.expectations));
     }
-    so_far(record);
-    // The question may be asked either way round: what is expected holds, or does not.
-    let answer = if summary.passed { style("holds").green().bold() } else { style("does not hold").red().bold() };
-    say!("answer    {answer}");
+}
+
+/// The answer, in words. The question may be asked either way round: what is expected holds, or does not.
+pub(super) fn answer(summary: &Summary, words: &str) {
+    let answer = if summary.passed { style(words).green() } else { style(words).red() };
+    say!("answer    {}", answer.bold());
     say!("why       {}", report::why(summary));
 }
 
 /// The same without what it answers: of a run that was ended before its end, nothing was expected.
 pub(super) fn so_far(record: &Record) {
     let summary = &record.summary;
+    measured(summary);
+    let Performance { wall_s, cpu_s, peak_rss, events, .. } = record.performance;
+    say!(
+        "run       {} nodes, {} of virtual time in {cpu_s:.1} s of processor ({:.0}x), {wall_s:.1} s on the wall, {} of memory, {events} events",
+        summary.nodes,
+        metrics::text(Some(metrics::Unit::Seconds), summary.virtual_s),
+        summary.virtual_s / cpu_s.max(1e-6),
+        metrics::text(Some(metrics::Unit::Bytes), peak_rss as f64),
+    );
+    say!("seed      {}", summary.seed);
+    say!("trace     {}", summary.trace);
+}
+
+/// Figures, and what was checked.
+pub(super) fn measured(summary: &Summary) {
     say!("{}", figures(summary));
     say!("{} metrics in all, also by class, group and flow: --json\n", summary.metrics.len());
     for check in &summary.checks {
@@ -74,16 +98,6 @@ pub(super) fn so_far(record: &Record) {
     let untried =
         if untried.is_empty() { String::new() } else { format!("; nothing to look at for {}", untried.join(", ")) };
     say!("checks    {violated} violated, looked at {looked} times{untried}");
-    let Performance { wall_s, cpu_s, peak_rss, events, .. } = record.performance;
-    say!(
-        "run       {} nodes, {} of virtual time in {cpu_s:.1} s of processor ({:.0}x), {wall_s:.1} s on the wall, {} of memory, {events} events",
-        summary.nodes,
-        metrics::text(Some(metrics::Unit::Seconds), summary.virtual_s),
-        summary.virtual_s / cpu_s.max(1e-6),
-        metrics::text(Some(metrics::Unit::Bytes), peak_rss as f64),
-    );
-    say!("seed      {}", summary.seed);
-    say!("trace     {}", summary.trace);
 }
 
 fn expectations(verdicts: &[Verdict]) -> Table {

@@ -4,7 +4,7 @@ use super::application::Application;
 use super::disk::Disk;
 use super::executor::{self, Owner};
 use super::host::{Clock, SimHost};
-use super::ledger::Ledger;
+use super::ledger::{Ledger, message_of};
 use super::medium::{Liar, Medium, SimTransport, address};
 use futures::channel::oneshot;
 use libp2p::core::Transport;
@@ -22,6 +22,7 @@ use m2mesh::node::{EventLoop, Gate, Parts};
 use m2mesh::store::{MemoryDisk, Store};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -244,6 +245,11 @@ impl Device {
             debug_assert!(scanned.is_ok(), "a store in memory can be read");
             found
         })
+    }
+
+    /// Numbers of those messages.
+    pub fn lying(&self) -> BTreeSet<u64> {
+        self.inbox().iter().filter_map(|payload| message_of(payload)).collect()
     }
 
     fn read<T>(&self, read: impl FnOnce(&dyn Read) -> T) -> T {

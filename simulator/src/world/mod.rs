@@ -15,32 +15,33 @@
 //! 2. All randomness comes from the plan's seed.
 
 mod accounts;
-mod agenda;
+pub mod agenda;
 mod agreement;
-mod application;
+pub mod application;
 mod asking;
-mod checks;
+pub mod checks;
+pub mod clock;
 mod device;
 mod disk;
 mod effects;
 mod energy;
-mod events;
+pub mod events;
 pub mod executor;
-mod faults;
+pub mod faults;
 mod founding;
 mod host;
-mod ledger;
+pub mod ledger;
 mod medium;
 mod missed;
 mod moving;
 mod publications;
-mod results;
+pub mod results;
 mod sampler;
-mod selections;
+pub mod selections;
 mod spending;
-mod verdicts;
+pub mod verdicts;
 mod witness;
-mod workload;
+pub mod workload;
 
 use crate::plan::Plan;
 use crate::record::Record;
@@ -56,7 +57,7 @@ use futures_timer::virtual_time;
 use ledger::Ledger;
 use medium::{Capture, Medium, NANOS, now};
 use sampler::Sampler;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
@@ -269,7 +270,7 @@ impl World {
     }
 
     fn send(&mut self, sender: usize) {
-        self.workload.send(&self.plan, sender, &self.devices, &self.ledger, &self.agenda);
+        self.workload.send(&self.plan, (sender, now()), &self.devices[..], &self.ledger, &self.agenda);
     }
 
     fn sample(&mut self) {
@@ -316,7 +317,9 @@ impl World {
         if let Some(seals) = m2mesh::identity::audit::end() {
             book.checks.tally(Promise::FreshNonces, seals.seals, seals.repeated);
         }
-        results::check_messages(book, &self.devices, self.end);
+        let lying: Vec<BTreeSet<u64>> = self.devices.iter().map(Device::lying).collect();
+        let is_on = |device: usize| self.devices[device].application().is_some();
+        results::check_messages(book, &lying, is_on, self.end);
         agreement::check(book, &self.plan, &self.devices, &self.medium, said);
         book.checks.merge(self.medium.witness(|witness| std::mem::replace(&mut witness.checks, Checks::new())));
         results::check_publications(book, &self.plan, self.end);
@@ -341,7 +344,7 @@ impl World {
 }
 
 /// Nanoseconds of a duration.
-fn nanos(duration: Duration) -> u64 {
+pub fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 

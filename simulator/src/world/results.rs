@@ -2,10 +2,9 @@
 
 use super::accounts;
 use super::checks::Promise;
-use super::device::Device;
 use super::energy::Reading;
 use super::executor;
-use super::ledger::{Book, End, Ledger, Message, message_of};
+use super::ledger::{Book, End, Ledger, Message};
 use super::medium::{Medium, NANOS, PURPOSES, Spent, now};
 use super::missed::missed;
 use super::publications::{Findings, Rules};
@@ -18,12 +17,8 @@ use futures_timer::virtual_time;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// What can be said of messages only when all is over.
-pub fn check_messages(book: &mut Book, devices: &[Device], end: u64) {
-    let lying: Vec<BTreeSet<u64>> = devices
-        .iter()
-        .map(|device| device.inbox().iter().filter_map(|payload| message_of(payload)).collect())
-        .collect();
+/// What can be said of messages only when all is over; by device, what lies in its inbox, and whether it is on.
+pub fn check_messages(book: &mut Book, lying: &[BTreeSet<u64>], is_on: impl Fn(usize) -> bool, end: u64) {
     for (id, message) in book.messages.iter().enumerate() {
         let id = id as u64;
         if let (Some((End::Delivered, _)), Some(to)) = (message.end, message.to) {
@@ -39,7 +34,7 @@ pub fn check_messages(book: &mut Book, devices: &[Device], end: u64) {
             book.checks.look(Promise::RefusedIsNotThere, !there, what);
         }
         let due = message.deadline + GRACE < end;
-        if due && !message.orphaned && devices[message.from].application().is_some() {
+        if due && !message.orphaned && is_on(message.from) {
             let ended = message.end.is_some();
             book.checks
                 .look(Promise::OneOutcome, ended, || format!("message {id} of node {} has not ended", message.from));
@@ -221,7 +216,8 @@ fn of_all(
     put("violations", book.checks.violated() as f64);
 }
 
-fn of_publications(findings: &Findings, put: &mut dyn FnMut(&str, f64)) {
+/// What subscriptions were to hear, and what came of it.
+pub fn of_publications(findings: &Findings, put: &mut dyn FnMut(&str, f64)) {
     let Findings { owed, missed, told, untold, invented, twice, disordered, late, .. } = findings;
     if *owed > 0 {
         put("publications.delivered", (owed - missed) as f64 / *owed as f64);

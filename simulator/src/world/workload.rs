@@ -27,6 +27,36 @@ pub struct Workload {
     topics: Vec<Vec<u32>>,
 }
 
+/// Where the workload is done: devices with applications on them.
+pub trait Site {
+    /// Whether a device's application runs.
+    fn is_on(&self, device: usize) -> bool;
+
+    /// A device's application sends what the ledger knows by that number.
+    fn send(&self, device: usize, id: u64, command: Command);
+}
+
+impl Site for [Device] {
+    fn is_on(&self, device: usize) -> bool {
+        self[device].application().is_some()
+    }
+
+    fn send(&self, device: usize, id: u64, command: Command) {
+        if let Some(application) = self[device].application() {
+            application.send(id, command);
+        }
+    }
+}
+
+/// What a device's application listens to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listening {
+    /// Topics with their numbers, each once.
+    pub topics: Vec<(u32, String)>,
+    /// Whether it offers [`SERVICE`].
+    pub offers: bool,
+}
+
 struct Sender {
     flow: usize,
     device: usize,
@@ -87,31 +117,44 @@ impl Workload {
 
     /// An application has started: it listens to what it is to get.
     pub fn join(&self, plan: &Plan, application: &Application) {
-        let (mut offers, mut subscribed) = (false, BTreeSet::new());
-        for (flow, numbers) in plan.flows.iter().zip(&self.topics) {
-            match &flow.kind {
-                FlowKind::Publish { topics, subscribers } if subscribers.contains(&application.node) => {
-                    for (topic, number) in topics.iter().zip(numbers).filter(|(_, number)| subscribed.insert(**number))
-                    {
-                        application.subscribe(topic, *number);
-                    }
-                }
-                FlowKind::Request(to) => offers |= to.iter().any(|to| to.contains(&application.node)),
-                FlowKind::Publish { .. } | FlowKind::Send(_) => {}
-            }
-        }
+        let Listening { topics, offers } = self.listening(plan, application.node);
+        topics.iter().for_each(|(number, topic)| application.subscribe(topic, *number));
         if offers {
             application.offer();
         }
     }
 
-    /// A sender sends what is due, and enters its next into the agenda.
-    pub fn send(&mut self, plan: &Plan, number: usize, devices: &[Device], ledger: &Ledger, agenda: &Agenda) {
+    /// What a device's application listens to.
+    pub fn listening(&self, plan: &Plan, device: usize) -> Listening {
+        let (mut listening, mut subscribed) = (Listening::default(), BTreeSet::new());
+        for (flow, numbers) in plan.flows.iter().zip(&self.topics) {
+            match &flow.kind {
+                FlowKind::Publish { topics, subscribers } if subscribers.contains(&device) => {
+                    let new = topics.iter().zip(numbers).filter(|(_, number)| subscribed.insert(**number));
+                    listening.topics.extend(new.map(|(topic, number)| (*number, topic.clone())));
+                }
+                FlowKind::Request(to) => listening.offers |= to.iter().any(|to| to.contains(&device)),
+                FlowKind::Publish { .. } | FlowKind::Send(_) => {}
+            }
+        }
+        listening
+    }
+
+    /// A sender sends what was due at a time of the run, and enters its next into the agenda: by that time and not by when it is done,
+    /// so that one who is late in a lab does not become later.
+    pub fn send(
+        &mut self,
+        plan: &Plan,
+        (number, due): (usize, u64),
+        site: &(impl Site + ?Sized),
+        ledger: &Ledger,
+        agenda: &Agenda,
+    ) {
         let factor = self.factors[self.senders[number].flow];
         let sender = &mut self.senders[number];
         let (index, device) = (sender.flow, sender.device);
         let flow = &plan.flows[index];
-        let since = Duration::from_nanos(now().saturating_sub(NANOS)).saturating_sub(plan.warmup);
+        let since = Duration::from_nanos(due.saturating_sub(NANOS)).saturating_sub(plan.warmup);
         let (mut count, mut size, mut receiver) = (1, flow.size, None);
         let next = match &flow.pattern {
             Pattern::Periodic(every) => Some(since + every.div_f64(factor)),
@@ -131,7 +174,9 @@ impl Workload {
             }
         };
         for _ in 0..count {
-            let Some(application) = devices[device].application() else { break };
+            if !site.is_on(device) {
+                break;
+            }
             let drawn = sender.rng.next_u64();
             let mut topic = None;
             let (to, expected) = match &flow.kind {
@@ -142,7 +187,7 @@ impl Workload {
                     (Some(to), 1)
                 }
                 FlowKind::Publish { topics, subscribers } => {
-                    let on = |subscriber: &&usize| devices[**subscriber].application().is_some();
+                    let on = |subscriber: &&usize| site.is_on(**subscriber);
                     let place = sender.turn % topics.len().max(1);
                     sender.turn += 1;
                     topic = topics.get(place).zip(self.topics[index].get(place).copied());
@@ -150,7 +195,7 @@ impl Workload {
                 }
             };
             let what = Handed { to, topic, size: size.max(LEAST_SIZE), expected };
-            hand_over(plan, index, device, what, application, ledger);
+            hand_over(plan, index, device, what, site, ledger);
         }
         if let Some(next) = next {
             Self::enter(plan, flow, next, number, agenda);
@@ -169,7 +214,7 @@ struct Handed<'a> {
     expected: usize,
 }
 
-fn hand_over(plan: &Plan, index: usize, from: usize, what: Handed<'_>, application: &Application, ledger: &Ledger) {
+fn hand_over(plan: &Plan, index: usize, from: usize, what: Handed<'_>, site: &(impl Site + ?Sized), ledger: &Ledger) {
     let Handed { to, topic, size, expected } = what;
     let flow = &plan.flows[index];
     let full = ledger.lock().open[from] >= MOST_OPEN;
@@ -219,7 +264,7 @@ fn hand_over(plan: &Plan, index: usize, from: usize, what: Handed<'_>, applicati
         }
         _ => return,
     };
-    application.send(id, command);
+    site.send(from, id, command);
 }
 
 /// The topic of that number.

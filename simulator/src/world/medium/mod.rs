@@ -38,6 +38,7 @@ mod tests;
 mod trace;
 mod transport;
 
+pub use super::clock::{NANOS, now};
 pub use books::{Bill, Tally};
 pub use capture::Capture;
 pub use kinds::Kinds;
@@ -51,7 +52,6 @@ use crate::plan::{self, Hostility};
 use air::{Air, Frame};
 use books::{Amount, Tariff, on_the_wire};
 use connection::Connection;
-use futures_timer::virtual_time;
 use libp2p::PeerId;
 use m2mesh::net::shape::{Recovery, Shape};
 use m2mesh::wire::data::Class;
@@ -474,12 +474,5 @@ impl State {
     }
 }
 
-/// Nanoseconds of virtual time.
-pub fn now() -> u64 {
-    virtual_time::now().unwrap_or_default()
-}
-
-/// Nanoseconds in a second.
-pub const NANOS: u64 = 1_000_000_000;
 /// The reason for silence that is distance.
 const FAR: u32 = 1 << 31;

@@ -5,6 +5,7 @@ use super::*;
 use crate::plan::{Bearer, Device, Edge, Plan, Waypoint};
 use crate::world::executor;
 use futures::{AsyncReadExt, AsyncWriteExt};
+use futures_timer::virtual_time;
 use libp2p::core::muxing::{StreamMuxerBox, StreamMuxerExt};
 use std::future::poll_fn;
 use std::time::Duration;

@@ -1,0 +1,364 @@
+//! The application on a lab's node, for one life of its process: it does by the node's local API what the simulated
+//! [application](crate::world::application) does by calls.
+//!
+//! It reads the inbox as it grows, listens and answers as the workload has it, all in one task that ends with the node. Messages for
+//! one receiver, and publications under one topic, go down a stream of lines each, in their order; requests are calls of their own.
+//! A payload is the ledger's in base64, since a line ends with its text.
+//!
+//! Invariants
+//! 1. Nothing of a life goes on when it is let go of.
+//! 2. At most [`MOST_WAITING`] lines of a stream wait for it, and [`MOST_REQUESTS`] requests are under way; what would be more is refused.
+
+use super::worker::News;
+use crate::world::application::SERVICE;
+use crate::world::ledger::{End, Ledger, Way};
+use crate::world::workload::Listening;
+use axum::body::{Body, Bytes};
+use data_encoding::BASE64_NOPAD;
+use futures::future::join_all;
+use futures::{FutureExt, stream};
+use m2mesh::engine::api::{Command, Send};
+use m2mesh::gateway::client::{Client, ClientError, Events, escape};
+use m2mesh::gateway::dto::{
+    self, AnswerBody, ConsumeBody, Done, InboxFollowQuery, InboxMessage, LineOutcome, Missed, Outcome, Payload,
+    PublishLinesQuery, Published, RequestBody, SendLinesQuery, ServiceCall, Span, SubscribeQuery,
+};
+use m2mesh::wire::batch::Ack;
+use m2mesh::wire::data::Class;
+use serde::Deserialize;
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinHandle;
+
+/// See the module's documentation.
+pub struct Life {
+    device: usize,
+    client: Client,
+    ledger: Ledger,
+    streams: RefCell<Vec<Stream>>,
+    tasks: RefCell<Vec<Task>>,
+    requests: Arc<Semaphore>,
+}
+
+/// A task that ends when it is let go of.
+struct Task(JoinHandle<()>);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Lines on their way to the node.
+struct Stream {
+    route: Route,
+    lines: mpsc::Sender<Bytes>,
+    /// Numbers in the ledger of all lines so far.
+    ids: Ids,
+    _task: Task,
+}
+
+type Ids = Arc<Mutex<Vec<u64>>>;
+
+/// Where lines go.
+#[derive(Clone, Debug, PartialEq)]
+enum Route {
+    Send(SendLinesQuery),
+    Publish(PublishLinesQuery),
+}
+
+/// What comes by a subscription.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Heard {
+    Message(Published),
+    Missed(Missed),
+}
+
+impl Life {
+    /// Begins to listen, and tells when all of that stands.
+    pub fn begin(
+        device: usize,
+        client: Client,
+        ledger: Ledger,
+        listening: Listening,
+        news: mpsc::Sender<News>,
+    ) -> Self {
+        let listener = Listener { device, client: client.clone(), ledger: ledger.clone() };
+        let task = tokio::spawn(async move {
+            let told = match listener.attend(listening, &news).await {
+                Ok(()) => "its node has ended a stream".to_owned(),
+                Err(error) => error.to_string(),
+            };
+            // Whoever drives the lab knows whether it was killed on purpose, and is gone when all is over.
+            let _ = news.send(News::Broken { device, what: told }).await;
+        });
+        Self {
+            device,
+            client,
+            ledger,
+            streams: RefCell::default(),
+            tasks: RefCell::new(vec![Task(task)]),
+            requests: Arc::new(Semaphore::new(MOST_REQUESTS)),
+        }
+    }
+
+    /// Sends a message, a request or a publication, and reports how it ended.
+    pub fn send(&self, id: u64, command: Command) {
+        match command {
+            Command::Send(Send { to, payload, ack, class, policy, lifetime, id: _ }) => {
+                let (to, deadline) = (to.to_string(), Span(lifetime));
+                let query = SendLinesQuery {
+                    to,
+                    ack: told_ack(ack),
+                    class: told_class(class),
+                    policy,
+                    deadline,
+                    id: None,
+                    first: 1,
+                };
+                self.line(Route::Send(query), id, &payload);
+            }
+            Command::Publish { topic, payload, policy, lifetime, confirm } => {
+                let query = PublishLinesQuery { topic, policy, deadline: Span(lifetime), confirm };
+                self.line(Route::Publish(query), id, &payload);
+            }
+            Command::Request { send, service } => self.request(id, send, service),
+            // A workload has no others.
+            _ => {}
+        }
+    }
+
+    fn line(&self, route: Route, id: u64, payload: &[u8]) {
+        let mut line = BASE64_NOPAD.encode(payload).into_bytes();
+        line.push(b'\n');
+        let mut streams = self.streams.borrow_mut();
+        // One that has broken off is begun anew.
+        streams.retain(|stream| !stream.lines.is_closed());
+        let at = streams.iter().position(|stream| stream.route == route).unwrap_or_else(|| {
+            streams.push(self.stream(route));
+            streams.len() - 1
+        });
+        let Stream { lines, ids, .. } = &streams[at];
+        // Under one lock, so that the line's number is its place.
+        let mut ids = ids.lock().unwrap_or_else(PoisonError::into_inner);
+        match lines.try_send(Bytes::from(line)) {
+            Ok(()) => ids.push(id),
+            Err(_) => {
+                drop(ids);
+                self.ledger.handle_end(id, End::Refused, "the node takes no more lines");
+            }
+        }
+    }
+
+    fn stream(&self, route: Route) -> Stream {
+        let (lines, waiting) = mpsc::channel::<Bytes>(MOST_WAITING);
+        let ids = Ids::default();
+        let (client, ledger, numbers, device) = (self.client.clone(), self.ledger.clone(), ids.clone(), self.device);
+        let way = route.clone();
+        let task = tokio::spawn(async move {
+            if let Err(ClientError::Api(error)) = carry(&client, &way, waiting, &numbers, &ledger, device).await {
+                // The node has not taken the stream, so none of its lines.
+                let ids = numbers.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                ids.into_iter().for_each(|id| refuse(&ledger, device, id, &error.error));
+            }
+        });
+        Stream { route, lines, ids, _task: Task(task) }
+    }
+
+    fn request(&self, id: u64, send: Send, service: Option<String>) {
+        let Ok(permit) = self.requests.clone().try_acquire_owned() else {
+            return self.ledger.handle_end(
+                id,
+                End::Refused,
+                "the application has as many requests under way as it may",
+            );
+        };
+        let Send { to, payload, class, policy, lifetime, .. } = send;
+        let body = RequestBody {
+            to: to.to_string(),
+            service,
+            payload: Some(BASE64_NOPAD.encode(&payload)),
+            payload_base64: None,
+            class: told_class(class),
+            policy,
+            timeout: Span(lifetime),
+        };
+        let (client, ledger, device) = (self.client.clone(), self.ledger.clone(), self.device);
+        let task = tokio::spawn(async move {
+            match client.post::<Outcome>("/v1/request", &body).await {
+                Ok(outcome) => report(&ledger, device, id, &outcome),
+                Err(ClientError::Api(error)) => refuse(&ledger, device, id, &error.error),
+                // The node has gone, and what became of it is not known.
+                Err(_) => {}
+            }
+            drop(permit);
+        });
+        let mut tasks = self.tasks.borrow_mut();
+        tasks.retain(|task| !task.0.is_finished());
+        tasks.push(Task(task));
+    }
+}
+
+/// Has the node take lines until it or their sender is gone.
+async fn carry(
+    client: &Client,
+    route: &Route,
+    waiting: mpsc::Receiver<Bytes>,
+    ids: &Ids,
+    ledger: &Ledger,
+    device: usize,
+) -> Result<(), ClientError> {
+    let lines = stream::unfold(waiting, |mut waiting| async move {
+        let line = waiting.recv().await?;
+        Some((Ok::<_, Infallible>(line), waiting))
+    });
+    let body = Body::from_stream(lines);
+    let mut answers = match route {
+        Route::Send(query) => client.lines("/v1/send-lines", query, body).await?,
+        Route::Publish(query) => client.lines("/v1/publish-lines", query, body).await?,
+    };
+    while let Some(LineOutcome { line, outcome }) = answers.next().await? {
+        let place = usize::try_from(line).ok().and_then(|line| line.checked_sub(1));
+        let id = place.and_then(|place| ids.lock().unwrap_or_else(PoisonError::into_inner).get(place).copied());
+        if let Some(id) = id {
+            report(ledger, device, id, &outcome);
+        }
+    }
+    Ok(())
+}
+
+/// What a life listens to.
+struct Listener {
+    device: usize,
+    client: Client,
+    ledger: Ledger,
+}
+
+impl Listener {
+    async fn attend(&self, listening: Listening, news: &mpsc::Sender<News>) -> Result<(), ClientError> {
+        let inbox = self.client.events("/v1/inbox/follow", &InboxFollowQuery::default()).await?;
+        let mut subscriptions = Vec::new();
+        for (number, topic) in &listening.topics {
+            let query = SubscribeQuery { filter: topic.clone(), since: None, last: None };
+            let heard = self.client.events("/v1/subscribe", &query).await?;
+            subscriptions.push(self.hear(self.ledger.handle_subscribed(self.device, *number), heard));
+        }
+        let calls = match listening.offers {
+            true => Some(self.client.events(&format!("/v1/offers/{}", escape(SERVICE)), &()).await?),
+            false => None,
+        };
+        // Nobody waits for it any more when all is over.
+        let _ = news.send(News::Listens(self.device)).await;
+        let (inbox, heard, calls) = futures::join!(self.read(inbox), join_all(subscriptions), self.answer(calls));
+        heard.into_iter().collect::<Result<(), _>>().and(inbox).and(calls)
+    }
+
+    /// Reads the inbox and consumes it, a burst at a time.
+    async fn read(&self, mut inbox: Events) -> Result<(), ClientError> {
+        let mut last = None;
+        loop {
+            let next = match inbox.next::<InboxMessage>().now_or_never() {
+                Some(next) => next?,
+                None => {
+                    if let Some(up_to) = last.take() {
+                        let body = ConsumeBody { up_to, consumer: String::new(), durable: false };
+                        let Done {} = self.client.post("/v1/inbox/consume", &body).await?;
+                    }
+                    inbox.next().await?
+                }
+            };
+            let Some(InboxMessage { number, payload, .. }) = next else { return Ok(()) };
+            if let Some(id) = self.ledger.handle_received(self.device, &bytes(payload), number) {
+                self.ledger.handle_durable(id, self.device);
+            }
+            last = Some(number);
+        }
+    }
+
+    async fn hear(&self, subscription: usize, mut heard: Events) -> Result<(), ClientError> {
+        while let Some(heard) = heard.next::<Heard>().await? {
+            match heard {
+                Heard::Message(Published { lost, skipped, payload, .. }) => {
+                    let payload = bytes(payload);
+                    self.ledger.handle_heard(subscription, &payload, lost + skipped);
+                    self.ledger.handle_received(self.device, &payload, 0);
+                }
+                Heard::Missed(Missed { from, lost, uncertain, skipped, .. }) => {
+                    let from = from.unwrap_or_default();
+                    self.ledger.handle_missed(subscription, &from, lost + skipped, uncertain);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers requests by an echo.
+    async fn answer(&self, calls: Option<Events>) -> Result<(), ClientError> {
+        let Some(mut calls) = calls else { return Ok(()) };
+        while let Some(ServiceCall { call, payload, .. }) = calls.next().await? {
+            self.ledger.handle_received(self.device, &bytes(payload.clone()), 0);
+            let Payload { payload, payload_base64 } = payload;
+            let body = AnswerBody { failure: None, payload, payload_base64 };
+            match self.client.post::<Done>(&format!("/v1/calls/{call}"), &body).await {
+                // The caller has given up.
+                Ok(Done {}) | Err(ClientError::Api(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The ledger's payload, if it is one; what is none is shown to the ledger as it came.
+pub fn bytes(payload: Payload) -> Vec<u8> {
+    let text = payload.into_bytes().unwrap_or_default();
+    BASE64_NOPAD.decode(&text).unwrap_or(text)
+}
+
+fn report(ledger: &Ledger, device: usize, id: u64, outcome: &Outcome) {
+    let (end, reason) = match outcome {
+        Outcome::Delivered { latency_us, hops, price } => {
+            let price = (price * 1e6).round() as u64;
+            ledger.handle_way(id, Way { hops: *hops, price, latency: *latency_us });
+            (End::Delivered, "")
+        }
+        Outcome::Replied { .. } => (End::Delivered, ""),
+        Outcome::Sent { .. } | Outcome::Heard { .. } => (End::Sent, ""),
+        Outcome::Expired { reason } => (End::Expired, &**reason),
+        Outcome::Refused { reason } => (End::Refused, &**reason),
+        Outcome::Unreachable { reason } => (End::Unreachable, &**reason),
+    };
+    if !outcome.is_success() {
+        ledger.handle_failure(device);
+    }
+    ledger.handle_end(id, end, reason);
+}
+
+fn refuse(ledger: &Ledger, device: usize, id: u64, reason: &str) {
+    report(ledger, device, id, &Outcome::Refused { reason: reason.to_owned() });
+}
+
+fn told_ack(ack: Ack) -> dto::Ack {
+    match ack {
+        Ack::None => dto::Ack::None,
+        Ack::Hop => dto::Ack::Hop,
+        Ack::End => dto::Ack::End,
+    }
+}
+
+fn told_class(class: Class) -> dto::Class {
+    match class {
+        Class::Alarm => dto::Class::Alarm,
+        Class::Control => dto::Class::Control,
+        Class::Telemetry => dto::Class::Telemetry,
+        Class::Bulk => dto::Class::Bulk,
+    }
+}
+
+/// Lines that wait for their stream: as many as an application holds back in a simulation.
+const MOST_WAITING: usize = 4_096;
+/// Requests of one device under way. With the streams they are within what a node serves of one program.
+const MOST_REQUESTS: usize = 24;
