@@ -281,14 +281,14 @@ impl Listener {
     async fn hear(&self, subscription: usize, mut heard: Events) -> Result<(), ClientError> {
         while let Some(heard) = heard.next::<Heard>().await? {
             match heard {
-                Heard::Message(Published { lost, skipped, payload, .. }) => {
+                Heard::Message(Published { topic, lost, skipped, payload, .. }) => {
                     let payload = bytes(payload);
-                    self.ledger.handle_heard(subscription, &payload, lost + skipped);
+                    self.ledger.handle_heard(subscription, &topic, &payload, lost + skipped);
                     self.ledger.handle_received(self.device, &payload, 0);
                 }
-                Heard::Missed(Missed { from, lost, uncertain, skipped, .. }) => {
+                Heard::Missed(Missed { topic, from, lost, uncertain, skipped, .. }) => {
                     let from = from.unwrap_or_default();
-                    self.ledger.handle_missed(subscription, &from, lost + skipped, uncertain);
+                    self.ledger.handle_missed(subscription, &topic, &from, (lost + skipped, uncertain));
                 }
             }
         }
