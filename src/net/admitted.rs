@@ -13,7 +13,10 @@ use std::time::{Duration, Instant};
 
 /// See the module's documentation. Clones are the same table.
 #[derive(Debug)]
-pub(crate) struct Admitted<P>(Arc<Mutex<VecDeque<(PeerId, Found<P>)>>>);
+pub(crate) struct Admitted<P>(Arc<Mutex<Waiting<P>>>);
+
+/// The oldest first.
+type Waiting<P> = VecDeque<(PeerId, Found<P>)>;
 
 /// What was found out about one.
 #[derive(Debug)]

@@ -276,7 +276,7 @@ impl Shaper {
         let (recovery, patience) = (self.recovery, self.recovery.patience(&self.shape));
         let lost = self.held.iter_mut().filter(|piece| piece.losses > 0 && piece.sent <= sent);
         // Each of them, and not only the first that is sent again sooner.
-        lost.fold(false, |sooner, piece| piece.is_shown(known, recovery, patience) || sooner)
+        lost.filter_map(|piece| piece.is_shown(known, recovery, patience).then_some(())).count() > 0
     }
 
     /// What gets through after a loss shows others, and all that wait for them arrive accordingly.

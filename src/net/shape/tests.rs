@@ -60,7 +60,7 @@ fn a_loss_that_nothing_follows_is_noticed_by_time_outs() {
     for losses in 1..4 {
         let arrives = losing(Recovery::Quic, &[losses]).send(100, 0, Time(0)).arrives.0 / MS;
         let extra = arrives - 30 - losses * (86 + 60);
-        assert!(extra % 172 == 0 && extra <= losses * 172, "{arrives} after {losses}");
+        assert!(extra.is_multiple_of(172) && extra <= losses * 172, "{arrives} after {losses}");
     }
 }
 
