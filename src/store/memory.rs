@@ -32,7 +32,7 @@ pub struct MemoryStore {
     durable: Lsn,
     flush: Duration,
     /// The flush under way, and what will be durable when it ends.
-    flushing: Option<(Delay, Lsn)>,
+    flushing: Option<(Option<Delay>, Lsn)>,
     failure: Option<StoreError>,
     failure_told: bool,
     waker: Option<Waker>,
@@ -95,10 +95,12 @@ impl MemoryStore {
             return;
         }
         let Some(newest) = self.waiting.back() else { return };
-        let mut delay = Delay::new(self.flush);
+        // A disk that takes no time has ended already, whatever a timer says of no time.
+        let mut delay = (!self.flush.is_zero()).then(|| Delay::new(self.flush));
         if let Some(waker) = &self.waker {
-            // Armed now, so that its end wakes whoever polled last; a disk that takes no time has ended already.
-            if Pin::new(&mut delay).poll(&mut Context::from_waker(waker)).is_ready() {
+            // Armed now, so that its end wakes whoever polled last.
+            let mut cx = Context::from_waker(waker);
+            if delay.as_mut().is_none_or(|delay| Pin::new(delay).poll(&mut cx).is_ready()) {
                 waker.wake_by_ref();
             }
         }
@@ -108,7 +110,7 @@ impl MemoryStore {
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some((delay, lsn)) = &mut self.flushing else { return Poll::Pending };
         let lsn = *lsn;
-        if Pin::new(delay).poll(cx).is_pending() {
+        if delay.as_mut().is_some_and(|delay| Pin::new(delay).poll(cx).is_pending()) {
             return Poll::Pending;
         }
         while let Some(flushed) = self.waiting.pop_front_if(|undo| undo.lsn <= lsn) {
