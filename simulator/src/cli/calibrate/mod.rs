@@ -45,10 +45,7 @@ use std::time::{Duration, Instant};
 /// Needs a machine that is otherwise quiet: what else runs there delays real nodes, and not the simulation. On a busy one
 /// there is no verdict, and the exit code is 1.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:
-  m2mesh-sim calibrate --nodes 10 --for 30s --loss 1%
-  m2mesh-sim calibrate --over quic --hops 3 --loss 5%
-  m2mesh-sim calibrate --over tcp --cut 5s --for 20s")]
+#[command(after_help = "Example: m2mesh-sim calibrate --over quic --hops 3 --loss 5%")]
 pub(super) struct Arguments {
     /// What joins the real nodes: a lab's shaped connections in a ring, or lines of network namespaces (as root, on Linux)
     #[arg(long, value_enum, default_value = "lab")]
