@@ -22,10 +22,12 @@ pub(super) struct Differing {
 
 impl<S: Store, H: Host> EventLoop<S, H> {
     /// A neighbour is there: within an epoch it is admitted however far off its clock is, and messages run out all the same.
-    pub(super) fn compare_clocks(&mut self, link: LinkId, address: &Multiaddr, theirs: u64) {
+    pub(super) fn compare_clocks(&mut self, link: LinkId, address: &Multiaddr, theirs: u64, age: Duration) {
         let ours = self.host.now().unix.seconds();
-        let allowed = self.engine.membership().epoch_length().skew();
-        if theirs.abs_diff(ours) > allowed.as_secs() {
+        let allowed = self.engine.membership().epoch_length().skew().as_secs();
+        // What a clock said at most so long ago.
+        let (least, most) = (theirs, theirs.saturating_add(age.as_secs()));
+        if least > ours.saturating_add(allowed) || most.saturating_add(allowed) < ours {
             tracing::debug!(link = link.0, "its clock differs");
             self.handle_skew(address, Skew { theirs, ours });
         }

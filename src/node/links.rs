@@ -49,7 +49,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
             NetEvent::ListenFailed { reason } => tracing::error!(%reason, "cannot listen"),
             NetEvent::LinkUp { link, peer, admitted, address, outbound, bearer, age } => {
                 let transport = net::transport_of(&address);
-                self.compare_clocks(link, &address, admitted.seconds);
+                self.compare_clocks(link, &address, admitted.seconds, age);
                 let since = self.host.now().time;
                 let neighbour = Neighbour {
                     peer,

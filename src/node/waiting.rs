@@ -8,16 +8,16 @@
 //! 1. Nothing leaves before its commit is durable.
 //! 2. The replies of one conversation leave in the order in which they came.
 //!
-//! The store bounds how many there are: what it has not made durable is at most what it has room for. Publications come with few commits,
-//! and have a bound of their own, [`MAX_PUBLISHED`].
+//! The store bounds how many there are: what it has not made durable is at most what it has room for. Publications, and what is told of
+//! missed ones, come with few commits, and have a bound of their own, [`MAX_PUBLISHED`].
 
 use super::Held;
 use crate::engine::api::{Reply, Token};
 use crate::id::Lsn;
 use std::collections::BTreeMap;
 
-/// Most bytes of publications that wait for the disk. Drop policy: one that comes when they are reached is dropped
-/// (`publications_dropped`).
+/// Most bytes of publications, and of what is told of missed ones, that wait for the disk. Drop policy: one that comes when they are reached is
+/// dropped (`publications_dropped`).
 pub(super) const MAX_PUBLISHED: usize = 16 * 1024 * 1024;
 
 /// See the module's documentation.
@@ -29,7 +29,7 @@ pub(super) struct Waiting {
     came: u64,
     /// Of each conversation with replies among them, the place of the last.
     last: BTreeMap<Token, (Lsn, u64)>,
-    /// Bytes of publications among them.
+    /// Bytes of publications among them, and of what is told of missed ones.
     published: usize,
 }
 
@@ -66,9 +66,7 @@ impl Waiting {
 
     /// Publications, and what was told of missed ones: they wait no longer, and keep their order.
     pub(super) fn take_publications(&mut self) -> Vec<Held> {
-        let of_topics = |_: &(Lsn, u64), held: &mut Held| {
-            matches!(held, Held::Reply { reply: Reply::Published(_) | Reply::Missed(_), .. })
-        };
+        let of_topics = |_: &(Lsn, u64), held: &mut Held| held.published().is_some();
         let taken: Vec<_> = self.held.extract_if(.., of_topics).collect();
         taken.iter().for_each(|(place, held)| self.forget(*place, held));
         taken.into_iter().map(|(_, held)| held).collect()
@@ -91,12 +89,13 @@ impl Held {
         }
     }
 
-    /// Bytes of a publication, if it is one.
+    /// Bytes of a publication or of what is told of missed ones, if it is either.
     pub(super) fn published(&self) -> Option<usize> {
         match self {
             Self::Reply { reply: Reply::Published(published), .. } => {
                 Some(published.topic.len() + published.payload.len())
             }
+            Self::Reply { reply: Reply::Missed(missed), .. } => Some(size_of_val(missed) + missed.topic.len()),
             _ => None,
         }
     }
@@ -105,6 +104,7 @@ impl Held {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::api::Missed;
     use proptest::prelude::*;
 
     fn reply(token: u64, number: u64) -> Held {
@@ -147,6 +147,20 @@ mod tests {
         assert_eq!(waiting.commit_for(&reply(2, 1), Lsn(0)), Lsn(0));
         assert_eq!(drain(&mut waiting, 7), [(1, 1), (1, 2)]);
         assert_eq!(waiting.commit_for(&reply(1, 3), Lsn(0)), Lsn(0));
+    }
+
+    #[test]
+    fn what_is_told_of_missed_publications_has_a_bound_as_they_have() {
+        let missed = || {
+            let missed = Missed { topic: "x".repeat(100_000), from: None, lost: 1, uncertain: false };
+            Held::Reply { token: Token(1), reply: Reply::Missed(missed), last: false }
+        };
+        let mut waiting = Waiting::default();
+        let taken = (0..).take_while(|_| waiting.push(Lsn(1), missed()).is_ok()).count();
+        assert_eq!(taken, MAX_PUBLISHED / (100_000 + size_of::<Missed>()));
+        assert_eq!(waiting.take_publications().len(), taken);
+        assert_eq!((waiting.published, waiting.last.len()), (0, 0));
+        assert!(waiting.push(Lsn(1), missed()).is_ok());
     }
 
     proptest! {
