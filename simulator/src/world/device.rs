@@ -147,7 +147,7 @@ impl Device {
         let local = key.public().to_peer_id();
         let clock = self.clock.clone();
         let gate = Gate::new(membership.admission_view(), u64::from(seed[0]) | (owner << 8), move || clock.now());
-        let transport = SimTransport::new(medium.clone(), self.index, local).boxed();
+        let transport = SimTransport::new(medium.clone(), self.index, local).of(owner).boxed();
         let executor: net::Executor = Box::new(move |task| executor::spawn(owner, task));
         let config = NetConfig {
             listen: self.bearers.iter().map(|bearer| address(self.index, *bearer)).collect(),

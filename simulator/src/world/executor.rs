@@ -13,10 +13,10 @@ use futures::future::BoxFuture;
 use futures::task::{ArcWake, waker};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::Context;
+use std::task::{Context, Poll, Waker};
 
 /// Whose task it is.
 pub type Owner = u64;
@@ -37,11 +37,20 @@ struct Owned {
     limit: usize,
 }
 
+/// What waits for an owner that stands still.
+#[derive(Default)]
+struct Still {
+    /// Its tasks that were woken meanwhile.
+    woken: Vec<Arc<Task>>,
+    /// Tasks of others ([`runs`]).
+    others: Vec<Waker>,
+}
+
 thread_local! {
     static READY: RefCell<VecDeque<Arc<Task>>> = const { RefCell::new(VecDeque::new()) };
     static OWNED: RefCell<BTreeMap<Owner, Owned>> = const { RefCell::new(BTreeMap::new()) };
-    /// Owners that stand still, with their tasks that were woken meanwhile.
-    static STILL: RefCell<BTreeMap<Owner, Vec<Arc<Task>>>> = const { RefCell::new(BTreeMap::new()) };
+    /// Owners that stand still.
+    static STILL: RefCell<BTreeMap<Owner, Still>> = const { RefCell::new(BTreeMap::new()) };
     static POLLS: Cell<u64> = const { Cell::new(0) };
 }
 
@@ -72,7 +81,8 @@ pub fn spawn(owner: Owner, future: impl Future<Output = ()> + Send + 'static) {
 /// Runs tasks until none is ready.
 pub fn run_ready() {
     while let Some(task) = READY.with_borrow_mut(VecDeque::pop_front) {
-        let stands = STILL.with_borrow_mut(|still| still.get_mut(&task.owner).map(|woken| woken.push(task.clone())));
+        let stands =
+            STILL.with_borrow_mut(|still| still.get_mut(&task.owner).map(|still| still.woken.push(task.clone())));
         if stands.is_some() {
             continue;
         }
@@ -92,18 +102,30 @@ pub fn run_ready() {
 
 /// An owner's process stands still from now on.
 pub fn pause(owner: Owner) {
-    STILL.with_borrow_mut(|still| drop(still.insert(owner, Vec::new())));
+    STILL.with_borrow_mut(|still| drop(still.insert(owner, Still::default())));
 }
 
 /// It goes on.
 pub fn go_on(owner: Owner) {
-    let woken = STILL.with_borrow_mut(|still| still.remove(&owner)).unwrap_or_default();
+    let Still { woken, others } = STILL.with_borrow_mut(|still| still.remove(&owner)).unwrap_or_default();
     READY.with_borrow_mut(|ready| ready.extend(woken));
+    others.into_iter().for_each(Waker::wake);
+}
+
+/// Waits while an owner's process stands still: for what only that can do.
+pub fn runs(owner: Owner) -> impl Future<Output = ()> {
+    poll_fn(move |cx| {
+        let waits = STILL.with_borrow_mut(|still| {
+            still.get_mut(&owner).map(|still| still.others.push(cx.waker().clone())).is_some()
+        });
+        if waits { Poll::Pending } else { Poll::Ready(()) }
+    })
 }
 
 /// Drops all tasks of an owner, in the order in which they were started.
 pub fn drop_owner(owner: Owner) {
-    drop(STILL.with_borrow_mut(|still| still.remove(&owner)));
+    let still = STILL.with_borrow_mut(|still| still.remove(&owner)).unwrap_or_default();
+    still.others.into_iter().for_each(Waker::wake);
     let Owned { tasks, .. } = OWNED.with_borrow_mut(|owned| owned.remove(&owner)).unwrap_or_default();
     for task in tasks {
         let future = task.future.lock().unwrap_or_else(PoisonError::into_inner).take();

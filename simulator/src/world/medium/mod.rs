@@ -47,6 +47,7 @@ pub use purpose::{PURPOSES, Purpose};
 pub use tell::{Spent, Watch};
 pub use transport::{SimTransport, address, network};
 
+use super::executor::Owner;
 use super::witness::Witness;
 use crate::plan::{self, Hostility};
 use air::{Air, Frame};
@@ -141,6 +142,7 @@ struct Device {
 /// Where a device takes connections.
 struct Listener {
     peer: PeerId,
+    owner: Option<Owner>,
     queue: Mutex<Arrivals>,
 }
 

@@ -6,6 +6,7 @@ use crate::plan::{Bearer, Device, Edge, Plan, Waypoint};
 use crate::world::executor;
 use futures::{AsyncReadExt, AsyncWriteExt};
 use futures_timer::virtual_time;
+use libp2p::core::Transport;
 use libp2p::core::muxing::{StreamMuxerBox, StreamMuxerExt};
 use std::future::poll_fn;
 use std::time::Duration;
@@ -276,5 +277,41 @@ fn a_writer_waits_while_the_window_is_full() {
         assert!((15_000..20_000).contains(&bytes), "{bytes} bytes in two seconds");
         let sent = medium.edge_bytes(0).0[0];
         assert!(sent < 26_000, "{sent} bytes were taken, of 50,000");
+    });
+}
+
+#[test]
+fn a_dial_is_answered_when_the_listeners_process_goes_on() {
+    const LISTENER: executor::Owner = 7;
+    apart(|| {
+        let medium = Medium::new(&plan(delay(20), None), &[]);
+        let peer = PeerId::random();
+        let mut listener = SimTransport::new(medium.clone(), 1, peer).of(LISTENER);
+        let id = libp2p::core::transport::ListenerId::next();
+        listener.listen_on(id, address(1, 0)).expect("its address");
+        let mut dialer = SimTransport::new(medium, 0, PeerId::random());
+        let connected = Arc::new(Mutex::new(Vec::new()));
+        let mut dial = || {
+            let role = libp2p::core::transport::DialOpts {
+                role: libp2p::core::Endpoint::Dialer,
+                port_use: libp2p::core::transport::PortUse::New,
+            };
+            let (dial, seen) = (dialer.dial(address(1, 0), role).expect("an address"), connected.clone());
+            executor::spawn(1, async move {
+                let stands = dial.await.is_ok();
+                seen.lock().expect("no panic").push(((now() - NANOS) / 1_000_000, stands));
+            });
+        };
+        dial();
+        run_until(millis(1_000));
+        executor::pause(LISTENER);
+        dial();
+        run_until(millis(5_000));
+        assert_eq!(*connected.lock().expect("no panic"), [(100, true)]);
+        executor::go_on(LISTENER);
+        run_until(millis(6_000));
+        // The last two of the five packets.
+        assert_eq!(connected.lock().expect("no panic")[1..], [(5_040, true)]);
+        drop(listener);
     });
 }

@@ -1,12 +1,14 @@
 //! The medium as libp2p sees it: a transport that yields a peer and a multiplexer directly.
 //!
 //! Encryption and multiplexing are not simulated, their round trips and bytes are: a dial takes the packets that TCP and
-//! Noise would exchange before there is a connection. Addresses look like those of a real network,
+//! Noise would exchange before there is a connection. A listener whose process stands still has its system's part in that alone: it
+//! answers when the process goes on, so that what is said on a connection was said after the listener had begun with it. Addresses look like those of a real network,
 //! `/ip4/10.BEARER.HIGH.LOW/tcp/7707`, so that whatever goes by sources and transports works as on devices.
 
 use super::connection::{Connection, Muxer, NEVER};
 use super::purpose::Purpose;
 use super::{Listener, Medium, NANOS, Verdict, now};
+use crate::world::executor::{self, Owner};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Ready, ready};
 use futures_timer::Delay;
@@ -58,6 +60,7 @@ pub struct SimTransport {
     peer: PeerId,
     listening: Vec<Listening>,
     dials: u64,
+    owner: Option<Owner>,
 }
 
 struct Listening {
@@ -70,7 +73,13 @@ struct Listening {
 impl SimTransport {
     /// For a device with the key of `peer`.
     pub fn new(medium: Medium, device: usize, peer: PeerId) -> Self {
-        Self { medium, device, peer, listening: Vec::new(), dials: 0 }
+        Self { medium, device, peer, listening: Vec::new(), dials: 0, owner: None }
+    }
+
+    /// Whose process takes its connections.
+    pub fn of(mut self, owner: Owner) -> Self {
+        self.owner = Some(owner);
+        self
     }
 }
 
@@ -98,7 +107,7 @@ impl Transport for SimTransport {
         let Some((_, bearer)) = place(&address).filter(|(device, _)| *device == self.device) else {
             return Err(TransportError::MultiaddrNotSupported(address));
         };
-        let listener = Arc::new(Listener { peer: self.peer, queue: Mutex::default() });
+        let listener = Arc::new(Listener { peer: self.peer, owner: self.owner, queue: Mutex::default() });
         self.medium.lock().devices[self.device].listening.insert(bearer, listener.clone());
         self.listening.push(Listening { id, bearer, listener, told: false });
         Ok(())
@@ -178,6 +187,11 @@ impl Dial {
         let connection = Connection::new(self.medium.clone(), edge, a == self.from, seed_of(seed, edge, number, now()));
         let muxer = Muxer::new(connection.clone(), 0);
         for (step, (end, bytes)) in PACKETS.into_iter().enumerate() {
+            if step == ANSWER
+                && let Some(owner) = self.listener().and_then(|listener| listener.owner)
+            {
+                executor::runs(owner).await;
+            }
             let at = connection.send(end, &[0; 512][..bytes], Purpose::Admission).at;
             if at == NEVER {
                 Delay::new(DIAL_TIME).await;
@@ -224,6 +238,8 @@ fn seed_of(seed: u64, edge: usize, number: u64, at: u64) -> [u8; 32] {
 /// What is exchanged before there is a connection, by end and bytes besides headers: SYN, SYN-ACK, then Noise XX with the
 /// names of the protocols, and Yamux.
 const PACKETS: [(usize, usize); 5] = [(0, 0), (1, 0), (0, 60), (1, 260), (0, 220)];
+/// The first of them that the listener's process makes: those before it are its system's.
+const ANSWER: usize = 3;
 pub(super) const PORT: u16 = 7707;
 /// A dial into silence ends then, if nobody has given up before.
 const DIAL_TIME: Duration = Duration::from_secs(20);
