@@ -15,7 +15,8 @@
 //! - what has no certain end: its publisher was killed within [`LAST`] of it, or did not hear how it ended, or heard that it
 //!   left too late;
 //! - what belongs to an earlier stream of its publisher. A stream ends with its epoch or at a crash. At an epoch's end what
-//!   is missing has to be told, but at a time of its own, so that it is held against the balance at the end of the run;
+//!   is missing has to be told, but at a time of its own, so that it is held against the balance at the end of the run; what was handed
+//!   over before an epoch's end and made after it, as it had to wait for a way, may be of either stream;
 //!   after a crash it need not be, nor where the publisher's clock is in another epoch than the others'.
 //! - what a publisher makes whose clock was set back, for a subscriber that was started again since or shortly before: that takes for
 //!   heard what was sent up to when it ended.
@@ -339,14 +340,15 @@ impl Case<'_> {
         if again && self.publications.was_set_back(self.from, began, missed.sent) {
             return;
         }
-        let ends = (self.rules.turn)(missed.sent);
-        let with = before.and_then(|before| self.stream.get(before)).map(|with| with.sent);
+        // Until then its stream lasts if it was made as soon as it was handed over, and if it was made last.
+        let [ends, latest] = [missed.sent, missed.made].map(|at| (self.rules.turn)(at));
+        let with = before.and_then(|before| self.stream.get(before)).map(|with| with.made.max(with.sent));
         if with
             .is_some_and(|with| with < ends && !self.publications.has_ended(self.from, missed.sent, with, self.rules))
         {
             balance.floor += 1;
-        } else if ends + GRACE < self.rules.end
-            && !self.publications.has_ended(self.from, missed.sent, ends, self.rules)
+        } else if latest + GRACE < self.rules.end
+            && !self.publications.has_ended(self.from, missed.sent, latest, self.rules)
         {
             balance.later += 1;
         }

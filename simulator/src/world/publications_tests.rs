@@ -216,3 +216,27 @@ fn what_may_not_have_been_made_may_be_told_or_not() {
         assert_eq!((findings.owed, findings.missed, kinds(&findings)), (2, 0, [0; 5]), "{lost} told");
     }
 }
+
+#[test]
+fn what_waited_at_its_publisher_over_the_end_of_an_epoch_may_be_of_either_stream() {
+    // Numbers 986 to 990 are handed over in the last seconds of an epoch; from 988 on they leave in the next.
+    let mut waited = stream(991);
+    for one in &mut waited[988..] {
+        one.made = 1_001 * SECOND;
+    }
+    let judge = |told: Option<u64>, with: u64| {
+        let mut publications = Publications::default();
+        let subscription = publications.handle_subscribed(NODE, TOPIC, 990 * SECOND);
+        let heard = |message, lost, at| Heard { from: FROM, message, lost, uncertain: false, at };
+        publications.handle_heard(subscription, heard(Some(985), 0, 996 * SECOND));
+        publications.handle_heard(subscription, heard(Some(989), with, 1_002 * SECOND));
+        if let Some(lost) = told {
+            publications.handle_heard(subscription, heard(None, lost, 1_003 * SECOND));
+        }
+        publications.handle_heard(subscription, heard(Some(990), 0, 1_004 * SECOND));
+        kinds(&judged(&publications, waited.clone()))
+    };
+    // What was missed of the first stream is told by its end, after a message of the second; what was of the second with that.
+    assert_eq!([judge(Some(3), 0), judge(Some(2), 1), judge(None, 3)], [[0; 5]; 3]);
+    assert_eq!((judge(None, 0), judge(Some(4), 0)), ([3, 0, 0, 0, 0], [0, 1, 0, 0, 0]));
+}
