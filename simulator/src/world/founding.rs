@@ -74,7 +74,7 @@ fn settings(plan: &Plan, device: &plan::Device, bearers: &Bearers) -> Settings {
 }
 
 /// What a device is told of the plan's bearers: each has its network of addresses.
-fn profiles(plan: &Plan) -> Bearers {
+pub(super) fn profiles(plan: &Plan) -> Bearers {
     let minute = |time: Duration| u16::try_from(time.as_secs() / 60).unwrap_or(MINUTES);
     let bearer = |(index, bearer): (usize, &plan::Bearer)| {
         let usual = Profile::default();

@@ -55,6 +55,7 @@ use energy::Energy;
 use events::{Events, What};
 use futures_timer::virtual_time;
 use ledger::Ledger;
+use m2mesh::link::bearer::Profile;
 use medium::{Capture, Medium, NANOS, now};
 use sampler::Sampler;
 use std::collections::{BTreeMap, BTreeSet};
@@ -326,12 +327,13 @@ impl World {
         let cut_short = self.end < NANOS + nanos(self.plan.warmup + self.plan.duration + self.plan.settle);
         if !cut_short {
             self.check_effects(&mut book.checks);
+            let bearers = founding::profiles(&self.plan);
             for (number, edge) in self.plan.edges.iter().enumerate().filter(|(_, edge)| edge.known) {
                 let ends = [edge.a, edge.b].map(|device| &self.plan.devices[device]);
-                // Who has just come near is given the time that a node may rest between two dials.
                 let moves = ends.iter().any(|device| device.track.len() > 1);
+                let rest = bearers.profiles().get(edge.bearer).and_then(|bearer| may_rest(bearer, moves));
                 let since = self.medium.missing(number);
-                let missing = since.is_some_and(|since| !moves || now() - since > LONGEST_REST);
+                let missing = since.is_some_and(|since| rest.is_none_or(|rest| now() - since > rest));
                 let what = || format!("{} and {} have no link", ends[0].name, ends[1].name);
                 book.checks.look(Promise::Converged, !missing, what);
             }
@@ -343,14 +345,36 @@ impl World {
     }
 }
 
+/// For how long a link that can stand may be left alone at the end of a run, in nanoseconds: that of somebody who has just come near, or one
+/// whose dials cost money, for as long as a node may rest between two of them, and what a dial takes.
+fn may_rest(bearer: &Profile, moves: bool) -> Option<u64> {
+    (moves || bearer.metered).then(|| nanos(bearer.longest_rest(LONGEST_REST) + bearer.setup_time(DIAL)))
+}
+
 /// Nanoseconds of a duration.
 pub fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// How long a node may leave an address alone that it has never reached, and what a dial takes: nanoseconds.
-const LONGEST_REST: u64 = 75 * NANOS;
+/// How long a node may leave an address alone that it has never reached, where dials cost nothing.
+const LONGEST_REST: Duration = Duration::from_secs(60);
+/// What a dial takes, where its bearer does not say.
+const DIAL: Duration = Duration::from_secs(15);
 /// The simulation's stack: futures of a node nest deeply in an unoptimised build.
 const STACK: usize = 64 * 1024 * 1024;
 /// Signatures whose verification is remembered: more than a run of thousands of nodes meets.
 const MEMOISED: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_has_to_stand_at_the_end_unless_its_ends_may_rest_that_long_between_dials() {
+        let seconds = |bearer: &Profile, moves| may_rest(bearer, moves).map(|rest| rest / NANOS);
+        let free = Profile::default();
+        assert_eq!([seconds(&free, false), seconds(&free, true)], [None, Some(75)]);
+        let dear = Profile { price: 4_000_000, metered: true, ..Profile::default() };
+        assert_eq!([seconds(&dear, false), seconds(&dear, true)], [Some(591); 2]);
+    }
+}
