@@ -109,7 +109,7 @@ counters! {
     CredentialsRefused: Credentials = "credentials_refused",
     /// Credentials handed over by neighbours that this node does not wait for.
     CredentialsUnasked: Credentials = "credentials_unasked",
-    /// Data frames whose time was over when they came.
+    /// Data frames whose time was over when they came, or when the link that they waited for took more.
     DataExpired: Frames = "data_expired",
     /// Data frames for other devices that came to a leaf, which forwards nothing.
     DataForOthers: Frames = "data_for_others",

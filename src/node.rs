@@ -6,7 +6,7 @@
 //! turn; another follows at once if a source has more than a turn takes.
 //!
 //! Outputs with an `after` that is not durable yet stand in [`waiting`], and go when the store advances. A
-//! frame that a link does not take stands in `stalled`; the engine gives that link no data until it has gone.
+//! frame that a link does not take stands in [`stalled`]; the engine gives that link no data until it has gone.
 //!
 //! The loop knows neither clock nor disk nor socket: the [`Host`] is the machine's part, [`system`] a real one.
 //! The same loop runs in a simulator with another host, store and transport.
@@ -31,6 +31,7 @@ mod port;
 mod preflight;
 pub mod realm;
 mod show;
+mod stalled;
 pub mod system;
 mod waiting;
 
@@ -56,6 +57,7 @@ use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use futures_timer::Delay;
 use links::Neighbour;
+use stalled::Stalled;
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
@@ -93,7 +95,7 @@ pub struct EventLoop<S: Store, H: Host> {
     reached: (u64, u64),
     waiting: Waiting,
     /// Bounded: a link that lets too much pile up is closed.
-    stalled: BTreeMap<LinkId, VecDeque<(Class, OutFrame)>>,
+    stalled: BTreeMap<LinkId, Stalled>,
     conversations: BTreeMap<Token, Replies>,
     /// Of those, the ones that end when the application goes.
     streams: BTreeMap<Token, ()>,
@@ -115,7 +117,7 @@ pub struct EventLoop<S: Store, H: Host> {
 
 /// What waits for the disk.
 enum Held {
-    Frame { link: LinkId, class: Class, frame: OutFrame },
+    Frame { link: LinkId, class: Class, frame: OutFrame, until: Option<Time> },
     Reply { token: Token, reply: Reply, last: bool },
 }
 
@@ -326,8 +328,8 @@ impl<S: Store, H: Host> EventLoop<S, H> {
                         self.network.set_reading(false);
                     }
                 }
-                Output::Send { link, class, frame, after } => {
-                    self.when_durable(after, Held::Frame { link, class, frame });
+                Output::Send { link, class, frame, after, until } => {
+                    self.when_durable(after, Held::Frame { link, class, frame, until });
                 }
                 Output::Reply { token, reply, after, last } => {
                     self.when_durable(after, Held::Reply { token, reply, last });
@@ -381,7 +383,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
 
     fn let_go(&mut self, held: Held) {
         match held {
-            Held::Frame { link, class, frame } => self.send(link, class, frame),
+            Held::Frame { link, class, frame, until } => self.send(link, class, frame, until),
             Held::Reply { token, reply, last } => self.tell(token, reply, last),
         }
     }

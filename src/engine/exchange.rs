@@ -140,6 +140,8 @@ pub enum Output {
         frame: OutFrame,
         /// Not before this is durable.
         after: Lsn,
+        /// Of no use after this, if it has to wait for its link until then.
+        until: Option<Time>,
     },
     /// Tell the application.
     Reply {

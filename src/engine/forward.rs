@@ -17,6 +17,9 @@
 //! out from where it was read to. A router remembers where the frames of a
 //! session come from, so that the receiver's *unknown session* finds the way back to whoever has the session.
 //!
+//! A frame that its next link does not take waits for it, for as long as it has left by this clock and [`LEEWAY`] more, and is dropped then: a link
+//! that was overloaded is not to carry what is over for as long again.
+//!
 //! Invariants
 //! 1. A frame passes a router once: its path lists who has had it, and whoever finds itself there drops it. Its sender, which is not
 //!    among them, knows the last [`MAX_OWN`] attempts of its process by their outer ids.
@@ -33,6 +36,7 @@ use crate::time::Unix;
 use crate::wire::data::{DataFrame, MAX_HOPS, Path};
 use crate::wire::frame::{self, Kind};
 use bytes::Bytes;
+use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Most sessions of others whose way back is remembered. Drop policy: of the link that most of them came over the one
@@ -41,6 +45,9 @@ pub(super) const MAX_FLOWS: usize = 4_096;
 
 /// Most of this node's own attempts that it knows if they come back. Drop policy: the oldest is forgotten, and would be handed on once.
 const MAX_OWN: usize = 4_096;
+
+/// How much longer than until its expiry by this clock a frame may wait for its next link: its sender's clock may be behind.
+const LEEWAY: Duration = Duration::from_secs(10);
 
 /// Sessions of others that pass through here, and attempts that began here.
 #[derive(Debug)]
@@ -140,7 +147,9 @@ impl Engine {
         path.age = path.age.saturating_add(self.delay_of(from).into());
         let out = put_data(data.header_bytes, &path, data.sealed, buffer);
         self.flows.forwarded += out.len() as u64;
-        self.send_data(link, data.header.class, out, Lsn(0));
+        let until = self.now.time + expiry.since(self.now.unix) + LEEWAY;
+        self.spend(link, out.len());
+        self.send_in_pieces(link, data.header.class, out, Lsn(0), Some(until));
     }
 
     /// Along the frame's path if it stands, else along one of our own.

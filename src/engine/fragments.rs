@@ -12,6 +12,7 @@
 use super::{Engine, Output};
 use crate::counter::Counter;
 use crate::id::{LinkId, Lsn};
+use crate::time::Time;
 use crate::wire::data::Class;
 use crate::wire::fragment::{Fragment, MAX_FRAGMENTS, OVERHEAD};
 use crate::wire::frame::{self, Frames, Kind, MAX_FRAME};
@@ -79,10 +80,17 @@ impl Fragments {
 
 impl Engine {
     /// Queues a frame of the data stream, in pieces if the link wants it so.
-    pub(super) fn send_in_pieces(&mut self, link: LinkId, class: Class, frame: OutFrame, after: Lsn) {
+    pub(super) fn send_in_pieces(
+        &mut self,
+        link: LinkId,
+        class: Class,
+        frame: OutFrame,
+        after: Lsn,
+        until: Option<Time>,
+    ) {
         let mtu = self.links.get(link).map_or(usize::MAX, |link| link.metrics.mtu as usize).max(LEAST + OVERHEAD);
         if frame.len() <= mtu {
-            return self.outputs.push_back(Output::Send { link, class, frame, after });
+            return self.outputs.push_back(Output::Send { link, class, frame, after, until });
         }
         // As large as may be, but never more of them than a frame may have.
         let part = (mtu - OVERHEAD).max(frame.len().div_ceil(usize::from(MAX_FRAGMENTS)));
@@ -91,7 +99,7 @@ impl Engine {
         let number = self.fragments.last;
         for (piece, bytes) in (0..).zip(frame.into_vec().chunks(part)) {
             let frame = frame::of(Kind::Fragment, &Fragment { frame: number, piece, pieces, bytes }).into();
-            self.outputs.push_back(Output::Send { link, class, frame, after });
+            self.outputs.push_back(Output::Send { link, class, frame, after, until });
         }
     }
 

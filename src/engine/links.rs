@@ -317,6 +317,7 @@ impl Engine {
             class: crate::wire::data::Class::Control,
             frame: frame.into(),
             after: crate::id::Lsn(0),
+            until: None,
         });
     }
 

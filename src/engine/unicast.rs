@@ -233,7 +233,7 @@ impl Engine {
     /// Queues a data frame, which is paid for.
     pub(super) fn send_data(&mut self, link: LinkId, class: Class, frame: OutFrame, after: Lsn) {
         self.spend(link, frame.len());
-        self.send_in_pieces(link, class, frame, after);
+        self.send_in_pieces(link, class, frame, after, None);
     }
 
     /// The credential of the device at the end of a route.

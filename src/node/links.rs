@@ -139,10 +139,9 @@ impl<S: Store, H: Host> EventLoop<S, H> {
         lines
     }
 
-    pub(super) fn send(&mut self, link: LinkId, class: Class, frame: OutFrame) {
+    pub(super) fn send(&mut self, link: LinkId, class: Class, frame: OutFrame, until: Option<Time>) {
         if let Some(queue) = self.stalled.get_mut(&link) {
-            queue.push_back((class, frame));
-            if queue.len() > MAX_STALLED {
+            if !queue.push(class, frame, until) {
                 self.stalled.remove(&link);
                 self.network.close(link, "it does not take what it is sent");
                 self.handle(Input::Dropped { counter: Counter::LinksStalled, count: 1 });
@@ -150,7 +149,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
             return;
         }
         if self.is_stalling(link, class, &frame) {
-            self.stalled.entry(link).or_default().push_back((class, frame));
+            self.stalled.entry(link).or_default().push(class, frame, until);
             self.handle(Input::Blocked(link));
         }
     }
@@ -168,14 +167,22 @@ impl<S: Store, H: Host> EventLoop<S, H> {
     /// A link takes frames again.
     fn unstall(&mut self, link: LinkId) {
         let Some(mut queue) = self.stalled.remove(&link) else { return };
-        while let Some((class, frame)) = queue.pop_front() {
-            if self.is_stalling(link, class, &frame) {
-                queue.push_front((class, frame));
-                self.stalled.insert(link, queue);
-                return;
+        let (now, mut dropped, mut stalls) = (self.host.now().time, 0, false);
+        while let Some((class, frame)) = queue.next(now, &mut dropped) {
+            stalls = self.is_stalling(link, class, frame);
+            if stalls {
+                break;
             }
+            queue.take();
         }
-        self.handle(Input::Writable(link));
+        if dropped > 0 {
+            self.handle(Input::Dropped { counter: Counter::DataExpired, count: dropped });
+        }
+        if stalls {
+            self.stalled.insert(link, queue);
+        } else {
+            self.handle(Input::Writable(link));
+        }
     }
 
     pub(super) fn learn_addresses(&mut self, link: LinkId, own: Vec<Vec<u8>>, others: Vec<Vec<u8>>) {
@@ -200,6 +207,3 @@ impl<S: Store, H: Host> EventLoop<S, H> {
 
 /// How long it counts as true that another process has this node's identity: it is met again before.
 const TWIN_KNOWN: std::time::Duration = std::time::Duration::from_secs(1_200);
-/// Frames that may wait for a link beyond its own queues; the link is closed past that, and what they were about is
-/// sent again over another.
-const MAX_STALLED: usize = 4_096;
