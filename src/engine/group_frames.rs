@@ -227,7 +227,7 @@ impl Engine {
     }
 
     fn keep_numbered(&mut self, group: Tag, flow: Flow, number: u64, frame: Kept) {
-        self.repair.wants.came(&flow, number, self.now.time);
+        self.repair.came(&flow, number, self.now.time);
         let gone = self.shelf.put(group, flow, number, frame);
         self.count_gone(gone);
         self.repair.note(group, flow, number, self.now.time);

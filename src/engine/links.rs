@@ -227,6 +227,8 @@ impl Engine {
         if self.links.of(&link.peer.body.key).next().is_some() {
             // What was on its way over this one is lost.
             self.repair.owe_all(link.peer.body.key, self.now.time);
+        } else {
+            self.repair.forget_neighbour(&link.peer.body.key);
         }
         self.fragments.forget(id);
         self.sessions.nacks.forget(id);

@@ -10,6 +10,11 @@
 //! tellers, `wanted` knows. Who cannot answer, since its link takes nothing, tells anew when it does. Answers go in the lowest class,
 //! behind what is pushed, and bring in what they carry as if it had been pushed: it goes on along the tree.
 //!
+//! **Asking again.** What is not given in time is given up: it may have expired, its teller may lie, or the line may be so full that
+//! nothing comes of it. Which of these it was shows later. So whoever has not given something is asked for another digest of its group after
+//! [`LATER`], and if it gives nothing that it is asked for, after twice as long each time, up to [`LATEST`] times: what it still has then
+//! is wanted anew.
+//!
 //! Invariants
 //! 1. At most [`WINDOW`] frames are answered to one request; requests and digests of a link have a rate, and so has what a neighbour is told.
 //! 2. A frame is given only over links that its publisher's policy allows, where that is this device, and within its segment.
@@ -42,6 +47,9 @@ const GATHER: Duration = Duration::from_millis(20);
 const SPACING: Duration = Duration::from_millis(200);
 /// When what could not be told is tried again.
 const AGAIN: Duration = Duration::from_millis(500);
+/// When a neighbour that has not given what it told of is asked what it keeps: at first, and so many times twice as late.
+const LATER: Duration = Duration::from_secs(4);
+const LATEST: u32 = 3;
 /// Most groups owed to a neighbour by name: beyond them it is told of all.
 const MAX_OWED: usize = 256;
 /// Most flows named beside the tree at a time. Drop policy: more are not named.
@@ -61,6 +69,16 @@ struct Owed {
     asks: bool,
 }
 
+/// A neighbour that has not given what it told of.
+#[derive(Debug, Default)]
+struct Silent {
+    /// How often it has been doubted since it gave something that it was asked for.
+    times: u32,
+    /// When it is asked again what it keeps, and of which groups.
+    at: Option<Time>,
+    groups: BTreeSet<Tag>,
+}
+
 /// See the module's documentation.
 #[derive(Debug)]
 pub(super) struct Repair {
@@ -73,6 +91,7 @@ pub(super) struct Repair {
     digests: Rates,
     /// When neighbours were told last, within [`SPACING`].
     told: BTreeMap<Pseudonym, Time>,
+    silent: BTreeMap<Pseudonym, Silent>,
 }
 
 impl Default for Repair {
@@ -85,6 +104,7 @@ impl Default for Repair {
             rates: Rates::new(REQUESTS.0, REQUESTS.1),
             digests: Rates::new(DIGESTS.0, DIGESTS.1),
             told: BTreeMap::new(),
+            silent: BTreeMap::new(),
         }
     }
 }
@@ -114,6 +134,34 @@ impl Repair {
         owed
     }
 
+    /// A neighbour has not given what it told of in a group: it is to be asked later what it keeps then.
+    fn doubt(&mut self, neighbour: Pseudonym, group: Tag, now: Time) {
+        let silent = self.silent.entry(neighbour).or_default();
+        silent.groups.insert(group);
+        if silent.at.is_none() {
+            silent.at = Some(now + LATER * (1 << silent.times.min(LATEST)));
+            silent.times = silent.times.saturating_add(1);
+        }
+    }
+
+    /// What those who have given nothing keep is asked now.
+    fn ask_silent(&mut self, now: Time) {
+        let due = |(_, silent): &(&Pseudonym, &mut Silent)| silent.at.is_some_and(|at| at <= now);
+        let due = self.silent.iter_mut().filter(due);
+        let due: Vec<_> =
+            due.map(|(of, silent)| (*of, silent.at.take(), core::mem::take(&mut silent.groups))).collect();
+        for (neighbour, _, groups) in due {
+            groups.into_iter().for_each(|group| self.owe(neighbour, group, true, now));
+        }
+    }
+
+    /// A frame has come, which somebody may have been asked for.
+    pub(super) fn came(&mut self, flow: &Flow, number: u64, now: Time) {
+        if let Some(giver) = self.wants.came(flow, number, now) {
+            self.silent.entry(giver).and_modify(|silent| silent.times = 0);
+        }
+    }
+
     /// A frame is new on the shelf.
     pub(super) fn note(&mut self, group: Tag, flow: Flow, number: u64, now: Time) {
         if let Some((_, first, last)) = self.fresh.get_mut(&flow) {
@@ -137,9 +185,15 @@ impl Repair {
         self.digests.forget(link);
     }
 
+    /// A neighbour is none any more: its next link begins with a comparison.
+    pub(super) fn forget_neighbour(&mut self, neighbour: &Pseudonym) {
+        self.silent.remove(neighbour);
+    }
+
     pub(super) fn next_wake(&self) -> Option<Time> {
         let owed = self.owed.values().map(|owed| owed.at).min();
-        [owed, self.naming, self.wants.next_wake()].into_iter().flatten().min()
+        let silent = self.silent.values().filter_map(|silent| silent.at).min();
+        [owed, self.naming, silent, self.wants.next_wake()].into_iter().flatten().min()
     }
 }
 
@@ -147,6 +201,7 @@ impl Engine {
     pub(super) fn timeout_repair(&mut self) {
         let now = self.now.time;
         self.shelf.expire(now);
+        self.repair.ask_silent(now);
         self.tell();
         self.name_fresh();
         self.fetch();
@@ -340,7 +395,10 @@ impl Engine {
     /// Asks for what is due.
     fn fetch(&mut self) {
         let (questions, given_up) = self.repair.wants.due(self.now.time);
-        self.count(Counter::GroupRepairsFailed, given_up);
+        self.count(Counter::GroupRepairsFailed, given_up.frames);
+        for (teller, group) in given_up.of {
+            self.repair.doubt(teller, group, self.now.time);
+        }
         for (teller, frames) in questions {
             let Some((link, _)) = self.link_under(&teller, &Policy::default()) else { continue };
             let mut flows: Vec<wire_repair::Flow> = Vec::new();

@@ -92,6 +92,13 @@ pub(super) struct Wants {
 /// What is asked of neighbours.
 type Questions = BTreeMap<Pseudonym, Vec<(Tag, Flow, u64)>>;
 
+/// What has been given up: how many frames, and of which groups those are whose tellers have not given them.
+#[derive(Debug, Default)]
+pub(super) struct GivenUp {
+    pub(super) frames: u64,
+    pub(super) of: BTreeSet<(Pseudonym, Tag)>,
+}
+
 impl Default for Wants {
     fn default() -> Self {
         let (shares, due) = (Shares::new(MAX_WANTED), BTreeSet::new());
@@ -110,13 +117,14 @@ impl Wants {
         queues.chain(self.due.first().map(|(at, ..)| *at)).min()
     }
 
-    /// A frame has come.
-    pub(super) fn came(&mut self, flow: &Flow, number: u64, now: Time) {
+    /// A frame has come. Answers who was asked for it, if somebody was.
+    pub(super) fn came(&mut self, flow: &Flow, number: u64, now: Time) -> Option<Pseudonym> {
         let asked = self.wanted.get(&(*flow, number)).and_then(|wanted| wanted.asked);
         if let Some((asked, teller)) = asked.and_then(|asked| Some((asked, self.tellers.get_mut(&asked.of)?))) {
             (teller.gave, teller.given) = (Some(now), teller.given.max(asked.order));
         }
         self.forget(&(*flow, number));
+        asked.map(|asked| asked.of)
     }
 
     /// Somebody has a frame, which is asked for from `at` on. Answers whether another had to be given up for it.
@@ -170,11 +178,11 @@ impl Wants {
     }
 
     /// A neighbour does not give what it told of: it counts as a teller of what others have no more, and, unless it is trusted, of nothing
-    /// else. Answers how many were given up.
-    fn disbelieve(&mut self, teller: &Pseudonym, now: Time) -> u64 {
-        let Some(silent) = self.tellers.get_mut(teller) else { return 0 };
+    /// else, which is given up.
+    fn disbelieve(&mut self, teller: &Pseudonym, now: Time, given_up: &mut GivenUp) {
+        let Some(silent) = self.tellers.get_mut(teller) else { return };
         let trusted = silent.gave.is_some_and(|gave| now < gave + TRUST);
-        let (mut given_up, mut left) = (0, BTreeSet::new());
+        let mut left = BTreeSet::new();
         for key in core::mem::take(&mut silent.queue) {
             let Some(wanted) = self.wanted.get_mut(&key) else { continue };
             if wanted.tellers.iter().any(|other| other != teller) {
@@ -183,25 +191,32 @@ impl Wants {
             } else if trusted {
                 left.insert(key);
             } else {
-                self.forget(&key);
-                given_up += 1;
+                self.give_up(&key, Some(*teller), given_up);
             }
         }
         if let Some(silent) = self.tellers.get_mut(teller) {
             silent.queue = left;
         }
-        given_up
     }
 
-    /// What is due to be asked, by whom to ask; and how many have been given up.
-    pub(super) fn due(&mut self, now: Time) -> (Questions, u64) {
-        let (mut questions, mut given_up, mut disbelieved) = (Questions::new(), 0, BTreeSet::new());
+    /// A frame is wanted no more: the last of those who told of it does not give it.
+    fn give_up(&mut self, key: &(Flow, u64), last: Option<Pseudonym>, given_up: &mut GivenUp) {
+        given_up.frames += 1;
+        given_up.of.extend(last.zip(self.wanted.get(key).map(|wanted| wanted.group)));
+        self.forget(key);
+    }
+
+    /// What is due to be asked, by whom to ask; and what has been given up.
+    pub(super) fn due(&mut self, now: Time) -> (Questions, GivenUp) {
+        let (mut questions, mut given_up, mut disbelieved) = (Questions::new(), GivenUp::default(), BTreeSet::new());
         self.tellers.retain(|_, teller| teller.asked > 0 || !teller.queue.is_empty() || teller.ready > now);
         while let Some((_, flow, number)) = self.due.first().copied().filter(|(at, ..)| *at <= now) {
             let key = (flow, number);
             self.schedule(&key, None);
             let Some(wanted) = self.wanted.get_mut(&key) else { continue };
-            if let Some(Asked { of: silent, at, order }) = wanted.asked.take() {
+            let asked = wanted.asked.take();
+            let last = asked.map(|asked| asked.of).or(wanted.tellers.first().copied());
+            if let Some(Asked { of: silent, at, order }) = asked {
                 // Who gives others meanwhile may be slow, unless it was asked for these later; who gives nothing has nothing.
                 let teller = self.tellers.get(&silent);
                 let gives = teller.is_some_and(|teller| teller.gave >= Some(at));
@@ -210,7 +225,7 @@ impl Wants {
                     wanted.tellers.retain(|teller| *teller != silent);
                 }
                 if !gives && disbelieved.insert(silent) {
-                    given_up += self.disbelieve(&silent, now);
+                    self.disbelieve(&silent, now, &mut given_up);
                 }
                 self.answered(&silent);
             }
@@ -218,8 +233,7 @@ impl Wants {
             let load =
                 |teller: &&Pseudonym| self.tellers.get(teller).map_or(0, |teller| teller.asked + teller.queue.len());
             let Some(idlest) = wanted.tellers.iter().min_by_key(load).copied() else {
-                self.forget(&key);
-                given_up += 1;
+                self.give_up(&key, last, &mut given_up);
                 continue;
             };
             self.tellers.entry(idlest).or_default().queue.insert(key);

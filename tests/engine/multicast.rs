@@ -372,6 +372,30 @@ fn a_neighbour_that_takes_nothing_holds_publishers_up_for_a_moment_and_fetches_w
 }
 
 #[test]
+fn what_a_neighbour_that_stood_still_was_not_asked_for_in_time_is_asked_for_later() {
+    let (mut mesh, listens) = row();
+    let link = mesh.link(1, 2).expect("a link");
+    mesh.handle(1, Input::Blocked(link));
+    for number in 0..600 {
+        publish(&mut mesh, 0, "plant/x", number, seconds(60));
+        mesh.run(millis(2));
+    }
+    let asked = |mesh: &Mesh| mesh.nodes[2].sent.iter().filter(|frame| frame[4] == Kind::GroupWant as u8).count();
+    let before = asked(&mesh);
+    mesh.handle(1, Input::Writable(link));
+    while asked(&mesh) == before {
+        mesh.run(millis(1));
+    }
+    // It has been asked for as many as may be asked for at a time, and finds that when it goes on.
+    mesh.stop(1);
+    mesh.run(seconds(4));
+    mesh.go_on(1);
+    mesh.run(seconds(20));
+    assert_eq!(heard(&mesh, 2, listens), all(0..600));
+    assert!(mesh.counted(2, Counter::GroupRepairsFailed) > 0, "some were given up");
+}
+
+#[test]
 fn a_thousand_groups_are_heard_and_one_more_is_refused() {
     let mut mesh = Mesh::new(&["a", "b", "c"]);
     mesh.connect(0, 1);
