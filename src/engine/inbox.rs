@@ -269,7 +269,7 @@ impl Engine {
                 (run, first) = (next..next, index + 1);
             }
             at = next;
-            let Some(verdict) = verdict else { continue };
+            let Some(verdict) = verdict.or(fresh.then_some(Verdict::Delivered)) else { continue };
             let ranges = confirmed.entry(verdict).or_default();
             match ranges.last_mut() {
                 Some(last) if last.checked_add(1) == Some(sequence) => *last = sequence,

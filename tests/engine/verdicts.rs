@@ -2,8 +2,11 @@
 
 use crate::mesh::{Mesh, message};
 use m2mesh::counter::Counter;
-use m2mesh::engine::api::{Command, Outcome, Token};
+use m2mesh::engine::Settings;
+use m2mesh::engine::api::{Command, Outcome, Send, Token};
+use m2mesh::routing::policies::NamedPolicy;
 use m2mesh::wire::batch::Ack;
+use m2mesh::wire::lsa::Bearer;
 use std::time::Duration;
 
 fn seconds(seconds: u64) -> Duration {
@@ -121,4 +124,23 @@ fn a_sender_that_stood_still_past_the_end_of_a_message_tells_one_outcome_to_all_
         assert!(kinds.iter().all(|kind| *kind == kinds[0]), "{:?}", mesh.ended);
         assert_eq!(mesh.inbox(2).len(), 1);
     }
+}
+
+#[test]
+fn what_arrives_while_an_earlier_message_has_no_way_is_confirmed_when_it_comes_the_first_time() {
+    let nowhere = NamedPolicy { name: "nowhere".into(), avoid: vec![Bearer::Ethernet], ..NamedPolicy::default() };
+    let settings = move |_| Settings { policies: vec![nowhere.clone()], ..Settings::default() };
+    let mut mesh = Mesh::with(&["a", "b", "c"], settings);
+    mesh.connect(0, 1);
+    mesh.connect(1, 2);
+    mesh.run(seconds(3));
+    let waits = Send { policy: Some("nowhere".into()), ..message("c", b"waits", Ack::End, 600) };
+    let waits = mesh.command(0, Command::Send(waits));
+    for number in 0..20 {
+        let token = mesh.send(0, "c", &[number], Ack::End, 60);
+        mesh.run(seconds(1));
+        assert!(matches!(mesh.ended.get(&token), Some(Outcome::Delivered { .. })), "{number}: {:?}", mesh.ended);
+    }
+    assert_eq!((mesh.ended.get(&waits), mesh.inbox(2).len()), (None, 20));
+    assert_eq!(mesh.counted(2, Counter::MessagesDuplicate), 0, "nothing had to come again");
 }
