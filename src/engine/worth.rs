@@ -79,7 +79,7 @@ impl Worth {
         let bearers = if bearers.is_empty() { vec![Profile::default()] } else { bearers.to_vec() };
         let mut spend: Vec<Spend> = bearers.iter().map(|bearer| Spend::new(bearer.quota)).collect();
         if let Some(kept) = store.get(Table::Meta, SPENT)? {
-            for (name, spent) in wire::decode::<BTreeMap<String, Spent>>(&kept).unwrap_or_default() {
+            for (name, spent) in wire::decode::<Vec<(String, Spent)>>(&kept).unwrap_or_default() {
                 if let Some(at) = bearers.iter().position(|bearer| bearer.name == name) {
                     spend[at].restore(spent);
                 }
@@ -226,7 +226,7 @@ impl Engine {
         }
         if core::mem::take(&mut self.worth.spent) {
             let named = self.worth.bearers.iter().map(|bearer| bearer.name.clone());
-            let spent: BTreeMap<String, Spent> = named.zip(self.worth.spend.iter().map(Spend::spent)).collect();
+            let spent: Vec<(String, Spent)> = named.zip(self.worth.spend.iter().map(Spend::spent)).collect();
             let value = wire::encode(&spent);
             self.journal.write(Write::Put { table: Table::Meta, key: SPENT.to_vec(), value });
         }

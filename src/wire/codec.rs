@@ -85,10 +85,17 @@ pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     out
 }
 
-/// Appends the packed form to `out`.
+/// Appends the packed form to `out`. In debug builds it panics where the gate would not let that through: a type of which
+/// something is lost as soon as it is read again, as a map with texts for keys.
 pub fn encode_into<T: Serialize>(value: &T, out: &mut Vec<u8>) {
-    let mut serializer = serde_cbor::Serializer::new(out).packed_format();
+    let from = out.len();
+    let mut serializer = serde_cbor::Serializer::new(&mut *out).packed_format();
     value.serialize(&mut serializer).expect("our types have no failing serializer, and a Vec takes every byte");
+    debug_assert!(
+        !matches!(gate(&out[from..]), Err(DecodeError::NotCanonical { .. })),
+        "{} cannot be decoded",
+        core::any::type_name::<T>()
+    );
 }
 
 /// Passes the gate, decodes, and compares. Borrowed fields point into `bytes`.

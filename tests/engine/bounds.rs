@@ -7,6 +7,7 @@ use m2mesh::engine::Settings;
 use m2mesh::engine::api::{Command, Outcome, Send};
 use m2mesh::id::{CredentialHash, Handle, OuterId, SessionId, Signature};
 use m2mesh::identity::sign::sign_document;
+use m2mesh::link::bearer::{Profile, Quota};
 use m2mesh::routing::policies::NamedPolicy;
 use m2mesh::wire;
 use m2mesh::wire::Signed;
@@ -248,4 +249,29 @@ fn that_a_hop_has_a_frame_is_believed_from_where_it_went() {
     assert!(matches!(mesh.ended.get(&token), Some(Outcome::Sent { .. })));
     mesh.hand(0, 1, &ack);
     assert_eq!(mesh.counted(0, Counter::HopAcksRefused), 2);
+}
+
+#[test]
+fn what_was_spent_of_a_quota_is_spent_after_a_restart() {
+    let plan = Profile {
+        name: "plan".into(),
+        quota: Some(Quota { bytes: 5_000, every: seconds(86_400) }),
+        ..Profile::default()
+    };
+    let settings = move |_| Settings { bearers: vec![plan.clone()], ..Settings::default() };
+    let mut mesh = Mesh::with(&["a", "b"], settings);
+    mesh.connect(0, 1);
+    mesh.run(seconds(3));
+    let send = |mesh: &mut Mesh| {
+        let token = mesh.send(0, "b", &[0; 500], Ack::End, 5);
+        mesh.run(seconds(6));
+        matches!(mesh.ended.get(&token), Some(Outcome::Delivered { .. }))
+    };
+    let delivered = (0..20).filter(|_| send(&mut mesh)).count();
+    assert!((2..=10).contains(&delivered), "{delivered}");
+    mesh.run(seconds(60));
+    mesh.restart(0);
+    mesh.connect(0, 1);
+    mesh.run(seconds(3));
+    assert!(!send(&mut mesh), "a restart brings nothing back");
 }
