@@ -3,7 +3,8 @@
 //! **Sending.** Every destination has a *stream*: a random id and consecutive sequence numbers from 1. A message
 //! waits in the stream's queue of its [`lane`] until a batch takes it, and then stays *in flight* until a receipt comes,
 //! its deadline passes, or the path breaks, upon which it is queued again under its old number. One that the receiver has
-//! no room for stands aside for a moment (`put_off`). [`outgoing`] keeps all that, and gives every message exactly one end; [`retry`] says when one is sent again; [`kept`] says what the store must hold for it to outlive a restart.
+//! no room for stands aside for a moment (`put_off`). What has less time left than such messages take of late does not keep those behind it
+//! from leaving (`headroom`). [`outgoing`] keeps all that, and gives every message exactly one end; [`retry`] says when one is sent again; [`kept`] says what the store must hold for it to outlive a restart.
 //! What asks for no confirmation takes a shorter way, in a stream of its own: [`unconfirmed`].
 //!
 //! **Receiving.** [`dedupe`] keeps, for each sender's stream, a watermark, the runs settled above it, and what was settled
@@ -20,9 +21,11 @@
 //! 1. A message submitted ends exactly once (property-tested in [`outgoing`]).
 //! 2. A sequence number has one verdict, and is accepted at most once in a stream's life (property-tested in
 //!    [`dedupe`]).
-//! 3. Within a stream and a lane, messages go out in the order in which they were submitted.
+//! 3. Within a stream and a lane, messages go out in the order in which they were submitted, but for those that have too
+//!    little time left (`headroom`): they go behind the others.
 
 pub mod dedupe;
+mod headroom;
 pub mod kept;
 pub mod lane;
 pub mod outgoing;

@@ -146,6 +146,8 @@ pub struct Departure<'a> {
     pub flight: u64,
     /// How long a receipt should take, as far as the caller knows.
     pub expected: Option<Duration>,
+    /// Bytes of messages, beyond the first, that it is to carry at most.
+    pub most: usize,
     /// When.
     pub now: Now,
 }
@@ -310,6 +312,18 @@ impl<T: Clone> Outgoing<T> {
     pub fn next_in(&self, to: &Name, lane: &Lane) -> Option<(Unix, Duration, usize)> {
         let slot = self.streams.get(to)?.iter().find_map(|stream| stream.next_in(lane))?;
         Some((slot.expiry, slot.message.lifetime, slot.message.payload.len()))
+    }
+
+    /// The next messages in a lane, those that end by then, go behind the others. Answers whether another is next.
+    pub fn pass_over(&mut self, to: &Name, lane: &Lane, ends_by: Unix) -> bool {
+        let mut streams = self.streams.get_mut(to).into_iter().flatten();
+        streams.find(|stream| stream.next_in(lane).is_some()).is_some_and(|stream| stream.pass_over(lane, ends_by))
+    }
+
+    /// So do those that have less time left than such messages have taken of late.
+    pub fn pass_over_hurried(&mut self, to: &Name, lane: &Lane, now: Unix) {
+        let streams = self.streams.get_mut(to).into_iter().flatten();
+        streams.for_each(|stream| stream.pass_over_hurried(lane, now));
     }
 
     /// Destinations for which something waits.

@@ -10,6 +10,7 @@
 //! 2. A message keeps its sequence number through every attempt, and no number is given twice.
 
 use super::dedupe::WINDOW;
+use super::headroom::Headroom;
 use super::lane::Lane;
 use super::outgoing::{Content, Departure, Overdue, Submission, Taken};
 use super::put_off::PutOff;
@@ -40,6 +41,7 @@ pub(super) struct Stream<T> {
     /// Flights by number, each with a message of it, of whose way it has not been said yet whether it is to be suspected.
     unjudged: VecDeque<(Time, u64, u64)>,
     retry: Retry,
+    headroom: Headroom,
     deadlines: BTreeMap<Duration, VecDeque<(Time, u64)>>,
     /// Frames whose messages end with the next hop's acknowledgement. Bounded by the window: each has a message.
     hops: BTreeMap<OuterId, Vec<u64>>,
@@ -82,6 +84,7 @@ impl<T> Stream<T> {
             flights: VecDeque::new(),
             unjudged: VecDeque::new(),
             retry: Retry::default(),
+            headroom: Headroom::default(),
             deadlines: BTreeMap::new(),
             hops: BTreeMap::new(),
             put_off: PutOff::default(),
@@ -166,6 +169,27 @@ impl<T> Stream<T> {
         self.queues.get(lane)?.iter().find_map(|sequence| self.slot(*sequence))
     }
 
+    /// Messages at the front of a lane that have less time left than they need go behind the others.
+    pub(super) fn pass_over_hurried(&mut self, lane: &Lane, now: Unix) {
+        let headroom = self.headroom.get();
+        if !headroom.is_zero() {
+            self.pass_over(lane, now + headroom);
+        }
+    }
+
+    /// Messages at the front of a lane that end by then go behind the others. Answers whether another is next.
+    pub(super) fn pass_over(&mut self, lane: &Lane, ends_by: Unix) -> bool {
+        let Some(mut queue) = self.queues.remove(lane) else { return false };
+        let ends = |sequence: &&u64| self.slot(**sequence).is_none_or(|slot| slot.expiry <= ends_by);
+        let over = queue.iter().take_while(ends).count();
+        let others = over > 0 && over < queue.len();
+        if others {
+            queue.rotate_left(over);
+        }
+        self.queues.insert(lane.clone(), queue);
+        others
+    }
+
     /// Takes the next messages of a lane that agree in what they ask for, and appends their plaintext to `out`. Their
     /// numbers are left in `taken`.
     pub(super) fn take(
@@ -193,7 +217,7 @@ impl<T> Stream<T> {
             };
             let first = taken.is_empty();
             let follows = call || first || taken.last().is_some_and(|last| last + 1 == sequence);
-            let fits = first || (size + adds <= MAX_PLAIN && taken.len() < MAX_MESSAGES);
+            let fits = first || (size + adds <= departure.most.min(MAX_PLAIN) && taken.len() < MAX_MESSAGES);
             // A record tells in 32 bits how much earlier than the parcel's last its message ends.
             let near = first || slot.expiry.0.abs_diff(expiry.0) < u64::from(u32::MAX) / 2;
             let agrees = first || (ack, calls) == (message.ack, call);
@@ -305,6 +329,7 @@ impl<T> Stream<T> {
         let Some(slot) = self.slot(sequence).filter(|slot| !slot.again) else { return };
         if let Some((departed, _)) = slot.departed {
             self.retry.measured(now.since(departed));
+            self.headroom.confirmed(now.since(departed));
         }
     }
 
@@ -346,9 +371,17 @@ impl<T> Stream<T> {
             let lane = slot.message.lane.clone();
             self.queues.entry(lane).or_default().push_front(sequence);
         }
+        let from = due.len();
         for queue in self.deadlines.values_mut() {
             while let Some((_, sequence)) = queue.pop_front_if(|(at, _)| *at <= now) {
                 due.push(sequence);
+            }
+        }
+        for sequence in &due[from..] {
+            let slot = self.slot(*sequence);
+            let missed = slot.and_then(|slot| Some((now.since(slot.departed?.0), slot.message.lifetime)));
+            if let Some((left, lifetime)) = missed {
+                self.headroom.missed(left, lifetime);
             }
         }
     }

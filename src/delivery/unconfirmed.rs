@@ -141,6 +141,17 @@ impl<T> Unconfirmed<T> {
         Some((next.expiry, next.load.lifetime, next.load.records.len()))
     }
 
+    /// As [`Outgoing::pass_over`](super::outgoing::Outgoing::pass_over).
+    pub fn pass_over(&mut self, to: &Name, lane: &Lane, ends_by: Unix) -> bool {
+        let Some(queue) = self.streams.get_mut(to).and_then(|queue| queue.waiting.get_mut(lane)) else { return false };
+        let over = queue.iter().take_while(|waiting| waiting.expiry <= ends_by).count();
+        let others = over > 0 && over < queue.len();
+        if others {
+            queue.rotate_left(over);
+        }
+        others
+    }
+
     /// Destinations for which something waits.
     pub fn destinations(&self) -> impl Iterator<Item = &Name> {
         let waits = |queue: &Queue<T>| queue.waiting.values().any(|waiting| !waiting.is_empty());
@@ -162,7 +173,8 @@ impl<T> Unconfirmed<T> {
         for next in waiting.iter() {
             let (adds, messages) = (next.load.records.len(), next.load.count as usize);
             let near = next.expiry.0.abs_diff(expiry.0) < u64::from(u32::MAX) / 2;
-            if loads > 0 && !(near && size + adds <= MAX_PLAIN && count + messages <= MAX_MESSAGES) {
+            let most = departure.most.min(MAX_PLAIN);
+            if loads > 0 && !(near && size + adds <= most && count + messages <= MAX_MESSAGES) {
                 break;
             }
             (loads, size, count, expiry) = (loads + 1, size + adds, count + messages, expiry.max(next.expiry));
@@ -271,7 +283,8 @@ mod tests {
 
         fn take(&mut self, now: Now) -> Option<(u64, Vec<(u8, u64)>)> {
             let mut plain = Vec::new();
-            let departure = Departure { attempt: OuterId([1; 8]), reply: &[], flight: 1, expected: None, now };
+            let departure =
+                Departure { attempt: OuterId([1; 8]), reply: &[], flight: 1, expected: None, most: MAX_PLAIN, now };
             self.unconfirmed.take(&self.to, &Lane::default(), &departure, &mut plain, &mut self.gone)?;
             let parcel = Parcel::parse(&plain[1..]).expect("our own parcel parses");
             let until = |earlier: u32| (parcel.head.lifetime - u64::from(earlier)) / 1_000;

@@ -149,7 +149,8 @@ impl Engine {
             hops.push(leaf.hash.prefix());
         }
         let leaf = last.map(|leaf| leaf.body.handle);
-        Some(Route { nodes, hops, bearers, totals: path.totals, pairs, leaf })
+        let rate = edges.iter().map(|edge| edge.metrics.rate).min().unwrap_or(u32::MAX);
+        Some(Route { nodes, hops, bearers, totals: path.totals, rate, pairs, leaf })
     }
 
     /// Of one whose credential is not known, nothing is known that speaks against it.

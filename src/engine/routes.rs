@@ -46,6 +46,8 @@ pub(super) struct Route {
     pub bearers: Vec<u8>,
     /// What it is worth, as of when it was chosen; the frame's own bytes are not in it.
     pub totals: Totals,
+    /// Of its slowest link, as far as is known, in kbit/s.
+    pub rate: u32,
     /// Hops by their two ends, to be praised or blamed.
     pub pairs: Vec<(Pseudonym, Pseudonym)>,
     /// The destination, if it is a leaf of the router before it.
@@ -220,6 +222,7 @@ impl Engine {
             hops,
             bearers: Vec::new(),
             totals: Totals::default(),
+            rate: u32::MAX,
             pairs: Vec::new(),
             leaf: None,
         }))
@@ -283,7 +286,8 @@ impl Engine {
         totals.add(&link.metrics, bearer, None);
         let bearers = vec![bearer];
         let pairs = vec![(self.own, key)];
-        let route = Route { nodes: vec![key], hops: Vec::new(), bearers, totals, pairs, leaf: None };
+        let rate = link.metrics.rate;
+        let route = Route { nodes: vec![key], hops: Vec::new(), bearers, totals, rate, pairs, leaf: None };
         match broken(&route.totals, wants) {
             None => Ok(route),
             Some((limit, by)) => Err(NoWay::Limits(limit, by)),

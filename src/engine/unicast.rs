@@ -13,7 +13,7 @@
 use super::Engine;
 use super::api::{Outcome, Reply, Token};
 use super::flights::Flight;
-use super::routes::{Route, Way, explain_no_way};
+use super::routes::{NoWay, Route, Way, explain_no_way};
 use super::seals::Envelope;
 use super::store::{Read, ReadError, Table};
 use crate::counter::Counter;
@@ -24,6 +24,7 @@ use crate::delivery::retry;
 use crate::delivery::unconfirmed::Gone;
 use crate::id::{CredentialPrefix, InnerId, LinkId, Lsn, Name, OuterId, SessionId};
 use crate::identity::credential::PeerCredential;
+use crate::routing::search::Limit;
 use crate::wire::batch::{Ack, MAX_REPLY_HANDLES, PLAIN_RECEIPTS};
 use crate::wire::data::{Class, DataFrame, Path, Policy, put_prefixed};
 use crate::wire::frame::{self, Kind};
@@ -50,6 +51,20 @@ const RECEIPT_BYTES: usize = 512;
 const LAST_CALL: u32 = 20;
 const SHORTEST_CALL: Duration = Duration::from_secs(2);
 const LONGEST_CALL: Duration = Duration::from_secs(600);
+
+/// Messages of as many different ends are passed over in a turn, for want of time, before the lane waits.
+const MOST_PASSED_OVER: usize = 8;
+
+/// What is urgent waits for the frame before it: one holds no more than its way carries in this time,
+const BATCH: Duration = Duration::from_millis(250);
+/// or so many bytes.
+const LEAST_BATCH: usize = 1_024;
+
+/// Most bytes of messages in one frame on a way of so many kbit/s.
+fn batch_of(rate: u32) -> usize {
+    let bytes = u128::from(rate) * BATCH.as_micros() / 8_000;
+    usize::try_from(bytes).unwrap_or(usize::MAX).max(LEAST_BATCH)
+}
 
 /// A batch that can leave.
 struct Departing {
@@ -98,24 +113,45 @@ impl Engine {
     fn next_departing(&mut self, name: &Name) -> Option<Departing> {
         let lanes: BTreeSet<Lane> = self.outgoing.lanes(name).chain(self.unconfirmed.lanes(name)).cloned().collect();
         for lane in lanes {
-            let next = self.outgoing.next_in(name, &lane).or_else(|| self.unconfirmed.next_in(name, &lane));
-            let Some((expiry, lifetime, bytes)) = next else { continue };
+            let Some((terms, way)) = self.way_of_next(name, &lane) else { continue };
+            let link = way.route.first().and_then(|first| self.link_under(&first, &terms.policy));
+            match link {
+                Some((link, _)) if self.links.get(link).is_some_and(|link| link.blocked) => {
+                    self.blocked_on.entry(link).or_default().insert(name.clone());
+                }
+                Some((link, price)) => return Some(Departing { lane, terms, way, link, price }),
+                None => {}
+            }
+        }
+        None
+    }
+
+    /// The way of what is next in a lane. Where that has too little time left for any, what has more goes first: on a link
+    /// that carries less than there is, the oldest message has next to none, whichever it is.
+    fn way_of_next(&mut self, name: &Name, lane: &Lane) -> Option<(Arc<Terms>, Way)> {
+        self.outgoing.pass_over_hurried(name, lane, self.now.unix);
+        for _ in 0..MOST_PASSED_OVER {
+            let confirmed = self.outgoing.next_in(name, lane);
+            let (expiry, lifetime, bytes) = confirmed.or_else(|| self.unconfirmed.next_in(name, lane))?;
             let left = expiry.since(self.now.unix);
             let terms = self.terms_now(&lane.terms, left, lifetime);
-            match self.way(name, &terms, left, bytes) {
-                Ok(way) => {
-                    let link = way.route.first().and_then(|first| self.link_under(&first, &terms.policy));
-                    match link {
-                        Some((link, _)) if self.links.get(link).is_some_and(|link| link.blocked) => {
-                            self.blocked_on.entry(link).or_default().insert(name.clone());
-                        }
-                        Some((link, price)) => return Some(Departing { lane, terms, way, link, price }),
-                        None => {}
+            let no_way = match self.way(name, &terms, left, bytes) {
+                Ok(way) => return Some((terms, way)),
+                Err(no_way) => no_way,
+            };
+            let another = match no_way {
+                NoWay::Limits(Limit::Time, by) => {
+                    let ends_by = expiry + Duration::from_micros(by);
+                    match confirmed {
+                        Some(_) => self.outgoing.pass_over(name, lane, ends_by),
+                        None => self.unconfirmed.pass_over(name, lane, ends_by),
                     }
                 }
-                Err(no_way) => {
-                    self.no_way.insert(name.clone(), no_way);
-                }
+                _ => false,
+            };
+            self.no_way.insert(name.clone(), no_way);
+            if !another {
+                break;
             }
         }
         None
@@ -161,12 +197,13 @@ impl Engine {
         // A link that breaks tells so: a neighbour is given more time, unless the link itself takes longer.
         let hasty = way.route.nodes.len() == 1 && round_trip < retry::LONGEST / 2;
         let expected = (!hasty).then_some(round_trip);
+        let most = batch_of(way.route.rate);
         let taken = if first || !self.unconfirmed.waits(name, lane) {
             let reply = self.membership.handles(self.now.unix, self.now.unix + REPLY_HORIZON, MAX_REPLY_HANDLES);
-            let departure = Departure { attempt, reply: &reply, flight, expected, now: self.now };
+            let departure = Departure { attempt, reply: &reply, flight, expected, most, now: self.now };
             self.outgoing.take_batch(name, lane, &departure, &mut plain, &mut ends)
         } else {
-            let departure = Departure { attempt, reply: &[], flight, expected, now: self.now };
+            let departure = Departure { attempt, reply: &[], flight, expected, most, now: self.now };
             self.unconfirmed.take(name, lane, &departure, &mut plain, &mut gone)
         };
         if let Some(taken) = taken {

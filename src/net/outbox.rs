@@ -1,7 +1,7 @@
 //! Outbox: frames that wait for one lane of a link, by class.
 //!
-//! The node puts whole frames in; the connection's task takes them out in chunks of up to [`CHUNK`] bytes, which it
-//! writes as one. While the writer is busy nobody is woken: it comes back by itself and finds what has come
+//! The node puts whole frames in; the connection's task takes them out in chunks of up to [`CHUNK`] bytes, fewer on a slow lane,
+//! which it writes as one. While the writer is busy nobody is woken: it comes back by itself and finds what has come
 //! together. Only an idle writer leaves its waker, so a lone frame goes out at once and a burst in few writes.
 //!
 //! What a frame shares with the buffer that it came in is not copied on its way: a chunk ends with the first such frame, whose
@@ -119,29 +119,30 @@ impl Outbox {
         let (mut state, now) = (self.lock(), Instant::now());
         state.pace.handle_back(now);
         let mut filled = Filled::default();
+        let (limit, longest) = (state.pace.limit(state.most), state.pace.chunk());
         for queue in &mut state.queues {
             if queue.len() > 0 && queue.passed_over >= PATIENCE {
-                filled.frames += queue.take(chunk, 1);
+                filled.frames += queue.take(chunk, 1, longest);
                 queue.passed_over = 0;
             }
         }
-        let limit = state.pace.limit(state.most);
         for queue in &mut state.queues {
             if queue.len() == 0 {
                 queue.passed_over = 0;
                 continue;
             }
-            let taken = queue.take(chunk, u64::MAX);
+            let taken = queue.take(chunk, u64::MAX, longest);
             filled.frames += taken;
             queue.passed_over = if taken == 0 { queue.passed_over + 1 } else { 0 };
         }
+        let more = state.queues.iter().any(|queue| queue.refused || queue.len() > 0);
         for queue in &mut state.queues {
             if queue.refused && queue.len() <= limit / 2 {
                 queue.refused = false;
                 filled.writable = true;
             }
         }
-        state.pace.handle_taken(chunk.len(), now);
+        state.pace.handle_taken(chunk.len(), more, now);
         if chunk.is_empty() {
             state.idle = Some(cx.waker().clone());
             // An idle link keeps no memory.
@@ -212,15 +213,15 @@ impl Queue {
         self.start = 0;
     }
 
-    /// Moves up to `most` whole frames into what is left of a chunk; an empty chunk takes one of any length.
-    fn take(&mut self, chunk: &mut Chunk, most: u64) -> u64 {
+    /// Moves up to `most` whole frames into what is left of a chunk of that length; an empty chunk takes one of any.
+    fn take(&mut self, chunk: &mut Chunk, most: u64, longest: usize) -> u64 {
         let (mut end, mut frames) = (self.start, 0);
         while frames < most
             && chunk.tail.is_empty()
             && let Some(prefix) = self.bytes[end..].first_chunk::<4>()
         {
             let whole = 4 + u32::from_be_bytes(*prefix) as usize;
-            if chunk.len() + end - self.start + whole > CHUNK && !(chunk.is_empty() && frames == 0) {
+            if chunk.len() + end - self.start + whole > longest && !(chunk.is_empty() && frames == 0) {
                 break;
             }
             frames += 1;
@@ -257,7 +258,7 @@ impl Queue {
     }
 }
 
-/// Bytes that are written as one; a longer frame goes alone.
+/// Most bytes that are written as one; a longer frame goes alone.
 pub(crate) const CHUNK: usize = 64 * 1024;
 /// Chunks that a waiting class is passed over before one frame of it goes first.
 const PATIENCE: u32 = 8;
@@ -272,6 +273,12 @@ mod tests {
         let mut chunk = Chunk::default();
         let filled = outbox.fill(&mut chunk, &mut Context::from_waker(&noop_waker()));
         (chunk.after(0).iter().chain(chunk.after(chunk.bytes.len())).copied().collect(), filled)
+    }
+
+    /// Of a lane that has shown that it is.
+    fn fast(outbox: Outbox) -> Outbox {
+        outbox.lock().pace = Pace::fast();
+        outbox
     }
 
     fn frame(body: &[u8]) -> OutFrame {
@@ -295,7 +302,7 @@ mod tests {
 
     #[test]
     fn a_full_class_refuses_and_tells_once_when_it_has_space() {
-        let outbox = Outbox::data(100 * 1024);
+        let outbox = fast(Outbox::data(100 * 1024));
         let frame = frame(&[0; 10 * 1024]);
         let mut taken = 0;
         while outbox.try_send(Class::Bulk, &frame).is_ok() {
@@ -312,7 +319,7 @@ mod tests {
 
     #[test]
     fn a_lower_class_is_not_starved() {
-        let outbox = Outbox::data(1_000_000);
+        let outbox = fast(Outbox::data(1_000_000));
         let alarm = frame(&[1; 60 * 1024]);
         outbox.try_send(Class::Bulk, &frame(&[9; 8 * 1024])).unwrap();
         let seen = (0..20).position(|_| {
@@ -343,7 +350,7 @@ mod tests {
 
     #[test]
     fn long_frames_leave_from_where_they_lie_in_order_with_the_short() {
-        let outbox = Outbox::data(10_000_000);
+        let outbox = fast(Outbox::data(10_000_000));
         let lengths = [10, 20_000, 20_000, 5, 30_000, 70_000, 1, 2, 16_384, 3];
         for (body, length) in (0..).zip(lengths) {
             outbox.try_send(Class::Bulk, &frame(&vec![body; length])).unwrap();
@@ -365,5 +372,14 @@ mod tests {
         }
         let sent: Vec<_> = (0..).zip(lengths).collect();
         assert_eq!(left, sent);
+    }
+
+    #[test]
+    fn little_waits_and_is_written_at_once_on_a_lane_that_has_shown_nothing() {
+        let outbox = Outbox::data(256 * 1024);
+        let frame = frame(&[0; 1_018]);
+        let taken = (0..1_000).take_while(|_| outbox.try_send(Class::Bulk, &frame).is_ok()).count();
+        assert_eq!(taken, 4);
+        assert_eq!(chunk(&outbox).0.len(), 4 * 1024);
     }
 }

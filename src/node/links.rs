@@ -140,16 +140,17 @@ impl<S: Store, H: Host> EventLoop<S, H> {
     }
 
     pub(super) fn send(&mut self, link: LinkId, class: Class, frame: OutFrame, until: Option<Time>) {
-        if let Some(queue) = self.stalled.get_mut(&link) {
-            if !queue.push(class, frame, until) {
-                self.stalled.remove(&link);
-                self.network.close(link, "it does not take what it is sent");
-                self.handle(Input::Dropped { counter: Counter::LinksStalled, count: 1 });
-            }
+        // What is less urgent and waits keeps nothing from leaving.
+        let first = self.stalled.get(&link).is_none_or(|stalled| stalled.has_none(class));
+        if first && !self.is_stalling(link, class, &frame) {
             return;
         }
-        if self.is_stalling(link, class, &frame) {
-            self.stalled.entry(link).or_default().push(class, frame, until);
+        let blocked = !self.stalled.contains_key(&link);
+        if !self.stalled.entry(link).or_default().push(class, frame, until) {
+            self.stalled.remove(&link);
+            self.network.close(link, "it does not take what it is sent");
+            self.handle(Input::Dropped { counter: Counter::LinksStalled, count: 1 });
+        } else if blocked {
             self.handle(Input::Blocked(link));
         }
     }
@@ -168,12 +169,14 @@ impl<S: Store, H: Host> EventLoop<S, H> {
     fn unstall(&mut self, link: LinkId) {
         let Some(mut queue) = self.stalled.remove(&link) else { return };
         let (now, mut dropped, mut stalls) = (self.host.now().time, 0, false);
-        while let Some((class, frame)) = queue.next(now, &mut dropped) {
-            stalls = self.is_stalling(link, class, frame);
-            if stalls {
-                break;
+        for class in Class::ALL {
+            while let Some(frame) = queue.next(class, now, &mut dropped) {
+                if self.is_stalling(link, class, frame) {
+                    stalls = true;
+                    break;
+                }
+                queue.take(class);
             }
-            queue.take();
         }
         if dropped > 0 {
             self.handle(Input::Dropped { counter: Counter::DataExpired, count: dropped });

@@ -1,11 +1,11 @@
 //! Stalled: the frames that wait for a link which takes no more.
 //!
-//! They leave in the order in which they came. A relay takes what is for a link whether that takes something or not, so that more may come
+//! The most urgent leave first, those of a class in the order in which they came. A relay takes what is for a link whether that takes something or not, so that more may come
 //! together here than a narrow link carries until it is of no use. Such a frame is dropped when its turn comes: else a link that was overloaded
 //! would carry nothing but what is over for as long again, and what is of use stood behind it.
 //!
 //! Invariants
-//! 1. A frame that may still be of use is never dropped, and no other overtakes it.
+//! 1. A frame that may still be of use is never dropped, and no other of its class overtakes it.
 //! 2. At most [`MAX_STALLED`] frames. Drop policy: none, the link is closed.
 
 use crate::time::Time;
@@ -16,35 +16,43 @@ use std::collections::VecDeque;
 /// See the module's documentation.
 #[derive(Default)]
 pub(super) struct Stalled {
-    frames: VecDeque<Waiting>,
+    /// By class, most urgent first.
+    frames: [VecDeque<Waiting>; Class::ALL.len()],
+    count: usize,
 }
 
 struct Waiting {
-    class: Class,
     frame: OutFrame,
     /// Of no use after this.
     until: Option<Time>,
 }
 
 impl Stalled {
+    /// Whether none of a class waits.
+    pub(super) fn has_none(&self, class: Class) -> bool {
+        self.frames[class as usize].is_empty()
+    }
+
     /// One more waits. `false`: these are more than may wait.
     pub(super) fn push(&mut self, class: Class, frame: OutFrame, until: Option<Time>) -> bool {
-        self.frames.push_back(Waiting { class, frame, until });
-        self.frames.len() <= MAX_STALLED
+        self.frames[class as usize].push_back(Waiting { frame, until });
+        self.count += 1;
+        self.count <= MAX_STALLED
     }
 
-    /// The next that is of use; those before it are dropped, and counted.
-    pub(super) fn next(&mut self, now: Time, dropped: &mut u64) -> Option<(Class, &OutFrame)> {
-        while self.frames.front().is_some_and(|first| first.until.is_some_and(|until| until < now)) {
-            self.frames.pop_front();
+    /// The next of a class that is of use; those before it are dropped, and counted.
+    pub(super) fn next(&mut self, class: Class, now: Time, dropped: &mut u64) -> Option<&OutFrame> {
+        let frames = &mut self.frames[class as usize];
+        while frames.pop_front_if(|first| first.until.is_some_and(|until| until < now)).is_some() {
+            self.count -= 1;
             *dropped += 1;
         }
-        self.frames.front().map(|first| (first.class, &first.frame))
+        frames.front().map(|first| &first.frame)
     }
 
-    /// The next has left.
-    pub(super) fn take(&mut self) {
-        self.frames.pop_front();
+    /// The next of a class has left.
+    pub(super) fn take(&mut self, class: Class) {
+        self.count -= usize::from(self.frames[class as usize].pop_front().is_some());
     }
 }
 
@@ -58,8 +66,9 @@ mod tests {
 
     /// What leaves at that second, by its first byte.
     fn next(stalled: &mut Stalled, second: u64, dropped: &mut u64) -> Option<u8> {
-        let first = stalled.next(Time(second * 1_000_000), dropped).map(|(_, frame)| frame.clone().into_vec()[0]);
-        stalled.take();
+        let now = Time(second * 1_000_000);
+        let first = stalled.next(Class::Control, now, dropped).map(|frame| frame.clone().into_vec()[0]);
+        stalled.take(Class::Control);
         first
     }
 
@@ -74,6 +83,20 @@ mod tests {
         let mut dropped = 0;
         assert_eq!([2, 5, 6, 6].map(|second| next(&mut stalled, second, &mut dropped)), [1, 3, 5, 6].map(Some));
         assert_eq!((next(&mut stalled, 6, &mut dropped), dropped), (None, 2));
+    }
+
+    #[test]
+    fn what_is_urgent_does_not_stand_behind_what_is_not() {
+        let (mut stalled, mut dropped) = (Stalled::default(), 0);
+        for name in 0..100 {
+            stalled.push(Class::Bulk, vec![name].into(), None);
+        }
+        assert!(stalled.has_none(Class::Alarm) && !stalled.has_none(Class::Bulk));
+        stalled.push(Class::Alarm, vec![200].into(), None);
+        assert!(stalled.next(Class::Alarm, Time(0), &mut dropped).is_some());
+        stalled.take(Class::Alarm);
+        assert!(stalled.has_none(Class::Alarm));
+        assert!(stalled.next(Class::Alarm, Time(0), &mut dropped).is_none());
     }
 
     /// Invariant 2.

@@ -21,6 +21,7 @@ mod looks;
 mod mesh;
 mod multicast;
 mod multicast_bounds;
+mod overload;
 mod pieces;
 mod segments;
 mod sessions;
