@@ -182,7 +182,7 @@ impl Driver {
             Item::Flap { fault, down } => self.handle_flap(fault, down),
             Item::Calm => self.handle_calm(),
             // A lab has none of these: see the layout.
-            Item::Ask | Item::Move | Item::Window { .. } | Item::Sleep { .. } | Item::Meter => {}
+            Item::Ask | Item::Move | Item::Window { .. } | Item::Shut(_) | Item::Sleep { .. } | Item::Meter => {}
         }
     }
 

@@ -40,6 +40,8 @@ pub enum Item {
         /// Whether it begins.
         open: bool,
     },
+    /// A bearer whose access window is over carries nothing more.
+    Shut(usize),
     /// A device falls asleep or awakes.
     Sleep {
         /// Index of the device.

@@ -40,28 +40,46 @@ fn check_told(book: &mut Book, plan: &Plan) {
     }
 }
 
-/// The money that senders were told, by device: not more than the medium has charged for all that they sent.
+/// The money that senders were told, by device: not more than the medium has charged for all that they sent; and something, if
+/// no link of the device is free. Of a message whose confirmation comes when it is to be sent again nobody knows what it cost: of a
+/// fifth at most.
 fn check_money(book: &mut Book, plan: &Plan, medium: &Medium) {
     if plan.bearers.iter().all(|bearer| !bearer.is_priced()) {
         return;
     }
-    let mut told = BTreeMap::<usize, (f64, u64)>::new();
+    let mut told = BTreeMap::<usize, Told>::new();
     for message in &book.messages {
-        let (price, count) = told.entry(message.from).or_default();
+        let told = told.entry(message.from).or_default();
         if let (Some(way), Some((End::Delivered, _))) = (message.way, message.end) {
-            *price += way.price as f64;
-            *count += 1;
+            told.price += way.price as f64;
+            told.count += 1;
+            told.free += u64::from(way.price == 0);
         }
     }
-    for (device, (told, count)) in told {
+    for (device, Told { price, count, free }) in told {
         let paid = medium.witness(|witness| witness.paid_for(device));
         let rounding = count as f64 * MAX_HOPS as f64;
-        let holds = told <= paid * 1.1 + rounding;
+        let holds = price <= paid * 1.1 + rounding;
         let name = &plan.devices[device].name;
         let what =
-            || format!("{name} is told {told:.0} of money for {count} messages, and the medium has charged {paid:.0}");
+            || format!("{name} is told {price:.0} of money for {count} messages, and the medium has charged {paid:.0}");
         book.checks.look(Promise::BooksAgree, holds, what);
+        let mut edges = plan.edges.iter().filter(|edge| [edge.a, edge.b].contains(&device));
+        let pays = edges.all(|edge| plan.bearers[edge.bearer].told_price() > 0);
+        let what = || format!("{name} is told that {free} of {count} messages cost nothing, and no link of it is free");
+        book.checks.look(Promise::BooksAgree, !pays || free * 5 <= count + FEW, what);
     }
+}
+
+/// What a sender was told that its messages cost.
+#[derive(Default)]
+struct Told {
+    /// Micro-units of money.
+    price: f64,
+    /// Messages that were delivered.
+    count: u64,
+    /// Of these, for nothing.
+    free: u64,
 }
 
 /// What nodes count.
@@ -78,7 +96,11 @@ fn check_counts(book: &mut Book, plan: &Plan, devices: &[Device], medium: &Mediu
         let name = &plan.devices[device].name;
         if let (Some(forwarded), false) = (forwarded, devices[device].was_restarted()) {
             let seen = medium.witness(|witness| witness.forwarded(device));
-            let holds = if calm { seen == forwarded } else { seen <= forwarded };
+            // What was of no use any more when its link took more has not left.
+            let drops = |status: &Status| {
+                status.counters.iter().any(|(counter, count)| counter.starts_with(EXPIRED) && *count > 0)
+            };
+            let holds = if calm && !status.as_ref().is_some_and(drops) { seen == forwarded } else { seen <= forwarded };
             let what = || format!("{name} says that it has forwarded {forwarded} bytes, and has {seen}");
             book.checks.look(Promise::CountsAgree, holds, what);
         }
@@ -166,5 +188,9 @@ fn search(neighbours: &[Vec<usize>], from: usize) -> Vec<u64> {
     distances
 }
 
+/// So few messages say nothing.
+const FEW: u64 = 20;
 /// How the names of counters of failed messages begin.
 const FAILED: &str = "failed_";
+/// The counter of data frames that were of no use any more.
+const EXPIRED: &str = "data_expired";

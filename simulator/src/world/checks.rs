@@ -43,7 +43,7 @@ pub enum Promise {
     BooksAgree,
     /// Nobody sends more than its quota.
     QuotasKept,
-    /// Nobody dials outside of access windows.
+    /// Nobody sends or dials outside of access windows.
     WindowsKept,
     /// A publication goes over each link of its tree once.
     PushedOnce,
@@ -77,9 +77,12 @@ const PROMISES: [(&str, &str); 22] = [
     ("within-limits", "no frame goes on past its expiry, beyond its hops and budget, or over a bearer that it avoids"),
     ("books-agree", "what frames and senders are told was spent is what the medium charges for it"),
     ("quotas-kept", "no device sends more messages over a bearer than its quota in a period"),
-    ("windows-kept", "no device dials over a bearer outside of its access windows"),
+    ("windows-kept", "no device sends or dials over a bearer outside of its access windows"),
     ("pushed-once", "no device pushes a publication's frame to a neighbour twice over one connection"),
-    ("link-state-true", "routers tell of links that can be, at their price, with no less delay than they have"),
+    (
+        "link-state-true",
+        "routers tell of links that can be, at their price, with the delay that they have and no fewer losses",
+    ),
     ("told-truly", "the latency and the hops that a sender is told are those of its message"),
     ("counts-agree", "what nodes count of messages and bytes is what there was"),
 ];

@@ -236,6 +236,7 @@ impl World {
             Item::Ask => self.routed.ask(&self.devices, &self.agenda),
             Item::Move => self.move_devices(),
             Item::Window { bearer, open } => self.medium.set_window(bearer, open),
+            Item::Shut(bearer) => self.medium.set_open(bearer, false),
             Item::Sleep { device, asleep } => {
                 self.energy.set_asleep(device, asleep);
                 self.medium.set_dark(device, asleep);

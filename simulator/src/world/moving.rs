@@ -65,13 +65,19 @@ fn begin_windows(plan: &Plan, bearer: usize, windows: &[(Duration, Duration)], a
     let start = Duration::from_micros(plan.start.0 % DAY_MICROS);
     let mut moments: Vec<Duration> = windows.iter().flat_map(|(from, to)| [*from, *to]).collect();
     moments.sort();
-    agenda.enter(Duration::ZERO, Item::Window { bearer, open: within(start) });
+    let enter = |at: Duration, open: bool| {
+        agenda.enter(at, Item::Window { bearer, open });
+        if !open {
+            agenda.enter(at + LINGERS, Item::Shut(bearer));
+        }
+    };
+    enter(Duration::ZERO, within(start));
     let mut midnight = Duration::ZERO;
     while midnight < start + length {
         for moment in &moments {
             let at = midnight + *moment;
             if at > start && at < start + length {
-                agenda.enter(at - start, Item::Window { bearer, open: within(*moment) });
+                enter(at - start, within(*moment));
             }
         }
         midnight += DAY;
@@ -92,6 +98,8 @@ pub fn step(plan: &Plan, medium: &Medium, agenda: &Agenda) {
     agenda.enter(after + STEP, Item::Move);
 }
 
+/// For so long a line is still there when its access window is over: what keeps a node from using it is the node.
+const LINGERS: Duration = Duration::from_secs(20);
 /// How often places are looked at.
 const STEP: Duration = Duration::from_secs(1);
 const DAY_MICROS: u64 = 86_400_000_000;

@@ -219,14 +219,14 @@ fn what_may_not_have_been_made_may_be_told_or_not() {
 
 #[test]
 fn what_waited_at_its_publisher_over_the_end_of_an_epoch_may_be_of_either_stream() {
-    // Numbers 986 to 990 are handed over in the last seconds of an epoch; from 988 on they leave in the next.
-    let mut waited = stream(991);
-    for one in &mut waited[988..] {
+    // Numbers 985 to 989 are handed over in the last seconds of an epoch; from 988 on they leave in the next.
+    let mut waited = stream(991).split_off(985);
+    for one in &mut waited[3..] {
         one.made = 1_001 * SECOND;
     }
     let judge = |told: Option<u64>, with: u64| {
         let mut publications = Publications::default();
-        let subscription = publications.handle_subscribed(NODE, TOPIC, 990 * SECOND);
+        let subscription = publications.handle_subscribed(NODE, TOPIC, 980 * SECOND);
         let heard = |message, lost, at| Heard { from: FROM, message, lost, uncertain: false, at };
         publications.handle_heard(subscription, heard(Some(985), 0, 996 * SECOND));
         publications.handle_heard(subscription, heard(Some(989), with, 1_002 * SECOND));

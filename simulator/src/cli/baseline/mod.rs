@@ -39,6 +39,8 @@ struct Held {
     scenario: String,
     set: Vec<String>,
     seed: u64,
+    /// Hash of all that happened.
+    trace: String,
     /// Whether its expectations held and no check was violated.
     passed: bool,
     expectations: Vec<Verdict>,
@@ -99,6 +101,7 @@ fn compare(order: &Order<'_>) -> Result<(Vec<Held>, Option<PathBuf>), Failure> {
             Held {
                 set: forms[number].set.clone(),
                 seed: seeds[number],
+                trace: summary.trace,
                 scenario: name,
                 passed: summary.passed,
                 expectations: summary.expectations,

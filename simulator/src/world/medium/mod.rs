@@ -282,16 +282,21 @@ impl Medium {
         self.change(self.edges_of(device), |state| state.devices[device].gone = gone);
     }
 
-    /// A bearer's access window begins or ends.
+    /// A bearer's access window begins or ends. Its lines open with it, and are shut by [`Self::set_open`].
     pub fn set_window(&self, bearer: usize, open: bool) {
+        self.lock().witness.note_window(bearer, open);
+        if open {
+            self.set_open(bearer, true);
+        }
+    }
+
+    /// A bearer carries something from now on, or nothing.
+    pub fn set_open(&self, bearer: usize, open: bool) {
         let edges = {
             let state = self.lock();
             (0..state.edges.len()).filter(|edge| state.edges[*edge].bearer == bearer).collect::<Vec<_>>()
         };
-        self.change(edges, |state| {
-            state.bearers[bearer].open = open;
-            state.witness.note_window(bearer, open);
-        });
+        self.change(edges, |state| state.bearers[bearer].open = open);
     }
 
     /// Devices have moved there: edges whose reach that changes follow.

@@ -323,8 +323,10 @@ impl AsyncWrite for Stream {
             state.held
         };
         let (window, piece) = self.connection.window(self.end);
+        // As a socket's writer is not woken for less than a third of its buffer: who writes what there is room for, byte by byte,
+        // sends nothing but heads of packets.
         let room = window.saturating_sub(held).min(piece);
-        if room == 0 {
+        if room == 0 || room < bytes.len().min(piece).min(window / 3) {
             self.writing.lock().blocked = Some(cx.waker().clone());
             return Poll::Pending;
         }

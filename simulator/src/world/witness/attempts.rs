@@ -91,6 +91,9 @@ impl Witness {
         let mut seen: Vec<usize> = relays.iter().flatten().copied().collect();
         let is_last = relays.last().copied().flatten().is_none_or(|last| last == going.from);
         seen.extend(origin.filter(|_| !relays.is_empty() && !orphaned));
+        // The first relay knows from whom it has it, the others know those that the path names.
+        let from_there = relays.len() == 1 && !orphaned && origin == Some(going.to);
+        let back = from_there || relays.contains(&Some(going.to));
         let count = seen.len();
         seen.sort_unstable();
         seen.dedup();
@@ -99,6 +102,10 @@ impl Witness {
             let way: Vec<&str> = relays.iter().map(|relay| relay.map_or("?", |relay| known.device(relay))).collect();
             let origin = origin.map_or("?", |origin| known.device(origin));
             format!("{} hands on a frame of {origin} that has gone over {}", known.device(from), way.join(", "))
+        });
+        let to = going.to;
+        self.look(Promise::NoLoop, !back, |known| {
+            format!("{} hands a frame to {}, which has had it", known.device(from), known.device(to))
         });
         self.look(Promise::NoLoop, is_last, |known| {
             format!("{} hands on a frame without naming itself", known.device(from))

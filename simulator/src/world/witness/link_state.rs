@@ -1,11 +1,13 @@
 //! Link state: what a router tells of its links is so.
 //!
 //! A router names neighbours that it can have a link to, at the price of a bearer between the two, and with no less delay than the line
-//! takes. It tells one thing under one number.
+//! takes. Where nothing but the line itself makes a probe late, it names no more either, and after a while no better chance
+//! of arrival than the line's losses leave. It tells one thing under one number.
 
 use super::{Going, Witness};
-use crate::plan::{FaultKind, Plan};
+use crate::plan::{Edge, FaultKind, Hostility, Plan};
 use crate::world::checks::Promise;
+use crate::world::medium::{NANOS, now};
 use m2mesh::id::CredentialHash;
 use m2mesh::link::estimate::PRIOR_DELAY;
 use m2mesh::wire::lsa::{Lsa, LsaLink};
@@ -27,6 +29,10 @@ struct Between {
     bearer: usize,
     /// Least microseconds from the lower to the higher, and back.
     delays: [u64; 2],
+    /// Most microseconds for one way, mean of the two; `None` where something else may make a probe late.
+    most: Option<u64>,
+    /// The chance that a probe or its answer is lost at its first attempt.
+    lost: f64,
 }
 
 impl Told {
@@ -38,7 +44,12 @@ impl Told {
             let delays = [micros(&edge.shapes[0]), micros(&edge.shapes[1])];
             let delays = if edge.a < edge.b { delays } else { [delays[1], delays[0]] };
             let ends = (edge.a.min(edge.b), edge.a.max(edge.b));
-            between.entry(ends).or_default().push(Between { bearer: edge.bearer, delays });
+            let most = edge.shapes.iter().map(|shape| (shape.delay + shape.jitter).as_micros() as u64).sum::<u64>() / 2;
+            let most = Some(most).filter(|_| is_plain(plan, edge));
+            let arrives = edge.shapes.iter().map(|shape| 1.0 - f64::from(shape.loss) / 1e6);
+            let lost = Some(1.0 - arrives.product::<f64>());
+            let lost = lost.filter(|lost| *lost >= TELLING && is_steady(plan, edge)).unwrap_or_default();
+            between.entry(ends).or_default().push(Between { bearer: edge.bearer, delays, most, lost });
         }
         // While a line is shaped otherwise, its delay may be another.
         for fault in &plan.faults {
@@ -47,7 +58,9 @@ impl Told {
                 let ends = (edge.a.min(edge.b), edge.a.max(edge.b));
                 let of = between.get_mut(&ends).into_iter().flatten().filter(|of| of.bearer == edge.bearer);
                 let least = shapes.iter().flatten().map(micros).min().unwrap_or(u64::MAX);
-                of.for_each(|of| of.delays = of.delays.map(|delay| delay.min(least)));
+                of.for_each(|of| {
+                    (of.delays, of.most, of.lost) = (of.delays.map(|delay| delay.min(least)), None, 0.0);
+                });
             }
         }
         Self { seen: BTreeSet::new(), told: BTreeMap::new(), between }
@@ -118,11 +131,32 @@ impl Witness {
         let prices: Vec<u64> = of.iter().map(|of| self.known.bearers[of.bearer].price).collect();
         let direction = usize::from(from > to);
         let delay = of.iter().map(|of| of.delays[direction].min(of.delays[1 - direction])).min().unwrap_or_default();
+        // By each of several lines of a class it may be.
+        let most = of.iter().map(|of| of.most).try_fold(0, |most, one| Some(most.max(one?)));
+        let quick = most.is_none_or(|most| is_quick(link.delay, most));
+        let lost = of.iter().map(|of| of.lost).fold(1.0, f64::min);
+        let chance = f64::from(link.success) / f64::from(u16::MAX);
+        let sure = now() / NANOS < KNOWN_AFTER || chance <= 1.0 - lost / 4.0;
         let (there, paid, slow) = (!of.is_empty(), prices.contains(&link.price), is_slow(link.delay, delay));
         self.look(Promise::LinkStateTrue, there, |known| {
             format!("{} tells of a link to {}, to which it can have none", known.device(from), known.device(to))
         });
         if there {
+            self.look(Promise::LinkStateTrue, quick, |known| {
+                format!(
+                    "{} tells {} us to {}, where it takes {most:?} at most",
+                    known.device(from),
+                    link.delay,
+                    known.device(to)
+                )
+            });
+            self.look(Promise::LinkStateTrue, sure, |known| {
+                format!(
+                    "{} tells a chance of {chance:.3} to {}, where {lost:.3} are lost",
+                    known.device(from),
+                    known.device(to)
+                )
+            });
             self.look(Promise::LinkStateTrue, paid, |known| {
                 format!(
                     "{} tells a price of {} to {}, where it is {prices:?}",
@@ -148,12 +182,50 @@ fn is_slow(told: u32, least: u64) -> bool {
     told == PRIOR_DELAY || u64::from(told) >= least * 7 / 10
 }
 
+/// Whether a delay is no longer than the line's, or not measured yet. The first answers come before a link is at rest.
+fn is_quick(told: u32, most: u64) -> bool {
+    told == PRIOR_DELAY || u64::from(told) <= most * 3 / 2 + SLACK
+}
+
+/// Whether an edge is there from the beginning to the end, as far as no fault strikes it.
+fn is_steady(plan: &Plan, edge: &Edge) -> bool {
+    let stays = |device: usize| plan.devices[device].schedules.is_empty() && plan.devices[device].track.len() == 1;
+    plan.bearers[edge.bearer].windows.is_empty() && stays(edge.a) && stays(edge.b)
+}
+
+/// Whether nothing but the line itself, as it is from the beginning to the end, makes a probe late.
+fn is_plain(plan: &Plan, edge: &Edge) -> bool {
+    let bearer = &plan.bearers[edge.bearer];
+    let lossless = edge.shapes.iter().all(|shape| shape.loss == 0 && shape.rate.is_none());
+    let alone = bearer.channel.is_none() && bearer.bursts.is_none();
+    let at_once = |device: usize| plan.devices[device].processing.is_zero();
+    let holds_up = |fault: &FaultKind| match fault {
+        FaultKind::Cut { edges, .. } | FaultKind::Flap { edges, .. } | FaultKind::Degrade { edges, .. } => {
+            edges.iter().any(|at| plan.edges[*at] == *edge)
+        }
+        FaultKind::Pause(devices)
+        | FaultKind::PowerCut(devices)
+        | FaultKind::Hostile { devices, how: Hostility::Delay(_) | Hostility::Flood(_) } => {
+            devices.contains(&edge.a) || devices.contains(&edge.b)
+        }
+        _ => false,
+    };
+    let held_up = plan.faults.iter().any(|fault| holds_up(&fault.what));
+    lossless && alone && [edge.a, edge.b].into_iter().all(at_once) && is_steady(plan, edge) && !held_up
+}
+
 fn hash_of(bytes: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
     bytes.hash(&mut hasher);
     hasher.finish()
 }
 
+/// Microseconds that a probe may take besides.
+const SLACK: u64 = 2_000;
+/// Losses beneath this are not seen soon.
+const TELLING: f64 = 0.15;
+/// Seconds after which what a line loses has been measured.
+const KNOWN_AFTER: u64 = 900;
 /// Numbers of a router of which it is known what it told under them.
 const MOST_TOLD: usize = 256;
 /// Advertisements that are known to have been seen; beyond, all are looked at again.

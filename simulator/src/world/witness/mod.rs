@@ -149,6 +149,9 @@ impl Witness {
 
     /// A node writes a frame.
     pub fn handle(&mut self, going: &Going<'_>) {
+        if matches!(going.kind, Kind::Data | Kind::Group | Kind::GroupAgain) {
+            self.look_at_window(going);
+        }
         match going.kind {
             Kind::Data => self.handle_data(going),
             Kind::Group => self.handle_push(going),

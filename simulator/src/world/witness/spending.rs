@@ -1,4 +1,4 @@
-//! Quotas and access windows: what a device sends over a bearer, and when it tries to.
+//! Quotas and access windows: what a device sends over a bearer, when it does, and when it dials.
 //!
 //! A quota is on what a device sends of messages, in each period of its own; a process that is killed forgets what it has not
 //! written yet, which is as much as it sends in [`UNWRITTEN`].
@@ -85,13 +85,28 @@ impl Witness {
         }
     }
 
+    /// Whether an access window is open, or was just now.
+    fn is_within(&self, bearer: usize) -> bool {
+        let since = self.spending.closed.get(&bearer).copied();
+        since.is_none_or(|since| now() <= since + GRACE.as_nanos() as u64)
+    }
+
+    /// A device sends messages or publications over a bearer.
+    pub(super) fn look_at_window(&mut self, going: &Going<'_>) {
+        let Going { from, bearer, .. } = *going;
+        let within = self.is_within(bearer) || self.spending.excused.contains(&from);
+        self.look(Promise::WindowsKept, within, |known| {
+            let (device, bearer) = (known.device(from), &known.bearers[bearer].name);
+            format!("{device} sends over {bearer} outside of its access windows")
+        });
+    }
+
     /// A device dials over a bearer.
     pub fn note_dial(&mut self, device: usize, bearer: usize) {
         if device >= self.known.devices.len() || self.spending.excused.contains(&device) {
             return;
         }
-        let since = self.spending.closed.get(&bearer).copied();
-        let within = since.is_none_or(|since| now() <= since + GRACE.as_nanos() as u64);
+        let within = self.is_within(bearer);
         self.look(Promise::WindowsKept, within, |known| {
             let (device, bearer) = (known.device(device), &known.bearers[bearer].name);
             format!("{device} dials over {bearer} outside of its access windows")
@@ -103,5 +118,5 @@ impl Witness {
 const UNWRITTEN: Duration = Duration::from_secs(12);
 /// What a node has queued before the quota ended may go afterwards.
 const QUEUED: u64 = 2 * MAX_FRAME as u64;
-/// Windows are of whole minutes, and a dial may be under way when one ends.
+/// Windows are of whole minutes, and a dial may be under way when one ends, or a frame in a queue.
 const GRACE: Duration = Duration::from_secs(5);

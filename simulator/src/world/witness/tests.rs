@@ -21,6 +21,10 @@ class = "cellular"
 price = 2.0
 quota = { bytes = "1kB", every = "1d" }
 windows = ["00:00-01:00"]
+[bearers.radio]
+class = "lora"
+delay = "10ms"
+loss = "20%"
 [devices.node]
 count = 4
 [[links]]
@@ -29,17 +33,22 @@ bearer = "wire"
 [[links]]
 kind = "line"
 bearer = "lte"
+[[links]]
+kind = "line"
+bearer = "radio"
 "#;
 
 /// Index of the bearer without a price, and of the one with.
 const WIRE: usize = 0;
 const LTE: usize = 1;
+/// Class of a bearer that loses a fifth.
+const LORA: u8 = m2mesh::wire::lsa::Bearer::Lora as u8;
 
 fn witness() -> Witness {
     let source = Source { file: "witness.toml".to_owned(), text: SCENARIO.to_owned(), ..Source::default() };
     let plan = scenario::from_source(&source).and_then(|loaded| loaded.plan(None)).expect("a scenario");
     let order: Vec<&str> = plan.bearers.iter().map(|bearer| bearer.name.as_str()).collect();
-    assert_eq!((order[WIRE], order[LTE]), ("wire", "lte"));
+    assert_eq!(order[..2], ["wire", "lte"]);
     let mut witness = Witness::new(&plan);
     for device in 0..4 {
         witness.note_credentials(device, [hash(device)]);
@@ -64,11 +73,13 @@ struct Frame {
     policy: Policy,
     /// Microseconds after the start.
     expiry: i64,
+    /// To whom; the next device without.
+    to: Option<usize>,
 }
 
 impl Default for Frame {
     fn default() -> Self {
-        Self { visited: Vec::new(), spent: 0, policy: Policy::default(), expiry: 60_000_000 }
+        Self { visited: Vec::new(), spent: 0, policy: Policy::default(), expiry: 60_000_000, to: None }
     }
 }
 
@@ -94,7 +105,8 @@ impl Frame {
         put_prefixed(&mut body, &wire::encode(&path));
         body.extend([7; 100]);
         let length = body.len() + 6;
-        witness.handle(&Going { from, to: from + 1, bearer, kind: Kind::Data, length, body: &body });
+        let to = self.to.unwrap_or(from + 1);
+        witness.handle(&Going { from, to, bearer, kind: Kind::Data, length, body: &body });
     }
 }
 
@@ -121,8 +133,16 @@ fn a_frame_that_comes_back_is_a_loop() {
     let mut forgotten = witness();
     Frame::default().goes(&mut forgotten, 0, WIRE);
     forgotten.note_down(0);
-    Frame { visited: vec![1, 0], ..Frame::default() }.goes(&mut forgotten, 0, WIRE);
+    Frame { visited: vec![1, 0], to: Some(3), ..Frame::default() }.goes(&mut forgotten, 0, WIRE);
     assert_eq!(violated(&forgotten), [""; 0], "another process");
+    for back in
+        [Frame { visited: vec![1], to: Some(0), ..Frame::default() }, Frame { visited: vec![2, 1], ..Frame::default() }]
+    {
+        let mut returned = witness();
+        Frame::default().goes(&mut returned, 0, WIRE);
+        back.goes(&mut returned, 1, WIRE);
+        assert_eq!(violated(&returned), ["no-loop"], "to who has had it");
+    }
     let mut unnamed = witness();
     Frame { visited: vec![1], ..Frame::default() }.goes(&mut unnamed, 2, WIRE);
     assert_eq!(violated(&unnamed), ["no-loop"]);
@@ -215,12 +235,34 @@ fn what_a_router_tells_of_its_links_is_so() {
     assert_eq!(of(vec![(3, 0, 0, 10_500)]), ["link-state-true"], "no neighbour");
     assert_eq!(of(vec![(2, 2, 1_000_000, 1_000)]), ["link-state-true"], "half of the price");
     assert_eq!(of(vec![(0, 0, 0, 4_000)]), ["link-state-true"], "faster than the line");
+    assert_eq!(of(vec![(0, 0, 0, 20_500)]), ["link-state-true"], "slower than the line");
+    assert_eq!(of(vec![(0, LORA, 0, 20_500)]), [""; 0], "what is lost comes later");
     let mut twice = witness();
     tell(&mut twice, 7, vec![(0, 0, 0, 10_500)]);
     tell(&mut twice, 8, vec![(0, 0, 0, 11_500)]);
     assert_eq!(violated(&twice), [""; 0]);
     tell(&mut twice, 8, vec![(0, 0, 0, 12_500)]);
     assert_eq!(violated(&twice), ["link-state-true"]);
+}
+
+#[test]
+fn what_a_router_tells_of_losses_is_so_once_they_can_be_known() {
+    // Virtual time is the thread's.
+    let clocked = std::thread::spawn(|| {
+        virtual_time::install(NANOS);
+        let mut witness = super::tests::witness();
+        tell(&mut witness, 1, vec![(0, LORA, 0, 10_500)]);
+        let before = violated(&witness);
+        virtual_time::advance(1_000 * NANOS);
+        tell(&mut witness, 2, vec![(0, 0, 0, 10_500)]);
+        let wire = violated(&witness);
+        tell(&mut witness, 3, vec![(0, LORA, 0, 10_500)]);
+        virtual_time::uninstall();
+        (before, wire, violated(&witness))
+    });
+    let (before, wire, radio) = clocked.join().expect("the witness does not panic");
+    assert_eq!((before, wire), (Vec::new(), Vec::new()), "nothing was measured yet; nothing is lost");
+    assert_eq!(radio, ["link-state-true"]);
 }
 
 #[test]
