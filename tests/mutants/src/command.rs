@@ -1,6 +1,7 @@
 //! What may catch a fault: commands of the simulator, and one run of one of them.
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -15,7 +16,13 @@ pub struct Command {
     pub name: String,
     /// Without `--seed` and `--json`.
     pub arguments: Vec<String>,
+    /// The same at the scenario's own seed, held against the figures that are kept of it; without `--json`.
+    #[serde(default, skip)]
+    pub held_to_figures: Option<Vec<String>>,
 }
+
+/// Stands for the scenario's own seed, at which a run is held against kept figures too.
+pub const OWN_SEED: u64 = 0;
 
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,12 +30,15 @@ pub struct Command {
 pub enum Verdict {
     /// Exit code 0.
     Passed,
-    /// Exit code 2: these checks were violated, these expectations missed.
+    /// Exit code 2: these checks were violated, these expectations missed, these kept figures left.
     Failed {
         /// Names of checks.
         checks: Vec<String>,
         /// Texts of expectations.
         expectations: Vec<String>,
+        /// Figures, with what was kept and what was found.
+        #[serde(default)]
+        figures: Vec<String>,
     },
     /// Any other end, with what was said last.
     Crashed(String),
@@ -45,8 +55,8 @@ pub struct Run {
     pub trace: Option<String>,
     /// Seconds.
     pub took: f64,
-    /// Whether the fault was come by.
-    pub reached: bool,
+    /// Faults that were come by: with one that is on that one at most, without one all that could have been on.
+    pub reached: BTreeSet<String>,
 }
 
 /// Where and how to run.
@@ -85,14 +95,20 @@ pub fn load(root: &Path) -> Result<Vec<Command>, String> {
     let scenarios = small.small.into_iter().map(|Scenario { scenario: name, set }| {
         let settings = set.into_iter().flat_map(|setting| ["--set".to_owned(), setting]);
         let arguments = ["run".to_owned(), name.clone()].into_iter().chain(settings).collect();
-        Command { name, arguments }
+        let held_to_figures = ["compare", "--baseline", "--jobs", "1", &name].map(str::to_owned).to_vec();
+        Command { name, arguments, held_to_figures: Some(held_to_figures) }
     });
     Ok(scenarios.chain(others.command).collect())
 }
 
 impl Bench {
-    /// Runs a command under a fault, or under none.
+    /// Runs a command under a fault, or under none. The seed is one that the command can have, see [`Command::has`].
     pub fn run(&self, command: &Command, seed: u64, fault: Option<&str>, limit: Duration) -> Result<Run, String> {
+        let mut arguments = command.held_to_figures.clone().filter(|_| seed == OWN_SEED);
+        let arguments = arguments.get_or_insert_with(|| {
+            let seed = ["--seed".to_owned(), seed.to_string()];
+            command.arguments.iter().cloned().chain(seed).collect()
+        });
         let name = format!("{}-{}-{seed}", fault.unwrap_or("none"), command.name);
         let [told, said, mark] = ["out", "err", "reached"].map(|end| self.scratch.join(format!("{name}.{end}")));
         let create = |path: &Path| File::create(path).map_err(|error| format!("{}: {error}", path.display()));
@@ -110,8 +126,8 @@ impl Bench {
             .arg(limit.as_secs().to_string())
             .arg(waits.as_secs().to_string())
             .arg(&self.program)
-            .args(&command.arguments)
-            .args(["--seed", &seed.to_string(), "--json"])
+            .args(arguments)
+            .arg("--json")
             .env("M2MESH_MUTANT", fault.unwrap_or_default())
             .env("M2MESH_MUTANT_REACHED", &mark)
             .stdin(Stdio::null())
@@ -121,7 +137,11 @@ impl Bench {
             .map_err(|error| format!("{}: {error}", self.program.display()))?;
         let took = began.elapsed().as_secs_f64();
         let told_text = std::fs::read_to_string(&told).unwrap_or_default();
-        let summary: serde_json::Value = serde_json::from_str(&told_text).unwrap_or_default();
+        let mut summary: serde_json::Value = serde_json::from_str(&told_text).unwrap_or_default();
+        // A comparison of one scenario has its summary within.
+        if let Some(only) = summary["scenarios"].get_mut(0) {
+            summary = only.take();
+        }
         let verdict = match status.code() {
             Some(0) => Verdict::Passed,
             Some(2) if summary.is_object() => failed(&summary),
@@ -140,7 +160,8 @@ impl Bench {
             }
         };
         let trace = summary["trace"].as_str().map(str::to_owned);
-        let run = Run { verdict, trace, took, reached: mark.exists() };
+        let reached = std::fs::read_to_string(&mark).unwrap_or_default().lines().map(str::to_owned).collect();
+        let run = Run { verdict, trace, took, reached };
         for file in [told, said, mark] {
             let _ = std::fs::remove_file(file);
         }
@@ -160,7 +181,28 @@ fn failed(summary: &serde_json::Value) -> Verdict {
     let checks = list("checks").filter(|check| check["violated"].as_u64() > Some(0)).map(|check| text(&check["name"]));
     let expectations =
         list("expectations").filter(|verdict| verdict["held"] == false).map(|verdict| text(&verdict["text"]));
-    Verdict::Failed { checks: checks.collect(), expectations: expectations.collect() }
+    let moved = list("figures")
+        .filter(|change| ["better", "worse", "other"].map(Some).contains(&change["verdict"].as_str()))
+        // Others use the machine meanwhile.
+        .filter(|change| change["figure"] != "cpu_s")
+        .map(|change| format!("{} {} for {}", text(&change["figure"]), change["found"], change["kept"]));
+    let loose = list("loose").map(|expectation| format!("loose now: {}", text(&expectation)));
+    // What was drawn from a seed tells names of both.
+    let drawn = list("found").flat_map(|found| found["failed"].as_array().cloned().unwrap_or_default());
+    let checks: Vec<_> = checks.chain(drawn.map(|failed| text(&failed))).collect();
+    let expectations: Vec<_> = expectations.collect();
+    let figures: Vec<_> = moved.chain(loose).collect();
+    if summary["figures"].is_array() && [&checks, &expectations, &figures].iter().all(|found| found.is_empty()) {
+        return Verdict::Passed;
+    }
+    Verdict::Failed { checks, expectations, figures }
+}
+
+impl Command {
+    /// Whether it can run with that seed.
+    pub fn has(&self, seed: u64) -> bool {
+        seed != OWN_SEED || self.held_to_figures.is_some()
+    }
 }
 
 impl Verdict {
@@ -174,6 +216,7 @@ impl Verdict {
                 let more = if more > 0 { format!(" and {more} more") } else { String::new() };
                 format!("{}{more}", expectations[0])
             }
+            Self::Failed { figures, .. } if !figures.is_empty() => format!("figures: {}", figures.join(", ")),
             Self::Failed { .. } => "exit code 2".to_owned(),
             Self::Crashed(how) => format!("crash, {how}"),
             Self::HungFor(seconds) => format!("hung, ended after {seconds} s"),

@@ -72,7 +72,7 @@ struct Score {
     /// What the sample is drawn with
     #[arg(long, value_name = "SEED", default_value_t = 1)]
     seed: u64,
-    /// Each command runs with the seeds 1 to N
+    /// Each command runs with its own seed, against kept figures, and with the seeds 1 to N
     #[arg(long, value_name = "N")]
     seeds: Option<u64>,
     /// These commands only

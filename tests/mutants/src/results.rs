@@ -4,7 +4,7 @@ use crate::command::Verdict;
 use crate::faults::Fault;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// Of all faults.
@@ -31,6 +31,8 @@ pub struct Clean {
     pub trace: Option<String>,
     /// Seconds.
     pub took: f64,
+    /// Faults that it has come by: until the first of these is on, a run with it is the same.
+    pub reached: BTreeSet<String>,
 }
 
 /// What became of one fault.
@@ -52,7 +54,7 @@ pub struct Found {
 pub enum Sight {
     /// The run fails without a fault, so it was not made.
     Unfit,
-    /// The fault was not come by.
+    /// Without a fault it is not come by, so the run was not made.
     NotReached,
     /// It was, and nothing went another way.
     SameTrace,
@@ -109,7 +111,7 @@ impl Results {
 impl Found {
     /// How many runs there were.
     pub fn count(&self) -> u64 {
-        let made = |sight: &&Sight| **sight != Sight::Unfit;
+        let made = |sight: &&Sight| **sight > Sight::NotReached;
         self.runs.values().flat_map(BTreeMap::values).filter(made).count() as u64
     }
 
@@ -118,13 +120,12 @@ impl Found {
         self.runs.values().flat_map(BTreeMap::values).max().copied()
     }
 
-    /// Whether a command is of no use for this fault: in its first seeds it has not come by it, or nothing went another way.
+    /// Whether a command is of no use for this fault: in the first runs that were made nothing went another way.
     pub fn is_hopeless(&self, command: &str, seed: u64) -> bool {
         let Some(runs) = self.runs.get(command) else { return false };
-        let shown: Vec<Sight> = runs.range(..seed).map(|(_, sight)| *sight).filter(|s| *s != Sight::Unfit).collect();
-        let most = shown.iter().max();
-        (most == Some(&Sight::NotReached) && shown.len() >= NOT_REACHED)
-            || (most == Some(&Sight::SameTrace) && shown.len() >= SAME_TRACE)
+        let shown: Vec<Sight> =
+            runs.range(..seed).map(|(_, sight)| *sight).filter(|s| *s > Sight::NotReached).collect();
+        shown.len() >= SAME_TRACE && shown.iter().all(|sight| *sight == Sight::SameTrace)
     }
 
     /// Why it was not caught, in a few words.
@@ -154,9 +155,7 @@ pub fn hash<'a>(parts: impl Iterator<Item = &'a [u8]>) -> String {
     data_encoding::HEXLOWER.encode(&hasher.finalize()[..8])
 }
 
-/// After so many runs that did not come by a fault, no more are made with that command.
-const NOT_REACHED: usize = 2;
-/// After so many in which nothing went another way.
+/// After so many runs in which nothing went another way, no more are made with that command.
 const SAME_TRACE: usize = 3;
 
 #[cfg(test)]
@@ -166,14 +165,16 @@ mod tests {
     #[test]
     fn a_command_that_shows_nothing_is_left_out_later() {
         let mut found = Found::default();
-        let shown = [(1, Sight::Unfit), (2, Sight::NotReached), (3, Sight::NotReached)];
+        let shown = [(1, Sight::Unfit), (2, Sight::NotReached)];
         found.runs.insert("a".to_owned(), shown.into_iter().collect());
-        assert!(!found.is_hopeless("a", 3), "one run is no proof");
-        assert!(found.is_hopeless("a", 4));
-        assert!(!found.is_hopeless("b", 4), "of another nothing is known");
-        assert_eq!((found.count(), found.escape()), (2, "not reached"));
-        found.runs.entry("a".to_owned()).or_default().insert(3, Sight::OtherTrace);
-        assert!(!found.is_hopeless("a", 4));
+        assert_eq!((found.count(), found.escape()), (0, "not reached"), "no run was made");
+        found.runs.entry("a".to_owned()).or_default().extend((3..6).map(|seed| (seed, Sight::SameTrace)));
+        assert!(!found.is_hopeless("a", 5), "two runs are no proof");
+        assert!(found.is_hopeless("a", 6));
+        assert!(!found.is_hopeless("b", 6), "of another nothing is known");
+        assert_eq!((found.count(), found.escape()), (3, "reached, changed nothing"));
+        found.runs.entry("a".to_owned()).or_default().insert(4, Sight::OtherTrace);
+        assert!(!found.is_hopeless("a", 6));
         assert_eq!(found.escape(), "changed runs, noticed by nothing");
     }
 

@@ -1,11 +1,13 @@
 //! The score: which faults are caught, by what, after how many runs.
 //!
-//! **Order.** Seed by seed, and with each seed every fault that is not caught yet; for each of these all commands, the
+//! **Order.** First with what is known to catch it, then with each scenario's own seed and the figures that are kept of it,
+//! then seed by seed, and with each of these every fault that is not caught yet; for each fault all commands, the
 //! cheapest first, as measured without a fault, but those first in which the fault has already made a difference. What fails
-//! without a fault at that seed is left out. A command that has not come by a fault in its first two seeds, or in whose
-//! first three nothing went another way, is left out from then on unless all are wanted, which can only make the score worse.
+//! without a fault at that seed is left out, and so is what does not come by the fault then: such a run is the same with it.
+//! A command in whose first three runs nothing went another way is left out from then on unless all are wanted, which can
+//! only make the score worse.
 
-use crate::command::{Bench, Command, Verdict};
+use crate::command::{Bench, Command, OWN_SEED, Verdict};
 use crate::faults::Fault;
 use crate::results::{Caught, Clean, Results, Sight};
 use indicatif::ProgressBar;
@@ -33,12 +35,21 @@ pub struct Wanted<'a> {
     pub file: Option<&'a Path>,
 }
 
+/// What a fault is tried with together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Round {
+    /// What is known to catch it.
+    Known,
+    /// All commands with one seed.
+    Seed(u64),
+}
+
 struct State {
     results: Results,
     /// Runs without a fault that are being made.
     making: BTreeSet<(String, u64)>,
-    /// Faults and seeds to come, the next one last.
-    queue: Vec<(usize, u64)>,
+    /// Faults and rounds to come, the next one last.
+    queue: Vec<(usize, Round)>,
     /// Faults that are being tried: one by one, so that no run is made which the run before it makes needless.
     busy: BTreeSet<usize>,
     saved: Instant,
@@ -55,8 +66,9 @@ struct Scorer<'a> {
 
 /// Makes the runs that are left to make, and answers with all results.
 pub fn score(wanted: &Wanted<'_>, bench: &Bench, results: Results) -> Result<Results, String> {
-    let rounds = (0..=wanted.seeds).flat_map(|seed| (0..wanted.faults.len()).map(move |fault| (fault, seed)));
-    let queue: Vec<(usize, u64)> = rounds.collect::<Vec<_>>().into_iter().rev().collect();
+    let rounds = [Round::Known].into_iter().chain((OWN_SEED..=wanted.seeds).map(Round::Seed));
+    let rounds = rounds.flat_map(|round| (0..wanted.faults.len()).map(move |fault| (fault, round)));
+    let queue: Vec<(usize, Round)> = rounds.collect::<Vec<_>>().into_iter().rev().collect();
     let bar = ProgressBar::new(queue.len() as u64);
     let state =
         State { results, making: BTreeSet::new(), queue, busy: BTreeSet::new(), saved: Instant::now(), error: None };
@@ -84,9 +96,9 @@ impl Scorer<'_> {
     }
 
     fn work(&self) {
-        while let Some((at, seed)) = self.next() {
+        while let Some((at, round)) = self.next() {
             let fault = &self.wanted.faults[at];
-            let tried = self.try_fault(fault, seed);
+            let tried = self.try_fault(fault, round);
             let mut state = self.lock();
             if let Err(error) = tried {
                 state.error.get_or_insert(error);
@@ -99,7 +111,7 @@ impl Scorer<'_> {
     }
 
     /// What is to be done next: of a fault that nobody else is trying, and that is not caught yet.
-    fn next(&self) -> Option<(usize, u64)> {
+    fn next(&self) -> Option<(usize, Round)> {
         let mut state = self.lock();
         loop {
             let State { queue, results, busy, error, .. } = &mut *state;
@@ -125,13 +137,14 @@ impl Scorer<'_> {
         }
     }
 
-    /// All commands with one seed, until one catches it. Seed 0 stands for what is known to catch it.
-    fn try_fault(&self, fault: &Fault, seed: u64) -> Result<(), String> {
-        let order: Vec<(&Command, u64)> = if seed == 0 {
-            let known = self.wanted.first.iter().filter(|(name, ..)| *name == fault.name);
-            known.filter_map(|(_, command, seed)| Some((self.command(command)?, *seed))).collect()
-        } else {
-            self.order(fault, seed)?.into_iter().map(|command| (command, seed)).collect()
+    /// All of a round, until something catches it.
+    fn try_fault(&self, fault: &Fault, round: Round) -> Result<(), String> {
+        let order: Vec<(&Command, u64)> = match round {
+            Round::Known => {
+                let known = self.wanted.first.iter().filter(|(name, ..)| *name == fault.name);
+                known.filter_map(|(_, command, seed)| Some((self.command(command)?, *seed))).collect()
+            }
+            Round::Seed(seed) => self.order(fault, seed)?.into_iter().map(|command| (command, seed)).collect(),
         };
         for (command, seed) in order {
             {
@@ -153,19 +166,20 @@ impl Scorer<'_> {
         let clean = self.clean(command, seed)?;
         let mut sight = Sight::Unfit;
         let mut caught = None;
-        if clean.verdict == Verdict::Passed {
+        if clean.verdict == Verdict::Passed && !clean.reached.contains(&fault.name) {
+            sight = Sight::NotReached;
+        } else if clean.verdict == Verdict::Passed {
             let limit = LEAST_LIMIT.max(Duration::from_secs_f64(clean.took * PATIENCE));
             let run = self.bench.run(command, seed, Some(&fault.name), limit)?;
             if matches!(&run.verdict, Verdict::Crashed(how) if how.contains(crate::weave::UNKNOWN)) {
                 return Err(format!("the simulator was built without {}; build it anew", fault.name));
             }
-            sight = match (run.reached, run.trace.is_some() && run.trace == clean.trace) {
-                (false, _) => Sight::NotReached,
-                (true, true) => Sight::SameTrace,
-                (true, false) => Sight::OtherTrace,
-            };
-            // What does not come by the fault is not made to fail by it.
-            caught = Some(run.verdict).filter(|verdict| *verdict != Verdict::Passed && run.reached);
+            if run.reached.is_empty() {
+                return Err(format!("{} was come by without it, and is not with it; build anew", fault.name));
+            }
+            let same = run.trace.is_some() && run.trace == clean.trace;
+            sight = if same { Sight::SameTrace } else { Sight::OtherTrace };
+            caught = Some(run.verdict).filter(|verdict| *verdict != Verdict::Passed);
         }
         let mut state = self.lock();
         let found = state.results.faults.entry(fault.name.clone()).or_default();
@@ -193,9 +207,9 @@ impl Scorer<'_> {
     /// Commands for a fault, the most promising first.
     fn order(&self, fault: &Fault, seed: u64) -> Result<Vec<&Command>, String> {
         let mut ranked = Vec::new();
-        for command in self.wanted.commands {
-            // What it costs is measured with the first seed.
-            let cost = self.clean(command, 1)?.took;
+        for command in self.wanted.commands.iter().filter(|command| command.has(seed)) {
+            // What it costs is measured once.
+            let cost = self.clean(command, if command.has(OWN_SEED) { OWN_SEED } else { 1 })?.took;
             let state = self.lock();
             let found = state.results.faults.get(&fault.name);
             let best =
@@ -238,7 +252,7 @@ impl Scorer<'_> {
                 return Err(error);
             }
         };
-        let clean = Clean { verdict: run.verdict, trace: run.trace, took: run.took };
+        let clean = Clean { verdict: run.verdict, trace: run.trace, took: run.took, reached: run.reached };
         state.results.clean.entry(command.name.clone()).or_default().insert(seed, clean.clone());
         self.save(&mut state)?;
         Ok(clean)

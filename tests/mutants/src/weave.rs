@@ -174,29 +174,39 @@ fn number(name: &str) -> u32 {
 
 /// The module that says which fault is on.
 fn switch(faults: &[Fault]) -> String {
-    let names: Vec<String> =
-        faults.iter().map(|fault| format!("({:?}, {})", fault.name, number(&fault.name))).collect();
+    let mut faults: Vec<(u32, &str)> = faults.iter().map(|fault| (number(&fault.name), fault.name.as_str())).collect();
+    faults.sort_unstable();
+    let names: Vec<String> = faults.iter().map(|(number, name)| format!("({name:?}, {number})")).collect();
     format!(
         r#"//! Which fault is on: woven in by the mutation score.
+use std::io::Write;
 use std::sync::OnceLock;
 use std::sync::atomic::{{AtomicBool, Ordering::Relaxed}};
 
+/// By number.
 const FAULTS: &[(&str, u32)] = &[{}];
+static REACHED: [AtomicBool; FAULTS.len()] = [const {{ AtomicBool::new(false) }}; FAULTS.len()];
 
-/// Whether that fault is on. The first time that it is, the file that `M2MESH_MUTANT_REACHED` names is made.
+/// Whether that fault is on. The first time that it is, or that it would be where none is, it is entered in the file that
+/// `M2MESH_MUTANT_REACHED` names.
 #[inline]
 pub fn on(number: u32) -> bool {{
     static ON: OnceLock<u32> = OnceLock::new();
-    if *ON.get_or_init(chosen) != number {{
-        return false;
+    let on = *ON.get_or_init(chosen);
+    if on == number || on == u32::MAX {{
+        reached(number);
     }}
-    static REACHED: AtomicBool = AtomicBool::new(false);
-    if !REACHED.load(Relaxed) && !REACHED.swap(true, Relaxed) {{
+    on == number
+}}
+
+fn reached(number: u32) {{
+    let Ok(at) = FAULTS.binary_search_by_key(&number, |(_, number)| *number) else {{ return }};
+    if !REACHED[at].load(Relaxed) && !REACHED[at].swap(true, Relaxed) {{
         if let Some(file) = std::env::var_os("M2MESH_MUTANT_REACHED") {{
-            let _ = std::fs::write(file, b"");
+            let file = std::fs::OpenOptions::new().create(true).append(true).open(file);
+            let _ = file.and_then(|mut file| file.write_all(format!("{{}}\n", FAULTS[at].0).as_bytes()));
         }}
     }}
-    true
 }}
 
 fn chosen() -> u32 {{
