@@ -61,8 +61,12 @@ fn what_drawn_scenarios_have_found_stays_mended() {
     let files = std::fs::read_dir(folder).expect("the folder is there").map(|file| file.expect("it is read").path());
     let files: Vec<_> = files.filter(|file| file.extension().is_some_and(|end| end == "toml")).collect();
     assert!(!files.is_empty());
-    for file in files {
-        let summary = sim(&["run", &file.display().to_string(), "--json"]);
+    let run = |file: &std::path::PathBuf| sim(&["run", &file.display().to_string(), "--json"]);
+    let summaries: Vec<Value> = std::thread::scope(|scope| {
+        let runs: Vec<_> = files.iter().map(|file| scope.spawn(move || run(file))).collect();
+        runs.into_iter().map(|run| run.join().expect("it does not panic")).collect()
+    });
+    for (file, summary) in files.iter().zip(&summaries) {
         let missed = list(&summary["expectations"]).into_iter().filter(|verdict| verdict["held"] != true);
         // That what was drawn strikes nothing any more, since it is mended, is no fault.
         let checks = list(&summary["checks"]).into_iter().filter(|check| check["name"] != "faults-strike");
