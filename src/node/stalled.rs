@@ -1,12 +1,13 @@
 //! Stalled: the frames that wait for a link which takes no more.
 //!
-//! The most urgent leave first, those of a class in the order in which they came. A relay takes what is for a link whether that takes something or not, so that more may come
-//! together here than a narrow link carries until it is of no use. Such a frame is dropped when its turn comes: else a link that was overloaded
-//! would carry nothing but what is over for as long again, and what is of use stood behind it.
+//! The most urgent leave first, those of a class in the order in which they came. A relay takes what is for a link whether that takes
+//! something or not, so that more may come together here than a narrow link carries until it is of no use. Such a frame is dropped when its
+//! turn comes (`data_expired`): else a link that was overloaded would carry nothing but what is over for as long again, and what is of use
+//! stood behind it.
 //!
 //! Invariants
 //! 1. A frame that may still be of use is never dropped, and no other of its class overtakes it.
-//! 2. At most [`MAX_STALLED`] frames. Drop policy: none, the link is closed.
+//! 2. At most [`MAX_STALLED`] frames. Drop policy: none, the link is closed (`links_stalled`).
 
 use crate::time::Time;
 use crate::wire::OutFrame;
