@@ -175,6 +175,10 @@ pub struct Device {
     pub flush: Duration,
     /// How long it works on each frame that it receives, one after the other.
     pub processing: Duration,
+    /// How long its application works on each message of its inbox and on each call, one after the other.
+    pub work: Duration,
+    /// How long after its node its application listens to topics and offers its service.
+    pub start_up: Duration,
     /// Links that it looks for by itself among members it hears of, besides those of its edges.
     pub target_links: u32,
     /// Whether it forwards for others: a router. Otherwise it is a leaf.
@@ -380,6 +384,18 @@ pub enum FaultKind {
     },
     /// A device that belongs to another realm tries to link with these, again and again.
     Stranger(Vec<usize>),
+    /// As a stranger, but it shows the credential of a member, under a key of its own.
+    Impostor(Vec<usize>),
+}
+
+impl FaultKind {
+    /// With whom a device that is none of the plan's tries to link.
+    pub fn outsider(&self) -> Option<&[usize]> {
+        match self {
+            Self::Stranger(victims) | Self::Impostor(victims) => Some(victims),
+            _ => None,
+        }
+    }
 }
 
 /// What a hostile member does to frames of data and groups that leave it. Links stay up, control frames pass.
@@ -393,6 +409,10 @@ pub enum Hostility {
     Replay(Duration),
     /// Sends each so many times.
     Flood(u32),
+    /// Hands what is data of others on, and back to the relay that it came from as well.
+    Return,
+    /// Names as many relays as a path may have in what is data of others, so that nobody may hand it on any more.
+    Stretch,
     /// Acknowledges and drops what is data of others; its own, and publications, it sends.
     BlackHole,
     /// Tells in its link state that its links cost nothing and take no time, and that it has one to every router of which

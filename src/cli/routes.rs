@@ -36,7 +36,8 @@ pub(super) async fn run(Arguments {}: Arguments, shell: Shell) -> Result<Verdict
         let rows = routes.into_iter().map(|route| {
             let since = humantime::format_duration(Duration::from_secs(route.since_s)).to_string();
             let [way, delay, arrives, price] = cells(&route.path);
-            vec![route.to, route.policy, way, delay, arrives, price, since]
+            let policy = if route.hurried { format!("{}, hurried", route.policy) } else { route.policy };
+            vec![route.to, policy, way, delay, arrives, price, since]
         });
         shell.table(&["TO", "POLICY", "OVER", "DELAY", "ARRIVES", "PRICE/MB", "SINCE"], rows.collect())?;
     }

@@ -18,10 +18,11 @@
 //!    policy: `submit` refuses.
 
 use super::dedupe::WINDOW;
+use super::departure::{Departure, Taken};
 use super::kept::{Change, Kept, KeptMessage, KeptRecord};
 use super::lane::Lane;
 use super::stream::Stream;
-use crate::id::{Handle, InnerId, Name, OuterId, SendId, StreamId};
+use crate::id::{InnerId, Name, OuterId, SendId, StreamId};
 use crate::time::{Now, Time, Unix};
 use crate::wire::batch::{Ack, Purpose};
 use crate::wire::data::Class;
@@ -119,37 +120,6 @@ pub struct Overdue {
     pub suspicious: Vec<u64>,
     /// For so long that what was in them is queued again, or their path broke.
     pub lost: Vec<u64>,
-}
-
-/// A batch just taken: its plaintext has been appended to the caller's buffer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Taken {
-    /// Messages in it.
-    pub messages: usize,
-    /// What they ask for.
-    pub ack: Ack,
-    /// Latest deadline among them.
-    pub expiry: Unix,
-    /// Whether the application has named one of them: it must be on disk before it leaves, or it could be handed in again
-    /// after a crash and be delivered twice.
-    pub named: bool,
-}
-
-/// What a batch leaves with.
-#[derive(Clone, Copy, Debug)]
-pub struct Departure<'a> {
-    /// The frame that will carry it: what the next hop acknowledges.
-    pub attempt: OuterId,
-    /// Handles under which receipts find the sender.
-    pub reply: &'a [Handle],
-    /// The caller's number for it, handed back with what becomes of it.
-    pub flight: u64,
-    /// How long a receipt should take, as far as the caller knows.
-    pub expected: Option<Duration>,
-    /// Bytes of messages, beyond the first, that it is to carry at most.
-    pub most: usize,
-    /// When.
-    pub now: Now,
 }
 
 /// No room; nothing was taken.

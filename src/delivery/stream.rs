@@ -10,11 +10,13 @@
 //! 2. A message keeps its sequence number through every attempt, and no number is given twice.
 
 use super::dedupe::WINDOW;
+use super::departure::{Departure, Taken};
 use super::headroom::Headroom;
 use super::lane::Lane;
-use super::outgoing::{Content, Departure, Overdue, Submission, Taken};
+use super::outgoing::{Content, Overdue, Submission};
 use super::put_off::PutOff;
 use super::retry::Retry;
+use super::under_way::{Allowance, UnderWay};
 use crate::id::{OuterId, StreamId};
 use crate::time::{Time, Unix};
 use crate::wire::batch::{Ack, Batch, MAX_MESSAGES, MAX_PLAIN, Message, PLAIN_BATCH};
@@ -37,9 +39,7 @@ pub(super) struct Stream<T> {
     slots: VecDeque<Option<Slot<T>>>,
     /// None of them is empty for long.
     queues: BTreeMap<Lane, VecDeque<u64>>,
-    flights: VecDeque<(Time, u64)>,
-    /// Flights by number, each with a message of it, of whose way it has not been said yet whether it is to be suspected.
-    unjudged: VecDeque<(Time, u64, u64)>,
+    under_way: UnderWay,
     retry: Retry,
     headroom: Headroom,
     deadlines: BTreeMap<Duration, VecDeque<(Time, u64)>>,
@@ -59,6 +59,8 @@ pub(super) struct Slot<T> {
     pub(super) expiry: Unix,
     /// When it last left, and in which flight; `None` while it is queued.
     departed: Option<(Time, u64)>,
+    /// Whether the way that it left on is one on which receipts take longer than others do.
+    far: bool,
     /// Whether it ever left, as far as is known.
     pub(super) has_left: bool,
     /// Whether it left more than once.
@@ -81,8 +83,7 @@ impl<T> Stream<T> {
             floor: 1,
             slots: VecDeque::new(),
             queues: BTreeMap::new(),
-            flights: VecDeque::new(),
-            unjudged: VecDeque::new(),
+            under_way: UnderWay::default(),
             retry: Retry::default(),
             headroom: Headroom::default(),
             deadlines: BTreeMap::new(),
@@ -117,8 +118,16 @@ impl<T> Stream<T> {
     pub(super) fn push(&mut self, message: Submission<T>, now: Time, expiry: Unix) -> u64 {
         let sequence = self.floor + self.slots.len() as u64;
         self.queue(sequence, &message, now);
-        let slot =
-            Slot { message, submitted: now, expiry, departed: None, has_left: false, again: false, unplaced: false };
+        let slot = Slot {
+            message,
+            submitted: now,
+            expiry,
+            departed: None,
+            far: false,
+            has_left: false,
+            again: false,
+            unplaced: false,
+        };
         self.slots.push_back(Some(slot));
         sequence
     }
@@ -132,8 +141,16 @@ impl<T> Stream<T> {
         let at = usize::try_from(at).unwrap_or(usize::MAX);
         self.slots.resize_with(at, || None);
         self.queue(sequence, &message, now);
-        let slot =
-            Slot { message, submitted: now, expiry, departed: None, has_left: true, again: true, unplaced: false };
+        let slot = Slot {
+            message,
+            submitted: now,
+            expiry,
+            departed: None,
+            far: false,
+            has_left: true,
+            again: true,
+            unplaced: false,
+        };
         self.slots.push_back(Some(slot));
         true
     }
@@ -221,7 +238,8 @@ impl<T> Stream<T> {
             // A record tells in 32 bits how much earlier than the parcel's last its message ends.
             let near = first || slot.expiry.0.abs_diff(expiry.0) < u64::from(u32::MAX) / 2;
             let agrees = first || (ack, calls) == (message.ack, call);
-            if !(follows && fits && near && agrees) {
+            let in_time = first || slot.expiry >= departure.arrives;
+            if !(follows && fits && near && agrees && in_time) {
                 break;
             }
             (size, ack, expiry, calls) = (size + adds, message.ack, expiry.max(slot.expiry), call);
@@ -268,18 +286,15 @@ impl<T> Stream<T> {
     fn depart(&mut self, taken: &[u64], ack: Ack, departure: &Departure<'_>) {
         let now = departure.now.time;
         self.retry.expect(departure.expected);
+        let round_trip = departure.arrives.since(departure.now.unix).saturating_mul(2);
+        let allowance = Allowance::of(round_trip, self.suspicious_after());
         for &sequence in taken {
             if let Some(slot) = self.slot_mut(sequence) {
-                (slot.again, slot.unplaced) = (slot.has_left, false);
+                (slot.again, slot.unplaced, slot.far) = (slot.has_left, false, !allowance.is_none());
                 (slot.departed, slot.has_left) = (Some((now, departure.flight)), true);
-                self.flights.push_back((now, sequence));
             }
         }
-        if ack == Ack::End
-            && let Some(last) = taken.last()
-        {
-            self.unjudged.push_back((now, departure.flight, *last));
-        }
+        self.under_way.depart(taken, departure.flight, ack == Ack::End, allowance, now);
         if ack == Ack::Hop {
             self.hops.insert(departure.attempt, taken.to_vec());
         }
@@ -292,14 +307,13 @@ impl<T> Stream<T> {
 
     /// All that was in flight is queued again; appends the flights to `over`.
     pub(super) fn path_broken(&mut self, over: &mut Vec<u64>) {
-        let flown: Vec<u64> = self.flights.drain(..).map(|(_, sequence)| sequence).collect();
+        let flown = self.under_way.take_all();
         for flight in flown.iter().filter_map(|sequence| self.slot(*sequence)?.flight()) {
             if over.last() != Some(&flight) {
                 over.push(flight);
             }
         }
         self.hops.clear();
-        self.unjudged.clear();
         self.requeue(flown);
     }
 
@@ -309,7 +323,7 @@ impl<T> Stream<T> {
         let slot = self.slot_mut(sequence)?;
         let (_, flight) = slot.departed.take()?;
         slot.unplaced = true;
-        self.unjudged.retain(|(_, of, _)| *of != flight);
+        self.under_way.acquit(flight);
         self.put_off.insert(sequence, now);
         Some(flight)
     }
@@ -326,7 +340,7 @@ impl<T> Stream<T> {
 
     /// A receipt confirms a message: how long it took says how long to wait for others.
     pub(super) fn confirmed(&mut self, sequence: u64, now: Time) {
-        let Some(slot) = self.slot(sequence).filter(|slot| !slot.again) else { return };
+        let Some(slot) = self.slot(sequence).filter(|slot| !slot.again && !slot.far) else { return };
         if let Some((departed, _)) = slot.departed {
             self.retry.measured(now.since(departed));
             self.headroom.confirmed(now.since(departed));
@@ -347,13 +361,9 @@ impl<T> Stream<T> {
     /// which nothing is heard to `overdue`.
     pub(super) fn timeout(&mut self, now: Time, due: &mut Vec<u64>, overdue: &mut Overdue) {
         self.forget_ended();
-        let suspicious = self.retry.suspicious_after();
-        while let Some((_, flight, _)) = self.unjudged.pop_front_if(|(at, ..)| *at + suspicious <= now) {
-            overdue.suspicious.push(flight);
-        }
-        let (mut again, patience) = (Vec::new(), self.patience());
-        while let Some((at, sequence)) = self.flights.front().copied().filter(|(at, _)| *at + patience <= now) {
-            self.flights.pop_front();
+        overdue.suspicious.extend(self.under_way.poll_suspicious(now, self.suspicious_after()));
+        let mut again = Vec::new();
+        for (at, sequence) in self.under_way.poll_overdue(now, self.patience()) {
             let Some((left, flight)) = self.slot(sequence).and_then(|slot| slot.departed) else { continue };
             if left == at {
                 again.push(sequence);
@@ -392,9 +402,8 @@ impl<T> Stream<T> {
             return None;
         }
         let deadlines = self.deadlines.values().filter_map(|queue| queue.front().map(|(at, _)| *at));
-        let judged = self.unjudged.front().map(|(at, ..)| *at + self.retry.suspicious_after());
-        let aside = self.put_off.next_wake();
-        deadlines.chain(judged).chain(aside).chain(self.flights.front().map(|(at, _)| *at + self.patience())).min()
+        let under_way = self.under_way.next_wake(self.suspicious_after(), self.patience());
+        deadlines.chain(under_way).chain(self.put_off.next_wake()).min()
     }
 
     /// Ends a message, if it is open.
@@ -430,8 +439,7 @@ impl<T> Stream<T> {
             let at = sequence.checked_sub(floor).and_then(|at| usize::try_from(at).ok());
             at.and_then(|at| slots.get(at)).is_some_and(Option::is_some)
         };
-        while self.flights.pop_front_if(|(_, sequence)| !open(*sequence)).is_some() {}
-        while self.unjudged.pop_front_if(|(.., sequence)| !open(*sequence)).is_some() {}
+        self.under_way.forget(open);
         for queue in self.deadlines.values_mut() {
             while queue.pop_front_if(|(_, sequence)| !open(*sequence)).is_some() {}
         }

@@ -11,8 +11,9 @@
 //! 1. Every load is handed back in exactly one [`Gone`].
 //! 2. At most [`MAX_BYTES`] wait in all. Drop policy: `submit` refuses.
 
+use super::departure::{Departure, Taken};
 use super::lane::Lane;
-use super::outgoing::{Departure, MAX_LIFETIME, Taken};
+use super::outgoing::MAX_LIFETIME;
 use super::stream::PLAIN_OVERHEAD;
 use crate::id::{Name, StreamId};
 use crate::time::{Now, Time, Unix};
@@ -174,7 +175,8 @@ impl<T> Unconfirmed<T> {
             let (adds, messages) = (next.load.records.len(), next.load.count as usize);
             let near = next.expiry.0.abs_diff(expiry.0) < u64::from(u32::MAX) / 2;
             let most = departure.most.min(MAX_PLAIN);
-            if loads > 0 && !(near && size + adds <= most && count + messages <= MAX_MESSAGES) {
+            let in_time = next.expiry >= departure.arrives;
+            if loads > 0 && !(near && in_time && size + adds <= most && count + messages <= MAX_MESSAGES) {
                 break;
             }
             (loads, size, count, expiry) = (loads + 1, size + adds, count + messages, expiry.max(next.expiry));
@@ -283,8 +285,15 @@ mod tests {
 
         fn take(&mut self, now: Now) -> Option<(u64, Vec<(u8, u64)>)> {
             let mut plain = Vec::new();
-            let departure =
-                Departure { attempt: OuterId([1; 8]), reply: &[], flight: 1, expected: None, most: MAX_PLAIN, now };
+            let departure = Departure {
+                attempt: OuterId([1; 8]),
+                reply: &[],
+                flight: 1,
+                expected: None,
+                most: MAX_PLAIN,
+                arrives: Unix(0),
+                now,
+            };
             self.unconfirmed.take(&self.to, &Lane::default(), &departure, &mut plain, &mut self.gone)?;
             let parcel = Parcel::parse(&plain[1..]).expect("our own parcel parses");
             let until = |earlier: u32| (parcel.head.lifetime - u64::from(earlier)) / 1_000;

@@ -24,6 +24,7 @@
 use super::api::{InboxRecord, Refused, Reply, Token};
 use super::consumers::{self, Consumers};
 use super::holdings::Holdings;
+use super::receipts::Back;
 use super::senders::Senders;
 use super::store::{INBOX_FLOOR, Read, ReadError, Table, Write};
 use super::unicast::inner;
@@ -87,6 +88,8 @@ pub(super) struct Inbox {
     receipts: BTreeMap<(Name, StreamId, Verdict), Vec<u64>>,
     /// Relays that the turn's messages came over, where there were any.
     visited: BTreeMap<StreamId, Vec<CredentialPrefix>>,
+    /// When the first of the turn's messages of a stream is over: its sender is to be told by then.
+    due: BTreeMap<StreamId, Unix>,
     /// Streams of which the turn has brought something again.
     repeated: BTreeSet<StreamId>,
     /// Senders whose receipts seem to have been lost of late: since when they go back the way the messages came, or do
@@ -215,6 +218,12 @@ impl Inbox {
         }
     }
 
+    /// A message of a stream that is over then has come.
+    fn note_due(&mut self, stream: StreamId, ends: Unix) {
+        let due = self.due.entry(stream).or_insert(ends);
+        *due = ends.min(*due);
+    }
+
     fn confirm(&mut self, from: &Name, stream: StreamId, verdict: Verdict, ranges: &[u64]) {
         let known = self.receipts.entry((from.clone(), stream, verdict)).or_default();
         for range in ranges.chunks_exact(2) {
@@ -237,6 +246,7 @@ impl Engine {
         self.inbox.note_visited(head.stream, visited);
         let sent = Unix(head.sent.saturating_add_signed(offset.saturating_neg()));
         let end = sent.0.saturating_add(head.lifetime);
+        self.inbox.note_due(head.stream, Unix(end.saturating_sub(parcel.earliest.into())));
         let whole = end.saturating_sub(parcel.earliest.into()) >= self.now.unix.0
             && !self.inbox.is_full(from, count, parcel.records.len())
             && self.inbox.streams.get_mut(&head.stream).is_some_and(|s| s.dedupe.accept_next(head.base, count));
@@ -327,7 +337,9 @@ impl Engine {
         let sent = Unix(batch.sent.saturating_add_signed(offset.saturating_neg()));
         for message in &batch.messages {
             let sequence = batch.base.saturating_add(u64::from(message.offset));
-            let late = message.lifetime.is_some_and(|lifetime| sent.0.saturating_add(lifetime) < self.now.unix.0);
+            let ends = message.lifetime.map(|lifetime| Unix(sent.0.saturating_add(lifetime)));
+            let late = ends.is_some_and(|ends| ends < self.now.unix);
+            ends.into_iter().for_each(|ends| self.inbox.note_due(batch.stream, ends));
             let (mut verdict, fresh) = self.judge(batch.stream, sequence, false, late);
             if fresh {
                 self.inbox.touched.insert(batch.stream);
@@ -435,6 +447,7 @@ impl Engine {
         let at = self.now.unix.0;
         let visited = core::mem::take(&mut self.inbox.visited);
         let repeated = core::mem::take(&mut self.inbox.repeated);
+        let due = core::mem::take(&mut self.inbox.due);
         for ((from, stream, verdict), ranges) in core::mem::take(&mut self.inbox.receipts) {
             for ranges in ranges.chunks(2 * MAX_RANGES) {
                 let visited = visited.get(&stream).cloned().unwrap_or_default();
@@ -452,8 +465,10 @@ impl Engine {
             if returned && !returns {
                 self.fail_over_receipts(&from);
             }
+            let by = receipts.iter().filter_map(|receipt| due.get(&receipt.stream)).min();
+            let back = Back { came: &came, returns, left: by.map(|by| by.since(self.now.unix)) };
             for receipts in receipts.chunks(RECEIPTS_A_FRAME) {
-                self.send_receipts(&from, receipts.to_vec(), (&came, returns), under.get(&from).copied(), after);
+                self.send_receipts(&from, receipts.to_vec(), &back, under.get(&from).copied(), after);
             }
         }
         self.send_answers();

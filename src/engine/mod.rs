@@ -22,7 +22,7 @@
 //! Files: `exchange` inputs and outputs · [`api`] what the application says and hears · [`lab`] what a lab tells ·
 //! [`store`] what a disk is asked · `commands` dispatch · `links` neighbours · `control` frames of the control stream
 //! · `documents` what the bulletin names · `sessions` which there are · `seals` put on and taken off · `unicast` data
-//! frames out · `arrivals` data frames in · `inbox` durable messages, dedupe and receipts · `holdings` how much of it each contact has · `consumers` who reads them
+//! frames out · `arrivals` data frames in · `inbox` durable messages and dedupe · `receipts` what is said of them · `holdings` how much of it each contact has · `consumers` who reads them
 //! · `outcomes` what became of named messages · `link_state` what routers tell each other · `worth` what
 //! links are worth · `routes` which way, by `pathfinding` · `standing` and until when · `forward` for others · `fragments` for narrow
 //! links · `flights` what became of frames · `locate` where a leaf is · `peer_credentials` whose
@@ -77,6 +77,7 @@ mod past;
 mod pathfinding;
 mod peer_credentials;
 mod publishing;
+mod receipts;
 mod relaying;
 mod repair;
 mod report;

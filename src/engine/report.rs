@@ -83,9 +83,10 @@ impl Engine {
             shunned,
         });
         let doubts = doubts.collect();
-        let routes = self.routes.in_use().map(|(to, terms, route, since)| RouteInUse {
-            to: to.to_string(),
-            policy: self.policies.name_of(&terms.policy).unwrap_or("of its own").to_owned(),
+        let routes = self.routes.in_use().map(|(aim, route, since)| RouteInUse {
+            to: aim.to.to_string(),
+            policy: self.policies.name_of(&aim.terms.policy).unwrap_or("of its own").to_owned(),
+            hurried: aim.hurried,
             path: self.path_view(route),
             since_s: now.since(since).as_secs(),
         });

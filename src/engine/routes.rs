@@ -4,6 +4,10 @@
 //! database with our own links as we see them ourselves. It stays until it breaks or another is clearly better (`standing`);
 //! every change goes into the event log with the one thing that made it.
 //!
+//! The terms say what is to be saved; a deadline forbids ways that take too long. A message that has time for the way that its terms
+//! like best takes it. For those that have not another is chosen and kept beside it ([`Aim::hurried`]), so that what has time
+//! does not go the dear way of what has none.
+//!
 //! A destination may be a neighbour, a router that the database knows, or a leaf that one or more routers list. A device
 //! that is itself a leaf hands everything to one of its routers, which finds the way.
 //!
@@ -97,7 +101,7 @@ pub(super) enum NoWay {
 /// See the module's documentation.
 #[derive(Debug, Default)]
 pub(super) struct Routes {
-    pub(super) chosen: BTreeMap<(Name, Arc<Terms>), Chosen>,
+    pub(super) chosen: BTreeMap<Aim, Chosen>,
     pub(super) graph: Graph,
     /// Grows when the graph, a neighbour or a hop's name changes.
     pub(super) generation: u64,
@@ -106,6 +110,15 @@ pub(super) struct Routes {
     pub(super) trees: Trees,
     /// The segments that each router of the graph may exchange frames of, by its place there.
     pub(super) reaches: Vec<u64>,
+}
+
+/// What a route is for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Aim {
+    pub(super) to: Name,
+    pub(super) terms: Arc<Terms>,
+    /// Messages that have too little time left for the way that their terms like best.
+    pub(super) hurried: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -135,15 +148,13 @@ impl Routes {
     /// Destinations whose way leads over a neighbour, or ends there.
     pub(super) fn over(&self, neighbour: &Pseudonym) -> BTreeSet<Name> {
         let leads = self.chosen.iter().filter(|(_, chosen)| chosen.route.first() == Some(*neighbour));
-        leads.map(|((name, _), _)| name.clone()).collect()
+        leads.map(|(aim, _)| aim.to.clone()).collect()
     }
 
-    /// Those that have been used of late and stand: for whom, under what terms, and since when.
-    pub(super) fn in_use(&self) -> impl Iterator<Item = (&Name, &Terms, &Route, Time)> {
-        self.chosen
-            .iter()
-            .filter(|(_, chosen)| !chosen.broken)
-            .map(|((name, terms), chosen)| (name, &**terms, &*chosen.route, chosen.since))
+    /// Those that have been used of late and stand: what for, and since when.
+    pub(super) fn in_use(&self) -> impl Iterator<Item = (&Aim, &Route, Time)> {
+        let stand = self.chosen.iter().filter(|(_, chosen)| !chosen.broken);
+        stand.map(|(aim, chosen)| (aim, &*chosen.route, chosen.since))
     }
 }
 
@@ -158,24 +169,33 @@ impl Engine {
     /// The way for messages of these terms; `left` until they expire, `bytes` in a frame.
     pub(super) fn way(&mut self, to: &Name, terms: &Arc<Terms>, left: Duration, bytes: usize) -> Result<Way, NoWay> {
         let time = u64::try_from(left.as_micros()).unwrap_or(u64::MAX);
-        let wants =
-            Wants { policy: terms.policy.clone(), time: Some(time), bytes: u32::try_from(bytes).unwrap_or(u32::MAX) };
-        let key = (to.clone(), terms.clone());
-        if let Some(chosen) = self.routes.chosen.get(&key)
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let at_leisure = Wants { policy: terms.policy.clone(), time: None, bytes };
+        let aim = Aim { to: to.clone(), terms: terms.clone(), hurried: false };
+        let way = self.way_for(aim.clone(), &at_leisure)?;
+        let in_time = Wants { time: Some(time), ..at_leisure };
+        if keeps(&way.route.totals, &in_time) {
+            return Ok(way);
+        }
+        self.way_for(Aim { hurried: true, ..aim }, &in_time)
+    }
+
+    fn way_for(&mut self, aim: Aim, wants: &Wants) -> Result<Way, NoWay> {
+        if let Some(chosen) = self.routes.chosen.get(&aim)
             && chosen.generation == self.routes.generation
-            && keeps(&chosen.route.totals, &wants)
+            && keeps(&chosen.route.totals, wants)
         {
             return Ok(Way { route: chosen.route.clone(), alternate: chosen.alternate.clone() });
         }
-        let found = self.find_way(to, &wants);
-        let standing = self.routes.chosen.get(&key).cloned();
+        let found = self.find_way(&aim.to, wants);
+        let standing = self.routes.chosen.get(&aim).cloned();
         match (found, standing) {
-            (Ok(found), Some(standing)) => Ok(self.prefer(key, found, &standing, &wants)),
-            (Ok(found), None) => Ok(self.choose(key, found)),
+            (Ok(found), Some(standing)) => Ok(self.prefer(aim, found, &standing, wants)),
+            (Ok(found), None) => Ok(self.choose(aim, found)),
             (Err(no_way), standing) => {
                 if standing.is_some() {
-                    self.routes.chosen.remove(&key);
-                    self.record(Event::RouteLost { to: to.clone(), cause: explain_no_way(&no_way) });
+                    self.routes.chosen.remove(&aim);
+                    self.record(Event::RouteLost { to: aim.to, cause: explain_no_way(&no_way) });
                 }
                 Err(no_way)
             }
@@ -367,7 +387,7 @@ impl Engine {
             if let Some(chosen) = self.routes.chosen.get_mut(&key) {
                 chosen.broken = true;
             }
-            self.outgoing.handle_path_broken(&key.0);
+            self.outgoing.handle_path_broken(&key.to);
         }
         let waiting = self.outgoing.destinations_waiting().chain(self.unconfirmed.destinations());
         self.ready.extend(waiting.cloned());

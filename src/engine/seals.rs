@@ -18,6 +18,7 @@
 //! 3. A NACK is believed only from the device that the session is with, of the session that it knows by that id.
 
 use super::Engine;
+use super::receipts::Back;
 use super::routes::Route;
 use super::sessions::Early;
 use super::unicast::path_of;
@@ -274,7 +275,8 @@ impl Engine {
     /// Gives an answer to those who have none and whom the turn has told nothing else.
     pub(super) fn send_answers(&mut self) {
         for (name, session, came) in self.sessions.take_owing(self.now.time) {
-            self.send_receipts(&name, Vec::new(), (&came, false), Some(session), Lsn(0));
+            let back = Back { came: &came, returns: false, left: None };
+            self.send_receipts(&name, Vec::new(), &back, Some(session), Lsn(0));
         }
     }
 }

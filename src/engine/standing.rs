@@ -11,8 +11,7 @@
 
 use super::Engine;
 use super::report::{amount, measure};
-use super::routes::{Chosen, MAX_ROUTES, Route, Routes, Way, keeps};
-use crate::delivery::lane::Terms;
+use super::routes::{Aim, Chosen, MAX_ROUTES, Route, Routes, Way, keeps};
 use crate::event_log::Event;
 use crate::id::Name;
 use crate::routing::policy::{BALANCED, Criterion, Wants};
@@ -32,7 +31,7 @@ const LOSS: u64 = 10_000;
 
 impl Engine {
     /// Takes a route where none stood.
-    pub(super) fn choose(&mut self, key: (Name, Arc<Terms>), found: (Route, Option<Route>)) -> Way {
+    pub(super) fn choose(&mut self, aim: Aim, found: (Route, Option<Route>)) -> Way {
         let routes = &mut self.routes;
         if routes.chosen.len() >= MAX_ROUTES {
             routes.chosen.clear();
@@ -48,18 +47,12 @@ impl Engine {
             broken: false,
             failed_over: None,
         };
-        routes.chosen.insert(key, chosen);
+        routes.chosen.insert(aim, chosen);
         Way { route, alternate }
     }
 
     /// Keeps the route that stands, unless it broke or the one found is clearly better.
-    pub(super) fn prefer(
-        &mut self,
-        key: (Name, Arc<Terms>),
-        found: (Route, Option<Route>),
-        standing: &Chosen,
-        wants: &Wants,
-    ) -> Way {
+    pub(super) fn prefer(&mut self, aim: Aim, found: (Route, Option<Route>), standing: &Chosen, wants: &Wants) -> Way {
         let (route, alternate) = found;
         let generation = self.routes.generation;
         let same = route.nodes == standing.route.nodes && route.bearers == standing.route.bearers;
@@ -87,7 +80,7 @@ impl Engine {
             let (route, alternate) = (Arc::new(kept), alternate.map(Arc::new));
             let chosen =
                 Chosen { route: route.clone(), alternate: alternate.clone(), generation, broken: false, ..*standing };
-            self.routes.chosen.insert(key, chosen);
+            self.routes.chosen.insert(aim, chosen);
             if stays {
                 // A better one is there: it is looked for again when the hold-down is over.
                 self.routing.look_again(standing.held_until(HOLD_DOWN), self.now.time);
@@ -97,9 +90,9 @@ impl Engine {
         let old = Route { totals: standing.worth, ..(*standing.route).clone() };
         let cause = self.cause(&old, now_worth.as_ref(), &route, wants);
         let (old, new) = (self.names(&standing.route.nodes), self.names(&route.nodes));
-        self.record(Event::RouteChanged { to: key.0.clone(), old, new, cause });
-        let way = self.choose(key.clone(), (route, alternate));
-        if let Some(chosen) = self.routes.chosen.get_mut(&key) {
+        self.record(Event::RouteChanged { to: aim.to.clone(), old, new, cause });
+        let way = self.choose(aim.clone(), (route, alternate));
+        if let Some(chosen) = self.routes.chosen.get_mut(&aim) {
             chosen.failed_over = standing.failed_over;
         }
         way
@@ -111,23 +104,23 @@ impl Engine {
             chosen.alternate.is_some() && chosen.route.nodes == failed.nodes && chosen.route.bearers == failed.bearers
         };
         let chosen = self.routes.chosen.iter().filter(|(_, chosen)| on_it(chosen));
-        let keys: Vec<(Name, Arc<Terms>)> = chosen.map(|(key, _)| key.clone()).collect();
-        for key in keys {
-            self.fail_over_to_alternate(key, "failures: a message over it was not confirmed in time");
+        let aims: Vec<Aim> = chosen.map(|(aim, _)| aim.clone()).collect();
+        for aim in aims {
+            self.fail_over_to_alternate(aim, "failures: a message over it was not confirmed in time");
         }
     }
 
     /// Receipts on their usual way have been lost, and those that went back the way of the messages too.
     pub(super) fn fail_over_receipts(&mut self, to: &Name) {
         self.fail_over_to_alternate(
-            (to.clone(), Arc::default()),
+            Aim { to: to.clone(), terms: Arc::default(), hurried: false },
             "failures: what receipts over it had confirmed came again",
         );
     }
 
-    fn fail_over_to_alternate(&mut self, key: (Name, Arc<Terms>), cause: &str) {
+    fn fail_over_to_alternate(&mut self, aim: Aim, cause: &str) {
         let now = self.now.time;
-        let Some(standing) = self.routes.chosen.get(&key).cloned() else { return };
+        let Some(standing) = self.routes.chosen.get(&aim).cloned() else { return };
         let Some(alternate) = standing.alternate.clone() else { return };
         if standing.failed_over.is_some_and(|(before, _)| now < before + HOLD_DOWN) {
             return;
@@ -138,13 +131,13 @@ impl Engine {
         if doubt(&alternate) < doubt(&standing.route) {
             return;
         }
-        let wants = Wants { policy: key.1.policy.clone(), time: None, bytes: 0 };
+        let wants = Wants { policy: aim.terms.policy.clone(), time: None, bytes: 0 };
         let Some(worth) = self.worth_now(&alternate).filter(|totals| keeps(totals, &wants)) else { return };
         // Soon after the last time: the route that failed then was tried again, and has failed again.
         let again = standing.failed_over.filter(|(before, hold)| now < *before + *hold * 4);
         let hold = again.map_or(HOLD_DOWN, |(_, hold)| (hold * 2).min(LONGEST_HOLD));
         let (old, new) = (self.names(&standing.route.nodes), self.names(&alternate.nodes));
-        self.record(Event::RouteChanged { to: key.0.clone(), old, new, cause: cause.to_owned() });
+        self.record(Event::RouteChanged { to: aim.to.clone(), old, new, cause: cause.to_owned() });
         let chosen = Chosen {
             route: alternate,
             alternate: Some(standing.route),
@@ -153,8 +146,8 @@ impl Engine {
             failed_over: Some((now, hold)),
             ..standing
         };
-        let name = key.0.clone();
-        self.routes.chosen.insert(key, chosen);
+        let name = aim.to.clone();
+        self.routes.chosen.insert(aim, chosen);
         self.outgoing.handle_path_broken(&name);
         self.ready.insert(name);
         // The doubt that it is in now counts from here on.

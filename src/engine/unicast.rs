@@ -3,12 +3,11 @@
 //! **Out.** [`Engine::pump_unicast`] serves the ready destinations in turn: one batch, one seal, one frame, along the way
 //! that the batch's terms ask for, over a link that takes data. The first frame of a session carries its opener.
 //!
-//! What comes in is in `arrivals`.
+//! What comes in is in `arrivals`; what is said of it, in `receipts`.
 //!
 //! Invariants
 //! 1. Nothing is sealed for a link that takes no data: what cannot go waits unsealed, and may still be batched.
-//! 2. A receipt leaves with the number of the commit that made its messages durable; a message that the application has
-//!    named leaves no earlier than it is durable itself, while the disk takes writes.
+//! 2. A message that the application has named leaves no earlier than it is durable itself, while the disk takes writes.
 
 use super::Engine;
 use super::api::{Outcome, Reply, Token};
@@ -17,19 +16,20 @@ use super::routes::{NoWay, Route, Way, explain_no_way};
 use super::seals::Envelope;
 use super::store::{Read, ReadError, Table};
 use crate::counter::Counter;
+use crate::delivery::departure::Departure;
 use crate::delivery::kept::KeptRecord;
 use crate::delivery::lane::{Lane, Terms};
-use crate::delivery::outgoing::{Departure, End, Fate, Overdue};
+use crate::delivery::outgoing::{End, Fate, Overdue};
 use crate::delivery::retry;
 use crate::delivery::unconfirmed::Gone;
-use crate::id::{CredentialPrefix, InnerId, LinkId, Lsn, Name, OuterId, SessionId};
+use crate::id::{InnerId, LinkId, Lsn, Name, OuterId};
 use crate::identity::credential::PeerCredential;
 use crate::routing::search::Limit;
-use crate::wire::batch::{Ack, MAX_REPLY_HANDLES, PLAIN_RECEIPTS};
+use crate::wire::batch::{Ack, MAX_REPLY_HANDLES};
 use crate::wire::data::{Class, DataFrame, Path, Policy, put_prefixed};
 use crate::wire::frame::{self, Kind};
 use crate::wire::out_frame::{OutFrame, SHARED};
-use crate::wire::receipt::{Receipt, Receipts, Verdict};
+use crate::wire::receipt::Verdict;
 use crate::wire::{self};
 use bytes::Bytes;
 use core::time::Duration;
@@ -40,13 +40,9 @@ use std::sync::Arc;
 /// Counters of messages that ended without success, by class.
 const FAILED: [Counter; 4] =
     [Counter::FailedAlarm, Counter::FailedControl, Counter::FailedTelemetry, Counter::FailedBulk];
-/// Receipts and calls' answers may take this long.
-const RECEIPT_LIFETIME: Duration = retry::FAR;
 /// How far ahead a batch names the handles under which a receipt finds us.
 const REPLY_HORIZON: Duration = Duration::from_secs(6 * 3_600);
 
-/// A receipt's frame, for what it costs.
-const RECEIPT_BYTES: usize = 512;
 /// A budget that yields does so when this part of the lifetime is left, within the two bounds that follow.
 const LAST_CALL: u32 = 20;
 const SHORTEST_CALL: Duration = Duration::from_secs(2);
@@ -198,12 +194,13 @@ impl Engine {
         let hasty = way.route.nodes.len() == 1 && round_trip < retry::LONGEST / 2;
         let expected = (!hasty).then_some(round_trip);
         let most = batch_of(way.route.rate);
+        let arrives = self.now.unix + Duration::from_micros(way.route.totals.delay);
         let taken = if first || !self.unconfirmed.waits(name, lane) {
             let reply = self.membership.handles(self.now.unix, self.now.unix + REPLY_HORIZON, MAX_REPLY_HANDLES);
-            let departure = Departure { attempt, reply: &reply, flight, expected, most, now: self.now };
+            let departure = Departure { attempt, reply: &reply, flight, expected, most, arrives, now: self.now };
             self.outgoing.take_batch(name, lane, &departure, &mut plain, &mut ends)
         } else {
-            let departure = Departure { attempt, reply: &[], flight, expected, most, now: self.now };
+            let departure = Departure { attempt, reply: &[], flight, expected, most, arrives, now: self.now };
             self.unconfirmed.take(name, lane, &departure, &mut plain, &mut gone)
         };
         if let Some(taken) = taken {
@@ -283,36 +280,6 @@ impl Engine {
             return self.peers.get(&hash).cloned();
         }
         self.credential_of_name(name)
-    }
-
-    /// Queues receipts for a device, `under` the session of their messages, to be released when `after` is durable. They take any way there is, or that on which the
-    /// messages `came`, over these relays: that one first if they are to return on it.
-    pub(super) fn send_receipts(
-        &mut self,
-        name: &Name,
-        receipts: Vec<Receipt>,
-        (came, returns): (&[CredentialPrefix], bool),
-        under: Option<SessionId>,
-        after: Lsn,
-    ) {
-        let terms = Arc::<Terms>::default();
-        let back = |engine: &mut Self| (!came.is_empty()).then(|| engine.way_back(name, came)).flatten();
-        let any =
-            |engine: &mut Self| engine.way(name, &terms, RECEIPT_LIFETIME, RECEIPT_BYTES).ok().map(|way| way.route);
-        let route = if returns { back(self).or_else(|| any(self)) } else { any(self).or_else(|| back(self)) };
-        let link = route.as_ref().and_then(|route| route.first());
-        let link = link.and_then(|first| self.link_under(&first, &terms.policy));
-        let (Some(route), Some((link, price))) = (route, link) else {
-            self.count(Counter::ReceiptsWithoutWay, receipts.len() as u64);
-            return;
-        };
-        let mut plain = vec![PLAIN_RECEIPTS];
-        wire::codec::encode_into(&Receipts { receipts }, &mut plain);
-        let (outer, expiry) = (self.outer_id(), self.now.unix + RECEIPT_LIFETIME);
-        let envelope = Envelope { class: Class::Control, policy: &terms.policy, outer, expiry };
-        if let Some(frame) = self.seal(name, (&route, price), &envelope, &plain, under) {
-            self.send_data(link, Class::Control, frame.into(), after);
-        }
     }
 
     pub(super) fn timeout_unicast(&mut self) {
@@ -466,7 +433,7 @@ impl Engine {
     }
 
     /// Names an attempt, by which it is known if it should come back.
-    fn outer_id(&mut self) -> OuterId {
+    pub(super) fn outer_id(&mut self) -> OuterId {
         let mut id = [0; OuterId::LEN];
         self.rng.fill_bytes(&mut id);
         self.flows.begin(OuterId(id));

@@ -78,6 +78,9 @@ pub struct RouteInUse {
     pub to: String,
     /// Policy of the messages.
     pub policy: String,
+    /// Whether it is for messages that have too little time left for the way that their policy likes best.
+    #[serde(default)]
+    pub hurried: bool,
     /// The path.
     pub path: PathView,
     /// Seconds since it was chosen.

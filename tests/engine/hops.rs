@@ -341,6 +341,33 @@ fn each_message_takes_the_path_that_its_policy_asks_for() {
 }
 
 #[test]
+fn what_has_time_takes_the_cheap_way_whatever_went_the_dear_one_in_a_hurry() {
+    let mut mesh = contrast(Vec::new());
+    let quick = Duration::from_millis(150);
+    let send =
+        |lifetime| Send { policy: Some("cheap".into()), lifetime, ..message("c", b"under one policy", Ack::End, 30) };
+    let price = |mesh: &Mesh, token| match mesh.ended.get(&token) {
+        Some(Outcome::Delivered { price, .. }) => *price,
+        other => panic!("{other:?}"),
+    };
+    for lifetime in [quick, seconds(30), quick, seconds(30)] {
+        let token = mesh.command(0, Command::Send(send(lifetime)));
+        mesh.run(Duration::from_millis(100));
+        assert_eq!(price(&mesh, token) > 0, lifetime == quick, "{lifetime:?}");
+    }
+    // Nor do they share a frame: each would go the way of the other.
+    for order in [[seconds(30), quick], [quick, seconds(30)]] {
+        mesh.carried.clear();
+        let tokens = order.map(|lifetime| mesh.command(0, Command::Send(send(lifetime))));
+        mesh.run(Duration::from_millis(100));
+        for (token, lifetime) in tokens.into_iter().zip(order) {
+            assert_eq!(price(&mesh, token) > 0, lifetime == quick, "{order:?}");
+        }
+    }
+    assert_eq!(mesh.inbox(2).len(), 8);
+}
+
+#[test]
 fn limits_that_no_path_keeps_are_named_and_two_copies_take_two_paths() {
     let fast = Minimise::One(One::Delay);
     let quick_and_free = NamedPolicy {

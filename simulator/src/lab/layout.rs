@@ -97,10 +97,12 @@ impl Layout {
         let devices = &mut self.plan.devices;
         let areas = devices.iter().any(|device| device.area != devices[0].area);
         type Which = fn(&crate::plan::Device) -> bool;
-        let kinds: [(Which, &str, &'static str); 6] = [
+        let kinds: [(Which, &str, &'static str); 8] = [
             (|device| device.track.len() > 1, "move", "they stay where they are at the start"),
             (|device| !device.schedules.is_empty(), "sleep", "they are always awake"),
             (|device| device.battery.is_some(), "have batteries", "they never run out"),
+            (|device| !device.work.is_zero(), "work on what they are sent", "they take it at once"),
+            (|device| !device.start_up.is_zero(), "have applications that start later", "they start at once"),
             (|device| !device.forwarding, "are leaves", "they forward as all others do"),
             (|device| device.area != 0, "are in areas", "all are in one"),
             (|device| device.target_links > 0, "look for links", "they have those of the scenario alone"),
@@ -216,7 +218,7 @@ impl Layout {
                 }
                 FaultKind::DiskFull(_) => "a lab's devices have the machine's disk",
                 FaultKind::Hostile { .. } => "a lab has no members that have been taken over",
-                FaultKind::Stranger(_) => "a lab has no devices of other realms",
+                FaultKind::Stranger(_) | FaultKind::Impostor(_) => "a lab has no devices of other realms",
                 _ => {
                     faults.push(remapped(fault, kept));
                     continue;

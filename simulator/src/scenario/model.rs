@@ -118,6 +118,8 @@ pub struct Group {
     pub battery: Option<Spanned<Energy>>,
     pub flush: Option<Offset>,
     pub processing: Option<Offset>,
+    pub work: Option<Offset>,
+    pub start_up: Option<Offset>,
     #[serde(default)]
     pub looks_for: u32,
     pub forwarding: Option<bool>,
@@ -324,6 +326,7 @@ pub enum FaultKind {
     Overload,
     Hostile,
     Stranger,
+    Impostor,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -333,6 +336,8 @@ pub enum HostilityName {
     Delay,
     Replay,
     Flood,
+    Return,
+    Stretch,
     Blackhole,
     Lie,
 }

@@ -7,7 +7,7 @@ use super::checks::Promise;
 use super::device::Device;
 use super::executor;
 use super::ledger::{Book, End};
-use super::medium::Medium;
+use super::medium::{Medium, NANOS};
 use crate::plan::{FlowKind, Plan};
 use m2mesh::engine::api::{Command, Reply, Status};
 use m2mesh::wire::data::MAX_HOPS;
@@ -108,6 +108,12 @@ fn check_counts(book: &mut Book, plan: &Plan, devices: &[Device], medium: &Mediu
         let lying = devices[device].inbox().len() as u64;
         let what = || format!("{name} says that {} messages wait in its inbox, where {lying} lie", status.inbox);
         book.checks.look(Promise::CountsAgree, status.inbox == lying, what);
+        if let (Some((least, most)), false) = (unanswered(book, plan, device), devices[device].was_restarted()) {
+            let counted = status.counters.get(UNANSWERED).copied().unwrap_or_default();
+            let what =
+                || format!("{name} counts {counted} requests that its service left unanswered, of {least} to {most}");
+            book.checks.look(Promise::CountsAgree, (least..=most).contains(&counted), what);
+        }
         if !requesting.contains(&device) && !devices[device].was_restarted() {
             let all = status.counters.iter().filter(|(counter, _)| counter.starts_with(FAILED));
             let (counted, there) =
@@ -116,6 +122,24 @@ fn check_counts(book: &mut Book, plan: &Plan, devices: &[Device], medium: &Mediu
             book.checks.look(Promise::CountsAgree, counted == there, what);
         }
     }
+}
+
+/// Requests that a device's service did not answer in time: so many for certain, and so many at most. `None` where clocks are wrong.
+fn unanswered(book: &Book, plan: &Plan, device: usize) -> Option<(u64, u64)> {
+    let (mut least, mut most) = (0, 0);
+    for (id, message) in book.messages.iter().enumerate() {
+        let is_request = matches!(plan.flows[message.flow].kind, FlowKind::Request(_)) && message.to == Some(device);
+        if !is_request || message.received.is_empty() {
+            continue;
+        }
+        if [message.from, device].iter().any(|node| book.excused.contains_key(node)) {
+            return None;
+        }
+        let answered = book.answered.get(&(id as u64)).copied().unwrap_or(u64::MAX);
+        least += u64::from(answered > message.deadline.saturating_add(ABOUT));
+        most += u64::from(answered > message.deadline.saturating_sub(ABOUT));
+    }
+    Some((least, most))
 }
 
 /// What a node says of itself.
@@ -188,6 +212,10 @@ fn search(neighbours: &[Vec<usize>], from: usize) -> Vec<u64> {
     distances
 }
 
+/// The counter of requests that a service did not answer in time.
+const UNANSWERED: &str = "calls_unanswered";
+/// A request's deadline is rounded and travels: so many nanoseconds say nothing about which was first.
+const ABOUT: u64 = 2 * NANOS;
 /// So few messages say nothing.
 const FEW: u64 = 20;
 /// How the names of counters of failed messages begin.

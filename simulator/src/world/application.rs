@@ -1,17 +1,21 @@
 //! The application on a device: takes what arrives, answers requests, and sends what the workload says.
 //!
 //! Everything here runs as tasks that belong to the device's life, and speaks to its node by the same calls as any
-//! application. An inbox is read up to where it is durable, and consumed; what a crash interrupts is read again.
+//! application. An inbox is read up to where it is durable, and consumed; what a crash interrupts is read again. An application that
+//! takes time for its work consumes each message by itself when it has done with it, and answers one request after the other.
 
 use super::executor::{self, Owner};
 use super::ledger::{End, Ledger, Way};
 use super::medium::Medium;
 use futures::StreamExt;
+use futures::channel::mpsc;
+use futures_timer::Delay;
 use m2mesh::engine::api::{self, Command, InboxRecord, Reply};
 use m2mesh::engine::store::{Read, Table};
 use m2mesh::gateway::{Call, Calls, Listener};
 use m2mesh::store::memory::MemoryReader;
 use m2mesh::wire::batch::MAX_MESSAGES;
+use std::time::Duration;
 
 /// The application of one life of a device.
 #[derive(Clone)]
@@ -22,6 +26,10 @@ pub struct Application {
     pub owner: Owner,
     /// The way to its node.
     pub calls: Calls,
+    /// How long it works on each message and each request.
+    pub work: Duration,
+    /// How long after its node it listens and offers.
+    pub start_up: Duration,
     /// Where everything is reported.
     pub ledger: Ledger,
     /// For the trace.
@@ -45,13 +53,17 @@ impl Application {
                         }
                         for (number, payload) in read(&reader, next, last) {
                             this.handle(&payload, number);
+                            if !this.work.is_zero() {
+                                Delay::new(this.work).await;
+                                this.consume(number).await;
+                            }
                         }
                         next = last + 1;
-                        let consume = Command::Consume { consumer: String::new(), up_to: last, durable: true };
-                        // It is consumed sooner or later, or read again.
-                        drop(this.call(consume).await);
+                        this.consume(last).await;
                     }
-                    Reply::Live(record) => record.payloads().for_each(|payload| this.handle(payload, 0)),
+                    Reply::Live(record) => record.payloads().for_each(|payload| {
+                        this.handle(payload, 0);
+                    }),
                     _ => {}
                 }
             }
@@ -62,6 +74,7 @@ impl Application {
     pub fn subscribe(&self, topic: &str, number: u32) {
         let (mut this, filter) = (self.clone(), topic.to_owned());
         executor::spawn(self.owner, async move {
+            this.start_up().await;
             let Some(mut listener) = this.call(Command::subscribe(filter)).await else { return };
             let mut subscription = None;
             while let Some(heard) = listener.next().await {
@@ -83,16 +96,30 @@ impl Application {
         });
     }
 
-    /// Answers requests by an echo.
+    /// Answers requests by an echo, one after the other. They come in while it works on those before.
     pub fn offer(&self) {
-        let mut this = self.clone();
+        let (mut this, mut worker) = (self.clone(), self.clone());
+        let (take, mut taken) = mpsc::unbounded();
         executor::spawn(self.owner, async move {
+            this.start_up().await;
             let Some(mut listener) = this.call(Command::Offer { service: SERVICE.to_owned() }).await else { return };
             while let Some(heard) = listener.next().await {
                 if let Reply::Call(api::Call { call, payload, .. }) = heard.reply {
-                    this.handle(&payload, 0);
-                    drop(this.call(Command::Respond { call, answer: Ok(payload) }).await);
+                    let request = this.handle(&payload, 0);
+                    // Its worker lives as long as it does.
+                    drop(take.unbounded_send((request, call, payload)));
                 }
+            }
+        });
+        executor::spawn(self.owner, async move {
+            while let Some((request, call, payload)) = taken.next().await {
+                if !worker.work.is_zero() {
+                    Delay::new(worker.work).await;
+                }
+                if let Some(request) = request {
+                    worker.ledger.handle_answered(request);
+                }
+                drop(worker.call(Command::Respond { call, answer: Ok(payload) }).await);
             }
         });
     }
@@ -122,10 +149,22 @@ impl Application {
         });
     }
 
-    fn handle(&self, payload: &[u8], number: u64) {
-        if let Some(message) = self.ledger.handle_received(self.node, payload, number) {
-            self.medium.note_delivery(self.node, message);
+    /// Answers what the ledger knows it by.
+    fn handle(&self, payload: &[u8], number: u64) -> Option<u64> {
+        let message = self.ledger.handle_received(self.node, payload, number)?;
+        self.medium.note_delivery(self.node, message);
+        Some(message)
+    }
+
+    async fn start_up(&self) {
+        if !self.start_up.is_zero() {
+            Delay::new(self.start_up).await;
         }
+    }
+
+    /// It is done with its inbox up to that number: that is consumed sooner or later, or read again.
+    async fn consume(&mut self, up_to: u64) {
+        drop(self.call(Command::Consume { consumer: String::new(), up_to, durable: true }).await);
     }
 
     async fn call(&mut self, command: Command) -> Option<Listener> {

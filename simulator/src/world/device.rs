@@ -43,6 +43,9 @@ pub struct Device {
     target_links: u32,
     settings: Settings,
     flush: Duration,
+    /// Of its application.
+    work: Duration,
+    start_up: Duration,
     lives: u64,
     life: Option<Life>,
     /// Why its disk takes no writes, while it takes none.
@@ -81,6 +84,10 @@ pub struct Making {
     pub settings: Settings,
     /// How long its disk takes to flush.
     pub flush: Duration,
+    /// How long its application works on each message and call.
+    pub work: Duration,
+    /// How long after the node it listens and offers.
+    pub start_up: Duration,
     /// Whether it will be started again, so that its membership has to be kept.
     pub keep: bool,
 }
@@ -100,6 +107,8 @@ impl Device {
             target_links,
             settings,
             flush,
+            work,
+            start_up,
             keep,
         } = making;
         let kept = Arc::new(Mutex::new(keep.then(|| membership.to_stored())));
@@ -117,6 +126,8 @@ impl Device {
             target_links,
             settings,
             flush,
+            work,
+            start_up,
             lives: 0,
             life: None,
             disk_failure: None,
@@ -188,11 +199,24 @@ impl Device {
                 lab: None,
             }),
         );
-        let application =
-            Application { node: self.index, owner, calls, ledger: ledger.clone(), medium: medium.clone() };
+        let application = Application {
+            node: self.index,
+            owner,
+            calls,
+            work: self.work,
+            start_up: self.start_up,
+            ledger: ledger.clone(),
+            medium: medium.clone(),
+        };
         application.receive(disk.reader());
         let life = self.life.insert(Life { application, disk, _stop: stop });
         Ok(&life.application)
+    }
+
+    /// A copy of its membership, before its first life.
+    pub fn membership(&self) -> Result<Membership, String> {
+        let fresh = self.fresh.as_ref().ok_or("a device has been started already")?;
+        Membership::from_stored(&fresh.to_stored()).map_err(|error| error.to_string())
     }
 
     /// Its process is gone, and what was not flushed.

@@ -78,7 +78,7 @@ impl World {
                 self.ledger.lock().messages.iter().filter(|message| message.flow == *flow).count() as u64
             }
             FaultKind::Hostile { devices, .. } => devices.iter().map(|device| self.medium.misdeeds(*device)).sum(),
-            FaultKind::Stranger(_) => self.medium.misdeeds(self.stranger(fault)),
+            FaultKind::Stranger(_) | FaultKind::Impostor(_) => self.medium.misdeeds(self.stranger(fault)),
         }
     }
 

@@ -5,6 +5,7 @@
 //! everything is healed that can be.
 
 use super::agenda::{Agenda, Item};
+use super::device::Device;
 use super::events::What;
 use super::executor;
 use super::medium::{Medium, NANOS, SimTransport, address, now};
@@ -12,6 +13,8 @@ use super::{World, nanos};
 use crate::plan::{FaultKind, Plan};
 use libp2p::core::Transport;
 use m2mesh::identity::invitation::MemoryRealm;
+use m2mesh::identity::kdf::Secret;
+use m2mesh::identity::membership::Membership;
 use m2mesh::net::{self, NetConfig, Network};
 use m2mesh::node::Gate;
 use rand_chacha::ChaCha20Rng;
@@ -52,27 +55,40 @@ pub fn excused(plan: &Plan) -> BTreeMap<usize, u64> {
     excused
 }
 
-/// Devices of other realms, each with those that it tries to link with.
+/// Devices that are none of the plan's, each with those that it tries to link with.
 pub fn strangers(plan: &Plan) -> Vec<Vec<usize>> {
-    let strangers = plan.faults.iter().filter_map(|fault| match &fault.what {
-        FaultKind::Stranger(victims) => Some(victims.clone()),
-        _ => None,
-    });
-    strangers.collect()
+    plan.faults.iter().filter_map(|fault| Some(fault.what.outsider()?.to_vec())).collect()
 }
 
-/// Starts devices of other realms; their edges are closed until their faults begin.
-pub fn start_strangers(plan: &Plan, medium: &Medium) -> Result<(), String> {
-    for (number, victims) in strangers(plan).into_iter().enumerate() {
+/// The membership of a stranger: of a realm of its own, or that of a member whose credential it has.
+fn membership_of(plan: &Plan, devices: &[Device], what: &FaultKind, seed: [u8; 32]) -> Result<Membership, String> {
+    let made = match what {
+        FaultKind::Impostor(victims) => {
+            // That of a member to which it does not go itself.
+            let other = (0..devices.len()).find(|member| !victims.contains(member)).unwrap_or_default();
+            return devices[other].membership();
+        }
+        _ => {
+            let mut rng = ChaCha20Rng::from_seed(seed);
+            let realm = MemoryRealm::found(plan.epoch, plan.start, &mut rng).map_err(|error| error.to_string());
+            let name = m2mesh::id::Name::new("stranger").map_err(|error| error.to_string())?;
+            realm?.enrol([name], plan.epochs, plan.start, &mut rng).map_err(|error| error.to_string())?
+        }
+    };
+    made.into_iter().next().ok_or_else(|| "nobody was enrolled".to_owned())
+}
+
+/// Starts devices that are none of the plan's; their edges are closed until their faults begin.
+pub fn start_strangers(plan: &Plan, devices: &[Device], medium: &Medium) -> Result<(), String> {
+    let faults = plan.faults.iter().filter_map(|fault| Some((&fault.what, fault.what.outsider()?)));
+    for (number, (what, victims)) in faults.enumerate() {
         let device = plan.devices.len() + number;
         let seed = super::device::seed_of(plan.seed, u64::MAX - number as u64);
-        let mut rng = ChaCha20Rng::from_seed(seed);
-        let failed = |error: &dyn std::fmt::Display| format!("a stranger cannot be made: {error}");
-        let mut realm = MemoryRealm::found(plan.epoch, plan.start, &mut rng).map_err(|error| failed(&error))?;
-        let name = m2mesh::id::Name::new("stranger").map_err(|error| failed(&error))?;
-        let members = realm.enrol([name], plan.epochs, plan.start, &mut rng).map_err(|error| failed(&error))?;
-        let Some(membership) = members.into_iter().next() else { continue };
-        let key = net::keypair(&membership.libp2p_seed());
+        let membership =
+            membership_of(plan, devices, what, seed).map_err(|error| format!("a stranger cannot be made: {error}"))?;
+        // An impostor has what a member shows, and not what it keeps.
+        let secret = if matches!(what, FaultKind::Impostor(_)) { Secret::new(seed) } else { membership.libp2p_seed() };
+        let key = net::keypair(&secret);
         let local = key.public().to_peer_id();
         let clock = super::host::Clock::new(plan.start);
         let gate = Gate::new(membership.admission_view(), device as u64, move || clock.now());
@@ -149,7 +165,7 @@ impl World {
             FaultKind::Hostile { devices, how } => {
                 devices.into_iter().for_each(|device| self.medium.set_hostile(device, begins.then_some(how)));
             }
-            FaultKind::Stranger(_) => self.medium.set_dark(self.stranger(fault), !begins),
+            FaultKind::Stranger(_) | FaultKind::Impostor(_) => self.medium.set_dark(self.stranger(fault), !begins),
         }
         if !begins {
             self.note_fault(fault, false);
@@ -159,7 +175,7 @@ impl World {
     /// The device of a stranger's fault.
     pub(super) fn stranger(&self, fault: usize) -> usize {
         let before = self.plan.faults[..fault].iter();
-        let number = before.filter(|fault| matches!(fault.what, FaultKind::Stranger(_))).count();
+        let number = before.filter(|fault| fault.what.outsider().is_some()).count();
         self.plan.devices.len() + number
     }
 

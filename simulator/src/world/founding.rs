@@ -56,6 +56,8 @@ pub fn found(plan: &Plan) -> Result<Vec<Device>, String> {
             target_links: planned.target_links,
             settings: settings(plan, planned, &profiles),
             flush: planned.flush,
+            work: planned.work,
+            start_up: planned.start_up,
             keep: again.contains(&index),
         })
     });

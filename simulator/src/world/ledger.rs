@@ -46,6 +46,8 @@ pub struct Book {
     numbers: BTreeMap<usize, u64>,
     /// Messages that each node has told to have failed.
     pub failures: BTreeMap<usize, u64>,
+    /// By number, when the application that has a request answered it.
+    pub answered: BTreeMap<u64, u64>,
     /// Commits that nodes' disks put off, since they take no writes.
     pub put_off: BTreeMap<usize, u64>,
     /// Who subscribed to what, and heard what.
@@ -175,6 +177,7 @@ impl Ledger {
             excused: BTreeMap::new(),
             failures: BTreeMap::new(),
             numbers: BTreeMap::new(),
+            answered: BTreeMap::new(),
             put_off: BTreeMap::new(),
             publications: Publications::default(),
             findings: Findings::default(),
@@ -320,6 +323,11 @@ impl Ledger {
         book.delivered += 1;
         book.useful += message.size as u64;
         Some(id)
+    }
+
+    /// An application has done with a request, and answers it.
+    pub fn handle_answered(&self, id: u64) {
+        self.lock().answered.insert(id, now());
     }
 
     /// A device listens to a topic. Answers the number of the subscription.

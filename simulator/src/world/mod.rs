@@ -194,13 +194,13 @@ impl World {
 
     /// Starts all devices, and enters into the agenda what is known beforehand.
     fn prepare(&mut self) -> Result<(), String> {
+        faults::start_strangers(&self.plan, &self.devices, &self.medium)?;
         for device in 0..self.devices.len() {
             self.start(device);
         }
         if let Some(broken) = self.broken.first() {
             return Err(format!("a device does not start: {broken}"));
         }
-        faults::start_strangers(&self.plan, &self.medium)?;
         self.sampler.begin(&self.agenda);
         self.routed.begin(&self.agenda);
         moving::begin(&self.plan, &self.agenda);
@@ -339,7 +339,7 @@ impl World {
                 book.checks.look(Promise::Converged, !missing, what);
             }
         }
-        if self.plan.faults.iter().any(|fault| matches!(fault.what, crate::plan::FaultKind::Stranger(_))) {
+        if self.plan.faults.iter().any(|fault| fault.what.outsider().is_some()) {
             let foreign = self.medium.watch().foreign;
             book.checks.look(Promise::NoStranger, foreign == 0, || format!("{foreign} links with strangers"));
         }

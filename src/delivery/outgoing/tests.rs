@@ -56,8 +56,15 @@ impl Bench {
     /// Takes a parcel; the sequence numbers and tokens in it.
     fn take(&mut self, now: Now) -> Vec<(u64, u32)> {
         let mut plain = Vec::new();
-        let departure =
-            Departure { attempt: OuterId([1; 8]), reply: &[], flight: 1, expected: None, most: usize::MAX, now };
+        let departure = Departure {
+            attempt: OuterId([1; 8]),
+            reply: &[],
+            flight: 1,
+            expected: None,
+            most: usize::MAX,
+            arrives: Unix(0),
+            now,
+        };
         let taken = self.outgoing.take_batch(&self.to, &Lane::default(), &departure, &mut plain, &mut self.ends);
         if taken.is_none() {
             return Vec::new();
@@ -157,8 +164,15 @@ fn messages_that_ask_for_different_things_do_not_share_a_batch() {
     assert_eq!(bench.numbers(at(0)), [1]);
     assert_eq!(bench.numbers(at(0)), [2]);
     let (mut plain, mut ends) = (Vec::new(), Vec::new());
-    let departure =
-        Departure { attempt: OuterId([1; 8]), reply: &[], flight: 1, expected: None, most: usize::MAX, now: at(0) };
+    let departure = Departure {
+        attempt: OuterId([1; 8]),
+        reply: &[],
+        flight: 1,
+        expected: None,
+        most: usize::MAX,
+        arrives: Unix(0),
+        now: at(0),
+    };
     bench.outgoing.take_batch(&bench.to, &Lane::default(), &departure, &mut plain, &mut ends).expect("the call");
     let batch: crate::wire::batch::Batch<'_> = crate::wire::decode(&plain[1..]).expect("a batch");
     assert_eq!((batch.base, batch.messages[0].service), (3, Some("add")));

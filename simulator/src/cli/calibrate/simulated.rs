@@ -84,6 +84,8 @@ fn plan(mesh: &Mesh, load: Load) -> Plan {
         battery: None,
         flush: mesh.flush,
         processing: mesh.processing,
+        work: Duration::ZERO,
+        start_up: Duration::ZERO,
         target_links: 0,
         forwarding: true,
         area: 0,

@@ -65,6 +65,8 @@ impl Planning<'_> {
                 battery: self.battery(group)?,
                 flush: group.flush.map_or(FLUSH, |flush| flush.0),
                 processing: group.processing.unwrap_or_default().0,
+                work: group.work.unwrap_or_default().0,
+                start_up: group.start_up.unwrap_or_default().0,
                 target_links: group.looks_for,
                 forwarding: member.forwarding.or(group.forwarding).unwrap_or(true),
                 area: member.area.or(group.routing_area).unwrap_or_default(),

@@ -150,6 +150,7 @@ impl Planning<'_> {
             FaultKind::BatteryEmpty => map(whom(self, draw)?, plan::FaultKind::BatteryEmpty),
             FaultKind::DiskFull => map(whom(self, draw)?, plan::FaultKind::DiskFull),
             FaultKind::Stranger => map(whom(self, draw)?, plan::FaultKind::Stranger),
+            FaultKind::Impostor => map(whom(self, draw)?, plan::FaultKind::Impostor),
             FaultKind::ClockStep => {
                 let by = self.needed(&fault.by, "a clock step", span, "by = \"-90s\"")?.get_ref().0;
                 map(whom(self, draw)?, |devices| plan::FaultKind::ClockStep { devices, seconds: by })
@@ -189,6 +190,8 @@ impl Planning<'_> {
         Ok(match how.get_ref() {
             HostilityName::Drop => Hostility::Drop(fault.share.as_ref().map_or(1.0, |share| share.get_ref().0)),
             HostilityName::Blackhole => Hostility::BlackHole,
+            HostilityName::Return => Hostility::Return,
+            HostilityName::Stretch => Hostility::Stretch,
             HostilityName::Lie => Hostility::Lie,
             HostilityName::Delay => Hostility::Delay(after("a hostile member that delays")?),
             HostilityName::Replay => Hostility::Replay(after("a hostile member that replays")?),
@@ -304,6 +307,7 @@ fn called(kind: FaultKind) -> &'static str {
         FaultKind::Overload => "overload",
         FaultKind::Hostile => "hostile",
         FaultKind::Stranger => "stranger",
+        FaultKind::Impostor => "impostor",
     }
 }
 

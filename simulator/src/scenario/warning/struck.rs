@@ -60,7 +60,8 @@ impl Looking<'_> {
             | FaultKind::ClockStep { devices, .. }
             | FaultKind::ClockDrift { devices, .. }
             | FaultKind::Hostile { devices, .. }
-            | FaultKind::Stranger(devices) => {
+            | FaultKind::Stranger(devices)
+            | FaultKind::Impostor(devices) => {
                 let empty = empty(self.plan, fault.at);
                 let all = devices.iter().all(|device| empty.contains(device));
                 all.then_some(("the batteries of all that it strikes are empty by then", "strike others, or earlier"))

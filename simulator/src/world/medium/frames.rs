@@ -3,6 +3,7 @@
 //! A stream begins with two lines of multistream-select, each with its length before it as a varint. Then frames come, with 32
 //! bits of theirs. What a hostile member does, it does to whole ones of data and groups; control passes, so that its links stay up, but for what it tells of its own links.
 
+use super::path::{came_from, is_of_others, stretched};
 use super::purpose::{Classifier, Purpose};
 use super::{Medium, now};
 use crate::plan::Hostility;
@@ -102,6 +103,21 @@ impl Tamper {
                     medium.note_misdeeds(self.device, 1);
                 }
             }
+            Some(Hostility::Return) => {
+                let before = came_from(&frame).and_then(|relay| medium.witness(|witness| witness.device_of(&relay)));
+                if let Some(before) = before {
+                    let again = &mut medium.lock().devices[self.device].again;
+                    again.entry(before).or_default().keep(&frame, now(), 0);
+                }
+                sent.push((frame, Duration::ZERO));
+            }
+            Some(Hostility::Stretch) => match stretched(&frame) {
+                Some(stretched) => {
+                    medium.note_misdeeds(self.device, 1);
+                    sent.push((stretched, Duration::ZERO));
+                }
+                None => sent.push((frame, Duration::ZERO)),
+            },
             Some(Hostility::Delay(delay)) => {
                 medium.note_misdeeds(self.device, 1);
                 sent.push((frame, delay));
@@ -158,7 +174,7 @@ impl Again {
     fn keep(&mut self, frame: &[u8], now: u64, after: u64) {
         if self.0.len() < MOST_KEPT {
             // What opens a session is worth more than one try: it may do so once more when the receiver has forgotten it.
-            let times = if opens(frame) { OPENER_TIMES } else { 1 };
+            let times = if after > 0 && opens(frame) { OPENER_TIMES } else { 1 };
             self.0.push_back(Kept { at: now + after, after, times, frame: frame.to_vec() });
         }
     }
@@ -179,12 +195,6 @@ impl Again {
 fn opens(frame: &[u8]) -> bool {
     let data = frame.get(HEADER..).filter(|_| frame[4] == Kind::Data as u8);
     data.and_then(|body| DataFrame::parse(body).ok()).is_some_and(|data| data.header.form == Form::Opener)
-}
-
-/// Whether a frame is data that another device has sent: its path says who has had it.
-fn is_of_others(frame: &[u8]) -> bool {
-    let data = frame.get(HEADER..).filter(|_| frame[4] == Kind::Data as u8);
-    data.and_then(|body| DataFrame::parse(body).ok()).is_some_and(|data| !data.path.visited.is_empty())
 }
 
 /// Frames that a hostile member keeps of one stream, or for one neighbour, to send again; what comes beyond is not kept.

@@ -12,7 +12,8 @@
 //!
 //! Files: `air` what frames on one channel do to each other · `books` bytes, money and energy · `classes` of which class messages
 //! are · `connection` two ends · `stream` bytes one way · `transport` libp2p's view · `purpose` what bytes are for ·
-//! `kinds` what control is for · `frames` whole frames, for hostile members · `lie` what a hostile router tells of its links · `processor` how long frames are worked on ·
+//! `kinds` what control is for · `frames` whole frames, for hostile members · `path` what they make of paths ·
+//! `lie` what a hostile router tells of its links · `processor` how long frames are worked on ·
 //! `tell` what it tells of itself · `seen` what others see of it · `trace` the hash ·
 //! `capture` a link's bytes in a file.
 //!
@@ -28,6 +29,7 @@ mod connection;
 mod frames;
 mod kinds;
 mod lie;
+mod path;
 mod processor;
 mod purpose;
 mod seen;

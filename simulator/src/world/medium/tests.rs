@@ -27,6 +27,8 @@ fn plan(shape: Shape, channel: Option<u64>) -> Plan {
         battery: None,
         flush: millis(1),
         processing: Duration::ZERO,
+        work: Duration::ZERO,
+        start_up: Duration::ZERO,
         target_links: 0,
         forwarding: true,
         area: 0,

@@ -133,6 +133,11 @@ impl Witness {
         }
     }
 
+    /// The device that has a credential.
+    pub fn device_of(&self, credential: &CredentialPrefix) -> Option<usize> {
+        self.owners.get(credential).copied()
+    }
+
     /// A device's process is gone: what it knew of the present is gone with it.
     pub fn note_down(&mut self, device: usize) {
         self.pushes.forget(device);

@@ -1,0 +1,43 @@
+//! Departures: what a batch leaves with, and what is said of it once it is taken from the queues.
+//!
+//! A batch goes one way, which is chosen for its first message. The others ride along as far as that serves them: not beyond
+//! what its links carry in a moment, and not if they end before it arrives.
+
+use crate::id::{Handle, OuterId};
+use crate::time::{Now, Unix};
+use crate::wire::batch::Ack;
+use core::time::Duration;
+
+/// A batch just taken: its plaintext has been appended to the caller's buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// Messages in it.
+    pub messages: usize,
+    /// What they ask for.
+    pub ack: Ack,
+    /// Latest deadline among them.
+    pub expiry: Unix,
+    /// Whether the application has named one of them: it must be on disk before it leaves, or it could be handed in again
+    /// after a crash and be delivered twice.
+    pub named: bool,
+}
+
+/// What a batch leaves with.
+#[derive(Clone, Copy, Debug)]
+pub struct Departure<'a> {
+    /// The frame that will carry it: what the next hop acknowledges.
+    pub attempt: OuterId,
+    /// Handles under which receipts find the sender.
+    pub reply: &'a [Handle],
+    /// The caller's number for it, handed back with what becomes of it.
+    pub flight: u64,
+    /// How long a receipt should take, as far as the caller knows.
+    pub expected: Option<Duration>,
+    /// Bytes of messages, beyond the first, that it is to carry at most.
+    pub most: usize,
+    /// When it arrives, as far as is known of its way. A message that ends before that is not to ride with one that has time:
+    /// it is next, and may have another way.
+    pub arrives: Unix,
+    /// When.
+    pub now: Now,
+}

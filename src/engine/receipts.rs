@@ -1,0 +1,68 @@
+//! Receipts: how a device tells the senders of messages what became of them.
+//!
+//! What the turn has decided of a sender's messages goes back in frames of its own, sealed as messages are. A receipt that comes
+//! after its message's deadline is of no use: the sender has been told by then that nothing is known. So the cheapest way is
+//! taken that is quick enough for the first of them, and any way where none is.
+//!
+//! Invariant: a receipt leaves with the number of the commit that made its messages durable.
+
+use super::Engine;
+use super::seals::Envelope;
+use crate::counter::Counter;
+use crate::delivery::lane::Terms;
+use crate::delivery::retry;
+use crate::id::{CredentialPrefix, Lsn, Name, SessionId};
+use crate::wire;
+use crate::wire::batch::PLAIN_RECEIPTS;
+use crate::wire::data::Class;
+use crate::wire::receipt::{Receipt, Receipts};
+use core::time::Duration;
+use std::sync::Arc;
+
+/// Receipts may take this long.
+const RECEIPT_LIFETIME: Duration = retry::FAR;
+/// A receipt's frame, for what it costs.
+const RECEIPT_BYTES: usize = 512;
+
+/// How receipts go back: any way that takes no longer than they have `left`, or any at all; or that on which the messages `came`, over
+/// these relays: that one first if they are to return on it.
+pub(super) struct Back<'a> {
+    pub(super) came: &'a [CredentialPrefix],
+    pub(super) returns: bool,
+    /// Until the first of the messages is over.
+    pub(super) left: Option<Duration>,
+}
+
+impl Engine {
+    /// Queues receipts for a device, `under` the session of their messages, to be released when `after` is durable.
+    pub(super) fn send_receipts(
+        &mut self,
+        name: &Name,
+        receipts: Vec<Receipt>,
+        back: &Back<'_>,
+        under: Option<SessionId>,
+        after: Lsn,
+    ) {
+        let terms = Arc::<Terms>::default();
+        let left = back.left.unwrap_or(RECEIPT_LIFETIME).min(RECEIPT_LIFETIME);
+        let same = |engine: &mut Self| (!back.came.is_empty()).then(|| engine.way_back(name, back.came)).flatten();
+        let any = |engine: &mut Self| {
+            let way = engine.way(name, &terms, left, RECEIPT_BYTES);
+            way.or_else(|_| engine.way(name, &terms, RECEIPT_LIFETIME, RECEIPT_BYTES)).ok().map(|way| way.route)
+        };
+        let route = if back.returns { same(self).or_else(|| any(self)) } else { any(self).or_else(|| same(self)) };
+        let link = route.as_ref().and_then(|route| route.first());
+        let link = link.and_then(|first| self.link_under(&first, &terms.policy));
+        let (Some(route), Some((link, price))) = (route, link) else {
+            self.count(Counter::ReceiptsWithoutWay, receipts.len() as u64);
+            return;
+        };
+        let mut plain = vec![PLAIN_RECEIPTS];
+        wire::codec::encode_into(&Receipts { receipts }, &mut plain);
+        let (outer, expiry) = (self.outer_id(), self.now.unix + RECEIPT_LIFETIME);
+        let envelope = Envelope { class: Class::Control, policy: &terms.policy, outer, expiry };
+        if let Some(frame) = self.seal(name, (&route, price), &envelope, &plain, under) {
+            self.send_data(link, Class::Control, frame.into(), after);
+        }
+    }
+}
