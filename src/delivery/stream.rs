@@ -238,7 +238,7 @@ impl<T> Stream<T> {
             // A record tells in 32 bits how much earlier than the parcel's last its message ends.
             let near = first || slot.expiry.0.abs_diff(expiry.0) < u64::from(u32::MAX) / 2;
             let agrees = first || (ack, calls) == (message.ack, call);
-            let in_time = first || slot.expiry >= departure.arrives;
+            let in_time = first || departure.suits(slot.expiry);
             if !(follows && fits && near && agrees && in_time) {
                 break;
             }

@@ -175,7 +175,7 @@ impl<T> Unconfirmed<T> {
             let (adds, messages) = (next.load.records.len(), next.load.count as usize);
             let near = next.expiry.0.abs_diff(expiry.0) < u64::from(u32::MAX) / 2;
             let most = departure.most.min(MAX_PLAIN);
-            let in_time = next.expiry >= departure.arrives;
+            let in_time = departure.suits(next.expiry);
             if loads > 0 && !(near && in_time && size + adds <= most && count + messages <= MAX_MESSAGES) {
                 break;
             }
@@ -292,6 +292,7 @@ mod tests {
                 expected: None,
                 most: MAX_PLAIN,
                 arrives: Unix(0),
+                spares: None,
                 now,
             };
             self.unconfirmed.take(&self.to, &Lane::default(), &departure, &mut plain, &mut self.gone)?;

@@ -48,7 +48,7 @@ impl Engine {
             failed_over: None,
         };
         routes.chosen.insert(aim, chosen);
-        Way { route, alternate }
+        Way { route, alternate, spares: None }
     }
 
     /// Keeps the route that stands, unless it broke or the one found is clearly better.
@@ -85,7 +85,7 @@ impl Engine {
                 // A better one is there: it is looked for again when the hold-down is over.
                 self.routing.look_again(standing.held_until(HOLD_DOWN), self.now.time);
             }
-            return Way { route, alternate };
+            return Way { route, alternate, spares: None };
         }
         let old = Route { totals: standing.worth, ..(*standing.route).clone() };
         let cause = self.cause(&old, now_worth.as_ref(), &route, wants);

@@ -195,12 +195,14 @@ impl Engine {
         let expected = (!hasty).then_some(round_trip);
         let most = batch_of(way.route.rate);
         let arrives = self.now.unix + Duration::from_micros(way.route.totals.delay);
+        let spares = way.spares.map(|delay| self.now.unix + Duration::from_micros(delay));
         let taken = if first || !self.unconfirmed.waits(name, lane) {
             let reply = self.membership.handles(self.now.unix, self.now.unix + REPLY_HORIZON, MAX_REPLY_HANDLES);
-            let departure = Departure { attempt, reply: &reply, flight, expected, most, arrives, now: self.now };
+            let departure =
+                Departure { attempt, reply: &reply, flight, expected, most, arrives, spares, now: self.now };
             self.outgoing.take_batch(name, lane, &departure, &mut plain, &mut ends)
         } else {
-            let departure = Departure { attempt, reply: &[], flight, expected, most, arrives, now: self.now };
+            let departure = Departure { attempt, reply: &[], flight, expected, most, arrives, spares, now: self.now };
             self.unconfirmed.take(name, lane, &departure, &mut plain, &mut gone)
         };
         if let Some(taken) = taken {

@@ -25,6 +25,10 @@ pub fn case(seed: u64) -> Case {
         draw.part(Table::Whole, HEARD.to_owned());
         draw.part(Table::Expect, "delivered[flow=heard] == 1".to_owned());
     }
+    if draw.chance(5) {
+        let work = draw.one(&["20ms", "300ms"]);
+        draw.part(Table::Routers, format!("work = \"{work}\""));
+    }
     Case { seed, routers, trouble, parts: draw.parts }
 }
 
@@ -254,7 +258,7 @@ impl Draw {
                 8 => format!("kind = \"clock-drift\"\ndevices = {any}\nppm = {}", self.one(&["-500", "100", "2000"])),
                 9 => format!("kind = \"disk-full\"\ndevices = {any}"),
                 10 => format!("kind = \"hostile\"\ndevices = {any}\n{}", self.one(HOSTILE)),
-                11 => format!("kind = \"stranger\"\ndevices = {any}"),
+                11 => format!("kind = \"{}\"\ndevices = {any}", self.one(&["stranger", "impostor"])),
                 12 => format!(
                     "kind = \"asymmetric\"\nlinks = {any}\nshape = {{ delay = \"{}ms\" }}",
                     self.between(100, 900)
@@ -279,6 +283,8 @@ const HOSTILE: &[&str] = &[
     "how = \"flood\"\ntimes = 4",
     "how = \"blackhole\"",
     "how = \"lie\"",
+    "how = \"return\"",
+    "how = \"stretch\"",
 ];
 /// What has to arrive when all is healed.
 const AFTER: &str = "[[traffic]]\nname = \"after\"\nkind = \"send\"\nfrom = \"node\"\nto = \"node\"\nevery = \"7s\"\nsize = 50\ndeadline = \"60s\"\n@AFTER@";

@@ -36,6 +36,12 @@ fn faults_strike_whom_they_name_when_they_say() {
     assert_eq!(hostile[0].what, FaultKind::Hostile { devices: vec![0], how: Hostility::Flood(9) });
     let lies = faults("kind = \"hostile\"\ndevices = \"node-1\"\nhow = \"lie\"\nat = \"1m\"\n");
     assert_eq!(lies[0].what, FaultKind::Hostile { devices: vec![0], how: Hostility::Lie });
+    for (how, planned) in [("return", Hostility::Return), ("stretch", Hostility::Stretch)] {
+        let found = faults(&format!("kind = \"hostile\"\ndevices = \"node-1\"\nhow = \"{how}\"\nat = \"1m\"\n"));
+        assert_eq!(found[0].what, FaultKind::Hostile { devices: vec![0], how: planned });
+    }
+    let impostor = faults("kind = \"impostor\"\ndevices = \"node-2\"\nat = \"1m\"\n");
+    assert_eq!((&impostor[0].what, impostor[0].what.outsider()), (&FaultKind::Impostor(vec![1]), Some(&[1][..])));
     let step = faults("kind = \"clock-step\"\ndevices = \"node-1\"\nby = \"-90s\"\nat = \"1m\"\n");
     assert_eq!(step[0].what, FaultKind::ClockStep { devices: vec![0], seconds: -90.0 });
 }

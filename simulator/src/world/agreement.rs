@@ -215,7 +215,7 @@ fn search(neighbours: &[Vec<usize>], from: usize) -> Vec<u64> {
 /// The counter of requests that a service did not answer in time.
 const UNANSWERED: &str = "calls_unanswered";
 /// A request's deadline is rounded and travels: so many nanoseconds say nothing about which was first.
-const ABOUT: u64 = 2 * NANOS;
+const ABOUT: u64 = NANOS / 10;
 /// So few messages say nothing.
 const FEW: u64 = 20;
 /// How the names of counters of failed messages begin.

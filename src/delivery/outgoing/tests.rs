@@ -63,6 +63,7 @@ impl Bench {
             expected: None,
             most: usize::MAX,
             arrives: Unix(0),
+            spares: None,
             now,
         };
         let taken = self.outgoing.take_batch(&self.to, &Lane::default(), &departure, &mut plain, &mut self.ends);
@@ -171,6 +172,7 @@ fn messages_that_ask_for_different_things_do_not_share_a_batch() {
         expected: None,
         most: usize::MAX,
         arrives: Unix(0),
+        spares: None,
         now: at(0),
     };
     bench.outgoing.take_batch(&bench.to, &Lane::default(), &departure, &mut plain, &mut ends).expect("the call");
