@@ -277,6 +277,7 @@ impl Engine {
         if by.abs() > STEP {
             self.now = now;
             self.record(Event::ClockStepped { by_ms: by / 1_000 });
+            self.links.handle_clock_step(by);
             // What was refused by the old time may be granted by the new one.
             self.enrolment.failures = 0;
             self.start_epoch();

@@ -75,6 +75,13 @@ impl Links {
         self.links.get_mut(&link)
     }
 
+    /// This device's clock was set, forward by so many microseconds: what hellos have told of others' was by the old one.
+    pub(super) fn handle_clock_step(&mut self, by: i64) {
+        for link in self.links.values_mut() {
+            link.clock_offset = stepped(link.clock_offset, by);
+        }
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = (LinkId, &Link)> {
         self.links.iter().map(|(id, link)| (*id, link))
     }
@@ -339,6 +346,13 @@ fn clock_offset(theirs: u64, ours: u64, age: Duration) -> i64 {
     if differs { most.saturating_mul(1_000_000) } else { 0 }
 }
 
+/// How far another's clock is from this one when this one was set forward by so much: the most that it may be, as above.
+fn stepped(offset: i64, by: i64) -> i64 {
+    let precision = HELLO_PRECISION * 1_000_000;
+    let most = offset.saturating_sub(by).saturating_add(if offset == 0 { precision } else { 0 });
+    if most.saturating_abs() > precision { most } else { 0 }
+}
+
 /// Clock differences that a hello, which tells whole seconds, cannot distinguish from none.
 const HELLO_PRECISION: i64 = 2;
 
@@ -355,6 +369,17 @@ mod tests {
             assert_eq!(at_once(theirs, 1_700_000_000), i64::MAX);
         }
         assert_eq!(at_once(0, u64::MAX), i64::MIN);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_is_further_from_others_or_right_again() {
+        let second = 1_000_000;
+        assert_eq!(
+            [stepped(0, 3 * second), stepped(0, 100 * second), stepped(0, -100 * second)],
+            [0, -98 * second, 102 * second]
+        );
+        assert_eq!([stepped(100 * second, 100 * second), stepped(-98 * second, -100 * second)], [0, 0]);
+        assert_eq!(stepped(i64::MIN, i64::MAX), i64::MIN);
     }
 
     #[test]

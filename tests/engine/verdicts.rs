@@ -43,6 +43,20 @@ fn consistent(mesh: &Mesh, tokens: &[(Token, &[u8])]) {
 }
 
 #[test]
+fn what_is_on_time_arrives_though_its_receivers_clock_was_set_while_the_link_stands() {
+    let mut mesh = Mesh::new(&["a", "b"]);
+    mesh.connect(0, 1);
+    mesh.run(seconds(3));
+    for ahead in [100, 0, -100, 0] {
+        mesh.skew.insert(1, ahead);
+        mesh.run(seconds(1));
+        let token = mesh.send(0, "b", b"of use for ten seconds", Ack::End, 10);
+        mesh.run(seconds(2));
+        assert!(mesh.ended.get(&token).is_some_and(Outcome::is_success), "{ahead} s: {:?}", mesh.ended.get(&token));
+    }
+}
+
+#[test]
 fn a_message_that_came_too_late_is_not_told_delivered_by_its_copies() {
     for restart in [false, true] {
         let mut mesh = skewed_line();

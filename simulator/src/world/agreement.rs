@@ -8,7 +8,7 @@ use super::device::Device;
 use super::executor;
 use super::ledger::{Book, End};
 use super::medium::{Medium, NANOS};
-use crate::plan::{FlowKind, Plan};
+use crate::plan::{FaultKind, FlowKind, Plan};
 use m2mesh::engine::api::{Command, Reply, Status};
 use m2mesh::wire::data::MAX_HOPS;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -127,6 +127,7 @@ fn check_counts(book: &mut Book, plan: &Plan, devices: &[Device], medium: &Mediu
 /// Requests that a device's service did not answer in time: so many for certain, and so many at most. `None` where clocks are wrong.
 fn unanswered(book: &Book, plan: &Plan, device: usize) -> Option<(u64, u64)> {
     let (mut least, mut most) = (0, 0);
+    let about = about(plan);
     for (id, message) in book.messages.iter().enumerate() {
         let is_request = matches!(plan.flows[message.flow].kind, FlowKind::Request(_)) && message.to == Some(device);
         if !is_request || message.received.is_empty() {
@@ -136,10 +137,22 @@ fn unanswered(book: &Book, plan: &Plan, device: usize) -> Option<(u64, u64)> {
             return None;
         }
         let answered = book.answered.get(&(id as u64)).copied().unwrap_or(u64::MAX);
-        least += u64::from(answered > message.deadline.saturating_add(ABOUT));
-        most += u64::from(answered > message.deadline.saturating_sub(ABOUT));
+        least += u64::from(answered > message.deadline.saturating_add(about));
+        most += u64::from(answered > message.deadline.saturating_sub(about));
     }
     Some((least, most))
+}
+
+/// A deadline is told by the sender's clock, which its receiver knows to about the time that a link takes: nanoseconds by which it may
+/// be taken for earlier or later.
+fn about(plan: &Plan) -> u64 {
+    let planned = plan.edges.iter().flat_map(|edge| edge.shapes);
+    let struck = plan.faults.iter().filter_map(|fault| match &fault.what {
+        FaultKind::Degrade { shapes, .. } => Some(shapes.iter().flatten().copied()),
+        _ => None,
+    });
+    let slowest = planned.chain(struck.flatten()).map(|shape| shape.delay + shape.jitter).max().unwrap_or_default();
+    ROUNDED + super::nanos(slowest * 2)
 }
 
 /// What a node says of itself.
@@ -214,8 +227,8 @@ fn search(neighbours: &[Vec<usize>], from: usize) -> Vec<u64> {
 
 /// The counter of requests that a service did not answer in time.
 const UNANSWERED: &str = "calls_unanswered";
-/// A request's deadline is rounded and travels: so many nanoseconds say nothing about which was first.
-const ABOUT: u64 = NANOS / 10;
+/// How far a deadline is rounded on its way, in nanoseconds, besides what is not known of its sender's clock.
+const ROUNDED: u64 = NANOS / 10;
 /// So few messages say nothing.
 const FEW: u64 = 20;
 /// How the names of counters of failed messages begin.
