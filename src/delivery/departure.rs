@@ -8,6 +8,9 @@ use crate::time::{Now, Unix};
 use crate::wire::batch::Ack;
 use core::time::Duration;
 
+/// Bytes of a batch's plaintext besides its messages, at most.
+pub const PLAIN_OVERHEAD: usize = 256;
+
 /// What a batch leaves with.
 #[derive(Clone, Copy, Debug)]
 pub struct Departure<'a> {

@@ -10,7 +10,7 @@
 //! 2. A message keeps its sequence number through every attempt, and no number is given twice.
 
 use super::dedupe::WINDOW;
-use super::departure::{Departure, Taken};
+use super::departure::{Departure, PLAIN_OVERHEAD, Taken};
 use super::headroom::Headroom;
 use super::lane::Lane;
 use super::outgoing::{Content, Overdue, Submission};
@@ -27,8 +27,6 @@ use std::collections::{BTreeMap, VecDeque};
 
 /// Bytes that a call adds to a batch besides payload and service name, at most.
 const CALL_OVERHEAD: usize = 72;
-/// Bytes of a plaintext besides its messages, at most.
-pub(super) const PLAIN_OVERHEAD: usize = 256;
 
 /// See the module's documentation.
 #[derive(Debug)]

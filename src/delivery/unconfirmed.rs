@@ -11,10 +11,10 @@
 //! 1. Every load is handed back in exactly one [`Gone`].
 //! 2. At most [`MAX_BYTES`] wait in all. Drop policy: `submit` refuses.
 
-use super::departure::{Departure, Taken};
+use super::departure::{Departure, PLAIN_OVERHEAD, Taken};
 use super::lane::Lane;
 use super::outgoing::MAX_LIFETIME;
-use super::stream::PLAIN_OVERHEAD;
+
 use crate::id::{Name, StreamId};
 use crate::time::{Now, Time, Unix};
 use crate::wire::batch::{Ack, MAX_MESSAGES, MAX_PLAIN};

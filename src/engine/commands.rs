@@ -4,7 +4,7 @@ use super::Engine;
 use super::api::{Command, Load, Refused, Reply, Send, Token};
 use super::routes::explain_no_way;
 use super::services::check_size;
-use super::unicast::Sender;
+use super::unicast::{AROUND, Sender};
 use crate::counter::Counter;
 use crate::delivery::lane::{Lane, Terms};
 use crate::delivery::outgoing::{Content, Submission};
@@ -146,7 +146,7 @@ impl Engine {
         let refuse = named.impossible == Impossible::Refuse;
         let policy = named.name.clone();
         let terms = self.terms.get(&policy).cloned().unwrap_or_default();
-        if refuse && let Err(no_way) = self.way(to, &terms, lifetime, bytes) {
+        if refuse && let Err(no_way) = self.way(to, &terms, lifetime, bytes + AROUND) {
             let why = explain_no_way(&no_way);
             self.finish(token, Reply::Refused(Refused::NoPath { to: to.clone(), policy, why }));
             return None;

@@ -16,7 +16,7 @@ use super::routes::{NoWay, Route, Way, explain_no_way};
 use super::seals::Envelope;
 use super::store::{Read, ReadError, Table};
 use crate::counter::Counter;
-use crate::delivery::departure::Departure;
+use crate::delivery::departure::{Departure, PLAIN_OVERHEAD};
 use crate::delivery::kept::KeptRecord;
 use crate::delivery::lane::{Lane, Terms};
 use crate::delivery::outgoing::{End, Fate, Overdue};
@@ -43,6 +43,10 @@ const FAILED: [Counter; 4] =
 /// How far ahead a batch names the handles under which a receipt finds us.
 const REPLY_HORIZON: Duration = Duration::from_secs(6 * 3_600);
 
+/// Bytes of a frame around its plaintext, for what it costs: header, seal, and what opens a session.
+const SEAL: usize = 256;
+/// And around its messages.
+pub(super) const AROUND: usize = SEAL + PLAIN_OVERHEAD;
 /// A budget that yields does so when this part of the lifetime is left, within the two bounds that follow.
 const LAST_CALL: u32 = 20;
 const SHORTEST_CALL: Duration = Duration::from_secs(2);
@@ -60,6 +64,12 @@ const LEAST_BATCH: usize = 1_024;
 fn batch_of(rate: u32) -> usize {
     let bytes = u128::from(rate) * BATCH.as_micros() / 8_000;
     usize::try_from(bytes).unwrap_or(usize::MAX).max(LEAST_BATCH)
+}
+
+/// Most bytes of plaintext that a frame may carry on a way for what its terms allow to be spent.
+fn affordable(terms: &Terms, route: &Route) -> usize {
+    let bytes = terms.policy.budget.map_or(u64::MAX, |budget| route.totals.bytes_for(budget));
+    usize::try_from(bytes).unwrap_or(usize::MAX).saturating_sub(SEAL)
 }
 
 /// A batch that can leave.
@@ -131,7 +141,7 @@ impl Engine {
             let (expiry, lifetime, bytes) = confirmed.or_else(|| self.unconfirmed.next_in(name, lane))?;
             let left = expiry.since(self.now.unix);
             let terms = self.terms_now(&lane.terms, left, lifetime);
-            let no_way = match self.way(name, &terms, left, bytes) {
+            let no_way = match self.way(name, &terms, left, bytes + AROUND) {
                 Ok(way) => return Some((terms, way)),
                 Err(no_way) => no_way,
             };
@@ -193,7 +203,7 @@ impl Engine {
         // A link that breaks tells so: a neighbour is given more time, unless the link itself takes longer.
         let hasty = way.route.nodes.len() == 1 && round_trip < retry::LONGEST / 2;
         let expected = (!hasty).then_some(round_trip);
-        let most = batch_of(way.route.rate);
+        let most = batch_of(way.route.rate).min(affordable(terms, &way.route));
         let arrives = self.now.unix + Duration::from_micros(way.route.totals.delay);
         let spares = way.spares.map(|delay| self.now.unix + Duration::from_micros(delay));
         let taken = if first || !self.unconfirmed.waits(name, lane) {

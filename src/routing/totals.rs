@@ -100,6 +100,12 @@ impl Totals {
         u64::try_from((u128::from(self.price) * u128::from(bytes)).div_ceil(1_000_000)).unwrap_or(u64::MAX)
     }
 
+    /// How many bytes cost no more than that, in micro-units.
+    pub fn bytes_for(&self, budget: u64) -> u64 {
+        let bytes = (u128::from(budget) * 1_000_000).checked_div(u128::from(self.price));
+        bytes.map_or(u64::MAX, |bytes| u64::try_from(bytes).unwrap_or(u64::MAX))
+    }
+
     /// The sum that a policy makes small. Weights of zero alone are those of `balanced`.
     pub fn weighed(&self, weights: &[u8; 4]) -> u64 {
         let weights = if *weights == [0; 4] { &BALANCED } else { weights };

@@ -391,6 +391,31 @@ fn limits_that_no_path_keeps_are_named_and_two_copies_take_two_paths() {
 }
 
 #[test]
+fn a_budget_is_for_all_of_a_frame_and_for_each() {
+    // A byte costs ten millionths from end to end.
+    let within = |name: &str, budget| NamedPolicy {
+        name: name.into(),
+        minimise: Minimise::One(One::Cost),
+        budget: Some(budget),
+        impossible: Impossible::Refuse,
+        ..NamedPolicy::default()
+    };
+    let mut mesh = contrast(vec![within("payload", 0.002), within("frame", 0.0075)]);
+    mesh.disconnect(0, 1);
+    mesh.run(seconds(1));
+    let send = |policy: &str| Send { policy: Some(policy.into()), ..message("c", &[7; 150], Ack::End, 30) };
+    let token = mesh.command(0, Command::Send(send("payload")));
+    mesh.run(seconds(1));
+    let refused = mesh.reply(0, token);
+    assert!(matches!(refused, Some(Reply::Refused(Refused::NoPath { .. }))), "{refused:?}");
+    mesh.carried.clear();
+    let tokens: Vec<Token> = (0..10).map(|_| mesh.command(0, Command::Send(send("frame")))).collect();
+    mesh.run(seconds(2));
+    assert!(tokens.iter().all(|token| mesh.ended.get(token).is_some_and(Outcome::is_success)));
+    assert!(mesh.carried[&(0, 3)] >= 10, "no frame takes two of them: {:?}", mesh.carried);
+}
+
+#[test]
 fn a_budget_yields_when_the_deadline_comes_near() {
     let patient = NamedPolicy {
         name: "patient".into(),
