@@ -346,7 +346,7 @@ impl Engine {
                 let id = inner(batch.stream, sequence);
                 let answer = match message.purpose {
                     _ if message.payload.len() > MAX_PAYLOAD => Verdict::Forbidden,
-                    Purpose::Request => self.handle_call(from, id, message),
+                    Purpose::Request => self.handle_call(from, id, message, ends),
                     Purpose::Heard => {
                         self.handle_heard(from, message);
                         Verdict::Delivered

@@ -167,7 +167,13 @@ impl Engine {
     }
 
     /// A contact calls.
-    pub(super) fn handle_call(&mut self, from: &Name, id: InnerId, message: &Message<'_>) -> Verdict {
+    pub(super) fn handle_call(
+        &mut self,
+        from: &Name,
+        id: InnerId,
+        message: &Message<'_>,
+        ends: Option<Unix>,
+    ) -> Verdict {
         let offers = &self.services.offers;
         let found = match message.service {
             Some(service) => offers.get_key_value(service),
@@ -185,12 +191,12 @@ impl Engine {
             return Verdict::ServiceBusy;
         }
         let service = service.clone();
-        let lifetime = message.lifetime.map_or(CALL_LIFETIME, Duration::from_micros);
+        let left = ends.map_or(CALL_LIFETIME, |ends| ends.since(self.now.unix));
         self.services.last_call += 1;
         let call = self.services.last_call;
-        let stored = Stored { from: from.clone(), id, service: service.clone(), expiry: self.now.unix + lifetime };
+        let stored = Stored { from: from.clone(), id, service: service.clone(), expiry: self.now.unix + left };
         self.journal.write(Write::Put { table: Table::Calls, key: key(call), value: wire::encode(&stored) });
-        let deadline = self.now.time + lifetime;
+        let deadline = self.now.time + left;
         self.services.calls.insert(call, Waiting { from: from.clone(), id, service: service.clone(), offer, deadline });
         let payload = message.payload.to_vec();
         self.services.released.push((offer, Call { call, service, from: from.clone(), id, payload }));

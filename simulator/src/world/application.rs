@@ -37,34 +37,41 @@ pub struct Application {
 }
 
 impl Application {
-    /// Reads the inbox, and messages that ask for no confirmation.
+    /// Reads the inbox, and messages that ask for no confirmation. Those come in while it works on what lies in the inbox.
     pub fn receive(&self, reader: MemoryReader) {
-        let mut this = self.clone();
+        let (mut this, mut worker) = (self.clone(), self.clone());
+        let (tell, mut told) = mpsc::unbounded();
         executor::spawn(self.owner, async move {
             let command = Command::Receive { consumer: String::new(), live: true };
             let Some(mut listener) = this.call(command).await else { return };
-            let mut next = 0;
             while let Some(heard) = listener.next().await {
                 match heard.reply {
-                    Reply::Inbox { first, last } => {
-                        next = first.max(next);
-                        if next > last {
-                            continue;
-                        }
-                        for (number, payload) in read(&reader, next, last) {
-                            this.handle(&payload, number);
-                            if !this.work.is_zero() {
-                                Delay::new(this.work).await;
-                                this.consume(number).await;
-                            }
-                        }
-                        next = last + 1;
-                        this.consume(last).await;
-                    }
+                    // Its worker lives as long as it does.
+                    Reply::Inbox { first, last } => drop(tell.unbounded_send((first, last))),
                     Reply::Live(record) => record.payloads().for_each(|payload| {
                         this.handle(payload, 0);
                     }),
                     _ => {}
+                }
+            }
+        });
+        executor::spawn(self.owner, async move {
+            let mut next = 0;
+            while let Some((first, last)) = told.next().await {
+                next = first.max(next);
+                if next > last {
+                    continue;
+                }
+                for (number, payload) in read(&reader, next, last) {
+                    worker.handle(&payload, number);
+                    if !worker.work.is_zero() {
+                        Delay::new(worker.work).await;
+                        worker.consume(number).await;
+                    }
+                }
+                next = last + 1;
+                if worker.work.is_zero() {
+                    worker.consume(last).await;
                 }
             }
         });
