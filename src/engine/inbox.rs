@@ -218,10 +218,12 @@ impl Inbox {
         }
     }
 
-    /// A message of a stream that is over then has come.
-    fn note_due(&mut self, stream: StreamId, ends: Unix) {
-        let due = self.due.entry(stream).or_insert(ends);
-        *due = ends.min(*due);
+    /// A message of a stream that is over then has come. Of one that is over now nobody waits to be told.
+    fn note_due(&mut self, stream: StreamId, ends: Unix, now: Unix) {
+        if ends > now {
+            let due = self.due.entry(stream).or_insert(ends);
+            *due = ends.min(*due);
+        }
     }
 
     fn confirm(&mut self, from: &Name, stream: StreamId, verdict: Verdict, ranges: &[u64]) {
@@ -246,7 +248,9 @@ impl Engine {
         self.inbox.note_visited(head.stream, visited);
         let sent = Unix(head.sent.saturating_add_signed(offset.saturating_neg()));
         let end = sent.0.saturating_add(head.lifetime);
-        self.inbox.note_due(head.stream, Unix(end.saturating_sub(parcel.earliest.into())));
+        for ends in [end, end.saturating_sub(parcel.earliest.into())] {
+            self.inbox.note_due(head.stream, Unix(ends), self.now.unix);
+        }
         let whole = end.saturating_sub(parcel.earliest.into()) >= self.now.unix.0
             && !self.inbox.is_full(from, count, parcel.records.len())
             && self.inbox.streams.get_mut(&head.stream).is_some_and(|s| s.dedupe.accept_next(head.base, count));
@@ -339,7 +343,7 @@ impl Engine {
             let sequence = batch.base.saturating_add(u64::from(message.offset));
             let ends = message.lifetime.map(|lifetime| Unix(sent.0.saturating_add(lifetime)));
             let late = ends.is_some_and(|ends| ends < self.now.unix);
-            ends.into_iter().for_each(|ends| self.inbox.note_due(batch.stream, ends));
+            ends.into_iter().for_each(|ends| self.inbox.note_due(batch.stream, ends, self.now.unix));
             let (mut verdict, fresh) = self.judge(batch.stream, sequence, false, late);
             if fresh {
                 self.inbox.touched.insert(batch.stream);

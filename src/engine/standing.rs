@@ -112,10 +112,10 @@ impl Engine {
 
     /// Receipts on their usual way have been lost, and those that went back the way of the messages too.
     pub(super) fn fail_over_receipts(&mut self, to: &Name) {
-        self.fail_over_to_alternate(
-            Aim { to: to.clone(), terms: Arc::default(), hurried: false },
-            "failures: what receipts over it had confirmed came again",
-        );
+        for hurried in [false, true] {
+            let aim = Aim { to: to.clone(), terms: Arc::default(), hurried };
+            self.fail_over_to_alternate(aim, "failures: what receipts over it had confirmed came again");
+        }
     }
 
     fn fail_over_to_alternate(&mut self, aim: Aim, cause: &str) {
