@@ -206,6 +206,12 @@ impl Command {
 }
 
 impl Verdict {
+    /// Whether kept figures alone show that something is wrong.
+    pub fn is_of_figures(&self) -> bool {
+        let Self::Failed { checks, expectations, figures } = self else { return false };
+        checks.is_empty() && expectations.is_empty() && !figures.is_empty()
+    }
+
     /// In a few words.
     pub fn text(&self) -> String {
         match self {

@@ -26,8 +26,6 @@ struct Line {
     seed: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     how: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    escaped: Option<String>,
 }
 
 /// The faults, by core.
@@ -91,27 +89,21 @@ pub fn known(path: &Path) -> Result<Known, String> {
     Ok(stored.fault.into_iter().map(|line| (line.name, line.caught_by.zip(line.seed))).collect())
 }
 
-/// Results as `score.toml` has them.
+/// Results as `score.toml` has them: faults that were caught, but for those that kept figures alone show, which move with the node.
 pub fn stored(faults: &[Fault], results: &Results) -> String {
     let line = |fault: &Fault| {
-        let found = results.faults.get(&fault.name).filter(|found| found.caught.is_some() || found.count() > 0)?;
-        let caught = found.caught.as_ref();
+        let caught =
+            results.faults.get(&fault.name)?.caught.as_ref().filter(|caught| !caught.verdict.is_of_figures())?;
         Some(Line {
             name: fault.name.clone(),
             core: fault.core.clone(),
-            caught_by: caught.map(|caught| caught.command.clone()),
-            seed: caught.map(|caught| caught.seed),
-            how: caught.map(|caught| caught.verdict.text()),
-            escaped: caught.is_none().then(|| format!("{}, in {} runs", found.escape(), found.count())),
+            caught_by: Some(caught.command.clone()),
+            seed: Some(caught.seed),
+            how: Some(caught.verdict.text()),
         })
     };
     let fault: Vec<Line> = faults.iter().filter_map(line).collect();
-    let caught = fault.iter().filter(|line| line.caught_by.is_some()).count();
-    let head = format!(
-        "# What the last whole score found: {caught} of {} faults caught. Written by `m2mesh-mutants keep`.\n\n",
-        fault.len()
-    );
-    head + &toml::to_string(&Stored { fault }).unwrap_or_default()
+    HEAD.to_owned() + &toml::to_string(&Stored { fault }).unwrap_or_default()
 }
 
 fn table(header: &[&str]) -> Table {
@@ -121,5 +113,11 @@ fn table(header: &[&str]) -> Table {
     table
 }
 
+/// How `score.toml` begins.
+const HEAD: &str = "\
+# Faults that are known to be caught, each by the run that did, as far as checks did it: those that kept figures alone show are left out.
+# Seed 0 is a scenario's own. `m2mesh-mutants keep` writes this file from the results of a whole score.
+
+";
 /// Per cent.
 const ENOUGH: u64 = 90;

@@ -125,7 +125,7 @@ impl Witness {
         let price = self.known.bearers[going.bearer].price;
         let from = going.from;
         let attempt = self.attempts.entry(path.outer, from);
-        let lasts = expiry.saturating_sub(self.start).saturating_add(self.skew).saturating_mul(1_000);
+        let lasts = expiry.saturating_sub(self.start).saturating_add(self.skew + LINGERS).saturating_mul(1_000);
         attempt.until = attempt.until.max(NANOS.saturating_add(lasts));
         let origin = attempt.origin;
         // Both copies of a message have one id, and may have left the same device over different links.
@@ -161,5 +161,7 @@ const LEAST_LIMIT: usize = 16_384;
 const MOST_STEPS: usize = 2 * MAX_HOPS;
 /// Micro-units by which the sum of rounded prices may be over a budget.
 const ROUNDING: u64 = MAX_HOPS as u64;
+/// A frame that waits for a link is under way for so much longer than its expiry: microseconds.
+const LINGERS: u64 = 60_000_000;
 /// A frame waits for its turn after its node has looked at the time: microseconds.
 const SLACK: u64 = 5_000_000;
