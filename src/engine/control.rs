@@ -9,6 +9,7 @@
 //! unknown sender of a group frame, unknown origin of an LSA ─▶ CredentialRequest ⇄ Credential
 //! ```
 
+use super::links::clock_offset;
 use super::{Engine, Output};
 use crate::counter::Counter;
 use crate::event_log::Event;
@@ -19,6 +20,7 @@ use crate::wire::bulletin::BulletinRequest;
 use crate::wire::credential_exchange::CredentialRequest;
 use crate::wire::frame::{self, Kind};
 use crate::wire::{self};
+use core::time::Duration;
 use serde_bytes::ByteBuf;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -141,6 +143,7 @@ impl Engine {
             groups: self.own_groups().into_iter().filter(|_| !self.settings.forwarding).take(MAX_GROUPS).collect(),
             area: self.settings.area,
             process: self.process,
+            clock: if self.clock_was_set { self.now.unix.seconds() } else { 0 },
         }
     }
 
@@ -162,7 +165,7 @@ impl Engine {
 
     fn handle_announce(&mut self, link: LinkId, body: &[u8]) {
         let Ok(announce) = wire::decode::<Announce>(body) else { return self.count(Counter::ControlMalformed, 1) };
-        let Announce { forwarding, addresses, others, services, groups, area, process } = announce;
+        let Announce { forwarding, addresses, others, services, groups, area, process, clock } = announce;
         let unpack = |addresses: Vec<ByteBuf>, most| -> Vec<Vec<u8>> {
             let fit = addresses.into_iter().filter(|address| address.len() <= MAX_ADDRESS);
             fit.take(most).map(ByteBuf::into_vec).collect()
@@ -170,6 +173,9 @@ impl Engine {
         let (own, others) = (unpack(addresses, MAX_ADDRESSES), unpack(others, MAX_OTHERS));
         let Some(neighbour) = self.links.get_mut(link) else { return };
         neighbour.addresses.clone_from(&own);
+        if clock > 0 {
+            neighbour.clock_offset = clock_offset(clock, self.now.unix.seconds(), Duration::ZERO);
+        }
         self.outputs.push_back(Output::Addresses { link, own, others });
         let trim = |tags: Vec<Tag>, most| tags.into_iter().take(most).collect::<Vec<_>>();
         let (services, mut groups) = (trim(services, MAX_SERVICES), trim(groups, MAX_GROUPS));

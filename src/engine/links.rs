@@ -26,11 +26,8 @@ pub(super) struct Link {
     pub name: Option<Name>,
     /// Takes no data for now.
     pub blocked: bool,
-    /// Its clock less ours in microseconds, where they differ by more than a hello can tell; else 0. As of the hello, so that both ends
-    /// have the same of it: what one tells the other of a third's clock rests on that.
+    /// Its clock less ours in microseconds, where they differ by more than whole seconds can tell; else 0.
     pub clock_offset: i64,
-    /// The same, with what this device's clock was set by since.
-    pub clock_now: i64,
     /// Where it listens, as it says.
     pub addresses: Vec<Vec<u8>>,
     /// Number of the bearer that carries it.
@@ -81,7 +78,7 @@ impl Links {
     /// This device's clock was set, forward by so many microseconds: what hellos have told of others' was by the old one.
     pub(super) fn handle_clock_step(&mut self, by: i64) {
         for link in self.links.values_mut() {
-            link.clock_now = stepped(link.clock_now, by);
+            link.clock_offset = stepped(link.clock_offset, by);
         }
     }
 
@@ -193,7 +190,6 @@ impl Engine {
                 name: name.clone(),
                 blocked: false,
                 clock_offset,
-                clock_now: clock_offset,
                 addresses: Vec::new(),
                 bearer,
                 silent: false,
@@ -342,7 +338,7 @@ impl Engine {
 
 /// How far another's clock is from this one in microseconds, where a hello can tell, which was written at most so long ago. It may say
 /// anything. Of what it may be this is the most: what comes from there is of use no longer than it should be.
-fn clock_offset(theirs: u64, ours: u64, age: Duration) -> i64 {
+pub(super) fn clock_offset(theirs: u64, ours: u64, age: Duration) -> i64 {
     let seconds = |seconds| i64::try_from(seconds).unwrap_or(i64::MAX);
     let least = seconds(theirs).saturating_sub(seconds(ours));
     let most = least.saturating_add(seconds((age + Duration::from_millis(500)).as_secs()));

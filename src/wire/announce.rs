@@ -32,11 +32,14 @@ pub struct Announce {
     /// Random, another in each process: who hears another one than before greets anew, since the neighbour was restarted.
     #[serde(default, skip_serializing_if = "is_none")]
     pub process: u64,
+    /// Its clock in unix seconds, once that was set while its process ran: what its hellos have told before is not so any more.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub clock: u64,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
-fn is_none(process: &u64) -> bool {
-    *process == 0
+fn is_none(value: &u64) -> bool {
+    *value == 0
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]

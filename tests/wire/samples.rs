@@ -131,7 +131,7 @@ impl<'e> Sample<'e> for EpochLength {
 structs! {
     Signed<'e> { body = bytes, signature }
     InnerId { stream, sequence }
-    Announce { forwarding, addresses = addresses, others = addresses, services = some, groups = some, area, process }
+    Announce { forwarding, addresses = addresses, others = addresses, services = some, groups = some, area, process, clock }
     Ping { stamp }
     BulletinRequest { have }
     Bulletin {

@@ -55,6 +55,11 @@ impl Bench {
 
     /// Takes a parcel; the sequence numbers and tokens in it.
     fn take(&mut self, now: Now) -> Vec<(u64, u32)> {
+        self.take_by(Unix(0), None, now)
+    }
+
+    /// The same on a way on which it arrives then, in place of one on which it would arrive later.
+    fn take_by(&mut self, arrives: Unix, spares: Option<Unix>, now: Now) -> Vec<(u64, u32)> {
         let mut plain = Vec::new();
         let departure = Departure {
             attempt: OuterId([1; 8]),
@@ -62,8 +67,8 @@ impl Bench {
             flight: 1,
             expected: None,
             most: usize::MAX,
-            arrives: Unix(0),
-            spares: None,
+            arrives,
+            spares,
             now,
         };
         let taken = self.outgoing.take_batch(&self.to, &Lane::default(), &departure, &mut plain, &mut self.ends);
@@ -178,6 +183,18 @@ fn messages_that_ask_for_different_things_do_not_share_a_batch() {
     bench.outgoing.take_batch(&bench.to, &Lane::default(), &departure, &mut plain, &mut ends).expect("the call");
     let batch: crate::wire::batch::Batch<'_> = crate::wire::decode(&plain[1..]).expect("a batch");
     assert_eq!((batch.base, batch.messages[0].service), (3, Some("add")));
+}
+
+#[test]
+fn what_is_in_a_hurry_and_what_has_time_share_no_batch_where_a_way_parts_them() {
+    let mut bench = Bench::new();
+    for (token, lifetime) in [(1, 60), (2, 60), (3, 4), (4, 60)] {
+        bench.submit(token, Ack::End, lifetime, at(0));
+    }
+    let (soon, late) = (at(1).unix, at(5).unix);
+    assert_eq!(bench.take_by(late, None, at(0)), [(1, 1), (2, 2)], "the third is over by then");
+    assert_eq!(bench.take_by(soon, Some(late), at(0)), [(3, 3)], "the fourth has time for the other way");
+    assert_eq!(bench.take_by(late, None, at(0)), [(4, 4)]);
 }
 
 #[test]

@@ -67,6 +67,7 @@ fn neighbours() -> Vec<Vector> {
         groups: Vec::new(),
         area: 0,
         process: 0,
+        clock: 0,
     };
     let successor = Successor { new: signed_credential(SUCCESSOR), proof: opaque_array("proof") };
     let beacon = TimeBeacon { origin: credential_hash(PSEUDONYM), time: NOW * 1_000_000, error: 250_000 };
