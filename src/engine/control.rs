@@ -174,7 +174,7 @@ impl Engine {
         let Some(neighbour) = self.links.get_mut(link) else { return };
         neighbour.addresses.clone_from(&own);
         if clock > 0 {
-            neighbour.clock_offset = clock_offset(clock, self.now.unix.seconds(), Duration::ZERO);
+            neighbour.clock_now = clock_offset(clock, self.now.unix.seconds(), Duration::ZERO);
         }
         self.outputs.push_back(Output::Addresses { link, own, others });
         let trim = |tags: Vec<Tag>, most| tags.into_iter().take(most).collect::<Vec<_>>();

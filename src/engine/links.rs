@@ -26,8 +26,11 @@ pub(super) struct Link {
     pub name: Option<Name>,
     /// Takes no data for now.
     pub blocked: bool,
-    /// Its clock less ours in microseconds, where they differ by more than whole seconds can tell; else 0.
+    /// Its clock less ours in microseconds, where they differ by more than a hello can tell; else 0. As of the hello: what is known of how
+    /// far publishers are behind rests on that, at both ends.
     pub clock_offset: i64,
+    /// The same as of now, with what either clock was set by since.
+    pub clock_now: i64,
     /// Where it listens, as it says.
     pub addresses: Vec<Vec<u8>>,
     /// Number of the bearer that carries it.
@@ -78,7 +81,7 @@ impl Links {
     /// This device's clock was set, forward by so many microseconds: what hellos have told of others' was by the old one.
     pub(super) fn handle_clock_step(&mut self, by: i64) {
         for link in self.links.values_mut() {
-            link.clock_offset = stepped(link.clock_offset, by);
+            link.clock_now = stepped(link.clock_now, by);
         }
     }
 
@@ -190,6 +193,7 @@ impl Engine {
                 name: name.clone(),
                 blocked: false,
                 clock_offset,
+                clock_now: clock_offset,
                 addresses: Vec::new(),
                 bearer,
                 silent: false,
