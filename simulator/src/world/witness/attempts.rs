@@ -124,7 +124,8 @@ impl Witness {
         };
         let price = self.known.bearers[going.bearer].price;
         let from = going.from;
-        let attempt = self.attempts.entry(path.outer, from);
+        // One that came to its first relay in pieces is not seen before that hands it on.
+        let attempt = self.attempts.entry(path.outer, if path.visited.is_empty() { from } else { UNSEEN });
         let lasts = expiry.saturating_sub(self.start).saturating_add(self.skew + LINGERS).saturating_mul(1_000);
         attempt.until = attempt.until.max(NANOS.saturating_add(lasts));
         let origin = attempt.origin;
@@ -155,6 +156,8 @@ impl Witness {
     }
 }
 
+/// Of an attempt whose sender has not been seen: no device.
+const UNSEEN: usize = usize::MAX;
 /// Attempts beyond which those that have expired are looked for.
 const LEAST_LIMIT: usize = 16_384;
 /// Devices of an attempt whose spending is remembered: both copies of a message over the most hops.
