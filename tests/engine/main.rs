@@ -23,6 +23,7 @@ mod multicast;
 mod multicast_bounds;
 mod overload;
 mod pieces;
+mod policies;
 mod segments;
 mod sessions;
 mod streams;

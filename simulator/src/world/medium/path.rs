@@ -50,7 +50,7 @@ mod tests {
         let header = Header {
             to: Handle([7; 16]),
             class: Class::Alarm,
-            form: Form::Record,
+            form: Form::Session,
             expiry: 1,
             policy: Policy::default(),
             segment: 0,
