@@ -274,7 +274,8 @@ impl Engine {
         for (flow, number) in numbers.take(WINDOW) {
             let kept = self.shelf.get(&flow, number).filter(|kept| kept.until > self.now.time);
             let Some(kept) = kept.cloned() else { continue };
-            if self.links.get(link).is_none_or(|link| link.blocked) {
+            // A quota may be spent by the frame before.
+            if self.links.get(link).is_none_or(|link| link.blocked || !link.usable) {
                 if let (Some(neighbour), Some(group)) = (self.neighbour_at(link), self.shelf.group_of(&flow)) {
                     self.repair.owe(neighbour, group, false, self.now.time);
                 }

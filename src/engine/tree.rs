@@ -245,7 +245,7 @@ impl Engine {
                 self.repair.owe(*to, *group, false, self.now.time);
                 continue;
             };
-            if self.links.get(link).is_some_and(|link| link.blocked) {
+            if self.links.get(link).is_some_and(|link| link.blocked || !link.usable) {
                 self.count(Counter::GroupFramesPutOff, 1);
                 self.repair.owe(*to, *group, false, self.now.time);
                 continue;

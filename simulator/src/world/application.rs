@@ -15,6 +15,7 @@ use m2mesh::engine::store::{Read, Table};
 use m2mesh::gateway::{Call, Calls, Listener};
 use m2mesh::store::memory::MemoryReader;
 use m2mesh::wire::batch::MAX_MESSAGES;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// The application of one life of a device.
@@ -40,14 +41,19 @@ impl Application {
     /// Reads the inbox, and messages that ask for no confirmation. Those come in while it works on what lies in the inbox.
     pub fn receive(&self, reader: MemoryReader) {
         let (mut this, mut worker) = (self.clone(), self.clone());
-        let (tell, mut told) = mpsc::unbounded();
+        // What was told last holds what was told before.
+        let extent = Arc::new(Mutex::new((0, 0)));
+        let ((mut tell, mut told), known) = (mpsc::channel(1), extent.clone());
         executor::spawn(self.owner, async move {
             let command = Command::Receive { consumer: String::new(), live: true };
             let Some(mut listener) = this.call(command).await else { return };
             while let Some(heard) = listener.next().await {
                 match heard.reply {
-                    // Its worker lives as long as it does.
-                    Reply::Inbox { first, last } => drop(tell.unbounded_send((first, last))),
+                    Reply::Inbox { first, last } => {
+                        *extent.lock().unwrap_or_else(PoisonError::into_inner) = (first, last);
+                        // One that is full wakes its worker all the same.
+                        drop(tell.try_send(()));
+                    }
                     Reply::Live(record) => record.payloads().for_each(|payload| {
                         this.handle(payload, 0);
                     }),
@@ -57,7 +63,8 @@ impl Application {
         });
         executor::spawn(self.owner, async move {
             let mut next = 0;
-            while let Some((first, last)) = told.next().await {
+            while let Some(()) = told.next().await {
+                let (first, last) = *known.lock().unwrap_or_else(PoisonError::into_inner);
                 next = first.max(next);
                 if next > last {
                     continue;
@@ -106,15 +113,15 @@ impl Application {
     /// Answers requests by an echo, one after the other. They come in while it works on those before.
     pub fn offer(&self) {
         let (mut this, mut worker) = (self.clone(), self.clone());
-        let (take, mut taken) = mpsc::unbounded();
+        let (mut take, mut taken) = mpsc::channel(MOST_CALLS);
         executor::spawn(self.owner, async move {
             this.start_up().await;
             let Some(mut listener) = this.call(Command::Offer { service: SERVICE.to_owned() }).await else { return };
             while let Some(heard) = listener.next().await {
                 if let Reply::Call(api::Call { call, payload, .. }) = heard.reply {
                     let request = this.handle(&payload, 0);
-                    // Its worker lives as long as it does.
-                    drop(take.unbounded_send((request, call, payload)));
+                    // What is beyond is not answered.
+                    drop(take.try_send((request, call, payload)));
                 }
             }
         });
@@ -205,5 +212,7 @@ fn read(reader: &MemoryReader, first: u64, last: u64) -> Vec<(u64, Vec<u8>)> {
     found
 }
 
+/// Requests that wait for their turn. Drop policy: those beyond are not answered.
+const MOST_CALLS: usize = 4_096;
 /// The service that devices offer to those who send them requests.
 pub const SERVICE: &str = "echo";
