@@ -1,6 +1,6 @@
 //! Messages over several hops: found, repaired, exactly once; to leaves; to groups.
 
-use crate::mesh::{Mesh, message};
+use crate::mesh::Mesh;
 use m2mesh::counter::Counter;
 use m2mesh::engine::Settings;
 use m2mesh::engine::api::{Command, Outcome, Reply, Token};
