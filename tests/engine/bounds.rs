@@ -275,3 +275,40 @@ fn what_was_spent_of_a_quota_is_spent_after_a_restart() {
     mesh.run(seconds(3));
     assert!(!send(&mut mesh), "a restart brings nothing back");
 }
+
+#[test]
+fn publications_that_are_asked_for_all_at_once_stay_within_a_quota() {
+    const QUOTA: usize = 28_000;
+    let plan = Profile {
+        name: "plan".into(),
+        quota: Some(Quota { bytes: QUOTA as u64, every: seconds(86_400) }),
+        ..Profile::default()
+    };
+    let settings = move |_| Settings { bearers: vec![plan.clone()], ..Settings::default() };
+    // c hears all of it at once, b when it is back.
+    let mut mesh = Mesh::with(&["a", "b", "c"], settings);
+    for at in [1, 2] {
+        mesh.connect(0, at);
+        mesh.command(at, Command::subscribe("plant/x"));
+    }
+    mesh.run(seconds(3));
+    mesh.disconnect(0, 1);
+    for number in 0..30 {
+        let (topic, payload) = ("plant/x".to_owned(), vec![number; 500]);
+        let publish = Command::Publish { topic, payload, policy: None, lifetime: seconds(300), confirm: None };
+        mesh.command(0, publish);
+        mesh.run(Duration::from_millis(100));
+    }
+    let given = |mesh: &Mesh| {
+        let frames = mesh.nodes[0].sent.iter();
+        let frames = frames.filter(|frame| [Kind::Group as u8, Kind::GroupAgain as u8].contains(&frame[4]));
+        frames.fold((0, 0), |(count, bytes), frame| (count + 1, bytes + frame.len()))
+    };
+    let (pushed, before) = given(&mesh);
+    assert!(pushed >= 30 && before < QUOTA, "{pushed} frames, {before} bytes");
+    mesh.connect(0, 1);
+    mesh.run(seconds(20));
+    let (count, bytes) = given(&mesh);
+    assert!(count > pushed && count < pushed + 30, "a part of what was asked for: {}", count - pushed);
+    assert!(bytes <= QUOTA + before / pushed, "{bytes} bytes");
+}
