@@ -22,7 +22,7 @@ pub struct Departure<'a> {
     pub flight: u64,
     /// How long a receipt should take, as far as the caller knows.
     pub expected: Option<Duration>,
-    /// Bytes of messages, beyond the first, that it is to carry at most.
+    /// Bytes of plaintext that it is to have at most; its first message goes however long it is.
     pub most: usize,
     /// When it arrives, as far as is known of its way. A message that ends before that is not to ride with one that has time:
     /// it is next, and may have another way.
@@ -35,7 +35,8 @@ pub struct Departure<'a> {
 }
 
 impl Departure<'_> {
-    /// Whether a message that is over then may ride along.
+    /// Whether a message that is over at `expiry` may ride along with the first: it is not over on the way, and has no time for a way that
+    /// its terms like better.
     pub(super) fn suits(&self, expiry: Unix) -> bool {
         expiry >= self.arrives && self.spares.is_none_or(|spares| expiry < spares)
     }
