@@ -109,7 +109,7 @@ pub struct End<T> {
     pub fate: Fate,
     /// Since it was submitted.
     pub latency: Duration,
-    /// The flight that it was in.
+    /// The flight that it was in last.
     pub flight: Option<u64>,
 }
 
@@ -446,7 +446,7 @@ impl<T: Clone> Outgoing<T> {
         if slot.message.keep {
             self.kept.ended(id, matches!(fate, Fate::Delivered { .. }));
         }
-        let flight = slot.flight();
+        let flight = slot.last_flight;
         let Submission { token, id, lane, .. } = slot.message;
         ends.push(End { token, id, class: lane.class, fate, latency: now.since(slot.submitted), flight });
     }

@@ -57,6 +57,8 @@ pub(super) struct Slot<T> {
     pub(super) expiry: Unix,
     /// When it last left, and in which flight; `None` while it is queued.
     departed: Option<(Time, u64)>,
+    /// The flight that it last left in, whether it is in that or queued again.
+    pub(super) last_flight: Option<u64>,
     /// Whether the way that it left on is one on which receipts take longer than others do.
     far: bool,
     /// Whether it ever left, as far as is known.
@@ -121,6 +123,7 @@ impl<T> Stream<T> {
             submitted: now,
             expiry,
             departed: None,
+            last_flight: None,
             far: false,
             has_left: false,
             again: false,
@@ -144,6 +147,7 @@ impl<T> Stream<T> {
             submitted: now,
             expiry,
             departed: None,
+            last_flight: None,
             far: false,
             has_left: true,
             again: true,
@@ -290,6 +294,7 @@ impl<T> Stream<T> {
             if let Some(slot) = self.slot_mut(sequence) {
                 (slot.again, slot.unplaced, slot.far) = (slot.has_left, false, !allowance.is_none());
                 (slot.departed, slot.has_left) = (Some((now, departure.flight)), true);
+                slot.last_flight = Some(departure.flight);
             }
         }
         self.under_way.depart(taken, departure.flight, ack == Ack::End, allowance, now);

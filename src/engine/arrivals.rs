@@ -36,7 +36,7 @@ impl Engine {
         }
         // The clock of a neighbour is known, that of a device beyond it is not.
         let direct = data.path.visited.is_empty();
-        let offset = self.links.get(link).filter(|_| direct).map_or(0, |link| link.clock_now);
+        let offset = self.links.get(link).filter(|_| direct).map_or(0, |link| link.clock());
         let expiry = Unix(data.header.expiry.saturating_add_signed(offset.saturating_neg()));
         if expiry < self.now.unix {
             self.count(Counter::DataExpired, 1);

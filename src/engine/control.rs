@@ -9,7 +9,6 @@
 //! unknown sender of a group frame, unknown origin of an LSA ─▶ CredentialRequest ⇄ Credential
 //! ```
 
-use super::links::clock_offset;
 use super::{Engine, Output};
 use crate::counter::Counter;
 use crate::event_log::Event;
@@ -20,7 +19,6 @@ use crate::wire::bulletin::BulletinRequest;
 use crate::wire::credential_exchange::CredentialRequest;
 use crate::wire::frame::{self, Kind};
 use crate::wire::{self};
-use core::time::Duration;
 use serde_bytes::ByteBuf;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -143,7 +141,7 @@ impl Engine {
             groups: self.own_groups().into_iter().filter(|_| !self.settings.forwarding).take(MAX_GROUPS).collect(),
             area: self.settings.area,
             process: self.process,
-            clock: if self.clock_was_set { self.now.unix.seconds() } else { 0 },
+            set_forward: self.links.get(to).map_or(0, |link| link.set_forward / 1_000),
         }
     }
 
@@ -165,7 +163,7 @@ impl Engine {
 
     fn handle_announce(&mut self, link: LinkId, body: &[u8]) {
         let Ok(announce) = wire::decode::<Announce>(body) else { return self.count(Counter::ControlMalformed, 1) };
-        let Announce { forwarding, addresses, others, services, groups, area, process, clock } = announce;
+        let Announce { forwarding, addresses, others, services, groups, area, process, set_forward } = announce;
         let unpack = |addresses: Vec<ByteBuf>, most| -> Vec<Vec<u8>> {
             let fit = addresses.into_iter().filter(|address| address.len() <= MAX_ADDRESS);
             fit.take(most).map(ByteBuf::into_vec).collect()
@@ -173,9 +171,7 @@ impl Engine {
         let (own, others) = (unpack(addresses, MAX_ADDRESSES), unpack(others, MAX_OTHERS));
         let Some(neighbour) = self.links.get_mut(link) else { return };
         neighbour.addresses.clone_from(&own);
-        if clock > 0 {
-            neighbour.clock_now = clock_offset(clock, self.now.unix.seconds(), Duration::ZERO);
-        }
+        neighbour.theirs_set_forward = set_forward.saturating_mul(1_000);
         self.outputs.push_back(Output::Addresses { link, own, others });
         let trim = |tags: Vec<Tag>, most| tags.into_iter().take(most).collect::<Vec<_>>();
         let (services, mut groups) = (trim(services, MAX_SERVICES), trim(groups, MAX_GROUPS));

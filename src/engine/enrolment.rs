@@ -278,7 +278,8 @@ impl Engine {
             self.now = now;
             self.record(Event::ClockStepped { by_ms: by / 1_000 });
             self.links.handle_clock_step(by);
-            self.clock_was_set = true;
+            self.shelf.handle_clock_step(by);
+            self.multicast.streams.handle_clock_step(by);
             self.announce_again();
             // What was refused by the old time may be granted by the new one.
             self.enrolment.failures = 0;

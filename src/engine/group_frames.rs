@@ -23,6 +23,7 @@ use super::multicast::{MAX_WAITING, MAX_WAITING_BYTES, WAIT};
 use super::publishing::FRAME_OVERHEAD;
 use super::shelf::{Flow, Gone, Kept};
 use super::streams::Received;
+use super::tree::Handed;
 use crate::counter::Counter;
 use crate::id::{CredentialHash, LinkId, Pseudonym, Tag};
 use crate::identity::credential::{acceptance, epoch_length};
@@ -174,7 +175,7 @@ impl Engine {
         let Some(from) = self.neighbour_at(link) else { return };
         let data = Bytes::copy_from_slice(data);
         let (group, segment, number, came) = (frame.group, frame.segment, frame.counter, arrival.came);
-        let kept = Kept { data: data.clone(), came, until, segment, terms: None };
+        let kept = Kept { data: data.clone(), came, until, expiry: Unix(frame.expiry), segment, terms: None };
         self.keep_numbered(group, flow, number, kept);
         if key == self.own {
             // Published here before this process: subscribers had it then, and neighbours may still lack it.
@@ -182,9 +183,9 @@ impl Engine {
         }
         self.want_before(&from, group, flow, number);
         let ways = self.ways(&group, Some(&from), &Policy::default());
-        let behind = arrival.behind.or(Some(lag.behind()).filter(|behind| *behind != 0));
-        let fetched = behind.map(|_| Again::of(self.now.time.since(came), lag.behind()));
-        self.push(&group, segment, &ways, &data, fetched);
+        let behind = lag.behind(number, Unix(frame.sent));
+        let fetched = arrival.behind.map(|_| self.now.time.since(came));
+        self.push(&group, segment, &ways, &data, Handed { fetched, behind });
         let Some(name) = self.multicast.tags.get(&group).filter(|_| key != self.own).cloned() else { return };
         let Ok(plain) = self.membership.groups().open(&frame, &name, &key) else {
             return self.count(Counter::GroupFramesNotOpened, 1);
@@ -205,18 +206,21 @@ impl Engine {
             lag.note_told(0);
             return lag;
         }
-        // The hello of whoever gives it has shown its clock.
-        let giver = self.links.get(link).map_or(0, |link| link.clock_offset.saturating_neg());
+        let giver = self.links.get(link).map_or(0, |link| link.clock_of_hello().saturating_neg());
+        lag.note_sealed(frame.counter, Unix(frame.sent));
         lag.note_told(arrival.behind.unwrap_or(0).saturating_add(giver));
-        if arrival.behind.is_none() {
-            lag.note(Unix(frame.sent), took);
+        // What was fetched may have waited; but before it was sealed it does not come, however long its giver says that it has kept it.
+        let at_least = took.saturating_add(waited);
+        if arrival.behind.is_none() || at_least < 0 {
+            lag.note(frame.counter, Unix(frame.sent), if arrival.behind.is_none() { took } else { at_least });
         }
         lag
     }
 
     /// A frame's deadline by this device's clock; `None` when that has passed.
     fn deadline(&self, frame: &GroupFrame<'_>, lag: &Lag) -> Option<Time> {
-        let left = signed(frame.expiry).saturating_sub(signed(self.now.unix.0)).saturating_add(lag.behind());
+        let behind = lag.behind(frame.counter, Unix(frame.sent));
+        let left = signed(frame.expiry).saturating_sub(signed(self.now.unix.0)).saturating_add(behind);
         let left = u64::try_from(left).ok().filter(|left| *left > 0)?;
         Some(self.now.time + Duration::from_micros(left))
     }

@@ -7,8 +7,9 @@
 //! **Mechanism.** Times of sending are by the publisher's clock, and a commit for each frame is too dear. So two things are
 //! written ahead of what they allow: until when, by this device's clock, frames may be handed over at all (*alive*, for
 //! [`SPAN`], and anew once less than [`MARGIN`] of it is left), and by how much each publisher's time of sending may then be ahead
-//! of this clock (its *mark*, which is written once and hardly ever grows). A frame that both allow was sent before alive + mark:
-//! after a restart all up to that is taken for heard. A frame that they do not allow extends them, and its replies
+//! of this clock (its *mark*, which is written once and hardly ever changes). A frame that both allow was sent before alive + mark:
+//! after a restart all up to that is taken for heard. Where a publisher's clock was ahead, and is so no more, its mark comes down to
+//! what it is ahead by now, and says besides what may have been heard of it until then (its *peak*). A frame that they do not allow extends them, and its replies
 //! wait for that commit. So traffic costs one small write a second, however many publish, and after a crash up to
 //! [`SPAN`] and [`SLACK`] of what a publisher sends may go unheard; a node that is stopped in good order gives back what it has
 //! not used of the span.
@@ -42,6 +43,10 @@ const SPAN: Duration = Duration::from_secs(2);
 const MARGIN: Duration = Duration::from_secs(1);
 /// How much more than was seen a publisher's clock may be ahead: frames take unequally long.
 const SLACK: Duration = Duration::from_millis(200);
+/// A publisher whose frames are ahead by more has a clock that is.
+const AHEAD: Duration = Duration::from_secs(1);
+/// By how much less its frames are ahead when its mark comes down.
+const LESS: Duration = Duration::from_secs(5);
 
 /// As it is kept in [`Table::Meta`].
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
@@ -56,6 +61,13 @@ struct Stored {
     /// By how many microseconds times of sending may be ahead of this device's clock.
     ahead: i64,
     term: Term,
+    /// What was sent up to then may have been heard when they were ahead by more.
+    #[serde(default, skip_serializing_if = "is_none")]
+    peak: Unix,
+}
+
+fn is_none(peak: &Unix) -> bool {
+    peak.0 == 0
 }
 
 /// Of a publisher's credential.
@@ -118,7 +130,7 @@ impl Heard {
         let mut heard = Self::new(MAX_MARKS, alive, floor);
         store.scan(Table::Heard, &[], &mut |key, value| {
             if let (Some(publisher), Ok(stored)) = (CredentialHash::from_slice(key), wire::decode::<Stored>(value)) {
-                let barred = Unix(alive.0.saturating_add_signed(stored.ahead));
+                let barred = Unix(alive.0.saturating_add_signed(stored.ahead)).max(stored.peak);
                 heard.marks.insert(publisher, Mark { stored, after: Lsn(0), barred, last: Unix(0) });
             }
             true
@@ -158,14 +170,19 @@ impl Heard {
         self.live(now, turn, &mut passed.writes);
         if !self.marks.contains_key(&publisher) {
             self.make_room(now, &mut passed);
-            let stored = Stored { ahead: i64::MIN, term };
+            let stored = Stored { ahead: i64::MIN, term, peak: Unix(0) };
             let mark = Mark { stored, after: turn, barred: self.floor, last: Unix(0) };
             self.marks.insert(publisher, mark);
         }
         if let Some(mark) = self.marks.get_mut(&publisher) {
             let ahead = ahead(sent, now);
-            if ahead > mark.stored.ahead {
-                mark.stored.ahead = ahead.saturating_add(i64::try_from(SLACK.as_micros()).unwrap_or(i64::MAX));
+            let comes_down =
+                mark.stored.ahead > micros(AHEAD) && mark.stored.ahead.saturating_sub(ahead) > micros(LESS);
+            if comes_down {
+                mark.stored.peak = mark.stored.peak.max(mark.heard());
+            }
+            if ahead > mark.stored.ahead || comes_down {
+                mark.stored.ahead = ahead.saturating_add(micros(SLACK));
                 mark.after = turn;
                 passed.writes.push(put(publisher, &mark.stored));
             }
@@ -240,6 +257,10 @@ impl Heard {
 fn ahead(sent: Unix, clock: Unix) -> i64 {
     let signed = |at: Unix| i64::try_from(at.0).unwrap_or(i64::MAX);
     signed(sent).saturating_sub(signed(clock))
+}
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
 fn put(publisher: CredentialHash, stored: &Stored) -> Write {

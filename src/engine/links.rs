@@ -26,11 +26,12 @@ pub(super) struct Link {
     pub name: Option<Name>,
     /// Takes no data for now.
     pub blocked: bool,
-    /// Its clock less ours in microseconds, where they differ by more than a hello can tell; else 0. As of the hello: what is known of how
-    /// far publishers are behind rests on that, at both ends.
+    /// Its clock less ours in microseconds as of the hello, where they differ by more than that can tell; else 0.
     pub clock_offset: i64,
-    /// The same as of now, with what either clock was set by since.
-    pub clock_now: i64,
+    /// By how many microseconds this device's clock was set forward since the hello.
+    pub set_forward: i64,
+    /// By how many its own was, as it says.
+    pub theirs_set_forward: i64,
     /// Where it listens, as it says.
     pub addresses: Vec<Vec<u8>>,
     /// Number of the bearer that carries it.
@@ -55,6 +56,17 @@ pub(super) struct Link {
 }
 
 impl Link {
+    /// Its clock less ours in microseconds, where they differ by more than a hello can tell; else 0.
+    pub(super) fn clock(&self) -> i64 {
+        moved(self.clock_offset, self.theirs_set_forward.saturating_sub(self.set_forward))
+    }
+
+    /// The same of its clock as it would go if nobody had set it since its hello. What it says of publishers' clocks is by that, so that it
+    /// does not matter what of it was under way when the clock was set.
+    pub(super) fn clock_of_hello(&self) -> i64 {
+        moved(self.clock_offset, self.set_forward.saturating_neg())
+    }
+
     /// Whether the neighbour, a leaf, listens to a group.
     pub(super) fn listens_to(&self, group: &Tag) -> bool {
         self.groups.binary_search(group).is_ok()
@@ -81,7 +93,7 @@ impl Links {
     /// This device's clock was set, forward by so many microseconds: what hellos have told of others' was by the old one.
     pub(super) fn handle_clock_step(&mut self, by: i64) {
         for link in self.links.values_mut() {
-            link.clock_now = stepped(link.clock_now, by);
+            link.set_forward = link.set_forward.saturating_add(by);
         }
     }
 
@@ -193,7 +205,8 @@ impl Engine {
                 name: name.clone(),
                 blocked: false,
                 clock_offset,
-                clock_now: clock_offset,
+                set_forward: 0,
+                theirs_set_forward: 0,
                 addresses: Vec::new(),
                 bearer,
                 silent: false,
@@ -350,10 +363,11 @@ pub(super) fn clock_offset(theirs: u64, ours: u64, age: Duration) -> i64 {
     if differs { most.saturating_mul(1_000_000) } else { 0 }
 }
 
-/// How far another's clock is from this one when this one was set forward by so much: the most that it may be, as above.
-fn stepped(offset: i64, by: i64) -> i64 {
+/// How far another's clock is from this one when it was set forward by so much against this one: the most that it may be, as above.
+fn moved(offset: i64, by: i64) -> i64 {
     let precision = HELLO_PRECISION * 1_000_000;
-    let most = offset.saturating_sub(by).saturating_add(if offset == 0 { precision } else { 0 });
+    let unknown = if offset == 0 && by != 0 { precision } else { 0 };
+    let most = offset.saturating_add(by).saturating_add(unknown);
     if most.saturating_abs() > precision { most } else { 0 }
 }
 
@@ -379,11 +393,11 @@ mod tests {
     fn a_clock_that_is_set_is_further_from_others_or_right_again() {
         let second = 1_000_000;
         assert_eq!(
-            [stepped(0, 3 * second), stepped(0, 100 * second), stepped(0, -100 * second)],
+            [moved(0, -3 * second), moved(0, -100 * second), moved(0, 100 * second)],
             [0, -98 * second, 102 * second]
         );
-        assert_eq!([stepped(100 * second, 100 * second), stepped(-98 * second, -100 * second)], [0, 0]);
-        assert_eq!(stepped(i64::MIN, i64::MAX), i64::MIN);
+        assert_eq!([moved(0, 0), moved(100 * second, -100 * second)], [0, 0]);
+        assert_eq!(moved(i64::MIN, i64::MIN), i64::MIN);
     }
 
     #[test]

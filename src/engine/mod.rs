@@ -133,8 +133,6 @@ pub struct Engine {
     own: Pseudonym,
     /// Number of this process.
     process: u64,
-    /// This device's clock was set while its process ran.
-    clock_was_set: bool,
     /// Nothing becomes durable for now.
     disk_fails: bool,
     links: links::Links,
@@ -214,7 +212,6 @@ impl Engine {
             settings,
             own,
             process,
-            clock_was_set: false,
             disk_fails: false,
             links: links::Links::default(),
             sessions: sessions::Sessions::new(),

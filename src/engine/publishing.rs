@@ -16,14 +16,15 @@
 //! 2. Nothing is sealed before it can leave, so numbers have no gaps.
 //! 3. At most [`PUBLICATIONS_OPEN`] publications wait. Drop policy: none, back-pressure.
 
+use super::Engine;
 use super::api::{Outcome, Published, Refused, Reply, Token};
 use super::confirmations::{self, Awaited};
 use super::multicast::too_many_groups;
 use super::out_streams::OutStreams;
 use super::shelf::Kept;
 use super::store::{Read, ReadError, Write};
+use super::tree::{Handed, Way};
 use super::unicast::inner;
-use super::{Engine, tree::Way};
 use crate::delivery::lane::Terms;
 use crate::id::{LinkId, Lsn, Tag};
 use crate::identity::group::GroupSender;
@@ -293,9 +294,10 @@ impl Engine {
         let (number, sent) = (sender.counter(), self.now.unix.min(last));
         let data = Bytes::from(sender.seal(batch, sent, expiry));
         let (tag, segment, flow) = (sender.tag(), sender.segment(), (sender.credential(), sender.salt()));
-        let kept = Kept { data: data.clone(), came: self.now.time, until: deadline, segment, terms: Some(terms) };
+        let kept =
+            Kept { data: data.clone(), came: self.now.time, until: deadline, expiry, segment, terms: Some(terms) };
         self.keep_own(tag, flow, number, kept);
-        self.push(&tag, segment, ways, &data, None)
+        self.push(&tag, segment, ways, &data, Handed::default())
     }
 
     /// Subscribers on this device have it too.

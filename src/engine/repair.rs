@@ -286,7 +286,8 @@ impl Engine {
             }
             let mut head = Vec::with_capacity(frame::HEADER + 8);
             frame::begin(&mut head, Kind::GroupAgain);
-            let behind = self.shelf.lag(&flow).behind();
+            let set_forward = self.links.get(link).map_or(0, |link| link.set_forward);
+            let behind = kept.behind(self.now).saturating_sub(set_forward);
             head.extend_from_slice(&Again::of(self.now.time.since(kept.came), behind).to_bytes());
             self.count(Counter::GroupFramesRepaired, 1);
             self.send_data(link, Class::Bulk, OutFrame::around(head, &kept.data, &kept.data), Lsn(0));

@@ -17,7 +17,7 @@ use super::share::Shares;
 use crate::delivery::lane::Terms;
 use crate::delivery::ranges::Ranges;
 use crate::id::{CredentialHash, Tag};
-use crate::time::Time;
+use crate::time::{Now, Time, Unix};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -41,12 +41,22 @@ pub(super) struct Kept {
     pub data: Bytes,
     /// When it came to this device, or to one before it that it was fetched from.
     pub came: Time,
-    /// Its deadline.
+    /// Its deadline, by the monotonic clock and by its publisher's.
     pub until: Time,
+    pub expiry: Unix,
     /// Its segment.
     pub segment: u8,
     /// What this device's own publication asks of its way; nothing of others' is known.
     pub terms: Option<Arc<Terms>>,
+}
+
+impl Kept {
+    /// By how many microseconds the clock that sealed it is behind this device's as that is now.
+    pub(super) fn behind(&self, now: Now) -> i64 {
+        let signed = |micros| i64::try_from(micros).unwrap_or(i64::MAX);
+        let left = signed(self.until.0).saturating_sub(signed(now.time.0));
+        signed(now.unix.0).saturating_add(left).saturating_sub(signed(self.expiry.0))
+    }
 }
 
 #[derive(Debug)]
@@ -126,6 +136,13 @@ impl Shelf {
             known.lag = lag;
         }
         gone
+    }
+
+    /// This device's clock was set forward by so many microseconds: all publishers' are as much further behind.
+    pub(super) fn handle_clock_step(&mut self, by: i64) {
+        for known in self.flows.values_mut() {
+            known.lag.handle_step(by);
+        }
     }
 
     /// A flow is there from now on.
@@ -277,7 +294,7 @@ mod tests {
 
     fn frame(bytes: usize, came: u64, until: u64) -> Kept {
         let (came, until) = (Time(came), Time(until));
-        Kept { data: vec![1; bytes].into(), came, until, segment: 0, terms: None }
+        Kept { data: vec![1; bytes].into(), came, until, expiry: Unix(0), segment: 0, terms: None }
     }
 
     #[test]

@@ -159,6 +159,13 @@ impl Streams {
         (self.streams.len(), self.topics.len())
     }
 
+    /// This device's clock was set forward by so many microseconds: what comes seems to come as much later.
+    pub(super) fn handle_clock_step(&mut self, by: i64) {
+        for stream in self.streams.values_mut().filter(|stream| stream.behind < i64::MAX) {
+            stream.behind = stream.behind.saturating_add(by);
+        }
+    }
+
     pub(super) fn next_wake(&self, now: Time) -> Option<Time> {
         let wakes = self.holding.iter().filter_map(|key| {
             let stream = self.streams.get(key)?;

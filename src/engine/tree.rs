@@ -50,6 +50,15 @@ pub(super) struct Way {
     pub(super) link: Option<LinkId>,
 }
 
+/// What is said of a frame that is pushed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Handed {
+    /// For how long it was kept, where it came because this device or one before it had asked for it.
+    pub(super) fetched: Option<Duration>,
+    /// By how many microseconds the clock that sealed it is behind this device's as that is now.
+    pub(super) behind: i64,
+}
+
 /// What a router knows of a group's tree.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Place {
@@ -237,7 +246,7 @@ impl Engine {
 
     /// Pushes a frame over ways, and answers how many took it. Who did not is told later what is kept here. With one that was fetched goes
     /// for how long it has been kept: whoever gets it would take that time for a difference of the clocks.
-    pub(super) fn push(&mut self, group: &Tag, segment: u8, ways: &[Way], data: &Bytes, fetched: Option<Again>) -> u32 {
+    pub(super) fn push(&mut self, group: &Tag, segment: u8, ways: &[Way], data: &Bytes, lag: Handed) -> u32 {
         let mut pushed = 0;
         for Way { to, link } in ways {
             let Some(link) = link.filter(|link| self.admits(*link, segment)) else {
@@ -251,8 +260,11 @@ impl Engine {
                 continue;
             }
             let mut head = Vec::with_capacity(frame::HEADER + 8);
-            frame::begin(&mut head, if fetched.is_some() { Kind::GroupAgain } else { Kind::Group });
-            head.extend(fetched.into_iter().flat_map(Again::to_bytes));
+            let behind = lag.behind.saturating_sub(self.links.get(link).map_or(0, |link| link.set_forward));
+            let again =
+                (lag.fetched.is_some() || behind != 0).then(|| Again::of(lag.fetched.unwrap_or_default(), behind));
+            frame::begin(&mut head, if again.is_some() { Kind::GroupAgain } else { Kind::Group });
+            head.extend(again.into_iter().flat_map(Again::to_bytes));
             self.send_data(link, Class::Telemetry, OutFrame::around(head, data, data), Lsn(0));
             pushed += 1;
         }

@@ -384,7 +384,9 @@ impl Engine {
         if !matches!(fate, Fate::Delivered { .. } | Fate::Refused(_)) {
             return 0;
         }
-        let Some((first, route, price)) = self.flights.confirmed(flight) else { return 0 };
+        let Some((first, route, price)) = self.flights.confirmed(flight) else {
+            return self.flights.price_of_given_up(flight).unwrap_or(0);
+        };
         if first {
             self.praise(&route);
         }

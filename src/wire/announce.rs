@@ -32,14 +32,19 @@ pub struct Announce {
     /// Random, another in each process: who hears another one than before greets anew, since the neighbour was restarted.
     #[serde(default, skip_serializing_if = "is_none")]
     pub process: u64,
-    /// Its clock in unix seconds, once that was set while its process ran: what its hellos have told before is not so any more.
-    #[serde(default, skip_serializing_if = "is_none")]
-    pub clock: u64,
+    /// By how many milliseconds its clock was set forward, in all, since the hello of this connection.
+    #[serde(default, skip_serializing_if = "is_unmoved")]
+    pub set_forward: i64,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
 fn is_none(value: &u64) -> bool {
     *value == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_unmoved(by: &i64) -> bool {
+    *by == 0
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]

@@ -48,7 +48,7 @@ pub struct GroupWant {
 pub struct Again {
     /// For how long it has been kept, by this device and those that it was fetched from, in milliseconds.
     pub kept: u32,
-    /// How far the clock of its publisher seems to be behind that of the node that gives it, in milliseconds; 0 where that cannot be told
+    /// How far the clock of its publisher seems to be behind that of the node that gives it, as that one goes by its hello, in milliseconds; 0 where that cannot be told
     /// from the time that its frames take.
     pub behind: i32,
 }

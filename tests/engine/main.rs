@@ -3,6 +3,7 @@
 mod areas;
 mod bounds;
 mod causes;
+mod clocks;
 mod consumers;
 mod counts;
 mod counts_of_messages;

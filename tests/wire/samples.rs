@@ -81,6 +81,9 @@ macro_rules! structs {
 fn array<'e, const N: usize>(from: &mut Entropy<'e>) -> [u8; N] {
     from.array()
 }
+fn signed(from: &mut Entropy<'_>) -> i64 {
+    from.number().cast_signed()
+}
 fn bytes<'e>(from: &mut Entropy<'e>) -> &'e [u8] {
     from.bytes(512)
 }
@@ -131,7 +134,7 @@ impl<'e> Sample<'e> for EpochLength {
 structs! {
     Signed<'e> { body = bytes, signature }
     InnerId { stream, sequence }
-    Announce { forwarding, addresses = addresses, others = addresses, services = some, groups = some, area, process, clock }
+    Announce { forwarding, addresses = addresses, others = addresses, services = some, groups = some, area, process, set_forward = signed }
     Ping { stamp }
     BulletinRequest { have }
     Bulletin {

@@ -141,6 +141,16 @@ fn a_broken_path_sends_again_under_the_old_numbers_and_in_order() {
 }
 
 #[test]
+fn what_is_confirmed_when_it_is_queued_again_was_in_the_flight_that_it_left_in() {
+    let mut bench = Bench::new();
+    let id = bench.submit(1, Ack::End, 30, at(0));
+    assert_eq!(bench.take(at(0)), [(1, 1)]);
+    bench.outgoing.handle_path_broken(&bench.to.clone());
+    bench.receipt(id, Verdict::Delivered, at(1));
+    assert_eq!(bench.ends.iter().map(|end| end.flight).collect::<Vec<_>>(), [Some(1)]);
+}
+
+#[test]
 fn no_receipt_is_tried_again_and_then_expires() {
     let mut bench = Bench::new();
     bench.submit(1, Ack::End, 20, at(0));

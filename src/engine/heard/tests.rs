@@ -102,3 +102,22 @@ fn a_commit_that_lets_frames_pass_bars_them_after_a_restart() {
     let written = commits.iter().filter(|(_, writes)| !writes.is_empty()).count();
     assert!(written <= 1, "{written} written and not waited for");
 }
+
+#[test]
+fn a_publisher_whose_clock_was_ahead_for_a_while_is_heard_soon_after_a_restart_and_nothing_of_it_twice() {
+    let mut heard = Heard::new(4, Unix(0), Unix(0));
+    let mut disk = Disk::default();
+    // Its clock is 90 s ahead for ten seconds.
+    for now in 100..110 {
+        disk.apply(heard.pass((of(1), TERM), seconds(now + 90), seconds(now), Lsn(now)).writes);
+    }
+    let again = Heard::load(&disk).expect("it reads");
+    assert!(again.barred(&of(1)) >= seconds(199));
+    disk.apply(heard.pass((of(1), TERM), seconds(111), seconds(111), Lsn(111)).writes);
+    for now in 112..300 {
+        disk.apply(heard.pass((of(1), TERM), seconds(now), seconds(now), Lsn(now)).writes);
+        let again = Heard::load(&disk).expect("it reads").barred(&of(1));
+        assert!(again >= seconds(199).max(seconds(now)), "what was heard is heard again");
+        assert!(again <= seconds(199).max(seconds(now + 3)), "at {now} it is not heard until {again:?}");
+    }
+}

@@ -67,7 +67,7 @@ fn neighbours() -> Vec<Vector> {
         groups: Vec::new(),
         area: 0,
         process: 0,
-        clock: 0,
+        set_forward: 0,
     };
     let successor = Successor { new: signed_credential(SUCCESSOR), proof: opaque_array("proof") };
     let beacon = TimeBeacon { origin: credential_hash(PSEUDONYM), time: NOW * 1_000_000, error: 250_000 };
@@ -84,6 +84,12 @@ fn neighbours() -> Vec<Vector> {
             "Announce",
             "a leaf in area 3 that listens to a group",
             &Announce { groups: vec![Tag(opaque_array("group"))], area: 3, process: 77, ..Announce::default() },
+        ),
+        Vector::of(
+            "announce-clock-set",
+            "Announce",
+            "a leaf whose clock was set back by a minute",
+            &Announce { set_forward: -60_000, ..Announce::default() },
         ),
         Vector::of("ping", "Ping", "Pong has the same body", &Ping { stamp: 1_234_567 }),
         Vector::of("document-request", "DocumentRequest", "the second piece", &DocumentRequest { hash, piece: 1 }),
