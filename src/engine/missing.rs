@@ -15,8 +15,8 @@
 //! 2. What is told as missed is told once.
 
 use super::api::{Missed, Reply};
-use super::streams::{Incoming, Key, Last, MARGIN, Received};
-use super::{Engine, Output, lag};
+use super::streams::{Incoming, Key, MARGIN, Received, late};
+use super::{Engine, Output};
 use crate::counter::Counter;
 use crate::id::{Lsn, Name};
 use crate::time::{Time, Unix};
@@ -100,7 +100,7 @@ impl Engine {
         };
         let stood = concerns.min(self.published_at(&key, frame));
         for message in messages {
-            let known = self.note_topic(key, message, frame.came);
+            let known = self.note_topic(key, message, frame);
             self.tell_missed(frame, message.topic, |since| {
                 let before = known.gap_before(message.number, since);
                 if since <= stood { Gap { lost: before.lost.saturating_add(1), ..before } } else { Gap::default() }
@@ -122,10 +122,7 @@ impl Engine {
         let latest = frame.from.as_ref().and_then(|name| streams.latest.get(&(name.clone(), frame.group.clone())));
         let known = [Some(key), latest].into_iter().flatten().filter_map(|key| streams.streams.get(key));
         let least = known.map(|stream| stream.behind).min().unwrap_or(0);
-        let behind = self.behind(frame);
-        // What is as long under way as usual is not late, however soon others seemed to come: the clock may have been set since.
-        let late = if lag::is_usual(behind) { 0 } else { behind.saturating_sub(least) };
-        frame.came - Duration::from_micros(u64::try_from(late).unwrap_or(0))
+        frame.came - late(self.behind(frame), least)
     }
 
     /// Tells subscriptions what they have missed of a topic.
@@ -157,8 +154,8 @@ pub(super) struct Gap {
 /// What is known of a topic in a stream.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Known {
-    /// What was heard last of it.
-    pub(super) last: Option<Last>,
+    /// What was heard last of it: its number, and when that was published, as far as is known now.
+    pub(super) last: Option<(u64, Time)>,
     /// When the stream began, if it has been heard from its beginning.
     pub(super) began: Option<Time>,
     /// When the latest of the stream that is missing was published.
@@ -167,15 +164,16 @@ pub(super) struct Known {
 
 impl Known {
     pub(super) fn of(stream: &Incoming, topic: &str) -> Self {
-        Self { last: stream.topics.get(topic).copied(), began: stream.began, lacks: stream.lacks }
+        let last = stream.topics.get(topic).map(|last| (last.number, last.published(stream.behind)));
+        Self { last, began: stream.began, lacks: stream.lacks }
     }
 
     /// What a subscription that stands since then has missed before the message of that number.
     pub(super) fn gap_before(&self, number: u64, since: Time) -> Gap {
-        let heard = self.last.map_or(0, |last| last.number);
+        let heard = self.last.map_or(0, |(number, _)| number);
         let missing = number.saturating_sub(heard).saturating_sub(1);
         let heard_all_along = match (self.last, self.began) {
-            (Some(last), _) => last.at >= since,
+            (Some((_, at)), _) => at >= since,
             (None, began) => began.is_some_and(|began| began > since + MARGIN),
         };
         if heard_all_along {

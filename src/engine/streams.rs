@@ -12,13 +12,13 @@
 //! 3. What is held back lies on the shelf and nowhere else: what the shelf drops is missing. Streams that hold something back have equal parts of
 //!    [`MAX_HELD_TOGETHER`] frames, and each [`MAX_HELD`]; drop policy: the gap before the first that is held is given up.
 
-use super::Engine;
 use super::api::Published;
 use super::heard::Term;
 use super::missing::{Gap, Known};
 use super::share::Shares;
 use super::shelf::Flow;
 use super::unicast::inner;
+use super::{Engine, lag};
 use crate::counter::Counter;
 use crate::delivery::reorder::{Released, Reorder};
 use crate::id::{CredentialHash, Lsn, Name, Pseudonym, StreamId};
@@ -111,8 +111,25 @@ pub(super) struct Incoming {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Last {
     pub(super) number: u64,
-    /// When it came, here or to those whom it was fetched from: whoever has listened since before then has missed what follows.
+    /// When it came, here or to those whom it was fetched from.
     pub(super) at: Time,
+    /// By how many microseconds it came later than it was sent, by both clocks.
+    pub(super) behind: i64,
+}
+
+impl Last {
+    /// When it was published, as far as is known, if the frames of its stream came so much later than they were sent, of all the least: whoever
+    /// has listened since before then has missed what follows.
+    pub(super) fn published(&self, least: i64) -> Time {
+        self.at - late(self.behind, least)
+    }
+}
+
+/// For how long a frame was under way beyond what others are.
+pub(super) fn late(behind: i64, least: i64) -> Duration {
+    // What is as long under way as usual is not late, however soon others seemed to come: the clock may have been set since.
+    let late = if lag::is_usual(behind) { 0 } else { behind.saturating_sub(least) };
+    Duration::from_micros(u64::try_from(late).unwrap_or(0))
 }
 
 /// A frame in its place, with what was sealed in it if it was opened just now.
@@ -163,6 +180,7 @@ impl Streams {
     pub(super) fn handle_clock_step(&mut self, by: i64) {
         for stream in self.streams.values_mut().filter(|stream| stream.behind < i64::MAX) {
             stream.behind = stream.behind.saturating_add(by);
+            stream.topics.values_mut().for_each(|last| last.behind = last.behind.saturating_add(by));
         }
     }
 
@@ -362,7 +380,7 @@ impl Engine {
         // Of those that were handed over one after another the first, and how many.
         let mut run: Option<(usize, u32)> = None;
         for (at, message) in batch.messages.iter().enumerate().skip(skip) {
-            let known = self.note_topic(key, message, frame.came);
+            let known = self.note_topic(key, message, &frame);
             let gap = move |since| known.gap_before(message.number, since);
             if known.lacks.is_some() {
                 self.tell_missed(&frame, message.topic, |since| Gap { lost: 0, ..gap(since) });
@@ -379,15 +397,15 @@ impl Engine {
         }
     }
 
-    /// A message of a topic that came then is handed over: what was known of the topic before.
-    pub(super) fn note_topic(&mut self, key: Key, message: &GroupMessage<'_>, came: Time) -> Known {
-        let now = Last { number: message.number, at: came };
+    /// A message of a topic is handed over that came in this frame: what was known of the topic before.
+    pub(super) fn note_topic(&mut self, key: Key, message: &GroupMessage<'_>, frame: &Received) -> Known {
+        let now = Last { number: message.number, at: frame.came, behind: self.behind(frame) };
         let streams = &mut self.multicast.streams;
         let Some(stream) = streams.streams.get_mut(&key) else { return Known::default() };
         let known = Known::of(stream, message.topic);
         if let Some(last) = stream.topics.get_mut(message.topic) {
             // One that was fetched may have come to its giver before the one before it came here.
-            *last = Last { at: now.at.max(last.at), ..now };
+            *last = if now.at < last.at { Last { number: now.number, ..*last } } else { now };
             return known;
         }
         if stream.topics.len() >= group::MAX_TOPICS + MAX_MESSAGES {

@@ -17,8 +17,7 @@ pub fn case(seed: u64) -> Case {
     let flows = draw.traffic(&others);
     draw.faults(trouble, &flows);
     draw.needed(Table::Whole, AFTER);
-    // Where dials cost money, nodes rest for longer between them.
-    if !draw.parts.iter().any(|part| part.text.contains("price = ")) {
+    if !draw.is_dear() {
         draw.needed(Table::Expect, "converged <= 5m");
     }
     if flows.iter().any(|flow| flow.starts_with("news")) && draw.chance(2) {
@@ -29,7 +28,7 @@ pub fn case(seed: u64) -> Case {
         let work = draw.one(&["20ms", "300ms"]);
         draw.part(Table::Routers, format!("work = \"{work}\""));
     }
-    Case { seed, routers, trouble, parts: draw.parts }
+    Case { seed, routers, trouble, dear: draw.is_dear(), parts: draw.parts }
 }
 
 struct Draw {
@@ -45,6 +44,11 @@ impl Draw {
     /// One of so many, the last included.
     fn between(&mut self, least: u32, most: u32) -> u32 {
         least + (self.next() % u64::from(most - least + 1)) as u32
+    }
+
+    /// Whether bytes cost money somewhere.
+    fn is_dear(&self) -> bool {
+        self.parts.iter().any(|part| part.text.contains("price = "))
     }
 
     /// Once in so many times.
@@ -287,5 +291,5 @@ const HOSTILE: &[&str] = &[
     "how = \"stretch\"",
 ];
 /// What has to arrive when all is healed.
-const AFTER: &str = "[[traffic]]\nname = \"after\"\nkind = \"send\"\nfrom = \"node\"\nto = \"node\"\nevery = \"7s\"\nsize = 50\ndeadline = \"60s\"\n@AFTER@";
-const HEARD: &str = "[[traffic]]\nname = \"heard\"\nkind = \"publish\"\ntopic = \"after/news\"\nfrom = \"node-1\"\nto = \"node\"\nevery = \"5s\"\nsize = 50\ndeadline = \"60s\"\n@AFTER@";
+const AFTER: &str = "[[traffic]]\nname = \"after\"\nkind = \"send\"\nfrom = \"node\"\nto = \"node\"\nevery = \"7s\"\nsize = 50\n@AFTER@";
+const HEARD: &str = "[[traffic]]\nname = \"heard\"\nkind = \"publish\"\ntopic = \"after/news\"\nfrom = \"node-1\"\nto = \"node\"\nevery = \"5s\"\nsize = 50\n@AFTER@";

@@ -30,6 +30,8 @@ pub struct Case {
     pub routers: u32,
     /// Seconds of traffic and faults.
     pub trouble: u32,
+    /// Whether bytes cost money somewhere: nodes rest for longer between dials.
+    pub dear: bool,
     parts: Vec<Part>,
 }
 
@@ -67,10 +69,12 @@ impl Case {
         let question = "Does what is promised hold while this goes wrong, and does all arrive when it is over?";
         let expect: String = of(Table::Expect).map(|part| format!("    \"{}\",\n", part.text)).collect();
         let (trouble, calm) = (self.trouble, self.trouble + HEALING + CALM);
+        let deadline = if self.dear { DEAR_DEADLINE } else { DEADLINE };
+        let settle = deadline + CLOSING;
         // Nothing is written to a text that does not take it.
         let _ = write!(
             text,
-            "question = \"{question}\"\nseed = {}\nwarmup = \"{WARMUP}s\"\nduration = \"{calm}s\"\nsettle = \"{SETTLE}s\"\nexpect = [\n{expect}]\n\n\
+            "question = \"{question}\"\nseed = {}\nwarmup = \"{WARMUP}s\"\nduration = \"{calm}s\"\nsettle = \"{settle}s\"\nexpect = [\n{expect}]\n\n\
              [realm]\n{}\n[bearers.main]\n{}\n[devices.node]\ncount = {}\n{}",
             self.seed,
             lines(Table::Realm),
@@ -79,7 +83,8 @@ impl Case {
             lines(Table::Routers),
         );
         for part in of(Table::Whole) {
-            let part = part.text.replace("@AFTER@", &format!("begin = \"{}s\"", trouble + HEALING));
+            let after = format!("deadline = \"{deadline}s\"\nbegin = \"{}s\"", trouble + HEALING);
+            let part = part.text.replace("@AFTER@", &after);
             let _ = write!(text, "\n{}\n", part.replace("@TROUBLE@", &format!("end = \"{trouble}s\"")));
         }
         text
@@ -101,7 +106,11 @@ const HEALING: u32 = 30;
 /// Seconds in which that is sent.
 const CALM: u32 = 40;
 /// Seconds in which it arrives.
-const SETTLE: u32 = 75;
+const DEADLINE: u32 = 60;
+/// The same where bytes cost money: an address may rest for two minutes before it is dialled again.
+const DEAR_DEADLINE: u32 = 120;
+/// Seconds in which receipts come and streams end.
+const CLOSING: u32 = 15;
 
 #[cfg(test)]
 mod tests {

@@ -59,10 +59,12 @@ impl Tamper {
         }
         if let Some(liar) = liar.as_ref().filter(|_| between && tells) {
             let mut liar = liar.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(lie) = liar.begins(self.peer, hostile == Some(Hostility::Lie)) {
+            let lies = hostile == Some(Hostility::Lie);
+            if let Some(lie) = liar.begins(self.peer, lies) {
                 medium.note_misdeeds(self.device, 1);
                 sent.push((lie, Duration::ZERO));
             }
+            sent.extend(liar.ends(self.peer, lies).map(|truth| (truth, Duration::ZERO)));
         }
         while let Some(length) = self.length(purpose) {
             let rest = self.partial.split_off(length);

@@ -4,7 +4,8 @@
 //! that everybody takes it for the router's word. By it all its links cost nothing, take no time and never fail, and there
 //! is one to every router whose link state it has handed on. When it begins to lie it does not wait for its node to have news:
 //! each neighbour is told with the next that goes out to it, under a number after the last. The node hears of that, as any
-//! router that finds itself misquoted, and tells its own again; that becomes a lie on its way out.
+//! router that finds itself misquoted, and tells its own again; that becomes a lie on its way out. When it ends, each neighbour is told the
+//! truth in the same way: the node believes that it has told it all along.
 
 use crate::world::host::Clock;
 use m2mesh::id::CredentialHash;
@@ -44,14 +45,19 @@ impl Liar {
 
     /// The lie with which it begins, for a neighbour that has not been told it.
     pub fn begins(&mut self, neighbour: usize, lies: bool) -> Option<Vec<u8>> {
-        if !lies {
-            self.told.clear();
-            return None;
-        }
-        let last = self.last.clone().filter(|_| !self.told.contains(&neighbour))?;
+        let last = self.last.clone().filter(|_| lies && !self.told.contains(&neighbour))?;
         let lie = self.untrue(Lsa { sequence: last.sequence + 1, ..last })?;
         self.told.insert(neighbour);
         Some(lie)
+    }
+
+    /// The truth with which it ends, for a neighbour that was told a lie.
+    pub fn ends(&mut self, neighbour: usize, lies: bool) -> Option<Vec<u8>> {
+        if lies || !self.told.remove(&neighbour) {
+            return None;
+        }
+        let last = self.last.clone()?;
+        self.signed(&Lsa { sequence: last.sequence + 1, ..last })
     }
 
     fn lie(&mut self, body: &[u8], lies: bool) -> Option<Vec<u8>> {
@@ -67,7 +73,6 @@ impl Liar {
 
     /// What it tells instead of the truth about itself.
     fn untrue(&self, mut lsa: Lsa) -> Option<Vec<u8>> {
-        let own = self.membership.credential(self.clock.now().unix).filter(|own| own.hash == lsa.origin)?;
         let told: BTreeSet<CredentialHash> = lsa.links.iter().map(|link| link.to).collect();
         let like = lsa.links.first()?.clone();
         let made_up = self.heard.iter().filter(|router| !told.contains(router));
@@ -77,6 +82,11 @@ impl Liar {
         for link in &mut lsa.links {
             *link = LsaLink { price: 0, delay: 0, deviation: 0, success: u16::MAX, energy: 0, ..link.clone() };
         }
-        Some(frame::raw(Kind::Lsa, &own.sign_document(CONTEXT, &wire::encode(&lsa))))
+        self.signed(&lsa)
+    }
+
+    fn signed(&self, lsa: &Lsa) -> Option<Vec<u8>> {
+        let own = self.membership.credential(self.clock.now().unix).filter(|own| own.hash == lsa.origin)?;
+        Some(frame::raw(Kind::Lsa, &own.sign_document(CONTEXT, &wire::encode(lsa))))
     }
 }
