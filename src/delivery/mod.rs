@@ -34,6 +34,7 @@ mod put_off;
 pub mod ranges;
 pub mod reorder;
 pub mod retry;
+pub mod schedule;
 mod stream;
 pub mod unconfirmed;
 mod under_way;

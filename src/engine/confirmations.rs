@@ -14,7 +14,7 @@
 use super::Engine;
 use super::api::{Outcome, Reply, Token};
 use super::streams::Received;
-use super::unicast::Sender;
+use super::submission::Sender;
 use crate::counter::Counter;
 use crate::delivery::lane::Lane;
 use crate::delivery::outgoing::{Content, Submission};

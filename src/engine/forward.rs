@@ -27,8 +27,8 @@
 //! 3. A router learns nothing of a frame but header and path.
 
 use super::Engine;
+use super::data_frames::put_data;
 use super::share::Shares;
-use super::unicast::put_data;
 use crate::counter::Counter;
 use crate::id::{CredentialPrefix, LinkId, Lsn, OuterId, Pseudonym, SessionId};
 use crate::routing::policy::Wants;

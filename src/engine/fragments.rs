@@ -116,9 +116,7 @@ impl Engine {
                 self.handle_data(link, frame.flags, frame.body, &whole)
             }
             (Some(Ok(frame)), None) => match Kind::from_u8(frame.kind) {
-                Some(kind) if !kind.is_control() && kind != Kind::Fragment => {
-                    self.handle_control(link, kind, frame.body)
-                }
+                Some(kind) if !kind.is_control() && kind != Kind::Fragment => self.handle_frame(link, kind, frame.body),
                 _ => self.count(Counter::DataMalformed, 1),
             },
             _ => self.count(Counter::DataMalformed, 1),

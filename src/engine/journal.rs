@@ -8,9 +8,9 @@
 //! 1. Commit numbers are consecutive from 1 in a process.
 //! 2. An event is durable no later than anything that happened after it and waits for the disk.
 
+use super::Engine;
 use super::api::{Reply, Token};
 use super::store::{Commit, Read, ReadError, SET_ASIDE, Table, Write};
-use super::{Engine, Output};
 use crate::counter::Counter;
 use crate::event_log::{self, Event, EventLog, HEAD_KEY, Loader};
 use crate::id::Lsn;
@@ -89,48 +89,36 @@ pub(super) fn load(store: &dyn Read, config: event_log::Config, now: Now) -> Res
     Ok(loader.finish(now).0)
 }
 
-impl Engine {
-    /// Ends the turn: one commit, and what waits for it. Answers whether there was anything.
-    pub(super) fn flush_turn(&mut self) -> bool {
-        self.settle_routing();
-        self.write_dedupe();
-        self.write_outgoing();
-        self.write_history();
-        let logged = self.write_log();
-        let writes = core::mem::take(&mut self.journal.writes);
-        let committed = !writes.is_empty();
-        if committed {
-            self.journal.lsn.0 += 1;
-            self.outputs.push_back(Output::Commit(Commit { lsn: self.journal.lsn, writes }));
-        }
-        let after = self.journal.lsn;
-        let before = self.outputs.len();
-        self.announce_inbox(after);
-        self.release_calls(after);
-        for (token, reply, last) in core::mem::take(&mut self.journal.deferred) {
-            self.outputs.push_back(Output::Reply { token, reply, after, last });
-        }
-        if logged {
-            let last = self.log.head().last;
-            for token in &self.journal.watchers {
-                let (token, reply) = (*token, Reply::Log { last });
-                self.outputs.push_back(Output::Reply { token, reply, after, last: false });
-            }
-        }
-        committed || self.outputs.len() > before
+impl Journal {
+    /// What was gathered, as the next commit; `None` if that is nothing.
+    pub(super) fn take_commit(&mut self) -> Option<Commit> {
+        let writes = core::mem::take(&mut self.writes);
+        (!writes.is_empty()).then(|| {
+            self.lsn.0 += 1;
+            Commit { lsn: self.lsn, writes }
+        })
     }
 
-    /// What is on its way and is to outlive a restart, and how it ended.
-    fn write_outgoing(&mut self) {
-        for (key, value) in self.outgoing.poll_writes() {
-            self.journal.write(match value {
-                Some(value) => Write::Put { table: Table::Outbox, key, value },
-                None => Write::Delete { table: Table::Outbox, key },
-            });
-        }
-        let (writes, forgotten) = self.outcomes.poll_writes();
-        self.journal.extend(writes);
-        self.count(Counter::OutcomesForgotten, forgotten);
+    /// What waits for the turn's commit.
+    pub(super) fn take_deferred(&mut self) -> Vec<(Token, Reply, bool)> {
+        core::mem::take(&mut self.deferred)
+    }
+
+    /// Who follows the event log.
+    pub(super) fn watchers(&self) -> impl Iterator<Item = Token> {
+        self.watchers.iter().copied()
+    }
+}
+
+impl Engine {
+    /// Something has happened that the log is to say.
+    pub(super) fn handle_event(&mut self, event: Event) {
+        self.disk_fails = match event {
+            Event::StoreFailed { .. } => true,
+            Event::StoreRecovered => false,
+            _ => self.disk_fails,
+        };
+        self.record(event);
     }
 
     /// Records an event.
@@ -156,7 +144,7 @@ impl Engine {
         self.log.handle_timeout(self.now);
     }
 
-    fn write_log(&mut self) -> bool {
+    pub(super) fn write_log(&mut self) -> bool {
         let Some(changes) = self.log.poll_changes() else { return false };
         let trimmed = changes.trimmed.into_iter();
         let key = |sequence| event_log::chain::key(sequence).to_vec();

@@ -214,7 +214,7 @@ impl Engine {
         }
     }
 
-    fn send_digest(&mut self, link: LinkId, whole: bool) {
+    pub(super) fn send_digest(&mut self, link: LinkId, whole: bool) {
         let summary = self.routing.lsdb.summary();
         let entries = whole.then(|| self.routing.lsdb.digest());
         self.send_control(link, Kind::LsaDigest, &LsaDigest { summary, entries });
@@ -331,7 +331,7 @@ impl Engine {
     }
 
     /// Of the links to a router the one that costs least.
-    fn control_link(&self, neighbour: &Pseudonym) -> Option<LinkId> {
+    pub(super) fn control_link(&self, neighbour: &Pseudonym) -> Option<LinkId> {
         let routers = self.links.of(neighbour).filter(|(_, link)| link.forwarding && link.area == self.settings.area);
         routers.min_by_key(|(id, link)| (link.silent, link.metrics.price, *id)).map(|(id, _)| id)
     }

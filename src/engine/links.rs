@@ -6,14 +6,12 @@
 //! 3. Of several links to one device each message takes the one that its policy likes best (see `worth`).
 
 use super::{Engine, Output};
-use crate::counter::Counter;
 use crate::event_log::Event;
 use crate::id::{Handle, LinkId, Name, Pseudonym, Tag};
 use crate::identity::admission::AdmittedPeer;
 use crate::identity::credential::PeerCredential;
 use crate::routing::graph::Metrics;
-use crate::wire::frame::{self, Frames, Kind, REQUIRED_FLAGS};
-use bytes::Bytes;
+use crate::wire::frame::{self, Kind};
 use core::time::Duration;
 use std::collections::BTreeMap;
 
@@ -226,7 +224,7 @@ impl Engine {
         if let Some(name) = name {
             // What flew over an older link to the same device may have been lost with it; it is not sent twice
             // as long as that link stands.
-            self.ready.insert(name);
+            self.schedule.wake(name);
         }
     }
 
@@ -239,9 +237,9 @@ impl Engine {
         });
         if let Some(name) = link.name {
             self.outgoing.handle_path_broken(&name);
-            self.ready.insert(name);
+            self.schedule.wake(name);
         }
-        self.ready.extend(self.blocked_on.remove(&id).unwrap_or_default());
+        self.schedule.unblock(id);
         self.forget_link_in_relays(id);
         self.forget_link_in_documents(id);
         self.forget_link_in_routing(id);
@@ -275,29 +273,7 @@ impl Engine {
         if let Some(neighbour) = self.neighbour_at(id) {
             self.repair.hurry(&neighbour, self.now.time);
         }
-        self.ready.extend(self.blocked_on.remove(&id).unwrap_or_default());
-    }
-
-    /// Splits what came over a link and hands each frame to whom it concerns.
-    pub(super) fn handle_frames(&mut self, id: LinkId, buffer: &Bytes) {
-        for frame in Frames(buffer) {
-            if self.links.get(id).is_none() {
-                return;
-            }
-            let Ok(frame) = frame else {
-                self.close(id, "a frame of impossible length");
-                return;
-            };
-            if frame.flags & REQUIRED_FLAGS != 0 {
-                self.count(Counter::FramesWithUnknownFlags, 1);
-                continue;
-            }
-            match Kind::from_u8(frame.kind) {
-                None => self.count(Counter::FramesOfUnknownKind, 1),
-                Some(Kind::Data) => self.handle_data(id, frame.flags, frame.body, buffer),
-                Some(kind) => self.handle_control(id, kind, frame.body),
-            }
-        }
+        self.schedule.unblock(id);
     }
 
     /// A neighbour has a credential for the next epoch.
@@ -320,7 +296,7 @@ impl Engine {
         for id in self.links.ids() {
             let Some(handle) = self.links.get(id).map(|link| link.peer.body.handle) else { continue };
             if let Some(name) = self.name_of(&handle) {
-                self.ready.insert(name.clone());
+                self.schedule.wake(name.clone());
                 self.links.rename(id, Some(name));
             }
         }

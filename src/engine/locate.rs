@@ -439,7 +439,7 @@ impl Engine {
             self.answer_question(from, answer.id, via, delay, &credential);
         }
         if let Some(name) = self.name_of(&handle) {
-            self.ready.insert(name);
+            self.schedule.wake(name);
         }
     }
 

@@ -10,29 +10,26 @@
 //! commit of that number is durable. Everything else goes at once.
 //!
 //! ```text
-//!   Input ──▶ commands ─┬▶ delivery::outgoing ─▶ pump ─▶ sessions ─▶ Output::Send
-//!             links ────┤                                  ▲
-//!             control ──┤                        receipts ─┘
-//!             unicast ──┴▶ delivery::dedupe ─▶ inbox, services ─▶ journal ─▶ Output::Commit
-//!             publishing ─▶ tree ─▶ Output::Send
-//!             group_frames ─▶ shelf, tree ─▶ streams ─▶ Output::Reply
-//!             enrolment ──▶ relays, issuer, renewal
+//!   Input ──▶ dispatch ─┬▶ submission ─▶ delivery::outgoing ─▶ departures ─▶ Output::Send
+//!                       ├▶ receiving ─▶ intake ─▶ delivery::dedupe ─▶ inbox, services ─▶ journal ─▶ Output::Commit
+//!                       │                                                receipts ─▶ Output::Send
+//!                       ├▶ publishing ─▶ tree ─▶ Output::Send
+//!                       ├▶ group_frames ─▶ shelf, tree ─▶ streams ─▶ Output::Reply
+//!                       ├▶ link_state ─▶ routes; locate, forward ─▶ Output::Send
+//!                       └▶ relaying, renewal, bulletins, epochs
+//!   drained ─▶ turn: the commit, what waits for it, new data
 //! ```
 //!
-//! Files: `exchange` inputs and outputs · [`api`] what the application says and hears · [`lab`] what a lab tells ·
-//! [`store`] what a disk is asked · `commands` dispatch · `links` neighbours · `control` frames of the control stream
-//! · `documents` what the bulletin names · `sessions` which there are · `seals` put on and taken off · `unicast` data
-//! frames out · `arrivals` data frames in · `inbox` durable messages and dedupe · `receipts` what is said of them · `holdings` how much of it each contact has · `consumers` who reads them
-//! · `outcomes` what became of named messages · `link_state` what routers tell each other · `worth` what
-//! links are worth · `routes` which way, by `pathfinding` · `standing` and until when · `forward` for others · `fragments` for narrow
-//! links · `flights` what became of frames · `locate` where a leaf is · `peer_credentials` whose
-//! signatures are known · `segments` whose frames · `share` no link
-//! more than its part · `forgeries` nor much that is forged · `tree` to whom a group's frames are pushed · [`view`]
-//! and `report` what an operator may look at · `services` offers and calls · `multicast` subscriptions
-//! · `publishing` what is published, in `out_streams` with `ordinals`, and confirmed by `confirmations` · `group_frames` what others publish · `streams` their order, from one to the next by `succession` · `past` what was there before a subscription · `missing` their gaps · `shelf` frames kept
-//! · `repair` and fetched, as `wanted` · `heard` up to where subscribers have heard them, for good · `relaying` enrolment of
-//! others, by the `ways` that cost least · `enrolment` renewal, epochs · `journal` the commit of the turn and
-//! the event log.
+//! | what for | files |
+//! |-|-|
+//! | the way in and out | `exchange` inputs and outputs, [`api`] what the application says and hears, [`lab`] what a lab tells, [`store`] what a disk is asked; `dispatch` which room each is for, `turn` in which order a turn ends, `journal` its commit and the event log |
+//! | neighbours | `links` who they are, `announcements` what they say of themselves, `credential_exchange` and `peer_credentials` whose signatures are known, `worth` what links are worth, `fragments` for narrow ones, `segments` whose frames, `share` no link more than its part, `forgeries` nor much that is forged |
+//! | ways | `link_state` what routers tell each other, `routes` which way, by `pathfinding`, `standing` and until when, `forward` for others, `locate` where a leaf is, `flights` what became of frames |
+//! | messages out | `submission` checked, by the `objectives` of their policy, `strangers` to whom there is no card yet, `departures` sealed and sent in turn, `endings` what became of them, `outcomes` by name, `outbox` through a restart; `sessions` which there are, `seals` put on and taken off, `data_frames` their parts |
+//! | messages in | `receiving` data frames, `intake` judged, `inbox` kept, `holdings` how much of it each contact has, `senders` whose duplicates are known, `receipts` what is said of them, `consumers` who reads them, `reading` and is told, `services` offers and calls |
+//! | groups | `multicast` subscriptions, `publishing` what is published, in `out_streams` with `ordinals`, `confirmations` who has heard it, `tree` to whom frames are pushed, `group_frames` what others publish, `lag` by whose clocks, `shelf` frames kept, `repair` and fetched, as `wanted`, `streams` their order, `succession` from one to the next, `past` what was there before a subscription, `missing` their gaps, `heard` up to where subscribers have heard them, for good |
+//! | membership | `epochs` their turn, `renewal` credentials and cards, `relaying` enrolment of others, by the `ways` that cost least, `bulletins` the operator's word, `documents` and what it names |
+//! | looks | [`view`] and `report` what an operator may look at, [`tables`] what may have grown, `spelling` what was meant |
 //!
 //! Invariants
 //! 1. Inputs only change state and gather; bytes are sealed and writes numbered when outputs are drained.
@@ -47,13 +44,17 @@ pub mod store;
 pub mod tables;
 pub mod view;
 
-mod arrivals;
-mod commands;
+mod announcements;
+mod bulletins;
 mod confirmations;
 mod consumers;
-mod control;
+mod credential_exchange;
+mod data_frames;
+mod departures;
+mod dispatch;
 mod documents;
-mod enrolment;
+mod endings;
+mod epochs;
 mod exchange;
 mod flights;
 mod forgeries;
@@ -63,6 +64,7 @@ mod group_frames;
 mod heard;
 mod holdings;
 mod inbox;
+mod intake;
 mod journal;
 mod lag;
 mod link_state;
@@ -70,15 +72,20 @@ mod links;
 mod locate;
 mod missing;
 mod multicast;
+mod objectives;
 mod ordinals;
 mod out_streams;
+mod outbox;
 mod outcomes;
 mod past;
 mod pathfinding;
 mod peer_credentials;
 mod publishing;
+mod reading;
 mod receipts;
+mod receiving;
 mod relaying;
+mod renewal;
 mod repair;
 mod report;
 mod routes;
@@ -90,11 +97,14 @@ mod sessions;
 mod settings;
 mod share;
 mod shelf;
+mod spelling;
 mod standing;
+mod strangers;
 mod streams;
+mod submission;
 mod succession;
 mod tree;
-mod unicast;
+mod turn;
 mod wanted;
 mod ways;
 mod worth;
@@ -102,6 +112,7 @@ mod worth;
 use crate::counter::Counter;
 use crate::delivery::lane::Terms;
 use crate::delivery::outgoing::Outgoing;
+use crate::delivery::schedule::Schedule;
 use crate::delivery::unconfirmed::Unconfirmed;
 use crate::event_log::{Event, EventLog};
 use crate::id::{IssuerId, LinkId, Lsn, Name, Pseudonym};
@@ -111,7 +122,7 @@ use crate::time::{Now, Time};
 use api::{Reply, Token};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::Rng;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use store::{Read, ReadError};
 
@@ -137,20 +148,11 @@ pub struct Engine {
     disk_fails: bool,
     links: links::Links,
     sessions: sessions::Sessions,
-    outgoing: Outgoing<unicast::Sender>,
+    outgoing: Outgoing<submission::Sender>,
     unconfirmed: Unconfirmed<(Token, Name)>,
-    /// Which of the two goes first where both wait.
-    confirmed_last: bool,
     outcomes: outcomes::Outcomes,
-    /// Destinations for which something may wait; looked at in turn.
-    ready: BTreeSet<Name>,
-    /// Destinations that wait until a link takes data.
-    blocked_on: BTreeMap<LinkId, BTreeSet<Name>>,
-    /// Why there was no way to a destination when it was last looked for.
-    no_way: BTreeMap<Name, routes::NoWay>,
-    /// When the first budget yields.
-    last_call: Option<Time>,
-    served: Option<Name>,
+    /// Which destinations are looked at next, and why those that wait do.
+    schedule: Schedule<routes::NoWay>,
     inbox: inbox::Inbox,
     services: services::Services,
     peers: peer_credentials::PeerCredentials,
@@ -170,7 +172,10 @@ pub struct Engine {
     /// How many forged frames each link may still bring.
     forgeries: share::Rates,
     locating: locate::Locating,
-    enrolment: enrolment::Enrolment,
+    renewal: renewal::Renewal,
+    strangers: strangers::Strangers,
+    epochs: epochs::Epochs,
+    bulletins: bulletins::Bulletins,
     relaying: relaying::Relays,
     ways: ways::Ways,
     documents: documents::Documents,
@@ -200,7 +205,7 @@ impl Engine {
         let (own, area) = (membership.pseudonym(), settings.area);
         let process = rng.next_u64() | 1;
         let policies = Policies::new(&settings.policies);
-        let terms = commands::all_terms(&policies);
+        let terms = objectives::all_terms(&policies);
         let mut engine = Self {
             now,
             rng,
@@ -217,13 +222,8 @@ impl Engine {
             sessions: sessions::Sessions::new(),
             outgoing: Outgoing::new(),
             unconfirmed: Unconfirmed::new(),
-            confirmed_last: false,
             outcomes: outcomes::Outcomes::load(store)?,
-            ready: BTreeSet::new(),
-            blocked_on: BTreeMap::new(),
-            no_way: BTreeMap::new(),
-            last_call: None,
-            served: None,
+            schedule: Schedule::default(),
             inbox,
             services: services::Services::new(now),
             peers: peer_credentials::PeerCredentials::new(peer_credentials::MAX_CREDENTIALS),
@@ -241,7 +241,10 @@ impl Engine {
             fragments: fragments::Fragments::default(),
             forgeries: forgeries::rates(),
             locating: locate::Locating::default(),
-            enrolment: enrolment::Enrolment::default(),
+            renewal: renewal::Renewal::default(),
+            strangers: strangers::Strangers::default(),
+            epochs: epochs::Epochs::default(),
+            bulletins: bulletins::Bulletins::default(),
             relaying: relaying::Relays::default(),
             ways: ways::Ways::default(),
             documents: documents::Documents::default(),
@@ -259,57 +262,6 @@ impl Engine {
         engine.restore_outgoing(store)?;
         engine.end_interrupted_calls(store)?;
         Ok(engine)
-    }
-
-    /// Takes an input.
-    pub fn handle(&mut self, input: Input, now: Now) {
-        self.pass_time(now);
-        match input {
-            Input::Command { token, command } => self.handle_command(token, command),
-            Input::LinkUp { link, peer, transport, bearer, age } => {
-                self.handle_link_up(link, peer, transport, bearer, age)
-            }
-            Input::LinkDown { link, reason } => self.handle_link_down(link, &reason),
-            Input::Frames { link, buffer } => self.handle_frames(link, &buffer),
-            Input::Measured { link, round_trip } => self.handle_measured(link, round_trip),
-            Input::Silent(link) => self.handle_silence(link, true),
-            Input::Heard(link) => self.handle_silence(link, false),
-            Input::Broken(link) => self.handle_broken(link),
-            Input::Twins { link, addresses } => self.handle_twins(link, addresses),
-            Input::Priced { link, price } => self.handle_priced(link, price),
-            Input::Blocked(link) => self.links.set_blocked(link, true),
-            Input::Writable(link) => self.handle_writable(link),
-            Input::Listening(addresses) => self.handle_listening(addresses),
-            Input::Enrol { id, hello } => self.handle_enrol(id, hello),
-            Input::Issued { origin, reply, pieces, event } => self.handle_issued(origin, reply, &pieces, event),
-            Input::Renewed(answer) => self.handle_renewed(answer),
-            Input::Event(event) => {
-                self.disk_fails = match event {
-                    Event::StoreFailed { .. } => true,
-                    Event::StoreRecovered => false,
-                    _ => self.disk_fails,
-                };
-                self.record(event);
-            }
-            Input::Refused { reason, count } => self.note_refused(reason, count),
-            Input::Dropped { counter, count } => self.count(counter, count),
-            Input::Timeout => {}
-        }
-    }
-
-    /// The next thing to do. After [`Output::Wait`] the turn is over.
-    pub fn poll_output(&mut self) -> Output {
-        loop {
-            if let Some(output) = self.outputs.pop_front() {
-                return output;
-            }
-            // First what tells others what happened, then the commit that it waits for, then new data.
-            if self.flush_turn() || self.pump_unicast() || self.pump_multicast() {
-                continue;
-            }
-            self.wake = self.next_wake();
-            return Output::Wait(self.wake);
-        }
     }
 
     /// Whether the node should take commands from the application, or let them wait.
@@ -363,67 +315,11 @@ impl Engine {
         self.record(Event::Stopped);
     }
 
-    /// Advances time and does what has become due.
-    fn pass_time(&mut self, now: Now) {
-        if now.time < self.now.time {
-            return;
-        }
-        self.watch_clock(now);
-        self.now = now;
-        self.membership.groups_mut().set_time(now.unix);
-        if self.wake.is_some_and(|at| at <= now.time) {
-            self.wake = None;
-            self.handle_timeout();
-        }
-    }
-
-    fn handle_timeout(&mut self) {
-        self.timeout_unicast();
-        self.timeout_services();
-        self.timeout_confirmations();
-        self.timeout_multicast();
-        self.timeout_link_state();
-        self.timeout_locating();
-        self.timeout_worth();
-        self.timeout_tree();
-        self.timeout_repair();
-        self.timeout_relays();
-        self.timeout_documents();
-        self.timeout_enrolment();
-        self.timeout_log();
-    }
-
-    fn next_wake(&self) -> Option<Time> {
-        [
-            self.outgoing.next_wake(),
-            self.unconfirmed.next_wake(),
-            self.services.next_wake(),
-            self.multicast.next_wake(self.now.time),
-            self.publishing.next_wake(),
-            self.confirmations.next_wake(),
-            self.shelf.next_wake(),
-            self.repair.next_wake(),
-            self.routing.next_wake(),
-            self.next_route_check(),
-            self.next_question(),
-            self.next_bearer_change(),
-            self.tree.next_wake(),
-            self.last_call,
-            self.enrolment.next_wake(),
-            self.relaying.next_wake(),
-            self.documents.next_wake(),
-            Some(self.log.poll_timeout()),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
-    }
-
-    fn reply(&mut self, token: Token, reply: Reply) {
+    pub(super) fn reply(&mut self, token: Token, reply: Reply) {
         self.outputs.push_back(Output::Reply { token, reply, after: Lsn(0), last: false });
     }
 
-    fn finish(&mut self, token: Token, reply: Reply) {
+    pub(super) fn finish(&mut self, token: Token, reply: Reply) {
         self.outputs.push_back(Output::Reply { token, reply, after: Lsn(0), last: true });
     }
 }

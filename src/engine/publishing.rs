@@ -19,12 +19,12 @@
 use super::Engine;
 use super::api::{Outcome, Published, Refused, Reply, Token};
 use super::confirmations::{self, Awaited};
+use super::data_frames::inner;
 use super::multicast::too_many_groups;
 use super::out_streams::OutStreams;
 use super::shelf::Kept;
 use super::store::{Read, ReadError, Write};
 use super::tree::{Handed, Way};
-use super::unicast::inner;
 use crate::delivery::lane::Terms;
 use crate::id::{LinkId, Lsn, Tag};
 use crate::identity::group::GroupSender;

@@ -15,14 +15,21 @@ use crate::id::{CredentialPrefix, Lsn, Name, SessionId};
 use crate::wire;
 use crate::wire::batch::PLAIN_RECEIPTS;
 use crate::wire::data::Class;
-use crate::wire::receipt::{Receipt, Receipts};
+use crate::wire::receipt::{MAX_RANGES, Receipt, Receipts};
 use core::time::Duration;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Receipts may take this long.
 const RECEIPT_LIFETIME: Duration = retry::FAR;
 /// A receipt's frame, for what it costs.
 const RECEIPT_BYTES: usize = 512;
+
+/// A message that comes again tells that its receipt may have been lost on its way. For so long receipts to its sender then
+/// go back on the way that its messages take, which carries at least these; so do those to whom no other way is known.
+const RETURNING: Duration = Duration::from_secs(600);
+/// Receipts of [`MAX_RANGES`] ranges each that fit one seal.
+const RECEIPTS_A_FRAME: usize = 12;
 
 /// How receipts go back: any way that takes no longer than they have `left`, or any at all; or that on which the messages `came`, over
 /// these relays: that one first if they are to return on it.
@@ -34,6 +41,39 @@ pub(super) struct Back<'a> {
 }
 
 impl Engine {
+    /// Tells senders what became of their messages in this turn, once its commit is durable.
+    pub(super) fn confirm_to_senders(&mut self, after: Lsn) {
+        let mut by_sender: BTreeMap<Name, Vec<Receipt>> = BTreeMap::new();
+        let at = self.now.unix.0;
+        let visited = core::mem::take(&mut self.inbox.visited);
+        let repeated = core::mem::take(&mut self.inbox.repeated);
+        let due = core::mem::take(&mut self.inbox.due);
+        for ((from, stream, verdict), ranges) in core::mem::take(&mut self.inbox.receipts) {
+            for ranges in ranges.chunks(2 * MAX_RANGES) {
+                let visited = visited.get(&stream).cloned().unwrap_or_default();
+                let receipt = Receipt { stream, verdict, ranges: ranges.to_vec(), visited, at };
+                by_sender.entry(from.clone()).or_default().push(receipt);
+            }
+        }
+        let (now, under) = (self.now.time, self.sessions.take_came());
+        for (from, receipts) in by_sender {
+            let mut visited = receipts.iter().rev().map(|receipt| &receipt.visited);
+            let came = visited.find(|visited| !visited.is_empty()).cloned().unwrap_or_default();
+            let again = receipts.iter().any(|receipt| repeated.contains(&receipt.stream));
+            let returned = self.inbox.returning.get(&from).is_some_and(|(_, back)| *back);
+            let returns = self.inbox.returns(&from, again, now);
+            if returned && !returns {
+                self.fail_over_receipts(&from);
+            }
+            let by = receipts.iter().filter_map(|receipt| due.get(&receipt.stream)).min();
+            let back = Back { came: &came, returns, left: by.map(|by| by.since(self.now.unix)) };
+            for receipts in receipts.chunks(RECEIPTS_A_FRAME) {
+                self.send_receipts(&from, receipts.to_vec(), &back, under.get(&from).copied(), after);
+            }
+        }
+        self.inbox.returning.retain(|_, (since, _)| *since + RETURNING > now);
+    }
+
     /// Queues receipts for a device, `under` the session of their messages, to be released when `after` is durable.
     pub(super) fn send_receipts(
         &mut self,

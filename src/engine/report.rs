@@ -2,7 +2,7 @@
 
 use super::Engine;
 use super::api::{Reply, Token};
-use super::commands::Asked;
+use super::objectives::Asked;
 use super::routes::{NoWay, Route, Routes, Whereabouts, explain_no_way};
 use super::view::{CandidateView, DoubtView, HopView, LinkView, PathView, RouteInUse, RouterView, RoutesView, WayView};
 use crate::id::{Name, Pseudonym};
@@ -261,6 +261,17 @@ impl Engine {
             success: f64::from(route.totals.success()) / f64::from(u16::MAX),
             energy_mj: energy,
         }
+    }
+
+    /// Whom the application can address.
+    pub fn contacts(&mut self) -> Reply {
+        let contacts = self.membership.contacts().iter().map(|card| card.name.clone()).collect::<Vec<_>>();
+        let contact = |name: Name| super::api::Contact {
+            neighbour: self.links.to(&name).is_some(),
+            changed: self.membership.contact_book().changed(&name).map(|change| change.text().to_owned()),
+            name: name.to_string(),
+        };
+        Reply::Contacts(contacts.into_iter().map(contact).collect())
     }
 }
 

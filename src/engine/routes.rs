@@ -393,7 +393,7 @@ impl Engine {
             self.outgoing.handle_path_broken(&key.to);
         }
         let waiting = self.outgoing.destinations_waiting().chain(self.unconfirmed.destinations());
-        self.ready.extend(waiting.cloned());
+        self.schedule.wake_all(waiting.cloned());
     }
 
     /// Whether a route ends at a leaf that is with other routers now.

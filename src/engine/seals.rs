@@ -18,10 +18,10 @@
 //! 3. A NACK is believed only from the device that the session is with, of the session that it knows by that id.
 
 use super::Engine;
+use super::data_frames::path_of;
 use super::receipts::Back;
 use super::routes::Route;
 use super::sessions::Early;
-use super::unicast::path_of;
 use crate::counter::Counter;
 use crate::id::{LinkId, Lsn, Name, OuterId, SessionId};
 use crate::identity::credential::{OwnCredential, PeerCredential, acceptance};

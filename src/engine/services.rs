@@ -14,9 +14,9 @@
 //! 4. A call that was handed over is answered, unless its deadline passes: by the application, or as interrupted.
 
 use super::api::{Call, Command, Outcome, Refused, Reply, Send, Token};
-use super::commands::Asked;
+use super::objectives::Asked;
 use super::store::{Read, ReadError, Table, Write};
-use super::unicast::Sender;
+use super::submission::Sender;
 use super::{Engine, Output};
 use crate::counter::Counter;
 use crate::delivery::lane::Lane;

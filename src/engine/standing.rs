@@ -149,7 +149,7 @@ impl Engine {
         let name = aim.to.clone();
         self.routes.chosen.insert(aim, chosen);
         self.outgoing.handle_path_broken(&name);
-        self.ready.insert(name);
+        self.schedule.wake(name);
         // The doubt that it is in now counts from here on.
         self.routing.note_history(true);
     }

@@ -13,11 +13,11 @@
 //!    [`MAX_HELD_TOGETHER`] frames, and each [`MAX_HELD`]; drop policy: the gap before the first that is held is given up.
 
 use super::api::Published;
+use super::data_frames::inner;
 use super::heard::Term;
 use super::missing::{Gap, Known};
 use super::share::Shares;
 use super::shelf::Flow;
-use super::unicast::inner;
 use super::{Engine, lag};
 use crate::counter::Counter;
 use crate::delivery::reorder::{Released, Reorder};

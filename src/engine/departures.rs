@@ -1,45 +1,32 @@
-//! Data frames that go out: batches under seals from end to end, and what becomes of them.
+//! Departures: batches of messages that leave under one seal each, in turn.
 //!
-//! **Out.** [`Engine::pump_unicast`] serves the ready destinations in turn: one batch, one seal, one frame, along the way
+//! [`Engine::pump_unicast`] serves the ready destinations in turn (`delivery::schedule`): one batch, one seal, one frame, along the way
 //! that the batch's terms ask for, over a link that takes data. The first frame of a session carries its opener.
-//!
-//! What comes in is in `arrivals`; what is said of it, in `receipts`.
 //!
 //! Invariants
 //! 1. Nothing is sealed for a link that takes no data: what cannot go waits unsealed, and may still be batched.
 //! 2. A message that the application has named leaves no earlier than it is durable itself, while the disk takes writes.
 
 use super::Engine;
-use super::api::{Outcome, Reply, Token};
+use super::data_frames::{path_of, put_data};
 use super::flights::Flight;
-use super::routes::{NoWay, Route, Way, explain_no_way};
+use super::routes::{NoWay, Route, Way};
 use super::seals::Envelope;
-use super::store::{Read, ReadError, Table};
 use crate::counter::Counter;
 use crate::delivery::departure::{Departure, PLAIN_OVERHEAD};
-use crate::delivery::kept::KeptRecord;
 use crate::delivery::lane::{Lane, Terms};
-use crate::delivery::outgoing::{End, Fate, Overdue};
+use crate::delivery::outgoing::Overdue;
 use crate::delivery::retry;
-use crate::delivery::unconfirmed::Gone;
-use crate::id::{InnerId, LinkId, Lsn, Name, OuterId};
-use crate::identity::credential::PeerCredential;
+use crate::id::{LinkId, Lsn, Name};
 use crate::routing::search::Limit;
 use crate::wire::batch::{Ack, MAX_REPLY_HANDLES};
-use crate::wire::data::{Class, DataFrame, Path, Policy, put_prefixed};
-use crate::wire::frame::{self, Kind};
-use crate::wire::out_frame::{OutFrame, SHARED};
-use crate::wire::receipt::Verdict;
-use crate::wire::{self};
+use crate::wire::data::{DataFrame, Policy};
+use crate::wire::frame;
 use bytes::Bytes;
 use core::time::Duration;
-use rand_chacha::rand_core::Rng;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Counters of messages that ended without success, by class.
-const FAILED: [Counter; 4] =
-    [Counter::FailedAlarm, Counter::FailedControl, Counter::FailedTelemetry, Counter::FailedBulk];
 /// How far ahead a batch names the handles under which a receipt finds us.
 const REPLY_HORIZON: Duration = Duration::from_secs(6 * 3_600);
 
@@ -72,6 +59,9 @@ fn affordable(terms: &Terms, route: &Route) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX).saturating_sub(SEAL)
 }
 
+/// A destination whose session the peer did not know, or refused, is tried again after this.
+const REOPEN: Duration = Duration::from_millis(200);
+
 /// A batch that can leave.
 struct Departing {
     lane: Lane,
@@ -83,34 +73,17 @@ struct Departing {
     price: u64,
 }
 
-/// Who waits for the end of a message on its way out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Sender {
-    /// The application, for the message's outcome; nobody yet after a restart.
-    Message(Option<Token>, Name),
-    /// The application, for a response.
-    Request(Token, Name),
-    /// Nobody: it is our answer to a call.
-    Answer,
-}
-
-/// A path as it leaves its sender, over a link of that price in micro-units per MB. `bytes` are those of header and sealed part.
-pub(super) fn path_of(route: &Route, price: u64, bytes: usize, outer: OuterId) -> Path {
-    let spent = price.saturating_mul(bytes as u64) / 1_000_000;
-    Path { outer, hops: route.hops.clone(), spent, ..Path::default() }
-}
-
 impl Engine {
     /// Seals and queues one batch, if some destination has messages, a way, and a link that takes them.
     pub(super) fn pump_unicast(&mut self) -> bool {
-        while let Some(name) = self.next_ready() {
+        while let Some(name) = self.schedule.next().cloned() {
             if let Some(departing) = self.next_departing(&name) {
-                self.served = Some(name.clone());
+                self.schedule.serve(&name);
                 if self.send_batch(&name, &departing) {
                     return true;
                 }
             }
-            self.ready.remove(&name);
+            self.schedule.rest(&name);
         }
         false
     }
@@ -123,7 +96,7 @@ impl Engine {
             let link = way.route.first().and_then(|first| self.link_under(&first, &terms.policy));
             match link {
                 Some((link, _)) if self.links.get(link).is_some_and(|link| link.blocked) => {
-                    self.blocked_on.entry(link).or_default().insert(name.clone());
+                    self.schedule.block_on(link, name);
                 }
                 Some((link, price)) => return Some(Departing { lane, terms, way, link, price }),
                 None => {}
@@ -155,7 +128,7 @@ impl Engine {
                 }
                 _ => false,
             };
-            self.no_way.insert(name.clone(), no_way);
+            self.schedule.note_no_way(name, no_way);
             if !another {
                 break;
             }
@@ -171,7 +144,7 @@ impl Engine {
         let last_call = (lifetime / LAST_CALL).clamp(SHORTEST_CALL, LONGEST_CALL);
         if left > last_call {
             let at = self.now.time + (left - last_call);
-            self.last_call = Some(self.last_call.map_or(at, |known| known.min(at)));
+            self.schedule.look_again_by(at);
             return terms.clone();
         }
         Arc::new(Terms { policy: Policy { budget: None, ..terms.policy.clone() }, yields: false })
@@ -182,11 +155,13 @@ impl Engine {
         self.outgoing.lanes(name).next().is_some() || self.unconfirmed.lanes(name).next().is_some()
     }
 
-    /// The next destination after the one served last, in order of names, all in turn.
-    fn next_ready(&self) -> Option<Name> {
-        use core::ops::Bound::{Excluded, Unbounded};
-        let after = self.served.as_ref().and_then(|served| self.ready.range((Excluded(served), Unbounded)).next());
-        after.or_else(|| self.ready.first()).cloned()
+    /// The peer did not know our session, or us: try again in a moment.
+    pub(super) fn retry_later(&mut self, name: Name) {
+        self.schedule.reopen(name, self.now.time + REOPEN);
+    }
+
+    pub(super) fn timeout_reopening(&mut self) {
+        self.schedule.handle_timeout(self.now.time);
     }
 
     fn send_batch(&mut self, name: &Name, departing: &Departing) -> bool {
@@ -196,8 +171,7 @@ impl Engine {
         plain.clear();
         let (mut ends, mut gone) = (Vec::new(), Vec::new());
         // In turn, where both wait: neither can keep the other from leaving.
-        self.confirmed_last = !self.confirmed_last;
-        let first = self.confirmed_last && self.outgoing.waits(name, lane);
+        let first = self.schedule.take_turns() && self.outgoing.waits(name, lane);
         let flight = self.flights.next();
         let round_trip = Duration::from_micros(way.route.totals.delay.saturating_mul(2));
         // A link that breaks tells so: a neighbour is given more time, unless the link itself takes longer.
@@ -249,7 +223,7 @@ impl Engine {
                 self.outgoing.handle_path_broken(name);
                 // These are not queued again, and did not leave.
                 gone.iter_mut().for_each(|gone| gone.left = false);
-                self.ready.remove(name);
+                self.schedule.rest(name);
             }
         }
         self.plain = plain;
@@ -276,24 +250,6 @@ impl Engine {
         self.send_data(link, class, copy, after);
     }
 
-    /// Queues a data frame, which is paid for.
-    pub(super) fn send_data(&mut self, link: LinkId, class: Class, frame: OutFrame, after: Lsn) {
-        self.spend(link, frame.len());
-        self.send_in_pieces(link, class, frame, after, None);
-    }
-
-    /// The credential of the device at the end of a route.
-    pub(super) fn credential_at_end(&mut self, name: &Name, route: &Route) -> Option<PeerCredential> {
-        let last = route.nodes.last()?;
-        if let Some((_, link)) = self.links.of(last).next() {
-            return Some(link.peer.clone());
-        }
-        if let Some(hash) = self.routing.hash_of(last) {
-            return self.peers.get(&hash).cloned();
-        }
-        self.credential_of_name(name)
-    }
-
     pub(super) fn timeout_unicast(&mut self) {
         let (mut ends, mut overdue) = (Vec::new(), Overdue::default());
         self.outgoing.handle_timeout(self.now.time, &mut ends, &mut overdue);
@@ -304,169 +260,12 @@ impl Engine {
             }
         }
         overdue.lost.into_iter().for_each(|flight| self.flights.lost(flight));
-        self.last_call = None;
+        self.schedule.begin_anew();
         let mut gone = Vec::new();
         self.unconfirmed.handle_timeout(self.now.time, &mut gone);
         let waiting = self.outgoing.destinations_waiting().chain(self.unconfirmed.destinations());
-        self.ready.extend(waiting.cloned());
+        self.schedule.wake_all(waiting.cloned());
         self.report(ends);
         self.report_gone(gone);
     }
-
-    /// Takes up what an earlier process has left to be sent. What has ended is not sent again.
-    pub(super) fn restore_outgoing(&mut self, store: &dyn Read) -> Result<(), ReadError> {
-        let mut damaged = 0;
-        store.scan(Table::Outbox, &[], &mut |_, value| {
-            let Ok(record) = wire::decode::<KeptRecord<'_>>(value) else {
-                damaged += 1;
-                return true;
-            };
-            let to = record.to.clone();
-            let outcomes = &mut self.outcomes;
-            self.outgoing.restore(record, self.now, &mut |message| {
-                if let Some(id) = message.id {
-                    if outcomes.has_ended(&id) {
-                        return None;
-                    }
-                    outcomes.opened(id);
-                }
-                Some(if message.purpose.is_some() { Sender::Answer } else { Sender::Message(None, to.clone()) })
-            });
-            self.ready.insert(to);
-            true
-        })?;
-        self.count(Counter::OutgoingDamaged, damaged);
-        Ok(())
-    }
-
-    /// Tells whoever waits how messages ended.
-    pub(super) fn report(&mut self, ends: Vec<End<Sender>>) {
-        for End { token, id, class, fate, latency, flight } in ends {
-            let price = flight.map_or(0, |flight| self.land(flight, fate));
-            let (token, to, request) = match token {
-                Sender::Message(token, to) => (token, to, false),
-                Sender::Request(token, to) => (Some(token), to, true),
-                Sender::Answer => continue,
-            };
-            if request && matches!(fate, Fate::Delivered { .. } | Fate::Sent) {
-                // The service has it: from here on the response counts, see `services`.
-                continue;
-            }
-            let outcome = self.outcome(&to, fate, latency, price);
-            if !outcome.is_success() {
-                self.note_failure(to.as_str(), &outcome);
-                self.count(FAILED[class as usize], 1);
-            }
-            // A crash could let a message be sent again that was refused, and one that has a name end otherwise for who asks
-            // again: such an end is written before it is told. While the disk fails nobody knows how long that takes.
-            let refused = matches!(outcome, Outcome::Refused { .. });
-            let first = refused || (id.is_some() && !outcome.is_success() && !self.disk_fails);
-            let asked = id.map_or_else(Vec::new, |id| self.outcomes.ended(id, &outcome));
-            if let Some(token) = token.filter(|_| request) {
-                self.services.forget_request(token);
-            }
-            for token in token.into_iter().chain(asked) {
-                let reply = Reply::Outcome(outcome.clone());
-                if first && !request { self.journal.finish_with(token, reply) } else { self.finish(token, reply) }
-            }
-        }
-    }
-
-    /// A flight has arrived.
-    pub(super) fn arrived(&mut self, flight: u64) {
-        if let Some((true, route, _)) = self.flights.confirmed(flight) {
-            self.praise(&route);
-        }
-    }
-
-    /// A message of a flight has ended; what the message cost in micro-units.
-    fn land(&mut self, flight: u64, fate: Fate) -> u64 {
-        if !matches!(fate, Fate::Delivered { .. } | Fate::Refused(_)) {
-            return 0;
-        }
-        let Some((first, route, price)) = self.flights.confirmed(flight) else {
-            return self.flights.price_of_given_up(flight).unwrap_or(0);
-        };
-        if first {
-            self.praise(&route);
-        }
-        price
-    }
-
-    fn report_gone(&mut self, gone: Vec<Gone<(Token, Name)>>) {
-        for Gone { token: (token, to), count, class, left, latency } in gone {
-            let fate = if left { Fate::Sent } else { Fate::Unreachable };
-            let outcome = self.outcome(&to, fate, latency, 0);
-            if !left {
-                self.note_failure(to.as_str(), &outcome);
-                self.count(FAILED[class as usize], count.into());
-            }
-            self.finish(token, Reply::Outcome(outcome));
-        }
-    }
-
-    pub(super) fn note_failure(&mut self, to: &str, outcome: &Outcome) {
-        let (kind, reason) = match outcome {
-            Outcome::Delivered { .. } | Outcome::Sent { .. } | Outcome::Heard { .. } => return,
-            Outcome::Expired { reason } => ("expired", reason),
-            Outcome::Refused { reason } => ("refused", reason),
-            Outcome::Unreachable { reason } => ("unreachable", reason),
-        };
-        self.log.note_failed(to, kind, reason);
-        self.timeout_log();
-    }
-
-    fn outcome(&self, to: &Name, fate: Fate, latency: Duration, price: u64) -> Outcome {
-        let latency_us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
-        match fate {
-            Fate::Delivered { hops } => Outcome::Delivered { latency_us, hops, price },
-            Fate::Sent => Outcome::Sent { latency_us, neighbours: 1 },
-            Fate::Expired => {
-                Outcome::Expired { reason: format!("it left, but no receipt of {to} came by the deadline") }
-            }
-            Fate::NoRoom => Outcome::Expired {
-                reason: format!(
-                    "the inbox of {to} was full until the deadline; `m2mesh receive` there empties it, for each consumer"
-                ),
-            },
-            Fate::Unreachable => {
-                let why =
-                    self.no_way.get(to).map_or_else(String::new, |no_way| format!(": {}", explain_no_way(no_way)));
-                Outcome::Unreachable { reason: format!("there was no way to {to} by the deadline{why}") }
-            }
-            Fate::Refused(verdict) => Outcome::Refused {
-                reason: match verdict {
-                    Verdict::NoService => format!("{to} offers no such service"),
-                    Verdict::ServiceBusy => format!("the service of {to} has too many calls waiting"),
-                    Verdict::Forbidden => format!("{to} does not permit it"),
-                    Verdict::NotStored => format!("the disk of {to} takes nothing at the moment"),
-                    Verdict::Delivered | Verdict::Expired | Verdict::InboxFull => format!("{to} says {verdict:?}"),
-                },
-            },
-        }
-    }
-
-    /// Names an attempt, by which it is known if it should come back.
-    pub(super) fn outer_id(&mut self) -> OuterId {
-        let mut id = [0; OuterId::LEN];
-        self.rng.fill_bytes(&mut id);
-        self.flows.begin(OuterId(id));
-        OuterId(id)
-    }
-}
-
-/// A data frame of its parts; the sealed one lies in `buffer`, if that is to be shared.
-pub(super) fn put_data(header: &[u8], path: &Path, sealed: &[u8], buffer: &Bytes) -> OutFrame {
-    let path = wire::encode(path);
-    let copied = if sealed.len() < SHARED { sealed.len() } else { 0 };
-    let mut head = Vec::with_capacity(frame::HEADER + header.len() + path.len() + 4 + copied);
-    frame::begin(&mut head, Kind::Data);
-    put_prefixed(&mut head, header);
-    put_prefixed(&mut head, &path);
-    OutFrame::around(head, buffer, sealed)
-}
-
-/// A message's identity, for logs.
-pub(super) fn inner(stream: crate::id::StreamId, sequence: u64) -> InnerId {
-    InnerId { stream, sequence }
 }

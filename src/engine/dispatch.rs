@@ -1,0 +1,137 @@
+//! Dispatch: which room of the engine each input, command and frame is for.
+//!
+//! This is the one place that knows them all. It decides nothing: what it calls takes the input apart, and says what is wrong with it.
+//!
+//! ```text
+//! Input::Command ─▶ handle_command ─▶ submission, publishing, services, reading, report
+//! Input::Frames ──▶ handle_frames ─┬▶ Data: receiving
+//!                                  └▶ else: handle_frame ─▶ announcements, bulletins, credentials, link state, …
+//! other inputs ───▶ links, announcements, relaying, renewal, the event log
+//! ```
+
+use super::Engine;
+use super::api::{Command, Token};
+use super::exchange::Input;
+use crate::counter::Counter;
+use crate::id::LinkId;
+use crate::time::Now;
+use crate::wire::frame::{Frames, Kind, REQUIRED_FLAGS};
+use bytes::Bytes;
+
+impl Engine {
+    /// Takes an input.
+    pub fn handle(&mut self, input: Input, now: Now) {
+        self.pass_time(now);
+        match input {
+            Input::Command { token, command } => self.handle_command(token, command),
+            Input::LinkUp { link, peer, transport, bearer, age } => {
+                self.handle_link_up(link, peer, transport, bearer, age)
+            }
+            Input::LinkDown { link, reason } => self.handle_link_down(link, &reason),
+            Input::Frames { link, buffer } => self.handle_frames(link, &buffer),
+            Input::Measured { link, round_trip } => self.handle_measured(link, round_trip),
+            Input::Silent(link) => self.handle_silence(link, true),
+            Input::Heard(link) => self.handle_silence(link, false),
+            Input::Broken(link) => self.handle_broken(link),
+            Input::Twins { link, addresses } => self.handle_twins(link, addresses),
+            Input::Priced { link, price } => self.handle_priced(link, price),
+            Input::Blocked(link) => self.links.set_blocked(link, true),
+            Input::Writable(link) => self.handle_writable(link),
+            Input::Listening(addresses) => self.handle_listening(addresses),
+            Input::Enrol { id, hello } => self.handle_enrol(id, hello),
+            Input::Issued { origin, reply, pieces, event } => self.handle_issued(origin, reply, &pieces, event),
+            Input::Renewed(answer) => self.handle_renewed(answer),
+            Input::Event(event) => self.handle_event(event),
+            Input::Refused { reason, count } => self.note_refused(reason, count),
+            Input::Dropped { counter, count } => self.count(counter, count),
+            Input::Timeout => {}
+        }
+    }
+
+    pub(super) fn handle_command(&mut self, token: Token, command: Command) {
+        match command {
+            Command::Send(send) => self.send(token, send),
+            Command::SendLoad(load) => self.send_load(token, load),
+            Command::Request { send, service } => self.request(token, send, service),
+            Command::Publish { topic, payload, policy, lifetime, confirm } => {
+                self.publish((token, confirm), topic, payload, policy.as_deref(), lifetime);
+            }
+            Command::Subscribe { filter, past } => self.subscribe(token, filter, past),
+            Command::Offer { service } => self.offer(token, service),
+            Command::Respond { call, answer } => self.respond(token, call, answer),
+            Command::Receive { consumer, live } => self.read_inbox(token, consumer, live),
+            Command::Consume { consumer, up_to, durable } => self.consume(token, &consumer, up_to, durable),
+            Command::MakeConsumer { consumer } => self.make_consumer(token, &consumer),
+            Command::Forget { consumer } => self.forget_consumer(token, consumer),
+            Command::FollowLog => self.follow_log(token),
+            Command::Links => self.report_links(token),
+            Command::Routes => self.report_routes(token),
+            Command::Way { to, policy } => self.report_way(token, &to, policy.as_deref()),
+            Command::Cancel => self.cancel(token),
+            // The node answers these: it knows the network's part.
+            Command::Status | Command::Peers | Command::Contacts | Command::Lab(_) => {}
+        }
+    }
+
+    fn cancel(&mut self, token: Token) {
+        let known =
+            self.inbox.unwatch(token) | self.journal.unwatch(token) | self.withdraw(token) | self.unsubscribe(token);
+        if !known {
+            self.services.forget_request(token);
+        }
+    }
+
+    pub(super) fn handle_frame(&mut self, link: LinkId, kind: Kind, body: &[u8]) {
+        match kind {
+            Kind::Announce => self.handle_announce(link, body),
+            Kind::BulletinRequest => self.handle_bulletin_request(link, body),
+            Kind::Bulletin => self.handle_bulletin(link, body),
+            Kind::CredentialRequest => self.handle_credential_request(link, body),
+            Kind::Credential => self.handle_credential(body),
+            Kind::Refresh => self.handle_refresh(link, body),
+            Kind::EnrolRelay => self.handle_enrol_relay(link, body),
+            Kind::EnrolAnswer => self.handle_enrol_answer(link, body),
+            Kind::SessionNack => self.handle_nack(link, body),
+            Kind::HopAck => self.handle_hop_ack(link, body),
+            Kind::DocumentRequest => self.handle_document_request(link, body),
+            Kind::DocumentPiece => self.handle_document_piece(link, body),
+            Kind::Lsa => self.handle_lsa(link, body),
+            Kind::LsaDigest => self.handle_lsa_digest(link, body),
+            Kind::LsaRequest => self.handle_lsa_request(link, body),
+            Kind::Locate => self.handle_locate(link, body),
+            Kind::Located => self.handle_located(link, body),
+            Kind::Fragment => self.handle_fragment(link, body),
+            Kind::Group => self.handle_group_frame(link, body),
+            Kind::GroupHave => self.handle_group_have(link, body),
+            Kind::GroupWant => self.handle_group_want(link, body),
+            Kind::GroupAgain => self.handle_group_again(link, body),
+            // The link's handler answers pings itself; data frames go their own way.
+            Kind::Ping | Kind::Pong | Kind::Data => {}
+            Kind::Successor | Kind::TimeBeacon | Kind::Witness | Kind::Custody => {
+                self.count(Counter::FramesOfUnknownKind, 1)
+            }
+        }
+    }
+
+    /// Splits what came over a link and hands each frame to whom it concerns.
+    pub(super) fn handle_frames(&mut self, id: LinkId, buffer: &Bytes) {
+        for frame in Frames(buffer) {
+            if self.links.get(id).is_none() {
+                return;
+            }
+            let Ok(frame) = frame else {
+                self.close(id, "a frame of impossible length");
+                return;
+            };
+            if frame.flags & REQUIRED_FLAGS != 0 {
+                self.count(Counter::FramesWithUnknownFlags, 1);
+                continue;
+            }
+            match Kind::from_u8(frame.kind) {
+                None => self.count(Counter::FramesOfUnknownKind, 1),
+                Some(Kind::Data) => self.handle_data(id, frame.flags, frame.body, buffer),
+                Some(kind) => self.handle_frame(id, kind, frame.body),
+            }
+        }
+    }
+}

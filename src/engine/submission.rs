@@ -1,0 +1,118 @@
+//! Submission: messages of the local application, checked and put on their way out.
+//!
+//! A message to a name without a card waits for one pull of cards (`strangers`). What is refused is told at once, with the reason; what is taken
+//! ends once, with its outcome (`endings`).
+
+use super::Engine;
+use super::api::{Command, Load, Refused, Reply, Send, Token};
+use super::objectives::Asked;
+use super::services::check_size;
+use crate::counter::Counter;
+use crate::delivery::lane::Lane;
+use crate::delivery::outgoing::{Content, Submission};
+use crate::delivery::unconfirmed::{self, MAX_LOAD};
+use crate::id::{InnerId, Name};
+use crate::wire::batch::{Ack, MAX_MESSAGES};
+use crate::wire::parcel::{RECORD, Records, put_record};
+use core::time::Duration;
+
+/// Who waits for the end of a message on its way out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Sender {
+    /// The application, for the message's outcome; nobody yet after a restart.
+    Message(Option<Token>, Name),
+    /// The application, for a response.
+    Request(Token, Name),
+    /// Nobody: it is our answer to a call.
+    Answer,
+}
+
+impl Engine {
+    /// A message to a device's inbox.
+    pub(super) fn send(&mut self, token: Token, send: Send) {
+        if self.ask_again(token, &send) || !self.may_send(token, &send.payload) {
+            return;
+        }
+        if self.membership.contacts().get(&send.to).is_none() {
+            return self.submit_after_pull(token, send.to.clone(), Command::Send(send));
+        }
+        let Send { to, payload, ack, class, policy, lifetime, id } = send;
+        let asked = Asked { policy: policy.as_deref(), class, service: None };
+        let Some((terms, lifetime)) = self.terms_of(token, &to, &asked, lifetime, payload.len()) else { return };
+        let lane = Lane { class, terms };
+        if ack == Ack::None {
+            let mut records = Vec::with_capacity(RECORD + payload.len());
+            put_record(&mut records, 0, &payload);
+            return self.submit_load(token, to, records, 1, lane, lifetime);
+        }
+        let sender = Sender::Message(Some(token), to.clone());
+        let content = Content::Inbox;
+        let message = Submission { token: sender, payload, content, ack, lane, lifetime, keep: true, id };
+        if self.submit(token, &to, message).is_some()
+            && let Some(id) = id
+        {
+            self.outcomes.opened(id);
+        }
+    }
+
+    /// Messages to a device's inbox that ask for no confirmation.
+    pub(super) fn send_load(&mut self, token: Token, load: Load) {
+        let (found, limit) = (load.records.len(), MAX_LOAD);
+        let count = Records(&load.records).count();
+        if found > limit || count > MAX_MESSAGES {
+            return self.finish(token, Reply::Refused(Refused::TooLarge { found, limit }));
+        }
+        if self.membership.contacts().get(&load.to).is_none() {
+            return self.submit_after_pull(token, load.to.clone(), Command::SendLoad(load));
+        }
+        let Load { to, records, class, policy, lifetime } = load;
+        let asked = Asked { policy: policy.as_deref(), class, service: None };
+        let Some((terms, lifetime)) = self.terms_of(token, &to, &asked, lifetime, found) else { return };
+        let lane = Lane { class, terms };
+        self.submit_load(token, to, records, u32::try_from(count).unwrap_or(0), lane, lifetime);
+    }
+
+    fn submit_load(&mut self, token: Token, to: Name, records: Vec<u8>, count: u32, lane: Lane, lifetime: Duration) {
+        let class = lane.class;
+        let load = unconfirmed::Load { token: (token, to.clone()), records, count, lane, lifetime };
+        match self.unconfirmed.submit(&to, load, self.now, &mut self.rng) {
+            Ok(()) => self.schedule.wake(to),
+            Err(load) => {
+                self.count(REFUSED[class as usize], load.count.into());
+                let reason = format!("{} bytes of messages wait to leave", unconfirmed::MAX_BYTES);
+                self.finish(token, Reply::Refused(Refused::Full(reason)));
+            }
+        }
+    }
+
+    /// Puts a message on its way. `None` when it was refused, which has been said then.
+    pub(super) fn submit(&mut self, token: Token, to: &Name, message: Submission<Sender>) -> Option<InnerId> {
+        let class = message.lane.class;
+        match self.outgoing.submit(to, message, self.now, &mut self.rng) {
+            Ok(id) => {
+                self.schedule.wake(to.clone());
+                Some(id)
+            }
+            Err(full) => {
+                self.count(REFUSED[class as usize], 1);
+                self.finish(token, Reply::Refused(Refused::Full(full.to_string())));
+                None
+            }
+        }
+    }
+
+    /// Whether a payload is within its bound; if not, that has been said.
+    pub(super) fn may_send(&mut self, token: Token, payload: &[u8]) -> bool {
+        match check_size(payload) {
+            Ok(()) => true,
+            Err(refused) => {
+                self.finish(token, Reply::Refused(refused));
+                false
+            }
+        }
+    }
+}
+
+/// Counters of messages for which there was no room, by class.
+const REFUSED: [Counter; 4] =
+    [Counter::RefusedFullAlarm, Counter::RefusedFullControl, Counter::RefusedFullTelemetry, Counter::RefusedFullBulk];
