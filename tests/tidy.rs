@@ -230,6 +230,18 @@ mod can_fail {
     }
 
     #[test]
+    fn a_wing_of_the_engine_that_reaches_up_or_sideways() {
+        complains("src/engine/neighbours/a.rs", "use crate::engine::routing::routes::Route;", "a.rs:1: wing");
+        complains("src/engine/routing/a.rs", "use super::super::messages::inbox::Inbox;", "a.rs:1: wing");
+        complains("src/engine/groups/a.rs", "use crate::engine::messages::seals::seal;", "a.rs:1: wing");
+        complains("src/engine/core.rs", "use super::neighbours::links::Links;", "core.rs:1: wing");
+        complains("src/engine/messages/a.rs", "fn f() { crate::engine::turn::g() }", "a.rs:1: wing");
+        fine("src/engine/messages/a.rs", "use crate::engine::routing::routes::Route; use super::inbox::Inbox;");
+        fine("src/engine/dispatch.rs", "use super::{Engine, Output}; use super::groups::multicast;");
+        fine("src/engine/mod.rs", "mod groups; use groups::Groups;");
+    }
+
+    #[test]
     fn what_virtual_time_could_not_drive() {
         complains("src/net/links.rs", "use tokio::time::sleep;", "links.rs:1: virtual time");
         complains("src/node.rs", "async fn f() { tokio::select! {} }", "node.rs:1: virtual time");

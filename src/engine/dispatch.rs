@@ -33,17 +33,17 @@ impl Engine {
             Input::Silent(link) => self.handle_silence(link, true),
             Input::Heard(link) => self.handle_silence(link, false),
             Input::Broken(link) => self.handle_broken(link),
-            Input::Twins { link, addresses } => self.handle_twins(link, addresses),
+            Input::Twins { link, addresses } => self.neighbours.handle_twins(&mut self.core, link, addresses),
             Input::Priced { link, price } => self.handle_priced(link, price),
-            Input::Blocked(link) => self.links.set_blocked(link, true),
+            Input::Blocked(link) => self.neighbours.links.set_blocked(link, true),
             Input::Writable(link) => self.handle_writable(link),
             Input::Listening(addresses) => self.handle_listening(addresses),
-            Input::Enrol { id, hello } => self.handle_enrol(id, hello),
+            Input::Enrol { id, hello } => self.member.handle_enrol(&mut self.core, &mut self.neighbours, id, hello),
             Input::Issued { origin, reply, pieces, event } => self.handle_issued(origin, reply, &pieces, event),
             Input::Renewed(answer) => self.handle_renewed(answer),
             Input::Event(event) => self.handle_event(event),
             Input::Refused { reason, count } => self.note_refused(reason, count),
-            Input::Dropped { counter, count } => self.count(counter, count),
+            Input::Dropped { counter, count } => self.core.count(counter, count),
             Input::Timeout => {}
         }
     }
@@ -57,13 +57,15 @@ impl Engine {
                 self.publish((token, confirm), topic, payload, policy.as_deref(), lifetime);
             }
             Command::Subscribe { filter, past } => self.subscribe(token, filter, past),
-            Command::Offer { service } => self.offer(token, service),
-            Command::Respond { call, answer } => self.respond(token, call, answer),
-            Command::Receive { consumer, live } => self.read_inbox(token, consumer, live),
-            Command::Consume { consumer, up_to, durable } => self.consume(token, &consumer, up_to, durable),
-            Command::MakeConsumer { consumer } => self.make_consumer(token, &consumer),
-            Command::Forget { consumer } => self.forget_consumer(token, consumer),
-            Command::FollowLog => self.follow_log(token),
+            Command::Offer { service } => self.messages.offer(&mut self.core, token, service),
+            Command::Respond { call, answer } => self.messages.respond(&mut self.core, token, call, answer),
+            Command::Receive { consumer, live } => self.messages.read_inbox(&mut self.core, token, consumer, live),
+            Command::Consume { consumer, up_to, durable } => {
+                self.messages.consume(&mut self.core, token, &consumer, up_to, durable)
+            }
+            Command::MakeConsumer { consumer } => self.messages.make_consumer(&mut self.core, token, &consumer),
+            Command::Forget { consumer } => self.messages.forget_consumer(&mut self.core, token, consumer),
+            Command::FollowLog => self.messages.follow_log(&mut self.core, token),
             Command::Links => self.report_links(token),
             Command::Routes => self.report_routes(token),
             Command::Way { to, policy } => self.report_way(token, &to, policy.as_deref()),
@@ -74,41 +76,51 @@ impl Engine {
     }
 
     fn cancel(&mut self, token: Token) {
-        let known =
-            self.inbox.unwatch(token) | self.journal.unwatch(token) | self.withdraw(token) | self.unsubscribe(token);
+        let known = self.messages.inbox.unwatch(token)
+            | self.core.journal.unwatch(token)
+            | self.messages.withdraw(&mut self.core, token)
+            | self.unsubscribe(token);
         if !known {
-            self.services.forget_request(token);
+            self.messages.services.forget_request(token);
         }
     }
 
     pub(super) fn handle_frame(&mut self, link: LinkId, kind: Kind, body: &[u8]) {
         match kind {
             Kind::Announce => self.handle_announce(link, body),
-            Kind::BulletinRequest => self.handle_bulletin_request(link, body),
+            Kind::BulletinRequest => {
+                self.member.handle_bulletin_request(&mut self.core, &mut self.neighbours, link, body)
+            }
             Kind::Bulletin => self.handle_bulletin(link, body),
-            Kind::CredentialRequest => self.handle_credential_request(link, body),
+            Kind::CredentialRequest => self.neighbours.handle_credential_request(&mut self.core, link, body),
             Kind::Credential => self.handle_credential(body),
             Kind::Refresh => self.handle_refresh(link, body),
-            Kind::EnrolRelay => self.handle_enrol_relay(link, body),
-            Kind::EnrolAnswer => self.handle_enrol_answer(link, body),
-            Kind::SessionNack => self.handle_nack(link, body),
-            Kind::HopAck => self.handle_hop_ack(link, body),
-            Kind::DocumentRequest => self.handle_document_request(link, body),
+            Kind::EnrolRelay => self.member.handle_enrol_relay(&mut self.core, &mut self.neighbours, link, body),
+            Kind::EnrolAnswer => self.member.handle_enrol_answer(&mut self.core, &mut self.neighbours, link, body),
+            Kind::SessionNack => {
+                self.messages.handle_nack(&mut self.core, &mut self.neighbours, &mut self.routing, link, body)
+            }
+            Kind::HopAck => {
+                self.messages.handle_hop_ack(&mut self.core, &mut self.neighbours, &mut self.routing, link, body)
+            }
+            Kind::DocumentRequest => {
+                self.member.handle_document_request(&mut self.core, &mut self.neighbours, link, body)
+            }
             Kind::DocumentPiece => self.handle_document_piece(link, body),
-            Kind::Lsa => self.handle_lsa(link, body),
-            Kind::LsaDigest => self.handle_lsa_digest(link, body),
-            Kind::LsaRequest => self.handle_lsa_request(link, body),
+            Kind::Lsa => self.routing.handle_lsa(&mut self.core, &mut self.neighbours, link, body),
+            Kind::LsaDigest => self.routing.handle_lsa_digest(&mut self.core, &mut self.neighbours, link, body),
+            Kind::LsaRequest => self.routing.handle_lsa_request(&mut self.core, &mut self.neighbours, link, body),
             Kind::Locate => self.handle_locate(link, body),
             Kind::Located => self.handle_located(link, body),
             Kind::Fragment => self.handle_fragment(link, body),
             Kind::Group => self.handle_group_frame(link, body),
-            Kind::GroupHave => self.handle_group_have(link, body),
+            Kind::GroupHave => self.groups.handle_group_have(&mut self.core, &mut self.neighbours, link, body),
             Kind::GroupWant => self.handle_group_want(link, body),
             Kind::GroupAgain => self.handle_group_again(link, body),
             // The link's handler answers pings itself; data frames go their own way.
             Kind::Ping | Kind::Pong | Kind::Data => {}
             Kind::Successor | Kind::TimeBeacon | Kind::Witness | Kind::Custody => {
-                self.count(Counter::FramesOfUnknownKind, 1)
+                self.core.count(Counter::FramesOfUnknownKind, 1)
             }
         }
     }
@@ -116,19 +128,19 @@ impl Engine {
     /// Splits what came over a link and hands each frame to whom it concerns.
     pub(super) fn handle_frames(&mut self, id: LinkId, buffer: &Bytes) {
         for frame in Frames(buffer) {
-            if self.links.get(id).is_none() {
+            if self.neighbours.links.get(id).is_none() {
                 return;
             }
             let Ok(frame) = frame else {
-                self.close(id, "a frame of impossible length");
+                self.neighbours.close(&mut self.core, id, "a frame of impossible length");
                 return;
             };
             if frame.flags & REQUIRED_FLAGS != 0 {
-                self.count(Counter::FramesWithUnknownFlags, 1);
+                self.core.count(Counter::FramesWithUnknownFlags, 1);
                 continue;
             }
             match Kind::from_u8(frame.kind) {
-                None => self.count(Counter::FramesOfUnknownKind, 1),
+                None => self.core.count(Counter::FramesOfUnknownKind, 1),
                 Some(Kind::Data) => self.handle_data(id, frame.flags, frame.body, buffer),
                 Some(kind) => self.handle_frame(id, kind, frame.body),
             }

@@ -11,7 +11,6 @@
 use super::Engine;
 use super::api::{Reply, Token};
 use super::store::{Commit, Read, ReadError, SET_ASIDE, Table, Write};
-use crate::counter::Counter;
 use crate::event_log::{self, Event, EventLog, HEAD_KEY, Loader};
 use crate::id::Lsn;
 use crate::time::Now;
@@ -113,52 +112,34 @@ impl Journal {
 impl Engine {
     /// Something has happened that the log is to say.
     pub(super) fn handle_event(&mut self, event: Event) {
-        self.disk_fails = match event {
+        self.core.disk_fails = match event {
             Event::StoreFailed { .. } => true,
             Event::StoreRecovered => false,
-            _ => self.disk_fails,
+            _ => self.core.disk_fails,
         };
-        self.record(event);
-    }
-
-    /// Records an event.
-    pub(super) fn record(&mut self, event: Event) {
-        self.log.append(event, self.now);
+        self.core.record(event);
     }
 
     pub(super) fn note_refused(&mut self, reason: &'static str, count: u64) {
-        self.log.note_refused(reason, count);
-        self.timeout_log();
-    }
-
-    /// Counts something dropped or refused, and lets the log say so once an interval.
-    pub(super) fn count(&mut self, counter: Counter, count: u64) {
-        if count > 0 {
-            *self.counters.entry(counter).or_default() += count;
-            self.log.note_dropped(counter.name(), count);
-            self.timeout_log();
-        }
-    }
-
-    pub(super) fn timeout_log(&mut self) {
-        self.log.handle_timeout(self.now);
+        self.core.log.note_refused(reason, count);
+        self.core.timeout_log();
     }
 
     pub(super) fn write_log(&mut self) -> bool {
-        let Some(changes) = self.log.poll_changes() else { return false };
+        let Some(changes) = self.core.log.poll_changes() else { return false };
         let trimmed = changes.trimmed.into_iter();
         let key = |sequence| event_log::chain::key(sequence).to_vec();
-        self.journal.extend(trimmed.map(|sequence| Write::Delete { table: Table::Log, key: key(sequence) }));
+        self.core.journal.extend(trimmed.map(|sequence| Write::Delete { table: Table::Log, key: key(sequence) }));
         let records = changes.records.into_iter();
-        self.journal.extend(records.map(|(sequence, value)| Write::Put {
+        self.core.journal.extend(records.map(|(sequence, value)| Write::Put {
             table: Table::Log,
             key: key(sequence),
             value,
         }));
-        self.journal.write(Write::Put { table: Table::Meta, key: HEAD_KEY.to_vec(), value: changes.head });
-        if core::mem::take(&mut self.journal.set_aside) {
+        self.core.journal.write(Write::Put { table: Table::Meta, key: HEAD_KEY.to_vec(), value: changes.head });
+        if core::mem::take(&mut self.core.journal.set_aside) {
             // It is in the log from here on.
-            self.journal.write(Write::Delete { table: Table::Meta, key: SET_ASIDE.to_vec() });
+            self.core.journal.write(Write::Delete { table: Table::Meta, key: SET_ASIDE.to_vec() });
         }
         true
     }

@@ -44,86 +44,37 @@ pub mod store;
 pub mod tables;
 pub mod view;
 
-mod announcements;
-mod bulletins;
-mod confirmations;
-mod consumers;
-mod credential_exchange;
-mod data_frames;
-mod departures;
+mod core;
 mod dispatch;
-mod documents;
-mod endings;
-mod epochs;
 mod exchange;
-mod flights;
-mod forgeries;
-mod forward;
-mod fragments;
-mod group_frames;
-mod heard;
-mod holdings;
-mod inbox;
-mod intake;
+mod groups;
 mod journal;
-mod lag;
-mod link_state;
-mod links;
-mod locate;
-mod missing;
-mod multicast;
-mod objectives;
-mod ordinals;
-mod out_streams;
-mod outbox;
-mod outcomes;
-mod past;
-mod pathfinding;
-mod peer_credentials;
-mod publishing;
-mod reading;
-mod receipts;
-mod receiving;
-mod relaying;
-mod renewal;
-mod repair;
+mod membership;
+mod messages;
+mod neighbours;
 mod report;
-mod routes;
-mod seals;
-mod segments;
-mod senders;
-mod services;
-mod sessions;
+mod routing;
+mod sender;
 mod settings;
 mod share;
-mod shelf;
 mod spelling;
-mod standing;
-mod strangers;
-mod streams;
-mod submission;
-mod succession;
-mod tree;
 mod turn;
-mod wanted;
-mod ways;
-mod worth;
 
+use self::core::Core;
 use crate::counter::Counter;
-use crate::delivery::lane::Terms;
-use crate::delivery::outgoing::Outgoing;
-use crate::delivery::schedule::Schedule;
-use crate::delivery::unconfirmed::Unconfirmed;
-use crate::event_log::{Event, EventLog};
-use crate::id::{IssuerId, LinkId, Lsn, Name, Pseudonym};
+use crate::event_log::Event;
+use crate::id::{IssuerId, LinkId, Name};
 use crate::identity::membership::Membership;
 use crate::routing::policies::Policies;
-use crate::time::{Now, Time};
-use api::{Reply, Token};
+use crate::time::Now;
+use groups::Groups;
+use membership::Member;
+use messages::Messages;
+use neighbours::Neighbours;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::Rng;
+use routing::Routing;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 use store::{Read, ReadError};
 
 pub use exchange::{Input, Origin, Output};
@@ -131,63 +82,12 @@ pub use settings::Settings;
 
 /// The engine. See the module's documentation.
 pub struct Engine {
-    now: Now,
-    rng: ChaCha20Rng,
-    membership: Membership,
-    /// The issuer whose key this node holds.
-    issuer: Option<IssuerId>,
-    settings: Settings,
-    policies: Policies,
-    /// What messages of each of them ask of their way.
-    terms: BTreeMap<String, Arc<Terms>>,
-    /// Our pseudonym.
-    own: Pseudonym,
-    /// Number of this process.
-    process: u64,
-    /// Nothing becomes durable for now.
-    disk_fails: bool,
-    links: links::Links,
-    sessions: sessions::Sessions,
-    outgoing: Outgoing<submission::Sender>,
-    unconfirmed: Unconfirmed<(Token, Name)>,
-    outcomes: outcomes::Outcomes,
-    /// Which destinations are looked at next, and why those that wait do.
-    schedule: Schedule<routes::NoWay>,
-    inbox: inbox::Inbox,
-    services: services::Services,
-    peers: peer_credentials::PeerCredentials,
-    multicast: multicast::Multicast,
-    publishing: publishing::Publishing,
-    confirmations: confirmations::Confirmations,
-    shelf: shelf::Shelf,
-    repair: repair::Repair,
-    heard: heard::Heard,
-    tree: tree::Trees,
-    worth: worth::Worth,
-    routing: link_state::LinkState,
-    routes: routes::Routes,
-    flights: flights::Flights,
-    flows: forward::Flows,
-    fragments: fragments::Fragments,
-    /// How many forged frames each link may still bring.
-    forgeries: share::Rates,
-    locating: locate::Locating,
-    renewal: renewal::Renewal,
-    strangers: strangers::Strangers,
-    epochs: epochs::Epochs,
-    bulletins: bulletins::Bulletins,
-    relaying: relaying::Relays,
-    ways: ways::Ways,
-    documents: documents::Documents,
-    log: EventLog,
-    journal: journal::Journal,
-    outputs: VecDeque<Output>,
-    /// Where a batch is put together; kept for its room.
-    plain: Vec<u8>,
-    counters: BTreeMap<Counter, u64>,
-    /// When something is due, as of the end of the last turn.
-    wake: Option<Time>,
-    addresses: Vec<Vec<u8>>,
+    core: Core,
+    neighbours: Neighbours,
+    routing: Routing,
+    messages: Messages,
+    groups: Groups,
+    member: Member,
 }
 
 impl Engine {
@@ -201,126 +101,92 @@ impl Engine {
         now: Now,
     ) -> Result<Self, ReadError> {
         let log = journal::load(store, settings.log.clone(), now)?;
-        let inbox = inbox::Inbox::load(store)?;
-        let (own, area) = (membership.pseudonym(), settings.area);
         let process = rng.next_u64() | 1;
         let policies = Policies::new(&settings.policies);
-        let terms = objectives::all_terms(&policies);
+        let own = membership.pseudonym();
         let mut engine = Self {
-            now,
-            rng,
-            membership,
-            issuer,
-            policies,
-            terms,
-            worth: worth::Worth::load(&settings.bearers, store, now)?,
-            settings,
-            own,
-            process,
-            disk_fails: false,
-            links: links::Links::default(),
-            sessions: sessions::Sessions::new(),
-            outgoing: Outgoing::new(),
-            unconfirmed: Unconfirmed::new(),
-            outcomes: outcomes::Outcomes::load(store)?,
-            schedule: Schedule::default(),
-            inbox,
-            services: services::Services::new(now),
-            peers: peer_credentials::PeerCredentials::new(peer_credentials::MAX_CREDENTIALS),
-            multicast: multicast::Multicast::new(),
-            publishing: publishing::Publishing::load(store)?,
-            confirmations: confirmations::Confirmations::default(),
-            shelf: shelf::Shelf::new(shelf::MAX_BYTES),
-            repair: repair::Repair::default(),
-            heard: heard::Heard::load(store)?,
-            tree: tree::Trees::default(),
-            routing: link_state::LinkState::new(own, area),
-            routes: routes::Routes::default(),
-            flights: flights::Flights::default(),
-            flows: forward::Flows::default(),
-            fragments: fragments::Fragments::default(),
-            forgeries: forgeries::rates(),
-            locating: locate::Locating::default(),
-            renewal: renewal::Renewal::default(),
-            strangers: strangers::Strangers::default(),
-            epochs: epochs::Epochs::default(),
-            bulletins: bulletins::Bulletins::default(),
-            relaying: relaying::Relays::default(),
-            ways: ways::Ways::default(),
-            documents: documents::Documents::default(),
-            log,
-            journal: journal::Journal::new(store)?,
-            outputs: VecDeque::new(),
-            plain: Vec::new(),
-            counters: BTreeMap::new(),
-            wake: None,
-            addresses: Vec::new(),
+            neighbours: Neighbours::load(&settings, store, now)?,
+            routing: Routing::new(own, settings.area),
+            messages: Messages::load(store, now)?,
+            groups: Groups::load(store)?,
+            member: Member::new(issuer),
+            core: Core {
+                now,
+                rng,
+                membership,
+                terms: messages::objectives::all_terms(&policies),
+                policies,
+                settings,
+                own,
+                process,
+                disk_fails: false,
+                log,
+                journal: journal::Journal::new(store)?,
+                outputs: VecDeque::new(),
+                counters: BTreeMap::new(),
+                wake: None,
+            },
         };
-        engine.membership.groups_mut().set_time(now.unix);
+        engine.core.membership.groups_mut().set_time(now.unix);
         engine.start_epoch();
-        engine.record(Event::Started { version: env!("CARGO_PKG_VERSION").to_owned() });
-        engine.restore_outgoing(store)?;
-        engine.end_interrupted_calls(store)?;
+        engine.core.record(Event::Started { version: env!("CARGO_PKG_VERSION").to_owned() });
+        engine.messages.restore_outgoing(&mut engine.core, store)?;
+        engine.messages.end_interrupted_calls(&mut engine.core, store)?;
         Ok(engine)
     }
 
     /// Whether the node should take commands from the application, or let them wait.
     pub fn has_room(&self) -> bool {
-        let (open, fresh) = (self.outgoing.open(), self.outgoing.pending_bytes());
-        open < COMMANDS_OPEN && fresh < COMMIT_BYTES && self.unconfirmed.has_room() && self.publishing.has_room()
+        let (open, fresh) = (self.messages.outgoing.open(), self.messages.outgoing.pending_bytes());
+        open < COMMANDS_OPEN
+            && fresh < COMMIT_BYTES
+            && self.messages.unconfirmed.has_room()
+            && self.groups.publishing.has_room()
     }
 
     /// What this device is.
     pub fn membership(&mut self) -> &mut Membership {
-        &mut self.membership
+        &mut self.core.membership
     }
 
     /// Counters of everything dropped or refused.
     pub fn counters(&self) -> &BTreeMap<Counter, u64> {
-        &self.counters
+        &self.core.counters
     }
 
     /// Messages on their way out that have not ended.
     pub fn outgoing_open(&self) -> usize {
-        self.outgoing.open() + self.unconfirmed.waiting()
+        self.messages.outgoing.open() + self.messages.unconfirmed.waiting()
     }
 
     /// Messages in the inbox that have not been consumed.
     pub fn inbox_waiting(&self) -> u64 {
-        self.inbox.waiting()
+        self.messages.inbox.waiting()
     }
 
     /// How far inbox and event log reach, once all commits handed out are durable: their last numbers.
     pub fn extents(&self) -> (u64, u64) {
-        (self.inbox.last_given(), self.log.head().last)
+        (self.messages.inbox.last_given(), self.core.log.head().last)
     }
 
     /// Records in the event log.
     pub fn log_records(&self) -> u64 {
-        self.log.len()
+        self.core.log.len()
     }
 
     /// Links with the neighbour's name, where it is a contact.
     pub fn links(&self) -> impl Iterator<Item = (LinkId, Option<&Name>, bool)> {
-        self.links.iter().map(|(id, link)| (id, link.name.as_ref(), link.silent))
+        self.neighbours.links.iter().map(|(id, link)| (id, link.name.as_ref(), link.silent))
     }
 
     /// Closes the books: the last commit.
     pub fn stop(&mut self, now: Now) {
         self.pass_time(now);
-        let unused = self.heard.close();
-        self.journal.extend(unused);
-        let ends = self.publishing.close();
-        self.journal.extend([ends]);
-        self.record(Event::Stopped);
-    }
-
-    pub(super) fn reply(&mut self, token: Token, reply: Reply) {
-        self.outputs.push_back(Output::Reply { token, reply, after: Lsn(0), last: false });
-    }
-
-    pub(super) fn finish(&mut self, token: Token, reply: Reply) {
-        self.outputs.push_back(Output::Reply { token, reply, after: Lsn(0), last: true });
+        let unused = self.groups.heard.close();
+        self.core.journal.extend(unused);
+        let ends = self.groups.publishing.close();
+        self.core.journal.extend([ends]);
+        self.core.record(Event::Stopped);
     }
 }
 

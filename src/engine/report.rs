@@ -2,10 +2,12 @@
 
 use super::Engine;
 use super::api::{Reply, Token};
-use super::objectives::Asked;
-use super::routes::{NoWay, Route, Routes, Whereabouts, explain_no_way};
+use super::routing::wording::{amount, measure, money, thousandths};
 use super::view::{CandidateView, DoubtView, HopView, LinkView, PathView, RouteInUse, RouterView, RoutesView, WayView};
-use crate::id::{Name, Pseudonym};
+use crate::engine::messages::objectives::Asked;
+use crate::engine::routing::routes::{NoWay, Route, Routes, Whereabouts};
+use crate::engine::routing::wording::explain_no_way;
+use crate::id::Name;
 use crate::routing::explain::{Role, explain};
 use crate::routing::graph::NodeIndex;
 use crate::routing::policy::{Criterion, Wants};
@@ -23,18 +25,18 @@ impl Engine {
     /// Other routers that there is a way to.
     pub fn routers(&mut self) -> usize {
         self.follow_graph();
-        let graph = &self.routes.graph;
-        graph.index(&self.own).map_or(0, |own| graph.reached_from(own))
+        let graph = &self.routing.routes.graph;
+        graph.index(&self.core.own).map_or(0, |own| graph.reached_from(own))
     }
 
     pub(super) fn report_links(&mut self, token: Token) {
-        let mut links: Vec<LinkView> = self.links.iter().map(|(_, link)| self.link_view(link)).collect();
+        let mut links: Vec<LinkView> = self.neighbours.links.iter().map(|(_, link)| self.link_view(link)).collect();
         links.sort_by(|a, b| (&a.to, &a.bearer).cmp(&(&b.to, &b.bearer)));
-        self.finish(token, Reply::Links(links));
+        self.core.finish(token, Reply::Links(links));
     }
 
-    fn link_view(&self, link: &super::links::Link) -> LinkView {
-        let bearer = self.worth.bearer(link.bearer);
+    fn link_view(&self, link: &crate::engine::neighbours::links::Link) -> LinkView {
+        let bearer = self.neighbours.worth.bearer(link.bearer);
         let state = match (link.usable, link.silent) {
             (true, _) => "up",
             (false, true) => "silent",
@@ -42,7 +44,7 @@ impl Engine {
         };
         let m = &link.metrics;
         LinkView {
-            to: self.name_for(&link.peer.body.key),
+            to: self.routing.name_for(&self.core, &self.neighbours, &link.peer.body.key),
             bearer: bearer.name.clone(),
             class: bearer.class.name().to_owned(),
             role: if link.forwarding { "router" } else { "leaf" }.to_owned(),
@@ -52,23 +54,25 @@ impl Engine {
             success: f64::from(m.success) / f64::from(u16::MAX),
             price: money(m.price),
             energy_mj: m.energy,
-            left: self.worth.left(link.bearer, self.now.unix),
+            left: self.neighbours.worth.left(link.bearer, self.core.now.unix),
         }
     }
 
     pub(super) fn report_routes(&mut self, token: Token) {
         self.refresh_graph();
-        let now = self.now.time;
-        let entries: Vec<_> = self.routing.lsdb.entries().collect();
+        let now = self.core.now.time;
+        let entries: Vec<_> = self.routing.link_state.lsdb.entries().collect();
         let router = |entry: &&crate::routing::lsdb::Entry| RouterView {
-            name: self.name_for(&entry.router),
+            name: self.routing.name_for(&self.core, &self.neighbours, &entry.router),
             sequence: entry.lsa.sequence,
             age_s: now.since(entry.arrived).as_secs(),
             // Links that both ends tell of: what stands of one that is gone tells of links that are gone.
             neighbours: {
-                let graph = &self.routes.graph;
+                let graph = &self.routing.routes.graph;
                 let edges = graph.index(&entry.router).into_iter().flat_map(|router| graph.from(router));
-                let neighbours: BTreeSet<String> = edges.map(|(_, edge)| self.name_for(graph.node(edge.to))).collect();
+                let neighbours: BTreeSet<String> = edges
+                    .map(|(_, edge)| self.routing.name_for(&self.core, &self.neighbours, graph.node(edge.to)))
+                    .collect();
                 neighbours.into_iter().collect()
             },
             leaves: entry.lsa.leaves.len(),
@@ -76,56 +80,36 @@ impl Engine {
         };
         let mut routers: Vec<RouterView> = entries.iter().map(router).collect();
         routers.sort_by(|a, b| a.name.cmp(&b.name));
-        let doubts = self.worth.history.doubts(now).map(|((from, to), works, shunned)| DoubtView {
-            from: self.name_for(&from),
-            to: self.name_for(&to),
+        let doubts = self.neighbours.worth.history.doubts(now).map(|((from, to), works, shunned)| DoubtView {
+            from: self.routing.name_for(&self.core, &self.neighbours, &from),
+            to: self.routing.name_for(&self.core, &self.neighbours, &to),
             works: f64::from(works) / f64::from(u16::MAX),
             shunned,
         });
         let doubts = doubts.collect();
-        let routes = self.routes.in_use().map(|(aim, route, since)| RouteInUse {
+        let routes = self.routing.routes.in_use().map(|(aim, route, since)| RouteInUse {
             to: aim.to.to_string(),
-            policy: self.policies.name_of(&aim.terms.policy).unwrap_or("of its own").to_owned(),
+            policy: self.core.policies.name_of(&aim.terms.policy).unwrap_or("of its own").to_owned(),
             hurried: aim.hurried,
             path: self.path_view(route),
             since_s: now.since(since).as_secs(),
         });
         let view = RoutesView {
-            area: self.settings.area,
-            forwarding: self.settings.forwarding,
-            links: self.routes.graph.edges().len(),
-            forwarded: self.flows.forwarded,
+            area: self.core.settings.area,
+            forwarding: self.core.settings.forwarding,
+            links: self.routing.routes.graph.edges().len(),
+            forwarded: self.routing.flows.forwarded,
             routers,
             routes: routes.collect(),
             doubts,
         };
-        self.finish(token, Reply::Routes(Box::new(view)));
-    }
-
-    /// Names of nodes, as far as they are contacts.
-    pub(super) fn names(&mut self, nodes: &[Pseudonym]) -> Vec<String> {
-        nodes.iter().map(|node| self.name_for(node)).collect()
-    }
-
-    /// The name of a node, or the beginning of its key.
-    pub(super) fn name_for(&self, node: &Pseudonym) -> String {
-        if *node == self.own {
-            return self.membership.name().to_string();
-        }
-        match self
-            .routing
-            .name_of_router(node)
-            .or_else(|| self.links.of(node).next().and_then(|(_, l)| l.name.as_ref()))
-        {
-            Some(name) => name.to_string(),
-            None => format!("{node}"),
-        }
+        self.core.finish(token, Reply::Routes(Box::new(view)));
     }
 
     /// The way to a device under a policy, what else there is, and why.
     pub(super) fn report_way(&mut self, token: Token, to: &Name, policy: Option<&str>) {
-        if self.membership.contacts().get(to).is_none() && to != self.membership.name() {
-            return self.refuse_unknown(token, to);
+        if self.core.membership.contacts().get(to).is_none() && to != self.core.membership.name() {
+            return self.messages.refuse_unknown(&mut self.core, token, to);
         }
         let asked = Asked { policy, class: Class::Telemetry, service: None };
         let Some((terms, lifetime)) = self.terms_of(token, to, &asked, LIFETIME, 0) else { return };
@@ -151,7 +135,7 @@ impl Engine {
             if terms.policy.weights == [0; 4] { crate::routing::policy::BALANCED } else { terms.policy.weights };
         let view = WayView {
             to: to.to_string(),
-            policy: self.policies.name_of(&terms.policy).unwrap_or("of its own").to_owned(),
+            policy: self.core.policies.name_of(&terms.policy).unwrap_or("of its own").to_owned(),
             weights: weights.to_vec(),
             path: chosen.as_deref().map(|route| self.path_view(route)),
             alternate: way.as_ref().ok().and_then(|way| way.alternate.as_deref()).map(|route| self.path_view(route)),
@@ -159,7 +143,7 @@ impl Engine {
             candidates: views.collect(),
             why,
         };
-        self.finish(token, Reply::Way(Box::new(view)));
+        self.core.finish(token, Reply::Way(Box::new(view)));
     }
 
     /// Ways that were looked at: the one taken, and the best by each measure.
@@ -167,12 +151,17 @@ impl Engine {
         let mut candidates: Vec<Candidate> = Vec::new();
         candidates.extend(taken.map(|route| Candidate { best_at: Vec::new(), route: route.clone(), taken: true }));
         let Ok(Whereabouts::At(routers, leaf)) = self.whereabouts(to) else { return candidates };
-        let overlay = self.overlay_for(self.segment_towards(&routers, leaf.as_ref()));
-        let Routes { graph, .. } = &self.routes;
-        let Some(from) = graph.index(&self.own) else { return candidates };
+        let overlay = self.routing.overlay_for(self.routing.segment_towards(
+            &self.core,
+            &self.neighbours,
+            &routers,
+            leaf.as_ref(),
+        ));
+        let Routes { graph, .. } = &self.routing.routes;
+        let Some(from) = graph.index(&self.core.own) else { return candidates };
         let to: Vec<NodeIndex> = routers.iter().filter_map(|router| graph.index(router)).collect();
         for found in explain(graph, from, &to, wants, &overlay).candidates {
-            let Some(route) = self.route_along(&found.path, leaf.as_ref()) else { continue };
+            let Some(route) = self.routing.route_along(&found.path, leaf.as_ref()) else { continue };
             let best_at: Vec<String> = found.roles.iter().filter_map(|role| role_name(*role)).collect();
             let same =
                 |known: &&mut Candidate| known.route.nodes == route.nodes && known.route.bearers == route.bearers;
@@ -239,8 +228,12 @@ impl Engine {
     }
 
     fn over(&self, route: &Route) -> String {
-        let relays: Vec<String> =
-            route.nodes.iter().take(route.nodes.len().saturating_sub(1)).map(|node| self.name_for(node)).collect();
+        let relays: Vec<String> = route
+            .nodes
+            .iter()
+            .take(route.nodes.len().saturating_sub(1))
+            .map(|node| self.routing.name_for(&self.core, &self.neighbours, node))
+            .collect();
         if relays.is_empty() {
             let bearer = route.bearers.first().and_then(|class| Bearer::from_u8(*class));
             return format!("the link itself ({})", bearer.map_or("unknown", Bearer::name));
@@ -255,7 +248,12 @@ impl Engine {
         let hops = route.nodes.iter().enumerate();
         let Totals { price, delay, energy, .. } = route.totals;
         PathView {
-            hops: hops.map(|(at, node)| HopView { to: self.name_for(node), bearer: bearer(at) }).collect(),
+            hops: hops
+                .map(|(at, node)| HopView {
+                    to: self.routing.name_for(&self.core, &self.neighbours, node),
+                    bearer: bearer(at),
+                })
+                .collect(),
             price: money(price),
             delay_ms: thousandths(delay),
             success: f64::from(route.totals.success()) / f64::from(u16::MAX),
@@ -265,10 +263,10 @@ impl Engine {
 
     /// Whom the application can address.
     pub fn contacts(&mut self) -> Reply {
-        let contacts = self.membership.contacts().iter().map(|card| card.name.clone()).collect::<Vec<_>>();
+        let contacts = self.core.membership.contacts().iter().map(|card| card.name.clone()).collect::<Vec<_>>();
         let contact = |name: Name| super::api::Contact {
-            neighbour: self.links.to(&name).is_some(),
-            changed: self.membership.contact_book().changed(&name).map(|change| change.text().to_owned()),
+            neighbour: self.neighbours.links.to(&name).is_some(),
+            changed: self.core.membership.contact_book().changed(&name).map(|change| change.text().to_owned()),
             name: name.to_string(),
         };
         Reply::Contacts(contacts.into_iter().map(contact).collect())
@@ -303,35 +301,4 @@ fn tips(gap: u64, weights: &[u8; 4]) -> Vec<String> {
             format!("{} rose by {}", measure(criterion), amount(criterion, gap / u64::from(*weight)))
         })
         .collect()
-}
-
-/// What a measure is called.
-pub(super) fn measure(criterion: Criterion) -> &'static str {
-    match criterion {
-        Criterion::Cost => "price",
-        Criterion::Delay => "delay",
-        Criterion::Failures => "failures",
-        Criterion::Energy => "energy",
-    }
-}
-
-/// An amount of it.
-#[expect(clippy::cast_precision_loss, reason = "for people")]
-pub(super) fn amount(criterion: Criterion, amount: u64) -> String {
-    match criterion {
-        Criterion::Cost => format!("{} a MB", money(amount)),
-        Criterion::Delay => format!("{:.1} ms", thousandths(amount)),
-        Criterion::Failures => format!("{:.2} %", (1.0 - (-(amount as f64) / 1e6).exp()) * 100.0),
-        Criterion::Energy => format!("{amount} mJ a MB"),
-    }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "for people")]
-fn money(micro: u64) -> f64 {
-    micro as f64 / 1e6
-}
-
-#[expect(clippy::cast_precision_loss, reason = "for people")]
-fn thousandths(value: u64) -> f64 {
-    value as f64 / 1e3
 }

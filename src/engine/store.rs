@@ -34,7 +34,13 @@ pub enum Table {
 
 /// Small facts, by their keys in [`Table::Meta`], that must not go back to older ones: numbers would be given twice, and what was heard would be new. A store
 /// that has lost its newest part brings them back.
-pub const WITNESSED: [&[u8]; 3] = [event_log::HEAD_KEY, super::consumers::KEY, super::heard::KEY];
+pub const WITNESSED: [&[u8]; 3] = [event_log::HEAD_KEY, INBOX_CURSORS, HEARD];
+
+/// Key in [`Table::Meta`] of how far consumers of the inbox have come.
+pub const INBOX_CURSORS: &[u8] = b"inbox-cursors";
+
+/// Key in [`Table::Meta`] of up to where all publishers may have been heard.
+pub const HEARD: &[u8] = b"heard";
 
 /// Key in [`Table::Meta`] of the last number that the inbox had given when the store lost its newest part, 8 bytes big
 /// endian. Set by the store alone.

@@ -1,9 +1,10 @@
 //! Tables that others fill, with their sizes and bounds: for tests, and for whoever looks for what has grown.
 
-use super::{
-    Engine, flights, forward, fragments, group_frames, inbox, multicast, peer_credentials, routes, services, shelf,
-    streams, tree, wanted,
-};
+use super::Engine;
+use crate::engine::groups::{group_frames, multicast, shelf, streams, tree, wanted};
+use crate::engine::messages::{inbox, services};
+use crate::engine::neighbours::{fragments, peer_credentials};
+use crate::engine::routing::{flights, forward, routes};
 use crate::routing::lsdb;
 
 /// A table that others fill.
@@ -21,25 +22,25 @@ impl Engine {
     /// Every table that grows with what others send, whatever that is.
     pub fn tables(&self) -> Vec<Table> {
         let table = |name, entries, bound| Table { name, entries, bound };
-        let partial = fragments::MAX_PARTIAL * self.links.iter().count();
-        let waiting = self.multicast.waiting.iter().map(group_frames::Waiting::size).sum();
+        let partial = fragments::MAX_PARTIAL * self.neighbours.links.iter().count();
+        let waiting = self.groups.multicast.waiting.iter().map(group_frames::Waiting::size).sum();
         vec![
-            table("calls", self.services.calls(), services::MAX_CALLS),
-            table("credentials", self.peers.len(), peer_credentials::MAX_CREDENTIALS),
-            table("fragments", self.fragments.len(), partial),
-            table("flights", self.flights.len(), flights::MAX_FLIGHTS),
-            table("flows", self.flows.len(), forward::MAX_FLOWS),
-            table("group flows", self.shelf.flows(), shelf::MAX_FLOWS),
-            table("group frames kept, bytes", self.shelf.bytes(), shelf::MAX_BYTES),
-            table("group frames wanted", self.repair.wants.len(), wanted::MAX_WANTED),
-            table("group frames waiting", self.multicast.waiting.len(), multicast::MAX_WAITING),
+            table("calls", self.messages.services.calls(), services::MAX_CALLS),
+            table("credentials", self.neighbours.peers.len(), peer_credentials::MAX_CREDENTIALS),
+            table("fragments", self.neighbours.fragments.len(), partial),
+            table("flights", self.routing.flights.len(), flights::MAX_FLIGHTS),
+            table("flows", self.routing.flows.len(), forward::MAX_FLOWS),
+            table("group flows", self.groups.shelf.flows(), shelf::MAX_FLOWS),
+            table("group frames kept, bytes", self.groups.shelf.bytes(), shelf::MAX_BYTES),
+            table("group frames wanted", self.groups.repair.wants.len(), wanted::MAX_WANTED),
+            table("group frames waiting", self.groups.multicast.waiting.len(), multicast::MAX_WAITING),
             table("group frames waiting, bytes", waiting, multicast::MAX_WAITING_BYTES),
-            table("group streams", self.multicast.streams.len().0, streams::MAX_STREAMS),
-            table("group topics", self.multicast.streams.len().1, streams::MAX_TOPICS),
-            table("group trees", self.tree.carried().count(), tree::MAX_TREES),
-            table("routers", self.routing.lsdb.len(), lsdb::MAX_ROUTERS),
-            table("routes", self.routes.chosen.len(), routes::MAX_ROUTES),
-            table("sender streams", self.inbox.streams.len(), inbox::MAX_STREAMS),
+            table("group streams", self.groups.multicast.streams.len().0, streams::MAX_STREAMS),
+            table("group topics", self.groups.multicast.streams.len().1, streams::MAX_TOPICS),
+            table("group trees", self.groups.tree.carried().count(), tree::MAX_TREES),
+            table("routers", self.routing.link_state.lsdb.len(), lsdb::MAX_ROUTERS),
+            table("routes", self.routing.routes.chosen.len(), routes::MAX_ROUTES),
+            table("sender streams", self.messages.inbox.streams.len(), inbox::MAX_STREAMS),
         ]
     }
 }

@@ -23,59 +23,59 @@ const STEP: i64 = 1_000_000;
 impl Engine {
     /// Advances time and does what has become due.
     pub(super) fn pass_time(&mut self, now: Now) {
-        if now.time < self.now.time {
+        if now.time < self.core.now.time {
             return;
         }
         self.watch_clock(now);
-        self.now = now;
-        self.membership.groups_mut().set_time(now.unix);
-        if self.wake.is_some_and(|at| at <= now.time) {
-            self.wake = None;
+        self.core.now = now;
+        self.core.membership.groups_mut().set_time(now.unix);
+        if self.core.wake.is_some_and(|at| at <= now.time) {
+            self.core.wake = None;
             self.handle_timeout();
         }
     }
 
     fn handle_timeout(&mut self) {
         self.timeout_unicast();
-        self.timeout_services();
+        self.messages.timeout_services(&mut self.core);
         self.timeout_confirmations();
         self.timeout_multicast();
-        self.timeout_link_state();
+        self.routing.timeout_link_state(&mut self.core, &mut self.neighbours);
         self.timeout_locating();
         self.timeout_worth();
         self.timeout_tree();
         self.timeout_repair();
-        self.timeout_relays();
-        self.timeout_documents();
-        self.timeout_reopening();
+        self.member.timeout_relays(&mut self.core, &mut self.neighbours);
+        self.member.timeout_documents(&mut self.core, &mut self.neighbours);
+        self.messages.timeout_reopening(&self.core);
         self.timeout_epochs();
-        self.timeout_bulletin();
-        self.timeout_renewal();
-        self.timeout_log();
+        self.member.timeout_bulletin(&mut self.core);
+        self.member.timeout_renewal(&mut self.core);
+        self.core.timeout_log();
     }
 
     fn next_wake(&self) -> Option<Time> {
         [
-            self.outgoing.next_wake(),
-            self.unconfirmed.next_wake(),
-            self.services.next_wake(),
-            self.multicast.next_wake(self.now.time),
-            self.publishing.next_wake(),
-            self.confirmations.next_wake(),
-            self.shelf.next_wake(),
-            self.repair.next_wake(),
-            self.routing.next_wake(),
-            self.next_route_check(),
-            self.next_question(),
-            self.next_bearer_change(),
-            self.tree.next_wake(),
-            self.schedule.next_wake(),
-            self.epochs.next_wake(),
-            self.bulletins.next_wake(),
-            self.renewal.next_wake(),
-            self.relaying.next_wake(),
-            self.documents.next_wake(),
-            Some(self.log.poll_timeout()),
+            self.messages.outgoing.next_wake(),
+            self.messages.unconfirmed.next_wake(),
+            self.messages.services.next_wake(),
+            self.groups.multicast.next_wake(self.core.now.time),
+            self.groups.publishing.next_wake(),
+            self.groups.confirmations.next_wake(),
+            self.groups.shelf.next_wake(),
+            self.groups.repair.next_wake(),
+            self.routing.link_state.next_wake(),
+            self.routing.next_route_check(),
+            self.routing.next_question(),
+            self.neighbours.next_bearer_change(&self.core),
+            self.groups.tree.next_wake(),
+            self.messages.schedule.next_wake(),
+            self.member.epochs.next_wake(),
+            self.member.bulletins.next_wake(),
+            self.member.renewal.next_wake(),
+            self.member.relaying.next_wake(),
+            self.member.documents.next_wake(),
+            Some(self.core.log.poll_timeout()),
         ]
         .into_iter()
         .flatten()
@@ -85,60 +85,60 @@ impl Engine {
     /// The next thing to do. After [`Output::Wait`] the turn is over.
     pub fn poll_output(&mut self) -> Output {
         loop {
-            if let Some(output) = self.outputs.pop_front() {
+            if let Some(output) = self.core.outputs.pop_front() {
                 return output;
             }
             // First what tells others what happened, then the commit that it waits for, then new data.
             if self.end_turn() || self.pump_unicast() || self.pump_multicast() {
                 continue;
             }
-            self.wake = self.next_wake();
-            return Output::Wait(self.wake);
+            self.core.wake = self.next_wake();
+            return Output::Wait(self.core.wake);
         }
     }
 
     /// Ends the turn: one commit, and what waits for it. Answers whether there was anything.
     pub(super) fn end_turn(&mut self) -> bool {
         self.settle_routing();
-        self.write_dedupe();
-        self.write_outgoing();
-        self.write_history();
+        self.messages.write_dedupe(&mut self.core);
+        self.messages.write_outgoing(&mut self.core);
+        self.neighbours.write_history(&mut self.core);
         let logged = self.write_log();
-        let commit = self.journal.take_commit();
+        let commit = self.core.journal.take_commit();
         let committed = commit.is_some();
-        self.outputs.extend(commit.map(Output::Commit));
-        let after = self.journal.last();
-        let before = self.outputs.len();
-        self.announce_inbox(after);
+        self.core.outputs.extend(commit.map(Output::Commit));
+        let after = self.core.journal.last();
+        let before = self.core.outputs.len();
+        self.messages.announce_inbox(&mut self.core, after);
         self.confirm_to_senders(after);
         self.send_answers();
-        self.release_calls(after);
-        for (token, reply, last) in self.journal.take_deferred() {
-            self.outputs.push_back(Output::Reply { token, reply, after, last });
+        self.messages.release_calls(&mut self.core, after);
+        for (token, reply, last) in self.core.journal.take_deferred() {
+            self.core.outputs.push_back(Output::Reply { token, reply, after, last });
         }
         if logged {
-            let last = self.log.head().last;
-            for token in self.journal.watchers() {
+            let last = self.core.log.head().last;
+            for token in self.core.journal.watchers() {
                 let reply = Reply::Log { last };
-                self.outputs.push_back(Output::Reply { token, reply, after, last: false });
+                self.core.outputs.push_back(Output::Reply { token, reply, after, last: false });
             }
         }
-        committed || self.outputs.len() > before
+        committed || self.core.outputs.len() > before
     }
 
     /// Notes when the wall clock moves against the monotonic one.
     pub(super) fn watch_clock(&mut self, now: Now) {
-        let wall = now.unix.0.cast_signed() - self.now.unix.0.cast_signed();
-        let elapsed = now.time.since(self.now.time).as_micros();
+        let wall = now.unix.0.cast_signed() - self.core.now.unix.0.cast_signed();
+        let elapsed = now.time.since(self.core.now.time).as_micros();
         let by = wall - i64::try_from(elapsed).unwrap_or(i64::MAX);
         if by.abs() > STEP {
-            self.now = now;
-            self.record(Event::ClockStepped { by_ms: by / 1_000 });
-            self.links.handle_clock_step(by);
-            self.shelf.handle_clock_step(by);
-            self.multicast.streams.handle_clock_step(by);
+            self.core.now = now;
+            self.core.record(Event::ClockStepped { by_ms: by / 1_000 });
+            self.neighbours.links.handle_clock_step(by);
+            self.groups.shelf.handle_clock_step(by);
+            self.groups.multicast.streams.handle_clock_step(by);
             self.announce_again();
-            self.renewal.handle_clock_step();
+            self.member.renewal.handle_clock_step();
             self.start_epoch();
             self.update_tags();
         }

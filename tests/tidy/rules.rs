@@ -28,6 +28,19 @@ const FLOORS: [(&str, u8); 23] = [
     ("lib", 9),
     ("bin", 9),
 ];
+/// The wings of the engine, with how far up each is; what is not listed is core, below all of them. Imports go down only, and never
+/// from one wing to another beside it.
+const WINGS: [(&str, u8); 9] = [
+    ("dispatch", 4),
+    ("turn", 4),
+    ("report", 4),
+    ("tables", 4),
+    ("messages", 3),
+    ("groups", 3),
+    ("membership", 3),
+    ("routing", 2),
+    ("neighbours", 1),
+];
 /// Below this floor nothing touches the outside world.
 const FIRST_IO_FLOOR: u8 = 5;
 /// Lines of the longest file.
@@ -123,6 +136,9 @@ pub fn architecture(path: &str, text: &str) -> Vec<String> {
         let full = named.path.join("::");
         if let Some(what) = breaks_floor(top, floor, &named) {
             say("floor", &what, "carry the value through the floor above, or move the item down");
+        }
+        if let Some(what) = breaks_wing(&module, &named) {
+            say("wing", &what, "move the item to where both may have it, or call it from dispatch or the turn");
         }
         if named.test {
             continue;
@@ -227,6 +243,22 @@ fn breaks_floor(top: &str, floor: u8, named: &Named) -> Option<String> {
         Some(same) if same == floor => Some(format!("`{top}` imports its sibling `{target}`, both on floor {floor}")),
         Some(above) => Some(format!("`{top}` on floor {floor} imports `{target}` on floor {above}")),
     }
+}
+
+/// What of the engine a file of the engine may not import.
+fn breaks_wing(module: &[String], named: &Named) -> Option<String> {
+    let of = |path: &[String]| match path {
+        [krate, engine, wing, ..] if krate == "crate" && engine == "engine" => Some(wing.clone()),
+        _ => None,
+    };
+    let height = |wing: &str| WINGS.iter().find(|(name, _)| *name == wing).map_or(0, |(_, height)| *height);
+    let (own, target) = (of(module)?, of(&named.path)?);
+    let (here, there) = (height(&own), height(&target));
+    if own == target || there < here || there == 0 {
+        return None;
+    }
+    let where_ = if there == here { "beside it" } else { "above it" };
+    Some(format!("the engine's `{own}` imports `{target}`, {where_}"))
 }
 
 /// Whether `path` is `prefix` or below it.

@@ -1,0 +1,152 @@
+//! Publications that are to be confirmed: who has handed them to a subscriber.
+//!
+//! **Mechanism.** A publisher may ask for it, and the batch says so under its seal. A device that hands messages of such a batch to a
+//! subscriber, and has a card of the publisher, sends the publisher one message of the purpose `Heard` for all of them that follow each
+//! other, sealed from end to end, confirmed and repeated like any other, until the publications' deadline. The publisher counts devices, not subscribers: each once. It cannot
+//! know how many there are, so it waits for as many as the application names, or until the deadline. Nothing of it is kept on disk:
+//! after a restart of the publisher nobody waits any more.
+//!
+//! Invariants
+//! 1. A publication that is to be confirmed ends once: `heard` with how many have confirmed it, or `expired` if none has.
+//! 2. At most [`MAX_AWAITED`] have not ended, whether they have left or not. Drop policy: the newest is refused (`Full`).
+//! 3. Only a contact's word counts, and for a publication whose number a member of the group alone knows.
+
+use crate::counter::Counter;
+use crate::delivery::lane::Lane;
+use crate::delivery::outgoing::{Content, Submission};
+use crate::engine::Engine;
+use crate::engine::api::{Outcome, Reply, Token};
+use crate::engine::groups::Groups;
+use crate::engine::groups::streams::Received;
+use crate::engine::sender::Sender;
+use crate::id::{InnerId, Name};
+use crate::time::Time;
+use crate::wire::batch::{Ack, Message, Purpose};
+use crate::wire::data::Class;
+use crate::wire::group::MAX_MESSAGES;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Most publications that wait to be confirmed.
+const MAX_AWAITED: usize = 4_096;
+
+/// Why one more is refused.
+pub(in crate::engine) fn too_many() -> String {
+    format!("{MAX_AWAITED} publications wait to be confirmed already")
+}
+
+/// A publication that is to be confirmed.
+#[derive(Debug)]
+pub(in crate::engine) struct Awaited {
+    pub(in crate::engine) token: Token,
+    pub(in crate::engine) topic: String,
+    /// As many are waited for.
+    pub(in crate::engine) enough: u32,
+    /// Neighbours that it went to.
+    pub(in crate::engine) neighbours: u32,
+    pub(in crate::engine) since: Time,
+    pub(in crate::engine) deadline: Time,
+}
+
+/// Who has confirmed what, and what is waited for.
+#[derive(Debug, Default)]
+pub(in crate::engine) struct Confirmations {
+    awaited: BTreeMap<InnerId, (Awaited, BTreeSet<Name>, Time)>,
+    deadlines: BTreeSet<(Time, InnerId)>,
+    /// Publications taken that are to be confirmed and have not ended: these, and those that have not left.
+    open: usize,
+}
+
+impl Confirmations {
+    /// A publication is taken that is to be confirmed, if there is room for one more.
+    pub(in crate::engine) fn take(&mut self) -> bool {
+        let has_room = self.open < MAX_AWAITED;
+        self.open += usize::from(has_room);
+        has_room
+    }
+
+    /// One has ended.
+    pub(in crate::engine) fn ended(&mut self) {
+        self.open = self.open.saturating_sub(1);
+    }
+
+    pub(in crate::engine) fn next_wake(&self) -> Option<Time> {
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+}
+
+impl Groups {
+    /// A publication has left, and is to be confirmed.
+    pub(in crate::engine) fn await_confirmations(&mut self, id: InnerId, awaited: Awaited) {
+        self.confirmations.deadlines.insert((awaited.deadline, id));
+        let since = awaited.since;
+        self.confirmations.awaited.insert(id, (awaited, BTreeSet::new(), since));
+    }
+}
+
+impl Engine {
+    /// So many messages from this one on, which were to be confirmed, have been handed to a subscriber here.
+    pub(in crate::engine) fn confirm_heard(&mut self, frame: &Received, first: InnerId, count: u32) {
+        // Who has no card of its publisher cannot address it.
+        let Some(name) = frame.from.clone() else { return };
+        let message = Submission {
+            token: Sender::Answer,
+            payload: count.to_be_bytes().to_vec(),
+            content: Content::Call { purpose: Purpose::Heard, service: None, replies_to: Some(first) },
+            ack: Ack::End,
+            lane: Lane { class: Class::Control, terms: Arc::default() },
+            lifetime: frame.until.since(self.core.now.time),
+            keep: false,
+            id: None,
+        };
+        // Where there is no room for it, the publisher counts one less.
+        self.messages.submit(&mut self.core, Token(0), &name, message);
+    }
+
+    /// A contact has handed publications to a subscriber.
+    pub(in crate::engine) fn handle_heard(&mut self, from: &Name, message: &Message<'_>) {
+        let count = <[u8; 4]>::try_from(message.payload).map_or(0, u32::from_be_bytes);
+        let told = message.replies_to.filter(|_| (1..=MAX_MESSAGES as u32).contains(&count));
+        let Some(first) = told else { return self.core.count(Counter::ConfirmationsUnasked, 1) };
+        for number in 0..u64::from(count) {
+            self.note_heard(from, InnerId { sequence: first.sequence.saturating_add(number), ..first });
+        }
+    }
+
+    fn note_heard(&mut self, from: &Name, id: InnerId) {
+        let now = self.core.now.time;
+        let Some((awaited, heard, last)) = self.groups.confirmations.awaited.get_mut(&id) else {
+            return self.core.count(Counter::ConfirmationsUnasked, 1);
+        };
+        if heard.insert(from.clone()) {
+            *last = now;
+        }
+        if heard.len() >= awaited.enough.max(1) as usize {
+            self.end_confirmations(id);
+        }
+    }
+
+    pub(in crate::engine) fn timeout_confirmations(&mut self) {
+        while let Some((at, id)) = self.groups.confirmations.deadlines.first().copied()
+            && at <= self.core.now.time
+        {
+            self.end_confirmations(id);
+        }
+    }
+
+    fn end_confirmations(&mut self, id: InnerId) {
+        let Some((awaited, heard, last)) = self.groups.confirmations.awaited.remove(&id) else { return };
+        self.groups.confirmations.ended();
+        self.groups.confirmations.deadlines.remove(&(awaited.deadline, id));
+        let subscribers = u32::try_from(heard.len()).unwrap_or(u32::MAX);
+        let latency_us = u64::try_from(last.since(awaited.since).as_micros()).unwrap_or(u64::MAX);
+        let outcome = if subscribers > 0 {
+            Outcome::Heard { latency_us, subscribers, neighbours: awaited.neighbours }
+        } else {
+            let neighbours = awaited.neighbours;
+            Outcome::Expired { reason: format!("{neighbours} neighbours got it, and no subscriber has confirmed it") }
+        };
+        self.messages.note_failure(&mut self.core, crate::wire::topic::group(&awaited.topic), &outcome);
+        self.core.finish(awaited.token, Reply::Outcome(outcome));
+    }
+}

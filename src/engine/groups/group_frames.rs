@@ -1,0 +1,292 @@
+//! Group frames from neighbours: judged before they are handed on, then kept, and opened if somebody here listens.
+//!
+//! ```text
+//! frame ─▶ well-formed? in time? not here before? ──no──▶ dropped
+//!             │ publisher's credential known? ──no──▶ waits, and the neighbour that it came from is asked
+//!             ▼
+//!          signature holds? of a segment of ours? ──no──▶ dropped
+//!             ▼
+//!          shelf ─▶ pushed on along the tree ─▶ of a group listened to? ─▶ open ─▶ streams
+//! ```
+//!
+//! **Deadlines** are told by the publisher's clock, which may differ from this one by as much as admission allows. By how much it does is
+//! found out from what its frames seem to take ([`lag`](super::lag)), and taken off.
+//!
+//! Invariants
+//! 1. Nothing is handed on, kept or opened before its publisher's signature has been verified.
+//! 2. A frame is handed on once, however often it comes, and not after its deadline.
+//! 3. What bears the number of a frame that is wanted, and is not that frame, leaves it wanted.
+
+use crate::counter::Counter;
+use crate::engine::Engine;
+use crate::engine::core::Core;
+use crate::engine::groups::Groups;
+use crate::engine::groups::lag::{self, Lag};
+use crate::engine::groups::multicast::{MAX_WAITING, MAX_WAITING_BYTES, WAIT};
+use crate::engine::groups::publishing::FRAME_OVERHEAD;
+use crate::engine::groups::shelf::{Flow, Gone, Kept};
+use crate::engine::groups::streams::Received;
+use crate::engine::groups::tree::Handed;
+use crate::engine::neighbours::Neighbours;
+use crate::id::{CredentialHash, LinkId, Pseudonym, Tag};
+use crate::identity::credential::{acceptance, epoch_length};
+use crate::identity::sign::verify_signed;
+use crate::time::{Time, Unix};
+use crate::wire::data::Policy;
+use crate::wire::group::{CONTEXT, GroupFrame, MAX_GROUP_FRAME};
+use crate::wire::group_repair::Again;
+use crate::wire::{self, Signed};
+use bytes::Bytes;
+use core::time::Duration;
+use std::collections::{BTreeMap, VecDeque};
+
+/// How a frame came.
+#[derive(Clone, Copy, Debug)]
+struct Arrival {
+    /// When, here or to those whom it was fetched from.
+    came: Time,
+    /// How far its publisher's clock is behind in microseconds, as somebody said who gave it; nothing of what was pushed.
+    behind: Option<i64>,
+}
+
+/// A frame of a publisher whose credential is not known yet.
+#[derive(Debug)]
+pub(in crate::engine) struct Waiting {
+    link: LinkId,
+    sender: CredentialHash,
+    data: Bytes,
+    arrival: Arrival,
+    pub(in crate::engine) until: Time,
+}
+
+impl Waiting {
+    /// Bytes that it takes.
+    pub(in crate::engine) fn size(&self) -> usize {
+        self.data.len()
+    }
+}
+
+impl Groups {
+    /// Room for a frame of so many bytes that waits for a credential: the newest of the link that has most gives way. `false`: that is
+    /// this one.
+    fn make_room_to_wait(&mut self, core: &mut Core, link: LinkId, bytes: usize) -> bool {
+        let waiting = &mut self.multicast.waiting;
+        let mut dropped = 0;
+        let fits = loop {
+            let mut shares: BTreeMap<LinkId, (usize, usize)> = BTreeMap::new();
+            for (at, one) in waiting.iter().enumerate() {
+                let (size, newest) = shares.entry(one.link).or_default();
+                (*size, *newest) = (*size + one.size(), at);
+            }
+            let size: usize = shares.values().map(|(size, _)| size).sum();
+            if waiting.len() < MAX_WAITING && size + bytes <= MAX_WAITING_BYTES {
+                break true;
+            }
+            let own = shares.get(&link).map_or(0, |(size, _)| *size);
+            match shares.into_values().max() {
+                Some((most, newest)) if most > own => drop(waiting.remove(newest)),
+                _ => break false,
+            }
+            dropped += 1;
+        };
+        core.count(Counter::GroupFramesWithoutCredential, dropped + u64::from(!fits));
+        fits
+    }
+
+    /// The credentials of some publishers have not come.
+    pub(in crate::engine) fn give_up_waiting(&mut self, core: &mut Core) {
+        let now = core.now.time;
+        while self.multicast.waiting.front().is_some_and(|waiting| waiting.until <= now) {
+            self.multicast.waiting.pop_front();
+            core.count(Counter::GroupFramesWithoutCredential, 1);
+        }
+    }
+
+    /// A frame's deadline by this device's clock; `None` when that has passed.
+    fn deadline(&self, core: &Core, frame: &GroupFrame<'_>, lag: &Lag) -> Option<Time> {
+        let behind = lag.behind(frame.counter, Unix(frame.sent));
+        let left = signed(frame.expiry).saturating_sub(signed(core.now.unix.0)).saturating_add(behind);
+        let left = u64::try_from(left).ok().filter(|left| *left > 0)?;
+        Some(core.now.time + Duration::from_micros(left))
+    }
+
+    /// Puts one of this device's own frames on the shelf.
+    pub(in crate::engine) fn keep_own(&mut self, core: &mut Core, group: Tag, flow: Flow, number: u64, frame: Kept) {
+        self.keep_numbered(core, group, flow, number, frame);
+    }
+
+    fn keep_numbered(&mut self, core: &mut Core, group: Tag, flow: Flow, number: u64, frame: Kept) {
+        self.repair.came(&flow, number, core.now.time);
+        let gone = self.shelf.put(group, flow, number, frame);
+        self.count_gone(core, gone);
+        self.repair.note(group, flow, number, core.now.time);
+    }
+
+    fn count_gone(&mut self, core: &mut Core, gone: Gone) {
+        core.count(Counter::GroupFramesUnkept, gone.frames);
+        core.count(Counter::GroupFlowsForgotten, gone.flows);
+    }
+
+    /// What a frame tells of its publisher's clock, with what its flow has told before.
+    fn lag_with(
+        &self,
+        core: &Core,
+        neighbours: &Neighbours,
+        link: LinkId,
+        frame: &GroupFrame<'_>,
+        flow: &Flow,
+        arrival: Arrival,
+    ) -> Lag {
+        let mut lag = self.shelf.lag(flow);
+        let waited = signed(core.now.time.0.saturating_sub(arrival.came.0));
+        let took = signed(core.now.unix.0).saturating_sub(waited).saturating_sub(signed(frame.sent));
+        if arrival.behind.is_some() && lag::is_usual(took) {
+            // Whoever gives it may have a clock that was set since its hello.
+            lag.note_told(0);
+            return lag;
+        }
+        let giver = neighbours.links.get(link).map_or(0, |link| link.clock_of_hello().saturating_neg());
+        lag.note_sealed(frame.counter, Unix(frame.sent));
+        lag.note_told(arrival.behind.unwrap_or(0).saturating_add(giver));
+        // What was fetched may have waited; but before it was sealed it does not come, however long its giver says that it has kept it.
+        let at_least = took.saturating_add(waited);
+        if arrival.behind.is_none() || at_least < 0 {
+            lag.note(frame.counter, Unix(frame.sent), if arrival.behind.is_none() { took } else { at_least });
+        }
+        lag
+    }
+
+    /// Whether a neighbour's word about a group is of use here.
+    pub(in crate::engine) fn takes_part(&self, neighbours: &Neighbours, group: &Tag) -> bool {
+        let leaf =
+            |(_, link): (LinkId, &crate::engine::neighbours::links::Link)| !link.forwarding && link.listens_to(group);
+        self.multicast.tags.contains_key(group) || self.tree.carries(group) || neighbours.links.iter().any(leaf)
+    }
+
+    /// The neighbour at the other end of a link.
+    pub(in crate::engine) fn neighbour_at(&self, neighbours: &Neighbours, link: LinkId) -> Option<Pseudonym> {
+        neighbours.links.get(link).map(|link| link.peer.body.key)
+    }
+}
+
+impl Engine {
+    /// A group frame, pushed by a neighbour.
+    pub(in crate::engine) fn handle_group_frame(&mut self, link: LinkId, data: &[u8]) {
+        self.take_group_frame(link, data, Arrival { came: self.core.now.time, behind: None });
+    }
+
+    /// A group frame that this node has asked for.
+    pub(in crate::engine) fn handle_group_again(&mut self, link: LinkId, body: &[u8]) {
+        let Some((again, data)) = Again::split(body) else { return self.core.count(Counter::GroupFramesMalformed, 1) };
+        let came = self.core.now.time - Duration::from_millis(again.kept.into());
+        let most = i64::try_from(self.groups.skew(&self.core).as_micros()).unwrap_or(i64::MAX);
+        let behind = Some((i64::from(again.behind) * 1_000).clamp(-most, most));
+        self.take_group_frame(link, data, Arrival { came, behind });
+    }
+
+    fn take_group_frame(&mut self, link: LinkId, data: &[u8], arrival: Arrival) {
+        let Some((_, frame)) = parse(data) else { return self.core.count(Counter::GroupFramesMalformed, 1) };
+        if Unix(frame.expiry) + self.groups.skew(&self.core) < self.core.now.unix {
+            return self.core.count(Counter::GroupFramesExpired, 1);
+        }
+        let flow = (frame.sender, frame.salt);
+        if self.groups.shelf.has_seen(&flow, frame.counter) {
+            return self.core.count(Counter::GroupFramesDuplicate, 1);
+        }
+        if self.neighbours.peers.knows(&frame.sender) {
+            return self.judge_frame(link, data, arrival);
+        }
+        if !self.groups.make_room_to_wait(&mut self.core, link, data.len()) {
+            return;
+        }
+        let (sender, until) = (frame.sender, self.core.now.time + WAIT);
+        if !self.groups.multicast.waiting.iter().any(|waiting| waiting.sender == sender) {
+            self.neighbours.ask_credential(&mut self.core, link, sender);
+        }
+        self.groups.multicast.waiting.push_back(Waiting {
+            link,
+            sender,
+            data: Bytes::copy_from_slice(data),
+            arrival,
+            until,
+        });
+    }
+
+    /// A credential has come: what waited for it is judged.
+    pub(in crate::engine) fn release_waiting(&mut self, hash: CredentialHash) {
+        let (ready, still): (VecDeque<_>, VecDeque<_>) =
+            core::mem::take(&mut self.groups.multicast.waiting).into_iter().partition(|waiting| waiting.sender == hash);
+        self.groups.multicast.waiting = still;
+        for waiting in ready {
+            self.judge_frame(waiting.link, &waiting.data, waiting.arrival);
+        }
+    }
+
+    /// A frame whose publisher is known.
+    fn judge_frame(&mut self, link: LinkId, data: &[u8], arrival: Arrival) {
+        let Some((signed, frame)) = parse(data) else { return };
+        let Some(sender) = self.neighbours.peers.get(&frame.sender) else { return };
+        let flow = (frame.sender, frame.salt);
+        let (key, handle) = (sender.body.key, sender.body.handle);
+        if !self.neighbours.takes_from(&self.core, sender, frame.segment)
+            || !self.neighbours.admits(&self.core, link, frame.segment)
+        {
+            return self.core.count(Counter::GroupFramesOfOtherSegments, 1);
+        }
+        let accepted = acceptance(&sender.body).filter(|(from, until)| (*from..*until).contains(&self.core.now.unix));
+        let (length, epoch) = (epoch_length(&sender.body), sender.body.epoch);
+        if self.groups.shelf.has_seen(&flow, frame.counter) {
+            return self.core.count(Counter::GroupFramesDuplicate, 1);
+        }
+        if !self.neighbours.trusts(&mut self.core, link) {
+            return;
+        }
+        if !verify_signed(CONTEXT, &key, &signed) {
+            return self.neighbours.note_forgery(&mut self.core, link, Counter::GroupFramesForged);
+        }
+        let lag = self.groups.lag_with(&self.core, &self.neighbours, link, &frame, &flow, arrival);
+        let gone = self.groups.shelf.set_lag(frame.group, flow, lag);
+        self.groups.count_gone(&mut self.core, gone);
+        let until = self.groups.deadline(&self.core, &frame, &lag);
+        let (Some((_, accepted)), Some(length), Some(until)) = (accepted, length, until) else {
+            return self.core.count(Counter::GroupFramesExpired, 1);
+        };
+        let Some(from) = self.groups.neighbour_at(&self.neighbours, link) else { return };
+        let data = Bytes::copy_from_slice(data);
+        let (group, segment, number, came) = (frame.group, frame.segment, frame.counter, arrival.came);
+        let kept = Kept { data: data.clone(), came, until, expiry: Unix(frame.expiry), segment, terms: None };
+        self.groups.keep_numbered(&mut self.core, group, flow, number, kept);
+        if key == self.core.own {
+            // Published here before this process: subscribers had it then, and neighbours may still lack it.
+            self.core.count(Counter::GroupFramesOwn, 1);
+        }
+        self.groups.want_before(&mut self.core, &from, group, flow, number);
+        let ways =
+            self.groups.ways(&self.core, &self.neighbours, &self.routing, &group, Some(&from), &Policy::default());
+        let behind = lag.behind(number, Unix(frame.sent));
+        let fetched = arrival.behind.map(|_| self.core.now.time.since(came));
+        self.push(&group, segment, &ways, &data, Handed { fetched, behind });
+        let Some(name) = self.groups.multicast.tags.get(&group).filter(|_| key != self.core.own).cloned() else {
+            return;
+        };
+        let Ok(plain) = self.core.membership.groups().open(&frame, &name, &key) else {
+            return self.core.count(Counter::GroupFramesNotOpened, 1);
+        };
+        let term = crate::engine::groups::heard::Term { end: length.end(epoch), until: accepted };
+        let (from, sent, start) =
+            (self.neighbours.name_of(&mut self.core, &handle), Unix(frame.sent), length.start(epoch));
+        let received = Received { group: name, from, sender: key, flow, number, sent, came, until, term, start };
+        self.receive(received, plain);
+    }
+}
+
+fn signed(micros: u64) -> i64 {
+    i64::try_from(micros).unwrap_or(i64::MAX)
+}
+
+/// A group frame, and what is signed of it.
+pub(in crate::engine) fn parse(data: &[u8]) -> Option<(Signed<'_>, GroupFrame<'_>)> {
+    let signed: Signed<'_> = wire::codec::decode_within(data, MAX_GROUP_FRAME + FRAME_OVERHEAD).ok()?;
+    let frame = wire::decode(signed.body).ok()?;
+    Some((signed, frame))
+}

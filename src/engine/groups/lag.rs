@@ -1,0 +1,229 @@
+//! Lag: by how much a publisher's clock is behind this one, as far as its frames tell.
+//!
+//! A pushed frame says when its publisher sealed it. What it seemed to take from there is the way and the difference of the clocks,
+//! and what it has waited for on the way: where a line was stuck and goes on, everything in it seems to have taken long. So
+//!
+//! - less than nothing is the clocks: no way takes that, and what has waited besides would have taken even less;
+//! - up to [`USUAL`] is the way;
+//! - more is the clocks only if it is more than others have found out by more than [`QUEUE`], longer than queues hold anything up, and stays: if a frame that was sealed
+//!   [`APART`] later seemed to take as long, give or take [`STEADY`]. What has waited in a stuck line took the less, the later it was sealed.
+//!
+//! Beside that a neighbour's hello shows its clock, and a frame that was fetched, or whose publisher's clock is wrong, comes with what its giver
+//! has found out: the two together say what the publisher's clock is to this one, hop by hop. That holds until this node knows itself; what was
+//! fetched may have waited for long, and tells nothing of clocks. But where it seems to have taken what a way takes, without what it has waited,
+//! the clocks of both ends agree, whatever its giver says: the giver's may have been set since its hello.
+//!
+//! Where this device's clock is set, all that is known moves by as much. That a publisher's was set forward shows at once: its frames seem to take
+//! less than nothing. That it was set back shows in a frame that was sealed before one with a lower number: from there on its flow is known anew,
+//! and what was sealed before goes by what was known then.
+//!
+//! Invariants
+//! 1. What has waited is never taken for a clock that is behind: nothing is handed over late for having been late.
+
+use crate::time::Unix;
+use core::time::Duration;
+
+/// Longer than frames take, unless they go by satellite.
+pub(in crate::engine) const USUAL: Duration = Duration::from_secs(2);
+/// Longer than a frame waits in queues that are full all the time: what the link of a publisher holds goes on after its deadline.
+const QUEUE: Duration = Duration::from_secs(60);
+/// So long after a frame that seemed to take long another has to have been sealed that does, too.
+const APART: Duration = Duration::from_secs(3);
+/// By how much less the other may seem to take.
+const STEADY: Duration = Duration::from_secs(1);
+
+/// See the module's documentation. Microseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::engine) struct Lag {
+    /// The shortest that a frame seemed to take.
+    shortest: Option<i64>,
+    /// A frame that seemed to take long: when it was sealed, and how long.
+    slow: Option<(Unix, i64)>,
+    /// Others have seemed to take as long.
+    steady: bool,
+    /// What others have found out.
+    told: i64,
+    /// The frame with the highest number, and when it was sealed.
+    last: Option<(u64, Unix)>,
+    /// What was sealed before the clock was set back.
+    before: Option<Before>,
+}
+
+/// What is known of frames that were sealed before their publisher's clock was set back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Before {
+    /// The first frame that was sealed afterwards, of those that came, and when.
+    until: u64,
+    sealed: Unix,
+    behind: i64,
+}
+
+impl Lag {
+    /// A pushed frame of that number, sealed then by its publisher's clock, seemed to take so long.
+    pub(in crate::engine) fn note(&mut self, number: u64, sent: Unix, took: i64) {
+        if self.before_it_was_set(number, sent).is_some() {
+            return;
+        }
+        self.shortest = Some(self.shortest.map_or(took, |shortest| shortest.min(took)));
+        if took <= micros(USUAL) {
+            (self.slow, self.steady) = (None, false);
+            return;
+        }
+        match self.slow {
+            Some((first, before)) if took.saturating_add(micros(STEADY)) >= before => {
+                self.steady |= sent.since(first) >= APART;
+            }
+            _ => (self.slow, self.steady) = (Some((sent, took)), false),
+        }
+    }
+
+    /// The frame of that number was sealed then by its publisher's clock; see the module's documentation.
+    pub(in crate::engine) fn note_sealed(&mut self, number: u64, sent: Unix) {
+        match self.last {
+            Some((last, _)) if number <= last => return,
+            Some((_, at)) if sent < at => {
+                let before = Before { until: number, sealed: sent, behind: self.now_behind() };
+                *self = Self { before: Some(before), ..Self::default() };
+            }
+            _ => {}
+        }
+        self.last = Some((number, sent));
+    }
+
+    /// This device's clock was set forward by so many microseconds: the publisher's is as much further behind.
+    pub(in crate::engine) fn handle_step(&mut self, by: i64) {
+        self.told = self.now_behind().saturating_add(by);
+        if let Some(before) = &mut self.before {
+            before.behind = before.behind.saturating_add(by);
+        }
+        self.shortest = self.shortest.map(|shortest| shortest.saturating_add(by));
+        self.slow = self.slow.map(|(sent, took)| (sent, took.saturating_add(by)));
+    }
+
+    /// By how much the clock is behind, by what hellos show and the giver of a frame has said; 0 for not at all.
+    pub(in crate::engine) fn note_told(&mut self, behind: i64) {
+        self.told = behind;
+    }
+
+    /// By how much the clock that sealed a frame is behind; less than 0 where it is ahead, 0 where nothing speaks against it.
+    pub(in crate::engine) fn behind(&self, number: u64, sent: Unix) -> i64 {
+        self.before_it_was_set(number, sent).map_or_else(|| self.now_behind(), |before| before.behind)
+    }
+
+    fn before_it_was_set(&self, number: u64, sent: Unix) -> Option<Before> {
+        self.before.filter(|before| number < before.until && sent > before.sealed)
+    }
+
+    fn now_behind(&self) -> i64 {
+        match self.shortest {
+            Some(shortest) if shortest < 0 => shortest.min(self.told),
+            Some(shortest) if shortest <= micros(USUAL) => 0,
+            Some(shortest) if self.steady && shortest.saturating_sub(self.told) > micros(QUEUE) => shortest,
+            _ => self.told,
+        }
+    }
+}
+
+/// Whether a frame took as long as a way takes, by the clocks of both ends and without what it has waited.
+pub(in crate::engine) fn is_usual(took: i64) -> bool {
+    (0..=micros(USUAL)).contains(&took)
+}
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is found after frames that were sealed at these seconds and came at those.
+    fn behind(frames: &[(f64, f64)]) -> f64 {
+        let mut lag = Lag::default();
+        for (number, (sent, came)) in (0..).zip(frames) {
+            lag.note(number, Unix((1e12 + sent * 1e6) as u64), ((came - sent) * 1e6) as i64);
+        }
+        lag.now_behind() as f64 / 1e6
+    }
+
+    #[test]
+    fn what_has_waited_in_a_line_says_nothing_of_clocks() {
+        assert_eq!(behind(&[(0.0, 15.0)]), 0.0);
+        let stuck: Vec<(f64, f64)> = (0..14).map(|sent| (f64::from(sent), 15.0)).collect();
+        assert_eq!(behind(&stuck), 0.0);
+        assert_eq!(behind(&[(0.0, 15.0), (0.5, 15.4), (2.0, 16.9), (20.0, 20.1)]), 0.0);
+        // A queue that is full all the time.
+        for seconds in [6.0, 44.0] {
+            let queued: Vec<(f64, f64)> = (0..60).map(|sent| (f64::from(sent), f64::from(sent) + seconds)).collect();
+            assert_eq!(behind(&queued), 0.0);
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_behind_is_known_when_frames_keep_seeming_to_take_long() {
+        assert_eq!(behind(&[(0.0, 90.1), (1.0, 91.1), (2.9, 93.2)]), 0.0);
+        assert_eq!(behind(&[(0.0, 90.1), (1.0, 91.1), (3.0, 93.2)]), 90.1);
+        // What waited besides says nothing, and is forgotten when others are quicker.
+        assert_eq!(behind(&[(0.0, 110.0), (1.0, 91.1), (4.1, 94.2)]), 90.1);
+    }
+
+    #[test]
+    fn a_clock_that_is_ahead_is_known_at_once_and_one_that_is_right_stays_so() {
+        assert_eq!(behind(&[(30.0, 0.5)]), -29.5);
+        assert_eq!(behind(&[(0.0, 0.1), (5.0, 15.0), (9.0, 19.0)]), 0.0);
+    }
+
+    #[test]
+    fn what_others_have_found_out_holds_until_it_is_known_here() {
+        let mut lag = Lag::default();
+        lag.note_told(20_000_000);
+        assert_eq!(lag.now_behind(), 20_000_000);
+        lag.note(1, Unix(1_000_000_000), 30_000);
+        assert_eq!(lag.now_behind(), 0);
+    }
+
+    #[test]
+    fn what_is_known_moves_with_this_devices_clock() {
+        let second = 1_000_000;
+        for by in [100, 10, -10, -100] {
+            let mut lag = Lag::default();
+            lag.note(1, Unix(1_000_000_000), second / 10);
+            lag.handle_step(by * second);
+            assert!((lag.now_behind() - by * second).abs() <= second / 10, "{by}: {}", lag.now_behind());
+            lag.handle_step(-by * second);
+            assert_eq!(lag.now_behind(), 0);
+        }
+        let mut told = Lag::default();
+        told.note_told(20 * second);
+        told.handle_step(-5 * second);
+        assert_eq!(told.now_behind(), 15 * second);
+        // What is known besides that is the way: of a burst all is long under way.
+        for (number, sent) in [(1, 1_000), (2, 1_010)] {
+            told.note_told(90 * second);
+            told.note(number, Unix(sent * 1_000_000), 93 * second);
+        }
+        assert_eq!(told.now_behind(), 90 * second);
+    }
+
+    #[test]
+    fn a_publishers_clock_that_was_set_back_shows_in_the_order_of_its_frames() {
+        let at = |seconds: u64| Unix(1_000_000_000 + seconds * 1_000_000);
+        let mut lag = Lag::default();
+        for (number, sent) in [(1, at(100)), (3, at(102)), (2, at(101))] {
+            lag.note_sealed(number, sent);
+            lag.note(number, sent, 30_000);
+            lag.note_told(40_000_000);
+            assert_eq!(lag.behind(number, sent), 0);
+        }
+        lag.note_sealed(5, at(62));
+        lag.note_told(40_000_000);
+        lag.note(5, at(62), 40_030_000);
+        assert_eq!([lag.behind(5, at(62)), lag.behind(6, at(103))], [40_000_000; 2]);
+        // What was sealed before comes late, and tells nothing of the clock as it is.
+        assert_eq!([lag.behind(2, at(101)), lag.behind(4, at(103))], [0, 0]);
+        lag.note(4, at(103), -39_000_000);
+        assert_eq!([lag.behind(4, at(61)), lag.behind(5, at(62))], [40_000_000; 2]);
+        lag.handle_step(1_000_000);
+        assert_eq!([lag.behind(4, at(103)), lag.behind(6, at(63))], [1_000_000, 41_000_000]);
+    }
+}

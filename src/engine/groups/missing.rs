@@ -1,0 +1,199 @@
+//! What subscriptions have missed, and how they are told.
+//!
+//! **Gaps.** Each message says which of its topic's it is. What is between it and the last one of that topic heard here was missed,
+//! and is told with it, to the subscriptions that had begun when that last one was published. A stream that has begun while a subscription
+//! stood is missed from its first message on. The end of a stream says how far it had got. What comes of a stream after another that follows it has been heard is told as missed, one by one.
+//!
+//! **Doubt.** A stream that another has followed, and whose end has not come within [`GRACE`], may have gone on unheard; so may one of the
+//! epoch before that nothing has been heard of, though its publisher says that there was one. And where a subscription has begun within a
+//! gap, nobody knows how many of that are for it; but each batch says how long before it the one before it was made, so that it is
+//! known whether there is one ([`Incoming::lacks`]). That is told as such, once.
+//!
+//! Invariants
+//! 1. A gap is told to no subscription that began after it, nor to one whose filter does not match the topic, and as a number to none that
+//!    began within it. A doubt of a whole stream is told to all that listen to the group.
+//! 2. What is told as missed is told once.
+
+use crate::counter::Counter;
+use crate::engine::Output;
+use crate::engine::api::{Missed, Reply};
+use crate::engine::core::Core;
+use crate::engine::groups::Groups;
+use crate::engine::groups::streams::{Incoming, Key, MARGIN, Received, late};
+use crate::id::{Lsn, Name};
+use crate::time::{Time, Unix};
+use crate::wire::group::{GroupBatch, GroupMessage};
+use crate::wire::topic;
+use core::time::Duration;
+
+/// How long the end of a stream may take once another has followed it.
+pub(in crate::engine) const GRACE: Duration = Duration::from_secs(15);
+
+impl Groups {
+    /// Tells what was missed at a stream's end.
+    pub(in crate::engine) fn end_stream(
+        &mut self,
+        core: &mut Core,
+        key: Key,
+        frame: &Received,
+        batch: &GroupBatch<'_>,
+    ) {
+        for message in &batch.messages {
+            let Some(stream) = self.multicast.streams.streams.get(&key) else { return };
+            let known = Known::of(stream, message.topic);
+            // The number of the message that would follow.
+            let number = message.number.saturating_add(1);
+            self.tell_missed(core, frame, message.topic, |since| known.gap_before(number, since));
+        }
+        if let Some(stream) = self.multicast.streams.streams.get_mut(&key) {
+            stream.ended = true;
+            if stream.closed {
+                self.multicast.streams.forget_topics(&key);
+            }
+        }
+    }
+
+    /// Tells of streams that may have gone on unheard, or of which nothing was.
+    pub(in crate::engine) fn tell_doubts(&mut self, core: &mut Core) {
+        let now = core.now;
+        let doubts = &mut self.multicast.streams.doubts;
+        let mut due = Vec::new();
+        while let Some(first) = doubts.first().copied().filter(|(at, _)| *at <= now.time) {
+            doubts.remove(&first);
+            due.push(first.1);
+        }
+        for key in due {
+            let streams = &mut self.multicast.streams;
+            let Some(stream) = streams.streams.get_mut(&key) else { continue };
+            let unended = (stream.closed && !stream.ended).then_some(stream.entered);
+            // Whoever has listened since before the epoch began.
+            let turn = core::mem::take(&mut stream.orphaned).then(|| now.time - now.unix.since(stream.start));
+            let Some((since, (name, group))) = unended.max(turn).zip(stream.place.clone()) else { continue };
+            if unended.is_some() {
+                streams.forget_topics(&key);
+            }
+            // Including who began to listen just then.
+            self.tell_doubt(core, &group, Some(&name), since + Duration::from_micros(1));
+        }
+    }
+
+    /// A frame of a stream is not handed over, or the one before a frame is not here, which was sealed so much earlier.
+    pub(in crate::engine) fn note_lack(&mut self, core: &Core, key: Key, frame: &Received, earlier: Duration) {
+        let at = self.published_at(core, &key, frame) - earlier;
+        if let Some(stream) = self.multicast.streams.streams.get_mut(&key) {
+            stream.lacks = stream.lacks.max(Some(at));
+        }
+    }
+
+    /// Tells subscriptions that have stood since then that there may be some that they have missed.
+    fn tell_doubt(&mut self, core: &mut Core, group: &str, from: Option<&Name>, since: Time) {
+        let subscriptions = self.multicast.listening(group).filter(|(_, subscription)| subscription.since < since);
+        let subscriptions: Vec<_> = subscriptions.map(|(token, _)| token).collect();
+        core.count(Counter::GroupStreamsUnended, u64::from(!subscriptions.is_empty()));
+        for token in subscriptions {
+            let missed = Missed { topic: group.to_owned(), from: from.cloned(), lost: 0, uncertain: true };
+            core.outputs.push_back(Output::Reply { token, reply: Reply::Missed(missed), after: Lsn(0), last: false });
+        }
+    }
+
+    /// What comes of a stream that is closed has been missed.
+    pub(in crate::engine) fn miss<'a>(
+        &mut self,
+        core: &mut Core,
+        key: Key,
+        frame: &Received,
+        messages: impl Iterator<Item = &'a GroupMessage<'a>>,
+    ) {
+        let Some(concerns) = self.multicast.streams.streams.get(&key).and_then(|stream| stream.concerns) else {
+            return;
+        };
+        let stood = concerns.min(self.published_at(core, &key, frame));
+        for message in messages {
+            let known = self.note_topic(core, key, message, frame);
+            self.tell_missed(core, frame, message.topic, |since| {
+                let before = known.gap_before(message.number, since);
+                if since <= stood { Gap { lost: before.lost.saturating_add(1), ..before } } else { Gap::default() }
+            });
+        }
+    }
+
+    /// By how many microseconds a frame came later than it was sent, by its publisher's clock and this device's.
+    pub(in crate::engine) fn behind(&self, core: &Core, frame: &Received) -> i64 {
+        let came = core.now.unix - core.now.time.since(frame.came);
+        let signed = |at: Unix| i64::try_from(at.0).unwrap_or(i64::MAX);
+        signed(came).saturating_sub(signed(frame.sent))
+    }
+
+    /// When a frame was published, by what is known of its publisher's clock: a frame that was long under way looks as
+    /// if it had just been sent, unless its successor's frames took less.
+    fn published_at(&self, core: &Core, key: &Key, frame: &Received) -> Time {
+        let streams = &self.multicast.streams;
+        let latest = frame.from.as_ref().and_then(|name| streams.latest.get(&(name.clone(), frame.group.clone())));
+        let known = [Some(key), latest].into_iter().flatten().filter_map(|key| streams.streams.get(key));
+        let least = known.map(|stream| stream.behind).min().unwrap_or(0);
+        frame.came - late(self.behind(core, frame), least)
+    }
+
+    /// Tells subscriptions what they have missed of a topic.
+    pub(in crate::engine) fn tell_missed(
+        &mut self,
+        core: &mut Core,
+        frame: &Received,
+        topic: &str,
+        gap: impl Fn(Time) -> Gap,
+    ) {
+        let mut doubts = 0;
+        let subscriptions = self.multicast.listening(&frame.group);
+        for (token, subscription) in subscriptions.filter(|(_, one)| topic::matches(&one.filter, topic)) {
+            let Gap { lost, uncertain } = gap(subscription.since);
+            if lost > 0 || uncertain {
+                doubts |= u64::from(uncertain);
+                let reply =
+                    Reply::Missed(Missed { topic: topic.to_owned(), from: frame.from.clone(), lost, uncertain });
+                core.outputs.push_back(Output::Reply { token, reply, after: Lsn(0), last: false });
+            }
+        }
+        core.count(Counter::GroupStreamsUnended, doubts);
+    }
+}
+
+/// What a subscription has missed of a topic.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::engine) struct Gap {
+    /// So many are certain.
+    pub(in crate::engine) lost: u64,
+    /// It may be some.
+    pub(in crate::engine) uncertain: bool,
+}
+
+/// What is known of a topic in a stream.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::engine) struct Known {
+    /// What was heard last of it: its number, and when that was published, as far as is known now.
+    pub(in crate::engine) last: Option<(u64, Time)>,
+    /// When the stream began, if it has been heard from its beginning.
+    pub(in crate::engine) began: Option<Time>,
+    /// When the latest of the stream that is missing was published.
+    pub(in crate::engine) lacks: Option<Time>,
+}
+
+impl Known {
+    pub(in crate::engine) fn of(stream: &Incoming, topic: &str) -> Self {
+        let last = stream.topics.get(topic).map(|last| (last.number, last.published(stream.behind)));
+        Self { last, began: stream.began, lacks: stream.lacks }
+    }
+
+    /// What a subscription that stands since then has missed before the message of that number.
+    pub(in crate::engine) fn gap_before(&self, number: u64, since: Time) -> Gap {
+        let heard = self.last.map_or(0, |(number, _)| number);
+        let missing = number.saturating_sub(heard).saturating_sub(1);
+        let heard_all_along = match (self.last, self.began) {
+            (Some((_, at)), _) => at >= since,
+            (None, began) => began.is_some_and(|began| began > since + MARGIN),
+        };
+        if heard_all_along {
+            return Gap { lost: missing, uncertain: false };
+        }
+        Gap { lost: 0, uncertain: missing > 0 && self.lacks.is_some_and(|at| at > since + MARGIN) }
+    }
+}

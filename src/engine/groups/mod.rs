@@ -1,0 +1,46 @@
+//! Groups: publications, from their publisher along a tree to all who listen, and fetched by whoever has missed them.
+
+pub(super) mod confirmations;
+pub(super) mod group_frames;
+pub(super) mod heard;
+pub(super) mod lag;
+pub(super) mod missing;
+pub(super) mod multicast;
+pub(super) mod ordinals;
+pub(super) mod out_streams;
+pub(super) mod past;
+pub(super) mod publishing;
+pub(super) mod repair;
+pub(super) mod shelf;
+pub(super) mod streams;
+pub(super) mod succession;
+pub(super) mod tree;
+pub(super) mod wanted;
+
+use crate::engine::store::{Read, ReadError};
+
+/// The state of this wing.
+pub(super) struct Groups {
+    pub(super) multicast: multicast::Multicast,
+    pub(super) publishing: publishing::Publishing,
+    pub(super) confirmations: confirmations::Confirmations,
+    pub(super) shelf: shelf::Shelf,
+    pub(super) repair: repair::Repair,
+    pub(super) heard: heard::Heard,
+    pub(super) tree: tree::Trees,
+}
+
+impl Groups {
+    /// What the store holds.
+    pub(super) fn load(store: &dyn Read) -> Result<Self, ReadError> {
+        Ok(Self {
+            multicast: multicast::Multicast::new(),
+            publishing: publishing::Publishing::load(store)?,
+            confirmations: confirmations::Confirmations::default(),
+            shelf: shelf::Shelf::new(shelf::MAX_BYTES),
+            repair: repair::Repair::default(),
+            heard: heard::Heard::load(store)?,
+            tree: tree::Trees::default(),
+        })
+    }
+}

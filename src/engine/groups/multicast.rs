@@ -1,0 +1,252 @@
+//! Groups: who listens here, whom one hears, and what is known of them.
+//!
+//! ```text
+//! publish ─▶ publishing ─▶ tree ─────────▶ neighbours
+//!                            ▲   ╲
+//! neighbours ─▶ group_frames ┘    shelf ◀─▶ repair ◀─▶ neighbours
+//!                   ╰─▶ streams ─▶ subscriptions
+//! ```
+//!
+//! **What a subscriber is promised.** Of each publisher it hears what is published while it subscribes, in the publisher's order, each
+//! message once, before its deadline, as far as it, or a router on the way, comes within reach until then. What it misses of a
+//! topic that it subscribes to it is told, with the next message of that topic or when the publisher's stream ends, and nobody else
+//! is. `publishing` numbers and seals, `tree` pushes, `shelf` and `repair` see that what was missed is fetched, `group_frames`
+//! puts in order and `streams` counts.
+//!
+//! A group's tag changes with the epoch: around the boundary this device knows both, one clock-skew allowance before and after.
+//!
+//! Invariants
+//! 1. A subscription sees each message of a stream in order, and no two of one device, whenever they were made, see the same
+//!    message twice (`heard`).
+//! 2. Waiting frames, subscriptions and credentials have bounds; each drop is counted.
+
+use crate::engine::Engine;
+use crate::engine::api::{Past, Refused, Reply, Token};
+use crate::engine::core::Core;
+use crate::engine::groups::Groups;
+use crate::engine::groups::group_frames::Waiting;
+use crate::engine::groups::past::Gather;
+use crate::engine::groups::streams::Streams;
+use crate::id::Tag;
+use crate::time::{Epoch, Time};
+use crate::wire::topic;
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// Most frames that wait for a credential, and most bytes of them. Drop policy: of the link that most bytes came over, the newest is
+/// ignored (`group_frames_without_credential`).
+pub(in crate::engine) const MAX_WAITING: usize = 256;
+pub(in crate::engine) const MAX_WAITING_BYTES: usize = 2 * 1024 * 1024;
+/// How long they wait.
+pub(in crate::engine) const WAIT: Duration = Duration::from_secs(3);
+/// Most subscriptions.
+const MAX_SUBSCRIPTIONS: usize = 1_024;
+/// Most groups that this device listens or publishes to at a time.
+pub(in crate::engine) const MAX_GROUPS: usize = 1_024;
+
+/// A filter that somebody here listens to.
+#[derive(Debug)]
+pub(in crate::engine) struct Subscription {
+    /// Which topics.
+    pub filter: String,
+    /// Since when it stands: what was missed before then is nothing to it.
+    pub since: Time,
+    /// What came before then, here or at a neighbour, is not for it. The same, unless it asks for the past.
+    pub from: Time,
+    /// What it gathers, if it asks for the last few.
+    pub gather: Option<Gather>,
+}
+
+/// Subscriptions, and what waits for the credentials of publishers.
+#[derive(Debug)]
+pub(in crate::engine) struct Multicast {
+    subscriptions: BTreeMap<Token, Subscription>,
+    by_group: BTreeMap<String, BTreeSet<Token>>,
+    /// Groups listened to, by the tags of the epochs at hand.
+    pub(in crate::engine) tags: BTreeMap<Tag, String>,
+    /// The tags of every group that this device takes part in, as they were computed last.
+    known: BTreeMap<String, Vec<Tag>>,
+    /// What was told to routers when tags were looked at last.
+    told: BTreeSet<Tag>,
+    pub(in crate::engine) streams: Streams,
+    pub(in crate::engine) waiting: VecDeque<Waiting>,
+    next_tags: Option<Time>,
+}
+
+impl Multicast {
+    pub(in crate::engine) fn new() -> Self {
+        Self {
+            subscriptions: BTreeMap::new(),
+            by_group: BTreeMap::new(),
+            tags: BTreeMap::new(),
+            known: BTreeMap::new(),
+            told: BTreeSet::new(),
+            streams: Streams::new(),
+            waiting: VecDeque::new(),
+            next_tags: None,
+        }
+    }
+
+    /// The subscriptions in a group.
+    pub(in crate::engine) fn listening(&self, group: &str) -> impl Iterator<Item = (Token, &Subscription)> {
+        let tokens = self.by_group.get(group).into_iter().flatten();
+        tokens.filter_map(|token| Some((*token, self.subscriptions.get(token)?)))
+    }
+
+    /// A subscription.
+    pub(in crate::engine) fn subscription(&self, token: Token) -> Option<&Subscription> {
+        self.subscriptions.get(&token)
+    }
+
+    /// The same, to be changed.
+    pub(in crate::engine) fn subscription_mut(&mut self, token: Token) -> Option<&mut Subscription> {
+        self.subscriptions.get_mut(&token)
+    }
+
+    /// Subscriptions that have gathered for long enough.
+    pub(in crate::engine) fn gathered(&self, now: Time) -> Vec<Token> {
+        let due = |one: &Subscription| one.gather.as_ref().is_some_and(|gather| gather.until <= now);
+        self.subscriptions.iter().filter(|(_, one)| due(one)).map(|(token, _)| *token).collect()
+    }
+
+    /// The tags of a group that is listened to, in the epochs at hand.
+    pub(in crate::engine) fn tags_of(&self, group: &str) -> Vec<Tag> {
+        self.known.get(group).cloned().unwrap_or_default()
+    }
+
+    /// Whether anybody here listens to anything.
+    pub(in crate::engine) fn listens(&self) -> bool {
+        !self.subscriptions.is_empty()
+    }
+
+    /// Since when somebody here has listened to a group without a break; nothing if nobody does.
+    pub(in crate::engine) fn listens_since(&self, group: &str) -> Option<Time> {
+        self.listening(group).map(|(_, subscription)| subscription.since).min()
+    }
+
+    pub(in crate::engine) fn next_wake(&self, now: Time) -> Option<Time> {
+        let waiting = self.waiting.front().map(|waiting| waiting.until);
+        let gathers =
+            self.subscriptions.values().filter_map(|one| one.gather.as_ref()).map(|gather| gather.until).min();
+        [self.streams.next_wake(now), waiting, self.next_tags, gathers].into_iter().flatten().min()
+    }
+}
+
+impl Groups {
+    /// Whether this device may take part in a group besides those that it takes part in.
+    pub(in crate::engine) fn has_room_for_group(&self, group: &str) -> bool {
+        let listened = &self.multicast.by_group;
+        let besides = self.tree.published().filter(|published| !listened.contains_key(*published)).count();
+        listened.len() + besides < MAX_GROUPS || listened.contains_key(group) || self.tree.publishes(group)
+    }
+
+    /// Tags of the groups that this device listens to, or publishes to: what its link state, or its routers, tell.
+    pub(in crate::engine) fn own_groups(&self) -> BTreeSet<Tag> {
+        self.multicast.known.values().flatten().copied().collect()
+    }
+
+    pub(in crate::engine) fn skew(&self, core: &Core) -> Duration {
+        core.membership.bulletin().epoch_length().skew()
+    }
+}
+
+impl Engine {
+    pub(in crate::engine) fn subscribe(&mut self, token: Token, filter: String, past: Past) {
+        if let Err(error) = topic::check_filter(&filter) {
+            return self.core.finish(token, Reply::Refused(Refused::Filter(error.to_string())));
+        }
+        if self.groups.multicast.subscriptions.len() >= MAX_SUBSCRIPTIONS {
+            let reason = format!("a node has at most {MAX_SUBSCRIPTIONS} subscriptions");
+            return self.core.finish(token, Reply::Refused(Refused::Full(reason)));
+        }
+        if !self.groups.has_room_for_group(topic::group(&filter)) {
+            return self.core.finish(token, Reply::Refused(Refused::Full(too_many_groups())));
+        }
+        self.groups.multicast.by_group.entry(topic::group(&filter).to_owned()).or_default().insert(token);
+        let (now, from) = (self.core.now.time, past.from(self.core.now.time));
+        let gather = Gather::of(&past, now);
+        self.groups
+            .multicast
+            .subscriptions
+            .insert(token, Subscription { filter: filter.clone(), since: now, from, gather });
+        self.update_groups();
+        self.core.reply(token, Reply::Ready);
+        if from < now {
+            self.replay(token, &filter, from);
+        }
+    }
+
+    /// Ends a subscription. Answers whether there was one.
+    pub(in crate::engine) fn unsubscribe(&mut self, token: Token) -> bool {
+        let Some(subscription) = self.groups.multicast.subscriptions.remove(&token) else { return false };
+        let group = topic::group(&subscription.filter);
+        if let Some(tokens) = self.groups.multicast.by_group.get_mut(group) {
+            tokens.remove(&token);
+            if tokens.is_empty() {
+                self.groups.multicast.by_group.remove(group);
+                self.update_groups();
+            }
+        }
+        true
+    }
+
+    pub(in crate::engine) fn timeout_multicast(&mut self) {
+        let now = self.core.now.time;
+        self.groups.give_up_waiting(&mut self.core);
+        self.timeout_streams();
+        self.groups.timeout_gathering(&mut self.core);
+        self.timeout_publishing();
+        if self.groups.multicast.next_tags.is_some_and(|at| at <= now) {
+            self.update_tags();
+        }
+    }
+
+    /// Epochs are others, or keys: the tags of all groups are computed anew.
+    pub(in crate::engine) fn update_tags(&mut self) {
+        self.groups.multicast.known.clear();
+        self.update_groups();
+    }
+
+    /// Finds the tags of the groups that this device listens or publishes to, in the epochs at hand.
+    pub(in crate::engine) fn update_groups(&mut self) {
+        let (length, skew, unix) =
+            (self.core.membership.bulletin().epoch_length(), self.groups.skew(&self.core), self.core.now.unix);
+        let present = length.epoch_at(unix);
+        let mut epochs = vec![present];
+        let (early, late) = (length.start(present) + skew, length.end(present) - skew);
+        if unix < early {
+            epochs.push(Epoch(present.0.saturating_sub(1)));
+        }
+        if unix >= late {
+            epochs.push(Epoch(present.0 + 1));
+        }
+        let listened = self.groups.multicast.by_group.keys().map(String::as_str);
+        let groups: BTreeSet<&str> = listened.chain(self.groups.tree.published()).collect();
+        let keys = self.core.membership.groups();
+        let mut before = core::mem::take(&mut self.groups.multicast.known);
+        let tags_of = |group: &str| epochs.iter().flat_map(|epoch| keys.tags(group, *epoch)).collect::<Vec<_>>();
+        let known: BTreeMap<String, Vec<Tag>> = groups
+            .into_iter()
+            .map(|group| before.remove_entry(group).unwrap_or_else(|| (group.to_owned(), tags_of(group))))
+            .collect();
+        let turns = [early, late, length.end(present)].into_iter().filter(|at| *at > unix && !known.is_empty());
+        let next = turns.chain(keys.next_change()).min();
+        let multicast = &mut self.groups.multicast;
+        multicast.next_tags = next.map(|at| self.core.now.time + at.since(unix));
+        let listened = known.iter().filter(|(group, _)| multicast.by_group.contains_key(*group));
+        multicast.tags = listened.flat_map(|(group, tags)| tags.iter().map(move |tag| (*tag, group.clone()))).collect();
+        multicast.known = known;
+        let own = self.groups.own_groups();
+        if own != self.groups.multicast.told {
+            self.groups.multicast.told = own;
+            self.groups_changed();
+        }
+    }
+}
+
+/// Why nobody here listens or publishes to one group more.
+pub(in crate::engine) fn too_many_groups() -> String {
+    format!(
+        "a node listens and publishes to at most {MAX_GROUPS} groups at a time; one that is not published to counts for ten minutes"
+    )
+}

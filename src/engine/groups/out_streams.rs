@@ -1,0 +1,249 @@
+//! This device's streams to groups: where each begins, what it has numbered, and where it has ended.
+//!
+//! **Mechanism.** A device's messages to a group under one credential are a stream, numbered from 1, and within it those to each
+//! topic. A stream ends with a frame that says which number was the last in each topic, so that nothing is lost unseen at its end:
+//! at the turn of an epoch, when it has [`MAX_TOPICS`] topics, or when the group has not been published to for a while. Streams of
+//! different epochs are not tied to each other; who has a card of the publisher knows that they are one's. A node that stops in
+//! good order writes down where its streams were, and the next process tells it.
+//!
+//! Invariants
+//! 1. A group has one stream at a time, under the credential and the key of the present epoch.
+//! 2. What is told to have been the last was: after a crash nothing is told.
+
+use crate::delivery::lane::Terms;
+use crate::engine::Engine;
+use crate::engine::core::Core;
+use crate::engine::groups::Groups;
+use crate::engine::groups::ordinals::{self, Ordinals};
+use crate::engine::groups::publishing::{FRAME_OVERHEAD, MESSAGE_OVERHEAD};
+use crate::engine::store::{Read, ReadError, Table, Write};
+use crate::id::{CredentialHash, StreamId};
+use crate::identity::credential::OwnCredential;
+use crate::identity::group::GroupSender;
+use crate::time::{Epoch, Time, Unix};
+use crate::wire;
+use crate::wire::group::{GroupBatch, GroupMessage, MAX_GROUP_FRAME, MAX_TOPICS};
+use core::time::Duration;
+use rand_chacha::rand_core::Rng;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Key in [`Table::Meta`] of where streams have ended.
+const ENDS_KEY: &[u8] = b"stream-ends";
+/// Most topics of streams whose end is kept while the node is stopped. Drop policy: the rest ends untold, and subscribers are told that they
+/// may have missed something.
+const MAX_ENDS: usize = 4_096;
+/// How long the frame that ends a stream is of use, at least and at most.
+const LEAST_END_LIFETIME: Duration = Duration::from_secs(5);
+const MOST_END_LIFETIME: Duration = Duration::from_secs(3_600);
+
+/// This device's stream to a group.
+#[derive(Debug)]
+pub(in crate::engine) struct OutStream {
+    pub(in crate::engine) sender: GroupSender,
+    pub(in crate::engine) id: StreamId,
+    pub(in crate::engine) began: Unix,
+    pub(in crate::engine) next: u64,
+    /// When something of it was sealed last.
+    sealed: Option<Time>,
+    /// What was asked last of the way.
+    pub(in crate::engine) terms: Arc<Terms>,
+    /// The last number in each topic.
+    topics: BTreeMap<String, u64>,
+}
+
+/// Where a stream has ended, kept while the node is stopped.
+#[derive(Debug, Serialize, Deserialize)]
+struct StreamEnd {
+    group: String,
+    epoch: Epoch,
+    credential: CredentialHash,
+    stream: StreamId,
+    began: Unix,
+    next: u64,
+    topics: Vec<(String, u64)>,
+}
+
+/// The streams that there are, and what is known of those before.
+#[derive(Debug, Default)]
+pub(in crate::engine) struct OutStreams {
+    out: BTreeMap<String, OutStream>,
+    ordinals: Ordinals,
+    /// The epoch in which each group was published to last, if that is this one or the one before.
+    last: BTreeMap<String, Epoch>,
+    /// Where the streams of the process before this one ended, by group, until it is published to again.
+    ends: BTreeMap<String, StreamEnd>,
+}
+
+impl OutStreams {
+    /// What the store holds.
+    pub(in crate::engine) fn load(store: &dyn Read) -> Result<Self, ReadError> {
+        let ends: Vec<StreamEnd> =
+            store.get(Table::Meta, ENDS_KEY)?.and_then(|value| wire::decode(&value).ok()).unwrap_or_default();
+        let last = ends.iter().map(|end| (end.group.clone(), end.epoch)).collect();
+        let ends = ends.into_iter().map(|end| (end.group.clone(), end)).collect();
+        Ok(Self { ordinals: Ordinals::load(store)?, last, ends, out: BTreeMap::new() })
+    }
+
+    /// When something was sealed last for a group, in the stream that there is.
+    pub(in crate::engine) fn sealed(&self, group: &str) -> Option<Time> {
+        self.out.get(group)?.sealed
+    }
+
+    /// The stream to a group goes on.
+    pub(in crate::engine) fn put_back(&mut self, group: &str, stream: OutStream) {
+        self.out.insert(group.to_owned(), stream);
+    }
+
+    /// The node stops: where its streams have ended, to be told by the next process.
+    pub(in crate::engine) fn close(&mut self) -> Write {
+        let ended = self.out.iter().map(|(group, out)| StreamEnd {
+            group: group.clone(),
+            epoch: out.sender.epoch(),
+            credential: out.sender.credential(),
+            stream: out.id,
+            began: out.began,
+            next: out.next,
+            topics: out.topics.clone().into_iter().collect(),
+        });
+        // Those of the process before this one that it has not told of yet stay.
+        let ends = ended.chain(core::mem::take(&mut self.ends).into_values());
+        let mut room = MAX_ENDS;
+        let ends: Vec<StreamEnd> = ends
+            .take_while(|end| {
+                let left = room.checked_sub(end.topics.len());
+                room = left.unwrap_or(0);
+                left.is_some()
+            })
+            .collect();
+        Write::Put { table: Table::Meta, key: ENDS_KEY.to_vec(), value: wire::encode(&ends) }
+    }
+}
+
+impl Groups {
+    fn begin_stream(&mut self, core: &mut Core, group: &str, sender: GroupSender) -> OutStream {
+        let epoch = sender.epoch();
+        let before = self.publishing.streams.last.insert(group.to_owned(), epoch);
+        let continues = before.is_some_and(|before| before.0.checked_add(1) == Some(epoch.0));
+        self.publishing.streams.last.retain(|_, last| last.0.saturating_add(1) >= epoch.0);
+        let (ordinal, write) = self.publishing.streams.ordinals.take(sender.epoch());
+        core.journal.extend(write);
+        let mut id = [0; StreamId::LEN];
+        core.rng.fill_bytes(&mut id);
+        let (id, began) = (ordinals::mark(id, ordinal, continues), core.now.unix);
+        OutStream { sender, id, began, next: 1, sealed: None, terms: Arc::default(), topics: BTreeMap::new() }
+    }
+}
+
+impl Engine {
+    /// Ends streams of an epoch that is over, and of groups that are not published to any more.
+    pub(in crate::engine) fn end_streams(&mut self) {
+        let epoch = self.core.membership.bulletin().epoch_length().epoch_at(self.core.now.unix);
+        let published: Vec<String> = self.groups.tree.published().map(str::to_owned).collect();
+        let over = |(group, out): &(&String, &OutStream)| out.sender.epoch() != epoch || !published.contains(group);
+        let over: Vec<String> =
+            self.groups.publishing.streams.out.iter().filter(over).map(|(group, _)| group.clone()).collect();
+        for group in over {
+            if let Some(mut out) = self.groups.publishing.streams.out.remove(&group) {
+                self.send_end(&mut out);
+            }
+        }
+    }
+
+    /// The stream for publications to these topics of a group, taken out of the table: the one that there is, or one that begins now.
+    pub(in crate::engine) fn stream_to<'a>(
+        &mut self,
+        group: &str,
+        topics: impl Iterator<Item = &'a str>,
+    ) -> Option<OutStream> {
+        let epoch = self.core.membership.bulletin().epoch_length().epoch_at(self.core.now.unix);
+        let own = self.core.membership.credential(self.core.now.unix)?.clone();
+        let version = self.core.membership.groups().version(group)?;
+        let now = (epoch, version, own.hash);
+        if let Some(mut out) = self.groups.publishing.streams.out.remove(group) {
+            let of = &out.sender;
+            let fits = (of.epoch(), of.version(), of.credential()) == now;
+            if fits && out.has_room_for(topics) {
+                return Some(out);
+            }
+            self.send_end(&mut out);
+            if fits {
+                return Some(self.groups.begin_stream(&mut self.core, group, out.sender));
+            }
+        }
+        let segment = self.neighbours.segment_of_publications(&self.core)?;
+        self.tell_end_before(group, segment, epoch, own.clone());
+        let sender = self.core.membership.groups().sender(&mut self.core.rng, (group, segment), epoch, own).ok()?;
+        Some(self.groups.begin_stream(&mut self.core, group, sender))
+    }
+
+    /// Says where the stream of the process before this one ended, if that was under the same credential.
+    fn tell_end_before(&mut self, group: &str, segment: u8, epoch: Epoch, own: Arc<OwnCredential>) {
+        let Some(end) = self.groups.publishing.streams.ends.remove(group) else { return };
+        // If this process crashes, what it has told of the others is not known: they are told by none.
+        self.core.journal.extend([Write::Delete { table: Table::Meta, key: ENDS_KEY.to_vec() }]);
+        if (end.epoch, end.credential) != (epoch, own.hash) {
+            return;
+        }
+        let Ok(sender) = self.core.membership.groups().sender(&mut self.core.rng, (group, segment), epoch, own) else {
+            return;
+        };
+        let StreamEnd { stream: id, began, next, topics, .. } = end;
+        let topics = topics.into_iter().collect();
+        self.send_end(&mut OutStream { sender, id, began, next, sealed: None, terms: Arc::default(), topics });
+    }
+
+    /// Says where a stream has ended.
+    fn send_end(&mut self, out: &mut OutStream) {
+        let mut room = MAX_GROUP_FRAME - FRAME_OVERHEAD;
+        let messages = out.topics.iter().map_while(|(topic, number)| {
+            room = room.checked_sub(MESSAGE_OVERHEAD + topic.len())?;
+            Some(GroupMessage { topic, number: *number, payload: b"" })
+        });
+        let batch = GroupBatch {
+            stream: out.id,
+            first: out.next,
+            began: out.began.0,
+            ends: true,
+            messages: messages.collect(),
+            pause: out.sealed.map_or(0, |sealed| millis(self.core.now.time.since(sealed))),
+            asks: false,
+        };
+        let (terms, tag) = (out.terms.clone(), out.sender.tag());
+        let ways = self.groups.ways(&self.core, &self.neighbours, &self.routing, &tag, None, &terms.policy);
+        // As long as anybody takes a frame of this epoch.
+        let length = self.core.membership.bulletin().epoch_length();
+        let accepted = (length.end(out.sender.epoch()) + length.skew()).since(self.core.now.unix);
+        let lifetime = accepted.clamp(LEAST_END_LIFETIME, MOST_END_LIFETIME);
+        let until = (self.core.now.unix + lifetime, self.core.now.time + lifetime);
+        self.push_sealed(&mut out.sender, &batch, until, &ways, terms);
+    }
+}
+
+impl OutStream {
+    /// A batch is sealed now: how long after the one before, in milliseconds.
+    pub(in crate::engine) fn pause(&mut self, now: Time) -> u32 {
+        self.sealed.replace(now).map_or(0, |before| millis(now.since(before)))
+    }
+
+    /// Whether all these topics have a place.
+    fn has_room_for<'a>(&self, topics: impl Iterator<Item = &'a str>) -> bool {
+        let fresh: BTreeSet<&str> = topics.filter(|topic| !self.topics.contains_key(*topic)).collect();
+        self.topics.len() + fresh.len() <= MAX_TOPICS
+    }
+
+    /// The number of the next message to a topic.
+    pub(in crate::engine) fn number(&mut self, topic: &str) -> u64 {
+        if let Some(last) = self.topics.get_mut(topic) {
+            *last += 1;
+            return *last;
+        }
+        self.topics.insert(topic.to_owned(), 1);
+        1
+    }
+}
+
+fn millis(time: Duration) -> u32 {
+    u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
+}

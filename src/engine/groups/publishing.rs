@@ -1,0 +1,366 @@
+//! Publishing: what the application publishes, until it has left for the neighbours in the group's tree.
+//!
+//! **Mechanism.** Publications to one group, under one policy and with one lifetime, share frames, up to [`MAX_GROUP_FRAME`]: what is
+//! published at a time, and what comes within [`SPACING`] of the frame before, for each frame is signed once and verified by everybody
+//! who hears it. A frame is of use for as long as the first message in it. It is sealed under
+//! the sender's key for group and epoch, numbered, signed by its pseudonym, pushed to the neighbours that the group's tree names, and put
+//! on the shelf, so that whoever misses it finds it. Subscribers on this device get it at once.
+//!
+//! A frame is a part of the device's stream to the group, which `out_streams` begins and ends.
+//!
+//! **Back-pressure.** While a neighbour in the tree takes nothing, what is published waits, and with it the application; after
+//! [`PATIENCE`] that neighbour is left behind, and fetches what it missed when it takes frames again.
+//!
+//! Invariants
+//! 1. A publication ends once: it has left, or could not before its deadline, or was refused.
+//! 2. Nothing is sealed before it can leave, so numbers have no gaps.
+//! 3. At most [`PUBLICATIONS_OPEN`] publications wait. Drop policy: none, back-pressure.
+
+use crate::delivery::lane::Terms;
+use crate::engine::Engine;
+use crate::engine::api::{Outcome, Published, Refused, Reply, Token};
+use crate::engine::core::Core;
+use crate::engine::groups::Groups;
+use crate::engine::groups::confirmations::{self, Awaited};
+use crate::engine::groups::multicast::too_many_groups;
+use crate::engine::groups::out_streams::OutStreams;
+use crate::engine::groups::shelf::Kept;
+use crate::engine::groups::tree::{Handed, Way};
+use crate::engine::neighbours::Neighbours;
+use crate::engine::routing::Routing;
+use crate::engine::routing::data_frames::inner;
+use crate::engine::store::{Read, ReadError, Write};
+use crate::id::{LinkId, Lsn, Tag};
+use crate::identity::group::GroupSender;
+use crate::time::{Time, Unix};
+use crate::wire::group::{GroupBatch, GroupMessage, MAX_GROUP_FRAME, MAX_MESSAGES, MAX_PAYLOAD};
+use crate::wire::topic;
+use bytes::Bytes;
+use core::time::Duration;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+/// Publications that may wait before commands have to; drop policy: none, back-pressure.
+const PUBLICATIONS_OPEN: usize = 8_192;
+/// How long a publication waits for the group's tree to reach this device.
+const JOIN_TIME: Duration = Duration::from_secs(3);
+/// How often it is looked whether it does.
+const JOIN_RETRY: Duration = Duration::from_millis(20);
+/// How long a neighbour that takes nothing holds up the publishers next to it.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// A frame to a group that is not full leaves no sooner than this after the one before.
+const SPACING: Duration = Duration::from_millis(1);
+/// Bytes of a group frame besides its messages.
+pub(in crate::engine) const FRAME_OVERHEAD: usize = 512;
+/// Bytes of a message besides topic and payload.
+pub(in crate::engine) const MESSAGE_OVERHEAD: usize = 24;
+
+#[derive(Debug)]
+struct Publication {
+    token: Token,
+    /// How many confirmations are waited for, if any.
+    confirm: Option<u32>,
+    topic: String,
+    payload: Vec<u8>,
+    terms: Arc<Terms>,
+    since: Time,
+    deadline: Time,
+    expiry: Unix,
+}
+
+impl Publication {
+    /// What it takes of a frame, in bytes.
+    fn size(&self) -> usize {
+        MESSAGE_OVERHEAD + self.topic.len() + self.payload.len()
+    }
+}
+
+/// See the module's documentation.
+#[derive(Debug, Default)]
+pub(in crate::engine) struct Publishing {
+    pending: BTreeMap<String, VecDeque<Publication>>,
+    open: usize,
+    /// No frame of these groups before then: nobody is next to us in its tree yet, or one who is takes nothing.
+    blocked: BTreeMap<String, Time>,
+    /// Since when a link holds publishers up.
+    slow: BTreeMap<LinkId, Time>,
+    pub(in crate::engine) streams: OutStreams,
+}
+
+/// What keeps a group's publications here.
+enum Ready {
+    /// Nothing; so they go over these.
+    To(Vec<Way>),
+    /// Something that may have changed by then.
+    Not(Time),
+}
+
+impl Publishing {
+    /// What the store holds.
+    pub(in crate::engine) fn load(store: &dyn Read) -> Result<Self, ReadError> {
+        Ok(Self { streams: OutStreams::load(store)?, ..Self::default() })
+    }
+
+    pub(in crate::engine) fn has_room(&self) -> bool {
+        self.open < PUBLICATIONS_OPEN
+    }
+
+    /// Whether as much waits for a group as a frame holds.
+    fn fills_a_frame(&self, group: &str) -> bool {
+        let Some(queue) = self.pending.get(group) else { return false };
+        let mut size = FRAME_OVERHEAD;
+        queue.len() >= MAX_MESSAGES
+            || queue.iter().any(|publication| {
+                size += publication.size();
+                size > MAX_GROUP_FRAME
+            })
+    }
+
+    /// The node stops: what the next process is to know of this one's streams.
+    pub(in crate::engine) fn close(&mut self) -> Write {
+        self.streams.close()
+    }
+
+    /// A link takes frames again, or is gone.
+    pub(in crate::engine) fn release(&mut self, link: LinkId) {
+        if self.slow.remove(&link).is_some() {
+            self.blocked.clear();
+        }
+    }
+
+    pub(in crate::engine) fn next_wake(&self) -> Option<Time> {
+        let deadline = self.pending.values().filter_map(|queue| queue.front().map(|first| first.deadline)).min();
+        [deadline, self.blocked.values().min().copied()].into_iter().flatten().min()
+    }
+}
+
+impl Groups {
+    fn take_publications(&mut self, group: &str) -> Vec<Publication> {
+        let publishing = &mut self.publishing;
+        let Some(queue) = publishing.pending.get_mut(group) else { return Vec::new() };
+        let (mut taken, mut size): (Vec<Publication>, _) = (Vec::new(), FRAME_OVERHEAD);
+        let lifetime = |publication: &Publication| publication.deadline.since(publication.since);
+        while let Some(next) = queue.front() {
+            let adds = next.size();
+            let full = size + adds > MAX_GROUP_FRAME || taken.len() >= MAX_MESSAGES;
+            let alike = |first: &Publication| {
+                first.terms == next.terms
+                    && lifetime(first) == lifetime(next)
+                    && first.confirm.is_some() == next.confirm.is_some()
+            };
+            if taken.first().is_some_and(|first| full || !alike(first)) {
+                break;
+            }
+            size += adds;
+            taken.extend(queue.pop_front());
+        }
+        publishing.open -= taken.len();
+        if queue.is_empty() {
+            publishing.pending.remove(group);
+        }
+        taken
+    }
+
+    /// Subscribers on this device have it too.
+    fn publish_here(&mut self, core: &mut Core, publications: &[Publication]) {
+        if !self.multicast.listens() {
+            return;
+        }
+        let (from, now) = (core.membership.name().clone(), core.now);
+        for publication in publications {
+            let published = Published {
+                topic: publication.topic.clone(),
+                payload: publication.payload.clone(),
+                from: Some(from.clone()),
+                sent: now.unix,
+                lost: 0,
+            };
+            self.hand_to_subscribers(core, &published, now.time, |_| 0, Lsn(0));
+        }
+    }
+
+    /// The tag of a group in the present epoch.
+    pub(in crate::engine) fn tag_of(&self, core: &Core, group: &str) -> Tag {
+        let epoch = core.membership.bulletin().epoch_length().epoch_at(core.now.unix);
+        core.membership.groups().tag(group, epoch)
+    }
+
+    /// Whether a group's publications may leave, and over what.
+    fn readiness(&mut self, core: &mut Core, neighbours: &mut Neighbours, routing: &mut Routing, group: &str) -> Ready {
+        let now = core.now.time;
+        let tag = self.tag_of(core, group);
+        let Some(first) = self.publishing.pending.get(group).and_then(VecDeque::front) else {
+            return Ready::To(Vec::new());
+        };
+        let next = self.publishing.streams.sealed(group).map(|sealed| sealed + SPACING);
+        if let Some(next) = next.filter(|next| *next > now && !self.publishing.fills_a_frame(group)) {
+            return Ready::Not(next);
+        }
+        let (policy, young) = (first.terms.policy.clone(), now.since(first.since) < JOIN_TIME);
+        let ways = self.ways(core, neighbours, routing, &tag, None, &policy);
+        if ways.is_empty() && young && self.is_joining(core, routing, &tag) {
+            return Ready::Not(now + JOIN_RETRY);
+        }
+        for way in &ways {
+            let Some(link) = way.link.filter(|link| neighbours.links.get(*link).is_some_and(|link| link.blocked))
+            else {
+                continue;
+            };
+            let since = *self.publishing.slow.entry(link).or_insert(now);
+            if now.since(since) < PATIENCE {
+                return Ready::Not(since + PATIENCE);
+            }
+        }
+        Ready::To(ways)
+    }
+}
+
+impl Engine {
+    pub(in crate::engine) fn publish(
+        &mut self,
+        (token, confirm): (Token, Option<u32>),
+        topic: String,
+        payload: Vec<u8>,
+        policy: Option<&str>,
+        lifetime: Duration,
+    ) {
+        if let Err(error) = topic::check_topic(&topic) {
+            return self.core.finish(token, Reply::Refused(Refused::Topic(error.to_string())));
+        }
+        if payload.len() > MAX_PAYLOAD {
+            let refused = Refused::TooLarge { found: payload.len(), limit: MAX_PAYLOAD };
+            return self.core.finish(token, Reply::Refused(refused));
+        }
+        let Some((terms, lifetime)) = self.messages.publication_terms(&mut self.core, token, &topic, policy, lifetime)
+        else {
+            return;
+        };
+        let group = topic::group(&topic);
+        if !self.groups.tree.publishes(group) && !self.groups.has_room_for_group(group) {
+            return self.core.finish(token, Reply::Refused(Refused::Full(too_many_groups())));
+        }
+        if confirm.is_some() && !self.groups.confirmations.take() {
+            return self.core.finish(token, Reply::Refused(Refused::Full(confirmations::too_many())));
+        }
+        if !self.groups.publishing.pending.contains_key(group) {
+            self.note_publishing(group);
+        }
+        let (since, expiry, group) = (self.core.now.time, self.core.now.unix + lifetime, group.to_owned());
+        let publication =
+            Publication { token, confirm, topic, payload, terms, since, deadline: since + lifetime, expiry };
+        self.groups.publishing.pending.entry(group).or_default().push_back(publication);
+        self.groups.publishing.open += 1;
+    }
+
+    /// Seals one frame of waiting publications, and pushes it.
+    pub(in crate::engine) fn pump_multicast(&mut self) -> bool {
+        let blocked = &self.groups.publishing.blocked;
+        let next = self.groups.publishing.pending.keys().find(|group| !blocked.contains_key(*group)).cloned();
+        let Some(group) = next else { return false };
+        match self.groups.readiness(&mut self.core, &mut self.neighbours, &mut self.routing, &group) {
+            Ready::Not(until) => drop(self.groups.publishing.blocked.insert(group, until)),
+            Ready::To(ways) => {
+                // Some may have had less time than those in front of them.
+                self.expire_publications();
+                let publications = self.groups.take_publications(&group);
+                if !publications.is_empty() {
+                    self.push_out(&group, &ways, publications);
+                }
+            }
+        }
+        true
+    }
+
+    pub(in crate::engine) fn timeout_publishing(&mut self) {
+        let now = self.core.now.time;
+        self.expire_publications();
+        self.groups.publishing.blocked.retain(|_, at| *at > now);
+    }
+
+    fn push_out(&mut self, group: &str, ways: &[Way], publications: Vec<Publication>) {
+        let Some(mut out) = self.stream_to(group, publications.iter().map(|one| one.topic.as_str())) else {
+            let reason = format!("this device has no key for the group {group} at the moment");
+            return self.end_publications(group, publications, &Outcome::Refused { reason });
+        };
+        let first = out.next;
+        let numbers: Vec<u64> = publications.iter().map(|publication| out.number(&publication.topic)).collect();
+        let messages = publications.iter().zip(numbers).map(|(publication, number)| GroupMessage {
+            topic: &publication.topic,
+            number,
+            payload: &publication.payload,
+        });
+        let (messages, pause) = (messages.collect(), out.pause(self.core.now.time));
+        let asks = publications.first().is_some_and(|first| first.confirm.is_some());
+        let batch = GroupBatch { stream: out.id, first, began: out.began.0, ends: false, messages, pause, asks };
+        out.next += batch.messages.len() as u64;
+        let until = publications.iter().map(|publication| (publication.expiry, publication.deadline)).min();
+        let (expiry, deadline) = until.unwrap_or((self.core.now.unix, self.core.now.time));
+        let terms = publications.first().map(|first| first.terms.clone()).unwrap_or_default();
+        out.terms.clone_from(&terms);
+        let neighbours = self.push_sealed(&mut out.sender, &batch, (expiry, deadline), ways, terms);
+        let stream = out.id;
+        self.groups.publishing.streams.put_back(group, out);
+        self.groups.publish_here(&mut self.core, &publications);
+        for (number, publication) in (first..).zip(publications) {
+            if let Some(enough) = publication.confirm {
+                let Publication { token, topic, since, deadline, .. } = publication;
+                let awaited = Awaited { token, topic, enough, neighbours, since, deadline };
+                self.groups.await_confirmations(inner(stream, number), awaited);
+                continue;
+            }
+            let latency = self.core.now.time.since(publication.since);
+            let latency_us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
+            self.core.finish(publication.token, Reply::Outcome(Outcome::Sent { latency_us, neighbours }));
+        }
+    }
+
+    /// Seals a batch, keeps the frame, and pushes it to neighbours; answers to how many.
+    pub(in crate::engine) fn push_sealed(
+        &mut self,
+        sender: &mut GroupSender,
+        batch: &GroupBatch<'_>,
+        (expiry, deadline): (Unix, Time),
+        ways: &[Way],
+        terms: Arc<Terms>,
+    ) -> u32 {
+        let length = self.core.membership.bulletin().epoch_length();
+        let last = Unix(length.end(sender.epoch()).0.saturating_sub(1));
+        let (number, sent) = (sender.counter(), self.core.now.unix.min(last));
+        let data = Bytes::from(sender.seal(batch, sent, expiry));
+        let (tag, segment, flow) = (sender.tag(), sender.segment(), (sender.credential(), sender.salt()));
+        let kept =
+            Kept { data: data.clone(), came: self.core.now.time, until: deadline, expiry, segment, terms: Some(terms) };
+        self.groups.keep_own(&mut self.core, tag, flow, number, kept);
+        self.push(&tag, segment, ways, &data, Handed::default())
+    }
+
+    fn expire_publications(&mut self) {
+        let now = self.core.now.time;
+        let mut expired = Vec::new();
+        for queue in self.groups.publishing.pending.values_mut() {
+            // Those behind may have less time.
+            if queue.iter().any(|publication| publication.deadline <= now) {
+                let (over, left) = core::mem::take(queue).into_iter().partition(|one| one.deadline <= now);
+                *queue = left;
+                expired.extend::<VecDeque<Publication>>(over);
+            }
+        }
+        self.groups.publishing.pending.retain(|_, queue| !queue.is_empty());
+        self.groups.publishing.open -= expired.len();
+        let outcome = Outcome::Expired { reason: "its neighbours took no more until its deadline".to_owned() };
+        for publication in expired {
+            let topic = publication.topic.clone();
+            self.end_publications(topic::group(&topic), vec![publication], &outcome);
+        }
+    }
+
+    fn end_publications(&mut self, group: &str, publications: Vec<Publication>, outcome: &Outcome) {
+        for publication in publications {
+            if publication.confirm.is_some() {
+                self.groups.confirmations.ended();
+            }
+            self.messages.note_failure(&mut self.core, group, outcome);
+            self.core.finish(publication.token, Reply::Outcome(outcome.clone()));
+        }
+    }
+}

@@ -1,0 +1,477 @@
+//! Repair of groups: neighbours tell each other what they keep, and fetch what they lack.
+//!
+//! **Telling.** Links are reliable streams, so what is pushed over one arrives unless the link breaks, takes nothing, or a relay drops it.
+//! Hence a node owes a neighbour a digest of what it keeps of a group when they become neighbours in its tree, when a link between them
+//! comes up or breaks, and when something could not be pushed; both sides tell. Besides, what is new is named, every [`NAMING`], to up to
+//! [`BESIDE`] neighbours beside the tree, over links without a price: they have it already, unless a relay has failed them.
+//!
+//! **Fetching.** What a digest names and has not been here is asked for, at once if its teller is next to this node in the tree, after
+//! [`GRACE`] if it is not, since it is then probably on its way. A hole in the numbers that are pushed is asked for as well. Whom of several
+//! tellers, `wanted` knows. Who cannot answer, since its link takes nothing, tells anew when it does. Answers go in the lowest class,
+//! behind what is pushed, and bring in what they carry as if it had been pushed: it goes on along the tree.
+//!
+//! **Asking again.** What is not given in time is given up: it may have expired, its teller may lie, or the line may be so full that
+//! nothing comes of it. Which of these it was shows later. So whoever has not given something is asked for another digest of its group after
+//! [`LATER`], and if it gives nothing that it is asked for, after twice as long each time, up to [`LATEST`] times: what it still has then
+//! is wanted anew.
+//!
+//! Invariants
+//! 1. At most [`WINDOW`] frames are answered to one request; requests and digests of a link have a rate, and so has what a neighbour is told.
+//! 2. A frame is given only over links that its publisher's policy allows, where that is this device, and within its segment.
+
+use crate::counter::Counter;
+use crate::engine::Engine;
+use crate::engine::core::Core;
+use crate::engine::groups::Groups;
+use crate::engine::groups::shelf::Flow;
+use crate::engine::groups::wanted::{WINDOW, Wants};
+use crate::engine::neighbours::Neighbours;
+use crate::engine::share::Rates;
+use crate::id::{LinkId, Lsn, Pseudonym, Tag};
+use crate::time::Time;
+use crate::wire::data::{Class, Policy};
+use crate::wire::frame::{self, Kind};
+use crate::wire::group_repair::{self as wire_repair, Again, GroupHave, GroupWant, MAX_ASKED, MAX_FLOWS, MAX_RANGES};
+use crate::wire::{self, OutFrame};
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Most frames that one digest adds to what is wanted. Drop policy: its teller is asked for another.
+const MOST_TOLD: u64 = 2_048;
+/// How many neighbours beside the tree are told what is new.
+const BESIDE: usize = 2;
+/// How often they are.
+const NAMING: Duration = Duration::from_millis(250);
+/// How long something told beside the tree is waited for.
+const GRACE: Duration = Duration::from_millis(250);
+/// How long what is owed at the same time is gathered.
+const GATHER: Duration = Duration::from_millis(20);
+/// A neighbour is told so seldom, so that one that asks and asks makes little work.
+const SPACING: Duration = Duration::from_millis(200);
+/// When what could not be told is tried again.
+const AGAIN: Duration = Duration::from_millis(500);
+/// When a neighbour that has not given what it told of is asked what it keeps: at first, and so many times twice as late.
+const LATER: Duration = Duration::from_secs(4);
+const LATEST: u32 = 3;
+/// Most groups owed to a neighbour by name: beyond them it is told of all.
+const MAX_OWED: usize = 256;
+/// Most flows named beside the tree at a time. Drop policy: more are not named.
+const MAX_FRESH: usize = 1_024;
+/// Digests of a link at once, and one more in each span. Drop policy: more are not looked at (`group_requests_too_often`).
+const DIGESTS: (u32, Duration) = (128, Duration::from_millis(50));
+/// Requests of a link at once, and one more in each span. Drop policy: more are not answered (`group_requests_too_often`).
+pub(in crate::engine) const REQUESTS: (u32, Duration) = (64, Duration::from_millis(10));
+
+/// What a neighbour is to be told.
+#[derive(Debug)]
+struct Owed {
+    at: Time,
+    /// Nothing for all groups.
+    groups: Option<BTreeSet<Tag>>,
+    /// Groups that it is asked to tell of in turn.
+    asks: bool,
+}
+
+/// A neighbour that has not given what it told of.
+#[derive(Debug, Default)]
+struct Silent {
+    /// How often it has been doubted since it gave something that it was asked for.
+    times: u32,
+    /// When it is asked again what it keeps, and of which groups.
+    at: Option<Time>,
+    groups: BTreeSet<Tag>,
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(in crate::engine) struct Repair {
+    owed: BTreeMap<Pseudonym, Owed>,
+    /// Of each flow what has come since neighbours beside the tree were told last.
+    fresh: BTreeMap<Flow, (Tag, u64, u64)>,
+    naming: Option<Time>,
+    pub(in crate::engine) wants: Wants,
+    rates: Rates,
+    digests: Rates,
+    /// When neighbours were told last, within [`SPACING`].
+    told: BTreeMap<Pseudonym, Time>,
+    silent: BTreeMap<Pseudonym, Silent>,
+}
+
+impl Default for Repair {
+    fn default() -> Self {
+        Self {
+            owed: BTreeMap::new(),
+            fresh: BTreeMap::new(),
+            naming: None,
+            wants: Wants::default(),
+            rates: Rates::new(REQUESTS.0, REQUESTS.1),
+            digests: Rates::new(DIGESTS.0, DIGESTS.1),
+            told: BTreeMap::new(),
+            silent: BTreeMap::new(),
+        }
+    }
+}
+
+impl Repair {
+    /// A neighbour is to be told what is kept of a group, and asked for the same if `asks`.
+    pub(in crate::engine) fn owe(&mut self, neighbour: Pseudonym, group: Tag, asks: bool, now: Time) {
+        let owed = self.owed(neighbour, asks, now);
+        if let Some(groups) = &mut owed.groups {
+            groups.insert(group);
+            if groups.len() > MAX_OWED {
+                owed.groups = None;
+            }
+        }
+    }
+
+    /// The same of all groups that the two have in common.
+    pub(in crate::engine) fn owe_all(&mut self, neighbour: Pseudonym, now: Time) {
+        self.owed(neighbour, true, now).groups = None;
+    }
+
+    fn owed(&mut self, neighbour: Pseudonym, asks: bool, now: Time) -> &mut Owed {
+        let spaced = self.told.get(&neighbour).map_or(now, |told| *told + SPACING);
+        let none = || Owed { at: spaced.max(now + GATHER), groups: Some(BTreeSet::new()), asks: false };
+        let owed = self.owed.entry(neighbour).or_insert_with(none);
+        owed.asks |= asks;
+        owed
+    }
+
+    /// A neighbour has not given what it told of in a group: it is to be asked later what it keeps then.
+    fn doubt(&mut self, neighbour: Pseudonym, group: Tag, now: Time) {
+        let silent = self.silent.entry(neighbour).or_default();
+        silent.groups.insert(group);
+        if silent.at.is_none() {
+            silent.at = Some(now + LATER * (1 << silent.times.min(LATEST)));
+            silent.times = silent.times.saturating_add(1);
+        }
+    }
+
+    /// What those who have given nothing keep is asked now.
+    fn ask_silent(&mut self, now: Time) {
+        let due = |(_, silent): &(&Pseudonym, &mut Silent)| silent.at.is_some_and(|at| at <= now);
+        let due = self.silent.iter_mut().filter(due);
+        let due: Vec<_> =
+            due.map(|(of, silent)| (*of, silent.at.take(), core::mem::take(&mut silent.groups))).collect();
+        for (neighbour, _, groups) in due {
+            groups.into_iter().for_each(|group| self.owe(neighbour, group, true, now));
+        }
+    }
+
+    /// A frame has come, which somebody may have been asked for.
+    pub(in crate::engine) fn came(&mut self, flow: &Flow, number: u64, now: Time) {
+        if let Some(giver) = self.wants.came(flow, number, now) {
+            self.silent.entry(giver).and_modify(|silent| silent.times = 0);
+        }
+    }
+
+    /// A frame is new on the shelf.
+    pub(in crate::engine) fn note(&mut self, group: Tag, flow: Flow, number: u64, now: Time) {
+        if let Some((_, first, last)) = self.fresh.get_mut(&flow) {
+            (*first, *last) = (number.min(*first), number.max(*last));
+        } else if self.fresh.len() < MAX_FRESH {
+            self.fresh.insert(flow, (group, number, number));
+        }
+        self.naming.get_or_insert(now + NAMING);
+    }
+
+    /// A link takes frames again: what is owed to the neighbour is told now.
+    pub(in crate::engine) fn hurry(&mut self, neighbour: &Pseudonym, now: Time) {
+        if let Some(owed) = self.owed.get_mut(neighbour) {
+            owed.at = self.told.get(neighbour).map_or(now, |told| now.max(*told + SPACING));
+        }
+    }
+
+    /// A link is gone.
+    pub(in crate::engine) fn forget_link(&mut self, link: LinkId) {
+        self.rates.forget(link);
+        self.digests.forget(link);
+    }
+
+    /// A neighbour is none any more: its next link begins with a comparison.
+    pub(in crate::engine) fn forget_neighbour(&mut self, neighbour: &Pseudonym) {
+        self.silent.remove(neighbour);
+    }
+
+    pub(in crate::engine) fn next_wake(&self) -> Option<Time> {
+        let owed = self.owed.values().map(|owed| owed.at).min();
+        let silent = self.silent.values().filter_map(|silent| silent.at).min();
+        [owed, self.naming, silent, self.wants.next_wake()].into_iter().flatten().min()
+    }
+}
+
+impl Groups {
+    /// A neighbour pushes a frame: what comes before it in its flow and is missing is wanted too.
+    pub(in crate::engine) fn want_before(
+        &mut self,
+        core: &mut Core,
+        from: &Pseudonym,
+        group: Tag,
+        flow: Flow,
+        number: u64,
+    ) {
+        let Some((first, last)) = self.shelf.gap_before(&flow, number) else { return };
+        let first = first.max(last.saturating_sub(WINDOW as u64));
+        let at = core.now.time + GRACE;
+        self.want_all(core, *from, group, flow, (first, last), at);
+    }
+
+    /// Answers how many numbers there were.
+    fn want_all(
+        &mut self,
+        core: &mut Core,
+        teller: Pseudonym,
+        group: Tag,
+        flow: Flow,
+        (first, last): (u64, u64),
+        at: Time,
+    ) -> u64 {
+        let mut dropped = 0;
+        for number in first..=last {
+            dropped += u64::from(self.repair.wants.want(teller, group, (flow, number), at));
+        }
+        core.count(Counter::GroupRepairsDropped, dropped);
+        last - first + 1
+    }
+
+    /// A neighbour is there, or there again: both tell what they keep.
+    pub(in crate::engine) fn compare_groups(&mut self, core: &mut Core, neighbours: &mut Neighbours, link: LinkId) {
+        if let Some(neighbour) = self.neighbour_at(neighbours, link) {
+            self.repair.owe_all(neighbour, core.now.time);
+        }
+    }
+
+    pub(in crate::engine) fn handle_group_have(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        link: LinkId,
+        body: &[u8],
+    ) {
+        let Some(teller) = self.neighbour_at(neighbours, link) else { return };
+        let have =
+            wire::decode::<GroupHave>(body).ok().filter(|have| have.tell.len() <= MAX_ASKED && sound(&have.flows));
+        let Some(have) = have else { return core.count(Counter::GroupFramesMalformed, 1) };
+        if !self.repair.digests.take(link, core.now.time) {
+            return core.count(Counter::GroupRequestsTooOften, 1);
+        }
+        let now = core.now.time;
+        let mut told = 0;
+        for flow in
+            have.flows.iter().filter(|flow| self.takes_part(neighbours, &flow.group)).cloned().collect::<Vec<_>>()
+        {
+            let near = self.tree.joins(&flow.group, &teller) || !core.settings.forwarding;
+            let at = if near { now } else { now + GRACE };
+            let key = (flow.sender, flow.salt);
+            let missing: Vec<_> = flow.ranges.iter().flat_map(|range| self.shelf.missing(&key, *range)).collect();
+            for (first, last) in missing {
+                if told >= MOST_TOLD {
+                    self.repair.owe(teller, flow.group, true, now);
+                    break;
+                }
+                let last = last.min(first.saturating_add(MOST_TOLD - told));
+                told += self.want_all(core, teller, flow.group, key, (first, last), at);
+            }
+        }
+        for group in have.tell.into_iter().filter(|group| self.takes_part(neighbours, group)).collect::<Vec<_>>() {
+            self.repair.owe(teller, group, false, now);
+        }
+    }
+
+    /// Whether a frame may be given over a link.
+    fn may_go(
+        &self,
+        core: &Core,
+        neighbours: &Neighbours,
+        link: LinkId,
+        kept: &crate::engine::groups::shelf::Kept,
+    ) -> bool {
+        let Some(bearer) = neighbours.links.get(link).map(|link| neighbours.worth.bearer(link.bearer).class as u16)
+        else {
+            return false;
+        };
+        let avoided = kept.terms.as_ref().and_then(|terms| terms.policy.avoid).unwrap_or(0);
+        avoided & (1 << bearer) == 0 && neighbours.admits(core, link, kept.segment)
+    }
+
+    /// Groups that this node and a neighbour have to do with: as neighbours in a tree, as a router and its leaf, or as leaves.
+    fn common_groups(
+        &self,
+        core: &Core,
+        neighbours: &Neighbours,
+        link: LinkId,
+        neighbour: &Pseudonym,
+    ) -> BTreeSet<Tag> {
+        let mut groups: BTreeSet<Tag> = self.tree.joined_by(neighbour).copied().collect();
+        if let Some(link) = neighbours.links.get(link) {
+            groups.extend(&link.groups);
+            if link.forwarding && !core.settings.forwarding {
+                groups.extend(self.own_groups());
+            }
+        }
+        groups
+    }
+}
+
+impl Engine {
+    pub(in crate::engine) fn timeout_repair(&mut self) {
+        let now = self.core.now.time;
+        self.groups.shelf.expire(now);
+        self.groups.repair.ask_silent(now);
+        self.tell();
+        self.name_fresh();
+        self.fetch();
+    }
+
+    pub(in crate::engine) fn handle_group_want(&mut self, link: LinkId, body: &[u8]) {
+        let want = wire::decode::<GroupWant>(body).ok().filter(|want| sound(&want.flows));
+        let Some(want) = want else { return self.core.count(Counter::GroupFramesMalformed, 1) };
+        if !self.groups.repair.rates.take(link, self.core.now.time) {
+            return self.core.count(Counter::GroupRequestsTooOften, 1);
+        }
+        let numbers = want.flows.iter().flat_map(|flow| {
+            let key = (flow.sender, flow.salt);
+            flow.ranges.iter().flat_map(move |(first, last)| (*first..=*last).map(move |number| (key, number)))
+        });
+        for (flow, number) in numbers.take(WINDOW) {
+            let kept = self.groups.shelf.get(&flow, number).filter(|kept| kept.until > self.core.now.time);
+            let Some(kept) = kept.cloned() else { continue };
+            // A quota may be spent by the frame before.
+            if self.neighbours.links.get(link).is_none_or(|link| link.blocked || !link.usable) {
+                if let (Some(neighbour), Some(group)) =
+                    (self.groups.neighbour_at(&self.neighbours, link), self.groups.shelf.group_of(&flow))
+                {
+                    self.groups.repair.owe(neighbour, group, false, self.core.now.time);
+                }
+                continue;
+            }
+            if !self.groups.may_go(&self.core, &self.neighbours, link, &kept) {
+                continue;
+            }
+            let mut head = Vec::with_capacity(frame::HEADER + 8);
+            frame::begin(&mut head, Kind::GroupAgain);
+            let set_forward = self.neighbours.links.get(link).map_or(0, |link| link.set_forward);
+            let behind = kept.behind(self.core.now).saturating_sub(set_forward);
+            head.extend_from_slice(&Again::of(self.core.now.time.since(kept.came), behind).to_bytes());
+            self.core.count(Counter::GroupFramesRepaired, 1);
+            self.send_data(link, Class::Bulk, OutFrame::around(head, &kept.data, &kept.data), Lsn(0));
+        }
+    }
+
+    /// Tells neighbours what is owed to them.
+    fn tell(&mut self) {
+        let now = self.core.now.time;
+        self.groups.repair.told.retain(|_, told| *told + SPACING > now);
+        let due: Vec<Pseudonym> =
+            self.groups.repair.owed.iter().filter(|(_, owed)| owed.at <= now).map(|(to, _)| *to).collect();
+        for neighbour in due {
+            let Some(mut owed) = self.groups.repair.owed.remove(&neighbour) else { continue };
+            if self.neighbours.links.of(&neighbour).next().is_none() {
+                // Its next link begins with a comparison.
+                continue;
+            }
+            let link = self.neighbours.link_under(&neighbour, &Policy::default()).map(|(link, _)| link);
+            let Some(link) = link.filter(|link| self.neighbours.links.get(*link).is_some_and(|link| !link.blocked))
+            else {
+                owed.at = now + AGAIN;
+                self.groups.repair.owed.insert(neighbour, owed);
+                continue;
+            };
+            let groups = owed
+                .groups
+                .unwrap_or_else(|| self.groups.common_groups(&self.core, &self.neighbours, link, &neighbour));
+            let asks = if owed.asks { groups.iter().copied().take(MAX_ASKED).collect() } else { Vec::new() };
+            self.groups.repair.told.insert(neighbour, now);
+            self.tell_groups(link, &groups, asks);
+        }
+    }
+
+    fn tell_groups(&mut self, link: LinkId, groups: &BTreeSet<Tag>, tell: Vec<Tag>) {
+        let mut flows: Vec<wire_repair::Flow> = Vec::new();
+        for group in groups {
+            let kept =
+                self.groups.shelf.kept(group, |frame| self.groups.may_go(&self.core, &self.neighbours, link, frame));
+            flows.extend(kept.map(|((sender, salt), mut ranges)| {
+                // The newest are of use for longest.
+                ranges.drain(..ranges.len().saturating_sub(MAX_RANGES));
+                wire_repair::Flow { group: *group, sender, salt, ranges }
+            }));
+        }
+        if flows.is_empty() && tell.is_empty() {
+            return;
+        }
+        let mut parts = flows.chunks(MAX_FLOWS);
+        let first = GroupHave { flows: parts.next().unwrap_or_default().to_vec(), tell };
+        let rest = parts.map(|flows| GroupHave { flows: flows.to_vec(), tell: Vec::new() });
+        for have in core::iter::once(first).chain(rest).collect::<Vec<_>>() {
+            // Behind what has been pushed, so that it is not asked for.
+            self.send_data(link, Class::Telemetry, frame::of(Kind::GroupHave, &have).into(), Lsn(0));
+        }
+    }
+
+    /// Names what is new to neighbours beside the trees.
+    fn name_fresh(&mut self) {
+        let now = self.core.now.time;
+        if self.groups.repair.naming.is_none_or(|at| at > now) {
+            return;
+        }
+        self.groups.repair.naming = None;
+        let fresh = core::mem::take(&mut self.groups.repair.fresh);
+        let mut told: BTreeMap<LinkId, Vec<wire_repair::Flow>> = BTreeMap::new();
+        for (flow, (group, first, last)) in fresh {
+            let beside = self.groups.tree.beside(&group);
+            // Not always the same.
+            let from = usize::from(flow.1[0]).wrapping_add(usize::try_from(last).unwrap_or(0));
+            for at in 0..beside.len().min(BESIDE) {
+                let neighbour = beside[(from + at) % beside.len()];
+                let Some((link, price)) = self.neighbours.link_under(&neighbour, &Policy::default()) else { continue };
+                let Some(of) = self.neighbours.links.get(link) else { continue };
+                if of.blocked || price > 0 || self.neighbours.worth.bearer(of.bearer).metered {
+                    continue;
+                }
+                let ranges = vec![(first, last)];
+                told.entry(link).or_default().push(wire_repair::Flow { group, sender: flow.0, salt: flow.1, ranges });
+            }
+        }
+        for (link, flows) in told {
+            for flows in flows.chunks(MAX_FLOWS) {
+                let have = GroupHave { flows: flows.to_vec(), tell: Vec::new() };
+                self.send_data(link, Class::Telemetry, frame::of(Kind::GroupHave, &have).into(), Lsn(0));
+            }
+        }
+    }
+
+    /// Asks for what is due.
+    fn fetch(&mut self) {
+        let (questions, given_up) = self.groups.repair.wants.due(self.core.now.time);
+        self.core.count(Counter::GroupRepairsFailed, given_up.frames);
+        for (teller, group) in given_up.of {
+            self.groups.repair.doubt(teller, group, self.core.now.time);
+        }
+        for (teller, frames) in questions {
+            let Some((link, _)) = self.neighbours.link_under(&teller, &Policy::default()) else { continue };
+            let mut flows: Vec<wire_repair::Flow> = Vec::new();
+            for (group, (sender, salt), number) in frames {
+                let same = |flow: &&mut wire_repair::Flow| (flow.sender, flow.salt) == (sender, salt);
+                match flows.last_mut().filter(same) {
+                    Some(flow) if flow.ranges.last().is_some_and(|(_, last)| last.checked_add(1) == Some(number)) => {
+                        if let Some((_, last)) = flow.ranges.last_mut() {
+                            *last = number;
+                        }
+                    }
+                    Some(flow) if flow.ranges.len() < MAX_RANGES => flow.ranges.push((number, number)),
+                    _ => flows.push(wire_repair::Flow { group, sender, salt, ranges: vec![(number, number)] }),
+                }
+            }
+            self.send_data(link, Class::Control, frame::of(Kind::GroupWant, &GroupWant { flows }).into(), Lsn(0));
+        }
+    }
+}
+
+/// Whether a digest or a request keeps its bounds.
+fn sound(flows: &[wire_repair::Flow]) -> bool {
+    let ascends = |flow: &wire_repair::Flow| {
+        flow.ranges.len() <= MAX_RANGES && flow.ranges.iter().all(|(first, last)| first <= last)
+    };
+    flows.len() <= MAX_FLOWS && flows.iter().all(ascends)
+}

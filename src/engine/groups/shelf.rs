@@ -1,0 +1,329 @@
+//! The shelf: group frames kept until their deadline, so that whoever missed one gets it.
+//!
+//! **Mechanism.** The frames that a publisher seals under one salt are numbered from 0, outside the seal: a *flow*. Of each flow the
+//! shelf knows which numbers have been here, so that no frame is handed on twice, and keeps the frames themselves until their
+//! deadline. What one neighbour has and another lacks are then ranges of numbers: a digest of a group is a few dozen bytes, however
+//! many frames it stands for.
+//!
+//! Invariants
+//! 1. A number that has been here stays known for as long as its flow is, even when its frame has gone.
+//! 2. Frames take at most [`MAX_BYTES`]. Drop policy: of the publisher that has most, the frame that came first goes
+//!    (`group_frames_unkept`), so that nobody's publications push out those of somebody who has fewer.
+//! 3. At most [`MAX_FLOWS`] flows. Drop policy: of the publisher that has most, the one longest silent goes (`group_flows_forgotten`).
+//! 4. The numbers of a flow are at most [`MAX_RANGES`] ranges. Drop policy: the lowest gap is taken for closed.
+
+use crate::delivery::lane::Terms;
+use crate::delivery::ranges::Ranges;
+use crate::engine::groups::lag::Lag;
+use crate::engine::share::Shares;
+use crate::id::{CredentialHash, Tag};
+use crate::time::{Now, Time, Unix};
+use bytes::Bytes;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Most bytes of frames kept.
+pub(in crate::engine) const MAX_BYTES: usize = 16 * 1024 * 1024;
+/// Most flows known.
+pub(in crate::engine) const MAX_FLOWS: usize = 8_192;
+/// Most ranges of numbers in a flow.
+const MAX_RANGES: usize = 64;
+/// What a frame takes besides its bytes.
+const FRAME_BYTES: usize = 128;
+
+/// A publisher's credential, and the salt under which it seals.
+pub(in crate::engine) type Flow = (CredentialHash, [u8; 16]);
+
+/// A frame on the shelf.
+#[derive(Clone, Debug)]
+pub(in crate::engine) struct Kept {
+    /// Signed, as it came.
+    pub data: Bytes,
+    /// When it came to this device, or to one before it that it was fetched from.
+    pub came: Time,
+    /// Its deadline, by the monotonic clock and by its publisher's.
+    pub until: Time,
+    pub expiry: Unix,
+    /// Its segment.
+    pub segment: u8,
+    /// What this device's own publication asks of its way; nothing of others' is known.
+    pub terms: Option<Arc<Terms>>,
+}
+
+impl Kept {
+    /// By how many microseconds the clock that sealed it is behind this device's as that is now.
+    pub(in crate::engine) fn behind(&self, now: Now) -> i64 {
+        let signed = |micros| i64::try_from(micros).unwrap_or(i64::MAX);
+        let left = signed(self.until.0).saturating_sub(signed(now.time.0));
+        signed(now.unix.0).saturating_add(left).saturating_sub(signed(self.expiry.0))
+    }
+}
+
+#[derive(Debug)]
+struct Known {
+    group: Tag,
+    seen: Ranges,
+    kept: BTreeMap<u64, Kept>,
+    /// What its frames tell of its publisher's clock.
+    lag: Lag,
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(in crate::engine) struct Shelf {
+    most: usize,
+    flows: BTreeMap<Flow, Known>,
+    by_group: BTreeSet<(Tag, Flow)>,
+    shares: Shares<Flow, CredentialHash>,
+    /// Frames in the order in which they came, by publisher.
+    order: BTreeMap<CredentialHash, BTreeSet<(Time, Flow, u64)>>,
+    /// Bytes by publisher, and the same the other way round.
+    weights: BTreeMap<CredentialHash, usize>,
+    heaviest: BTreeSet<(usize, CredentialHash)>,
+    bytes: usize,
+    due: BTreeSet<(Time, Flow, u64)>,
+}
+
+/// What had to go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::engine) struct Gone {
+    /// Frames, before their deadline.
+    pub frames: u64,
+    /// Flows.
+    pub flows: u64,
+}
+
+impl Shelf {
+    /// An empty one for so many bytes.
+    pub(in crate::engine) fn new(most: usize) -> Self {
+        Self {
+            most,
+            flows: BTreeMap::new(),
+            by_group: BTreeSet::new(),
+            shares: Shares::new(MAX_FLOWS),
+            order: BTreeMap::new(),
+            weights: BTreeMap::new(),
+            heaviest: BTreeSet::new(),
+            bytes: 0,
+            due: BTreeSet::new(),
+        }
+    }
+
+    /// How many flows are known.
+    pub(in crate::engine) fn flows(&self) -> usize {
+        self.flows.len()
+    }
+
+    /// What the frames take, in bytes.
+    pub(in crate::engine) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether a frame has been here.
+    pub(in crate::engine) fn has_seen(&self, flow: &Flow, number: u64) -> bool {
+        self.flows.get(flow).is_some_and(|known| known.seen.contains(number))
+    }
+
+    /// What frames of a flow tell of its publisher's clock.
+    pub(in crate::engine) fn lag(&self, flow: &Flow) -> Lag {
+        self.flows.get(flow).map(|known| known.lag).unwrap_or_default()
+    }
+
+    /// Takes up what a frame has told, which need not be kept; answers what had to go for its flow.
+    pub(in crate::engine) fn set_lag(&mut self, group: Tag, flow: Flow, lag: Lag) -> Gone {
+        let gone = if self.flows.contains_key(&flow) { Gone::default() } else { self.enter(group, flow) };
+        if let Some(known) = self.flows.get_mut(&flow) {
+            known.lag = lag;
+        }
+        gone
+    }
+
+    /// This device's clock was set forward by so many microseconds: all publishers' are as much further behind.
+    pub(in crate::engine) fn handle_clock_step(&mut self, by: i64) {
+        for known in self.flows.values_mut() {
+            known.lag.handle_step(by);
+        }
+    }
+
+    /// A flow is there from now on.
+    fn enter(&mut self, group: Tag, flow: Flow) -> Gone {
+        let mut gone = Gone::default();
+        if let Some(oldest) = self.shares.enter(flow.0, flow) {
+            gone.frames += self.forget(&oldest);
+            gone.flows += 1;
+        }
+        self.flows.entry(flow).or_insert_with(|| {
+            self.by_group.insert((group, flow));
+            Known { group, seen: Ranges::default(), kept: BTreeMap::new(), lag: Lag::default() }
+        });
+        gone
+    }
+
+    /// Puts a frame on the shelf that has not been here; answers what had to go for it.
+    pub(in crate::engine) fn put(&mut self, group: Tag, flow: Flow, number: u64, frame: Kept) -> Gone {
+        let mut gone = self.enter(group, flow);
+        let Some(known) = self.flows.get_mut(&flow) else { return gone };
+        if !known.seen.insert(number, MAX_RANGES) {
+            return gone;
+        }
+        let weight = frame.data.len() + FRAME_BYTES;
+        self.order.entry(flow.0).or_default().insert((frame.came, flow, number));
+        self.due.insert((frame.until, flow, number));
+        known.kept.insert(number, frame);
+        self.weigh(flow.0, weight, true);
+        while self.bytes > self.most {
+            let Some((_, publisher)) = self.heaviest.last().copied() else { break };
+            let Some((_, flow, number)) = self.order.get(&publisher).and_then(|order| order.first().copied()) else {
+                break;
+            };
+            self.drop_frame(&flow, number);
+            gone.frames += 1;
+        }
+        gone
+    }
+
+    /// A frame, if it is kept.
+    pub(in crate::engine) fn get(&self, flow: &Flow, number: u64) -> Option<&Kept> {
+        self.flows.get(flow)?.kept.get(&number)
+    }
+
+    /// The flows of a group of which fitting frames are kept, each with the ranges of their numbers.
+    pub(in crate::engine) fn kept<'a>(
+        &'a self,
+        group: &Tag,
+        fits: impl Fn(&Kept) -> bool + 'a,
+    ) -> impl Iterator<Item = (Flow, Vec<(u64, u64)>)> + 'a {
+        let from = (*group, (CredentialHash([0; CredentialHash::LEN]), [0; 16]));
+        let flows = self.by_group.range(from..).take_while(move |(of, _)| *of == from.0);
+        flows.filter_map(move |(_, flow)| {
+            let kept = self.flows.get(flow)?.kept.iter().filter(|(_, frame)| fits(frame));
+            let ranges = ranges(kept.map(|(number, _)| *number));
+            (!ranges.is_empty()).then_some((*flow, ranges))
+        })
+    }
+
+    /// The group of a flow.
+    pub(in crate::engine) fn group_of(&self, flow: &Flow) -> Option<Tag> {
+        self.flows.get(flow).map(|known| known.group)
+    }
+
+    /// The ranges of numbers of a flow, within one, that have not been here.
+    pub(in crate::engine) fn missing(&self, flow: &Flow, (first, last): (u64, u64)) -> Vec<(u64, u64)> {
+        match self.flows.get(flow) {
+            Some(known) => known.seen.missing(first, last),
+            None => vec![(first, last)],
+        }
+    }
+
+    /// Numbers before one that have not been here, as the last range of them; nothing for a flow that begins with that one here.
+    pub(in crate::engine) fn gap_before(&self, flow: &Flow, number: u64) -> Option<(u64, u64)> {
+        let known = self.flows.get(flow)?;
+        let (lowest, _) = known.seen.iter().next()?;
+        known.seen.missing(lowest, number.checked_sub(1)?).pop()
+    }
+
+    /// Frames whose deadline has passed go.
+    pub(in crate::engine) fn expire(&mut self, now: Time) {
+        while let Some((_, flow, number)) = self.due.first().copied().filter(|(until, ..)| *until <= now) {
+            self.drop_frame(&flow, number);
+        }
+    }
+
+    /// When the next one does.
+    pub(in crate::engine) fn next_wake(&self) -> Option<Time> {
+        self.due.first().map(|(until, ..)| *until)
+    }
+
+    fn drop_frame(&mut self, flow: &Flow, number: u64) {
+        let Some(frame) = self.flows.get_mut(flow).and_then(|known| known.kept.remove(&number)) else { return };
+        self.due.remove(&(frame.until, *flow, number));
+        if let Some(order) = self.order.get_mut(&flow.0) {
+            order.remove(&(frame.came, *flow, number));
+            if order.is_empty() {
+                self.order.remove(&flow.0);
+            }
+        }
+        self.weigh(flow.0, frame.data.len() + FRAME_BYTES, false);
+    }
+
+    fn forget(&mut self, flow: &Flow) -> u64 {
+        let numbers: Vec<u64> =
+            self.flows.get(flow).map(|known| known.kept.keys().copied().collect()).unwrap_or_default();
+        numbers.iter().for_each(|number| self.drop_frame(flow, *number));
+        if let Some(known) = self.flows.remove(flow) {
+            self.by_group.remove(&(known.group, *flow));
+        }
+        numbers.len() as u64
+    }
+
+    fn weigh(&mut self, publisher: CredentialHash, bytes: usize, more: bool) {
+        let weight = self.weights.get(&publisher).copied().unwrap_or(0);
+        self.heaviest.remove(&(weight, publisher));
+        let after = if more { weight + bytes } else { weight.saturating_sub(bytes) };
+        self.bytes = if more { self.bytes + bytes } else { self.bytes.saturating_sub(bytes) };
+        if after == 0 {
+            self.weights.remove(&publisher);
+        } else {
+            self.weights.insert(publisher, after);
+            self.heaviest.insert((after, publisher));
+        }
+    }
+}
+
+/// Ascending numbers as ranges.
+fn ranges(numbers: impl Iterator<Item = u64>) -> Vec<(u64, u64)> {
+    let mut ranges: Vec<(u64, u64)> = Vec::new();
+    for number in numbers {
+        match ranges.last_mut() {
+            Some((_, last)) if last.checked_add(1) == Some(number) => *last = number,
+            _ => ranges.push((number, number)),
+        }
+    }
+    ranges
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GROUP: Tag = Tag([7; Tag::LEN]);
+
+    fn flow(publisher: u8, salt: u8) -> Flow {
+        (CredentialHash([publisher; CredentialHash::LEN]), [salt; 16])
+    }
+
+    fn frame(bytes: usize, came: u64, until: u64) -> Kept {
+        let (came, until) = (Time(came), Time(until));
+        Kept { data: vec![1; bytes].into(), came, until, expiry: Unix(0), segment: 0, terms: None }
+    }
+
+    #[test]
+    fn what_has_been_here_stays_known_when_its_frame_has_gone() {
+        let mut shelf = Shelf::new(MAX_BYTES);
+        for number in [0, 1, 3] {
+            shelf.put(GROUP, flow(1, 1), number, frame(10, number, 100 + number));
+        }
+        assert_eq!(shelf.kept(&GROUP, |_| true).collect::<Vec<_>>(), [(flow(1, 1), vec![(0, 1), (3, 3)])]);
+        assert_eq!(shelf.next_wake(), Some(Time(100)));
+        shelf.expire(Time(101));
+        assert_eq!(shelf.kept(&GROUP, |_| true).collect::<Vec<_>>(), [(flow(1, 1), vec![(3, 3)])]);
+        assert!([0, 1, 3].into_iter().all(|number| shelf.has_seen(&flow(1, 1), number)));
+        assert_eq!(shelf.missing(&flow(1, 1), (0, 5)), [(2, 2), (4, 5)]);
+        assert_eq!(shelf.gap_before(&flow(1, 1), 3), Some((2, 2)));
+        shelf.expire(Time(103));
+        assert_eq!((shelf.bytes(), shelf.kept(&GROUP, |_| true).count(), shelf.flows()), (0, 0, 1));
+    }
+
+    #[test]
+    fn who_publishes_much_loses_its_own_frames_first() {
+        let mut shelf = Shelf::new(10 * (100 + FRAME_BYTES));
+        for number in 0..3 {
+            assert_eq!(shelf.put(GROUP, flow(1, 1), number, frame(100, number, 1_000)), Gone::default());
+        }
+        let gone: u64 = (0..30).map(|n| shelf.put(GROUP, flow(2, n as u8), n, frame(100, 10 + n, 1_000)).frames).sum();
+        assert_eq!(gone, 23);
+        assert!((0..3).all(|number| shelf.get(&flow(1, 1), number).is_some()));
+        assert!(shelf.get(&flow(2, 22), 22).is_none() && shelf.get(&flow(2, 23), 23).is_some());
+        assert!(shelf.bytes() <= 10 * (100 + FRAME_BYTES));
+    }
+}

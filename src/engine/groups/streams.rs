@@ -1,0 +1,469 @@
+//! Streams of publishers as they come in: put in order, handed to subscriptions, and what is missing told to those whom it concerns.
+//!
+//! **Order.** Within a stream by its numbers; which stream comes first, and how long one waits for another, is `succession`.
+//!
+//! What was missed, and how that is told, is `missing`.
+//!
+//! Invariants
+//! 1. A closed stream is handed over no more.
+//! 2. At most [`MAX_STREAMS`] streams. Drop policy: of the publisher that has most, the one longest silent goes
+//!    (`group_streams_forgotten`). At most [`MAX_TOPICS`] topics in all of them; drop policy: of the publisher that has most, the one
+//!    known longest is forgotten (`group_topics_forgotten`), and what is missed before its next message is not told.
+//! 3. What is held back lies on the shelf and nowhere else: what the shelf drops is missing. Streams that hold something back have equal parts of
+//!    [`MAX_HELD_TOGETHER`] frames, and each [`MAX_HELD`]; drop policy: the gap before the first that is held is given up.
+
+use crate::counter::Counter;
+use crate::delivery::reorder::{Released, Reorder};
+use crate::engine::Engine;
+use crate::engine::api::Published;
+use crate::engine::core::Core;
+use crate::engine::groups::heard::Term;
+use crate::engine::groups::missing::{Gap, Known};
+use crate::engine::groups::shelf::Flow;
+use crate::engine::groups::{Groups, lag};
+use crate::engine::routing::data_frames::inner;
+use crate::engine::share::Shares;
+use crate::id::{CredentialHash, Lsn, Name, Pseudonym, StreamId};
+use crate::time::{Time, Unix};
+use crate::wire::group::{self, GroupBatch, GroupMessage, MAX_MESSAGES};
+use crate::wire::{self, topic};
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Most streams kept in order.
+pub(in crate::engine) const MAX_STREAMS: usize = 4_096;
+/// Most topics known in them.
+pub(in crate::engine) const MAX_TOPICS: usize = 32_768;
+/// Most early frames that a stream may always hold back.
+pub(in crate::engine) const MAX_HELD: usize = 256;
+/// Most early frames that streams hold back together, each an equal part of them, if that is more.
+const MAX_HELD_TOGETHER: usize = 32_768;
+/// How much longer before a subscription a stream must have begun for that to be certain.
+pub(in crate::engine) const MARGIN: Duration = Duration::from_secs(1);
+
+/// A publisher's credential and its stream.
+pub(in crate::engine) type Key = (CredentialHash, StreamId);
+
+/// A frame whose signature has been verified, of a group that somebody here listens to.
+#[derive(Debug)]
+pub(in crate::engine) struct Received {
+    pub(in crate::engine) group: String,
+    pub(in crate::engine) from: Option<Name>,
+    pub(in crate::engine) sender: Pseudonym,
+    pub(in crate::engine) flow: Flow,
+    /// Its number in the flow.
+    pub(in crate::engine) number: u64,
+    pub(in crate::engine) sent: Unix,
+    pub(in crate::engine) came: Time,
+    pub(in crate::engine) until: Time,
+    pub(in crate::engine) term: Term,
+    /// Start of the epoch of its sender's credential.
+    pub(in crate::engine) start: Unix,
+}
+
+impl Received {
+    /// A message in it, as the application gets it.
+    pub(in crate::engine) fn published(&self, message: &GroupMessage<'_>) -> Published {
+        Published {
+            topic: message.topic.to_owned(),
+            payload: message.payload.to_vec(),
+            from: self.from.clone(),
+            sent: self.sent,
+            lost: 0,
+        }
+    }
+}
+
+/// A publisher's stream to a group, as it comes in.
+#[derive(Debug)]
+pub(in crate::engine) struct Incoming {
+    /// Start of the epoch of its publisher's credential.
+    pub(in crate::engine) start: Unix,
+    /// Its publisher, if that is a contact, and the group.
+    pub(in crate::engine) place: Option<(Name, String)>,
+    /// Whether nothing has been heard of its publisher's stream of the epoch before, though there was one.
+    pub(in crate::engine) orphaned: bool,
+    /// Until when one from before a restart of its publisher may come first.
+    pub(in crate::engine) alone_until: Option<Time>,
+    /// When its first frame came to the mesh, or to those whom it was fetched from, and when that came here.
+    pub(in crate::engine) came: Time,
+    pub(in crate::engine) entered: Time,
+    /// When the latest of its frames came.
+    pub(in crate::engine) latest: Time,
+    /// What was sent up to then is taken for heard.
+    barred: Unix,
+    pub(in crate::engine) order: Reorder<Held>,
+    /// The same by this device's clock, if that was after the oldest subscription.
+    pub(in crate::engine) began: Option<Time>,
+    pub(in crate::engine) topics: BTreeMap<String, Last>,
+    /// The stream of the same contact that it follows, and until when it waits for that to end.
+    pub(in crate::engine) predecessor: Option<(Key, Time)>,
+    pub(in crate::engine) successor: Option<Key>,
+    pub(in crate::engine) ended: bool,
+    pub(in crate::engine) closed: bool,
+    /// Of a closed one: subscriptions that have stood since then have missed what comes of it.
+    pub(in crate::engine) concerns: Option<Time>,
+    /// When the latest of it that is missing was published, as far as is known.
+    pub(in crate::engine) lacks: Option<Time>,
+    /// By how many microseconds frames came here later than they were sent, by both clocks: of all the least.
+    pub(in crate::engine) behind: i64,
+}
+
+/// What was heard last of a topic.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::engine) struct Last {
+    pub(in crate::engine) number: u64,
+    /// When it came, here or to those whom it was fetched from.
+    pub(in crate::engine) at: Time,
+    /// By how many microseconds it came later than it was sent, by both clocks.
+    pub(in crate::engine) behind: i64,
+}
+
+impl Last {
+    /// When it was published, as far as is known, if the frames of its stream came so much later than they were sent, of all the least: whoever
+    /// has listened since before then has missed what follows.
+    pub(in crate::engine) fn published(&self, least: i64) -> Time {
+        self.at - late(self.behind, least)
+    }
+}
+
+/// For how long a frame was under way beyond what others are.
+pub(in crate::engine) fn late(behind: i64, least: i64) -> Duration {
+    // What is as long under way as usual is not late, however soon others seemed to come: the clock may have been set since.
+    let late = if lag::is_usual(behind) { 0 } else { behind.saturating_sub(least) };
+    Duration::from_micros(u64::try_from(late).unwrap_or(0))
+}
+
+/// A frame in its place, with what was sealed in it if it was opened just now.
+#[derive(Debug)]
+pub(in crate::engine) struct Held {
+    frame: Received,
+    plain: Option<Vec<u8>>,
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(in crate::engine) struct Streams {
+    pub(in crate::engine) streams: BTreeMap<Key, Incoming>,
+    /// Of each publisher the streams, as they were last heard.
+    shares: Shares<Key, CredentialHash>,
+    topics: Shares<(Key, String), CredentialHash>,
+    /// Those that hold something back, so that nobody has to look through all.
+    pub(in crate::engine) holding: BTreeSet<Key>,
+    /// Of each contact and group the stream heard last.
+    pub(in crate::engine) latest: BTreeMap<(Name, String), Key>,
+    /// Streams that may have gone on unheard, or begun so, and when that is to be told.
+    pub(in crate::engine) doubts: BTreeSet<(Time, Key)>,
+}
+
+impl Streams {
+    pub(in crate::engine) fn new() -> Self {
+        Self {
+            streams: BTreeMap::new(),
+            shares: Shares::new(MAX_STREAMS),
+            topics: Shares::new(MAX_TOPICS),
+            holding: BTreeSet::new(),
+            latest: BTreeMap::new(),
+            doubts: BTreeSet::new(),
+        }
+    }
+
+    /// Whether a stream has got past `count` messages from `first` on; nothing if it is not known.
+    pub(in crate::engine) fn has_passed(&self, key: &Key, first: u64, count: u64) -> Option<bool> {
+        Some(self.streams.get(key)?.order.has_passed(first, count))
+    }
+
+    /// How many streams, and topics in them.
+    pub(in crate::engine) fn len(&self) -> (usize, usize) {
+        (self.streams.len(), self.topics.len())
+    }
+
+    /// This device's clock was set forward by so many microseconds: what comes seems to come as much later.
+    pub(in crate::engine) fn handle_clock_step(&mut self, by: i64) {
+        for stream in self.streams.values_mut().filter(|stream| stream.behind < i64::MAX) {
+            stream.behind = stream.behind.saturating_add(by);
+            stream.topics.values_mut().for_each(|last| last.behind = last.behind.saturating_add(by));
+        }
+    }
+
+    pub(in crate::engine) fn next_wake(&self, now: Time) -> Option<Time> {
+        let wakes = self.holding.iter().filter_map(|key| {
+            let stream = self.streams.get(key)?;
+            let before = stream.predecessor.and_then(|(key, until)| Some((self.streams.get(&key)?, until)));
+            let waits_until = match before.filter(|(before, _)| !before.closed) {
+                // It is woken with the one that it waits for, or when it can wait no longer.
+                Some((before, _)) if before.order.holds() => return stream.order.due(),
+                Some((before, until)) => (!before.ended).then_some(until),
+                None => stream.alone_until,
+            };
+            let waits_until = waits_until.filter(|until| *until > now);
+            waits_until.map_or_else(|| stream.order.next_wake(), |until| stream.order.due().map(|due| due.min(until)))
+        });
+        wakes.chain(self.doubts.first().map(|(at, _)| *at)).min()
+    }
+
+    fn forget(&mut self, key: &Key) {
+        if let Some(stream) = self.streams.remove(key) {
+            for topic in stream.topics.into_keys() {
+                self.topics.leave(&(*key, topic));
+            }
+        }
+        self.shares.leave(key);
+        self.holding.remove(key);
+        self.latest.retain(|_, latest| latest != key);
+        self.doubts.retain(|(_, doubted)| doubted != key);
+    }
+
+    /// What was heard last of a stream's topics is of no more use.
+    pub(in crate::engine) fn forget_topics(&mut self, key: &Key) {
+        let topics = self.streams.get_mut(key).map(|stream| core::mem::take(&mut stream.topics));
+        for topic in topics.unwrap_or_default().into_keys() {
+            self.topics.leave(&(*key, topic));
+        }
+    }
+
+    /// How many frames a stream may hold back.
+    fn most_held(&self) -> usize {
+        (MAX_HELD_TOGETHER / self.holding.len().max(1)).max(MAX_HELD)
+    }
+}
+
+impl Groups {
+    /// Makes room for a stream that is new here.
+    fn enter_stream(&mut self, core: &mut Core, key: Key, frame: &Received, opened: Unix) {
+        let oldest = self.multicast.streams.shares.enter(key.0, key);
+        if let Some(oldest) = oldest {
+            self.multicast.streams.forget(&oldest);
+            self.heard.forget_stream(&oldest.0);
+            core.count(Counter::GroupStreamsForgotten, 1);
+        }
+        if self.multicast.streams.streams.contains_key(&key) {
+            return;
+        }
+        let barred = self.heard.barred(&key.0);
+        let age = Duration::from_micros(frame.sent.0.saturating_sub(opened.0));
+        let start = frame.came - age;
+        let began = self.multicast.listens_since(&frame.group).filter(|since| start > *since + MARGIN).map(|_| start);
+        let order = if began.is_some() { Reorder::whole() } else { Reorder::joined() };
+        let (topics, now) = (BTreeMap::new(), core.now.time);
+        let mut stream = Incoming {
+            start: frame.start,
+            place: frame.from.clone().map(|name| (name, frame.group.clone())),
+            orphaned: false,
+            alone_until: None,
+            came: frame.came,
+            entered: now,
+            latest: frame.came,
+            barred,
+            order,
+            began,
+            topics,
+            predecessor: None,
+            successor: None,
+            ended: false,
+            closed: false,
+            concerns: began.map(|began| began - MARGIN),
+            lacks: None,
+            behind: i64::MAX,
+        };
+        let streams = &mut self.multicast.streams;
+        if let Some(place) = stream.place.clone() {
+            streams.take_place(key, &mut stream, place, frame.term.end.since(frame.start), now);
+        }
+        streams.streams.insert(key, stream);
+    }
+
+    /// A message of a topic is handed over that came in this frame: what was known of the topic before.
+    pub(in crate::engine) fn note_topic(
+        &mut self,
+        core: &mut Core,
+        key: Key,
+        message: &GroupMessage<'_>,
+        frame: &Received,
+    ) -> Known {
+        let now = Last { number: message.number, at: frame.came, behind: self.behind(core, frame) };
+        let streams = &mut self.multicast.streams;
+        let Some(stream) = streams.streams.get_mut(&key) else { return Known::default() };
+        let known = Known::of(stream, message.topic);
+        if let Some(last) = stream.topics.get_mut(message.topic) {
+            // One that was fetched may have come to its giver before the one before it came here.
+            *last = if now.at < last.at { Last { number: now.number, ..*last } } else { now };
+            return known;
+        }
+        if stream.topics.len() >= group::MAX_TOPICS + MAX_MESSAGES {
+            return Known::default();
+        }
+        stream.topics.insert(message.topic.to_owned(), now);
+        if let Some((of, topic)) = streams.topics.enter(key.0, (key, message.topic.to_owned())) {
+            if let Some(stream) = streams.streams.get_mut(&of) {
+                stream.topics.remove(&topic);
+                // What is heard of it next does not tell what was missed.
+                stream.began = None;
+            }
+            core.count(Counter::GroupTopicsForgotten, 1);
+        }
+        known
+    }
+
+    /// Hands a message to the subscriptions that it is for, each with how many it has missed before it; answers whether there are any.
+    pub(in crate::engine) fn hand_to_subscribers(
+        &mut self,
+        core: &mut Core,
+        published: &Published,
+        came: Time,
+        lost: impl Fn(Time) -> u64,
+        after: Lsn,
+    ) -> bool {
+        let subscriptions = self.multicast.listening(topic::group(&published.topic));
+        let matching =
+            subscriptions.filter(|(_, one)| one.from <= came && topic::matches(&one.filter, &published.topic));
+        let matching: Vec<_> = matching.map(|(token, subscription)| (token, lost(subscription.since))).collect();
+        let heard = !matching.is_empty();
+        for (token, lost) in matching {
+            self.hand_to(core, token, Published { lost, ..published.clone() }, came, after);
+        }
+        heard
+    }
+
+    /// Opens a frame that was held back, if the shelf still has it.
+    fn open_kept(&mut self, core: &Core, frame: &Received) -> Option<Vec<u8>> {
+        let data = self.shelf.get(&frame.flow, frame.number)?.data.clone();
+        let (_, parsed) = crate::engine::groups::group_frames::parse(&data)?;
+        core.membership.groups().open(&parsed, &frame.group, &frame.sender).ok()
+    }
+}
+
+impl Engine {
+    /// Takes a frame of a group that somebody here listens to.
+    pub(in crate::engine) fn receive(&mut self, frame: Received, plain: Vec<u8>) {
+        let Ok(batch) = wire::decode::<GroupBatch<'_>>(&plain) else {
+            return self.core.count(Counter::GroupFramesMalformed, 1);
+        };
+        let sound = |message: &GroupMessage<'_>| {
+            topic::check_topic(message.topic).is_ok()
+                && topic::group(message.topic) == frame.group
+                && message.number > 0
+        };
+        let in_epoch = (frame.start..frame.term.end).contains(&frame.sent);
+        if batch.messages.len() > MAX_MESSAGES || !in_epoch || !batch.messages.iter().all(sound) {
+            return self.core.count(Counter::GroupFramesMalformed, 1);
+        }
+        let (key, first) = ((frame.flow.0, batch.stream), batch.first);
+        let count = if batch.ends { 1 } else { batch.messages.len() as u64 };
+        let batch_pause = Duration::from_millis(batch.pause.into());
+        // What may have been heard before says nothing of when a stream began for those who listen now.
+        let known = self.groups.multicast.streams.streams.get(&key).map(|stream| stream.barred);
+        if frame.sent <= known.unwrap_or_else(|| self.groups.heard.barred(&key.0)) {
+            return self.core.count(Counter::GroupFramesHeardBefore, 1);
+        }
+        self.groups.enter_stream(&mut self.core, key, &frame, Unix(batch.began));
+        let now = self.core.now.time;
+        let behind = self.groups.behind(&self.core, &frame);
+        // There is one before it that is for somebody here, and has not been here.
+        let follows =
+            first > 1 && !frame.number.checked_sub(1).is_some_and(|one| self.groups.shelf.has_seen(&frame.flow, one));
+        let lacks = follows && Some(frame.came - batch_pause) > self.groups.multicast.listens_since(&frame.group);
+        let Some(stream) = self.groups.multicast.streams.streams.get_mut(&key) else { return };
+        (stream.behind, stream.latest) = (stream.behind.min(behind), stream.latest.max(frame.came));
+        if stream.closed && stream.order.is_duplicate(first, count) {
+            return self.core.count(Counter::GroupFramesOutOfTurn, 1);
+        }
+        let until = frame.until;
+        let plain = stream.order.is_next(first).then_some(plain);
+        stream.order.insert(first, count, Held { frame, plain }, now, until);
+        if lacks {
+            stream.order.hold_beginning(first, now);
+        }
+        self.hand_over(key);
+    }
+
+    pub(in crate::engine) fn timeout_streams(&mut self) {
+        self.groups.tell_doubts(&mut self.core);
+        let holding: Vec<Key> = self.groups.multicast.streams.holding.iter().copied().collect();
+        for stream in holding {
+            self.hand_over(stream);
+        }
+    }
+
+    /// Hands over what is in order, or has waited long enough; then what has waited for that.
+    pub(in crate::engine) fn hand_over(&mut self, key: Key) {
+        let now = self.core.now.time;
+        let most = self.groups.multicast.streams.most_held();
+        let order = self.groups.multicast.streams.streams.get(&key).map(|stream| &stream.order);
+        let due = order.is_some_and(|order| order.is_over(most) || order.due().is_some_and(|due| due <= now));
+        if due && self.groups.multicast.streams.waits(&key, now) {
+            self.give_up_before(key);
+        }
+        let mut next = Some(key);
+        while let Some(key) = next.take() {
+            let mut began = false;
+            while !self.groups.multicast.streams.waits(&key, now) {
+                let stream = self.groups.multicast.streams.streams.get_mut(&key);
+                let Some(released) = stream.and_then(|stream| stream.order.poll(now, most)) else { break };
+                if !began {
+                    began = true;
+                    self.groups.close_predecessor(&self.core, &key);
+                }
+                self.release(key, released);
+            }
+            let Some(stream) = self.groups.multicast.streams.streams.get(&key) else { continue };
+            if stream.order.holds() {
+                self.groups.multicast.streams.holding.insert(key);
+            } else {
+                self.groups.multicast.streams.holding.remove(&key);
+                next = stream.successor;
+            }
+        }
+    }
+
+    fn release(&mut self, key: Key, released: Released<Held>) {
+        let Released { lost, skip, joins, item: Held { frame, plain } } = released;
+        let Some(plain) = plain.or_else(|| self.groups.open_kept(&self.core, &frame)) else {
+            return self.groups.note_lack(&self.core, key, &frame, Duration::ZERO);
+        };
+        let Ok(batch) = wire::decode::<GroupBatch<'_>>(&plain) else { return };
+        if lost > 0 || (joins && batch.first > 1) {
+            self.groups.note_lack(&self.core, key, &frame, Duration::from_millis(batch.pause.into()));
+        }
+        if batch.ends {
+            return self.groups.end_stream(&mut self.core, key, &frame, &batch);
+        }
+        let skip = usize::try_from(skip).unwrap_or(usize::MAX);
+        if self.groups.multicast.streams.streams.get(&key).is_some_and(|stream| stream.closed) {
+            self.core.count(Counter::GroupFramesOutOfTurn, 1);
+            return self.groups.miss(&mut self.core, key, &frame, batch.messages.iter().skip(skip));
+        }
+        if self.core.now.time > frame.until {
+            self.groups.note_lack(&self.core, key, &frame, Duration::ZERO);
+            return self.core.count(Counter::GroupFramesExpired, 1);
+        }
+        let passed =
+            self.groups.heard.pass((key.0, frame.term), frame.sent, self.core.now.unix, self.core.journal.turn());
+        self.core.journal.extend(passed.writes);
+        self.core.count(Counter::GroupPublishersForgotten, passed.forgotten);
+        // Of those that were handed over one after another the first, and how many.
+        let mut run: Option<(usize, u32)> = None;
+        for (at, message) in batch.messages.iter().enumerate().skip(skip) {
+            let known = self.groups.note_topic(&mut self.core, key, message, &frame);
+            let gap = move |since| known.gap_before(message.number, since);
+            if known.lacks.is_some() {
+                self.groups.tell_missed(&mut self.core, &frame, message.topic, |since| Gap { lost: 0, ..gap(since) });
+            }
+            let published = frame.published(message);
+            let heard = self.groups.hand_to_subscribers(
+                &mut self.core,
+                &published,
+                frame.came,
+                |since| gap(since).lost,
+                passed.after,
+            );
+            if heard {
+                run = Some(run.map_or((at, 1), |(first, count)| (first, count + 1)));
+            }
+            let over = !heard || at + 1 == batch.messages.len();
+            if let Some((first, count)) = run.take_if(|_| over).filter(|_| batch.asks) {
+                self.confirm_heard(&frame, inner(key.1, batch.first.saturating_add(first as u64)), count);
+            }
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Which of a publisher's streams follows which, and how long one waits for the one before it.
+//!
+//! Streams of one contact in a group follow each other, those under one credential by their ordinals, others as they came: one waits
+//! while its predecessor holds something back, or, across the turn of an epoch, for a moment until that has ended; and the first after a
+//! restart of its publisher for a moment if none from before it is known. Once its successor has been heard, a stream is closed: what
+//! comes of it yet is told as missed. Publishers that are no contacts have a new pseudonym each epoch, and nobody knows which go together.
+//!
+//! Invariants
+//! 1. A stream that is closed stays so, and nothing waits for it.
+//! 2. Nothing is held back for longer than `delivery::reorder` says: then what stands before it gives up as well.
+
+use crate::engine::Engine;
+use crate::engine::core::Core;
+use crate::engine::groups::missing::GRACE;
+use crate::engine::groups::streams::{Incoming, Key, Streams};
+use crate::engine::groups::{Groups, ordinals};
+use crate::id::Name;
+use crate::time::Time;
+use core::time::Duration;
+
+/// How long a stream waits for one of an epoch before to say that it has ended.
+const TURN: Duration = Duration::from_millis(500);
+
+/// A publisher that was heard in an epoch so lately has not been started again since with its clock in an earlier one: what comes of that is late.
+const STARTED_AGAIN: Duration = Duration::from_secs(5);
+
+impl Streams {
+    /// Puts a stream that is new here before or behind the one that was heard last of its publisher. Under one credential the lower ordinal is
+    /// the earlier one; else the one of the later epoch comes after the other, unless that one begins to be heard when it has been silent for
+    /// [`STARTED_AGAIN`]: a device that was restarted may have another time. So when they began by their publisher's clock says little.
+    pub(in crate::engine) fn take_place(
+        &mut self,
+        key: Key,
+        stream: &mut Incoming,
+        place: (Name, String),
+        epoch: Duration,
+        now: Time,
+    ) {
+        let latest = self.latest.get(&place).copied();
+        let process = |key: &Key| (key.0, ordinals::process_of(&key.1));
+        let knows = latest.is_some_and(|latest| latest.0 == key.0 && process(&latest).1 + 1 >= process(&key).1);
+        if process(&key).1 > 0 && stream.began.is_some() && !knows {
+            stream.alone_until = Some(now + TURN);
+        }
+        let before = latest.and_then(|latest| self.streams.get(&latest)).map(|before| before.start);
+        stream.orphaned = ordinals::continues(&key.1) && before.is_none_or(|before| before + epoch < stream.start);
+        if stream.orphaned {
+            self.doubts.insert((now + GRACE, key));
+        }
+        // Of one process a stream that another follows in the same epoch has ended. What has come of it may still be incomplete otherwise.
+        let until = |before: &Key, after: &Key| if process(before) == process(after) { now } else { now + TURN };
+        match latest.and_then(|latest| Some((latest, self.streams.get_mut(&latest)?))) {
+            Some((last, later)) if comes_before((&key, stream), (&last, later), now) => {
+                // It comes late: nothing of it may follow what has been heard of its successor.
+                stream.closed = !later.topics.is_empty() || later.predecessor.is_some();
+                later.orphaned &= stream.start + epoch < later.start;
+                if !stream.closed {
+                    later.predecessor = Some((key, until(&key, &last)));
+                    stream.successor = Some(last);
+                }
+            }
+            Some((before, earlier)) => {
+                earlier.successor = Some(key);
+                stream.predecessor = Some((before, until(&before, &key)));
+                self.latest.insert(place, key);
+            }
+            None => drop(self.latest.insert(place, key)),
+        }
+    }
+
+    /// Whether a stream has to wait for the one before it.
+    pub(in crate::engine) fn waits(&self, key: &Key, now: Time) -> bool {
+        let Some(stream) = self.streams.get(key) else { return false };
+        let Some((before, until)) = stream.predecessor else { return stream.alone_until.is_some_and(|at| now < at) };
+        let Some(before) = self.streams.get(&before).filter(|before| !before.closed) else { return false };
+        before.order.holds() || (!before.ended && now < until)
+    }
+}
+
+impl Groups {
+    /// The stream before this one is heard no more.
+    pub(in crate::engine) fn close_predecessor(&mut self, core: &Core, key: &Key) {
+        let streams = &mut self.multicast.streams;
+        let Some(stream) = streams.streams.get_mut(key) else { return };
+        let Some((before, _)) = stream.predecessor.take() else { return };
+        let now = core.now.time;
+        if let Some(stream) = streams.streams.get_mut(&before) {
+            // Where it began is told no more: what comes of it yet is missed by itself.
+            (stream.closed, stream.successor, stream.began) = (true, None, None);
+            if !stream.topics.is_empty() {
+                stream.concerns = Some(stream.concerns.map_or(stream.entered, |since| since.max(stream.entered)));
+            }
+            if stream.ended {
+                streams.forget_topics(&before);
+            } else if !stream.topics.is_empty() {
+                streams.doubts.insert((now + GRACE, before));
+            }
+        }
+        streams.holding.remove(&before);
+    }
+}
+
+impl Engine {
+    /// What a stream holds has waited long enough: those before it wait no more for what they miss.
+    pub(in crate::engine) fn give_up_before(&mut self, key: Key) {
+        let now = self.core.now.time;
+        let streams = &mut self.groups.multicast.streams;
+        let mut chain = vec![key];
+        while let Some(stream) = chain.last().and_then(|key| streams.streams.get_mut(key)) {
+            stream.alone_until = None;
+            let Some((before, until)) = &mut stream.predecessor else { break };
+            *until = now;
+            let before = *before;
+            let Some(before_that) = streams.streams.get_mut(&before).filter(|before| !before.closed) else { break };
+            before_that.order.give_up(now);
+            chain.push(before);
+        }
+        for key in chain.into_iter().skip(1).rev() {
+            self.hand_over(key);
+        }
+    }
+}
+
+/// Whether a stream that is new here comes before the one of the same contact that was heard last.
+fn comes_before((key, stream): (&Key, &Incoming), (last, later): (&Key, &Incoming), now: Time) -> bool {
+    let (ordinal, after) = (ordinals::ordinal_of(&key.1), ordinals::ordinal_of(&last.1));
+    if key.0 == last.0 && ordinal != after {
+        return ordinal < after;
+    }
+    // What is of a later epoch never does, however late the other has come.
+    stream.start <= later.start
+        && (stream.came < later.came || (stream.start < later.start && now < later.latest + STARTED_AGAIN))
+}

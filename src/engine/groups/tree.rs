@@ -1,0 +1,310 @@
+//! The tree of each group: which neighbours a frame is pushed to.
+//!
+//! **Mechanism.** Routers tell in their link state which groups they, or their leaves, listen to or publish to. From the
+//! same database every router computes the same tree between a group's members; one that stands in it without being
+//! a member is a *connector*. A router pushes each frame that is new to it to its neighbours in the tree, but for the one that it came
+//! from, and to its leaves that listen. A leaf stands in no tree: it hands what it publishes to one of its routers, and to leaves
+//! next to it that listen. Of several links to a neighbour the publisher takes the one that the publication's policy likes best,
+//! and none over a bearer that the policy avoids; a group frame tells no policy, so relays take the one that `balanced` likes best.
+//!
+//! A publisher that the tree has not reached yet begins with the routers next to it. While routers' databases differ, trees may have loops and gaps. The shelf ends the loops; gaps, and whatever is lost with a
+//! link or a relay, are closed by `repair`: each edge that appears has its two ends compare what they keep, and each frame is named to some
+//! neighbours beside the tree as well. This is epidemic broadcast over a tree (J. Leitão et al., "Epidemic Broadcast Trees", 2007), with
+//! a tree that the link-state database gives instead of one that grows from duplicates.
+//!
+//! Trees are made anew a moment after the network or a group has changed, not at each of many changes in a row.
+//!
+//! Invariants
+//! 1. A frame is pushed to a neighbour at most once.
+//! 2. What cannot be pushed, since a link takes nothing or is gone, is owed: the neighbour is told what is kept here once it can be.
+//! 3. At most [`MAX_TREES`] groups. Drop policy: this device's own come first, then those of most routers; the others are not carried
+//!    (`trees_refused`). A group that one router alone names needs no tree, and takes no place.
+
+use crate::counter::Counter;
+use crate::engine::Engine;
+use crate::engine::core::Core;
+use crate::engine::groups::Groups;
+use crate::engine::neighbours::Neighbours;
+use crate::engine::routing::Routing;
+use crate::id::{LinkId, Lsn, Pseudonym, Tag};
+use crate::routing::tree;
+use crate::time::Time;
+use crate::wire::OutFrame;
+use crate::wire::data::{Class, Policy};
+use crate::wire::frame::{self, Kind};
+use crate::wire::group_repair::Again;
+use bytes::Bytes;
+use core::cmp::Reverse;
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Most groups whose trees are kept: those of a node that listens to all it may, at the turn of an epoch.
+pub(in crate::engine) const MAX_TREES: usize = 2_048;
+/// How long after a change trees are made anew.
+const SETTLE: Duration = Duration::from_millis(200);
+/// How many routers next to it a publisher begins with that the tree has not reached yet.
+const AT_HAND: usize = 3;
+/// How long a device counts as a member after it has published.
+const LINGER: Duration = Duration::from_secs(600);
+
+/// A neighbour that a frame is pushed to, and over which link, if there is one that may carry it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::engine) struct Way {
+    pub(in crate::engine) to: Pseudonym,
+    pub(in crate::engine) link: Option<LinkId>,
+}
+
+/// What is said of a frame that is pushed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::engine) struct Handed {
+    /// For how long it was kept, where it came because this device or one before it had asked for it.
+    pub(in crate::engine) fetched: Option<Duration>,
+    /// By how many microseconds the clock that sealed it is behind this device's as that is now.
+    pub(in crate::engine) behind: i64,
+}
+
+/// What a router knows of a group's tree.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Place {
+    /// Its neighbours in the tree.
+    branches: Vec<Pseudonym>,
+    /// Its neighbours that stand elsewhere in the tree.
+    beside: Vec<Pseudonym>,
+}
+
+impl Place {
+    /// A router's in a tree; nothing if it has none.
+    fn of(tree: &tree::Tree, own: &Pseudonym, neighbours: &BTreeSet<Pseudonym>) -> Option<Self> {
+        if !tree.holds(own) {
+            return None;
+        }
+        let branches: Vec<Pseudonym> = tree.branches(own).iter().map(|branch| branch.to).collect();
+        let elsewhere = tree.routers().filter(|router| neighbours.contains(router) && !branches.contains(router));
+        let beside = elsewhere.copied().collect();
+        Some(Self { branches, beside })
+    }
+}
+
+/// See the module's documentation.
+#[derive(Debug, Default)]
+pub(in crate::engine) struct Trees {
+    /// Groups that this node carries.
+    places: BTreeMap<Tag, Place>,
+    due: Option<Time>,
+    /// Groups that are published to here, and until when they count.
+    publishing: BTreeMap<String, Time>,
+}
+
+impl Trees {
+    pub(in crate::engine) fn next_wake(&self) -> Option<Time> {
+        [self.due, self.publishing.values().min().copied()].into_iter().flatten().min()
+    }
+
+    /// Groups carried.
+    pub(in crate::engine) fn carried(&self) -> impl Iterator<Item = &Tag> {
+        self.places.keys()
+    }
+
+    /// Whether this node stands in a group's tree.
+    pub(in crate::engine) fn carries(&self, group: &Tag) -> bool {
+        self.places.contains_key(group)
+    }
+
+    /// Groups that count as published to.
+    pub(in crate::engine) fn published(&self) -> impl Iterator<Item = &str> {
+        self.publishing.keys().map(String::as_str)
+    }
+
+    /// Whether a group does.
+    pub(in crate::engine) fn publishes(&self, group: &str) -> bool {
+        self.publishing.contains_key(group)
+    }
+
+    /// Whether a neighbour is next to this node in a group's tree.
+    pub(in crate::engine) fn joins(&self, group: &Tag, neighbour: &Pseudonym) -> bool {
+        self.places.get(group).is_some_and(|place| place.branches.contains(neighbour))
+    }
+
+    /// Groups in whose trees a neighbour is next to this node.
+    pub(in crate::engine) fn joined_by(&self, neighbour: &Pseudonym) -> impl Iterator<Item = &Tag> {
+        self.places.iter().filter(|(_, place)| place.branches.contains(neighbour)).map(|(group, _)| group)
+    }
+
+    /// Neighbours that stand in a group's tree without being next to this node in it.
+    pub(in crate::engine) fn beside(&self, group: &Tag) -> &[Pseudonym] {
+        self.places.get(group).map_or(&[], |place| &place.beside)
+    }
+}
+
+impl Groups {
+    /// The network or a group has changed.
+    pub(in crate::engine) fn regrow(&mut self, core: &Core) {
+        let at = core.now.time + SETTLE;
+        self.tree.due.get_or_insert(at);
+    }
+
+    fn grow_trees(&mut self, core: &mut Core, neighbours: &mut Neighbours, routing: &mut Routing) {
+        if !core.settings.forwarding {
+            return;
+        }
+        // What this device takes part in counts at once; its link state tells others a moment later.
+        let own = self.own_groups();
+        let groups: BTreeSet<Tag> = routing.link_state.lsdb.groups().into_iter().chain(own.iter().copied()).collect();
+        let mut groups: Vec<(Tag, BTreeSet<Pseudonym>)> = groups
+            .into_iter()
+            .map(|group| {
+                let told = routing.link_state.lsdb.members_of(&group).into_iter();
+                (group, told.chain(own.contains(&group).then_some(core.own)).collect())
+            })
+            .filter(|(_, members): &(Tag, BTreeSet<Pseudonym>)| members.len() > 1)
+            .collect();
+        if groups.is_empty() && self.tree.places.is_empty() {
+            return;
+        }
+        groups.sort_by_key(|(group, members)| (!own.contains(group), Reverse(members.len()), *group));
+        let graph = {
+            let peers = &neighbours.peers;
+            routing.link_state.lsdb.told_graph(&|hash| peers.pseudonym(hash))
+        };
+        let trees = tree::Trees::new(&graph);
+        let refused = groups.len().saturating_sub(MAX_TREES);
+        let neighbours: BTreeSet<Pseudonym> = neighbours.links.neighbours().copied().collect();
+        // Groups of the same members have the same tree.
+        let mut known: BTreeMap<BTreeSet<Pseudonym>, Option<Place>> = BTreeMap::new();
+        let mut places = BTreeMap::new();
+        for (group, members) in groups.into_iter().take(MAX_TREES) {
+            let place = match known.get(&members) {
+                Some(place) => place.clone(),
+                None => {
+                    let place = Place::of(&trees.of(&members), &core.own, &neighbours);
+                    known.insert(members, place.clone());
+                    place
+                }
+            };
+            places.extend(place.map(|place| (group, place)));
+        }
+        core.count(Counter::TreesRefused, refused as u64);
+        let before = core::mem::replace(&mut self.tree.places, places);
+        let mut fresh: Vec<(Pseudonym, Tag)> = Vec::new();
+        for (group, place) in &self.tree.places {
+            let known = before.get(group).map_or(&[][..], |place| &place.branches);
+            fresh.extend(place.branches.iter().filter(|to| !known.contains(to)).map(|to| (*to, *group)));
+        }
+        for (neighbour, group) in fresh {
+            self.repair.owe(neighbour, group, true, core.now.time);
+        }
+    }
+
+    /// The neighbours that a frame of a group goes to from here: one of this device, or one that came from a neighbour.
+    pub(in crate::engine) fn ways(
+        &self,
+        core: &Core,
+        neighbours: &Neighbours,
+        routing: &Routing,
+        group: &Tag,
+        from: Option<&Pseudonym>,
+        policy: &Policy,
+    ) -> Vec<Way> {
+        let leaves = neighbours.links.iter().filter(|(_, link)| !link.forwarding && link.listens_to(group));
+        let leaves = leaves.map(|(_, link)| link.peer.body.key);
+        let mut next: BTreeSet<Pseudonym> = BTreeSet::new();
+        let mut ways = Vec::new();
+        if core.settings.forwarding {
+            next.extend(self.tree.places.get(group).into_iter().flat_map(|place| &place.branches));
+            if next.is_empty() && from.is_none() && self.is_joining(core, routing, group) {
+                next.extend(self.routers_at_hand(neighbours));
+            }
+            next.extend(leaves);
+        } else if from.is_none() {
+            ways.extend(self.way_out(neighbours, policy));
+            next.extend(leaves);
+        }
+        let others = next.into_iter().filter(|to| from != Some(to));
+        ways.extend(others.map(|to| Way { to, link: neighbours.link_under(&to, policy).map(|(link, _)| link) }));
+        ways
+    }
+
+    /// Where a publication begins that no tree takes yet: whoever of them stands in it hands it on.
+    fn routers_at_hand(&self, neighbours: &Neighbours) -> BTreeSet<Pseudonym> {
+        let routers = neighbours.links.iter().filter(|(_, link)| link.forwarding && link.usable);
+        let mut routers: Vec<_> = routers.map(|(_, link)| (link.metrics.price, link.peer.body.key)).collect();
+        routers.sort_unstable();
+        routers.into_iter().map(|(_, key)| key).take(AT_HAND).collect()
+    }
+
+    /// A leaf's to one of its routers.
+    fn way_out(&self, neighbours: &Neighbours, policy: &Policy) -> Option<Way> {
+        let link = neighbours.router_under(policy);
+        let router = match link {
+            Some(link) => neighbours.links.get(link),
+            None => neighbours.links.iter().map(|(_, link)| link).find(|link| link.forwarding),
+        };
+        router.map(|router| Way { to: router.peer.body.key, link })
+    }
+
+    /// Whether the tree of a group has yet to reach this device, though somebody listens.
+    pub(in crate::engine) fn is_joining(&self, core: &Core, routing: &Routing, group: &Tag) -> bool {
+        routing.link_state.lsdb.members_of(group).iter().any(|member| *member != core.own)
+    }
+}
+
+impl Engine {
+    pub(in crate::engine) fn timeout_tree(&mut self) {
+        let now = self.core.now.time;
+        let before = self.groups.tree.publishing.len();
+        self.groups.tree.publishing.retain(|_, until| *until > now);
+        if self.groups.tree.publishing.len() < before {
+            self.end_streams();
+            self.update_groups();
+        }
+        if self.groups.tree.due.is_some_and(|due| due <= now) {
+            self.groups.tree.due = None;
+            self.groups.grow_trees(&mut self.core, &mut self.neighbours, &mut self.routing);
+        }
+    }
+
+    /// Pushes a frame over ways, and answers how many took it. Who did not is told later what is kept here. With one that was fetched goes
+    /// for how long it has been kept: whoever gets it would take that time for a difference of the clocks.
+    pub(in crate::engine) fn push(&mut self, group: &Tag, segment: u8, ways: &[Way], data: &Bytes, lag: Handed) -> u32 {
+        let mut pushed = 0;
+        for Way { to, link } in ways {
+            let Some(link) = link.filter(|link| self.neighbours.admits(&self.core, *link, segment)) else {
+                self.core.count(Counter::GroupFramesWithoutWay, 1);
+                self.groups.repair.owe(*to, *group, false, self.core.now.time);
+                continue;
+            };
+            if self.neighbours.links.get(link).is_some_and(|link| link.blocked || !link.usable) {
+                self.core.count(Counter::GroupFramesPutOff, 1);
+                self.groups.repair.owe(*to, *group, false, self.core.now.time);
+                continue;
+            }
+            let mut head = Vec::with_capacity(frame::HEADER + 8);
+            let behind = lag.behind.saturating_sub(self.neighbours.links.get(link).map_or(0, |link| link.set_forward));
+            let again =
+                (lag.fetched.is_some() || behind != 0).then(|| Again::of(lag.fetched.unwrap_or_default(), behind));
+            frame::begin(&mut head, if again.is_some() { Kind::GroupAgain } else { Kind::Group });
+            head.extend(again.into_iter().flat_map(Again::to_bytes));
+            self.send_data(link, Class::Telemetry, OutFrame::around(head, data, data), Lsn(0));
+            pushed += 1;
+        }
+        pushed
+    }
+
+    /// This device publishes to a group.
+    pub(in crate::engine) fn note_publishing(&mut self, group: &str) {
+        let until = self.core.now.time + LINGER;
+        if self.groups.tree.publishing.insert(group.to_owned(), until).is_none() {
+            self.update_groups();
+            self.groups.grow_trees(&mut self.core, &mut self.neighbours, &mut self.routing);
+        }
+    }
+
+    /// What this device listens to or publishes to has changed: routers tell it in their link state, leaves their routers.
+    pub(in crate::engine) fn groups_changed(&mut self) {
+        self.routing.link_state.links_changed = true;
+        if !self.core.settings.forwarding {
+            self.announce_again();
+        }
+        self.groups.regrow(&self.core);
+    }
+}

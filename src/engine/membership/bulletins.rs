@@ -1,0 +1,111 @@
+//! The operator's bulletin, from member to member.
+//!
+//! Whoever has the older one gets the newer, verifies it, keeps it, and hands it to its other neighbours. What it names and is missing is fetched
+//! (`documents`). When its successor is overdue the event log says so; nothing stops for that.
+//!
+//! Invariant: a bulletin is handed on after it has been verified, and once.
+
+use crate::counter::Counter;
+use crate::engine::core::Core;
+use crate::engine::membership::Member;
+use crate::engine::neighbours::Neighbours;
+use crate::engine::{Engine, Output};
+use crate::event_log::Event;
+use crate::id::LinkId;
+use crate::time::{Time, Unix};
+use crate::wire;
+use crate::wire::bulletin::BulletinRequest;
+use crate::wire::frame::{self, Kind};
+
+/// What is watched of the bulletin.
+#[derive(Debug, Default)]
+pub(in crate::engine) struct Bulletins {
+    /// The version of which it has been said that its successor is overdue.
+    overdue: Option<u64>,
+    /// When the bulletin should have a successor.
+    next_bulletin: Option<Time>,
+}
+
+impl Bulletins {
+    pub(in crate::engine) fn next_wake(&self) -> Option<Time> {
+        self.next_bulletin
+    }
+}
+
+impl Member {
+    pub(in crate::engine) fn timeout_bulletin(&mut self, core: &mut Core) {
+        if self.bulletins.next_bulletin.is_some_and(|at| at <= core.now.time) {
+            self.watch_bulletin(core);
+        }
+    }
+
+    /// Says when the bulletin's successor is overdue: the operator has not made one, or somebody keeps it away. Nothing
+    /// stops for that; the bulletin holds until there is a newer one.
+    pub(in crate::engine) fn watch_bulletin(&mut self, core: &mut Core) {
+        let (version, next) = {
+            let body = core.membership.bulletin().body();
+            (body.version, Unix::from_seconds(body.next_update))
+        };
+        if core.now.unix < next {
+            self.bulletins.next_bulletin = Some(core.now.time + next.since(core.now.unix));
+            return;
+        }
+        self.bulletins.next_bulletin = None;
+        if self.bulletins.overdue.replace(version) != Some(version) {
+            core.record(Event::BulletinOverdue { version, since: next.seconds() });
+        }
+    }
+
+    /// A neighbour asks for the bulletin, if ours is newer than its.
+    pub(in crate::engine) fn handle_bulletin_request(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        link: LinkId,
+        body: &[u8],
+    ) {
+        match wire::decode::<BulletinRequest>(body) {
+            Ok(request) if request.have < core.membership.bulletin().version() => {
+                self.send_bulletin(core, neighbours, link)
+            }
+            Ok(_) => {}
+            Err(_) => core.count(Counter::ControlMalformed, 1),
+        }
+    }
+
+    pub(in crate::engine) fn send_bulletin(&mut self, core: &mut Core, neighbours: &mut Neighbours, link: LinkId) {
+        let frame = frame::raw(Kind::Bulletin, core.membership.bulletin().signed());
+        neighbours.send_frame(core, link, frame);
+    }
+}
+
+impl Engine {
+    pub(in crate::engine) fn handle_bulletin(&mut self, from: LinkId, body: &[u8]) {
+        match self.core.membership.accept_bulletin(body) {
+            Ok(true) => {
+                let version = self.core.membership.bulletin().version();
+                self.core.record(Event::BulletinAccepted { version });
+                self.member.documents.told_by = Some(from);
+                self.heed_bulletin();
+                self.core.outputs.push_back(Output::MembershipChanged { save: true });
+                for link in self.neighbours.links.ids().into_iter().filter(|link| *link != from) {
+                    self.member.send_bulletin(&mut self.core, &mut self.neighbours, link);
+                }
+                self.member.close_lapsed_links(&mut self.core, &mut self.neighbours);
+            }
+            Ok(false) => {}
+            Err(_) => self.core.count(Counter::BulletinsRefused, 1),
+        }
+    }
+
+    /// A newer bulletin holds: group keys may be others, and senders revoked.
+    pub(in crate::engine) fn heed_bulletin(&mut self) {
+        let (bulletin, unix) = (self.core.membership.bulletin().clone(), self.core.now.unix);
+        self.neighbours.peers.heed(|known| bulletin.recheck(known, unix).is_ok());
+        // Who reaches which segment may be another matter now.
+        self.routing.link_state.reconsider();
+        self.member.watch_bulletin(&mut self.core);
+        self.member.fetch_documents(&mut self.core, &mut self.neighbours);
+        self.update_tags();
+    }
+}

@@ -1,0 +1,37 @@
+//! Membership: what keeps this device a member of its realm, and helps others to become and stay members.
+
+pub(super) mod bulletins;
+pub(super) mod documents;
+pub(super) mod epochs;
+pub(super) mod relaying;
+pub(super) mod renewal;
+pub(super) mod ways;
+
+use crate::id::IssuerId;
+
+/// The state of this wing.
+pub(super) struct Member {
+    /// The issuer whose key this node holds.
+    pub(super) issuer: Option<IssuerId>,
+    pub(super) epochs: epochs::Epochs,
+    pub(super) renewal: renewal::Renewal,
+    pub(super) bulletins: bulletins::Bulletins,
+    pub(super) documents: documents::Documents,
+    pub(super) relaying: relaying::Relays,
+    pub(super) ways: ways::Ways,
+}
+
+impl Member {
+    /// Nothing is asked for yet.
+    pub(super) fn new(issuer: Option<IssuerId>) -> Self {
+        Self {
+            issuer,
+            epochs: epochs::Epochs::default(),
+            renewal: renewal::Renewal::default(),
+            bulletins: bulletins::Bulletins::default(),
+            documents: documents::Documents::default(),
+            relaying: relaying::Relays::default(),
+            ways: ways::Ways::default(),
+        }
+    }
+}

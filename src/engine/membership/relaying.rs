@@ -1,0 +1,434 @@
+//! Enrolment passing through: requests on their way to an issuer, and its answers on their way back.
+//!
+//! A device that enrols at this node's admission hands in one sealed request. If this node has the issuer's key, its
+//! issuer answers; else the request goes to neighbours, to more of them as time goes by ([`ways`](super::ways)), each of which
+//! hands it on in the same manner, once, and the answer retraces the steps in pieces. Nobody on the way can read either. Each piece is signed by the issuer for the very request that it
+//! answers, and what is not goes no further: a neighbour that says something in the issuer's place holds up nobody.
+//!
+//! ```text
+//! request ─▶ issuer listed? ── no ─▶ dropped
+//!         ─▶ room, by shares? ── no ─▶ dropped, Busy to a device
+//!         ─▶ issuer here? ── yes ─▶ answer, in pieces     no ─▶ to other neighbours, until it is answered
+//! piece   ─▶ of a request under way, from elsewhere, signed by its issuer? ── no ─▶ dropped; no more of this link
+//!         ─▶ back, once; a device gets all together
+//! ```
+//!
+//! Invariants
+//! 1. At most [`MAX_OPEN`] requests wait for their answer, [`SHARE`] of them of one link or of this node's own admission.
+//!    Drop policy: where there is no room, the oldest of who has most gives way to one of who has less; else the newest is
+//!    refused (`Busy`).
+//! 2. A request that has been answered stands beside these for [`MOST`], so that copies of it that come later are
+//!    known. Drop policy: of more than [`MAX_ANSWERED`] the first goes.
+//! 3. Only what the issuer has signed for a request is handed back, and each piece once.
+//! 4. A request is under way for [`RELAY_TIME`] and what the links take after it was handed to the last neighbour or a piece
+//!    of its answer came, and for [`MOST`] in all.
+
+use crate::counter::Counter;
+use crate::engine::core::Core;
+use crate::engine::membership::Member;
+use crate::engine::membership::ways::Rounds;
+use crate::engine::neighbours::Neighbours;
+use crate::engine::{Engine, Origin, Output};
+use crate::event_log::Event;
+use crate::id::{IssuerId, LinkId, OuterId};
+use crate::identity::kdf;
+use crate::identity::sign::verify_signed;
+use crate::time::Time;
+use crate::wire::codec::decode_within;
+use crate::wire::enrol_relay::{CONTEXT, EnrolAnswer, EnrolRelay, MAX_HOPS, MAX_PIECES, PIECE};
+use crate::wire::enrolment::{MAX_REQUEST, Refusal};
+use crate::wire::frame::{self, Kind};
+use crate::wire::hello::{EnrolHello, EnrolReply};
+use crate::wire::{self, Signed};
+use core::time::Duration;
+use rand_chacha::rand_core::Rng;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Most requests that wait for their answer.
+const MAX_OPEN: usize = 64;
+/// Most of these of one link, or of this node's admission.
+const SHARE: usize = 16;
+/// Most requests that are known though they have been answered.
+const MAX_ANSWERED: usize = 256;
+/// How long a request may take after it was handed on.
+const RELAY_TIME: Duration = Duration::from_secs(15);
+/// The same in all.
+const MOST: Duration = Duration::from_secs(180);
+/// Bytes of a signed piece besides its own.
+const PIECE_OVERHEAD: usize = 256;
+
+/// Where an answer goes.
+#[derive(Debug)]
+enum Back {
+    /// To a device at this node's admission, when all is there.
+    Admission { id: u64, pieces: BTreeMap<u16, Vec<u8>> },
+    /// To a neighbour, piece by piece.
+    Link { link: LinkId, passed: BTreeSet<u16> },
+}
+
+/// Who has a share.
+type Party = Option<LinkId>;
+
+#[derive(Debug)]
+struct Relay {
+    back: Back,
+    issuer: IssuerId,
+    /// What is sealed, until it is answered.
+    sealed: Vec<u8>,
+    /// SHA-256 of that.
+    request: [u8; 32],
+    /// Hops that the next is told of.
+    hops: u8,
+    /// Who has not been asked yet.
+    rounds: Rounds,
+    /// When the next of these are; never sooner than that.
+    next: Time,
+    /// Whether the neighbour by which the issuer answered before is being waited for.
+    learnt: bool,
+    /// What the links of the last round take.
+    patience: Duration,
+    since: Time,
+    /// Number in the order of arrival.
+    number: u64,
+    until: Time,
+    /// How many pieces its answer has.
+    pieces: Option<u16>,
+    answered: bool,
+    /// Links that have said something in the issuer's place.
+    liars: BTreeSet<LinkId>,
+}
+
+/// Requests passing through.
+#[derive(Debug, Default)]
+pub(in crate::engine) struct Relays {
+    relays: BTreeMap<OuterId, Relay>,
+    last_number: u64,
+}
+
+impl Relay {
+    fn party(&self) -> Party {
+        match &self.back {
+            Back::Admission { .. } => None,
+            Back::Link { link, .. } => Some(*link),
+        }
+    }
+
+    fn is_widening(&self) -> bool {
+        !self.answered && !self.rounds.is_empty()
+    }
+
+    /// It has been handed on, or a piece of its answer has come.
+    fn wait(&mut self, now: Time) {
+        self.next = now + self.patience;
+        self.until = (now + RELAY_TIME + self.patience).min(self.since + MOST);
+    }
+}
+
+impl Relays {
+    pub(in crate::engine) fn next_wake(&self) -> Option<Time> {
+        self.relays
+            .values()
+            .map(|relay| if relay.is_widening() { relay.next.min(relay.until) } else { relay.until })
+            .min()
+    }
+
+    /// Makes room for one more of that party, by invariant 1; answers the one that has to go, or that there is none.
+    fn room(&self, party: Party) -> Result<Option<OuterId>, ()> {
+        let mut held: BTreeMap<Party, Vec<(u64, OuterId)>> = BTreeMap::new();
+        for (id, relay) in self.relays.iter().filter(|(_, relay)| !relay.answered) {
+            held.entry(relay.party()).or_default().push((relay.number, *id));
+        }
+        let own = held.get(&party).map_or(0, Vec::len);
+        if own >= SHARE {
+            return Err(());
+        }
+        if held.values().map(Vec::len).sum::<usize>() < MAX_OPEN {
+            return Ok(None);
+        }
+        let most = held.values().max_by_key(|relays| relays.len()).filter(|relays| relays.len() > own + 1).ok_or(())?;
+        Ok(most.iter().min().map(|(_, id)| *id))
+    }
+
+    fn insert(&mut self, id: OuterId, back: Back, request: &EnrolRelay<'_>, now: Time) {
+        self.last_number += 1;
+        let relay = Relay {
+            back,
+            issuer: request.issuer,
+            sealed: request.sealed.to_vec(),
+            request: kdf::sha256(&[request.sealed]),
+            hops: request.hops,
+            rounds: Rounds::new(),
+            next: now,
+            learnt: false,
+            patience: Duration::ZERO,
+            since: now,
+            number: self.last_number,
+            until: now + RELAY_TIME,
+            pieces: None,
+            answered: false,
+            liars: BTreeSet::new(),
+        };
+        self.relays.insert(id, relay);
+    }
+
+    /// Invariant 2.
+    fn mark_answered(&mut self, id: &OuterId) {
+        if let Some(relay) = self.relays.get_mut(id) {
+            relay.answered = true;
+            (relay.sealed, relay.rounds) = (Vec::new(), Rounds::new());
+            relay.until = relay.since + MOST;
+        }
+        let answered = || self.relays.iter().filter(|(_, relay)| relay.answered);
+        if answered().count() > MAX_ANSWERED
+            && let Some(first) = answered().min_by_key(|(_, relay)| relay.number).map(|(id, _)| *id)
+        {
+            self.relays.remove(&first);
+        }
+    }
+}
+
+impl Member {
+    pub(in crate::engine) fn forget_link_in_relays(&mut self, link: LinkId) {
+        self.relaying.relays.retain(|_, relay| relay.party() != Some(link));
+    }
+
+    /// A request for an issuer that the bulletin does not list leads nowhere.
+    fn knows_issuer(&mut self, core: &mut Core, issuer: &IssuerId) -> bool {
+        let known = core.membership.bulletin().issuer_at(issuer, core.now.unix).is_some();
+        core.count(Counter::EnrolmentsUnlisted, u64::from(!known));
+        known
+    }
+
+    fn remember_relay(&mut self, core: &mut Core, back: Back, request: &EnrolRelay<'_>) -> bool {
+        let party = match &back {
+            Back::Admission { .. } => None,
+            Back::Link { link, .. } => Some(*link),
+        };
+        let room = self.relaying.room(party);
+        core.count(Counter::EnrolmentsDroppedBusy, u64::from(!matches!(room, Ok(None))));
+        let Ok(gives_way) = room else { return false };
+        if let Some(other) = gives_way {
+            self.give_up_relay(core, &other, Refusal::Busy);
+        }
+        self.relaying.insert(request.id, back, request, core.now.time);
+        true
+    }
+
+    fn give_up_relay(&mut self, core: &mut Core, id: &OuterId, refused: Refusal) {
+        let relay = self.relaying.relays.remove(id);
+        if let Some(Relay { back: Back::Admission { id, .. }, answered: false, .. }) = relay {
+            self.refuse_enrolment(core, id, refused);
+        }
+    }
+
+    fn refuse_enrolment(&mut self, core: &mut Core, id: u64, refused: Refusal) {
+        let reply = EnrolReply { sealed: None, refused: Some(refused) };
+        core.outputs.push_back(Output::Enrolled { id, reply });
+    }
+
+    /// A device wants to enrol at this node.
+    pub(in crate::engine) fn handle_enrol(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        id: u64,
+        hello: EnrolHello,
+    ) {
+        if hello.realm != core.membership.realm() {
+            return self.refuse_enrolment(core, id, Refusal::ForeignRealm);
+        }
+        if !self.knows_issuer(core, &hello.issuer) {
+            return self.refuse_enrolment(core, id, Refusal::NoIssuer);
+        }
+        if self.issuer == Some(hello.issuer) {
+            return core.outputs.push_back(Output::Issue { origin: Origin::Admission(id), hello });
+        }
+        if neighbours.links.ids().is_empty() {
+            return self.refuse_enrolment(core, id, Refusal::NoIssuer);
+        }
+        let mut relay = [0; OuterId::LEN];
+        core.rng.fill_bytes(&mut relay);
+        let relay = OuterId(relay);
+        let request = EnrolRelay { id: relay, hops: 0, issuer: hello.issuer, sealed: &hello.sealed };
+        if !self.remember_relay(core, Back::Admission { id, pieces: BTreeMap::new() }, &request) {
+            return self.refuse_enrolment(core, id, Refusal::Busy);
+        }
+        self.begin_search(core, neighbours, &relay, None);
+    }
+
+    pub(in crate::engine) fn handle_enrol_relay(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        from: LinkId,
+        body: &[u8],
+    ) {
+        let Ok(relay) = wire::decode::<EnrolRelay<'_>>(body) else {
+            return core.count(Counter::ControlMalformed, 1);
+        };
+        let known = self.relaying.relays.contains_key(&relay.id);
+        if relay.sealed.len() > MAX_REQUEST || relay.hops >= MAX_HOPS || known {
+            return;
+        }
+        if !self.knows_issuer(core, &relay.issuer) {
+            return;
+        }
+        let back = Back::Link { link: from, passed: BTreeSet::new() };
+        let onward = EnrolRelay { hops: relay.hops + 1, ..relay };
+        if !self.remember_relay(core, back, &onward) {
+            return;
+        }
+        if self.issuer == Some(relay.issuer) {
+            let realm = core.membership.realm();
+            let hello = EnrolHello { realm, issuer: relay.issuer, sealed: relay.sealed.to_vec() };
+            return core.outputs.push_back(Output::Issue { origin: Origin::Relay(relay.id), hello });
+        }
+        self.begin_search(core, neighbours, &relay.id, Some(from));
+    }
+
+    fn begin_search(&mut self, core: &mut Core, neighbours: &mut Neighbours, id: &OuterId, from: Option<LinkId>) {
+        let Some(issuer) = self.relaying.relays.get(id).map(|relay| relay.issuer) else { return };
+        let (rounds, learnt) = self.plan_ways(neighbours, &issuer, from);
+        if let Some(relay) = self.relaying.relays.get_mut(id) {
+            (relay.rounds, relay.learnt) = (rounds, learnt);
+        }
+        self.widen(core, neighbours, id);
+    }
+
+    /// Hands a request to the neighbours of the next round of which any is there.
+    fn widen(&mut self, core: &mut Core, neighbours: &mut Neighbours, id: &OuterId) {
+        while let Some(relay) = self.relaying.relays.get_mut(id)
+            && let Some(round) = relay.rounds.pop_front()
+        {
+            let frame = EnrolRelay { id: *id, hops: relay.hops, issuer: relay.issuer, sealed: &relay.sealed };
+            let (frame, request) = (frame::of(Kind::EnrolRelay, &frame), relay.sealed.len());
+            let links: Vec<LinkId> =
+                round.iter().filter_map(|key| Some(self.cheapest_link(neighbours, key)?.0)).collect();
+            if links.is_empty() {
+                continue;
+            }
+            let (patience, now) = (self.time_of_round(neighbours, &links, request), core.now.time);
+            if let Some(relay) = self.relaying.relays.get_mut(id) {
+                relay.patience = patience;
+                relay.wait(now);
+            }
+            for link in links {
+                neighbours.send_frame(core, link, frame.clone());
+            }
+            return;
+        }
+    }
+
+    pub(in crate::engine) fn handle_enrol_answer(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        link: LinkId,
+        body: &[u8],
+    ) {
+        let decoded = decode_within::<Signed<'_>>(body, PIECE + PIECE_OVERHEAD);
+        let answer = decoded.and_then(|signed| Ok((wire::decode::<EnrolAnswer<'_>>(signed.body)?, signed)));
+        let Ok((answer, signed)) = answer else { return core.count(Counter::ControlMalformed, 1) };
+        let Some(relay) = self.relaying.relays.get_mut(&answer.id) else { return };
+        if relay.answered || relay.party() == Some(link) || relay.liars.contains(&link) {
+            return;
+        }
+        let key = core.membership.bulletin().issuer_at(&relay.issuer, core.now.unix).map(|issuer| issuer.key);
+        let sound = answer.pieces <= MAX_PIECES
+            && answer.piece < answer.pieces
+            && answer.bytes.len() <= PIECE
+            && answer.request == relay.request
+            && relay.pieces.is_none_or(|pieces| pieces == answer.pieces);
+        if !sound || !key.is_some_and(|key| verify_signed(CONTEXT, &key, &signed)) {
+            relay.liars.insert(link);
+            return core.count(Counter::EnrolmentAnswersForged, 1);
+        }
+        relay.pieces = Some(answer.pieces);
+        relay.wait(core.now.time);
+        let (id, all, issuer) = (answer.id, usize::from(answer.pieces), relay.issuer);
+        match &mut relay.back {
+            Back::Link { link: back, passed } => {
+                if !passed.insert(answer.piece) {
+                    return;
+                }
+                let (back, whole) = (*back, passed.len() == all);
+                neighbours.send_frame(core, back, frame::raw(Kind::EnrolAnswer, body));
+                if whole {
+                    self.relaying.mark_answered(&id);
+                    self.learn_way(neighbours, issuer, link);
+                }
+            }
+            Back::Admission { id: device, pieces } => {
+                pieces.insert(answer.piece, answer.bytes.to_vec());
+                if pieces.len() < all {
+                    return;
+                }
+                let (device, reply) = (*device, pieces.values().flatten().copied().collect::<Vec<u8>>());
+                pieces.clear();
+                self.relaying.mark_answered(&id);
+                self.learn_way(neighbours, issuer, link);
+                match wire::decode(&reply) {
+                    Ok(reply) => core.outputs.push_back(Output::Enrolled { id: device, reply }),
+                    Err(_) => self.refuse_enrolment(core, device, Refusal::Malformed),
+                }
+            }
+        }
+    }
+
+    pub(in crate::engine) fn timeout_relays(&mut self, core: &mut Core, neighbours: &mut Neighbours) {
+        let now = core.now.time;
+        let widening = self.relaying.relays.iter().filter(|(_, relay)| relay.is_widening() && relay.next <= now);
+        for id in widening.map(|(id, _)| *id).collect::<Vec<_>>() {
+            if let Some(relay) = self.relaying.relays.get_mut(&id)
+                && core::mem::take(&mut relay.learnt)
+            {
+                let issuer = relay.issuer;
+                self.ways.unlearn(&issuer);
+            }
+            self.widen(core, neighbours, &id);
+        }
+        let late: Vec<OuterId> =
+            self.relaying.relays.iter().filter(|(_, relay)| relay.until <= now).map(|(id, _)| *id).collect();
+        for id in late {
+            self.give_up_relay(core, &id, Refusal::NoIssuer);
+        }
+    }
+
+    fn learn_way(&mut self, neighbours: &mut Neighbours, issuer: IssuerId, link: LinkId) {
+        if let Some(by) = neighbours.links.get(link).map(|link| link.peer.body.key) {
+            self.ways.learn(issuer, by);
+        }
+    }
+}
+
+impl Engine {
+    /// This node's issuer has answered.
+    pub(in crate::engine) fn handle_issued(
+        &mut self,
+        origin: Origin,
+        reply: EnrolReply,
+        pieces: &[Vec<u8>],
+        event: Option<Event>,
+    ) {
+        let introduced = matches!(event, Some(Event::Enrolled { .. }));
+        if let Some(event) = event {
+            self.core.record(event);
+        }
+        match origin {
+            Origin::Admission(id) => self.core.outputs.push_back(Output::Enrolled { id, reply }),
+            Origin::Own => self.handle_renewed(Ok(reply)),
+            Origin::Relay(id) => {
+                let back = self.member.relaying.relays.get(&id).and_then(Relay::party);
+                self.member.relaying.mark_answered(&id);
+                for piece in pieces.iter().take(usize::from(MAX_PIECES)) {
+                    if let Some(link) = back {
+                        self.neighbours.send_frame(&mut self.core, link, frame::raw(Kind::EnrolAnswer, piece));
+                    }
+                }
+            }
+        }
+        if introduced {
+            self.member.pull_cards(&mut self.core);
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! This node's own renewal: credentials of the next epochs, and contact cards, from the issuer.
+//!
+//! Well before its credentials run out the node asks for the next ones as a device that enrols does, over
+//! a connection of its own under its renewal key. A *pull* is a renewal that asks for no credentials, only for new
+//! contact cards and the bulletin: it is made when a stranger speaks to us or the application names a stranger,
+//! since the operator may have introduced them meanwhile.
+//!
+//! ```text
+//!  due or pull ─▶ asking ──answer──▶ idle
+//!                   └──failure──▶ waiting (10 s, doubling to a sixteenth of the time left, and 10 min) ─▶ asking
+//! ```
+//!
+//! Invariants
+//! 1. At most one request of our own at a time; pulls at most every [`PULL_INTERVAL`] where the issuer is elsewhere.
+//! 2. Only what the issuer has sealed for a request ends it with a yes or a no; what others say is a hint, and it is
+//!    tried again.
+
+use crate::counter::Counter;
+use crate::engine::core::Core;
+use crate::engine::membership::Member;
+use crate::engine::{Engine, Origin, Output};
+use crate::event_log::Event;
+use crate::identity::enrolment::PendingEnrolment;
+use crate::time::Time;
+use crate::wire::hello::EnrolReply;
+use core::time::Duration;
+
+/// Least time between two pulls.
+const PULL_INTERVAL: Duration = Duration::from_secs(5);
+/// First and longest wait after a failed renewal, the latter where the credentials soon run out.
+const RETRY: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(600));
+
+/// Our own requests.
+#[derive(Debug, Default)]
+pub(in crate::engine) struct Renewal {
+    asking: Option<PendingEnrolment>,
+    /// Whether the request asks for credentials, and not only for cards.
+    asking_batch: bool,
+    /// Something new was wanted while a request was under way.
+    pull_again: bool,
+    last_pull: Option<Time>,
+    next_pull: Option<Time>,
+    next_renewal: Option<Time>,
+    failures: u32,
+}
+
+impl Renewal {
+    pub(in crate::engine) fn next_wake(&self) -> Option<Time> {
+        [self.next_pull, self.next_renewal].into_iter().flatten().min()
+    }
+
+    /// Whether a request of our own is under way.
+    pub(in crate::engine) fn is_asking(&self) -> bool {
+        self.asking.is_some()
+    }
+
+    /// What was refused by the old time may be granted by the new one.
+    pub(in crate::engine) fn handle_clock_step(&mut self) {
+        self.failures = 0;
+    }
+}
+
+impl Member {
+    /// Asks the issuer for new cards, soon.
+    pub(in crate::engine) fn pull_cards(&mut self, core: &mut Core) {
+        if self.renewal.asking.is_some() {
+            self.renewal.pull_again = true;
+            return;
+        }
+        // An issuer that is here costs nobody else anything.
+        let interval = if self.issuer.is_some() { Duration::ZERO } else { PULL_INTERVAL };
+        let earliest = self.renewal.last_pull.map(|last| last + interval);
+        self.renewal.next_pull = Some(earliest.unwrap_or(core.now.time).max(core.now.time));
+        self.start_pull_if_due(core);
+    }
+
+    pub(in crate::engine) fn timeout_renewal(&mut self, core: &mut Core) {
+        let now = core.now.time;
+        if self.renewal.next_renewal.is_some_and(|at| at <= now) {
+            self.renewal.next_renewal = None;
+            self.ask_issuer(core, true);
+        }
+        self.start_pull_if_due(core);
+    }
+
+    /// When the next batch is to be asked for.
+    pub(in crate::engine) fn plan_renewal(&mut self, core: &Core) {
+        let at = if self.renewal.failures > 0 {
+            let (first, longest) = RETRY;
+            let longest = longest.max(core.membership.valid_until().since(core.now.unix) / 16);
+            let wait = first.saturating_mul(1 << (self.renewal.failures - 1).min(16)).min(longest);
+            Some(core.now.time + wait)
+        } else {
+            core.membership.renewal_due(core.now.unix).then_some(core.now.time)
+        };
+        self.renewal.next_renewal = at.filter(|_| core.membership.renewal_due(core.now.unix));
+    }
+
+    fn start_pull_if_due(&mut self, core: &mut Core) {
+        if self.renewal.asking.is_none() && self.renewal.next_pull.is_some_and(|at| at <= core.now.time) {
+            self.renewal.next_pull = None;
+            self.renewal.last_pull = Some(core.now.time);
+            self.ask_issuer(core, false);
+        }
+    }
+
+    fn ask_issuer(&mut self, core: &mut Core, batch: bool) {
+        if self.renewal.asking.is_some() {
+            return;
+        }
+        let begun = if batch {
+            core.membership.begin_renewal(core.now.unix, &mut core.rng)
+        } else {
+            core.membership.begin_pull(core.now.unix, &mut core.rng)
+        };
+        let (hello, pending) = match begun {
+            Ok(begun) => begun,
+            Err(error) => return core.record(Event::RenewalFailed { reason: error.to_string() }),
+        };
+        let (seed, judge) = (pending.connection_seed(), pending.judge());
+        self.renewal.asking = Some(pending);
+        self.renewal.asking_batch = batch;
+        if self.issuer == Some(hello.issuer) {
+            core.outputs.push_back(Output::Issue { origin: Origin::Own, hello });
+        } else {
+            core.outputs.push_back(Output::Renew { hello, seed, judge });
+        }
+    }
+}
+
+impl Engine {
+    pub(in crate::engine) fn handle_renewed(&mut self, answer: Result<EnrolReply, String>) {
+        let Some(pending) = self.member.renewal.asking.take() else { return };
+        let result = answer.and_then(|reply| match (reply.sealed, reply.refused) {
+            (Some(sealed), None) => {
+                let (now, sure) = (self.core.now.unix, self.member.sure_time(&self.core));
+                self.core.membership.finish_renewal(&pending, &sealed, now, sure).map_err(|error| error.to_string())
+            }
+            (_, Some(refused)) => Err(refused.to_string()),
+            _ => Err("the answer is empty".to_owned()),
+        });
+        match result {
+            Ok(renewed) => {
+                // What was granted may not reach the present: one of the clocks is wrong, and asking at once changes nothing.
+                let again = self.member.renewal.asking_batch && self.core.membership.renewal_due(self.core.now.unix);
+                self.member.renewal.failures = if again { self.member.renewal.failures + 1 } else { 0 };
+                if renewed.credentials {
+                    let until = self.core.membership.valid_until().seconds();
+                    self.core.record(Event::Joined { until });
+                }
+                for (name, change) in self.core.membership.contacts().take_changes() {
+                    self.core.record(Event::ContactChanged { name, what: change.text().to_owned() });
+                }
+                self.core.outputs.push_back(Output::MembershipChanged { save: true });
+                self.rename_links();
+                if renewed.bulletin {
+                    self.heed_bulletin();
+                }
+                self.update_tags();
+            }
+            Err(reason) => {
+                self.member.renewal.failures += 1;
+                if self.member.renewal.asking_batch {
+                    self.core.record(Event::RenewalFailed { reason });
+                } else {
+                    self.core.count(Counter::PullsFailed, 1);
+                }
+            }
+        }
+        self.member.plan_renewal(&self.core);
+        self.settle_strangers();
+        if core::mem::take(&mut self.member.renewal.pull_again) {
+            self.member.pull_cards(&mut self.core);
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! Departures: batches of messages that leave under one seal each, in turn.
+//!
+//! [`Engine::pump_unicast`] serves the ready destinations in turn (`delivery::schedule`): one batch, one seal, one frame, along the way
+//! that the batch's terms ask for, over a link that takes data. The first frame of a session carries its opener.
+//!
+//! Invariants
+//! 1. Nothing is sealed for a link that takes no data: what cannot go waits unsealed, and may still be batched.
+//! 2. A message that the application has named leaves no earlier than it is durable itself, while the disk takes writes.
+
+use crate::counter::Counter;
+use crate::delivery::departure::{Departure, PLAIN_OVERHEAD};
+use crate::delivery::lane::{Lane, Terms};
+use crate::delivery::outgoing::Overdue;
+use crate::delivery::retry;
+use crate::engine::Engine;
+use crate::engine::core::Core;
+use crate::engine::messages::Messages;
+use crate::engine::messages::seals::Envelope;
+use crate::engine::routing::data_frames::{path_of, put_data};
+use crate::engine::routing::flights::Flight;
+use crate::engine::routing::routes::{NoWay, Route, Way};
+use crate::id::{LinkId, Lsn, Name};
+use crate::routing::search::Limit;
+use crate::wire::batch::{Ack, MAX_REPLY_HANDLES};
+use crate::wire::data::{DataFrame, Policy};
+use crate::wire::frame;
+use bytes::Bytes;
+use core::time::Duration;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// How far ahead a batch names the handles under which a receipt finds us.
+const REPLY_HORIZON: Duration = Duration::from_secs(6 * 3_600);
+
+/// Bytes of a frame around its plaintext, for what it costs: header, seal, and what opens a session.
+const SEAL: usize = 256;
+/// And around its messages.
+pub(in crate::engine) const AROUND: usize = SEAL + PLAIN_OVERHEAD;
+/// A budget that yields does so when this part of the lifetime is left, within the two bounds that follow.
+const LAST_CALL: u32 = 20;
+const SHORTEST_CALL: Duration = Duration::from_secs(2);
+const LONGEST_CALL: Duration = Duration::from_secs(600);
+
+/// Messages of as many different ends are passed over in a turn, for want of time, before the lane waits.
+const MOST_PASSED_OVER: usize = 8;
+
+/// What is urgent waits for the frame before it: one holds no more than its way carries in this time,
+const BATCH: Duration = Duration::from_millis(250);
+/// or so many bytes.
+const LEAST_BATCH: usize = 1_024;
+
+/// Most bytes of messages in one frame on a way of so many kbit/s.
+fn batch_of(rate: u32) -> usize {
+    let bytes = u128::from(rate) * BATCH.as_micros() / 8_000;
+    usize::try_from(bytes).unwrap_or(usize::MAX).max(LEAST_BATCH)
+}
+
+/// Most bytes of plaintext that a frame may carry on a way for what its terms allow to be spent.
+fn affordable(terms: &Terms, route: &Route) -> usize {
+    let bytes = terms.policy.budget.map_or(u64::MAX, |budget| route.totals.bytes_for(budget));
+    usize::try_from(bytes).unwrap_or(usize::MAX).saturating_sub(SEAL)
+}
+
+/// A destination whose session the peer did not know, or refused, is tried again after this.
+const REOPEN: Duration = Duration::from_millis(200);
+
+/// A batch that can leave.
+struct Departing {
+    lane: Lane,
+    /// As the lane's, but for a budget that has yielded.
+    terms: Arc<Terms>,
+    way: Way,
+    link: LinkId,
+    /// Of the link, in micro-units per MB.
+    price: u64,
+}
+
+impl Messages {
+    /// What a message asks of its way now that so much time is left: a budget that yields does so near the end.
+    fn terms_now(&mut self, core: &Core, terms: &Arc<Terms>, left: Duration, lifetime: Duration) -> Arc<Terms> {
+        if !terms.yields || terms.policy.budget.is_none() {
+            return terms.clone();
+        }
+        let last_call = (lifetime / LAST_CALL).clamp(SHORTEST_CALL, LONGEST_CALL);
+        if left > last_call {
+            let at = core.now.time + (left - last_call);
+            self.schedule.look_again_by(at);
+            return terms.clone();
+        }
+        Arc::new(Terms { policy: Policy { budget: None, ..terms.policy.clone() }, yields: false })
+    }
+
+    /// Whether something is to be sent to a destination.
+    pub(in crate::engine) fn waits_for(&self, name: &Name) -> bool {
+        self.outgoing.lanes(name).next().is_some() || self.unconfirmed.lanes(name).next().is_some()
+    }
+
+    /// The peer did not know our session, or us: try again in a moment.
+    pub(in crate::engine) fn retry_later(&mut self, core: &Core, name: Name) {
+        self.schedule.reopen(name, core.now.time + REOPEN);
+    }
+
+    pub(in crate::engine) fn timeout_reopening(&mut self, core: &Core) {
+        self.schedule.handle_timeout(core.now.time);
+    }
+}
+
+impl Engine {
+    /// Seals and queues one batch, if some destination has messages, a way, and a link that takes them.
+    pub(in crate::engine) fn pump_unicast(&mut self) -> bool {
+        while let Some(name) = self.messages.schedule.next().cloned() {
+            if let Some(departing) = self.next_departing(&name) {
+                self.messages.schedule.serve(&name);
+                if self.send_batch(&name, &departing) {
+                    return true;
+                }
+            }
+            self.messages.schedule.rest(&name);
+        }
+        false
+    }
+
+    /// The most urgent lane of a destination that has a way, and whose first link takes data.
+    fn next_departing(&mut self, name: &Name) -> Option<Departing> {
+        let lanes: BTreeSet<Lane> =
+            self.messages.outgoing.lanes(name).chain(self.messages.unconfirmed.lanes(name)).cloned().collect();
+        for lane in lanes {
+            let Some((terms, way)) = self.way_of_next(name, &lane) else { continue };
+            let link = way.route.first().and_then(|first| self.neighbours.link_under(&first, &terms.policy));
+            match link {
+                Some((link, _)) if self.neighbours.links.get(link).is_some_and(|link| link.blocked) => {
+                    self.messages.schedule.block_on(link, name);
+                }
+                Some((link, price)) => return Some(Departing { lane, terms, way, link, price }),
+                None => {}
+            }
+        }
+        None
+    }
+
+    /// The way of what is next in a lane. Where that has too little time left for any, what has more goes first: on a link
+    /// that carries less than there is, the oldest message has next to none, whichever it is.
+    fn way_of_next(&mut self, name: &Name, lane: &Lane) -> Option<(Arc<Terms>, Way)> {
+        self.messages.outgoing.pass_over_hurried(name, lane, self.core.now.unix);
+        for _ in 0..MOST_PASSED_OVER {
+            let confirmed = self.messages.outgoing.next_in(name, lane);
+            let (expiry, lifetime, bytes) = confirmed.or_else(|| self.messages.unconfirmed.next_in(name, lane))?;
+            let left = expiry.since(self.core.now.unix);
+            let terms = self.messages.terms_now(&self.core, &lane.terms, left, lifetime);
+            let no_way = match self.way(name, &terms, left, bytes + AROUND) {
+                Ok(way) => return Some((terms, way)),
+                Err(no_way) => no_way,
+            };
+            let another = match no_way {
+                NoWay::Limits(Limit::Time, by) => {
+                    let ends_by = expiry + Duration::from_micros(by);
+                    match confirmed {
+                        Some(_) => self.messages.outgoing.pass_over(name, lane, ends_by),
+                        None => self.messages.unconfirmed.pass_over(name, lane, ends_by),
+                    }
+                }
+                _ => false,
+            };
+            self.messages.schedule.note_no_way(name, no_way);
+            if !another {
+                break;
+            }
+        }
+        None
+    }
+
+    fn send_batch(&mut self, name: &Name, departing: &Departing) -> bool {
+        let Departing { lane, terms, way, link, price } = departing;
+        let attempt = self.routing.outer_id(&mut self.core);
+        let mut plain = core::mem::take(&mut self.messages.plain);
+        plain.clear();
+        let (mut ends, mut gone) = (Vec::new(), Vec::new());
+        // In turn, where both wait: neither can keep the other from leaving.
+        let first = self.messages.schedule.take_turns() && self.messages.outgoing.waits(name, lane);
+        let flight = self.routing.flights.next();
+        let round_trip = Duration::from_micros(way.route.totals.delay.saturating_mul(2));
+        // A link that breaks tells so: a neighbour is given more time, unless the link itself takes longer.
+        let hasty = way.route.nodes.len() == 1 && round_trip < retry::LONGEST / 2;
+        let expected = (!hasty).then_some(round_trip);
+        let most = batch_of(way.route.rate).min(affordable(terms, &way.route));
+        let arrives = self.core.now.unix + Duration::from_micros(way.route.totals.delay);
+        let spares = way.spares.map(|delay| self.core.now.unix + Duration::from_micros(delay));
+        let taken = if first || !self.messages.unconfirmed.waits(name, lane) {
+            let reply =
+                self.core.membership.handles(self.core.now.unix, self.core.now.unix + REPLY_HORIZON, MAX_REPLY_HANDLES);
+            let departure =
+                Departure { attempt, reply: &reply, flight, expected, most, arrives, spares, now: self.core.now };
+            self.messages.outgoing.take_batch(name, lane, &departure, &mut plain, &mut ends)
+        } else {
+            let departure =
+                Departure { attempt, reply: &[], flight, expected, most, arrives, spares, now: self.core.now };
+            self.messages.unconfirmed.take(name, lane, &departure, &mut plain, &mut gone)
+        };
+        if let Some(taken) = taken {
+            let envelope = Envelope { class: lane.class, policy: &terms.policy, outer: attempt, expiry: taken.expiry };
+            if let Some(mut frame) = self.messages.seal(
+                &mut self.core,
+                &mut self.neighbours,
+                &mut self.routing,
+                name,
+                (&way.route, *price),
+                &envelope,
+                &plain,
+                None,
+            ) {
+                let flags = if taken.ack == Ack::Hop { frame::HOP_ACK } else { 0 };
+                frame[5] = flags;
+                match taken.ack {
+                    Ack::None => {}
+                    Ack::Hop => {
+                        if let Some(link) = self.neighbours.links.get(*link) {
+                            self.routing.flights.asks_hop(attempt, link.peer.body.key, name.clone());
+                        }
+                    }
+                    Ack::End => {
+                        let price = way.route.totals.cost_of(frame.len() as u64);
+                        let left = Flight {
+                            route: way.route.clone(),
+                            price,
+                            messages: taken.messages,
+                            praised: false,
+                            blamed: false,
+                        };
+                        let forgotten = self.routing.flights.left(flight, left);
+                        self.core.count(Counter::FlightsForgotten, u64::from(forgotten));
+                    }
+                }
+                // What this turn submitted is in the turn's commit, which has been numbered before. A disk that fails keeps
+                // nothing from leaving: nobody knows for how long, and a message may be an alarm.
+                let after = if taken.named && !self.core.disk_fails { self.core.journal.last() } else { Lsn(0) };
+                self.send_copy(terms, way, &frame, after);
+                self.send_data(*link, lane.class, frame.into(), after);
+            } else {
+                self.messages.outgoing.handle_path_broken(name);
+                // These are not queued again, and did not leave.
+                gone.iter_mut().for_each(|gone| gone.left = false);
+                self.messages.schedule.rest(name);
+            }
+        }
+        self.messages.plain = plain;
+        self.messages.report(&mut self.core, &mut self.neighbours, &mut self.routing, ends);
+        self.messages.report_gone(&mut self.core, gone);
+        taken.is_some()
+    }
+
+    /// Sends the same record along the alternate path, where two copies are wanted: the receiver takes the first.
+    fn send_copy(&mut self, terms: &Terms, way: &Way, frame: &[u8], after: Lsn) {
+        if terms.policy.copies.is_none_or(|copies| copies < 2) {
+            return;
+        }
+        let Some(route) = &way.alternate else { return self.core.count(Counter::CopiesWithoutWay, 1) };
+        let link = route.first().and_then(|first| self.neighbours.link_under(&first, &terms.policy));
+        let Some((link, price)) =
+            link.filter(|(link, _)| self.neighbours.links.get(*link).is_some_and(|link| !link.blocked))
+        else {
+            return self.core.count(Counter::CopiesWithoutWay, 1);
+        };
+        let Ok(data) = DataFrame::parse(&frame[frame::HEADER..]) else { return };
+        let path = path_of(route, price, data.header_bytes.len() + data.sealed.len(), data.path.outer);
+        let class = data.header.class;
+        let copy = put_data(data.header_bytes, &path, data.sealed, &Bytes::new());
+        self.send_data(link, class, copy, after);
+    }
+
+    pub(in crate::engine) fn timeout_unicast(&mut self) {
+        let (mut ends, mut overdue) = (Vec::new(), Overdue::default());
+        self.messages.outgoing.handle_timeout(self.core.now.time, &mut ends, &mut overdue);
+        for flight in overdue.suspicious {
+            if let Some(route) = self.routing.flights.suspicious(flight) {
+                self.routing.blame(&mut self.core, &mut self.neighbours, &route);
+                self.fail_over(&route);
+            }
+        }
+        overdue.lost.into_iter().for_each(|flight| self.routing.flights.lost(flight));
+        self.messages.schedule.begin_anew();
+        let mut gone = Vec::new();
+        self.messages.unconfirmed.handle_timeout(self.core.now.time, &mut gone);
+        let waiting = self.messages.outgoing.destinations_waiting().chain(self.messages.unconfirmed.destinations());
+        self.messages.schedule.wake_all(waiting.cloned());
+        self.messages.report(&mut self.core, &mut self.neighbours, &mut self.routing, ends);
+        self.messages.report_gone(&mut self.core, gone);
+    }
+}

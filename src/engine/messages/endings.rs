@@ -1,0 +1,149 @@
+//! Endings: what became of each message that left, told to whoever waits for it.
+//!
+//! Invariant: a message ends once; its outcome is told with what it cost and, where it failed, why.
+
+use crate::counter::Counter;
+use crate::delivery::outgoing::{End, Fate};
+use crate::delivery::unconfirmed::Gone;
+use crate::engine::api::{Outcome, Reply, Token};
+use crate::engine::core::Core;
+use crate::engine::messages::Messages;
+use crate::engine::neighbours::Neighbours;
+use crate::engine::routing::Routing;
+use crate::engine::routing::wording::explain_no_way;
+use crate::engine::sender::Sender;
+use crate::id::Name;
+use crate::wire::receipt::Verdict;
+use core::time::Duration;
+
+/// Counters of messages that ended without success, by class.
+const FAILED: [Counter; 4] =
+    [Counter::FailedAlarm, Counter::FailedControl, Counter::FailedTelemetry, Counter::FailedBulk];
+
+impl Messages {
+    pub(in crate::engine) fn report_gone(&mut self, core: &mut Core, gone: Vec<Gone<(Token, Name)>>) {
+        for Gone { token: (token, to), count, class, left, latency } in gone {
+            let fate = if left { Fate::Sent } else { Fate::Unreachable };
+            let outcome = self.outcome(&to, fate, latency, 0);
+            if !left {
+                self.note_failure(core, to.as_str(), &outcome);
+                core.count(FAILED[class as usize], count.into());
+            }
+            core.finish(token, Reply::Outcome(outcome));
+        }
+    }
+
+    pub(in crate::engine) fn note_failure(&mut self, core: &mut Core, to: &str, outcome: &Outcome) {
+        let (kind, reason) = match outcome {
+            Outcome::Delivered { .. } | Outcome::Sent { .. } | Outcome::Heard { .. } => return,
+            Outcome::Expired { reason } => ("expired", reason),
+            Outcome::Refused { reason } => ("refused", reason),
+            Outcome::Unreachable { reason } => ("unreachable", reason),
+        };
+        core.log.note_failed(to, kind, reason);
+        core.timeout_log();
+    }
+
+    fn outcome(&self, to: &Name, fate: Fate, latency: Duration, price: u64) -> Outcome {
+        let latency_us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
+        match fate {
+            Fate::Delivered { hops } => Outcome::Delivered { latency_us, hops, price },
+            Fate::Sent => Outcome::Sent { latency_us, neighbours: 1 },
+            Fate::Expired => {
+                Outcome::Expired { reason: format!("it left, but no receipt of {to} came by the deadline") }
+            }
+            Fate::NoRoom => Outcome::Expired {
+                reason: format!(
+                    "the inbox of {to} was full until the deadline; `m2mesh receive` there empties it, for each consumer"
+                ),
+            },
+            Fate::Unreachable => {
+                let why =
+                    self.schedule.no_way(to).map_or_else(String::new, |no_way| format!(": {}", explain_no_way(no_way)));
+                Outcome::Unreachable { reason: format!("there was no way to {to} by the deadline{why}") }
+            }
+            Fate::Refused(verdict) => Outcome::Refused {
+                reason: match verdict {
+                    Verdict::NoService => format!("{to} offers no such service"),
+                    Verdict::ServiceBusy => format!("the service of {to} has too many calls waiting"),
+                    Verdict::Forbidden => format!("{to} does not permit it"),
+                    Verdict::NotStored => format!("the disk of {to} takes nothing at the moment"),
+                    Verdict::Delivered | Verdict::Expired | Verdict::InboxFull => format!("{to} says {verdict:?}"),
+                },
+            },
+        }
+    }
+
+    /// Tells whoever waits how messages ended.
+    pub(in crate::engine) fn report(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        routing: &mut Routing,
+        ends: Vec<End<Sender>>,
+    ) {
+        for End { token, id, class, fate, latency, flight } in ends {
+            let price = flight.map_or(0, |flight| self.land(core, neighbours, routing, flight, fate));
+            let (token, to, request) = match token {
+                Sender::Message(token, to) => (token, to, false),
+                Sender::Request(token, to) => (Some(token), to, true),
+                Sender::Answer => continue,
+            };
+            if request && matches!(fate, Fate::Delivered { .. } | Fate::Sent) {
+                // The service has it: from here on the response counts, see `services`.
+                continue;
+            }
+            let outcome = self.outcome(&to, fate, latency, price);
+            if !outcome.is_success() {
+                self.note_failure(core, to.as_str(), &outcome);
+                core.count(FAILED[class as usize], 1);
+            }
+            // A crash could let a message be sent again that was refused, and one that has a name end otherwise for who asks
+            // again: such an end is written before it is told. While the disk fails nobody knows how long that takes.
+            let refused = matches!(outcome, Outcome::Refused { .. });
+            let first = refused || (id.is_some() && !outcome.is_success() && !core.disk_fails);
+            let asked = id.map_or_else(Vec::new, |id| self.outcomes.ended(id, &outcome));
+            if let Some(token) = token.filter(|_| request) {
+                self.services.forget_request(token);
+            }
+            for token in token.into_iter().chain(asked) {
+                let reply = Reply::Outcome(outcome.clone());
+                if first && !request { core.journal.finish_with(token, reply) } else { core.finish(token, reply) }
+            }
+        }
+    }
+
+    /// A flight has arrived.
+    pub(in crate::engine) fn arrived(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        routing: &mut Routing,
+        flight: u64,
+    ) {
+        if let Some((true, route, _)) = routing.flights.confirmed(flight) {
+            routing.praise(core, neighbours, &route);
+        }
+    }
+
+    /// A message of a flight has ended; what the message cost in micro-units.
+    fn land(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        routing: &mut Routing,
+        flight: u64,
+        fate: Fate,
+    ) -> u64 {
+        if !matches!(fate, Fate::Delivered { .. } | Fate::Refused(_)) {
+            return 0;
+        }
+        let Some((first, route, price)) = routing.flights.confirmed(flight) else {
+            return routing.flights.price_of_given_up(flight).unwrap_or(0);
+        };
+        if first {
+            routing.praise(core, neighbours, &route);
+        }
+        price
+    }
+}

@@ -1,0 +1,62 @@
+//! Messages: what devices send to each other by name, on its way out and on its way in.
+
+pub(super) mod consumers;
+pub(super) mod departures;
+pub(super) mod endings;
+pub(super) mod holdings;
+pub(super) mod inbox;
+pub(super) mod intake;
+pub(super) mod objectives;
+pub(super) mod outbox;
+pub(super) mod outcomes;
+pub(super) mod reading;
+pub(super) mod receipts;
+pub(super) mod receiving;
+pub(super) mod seals;
+pub(super) mod senders;
+pub(super) mod services;
+pub(super) mod sessions;
+pub(super) mod strangers;
+pub(super) mod submission;
+
+use crate::delivery::outgoing::Outgoing;
+use crate::delivery::schedule::Schedule;
+use crate::delivery::unconfirmed::Unconfirmed;
+use crate::engine::api::Token;
+use crate::engine::routing::routes::NoWay;
+use crate::engine::sender::Sender;
+use crate::engine::store::{Read, ReadError};
+use crate::id::Name;
+use crate::time::Now;
+
+/// The state of this wing.
+pub(super) struct Messages {
+    pub(super) sessions: sessions::Sessions,
+    pub(super) outgoing: Outgoing<Sender>,
+    pub(super) unconfirmed: Unconfirmed<(Token, Name)>,
+    /// Which destinations are looked at next, and why those that wait do.
+    pub(super) schedule: Schedule<NoWay>,
+    pub(super) strangers: strangers::Strangers,
+    pub(super) outcomes: outcomes::Outcomes,
+    pub(super) inbox: inbox::Inbox,
+    pub(super) services: services::Services,
+    /// Where a batch is put together; kept for its room.
+    pub(super) plain: Vec<u8>,
+}
+
+impl Messages {
+    /// What the store holds; messages on their way out are taken up later, when sessions can be had.
+    pub(super) fn load(store: &dyn Read, now: Now) -> Result<Self, ReadError> {
+        Ok(Self {
+            sessions: sessions::Sessions::new(),
+            outgoing: Outgoing::new(),
+            unconfirmed: Unconfirmed::new(),
+            schedule: Schedule::default(),
+            strangers: strangers::Strangers::default(),
+            outcomes: outcomes::Outcomes::load(store)?,
+            inbox: inbox::Inbox::load(store)?,
+            services: services::Services::new(now),
+            plain: Vec::new(),
+        })
+    }
+}

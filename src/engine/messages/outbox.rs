@@ -1,0 +1,52 @@
+//! The outbox: what is on its way out and is to outlive a restart.
+//!
+//! Invariant: what has ended is not sent again by a later process.
+
+use crate::counter::Counter;
+use crate::delivery::kept::KeptRecord;
+use crate::engine::core::Core;
+use crate::engine::messages::Messages;
+use crate::engine::sender::Sender;
+use crate::engine::store::{Read, ReadError, Table, Write};
+use crate::wire;
+
+impl Messages {
+    /// Takes up what an earlier process has left to be sent. What has ended is not sent again.
+    pub(in crate::engine) fn restore_outgoing(&mut self, core: &mut Core, store: &dyn Read) -> Result<(), ReadError> {
+        let mut damaged = 0;
+        store.scan(Table::Outbox, &[], &mut |_, value| {
+            let Ok(record) = wire::decode::<KeptRecord<'_>>(value) else {
+                damaged += 1;
+                return true;
+            };
+            let to = record.to.clone();
+            let outcomes = &mut self.outcomes;
+            self.outgoing.restore(record, core.now, &mut |message| {
+                if let Some(id) = message.id {
+                    if outcomes.has_ended(&id) {
+                        return None;
+                    }
+                    outcomes.opened(id);
+                }
+                Some(if message.purpose.is_some() { Sender::Answer } else { Sender::Message(None, to.clone()) })
+            });
+            self.schedule.wake(to);
+            true
+        })?;
+        core.count(Counter::OutgoingDamaged, damaged);
+        Ok(())
+    }
+
+    /// What is on its way and is to outlive a restart, and how it ended.
+    pub(in crate::engine) fn write_outgoing(&mut self, core: &mut Core) {
+        for (key, value) in self.outgoing.poll_writes() {
+            core.journal.write(match value {
+                Some(value) => Write::Put { table: Table::Outbox, key, value },
+                None => Write::Delete { table: Table::Outbox, key },
+            });
+        }
+        let (writes, forgotten) = self.outcomes.poll_writes();
+        core.journal.extend(writes);
+        core.count(Counter::OutcomesForgotten, forgotten);
+    }
+}

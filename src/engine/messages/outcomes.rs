@@ -1,0 +1,161 @@
+//! What became of messages that the application has named, so that it can ask again.
+//!
+//! An application that has lost its node, or its answer, sends the same message under the same name. While the first
+//! is open, everybody who asked is told of its end; when it has ended, what is remembered is told at once. An end is
+//! written in the commit that lets go of the message itself, so a message with a name is always one of the two, also
+//! after a restart. An end that a crash could make another is told only once it is written.
+//!
+//! Invariants
+//! 1. At most [`MAX_ENDED`] ends are remembered. Drop policy: the oldest goes (`outcomes_forgotten`).
+//! 2. A name that is known is never sent a second time.
+//! 3. Whoever asks after a name is told the same end. At most [`MAX_ASKERS`] ask after an open message; drop policy: the
+//!    newest is refused.
+
+use crate::engine::api::{Outcome, Refused, Reply, Send, Token};
+use crate::engine::core::Core;
+use crate::engine::messages::Messages;
+use crate::engine::store::{Read, ReadError, Table, Write};
+use crate::id::SendId;
+use crate::wire;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, VecDeque};
+
+/// Most who wait for the end of one message, besides the first.
+const MAX_ASKERS: usize = 64;
+/// Most ends remembered: as many as an application may have open to one destination.
+const MAX_ENDED: usize = 65_536;
+
+/// How one ended, as it is stored.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Ended {
+    id: SendId,
+    how: How,
+    /// Latency in microseconds.
+    latency: u64,
+    /// Hops, or neighbours.
+    count: u32,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    reason: String,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+enum How {
+    Delivered,
+    Sent,
+    Expired,
+    Refused,
+    Unreachable,
+}
+
+/// See the module's documentation.
+#[derive(Debug, Default)]
+pub(in crate::engine) struct Outcomes {
+    /// Open ones, with those who asked again.
+    open: BTreeMap<SendId, Vec<Token>>,
+    ended: BTreeMap<SendId, Ended>,
+    /// Records in the store, oldest first, and whose ends they hold.
+    records: VecDeque<(u64, Vec<SendId>)>,
+    pending: Vec<Ended>,
+}
+
+impl Outcomes {
+    pub(in crate::engine) fn load(store: &dyn Read) -> Result<Self, ReadError> {
+        let mut outcomes = Self::default();
+        store.scan(Table::Outcomes, &[], &mut |key, value| {
+            if let (Ok(key), Ok(ended)) = (key.try_into().map(u64::from_be_bytes), wire::decode::<Vec<Ended>>(value)) {
+                outcomes.records.push_back((key, ended.iter().map(|ended| ended.id).collect()));
+                outcomes.ended.extend(ended.into_iter().map(|ended| (ended.id, ended)));
+            }
+            true
+        })?;
+        Ok(outcomes)
+    }
+
+    /// A named message is on its way.
+    pub(in crate::engine) fn opened(&mut self, id: SendId) {
+        self.open.insert(id, Vec::new());
+    }
+
+    /// Whether a named message has ended.
+    pub(in crate::engine) fn has_ended(&self, id: &SendId) -> bool {
+        self.ended.contains_key(id)
+    }
+
+    /// A named message has ended. Answers who asked again.
+    pub(in crate::engine) fn ended(&mut self, id: SendId, outcome: &Outcome) -> Vec<Token> {
+        let asked = self.open.remove(&id).unwrap_or_default();
+        let (how, latency, count, reason) = match outcome {
+            Outcome::Delivered { latency_us, hops, price: _ } => (How::Delivered, *latency_us, *hops, String::new()),
+            // Publications bear no names.
+            Outcome::Sent { latency_us, neighbours } | Outcome::Heard { latency_us, neighbours, .. } => {
+                (How::Sent, *latency_us, *neighbours, String::new())
+            }
+            Outcome::Expired { reason } => (How::Expired, 0, 0, reason.clone()),
+            Outcome::Refused { reason } => (How::Refused, 0, 0, reason.clone()),
+            Outcome::Unreachable { reason } => (How::Unreachable, 0, 0, reason.clone()),
+        };
+        let ended = Ended { id, how, latency, count, reason };
+        self.pending.push(ended.clone());
+        self.ended.insert(id, ended);
+        asked
+    }
+
+    /// What is to be written.
+    /// The second is how many ends had to be forgotten.
+    pub(in crate::engine) fn poll_writes(&mut self) -> (Vec<Write>, u64) {
+        let (mut writes, mut forgotten) = (Vec::new(), 0);
+        let key = |number: u64| number.to_be_bytes().to_vec();
+        let pending = core::mem::take(&mut self.pending);
+        // A name and a reason take some 100 bytes: a record stays far below what the store takes.
+        for ended in pending.chunks(RECORD) {
+            let number = self.records.back().map_or(1, |(number, _)| number + 1);
+            writes.push(Write::Put { table: Table::Outcomes, key: key(number), value: wire::encode(&ended) });
+            self.records.push_back((number, ended.iter().map(|ended| ended.id).collect()));
+        }
+        while self.ended.len() > MAX_ENDED
+            && let Some((number, ids)) = self.records.pop_front()
+        {
+            for id in ids {
+                forgotten += u64::from(self.ended.remove(&id).is_some());
+            }
+            writes.push(Write::Delete { table: Table::Outcomes, key: key(number) });
+        }
+        (writes, forgotten)
+    }
+}
+
+impl Messages {
+    /// Answers a send whose name is known. `false` if it is not.
+    pub(in crate::engine) fn ask_again(&mut self, core: &mut Core, token: Token, send: &Send) -> bool {
+        let Some(id) = send.id else { return false };
+        if let Some(ended) = self.outcomes.ended.get(&id) {
+            let reply = Reply::Outcome(ended.clone().into());
+            core.finish(token, reply);
+            return true;
+        }
+        let Some(asked) = self.outcomes.open.get_mut(&id) else { return false };
+        if asked.len() >= MAX_ASKERS {
+            let reason = format!("{MAX_ASKERS} wait for the end of that message already");
+            core.finish(token, Reply::Refused(Refused::Full(reason)));
+        } else {
+            asked.push(token);
+        }
+        true
+    }
+}
+
+impl From<Ended> for Outcome {
+    fn from(ended: Ended) -> Self {
+        let Ended { id: _, how, latency: latency_us, count, reason } = ended;
+        match how {
+            How::Delivered => Self::Delivered { latency_us, hops: count, price: 0 },
+            How::Sent => Self::Sent { latency_us, neighbours: count },
+            How::Expired => Self::Expired { reason },
+            How::Refused => Self::Refused { reason },
+            How::Unreachable => Self::Unreachable { reason },
+        }
+    }
+}
+
+/// Ends in one record.
+const RECORD: usize = 256;

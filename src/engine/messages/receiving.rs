@@ -1,0 +1,116 @@
+//! Data frames that come in: opened here, or handed on.
+//!
+//! The header names the receiver by handle. If it is not us, the frame is forwarded (`forward`). If it is, the sealed
+//! part is opened (`seals`) and holds a batch or receipts.
+//!
+//! Invariants
+//! 1. What has been opened before is not opened again: every session has a replay window.
+
+use crate::counter::Counter;
+use crate::engine::Engine;
+use crate::engine::core::Core;
+use crate::engine::messages::Messages;
+use crate::engine::neighbours::Neighbours;
+use crate::engine::routing::Routing;
+use crate::id::{LinkId, Name};
+use crate::time::Unix;
+use crate::wire;
+use crate::wire::batch::{PLAIN_BATCH, PLAIN_RECEIPTS};
+use crate::wire::data::{DataFrame, Form};
+use crate::wire::frame::{self, Kind};
+use crate::wire::parcel::PLAIN_PARCEL;
+use crate::wire::receipt::{HopAck, Receipts};
+use bytes::Bytes;
+
+/// Most frames in one acknowledgement of a hop.
+const MAX_HOP_ACKS: usize = 256;
+
+impl Messages {
+    pub(in crate::engine) fn handle_hop_ack(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        routing: &mut Routing,
+        link: LinkId,
+        body: &[u8],
+    ) {
+        let Ok(ack) = wire::decode::<HopAck>(body) else { return core.count(Counter::ControlMalformed, 1) };
+        let Some(by) = neighbours.links.get(link).map(|link| link.peer.body.key) else { return };
+        let mut ends = Vec::new();
+        for frame in ack.frames.iter().take(MAX_HOP_ACKS) {
+            match routing.flights.hop_acked(frame, &by) {
+                Some(name) => self.outgoing.handle_hop_ack(&name, &[*frame], core.now.time, &mut ends),
+                None => core.count(Counter::HopAcksRefused, 1),
+            }
+        }
+        self.report(core, neighbours, routing, ends);
+    }
+
+    fn handle_receipts(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        routing: &mut Routing,
+        from: &Name,
+        body: &[u8],
+    ) {
+        let Ok(receipts) = wire::decode::<Receipts>(body) else { return core.count(Counter::DataMalformed, 1) };
+        let mut ends = Vec::new();
+        let mut put_off = Vec::new();
+        for receipt in &receipts.receipts {
+            put_off.extend(self.outgoing.handle_receipt(from, receipt, core.now.time, &mut ends));
+        }
+        // The way has done what it should, if there is no room at its end.
+        put_off.into_iter().for_each(|flight| self.arrived(core, neighbours, routing, flight));
+        self.report(core, neighbours, routing, ends);
+    }
+}
+
+impl Engine {
+    /// `buffer` is what the frame was read into.
+    pub(in crate::engine) fn handle_data(&mut self, link: LinkId, flags: u8, body: &[u8], buffer: &Bytes) {
+        let Ok(data) = DataFrame::parse(body) else {
+            self.core.count(Counter::DataMalformed, 1);
+            return;
+        };
+        if !self.neighbours.admits(&self.core, link, data.header.segment) {
+            return self.core.count(Counter::DataOfOtherSegments, 1);
+        }
+        if self.core.membership.credential_of(&data.header.to, self.core.now.unix).is_none() {
+            return self.forward(link, flags, &data, buffer);
+        }
+        // The clock of a neighbour is known, that of a device beyond it is not.
+        let direct = data.path.visited.is_empty();
+        let offset = self.neighbours.links.get(link).filter(|_| direct).map_or(0, |link| link.clock());
+        let expiry = Unix(data.header.expiry.saturating_add_signed(offset.saturating_neg()));
+        if expiry < self.core.now.unix {
+            self.core.count(Counter::DataExpired, 1);
+            return;
+        }
+        if flags & frame::HOP_ACK != 0 {
+            self.neighbours.send_frame(
+                &mut self.core,
+                link,
+                frame::of(Kind::HopAck, &HopAck { frames: vec![data.path.outer] }),
+            );
+        }
+        let mut plain = Vec::new();
+        if data.header.form == Form::Mail {
+            return self.core.count(Counter::MailNotKept, 1);
+        }
+        let Some((from, session)) = self.open_sealed(link, &data, &mut plain) else { return };
+        if matches!(plain.first(), Some(&(PLAIN_PARCEL | PLAIN_BATCH))) {
+            self.messages.sessions.messages_came(&from, session);
+        }
+        match plain.split_first() {
+            Some((&PLAIN_PARCEL, parcel)) => {
+                self.messages.handle_parcel(&mut self.core, &from, offset, &data.path.visited, parcel)
+            }
+            Some((&PLAIN_BATCH, batch)) => self.handle_batch(&from, offset, &data.path.visited, batch),
+            Some((&PLAIN_RECEIPTS, receipts)) => {
+                self.messages.handle_receipts(&mut self.core, &mut self.neighbours, &mut self.routing, &from, receipts)
+            }
+            _ => self.core.count(Counter::DataMalformed, 1),
+        }
+    }
+}

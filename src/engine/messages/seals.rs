@@ -1,0 +1,316 @@
+//! Seals of data frames: put on for a contact, and taken off.
+//!
+//! ```text
+//! record, session known ─▶ opens? ── yes ─▶ batch, parcel or receipts          no, 16 in a row ─▶ session-nack
+//!         unknown ─▶ session-nack
+//! opener, known ─▶ its session ─▶ the record opens? ── yes ─▶ as above
+//!         spent ─▶ session-nack
+//!         new ─▶ credential, card, handshake ── fails ─▶ session-nack         ── holds ─▶ the record opens? ── no ─▶ nothing
+//!                                                                                   yes ─▶ the session is kept
+//! ```
+//!
+//! A record of a session that we do not know, since we restarted or dropped it, is answered by a signed NACK, which goes back the
+//! way the record came; the sender opens a new session and sends again what was in flight.
+//!
+//! Invariants
+//! 1. A session is kept only after a record has opened under it, and its header with it.
+//! 2. Records and openers that fail under the id of a session that stands do not end it; see [`MAX_FAILURES`](super::sessions::MAX_FAILURES).
+//! 3. A NACK is believed only from the device that the session is with, of the session that it knows by that id.
+
+use crate::counter::Counter;
+use crate::engine::Engine;
+use crate::engine::core::Core;
+use crate::engine::messages::Messages;
+use crate::engine::messages::receipts::Back;
+use crate::engine::messages::sessions::Early;
+use crate::engine::neighbours::Neighbours;
+use crate::engine::routing::Routing;
+use crate::engine::routing::data_frames::path_of;
+use crate::engine::routing::routes::Route;
+use crate::id::{LinkId, Lsn, Name, OuterId, SessionId};
+use crate::identity::credential::{OwnCredential, PeerCredential, acceptance};
+use crate::identity::session::{End, Session, SessionError, Suite, early_id};
+use crate::identity::sign::verify_signed;
+use crate::time::Unix;
+use crate::wire::data::{Class, DataFrame, Form, Header, Policy, put_prefixed, split_record};
+use crate::wire::frame::{self, Kind};
+use crate::wire::opener::{MAX_OPENER, Opener};
+use crate::wire::receipt::{NACK_CONTEXT, SessionNack};
+use crate::wire::{self, Signed};
+use core::time::Duration;
+
+/// A NACK older than this is not believed.
+const NACK_AGE: Duration = Duration::from_secs(600);
+
+/// What a header says beside the receiver.
+pub(in crate::engine) struct Envelope<'a> {
+    pub class: Class,
+    pub policy: &'a Policy,
+    pub outer: OuterId,
+    pub expiry: Unix,
+}
+
+impl Messages {
+    /// Opens a session to a contact.
+    fn open_to(
+        &mut self,
+        core: &mut Core,
+        name: &Name,
+        own: &OwnCredential,
+        peer: &PeerCredential,
+    ) -> Option<SessionId> {
+        let id = self.sessions.fresh_id(&mut core.rng);
+        let peer_contact = core.membership.contacts().get(name)?.contact_key;
+        let end = End { id, suites: self.suites(core), own, contact: core.membership.contact_secret() };
+        let session = Session::open(&mut core.rng, end, peer, &peer_contact).ok()?;
+        self.keep(core, session, name.clone(), own, peer);
+        Some(id)
+    }
+
+    fn keep(&mut self, core: &mut Core, session: Session, name: Name, own: &OwnCredential, peer: &PeerCredential) {
+        let until = |body| acceptance(body).map_or(Unix(0), |(_, until)| until);
+        let until = until(&own.body).min(until(&peer.body));
+        let dropped = self.sessions.insert(session, name, (own.hash, peer.hash), until, core.now.time);
+        core.count(Counter::SessionsForgotten, dropped);
+    }
+
+    /// Suites that this node has.
+    fn suites(&self, core: &Core) -> u8 {
+        let aes = if core.settings.aes { Suite::Aes256Gcm.bit() } else { 0 };
+        Suite::ChaCha20Poly1305.bit() | aes
+    }
+
+    fn called(&self, name: &Name, nack: &SessionNack) -> Option<SessionId> {
+        self.sessions.called(name, &nack.by, &nack.session)
+    }
+
+    /// A data frame for a device around a sealed plaintext: receipts go `under` the session that their messages came under.
+    #[expect(clippy::too_many_arguments, reason = "what other rooms lend is among them")]
+    pub(in crate::engine) fn seal(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        routing: &mut Routing,
+        name: &Name,
+        (route, price): (&Route, u64),
+        envelope: &Envelope<'_>,
+        plain: &[u8],
+        under: Option<SessionId>,
+    ) -> Option<Vec<u8>> {
+        let own = core.membership.credential(core.now.unix)?.clone();
+        let peer = routing.credential_at_end(core, neighbours, name, route)?;
+        let answering = under.filter(|id| self.sessions.can_answer(id, name));
+        let id = match answering.or_else(|| self.sessions.sealing(name, (own.hash, peer.hash))) {
+            Some(id) => id,
+            None => self.open_to(core, name, &own, &peer)?,
+        };
+        let segment = neighbours.segment_to(core, &peer)?;
+        let entry = self.sessions.sealing_with(&id, core.now.time)?;
+        entry.carries |= under.is_none();
+        let Envelope { class, policy, outer: _, expiry } = envelope;
+        let header = wire::encode(&Header {
+            to: peer.body.handle,
+            class: *class,
+            form: entry.session.form(),
+            expiry: expiry.0,
+            policy: Policy::clone(policy),
+            segment,
+            mail: None,
+        });
+        // What relays count, too: what they hand on as it came.
+        let paid = header.len() + entry.session.overhead() + plain.len();
+        let path = wire::encode(&path_of(route, price, paid, envelope.outer));
+        let room = frame::HEADER + 4 + header.len() + path.len() + entry.session.overhead() + plain.len();
+        let mut frame = Vec::with_capacity(room);
+        let start = frame::begin(&mut frame, Kind::Data);
+        put_prefixed(&mut frame, &header);
+        put_prefixed(&mut frame, &path);
+        entry.session.seal_into(&header, plain, &mut frame);
+        frame::finish(&mut frame, start);
+        Some(frame)
+    }
+
+    fn open_record(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        link: LinkId,
+        id: SessionId,
+        data: &DataFrame<'_>,
+        plain: &mut Vec<u8>,
+    ) -> Option<(Name, SessionId)> {
+        let Some(entry) = self.sessions.using(&id, core.now.time) else {
+            core.count(Counter::SessionsUnknown, 1);
+            self.send_nack(core, neighbours, link, id, data);
+            // It may have held receipts, which are not sent again: what they were for is, and is confirmed anew.
+            let direct = data.path.visited.is_empty();
+            if let Some(name) = neighbours.links.get(link).filter(|_| direct).and_then(|link| link.name.clone()) {
+                self.outgoing.handle_path_broken(&name);
+                self.retry_later(core, name);
+            }
+            return None;
+        };
+        let confirmed = entry.session.is_confirmed();
+        match entry.session.open_record(data.header_bytes, data.header.form, data.sealed, plain) {
+            Ok(()) => {
+                let name = entry.peer.clone();
+                self.sessions.opened(&id, confirmed);
+                if data.header.form == Form::Opener {
+                    self.sessions.owes_answer(id, &data.path.visited);
+                }
+                Some((name, id))
+            }
+            Err(SessionError::Replay) => {
+                core.count(Counter::DataReplayed, 1);
+                None
+            }
+            Err(_) => {
+                core.count(Counter::DataNotOpened, 1);
+                // An opener that names this session may be anybody's.
+                if data.header.form != Form::Opener && self.sessions.failed(&id, core.now.time) {
+                    core.count(Counter::SessionsDisagreed, 1);
+                    self.send_nack(core, neighbours, link, id, data);
+                }
+                None
+            }
+        }
+    }
+
+    /// The session of this id is not known here, as the device that the frame is for.
+    fn send_nack(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        link: LinkId,
+        session: SessionId,
+        data: &DataFrame<'_>,
+    ) {
+        if !self.sessions.nacks.take(link, core.now.time) {
+            return core.count(Counter::NacksWithheld, 1);
+        }
+        let unix = core.now.unix;
+        let Some(own) = core.membership.credential_of(&data.header.to, unix).cloned() else { return };
+        let body = wire::encode(&SessionNack { session, by: own.hash, at: unix.0 });
+        let signature = own.sign(NACK_CONTEXT, &body);
+        neighbours.send_frame(core, link, frame::of(Kind::SessionNack, &Signed { body: &body, signature }));
+    }
+
+    /// Somebody does not know a session: ours, or one that passes through here.
+    pub(in crate::engine) fn handle_nack(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        routing: &mut Routing,
+        link: LinkId,
+        body: &[u8],
+    ) {
+        let Ok(signed) = wire::decode::<Signed<'_>>(body) else { return core.count(Counter::ControlMalformed, 1) };
+        let Ok(nack) = wire::decode::<SessionNack>(signed.body) else {
+            return core.count(Counter::ControlMalformed, 1);
+        };
+        let by = neighbours.peers.get(&nack.by).map(|peer| (peer.body.handle, peer.body.key));
+        let known = by.and_then(|(handle, key)| Some((neighbours.name_of(core, &handle)?, key)));
+        let called = known.and_then(|(name, key)| Some((self.called(&name, &nack)?, name, key)));
+        let Some((session, name, key)) = called else {
+            let back = routing.flows.back(&nack.session).filter(|back| *back != link);
+            return match back {
+                Some(back) => neighbours.send_frame(core, back, frame::raw(Kind::SessionNack, body)),
+                None => core.count(Counter::NacksRefused, 1),
+            };
+        };
+        let stale = core.now.unix.since(Unix(nack.at)) > NACK_AGE;
+        if stale || !verify_signed(NACK_CONTEXT, &key, &signed) {
+            return core.count(Counter::NacksRefused, 1);
+        }
+        if self.sessions.forget(&session).is_some_and(|entry| entry.carries) {
+            self.outgoing.handle_path_broken(&name);
+            self.retry_later(core, name);
+        }
+    }
+}
+
+impl Engine {
+    /// Opens a frame's sealed part: who sealed it, and under which session.
+    pub(in crate::engine) fn open_sealed(
+        &mut self,
+        link: LinkId,
+        data: &DataFrame<'_>,
+        plain: &mut Vec<u8>,
+    ) -> Option<(Name, SessionId)> {
+        let Some(id) = data.session() else {
+            self.core.count(Counter::DataMalformed, 1);
+            return None;
+        };
+        if data.header.form != Form::Opener {
+            return self.messages.open_record(&mut self.core, &mut self.neighbours, link, id, data, plain);
+        }
+        match self.messages.sessions.early(&id) {
+            Some(Early::Live(session)) => {
+                self.messages.open_record(&mut self.core, &mut self.neighbours, link, session, data, plain)
+            }
+            Some(Early::Spent) => {
+                self.core.count(Counter::OpenersReplayed, 1);
+                self.messages.send_nack(&mut self.core, &mut self.neighbours, link, id, data);
+                None
+            }
+            None => self.accept(link, id, data, plain),
+        }
+    }
+
+    /// Takes an opener that has not been here, with the record behind it.
+    fn accept(
+        &mut self,
+        link: LinkId,
+        early: SessionId,
+        data: &DataFrame<'_>,
+        plain: &mut Vec<u8>,
+    ) -> Option<(Name, SessionId)> {
+        let (encoded, _) = split_record(data.header.form, data.sealed)?;
+        let opener: Option<Opener> = (encoded.len() <= MAX_OPENER).then(|| wire::decode(encoded).ok()).flatten();
+        let Some(opener) = opener.filter(|opener| early_id(&opener.message) == early) else {
+            self.core.count(Counter::DataMalformed, 1);
+            return None;
+        };
+        let own = self.core.membership.credential_of(&data.header.to, self.core.now.unix)?.clone();
+        let (id, suites) = (self.messages.sessions.fresh_id(&mut self.core.rng), self.messages.suites(&self.core));
+        let (rng, unix) = (&mut self.core.rng, self.core.now.unix);
+        match self.core.membership.accept_session(rng, (id, suites), &opener, &own, unix) {
+            Ok((_, peer)) if !self.neighbours.takes_from(&self.core, &peer, data.header.segment) => {
+                self.core.count(Counter::DataOfOtherSegments, 1);
+                None
+            }
+            Ok((mut session, peer)) => {
+                if session.open_record(data.header_bytes, data.header.form, data.sealed, plain).is_err() {
+                    self.core.count(Counter::DataNotOpened, 1);
+                    return None;
+                }
+                let name = self.neighbours.name_of(&mut self.core, &peer.body.handle)?;
+                self.learn_credential(peer.clone());
+                self.routing.learn_where(&mut self.core, &peer);
+                self.messages.keep(&mut self.core, session, name.clone(), &own, &peer);
+                self.messages.sessions.owes_answer(id, &data.path.visited);
+                Some((name, id))
+            }
+            Err(SessionError::UnknownContact(_)) => {
+                // Perhaps the operator has introduced it since: ask the issuer, and have it try again.
+                self.core.count(Counter::SessionsOfStrangers, 1);
+                self.member.pull_cards(&mut self.core);
+                self.messages.send_nack(&mut self.core, &mut self.neighbours, link, early, data);
+                None
+            }
+            Err(_) => {
+                self.core.count(Counter::SessionsRefused, 1);
+                self.messages.send_nack(&mut self.core, &mut self.neighbours, link, early, data);
+                None
+            }
+        }
+    }
+
+    /// Gives an answer to those who have none and whom the turn has told nothing else.
+    pub(in crate::engine) fn send_answers(&mut self) {
+        for (name, session, came) in self.messages.sessions.take_owing(self.core.now.time) {
+            let back = Back { came: &came, returns: false, left: None };
+            self.send_receipts(&name, Vec::new(), &back, Some(session), Lsn(0));
+        }
+    }
+}

@@ -1,0 +1,381 @@
+//! Services: offers of the local application, calls that reach them, and requests that wait for a response.
+//!
+//! A call is handed to the offer's stream once it is durable that it was, together with the dedupe state that accepted
+//! it: so it is made at most once, also across a restart. It waits for [`Command::Respond`]; the answer goes back as a
+//! message of its own. When the node is restarted, or the offer ends, while a call waits, nobody knows how far the
+//! application came: the caller is told that it was interrupted, and it is not made again. A request is a message out,
+//! and a place here until the response has come or the deadline has passed.
+//!
+//! Invariants
+//! 1. A service is offered by one stream at a time.
+//! 2. At most [`MAX_CALLS`] calls wait for answers, and [`MAX_REQUESTS`] requests for responses. Drop policy: the
+//!    newest is refused (`ServiceBusy`, `Full`).
+//! 3. A request ends in one response or one outcome.
+//! 4. A call that was handed over is answered, unless its deadline passes: by the application, or as interrupted.
+
+use crate::counter::Counter;
+use crate::delivery::lane::Lane;
+use crate::delivery::outgoing::{Content, Submission};
+use crate::engine::api::{Call, Command, Outcome, Refused, Reply, Send, Token};
+use crate::engine::core::Core;
+use crate::engine::messages::Messages;
+use crate::engine::messages::objectives::Asked;
+use crate::engine::sender::Sender;
+use crate::engine::store::{Read, ReadError, Table, Write};
+use crate::engine::{Engine, Output};
+use crate::event_log::Event;
+use crate::id::{InnerId, Name};
+use crate::time::{Now, Time, Unix};
+use crate::wire;
+use crate::wire::batch::{Ack, Message, Purpose};
+use crate::wire::data::Class;
+use crate::wire::receipt::Verdict;
+use core::time::Duration;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Most calls that wait for an answer.
+pub(in crate::engine) const MAX_CALLS: usize = 1_024;
+/// Most requests that wait for a response.
+const MAX_REQUESTS: usize = 4_096;
+/// Most services offered.
+const MAX_SERVICES: usize = 64;
+/// An answer tries to arrive for at least this long.
+const LEAST_LIFETIME: Duration = Duration::from_secs(1);
+/// A call whose sender named no lifetime waits this long.
+const CALL_LIFETIME: Duration = Duration::from_secs(60);
+
+#[derive(Debug)]
+struct Waiting {
+    from: Name,
+    id: InnerId,
+    service: String,
+    offer: Token,
+    deadline: Time,
+}
+
+/// A call that was handed over, as it is kept in [`Table::Calls`].
+#[derive(Debug, Serialize, Deserialize)]
+struct Stored {
+    from: Name,
+    id: InnerId,
+    service: String,
+    expiry: Unix,
+}
+
+#[derive(Debug)]
+struct Request {
+    token: Token,
+    to: Name,
+    since: Time,
+    deadline: Time,
+}
+
+/// Offers, calls and requests.
+#[derive(Debug, Default)]
+pub(in crate::engine) struct Services {
+    offers: BTreeMap<String, Token>,
+    calls: BTreeMap<u64, Waiting>,
+    last_call: u64,
+    requests: BTreeMap<InnerId, Request>,
+    by_token: BTreeMap<Token, InnerId>,
+    deadlines: BTreeSet<(Time, InnerId)>,
+    /// Calls accepted in this turn: released with its commit.
+    released: Vec<(Token, Call)>,
+}
+
+impl Services {
+    /// Calls that wait for their answer.
+    pub(in crate::engine) fn calls(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// Calls are numbered from the present time on, so that no number comes again after a restart.
+    pub(in crate::engine) fn new(now: Now) -> Self {
+        Self { last_call: now.unix.0, ..Self::default() }
+    }
+
+    pub(in crate::engine) fn next_wake(&self) -> Option<Time> {
+        let calls = self.calls.values().map(|call| call.deadline).min();
+        [calls, self.deadlines.first().map(|(at, _)| *at)].into_iter().flatten().min()
+    }
+
+    /// The request ended otherwise.
+    pub(in crate::engine) fn forget_request(&mut self, token: Token) {
+        if let Some(id) = self.by_token.remove(&token)
+            && let Some(request) = self.requests.remove(&id)
+        {
+            self.deadlines.remove(&(request.deadline, id));
+        }
+    }
+}
+
+impl Messages {
+    pub(in crate::engine) fn offer(&mut self, core: &mut Core, token: Token, service: String) {
+        let valid = !service.is_empty()
+            && service.len() <= Name::MAX
+            && service.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
+        let refused = if !valid {
+            Some(format!("{service:?} is no service name: 1 to 64 letters, digits, '-', '_' and '.'"))
+        } else if self.services.offers.contains_key(&service) {
+            Some(format!("{service} is offered by another program of this device"))
+        } else if self.services.offers.len() >= MAX_SERVICES {
+            Some(format!("a device offers at most {MAX_SERVICES} services"))
+        } else {
+            None
+        };
+        match refused {
+            Some(reason) => core.finish(token, Reply::Refused(Refused::Service(reason))),
+            None => {
+                self.services.offers.insert(service, token);
+                core.reply(token, Reply::Ready);
+            }
+        }
+    }
+
+    /// A contact calls.
+    pub(in crate::engine) fn handle_call(
+        &mut self,
+        core: &mut Core,
+        from: &Name,
+        id: InnerId,
+        message: &Message<'_>,
+        ends: Option<Unix>,
+    ) -> Verdict {
+        let offers = &self.services.offers;
+        let found = match message.service {
+            Some(service) => offers.get_key_value(service),
+            None if offers.len() == 1 => offers.first_key_value(),
+            None => None,
+        };
+        let Some((service, &offer)) = found else {
+            core.count(Counter::CallsWithoutService, 1);
+            return Verdict::NoService;
+        };
+        // No more of one caller than there is room left for others, so that there always is some.
+        let own = self.services.calls.values().filter(|call| call.from == *from).count();
+        if own >= MAX_CALLS - self.services.calls.len() {
+            core.count(Counter::CallsRefusedBusy, 1);
+            return Verdict::ServiceBusy;
+        }
+        let service = service.clone();
+        let left = ends.map_or(CALL_LIFETIME, |ends| ends.since(core.now.unix));
+        self.services.last_call += 1;
+        let call = self.services.last_call;
+        let stored = Stored { from: from.clone(), id, service: service.clone(), expiry: core.now.unix + left };
+        core.journal.write(Write::Put { table: Table::Calls, key: key(call), value: wire::encode(&stored) });
+        let deadline = core.now.time + left;
+        self.services.calls.insert(call, Waiting { from: from.clone(), id, service: service.clone(), offer, deadline });
+        let payload = message.payload.to_vec();
+        self.services.released.push((offer, Call { call, service, from: from.clone(), id, payload }));
+        Verdict::Delivered
+    }
+
+    /// The application answers a call.
+    pub(in crate::engine) fn respond(
+        &mut self,
+        core: &mut Core,
+        token: Token,
+        call: u64,
+        answer: Result<Vec<u8>, String>,
+    ) {
+        let Some(waiting) = self.services.calls.get(&call) else {
+            return core.finish(token, Reply::Refused(Refused::NoSuchCall(call)));
+        };
+        let (purpose, payload) = match answer {
+            Ok(payload) => (Purpose::Reply, payload),
+            Err(reason) => (Purpose::Failure, reason.into_bytes()),
+        };
+        if let Err(refused) = check_size(&payload) {
+            return core.finish(token, Reply::Refused(refused));
+        }
+        let lifetime = waiting.deadline.since(core.now.time);
+        let (to, id) = (waiting.from.clone(), waiting.id);
+        if self.answer(core, token, &to, id, purpose, payload, lifetime) {
+            self.forget_call(core, call);
+            core.journal.finish_with(token, Reply::Ready);
+        }
+    }
+
+    /// Sends an answer to a call.
+    #[expect(clippy::too_many_arguments, reason = "what other rooms lend is among them")]
+    fn answer(
+        &mut self,
+        core: &mut Core,
+        token: Token,
+        to: &Name,
+        id: InnerId,
+        purpose: Purpose,
+        payload: Vec<u8>,
+        lifetime: Duration,
+    ) -> bool {
+        let message = Submission {
+            token: Sender::Answer,
+            payload,
+            content: Content::Call { purpose, service: None, replies_to: Some(id) },
+            ack: Ack::End,
+            lane: Lane { class: Class::Control, terms: Arc::default() },
+            lifetime: lifetime.max(LEAST_LIFETIME),
+            keep: true,
+            id: None,
+        };
+        self.submit(core, token, to, message).is_some()
+    }
+
+    fn forget_call(&mut self, core: &mut Core, call: u64) {
+        self.services.calls.remove(&call);
+        core.journal.write(Write::Delete { table: Table::Calls, key: key(call) });
+    }
+
+    /// Ends an offer, and answers its calls. Answers whether there was one.
+    pub(in crate::engine) fn withdraw(&mut self, core: &mut Core, token: Token) -> bool {
+        let before = self.services.offers.len();
+        self.services.offers.retain(|_, offer| *offer != token);
+        let left = self.services.calls.extract_if(.., |_, call| call.offer == token).collect::<Vec<_>>();
+        for (number, Waiting { from, id, service, deadline, .. }) in left {
+            self.forget_call(core, number);
+            self.interrupted(
+                core,
+                from,
+                id,
+                service,
+                deadline.since(core.now.time),
+                "the program that offers it ended",
+            );
+        }
+        before != self.services.offers.len()
+    }
+
+    /// Calls that were handed over before the node was restarted: nobody will answer them.
+    pub(in crate::engine) fn end_interrupted_calls(
+        &mut self,
+        core: &mut Core,
+        store: &dyn Read,
+    ) -> Result<(), ReadError> {
+        let mut left = Vec::new();
+        store.scan(Table::Calls, &[], &mut |key, value| {
+            left.push((key.to_vec(), wire::decode::<Stored>(value).ok()));
+            true
+        })?;
+        for (key, stored) in left {
+            core.journal.write(Write::Delete { table: Table::Calls, key });
+            if let Some(Stored { from, id, service, expiry }) = stored {
+                self.interrupted(core, from, id, service, expiry.since(core.now.unix), "the device was restarted");
+            }
+        }
+        Ok(())
+    }
+
+    /// A call was handed over and will not be answered: says so, here and to the caller.
+    fn interrupted(
+        &mut self,
+        core: &mut Core,
+        from: Name,
+        id: InnerId,
+        service: String,
+        lifetime: Duration,
+        reason: &str,
+    ) {
+        let text =
+            format!("{reason} while {service} was at it; whether it was done is not known, and it is not repeated");
+        core.record(Event::CallInterrupted { service, from: from.clone(), reason: reason.to_owned() });
+        // A caller without a card any more, or without room, waits for its deadline.
+        self.answer(core, Token(0), &from, id, Purpose::Failure, text.into_bytes(), lifetime);
+    }
+
+    /// A contact's answer to a request of ours.
+    pub(in crate::engine) fn handle_answer(&mut self, core: &mut Core, from: &Name, message: &Message<'_>) {
+        let request = message.replies_to.filter(|id| self.services.requests.get(id).is_some_and(|r| r.to == *from));
+        let Some(request) = request.and_then(|id| {
+            let request = self.services.requests.remove(&id)?;
+            self.services.deadlines.remove(&(request.deadline, id));
+            self.services.by_token.remove(&request.token);
+            Some(request)
+        }) else {
+            return core.count(Counter::ResponsesUnasked, 1);
+        };
+        let reply = if message.purpose == Purpose::Reply {
+            let latency = core.now.time.since(request.since);
+            Reply::Response { from: from.clone(), payload: message.payload.to_vec(), latency }
+        } else {
+            let reason = String::from_utf8_lossy(message.payload).into_owned();
+            Reply::Outcome(Outcome::Refused { reason: format!("{from} answers: {reason}") })
+        };
+        core.finish(request.token, reply);
+    }
+
+    /// Hands calls over, once the commit that accepted them is durable.
+    pub(in crate::engine) fn release_calls(&mut self, core: &mut Core, after: crate::id::Lsn) {
+        for (token, call) in core::mem::take(&mut self.services.released) {
+            core.outputs.push_back(Output::Reply { token, reply: Reply::Call(call), after, last: false });
+        }
+    }
+
+    pub(in crate::engine) fn timeout_services(&mut self, core: &mut Core) {
+        let now = core.now.time;
+        let late: Vec<u64> =
+            self.services.calls.iter().filter(|(_, call)| call.deadline <= now).map(|(number, _)| *number).collect();
+        core.count(Counter::CallsUnanswered, late.len() as u64);
+        for call in late {
+            self.forget_call(core, call);
+        }
+        while let Some((at, id)) = self.services.deadlines.first().copied()
+            && at <= now
+        {
+            self.services.deadlines.remove(&(at, id));
+            let Some(request) = self.services.requests.remove(&id) else { continue };
+            self.services.by_token.remove(&request.token);
+            let reason = format!("no response of {} came by the deadline", request.to);
+            let outcome = Outcome::Expired { reason };
+            self.note_failure(core, request.to.as_str(), &outcome);
+            core.finish(request.token, Reply::Outcome(outcome));
+        }
+    }
+}
+
+impl Engine {
+    pub(in crate::engine) fn request(&mut self, token: Token, send: Send, service: Option<String>) {
+        if self.messages.services.requests.len() >= MAX_REQUESTS {
+            let reason = format!("{MAX_REQUESTS} requests are waiting for responses already");
+            return self.core.finish(token, Reply::Refused(Refused::Full(reason)));
+        }
+        let to = send.to.clone();
+        if !self.messages.may_send(&mut self.core, token, &send.payload) {
+            return;
+        }
+        if self.core.membership.contacts().get(&to).is_none() {
+            return self.submit_after_pull(token, to, Command::Request { send, service });
+        }
+        let asked = Asked { policy: send.policy.as_deref(), class: send.class, service: service.as_deref() };
+        let Some((terms, lifetime)) = self.terms_of(token, &to, &asked, send.lifetime, send.payload.len()) else {
+            return;
+        };
+        let message = Submission {
+            token: Sender::Request(token, to.clone()),
+            payload: send.payload,
+            content: Content::Call { purpose: Purpose::Request, service, replies_to: None },
+            ack: Ack::End,
+            lane: Lane { class: send.class, terms },
+            lifetime,
+            // Who asked is gone after a restart, and a response would find nobody.
+            keep: false,
+            id: None,
+        };
+        let Some(id) = self.messages.submit(&mut self.core, token, &to, message) else { return };
+        let deadline = self.core.now.time + lifetime;
+        self.messages.services.requests.insert(id, Request { token, to, since: self.core.now.time, deadline });
+        self.messages.services.by_token.insert(token, id);
+        self.messages.services.deadlines.insert((deadline, id));
+    }
+}
+
+fn key(call: u64) -> Vec<u8> {
+    call.to_be_bytes().to_vec()
+}
+
+/// Refuses a payload over the bound.
+pub(in crate::engine) fn check_size(payload: &[u8]) -> Result<(), Refused> {
+    let limit = crate::wire::batch::MAX_PAYLOAD;
+    if payload.len() > limit { Err(Refused::TooLarge { found: payload.len(), limit }) } else { Ok(()) }
+}

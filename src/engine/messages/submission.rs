@@ -1,0 +1,138 @@
+//! Submission: messages of the local application, checked and put on their way out.
+//!
+//! A message to a name without a card waits for one pull of cards (`strangers`). What is refused is told at once, with the reason; what is taken
+//! ends once, with its outcome (`endings`).
+
+use crate::counter::Counter;
+use crate::delivery::lane::Lane;
+use crate::delivery::outgoing::{Content, Submission};
+use crate::delivery::unconfirmed::{self, MAX_LOAD};
+use crate::engine::Engine;
+use crate::engine::api::{Command, Load, Refused, Reply, Send, Token};
+use crate::engine::core::Core;
+use crate::engine::messages::Messages;
+use crate::engine::messages::objectives::Asked;
+use crate::engine::messages::services::check_size;
+use crate::engine::sender::Sender;
+use crate::id::{InnerId, Name};
+use crate::wire::batch::{Ack, MAX_MESSAGES};
+use crate::wire::parcel::{RECORD, Records, put_record};
+use core::time::Duration;
+
+impl Messages {
+    #[expect(clippy::too_many_arguments, reason = "what other rooms lend is among them")]
+    fn submit_load(
+        &mut self,
+        core: &mut Core,
+        token: Token,
+        to: Name,
+        records: Vec<u8>,
+        count: u32,
+        lane: Lane,
+        lifetime: Duration,
+    ) {
+        let class = lane.class;
+        let load = unconfirmed::Load { token: (token, to.clone()), records, count, lane, lifetime };
+        match self.unconfirmed.submit(&to, load, core.now, &mut core.rng) {
+            Ok(()) => self.schedule.wake(to),
+            Err(load) => {
+                core.count(REFUSED[class as usize], load.count.into());
+                let reason = format!("{} bytes of messages wait to leave", unconfirmed::MAX_BYTES);
+                core.finish(token, Reply::Refused(Refused::Full(reason)));
+            }
+        }
+    }
+
+    /// Puts a message on its way. `None` when it was refused, which has been said then.
+    pub(in crate::engine) fn submit(
+        &mut self,
+        core: &mut Core,
+        token: Token,
+        to: &Name,
+        message: Submission<Sender>,
+    ) -> Option<InnerId> {
+        let class = message.lane.class;
+        match self.outgoing.submit(to, message, core.now, &mut core.rng) {
+            Ok(id) => {
+                self.schedule.wake(to.clone());
+                Some(id)
+            }
+            Err(full) => {
+                core.count(REFUSED[class as usize], 1);
+                core.finish(token, Reply::Refused(Refused::Full(full.to_string())));
+                None
+            }
+        }
+    }
+
+    /// Whether a payload is within its bound; if not, that has been said.
+    pub(in crate::engine) fn may_send(&mut self, core: &mut Core, token: Token, payload: &[u8]) -> bool {
+        match check_size(payload) {
+            Ok(()) => true,
+            Err(refused) => {
+                core.finish(token, Reply::Refused(refused));
+                false
+            }
+        }
+    }
+}
+
+impl Engine {
+    /// A message to a device's inbox.
+    pub(in crate::engine) fn send(&mut self, token: Token, send: Send) {
+        if self.messages.ask_again(&mut self.core, token, &send)
+            || !self.messages.may_send(&mut self.core, token, &send.payload)
+        {
+            return;
+        }
+        if self.core.membership.contacts().get(&send.to).is_none() {
+            return self.submit_after_pull(token, send.to.clone(), Command::Send(send));
+        }
+        let Send { to, payload, ack, class, policy, lifetime, id } = send;
+        let asked = Asked { policy: policy.as_deref(), class, service: None };
+        let Some((terms, lifetime)) = self.terms_of(token, &to, &asked, lifetime, payload.len()) else { return };
+        let lane = Lane { class, terms };
+        if ack == Ack::None {
+            let mut records = Vec::with_capacity(RECORD + payload.len());
+            put_record(&mut records, 0, &payload);
+            return self.messages.submit_load(&mut self.core, token, to, records, 1, lane, lifetime);
+        }
+        let sender = Sender::Message(Some(token), to.clone());
+        let content = Content::Inbox;
+        let message = Submission { token: sender, payload, content, ack, lane, lifetime, keep: true, id };
+        if self.messages.submit(&mut self.core, token, &to, message).is_some()
+            && let Some(id) = id
+        {
+            self.messages.outcomes.opened(id);
+        }
+    }
+
+    /// Messages to a device's inbox that ask for no confirmation.
+    pub(in crate::engine) fn send_load(&mut self, token: Token, load: Load) {
+        let (found, limit) = (load.records.len(), MAX_LOAD);
+        let count = Records(&load.records).count();
+        if found > limit || count > MAX_MESSAGES {
+            return self.core.finish(token, Reply::Refused(Refused::TooLarge { found, limit }));
+        }
+        if self.core.membership.contacts().get(&load.to).is_none() {
+            return self.submit_after_pull(token, load.to.clone(), Command::SendLoad(load));
+        }
+        let Load { to, records, class, policy, lifetime } = load;
+        let asked = Asked { policy: policy.as_deref(), class, service: None };
+        let Some((terms, lifetime)) = self.terms_of(token, &to, &asked, lifetime, found) else { return };
+        let lane = Lane { class, terms };
+        self.messages.submit_load(
+            &mut self.core,
+            token,
+            to,
+            records,
+            u32::try_from(count).unwrap_or(0),
+            lane,
+            lifetime,
+        );
+    }
+}
+
+/// Counters of messages for which there was no room, by class.
+const REFUSED: [Counter; 4] =
+    [Counter::RefusedFullAlarm, Counter::RefusedFullControl, Counter::RefusedFullTelemetry, Counter::RefusedFullBulk];

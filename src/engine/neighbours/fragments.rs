@@ -1,0 +1,132 @@
+//! Fragments: data frames cut to what a link carries at a time, and put together again.
+//!
+//! A bearer may say that its largest frame is small, since it is slow: then a frame that is longer goes in pieces, each
+//! queued by its class, and what is more urgent goes between them. The next hop puts them together before it looks at
+//! anything; over the next link the frame may be whole again, or in other pieces.
+//!
+//! Invariants
+//! 1. What is put together is a whole frame of the data stream, or is dropped.
+//! 2. At most [`MAX_PARTIAL`] frames of a link are incomplete; drop policy: the one begun first goes
+//!    (`fragments_dropped`). A piece out of turn drops its frame.
+
+use crate::counter::Counter;
+use crate::engine::core::Core;
+use crate::engine::neighbours::Neighbours;
+use crate::engine::{Engine, Output};
+use crate::id::{LinkId, Lsn};
+use crate::time::Time;
+use crate::wire::data::Class;
+use crate::wire::fragment::{Fragment, MAX_FRAGMENTS, OVERHEAD};
+use crate::wire::frame::{self, Frames, Kind, MAX_FRAME};
+use crate::wire::{self, OutFrame};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+
+/// Most incomplete frames of a link: as many as there are classes, twice.
+pub(in crate::engine) const MAX_PARTIAL: usize = 8;
+/// Smallest piece, whatever a bearer says.
+const LEAST: usize = 64;
+
+/// See the module's documentation.
+#[derive(Debug, Default)]
+pub(in crate::engine) struct Fragments {
+    last: u32,
+    partial: BTreeMap<LinkId, BTreeMap<u32, Partial>>,
+}
+
+#[derive(Debug)]
+struct Partial {
+    next: u16,
+    pieces: u16,
+    bytes: Vec<u8>,
+}
+
+impl Fragments {
+    /// How many frames are incomplete.
+    pub(in crate::engine) fn len(&self) -> usize {
+        self.partial.values().map(BTreeMap::len).sum()
+    }
+
+    /// A link is gone, and with it what came over it in part.
+    pub(in crate::engine) fn forget(&mut self, link: LinkId) {
+        self.partial.remove(&link);
+    }
+
+    /// Takes a piece; the whole frame with the last one. `Err`: pieces were dropped.
+    fn take(&mut self, link: LinkId, fragment: &Fragment<'_>) -> Result<Option<Vec<u8>>, ()> {
+        let Fragment { frame, piece, pieces, bytes } = *fragment;
+        let of_link = self.partial.entry(link).or_default();
+        if !(2..=MAX_FRAGMENTS).contains(&pieces) || piece >= pieces {
+            return Err(());
+        }
+        let mut dropped = false;
+        if piece == 0 {
+            if of_link.len() >= MAX_PARTIAL {
+                dropped = of_link.pop_first().is_some();
+            }
+            of_link.insert(frame, Partial { next: 0, pieces, bytes: Vec::new() });
+        }
+        let Some(partial) = of_link.get_mut(&frame) else { return Err(()) };
+        if (partial.next, partial.pieces) != (piece, pieces) || partial.bytes.len() + bytes.len() > MAX_FRAME + 4 {
+            of_link.remove(&frame);
+            return Err(());
+        }
+        partial.bytes.extend_from_slice(bytes);
+        partial.next += 1;
+        if partial.next < partial.pieces {
+            return if dropped { Err(()) } else { Ok(None) };
+        }
+        Ok(of_link.remove(&frame).map(|partial| partial.bytes))
+    }
+}
+
+impl Neighbours {
+    /// Queues a frame of the data stream, in pieces if the link wants it so.
+    pub(in crate::engine) fn send_in_pieces(
+        &mut self,
+        core: &mut Core,
+        link: LinkId,
+        class: Class,
+        frame: OutFrame,
+        after: Lsn,
+        until: Option<Time>,
+    ) {
+        let mtu = self.links.get(link).map_or(usize::MAX, |link| link.metrics.mtu as usize).max(LEAST + OVERHEAD);
+        if frame.len() <= mtu {
+            return core.outputs.push_back(Output::Send { link, class, frame, after, until });
+        }
+        // As large as may be, but never more of them than a frame may have.
+        let part = (mtu - OVERHEAD).max(frame.len().div_ceil(usize::from(MAX_FRAGMENTS)));
+        let pieces = u16::try_from(frame.len().div_ceil(part)).unwrap_or(MAX_FRAGMENTS);
+        self.fragments.last = self.fragments.last.wrapping_add(1);
+        let number = self.fragments.last;
+        for (piece, bytes) in (0..).zip(frame.into_vec().chunks(part)) {
+            let frame = frame::of(Kind::Fragment, &Fragment { frame: number, piece, pieces, bytes }).into();
+            core.outputs.push_back(Output::Send { link, class, frame, after, until });
+        }
+    }
+}
+
+impl Engine {
+    pub(in crate::engine) fn handle_fragment(&mut self, link: LinkId, body: &[u8]) {
+        let Ok(fragment) = wire::decode::<Fragment<'_>>(body) else {
+            return self.core.count(Counter::DataMalformed, 1);
+        };
+        let whole = match self.neighbours.fragments.take(link, &fragment) {
+            Ok(None) => return,
+            Ok(Some(whole)) => Bytes::from(whole),
+            Err(()) => return self.core.count(Counter::FragmentsDropped, 1),
+        };
+        let mut frames = Frames(&whole);
+        match (frames.next(), frames.next()) {
+            (Some(Ok(frame)), None) if frame.kind == Kind::Data as u8 => {
+                self.handle_data(link, frame.flags, frame.body, &whole)
+            }
+            (Some(Ok(frame)), None) => match Kind::from_u8(frame.kind) {
+                Some(kind) if !kind.is_control() && kind != Kind::Fragment => self.handle_frame(link, kind, frame.body),
+                _ => self.core.count(Counter::DataMalformed, 1),
+            },
+            _ => self.core.count(Counter::DataMalformed, 1),
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! Neighbours: the devices at the other end of this one's links, what they say of themselves, and what their links are worth.
+
+pub(super) mod announcements;
+pub(super) mod credential_exchange;
+pub(super) mod forgeries;
+pub(super) mod fragments;
+pub(super) mod links;
+pub(super) mod peer_credentials;
+pub(super) mod segments;
+pub(super) mod worth;
+
+use crate::engine::settings::Settings;
+use crate::engine::share::Rates;
+use crate::engine::store::{Read, ReadError};
+use crate::time::Now;
+
+/// The state of this wing.
+pub(super) struct Neighbours {
+    pub(super) links: links::Links,
+    pub(super) peers: peer_credentials::PeerCredentials,
+    pub(super) worth: worth::Worth,
+    pub(super) fragments: fragments::Fragments,
+    /// How many forged frames each link may still bring.
+    pub(super) forgeries: Rates,
+    /// Where this device listens.
+    pub(super) addresses: Vec<Vec<u8>>,
+}
+
+impl Neighbours {
+    /// No links yet; what is known of bearers is in the store.
+    pub(super) fn load(settings: &Settings, store: &dyn Read, now: Now) -> Result<Self, ReadError> {
+        Ok(Self {
+            links: links::Links::default(),
+            peers: peer_credentials::PeerCredentials::new(peer_credentials::MAX_CREDENTIALS),
+            worth: worth::Worth::load(&settings.bearers, store, now)?,
+            fragments: fragments::Fragments::default(),
+            forgeries: forgeries::rates(),
+            addresses: Vec::new(),
+        })
+    }
+}

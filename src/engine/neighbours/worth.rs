@@ -1,0 +1,303 @@
+//! What links are worth: bearers, measurements, spending, and the failure history of hops.
+//!
+//! A neighbour may be reached over several bearers, each a link of its own. What a link's probes measured is kept by
+//! neighbour and bearer, so that a link that comes back is known from before. Of the links to one neighbour each frame
+//! takes the one that its policy likes best.
+//!
+//! A link is *usable* while its neighbour is heard, its bearer's access window is open, and its quota is not spent. One
+//! that is not carries nothing and is advertised to nobody, but stays up.
+//!
+//! Invariants
+//! 1. No data frame goes over a link that is not usable.
+//! 2. What is known of links, neighbours and hops is bounded, and what is dropped is counted.
+
+use crate::counter::Counter;
+use crate::engine::Engine;
+use crate::engine::core::Core;
+use crate::engine::neighbours::Neighbours;
+use crate::engine::neighbours::links::Link;
+use crate::engine::store::{Read, ReadError, Table, Write};
+use crate::event_log::Event;
+use crate::id::{LinkId, Pseudonym};
+use crate::link::bearer::Profile;
+use crate::link::estimate::Estimator;
+use crate::link::history::{History, Kept};
+use crate::link::spend::{Spend, Spent};
+use crate::routing::graph::Metrics;
+use crate::routing::totals::weigh;
+use crate::time::{Now, Time, Unix};
+use crate::wire;
+use crate::wire::data::Policy;
+use core::time::Duration;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Most links, present and past, whose measurements are kept. Drop policy: the one longest not measured is forgotten
+/// (`links_forgotten`).
+const MAX_ESTIMATORS: usize = 1_024;
+/// How often measurements and spending are kept.
+const SAVE: Duration = Duration::from_secs(300);
+/// Spending of a quota is kept this soon.
+const SAVE_SPENT: Duration = Duration::from_secs(10);
+/// Key of the spending in [`Table::Meta`].
+const SPENT: &[u8] = b"bearers-spent";
+/// Key of the failure history in [`Table::Meta`].
+const HISTORY: &[u8] = b"hops";
+
+/// The failure history, as the store keeps it.
+#[derive(Serialize, Deserialize)]
+struct KeptHistory {
+    at: Unix,
+    hops: Vec<Kept>,
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(in crate::engine) struct Worth {
+    /// By bearer; never empty.
+    bearers: Vec<Profile>,
+    spend: Vec<Spend>,
+    estimators: BTreeMap<(Pseudonym, u8), Measured>,
+    pub(in crate::engine) history: History,
+    /// When measurements are next kept.
+    save: Time,
+    /// Something was spent of a quota since.
+    spent: bool,
+    /// Some hop was in doubt when they were last kept.
+    doubted: bool,
+}
+
+#[derive(Debug)]
+struct Measured {
+    estimator: Estimator,
+    at: Time,
+    /// Whether the store has it as it is.
+    kept: bool,
+}
+
+impl Worth {
+    /// What the settings say, and what an earlier process measured and spent.
+    pub(in crate::engine) fn load(bearers: &[Profile], store: &dyn Read, now: Now) -> Result<Self, ReadError> {
+        let bearers = if bearers.is_empty() { vec![Profile::default()] } else { bearers.to_vec() };
+        let mut spend: Vec<Spend> = bearers.iter().map(|bearer| Spend::new(bearer.quota)).collect();
+        if let Some(kept) = store.get(Table::Meta, SPENT)? {
+            for (name, spent) in wire::decode::<Vec<(String, Spent)>>(&kept).unwrap_or_default() {
+                if let Some(at) = bearers.iter().position(|bearer| bearer.name == name) {
+                    spend[at].restore(spent);
+                }
+            }
+        }
+        let mut estimators = BTreeMap::new();
+        store.scan(Table::Links, &[], &mut |key, value| {
+            let of = key.split_last().and_then(|(bearer, peer)| Some((Pseudonym::from_slice(peer)?, *bearer)));
+            if let (Some(of), Ok(mut estimator)) = (of, wire::decode::<Estimator>(value)) {
+                estimator.resume(now.time);
+                estimators.insert(of, Measured { estimator, at: now.time, kept: true });
+            }
+            estimators.len() < MAX_ESTIMATORS
+        })?;
+        let mut history = History::default();
+        if let Some(kept) = store.get(Table::Meta, HISTORY)?
+            && let Ok(KeptHistory { at, hops }) = wire::decode(&kept)
+        {
+            history.restore(&hops, now.unix.since(at), now.time);
+        }
+        let save = now.time + SAVE;
+        Ok(Self { bearers, spend, estimators, history, save, spent: false, doubted: true })
+    }
+
+    /// The bearer of that number; the last is that of links which no rule of the settings matches.
+    pub(in crate::engine) fn bearer(&self, number: u8) -> &Profile {
+        &self.bearers[usize::from(number).min(self.bearers.len() - 1)]
+    }
+
+    /// Bytes that are left of a bearer's quota, if it has one.
+    pub(in crate::engine) fn left(&self, bearer: u8, now: Unix) -> Option<u64> {
+        self.spend.get(usize::from(bearer))?.left(now)
+    }
+
+    fn estimator(&mut self, of: (Pseudonym, u8), now: Time) -> (&mut Estimator, bool) {
+        let full = self.estimators.len() >= MAX_ESTIMATORS && !self.estimators.contains_key(&of);
+        if full && let Some(oldest) = self.estimators.iter().min_by_key(|(_, known)| known.at).map(|(of, _)| *of) {
+            self.estimators.remove(&oldest);
+        }
+        let known = self.estimators.entry(of).or_insert_with(|| Measured {
+            estimator: Estimator::new(now),
+            at: now,
+            kept: false,
+        });
+        (known.at, known.kept) = (now, false);
+        (&mut known.estimator, full)
+    }
+}
+
+impl Neighbours {
+    /// Keeps what was measured and spent, from time to time.
+    pub(in crate::engine) fn write_history(&mut self, core: &mut Core) {
+        if core.now.time < self.worth.save {
+            return;
+        }
+        self.worth.save = core.now.time + SAVE;
+        for ((peer, bearer), known) in &mut self.worth.estimators {
+            if !core::mem::replace(&mut known.kept, true) {
+                let key = [&peer.0[..], &[*bearer]].concat();
+                let value = wire::encode(&known.estimator);
+                core.journal.write(Write::Put { table: Table::Links, key, value });
+            }
+        }
+        self.worth.history.tidy(core.now.time);
+        let hops = self.worth.history.keep(core.now.time);
+        if core::mem::replace(&mut self.worth.doubted, !hops.is_empty()) || !hops.is_empty() {
+            let value = wire::encode(&KeptHistory { at: core.now.unix, hops });
+            core.journal.write(Write::Put { table: Table::Meta, key: HISTORY.to_vec(), value });
+        }
+        if core::mem::take(&mut self.worth.spent) {
+            let named = self.worth.bearers.iter().map(|bearer| bearer.name.clone());
+            let spent: Vec<(String, Spent)> = named.zip(self.worth.spend.iter().map(Spend::spent)).collect();
+            let value = wire::encode(&spent);
+            core.journal.write(Write::Put { table: Table::Meta, key: SPENT.to_vec(), value });
+        }
+    }
+
+    /// When a window or a quota next changes.
+    pub(in crate::engine) fn next_bearer_change(&self, core: &Core) -> Option<Time> {
+        let changes = self.worth.bearers.iter().filter_map(|bearer| bearer.windows.next_change(core.now.unix));
+        let renewals = self.worth.spend.iter().filter_map(|spend| spend.next_change(core.now.unix));
+        changes.chain(renewals).min().map(|at| core.now.time + at.since(core.now.unix))
+    }
+
+    /// The link to a neighbour that a policy likes best, and what it costs in micro-units per MB.
+    pub(in crate::engine) fn link_under(&self, to: &Pseudonym, policy: &Policy) -> Option<(LinkId, u64)> {
+        self.best_link(self.links.of(to), policy)
+    }
+
+    /// Of the links to all routers next to us the one that a policy likes best.
+    pub(in crate::engine) fn router_under(&self, policy: &Policy) -> Option<LinkId> {
+        self.best_link(self.links.iter().filter(|(_, link)| link.forwarding), policy).map(|(link, _)| link)
+    }
+
+    fn best_link<'a>(&self, links: impl Iterator<Item = (LinkId, &'a Link)>, policy: &Policy) -> Option<(LinkId, u64)> {
+        let fits = links.filter(|(_, link)| {
+            let class = self.worth.bearer(link.bearer).class as u16;
+            link.usable && policy.avoid.is_none_or(|avoid| avoid & (1 << class) == 0)
+        });
+        fits.min_by_key(|(id, link)| (weigh(&link.metrics, &policy.weights), core::cmp::Reverse(*id)))
+            .map(|(id, link)| (id, link.metrics.price))
+    }
+
+    /// One-way delay of a link in microseconds.
+    pub(in crate::engine) fn delay_of(&self, id: LinkId) -> u32 {
+        self.links.get(id).map_or(0, |link| link.metrics.delay)
+    }
+}
+
+impl Engine {
+    /// A probe came back.
+    pub(in crate::engine) fn handle_measured(&mut self, id: LinkId, round_trip: Duration) {
+        let Some(of) = self.neighbours.links.get(id).map(|link| (link.peer.body.key, link.bearer)) else { return };
+        let now = self.core.now.time;
+        let (estimator, forgotten) = self.neighbours.worth.estimator(of, now);
+        estimator.measured(round_trip, now);
+        self.core.count(Counter::LinksForgotten, u64::from(forgotten));
+        self.assess(id);
+    }
+
+    /// A link's neighbour was asked and does not answer, or answers again.
+    pub(in crate::engine) fn handle_silence(&mut self, id: LinkId, silent: bool) {
+        let now = self.core.now.time;
+        let Some(link) = self.neighbours.links.get_mut(id) else { return };
+        if link.silent == silent {
+            return;
+        }
+        link.silent = silent;
+        let (of, name) = ((link.peer.body.key, link.bearer), link.name.clone());
+        if silent {
+            self.neighbours.worth.estimator(of, now).0.unanswered(now);
+            self.core.record(Event::LinkSilent {
+                name: name.clone(),
+                bearer: self.neighbours.worth.bearer(of.1).name.clone(),
+            });
+        } else {
+            self.core.record(Event::LinkHeard {
+                name: name.clone(),
+                bearer: self.neighbours.worth.bearer(of.1).name.clone(),
+            });
+        }
+        self.assess(id);
+    }
+
+    /// A lab says what a link costs.
+    pub(in crate::engine) fn handle_priced(&mut self, id: LinkId, price: Option<u64>) {
+        if let Some(link) = self.neighbours.links.get_mut(id) {
+            link.price = price;
+            self.assess(id);
+        }
+    }
+
+    /// Looks anew at what a link is worth and whether it is usable.
+    pub(in crate::engine) fn assess(&mut self, id: LinkId) {
+        let Some(link) = self.neighbours.links.get(id) else { return };
+        let bearer = self.neighbours.worth.bearer(link.bearer);
+        let spend = self.neighbours.worth.spend.get(usize::from(link.bearer));
+        let spent = spend.is_some_and(|spend| spend.is_exhausted(self.core.now.unix));
+        let usable = !link.silent && !spent && bearer.windows.open_at(self.core.now.unix);
+        let known = self.neighbours.worth.estimators.get(&(link.peer.body.key, link.bearer));
+        let fresh = Estimator::new(self.core.now.time);
+        let quality = known.map_or(&fresh, |known| &known.estimator).quality(self.core.now.time);
+        let metrics = Metrics {
+            price: link.price.unwrap_or(bearer.price),
+            delay: quality.delay,
+            deviation: quality.deviation,
+            success: quality.success,
+            energy: bearer.energy,
+            rate: bearer.rate,
+            mtu: bearer.mtu,
+        };
+        if let Some(link) = self.neighbours.links.get_mut(id)
+            && (link.usable != usable || differs(&link.metrics, &metrics))
+        {
+            (link.metrics, link.usable) = (metrics, usable);
+            self.routing.link_state.links_changed = true;
+        }
+    }
+
+    /// Looks anew at all links of a bearer, or of all bearers: a window opens or closes, a quota is spent or renewed.
+    pub(in crate::engine) fn assess_all(&mut self) {
+        for id in self.neighbours.links.ids() {
+            self.assess(id);
+        }
+    }
+
+    /// Windows and quotas that have changed; measurements that are to be kept.
+    pub(in crate::engine) fn timeout_worth(&mut self) {
+        self.assess_all();
+    }
+
+    /// Bytes have gone over a link.
+    pub(in crate::engine) fn spend(&mut self, id: LinkId, bytes: usize) {
+        let Some(bearer) = self.neighbours.links.get(id).map(|link| usize::from(link.bearer)) else { return };
+        let Some(spend) = self.neighbours.worth.spend.get_mut(bearer) else { return };
+        if spend.left(self.core.now.unix).is_some() && !self.neighbours.worth.spent {
+            self.neighbours.worth.spent = true;
+            self.neighbours.worth.save = self.neighbours.worth.save.min(self.core.now.time + SAVE_SPENT);
+        }
+        if spend.spend(bytes as u64, self.core.now.unix) {
+            // That was the last of it.
+            let name = self.neighbours.worth.bearers[bearer].name.clone();
+            self.core.record(Event::QuotaSpent { bearer: name });
+            self.assess_all();
+        }
+    }
+}
+
+/// Whether a link is worth something else than before, by more than what does not matter to any choice: every change makes
+/// the graph anew.
+fn differs(before: &Metrics, now: &Metrics) -> bool {
+    let Metrics { price, delay, deviation: _, success, energy, rate, mtu } = *now;
+    let configured = (price, energy, rate, mtu) != (before.price, before.energy, before.rate, before.mtu);
+    let apart = |a: u32, b: u32| a.abs_diff(b) > 500 && a.abs_diff(b) > a.min(b) / 10;
+    configured || apart(delay, before.delay) || success.abs_diff(before.success) > CHANCE
+}
+
+/// A chance that differs by no more than this, in parts of 65,535, is the same: half of a hundredth.
+const CHANCE: u16 = 328;

@@ -1,0 +1,202 @@
+//! Forwarding: what a router does with a data frame that is for somebody else.
+//!
+//! ```text
+//! frame ─▶ expired? hops used up? been here? ──yes──▶ drop, counted
+//!    │ no
+//!    ▼
+//! the next hop of its path, over the link that its policy likes best
+//!    │ gone, silent, or none named
+//!    ▼
+//! repair: a way of our own, under the frame's own policy less what is spent, past nobody who has had it
+//!    │ none
+//!    ▼
+//! drop, counted; ask where the receiver is, if that is not known, for when the frame comes again
+//! ```
+//!
+//! Header and sealed part go on byte for byte; the path alone is written anew, and the sealed part is not even copied: it goes
+//! out from where it was read to. A router remembers where the frames of a
+//! session come from, so that the receiver's *unknown session* finds the way back to whoever has the session.
+//!
+//! A frame that its next link does not take waits for it, for as long as it has left by this clock and [`LEEWAY`] more, and is dropped then: a link
+//! that was overloaded is not to carry what is over for as long again.
+//!
+//! Invariants
+//! 1. A frame passes a router once: its path lists who has had it, and whoever finds itself there drops it. Its sender, which is not
+//!    among them, knows the last [`MAX_OWN`] attempts of its process by their outer ids.
+//! 2. Nothing is forwarded beyond [`MAX_HOPS`] relays, past its expiry, or over budget.
+//! 3. A router learns nothing of a frame but header and path.
+
+use crate::counter::Counter;
+use crate::engine::Engine;
+use crate::engine::core::Core;
+use crate::engine::neighbours::Neighbours;
+use crate::engine::routing::Routing;
+use crate::engine::routing::data_frames::put_data;
+use crate::engine::share::Shares;
+use crate::id::{CredentialPrefix, LinkId, Lsn, OuterId, Pseudonym, SessionId};
+use crate::routing::policy::Wants;
+use crate::time::Unix;
+use crate::wire::data::{DataFrame, MAX_HOPS, Path};
+use crate::wire::frame::{self, Kind};
+use bytes::Bytes;
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// Most sessions of others whose way back is remembered. Drop policy: of the link that most of them came over the one
+/// learnt first is forgotten (`flows_forgotten`): its sender retries until it finds out by itself.
+pub(in crate::engine) const MAX_FLOWS: usize = 4_096;
+
+/// Most of this node's own attempts that it knows if they come back. Drop policy: the oldest is forgotten, and would be handed on once.
+const MAX_OWN: usize = 4_096;
+
+/// How much longer than until its expiry by this clock a frame may wait for its next link: its sender's clock may be behind.
+const LEEWAY: Duration = Duration::from_secs(10);
+
+/// Sessions of others that pass through here, and attempts that began here.
+#[derive(Debug)]
+pub(in crate::engine) struct Flows {
+    from: BTreeMap<SessionId, LinkId>,
+    shares: Shares<SessionId>,
+    own: BTreeSet<OuterId>,
+    /// The same, oldest first.
+    begun: VecDeque<OuterId>,
+    /// Bytes of the frames forwarded.
+    pub(in crate::engine) forwarded: u64,
+}
+
+impl Default for Flows {
+    fn default() -> Self {
+        Self {
+            from: BTreeMap::new(),
+            shares: Shares::new(MAX_FLOWS),
+            own: BTreeSet::new(),
+            begun: VecDeque::new(),
+            forwarded: 0,
+        }
+    }
+}
+
+impl Flows {
+    /// How many are remembered.
+    pub(in crate::engine) fn len(&self) -> usize {
+        self.from.len()
+    }
+
+    /// An attempt begins here.
+    pub(in crate::engine) fn begin(&mut self, attempt: OuterId) {
+        self.own.insert(attempt);
+        self.begun.push_back(attempt);
+        if self.begun.len() > MAX_OWN
+            && let Some(oldest) = self.begun.pop_front()
+        {
+            self.own.remove(&oldest);
+        }
+    }
+
+    /// Frames of a session come over that link. Answers whether another had to be forgotten.
+    fn note(&mut self, session: SessionId, from: LinkId) -> bool {
+        if self.from.insert(session, from) == Some(from) {
+            return false;
+        }
+        let gone = self.shares.enter(from, session);
+        gone.is_some_and(|gone| self.from.remove(&gone).is_some())
+    }
+
+    /// Where the frames of a session come from.
+    pub(in crate::engine) fn back(&self, session: &SessionId) -> Option<LinkId> {
+        self.from.get(session).copied()
+    }
+}
+
+/// Where a frame goes next.
+struct Next {
+    link: LinkId,
+    path: Path,
+}
+
+impl Routing {
+    /// Whether a hop may be us, in this epoch or one of the two beside it.
+    fn is_own(&self, core: &Core, neighbours: &Neighbours, hop: &CredentialPrefix) -> bool {
+        neighbours.peers.under(hop).any(|pseudonym| pseudonym == core.own)
+    }
+}
+
+impl Engine {
+    /// Hands on a frame that is for another device.
+    pub(in crate::engine) fn forward(&mut self, from: LinkId, flags: u8, data: &DataFrame<'_>, buffer: &Bytes) {
+        if !self.core.settings.forwarding {
+            return self.core.count(Counter::DataForOthers, 1);
+        }
+        let Some(own) = self.core.membership.credential(self.core.now.unix).map(|own| own.hash) else { return };
+        let path = &data.path;
+        if path.visited.len() >= MAX_HOPS {
+            return self.core.count(Counter::DataOutOfHops, 1);
+        }
+        if self.routing.flows.own.contains(&path.outer)
+            || path.visited.iter().any(|hop| self.routing.is_own(&self.core, &self.neighbours, hop))
+        {
+            return self.core.count(Counter::DataLooped, 1);
+        }
+        let expiry = Unix(data.header.expiry);
+        let allowance = self.groups.skew(&self.core);
+        if expiry + allowance < self.core.now.unix {
+            return self.core.count(Counter::DataExpired, 1);
+        }
+        let bytes = data.sealed.len() + data.header_bytes.len();
+        let Some(Next { link, mut path }) = self.next_hop(from, data, bytes) else {
+            self.seek(from, data.header.to);
+            return self.core.count(Counter::DataWithoutWay, 1);
+        };
+        if let Some(session) = data.session() {
+            let forgotten = self.routing.flows.note(session, from);
+            self.core.count(Counter::FlowsForgotten, u64::from(forgotten));
+        }
+        if flags & frame::HOP_ACK != 0 {
+            let ack = crate::wire::receipt::HopAck { frames: vec![data.path.outer] };
+            self.neighbours.send_frame(&mut self.core, from, frame::of(Kind::HopAck, &ack));
+        }
+        path.visited.push(own.prefix());
+        path.age = path.age.saturating_add(self.neighbours.delay_of(from).into());
+        let out = put_data(data.header_bytes, &path, data.sealed, buffer);
+        self.routing.flows.forwarded += out.len() as u64;
+        let until = self.core.now.time + expiry.since(self.core.now.unix) + LEEWAY;
+        self.spend(link, out.len());
+        self.neighbours.send_in_pieces(&mut self.core, link, data.header.class, out, Lsn(0), Some(until));
+    }
+
+    /// Along the frame's path if it stands, else along one of our own.
+    fn next_hop(&mut self, from: LinkId, data: &DataFrame<'_>, bytes: usize) -> Option<Next> {
+        let mut path = data.path.clone();
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let named = usize::from(path.next) + 1;
+        if !path.hops.is_empty()
+            && let Some(next) = path.hops.get(named).and_then(|hop| self.pseudonym_at(hop))
+            && let Some((link, price)) = self.neighbours.link_under(&next, &data.header.policy)
+        {
+            path.next = u8::try_from(named).ok()?;
+            path.spent = path.spent.saturating_add(price.saturating_mul(bytes.into()) / 1_000_000);
+            return Some(Next { link, path });
+        }
+        self.repair(from, data, bytes)
+    }
+
+    /// A way of our own, past nobody who has had the frame.
+    fn repair(&mut self, from: LinkId, data: &DataFrame<'_>, bytes: u32) -> Option<Next> {
+        let mut path = data.path.clone();
+        let mut policy = data.header.policy.clone();
+        policy.budget = policy.budget.map(|budget| budget.saturating_sub(path.spent));
+        let mut past: Vec<Pseudonym> = path.visited.iter().filter_map(|hop| self.pseudonym_at(hop)).collect();
+        past.extend(self.neighbours.links.get(from).map(|link| link.peer.body.key));
+        let left = Unix(data.header.expiry).since(self.core.now.unix);
+        let wants = Wants { policy, time: Some(u64::try_from(left.as_micros()).unwrap_or(u64::MAX)), bytes };
+        let route = self.way_to_handle(&data.header.to, data.header.segment, &wants, &past)?;
+        let (link, price) = self.neighbours.link_under(&route.first()?, &wants.policy)?;
+        if !path.hops.is_empty() {
+            self.core.count(Counter::DataRepaired, 1);
+        }
+        path.hops.clone_from(&route.hops);
+        path.next = 0;
+        path.spent = path.spent.saturating_add(price.saturating_mul(bytes.into()) / 1_000_000);
+        Some(Next { link, path })
+    }
+}

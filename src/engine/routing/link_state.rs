@@ -1,0 +1,464 @@
+//! Link state: what this node tells of its links, and what it hears of those of others.
+//!
+//! ```text
+//! neighbour says that it forwards ─▶ LsaDigest, with entries if the database is small
+//! LsaDigest ─▶ no entries? same summary: done, else ours, with entries · entries newer than ours ─▶ LsaRequest
+//! LsaRequest ─▶ each LSA asked for
+//! Lsa ─▶ older than ours? ─▶ ours back, once a second
+//!        newer? origin's credential known? no ─▶ CredentialRequest, wait
+//!               signature? · origin's turn? ─▶ keep, tell the others
+//! own links change ─▶ origin says when it is told ─▶ sign, keep, to all routers
+//! ```
+//!
+//! Only routers take part; a leaf is listed by the routers that it has links to. Neighbours are told over the link that
+//! costs least. How news travels through the area is `flooding`; what this node says of itself is `own`; how often others
+//! are heard and answered is `pace`.
+//!
+//! Invariants
+//! 1. Nothing gets into the database whose signature has not been verified under a verified credential.
+//! 2. An LSA is handed on only when it was news, and never to where it came from.
+//! 3. What waits for credentials is bounded by [`MAX_WAITING`], for each link by [`WAITING_OF_LINK`] and [`WAITING_BYTES`], and by [`WAIT`]; drop
+//!    policy: the newest is dropped, and asked for again with the next digest (`lsas_without_credential`).
+//! 4. What is no news costs neither a signature's verification nor its origin's turn.
+
+use crate::engine::core::Core;
+use crate::engine::neighbours::Neighbours;
+use crate::engine::routing::Routing;
+
+mod flooding;
+mod own;
+mod pace;
+
+use crate::counter::Counter;
+use crate::engine::Engine;
+use crate::id::{CredentialHash, Handle, LinkId, Name, Pseudonym};
+use crate::identity::sign::verify_signed;
+use crate::routing::lsdb::{Inserted, Lsdb};
+use crate::routing::origin::Origin;
+use crate::time::Time;
+use crate::wire::frame::{self, Kind};
+use crate::wire::lsa::{CONTEXT, Lsa, LsaDigest, LsaRequest, MAX_LSA};
+use crate::wire::{self, Signed};
+use core::time::Duration;
+use flooding::Flooding;
+use pace::{Pace, Turn};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+/// Most LSAs that wait for a credential.
+const MAX_WAITING: usize = 256;
+/// And most of them from one link.
+const WAITING_OF_LINK: usize = 64;
+/// And most bytes of these.
+const WAITING_BYTES: usize = 512 * 1024;
+/// How long they wait.
+const WAIT: Duration = Duration::from_secs(3);
+/// A digest tells all entries at once up to this many.
+const SMALL: usize = 64;
+/// Changes at other routers within so long go into the graph together: many come at once when a network starts.
+const GATHER: Duration = Duration::from_millis(100);
+/// How often neighbours compare databases.
+const REFRESH: Duration = Duration::from_secs(30 * 60);
+/// And once this long after the link came up: frames may be lost while two connections become one.
+const SETTLED: Duration = Duration::from_secs(10);
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(in crate::engine) struct LinkState {
+    pub(in crate::engine) lsdb: Lsdb,
+    origin: Origin,
+    /// Something about our own links has changed.
+    pub(in crate::engine) links_changed: bool,
+    /// Something that routes depend on has changed.
+    changed: bool,
+    /// As of when the graph was made, and the trees.
+    seen: u64,
+    grown: u64,
+    /// When the graph was made.
+    made: Time,
+    waiting: VecDeque<Waiting>,
+    flooding: Flooding,
+    digests: BTreeMap<LinkId, Time>,
+    names: BTreeMap<Name, Pseudonym>,
+    named: BTreeMap<Pseudonym, Name>,
+    again: Option<Time>,
+    pace: Pace,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    origin: CredentialHash,
+    from: LinkId,
+    signed: Vec<u8>,
+    until: Time,
+}
+
+impl LinkState {
+    pub(in crate::engine) fn new(own: Pseudonym, area: u32) -> Self {
+        Self {
+            lsdb: Lsdb::of_area(own, area),
+            origin: Origin::new(),
+            links_changed: true,
+            changed: true,
+            seen: 0,
+            grown: 0,
+            made: Time::default(),
+            waiting: VecDeque::new(),
+            flooding: Flooding::default(),
+            digests: BTreeMap::new(),
+            names: BTreeMap::new(),
+            named: BTreeMap::new(),
+            again: None,
+            pace: Pace::default(),
+        }
+    }
+
+    pub(in crate::engine) fn lsdb_knows(&self, router: &Pseudonym) -> bool {
+        self.lsdb.entry(router).is_some()
+    }
+
+    /// The router with that handle.
+    pub(in crate::engine) fn router_of(&self, handle: &Handle) -> Option<Pseudonym> {
+        self.lsdb.router_with(handle).filter(|router| self.lsdb_knows(router))
+    }
+
+    /// The router of that name.
+    pub(in crate::engine) fn router_named(&self, name: &Name) -> Option<Pseudonym> {
+        self.names.get(name).copied().filter(|router| self.lsdb_knows(router))
+    }
+
+    pub(in crate::engine) fn name_of_router(&self, router: &Pseudonym) -> Option<&Name> {
+        self.named.get(router)
+    }
+
+    /// The credential that a router goes by.
+    pub(in crate::engine) fn hash_of(&self, router: &Pseudonym) -> Option<CredentialHash> {
+        self.lsdb.entry(router).map(|entry| entry.lsa.origin)
+    }
+
+    /// Whether routes have to be looked at anew.
+    pub(in crate::engine) fn take_changed(&mut self, now: Time) -> bool {
+        let generation = self.lsdb.generation();
+        let changed = core::mem::take(&mut self.changed) | (generation != self.seen);
+        self.seen = generation;
+        if changed {
+            self.made = now;
+        }
+        changed
+    }
+
+    /// Whether what others tell waits for more of it: after the first news, the graph is made anew once in [`GATHER`].
+    pub(in crate::engine) fn gathers(&mut self, now: Time) -> bool {
+        let next = self.made + GATHER;
+        let gathers = !self.changed && self.lsdb.generation() != self.seen && now < next;
+        if gathers {
+            self.look_again(next, now);
+        }
+        gathers
+    }
+
+    /// Whether what routers tell has changed: the trees of groups have to be grown anew.
+    fn take_told(&mut self) -> bool {
+        let generation = self.lsdb.generation();
+        core::mem::replace(&mut self.grown, generation) != generation
+    }
+
+    /// Routes are to be looked at anew.
+    pub(in crate::engine) fn reconsider(&mut self) {
+        self.changed = true;
+    }
+
+    /// A hop's name has got better or worse.
+    pub(in crate::engine) fn note_history(&mut self, changed: bool) {
+        self.changed |= changed;
+    }
+
+    /// Routes are to be looked at anew then.
+    pub(in crate::engine) fn look_again(&mut self, at: Time, now: Time) {
+        if at > now {
+            self.again = Some(self.again.map_or(at, |known| known.min(at)));
+        }
+    }
+
+    pub(in crate::engine) fn next_wake(&self) -> Option<Time> {
+        let digest = self.digests.values().min().copied();
+        let waiting = self.waiting.front().map(|waiting| waiting.until);
+        let paced = [self.origin.next_wake(), self.flooding.next_wake(), self.pace.next_wake()];
+        [digest, waiting, self.again].into_iter().chain(paced).flatten().min()
+    }
+}
+
+impl Routing {
+    /// Compares databases with a neighbour before long.
+    fn compare_again(&mut self, core: &Core, link: LinkId) {
+        let at = core.now.time + pace::AGAIN;
+        if let Some(due) = self.link_state.digests.get_mut(&link) {
+            *due = at.min(*due);
+        }
+    }
+
+    /// A neighbour forwards for others: compare databases.
+    pub(in crate::engine) fn meet_router(&mut self, core: &mut Core, neighbours: &mut Neighbours, link: LinkId) {
+        if !core.settings.forwarding {
+            return;
+        }
+        self.link_state.links_changed = true;
+        if neighbours.links.get(link).is_none_or(|link| link.area != core.settings.area) {
+            return;
+        }
+        self.send_digest(core, neighbours, link, self.link_state.lsdb.len() <= SMALL);
+        self.link_state.digests.insert(link, core.now.time + SETTLED);
+    }
+
+    /// A link is gone.
+    pub(in crate::engine) fn forget_link_in_routing(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        link: LinkId,
+    ) {
+        self.link_state.digests.remove(&link);
+        self.link_state.pace.forget_link(link);
+        self.link_state.links_changed = true;
+        self.ask_elsewhere(core, neighbours, link);
+    }
+
+    pub(in crate::engine) fn send_digest(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        link: LinkId,
+        whole: bool,
+    ) {
+        let summary = self.link_state.lsdb.summary();
+        let entries = whole.then(|| self.link_state.lsdb.digest());
+        neighbours.send_control(core, link, Kind::LsaDigest, &LsaDigest { summary, entries });
+    }
+
+    pub(in crate::engine) fn handle_lsa_digest(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        link: LinkId,
+        body: &[u8],
+    ) {
+        if !core.settings.forwarding {
+            return;
+        }
+        let Ok(digest) = wire::decode::<LsaDigest>(body) else { return core.count(Counter::ControlMalformed, 1) };
+        match digest.entries {
+            Some(entries) => self.handle_offer(core, neighbours, link, &entries),
+            None if digest.summary == self.link_state.lsdb.summary() => {}
+            None => self.send_digest(core, neighbours, link, true),
+        }
+    }
+
+    pub(in crate::engine) fn handle_lsa_request(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        link: LinkId,
+        body: &[u8],
+    ) {
+        let Ok(request) = wire::decode::<LsaRequest>(body) else {
+            return core.count(Counter::ControlMalformed, 1);
+        };
+        for signed in self.link_state.lsdb.answer(&request.origins) {
+            neighbours.send_frame(core, link, frame::raw(Kind::Lsa, &signed));
+        }
+    }
+
+    pub(in crate::engine) fn handle_lsa(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        link: LinkId,
+        body: &[u8],
+    ) {
+        if !core.settings.forwarding {
+            return;
+        }
+        let Some((signed, lsa)) = parse(body) else { return core.count(Counter::ControlMalformed, 1) };
+        let (origin, sequence) = (lsa.origin, lsa.sequence);
+        if self.link_state.lsdb.get(&origin).is_some_and(|entry| *entry.signed == *body) {
+            self.note_arrival(core, neighbours, link, origin, sequence);
+            return;
+        }
+        if let Some(ours) = self.link_state.lsdb.later_than(&origin, sequence, body).cloned() {
+            self.note_arrival(core, neighbours, link, origin, sequence);
+            return self.set_right(core, neighbours, link, origin, &ours);
+        }
+        let Some(credential) = neighbours.peers.get(&origin) else {
+            return self.wait_for_origin(core, neighbours, link, origin, body);
+        };
+        let credential = credential.clone();
+        if !neighbours.trusts(core, link) {
+            return;
+        }
+        if !verify_signed(CONTEXT, &credential.body.key, &signed) {
+            return neighbours.note_forgery(core, link, Counter::LsasForged);
+        }
+        // Only what an origin has signed, and is news, takes a turn.
+        match self.link_state.pace.turn(origin, link, sequence, body, core.now.time) {
+            Turn::Now => {}
+            Turn::Held => return core.count(Counter::LsasTooOften, 1),
+            Turn::Dropped => {
+                core.count(Counter::LsasNotHeld, 1);
+                return self.compare_again(core, link);
+            }
+        }
+        let body: Arc<[u8]> = body.into();
+        let urgent = self.link_state.lsdb.takes_away(&credential.body.key, &lsa);
+        match self.link_state.lsdb.insert(&credential, lsa, body.clone(), core.now) {
+            Inserted::Newer => {
+                self.learn_router(core, neighbours, &credential.body.handle, credential.body.key);
+                let having = self.note_arrival(core, neighbours, link, origin, sequence);
+                if urgent {
+                    self.flood(core, neighbours, &having, &body);
+                } else {
+                    let having = self.flood_to_stubs(core, neighbours, having, &body);
+                    self.note_news(core, neighbours, origin, having);
+                }
+            }
+            Inserted::Same => drop(self.note_arrival(core, neighbours, link, origin, sequence)),
+            Inserted::Older(ours) => {
+                self.note_arrival(core, neighbours, link, origin, sequence);
+                self.set_right(core, neighbours, link, origin, &ours);
+            }
+            Inserted::OwnAhead(sequence) => {
+                self.note_arrival(core, neighbours, link, origin, sequence);
+                self.link_state.origin.jump_past(sequence, core.now.time);
+                self.link_state.links_changed = true;
+            }
+            Inserted::Full => core.count(Counter::LsasBeyondArea, 1),
+            Inserted::SecondOfHandle => core.count(Counter::LsasSecondOfHandle, 1),
+            Inserted::OtherArea => core.count(Counter::LsasOfOtherAreas, 1),
+            Inserted::Expired => core.count(Counter::LsasExpired, 1),
+            Inserted::Malformed(_) => core.count(Counter::ControlMalformed, 1),
+        }
+    }
+
+    fn wait_for_origin(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        from: LinkId,
+        origin: CredentialHash,
+        signed: &[u8],
+    ) {
+        let waiting = &self.link_state.waiting;
+        let of_link = waiting.iter().filter(|waiting| waiting.from == from);
+        let (of_link, bytes) = of_link.fold((0, signed.len()), |(n, bytes), one| (n + 1, bytes + one.signed.len()));
+        if waiting.len() >= MAX_WAITING || of_link >= WAITING_OF_LINK || bytes > WAITING_BYTES {
+            return core.count(Counter::LsasWithoutCredential, 1);
+        }
+        if !waiting.iter().any(|waiting| waiting.origin == origin) {
+            neighbours.ask_credential(core, from, origin);
+        }
+        let until = core.now.time + WAIT;
+        self.link_state.waiting.push_back(Waiting { origin, from, signed: signed.to_vec(), until });
+    }
+
+    /// A credential has come: LSAs that waited for it.
+    pub(in crate::engine) fn release_lsas(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        hash: CredentialHash,
+    ) {
+        if !self.link_state.waiting.iter().any(|waiting| waiting.origin == hash) {
+            return;
+        }
+        let (ready, still): (VecDeque<_>, VecDeque<_>) =
+            core::mem::take(&mut self.link_state.waiting).into_iter().partition(|waiting| waiting.origin == hash);
+        self.link_state.waiting = still;
+        for waiting in ready {
+            self.handle_lsa(core, neighbours, waiting.from, &waiting.signed);
+        }
+    }
+
+    /// Of the links to a router the one that costs least.
+    pub(in crate::engine) fn control_link(
+        &self,
+        core: &Core,
+        neighbours: &Neighbours,
+        neighbour: &Pseudonym,
+    ) -> Option<LinkId> {
+        let routers =
+            neighbours.links.of(neighbour).filter(|(_, link)| link.forwarding && link.area == core.settings.area);
+        routers.min_by_key(|(id, link)| (link.silent, link.metrics.price, *id)).map(|(id, _)| id)
+    }
+
+    fn learn_router(&mut self, core: &mut Core, neighbours: &mut Neighbours, handle: &Handle, router: Pseudonym) {
+        if let Some(name) =
+            neighbours.name_of(core, handle).filter(|name| self.link_state.named.get(&router) != Some(name))
+        {
+            self.link_state.names.insert(name.clone(), router);
+            self.link_state.named.insert(router, name);
+        }
+    }
+
+    /// Contacts have changed: routers may have got names.
+    pub(in crate::engine) fn name_routers(&mut self, core: &mut Core, neighbours: &mut Neighbours) {
+        let known: Vec<(Handle, Pseudonym)> =
+            self.link_state.lsdb.entries().map(|entry| (entry.handle, entry.router)).collect();
+        for (handle, router) in known {
+            self.learn_router(core, neighbours, &handle, router);
+        }
+        self.link_state.changed = true;
+    }
+
+    pub(in crate::engine) fn timeout_link_state(&mut self, core: &mut Core, neighbours: &mut Neighbours) {
+        let now = core.now.time;
+        while self.link_state.waiting.front().is_some_and(|waiting| waiting.until <= now) {
+            self.link_state.waiting.pop_front();
+            core.count(Counter::LsasWithoutCredential, 1);
+        }
+        self.timeout_pace(core, neighbours);
+        self.timeout_flooding(core, neighbours);
+        let due: Vec<LinkId> =
+            self.link_state.digests.iter().filter(|(_, at)| **at <= now).map(|(link, _)| *link).collect();
+        for link in due {
+            // Not all at once.
+            let jitter = Duration::from_millis(u64::from(core.own.0[0]) * 1_000);
+            self.link_state.digests.insert(link, now + REFRESH + jitter);
+            self.send_digest(core, neighbours, link, false);
+        }
+        if self.link_state.again.is_some_and(|at| at <= now) {
+            self.link_state.again = None;
+            self.link_state.changed = true;
+        }
+        for router in self.link_state.lsdb.expire(core.now.unix) {
+            if let Some(name) = self.link_state.named.remove(&router) {
+                self.link_state.names.remove(&name);
+            }
+        }
+    }
+}
+
+impl Engine {
+    /// At the end of a turn: tells of our own links if they have changed, and looks at routes anew.
+    pub(in crate::engine) fn settle_routing(&mut self) {
+        if core::mem::take(&mut self.routing.link_state.links_changed) {
+            self.routing.link_state.changed = true;
+            if self.core.settings.forwarding {
+                let claims = self.claims();
+                self.routing.link_state.origin.set_area(self.routing.link_state.lsdb.len());
+                self.routing.link_state.origin.note(claims, self.core.now.time);
+            }
+        }
+        self.tell_own();
+        if self.routing.link_state.take_told() {
+            self.groups.regrow(&self.core);
+        }
+        if self.routes_stand() {
+            self.follow_graph();
+        }
+    }
+}
+
+fn parse(body: &[u8]) -> Option<(Signed<'_>, Lsa)> {
+    let signed: Signed<'_> = wire::codec::decode_within(body, MAX_LSA).ok()?;
+    let lsa = wire::decode(signed.body).ok()?;
+    Some((signed, lsa))
+}

@@ -1,0 +1,101 @@
+//! What this node tells of its own links.
+
+use crate::engine::Engine;
+use crate::engine::core::Core;
+use crate::engine::neighbours::Neighbours;
+use crate::engine::neighbours::links::Link;
+use crate::engine::routing::Routing;
+use crate::id::{LinkId, Pseudonym, Tag};
+use crate::routing::lsdb::{Inserted, OwnLink};
+use crate::routing::origin::{Claim, Claims};
+use crate::wire;
+use crate::wire::lsa::{CONTEXT, LsaLink};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+impl Routing {
+    /// Our own links as we see them, for the graph.
+    pub(in crate::engine) fn own_links(&self, core: &Core, neighbours: &Neighbours) -> Vec<OwnLink> {
+        let told = |(_, link): (LinkId, &Link)| OwnLink {
+            to: link.peer.body.key,
+            bearer: neighbours.worth.bearer(link.bearer).class as u8,
+            metrics: link.metrics,
+            usable: link.usable,
+        };
+        neighbours
+            .links
+            .iter()
+            .filter(|(_, link)| link.forwarding && link.area == core.settings.area)
+            .map(told)
+            .collect()
+    }
+}
+
+impl Engine {
+    /// What our next LSA would say.
+    pub(super) fn claims(&mut self) -> Claims {
+        let mut links: BTreeMap<(Pseudonym, u8), LsaLink> = BTreeMap::new();
+        let mut leaves = BTreeSet::new();
+        let (mut groups, mut services): (BTreeSet<Tag>, BTreeSet<Tag>) = (self.groups.own_groups(), BTreeSet::new());
+        let mut borders = BTreeSet::new();
+        for (_, link) in self.neighbours.links.iter().filter(|(_, link)| link.usable) {
+            if !link.forwarding {
+                leaves.insert(link.peer.body.handle);
+                groups.extend(&link.groups);
+                services.extend(&link.services);
+                continue;
+            }
+            if link.area != self.core.settings.area {
+                borders.insert(link.area);
+                continue;
+            }
+            let bearer = self.neighbours.worth.bearer(link.bearer).class as u8;
+            let m = &link.metrics;
+            let claim = LsaLink {
+                to: link.peer.hash,
+                bearer,
+                price: m.price,
+                delay: m.delay,
+                deviation: m.deviation,
+                success: m.success,
+                energy: m.energy,
+                rate: m.rate,
+                mtu: m.mtu,
+            };
+            let known = links.entry((link.peer.body.key, bearer)).or_insert_with(|| claim.clone());
+            if (claim.price, claim.delay) < (known.price, known.delay) {
+                *known = claim;
+            }
+        }
+        Claims {
+            area: self.core.settings.area,
+            leaving: false,
+            links: links.into_iter().map(|((neighbour, _), link)| Claim { neighbour, link }).collect(),
+            leaves: leaves.into_iter().collect(),
+            groups: groups.into_iter().collect(),
+            services: services.into_iter().collect(),
+            borders: borders.into_iter().collect(),
+        }
+    }
+
+    /// Tells our own LSA if it is due.
+    pub(super) fn tell_own(&mut self) {
+        if !self.core.settings.forwarding {
+            return;
+        }
+        let Some(own) = self.core.membership.credential(self.core.now.unix).cloned() else {
+            return self.routing.link_state.origin.rest();
+        };
+        self.routing.link_state.origin.take_credential(own.hash, self.groups.skew(&self.core));
+        let Some(lsa) = self.routing.link_state.origin.due(self.core.now.time) else { return };
+        let signed: Arc<[u8]> = own.sign_document(CONTEXT, &wire::encode(&lsa)).into();
+        if let Inserted::OwnAhead(sequence) =
+            self.routing.link_state.lsdb.tell(own.hash, &own.body, lsa, signed.clone(), self.core.now)
+        {
+            self.routing.link_state.origin.jump_past(sequence, self.core.now.time);
+            self.routing.link_state.links_changed = true;
+            return;
+        }
+        self.routing.flood(&mut self.core, &mut self.neighbours, &[], &signed);
+    }
+}

@@ -1,0 +1,464 @@
+//! Locating: how one gets to know a device that has no link state of its own in this area.
+//!
+//! A leaf is listed by the routers that it has links to, by its handle alone; a device of another area is listed
+//! nowhere. Before one can seal for it, one needs its credential. A question ([`Locate`]) goes to a router that lists the
+//! handle, or to the borders of the area, hop by hop; who knows the answer gives it, and it goes back the same way
+//! ([`Located`]). A border hands the question on into the areas that it joins, and answers in its own name: so for
+//! whoever asks, a device of another area is one more leaf of the border.
+//!
+//! ```text
+//! asker ◀─ via b ─ router ◀─ via b ─ border b ◀─ via p ─ p │ p is in another area: b keeps p, and says b
+//!                                    border c ◀─ via b ─ b │ b is in this area: c keeps b, and says b
+//! ```
+//!
+//! Answers hold for the epoch, and every router on the way keeps them. Each adds the delay of the link on which it came,
+//! and another answer takes the place of one that is of use only if it is nearer: so a way leads from router to router
+//! ever nearer to its end, whatever was asked by whom in between.
+//!
+//! Invariants
+//! 1. An answer is believed only with a credential that verifies and whose handle was asked for.
+//! 2. A border names itself to its own area only if a neighbour in another area has answered it; otherwise it names the
+//!    border that has. To a router through which its own way leads, a router answers nothing.
+//! 3. A question is handed on once, by its id. How many are remembered, and how often they may be asked, stands in `questions`.
+
+use super::questions::{Answer, Asked, MAX_ANSWERS, Question, TooOften};
+use crate::counter::Counter;
+use crate::engine::Engine;
+use crate::engine::core::Core;
+use crate::engine::neighbours::Neighbours;
+use crate::engine::routing::Routing;
+use crate::engine::routing::routes::Route;
+use crate::id::{CredentialHash, Handle, LinkId, Name, OuterId, Pseudonym};
+use crate::identity::credential::{PeerCredential, acceptance};
+use crate::time::Time;
+use crate::wire;
+use crate::wire::frame::Kind;
+use crate::wire::locate::{Locate, Located, MAX_AREAS, MAX_VIA};
+use core::time::Duration;
+use serde_bytes::ByteBuf;
+use std::collections::BTreeMap;
+
+/// How long an answer is waited for.
+const WAIT: Duration = Duration::from_secs(10);
+/// After a question without an answer the next comes this much later, doubling up to [`WAIT`].
+pub(super) const AGAIN: Duration = Duration::from_millis(500);
+/// A question that has been answered stands this much longer, for an answer that is nearer.
+const NEARER: Duration = Duration::from_secs(2);
+/// Most borders that are asked at once for each area beyond, and for all: those behind one link share one question.
+const BORDERS: usize = 4;
+const ALL_BORDERS: usize = 64;
+
+impl Routing {
+    /// A device has opened a session: that is how it is known from now on, if it is no router.
+    pub(in crate::engine) fn learn_where(&mut self, core: &mut Core, peer: &PeerCredential) {
+        let until = acceptance(&peer.body).map_or(core.now.unix, |(_, until)| until);
+        let handle = peer.body.handle;
+        let known = self.locating.answers.get(&handle).map(|answer| (answer.via.clone(), answer.delay));
+        let (via, delay) = known.unwrap_or((Vec::new(), u64::MAX));
+        let forgotten = self.locating.keep(handle, Answer { credential: peer.clone(), via, delay, until });
+        core.count(Counter::LocateForgotten, u64::from(forgotten));
+    }
+
+    /// Whether another router of this area says that it has links into others.
+    fn is_border(&self, core: &Core, router: &Pseudonym) -> bool {
+        let entry = self.link_state.lsdb.entry(router).filter(|_| *router != core.own);
+        entry.is_some_and(|entry| !entry.lsa.borders.is_empty())
+    }
+
+    /// A link is gone, and with it who is answered over it.
+    pub(in crate::engine) fn forget_link_in_locating(&mut self, link: LinkId) {
+        self.locating.rates.forget(link);
+        self.locating.seek_rates.forget(link);
+    }
+
+    /// Borders of every area beyond, some of each.
+    fn borders_to_ask(&self) -> Vec<Pseudonym> {
+        let mut asked: BTreeMap<u32, usize> = BTreeMap::new();
+        let mut borders = self.link_state.lsdb.borders();
+        borders.retain(|border| {
+            let beyond = self.link_state.lsdb.entry(border).map_or(&[][..], |entry| &entry.lsa.borders);
+            let wanted = beyond.iter().any(|area| asked.get(area).is_none_or(|asked| *asked < BORDERS));
+            beyond.iter().filter(|_| wanted).for_each(|area| *asked.entry(*area).or_default() += 1);
+            wanted
+        });
+        borders.truncate(ALL_BORDERS);
+        borders
+    }
+
+    /// The next question is due, or its answer is given up.
+    pub(in crate::engine) fn next_question(&self) -> Option<Time> {
+        self.locating.asked.values().map(|asked| asked.again).min()
+    }
+
+    fn own_hash(&self, core: &Core) -> Option<CredentialHash> {
+        core.membership.credential(core.now.unix).map(|own| own.hash)
+    }
+
+    /// The credential of a device that is no router, if it is known.
+    pub(in crate::engine) fn credential_of_name(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        name: &Name,
+    ) -> Option<PeerCredential> {
+        let unix = core.now.unix;
+        let present = core.membership.contacts().handle_of(name, unix);
+        let handles: Vec<Handle> =
+            present.into_iter().chain(core.membership.contacts().handles_of(name, unix)).collect();
+        handles.iter().find_map(|handle| self.credential_of_handle(core, neighbours, handle))
+    }
+
+    /// The same by its handle; of a leaf next to us too.
+    pub(in crate::engine) fn credential_of_handle(
+        &self,
+        core: &Core,
+        neighbours: &Neighbours,
+        handle: &Handle,
+    ) -> Option<PeerCredential> {
+        if let Some(link) = neighbours.links.by_handle(handle).filter(|link| !link.forwarding) {
+            return Some(link.peer.clone());
+        }
+        let answer = self.locating.answers.get(handle).filter(|answer| answer.until > core.now.unix)?;
+        Some(answer.credential.clone())
+    }
+
+    /// Routers through which a device without link state is reached: those that list it, or the border that answered.
+    pub(in crate::engine) fn routers_towards(
+        &self,
+        core: &Core,
+        neighbours: &Neighbours,
+        handle: &Handle,
+    ) -> Vec<Pseudonym> {
+        let listed = self.link_state.lsdb.routers_of_leaf(handle);
+        if !listed.is_empty() {
+            return listed;
+        }
+        let via = self.locating.answers.get(handle).map(|answer| answer.via.as_slice()).unwrap_or_default();
+        let known = |router: &Pseudonym| self.is_border(core, router) || self.joins(core, neighbours, router);
+        via.iter().filter_map(|hash| neighbours.pseudonym_of(hash)).filter(known).collect()
+    }
+
+    /// Whether it is our neighbour in another area.
+    fn joins(&self, core: &Core, neighbours: &Neighbours, router: &Pseudonym) -> bool {
+        neighbours.links.of(router).any(|(_, link)| link.forwarding && link.area != core.settings.area)
+    }
+
+    /// What is answered on a link to whoever asks where a device is: its credential, through whom, and how far; nothing if it
+    /// is not known, or where it is is not, or the way leads back there.
+    fn answer_for(
+        &self,
+        core: &Core,
+        neighbours: &Neighbours,
+        to: LinkId,
+        handle: &Handle,
+        segments: u64,
+    ) -> Option<(PeerCredential, Vec<CredentialHash>, u64)> {
+        let led_to = |peer: &PeerCredential| core.membership.bulletin().reach(peer.body.segments()) & segments != 0;
+        self.whole_answer_for(core, neighbours, to, handle).filter(|(credential, ..)| led_to(credential))
+    }
+
+    /// The same whatever the segment.
+    fn whole_answer_for(
+        &self,
+        core: &Core,
+        neighbours: &Neighbours,
+        to: LinkId,
+        handle: &Handle,
+    ) -> Option<(PeerCredential, Vec<CredentialHash>, u64)> {
+        let own = || self.own_hash(core).into_iter().collect::<Vec<_>>();
+        let abroad = self.is_foreign(core, neighbours, to);
+        if let Some((link, neighbour)) = neighbours.links.iter().find(|(_, link)| link.peer.body.handle == *handle)
+            && self.is_foreign(core, neighbours, link)
+        {
+            return Some((neighbour.peer.clone(), own(), u64::from(neighbours.delay_of(link)))).filter(|_| link != to);
+        }
+        let listed =
+            neighbours.links.by_handle(handle).is_some() || !self.link_state.lsdb.routers_of_leaf(handle).is_empty();
+        let leaf = self.credential_of_handle(core, neighbours, handle).filter(|_| listed);
+        if let Some(credential) = leaf.or_else(|| self.router_credential(neighbours, handle)) {
+            return Some((credential, if abroad { own() } else { Vec::new() }, 0));
+        }
+        let credential = self.credential_of_handle(core, neighbours, handle)?;
+        let routers = self.routers_towards(core, neighbours, handle);
+        let asker = neighbours.links.get(to).map(|link| link.peer.body.key);
+        if routers.is_empty() || routers.iter().any(|router| Some(*router) == asker) {
+            return None;
+        }
+        let answer = self.locating.answers.get(handle)?;
+        let ours = abroad || routers.iter().any(|router| self.joins(core, neighbours, router));
+        Some((credential, if ours { own() } else { answer.via.clone() }, answer.delay))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what other rooms lend is among them")]
+    fn answer_question(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        to: LinkId,
+        id: OuterId,
+        via: Vec<CredentialHash>,
+        delay: u64,
+        credential: &PeerCredential,
+    ) {
+        let credential = ByteBuf::from(credential.signed.to_vec());
+        let answer = Located { id, area: core.settings.area, via, cost: 0, delay, credential };
+        neighbours.send_control(core, to, Kind::Located, &answer);
+    }
+
+    /// Keeps an answer, unless the one that is kept is of use and no farther.
+    fn learn_answer(&mut self, core: &mut Core, neighbours: &mut Neighbours, handle: Handle, answer: Answer) {
+        let known = self.locating.answers.get(&handle).filter(|known| known.until > core.now.unix);
+        if known.is_some_and(|known| known.delay <= answer.delay)
+            && !self.routers_towards(core, neighbours, &handle).is_empty()
+        {
+            return;
+        }
+        let forgotten = self.locating.keep(handle, answer);
+        core.count(Counter::LocateForgotten, u64::from(forgotten));
+    }
+
+    /// The credential of a router of this area by its handle.
+    fn router_credential(&self, neighbours: &Neighbours, handle: &Handle) -> Option<PeerCredential> {
+        let router = self.link_state.router_of(handle)?;
+        let hash = self.link_state.hash_of(&router)?;
+        neighbours.peers.get(&hash).cloned()
+    }
+
+    fn is_foreign(&self, core: &Core, neighbours: &Neighbours, link: LinkId) -> bool {
+        neighbours.links.get(link).is_some_and(|link| link.forwarding && link.area != core.settings.area)
+    }
+
+    /// The credential of the device at the end of a route.
+    pub(in crate::engine) fn credential_at_end(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        name: &Name,
+        route: &Route,
+    ) -> Option<PeerCredential> {
+        let last = route.nodes.last()?;
+        if let Some((_, link)) = neighbours.links.of(last).next() {
+            return Some(link.peer.clone());
+        }
+        if let Some(hash) = self.link_state.hash_of(last) {
+            return neighbours.peers.get(&hash).cloned();
+        }
+        self.credential_of_name(core, neighbours, name)
+    }
+}
+
+impl Engine {
+    /// Asks where a device is, unless that has been asked. Answers whether there is anyone to ask.
+    pub(in crate::engine) fn ask_where(&mut self, handle: Handle) -> bool {
+        let now = self.core.now.time;
+        let pause = match self.routing.locating.asked.get(&handle) {
+            Some(asked) if asked.again > now => return asked.somebody,
+            Some(asked) => asked.pause,
+            None => AGAIN,
+        };
+        if self.routing.locating.asked.len() >= MAX_ANSWERS {
+            self.routing.locating.asked.retain(|_, asked| asked.again > now);
+        }
+        if self.routing.locating.asked.len() >= MAX_ANSWERS {
+            self.core.count(Counter::LocateDropped, 1);
+            return false;
+        }
+        let somebody = self.ask_around(handle);
+        // Somebody may come by soon; who has been asked gets more and more time.
+        let (again, pause) = if somebody { (now + pause, (pause * 2).min(WAIT)) } else { (now + AGAIN, pause) };
+        self.routing.locating.asked.insert(handle, Asked { again, pause, somebody });
+        somebody
+    }
+
+    /// Answers whether there is anyone to ask.
+    fn ask_around(&mut self, handle: Handle) -> bool {
+        let mut id = [0; OuterId::LEN];
+        rand_chacha::rand_core::Rng::fill_bytes(&mut self.core.rng, &mut id);
+        let segments = self.neighbours.own_reach(&self.core).to_be_bytes();
+        self.pass_question(&Locate { id: OuterId(id), handle, ttl: MAX_AREAS, segments }, None)
+    }
+
+    /// A frame for a device came over a link and has no way from here: asks where it is, if that is not known.
+    pub(in crate::engine) fn seek(&mut self, from: LinkId, handle: Handle) {
+        let near =
+            self.neighbours.links.by_handle(&handle).is_some() || self.routing.link_state.router_of(&handle).is_some();
+        if near
+            || !self.routing.routers_towards(&self.core, &self.neighbours, &handle).is_empty()
+            || self.routing.locating.asked.contains_key(&handle)
+        {
+            return;
+        }
+        match self.routing.locating.may_seek(from, handle, self.core.now.time) {
+            Ok(true) => drop(self.ask_around(handle)),
+            Ok(false) => {}
+            Err(TooOften) => self.core.count(Counter::LocateTooOften, 1),
+        }
+    }
+
+    pub(in crate::engine) fn handle_locate(&mut self, from: LinkId, body: &[u8]) {
+        let Ok(mut question) = wire::decode::<Locate>(body) else {
+            return self.core.count(Counter::ControlMalformed, 1);
+        };
+        let segments = u64::from_be_bytes(question.segments)
+            & self.neighbours.reach_of(&self.core, from)
+            & self.neighbours.own_reach(&self.core);
+        if segments == 0 {
+            return self.core.count(Counter::LocateOfOtherSegments, 1);
+        }
+        question.segments = segments.to_be_bytes();
+        if !self.core.settings.forwarding || self.routing.locating.questions.contains_key(&question.id) {
+            return;
+        }
+        match self.routing.answer_for(&self.core, &self.neighbours, from, &question.handle, segments) {
+            Some((credential, via, delay)) => self.routing.answer_question(
+                &mut self.core,
+                &mut self.neighbours,
+                from,
+                question.id,
+                via,
+                delay,
+                &credential,
+            ),
+            None if self.routing.locating.rates.take(from, self.core.now.time) => {
+                self.pass_question(&question, Some(from));
+            }
+            None => self.core.count(Counter::LocateTooOften, 1),
+        }
+    }
+
+    /// Hands a question on: towards a router that lists the handle, else to the borders and into the areas beyond.
+    fn pass_question(&mut self, question: &Locate, from: Option<LinkId>) -> bool {
+        let now = self.core.now.time;
+        self.routing.locating.end_questions(now);
+        let mut next: Vec<(LinkId, u8)> = Vec::new();
+        if self.core.settings.forwarding {
+            let routers = self.routing.link_state.lsdb.routers_of_leaf(&question.handle);
+            if routers.is_empty() {
+                for border in self.routing.borders_to_ask() {
+                    next.extend(self.link_towards(&border).map(|link| (link, question.ttl)));
+                }
+                if question.ttl > 0 {
+                    let beyond = self
+                        .neighbours
+                        .links
+                        .iter()
+                        .filter(|(_, link)| link.forwarding && link.area != self.core.settings.area);
+                    next.extend(beyond.map(|(link, _)| (link, question.ttl - 1)));
+                }
+            } else {
+                next.extend(
+                    routers.iter().find_map(|router| self.link_towards(router)).map(|link| (link, question.ttl)),
+                );
+            }
+        } else {
+            let routers = self.neighbours.links.iter().filter(|(_, link)| link.forwarding && link.usable);
+            next.extend(routers.map(|(link, _)| (link, question.ttl)).take(2));
+        }
+        next.retain(|(link, _)| Some(*link) != from);
+        next.sort_unstable();
+        next.dedup_by_key(|(link, _)| *link);
+        let handle = question.handle;
+        if next.is_empty() && from.is_none() {
+            return false;
+        }
+        let segments = u64::from_be_bytes(question.segments);
+        let entry = Question { from, handle, segments, told: u64::MAX, until: now + WAIT };
+        let dropped = self.routing.locating.enter(question.id, entry);
+        self.core.count(Counter::LocateDropped, u64::from(dropped));
+        for (link, ttl) in &next {
+            self.neighbours.send_control(
+                &mut self.core,
+                *link,
+                Kind::Locate,
+                &Locate { ttl: *ttl, ..question.clone() },
+            );
+        }
+        !next.is_empty()
+    }
+
+    pub(in crate::engine) fn handle_located(&mut self, link: LinkId, body: &[u8]) {
+        let Ok(answer) = wire::decode::<Located>(body) else { return self.core.count(Counter::ControlMalformed, 1) };
+        let Some(question) = self.routing.locating.questions.get(&answer.id) else { return };
+        let (handle, from, told, segments) = (question.handle, question.from, question.told, question.segments);
+        let verified = self.neighbours.verify_credential(&self.core, &answer.credential);
+        let Some(credential) = verified.ok().filter(|credential| credential.body.handle == handle) else {
+            return self.core.count(Counter::CredentialsRefused, 1);
+        };
+        let via: Vec<CredentialHash> = if self.routing.is_foreign(&self.core, &self.neighbours, link) {
+            // From here on the way leads through the neighbour; for those behind us, through us.
+            self.neighbours.links.get(link).map(|link| link.peer.hash).into_iter().collect()
+        } else {
+            answer
+                .via
+                .into_iter()
+                .take(MAX_VIA)
+                .filter(|router| Some(*router) != self.routing.own_hash(&self.core))
+                .collect()
+        };
+        let delay = answer.delay.saturating_add(u64::from(self.neighbours.delay_of(link)).max(1));
+        let until = acceptance(&credential.body).map_or(self.core.now.unix, |(_, until)| until);
+        self.learn_credential(credential.clone());
+        let place = Answer { credential, via, delay, until };
+        self.routing.learn_answer(&mut self.core, &mut self.neighbours, handle, place);
+        let found = !self.core.settings.forwarding || self.routing.link_state.router_of(&handle).is_some();
+        if found || !self.routing.routers_towards(&self.core, &self.neighbours, &handle).is_empty() {
+            self.routing.locating.asked.remove(&handle);
+            self.routing.locating.sought.remove(&handle);
+            self.routing.locating.seekers.leave(&handle);
+        }
+        if let Some(from) = from
+            && let Some((credential, via, delay)) = self
+                .routing
+                .answer_for(&self.core, &self.neighbours, from, &handle, segments)
+                .filter(|(_, _, far)| *far < told)
+        {
+            if let Some(question) = self.routing.locating.questions.get_mut(&answer.id) {
+                question.told = delay;
+                question.until = question.until.min(self.core.now.time + NEARER);
+            }
+            self.routing.answer_question(
+                &mut self.core,
+                &mut self.neighbours,
+                from,
+                answer.id,
+                via,
+                delay,
+                &credential,
+            );
+        }
+        if let Some(name) = self.neighbours.name_of(&mut self.core, &handle) {
+            self.messages.schedule.wake(name);
+        }
+    }
+
+    pub(in crate::engine) fn timeout_locating(&mut self) {
+        let (now, unix) = (self.core.now.time, self.core.now.unix);
+        let over: Vec<Handle> = self
+            .routing
+            .locating
+            .asked
+            .iter()
+            .filter(|(_, asked)| asked.again <= now)
+            .map(|(handle, _)| *handle)
+            .collect();
+        for handle in over {
+            if self.neighbours.name_of(&mut self.core, &handle).is_none_or(|name| !self.messages.waits_for(&name)) {
+                self.routing.locating.asked.remove(&handle);
+            } else {
+                self.ask_where(handle);
+            }
+        }
+        self.routing.locating.answers.retain(|_, answer| answer.until > unix);
+        let answers = &self.routing.locating.answers;
+        self.routing.locating.learnt.retain(|handle| answers.contains_key(handle));
+    }
+
+    /// The link on which the way to a router begins.
+    fn link_towards(&mut self, router: &Pseudonym) -> Option<LinkId> {
+        self.refresh_graph();
+        let wants =
+            crate::routing::policy::Wants { policy: crate::wire::data::Policy::default(), time: None, bytes: 0 };
+        let first = self.routing.first_towards(&mut self.core, &mut self.neighbours, router, &wants)?;
+        self.neighbours.link_under(&first, &wants.policy).map(|(link, _)| link)
+    }
+}

@@ -1,0 +1,491 @@
+//! Routes: which way each destination's messages take, and why it changed.
+//!
+//! **Mechanism.** A route is chosen for a destination and the terms of its messages, from the graph of the link-state
+//! database with our own links as we see them ourselves. It stays until it breaks or another is clearly better (`standing`);
+//! every change goes into the event log with the one thing that made it.
+//!
+//! The terms say what is to be saved; a deadline forbids ways that take too long. A message that has time for the way that its terms
+//! like best takes it. For those that have not another is chosen and kept beside it ([`Aim::hurried`]), so that what has time
+//! does not go the dear way of what has none.
+//!
+//! A destination may be a neighbour, a router that the database knows, or a leaf that one or more routers list. A device
+//! that is itself a leaf hands everything to one of its routers, which finds the way.
+//!
+//! Invariants
+//! 1. A route keeps every limit of its terms at the time it is used.
+//! 2. A route with an edge that is gone, or to a leaf that is elsewhere, is not used, and what was under way on it is sent
+//!    again.
+//! 3. At most [`MAX_ROUTES`] are kept; drop policy: all are forgotten, and chosen anew as they are needed.
+
+use crate::delivery::lane::Terms;
+use crate::engine::Engine;
+use crate::engine::core::Core;
+use crate::engine::neighbours::Neighbours;
+use crate::engine::routing::Routing;
+use crate::engine::routing::pathfinding::Avoided;
+use crate::engine::routing::wording::explain_no_way;
+use crate::event_log::Event;
+use crate::id::{CredentialHash, CredentialPrefix, Handle, Name, Pseudonym};
+use crate::identity::credential::PeerCredential;
+use crate::routing::graph::Graph;
+use crate::routing::policy::Wants;
+use crate::routing::search::Overlay;
+use crate::routing::totals::{Limit, Totals};
+use crate::routing::trees::Trees;
+use crate::time::Time;
+use crate::wire::data::MAX_HOPS;
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Most routes kept.
+pub(in crate::engine) const MAX_ROUTES: usize = 4_096;
+/// How often routes are looked at anew while some hops have a bad name, which fades.
+const FADING: Duration = Duration::from_secs(10);
+
+/// The way to a destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::engine) struct Route {
+    /// Whom it goes to, one after the other, the destination last.
+    pub nodes: Vec<Pseudonym>,
+    /// As in [`Path`](crate::wire::data::Path): empty to a neighbour, and for a leaf's router to find out.
+    pub hops: Vec<CredentialPrefix>,
+    /// Bearers of the hops, as far as is known.
+    pub bearers: Vec<u8>,
+    /// What it is worth, as of when it was chosen; the frame's own bytes are not in it.
+    pub totals: Totals,
+    /// Of its slowest link, as far as is known, in kbit/s.
+    pub rate: u32,
+    /// Hops by their two ends, to be praised or blamed.
+    pub pairs: Vec<(Pseudonym, Pseudonym)>,
+    /// The destination, if it is a leaf of the router before it.
+    pub leaf: Option<Handle>,
+}
+
+impl Route {
+    /// The neighbour that it begins with.
+    pub(in crate::engine) fn first(&self) -> Option<Pseudonym> {
+        self.nodes.first().copied()
+    }
+
+    /// Whether another way to the same end has no relay with it in common.
+    pub(in crate::engine) fn shares_no_relay(&self, other: &Self) -> bool {
+        let relays = self.nodes.len().saturating_sub(1);
+        let theirs = &other.nodes[..other.nodes.len().saturating_sub(1)];
+        !self.nodes[..relays].iter().any(|relay| theirs.contains(relay)) && (relays > 0 || !theirs.is_empty())
+    }
+}
+
+/// Where a device is.
+#[derive(Clone, Debug)]
+pub(in crate::engine) enum Whereabouts {
+    /// It is a neighbour, and nothing more is known of it.
+    NextToUs(PeerCredential),
+    /// One of our routers knows.
+    BeyondRouter(PeerCredential),
+    /// It is one of these routers, or the leaf that they list.
+    At(Vec<Pseudonym>, Option<PeerCredential>),
+}
+
+/// Why there is no way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::engine) enum NoWay {
+    /// Nobody knows the destination.
+    Unknown,
+    /// We have to ask where it is.
+    Asking,
+    /// All ways break a limit: which, and by how much at the nearest.
+    Limits(Limit, u64),
+    /// Every way leads through a router that does not hand on frames of this segment.
+    Segment(u8),
+    /// It is known, and not connected.
+    Apart,
+}
+
+/// See the module's documentation.
+#[derive(Debug, Default)]
+pub(in crate::engine) struct Routes {
+    pub(in crate::engine) chosen: BTreeMap<Aim, Chosen>,
+    pub(in crate::engine) graph: Graph,
+    /// Grows when the graph, a neighbour or a hop's name changes.
+    pub(in crate::engine) generation: u64,
+    pub(in crate::engine) overlay: Overlay,
+    overlay_until: Option<Time>,
+    pub(in crate::engine) trees: Trees,
+    /// The segments that each router of the graph may exchange frames of, by its place there.
+    pub(in crate::engine) reaches: Vec<u64>,
+}
+
+/// What a route is for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::engine) struct Aim {
+    pub(in crate::engine) to: Name,
+    pub(in crate::engine) terms: Arc<Terms>,
+    /// Messages that have too little time left for the way that their terms like best.
+    pub(in crate::engine) hurried: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(in crate::engine) struct Chosen {
+    pub(in crate::engine) route: Arc<Route>,
+    pub(in crate::engine) alternate: Option<Arc<Route>>,
+    pub(in crate::engine) since: Time,
+    /// What it was worth when it was chosen.
+    pub(in crate::engine) worth: Totals,
+    /// As of which generation.
+    pub(in crate::engine) generation: u64,
+    /// An edge of it has gone since, and what was under way on it has been queued again.
+    pub(in crate::engine) broken: bool,
+    /// When the alternate last took the place of one that failed, and for how long at least.
+    pub(in crate::engine) failed_over: Option<(Time, Duration)>,
+}
+
+impl Chosen {
+    /// Until when it stands although another is better, if one that is chosen for its worth stands for so long.
+    pub(in crate::engine) fn held_until(&self, hold_down: Duration) -> Time {
+        let hold = self.failed_over.filter(|(at, _)| *at == self.since).map_or(hold_down, |(_, hold)| hold);
+        self.since + hold
+    }
+}
+
+impl Routes {
+    /// Destinations whose way leads over a neighbour, or ends there.
+    pub(in crate::engine) fn over(&self, neighbour: &Pseudonym) -> BTreeSet<Name> {
+        let leads = self.chosen.iter().filter(|(_, chosen)| chosen.route.first() == Some(*neighbour));
+        leads.map(|(aim, _)| aim.to.clone()).collect()
+    }
+
+    /// Those that have been used of late and stand: what for, and since when.
+    pub(in crate::engine) fn in_use(&self) -> impl Iterator<Item = (&Aim, &Route, Time)> {
+        let stand = self.chosen.iter().filter(|(_, chosen)| !chosen.broken);
+        stand.map(|(aim, chosen)| (aim, &*chosen.route, chosen.since))
+    }
+}
+
+/// A way with a second one beside it.
+#[derive(Clone, Debug)]
+pub(in crate::engine) struct Way {
+    pub route: Arc<Route>,
+    pub alternate: Option<Arc<Route>>,
+    /// Of one for messages in a hurry: the microseconds that the way takes which their terms like best.
+    pub spares: Option<u64>,
+}
+
+impl Routing {
+    pub(in crate::engine) fn next_route_check(&self) -> Option<Time> {
+        self.routes.overlay_until
+    }
+
+    /// The neighbour with which the way to a router begins.
+    pub(in crate::engine) fn first_towards(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        router: &Pseudonym,
+        wants: &Wants,
+    ) -> Option<Pseudonym> {
+        self.search(core, neighbours, &[*router], None, wants, &Avoided::default()).ok()?.0.first()
+    }
+
+    /// Over the link to a neighbour that is no router.
+    pub(in crate::engine) fn direct(
+        &self,
+        core: &Core,
+        neighbours: &Neighbours,
+        peer: &PeerCredential,
+        wants: &Wants,
+    ) -> Result<Route, NoWay> {
+        let key = peer.body.key;
+        let Some((link, _)) = neighbours.link_under(&key, &wants.policy) else { return Err(NoWay::Apart) };
+        let Some(link) = neighbours.links.get(link) else { return Err(NoWay::Apart) };
+        let bearer = neighbours.worth.bearer(link.bearer).class as u8;
+        let mut totals = Totals::default();
+        totals.add(&link.metrics, bearer, None);
+        let bearers = vec![bearer];
+        let pairs = vec![(core.own, key)];
+        let rate = link.metrics.rate;
+        let route = Route { nodes: vec![key], hops: Vec::new(), bearers, totals, rate, pairs, leaf: None };
+        match broken(&route.totals, wants) {
+            None => Ok(route),
+            Some((limit, by)) => Err(NoWay::Limits(limit, by)),
+        }
+    }
+
+    /// A leaf's way: to the best of its routers.
+    fn by_router(
+        &self,
+        core: &Core,
+        neighbours: &Neighbours,
+        to: &PeerCredential,
+        wants: &Wants,
+    ) -> Result<Route, NoWay> {
+        let routers = neighbours.links.iter().filter(|(_, link)| link.forwarding && link.usable);
+        let best =
+            routers.min_by_key(|(id, link)| (crate::routing::totals::weigh(&link.metrics, &wants.policy.weights), *id));
+        let Some((_, link)) = best else { return Err(NoWay::Apart) };
+        let mut route = self.direct(core, neighbours, &link.peer.clone(), wants)?;
+        route.nodes.push(to.body.key);
+        Ok(route)
+    }
+
+    /// Whether a route ends at a leaf that is with other routers now.
+    pub(in crate::engine) fn has_moved(&self, core: &Core, neighbours: &Neighbours, route: &Route) -> bool {
+        let Some(router) = route.nodes.len().checked_sub(2).map(|at| &route.nodes[at]) else { return false };
+        let routers = route.leaf.map_or_else(Vec::new, |leaf| self.routers_towards(core, neighbours, &leaf));
+        !routers.is_empty() && !routers.contains(router)
+    }
+
+    /// A flight over this route was confirmed.
+    pub(in crate::engine) fn praise(&mut self, core: &mut Core, neighbours: &mut Neighbours, route: &Route) {
+        let changed = neighbours.worth.history.succeeded(&route.pairs, core.now.time);
+        self.link_state.note_history(changed);
+    }
+
+    /// A flight over this route was not confirmed in time.
+    pub(in crate::engine) fn blame(&mut self, core: &mut Core, neighbours: &mut Neighbours, route: &Route) {
+        let changed = neighbours.worth.history.failed(&route.pairs, core.now.time);
+        self.link_state.note_history(changed);
+    }
+}
+
+impl Engine {
+    /// The way for messages of these terms; `left` until they expire, `bytes` in a frame.
+    pub(in crate::engine) fn way(
+        &mut self,
+        to: &Name,
+        terms: &Arc<Terms>,
+        left: Duration,
+        bytes: usize,
+    ) -> Result<Way, NoWay> {
+        let time = u64::try_from(left.as_micros()).unwrap_or(u64::MAX);
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let at_leisure = Wants { policy: terms.policy.clone(), time: None, bytes };
+        let aim = Aim { to: to.clone(), terms: terms.clone(), hurried: false };
+        let way = self.way_for(aim.clone(), &at_leisure)?;
+        let in_time = Wants { time: Some(time), ..at_leisure };
+        if keeps(&way.route.totals, &in_time) {
+            return Ok(way);
+        }
+        let hurried = self.way_for(Aim { hurried: true, ..aim }, &in_time)?;
+        Ok(Way { spares: Some(way.route.totals.delay), ..hurried })
+    }
+
+    fn way_for(&mut self, aim: Aim, wants: &Wants) -> Result<Way, NoWay> {
+        if let Some(chosen) = self.routing.routes.chosen.get(&aim)
+            && chosen.generation == self.routing.routes.generation
+            && keeps(&chosen.route.totals, wants)
+        {
+            return Ok(Way { route: chosen.route.clone(), alternate: chosen.alternate.clone(), spares: None });
+        }
+        let found = self.find_way(&aim.to, wants);
+        let standing = self.routing.routes.chosen.get(&aim).cloned();
+        match (found, standing) {
+            (Ok(found), Some(standing)) => {
+                Ok(self.routing.prefer(&mut self.core, &mut self.neighbours, aim, found, &standing, wants))
+            }
+            (Ok(found), None) => Ok(self.routing.choose(&self.core, aim, found)),
+            (Err(no_way), standing) => {
+                if standing.is_some() {
+                    self.routing.routes.chosen.remove(&aim);
+                    self.core.record(Event::RouteLost { to: aim.to, cause: explain_no_way(&no_way) });
+                }
+                Err(no_way)
+            }
+        }
+    }
+
+    /// A way past some nodes, for a relay: to whoever has that handle, for a frame of a segment.
+    pub(in crate::engine) fn way_to_handle(
+        &mut self,
+        to: &Handle,
+        segment: u8,
+        wants: &Wants,
+        past: &[Pseudonym],
+    ) -> Option<Route> {
+        let segment = Some(segment);
+        self.follow_graph();
+        let neighbour = self.neighbours.links.by_handle(to).map(|link| link.peer.body.key);
+        let targets = match neighbour.or_else(|| self.routing.link_state.router_of(to)) {
+            Some(router) => vec![router],
+            None => self.routing.routers_towards(&self.core, &self.neighbours, to),
+        };
+        let last = self.routing.credential_of_handle(&self.core, &self.neighbours, to);
+        self.routing
+            .search(
+                &mut self.core,
+                &mut self.neighbours,
+                &targets,
+                last.as_ref(),
+                wants,
+                &Avoided { nodes: past, segment },
+            )
+            .ok()
+            .map(|way| way.0)
+    }
+
+    /// The way on which a device's messages came, the other way round; nothing if it does not begin with a link that stands.
+    pub(in crate::engine) fn way_back(&mut self, to: &Name, visited: &[CredentialPrefix]) -> Option<Arc<Route>> {
+        let (end, hash) = match self.routing.link_state.router_named(to) {
+            Some(router) => (router, self.routing.link_state.hash_of(&router)?),
+            None => self
+                .routing
+                .credential_of_name(&mut self.core, &mut self.neighbours, to)
+                .map(|leaf| (leaf.body.key, leaf.hash))?,
+        };
+        let mut hops: Vec<CredentialPrefix> = visited.iter().rev().copied().collect();
+        // Each relay knows the one after it: those of another area are not known here, nor need the end be named.
+        self.neighbours.links.of(&self.pseudonym_at(hops.first()?)?).find(|(_, link)| link.usable)?;
+        let nodes = hops.iter().filter_map(|hop| self.pseudonym_at(hop)).chain([end]).collect();
+        hops.extend((hops.len() < MAX_HOPS).then_some(hash.prefix()));
+        Some(Arc::new(Route {
+            nodes,
+            hops,
+            bearers: Vec::new(),
+            totals: Totals::default(),
+            rate: u32::MAX,
+            pairs: Vec::new(),
+            leaf: None,
+        }))
+    }
+
+    pub(in crate::engine) fn find_way(&mut self, to: &Name, wants: &Wants) -> Result<(Route, Option<Route>), NoWay> {
+        match self.whereabouts(to)? {
+            Whereabouts::NextToUs(peer) => {
+                self.routing.direct(&self.core, &self.neighbours, &peer, wants).map(|route| (route, None))
+            }
+            Whereabouts::BeyondRouter(leaf) => {
+                self.routing.by_router(&self.core, &self.neighbours, &leaf, wants).map(|route| (route, None))
+            }
+            Whereabouts::At(routers, leaf) => {
+                let segment = self.routing.segment_towards(&self.core, &self.neighbours, &routers, leaf.as_ref());
+                self.routing.search(
+                    &mut self.core,
+                    &mut self.neighbours,
+                    &routers,
+                    leaf.as_ref(),
+                    wants,
+                    &Avoided { nodes: &[], segment },
+                )
+            }
+        }
+    }
+
+    /// What is known of where a device is; if nothing is, that is asked.
+    pub(in crate::engine) fn whereabouts(&mut self, to: &Name) -> Result<Whereabouts, NoWay> {
+        self.follow_graph();
+        let neighbour = self.neighbours.links.to(to).map(|(_, link)| link.peer.clone());
+        if let Some(peer) = &neighbour
+            && !self.routing.link_state.lsdb_knows(&peer.body.key)
+        {
+            // A leaf, or a router whose link state is not here: it is next to us, and that is all there is to know, unless
+            // nothing is heard of it here and others may have it.
+            let handle = peer.body.handle;
+            if self.neighbours.links.of(&peer.body.key).any(|(_, link)| link.usable) {
+                return Ok(Whereabouts::NextToUs(peer.clone()));
+            }
+            let routers = self.routing.routers_towards(&self.core, &self.neighbours, &handle);
+            return Ok(match self.core.settings.forwarding {
+                false => Whereabouts::BeyondRouter(peer.clone()),
+                true if routers.is_empty() => Whereabouts::NextToUs(peer.clone()),
+                true => Whereabouts::At(routers, Some(peer.clone())),
+            });
+        }
+        let unix = self.core.now.unix;
+        let Some(handle) = self.core.membership.contacts().handle_of(to, unix) else { return Err(NoWay::Unknown) };
+        let router = neighbour.map(|peer| peer.body.key).or_else(|| self.routing.link_state.router_named(to));
+        if let Some(router) = router {
+            return Ok(Whereabouts::At(vec![router], None));
+        }
+        let leaf = self.routing.credential_of_name(&mut self.core, &mut self.neighbours, to);
+        if let Some(leaf) = leaf.as_ref().filter(|_| !self.core.settings.forwarding) {
+            return Ok(Whereabouts::BeyondRouter(leaf.clone()));
+        }
+        let routers = leaf.as_ref().map_or_else(Vec::new, |leaf| {
+            self.routing.routers_towards(&self.core, &self.neighbours, &leaf.body.handle)
+        });
+        if routers.is_empty() {
+            return Err(if self.ask_where(handle) { NoWay::Asking } else { NoWay::Unknown });
+        }
+        Ok(Whereabouts::At(routers, leaf))
+    }
+
+    /// Whether anything hangs on the graph now: a route that was chosen by it, a message that waits for one, or a hop's
+    /// bad name that fades. Otherwise it is made when it is asked.
+    pub(in crate::engine) fn routes_stand(&self) -> bool {
+        !self.routing.routes.chosen.is_empty()
+            || self.messages.outgoing.destinations_waiting().next().is_some()
+            || self.messages.unconfirmed.destinations().next().is_some()
+            || self.routing.routes.overlay_until.is_some_and(|until| until <= self.core.now.time)
+    }
+
+    /// Makes the graph anew if our own links have changed, and once in a while if others have told something.
+    pub(in crate::engine) fn follow_graph(&mut self) {
+        if !self.routing.link_state.gathers(self.core.now.time) {
+            self.refresh_graph();
+        }
+    }
+
+    /// Makes the graph anew if anything in it has changed.
+    pub(in crate::engine) fn refresh_graph(&mut self) {
+        let now = self.core.now.time;
+        let fades = self.routing.routes.overlay_until.is_some_and(|until| until <= now);
+        if !self.routing.link_state.take_changed(now) && !fades {
+            return;
+        }
+        let own = self.routing.own_links(&self.core, &self.neighbours);
+        let graph = {
+            let peers = &self.neighbours.peers;
+            let resolve = |hash: &CredentialHash| peers.pseudonym(hash);
+            self.routing.link_state.lsdb.graph(&resolve, &own)
+        };
+        let mut overlay = Overlay { hops: u32::try_from(MAX_HOPS).ok(), ..Overlay::default() };
+        for ((from, to), doubt, shunned) in self.neighbours.worth.history.doubts(now) {
+            if let Some(ends) = graph.index(&from).zip(graph.index(&to)) {
+                overlay.doubts.insert(ends, doubt);
+                if shunned {
+                    overlay.shunned.insert(ends);
+                }
+            }
+        }
+        self.routing.routes.overlay_until = (!overlay.doubts.is_empty()).then(|| now + FADING);
+        self.routing.routes.reaches = self.routing.reaches_in(&self.core, &self.neighbours, &graph);
+        self.routing.routes.overlay = overlay;
+        self.routing.routes.graph = graph;
+        self.routing.routes.generation += 1;
+        self.requeue_broken();
+    }
+
+    /// What is under way over an edge that is gone is sent again; what waited for a way may have one now.
+    fn requeue_broken(&mut self) {
+        let graph = &self.routing.routes.graph;
+        let stands = |(from, to): &(Pseudonym, Pseudonym)| {
+            let ends = graph.index(from).zip(graph.index(to));
+            ends.is_some_and(|(from, to)| graph.from(from).any(|(_, edge)| edge.to == to))
+                || (*from == self.core.own && self.neighbours.links.of(to).any(|(_, link)| link.usable))
+        };
+        let chosen = self.routing.routes.chosen.iter().filter(|(_, chosen)| !chosen.broken);
+        let stands = |route: &Route| {
+            route.pairs.iter().all(stands) && !self.routing.has_moved(&self.core, &self.neighbours, route)
+        };
+        let broken: Vec<_> = chosen.filter(|(_, chosen)| !stands(&chosen.route)).map(|(key, _)| key.clone()).collect();
+        for key in broken {
+            // Once: a route that nobody asks for stays as it is.
+            if let Some(chosen) = self.routing.routes.chosen.get_mut(&key) {
+                chosen.broken = true;
+            }
+            self.messages.outgoing.handle_path_broken(&key.to);
+        }
+        let waiting = self.messages.outgoing.destinations_waiting().chain(self.messages.unconfirmed.destinations());
+        self.messages.schedule.wake_all(waiting.cloned());
+    }
+}
+
+/// Whether a path's worth keeps the limits.
+pub(in crate::engine) fn keeps(totals: &Totals, wants: &Wants) -> bool {
+    broken(totals, wants).is_none()
+}
+
+/// The limit that a path's worth breaks, and by how much.
+pub(in crate::engine) fn broken(totals: &Totals, wants: &Wants) -> Option<(Limit, u64)> {
+    totals.broken(wants)
+}

@@ -1,0 +1,278 @@
+//! Standing routes: kept while they are nearly as good as the best, and left for a reason that can be named.
+//!
+//! A route that stands is left when an edge of it is gone or shunned, when it ends at a leaf that has moved, when it breaks a
+//! limit, or when another is better by more than [`BETTER`] percent and it has stood for [`HOLD_DOWN`]: so small changes do
+//! not make routes flap.
+//!
+//! **Failover.** Links may stand and a relay drop all the same. When a flight is not confirmed in time, the alternate takes
+//! over at once, without waiting until blame has gathered on a hop, and what was under way is sent again over it. It
+//! stays for as long as a route is held; each failover that follows soon doubles that, to [`LONGEST_HOLD`]. So a relay
+//! that drops what it is given is tried again ever more seldom, and one that was blamed in vain is not lost for good.
+
+use crate::engine::Engine;
+use crate::engine::core::Core;
+use crate::engine::neighbours::Neighbours;
+use crate::engine::routing::Routing;
+use crate::engine::routing::routes::{Aim, Chosen, MAX_ROUTES, Route, Routes, Way, keeps};
+use crate::engine::routing::wording::{amount, measure};
+use crate::event_log::Event;
+use crate::id::Name;
+use crate::routing::policy::{BALANCED, Criterion, Wants};
+use crate::routing::totals::Totals;
+use core::time::Duration;
+use std::sync::Arc;
+
+/// A route that stands is left for one that is better by more than this, in percent.
+const BETTER: u64 = 15;
+/// How long a route that stands is kept before a better one is taken.
+const HOLD_DOWN: Duration = Duration::from_secs(5);
+/// And how long at most, if the one before has failed again and again.
+const LONGEST_HOLD: Duration = Duration::from_secs(320);
+/// Failures that have grown by more than this, in millionths, are what made the delay: a hundredth. Links are reliable
+/// streams, on which a lost packet is a late one.
+const LOSS: u64 = 10_000;
+
+impl Routing {
+    /// Takes a route where none stood.
+    pub(in crate::engine) fn choose(&mut self, core: &Core, aim: Aim, found: (Route, Option<Route>)) -> Way {
+        let routes = &mut self.routes;
+        if routes.chosen.len() >= MAX_ROUTES {
+            routes.chosen.clear();
+        }
+        let (route, alternate) = (Arc::new(found.0), found.1.map(Arc::new));
+        let generation = routes.generation;
+        let chosen = Chosen {
+            route: route.clone(),
+            alternate: alternate.clone(),
+            since: core.now.time,
+            worth: route.totals,
+            generation,
+            broken: false,
+            failed_over: None,
+        };
+        routes.chosen.insert(aim, chosen);
+        Way { route, alternate, spares: None }
+    }
+
+    /// A new epoch gives routers new credentials: a route that stands names them by those of today.
+    fn rename_hops(&self, kept: &mut Route, found: &Route) {
+        let (nodes, hops) = (&kept.nodes, &mut kept.hops);
+        for (node, hop) in nodes.iter().zip(hops.iter_mut()) {
+            if let Some(hash) = self.link_state.hash_of(node) {
+                *hop = hash.prefix();
+            }
+        }
+        if let (Some(last), Some(now)) = (hops.last_mut(), found.hops.last()) {
+            *last = *now;
+        }
+    }
+
+    /// Keeps the route that stands, unless it broke or the one found is clearly better.
+    pub(in crate::engine) fn prefer(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        aim: Aim,
+        found: (Route, Option<Route>),
+        standing: &Chosen,
+        wants: &Wants,
+    ) -> Way {
+        let (route, alternate) = found;
+        let generation = self.routes.generation;
+        let same = route.nodes == standing.route.nodes && route.bearers == standing.route.bearers;
+        let now_worth = if same { Some(route.totals) } else { self.worth_now(core, neighbours, &standing.route) };
+        let stays = !same
+            && now_worth.as_ref().is_some_and(|standing_totals| {
+                let (old, new) =
+                    (standing_totals.weighed(&wants.policy.weights), route.totals.weighed(&wants.policy.weights));
+                let better = new < old - old / 100 * BETTER.min(100);
+                let held = core.now.time < standing.held_until(HOLD_DOWN);
+                keeps(standing_totals, wants) && (!better || held)
+            });
+        if same || stays {
+            let mut kept = (*standing.route).clone();
+            if let Some(totals) = now_worth {
+                kept.totals = totals;
+            }
+            let alternate = if same {
+                kept.hops = route.hops;
+                alternate
+            } else {
+                self.rename_hops(&mut kept, &route);
+                [Some(route), alternate].into_iter().flatten().find(|other| kept.shares_no_relay(other))
+            };
+            let (route, alternate) = (Arc::new(kept), alternate.map(Arc::new));
+            let chosen =
+                Chosen { route: route.clone(), alternate: alternate.clone(), generation, broken: false, ..*standing };
+            self.routes.chosen.insert(aim, chosen);
+            if stays {
+                // A better one is there: it is looked for again when the hold-down is over.
+                self.link_state.look_again(standing.held_until(HOLD_DOWN), core.now.time);
+            }
+            return Way { route, alternate, spares: None };
+        }
+        let old = Route { totals: standing.worth, ..(*standing.route).clone() };
+        let cause = self.cause(core, neighbours, &old, now_worth.as_ref(), &route, wants);
+        let (old, new) =
+            (self.names(core, neighbours, &standing.route.nodes), self.names(core, neighbours, &route.nodes));
+        core.record(Event::RouteChanged { to: aim.to.clone(), old, new, cause });
+        let way = self.choose(core, aim.clone(), (route, alternate));
+        if let Some(chosen) = self.routes.chosen.get_mut(&aim) {
+            chosen.failed_over = standing.failed_over;
+        }
+        way
+    }
+
+    /// What a route is worth in the graph of today; nothing if an edge of it is gone or shunned.
+    fn worth_now(&self, core: &Core, neighbours: &Neighbours, route: &Route) -> Option<Totals> {
+        let Routes { graph, overlay, .. } = &self.routes;
+        if route.pairs.is_empty() || self.has_moved(core, neighbours, route) {
+            return None;
+        }
+        let mut totals = Totals::default();
+        for ((from, to), bearer) in route.pairs.iter().zip(&route.bearers) {
+            let (from, to) = (graph.index(from)?, graph.index(to)?);
+            if overlay.shunned.contains(&(from, to)) {
+                return None;
+            }
+            let (_, edge) = graph.from(from).find(|(_, edge)| edge.to == to && edge.bearer == *bearer)?;
+            totals.add(&edge.metrics, edge.bearer, overlay.doubts.get(&(from, to)).copied());
+        }
+        Some(totals)
+    }
+
+    /// The one thing that made a route give way to another.
+    fn cause(
+        &self,
+        core: &Core,
+        neighbours: &Neighbours,
+        old: &Route,
+        now: Option<&Totals>,
+        new: &Route,
+        wants: &Wants,
+    ) -> String {
+        let Some(now) = now else {
+            if self.has_moved(core, neighbours, old) {
+                return "it is with another router now".to_owned();
+            }
+            let gone = old.pairs.iter().find(|(from, to)| {
+                let graph = &self.routes.graph;
+                let ends = graph.index(from).zip(graph.index(to));
+                ends.is_none_or(|(from, to)| {
+                    self.routes.overlay.shunned.contains(&(from, to))
+                        || !graph.from(from).any(|(_, edge)| edge.to == to)
+                })
+            });
+            let Some((from, to)) = gone else { return "the link that it began with is gone".to_owned() };
+            let shunned = {
+                let graph = &self.routes.graph;
+                let ends = graph.index(from).zip(graph.index(to));
+                ends.is_some_and(|ends| self.routes.overlay.shunned.contains(&ends))
+            };
+            let silent = *from == core.own && neighbours.links.of(to).any(|(_, link)| link.silent);
+            let (from, to) = (self.name_for(core, neighbours, from), self.name_for(core, neighbours, to));
+            return if shunned {
+                format!("failures: messages over {from} → {to} were not confirmed")
+            } else if silent {
+                format!("failures: the link {from} → {to} is silent")
+            } else {
+                format!("the link {from} → {to} is gone")
+            };
+        };
+        if let Some((limit, by)) = now.broken(wants) {
+            return format!("it breaks the limit on {} by {}", limit.name(), limit.amount(by));
+        }
+        // What made it: that the old one became worse, or that the new one became better, whichever weighs more.
+        let weights = &wants.policy.weights;
+        let grown = now.grown_from(&old.totals, weights);
+        let gain = new.totals.gain_over(now, weights);
+        match (grown, gain) {
+            (Some((criterion, from, to)), _) if weighs(grown, weights) * 2 >= weighs(gain, weights) => {
+                let (from, to) = (amount(criterion, from), amount(criterion, to));
+                if criterion == Criterion::Delay && now.failures > old.totals.failures + LOSS {
+                    let lost = |totals: &Totals| amount(Criterion::Failures, totals.failures);
+                    let (before, after) = (lost(&old.totals), lost(now));
+                    return format!("loss rose from {before} to {after}, and with it the delay from {from} to {to}");
+                }
+                format!("{} rose from {from} to {to}", measure(criterion))
+            }
+            (_, Some((criterion, old, new))) => {
+                let (what, new, old) = (measure(criterion), amount(criterion, new), amount(criterion, old));
+                format!("another way has better {what}: {new} instead of {old}")
+            }
+            _ => "another way is better".to_owned(),
+        }
+    }
+}
+
+impl Engine {
+    /// A flight over this route was not confirmed in time: whatever stands on it gives way to its alternate.
+    pub(in crate::engine) fn fail_over(&mut self, failed: &Route) {
+        let on_it = |chosen: &Chosen| {
+            chosen.alternate.is_some() && chosen.route.nodes == failed.nodes && chosen.route.bearers == failed.bearers
+        };
+        let chosen = self.routing.routes.chosen.iter().filter(|(_, chosen)| on_it(chosen));
+        let aims: Vec<Aim> = chosen.map(|(aim, _)| aim.clone()).collect();
+        for aim in aims {
+            self.fail_over_to_alternate(aim, "failures: a message over it was not confirmed in time");
+        }
+    }
+
+    /// Receipts on their usual way have been lost, and those that went back the way of the messages too.
+    pub(in crate::engine) fn fail_over_receipts(&mut self, to: &Name) {
+        for hurried in [false, true] {
+            let aim = Aim { to: to.clone(), terms: Arc::default(), hurried };
+            self.fail_over_to_alternate(aim, "failures: what receipts over it had confirmed came again");
+        }
+    }
+
+    fn fail_over_to_alternate(&mut self, aim: Aim, cause: &str) {
+        let now = self.core.now.time;
+        let Some(standing) = self.routing.routes.chosen.get(&aim).cloned() else { return };
+        let Some(alternate) = standing.alternate.clone() else { return };
+        if standing.failed_over.is_some_and(|(before, _)| now < before + HOLD_DOWN) {
+            return;
+        }
+        // What has failed worse is no way out. The fault may also lie with the receipts' way back.
+        let history = &self.neighbours.worth.history;
+        let doubt = |route: &Route| route.pairs.iter().map(|pair| history.doubt(pair, now)).min().unwrap_or(u16::MAX);
+        if doubt(&alternate) < doubt(&standing.route) {
+            return;
+        }
+        let wants = Wants { policy: aim.terms.policy.clone(), time: None, bytes: 0 };
+        let Some(worth) =
+            self.routing.worth_now(&self.core, &self.neighbours, &alternate).filter(|totals| keeps(totals, &wants))
+        else {
+            return;
+        };
+        // Soon after the last time: the route that failed then was tried again, and has failed again.
+        let again = standing.failed_over.filter(|(before, hold)| now < *before + *hold * 4);
+        let hold = again.map_or(HOLD_DOWN, |(_, hold)| (hold * 2).min(LONGEST_HOLD));
+        let (old, new) = (
+            self.routing.names(&mut self.core, &mut self.neighbours, &standing.route.nodes),
+            self.routing.names(&mut self.core, &mut self.neighbours, &alternate.nodes),
+        );
+        self.core.record(Event::RouteChanged { to: aim.to.clone(), old, new, cause: cause.to_owned() });
+        let chosen = Chosen {
+            route: alternate,
+            alternate: Some(standing.route),
+            since: now,
+            worth,
+            failed_over: Some((now, hold)),
+            ..standing
+        };
+        let name = aim.to.clone();
+        self.routing.routes.chosen.insert(aim, chosen);
+        self.messages.outgoing.handle_path_broken(&name);
+        self.messages.schedule.wake(name);
+        // The doubt that it is in now counts from here on.
+        self.routing.link_state.note_history(true);
+    }
+}
+
+/// How much a difference in one criterion weighs.
+fn weighs(difference: Option<(Criterion, u64, u64)>, weights: &[u8; 4]) -> u64 {
+    let Some((criterion, from, to)) = difference else { return 0 };
+    let weights = if *weights == [0; 4] { &BALANCED } else { weights };
+    from.abs_diff(to).saturating_mul(weights[criterion as usize].into())
+}

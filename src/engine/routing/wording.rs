@@ -1,0 +1,80 @@
+//! Wording: ways, and what is wrong with them, in words and figures for people.
+
+use crate::engine::core::Core;
+use crate::engine::neighbours::Neighbours;
+use crate::engine::routing::Routing;
+use crate::engine::routing::routes::NoWay;
+use crate::id::Pseudonym;
+use crate::routing::policy::Criterion;
+
+/// Why there is no way, for people.
+pub(in crate::engine) fn explain_no_way(no_way: &NoWay) -> String {
+    match no_way {
+        NoWay::Unknown => "no router that can be reached knows it".to_owned(),
+        NoWay::Asking => "routers have been asked where it is".to_owned(),
+        NoWay::Apart => "no links lead there".to_owned(),
+        NoWay::Limits(limit, by) => {
+            format!("the nearest way breaks the limit on {} by {}", limit.name(), limit.amount(*by))
+        }
+        NoWay::Segment(segment) => {
+            format!("every way leads through a router that hands on no frames of segment {segment}")
+        }
+    }
+}
+impl Routing {
+    /// Names of nodes, as far as they are contacts.
+    pub(in crate::engine) fn names(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        nodes: &[Pseudonym],
+    ) -> Vec<String> {
+        nodes.iter().map(|node| self.name_for(core, neighbours, node)).collect()
+    }
+
+    /// The name of a node, or the beginning of its key.
+    pub(in crate::engine) fn name_for(&self, core: &Core, neighbours: &Neighbours, node: &Pseudonym) -> String {
+        if *node == core.own {
+            return core.membership.name().to_string();
+        }
+        match self
+            .link_state
+            .name_of_router(node)
+            .or_else(|| neighbours.links.of(node).next().and_then(|(_, l)| l.name.as_ref()))
+        {
+            Some(name) => name.to_string(),
+            None => format!("{node}"),
+        }
+    }
+}
+
+/// What a measure is called.
+pub(in crate::engine) fn measure(criterion: Criterion) -> &'static str {
+    match criterion {
+        Criterion::Cost => "price",
+        Criterion::Delay => "delay",
+        Criterion::Failures => "failures",
+        Criterion::Energy => "energy",
+    }
+}
+
+/// An amount of it.
+#[expect(clippy::cast_precision_loss, reason = "for people")]
+pub(in crate::engine) fn amount(criterion: Criterion, amount: u64) -> String {
+    match criterion {
+        Criterion::Cost => format!("{} a MB", money(amount)),
+        Criterion::Delay => format!("{:.1} ms", thousandths(amount)),
+        Criterion::Failures => format!("{:.2} %", (1.0 - (-(amount as f64) / 1e6).exp()) * 100.0),
+        Criterion::Energy => format!("{amount} mJ a MB"),
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "for people")]
+pub(in crate::engine) fn money(micro: u64) -> f64 {
+    micro as f64 / 1e6
+}
+
+#[expect(clippy::cast_precision_loss, reason = "for people")]
+pub(in crate::engine) fn thousandths(value: u64) -> f64 {
+    value as f64 / 1e3
+}
