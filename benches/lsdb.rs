@@ -12,7 +12,7 @@ use m2mesh::id::{AgreementKey, CredentialHash, Handle, IssuerId, Pseudonym, Real
 use m2mesh::identity::credential::{PeerCredential, hash};
 use m2mesh::identity::sign;
 use m2mesh::routing::lsdb::{Inserted, Lsdb, OwnLink};
-use m2mesh::routing::tree::Trees;
+use m2mesh::routing::tree::SteinerTrees;
 use m2mesh::time::{Epoch, EpochLength, Now, Time};
 use m2mesh::wire::credential::Credential;
 use m2mesh::wire::lsa::{CONTEXT, Lsa, LsaLink};
@@ -220,13 +220,13 @@ mod tree {
     #[divan::bench]
     fn make_the_graph_ready(bencher: Bencher<'_, '_>) {
         let graph = full(&routers()).told_graph(&nobody);
-        bencher.bench(|| Trees::new(black_box(&graph)));
+        bencher.bench(|| SteinerTrees::new(black_box(&graph)));
     }
 
     #[divan::bench(args = [10, 100])]
     fn of_members(bencher: Bencher<'_, '_>, members: usize) {
         let graph = full(&routers()).told_graph(&nobody);
-        let trees = Trees::new(&graph);
+        let trees = SteinerTrees::new(&graph);
         let members = graph.nodes().iter().step_by(ROUTERS / members).copied().collect();
         bencher.bench(|| trees.of(black_box(&members)));
     }

@@ -14,7 +14,7 @@ use m2mesh::id::Pseudonym;
 use m2mesh::routing::graph::{Graph, Metrics, NodeIndex};
 use m2mesh::routing::policy::Wants;
 use m2mesh::routing::search::{Overlay, search};
-use m2mesh::routing::trees::Trees;
+use m2mesh::routing::trees::SptCache;
 use m2mesh::wire::data::Policy;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -199,7 +199,7 @@ mod thousand_routers {
 
     #[divan::bench]
     fn search_again_in_a_kept_tree(bencher: Bencher<'_, '_>) {
-        let (graph, overlay, mut trees) = (geometric(1_000, 8_000), Overlay::default(), Trees::default());
+        let (graph, overlay, mut trees) = (geometric(1_000, 8_000), Overlay::default(), SptCache::default());
         bencher.bench_local(|| trees.search(black_box(&graph), 1, 0, &[999], &wants(CHEAP), &overlay).is_ok());
     }
 }

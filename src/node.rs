@@ -30,8 +30,8 @@ pub mod places;
 mod port;
 mod preflight;
 pub mod realm;
-mod show;
 mod stalled;
+mod status;
 pub mod system;
 mod waiting;
 

@@ -4,7 +4,7 @@
 //! waits in the stream's queue of its [`lane`] until a batch takes it, and then stays *in flight* until a receipt comes,
 //! its deadline passes, or the path breaks, upon which it is queued again under its old number. One that the receiver has
 //! no room for stands aside for a moment (`put_off`). What has less time left than such messages take of late does not keep those behind it
-//! from leaving (`headroom`). [`outgoing`] keeps all that, and gives every message exactly one end; [`retry`] says when one is sent again, `under_way` what that bears on; [`kept`] says what the store must hold for it to outlive a restart.
+//! from leaving (`headroom`). [`outgoing`] keeps all that, and gives every message exactly one end; [`retry`] says when one is sent again, `under_way` what that bears on; [`persisted`] says what the store must hold for it to outlive a restart.
 //! What asks for no confirmation takes a shorter way, in a stream of its own: [`unconfirmed`].
 //!
 //! **Receiving.** [`dedupe`] keeps, for each sender's stream, a watermark, the runs settled above it, and what was settled
@@ -27,9 +27,9 @@
 pub mod dedupe;
 pub mod departure;
 mod headroom;
-pub mod kept;
 pub mod lane;
 pub mod outgoing;
+pub mod persisted;
 mod put_off;
 pub mod ranges;
 pub mod reorder;

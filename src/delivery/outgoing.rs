@@ -19,8 +19,8 @@
 
 use super::dedupe::WINDOW;
 use super::departure::{Departure, Taken};
-use super::kept::{Change, Kept, KeptMessage, KeptRecord};
 use super::lane::Lane;
+use super::persisted::{Change, Kept, KeptMessage, KeptRecord};
 use super::stream::Stream;
 use crate::id::{InnerId, Name, OuterId, SendId, StreamId};
 use crate::time::{Now, Time, Unix};

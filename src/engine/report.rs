@@ -5,7 +5,7 @@ use super::api::{Reply, Token};
 use super::routing::wording::{amount, measure, money, thousandths};
 use super::view::{CandidateView, DoubtView, HopView, LinkView, PathView, RouteInUse, RouterView, RoutesView, WayView};
 use crate::engine::messages::objectives::Asked;
-use crate::engine::routing::routes::{NoWay, Route, Routes, Whereabouts};
+use crate::engine::routing::routes::{Location, NoWay, Route, Routes};
 use crate::engine::routing::wording::explain_no_way;
 use crate::id::Name;
 use crate::routing::explain::{Role, explain};
@@ -36,7 +36,7 @@ impl Engine {
     }
 
     fn link_view(&self, link: &crate::engine::neighbours::links::Link) -> LinkView {
-        let bearer = self.neighbours.worth.bearer(link.bearer);
+        let bearer = self.neighbours.link_metrics.bearer(link.bearer);
         let state = match (link.usable, link.silent) {
             (true, _) => "up",
             (false, true) => "silent",
@@ -54,7 +54,7 @@ impl Engine {
             success: f64::from(m.success) / f64::from(u16::MAX),
             price: money(m.price),
             energy_mj: m.energy,
-            left: self.neighbours.worth.left(link.bearer, self.core.now.unix),
+            left: self.neighbours.link_metrics.left(link.bearer, self.core.now.unix),
         }
     }
 
@@ -80,7 +80,7 @@ impl Engine {
         };
         let mut routers: Vec<RouterView> = entries.iter().map(router).collect();
         routers.sort_by(|a, b| a.name.cmp(&b.name));
-        let doubts = self.neighbours.worth.history.doubts(now).map(|((from, to), works, shunned)| DoubtView {
+        let doubts = self.neighbours.link_metrics.history.doubts(now).map(|((from, to), works, shunned)| DoubtView {
             from: self.routing.name_for(&self.core, &self.neighbours, &from),
             to: self.routing.name_for(&self.core, &self.neighbours, &to),
             works: f64::from(works) / f64::from(u16::MAX),
@@ -150,7 +150,7 @@ impl Engine {
     fn candidates(&mut self, to: &Name, wants: &Wants, taken: Option<&Route>) -> Vec<Candidate> {
         let mut candidates: Vec<Candidate> = Vec::new();
         candidates.extend(taken.map(|route| Candidate { best_at: Vec::new(), route: route.clone(), taken: true }));
-        let Ok(Whereabouts::At(routers, leaf)) = self.whereabouts(to) else { return candidates };
+        let Ok(Location::At(routers, leaf)) = self.location(to) else { return candidates };
         let overlay = self.routing.overlay_for(self.routing.segment_towards(
             &self.core,
             &self.neighbours,

@@ -19,7 +19,7 @@ pub enum Table {
     Dedupe = 2,
     /// The event log. Key: sequence number, 8 bytes big endian; value: one record.
     Log = 3,
-    /// Messages on their way out. Key and value: see [`kept`](crate::delivery::kept).
+    /// Messages on their way out. Key and value: see [`kept`](crate::delivery::persisted).
     Outbox = 4,
     /// How messages ended that the application may ask about again. Key: a number, 8 bytes big endian.
     Outcomes = 5,

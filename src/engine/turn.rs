@@ -42,7 +42,7 @@ impl Engine {
         self.timeout_multicast();
         self.routing.timeout_link_state(&mut self.core, &mut self.neighbours);
         self.timeout_locating();
-        self.timeout_worth();
+        self.timeout_link_metrics();
         self.timeout_tree();
         self.timeout_repair();
         self.member.timeout_relays(&mut self.core, &mut self.neighbours);

@@ -2,7 +2,7 @@
 //!
 //! The dialer opens two streams as soon as the connection stands; the listener accepts one of each. All input and
 //! output happens inside [`ConnectionHandler::poll`]: no task and no channel lies between the outbox and the
-//! socket. Pings are answered here and never reach the node; when to ping is decided in [`silence`](super::silence).
+//! socket. Pings are answered here and never reach the node; when to ping is decided in [`liveness`](super::liveness).
 //!
 //! A connection that is not needed any more is *finished*: nothing new is taken, what waits is written, the own
 //! direction of both streams is ended, and when the peer has ended its direction too, the connection lingers, so
@@ -14,8 +14,8 @@
 
 use super::Lane;
 use super::lane::{LaneError, LaneIo, Read};
+use super::liveness::{Asks, Silence, Watch};
 use super::pipe::Pipe;
-use super::silence::{Asks, Silence, Watch};
 use crate::wire::frame::{self, Frames, Kind};
 use crate::wire::ping::Ping;
 use bytes::Bytes;

@@ -17,7 +17,7 @@
 //! 3. After `Full`, [`Outbox::fill`] says exactly once that there is space, when half its limit is free again.
 
 use super::SendError;
-use super::pace::Pace;
+use super::queue_limit::Pace;
 use crate::wire::OutFrame;
 use crate::wire::data::Class;
 use bytes::Bytes;

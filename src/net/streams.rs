@@ -5,8 +5,8 @@
 
 use super::admitted::{Admitted, Found};
 use super::handler::{Command, Event, Handler, Received};
+use super::liveness::Watch;
 use super::pipe::Pipe;
-use super::silence::Watch;
 use super::sorter::Sorter;
 use super::{Multiaddr, NetConfig, PeerId};
 use futures::channel::mpsc;

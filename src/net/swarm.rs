@@ -12,7 +12,6 @@ mod lab;
 
 use super::admission::{Admission, Gate, Gatekeeper};
 use super::admitted::Admitted;
-use super::attended::Attended;
 use super::behaviour::{Behaviour, BehaviourEvent};
 use super::clocks::Clocks;
 use super::discovery::{Discovery, MAX_DIALS};
@@ -27,6 +26,7 @@ use super::permits::{Limits, Permits};
 use super::shaping::Shaping;
 use super::sorter::Sorter;
 use super::tally::{Item, Tally};
+use super::wake_gate::Attended;
 use super::{Executor, LinkCounters, Multiaddr, NetConfig, NetEvent, PeerId, SendError, Transport};
 use crate::counter::Counter;
 use crate::id::LinkId;

@@ -29,7 +29,7 @@ const HOP: u64 = 1_000;
 
 /// A graph made ready for trees: of each pair of neighbours the lightest link.
 #[derive(Clone, Debug)]
-pub struct Trees<'a> {
+pub struct SteinerTrees<'a> {
     graph: &'a Graph,
     /// By node: neighbour, weight, bearer.
     links: Vec<Vec<(NodeIndex, Weight, u8)>>,
@@ -62,7 +62,7 @@ struct Reached {
     next: Option<(NodeIndex, u8)>,
 }
 
-impl<'a> Trees<'a> {
+impl<'a> SteinerTrees<'a> {
     /// Of a graph. A link that is not there both ways is left out.
     pub fn new(graph: &'a Graph) -> Self {
         let links = (0..).take(graph.len()).map(|node| {
@@ -245,7 +245,7 @@ mod tests {
     fn a_connector_joins_what_lies_apart() {
         // 1 - 2 - 3, and 4 at 2: with 1, 3 and 4 as members 2 connects, and nobody else takes part.
         let graph = graph(6, &[(1, 2, 0, 0, 1), (2, 3, 0, 0, 1), (2, 4, 1, 0, 1), (4, 5, 0, 0, 1)]);
-        let trees = Trees::new(&graph);
+        let trees = SteinerTrees::new(&graph);
         let tree = trees.of(&set(&[1, 3, 4, 6, 99]));
         assert_eq!(links(&tree), [(1, 2, 0), (2, 3, 0), (2, 4, 1)]);
         assert!(tree.holds(&node(2)) && !tree.holds(&node(5)) && !tree.holds(&node(99)));
@@ -259,7 +259,7 @@ mod tests {
     fn a_free_way_is_preferred_however_long() {
         // 1 and 3 over cellular, or over 2 by wire, slowly; and 1 - 2 by satellite too, faster but at a price.
         let graph = graph(3, &[(1, 3, 2, 5, 1), (1, 2, 0, 0, 900), (2, 3, 0, 0, 900), (1, 2, 3, 9, 1)]);
-        assert_eq!(links(&Trees::new(&graph).of(&set(&[1, 3]))), [(1, 2, 0), (2, 3, 0)]);
+        assert_eq!(links(&SteinerTrees::new(&graph).of(&set(&[1, 3]))), [(1, 2, 0), (2, 3, 0)]);
     }
 
     #[test]
@@ -268,15 +268,15 @@ mod tests {
         let star = [(1, 5, 0, 0, 10), (2, 5, 0, 0, 10), (3, 5, 0, 0, 10), (4, 5, 0, 0, 10)];
         let ring = [(1, 2, 0, 0, 25), (2, 3, 0, 0, 25), (3, 4, 0, 0, 25), (1, 4, 0, 0, 25)];
         let graph = graph(5, &[star, ring].concat());
-        assert_eq!(links(&Trees::new(&graph).of(&set(&[1, 2, 3, 4]))).len(), 4);
-        assert!(Trees::new(&graph).of(&set(&[1, 2, 3, 4])).holds(&node(5)));
+        assert_eq!(links(&SteinerTrees::new(&graph).of(&set(&[1, 2, 3, 4]))).len(), 4);
+        assert!(SteinerTrees::new(&graph).of(&set(&[1, 2, 3, 4])).holds(&node(5)));
     }
 
     #[test]
     fn a_link_that_one_end_lacks_is_none() {
         let metrics = graph(2, &[(1, 2, 0, 0, 1)]).edge(0).metrics;
         let graph = Graph::new([1, 2].map(node), [(node(1), node(2), 0, metrics), (node(2), node(1), 1, metrics)]);
-        assert_eq!(links(&Trees::new(&graph).of(&set(&[1, 2]))), []);
+        assert_eq!(links(&SteinerTrees::new(&graph).of(&set(&[1, 2]))), []);
     }
 
     /// Which part of the graph a node is in, by the lowest of it.
@@ -300,7 +300,7 @@ mod tests {
                 .filter(|link| link.0 != link.1 && seen.insert((link.0, link.1, link.2)))
                 .collect();
             let graph = graph(20, &all);
-            let tree = Trees::new(&graph).of(&members.iter().map(|n| node(*n)).collect());
+            let tree = SteinerTrees::new(&graph).of(&members.iter().map(|n| node(*n)).collect());
             let links = links(&tree);
 
             let before = parts(20, all.iter().map(|link| (link.0, link.1)));
@@ -319,7 +319,7 @@ mod tests {
             }
             // The same from the same links in another order.
             let turned: Vec<_> = all.iter().rev().copied().collect();
-            let again = Trees::new(&super::tests::graph(20, &turned)).of(&members.iter().map(|n| node(*n)).collect());
+            let again = SteinerTrees::new(&super::tests::graph(20, &turned)).of(&members.iter().map(|n| node(*n)).collect());
             prop_assert_eq!(tree, again);
         }
     }

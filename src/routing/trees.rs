@@ -49,7 +49,7 @@ pub struct Counters {
 
 /// See the module's documentation.
 #[derive(Debug, Default)]
-pub struct Trees {
+pub struct SptCache {
     kept: Vec<Kept>,
     asked: u64,
     counters: Counters,
@@ -77,7 +77,7 @@ struct Kept {
     used: u64,
 }
 
-impl Trees {
+impl SptCache {
     /// As [`search`](super::search::search); `generation` changes whenever `graph` does.
     ///
     /// # Errors

@@ -27,7 +27,7 @@ pub(super) struct Groups {
     pub(super) shelf: shelf::Shelf,
     pub(super) repair: repair::Repair,
     pub(super) heard: heard::Heard,
-    pub(super) tree: tree::Trees,
+    pub(super) tree: tree::GroupTrees,
 }
 
 impl Groups {
@@ -40,7 +40,7 @@ impl Groups {
             shelf: shelf::Shelf::new(shelf::MAX_BYTES),
             repair: repair::Repair::default(),
             heard: heard::Heard::load(store)?,
-            tree: tree::Trees::default(),
+            tree: tree::GroupTrees::default(),
         })
     }
 }

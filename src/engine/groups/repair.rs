@@ -286,7 +286,8 @@ impl Groups {
         link: LinkId,
         kept: &crate::engine::groups::shelf::Kept,
     ) -> bool {
-        let Some(bearer) = neighbours.links.get(link).map(|link| neighbours.worth.bearer(link.bearer).class as u16)
+        let Some(bearer) =
+            neighbours.links.get(link).map(|link| neighbours.link_metrics.bearer(link.bearer).class as u16)
         else {
             return false;
         };
@@ -426,7 +427,7 @@ impl Engine {
                 let neighbour = beside[(from + at) % beside.len()];
                 let Some((link, price)) = self.neighbours.link_under(&neighbour, &Policy::default()) else { continue };
                 let Some(of) = self.neighbours.links.get(link) else { continue };
-                if of.blocked || price > 0 || self.neighbours.worth.bearer(of.bearer).metered {
+                if of.blocked || price > 0 || self.neighbours.link_metrics.bearer(of.bearer).metered {
                     continue;
                 }
                 let ranges = vec![(first, last)];

@@ -9,7 +9,7 @@
 //!
 //! A publisher that the tree has not reached yet begins with the routers next to it. While routers' databases differ, trees may have loops and gaps. The shelf ends the loops; gaps, and whatever is lost with a
 //! link or a relay, are closed by `repair`: each edge that appears has its two ends compare what they keep, and each frame is named to some
-//! neighbours beside the tree as well. This is epidemic broadcast over a tree (J. Leitão et al., "Epidemic Broadcast Trees", 2007), with
+//! neighbours beside the tree as well. This is epidemic broadcast over a tree (J. Leitão et al., "Epidemic Broadcast GroupTrees", 2007), with
 //! a tree that the link-state database gives instead of one that grows from duplicates.
 //!
 //! Trees are made anew a moment after the network or a group has changed, not at each of many changes in a row.
@@ -87,7 +87,7 @@ impl Place {
 
 /// See the module's documentation.
 #[derive(Debug, Default)]
-pub(in crate::engine) struct Trees {
+pub(in crate::engine) struct GroupTrees {
     /// Groups that this node carries.
     places: BTreeMap<Tag, Place>,
     due: Option<Time>,
@@ -95,7 +95,7 @@ pub(in crate::engine) struct Trees {
     publishing: BTreeMap<String, Time>,
 }
 
-impl Trees {
+impl GroupTrees {
     pub(in crate::engine) fn next_wake(&self) -> Option<Time> {
         [self.due, self.publishing.values().min().copied()].into_iter().flatten().min()
     }
@@ -166,7 +166,7 @@ impl Groups {
             let peers = &neighbours.peers;
             routing.link_state.lsdb.told_graph(&|hash| peers.pseudonym(hash))
         };
-        let trees = tree::Trees::new(&graph);
+        let trees = tree::SteinerTrees::new(&graph);
         let refused = groups.len().saturating_sub(MAX_TREES);
         let neighbours: BTreeSet<Pseudonym> = neighbours.links.neighbours().copied().collect();
         // Groups of the same members have the same tree.

@@ -124,7 +124,7 @@ impl Member {
     }
 
     fn costs(&self, neighbours: &Neighbours, link: &Link) -> bool {
-        neighbours.worth.bearer(link.bearer).metered || link.metrics.price > 0
+        neighbours.link_metrics.bearer(link.bearer).metered || link.metrics.price > 0
     }
 }
 

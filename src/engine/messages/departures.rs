@@ -272,7 +272,7 @@ impl Engine {
         self.messages.outgoing.handle_timeout(self.core.now.time, &mut ends, &mut overdue);
         for flight in overdue.suspicious {
             if let Some(route) = self.routing.flights.suspicious(flight) {
-                self.routing.blame(&mut self.core, &mut self.neighbours, &route);
+                self.routing.record_failure(&mut self.core, &mut self.neighbours, &route);
                 self.fail_over(&route);
             }
         }

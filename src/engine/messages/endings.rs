@@ -122,7 +122,7 @@ impl Messages {
         flight: u64,
     ) {
         if let Some((true, route, _)) = routing.flights.confirmed(flight) {
-            routing.praise(core, neighbours, &route);
+            routing.record_success(core, neighbours, &route);
         }
     }
 
@@ -142,7 +142,7 @@ impl Messages {
             return routing.flights.price_of_given_up(flight).unwrap_or(0);
         };
         if first {
-            routing.praise(core, neighbours, &route);
+            routing.record_success(core, neighbours, &route);
         }
         price
     }

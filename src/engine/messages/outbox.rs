@@ -3,7 +3,7 @@
 //! Invariant: what has ended is not sent again by a later process.
 
 use crate::counter::Counter;
-use crate::delivery::kept::KeptRecord;
+use crate::delivery::persisted::KeptRecord;
 use crate::engine::core::Core;
 use crate::engine::messages::Messages;
 use crate::engine::sender::Sender;

@@ -3,7 +3,7 @@
 //! Invariants
 //! 1. A link's credential has been verified, at admission or at its last refresh, and its key is the link's.
 //! 2. A link whose credential has lapsed is closed.
-//! 3. Of several links to one device each message takes the one that its policy likes best (see `worth`).
+//! 3. Of several links to one device each message takes the one that its policy likes best (see `link_metrics`).
 
 use crate::engine::core::Core;
 use crate::engine::neighbours::Neighbours;

@@ -4,10 +4,10 @@ pub(super) mod announcements;
 pub(super) mod credential_exchange;
 pub(super) mod forgeries;
 pub(super) mod fragments;
+pub(super) mod link_metrics;
 pub(super) mod links;
 pub(super) mod peer_credentials;
 pub(super) mod segments;
-pub(super) mod worth;
 
 use crate::engine::settings::Settings;
 use crate::engine::share::Rates;
@@ -18,7 +18,7 @@ use crate::time::Now;
 pub(super) struct Neighbours {
     pub(super) links: links::Links,
     pub(super) peers: peer_credentials::PeerCredentials,
-    pub(super) worth: worth::Worth,
+    pub(super) link_metrics: link_metrics::LinkMetrics,
     pub(super) fragments: fragments::Fragments,
     /// How many forged frames each link may still bring.
     pub(super) forgeries: Rates,
@@ -32,7 +32,7 @@ impl Neighbours {
         Ok(Self {
             links: links::Links::default(),
             peers: peer_credentials::PeerCredentials::new(peer_credentials::MAX_CREDENTIALS),
-            worth: worth::Worth::load(&settings.bearers, store, now)?,
+            link_metrics: link_metrics::LinkMetrics::load(&settings.bearers, store, now)?,
             fragments: fragments::Fragments::default(),
             forgeries: forgeries::rates(),
             addresses: Vec::new(),

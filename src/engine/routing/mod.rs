@@ -3,12 +3,12 @@
 pub(super) mod data_frames;
 pub(super) mod flights;
 pub(super) mod forward;
+pub(super) mod hold_down;
 pub(super) mod link_state;
 pub(super) mod locate;
 pub(super) mod pathfinding;
 pub(super) mod questions;
 pub(super) mod routes;
-pub(super) mod standing;
 pub(super) mod wording;
 
 use crate::id::Pseudonym;

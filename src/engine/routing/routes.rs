@@ -1,7 +1,7 @@
 //! Routes: which way each destination's messages take, and why it changed.
 //!
 //! **Mechanism.** A route is chosen for a destination and the terms of its messages, from the graph of the link-state
-//! database with our own links as we see them ourselves. It stays until it breaks or another is clearly better (`standing`);
+//! database with our own links as we see them ourselves. It stays until it breaks or another is clearly better (`hold_down`);
 //! every change goes into the event log with the one thing that made it.
 //!
 //! The terms say what is to be saved; a deadline forbids ways that take too long. A message that has time for the way that its terms
@@ -31,7 +31,7 @@ use crate::routing::graph::Graph;
 use crate::routing::policy::Wants;
 use crate::routing::search::Overlay;
 use crate::routing::totals::{Limit, Totals};
-use crate::routing::trees::Trees;
+use crate::routing::trees::SptCache;
 use crate::time::Time;
 use crate::wire::data::MAX_HOPS;
 use core::time::Duration;
@@ -78,7 +78,7 @@ impl Route {
 
 /// Where a device is.
 #[derive(Clone, Debug)]
-pub(in crate::engine) enum Whereabouts {
+pub(in crate::engine) enum Location {
     /// It is a neighbour, and nothing more is known of it.
     NextToUs(PeerCredential),
     /// One of our routers knows.
@@ -111,7 +111,7 @@ pub(in crate::engine) struct Routes {
     pub(in crate::engine) generation: u64,
     pub(in crate::engine) overlay: Overlay,
     overlay_until: Option<Time>,
-    pub(in crate::engine) trees: Trees,
+    pub(in crate::engine) trees: SptCache,
     /// The segments that each router of the graph may exchange frames of, by its place there.
     pub(in crate::engine) reaches: Vec<u64>,
 }
@@ -198,7 +198,7 @@ impl Routing {
         let key = peer.body.key;
         let Some((link, _)) = neighbours.link_under(&key, &wants.policy) else { return Err(NoWay::Apart) };
         let Some(link) = neighbours.links.get(link) else { return Err(NoWay::Apart) };
-        let bearer = neighbours.worth.bearer(link.bearer).class as u8;
+        let bearer = neighbours.link_metrics.bearer(link.bearer).class as u8;
         let mut totals = Totals::default();
         totals.add(&link.metrics, bearer, None);
         let bearers = vec![bearer];
@@ -236,14 +236,14 @@ impl Routing {
     }
 
     /// A flight over this route was confirmed.
-    pub(in crate::engine) fn praise(&mut self, core: &mut Core, neighbours: &mut Neighbours, route: &Route) {
-        let changed = neighbours.worth.history.succeeded(&route.pairs, core.now.time);
+    pub(in crate::engine) fn record_success(&mut self, core: &mut Core, neighbours: &mut Neighbours, route: &Route) {
+        let changed = neighbours.link_metrics.history.succeeded(&route.pairs, core.now.time);
         self.link_state.note_history(changed);
     }
 
     /// A flight over this route was not confirmed in time.
-    pub(in crate::engine) fn blame(&mut self, core: &mut Core, neighbours: &mut Neighbours, route: &Route) {
-        let changed = neighbours.worth.history.failed(&route.pairs, core.now.time);
+    pub(in crate::engine) fn record_failure(&mut self, core: &mut Core, neighbours: &mut Neighbours, route: &Route) {
+        let changed = neighbours.link_metrics.history.failed(&route.pairs, core.now.time);
         self.link_state.note_history(changed);
     }
 }
@@ -349,14 +349,14 @@ impl Engine {
     }
 
     pub(in crate::engine) fn find_way(&mut self, to: &Name, wants: &Wants) -> Result<(Route, Option<Route>), NoWay> {
-        match self.whereabouts(to)? {
-            Whereabouts::NextToUs(peer) => {
+        match self.location(to)? {
+            Location::NextToUs(peer) => {
                 self.routing.direct(&self.core, &self.neighbours, &peer, wants).map(|route| (route, None))
             }
-            Whereabouts::BeyondRouter(leaf) => {
+            Location::BeyondRouter(leaf) => {
                 self.routing.by_router(&self.core, &self.neighbours, &leaf, wants).map(|route| (route, None))
             }
-            Whereabouts::At(routers, leaf) => {
+            Location::At(routers, leaf) => {
                 let segment = self.routing.segment_towards(&self.core, &self.neighbours, &routers, leaf.as_ref());
                 self.routing.search(
                     &mut self.core,
@@ -371,7 +371,7 @@ impl Engine {
     }
 
     /// What is known of where a device is; if nothing is, that is asked.
-    pub(in crate::engine) fn whereabouts(&mut self, to: &Name) -> Result<Whereabouts, NoWay> {
+    pub(in crate::engine) fn location(&mut self, to: &Name) -> Result<Location, NoWay> {
         self.follow_graph();
         let neighbour = self.neighbours.links.to(to).map(|(_, link)| link.peer.clone());
         if let Some(peer) = &neighbour
@@ -381,24 +381,24 @@ impl Engine {
             // nothing is heard of it here and others may have it.
             let handle = peer.body.handle;
             if self.neighbours.links.of(&peer.body.key).any(|(_, link)| link.usable) {
-                return Ok(Whereabouts::NextToUs(peer.clone()));
+                return Ok(Location::NextToUs(peer.clone()));
             }
             let routers = self.routing.routers_towards(&self.core, &self.neighbours, &handle);
             return Ok(match self.core.settings.forwarding {
-                false => Whereabouts::BeyondRouter(peer.clone()),
-                true if routers.is_empty() => Whereabouts::NextToUs(peer.clone()),
-                true => Whereabouts::At(routers, Some(peer.clone())),
+                false => Location::BeyondRouter(peer.clone()),
+                true if routers.is_empty() => Location::NextToUs(peer.clone()),
+                true => Location::At(routers, Some(peer.clone())),
             });
         }
         let unix = self.core.now.unix;
         let Some(handle) = self.core.membership.contacts().handle_of(to, unix) else { return Err(NoWay::Unknown) };
         let router = neighbour.map(|peer| peer.body.key).or_else(|| self.routing.link_state.router_named(to));
         if let Some(router) = router {
-            return Ok(Whereabouts::At(vec![router], None));
+            return Ok(Location::At(vec![router], None));
         }
         let leaf = self.routing.credential_of_name(&mut self.core, &mut self.neighbours, to);
         if let Some(leaf) = leaf.as_ref().filter(|_| !self.core.settings.forwarding) {
-            return Ok(Whereabouts::BeyondRouter(leaf.clone()));
+            return Ok(Location::BeyondRouter(leaf.clone()));
         }
         let routers = leaf.as_ref().map_or_else(Vec::new, |leaf| {
             self.routing.routers_towards(&self.core, &self.neighbours, &leaf.body.handle)
@@ -406,7 +406,7 @@ impl Engine {
         if routers.is_empty() {
             return Err(if self.ask_where(handle) { NoWay::Asking } else { NoWay::Unknown });
         }
-        Ok(Whereabouts::At(routers, leaf))
+        Ok(Location::At(routers, leaf))
     }
 
     /// Whether anything hangs on the graph now: a route that was chosen by it, a message that waits for one, or a hop's
@@ -439,7 +439,7 @@ impl Engine {
             self.routing.link_state.lsdb.graph(&resolve, &own)
         };
         let mut overlay = Overlay { hops: u32::try_from(MAX_HOPS).ok(), ..Overlay::default() };
-        for ((from, to), doubt, shunned) in self.neighbours.worth.history.doubts(now) {
+        for ((from, to), doubt, shunned) in self.neighbours.link_metrics.history.doubts(now) {
             if let Some(ends) = graph.index(&from).zip(graph.index(&to)) {
                 overlay.doubts.insert(ends, doubt);
                 if shunned {

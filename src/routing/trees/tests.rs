@@ -62,7 +62,7 @@ proptest! {
         time in prop::option::of(0..12u64),
         excluded in prop::option::weighted(0.3, 1..u32::from(NODES)),
     ) {
-        let (mut trees, mut rows) = (Trees::default(), rows.into_iter().collect::<BTreeMap<_, _>>());
+        let (mut trees, mut rows) = (SptCache::default(), rows.into_iter().collect::<BTreeMap<_, _>>());
         let (mut gone, mut overlay) = (BTreeSet::new(), Overlay::default());
         for (generation, steps) in (0..).zip(changes) {
             for step in steps {
@@ -118,7 +118,7 @@ proptest! {
 #[test]
 fn a_tree_is_walked_repaired_and_dropped_when_others_are_asked_for() {
     let rows: BTreeMap<_, _> = (0..NODES - 1).map(|at| ((at, at + 1, 0), (1, 1))).collect();
-    let (mut trees, overlay, line) = (Trees::default(), Overlay::default(), graph(&BTreeSet::new(), &rows));
+    let (mut trees, overlay, line) = (SptCache::default(), Overlay::default(), graph(&BTreeSet::new(), &rows));
     let mut ask = |graph: &Graph, generation, weights| {
         let found = trees.search(graph, generation, 0, &[13], &wants(weights, None), &overlay);
         (found.map(|found| found.best.edges.len()), trees.counters())
@@ -142,7 +142,7 @@ fn a_tree_is_walked_repaired_and_dropped_when_others_are_asked_for() {
 #[test]
 fn a_stale_generation_never_reads_past_a_graph() {
     let rows: BTreeMap<_, _> = (0..NODES - 1).map(|at| ((at, at + 1, 0), (1, 1))).collect();
-    let (mut trees, overlay) = (Trees::default(), Overlay::default());
+    let (mut trees, overlay) = (SptCache::default(), Overlay::default());
     let large = graph(&BTreeSet::new(), &rows);
     let small = graph(&(5..NODES).collect(), &rows);
     for graph in [&large, &small, &large] {
@@ -154,7 +154,7 @@ fn a_stale_generation_never_reads_past_a_graph() {
 #[test]
 fn an_alternate_that_is_remembered_is_worth_what_it_is_now() {
     let rows = |price| BTreeMap::from([((0, 2, 0), (0, 1)), ((0, 1, 0), (price, 1)), ((1, 2, 0), (0, 1))]);
-    let (mut trees, overlay) = (Trees::default(), Overlay::default());
+    let (mut trees, overlay) = (SptCache::default(), Overlay::default());
     for price in [5, 7] {
         let graph = graph(&BTreeSet::new(), &rows(price));
         let found = trees.search(&graph, price, 0, &[2], &wants([0, 1, 0, 0], None), &overlay).expect("two ways");

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use m2mesh::delivery::kept::KeptRecord;
+use m2mesh::delivery::persisted::KeptRecord;
 use m2mesh::engine::api::InboxRecord;
 use m2mesh::wire::batch::{MAX_MESSAGES, MAX_PAYLOAD};
 use m2mesh::wire::parcel::{Parcel, RECORD, Records, put_record, shorten};

@@ -18,7 +18,7 @@ impl Routing {
     pub(in crate::engine) fn own_links(&self, core: &Core, neighbours: &Neighbours) -> Vec<OwnLink> {
         let told = |(_, link): (LinkId, &Link)| OwnLink {
             to: link.peer.body.key,
-            bearer: neighbours.worth.bearer(link.bearer).class as u8,
+            bearer: neighbours.link_metrics.bearer(link.bearer).class as u8,
             metrics: link.metrics,
             usable: link.usable,
         };
@@ -49,7 +49,7 @@ impl Engine {
                 borders.insert(link.area);
                 continue;
             }
-            let bearer = self.neighbours.worth.bearer(link.bearer).class as u8;
+            let bearer = self.neighbours.link_metrics.bearer(link.bearer).class as u8;
             let m = &link.metrics;
             let claim = LsaLink {
                 to: link.peer.hash,

@@ -234,7 +234,7 @@ impl Engine {
             return;
         }
         // What has failed worse is no way out. The fault may also lie with the receipts' way back.
-        let history = &self.neighbours.worth.history;
+        let history = &self.neighbours.link_metrics.history;
         let doubt = |route: &Route| route.pairs.iter().map(|pair| history.doubt(pair, now)).min().unwrap_or(u16::MAX);
         if doubt(&alternate) < doubt(&standing.route) {
             return;

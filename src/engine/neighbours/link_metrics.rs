@@ -53,7 +53,7 @@ struct KeptHistory {
 
 /// See the module's documentation.
 #[derive(Debug)]
-pub(in crate::engine) struct Worth {
+pub(in crate::engine) struct LinkMetrics {
     /// By bearer; never empty.
     bearers: Vec<Profile>,
     spend: Vec<Spend>,
@@ -75,7 +75,7 @@ struct Measured {
     kept: bool,
 }
 
-impl Worth {
+impl LinkMetrics {
     /// What the settings say, and what an earlier process measured and spent.
     pub(in crate::engine) fn load(bearers: &[Profile], store: &dyn Read, now: Now) -> Result<Self, ReadError> {
         let bearers = if bearers.is_empty() { vec![Profile::default()] } else { bearers.to_vec() };
@@ -134,26 +134,26 @@ impl Worth {
 impl Neighbours {
     /// Keeps what was measured and spent, from time to time.
     pub(in crate::engine) fn write_history(&mut self, core: &mut Core) {
-        if core.now.time < self.worth.save {
+        if core.now.time < self.link_metrics.save {
             return;
         }
-        self.worth.save = core.now.time + SAVE;
-        for ((peer, bearer), known) in &mut self.worth.estimators {
+        self.link_metrics.save = core.now.time + SAVE;
+        for ((peer, bearer), known) in &mut self.link_metrics.estimators {
             if !core::mem::replace(&mut known.kept, true) {
                 let key = [&peer.0[..], &[*bearer]].concat();
                 let value = wire::encode(&known.estimator);
                 core.journal.write(Write::Put { table: Table::Links, key, value });
             }
         }
-        self.worth.history.tidy(core.now.time);
-        let hops = self.worth.history.keep(core.now.time);
-        if core::mem::replace(&mut self.worth.doubted, !hops.is_empty()) || !hops.is_empty() {
+        self.link_metrics.history.tidy(core.now.time);
+        let hops = self.link_metrics.history.keep(core.now.time);
+        if core::mem::replace(&mut self.link_metrics.doubted, !hops.is_empty()) || !hops.is_empty() {
             let value = wire::encode(&KeptHistory { at: core.now.unix, hops });
             core.journal.write(Write::Put { table: Table::Meta, key: HISTORY.to_vec(), value });
         }
-        if core::mem::take(&mut self.worth.spent) {
-            let named = self.worth.bearers.iter().map(|bearer| bearer.name.clone());
-            let spent: Vec<(String, Spent)> = named.zip(self.worth.spend.iter().map(Spend::spent)).collect();
+        if core::mem::take(&mut self.link_metrics.spent) {
+            let named = self.link_metrics.bearers.iter().map(|bearer| bearer.name.clone());
+            let spent: Vec<(String, Spent)> = named.zip(self.link_metrics.spend.iter().map(Spend::spent)).collect();
             let value = wire::encode(&spent);
             core.journal.write(Write::Put { table: Table::Meta, key: SPENT.to_vec(), value });
         }
@@ -161,8 +161,8 @@ impl Neighbours {
 
     /// When a window or a quota next changes.
     pub(in crate::engine) fn next_bearer_change(&self, core: &Core) -> Option<Time> {
-        let changes = self.worth.bearers.iter().filter_map(|bearer| bearer.windows.next_change(core.now.unix));
-        let renewals = self.worth.spend.iter().filter_map(|spend| spend.next_change(core.now.unix));
+        let changes = self.link_metrics.bearers.iter().filter_map(|bearer| bearer.windows.next_change(core.now.unix));
+        let renewals = self.link_metrics.spend.iter().filter_map(|spend| spend.next_change(core.now.unix));
         changes.chain(renewals).min().map(|at| core.now.time + at.since(core.now.unix))
     }
 
@@ -178,7 +178,7 @@ impl Neighbours {
 
     fn best_link<'a>(&self, links: impl Iterator<Item = (LinkId, &'a Link)>, policy: &Policy) -> Option<(LinkId, u64)> {
         let fits = links.filter(|(_, link)| {
-            let class = self.worth.bearer(link.bearer).class as u16;
+            let class = self.link_metrics.bearer(link.bearer).class as u16;
             link.usable && policy.avoid.is_none_or(|avoid| avoid & (1 << class) == 0)
         });
         fits.min_by_key(|(id, link)| (weigh(&link.metrics, &policy.weights), core::cmp::Reverse(*id)))
@@ -196,7 +196,7 @@ impl Engine {
     pub(in crate::engine) fn handle_measured(&mut self, id: LinkId, round_trip: Duration) {
         let Some(of) = self.neighbours.links.get(id).map(|link| (link.peer.body.key, link.bearer)) else { return };
         let now = self.core.now.time;
-        let (estimator, forgotten) = self.neighbours.worth.estimator(of, now);
+        let (estimator, forgotten) = self.neighbours.link_metrics.estimator(of, now);
         estimator.measured(round_trip, now);
         self.core.count(Counter::LinksForgotten, u64::from(forgotten));
         self.assess(id);
@@ -212,15 +212,15 @@ impl Engine {
         link.silent = silent;
         let (of, name) = ((link.peer.body.key, link.bearer), link.name.clone());
         if silent {
-            self.neighbours.worth.estimator(of, now).0.unanswered(now);
+            self.neighbours.link_metrics.estimator(of, now).0.unanswered(now);
             self.core.record(Event::LinkSilent {
                 name: name.clone(),
-                bearer: self.neighbours.worth.bearer(of.1).name.clone(),
+                bearer: self.neighbours.link_metrics.bearer(of.1).name.clone(),
             });
         } else {
             self.core.record(Event::LinkHeard {
                 name: name.clone(),
-                bearer: self.neighbours.worth.bearer(of.1).name.clone(),
+                bearer: self.neighbours.link_metrics.bearer(of.1).name.clone(),
             });
         }
         self.assess(id);
@@ -237,11 +237,11 @@ impl Engine {
     /// Looks anew at what a link is worth and whether it is usable.
     pub(in crate::engine) fn assess(&mut self, id: LinkId) {
         let Some(link) = self.neighbours.links.get(id) else { return };
-        let bearer = self.neighbours.worth.bearer(link.bearer);
-        let spend = self.neighbours.worth.spend.get(usize::from(link.bearer));
+        let bearer = self.neighbours.link_metrics.bearer(link.bearer);
+        let spend = self.neighbours.link_metrics.spend.get(usize::from(link.bearer));
         let spent = spend.is_some_and(|spend| spend.is_exhausted(self.core.now.unix));
         let usable = !link.silent && !spent && bearer.windows.open_at(self.core.now.unix);
-        let known = self.neighbours.worth.estimators.get(&(link.peer.body.key, link.bearer));
+        let known = self.neighbours.link_metrics.estimators.get(&(link.peer.body.key, link.bearer));
         let fresh = Estimator::new(self.core.now.time);
         let quality = known.map_or(&fresh, |known| &known.estimator).quality(self.core.now.time);
         let metrics = Metrics {
@@ -269,21 +269,21 @@ impl Engine {
     }
 
     /// Windows and quotas that have changed; measurements that are to be kept.
-    pub(in crate::engine) fn timeout_worth(&mut self) {
+    pub(in crate::engine) fn timeout_link_metrics(&mut self) {
         self.assess_all();
     }
 
     /// Bytes have gone over a link.
     pub(in crate::engine) fn spend(&mut self, id: LinkId, bytes: usize) {
         let Some(bearer) = self.neighbours.links.get(id).map(|link| usize::from(link.bearer)) else { return };
-        let Some(spend) = self.neighbours.worth.spend.get_mut(bearer) else { return };
-        if spend.left(self.core.now.unix).is_some() && !self.neighbours.worth.spent {
-            self.neighbours.worth.spent = true;
-            self.neighbours.worth.save = self.neighbours.worth.save.min(self.core.now.time + SAVE_SPENT);
+        let Some(spend) = self.neighbours.link_metrics.spend.get_mut(bearer) else { return };
+        if spend.left(self.core.now.unix).is_some() && !self.neighbours.link_metrics.spent {
+            self.neighbours.link_metrics.spent = true;
+            self.neighbours.link_metrics.save = self.neighbours.link_metrics.save.min(self.core.now.time + SAVE_SPENT);
         }
         if spend.spend(bytes as u64, self.core.now.unix) {
             // That was the last of it.
-            let name = self.neighbours.worth.bearers[bearer].name.clone();
+            let name = self.neighbours.link_metrics.bearers[bearer].name.clone();
             self.core.record(Event::QuotaSpent { bearer: name });
             self.assess_all();
         }

@@ -1,4 +1,4 @@
-//! Silence: when a connection is pinged, when it counts as silent, and when it is given up.
+//! Liveness: when a connection is pinged, when it counts as silent, and when it is given up.
 //!
 //! Whatever arrives shows that the peer lives. When nothing has arrived for a while, a ping asks; when nothing has
 //! arrived for longer, the connection is dead. One timer serves both and is not touched by traffic: when it fires
