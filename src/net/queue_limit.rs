@@ -1,4 +1,4 @@
-//! Pace: how fast a lane is written, and so how much may wait for it and how much is written at once.
+//! Queue limits: how fast a lane is written, and so how much may wait for it and how much is written at once.
 //!
 //! What waits in a queue for longer than it is of use might as well not be sent, and what is urgent waits for what is being written.
 //! The writer takes a chunk when it has written the one before: the time between is what that one took, its own waiting

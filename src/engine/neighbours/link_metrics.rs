@@ -1,4 +1,4 @@
-//! What links are worth: bearers, measurements, spending, and the failure history of hops.
+//! Link metrics: what links are worth by their bearers, measurements and spending, and the failure history of hops.
 //!
 //! A neighbour may be reached over several bearers, each a link of its own. What a link's probes measured is kept by
 //! neighbour and bearer, so that a link that comes back is known from before. Of the links to one neighbour each frame

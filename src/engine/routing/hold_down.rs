@@ -1,4 +1,4 @@
-//! Standing routes: kept while they are nearly as good as the best, and left for a reason that can be named.
+//! Hold-down: a standing route is kept while it is nearly as good as the best, and left for a reason that can be named.
 //!
 //! A route that stands is left when an edge of it is gone or shunned, when it ends at a leaf that has moved, when it breaks a
 //! limit, or when another is better by more than [`BETTER`] percent and it has stood for [`HOLD_DOWN`]: so small changes do
