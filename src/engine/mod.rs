@@ -20,12 +20,14 @@
 //!   drained ─▶ turn: the commit, what waits for it, new data
 //! ```
 //!
-//! | what for | files |
+//! What is decided lies in five wings over a small `core`, each a folder with a struct that owns its state; what is below is lent to what is above.
+//!
+//! | wing | files |
 //! |-|-|
-//! | the way in and out | `exchange` inputs and outputs, [`api`] what the application says and hears, [`lab`] what a lab tells, [`store`] what a disk is asked; `dispatch` which room each is for, `turn` in which order a turn ends, `journal` its commit and the event log |
+//! | the way in and out | `exchange` inputs and outputs, [`api`] what the application says and hears, [`lab`] what a lab tells, [`store`] what a disk is asked; `dispatch` which room each is for, `turn` in which order a turn ends, `journal` its commit and the event log, `core` what all need |
 //! | neighbours | `links` who they are, `announcements` what they say of themselves, `credential_exchange` and `peer_credentials` whose signatures are known, `link_metrics` what links are worth, `fragments` for narrow ones, `segments` whose frames, `share` no link more than its part, `forgeries` nor much that is forged |
-//! | ways | `link_state` what routers tell each other, `routes` which way, by `pathfinding`, `hold_down` and until when, `forward` for others, `locate` where a leaf is, `flights` what became of frames |
-//! | messages out | `submission` checked, by the `objectives` of their policy, `strangers` to whom there is no card yet, `departures` sealed and sent in turn, `endings` what became of them, `outcomes` by name, `outbox` through a restart; `sessions` which there are, `seals` put on and taken off, `data_frames` their parts |
+//! | routing | `link_state` what routers tell each other, `routes` which way, by `pathfinding`, `hold_down` and until when, `forward` for others, `locate` where a leaf is, `flights` what became of frames, `questions` about leaves, `data_frames` the parts of a frame, `wording` for people |
+//! | messages out | `submission` checked, by the `objectives` of their policy, `strangers` to whom there is no card yet, `departures` sealed and sent in turn, `endings` what became of them, `outcomes` by name, `outbox` through a restart; `sessions` which there are, `seals` put on and taken off, `sender` who waits for an end |
 //! | messages in | `receiving` data frames, `intake` judged, `inbox` kept, `holdings` how much of it each contact has, `senders` whose duplicates are known, `receipts` what is said of them, `consumers` who reads them, `reading` and is told, `services` offers and calls |
 //! | groups | `multicast` subscriptions, `publishing` what is published, in `out_streams` with `ordinals`, `confirmations` who has heard it, `tree` to whom frames are pushed, `group_frames` what others publish, `lag` by whose clocks, `shelf` frames kept, `repair` and fetched, as `wanted`, `streams` their order, `succession` from one to the next, `past` what was there before a subscription, `missing` their gaps, `heard` up to where subscribers have heard them, for good |
 //! | membership | `epochs` their turn, `renewal` credentials and cards, `relaying` enrolment of others, by the `ways` that cost least, `bulletins` the operator's word, `documents` and what it names |

@@ -1,10 +1,4 @@
-//! What contacts send: accepted once, made durable, and only then confirmed.
-//!
-//! ```text
-//! parcel ─▶ its stream's dedupe ─▶ a record of the inbox ─┐
-//! batch  ─▶ its stream's dedupe ─▶ calls, responses       ├─▶ the turn's commit ─▶ durable: receipts, notices
-//!                       changed dedupe states ────────────┘
-//! ```
+//! The inbox: what contacts have sent and `intake` has accepted, kept until all who read it have it behind them.
 //!
 //! The accepted messages of a parcel lie in the store as they came: one record, not decoded. Each has a number, from 1
 //! on without gaps. Whoever reads the inbox is a *consumer* with a cursor of its own; what all of them have behind

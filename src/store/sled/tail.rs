@@ -20,6 +20,8 @@ pub(super) struct Tail {
     length: Option<u64>,
     /// Where each was, and what was in it.
     segments: Vec<(u64, Vec<u8>)>,
+    /// Where there were empty ones, and how long.
+    empty: Vec<(u64, usize)>,
     /// Names and content of the snapshots: one, in general.
     snapshots: Vec<(OsString, Vec<u8>)>,
 }
@@ -40,19 +42,26 @@ impl Tail {
         let stable = headers.iter().filter_map(|(header, _)| Some(header.as_ref()?.stable)).max().unwrap_or(0);
         let floor = stable.max(0) / SEGMENT as i64 * SEGMENT as i64;
         headers.retain(|(header, _)| header.as_ref().is_none_or(|header| header.number >= floor));
-        // Those without a header come last; most are empty.
-        headers.sort_by_key(|(header, _)| std::cmp::Reverse(header.as_ref().map(|header| header.number)));
-        let mut segments = Vec::new();
-        for (_, offset) in headers.into_iter().take(MOST) {
+        // Those whose header cannot be read come first: one of them may be what is damaged.
+        headers.sort_by_key(|(header, _)| header.as_ref().map(|header| std::cmp::Reverse(header.number)));
+        let (mut segments, mut empty) = (Vec::new(), Vec::new());
+        for (_, offset) in headers {
             let mut content = vec![0; (length - offset).min(SEGMENT as u64) as usize];
             file.read_exact_at(&mut content, offset)?;
-            segments.push((offset, content));
+            if content.iter().all(|byte| *byte == 0) {
+                empty.push((offset, content.len()));
+            } else {
+                segments.push((offset, content));
+            }
+            if segments.len() == MOST {
+                break;
+            }
         }
         let mut snapshots = Vec::new();
         for path in snapshots_in(store)? {
             snapshots.push((path.file_name().unwrap_or_default().to_owned(), fs::read(path)?));
         }
-        Ok(Self { length: Some(length), segments, snapshots })
+        Ok(Self { length: Some(length), segments, empty, snapshots })
     }
 
     /// Puts it back into the database, which is closed, here or in a place to which it was moved.
@@ -61,6 +70,9 @@ impl Tail {
         let file = OpenOptions::new().write(true).open(store.join(DATABASE))?;
         for (offset, content) in &self.segments {
             file.write_all_at(content, *offset)?;
+        }
+        for (offset, bytes) in &self.empty {
+            file.write_all_at(&vec![0; *bytes], *offset)?;
         }
         file.set_len(length)?;
         file.sync_all()?;
@@ -110,5 +122,33 @@ impl Header {
 
 /// Bytes of a segment.
 const SEGMENT: usize = 512 * 1024;
-/// Most segments that are kept, in memory while a store is opened: sled writes some at a time.
-const MOST: usize = 8;
+/// Most segments that are kept, in memory while a store is opened, besides empty ones: sled writes some at a time. What lies before the newest
+/// of so many is not put back.
+const MOST: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A segment with a header that says where in the log it is.
+    fn segment(number: i64, fill: u8) -> Vec<u8> {
+        let mut header = [number ^ i64::MAX, i64::MAX].map(i64::to_le_bytes).concat();
+        header.splice(0..0, (!crc32fast::hash(&header)).to_le_bytes());
+        let mut segment = vec![fill; SEGMENT];
+        segment[..header.len()].copy_from_slice(&header);
+        segment
+    }
+
+    #[test]
+    fn what_has_no_header_and_what_is_empty_is_put_back_among_many_that_are_new() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut found: Vec<u8> = (0..12).flat_map(|at| segment(at * SEGMENT as i64, 7)).collect();
+        found.extend([vec![0; SEGMENT], vec![9; SEGMENT], vec![0; SEGMENT / 2]].concat());
+        let path = directory.path().join(DATABASE);
+        fs::write(&path, &found).expect("it is written");
+        let tail = Tail::read(directory.path()).expect("it is read");
+        fs::write(&path, vec![1; found.len() + SEGMENT]).expect("it is written over");
+        tail.restore(directory.path()).expect("it is put back");
+        assert!(fs::read(&path).expect("it is there") == found);
+    }
+}
