@@ -138,6 +138,7 @@ impl Groups {
         arrival: Arrival,
     ) -> Lag {
         let mut lag = self.shelf.lag(flow);
+        lag.note_sealed(frame.counter, Unix(frame.sent));
         let waited = signed(core.now.time.0.saturating_sub(arrival.came.0));
         let took = signed(core.now.unix.0).saturating_sub(waited).saturating_sub(signed(frame.sent));
         if arrival.behind.is_some() && lag::is_usual(took) {
@@ -146,7 +147,6 @@ impl Groups {
             return lag;
         }
         let giver = neighbours.links.get(link).map_or(0, |link| link.clock_of_hello().saturating_neg());
-        lag.note_sealed(frame.counter, Unix(frame.sent));
         lag.note_told(arrival.behind.unwrap_or(0).saturating_add(giver));
         // What was fetched may have waited; but before it was sealed it does not come, however long its giver says that it has kept it.
         let at_least = took.saturating_add(waited);

@@ -45,6 +45,8 @@ const SLACK: Duration = Duration::from_millis(200);
 const AHEAD: Duration = Duration::from_secs(1);
 /// By how much less its frames are ahead when its mark comes down.
 const LESS: Duration = Duration::from_secs(5);
+/// How long it stays then at least: who sends as if its clock went to and fro makes no write for each frame.
+const REST: Duration = Duration::from_secs(10);
 
 /// As it is kept in [`Table::Meta`].
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
@@ -86,6 +88,8 @@ struct Mark {
     barred: Unix,
     /// The latest that this process has handed over.
     last: Unix,
+    /// When it came down last.
+    down: Unix,
 }
 
 impl Mark {
@@ -129,7 +133,7 @@ impl Heard {
         store.scan(Table::Heard, &[], &mut |key, value| {
             if let (Some(publisher), Ok(stored)) = (CredentialHash::from_slice(key), wire::decode::<Stored>(value)) {
                 let barred = Unix(alive.0.saturating_add_signed(stored.ahead)).max(stored.peak);
-                heard.marks.insert(publisher, Mark { stored, after: Lsn(0), barred, last: Unix(0) });
+                heard.marks.insert(publisher, Mark { stored, after: Lsn(0), barred, last: Unix(0), down: Unix(0) });
             }
             true
         })?;
@@ -169,14 +173,15 @@ impl Heard {
         if !self.marks.contains_key(&publisher) {
             self.make_room(now, &mut passed);
             let stored = Stored { ahead: i64::MIN, term, peak: Unix(0) };
-            let mark = Mark { stored, after: turn, barred: self.floor, last: Unix(0) };
+            let mark = Mark { stored, after: turn, barred: self.floor, last: Unix(0), down: Unix(0) };
             self.marks.insert(publisher, mark);
         }
         if let Some(mark) = self.marks.get_mut(&publisher) {
             let ahead = ahead(sent, now);
-            let comes_down =
-                mark.stored.ahead > micros(AHEAD) && mark.stored.ahead.saturating_sub(ahead) > micros(LESS);
+            let is_less = mark.stored.ahead > micros(AHEAD) && mark.stored.ahead.saturating_sub(ahead) > micros(LESS);
+            let comes_down = is_less && (now < mark.down || now.since(mark.down) >= REST);
             if comes_down {
+                mark.down = now;
                 mark.stored.peak = mark.stored.peak.max(mark.heard());
             }
             if ahead > mark.stored.ahead || comes_down {

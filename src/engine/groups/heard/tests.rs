@@ -121,3 +121,20 @@ fn a_publisher_whose_clock_was_ahead_for_a_while_is_heard_soon_after_a_restart_a
         assert!(again <= seconds(199).max(seconds(now + 3)), "at {now} it is not heard until {again:?}");
     }
 }
+
+#[test]
+fn a_publisher_whose_clock_goes_to_and_fro_makes_no_write_for_each_frame() {
+    let mut heard = Heard::new(4, Unix(0), Unix(0));
+    let mut disk = Disk::default();
+    let mut writes = 0;
+    for step in 0..1_000 {
+        let (now, ahead) = (Unix(100_000_000 + step * 10_000), if step % 2 == 0 { 90_000_000 } else { 0 });
+        let passed = heard.pass((of(1), TERM), Unix(now.0 + ahead), now, Lsn(step));
+        writes += passed.writes.iter().filter(|write| matches!(write, Write::Put { table: Table::Heard, .. })).count();
+        disk.apply(passed.writes);
+        let again = Heard::load(&disk).expect("it reads").barred(&of(1));
+        assert!(again.0 >= now.0 + ahead, "what was heard is heard again");
+    }
+    // One comes down and one goes up in these ten seconds, besides the first, and what the frames that are ahead come later by.
+    assert!(writes <= 4, "{writes}");
+}
