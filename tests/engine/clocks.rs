@@ -2,6 +2,7 @@
 
 use crate::mesh::Mesh;
 use crate::multicast::{all, heard, publish, row, seconds};
+use m2mesh::engine::Input;
 use m2mesh::engine::api::Outcome;
 use m2mesh::wire::batch::Ack;
 
@@ -89,5 +90,26 @@ fn a_publication_that_is_late_is_not_handed_over_whoever_s_clock_was_set() {
         // What follows a gap waits for ten seconds for it.
         mesh.run(seconds(15));
         assert_eq!(heard(&mesh, 2, listens), [(0, 0), (2, 1)], "the clock of {device} is {ahead} s ahead");
+    }
+}
+
+#[test]
+fn what_waits_to_be_published_keeps_its_deadline_when_the_clock_is_set() {
+    for ahead in [-20, 20] {
+        let (mut mesh, listens) = row();
+        mesh.run(seconds(900));
+        publish(&mut mesh, 0, "plant/x", 0, seconds(5));
+        mesh.run(seconds(1));
+        let link = mesh.link(0, 1).expect("a link");
+        mesh.handle(0, Input::Blocked(link));
+        publish(&mut mesh, 0, "plant/x", 1, seconds(8));
+        mesh.skew.insert(0, ahead);
+        mesh.run(seconds(2));
+        mesh.stop(2);
+        mesh.handle(0, Input::Writable(link));
+        mesh.run(seconds(3));
+        mesh.go_on(2);
+        mesh.run(seconds(1));
+        assert_eq!(heard(&mesh, 2, listens), all(0..2), "in time, though the clock is {ahead} s ahead");
     }
 }

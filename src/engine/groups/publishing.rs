@@ -65,7 +65,6 @@ struct Publication {
     terms: Arc<Terms>,
     since: Time,
     deadline: Time,
-    expiry: Unix,
 }
 
 impl Publication {
@@ -245,9 +244,8 @@ impl Engine {
         if !self.groups.publishing.pending.contains_key(group) {
             self.note_publishing(group);
         }
-        let (since, expiry, group) = (self.core.now.time, self.core.now.unix + lifetime, group.to_owned());
-        let publication =
-            Publication { token, confirm, topic, payload, terms, since, deadline: since + lifetime, expiry };
+        let (since, group) = (self.core.now.time, group.to_owned());
+        let publication = Publication { token, confirm, topic, payload, terms, since, deadline: since + lifetime };
         self.groups.publishing.pending.entry(group).or_default().push_back(publication);
         self.groups.publishing.open += 1;
     }
@@ -293,8 +291,10 @@ impl Engine {
         let asks = publications.first().is_some_and(|first| first.confirm.is_some());
         let batch = GroupBatch { stream: out.id, first, began: out.began.0, ends: false, messages, pause, asks };
         out.next += batch.messages.len() as u64;
-        let until = publications.iter().map(|publication| (publication.expiry, publication.deadline)).min();
-        let (expiry, deadline) = until.unwrap_or((self.core.now.unix, self.core.now.time));
+        let until = publications.iter().map(|publication| publication.deadline).min();
+        let deadline = until.unwrap_or(self.core.now.time);
+        // By the clock as it is now: it may have been set since they were handed in.
+        let expiry = self.core.now.unix + deadline.since(self.core.now.time);
         let terms = publications.first().map(|first| first.terms.clone()).unwrap_or_default();
         out.terms.clone_from(&terms);
         let neighbours = self.push_sealed(&mut out.sender, &batch, (expiry, deadline), ways, terms);
