@@ -293,6 +293,11 @@ impl Lsdb {
         self.generation
     }
 
+    /// A credential by which an advertisement names a router has come to be known elsewhere: see [`Self::graph`].
+    pub fn note_resolved(&mut self) {
+        self.generation += 1;
+    }
+
     /// How many advertisements were refused.
     pub fn refused(&self) -> Refused {
         self.refused

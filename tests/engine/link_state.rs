@@ -3,12 +3,14 @@
 use crate::mesh::Mesh;
 use ed25519_dalek::SigningKey;
 use m2mesh::counter::Counter;
+use m2mesh::engine::api::{Outcome, Reply};
 use m2mesh::id::CredentialHash;
 use m2mesh::identity::sign::sign_document;
 use m2mesh::wire;
 use m2mesh::wire::Signed;
+use m2mesh::wire::batch::Ack;
 use m2mesh::wire::frame::{self, Kind};
-use m2mesh::wire::lsa::{CONTEXT, Lsa};
+use m2mesh::wire::lsa::{CONTEXT, Lsa, LsaLink};
 use std::time::Duration;
 
 fn ms(millis: u64) -> Duration {
@@ -27,6 +29,26 @@ fn relay() -> Mesh {
 
 /// What a node tells under a number, as a frame: that it has no links, far beyond the numbers it has used.
 fn told(mesh: &mut Mesh, by: usize, number: u64) -> Vec<u8> {
+    told_with(mesh, by, number, 0)
+}
+
+/// The same with so many links to routers that nobody knows.
+fn told_with(mesh: &mut Mesh, by: usize, number: u64, links: u16) -> Vec<u8> {
+    let made_up = |n: u16| {
+        let mut to = [0xee; CredentialHash::LEN];
+        to[..2].copy_from_slice(&n.to_be_bytes());
+        LsaLink {
+            to: CredentialHash(to),
+            bearer: 0,
+            price: 0,
+            delay: 1_000,
+            deviation: 0,
+            success: u16::MAX,
+            energy: 0,
+            rate: 0,
+            mtu: 1_400,
+        }
+    };
     let unix = mesh.now.unix;
     let member = mesh.nodes[by].engine.membership();
     let key = SigningKey::from_bytes(&member.libp2p_seed());
@@ -35,7 +57,7 @@ fn told(mesh: &mut Mesh, by: usize, number: u64) -> Vec<u8> {
         sequence: (1 << 40) + number,
         area: 0,
         leaving: false,
-        links: Vec::new(),
+        links: (0..links).map(made_up).collect(),
         leaves: Vec::new(),
         groups: Vec::new(),
         services: Vec::new(),
@@ -127,4 +149,43 @@ fn the_last_of_what_comes_too_fast_is_taken_in_the_end() {
     mesh.run(ms(150));
     let told = sent(&mut mesh, 0);
     assert!(told.iter().any(|(of, number)| (*of, *number) == (origin, 199)), "{told:?}");
+}
+
+/// Others name routers by what they were called before the turn of an epoch, for up to a minute.
+#[test]
+fn who_is_started_after_the_turn_of_an_epoch_has_ways_at_once() {
+    let mut mesh = Mesh::new(&["a", "b", "c", "d"]);
+    (0..3).for_each(|at| mesh.connect(at, at + 1));
+    mesh.run(Duration::from_secs(3_605));
+    mesh.restart(0);
+    mesh.run(ms(100));
+    mesh.connect(0, 1);
+    let token = mesh.send(0, "d", b"hello", Ack::End, 10);
+    mesh.run(Duration::from_secs(3));
+    assert!(matches!(mesh.reply(0, token), Some(Reply::Outcome(Outcome::Delivered { hops: 3, .. }))));
+}
+
+/// An insider names, in what it tells at the turn of an epoch, credentials that nobody has.
+#[test]
+fn names_that_nobody_has_cost_a_router_few_frames() {
+    let mut mesh = relay();
+    mesh.vanish.clear();
+    mesh.run(Duration::from_secs(3_600));
+    mesh.vanish.insert((2, 0));
+    let asked = |mesh: &mut Mesh| {
+        let frames = std::mem::take(&mut mesh.nodes[0].sent);
+        frames.iter().filter(|frame| frame[4] == Kind::CredentialRequest as u8).count()
+    };
+    asked(&mut mesh);
+    let news = told_with(&mut mesh, 2, 1, 200);
+    mesh.hand(0, 1, &news);
+    mesh.run(ms(1_500));
+    assert_eq!(asked(&mut mesh), 16, "a share at once");
+    mesh.run(Duration::from_secs(600));
+    let all = asked(&mut mesh);
+    assert_eq!(all, 200 * 4 - 16, "each four times");
+    let news = told_with(&mut mesh, 2, 2, 201);
+    mesh.hand(0, 1, &news);
+    mesh.run(Duration::from_secs(60));
+    assert_eq!(asked(&mut mesh), 0, "the epoch is no longer young");
 }

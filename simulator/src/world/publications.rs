@@ -10,8 +10,8 @@
 //! against what was missed. A balance has two limits, as the run cannot always say whether a publication counts: `floor` is
 //! what must have been told, `ceiling` what may have been. Between them lies
 //!
-//! - what was handed over within [`BEGINNING`] of the beginning of the subscription, or before that and made after it, by a node that
-//!   stood still meanwhile: it may have been under way;
+//! - what was made up to [`UNDER_WAY`] before the beginning of the subscription, or handed over up to [`BEGINNING`] after it: it
+//!   may have been under way, and nobody who comes then knows for how long;
 //! - what has no certain end: its publisher was killed within [`LAST`] of it, or did not hear how it ended, or heard that it
 //!   left too late;
 //! - what belongs to an earlier stream of its publisher. A stream ends with its epoch or at a crash. At an epoch's end what
@@ -20,6 +20,8 @@
 //!   after a crash it need not be, nor where the publisher's clock is in another epoch than the others'.
 //! - what a publisher makes whose clock was set back, for a subscriber that was started again since or shortly before: that takes for
 //!   heard what was sent up to when it ended.
+//!
+//! Order holds within an epoch by the publisher's clock; what that took for a later one may follow all of it.
 //!
 //! What was heard by one life of a device counts as heard in the next: nothing may come twice, or before it.
 //!
@@ -224,6 +226,12 @@ impl Publications {
         back.any(|((at, _), _)| (from.saturating_sub(SHORTLY)..until).contains(at))
     }
 
+    /// The epoch of a moment by a node's clock.
+    fn epoch_at(&self, node: usize, at: u64, rules: &Rules<'_>) -> u64 {
+        let sets = self.sets.get(&node).map_or(&[][..], |sets| sets);
+        (rules.epoch)(at, sets.iter().rfind(|(set, _)| *set <= at).map_or(0, |(_, wrong)| *wrong))
+    }
+
     fn went_down(&self, node: usize, from: u64, until: u64) -> bool {
         self.downs.get(&node).is_some_and(|downs| downs.iter().any(|down| (from..until).contains(down)))
     }
@@ -260,7 +268,7 @@ impl Case<'_> {
     fn judge(&self, heard: &[Heard], line: &mut Line, findings: &mut Findings) {
         let mut balance = Balance::default();
         let ever: BTreeSet<usize> = heard.iter().filter_map(|one| self.place(one.message?)).collect();
-        let mut next = self.stream.partition_point(|one| one.made + BEGINNING < self.subscription.began);
+        let mut next = self.stream.partition_point(|one| one.made + UNDER_WAY < self.subscription.began);
         for one in heard {
             findings.looked += 1;
             findings.told += one.lost;
@@ -308,7 +316,7 @@ impl Case<'_> {
     /// Whether a message is neither heard already nor later than its time; it is heard from now on.
     fn is_in_order(&self, message: u64, place: usize, line: &mut Line, findings: &mut Findings) -> bool {
         let again = !line.heard.insert(place);
-        let after = line.last.filter(|last| *last > place);
+        let after = line.last.filter(|last| *last > place && !self.may_follow(place, *last));
         self.count(u64::from(again), |findings| &mut findings.twice, findings, || format!("message {message} again"));
         if !again && let Some(last) = after.and_then(|last| self.stream.get(last)) {
             let what = || format!("message {message} after message {}", last.id);
@@ -316,6 +324,13 @@ impl Case<'_> {
         }
         line.last = line.last.max(Some(place));
         !again && after.is_none()
+    }
+
+    /// Whether a publication may be heard after one that was made later, since its publisher took the time for that of a
+    /// later epoch: the streams of a later epoch follow those of an earlier one, whenever they were made.
+    fn may_follow(&self, place: usize, later: usize) -> bool {
+        let epoch = |place: usize| self.publications.epoch_at(self.from, self.stream[place].made, self.rules);
+        epoch(place) > epoch(later)
     }
 
     fn look_at_time(&self, heard: &Heard, place: usize, findings: &mut Findings) {
@@ -439,8 +454,9 @@ fn seconds(at: u64) -> f64 {
     Duration::from_nanos(at.saturating_sub(NANOS)).as_secs_f64()
 }
 
-/// What is handed over so soon before or after a subscription begins may have been under way, or may have waited at its publisher for somebody
-/// who listens, for up to 3 s.
+/// What is made so soon before a subscription begins may be under way then, over lines that are slow or full.
+const UNDER_WAY: u64 = 10_000_000_000;
+/// What is handed over so soon after a subscription begins may have waited at its publisher for somebody who listens, for up to 3 s.
 const BEGINNING: u64 = 4_000_000_000;
 /// What is handed over so soon before its publisher is killed may have gone with it.
 const LAST: u64 = 2_000_000_000;

@@ -12,7 +12,7 @@
 //!
 //! Only routers take part; a leaf is listed by the routers that it has links to. Neighbours are told over the link that
 //! costs least. How news travels through the area is `flooding`; what this node says of itself is `own`; how often others
-//! are heard and answered is `pace`.
+//! are heard and answered is `pace`; credentials by which others name their neighbours, and that are not known here, are `names`.
 //!
 //! Invariants
 //! 1. Nothing gets into the database whose signature has not been verified under a verified credential.
@@ -26,6 +26,7 @@ use crate::engine::neighbours::Neighbours;
 use crate::engine::routing::Routing;
 
 mod flooding;
+mod names;
 mod own;
 mod pace;
 
@@ -41,6 +42,7 @@ use crate::wire::lsa::{CONTEXT, Lsa, LsaDigest, LsaRequest, MAX_LSA};
 use crate::wire::{self, Signed};
 use core::time::Duration;
 use flooding::Flooding;
+use names::Names;
 use pace::{Pace, Turn};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -78,6 +80,7 @@ pub(in crate::engine) struct LinkState {
     made: Time,
     waiting: VecDeque<Waiting>,
     flooding: Flooding,
+    names_unknown: Names,
     digests: BTreeMap<LinkId, Time>,
     names: BTreeMap<Name, Pseudonym>,
     named: BTreeMap<Pseudonym, Name>,
@@ -105,6 +108,7 @@ impl LinkState {
             made: Time::default(),
             waiting: VecDeque::new(),
             flooding: Flooding::default(),
+            names_unknown: Names::default(),
             digests: BTreeMap::new(),
             names: BTreeMap::new(),
             named: BTreeMap::new(),
@@ -183,7 +187,8 @@ impl LinkState {
     pub(in crate::engine) fn next_wake(&self) -> Option<Time> {
         let digest = self.digests.values().min().copied();
         let waiting = self.waiting.front().map(|waiting| waiting.until);
-        let paced = [self.origin.next_wake(), self.flooding.next_wake(), self.pace.next_wake()];
+        let paced =
+            [self.origin.next_wake(), self.flooding.next_wake(), self.pace.next_wake(), self.names_unknown.next_wake()];
         [digest, waiting, self.again].into_iter().chain(paced).flatten().min()
     }
 }
@@ -311,6 +316,7 @@ impl Routing {
         let urgent = self.link_state.lsdb.takes_away(&credential.body.key, &lsa);
         match self.link_state.lsdb.insert(&credential, lsa, body.clone(), core.now) {
             Inserted::Newer => {
+                self.link_state.names_unknown.note_news(core.now.time);
                 self.learn_router(core, neighbours, &credential.body.handle, credential.body.key);
                 let having = self.note_arrival(core, neighbours, link, origin, sequence);
                 if urgent {
@@ -359,13 +365,16 @@ impl Routing {
         self.link_state.waiting.push_back(Waiting { origin, from, signed: signed.to_vec(), until });
     }
 
-    /// A credential has come: LSAs that waited for it.
+    /// A credential has come: LSAs that waited for it, and links whose ends it names.
     pub(in crate::engine) fn release_lsas(
         &mut self,
         core: &mut Core,
         neighbours: &mut Neighbours,
         hash: CredentialHash,
     ) {
+        if self.link_state.names_unknown.take(&hash) {
+            self.link_state.lsdb.note_resolved();
+        }
         if !self.link_state.waiting.iter().any(|waiting| waiting.origin == hash) {
             return;
         }
@@ -416,6 +425,7 @@ impl Routing {
         }
         self.timeout_pace(core, neighbours);
         self.timeout_flooding(core, neighbours);
+        self.timeout_names(core, neighbours);
         let due: Vec<LinkId> =
             self.link_state.digests.iter().filter(|(_, at)| **at <= now).map(|(link, _)| *link).collect();
         for link in due {

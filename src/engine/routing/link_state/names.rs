@@ -1,0 +1,116 @@
+//! Credentials by which advertisements name neighbours, and that nobody has shown to this node.
+//!
+//! **Mechanism.** At the turn of an epoch a router goes on under its next credential at once, while others name it by the one
+//! before for up to [`RENAME_WAIT`], or until something else changes. A router that has been started since then knows its
+//! peers by the next credential alone, and cannot join the two ends of a link of which one names the other so. It asks a
+//! neighbour for what it does not know, [`WAIT`] after the news, and another neighbour each time.
+//!
+//! ```text
+//! news, and a router's epoch is young ─▶ WAIT ─▶ names that nobody has shown ─▶ CredentialRequest, ATTEMPTS times
+//! Credential ─▶ the graph is made anew
+//! ```
+//!
+//! Invariants
+//! 1. Nothing is asked for while no router's epoch is young: names are unknown then because the advertisement of the router
+//!    itself is under way.
+//! 2. In each [`WAIT`] at most [`OF_ORIGIN`] names of one advertisement and [`AT_ONCE`] in all are asked for, each at most
+//!    [`ATTEMPTS`] times; so what an insider makes up costs each router that many short frames. Drop policy: the rest wait.
+//! 3. What has been asked for is remembered while an advertisement names it, at most [`MAX_NAMES`]. Drop policy: no more is
+//!    asked for.
+
+use crate::engine::core::Core;
+use crate::engine::neighbours::Neighbours;
+use crate::engine::routing::Routing;
+use crate::id::{CredentialHash, LinkId};
+use crate::routing::origin::RENAME_WAIT;
+use crate::time::Time;
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+/// How long the advertisement of the router itself is waited for, and an answer.
+const WAIT: Duration = Duration::from_secs(1);
+/// How often a credential is asked for.
+const ATTEMPTS: u8 = 4;
+/// Most names of one advertisement that are asked for at once,
+const OF_ORIGIN: usize = 16;
+/// and of all.
+const AT_ONCE: usize = 64;
+/// Most names that are remembered as asked for.
+const MAX_NAMES: usize = 1_024;
+
+/// See the module's documentation.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    /// How often each was asked for.
+    asked: BTreeMap<CredentialHash, u8>,
+    due: Option<Time>,
+}
+
+impl Names {
+    pub(super) fn next_wake(&self) -> Option<Time> {
+        self.due
+    }
+
+    /// An advertisement has come.
+    pub(super) fn note_news(&mut self, now: Time) {
+        self.due.get_or_insert(now + WAIT);
+    }
+
+    /// A credential has come; answers whether an advertisement named somebody by it.
+    pub(super) fn take(&mut self, hash: &CredentialHash) -> bool {
+        self.asked.remove(hash).is_some()
+    }
+}
+
+impl Routing {
+    pub(super) fn timeout_names(&mut self, core: &mut Core, neighbours: &mut Neighbours) {
+        let now = core.now;
+        if self.link_state.names_unknown.due.is_none_or(|due| due > now.time) {
+            return;
+        }
+        self.link_state.names_unknown.due = None;
+        let lsdb = &self.link_state.lsdb;
+        let young = core.membership.epoch_length().skew() + RENAME_WAIT;
+        if !lsdb.entries().any(|entry| entry.router != core.own && entry.since + young > now.unix) {
+            return self.link_state.names_unknown.asked.clear();
+        }
+        let unknown = |hash: &CredentialHash| lsdb.router_of(hash).is_none() && !neighbours.peers.knows(hash);
+        let (mut named, mut turn) = (BTreeMap::new(), Vec::new());
+        let asked = &self.link_state.names_unknown.asked;
+        for entry in lsdb.entries() {
+            let mut of_origin = 0;
+            for hash in entry.lsa.links.iter().map(|link| link.to).filter(unknown) {
+                let times = asked.get(&hash).copied().unwrap_or(0);
+                let known = named.insert(hash, times).is_some();
+                if !known && times < ATTEMPTS && of_origin < OF_ORIGIN && turn.len() < AT_ONCE {
+                    of_origin += 1;
+                    turn.push(hash);
+                }
+            }
+        }
+        self.link_state.names_unknown.asked.retain(|hash, _| named.contains_key(hash));
+        let routers: Vec<LinkId> = self.routers_near(core, neighbours);
+        if routers.is_empty() || turn.is_empty() {
+            return;
+        }
+        for hash in turn {
+            let asked = &mut self.link_state.names_unknown.asked;
+            if asked.len() >= MAX_NAMES && !asked.contains_key(&hash) {
+                continue;
+            }
+            let times = asked.entry(hash).or_default();
+            let link = routers[usize::from(*times) % routers.len()];
+            *times += 1;
+            neighbours.ask_credential(core, link, hash);
+        }
+        self.link_state.names_unknown.due = Some(now.time + WAIT);
+    }
+
+    /// A link to each router of this area next to this one, the cheapest first.
+    fn routers_near(&self, core: &Core, neighbours: &Neighbours) -> Vec<LinkId> {
+        let near = neighbours.links.iter().filter(|(_, link)| link.forwarding && link.area == core.settings.area);
+        let mut near: Vec<_> = near.map(|(id, link)| (link.silent, link.metrics.price, id)).collect();
+        near.sort_unstable();
+        near.into_iter().map(|(_, _, id)| id).collect()
+    }
+}
