@@ -70,6 +70,8 @@ pub struct Mesh {
     beside: BTreeMap<LinkId, (usize, LinkId)>,
     /// Kinds of the frames sent over these.
     pub sent_beside: Vec<(LinkId, u8)>,
+    /// Kinds of all frames with how long each may wait for its link.
+    pub patience: Vec<(u8, Option<Duration>)>,
     /// Data frames sent from one node to another since the last look.
     pub carried: BTreeMap<(usize, usize), usize>,
 }
@@ -122,6 +124,7 @@ impl Mesh {
             vanish: BTreeSet::new(),
             beside: BTreeMap::new(),
             sent_beside: Vec::new(),
+            patience: Vec::new(),
             carried: BTreeMap::new(),
         };
         for member in members {
@@ -393,8 +396,9 @@ impl Mesh {
             return self.nodes[at].held.push((after, output));
         }
         match output {
-            Output::Send { link, frame, .. } => {
+            Output::Send { link, frame, until, .. } => {
                 let frame = frame.into_vec();
+                self.patience.push((frame[4], until.map(|until| until.since(self.now.time))));
                 self.nodes[at].sent.push(frame.clone());
                 if let Some((to, link)) = self.beside.get(&link).copied() {
                     self.sent_beside.push((self.beside[&link].1, frame[4]));

@@ -10,14 +10,15 @@
 //! against what was missed. A balance has two limits, as the run cannot always say whether a publication counts: `floor` is
 //! what must have been told, `ceiling` what may have been. Between them lies
 //!
-//! - what was made up to [`UNDER_WAY`] before the beginning of the subscription, or handed over up to [`BEGINNING`] after it: it
-//!   may have been under way, and nobody who comes then knows for how long;
+//! - what was made before the beginning of the subscription and was still of use then, for up to [`UNDER_WAY`], or was handed over
+//!   up to [`BEGINNING`] after it: it may have been under way, and nobody who comes then knows for how long;
 //! - what has no certain end: its publisher was killed within [`LAST`] of it, or did not hear how it ended, or heard that it
 //!   left too late;
 //! - what belongs to an earlier stream of its publisher. A stream ends with its epoch or at a crash. At an epoch's end what
 //!   is missing has to be told, but at a time of its own, so that it is held against the balance at the end of the run; what was handed
 //!   over before an epoch's end and made after it, as it had to wait for a way, may be of either stream;
 //!   after a crash it need not be, nor where the publisher's clock is in another epoch than the others'.
+//! - what was made so soon before the end of an epoch that its publisher's clock, which may be off by so much, had another;
 //! - what a publisher makes whose clock was set back, for a subscriber that was started again since or shortly before: that takes for
 //!   heard what was sent up to when it ended.
 //!
@@ -268,7 +269,9 @@ impl Case<'_> {
     fn judge(&self, heard: &[Heard], line: &mut Line, findings: &mut Findings) {
         let mut balance = Balance::default();
         let ever: BTreeSet<usize> = heard.iter().filter_map(|one| self.place(one.message?)).collect();
-        let mut next = self.stream.partition_point(|one| one.made + UNDER_WAY < self.subscription.began);
+        let over = |one: &Publication| (one.made + BEGINNING).max(one.deadline.min(one.made + UNDER_WAY));
+        let began = self.subscription.began;
+        let mut next = self.stream.iter().position(|one| over(one) >= began).unwrap_or(self.stream.len());
         for one in heard {
             findings.looked += 1;
             findings.told += one.lost;
@@ -357,6 +360,10 @@ impl Case<'_> {
         }
         // Until then its stream lasts if it was made as soon as it was handed over, and if it was made last.
         let [ends, latest] = [missed.sent, missed.made].map(|at| (self.rules.turn)(at));
+        // By the publisher's own clock, which may be off by a little, it may be of the epoch after.
+        if missed.made.saturating_add(excuse(self.rules.excused, [self.from; 2])) >= latest {
+            return;
+        }
         let with = before.and_then(|before| self.stream.get(before)).map(|with| with.made.max(with.sent));
         if with
             .is_some_and(|with| with < ends && !self.publications.has_ended(self.from, missed.sent, with, self.rules))
@@ -454,9 +461,9 @@ fn seconds(at: u64) -> f64 {
     Duration::from_nanos(at.saturating_sub(NANOS)).as_secs_f64()
 }
 
-/// What is made so soon before a subscription begins may be under way then, over lines that are slow or full.
-const UNDER_WAY: u64 = 10_000_000_000;
-/// What is handed over so soon after a subscription begins may have waited at its publisher for somebody who listens, for up to 3 s.
+/// What is made so soon before a subscription begins, and is still of use, may be under way then, over lines that are slow or full.
+const UNDER_WAY: u64 = 30_000_000_000;
+/// What is handed over so soon before or after a subscription begins may have waited at its publisher for somebody who listens, for up to 3 s.
 const BEGINNING: u64 = 4_000_000_000;
 /// What is handed over so soon before its publisher is killed may have gone with it.
 const LAST: u64 = 2_000_000_000;

@@ -254,8 +254,8 @@ impl Engine {
         let Some(from) = self.groups.neighbour_at(&self.neighbours, link) else { return };
         let data = Bytes::copy_from_slice(data);
         let (group, segment, number, came) = (frame.group, frame.segment, frame.counter, arrival.came);
-        let kept = Kept { data: data.clone(), came, until, expiry: Unix(frame.expiry), segment, terms: None };
-        self.groups.keep_numbered(&mut self.core, group, flow, number, kept);
+        let kept = Kept { data, came, until, expiry: Unix(frame.expiry), segment, terms: None };
+        self.groups.keep_numbered(&mut self.core, group, flow, number, kept.clone());
         if key == self.core.own {
             // Published here before this process: subscribers had it then, and neighbours may still lack it.
             self.core.count(Counter::GroupFramesOwn, 1);
@@ -265,7 +265,7 @@ impl Engine {
             self.groups.ways(&self.core, &self.neighbours, &self.routing, &group, Some(&from), &Policy::default());
         let behind = lag.behind(number, Unix(frame.sent));
         let fetched = arrival.behind.map(|_| self.core.now.time.since(came));
-        self.push(&group, segment, &ways, &data, Handed { fetched, behind });
+        self.push(&group, segment, &ways, &kept, Handed { fetched, behind });
         let Some(name) = self.groups.multicast.tags.get(&group).filter(|_| key != self.core.own).cloned() else {
             return;
         };

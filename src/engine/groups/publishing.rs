@@ -328,10 +328,9 @@ impl Engine {
         let (number, sent) = (sender.counter(), self.core.now.unix.min(last));
         let data = Bytes::from(sender.seal(batch, sent, expiry));
         let (tag, segment, flow) = (sender.tag(), sender.segment(), (sender.credential(), sender.salt()));
-        let kept =
-            Kept { data: data.clone(), came: self.core.now.time, until: deadline, expiry, segment, terms: Some(terms) };
-        self.groups.keep_own(&mut self.core, tag, flow, number, kept);
-        self.push(&tag, segment, ways, &data, Handed::default())
+        let kept = Kept { data, came: self.core.now.time, until: deadline, expiry, segment, terms: Some(terms) };
+        self.groups.keep_own(&mut self.core, tag, flow, number, kept.clone());
+        self.push(&tag, segment, ways, &kept, Handed::default())
     }
 
     fn expire_publications(&mut self) {

@@ -355,7 +355,7 @@ impl Engine {
             let behind = kept.behind(self.core.now).saturating_sub(set_forward);
             head.extend_from_slice(&Again::of(self.core.now.time.since(kept.came), behind).to_bytes());
             self.core.count(Counter::GroupFramesRepaired, 1);
-            self.send_data(link, Class::Bulk, OutFrame::around(head, &kept.data, &kept.data), Lsn(0));
+            self.send_data(link, Class::Bulk, OutFrame::around(head, &kept.data, &kept.data), Lsn(0), Some(kept.until));
         }
     }
 
@@ -406,7 +406,7 @@ impl Engine {
         let rest = parts.map(|flows| GroupHave { flows: flows.to_vec(), tell: Vec::new() });
         for have in core::iter::once(first).chain(rest).collect::<Vec<_>>() {
             // Behind what has been pushed, so that it is not asked for.
-            self.send_data(link, Class::Telemetry, frame::of(Kind::GroupHave, &have).into(), Lsn(0));
+            self.send_data(link, Class::Telemetry, frame::of(Kind::GroupHave, &have).into(), Lsn(0), None);
         }
     }
 
@@ -437,7 +437,7 @@ impl Engine {
         for (link, flows) in told {
             for flows in flows.chunks(MAX_FLOWS) {
                 let have = GroupHave { flows: flows.to_vec(), tell: Vec::new() };
-                self.send_data(link, Class::Telemetry, frame::of(Kind::GroupHave, &have).into(), Lsn(0));
+                self.send_data(link, Class::Telemetry, frame::of(Kind::GroupHave, &have).into(), Lsn(0), None);
             }
         }
     }
@@ -464,7 +464,7 @@ impl Engine {
                     _ => flows.push(wire_repair::Flow { group, sender, salt, ranges: vec![(number, number)] }),
                 }
             }
-            self.send_data(link, Class::Control, frame::of(Kind::GroupWant, &GroupWant { flows }).into(), Lsn(0));
+            self.send_data(link, Class::Control, frame::of(Kind::GroupWant, &GroupWant { flows }).into(), Lsn(0), None);
         }
     }
 }

@@ -24,6 +24,7 @@ use crate::counter::Counter;
 use crate::engine::Engine;
 use crate::engine::core::Core;
 use crate::engine::groups::Groups;
+use crate::engine::groups::shelf::Kept;
 use crate::engine::neighbours::Neighbours;
 use crate::engine::routing::Routing;
 use crate::id::{LinkId, Lsn, Pseudonym, Tag};
@@ -33,7 +34,6 @@ use crate::wire::OutFrame;
 use crate::wire::data::{Class, Policy};
 use crate::wire::frame::{self, Kind};
 use crate::wire::group_repair::Again;
-use bytes::Bytes;
 use core::cmp::Reverse;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
@@ -265,8 +265,8 @@ impl Engine {
 
     /// Pushes a frame over ways, and answers how many took it. Who did not is told later what is kept here. With one that was fetched goes
     /// for how long it has been kept: whoever gets it would take that time for a difference of the clocks.
-    pub(in crate::engine) fn push(&mut self, group: &Tag, segment: u8, ways: &[Way], data: &Bytes, lag: Handed) -> u32 {
-        let mut pushed = 0;
+    pub(in crate::engine) fn push(&mut self, group: &Tag, segment: u8, ways: &[Way], kept: &Kept, lag: Handed) -> u32 {
+        let (mut pushed, data) = (0, &kept.data);
         for Way { to, link } in ways {
             let Some(link) = link.filter(|link| self.neighbours.admits(&self.core, *link, segment)) else {
                 self.core.count(Counter::GroupFramesWithoutWay, 1);
@@ -284,7 +284,7 @@ impl Engine {
                 (lag.fetched.is_some() || behind != 0).then(|| Again::of(lag.fetched.unwrap_or_default(), behind));
             frame::begin(&mut head, if again.is_some() { Kind::GroupAgain } else { Kind::Group });
             head.extend(again.into_iter().flat_map(Again::to_bytes));
-            self.send_data(link, Class::Telemetry, OutFrame::around(head, data, data), Lsn(0));
+            self.send_data(link, Class::Telemetry, OutFrame::around(head, data, data), Lsn(0), Some(kept.until));
             pushed += 1;
         }
         pushed

@@ -16,11 +16,12 @@ use crate::engine::Engine;
 use crate::engine::core::Core;
 use crate::engine::messages::Messages;
 use crate::engine::messages::seals::Envelope;
-use crate::engine::routing::data_frames::{path_of, put_data};
+use crate::engine::routing::data_frames::{of_use_until, path_of, put_data};
 use crate::engine::routing::flights::Flight;
 use crate::engine::routing::routes::{NoWay, Route, Way};
 use crate::id::{LinkId, Lsn, Name};
 use crate::routing::search::Limit;
+use crate::time::Unix;
 use crate::wire::batch::{Ack, MAX_REPLY_HANDLES};
 use crate::wire::data::{DataFrame, Policy};
 use crate::wire::frame;
@@ -234,7 +235,8 @@ impl Engine {
                 // nothing from leaving: nobody knows for how long, and a message may be an alarm.
                 let after = if taken.named && !self.core.disk_fails { self.core.journal.last() } else { Lsn(0) };
                 self.send_copy(terms, way, &frame, after);
-                self.send_data(*link, lane.class, frame.into(), after);
+                let until = of_use_until(taken.expiry, self.core.now);
+                self.send_data(*link, lane.class, frame.into(), after, Some(until));
             } else {
                 self.messages.outgoing.handle_path_broken(name);
                 // These are not queued again, and did not leave.
@@ -264,7 +266,8 @@ impl Engine {
         let path = path_of(route, price, data.header_bytes.len() + data.sealed.len(), data.path.outer);
         let class = data.header.class;
         let copy = put_data(data.header_bytes, &path, data.sealed, &Bytes::new());
-        self.send_data(link, class, copy, after);
+        let until = of_use_until(Unix(data.header.expiry), self.core.now);
+        self.send_data(link, class, copy, after, Some(until));
     }
 
     pub(in crate::engine) fn timeout_unicast(&mut self) {

@@ -11,6 +11,7 @@ use crate::delivery::lane::Terms;
 use crate::delivery::retry;
 use crate::engine::Engine;
 use crate::engine::messages::seals::Envelope;
+use crate::engine::routing::data_frames::of_use_until;
 use crate::id::{CredentialPrefix, Lsn, Name, SessionId};
 use crate::wire;
 use crate::wire::batch::PLAIN_RECEIPTS;
@@ -111,7 +112,8 @@ impl Engine {
             &plain,
             under,
         ) {
-            self.send_data(link, Class::Control, frame.into(), after);
+            let until = of_use_until(expiry, self.core.now);
+            self.send_data(link, Class::Control, frame.into(), after, Some(until));
         }
     }
 }

@@ -5,11 +5,13 @@ use crate::engine::core::Core;
 use crate::engine::routing::Routing;
 use crate::engine::routing::routes::Route;
 use crate::id::{InnerId, LinkId, Lsn, OuterId};
+use crate::time::{Now, Time, Unix};
 use crate::wire;
 use crate::wire::data::{Class, Path, put_prefixed};
 use crate::wire::frame::{self, Kind};
 use crate::wire::out_frame::{OutFrame, SHARED};
 use bytes::Bytes;
+use core::time::Duration;
 use rand_chacha::rand_core::Rng;
 
 impl Routing {
@@ -23,10 +25,17 @@ impl Routing {
 }
 
 impl Engine {
-    /// Queues a data frame, which is paid for.
-    pub(in crate::engine) fn send_data(&mut self, link: LinkId, class: Class, frame: OutFrame, after: Lsn) {
+    /// Queues a frame of the data stream, which is paid for. It is of no use after `until`, if it still waits for its link then.
+    pub(in crate::engine) fn send_data(
+        &mut self,
+        link: LinkId,
+        class: Class,
+        frame: OutFrame,
+        after: Lsn,
+        until: Option<Time>,
+    ) {
         self.spend(link, frame.len());
-        self.neighbours.send_in_pieces(&mut self.core, link, class, frame, after, None);
+        self.neighbours.send_in_pieces(&mut self.core, link, class, frame, after, until);
     }
 }
 
@@ -35,6 +44,14 @@ pub(in crate::engine) fn path_of(route: &Route, price: u64, bytes: usize, outer:
     let spent = price.saturating_mul(bytes as u64) / 1_000_000;
     Path { outer, hops: route.hops.clone(), spent, ..Path::default() }
 }
+
+/// Until when a frame of that expiry may wait for its link.
+pub(in crate::engine) fn of_use_until(expiry: Unix, now: Now) -> Time {
+    now.time + expiry.since(now.unix) + LEEWAY
+}
+
+/// How much longer than until its expiry by this clock a frame may wait for its next link: its sender's clock may be behind.
+const LEEWAY: Duration = Duration::from_secs(10);
 
 /// A data frame of its parts; the sealed one lies in `buffer`, if that is to be shared.
 pub(in crate::engine) fn put_data(header: &[u8], path: &Path, sealed: &[u8], buffer: &Bytes) -> OutFrame {

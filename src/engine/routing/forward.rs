@@ -17,7 +17,7 @@
 //! out from where it was read to. A router remembers where the frames of a
 //! session come from, so that the receiver's *unknown session* finds the way back to whoever has the session.
 //!
-//! A frame that its next link does not take waits for it, for as long as it has left by this clock and [`LEEWAY`] more, and is dropped then: a link
+//! A frame that its next link does not take waits for it, for as long as it has left by this clock and ten seconds more, and is dropped then: a link
 //! that was overloaded is not to carry what is over for as long again.
 //!
 //! Invariants
@@ -31,7 +31,7 @@ use crate::engine::Engine;
 use crate::engine::core::Core;
 use crate::engine::neighbours::Neighbours;
 use crate::engine::routing::Routing;
-use crate::engine::routing::data_frames::put_data;
+use crate::engine::routing::data_frames::{of_use_until, put_data};
 use crate::engine::share::Shares;
 use crate::id::{CredentialPrefix, LinkId, Lsn, OuterId, Pseudonym, SessionId};
 use crate::routing::policy::Wants;
@@ -39,7 +39,6 @@ use crate::time::Unix;
 use crate::wire::data::{DataFrame, MAX_HOPS, Path};
 use crate::wire::frame::{self, Kind};
 use bytes::Bytes;
-use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Most sessions of others whose way back is remembered. Drop policy: of the link that most of them came over the one
@@ -48,9 +47,6 @@ pub(in crate::engine) const MAX_FLOWS: usize = 4_096;
 
 /// Most of this node's own attempts that it knows if they come back. Drop policy: the oldest is forgotten, and would be handed on once.
 const MAX_OWN: usize = 4_096;
-
-/// How much longer than until its expiry by this clock a frame may wait for its next link: its sender's clock may be behind.
-const LEEWAY: Duration = Duration::from_secs(10);
 
 /// Sessions of others that pass through here, and attempts that began here.
 #[derive(Debug)]
@@ -159,9 +155,8 @@ impl Engine {
         path.age = path.age.saturating_add(self.neighbours.delay_of(from).into());
         let out = put_data(data.header_bytes, &path, data.sealed, buffer);
         self.routing.flows.forwarded += out.len() as u64;
-        let until = self.core.now.time + expiry.since(self.core.now.unix) + LEEWAY;
-        self.spend(link, out.len());
-        self.neighbours.send_in_pieces(&mut self.core, link, data.header.class, out, Lsn(0), Some(until));
+        let until = of_use_until(expiry, self.core.now);
+        self.send_data(link, data.header.class, out, Lsn(0), Some(until));
     }
 
     /// Along the frame's path if it stands, else along one of our own.
