@@ -234,6 +234,8 @@ mod can_fail {
         complains("src/engine/neighbours/a.rs", "use crate::engine::routing::routes::Route;", "a.rs:1: wing");
         complains("src/engine/routing/a.rs", "use super::super::messages::inbox::Inbox;", "a.rs:1: wing");
         complains("src/engine/groups/a.rs", "use crate::engine::messages::seals::seal;", "a.rs:1: wing");
+        complains("src/engine/routing/a.rs", "use crate::engine::Engine;", "a.rs:1: wing");
+        complains("src/engine/journal.rs", "use super::Engine;", "journal.rs:1: wing");
         complains("src/engine/core.rs", "use super::neighbours::links::Links;", "core.rs:1: wing");
         complains("src/engine/messages/a.rs", "fn f() { crate::engine::turn::g() }", "a.rs:1: wing");
         fine("src/engine/messages/a.rs", "use crate::engine::routing::routes::Route; use super::inbox::Inbox;");

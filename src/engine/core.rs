@@ -1,7 +1,7 @@
 //! Core: what every wing of the engine needs: the time, randomness, who this device is, its settings, and where what it says goes.
 
 use super::Output;
-use super::api::{Reply, Token};
+use super::api::{Outcome, Reply, Token};
 use super::journal::Journal;
 use super::settings::Settings;
 use crate::counter::Counter;
@@ -11,6 +11,7 @@ use crate::id::{Lsn, Pseudonym};
 use crate::identity::membership::Membership;
 use crate::routing::policies::Policies;
 use crate::time::{Now, Time};
+use ::core::time::Duration;
 use rand_chacha::ChaCha20Rng;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -53,8 +54,25 @@ impl Core {
         }
     }
 
+    /// By how much clocks may be off, in the realm's epochs.
+    pub(super) fn skew(&self) -> Duration {
+        self.membership.bulletin().epoch_length().skew()
+    }
+
     pub(super) fn timeout_log(&mut self) {
         self.log.handle_timeout(self.now);
+    }
+
+    /// Lets the log say that a message or publication has failed, once an interval.
+    pub(super) fn note_failure(&mut self, to: &str, outcome: &Outcome) {
+        let (kind, reason) = match outcome {
+            Outcome::Delivered { .. } | Outcome::Sent { .. } | Outcome::Heard { .. } => return,
+            Outcome::Expired { reason } => ("expired", reason),
+            Outcome::Refused { reason } => ("refused", reason),
+            Outcome::Unreachable { reason } => ("unreachable", reason),
+        };
+        self.log.note_failed(to, kind, reason);
+        self.timeout_log();
     }
 
     /// A reply that others may follow.

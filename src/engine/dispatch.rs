@@ -9,6 +9,9 @@
 //! other inputs ───▶ links, announcements, relaying, renewal, the event log
 //! ```
 
+mod links;
+mod membership;
+
 use super::Engine;
 use super::api::{Command, Token};
 use super::exchange::Input;
@@ -29,34 +32,70 @@ impl Engine {
             }
             Input::LinkDown { link, reason } => self.handle_link_down(link, &reason),
             Input::Frames { link, buffer } => self.handle_frames(link, &buffer),
-            Input::Measured { link, round_trip } => self.handle_measured(link, round_trip),
-            Input::Silent(link) => self.handle_silence(link, true),
-            Input::Heard(link) => self.handle_silence(link, false),
+            Input::Measured { link, round_trip } => self.neighbours.handle_measured(&mut self.core, link, round_trip),
+            Input::Silent(link) => self.neighbours.handle_silence(&mut self.core, link, true),
+            Input::Heard(link) => self.neighbours.handle_silence(&mut self.core, link, false),
             Input::Broken(link) => self.handle_broken(link),
             Input::Twins { link, addresses } => self.neighbours.handle_twins(&mut self.core, link, addresses),
-            Input::Priced { link, price } => self.handle_priced(link, price),
+            Input::Priced { link, price } => self.neighbours.handle_priced(&mut self.core, link, price),
             Input::Blocked(link) => self.neighbours.links.set_blocked(link, true),
             Input::Writable(link) => self.handle_writable(link),
-            Input::Listening(addresses) => self.handle_listening(addresses),
+            Input::Listening(addresses) => self.neighbours.handle_listening(&mut self.core, addresses),
             Input::Enrol { id, hello } => self.member.handle_enrol(&mut self.core, &mut self.neighbours, id, hello),
             Input::Issued { origin, reply, pieces, event } => self.handle_issued(origin, reply, &pieces, event),
             Input::Renewed(answer) => self.handle_renewed(answer),
-            Input::Event(event) => self.handle_event(event),
-            Input::Refused { reason, count } => self.note_refused(reason, count),
+            Input::Event(event) => self.core.handle_event(event),
+            Input::Refused { reason, count } => self.core.note_refused(reason, count),
             Input::Dropped { counter, count } => self.core.count(counter, count),
             Input::Timeout => {}
+        }
+        self.pass_on();
+    }
+
+    /// Hands on what wings ask of those beside them and above them.
+    pub(super) fn pass_on(&mut self) {
+        self.messages.reroute(&mut self.routing);
+        for (from, first, count) in ::core::mem::take(&mut self.messages.asks.heard) {
+            self.groups.handle_heard(&mut self.core, &from, first, count);
+        }
+        for (to, confirmation) in ::core::mem::take(&mut self.groups.confirmations.leaving) {
+            // Where there is no room for it, the publisher counts one less.
+            self.messages.submit(&mut self.core, Token(0), &to, confirmation);
+        }
+        if ::core::mem::take(&mut self.messages.asks.newer_cards) {
+            self.member.pull_cards(&mut self.core);
+        }
+        if ::core::mem::take(&mut self.messages.asks.cards) && !self.member.renewal.is_asking() {
+            self.member.pull_cards(&mut self.core);
         }
     }
 
     pub(super) fn handle_command(&mut self, token: Token, command: Command) {
         match command {
-            Command::Send(send) => self.send(token, send),
-            Command::SendLoad(load) => self.send_load(token, load),
-            Command::Request { send, service } => self.request(token, send, service),
-            Command::Publish { topic, payload, policy, lifetime, confirm } => {
-                self.publish((token, confirm), topic, payload, policy.as_deref(), lifetime);
+            Command::Send(send) => {
+                self.messages.send(&mut self.core, &mut self.neighbours, &mut self.routing, token, send)
             }
-            Command::Subscribe { filter, past } => self.subscribe(token, filter, past),
+            Command::SendLoad(load) => {
+                self.messages.send_load(&mut self.core, &mut self.neighbours, &mut self.routing, token, load)
+            }
+            Command::Request { send, service } => {
+                self.messages.request(&mut self.core, &mut self.neighbours, &mut self.routing, token, send, service)
+            }
+            Command::Publish { topic, payload, policy, lifetime, confirm } => {
+                self.groups.publish(
+                    &mut self.core,
+                    &mut self.neighbours,
+                    &mut self.routing,
+                    (token, confirm),
+                    topic,
+                    payload,
+                    policy.as_deref(),
+                    lifetime,
+                );
+            }
+            Command::Subscribe { filter, past } => {
+                self.groups.subscribe(&mut self.core, &mut self.neighbours, token, filter, past)
+            }
             Command::Offer { service } => self.messages.offer(&mut self.core, token, service),
             Command::Respond { call, answer } => self.messages.respond(&mut self.core, token, call, answer),
             Command::Receive { consumer, live } => self.messages.read_inbox(&mut self.core, token, consumer, live),
@@ -79,7 +118,7 @@ impl Engine {
         let known = self.messages.inbox.unwatch(token)
             | self.core.journal.unwatch(token)
             | self.messages.withdraw(&mut self.core, token)
-            | self.unsubscribe(token);
+            | self.groups.unsubscribe(&mut self.core, &mut self.neighbours, token);
         if !known {
             self.messages.services.forget_request(token);
         }
@@ -110,18 +149,44 @@ impl Engine {
             Kind::Lsa => self.routing.handle_lsa(&mut self.core, &mut self.neighbours, link, body),
             Kind::LsaDigest => self.routing.handle_lsa_digest(&mut self.core, &mut self.neighbours, link, body),
             Kind::LsaRequest => self.routing.handle_lsa_request(&mut self.core, &mut self.neighbours, link, body),
-            Kind::Locate => self.handle_locate(link, body),
-            Kind::Located => self.handle_located(link, body),
+            Kind::Locate => self.routing.handle_locate(&mut self.core, &mut self.neighbours, link, body),
+            Kind::Located => self.routing.handle_located(&mut self.core, &mut self.neighbours, link, body),
             Kind::Fragment => self.handle_fragment(link, body),
-            Kind::Group => self.handle_group_frame(link, body),
+            Kind::Group => {
+                self.groups.handle_group_frame(&mut self.core, &mut self.neighbours, &mut self.routing, link, body)
+            }
             Kind::GroupHave => self.groups.handle_group_have(&mut self.core, &mut self.neighbours, link, body),
-            Kind::GroupWant => self.handle_group_want(link, body),
-            Kind::GroupAgain => self.handle_group_again(link, body),
+            Kind::GroupWant => self.groups.handle_group_want(&mut self.core, &mut self.neighbours, link, body),
+            Kind::GroupAgain => {
+                self.groups.handle_group_again(&mut self.core, &mut self.neighbours, &mut self.routing, link, body)
+            }
             // The link's handler answers pings itself; data frames go their own way.
             Kind::Ping | Kind::Pong | Kind::Data => {}
             Kind::Successor | Kind::TimeBeacon | Kind::Witness | Kind::Custody => {
                 self.core.count(Counter::FramesOfUnknownKind, 1)
             }
+        }
+    }
+
+    /// A piece of a frame of the data stream. The last one brings the whole frame.
+    fn handle_fragment(&mut self, link: LinkId, body: &[u8]) {
+        let Some(whole) = self.neighbours.handle_fragment(&mut self.core, link, body) else { return };
+        let mut frames = Frames(&whole);
+        match (frames.next(), frames.next()) {
+            (Some(Ok(frame)), None) if frame.kind == Kind::Data as u8 => self.messages.handle_data(
+                &mut self.core,
+                &mut self.neighbours,
+                &mut self.routing,
+                link,
+                frame.flags,
+                frame.body,
+                &whole,
+            ),
+            (Some(Ok(frame)), None) => match Kind::from_u8(frame.kind) {
+                Some(kind) if !kind.is_control() && kind != Kind::Fragment => self.handle_frame(link, kind, frame.body),
+                _ => self.core.count(Counter::DataMalformed, 1),
+            },
+            _ => self.core.count(Counter::DataMalformed, 1),
         }
     }
 
@@ -141,9 +206,18 @@ impl Engine {
             }
             match Kind::from_u8(frame.kind) {
                 None => self.core.count(Counter::FramesOfUnknownKind, 1),
-                Some(Kind::Data) => self.handle_data(id, frame.flags, frame.body, buffer),
+                Some(Kind::Data) => self.messages.handle_data(
+                    &mut self.core,
+                    &mut self.neighbours,
+                    &mut self.routing,
+                    id,
+                    frame.flags,
+                    frame.body,
+                    buffer,
+                ),
                 Some(kind) => self.handle_frame(id, kind, frame.body),
             }
+            self.pass_on();
         }
     }
 }

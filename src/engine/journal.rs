@@ -8,9 +8,9 @@
 //! 1. Commit numbers are consecutive from 1 in a process.
 //! 2. An event is durable no later than anything that happened after it and waits for the disk.
 
-use super::Engine;
 use super::api::{Reply, Token};
 use super::store::{Commit, Read, ReadError, SET_ASIDE, Table, Write};
+use crate::engine::core::Core;
 use crate::event_log::{self, Event, EventLog, HEAD_KEY, Loader};
 use crate::id::Lsn;
 use crate::time::Now;
@@ -109,37 +109,39 @@ impl Journal {
     }
 }
 
-impl Engine {
+impl Core {
     /// Something has happened that the log is to say.
     pub(super) fn handle_event(&mut self, event: Event) {
-        self.core.disk_fails = match event {
+        self.disk_fails = match event {
             Event::StoreFailed { .. } => true,
             Event::StoreRecovered => false,
-            _ => self.core.disk_fails,
+            _ => self.disk_fails,
         };
-        self.core.record(event);
+        self.record(event);
     }
 
+    /// Somebody was refused at admission so often.
     pub(super) fn note_refused(&mut self, reason: &'static str, count: u64) {
-        self.core.log.note_refused(reason, count);
-        self.core.timeout_log();
+        self.log.note_refused(reason, count);
+        self.timeout_log();
     }
 
+    /// Takes what the event log has to write into the turn's commit. Answers whether there was anything.
     pub(super) fn write_log(&mut self) -> bool {
-        let Some(changes) = self.core.log.poll_changes() else { return false };
+        let Some(changes) = self.log.poll_changes() else { return false };
         let trimmed = changes.trimmed.into_iter();
         let key = |sequence| event_log::chain::key(sequence).to_vec();
-        self.core.journal.extend(trimmed.map(|sequence| Write::Delete { table: Table::Log, key: key(sequence) }));
+        self.journal.extend(trimmed.map(|sequence| Write::Delete { table: Table::Log, key: key(sequence) }));
         let records = changes.records.into_iter();
-        self.core.journal.extend(records.map(|(sequence, value)| Write::Put {
+        self.journal.extend(records.map(|(sequence, value)| Write::Put {
             table: Table::Log,
             key: key(sequence),
             value,
         }));
-        self.core.journal.write(Write::Put { table: Table::Meta, key: HEAD_KEY.to_vec(), value: changes.head });
-        if core::mem::take(&mut self.core.journal.set_aside) {
+        self.journal.write(Write::Put { table: Table::Meta, key: HEAD_KEY.to_vec(), value: changes.head });
+        if core::mem::take(&mut self.journal.set_aside) {
             // It is in the log from here on.
-            self.core.journal.write(Write::Delete { table: Table::Meta, key: SET_ASIDE.to_vec() });
+            self.journal.write(Write::Delete { table: Table::Meta, key: SET_ASIDE.to_vec() });
         }
         true
     }

@@ -29,9 +29,9 @@
 //! | routing | `link_state` what routers tell each other, `routes` which way, by `pathfinding`, `hold_down` and until when, `forward` for others, `locate` where a leaf is, `flights` what became of frames, `questions` about leaves, `data_frames` the parts of a frame, `wording` for people |
 //! | messages out | `submission` checked, by the `objectives` of their policy, `strangers` to whom there is no card yet, `departures` sealed and sent in turn, `endings` what became of them, `outcomes` by name, `outbox` through a restart; `sessions` which there are, `seals` put on and taken off, `sender` who waits for an end |
 //! | messages in | `receiving` data frames, `intake` judged, `inbox` kept, `holdings` how much of it each contact has, `senders` whose duplicates are known, `receipts` what is said of them, `consumers` who reads them, `reading` and is told, `services` offers and calls |
-//! | groups | `multicast` subscriptions, `publishing` what is published, in `out_streams` with `ordinals`, `confirmations` who has heard it, `tree` to whom frames are pushed, `group_frames` what others publish, `lag` by whose clocks, `shelf` frames kept, `repair` and fetched, as `wanted`, `streams` their order, `succession` from one to the next, `past` what was there before a subscription, `missing` their gaps, `heard` up to where subscribers have heard them, for good |
+//! | groups | `multicast` subscriptions, `publishing` what is published, in `out_streams` with `ordinals`, `confirmations` who has heard it, `tree` to whom frames are pushed, `group_frames` what others publish, `lag` by whose clocks, `shelf` frames kept, `repair` and fetched, as `wanted`, and `telling` neighbours of it, `streams` their order, `succession` from one to the next, `past` what was there before a subscription, `missing` their gaps, `heard` up to where subscribers have heard them, for good |
 //! | membership | `epochs` their turn, `renewal` credentials and cards, `relaying` enrolment of others, by the `ways` that cost least, `bulletins` the operator's word, `documents` and what it names |
-//! | looks | [`view`] and `report` what an operator may look at, [`tables`] what may have grown, `spelling` what was meant |
+//! | looks | [`view`] and `report` what an operator may look at, [`tables`] what may have grown, `spelling` what was meant, `terms` what a policy asks |
 //!
 //! Invariants
 //! 1. Inputs only change state and gather; bytes are sealed and writes numbered when outputs are drained.
@@ -60,6 +60,7 @@ mod sender;
 mod settings;
 mod share;
 mod spelling;
+mod terms;
 mod turn;
 
 use self::core::Core;
@@ -116,7 +117,7 @@ impl Engine {
                 now,
                 rng,
                 membership,
-                terms: messages::objectives::all_terms(&policies),
+                terms: terms::all_terms(&policies),
                 policies,
                 settings,
                 own,
@@ -179,6 +180,18 @@ impl Engine {
     /// Links with the neighbour's name, where it is a contact.
     pub fn links(&self) -> impl Iterator<Item = (LinkId, Option<&Name>, bool)> {
         self.neighbours.links.iter().map(|(id, link)| (id, link.name.as_ref(), link.silent))
+    }
+
+    /// All links, those that cost least first.
+    pub fn links_by_cost(&self) -> Vec<LinkId> {
+        let mut links: Vec<(bool, bool, u64, LinkId)> = self
+            .neighbours
+            .links
+            .iter()
+            .map(|(id, link)| (!link.usable, self.member.costs(&self.neighbours, link), link.metrics.price, id))
+            .collect();
+        links.sort_unstable();
+        links.into_iter().map(|(.., id)| id).collect()
     }
 
     /// Closes the books: the last commit.

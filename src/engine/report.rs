@@ -24,7 +24,7 @@ const BYTES: usize = 1_000;
 impl Engine {
     /// Other routers that there is a way to.
     pub fn routers(&mut self) -> usize {
-        self.follow_graph();
+        self.routing.follow_graph(&mut self.core, &mut self.neighbours);
         let graph = &self.routing.routes.graph;
         graph.index(&self.core.own).map_or(0, |own| graph.reached_from(own))
     }
@@ -59,7 +59,7 @@ impl Engine {
     }
 
     pub(super) fn report_routes(&mut self, token: Token) {
-        self.refresh_graph();
+        self.routing.refresh_graph(&mut self.core, &mut self.neighbours);
         let now = self.core.now.time;
         let entries: Vec<_> = self.routing.link_state.lsdb.entries().collect();
         let router = |entry: &&crate::routing::lsdb::Entry| RouterView {
@@ -112,11 +112,22 @@ impl Engine {
             return self.messages.refuse_unknown(&mut self.core, token, to);
         }
         let asked = Asked { policy, class: Class::Telemetry, service: None };
-        let Some((terms, lifetime)) = self.terms_of(token, to, &asked, LIFETIME, 0) else { return };
+        let Some((terms, lifetime)) = self.messages.terms_of(
+            &mut self.core,
+            &mut self.neighbours,
+            &mut self.routing,
+            token,
+            to,
+            &asked,
+            LIFETIME,
+            0,
+        ) else {
+            return;
+        };
         let time = u64::try_from(lifetime.as_micros()).unwrap_or(u64::MAX);
         let bytes = u32::try_from(BYTES).unwrap_or(u32::MAX);
         let wants = Wants { policy: terms.policy.clone(), time: Some(time), bytes };
-        let way = self.way(to, &terms, lifetime, BYTES);
+        let way = self.routing.way(&mut self.core, &mut self.neighbours, to, &terms, lifetime, BYTES);
         let chosen = way.as_ref().ok().map(|way| way.route.clone());
         let candidates = self.candidates(to, &wants, chosen.as_deref());
         let why = self.why(&wants, chosen.as_deref(), way.as_ref().err(), &candidates);
@@ -150,7 +161,9 @@ impl Engine {
     fn candidates(&mut self, to: &Name, wants: &Wants, taken: Option<&Route>) -> Vec<Candidate> {
         let mut candidates: Vec<Candidate> = Vec::new();
         candidates.extend(taken.map(|route| Candidate { best_at: Vec::new(), route: route.clone(), taken: true }));
-        let Ok(Location::At(routers, leaf)) = self.location(to) else { return candidates };
+        let Ok(Location::At(routers, leaf)) = self.routing.location(&mut self.core, &mut self.neighbours, to) else {
+            return candidates;
+        };
         let overlay = self.routing.overlay_for(self.routing.segment_towards(
             &self.core,
             &self.neighbours,

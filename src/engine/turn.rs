@@ -36,15 +36,16 @@ impl Engine {
     }
 
     fn handle_timeout(&mut self) {
-        self.timeout_unicast();
+        self.messages.timeout_unicast(&mut self.core, &mut self.neighbours, &mut self.routing);
         self.messages.timeout_services(&mut self.core);
-        self.timeout_confirmations();
-        self.timeout_multicast();
+        self.groups.timeout_confirmations(&mut self.core);
+        self.groups.timeout_multicast(&mut self.core, &mut self.neighbours);
         self.routing.timeout_link_state(&mut self.core, &mut self.neighbours);
-        self.timeout_locating();
-        self.timeout_link_metrics();
-        self.timeout_tree();
-        self.timeout_repair();
+        let messages = &self.messages;
+        self.routing.timeout_locating(&mut self.core, &mut self.neighbours, &|name| messages.waits_for(name));
+        self.neighbours.timeout_link_metrics(&mut self.core);
+        self.groups.timeout_tree(&mut self.core, &mut self.neighbours, &mut self.routing);
+        self.groups.timeout_repair(&mut self.core, &mut self.neighbours);
         self.member.timeout_relays(&mut self.core, &mut self.neighbours);
         self.member.timeout_documents(&mut self.core, &mut self.neighbours);
         self.messages.timeout_reopening(&self.core);
@@ -52,6 +53,7 @@ impl Engine {
         self.member.timeout_bulletin(&mut self.core);
         self.member.timeout_renewal(&mut self.core);
         self.core.timeout_log();
+        self.pass_on();
     }
 
     fn next_wake(&self) -> Option<Time> {
@@ -89,7 +91,11 @@ impl Engine {
                 return output;
             }
             // First what tells others what happened, then the commit that it waits for, then new data.
-            if self.end_turn() || self.pump_unicast() || self.pump_multicast() {
+            let more = self.end_turn()
+                || self.messages.pump_unicast(&mut self.core, &mut self.neighbours, &mut self.routing)
+                || self.groups.pump_multicast(&mut self.core, &mut self.neighbours, &mut self.routing);
+            self.pass_on();
+            if more {
                 continue;
             }
             self.core.wake = self.next_wake();
@@ -99,19 +105,22 @@ impl Engine {
 
     /// Ends the turn: one commit, and what waits for it. Answers whether there was anything.
     pub(super) fn end_turn(&mut self) -> bool {
-        self.settle_routing();
+        if self.routing.settle_routing(&mut self.core, &mut self.neighbours, self.messages.wait()) {
+            self.groups.regrow(&self.core);
+        }
+        self.pass_on();
         self.messages.write_dedupe(&mut self.core);
         self.messages.write_outgoing(&mut self.core);
         self.neighbours.write_history(&mut self.core);
-        let logged = self.write_log();
+        let logged = self.core.write_log();
         let commit = self.core.journal.take_commit();
         let committed = commit.is_some();
         self.core.outputs.extend(commit.map(Output::Commit));
         let after = self.core.journal.last();
         let before = self.core.outputs.len();
         self.messages.announce_inbox(&mut self.core, after);
-        self.confirm_to_senders(after);
-        self.send_answers();
+        self.messages.confirm_to_senders(&mut self.core, &mut self.neighbours, &mut self.routing, after);
+        self.messages.send_answers(&mut self.core, &mut self.neighbours, &mut self.routing);
         self.messages.release_calls(&mut self.core, after);
         for (token, reply, last) in self.core.journal.take_deferred() {
             self.core.outputs.push_back(Output::Reply { token, reply, after, last });
@@ -137,10 +146,10 @@ impl Engine {
             self.neighbours.links.handle_clock_step(by);
             self.groups.shelf.handle_clock_step(by);
             self.groups.multicast.streams.handle_clock_step(by);
-            self.announce_again();
+            self.neighbours.announce_again(&mut self.core);
             self.member.renewal.handle_clock_step();
             self.start_epoch();
-            self.update_tags();
+            self.groups.update_tags(&mut self.core, &mut self.neighbours);
         }
     }
 }

@@ -14,16 +14,15 @@
 use crate::counter::Counter;
 use crate::delivery::lane::Lane;
 use crate::delivery::outgoing::{Content, Submission};
-use crate::engine::Engine;
 use crate::engine::api::{Outcome, Reply, Token};
+use crate::engine::core::Core;
 use crate::engine::groups::Groups;
 use crate::engine::groups::streams::Received;
 use crate::engine::sender::Sender;
 use crate::id::{InnerId, Name};
 use crate::time::Time;
-use crate::wire::batch::{Ack, Message, Purpose};
+use crate::wire::batch::{Ack, Purpose};
 use crate::wire::data::Class;
-use crate::wire::group::MAX_MESSAGES;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -55,6 +54,8 @@ pub(in crate::engine) struct Confirmations {
     deadlines: BTreeSet<(Time, InnerId)>,
     /// Publications taken that are to be confirmed and have not ended: these, and those that have not left.
     open: usize,
+    /// Confirmations of others' publications, to be sent to those.
+    pub(in crate::engine) leaving: Vec<(Name, Submission<Sender>)>,
 }
 
 impl Confirmations {
@@ -82,11 +83,9 @@ impl Groups {
         let since = awaited.since;
         self.confirmations.awaited.insert(id, (awaited, BTreeSet::new(), since));
     }
-}
 
-impl Engine {
     /// So many messages from this one on, which were to be confirmed, have been handed to a subscriber here.
-    pub(in crate::engine) fn confirm_heard(&mut self, frame: &Received, first: InnerId, count: u32) {
+    pub(in crate::engine) fn confirm_heard(&mut self, core: &mut Core, frame: &Received, first: InnerId, count: u32) {
         // Who has no card of its publisher cannot address it.
         let Some(name) = frame.from.clone() else { return };
         let message = Submission {
@@ -95,49 +94,45 @@ impl Engine {
             content: Content::Call { purpose: Purpose::Heard, service: None, replies_to: Some(first) },
             ack: Ack::End,
             lane: Lane { class: Class::Control, terms: Arc::default() },
-            lifetime: frame.until.since(self.core.now.time),
+            lifetime: frame.until.since(core.now.time),
             keep: false,
             id: None,
         };
-        // Where there is no room for it, the publisher counts one less.
-        self.messages.submit(&mut self.core, Token(0), &name, message);
+        self.confirmations.leaving.push((name, message));
     }
 
     /// A contact has handed publications to a subscriber.
-    pub(in crate::engine) fn handle_heard(&mut self, from: &Name, message: &Message<'_>) {
-        let count = <[u8; 4]>::try_from(message.payload).map_or(0, u32::from_be_bytes);
-        let told = message.replies_to.filter(|_| (1..=MAX_MESSAGES as u32).contains(&count));
-        let Some(first) = told else { return self.core.count(Counter::ConfirmationsUnasked, 1) };
+    pub(in crate::engine) fn handle_heard(&mut self, core: &mut Core, from: &Name, first: InnerId, count: u32) {
         for number in 0..u64::from(count) {
-            self.note_heard(from, InnerId { sequence: first.sequence.saturating_add(number), ..first });
+            self.note_heard(core, from, InnerId { sequence: first.sequence.saturating_add(number), ..first });
         }
     }
 
-    fn note_heard(&mut self, from: &Name, id: InnerId) {
-        let now = self.core.now.time;
-        let Some((awaited, heard, last)) = self.groups.confirmations.awaited.get_mut(&id) else {
-            return self.core.count(Counter::ConfirmationsUnasked, 1);
+    fn note_heard(&mut self, core: &mut Core, from: &Name, id: InnerId) {
+        let now = core.now.time;
+        let Some((awaited, heard, last)) = self.confirmations.awaited.get_mut(&id) else {
+            return core.count(Counter::ConfirmationsUnasked, 1);
         };
         if heard.insert(from.clone()) {
             *last = now;
         }
         if heard.len() >= awaited.enough.max(1) as usize {
-            self.end_confirmations(id);
+            self.end_confirmations(core, id);
         }
     }
 
-    pub(in crate::engine) fn timeout_confirmations(&mut self) {
-        while let Some((at, id)) = self.groups.confirmations.deadlines.first().copied()
-            && at <= self.core.now.time
+    pub(in crate::engine) fn timeout_confirmations(&mut self, core: &mut Core) {
+        while let Some((at, id)) = self.confirmations.deadlines.first().copied()
+            && at <= core.now.time
         {
-            self.end_confirmations(id);
+            self.end_confirmations(core, id);
         }
     }
 
-    fn end_confirmations(&mut self, id: InnerId) {
-        let Some((awaited, heard, last)) = self.groups.confirmations.awaited.remove(&id) else { return };
-        self.groups.confirmations.ended();
-        self.groups.confirmations.deadlines.remove(&(awaited.deadline, id));
+    fn end_confirmations(&mut self, core: &mut Core, id: InnerId) {
+        let Some((awaited, heard, last)) = self.confirmations.awaited.remove(&id) else { return };
+        self.confirmations.ended();
+        self.confirmations.deadlines.remove(&(awaited.deadline, id));
         let subscribers = u32::try_from(heard.len()).unwrap_or(u32::MAX);
         let latency_us = u64::try_from(last.since(awaited.since).as_micros()).unwrap_or(u64::MAX);
         let outcome = if subscribers > 0 {
@@ -146,7 +141,7 @@ impl Engine {
             let neighbours = awaited.neighbours;
             Outcome::Expired { reason: format!("{neighbours} neighbours got it, and no subscriber has confirmed it") }
         };
-        self.messages.note_failure(&mut self.core, crate::wire::topic::group(&awaited.topic), &outcome);
-        self.core.finish(awaited.token, Reply::Outcome(outcome));
+        core.note_failure(crate::wire::topic::group(&awaited.topic), &outcome);
+        core.finish(awaited.token, Reply::Outcome(outcome));
     }
 }

@@ -18,7 +18,6 @@
 //! 3. What bears the number of a frame that is wanted, and is not that frame, leaves it wanted.
 
 use crate::counter::Counter;
-use crate::engine::Engine;
 use crate::engine::core::Core;
 use crate::engine::groups::Groups;
 use crate::engine::groups::lag::{self, Lag};
@@ -28,6 +27,7 @@ use crate::engine::groups::shelf::{Flow, Gone, Kept};
 use crate::engine::groups::streams::Received;
 use crate::engine::groups::tree::Handed;
 use crate::engine::neighbours::Neighbours;
+use crate::engine::routing::Routing;
 use crate::id::{CredentialHash, LinkId, Pseudonym, Tag};
 use crate::identity::credential::{acceptance, epoch_length};
 use crate::identity::sign::verify_signed;
@@ -167,116 +167,140 @@ impl Groups {
     pub(in crate::engine) fn neighbour_at(&self, neighbours: &Neighbours, link: LinkId) -> Option<Pseudonym> {
         neighbours.links.get(link).map(|link| link.peer.body.key)
     }
-}
 
-impl Engine {
     /// A group frame, pushed by a neighbour.
-    pub(in crate::engine) fn handle_group_frame(&mut self, link: LinkId, data: &[u8]) {
-        self.take_group_frame(link, data, Arrival { came: self.core.now.time, behind: None });
+    pub(in crate::engine) fn handle_group_frame(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        routing: &mut Routing,
+        link: LinkId,
+        data: &[u8],
+    ) {
+        self.take_group_frame(core, neighbours, routing, link, data, Arrival { came: core.now.time, behind: None });
     }
 
     /// A group frame that this node has asked for.
-    pub(in crate::engine) fn handle_group_again(&mut self, link: LinkId, body: &[u8]) {
-        let Some((again, data)) = Again::split(body) else { return self.core.count(Counter::GroupFramesMalformed, 1) };
-        let came = self.core.now.time - Duration::from_millis(again.kept.into());
-        let most = i64::try_from(self.groups.skew(&self.core).as_micros()).unwrap_or(i64::MAX);
+    pub(in crate::engine) fn handle_group_again(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        routing: &mut Routing,
+        link: LinkId,
+        body: &[u8],
+    ) {
+        let Some((again, data)) = Again::split(body) else { return core.count(Counter::GroupFramesMalformed, 1) };
+        let came = core.now.time - Duration::from_millis(again.kept.into());
+        let most = i64::try_from(core.skew().as_micros()).unwrap_or(i64::MAX);
         let behind = Some((i64::from(again.behind) * 1_000).clamp(-most, most));
-        self.take_group_frame(link, data, Arrival { came, behind });
+        self.take_group_frame(core, neighbours, routing, link, data, Arrival { came, behind });
     }
 
-    fn take_group_frame(&mut self, link: LinkId, data: &[u8], arrival: Arrival) {
-        let Some((_, frame)) = parse(data) else { return self.core.count(Counter::GroupFramesMalformed, 1) };
-        if Unix(frame.expiry) + self.groups.skew(&self.core) < self.core.now.unix {
-            return self.core.count(Counter::GroupFramesExpired, 1);
+    fn take_group_frame(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        routing: &mut Routing,
+        link: LinkId,
+        data: &[u8],
+        arrival: Arrival,
+    ) {
+        let Some((_, frame)) = parse(data) else { return core.count(Counter::GroupFramesMalformed, 1) };
+        if Unix(frame.expiry) + core.skew() < core.now.unix {
+            return core.count(Counter::GroupFramesExpired, 1);
         }
         let flow = (frame.sender, frame.salt);
-        if self.groups.shelf.has_seen(&flow, frame.counter) {
-            return self.core.count(Counter::GroupFramesDuplicate, 1);
+        if self.shelf.has_seen(&flow, frame.counter) {
+            return core.count(Counter::GroupFramesDuplicate, 1);
         }
-        if self.neighbours.peers.knows(&frame.sender) {
-            return self.judge_frame(link, data, arrival);
+        if neighbours.peers.knows(&frame.sender) {
+            return self.judge_frame(core, neighbours, routing, link, data, arrival);
         }
-        if !self.groups.make_room_to_wait(&mut self.core, link, data.len()) {
+        if !self.make_room_to_wait(core, link, data.len()) {
             return;
         }
-        let (sender, until) = (frame.sender, self.core.now.time + WAIT);
-        if !self.groups.multicast.waiting.iter().any(|waiting| waiting.sender == sender) {
-            self.neighbours.ask_credential(&mut self.core, link, sender);
+        let (sender, until) = (frame.sender, core.now.time + WAIT);
+        if !self.multicast.waiting.iter().any(|waiting| waiting.sender == sender) {
+            neighbours.ask_credential(core, link, sender);
         }
-        self.groups.multicast.waiting.push_back(Waiting {
-            link,
-            sender,
-            data: Bytes::copy_from_slice(data),
-            arrival,
-            until,
-        });
+        self.multicast.waiting.push_back(Waiting { link, sender, data: Bytes::copy_from_slice(data), arrival, until });
     }
 
     /// A credential has come: what waited for it is judged.
-    pub(in crate::engine) fn release_waiting(&mut self, hash: CredentialHash) {
+    pub(in crate::engine) fn release_waiting(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        routing: &mut Routing,
+        hash: CredentialHash,
+    ) {
         let (ready, still): (VecDeque<_>, VecDeque<_>) =
-            core::mem::take(&mut self.groups.multicast.waiting).into_iter().partition(|waiting| waiting.sender == hash);
-        self.groups.multicast.waiting = still;
+            core::mem::take(&mut self.multicast.waiting).into_iter().partition(|waiting| waiting.sender == hash);
+        self.multicast.waiting = still;
         for waiting in ready {
-            self.judge_frame(waiting.link, &waiting.data, waiting.arrival);
+            self.judge_frame(core, neighbours, routing, waiting.link, &waiting.data, waiting.arrival);
         }
     }
 
     /// A frame whose publisher is known.
-    fn judge_frame(&mut self, link: LinkId, data: &[u8], arrival: Arrival) {
+    fn judge_frame(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        routing: &mut Routing,
+        link: LinkId,
+        data: &[u8],
+        arrival: Arrival,
+    ) {
         let Some((signed, frame)) = parse(data) else { return };
-        let Some(sender) = self.neighbours.peers.get(&frame.sender) else { return };
+        let Some(sender) = neighbours.peers.get(&frame.sender) else { return };
         let flow = (frame.sender, frame.salt);
         let (key, handle) = (sender.body.key, sender.body.handle);
-        if !self.neighbours.takes_from(&self.core, sender, frame.segment)
-            || !self.neighbours.admits(&self.core, link, frame.segment)
-        {
-            return self.core.count(Counter::GroupFramesOfOtherSegments, 1);
+        if !neighbours.takes_from(core, sender, frame.segment) || !neighbours.admits(core, link, frame.segment) {
+            return core.count(Counter::GroupFramesOfOtherSegments, 1);
         }
-        let accepted = acceptance(&sender.body).filter(|(from, until)| (*from..*until).contains(&self.core.now.unix));
+        let accepted = acceptance(&sender.body).filter(|(from, until)| (*from..*until).contains(&core.now.unix));
         let (length, epoch) = (epoch_length(&sender.body), sender.body.epoch);
-        if self.groups.shelf.has_seen(&flow, frame.counter) {
-            return self.core.count(Counter::GroupFramesDuplicate, 1);
+        if self.shelf.has_seen(&flow, frame.counter) {
+            return core.count(Counter::GroupFramesDuplicate, 1);
         }
-        if !self.neighbours.trusts(&mut self.core, link) {
+        if !neighbours.trusts(core, link) {
             return;
         }
         if !verify_signed(CONTEXT, &key, &signed) {
-            return self.neighbours.note_forgery(&mut self.core, link, Counter::GroupFramesForged);
+            return neighbours.note_forgery(core, link, Counter::GroupFramesForged);
         }
-        let lag = self.groups.lag_with(&self.core, &self.neighbours, link, &frame, &flow, arrival);
-        let gone = self.groups.shelf.set_lag(frame.group, flow, lag);
-        self.groups.count_gone(&mut self.core, gone);
-        let until = self.groups.deadline(&self.core, &frame, &lag);
+        let lag = self.lag_with(core, neighbours, link, &frame, &flow, arrival);
+        let gone = self.shelf.set_lag(frame.group, flow, lag);
+        self.count_gone(core, gone);
+        let until = self.deadline(core, &frame, &lag);
         let (Some((_, accepted)), Some(length), Some(until)) = (accepted, length, until) else {
-            return self.core.count(Counter::GroupFramesExpired, 1);
+            return core.count(Counter::GroupFramesExpired, 1);
         };
-        let Some(from) = self.groups.neighbour_at(&self.neighbours, link) else { return };
+        let Some(from) = self.neighbour_at(neighbours, link) else { return };
         let data = Bytes::copy_from_slice(data);
         let (group, segment, number, came) = (frame.group, frame.segment, frame.counter, arrival.came);
         let kept = Kept { data, came, until, expiry: Unix(frame.expiry), segment, terms: None };
-        self.groups.keep_numbered(&mut self.core, group, flow, number, kept.clone());
-        if key == self.core.own {
+        self.keep_numbered(core, group, flow, number, kept.clone());
+        if key == core.own {
             // Published here before this process: subscribers had it then, and neighbours may still lack it.
-            self.core.count(Counter::GroupFramesOwn, 1);
+            core.count(Counter::GroupFramesOwn, 1);
         }
-        self.groups.want_before(&mut self.core, &from, group, flow, number);
-        let ways =
-            self.groups.ways(&self.core, &self.neighbours, &self.routing, &group, Some(&from), &Policy::default());
+        self.want_before(core, &from, group, flow, number);
+        let ways = self.ways(core, neighbours, routing, &group, Some(&from), &Policy::default());
         let behind = lag.behind(number, Unix(frame.sent));
-        let fetched = arrival.behind.map(|_| self.core.now.time.since(came));
-        self.push(&group, segment, &ways, &kept, Handed { fetched, behind });
-        let Some(name) = self.groups.multicast.tags.get(&group).filter(|_| key != self.core.own).cloned() else {
+        let fetched = arrival.behind.map(|_| core.now.time.since(came));
+        self.push(core, neighbours, &group, segment, &ways, &kept, Handed { fetched, behind });
+        let Some(name) = self.multicast.tags.get(&group).filter(|_| key != core.own).cloned() else {
             return;
         };
-        let Ok(plain) = self.core.membership.groups().open(&frame, &name, &key) else {
-            return self.core.count(Counter::GroupFramesNotOpened, 1);
+        let Ok(plain) = core.membership.groups().open(&frame, &name, &key) else {
+            return core.count(Counter::GroupFramesNotOpened, 1);
         };
         let term = crate::engine::groups::heard::Term { end: length.end(epoch), until: accepted };
-        let (from, sent, start) =
-            (self.neighbours.name_of(&mut self.core, &handle), Unix(frame.sent), length.start(epoch));
+        let (from, sent, start) = (neighbours.name_of(core, &handle), Unix(frame.sent), length.start(epoch));
         let received = Received { group: name, from, sender: key, flow, number, sent, came, until, term, start };
-        self.receive(received, plain);
+        self.receive(core, received, plain);
     }
 }
 

@@ -14,6 +14,7 @@ pub(super) mod repair;
 pub(super) mod shelf;
 pub(super) mod streams;
 pub(super) mod succession;
+pub(super) mod telling;
 pub(super) mod tree;
 pub(super) mod wanted;
 

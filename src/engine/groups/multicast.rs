@@ -20,13 +20,13 @@
 //!    message twice (`heard`).
 //! 2. Waiting frames, subscriptions and credentials have bounds; each drop is counted.
 
-use crate::engine::Engine;
 use crate::engine::api::{Past, Refused, Reply, Token};
 use crate::engine::core::Core;
 use crate::engine::groups::Groups;
 use crate::engine::groups::group_frames::Waiting;
 use crate::engine::groups::past::Gather;
 use crate::engine::groups::streams::Streams;
+use crate::engine::neighbours::Neighbours;
 use crate::id::Tag;
 use crate::time::{Epoch, Time};
 use crate::wire::topic;
@@ -66,8 +66,6 @@ pub(in crate::engine) struct Multicast {
     pub(in crate::engine) tags: BTreeMap<Tag, String>,
     /// The tags of every group that this device takes part in, as they were computed last.
     known: BTreeMap<String, Vec<Tag>>,
-    /// What was told to routers when tags were looked at last.
-    told: BTreeSet<Tag>,
     pub(in crate::engine) streams: Streams,
     pub(in crate::engine) waiting: VecDeque<Waiting>,
     next_tags: Option<Time>,
@@ -80,7 +78,6 @@ impl Multicast {
             by_group: BTreeMap::new(),
             tags: BTreeMap::new(),
             known: BTreeMap::new(),
-            told: BTreeSet::new(),
             streams: Streams::new(),
             waiting: VecDeque::new(),
             next_tags: None,
@@ -140,77 +137,74 @@ impl Groups {
         listened.len() + besides < MAX_GROUPS || listened.contains_key(group) || self.tree.publishes(group)
     }
 
-    /// Tags of the groups that this device listens to, or publishes to: what its link state, or its routers, tell.
-    pub(in crate::engine) fn own_groups(&self) -> BTreeSet<Tag> {
-        self.multicast.known.values().flatten().copied().collect()
-    }
-
-    pub(in crate::engine) fn skew(&self, core: &Core) -> Duration {
-        core.membership.bulletin().epoch_length().skew()
-    }
-}
-
-impl Engine {
-    pub(in crate::engine) fn subscribe(&mut self, token: Token, filter: String, past: Past) {
+    pub(in crate::engine) fn subscribe(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        token: Token,
+        filter: String,
+        past: Past,
+    ) {
         if let Err(error) = topic::check_filter(&filter) {
-            return self.core.finish(token, Reply::Refused(Refused::Filter(error.to_string())));
+            return core.finish(token, Reply::Refused(Refused::Filter(error.to_string())));
         }
-        if self.groups.multicast.subscriptions.len() >= MAX_SUBSCRIPTIONS {
+        if self.multicast.subscriptions.len() >= MAX_SUBSCRIPTIONS {
             let reason = format!("a node has at most {MAX_SUBSCRIPTIONS} subscriptions");
-            return self.core.finish(token, Reply::Refused(Refused::Full(reason)));
+            return core.finish(token, Reply::Refused(Refused::Full(reason)));
         }
-        if !self.groups.has_room_for_group(topic::group(&filter)) {
-            return self.core.finish(token, Reply::Refused(Refused::Full(too_many_groups())));
+        if !self.has_room_for_group(topic::group(&filter)) {
+            return core.finish(token, Reply::Refused(Refused::Full(too_many_groups())));
         }
-        self.groups.multicast.by_group.entry(topic::group(&filter).to_owned()).or_default().insert(token);
-        let (now, from) = (self.core.now.time, past.from(self.core.now.time));
+        self.multicast.by_group.entry(topic::group(&filter).to_owned()).or_default().insert(token);
+        let (now, from) = (core.now.time, past.from(core.now.time));
         let gather = Gather::of(&past, now);
-        self.groups
-            .multicast
-            .subscriptions
-            .insert(token, Subscription { filter: filter.clone(), since: now, from, gather });
-        self.update_groups();
-        self.core.reply(token, Reply::Ready);
+        self.multicast.subscriptions.insert(token, Subscription { filter: filter.clone(), since: now, from, gather });
+        self.update_groups(core, neighbours);
+        core.reply(token, Reply::Ready);
         if from < now {
-            self.replay(token, &filter, from);
+            self.replay(core, neighbours, token, &filter, from);
         }
     }
 
     /// Ends a subscription. Answers whether there was one.
-    pub(in crate::engine) fn unsubscribe(&mut self, token: Token) -> bool {
-        let Some(subscription) = self.groups.multicast.subscriptions.remove(&token) else { return false };
+    pub(in crate::engine) fn unsubscribe(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        token: Token,
+    ) -> bool {
+        let Some(subscription) = self.multicast.subscriptions.remove(&token) else { return false };
         let group = topic::group(&subscription.filter);
-        if let Some(tokens) = self.groups.multicast.by_group.get_mut(group) {
+        if let Some(tokens) = self.multicast.by_group.get_mut(group) {
             tokens.remove(&token);
             if tokens.is_empty() {
-                self.groups.multicast.by_group.remove(group);
-                self.update_groups();
+                self.multicast.by_group.remove(group);
+                self.update_groups(core, neighbours);
             }
         }
         true
     }
 
-    pub(in crate::engine) fn timeout_multicast(&mut self) {
-        let now = self.core.now.time;
-        self.groups.give_up_waiting(&mut self.core);
-        self.timeout_streams();
-        self.groups.timeout_gathering(&mut self.core);
-        self.timeout_publishing();
-        if self.groups.multicast.next_tags.is_some_and(|at| at <= now) {
-            self.update_tags();
+    pub(in crate::engine) fn timeout_multicast(&mut self, core: &mut Core, neighbours: &mut Neighbours) {
+        let now = core.now.time;
+        self.give_up_waiting(core);
+        self.timeout_streams(core);
+        self.timeout_gathering(core);
+        self.timeout_publishing(core);
+        if self.multicast.next_tags.is_some_and(|at| at <= now) {
+            self.update_tags(core, neighbours);
         }
     }
 
     /// Epochs are others, or keys: the tags of all groups are computed anew.
-    pub(in crate::engine) fn update_tags(&mut self) {
-        self.groups.multicast.known.clear();
-        self.update_groups();
+    pub(in crate::engine) fn update_tags(&mut self, core: &mut Core, neighbours: &mut Neighbours) {
+        self.multicast.known.clear();
+        self.update_groups(core, neighbours);
     }
 
     /// Finds the tags of the groups that this device listens or publishes to, in the epochs at hand.
-    pub(in crate::engine) fn update_groups(&mut self) {
-        let (length, skew, unix) =
-            (self.core.membership.bulletin().epoch_length(), self.groups.skew(&self.core), self.core.now.unix);
+    pub(in crate::engine) fn update_groups(&mut self, core: &mut Core, neighbours: &mut Neighbours) {
+        let (length, skew, unix) = (core.membership.bulletin().epoch_length(), core.skew(), core.now.unix);
         let present = length.epoch_at(unix);
         let mut epochs = vec![present];
         let (early, late) = (length.start(present) + skew, length.end(present) - skew);
@@ -220,10 +214,10 @@ impl Engine {
         if unix >= late {
             epochs.push(Epoch(present.0 + 1));
         }
-        let listened = self.groups.multicast.by_group.keys().map(String::as_str);
-        let groups: BTreeSet<&str> = listened.chain(self.groups.tree.published()).collect();
-        let keys = self.core.membership.groups();
-        let mut before = core::mem::take(&mut self.groups.multicast.known);
+        let listened = self.multicast.by_group.keys().map(String::as_str);
+        let groups: BTreeSet<&str> = listened.chain(self.tree.published()).collect();
+        let keys = core.membership.groups();
+        let mut before = core::mem::take(&mut self.multicast.known);
         let tags_of = |group: &str| epochs.iter().flat_map(|epoch| keys.tags(group, *epoch)).collect::<Vec<_>>();
         let known: BTreeMap<String, Vec<Tag>> = groups
             .into_iter()
@@ -231,15 +225,15 @@ impl Engine {
             .collect();
         let turns = [early, late, length.end(present)].into_iter().filter(|at| *at > unix && !known.is_empty());
         let next = turns.chain(keys.next_change()).min();
-        let multicast = &mut self.groups.multicast;
-        multicast.next_tags = next.map(|at| self.core.now.time + at.since(unix));
+        let multicast = &mut self.multicast;
+        multicast.next_tags = next.map(|at| core.now.time + at.since(unix));
         let listened = known.iter().filter(|(group, _)| multicast.by_group.contains_key(*group));
         multicast.tags = listened.flat_map(|(group, tags)| tags.iter().map(move |tag| (*tag, group.clone()))).collect();
         multicast.known = known;
-        let own = self.groups.own_groups();
-        if own != self.groups.multicast.told {
-            self.groups.multicast.told = own;
-            self.groups_changed();
+        let own: BTreeSet<Tag> = self.multicast.known.values().flatten().copied().collect();
+        if own != neighbours.own_groups {
+            neighbours.own_groups = own;
+            self.groups_changed(core, neighbours);
         }
     }
 }

@@ -11,11 +11,12 @@
 //! 2. What is told to have been the last was: after a crash nothing is told.
 
 use crate::delivery::lane::Terms;
-use crate::engine::Engine;
 use crate::engine::core::Core;
 use crate::engine::groups::Groups;
 use crate::engine::groups::ordinals::{self, Ordinals};
 use crate::engine::groups::publishing::{FRAME_OVERHEAD, MESSAGE_OVERHEAD};
+use crate::engine::neighbours::Neighbours;
+use crate::engine::routing::Routing;
 use crate::engine::store::{Read, ReadError, Table, Write};
 use crate::id::{CredentialHash, StreamId};
 use crate::identity::credential::OwnCredential;
@@ -134,19 +135,22 @@ impl Groups {
         let (id, began) = (ordinals::mark(id, ordinal, continues), core.now.unix);
         OutStream { sender, id, began, next: 1, sealed: None, terms: Arc::default(), topics: BTreeMap::new() }
     }
-}
 
-impl Engine {
     /// Ends streams of an epoch that is over, and of groups that are not published to any more.
-    pub(in crate::engine) fn end_streams(&mut self) {
-        let epoch = self.core.membership.bulletin().epoch_length().epoch_at(self.core.now.unix);
-        let published: Vec<String> = self.groups.tree.published().map(str::to_owned).collect();
+    pub(in crate::engine) fn end_streams(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        routing: &mut Routing,
+    ) {
+        let epoch = core.membership.bulletin().epoch_length().epoch_at(core.now.unix);
+        let published: Vec<String> = self.tree.published().map(str::to_owned).collect();
         let over = |(group, out): &(&String, &OutStream)| out.sender.epoch() != epoch || !published.contains(group);
         let over: Vec<String> =
-            self.groups.publishing.streams.out.iter().filter(over).map(|(group, _)| group.clone()).collect();
+            self.publishing.streams.out.iter().filter(over).map(|(group, _)| group.clone()).collect();
         for group in over {
-            if let Some(mut out) = self.groups.publishing.streams.out.remove(&group) {
-                self.send_end(&mut out);
+            if let Some(mut out) = self.publishing.streams.out.remove(&group) {
+                self.send_end(core, neighbours, routing, &mut out);
             }
         }
     }
@@ -154,48 +158,65 @@ impl Engine {
     /// The stream for publications to these topics of a group, taken out of the table: the one that there is, or one that begins now.
     pub(in crate::engine) fn stream_to<'a>(
         &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        routing: &mut Routing,
         group: &str,
         topics: impl Iterator<Item = &'a str>,
     ) -> Option<OutStream> {
-        let epoch = self.core.membership.bulletin().epoch_length().epoch_at(self.core.now.unix);
-        let own = self.core.membership.credential(self.core.now.unix)?.clone();
-        let version = self.core.membership.groups().version(group)?;
+        let epoch = core.membership.bulletin().epoch_length().epoch_at(core.now.unix);
+        let own = core.membership.credential(core.now.unix)?.clone();
+        let version = core.membership.groups().version(group)?;
         let now = (epoch, version, own.hash);
-        if let Some(mut out) = self.groups.publishing.streams.out.remove(group) {
+        if let Some(mut out) = self.publishing.streams.out.remove(group) {
             let of = &out.sender;
             let fits = (of.epoch(), of.version(), of.credential()) == now;
             if fits && out.has_room_for(topics) {
                 return Some(out);
             }
-            self.send_end(&mut out);
+            self.send_end(core, neighbours, routing, &mut out);
             if fits {
-                return Some(self.groups.begin_stream(&mut self.core, group, out.sender));
+                return Some(self.begin_stream(core, group, out.sender));
             }
         }
-        let segment = self.neighbours.segment_of_publications(&self.core)?;
-        self.tell_end_before(group, segment, epoch, own.clone());
-        let sender = self.core.membership.groups().sender(&mut self.core.rng, (group, segment), epoch, own).ok()?;
-        Some(self.groups.begin_stream(&mut self.core, group, sender))
+        let segment = neighbours.segment_of_publications(core)?;
+        self.tell_end_before(core, neighbours, routing, group, segment, epoch, own.clone());
+        let sender = core.membership.groups().sender(&mut core.rng, (group, segment), epoch, own).ok()?;
+        Some(self.begin_stream(core, group, sender))
     }
 
     /// Says where the stream of the process before this one ended, if that was under the same credential.
-    fn tell_end_before(&mut self, group: &str, segment: u8, epoch: Epoch, own: Arc<OwnCredential>) {
-        let Some(end) = self.groups.publishing.streams.ends.remove(group) else { return };
+    fn tell_end_before(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        routing: &mut Routing,
+        group: &str,
+        segment: u8,
+        epoch: Epoch,
+        own: Arc<OwnCredential>,
+    ) {
+        let Some(end) = self.publishing.streams.ends.remove(group) else { return };
         // If this process crashes, what it has told of the others is not known: they are told by none.
-        self.core.journal.extend([Write::Delete { table: Table::Meta, key: ENDS_KEY.to_vec() }]);
+        core.journal.extend([Write::Delete { table: Table::Meta, key: ENDS_KEY.to_vec() }]);
         if (end.epoch, end.credential) != (epoch, own.hash) {
             return;
         }
-        let Ok(sender) = self.core.membership.groups().sender(&mut self.core.rng, (group, segment), epoch, own) else {
+        let Ok(sender) = core.membership.groups().sender(&mut core.rng, (group, segment), epoch, own) else {
             return;
         };
         let StreamEnd { stream: id, began, next, topics, .. } = end;
         let topics = topics.into_iter().collect();
-        self.send_end(&mut OutStream { sender, id, began, next, sealed: None, terms: Arc::default(), topics });
+        self.send_end(
+            core,
+            neighbours,
+            routing,
+            &mut OutStream { sender, id, began, next, sealed: None, terms: Arc::default(), topics },
+        );
     }
 
     /// Says where a stream has ended.
-    fn send_end(&mut self, out: &mut OutStream) {
+    fn send_end(&mut self, core: &mut Core, neighbours: &mut Neighbours, routing: &mut Routing, out: &mut OutStream) {
         let mut room = MAX_GROUP_FRAME - FRAME_OVERHEAD;
         let messages = out.topics.iter().map_while(|(topic, number)| {
             room = room.checked_sub(MESSAGE_OVERHEAD + topic.len())?;
@@ -207,17 +228,17 @@ impl Engine {
             began: out.began.0,
             ends: true,
             messages: messages.collect(),
-            pause: out.sealed.map_or(0, |sealed| millis(self.core.now.time.since(sealed))),
+            pause: out.sealed.map_or(0, |sealed| millis(core.now.time.since(sealed))),
             asks: false,
         };
         let (terms, tag) = (out.terms.clone(), out.sender.tag());
-        let ways = self.groups.ways(&self.core, &self.neighbours, &self.routing, &tag, None, &terms.policy);
+        let ways = self.ways(core, neighbours, routing, &tag, None, &terms.policy);
         // As long as anybody takes a frame of this epoch.
-        let length = self.core.membership.bulletin().epoch_length();
-        let accepted = (length.end(out.sender.epoch()) + length.skew()).since(self.core.now.unix);
+        let length = core.membership.bulletin().epoch_length();
+        let accepted = (length.end(out.sender.epoch()) + length.skew()).since(core.now.unix);
         let lifetime = accepted.clamp(LEAST_END_LIFETIME, MOST_END_LIFETIME);
-        let until = (self.core.now.unix + lifetime, self.core.now.time + lifetime);
-        self.push_sealed(&mut out.sender, &batch, until, &ways, terms);
+        let until = (core.now.unix + lifetime, core.now.time + lifetime);
+        self.push_sealed(core, neighbours, &mut out.sender, &batch, until, &ways, terms);
     }
 }
 

@@ -10,13 +10,13 @@
 //! 2. What may have been heard before this device was restarted is not handed over again, to nobody.
 //! 3. At most [`MOST`] of the past are gathered, and [`MAX_LIVE`] of what has come since; with more, gathering ends.
 
+use crate::engine::Output;
 use crate::engine::api::{Past, Published, Reply, Token};
 use crate::engine::core::Core;
 use crate::engine::groups::Groups;
 use crate::engine::groups::group_frames::parse;
 use crate::engine::groups::streams::Received;
 use crate::engine::neighbours::Neighbours;
-use crate::engine::{Engine, Output};
 use crate::id::Lsn;
 use crate::identity::credential::{acceptance, epoch_length};
 use crate::time::{Time, Unix};
@@ -159,20 +159,25 @@ impl Groups {
         };
         Some((received, plain))
     }
-}
 
-impl Engine {
     /// Hands a new subscription what lies on the shelf for it.
-    pub(in crate::engine) fn replay(&mut self, token: Token, filter: &str, from: Time) {
+    pub(in crate::engine) fn replay(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        token: Token,
+        filter: &str,
+        from: Time,
+    ) {
         let group = topic::group(filter).to_owned();
         let mut found = Vec::new();
-        for tag in self.groups.multicast.tags_of(&group) {
-            let kept = self.groups.shelf.kept(&tag, |kept| kept.came >= from).collect::<Vec<_>>();
+        for tag in self.multicast.tags_of(&group) {
+            let kept = self.shelf.kept(&tag, |kept| kept.came >= from).collect::<Vec<_>>();
             let numbers = kept.into_iter().flat_map(|(flow, ranges)| {
                 ranges.into_iter().flat_map(move |(first, last)| (first..=last).map(move |number| (flow, number)))
             });
             for (flow, number) in numbers {
-                found.extend(self.groups.open_from_shelf(&mut self.core, &mut self.neighbours, &group, flow, number));
+                found.extend(self.open_from_shelf(core, neighbours, &group, flow, number));
             }
         }
         // As they were sent, and those of one flow by their numbers.
@@ -180,11 +185,11 @@ impl Engine {
         for (frame, plain) in found {
             let Ok(batch) = wire::decode::<GroupBatch<'_>>(&plain) else { continue };
             let (first, count) = (batch.first, batch.messages.len() as u64);
-            let own = frame.sender == self.core.own;
-            match self.groups.multicast.streams.has_passed(&(frame.flow.0, batch.stream), first, count) {
+            let own = frame.sender == core.own;
+            match self.multicast.streams.has_passed(&(frame.flow.0, batch.stream), first, count) {
                 // Nobody here has heard it yet.
-                None if !own => self.receive(frame, plain),
-                Some(true) | None if !batch.ends => self.groups.hand_past(&mut self.core, token, &frame, &batch),
+                None if !own => self.receive(core, frame, plain),
+                Some(true) | None if !batch.ends => self.hand_past(core, token, &frame, &batch),
                 // It comes when it is its turn.
                 _ => {}
             }

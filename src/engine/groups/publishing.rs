@@ -17,7 +17,6 @@
 //! 3. At most [`PUBLICATIONS_OPEN`] publications wait. Drop policy: none, back-pressure.
 
 use crate::delivery::lane::Terms;
-use crate::engine::Engine;
 use crate::engine::api::{Outcome, Published, Refused, Reply, Token};
 use crate::engine::core::Core;
 use crate::engine::groups::Groups;
@@ -212,11 +211,12 @@ impl Groups {
         }
         Ready::To(ways)
     }
-}
 
-impl Engine {
     pub(in crate::engine) fn publish(
         &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        routing: &mut Routing,
         (token, confirm): (Token, Option<u32>),
         topic: String,
         payload: Vec<u8>,
@@ -224,61 +224,75 @@ impl Engine {
         lifetime: Duration,
     ) {
         if let Err(error) = topic::check_topic(&topic) {
-            return self.core.finish(token, Reply::Refused(Refused::Topic(error.to_string())));
+            return core.finish(token, Reply::Refused(Refused::Topic(error.to_string())));
         }
         if payload.len() > MAX_PAYLOAD {
             let refused = Refused::TooLarge { found: payload.len(), limit: MAX_PAYLOAD };
-            return self.core.finish(token, Reply::Refused(refused));
+            return core.finish(token, Reply::Refused(refused));
         }
-        let Some((terms, lifetime)) = self.messages.publication_terms(&mut self.core, token, &topic, policy, lifetime)
-        else {
+        let Some((terms, lifetime)) = core.publication_terms(token, &topic, policy, lifetime) else {
             return;
         };
         let group = topic::group(&topic);
-        if !self.groups.tree.publishes(group) && !self.groups.has_room_for_group(group) {
-            return self.core.finish(token, Reply::Refused(Refused::Full(too_many_groups())));
+        if !self.tree.publishes(group) && !self.has_room_for_group(group) {
+            return core.finish(token, Reply::Refused(Refused::Full(too_many_groups())));
         }
-        if confirm.is_some() && !self.groups.confirmations.take() {
-            return self.core.finish(token, Reply::Refused(Refused::Full(confirmations::too_many())));
+        if confirm.is_some() && !self.confirmations.take() {
+            return core.finish(token, Reply::Refused(Refused::Full(confirmations::too_many())));
         }
-        if !self.groups.publishing.pending.contains_key(group) {
-            self.note_publishing(group);
+        if !self.publishing.pending.contains_key(group) {
+            self.note_publishing(core, neighbours, routing, group);
         }
-        let (since, group) = (self.core.now.time, group.to_owned());
+        let (since, group) = (core.now.time, group.to_owned());
         let publication = Publication { token, confirm, topic, payload, terms, since, deadline: since + lifetime };
-        self.groups.publishing.pending.entry(group).or_default().push_back(publication);
-        self.groups.publishing.open += 1;
+        self.publishing.pending.entry(group).or_default().push_back(publication);
+        self.publishing.open += 1;
     }
 
     /// Seals one frame of waiting publications, and pushes it.
-    pub(in crate::engine) fn pump_multicast(&mut self) -> bool {
-        let blocked = &self.groups.publishing.blocked;
-        let next = self.groups.publishing.pending.keys().find(|group| !blocked.contains_key(*group)).cloned();
+    pub(in crate::engine) fn pump_multicast(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        routing: &mut Routing,
+    ) -> bool {
+        let blocked = &self.publishing.blocked;
+        let next = self.publishing.pending.keys().find(|group| !blocked.contains_key(*group)).cloned();
         let Some(group) = next else { return false };
-        match self.groups.readiness(&mut self.core, &mut self.neighbours, &mut self.routing, &group) {
-            Ready::Not(until) => drop(self.groups.publishing.blocked.insert(group, until)),
+        match self.readiness(core, neighbours, routing, &group) {
+            Ready::Not(until) => drop(self.publishing.blocked.insert(group, until)),
             Ready::To(ways) => {
                 // Some may have had less time than those in front of them.
-                self.expire_publications();
-                let publications = self.groups.take_publications(&group);
+                self.expire_publications(core);
+                let publications = self.take_publications(&group);
                 if !publications.is_empty() {
-                    self.push_out(&group, &ways, publications);
+                    self.push_out(core, neighbours, routing, &group, &ways, publications);
                 }
             }
         }
         true
     }
 
-    pub(in crate::engine) fn timeout_publishing(&mut self) {
-        let now = self.core.now.time;
-        self.expire_publications();
-        self.groups.publishing.blocked.retain(|_, at| *at > now);
+    pub(in crate::engine) fn timeout_publishing(&mut self, core: &mut Core) {
+        let now = core.now.time;
+        self.expire_publications(core);
+        self.publishing.blocked.retain(|_, at| *at > now);
     }
 
-    fn push_out(&mut self, group: &str, ways: &[Way], publications: Vec<Publication>) {
-        let Some(mut out) = self.stream_to(group, publications.iter().map(|one| one.topic.as_str())) else {
+    fn push_out(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        routing: &mut Routing,
+        group: &str,
+        ways: &[Way],
+        publications: Vec<Publication>,
+    ) {
+        let Some(mut out) =
+            self.stream_to(core, neighbours, routing, group, publications.iter().map(|one| one.topic.as_str()))
+        else {
             let reason = format!("this device has no key for the group {group} at the moment");
-            return self.end_publications(group, publications, &Outcome::Refused { reason });
+            return self.end_publications(core, group, publications, &Outcome::Refused { reason });
         };
         let first = out.next;
         let numbers: Vec<u64> = publications.iter().map(|publication| out.number(&publication.topic)).collect();
@@ -287,56 +301,58 @@ impl Engine {
             number,
             payload: &publication.payload,
         });
-        let (messages, pause) = (messages.collect(), out.pause(self.core.now.time));
+        let (messages, pause) = (messages.collect(), out.pause(core.now.time));
         let asks = publications.first().is_some_and(|first| first.confirm.is_some());
         let batch = GroupBatch { stream: out.id, first, began: out.began.0, ends: false, messages, pause, asks };
         out.next += batch.messages.len() as u64;
         let until = publications.iter().map(|publication| publication.deadline).min();
-        let deadline = until.unwrap_or(self.core.now.time);
+        let deadline = until.unwrap_or(core.now.time);
         // By the clock as it is now: it may have been set since they were handed in.
-        let expiry = self.core.now.unix + deadline.since(self.core.now.time);
+        let expiry = core.now.unix + deadline.since(core.now.time);
         let terms = publications.first().map(|first| first.terms.clone()).unwrap_or_default();
         out.terms.clone_from(&terms);
-        let neighbours = self.push_sealed(&mut out.sender, &batch, (expiry, deadline), ways, terms);
+        let neighbours = self.push_sealed(core, neighbours, &mut out.sender, &batch, (expiry, deadline), ways, terms);
         let stream = out.id;
-        self.groups.publishing.streams.put_back(group, out);
-        self.groups.publish_here(&mut self.core, &publications);
+        self.publishing.streams.put_back(group, out);
+        self.publish_here(core, &publications);
         for (number, publication) in (first..).zip(publications) {
             if let Some(enough) = publication.confirm {
                 let Publication { token, topic, since, deadline, .. } = publication;
                 let awaited = Awaited { token, topic, enough, neighbours, since, deadline };
-                self.groups.await_confirmations(inner(stream, number), awaited);
+                self.await_confirmations(inner(stream, number), awaited);
                 continue;
             }
-            let latency = self.core.now.time.since(publication.since);
+            let latency = core.now.time.since(publication.since);
             let latency_us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
-            self.core.finish(publication.token, Reply::Outcome(Outcome::Sent { latency_us, neighbours }));
+            core.finish(publication.token, Reply::Outcome(Outcome::Sent { latency_us, neighbours }));
         }
     }
 
     /// Seals a batch, keeps the frame, and pushes it to neighbours; answers to how many.
     pub(in crate::engine) fn push_sealed(
         &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
         sender: &mut GroupSender,
         batch: &GroupBatch<'_>,
         (expiry, deadline): (Unix, Time),
         ways: &[Way],
         terms: Arc<Terms>,
     ) -> u32 {
-        let length = self.core.membership.bulletin().epoch_length();
+        let length = core.membership.bulletin().epoch_length();
         let last = Unix(length.end(sender.epoch()).0.saturating_sub(1));
-        let (number, sent) = (sender.counter(), self.core.now.unix.min(last));
+        let (number, sent) = (sender.counter(), core.now.unix.min(last));
         let data = Bytes::from(sender.seal(batch, sent, expiry));
         let (tag, segment, flow) = (sender.tag(), sender.segment(), (sender.credential(), sender.salt()));
-        let kept = Kept { data, came: self.core.now.time, until: deadline, expiry, segment, terms: Some(terms) };
-        self.groups.keep_own(&mut self.core, tag, flow, number, kept.clone());
-        self.push(&tag, segment, ways, &kept, Handed::default())
+        let kept = Kept { data, came: core.now.time, until: deadline, expiry, segment, terms: Some(terms) };
+        self.keep_own(core, tag, flow, number, kept.clone());
+        self.push(core, neighbours, &tag, segment, ways, &kept, Handed::default())
     }
 
-    fn expire_publications(&mut self) {
-        let now = self.core.now.time;
+    fn expire_publications(&mut self, core: &mut Core) {
+        let now = core.now.time;
         let mut expired = Vec::new();
-        for queue in self.groups.publishing.pending.values_mut() {
+        for queue in self.publishing.pending.values_mut() {
             // Those behind may have less time.
             if queue.iter().any(|publication| publication.deadline <= now) {
                 let (over, left) = core::mem::take(queue).into_iter().partition(|one| one.deadline <= now);
@@ -344,22 +360,22 @@ impl Engine {
                 expired.extend::<VecDeque<Publication>>(over);
             }
         }
-        self.groups.publishing.pending.retain(|_, queue| !queue.is_empty());
-        self.groups.publishing.open -= expired.len();
+        self.publishing.pending.retain(|_, queue| !queue.is_empty());
+        self.publishing.open -= expired.len();
         let outcome = Outcome::Expired { reason: "its neighbours took no more until its deadline".to_owned() };
         for publication in expired {
             let topic = publication.topic.clone();
-            self.end_publications(topic::group(&topic), vec![publication], &outcome);
+            self.end_publications(core, topic::group(&topic), vec![publication], &outcome);
         }
     }
 
-    fn end_publications(&mut self, group: &str, publications: Vec<Publication>, outcome: &Outcome) {
+    fn end_publications(&mut self, core: &mut Core, group: &str, publications: Vec<Publication>, outcome: &Outcome) {
         for publication in publications {
             if publication.confirm.is_some() {
-                self.groups.confirmations.ended();
+                self.confirmations.ended();
             }
-            self.messages.note_failure(&mut self.core, group, outcome);
-            self.core.finish(publication.token, Reply::Outcome(outcome.clone()));
+            core.note_failure(group, outcome);
+            core.finish(publication.token, Reply::Outcome(outcome.clone()));
         }
     }
 }

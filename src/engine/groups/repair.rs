@@ -20,12 +20,12 @@
 //! 2. A frame is given only over links that its publisher's policy allows, where that is this device, and within its segment.
 
 use crate::counter::Counter;
-use crate::engine::Engine;
 use crate::engine::core::Core;
 use crate::engine::groups::Groups;
 use crate::engine::groups::shelf::Flow;
 use crate::engine::groups::wanted::{WINDOW, Wants};
 use crate::engine::neighbours::Neighbours;
+use crate::engine::neighbours::fragments::Leaving;
 use crate::engine::share::Rates;
 use crate::id::{LinkId, Lsn, Pseudonym, Tag};
 use crate::time::Time;
@@ -39,7 +39,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Most frames that one digest adds to what is wanted. Drop policy: its teller is asked for another.
 const MOST_TOLD: u64 = 2_048;
 /// How many neighbours beside the tree are told what is new.
-const BESIDE: usize = 2;
+pub(in crate::engine) const BESIDE: usize = 2;
 /// How often they are.
 const NAMING: Duration = Duration::from_millis(250);
 /// How long something told beside the tree is waited for.
@@ -47,9 +47,9 @@ const GRACE: Duration = Duration::from_millis(250);
 /// How long what is owed at the same time is gathered.
 const GATHER: Duration = Duration::from_millis(20);
 /// A neighbour is told so seldom, so that one that asks and asks makes little work.
-const SPACING: Duration = Duration::from_millis(200);
+pub(in crate::engine) const SPACING: Duration = Duration::from_millis(200);
 /// When what could not be told is tried again.
-const AGAIN: Duration = Duration::from_millis(500);
+pub(in crate::engine) const AGAIN: Duration = Duration::from_millis(500);
 /// When a neighbour that has not given what it told of is asked what it keeps: at first, and so many times twice as late.
 const LATER: Duration = Duration::from_secs(4);
 const LATEST: u32 = 3;
@@ -64,12 +64,12 @@ pub(in crate::engine) const REQUESTS: (u32, Duration) = (64, Duration::from_mill
 
 /// What a neighbour is to be told.
 #[derive(Debug)]
-struct Owed {
-    at: Time,
+pub(in crate::engine) struct Owed {
+    pub(in crate::engine) at: Time,
     /// Nothing for all groups.
-    groups: Option<BTreeSet<Tag>>,
+    pub(in crate::engine) groups: Option<BTreeSet<Tag>>,
     /// Groups that it is asked to tell of in turn.
-    asks: bool,
+    pub(in crate::engine) asks: bool,
 }
 
 /// A neighbour that has not given what it told of.
@@ -85,15 +85,15 @@ struct Silent {
 /// See the module's documentation.
 #[derive(Debug)]
 pub(in crate::engine) struct Repair {
-    owed: BTreeMap<Pseudonym, Owed>,
+    pub(in crate::engine) owed: BTreeMap<Pseudonym, Owed>,
     /// Of each flow what has come since neighbours beside the tree were told last.
-    fresh: BTreeMap<Flow, (Tag, u64, u64)>,
-    naming: Option<Time>,
+    pub(in crate::engine) fresh: BTreeMap<Flow, (Tag, u64, u64)>,
+    pub(in crate::engine) naming: Option<Time>,
     pub(in crate::engine) wants: Wants,
     rates: Rates,
     digests: Rates,
     /// When neighbours were told last, within [`SPACING`].
-    told: BTreeMap<Pseudonym, Time>,
+    pub(in crate::engine) told: BTreeMap<Pseudonym, Time>,
     silent: BTreeMap<Pseudonym, Silent>,
 }
 
@@ -279,7 +279,7 @@ impl Groups {
     }
 
     /// Whether a frame may be given over a link.
-    fn may_go(
+    pub(in crate::engine) fn may_go(
         &self,
         core: &Core,
         neighbours: &Neighbours,
@@ -295,162 +295,74 @@ impl Groups {
         avoided & (1 << bearer) == 0 && neighbours.admits(core, link, kept.segment)
     }
 
-    /// Groups that this node and a neighbour have to do with: as neighbours in a tree, as a router and its leaf, or as leaves.
-    fn common_groups(
-        &self,
-        core: &Core,
-        neighbours: &Neighbours,
+    pub(in crate::engine) fn timeout_repair(&mut self, core: &mut Core, neighbours: &mut Neighbours) {
+        let now = core.now.time;
+        self.shelf.expire(now);
+        self.repair.ask_silent(now);
+        self.tell(core, neighbours);
+        self.name_fresh(core, neighbours);
+        self.fetch(core, neighbours);
+    }
+
+    pub(in crate::engine) fn handle_group_want(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
         link: LinkId,
-        neighbour: &Pseudonym,
-    ) -> BTreeSet<Tag> {
-        let mut groups: BTreeSet<Tag> = self.tree.joined_by(neighbour).copied().collect();
-        if let Some(link) = neighbours.links.get(link) {
-            groups.extend(&link.groups);
-            if link.forwarding && !core.settings.forwarding {
-                groups.extend(self.own_groups());
-            }
-        }
-        groups
-    }
-}
-
-impl Engine {
-    pub(in crate::engine) fn timeout_repair(&mut self) {
-        let now = self.core.now.time;
-        self.groups.shelf.expire(now);
-        self.groups.repair.ask_silent(now);
-        self.tell();
-        self.name_fresh();
-        self.fetch();
-    }
-
-    pub(in crate::engine) fn handle_group_want(&mut self, link: LinkId, body: &[u8]) {
+        body: &[u8],
+    ) {
         let want = wire::decode::<GroupWant>(body).ok().filter(|want| sound(&want.flows));
-        let Some(want) = want else { return self.core.count(Counter::GroupFramesMalformed, 1) };
-        if !self.groups.repair.rates.take(link, self.core.now.time) {
-            return self.core.count(Counter::GroupRequestsTooOften, 1);
+        let Some(want) = want else { return core.count(Counter::GroupFramesMalformed, 1) };
+        if !self.repair.rates.take(link, core.now.time) {
+            return core.count(Counter::GroupRequestsTooOften, 1);
         }
         let numbers = want.flows.iter().flat_map(|flow| {
             let key = (flow.sender, flow.salt);
             flow.ranges.iter().flat_map(move |(first, last)| (*first..=*last).map(move |number| (key, number)))
         });
         for (flow, number) in numbers.take(WINDOW) {
-            let kept = self.groups.shelf.get(&flow, number).filter(|kept| kept.until > self.core.now.time);
+            let kept = self.shelf.get(&flow, number).filter(|kept| kept.until > core.now.time);
             let Some(kept) = kept.cloned() else { continue };
             // A quota may be spent by the frame before.
-            if self.neighbours.links.get(link).is_none_or(|link| link.blocked || !link.usable) {
+            if neighbours.links.get(link).is_none_or(|link| link.blocked || !link.usable) {
                 if let (Some(neighbour), Some(group)) =
-                    (self.groups.neighbour_at(&self.neighbours, link), self.groups.shelf.group_of(&flow))
+                    (self.neighbour_at(neighbours, link), self.shelf.group_of(&flow))
                 {
-                    self.groups.repair.owe(neighbour, group, false, self.core.now.time);
+                    self.repair.owe(neighbour, group, false, core.now.time);
                 }
                 continue;
             }
-            if !self.groups.may_go(&self.core, &self.neighbours, link, &kept) {
+            if !self.may_go(core, neighbours, link, &kept) {
                 continue;
             }
             let mut head = Vec::with_capacity(frame::HEADER + 8);
             frame::begin(&mut head, Kind::GroupAgain);
-            let set_forward = self.neighbours.links.get(link).map_or(0, |link| link.set_forward);
-            let behind = kept.behind(self.core.now).saturating_sub(set_forward);
-            head.extend_from_slice(&Again::of(self.core.now.time.since(kept.came), behind).to_bytes());
-            self.core.count(Counter::GroupFramesRepaired, 1);
-            self.send_data(link, Class::Bulk, OutFrame::around(head, &kept.data, &kept.data), Lsn(0), Some(kept.until));
-        }
-    }
-
-    /// Tells neighbours what is owed to them.
-    fn tell(&mut self) {
-        let now = self.core.now.time;
-        self.groups.repair.told.retain(|_, told| *told + SPACING > now);
-        let due: Vec<Pseudonym> =
-            self.groups.repair.owed.iter().filter(|(_, owed)| owed.at <= now).map(|(to, _)| *to).collect();
-        for neighbour in due {
-            let Some(mut owed) = self.groups.repair.owed.remove(&neighbour) else { continue };
-            if self.neighbours.links.of(&neighbour).next().is_none() {
-                // Its next link begins with a comparison.
-                continue;
-            }
-            let link = self.neighbours.link_under(&neighbour, &Policy::default()).map(|(link, _)| link);
-            let Some(link) = link.filter(|link| self.neighbours.links.get(*link).is_some_and(|link| !link.blocked))
-            else {
-                owed.at = now + AGAIN;
-                self.groups.repair.owed.insert(neighbour, owed);
-                continue;
-            };
-            let groups = owed
-                .groups
-                .unwrap_or_else(|| self.groups.common_groups(&self.core, &self.neighbours, link, &neighbour));
-            let asks = if owed.asks { groups.iter().copied().take(MAX_ASKED).collect() } else { Vec::new() };
-            self.groups.repair.told.insert(neighbour, now);
-            self.tell_groups(link, &groups, asks);
-        }
-    }
-
-    fn tell_groups(&mut self, link: LinkId, groups: &BTreeSet<Tag>, tell: Vec<Tag>) {
-        let mut flows: Vec<wire_repair::Flow> = Vec::new();
-        for group in groups {
-            let kept =
-                self.groups.shelf.kept(group, |frame| self.groups.may_go(&self.core, &self.neighbours, link, frame));
-            flows.extend(kept.map(|((sender, salt), mut ranges)| {
-                // The newest are of use for longest.
-                ranges.drain(..ranges.len().saturating_sub(MAX_RANGES));
-                wire_repair::Flow { group: *group, sender, salt, ranges }
-            }));
-        }
-        if flows.is_empty() && tell.is_empty() {
-            return;
-        }
-        let mut parts = flows.chunks(MAX_FLOWS);
-        let first = GroupHave { flows: parts.next().unwrap_or_default().to_vec(), tell };
-        let rest = parts.map(|flows| GroupHave { flows: flows.to_vec(), tell: Vec::new() });
-        for have in core::iter::once(first).chain(rest).collect::<Vec<_>>() {
-            // Behind what has been pushed, so that it is not asked for.
-            self.send_data(link, Class::Telemetry, frame::of(Kind::GroupHave, &have).into(), Lsn(0), None);
-        }
-    }
-
-    /// Names what is new to neighbours beside the trees.
-    fn name_fresh(&mut self) {
-        let now = self.core.now.time;
-        if self.groups.repair.naming.is_none_or(|at| at > now) {
-            return;
-        }
-        self.groups.repair.naming = None;
-        let fresh = core::mem::take(&mut self.groups.repair.fresh);
-        let mut told: BTreeMap<LinkId, Vec<wire_repair::Flow>> = BTreeMap::new();
-        for (flow, (group, first, last)) in fresh {
-            let beside = self.groups.tree.beside(&group);
-            // Not always the same.
-            let from = usize::from(flow.1[0]).wrapping_add(usize::try_from(last).unwrap_or(0));
-            for at in 0..beside.len().min(BESIDE) {
-                let neighbour = beside[(from + at) % beside.len()];
-                let Some((link, price)) = self.neighbours.link_under(&neighbour, &Policy::default()) else { continue };
-                let Some(of) = self.neighbours.links.get(link) else { continue };
-                if of.blocked || price > 0 || self.neighbours.link_metrics.bearer(of.bearer).metered {
-                    continue;
-                }
-                let ranges = vec![(first, last)];
-                told.entry(link).or_default().push(wire_repair::Flow { group, sender: flow.0, salt: flow.1, ranges });
-            }
-        }
-        for (link, flows) in told {
-            for flows in flows.chunks(MAX_FLOWS) {
-                let have = GroupHave { flows: flows.to_vec(), tell: Vec::new() };
-                self.send_data(link, Class::Telemetry, frame::of(Kind::GroupHave, &have).into(), Lsn(0), None);
-            }
+            let set_forward = neighbours.links.get(link).map_or(0, |link| link.set_forward);
+            let behind = kept.behind(core.now).saturating_sub(set_forward);
+            head.extend_from_slice(&Again::of(core.now.time.since(kept.came), behind).to_bytes());
+            core.count(Counter::GroupFramesRepaired, 1);
+            neighbours.send_data(
+                core,
+                Leaving {
+                    link,
+                    class: Class::Bulk,
+                    frame: OutFrame::around(head, &kept.data, &kept.data),
+                    after: Lsn(0),
+                    until: Some(kept.until),
+                },
+            );
         }
     }
 
     /// Asks for what is due.
-    fn fetch(&mut self) {
-        let (questions, given_up) = self.groups.repair.wants.due(self.core.now.time);
-        self.core.count(Counter::GroupRepairsFailed, given_up.frames);
+    fn fetch(&mut self, core: &mut Core, neighbours: &mut Neighbours) {
+        let (questions, given_up) = self.repair.wants.due(core.now.time);
+        core.count(Counter::GroupRepairsFailed, given_up.frames);
         for (teller, group) in given_up.of {
-            self.groups.repair.doubt(teller, group, self.core.now.time);
+            self.repair.doubt(teller, group, core.now.time);
         }
         for (teller, frames) in questions {
-            let Some((link, _)) = self.neighbours.link_under(&teller, &Policy::default()) else { continue };
+            let Some((link, _)) = neighbours.link_under(&teller, &Policy::default()) else { continue };
             let mut flows: Vec<wire_repair::Flow> = Vec::new();
             for (group, (sender, salt), number) in frames {
                 let same = |flow: &&mut wire_repair::Flow| (flow.sender, flow.salt) == (sender, salt);
@@ -464,7 +376,10 @@ impl Engine {
                     _ => flows.push(wire_repair::Flow { group, sender, salt, ranges: vec![(number, number)] }),
                 }
             }
-            self.send_data(link, Class::Control, frame::of(Kind::GroupWant, &GroupWant { flows }).into(), Lsn(0), None);
+            neighbours.send_data(
+                core,
+                Leaving::at_once(link, Class::Control, frame::of(Kind::GroupWant, &GroupWant { flows }).into()),
+            );
         }
     }
 }

@@ -14,7 +14,6 @@
 
 use crate::counter::Counter;
 use crate::delivery::reorder::{Released, Reorder};
-use crate::engine::Engine;
 use crate::engine::api::Published;
 use crate::engine::core::Core;
 use crate::engine::groups::heard::Term;
@@ -331,13 +330,11 @@ impl Groups {
         let (_, parsed) = crate::engine::groups::group_frames::parse(&data)?;
         core.membership.groups().open(&parsed, &frame.group, &frame.sender).ok()
     }
-}
 
-impl Engine {
     /// Takes a frame of a group that somebody here listens to.
-    pub(in crate::engine) fn receive(&mut self, frame: Received, plain: Vec<u8>) {
+    pub(in crate::engine) fn receive(&mut self, core: &mut Core, frame: Received, plain: Vec<u8>) {
         let Ok(batch) = wire::decode::<GroupBatch<'_>>(&plain) else {
-            return self.core.count(Counter::GroupFramesMalformed, 1);
+            return core.count(Counter::GroupFramesMalformed, 1);
         };
         let sound = |message: &GroupMessage<'_>| {
             topic::check_topic(message.topic).is_ok()
@@ -346,27 +343,27 @@ impl Engine {
         };
         let in_epoch = (frame.start..frame.term.end).contains(&frame.sent);
         if batch.messages.len() > MAX_MESSAGES || !in_epoch || !batch.messages.iter().all(sound) {
-            return self.core.count(Counter::GroupFramesMalformed, 1);
+            return core.count(Counter::GroupFramesMalformed, 1);
         }
         let (key, first) = ((frame.flow.0, batch.stream), batch.first);
         let count = if batch.ends { 1 } else { batch.messages.len() as u64 };
         let batch_pause = Duration::from_millis(batch.pause.into());
         // What may have been heard before says nothing of when a stream began for those who listen now.
-        let known = self.groups.multicast.streams.streams.get(&key).map(|stream| stream.barred);
-        if frame.sent <= known.unwrap_or_else(|| self.groups.heard.barred(&key.0)) {
-            return self.core.count(Counter::GroupFramesHeardBefore, 1);
+        let known = self.multicast.streams.streams.get(&key).map(|stream| stream.barred);
+        if frame.sent <= known.unwrap_or_else(|| self.heard.barred(&key.0)) {
+            return core.count(Counter::GroupFramesHeardBefore, 1);
         }
-        self.groups.enter_stream(&mut self.core, key, &frame, Unix(batch.began));
-        let now = self.core.now.time;
-        let behind = self.groups.behind(&self.core, &frame);
+        self.enter_stream(core, key, &frame, Unix(batch.began));
+        let now = core.now.time;
+        let behind = self.behind(core, &frame);
         // There is one before it that is for somebody here, and has not been here.
         let follows =
-            first > 1 && !frame.number.checked_sub(1).is_some_and(|one| self.groups.shelf.has_seen(&frame.flow, one));
-        let lacks = follows && Some(frame.came - batch_pause) > self.groups.multicast.listens_since(&frame.group);
-        let Some(stream) = self.groups.multicast.streams.streams.get_mut(&key) else { return };
+            first > 1 && !frame.number.checked_sub(1).is_some_and(|one| self.shelf.has_seen(&frame.flow, one));
+        let lacks = follows && Some(frame.came - batch_pause) > self.multicast.listens_since(&frame.group);
+        let Some(stream) = self.multicast.streams.streams.get_mut(&key) else { return };
         (stream.behind, stream.latest) = (stream.behind.min(behind), stream.latest.max(frame.came));
         if stream.closed && stream.order.is_duplicate(first, count) {
-            return self.core.count(Counter::GroupFramesOutOfTurn, 1);
+            return core.count(Counter::GroupFramesOutOfTurn, 1);
         }
         let until = frame.until;
         let plain = stream.order.is_next(first).then_some(plain);
@@ -374,95 +371,88 @@ impl Engine {
         if lacks {
             stream.order.hold_beginning(first, now);
         }
-        self.hand_over(key);
+        self.hand_over(core, key);
     }
 
-    pub(in crate::engine) fn timeout_streams(&mut self) {
-        self.groups.tell_doubts(&mut self.core);
-        let holding: Vec<Key> = self.groups.multicast.streams.holding.iter().copied().collect();
+    pub(in crate::engine) fn timeout_streams(&mut self, core: &mut Core) {
+        self.tell_doubts(core);
+        let holding: Vec<Key> = self.multicast.streams.holding.iter().copied().collect();
         for stream in holding {
-            self.hand_over(stream);
+            self.hand_over(core, stream);
         }
     }
 
     /// Hands over what is in order, or has waited long enough; then what has waited for that.
-    pub(in crate::engine) fn hand_over(&mut self, key: Key) {
-        let now = self.core.now.time;
-        let most = self.groups.multicast.streams.most_held();
-        let order = self.groups.multicast.streams.streams.get(&key).map(|stream| &stream.order);
+    pub(in crate::engine) fn hand_over(&mut self, core: &mut Core, key: Key) {
+        let now = core.now.time;
+        let most = self.multicast.streams.most_held();
+        let order = self.multicast.streams.streams.get(&key).map(|stream| &stream.order);
         let due = order.is_some_and(|order| order.is_over(most) || order.due().is_some_and(|due| due <= now));
-        if due && self.groups.multicast.streams.waits(&key, now) {
-            self.give_up_before(key);
+        if due && self.multicast.streams.waits(&key, now) {
+            self.give_up_before(core, key);
         }
         let mut next = Some(key);
         while let Some(key) = next.take() {
             let mut began = false;
-            while !self.groups.multicast.streams.waits(&key, now) {
-                let stream = self.groups.multicast.streams.streams.get_mut(&key);
+            while !self.multicast.streams.waits(&key, now) {
+                let stream = self.multicast.streams.streams.get_mut(&key);
                 let Some(released) = stream.and_then(|stream| stream.order.poll(now, most)) else { break };
                 if !began {
                     began = true;
-                    self.groups.close_predecessor(&self.core, &key);
+                    self.close_predecessor(core, &key);
                 }
-                self.release(key, released);
+                self.release(core, key, released);
             }
-            let Some(stream) = self.groups.multicast.streams.streams.get(&key) else { continue };
+            let Some(stream) = self.multicast.streams.streams.get(&key) else { continue };
             if stream.order.holds() {
-                self.groups.multicast.streams.holding.insert(key);
+                self.multicast.streams.holding.insert(key);
             } else {
-                self.groups.multicast.streams.holding.remove(&key);
+                self.multicast.streams.holding.remove(&key);
                 next = stream.successor;
             }
         }
     }
 
-    fn release(&mut self, key: Key, released: Released<Held>) {
+    fn release(&mut self, core: &mut Core, key: Key, released: Released<Held>) {
         let Released { lost, skip, joins, item: Held { frame, plain } } = released;
-        let Some(plain) = plain.or_else(|| self.groups.open_kept(&self.core, &frame)) else {
-            return self.groups.note_lack(&self.core, key, &frame, Duration::ZERO);
+        let Some(plain) = plain.or_else(|| self.open_kept(core, &frame)) else {
+            return self.note_lack(core, key, &frame, Duration::ZERO);
         };
         let Ok(batch) = wire::decode::<GroupBatch<'_>>(&plain) else { return };
         if lost > 0 || (joins && batch.first > 1) {
-            self.groups.note_lack(&self.core, key, &frame, Duration::from_millis(batch.pause.into()));
+            self.note_lack(core, key, &frame, Duration::from_millis(batch.pause.into()));
         }
         if batch.ends {
-            return self.groups.end_stream(&mut self.core, key, &frame, &batch);
+            return self.end_stream(core, key, &frame, &batch);
         }
         let skip = usize::try_from(skip).unwrap_or(usize::MAX);
-        if self.groups.multicast.streams.streams.get(&key).is_some_and(|stream| stream.closed) {
-            self.core.count(Counter::GroupFramesOutOfTurn, 1);
-            return self.groups.miss(&mut self.core, key, &frame, batch.messages.iter().skip(skip));
+        if self.multicast.streams.streams.get(&key).is_some_and(|stream| stream.closed) {
+            core.count(Counter::GroupFramesOutOfTurn, 1);
+            return self.miss(core, key, &frame, batch.messages.iter().skip(skip));
         }
-        if self.core.now.time > frame.until {
-            self.groups.note_lack(&self.core, key, &frame, Duration::ZERO);
-            return self.core.count(Counter::GroupFramesExpired, 1);
+        if core.now.time > frame.until {
+            self.note_lack(core, key, &frame, Duration::ZERO);
+            return core.count(Counter::GroupFramesExpired, 1);
         }
-        let passed =
-            self.groups.heard.pass((key.0, frame.term), frame.sent, self.core.now.unix, self.core.journal.turn());
-        self.core.journal.extend(passed.writes);
-        self.core.count(Counter::GroupPublishersForgotten, passed.forgotten);
+        let passed = self.heard.pass((key.0, frame.term), frame.sent, core.now.unix, core.journal.turn());
+        core.journal.extend(passed.writes);
+        core.count(Counter::GroupPublishersForgotten, passed.forgotten);
         // Of those that were handed over one after another the first, and how many.
         let mut run: Option<(usize, u32)> = None;
         for (at, message) in batch.messages.iter().enumerate().skip(skip) {
-            let known = self.groups.note_topic(&mut self.core, key, message, &frame);
+            let known = self.note_topic(core, key, message, &frame);
             let gap = move |since| known.gap_before(message.number, since);
             if known.lacks.is_some() {
-                self.groups.tell_missed(&mut self.core, &frame, message.topic, |since| Gap { lost: 0, ..gap(since) });
+                self.tell_missed(core, &frame, message.topic, |since| Gap { lost: 0, ..gap(since) });
             }
             let published = frame.published(message);
-            let heard = self.groups.hand_to_subscribers(
-                &mut self.core,
-                &published,
-                frame.came,
-                |since| gap(since).lost,
-                passed.after,
-            );
+            let heard = self.hand_to_subscribers(core, &published, frame.came, |since| gap(since).lost, passed.after);
             if heard {
                 run = Some(run.map_or((at, 1), |(first, count)| (first, count + 1)));
             }
             let over = !heard || at + 1 == batch.messages.len();
             if let Some((first, count)) = run.take_if(|_| over).filter(|_| batch.asks) {
-                self.confirm_heard(&frame, inner(key.1, batch.first.saturating_add(first as u64)), count);
+                self.confirm_heard(core, &frame, inner(key.1, batch.first.saturating_add(first as u64)), count);
             }
         }
     }

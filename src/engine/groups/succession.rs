@@ -9,7 +9,6 @@
 //! 1. A stream that is closed stays so, and nothing waits for it.
 //! 2. Nothing is held back for longer than `delivery::reorder` says: then what stands before it gives up as well.
 
-use crate::engine::Engine;
 use crate::engine::core::Core;
 use crate::engine::groups::missing::GRACE;
 use crate::engine::groups::streams::{Incoming, Key, Streams};
@@ -98,13 +97,11 @@ impl Groups {
         }
         streams.holding.remove(&before);
     }
-}
 
-impl Engine {
     /// What a stream holds has waited long enough: those before it wait no more for what they miss.
-    pub(in crate::engine) fn give_up_before(&mut self, key: Key) {
-        let now = self.core.now.time;
-        let streams = &mut self.groups.multicast.streams;
+    pub(in crate::engine) fn give_up_before(&mut self, core: &mut Core, key: Key) {
+        let now = core.now.time;
+        let streams = &mut self.multicast.streams;
         let mut chain = vec![key];
         while let Some(stream) = chain.last().and_then(|key| streams.streams.get_mut(key)) {
             stream.alone_until = None;
@@ -116,7 +113,7 @@ impl Engine {
             chain.push(before);
         }
         for key in chain.into_iter().skip(1).rev() {
-            self.hand_over(key);
+            self.hand_over(core, key);
         }
     }
 }

@@ -21,11 +21,11 @@
 //!    (`trees_refused`). A group that one router alone names needs no tree, and takes no place.
 
 use crate::counter::Counter;
-use crate::engine::Engine;
 use crate::engine::core::Core;
 use crate::engine::groups::Groups;
 use crate::engine::groups::shelf::Kept;
 use crate::engine::neighbours::Neighbours;
+use crate::engine::neighbours::fragments::Leaving;
 use crate::engine::routing::Routing;
 use crate::id::{LinkId, Lsn, Pseudonym, Tag};
 use crate::routing::tree;
@@ -148,7 +148,7 @@ impl Groups {
             return;
         }
         // What this device takes part in counts at once; its link state tells others a moment later.
-        let own = self.own_groups();
+        let own = neighbours.own_groups.clone();
         let groups: BTreeSet<Tag> = routing.link_state.lsdb.groups().into_iter().chain(own.iter().copied()).collect();
         let mut groups: Vec<(Tag, BTreeSet<Pseudonym>)> = groups
             .into_iter()
@@ -246,65 +246,92 @@ impl Groups {
     pub(in crate::engine) fn is_joining(&self, core: &Core, routing: &Routing, group: &Tag) -> bool {
         routing.link_state.lsdb.members_of(group).iter().any(|member| *member != core.own)
     }
-}
 
-impl Engine {
-    pub(in crate::engine) fn timeout_tree(&mut self) {
-        let now = self.core.now.time;
-        let before = self.groups.tree.publishing.len();
-        self.groups.tree.publishing.retain(|_, until| *until > now);
-        if self.groups.tree.publishing.len() < before {
-            self.end_streams();
-            self.update_groups();
+    pub(in crate::engine) fn timeout_tree(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        routing: &mut Routing,
+    ) {
+        let now = core.now.time;
+        let before = self.tree.publishing.len();
+        self.tree.publishing.retain(|_, until| *until > now);
+        if self.tree.publishing.len() < before {
+            self.end_streams(core, neighbours, routing);
+            self.update_groups(core, neighbours);
         }
-        if self.groups.tree.due.is_some_and(|due| due <= now) {
-            self.groups.tree.due = None;
-            self.groups.grow_trees(&mut self.core, &mut self.neighbours, &mut self.routing);
+        if self.tree.due.is_some_and(|due| due <= now) {
+            self.tree.due = None;
+            self.grow_trees(core, neighbours, routing);
         }
     }
 
     /// Pushes a frame over ways, and answers how many took it. Who did not is told later what is kept here. With one that was fetched goes
     /// for how long it has been kept: whoever gets it would take that time for a difference of the clocks.
-    pub(in crate::engine) fn push(&mut self, group: &Tag, segment: u8, ways: &[Way], kept: &Kept, lag: Handed) -> u32 {
+    pub(in crate::engine) fn push(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        group: &Tag,
+        segment: u8,
+        ways: &[Way],
+        kept: &Kept,
+        lag: Handed,
+    ) -> u32 {
         let (mut pushed, data) = (0, &kept.data);
         for Way { to, link } in ways {
-            let Some(link) = link.filter(|link| self.neighbours.admits(&self.core, *link, segment)) else {
-                self.core.count(Counter::GroupFramesWithoutWay, 1);
-                self.groups.repair.owe(*to, *group, false, self.core.now.time);
+            let Some(link) = link.filter(|link| neighbours.admits(core, *link, segment)) else {
+                core.count(Counter::GroupFramesWithoutWay, 1);
+                self.repair.owe(*to, *group, false, core.now.time);
                 continue;
             };
-            if self.neighbours.links.get(link).is_some_and(|link| link.blocked || !link.usable) {
-                self.core.count(Counter::GroupFramesPutOff, 1);
-                self.groups.repair.owe(*to, *group, false, self.core.now.time);
+            if neighbours.links.get(link).is_some_and(|link| link.blocked || !link.usable) {
+                core.count(Counter::GroupFramesPutOff, 1);
+                self.repair.owe(*to, *group, false, core.now.time);
                 continue;
             }
             let mut head = Vec::with_capacity(frame::HEADER + 8);
-            let behind = lag.behind.saturating_sub(self.neighbours.links.get(link).map_or(0, |link| link.set_forward));
+            let behind = lag.behind.saturating_sub(neighbours.links.get(link).map_or(0, |link| link.set_forward));
             let again =
                 (lag.fetched.is_some() || behind != 0).then(|| Again::of(lag.fetched.unwrap_or_default(), behind));
             frame::begin(&mut head, if again.is_some() { Kind::GroupAgain } else { Kind::Group });
             head.extend(again.into_iter().flat_map(Again::to_bytes));
-            self.send_data(link, Class::Telemetry, OutFrame::around(head, data, data), Lsn(0), Some(kept.until));
+            neighbours.send_data(
+                core,
+                Leaving {
+                    link,
+                    class: Class::Telemetry,
+                    frame: OutFrame::around(head, data, data),
+                    after: Lsn(0),
+                    until: Some(kept.until),
+                },
+            );
             pushed += 1;
         }
         pushed
     }
 
     /// This device publishes to a group.
-    pub(in crate::engine) fn note_publishing(&mut self, group: &str) {
-        let until = self.core.now.time + LINGER;
-        if self.groups.tree.publishing.insert(group.to_owned(), until).is_none() {
-            self.update_groups();
-            self.groups.grow_trees(&mut self.core, &mut self.neighbours, &mut self.routing);
+    pub(in crate::engine) fn note_publishing(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        routing: &mut Routing,
+        group: &str,
+    ) {
+        let until = core.now.time + LINGER;
+        if self.tree.publishing.insert(group.to_owned(), until).is_none() {
+            self.update_groups(core, neighbours);
+            self.grow_trees(core, neighbours, routing);
         }
     }
 
     /// What this device listens to or publishes to has changed: routers tell it in their link state, leaves their routers.
-    pub(in crate::engine) fn groups_changed(&mut self) {
-        self.routing.link_state.links_changed = true;
-        if !self.core.settings.forwarding {
-            self.announce_again();
+    pub(in crate::engine) fn groups_changed(&mut self, core: &mut Core, neighbours: &mut Neighbours) {
+        neighbours.links_changed = true;
+        if !core.settings.forwarding {
+            neighbours.announce_again(core);
         }
-        self.groups.regrow(&self.core);
+        self.regrow(core);
     }
 }

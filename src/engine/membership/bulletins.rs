@@ -9,7 +9,6 @@ use crate::counter::Counter;
 use crate::engine::core::Core;
 use crate::engine::membership::Member;
 use crate::engine::neighbours::Neighbours;
-use crate::engine::{Engine, Output};
 use crate::event_log::Event;
 use crate::id::LinkId;
 use crate::time::{Time, Unix};
@@ -76,36 +75,5 @@ impl Member {
     pub(in crate::engine) fn send_bulletin(&mut self, core: &mut Core, neighbours: &mut Neighbours, link: LinkId) {
         let frame = frame::raw(Kind::Bulletin, core.membership.bulletin().signed());
         neighbours.send_frame(core, link, frame);
-    }
-}
-
-impl Engine {
-    pub(in crate::engine) fn handle_bulletin(&mut self, from: LinkId, body: &[u8]) {
-        match self.core.membership.accept_bulletin(body) {
-            Ok(true) => {
-                let version = self.core.membership.bulletin().version();
-                self.core.record(Event::BulletinAccepted { version });
-                self.member.documents.told_by = Some(from);
-                self.heed_bulletin();
-                self.core.outputs.push_back(Output::MembershipChanged { save: true });
-                for link in self.neighbours.links.ids().into_iter().filter(|link| *link != from) {
-                    self.member.send_bulletin(&mut self.core, &mut self.neighbours, link);
-                }
-                self.member.close_lapsed_links(&mut self.core, &mut self.neighbours);
-            }
-            Ok(false) => {}
-            Err(_) => self.core.count(Counter::BulletinsRefused, 1),
-        }
-    }
-
-    /// A newer bulletin holds: group keys may be others, and senders revoked.
-    pub(in crate::engine) fn heed_bulletin(&mut self) {
-        let (bulletin, unix) = (self.core.membership.bulletin().clone(), self.core.now.unix);
-        self.neighbours.peers.heed(|known| bulletin.recheck(known, unix).is_ok());
-        // Who reaches which segment may be another matter now.
-        self.routing.link_state.reconsider();
-        self.member.watch_bulletin(&mut self.core);
-        self.member.fetch_documents(&mut self.core, &mut self.neighbours);
-        self.update_tags();
     }
 }

@@ -14,10 +14,10 @@
 //! 2. Only what has the hash that the bulletin names is kept or given.
 
 use crate::counter::Counter;
+use crate::engine::Output;
 use crate::engine::core::Core;
 use crate::engine::membership::Member;
 use crate::engine::neighbours::Neighbours;
-use crate::engine::{Engine, Output};
 use crate::id::LinkId;
 use crate::identity::kdf;
 use crate::time::Time;
@@ -183,18 +183,26 @@ impl Member {
     }
 }
 
-impl Engine {
-    pub(in crate::engine) fn handle_document_piece(&mut self, link: LinkId, body: &[u8]) {
+impl Member {
+    /// A piece of a document that was asked for. Answers whether that was the last one, and the document holds now.
+    pub(in crate::engine) fn handle_document_piece(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        link: LinkId,
+        body: &[u8],
+    ) -> bool {
         let Ok(piece) = wire::decode::<DocumentPiece<'_>>(body) else {
-            return self.core.count(Counter::ControlMalformed, 1);
+            core.count(Counter::ControlMalformed, 1);
+            return false;
         };
-        let Some(fetch) = self.member.documents.fetches.get_mut(&piece.hash) else { return };
+        let Some(fetch) = self.documents.fetches.get_mut(&piece.hash) else { return false };
         // Who has it later than it was asked begins by itself.
         if fetch.from.is_none() && piece.piece == 0 && fetch.tried.get(&link) == Some(&true) {
             (fetch.bytes, fetch.pieces, fetch.of, fetch.from) = (Vec::new(), 0, None, Some(link));
         }
         if fetch.from != Some(link) || piece.piece != fetch.pieces {
-            return;
+            return false;
         }
         let last = piece.piece.saturating_add(1) == piece.pieces;
         let sound = piece.piece < piece.pieces
@@ -202,24 +210,26 @@ impl Engine {
             && fetch.of.is_none_or(|of| of == piece.pieces)
             && if last { (1..=PIECE).contains(&piece.bytes.len()) } else { piece.bytes.len() == PIECE };
         if !sound {
-            return self.member.fail_document(&mut self.core, &mut self.neighbours, piece.hash);
+            self.fail_document(core, neighbours, piece.hash);
+            return false;
         }
         fetch.bytes.extend_from_slice(piece.bytes);
-        (fetch.pieces, fetch.of, fetch.until) = (piece.piece + 1, Some(piece.pieces), self.core.now.time + PIECE_TIME);
+        (fetch.pieces, fetch.of, fetch.until) = (piece.piece + 1, Some(piece.pieces), core.now.time + PIECE_TIME);
         if !last {
             let request = DocumentRequest { hash: piece.hash, piece: piece.piece + 1 };
-            return self.neighbours.send_control(&mut self.core, link, Kind::DocumentRequest, &request);
+            neighbours.send_control(core, link, Kind::DocumentRequest, &request);
+            return false;
         }
         let bytes = core::mem::take(&mut fetch.bytes);
-        if kdf::sha256(&[&bytes]) != piece.hash || self.core.membership.accept_document(&bytes) != Ok(true) {
-            return self.member.fail_document(&mut self.core, &mut self.neighbours, piece.hash);
+        if kdf::sha256(&[&bytes]) != piece.hash || core.membership.accept_document(&bytes) != Ok(true) {
+            self.fail_document(core, neighbours, piece.hash);
+            return false;
         }
-        let awaited = self.member.documents.fetches.remove(&piece.hash).map(|fetch| fetch.awaited).unwrap_or_default();
+        let awaited = self.documents.fetches.remove(&piece.hash).map(|fetch| fetch.awaited).unwrap_or_default();
         for link in awaited {
-            self.member.send_piece(&mut self.core, &mut self.neighbours, link, piece.hash, 0, &bytes);
+            self.send_piece(core, neighbours, link, piece.hash, 0, &bytes);
         }
-        self.core.outputs.push_back(Output::MembershipChanged { save: true });
-        self.heed_bulletin();
-        self.member.fetch_documents(&mut self.core, &mut self.neighbours);
+        core.outputs.push_back(Output::MembershipChanged { save: true });
+        true
     }
 }

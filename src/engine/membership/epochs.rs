@@ -7,10 +7,10 @@
 //! has passed since by the monotonic clock. Nobody but a neighbour whose clock is wrong by as much shows such a one to a clock that is wrong by
 //! days; so its keys wait until it is right.
 
+use crate::engine::Output;
 use crate::engine::core::Core;
 use crate::engine::membership::Member;
 use crate::engine::neighbours::Neighbours;
-use crate::engine::{Engine, Output};
 use crate::event_log::Event;
 use crate::id::LinkId;
 use crate::identity::credential::acceptance;
@@ -67,43 +67,35 @@ impl Member {
     }
 }
 
-impl Engine {
-    pub(in crate::engine) fn timeout_epochs(&mut self) {
-        let now = self.core.now.time;
-        if self.member.epochs.next_epoch.is_some_and(|at| at <= now) {
-            self.start_epoch();
-            self.update_tags();
-        }
-        if self.member.epochs.next_erasure.is_some_and(|at| at <= now) {
-            self.erase_past();
-        }
+impl Member {
+    /// Whether the epoch that was taken up last is over.
+    pub(in crate::engine) fn epoch_is_over(&self, core: &Core) -> bool {
+        self.epochs.next_epoch.is_some_and(|at| at <= core.now.time)
     }
 
-    /// Takes up the present epoch.
-    pub(in crate::engine) fn start_epoch(&mut self) {
-        let length = self.core.membership.epoch_length();
-        let epoch = length.epoch_at(self.core.now.unix);
-        self.member.epochs.next_epoch = Some(self.core.now.time + length.end(epoch).since(self.core.now.unix));
+    /// Takes up the present epoch, as far as this device alone is concerned.
+    pub(in crate::engine) fn begin_epoch(&mut self, core: &mut Core) {
+        let length = core.membership.epoch_length();
+        let epoch = length.epoch_at(core.now.unix);
+        self.epochs.next_epoch = Some(core.now.time + length.end(epoch).since(core.now.unix));
         // At a start and after a step of the clock too: a clock that is wrong by days is given time to be set.
-        self.member.epochs.next_erasure = Some(self.core.now.time + length.skew() * 2);
-        self.core.record(Event::EpochChanged { epoch: epoch.0 });
-        self.core.outputs.push_back(Output::MembershipChanged { save: false });
-        self.learn_own();
-        self.neighbours.send_refresh(&mut self.core);
-        self.member.close_lapsed_links(&mut self.core, &mut self.neighbours);
-        self.end_streams();
-        self.member.plan_renewal(&self.core);
-        self.member.watch_bulletin(&mut self.core);
+        self.epochs.next_erasure = Some(core.now.time + length.skew() * 2);
+        core.record(Event::EpochChanged { epoch: epoch.0 });
+        core.outputs.push_back(Output::MembershipChanged { save: false });
     }
 
-    /// Erases what opens the past: keys of epochs that are accepted no more, here and on disk, and the sessions of these.
-    fn erase_past(&mut self) {
-        self.member.epochs.next_erasure = None;
-        self.messages.sessions.retire(self.core.now.unix);
-        let sure = self.member.sure_time(&self.core);
-        self.member.epochs.erasure_waits = sure < self.core.now.unix;
-        if self.core.membership.erase_past(sure) {
-            self.core.outputs.push_back(Output::MembershipChanged { save: true });
+    /// Whether keys of past epochs are to be erased.
+    pub(in crate::engine) fn erasure_is_due(&self, core: &Core) -> bool {
+        self.epochs.next_erasure.is_some_and(|at| at <= core.now.time)
+    }
+
+    /// Erases what opens the past: keys of epochs that are accepted no more, here and on disk. The sessions of these go with them.
+    pub(in crate::engine) fn erase_past(&mut self, core: &mut Core) {
+        self.epochs.next_erasure = None;
+        let sure = self.sure_time(core);
+        self.epochs.erasure_waits = sure < core.now.unix;
+        if core.membership.erase_past(sure) {
+            core.outputs.push_back(Output::MembershipChanged { save: true });
         }
     }
 }

@@ -28,8 +28,7 @@ use crate::engine::core::Core;
 use crate::engine::membership::Member;
 use crate::engine::membership::ways::Rounds;
 use crate::engine::neighbours::Neighbours;
-use crate::engine::{Engine, Origin, Output};
-use crate::event_log::Event;
+use crate::engine::{Origin, Output};
 use crate::id::{IssuerId, LinkId, OuterId};
 use crate::identity::kdf;
 use crate::identity::sign::verify_signed;
@@ -401,34 +400,21 @@ impl Member {
     }
 }
 
-impl Engine {
-    /// This node's issuer has answered.
-    pub(in crate::engine) fn handle_issued(
+impl Member {
+    /// This node's issuer has answered what came over a relay: it goes back to where the request came from.
+    pub(in crate::engine) fn send_issued(
         &mut self,
-        origin: Origin,
-        reply: EnrolReply,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        id: OuterId,
         pieces: &[Vec<u8>],
-        event: Option<Event>,
     ) {
-        let introduced = matches!(event, Some(Event::Enrolled { .. }));
-        if let Some(event) = event {
-            self.core.record(event);
-        }
-        match origin {
-            Origin::Admission(id) => self.core.outputs.push_back(Output::Enrolled { id, reply }),
-            Origin::Own => self.handle_renewed(Ok(reply)),
-            Origin::Relay(id) => {
-                let back = self.member.relaying.relays.get(&id).and_then(Relay::party);
-                self.member.relaying.mark_answered(&id);
-                for piece in pieces.iter().take(usize::from(MAX_PIECES)) {
-                    if let Some(link) = back {
-                        self.neighbours.send_frame(&mut self.core, link, frame::raw(Kind::EnrolAnswer, piece));
-                    }
-                }
+        let back = self.relaying.relays.get(&id).and_then(Relay::party);
+        self.relaying.mark_answered(&id);
+        for piece in pieces.iter().take(usize::from(MAX_PIECES)) {
+            if let Some(link) = back {
+                neighbours.send_frame(core, link, frame::raw(Kind::EnrolAnswer, piece));
             }
-        }
-        if introduced {
-            self.member.pull_cards(&mut self.core);
         }
     }
 }

@@ -18,7 +18,7 @@
 use crate::counter::Counter;
 use crate::engine::core::Core;
 use crate::engine::membership::Member;
-use crate::engine::{Engine, Origin, Output};
+use crate::engine::{Origin, Output};
 use crate::event_log::Event;
 use crate::identity::enrolment::PendingEnrolment;
 use crate::time::Time;
@@ -128,13 +128,26 @@ impl Member {
     }
 }
 
-impl Engine {
-    pub(in crate::engine) fn handle_renewed(&mut self, answer: Result<EnrolReply, String>) {
-        let Some(pending) = self.member.renewal.asking.take() else { return };
+/// What an answer of the issuer has brought.
+pub(in crate::engine) struct Renewed {
+    /// Whether the membership is another one: credentials, cards, the bulletin.
+    pub(in crate::engine) changed: bool,
+    /// Whether a newer bulletin is among it.
+    pub(in crate::engine) bulletin: bool,
+}
+
+impl Member {
+    /// The issuer has answered, or could not be reached; `None` if nothing was asked.
+    pub(in crate::engine) fn take_renewal(
+        &mut self,
+        core: &mut Core,
+        answer: Result<EnrolReply, String>,
+    ) -> Option<Renewed> {
+        let pending = self.renewal.asking.take()?;
         let result = answer.and_then(|reply| match (reply.sealed, reply.refused) {
             (Some(sealed), None) => {
-                let (now, sure) = (self.core.now.unix, self.member.sure_time(&self.core));
-                self.core.membership.finish_renewal(&pending, &sealed, now, sure).map_err(|error| error.to_string())
+                let (now, sure) = (core.now.unix, self.sure_time(core));
+                core.membership.finish_renewal(&pending, &sealed, now, sure).map_err(|error| error.to_string())
             }
             (_, Some(refused)) => Err(refused.to_string()),
             _ => Err("the answer is empty".to_owned()),
@@ -142,35 +155,34 @@ impl Engine {
         match result {
             Ok(renewed) => {
                 // What was granted may not reach the present: one of the clocks is wrong, and asking at once changes nothing.
-                let again = self.member.renewal.asking_batch && self.core.membership.renewal_due(self.core.now.unix);
-                self.member.renewal.failures = if again { self.member.renewal.failures + 1 } else { 0 };
+                let again = self.renewal.asking_batch && core.membership.renewal_due(core.now.unix);
+                self.renewal.failures = if again { self.renewal.failures + 1 } else { 0 };
                 if renewed.credentials {
-                    let until = self.core.membership.valid_until().seconds();
-                    self.core.record(Event::Joined { until });
+                    let until = core.membership.valid_until().seconds();
+                    core.record(Event::Joined { until });
                 }
-                for (name, change) in self.core.membership.contacts().take_changes() {
-                    self.core.record(Event::ContactChanged { name, what: change.text().to_owned() });
+                for (name, change) in core.membership.contacts().take_changes() {
+                    core.record(Event::ContactChanged { name, what: change.text().to_owned() });
                 }
-                self.core.outputs.push_back(Output::MembershipChanged { save: true });
-                self.rename_links();
-                if renewed.bulletin {
-                    self.heed_bulletin();
-                }
-                self.update_tags();
+                core.outputs.push_back(Output::MembershipChanged { save: true });
+                Some(Renewed { changed: true, bulletin: renewed.bulletin })
             }
             Err(reason) => {
-                self.member.renewal.failures += 1;
-                if self.member.renewal.asking_batch {
-                    self.core.record(Event::RenewalFailed { reason });
+                self.renewal.failures += 1;
+                if self.renewal.asking_batch {
+                    core.record(Event::RenewalFailed { reason });
                 } else {
-                    self.core.count(Counter::PullsFailed, 1);
+                    core.count(Counter::PullsFailed, 1);
                 }
+                Some(Renewed { changed: false, bulletin: false })
             }
         }
-        self.member.plan_renewal(&self.core);
-        self.settle_strangers();
-        if core::mem::take(&mut self.member.renewal.pull_again) {
-            self.member.pull_cards(&mut self.core);
+    }
+
+    /// Cards are asked for that the answer just taken could not hold yet.
+    pub(in crate::engine) fn pull_again(&mut self, core: &mut Core) {
+        if core::mem::take(&mut self.renewal.pull_again) {
+            self.pull_cards(core);
         }
     }
 }

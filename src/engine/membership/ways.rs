@@ -20,7 +20,6 @@
 //! 2. A neighbour by which an issuer answered is remembered for that issuer until a request by it is in vain, or there is a
 //!    new neighbour, by which the way may be better. Of [`MAX_WAYS`] issuers at most; drop policy: all are forgotten.
 
-use crate::engine::Engine;
 use crate::engine::membership::Member;
 use crate::engine::neighbours::Neighbours;
 use crate::engine::neighbours::links::Link;
@@ -123,21 +122,7 @@ impl Member {
         WIDEN + carried.max().unwrap_or_default().min(LONGEST)
     }
 
-    fn costs(&self, neighbours: &Neighbours, link: &Link) -> bool {
+    pub(in crate::engine) fn costs(&self, neighbours: &Neighbours, link: &Link) -> bool {
         neighbours.link_metrics.bearer(link.bearer).metered || link.metrics.price > 0
-    }
-}
-
-impl Engine {
-    /// All links, those that cost least first.
-    pub fn links_by_cost(&self) -> Vec<LinkId> {
-        let mut links: Vec<(bool, bool, u64, LinkId)> = self
-            .neighbours
-            .links
-            .iter()
-            .map(|(id, link)| (!link.usable, self.member.costs(&self.neighbours, link), link.metrics.price, id))
-            .collect();
-        links.sort_unstable();
-        links.into_iter().map(|(.., id)| id).collect()
     }
 }

@@ -12,10 +12,12 @@ use crate::delivery::departure::{Departure, PLAIN_OVERHEAD};
 use crate::delivery::lane::{Lane, Terms};
 use crate::delivery::outgoing::Overdue;
 use crate::delivery::retry;
-use crate::engine::Engine;
 use crate::engine::core::Core;
 use crate::engine::messages::Messages;
 use crate::engine::messages::seals::Envelope;
+use crate::engine::neighbours::Neighbours;
+use crate::engine::neighbours::fragments::Leaving;
+use crate::engine::routing::Routing;
 use crate::engine::routing::data_frames::{of_use_until, path_of, put_data};
 use crate::engine::routing::flights::Flight;
 use crate::engine::routing::routes::{NoWay, Route, Way};
@@ -104,33 +106,41 @@ impl Messages {
     pub(in crate::engine) fn timeout_reopening(&mut self, core: &Core) {
         self.schedule.handle_timeout(core.now.time);
     }
-}
 
-impl Engine {
     /// Seals and queues one batch, if some destination has messages, a way, and a link that takes them.
-    pub(in crate::engine) fn pump_unicast(&mut self) -> bool {
-        while let Some(name) = self.messages.schedule.next().cloned() {
-            if let Some(departing) = self.next_departing(&name) {
-                self.messages.schedule.serve(&name);
-                if self.send_batch(&name, &departing) {
+    pub(in crate::engine) fn pump_unicast(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        routing: &mut Routing,
+    ) -> bool {
+        while let Some(name) = self.schedule.next().cloned() {
+            if let Some(departing) = self.next_departing(core, neighbours, routing, &name) {
+                self.schedule.serve(&name);
+                if self.send_batch(core, neighbours, routing, &name, &departing) {
                     return true;
                 }
             }
-            self.messages.schedule.rest(&name);
+            self.schedule.rest(&name);
         }
         false
     }
 
     /// The most urgent lane of a destination that has a way, and whose first link takes data.
-    fn next_departing(&mut self, name: &Name) -> Option<Departing> {
-        let lanes: BTreeSet<Lane> =
-            self.messages.outgoing.lanes(name).chain(self.messages.unconfirmed.lanes(name)).cloned().collect();
+    fn next_departing(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        routing: &mut Routing,
+        name: &Name,
+    ) -> Option<Departing> {
+        let lanes: BTreeSet<Lane> = self.outgoing.lanes(name).chain(self.unconfirmed.lanes(name)).cloned().collect();
         for lane in lanes {
-            let Some((terms, way)) = self.way_of_next(name, &lane) else { continue };
-            let link = way.route.first().and_then(|first| self.neighbours.link_under(&first, &terms.policy));
+            let Some((terms, way)) = self.way_of_next(core, neighbours, routing, name, &lane) else { continue };
+            let link = way.route.first().and_then(|first| neighbours.link_under(&first, &terms.policy));
             match link {
-                Some((link, _)) if self.neighbours.links.get(link).is_some_and(|link| link.blocked) => {
-                    self.messages.schedule.block_on(link, name);
+                Some((link, _)) if neighbours.links.get(link).is_some_and(|link| link.blocked) => {
+                    self.schedule.block_on(link, name);
                 }
                 Some((link, price)) => return Some(Departing { lane, terms, way, link, price }),
                 None => {}
@@ -141,14 +151,23 @@ impl Engine {
 
     /// The way of what is next in a lane. Where that has too little time left for any, what has more goes first: on a link
     /// that carries less than there is, the oldest message has next to none, whichever it is.
-    fn way_of_next(&mut self, name: &Name, lane: &Lane) -> Option<(Arc<Terms>, Way)> {
-        self.messages.outgoing.pass_over_hurried(name, lane, self.core.now.unix);
+    fn way_of_next(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        routing: &mut Routing,
+        name: &Name,
+        lane: &Lane,
+    ) -> Option<(Arc<Terms>, Way)> {
+        self.outgoing.pass_over_hurried(name, lane, core.now.unix);
         for _ in 0..MOST_PASSED_OVER {
-            let confirmed = self.messages.outgoing.next_in(name, lane);
-            let (expiry, lifetime, bytes) = confirmed.or_else(|| self.messages.unconfirmed.next_in(name, lane))?;
-            let left = expiry.since(self.core.now.unix);
-            let terms = self.messages.terms_now(&self.core, &lane.terms, left, lifetime);
-            let no_way = match self.way(name, &terms, left, bytes + AROUND) {
+            let confirmed = self.outgoing.next_in(name, lane);
+            let (expiry, lifetime, bytes) = confirmed.or_else(|| self.unconfirmed.next_in(name, lane))?;
+            let left = expiry.since(core.now.unix);
+            let terms = self.terms_now(core, &lane.terms, left, lifetime);
+            let way = routing.way(core, neighbours, name, &terms, left, bytes + AROUND);
+            self.reroute(routing);
+            let no_way = match way {
                 Ok(way) => return Some((terms, way)),
                 Err(no_way) => no_way,
             };
@@ -156,13 +175,13 @@ impl Engine {
                 NoWay::Limits(Limit::Time, by) => {
                     let ends_by = expiry + Duration::from_micros(by);
                     match confirmed {
-                        Some(_) => self.messages.outgoing.pass_over(name, lane, ends_by),
-                        None => self.messages.unconfirmed.pass_over(name, lane, ends_by),
+                        Some(_) => self.outgoing.pass_over(name, lane, ends_by),
+                        None => self.unconfirmed.pass_over(name, lane, ends_by),
                     }
                 }
                 _ => false,
             };
-            self.messages.schedule.note_no_way(name, no_way);
+            self.schedule.note_no_way(name, no_way);
             if !another {
                 break;
             }
@@ -170,52 +189,50 @@ impl Engine {
         None
     }
 
-    fn send_batch(&mut self, name: &Name, departing: &Departing) -> bool {
+    fn send_batch(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        routing: &mut Routing,
+        name: &Name,
+        departing: &Departing,
+    ) -> bool {
         let Departing { lane, terms, way, link, price } = departing;
-        let attempt = self.routing.outer_id(&mut self.core);
-        let mut plain = core::mem::take(&mut self.messages.plain);
+        let attempt = routing.outer_id(core);
+        let mut plain = core::mem::take(&mut self.plain);
         plain.clear();
         let (mut ends, mut gone) = (Vec::new(), Vec::new());
         // In turn, where both wait: neither can keep the other from leaving.
-        let first = self.messages.schedule.take_turns() && self.messages.outgoing.waits(name, lane);
-        let flight = self.routing.flights.next();
+        let first = self.schedule.take_turns() && self.outgoing.waits(name, lane);
+        let flight = routing.flights.next();
         let round_trip = Duration::from_micros(way.route.totals.delay.saturating_mul(2));
         // A link that breaks tells so: a neighbour is given more time, unless the link itself takes longer.
         let hasty = way.route.nodes.len() == 1 && round_trip < retry::LONGEST / 2;
         let expected = (!hasty).then_some(round_trip);
         let most = batch_of(way.route.rate).min(affordable(terms, &way.route));
-        let arrives = self.core.now.unix + Duration::from_micros(way.route.totals.delay);
-        let spares = way.spares.map(|delay| self.core.now.unix + Duration::from_micros(delay));
-        let taken = if first || !self.messages.unconfirmed.waits(name, lane) {
-            let reply =
-                self.core.membership.handles(self.core.now.unix, self.core.now.unix + REPLY_HORIZON, MAX_REPLY_HANDLES);
+        let arrives = core.now.unix + Duration::from_micros(way.route.totals.delay);
+        let spares = way.spares.map(|delay| core.now.unix + Duration::from_micros(delay));
+        let taken = if first || !self.unconfirmed.waits(name, lane) {
+            let reply = core.membership.handles(core.now.unix, core.now.unix + REPLY_HORIZON, MAX_REPLY_HANDLES);
             let departure =
-                Departure { attempt, reply: &reply, flight, expected, most, arrives, spares, now: self.core.now };
-            self.messages.outgoing.take_batch(name, lane, &departure, &mut plain, &mut ends)
+                Departure { attempt, reply: &reply, flight, expected, most, arrives, spares, now: core.now };
+            self.outgoing.take_batch(name, lane, &departure, &mut plain, &mut ends)
         } else {
-            let departure =
-                Departure { attempt, reply: &[], flight, expected, most, arrives, spares, now: self.core.now };
-            self.messages.unconfirmed.take(name, lane, &departure, &mut plain, &mut gone)
+            let departure = Departure { attempt, reply: &[], flight, expected, most, arrives, spares, now: core.now };
+            self.unconfirmed.take(name, lane, &departure, &mut plain, &mut gone)
         };
         if let Some(taken) = taken {
             let envelope = Envelope { class: lane.class, policy: &terms.policy, outer: attempt, expiry: taken.expiry };
-            if let Some(mut frame) = self.messages.seal(
-                &mut self.core,
-                &mut self.neighbours,
-                &mut self.routing,
-                name,
-                (&way.route, *price),
-                &envelope,
-                &plain,
-                None,
-            ) {
+            if let Some(mut frame) =
+                self.seal(core, neighbours, routing, name, (&way.route, *price), &envelope, &plain, None)
+            {
                 let flags = if taken.ack == Ack::Hop { frame::HOP_ACK } else { 0 };
                 frame[5] = flags;
                 match taken.ack {
                     Ack::None => {}
                     Ack::Hop => {
-                        if let Some(link) = self.neighbours.links.get(*link) {
-                            self.routing.flights.asks_hop(attempt, link.peer.body.key, name.clone());
+                        if let Some(link) = neighbours.links.get(*link) {
+                            routing.flights.asks_hop(attempt, link.peer.body.key, name.clone());
                         }
                     }
                     Ack::End => {
@@ -227,65 +244,82 @@ impl Engine {
                             praised: false,
                             blamed: false,
                         };
-                        let forgotten = self.routing.flights.left(flight, left);
-                        self.core.count(Counter::FlightsForgotten, u64::from(forgotten));
+                        let forgotten = routing.flights.left(flight, left);
+                        core.count(Counter::FlightsForgotten, u64::from(forgotten));
                     }
                 }
                 // What this turn submitted is in the turn's commit, which has been numbered before. A disk that fails keeps
                 // nothing from leaving: nobody knows for how long, and a message may be an alarm.
-                let after = if taken.named && !self.core.disk_fails { self.core.journal.last() } else { Lsn(0) };
-                self.send_copy(terms, way, &frame, after);
-                let until = of_use_until(taken.expiry, self.core.now);
-                self.send_data(*link, lane.class, frame.into(), after, Some(until));
+                let after = if taken.named && !core.disk_fails { core.journal.last() } else { Lsn(0) };
+                self.send_copy(core, neighbours, terms, way, &frame, after);
+                let until = of_use_until(taken.expiry, core.now);
+                neighbours.send_data(
+                    core,
+                    Leaving { link: *link, class: lane.class, frame: frame.into(), after, until: Some(until) },
+                );
             } else {
-                self.messages.outgoing.handle_path_broken(name);
+                self.outgoing.handle_path_broken(name);
                 // These are not queued again, and did not leave.
                 gone.iter_mut().for_each(|gone| gone.left = false);
-                self.messages.schedule.rest(name);
+                self.schedule.rest(name);
             }
         }
-        self.messages.plain = plain;
-        self.messages.report(&mut self.core, &mut self.neighbours, &mut self.routing, ends);
-        self.messages.report_gone(&mut self.core, gone);
+        self.plain = plain;
+        self.report(core, neighbours, routing, ends);
+        self.report_gone(core, gone);
         taken.is_some()
     }
 
     /// Sends the same record along the alternate path, where two copies are wanted: the receiver takes the first.
-    fn send_copy(&mut self, terms: &Terms, way: &Way, frame: &[u8], after: Lsn) {
+    fn send_copy(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        terms: &Terms,
+        way: &Way,
+        frame: &[u8],
+        after: Lsn,
+    ) {
         if terms.policy.copies.is_none_or(|copies| copies < 2) {
             return;
         }
-        let Some(route) = &way.alternate else { return self.core.count(Counter::CopiesWithoutWay, 1) };
-        let link = route.first().and_then(|first| self.neighbours.link_under(&first, &terms.policy));
+        let Some(route) = &way.alternate else { return core.count(Counter::CopiesWithoutWay, 1) };
+        let link = route.first().and_then(|first| neighbours.link_under(&first, &terms.policy));
         let Some((link, price)) =
-            link.filter(|(link, _)| self.neighbours.links.get(*link).is_some_and(|link| !link.blocked))
+            link.filter(|(link, _)| neighbours.links.get(*link).is_some_and(|link| !link.blocked))
         else {
-            return self.core.count(Counter::CopiesWithoutWay, 1);
+            return core.count(Counter::CopiesWithoutWay, 1);
         };
         let Ok(data) = DataFrame::parse(&frame[frame::HEADER..]) else { return };
         let path = path_of(route, price, data.header_bytes.len() + data.sealed.len(), data.path.outer);
         let class = data.header.class;
         let copy = put_data(data.header_bytes, &path, data.sealed, &Bytes::new());
-        let until = of_use_until(Unix(data.header.expiry), self.core.now);
-        self.send_data(link, class, copy, after, Some(until));
+        let until = of_use_until(Unix(data.header.expiry), core.now);
+        neighbours.send_data(core, Leaving { link, class, frame: copy, after, until: Some(until) });
     }
 
-    pub(in crate::engine) fn timeout_unicast(&mut self) {
+    pub(in crate::engine) fn timeout_unicast(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        routing: &mut Routing,
+    ) {
         let (mut ends, mut overdue) = (Vec::new(), Overdue::default());
-        self.messages.outgoing.handle_timeout(self.core.now.time, &mut ends, &mut overdue);
+        self.outgoing.handle_timeout(core.now.time, &mut ends, &mut overdue);
         for flight in overdue.suspicious {
-            if let Some(route) = self.routing.flights.suspicious(flight) {
-                self.routing.record_failure(&mut self.core, &mut self.neighbours, &route);
-                self.fail_over(&route);
+            if let Some(route) = routing.flights.suspicious(flight) {
+                routing.record_failure(core, neighbours, &route);
+                routing.fail_over(core, neighbours, &route);
+                self.reroute(routing);
             }
         }
-        overdue.lost.into_iter().for_each(|flight| self.routing.flights.lost(flight));
-        self.messages.schedule.begin_anew();
+        overdue.lost.into_iter().for_each(|flight| routing.flights.lost(flight));
+        self.schedule.begin_anew();
         let mut gone = Vec::new();
-        self.messages.unconfirmed.handle_timeout(self.core.now.time, &mut gone);
-        let waiting = self.messages.outgoing.destinations_waiting().chain(self.messages.unconfirmed.destinations());
-        self.messages.schedule.wake_all(waiting.cloned());
-        self.messages.report(&mut self.core, &mut self.neighbours, &mut self.routing, ends);
-        self.messages.report_gone(&mut self.core, gone);
+        self.unconfirmed.handle_timeout(core.now.time, &mut gone);
+        let waiting = self.outgoing.destinations_waiting().chain(self.unconfirmed.destinations());
+        self.schedule.wake_all(waiting.cloned());
+        self.report(core, neighbours, routing, ends);
+        self.report_gone(core, gone);
     }
 }

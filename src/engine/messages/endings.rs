@@ -26,22 +26,11 @@ impl Messages {
             let fate = if left { Fate::Sent } else { Fate::Unreachable };
             let outcome = self.outcome(&to, fate, latency, 0);
             if !left {
-                self.note_failure(core, to.as_str(), &outcome);
+                core.note_failure(to.as_str(), &outcome);
                 core.count(FAILED[class as usize], count.into());
             }
             core.finish(token, Reply::Outcome(outcome));
         }
-    }
-
-    pub(in crate::engine) fn note_failure(&mut self, core: &mut Core, to: &str, outcome: &Outcome) {
-        let (kind, reason) = match outcome {
-            Outcome::Delivered { .. } | Outcome::Sent { .. } | Outcome::Heard { .. } => return,
-            Outcome::Expired { reason } => ("expired", reason),
-            Outcome::Refused { reason } => ("refused", reason),
-            Outcome::Unreachable { reason } => ("unreachable", reason),
-        };
-        core.log.note_failed(to, kind, reason);
-        core.timeout_log();
     }
 
     fn outcome(&self, to: &Name, fate: Fate, latency: Duration, price: u64) -> Outcome {
@@ -95,7 +84,7 @@ impl Messages {
             }
             let outcome = self.outcome(&to, fate, latency, price);
             if !outcome.is_success() {
-                self.note_failure(core, to.as_str(), &outcome);
+                core.note_failure(to.as_str(), &outcome);
                 core.count(FAILED[class as usize], 1);
             }
             // A crash could let a message be sent again that was refused, and one that has a name end otherwise for who asks

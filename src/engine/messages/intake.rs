@@ -12,24 +12,34 @@
 
 use crate::counter::Counter;
 use crate::delivery::dedupe::{self, Dedupe};
+use crate::engine::Output;
 use crate::engine::api::{InboxRecord, Reply};
 use crate::engine::core::Core;
 use crate::engine::messages::Messages;
 use crate::engine::messages::inbox::Stream;
 use crate::engine::routing::data_frames::inner;
 use crate::engine::store::{Table, Write};
-use crate::engine::{Engine, Output};
 use crate::id::{CredentialPrefix, Lsn, Name, StreamId};
 use crate::time::Unix;
-use crate::wire;
-use crate::wire::batch::{Ack, Batch, MAX_MESSAGES, MAX_PAYLOAD, Purpose};
+use crate::wire::batch::{Ack, Batch, MAX_MESSAGES, MAX_PAYLOAD, Message, Purpose};
 use crate::wire::parcel::{Parcel, RECORD, Records};
 use crate::wire::receipt::Verdict;
+use crate::wire::{self, group};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 impl Messages {
+    /// A contact has handed publications of this device to a subscriber.
+    fn note_heard(&mut self, core: &mut Core, from: &Name, message: &Message<'_>) {
+        let count = <[u8; 4]>::try_from(message.payload).map_or(0, u32::from_be_bytes);
+        let told = message.replies_to.filter(|_| (1..=group::MAX_MESSAGES as u32).contains(&count));
+        match told {
+            Some(first) => self.asks.heard.push((from.clone(), first, count)),
+            None => core.count(Counter::ConfirmationsUnasked, 1),
+        }
+    }
+
     /// Takes a parcel that a contact sealed for us. `offset`: its clock less ours; `visited`: relays on the way.
     pub(in crate::engine) fn handle_parcel(
         &mut self,
@@ -201,56 +211,53 @@ impl Messages {
             }
         }
     }
-}
 
-impl Engine {
     /// Takes calls that a contact sealed for us. `offset`: its clock less ours; `visited`: relays on the way.
     pub(in crate::engine) fn handle_batch(
         &mut self,
+        core: &mut Core,
         from: &Name,
         offset: i64,
         visited: &[CredentialPrefix],
         body: &[u8],
     ) {
-        let Ok(batch) = wire::decode::<Batch<'_>>(body) else { return self.core.count(Counter::DataMalformed, 1) };
-        if batch.messages.len() > MAX_MESSAGES
-            || !self.messages.admit_stream(&mut self.core, from, batch.stream, batch.floor)
-        {
-            return self.core.count(Counter::BatchesRefused, 1);
+        let Ok(batch) = wire::decode::<Batch<'_>>(body) else { return core.count(Counter::DataMalformed, 1) };
+        if batch.messages.len() > MAX_MESSAGES || !self.admit_stream(core, from, batch.stream, batch.floor) {
+            return core.count(Counter::BatchesRefused, 1);
         }
-        self.messages.inbox.note_visited(batch.stream, visited);
+        self.inbox.note_visited(batch.stream, visited);
         let sent = Unix(batch.sent.saturating_add_signed(offset.saturating_neg()));
         for message in &batch.messages {
             let sequence = batch.base.saturating_add(u64::from(message.offset));
             let ends = message.lifetime.map(|lifetime| Unix(sent.0.saturating_add(lifetime)));
-            let late = ends.is_some_and(|ends| ends < self.core.now.unix);
-            ends.into_iter().for_each(|ends| self.messages.inbox.note_due(batch.stream, ends, self.core.now.unix));
-            let (mut verdict, fresh) = self.messages.judge(&mut self.core, batch.stream, sequence, false, late);
+            let late = ends.is_some_and(|ends| ends < core.now.unix);
+            ends.into_iter().for_each(|ends| self.inbox.note_due(batch.stream, ends, core.now.unix));
+            let (mut verdict, fresh) = self.judge(core, batch.stream, sequence, false, late);
             if fresh {
-                self.messages.inbox.touched.insert(batch.stream);
+                self.inbox.touched.insert(batch.stream);
                 let id = inner(batch.stream, sequence);
                 let answer = match message.purpose {
                     _ if message.payload.len() > MAX_PAYLOAD => Verdict::Forbidden,
-                    Purpose::Request => self.messages.handle_call(&mut self.core, from, id, message, ends),
+                    Purpose::Request => self.handle_call(core, from, id, message, ends),
                     Purpose::Heard => {
-                        self.handle_heard(from, message);
+                        self.note_heard(core, from, message);
                         Verdict::Delivered
                     }
                     Purpose::Reply | Purpose::Failure => {
-                        self.messages.handle_answer(&mut self.core, from, message);
+                        self.handle_answer(core, from, message);
                         Verdict::Delivered
                     }
                 };
                 // A copy of it is to be told the same.
                 if answer != Verdict::Delivered
-                    && let Some(stream) = self.messages.inbox.streams.get_mut(&batch.stream)
+                    && let Some(stream) = self.inbox.streams.get_mut(&batch.stream)
                 {
                     stream.dedupe.revoke(sequence, answer);
                 }
                 verdict = Some(answer);
             }
             if let Some(verdict) = verdict.filter(|_| batch.ack == Ack::End) {
-                self.messages.inbox.confirm(from, batch.stream, verdict, &[sequence, sequence]);
+                self.inbox.confirm(from, batch.stream, verdict, &[sequence, sequence]);
             }
         }
     }

@@ -4,18 +4,17 @@
 //! refused with the nearest name that is known.
 
 use crate::delivery::lane::Terms;
-use crate::engine::Engine;
 use crate::engine::api::{Refused, Reply, Token};
 use crate::engine::core::Core;
 use crate::engine::messages::Messages;
 use crate::engine::messages::departures::AROUND;
+use crate::engine::neighbours::Neighbours;
+use crate::engine::routing::Routing;
 use crate::engine::routing::wording::explain_no_way;
-use crate::engine::spelling::nearest;
 use crate::id::Name;
-use crate::routing::policies::{Impossible, Late, NamedPolicy, Policies};
+use crate::routing::policies::Impossible;
 use crate::wire::data::Class;
 use core::time::Duration;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What a message says of itself, for its policy.
@@ -26,43 +25,12 @@ pub(in crate::engine) struct Asked<'a> {
 }
 
 impl Messages {
-    /// What a publication asks of the links that it leaves over, and how long it is of use; nothing if it has been refused.
-    pub(in crate::engine) fn publication_terms(
-        &mut self,
-        core: &mut Core,
-        token: Token,
-        topic: &str,
-        policy: Option<&str>,
-        lifetime: Duration,
-    ) -> Option<(Arc<Terms>, Duration)> {
-        let named = match policy {
-            None => core.policies.of_topic(topic),
-            Some(name) => core.policies.get(name),
-        };
-        let Some(named) = named else { return self.refuse_policy(core, token, policy) };
-        // The settings give no such policy to a topic; `balanced` is for everything, and keeps what can be kept.
-        if let Some(limit) = named.limit_of_paths().filter(|_| policy.is_some()) {
-            let policy = named.name.clone();
-            core.finish(token, Reply::Refused(Refused::PathPolicy { policy, limit }));
-            return None;
-        }
-        let lifetime = named.deadline.map_or(lifetime, |deadline| deadline.min(lifetime));
-        Some((core.terms.get(&named.name).cloned().unwrap_or_default(), lifetime))
-    }
-
-    /// No policy of that name.
-    fn refuse_policy<T>(&mut self, core: &mut Core, token: Token, name: Option<&str>) -> Option<T> {
-        let name = name.unwrap_or_default().to_owned();
-        let nearest = nearest(&name, core.policies.names());
-        core.finish(token, Reply::Refused(Refused::UnknownPolicy { name, nearest }));
-        None
-    }
-}
-
-impl Engine {
     /// What a message asks of its way, and how long it is of use; nothing if it has been refused.
     pub(in crate::engine) fn terms_of(
         &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        routing: &mut Routing,
         token: Token,
         to: &Name,
         asked: &Asked<'_>,
@@ -70,25 +38,20 @@ impl Engine {
         bytes: usize,
     ) -> Option<(Arc<Terms>, Duration)> {
         let named = match asked.policy {
-            None => self.core.policies.of(asked.class, asked.service),
-            Some(name) => self.core.policies.get(name),
+            None => core.policies.of(asked.class, asked.service),
+            Some(name) => core.policies.get(name),
         };
-        let Some(named) = named else { return self.messages.refuse_policy(&mut self.core, token, asked.policy) };
+        let Some(named) = named else { return core.refuse_policy(token, asked.policy) };
         let lifetime = named.deadline.map_or(lifetime, |deadline| deadline.min(lifetime));
         let refuse = named.impossible == Impossible::Refuse;
         let policy = named.name.clone();
-        let terms = self.core.terms.get(&policy).cloned().unwrap_or_default();
-        if refuse && let Err(no_way) = self.way(to, &terms, lifetime, bytes + AROUND) {
+        let terms = core.terms.get(&policy).cloned().unwrap_or_default();
+        if refuse && let Err(no_way) = routing.way(core, neighbours, to, &terms, lifetime, bytes + AROUND) {
+            self.reroute(routing);
             let why = explain_no_way(&no_way);
-            self.core.finish(token, Reply::Refused(Refused::NoPath { to: to.clone(), policy, why }));
+            core.finish(token, Reply::Refused(Refused::NoPath { to: to.clone(), policy, why }));
             return None;
         }
         Some((terms, lifetime))
     }
-}
-
-/// What messages of each policy ask of their way.
-pub(in crate::engine) fn all_terms(policies: &Policies) -> BTreeMap<String, Arc<Terms>> {
-    let terms = |named: &NamedPolicy| Terms { policy: named.policy(), yields: named.late == Late::Pay };
-    policies.iter().map(|named| (named.name.clone(), Arc::new(terms(named)))).collect()
 }

@@ -9,9 +9,14 @@
 use crate::counter::Counter;
 use crate::delivery::lane::Terms;
 use crate::delivery::retry;
-use crate::engine::Engine;
+use crate::engine::core::Core;
+use crate::engine::messages::Messages;
 use crate::engine::messages::seals::Envelope;
+use crate::engine::neighbours::Neighbours;
+use crate::engine::neighbours::fragments::Leaving;
+use crate::engine::routing::Routing;
 use crate::engine::routing::data_frames::of_use_until;
+use crate::engine::routing::routes::Route;
 use crate::id::{CredentialPrefix, Lsn, Name, SessionId};
 use crate::wire;
 use crate::wire::batch::PLAIN_RECEIPTS;
@@ -41,43 +46,80 @@ pub(in crate::engine) struct Back<'a> {
     pub(in crate::engine) left: Option<Duration>,
 }
 
-impl Engine {
+impl Messages {
     /// Tells senders what became of their messages in this turn, once its commit is durable.
-    pub(in crate::engine) fn confirm_to_senders(&mut self, after: Lsn) {
+    pub(in crate::engine) fn confirm_to_senders(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        routing: &mut Routing,
+        after: Lsn,
+    ) {
         let mut by_sender: BTreeMap<Name, Vec<Receipt>> = BTreeMap::new();
-        let at = self.core.now.unix.0;
-        let visited = core::mem::take(&mut self.messages.inbox.visited);
-        let repeated = core::mem::take(&mut self.messages.inbox.repeated);
-        let due = core::mem::take(&mut self.messages.inbox.due);
-        for ((from, stream, verdict), ranges) in core::mem::take(&mut self.messages.inbox.receipts) {
+        let at = core.now.unix.0;
+        let visited = core::mem::take(&mut self.inbox.visited);
+        let repeated = core::mem::take(&mut self.inbox.repeated);
+        let due = core::mem::take(&mut self.inbox.due);
+        for ((from, stream, verdict), ranges) in core::mem::take(&mut self.inbox.receipts) {
             for ranges in ranges.chunks(2 * MAX_RANGES) {
                 let visited = visited.get(&stream).cloned().unwrap_or_default();
                 let receipt = Receipt { stream, verdict, ranges: ranges.to_vec(), visited, at };
                 by_sender.entry(from.clone()).or_default().push(receipt);
             }
         }
-        let (now, under) = (self.core.now.time, self.messages.sessions.take_came());
+        let (now, under) = (core.now.time, self.sessions.take_came());
         for (from, receipts) in by_sender {
             let mut visited = receipts.iter().rev().map(|receipt| &receipt.visited);
             let came = visited.find(|visited| !visited.is_empty()).cloned().unwrap_or_default();
             let again = receipts.iter().any(|receipt| repeated.contains(&receipt.stream));
-            let returned = self.messages.inbox.returning.get(&from).is_some_and(|(_, back)| *back);
-            let returns = self.messages.inbox.returns(&from, again, now);
+            let returned = self.inbox.returning.get(&from).is_some_and(|(_, back)| *back);
+            let returns = self.inbox.returns(&from, again, now);
             if returned && !returns {
-                self.fail_over_receipts(&from);
+                routing.fail_over_receipts(core, neighbours, &from);
+                self.reroute(routing);
             }
             let by = receipts.iter().filter_map(|receipt| due.get(&receipt.stream)).min();
-            let back = Back { came: &came, returns, left: by.map(|by| by.since(self.core.now.unix)) };
+            let back = Back { came: &came, returns, left: by.map(|by| by.since(core.now.unix)) };
             for receipts in receipts.chunks(RECEIPTS_A_FRAME) {
-                self.send_receipts(&from, receipts.to_vec(), &back, under.get(&from).copied(), after);
+                self.send_receipts(
+                    core,
+                    neighbours,
+                    routing,
+                    &from,
+                    receipts.to_vec(),
+                    &back,
+                    under.get(&from).copied(),
+                    after,
+                );
             }
         }
-        self.messages.inbox.returning.retain(|_, (since, _)| *since + RETURNING > now);
+        self.inbox.returning.retain(|_, (since, _)| *since + RETURNING > now);
+    }
+
+    /// Any way that is quick enough, or else any at all.
+    fn route_for_receipts(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        routing: &mut Routing,
+        name: &Name,
+        terms: &Arc<Terms>,
+        left: Duration,
+    ) -> Option<Arc<Route>> {
+        let mut way = routing.way(core, neighbours, name, terms, left, RECEIPT_BYTES);
+        if way.is_err() {
+            way = routing.way(core, neighbours, name, terms, RECEIPT_LIFETIME, RECEIPT_BYTES);
+        }
+        self.reroute(routing);
+        way.ok().map(|way| way.route)
     }
 
     /// Queues receipts for a device, `under` the session of their messages, to be released when `after` is durable.
     pub(in crate::engine) fn send_receipts(
         &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        routing: &mut Routing,
         name: &Name,
         receipts: Vec<Receipt>,
         back: &Back<'_>,
@@ -86,34 +128,33 @@ impl Engine {
     ) {
         let terms = Arc::<Terms>::default();
         let left = back.left.unwrap_or(RECEIPT_LIFETIME).min(RECEIPT_LIFETIME);
-        let same = |engine: &mut Self| (!back.came.is_empty()).then(|| engine.way_back(name, back.came)).flatten();
-        let any = |engine: &mut Self| {
-            let way = engine.way(name, &terms, left, RECEIPT_BYTES);
-            way.or_else(|_| engine.way(name, &terms, RECEIPT_LIFETIME, RECEIPT_BYTES)).ok().map(|way| way.route)
-        };
-        let route = if back.returns { same(self).or_else(|| any(self)) } else { any(self).or_else(|| same(self)) };
+        let mut route = None;
+        for returns in [back.returns, !back.returns] {
+            if route.is_some() {
+                break;
+            }
+            if returns && !back.came.is_empty() {
+                route = routing.way_back(core, neighbours, name, back.came);
+            } else if !returns {
+                route = self.route_for_receipts(core, neighbours, routing, name, &terms, left);
+            }
+        }
         let link = route.as_ref().and_then(|route| route.first());
-        let link = link.and_then(|first| self.neighbours.link_under(&first, &terms.policy));
+        let link = link.and_then(|first| neighbours.link_under(&first, &terms.policy));
         let (Some(route), Some((link, price))) = (route, link) else {
-            self.core.count(Counter::ReceiptsWithoutWay, receipts.len() as u64);
+            core.count(Counter::ReceiptsWithoutWay, receipts.len() as u64);
             return;
         };
         let mut plain = vec![PLAIN_RECEIPTS];
         wire::codec::encode_into(&Receipts { receipts }, &mut plain);
-        let (outer, expiry) = (self.routing.outer_id(&mut self.core), self.core.now.unix + RECEIPT_LIFETIME);
+        let (outer, expiry) = (routing.outer_id(core), core.now.unix + RECEIPT_LIFETIME);
         let envelope = Envelope { class: Class::Control, policy: &terms.policy, outer, expiry };
-        if let Some(frame) = self.messages.seal(
-            &mut self.core,
-            &mut self.neighbours,
-            &mut self.routing,
-            name,
-            (&route, price),
-            &envelope,
-            &plain,
-            under,
-        ) {
-            let until = of_use_until(expiry, self.core.now);
-            self.send_data(link, Class::Control, frame.into(), after, Some(until));
+        if let Some(frame) = self.seal(core, neighbours, routing, name, (&route, price), &envelope, &plain, under) {
+            let until = of_use_until(expiry, core.now);
+            neighbours.send_data(
+                core,
+                Leaving { link, class: Class::Control, frame: frame.into(), after, until: Some(until) },
+            );
         }
     }
 }

@@ -7,7 +7,6 @@
 //! 1. What has been opened before is not opened again: every session has a replay window.
 
 use crate::counter::Counter;
-use crate::engine::Engine;
 use crate::engine::core::Core;
 use crate::engine::messages::Messages;
 use crate::engine::neighbours::Neighbours;
@@ -64,53 +63,54 @@ impl Messages {
         put_off.into_iter().for_each(|flight| self.arrived(core, neighbours, routing, flight));
         self.report(core, neighbours, routing, ends);
     }
-}
 
-impl Engine {
     /// `buffer` is what the frame was read into.
-    pub(in crate::engine) fn handle_data(&mut self, link: LinkId, flags: u8, body: &[u8], buffer: &Bytes) {
+    pub(in crate::engine) fn handle_data(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        routing: &mut Routing,
+        link: LinkId,
+        flags: u8,
+        body: &[u8],
+        buffer: &Bytes,
+    ) {
         let Ok(data) = DataFrame::parse(body) else {
-            self.core.count(Counter::DataMalformed, 1);
+            core.count(Counter::DataMalformed, 1);
             return;
         };
-        if !self.neighbours.admits(&self.core, link, data.header.segment) {
-            return self.core.count(Counter::DataOfOtherSegments, 1);
+        if !neighbours.admits(core, link, data.header.segment) {
+            return core.count(Counter::DataOfOtherSegments, 1);
         }
-        if self.core.membership.credential_of(&data.header.to, self.core.now.unix).is_none() {
-            return self.forward(link, flags, &data, buffer);
+        if core.membership.credential_of(&data.header.to, core.now.unix).is_none() {
+            return routing.forward(core, neighbours, link, flags, &data, buffer);
         }
         // The clock of a neighbour is known, that of a device beyond it is not.
         let direct = data.path.visited.is_empty();
-        let offset = self.neighbours.links.get(link).filter(|_| direct).map_or(0, |link| link.clock());
+        let offset = neighbours.links.get(link).filter(|_| direct).map_or(0, |link| link.clock());
         let expiry = Unix(data.header.expiry.saturating_add_signed(offset.saturating_neg()));
-        if expiry < self.core.now.unix {
-            self.core.count(Counter::DataExpired, 1);
+        if expiry < core.now.unix {
+            core.count(Counter::DataExpired, 1);
             return;
         }
         if flags & frame::HOP_ACK != 0 {
-            self.neighbours.send_frame(
-                &mut self.core,
-                link,
-                frame::of(Kind::HopAck, &HopAck { frames: vec![data.path.outer] }),
-            );
+            neighbours.send_frame(core, link, frame::of(Kind::HopAck, &HopAck { frames: vec![data.path.outer] }));
         }
         let mut plain = Vec::new();
         if data.header.form == Form::Mail {
-            return self.core.count(Counter::MailNotKept, 1);
+            return core.count(Counter::MailNotKept, 1);
         }
-        let Some((from, session)) = self.open_sealed(link, &data, &mut plain) else { return };
+        let Some((from, session)) = self.open_sealed(core, neighbours, routing, link, &data, &mut plain) else {
+            return;
+        };
         if matches!(plain.first(), Some(&(PLAIN_PARCEL | PLAIN_BATCH))) {
-            self.messages.sessions.messages_came(&from, session);
+            self.sessions.messages_came(&from, session);
         }
         match plain.split_first() {
-            Some((&PLAIN_PARCEL, parcel)) => {
-                self.messages.handle_parcel(&mut self.core, &from, offset, &data.path.visited, parcel)
-            }
-            Some((&PLAIN_BATCH, batch)) => self.handle_batch(&from, offset, &data.path.visited, batch),
-            Some((&PLAIN_RECEIPTS, receipts)) => {
-                self.messages.handle_receipts(&mut self.core, &mut self.neighbours, &mut self.routing, &from, receipts)
-            }
-            _ => self.core.count(Counter::DataMalformed, 1),
+            Some((&PLAIN_PARCEL, parcel)) => self.handle_parcel(core, &from, offset, &data.path.visited, parcel),
+            Some((&PLAIN_BATCH, batch)) => self.handle_batch(core, &from, offset, &data.path.visited, batch),
+            Some((&PLAIN_RECEIPTS, receipts)) => self.handle_receipts(core, neighbours, routing, &from, receipts),
+            _ => core.count(Counter::DataMalformed, 1),
         }
     }
 }

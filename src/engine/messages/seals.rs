@@ -18,7 +18,6 @@
 //! 3. A NACK is believed only from the device that the session is with, of the session that it knows by that id.
 
 use crate::counter::Counter;
-use crate::engine::Engine;
 use crate::engine::core::Core;
 use crate::engine::messages::Messages;
 use crate::engine::messages::receipts::Back;
@@ -227,39 +226,41 @@ impl Messages {
             self.retry_later(core, name);
         }
     }
-}
 
-impl Engine {
     /// Opens a frame's sealed part: who sealed it, and under which session.
     pub(in crate::engine) fn open_sealed(
         &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        routing: &mut Routing,
         link: LinkId,
         data: &DataFrame<'_>,
         plain: &mut Vec<u8>,
     ) -> Option<(Name, SessionId)> {
         let Some(id) = data.session() else {
-            self.core.count(Counter::DataMalformed, 1);
+            core.count(Counter::DataMalformed, 1);
             return None;
         };
         if data.header.form != Form::Opener {
-            return self.messages.open_record(&mut self.core, &mut self.neighbours, link, id, data, plain);
+            return self.open_record(core, neighbours, link, id, data, plain);
         }
-        match self.messages.sessions.early(&id) {
-            Some(Early::Live(session)) => {
-                self.messages.open_record(&mut self.core, &mut self.neighbours, link, session, data, plain)
-            }
+        match self.sessions.early(&id) {
+            Some(Early::Live(session)) => self.open_record(core, neighbours, link, session, data, plain),
             Some(Early::Spent) => {
-                self.core.count(Counter::OpenersReplayed, 1);
-                self.messages.send_nack(&mut self.core, &mut self.neighbours, link, id, data);
+                core.count(Counter::OpenersReplayed, 1);
+                self.send_nack(core, neighbours, link, id, data);
                 None
             }
-            None => self.accept(link, id, data, plain),
+            None => self.accept(core, neighbours, routing, link, id, data, plain),
         }
     }
 
     /// Takes an opener that has not been here, with the record behind it.
     fn accept(
         &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        routing: &mut Routing,
         link: LinkId,
         early: SessionId,
         data: &DataFrame<'_>,
@@ -268,49 +269,54 @@ impl Engine {
         let (encoded, _) = split_record(data.header.form, data.sealed)?;
         let opener: Option<Opener> = (encoded.len() <= MAX_OPENER).then(|| wire::decode(encoded).ok()).flatten();
         let Some(opener) = opener.filter(|opener| early_id(&opener.message) == early) else {
-            self.core.count(Counter::DataMalformed, 1);
+            core.count(Counter::DataMalformed, 1);
             return None;
         };
-        let own = self.core.membership.credential_of(&data.header.to, self.core.now.unix)?.clone();
-        let (id, suites) = (self.messages.sessions.fresh_id(&mut self.core.rng), self.messages.suites(&self.core));
-        let (rng, unix) = (&mut self.core.rng, self.core.now.unix);
-        match self.core.membership.accept_session(rng, (id, suites), &opener, &own, unix) {
-            Ok((_, peer)) if !self.neighbours.takes_from(&self.core, &peer, data.header.segment) => {
-                self.core.count(Counter::DataOfOtherSegments, 1);
+        let own = core.membership.credential_of(&data.header.to, core.now.unix)?.clone();
+        let (id, suites) = (self.sessions.fresh_id(&mut core.rng), self.suites(core));
+        let (rng, unix) = (&mut core.rng, core.now.unix);
+        match core.membership.accept_session(rng, (id, suites), &opener, &own, unix) {
+            Ok((_, peer)) if !neighbours.takes_from(core, &peer, data.header.segment) => {
+                core.count(Counter::DataOfOtherSegments, 1);
                 None
             }
             Ok((mut session, peer)) => {
                 if session.open_record(data.header_bytes, data.header.form, data.sealed, plain).is_err() {
-                    self.core.count(Counter::DataNotOpened, 1);
+                    core.count(Counter::DataNotOpened, 1);
                     return None;
                 }
-                let name = self.neighbours.name_of(&mut self.core, &peer.body.handle)?;
-                self.learn_credential(peer.clone());
-                self.routing.learn_where(&mut self.core, &peer);
-                self.messages.keep(&mut self.core, session, name.clone(), &own, &peer);
-                self.messages.sessions.owes_answer(id, &data.path.visited);
+                let name = neighbours.name_of(core, &peer.body.handle)?;
+                routing.learn_credential(core, neighbours, peer.clone());
+                routing.learn_where(core, &peer);
+                self.keep(core, session, name.clone(), &own, &peer);
+                self.sessions.owes_answer(id, &data.path.visited);
                 Some((name, id))
             }
             Err(SessionError::UnknownContact(_)) => {
                 // Perhaps the operator has introduced it since: ask the issuer, and have it try again.
-                self.core.count(Counter::SessionsOfStrangers, 1);
-                self.member.pull_cards(&mut self.core);
-                self.messages.send_nack(&mut self.core, &mut self.neighbours, link, early, data);
+                core.count(Counter::SessionsOfStrangers, 1);
+                self.asks.newer_cards = true;
+                self.send_nack(core, neighbours, link, early, data);
                 None
             }
             Err(_) => {
-                self.core.count(Counter::SessionsRefused, 1);
-                self.messages.send_nack(&mut self.core, &mut self.neighbours, link, early, data);
+                core.count(Counter::SessionsRefused, 1);
+                self.send_nack(core, neighbours, link, early, data);
                 None
             }
         }
     }
 
     /// Gives an answer to those who have none and whom the turn has told nothing else.
-    pub(in crate::engine) fn send_answers(&mut self) {
-        for (name, session, came) in self.messages.sessions.take_owing(self.core.now.time) {
+    pub(in crate::engine) fn send_answers(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        routing: &mut Routing,
+    ) {
+        for (name, session, came) in self.sessions.take_owing(core.now.time) {
             let back = Back { came: &came, returns: false, left: None };
-            self.send_receipts(&name, Vec::new(), &back, Some(session), Lsn(0));
+            self.send_receipts(core, neighbours, routing, &name, Vec::new(), &back, Some(session), Lsn(0));
         }
     }
 }

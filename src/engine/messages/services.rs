@@ -16,13 +16,15 @@
 use crate::counter::Counter;
 use crate::delivery::lane::Lane;
 use crate::delivery::outgoing::{Content, Submission};
+use crate::engine::Output;
 use crate::engine::api::{Call, Command, Outcome, Refused, Reply, Send, Token};
 use crate::engine::core::Core;
 use crate::engine::messages::Messages;
 use crate::engine::messages::objectives::Asked;
+use crate::engine::neighbours::Neighbours;
+use crate::engine::routing::Routing;
 use crate::engine::sender::Sender;
 use crate::engine::store::{Read, ReadError, Table, Write};
-use crate::engine::{Engine, Output};
 use crate::event_log::Event;
 use crate::id::{InnerId, Name};
 use crate::time::{Now, Time, Unix};
@@ -328,27 +330,35 @@ impl Messages {
             self.services.by_token.remove(&request.token);
             let reason = format!("no response of {} came by the deadline", request.to);
             let outcome = Outcome::Expired { reason };
-            self.note_failure(core, request.to.as_str(), &outcome);
+            core.note_failure(request.to.as_str(), &outcome);
             core.finish(request.token, Reply::Outcome(outcome));
         }
     }
-}
 
-impl Engine {
-    pub(in crate::engine) fn request(&mut self, token: Token, send: Send, service: Option<String>) {
-        if self.messages.services.requests.len() >= MAX_REQUESTS {
+    pub(in crate::engine) fn request(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        routing: &mut Routing,
+        token: Token,
+        send: Send,
+        service: Option<String>,
+    ) {
+        if self.services.requests.len() >= MAX_REQUESTS {
             let reason = format!("{MAX_REQUESTS} requests are waiting for responses already");
-            return self.core.finish(token, Reply::Refused(Refused::Full(reason)));
+            return core.finish(token, Reply::Refused(Refused::Full(reason)));
         }
         let to = send.to.clone();
-        if !self.messages.may_send(&mut self.core, token, &send.payload) {
+        if !self.may_send(core, token, &send.payload) {
             return;
         }
-        if self.core.membership.contacts().get(&to).is_none() {
-            return self.submit_after_pull(token, to, Command::Request { send, service });
+        if core.membership.contacts().get(&to).is_none() {
+            return self.submit_after_pull(core, token, to, Command::Request { send, service });
         }
         let asked = Asked { policy: send.policy.as_deref(), class: send.class, service: service.as_deref() };
-        let Some((terms, lifetime)) = self.terms_of(token, &to, &asked, send.lifetime, send.payload.len()) else {
+        let Some((terms, lifetime)) =
+            self.terms_of(core, neighbours, routing, token, &to, &asked, send.lifetime, send.payload.len())
+        else {
             return;
         };
         let message = Submission {
@@ -362,11 +372,11 @@ impl Engine {
             keep: false,
             id: None,
         };
-        let Some(id) = self.messages.submit(&mut self.core, token, &to, message) else { return };
-        let deadline = self.core.now.time + lifetime;
-        self.messages.services.requests.insert(id, Request { token, to, since: self.core.now.time, deadline });
-        self.messages.services.by_token.insert(token, id);
-        self.messages.services.deadlines.insert((deadline, id));
+        let Some(id) = self.submit(core, token, &to, message) else { return };
+        let deadline = core.now.time + lifetime;
+        self.services.requests.insert(id, Request { token, to, since: core.now.time, deadline });
+        self.services.by_token.insert(token, id);
+        self.services.deadlines.insert((deadline, id));
     }
 }
 

@@ -6,7 +6,6 @@
 //! Invariant: at most [`MAX_STRANGERS`] commands wait. Drop policy: the newest is refused (`messages_to_strangers_refused`).
 
 use crate::counter::Counter;
-use crate::engine::Engine;
 use crate::engine::api::{Command, Load, Refused, Reply, Send, Token};
 use crate::engine::core::Core;
 use crate::engine::messages::Messages;
@@ -39,39 +38,37 @@ impl Messages {
         let nearest = nearest(name.as_str(), names);
         core.finish(token, Reply::Refused(Refused::UnknownContact { name: name.to_string(), nearest }));
     }
-}
 
-impl Engine {
     /// A message to a name without a card: pull, then see.
-    pub(in crate::engine) fn submit_after_pull(&mut self, token: Token, to: Name, command: Command) {
-        if to == *self.core.membership.name() {
-            return self.messages.refuse_unknown(&mut self.core, token, &to);
+    pub(in crate::engine) fn submit_after_pull(&mut self, core: &mut Core, token: Token, to: Name, command: Command) {
+        if to == *core.membership.name() {
+            return self.refuse_unknown(core, token, &to);
         }
-        if self.messages.strangers.0.len() >= MAX_STRANGERS {
-            self.core.count(Counter::MessagesToStrangersRefused, 1);
-            return self.messages.refuse_unknown(&mut self.core, token, &to);
+        if self.strangers.0.len() >= MAX_STRANGERS {
+            core.count(Counter::MessagesToStrangersRefused, 1);
+            return self.refuse_unknown(core, token, &to);
         }
-        let since = self.core.now.time;
-        self.messages.strangers.0.push(Stranger { token, to, command, since });
-        if !self.member.renewal.is_asking() {
-            self.member.pull_cards(&mut self.core);
-        }
+        let since = core.now.time;
+        self.strangers.0.push(Stranger { token, to, command, since });
+        self.asks.cards = true;
     }
 
-    /// The pull is over: messages to strangers go, or are refused.
-    pub(in crate::engine) fn settle_strangers(&mut self) {
-        for Stranger { token, to, mut command, since } in core::mem::take(&mut self.messages.strangers.0) {
+    /// The pull is over: messages to strangers are refused, or go. Those that go are answered.
+    pub(in crate::engine) fn settle_strangers(&mut self, core: &mut Core) -> Vec<(Token, Command)> {
+        let mut known = Vec::new();
+        for Stranger { token, to, mut command, since } in core::mem::take(&mut self.strangers.0) {
             if let Command::Send(Send { lifetime, .. })
             | Command::SendLoad(Load { lifetime, .. })
             | Command::Request { send: Send { lifetime, .. }, .. } = &mut command
             {
-                *lifetime = lifetime.saturating_sub(self.core.now.time.since(since));
+                *lifetime = lifetime.saturating_sub(core.now.time.since(since));
             }
-            if self.core.membership.contacts().get(&to).is_none() {
-                self.messages.refuse_unknown(&mut self.core, token, &to);
+            if core.membership.contacts().get(&to).is_none() {
+                self.refuse_unknown(core, token, &to);
             } else {
-                self.handle_command(token, command);
+                known.push((token, command));
             }
         }
+        known
     }
 }

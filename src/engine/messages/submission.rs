@@ -7,12 +7,13 @@ use crate::counter::Counter;
 use crate::delivery::lane::Lane;
 use crate::delivery::outgoing::{Content, Submission};
 use crate::delivery::unconfirmed::{self, MAX_LOAD};
-use crate::engine::Engine;
 use crate::engine::api::{Command, Load, Refused, Reply, Send, Token};
 use crate::engine::core::Core;
 use crate::engine::messages::Messages;
 use crate::engine::messages::objectives::Asked;
 use crate::engine::messages::services::check_size;
+use crate::engine::neighbours::Neighbours;
+use crate::engine::routing::Routing;
 use crate::engine::sender::Sender;
 use crate::id::{InnerId, Name};
 use crate::wire::batch::{Ack, MAX_MESSAGES};
@@ -75,61 +76,70 @@ impl Messages {
             }
         }
     }
-}
 
-impl Engine {
     /// A message to a device's inbox.
-    pub(in crate::engine) fn send(&mut self, token: Token, send: Send) {
-        if self.messages.ask_again(&mut self.core, token, &send)
-            || !self.messages.may_send(&mut self.core, token, &send.payload)
-        {
+    pub(in crate::engine) fn send(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        routing: &mut Routing,
+        token: Token,
+        send: Send,
+    ) {
+        if self.ask_again(core, token, &send) || !self.may_send(core, token, &send.payload) {
             return;
         }
-        if self.core.membership.contacts().get(&send.to).is_none() {
-            return self.submit_after_pull(token, send.to.clone(), Command::Send(send));
+        if core.membership.contacts().get(&send.to).is_none() {
+            return self.submit_after_pull(core, token, send.to.clone(), Command::Send(send));
         }
         let Send { to, payload, ack, class, policy, lifetime, id } = send;
         let asked = Asked { policy: policy.as_deref(), class, service: None };
-        let Some((terms, lifetime)) = self.terms_of(token, &to, &asked, lifetime, payload.len()) else { return };
+        let Some((terms, lifetime)) =
+            self.terms_of(core, neighbours, routing, token, &to, &asked, lifetime, payload.len())
+        else {
+            return;
+        };
         let lane = Lane { class, terms };
         if ack == Ack::None {
             let mut records = Vec::with_capacity(RECORD + payload.len());
             put_record(&mut records, 0, &payload);
-            return self.messages.submit_load(&mut self.core, token, to, records, 1, lane, lifetime);
+            return self.submit_load(core, token, to, records, 1, lane, lifetime);
         }
         let sender = Sender::Message(Some(token), to.clone());
         let content = Content::Inbox;
         let message = Submission { token: sender, payload, content, ack, lane, lifetime, keep: true, id };
-        if self.messages.submit(&mut self.core, token, &to, message).is_some()
+        if self.submit(core, token, &to, message).is_some()
             && let Some(id) = id
         {
-            self.messages.outcomes.opened(id);
+            self.outcomes.opened(id);
         }
     }
 
     /// Messages to a device's inbox that ask for no confirmation.
-    pub(in crate::engine) fn send_load(&mut self, token: Token, load: Load) {
+    pub(in crate::engine) fn send_load(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        routing: &mut Routing,
+        token: Token,
+        load: Load,
+    ) {
         let (found, limit) = (load.records.len(), MAX_LOAD);
         let count = Records(&load.records).count();
         if found > limit || count > MAX_MESSAGES {
-            return self.core.finish(token, Reply::Refused(Refused::TooLarge { found, limit }));
+            return core.finish(token, Reply::Refused(Refused::TooLarge { found, limit }));
         }
-        if self.core.membership.contacts().get(&load.to).is_none() {
-            return self.submit_after_pull(token, load.to.clone(), Command::SendLoad(load));
+        if core.membership.contacts().get(&load.to).is_none() {
+            return self.submit_after_pull(core, token, load.to.clone(), Command::SendLoad(load));
         }
         let Load { to, records, class, policy, lifetime } = load;
         let asked = Asked { policy: policy.as_deref(), class, service: None };
-        let Some((terms, lifetime)) = self.terms_of(token, &to, &asked, lifetime, found) else { return };
+        let Some((terms, lifetime)) = self.terms_of(core, neighbours, routing, token, &to, &asked, lifetime, found)
+        else {
+            return;
+        };
         let lane = Lane { class, terms };
-        self.messages.submit_load(
-            &mut self.core,
-            token,
-            to,
-            records,
-            u32::try_from(count).unwrap_or(0),
-            lane,
-            lifetime,
-        );
+        self.submit_load(core, token, to, records, u32::try_from(count).unwrap_or(0), lane, lifetime);
     }
 }
 

@@ -9,12 +9,12 @@
 //! Invariant: of what a neighbour announces no more is kept than the protocol allows to be announced.
 
 use crate::counter::Counter;
+use crate::engine::Output;
+use crate::engine::core::Core;
 use crate::engine::neighbours::Neighbours;
-use crate::engine::{Engine, Output};
 use crate::id::{LinkId, Pseudonym, Tag};
 use crate::wire;
 use crate::wire::announce::{Announce, MAX_ADDRESSES, MAX_GROUPS, MAX_OTHERS, MAX_SERVICES};
-use crate::wire::bulletin::BulletinRequest;
 use crate::wire::frame::Kind;
 use serde_bytes::ByteBuf;
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,96 +38,73 @@ impl Neighbours {
         let in_turn = (0..MAX_ADDRESSES).flat_map(|at| told.values().filter_map(move |addresses| addresses.get(at)));
         in_turn.filter(|address| known.insert(*address)).take(MAX_OTHERS).cloned().collect()
     }
-}
 
-impl Engine {
-    /// The first words to a new neighbour, whose bulletin has that version.
-    pub(in crate::engine) fn greet(&mut self, link: LinkId, bulletin: u64) {
-        let announce = self.announcement(link);
-        self.neighbours.send_control(&mut self.core, link, Kind::Announce, &announce);
-        let have = self.core.membership.bulletin().version();
-        if bulletin > have {
-            self.neighbours.send_control(&mut self.core, link, Kind::BulletinRequest, &BulletinRequest { have });
-        } else if bulletin < have {
-            self.member.send_bulletin(&mut self.core, &mut self.neighbours, link);
-        }
-        self.member.fetch_documents(&mut self.core, &mut self.neighbours);
-    }
-
-    /// What was under way over this link is lost, and what the neighbour knew of us may be.
-    fn greet_again(&mut self, link: LinkId) {
-        self.routing.ask_elsewhere(&mut self.core, &mut self.neighbours, link);
-        let announce = self.announcement(link);
-        self.neighbours.send_control(&mut self.core, link, Kind::Announce, &announce);
-        self.member.send_bulletin(&mut self.core, &mut self.neighbours, link);
-        let Some(key) = self.neighbours.links.get(link).map(|link| link.peer.body.key) else { return };
-        for name in self.routing.routes.over(&key) {
-            self.messages.outgoing.handle_path_broken(&name);
-            self.messages.schedule.wake(name);
-        }
-    }
-
-    /// The other end is told so too, and greets as well.
-    pub(in crate::engine) fn handle_broken(&mut self, link: LinkId) {
-        let Some(forwarding) = self.neighbours.links.get(link).map(|link| link.forwarding) else { return };
-        self.core.count(Counter::ConnectionsBroken, 1);
-        self.greet_again(link);
-        self.groups.compare_groups(&mut self.core, &mut self.neighbours, link);
-        if forwarding {
-            self.routing.meet_router(&mut self.core, &mut self.neighbours, link);
-        }
-    }
-
-    pub(in crate::engine) fn handle_listening(&mut self, addresses: Vec<Vec<u8>>) {
-        if self.neighbours.addresses == addresses {
+    pub(in crate::engine) fn handle_listening(&mut self, core: &mut Core, addresses: Vec<Vec<u8>>) {
+        if self.addresses == addresses {
             return;
         }
-        self.neighbours.addresses = addresses;
-        self.announce_again();
+        self.addresses = addresses;
+        self.announce_again(core);
     }
 
     /// Something that neighbours know of us has changed.
-    pub(in crate::engine) fn announce_again(&mut self) {
-        for link in self.neighbours.links.ids() {
-            let announce = self.announcement(link);
-            self.neighbours.send_control(&mut self.core, link, Kind::Announce, &announce);
+    pub(in crate::engine) fn announce_again(&mut self, core: &mut Core) {
+        for link in self.links.ids() {
+            self.announce(core, link);
         }
     }
 
-    fn announcement(&self, to: LinkId) -> Announce {
+    fn announcement(&self, core: &Core, to: LinkId) -> Announce {
         let pack = |addresses: &[Vec<u8>], most| addresses.iter().take(most).cloned().map(ByteBuf::from).collect();
-        let others = self.neighbours.addresses_of_others(to);
+        let others = self.addresses_of_others(to);
         Announce {
-            forwarding: self.core.settings.forwarding,
-            addresses: pack(&self.neighbours.addresses, MAX_ADDRESSES),
+            forwarding: core.settings.forwarding,
+            addresses: pack(&self.addresses, MAX_ADDRESSES),
             others: pack(&others, MAX_OTHERS),
             services: Vec::new(),
             // A router tells of its groups in its link state.
-            groups: self
-                .groups
-                .own_groups()
-                .into_iter()
-                .filter(|_| !self.core.settings.forwarding)
-                .take(MAX_GROUPS)
-                .collect(),
-            area: self.core.settings.area,
-            process: self.core.process,
-            set_forward: self.neighbours.links.get(to).map_or(0, |link| link.set_forward / 1_000),
+            groups: self.own_groups.iter().filter(|_| !core.settings.forwarding).take(MAX_GROUPS).copied().collect(),
+            area: core.settings.area,
+            process: core.process,
+            set_forward: self.links.get(to).map_or(0, |link| link.set_forward / 1_000),
         }
     }
+}
 
-    pub(in crate::engine) fn handle_announce(&mut self, link: LinkId, body: &[u8]) {
-        let Ok(announce) = wire::decode::<Announce>(body) else { return self.core.count(Counter::ControlMalformed, 1) };
+/// What a neighbour has said of itself that others have to know.
+pub(in crate::engine) struct Announced {
+    /// Who it is.
+    pub(in crate::engine) neighbour: Pseudonym,
+    /// Groups that it listens to since then.
+    pub(in crate::engine) fresh_groups: Vec<Tag>,
+    /// Its process is another one, while the link has stood.
+    pub(in crate::engine) restarted: bool,
+    /// It is a router of this area that has not been met as one.
+    pub(in crate::engine) meets: bool,
+}
+
+impl Neighbours {
+    /// What a neighbour says of itself; `None` if that cannot be read, or the link is gone.
+    pub(in crate::engine) fn handle_announce(
+        &mut self,
+        core: &mut Core,
+        link: LinkId,
+        body: &[u8],
+    ) -> Option<Announced> {
+        let Ok(announce) = wire::decode::<Announce>(body) else {
+            core.count(Counter::ControlMalformed, 1);
+            return None;
+        };
         let Announce { forwarding, addresses, others, services, groups, area, process, set_forward } = announce;
         let unpack = |addresses: Vec<ByteBuf>, most| -> Vec<Vec<u8>> {
             let fit = addresses.into_iter().filter(|address| address.len() <= MAX_ADDRESS);
             fit.take(most).map(ByteBuf::into_vec).collect()
         };
         let (own, others) = (unpack(addresses, MAX_ADDRESSES), unpack(others, MAX_OTHERS));
-        let Some(neighbour) = self.neighbours.links.get_mut(link) else { return };
+        let Some(neighbour) = self.links.get_mut(link) else { return None };
         neighbour.addresses.clone_from(&own);
         neighbour.theirs_set_forward = set_forward.saturating_mul(1_000);
-        self.core.outputs.push_back(Output::Addresses { link, own, others });
+        core.outputs.push_back(Output::Addresses { link, own, others });
         let trim = |tags: Vec<Tag>, most| tags.into_iter().take(most).collect::<Vec<_>>();
         let (services, mut groups) = (trim(services, MAX_SERVICES), trim(groups, MAX_GROUPS));
         groups.sort_unstable();
@@ -139,19 +116,14 @@ impl Engine {
         let meets = forwarding && (!neighbour.forwarding || neighbour.area != area || restarted);
         (neighbour.forwarding, neighbour.area) = (forwarding, area);
         (neighbour.services, neighbour.groups) = (services, groups);
-        self.routing.link_state.links_changed |= news;
+        self.links_changed |= news;
         let key = neighbour.peer.body.key;
-        for group in fresh {
-            self.groups.repair.owe(key, group, true, self.core.now.time);
-        }
-        if restarted {
-            // The link stayed up at our end.
-            self.core.count(Counter::NeighboursRestarted, 1);
-            self.greet_again(link);
-        }
-        if meets {
-            self.groups.compare_groups(&mut self.core, &mut self.neighbours, link);
-            self.routing.meet_router(&mut self.core, &mut self.neighbours, link);
-        }
+        Some(Announced { neighbour: key, fresh_groups: fresh, restarted, meets })
+    }
+
+    /// Says to a neighbour what this device is.
+    pub(in crate::engine) fn announce(&mut self, core: &mut Core, to: LinkId) {
+        let announce = self.announcement(core, to);
+        self.send_control(core, to, Kind::Announce, &announce);
     }
 }

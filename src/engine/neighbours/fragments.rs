@@ -10,14 +10,14 @@
 //!    (`fragments_dropped`). A piece out of turn drops its frame.
 
 use crate::counter::Counter;
+use crate::engine::Output;
 use crate::engine::core::Core;
 use crate::engine::neighbours::Neighbours;
-use crate::engine::{Engine, Output};
 use crate::id::{LinkId, Lsn};
 use crate::time::Time;
 use crate::wire::data::Class;
 use crate::wire::fragment::{Fragment, MAX_FRAGMENTS, OVERHEAD};
-use crate::wire::frame::{self, Frames, Kind, MAX_FRAME};
+use crate::wire::frame::{self, Kind, MAX_FRAME};
 use crate::wire::{self, OutFrame};
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -80,17 +80,30 @@ impl Fragments {
     }
 }
 
+/// A frame of the data stream that leaves over a link.
+#[derive(Debug)]
+pub(in crate::engine) struct Leaving {
+    pub(in crate::engine) link: LinkId,
+    pub(in crate::engine) class: Class,
+    pub(in crate::engine) frame: OutFrame,
+    /// It is released when that commit is durable.
+    pub(in crate::engine) after: Lsn,
+    /// It is of no use after this, if it still waits for its link then.
+    pub(in crate::engine) until: Option<Time>,
+}
+
+impl Leaving {
+    /// One that waits for nothing, and for its link as long as that takes.
+    pub(in crate::engine) fn at_once(link: LinkId, class: Class, frame: OutFrame) -> Self {
+        Self { link, class, frame, after: Lsn(0), until: None }
+    }
+}
+
 impl Neighbours {
-    /// Queues a frame of the data stream, in pieces if the link wants it so.
-    pub(in crate::engine) fn send_in_pieces(
-        &mut self,
-        core: &mut Core,
-        link: LinkId,
-        class: Class,
-        frame: OutFrame,
-        after: Lsn,
-        until: Option<Time>,
-    ) {
+    /// Queues a frame of the data stream, which is paid for, in pieces if the link wants it so.
+    pub(in crate::engine) fn send_data(&mut self, core: &mut Core, leaving: Leaving) {
+        let Leaving { link, class, frame, after, until } = leaving;
+        self.spend(core, link, frame.len());
         let mtu = self.links.get(link).map_or(usize::MAX, |link| link.metrics.mtu as usize).max(LEAST + OVERHEAD);
         if frame.len() <= mtu {
             return core.outputs.push_back(Output::Send { link, class, frame, after, until });
@@ -107,26 +120,19 @@ impl Neighbours {
     }
 }
 
-impl Engine {
-    pub(in crate::engine) fn handle_fragment(&mut self, link: LinkId, body: &[u8]) {
+impl Neighbours {
+    /// Takes a piece; answers the frame when the last of it has come.
+    pub(in crate::engine) fn handle_fragment(&mut self, core: &mut Core, link: LinkId, body: &[u8]) -> Option<Bytes> {
         let Ok(fragment) = wire::decode::<Fragment<'_>>(body) else {
-            return self.core.count(Counter::DataMalformed, 1);
+            core.count(Counter::DataMalformed, 1);
+            return None;
         };
-        let whole = match self.neighbours.fragments.take(link, &fragment) {
-            Ok(None) => return,
-            Ok(Some(whole)) => Bytes::from(whole),
-            Err(()) => return self.core.count(Counter::FragmentsDropped, 1),
-        };
-        let mut frames = Frames(&whole);
-        match (frames.next(), frames.next()) {
-            (Some(Ok(frame)), None) if frame.kind == Kind::Data as u8 => {
-                self.handle_data(link, frame.flags, frame.body, &whole)
+        match self.fragments.take(link, &fragment) {
+            Ok(whole) => whole.map(Bytes::from),
+            Err(()) => {
+                core.count(Counter::FragmentsDropped, 1);
+                None
             }
-            (Some(Ok(frame)), None) => match Kind::from_u8(frame.kind) {
-                Some(kind) if !kind.is_control() && kind != Kind::Fragment => self.handle_frame(link, kind, frame.body),
-                _ => self.core.count(Counter::DataMalformed, 1),
-            },
-            _ => self.core.count(Counter::DataMalformed, 1),
         }
     }
 }

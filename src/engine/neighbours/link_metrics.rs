@@ -12,7 +12,6 @@
 //! 2. What is known of links, neighbours and hops is bounded, and what is dropped is counted.
 
 use crate::counter::Counter;
-use crate::engine::Engine;
 use crate::engine::core::Core;
 use crate::engine::neighbours::Neighbours;
 use crate::engine::neighbours::links::Link;
@@ -189,61 +188,53 @@ impl Neighbours {
     pub(in crate::engine) fn delay_of(&self, id: LinkId) -> u32 {
         self.links.get(id).map_or(0, |link| link.metrics.delay)
     }
-}
 
-impl Engine {
     /// A probe came back.
-    pub(in crate::engine) fn handle_measured(&mut self, id: LinkId, round_trip: Duration) {
-        let Some(of) = self.neighbours.links.get(id).map(|link| (link.peer.body.key, link.bearer)) else { return };
-        let now = self.core.now.time;
-        let (estimator, forgotten) = self.neighbours.link_metrics.estimator(of, now);
+    pub(in crate::engine) fn handle_measured(&mut self, core: &mut Core, id: LinkId, round_trip: Duration) {
+        let Some(of) = self.links.get(id).map(|link| (link.peer.body.key, link.bearer)) else { return };
+        let now = core.now.time;
+        let (estimator, forgotten) = self.link_metrics.estimator(of, now);
         estimator.measured(round_trip, now);
-        self.core.count(Counter::LinksForgotten, u64::from(forgotten));
-        self.assess(id);
+        core.count(Counter::LinksForgotten, u64::from(forgotten));
+        self.assess(core, id);
     }
 
     /// A link's neighbour was asked and does not answer, or answers again.
-    pub(in crate::engine) fn handle_silence(&mut self, id: LinkId, silent: bool) {
-        let now = self.core.now.time;
-        let Some(link) = self.neighbours.links.get_mut(id) else { return };
+    pub(in crate::engine) fn handle_silence(&mut self, core: &mut Core, id: LinkId, silent: bool) {
+        let now = core.now.time;
+        let Some(link) = self.links.get_mut(id) else { return };
         if link.silent == silent {
             return;
         }
         link.silent = silent;
         let (of, name) = ((link.peer.body.key, link.bearer), link.name.clone());
         if silent {
-            self.neighbours.link_metrics.estimator(of, now).0.unanswered(now);
-            self.core.record(Event::LinkSilent {
-                name: name.clone(),
-                bearer: self.neighbours.link_metrics.bearer(of.1).name.clone(),
-            });
+            self.link_metrics.estimator(of, now).0.unanswered(now);
+            core.record(Event::LinkSilent { name: name.clone(), bearer: self.link_metrics.bearer(of.1).name.clone() });
         } else {
-            self.core.record(Event::LinkHeard {
-                name: name.clone(),
-                bearer: self.neighbours.link_metrics.bearer(of.1).name.clone(),
-            });
+            core.record(Event::LinkHeard { name: name.clone(), bearer: self.link_metrics.bearer(of.1).name.clone() });
         }
-        self.assess(id);
+        self.assess(core, id);
     }
 
     /// A lab says what a link costs.
-    pub(in crate::engine) fn handle_priced(&mut self, id: LinkId, price: Option<u64>) {
-        if let Some(link) = self.neighbours.links.get_mut(id) {
+    pub(in crate::engine) fn handle_priced(&mut self, core: &mut Core, id: LinkId, price: Option<u64>) {
+        if let Some(link) = self.links.get_mut(id) {
             link.price = price;
-            self.assess(id);
+            self.assess(core, id);
         }
     }
 
     /// Looks anew at what a link is worth and whether it is usable.
-    pub(in crate::engine) fn assess(&mut self, id: LinkId) {
-        let Some(link) = self.neighbours.links.get(id) else { return };
-        let bearer = self.neighbours.link_metrics.bearer(link.bearer);
-        let spend = self.neighbours.link_metrics.spend.get(usize::from(link.bearer));
-        let spent = spend.is_some_and(|spend| spend.is_exhausted(self.core.now.unix));
-        let usable = !link.silent && !spent && bearer.windows.open_at(self.core.now.unix);
-        let known = self.neighbours.link_metrics.estimators.get(&(link.peer.body.key, link.bearer));
-        let fresh = Estimator::new(self.core.now.time);
-        let quality = known.map_or(&fresh, |known| &known.estimator).quality(self.core.now.time);
+    pub(in crate::engine) fn assess(&mut self, core: &mut Core, id: LinkId) {
+        let Some(link) = self.links.get(id) else { return };
+        let bearer = self.link_metrics.bearer(link.bearer);
+        let spend = self.link_metrics.spend.get(usize::from(link.bearer));
+        let spent = spend.is_some_and(|spend| spend.is_exhausted(core.now.unix));
+        let usable = !link.silent && !spent && bearer.windows.open_at(core.now.unix);
+        let known = self.link_metrics.estimators.get(&(link.peer.body.key, link.bearer));
+        let fresh = Estimator::new(core.now.time);
+        let quality = known.map_or(&fresh, |known| &known.estimator).quality(core.now.time);
         let metrics = Metrics {
             price: link.price.unwrap_or(bearer.price),
             delay: quality.delay,
@@ -253,39 +244,39 @@ impl Engine {
             rate: bearer.rate,
             mtu: bearer.mtu,
         };
-        if let Some(link) = self.neighbours.links.get_mut(id)
+        if let Some(link) = self.links.get_mut(id)
             && (link.usable != usable || differs(&link.metrics, &metrics))
         {
             (link.metrics, link.usable) = (metrics, usable);
-            self.routing.link_state.links_changed = true;
+            self.links_changed = true;
         }
     }
 
     /// Looks anew at all links of a bearer, or of all bearers: a window opens or closes, a quota is spent or renewed.
-    pub(in crate::engine) fn assess_all(&mut self) {
-        for id in self.neighbours.links.ids() {
-            self.assess(id);
+    pub(in crate::engine) fn assess_all(&mut self, core: &mut Core) {
+        for id in self.links.ids() {
+            self.assess(core, id);
         }
     }
 
     /// Windows and quotas that have changed; measurements that are to be kept.
-    pub(in crate::engine) fn timeout_link_metrics(&mut self) {
-        self.assess_all();
+    pub(in crate::engine) fn timeout_link_metrics(&mut self, core: &mut Core) {
+        self.assess_all(core);
     }
 
     /// Bytes have gone over a link.
-    pub(in crate::engine) fn spend(&mut self, id: LinkId, bytes: usize) {
-        let Some(bearer) = self.neighbours.links.get(id).map(|link| usize::from(link.bearer)) else { return };
-        let Some(spend) = self.neighbours.link_metrics.spend.get_mut(bearer) else { return };
-        if spend.left(self.core.now.unix).is_some() && !self.neighbours.link_metrics.spent {
-            self.neighbours.link_metrics.spent = true;
-            self.neighbours.link_metrics.save = self.neighbours.link_metrics.save.min(self.core.now.time + SAVE_SPENT);
+    pub(in crate::engine) fn spend(&mut self, core: &mut Core, id: LinkId, bytes: usize) {
+        let Some(bearer) = self.links.get(id).map(|link| usize::from(link.bearer)) else { return };
+        let Some(spend) = self.link_metrics.spend.get_mut(bearer) else { return };
+        if spend.left(core.now.unix).is_some() && !self.link_metrics.spent {
+            self.link_metrics.spent = true;
+            self.link_metrics.save = self.link_metrics.save.min(core.now.time + SAVE_SPENT);
         }
-        if spend.spend(bytes as u64, self.core.now.unix) {
+        if spend.spend(bytes as u64, core.now.unix) {
             // That was the last of it.
-            let name = self.neighbours.link_metrics.bearers[bearer].name.clone();
-            self.core.record(Event::QuotaSpent { bearer: name });
-            self.assess_all();
+            let name = self.link_metrics.bearers[bearer].name.clone();
+            core.record(Event::QuotaSpent { bearer: name });
+            self.assess_all(core);
         }
     }
 }

@@ -5,12 +5,11 @@
 //! 2. A link whose credential has lapsed is closed.
 //! 3. Of several links to one device each message takes the one that its policy likes best (see `link_metrics`).
 
+use crate::engine::Output;
 use crate::engine::core::Core;
 use crate::engine::neighbours::Neighbours;
-use crate::engine::{Engine, Output};
 use crate::event_log::Event;
 use crate::id::{Handle, LinkId, Name, Pseudonym, Tag};
-use crate::identity::admission::AdmittedPeer;
 use crate::identity::credential::PeerCredential;
 use crate::routing::graph::Metrics;
 use crate::wire::frame::{self, Kind};
@@ -133,7 +132,7 @@ impl Links {
         }
     }
 
-    fn insert(&mut self, id: LinkId, link: Link) {
+    pub(in crate::engine) fn insert(&mut self, id: LinkId, link: Link) {
         if let Some(name) = &link.name {
             self.by_name.entry(name.clone()).or_default().push(id);
         }
@@ -141,7 +140,7 @@ impl Links {
         self.links.insert(id, link);
     }
 
-    fn remove(&mut self, id: LinkId) -> Option<Link> {
+    pub(in crate::engine) fn remove(&mut self, id: LinkId) -> Option<Link> {
         let link = self.links.remove(&id)?;
         self.unname(id, link.name.as_ref());
         if let Some(ids) = self.by_key.get_mut(&link.peer.body.key) {
@@ -164,7 +163,7 @@ impl Links {
         }
     }
 
-    fn rename(&mut self, id: LinkId, name: Option<Name>) {
+    pub(in crate::engine) fn rename(&mut self, id: LinkId, name: Option<Name>) {
         let Some(link) = self.links.get_mut(&id) else { return };
         if link.name == name {
             return;
@@ -216,126 +215,6 @@ impl Neighbours {
     pub(in crate::engine) fn name_of(&mut self, core: &mut Core, handle: &Handle) -> Option<Name> {
         let unix = core.now.unix;
         core.membership.contacts().resolve(handle, unix).map(|card| card.name.clone())
-    }
-}
-
-impl Engine {
-    pub(in crate::engine) fn handle_link_up(
-        &mut self,
-        id: LinkId,
-        peer: AdmittedPeer,
-        transport: &'static str,
-        bearer: u8,
-        age: Duration,
-    ) {
-        let name = self.neighbours.name_of(&mut self.core, &peer.credential.body.handle);
-        let clock_offset = clock_offset(peer.seconds, self.core.now.unix.seconds(), age);
-        self.core.record(Event::LinkUp {
-            name: name.clone(),
-            credential: peer.credential.hash.prefix(),
-            transport: transport.to_owned(),
-        });
-        self.learn_credential(peer.credential.clone());
-        self.member.witness_time(&self.core);
-        if self.neighbours.links.of(&peer.credential.body.key).next().is_none() {
-            self.member.ways.forget();
-        }
-        self.neighbours.links.insert(
-            id,
-            Link {
-                peer: peer.credential,
-                name: name.clone(),
-                blocked: false,
-                clock_offset,
-                set_forward: 0,
-                theirs_set_forward: 0,
-                addresses: Vec::new(),
-                bearer,
-                silent: false,
-                price: None,
-                metrics: Metrics::default(),
-                usable: true,
-                forwarding: false,
-                area: 0,
-                process: None,
-                services: Vec::new(),
-                groups: Vec::new(),
-            },
-        );
-        self.assess(id);
-        self.routing.link_state.links_changed = true;
-        self.greet(id, peer.bulletin);
-        if let Some(name) = name {
-            // What flew over an older link to the same device may have been lost with it; it is not sent twice
-            // as long as that link stands.
-            self.messages.schedule.wake(name);
-        }
-    }
-
-    pub(in crate::engine) fn handle_link_down(&mut self, id: LinkId, reason: &str) {
-        let Some(link) = self.neighbours.links.remove(id) else { return };
-        self.core.record(Event::LinkDown {
-            name: link.name.clone(),
-            credential: link.peer.hash.prefix(),
-            reason: reason.to_owned(),
-        });
-        if let Some(name) = link.name {
-            self.messages.outgoing.handle_path_broken(&name);
-            self.messages.schedule.wake(name);
-        }
-        self.messages.schedule.unblock(id);
-        self.member.forget_link_in_relays(id);
-        self.member.forget_link_in_documents(&mut self.core, &mut self.neighbours, id);
-        self.routing.forget_link_in_routing(&mut self.core, &mut self.neighbours, id);
-        self.routing.forget_link_in_locating(id);
-        self.groups.repair.forget_link(id);
-        self.groups.publishing.release(id);
-        if self.neighbours.links.of(&link.peer.body.key).next().is_some() {
-            // What was on its way over this one is lost.
-            self.groups.repair.owe_all(link.peer.body.key, self.core.now.time);
-        } else {
-            self.groups.repair.forget_neighbour(&link.peer.body.key);
-        }
-        self.neighbours.fragments.forget(id);
-        self.messages.sessions.nacks.forget(id);
-        self.neighbours.forgeries.forget(id);
-        self.neighbours.peers.forget_link(id);
-    }
-
-    pub(in crate::engine) fn handle_writable(&mut self, id: LinkId) {
-        self.neighbours.links.set_blocked(id, false);
-        self.groups.publishing.release(id);
-        if let Some(neighbour) = self.groups.neighbour_at(&self.neighbours, id) {
-            self.groups.repair.hurry(&neighbour, self.core.now.time);
-        }
-        self.messages.schedule.unblock(id);
-    }
-
-    /// A neighbour has a credential for the next epoch.
-    pub(in crate::engine) fn refresh_link(&mut self, id: LinkId, peer: PeerCredential) {
-        let name = self.neighbours.name_of(&mut self.core, &peer.body.handle);
-        self.learn_credential(peer.clone());
-        self.member.witness_time(&self.core);
-        if let Some(link) = self.neighbours.links.get_mut(id) {
-            link.peer = peer;
-        }
-        self.routing.link_state.links_changed = true;
-        // A contact keeps its name through an epoch that its card does not resolve yet.
-        if name.is_some() {
-            self.neighbours.links.rename(id, name);
-        }
-    }
-
-    /// Contacts have changed: neighbours may have become contacts.
-    pub(in crate::engine) fn rename_links(&mut self) {
-        for id in self.neighbours.links.ids() {
-            let Some(handle) = self.neighbours.links.get(id).map(|link| link.peer.body.handle) else { continue };
-            if let Some(name) = self.neighbours.name_of(&mut self.core, &handle) {
-                self.messages.schedule.wake(name.clone());
-                self.neighbours.links.rename(id, Some(name));
-            }
-        }
-        self.routing.name_routers(&mut self.core, &mut self.neighbours);
     }
 }
 

@@ -12,7 +12,9 @@ pub(super) mod segments;
 use crate::engine::settings::Settings;
 use crate::engine::share::Rates;
 use crate::engine::store::{Read, ReadError};
+use crate::id::Tag;
 use crate::time::Now;
+use std::collections::BTreeSet;
 
 /// The state of this wing.
 pub(super) struct Neighbours {
@@ -24,6 +26,10 @@ pub(super) struct Neighbours {
     pub(super) forgeries: Rates,
     /// Where this device listens.
     pub(super) addresses: Vec<Vec<u8>>,
+    /// Tags of the groups that this device listens to, or publishes to: what its link state, or its routers, tell.
+    pub(super) own_groups: BTreeSet<Tag>,
+    /// Something about links has changed that this device tells of, and that routes depend on.
+    pub(super) links_changed: bool,
 }
 
 impl Neighbours {
@@ -36,6 +42,8 @@ impl Neighbours {
             fragments: fragments::Fragments::default(),
             forgeries: forgeries::rates(),
             addresses: Vec::new(),
+            own_groups: BTreeSet::new(),
+            links_changed: true,
         })
     }
 }

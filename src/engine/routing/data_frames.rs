@@ -1,13 +1,12 @@
 //! Data frames as they leave: their path, their parts, and the queue of their link.
 
-use crate::engine::Engine;
 use crate::engine::core::Core;
 use crate::engine::routing::Routing;
 use crate::engine::routing::routes::Route;
-use crate::id::{InnerId, LinkId, Lsn, OuterId};
+use crate::id::{InnerId, OuterId};
 use crate::time::{Now, Time, Unix};
 use crate::wire;
-use crate::wire::data::{Class, Path, put_prefixed};
+use crate::wire::data::{Path, put_prefixed};
 use crate::wire::frame::{self, Kind};
 use crate::wire::out_frame::{OutFrame, SHARED};
 use bytes::Bytes;
@@ -21,21 +20,6 @@ impl Routing {
         core.rng.fill_bytes(&mut id);
         self.flows.begin(OuterId(id));
         OuterId(id)
-    }
-}
-
-impl Engine {
-    /// Queues a frame of the data stream, which is paid for. It is of no use after `until`, if it still waits for its link then.
-    pub(in crate::engine) fn send_data(
-        &mut self,
-        link: LinkId,
-        class: Class,
-        frame: OutFrame,
-        after: Lsn,
-        until: Option<Time>,
-    ) {
-        self.spend(link, frame.len());
-        self.neighbours.send_in_pieces(&mut self.core, link, class, frame, after, until);
     }
 }
 

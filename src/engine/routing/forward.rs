@@ -27,9 +27,9 @@
 //! 3. A router learns nothing of a frame but header and path.
 
 use crate::counter::Counter;
-use crate::engine::Engine;
 use crate::engine::core::Core;
 use crate::engine::neighbours::Neighbours;
+use crate::engine::neighbours::fragments::Leaving;
 use crate::engine::routing::Routing;
 use crate::engine::routing::data_frames::{of_use_until, put_data};
 use crate::engine::share::Shares;
@@ -115,79 +115,99 @@ impl Routing {
     fn is_own(&self, core: &Core, neighbours: &Neighbours, hop: &CredentialPrefix) -> bool {
         neighbours.peers.under(hop).any(|pseudonym| pseudonym == core.own)
     }
-}
 
-impl Engine {
     /// Hands on a frame that is for another device.
-    pub(in crate::engine) fn forward(&mut self, from: LinkId, flags: u8, data: &DataFrame<'_>, buffer: &Bytes) {
-        if !self.core.settings.forwarding {
-            return self.core.count(Counter::DataForOthers, 1);
+    pub(in crate::engine) fn forward(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        from: LinkId,
+        flags: u8,
+        data: &DataFrame<'_>,
+        buffer: &Bytes,
+    ) {
+        if !core.settings.forwarding {
+            return core.count(Counter::DataForOthers, 1);
         }
-        let Some(own) = self.core.membership.credential(self.core.now.unix).map(|own| own.hash) else { return };
+        let Some(own) = core.membership.credential(core.now.unix).map(|own| own.hash) else { return };
         let path = &data.path;
         if path.visited.len() >= MAX_HOPS {
-            return self.core.count(Counter::DataOutOfHops, 1);
+            return core.count(Counter::DataOutOfHops, 1);
         }
-        if self.routing.flows.own.contains(&path.outer)
-            || path.visited.iter().any(|hop| self.routing.is_own(&self.core, &self.neighbours, hop))
-        {
-            return self.core.count(Counter::DataLooped, 1);
+        if self.flows.own.contains(&path.outer) || path.visited.iter().any(|hop| self.is_own(core, neighbours, hop)) {
+            return core.count(Counter::DataLooped, 1);
         }
         let expiry = Unix(data.header.expiry);
-        let allowance = self.groups.skew(&self.core);
-        if expiry + allowance < self.core.now.unix {
-            return self.core.count(Counter::DataExpired, 1);
+        let allowance = core.skew();
+        if expiry + allowance < core.now.unix {
+            return core.count(Counter::DataExpired, 1);
         }
         let bytes = data.sealed.len() + data.header_bytes.len();
-        let Some(Next { link, mut path }) = self.next_hop(from, data, bytes) else {
-            self.seek(from, data.header.to);
-            return self.core.count(Counter::DataWithoutWay, 1);
+        let Some(Next { link, mut path }) = self.next_hop(core, neighbours, from, data, bytes) else {
+            self.seek(core, neighbours, from, data.header.to);
+            return core.count(Counter::DataWithoutWay, 1);
         };
         if let Some(session) = data.session() {
-            let forgotten = self.routing.flows.note(session, from);
-            self.core.count(Counter::FlowsForgotten, u64::from(forgotten));
+            let forgotten = self.flows.note(session, from);
+            core.count(Counter::FlowsForgotten, u64::from(forgotten));
         }
         if flags & frame::HOP_ACK != 0 {
             let ack = crate::wire::receipt::HopAck { frames: vec![data.path.outer] };
-            self.neighbours.send_frame(&mut self.core, from, frame::of(Kind::HopAck, &ack));
+            neighbours.send_frame(core, from, frame::of(Kind::HopAck, &ack));
         }
         path.visited.push(own.prefix());
-        path.age = path.age.saturating_add(self.neighbours.delay_of(from).into());
+        path.age = path.age.saturating_add(neighbours.delay_of(from).into());
         let out = put_data(data.header_bytes, &path, data.sealed, buffer);
-        self.routing.flows.forwarded += out.len() as u64;
-        let until = of_use_until(expiry, self.core.now);
-        self.send_data(link, data.header.class, out, Lsn(0), Some(until));
+        self.flows.forwarded += out.len() as u64;
+        let until = of_use_until(expiry, core.now);
+        neighbours
+            .send_data(core, Leaving { link, class: data.header.class, frame: out, after: Lsn(0), until: Some(until) });
     }
 
     /// Along the frame's path if it stands, else along one of our own.
-    fn next_hop(&mut self, from: LinkId, data: &DataFrame<'_>, bytes: usize) -> Option<Next> {
+    fn next_hop(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        from: LinkId,
+        data: &DataFrame<'_>,
+        bytes: usize,
+    ) -> Option<Next> {
         let mut path = data.path.clone();
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let named = usize::from(path.next) + 1;
         if !path.hops.is_empty()
-            && let Some(next) = path.hops.get(named).and_then(|hop| self.pseudonym_at(hop))
-            && let Some((link, price)) = self.neighbours.link_under(&next, &data.header.policy)
+            && let Some(next) = path.hops.get(named).and_then(|hop| self.pseudonym_at(neighbours, hop))
+            && let Some((link, price)) = neighbours.link_under(&next, &data.header.policy)
         {
             path.next = u8::try_from(named).ok()?;
             path.spent = path.spent.saturating_add(price.saturating_mul(bytes.into()) / 1_000_000);
             return Some(Next { link, path });
         }
-        self.repair(from, data, bytes)
+        self.repair(core, neighbours, from, data, bytes)
     }
 
     /// A way of our own, past nobody who has had the frame.
-    fn repair(&mut self, from: LinkId, data: &DataFrame<'_>, bytes: u32) -> Option<Next> {
+    fn repair(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        from: LinkId,
+        data: &DataFrame<'_>,
+        bytes: u32,
+    ) -> Option<Next> {
         let mut path = data.path.clone();
         let mut policy = data.header.policy.clone();
         policy.budget = policy.budget.map(|budget| budget.saturating_sub(path.spent));
-        let mut past: Vec<Pseudonym> = path.visited.iter().filter_map(|hop| self.pseudonym_at(hop)).collect();
-        past.extend(self.neighbours.links.get(from).map(|link| link.peer.body.key));
-        let left = Unix(data.header.expiry).since(self.core.now.unix);
+        let mut past: Vec<Pseudonym> =
+            path.visited.iter().filter_map(|hop| self.pseudonym_at(neighbours, hop)).collect();
+        past.extend(neighbours.links.get(from).map(|link| link.peer.body.key));
+        let left = Unix(data.header.expiry).since(core.now.unix);
         let wants = Wants { policy, time: Some(u64::try_from(left.as_micros()).unwrap_or(u64::MAX)), bytes };
-        let route = self.way_to_handle(&data.header.to, data.header.segment, &wants, &past)?;
-        let (link, price) = self.neighbours.link_under(&route.first()?, &wants.policy)?;
+        let route = self.way_to_handle(core, neighbours, &data.header.to, data.header.segment, &wants, &past)?;
+        let (link, price) = neighbours.link_under(&route.first()?, &wants.policy)?;
         if !path.hops.is_empty() {
-            self.core.count(Counter::DataRepaired, 1);
+            core.count(Counter::DataRepaired, 1);
         }
         path.hops.clone_from(&route.hops);
         path.next = 0;

@@ -9,12 +9,11 @@
 //! stays for as long as a route is held; each failover that follows soon doubles that, to [`LONGEST_HOLD`]. So a relay
 //! that drops what it is given is tried again ever more seldom, and one that was blamed in vain is not lost for good.
 
-use crate::engine::Engine;
 use crate::engine::core::Core;
 use crate::engine::neighbours::Neighbours;
-use crate::engine::routing::Routing;
 use crate::engine::routing::routes::{Aim, Chosen, MAX_ROUTES, Route, Routes, Way, keeps};
 use crate::engine::routing::wording::{amount, measure};
+use crate::engine::routing::{Reroute, Routing};
 use crate::event_log::Event;
 use crate::id::Name;
 use crate::routing::policy::{BALANCED, Criterion, Wants};
@@ -203,56 +202,55 @@ impl Routing {
             _ => "another way is better".to_owned(),
         }
     }
-}
 
-impl Engine {
     /// A flight over this route was not confirmed in time: whatever stands on it gives way to its alternate.
-    pub(in crate::engine) fn fail_over(&mut self, failed: &Route) {
+    pub(in crate::engine) fn fail_over(&mut self, core: &mut Core, neighbours: &mut Neighbours, failed: &Route) {
         let on_it = |chosen: &Chosen| {
             chosen.alternate.is_some() && chosen.route.nodes == failed.nodes && chosen.route.bearers == failed.bearers
         };
-        let chosen = self.routing.routes.chosen.iter().filter(|(_, chosen)| on_it(chosen));
+        let chosen = self.routes.chosen.iter().filter(|(_, chosen)| on_it(chosen));
         let aims: Vec<Aim> = chosen.map(|(aim, _)| aim.clone()).collect();
         for aim in aims {
-            self.fail_over_to_alternate(aim, "failures: a message over it was not confirmed in time");
+            self.fail_over_to_alternate(core, neighbours, aim, "failures: a message over it was not confirmed in time");
         }
     }
 
     /// Receipts on their usual way have been lost, and those that went back the way of the messages too.
-    pub(in crate::engine) fn fail_over_receipts(&mut self, to: &Name) {
+    pub(in crate::engine) fn fail_over_receipts(&mut self, core: &mut Core, neighbours: &mut Neighbours, to: &Name) {
         for hurried in [false, true] {
             let aim = Aim { to: to.clone(), terms: Arc::default(), hurried };
-            self.fail_over_to_alternate(aim, "failures: what receipts over it had confirmed came again");
+            self.fail_over_to_alternate(
+                core,
+                neighbours,
+                aim,
+                "failures: what receipts over it had confirmed came again",
+            );
         }
     }
 
-    fn fail_over_to_alternate(&mut self, aim: Aim, cause: &str) {
-        let now = self.core.now.time;
-        let Some(standing) = self.routing.routes.chosen.get(&aim).cloned() else { return };
+    fn fail_over_to_alternate(&mut self, core: &mut Core, neighbours: &mut Neighbours, aim: Aim, cause: &str) {
+        let now = core.now.time;
+        let Some(standing) = self.routes.chosen.get(&aim).cloned() else { return };
         let Some(alternate) = standing.alternate.clone() else { return };
         if standing.failed_over.is_some_and(|(before, _)| now < before + HOLD_DOWN) {
             return;
         }
         // What has failed worse is no way out. The fault may also lie with the receipts' way back.
-        let history = &self.neighbours.link_metrics.history;
+        let history = &neighbours.link_metrics.history;
         let doubt = |route: &Route| route.pairs.iter().map(|pair| history.doubt(pair, now)).min().unwrap_or(u16::MAX);
         if doubt(&alternate) < doubt(&standing.route) {
             return;
         }
         let wants = Wants { policy: aim.terms.policy.clone(), time: None, bytes: 0 };
-        let Some(worth) =
-            self.routing.worth_now(&self.core, &self.neighbours, &alternate).filter(|totals| keeps(totals, &wants))
-        else {
+        let Some(worth) = self.worth_now(core, neighbours, &alternate).filter(|totals| keeps(totals, &wants)) else {
             return;
         };
         // Soon after the last time: the route that failed then was tried again, and has failed again.
         let again = standing.failed_over.filter(|(before, hold)| now < *before + *hold * 4);
         let hold = again.map_or(HOLD_DOWN, |(_, hold)| (hold * 2).min(LONGEST_HOLD));
-        let (old, new) = (
-            self.routing.names(&mut self.core, &mut self.neighbours, &standing.route.nodes),
-            self.routing.names(&mut self.core, &mut self.neighbours, &alternate.nodes),
-        );
-        self.core.record(Event::RouteChanged { to: aim.to.clone(), old, new, cause: cause.to_owned() });
+        let (old, new) =
+            (self.names(core, neighbours, &standing.route.nodes), self.names(core, neighbours, &alternate.nodes));
+        core.record(Event::RouteChanged { to: aim.to.clone(), old, new, cause: cause.to_owned() });
         let chosen = Chosen {
             route: alternate,
             alternate: Some(standing.route),
@@ -262,11 +260,10 @@ impl Engine {
             ..standing
         };
         let name = aim.to.clone();
-        self.routing.routes.chosen.insert(aim, chosen);
-        self.messages.outgoing.handle_path_broken(&name);
-        self.messages.schedule.wake(name);
+        self.routes.chosen.insert(aim, chosen);
+        self.reroutes.push(Reroute::Lost(name));
         // The doubt that it is in now counts from here on.
-        self.routing.link_state.note_history(true);
+        self.link_state.note_history(true);
     }
 }
 

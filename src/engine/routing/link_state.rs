@@ -31,7 +31,6 @@ mod own;
 mod pace;
 
 use crate::counter::Counter;
-use crate::engine::Engine;
 use crate::id::{CredentialHash, Handle, LinkId, Name, Pseudonym};
 use crate::identity::sign::verify_signed;
 use crate::routing::lsdb::{Inserted, Lsdb};
@@ -69,8 +68,6 @@ const SETTLED: Duration = Duration::from_secs(10);
 pub(in crate::engine) struct LinkState {
     pub(in crate::engine) lsdb: Lsdb,
     origin: Origin,
-    /// Something about our own links has changed.
-    pub(in crate::engine) links_changed: bool,
     /// Something that routes depend on has changed.
     changed: bool,
     /// As of when the graph was made, and the trees.
@@ -101,7 +98,6 @@ impl LinkState {
         Self {
             lsdb: Lsdb::of_area(own, area),
             origin: Origin::new(),
-            links_changed: true,
             changed: true,
             seen: 0,
             grown: 0,
@@ -207,7 +203,7 @@ impl Routing {
         if !core.settings.forwarding {
             return;
         }
-        self.link_state.links_changed = true;
+        neighbours.links_changed = true;
         if neighbours.links.get(link).is_none_or(|link| link.area != core.settings.area) {
             return;
         }
@@ -224,7 +220,7 @@ impl Routing {
     ) {
         self.link_state.digests.remove(&link);
         self.link_state.pace.forget_link(link);
-        self.link_state.links_changed = true;
+        neighbours.links_changed = true;
         self.ask_elsewhere(core, neighbours, link);
     }
 
@@ -334,7 +330,7 @@ impl Routing {
             Inserted::OwnAhead(sequence) => {
                 self.note_arrival(core, neighbours, link, origin, sequence);
                 self.link_state.origin.jump_past(sequence, core.now.time);
-                self.link_state.links_changed = true;
+                neighbours.links_changed = true;
             }
             Inserted::Full => core.count(Counter::LsasBeyondArea, 1),
             Inserted::SecondOfHandle => core.count(Counter::LsasSecondOfHandle, 1),
@@ -444,26 +440,29 @@ impl Routing {
             }
         }
     }
-}
 
-impl Engine {
     /// At the end of a turn: tells of our own links if they have changed, and looks at routes anew.
-    pub(in crate::engine) fn settle_routing(&mut self) {
-        if core::mem::take(&mut self.routing.link_state.links_changed) {
-            self.routing.link_state.changed = true;
-            if self.core.settings.forwarding {
-                let claims = self.claims();
-                self.routing.link_state.origin.set_area(self.routing.link_state.lsdb.len());
-                self.routing.link_state.origin.note(claims, self.core.now.time);
+    /// Answers whether what routers tell has changed: the trees of groups have to be grown anew. `waiting`: there are messages that wait for a way.
+    pub(in crate::engine) fn settle_routing(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        waiting: bool,
+    ) -> bool {
+        if core::mem::take(&mut neighbours.links_changed) {
+            self.link_state.changed = true;
+            if core.settings.forwarding {
+                let claims = self.claims(core, neighbours);
+                self.link_state.origin.set_area(self.link_state.lsdb.len());
+                self.link_state.origin.note(claims, core.now.time);
             }
         }
-        self.tell_own();
-        if self.routing.link_state.take_told() {
-            self.groups.regrow(&self.core);
+        self.tell_own(core, neighbours);
+        let told = self.link_state.take_told();
+        if self.routes_stand(core, waiting) {
+            self.follow_graph(core, neighbours);
         }
-        if self.routes_stand() {
-            self.follow_graph();
-        }
+        told
     }
 }
 

@@ -23,11 +23,10 @@
 
 use super::questions::{Answer, Asked, MAX_ANSWERS, Question, TooOften};
 use crate::counter::Counter;
-use crate::engine::Engine;
 use crate::engine::core::Core;
 use crate::engine::neighbours::Neighbours;
-use crate::engine::routing::Routing;
 use crate::engine::routing::routes::Route;
+use crate::engine::routing::{Reroute, Routing};
 use crate::id::{CredentialHash, Handle, LinkId, Name, OuterId, Pseudonym};
 use crate::identity::credential::{PeerCredential, acceptance};
 use crate::time::Time;
@@ -245,113 +244,126 @@ impl Routing {
         }
         self.credential_of_name(core, neighbours, name)
     }
-}
 
-impl Engine {
     /// Asks where a device is, unless that has been asked. Answers whether there is anyone to ask.
-    pub(in crate::engine) fn ask_where(&mut self, handle: Handle) -> bool {
-        let now = self.core.now.time;
-        let pause = match self.routing.locating.asked.get(&handle) {
+    pub(in crate::engine) fn ask_where(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        handle: Handle,
+    ) -> bool {
+        let now = core.now.time;
+        let pause = match self.locating.asked.get(&handle) {
             Some(asked) if asked.again > now => return asked.somebody,
             Some(asked) => asked.pause,
             None => AGAIN,
         };
-        if self.routing.locating.asked.len() >= MAX_ANSWERS {
-            self.routing.locating.asked.retain(|_, asked| asked.again > now);
+        if self.locating.asked.len() >= MAX_ANSWERS {
+            self.locating.asked.retain(|_, asked| asked.again > now);
         }
-        if self.routing.locating.asked.len() >= MAX_ANSWERS {
-            self.core.count(Counter::LocateDropped, 1);
+        if self.locating.asked.len() >= MAX_ANSWERS {
+            core.count(Counter::LocateDropped, 1);
             return false;
         }
-        let somebody = self.ask_around(handle);
+        let somebody = self.ask_around(core, neighbours, handle);
         // Somebody may come by soon; who has been asked gets more and more time.
         let (again, pause) = if somebody { (now + pause, (pause * 2).min(WAIT)) } else { (now + AGAIN, pause) };
-        self.routing.locating.asked.insert(handle, Asked { again, pause, somebody });
+        self.locating.asked.insert(handle, Asked { again, pause, somebody });
         somebody
     }
 
     /// Answers whether there is anyone to ask.
-    fn ask_around(&mut self, handle: Handle) -> bool {
+    fn ask_around(&mut self, core: &mut Core, neighbours: &mut Neighbours, handle: Handle) -> bool {
         let mut id = [0; OuterId::LEN];
-        rand_chacha::rand_core::Rng::fill_bytes(&mut self.core.rng, &mut id);
-        let segments = self.neighbours.own_reach(&self.core).to_be_bytes();
-        self.pass_question(&Locate { id: OuterId(id), handle, ttl: MAX_AREAS, segments }, None)
+        rand_chacha::rand_core::Rng::fill_bytes(&mut core.rng, &mut id);
+        let segments = neighbours.own_reach(core).to_be_bytes();
+        self.pass_question(core, neighbours, &Locate { id: OuterId(id), handle, ttl: MAX_AREAS, segments }, None)
     }
 
     /// A frame for a device came over a link and has no way from here: asks where it is, if that is not known.
-    pub(in crate::engine) fn seek(&mut self, from: LinkId, handle: Handle) {
-        let near =
-            self.neighbours.links.by_handle(&handle).is_some() || self.routing.link_state.router_of(&handle).is_some();
+    pub(in crate::engine) fn seek(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        from: LinkId,
+        handle: Handle,
+    ) {
+        let near = neighbours.links.by_handle(&handle).is_some() || self.link_state.router_of(&handle).is_some();
         if near
-            || !self.routing.routers_towards(&self.core, &self.neighbours, &handle).is_empty()
-            || self.routing.locating.asked.contains_key(&handle)
+            || !self.routers_towards(core, neighbours, &handle).is_empty()
+            || self.locating.asked.contains_key(&handle)
         {
             return;
         }
-        match self.routing.locating.may_seek(from, handle, self.core.now.time) {
-            Ok(true) => drop(self.ask_around(handle)),
+        match self.locating.may_seek(from, handle, core.now.time) {
+            Ok(true) => drop(self.ask_around(core, neighbours, handle)),
             Ok(false) => {}
-            Err(TooOften) => self.core.count(Counter::LocateTooOften, 1),
+            Err(TooOften) => core.count(Counter::LocateTooOften, 1),
         }
     }
 
-    pub(in crate::engine) fn handle_locate(&mut self, from: LinkId, body: &[u8]) {
+    pub(in crate::engine) fn handle_locate(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        from: LinkId,
+        body: &[u8],
+    ) {
         let Ok(mut question) = wire::decode::<Locate>(body) else {
-            return self.core.count(Counter::ControlMalformed, 1);
+            return core.count(Counter::ControlMalformed, 1);
         };
-        let segments = u64::from_be_bytes(question.segments)
-            & self.neighbours.reach_of(&self.core, from)
-            & self.neighbours.own_reach(&self.core);
+        let segments =
+            u64::from_be_bytes(question.segments) & neighbours.reach_of(core, from) & neighbours.own_reach(core);
         if segments == 0 {
-            return self.core.count(Counter::LocateOfOtherSegments, 1);
+            return core.count(Counter::LocateOfOtherSegments, 1);
         }
         question.segments = segments.to_be_bytes();
-        if !self.core.settings.forwarding || self.routing.locating.questions.contains_key(&question.id) {
+        if !core.settings.forwarding || self.locating.questions.contains_key(&question.id) {
             return;
         }
-        match self.routing.answer_for(&self.core, &self.neighbours, from, &question.handle, segments) {
-            Some((credential, via, delay)) => self.routing.answer_question(
-                &mut self.core,
-                &mut self.neighbours,
-                from,
-                question.id,
-                via,
-                delay,
-                &credential,
-            ),
-            None if self.routing.locating.rates.take(from, self.core.now.time) => {
-                self.pass_question(&question, Some(from));
+        match self.answer_for(core, neighbours, from, &question.handle, segments) {
+            Some((credential, via, delay)) => {
+                self.answer_question(core, neighbours, from, question.id, via, delay, &credential)
             }
-            None => self.core.count(Counter::LocateTooOften, 1),
+            None if self.locating.rates.take(from, core.now.time) => {
+                self.pass_question(core, neighbours, &question, Some(from));
+            }
+            None => core.count(Counter::LocateTooOften, 1),
         }
     }
 
     /// Hands a question on: towards a router that lists the handle, else to the borders and into the areas beyond.
-    fn pass_question(&mut self, question: &Locate, from: Option<LinkId>) -> bool {
-        let now = self.core.now.time;
-        self.routing.locating.end_questions(now);
+    fn pass_question(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        question: &Locate,
+        from: Option<LinkId>,
+    ) -> bool {
+        let now = core.now.time;
+        self.locating.end_questions(now);
         let mut next: Vec<(LinkId, u8)> = Vec::new();
-        if self.core.settings.forwarding {
-            let routers = self.routing.link_state.lsdb.routers_of_leaf(&question.handle);
+        if core.settings.forwarding {
+            let routers = self.link_state.lsdb.routers_of_leaf(&question.handle);
             if routers.is_empty() {
-                for border in self.routing.borders_to_ask() {
-                    next.extend(self.link_towards(&border).map(|link| (link, question.ttl)));
+                for border in self.borders_to_ask() {
+                    next.extend(self.link_towards(core, neighbours, &border).map(|link| (link, question.ttl)));
                 }
                 if question.ttl > 0 {
-                    let beyond = self
-                        .neighbours
-                        .links
-                        .iter()
-                        .filter(|(_, link)| link.forwarding && link.area != self.core.settings.area);
+                    let beyond =
+                        neighbours.links.iter().filter(|(_, link)| link.forwarding && link.area != core.settings.area);
                     next.extend(beyond.map(|(link, _)| (link, question.ttl - 1)));
                 }
             } else {
                 next.extend(
-                    routers.iter().find_map(|router| self.link_towards(router)).map(|link| (link, question.ttl)),
+                    routers
+                        .iter()
+                        .find_map(|router| self.link_towards(core, neighbours, router))
+                        .map(|link| (link, question.ttl)),
                 );
             }
         } else {
-            let routers = self.neighbours.links.iter().filter(|(_, link)| link.forwarding && link.usable);
+            let routers = neighbours.links.iter().filter(|(_, link)| link.forwarding && link.usable);
             next.extend(routers.map(|(link, _)| (link, question.ttl)).take(2));
         }
         next.retain(|(link, _)| Some(*link) != from);
@@ -363,102 +375,88 @@ impl Engine {
         }
         let segments = u64::from_be_bytes(question.segments);
         let entry = Question { from, handle, segments, told: u64::MAX, until: now + WAIT };
-        let dropped = self.routing.locating.enter(question.id, entry);
-        self.core.count(Counter::LocateDropped, u64::from(dropped));
+        let dropped = self.locating.enter(question.id, entry);
+        core.count(Counter::LocateDropped, u64::from(dropped));
         for (link, ttl) in &next {
-            self.neighbours.send_control(
-                &mut self.core,
-                *link,
-                Kind::Locate,
-                &Locate { ttl: *ttl, ..question.clone() },
-            );
+            neighbours.send_control(core, *link, Kind::Locate, &Locate { ttl: *ttl, ..question.clone() });
         }
         !next.is_empty()
     }
 
-    pub(in crate::engine) fn handle_located(&mut self, link: LinkId, body: &[u8]) {
-        let Ok(answer) = wire::decode::<Located>(body) else { return self.core.count(Counter::ControlMalformed, 1) };
-        let Some(question) = self.routing.locating.questions.get(&answer.id) else { return };
+    pub(in crate::engine) fn handle_located(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        link: LinkId,
+        body: &[u8],
+    ) {
+        let Ok(answer) = wire::decode::<Located>(body) else { return core.count(Counter::ControlMalformed, 1) };
+        let Some(question) = self.locating.questions.get(&answer.id) else { return };
         let (handle, from, told, segments) = (question.handle, question.from, question.told, question.segments);
-        let verified = self.neighbours.verify_credential(&self.core, &answer.credential);
+        let verified = neighbours.verify_credential(core, &answer.credential);
         let Some(credential) = verified.ok().filter(|credential| credential.body.handle == handle) else {
-            return self.core.count(Counter::CredentialsRefused, 1);
+            return core.count(Counter::CredentialsRefused, 1);
         };
-        let via: Vec<CredentialHash> = if self.routing.is_foreign(&self.core, &self.neighbours, link) {
+        let via: Vec<CredentialHash> = if self.is_foreign(core, neighbours, link) {
             // From here on the way leads through the neighbour; for those behind us, through us.
-            self.neighbours.links.get(link).map(|link| link.peer.hash).into_iter().collect()
+            neighbours.links.get(link).map(|link| link.peer.hash).into_iter().collect()
         } else {
-            answer
-                .via
-                .into_iter()
-                .take(MAX_VIA)
-                .filter(|router| Some(*router) != self.routing.own_hash(&self.core))
-                .collect()
+            answer.via.into_iter().take(MAX_VIA).filter(|router| Some(*router) != self.own_hash(core)).collect()
         };
-        let delay = answer.delay.saturating_add(u64::from(self.neighbours.delay_of(link)).max(1));
-        let until = acceptance(&credential.body).map_or(self.core.now.unix, |(_, until)| until);
-        self.learn_credential(credential.clone());
+        let delay = answer.delay.saturating_add(u64::from(neighbours.delay_of(link)).max(1));
+        let until = acceptance(&credential.body).map_or(core.now.unix, |(_, until)| until);
+        self.learn_credential(core, neighbours, credential.clone());
         let place = Answer { credential, via, delay, until };
-        self.routing.learn_answer(&mut self.core, &mut self.neighbours, handle, place);
-        let found = !self.core.settings.forwarding || self.routing.link_state.router_of(&handle).is_some();
-        if found || !self.routing.routers_towards(&self.core, &self.neighbours, &handle).is_empty() {
-            self.routing.locating.asked.remove(&handle);
-            self.routing.locating.sought.remove(&handle);
-            self.routing.locating.seekers.leave(&handle);
+        self.learn_answer(core, neighbours, handle, place);
+        let found = !core.settings.forwarding || self.link_state.router_of(&handle).is_some();
+        if found || !self.routers_towards(core, neighbours, &handle).is_empty() {
+            self.locating.asked.remove(&handle);
+            self.locating.sought.remove(&handle);
+            self.locating.seekers.leave(&handle);
         }
         if let Some(from) = from
-            && let Some((credential, via, delay)) = self
-                .routing
-                .answer_for(&self.core, &self.neighbours, from, &handle, segments)
-                .filter(|(_, _, far)| *far < told)
+            && let Some((credential, via, delay)) =
+                self.answer_for(core, neighbours, from, &handle, segments).filter(|(_, _, far)| *far < told)
         {
-            if let Some(question) = self.routing.locating.questions.get_mut(&answer.id) {
+            if let Some(question) = self.locating.questions.get_mut(&answer.id) {
                 question.told = delay;
-                question.until = question.until.min(self.core.now.time + NEARER);
+                question.until = question.until.min(core.now.time + NEARER);
             }
-            self.routing.answer_question(
-                &mut self.core,
-                &mut self.neighbours,
-                from,
-                answer.id,
-                via,
-                delay,
-                &credential,
-            );
+            self.answer_question(core, neighbours, from, answer.id, via, delay, &credential);
         }
-        if let Some(name) = self.neighbours.name_of(&mut self.core, &handle) {
-            self.messages.schedule.wake(name);
+        if let Some(name) = neighbours.name_of(core, &handle) {
+            self.reroutes.push(Reroute::Found(name));
         }
     }
 
-    pub(in crate::engine) fn timeout_locating(&mut self) {
-        let (now, unix) = (self.core.now.time, self.core.now.unix);
-        let over: Vec<Handle> = self
-            .routing
-            .locating
-            .asked
-            .iter()
-            .filter(|(_, asked)| asked.again <= now)
-            .map(|(handle, _)| *handle)
-            .collect();
+    /// Questions that nobody has answered are asked again while something waits for that device.
+    pub(in crate::engine) fn timeout_locating(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        waits_for: &dyn Fn(&Name) -> bool,
+    ) {
+        let (now, unix) = (core.now.time, core.now.unix);
+        let over: Vec<Handle> =
+            self.locating.asked.iter().filter(|(_, asked)| asked.again <= now).map(|(handle, _)| *handle).collect();
         for handle in over {
-            if self.neighbours.name_of(&mut self.core, &handle).is_none_or(|name| !self.messages.waits_for(&name)) {
-                self.routing.locating.asked.remove(&handle);
+            if neighbours.name_of(core, &handle).is_none_or(|name| !waits_for(&name)) {
+                self.locating.asked.remove(&handle);
             } else {
-                self.ask_where(handle);
+                self.ask_where(core, neighbours, handle);
             }
         }
-        self.routing.locating.answers.retain(|_, answer| answer.until > unix);
-        let answers = &self.routing.locating.answers;
-        self.routing.locating.learnt.retain(|handle| answers.contains_key(handle));
+        self.locating.answers.retain(|_, answer| answer.until > unix);
+        let answers = &self.locating.answers;
+        self.locating.learnt.retain(|handle| answers.contains_key(handle));
     }
 
     /// The link on which the way to a router begins.
-    fn link_towards(&mut self, router: &Pseudonym) -> Option<LinkId> {
-        self.refresh_graph();
+    fn link_towards(&mut self, core: &mut Core, neighbours: &mut Neighbours, router: &Pseudonym) -> Option<LinkId> {
+        self.refresh_graph(core, neighbours);
         let wants =
             crate::routing::policy::Wants { policy: crate::wire::data::Policy::default(), time: None, bytes: 0 };
-        let first = self.routing.first_towards(&mut self.core, &mut self.neighbours, router, &wants)?;
-        self.neighbours.link_under(&first, &wants.policy).map(|(link, _)| link)
+        let first = self.first_towards(core, neighbours, router, &wants)?;
+        neighbours.link_under(&first, &wants.policy).map(|(link, _)| link)
     }
 }

@@ -4,6 +4,7 @@ pub(super) mod data_frames;
 pub(super) mod flights;
 pub(super) mod forward;
 pub(super) mod hold_down;
+pub(super) mod identities;
 pub(super) mod link_state;
 pub(super) mod locate;
 pub(super) mod pathfinding;
@@ -11,7 +12,7 @@ pub(super) mod questions;
 pub(super) mod routes;
 pub(super) mod wording;
 
-use crate::id::Pseudonym;
+use crate::id::{Name, Pseudonym};
 
 /// The state of this wing.
 pub(super) struct Routing {
@@ -20,6 +21,21 @@ pub(super) struct Routing {
     pub(super) flows: forward::Flows,
     pub(super) locating: questions::Locating,
     pub(super) flights: flights::Flights,
+    /// What messages under way, and those that wait, have to know.
+    pub(super) reroutes: Vec<Reroute>,
+}
+
+/// What has become of ways, for the messages that were on them or wait for one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Reroute {
+    /// What is under way to that device may be lost, and goes another way at once.
+    Lost(Name),
+    /// What is under way to that device may be lost.
+    Broken(Name),
+    /// Ways are others: all that waits for one is looked at again.
+    Anew,
+    /// Where that device is has come to be known.
+    Found(Name),
 }
 
 impl Routing {
@@ -31,6 +47,7 @@ impl Routing {
             flows: forward::Flows::default(),
             locating: questions::Locating::default(),
             flights: flights::Flights::default(),
+            reroutes: Vec::new(),
         }
     }
 }

@@ -18,12 +18,11 @@
 //! 3. At most [`MAX_ROUTES`] are kept; drop policy: all are forgotten, and chosen anew as they are needed.
 
 use crate::delivery::lane::Terms;
-use crate::engine::Engine;
 use crate::engine::core::Core;
 use crate::engine::neighbours::Neighbours;
-use crate::engine::routing::Routing;
 use crate::engine::routing::pathfinding::Avoided;
 use crate::engine::routing::wording::explain_no_way;
+use crate::engine::routing::{Reroute, Routing};
 use crate::event_log::Event;
 use crate::id::{CredentialHash, CredentialPrefix, Handle, Name, Pseudonym};
 use crate::identity::credential::PeerCredential;
@@ -246,12 +245,12 @@ impl Routing {
         let changed = neighbours.link_metrics.history.failed(&route.pairs, core.now.time);
         self.link_state.note_history(changed);
     }
-}
 
-impl Engine {
     /// The way for messages of these terms; `left` until they expire, `bytes` in a frame.
     pub(in crate::engine) fn way(
         &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
         to: &Name,
         terms: &Arc<Terms>,
         left: Duration,
@@ -261,33 +260,31 @@ impl Engine {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let at_leisure = Wants { policy: terms.policy.clone(), time: None, bytes };
         let aim = Aim { to: to.clone(), terms: terms.clone(), hurried: false };
-        let way = self.way_for(aim.clone(), &at_leisure)?;
+        let way = self.way_for(core, neighbours, aim.clone(), &at_leisure)?;
         let in_time = Wants { time: Some(time), ..at_leisure };
         if keeps(&way.route.totals, &in_time) {
             return Ok(way);
         }
-        let hurried = self.way_for(Aim { hurried: true, ..aim }, &in_time)?;
+        let hurried = self.way_for(core, neighbours, Aim { hurried: true, ..aim }, &in_time)?;
         Ok(Way { spares: Some(way.route.totals.delay), ..hurried })
     }
 
-    fn way_for(&mut self, aim: Aim, wants: &Wants) -> Result<Way, NoWay> {
-        if let Some(chosen) = self.routing.routes.chosen.get(&aim)
-            && chosen.generation == self.routing.routes.generation
+    fn way_for(&mut self, core: &mut Core, neighbours: &mut Neighbours, aim: Aim, wants: &Wants) -> Result<Way, NoWay> {
+        if let Some(chosen) = self.routes.chosen.get(&aim)
+            && chosen.generation == self.routes.generation
             && keeps(&chosen.route.totals, wants)
         {
             return Ok(Way { route: chosen.route.clone(), alternate: chosen.alternate.clone(), spares: None });
         }
-        let found = self.find_way(&aim.to, wants);
-        let standing = self.routing.routes.chosen.get(&aim).cloned();
+        let found = self.find_way(core, neighbours, &aim.to, wants);
+        let standing = self.routes.chosen.get(&aim).cloned();
         match (found, standing) {
-            (Ok(found), Some(standing)) => {
-                Ok(self.routing.prefer(&mut self.core, &mut self.neighbours, aim, found, &standing, wants))
-            }
-            (Ok(found), None) => Ok(self.routing.choose(&self.core, aim, found)),
+            (Ok(found), Some(standing)) => Ok(self.prefer(core, neighbours, aim, found, &standing, wants)),
+            (Ok(found), None) => Ok(self.choose(core, aim, found)),
             (Err(no_way), standing) => {
                 if standing.is_some() {
-                    self.routing.routes.chosen.remove(&aim);
-                    self.core.record(Event::RouteLost { to: aim.to, cause: explain_no_way(&no_way) });
+                    self.routes.chosen.remove(&aim);
+                    core.record(Event::RouteLost { to: aim.to, cause: explain_no_way(&no_way) });
                 }
                 Err(no_way)
             }
@@ -297,45 +294,42 @@ impl Engine {
     /// A way past some nodes, for a relay: to whoever has that handle, for a frame of a segment.
     pub(in crate::engine) fn way_to_handle(
         &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
         to: &Handle,
         segment: u8,
         wants: &Wants,
         past: &[Pseudonym],
     ) -> Option<Route> {
         let segment = Some(segment);
-        self.follow_graph();
-        let neighbour = self.neighbours.links.by_handle(to).map(|link| link.peer.body.key);
-        let targets = match neighbour.or_else(|| self.routing.link_state.router_of(to)) {
+        self.follow_graph(core, neighbours);
+        let neighbour = neighbours.links.by_handle(to).map(|link| link.peer.body.key);
+        let targets = match neighbour.or_else(|| self.link_state.router_of(to)) {
             Some(router) => vec![router],
-            None => self.routing.routers_towards(&self.core, &self.neighbours, to),
+            None => self.routers_towards(core, neighbours, to),
         };
-        let last = self.routing.credential_of_handle(&self.core, &self.neighbours, to);
-        self.routing
-            .search(
-                &mut self.core,
-                &mut self.neighbours,
-                &targets,
-                last.as_ref(),
-                wants,
-                &Avoided { nodes: past, segment },
-            )
+        let last = self.credential_of_handle(core, neighbours, to);
+        self.search(core, neighbours, &targets, last.as_ref(), wants, &Avoided { nodes: past, segment })
             .ok()
             .map(|way| way.0)
     }
 
     /// The way on which a device's messages came, the other way round; nothing if it does not begin with a link that stands.
-    pub(in crate::engine) fn way_back(&mut self, to: &Name, visited: &[CredentialPrefix]) -> Option<Arc<Route>> {
-        let (end, hash) = match self.routing.link_state.router_named(to) {
-            Some(router) => (router, self.routing.link_state.hash_of(&router)?),
-            None => self
-                .routing
-                .credential_of_name(&mut self.core, &mut self.neighbours, to)
-                .map(|leaf| (leaf.body.key, leaf.hash))?,
+    pub(in crate::engine) fn way_back(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        to: &Name,
+        visited: &[CredentialPrefix],
+    ) -> Option<Arc<Route>> {
+        let (end, hash) = match self.link_state.router_named(to) {
+            Some(router) => (router, self.link_state.hash_of(&router)?),
+            None => self.credential_of_name(core, neighbours, to).map(|leaf| (leaf.body.key, leaf.hash))?,
         };
         let mut hops: Vec<CredentialPrefix> = visited.iter().rev().copied().collect();
         // Each relay knows the one after it: those of another area are not known here, nor need the end be named.
-        self.neighbours.links.of(&self.pseudonym_at(hops.first()?)?).find(|(_, link)| link.usable)?;
-        let nodes = hops.iter().filter_map(|hop| self.pseudonym_at(hop)).chain([end]).collect();
+        neighbours.links.of(&self.pseudonym_at(neighbours, hops.first()?)?).find(|(_, link)| link.usable)?;
+        let nodes = hops.iter().filter_map(|hop| self.pseudonym_at(neighbours, hop)).chain([end]).collect();
         hops.extend((hops.len() < MAX_HOPS).then_some(hash.prefix()));
         Some(Arc::new(Route {
             nodes,
@@ -348,98 +342,96 @@ impl Engine {
         }))
     }
 
-    pub(in crate::engine) fn find_way(&mut self, to: &Name, wants: &Wants) -> Result<(Route, Option<Route>), NoWay> {
-        match self.location(to)? {
-            Location::NextToUs(peer) => {
-                self.routing.direct(&self.core, &self.neighbours, &peer, wants).map(|route| (route, None))
-            }
-            Location::BeyondRouter(leaf) => {
-                self.routing.by_router(&self.core, &self.neighbours, &leaf, wants).map(|route| (route, None))
-            }
+    pub(in crate::engine) fn find_way(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        to: &Name,
+        wants: &Wants,
+    ) -> Result<(Route, Option<Route>), NoWay> {
+        match self.location(core, neighbours, to)? {
+            Location::NextToUs(peer) => self.direct(core, neighbours, &peer, wants).map(|route| (route, None)),
+            Location::BeyondRouter(leaf) => self.by_router(core, neighbours, &leaf, wants).map(|route| (route, None)),
             Location::At(routers, leaf) => {
-                let segment = self.routing.segment_towards(&self.core, &self.neighbours, &routers, leaf.as_ref());
-                self.routing.search(
-                    &mut self.core,
-                    &mut self.neighbours,
-                    &routers,
-                    leaf.as_ref(),
-                    wants,
-                    &Avoided { nodes: &[], segment },
-                )
+                let segment = self.segment_towards(core, neighbours, &routers, leaf.as_ref());
+                self.search(core, neighbours, &routers, leaf.as_ref(), wants, &Avoided { nodes: &[], segment })
             }
         }
     }
 
     /// What is known of where a device is; if nothing is, that is asked.
-    pub(in crate::engine) fn location(&mut self, to: &Name) -> Result<Location, NoWay> {
-        self.follow_graph();
-        let neighbour = self.neighbours.links.to(to).map(|(_, link)| link.peer.clone());
+    pub(in crate::engine) fn location(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        to: &Name,
+    ) -> Result<Location, NoWay> {
+        self.follow_graph(core, neighbours);
+        let neighbour = neighbours.links.to(to).map(|(_, link)| link.peer.clone());
         if let Some(peer) = &neighbour
-            && !self.routing.link_state.lsdb_knows(&peer.body.key)
+            && !self.link_state.lsdb_knows(&peer.body.key)
         {
             // A leaf, or a router whose link state is not here: it is next to us, and that is all there is to know, unless
             // nothing is heard of it here and others may have it.
             let handle = peer.body.handle;
-            if self.neighbours.links.of(&peer.body.key).any(|(_, link)| link.usable) {
+            if neighbours.links.of(&peer.body.key).any(|(_, link)| link.usable) {
                 return Ok(Location::NextToUs(peer.clone()));
             }
-            let routers = self.routing.routers_towards(&self.core, &self.neighbours, &handle);
-            return Ok(match self.core.settings.forwarding {
+            let routers = self.routers_towards(core, neighbours, &handle);
+            return Ok(match core.settings.forwarding {
                 false => Location::BeyondRouter(peer.clone()),
                 true if routers.is_empty() => Location::NextToUs(peer.clone()),
                 true => Location::At(routers, Some(peer.clone())),
             });
         }
-        let unix = self.core.now.unix;
-        let Some(handle) = self.core.membership.contacts().handle_of(to, unix) else { return Err(NoWay::Unknown) };
-        let router = neighbour.map(|peer| peer.body.key).or_else(|| self.routing.link_state.router_named(to));
+        let unix = core.now.unix;
+        let Some(handle) = core.membership.contacts().handle_of(to, unix) else { return Err(NoWay::Unknown) };
+        let router = neighbour.map(|peer| peer.body.key).or_else(|| self.link_state.router_named(to));
         if let Some(router) = router {
             return Ok(Location::At(vec![router], None));
         }
-        let leaf = self.routing.credential_of_name(&mut self.core, &mut self.neighbours, to);
-        if let Some(leaf) = leaf.as_ref().filter(|_| !self.core.settings.forwarding) {
+        let leaf = self.credential_of_name(core, neighbours, to);
+        if let Some(leaf) = leaf.as_ref().filter(|_| !core.settings.forwarding) {
             return Ok(Location::BeyondRouter(leaf.clone()));
         }
-        let routers = leaf.as_ref().map_or_else(Vec::new, |leaf| {
-            self.routing.routers_towards(&self.core, &self.neighbours, &leaf.body.handle)
-        });
+        let routers =
+            leaf.as_ref().map_or_else(Vec::new, |leaf| self.routers_towards(core, neighbours, &leaf.body.handle));
         if routers.is_empty() {
-            return Err(if self.ask_where(handle) { NoWay::Asking } else { NoWay::Unknown });
+            return Err(if self.ask_where(core, neighbours, handle) { NoWay::Asking } else { NoWay::Unknown });
         }
         Ok(Location::At(routers, leaf))
     }
 
     /// Whether anything hangs on the graph now: a route that was chosen by it, a message that waits for one, or a hop's
     /// bad name that fades. Otherwise it is made when it is asked.
-    pub(in crate::engine) fn routes_stand(&self) -> bool {
-        !self.routing.routes.chosen.is_empty()
-            || self.messages.outgoing.destinations_waiting().next().is_some()
-            || self.messages.unconfirmed.destinations().next().is_some()
-            || self.routing.routes.overlay_until.is_some_and(|until| until <= self.core.now.time)
+    pub(in crate::engine) fn routes_stand(&self, core: &Core, waiting: bool) -> bool {
+        !self.routes.chosen.is_empty()
+            || waiting
+            || self.routes.overlay_until.is_some_and(|until| until <= core.now.time)
     }
 
     /// Makes the graph anew if our own links have changed, and once in a while if others have told something.
-    pub(in crate::engine) fn follow_graph(&mut self) {
-        if !self.routing.link_state.gathers(self.core.now.time) {
-            self.refresh_graph();
+    pub(in crate::engine) fn follow_graph(&mut self, core: &mut Core, neighbours: &mut Neighbours) {
+        if !self.link_state.gathers(core.now.time) {
+            self.refresh_graph(core, neighbours);
         }
     }
 
     /// Makes the graph anew if anything in it has changed.
-    pub(in crate::engine) fn refresh_graph(&mut self) {
-        let now = self.core.now.time;
-        let fades = self.routing.routes.overlay_until.is_some_and(|until| until <= now);
-        if !self.routing.link_state.take_changed(now) && !fades {
+    pub(in crate::engine) fn refresh_graph(&mut self, core: &mut Core, neighbours: &mut Neighbours) {
+        let now = core.now.time;
+        let fades = self.routes.overlay_until.is_some_and(|until| until <= now);
+        if !self.link_state.take_changed(now) && !fades {
             return;
         }
-        let own = self.routing.own_links(&self.core, &self.neighbours);
+        let own = self.own_links(core, neighbours);
         let graph = {
-            let peers = &self.neighbours.peers;
+            let peers = &neighbours.peers;
             let resolve = |hash: &CredentialHash| peers.pseudonym(hash);
-            self.routing.link_state.lsdb.graph(&resolve, &own)
+            self.link_state.lsdb.graph(&resolve, &own)
         };
         let mut overlay = Overlay { hops: u32::try_from(MAX_HOPS).ok(), ..Overlay::default() };
-        for ((from, to), doubt, shunned) in self.neighbours.link_metrics.history.doubts(now) {
+        for ((from, to), doubt, shunned) in neighbours.link_metrics.history.doubts(now) {
             if let Some(ends) = graph.index(&from).zip(graph.index(&to)) {
                 overlay.doubts.insert(ends, doubt);
                 if shunned {
@@ -447,36 +439,33 @@ impl Engine {
                 }
             }
         }
-        self.routing.routes.overlay_until = (!overlay.doubts.is_empty()).then(|| now + FADING);
-        self.routing.routes.reaches = self.routing.reaches_in(&self.core, &self.neighbours, &graph);
-        self.routing.routes.overlay = overlay;
-        self.routing.routes.graph = graph;
-        self.routing.routes.generation += 1;
-        self.requeue_broken();
+        self.routes.overlay_until = (!overlay.doubts.is_empty()).then(|| now + FADING);
+        self.routes.reaches = self.reaches_in(core, neighbours, &graph);
+        self.routes.overlay = overlay;
+        self.routes.graph = graph;
+        self.routes.generation += 1;
+        self.requeue_broken(core, neighbours);
     }
 
     /// What is under way over an edge that is gone is sent again; what waited for a way may have one now.
-    fn requeue_broken(&mut self) {
-        let graph = &self.routing.routes.graph;
+    fn requeue_broken(&mut self, core: &mut Core, neighbours: &mut Neighbours) {
+        let graph = &self.routes.graph;
         let stands = |(from, to): &(Pseudonym, Pseudonym)| {
             let ends = graph.index(from).zip(graph.index(to));
             ends.is_some_and(|(from, to)| graph.from(from).any(|(_, edge)| edge.to == to))
-                || (*from == self.core.own && self.neighbours.links.of(to).any(|(_, link)| link.usable))
+                || (*from == core.own && neighbours.links.of(to).any(|(_, link)| link.usable))
         };
-        let chosen = self.routing.routes.chosen.iter().filter(|(_, chosen)| !chosen.broken);
-        let stands = |route: &Route| {
-            route.pairs.iter().all(stands) && !self.routing.has_moved(&self.core, &self.neighbours, route)
-        };
+        let chosen = self.routes.chosen.iter().filter(|(_, chosen)| !chosen.broken);
+        let stands = |route: &Route| route.pairs.iter().all(stands) && !self.has_moved(core, neighbours, route);
         let broken: Vec<_> = chosen.filter(|(_, chosen)| !stands(&chosen.route)).map(|(key, _)| key.clone()).collect();
         for key in broken {
             // Once: a route that nobody asks for stays as it is.
-            if let Some(chosen) = self.routing.routes.chosen.get_mut(&key) {
+            if let Some(chosen) = self.routes.chosen.get_mut(&key) {
                 chosen.broken = true;
             }
-            self.messages.outgoing.handle_path_broken(&key.to);
+            self.reroutes.push(Reroute::Broken(key.to));
         }
-        let waiting = self.messages.outgoing.destinations_waiting().chain(self.messages.unconfirmed.destinations());
-        self.messages.schedule.wake_all(waiting.cloned());
+        self.reroutes.push(Reroute::Anew);
     }
 }
 

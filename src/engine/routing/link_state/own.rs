@@ -1,6 +1,5 @@
 //! What this node tells of its own links.
 
-use crate::engine::Engine;
 use crate::engine::core::Core;
 use crate::engine::neighbours::Neighbours;
 use crate::engine::neighbours::links::Link;
@@ -29,27 +28,26 @@ impl Routing {
             .map(told)
             .collect()
     }
-}
 
-impl Engine {
     /// What our next LSA would say.
-    pub(super) fn claims(&mut self) -> Claims {
+    pub(super) fn claims(&mut self, core: &mut Core, neighbours: &mut Neighbours) -> Claims {
         let mut links: BTreeMap<(Pseudonym, u8), LsaLink> = BTreeMap::new();
         let mut leaves = BTreeSet::new();
-        let (mut groups, mut services): (BTreeSet<Tag>, BTreeSet<Tag>) = (self.groups.own_groups(), BTreeSet::new());
+        let (mut groups, mut services): (BTreeSet<Tag>, BTreeSet<Tag>) =
+            (neighbours.own_groups.clone(), BTreeSet::new());
         let mut borders = BTreeSet::new();
-        for (_, link) in self.neighbours.links.iter().filter(|(_, link)| link.usable) {
+        for (_, link) in neighbours.links.iter().filter(|(_, link)| link.usable) {
             if !link.forwarding {
                 leaves.insert(link.peer.body.handle);
                 groups.extend(&link.groups);
                 services.extend(&link.services);
                 continue;
             }
-            if link.area != self.core.settings.area {
+            if link.area != core.settings.area {
                 borders.insert(link.area);
                 continue;
             }
-            let bearer = self.neighbours.link_metrics.bearer(link.bearer).class as u8;
+            let bearer = neighbours.link_metrics.bearer(link.bearer).class as u8;
             let m = &link.metrics;
             let claim = LsaLink {
                 to: link.peer.hash,
@@ -68,7 +66,7 @@ impl Engine {
             }
         }
         Claims {
-            area: self.core.settings.area,
+            area: core.settings.area,
             leaving: false,
             links: links.into_iter().map(|((neighbour, _), link)| Claim { neighbour, link }).collect(),
             leaves: leaves.into_iter().collect(),
@@ -79,23 +77,23 @@ impl Engine {
     }
 
     /// Tells our own LSA if it is due.
-    pub(super) fn tell_own(&mut self) {
-        if !self.core.settings.forwarding {
+    pub(super) fn tell_own(&mut self, core: &mut Core, neighbours: &mut Neighbours) {
+        if !core.settings.forwarding {
             return;
         }
-        let Some(own) = self.core.membership.credential(self.core.now.unix).cloned() else {
-            return self.routing.link_state.origin.rest();
+        let Some(own) = core.membership.credential(core.now.unix).cloned() else {
+            return self.link_state.origin.rest();
         };
-        self.routing.link_state.origin.take_credential(own.hash, self.groups.skew(&self.core));
-        let Some(lsa) = self.routing.link_state.origin.due(self.core.now.time) else { return };
+        self.link_state.origin.take_credential(own.hash, core.skew());
+        let Some(lsa) = self.link_state.origin.due(core.now.time) else { return };
         let signed: Arc<[u8]> = own.sign_document(CONTEXT, &wire::encode(&lsa)).into();
         if let Inserted::OwnAhead(sequence) =
-            self.routing.link_state.lsdb.tell(own.hash, &own.body, lsa, signed.clone(), self.core.now)
+            self.link_state.lsdb.tell(own.hash, &own.body, lsa, signed.clone(), core.now)
         {
-            self.routing.link_state.origin.jump_past(sequence, self.core.now.time);
-            self.routing.link_state.links_changed = true;
+            self.link_state.origin.jump_past(sequence, core.now.time);
+            neighbours.links_changed = true;
             return;
         }
-        self.routing.flood(&mut self.core, &mut self.neighbours, &[], &signed);
+        self.flood(core, neighbours, &[], &signed);
     }
 }

@@ -1,0 +1,111 @@
+//! What becomes of the membership: the bulletin, the documents that it names, what the issuer answers, and the turn of epochs.
+//!
+//! What concerns the membership alone is done by the wing of that name; what follows from it for links, routes, messages and
+//! groups is called here, in this order.
+
+use crate::counter::Counter;
+use crate::engine::exchange::Origin;
+use crate::engine::{Engine, Output};
+use crate::event_log::Event;
+use crate::id::LinkId;
+use crate::wire::hello::EnrolReply;
+
+impl Engine {
+    pub(super) fn handle_bulletin(&mut self, from: LinkId, body: &[u8]) {
+        match self.core.membership.accept_bulletin(body) {
+            Ok(true) => {
+                let version = self.core.membership.bulletin().version();
+                self.core.record(Event::BulletinAccepted { version });
+                self.member.documents.told_by = Some(from);
+                self.heed_bulletin();
+                self.core.outputs.push_back(Output::MembershipChanged { save: true });
+                for link in self.neighbours.links.ids().into_iter().filter(|link| *link != from) {
+                    self.member.send_bulletin(&mut self.core, &mut self.neighbours, link);
+                }
+                self.member.close_lapsed_links(&mut self.core, &mut self.neighbours);
+            }
+            Ok(false) => {}
+            Err(_) => self.core.count(Counter::BulletinsRefused, 1),
+        }
+    }
+
+    /// A newer bulletin holds: group keys may be others, and senders revoked.
+    pub(super) fn heed_bulletin(&mut self) {
+        let (bulletin, unix) = (self.core.membership.bulletin().clone(), self.core.now.unix);
+        self.neighbours.peers.heed(|known| bulletin.recheck(known, unix).is_ok());
+        // Who reaches which segment may be another matter now.
+        self.routing.link_state.reconsider();
+        self.member.watch_bulletin(&mut self.core);
+        self.member.fetch_documents(&mut self.core, &mut self.neighbours);
+        self.groups.update_tags(&mut self.core, &mut self.neighbours);
+    }
+
+    pub(in crate::engine) fn timeout_epochs(&mut self) {
+        if self.member.epoch_is_over(&self.core) {
+            self.start_epoch();
+            self.groups.update_tags(&mut self.core, &mut self.neighbours);
+        }
+        if self.member.erasure_is_due(&self.core) {
+            self.messages.sessions.retire(self.core.now.unix);
+            self.member.erase_past(&mut self.core);
+        }
+    }
+
+    /// Takes up the present epoch.
+    pub(in crate::engine) fn start_epoch(&mut self) {
+        self.member.begin_epoch(&mut self.core);
+        self.learn_own();
+        self.neighbours.send_refresh(&mut self.core);
+        self.member.close_lapsed_links(&mut self.core, &mut self.neighbours);
+        self.groups.end_streams(&mut self.core, &mut self.neighbours, &mut self.routing);
+        self.member.plan_renewal(&self.core);
+        self.member.watch_bulletin(&mut self.core);
+    }
+
+    /// A piece of a document that the bulletin names.
+    pub(super) fn handle_document_piece(&mut self, link: LinkId, body: &[u8]) {
+        if self.member.handle_document_piece(&mut self.core, &mut self.neighbours, link, body) {
+            self.heed_bulletin();
+            self.member.fetch_documents(&mut self.core, &mut self.neighbours);
+        }
+    }
+
+    /// This node's issuer has answered.
+    pub(super) fn handle_issued(
+        &mut self,
+        origin: Origin,
+        reply: EnrolReply,
+        pieces: &[Vec<u8>],
+        event: Option<Event>,
+    ) {
+        let introduced = matches!(event, Some(Event::Enrolled { .. }));
+        if let Some(event) = event {
+            self.core.record(event);
+        }
+        match origin {
+            Origin::Admission(id) => self.core.outputs.push_back(Output::Enrolled { id, reply }),
+            Origin::Own => self.handle_renewed(Ok(reply)),
+            Origin::Relay(id) => self.member.send_issued(&mut self.core, &mut self.neighbours, id, pieces),
+        }
+        if introduced {
+            self.member.pull_cards(&mut self.core);
+        }
+    }
+
+    /// The issuer has answered, or could not be reached.
+    pub(super) fn handle_renewed(&mut self, answer: Result<EnrolReply, String>) {
+        let Some(renewed) = self.member.take_renewal(&mut self.core, answer) else { return };
+        if renewed.changed {
+            self.rename_links();
+            if renewed.bulletin {
+                self.heed_bulletin();
+            }
+            self.groups.update_tags(&mut self.core, &mut self.neighbours);
+        }
+        self.member.plan_renewal(&self.core);
+        for (token, command) in self.messages.settle_strangers(&mut self.core) {
+            self.handle_command(token, command);
+        }
+        self.member.pull_again(&mut self.core);
+    }
+}

@@ -1,0 +1,51 @@
+//! What a policy's name comes to: the terms that stay with a message or publication until it ends.
+//!
+//! A policy is resolved once, when a command is taken. One that nobody has configured is refused with the nearest name that is known.
+
+use crate::delivery::lane::Terms;
+use crate::engine::api::{Refused, Reply, Token};
+use crate::engine::core::Core;
+use crate::engine::spelling::nearest;
+use crate::routing::policies::{Late, NamedPolicy, Policies};
+use core::time::Duration;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+impl Core {
+    /// What a publication asks of the links that it leaves over, and how long it is of use; nothing if it has been refused.
+    pub(in crate::engine) fn publication_terms(
+        &mut self,
+        token: Token,
+        topic: &str,
+        policy: Option<&str>,
+        lifetime: Duration,
+    ) -> Option<(Arc<Terms>, Duration)> {
+        let named = match policy {
+            None => self.policies.of_topic(topic),
+            Some(name) => self.policies.get(name),
+        };
+        let Some(named) = named else { return self.refuse_policy(token, policy) };
+        // The settings give no such policy to a topic; `balanced` is for everything, and keeps what can be kept.
+        if let Some(limit) = named.limit_of_paths().filter(|_| policy.is_some()) {
+            let policy = named.name.clone();
+            self.finish(token, Reply::Refused(Refused::PathPolicy { policy, limit }));
+            return None;
+        }
+        let lifetime = named.deadline.map_or(lifetime, |deadline| deadline.min(lifetime));
+        Some((self.terms.get(&named.name).cloned().unwrap_or_default(), lifetime))
+    }
+
+    /// No policy of that name.
+    pub(in crate::engine) fn refuse_policy<T>(&mut self, token: Token, name: Option<&str>) -> Option<T> {
+        let name = name.unwrap_or_default().to_owned();
+        let nearest = nearest(&name, self.policies.names());
+        self.finish(token, Reply::Refused(Refused::UnknownPolicy { name, nearest }));
+        None
+    }
+}
+
+/// What messages of each policy ask of their way.
+pub(in crate::engine) fn all_terms(policies: &Policies) -> BTreeMap<String, Arc<Terms>> {
+    let terms = |named: &NamedPolicy| Terms { policy: named.policy(), yields: named.late == Late::Pay };
+    policies.iter().map(|named| (named.name.clone(), Arc::new(terms(named)))).collect()
+}
