@@ -8,6 +8,8 @@
 mod evidence;
 #[path = "mutants/src/faults.rs"]
 mod faults;
+#[path = "tidy/picture.rs"]
+mod picture;
 #[path = "tidy/rules.rs"]
 mod rules;
 #[path = "tidy/source.rs"]
@@ -121,6 +123,28 @@ fn sources_are_documented_finished_and_of_readable_size() {
     report(&sources.iter().flat_map(|(path, text)| rules::manner(path, text)).collect::<Vec<_>>());
 }
 
+/// `M2MESH_BLESS=1 cargo test --test tidy` draws them anew.
+#[test]
+fn the_pictures_of_the_architecture_are_those_of_the_sources() {
+    let drawn = picture::imports(&rust_files(&["src"])).map(|imports| {
+        picture::draw(&imports).unwrap_or_else(|way| unreachable!("a way of imports comes back: {}", way.join(" → ")))
+    });
+    let path = root().join("ARCHITECTURE.md");
+    let document = std::fs::read_to_string(&path).expect("the architecture");
+    assert_eq!(document.matches("```mermaid").count(), drawn.len());
+    let redrawn = picture::redrawn(&document, &drawn);
+    if std::env::var_os("M2MESH_BLESS").is_some() {
+        return std::fs::write(&path, &redrawn).expect("the architecture is written");
+    }
+    let (kept, found) = (document.lines(), redrawn.lines());
+    let differs: Vec<String> = kept
+        .zip(found)
+        .filter(|(kept, found)| kept != found)
+        .map(|(kept, found)| format!("- {kept}\n+ {found}"))
+        .collect();
+    assert!(document == redrawn, "the pictures are not those of the sources:\n{}", differs.join("\n"));
+}
+
 #[test]
 fn no_file_names_a_machine() {
     let mut problems = Vec::new();
@@ -177,6 +201,7 @@ fn planted_faults_are_where_they_say() {
 
 mod can_fail {
     use super::evidence::{counters, document, test_code, tests_of};
+    use super::picture;
     use super::rules::{architecture, machine_paths, manner};
 
     /// The one complaint about `text` as the source `path`, which contains `part`.
@@ -208,6 +233,34 @@ mod can_fail {
         complains("src/engine/a.rs", "use std::collections::HashMap;", "order");
         fine("src/engine/a.rs", "// SystemTime\nconst TEXT: &str = \"use tokio::time\"; /* HashMap */");
         fine("src/net/a.rs", "use std::time::Instant; use std::collections::HashMap;");
+    }
+
+    #[test]
+    fn a_picture_with_an_arrow_too_many_or_a_circle() {
+        let imports = |pairs: &[(&str, &[&str])]| -> picture::Imports {
+            let set = |of: &[&str]| of.iter().map(|one| (*one).to_owned()).collect();
+            pairs.iter().map(|(from, to)| ((*from).to_owned(), set(to))).collect()
+        };
+        let drawn = picture::draw(&imports(&[("a", &["b", "c", "d"]), ("b", &["c"])]));
+        assert_eq!(drawn.as_deref(), Ok("flowchart TD\n    a --> b & d\n    b --> c\n"));
+        let circle = picture::draw(&imports(&[("a", &["b"]), ("b", &["c"]), ("c", &["b"])]));
+        assert_eq!(circle, Err(vec!["b".to_owned(), "c".to_owned()]));
+        let sources = [
+            (
+                "src/engine/groups/a.rs".to_owned(),
+                "use crate::engine::routing::b::C;\nuse crate::engine::core::Core;".to_owned(),
+            ),
+            (
+                "src/net/a.rs".to_owned(),
+                "use crate::wire::B;\n#[cfg(test)] mod tests { use crate::identity::X; }".to_owned(),
+            ),
+        ];
+        let found = picture::imports(&sources);
+        assert_eq!(found, [imports(&[("net", &["wire"])]), imports(&[("groups", &["core", "routing"])])]);
+        assert_eq!(
+            picture::redrawn("x\n```mermaid\nold\n```\ny\n", &["new\n".to_owned()]),
+            "x\n```mermaid\nnew\n```\ny\n"
+        );
     }
 
     #[test]

@@ -220,7 +220,7 @@ fn floor_of(module: &str) -> Option<u8> {
 }
 
 /// `src/wire/codec.rs` is `crate::wire::codec`.
-fn module_of(path: &str) -> Vec<String> {
+pub fn module_of(path: &str) -> Vec<String> {
     let inner = path.trim_start_matches("src/").trim_end_matches(".rs").trim_end_matches("/mod");
     let mut module = vec!["crate".to_owned()];
     module.extend(inner.split('/').filter(|part| *part != "lib").map(str::to_owned));
@@ -244,6 +244,13 @@ fn breaks_floor(top: &str, floor: u8, named: &Named) -> Option<String> {
         Some(same) if same == floor => Some(format!("`{top}` imports its sibling `{target}`, both on floor {floor}")),
         Some(above) => Some(format!("`{top}` on floor {floor} imports `{target}` on floor {above}")),
     }
+}
+
+/// The wing of the engine that a path leads to: `core` for what all of them stand on.
+pub fn wing_of(path: &[String]) -> Option<&str> {
+    let [krate, engine, wing, ..] = path else { return None };
+    let known = WINGS.iter().find(|(name, _)| name == wing).map_or("core", |(name, _)| *name);
+    (krate == "crate" && engine == "engine" && known != "Engine").then_some(known)
 }
 
 /// What of the engine a file of the engine may not import.
