@@ -12,6 +12,7 @@
 //! 3. A path visits no node twice and keeps every limit of its query.
 
 pub mod explain;
+pub mod flooding;
 pub mod graph;
 pub mod lsdb;
 pub mod origin;

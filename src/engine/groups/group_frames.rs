@@ -290,7 +290,7 @@ impl Groups {
         let ways = self.ways(core, neighbours, routing, &group, Some(&from), &Policy::default());
         let behind = lag.behind(number, Unix(frame.sent));
         let fetched = arrival.behind.map(|_| core.now.time.since(came));
-        self.push(core, neighbours, &group, segment, &ways, &kept, Handed { fetched, behind });
+        self.push(core, neighbours, &group, &ways, &kept, Handed { fetched, behind });
         let Some(name) = self.multicast.tags.get(&group).filter(|_| key != core.own).cloned() else {
             return;
         };

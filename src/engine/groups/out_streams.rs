@@ -186,6 +186,7 @@ impl Groups {
     }
 
     /// Says where the stream of the process before this one ended, if that was under the same credential.
+    #[expect(clippy::too_many_arguments, reason = "what other rooms lend is among them")]
     fn tell_end_before(
         &mut self,
         core: &mut Core,

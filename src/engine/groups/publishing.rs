@@ -212,6 +212,7 @@ impl Groups {
         Ready::To(ways)
     }
 
+    #[expect(clippy::too_many_arguments, reason = "what other rooms lend is among them")]
     pub(in crate::engine) fn publish(
         &mut self,
         core: &mut Core,
@@ -329,6 +330,7 @@ impl Groups {
     }
 
     /// Seals a batch, keeps the frame, and pushes it to neighbours; answers to how many.
+    #[expect(clippy::too_many_arguments, reason = "what other rooms lend is among them")]
     pub(in crate::engine) fn push_sealed(
         &mut self,
         core: &mut Core,
@@ -346,7 +348,7 @@ impl Groups {
         let (tag, segment, flow) = (sender.tag(), sender.segment(), (sender.credential(), sender.salt()));
         let kept = Kept { data, came: core.now.time, until: deadline, expiry, segment, terms: Some(terms) };
         self.keep_own(core, tag, flow, number, kept.clone());
-        self.push(core, neighbours, &tag, segment, ways, &kept, Handed::default())
+        self.push(core, neighbours, &tag, ways, &kept, Handed::default())
     }
 
     fn expire_publications(&mut self, core: &mut Core) {

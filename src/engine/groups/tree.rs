@@ -273,14 +273,13 @@ impl Groups {
         core: &mut Core,
         neighbours: &mut Neighbours,
         group: &Tag,
-        segment: u8,
         ways: &[Way],
         kept: &Kept,
         lag: Handed,
     ) -> u32 {
         let (mut pushed, data) = (0, &kept.data);
         for Way { to, link } in ways {
-            let Some(link) = link.filter(|link| neighbours.admits(core, *link, segment)) else {
+            let Some(link) = link.filter(|link| neighbours.admits(core, *link, kept.segment)) else {
                 core.count(Counter::GroupFramesWithoutWay, 1);
                 self.repair.owe(*to, *group, false, core.now.time);
                 continue;

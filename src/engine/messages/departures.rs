@@ -1,6 +1,6 @@
 //! Departures: batches of messages that leave under one seal each, in turn.
 //!
-//! [`Engine::pump_unicast`] serves the ready destinations in turn (`delivery::schedule`): one batch, one seal, one frame, along the way
+//! [`Messages::pump_unicast`] serves the ready destinations in turn (`delivery::schedule`): one batch, one seal, one frame, along the way
 //! that the batch's terms ask for, over a link that takes data. The first frame of a session carries its opener.
 //!
 //! Invariants

@@ -67,7 +67,7 @@ impl Messages {
                     self.outgoing.handle_path_broken(&name);
                     self.schedule.wake(name);
                 }
-                Reroute::Broken(name) => drop(self.outgoing.handle_path_broken(&name)),
+                Reroute::Broken(name) => self.outgoing.handle_path_broken(&name),
                 Reroute::Anew => {
                     let waiting = self.outgoing.destinations_waiting().chain(self.unconfirmed.destinations());
                     self.schedule.wake_all(waiting.cloned());

@@ -115,6 +115,7 @@ impl Messages {
     }
 
     /// Queues receipts for a device, `under` the session of their messages, to be released when `after` is durable.
+    #[expect(clippy::too_many_arguments, reason = "what other rooms lend is among them")]
     pub(in crate::engine) fn send_receipts(
         &mut self,
         core: &mut Core,

@@ -65,6 +65,7 @@ impl Messages {
     }
 
     /// `buffer` is what the frame was read into.
+    #[expect(clippy::too_many_arguments, reason = "what other rooms lend is among them")]
     pub(in crate::engine) fn handle_data(
         &mut self,
         core: &mut Core,

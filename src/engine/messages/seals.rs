@@ -256,6 +256,7 @@ impl Messages {
     }
 
     /// Takes an opener that has not been here, with the record behind it.
+    #[expect(clippy::too_many_arguments, reason = "what other rooms lend is among them")]
     fn accept(
         &mut self,
         core: &mut Core,

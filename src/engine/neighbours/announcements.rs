@@ -101,7 +101,7 @@ impl Neighbours {
             fit.take(most).map(ByteBuf::into_vec).collect()
         };
         let (own, others) = (unpack(addresses, MAX_ADDRESSES), unpack(others, MAX_OTHERS));
-        let Some(neighbour) = self.links.get_mut(link) else { return None };
+        let neighbour = self.links.get_mut(link)?;
         neighbour.addresses.clone_from(&own);
         neighbour.theirs_set_forward = set_forward.saturating_mul(1_000);
         core.outputs.push_back(Output::Addresses { link, own, others });

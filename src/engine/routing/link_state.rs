@@ -33,6 +33,7 @@ mod pace;
 use crate::counter::Counter;
 use crate::id::{CredentialHash, Handle, LinkId, Name, Pseudonym};
 use crate::identity::sign::verify_signed;
+use crate::routing::flooding::{News, Requests};
 use crate::routing::lsdb::{Inserted, Lsdb};
 use crate::routing::origin::Origin;
 use crate::time::Time;
@@ -40,7 +41,6 @@ use crate::wire::frame::{self, Kind};
 use crate::wire::lsa::{CONTEXT, Lsa, LsaDigest, LsaRequest, MAX_LSA};
 use crate::wire::{self, Signed};
 use core::time::Duration;
-use flooding::Flooding;
 use names::Names;
 use pace::{Pace, Turn};
 use std::collections::{BTreeMap, VecDeque};
@@ -76,7 +76,8 @@ pub(in crate::engine) struct LinkState {
     /// When the graph was made.
     made: Time,
     waiting: VecDeque<Waiting>,
-    flooding: Flooding,
+    news: News,
+    requests: Requests,
     names_unknown: Names,
     digests: BTreeMap<LinkId, Time>,
     names: BTreeMap<Name, Pseudonym>,
@@ -103,7 +104,8 @@ impl LinkState {
             grown: 0,
             made: Time::default(),
             waiting: VecDeque::new(),
-            flooding: Flooding::default(),
+            news: News::default(),
+            requests: Requests::default(),
             names_unknown: Names::default(),
             digests: BTreeMap::new(),
             names: BTreeMap::new(),
@@ -183,8 +185,13 @@ impl LinkState {
     pub(in crate::engine) fn next_wake(&self) -> Option<Time> {
         let digest = self.digests.values().min().copied();
         let waiting = self.waiting.front().map(|waiting| waiting.until);
-        let paced =
-            [self.origin.next_wake(), self.flooding.next_wake(), self.pace.next_wake(), self.names_unknown.next_wake()];
+        let paced = [
+            self.origin.next_wake(),
+            self.news.next_wake(),
+            self.requests.next_wake(),
+            self.pace.next_wake(),
+            self.names_unknown.next_wake(),
+        ];
         [digest, waiting, self.again].into_iter().chain(paced).flatten().min()
     }
 }

@@ -7,24 +7,18 @@
 //! 2. One that takes something away, a link, a leaf or its router, is handed on at once to all who are not known to have it:
 //!    messages run into a hole until it is there.
 //! 3. A neighbour whose only link is ours hears it from nobody else, and gets it at once.
-//! 4. To others it is *news*: it is gathered for [`HOLD`], and for [`GAP`] after news was told last. Then every neighbour is told in one
+//! 4. To others it is *news* ([`News`](crate::routing::flooding::News)): it is gathered, and then every neighbour is told in one
 //!    digest what there is (credential and number, a thirtieth of the LSA), but for what it is known to have: it sent it,
 //!    or named it itself.
-//! 5. A neighbour's digest is an offer. What is newer there is asked for where it was offered first, together with
-//!    credentials that are not known here. Later offers are kept: if the neighbour that was asked is gone, or gives nothing for
-//!    [`PATIENCE`], the next one is asked.
+//! 5. A neighbour's digest is an offer. What is newer there is asked for where it was offered first ([`Requests`](crate::routing::flooding::Requests)), together with
+//!    credentials that are not known here.
 //!
 //! What many links offer is fetched over one; several changes of one router within a moment are fetched as one. It is the
 //! lazy part of epidemic broadcast trees (Leitão et al., SRDS 2007), with the neighbours of the origin as the eager part.
 //!
-//! The digest of news has a summary of zeros, as it is not of the whole database.
-//!
-//! Invariants
-//! 1. What is asked for is asked of one neighbour at a time.
-//! 2. At most [`MAX_ENTRIES`] names are gathered; drop policy: none, they are told at once.
-//! 3. At most [`MAX_ENTRIES`] LSAs are asked for; drop policy: no more are, until the next digest (`lsas_not_asked`). One that nobody
-//!    gives within [`LONGEST`] is given up till then (`lsas_not_given`).
-//! 4. Of each no more than [`MAX_KNOWN`] neighbours are remembered that have it; drop policy: of later ones it is forgotten.
+//! The digest of news has a summary of zeros, as it is not of the whole database. What is news, and what is asked for of whom, is
+//! decided by [`crate::routing::flooding`], with its bounds: what is offered beyond them counts as `lsas_not_asked`, what nobody gives as
+//! `lsas_not_given`.
 
 use super::LinkState;
 use crate::counter::Counter;
@@ -32,121 +26,11 @@ use crate::engine::core::Core;
 use crate::engine::neighbours::Neighbours;
 use crate::engine::routing::Routing;
 use crate::id::{CredentialHash, LinkId, Pseudonym};
-use crate::time::Time;
+use crate::routing::flooding::{MAX_KNOWN, Offer};
 use crate::wire::frame::{self, Kind};
 use crate::wire::lsa::{LsaDigest, LsaKey, LsaRequest, MAX_ENTRIES};
-use core::time::Duration;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// How long news is gathered at least: what comes over several links comes within the difference of their delays.
-const HOLD: Duration = Duration::from_millis(10);
-/// Least time between two tellings of news: while a network starts there is some in each millisecond.
-const GAP: Duration = Duration::from_millis(50);
-/// How long a neighbour may give nothing that it was asked for: several round trips of a slow link.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// How long it may take to get an LSA, whoever is asked.
-const LONGEST: Duration = Duration::from_secs(30);
-/// Most neighbours of which it is remembered that they have an LSA.
-const MAX_KNOWN: usize = 32;
-
-/// See the module's documentation.
-#[derive(Debug, Default)]
-pub(super) struct Flooding {
-    /// By origin: neighbours that have it.
-    news: BTreeMap<CredentialHash, Vec<Pseudonym>>,
-    /// When news is told.
-    due: Option<Time>,
-    /// When it was told last.
-    told: Option<Time>,
-    /// By origin.
-    wanted: BTreeMap<CredentialHash, Wanted>,
-    /// When it is looked whether what is wanted has come.
-    look: Option<Time>,
-    /// When each link last brought an LSA.
-    brought: BTreeMap<LinkId, Time>,
-}
-
-/// An LSA that was asked for.
-#[derive(Debug)]
-struct Wanted {
-    /// Who was asked last, for which number at least, and when.
-    asked: LinkId,
-    sequence: u64,
-    asked_at: Time,
-    since: Time,
-    /// What else has been offered, by whom.
-    offers: Vec<(u64, LinkId)>,
-}
-
-impl Wanted {
-    fn take_offer(&mut self, link: LinkId, sequence: u64) {
-        if link == self.asked && sequence <= self.sequence {
-            return;
-        }
-        if let Some((known, _)) = self.offers.iter_mut().find(|(_, offering)| *offering == link) {
-            *known = sequence.max(*known);
-        } else if self.offers.len() < MAX_KNOWN {
-            self.offers.push((sequence, link));
-        }
-    }
-
-    /// Takes out the highest offer, of several the first.
-    fn next_offer(&mut self) -> Option<(u64, LinkId)> {
-        let best = self.offers.iter().map(|(sequence, _)| *sequence).max()?;
-        let at = self.offers.iter().position(|(sequence, _)| *sequence == best)?;
-        Some(self.offers.remove(at))
-    }
-}
-
-impl Flooding {
-    pub(super) fn next_wake(&self) -> Option<Time> {
-        [self.due, self.look].into_iter().flatten().min()
-    }
-
-    /// Takes an offer of something newer; answers whether it is to be asked for there.
-    fn take_offer(&mut self, link: LinkId, key: &LsaKey, now: Time) -> bool {
-        if let Some(wanted) = self.wanted.get_mut(&key.origin) {
-            wanted.take_offer(link, key.sequence);
-            return false;
-        }
-        let (asked, sequence, offers) = (link, key.sequence, Vec::new());
-        self.wanted.insert(key.origin, Wanted { asked, sequence, asked_at: now, since: now, offers });
-        self.look.get_or_insert(now + PATIENCE);
-        true
-    }
-
-    /// An LSA has come: who is known to have it, or a later one, and whether another offer of it is to be taken up.
-    fn arrived(&mut self, from: LinkId, origin: &CredentialHash, sequence: u64) -> (Vec<LinkId>, bool) {
-        let Some(wanted) = self.wanted.get_mut(origin) else { return (vec![from], false) };
-        let offers = wanted.offers.iter().filter(|(offered, _)| *offered >= sequence);
-        let having = [from].into_iter().chain(offers.map(|(_, link)| *link)).collect();
-        wanted.offers.retain(|(offered, _)| *offered > sequence);
-        if wanted.asked != from && wanted.sequence > sequence {
-            return (having, false);
-        }
-        let more = !wanted.offers.is_empty();
-        if !more {
-            self.wanted.remove(origin);
-        }
-        (having, more)
-    }
-
-    /// Takes up the next offer, if there is one; answers whose.
-    fn ask_next(&mut self, origin: &CredentialHash, now: Time) -> Option<LinkId> {
-        let wanted = self.wanted.get_mut(origin)?;
-        match wanted.next_offer().filter(|_| wanted.since + LONGEST > now) {
-            Some((sequence, link)) => {
-                (wanted.asked, wanted.sequence, wanted.asked_at) = (link, sequence, now);
-                Some(link)
-            }
-            None => {
-                self.wanted.remove(origin);
-                None
-            }
-        }
-    }
-}
 
 impl Routing {
     /// To every router next to us but these.
@@ -195,11 +79,7 @@ impl Routing {
         having: Vec<Pseudonym>,
     ) {
         let now = core.now.time;
-        let flooding = &mut self.link_state.flooding;
-        flooding.news.insert(origin, having);
-        let free = flooding.told.map_or(now, |told| told + GAP);
-        flooding.due.get_or_insert(free.max(now + HOLD));
-        if flooding.news.len() >= MAX_ENTRIES {
+        if self.link_state.news.note(origin, having, now) {
             self.tell_news(core, neighbours);
         }
     }
@@ -216,18 +96,16 @@ impl Routing {
         let now = core.now.time;
         // What waited for its credential may come from a link that is gone since.
         if neighbours.links.get(from).is_some() {
-            self.link_state.flooding.brought.insert(from, now);
+            self.link_state.requests.note_brought(from, now);
         }
-        let (having, more) = self.link_state.flooding.arrived(from, &origin, sequence);
+        let (having, more) = self.link_state.requests.arrived(from, &origin, sequence);
         if more {
             self.ask_others(core, neighbours, &[origin]);
         }
         let having: Vec<Pseudonym> =
             having.into_iter().filter_map(|link| neighbours.links.get(link)).map(|link| link.peer.body.key).collect();
-        if let (Some(known), Some(from)) = (self.link_state.flooding.news.get_mut(&origin), having.first())
-            && known.len() < MAX_KNOWN
-        {
-            known.push(*from);
+        if let Some(from) = having.first() {
+            self.link_state.news.note_having(&origin, *from);
         }
         having
     }
@@ -242,24 +120,22 @@ impl Routing {
     ) {
         let now = core.now.time;
         let Some(neighbour) = neighbours.links.get(link).map(|link| link.peer.body.key) else { return };
-        let LinkState { lsdb, flooding, .. } = &mut self.link_state;
-        if !flooding.news.is_empty() {
+        let LinkState { lsdb, news, requests, .. } = &mut self.link_state;
+        if !news.is_empty() {
             for key in entries.iter().take(MAX_ENTRIES) {
                 let even = lsdb.get(&key.origin).is_some_and(|entry| entry.lsa.sequence <= key.sequence);
-                if let Some(known) = flooding.news.get_mut(&key.origin).filter(|_| even)
-                    && known.len() < MAX_KNOWN
-                {
-                    known.push(neighbour);
+                if even {
+                    news.note_having(&key.origin, neighbour);
                 }
             }
         }
         let mut origins = Vec::new();
         let mut beyond = 0;
         for key in lsdb.newer(entries) {
-            if flooding.wanted.len() >= MAX_ENTRIES && !flooding.wanted.contains_key(&key.origin) {
-                beyond += 1;
-            } else if flooding.take_offer(link, &key, now) {
-                origins.push(key.origin);
+            match requests.take_offer(link, &key, now) {
+                Offer::Ask => origins.push(key.origin),
+                Offer::Kept => {}
+                Offer::Beyond => beyond += 1,
             }
         }
         core.count(Counter::LsasNotAsked, beyond);
@@ -281,13 +157,7 @@ impl Routing {
 
     /// What was asked for over a link will not come.
     pub(in crate::engine) fn ask_elsewhere(&mut self, core: &mut Core, neighbours: &mut Neighbours, link: LinkId) {
-        let flooding = &mut self.link_state.flooding;
-        flooding.brought.remove(&link);
-        for wanted in flooding.wanted.values_mut() {
-            wanted.offers.retain(|(_, offering)| *offering != link);
-        }
-        let asked = flooding.wanted.iter().filter(|(_, wanted)| wanted.asked == link);
-        let origins: Vec<CredentialHash> = asked.map(|(origin, _)| *origin).collect();
+        let origins = self.link_state.requests.forget_link(link);
         self.ask_others(core, neighbours, &origins);
     }
 
@@ -297,7 +167,7 @@ impl Routing {
         let mut by_link: BTreeMap<LinkId, Vec<CredentialHash>> = BTreeMap::new();
         let mut lost = 0;
         for origin in origins {
-            match self.link_state.flooding.ask_next(origin, now) {
+            match self.link_state.requests.ask_next(origin, now) {
                 Some(link) => by_link.entry(link).or_default().push(*origin),
                 None => lost += 1,
             }
@@ -310,30 +180,22 @@ impl Routing {
 
     pub(super) fn timeout_flooding(&mut self, core: &mut Core, neighbours: &mut Neighbours) {
         let now = core.now.time;
-        if self.link_state.flooding.due.is_some_and(|due| due <= now) {
+        if self.link_state.news.next_wake().is_some_and(|due| due <= now) {
             self.tell_news(core, neighbours);
         }
-        if self.link_state.flooding.look.is_none_or(|look| look > now) {
+        if self.link_state.requests.next_wake().is_none_or(|look| look > now) {
             return;
         }
-        let flooding = &self.link_state.flooding;
-        let heard = |wanted: &Wanted| {
-            let brought = flooding.brought.get(&wanted.asked).copied().unwrap_or_default();
-            brought.max(wanted.asked_at).min(wanted.since + LONGEST)
-        };
-        let late = flooding.wanted.iter().filter(|(_, wanted)| heard(wanted) + PATIENCE <= now);
-        let origins: Vec<CredentialHash> = late.map(|(origin, _)| *origin).collect();
+        let origins = self.link_state.requests.overdue(now);
         self.ask_others(core, neighbours, &origins);
-        let flooding = &mut self.link_state.flooding;
-        flooding.look = (!flooding.wanted.is_empty()).then(|| now + PATIENCE / 2);
+        self.link_state.requests.note_looked(now);
     }
 
     /// Tells every neighbour what it is not known to have.
     fn tell_news(&mut self, core: &mut Core, neighbours: &mut Neighbours) {
-        let flooding = &mut self.link_state.flooding;
-        (flooding.due, flooding.told) = (None, Some(core.now.time));
-        let lsdb = &self.link_state.lsdb;
-        let news: Vec<(LsaKey, Vec<Pseudonym>)> = core::mem::take(&mut flooding.news)
+        let LinkState { lsdb, news, .. } = &mut self.link_state;
+        let news: Vec<(LsaKey, Vec<Pseudonym>)> = news
+            .take(core.now.time)
             .into_iter()
             .filter_map(|(origin, having)| {
                 let sequence = lsdb.get(&origin)?.lsa.sequence;

@@ -3,10 +3,10 @@
 //! **Mechanism.** At the turn of an epoch a router goes on under its next credential at once, while others name it by the one
 //! before for up to [`RENAME_WAIT`], or until something else changes. A router that has been started since then knows its
 //! peers by the next credential alone, and cannot join the two ends of a link of which one names the other so. It asks a
-//! neighbour for what it does not know, [`WAIT`] after the news, and another neighbour each time.
+//! neighbour for what it does not know, [`WAIT`] after the last news, and another neighbour each time.
 //!
 //! ```text
-//! news, and a router's epoch is young ─▶ WAIT ─▶ names that nobody has shown ─▶ CredentialRequest, ATTEMPTS times
+//! news, and a router's epoch is young ─▶ no more for WAIT ─▶ names that nobody has shown ─▶ CredentialRequest, ATTEMPTS times
 //! Credential ─▶ the graph is made anew
 //! ```
 //!
@@ -29,6 +29,8 @@ use std::collections::BTreeMap;
 
 /// How long the advertisement of the router itself is waited for, and an answer.
 const WAIT: Duration = Duration::from_secs(1);
+/// And for how long at most, while other news comes.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// How often a credential is asked for.
 const ATTEMPTS: u8 = 4;
 /// Most names of one advertisement that are asked for at once,
@@ -43,17 +45,19 @@ const MAX_NAMES: usize = 1_024;
 pub(super) struct Names {
     /// How often each was asked for.
     asked: BTreeMap<CredentialHash, u8>,
-    due: Option<Time>,
+    /// When names are looked at, and when the first news came that they are looked at for.
+    due: Option<(Time, Time)>,
 }
 
 impl Names {
     pub(super) fn next_wake(&self) -> Option<Time> {
-        self.due
+        self.due.map(|(at, _)| at)
     }
 
     /// An advertisement has come.
     pub(super) fn note_news(&mut self, now: Time) {
-        self.due.get_or_insert(now + WAIT);
+        let first = self.due.map_or(now, |(_, first)| first);
+        self.due = Some(((now + WAIT).min(first + LONGEST_WAIT), first));
     }
 
     /// A credential has come; answers whether an advertisement named somebody by it.
@@ -65,7 +69,7 @@ impl Names {
 impl Routing {
     pub(super) fn timeout_names(&mut self, core: &mut Core, neighbours: &mut Neighbours) {
         let now = core.now;
-        if self.link_state.names_unknown.due.is_none_or(|due| due > now.time) {
+        if self.link_state.names_unknown.next_wake().is_none_or(|due| due > now.time) {
             return;
         }
         self.link_state.names_unknown.due = None;
@@ -103,7 +107,7 @@ impl Routing {
             *times += 1;
             neighbours.ask_credential(core, link, hash);
         }
-        self.link_state.names_unknown.due = Some(now.time + WAIT);
+        self.link_state.names_unknown.due = Some((now.time + WAIT, now.time));
     }
 
     /// A link to each router of this area next to this one, the cheapest first.
