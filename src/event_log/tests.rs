@@ -9,6 +9,8 @@ use proptest::prelude::*;
 use std::collections::BTreeMap;
 
 mod damage;
+#[cfg(feature = "node")]
+mod pinned;
 
 /// What a disk would hold.
 #[derive(Clone, Default)]
@@ -58,6 +60,20 @@ impl Disk {
 
 fn now(seconds: u64) -> Now {
     Now { time: Time(seconds * 1_000_000), unix: Unix::from_seconds(1_800_000_000 + seconds) }
+}
+
+/// Other ones of kinds that have more than one form.
+fn others() -> Vec<Event> {
+    let text = |text: &str| text.to_owned();
+    let chain = Some(event::Chain { records: 12, head: [0xab; 32] });
+    vec![
+        Event::Refused { reasons: vec![Count { name: text("expired"), count: 1 }] },
+        Event::LinkDown { name: Name::new("mast").ok(), credential: CredentialPrefix([8; 8]), reason: text("closed") },
+        Event::MessageFailed { to: text("pump"), outcome: text("expired"), reason: text("no receipt"), count: 1 },
+        Event::ClockStepped { by_ms: 3_600_007 },
+        Event::Quarantined { place: text("store.quarantine-1800000000"), reason: text("corrupt"), chain },
+        Event::Twins { name: Name::new("pump").ok(), addresses: vec![text("/ip4/192.0.2.1/tcp/7")] },
+    ]
 }
 
 /// One of every kind, in order of their numbers on disk.
