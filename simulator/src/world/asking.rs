@@ -75,9 +75,9 @@ impl Routed {
 
     /// Asks, and enters the next question, if there is one.
     pub fn ask(&mut self, devices: &[Device], agenda: &Agenda) {
-        let routes: usize = statuses(devices).into_iter().map(|status| status.routers).sum();
+        let routes: u64 = statuses(devices).into_iter().map(|status| status.gauges.routers).sum();
         let after = Duration::from_nanos(now().saturating_sub(NANOS));
-        if routes * 100 >= self.wanted * 99 {
+        if routes * 100 >= self.wanted as u64 * 99 {
             self.at = Some(now());
         } else if after < LONGEST {
             agenda.enter(after + self.every, Item::Ask);
