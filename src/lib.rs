@@ -67,6 +67,7 @@ pub mod store;
 pub use engine::api::{Call, Contact, InboxRecord, Missed, Outcome, Past, Peer, Published, Refused, Status};
 pub use engine::view::{LinkView, RoutesView};
 pub use id::{Name, SendId};
+pub use metrics::Gauges;
 pub use time::EpochLength;
 pub use wire::batch::Ack;
 pub use wire::data::Class;

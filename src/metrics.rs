@@ -42,7 +42,7 @@ macro_rules! gauges {
                         units.first().copied()
                     },
                     help: $help.trim_ascii_start(),
-                    of: |gauges| gauges.$gauge,
+                    read: |gauges| gauges.$gauge,
                 },
             )*];
         }
@@ -93,10 +93,20 @@ pub struct Gauge {
     pub unit: Option<Unit>,
     /// What it says, in a sentence.
     pub help: &'static str,
-    of: fn(&Gauges) -> u64,
+    read: fn(&Gauges) -> u64,
 }
 
 impl Gauge {
+    /// The gauge of a name.
+    pub fn named(name: &str) -> Option<&'static Self> {
+        Self::ALL.iter().find(|gauge| gauge.name == name)
+    }
+
+    /// Its value among those of a node.
+    pub fn of(&self, gauges: &Gauges) -> u64 {
+        (self.read)(gauges)
+    }
+
     /// The name by which a monitoring system knows it.
     pub fn metric(&self) -> String {
         let Some(unit) = self.unit.map(|unit| unit.to_string()) else { return format!("{PREFIX}{}", self.name) };
@@ -177,7 +187,7 @@ pub fn samples(
         unit: gauge.unit.map(|unit| unit.to_string()),
         help: gauge.help,
         labels: BTreeMap::new(),
-        value: (gauge.of)(gauges),
+        value: gauge.of(gauges),
     });
     let counted = Counter::ALL.iter().map(|counter| Sample {
         name: counted(*counter),
@@ -223,8 +233,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     fn named(name: &str) -> String {
-        let gauge = Gauge::ALL.iter().find(|gauge| gauge.name == name).expect("a gauge");
-        gauge.metric()
+        Gauge::named(name).expect("a gauge").metric()
     }
 
     #[test]
@@ -253,8 +262,10 @@ mod tests {
         let names: BTreeSet<&str> = all.iter().map(|sample| sample.name.as_str()).collect();
         assert_eq!(names.len(), all.len(), "no two have one name");
         for Sample { name, kind, help, .. } in &all {
-            let letters = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
-            assert!(letters && name.starts_with(PREFIX) && !name.contains("__"), "{name}");
+            let bare = name.strip_prefix(PREFIX).expect("all begin with it");
+            let words =
+                bare.split('_').all(|word| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase()));
+            assert!(words, "{name}");
             assert_eq!(name.ends_with("_total"), *kind == Kind::Counter, "{name}");
             assert!(help.len() > 8 && help.ends_with('.'), "{name}");
         }

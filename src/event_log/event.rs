@@ -8,7 +8,8 @@
 //! Invariants
 //! 1. Kinds are numbered by their order here, on disk too, and fields likewise: new ones go to the end.
 //! 2. Payloads, keys and other devices' lasting ids never appear in an event.
-//! 3. A recorded event is bounded: texts at [`MAX_TEXT`], lists at [`MAX_COUNTS`].
+//! 3. A time is kept in unix seconds, and declared `as Seconds`, as which it is shown.
+//! 4. A recorded event is bounded: texts at [`MAX_TEXT`], lists at [`MAX_COUNTS`].
 
 use super::chain::Hash;
 use super::declared::events;
@@ -47,7 +48,7 @@ events! {
 
     /// This device enrolled or renewed: it has credentials until then.
     Joined = "joined" {
-        /// End of the last credential, in unix seconds.
+        /// End of the last credential.
         until: u64 as Seconds,
     } => "has credentials until {until}";
 
@@ -229,7 +230,7 @@ events! {
     ClockDiffers = "clock-differs" {
         /// Where the other is.
         address: String,
-        /// What its clock says, as it says, in unix seconds.
+        /// What its clock says, as it says.
         theirs: u64 as Seconds,
         /// What this one's said, likewise.
         ours: u64 as Seconds,
@@ -247,7 +248,7 @@ events! {
     BulletinOverdue = "bulletin-overdue" {
         /// The version at hand.
         version: u64,
-        /// That time, in unix seconds.
+        /// That time.
         since: u64 as Seconds,
     } => "bulletin version {version} was to be followed by {since}; the node goes on with it";
 

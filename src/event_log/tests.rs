@@ -4,7 +4,7 @@ use super::chain::key;
 use super::*;
 use crate::id::{CredentialPrefix, Name};
 use crate::wire::codec;
-use event::Count;
+use event::{Count, MAX_COUNTS, MAX_TEXT};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -168,6 +168,52 @@ fn numbers_of_kinds_do_not_move() {
     }
     assert_eq!(samples().len() as u64, Event::KINDS);
     assert!(samples().iter().map(Event::kind).eq(Event::NAMES));
+}
+
+#[test]
+fn every_kind_is_named_by_its_variant_and_says_what_it_is() {
+    for (event, declared) in samples().iter().zip(Event::DECLARED) {
+        let variant = format!("{event:?}");
+        let mut kebab = String::new();
+        for c in variant.chars().take_while(char::is_ascii_alphanumeric) {
+            kebab.extend((c.is_ascii_uppercase() && !kebab.is_empty()).then_some('-'));
+            kebab.push(c.to_ascii_lowercase());
+        }
+        assert_eq!((declared.kind, event.kind()), (kebab.as_str(), kebab.as_str()));
+        let abouts = declared.fields.iter().map(|field| field.about).chain([declared.about]);
+        for about in abouts {
+            assert!(about.last().is_some_and(|line| line.ends_with('.')), "{kebab}: {about:?}");
+        }
+        let shown: BTreeMap<&str, &str> = declared.fields.iter().flat_map(|field| (field.json)(field.name)).collect();
+        assert!(event.fields().keys().all(|key| shown.contains_key(key)), "{kebab} has other fields than it declares");
+    }
+}
+
+#[test]
+fn texts_and_lists_of_every_kind_are_cut_at_their_bounds() {
+    let text = || "ä".repeat(MAX_TEXT);
+    let long = [
+        Event::RouteChanged {
+            to: Name::new("pump").expect("a name"),
+            old: vec![text(); MAX_COUNTS + 1],
+            new: vec![text(); MAX_COUNTS + 1],
+            cause: text(),
+        },
+        Event::MessageFailed { to: text(), outcome: text(), reason: text(), count: 1 },
+        Event::Dropped { counts: vec![Count { name: text(), count: 1 }; MAX_COUNTS + 1] },
+    ];
+    for event in long {
+        let fields = event.bounded().fields();
+        for (name, field) in fields {
+            let texts = match field {
+                text::Field::Text(text) => vec![text],
+                text::Field::Texts(texts) => texts,
+                text::Field::Counts(counts) => counts.into_keys().collect(),
+                _ => Vec::new(),
+            };
+            assert!(texts.len() <= MAX_COUNTS && texts.iter().all(|text| text.len() <= MAX_TEXT), "{name}");
+        }
+    }
 }
 
 #[test]
