@@ -1,5 +1,7 @@
 //! Counters: the one table of everything that a node counts as dropped, refused, forgotten or failed.
 //!
+//! What rises and falls is a gauge ([`metrics`](crate::metrics)), where all of both stand side by side.
+//!
 //! A counter is a variant of [`Counter`], so that nothing can be counted under a name that is not in the table. Its entry
 //! gives its help text, its unit, and its name: the same in `status`, in the event log and in whatever else shows it.
 //! A counter begins at zero when the node starts and only grows.
@@ -13,24 +15,30 @@
 
 use core::fmt;
 
-/// What one step of a counter stands for.
+/// What one step of a counter, or of a gauge, stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the words are what they mean")]
 pub enum Unit {
     Addresses,
     Advertisements,
     Answers,
+    Bytes,
     Calls,
     Connections,
+    Contacts,
     Credentials,
     Documents,
     Frames,
     Groups,
+    Identities,
     Links,
     Messages,
     Outcomes,
     Receipts,
+    Records,
     Requests,
+    Routers,
+    Seconds,
     Sessions,
     Streams,
 }
@@ -273,13 +281,13 @@ counters! {
     ReceiptsWithoutWay: Receipts = "receipts_without_way",
     /// New credentials of neighbours that do not verify.
     RefreshesRefused: Credentials = "refreshes_refused",
-    /// Messages of class full of this device that were not taken, since no more may wait.
+    /// Messages of class alarm of this device that were not taken, since no more may wait.
     RefusedFullAlarm: Messages = "refused_full_alarm",
-    /// Messages of class full of this device that were not taken, since no more may wait.
+    /// Messages of class bulk of this device that were not taken, since no more may wait.
     RefusedFullBulk: Messages = "refused_full_bulk",
-    /// Messages of class full of this device that were not taken, since no more may wait.
+    /// Messages of class control of this device that were not taken, since no more may wait.
     RefusedFullControl: Messages = "refused_full_control",
-    /// Messages of class full of this device that were not taken, since no more may wait.
+    /// Messages of class telemetry of this device that were not taken, since no more may wait.
     RefusedFullTelemetry: Messages = "refused_full_telemetry",
     /// Responses to requests that nobody waits for any more.
     ResponsesUnasked: Messages = "responses_unasked",

@@ -20,7 +20,7 @@
 //! 4  engine                     composes the cores: Input in, Output out
 //! 3  link   routing   delivery   event_log          cores; they never import one another
 //! 2  identity                   realm, credentials, contacts, seals
-//! 1  wire                       frames, documents, their bounded codec
+//! 1  wire   metrics             frames, documents, their bounded codec · gauges, and how all that is measured is told
 //! 0  id, time, counter          base types; the table of counters
 //! ```
 //!
@@ -45,6 +45,7 @@ pub mod event_log;
 pub mod id;
 pub mod identity;
 pub mod link;
+pub mod metrics;
 pub mod routing;
 pub mod time;
 pub mod wire;
@@ -66,6 +67,7 @@ pub mod store;
 pub use engine::api::{Call, Contact, InboxRecord, Missed, Outcome, Past, Peer, Published, Refused, Status};
 pub use engine::view::{LinkView, RoutesView};
 pub use id::{Name, SendId};
+pub use metrics::Gauges;
 pub use time::EpochLength;
 pub use wire::batch::Ack;
 pub use wire::data::Class;

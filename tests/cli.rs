@@ -9,6 +9,7 @@ use m2mesh::engine::api::{self, Command, Outcome, Published, Reply, Status};
 use m2mesh::event_log::Event;
 use m2mesh::gateway::Call;
 use m2mesh::id::{InnerId, Name, StreamId};
+use m2mesh::metrics::Gauges;
 use m2mesh::time::Unix;
 use serde_json::Value;
 use std::io::Write;
@@ -429,23 +430,15 @@ fn a_status_is_read_by_people_and_by_machines() {
             version: "0.1.0".into(),
             pid: 7,
             peer_id: "12D3".into(),
-            epoch: 1,
             epoch_ends: "2026-01-31T12:00:00.000Z".into(),
             credentials_until: "2026-02-07T12:00:00.000Z".into(),
             credentials_failure: None,
             clock_difference: Some("the clock of the device at /ip4/192.0.2.7/tcp/7707 says noon".into()),
-            bulletin: 1,
             bulletin_overdue: None,
             listen: vec!["/ip4/127.0.0.1/tcp/1".into()],
-            links: 4,
-            routers: 3,
-            contacts: 4,
-            inbox: 0,
-            outgoing: 0,
-            log_records: 2,
+            gauges: Gauges { links: 4, routers: 3, contacts: 4, log_records: 2, uptime_s: 3, ..Gauges::default() },
             store_failure: Some("no space left".into()),
             twins: vec!["pump runs at /ip4/192.0.2.1/tcp/7 and /ip4/192.0.2.2/tcp/7".into()],
-            uptime_s: 3,
             counters: [("busy".to_owned(), 2)].into(),
         };
         call.replies.push(Reply::Status(Box::new(status))).expect("heard");

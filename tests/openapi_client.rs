@@ -10,9 +10,10 @@
 mod fake_node;
 
 use fake_node::{Background, Shelf};
-use m2mesh::engine::api::{Command, Contact, Outcome, Reply};
+use m2mesh::engine::api::{Command, Contact, Outcome, Reply, Status};
 use m2mesh::gateway::client::Client;
 use m2mesh::id::Name;
+use m2mesh::metrics::Gauges;
 use std::path::PathBuf;
 use std::process;
 use std::time::Duration;
@@ -24,6 +25,26 @@ fn generator() -> Option<PathBuf> {
     let tools = std::env::var_os("M2MESH_OPENAPI").map_or(usual, PathBuf::from);
     let tools = std::path::absolute(tools).unwrap();
     tools.join("bin/openapi-python-client").exists().then_some(tools)
+}
+
+fn status() -> Status {
+    Status {
+        name: "hub".into(),
+        realm: "00ff".into(),
+        version: "0.1.0".into(),
+        pid: 7,
+        peer_id: "12D3".into(),
+        epoch_ends: "2026-01-31T12:00:00.000Z".into(),
+        credentials_until: "2026-02-07T12:00:00.000Z".into(),
+        credentials_failure: None,
+        clock_difference: None,
+        bulletin_overdue: None,
+        listen: vec![],
+        gauges: Gauges { links: 4, ..Gauges::default() },
+        store_failure: None,
+        twins: vec![],
+        counters: [("data_looped".to_owned(), 2)].into(),
+    }
 }
 
 #[test]
@@ -54,6 +75,7 @@ fn a_generated_client_sends_asks_and_reads() {
             }
             Command::Receive { .. } => Reply::Inbox { first: 1, last: 2 },
             Command::Consume { .. } => Reply::Ready,
+            Command::Status => Reply::Status(Box::new(status())),
             other => panic!("nobody asks for {other:?}"),
         };
         call.replies.push(reply).unwrap();

@@ -14,6 +14,8 @@ mod picture;
 mod rules;
 #[path = "tidy/source.rs"]
 mod source;
+#[path = "tidy/tables.rs"]
+mod tables;
 
 use m2mesh::counter::Counter;
 use std::path::{Path, PathBuf};
@@ -193,6 +195,12 @@ fn what_is_counted_is_counted_in_some_test() {
 }
 
 #[test]
+fn tables_of_documents_are_those_of_the_code() {
+    let all = tables::all();
+    report(&all.iter().flat_map(|(path, tables)| tables::check(root(), path, tables)).collect::<Vec<_>>());
+}
+
+#[test]
 fn planted_faults_are_where_they_say() {
     let planted = faults::load(&root().join("tests/mutants/faults")).expect("the planted faults can be read");
     assert!(planted.len() >= 60, "there are faults");
@@ -332,6 +340,22 @@ mod can_fail {
         assert!(counters(&names, &["my_inbox_full"], &[])[0].contains("no test counts inbox_full"));
         assert!(counters(&names, &["\"inbox_full\""], &["inbox_full"])[0].contains("excuse it no more"));
         assert!(counters(&names, &[], &["inbox_full", "gone"])[0].contains("nothing is counted as gone"));
+    }
+
+    #[test]
+    fn a_table_that_has_fallen_behind() {
+        use super::tables::{MARK, document};
+        let kept = format!("# A\n\n{MARK}\n| a |\n|-|\n| b |\n");
+        assert_eq!(document("docs/a.md", &kept, "| a |\n|-|\n| b |\n"), Vec::<String>::new());
+        for (tables, part) in [
+            ("| a |\n|-|\n| c |\n", "docs/a.md:7: table: is not as the code"),
+            ("| a |\n|-|\n", "docs/a.md:7: table: ends early or late"),
+            ("| a |\n|-|\n| b |\n| c |\n", "ends early or late"),
+        ] {
+            let problems = document("docs/a.md", &kept, tables);
+            assert!(problems.iter().any(|problem| problem.contains(part)), "{part:?} is not in {problems:?}");
+        }
+        assert!(document("docs/a.md", "# A\n", "| a |\n")[0].contains("no mark"));
     }
 
     #[test]

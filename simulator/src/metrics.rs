@@ -6,10 +6,11 @@
 //! `bytes[device=meter-3]`, `battery.min[group=meter]`. That text is its key in a summary, and what an expectation names.
 //! Durations are seconds.
 //!
-//! Besides those that are always measured an expectation may name any percentile, as `latency.p99.9`, and any counter of the nodes, as
-//! `counter.data_looped`.
+//! Besides those that are always measured an expectation may name any percentile, as `latency.p99.9`, and any counter and gauge of the
+//! nodes, as `counter.data_looped` and `gauge.inbox`, by the names that the nodes' own tables give them.
 
 use m2mesh::counter::Counter;
+use m2mesh::metrics::Gauge;
 use m2mesh::wire::data::Class;
 
 /// A metric.
@@ -180,18 +181,35 @@ pub const METRICS: &[Metric] = &[
     of_all("violations", Unit::Count, "checks across nodes that failed"),
 ];
 
-/// The metric of that name; of `counter.NAME` what all counters have in common, and of `latency.p99.9` and its like what all percentiles have.
+/// The metric of that name; of `counter.NAME` and `gauge.NAME` what all of them have in common, and of `latency.p99.9` and its like what all percentiles have.
 pub fn find(name: &str) -> Option<&'static Metric> {
     let known = |name: &str| METRICS.iter().find(|metric| metric.name == name);
     known(name)
-        .or_else(|| counter(name).map(|_| &COUNTER))
+        .or_else(|| {
+            of_nodes(name).map(|of| match of {
+                OfNodes::Counter(_) => &COUNTER,
+                OfNodes::Gauge(_) => &GAUGE,
+            })
+        })
         .or_else(|| percentile(name).and_then(|(of, _)| known(&format!("{of}.p50"))))
 }
 
-/// The counter that `counter.NAME` names.
-pub fn counter(name: &str) -> Option<Counter> {
-    let name = name.strip_prefix("counter.")?;
-    Counter::ALL.iter().copied().find(|counter| counter.name() == name)
+/// What nodes tell of themselves.
+#[derive(Clone, Copy, Debug)]
+pub enum OfNodes {
+    /// What they count.
+    Counter(Counter),
+    /// What they measure.
+    Gauge(&'static Gauge),
+}
+
+/// What `counter.NAME` or `gauge.NAME` names.
+pub fn of_nodes(name: &str) -> Option<OfNodes> {
+    match name.split_once('.')? {
+        ("counter", name) => Counter::named(name).map(OfNodes::Counter),
+        ("gauge", name) => Gauge::named(name).map(OfNodes::Gauge),
+        _ => None,
+    }
 }
 
 /// Of what, and which part of it does not exceed it, that `latency.p99.9` and `confirmation.p75` name.
@@ -204,6 +222,8 @@ pub fn percentile(name: &str) -> Option<(&str, f64)> {
 
 /// A counter of all nodes that are on at the end, added up.
 static COUNTER: Metric = of_all("counter", Unit::Count, "what nodes have counted under that name");
+/// A gauge, likewise.
+static GAUGE: Metric = of_all("gauge", Unit::Count, "what nodes measure of themselves under that name");
 
 /// Selectors that a metric about messages takes.
 pub const SELECTORS: [&str; 4] = ["class", "group", "flow", "policy"];

@@ -76,6 +76,9 @@ pub struct Summary {
     pub control: BTreeMap<String, (u64, u64)>,
     /// Things that nodes dropped or refused, by counter, over all nodes.
     pub counters: BTreeMap<String, u64>,
+    /// What nodes measure of themselves at the end, by gauge, added up.
+    #[serde(default)]
+    pub gauges: BTreeMap<String, u64>,
 }
 
 /// What came of an expectation.

@@ -20,6 +20,7 @@ mod log;
 mod machine;
 mod man;
 mod memory;
+mod metrics;
 mod offer;
 mod passphrase;
 mod peers;
@@ -96,6 +97,7 @@ enum Verb {
     Run(run::Arguments),
     Passphrase(passphrase::Arguments),
     Status(status::Arguments),
+    Metrics(metrics::Arguments),
     Peers(peers::Arguments),
     Links(links::Arguments),
     Routes(routes::Arguments),
@@ -180,6 +182,7 @@ async fn dispatch(verb: Verb, shell: Shell) -> Result<Verdict, Failure> {
         Verb::Run(arguments) => run::run(arguments, shell).await,
         Verb::Passphrase(arguments) => passphrase::run(arguments, shell).await,
         Verb::Status(arguments) => status::run(arguments, shell).await,
+        Verb::Metrics(arguments) => metrics::run(arguments, shell).await,
         Verb::Peers(arguments) => peers::run(arguments, shell).await,
         Verb::Links(arguments) => links::run(arguments, shell).await,
         Verb::Routes(arguments) => routes::run(arguments, shell).await,

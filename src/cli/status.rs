@@ -5,6 +5,7 @@ use super::shell::Shell;
 use super::{Verdict, shell};
 use crate::counter::Counter;
 use crate::gateway::dto::Status;
+use crate::metrics::Gauges;
 use std::time::Duration;
 
 /// What the node is: name, epoch, addresses, and counters of everything dropped or refused
@@ -24,25 +25,18 @@ pub(super) async fn run(Arguments {}: Arguments, shell: Shell) -> Result<Verdict
         version,
         pid,
         peer_id,
-        epoch,
         epoch_ends,
         credentials_until,
         credentials_failure,
         clock_difference,
-        bulletin,
         bulletin_overdue,
         listen,
-        links,
-        routers,
-        contacts,
-        inbox,
-        outgoing,
-        log_records,
+        gauges,
         store_failure,
         twins,
-        uptime_s,
         counters,
     } = status;
+    let Gauges { epoch, bulletin, links, routers, contacts, inbox, outgoing, log_records, uptime_s, .. } = gauges;
     let mut rows = vec![
         ("name", name),
         ("realm", realm),

@@ -14,6 +14,7 @@ pub use refused::Refused;
 use super::lab::{Lab, Shape};
 use super::view::{LinkView, RoutesView, WayView};
 use crate::id::{InnerId, Name, SendId, StreamId};
+use crate::metrics::Gauges;
 use crate::time::Unix;
 use crate::wire::batch::Ack;
 use crate::wire::data::Class;
@@ -406,8 +407,6 @@ pub struct Status {
     pub pid: u32,
     /// Pseudonym as a PeerId.
     pub peer_id: String,
-    /// Number of the present epoch.
-    pub epoch: u64,
     /// RFC 3339: when the present epoch ends.
     pub epoch_ends: String,
     /// RFC 3339: when the last credential of the batch runs out.
@@ -416,30 +415,17 @@ pub struct Status {
     pub credentials_failure: Option<String>,
     /// What a member's clock says and what this machine's, if they differ by more than is allowed.
     pub clock_difference: Option<String>,
-    /// Version of the bulletin.
-    pub bulletin: u64,
     /// RFC 3339: since when the bulletin's successor is overdue, if it is.
     pub bulletin_overdue: Option<String>,
     /// Addresses listened on.
     pub listen: Vec<String>,
-    /// Links up.
-    pub links: usize,
-    /// Other routers that there is a way to.
-    pub routers: usize,
-    /// Contacts known.
-    pub contacts: usize,
-    /// Messages waiting in the inbox.
-    pub inbox: u64,
-    /// Messages on their way out, not ended.
-    pub outgoing: usize,
-    /// Records in the event log.
-    pub log_records: u64,
+    /// What it measures of itself.
+    #[serde(flatten)]
+    pub gauges: Gauges,
     /// Why the disk takes no writes at present, if it takes none.
     pub store_failure: Option<String>,
     /// Identities that two processes have at once, as far as this node sees it: a sentence each.
     pub twins: Vec<String>,
-    /// Seconds since start.
-    pub uptime_s: u64,
     /// Counters of everything dropped or refused, by name, without those at zero.
     pub counters: std::collections::BTreeMap<String, u64>,
 }

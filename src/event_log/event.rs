@@ -1,6 +1,19 @@
-//! What can happen: one variant a kind, with what an operator wants to know of it.
+//! What can happen: one declaration a kind, with what an operator wants to know of it.
+//!
+//! A declaration says all there is to a kind: what it means, the name by which `log --kind` asks for it, its fields with what
+//! each is, and the line that it is read as. From it come the variant of [`Event`], its form on disk, its text, its fields in
+//! JSON, the bound on its size, and its row in `docs/events.md`. To add one, add it at the end of the table, and a sample of
+//! it to the tests of this module.
+//!
+//! Invariants
+//! 1. Kinds are numbered by their order here, on disk too, and fields likewise: new ones go to the end.
+//! 2. Payloads, keys and other devices' lasting ids never appear in an event.
+//! 3. A time is kept in unix seconds, and declared `as Seconds`, as which it is shown.
+//! 4. A recorded event is bounded: texts at [`MAX_TEXT`], lists at [`MAX_COUNTS`].
 
 use super::chain::Hash;
+use super::declared::events;
+use super::text::{Joined, Plural, Seconds, Step, total};
 use crate::id::{CredentialPrefix, Name};
 use serde::{Deserialize, Serialize};
 
@@ -23,47 +36,50 @@ pub struct Count {
     pub count: u64,
 }
 
-/// An event. Variants are numbered by their order on disk: new ones go to the end. Payloads, keys and other devices' lasting ids never appear in one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Event {
+events! {
     /// The node started.
-    Started {
+    Started = "started" {
         /// Version of m2mesh.
         version: String,
-    },
+    } => "started, m2mesh {version}";
+
     /// The node stopped in good order.
-    Stopped,
-    /// This device enrolled or renewed: it has credentials until then (unix seconds).
-    Joined {
+    Stopped = "stopped" => "stopped in good order";
+
+    /// This device enrolled or renewed: it has credentials until then.
+    Joined = "joined" {
         /// End of the last credential.
-        until: u64,
-    },
+        until: u64 as Seconds,
+    } => "has credentials until {until}";
+
     /// Connections refused at admission since the last such event, by reason.
-    Refused {
+    Refused = "refused" {
         /// Reason codes with counts.
         reasons: Vec<Count>,
-    },
+    } => "refused {connections}: {reasons}", connections = Plural(total(reasons), "connection");
+
     /// A neighbour's link came up.
-    LinkUp {
+    LinkUp = "link-up" {
         /// Its name, if it is a contact.
         name: Option<Name>,
         /// Its credential.
         credential: CredentialPrefix,
         /// `tcp`, `quic`.
         transport: String,
-    },
+    } => "link to {name} up over {transport} (credential {credential})";
+
     /// A neighbour's link went down.
-    LinkDown {
+    LinkDown = "link-down" {
         /// Its name, if it is a contact.
         name: Option<Name>,
         /// Its credential.
         credential: CredentialPrefix,
         /// Why.
         reason: String,
-    },
+    } => "link to {name} down: {reason} (credential {credential})";
+
     /// Messages ended without delivery since the last such event.
-    MessageFailed {
+    MessageFailed = "message-failed" {
         /// To whom.
         to: String,
         /// How it ended: `expired`, `refused`, `unreachable`.
@@ -72,58 +88,69 @@ pub enum Event {
         reason: String,
         /// How many.
         count: u64,
-    },
+    } => "{messages} to {to} {outcome}: {reason}", messages = Plural(*count, "message");
+
     /// A device was enrolled here, this node being an issuer.
-    Enrolled {
+    Enrolled = "enrolled" {
         /// Its name.
         name: Name,
-    },
+    } => "enrolled device {name}";
+
     /// An enrolment was refused here, this node being an issuer.
-    EnrolmentRefused {
+    EnrolmentRefused = "enrolment-refused" {
         /// Why.
         reason: String,
-    },
+    } => "refused an enrolment: {reason}";
+
     /// A newer bulletin was accepted.
-    BulletinAccepted {
+    BulletinAccepted = "bulletin-accepted" {
         /// Its version.
         version: u64,
-    },
+    } => "accepted bulletin version {version}";
+
     /// The credential of a new epoch is in use.
-    EpochChanged {
+    EpochChanged = "epoch-changed" {
         /// Its number.
         epoch: u64,
-    },
+    } => "uses the credential of epoch {epoch}";
+
     /// Renewal did not succeed; it is tried again.
-    RenewalFailed {
+    RenewalFailed = "renewal-failed" {
         /// Why.
         reason: String,
-    },
-    /// The wall clock moved against the monotonic one, in milliseconds.
-    ClockStepped {
-        /// By how much.
+    } => "renewal failed, will be tried again: {reason}";
+
+    /// The wall clock moved against the monotonic one.
+    ClockStepped = "clock-stepped" {
+        /// By how much, in milliseconds; below zero: back.
         by_ms: i64,
-    },
+    } => "the clock was set {step}", step = Step(*by_ms);
+
     /// Something was dropped at a bound since the last such event, by counter.
-    Dropped {
+    Dropped = "dropped" {
         /// Counters with counts.
         counts: Vec<Count>,
-    },
+    } => "dropped at a bound: {counts}";
+
     /// The disk does not take writes; nothing is acknowledged until it does.
-    StoreFailed {
+    StoreFailed = "store-failed" {
         /// Why.
         reason: String,
-    },
+    } => "the disk takes no writes, nothing is acknowledged until it does: {reason}";
+
     /// The disk takes writes again.
-    StoreRecovered,
+    StoreRecovered = "store-recovered" => "the disk takes writes again";
+
     /// Old records were dropped to keep the log within its bound.
-    LogTrimmed {
+    LogTrimmed = "log-trimmed" {
         /// First record dropped.
         first: u64,
         /// Last record dropped.
         last: u64,
-    },
+    } => "dropped old log records {first} to {last} to keep the log within its bound";
+
     /// Something in the store was lost; what is left of it was set aside.
-    Quarantined {
+    Quarantined = "quarantined" {
         /// Where the damaged files are, below the node's directory.
         place: String,
         /// What was wrong.
@@ -131,49 +158,56 @@ pub enum Event {
         /// The chain of this log, if it does not verify without what was lost: with this record begins a new one.
         #[serde(default)]
         chain: Option<Chain>,
-    },
+    } => "damage in the store, set aside as {place}: {reason}{chain}";
+
     /// At boot this log did not verify; it goes on after the damage.
-    LogBroken {
+    LogBroken = "log-broken" {
         /// The first bad record.
         record: u64,
         /// What is wrong with it.
         reason: String,
-    },
+    } => "this log did not verify at start: record {record} {reason}";
+
     /// A call that was handed to the application will not be answered, and is not repeated.
-    CallInterrupted {
+    CallInterrupted = "call-interrupted" {
         /// Of which service.
         service: String,
         /// Who called.
         from: Name,
         /// What happened.
         reason: String,
-    },
+    } => "a call of {service} by {from} was interrupted: {reason}";
+
     /// A neighbour was asked whether it lives and does not answer: nothing goes over that link for now.
-    LinkSilent {
+    LinkSilent = "link-silent" {
         /// The neighbour's name, if it is a contact.
         name: Option<Name>,
         /// Name of the link's bearer.
         bearer: String,
-    },
+    } => "{name} does not answer over {bearer}: nothing goes there for now";
+
     /// It is heard again.
-    LinkHeard {
+    LinkHeard = "link-heard" {
         /// The neighbour's name, if it is a contact.
         name: Option<Name>,
         /// Name of the link's bearer.
         bearer: String,
-    },
+    } => "{name} is heard again over {bearer}";
+
     /// A bearer's quota is spent: nothing goes over it until the next period.
-    QuotaSpent {
+    QuotaSpent = "quota-spent" {
         /// Its name.
         bearer: String,
-    },
+    } => "the quota of {bearer} is spent: nothing goes over it until the next period";
+
     /// A bearer's next period has begun.
-    QuotaRenewed {
+    QuotaRenewed = "quota-renewed" {
         /// Its name.
         bearer: String,
-    },
+    } => "a new period of the quota of {bearer} has begun";
+
     /// Messages to a device take another way.
-    RouteChanged {
+    RouteChanged = "route-changed" {
         /// The device.
         to: Name,
         /// Whom it led over, the device last.
@@ -182,173 +216,51 @@ pub enum Event {
         new: Vec<String>,
         /// The one thing that made it.
         cause: String,
-    },
+    } => "the way to {to} changed from {old} to {new}: {cause}";
+
     /// There is no way to a device any more.
-    RouteLost {
+    RouteLost = "route-lost" {
         /// The device.
         to: Name,
         /// Why.
         cause: String,
-    },
-    /// Another device's clock and this one's differ by more than is allowed; both in unix seconds.
-    ClockDiffers {
+    } => "there is no way to {to} any more: {cause}";
+
+    /// Another device's clock and this one's differ by more than is allowed.
+    ClockDiffers = "clock-differs" {
         /// Where the other is.
         address: String,
         /// What its clock says, as it says.
-        theirs: u64,
-        /// What this one's said.
-        ours: u64,
-    },
+        theirs: u64 as Seconds,
+        /// What this one's said, likewise.
+        ours: u64 as Seconds,
+    } => "the clock of the device at {address} says {theirs}, this one's {ours}: one is wrong";
+
     /// The issuer has changed whose messages a contact's name stands for, or tried to.
-    ContactChanged {
+    ContactChanged = "contact-changed" {
         /// The contact.
         name: Name,
         /// What is different.
         what: String,
-    },
+    } => "contact {name}: {what}";
+
     /// The time by which the bulletin was to have a successor has passed. The node goes on with the one it has.
-    BulletinOverdue {
+    BulletinOverdue = "bulletin-overdue" {
         /// The version at hand.
         version: u64,
-        /// That time (unix seconds).
-        since: u64,
-    },
+        /// That time.
+        since: u64 as Seconds,
+    } => "bulletin version {version} was to be followed by {since}; the node goes on with it";
+
     /// Two processes that both live have one identity: somebody has copied a device's directory. What is sent to the device
     /// goes to one of them.
-    Twins {
+    Twins = "twins" {
         /// The device's name, if it is a contact or this node.
         name: Option<Name>,
         /// Where they are, as far as this node sees it.
         addresses: Vec<String>,
-    },
-}
-
-impl Event {
-    /// How many kinds this version knows: greater numbers are of later versions.
-    pub const KINDS: u64 = 30;
-
-    /// The kind as shown by `log --kind`: the variant in kebab case.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Started { .. } => "started",
-            Self::Stopped => "stopped",
-            Self::Joined { .. } => "joined",
-            Self::Refused { .. } => "refused",
-            Self::LinkUp { .. } => "link-up",
-            Self::LinkDown { .. } => "link-down",
-            Self::MessageFailed { .. } => "message-failed",
-            Self::Enrolled { .. } => "enrolled",
-            Self::EnrolmentRefused { .. } => "enrolment-refused",
-            Self::BulletinAccepted { .. } => "bulletin-accepted",
-            Self::EpochChanged { .. } => "epoch-changed",
-            Self::RenewalFailed { .. } => "renewal-failed",
-            Self::ClockStepped { .. } => "clock-stepped",
-            Self::Dropped { .. } => "dropped",
-            Self::StoreFailed { .. } => "store-failed",
-            Self::StoreRecovered => "store-recovered",
-            Self::LogTrimmed { .. } => "log-trimmed",
-            Self::Quarantined { .. } => "quarantined",
-            Self::LogBroken { .. } => "log-broken",
-            Self::CallInterrupted { .. } => "call-interrupted",
-            Self::LinkSilent { .. } => "link-silent",
-            Self::LinkHeard { .. } => "link-heard",
-            Self::QuotaSpent { .. } => "quota-spent",
-            Self::QuotaRenewed { .. } => "quota-renewed",
-            Self::RouteChanged { .. } => "route-changed",
-            Self::RouteLost { .. } => "route-lost",
-            Self::ClockDiffers { .. } => "clock-differs",
-            Self::ContactChanged { .. } => "contact-changed",
-            Self::BulletinOverdue { .. } => "bulletin-overdue",
-            Self::Twins { .. } => "twins",
-        }
-    }
-
-    /// What [`Self::kind`] answers, in the order of the numbers.
-    pub const NAMES: [&'static str; Self::KINDS as usize] = [
-        "started",
-        "stopped",
-        "joined",
-        "refused",
-        "link-up",
-        "link-down",
-        "message-failed",
-        "enrolled",
-        "enrolment-refused",
-        "bulletin-accepted",
-        "epoch-changed",
-        "renewal-failed",
-        "clock-stepped",
-        "dropped",
-        "store-failed",
-        "store-recovered",
-        "log-trimmed",
-        "quarantined",
-        "log-broken",
-        "call-interrupted",
-        "link-silent",
-        "link-heard",
-        "quota-spent",
-        "quota-renewed",
-        "route-changed",
-        "route-lost",
-        "clock-differs",
-        "contact-changed",
-        "bulletin-overdue",
-        "twins",
-    ];
-
-    /// The same with its texts cut at [`MAX_TEXT`] and its lists at [`MAX_COUNTS`], which bounds a record.
-    pub(crate) fn bounded(mut self) -> Self {
-        match &mut self {
-            Self::Started { version: text }
-            | Self::LinkUp { transport: text, .. }
-            | Self::LinkDown { reason: text, .. }
-            | Self::EnrolmentRefused { reason: text }
-            | Self::RenewalFailed { reason: text }
-            | Self::StoreFailed { reason: text }
-            | Self::LogBroken { reason: text, .. }
-            | Self::LinkSilent { bearer: text, .. }
-            | Self::LinkHeard { bearer: text, .. }
-            | Self::QuotaSpent { bearer: text }
-            | Self::QuotaRenewed { bearer: text }
-            | Self::RouteLost { cause: text, .. }
-            | Self::ClockDiffers { address: text, .. } => cut(text),
-            Self::ContactChanged { what: text, .. } => cut(text),
-            Self::RouteChanged { old, new, cause, .. } => {
-                old.truncate(MAX_COUNTS);
-                new.truncate(MAX_COUNTS);
-                old.iter_mut().chain(new).for_each(cut);
-                cut(cause);
-            }
-            Self::Twins { addresses, .. } => {
-                addresses.truncate(MAX_COUNTS);
-                addresses.iter_mut().for_each(cut);
-            }
-            Self::MessageFailed { to, outcome, reason, .. } => [to, outcome, reason].into_iter().for_each(cut),
-            Self::Quarantined { place, reason, .. } => [place, reason].into_iter().for_each(cut),
-            Self::CallInterrupted { service, reason, .. } => [service, reason].into_iter().for_each(cut),
-            Self::Refused { reasons: counts } | Self::Dropped { counts } => {
-                counts.truncate(MAX_COUNTS);
-                counts.iter_mut().for_each(|count| cut(&mut count.name));
-            }
-            Self::Stopped
-            | Self::Joined { .. }
-            | Self::Enrolled { .. }
-            | Self::BulletinAccepted { .. }
-            | Self::BulletinOverdue { .. }
-            | Self::EpochChanged { .. }
-            | Self::ClockStepped { .. }
-            | Self::StoreRecovered
-            | Self::LogTrimmed { .. } => {}
-        }
-        self
-    }
-}
-
-fn cut(text: &mut String) {
-    if text.len() > MAX_TEXT {
-        text.truncate(text.floor_char_boundary(MAX_TEXT));
-    }
+    } => "two copies of {name} run at once, at {places}: each message to it reaches one of them; stop one, and enrol it anew if both are needed",
+        places = Joined(addresses, " and ");
 }
 
 /// Longest text in an event, in bytes: an error with the path it is about.

@@ -20,6 +20,7 @@
 //! 4. No byte of a kept record of the present chain, or of the head, can change without [`verify()`] naming the record.
 
 pub mod chain;
+pub mod declared;
 pub mod event;
 pub mod load;
 pub mod notes;

@@ -4,11 +4,13 @@ use super::chain::key;
 use super::*;
 use crate::id::{CredentialPrefix, Name};
 use crate::wire::codec;
-use event::Count;
+use event::{Count, MAX_COUNTS, MAX_TEXT};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
 mod damage;
+#[cfg(feature = "node")]
+mod pinned;
 
 /// What a disk would hold.
 #[derive(Clone, Default)]
@@ -58,6 +60,20 @@ impl Disk {
 
 fn now(seconds: u64) -> Now {
     Now { time: Time(seconds * 1_000_000), unix: Unix::from_seconds(1_800_000_000 + seconds) }
+}
+
+/// Other ones of kinds that have more than one form.
+fn others() -> Vec<Event> {
+    let text = |text: &str| text.to_owned();
+    let chain = Some(event::Chain { records: 12, head: [0xab; 32] });
+    vec![
+        Event::Refused { reasons: vec![Count { name: text("expired"), count: 1 }] },
+        Event::LinkDown { name: Name::new("mast").ok(), credential: CredentialPrefix([8; 8]), reason: text("closed") },
+        Event::MessageFailed { to: text("pump"), outcome: text("expired"), reason: text("no receipt"), count: 1 },
+        Event::ClockStepped { by_ms: 3_600_007 },
+        Event::Quarantined { place: text("store.quarantine-1800000000"), reason: text("corrupt"), chain },
+        Event::Twins { name: Name::new("pump").ok(), addresses: vec![text("/ip4/192.0.2.1/tcp/7")] },
+    ]
 }
 
 /// One of every kind, in order of their numbers on disk.
@@ -152,6 +168,52 @@ fn numbers_of_kinds_do_not_move() {
     }
     assert_eq!(samples().len() as u64, Event::KINDS);
     assert!(samples().iter().map(Event::kind).eq(Event::NAMES));
+}
+
+#[test]
+fn every_kind_is_named_by_its_variant_and_says_what_it_is() {
+    for (event, declared) in samples().iter().zip(Event::DECLARED) {
+        let variant = format!("{event:?}");
+        let mut kebab = String::new();
+        for c in variant.chars().take_while(char::is_ascii_alphanumeric) {
+            kebab.extend((c.is_ascii_uppercase() && !kebab.is_empty()).then_some('-'));
+            kebab.push(c.to_ascii_lowercase());
+        }
+        assert_eq!((declared.kind, event.kind()), (kebab.as_str(), kebab.as_str()));
+        let abouts = declared.fields.iter().map(|field| field.about).chain([declared.about]);
+        for about in abouts {
+            assert!(about.last().is_some_and(|line| line.ends_with('.')), "{kebab}: {about:?}");
+        }
+        let shown: BTreeMap<&str, &str> = declared.fields.iter().flat_map(|field| (field.json)(field.name)).collect();
+        assert!(event.fields().keys().all(|key| shown.contains_key(key)), "{kebab} has other fields than it declares");
+    }
+}
+
+#[test]
+fn texts_and_lists_of_every_kind_are_cut_at_their_bounds() {
+    let text = || "ä".repeat(MAX_TEXT);
+    let long = [
+        Event::RouteChanged {
+            to: Name::new("pump").expect("a name"),
+            old: vec![text(); MAX_COUNTS + 1],
+            new: vec![text(); MAX_COUNTS + 1],
+            cause: text(),
+        },
+        Event::MessageFailed { to: text(), outcome: text(), reason: text(), count: 1 },
+        Event::Dropped { counts: vec![Count { name: text(), count: 1 }; MAX_COUNTS + 1] },
+    ];
+    for event in long {
+        let fields = event.bounded().fields();
+        for (name, field) in fields {
+            let texts = match field {
+                text::Field::Text(text) => vec![text],
+                text::Field::Texts(texts) => texts,
+                text::Field::Counts(counts) => counts.into_keys().collect(),
+                _ => Vec::new(),
+            };
+            assert!(texts.len() <= MAX_COUNTS && texts.iter().all(|text| text.len() <= MAX_TEXT), "{name}");
+        }
+    }
 }
 
 #[test]

@@ -11,9 +11,12 @@ use crate::engine::api::{Command, Refused, Reply, Send};
 use crate::engine::store::Read;
 use crate::id::{Name, SendId};
 use crate::identity::kdf::sha256;
+use crate::metrics::{CONTENT_TYPE as EXPOSITION, expose};
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{Method, Uri};
+use axum::response::IntoResponse;
 use axum::routing::{MethodRouter, get, post, put};
 use axum::{Json, Router};
 
@@ -40,6 +43,7 @@ where
         (Method::GET, "/v1/log/follow", get(stream::follow_log::<R>)),
         (Method::GET, "/v1/log/verify", get(verify_log::<R>)),
         (Method::GET, "/v1/status", get(status::<R>)),
+        (Method::GET, "/v1/metrics", get(metrics::<R>)),
         (Method::GET, "/v1/peers", get(peers::<R>)),
         (Method::GET, "/v1/links", get(links::<R>)),
         (Method::GET, "/v1/routes", get(routes_view::<R>)),
@@ -254,6 +258,18 @@ pub(super) async fn status<R>(State(context): State<Context<R>>) -> Result<Json<
         Reply::Status(status) => Ok(Json((*status).into())),
         _ => Err(ApiError::Unexpected),
     }
+}
+
+/// All that the node measures and counts, for a monitoring system.
+#[utoipa::path(get, path = "/v1/metrics", responses(
+    (status = 200, description = "Gauges and counters in Prometheus' text format, version 0.0.4",
+        content_type = "text/plain", body = String),
+    (status = "default", description = "It cannot be told", content_type = "application/json", body = ErrorBody),
+))]
+pub(super) async fn metrics<R>(State(context): State<Context<R>>) -> Result<impl IntoResponse, ApiError> {
+    let Reply::Status(status) = context.node.ask(Command::Status).await? else { return Err(ApiError::Unexpected) };
+    let status = Status::from(*status);
+    Ok(([(CONTENT_TYPE, EXPOSITION)], expose(&status.samples())))
 }
 
 /// The node's neighbours.

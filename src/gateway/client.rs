@@ -71,10 +71,17 @@ impl Client {
     /// `GET` with a query made of the fields of `query`. What is asked so the node can answer from what it knows, so that
     /// it is waited for [`PATIENCE`] long.
     pub async fn get<T: DeserializeOwned>(&self, path: &str, query: &impl Serialize) -> Result<T, ClientError> {
-        let target = target(path, query)?;
-        let asked = self.call(Method::GET, &target, None, Body::empty());
-        match tokio::time::timeout(PATIENCE, asked).await {
-            Ok(answer) => answer?.whole().await,
+        self.ask(&target(path, query)?).await?.whole().await
+    }
+
+    /// The same for what is no JSON but text.
+    pub async fn text(&self, path: &str) -> Result<String, ClientError> {
+        self.ask(path).await?.text().await
+    }
+
+    async fn ask(&self, target: &str) -> Result<Answer, ClientError> {
+        match tokio::time::timeout(PATIENCE, self.call(Method::GET, target, None, Body::empty())).await {
+            Ok(answer) => answer,
             Err(_) => Err(ClientError::Silent { directory: self.directory.clone(), seconds: PATIENCE.as_secs() }),
         }
     }
@@ -210,6 +217,11 @@ impl Answer {
     async fn whole<T: DeserializeOwned>(self) -> Result<T, ClientError> {
         let Self { body, _connection, .. } = self;
         parse(&collect(body).await?)
+    }
+
+    async fn text(self) -> Result<String, ClientError> {
+        let Self { body, _connection, .. } = self;
+        String::from_utf8(collect(body).await?.to_vec()).map_err(|error| ClientError::Answer(error.to_string()))
     }
 
     async fn error(self, status: StatusCode) -> ClientError {

@@ -33,6 +33,7 @@ use utoipa::OpenApi;
         stream::follow_log,
         api::verify_log,
         api::status,
+        api::metrics,
         api::peers,
         api::links,
         api::routes_view,

@@ -26,6 +26,10 @@ use std::sync::Arc;
 pub trait Host: Send + 'static {
     /// Both clocks.
     fn now(&self) -> Now;
+    /// Resident memory of the node, in bytes; 0 where the machine does not say.
+    fn memory(&self) -> u64 {
+        0
+    }
     /// Keeps the membership's files.
     fn save(&mut self, membership: Stored) -> BoxFuture<'static, Result<(), String>>;
     /// Has the issuer on this machine answer; in signed pieces where the request came over members, under that id.

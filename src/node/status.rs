@@ -3,6 +3,7 @@
 use super::{EventLoop, Host, preflight};
 use crate::counter::Counter;
 use crate::engine::api::{Peer, Status};
+use crate::metrics::Gauges;
 use crate::net::{self, Multiaddr};
 use crate::store::Store;
 use crate::time::Unix;
@@ -10,42 +11,51 @@ use crate::time::Unix;
 impl<S: Store, H: Host> EventLoop<S, H> {
     pub(super) fn status(&mut self) -> Status {
         let now = self.host.now();
-        let links = self.neighbours.len();
         let counted = self.engine.counters().iter().map(|(counter, count)| (*counter, *count));
         let cut = (self.cut > 0).then_some((Counter::ConnectionsCut, self.cut));
         let counters = counted.chain(cut).map(|(counter, count)| (counter.name().to_owned(), count)).collect();
         let (outgoing, inbox, log_records) =
             (self.engine.outgoing_open(), self.engine.inbox_waiting(), self.engine.log_records());
-        let routers = self.engine.routers();
+        let (routers, twins) = (self.engine.routers(), self.twins());
         let clock_difference = self.clock_difference();
         let membership = self.engine.membership();
         let credentials_failure = preflight::lapsed(membership, now.unix);
         let next_bulletin = Unix::from_seconds(membership.bulletin().body().next_update);
         let length = membership.epoch_length();
         let epoch = length.epoch_at(now.unix);
+        let gauges = Gauges {
+            epoch: epoch.0,
+            bulletin: membership.bulletin().version(),
+            links: self.neighbours.len() as u64,
+            routers: routers as u64,
+            contacts: membership.contact_book().len() as u64,
+            inbox,
+            outgoing: outgoing as u64,
+            log_records,
+            uptime_s: now.time.since(self.started).as_secs(),
+            credentials_left_s: membership.valid_until().since(now.unix).as_secs(),
+            bulletin_late_s: now.unix.since(next_bulletin).as_secs(),
+            credentials_failing: credentials_failure.is_some().into(),
+            clock_differs: clock_difference.is_some().into(),
+            store_failing: self.store_failure.is_some().into(),
+            twin_identities: twins.len() as u64,
+            memory: self.host.memory(),
+        };
         Status {
             name: membership.name().to_string(),
             realm: membership.realm().to_string(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             peer_id: net::peer_id(&membership.pseudonym()).map_or_else(String::new, |peer| peer.to_string()),
-            epoch: epoch.0,
             epoch_ends: length.end(epoch).to_string(),
             credentials_until: membership.valid_until().to_string(),
             credentials_failure,
             clock_difference,
-            bulletin: membership.bulletin().version(),
             bulletin_overdue: Some(next_bulletin).filter(|next| *next <= now.unix).map(|next| next.to_string()),
             listen: self.listening.iter().map(Multiaddr::to_string).collect(),
-            links,
-            routers,
-            contacts: membership.contact_book().len(),
-            inbox,
-            outgoing,
-            log_records,
+            gauges,
             store_failure: self.store_failure.clone(),
-            twins: self.twins(),
-            uptime_s: now.time.since(self.started).as_secs(),
+            twins,
             counters,
         }
     }

@@ -347,6 +347,13 @@ impl Clock {
     }
 }
 
+/// Resident memory of a process, in bytes.
+pub(crate) fn resident(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().trim_end_matches(" kB").parse::<u64>().ok().map(|kib| kib * 1_024)
+}
+
 /// The machine as the node's host.
 struct System {
     clock: Clock,
@@ -358,6 +365,10 @@ struct System {
 impl Host for System {
     fn now(&self) -> Now {
         self.clock.now()
+    }
+
+    fn memory(&self) -> u64 {
+        resident(std::process::id()).unwrap_or_default()
     }
 
     fn save(&mut self, membership: Stored) -> BoxFuture<'static, Result<(), String>> {

@@ -3,6 +3,7 @@
 mod crowd;
 #[path = "../fake_node/mod.rs"]
 mod fake_node;
+mod metrics;
 mod streams;
 
 use fake_node::Rig;
@@ -13,6 +14,7 @@ use m2mesh::event_log::{Event, chain};
 use m2mesh::gateway::client::{Client, ClientError};
 use m2mesh::gateway::{BindError, Gateway, dto};
 use m2mesh::id::Name;
+use m2mesh::metrics::Gauges;
 use m2mesh::time::Unix;
 use m2mesh::wire::batch::Ack;
 use m2mesh::wire::data::Class;
@@ -214,23 +216,15 @@ async fn requests_publications_and_questions_get_their_answers() {
         version: "0".into(),
         pid: 7,
         peer_id: "12D3".into(),
-        epoch: 1,
         epoch_ends: String::new(),
         credentials_until: String::new(),
         credentials_failure: None,
         clock_difference: None,
-        bulletin: 1,
         bulletin_overdue: None,
         listen: vec![],
-        links: 4,
-        routers: 3,
-        contacts: 4,
-        inbox: 0,
-        outgoing: 0,
-        log_records: 2,
+        gauges: Gauges { links: 4, routers: 3, contacts: 4, log_records: 2, uptime_s: 3, ..Gauges::default() },
         store_failure: None,
         twins: vec![],
-        uptime_s: 3,
         counters: [("busy".to_owned(), 2)].into(),
     };
     let contact = Contact { name: "meter".into(), neighbour: true, changed: None };

@@ -6,7 +6,7 @@ import sys
 
 import httpx
 from m2mesh_client import Client
-from m2mesh_client.api.api import consume, contacts, inbox, publish, request, send
+from m2mesh_client.api.api import consume, contacts, inbox, metrics, publish, request, send, status
 from m2mesh_client.api.stream import send_lines
 from m2mesh_client.models import ConsumeBody, ErrorBody, Outcome, PublishBody, RequestBody, SendBody
 from m2mesh_client.types import File
@@ -46,5 +46,8 @@ assert [contact.name for contact in contacts.sync(client=client)] == ["meter"]
 page = inbox.sync(client=client)
 assert [message.payload for message in page.messages][0] == "21.5", page
 assert page.messages[1].payload_base64 == "/wA=", page
+said = status.sync(client=client)
+assert (said.name, said.links, said.counters["data_looped"]) == ("hub", 4, 2), said
+assert "\nm2mesh_links 4\n" in metrics.sync(client=client)
 consume.sync(client=client, body=ConsumeBody(up_to=2))
 print("all of it")

@@ -3,7 +3,7 @@
 use crate::source::{Named, paths, tokens};
 
 /// Every top-level module of `src` with its floor. Imports go down only.
-const FLOORS: [(&str, u8); 23] = [
+const FLOORS: [(&str, u8); 24] = [
     ("main", 8),
     ("cli", 8),
     ("node", 7),
@@ -22,6 +22,7 @@ const FLOORS: [(&str, u8); 23] = [
     ("trigger", 3),
     ("identity", 2),
     ("wire", 1),
+    ("metrics", 1),
     ("id", 0),
     ("time", 0),
     ("counter", 0),

@@ -7,21 +7,24 @@ use super::measured::verdict;
 use super::watch::look;
 use crate::record::{Summary, Verdict};
 use crate::scenario::Problem;
+use crate::world::asking::Totals;
 use crate::world::checks::Promise;
 use crate::world::clock::{NANOS, now};
 use crate::world::ledger::{Book, message_of};
 use crate::world::results::{check_messages, check_publications, of_publications, seconds};
-use crate::world::selections::{asked_counters, of_messages};
+use crate::world::selections::{asked_of_nodes, of_messages};
 use crate::world::workload::Site;
 use m2mesh::counter::Counter;
 use m2mesh::gateway::client::{Client, ClientError};
 use m2mesh::gateway::dto::{InboxPage, InboxQuery, LogVerdict, Status};
+use m2mesh::metrics::Gauges;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a node says when all is over.
 #[derive(Default)]
 struct Said {
     counters: BTreeMap<String, u64>,
+    gauges: Gauges,
     /// Messages in its inbox that nobody has taken.
     lying: BTreeSet<u64>,
     /// What is wrong with its event log, if something is.
@@ -79,11 +82,12 @@ impl Driver {
 
     fn answer(&self, book: &Book, said: BTreeMap<usize, Said>, end: u64) -> Played {
         let plan = &self.plan;
-        let mut counters = BTreeMap::<String, u64>::new();
+        let mut totals = Totals::default();
         // Whom the lab's topology keeps apart is no concern of the scenario's.
         let kept_apart = Counter::ConnectionsCut.name();
-        for (name, count) in said.into_values().flat_map(|said| said.counters).filter(|(name, _)| name != kept_apart) {
-            *counters.entry(name).or_default() += count;
+        for Said { mut counters, gauges, .. } in said.into_values() {
+            counters.remove(kept_apart);
+            totals.add(counters, &gauges);
         }
         let mut metrics = BTreeMap::new();
         of_messages(plan, book, &mut metrics);
@@ -91,8 +95,8 @@ impl Driver {
             metrics.insert(name.to_owned(), value);
         };
         of_publications(&book.findings, &mut put);
-        for (name, counter) in asked_counters(plan) {
-            put(name, counters.get(counter.name()).copied().unwrap_or_default() as f64);
+        for (name, what) in asked_of_nodes(plan) {
+            put(name, totals.of(what) as f64);
         }
         let over = plan.faults.iter().map(|fault| fault.until.unwrap_or(plan.duration).min(plan.duration)).max();
         let over = over.map(|over| (plan.warmup + over).as_secs_f64());
@@ -106,7 +110,7 @@ impl Driver {
             (Some(_), _) => {}
         }
         put("queue.max", self.watch.queued as f64);
-        put("dropped", counters.values().sum::<u64>() as f64);
+        put("dropped", totals.counters.values().sum::<u64>() as f64);
         put("violations", book.checks.violated() as f64);
         let (mut expectations, mut unmeasured) = (Vec::<Verdict>::new(), Vec::new());
         for expected in &plan.expectations {
@@ -126,7 +130,8 @@ impl Driver {
             expectations,
             checks: book.checks.clone().into_record(),
             metrics,
-            counters,
+            counters: totals.counters,
+            gauges: totals.gauges,
             ..Summary::default()
         };
         Played { summary, unmeasured }
@@ -136,7 +141,7 @@ impl Driver {
 async fn ask(client: &Client) -> Result<Said, ClientError> {
     let status: Status = client.get("/v1/status", &()).await?;
     let verdict: LogVerdict = client.get_patiently("/v1/log/verify", &()).await?;
-    let mut said = Said { counters: status.counters, lying: BTreeSet::new(), log: None };
+    let mut said = Said { counters: status.counters, gauges: status.gauges, lying: BTreeSet::new(), log: None };
     if !verdict.intact {
         said.log = Some(verdict.reason.unwrap_or_else(|| "its event log is not intact".to_owned()));
     }

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 pub fn is_measured(key: &str) -> bool {
     let name = key.split('[').next().unwrap_or(key);
     let of_messages = metrics::find(name).is_some_and(|metric| metric.selectors == SELECTORS);
-    of_messages || name.starts_with("publications.") || metrics::counter(name).is_some() || OTHERS.contains(&name)
+    of_messages || name.starts_with("publications.") || metrics::of_nodes(name).is_some() || OTHERS.contains(&name)
 }
 
 /// What came of an expectation; nothing where that cannot be said.
@@ -45,7 +45,7 @@ pub fn verdict(expected: &Expectation, metrics: &BTreeMap<String, f64>) -> Optio
     })
 }
 
-/// Metrics besides those of messages and publications, and counters.
+/// Metrics besides those of messages and publications, counters and gauges.
 const OTHERS: [&str; 4] = ["converged", "queue.max", "dropped", "violations"];
 
 #[cfg(test)]
@@ -60,7 +60,14 @@ mod tests {
 
     #[test]
     fn a_lab_measures_what_applications_see() {
-        for key in ["delivered", "latency.p99.9[flow=a]", "publications.untold", "counter.data_looped", "converged"] {
+        for key in [
+            "delivered",
+            "latency.p99.9[flow=a]",
+            "publications.untold",
+            "counter.data_looped",
+            "gauge.inbox",
+            "converged",
+        ] {
             assert!(is_measured(key), "{key}");
         }
         for key in ["bytes.total", "cost[bearer=lte]", "reachable.time", "energy.total", "control.rate", "ready", "x"] {

@@ -16,7 +16,7 @@ pub struct Seen {
     /// Pairs of devices with a link of which one at least tells, the lower first; those that do not answer have none.
     pub links: BTreeSet<(usize, usize)>,
     /// Messages on their way out, at the node with most.
-    pub queued: usize,
+    pub queued: u64,
 }
 
 /// Looks at these nodes. One that does not answer in time says nothing.
@@ -25,7 +25,7 @@ pub async fn look(nodes: Vec<(usize, Client)>) -> Seen {
         let asked = async {
             let peers = client.get::<Vec<Peer>>("/v1/peers", &()).await?;
             let status = client.get::<Status>("/v1/status", &()).await?;
-            Ok::<_, ClientError>((peers, status.outgoing))
+            Ok::<_, ClientError>((peers, status.gauges.outgoing))
         };
         Some((*at, tokio::time::timeout(PATIENCE, asked).await.ok()?.ok()?))
     });
@@ -48,7 +48,7 @@ pub struct Watch {
     /// When the last of them came.
     pub whole_at: Option<u64>,
     /// Most messages seen on their way out at one node.
-    pub queued: usize,
+    pub queued: u64,
 }
 
 impl Watch {

@@ -368,6 +368,7 @@ fn summary(nodes: usize) -> Summary {
             ("stale_announcements".to_owned(), 23),
             ("unknown_topics".to_owned(), 0),
         ]),
+        gauges: BTreeMap::from([("inbox".to_owned(), 3)]),
     }
 }
 

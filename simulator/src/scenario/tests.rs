@@ -245,6 +245,7 @@ fn expectations_are_checked_against_what_is_measured() {
         ("cost.total == 0", "cost.total", Comparison::Equal, 0.0),
         ("latency.p99.9[flow=news] <= 1s", "latency.p99.9[flow=news]", Comparison::AtMost, 1.0),
         ("counter.data_looped == 0", "counter.data_looped", Comparison::Equal, 0.0),
+        ("gauge.outgoing == 0", "gauge.outgoing", Comparison::Equal, 0.0),
         ("gap.max[group=node] <= 2m", "gap.max[group=node]", Comparison::AtMost, 120.0),
         ("hops.mean[flow=news] >= 2", "hops.mean[flow=news]", Comparison::AtLeast, 2.0),
     ] {
@@ -256,6 +257,7 @@ fn expectations_are_checked_against_what_is_measured() {
     for (text, parts) in [
         ("latency.mena <= 2s", &["x.toml:1: there is no metric `latency.mena`", "did you mean `latency.mean"][..]),
         ("counter.data_loop == 0", &["there is no metric `counter.data_loop`", "did you mean `data_looped`?"]),
+        ("gauge.outgoin == 0", &["there is no metric `gauge.outgoin`", "did you mean `outgoing`?"]),
         ("latency.p100 <= 2s", &["there is no metric `latency.p100`"]),
         ("delivered = 1", &["compares nothing", "<="]),
         ("delivered >= 2", &["`delivered` is not compared with \"2\"", "a share from 0 to 1"]),

@@ -113,8 +113,8 @@ fn check_counts(book: &mut Book, plan: &Plan, devices: &[Device], medium: &Mediu
         let lying = devices[device].inbox().len() as u64;
         // What an application that is still at work has just done with may not be off the disk yet.
         let consumed = u64::from(!plan.devices[device].work.is_zero());
-        let what = || format!("{name} says that {} messages wait in its inbox, where {lying} lie", status.inbox);
-        let holds = (status.inbox..=status.inbox + consumed).contains(&lying);
+        let what = || format!("{name} says that {} messages wait in its inbox, where {lying} lie", status.gauges.inbox);
+        let holds = (status.gauges.inbox..=status.gauges.inbox + consumed).contains(&lying);
         book.checks.look(Promise::CountsAgree, holds, what);
         if let (Some((least, most)), false) = (unanswered(book, plan, device), devices[device].was_restarted()) {
             let counted = status.counters.get(UNANSWERED).copied().unwrap_or_default();

@@ -5,8 +5,10 @@ use super::device::Device;
 use super::executor;
 use super::medium::{NANOS, now};
 use super::sampler::Parts;
+use crate::metrics::OfNodes;
 use crate::plan::{Edge, Plan};
 use m2mesh::engine::api::{Command, Reply, Status};
+use m2mesh::metrics::{Gauge, Gauges};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -30,11 +32,41 @@ pub fn statuses(devices: &[Device]) -> Vec<Status> {
     std::mem::take(&mut *all.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// Counters of all nodes, added up.
-pub fn counters(devices: &[Device]) -> BTreeMap<String, u64> {
-    let mut totals = BTreeMap::new();
-    for (name, count) in statuses(devices).into_iter().flat_map(|status| status.counters) {
-        *totals.entry(name).or_default() += count;
+/// What nodes tell of themselves, added up.
+#[derive(Clone, Debug, Default)]
+pub struct Totals {
+    /// What they count, by name.
+    pub counters: BTreeMap<String, u64>,
+    /// What they measure, by name.
+    pub gauges: BTreeMap<String, u64>,
+}
+
+impl Totals {
+    /// Adds what a node tells.
+    pub fn add(&mut self, counters: BTreeMap<String, u64>, gauges: &Gauges) {
+        for (name, count) in counters {
+            *self.counters.entry(name).or_default() += count;
+        }
+        for gauge in Gauge::ALL {
+            *self.gauges.entry(gauge.name.to_owned()).or_default() += gauge.of(gauges);
+        }
+    }
+
+    /// One of them.
+    pub fn of(&self, what: OfNodes) -> u64 {
+        let value = match what {
+            OfNodes::Counter(counter) => self.counters.get(counter.name()),
+            OfNodes::Gauge(gauge) => self.gauges.get(gauge.name),
+        };
+        value.copied().unwrap_or_default()
+    }
+}
+
+/// What all nodes tell that are on.
+pub fn totals(devices: &[Device]) -> Totals {
+    let mut totals = Totals::default();
+    for status in statuses(devices) {
+        totals.add(status.counters, &status.gauges);
     }
     totals
 }
@@ -75,9 +107,9 @@ impl Routed {
 
     /// Asks, and enters the next question, if there is one.
     pub fn ask(&mut self, devices: &[Device], agenda: &Agenda) {
-        let routes: usize = statuses(devices).into_iter().map(|status| status.routers).sum();
+        let routes: u64 = statuses(devices).into_iter().map(|status| status.gauges.routers).sum();
         let after = Duration::from_nanos(now().saturating_sub(NANOS));
-        if routes * 100 >= self.wanted * 99 {
+        if routes * 100 >= self.wanted as u64 * 99 {
             self.at = Some(now());
         } else if after < LONGEST {
             agenda.enter(after + self.every, Item::Ask);
@@ -90,3 +122,21 @@ const EVERY: Duration = Duration::from_millis(50);
 const MANY: usize = 100;
 /// After this they are asked no more.
 const LONGEST: Duration = Duration::from_secs(600);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::of_nodes;
+
+    #[test]
+    fn what_nodes_tell_is_added_up_by_name() {
+        let mut totals = Totals::default();
+        let counters = BTreeMap::from([("data_looped".to_owned(), 2)]);
+        for inbox in [3, 4] {
+            totals.add(counters.clone(), &Gauges { inbox, ..Gauges::default() });
+        }
+        let of = |name: &str| of_nodes(name).map(|what| totals.of(what));
+        assert_eq!((of("counter.data_looped"), of("gauge.inbox"), of("gauge.outgoing")), (Some(4), Some(7), Some(0)));
+        assert_eq!((of("gauge.data_looped"), of("counter.inbox"), of("inbox")), (None, None, None));
+    }
+}

@@ -18,7 +18,7 @@ mod accounts;
 pub mod agenda;
 mod agreement;
 pub mod application;
-mod asking;
+pub mod asking;
 pub mod checks;
 pub mod clock;
 mod device;
@@ -292,7 +292,7 @@ impl World {
     /// What is left to check when all is over, and the record of it all.
     fn into_record(mut self) -> Record {
         self.check_end();
-        let counters = asking::counters(&self.devices);
+        let totals = asking::totals(&self.devices);
         if let Err(error) = self.events.finish() {
             tracing::error!(%error, "the events could not all be written");
         }
@@ -300,7 +300,7 @@ impl World {
             tracing::error!(%error, "the packets could not all be written");
         }
         let readings = self.energy.readings(&self.medium);
-        results::record(&self.plan, &self.medium, &self.ledger, self.sampler, self.routed.at, counters, &readings)
+        results::record(&self.plan, &self.medium, &self.ledger, self.sampler, self.routed.at, totals, &readings)
     }
 
     fn check_end(&mut self) {

@@ -1,6 +1,7 @@
 //! Results: what the ledger, the medium and the samples come to, as a [`Record`].
 
 use super::accounts;
+use super::asking::Totals;
 use super::checks::Promise;
 use super::energy::Reading;
 use super::executor;
@@ -9,7 +10,7 @@ use super::medium::{Medium, NANOS, PURPOSES, Spent, now};
 use super::missed::missed;
 use super::publications::{Findings, Rules};
 use super::sampler::{Sampler, Warm};
-use super::selections::{asked_counters, of_messages};
+use super::selections::{asked_of_nodes, of_messages};
 use super::verdicts::judge;
 use crate::plan::Plan;
 use crate::record::{self, Carrier, Edge, Mark, Node, Performance, Record, Step, Summary, Times, Verdict};
@@ -67,13 +68,13 @@ pub fn record(
     ledger: &Ledger,
     sampler: Sampler,
     routed: Option<u64>,
-    counters: BTreeMap<String, u64>,
+    totals: Totals,
     readings: &[Reading],
 ) -> Record {
     let book = ledger.lock();
     let mut metrics = BTreeMap::new();
     of_messages(plan, &book, &mut metrics);
-    of_all(plan, medium, &book, &sampler, routed, &counters, &mut metrics);
+    of_all(plan, medium, &book, &sampler, routed, &totals, &mut metrics);
     let before = sampler.warm.as_ref().map(|warm| warm.tally.clone()).unwrap_or_default();
     accounts::enter(plan, &medium.tally().since(&before), readings, &mut metrics);
     let expectations: Vec<Verdict> = plan.expectations.iter().map(|expected| judge(expected, &metrics)).collect();
@@ -93,7 +94,8 @@ pub fn record(
         checks: checks.into_record(),
         metrics,
         control: control(medium, &sampler),
-        counters,
+        counters: totals.counters,
+        gauges: totals.gauges,
     };
     let performance = Performance {
         peak_rss: peak_rss(),
@@ -143,7 +145,7 @@ fn of_all(
     book: &Book,
     sampler: &Sampler,
     routed: Option<u64>,
-    counters: &BTreeMap<String, u64>,
+    totals: &Totals,
     metrics: &mut BTreeMap<String, f64>,
 ) {
     let mut put = |name: &str, value: f64| {
@@ -188,8 +190,8 @@ fn of_all(
             put("bytes.peak_to_mean", peak / mean);
         }
     }
-    for (name, counter) in asked_counters(plan) {
-        put(name, counters.get(counter.name()).copied().unwrap_or_default() as f64);
+    for (name, what) in asked_of_nodes(plan) {
+        put(name, totals.of(what) as f64);
     }
     if !reachable.is_empty() {
         put("reachable.mean", reachable.iter().sum::<f64>() / reachable.len() as f64);
@@ -212,7 +214,7 @@ fn of_all(
     }
     put("links.lost", (watch.lost - warm.lost) as f64);
     put("queue.max", sampler.samples.iter().map(|sample| sample.queued_most).max().unwrap_or_default() as f64);
-    put("dropped", counters.values().sum::<u64>() as f64);
+    put("dropped", totals.counters.values().sum::<u64>() as f64);
     put("violations", book.checks.violated() as f64);
 }
 

@@ -2,9 +2,8 @@
 
 use super::ledger::{Book, End, Message};
 use super::medium::NANOS;
-use crate::metrics;
+use crate::metrics::{self, OfNodes};
 use crate::plan::{Plan, Wanted};
-use m2mesh::counter::Counter;
 use m2mesh::wire::batch::Ack;
 use std::collections::BTreeMap;
 
@@ -140,9 +139,9 @@ fn asked(plan: &Plan) -> Vec<&str> {
     named(plan).filter(|name| metrics::percentile(name).is_some()).collect()
 }
 
-/// Counters that expectations name.
-pub fn asked_counters(plan: &Plan) -> Vec<(&str, Counter)> {
-    named(plan).filter_map(|name| Some((name, metrics::counter(name)?))).collect()
+/// Counters and gauges that expectations name.
+pub fn asked_of_nodes(plan: &Plan) -> Vec<(&str, OfNodes)> {
+    named(plan).filter_map(|name| Some((name, metrics::of_nodes(name)?))).collect()
 }
 
 /// Metrics that expectations name.

@@ -236,13 +236,6 @@ pub(super) async fn status(directory: &Path) -> Option<Status> {
     tokio::time::timeout(ANSWER, asked).await.ok()?.ok()
 }
 
-/// Resident memory of a process, in bytes.
-pub(super) fn resident(pid: u32) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    line.trim().trim_end_matches(" kB").parse::<u64>().ok().map(|kib| kib * 1_024)
-}
-
 fn start(program: &Path, directory: &Path) -> Result<Child, Failure> {
     let path = directory.join(LOG);
     let log = OpenOptions::new()

@@ -1,11 +1,12 @@
 //! What a lab shows: on a terminal a table that is drawn anew each second; else a line for each change of state,
 //! and one when every node has all others as peers.
 
-use super::nodes::{self, Event, Node, Nodes, State};
+use super::nodes::{Event, Node, Nodes, State};
 use crate::cli::failure::Failure;
 use crate::cli::shell::{self, Shell};
 use crate::counter::Counter;
 use crate::gateway::dto::Status;
+use crate::node::system::resident;
 use console::Term;
 use std::io::Write as _;
 use std::time::Duration;
@@ -52,7 +53,7 @@ impl View {
 
     /// Shows what has changed since, `elapsed` after the start.
     pub(super) fn refresh(&mut self, nodes: &Nodes, elapsed: Duration) -> Result<(), Failure> {
-        let linked = |node: &Node| node.status.as_ref().is_some_and(|status| status.links >= node.links);
+        let linked = |node: &Node| node.status.as_ref().is_some_and(|status| status.gauges.links >= node.links as u64);
         let complete = nodes.all.iter().all(linked);
         if self.ready.is_none() && complete {
             self.ready = Some(elapsed);
@@ -151,11 +152,11 @@ pub(super) fn cells(node: &Node) -> Vec<String> {
         node.name.clone(),
         node.pid.to_string(),
         word(&node.state),
-        of(status.map(|status| status.links.to_string())),
-        of(status.map(|status| status.inbox.to_string())),
-        of(status.map(|status| status.outgoing.to_string())),
+        of(status.map(|status| status.gauges.links.to_string())),
+        of(status.map(|status| status.gauges.inbox.to_string())),
+        of(status.map(|status| status.gauges.outgoing.to_string())),
         of(status.map(|status| dropped(status).to_string())),
-        of(nodes::resident(node.pid).filter(|_| matches!(node.state, State::Starting | State::Up)).map(shell::bytes)),
+        of(resident(node.pid).filter(|_| matches!(node.state, State::Starting | State::Up)).map(shell::bytes)),
         node.listen.first().cloned().unwrap_or_default(),
     ]
 }
@@ -185,7 +186,7 @@ pub(super) fn row(node: &Node) -> serde_json::Value {
     }
     if let Some(status) = &node.status {
         row["status"] = serde_json::json!(status);
-        row["memory"] = serde_json::json!(nodes::resident(node.pid));
+        row["memory"] = serde_json::json!(resident(node.pid));
     }
     row
 }

@@ -2,6 +2,7 @@
 
 use super::Shape;
 use crate::engine::api;
+use crate::metrics::{self, Gauges, Sample};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::{IntoParams, ToSchema};
@@ -19,8 +20,6 @@ pub struct Status {
     pub pid: u32,
     /// Pseudonym as a PeerId.
     pub peer_id: String,
-    /// Number of the present epoch.
-    pub epoch: u64,
     /// RFC 3339: when the present epoch ends.
     pub epoch_ends: String,
     /// RFC 3339: when the last credential of the batch runs out.
@@ -29,32 +28,19 @@ pub struct Status {
     pub credentials_failure: Option<String>,
     /// What a member's clock says and what this machine's, if they differ by more than is allowed.
     pub clock_difference: Option<String>,
-    /// Version of the bulletin.
-    pub bulletin: u64,
     /// RFC 3339: since when the bulletin's successor is overdue, if it is; the node goes on with the one it has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bulletin_overdue: Option<String>,
     /// Addresses listened on.
     pub listen: Vec<String>,
-    /// Links up.
-    pub links: usize,
-    /// Other routers that there is a way to.
-    pub routers: usize,
-    /// Contacts known.
-    pub contacts: usize,
-    /// Messages waiting in the inbox.
-    pub inbox: u64,
-    /// Messages on their way out, not ended.
-    pub outgoing: usize,
-    /// Records in the event log.
-    pub log_records: u64,
+    /// What it measures of itself.
+    #[serde(flatten)]
+    pub gauges: Gauges,
     /// Why the disk takes no writes at present, if it takes none: nothing is acknowledged meanwhile.
     pub store_failure: Option<String>,
     /// Identities that two processes have at once, a sentence each: somebody has copied a device's directory.
     #[serde(default)]
     pub twins: Vec<String>,
-    /// Seconds since start.
-    pub uptime_s: u64,
     /// Counters of everything dropped or refused, by name, without those at zero.
     pub counters: BTreeMap<String, u64>,
 }
@@ -67,23 +53,15 @@ impl From<api::Status> for Status {
             version,
             pid,
             peer_id,
-            epoch,
             epoch_ends,
             credentials_until,
             credentials_failure,
             clock_difference,
-            bulletin,
             bulletin_overdue,
             listen,
-            links,
-            routers,
-            contacts,
-            inbox,
-            outgoing,
-            log_records,
+            gauges,
             store_failure,
             twins,
-            uptime_s,
             counters,
         } = status;
         Self {
@@ -92,25 +70,25 @@ impl From<api::Status> for Status {
             version,
             pid,
             peer_id,
-            epoch,
             epoch_ends,
             credentials_until,
             credentials_failure,
             clock_difference,
-            bulletin,
             bulletin_overdue,
             listen,
-            links,
-            routers,
-            contacts,
-            inbox,
-            outgoing,
-            log_records,
+            gauges,
             store_failure,
             twins,
-            uptime_s,
             counters,
         }
+    }
+}
+
+impl Status {
+    /// All that is measured and counted, as data.
+    pub fn samples(&self) -> Vec<Sample> {
+        let about = [("name", &self.name), ("realm", &self.realm), ("version", &self.version)];
+        metrics::samples(about.map(|(label, text)| (label, text.clone())), &self.gauges, &self.counters)
     }
 }
 

@@ -9,6 +9,7 @@ use crate::plan::{Comparison, Expectation, Flow, Wanted};
 use crate::scenario::problem::{Problem, instead};
 use crate::scenario::quantity::{self, Energy, Quantity, Share, Size};
 use m2mesh::counter::Counter;
+use m2mesh::metrics::Gauge;
 use m2mesh::wire::data::Class;
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -63,9 +64,10 @@ impl Planning<'_> {
             None => (text, None),
         };
         let metric = metrics::find(name).ok_or_else(|| {
-            let hint = match name.strip_prefix("counter.") {
-                Some(counter) => instead(counter, Counter::ALL.iter().map(|counter| counter.name())),
-                None => instead(name, METRICS.iter().map(|metric| metric.name)),
+            let hint = match name.split_once('.') {
+                Some(("counter", counter)) => instead(counter, Counter::ALL.iter().map(|counter| counter.name())),
+                Some(("gauge", gauge)) => instead(gauge, Gauge::ALL.iter().map(|gauge| gauge.name)),
+                _ => instead(name, METRICS.iter().map(|metric| metric.name)),
             };
             self.document.problem(span, format!("there is no metric `{name}`"), hint)
         })?;

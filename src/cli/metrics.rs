@@ -1,0 +1,27 @@
+//! `metrics`: all that the node measures and counts, for a monitoring system.
+//!
+//! Prints what the node answers at `GET /v1/metrics`, to the byte; under `--json` the same entries as data, made from its
+//! status by the same table.
+
+use super::Verdict;
+use super::failure::Failure;
+use super::shell::Shell;
+use crate::gateway::dto::Status;
+
+/// All that the node measures and counts, in Prometheus' text format
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  m2mesh metrics > /var/lib/node_exporter/m2mesh.prom
+  m2mesh metrics --json | jq '.[] | select(.value > 0)'")]
+pub(super) struct Arguments {}
+
+pub(super) async fn run(Arguments {}: Arguments, shell: Shell) -> Result<Verdict, Failure> {
+    let client = shell.client()?;
+    if shell.json {
+        let status: Status = client.get("/v1/status", &()).await?;
+        shell.object(&status.samples())?;
+    } else {
+        shell.line(client.text("/v1/metrics").await?.trim_end())?;
+    }
+    Ok(Verdict::Done)
+}

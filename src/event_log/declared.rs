@@ -1,0 +1,160 @@
+//! What a declaration of events becomes.
+//!
+//! A declaration reads
+//!
+//! ```text
+//! /// What it means.
+//! Variant = "kind" {
+//!     /// What the field is.
+//!     field: Type,
+//!     /// A number that is read as a time.
+//!     other: u64 as Seconds,
+//! } => "the line, with {field} and {extra}", extra = an expression over the fields;
+//! ```
+//!
+//! How a field is shown, what it is in JSON and how it is bounded follows from its type by
+//! [`Value`](super::text::Value), or from that of the wrapper after `as`.
+
+/// One kind of event, as data: what `docs/events.md` is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Declaration {
+    /// Its name.
+    pub kind: &'static str,
+    /// What it means, in sentences; a line each of the source.
+    pub about: &'static [&'static str],
+    /// The line that it is read as, with its fields between braces.
+    pub text: &'static str,
+    /// Its fields, in order.
+    pub fields: &'static [Detail],
+}
+
+/// A field of a kind.
+#[derive(Clone, Copy, Debug)]
+pub struct Detail {
+    /// Its name.
+    pub name: &'static str,
+    /// What it is in JSON: names and forms, one as a rule.
+    pub json: fn(&'static str) -> Vec<(&'static str, &'static str)>,
+    /// What it says; a line each of the source.
+    pub about: &'static [&'static str],
+}
+
+/// A field as what it is shown as: itself, or within the wrapper that its declaration names.
+macro_rules! shown {
+    ($field:expr) => {
+        $field
+    };
+    ($field:expr, $style:ident) => {
+        &$style(*$field)
+    };
+}
+
+/// The type that says how a field is shown.
+macro_rules! style {
+    ($type:ty) => {
+        $type
+    };
+    ($type:ty, $style:ident) => {
+        $style
+    };
+}
+
+macro_rules! events {
+    ($(
+        $(#[doc = $about:literal])+
+        $event:ident = $kind:literal $({$(
+            $(#[doc = $what:literal])+
+            $(#[serde($serde:meta)])?
+            $field:ident: $type:ty $(as $style:ident)?,
+        )+})? => $text:literal $(, $extra:ident = $value:expr)*;
+    )+) => {
+        /// An event.
+        #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(rename_all = "kebab-case")]
+        pub enum Event {
+            $(
+                $(#[doc = $about])+
+                $event $({$(
+                    $(#[doc = $what])+
+                    $(#[serde($serde)])?
+                    $field: $type,
+                )+})?,
+            )+
+        }
+
+        impl Event {
+            /// How many kinds this version knows: greater numbers are of later versions.
+            pub const KINDS: u64 = Self::DECLARED.len() as u64;
+
+            /// What [`Self::kind`] answers, in the order of the numbers.
+            pub const NAMES: [&'static str; Self::KINDS as usize] = [$($kind,)+];
+
+            /// All kinds, in the order of the numbers.
+            pub const DECLARED: &'static [$crate::event_log::declared::Declaration] = &[$(
+                $crate::event_log::declared::Declaration {
+                    kind: $kind,
+                    about: &[$($about,)+],
+                    text: $text,
+                    fields: &[$($(
+                        $crate::event_log::declared::Detail {
+                            name: stringify!($field),
+                            json: <$crate::event_log::declared::style!($type $(, $style)?)
+                                as $crate::event_log::text::Value>::described,
+                            about: &[$($what,)+],
+                        },
+                    )+)?],
+                },
+            )+];
+
+            /// The kind as shown by `log --kind`: the variant in kebab case.
+            pub fn kind(&self) -> &'static str {
+                match self {
+                    $(Self::$event { .. } => $kind,)+
+                }
+            }
+
+            /// Its fields by name. Identifiers are hexadecimal.
+            pub fn fields(&self) -> std::collections::BTreeMap<&'static str, $crate::event_log::text::Field> {
+                use $crate::event_log::text::Value;
+                let mut fields = std::collections::BTreeMap::new();
+                match self {
+                    $(Self::$event { $($($field,)+)? } => {
+                        $($(
+                            $crate::event_log::declared::shown!($field $(, $style)?)
+                                .put(stringify!($field), &mut fields);
+                        )+)?
+                    })+
+                }
+                fields
+            }
+
+            /// The same with its texts cut at [`MAX_TEXT`] and its lists at [`MAX_COUNTS`], which bounds a record.
+            pub(crate) fn bounded(mut self) -> Self {
+                use $crate::event_log::text::Value;
+                match &mut self {
+                    $(Self::$event { $($($field,)+)? } => {
+                        $($($field.bound();)+)?
+                    })+
+                }
+                self
+            }
+        }
+
+        impl core::fmt::Display for Event {
+            /// One line, whatever the texts in it hold: control characters are shown escaped.
+            fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                use $crate::event_log::text::Shown;
+                match self {
+                    $(Self::$event { $($($field,)+)? } => {
+                        $(let $extra = $value;)*
+                        // A field that the line does not name is shown by what was made of it.
+                        $($(let $field = Shown($crate::event_log::declared::shown!($field $(, $style)?)); let _ = &$field;)+)?
+                        write!(f, $text)
+                    })+
+                }
+            }
+        }
+    };
+}
+
+pub(super) use {events, shown, style};
