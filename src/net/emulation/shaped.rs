@@ -20,9 +20,9 @@
 //!    dropped: writers wait.
 //! 3. There are as many queues as the connection below has substreams, which bounds them.
 
-use super::StreamMuxerBox;
-use super::shape::{MTU, Passage, Shape, Shaper, window};
+use super::shaper::{MTU, Passage, Shape, Shaper, window};
 use super::shaping::{Profile, lock};
+use crate::net::StreamMuxerBox;
 use crate::time::Time;
 use futures::task::AtomicWaker;
 use futures::{AsyncRead, AsyncWrite, FutureExt};
