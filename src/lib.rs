@@ -15,13 +15,13 @@
 //! 8  main, cli                  the command
 //! 7  node                       composition root and event loop
 //! 6  config                     one TOML document
-//! 5  net   store   gateway      libp2p · disk · local API            (no sideways imports)
+//! 5  net   store   keystore   gateway    libp2p · disk · secrets · local API   (no sideways imports)
 //! ═══════════ sans-IO below: no clock, socket, disk, thread, randomness of the system ═══════════
 //! 4  engine                     composes the cores: Input in, Output out
 //! 3  link   routing   delivery   event_log          cores; they never import one another
 //! 2  identity                   realm, credentials, contacts, seals
 //! 1  wire                       frames, documents, their bounded codec
-//! 0  id, time, counter          base types; the table of counters
+//! 0  id, time, counter, advice  base types; the table of counters; words on what a file system says
 //! ```
 //!
 //! # Invariants of the architecture (kept by `tests/tidy.rs`)
@@ -50,11 +50,15 @@ pub mod time;
 pub mod wire;
 
 #[cfg(feature = "node")]
+pub(crate) mod advice;
+#[cfg(feature = "node")]
 pub mod cli;
 #[cfg(feature = "node")]
 pub mod config;
 #[cfg(feature = "node")]
 pub mod gateway;
+#[cfg(feature = "node")]
+pub mod keystore;
 #[cfg(feature = "node")]
 pub mod net;
 #[cfg(feature = "node")]
@@ -73,6 +77,8 @@ pub use wire::data::Class;
 #[cfg(feature = "node")]
 pub use gateway::dto::{LogPage, LogQuery};
 #[cfg(feature = "node")]
+pub use keystore::Keyring;
+#[cfg(feature = "node")]
 pub use node::handle::{Builder, CallError, Message, News, Node, Publication, Publications, ServiceCalls};
 #[cfg(feature = "node")]
 pub use node::inbox::Inbox;
@@ -80,5 +86,3 @@ pub use node::inbox::Inbox;
 pub use node::outlet::Outlet;
 #[cfg(feature = "node")]
 pub use node::{NodeError, realm};
-#[cfg(feature = "node")]
-pub use store::Keyring;

@@ -217,6 +217,7 @@ mod can_fail {
         complains("src/wire/a.rs", "use super::super::identity::X;", "a.rs:1: floor");
         complains("src/delivery/a.rs", "use crate::{id::Handle, mailbox};", "a.rs:1: floor");
         complains("src/net/a.rs", "fn f() { crate::store::open() }", "a.rs:1: floor");
+        complains("src/store/a.rs", "use crate::keystore::Keyring;", "a.rs:1: floor");
         complains("src/gateway/a.rs", "use crate::net::Network;", "a.rs:1: floor");
         complains("src/store/mod.rs", "mod x { use super::super::net::Y; }", "mod.rs:1: floor");
         complains("src/wire/a.rs", "#[cfg(test)] mod tests { use crate::identity::X; }", "a.rs:1: floor");

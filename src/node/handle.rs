@@ -20,7 +20,7 @@ use crate::engine::view::{LinkView, RoutesView};
 use crate::gateway::dto::{LogPage, LogQuery};
 use crate::gateway::{self, Calls, Heard, Listener};
 use crate::id::Name;
-use crate::store::Keyring;
+use crate::keystore::Keyring;
 use crate::wire::batch::Ack;
 use crate::wire::data::Class;
 use futures::lock::Mutex;

@@ -3,13 +3,14 @@
 use crate::source::{Named, paths, tokens};
 
 /// Every top-level module of `src` with its floor. Imports go down only.
-const FLOORS: [(&str, u8); 23] = [
+const FLOORS: [(&str, u8); 25] = [
     ("main", 8),
     ("cli", 8),
     ("node", 7),
     ("config", 6),
     ("net", 5),
     ("store", 5),
+    ("keystore", 5),
     ("gateway", 5),
     ("engine", 4),
     ("link", 3),
@@ -25,6 +26,7 @@ const FLOORS: [(&str, u8); 23] = [
     ("id", 0),
     ("time", 0),
     ("counter", 0),
+    ("advice", 0),
     ("lib", 9),
     ("bin", 9),
 ];
