@@ -255,6 +255,15 @@ mod can_fail {
     }
 
     #[test]
+    fn a_socket_for_clients_that_is_opened_elsewhere() {
+        complains("src/gateway/a.rs", "fn f() { tokio::net::TcpListener::bind(a); }", "a.rs:1: listen");
+        complains("src/gateway/a.rs", "use tokio::net as n; fn f() { n::UnixListener::bind(a); }", "a.rs:1: listen");
+        fine("src/gateway/listen.rs", "use tokio::net::UnixListener; fn f() { UnixListener::bind(a); }");
+        fine("src/gateway/a.rs", "use tokio::net::UnixStream;");
+        fine("src/gateway/a.rs", "#[cfg(test)] mod tests { use std::os::unix::net::UnixListener; }");
+    }
+
+    #[test]
     fn a_queue_without_a_bound() {
         complains("src/gateway/a.rs", "use tokio::sync::mpsc::unbounded_channel;", "a.rs:1: bound");
         complains("src/node.rs", "use futures::channel::mpsc; fn f() { mpsc::unbounded(); }", "node.rs:1: bound");

@@ -15,7 +15,7 @@
 //! | [`dto`] | the JSON of it all; the only types that cross the socket |
 //! | [`error`] | what a request is told when it fails: `{"error", "hint"}` |
 //! | [`openapi`] | the description at `GET /openapi.json` |
-//! | [`socket`] | binding with mode 0600, stale sockets |
+//! | [`listen`] | the one place that opens sockets for clients, and the rule of who may come in there |
 //! | `serve` | connections: accepted, timed, ended in good order |
 //! | `seats` | how many there may be, and who gives way |
 //! | [`client`] | the other end, for the command line |
@@ -27,7 +27,8 @@
 //! 4. Whoever connects is answered: served, or told at once that too much is under way. A client that says nothing keeps
 //!    nobody else out.
 //!
-//! Absent on purpose: authentication (the file mode is it), and any listener that is not a unix socket.
+//! Absent on purpose: authentication (the file mode is it), and any listener that is not a unix socket of that mode: one
+//! would have to ask clients who they are.
 
 pub mod api;
 mod asked;
@@ -36,17 +37,18 @@ pub mod client;
 pub mod dto;
 pub mod error;
 mod lines;
+pub mod listen;
 pub mod openapi;
 pub mod pages;
 pub mod replies;
 mod seats;
 mod serve;
-pub mod socket;
 pub mod stream;
 
 pub use calls::{Arriving, Calls, MAX_CALLS};
+pub use listen::BindError;
 pub use replies::{Call, Heard, Listener, Rejected, Replies};
-pub use socket::{BindError, Gateway};
+pub use serve::Gateway;
 
 use crate::engine::api::{Command, Reply};
 use error::ApiError;

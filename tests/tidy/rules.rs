@@ -99,6 +99,11 @@ const VIRTUAL_TIME: [(&str, &str); 7] = [
     ("futures::select", "use select_biased!: a random order is not the same in every run"),
 ];
 
+/// The one file of the gateway that opens sockets for clients.
+const LISTENS: &str = "src/gateway/listen.rs";
+/// What its other files may not name: a listener that has not passed the rule of who may come in.
+const LISTENERS: [&str; 6] = ["UnixListener", "TcpListener", "TcpSocket", "UnixSocket", "UnixDatagram", "UdpSocket"];
+
 /// Queues without a bound, banned everywhere.
 const UNBOUNDED: [&str; 6] = [
     "unbounded",
@@ -157,6 +162,13 @@ pub fn architecture(path: &str, text: &str) -> Vec<String> {
             {
                 say(rule, &format!("`{full}` in a core"), remedy);
             }
+        }
+        if top == "gateway" && path != LISTENS && named.path.iter().any(|word| LISTENERS.contains(&word.as_str())) {
+            say(
+                "listen",
+                &format!("`{full}` outside {LISTENS}"),
+                "open the socket there, where clients are let in by a rule",
+            );
         }
         let virtual_time = matches!(top, "net" | "node") && !REAL_TIME_ALLOWED.iter().any(|(file, _)| *file == path);
         if virtual_time && let Some((_, remedy)) = VIRTUAL_TIME.iter().find(|(prefix, _)| begins(&full, prefix)) {
