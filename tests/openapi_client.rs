@@ -10,7 +10,8 @@
 mod fake_node;
 
 use fake_node::{Background, Shelf};
-use m2mesh::engine::api::{Command, Contact, Outcome, Reply};
+use m2mesh::client::{Command, Reply};
+use m2mesh::engine::api::{Contact, Outcome};
 use m2mesh::gateway::client::Client;
 use m2mesh::id::Name;
 use std::path::PathBuf;

@@ -218,7 +218,8 @@ mod can_fail {
         complains("src/delivery/a.rs", "use crate::{id::Handle, mailbox};", "a.rs:1: floor");
         complains("src/net/a.rs", "fn f() { crate::store::open() }", "a.rs:1: floor");
         complains("src/store/a.rs", "use crate::keystore::Keyring;", "a.rs:1: floor");
-        complains("src/gateway/a.rs", "use crate::net::Network;", "a.rs:1: floor");
+        complains("src/client/a.rs", "use crate::gateway::dto;", "a.rs:1: floor");
+        complains("src/net/a.rs", "use crate::client::Caller;", "a.rs:1: floor");
         complains("src/store/mod.rs", "mod x { use super::super::net::Y; }", "mod.rs:1: floor");
         complains("src/wire/a.rs", "#[cfg(test)] mod tests { use crate::identity::X; }", "a.rs:1: floor");
         complains("src/wire/a.rs", "use crate::*;", "a.rs:1: floor");

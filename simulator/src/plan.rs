@@ -9,9 +9,9 @@
 //! 2. Every index is in range; every device's name is a [`Name`]; edges join two different devices, each pair at most once
 //!    on a bearer; times of faults lie within the run.
 
-use m2mesh::engine::lab::Shape;
 use m2mesh::id::Name;
 use m2mesh::net::emulation::Recovery;
+use m2mesh::net::emulation::Shape;
 use m2mesh::routing::policies::NamedPolicy;
 use m2mesh::time::{EpochLength, Unix};
 use m2mesh::wire::batch::Ack;

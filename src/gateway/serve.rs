@@ -12,10 +12,11 @@
 //! 1. Accepting never waits for anything but the system: a client that says nothing keeps nobody else out.
 //! 2. A request counts as under way from when it is whole until its answer is made; a stream until it ends.
 
+use super::api;
 use super::error::ApiError;
 use super::listen::{BindError, Listener};
 use super::seats::{Duty, Manner, Place, Seat, Seats};
-use super::{Calls, Node, api};
+use crate::client::{Door, Principal};
 use crate::engine::store::Read;
 use axum::Router;
 use axum::body::{Body, Bytes, HttpBody, to_bytes};
@@ -59,12 +60,14 @@ impl Gateway {
 
     /// Answers requests until `shutdown` is ready; then ends streams, finishes what is under way, for a short time, and
     /// removes the socket.
-    pub async fn serve<R>(self, calls: Calls, reader: R, shutdown: impl Future<Output = ()> + Send + 'static)
+    pub async fn serve<R>(self, door: Door<R>, shutdown: impl Future<Output = ()> + Send + 'static)
     where
         R: Read + Clone + Send + Sync + 'static,
     {
         let (stopping, stopped) = watch::channel(false);
-        let router = api::router(super::Context { node: Node { calls }, reader, stopping: stopped.clone() });
+        // Only that user can have opened the socket.
+        let caller = door.admit(Principal::local_user());
+        let router = api::router(super::Context { caller, stopping: stopped.clone() });
         until(shutdown, self.listener, router, stopping, stopped).await;
     }
 }

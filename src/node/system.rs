@@ -6,10 +6,10 @@
 
 use super::places::{self, Places};
 use super::{EventLoop, Gate, Host, Issued, Parts, port, preflight};
+use crate::client::Door;
 use crate::config::{self, Config, ConfigError};
-use crate::engine::lab::Lab;
 use crate::engine::{Engine, Input, Settings};
-use crate::gateway::{self, Calls, Gateway, dto};
+use crate::gateway::{self, Gateway, dto};
 use crate::id::{IssuerId, OuterId};
 use crate::identity::enrolment::AnswerJudge;
 use crate::identity::kdf::Secret;
@@ -18,6 +18,7 @@ use crate::keystore::Keyring;
 use crate::keystore::device_dir::{DeviceDir, DeviceDirError};
 use crate::keystore::realm_dir::{RealmDir, RealmDirError};
 use crate::keystore::saver::Saver;
+use crate::net::emulation::Lab;
 use crate::net::{self, Multiaddr, NetConfig, Network, names, reach};
 use crate::store::{DirectoryLock, LockError, Opened, SledReader, SledStore, Store};
 use crate::time::{Now, Time, Unix};
@@ -111,8 +112,7 @@ pub enum NodeError {
 /// A node that runs, and the ways to it.
 pub(super) struct Running {
     pub(super) ready: Ready,
-    pub(super) calls: Calls,
-    pub(super) reader: SledReader,
+    pub(super) door: Door<SledReader>,
     close_api: oneshot::Sender<()>,
     api: Option<JoinHandle<()>>,
     stop: oneshot::Sender<()>,
@@ -220,10 +220,10 @@ pub(super) async fn start(options: RunOptions) -> Result<Running, NodeError> {
     engine.handle(Input::Listening(addresses), clock.now());
 
     let gateway = if options.no_api { None } else { Some(Gateway::bind(&options.dir)?) };
-    let (send_calls, calls) = Calls::channels();
+    let (door, calls) = Door::new(reader.clone());
     let (close_api, api_closed) = oneshot::channel::<()>();
-    let (api_calls, api_reader) = (send_calls.clone(), reader.clone());
-    let serve = |gateway: Gateway| tokio::spawn(gateway.serve(api_calls, api_reader, api_closed.map(|_| ())));
+    let for_api = door.clone();
+    let serve = |gateway: Gateway| tokio::spawn(gateway.serve(for_api, api_closed.map(|_| ())));
     let api = gateway.map(serve);
     let (send_stop, stop) = oneshot::channel();
     let (places, changed) = watch::channel(found);
@@ -235,7 +235,7 @@ pub(super) async fn start(options: RunOptions) -> Result<Running, NodeError> {
     let parts = Parts { engine, network, store, host, gate, calls, stop, bootstrap, listening, lab };
     let node = tokio::spawn(EventLoop::new(parts));
     let ready = Ready { name, listen: listen.iter().map(Multiaddr::to_string).collect() };
-    Ok(Running { ready, calls: send_calls, reader, close_api, api, stop: send_stop, node, keeper, _lock: lock })
+    Ok(Running { ready, door, close_api, api, stop: send_stop, node, keeper, _lock: lock })
 }
 
 /// Reads what is secret, which is slow where it is sealed.

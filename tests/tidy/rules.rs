@@ -3,15 +3,16 @@
 use crate::source::{Named, paths, tokens};
 
 /// Every top-level module of `src` with its floor. Imports go down only.
-const FLOORS: [(&str, u8); 25] = [
-    ("main", 8),
-    ("cli", 8),
-    ("node", 7),
-    ("config", 6),
+const FLOORS: [(&str, u8); 26] = [
+    ("main", 10),
+    ("cli", 10),
+    ("node", 9),
+    ("config", 8),
+    ("gateway", 7),
+    ("client", 6),
     ("net", 5),
     ("store", 5),
     ("keystore", 5),
-    ("gateway", 5),
     ("engine", 4),
     ("link", 3),
     ("routing", 3),
@@ -27,8 +28,8 @@ const FLOORS: [(&str, u8); 25] = [
     ("time", 0),
     ("counter", 0),
     ("advice", 0),
-    ("lib", 9),
-    ("bin", 9),
+    ("lib", 11),
+    ("bin", 11),
 ];
 /// The wings of the engine, with how far up each is; what is not listed is core, below all of them. Imports go down only, and never
 /// from one wing to another beside it.
@@ -88,7 +89,7 @@ const CORE_WORDS: [(&str, &str, &str); 8] = [
     ("HashSet", "order", "use BTreeSet: its order is the same in every run"),
 ];
 
-/// What `net` and `node` may not name, since the simulator runs them in virtual time.
+/// What `net`, `client` and `node` may not name, since the simulator runs them in virtual time.
 const VIRTUAL_TIME: [(&str, &str); 7] = [
     ("tokio::time", "use futures_timer::Delay"),
     ("tokio::select", "poll in a fixed order, local work first"),
@@ -170,7 +171,8 @@ pub fn architecture(path: &str, text: &str) -> Vec<String> {
                 "open the socket there, where clients are let in by a rule",
             );
         }
-        let virtual_time = matches!(top, "net" | "node") && !REAL_TIME_ALLOWED.iter().any(|(file, _)| *file == path);
+        let virtual_time =
+            matches!(top, "net" | "client" | "node") && !REAL_TIME_ALLOWED.iter().any(|(file, _)| *file == path);
         if virtual_time && let Some((_, remedy)) = VIRTUAL_TIME.iter().find(|(prefix, _)| begins(&full, prefix)) {
             say("virtual time", &format!("`{full}` where the simulator runs"), remedy);
         }

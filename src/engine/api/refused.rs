@@ -68,10 +68,4 @@ pub enum Refused {
     /// A bound is reached.
     #[error("{0}")]
     Full(String),
-    /// Only a lab's nodes can be told with whom and how to link.
-    #[error("this node is not in a lab")]
-    NoLab,
-    /// What a lab's node was told is in force, and not written down.
-    #[error("{0}")]
-    LabNotKept(String),
 }
