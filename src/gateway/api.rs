@@ -278,7 +278,7 @@ pub(super) async fn peers<R>(State(context): State<Context<R>>) -> Result<Json<V
 ))]
 pub(super) async fn links<R>(State(context): State<Context<R>>) -> Result<Json<Vec<LinkView>>, ApiError> {
     match context.caller.ask(Command::Links).await? {
-        Reply::Links(links) => Ok(Json(links)),
+        Reply::Links(links) => Ok(Json(links.into_iter().map(LinkView::from).collect())),
         _ => Err(ApiError::Unexpected),
     }
 }
@@ -290,7 +290,7 @@ pub(super) async fn links<R>(State(context): State<Context<R>>) -> Result<Json<V
 ))]
 pub(super) async fn routes_view<R>(State(context): State<Context<R>>) -> Result<Json<RoutesView>, ApiError> {
     match context.caller.ask(Command::Routes).await? {
-        Reply::Routes(routes) => Ok(Json(*routes)),
+        Reply::Routes(routes) => Ok(Json((*routes).into())),
         _ => Err(ApiError::Unexpected),
     }
 }
@@ -306,7 +306,7 @@ pub(super) async fn way<R>(
 ) -> Result<Json<WayView>, ApiError> {
     let Query(RouteQuery { to, policy }) = query?;
     match context.caller.ask(Command::Way { to: name(&to)?, policy }).await? {
-        Reply::Way(way) => Ok(Json(*way)),
+        Reply::Way(way) => Ok(Json((*way).into())),
         _ => Err(ApiError::Unexpected),
     }
 }

@@ -87,9 +87,10 @@ impl ApiError {
                 | Refused::PathPolicy { .. }
                 | Refused::Oneself(_),
             ) => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::Refused(Refused::Full(_)) | Self::Stopping | Self::BrokenOff | Self::Crowded { .. } => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Refused(Refused::Full(_) | Refused::Consumers { .. })
+            | Self::Stopping
+            | Self::BrokenOff
+            | Self::Crowded { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Slow { .. } => StatusCode::REQUEST_TIMEOUT,
             Self::Request(_) => StatusCode::BAD_REQUEST,
             Self::Denied(_) => StatusCode::FORBIDDEN,
@@ -117,6 +118,7 @@ impl ApiError {
             Self::Refused(Refused::NoSuchConsumer(_)) => {
                 "`m2mesh receive --consumer NAME` makes one, as does POST /v1/inbox/consumers"
             }
+            Self::Refused(Refused::Consumers { .. }) => "`m2mesh receive --consumer NAME --forget` frees one",
             Self::Refused(Refused::NoSuchCall(_)) => "answer a call once, and before its caller's time-out",
             Self::Refused(Refused::Full(_)) => "wait until something of it has ended, then try again",
             Self::Lab(LabRefused::NoLab) => "`m2mesh lab` starts a lab; its verbs act on the nodes of one",

@@ -59,6 +59,12 @@ pub enum Refused {
     /// Not a service name, or taken by another offer.
     #[error("{0}")]
     Service(String),
+    /// As many consumers have a name as may.
+    #[error("{limit} consumers have a name, and no more can")]
+    Consumers {
+        /// How many there may be.
+        limit: usize,
+    },
     /// No consumer of that name.
     #[error("no consumer is called {0:?}")]
     NoSuchConsumer(String),
