@@ -66,7 +66,7 @@ mod wake_gate;
 
 pub use admission::Gatekeeper;
 pub use clocks::Skew;
-pub use enrol::{EnrolError, enrol};
+pub use enrol::{EnrolError, Reach, Unhelpful, Why, ask_around, enrol};
 pub use sorter::transport as transport_of;
 pub use swarm::Network;
 pub use transport::TransportError;

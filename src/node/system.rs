@@ -19,13 +19,14 @@ use crate::keystore::device_dir::{DeviceDir, DeviceDirError};
 use crate::keystore::realm_dir::{RealmDir, RealmDirError};
 use crate::keystore::saver::Saver;
 use crate::net::emulation::Lab;
-use crate::net::{self, Multiaddr, NetConfig, Network, names, reach};
+use crate::net::{self, Multiaddr, NetConfig, Network, Reach, Unhelpful, names, reach};
 use crate::store::{DirectoryLock, LockError, Opened, SledReader, SledStore, Store};
 use crate::time::{Now, Time, Unix};
 use crate::wire::hello::{EnrolHello, EnrolReply};
 use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::future::BoxFuture;
+use libp2p::identity::Keypair;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use std::future::poll_fn;
@@ -299,37 +300,47 @@ pub fn unix_now() -> Unix {
     Unix(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
 }
 
-/// Asks members in turn, over connections of their own under the key of `seed`, until one brings the issuer's answer.
+/// Asks members in turn, over connections of their own under the key of `seed`, until one brings the issuer's answer;
+/// `note` hears of each that has not, and whether another will be asked.
 pub async fn enrol(
     seed: &Secret,
-    members: &[Multiaddr],
+    members: Vec<Multiaddr>,
     hello: &EnrolHello,
     judge: &AnswerJudge,
     limit: Duration,
-) -> Result<EnrolReply, String> {
-    let key = net::keypair(seed);
-    let mut failures = Vec::new();
-    for member in members {
-        let addresses = match names::resolve(member.clone()).await {
-            Ok(addresses) => addresses,
-            Err(error) => {
-                failures.push(error);
-                continue;
-            }
-        };
-        for address in addresses {
-            let transport = net::transport::system(&key).map_err(|error| error.to_string())?;
-            match net::enrol(transport, address.clone(), hello, limit).await {
-                Ok(reply) if judge.accepts(&reply) => return Ok(reply),
-                Ok(reply) => failures.push(format!("{address}: {}", AnswerJudge::hint(&reply))),
-                Err(error) => failures.push(format!("{address}: {error}")),
-            }
-        }
+    note: impl FnMut(&Unhelpful, bool) + Send,
+) -> Result<EnrolReply, Vec<Unhelpful>> {
+    let mut reach = Internet { key: net::keypair(seed), note };
+    net::ask_around(&mut reach, members, hello, limit, |reply| judge.judge(reply)).await
+}
+
+/// The machine's resolver and sockets.
+struct Internet<N> {
+    key: Keypair,
+    note: N,
+}
+
+impl<N: FnMut(&Unhelpful, bool) + Send> Reach for Internet<N> {
+    fn resolve(&mut self, member: Multiaddr) -> BoxFuture<'static, Result<Vec<Multiaddr>, String>> {
+        names::resolve(member).boxed()
     }
+
+    fn transport(&mut self) -> Result<net::Transport, String> {
+        net::transport::system(&self.key).map_err(|error| error.to_string())
+    }
+
+    fn note(&mut self, failed: &Unhelpful, more: bool) {
+        (self.note)(failed, more);
+    }
+}
+
+/// What became of a round among members, in a line.
+fn nobody_helped(failures: &[Unhelpful]) -> String {
     if failures.is_empty() {
-        return Err("no member's address is known".to_owned());
+        return "no member's address is known".to_owned();
     }
-    Err(format!("no member brought the issuer's answer ({})", failures.join("; ")))
+    let failures: Vec<String> = failures.iter().map(ToString::to_string).collect();
+    format!("no member brought the issuer's answer ({})", failures.join("; "))
 }
 
 #[derive(Clone, Copy)]
@@ -388,7 +399,11 @@ impl Host for System {
         judge: AnswerJudge,
         members: Vec<Multiaddr>,
     ) -> BoxFuture<'static, Result<EnrolReply, String>> {
-        async move { enrol(&seed, &members, &hello, &judge, RENEWAL_TIME).await }.boxed()
+        async move {
+            let answer = enrol(&seed, members, &hello, &judge, RENEWAL_TIME, |_, _| {}).await;
+            answer.map_err(|failures| nobody_helped(&failures))
+        }
+        .boxed()
     }
 
     fn keep_places(&mut self, places: Places) {
