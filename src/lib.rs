@@ -6,22 +6,24 @@
 //! # Where to start
 //!
 //! [`wire`] says what travels, [`identity`] who may take part and how things are sealed. [`engine`] decides
-//! everything, from inputs to outputs, and [`node`] is the loop that gives it a clock, a disk and a network. Read
-//! those four openings and you know the house. `docs/protocol.md` is the specification of what they speak.
+//! everything, from inputs to outputs, and [`node`] is the loop that gives it a clock, a disk and a network; whoever
+//! uses it comes by the door of [`client`]. Read those five openings and you know the house. `docs/protocol.md` is the specification of what they speak.
 //!
 //! # Floors
 //!
 //! ```text
-//! 8  main, cli                  the command
-//! 7  node                       composition root and event loop
-//! 6  config                     one TOML document
-//! 5  net   store   gateway      libp2p · disk · local API            (no sideways imports)
+//! 10 main, cli                  the command
+//! 9  node                       composition root and event loop
+//! 8  config                     one TOML document
+//! 7  gateway                    the local API: HTTP and JSON on a unix socket
+//! 6  client                     the one door for whoever uses a node: calls, replies, rights
+//! 5  net   store   keystore     libp2p · disk · secrets              (no sideways imports)
 //! ═══════════ sans-IO below: no clock, socket, disk, thread, randomness of the system ═══════════
 //! 4  engine                     composes the cores: Input in, Output out
 //! 3  link   routing   delivery   event_log          cores; they never import one another
 //! 2  identity                   realm, credentials, contacts, seals
 //! 1  wire   metrics             frames, documents, their bounded codec · gauges, and how all that is measured is told
-//! 0  id, time, counter          base types; the table of counters
+//! 0  id, time, counter, advice  base types; the table of counters; words on what a file system says
 //! ```
 //!
 //! # Invariants of the architecture (kept by `tests/tidy.rs`)
@@ -30,12 +32,12 @@
 //! 2. Below floor 5 nothing asks for the time, opens a socket or a file, starts a thread, or draws randomness:
 //!    all of that is passed in. The same inputs give the same outputs.
 //! 3. There is no unordered map below floor 5 and no unbounded channel anywhere.
-//! 4. What a simulator is to run (`node`, `net` but for its real transport) uses neither tokio's timers nor its
+//! 4. What a simulator is to run (`node`, `client`, `net` but for its real transport) uses neither tokio's timers nor its
 //!    `select!`, and spawns through the executor that it is given.
 //!
 //! # Features
 //!
-//! `node` (default) is floors 5 to 8. Without it the crate is the sans-IO part, with no libp2p, tokio or sled: what
+//! `node` (default) is floors 5 to 10. Without it the crate is the sans-IO part, with no libp2p, tokio or sled: what
 //! fuzz targets build.
 
 pub mod counter;
@@ -51,11 +53,17 @@ pub mod time;
 pub mod wire;
 
 #[cfg(feature = "node")]
+pub(crate) mod advice;
+#[cfg(feature = "node")]
 pub mod cli;
+#[cfg(feature = "node")]
+pub mod client;
 #[cfg(feature = "node")]
 pub mod config;
 #[cfg(feature = "node")]
 pub mod gateway;
+#[cfg(feature = "node")]
+pub mod keystore;
 #[cfg(feature = "node")]
 pub mod net;
 #[cfg(feature = "node")]
@@ -64,7 +72,7 @@ pub mod node;
 pub mod store;
 
 // What a program that runs a node needs: names at the root, whatever room they live in.
-pub use engine::api::{Call, Contact, InboxRecord, Missed, Outcome, Past, Peer, Published, Refused, Status};
+pub use engine::api::{Call, Contact, InboxRecord, Missed, Outcome, Past, Published, Refused};
 pub use engine::view::{LinkView, RoutesView};
 pub use id::{Name, SendId};
 pub use metrics::Gauges;
@@ -73,7 +81,11 @@ pub use wire::batch::Ack;
 pub use wire::data::Class;
 
 #[cfg(feature = "node")]
+pub use client::{Denied, Peer, Right, Status};
+#[cfg(feature = "node")]
 pub use gateway::dto::{LogPage, LogQuery};
+#[cfg(feature = "node")]
+pub use keystore::Keyring;
 #[cfg(feature = "node")]
 pub use node::handle::{Builder, CallError, Message, News, Node, Publication, Publications, ServiceCalls};
 #[cfg(feature = "node")]
@@ -82,5 +94,3 @@ pub use node::inbox::Inbox;
 pub use node::outlet::Outlet;
 #[cfg(feature = "node")]
 pub use node::{NodeError, realm};
-#[cfg(feature = "node")]
-pub use store::Keyring;

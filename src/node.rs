@@ -38,13 +38,13 @@ mod waiting;
 pub use host::{Gate, Host, Issued, Parts};
 pub use system::{NodeError, Ready, RunOptions};
 
+use crate::client::{Arriving, Call, Replies};
 use crate::counter::Counter;
 use crate::engine::api::{Reply, Token};
-use crate::engine::lab::Lab;
 use crate::engine::{Engine, Input, Origin, Output};
 use crate::event_log::Event;
-use crate::gateway::{Arriving, Call, Replies};
 use crate::id::{LinkId, Lsn};
+use crate::net::emulation::Lab;
 use crate::net::{Multiaddr, Network};
 use crate::store::{Quarantine, Store};
 use crate::time::Time;

@@ -5,9 +5,9 @@
 mod fake_node;
 
 use fake_node::{Background, Shelf};
-use m2mesh::engine::api::{self, Command, Outcome, Published, Reply, Status};
+use m2mesh::client::{Call, Command, Reply, Status};
+use m2mesh::engine::api::{self, Outcome, Published};
 use m2mesh::event_log::Event;
-use m2mesh::gateway::Call;
 use m2mesh::id::{InnerId, Name, StreamId};
 use m2mesh::metrics::Gauges;
 use m2mesh::time::Unix;

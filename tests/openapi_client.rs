@@ -10,7 +10,8 @@
 mod fake_node;
 
 use fake_node::{Background, Shelf};
-use m2mesh::engine::api::{Command, Contact, Outcome, Reply, Status};
+use m2mesh::client::{Command, Reply, Status};
+use m2mesh::engine::api::{Contact, Outcome};
 use m2mesh::gateway::client::Client;
 use m2mesh::id::Name;
 use m2mesh::metrics::Gauges;

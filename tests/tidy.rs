@@ -278,7 +278,9 @@ mod can_fail {
         complains("src/wire/a.rs", "use super::super::identity::X;", "a.rs:1: floor");
         complains("src/delivery/a.rs", "use crate::{id::Handle, mailbox};", "a.rs:1: floor");
         complains("src/net/a.rs", "fn f() { crate::store::open() }", "a.rs:1: floor");
-        complains("src/gateway/a.rs", "use crate::net::Network;", "a.rs:1: floor");
+        complains("src/store/a.rs", "use crate::keystore::Keyring;", "a.rs:1: floor");
+        complains("src/client/a.rs", "use crate::gateway::dto;", "a.rs:1: floor");
+        complains("src/net/a.rs", "use crate::client::Caller;", "a.rs:1: floor");
         complains("src/store/mod.rs", "mod x { use super::super::net::Y; }", "mod.rs:1: floor");
         complains("src/wire/a.rs", "#[cfg(test)] mod tests { use crate::identity::X; }", "a.rs:1: floor");
         complains("src/wire/a.rs", "use crate::*;", "a.rs:1: floor");
@@ -314,6 +316,15 @@ mod can_fail {
         fine("src/net/transport.rs", "use tokio::time::sleep;");
         fine("src/gateway/a.rs", "use tokio::time::sleep;");
         fine("src/net/a.rs", "#[cfg(test)] mod tests { fn f() { tokio::spawn(g); std::thread::spawn(h); } }");
+    }
+
+    #[test]
+    fn a_socket_for_clients_that_is_opened_elsewhere() {
+        complains("src/gateway/a.rs", "fn f() { tokio::net::TcpListener::bind(a); }", "a.rs:1: listen");
+        complains("src/gateway/a.rs", "use tokio::net as n; fn f() { n::UnixListener::bind(a); }", "a.rs:1: listen");
+        fine("src/gateway/listen.rs", "use tokio::net::UnixListener; fn f() { UnixListener::bind(a); }");
+        fine("src/gateway/a.rs", "use tokio::net::UnixStream;");
+        fine("src/gateway/a.rs", "#[cfg(test)] mod tests { use std::os::unix::net::UnixListener; }");
     }
 
     #[test]

@@ -9,9 +9,9 @@
 //! 2. Every index is in range; every device's name is a [`Name`]; edges join two different devices, each pair at most once
 //!    on a bearer; times of faults lie within the run.
 
-use m2mesh::engine::lab::Shape;
 use m2mesh::id::Name;
-use m2mesh::net::shape::Recovery;
+use m2mesh::net::emulation::Recovery;
+use m2mesh::net::emulation::Shape;
 use m2mesh::routing::policies::NamedPolicy;
 use m2mesh::time::{EpochLength, Unix};
 use m2mesh::wire::batch::Ack;
@@ -110,7 +110,7 @@ impl Bearer {
     /// The price that nodes are told, in micro-units of money a megabyte. They know prices of bytes alone: that of a packet is told as if all
     /// were full.
     pub fn told_price(&self) -> u64 {
-        let packets = 1e6 / f64::from(self.mtu.unwrap_or(m2mesh::net::shape::MTU as u32).max(1));
+        let packets = 1e6 / f64::from(self.mtu.unwrap_or(m2mesh::net::emulation::MTU as u32).max(1));
         ((self.price + packets * self.price_packet) * 1e6).round() as u64
     }
 

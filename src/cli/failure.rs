@@ -127,7 +127,7 @@ impl From<ClientError> for Failure {
             ClientError::Connect { error, .. } if error.kind() == io::ErrorKind::InvalidInput => {
                 "its path is too long for a socket; name the directory by a shorter path, as from within it with `--dir .`".into()
             }
-            ClientError::Connect { error, .. } => crate::store::advice(error).into(),
+            ClientError::Connect { error, .. } => crate::advice::of(error).into(),
             ClientError::Api(body) => body.hint.clone(),
             ClientError::Silent { .. } => {
                 "see whether its process is stopped or starved (`ps -o state,pid,args -C m2mesh`), and its diagnostics"

@@ -13,11 +13,13 @@ use super::failure::Failure;
 use super::shell::Shell;
 use super::{Verdict, arguments, machine, passphrase};
 use crate::config;
-use crate::identity::enrolment::{AnswerJudge, PendingEnrolment};
+use crate::identity::enrolment::PendingEnrolment;
 use crate::identity::ticket;
-use crate::net::{self, EnrolError, Multiaddr, names};
-use crate::store::device_dir::DeviceDir;
-use crate::store::{DirectoryLock, Keyring, keyring};
+use crate::keystore::device_dir::DeviceDir;
+use crate::keystore::{Keyring, keyring};
+use crate::net::{Multiaddr, Unhelpful, Why};
+use crate::node::system;
+use crate::store::DirectoryLock;
 use crate::wire;
 use crate::wire::hello::EnrolReply;
 use rand_chacha::ChaCha20Rng;
@@ -143,43 +145,42 @@ async fn ask(
 ) -> Result<Vec<u8>, Failure> {
     let hint = "ask the operator of the realm for another ticket";
     let hello = pending.hello(rng).map_err(|error| Failure::split(error, hint))?;
-    let judge = pending.judge();
-    let mut failure = Failure::new("the ticket names no member", "make one with --address, or while the node runs");
-    let unreachable = |address: &dyn std::fmt::Display, error: &dyn std::fmt::Display| {
+    let unreachable = |address: &dyn std::fmt::Display, error: &str| {
         Failure::new(
             format!("no member answers at {address}: {error}"),
             "check that the realm's node runs and can be reached from here, then try again with the same ticket",
         )
     };
-    let mut places = Vec::new();
+    let mut failure = Failure::new("the ticket names no member", "make one with --address, or while the node runs");
+    let mut members = Vec::new();
     for address in addresses {
-        let found = match address.parse::<Multiaddr>() {
-            Ok(parsed) => names::resolve(parsed).await,
-            Err(error) => Err(error.to_string()),
-        };
-        match found {
-            Ok(found) => places.extend(found),
-            Err(error) => failure = unreachable(address, &error),
+        match address.parse::<Multiaddr>() {
+            Ok(member) => members.push(member),
+            Err(error) => failure = unreachable(address, &error.to_string()),
         }
     }
-    for address in &places {
-        let unreachable = |error: &dyn std::fmt::Display| unreachable(address, error);
-        let key = net::keypair(&pending.connection_seed());
-        let transport = net::transport::system(&key).map_err(|error| unreachable(&error))?;
-        match net::enrol(transport, address.clone(), &hello, PATIENCE).await {
-            Ok(reply) if judge.accepts(&reply) => return Ok(reply.sealed.unwrap_or_default()),
+    let note = |failed: &Unhelpful, more: bool| {
+        if more {
+            shell.note(format_args!("{} did not help; trying the next", failed.at));
+        }
+    };
+    let judge = pending.judge();
+    let answer = system::enrol(&pending.connection_seed(), members, &hello, &judge, PATIENCE, note).await;
+    let failures = match answer {
+        Ok(reply) => return Ok(reply.sealed.unwrap_or_default()),
+        Err(failures) => failures,
+    };
+    // The last that was asked says most; a name without an address only where nobody was.
+    let asked = failures.iter().rfind(|failed| !matches!(failed.why, Why::NoAddress(_))).or(failures.last());
+    if let Some(Unhelpful { at, why }) = asked {
+        failure = match why {
+            Why::NoAddress(error) | Why::Silent(error) => unreachable(at, error),
             // The issuer has not sealed it: whoever says so may be wrong, or lie.
-            Ok(reply) => {
-                let what =
-                    format!("the member at {address} brings no answer of the issuer's: {}", AnswerJudge::hint(&reply));
-                failure = Failure::new(what, "try again later with the same ticket, or ask the operator for another");
-            }
-            Err(EnrolError::Timeout) => failure = unreachable(&"no answer in time"),
-            Err(error) => failure = unreachable(&error),
-        }
-        if places.last() != Some(address) {
-            shell.note(format_args!("{address} did not help; trying the next"));
-        }
+            Why::NotTheIssuer(hint) => Failure::new(
+                format!("the member at {at} brings no answer of the issuer's: {hint}"),
+                "try again later with the same ticket, or ask the operator for another",
+            ),
+        };
     }
     Err(failure)
 }

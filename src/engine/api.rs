@@ -1,6 +1,7 @@
-//! What the local application asks of the node, and what it hears back.
+//! What is asked of the engine for somebody who uses the node, and what it makes of it.
 //!
-//! A command comes in under a [`Token`]; every answer to it carries the same token. A command either ends with one
+//! Who that is and what they may, the engine does not know: what comes here has been let in by the node. A command comes in
+//! under a [`Token`]; every answer to it carries the same token. A command either ends with one
 //! final reply, or is a *stream* (subscribe, offer, receive, follow) that goes on until [`Command::Cancel`].
 //!
 //! Invariants
@@ -11,10 +12,8 @@ mod refused;
 
 pub use refused::Refused;
 
-use super::lab::{Lab, Shape};
 use super::view::{LinkView, RoutesView, WayView};
 use crate::id::{InnerId, Name, SendId, StreamId};
-use crate::metrics::Gauges;
 use crate::time::Unix;
 use crate::wire::batch::Ack;
 use crate::wire::data::Class;
@@ -105,10 +104,6 @@ pub enum Command {
     },
     /// Stream of [`Reply::Log`]: once at once, then whenever the durable event log grows.
     FollowLog,
-    /// Ends with [`Reply::Status`].
-    Status,
-    /// Ends with [`Reply::Peers`].
-    Peers,
     /// Links as the router sees them.
     Links,
     /// What the router holds.
@@ -120,10 +115,6 @@ pub enum Command {
         /// Under which policy; `None` for that of a message that names none.
         policy: Option<String>,
     },
-    /// Ends with [`Reply::Contacts`].
-    Contacts,
-    /// Asks, or changes, how a lab's node links. Ends with [`Reply::Lab`].
-    Lab(Option<Box<Lab>>),
     /// Ends the stream of that token; nothing more comes from it.
     Cancel,
 }
@@ -200,25 +191,19 @@ pub enum Reply {
         /// Newest.
         last: u64,
     },
-    /// What the node is.
-    Status(Box<Status>),
-    /// Its neighbours.
-    Peers(Vec<Peer>),
     /// Answer to [`Command::Links`].
     Links(Vec<LinkView>),
     /// Answer to [`Command::Routes`].
     Routes(Box<RoutesView>),
     /// Answer to [`Command::Way`].
     Way(Box<WayView>),
-    /// Whom it can address.
+    /// Whom it can address: what [`Engine::contacts`](super::Engine::contacts) answers.
     Contacts(Vec<Contact>),
-    /// How this node of a lab links.
-    Lab(Box<Lab>),
     /// The command was not accepted.
     Refused(Refused),
 }
 
-/// How a send ended.
+/// How a send ended. In this form the store keeps it of messages that the application may ask about again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "lowercase")]
 pub enum Outcome {
@@ -394,71 +379,8 @@ impl InboxRecord<'_> {
     }
 }
 
-/// What the node is.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Status {
-    /// This device's name.
-    pub name: String,
-    /// Realm id, hexadecimal.
-    pub realm: String,
-    /// Version of m2mesh.
-    pub version: String,
-    /// Number of the node's process.
-    pub pid: u32,
-    /// Pseudonym as a PeerId.
-    pub peer_id: String,
-    /// RFC 3339: when the present epoch ends.
-    pub epoch_ends: String,
-    /// RFC 3339: when the last credential of the batch runs out.
-    pub credentials_until: String,
-    /// What is wrong with the credentials by this machine's clock, if something is.
-    pub credentials_failure: Option<String>,
-    /// What a member's clock says and what this machine's, if they differ by more than is allowed.
-    pub clock_difference: Option<String>,
-    /// RFC 3339: since when the bulletin's successor is overdue, if it is.
-    pub bulletin_overdue: Option<String>,
-    /// Addresses listened on.
-    pub listen: Vec<String>,
-    /// What it measures of itself.
-    #[serde(flatten)]
-    pub gauges: Gauges,
-    /// Why the disk takes no writes at present, if it takes none.
-    pub store_failure: Option<String>,
-    /// Identities that two processes have at once, as far as this node sees it: a sentence each.
-    pub twins: Vec<String>,
-    /// Counters of everything dropped or refused, by name, without those at zero.
-    pub counters: std::collections::BTreeMap<String, u64>,
-}
-
-/// A neighbour.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Peer {
-    /// Its name, if it is a contact.
-    pub name: Option<String>,
-    /// Its PeerId.
-    pub peer_id: String,
-    /// Address of the link.
-    pub address: String,
-    /// What carries it: `tcp`, `quic`.
-    pub transport: String,
-    /// Who dialled: `in` or `out`.
-    pub direction: String,
-    /// It was asked and does not answer; nothing goes there for now.
-    pub silent: bool,
-    /// Smoothed round trip in microseconds, once measured.
-    pub rtt_us: Option<u64>,
-    /// Seconds since the link came up.
-    pub up_s: u64,
-    /// Bytes sent and received over it.
-    pub sent: u64,
-    /// Bytes received over it.
-    pub received: u64,
-    /// How the link is shaped, if it is.
-    pub shape: Option<Shape>,
-}
-
 /// Someone this device can address.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Contact {
     /// Name.
     pub name: String,

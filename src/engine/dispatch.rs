@@ -109,8 +109,6 @@ impl Engine {
             Command::Routes => self.report_routes(token),
             Command::Way { to, policy } => self.report_way(token, &to, policy.as_deref()),
             Command::Cancel => self.cancel(token),
-            // The node answers these: it knows the network's part.
-            Command::Status | Command::Peers | Command::Contacts | Command::Lab(_) => {}
         }
     }
 

@@ -41,7 +41,6 @@
 //! 5. The seed is one that no other process has, of this device or a copy of its disk: all freshness of keys is from it.
 
 pub mod api;
-pub mod lab;
 pub mod store;
 pub mod tables;
 pub mod view;

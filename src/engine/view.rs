@@ -2,11 +2,8 @@
 //!
 //! Units are those that people use: milliseconds, units of money a MB (10⁶ bytes), chances from 0 to 1.
 
-use serde::{Deserialize, Serialize};
-
 /// One link as the router sees it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "node", derive(utoipa::ToSchema))]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LinkView {
     /// The neighbour's name, or the beginning of its key if it is no contact.
     pub to: String,
@@ -33,8 +30,7 @@ pub struct LinkView {
 }
 
 /// What the router holds.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "node", derive(utoipa::ToSchema))]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RoutesView {
     /// Area.
     pub area: u32,
@@ -53,8 +49,7 @@ pub struct RoutesView {
 }
 
 /// A router of the area.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "node", derive(utoipa::ToSchema))]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RouterView {
     /// Name, or the beginning of its key.
     pub name: String,
@@ -71,15 +66,13 @@ pub struct RouterView {
 }
 
 /// A route in use.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "node", derive(utoipa::ToSchema))]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RouteInUse {
     /// Destination.
     pub to: String,
     /// Policy of the messages.
     pub policy: String,
     /// Whether it is for messages that have too little time left for the way that their policy likes best.
-    #[serde(default)]
     pub hurried: bool,
     /// The path.
     pub path: PathView,
@@ -88,8 +81,7 @@ pub struct RouteInUse {
 }
 
 /// A hop with a bad name.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "node", derive(utoipa::ToSchema))]
+#[derive(Clone, Debug, PartialEq)]
 pub struct DoubtView {
     /// Where it begins.
     pub from: String,
@@ -102,8 +94,7 @@ pub struct DoubtView {
 }
 
 /// A path with what it is worth.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "node", derive(utoipa::ToSchema))]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PathView {
     /// Whom it leads over, the destination last.
     pub hops: Vec<HopView>,
@@ -118,8 +109,7 @@ pub struct PathView {
 }
 
 /// One hop of a path.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "node", derive(utoipa::ToSchema))]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HopView {
     /// Whom it leads to.
     pub to: String,
@@ -128,8 +118,7 @@ pub struct HopView {
 }
 
 /// The way to a device, and why.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "node", derive(utoipa::ToSchema))]
+#[derive(Clone, Debug, PartialEq)]
 pub struct WayView {
     /// Destination.
     pub to: String,
@@ -150,8 +139,7 @@ pub struct WayView {
 }
 
 /// A way that was looked at.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "node", derive(utoipa::ToSchema))]
+#[derive(Clone, Debug, PartialEq)]
 pub struct CandidateView {
     /// What it is best at: `policy`, `price`, `delay`, `failures`, `energy`.
     pub best_at: Vec<String>,

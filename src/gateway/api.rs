@@ -7,7 +7,8 @@ use super::dto::{
 };
 use super::error::{ApiError, ErrorBody};
 use super::{Context, asked, openapi, pages, serve, stream};
-use crate::engine::api::{Command, Refused, Reply, Send};
+use crate::client::{AskError, Command, Reading, Reply};
+use crate::engine::api::{Refused, Send};
 use crate::engine::store::Read;
 use crate::id::{Name, SendId};
 use crate::identity::kdf::sha256;
@@ -92,7 +93,7 @@ pub(super) async fn send<R>(
         lifetime: deadline.0,
         id: id.as_deref().map(send_id).transpose()?,
     };
-    outcome(context.node.ask(Command::Send(send)).await.map_err(ApiError::break_off)?).map(Json)
+    outcome(context.caller.ask(Command::Send(send)).await.map_err(broken)?).map(Json)
 }
 
 /// Calls a service of a device and waits for the response.
@@ -114,7 +115,7 @@ pub(super) async fn request<R>(
         lifetime: timeout.0,
         id: None,
     };
-    outcome(context.node.ask(Command::Request { send, service }).await.map_err(ApiError::break_off)?).map(Json)
+    outcome(context.caller.ask(Command::Request { send, service }).await.map_err(broken)?).map(Json)
 }
 
 /// Publishes one message to all who listen to a topic.
@@ -129,7 +130,7 @@ pub(super) async fn publish<R>(
     let Json(PublishBody { topic, payload, payload_base64, policy, deadline, confirm }) = body?;
     let (payload, lifetime) = (bytes(payload, payload_base64)?, deadline.0);
     let command = Command::Publish { topic, payload, policy, lifetime, confirm };
-    outcome(context.node.ask(command).await.map_err(ApiError::break_off)?).map(Json)
+    outcome(context.caller.ask(command).await.map_err(broken)?).map(Json)
 }
 
 /// Answers a call of an offer, once.
@@ -152,7 +153,7 @@ pub(super) async fn answer<R>(
         Some(reason) => Err(reason),
         None => Ok(bytes(payload, payload_base64)?),
     };
-    done(context.node.ask(Command::Respond { call, answer }).await?)
+    done(context.caller.ask(Command::Respond { call, answer }).await?)
 }
 
 /// A page of the inbox.
@@ -168,15 +169,15 @@ where
     R: Read + Clone + core::marker::Send + Sync + 'static,
 {
     let Query(InboxQuery { from_number, limit, from, consumer }) = query?;
-    let from = asked::sender(&context.node, from.as_deref()).await?;
-    let (first, last) = match context.node.ask(Command::Receive { consumer, live: false }).await? {
+    let from = asked::sender(&context.caller, from.as_deref()).await?;
+    let (first, last) = match context.caller.ask(Command::Receive { consumer, live: false }).await? {
         Reply::Inbox { first, last } => (first, last),
-        Reply::Refused(refused) => return Err(refused.into()),
         _ => return Err(ApiError::Unexpected),
     };
     let numbers = from_number.unwrap_or(first).max(first)..=last;
     let limit = limit.unwrap_or(DEFAULT_PAGE).clamp(1, MAX_PAGE);
-    let page = pages::off_thread(context.reader, move |reader| pages::inbox(reader, numbers, from.as_ref(), limit));
+    let reader = context.caller.reader(Reading::Inbox)?;
+    let page = pages::off_thread(reader, move |reader| pages::inbox(reader, numbers, from.as_ref(), limit));
     Ok(Json(page.await?))
 }
 
@@ -190,7 +191,7 @@ pub(super) async fn make_consumer<R>(
     body: Result<Json<ConsumerBody>, JsonRejection>,
 ) -> Result<Json<Done>, ApiError> {
     let Json(ConsumerBody { consumer }) = body?;
-    done(context.node.ask(Command::MakeConsumer { consumer }).await?)
+    done(context.caller.ask(Command::MakeConsumer { consumer }).await?)
 }
 
 /// Consumes messages of the inbox: they may go.
@@ -203,7 +204,7 @@ pub(super) async fn consume<R>(
     body: Result<Json<ConsumeBody>, JsonRejection>,
 ) -> Result<Json<Done>, ApiError> {
     let Json(ConsumeBody { up_to, consumer, durable }) = body?;
-    done(context.node.ask(Command::Consume { consumer, up_to, durable }).await?)
+    done(context.caller.ask(Command::Consume { consumer, up_to, durable }).await?)
 }
 
 /// Forgets a consumer: nothing stays for it any more.
@@ -216,7 +217,7 @@ pub(super) async fn forget<R>(
     body: Result<Json<ForgetBody>, JsonRejection>,
 ) -> Result<Json<Done>, ApiError> {
     let Json(ForgetBody { consumer }) = body?;
-    done(context.node.ask(Command::Forget { consumer }).await?)
+    done(context.caller.ask(Command::Forget { consumer }).await?)
 }
 
 /// A page of the event log.
@@ -233,7 +234,8 @@ where
 {
     let Query(query) = query?;
     asked::kind(&query)?;
-    Ok(Json(pages::off_thread(context.reader, move |reader| pages::log_page(reader, &query)).await?))
+    let reader = context.caller.reader(Reading::Log)?;
+    Ok(Json(pages::off_thread(reader, move |reader| pages::log_page(reader, &query)).await?))
 }
 
 /// Verifies the event log's chain of hashes.
@@ -245,7 +247,8 @@ pub(super) async fn verify_log<R>(State(context): State<Context<R>>) -> Result<J
 where
     R: Read + Clone + core::marker::Send + Sync + 'static,
 {
-    Ok(Json(pages::off_thread(context.reader, |reader| pages::verify_log(reader)).await?))
+    let reader = context.caller.reader(Reading::Log)?;
+    Ok(Json(pages::off_thread(reader, |reader| pages::verify_log(reader)).await?))
 }
 
 /// What the node is.
@@ -254,7 +257,7 @@ where
     (status = "default", description = "It cannot be told", body = ErrorBody),
 ))]
 pub(super) async fn status<R>(State(context): State<Context<R>>) -> Result<Json<Status>, ApiError> {
-    match context.node.ask(Command::Status).await? {
+    match context.caller.ask(Command::Status).await? {
         Reply::Status(status) => Ok(Json((*status).into())),
         _ => Err(ApiError::Unexpected),
     }
@@ -267,7 +270,7 @@ pub(super) async fn status<R>(State(context): State<Context<R>>) -> Result<Json<
     (status = "default", description = "It cannot be told", content_type = "application/json", body = ErrorBody),
 ))]
 pub(super) async fn metrics<R>(State(context): State<Context<R>>) -> Result<impl IntoResponse, ApiError> {
-    let Reply::Status(status) = context.node.ask(Command::Status).await? else { return Err(ApiError::Unexpected) };
+    let Reply::Status(status) = context.caller.ask(Command::Status).await? else { return Err(ApiError::Unexpected) };
     let status = Status::from(*status);
     Ok(([(CONTENT_TYPE, EXPOSITION)], expose(&status.samples())))
 }
@@ -278,7 +281,7 @@ pub(super) async fn metrics<R>(State(context): State<Context<R>>) -> Result<impl
     (status = "default", description = "It cannot be told", body = ErrorBody),
 ))]
 pub(super) async fn peers<R>(State(context): State<Context<R>>) -> Result<Json<Vec<Peer>>, ApiError> {
-    match context.node.ask(Command::Peers).await? {
+    match context.caller.ask(Command::Peers).await? {
         Reply::Peers(peers) => Ok(Json(peers.into_iter().map(Peer::from).collect())),
         _ => Err(ApiError::Unexpected),
     }
@@ -290,8 +293,8 @@ pub(super) async fn peers<R>(State(context): State<Context<R>>) -> Result<Json<V
     (status = "default", description = "It cannot be told", body = ErrorBody),
 ))]
 pub(super) async fn links<R>(State(context): State<Context<R>>) -> Result<Json<Vec<LinkView>>, ApiError> {
-    match context.node.ask(Command::Links).await? {
-        Reply::Links(links) => Ok(Json(links)),
+    match context.caller.ask(Command::Links).await? {
+        Reply::Links(links) => Ok(Json(links.into_iter().map(LinkView::from).collect())),
         _ => Err(ApiError::Unexpected),
     }
 }
@@ -302,8 +305,8 @@ pub(super) async fn links<R>(State(context): State<Context<R>>) -> Result<Json<V
     (status = "default", description = "It cannot be told", body = ErrorBody),
 ))]
 pub(super) async fn routes_view<R>(State(context): State<Context<R>>) -> Result<Json<RoutesView>, ApiError> {
-    match context.node.ask(Command::Routes).await? {
-        Reply::Routes(routes) => Ok(Json(*routes)),
+    match context.caller.ask(Command::Routes).await? {
+        Reply::Routes(routes) => Ok(Json((*routes).into())),
         _ => Err(ApiError::Unexpected),
     }
 }
@@ -318,9 +321,8 @@ pub(super) async fn way<R>(
     query: Result<Query<RouteQuery>, QueryRejection>,
 ) -> Result<Json<WayView>, ApiError> {
     let Query(RouteQuery { to, policy }) = query?;
-    match context.node.ask(Command::Way { to: name(&to)?, policy }).await? {
-        Reply::Way(way) => Ok(Json(*way)),
-        Reply::Refused(refused) => Err(ApiError::Refused(refused)),
+    match context.caller.ask(Command::Way { to: name(&to)?, policy }).await? {
+        Reply::Way(way) => Ok(Json((*way).into())),
         _ => Err(ApiError::Unexpected),
     }
 }
@@ -331,7 +333,7 @@ pub(super) async fn way<R>(
     (status = "default", description = "It cannot be told", body = ErrorBody),
 ))]
 pub(super) async fn contacts<R>(State(context): State<Context<R>>) -> Result<Json<Vec<Contact>>, ApiError> {
-    match context.node.ask(Command::Contacts).await? {
+    match context.caller.ask(Command::Contacts).await? {
         Reply::Contacts(contacts) => Ok(Json(contacts.into_iter().map(Contact::from).collect())),
         _ => Err(ApiError::Unexpected),
     }
@@ -344,7 +346,7 @@ pub(super) async fn contacts<R>(State(context): State<Context<R>>) -> Result<Jso
     (status = "default", description = "It cannot be told", body = ErrorBody),
 ))]
 pub(super) async fn lab<R>(State(context): State<Context<R>>) -> Result<Json<Lab>, ApiError> {
-    lab_reply(context.node.ask(Command::Lab(None)).await?)
+    lab_reply(context.caller.ask(Command::Lab).await?)
 }
 
 /// Tells this node of a lab how to link, all of it anew; it holds at once, and when the node starts again.
@@ -359,7 +361,12 @@ pub(super) async fn set_lab<R>(
 ) -> Result<Json<Lab>, ApiError> {
     let Json(orders) = body?;
     let orders = orders.try_into().map_err(ApiError::Request)?;
-    lab_reply(context.node.ask(Command::Lab(Some(Box::new(orders)))).await?)
+    lab_reply(context.caller.ask(Command::SetLab(Box::new(orders))).await?)
+}
+
+/// For what ends in an outcome.
+fn broken(error: AskError) -> ApiError {
+    ApiError::from(error).break_off()
 }
 
 fn lab_reply(reply: Reply) -> Result<Json<Lab>, ApiError> {
@@ -378,7 +385,6 @@ pub(super) fn outcome(reply: Reply) -> Result<Outcome, ApiError> {
             latency_us: u64::try_from(latency.as_micros()).unwrap_or(u64::MAX),
             payload: Payload::new(payload),
         }),
-        Reply::Refused(refused) => Err(ApiError::Refused(refused)),
         _ => Err(ApiError::Unexpected),
     }
 }
@@ -386,7 +392,6 @@ pub(super) fn outcome(reply: Reply) -> Result<Outcome, ApiError> {
 fn done(reply: Reply) -> Result<Json<Done>, ApiError> {
     match reply {
         Reply::Ready => Ok(Json(Done {})),
-        Reply::Refused(refused) => Err(refused.into()),
         _ => Err(ApiError::Unexpected),
     }
 }

@@ -1,18 +1,18 @@
 //! What a question names must exist: who misspells a sender or a kind of event would otherwise hear of nothing, for ever.
 
-use super::Node;
 use super::api::name;
 use super::dto::LogQuery;
 use super::error::ApiError;
-use crate::engine::api::{Command, Refused, Reply};
+use crate::client::{Caller, Command, Reply};
+use crate::engine::api::Refused;
 use crate::event_log::Event;
 use crate::id::Name;
 
 /// The sender that is asked for, who must be a contact: only contacts send.
-pub(super) async fn sender(node: &Node, from: Option<&str>) -> Result<Option<Name>, ApiError> {
+pub(super) async fn sender<R: Clone>(caller: &Caller<R>, from: Option<&str>) -> Result<Option<Name>, ApiError> {
     let Some(from) = from else { return Ok(None) };
     let sender = name(from)?;
-    let Reply::Contacts(contacts) = node.clone().ask(Command::Contacts).await? else {
+    let Reply::Contacts(contacts) = caller.ask(Command::Contacts).await? else {
         return Err(ApiError::Unexpected);
     };
     let names = || contacts.iter().map(|contact| contact.name.as_str());

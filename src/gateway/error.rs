@@ -1,6 +1,7 @@
 //! What a request is told when it fails: `{"error": what, "hint": what to do next}` under a fitting status.
 
 use super::pages::PageError;
+use crate::client::{AskError, Denied, LabRefused};
 use crate::engine::api::Refused;
 use axum::Json;
 use axum::body::{Body, Bytes};
@@ -27,6 +28,12 @@ pub enum ApiError {
     /// The node did not accept the command.
     #[error(transparent)]
     Refused(#[from] Refused),
+    /// Who asks has no right to it.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// The node does not take orders for a lab.
+    #[error(transparent)]
+    Lab(#[from] LabRefused),
     /// The request is not one.
     #[error("{0}")]
     Request(String),
@@ -67,9 +74,9 @@ impl ApiError {
                 Refused::UnknownContact { .. }
                 | Refused::UnknownPolicy { .. }
                 | Refused::NoSuchCall(_)
-                | Refused::NoSuchConsumer(_)
-                | Refused::NoLab,
+                | Refused::NoSuchConsumer(_),
             )
+            | Self::Lab(LabRefused::NoLab)
             | Self::NoRoute(_) => StatusCode::NOT_FOUND,
             Self::Refused(Refused::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Refused(
@@ -80,14 +87,14 @@ impl ApiError {
                 | Refused::PathPolicy { .. }
                 | Refused::Oneself(_),
             ) => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::Refused(Refused::Full(_)) | Self::Stopping | Self::BrokenOff | Self::Crowded { .. } => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Refused(Refused::Full(_) | Refused::Consumers { .. })
+            | Self::Stopping
+            | Self::BrokenOff
+            | Self::Crowded { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Slow { .. } => StatusCode::REQUEST_TIMEOUT,
             Self::Request(_) => StatusCode::BAD_REQUEST,
-            Self::Refused(Refused::LabNotKept(_)) | Self::Page(_) | Self::Unexpected => {
-                StatusCode::INTERNAL_SERVER_ERROR
-            }
+            Self::Denied(_) => StatusCode::FORBIDDEN,
+            Self::Lab(LabRefused::NotKept(_)) | Self::Page(_) | Self::Unexpected => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
@@ -111,10 +118,12 @@ impl ApiError {
             Self::Refused(Refused::NoSuchConsumer(_)) => {
                 "`m2mesh receive --consumer NAME` makes one, as does POST /v1/inbox/consumers"
             }
+            Self::Refused(Refused::Consumers { .. }) => "`m2mesh receive --consumer NAME --forget` frees one",
             Self::Refused(Refused::NoSuchCall(_)) => "answer a call once, and before its caller's time-out",
             Self::Refused(Refused::Full(_)) => "wait until something of it has ended, then try again",
-            Self::Refused(Refused::NoLab) => "`m2mesh lab` starts a lab; its verbs act on the nodes of one",
-            Self::Refused(Refused::LabNotKept(_)) => "free some space on the node's disk, then try again",
+            Self::Lab(LabRefused::NoLab) => "`m2mesh lab` starts a lab; its verbs act on the nodes of one",
+            Self::Lab(LabRefused::NotKept(_)) => "free some space on the node's disk, then try again",
+            Self::Denied(_) => "have whoever runs this node give the right, or ask under a name that has it",
             Self::Request(_) | Self::NoRoute(_) => "GET /openapi.json describes every route and its fields",
             Self::Page(_) => "look at the node's diagnostics; `m2mesh log verify` checks the event log",
             Self::Crowded { .. } => {
@@ -149,6 +158,17 @@ impl IntoResponse for ApiError {
 /// What a body fails with so that its connection is closed before its end.
 pub(super) fn broken_off() -> io::Error {
     io::Error::new(io::ErrorKind::ConnectionAborted, "the node is stopping")
+}
+
+impl From<AskError> for ApiError {
+    fn from(error: AskError) -> Self {
+        match error {
+            AskError::Denied(denied) => Self::Denied(denied),
+            AskError::Refused(refused) => Self::Refused(refused),
+            AskError::Lab(refused) => Self::Lab(refused),
+            AskError::Stopped => Self::Stopping,
+        }
+    }
 }
 
 impl From<JsonRejection> for ApiError {

@@ -1,13 +1,12 @@
 //! The local API: HTTP and JSON on a unix socket, for applications on this machine and for the command line.
 //!
-//! A [`Gateway`] listens on `DIR/api.sock`. Each request becomes a [`Call`] on a bounded channel to the node, and
-//! the replies come back through the call's [`Replies`]; streams end when either side lets go. Pages of the inbox
-//! and of the event log are not asked of the node: they are read from the store directly, off the node's thread.
+//! A [`Gateway`] listens on `DIR/api.sock`, and whoever comes in there is the local user at the [clients'
+//! door](crate::client). Each request becomes a [command](crate::client::Command) there, if the user may ask it; streams
+//! end when either side lets go. Pages of the inbox and of the event log are not asked of the node: they are read from the
+//! store directly, off the node's thread, by the reader that the door hands out.
 //!
 //! | file | is |
 //! |-|-|
-//! | [`calls`] | the way of requests to the node |
-//! | [`replies`] | the way between a request and the node, with what happens at its bound |
 //! | [`api`] | routes that answer once |
 //! | [`stream`] | routes that go on: server-sent events, and lines in, lines out |
 //! | `lines` | splits a streamed body |
@@ -15,7 +14,7 @@
 //! | [`dto`] | the JSON of it all; the only types that cross the socket |
 //! | [`error`] | what a request is told when it fails: `{"error", "hint"}` |
 //! | [`openapi`] | the description at `GET /openapi.json` |
-//! | [`socket`] | binding with mode 0600, stale sockets |
+//! | [`listen`] | the one place that opens sockets for clients, and the rule of who may come in there |
 //! | `serve` | connections: accepted, timed, ended in good order |
 //! | `seats` | how many there may be, and who gives way |
 //! | [`client`] | the other end, for the command line |
@@ -27,68 +26,37 @@
 //! 4. Whoever connects is answered: served, or told at once that too much is under way. A client that says nothing keeps
 //!    nobody else out.
 //!
-//! Absent on purpose: authentication (the file mode is it), and any listener that is not a unix socket.
+//! Absent on purpose: authentication (the file mode is it), and any listener that is not a unix socket of that mode: one
+//! would have to ask clients who they are.
 
 pub mod api;
 mod asked;
-pub mod calls;
 pub mod client;
 pub mod dto;
 pub mod error;
 mod lines;
+pub mod listen;
 pub mod openapi;
 pub mod pages;
-pub mod replies;
 mod seats;
 mod serve;
-pub mod socket;
 pub mod stream;
+#[cfg(test)]
+mod tests;
 
-pub use calls::{Arriving, Calls, MAX_CALLS};
-pub use replies::{Call, Heard, Listener, Rejected, Replies};
-pub use socket::{BindError, Gateway};
+pub use listen::BindError;
+pub use serve::Gateway;
 
-use crate::engine::api::{Command, Reply};
-use error::ApiError;
-use futures::StreamExt;
+use crate::client::Caller;
 use tokio::sync::watch;
 
 /// What every route works with.
 #[derive(Clone, Debug)]
 struct Context<R> {
-    node: Node,
-    reader: R,
+    /// Who asks, at the clients' door.
+    caller: Caller<R>,
     /// Says when the node stops: streams end then by themselves.
     stopping: watch::Receiver<bool>,
-}
-
-/// The way to the node.
-#[derive(Clone, Debug)]
-struct Node {
-    calls: Calls,
-}
-
-impl Node {
-    /// Starts a conversation. Waits while the node has as many calls waiting as the channel takes.
-    async fn start(&mut self, command: Command) -> Result<Listener, ApiError> {
-        let (call, listener) = Call::new(command);
-        self.calls.send(call).await.map_err(|_| ApiError::Stopping)?;
-        Ok(listener)
-    }
-
-    /// Asks, and hears the first reply.
-    async fn ask(mut self, command: Command) -> Result<Reply, ApiError> {
-        final_reply(self.start(command).await?).await
-    }
-}
-
-/// The one reply of a conversation that has one.
-async fn final_reply(mut listener: Listener) -> Result<Reply, ApiError> {
-    match listener.next().await {
-        Some(Heard { reply: Reply::Refused(refused), .. }) => Err(ApiError::Refused(refused)),
-        Some(heard) => Ok(heard.reply),
-        None => Err(ApiError::Stopping),
-    }
 }
 
 /// Name of the socket in the node's directory.

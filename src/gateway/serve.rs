@@ -12,8 +12,12 @@
 //! 1. Accepting never waits for anything but the system: a client that says nothing keeps nobody else out.
 //! 2. A request counts as under way from when it is whole until its answer is made; a stream until it ends.
 
+use super::api;
 use super::error::ApiError;
+use super::listen::{BindError, Listener};
 use super::seats::{Duty, Manner, Place, Seat, Seats};
+use crate::client::{Door, Principal};
+use crate::engine::store::Read;
 use axum::Router;
 use axum::body::{Body, Bytes, HttpBody, to_bytes};
 use axum::extract::Request;
@@ -27,19 +31,51 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use std::future::Future;
+use std::path::Path;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+/// A bound socket, not yet served.
+#[derive(Debug)]
+pub struct Gateway {
+    listener: Listener,
+}
+
+impl Gateway {
+    /// Binds `directory/api.sock`, mode 0600. Needs a tokio runtime.
+    pub fn bind(directory: &Path) -> Result<Self, BindError> {
+        Listener::open(directory).map(|listener| Self { listener })
+    }
+
+    /// Where it listens.
+    pub fn path(&self) -> &Path {
+        self.listener.path()
+    }
+
+    /// Answers requests until `shutdown` is ready; then ends streams, finishes what is under way, for a short time, and
+    /// removes the socket.
+    pub async fn serve<R>(self, door: Door<R>, shutdown: impl Future<Output = ()> + Send + 'static)
+    where
+        R: Read + Clone + Send + Sync + 'static,
+    {
+        let (stopping, stopped) = watch::channel(false);
+        // Only that user can have opened the socket.
+        let caller = door.admit(Principal::local_user());
+        let router = api::router(super::Context { caller, stopping: stopped.clone() });
+        until(shutdown, self.listener, router, stopping, stopped).await;
+    }
+}
+
 /// Serves until `shutdown` is ready, then says so by `stopping`, and ends what is under way within [`GRACE`].
-pub(super) async fn until(
+async fn until(
     shutdown: impl Future<Output = ()>,
-    listener: UnixListener,
+    listener: Listener,
     router: Router,
     stopping: watch::Sender<bool>,
     stopped: watch::Receiver<bool>,
@@ -62,19 +98,20 @@ pub(super) async fn until(
             None => drop(stream),
         }
     }
-    drop(listener);
+    let file = listener.close();
     stopping.send_replace(true);
     let ended = async { while serving.join_next().await.is_some() {} };
     if timeout(GRACE, ended).await.is_err() {
         tracing::debug!("requests were still under way when the local API stopped");
     }
+    drop(file);
 }
 
 /// The next connection.
-async fn accept(listener: &UnixListener) -> UnixStream {
+async fn accept(listener: &Listener) -> UnixStream {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return stream,
+            Ok(stream) => return stream,
             Err(error) => {
                 // The process has as many files open as it may, or the client has left: neither ends serving.
                 tracing::warn!(%error, "a connection to the local API could not be accepted");

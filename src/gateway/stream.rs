@@ -19,8 +19,9 @@ use super::dto::{
 };
 use super::error::{ApiError, ErrorBody, broken_off};
 use super::lines::{Line, Lines};
-use super::{Context, Heard, Listener, Node, asked, final_reply, pages};
-use crate::engine::api::{Command, Past, Refused, Reply, Send};
+use super::{Context, asked, pages};
+use crate::client::{Caller, Command, Heard, Listener, Reading, Reply, Right, hear};
+use crate::engine::api::{Past, Refused, Send};
 use crate::engine::store::Read;
 use crate::wire::batch::MAX_PAYLOAD;
 use axum::body::{Body, Bytes};
@@ -44,7 +45,7 @@ use std::convert::Infallible;
             content((LineOutcome = "application/x-ndjson"), (String = "text/plain"))),
         (status = "default", description = "It was not accepted", body = ErrorBody),
     ))]
-pub(super) async fn send_lines<R>(
+pub(super) async fn send_lines<R: core::marker::Send + 'static>(
     State(context): State<Context<R>>,
     headers: HeaderMap,
     query: Result<Query<SendLinesQuery>, QueryRejection>,
@@ -60,7 +61,9 @@ pub(super) async fn send_lines<R>(
         let (to, ack, class, lifetime) = (to.clone(), ack.into(), class.into(), deadline.0);
         Command::Send(Send { to, payload, ack, class, policy: policy.clone(), lifetime, id })
     };
-    Ok(outcomes(context.node, &headers, Lines::new(body, first), command))
+    // Before a line is read.
+    context.caller.principal().demand(Right::Send)?;
+    Ok(outcomes(context.caller, &headers, Lines::new(body, first), command))
 }
 
 /// Publishes each line of the body to a topic. Answers with a line of JSON a message, in the order in which they end.
@@ -72,7 +75,7 @@ pub(super) async fn send_lines<R>(
             content((LineOutcome = "application/x-ndjson"), (String = "text/plain"))),
         (status = "default", description = "It was not accepted", body = ErrorBody),
     ))]
-pub(super) async fn publish_lines<R>(
+pub(super) async fn publish_lines<R: core::marker::Send + 'static>(
     State(context): State<Context<R>>,
     headers: HeaderMap,
     query: Result<Query<PublishLinesQuery>, QueryRejection>,
@@ -86,7 +89,8 @@ pub(super) async fn publish_lines<R>(
         lifetime: deadline.0,
         confirm,
     };
-    Ok(outcomes(context.node, &headers, Lines::new(body, 1), command))
+    context.caller.principal().demand(Right::Publish)?;
+    Ok(outcomes(context.caller, &headers, Lines::new(body, 1), command))
 }
 
 /// Messages to the topics that a filter matches: events `message`; those that were missed at the end of a publisher's stream: events
@@ -102,7 +106,7 @@ pub(super) async fn subscribe<R>(
 ) -> Result<Response, ApiError> {
     let Query(SubscribeQuery { filter, since, last }) = query?;
     let past = Past { since: since.map(|since| since.0), last };
-    let listener = stand(context.node.start(Command::Subscribe { filter, past }).await?).await?;
+    let listener = stand(context.caller.start(Command::Subscribe { filter, past }).await?).await?;
     Ok(events(
         context,
         listener.map(|Heard { reply, skipped }| match reply {
@@ -126,7 +130,7 @@ pub(super) async fn offer<R>(
     State(mut context): State<Context<R>>,
     Path(service): Path<String>,
 ) -> Result<Response, ApiError> {
-    let listener = stand(context.node.start(Command::Offer { service }).await?).await?;
+    let listener = stand(context.caller.start(Command::Offer { service }).await?).await?;
     Ok(events(
         context,
         listener.map(|Heard { reply, .. }| match reply {
@@ -151,13 +155,14 @@ where
     R: Read + Clone + core::marker::Send + Sync + 'static,
 {
     let Query(InboxFollowQuery { from_number, from, consumer }) = query?;
-    let from = asked::sender(&context.node, from.as_deref()).await?;
-    let listener = context.node.start(Command::Receive { consumer, live: false }).await?;
+    let from = asked::sender(&context.caller, from.as_deref()).await?;
+    let reader = context.caller.reader(Reading::Inbox)?;
+    let listener = context.caller.start(Command::Receive { consumer, live: false }).await?;
     let page = move |reader: &R, start, last| {
         let page = pages::inbox(reader, start..=last, from.as_ref(), MAX_PAGE)?;
         Ok(Part { items: page.messages, next: page.next, more: page.more })
     };
-    let stream = follow("message", listener, context.reader.clone(), from_number, page);
+    let stream = follow("message", listener, reader, from_number, page);
     Ok(events(context, stream))
 }
 
@@ -176,23 +181,22 @@ where
 {
     let Query(query) = query?;
     asked::kind(&query)?;
-    let listener = context.node.start(Command::FollowLog).await?;
+    let reader = context.caller.reader(Reading::Log)?;
+    let listener = context.caller.start(Command::FollowLog).await?;
     let start = query.after.map_or(1, |after| after.saturating_add(1));
     let page = move |reader: &R, start: u64, last| {
         let page = pages::log(reader, &query, start..=last, MAX_PAGE)?;
         Ok(Part { items: page.records, next: page.after + 1, more: page.more })
     };
-    let stream = follow("record", listener, context.reader.clone(), Some(start), page);
+    let stream = follow("record", listener, reader, Some(start), page);
     Ok(events(context, stream))
 }
 
 /// Waits until a stream stands; what is refused is an answer of its own and no stream.
 async fn stand(mut listener: Listener) -> Result<Listener, ApiError> {
-    match listener.next().await.map(|heard| heard.reply) {
-        Some(Reply::Ready) => Ok(listener),
-        Some(Reply::Refused(refused)) => Err(ApiError::Refused(refused)),
-        Some(_) => Err(ApiError::Unexpected),
-        None => Err(ApiError::Stopping),
+    match hear(&mut listener).await? {
+        Reply::Ready => Ok(listener),
+        _ => Err(ApiError::Unexpected),
     }
 }
 
@@ -292,24 +296,24 @@ where
 }
 
 /// Hands lines to the node in order, and answers with their outcomes as they come.
-fn outcomes(
-    node: Node,
+fn outcomes<R: core::marker::Send + 'static>(
+    caller: Caller<R>,
     headers: &HeaderMap,
     lines: Lines,
     command: impl Fn(u64, Vec<u8>) -> Command + core::marker::Send + 'static,
 ) -> Response {
-    let submitted = stream::unfold((node, lines, command), |(mut node, mut lines, command)| async move {
+    let submitted = stream::unfold((caller, lines, command), |(mut caller, mut lines, command)| async move {
         let (line, payload) = lines.next().await?;
         let listener = match payload {
-            Line::Whole(payload) => node.start(command(line, payload)).await,
+            Line::Whole(payload) => caller.start(command(line, payload)).await,
             Line::TooLong(found) => Err(Refused::TooLarge { found, limit: MAX_PAYLOAD }.into()),
         };
-        Some(((line, listener), (node, lines, command)))
+        Some(((line, listener), (caller, lines, command)))
     });
     let ended = submitted.map(|(line, listener)| async move {
         let reply = match listener {
-            Ok(listener) => final_reply(listener).await,
-            Err(error) => Err(error),
+            Ok(mut listener) => hear(&mut listener).await.map_err(ApiError::from),
+            Err(error) => Err(error.into()),
         };
         match reply.and_then(outcome) {
             Ok(outcome) => Ok(LineOutcome { line, outcome }),

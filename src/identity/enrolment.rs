@@ -67,8 +67,12 @@ impl AnswerJudge {
         reply.sealed.as_ref().is_some_and(opens)
     }
 
-    /// What somebody else's reply is worth telling.
-    pub fn hint(reply: &EnrolReply) -> String {
+    /// The same, with what somebody else's reply is worth telling.
+    pub fn judge(&self, reply: &EnrolReply) -> Result<(), String> {
+        if self.accepts(reply) { Ok(()) } else { Err(Self::hint(reply)) }
+    }
+
+    fn hint(reply: &EnrolReply) -> String {
         match reply.refused {
             Some(refusal) => format!("it says: {refusal}"),
             None => "its answer was not made for this request".to_owned(),

@@ -33,11 +33,11 @@
 
 use super::admitted::{Admitted, Found};
 use super::clocks::{Clocks, Skew};
+use super::emulation::Shaping;
 use super::enrol::Desk;
 use super::handshake::{Reason, Setup, read, within, write};
 use super::links::Room;
 use super::permits::{Denied, GivenUp, Permit, Permits, Source, Stage};
-use super::shaping::Shaping;
 use super::sorter::Sorter;
 use super::tally::{Item, Tally};
 use super::{Multiaddr, PeerId, StreamMuxerBox, Transport};

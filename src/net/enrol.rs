@@ -1,4 +1,6 @@
-//! Enrolment over a connection that never becomes one: the desk at a member, and the client of `join` and renewal.
+//! Enrolment over a connection that never becomes one: the desk at a member, and the one client of all that ask for it.
+//!
+//! That client is [`round`]: whoever joins or renews, on a device or in a simulation, asks members by it.
 //!
 //! An enrolling device has no credential, so it gets no further than the admission substream: one request, one
 //! answer, and the connection closes. The [`Desk`] takes a few at a time and at a limited rate, in all and from one
@@ -9,6 +11,10 @@
 //! 1. At most [`SEATS`] requests are served at a time, [`SOURCE_SEATS`] of one source; one that is turned away holds a
 //!    permit of set-up meanwhile.
 //! 2. Every request that was read gets an answer: the node's, or a refusal of the desk's own.
+
+pub mod round;
+
+pub use round::{Reach, Unhelpful, Why, ask_around};
 
 use super::handshake::{Reason, Setup, read, within, write};
 use super::permits::{Permit, Source};
@@ -164,6 +170,9 @@ pub enum EnrolError {
     /// Not an address that this transport dials.
     #[error("{0} cannot be dialled")]
     Address(Multiaddr),
+    /// There is no transport.
+    #[error("{0}")]
+    Transport(String),
     /// Nobody there, or no member.
     #[error("no connection: {0}")]
     Connection(std::io::Error),

@@ -13,7 +13,7 @@
 //! [`Gatekeeper`] says who is a member. Two networks may live in one process, with different keys: nothing here is
 //! process-wide. Timers are `futures_timer`'s and tasks go to the executor that is passed in, so that a simulator
 //! can run all of it but [`transport`] and mDNS. In a lab, admitted connections are wrapped once more, to behave as a
-//! [`shape`] says (`shaped`).
+//! shape says ([`emulation`]).
 //!
 //! Invariants
 //! 1. Nothing that admission has not let in reaches a behaviour: no stream, no link event.
@@ -42,6 +42,7 @@ mod admitted;
 mod behaviour;
 pub mod clocks;
 mod discovery;
+pub mod emulation;
 pub mod enrol;
 mod handler;
 mod handshake;
@@ -55,9 +56,6 @@ mod permits;
 mod pipe;
 mod queue_limit;
 pub mod reach;
-pub mod shape;
-mod shaped;
-mod shaping;
 mod sorter;
 mod streams;
 mod swarm;
@@ -68,7 +66,7 @@ mod wake_gate;
 
 pub use admission::Gatekeeper;
 pub use clocks::Skew;
-pub use enrol::{EnrolError, enrol};
+pub use enrol::{EnrolError, Reach, Unhelpful, Why, ask_around, enrol};
 pub use sorter::transport as transport_of;
 pub use swarm::Network;
 pub use transport::TransportError;

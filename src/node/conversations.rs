@@ -1,9 +1,9 @@
 //! Conversations with the local application: commands come in, replies go back, streams end when it goes.
 
 use super::{EventLoop, Held, Host};
+use crate::client::{Call, Command, Rejected, Reply};
 use crate::engine::Input;
-use crate::engine::api::{Command, Refused, Reply, Token};
-use crate::gateway::{Call, Rejected};
+use crate::engine::api::{self, Refused, Token};
 use crate::store::Store;
 use std::task::Context;
 
@@ -39,13 +39,13 @@ impl<S: Store, H: Host> EventLoop<S, H> {
         match command {
             Command::Status => drop(replies.push(Reply::Status(Box::new(self.status())))),
             Command::Peers => drop(replies.push(Reply::Peers(self.peers()))),
-            Command::Contacts => drop(replies.push(self.engine.contacts())),
-            Command::Lab(orders) => self.handle_lab(orders, replies),
+            Command::Contacts => drop(replies.push(self.engine.contacts().into())),
+            Command::Lab => drop(replies.push(self.lab())),
+            Command::SetLab(orders) => self.handle_lab(orders, replies),
             command => {
-                let lasting = matches!(
-                    command,
-                    Command::Subscribe { .. } | Command::Offer { .. } | Command::Receive { .. } | Command::FollowLog
-                );
+                let lasting = command.is_stream();
+                // What is not for the engine stands above.
+                let Some(command) = command.for_engine() else { return };
                 if lasting {
                     self.streams.insert(token, ());
                 }
@@ -55,13 +55,13 @@ impl<S: Store, H: Host> EventLoop<S, H> {
         }
     }
 
-    pub(super) fn tell(&mut self, token: Token, reply: Reply, last: bool) {
+    pub(super) fn tell(&mut self, token: Token, reply: api::Reply, last: bool) {
         let Some(replies) = self.conversations.get(&token) else { return };
-        match replies.push(reply) {
+        match replies.push(reply.into()) {
             Err(Rejected::Busy(call)) => {
                 let answer = Err("the service has too many calls waiting".to_owned());
                 let token = Token(0);
-                self.handle(Input::Command { token, command: Command::Respond { call: call.call, answer } });
+                self.handle(Input::Command { token, command: api::Command::Respond { call: call.call, answer } });
             }
             Err(Rejected::Gone) if self.streams.contains_key(&token) => self.end_stream(token),
             Err(Rejected::Gone) | Ok(()) => {}
@@ -77,11 +77,11 @@ impl<S: Store, H: Host> EventLoop<S, H> {
     pub(super) fn tell_what_is_durable(&mut self, held: &Held) {
         let (inbox, log) = self.reached;
         let (token, reply) = match held {
-            Held::Reply { token, reply: Reply::Inbox { first, last }, last: false } => {
-                (*token, Reply::Inbox { first: *first, last: inbox.min(*last) })
+            Held::Reply { token, reply: api::Reply::Inbox { first, last }, last: false } => {
+                (*token, api::Reply::Inbox { first: *first, last: inbox.min(*last) })
             }
-            Held::Reply { token, reply: Reply::Log { last }, last: false } => {
-                (*token, Reply::Log { last: log.min(*last) })
+            Held::Reply { token, reply: api::Reply::Log { last }, last: false } => {
+                (*token, api::Reply::Log { last: log.min(*last) })
             }
             _ => return,
         };
@@ -102,7 +102,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
     fn end_stream(&mut self, token: Token) {
         self.streams.remove(&token);
         if self.conversations.remove(&token).is_some() {
-            self.handle(Input::Command { token, command: Command::Cancel });
+            self.handle(Input::Command { token, command: api::Command::Cancel });
         }
     }
 }

@@ -13,14 +13,16 @@
 use super::inbox::Inbox;
 use super::outlet::Outlet;
 use super::system::{self, NodeError, RunOptions, Running};
-use crate::engine::api::{
-    Call, Command, Contact, Missed, Outcome, Past, Peer, Published, Refused, Reply, Send, Status,
+use crate::client::{
+    self, AskError, Caller, Command, Denied, Heard, Listener, Peer, Principal, Reading, Reply, Status,
 };
+use crate::engine::api::{Call, Contact, Missed, Outcome, Past, Published, Refused, Send};
 use crate::engine::view::{LinkView, RoutesView};
 use crate::gateway::dto::{LogPage, LogQuery};
-use crate::gateway::{self, Calls, Heard, Listener};
+use crate::gateway::pages;
 use crate::id::Name;
-use crate::store::Keyring;
+use crate::keystore::Keyring;
+use crate::store::SledReader;
 use crate::wire::batch::Ack;
 use crate::wire::data::Class;
 use futures::lock::Mutex;
@@ -33,8 +35,10 @@ use std::time::Duration;
 /// A running node of this program.
 pub struct Node {
     running: Running,
+    /// This program at the clients' door.
+    caller: Caller<SledReader>,
     /// One way for all: who calls waits for its turn, and for room.
-    calls: Mutex<Calls>,
+    calls: Mutex<Caller<SledReader>>,
 }
 
 /// How to start one.
@@ -83,7 +87,8 @@ impl Builder {
     /// Starts the node; it listens when this is done.
     pub async fn start(self) -> Result<Node, NodeError> {
         let running = system::start(self.options).await?;
-        Ok(Node { calls: Mutex::new(running.calls.clone()), running })
+        let caller = running.door.admit(Principal::program());
+        Ok(Node { calls: Mutex::new(caller.clone()), caller, running })
     }
 }
 
@@ -93,6 +98,9 @@ pub enum CallError {
     /// It was not accepted.
     #[error(transparent)]
     Refused(#[from] Refused),
+    /// Who asks has no right to it.
+    #[error(transparent)]
+    Denied(#[from] Denied),
     /// The node has stopped.
     #[error("the node has stopped")]
     Stopped,
@@ -102,6 +110,17 @@ pub enum CallError {
     /// A request ended without a response.
     #[error("{}", unanswered(.0))]
     Unanswered(Outcome),
+}
+
+impl From<AskError> for CallError {
+    fn from(error: AskError) -> Self {
+        match error {
+            AskError::Denied(denied) => Self::Denied(denied),
+            AskError::Refused(refused) => Self::Refused(refused),
+            // No call of this handle is about a lab.
+            AskError::Lab(_) | AskError::Stopped => Self::Stopped,
+        }
+    }
 }
 
 fn unanswered(outcome: &Outcome) -> String {
@@ -225,13 +244,13 @@ impl Node {
 
     /// A way to send many messages that ask for no confirmation.
     pub fn outlet(&self, to: Name) -> Outlet {
-        Outlet::new(self.running.calls.clone(), to)
+        Outlet::new(self.caller.clone(), to)
     }
 
     /// Messages sent to this device. A consumer with a name has a cursor of its own, and is made if it is not there; `""` is
     /// the one without, which is always there.
     pub async fn inbox(&self, consumer: &str) -> Result<Inbox, CallError> {
-        Inbox::open(self.running.calls.clone(), self.running.reader.clone(), consumer).await
+        Inbox::open(self.caller.clone(), consumer).await
     }
 
     /// Calls a service of a device: its response. A call that ends without one is [`CallError::Unanswered`].
@@ -325,13 +344,13 @@ impl Node {
 
     /// A page of the event log, of what the query wants.
     pub async fn log(&self, query: LogQuery) -> Result<LogPage, CallError> {
-        let reader = self.running.reader.clone();
-        let read = system::blocking(move || gateway::pages::log_page(&reader, &query)).await;
+        let reader = self.caller.reader(Reading::Log)?;
+        let read = system::blocking(move || pages::log_page(&reader, &query)).await;
         read.and_then(|page| page.map_err(|error| error.to_string())).map_err(CallError::Store)
     }
 
     async fn start(&self, command: Command) -> Result<Listener, CallError> {
-        start(&mut *self.calls.lock().await, command).await
+        Ok(self.calls.lock().await.start(command).await?)
     }
 
     /// Stops it in good order: what it has taken is durable when this is done.
@@ -382,20 +401,9 @@ impl Stream for Publications {
     }
 }
 
-/// Starts a conversation; waits while the node takes none.
-pub(super) async fn start(calls: &mut Calls, command: Command) -> Result<Listener, CallError> {
-    let (call, listener) = gateway::Call::new(command);
-    calls.send(call).await.map_err(|_| CallError::Stopped)?;
-    Ok(listener)
-}
-
 /// The next reply.
 pub(super) async fn hear(listener: &mut Listener) -> Result<Reply, CallError> {
-    match listener.next().await.map(|heard| heard.reply) {
-        Some(Reply::Refused(refused)) => Err(CallError::Refused(refused)),
-        Some(reply) => Ok(reply),
-        None => Err(CallError::Stopped),
-    }
+    Ok(client::hear(listener).await?)
 }
 
 async fn stand(mut listener: Listener) -> Result<Listener, CallError> {

@@ -2,16 +2,17 @@
 
 use super::lab::Barred;
 use super::places::Places;
+use crate::client::Arriving;
 use crate::engine::Engine;
-use crate::engine::lab::Lab;
 use crate::event_log::Event;
-use crate::gateway::{Arriving, dto};
+use crate::gateway::dto;
 use crate::id::{OuterId, Pseudonym};
 use crate::identity::admission::{AdmissionView, AdmittedPeer};
 use crate::identity::enrolment::AnswerJudge;
 use crate::identity::issuer::{Answered, Issuer};
 use crate::identity::kdf::Secret;
 use crate::identity::membership::Stored;
+use crate::net::emulation::Lab;
 use crate::net::{Gatekeeper, Multiaddr, Network, Skew};
 use crate::time::Now;
 use crate::wire::enrolment::Refusal;

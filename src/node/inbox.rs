@@ -3,12 +3,12 @@
 //! Messages come as they were packed ([`InboxRecord`]), many at a time. Those with numbers are in the inbox until they
 //! are consumed, and come again after a restart; those without (their numbers are 0) come once.
 
-use super::handle::{CallError, hear, start};
+use super::handle::{CallError, hear};
 use super::system::blocking;
-use crate::engine::api::{Command, InboxRecord, Reply};
+use crate::client::{Caller, Command, Listener, Reading, Reply};
+use crate::engine::api::InboxRecord;
 use crate::engine::store::{Read, Table};
 use crate::gateway::pages::first_batch;
-use crate::gateway::{Calls, Listener};
 use crate::store::SledReader;
 use crate::wire::parcel::Records;
 use futures::{Stream, StreamExt, stream};
@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 /// See the module's documentation.
 pub struct Inbox {
-    calls: Calls,
+    caller: Caller<SledReader>,
     reader: SledReader,
     consumer: String,
     listener: Listener,
@@ -32,20 +32,21 @@ pub struct Inbox {
 }
 
 impl Inbox {
-    pub(super) async fn open(mut calls: Calls, reader: SledReader, consumer: &str) -> Result<Self, CallError> {
+    pub(super) async fn open(mut caller: Caller<SledReader>, consumer: &str) -> Result<Self, CallError> {
+        let reader = caller.reader(Reading::Inbox)?;
         let consumer = consumer.to_owned();
         if !consumer.is_empty() {
             let make = Command::MakeConsumer { consumer: consumer.clone() };
-            hear(&mut start(&mut calls, make).await?).await?;
+            hear(&mut caller.start(make).await?).await?;
         }
         let command = Command::Receive { consumer: consumer.clone(), live: true };
-        let mut listener = start(&mut calls, command).await?;
+        let mut listener = caller.start(command).await?;
         let (next, last) = match hear(&mut listener).await? {
             Reply::Inbox { first, last } => (first, last),
             _ => return Err(CallError::Stopped),
         };
         let ready = VecDeque::new();
-        Ok(Self { calls, reader, consumer, listener, ready, next: Some(next), last, skipped: 0 })
+        Ok(Self { caller, reader, consumer, listener, ready, next: Some(next), last, skipped: 0 })
     }
 
     /// The next messages; waits for them.
@@ -88,7 +89,7 @@ impl Inbox {
 
     async fn tell_consumed(&mut self, up_to: u64, durable: bool) -> Result<(), CallError> {
         let command = Command::Consume { consumer: self.consumer.clone(), up_to, durable };
-        hear(&mut start(&mut self.calls, command).await?).await.map(drop)
+        hear(&mut self.caller.start(command).await?).await.map(drop)
     }
 
     /// Messages without confirmation that were dropped because they were not read in time.

@@ -5,13 +5,12 @@
 //! force at once, and confirmed when it is written down.
 
 use super::{Done, EventLoop, Gate, Host};
+use crate::client::{LabRefused, Replies, Reply};
 use crate::engine::Input;
-use crate::engine::api::{Refused, Reply};
-use crate::engine::lab::Lab;
-use crate::gateway::Replies;
 use crate::gateway::dto;
 use crate::id::{Handle, LinkId};
 use crate::identity::contact::ContactBook;
+use crate::net::emulation::Lab;
 use crate::store::Store;
 use crate::time::Unix;
 use futures::FutureExt;
@@ -46,11 +45,15 @@ impl Gate {
 }
 
 impl<S: Store, H: Host> EventLoop<S, H> {
-    /// Answers what the node is told, or takes new orders.
-    pub(super) fn handle_lab(&mut self, orders: Option<Box<Lab>>, replies: Replies) {
+    /// Answers what the node is told.
+    pub(super) fn lab(&self) -> Reply {
+        self.lab.as_ref().map_or(Reply::LabRefused(LabRefused::NoLab), |lab| Reply::Lab(Box::new(lab.clone())))
+    }
+
+    /// Takes new orders.
+    pub(super) fn handle_lab(&mut self, new: Box<Lab>, replies: Replies) {
         // Who has gone meanwhile does not need the answer.
-        let Some(old) = &self.lab else { return drop(replies.push(Reply::Refused(Refused::NoLab))) };
-        let Some(new) = orders else { return drop(replies.push(Reply::Lab(Box::new(old.clone())))) };
+        let Some(old) = &self.lab else { return drop(replies.push(Reply::LabRefused(LabRefused::NoLab))) };
         let barred = |lab: &Lab, name: &_| lab.is_out_of_reach(name);
         let contacts = self.engine.membership().contact_book().iter();
         let healed = contacts.map(|card| &card.name).any(|name| barred(old, name) && !barred(&new, name));
@@ -65,11 +68,10 @@ impl<S: Store, H: Host> EventLoop<S, H> {
 
     /// The new orders have been written down, or not.
     pub(super) fn handle_lab_kept(&mut self, replies: &Replies, result: Result<(), String>) {
-        let reply = match (result, &self.lab) {
-            (Ok(()), Some(lab)) => Reply::Lab(Box::new(lab.clone())),
-            (Ok(()), None) => Reply::Refused(Refused::NoLab),
-            (Err(reason), _) => {
-                Reply::Refused(Refused::LabNotKept(format!("the orders hold until the node stops: {reason}")))
+        let reply = match result {
+            Ok(()) => self.lab(),
+            Err(reason) => {
+                Reply::LabRefused(LabRefused::NotKept(format!("the orders hold until the node stops: {reason}")))
             }
         };
         let _ = replies.push(reply);

@@ -5,11 +5,11 @@
 //! So a message alone is not delayed, and a flood costs the node little. When [`LOADS`] are under way and the next is
 //! full, the caller waits: that is what holds it back.
 
-use super::handle::{CallError, DEADLINE, hear, start};
-use crate::engine::api::{Command, Load, Outcome};
-use crate::engine::api::{Refused, Reply};
-use crate::gateway::{Calls, Listener};
+use super::handle::{CallError, DEADLINE, hear};
+use crate::client::{Caller, Command, Listener, Reply};
+use crate::engine::api::{Load, Outcome, Refused};
 use crate::id::Name;
+use crate::store::SledReader;
 use crate::wire::batch::MAX_PAYLOAD;
 use crate::wire::data::Class;
 use crate::wire::parcel::{RECORD, put_record};
@@ -19,7 +19,7 @@ use std::time::Duration;
 
 /// See the module's documentation.
 pub struct Outlet {
-    calls: Calls,
+    caller: Caller<SledReader>,
     to: Name,
     class: Class,
     lifetime: Duration,
@@ -39,9 +39,9 @@ pub struct Tally {
 }
 
 impl Outlet {
-    pub(super) fn new(calls: Calls, to: Name) -> Self {
+    pub(super) fn new(caller: Caller<SledReader>, to: Name) -> Self {
         Self {
-            calls,
+            caller,
             to,
             class: Class::Telemetry,
             lifetime: DEADLINE,
@@ -116,7 +116,7 @@ impl Outlet {
         let records = std::mem::replace(&mut self.records, Vec::with_capacity(LOAD));
         let (to, class, lifetime) = (self.to.clone(), self.class, self.lifetime);
         let listener =
-            start(&mut self.calls, Command::SendLoad(Load { to, records, class, policy: None, lifetime })).await?;
+            self.caller.start(Command::SendLoad(Load { to, records, class, policy: None, lifetime })).await?;
         self.flying.push_back((listener, std::mem::take(&mut self.count)));
         Ok(())
     }

@@ -3,8 +3,8 @@
 //!
 //! They are written whole whenever they change, the last state last; what cannot be read counts as nothing.
 
+use crate::keystore::private_file::{self, FileError};
 use crate::net::Multiaddr;
-use crate::store::private_file::{self, FileError};
 use std::path::Path;
 
 /// What is kept.

@@ -7,8 +7,8 @@
 //! libp2p shares a TCP port that another of its processes listens on (SO_REUSEPORT), so that connections would go to
 //! either; ports are therefore tried by sockets that do not share.
 
+use crate::keystore::private_file;
 use crate::net::{self, Multiaddr, PORT};
-use crate::store::private_file;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketType, bind, listen, socket, sockopt};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};

@@ -4,8 +4,8 @@
 
 use super::system::{NodeError, system_rng, unix_now};
 use crate::id::Name;
-use crate::store::device_dir::DeviceDir;
-use crate::store::realm_dir::{RealmDir, RealmDirError};
+use crate::keystore::device_dir::DeviceDir;
+use crate::keystore::realm_dir::{RealmDir, RealmDirError};
 use crate::time::{EpochLength, Unix};
 use std::path::PathBuf;
 
@@ -17,7 +17,7 @@ pub enum FoundError {
     Realm(#[from] RealmDirError),
     /// A device's directory.
     #[error(transparent)]
-    Device(#[from] crate::store::device_dir::DeviceDirError),
+    Device(#[from] crate::keystore::device_dir::DeviceDirError),
     /// The first device could not be told of the others.
     #[error("the first device cannot be told of the others: {0}")]
     Introduce(String),

@@ -1,8 +1,8 @@
 //! What the node tells of itself: status and peers.
 
 use super::{EventLoop, Host, preflight};
+use crate::client::{Peer, Status};
 use crate::counter::Counter;
-use crate::engine::api::{Peer, Status};
 use crate::metrics::Gauges;
 use crate::net::{self, Multiaddr};
 use crate::store::Store;

@@ -6,24 +6,27 @@
 
 use super::places::{self, Places};
 use super::{EventLoop, Gate, Host, Issued, Parts, port, preflight};
+use crate::client::Door;
 use crate::config::{self, Config, ConfigError};
-use crate::engine::lab::Lab;
 use crate::engine::{Engine, Input, Settings};
-use crate::gateway::{self, Calls, Gateway, dto};
+use crate::gateway::{self, Gateway, dto};
 use crate::id::{IssuerId, OuterId};
 use crate::identity::enrolment::AnswerJudge;
 use crate::identity::kdf::Secret;
 use crate::identity::membership::{Membership, Stored};
-use crate::net::{self, Multiaddr, NetConfig, Network, names, reach};
-use crate::store::device_dir::{DeviceDir, DeviceDirError};
-use crate::store::realm_dir::{RealmDir, RealmDirError};
-use crate::store::saver::Saver;
-use crate::store::{DirectoryLock, Keyring, LockError, Opened, SledReader, SledStore, Store};
+use crate::keystore::Keyring;
+use crate::keystore::device_dir::{DeviceDir, DeviceDirError};
+use crate::keystore::realm_dir::{RealmDir, RealmDirError};
+use crate::keystore::saver::Saver;
+use crate::net::emulation::Lab;
+use crate::net::{self, Multiaddr, NetConfig, Network, Reach, Unhelpful, names, reach};
+use crate::store::{DirectoryLock, LockError, Opened, SledReader, SledStore, Store};
 use crate::time::{Now, Time, Unix};
 use crate::wire::hello::{EnrolHello, EnrolReply};
 use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::future::BoxFuture;
+use libp2p::identity::Keypair;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use std::future::poll_fn;
@@ -110,8 +113,7 @@ pub enum NodeError {
 /// A node that runs, and the ways to it.
 pub(super) struct Running {
     pub(super) ready: Ready,
-    pub(super) calls: Calls,
-    pub(super) reader: SledReader,
+    pub(super) door: Door<SledReader>,
     close_api: oneshot::Sender<()>,
     api: Option<JoinHandle<()>>,
     stop: oneshot::Sender<()>,
@@ -219,10 +221,10 @@ pub(super) async fn start(options: RunOptions) -> Result<Running, NodeError> {
     engine.handle(Input::Listening(addresses), clock.now());
 
     let gateway = if options.no_api { None } else { Some(Gateway::bind(&options.dir)?) };
-    let (send_calls, calls) = Calls::channels();
+    let (door, calls) = Door::new(reader.clone());
     let (close_api, api_closed) = oneshot::channel::<()>();
-    let (api_calls, api_reader) = (send_calls.clone(), reader.clone());
-    let serve = |gateway: Gateway| tokio::spawn(gateway.serve(api_calls, api_reader, api_closed.map(|_| ())));
+    let for_api = door.clone();
+    let serve = |gateway: Gateway| tokio::spawn(gateway.serve(for_api, api_closed.map(|_| ())));
     let api = gateway.map(serve);
     let (send_stop, stop) = oneshot::channel();
     let (places, changed) = watch::channel(found);
@@ -234,7 +236,7 @@ pub(super) async fn start(options: RunOptions) -> Result<Running, NodeError> {
     let parts = Parts { engine, network, store, host, gate, calls, stop, bootstrap, listening, lab };
     let node = tokio::spawn(EventLoop::new(parts));
     let ready = Ready { name, listen: listen.iter().map(Multiaddr::to_string).collect() };
-    Ok(Running { ready, calls: send_calls, reader, close_api, api, stop: send_stop, node, keeper, _lock: lock })
+    Ok(Running { ready, door, close_api, api, stop: send_stop, node, keeper, _lock: lock })
 }
 
 /// Reads what is secret, which is slow where it is sealed.
@@ -298,37 +300,47 @@ pub fn unix_now() -> Unix {
     Unix(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
 }
 
-/// Asks members in turn, over connections of their own under the key of `seed`, until one brings the issuer's answer.
+/// Asks members in turn, over connections of their own under the key of `seed`, until one brings the issuer's answer;
+/// `note` hears of each that has not, and whether another will be asked.
 pub async fn enrol(
     seed: &Secret,
-    members: &[Multiaddr],
+    members: Vec<Multiaddr>,
     hello: &EnrolHello,
     judge: &AnswerJudge,
     limit: Duration,
-) -> Result<EnrolReply, String> {
-    let key = net::keypair(seed);
-    let mut failures = Vec::new();
-    for member in members {
-        let addresses = match names::resolve(member.clone()).await {
-            Ok(addresses) => addresses,
-            Err(error) => {
-                failures.push(error);
-                continue;
-            }
-        };
-        for address in addresses {
-            let transport = net::transport::system(&key).map_err(|error| error.to_string())?;
-            match net::enrol(transport, address.clone(), hello, limit).await {
-                Ok(reply) if judge.accepts(&reply) => return Ok(reply),
-                Ok(reply) => failures.push(format!("{address}: {}", AnswerJudge::hint(&reply))),
-                Err(error) => failures.push(format!("{address}: {error}")),
-            }
-        }
+    note: impl FnMut(&Unhelpful, bool) + Send,
+) -> Result<EnrolReply, Vec<Unhelpful>> {
+    let mut reach = Internet { key: net::keypair(seed), note };
+    net::ask_around(&mut reach, members, hello, limit, |reply| judge.judge(reply)).await
+}
+
+/// The machine's resolver and sockets.
+struct Internet<N> {
+    key: Keypair,
+    note: N,
+}
+
+impl<N: FnMut(&Unhelpful, bool) + Send> Reach for Internet<N> {
+    fn resolve(&mut self, member: Multiaddr) -> BoxFuture<'static, Result<Vec<Multiaddr>, String>> {
+        names::resolve(member).boxed()
     }
+
+    fn transport(&mut self) -> Result<net::Transport, String> {
+        net::transport::system(&self.key).map_err(|error| error.to_string())
+    }
+
+    fn note(&mut self, failed: &Unhelpful, more: bool) {
+        (self.note)(failed, more);
+    }
+}
+
+/// What became of a round among members, in a line.
+fn nobody_helped(failures: &[Unhelpful]) -> String {
     if failures.is_empty() {
-        return Err("no member's address is known".to_owned());
+        return "no member's address is known".to_owned();
     }
-    Err(format!("no member brought the issuer's answer ({})", failures.join("; ")))
+    let failures: Vec<String> = failures.iter().map(ToString::to_string).collect();
+    format!("no member brought the issuer's answer ({})", failures.join("; "))
 }
 
 #[derive(Clone, Copy)]
@@ -398,7 +410,11 @@ impl Host for System {
         judge: AnswerJudge,
         members: Vec<Multiaddr>,
     ) -> BoxFuture<'static, Result<EnrolReply, String>> {
-        async move { enrol(&seed, &members, &hello, &judge, RENEWAL_TIME).await }.boxed()
+        async move {
+            let answer = enrol(&seed, members, &hello, &judge, RENEWAL_TIME, |_, _| {}).await;
+            answer.map_err(|failures| nobody_helped(&failures))
+        }
+        .boxed()
     }
 
     fn keep_places(&mut self, places: Places) {

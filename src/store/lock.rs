@@ -27,7 +27,7 @@ pub enum LockError {
         directory: PathBuf,
     },
     /// The file cannot be made or locked.
-    #[error("{} cannot be locked: {error}; {}", .path.display(), super::advice_or(.error, "check that the directory is on a local disk"))]
+    #[error("{} cannot be locked: {error}; {}", .path.display(), crate::advice::or(.error, "check that the directory is on a local disk"))]
     Io {
         /// The file.
         path: PathBuf,

@@ -2,32 +2,23 @@
 //!
 //! See [`crate::engine::store`] for tables and commits. On a device it is a [`SledStore`]; in tests and in the
 //! simulator a [`MemoryStore`], which loses at a crash what was not flushed. [`DirectoryLock`] keeps a second
-//! process out of a device's directory; a [`Keyring`] opens its keys where they are sealed.
+//! process out of a device's directory. Its keys are not here but in the [keystore](crate::keystore).
 //!
 //! Invariants
 //! 1. Commits become readable and durable in the order of their numbers, each whole or not at all.
 //! 2. A number is reported durable only after everything up to it would survive a loss of power.
 //! 3. What is durable is readable; what was only submitted may not be readable yet.
 
-pub mod device_dir;
-mod documents;
-pub mod keyring;
-pub mod ledger_dir;
 pub mod lock;
 pub mod memory;
-pub mod private_file;
-pub mod realm_dir;
-pub mod saver;
 pub mod sled;
 
-pub use keyring::Keyring;
 pub use lock::{DirectoryLock, LockError};
 pub use memory::{MemoryDisk, MemoryStore};
 pub use sled::{OpenError, Opened, SledReader, SledStore};
 
 use crate::engine::store::{Commit, Read, Write};
 use crate::id::Lsn;
-use std::io;
 use std::task::{Context, Poll};
 
 /// Keeps commits in order. The node hands over what the engine wrote and polls for what has become durable; the
@@ -68,26 +59,6 @@ pub struct Quarantine {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the store cannot write: {0}")]
 pub struct StoreError(pub String);
-
-/// What to do about what the system says of a file.
-pub(crate) fn advice(error: &io::Error) -> &'static str {
-    advice_or(error, "check the disk itself")
-}
-
-/// The same, with something else to say of what is not known here.
-pub(crate) fn advice_or(error: &io::Error, otherwise: &'static str) -> &'static str {
-    use rustix::io::Errno;
-    match Errno::from_io_error(error) {
-        Some(Errno::MFILE | Errno::NFILE) => {
-            "too many files are open: raise the limit, with `ulimit -n` or LimitNOFILE= of a systemd unit"
-        }
-        Some(Errno::NOSPC | Errno::DQUOT) => "free some space",
-        Some(Errno::ROFS) => "mount that disk for writing",
-        Some(Errno::ACCESS | Errno::PERM) => "check who owns it and its mode",
-        Some(Errno::NOENT | Errno::NOTDIR | Errno::ISDIR) => "check the path",
-        _ => otherwise,
-    }
-}
 
 /// Most commits that wait for the disk: some 0.1 s at the slowest disk's pace, and at 1 KiB of bookkeeping each
 /// a bound on memory.

@@ -79,7 +79,7 @@ fn sixteen_consumers_have_names_and_no_more() {
     for number in 0..16 {
         assert_eq!(make(number), Some(Reply::Ready));
     }
-    assert!(matches!(make(16), Some(Reply::Refused(Refused::Full(_)))));
+    assert!(matches!(make(16), Some(Reply::Refused(Refused::Consumers { limit: 16 }))));
     assert_eq!(make(3), Some(Reply::Ready), "it is there");
 }
 

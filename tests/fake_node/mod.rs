@@ -5,11 +5,12 @@
 use futures::channel::oneshot;
 use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt};
-use m2mesh::engine::api::{Command, InboxRecord, Reply};
+use m2mesh::client::{Arriving, Call, Command, Door, Reply};
+use m2mesh::engine::api::InboxRecord;
 use m2mesh::engine::store::{Read, ReadError, Table};
 use m2mesh::event_log::{Event, Head, Record, chain};
+use m2mesh::gateway::Gateway;
 use m2mesh::gateway::client::Client;
-use m2mesh::gateway::{Arriving, Call, Calls, Gateway};
 use m2mesh::id::{Name, StreamId};
 use m2mesh::time::Unix;
 use m2mesh::wire;
@@ -84,9 +85,9 @@ impl Read for Shelf {
 }
 
 /// All calls in one stream, as they come.
-fn calls() -> (Calls, BoxStream<'static, Call>) {
-    let (calls, Arriving { orders, questions }) = Calls::channels();
-    (calls, stream::select(orders, questions).boxed())
+fn calls(shelf: Shelf) -> (Door<Shelf>, BoxStream<'static, Call>) {
+    let (door, Arriving { orders, questions }) = Door::new(shelf);
+    (door, stream::select(orders, questions).boxed())
 }
 
 /// A served gateway whose calls come to the test.
@@ -103,10 +104,10 @@ impl Rig {
     pub fn new() -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let gateway = Gateway::bind(directory.path()).expect("it binds");
-        let (sender, calls) = calls();
-        let (stop, stopped) = oneshot::channel();
         let shelf = Shelf::default();
-        let served = tokio::spawn(gateway.serve(sender, shelf.clone(), stopped.map(|_| ())));
+        let (door, calls) = calls(shelf.clone());
+        let (stop, stopped) = oneshot::channel();
+        let served = tokio::spawn(gateway.serve(door, stopped.map(|_| ())));
         let client = Client::new(directory.path());
         Self { directory, calls, client, shelf, stop, served }
     }
@@ -147,8 +148,8 @@ impl Background {
             runtime.block_on(async {
                 let gateway = Gateway::bind(&directory).expect("it binds");
                 bound.send(()).expect("the test waits for it");
-                let (sender, mut calls) = calls();
-                let serve = gateway.serve(sender, shelf, stopped.map(|_| ()));
+                let (door, mut calls) = calls(shelf);
+                let serve = gateway.serve(door, stopped.map(|_| ()));
                 let answer = async {
                     while let Some(call) = calls.next().await {
                         node(call);

@@ -2,7 +2,7 @@
 
 use super::fake_node::Rig;
 use super::http;
-use m2mesh::engine::api::{Command, Reply};
+use m2mesh::client::{Command, Reply};
 use m2mesh::gateway::client::{Client, ClientError};
 use serde_json::{Value, json};
 use std::os::unix::net::UnixListener;

@@ -7,14 +7,15 @@ mod metrics;
 mod streams;
 
 use fake_node::Rig;
-use m2mesh::engine::api::{Command, Contact, Outcome, Peer, Refused, Reply, Send as SendCommand, Status};
-use m2mesh::engine::lab::{Lab, Shape};
+use m2mesh::client::{Command, LabRefused, Peer, Reply, Status};
+use m2mesh::engine::api::{Contact, Outcome, Refused, Send as SendCommand};
 use m2mesh::engine::store::Table;
 use m2mesh::event_log::{Event, chain};
 use m2mesh::gateway::client::{Client, ClientError};
 use m2mesh::gateway::{BindError, Gateway, dto};
 use m2mesh::id::Name;
 use m2mesh::metrics::Gauges;
+use m2mesh::net::emulation::{Lab, Shape};
 use m2mesh::time::Unix;
 use m2mesh::wire::batch::Ack;
 use m2mesh::wire::data::Class;
@@ -138,12 +139,17 @@ async fn each_failure_has_a_status_what_is_wrong_and_what_to_do() {
         (unknown, 404),
         (Refused::TooLarge { found: 70_000, limit: 60_000 }, 413),
         (Refused::Full("as many messages wait as may".into()), 503),
-        (Refused::NoLab, 404),
         (Refused::Oneself(Name::new("meter").expect("a name")), 422),
-        (Refused::LabNotKept("no space".into()), 500),
     ] {
         let asked = tokio::spawn(http(rig.directory.path().into(), "POST", "/v1/send", r#"{"to":"mter"}"#));
         rig.answer(send_command("mter", b""), Reply::Refused(refused.clone())).await;
+        let (status, answer) = asked.await.expect("no panic");
+        assert_eq!(status, expected, "{answer}");
+        assert_eq!(answer["error"], refused.to_string());
+    }
+    for (refused, expected) in [(LabRefused::NoLab, 404), (LabRefused::NotKept("no space".into()), 500)] {
+        let asked = tokio::spawn(http(rig.directory.path().into(), "GET", "/v1/lab", ""));
+        rig.answer(Command::Lab, Reply::LabRefused(refused.clone())).await;
         let (status, answer) = asked.await.expect("no panic");
         assert_eq!(status, expected, "{answer}");
         assert_eq!(answer["error"], refused.to_string());
@@ -234,7 +240,7 @@ async fn requests_publications_and_questions_get_their_answers() {
         ("/v1/peers", Command::Peers, Reply::Peers(vec![peer]), json!([{"rtt_us": 90, "silent": true}])),
         ("/v1/status", Command::Status, Reply::Status(Box::new(status)), json!({"links": 4, "counters": {"busy": 2}})),
         ("/v1/contacts", Command::Contacts, Reply::Contacts(vec![contact]), json!([{"neighbour": true}])),
-        ("/v1/lab", Command::Lab(None), Reply::Lab(Box::new(lab.clone())), json!({"cut": ["pump"]})),
+        ("/v1/lab", Command::Lab, Reply::Lab(Box::new(lab.clone())), json!({"cut": ["pump"]})),
     ] {
         let client = rig.client.clone();
         let asked = tokio::spawn(async move { client.get::<Value>(path, &()).await });
@@ -248,7 +254,7 @@ async fn requests_publications_and_questions_get_their_answers() {
     let orders = json!({"cut": ["pump"], "shape": {"meter": {"delay": "20ms", "loss": 0.01}}});
     let body = orders.clone();
     let asked = tokio::spawn(async move { client.put::<Value>("/v1/lab", &body).await });
-    rig.answer(Command::Lab(Some(Box::new(lab.clone()))), Reply::Lab(Box::new(lab))).await;
+    rig.answer(Command::SetLab(Box::new(lab.clone())), Reply::Lab(Box::new(lab))).await;
     assert_eq!(asked.await.expect("no panic").expect("an answer"), orders);
 }
 

@@ -5,8 +5,8 @@
 //! beside the generator of clients.
 
 use crate::fake_node::{Background, Shelf};
+use m2mesh::client::{Command, Reply, Status};
 use m2mesh::counter::Counter;
-use m2mesh::engine::api::{Command, Reply, Status};
 use m2mesh::metrics::{Gauge, Gauges};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;

@@ -3,14 +3,16 @@
 use crate::source::{Named, paths, tokens};
 
 /// Every top-level module of `src` with its floor. Imports go down only.
-const FLOORS: [(&str, u8); 24] = [
-    ("main", 8),
-    ("cli", 8),
-    ("node", 7),
-    ("config", 6),
+const FLOORS: [(&str, u8); 27] = [
+    ("main", 10),
+    ("cli", 10),
+    ("node", 9),
+    ("config", 8),
+    ("gateway", 7),
+    ("client", 6),
     ("net", 5),
     ("store", 5),
-    ("gateway", 5),
+    ("keystore", 5),
     ("engine", 4),
     ("link", 3),
     ("routing", 3),
@@ -26,8 +28,9 @@ const FLOORS: [(&str, u8); 24] = [
     ("id", 0),
     ("time", 0),
     ("counter", 0),
-    ("lib", 9),
-    ("bin", 9),
+    ("advice", 0),
+    ("lib", 11),
+    ("bin", 11),
 ];
 /// The wings of the engine, with how far up each is; what is not listed is core, below all of them. Imports go down only, and never
 /// from one wing to another beside it: the engine as a whole is for those alone that take inputs apart, end turns and report.
@@ -88,7 +91,7 @@ const CORE_WORDS: [(&str, &str, &str); 8] = [
     ("HashSet", "order", "use BTreeSet: its order is the same in every run"),
 ];
 
-/// What `net` and `node` may not name, since the simulator runs them in virtual time.
+/// What `net`, `client` and `node` may not name, since the simulator runs them in virtual time.
 const VIRTUAL_TIME: [(&str, &str); 7] = [
     ("tokio::time", "use futures_timer::Delay"),
     ("tokio::select", "poll in a fixed order, local work first"),
@@ -98,6 +101,11 @@ const VIRTUAL_TIME: [(&str, &str); 7] = [
     ("std::thread", "use the executor passed in"),
     ("futures::select", "use select_biased!: a random order is not the same in every run"),
 ];
+
+/// The one file of the gateway that opens sockets for clients.
+const LISTENS: &str = "src/gateway/listen.rs";
+/// What its other files may not name: a listener that has not passed the rule of who may come in.
+const LISTENERS: [&str; 6] = ["UnixListener", "TcpListener", "TcpSocket", "UnixSocket", "UnixDatagram", "UdpSocket"];
 
 /// Queues without a bound, banned everywhere.
 const UNBOUNDED: [&str; 6] = [
@@ -158,7 +166,15 @@ pub fn architecture(path: &str, text: &str) -> Vec<String> {
                 say(rule, &format!("`{full}` in a core"), remedy);
             }
         }
-        let virtual_time = matches!(top, "net" | "node") && !REAL_TIME_ALLOWED.iter().any(|(file, _)| *file == path);
+        if top == "gateway" && path != LISTENS && named.path.iter().any(|word| LISTENERS.contains(&word.as_str())) {
+            say(
+                "listen",
+                &format!("`{full}` outside {LISTENS}"),
+                "open the socket there, where clients are let in by a rule",
+            );
+        }
+        let virtual_time =
+            matches!(top, "net" | "client" | "node") && !REAL_TIME_ALLOWED.iter().any(|(file, _)| *file == path);
         if virtual_time && let Some((_, remedy)) = VIRTUAL_TIME.iter().find(|(prefix, _)| begins(&full, prefix)) {
             say("virtual time", &format!("`{full}` where the simulator runs"), remedy);
         }

@@ -15,7 +15,7 @@ use crate::world::ledger::Ledger;
 use crate::world::workload::{Site, Workload};
 use crate::world::{Progress, faults, nanos};
 use futures::future::join_all;
-use m2mesh::engine::api::Command;
+use m2mesh::client::Command;
 use m2mesh::gateway::client::Client;
 use m2mesh::time::Unix;
 use std::collections::{BTreeMap, BTreeSet};

@@ -15,7 +15,7 @@ use crate::plan::{Bearer, Edge, Fault, FaultKind, FlowKind, Pattern, Plan};
 use crate::scenario::Problem;
 use crate::world::ledger::LEAST_SIZE;
 use m2mesh::id::Name;
-use m2mesh::net::shape::Shape;
+use m2mesh::net::emulation::Shape;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;

@@ -17,7 +17,8 @@ use axum::body::{Body, Bytes};
 use data_encoding::BASE64_NOPAD;
 use futures::future::join_all;
 use futures::{FutureExt, stream};
-use m2mesh::engine::api::{Command, Send};
+use m2mesh::client::Command;
+use m2mesh::engine::api::Send;
 use m2mesh::gateway::client::{Client, ClientError, Events, escape};
 use m2mesh::gateway::dto::{
     self, AnswerBody, ConsumeBody, Done, InboxFollowQuery, InboxMessage, LineOutcome, Missed, Outcome, Payload,

@@ -5,7 +5,7 @@
 use super::layout::node;
 use crate::plan::Plan;
 use m2mesh::gateway::dto::{Lab, Shape};
-use m2mesh::net::shape;
+use m2mesh::net::emulation;
 
 /// See the module's documentation.
 pub struct Links {
@@ -15,8 +15,8 @@ pub struct Links {
 
 struct Link {
     ends: [usize; 2],
-    planned: [shape::Shape; 2],
-    degraded: [Option<shape::Shape>; 2],
+    planned: [emulation::Shape; 2],
+    degraded: [Option<emulation::Shape>; 2],
     /// How many faults cut it, and of those how many without telling its ends.
     cuts: u32,
     silent: u32,
@@ -47,7 +47,7 @@ impl Links {
     }
 
     /// A link behaves otherwise, in the directions of which that is said. Answers its ends.
-    pub fn degrade(&mut self, link: usize, shapes: [Option<shape::Shape>; 2]) -> [usize; 2] {
+    pub fn degrade(&mut self, link: usize, shapes: [Option<emulation::Shape>; 2]) -> [usize; 2] {
         let link = &mut self.links[link];
         link.degraded = shapes;
         link.ends
@@ -70,7 +70,7 @@ impl Links {
                 told.silent.insert(other.clone());
             }
             let price = link.planned[end].price;
-            let shape = link.degraded[end].map_or(link.planned[end], |shape| shape::Shape { price, ..shape });
+            let shape = link.degraded[end].map_or(link.planned[end], |shape| emulation::Shape { price, ..shape });
             if !shape.is_plain() {
                 told.shape.insert(other.clone(), Shape::from(shape));
             }
@@ -110,7 +110,7 @@ mod tests {
         assert_eq!(cuts(&links), (0, 1, false));
         links.cut(0, true, false);
         assert_eq!(cuts(&links), (0, 0, true));
-        let slow = shape::Shape { delay: Duration::from_millis(90), ..shape::Shape::default() };
+        let slow = emulation::Shape { delay: Duration::from_millis(90), ..emulation::Shape::default() };
         assert_eq!(links.degrade(1, [Some(slow), None]), [1, 2]);
         let delay = |device: usize, to: &str| links.of(device).shape[to].delay.map(|delay| delay.0.as_millis());
         assert_eq!([delay(1, "node-3"), delay(2, "node-2")], [Some(90), Some(20)]);

@@ -3,7 +3,7 @@
 use super::tests::{FLOW, RING, loaded, says, small};
 use super::*;
 use crate::plan::Bursts;
-use m2mesh::net::shape::Recovery;
+use m2mesh::net::emulation::Recovery;
 use std::time::Duration;
 
 const RADIO: &str = "[bearers.radio]\nchannel = \"50kbit\"\nreach = 900.0\n";

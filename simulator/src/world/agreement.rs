@@ -9,7 +9,7 @@ use super::executor;
 use super::ledger::{Book, End};
 use super::medium::{Medium, NANOS};
 use crate::plan::{FaultKind, FlowKind, Plan};
-use m2mesh::engine::api::{Command, Reply, Status};
+use m2mesh::client::{Command, Reply, Status};
 use m2mesh::wire::data::MAX_HOPS;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -176,14 +176,12 @@ pub fn ask(devices: &[Device]) -> BTreeMap<usize, Said> {
     let all = Arc::new(Mutex::new(BTreeMap::<usize, Said>::new()));
     for application in devices.iter().filter_map(Device::application) {
         for command in [Command::Status, Command::Routes] {
-            let (mut calls, all, node) = (application.calls.clone(), all.clone(), application.node);
+            let (caller, all, node) = (application.caller.clone(), all.clone(), application.node);
             executor::spawn(application.owner, async move {
-                let (call, mut listener) = m2mesh::gateway::Call::new(command);
-                let Ok(()) = calls.send(call).await else { return };
-                let Some(heard) = futures::StreamExt::next(&mut listener).await else { return };
+                let Ok(reply) = caller.ask(command).await else { return };
                 let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
                 let said = all.entry(node).or_default();
-                match heard.reply {
+                match reply {
                     Reply::Status(status) => said.status = Some(*status),
                     Reply::Routes(routes) => said.forwarded = Some(routes.forwarded),
                     _ => {}

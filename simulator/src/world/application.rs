@@ -10,9 +10,9 @@ use super::medium::Medium;
 use futures::StreamExt;
 use futures::channel::mpsc;
 use futures_timer::Delay;
-use m2mesh::engine::api::{self, Command, InboxRecord, Reply};
+use m2mesh::client::{Caller, Command, Listener, Reply};
+use m2mesh::engine::api::{self, InboxRecord};
 use m2mesh::engine::store::{Read, Table};
-use m2mesh::gateway::{Call, Calls, Listener};
 use m2mesh::store::memory::MemoryReader;
 use m2mesh::wire::batch::MAX_MESSAGES;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,7 +26,7 @@ pub struct Application {
     /// Which life.
     pub owner: Owner,
     /// The way to its node.
-    pub calls: Calls,
+    pub caller: Caller<()>,
     /// How long it works on each message and each request.
     pub work: Duration,
     /// How long after its node it listens and offers.
@@ -182,8 +182,7 @@ impl Application {
     }
 
     async fn call(&mut self, command: Command) -> Option<Listener> {
-        let (call, listener) = Call::new(command);
-        self.calls.send(call).await.ok().map(|()| listener)
+        self.caller.start(command).await.ok()
     }
 }
 

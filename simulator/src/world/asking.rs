@@ -7,7 +7,7 @@ use super::medium::{NANOS, now};
 use super::sampler::Parts;
 use crate::metrics::OfNodes;
 use crate::plan::{Edge, Plan};
-use m2mesh::engine::api::{Command, Reply, Status};
+use m2mesh::client::{Command, Reply, Status};
 use m2mesh::metrics::{Gauge, Gauges};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,13 +17,9 @@ use std::time::Duration;
 pub fn statuses(devices: &[Device]) -> Vec<Status> {
     let all = Arc::new(Mutex::new(Vec::new()));
     for application in devices.iter().filter_map(Device::application) {
-        let (mut calls, all) = (application.calls.clone(), all.clone());
+        let (caller, all) = (application.caller.clone(), all.clone());
         executor::spawn(application.owner, async move {
-            let (call, mut listener) = m2mesh::gateway::Call::new(Command::Status);
-            if calls.send(call).await.is_ok()
-                && let Some(heard) = futures::StreamExt::next(&mut listener).await
-                && let Reply::Status(status) = heard.reply
-            {
+            if let Ok(Reply::Status(status)) = caller.ask(Command::Status).await {
                 all.lock().unwrap_or_else(PoisonError::into_inner).push(*status);
             }
         });

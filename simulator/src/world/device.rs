@@ -8,11 +8,11 @@ use super::ledger::{Ledger, message_of};
 use super::medium::{Liar, Medium, SimTransport, address};
 use futures::channel::oneshot;
 use libp2p::core::Transport;
+use m2mesh::client::{Door, Principal};
 use m2mesh::engine::api::InboxRecord;
 use m2mesh::engine::store::{Read, Table};
 use m2mesh::engine::{Engine, Settings};
 use m2mesh::event_log::{HEAD_KEY, verify_live};
-use m2mesh::gateway::Calls;
 use m2mesh::id::{CredentialHash, IssuerId};
 use m2mesh::identity::invitation::MemoryRealm;
 use m2mesh::identity::membership::{Membership, Stored};
@@ -173,7 +173,8 @@ impl Device {
         let issuer = self.issuer.as_ref().map(|(id, _)| *id);
         let engine = Engine::new(membership, issuer, self.settings.clone(), &disk.reader(), rng, self.clock.now());
         let engine = engine.map_err(|error| error.to_string())?;
-        let (calls, arriving) = Calls::channels();
+        // Readers of its store are handed to the application itself.
+        let (door, arriving) = Door::new(());
         let (stop, stopped) = oneshot::channel();
         let host = SimHost {
             clock: self.clock.clone(),
@@ -202,7 +203,7 @@ impl Device {
         let application = Application {
             node: self.index,
             owner,
-            calls,
+            caller: door.admit(Principal::program()),
             work: self.work,
             start_up: self.start_up,
             ledger: ledger.clone(),

@@ -10,7 +10,7 @@ use m2mesh::identity::enrolment::AnswerJudge;
 use m2mesh::identity::invitation::MemoryRealm;
 use m2mesh::identity::kdf::Secret;
 use m2mesh::identity::membership::{Membership, Stored};
-use m2mesh::net::{self, Multiaddr};
+use m2mesh::net::{self, Multiaddr, PeerId, Reach};
 use m2mesh::node::{Host, Issued};
 use m2mesh::time::{Now, Time, Unix};
 use m2mesh::wire::hello::{EnrolHello, EnrolReply};
@@ -122,17 +122,29 @@ impl Host for SimHost {
     ) -> BoxFuture<'static, Result<EnrolReply, String>> {
         let (medium, device) = (self.medium.clone(), self.device);
         async move {
-            let peer = net::keypair(&seed).public().to_peer_id();
-            for member in members {
-                let transport = SimTransport::new(medium.clone(), device, peer).boxed();
-                match net::enrol(transport, member, &hello, RENEWAL_TIME).await {
-                    Ok(reply) if judge.accepts(&reply) => return Ok(reply),
-                    _ => {}
-                }
-            }
-            Err("no member brought the issuer's answer".to_owned())
+            let mut reach = SimReach { medium, device, peer: net::keypair(&seed).public().to_peer_id() };
+            let answer = net::ask_around(&mut reach, members, &hello, RENEWAL_TIME, |reply| judge.judge(reply)).await;
+            answer.map_err(|_| "no member brought the issuer's answer".to_owned())
         }
         .boxed()
+    }
+}
+
+/// The medium under a device's own key, as a round among members needs it.
+struct SimReach {
+    medium: Medium,
+    device: usize,
+    peer: PeerId,
+}
+
+impl Reach for SimReach {
+    /// Here nobody has a name.
+    fn resolve(&mut self, member: Multiaddr) -> BoxFuture<'static, Result<Vec<Multiaddr>, String>> {
+        ready(Ok(vec![member])).boxed()
+    }
+
+    fn transport(&mut self) -> Result<net::Transport, String> {
+        Ok(SimTransport::new(self.medium.clone(), self.device, self.peer).boxed())
     }
 }
 

@@ -10,7 +10,7 @@
 
 use crate::cli::failure::Failure;
 use crate::gateway::error::ErrorBody;
-use crate::gateway::socket;
+use crate::gateway::listen;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::io;
@@ -54,7 +54,7 @@ impl Control {
     pub(super) fn bind(directory: &Path) -> Result<Self, Failure> {
         let path = directory.join(SOCKET);
         let listener =
-            socket::bind_privately(directory, &path).map_err(|error| Failure::file("listen at", &path, &error))?;
+            listen::bind_privately(directory, &path).map_err(|error| Failure::file("listen at", &path, &error))?;
         let (sender, orders) = mpsc::channel(MAX_ORDERS);
         Ok(Self { orders, server: tokio::spawn(serve(listener, sender)), path })
     }

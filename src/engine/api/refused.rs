@@ -59,6 +59,12 @@ pub enum Refused {
     /// Not a service name, or taken by another offer.
     #[error("{0}")]
     Service(String),
+    /// As many consumers have a name as may.
+    #[error("{limit} consumers have a name, and no more can")]
+    Consumers {
+        /// How many there may be.
+        limit: usize,
+    },
     /// No consumer of that name.
     #[error("no consumer is called {0:?}")]
     NoSuchConsumer(String),
@@ -68,10 +74,4 @@ pub enum Refused {
     /// A bound is reached.
     #[error("{0}")]
     Full(String),
-    /// Only a lab's nodes can be told with whom and how to link.
-    #[error("this node is not in a lab")]
-    NoLab,
-    /// What a lab's node was told is in force, and not written down.
-    #[error("{0}")]
-    LabNotKept(String),
 }

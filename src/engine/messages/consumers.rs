@@ -69,10 +69,7 @@ impl Consumers {
             return Ok(false);
         }
         if self.of.iter().filter(|cursor| !cursor.consumer.is_empty()).count() >= MAX_CONSUMERS {
-            let reason = format!(
-                "{MAX_CONSUMERS} consumers with a name are known; `m2mesh receive --consumer NAME --forget` frees one"
-            );
-            return Err(Refused::Full(reason));
+            return Err(Refused::Consumers { limit: MAX_CONSUMERS });
         }
         self.of.push(Cursor { consumer: consumer.to_owned(), up_to: self.gone });
         Ok(true)

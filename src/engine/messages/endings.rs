@@ -43,7 +43,7 @@ impl Messages {
             }
             Fate::NoRoom => Outcome::Expired {
                 reason: format!(
-                    "the inbox of {to} was full until the deadline; `m2mesh receive` there empties it, for each consumer"
+                    "the inbox of {to} was full until the deadline: not all of its consumers take what lies there"
                 ),
             },
             Fate::Unreachable => {

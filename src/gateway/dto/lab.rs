@@ -1,8 +1,8 @@
 //! How a lab's node links: the same fields in JSON and in the node's `lab.toml`.
 
 use super::Span;
-use crate::engine::lab;
 use crate::id::Name;
+use crate::net::emulation as lab;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

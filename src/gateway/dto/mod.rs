@@ -1,18 +1,18 @@
 //! The JSON that crosses the socket. These types are the contract with applications: they change only with the
-//! version in the path, whatever becomes of the engine's own types.
+//! version in the path, whatever becomes of the engine's own types. `contract` pins one of each, byte for byte.
 //!
 //! Payloads are bytes. In an answer they stand in `payload` when they are valid UTF-8, else in `payload_base64`; a
 //! request uses whichever it likes. Durations are written `250ms`, `30s`, `6h`; times are RFC 3339 in UTC.
 
+#[cfg(test)]
+mod contract;
 mod lab;
 mod node;
 mod outcome;
 mod records;
+mod routing;
 mod traffic;
 
-pub use crate::engine::view::{
-    CandidateView, DoubtView, HopView, LinkView, PathView, RouteInUse, RouterView, RoutesView, WayView,
-};
 pub use lab::{Lab, Shape};
 pub use node::{Contact, Peer, RouteQuery, Status};
 pub use outcome::Outcome;
@@ -20,6 +20,7 @@ pub use records::{
     ConsumeBody, ConsumerBody, ForgetBody, InboxFollowQuery, InboxMessage, InboxPage, InboxQuery, LogPage, LogQuery,
     LogRecord, LogVerdict, OlderLog,
 };
+pub use routing::{CandidateView, DoubtView, HopView, LinkView, PathView, RouteInUse, RouterView, RoutesView, WayView};
 pub use traffic::{
     AnswerBody, LineOutcome, Missed, PublishBody, PublishLinesQuery, Published, RequestBody, SendBody, SendLinesQuery,
     ServiceCall, SubscribeQuery,

@@ -1,6 +1,7 @@
 //! What the node is, who is near, whom it can address.
 
 use super::Shape;
+use crate::client;
 use crate::engine::api;
 use crate::metrics::{self, Gauges, Sample};
 use serde::{Deserialize, Serialize};
@@ -45,9 +46,9 @@ pub struct Status {
     pub counters: BTreeMap<String, u64>,
 }
 
-impl From<api::Status> for Status {
-    fn from(status: api::Status) -> Self {
-        let api::Status {
+impl From<client::Status> for Status {
+    fn from(status: client::Status) -> Self {
+        let client::Status {
             name,
             realm,
             version,
@@ -120,9 +121,9 @@ pub struct Peer {
     pub shape: Option<Shape>,
 }
 
-impl From<api::Peer> for Peer {
-    fn from(peer: api::Peer) -> Self {
-        let api::Peer { name, peer_id, address, transport, direction, silent, rtt_us, up_s, sent, received, shape } =
+impl From<client::Peer> for Peer {
+    fn from(peer: client::Peer) -> Self {
+        let client::Peer { name, peer_id, address, transport, direction, silent, rtt_us, up_s, sent, received, shape } =
             peer;
         let shape = shape.map(Shape::from);
         Self { name, peer_id, address, transport, direction, silent, rtt_us, up_s, sent, received, shape }

@@ -1,8 +1,8 @@
 //! What only a lab does to a network: shapes its links, and has it try again at once.
 
 use super::super::admission::Gatekeeper;
+use super::super::emulation::Shape;
 use super::super::handler::Command;
-use super::super::shape::Shape;
 use super::Network;
 use crate::id::LinkId;
 

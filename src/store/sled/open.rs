@@ -7,8 +7,9 @@ use super::sum::{self, Batch, Sum};
 use super::tail::Tail;
 use super::witness::Witness;
 use super::{Shared, SledStore, evict_behind, files, full_key, rescue, writer};
+use crate::advice;
 use crate::engine::store::{SET_ASIDE, Table};
-use crate::store::{Quarantine, advice};
+use crate::store::Quarantine;
 use crate::time::Unix;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -30,7 +31,7 @@ pub struct Opened {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The disk says no, whatever the content.
-    #[error("the store in {} cannot be opened: {error}; {}", .path.display(), advice(.error))]
+    #[error("the store in {} cannot be opened: {error}; {}", .path.display(), advice::of(.error))]
     Io {
         /// Its directory.
         path: PathBuf,

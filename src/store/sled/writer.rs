@@ -6,9 +6,9 @@ use super::losses;
 use super::open::{self, Failure};
 use super::witness::Witness;
 use super::{Shared, State, StoreError, size};
+use crate::advice;
 use crate::engine::store::Commit;
 use crate::id::Lsn;
-use crate::store::advice;
 use std::collections::{BTreeSet, VecDeque};
 use std::fs::File;
 use std::io;
@@ -156,7 +156,7 @@ impl Writer {
         let path = self.shared.path.clone();
         let failed = |error: sled::Error| {
             let advice = match &error {
-                sled::Error::Io(error) => advice(error),
+                sled::Error::Io(error) => advice::of(error),
                 _ => "restart the node to have it checked",
             };
             StoreError(format!("{}: {error}; {advice}", path.display()))

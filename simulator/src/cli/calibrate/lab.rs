@@ -6,7 +6,7 @@
 use super::super::failure::Failure;
 use super::senders::{self, Confirmed, Load, Sender};
 use futures_timer::Delay;
-use m2mesh::net::shape::Shape;
+use m2mesh::net::emulation::Shape;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

@@ -7,7 +7,7 @@
 //!
 //! Over `tcp` and `quic` the links are real ones: lines of nodes in network namespaces, packets that a relay in user space
 //! delays and the kernel loses, the kernel's TCP or the node's QUIC to mend it. This says whether the model of a line
-//! ([`m2mesh::net::shape`]) holds. Over `lab` it is a ring over loopback, whose links are shaped by that same model: this
+//! ([`m2mesh::net::emulation`]) holds. Over `lab` it is a ring over loopback, whose links are shaped by that same model: this
 //! says whether virtual time, the simulated transport and disk, and a node that costs no time give the latency that sockets,
 //! processes and a kernel give, and not that a line of that shape exists.
 //!
@@ -29,7 +29,7 @@ use super::tell::say;
 use comparison::{Comparison, Place, Side};
 use lab::Lab;
 use lines::{Lines, Setting};
-use m2mesh::net::shape::{Recovery, Shape};
+use m2mesh::net::emulation::{Recovery, Shape};
 use machine::Watch;
 use senders::Load;
 use simulated::Mesh;

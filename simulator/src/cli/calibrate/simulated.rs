@@ -5,7 +5,7 @@ use super::senders::{Confirmed, Load};
 use crate::plan::{Bearer, Device, Edge, Fault, FaultKind, Flow, FlowKind, Pattern, Plan, Waypoint};
 use crate::world;
 use m2mesh::id::Name;
-use m2mesh::net::shape::{Recovery, Shape};
+use m2mesh::net::emulation::{Recovery, Shape};
 use m2mesh::time::{EpochLength, Unix};
 use m2mesh::wire::batch::Ack;
 use m2mesh::wire::data::Class;

@@ -5,7 +5,7 @@ use crate::plan::{Bearer, Bursts};
 use crate::scenario::model;
 use crate::scenario::problem::Problem;
 use crate::scenario::quantity::Size;
-use m2mesh::net::shape::Recovery;
+use m2mesh::net::emulation::Recovery;
 use m2mesh::wire::lsa;
 use toml::Spanned;
 

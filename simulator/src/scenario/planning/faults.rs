@@ -12,7 +12,7 @@ use crate::plan::{self, Flow, Hostility, Pattern};
 use crate::scenario::choice::{Struck, StruckTable};
 use crate::scenario::model::{Fault, FaultKind, HostilityName};
 use crate::scenario::problem::{Problem, instead};
-use m2mesh::engine::lab::Shape;
+use m2mesh::net::emulation::Shape;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;

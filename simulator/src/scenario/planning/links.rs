@@ -13,7 +13,7 @@ use crate::scenario::choice::Known;
 use crate::scenario::model::{Line, Links, LinksKind};
 use crate::scenario::problem::Problem;
 use crate::scenario::quantity::Delay;
-use m2mesh::engine::lab::{Shape, ShapeError};
+use m2mesh::net::emulation::{Shape, ShapeError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::time::Duration;

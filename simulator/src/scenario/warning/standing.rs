@@ -5,9 +5,9 @@
 //! fault makes better counts as if it always were.
 
 use crate::plan::{Bearer, DAY, Device, Edge, FaultKind, Plan, place};
-use m2mesh::engine::lab::Shape;
 use m2mesh::link::bearer::Profile;
 use m2mesh::net::NetConfig;
+use m2mesh::net::emulation::Shape;
 use std::time::Duration;
 
 /// See the module's documentation.

@@ -12,7 +12,7 @@
 //! **Bursts.** A bearer may go from a good state to a bad one and back, at random, with a mean duration of each (Gilbert
 //! 1960, Elliott 1963). In the bad one frames are lost besides, with a chance of its own; transports send them again after
 //! their time-outs. A shared channel is bad for all in a square at once, other links each for themselves. What is lost in the
-//! good state, and everything else of a line, is its [`Shaper`](m2mesh::net::shape::Shaper)'s.
+//! good state, and everything else of a line, is its [`Shaper`](m2mesh::net::emulation::Shaper)'s.
 //!
 //! Invariants
 //! 1. What happens depends on the seed and on what was sent when, not on when somebody looks.
@@ -21,7 +21,7 @@
 use super::NANOS;
 use crate::plan::{self, Bursts};
 use crate::virtual_os::splitmix;
-use m2mesh::net::shape::{MAX_ATTEMPTS, Recovery, Shape};
+use m2mesh::net::emulation::{MAX_ATTEMPTS, Recovery, Shape};
 use std::collections::{BTreeMap, VecDeque};
 
 /// See the module's documentation.

@@ -6,7 +6,7 @@
 
 use super::Medium;
 use crate::plan;
-use m2mesh::net::shape::MTU;
+use m2mesh::net::emulation::MTU;
 use m2mesh::wire::data::Class;
 
 /// What a bearer takes, in money and energy.

@@ -14,7 +14,7 @@ use super::stream::{Pipe, Stream};
 use super::{Medium, Sent, now};
 use futures_timer::virtual_time::{self, Due};
 use libp2p::core::muxing::{StreamMuxer, StreamMuxerEvent};
-use m2mesh::net::shape::{MAX_ATTEMPTS, MTU, Shape, Shaper};
+use m2mesh::net::emulation::{MAX_ATTEMPTS, MTU, Shape, Shaper};
 use m2mesh::time::Time;
 use std::collections::VecDeque;
 use std::io;
@@ -135,7 +135,7 @@ impl Connection {
     }
 
     /// The edge carries something again: what was sent meanwhile is sent once more when its sender next tries
-    /// ([`next_attempt`](m2mesh::net::shape::Recovery::next_attempt)).
+    /// ([`next_attempt`](m2mesh::net::emulation::Recovery::next_attempt)).
     pub(super) fn release(self: &Arc<Self>) {
         let now = now();
         let shape = self.medium.lock().edges[self.edge].shapes[self.directions[0]];
@@ -251,7 +251,7 @@ impl Connection {
         let edge = &state.edges[self.edge];
         let shape = &edge.shapes[self.directions[end]];
         let one_by_one = shape.rate.is_some() || state.bearers[edge.bearer].air.is_rough();
-        (m2mesh::net::shape::window(shape), if one_by_one { MTU } else { usize::MAX })
+        (m2mesh::net::emulation::window(shape), if one_by_one { MTU } else { usize::MAX })
     }
 }
 

@@ -5,7 +5,7 @@
 //! is sent once more, or the ends give up by their own time-outs). Which of these follows from everything that bears on
 //! it: faults, access windows, reach, whether its ends are awake and have power.
 //!
-//! A connection has a [`Shaper`](m2mesh::net::shape::Shaper) of its own in each direction, the model of lines that a lab
+//! A connection has a [`Shaper`](m2mesh::net::emulation::Shaper) of its own in each direction, the model of lines that a lab
 //! uses on real connections too; devices on a bearer with a shared channel wait for each other besides, those that are
 //! within reach (`air`). Bytes are counted with the overhead that they have on a real link, by edge, bearer and
 //! purpose, and hashed ([`Trace`]) with their time and ends.
@@ -56,7 +56,7 @@ use air::{Air, Frame};
 use books::{Amount, Tariff, on_the_wire};
 use connection::Connection;
 use libp2p::PeerId;
-use m2mesh::net::shape::{Recovery, Shape};
+use m2mesh::net::emulation::{Recovery, Shape};
 use m2mesh::wire::data::Class;
 use processor::Processor;
 use std::collections::{BTreeMap, VecDeque};

@@ -39,7 +39,8 @@ impl Told {
     pub(super) fn new(plan: &Plan) -> Self {
         let mut between = BTreeMap::<(usize, usize), Vec<Between>>::new();
         // Jitter goes both ways.
-        let micros = |shape: &m2mesh::net::shape::Shape| shape.delay.saturating_sub(shape.jitter).as_micros() as u64;
+        let micros =
+            |shape: &m2mesh::net::emulation::Shape| shape.delay.saturating_sub(shape.jitter).as_micros() as u64;
         for edge in &plan.edges {
             let delays = [micros(&edge.shapes[0]), micros(&edge.shapes[1])];
             let delays = if edge.a < edge.b { delays } else { [delays[1], delays[0]] };

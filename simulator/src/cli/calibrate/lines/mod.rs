@@ -15,7 +15,7 @@ use super::super::failure::Failure;
 use super::senders::{self, Confirmed, Load, Sender};
 use futures_timer::Delay;
 use m2mesh::id::Name;
-use m2mesh::net::shape::Shape;
+use m2mesh::net::emulation::Shape;
 use m2mesh::time::EpochLength;
 use path::{End, Manner, Path};
 use place::Namespace;

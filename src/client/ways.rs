@@ -4,13 +4,12 @@
 //! node is, who is near, what the inbox and the log hold can be asked all the same: just then somebody will.
 
 use super::Call;
-use crate::engine::api::Command;
 use futures::SinkExt;
 use futures::channel::mpsc;
 
 /// The sending end. A clone is a way of its own: each has room for one call beyond [`MAX_CALLS`].
 #[derive(Clone, Debug)]
-pub struct Calls {
+pub(super) struct Calls {
     orders: mpsc::Sender<Call>,
     questions: mpsc::Sender<Call>,
 }
@@ -26,38 +25,21 @@ pub struct Arriving {
 
 /// The node takes no more calls: it has stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stopped;
+pub(super) struct Stopped;
 
 impl Calls {
     /// Both ends.
-    pub fn channels() -> (Self, Arriving) {
+    pub(super) fn channels() -> (Self, Arriving) {
         let (orders, arriving_orders) = mpsc::channel(MAX_CALLS);
         let (questions, arriving_questions) = mpsc::channel(MAX_CALLS);
         (Self { orders, questions }, Arriving { orders: arriving_orders, questions: arriving_questions })
     }
 
     /// Hands a call over; waits while the node has as many waiting as the channel takes.
-    pub async fn send(&mut self, call: Call) -> Result<(), Stopped> {
-        let way = if is_question(&call.command) { &mut self.questions } else { &mut self.orders };
+    pub(super) async fn send(&mut self, call: Call) -> Result<(), Stopped> {
+        let way = if call.command.is_question() { &mut self.questions } else { &mut self.orders };
         way.send(call).await.map_err(|_| Stopped)
     }
-}
-
-/// Whether it can be answered without room for anything.
-fn is_question(command: &Command) -> bool {
-    matches!(
-        command,
-        Command::Status
-            | Command::Peers
-            | Command::Links
-            | Command::Routes
-            | Command::Way { .. }
-            | Command::Contacts
-            | Command::Lab(_)
-            | Command::FollowLog
-            | Command::Receive { .. }
-            | Command::Cancel
-    )
 }
 
 /// Calls of each kind that wait for the node.
@@ -65,6 +47,7 @@ pub const MAX_CALLS: usize = 1_024;
 
 #[cfg(test)]
 mod tests {
+    use super::super::Command;
     use super::*;
     use futures::{FutureExt, StreamExt};
 

@@ -1,8 +1,8 @@
 //! Shaped connections, over one that takes everything.
 
-use super::super::PeerId;
 use super::super::shaping::Shaping;
 use super::*;
+use crate::net::PeerId;
 use futures::executor::block_on;
 use futures::future::poll_fn;
 use futures::{AsyncWriteExt, poll};

@@ -60,7 +60,7 @@ pub enum FileError {
         limit: u64,
     },
     /// The file system says no.
-    #[error("{} cannot be {action}: {source}; {}", path.display(), super::advice(source))]
+    #[error("{} cannot be {action}: {source}; {}", path.display(), crate::advice::of(source))]
     Io {
         /// Which.
         path: PathBuf,

@@ -20,9 +20,10 @@
 //!    dropped: writers wait.
 //! 3. There are as many queues as the connection below has substreams, which bounds them.
 
-use super::StreamMuxerBox;
-use super::shape::{MTU, Passage, Shape, Shaper, window};
+use super::lab::Shape;
+use super::shaper::{MTU, Passage, Shaper, window};
 use super::shaping::{Profile, lock};
+use crate::net::StreamMuxerBox;
 use crate::time::Time;
 use futures::task::AtomicWaker;
 use futures::{AsyncRead, AsyncWrite, FutureExt};

@@ -3,9 +3,9 @@
 //! Connections to one peer have one [`Profile`], through which that is changed while they stand; one that comes later finds
 //! it. Who has no connection has no profile.
 
-use super::shape::Shape;
+use super::Shape;
 use super::shaped::{self, Line};
-use super::{PeerId, StreamMuxerBox};
+use crate::net::{PeerId, StreamMuxerBox};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use std::collections::BTreeMap;

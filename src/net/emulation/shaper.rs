@@ -30,9 +30,9 @@ mod recovery;
 #[cfg(test)]
 mod tests;
 
-pub use crate::engine::lab::Shape;
 pub use recovery::Recovery;
 
+use super::lab::Shape;
 use crate::time::Time;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};

@@ -16,7 +16,8 @@
 //! 2. When the listener goes, the node is woken and told so ([`Replies::poll_gone`]); that is what cancels a stream.
 //! 3. When the node lets go of the replies, the listener hears what was pushed before, then the end.
 
-use crate::engine::api::{self, Command, Reply};
+use super::{Command, Reply};
+use crate::engine::api;
 use futures::Stream;
 use futures::task::AtomicWaker;
 use std::collections::VecDeque;
@@ -35,7 +36,7 @@ pub struct Call {
 
 impl Call {
     /// A call, and the end at which its replies are heard.
-    pub fn new(command: Command) -> (Self, Listener) {
+    pub(super) fn new(command: Command) -> (Self, Listener) {
         let shared = Arc::new(Shared::default());
         (Self { command, replies: Replies { shared: shared.clone() } }, Listener { shared })
     }
@@ -50,7 +51,7 @@ pub struct Replies {
 /// Why a reply was not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Rejected {
-    /// The application no longer listens: as good as [`Command::Cancel`].
+    /// The application no longer listens: its conversation is over.
     #[error("the application no longer listens")]
     Gone,
     /// As many calls wait as the bound allows; this one comes back to be answered with a failure.

@@ -1,0 +1,142 @@
+//! Every call and every right: what is denied is denied before anything happens, and nothing else is.
+
+use super::*;
+use crate::engine::api::{Load, Past, Send};
+use crate::id::Name;
+use crate::net::emulation::Lab;
+use crate::wire::batch::Ack;
+use crate::wire::data::Class;
+use core::time::Duration;
+use futures::FutureExt;
+use std::collections::BTreeSet;
+
+/// One of each command, and the right that it takes.
+fn commands() -> Vec<(Command, Right)> {
+    let to = Name::new("meter").expect("a name");
+    let (policy, lifetime, consumer) = (None, Duration::from_secs(1), "other".to_owned());
+    let class = Class::Telemetry;
+    let send = Send { to: to.clone(), payload: vec![1], ack: Ack::End, class, policy: None, lifetime, id: None };
+    let load = Load { to: to.clone(), records: Vec::new(), class, policy: None, lifetime };
+    let publish = Command::Publish { topic: "a/b".into(), payload: vec![], policy, lifetime, confirm: None };
+    vec![
+        (Command::Send(send.clone()), Right::Send),
+        (Command::SendLoad(load), Right::Send),
+        (Command::Request { send, service: None }, Right::Send),
+        (publish, Right::Publish),
+        (Command::Subscribe { filter: "a/#".into(), past: Past::default() }, Right::Subscribe),
+        (Command::Offer { service: "adder".into() }, Right::Receive),
+        (Command::Respond { call: 1, answer: Ok(vec![]) }, Right::Receive),
+        (Command::Receive { consumer: String::new(), live: true }, Right::Receive),
+        (Command::Consume { consumer: String::new(), up_to: 1, durable: false }, Right::Receive),
+        (Command::MakeConsumer { consumer: consumer.clone() }, Right::Administer),
+        (Command::Forget { consumer }, Right::Administer),
+        (Command::FollowLog, Right::Inspect),
+        (Command::Status, Right::Inspect),
+        (Command::Peers, Right::Inspect),
+        (Command::Links, Right::Inspect),
+        (Command::Routes, Right::Inspect),
+        (Command::Way { to, policy: None }, Right::Inspect),
+        (Command::Contacts, Right::Inspect),
+        (Command::Lab, Right::Inspect),
+        (Command::SetLab(Box::<Lab>::default()), Right::Lab),
+    ]
+}
+
+/// A number for each kind of command; a new one does not compile before it is here, and fails before it is above.
+fn number(command: &Command) -> usize {
+    match command {
+        Command::Send(_) => 0,
+        Command::SendLoad(_) => 1,
+        Command::Request { .. } => 2,
+        Command::Publish { .. } => 3,
+        Command::Subscribe { .. } => 4,
+        Command::Offer { .. } => 5,
+        Command::Respond { .. } => 6,
+        Command::Receive { .. } => 7,
+        Command::Consume { .. } => 8,
+        Command::MakeConsumer { .. } => 9,
+        Command::Forget { .. } => 10,
+        Command::FollowLog => 11,
+        Command::Status => 12,
+        Command::Peers => 13,
+        Command::Links => 14,
+        Command::Routes => 15,
+        Command::Way { .. } => 16,
+        Command::Contacts => 17,
+        Command::Lab => 18,
+        Command::SetLab(_) => 19,
+    }
+}
+
+/// All rights but one.
+fn all_but(right: Right) -> Rights {
+    Rights::of(&Right::ALL.into_iter().filter(|other| *other != right).collect::<Vec<_>>())
+}
+
+/// What has come to the node.
+fn arrived(arriving: &mut Arriving) -> Option<Command> {
+    let call = arriving.orders.next().now_or_never().or_else(|| arriving.questions.next().now_or_never());
+    call.flatten().map(|call| call.command)
+}
+
+#[test]
+fn each_call_takes_its_one_right_and_is_denied_before_anything_happens() {
+    let commands = commands();
+    let numbers: BTreeSet<usize> = commands.iter().map(|(command, _)| number(command)).collect();
+    assert_eq!(numbers, (0..commands.len()).collect(), "one of each");
+    for (command, needed) in commands {
+        for right in Right::ALL {
+            let (door, mut arriving) = Door::new(());
+            let mut only = door.admit(Principal::client("other", Rights::of(&[right])));
+            let mut others = door.admit(Principal::client("other", all_but(right)));
+            for (caller, may) in [(&mut only, right == needed), (&mut others, right != needed)] {
+                let started = caller.start(command.clone()).now_or_never().expect("there is room");
+                let asked = caller.ask(command.clone()).now_or_never();
+                if may {
+                    assert!(started.is_ok() && asked.is_none(), "{command:?} with {right:?}");
+                    assert_eq!(arrived(&mut arriving), Some(command.clone()));
+                    assert_eq!(arrived(&mut arriving), Some(command.clone()));
+                } else {
+                    let denied = AskError::Denied(Denied { who: "client \"other\"".into(), right: needed });
+                    assert_eq!(started.err(), Some(denied.clone()), "{command:?} with {right:?}");
+                    assert_eq!(asked, Some(Err(denied)));
+                }
+                assert_eq!(arrived(&mut arriving), None, "{command:?} with {right:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn who_may_not_ask_is_told_so_though_the_node_takes_nothing_more() {
+    let (door, mut arriving) = Door::new(());
+    let order = || Command::Consume { consumer: String::new(), up_to: 1, durable: false };
+    let mut user = door.admit(Principal::local_user());
+    while user.start(order()).now_or_never().is_some() {}
+    let mut nobody = door.admit(Principal::client("nobody", Rights::default()));
+    let told = nobody.start(order()).now_or_never().expect("it does not wait");
+    assert!(matches!(told, Err(AskError::Denied(Denied { right: Right::Receive, .. }))));
+    arriving.orders.close();
+    assert_eq!(user.start(order()).now_or_never().map(|told| told.err()), Some(Some(AskError::Stopped)));
+}
+
+#[test]
+fn the_store_is_read_by_right_too() {
+    let (door, _arriving) = Door::new("the store");
+    for (reading, needed) in [(Reading::Inbox, Right::Receive), (Reading::Log, Right::Inspect)] {
+        for right in Right::ALL {
+            let read = |rights| door.admit(Principal::client("other", rights)).reader(reading);
+            assert_eq!(read(Rights::of(&[right])).is_ok(), right == needed, "{reading:?} with {right:?}");
+            assert_eq!(read(all_but(right)).is_ok(), right != needed, "{reading:?} with {right:?}");
+        }
+    }
+}
+
+#[test]
+fn the_local_user_and_the_program_may_do_everything() {
+    for principal in [Principal::local_user(), Principal::program()] {
+        assert!(Right::ALL.iter().all(|right| principal.demand(*right).is_ok()), "{principal}");
+    }
+    let denied = Principal::client("meter-17", Rights::default()).demand(Right::Publish).expect_err("it has none");
+    assert_eq!(denied.to_string(), "client \"meter-17\" has no right to publish");
+}

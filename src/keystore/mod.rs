@@ -1,0 +1,30 @@
+//! The keystore: what of a device and of a realm is secret, or vouches for it, as files of one directory.
+//!
+//! Messages and the event log lie in the [store](crate::store), which a node can lose and go on without. What lies here it
+//! cannot: whoever has these files is the device, or the realm. So they are few, small, private to their owner, written whole
+//! or not at all, and sealed under a passphrase where one is wanted.
+//!
+//! | file | is |
+//! |-|-|
+//! | [`private_file`] | one file: mode 0600, replaced whole, refused if others could have read it |
+//! | [`keyring`] | the same, sealed; how a directory's files are sealed anew, all or none |
+//! | [`device_dir`] | `DIR/identity`: keys, credentials, cards of a device |
+//! | [`saver`] | one saver of it in a process, so that the newer state stays |
+//! | [`realm_dir`] | `DIR/realm`: keys of operator, auditor and issuer |
+//! | [`ledger_dir`] | `DIR/realm/ledger`: tickets and devices |
+//! | `documents` | what a bulletin names, by hash |
+//!
+//! Invariants
+//! 1. No secret is in a file that anybody but its owner can read, not even while it is written.
+//! 2. After a crash each file has its old bytes or its new ones; whatever order they were written in, the directory opens.
+//! 3. What was sealed is never written unsealed but by [`keyring::reseal`].
+
+pub mod device_dir;
+mod documents;
+pub mod keyring;
+pub mod ledger_dir;
+pub mod private_file;
+pub mod realm_dir;
+pub mod saver;
+
+pub use keyring::Keyring;
