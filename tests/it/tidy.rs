@@ -7,6 +7,7 @@
 mod evidence;
 #[path = "../mutants/src/faults.rs"]
 mod faults;
+mod invariants;
 mod rules;
 mod source;
 
@@ -169,6 +170,15 @@ fn what_is_counted_is_counted_in_some_test() {
 }
 
 #[test]
+fn invariants_that_are_named_by_their_numbers_are_there() {
+    let sources = rust_files(&["src", "simulator"]);
+    let numbers = |(_, text): &(String, String)| invariants::numbered(text).len();
+    assert!(sources.iter().map(numbers).sum::<usize>() > 300, "modules number their invariants");
+    assert!(sources.iter().any(|(_, text)| !invariants::named(text).is_empty()), "tests name them");
+    report(&invariants::problems(&sources));
+}
+
+#[test]
 fn planted_faults_are_where_they_say() {
     let planted = faults::load(&root().join("tests/mutants/faults")).expect("the planted faults can be read");
     assert!(planted.len() >= 60, "there are faults");
@@ -277,6 +287,19 @@ mod can_fail {
         assert!(counters(&names, &["my_inbox_full"], &[])[0].contains("no test counts inbox_full"));
         assert!(counters(&names, &["\"inbox_full\""], &["inbox_full"])[0].contains("excuse it no more"));
         assert!(counters(&names, &[], &["inbox_full", "gone"])[0].contains("nothing is counted as gone"));
+    }
+
+    #[test]
+    fn an_invariant_that_is_named_and_not_there() {
+        let module = "//! A.\n//!\n//! Invariants\n//! 1. It is one.\n//! 2. Or two, of\n//!    3 that there are.\n\nfn f() {}\n";
+        assert_eq!(super::invariants::numbered(module), [1, 2]);
+        let said = |test: &str| {
+            let of = |path: &str, text: &str| (path.to_owned(), text.to_owned());
+            super::invariants::problems(&[of("src/a/mod.rs", module), of("src/a/b/tests.rs", test), of("src/c.rs", "")])
+        };
+        assert_eq!(said("/// Invariant 2: or two.\nfn g() {}"), Vec::<String>::new());
+        assert_eq!(said("fn g() {}\nlet invariant = 3;"), Vec::<String>::new());
+        assert!(said("\n/// Invariant 3.\nfn g() {}")[0].starts_with("src/a/b/tests.rs:2: evidence: no module"));
     }
 
     #[test]
