@@ -1,5 +1,7 @@
 //! Console blocks of a document: commands with what they print, run one after the other in one shell's place.
 
+#![allow(clippy::unwrap_used, reason = "tests, and helpers of tests")]
+
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
