@@ -53,7 +53,7 @@ fn routers() -> Vec<Router> {
             roles: [0; 2],
             key: sign::public(&key),
             agreement: AgreementKey([0; 32]),
-            handle: Handle([0; 16]),
+            handle: Handle(*seed.first_chunk().expect("a seed is longer")),
             sealed_id: Vec::new(),
         };
         Router { credential: PeerCredential { hash: hash(&seed), body, signed: seed.as_slice().into() }, key }

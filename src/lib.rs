@@ -26,7 +26,7 @@
 //! 0  id, time, counter, advice  base types; the table of counters; words on what a file system says
 //! ```
 //!
-//! # Invariants of the architecture (kept by `tests/tidy.rs`)
+//! # Invariants of the architecture (kept by `tests/it/tidy.rs`)
 //!
 //! 1. Imports go down only; siblings on floor 3 and on floor 5 never import one another.
 //! 2. Below floor 5 nothing asks for the time, opens a socket or a file, starts a thread, or draws randomness:

@@ -3,13 +3,13 @@
 #![no_main]
 
 #[allow(dead_code)]
-#[path = "../../wire/entropy.rs"]
+#[path = "../../it/wire/entropy.rs"]
 mod entropy;
 #[allow(dead_code)]
-#[path = "../../wire/registry.rs"]
+#[path = "../../it/wire/registry.rs"]
 mod registry;
 #[allow(dead_code)]
-#[path = "../../wire/samples.rs"]
+#[path = "../../it/wire/samples.rs"]
 mod samples;
 
 use libfuzzer_sys::fuzz_target;
