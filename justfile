@@ -35,9 +35,10 @@ sim SCENARIO *OPTIONS:
 bench *NAMES:
     cargo bench -- {{NAMES}}
 
-# Write the test vectors anew, after a change of what is on the wire
+# Write what is written from the code anew: test vectors, tables of documents, the pictures of ARCHITECTURE.md
 bless:
-    M2MESH_BLESS=1 cargo test --test it wire::
+    M2MESH_BLESS=1 cargo test --test it -- wire:: tidy::
+    M2MESH_BLESS=1 cargo test --lib event_log::
 
 # Build the guide to the code, and open it
 docs:

@@ -5,7 +5,8 @@
 
 use crate::counter::Counter;
 use crate::engine::Engine;
-use crate::engine::neighbours::links::{Link, clock_offset};
+use crate::engine::neighbours::clocks::Clocks;
+use crate::engine::neighbours::links::Link;
 use crate::engine::routing::Reroute;
 use crate::event_log::Event;
 use crate::id::LinkId;
@@ -26,7 +27,7 @@ impl Engine {
         age: Duration,
     ) {
         let name = self.neighbours.name_of(&mut self.core, &peer.credential.body.handle);
-        let clock_offset = clock_offset(peer.seconds, self.core.now.unix.seconds(), age);
+        let clocks = Clocks::of_link(peer.seconds, self.core.now.unix.seconds(), age);
         self.core.record(Event::LinkUp {
             name: name.clone(),
             credential: peer.credential.hash.prefix(),
@@ -43,9 +44,7 @@ impl Engine {
                 peer: peer.credential,
                 name: name.clone(),
                 blocked: false,
-                clock_offset,
-                set_forward: 0,
-                theirs_set_forward: 0,
+                clocks,
                 addresses: Vec::new(),
                 bearer,
                 silent: false,

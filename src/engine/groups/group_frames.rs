@@ -146,7 +146,7 @@ impl Groups {
             lag.note_told(0);
             return lag;
         }
-        let giver = neighbours.links.get(link).map_or(0, |link| link.clock_of_hello().saturating_neg());
+        let giver = neighbours.links.get(link).map_or(0, |link| link.clocks.of_hello().saturating_neg());
         lag.note_told(arrival.behind.unwrap_or(0).saturating_add(giver));
         // What was fetched may have waited; but before it was sealed it does not come, however long its giver says that it has kept it.
         let at_least = took.saturating_add(waited);

@@ -67,7 +67,8 @@ impl Groups {
             let Some(stream) = streams.streams.get_mut(&key) else { continue };
             let unended = (stream.closed && !stream.ended).then_some(stream.entered);
             // Whoever has listened since before the epoch began.
-            let turn = core::mem::take(&mut stream.orphaned).then(|| now.time - now.unix.since(stream.start));
+            let turn =
+                core::mem::take(&mut stream.succession.orphaned).then(|| now.time - now.unix.since(stream.start));
             let Some((since, (name, group))) = unended.max(turn).zip(stream.place.clone()) else { continue };
             if unended.is_some() {
                 streams.forget_topics(&key);

@@ -337,7 +337,7 @@ impl Groups {
             }
             let mut head = Vec::with_capacity(frame::HEADER + 8);
             frame::begin(&mut head, Kind::GroupAgain);
-            let set_forward = neighbours.links.get(link).map_or(0, |link| link.set_forward);
+            let set_forward = neighbours.links.get(link).map_or(0, |link| link.clocks.set_forward);
             let behind = kept.behind(core.now).saturating_sub(set_forward);
             head.extend_from_slice(&Again::of(core.now.time.since(kept.came), behind).to_bytes());
             core.count(Counter::GroupFramesRepaired, 1);

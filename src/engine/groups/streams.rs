@@ -19,6 +19,7 @@ use crate::engine::core::Core;
 use crate::engine::groups::heard::Term;
 use crate::engine::groups::missing::{Gap, Known};
 use crate::engine::groups::shelf::Flow;
+use crate::engine::groups::succession::Succession;
 use crate::engine::groups::{Groups, lag};
 use crate::engine::routing::data_frames::inner;
 use crate::engine::share::Shares;
@@ -80,10 +81,6 @@ pub(in crate::engine) struct Incoming {
     pub(in crate::engine) start: Unix,
     /// Its publisher, if that is a contact, and the group.
     pub(in crate::engine) place: Option<(Name, String)>,
-    /// Whether nothing has been heard of its publisher's stream of the epoch before, though there was one.
-    pub(in crate::engine) orphaned: bool,
-    /// Until when one from before a restart of its publisher may come first.
-    pub(in crate::engine) alone_until: Option<Time>,
     /// When its first frame came to the mesh, or to those whom it was fetched from, and when that came here.
     pub(in crate::engine) came: Time,
     pub(in crate::engine) entered: Time,
@@ -95,9 +92,8 @@ pub(in crate::engine) struct Incoming {
     /// The same by this device's clock, if that was after the oldest subscription.
     pub(in crate::engine) began: Option<Time>,
     pub(in crate::engine) topics: BTreeMap<String, Last>,
-    /// The stream of the same contact that it follows, and until when it waits for that to end.
-    pub(in crate::engine) predecessor: Option<(Key, Time)>,
-    pub(in crate::engine) successor: Option<Key>,
+    /// Its place among the streams of the same contact.
+    pub(in crate::engine) succession: Succession,
     pub(in crate::engine) ended: bool,
     pub(in crate::engine) closed: bool,
     /// Of a closed one: subscriptions that have stood since then have missed what comes of it.
@@ -188,12 +184,12 @@ impl Streams {
     pub(in crate::engine) fn next_wake(&self, now: Time) -> Option<Time> {
         let wakes = self.holding.iter().filter_map(|key| {
             let stream = self.streams.get(key)?;
-            let before = stream.predecessor.and_then(|(key, until)| Some((self.streams.get(&key)?, until)));
+            let before = stream.succession.predecessor.and_then(|(key, until)| Some((self.streams.get(&key)?, until)));
             let waits_until = match before.filter(|(before, _)| !before.closed) {
                 // It is woken with the one that it waits for, or when it can wait no longer.
                 Some((before, _)) if before.order.holds() => return stream.order.due(),
                 Some((before, until)) => (!before.ended).then_some(until),
-                None => stream.alone_until,
+                None => stream.succession.alone_until,
             };
             let waits_until = waits_until.filter(|until| *until > now);
             waits_until.map_or_else(|| stream.order.next_wake(), |until| stream.order.due().map(|due| due.min(until)))
@@ -248,8 +244,6 @@ impl Groups {
         let mut stream = Incoming {
             start: frame.start,
             place: frame.from.clone().map(|name| (name, frame.group.clone())),
-            orphaned: false,
-            alone_until: None,
             came: frame.came,
             entered: now,
             latest: frame.came,
@@ -257,8 +251,7 @@ impl Groups {
             order,
             began,
             topics,
-            predecessor: None,
-            successor: None,
+            succession: Succession::default(),
             ended: false,
             closed: false,
             concerns: began.map(|began| began - MARGIN),
@@ -408,7 +401,7 @@ impl Groups {
                 self.multicast.streams.holding.insert(key);
             } else {
                 self.multicast.streams.holding.remove(&key);
-                next = stream.successor;
+                next = stream.succession.successor;
             }
         }
     }

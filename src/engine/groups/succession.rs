@@ -23,6 +23,19 @@ const TURN: Duration = Duration::from_millis(500);
 /// A publisher that was heard in an epoch so lately has not been started again since with its clock in an earlier one: what comes of that is late.
 const STARTED_AGAIN: Duration = Duration::from_secs(5);
 
+/// A stream's place among those of the same contact.
+#[derive(Debug, Default)]
+pub(in crate::engine) struct Succession {
+    /// The stream that it follows, and until when it waits for that to end.
+    pub(in crate::engine) predecessor: Option<(Key, Time)>,
+    /// The one that follows it.
+    pub(in crate::engine) successor: Option<Key>,
+    /// Until when one from before a restart of its publisher may come first.
+    pub(in crate::engine) alone_until: Option<Time>,
+    /// Whether nothing has been heard of its publisher's stream of the epoch before, though there was one.
+    pub(in crate::engine) orphaned: bool,
+}
+
 impl Streams {
     /// Puts a stream that is new here before or behind the one that was heard last of its publisher. Under one credential the lower ordinal is
     /// the earlier one; else the one of the later epoch comes after the other, unless that one begins to be heard when it has been silent for
@@ -39,11 +52,12 @@ impl Streams {
         let process = |key: &Key| (key.0, ordinals::process_of(&key.1));
         let knows = latest.is_some_and(|latest| latest.0 == key.0 && process(&latest).1 + 1 >= process(&key).1);
         if process(&key).1 > 0 && stream.began.is_some() && !knows {
-            stream.alone_until = Some(now + TURN);
+            stream.succession.alone_until = Some(now + TURN);
         }
         let before = latest.and_then(|latest| self.streams.get(&latest)).map(|before| before.start);
-        stream.orphaned = ordinals::continues(&key.1) && before.is_none_or(|before| before + epoch < stream.start);
-        if stream.orphaned {
+        stream.succession.orphaned =
+            ordinals::continues(&key.1) && before.is_none_or(|before| before + epoch < stream.start);
+        if stream.succession.orphaned {
             self.doubts.insert((now + GRACE, key));
         }
         // Of one process a stream that another follows in the same epoch has ended. What has come of it may still be incomplete otherwise.
@@ -51,16 +65,16 @@ impl Streams {
         match latest.and_then(|latest| Some((latest, self.streams.get_mut(&latest)?))) {
             Some((last, later)) if comes_before((&key, stream), (&last, later), now) => {
                 // It comes late: nothing of it may follow what has been heard of its successor.
-                stream.closed = !later.topics.is_empty() || later.predecessor.is_some();
-                later.orphaned &= stream.start + epoch < later.start;
+                stream.closed = !later.topics.is_empty() || later.succession.predecessor.is_some();
+                later.succession.orphaned &= stream.start + epoch < later.start;
                 if !stream.closed {
-                    later.predecessor = Some((key, until(&key, &last)));
-                    stream.successor = Some(last);
+                    later.succession.predecessor = Some((key, until(&key, &last)));
+                    stream.succession.successor = Some(last);
                 }
             }
             Some((before, earlier)) => {
-                earlier.successor = Some(key);
-                stream.predecessor = Some((before, until(&before, &key)));
+                earlier.succession.successor = Some(key);
+                stream.succession.predecessor = Some((before, until(&before, &key)));
                 self.latest.insert(place, key);
             }
             None => drop(self.latest.insert(place, key)),
@@ -70,7 +84,9 @@ impl Streams {
     /// Whether a stream has to wait for the one before it.
     pub(in crate::engine) fn waits(&self, key: &Key, now: Time) -> bool {
         let Some(stream) = self.streams.get(key) else { return false };
-        let Some((before, until)) = stream.predecessor else { return stream.alone_until.is_some_and(|at| now < at) };
+        let Some((before, until)) = stream.succession.predecessor else {
+            return stream.succession.alone_until.is_some_and(|at| now < at);
+        };
         let Some(before) = self.streams.get(&before).filter(|before| !before.closed) else { return false };
         before.order.holds() || (!before.ended && now < until)
     }
@@ -81,11 +97,11 @@ impl Groups {
     pub(in crate::engine) fn close_predecessor(&mut self, core: &Core, key: &Key) {
         let streams = &mut self.multicast.streams;
         let Some(stream) = streams.streams.get_mut(key) else { return };
-        let Some((before, _)) = stream.predecessor.take() else { return };
+        let Some((before, _)) = stream.succession.predecessor.take() else { return };
         let now = core.now.time;
         if let Some(stream) = streams.streams.get_mut(&before) {
             // Where it began is told no more: what comes of it yet is missed by itself.
-            (stream.closed, stream.successor, stream.began) = (true, None, None);
+            (stream.closed, stream.succession.successor, stream.began) = (true, None, None);
             if !stream.topics.is_empty() {
                 stream.concerns = Some(stream.concerns.map_or(stream.entered, |since| since.max(stream.entered)));
             }
@@ -104,8 +120,8 @@ impl Groups {
         let streams = &mut self.multicast.streams;
         let mut chain = vec![key];
         while let Some(stream) = chain.last().and_then(|key| streams.streams.get_mut(key)) {
-            stream.alone_until = None;
-            let Some((before, until)) = &mut stream.predecessor else { break };
+            stream.succession.alone_until = None;
+            let Some((before, until)) = &mut stream.succession.predecessor else { break };
             *until = now;
             let before = *before;
             let Some(before_that) = streams.streams.get_mut(&before).filter(|before| !before.closed) else { break };

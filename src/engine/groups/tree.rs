@@ -290,7 +290,8 @@ impl Groups {
                 continue;
             }
             let mut head = Vec::with_capacity(frame::HEADER + 8);
-            let behind = lag.behind.saturating_sub(neighbours.links.get(link).map_or(0, |link| link.set_forward));
+            let behind =
+                lag.behind.saturating_sub(neighbours.links.get(link).map_or(0, |link| link.clocks.set_forward));
             let again =
                 (lag.fetched.is_some() || behind != 0).then(|| Again::of(lag.fetched.unwrap_or_default(), behind));
             frame::begin(&mut head, if again.is_some() { Kind::GroupAgain } else { Kind::Group });

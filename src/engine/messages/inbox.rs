@@ -78,6 +78,17 @@ pub(in crate::engine) struct Inbox {
     pub(in crate::engine) grown: bool,
     pub(in crate::engine) watchers: BTreeMap<Token, String>,
     pub(in crate::engine) live: BTreeSet<Token>,
+    /// What senders are to be told of at the end of the turn.
+    pub(in crate::engine) telling: Telling,
+    /// Senders whose receipts seem to have been lost of late: since when they go back the way the messages came, or do
+    /// not any more. No more than there are contacts.
+    pub(in crate::engine) returning: BTreeMap<Name, (Time, bool)>,
+}
+
+/// What a turn has brought that its senders are to be told of.
+#[derive(Debug, Default)]
+pub(in crate::engine) struct Telling {
+    /// Ranges of what has the same verdict.
     pub(in crate::engine) receipts: BTreeMap<(Name, StreamId, Verdict), Vec<u64>>,
     /// Relays that the turn's messages came over, where there were any.
     pub(in crate::engine) visited: BTreeMap<StreamId, Vec<CredentialPrefix>>,
@@ -85,9 +96,6 @@ pub(in crate::engine) struct Inbox {
     pub(in crate::engine) due: BTreeMap<StreamId, Unix>,
     /// Streams of which the turn has brought something again.
     pub(in crate::engine) repeated: BTreeSet<StreamId>,
-    /// Senders whose receipts seem to have been lost of late: since when they go back the way the messages came, or do
-    /// not any more. No more than there are contacts.
-    pub(in crate::engine) returning: BTreeMap<Name, (Time, bool)>,
 }
 
 impl Inbox {
@@ -207,20 +215,20 @@ impl Inbox {
 
     pub(in crate::engine) fn note_visited(&mut self, stream: StreamId, visited: &[CredentialPrefix]) {
         if !visited.is_empty() {
-            self.visited.insert(stream, visited.to_vec());
+            self.telling.visited.insert(stream, visited.to_vec());
         }
     }
 
     /// A message of a stream that is over then has come. Of one that is over now nobody waits to be told.
     pub(in crate::engine) fn note_due(&mut self, stream: StreamId, ends: Unix, now: Unix) {
         if ends > now {
-            let due = self.due.entry(stream).or_insert(ends);
+            let due = self.telling.due.entry(stream).or_insert(ends);
             *due = ends.min(*due);
         }
     }
 
     pub(in crate::engine) fn confirm(&mut self, from: &Name, stream: StreamId, verdict: Verdict, ranges: &[u64]) {
-        let known = self.receipts.entry((from.clone(), stream, verdict)).or_default();
+        let known = self.telling.receipts.entry((from.clone(), stream, verdict)).or_default();
         for range in ranges.chunks_exact(2) {
             match known.last_mut() {
                 Some(last) if last.checked_add(1) == Some(range[0]) => *last = range[1],

@@ -181,7 +181,7 @@ impl Messages {
         }
         match if late { dedupe.turn_down(sequence, Verdict::Expired) } else { dedupe.accept(sequence) } {
             dedupe::Verdict::Known(verdict) => {
-                self.inbox.repeated.insert(id);
+                self.inbox.telling.repeated.insert(id);
                 core.count(Counter::MessagesDuplicate, 1);
                 (Some(verdict), false)
             }

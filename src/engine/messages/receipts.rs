@@ -11,6 +11,7 @@ use crate::delivery::lane::Terms;
 use crate::delivery::retry;
 use crate::engine::core::Core;
 use crate::engine::messages::Messages;
+use crate::engine::messages::inbox::Telling;
 use crate::engine::messages::seals::Envelope;
 use crate::engine::neighbours::Neighbours;
 use crate::engine::neighbours::fragments::Leaving;
@@ -57,10 +58,8 @@ impl Messages {
     ) {
         let mut by_sender: BTreeMap<Name, Vec<Receipt>> = BTreeMap::new();
         let at = core.now.unix.0;
-        let visited = core::mem::take(&mut self.inbox.visited);
-        let repeated = core::mem::take(&mut self.inbox.repeated);
-        let due = core::mem::take(&mut self.inbox.due);
-        for ((from, stream, verdict), ranges) in core::mem::take(&mut self.inbox.receipts) {
+        let Telling { receipts, visited, due, repeated } = core::mem::take(&mut self.inbox.telling);
+        for ((from, stream, verdict), ranges) in receipts {
             for ranges in ranges.chunks(2 * MAX_RANGES) {
                 let visited = visited.get(&stream).cloned().unwrap_or_default();
                 let receipt = Receipt { stream, verdict, ranges: ranges.to_vec(), visited, at };

@@ -88,7 +88,7 @@ impl Messages {
         }
         // The clock of a neighbour is known, that of a device beyond it is not.
         let direct = data.path.visited.is_empty();
-        let offset = neighbours.links.get(link).filter(|_| direct).map_or(0, |link| link.clock());
+        let offset = neighbours.links.get(link).filter(|_| direct).map_or(0, |link| link.clocks.between());
         let expiry = Unix(data.header.expiry.saturating_add_signed(offset.saturating_neg()));
         if expiry < core.now.unix {
             core.count(Counter::DataExpired, 1);

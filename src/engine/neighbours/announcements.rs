@@ -66,7 +66,7 @@ impl Neighbours {
             groups: self.own_groups.iter().filter(|_| !core.settings.forwarding).take(MAX_GROUPS).copied().collect(),
             area: core.settings.area,
             process: core.process,
-            set_forward: self.links.get(to).map_or(0, |link| link.set_forward / 1_000),
+            set_forward: self.links.get(to).map_or(0, |link| link.clocks.set_forward / 1_000),
         }
     }
 }
@@ -103,7 +103,7 @@ impl Neighbours {
         let (own, others) = (unpack(addresses, MAX_ADDRESSES), unpack(others, MAX_OTHERS));
         let neighbour = self.links.get_mut(link)?;
         neighbour.addresses.clone_from(&own);
-        neighbour.theirs_set_forward = set_forward.saturating_mul(1_000);
+        neighbour.clocks.theirs_set_forward = set_forward.saturating_mul(1_000);
         core.outputs.push_back(Output::Addresses { link, own, others });
         let trim = |tags: Vec<Tag>, most| tags.into_iter().take(most).collect::<Vec<_>>();
         let (services, mut groups) = (trim(services, MAX_SERVICES), trim(groups, MAX_GROUPS));

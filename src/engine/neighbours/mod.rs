@@ -1,6 +1,7 @@
 //! Neighbours: the devices at the other end of this one's links, what they say of themselves, and what their links are worth.
 
 pub(super) mod announcements;
+pub(super) mod clocks;
 pub(super) mod credential_exchange;
 pub(super) mod forgeries;
 pub(super) mod fragments;

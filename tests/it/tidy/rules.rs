@@ -1,6 +1,6 @@
 //! The rules. Every complaint reads `file:line: rule: what is wrong; what to do`.
 
-use super::source::{Named, paths, tokens};
+use super::source::{Named, Token, paths, tokens};
 
 /// Every top-level module of `src` with its floor. Imports go down only.
 const FLOORS: [(&str, u8); 27] = [
@@ -50,6 +50,8 @@ const WINGS: [(&str, u8); 10] = [
 const FIRST_IO_FLOOR: u8 = 5;
 /// Lines of the longest file.
 const MAX_LINES: usize = 500;
+/// Fields of the broadest struct of the engine.
+const MAX_FIELDS: usize = 15;
 
 /// Files of `net` and `node` that may use tokio's timers and tasks: they build what the simulator replaces.
 const REAL_TIME_ALLOWED: [(&str, &str); 3] = [
@@ -204,11 +206,41 @@ pub fn manner(path: &str, text: &str) -> Vec<String> {
             }
         }
     }
+    if path.starts_with("src/engine/") {
+        problems.extend(broad(path, &all));
+    }
     let lines = text.lines().count();
     if lines > MAX_LINES {
         problems.push(format!(
             "{path}:{lines}: size: {lines} lines, at most {MAX_LINES}; look for the second thing in the file"
         ));
+    }
+    problems
+}
+
+/// Structs of the engine with more fields than a reader keeps in mind.
+fn broad(path: &str, all: &[Token]) -> Vec<String> {
+    let text = |at: usize| all.get(at).map_or("", |token| token.text.as_str());
+    let mut problems = Vec::new();
+    for at in (0..all.len()).filter(|at| text(*at) == "struct" && !text(at + 1).is_empty()) {
+        let opens = (at + 2..all.len()).find(|at| ["{", ";", "("].contains(&text(*at))).unwrap_or(all.len());
+        let (mut depth, mut fields, mut here) = (0, 0, opens);
+        while text(opens) == "{" && here < all.len() {
+            match text(here) {
+                "{" | "(" | "[" | "<" => depth += 1,
+                "}" | ")" | "]" | ">" => depth -= 1,
+                ":" if depth == 1 => fields += 1,
+                _ => {}
+            }
+            here += 1;
+            if depth == 0 {
+                break;
+            }
+        }
+        if fields > MAX_FIELDS {
+            let (line, name) = (all[at].line, text(at + 1));
+            problems.push(format!("{path}:{line}: size: `{name}` has {fields} fields, at most {MAX_FIELDS}; look for what belongs together"));
+        }
     }
     problems
 }
