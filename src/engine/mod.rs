@@ -24,7 +24,7 @@
 //!
 //! | wing | files |
 //! |-|-|
-//! | the way in and out | `exchange` inputs and outputs, [`api`] what the application says and hears, [`lab`] what a lab tells, [`store`] what a disk is asked; `dispatch` which room each is for, `turn` in which order a turn ends, `journal` its commit and the event log, `core` what all need |
+//! | the way in and out | `exchange` inputs and outputs, [`api`] what is asked of it for an application and what it makes of it, [`store`] what a disk is asked; `dispatch` which room each is for, `turn` in which order a turn ends, `journal` its commit and the event log, `core` what all need |
 //! | neighbours | `links` who they are, `announcements` what they say of themselves, `credential_exchange` and `peer_credentials` whose signatures are known, `link_metrics` what links are worth, `fragments` for narrow ones, `segments` whose frames, `share` no link more than its part, `forgeries` nor much that is forged |
 //! | routing | `link_state` what routers tell each other, `routes` which way, by `pathfinding`, `hold_down` and until when, `forward` for others, `locate` where a leaf is, `flights` what became of frames, `questions` about leaves, `data_frames` the parts of a frame, `wording` for people |
 //! | messages out | `submission` checked, by the `objectives` of their policy, `strangers` to whom there is no card yet, `departures` sealed and sent in turn, `endings` what became of them, `outcomes` by name, `outbox` through a restart; `sessions` which there are, `seals` put on and taken off, `sender` who waits for an end |

@@ -4,7 +4,7 @@
 //! it can go on; `error` (data as of a failed request) ends it early. A comment every 15 s keeps it alive.
 //!
 //! **Subscriptions and offers** come out of the call's replies, with their policies at the bound
-//! ([`replies`](super::replies)). **Inbox and log** are not pushed: the node says how far they reach, and the stream
+//! ([`replies`](crate::client::replies)). **Inbox and log** are not pushed: the node says how far they reach, and the stream
 //! reads on from the store as fast as its reader takes, so nothing is dropped however slow that is.
 //!
 //! **Lines.** Each line of the body is one message, handed to the node in order; at most [`MAX_IN_FLIGHT`] are

@@ -62,7 +62,7 @@ fn what_comes_by_streams_and_pages_is_as_clients_know_it() {
     };
     pinned(
         &Published::new(published, 1),
-        r#"{"topic":"plant/a","from":"meter","sent":"1970-01-01T00:00:01Z","lost":2,"skipped":1,"payload_base64":"/w=="}"#,
+        r#"{"topic":"plant/a","from":"meter","sent":"1970-01-01T00:00:01.000Z","lost":2,"skipped":1,"payload_base64":"/w=="}"#,
     );
     let missed = api::Missed { topic: "plant/a".into(), from: None, lost: 2, uncertain: true };
     pinned(&Missed::new(missed, 0), r#"{"topic":"plant/a","lost":2,"uncertain":true}"#);
@@ -81,14 +81,14 @@ fn what_comes_by_streams_and_pages_is_as_clients_know_it() {
     };
     pinned(
         &InboxPage { messages: vec![message.into()], next: 10, more: false },
-        r#"{"messages":[{"number":9,"from":"meter","id":"07070707070707070707070707070707/3","sent":"1970-01-01T00:00:01Z","received":"1970-01-01T00:00:02Z","payload":"21.5"}],"next":10,"more":false}"#,
+        r#"{"messages":[{"number":9,"from":"meter","id":"07070707070707070707070707070707/3","sent":"1970-01-01T00:00:01.000Z","received":"1970-01-01T00:00:02.000Z","payload":"21.5"}],"next":10,"more":false}"#,
     );
     let raw = Record::encode(1, Unix::from_seconds(1), &[0; 32], Event::StoreRecovered);
     let entry = crate::event_log::Entry::select(&raw, &Filter::default()).expect("it reads").expect("it is wanted");
     let record = LogRecord { hash: "00".into(), ..LogRecord::from(entry) };
     pinned(
         &LogPage { records: vec![record], after: 1, more: true },
-        r#"{"records":[{"sequence":1,"at":"1970-01-01T00:00:01Z","kind":"store-recovered","text":"the disk takes writes again","details":{},"hash":"00"}],"after":1,"more":true}"#,
+        r#"{"records":[{"sequence":1,"at":"1970-01-01T00:00:01.000Z","kind":"store-recovered","text":"the disk takes writes again","details":{},"hash":"00"}],"after":1,"more":true}"#,
     );
     let verdict = LogVerdict {
         intact: true,
