@@ -406,7 +406,8 @@ mod can_fail {
 
     #[test]
     fn a_struct_of_the_engine_that_is_too_broad() {
-        let fields = |count: usize| (0..count).map(|n| format!("f{n}: BTreeMap<(u8, u8), [u8; 2]>, ")).collect::<String>();
+        let fields =
+            |count: usize| (0..count).map(|n| format!("f{n}: BTreeMap<(u8, u8), [u8; 2]>, ")).collect::<String>();
         let text = |count| format!("//! A.\nstruct A<T: B> {{ {} }}\n", fields(count));
         assert_eq!(manner("src/engine/a.rs", &text(15)), Vec::<String>::new());
         assert!(manner("src/engine/a.rs", &text(16))[0].starts_with("src/engine/a.rs:2: size: `A` has 16 fields"));
