@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 impl Core {
-    /// What a publication asks of the links that it leaves over, and how long it is of use; nothing if it has been refused.
+    /// What a publication requires of the links that it leaves over, and how long it is of use. `None`: it is refused, and the application has been told.
     pub(in crate::engine) fn publication_terms(
         &mut self,
         token: Token,

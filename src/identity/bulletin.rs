@@ -227,7 +227,7 @@ impl VerifiedBulletin {
     }
 
     /// The segment of frames between devices in these segments: the lowest that both are in, else the lowest that one is in
-    /// and the other reaches; nothing if there is none.
+    /// and the other reaches, or `None` if there is none.
     pub fn segment_between(&self, one: u64, other: u64) -> Option<u8> {
         let reached = self.reach(one) & other | self.reach(other) & one;
         let common = if one & other == 0 { reached } else { one & other };

@@ -44,7 +44,7 @@ impl Suite {
         }
     }
 
-    /// What a responder that has `own` takes of an offer; nothing if the one that is mandatory is missing there.
+    /// The suite that a responder with the suites `own` chooses from an offer, or `None` if the offer lacks the mandatory suite.
     pub(super) fn chosen(offered: u8, own: u8) -> Option<Self> {
         let mandatory = Self::ChaCha20Poly1305;
         let common = offered & (own & Self::built() | mandatory.bit());

@@ -74,7 +74,7 @@ pub trait Gatekeeper: Send + Sync + 'static {
         None
     }
 
-    /// The own clock, in unix seconds; nothing if it is not to be compared with others'.
+    /// The clock of this device, in unix seconds, or `None` if it is not to be compared with those of others.
     fn clock(&self) -> Option<u64> {
         None
     }

@@ -17,10 +17,11 @@
 //!
 //! Invariants
 //! 1. A peer has at most one link over each bearer; a link has one to [`MAX_CONNECTIONS`] connections.
-//! 2. Numbers of links are never used twice.
-//! 3. A link is silent while all of its connections are that still take frames, and it has any.
+//! 2. Numbers of links are never used twice, nor are those of another network of the same node.
+//! 3. A link is silent while every open connection of it is silent, and at least one is open.
 //! 4. Of connections of two processes neither is finished in favour of the other.
 
+use super::link_ids::LinkIds;
 use super::pipe::Pipe;
 use super::{Multiaddr, PeerId};
 use crate::id::LinkId;
@@ -33,7 +34,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub(crate) struct Links {
     local: PeerId,
     most: usize,
-    next: u64,
+    ids: LinkIds,
     links: BTreeMap<LinkId, Link>,
     by_peer: BTreeMap<(PeerId, u8), LinkId>,
     neighbours: usize,
@@ -105,11 +106,11 @@ pub(crate) enum Joined {
 }
 
 impl Links {
-    pub(crate) fn new(local: PeerId, most: u32) -> Self {
+    pub(crate) fn new(local: PeerId, most: u32, ids: LinkIds) -> Self {
         Self {
             local,
             most: most as usize,
-            next: 0,
+            ids,
             links: BTreeMap::new(),
             by_peer: BTreeMap::new(),
             neighbours: 0,
@@ -144,8 +145,7 @@ impl Links {
         }
         let is_new = self.of_peer(peer).next().is_none();
         self.neighbours += usize::from(is_new);
-        self.next += 1;
-        let link = LinkId(self.next);
+        let link = self.ids.next();
         self.links.insert(link, Link { peer, bearer, silent: false, connections: vec![connection] });
         self.by_peer.insert((peer, bearer), link);
         self.by_connection.insert(id, link);
@@ -359,10 +359,23 @@ mod tests {
         ConnectionId::new_unchecked(id)
     }
 
+    /// Invariant 2.
+    #[test]
+    fn two_networks_of_a_node_number_their_links_apart() {
+        let (low, high) = peers();
+        let ids = LinkIds::default();
+        let (mut one, mut other) = (Links::new(low, 9, ids.clone()), Links::new(low, 9, ids));
+        assert_eq!(join(&mut one, high, 1, true), Joined::New(LinkId(1)));
+        assert_eq!(join(&mut other, high, 1, true), Joined::New(LinkId(2)));
+        assert!(one.leave(id(1)).is_some());
+        assert_eq!(join(&mut one, high, 2, true), Joined::New(LinkId(3)));
+    }
+
     #[test]
     fn both_ends_keep_the_connection_of_the_lower_dialer() {
         let (low, high) = peers();
-        let (mut at_low, mut at_high) = (Links::new(low, 9), Links::new(high, 9));
+        let (mut at_low, mut at_high) =
+            (Links::new(low, 9, LinkIds::default()), Links::new(high, 9, LinkIds::default()));
         assert_eq!(join(&mut at_low, high, 1, true), Joined::New(LinkId(1)));
         assert_eq!(join(&mut at_low, high, 2, false), Joined::Another(LinkId(1), Some(id(1))));
         assert_eq!(join(&mut at_high, low, 2, true), Joined::New(LinkId(1)));
@@ -377,7 +390,8 @@ mod tests {
     #[test]
     fn only_the_dialer_decides_between_its_own() {
         let (low, high) = peers();
-        let (mut at_low, mut at_high) = (Links::new(low, 9), Links::new(high, 9));
+        let (mut at_low, mut at_high) =
+            (Links::new(low, 9, LinkIds::default()), Links::new(high, 9, LinkIds::default()));
         join(&mut at_low, high, 1, true);
         assert_eq!(join(&mut at_low, high, 2, true), Joined::Another(LinkId(1), Some(id(1))));
         assert_eq!(at_low.proved(id(1)), [id(2)]);
@@ -387,7 +401,7 @@ mod tests {
 
     #[test]
     fn links_are_bounded() {
-        let mut links = Links::new(PeerId::random(), 1);
+        let mut links = Links::new(PeerId::random(), 1, LinkIds::default());
         let peer = PeerId::random();
         for id in 0..MAX_CONNECTIONS {
             assert_ne!(join(&mut links, peer, id, false), Joined::Refused);
@@ -400,7 +414,7 @@ mod tests {
     #[test]
     fn a_peer_has_a_link_for_each_bearer() {
         let (low, high) = peers();
-        let mut links = Links::new(low, 9);
+        let mut links = Links::new(low, 9, LinkIds::default());
         assert_eq!(join_over(&mut links, high, 0, 1, true), Joined::New(LinkId(1)));
         assert_eq!(join_over(&mut links, high, 3, 2, true), Joined::New(LinkId(2)));
         assert_eq!(join_over(&mut links, high, 3, 3, false), Joined::Another(LinkId(2), Some(id(2))));
@@ -414,7 +428,7 @@ mod tests {
     #[test]
     fn a_restarted_peer_is_no_twin_and_two_processes_that_live_are_and_both_stay() {
         let (low, high) = peers();
-        let mut links = Links::new(low, 9);
+        let mut links = Links::new(low, 9, LinkIds::default());
         join_as(&mut links, high, 1, 0, 1, false);
         assert_eq!(join_as(&mut links, high, 2, 0, 2, false), Joined::Another(LinkId(1), None));
         // The old one does not answer.
@@ -436,7 +450,7 @@ mod tests {
     #[test]
     fn there_is_room_for_neighbours_when_there_is_none_for_others() {
         let (one, other) = peers();
-        let mut links = Links::new(PeerId::random(), 1);
+        let mut links = Links::new(PeerId::random(), 1, LinkIds::default());
         let room = links.room();
         assert!(room.has_for(&one) && room.has_for(&other));
         join(&mut links, one, 1, false);
@@ -448,7 +462,7 @@ mod tests {
     #[test]
     fn a_link_is_silent_while_all_its_connections_are() {
         let (low, high) = peers();
-        let mut links = Links::new(low, 9);
+        let mut links = Links::new(low, 9, LinkIds::default());
         join(&mut links, high, 1, true);
         let link = LinkId(1);
         links.connection_mut(id(1)).expect("there").silent = true;

@@ -11,7 +11,7 @@
 //! The node polls [`Network::poll`] and gets a [`NetEvent`] at a time; it sends with [`Network::try_send`], which refuses
 //! rather than grow. A realm's rules are not known here: a
 //! [`Gatekeeper`] says who is a member. Two networks may live in one process, with different keys: nothing here is
-//! process-wide. Timers are `futures_timer`'s and tasks go to the executor that is passed in, so that a simulator
+//! process-wide, and numbers of links are given by who runs both ([`LinkIds`]). Timers are `futures_timer`'s and tasks go to the executor that is passed in, so that a simulator
 //! can run all of it but [`transport`] and mDNS. In a lab, admitted connections are wrapped once more, to behave as a
 //! shape says ([`emulation`]).
 //!
@@ -47,6 +47,7 @@ pub mod enrol;
 mod handler;
 mod handshake;
 mod lane;
+mod link_ids;
 pub mod links;
 mod listening;
 mod liveness;
@@ -67,6 +68,7 @@ mod wake_gate;
 pub use admission::Gatekeeper;
 pub use clocks::Skew;
 pub use enrol::{EnrolError, Reach, Unhelpful, Why, ask_around, enrol};
+pub use link_ids::LinkIds;
 pub use sorter::transport as transport_of;
 pub use swarm::Network;
 pub use transport::TransportError;

@@ -20,6 +20,7 @@ use super::enrol::{Desk, Requests};
 use super::handler::Received;
 use super::handshake::Reason;
 use super::lane::lane_of;
+use super::link_ids::LinkIds;
 use super::links::Links;
 use super::listening::Listening;
 use super::names::Resolver;
@@ -78,7 +79,7 @@ struct Closed {
 
 impl<G: Gatekeeper> Network<G> {
     /// Over a transport whose key is that of `local`. Listening and dialling begin with the first poll; `seed` feeds
-    /// the jitter of dials.
+    /// the jitter of dials, `ids` number its links.
     pub fn new(
         transport: Transport,
         local: PeerId,
@@ -86,6 +87,7 @@ impl<G: Gatekeeper> Network<G> {
         gatekeeper: Arc<G>,
         config: &NetConfig,
         seed: [u8; 32],
+        ids: &LinkIds,
     ) -> Self {
         let (tally, clocks) = (Arc::new(Tally::default()), Arc::new(Clocks::default()));
         let (desk, requests) = Desk::new(tally.clone());
@@ -96,7 +98,7 @@ impl<G: Gatekeeper> Network<G> {
             outbound: MAX_DIALS as u32,
         });
         let sorter = Arc::new(Sorter::new(config.bearers.clone()));
-        let links = Links::new(local, config.max_links);
+        let links = Links::new(local, config.max_links, ids.clone());
         let shaping = config.shaping.then(|| Arc::new(Shaping::new(seed)));
         let gate = Gate {
             local,

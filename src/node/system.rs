@@ -172,7 +172,7 @@ pub(super) async fn start(options: RunOptions) -> Result<Running, NodeError> {
     if let Some(lab) = &lab {
         gate.bar(lab, membership.contacts(), clock.now().unix);
     }
-    let mut attempts = 0;
+    let (mut attempts, link_ids) = (0, net::LinkIds::default());
     let (network, listen) = loop {
         attempts += 1;
         if !told_where {
@@ -182,7 +182,8 @@ pub(super) async fn start(options: RunOptions) -> Result<Running, NodeError> {
         let executor: net::Executor = Box::new(|task| drop(tokio::spawn(task)));
         let mut seed = [0; 32];
         rng.fill_bytes(&mut seed);
-        let mut network = Network::new(transport, key.public().to_peer_id(), executor, gate.clone(), &config.net, seed);
+        let mut network =
+            Network::new(transport, key.public().to_peer_id(), executor, gate.clone(), &config.net, seed, &link_ids);
         network.set_resolver(names::system());
         // A node that says it is ready can be reached.
         match poll_fn(|cx| network.poll_listening(cx)).await {

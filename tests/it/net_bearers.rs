@@ -6,7 +6,7 @@ use m2mesh::Node;
 use m2mesh::engine::api::Outcome;
 use m2mesh::id::{LinkId, Name, Pseudonym};
 use m2mesh::link::bearer::{Bearers, Profile, Rule};
-use m2mesh::net::{self, Executor, Gatekeeper, Multiaddr, NetConfig, NetEvent, Network, Probing};
+use m2mesh::net::{self, Executor, Gatekeeper, LinkIds, Multiaddr, NetConfig, NetEvent, Network, Probing};
 use m2mesh::node::handle::Message;
 use m2mesh::node::realm;
 use m2mesh::time::EpochLength;
@@ -53,7 +53,8 @@ async fn network(seed: u8, addresses: &[&str], config: NetConfig) -> (Network<Op
     let key = net::keypair(&[seed; 32]);
     let executor: Executor = Box::new(|task| drop(tokio::spawn(task)));
     let (transport, local) = (net::transport::system(&key).unwrap(), key.public().to_peer_id());
-    let mut network = Network::new(transport, local, executor, Arc::new(Open), &config, [seed; 32]);
+    let mut network =
+        Network::new(transport, local, executor, Arc::new(Open), &config, [seed; 32], &LinkIds::default());
     let listening = poll_fn(|cx| network.poll_listening(cx)).await.unwrap();
     (network, listening)
 }

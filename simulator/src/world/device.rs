@@ -17,7 +17,7 @@ use m2mesh::id::{CredentialHash, IssuerId};
 use m2mesh::identity::invitation::MemoryRealm;
 use m2mesh::identity::membership::{Membership, Stored};
 use m2mesh::link::bearer::Bearers;
-use m2mesh::net::{self, Multiaddr, NetConfig, Network};
+use m2mesh::net::{self, LinkIds, Multiaddr, NetConfig, Network};
 use m2mesh::node::{EventLoop, Gate, Parts};
 use m2mesh::store::{MemoryDisk, Store};
 use rand_chacha::ChaCha20Rng;
@@ -168,7 +168,7 @@ impl Device {
             bearers: self.profiles.clone(),
             ..NetConfig::default()
         };
-        let network = Network::new(transport, local, executor, gate.clone(), &config, seed);
+        let network = Network::new(transport, local, executor, gate.clone(), &config, seed, &LinkIds::default());
         let rng = ChaCha20Rng::from_seed(seed);
         let issuer = self.issuer.as_ref().map(|(id, _)| *id);
         let engine = Engine::new(membership, issuer, self.settings.clone(), &disk.reader(), rng, self.clock.now());

@@ -15,7 +15,7 @@ use libp2p::core::Transport;
 use m2mesh::identity::invitation::MemoryRealm;
 use m2mesh::identity::kdf::Secret;
 use m2mesh::identity::membership::Membership;
-use m2mesh::net::{self, NetConfig, Network};
+use m2mesh::net::{self, LinkIds, NetConfig, Network};
 use m2mesh::node::Gate;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -105,7 +105,7 @@ pub fn start_strangers(plan: &Plan, devices: &[Device], medium: &Medium) -> Resu
         };
         let transport = SimTransport::new(medium.clone(), device, local).boxed();
         let spawn: net::Executor = Box::new(move |task| executor::spawn(owner, task));
-        let mut network = Network::new(transport, local, spawn, gate, &config, seed);
+        let mut network = Network::new(transport, local, spawn, gate, &config, seed, &LinkIds::default());
         medium.set_dark(device, true);
         executor::spawn(
             owner,

@@ -29,11 +29,14 @@ fn found(stream: Vec<Publication>, began: u64, heard: &[(u64, u64, u64)]) -> Fin
 }
 
 fn judged(publications: &Publications, stream: Vec<Publication>) -> Findings {
-    let excused = BTreeMap::new();
+    judged_by(publications, stream, &BTreeMap::new())
+}
+
+fn judged_by(publications: &Publications, stream: Vec<Publication>, excused: &BTreeMap<usize, u64>) -> Findings {
     // Epochs of a thousand seconds.
     let turn = |at: u64| (at / (1_000 * SECOND) + 1) * 1_000 * SECOND;
     let epoch = |at: u64, wrong: i64| at.saturating_add_signed(wrong * 1_000) / (1_000 * SECOND);
-    let rules = Rules { slack: SECOND / 50, excused: &excused, turn: &turn, epoch: &epoch, end: 5_000 * SECOND };
+    let rules = Rules { slack: SECOND / 50, excused, turn: &turn, epoch: &epoch, end: 5_000 * SECOND };
     publications.judge(&Streams::from([((TOPIC, FROM), stream)]), &rules)
 }
 
@@ -268,4 +271,19 @@ fn what_a_publisher_took_for_a_later_epoch_is_heard_after_what_it_made_then() {
     assert_eq!(heard(true, [0, 7, 4]), 0);
     assert_eq!(heard(false, [0, 7, 4]), 1);
     assert_eq!(heard(true, [4, 0, 7]), 1, "made in the epoch before, and heard after it");
+}
+
+#[test]
+fn what_is_made_just_before_a_turn_may_be_of_the_epoch_after_by_a_clock_that_is_off() {
+    let mut publications = Publications::default();
+    publications.handle_subscribed(NODE, TOPIC, SECOND);
+    let mut one = stream(1);
+    one[0].sent = 1_000 * SECOND - SECOND / 1_000;
+    one[0].made = one[0].sent;
+    assert_eq!(kinds(&judged(&publications, one.clone())), [1, 0, 0, 0, 0]);
+    let off = BTreeMap::from([(FROM, SECOND / 500)]);
+    assert_eq!(kinds(&judged_by(&publications, one.clone(), &off)), [0; 5]);
+    one[0].sent -= SECOND;
+    one[0].made = one[0].sent;
+    assert_eq!(kinds(&judged_by(&publications, one, &off)), [1, 0, 0, 0, 0]);
 }

@@ -116,7 +116,7 @@ impl Multicast {
         !self.subscriptions.is_empty()
     }
 
-    /// Since when somebody here has listened to a group without a break; nothing if nobody does.
+    /// Since when somebody on this device has listened to a group without a break, or `None` if nobody listens.
     pub(in crate::engine) fn listens_since(&self, group: &str) -> Option<Time> {
         self.listening(group).map(|(_, subscription)| subscription.since).min()
     }

@@ -163,7 +163,7 @@ impl Streams {
         }
     }
 
-    /// Whether a stream has got past `count` messages from `first` on; nothing if it is not known.
+    /// Whether a stream has got past `count` messages from `first` on, or `None` if the stream is unknown.
     pub(in crate::engine) fn has_passed(&self, key: &Key, first: u64, count: u64) -> Option<bool> {
         Some(self.streams.get(key)?.order.has_passed(first, count))
     }

@@ -73,7 +73,7 @@ struct Place {
 }
 
 impl Place {
-    /// A router's in a tree; nothing if it has none.
+    /// The place of a router in a tree, or `None` if the router is not in it.
     fn of(tree: &tree::Tree, own: &Pseudonym, neighbours: &BTreeSet<Pseudonym>) -> Option<Self> {
         if !tree.holds(own) {
             return None;

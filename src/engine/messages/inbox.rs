@@ -161,7 +161,7 @@ impl Inbox {
         self.cursors.check(consumer)
     }
 
-    /// Forgets a consumer: nothing stays for it. Answers the writes, or nothing if there is none.
+    /// Forgets a consumer and keeps no message for it any more. Returns the writes, or `None` if there is no such consumer.
     pub(in crate::engine) fn forget(&mut self, consumer: &str) -> Option<Vec<Write>> {
         self.cursors.forget(consumer).then(|| self.trim())
     }

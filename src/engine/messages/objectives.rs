@@ -25,7 +25,7 @@ pub(in crate::engine) struct Asked<'a> {
 }
 
 impl Messages {
-    /// What a message asks of its way, and how long it is of use; nothing if it has been refused.
+    /// What a message requires of its route, and how long it is of use. `None`: the message is refused, and the application has been told.
     #[expect(clippy::too_many_arguments, reason = "what other rooms lend is among them")]
     pub(in crate::engine) fn terms_of(
         &mut self,

@@ -38,7 +38,7 @@ impl Neighbours {
         has(self.own_reach(core) & core.membership.bulletin().reach(peer.body.segments()), segment)
     }
 
-    /// The segment of frames to a device; nothing if there is none for both.
+    /// The segment of frames to a device, or `None` if the two devices have none in common.
     pub(in crate::engine) fn segment_to(&self, core: &Core, peer: &PeerCredential) -> Option<u8> {
         core.membership.bulletin().segment_between(self.own_segments(core), peer.body.segments())
     }

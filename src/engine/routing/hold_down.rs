@@ -122,7 +122,7 @@ impl Routing {
         way
     }
 
-    /// What a route is worth in the graph of today; nothing if an edge of it is gone or shunned.
+    /// The totals of a route in the present graph, or `None` if one of its edges is gone or shunned.
     fn worth_now(&self, core: &Core, neighbours: &Neighbours, route: &Route) -> Option<Totals> {
         let Routes { graph, overlay, .. } = &self.routes;
         if route.pairs.is_empty() || self.has_moved(core, neighbours, route) {

@@ -142,8 +142,8 @@ impl Routing {
         neighbours.links.of(router).any(|(_, link)| link.forwarding && link.area != core.settings.area)
     }
 
-    /// What is answered on a link to whoever asks where a device is: its credential, through whom, and how far; nothing if it
-    /// is not known, or where it is is not, or the way leads back there.
+    /// What is answered on a link to whoever asks where a device is: its credential, the routers through which it is reached, and the
+    /// delay. `None` if the device or its location is unknown, or the way to it leads back over that link.
     fn answer_for(
         &self,
         core: &Core,

@@ -67,7 +67,7 @@ impl Routing {
         Cow::Owned(overlay)
     }
 
-    /// A path of the graph as a route; nothing if a credential on it is not known.
+    /// A path of the graph as a route, or `None` if the credential of a router on it is unknown.
     pub(in crate::engine) fn route_along(&self, path: &Path, last: Option<&PeerCredential>) -> Option<Route> {
         let graph = &self.routes.graph;
         let edges: Vec<_> = path.edges.iter().map(|edge| graph.edge(*edge)).collect();

@@ -73,7 +73,7 @@ pub(super) struct Answer {
 
 #[derive(Debug)]
 pub(super) struct Question {
-    /// Where it came from; nothing if it is ours.
+    /// The link over which it came, or `None` if this device asks.
     pub(super) from: Option<LinkId>,
     pub(super) handle: Handle,
     pub(super) segments: u64,

@@ -314,7 +314,7 @@ impl Routing {
             .map(|way| way.0)
     }
 
-    /// The way on which a device's messages came, the other way round; nothing if it does not begin with a link that stands.
+    /// The route on which the messages of a device came, in reverse, or `None` if it does not begin with a link that stands.
     pub(in crate::engine) fn way_back(
         &mut self,
         core: &mut Core,

@@ -141,7 +141,7 @@ impl Open {
         Ok(())
     }
 
-    /// For how long the witness has lagged; nothing if it does not.
+    /// For how long the witness has lagged, or `None` if it does not lag.
     pub(super) fn witness_lag(&self) -> Option<Duration> {
         self.lags.map(|since| since.elapsed())
     }

@@ -37,7 +37,7 @@ pub(super) struct Lost {
 }
 
 impl Lost {
-    /// What a look at it says: nothing if it is there.
+    /// What is wrong with it, or `None` if it is there.
     pub(super) fn look(shelf: &Shelf, key: &[u8], reference: &Reference) -> io::Result<Option<Self>> {
         let lost = |why| Ok(Some(Self { key: key.to_vec(), reference: *reference, why }));
         match shelf.read(reference) {

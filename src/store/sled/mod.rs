@@ -247,7 +247,7 @@ impl SledReader {
 }
 
 impl SledReader {
-    /// The value that the tree holds so; nothing if it is not there: moved or removed meanwhile, or lost.
+    /// The value that an entry of the tree stands for, or `None` if it has been moved or removed meanwhile, or is lost.
     fn value(&self, raw: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
         let path = self.shared.path.display();
         let check = "restart the node to have it checked";

@@ -121,7 +121,7 @@ impl Shelf {
         Arc::new(Self { directory: store.join(PACKS), open: Mutex::default(), next: AtomicU64::new(0) })
     }
 
-    /// The value that lies there; nothing if its pack is gone, as it is once the value was removed or moved. Damage is an
+    /// The value that lies there, or `None` if its pack is gone, as it is once the value has been removed or moved. Damage is an
     /// error of kind [`ErrorKind::InvalidData`].
     pub(super) fn read(&self, reference: &Reference) -> io::Result<Option<Vec<u8>>> {
         let Some(file) = self.file(reference.pack)? else { return Ok(None) };

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 /// The newest segments of a database that is closed.
 #[derive(Debug, Default)]
 pub(super) struct Tail {
-    /// Bytes of the file; nothing if there was none.
+    /// The bytes of the file, or `None` if there was no file.
     length: Option<u64>,
     /// Where each was, and what was in it.
     segments: Vec<(u64, Vec<u8>)>,

@@ -14,7 +14,7 @@ use crate::support::processes::{Process, Running, done, m2mesh};
 use futures::StreamExt;
 use hostile::{Attack, attack};
 use m2mesh::counter::Counter;
-use m2mesh::net::{Executor, Multiaddr, NetConfig, NetEvent, Network, keypair};
+use m2mesh::net::{Executor, LinkIds, Multiaddr, NetConfig, NetEvent, Network, keypair};
 use realm::{Member, Realm};
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -34,7 +34,7 @@ fn network(realm: &Realm, seed: [u8; 32], config: &NetConfig) -> Network<Member>
     let config = &NetConfig { mdns: false, ..config.clone() };
     let executor: Executor = Box::new(|task| drop(tokio::spawn(task)));
     let local = keypair(&seed).public().to_peer_id();
-    Network::new(hostile::transport(seed), local, executor, realm.member(seed), config, seed)
+    Network::new(hostile::transport(seed), local, executor, realm.member(seed), config, seed, &LinkIds::default())
 }
 
 async fn listening(network: &mut Network<Member>) -> Vec<Multiaddr> {
@@ -304,7 +304,15 @@ async fn two_copies_of_one_identity_are_noticed_and_both_stay() {
     let copy = |process: u64, seed: u8, config: &NetConfig| {
         let executor: Executor = Box::new(|task| drop(tokio::spawn(task)));
         let (seed, local) = ([seed; 32], keypair(&[seed; 32]).public().to_peer_id());
-        Network::new(hostile::transport(seed), local, executor, realm.copy(seed, process), config, seed)
+        Network::new(
+            hostile::transport(seed),
+            local,
+            executor,
+            realm.copy(seed, process),
+            config,
+            seed,
+            &LinkIds::default(),
+        )
     };
     let mut neighbour = copy(1, 1, &config(&[]));
     let at = listening(&mut neighbour).await.swap_remove(0);

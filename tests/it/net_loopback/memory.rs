@@ -7,7 +7,9 @@ use libp2p::core::transport::MemoryTransport;
 use libp2p::core::upgrade::Version;
 use libp2p::{Transport as _, noise, yamux};
 use m2mesh::id::{LinkId, Pseudonym};
-use m2mesh::net::{self, Gatekeeper, Multiaddr, NetConfig, NetEvent, Network, Skew, StreamMuxerBox, Transport};
+use m2mesh::net::{
+    self, Gatekeeper, LinkIds, Multiaddr, NetConfig, NetEvent, Network, Skew, StreamMuxerBox, Transport,
+};
 use std::future::poll_fn;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -94,7 +96,15 @@ impl World {
             tasks.lock().unwrap().push(Box::pin(task));
         });
         let local = key.public().to_peer_id();
-        self.networks.push(Network::new(transport, local, executor, Arc::new(Word(word)), &config, seed));
+        self.networks.push(Network::new(
+            transport,
+            local,
+            executor,
+            Arc::new(Word(word)),
+            &config,
+            seed,
+            &LinkIds::default(),
+        ));
         address
     }
 
