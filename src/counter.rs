@@ -265,6 +265,8 @@ counters! {
     NacksRefused: Frames = "nacks_refused",
     /// Answers about sessions that were not given, since a link brought more than its share of what calls for them.
     NacksWithheld: Frames = "nacks_withheld",
+    /// Credentials that link state names and nobody here knows, not asked for: so many others are remembered as asked for.
+    NamesNotAsked: Credentials = "names_not_asked",
     /// Links whose other end began anew while the link stood.
     NeighboursRestarted: Links = "neighbours_restarted",
     /// Openings of sessions that had been here before, whose sessions are gone.

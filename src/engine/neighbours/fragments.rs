@@ -118,9 +118,7 @@ impl Neighbours {
             core.outputs.push_back(Output::Send { link, class, frame, after, until });
         }
     }
-}
 
-impl Neighbours {
     /// Takes a piece; answers the frame when the last of it has come.
     pub(in crate::engine) fn handle_fragment(&mut self, core: &mut Core, link: LinkId, body: &[u8]) -> Option<Bytes> {
         let Ok(fragment) = wire::decode::<Fragment<'_>>(body) else {

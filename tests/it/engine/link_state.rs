@@ -11,6 +11,7 @@ use m2mesh::wire::Signed;
 use m2mesh::wire::batch::Ack;
 use m2mesh::wire::frame::{self, Kind};
 use m2mesh::wire::lsa::{CONTEXT, Lsa, LsaLink};
+use std::ops::Range;
 use std::time::Duration;
 
 fn ms(millis: u64) -> Duration {
@@ -29,11 +30,11 @@ fn relay() -> Mesh {
 
 /// What a node tells under a number, as a frame: that it has no links, far beyond the numbers it has used.
 fn told(mesh: &mut Mesh, by: usize, number: u64) -> Vec<u8> {
-    told_with(mesh, by, number, 0)
+    told_with(mesh, by, number, 0..0)
 }
 
 /// The same with so many links to routers that nobody knows.
-fn told_with(mesh: &mut Mesh, by: usize, number: u64, links: u16) -> Vec<u8> {
+fn told_with(mesh: &mut Mesh, by: usize, number: u64, links: Range<u16>) -> Vec<u8> {
     let made_up = |n: u16| {
         let mut to = [0xee; CredentialHash::LEN];
         to[..2].copy_from_slice(&n.to_be_bytes());
@@ -57,7 +58,7 @@ fn told_with(mesh: &mut Mesh, by: usize, number: u64, links: u16) -> Vec<u8> {
         sequence: (1 << 40) + number,
         area: 0,
         leaving: false,
-        links: (0..links).map(made_up).collect(),
+        links: links.map(made_up).collect(),
         leaves: Vec::new(),
         groups: Vec::new(),
         services: Vec::new(),
@@ -177,15 +178,30 @@ fn names_that_nobody_has_cost_a_router_few_frames() {
         frames.iter().filter(|frame| frame[4] == Kind::CredentialRequest as u8).count()
     };
     asked(&mut mesh);
-    let news = told_with(&mut mesh, 2, 1, 200);
+    let news = told_with(&mut mesh, 2, 1, 0..200);
     mesh.hand(0, 1, &news);
     mesh.run(ms(1_500));
     assert_eq!(asked(&mut mesh), 16, "a share at once");
     mesh.run(Duration::from_secs(600));
     let all = asked(&mut mesh);
     assert_eq!(all, 200 * 4 - 16, "each four times");
-    let news = told_with(&mut mesh, 2, 2, 201);
+    let news = told_with(&mut mesh, 2, 2, 0..201);
     mesh.hand(0, 1, &news);
     mesh.run(Duration::from_secs(60));
     assert_eq!(asked(&mut mesh), 0, "the epoch is no longer young");
+}
+
+/// Several insiders name more than a router remembers to have asked for.
+#[test]
+fn names_beyond_what_is_remembered_are_not_asked_for_and_counted() {
+    let mut mesh = Mesh::new(&["a", "b", "c", "d", "e", "f", "g"]);
+    (1..7).for_each(|other| mesh.connect(0, other));
+    mesh.run(Duration::from_secs(3_605));
+    mesh.vanish.extend((2..7).map(|other| (other, 0)));
+    for by in 2..7 {
+        let news = told_with(&mut mesh, by, 1, 256 * (by as u16 - 2)..256 * (by as u16 - 1));
+        mesh.hand(0, 1, &news);
+    }
+    mesh.run(Duration::from_secs(120));
+    assert!(mesh.counted(0, Counter::NamesNotAsked) > 0);
 }

@@ -16,8 +16,9 @@
 //! 2. In each [`WAIT`] at most [`OF_ORIGIN`] names of one advertisement and [`AT_ONCE`] in all are asked for, each at most
 //!    [`ATTEMPTS`] times; so what an insider makes up costs each router that many short frames. Drop policy: the rest wait.
 //! 3. What has been asked for is remembered while an advertisement names it, at most [`MAX_NAMES`]. Drop policy: no more is
-//!    asked for.
+//!    asked for (`names_not_asked`).
 
+use crate::counter::Counter;
 use crate::engine::core::Core;
 use crate::engine::neighbours::Neighbours;
 use crate::engine::routing::Routing;
@@ -100,6 +101,7 @@ impl Routing {
         for hash in turn {
             let asked = &mut self.link_state.names_unknown.asked;
             if asked.len() >= MAX_NAMES && !asked.contains_key(&hash) {
+                core.count(Counter::NamesNotAsked, 1);
                 continue;
             }
             let times = asked.entry(hash).or_default();
@@ -110,7 +112,7 @@ impl Routing {
         self.link_state.names_unknown.due = Some((now.time + WAIT, now.time));
     }
 
-    /// A link to each router of this area next to this one, the cheapest first.
+    /// The links to routers of this area next to this one: those that are heard first, of these the cheapest.
     fn routers_near(&self, core: &Core, neighbours: &Neighbours) -> Vec<LinkId> {
         let near = neighbours.links.iter().filter(|(_, link)| link.forwarding && link.area == core.settings.area);
         let mut near: Vec<_> = near.map(|(id, link)| (link.silent, link.metrics.price, id)).collect();
