@@ -4,7 +4,7 @@ use super::failure::Failure;
 use super::routes::cells;
 use super::shell::Shell;
 use super::{Verdict, arguments};
-use crate::gateway::dto::{CandidateView, PathView, RouteQuery, WayView};
+use crate::gateway::dto::{CandidateView, PathView, RouteQuery, RouteView};
 
 /// The way that messages to a device take now, and why
 ///
@@ -28,13 +28,13 @@ pub(super) struct Arguments {
 pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, Failure> {
     let Arguments { to, policy, explain } = arguments;
     let to = arguments::destination(&to)?.to_string();
-    let way: WayView = shell.client()?.get("/v1/route", &RouteQuery { to, policy }).await?;
+    let way: RouteView = shell.client()?.get("/v1/route", &RouteQuery { to, policy }).await?;
     let verdict = Verdict::of(way.path.is_some());
     if shell.json {
         shell.object(&way)?;
         return Ok(verdict);
     }
-    let WayView { to, policy, weights, path, alternate, no_way, candidates, why } = way;
+    let RouteView { to, policy, weights, path, alternate, no_way, candidates, why } = way;
     if let Some(reason) = no_way {
         shell.line(format_args!("no way to {to} under {policy}: {reason}"))?;
     }

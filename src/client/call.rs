@@ -10,7 +10,7 @@
 
 use super::principal::Right;
 use crate::engine::api::{self, Contact, InboxRecord, Load, Missed, Outcome, Past, Published, Refused, Send};
-use crate::engine::view::{LinkView, RoutesView, WayView};
+use crate::engine::view::{LinkView, RouteView, RoutesView};
 use crate::id::Name;
 use crate::metrics::Gauges;
 use crate::net::emulation::{Lab, Shape};
@@ -100,8 +100,8 @@ pub enum Command {
     Links,
     /// What the router holds. Ends with [`Reply::Routes`].
     Routes,
-    /// The way to a device, and why. Ends with [`Reply::Way`].
-    Way {
+    /// The way to a device, and why. Ends with [`Reply::Route`].
+    Route {
         /// Which device.
         to: Name,
         /// Under which policy; `None` for that of a message that names none.
@@ -135,7 +135,7 @@ impl Command {
             | Self::Peers
             | Self::Links
             | Self::Routes
-            | Self::Way { .. }
+            | Self::Route { .. }
             | Self::Contacts
             | Self::Lab => Right::Inspect,
             Self::SetLab(_) => Right::Lab,
@@ -149,7 +149,7 @@ impl Command {
             | Self::Peers
             | Self::Links
             | Self::Routes
-            | Self::Way { .. }
+            | Self::Route { .. }
             | Self::Contacts
             | Self::Lab
             | Self::SetLab(_)
@@ -192,7 +192,7 @@ impl Command {
             Self::FollowLog => api::Command::FollowLog,
             Self::Links => api::Command::Links,
             Self::Routes => api::Command::Routes,
-            Self::Way { to, policy } => api::Command::Way { to, policy },
+            Self::Route { to, policy } => api::Command::Route { to, policy },
             Self::Status | Self::Peers | Self::Contacts | Self::Lab | Self::SetLab(_) => return None,
         })
     }
@@ -262,7 +262,7 @@ pub enum Reply {
     /// What the router holds.
     Routes(Box<RoutesView>),
     /// A way.
-    Way(Box<WayView>),
+    Route(Box<RouteView>),
     /// Whom it can address.
     Contacts(Vec<Contact>),
     /// How this node of a lab links.
@@ -287,7 +287,7 @@ impl From<api::Reply> for Reply {
             api::Reply::Log { last } => Self::Log { last },
             api::Reply::Links(links) => Self::Links(links),
             api::Reply::Routes(routes) => Self::Routes(routes),
-            api::Reply::Way(way) => Self::Way(way),
+            api::Reply::Route(way) => Self::Route(way),
             api::Reply::Contacts(contacts) => Self::Contacts(contacts),
             api::Reply::Refused(refused) => Self::Refused(refused),
         }

@@ -13,30 +13,30 @@
 //! |-|-|
 //! | [`call`] | what clients ask and hear, and which right each question needs |
 //! | [`principal`] | who asks, and what they may |
-//! | [`ways`] | the bounded channels to the node |
+//! | [`channels`] | the bounded channels to the node |
 //! | [`replies`] | the way back, with what happens at its bound |
 //!
 //! Invariants
 //! 1. Nothing reaches the node, and no reader is handed out, for a principal without the right to it: what is denied is denied
 //!    before it waits for anything.
 //! 2. There is no other way: the channels to the node are private to this module.
-//! 3. Everything that waits is bounded; see [`ways`] and [`replies`].
+//! 3. Everything that waits is bounded; see [`channels`] and [`replies`].
 
 pub mod call;
+pub mod channels;
 pub mod principal;
 pub mod replies;
 #[cfg(test)]
 mod tests;
-pub mod ways;
 
 pub use call::{Command, LabRefused, Peer, Reading, Reply, Status};
+pub use channels::{Arriving, MAX_CALLS};
 pub use principal::{Denied, Principal, Right, Rights};
 pub use replies::{Call, Heard, Listener, Rejected, Replies};
-pub use ways::{Arriving, MAX_CALLS};
 
 use crate::engine::api::Refused;
+use channels::Calls;
 use futures::StreamExt;
-use ways::Calls;
 
 /// Where clients come to a node. `R` reads its store.
 #[derive(Clone, Debug)]

@@ -27,7 +27,7 @@ pub struct Departure<'a> {
     /// When it arrives, as far as is known of its way. A message that ends before that is not to ride with one that has time:
     /// it is next, and may have another way.
     pub arrives: Unix,
-    /// Where its way is a dearer one, taken for want of time: when it would arrive on the one that its terms like best. What
+    /// Where its way is a dearer one, taken for want of time: when it would arrive on the one that its send policy like best. What
     /// has that long is not to ride with it either.
     pub spares: Option<Unix>,
     /// When.
@@ -36,7 +36,7 @@ pub struct Departure<'a> {
 
 impl Departure<'_> {
     /// Whether a message that is over at `expiry` may ride along with the first: it is not over on the way, and has no time for a way that
-    /// its terms like better.
+    /// its send policy like better.
     pub(super) fn suits(&self, expiry: Unix) -> bool {
         expiry >= self.arrives && self.spares.is_none_or(|spares| expiry < spares)
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 /// What a message asks of its way.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Terms {
+pub struct SendPolicy {
     /// What its path is to be good at, and its limits. The default leaves the choice to the node.
     pub policy: Policy,
     /// Whether the budget gives way when the deadline comes near: better late and dear than never.
@@ -16,7 +16,7 @@ pub struct Terms {
     pub yields: bool,
 }
 
-impl Terms {
+impl SendPolicy {
     pub(super) fn is_default(&self) -> bool {
         *self == Self::default()
     }
@@ -28,5 +28,5 @@ pub struct Lane {
     /// How urgent.
     pub class: Class,
     /// What of the way.
-    pub terms: Arc<Terms>,
+    pub send_policy: Arc<SendPolicy>,
 }

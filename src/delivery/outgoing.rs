@@ -192,14 +192,14 @@ impl<T: Clone> Outgoing<T> {
                 purpose,
                 service,
                 replies_to,
-                terms,
+                send_policy,
                 lifetime,
             } = message;
             // A clock that was ahead when it was submitted and is right now would keep it alive by the difference.
             let longest = lifetime.map_or(MAX_LIFETIME, Duration::from_micros).min(MAX_LIFETIME);
             let lifetime = expiry.since(now.unix).min(longest);
             let expiry = expiry.min(now.unix + longest);
-            let lane = Lane { class, terms: terms.into() };
+            let lane = Lane { class, send_policy: send_policy.into() };
             last = last.max(sequence);
             let Some(token) = known else {
                 stale = true;

@@ -10,7 +10,7 @@
 //! 1. After each [`Kept::poll_writes`] the records hold every open message that is kept.
 //! 2. A message that ended otherwise than delivered is in no record.
 
-use super::lane::Terms;
+use super::lane::SendPolicy;
 use super::outgoing::{Content, Submission};
 use super::stream::Slot;
 use crate::id::{InnerId, Name, SendId, StreamId};
@@ -64,8 +64,8 @@ pub struct KeptMessage<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replies_to: Option<InnerId>,
     /// What it asks of its way.
-    #[serde(default, skip_serializing_if = "Terms::is_default")]
-    pub terms: Terms,
+    #[serde(default, rename = "terms", skip_serializing_if = "SendPolicy::is_default")]
+    pub send_policy: SendPolicy,
     /// How long it was of use in all, in µs: whatever the clock says after a restart, it is not of use for longer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lifetime: Option<u64>,
@@ -196,7 +196,7 @@ fn message<T>(sequence: u64, slot: &Slot<T>) -> KeptMessage<'_> {
         purpose,
         service,
         replies_to,
-        terms: (*lane.terms).clone(),
+        send_policy: (*lane.send_policy).clone(),
         lifetime: u64::try_from(lifetime.as_micros()).ok(),
     }
 }

@@ -12,7 +12,7 @@ mod refused;
 
 pub use refused::Refused;
 
-use super::view::{LinkView, RoutesView, WayView};
+use super::view::{LinkView, RouteView, RoutesView};
 use crate::id::{InnerId, Name, SendId, StreamId};
 use crate::time::Unix;
 use crate::wire::batch::Ack;
@@ -109,7 +109,7 @@ pub enum Command {
     /// What the router holds.
     Routes,
     /// The way to a device, and why.
-    Way {
+    Route {
         /// Which device.
         to: Name,
         /// Under which policy; `None` for that of a message that names none.
@@ -195,8 +195,8 @@ pub enum Reply {
     Links(Vec<LinkView>),
     /// Answer to [`Command::Routes`].
     Routes(Box<RoutesView>),
-    /// Answer to [`Command::Way`].
-    Way(Box<WayView>),
+    /// Answer to [`Command::Route`].
+    Route(Box<RouteView>),
     /// Whom it can address: what [`Engine::contacts`](super::Engine::contacts) answers.
     Contacts(Vec<Contact>),
     /// The command was not accepted.

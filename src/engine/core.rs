@@ -5,7 +5,7 @@ use super::api::{Outcome, Reply, Token};
 use super::journal::Journal;
 use super::settings::Settings;
 use crate::counter::Counter;
-use crate::delivery::lane::Terms;
+use crate::delivery::lane::SendPolicy;
 use crate::event_log::{Event, EventLog};
 use crate::id::{Lsn, Pseudonym};
 use crate::identity::membership::Membership;
@@ -24,7 +24,7 @@ pub(super) struct Core {
     pub(super) settings: Settings,
     pub(super) policies: Policies,
     /// What messages of each of them ask of their way.
-    pub(super) terms: BTreeMap<String, Arc<Terms>>,
+    pub(super) send_policies: BTreeMap<String, Arc<SendPolicy>>,
     /// This device's pseudonym.
     pub(super) own: Pseudonym,
     /// Number of this process.

@@ -107,7 +107,7 @@ impl Engine {
             Command::FollowLog => self.messages.follow_log(&mut self.core, token),
             Command::Links => self.report_links(token),
             Command::Routes => self.report_routes(token),
-            Command::Way { to, policy } => self.report_way(token, &to, policy.as_deref()),
+            Command::Route { to, policy } => self.report_route(token, &to, policy.as_deref()),
             Command::Cancel => self.cancel(token),
         }
     }

@@ -30,8 +30,8 @@
 //! | messages out | `submission` checked, by the `objectives` of their policy, `strangers` to whom there is no card yet, `departures` sealed and sent in turn, `endings` what became of them, `outcomes` by name, `outbox` through a restart; `sessions` which there are, `seals` put on and taken off, `sender` who waits for an end |
 //! | messages in | `receiving` data frames, `intake` judged, `inbox` kept, `holdings` how much of it each contact has, `senders` whose duplicates are known, `receipts` what is said of them, `consumers` who reads them, `reading` and is told, `services` offers and calls |
 //! | groups | `multicast` subscriptions, `publishing` what is published, in `out_streams` with `ordinals`, `confirmations` who has heard it, `tree` to whom frames are pushed, `group_frames` what others publish, `lag` by whose clocks, `shelf` frames kept, `repair` and fetched, as `wanted`, and `telling` neighbours of it, `streams` their order, `succession` from one to the next, `past` what was there before a subscription, `missing` their gaps, `heard` up to where subscribers have heard them, for good |
-//! | membership | `epochs` their turn, `renewal` credentials and cards, `relaying` enrolment of others, by the `ways` that cost least, `bulletins` the operator's word, `documents` and what it names |
-//! | looks | [`view`] and `report` what an operator may look at, [`tables`] what may have grown, `spelling` what was meant, `terms` what a policy asks |
+//! | membership | `epochs` their turn, `renewal` credentials and cards, `relaying` enrolment of others, by an `issuer_search` that costs least, `bulletins` the operator's word, `documents` and what it names |
+//! | looks | [`view`] and `report` what an operator may look at, [`tables`] what may have grown, `spelling` what was meant, `send_policy` what a policy asks |
 //!
 //! Invariants
 //! 1. Inputs only change state and gather; bytes are sealed and writes numbered when outputs are drained.
@@ -55,11 +55,11 @@ mod messages;
 mod neighbours;
 mod report;
 mod routing;
+mod send_policy;
 mod sender;
 mod settings;
 mod share;
 mod spelling;
-mod terms;
 mod turn;
 
 use self::core::Core;
@@ -116,7 +116,7 @@ impl Engine {
                 now,
                 rng,
                 membership,
-                terms: terms::all_terms(&policies),
+                send_policies: send_policy::all(&policies),
                 policies,
                 settings,
                 own,

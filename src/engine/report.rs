@@ -3,10 +3,12 @@
 use super::Engine;
 use super::api::{Reply, Token};
 use super::routing::wording::{amount, measure, money, thousandths};
-use super::view::{CandidateView, DoubtView, HopView, LinkView, PathView, RouteInUse, RouterView, RoutesView, WayView};
+use super::view::{
+    CandidateView, DoubtView, HopView, LinkView, PathView, RouteInUse, RouteView, RouterView, RoutesView,
+};
 use crate::engine::messages::objectives::Asked;
-use crate::engine::routing::routes::{Location, NoWay, Route, Routes};
-use crate::engine::routing::wording::explain_no_way;
+use crate::engine::routing::routes::{Location, NoRoute, Route, Routes};
+use crate::engine::routing::wording::explain_no_route;
 use crate::id::Name;
 use crate::routing::explain::{Role, explain};
 use crate::routing::graph::NodeIndex;
@@ -89,7 +91,7 @@ impl Engine {
         let doubts = doubts.collect();
         let routes = self.routing.routes.in_use().map(|(aim, route, since)| RouteInUse {
             to: aim.to.to_string(),
-            policy: self.core.policies.name_of(&aim.terms.policy).unwrap_or("of its own").to_owned(),
+            policy: self.core.policies.name_of(&aim.send_policy.policy).unwrap_or("of its own").to_owned(),
             hurried: aim.hurried,
             path: self.path_view(route),
             since_s: now.since(since).as_secs(),
@@ -107,12 +109,12 @@ impl Engine {
     }
 
     /// The way to a device under a policy, what else there is, and why.
-    pub(super) fn report_way(&mut self, token: Token, to: &Name, policy: Option<&str>) {
+    pub(super) fn report_route(&mut self, token: Token, to: &Name, policy: Option<&str>) {
         if self.core.membership.contacts().get(to).is_none() && to != self.core.membership.name() {
             return self.messages.refuse_unknown(&mut self.core, token, to);
         }
         let asked = Asked { policy, class: Class::Telemetry, service: None };
-        let Some((terms, lifetime)) = self.messages.terms_of(
+        let Some((send_policy, lifetime)) = self.messages.send_policy_of(
             &mut self.core,
             &mut self.neighbours,
             &mut self.routing,
@@ -126,11 +128,11 @@ impl Engine {
         };
         let time = u64::try_from(lifetime.as_micros()).unwrap_or(u64::MAX);
         let bytes = u32::try_from(BYTES).unwrap_or(u32::MAX);
-        let wants = Wants { policy: terms.policy.clone(), time: Some(time), bytes };
-        let way = self.routing.way(&mut self.core, &mut self.neighbours, to, &terms, lifetime, BYTES);
-        let chosen = way.as_ref().ok().map(|way| way.route.clone());
+        let wants = Wants { policy: send_policy.policy.clone(), time: Some(time), bytes };
+        let choice = self.routing.route(&mut self.core, &mut self.neighbours, to, &send_policy, lifetime, BYTES);
+        let chosen = choice.as_ref().ok().map(|choice| choice.route.clone());
         let candidates = self.candidates(to, &wants, chosen.as_deref());
-        let why = self.why(&wants, chosen.as_deref(), way.as_ref().err(), &candidates);
+        let why = self.why(&wants, chosen.as_deref(), choice.as_ref().err(), &candidates);
         let views = candidates.iter().map(|candidate| CandidateView {
             best_at: candidate.best_at.clone(),
             path: self.path_view(&candidate.route),
@@ -142,19 +144,26 @@ impl Engine {
                 .broken(&wants)
                 .map(|(limit, by)| format!("{limit}, by {}", limit.amount(by))),
         });
-        let weights =
-            if terms.policy.weights == [0; 4] { crate::routing::policy::BALANCED } else { terms.policy.weights };
-        let view = WayView {
+        let weights = if send_policy.policy.weights == [0; 4] {
+            crate::routing::policy::BALANCED
+        } else {
+            send_policy.policy.weights
+        };
+        let view = RouteView {
             to: to.to_string(),
-            policy: self.core.policies.name_of(&terms.policy).unwrap_or("of its own").to_owned(),
+            policy: self.core.policies.name_of(&send_policy.policy).unwrap_or("of its own").to_owned(),
             weights: weights.to_vec(),
             path: chosen.as_deref().map(|route| self.path_view(route)),
-            alternate: way.as_ref().ok().and_then(|way| way.alternate.as_deref()).map(|route| self.path_view(route)),
-            no_way: way.as_ref().err().map(explain_no_way),
+            alternate: choice
+                .as_ref()
+                .ok()
+                .and_then(|choice| choice.alternate.as_deref())
+                .map(|route| self.path_view(route)),
+            no_route: choice.as_ref().err().map(explain_no_route),
             candidates: views.collect(),
             why,
         };
-        self.core.finish(token, Reply::Way(Box::new(view)));
+        self.core.finish(token, Reply::Route(Box::new(view)));
     }
 
     /// Ways that were looked at: the one taken, and the best by each measure.
@@ -191,12 +200,12 @@ impl Engine {
         &self,
         wants: &Wants,
         chosen: Option<&Route>,
-        no_way: Option<&NoWay>,
+        no_route: Option<&NoRoute>,
         candidates: &[Candidate],
     ) -> Vec<String> {
         let mut why = Vec::new();
         let Some(chosen) = chosen else {
-            why.extend(no_way.map(|no_way| format!("no way is taken: {}", explain_no_way(no_way))));
+            why.extend(no_route.map(|no_route| format!("no way is taken: {}", explain_no_route(no_route))));
             return why;
         };
         let weights = &wants.policy.weights;

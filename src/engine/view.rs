@@ -119,7 +119,7 @@ pub struct HopView {
 
 /// The way to a device, and why.
 #[derive(Clone, Debug, PartialEq)]
-pub struct WayView {
+pub struct RouteView {
     /// Destination.
     pub to: String,
     /// Policy.
@@ -131,7 +131,7 @@ pub struct WayView {
     /// One that shares no relay with it.
     pub alternate: Option<PathView>,
     /// Why there is none.
-    pub no_way: Option<String>,
+    pub no_route: Option<String>,
     /// Ways that were looked at: the best by each measure.
     pub candidates: Vec<CandidateView>,
     /// What decides, and what would change it, a sentence each.

@@ -2,8 +2,8 @@
 
 use super::dto::{
     AnswerBody, ConsumeBody, ConsumerBody, Contact, Done, ForgetBody, InboxPage, InboxQuery, Lab, LinkView, LogPage,
-    LogQuery, LogVerdict, Outcome, Payload, Peer, PublishBody, RequestBody, RouteQuery, RoutesView, SendBody, Status,
-    WayView,
+    LogQuery, LogVerdict, Outcome, Payload, Peer, PublishBody, RequestBody, RouteQuery, RouteView, RoutesView,
+    SendBody, Status,
 };
 use super::error::{ApiError, ErrorBody};
 use super::{Context, asked, openapi, pages, serve, stream};
@@ -313,16 +313,16 @@ pub(super) async fn routes_view<R>(State(context): State<Context<R>>) -> Result<
 
 /// The way to a device, what else there is, and why.
 #[utoipa::path(get, path = "/v1/route", params(RouteQuery), responses(
-    (status = 200, description = "The way", body = WayView),
+    (status = 200, description = "The way", body = RouteView),
     (status = "default", description = "It cannot be told", body = ErrorBody),
 ))]
 pub(super) async fn way<R>(
     State(context): State<Context<R>>,
     query: Result<Query<RouteQuery>, QueryRejection>,
-) -> Result<Json<WayView>, ApiError> {
+) -> Result<Json<RouteView>, ApiError> {
     let Query(RouteQuery { to, policy }) = query?;
-    match context.caller.ask(Command::Way { to: name(&to)?, policy }).await? {
-        Reply::Way(way) => Ok(Json((*way).into())),
+    match context.caller.ask(Command::Route { to: name(&to)?, policy }).await? {
+        Reply::Route(way) => Ok(Json((*way).into())),
         _ => Err(ApiError::Unexpected),
     }
 }

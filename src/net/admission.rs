@@ -33,13 +33,13 @@
 
 use super::admitted::{Admitted, Found};
 use super::clocks::{Clocks, Skew};
+use super::counters::{Counters, Item};
 use super::emulation::Shaping;
 use super::enrol::Desk;
 use super::handshake::{Reason, Setup, read, within, write};
 use super::links::Room;
 use super::permits::{Denied, GivenUp, Permit, Permits, Source, Stage};
 use super::sorter::Sorter;
-use super::tally::{Item, Tally};
 use super::{Multiaddr, PeerId, StreamMuxerBox, Transport};
 use crate::counter::Counter;
 use crate::id::Pseudonym;
@@ -113,7 +113,7 @@ pub(crate) struct Gate<G: Gatekeeper> {
     pub(crate) room: Arc<Room>,
     pub(crate) admitted: Admitted<G::Peer>,
     pub(crate) desk: Desk,
-    pub(crate) tally: Arc<Tally>,
+    pub(crate) counters: Arc<Counters>,
     pub(crate) clocks: Arc<Clocks>,
     /// Only in a lab.
     pub(crate) shaping: Option<Arc<Shaping>>,
@@ -251,7 +251,7 @@ impl<G: Gatekeeper> Gate<G> {
             (Ok((peer, Arrival::Member(found, round_trip, setup))), _) => {
                 self.permits.remember(&address);
                 if self.admitted.put(peer, Found { found, round_trip, begun }) {
-                    self.tally.count(Item::Dropped(Counter::AdmissionsUnclaimed), 1);
+                    self.counters.count(Item::Dropped(Counter::AdmissionsUnclaimed), 1);
                 }
                 let muxer = setup.into_muxer();
                 Ok(match &self.shaping {
@@ -404,9 +404,9 @@ impl<G: Gatekeeper> Gate<G> {
         tracing::debug!(reason = reason.code(), %address, "connection refused");
         match reason {
             Reason::Own | Reason::Twin => {}
-            Reason::Full => self.tally.count(Item::Dropped(Counter::LinksOverLimit), 1),
-            Reason::Cut => self.tally.count(Item::Cut, 1),
-            _ => self.tally.count(Item::Refused(reason.code()), 1),
+            Reason::Full => self.counters.count(Item::Dropped(Counter::LinksOverLimit), 1),
+            Reason::Cut => self.counters.count(Item::Cut, 1),
+            _ => self.counters.count(Item::Refused(reason.code()), 1),
         }
         AdmissionError::Refused(reason)
     }

@@ -16,9 +16,9 @@ pub mod round;
 
 pub use round::{Reach, Unhelpful, Why, ask_around};
 
+use super::counters::{Counters, Item};
 use super::handshake::{Reason, Setup, read, within, write};
 use super::permits::{Permit, Source};
-use super::tally::{Item, Tally};
 use super::tokens::Tokens;
 use super::{Multiaddr, NetEvent, Transport};
 use crate::wire::enrolment::Refusal;
@@ -41,7 +41,7 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub(crate) struct Desk {
     state: Arc<Mutex<State>>,
-    tally: Arc<Tally>,
+    counters: Arc<Counters>,
 }
 
 /// The node's end of the desk.
@@ -72,11 +72,11 @@ enum Held {
 }
 
 impl Desk {
-    pub(crate) fn new(tally: Arc<Tally>) -> (Self, Requests) {
+    pub(crate) fn new(counters: Arc<Counters>) -> (Self, Requests) {
         // A futures channel holds one more than this for its only sender.
         let (requests, receiver) = mpsc::channel(SEATS as usize - 1);
         let state = State { requests, seats: BTreeMap::new(), tokens: Tokens::new(Instant::now()) };
-        (Self { state: Arc::new(Mutex::new(state)), tally }, Requests(receiver))
+        (Self { state: Arc::new(Mutex::new(state)), counters }, Requests(receiver))
     }
 
     /// Answers one request and waits until the device has taken the answer, or a while. The permit of set-up is
@@ -92,7 +92,7 @@ impl Desk {
         let mut held = Held::Permit(permit);
         let answer = match hello.map(|hello| self.ask(source, hello)) {
             Err(refused) => {
-                self.tally.count(Item::Refused("enrolment-foreign"), 1);
+                self.counters.count(Item::Refused("enrolment-foreign"), 1);
                 refusal(refused)
             }
             Ok(Some((seat, answer))) => {
@@ -110,7 +110,7 @@ impl Desk {
                 }
             }
             Ok(None) => {
-                self.tally.count(Item::Refused("enrolment-busy"), 1);
+                self.counters.count(Item::Refused("enrolment-busy"), 1);
                 refusal(Refusal::Busy)
             }
         };

@@ -14,6 +14,7 @@ use super::admission::{Admission, Gate, Gatekeeper};
 use super::admitted::Admitted;
 use super::behaviour::{Behaviour, BehaviourEvent};
 use super::clocks::Clocks;
+use super::counters::{Counters, Item};
 use super::discovery::{Discovery, MAX_DIALS};
 use super::emulation::Shaping;
 use super::enrol::{Desk, Requests};
@@ -26,7 +27,6 @@ use super::listening::Listening;
 use super::names::Resolver;
 use super::permits::{Limits, Permits};
 use super::sorter::Sorter;
-use super::tally::{Item, Tally};
 use super::wake_gate::Attended;
 use super::{Executor, LinkCounters, Multiaddr, NetConfig, NetEvent, PeerId, SendError, Transport};
 use crate::counter::Counter;
@@ -52,7 +52,7 @@ pub struct Network<G: Gatekeeper> {
     links: Links,
     discovery: Discovery,
     requests: Requests,
-    tally: Arc<Tally>,
+    counters: Arc<Counters>,
     clocks: Arc<Clocks>,
     /// Only in a lab.
     shaping: Option<Arc<Shaping>>,
@@ -89,8 +89,8 @@ impl<G: Gatekeeper> Network<G> {
         seed: [u8; 32],
         ids: &LinkIds,
     ) -> Self {
-        let (tally, clocks) = (Arc::new(Tally::default()), Arc::new(Clocks::default()));
-        let (desk, requests) = Desk::new(tally.clone());
+        let (counters, clocks) = (Arc::new(Counters::default()), Arc::new(Clocks::default()));
+        let (desk, requests) = Desk::new(counters.clone());
         let admitted = Admitted::new();
         let permits = Permits::new(Limits {
             inbound: config.inbound_permits,
@@ -109,7 +109,7 @@ impl<G: Gatekeeper> Network<G> {
             room: links.room(),
             admitted: admitted.clone(),
             desk,
-            tally: tally.clone(),
+            counters: counters.clone(),
             clocks: clocks.clone(),
             shaping: shaping.clone(),
         };
@@ -125,7 +125,7 @@ impl<G: Gatekeeper> Network<G> {
             links,
             discovery: Discovery::new(&config.bootstrap, &config.met, config.target_links, sorter, seed),
             requests,
-            tally,
+            counters,
             clocks,
             shaping,
             frames,
@@ -174,7 +174,7 @@ impl<G: Gatekeeper> Network<G> {
             if let Poll::Ready(event) = self.requests.poll(cx) {
                 return Poll::Ready(event);
             }
-            if let Poll::Ready((item, count)) = self.tally.poll(cx) {
+            if let Poll::Ready((item, count)) = self.counters.poll(cx) {
                 return Poll::Ready(match item {
                     Item::Refused(reason) => NetEvent::Refused { reason, count },
                     Item::Cut => NetEvent::Cut { count },
@@ -246,7 +246,7 @@ impl<G: Gatekeeper> Network<G> {
         self.swarm.attend();
         for address in addresses {
             if !self.discovery.handle_heard(&address) {
-                self.tally.count(Item::Dropped(Counter::AddressesRefused), 1);
+                self.counters.count(Item::Dropped(Counter::AddressesRefused), 1);
             }
         }
     }
@@ -256,7 +256,7 @@ impl<G: Gatekeeper> Network<G> {
         self.swarm.attend();
         for address in addresses {
             if !self.discovery.handle_told(link, &address) {
-                self.tally.count(Item::Dropped(Counter::AddressesRefused), 1);
+                self.counters.count(Item::Dropped(Counter::AddressesRefused), 1);
             }
         }
     }
@@ -268,7 +268,7 @@ impl<G: Gatekeeper> Network<G> {
         }
         for address in addresses {
             if !self.discovery.handle_neighbour(link, &address) {
-                self.tally.count(Item::Dropped(Counter::AddressesRefused), 1);
+                self.counters.count(Item::Dropped(Counter::AddressesRefused), 1);
             }
         }
     }
@@ -321,7 +321,7 @@ impl<G: Gatekeeper> Network<G> {
             ) => {
                 for (_, address) in found {
                     if !self.discovery.handle_multicast(&address) {
-                        self.tally.count(Item::Dropped(Counter::AddressesRefused), 1);
+                        self.counters.count(Item::Dropped(Counter::AddressesRefused), 1);
                     }
                 }
             }

@@ -26,12 +26,12 @@ pub struct Outlet {
     records: Vec<u8>,
     count: u64,
     flying: VecDeque<(Listener, u64)>,
-    tally: Tally,
+    counts: Counts,
 }
 
 /// What has become of an outlet's messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
+pub struct Counts {
     /// Handed to a link.
     pub sent: u64,
     /// Not: there was no way to the device in time, or no room.
@@ -48,7 +48,7 @@ impl Outlet {
             records: Vec::with_capacity(LOAD),
             count: 0,
             flying: VecDeque::new(),
-            tally: Tally::default(),
+            counts: Counts::default(),
         }
     }
 
@@ -84,18 +84,18 @@ impl Outlet {
     }
 
     /// Waits until all has left, or could not, and says how much of it.
-    pub async fn finish(mut self) -> Result<Tally, CallError> {
+    pub async fn finish(mut self) -> Result<Counts, CallError> {
         self.flush().await?;
         while let Some((mut listener, count)) = self.flying.pop_front() {
             let reply = hear(&mut listener).await;
             self.settle(reply, count)?;
         }
-        Ok(self.tally)
+        Ok(self.counts)
     }
 
     /// What has become of those whose end is known.
-    pub fn tally(&self) -> Tally {
-        self.tally
+    pub fn counts(&self) -> Counts {
+        self.counts
     }
 
     async fn ship(&mut self) -> Result<(), CallError> {
@@ -123,10 +123,10 @@ impl Outlet {
 
     fn settle(&mut self, reply: Result<Reply, CallError>, count: u64) -> Result<(), CallError> {
         match reply {
-            Ok(Reply::Outcome(Outcome::Sent { .. })) => self.tally.sent += count,
-            Ok(Reply::Outcome(_)) => self.tally.failed += count,
+            Ok(Reply::Outcome(Outcome::Sent { .. })) => self.counts.sent += count,
+            Ok(Reply::Outcome(_)) => self.counts.failed += count,
             Ok(Reply::Refused(refused)) | Err(CallError::Refused(refused)) => {
-                self.tally.failed += count;
+                self.counts.failed += count;
                 // A full table is the weather; anything else will not get better.
                 if !matches!(refused, Refused::Full(_)) {
                     return Err(refused.into());

@@ -11,7 +11,7 @@
 
 use super::graph::{Graph, NodeIndex};
 use super::policy::{Criterion, Wants};
-use super::search::{Found, NoPath, Overlay, Path, Query, Terms, View, effective, search, targets};
+use super::search::{Found, NoPath, Objective, Overlay, Path, Query, View, effective, search, targets};
 use super::totals::Limit;
 
 /// All criteria, by number.
@@ -92,10 +92,10 @@ pub fn explain(graph: &Graph, from: NodeIndex, to: &[NodeIndex], wants: &Wants, 
     }
     // Shunned pairs are open where it took them to find the choice, and where there is none.
     let shun = outcome.as_ref().is_ok_and(|found| !found.last_resort);
-    let free = |weights| Terms::new(graph, View { weights, avoid: 0, ..query.view(shun) });
-    let terms = free(wants.policy.weights);
+    let free = |weights| Objective::new(graph, View { weights, avoid: 0, ..query.view(shun) });
+    let objective = free(wants.policy.weights);
     if (from as usize) < graph.len() {
-        paths.extend(query.shortest(&terms).map(|path| (Role::Unlimited, path)));
+        paths.extend(query.shortest(&objective).map(|path| (Role::Unlimited, path)));
         for criterion in CRITERIA {
             let mut weights = [0; 4];
             weights[criterion as usize] = 1;
@@ -107,7 +107,7 @@ pub fn explain(graph: &Graph, from: NodeIndex, to: &[NodeIndex], wants: &Wants, 
         match candidates.iter_mut().find(|known| known.path.edges == path.edges) {
             Some(known) => known.roles.push(role),
             None => {
-                let (objective, broken) = (terms.objective(&path.edges), query.broken(&path));
+                let (objective, broken) = (objective.objective(&path.edges), query.broken(&path));
                 candidates.push(Candidate { roles: vec![role], path, objective, broken });
             }
         }

@@ -20,7 +20,9 @@ mod tests;
 
 use super::graph::{EdgeIndex, Graph, NodeIndex};
 use super::policy::Wants;
-use super::search::{Found, From, NoPath, Overlay, Path, Query, Reach, Terms, View, effective, nearest, targets, way};
+use super::search::{
+    Found, From, NoPath, Objective, Overlay, Path, Query, Reach, View, effective, nearest, path_to, targets,
+};
 use crate::id::Pseudonym;
 use repair::Shape;
 use std::collections::{BTreeMap, BTreeSet};
@@ -70,7 +72,7 @@ struct Kept {
     doubts: BTreeMap<(NodeIndex, NodeIndex), u16>,
     shunned: BTreeSet<(NodeIndex, NodeIndex)>,
     shape: Shape,
-    terms: Terms,
+    objective: Objective,
     reach: Vec<Reach>,
     alternates: Alternates,
     /// When it was asked last, in queries.
@@ -105,14 +107,14 @@ impl SptCache {
             return Ok(Found { best, alternate, exact: true, last_resort: false });
         }
         counters.searched += 1;
-        let mut terms = tree.terms.clone();
-        overlay.excluded.iter().for_each(|node| terms.close_node(graph, *node));
-        match query.best(&terms, shortest) {
+        let mut objective = tree.objective.clone();
+        overlay.excluded.iter().for_each(|node| objective.close_node(graph, *node));
+        match query.best(&objective, shortest) {
             Ok((best, exact)) => {
-                let alternate = query.alternate(&mut terms, &best, None);
+                let alternate = query.alternate(&mut objective, &best, None);
                 Ok(Found { best, alternate, exact, last_resort: false })
             }
-            Err(exact) => query.last_resort(terms, exact),
+            Err(exact) => query.last_resort(objective, exact),
         }
     }
 
@@ -136,15 +138,15 @@ impl SptCache {
             }
         }
         let everywhere = Overlay { excluded: BTreeSet::new(), ..overlay.clone() };
-        let terms = Terms::new(graph, View { overlay: &everywhere, ..query.view(true) });
-        let repaired = found.and_then(|at| self.kept[at].repaired(graph, &terms));
+        let objective = Objective::new(graph, View { overlay: &everywhere, ..query.view(true) });
+        let repaired = found.and_then(|at| self.kept[at].repaired(graph, &objective));
         let counter = if repaired.is_some() { &mut self.counters.repaired } else { &mut self.counters.grown };
         *counter += 1;
         let (reach, alternates) =
-            repaired.unwrap_or_else(|| (From::all(graph, &terms.steps, from).reach, Alternates::new()));
+            repaired.unwrap_or_else(|| (From::all(graph, &objective.steps, from).reach, Alternates::new()));
         let Overlay { doubts, shunned, .. } = everywhere;
         let (shape, used) = (Shape::of(graph), self.asked);
-        let tree = Kept { key, generation, doubts, shunned, shape, terms, reach, alternates, used };
+        let tree = Kept { key, generation, doubts, shunned, shape, objective, reach, alternates, used };
         if let Some(at) = found {
             self.kept[at] = tree;
             return at;
@@ -165,23 +167,23 @@ impl Kept {
     fn holds(&self, graph: &Graph, generation: u64, overlay: &Overlay) -> bool {
         self.generation == generation
             && self.reach.len() == graph.len()
-            && self.terms.steps.len() == graph.edges().len()
+            && self.objective.steps.len() == graph.edges().len()
             && self.doubts == overlay.doubts
             && self.shunned == overlay.shunned
     }
 
     /// The tree of another graph, or by other terms, and the alternates that still hold.
-    fn repaired(&mut self, graph: &Graph, terms: &Terms) -> Option<(Vec<Reach>, Alternates)> {
-        if self.terms == *terms && self.shape.is(graph) {
+    fn repaired(&mut self, graph: &Graph, objective: &Objective) -> Option<(Vec<Reach>, Alternates)> {
+        if self.objective == *objective && self.shape.is(graph) {
             return Some((std::mem::take(&mut self.reach), std::mem::take(&mut self.alternates)));
         }
-        let reach = repair::repaired(&self.shape, &self.terms.steps, &self.reach, graph, &terms.steps)?;
+        let reach = repair::repaired(&self.shape, &self.objective.steps, &self.reach, graph, &objective.steps)?;
         Some((reach, Alternates::new()))
     }
 
     fn path(&self, graph: &Graph, to: &[NodeIndex]) -> Option<Path> {
         let end = nearest(&self.reach, to)?;
-        Some(self.terms.path(graph, way(&self.reach, &self.terms.steps, end)))
+        Some(self.objective.path(graph, path_to(&self.reach, &self.objective.steps, end)))
     }
 
     /// The best path beside the tree's own.
@@ -191,23 +193,23 @@ impl Kept {
         }
         let (graph, overlay) = (query.graph, query.overlay);
         if !self.alternates.contains_key(query.ends.to) {
-            let mut terms = self.terms.clone();
-            terms.close_path(graph, best);
+            let mut objective = self.objective.clone();
+            objective.close_path(graph, best);
             if self.alternates.len() >= MAX_ALTERNATES {
                 self.alternates.clear();
                 counters.forgotten += 1;
             }
-            self.alternates.insert(query.ends.to.to_vec(), query.shortest(&terms).map(|path| path.edges));
+            self.alternates.insert(query.ends.to.to_vec(), query.shortest(&objective).map(|path| path.edges));
         }
         // None without limits is none within them.
         let edges = self.alternates.get(query.ends.to)?.clone()?;
-        let shortest = Some(self.terms.path(graph, edges)).filter(|path| free(graph, path, overlay));
+        let shortest = Some(self.objective.path(graph, edges)).filter(|path| free(graph, path, overlay));
         if shortest.as_ref().is_some_and(|path| query.broken(path).is_empty()) {
             return shortest;
         }
-        let mut terms = self.terms.clone();
-        overlay.excluded.iter().for_each(|node| terms.close_node(graph, *node));
-        query.alternate(&mut terms, best, shortest)
+        let mut objective = self.objective.clone();
+        overlay.excluded.iter().for_each(|node| objective.close_node(graph, *node));
+        query.alternate(&mut objective, best, shortest)
     }
 }
 

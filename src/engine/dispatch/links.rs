@@ -36,7 +36,7 @@ impl Engine {
         self.routing.learn_credential(&mut self.core, &mut self.neighbours, peer.credential.clone());
         self.member.witness_time(&self.core);
         if self.neighbours.links.of(&peer.credential.body.key).next().is_none() {
-            self.member.ways.forget();
+            self.member.issuer_search.forget();
         }
         self.neighbours.links.insert(
             id,

@@ -93,7 +93,7 @@ impl Groups {
             payload: count.to_be_bytes().to_vec(),
             content: Content::Call { purpose: Purpose::Heard, service: None, replies_to: Some(first) },
             ack: Ack::End,
-            lane: Lane { class: Class::Control, terms: Arc::default() },
+            lane: Lane { class: Class::Control, send_policy: Arc::default() },
             lifetime: frame.until.since(core.now.time),
             keep: false,
             id: None,

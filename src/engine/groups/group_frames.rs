@@ -280,17 +280,17 @@ impl Groups {
         let Some(from) = self.neighbour_at(neighbours, link) else { return };
         let data = Bytes::copy_from_slice(data);
         let (group, segment, number, came) = (frame.group, frame.segment, frame.counter, arrival.came);
-        let kept = Kept { data, came, until, expiry: Unix(frame.expiry), segment, terms: None };
+        let kept = Kept { data, came, until, expiry: Unix(frame.expiry), segment, send_policy: None };
         self.keep_numbered(core, group, flow, number, kept.clone());
         if key == core.own {
             // Published here before this process: subscribers had it then, and neighbours may still lack it.
             core.count(Counter::GroupFramesOwn, 1);
         }
         self.want_before(core, &from, group, flow, number);
-        let ways = self.ways(core, neighbours, routing, &group, Some(&from), &Policy::default());
+        let next_hops = self.next_hops(core, neighbours, routing, &group, Some(&from), &Policy::default());
         let behind = lag.behind(number, Unix(frame.sent));
         let fetched = arrival.behind.map(|_| core.now.time.since(came));
-        self.push(core, neighbours, &group, &ways, &kept, Handed { fetched, behind });
+        self.push(core, neighbours, &group, &next_hops, &kept, Handed { fetched, behind });
         let Some(name) = self.multicast.tags.get(&group).filter(|_| key != core.own).cloned() else {
             return;
         };

@@ -10,7 +10,7 @@
 //! 1. A group has one stream at a time, under the credential and the key of the present epoch.
 //! 2. What is told to have been the last was: after a crash nothing is told.
 
-use crate::delivery::lane::Terms;
+use crate::delivery::lane::SendPolicy;
 use crate::engine::core::Core;
 use crate::engine::groups::Groups;
 use crate::engine::groups::ordinals::{self, Ordinals};
@@ -49,7 +49,7 @@ pub(in crate::engine) struct OutStream {
     /// When something of it was sealed last.
     sealed: Option<Time>,
     /// What was asked last of the way.
-    pub(in crate::engine) terms: Arc<Terms>,
+    pub(in crate::engine) send_policy: Arc<SendPolicy>,
     /// The last number in each topic.
     topics: BTreeMap<String, u64>,
 }
@@ -133,7 +133,7 @@ impl Groups {
         let mut id = [0; StreamId::LEN];
         core.rng.fill_bytes(&mut id);
         let (id, began) = (ordinals::mark(id, ordinal, continues), core.now.unix);
-        OutStream { sender, id, began, next: 1, sealed: None, terms: Arc::default(), topics: BTreeMap::new() }
+        OutStream { sender, id, began, next: 1, sealed: None, send_policy: Arc::default(), topics: BTreeMap::new() }
     }
 
     /// Ends streams of an epoch that is over, and of groups that are not published to any more.
@@ -212,7 +212,7 @@ impl Groups {
             core,
             neighbours,
             routing,
-            &mut OutStream { sender, id, began, next, sealed: None, terms: Arc::default(), topics },
+            &mut OutStream { sender, id, began, next, sealed: None, send_policy: Arc::default(), topics },
         );
     }
 
@@ -232,14 +232,14 @@ impl Groups {
             pause: out.sealed.map_or(0, |sealed| millis(core.now.time.since(sealed))),
             asks: false,
         };
-        let (terms, tag) = (out.terms.clone(), out.sender.tag());
-        let ways = self.ways(core, neighbours, routing, &tag, None, &terms.policy);
+        let (send_policy, tag) = (out.send_policy.clone(), out.sender.tag());
+        let next_hops = self.next_hops(core, neighbours, routing, &tag, None, &send_policy.policy);
         // As long as anybody takes a frame of this epoch.
         let length = core.membership.bulletin().epoch_length();
         let accepted = (length.end(out.sender.epoch()) + length.skew()).since(core.now.unix);
         let lifetime = accepted.clamp(LEAST_END_LIFETIME, MOST_END_LIFETIME);
         let until = (core.now.unix + lifetime, core.now.time + lifetime);
-        self.push_sealed(core, neighbours, &mut out.sender, &batch, until, &ways, terms);
+        self.push_sealed(core, neighbours, &mut out.sender, &batch, until, &next_hops, send_policy);
     }
 }
 

@@ -16,7 +16,7 @@
 //! 2. Nothing is sealed before it can leave, so numbers have no gaps.
 //! 3. At most [`PUBLICATIONS_OPEN`] publications wait. Drop policy: none, back-pressure.
 
-use crate::delivery::lane::Terms;
+use crate::delivery::lane::SendPolicy;
 use crate::engine::api::{Outcome, Published, Refused, Reply, Token};
 use crate::engine::core::Core;
 use crate::engine::groups::Groups;
@@ -24,7 +24,7 @@ use crate::engine::groups::confirmations::{self, Awaited};
 use crate::engine::groups::multicast::too_many_groups;
 use crate::engine::groups::out_streams::OutStreams;
 use crate::engine::groups::shelf::Kept;
-use crate::engine::groups::tree::{Handed, Way};
+use crate::engine::groups::tree::{Handed, NextHop};
 use crate::engine::neighbours::Neighbours;
 use crate::engine::routing::Routing;
 use crate::engine::routing::data_frames::inner;
@@ -61,7 +61,7 @@ struct Publication {
     confirm: Option<u32>,
     topic: String,
     payload: Vec<u8>,
-    terms: Arc<Terms>,
+    send_policy: Arc<SendPolicy>,
     since: Time,
     deadline: Time,
 }
@@ -88,7 +88,7 @@ pub(in crate::engine) struct Publishing {
 /// What keeps a group's publications here.
 enum Ready {
     /// Nothing; so they go over these.
-    To(Vec<Way>),
+    To(Vec<NextHop>),
     /// Something that may have changed by then.
     Not(Time),
 }
@@ -142,7 +142,7 @@ impl Groups {
             let adds = next.size();
             let full = size + adds > MAX_GROUP_FRAME || taken.len() >= MAX_MESSAGES;
             let alike = |first: &Publication| {
-                first.terms == next.terms
+                first.send_policy == next.send_policy
                     && lifetime(first) == lifetime(next)
                     && first.confirm.is_some() == next.confirm.is_some()
             };
@@ -194,12 +194,12 @@ impl Groups {
         if let Some(next) = next.filter(|next| *next > now && !self.publishing.fills_a_frame(group)) {
             return Ready::Not(next);
         }
-        let (policy, young) = (first.terms.policy.clone(), now.since(first.since) < JOIN_TIME);
-        let ways = self.ways(core, neighbours, routing, &tag, None, &policy);
-        if ways.is_empty() && young && self.is_joining(core, routing, &tag) {
+        let (policy, young) = (first.send_policy.policy.clone(), now.since(first.since) < JOIN_TIME);
+        let next_hops = self.next_hops(core, neighbours, routing, &tag, None, &policy);
+        if next_hops.is_empty() && young && self.is_joining(core, routing, &tag) {
             return Ready::Not(now + JOIN_RETRY);
         }
-        for way in &ways {
+        for way in &next_hops {
             let Some(link) = way.link.filter(|link| neighbours.links.get(*link).is_some_and(|link| link.blocked))
             else {
                 continue;
@@ -209,7 +209,7 @@ impl Groups {
                 return Ready::Not(since + PATIENCE);
             }
         }
-        Ready::To(ways)
+        Ready::To(next_hops)
     }
 
     #[expect(clippy::too_many_arguments, reason = "what other rooms lend is among them")]
@@ -231,7 +231,7 @@ impl Groups {
             let refused = Refused::TooLarge { found: payload.len(), limit: MAX_PAYLOAD };
             return core.finish(token, Reply::Refused(refused));
         }
-        let Some((terms, lifetime)) = core.publication_terms(token, &topic, policy, lifetime) else {
+        let Some((send_policy, lifetime)) = core.publication_policy(token, &topic, policy, lifetime) else {
             return;
         };
         let group = topic::group(&topic);
@@ -245,7 +245,8 @@ impl Groups {
             self.note_publishing(core, neighbours, routing, group);
         }
         let (since, group) = (core.now.time, group.to_owned());
-        let publication = Publication { token, confirm, topic, payload, terms, since, deadline: since + lifetime };
+        let publication =
+            Publication { token, confirm, topic, payload, send_policy, since, deadline: since + lifetime };
         self.publishing.pending.entry(group).or_default().push_back(publication);
         self.publishing.open += 1;
     }
@@ -262,12 +263,12 @@ impl Groups {
         let Some(group) = next else { return false };
         match self.readiness(core, neighbours, routing, &group) {
             Ready::Not(until) => drop(self.publishing.blocked.insert(group, until)),
-            Ready::To(ways) => {
+            Ready::To(next_hops) => {
                 // Some may have had less time than those in front of them.
                 self.expire_publications(core);
                 let publications = self.take_publications(&group);
                 if !publications.is_empty() {
-                    self.push_out(core, neighbours, routing, &group, &ways, publications);
+                    self.push_out(core, neighbours, routing, &group, &next_hops, publications);
                 }
             }
         }
@@ -286,7 +287,7 @@ impl Groups {
         neighbours: &mut Neighbours,
         routing: &mut Routing,
         group: &str,
-        ways: &[Way],
+        next_hops: &[NextHop],
         publications: Vec<Publication>,
     ) {
         let Some(mut out) =
@@ -310,9 +311,10 @@ impl Groups {
         let deadline = until.unwrap_or(core.now.time);
         // By the clock as it is now: it may have been set since they were handed in.
         let expiry = core.now.unix + deadline.since(core.now.time);
-        let terms = publications.first().map(|first| first.terms.clone()).unwrap_or_default();
-        out.terms.clone_from(&terms);
-        let neighbours = self.push_sealed(core, neighbours, &mut out.sender, &batch, (expiry, deadline), ways, terms);
+        let send_policy = publications.first().map(|first| first.send_policy.clone()).unwrap_or_default();
+        out.send_policy.clone_from(&send_policy);
+        let neighbours =
+            self.push_sealed(core, neighbours, &mut out.sender, &batch, (expiry, deadline), next_hops, send_policy);
         let stream = out.id;
         self.publishing.streams.put_back(group, out);
         self.publish_here(core, &publications);
@@ -338,17 +340,17 @@ impl Groups {
         sender: &mut GroupSender,
         batch: &GroupBatch<'_>,
         (expiry, deadline): (Unix, Time),
-        ways: &[Way],
-        terms: Arc<Terms>,
+        next_hops: &[NextHop],
+        send_policy: Arc<SendPolicy>,
     ) -> u32 {
         let length = core.membership.bulletin().epoch_length();
         let last = Unix(length.end(sender.epoch()).0.saturating_sub(1));
         let (number, sent) = (sender.counter(), core.now.unix.min(last));
         let data = Bytes::from(sender.seal(batch, sent, expiry));
         let (tag, segment, flow) = (sender.tag(), sender.segment(), (sender.credential(), sender.salt()));
-        let kept = Kept { data, came: core.now.time, until: deadline, expiry, segment, terms: Some(terms) };
+        let kept = Kept { data, came: core.now.time, until: deadline, expiry, segment, send_policy: Some(send_policy) };
         self.keep_own(core, tag, flow, number, kept.clone());
-        self.push(core, neighbours, &tag, ways, &kept, Handed::default())
+        self.push(core, neighbours, &tag, next_hops, &kept, Handed::default())
     }
 
     fn expire_publications(&mut self, core: &mut Core) {

@@ -291,7 +291,7 @@ impl Groups {
         else {
             return false;
         };
-        let avoided = kept.terms.as_ref().and_then(|terms| terms.policy.avoid).unwrap_or(0);
+        let avoided = kept.send_policy.as_ref().and_then(|send_policy| send_policy.policy.avoid).unwrap_or(0);
         avoided & (1 << bearer) == 0 && neighbours.admits(core, link, kept.segment)
     }
 

@@ -12,7 +12,7 @@
 //! 3. At most [`MAX_FLOWS`] flows. Drop policy: of the publisher that has most, the one longest silent goes (`group_flows_forgotten`).
 //! 4. The numbers of a flow are at most [`MAX_RANGES`] ranges. Drop policy: the lowest gap is taken for closed.
 
-use crate::delivery::lane::Terms;
+use crate::delivery::lane::SendPolicy;
 use crate::delivery::ranges::Ranges;
 use crate::engine::groups::lag::Lag;
 use crate::engine::share::Shares;
@@ -47,7 +47,7 @@ pub(in crate::engine) struct Kept {
     /// Its segment.
     pub segment: u8,
     /// What this device's own publication asks of its way; nothing of others' is known.
-    pub terms: Option<Arc<Terms>>,
+    pub send_policy: Option<Arc<SendPolicy>>,
 }
 
 impl Kept {
@@ -294,7 +294,7 @@ mod tests {
 
     fn frame(bytes: usize, came: u64, until: u64) -> Kept {
         let (came, until) = (Time(came), Time(until));
-        Kept { data: vec![1; bytes].into(), came, until, expiry: Unix(0), segment: 0, terms: None }
+        Kept { data: vec![1; bytes].into(), came, until, expiry: Unix(0), segment: 0, send_policy: None }
     }
 
     #[test]

@@ -49,7 +49,7 @@ const LINGER: Duration = Duration::from_secs(600);
 
 /// A neighbour that a frame is pushed to, and over which link, if there is one that may carry it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::engine) struct Way {
+pub(in crate::engine) struct NextHop {
     pub(in crate::engine) to: Pseudonym,
     pub(in crate::engine) link: Option<LinkId>,
 }
@@ -196,7 +196,7 @@ impl Groups {
     }
 
     /// The neighbours that a frame of a group goes to from here: one of this device, or one that came from a neighbour.
-    pub(in crate::engine) fn ways(
+    pub(in crate::engine) fn next_hops(
         &self,
         core: &Core,
         neighbours: &Neighbours,
@@ -204,11 +204,11 @@ impl Groups {
         group: &Tag,
         from: Option<&Pseudonym>,
         policy: &Policy,
-    ) -> Vec<Way> {
+    ) -> Vec<NextHop> {
         let leaves = neighbours.links.iter().filter(|(_, link)| !link.forwarding && link.listens_to(group));
         let leaves = leaves.map(|(_, link)| link.peer.body.key);
         let mut next: BTreeSet<Pseudonym> = BTreeSet::new();
-        let mut ways = Vec::new();
+        let mut next_hops = Vec::new();
         if core.settings.forwarding {
             next.extend(self.tree.places.get(group).into_iter().flat_map(|place| &place.branches));
             if next.is_empty() && from.is_none() && self.is_joining(core, routing, group) {
@@ -216,12 +216,13 @@ impl Groups {
             }
             next.extend(leaves);
         } else if from.is_none() {
-            ways.extend(self.way_out(neighbours, policy));
+            next_hops.extend(self.next_hop_out(neighbours, policy));
             next.extend(leaves);
         }
         let others = next.into_iter().filter(|to| from != Some(to));
-        ways.extend(others.map(|to| Way { to, link: neighbours.link_under(&to, policy).map(|(link, _)| link) }));
-        ways
+        next_hops
+            .extend(others.map(|to| NextHop { to, link: neighbours.link_under(&to, policy).map(|(link, _)| link) }));
+        next_hops
     }
 
     /// Where a publication begins that no tree takes yet: whoever of them stands in it hands it on.
@@ -233,13 +234,13 @@ impl Groups {
     }
 
     /// A leaf's to one of its routers.
-    fn way_out(&self, neighbours: &Neighbours, policy: &Policy) -> Option<Way> {
+    fn next_hop_out(&self, neighbours: &Neighbours, policy: &Policy) -> Option<NextHop> {
         let link = neighbours.router_under(policy);
         let router = match link {
             Some(link) => neighbours.links.get(link),
             None => neighbours.links.iter().map(|(_, link)| link).find(|link| link.forwarding),
         };
-        router.map(|router| Way { to: router.peer.body.key, link })
+        router.map(|router| NextHop { to: router.peer.body.key, link })
     }
 
     /// Whether the tree of a group has yet to reach this device, though somebody listens.
@@ -266,19 +267,19 @@ impl Groups {
         }
     }
 
-    /// Pushes a frame over ways, and answers how many took it. Who did not is told later what is kept here. With one that was fetched goes
+    /// Pushes a frame over next_hops, and answers how many took it. Who did not is told later what is kept here. With one that was fetched goes
     /// for how long it has been kept: whoever gets it would take that time for a difference of the clocks.
     pub(in crate::engine) fn push(
         &mut self,
         core: &mut Core,
         neighbours: &mut Neighbours,
         group: &Tag,
-        ways: &[Way],
+        next_hops: &[NextHop],
         kept: &Kept,
         lag: Handed,
     ) -> u32 {
         let (mut pushed, data) = (0, &kept.data);
-        for Way { to, link } in ways {
+        for NextHop { to, link } in next_hops {
             let Some(link) = link.filter(|link| neighbours.admits(core, *link, kept.segment)) else {
                 core.count(Counter::GroupFramesWithoutWay, 1);
                 self.repair.owe(*to, *group, false, core.now.time);

@@ -3,9 +3,9 @@
 pub(super) mod bulletins;
 pub(super) mod documents;
 pub(super) mod epochs;
+pub(super) mod issuer_search;
 pub(super) mod relaying;
 pub(super) mod renewal;
-pub(super) mod ways;
 
 use crate::id::IssuerId;
 
@@ -18,7 +18,7 @@ pub(super) struct Member {
     pub(super) bulletins: bulletins::Bulletins,
     pub(super) documents: documents::Documents,
     pub(super) relaying: relaying::Relays,
-    pub(super) ways: ways::Ways,
+    pub(super) issuer_search: issuer_search::Responders,
 }
 
 impl Member {
@@ -31,7 +31,7 @@ impl Member {
             bulletins: bulletins::Bulletins::default(),
             documents: documents::Documents::default(),
             relaying: relaying::Relays::default(),
-            ways: ways::Ways::default(),
+            issuer_search: issuer_search::Responders::default(),
         }
     }
 }

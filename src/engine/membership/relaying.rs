@@ -1,7 +1,7 @@
 //! Enrolment passing through: requests on their way to an issuer, and its answers on their way back.
 //!
 //! A device that enrols at this node's admission hands in one sealed request. If this node has the issuer's key, its
-//! issuer answers; else the request goes to neighbours, to more of them as time goes by ([`ways`](super::ways)), each of which
+//! issuer answers; else the request goes to neighbours, to more of them as time goes by ([`issuer_search`](super::issuer_search)), each of which
 //! hands it on in the same manner, once, and the answer retraces the steps in pieces. Nobody on the way can read either. Each piece is signed by the issuer for the very request that it
 //! answers, and what is not goes no further: a neighbour that says something in the issuer's place holds up nobody.
 //!
@@ -26,7 +26,7 @@
 use crate::counter::Counter;
 use crate::engine::core::Core;
 use crate::engine::membership::Member;
-use crate::engine::membership::ways::Rounds;
+use crate::engine::membership::issuer_search::Rounds;
 use crate::engine::neighbours::Neighbours;
 use crate::engine::{Origin, Output};
 use crate::id::{IssuerId, LinkId, OuterId};
@@ -287,7 +287,7 @@ impl Member {
 
     fn begin_search(&mut self, core: &mut Core, neighbours: &mut Neighbours, id: &OuterId, from: Option<LinkId>) {
         let Some(issuer) = self.relaying.relays.get(id).map(|relay| relay.issuer) else { return };
-        let (rounds, learnt) = self.plan_ways(neighbours, &issuer, from);
+        let (rounds, learnt) = self.plan_rounds(neighbours, &issuer, from);
         if let Some(relay) = self.relaying.relays.get_mut(id) {
             (relay.rounds, relay.learnt) = (rounds, learnt);
         }
@@ -354,7 +354,7 @@ impl Member {
                 neighbours.send_frame(core, back, frame::raw(Kind::EnrolAnswer, body));
                 if whole {
                     self.relaying.mark_answered(&id);
-                    self.learn_way(neighbours, issuer, link);
+                    self.learn_responder(neighbours, issuer, link);
                 }
             }
             Back::Admission { id: device, pieces } => {
@@ -365,7 +365,7 @@ impl Member {
                 let (device, reply) = (*device, pieces.values().flatten().copied().collect::<Vec<u8>>());
                 pieces.clear();
                 self.relaying.mark_answered(&id);
-                self.learn_way(neighbours, issuer, link);
+                self.learn_responder(neighbours, issuer, link);
                 match wire::decode(&reply) {
                     Ok(reply) => core.outputs.push_back(Output::Enrolled { id: device, reply }),
                     Err(_) => self.refuse_enrolment(core, device, Refusal::Malformed),
@@ -382,7 +382,7 @@ impl Member {
                 && core::mem::take(&mut relay.learnt)
             {
                 let issuer = relay.issuer;
-                self.ways.unlearn(&issuer);
+                self.issuer_search.unlearn(&issuer);
             }
             self.widen(core, neighbours, &id);
         }
@@ -393,9 +393,9 @@ impl Member {
         }
     }
 
-    fn learn_way(&mut self, neighbours: &mut Neighbours, issuer: IssuerId, link: LinkId) {
+    fn learn_responder(&mut self, neighbours: &mut Neighbours, issuer: IssuerId, link: LinkId) {
         if let Some(by) = neighbours.links.get(link).map(|link| link.peer.body.key) {
-            self.ways.learn(issuer, by);
+            self.issuer_search.learn(issuer, by);
         }
     }
 }

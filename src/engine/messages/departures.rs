@@ -1,7 +1,7 @@
 //! Departures: batches of messages that leave under one seal each, in turn.
 //!
 //! [`Messages::pump_unicast`] serves the ready destinations in turn (`delivery::schedule`): one batch, one seal, one frame, along the way
-//! that the batch's terms ask for, over a link that takes data. The first frame of a session carries its opener.
+//! that the batch's send policy ask for, over a link that takes data. The first frame of a session carries its opener.
 //!
 //! Invariants
 //! 1. Nothing is sealed for a link that takes no data: what cannot go waits unsealed, and may still be batched.
@@ -9,7 +9,7 @@
 
 use crate::counter::Counter;
 use crate::delivery::departure::{Departure, PLAIN_OVERHEAD};
-use crate::delivery::lane::{Lane, Terms};
+use crate::delivery::lane::{Lane, SendPolicy};
 use crate::delivery::outgoing::Overdue;
 use crate::delivery::retry;
 use crate::engine::core::Core;
@@ -20,7 +20,7 @@ use crate::engine::neighbours::fragments::Leaving;
 use crate::engine::routing::Routing;
 use crate::engine::routing::data_frames::{of_use_until, path_of, put_data};
 use crate::engine::routing::flights::Flight;
-use crate::engine::routing::routes::{NoWay, Route, Way};
+use crate::engine::routing::routes::{NoRoute, Route, RouteChoice};
 use crate::id::{LinkId, Lsn, Name};
 use crate::routing::search::Limit;
 use crate::time::Unix;
@@ -58,9 +58,9 @@ fn batch_of(rate: u32) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX).max(LEAST_BATCH)
 }
 
-/// Most bytes of plaintext that a frame may carry on a way for what its terms allow to be spent.
-fn affordable(terms: &Terms, route: &Route) -> usize {
-    let bytes = terms.policy.budget.map_or(u64::MAX, |budget| route.totals.bytes_for(budget));
+/// Most bytes of plaintext that a frame may carry on a way for what its send policy allow to be spent.
+fn affordable(send_policy: &SendPolicy, route: &Route) -> usize {
+    let bytes = send_policy.policy.budget.map_or(u64::MAX, |budget| route.totals.bytes_for(budget));
     usize::try_from(bytes).unwrap_or(usize::MAX).saturating_sub(SEAL)
 }
 
@@ -71,8 +71,8 @@ const REOPEN: Duration = Duration::from_millis(200);
 struct Departing {
     lane: Lane,
     /// As the lane's, but for a budget that has yielded.
-    terms: Arc<Terms>,
-    way: Way,
+    send_policy: Arc<SendPolicy>,
+    choice: RouteChoice,
     link: LinkId,
     /// Of the link, in micro-units per MB.
     price: u64,
@@ -80,17 +80,23 @@ struct Departing {
 
 impl Messages {
     /// What a message asks of its way now that so much time is left: a budget that yields does so near the end.
-    fn terms_now(&mut self, core: &Core, terms: &Arc<Terms>, left: Duration, lifetime: Duration) -> Arc<Terms> {
-        if !terms.yields || terms.policy.budget.is_none() {
-            return terms.clone();
+    fn policy_now(
+        &mut self,
+        core: &Core,
+        send_policy: &Arc<SendPolicy>,
+        left: Duration,
+        lifetime: Duration,
+    ) -> Arc<SendPolicy> {
+        if !send_policy.yields || send_policy.policy.budget.is_none() {
+            return send_policy.clone();
         }
         let last_call = (lifetime / LAST_CALL).clamp(SHORTEST_CALL, LONGEST_CALL);
         if left > last_call {
             let at = core.now.time + (left - last_call);
             self.schedule.look_again_by(at);
-            return terms.clone();
+            return send_policy.clone();
         }
-        Arc::new(Terms { policy: Policy { budget: None, ..terms.policy.clone() }, yields: false })
+        Arc::new(SendPolicy { policy: Policy { budget: None, ..send_policy.policy.clone() }, yields: false })
     }
 
     /// Whether something is to be sent to a destination.
@@ -136,13 +142,15 @@ impl Messages {
     ) -> Option<Departing> {
         let lanes: BTreeSet<Lane> = self.outgoing.lanes(name).chain(self.unconfirmed.lanes(name)).cloned().collect();
         for lane in lanes {
-            let Some((terms, way)) = self.way_of_next(core, neighbours, routing, name, &lane) else { continue };
-            let link = way.route.first().and_then(|first| neighbours.link_under(&first, &terms.policy));
+            let Some((send_policy, choice)) = self.route_of_next(core, neighbours, routing, name, &lane) else {
+                continue;
+            };
+            let link = choice.route.first().and_then(|first| neighbours.link_under(&first, &send_policy.policy));
             match link {
                 Some((link, _)) if neighbours.links.get(link).is_some_and(|link| link.blocked) => {
                     self.schedule.block_on(link, name);
                 }
-                Some((link, price)) => return Some(Departing { lane, terms, way, link, price }),
+                Some((link, price)) => return Some(Departing { lane, send_policy, choice, link, price }),
                 None => {}
             }
         }
@@ -151,28 +159,28 @@ impl Messages {
 
     /// The way of what is next in a lane. Where that has too little time left for any, what has more goes first: on a link
     /// that carries less than there is, the oldest message has next to none, whichever it is.
-    fn way_of_next(
+    fn route_of_next(
         &mut self,
         core: &mut Core,
         neighbours: &mut Neighbours,
         routing: &mut Routing,
         name: &Name,
         lane: &Lane,
-    ) -> Option<(Arc<Terms>, Way)> {
+    ) -> Option<(Arc<SendPolicy>, RouteChoice)> {
         self.outgoing.pass_over_hurried(name, lane, core.now.unix);
         for _ in 0..MOST_PASSED_OVER {
             let confirmed = self.outgoing.next_in(name, lane);
             let (expiry, lifetime, bytes) = confirmed.or_else(|| self.unconfirmed.next_in(name, lane))?;
             let left = expiry.since(core.now.unix);
-            let terms = self.terms_now(core, &lane.terms, left, lifetime);
-            let way = routing.way(core, neighbours, name, &terms, left, bytes + AROUND);
+            let send_policy = self.policy_now(core, &lane.send_policy, left, lifetime);
+            let choice = routing.route(core, neighbours, name, &send_policy, left, bytes + AROUND);
             self.reroute(routing);
-            let no_way = match way {
-                Ok(way) => return Some((terms, way)),
-                Err(no_way) => no_way,
+            let no_route = match choice {
+                Ok(choice) => return Some((send_policy, choice)),
+                Err(no_route) => no_route,
             };
-            let another = match no_way {
-                NoWay::Limits(Limit::Time, by) => {
+            let another = match no_route {
+                NoRoute::Limits(Limit::Time, by) => {
                     let ends_by = expiry + Duration::from_micros(by);
                     match confirmed {
                         Some(_) => self.outgoing.pass_over(name, lane, ends_by),
@@ -181,7 +189,7 @@ impl Messages {
                 }
                 _ => false,
             };
-            self.schedule.note_no_way(name, no_way);
+            self.schedule.note_no_way(name, no_route);
             if !another {
                 break;
             }
@@ -197,7 +205,7 @@ impl Messages {
         name: &Name,
         departing: &Departing,
     ) -> bool {
-        let Departing { lane, terms, way, link, price } = departing;
+        let Departing { lane, send_policy, choice, link, price } = departing;
         let attempt = routing.outer_id(core);
         let mut plain = core::mem::take(&mut self.plain);
         plain.clear();
@@ -205,13 +213,13 @@ impl Messages {
         // In turn, where both wait: neither can keep the other from leaving.
         let first = self.schedule.take_turns() && self.outgoing.waits(name, lane);
         let flight = routing.flights.next();
-        let round_trip = Duration::from_micros(way.route.totals.delay.saturating_mul(2));
+        let round_trip = Duration::from_micros(choice.route.totals.delay.saturating_mul(2));
         // A link that breaks tells so: a neighbour is given more time, unless the link itself takes longer.
-        let hasty = way.route.nodes.len() == 1 && round_trip < retry::LONGEST / 2;
+        let hasty = choice.route.nodes.len() == 1 && round_trip < retry::LONGEST / 2;
         let expected = (!hasty).then_some(round_trip);
-        let most = batch_of(way.route.rate).min(affordable(terms, &way.route));
-        let arrives = core.now.unix + Duration::from_micros(way.route.totals.delay);
-        let spares = way.spares.map(|delay| core.now.unix + Duration::from_micros(delay));
+        let most = batch_of(choice.route.rate).min(affordable(send_policy, &choice.route));
+        let arrives = core.now.unix + Duration::from_micros(choice.route.totals.delay);
+        let spares = choice.spares.map(|delay| core.now.unix + Duration::from_micros(delay));
         let taken = if first || !self.unconfirmed.waits(name, lane) {
             let reply = core.membership.handles(core.now.unix, core.now.unix + REPLY_HORIZON, MAX_REPLY_HANDLES);
             let departure =
@@ -222,9 +230,10 @@ impl Messages {
             self.unconfirmed.take(name, lane, &departure, &mut plain, &mut gone)
         };
         if let Some(taken) = taken {
-            let envelope = Envelope { class: lane.class, policy: &terms.policy, outer: attempt, expiry: taken.expiry };
+            let envelope =
+                Envelope { class: lane.class, policy: &send_policy.policy, outer: attempt, expiry: taken.expiry };
             if let Some(mut frame) =
-                self.seal(core, neighbours, routing, name, (&way.route, *price), &envelope, &plain, None)
+                self.seal(core, neighbours, routing, name, (&choice.route, *price), &envelope, &plain, None)
             {
                 let flags = if taken.ack == Ack::Hop { frame::HOP_ACK } else { 0 };
                 frame[5] = flags;
@@ -236,9 +245,9 @@ impl Messages {
                         }
                     }
                     Ack::End => {
-                        let price = way.route.totals.cost_of(frame.len() as u64);
+                        let price = choice.route.totals.cost_of(frame.len() as u64);
                         let left = Flight {
-                            route: way.route.clone(),
+                            route: choice.route.clone(),
                             price,
                             messages: taken.messages,
                             praised: false,
@@ -251,7 +260,7 @@ impl Messages {
                 // What this turn submitted is in the turn's commit, which has been numbered before. A disk that fails keeps
                 // nothing from leaving: nobody knows for how long, and a message may be an alarm.
                 let after = if taken.named && !core.disk_fails { core.journal.last() } else { Lsn(0) };
-                self.send_copy(core, neighbours, terms, way, &frame, after);
+                self.send_copy(core, neighbours, send_policy, choice, &frame, after);
                 let until = of_use_until(taken.expiry, core.now);
                 neighbours.send_data(
                     core,
@@ -275,16 +284,16 @@ impl Messages {
         &mut self,
         core: &mut Core,
         neighbours: &mut Neighbours,
-        terms: &Terms,
-        way: &Way,
+        send_policy: &SendPolicy,
+        choice: &RouteChoice,
         frame: &[u8],
         after: Lsn,
     ) {
-        if terms.policy.copies.is_none_or(|copies| copies < 2) {
+        if send_policy.policy.copies.is_none_or(|copies| copies < 2) {
             return;
         }
-        let Some(route) = &way.alternate else { return core.count(Counter::CopiesWithoutWay, 1) };
-        let link = route.first().and_then(|first| neighbours.link_under(&first, &terms.policy));
+        let Some(route) = &choice.alternate else { return core.count(Counter::CopiesWithoutWay, 1) };
+        let link = route.first().and_then(|first| neighbours.link_under(&first, &send_policy.policy));
         let Some((link, price)) =
             link.filter(|(link, _)| neighbours.links.get(*link).is_some_and(|link| !link.blocked))
         else {

@@ -10,7 +10,7 @@ use crate::engine::core::Core;
 use crate::engine::messages::Messages;
 use crate::engine::neighbours::Neighbours;
 use crate::engine::routing::Routing;
-use crate::engine::routing::wording::explain_no_way;
+use crate::engine::routing::wording::explain_no_route;
 use crate::engine::sender::Sender;
 use crate::id::Name;
 use crate::wire::receipt::Verdict;
@@ -47,8 +47,10 @@ impl Messages {
                 ),
             },
             Fate::Unreachable => {
-                let why =
-                    self.schedule.no_way(to).map_or_else(String::new, |no_way| format!(": {}", explain_no_way(no_way)));
+                let why = self
+                    .schedule
+                    .no_way(to)
+                    .map_or_else(String::new, |no_way| format!(": {}", explain_no_route(no_way)));
                 Outcome::Unreachable { reason: format!("there was no way to {to} by the deadline{why}") }
             }
             Fate::Refused(verdict) => Outcome::Refused {

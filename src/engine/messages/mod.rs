@@ -23,7 +23,7 @@ use crate::delivery::outgoing::Outgoing;
 use crate::delivery::schedule::Schedule;
 use crate::delivery::unconfirmed::Unconfirmed;
 use crate::engine::api::Token;
-use crate::engine::routing::routes::NoWay;
+use crate::engine::routing::routes::NoRoute;
 use crate::engine::routing::{Reroute, Routing};
 use crate::engine::sender::Sender;
 use crate::engine::store::{Read, ReadError};
@@ -36,7 +36,7 @@ pub(super) struct Messages {
     pub(super) outgoing: Outgoing<Sender>,
     pub(super) unconfirmed: Unconfirmed<(Token, Name)>,
     /// Which destinations are looked at next, and why those that wait do.
-    pub(super) schedule: Schedule<NoWay>,
+    pub(super) schedule: Schedule<NoRoute>,
     pub(super) strangers: strangers::Strangers,
     pub(super) outcomes: outcomes::Outcomes,
     pub(super) inbox: inbox::Inbox,

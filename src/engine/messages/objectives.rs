@@ -1,16 +1,16 @@
 //! What messages and publications ask of their way, by the policy that they name or that is meant for them.
 //!
-//! A policy is resolved once, when a command is taken: its terms stay with the message until it ends. A policy that nobody has configured is
+//! A policy is resolved once, when a command is taken: its send policy stay with the message until it ends. A policy that nobody has configured is
 //! refused with the nearest name that is known.
 
-use crate::delivery::lane::Terms;
+use crate::delivery::lane::SendPolicy;
 use crate::engine::api::{Refused, Reply, Token};
 use crate::engine::core::Core;
 use crate::engine::messages::Messages;
 use crate::engine::messages::departures::AROUND;
 use crate::engine::neighbours::Neighbours;
 use crate::engine::routing::Routing;
-use crate::engine::routing::wording::explain_no_way;
+use crate::engine::routing::wording::explain_no_route;
 use crate::id::Name;
 use crate::routing::policies::Impossible;
 use crate::wire::data::Class;
@@ -27,7 +27,7 @@ pub(in crate::engine) struct Asked<'a> {
 impl Messages {
     /// What a message requires of its route, and how long it is of use. `None`: the message is refused, and the application has been told.
     #[expect(clippy::too_many_arguments, reason = "what other rooms lend is among them")]
-    pub(in crate::engine) fn terms_of(
+    pub(in crate::engine) fn send_policy_of(
         &mut self,
         core: &mut Core,
         neighbours: &mut Neighbours,
@@ -37,7 +37,7 @@ impl Messages {
         asked: &Asked<'_>,
         lifetime: Duration,
         bytes: usize,
-    ) -> Option<(Arc<Terms>, Duration)> {
+    ) -> Option<(Arc<SendPolicy>, Duration)> {
         let named = match asked.policy {
             None => core.policies.of(asked.class, asked.service),
             Some(name) => core.policies.get(name),
@@ -46,13 +46,13 @@ impl Messages {
         let lifetime = named.deadline.map_or(lifetime, |deadline| deadline.min(lifetime));
         let refuse = named.impossible == Impossible::Refuse;
         let policy = named.name.clone();
-        let terms = core.terms.get(&policy).cloned().unwrap_or_default();
-        if refuse && let Err(no_way) = routing.way(core, neighbours, to, &terms, lifetime, bytes + AROUND) {
+        let send_policy = core.send_policies.get(&policy).cloned().unwrap_or_default();
+        if refuse && let Err(no_route) = routing.route(core, neighbours, to, &send_policy, lifetime, bytes + AROUND) {
             self.reroute(routing);
-            let why = explain_no_way(&no_way);
+            let why = explain_no_route(&no_route);
             core.finish(token, Reply::Refused(Refused::NoPath { to: to.clone(), policy, why }));
             return None;
         }
-        Some((terms, lifetime))
+        Some((send_policy, lifetime))
     }
 }

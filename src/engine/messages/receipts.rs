@@ -7,7 +7,7 @@
 //! Invariant: a receipt leaves with the number of the commit that made its messages durable.
 
 use crate::counter::Counter;
-use crate::delivery::lane::Terms;
+use crate::delivery::lane::SendPolicy;
 use crate::delivery::retry;
 use crate::engine::core::Core;
 use crate::engine::messages::Messages;
@@ -102,15 +102,15 @@ impl Messages {
         neighbours: &mut Neighbours,
         routing: &mut Routing,
         name: &Name,
-        terms: &Arc<Terms>,
+        send_policy: &Arc<SendPolicy>,
         left: Duration,
     ) -> Option<Arc<Route>> {
-        let mut way = routing.way(core, neighbours, name, terms, left, RECEIPT_BYTES);
-        if way.is_err() {
-            way = routing.way(core, neighbours, name, terms, RECEIPT_LIFETIME, RECEIPT_BYTES);
+        let mut choice = routing.route(core, neighbours, name, send_policy, left, RECEIPT_BYTES);
+        if choice.is_err() {
+            choice = routing.route(core, neighbours, name, send_policy, RECEIPT_LIFETIME, RECEIPT_BYTES);
         }
         self.reroute(routing);
-        way.ok().map(|way| way.route)
+        choice.ok().map(|choice| choice.route)
     }
 
     /// Queues receipts for a device, `under` the session of their messages, to be released when `after` is durable.
@@ -126,7 +126,7 @@ impl Messages {
         under: Option<SessionId>,
         after: Lsn,
     ) {
-        let terms = Arc::<Terms>::default();
+        let send_policy = Arc::<SendPolicy>::default();
         let left = back.left.unwrap_or(RECEIPT_LIFETIME).min(RECEIPT_LIFETIME);
         let mut route = None;
         for returns in [back.returns, !back.returns] {
@@ -134,13 +134,13 @@ impl Messages {
                 break;
             }
             if returns && !back.came.is_empty() {
-                route = routing.way_back(core, neighbours, name, back.came);
+                route = routing.route_back(core, neighbours, name, back.came);
             } else if !returns {
-                route = self.route_for_receipts(core, neighbours, routing, name, &terms, left);
+                route = self.route_for_receipts(core, neighbours, routing, name, &send_policy, left);
             }
         }
         let link = route.as_ref().and_then(|route| route.first());
-        let link = link.and_then(|first| neighbours.link_under(&first, &terms.policy));
+        let link = link.and_then(|first| neighbours.link_under(&first, &send_policy.policy));
         let (Some(route), Some((link, price))) = (route, link) else {
             core.count(Counter::ReceiptsWithoutWay, receipts.len() as u64);
             return;
@@ -148,7 +148,7 @@ impl Messages {
         let mut plain = vec![PLAIN_RECEIPTS];
         wire::codec::encode_into(&Receipts { receipts }, &mut plain);
         let (outer, expiry) = (routing.outer_id(core), core.now.unix + RECEIPT_LIFETIME);
-        let envelope = Envelope { class: Class::Control, policy: &terms.policy, outer, expiry };
+        let envelope = Envelope { class: Class::Control, policy: &send_policy.policy, outer, expiry };
         if let Some(frame) = self.seal(core, neighbours, routing, name, (&route, price), &envelope, &plain, under) {
             let until = of_use_until(expiry, core.now);
             neighbours.send_data(

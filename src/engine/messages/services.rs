@@ -217,7 +217,7 @@ impl Messages {
             payload,
             content: Content::Call { purpose, service: None, replies_to: Some(id) },
             ack: Ack::End,
-            lane: Lane { class: Class::Control, terms: Arc::default() },
+            lane: Lane { class: Class::Control, send_policy: Arc::default() },
             lifetime: lifetime.max(LEAST_LIFETIME),
             keep: true,
             id: None,
@@ -356,8 +356,8 @@ impl Messages {
             return self.submit_after_pull(core, token, to, Command::Request { send, service });
         }
         let asked = Asked { policy: send.policy.as_deref(), class: send.class, service: service.as_deref() };
-        let Some((terms, lifetime)) =
-            self.terms_of(core, neighbours, routing, token, &to, &asked, send.lifetime, send.payload.len())
+        let Some((send_policy, lifetime)) =
+            self.send_policy_of(core, neighbours, routing, token, &to, &asked, send.lifetime, send.payload.len())
         else {
             return;
         };
@@ -366,7 +366,7 @@ impl Messages {
             payload: send.payload,
             content: Content::Call { purpose: Purpose::Request, service, replies_to: None },
             ack: Ack::End,
-            lane: Lane { class: send.class, terms },
+            lane: Lane { class: send.class, send_policy },
             lifetime,
             // Who asked is gone after a restart, and a response would find nobody.
             keep: false,

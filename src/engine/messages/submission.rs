@@ -94,12 +94,12 @@ impl Messages {
         }
         let Send { to, payload, ack, class, policy, lifetime, id } = send;
         let asked = Asked { policy: policy.as_deref(), class, service: None };
-        let Some((terms, lifetime)) =
-            self.terms_of(core, neighbours, routing, token, &to, &asked, lifetime, payload.len())
+        let Some((send_policy, lifetime)) =
+            self.send_policy_of(core, neighbours, routing, token, &to, &asked, lifetime, payload.len())
         else {
             return;
         };
-        let lane = Lane { class, terms };
+        let lane = Lane { class, send_policy };
         if ack == Ack::None {
             let mut records = Vec::with_capacity(RECORD + payload.len());
             put_record(&mut records, 0, &payload);
@@ -134,11 +134,12 @@ impl Messages {
         }
         let Load { to, records, class, policy, lifetime } = load;
         let asked = Asked { policy: policy.as_deref(), class, service: None };
-        let Some((terms, lifetime)) = self.terms_of(core, neighbours, routing, token, &to, &asked, lifetime, found)
+        let Some((send_policy, lifetime)) =
+            self.send_policy_of(core, neighbours, routing, token, &to, &asked, lifetime, found)
         else {
             return;
         };
-        let lane = Lane { class, terms };
+        let lane = Lane { class, send_policy };
         self.submit_load(core, token, to, records, u32::try_from(count).unwrap_or(0), lane, lifetime);
     }
 }

@@ -204,7 +204,7 @@ impl Routing {
         past.extend(neighbours.links.get(from).map(|link| link.peer.body.key));
         let left = Unix(data.header.expiry).since(core.now.unix);
         let wants = Wants { policy, time: Some(u64::try_from(left.as_micros()).unwrap_or(u64::MAX)), bytes };
-        let route = self.way_to_handle(core, neighbours, &data.header.to, data.header.segment, &wants, &past)?;
+        let route = self.route_to_handle(core, neighbours, &data.header.to, data.header.segment, &wants, &past)?;
         let (link, price) = neighbours.link_under(&route.first()?, &wants.policy)?;
         if !path.hops.is_empty() {
             core.count(Counter::DataRepaired, 1);

@@ -11,7 +11,7 @@
 
 use crate::engine::core::Core;
 use crate::engine::neighbours::Neighbours;
-use crate::engine::routing::routes::{Aim, Chosen, MAX_ROUTES, Route, Routes, Way, keeps};
+use crate::engine::routing::routes::{Aim, Chosen, MAX_ROUTES, Route, RouteChoice, Routes, keeps};
 use crate::engine::routing::wording::{amount, measure};
 use crate::engine::routing::{Reroute, Routing};
 use crate::event_log::Event;
@@ -33,7 +33,7 @@ const LOSS: u64 = 10_000;
 
 impl Routing {
     /// Takes a route where none stood.
-    pub(in crate::engine) fn choose(&mut self, core: &Core, aim: Aim, found: (Route, Option<Route>)) -> Way {
+    pub(in crate::engine) fn choose(&mut self, core: &Core, aim: Aim, found: (Route, Option<Route>)) -> RouteChoice {
         let routes = &mut self.routes;
         if routes.chosen.len() >= MAX_ROUTES {
             routes.chosen.clear();
@@ -50,7 +50,7 @@ impl Routing {
             failed_over: None,
         };
         routes.chosen.insert(aim, chosen);
-        Way { route, alternate, spares: None }
+        RouteChoice { route, alternate, spares: None }
     }
 
     /// A new epoch gives routers new credentials: a route that stands names them by those of today.
@@ -75,7 +75,7 @@ impl Routing {
         found: (Route, Option<Route>),
         standing: &Chosen,
         wants: &Wants,
-    ) -> Way {
+    ) -> RouteChoice {
         let (route, alternate) = found;
         let generation = self.routes.generation;
         let same = route.nodes == standing.route.nodes && route.bearers == standing.route.bearers;
@@ -108,18 +108,18 @@ impl Routing {
                 // A better one is there: it is looked for again when the hold-down is over.
                 self.link_state.look_again(standing.held_until(HOLD_DOWN), core.now.time);
             }
-            return Way { route, alternate, spares: None };
+            return RouteChoice { route, alternate, spares: None };
         }
         let old = Route { totals: standing.worth, ..(*standing.route).clone() };
         let cause = self.cause(core, neighbours, &old, now_worth.as_ref(), &route, wants);
         let (old, new) =
             (self.names(core, neighbours, &standing.route.nodes), self.names(core, neighbours, &route.nodes));
         core.record(Event::RouteChanged { to: aim.to.clone(), old, new, cause });
-        let way = self.choose(core, aim.clone(), (route, alternate));
+        let choice = self.choose(core, aim.clone(), (route, alternate));
         if let Some(chosen) = self.routes.chosen.get_mut(&aim) {
             chosen.failed_over = standing.failed_over;
         }
-        way
+        choice
     }
 
     /// The totals of a route in the present graph, or `None` if one of its edges is gone or shunned.
@@ -218,7 +218,7 @@ impl Routing {
     /// Receipts on their usual way have been lost, and those that went back the way of the messages too.
     pub(in crate::engine) fn fail_over_receipts(&mut self, core: &mut Core, neighbours: &mut Neighbours, to: &Name) {
         for hurried in [false, true] {
-            let aim = Aim { to: to.clone(), terms: Arc::default(), hurried };
+            let aim = Aim { to: to.clone(), send_policy: Arc::default(), hurried };
             self.fail_over_to_alternate(
                 core,
                 neighbours,
@@ -241,7 +241,7 @@ impl Routing {
         if doubt(&alternate) < doubt(&standing.route) {
             return;
         }
-        let wants = Wants { policy: aim.terms.policy.clone(), time: None, bytes: 0 };
+        let wants = Wants { policy: aim.send_policy.policy.clone(), time: None, bytes: 0 };
         let Some(worth) = self.worth_now(core, neighbours, &alternate).filter(|totals| keeps(totals, &wants)) else {
             return;
         };

@@ -11,7 +11,7 @@
 use crate::engine::core::Core;
 use crate::engine::neighbours::{Neighbours, segments};
 use crate::engine::routing::Routing;
-use crate::engine::routing::routes::{NoWay, Route, Routes};
+use crate::engine::routing::routes::{NoRoute, Route, Routes};
 use crate::id::Pseudonym;
 use crate::identity::credential::PeerCredential;
 use crate::routing::graph::{Graph, NodeIndex};
@@ -97,7 +97,7 @@ impl Routing {
         last: Option<&PeerCredential>,
         wants: &Wants,
         past: &Avoided<'_>,
-    ) -> Result<(Route, Option<Route>), NoWay> {
+    ) -> Result<(Route, Option<Route>), NoRoute> {
         let own = core.own;
         let attached = last.filter(|_| targets.contains(&own)).map(|leaf| leaf.body.key);
         if let Some(leaf) = attached
@@ -118,14 +118,14 @@ impl Routing {
         match self.search_graph(from, &to, wants, past) {
             Ok(found) => {
                 let alternate = found.alternate.and_then(|path| self.route_along(&path, last));
-                self.route_along(&found.best, last).map(|best| (best, alternate)).ok_or(NoWay::Apart)
+                self.route_along(&found.best, last).map(|best| (best, alternate)).ok_or(NoRoute::Apart)
             }
-            Err(NoPath { nearest: Some(miss) }) => Err(NoWay::Limits(miss.limit, miss.by)),
+            Err(NoPath { nearest: Some(miss) }) => Err(NoRoute::Limits(miss.limit, miss.by)),
             Err(NoPath { nearest: None }) => {
                 self.search_neighbours(core, neighbours, targets, last, wants, nodes).map_err(|no_way| {
                     let anywhere = Avoided { segment: None, ..*past };
                     match past.segment.filter(|_| self.search_graph(from, &to, wants, &anywhere).is_ok()) {
-                        Some(segment) if no_way == NoWay::Apart => NoWay::Segment(segment),
+                        Some(segment) if no_way == NoRoute::Apart => NoRoute::Segment(segment),
                         _ => no_way,
                     }
                 })
@@ -142,7 +142,7 @@ impl Routing {
         last: Option<&PeerCredential>,
         wants: &Wants,
         past: &[Pseudonym],
-    ) -> Result<(Route, Option<Route>), NoWay> {
+    ) -> Result<(Route, Option<Route>), NoRoute> {
         for target in targets.iter().filter(|target| !past.contains(target)) {
             let Some(peer) = neighbours.links.of(target).next().map(|(_, link)| link.peer.clone()) else {
                 continue;
@@ -155,7 +155,7 @@ impl Routing {
             }
             return Ok((route, None));
         }
-        Err(NoWay::Apart)
+        Err(NoRoute::Apart)
     }
 
     /// The segment of frames to a router, or to the leaf that some routers list.

@@ -1,10 +1,10 @@
 //! Routes: which way each destination's messages take, and why it changed.
 //!
-//! **Mechanism.** A route is chosen for a destination and the terms of its messages, from the graph of the link-state
+//! **Mechanism.** A route is chosen for a destination and the send policy of its messages, from the graph of the link-state
 //! database with our own links as we see them ourselves. It stays until it breaks or another is clearly better (`hold_down`);
 //! every change goes into the event log with the one thing that made it.
 //!
-//! The terms say what is to be saved; a deadline forbids ways that take too long. A message that has time for the way that its terms
+//! The send policy say what is to be saved; a deadline forbids ways that take too long. A message that has time for the way that its send policy
 //! like best takes it. For those that have not another is chosen and kept beside it ([`Aim::hurried`]), so that what has time
 //! does not go the dear way of what has none.
 //!
@@ -12,16 +12,16 @@
 //! that is itself a leaf hands everything to one of its routers, which finds the way.
 //!
 //! Invariants
-//! 1. A route keeps every limit of its terms at the time it is used.
+//! 1. A route keeps every limit of its send policy at the time it is used.
 //! 2. A route with an edge that is gone, or to a leaf that is elsewhere, is not used, and what was under way on it is sent
 //!    again.
 //! 3. At most [`MAX_ROUTES`] are kept; drop policy: all are forgotten, and chosen anew as they are needed.
 
-use crate::delivery::lane::Terms;
+use crate::delivery::lane::SendPolicy;
 use crate::engine::core::Core;
 use crate::engine::neighbours::Neighbours;
 use crate::engine::routing::pathfinding::Avoided;
-use crate::engine::routing::wording::explain_no_way;
+use crate::engine::routing::wording::explain_no_route;
 use crate::engine::routing::{Reroute, Routing};
 use crate::event_log::Event;
 use crate::id::{CredentialHash, CredentialPrefix, Handle, Name, Pseudonym};
@@ -88,7 +88,7 @@ pub(in crate::engine) enum Location {
 
 /// Why there is no way.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::engine) enum NoWay {
+pub(in crate::engine) enum NoRoute {
     /// Nobody knows the destination.
     Unknown,
     /// We have to ask where it is.
@@ -119,8 +119,8 @@ pub(in crate::engine) struct Routes {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::engine) struct Aim {
     pub(in crate::engine) to: Name,
-    pub(in crate::engine) terms: Arc<Terms>,
-    /// Messages that have too little time left for the way that their terms like best.
+    pub(in crate::engine) send_policy: Arc<SendPolicy>,
+    /// Messages that have too little time left for the way that their send policy like best.
     pub(in crate::engine) hurried: bool,
 }
 
@@ -163,10 +163,10 @@ impl Routes {
 
 /// A way with a second one beside it.
 #[derive(Clone, Debug)]
-pub(in crate::engine) struct Way {
+pub(in crate::engine) struct RouteChoice {
     pub route: Arc<Route>,
     pub alternate: Option<Arc<Route>>,
-    /// Of one for messages in a hurry: the microseconds that the way takes which their terms like best.
+    /// Of one for messages in a hurry: the microseconds that the way takes which their send policy like best.
     pub spares: Option<u64>,
 }
 
@@ -193,10 +193,10 @@ impl Routing {
         neighbours: &Neighbours,
         peer: &PeerCredential,
         wants: &Wants,
-    ) -> Result<Route, NoWay> {
+    ) -> Result<Route, NoRoute> {
         let key = peer.body.key;
-        let Some((link, _)) = neighbours.link_under(&key, &wants.policy) else { return Err(NoWay::Apart) };
-        let Some(link) = neighbours.links.get(link) else { return Err(NoWay::Apart) };
+        let Some((link, _)) = neighbours.link_under(&key, &wants.policy) else { return Err(NoRoute::Apart) };
+        let Some(link) = neighbours.links.get(link) else { return Err(NoRoute::Apart) };
         let bearer = neighbours.link_metrics.bearer(link.bearer).class as u8;
         let mut totals = Totals::default();
         totals.add(&link.metrics, bearer, None);
@@ -206,7 +206,7 @@ impl Routing {
         let route = Route { nodes: vec![key], hops: Vec::new(), bearers, totals, rate, pairs, leaf: None };
         match broken(&route.totals, wants) {
             None => Ok(route),
-            Some((limit, by)) => Err(NoWay::Limits(limit, by)),
+            Some((limit, by)) => Err(NoRoute::Limits(limit, by)),
         }
     }
 
@@ -217,11 +217,11 @@ impl Routing {
         neighbours: &Neighbours,
         to: &PeerCredential,
         wants: &Wants,
-    ) -> Result<Route, NoWay> {
+    ) -> Result<Route, NoRoute> {
         let routers = neighbours.links.iter().filter(|(_, link)| link.forwarding && link.usable);
         let best =
             routers.min_by_key(|(id, link)| (crate::routing::totals::weigh(&link.metrics, &wants.policy.weights), *id));
-        let Some((_, link)) = best else { return Err(NoWay::Apart) };
+        let Some((_, link)) = best else { return Err(NoRoute::Apart) };
         let mut route = self.direct(core, neighbours, &link.peer.clone(), wants)?;
         route.nodes.push(to.body.key);
         Ok(route)
@@ -246,53 +246,59 @@ impl Routing {
         self.link_state.note_history(changed);
     }
 
-    /// The way for messages of these terms; `left` until they expire, `bytes` in a frame.
-    pub(in crate::engine) fn way(
+    /// The way for messages of these send policy; `left` until they expire, `bytes` in a frame.
+    pub(in crate::engine) fn route(
         &mut self,
         core: &mut Core,
         neighbours: &mut Neighbours,
         to: &Name,
-        terms: &Arc<Terms>,
+        send_policy: &Arc<SendPolicy>,
         left: Duration,
         bytes: usize,
-    ) -> Result<Way, NoWay> {
+    ) -> Result<RouteChoice, NoRoute> {
         let time = u64::try_from(left.as_micros()).unwrap_or(u64::MAX);
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let at_leisure = Wants { policy: terms.policy.clone(), time: None, bytes };
-        let aim = Aim { to: to.clone(), terms: terms.clone(), hurried: false };
-        let way = self.way_for(core, neighbours, aim.clone(), &at_leisure)?;
+        let at_leisure = Wants { policy: send_policy.policy.clone(), time: None, bytes };
+        let aim = Aim { to: to.clone(), send_policy: send_policy.clone(), hurried: false };
+        let choice = self.route_for(core, neighbours, aim.clone(), &at_leisure)?;
         let in_time = Wants { time: Some(time), ..at_leisure };
-        if keeps(&way.route.totals, &in_time) {
-            return Ok(way);
+        if keeps(&choice.route.totals, &in_time) {
+            return Ok(choice);
         }
-        let hurried = self.way_for(core, neighbours, Aim { hurried: true, ..aim }, &in_time)?;
-        Ok(Way { spares: Some(way.route.totals.delay), ..hurried })
+        let hurried = self.route_for(core, neighbours, Aim { hurried: true, ..aim }, &in_time)?;
+        Ok(RouteChoice { spares: Some(choice.route.totals.delay), ..hurried })
     }
 
-    fn way_for(&mut self, core: &mut Core, neighbours: &mut Neighbours, aim: Aim, wants: &Wants) -> Result<Way, NoWay> {
+    fn route_for(
+        &mut self,
+        core: &mut Core,
+        neighbours: &mut Neighbours,
+        aim: Aim,
+        wants: &Wants,
+    ) -> Result<RouteChoice, NoRoute> {
         if let Some(chosen) = self.routes.chosen.get(&aim)
             && chosen.generation == self.routes.generation
             && keeps(&chosen.route.totals, wants)
         {
-            return Ok(Way { route: chosen.route.clone(), alternate: chosen.alternate.clone(), spares: None });
+            return Ok(RouteChoice { route: chosen.route.clone(), alternate: chosen.alternate.clone(), spares: None });
         }
-        let found = self.find_way(core, neighbours, &aim.to, wants);
+        let found = self.find_route(core, neighbours, &aim.to, wants);
         let standing = self.routes.chosen.get(&aim).cloned();
         match (found, standing) {
             (Ok(found), Some(standing)) => Ok(self.prefer(core, neighbours, aim, found, &standing, wants)),
             (Ok(found), None) => Ok(self.choose(core, aim, found)),
-            (Err(no_way), standing) => {
+            (Err(no_route), standing) => {
                 if standing.is_some() {
                     self.routes.chosen.remove(&aim);
-                    core.record(Event::RouteLost { to: aim.to, cause: explain_no_way(&no_way) });
+                    core.record(Event::RouteLost { to: aim.to, cause: explain_no_route(&no_route) });
                 }
-                Err(no_way)
+                Err(no_route)
             }
         }
     }
 
     /// A way past some nodes, for a relay: to whoever has that handle, for a frame of a segment.
-    pub(in crate::engine) fn way_to_handle(
+    pub(in crate::engine) fn route_to_handle(
         &mut self,
         core: &mut Core,
         neighbours: &mut Neighbours,
@@ -311,11 +317,11 @@ impl Routing {
         let last = self.credential_of_handle(core, neighbours, to);
         self.search(core, neighbours, &targets, last.as_ref(), wants, &Avoided { nodes: past, segment })
             .ok()
-            .map(|way| way.0)
+            .map(|choice| choice.0)
     }
 
     /// The route on which the messages of a device came, in reverse, or `None` if it does not begin with a link that stands.
-    pub(in crate::engine) fn way_back(
+    pub(in crate::engine) fn route_back(
         &mut self,
         core: &mut Core,
         neighbours: &mut Neighbours,
@@ -342,13 +348,13 @@ impl Routing {
         }))
     }
 
-    pub(in crate::engine) fn find_way(
+    pub(in crate::engine) fn find_route(
         &mut self,
         core: &mut Core,
         neighbours: &mut Neighbours,
         to: &Name,
         wants: &Wants,
-    ) -> Result<(Route, Option<Route>), NoWay> {
+    ) -> Result<(Route, Option<Route>), NoRoute> {
         match self.location(core, neighbours, to)? {
             Location::NextToUs(peer) => self.direct(core, neighbours, &peer, wants).map(|route| (route, None)),
             Location::BeyondRouter(leaf) => self.by_router(core, neighbours, &leaf, wants).map(|route| (route, None)),
@@ -365,7 +371,7 @@ impl Routing {
         core: &mut Core,
         neighbours: &mut Neighbours,
         to: &Name,
-    ) -> Result<Location, NoWay> {
+    ) -> Result<Location, NoRoute> {
         self.follow_graph(core, neighbours);
         let neighbour = neighbours.links.to(to).map(|(_, link)| link.peer.clone());
         if let Some(peer) = &neighbour
@@ -385,7 +391,7 @@ impl Routing {
             });
         }
         let unix = core.now.unix;
-        let Some(handle) = core.membership.contacts().handle_of(to, unix) else { return Err(NoWay::Unknown) };
+        let Some(handle) = core.membership.contacts().handle_of(to, unix) else { return Err(NoRoute::Unknown) };
         let router = neighbour.map(|peer| peer.body.key).or_else(|| self.link_state.router_named(to));
         if let Some(router) = router {
             return Ok(Location::At(vec![router], None));
@@ -397,7 +403,7 @@ impl Routing {
         let routers =
             leaf.as_ref().map_or_else(Vec::new, |leaf| self.routers_towards(core, neighbours, &leaf.body.handle));
         if routers.is_empty() {
-            return Err(if self.ask_where(core, neighbours, handle) { NoWay::Asking } else { NoWay::Unknown });
+            return Err(if self.ask_where(core, neighbours, handle) { NoRoute::Asking } else { NoRoute::Unknown });
         }
         Ok(Location::At(routers, leaf))
     }

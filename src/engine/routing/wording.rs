@@ -3,20 +3,20 @@
 use crate::engine::core::Core;
 use crate::engine::neighbours::Neighbours;
 use crate::engine::routing::Routing;
-use crate::engine::routing::routes::NoWay;
+use crate::engine::routing::routes::NoRoute;
 use crate::id::Pseudonym;
 use crate::routing::policy::Criterion;
 
 /// Why there is no way, for people.
-pub(in crate::engine) fn explain_no_way(no_way: &NoWay) -> String {
-    match no_way {
-        NoWay::Unknown => "no router that can be reached knows it".to_owned(),
-        NoWay::Asking => "routers have been asked where it is".to_owned(),
-        NoWay::Apart => "no links lead there".to_owned(),
-        NoWay::Limits(limit, by) => {
+pub(in crate::engine) fn explain_no_route(no_route: &NoRoute) -> String {
+    match no_route {
+        NoRoute::Unknown => "no router that can be reached knows it".to_owned(),
+        NoRoute::Asking => "routers have been asked where it is".to_owned(),
+        NoRoute::Apart => "no links lead there".to_owned(),
+        NoRoute::Limits(limit, by) => {
             format!("the nearest way breaks the limit on {} by {}", limit.name(), limit.amount(*by))
         }
-        NoWay::Segment(segment) => {
+        NoRoute::Segment(segment) => {
             format!("every way leads through a router that hands on no frames of segment {segment}")
         }
     }

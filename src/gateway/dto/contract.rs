@@ -218,13 +218,13 @@ fn links_routes_and_ways_are_as_clients_know_them() {
             r#"{{"area":1,"forwarding":true,"links":2,"forwarded":3,"routers":[{{"name":"hub","sequence":4,"age_s":5,"neighbours":["pump"],"leaves":6,"groups":7}}],"routes":[{{"to":"pump","policy":"fast","hurried":false,"path":{PATH},"since_s":8}}],"doubts":[{{"from":"hub","to":"pump","works":0.5,"shunned":true}}]}}"#
         ),
     );
-    let way = view::WayView {
+    let route = view::RouteView {
         to: "pump".into(),
         policy: "fast".into(),
         weights: vec![1, 2, 3, 4],
         path: Some(path()),
         alternate: None,
-        no_way: None,
+        no_route: None,
         candidates: vec![view::CandidateView {
             best_at: vec!["delay".into()],
             path: path(),
@@ -235,7 +235,7 @@ fn links_routes_and_ways_are_as_clients_know_them() {
         why: vec!["it is".into()],
     };
     pinned(
-        &WayView::from(way),
+        &RouteView::from(route),
         &format!(
             r#"{{"to":"pump","policy":"fast","weights":[1,2,3,4],"path":{PATH},"alternate":null,"no_way":null,"candidates":[{{"best_at":["delay"],"path":{PATH},"chosen":true,"weight":9,"cut_by":null}}],"why":["it is"]}}"#
         ),

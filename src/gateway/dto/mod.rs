@@ -20,7 +20,9 @@ pub use records::{
     ConsumeBody, ConsumerBody, ForgetBody, InboxFollowQuery, InboxMessage, InboxPage, InboxQuery, LogPage, LogQuery,
     LogRecord, LogVerdict, OlderLog,
 };
-pub use routing::{CandidateView, DoubtView, HopView, LinkView, PathView, RouteInUse, RouterView, RoutesView, WayView};
+pub use routing::{
+    CandidateView, DoubtView, HopView, LinkView, PathView, RouteInUse, RouteView, RouterView, RoutesView,
+};
 pub use traffic::{
     AnswerBody, LineOutcome, Missed, PublishBody, PublishLinesQuery, Published, RequestBody, SendBody, SendLinesQuery,
     ServiceCall, SubscribeQuery,

@@ -182,7 +182,7 @@ impl From<view::HopView> for HopView {
 
 /// The way to a device, and why.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct WayView {
+pub struct RouteView {
     /// Destination.
     pub to: String,
     /// Policy.
@@ -201,16 +201,16 @@ pub struct WayView {
     pub why: Vec<String>,
 }
 
-impl From<view::WayView> for WayView {
-    fn from(way: view::WayView) -> Self {
-        let view::WayView { to, policy, weights, path, alternate, no_way, candidates, why } = way;
+impl From<view::RouteView> for RouteView {
+    fn from(way: view::RouteView) -> Self {
+        let view::RouteView { to, policy, weights, path, alternate, no_route, candidates, why } = way;
         Self {
             to,
             policy,
             weights,
             path: path.map(PathView::from),
             alternate: alternate.map(PathView::from),
-            no_way,
+            no_way: no_route,
             candidates: candidates.into_iter().map(CandidateView::from).collect(),
             why,
         }

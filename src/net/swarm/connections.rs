@@ -1,11 +1,11 @@
 //! What becomes of connections: they join a link, prove themselves, fall silent, and leave it.
 
 use super::super::admission::Gatekeeper;
+use super::super::counters::Item;
 use super::super::discovery::Failure;
 use super::super::handler::{Command, Event, LINGER_TIME};
 use super::super::links::{Arrived, Joined};
 use super::super::streams::StreamsEvent;
-use super::super::tally::Item;
 use super::{Closed, Multiaddr, NetEvent, Network};
 use crate::counter::Counter;
 use crate::id::LinkId;
@@ -61,7 +61,7 @@ impl<G: Gatekeeper> Network<G> {
                         self.tell_silence(link);
                     }
                     Joined::Refused => {
-                        self.tally.count(Item::Dropped(Counter::LinksOverLimit), 1);
+                        self.counters.count(Item::Dropped(Counter::LinksOverLimit), 1);
                         streams.close(peer, connection, "too many links".to_owned());
                     }
                 }

@@ -6,8 +6,8 @@
 //! into a small network of its own, edges with their metrics side by side, since it is searched many times. There, towards
 //! the targets, a shortest-path tree grows by each limited metric, within its limit and within the trees before.
 
+use super::objective::{CLOSED, Objective};
 use super::spf::{FAR, From, NO_EDGE, Net, Towards, Whole};
-use super::terms::{CLOSED, Terms};
 use crate::routing::graph::{EdgeIndex, Graph, NodeIndex};
 use crate::routing::totals::Limit;
 
@@ -23,7 +23,7 @@ pub struct Ends<'a> {
 /// Objective and limited metrics of a path or a part of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sums<const K: usize> {
-    /// See [`Terms`].
+    /// See [`Objective`].
     pub objective: u64,
     /// What each limit counts.
     pub parts: [u64; K],
@@ -104,8 +104,8 @@ impl<const K: usize> Net for Field<K> {
 
 impl<const K: usize> Field<K> {
     /// `None` if no path keeps the limits.
-    pub fn new(graph: &Graph, terms: &Terms, ends: Ends<'_>, limits: [(Limit, u64); K]) -> Option<Self> {
-        let mut field = Self::within_first(graph, terms, ends, limits)?;
+    pub fn new(graph: &Graph, objective: &Objective, ends: Ends<'_>, limits: [(Limit, u64); K]) -> Option<Self> {
+        let mut field = Self::within_first(graph, objective, ends, limits)?;
         for (at, most) in field.limits.into_iter().enumerate() {
             let tree = field.towards(most, true, |sums| sums.parts[at]);
             if !tree.reach[field.from as usize].known() {
@@ -114,16 +114,16 @@ impl<const K: usize> Field<K> {
             field.least.push(tree);
         }
         for at in 0..K {
-            field.offer(field.least[at].way(&field, field.from).collect());
+            field.offer(field.least[at].path_to(&field, field.from).collect());
         }
         Some(field)
     }
 
     /// What is left of the graph under the first limit.
-    fn within_first(graph: &Graph, terms: &Terms, ends: Ends<'_>, limits: [(Limit, u64); K]) -> Option<Self> {
+    fn within_first(graph: &Graph, objective: &Objective, ends: Ends<'_>, limits: [(Limit, u64); K]) -> Option<Self> {
         let (limit, most) = *limits.first()?;
-        let whole = Whole { graph, steps: &terms.steps };
-        let part = |edge: usize| terms.part(graph, limit, edge);
+        let whole = Whole { graph, steps: &objective.steps };
+        let part = |edge: usize| objective.part(graph, limit, edge);
         let (root, half) = ([ends.from], most / 2);
         let near = From::grow(&whole, &root, part, |_, sum| sum <= half, |_, _| false);
         let ahead = |node: NodeIndex| Some(near.reach[node as usize]).filter(|r| r.known()).map_or(half, |r| r.cost);
@@ -148,8 +148,8 @@ impl<const K: usize> Field<K> {
             for (edge, to) in whole.from(*node) {
                 let part = part(edge as usize);
                 if part != CLOSED && left(to, so_far.saturating_add(part)) {
-                    let parts = limits.map(|(limit, _)| terms.part(graph, limit, edge as usize));
-                    let sums = Sums { objective: terms.steps[edge as usize].objective, parts };
+                    let parts = limits.map(|(limit, _)| objective.part(graph, limit, edge as usize));
+                    let sums = Sums { objective: objective.steps[edge as usize].objective, parts };
                     let to = places[to as usize];
                     arcs.push(Arc { from, to, sums, edge });
                     into[to as usize + 1] += 1;

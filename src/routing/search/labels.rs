@@ -18,8 +18,8 @@
 
 use super::field::{Ends, Field, Sums};
 use super::lagrange::{self, Prices};
+use super::objective::Objective;
 use super::spf::{NO_EDGE, Net, Reach, Towards};
-use super::terms::Terms;
 use crate::routing::graph::{EdgeIndex, Graph, NodeIndex};
 use crate::routing::totals::Limit;
 use std::cmp::Reverse;
@@ -42,26 +42,32 @@ pub enum Outcome {
 }
 
 /// Searches under limits: for each, what it counts and the most there may be. Without `labels`, ends after step 2.
-pub fn constrained(graph: &Graph, terms: &Terms, ends: Ends<'_>, limits: &[(Limit, u64)], labels: bool) -> Outcome {
+pub fn constrained(
+    graph: &Graph,
+    objective: &Objective,
+    ends: Ends<'_>,
+    limits: &[(Limit, u64)],
+    labels: bool,
+) -> Outcome {
     match *limits {
-        [a] => run(graph, terms, ends, [a], labels),
-        [a, b] => run(graph, terms, ends, [a, b], labels),
-        [a, b, c] => run(graph, terms, ends, [a, b, c], labels),
-        [a, b, c, d] => run(graph, terms, ends, [a, b, c, d], labels),
+        [a] => run(graph, objective, ends, [a], labels),
+        [a, b] => run(graph, objective, ends, [a, b], labels),
+        [a, b, c] => run(graph, objective, ends, [a, b, c], labels),
+        [a, b, c, d] => run(graph, objective, ends, [a, b, c, d], labels),
         _ => Outcome::Capped(None),
     }
 }
 
 fn run<const K: usize>(
     graph: &Graph,
-    terms: &Terms,
+    objective: &Objective,
     ends: Ends<'_>,
     limits: [(Limit, u64); K],
     labels: bool,
 ) -> Outcome {
-    let Some(mut field) = Field::new(graph, terms, ends, limits) else { return Outcome::None };
+    let Some(mut field) = Field::new(graph, objective, ends, limits) else { return Outcome::None };
     let objective = field.towards(field.most, true, |sums| sums.objective);
-    let shortest = field.offer(objective.way(&field, field.from).collect());
+    let shortest = field.offer(objective.path_to(&field, field.from).collect());
     let prices = lagrange::prices(&mut field, shortest);
     if !labels {
         return Outcome::Capped(field.incumbent.as_ref().map(|way| field.edges(way)));
@@ -198,7 +204,7 @@ impl<const K: usize> Search<K> {
 
     /// A label's path, and on along a tree.
     fn finish(&self, mut at: u32, tree: &Towards) -> Vec<EdgeIndex> {
-        let rest = tree.way(&self.field, self.labels[at as usize].node);
+        let rest = tree.path_to(&self.field, self.labels[at as usize].node);
         let mut edges = Vec::new();
         while self.labels[at as usize].edge != NO_EDGE {
             edges.push(self.labels[at as usize].edge);

@@ -47,7 +47,7 @@ impl<const K: usize> Prices<K> {
 /// Good prices, and offers the paths that come up to the field.
 pub fn prices<const K: usize>(field: &mut Field<K>, shortest: Sums<K>) -> Prices<K> {
     let least: [Sums<K>; K] = std::array::from_fn(|at| {
-        let way: Vec<_> = field.least[at].way(field, field.from).collect();
+        let way: Vec<_> = field.least[at].path_to(field, field.from).collect();
         field.sums_of(&way)
     });
     let largest = least.iter().map(|sums| sums.objective).max().unwrap_or(0);
@@ -67,7 +67,7 @@ pub fn prices<const K: usize>(field: &mut Field<K>, shortest: Sums<K>) -> Prices
             }
             rounds -= 1;
             let tree = field.towards(prices.most(field), false, |sums| prices.of(sums));
-            let way: Vec<_> = tree.way(field, field.from).collect();
+            let way: Vec<_> = tree.path_to(field, field.from).collect();
             if way.is_empty() {
                 return prices;
             }

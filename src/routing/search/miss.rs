@@ -1,7 +1,7 @@
 //! Why there is no path: the one that comes nearest.
 
+use super::objective::{CLOSED, Objective, avoided};
 use super::spf::From;
-use super::terms::{CLOSED, Terms, avoided};
 use super::{Limit, Path, Query};
 use crate::routing::graph::EdgeIndex;
 
@@ -27,15 +27,15 @@ pub struct Miss {
 
 /// Of the paths that are best by a limited metric or by the objective, the one whose most broken limit is broken least, as
 /// a share of it. If all ways are over bearers to avoid, the one over the fewest such links.
-pub fn nearest(query: &Query<'_>, terms: &Terms, exact: bool) -> Option<Miss> {
+pub fn nearest(query: &Query<'_>, objective: &Objective, exact: bool) -> Option<Miss> {
     let within = query.limits().into_iter().map(|(limit, _)| Some(limit)).chain([None]);
     let ways = within.filter_map(|limit| {
-        way(query, terms, |edge| match limit {
-            Some(limit) => terms.part(query.graph, limit, edge),
-            None => terms.steps[edge].objective,
+        cheapest(query, objective, |edge| match limit {
+            Some(limit) => objective.part(query.graph, limit, edge),
+            None => objective.steps[edge].objective,
         })
     });
-    let misses = ways.filter_map(|edges| miss(query, terms.path(query.graph, edges), exact));
+    let misses = ways.filter_map(|edges| miss(query, objective.path(query.graph, edges), exact));
     misses.min_by_key(|(share, _)| *share).map(|(_, miss)| miss).or_else(|| over_avoided(query))
 }
 
@@ -43,18 +43,18 @@ fn over_avoided(query: &Query<'_>) -> Option<Miss> {
     let avoid = query.wants.policy.avoid.filter(|avoid| *avoid != 0)?;
     let mut view = query.view(false);
     view.avoid = 0;
-    let terms = Terms::new(query.graph, view);
-    let edges = way(query, &terms, |edge| match terms.steps[edge].objective {
+    let objective = Objective::new(query.graph, view);
+    let edges = cheapest(query, &objective, |edge| match objective.steps[edge].objective {
         CLOSED => CLOSED,
         _ => avoided(avoid, query.graph.edges()[edge].bearer).into(),
     })?;
-    let path = terms.path(query.graph, edges);
+    let path = objective.path(query.graph, edges);
     let (limit, by) = query.broken(&path).into_iter().find(|(limit, _)| *limit == Limit::Bearer)?;
     Some(Miss { path, limit, by, exact: true })
 }
 
-fn way(query: &Query<'_>, terms: &Terms, cost: impl Fn(usize) -> u64) -> Option<Vec<EdgeIndex>> {
-    From::nearest(query.graph, &terms.steps, query.ends.from, query.ends.to, cost)
+fn cheapest(query: &Query<'_>, objective: &Objective, cost: impl Fn(usize) -> u64) -> Option<Vec<EdgeIndex>> {
+    From::nearest(query.graph, &objective.steps, query.ends.from, query.ends.to, cost)
 }
 
 /// A path's most broken limit, and by what share of it, in millionths; `None` if it breaks none.

@@ -28,8 +28,8 @@ mod field;
 mod labels;
 mod lagrange;
 mod miss;
+mod objective;
 mod spf;
-mod terms;
 #[cfg(test)]
 mod tests;
 
@@ -42,8 +42,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use super::totals::{Limit, Totals};
 pub use miss::{Miss, NoPath};
-pub(super) use spf::{FAR, From, NO_EDGE, Queue, ROOT, Reach, nearest, way};
-pub(super) use terms::{CLOSED, Step, Terms, View, effective};
+pub(super) use objective::{CLOSED, Objective, Step, View, effective};
+pub(super) use spf::{FAR, From, NO_EDGE, Queue, ROOT, Reach, nearest, path_to};
 
 /// What is known besides the graph. Nodes and pairs that are not in the graph do not matter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -109,7 +109,7 @@ pub fn search(
     if (from as usize) >= graph.len() || to.is_empty() {
         return Err(NoPath { nearest: None });
     }
-    query.first(query.terms(true))
+    query.first(query.objective(true))
 }
 
 /// Targets that are in the graph, ascending, each once.
@@ -146,56 +146,56 @@ impl<'a> Query<'a> {
         View { weights: policy.weights, avoid: policy.avoid.unwrap_or(0), overlay: self.overlay, shun }
     }
 
-    fn terms(&self, shun: bool) -> Terms {
-        Terms::new(self.graph, self.view(shun))
+    fn objective(&self, shun: bool) -> Objective {
+        Objective::new(self.graph, self.view(shun))
     }
 
-    /// With shunned pairs closed in `terms`; if that finds nothing, as a last resort.
-    fn first(&self, mut terms: Terms) -> Result<Found, NoPath> {
-        match self.best(&terms, None) {
+    /// With shunned pairs closed in `objective`; if that finds nothing, as a last resort.
+    fn first(&self, mut objective: Objective) -> Result<Found, NoPath> {
+        match self.best(&objective, None) {
             Ok((best, exact)) => {
-                let alternate = self.alternate(&mut terms, &best, None);
+                let alternate = self.alternate(&mut objective, &best, None);
                 Ok(Found { best, alternate, exact, last_resort: false })
             }
-            Err(exact) => self.last_resort(terms, exact),
+            Err(exact) => self.last_resort(objective, exact),
         }
     }
 
-    /// With shunned pairs open. With `terms` nothing was found, and whether that was exact.
-    pub(super) fn last_resort(&self, mut terms: Terms, exact: bool) -> Result<Found, NoPath> {
+    /// With shunned pairs open. With `objective` nothing was found, and whether that was exact.
+    pub(super) fn last_resort(&self, mut objective: Objective, exact: bool) -> Result<Found, NoPath> {
         let mut outcome = Err(exact);
         if !self.overlay.shunned.is_empty() {
-            terms = self.terms(false);
-            outcome = self.best(&terms, None);
+            objective = self.objective(false);
+            outcome = self.best(&objective, None);
         }
         match outcome {
             Ok((best, exact)) => {
-                let alternate = self.alternate(&mut terms, &best, None);
+                let alternate = self.alternate(&mut objective, &best, None);
                 Ok(Found { best, alternate, exact, last_resort: true })
             }
-            Err(exact) => Err(NoPath { nearest: miss::nearest(self, &terms, exact) }),
+            Err(exact) => Err(NoPath { nearest: miss::nearest(self, &objective, exact) }),
         }
     }
 
     /// Step 2.
-    pub(super) fn shortest(&self, terms: &Terms) -> Option<Path> {
+    pub(super) fn shortest(&self, objective: &Objective) -> Option<Path> {
         let Self { graph, ends, .. } = *self;
-        let edges = From::nearest(graph, &terms.steps, ends.from, ends.to, |edge| terms.steps[edge].objective)?;
-        Some(terms.path(graph, edges))
+        let edges = From::nearest(graph, &objective.steps, ends.from, ends.to, |edge| objective.steps[edge].objective)?;
+        Some(objective.path(graph, edges))
     }
 
     /// Steps 2 to 4: a path, and whether it is proven to be the best; or whether it is proven that there is none.
     /// `shortest` is the outcome of step 2, where it is known.
-    pub(super) fn best(&self, terms: &Terms, shortest: Option<Path>) -> Result<(Path, bool), bool> {
+    pub(super) fn best(&self, objective: &Objective, shortest: Option<Path>) -> Result<(Path, bool), bool> {
         let Self { graph, ends, .. } = *self;
-        let mut path = shortest.or_else(|| self.shortest(terms)).ok_or(true)?;
+        let mut path = shortest.or_else(|| self.shortest(objective)).ok_or(true)?;
         let limits = self.limits();
         let mut binding = Vec::new();
         while !binding_more(&path, &limits, &mut binding) {
-            match labels::constrained(graph, terms, ends, &binding, true) {
-                Outcome::Found(edges) => path = terms.path(graph, edges),
+            match labels::constrained(graph, objective, ends, &binding, true) {
+                Outcome::Found(edges) => path = objective.path(graph, edges),
                 Outcome::None => return Err(true),
-                Outcome::Capped(known) => return self.relaxed(terms, &limits, known),
+                Outcome::Capped(known) => return self.relaxed(objective, &limits, known),
             }
         }
         Ok((path, true))
@@ -204,28 +204,28 @@ impl<'a> Query<'a> {
     /// Step 4: from a path that keeps some of the limits, if one is known.
     fn relaxed(
         &self,
-        terms: &Terms,
+        objective: &Objective,
         limits: &[(Limit, u64)],
         known: Option<Vec<EdgeIndex>>,
     ) -> Result<(Path, bool), bool> {
-        let known = known.map(|edges| terms.path(self.graph, edges));
+        let known = known.map(|edges| objective.path(self.graph, edges));
         if let Some(path) = known.filter(|path| broken(path, limits).next().is_none()) {
             return Ok((path, false));
         }
-        match labels::constrained(self.graph, terms, self.ends, limits, false) {
-            Outcome::Found(edges) | Outcome::Capped(Some(edges)) => Ok((terms.path(self.graph, edges), false)),
+        match labels::constrained(self.graph, objective, self.ends, limits, false) {
+            Outcome::Found(edges) | Outcome::Capped(Some(edges)) => Ok((objective.path(self.graph, edges), false)),
             Outcome::Capped(None) => Err(false),
             Outcome::None => Err(true),
         }
     }
 
-    /// Step 6. Closes in `terms` what the best path has. `shortest` is the outcome of step 2, where it is known.
-    pub(super) fn alternate(&self, terms: &mut Terms, best: &Path, shortest: Option<Path>) -> Option<Path> {
+    /// Step 6. Closes in `objective` what the best path has. `shortest` is the outcome of step 2, where it is known.
+    pub(super) fn alternate(&self, objective: &mut Objective, best: &Path, shortest: Option<Path>) -> Option<Path> {
         if best.edges.is_empty() {
             return None;
         }
-        terms.close_path(self.graph, best);
-        self.best(terms, shortest).ok().map(|(path, _)| path)
+        objective.close_path(self.graph, best);
+        self.best(objective, shortest).ok().map(|(path, _)| path)
     }
 
     /// The limits that bind, as the most of what adds up.

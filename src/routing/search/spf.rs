@@ -4,7 +4,7 @@
 //! a rule about the finished tree and not about the order of its growth, so a tree that was repaired is the tree that
 //! would have been grown anew.
 
-use super::terms::{CLOSED, Step};
+use super::objective::{CLOSED, Step};
 use crate::routing::graph::{EdgeIndex, Graph, NodeIndex};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -182,7 +182,7 @@ impl From {
                 reached.is_some_and(|key| reach.key() > key)
             },
         );
-        way(&tree.reach, steps, nearest(&tree.reach, to)?).into()
+        path_to(&tree.reach, steps, nearest(&tree.reach, to)?).into()
     }
 }
 
@@ -193,7 +193,7 @@ pub fn nearest(reach: &[Reach], to: &[NodeIndex]) -> Option<NodeIndex> {
 }
 
 /// Edges from the root of a tree to a node.
-pub fn way(reach: &[Reach], steps: &[Step], to: NodeIndex) -> Vec<EdgeIndex> {
+pub fn path_to(reach: &[Reach], steps: &[Step], to: NodeIndex) -> Vec<EdgeIndex> {
     let mut edges = Vec::with_capacity(reach[to as usize].hops as usize);
     let mut edge = reach[to as usize].edge;
     while edge != NO_EDGE {
@@ -206,7 +206,7 @@ pub fn way(reach: &[Reach], steps: &[Step], to: NodeIndex) -> Vec<EdgeIndex> {
 
 impl Towards {
     /// Edges from a node to the nearest root.
-    pub fn way<'a>(&'a self, net: &'a impl Net, from: NodeIndex) -> impl Iterator<Item = EdgeIndex> + 'a {
+    pub fn path_to<'a>(&'a self, net: &'a impl Net, from: NodeIndex) -> impl Iterator<Item = EdgeIndex> + 'a {
         let edge = move |node: NodeIndex| Some(self.reach[node as usize].edge).filter(|edge| *edge != NO_EDGE);
         std::iter::successors(edge(from), move |at| edge(net.ends(*at).1))
     }

@@ -260,10 +260,10 @@ proptest! {
     ) {
         let overlay = Overlay::default();
         let query = Query::new(&graph, 0, &[1], &wants, &overlay);
-        let terms = query.terms(true);
+        let objective = query.objective(true);
         let limits = query.limits();
         let ways = every_way(&query, &|_| true);
-        let outcome = labels::constrained(&graph, &terms, query.ends, &limits, false);
+        let outcome = labels::constrained(&graph, &objective, query.ends, &limits, false);
         let way = if let Outcome::Capped(way) = outcome { way } else { None };
         if let Some(way) = &way {
             let found = weigh(&query, way);

@@ -105,12 +105,12 @@ proptest! {
             }
         }
         let new = graph(&gone, &rows);
-        let terms = |graph: &Graph| Terms::new(graph, Query::new(graph, 0, &[], &wants, &overlay).view(true));
-        let grown = |graph: &Graph, terms: &Terms| From::all(graph, &terms.steps, 0).reach;
-        let (old_terms, new_terms) = (terms(&old), terms(&new));
-        let tree = grown(&old, &old_terms);
-        if let Some(reach) = repair::repaired(&Shape::of(&old), &old_terms.steps, &tree, &new, &new_terms.steps) {
-            prop_assert_eq!(reach, grown(&new, &new_terms));
+        let objective = |graph: &Graph| Objective::new(graph, Query::new(graph, 0, &[], &wants, &overlay).view(true));
+        let grown = |graph: &Graph, objective: &Objective| From::all(graph, &objective.steps, 0).reach;
+        let (old_objective, new_objective) = (objective(&old), objective(&new));
+        let tree = grown(&old, &old_objective);
+        if let Some(reach) = repair::repaired(&Shape::of(&old), &old_objective.steps, &tree, &new, &new_objective.steps) {
+            prop_assert_eq!(reach, grown(&new, &new_objective));
         }
     }
 }

@@ -37,8 +37,8 @@ impl Calls {
 
     /// Hands a call over; waits while the node has as many waiting as the channel takes.
     pub(super) async fn send(&mut self, call: Call) -> Result<(), Stopped> {
-        let way = if call.command.is_question() { &mut self.questions } else { &mut self.orders };
-        way.send(call).await.map_err(|_| Stopped)
+        let channel = if call.command.is_question() { &mut self.questions } else { &mut self.orders };
+        channel.send(call).await.map_err(|_| Stopped)
     }
 }
 
@@ -58,7 +58,7 @@ mod tests {
         while calls.send(order()).now_or_never().is_some() {}
         let mut another = calls.clone();
         let to = crate::id::Name::new("node-2").expect("a name");
-        for question in [Command::Status, Command::Links, Command::Routes, Command::Way { to, policy: None }] {
+        for question in [Command::Status, Command::Links, Command::Routes, Command::Route { to, policy: None }] {
             assert_eq!(another.send(Call::new(question.clone()).0).now_or_never(), Some(Ok(())));
             let arrived = arriving.questions.next().now_or_never().flatten().map(|call| call.command);
             assert_eq!(arrived, Some(question));

@@ -1,8 +1,8 @@
-//! What a policy's name comes to: the terms that stay with a message or publication until it ends.
+//! What a policy's name comes to: the send policy that stay with a message or publication until it ends.
 //!
 //! A policy is resolved once, when a command is taken. One that nobody has configured is refused with the nearest name that is known.
 
-use crate::delivery::lane::Terms;
+use crate::delivery::lane::SendPolicy;
 use crate::engine::api::{Refused, Reply, Token};
 use crate::engine::core::Core;
 use crate::engine::spelling::nearest;
@@ -13,13 +13,13 @@ use std::sync::Arc;
 
 impl Core {
     /// What a publication requires of the links that it leaves over, and how long it is of use. `None`: it is refused, and the application has been told.
-    pub(in crate::engine) fn publication_terms(
+    pub(in crate::engine) fn publication_policy(
         &mut self,
         token: Token,
         topic: &str,
         policy: Option<&str>,
         lifetime: Duration,
-    ) -> Option<(Arc<Terms>, Duration)> {
+    ) -> Option<(Arc<SendPolicy>, Duration)> {
         let named = match policy {
             None => self.policies.of_topic(topic),
             Some(name) => self.policies.get(name),
@@ -32,7 +32,7 @@ impl Core {
             return None;
         }
         let lifetime = named.deadline.map_or(lifetime, |deadline| deadline.min(lifetime));
-        Some((self.terms.get(&named.name).cloned().unwrap_or_default(), lifetime))
+        Some((self.send_policies.get(&named.name).cloned().unwrap_or_default(), lifetime))
     }
 
     /// No policy of that name.
@@ -45,7 +45,7 @@ impl Core {
 }
 
 /// What messages of each policy ask of their way.
-pub(in crate::engine) fn all_terms(policies: &Policies) -> BTreeMap<String, Arc<Terms>> {
-    let terms = |named: &NamedPolicy| Terms { policy: named.policy(), yields: named.late == Late::Pay };
-    policies.iter().map(|named| (named.name.clone(), Arc::new(terms(named)))).collect()
+pub(in crate::engine) fn all(policies: &Policies) -> BTreeMap<String, Arc<SendPolicy>> {
+    let send_policy = |named: &NamedPolicy| SendPolicy { policy: named.policy(), yields: named.late == Late::Pay };
+    policies.iter().map(|named| (named.name.clone(), Arc::new(send_policy(named)))).collect()
 }

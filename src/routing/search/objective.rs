@@ -23,14 +23,14 @@ pub struct Step {
 
 /// See the module's documentation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Terms {
+pub struct Objective {
     /// By [`EdgeIndex`].
     pub steps: Vec<Step>,
     /// Millionths of nats by [`EdgeIndex`], doubts included.
     failures: Vec<u64>,
 }
 
-/// What makes one [`Terms`] of a graph differ from another.
+/// What makes one [`Objective`] of a graph differ from another.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
     /// Weights by [`Criterion`](crate::routing::policy::Criterion); zeros alone mean [`BALANCED`].
@@ -43,7 +43,7 @@ pub struct View<'a> {
     pub shun: bool,
 }
 
-impl Terms {
+impl Objective {
     /// Sees `graph` so.
     pub fn new(graph: &Graph, view: View<'_>) -> Self {
         let View { weights, avoid, overlay, shun } = view;
@@ -63,14 +63,14 @@ impl Terms {
             let open = !avoided(avoid, edge.bearer);
             Step { objective: if open { objective } else { CLOSED }, from: edge.from, to: edge.to }
         });
-        let mut terms = Self { steps: steps.collect(), failures };
+        let mut objective = Self { steps: steps.collect(), failures };
         if shun {
             for (from, to) in &overlay.shunned {
-                between(graph, *from, *to).for_each(|edge| terms.close(edge));
+                between(graph, *from, *to).for_each(|edge| objective.close(edge));
             }
         }
-        overlay.excluded.iter().for_each(|node| terms.close_node(graph, *node));
-        terms
+        overlay.excluded.iter().for_each(|node| objective.close_node(graph, *node));
+        objective
     }
 
     /// Takes an edge out.

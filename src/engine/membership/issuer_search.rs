@@ -1,4 +1,4 @@
-//! Ways: to which neighbours a request for an issuer is handed, and in which order.
+//! Search for an issuer: to which neighbours a request for an issuer is handed, and in which order.
 //!
 //! A search that widens, so that bytes that cost money are spent only where there is no other way, and as few as will do:
 //!
@@ -18,7 +18,7 @@
 //! Invariants
 //! 1. Each neighbour is asked once for a request, over its cheapest link; a leaf only if it may be the issuer.
 //! 2. A neighbour by which an issuer answered is remembered for that issuer until a request by it is in vain, or there is a
-//!    new neighbour, by which the way may be better. Of [`MAX_WAYS`] issuers at most; drop policy: all are forgotten.
+//!    new neighbour, by which the way may be better. Of [`MAX_RESPONDERS`] issuers at most; drop policy: all are forgotten.
 
 use crate::engine::membership::Member;
 use crate::engine::neighbours::Neighbours;
@@ -35,16 +35,16 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// Bytes of an answer with credentials for 64 epochs.
 const ANSWER: u64 = 32 * 1_024;
 /// Issuers of which it is remembered by whom they answered.
-const MAX_WAYS: usize = 64;
+const MAX_RESPONDERS: usize = 64;
 
 /// By whom issuers answered.
 #[derive(Debug, Default)]
-pub(in crate::engine) struct Ways(BTreeMap<IssuerId, Pseudonym>);
+pub(in crate::engine) struct Responders(BTreeMap<IssuerId, Pseudonym>);
 
-impl Ways {
+impl Responders {
     /// An issuer answered by that neighbour.
     pub(in crate::engine) fn learn(&mut self, issuer: IssuerId, by: Pseudonym) {
-        if self.0.len() >= MAX_WAYS && !self.0.contains_key(&issuer) {
+        if self.0.len() >= MAX_RESPONDERS && !self.0.contains_key(&issuer) {
             self.0.clear();
         }
         self.0.insert(issuer, by);
@@ -67,7 +67,7 @@ pub(in crate::engine) type Rounds = VecDeque<Vec<Pseudonym>>;
 impl Member {
     /// Whom a request for an issuer goes to, but the neighbour that it came from; and whether the first is one by which the
     /// issuer answered before.
-    pub(in crate::engine) fn plan_ways(
+    pub(in crate::engine) fn plan_rounds(
         &self,
         neighbours: &Neighbours,
         issuer: &IssuerId,
@@ -84,7 +84,7 @@ impl Member {
             })
             .collect();
         ways.sort_unstable();
-        let known = self.ways.0.get(issuer);
+        let known = self.issuer_search.0.get(issuer);
         let learnt = ways.iter().position(|(.., key, _)| Some(key) == known);
         let first = learnt.or_else(|| ways.iter().position(|(away, costs, _, _, issues)| *issues && !*away && !*costs));
         let mut rounds: Rounds = first.map(|at| vec![ways.remove(at).3]).into_iter().collect();

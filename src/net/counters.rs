@@ -1,4 +1,4 @@
-//! Tally: what was refused or dropped, counted by name until the node asks.
+//! Counters: what was refused or dropped, counted by name until the node asks.
 //!
 //! Counting costs no memory that an attacker could make grow: the names are the program's own. The node is woken
 //! for the first count and takes what has come together since it last looked.
@@ -22,12 +22,12 @@ pub(crate) enum Item {
 
 /// Counters of one network, shared by its tasks.
 #[derive(Debug, Default)]
-pub(crate) struct Tally {
+pub(crate) struct Counters {
     counts: Mutex<BTreeMap<Item, u64>>,
     waker: AtomicWaker,
 }
 
-impl Tally {
+impl Counters {
     pub(crate) fn count(&self, item: Item, by: u64) {
         *self.counts.lock().unwrap_or_else(PoisonError::into_inner).entry(item).or_default() += by;
         self.waker.wake();
