@@ -22,7 +22,7 @@
 //! 4  engine                     composes the cores: Input in, Output out
 //! 3  link   routing   delivery   event_log          cores; they never import one another
 //! 2  identity                   realm, credentials, contacts, seals
-//! 1  wire   metrics             frames, documents, their bounded codec · gauges, and how all that is measured is told
+//! 1  wire   metrics   share     frames, documents, their bounded codec · gauges, and how all that is measured is told · fairness
 //! 0  id, time, counter, advice  base types; the table of counters; words on what a file system says
 //! ```
 //!
@@ -49,6 +49,7 @@ pub mod identity;
 pub mod link;
 pub mod metrics;
 pub mod routing;
+pub mod share;
 pub mod time;
 pub mod wire;
 

@@ -24,9 +24,11 @@
 //! 3. Within a stream and a lane, messages go out in the order in which they were submitted, but for those that have too
 //!    little time left (`headroom`): they go behind the others.
 
+pub mod cursors;
 pub mod dedupe;
 pub mod departure;
 mod headroom;
+pub mod holdings;
 pub mod lane;
 pub mod outgoing;
 pub mod persisted;
@@ -35,6 +37,7 @@ pub mod ranges;
 pub mod reorder;
 pub mod retry;
 pub mod schedule;
+pub mod sends;
 mod stream;
 pub mod unconfirmed;
 mod under_way;

@@ -23,7 +23,7 @@ pub struct Schedule<W> {
     /// Destinations that are tried again then.
     reopening: BTreeSet<(Time, Name)>,
     /// Why there was no way to a destination when it was last looked for.
-    no_way: BTreeMap<Name, W>,
+    no_route: BTreeMap<Name, W>,
     /// When all that waits is looked at anew.
     look_again: Option<Time>,
     /// Whether what is to be confirmed had the first place last time.
@@ -37,7 +37,7 @@ impl<W> Default for Schedule<W> {
             served: None,
             blocked_on: BTreeMap::new(),
             reopening: BTreeSet::new(),
-            no_way: BTreeMap::new(),
+            no_route: BTreeMap::new(),
             look_again: None,
             confirmed_last: false,
         }
@@ -95,13 +95,13 @@ impl<W> Schedule<W> {
     }
 
     /// There is no way to a destination.
-    pub fn note_no_way(&mut self, name: &Name, why: W) {
-        self.no_way.insert(name.clone(), why);
+    pub fn note_no_route(&mut self, name: &Name, why: W) {
+        self.no_route.insert(name.clone(), why);
     }
 
     /// Why there was no way to a destination when it was last looked for.
-    pub fn no_way(&self, name: &Name) -> Option<&W> {
-        self.no_way.get(name)
+    pub fn no_route(&self, name: &Name) -> Option<&W> {
+        self.no_route.get(name)
     }
 
     /// All that waits is to be looked at anew by then.
@@ -194,10 +194,10 @@ mod tests {
     }
 
     #[test]
-    fn why_there_was_no_way_is_what_was_found_last() {
+    fn why_there_was_no_route_is_what_was_found_last() {
         let mut schedule = of(&[]);
-        schedule.note_no_way(&name("a"), "unknown");
-        schedule.note_no_way(&name("a"), "too dear");
-        assert_eq!((schedule.no_way(&name("a")), schedule.no_way(&name("b"))), (Some(&"too dear"), None));
+        schedule.note_no_route(&name("a"), "unknown");
+        schedule.note_no_route(&name("a"), "too dear");
+        assert_eq!((schedule.no_route(&name("a")), schedule.no_route(&name("b"))), (Some(&"too dear"), None));
     }
 }

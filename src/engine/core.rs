@@ -4,13 +4,14 @@ use super::Output;
 use super::api::{Outcome, Reply, Token};
 use super::journal::Journal;
 use super::settings::Settings;
+use super::timers::Timers;
 use crate::counter::Counter;
 use crate::delivery::lane::SendPolicy;
 use crate::event_log::{Event, EventLog};
 use crate::id::{Lsn, Pseudonym};
 use crate::identity::membership::Membership;
 use crate::routing::policies::Policies;
-use crate::time::{Now, Time};
+use crate::time::Now;
 use ::core::time::Duration;
 use rand_chacha::ChaCha20Rng;
 use std::collections::{BTreeMap, VecDeque};
@@ -35,8 +36,8 @@ pub(super) struct Core {
     pub(super) journal: Journal,
     pub(super) outputs: VecDeque<Output>,
     pub(super) counters: BTreeMap<Counter, u64>,
-    /// When something is due, as of the end of the last turn.
-    pub(super) wake: Option<Time>,
+    /// When each room is due, as of the end of the last turn.
+    pub(super) timers: Timers,
 }
 
 impl Core {

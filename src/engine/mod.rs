@@ -28,7 +28,7 @@
 //! | neighbours | `links` who they are, `announcements` what they say of themselves, `credential_exchange` and `peer_credentials` whose signatures are known, `link_metrics` what links are worth, `fragments` for narrow ones, `segments` whose frames, `share` no link more than its part, `forgeries` nor much that is forged |
 //! | routing | `link_state` what routers tell each other, `routes` which way, by `pathfinding`, `hold_down` and until when, `forward` for others, `locate` where a leaf is, `flights` what became of frames, `questions` about leaves, `data_frames` the parts of a frame, `wording` for people |
 //! | messages out | `submission` checked, by the `objectives` of their policy, `strangers` to whom there is no card yet, `departures` sealed and sent in turn, `endings` what became of them, `outcomes` by name, `outbox` through a restart; `sessions` which there are, `seals` put on and taken off, `sender` who waits for an end |
-//! | messages in | `receiving` data frames, `intake` judged, `inbox` kept, `holdings` how much of it each contact has, `senders` whose duplicates are known, `receipts` what is said of them, `consumers` who reads them, `reading` and is told, `services` offers and calls |
+//! | messages in | `receiving` data frames, `intake` judged, `inbox` kept, `senders` whose duplicates are known, `receipts` what is said of them, `reading` whoever reads them is told, `services` offers and calls |
 //! | groups | `multicast` subscriptions, `publishing` what is published, in `out_streams` with `ordinals`, `confirmations` who has heard it, `tree` to whom frames are pushed, `group_frames` what others publish, `lag` by whose clocks, `shelf` frames kept, `repair` and fetched, as `wanted`, and `telling` neighbours of it, `streams` their order, `succession` from one to the next, `past` what was there before a subscription, `missing` their gaps, `heard` up to where subscribers have heard them, for good |
 //! | membership | `epochs` their turn, `renewal` credentials and cards, `relaying` enrolment of others, by an `issuer_search` that costs least, `bulletins` the operator's word, `documents` and what it names |
 //! | looks | [`view`] and `report` what an operator may look at, [`tables`] what may have grown, `spelling` what was meant, `send_policy` what a policy asks |
@@ -58,8 +58,8 @@ mod routing;
 mod send_policy;
 mod sender;
 mod settings;
-mod share;
 mod spelling;
+mod timers;
 mod turn;
 
 use self::core::Core;
@@ -78,6 +78,7 @@ use rand_chacha::rand_core::Rng;
 use routing::Routing;
 use std::collections::{BTreeMap, VecDeque};
 use store::{Read, ReadError};
+use timers::Timers;
 
 pub use exchange::{Input, Origin, Output};
 pub use settings::Settings;
@@ -126,7 +127,7 @@ impl Engine {
                 journal: journal::Journal::new(store)?,
                 outputs: VecDeque::new(),
                 counters: BTreeMap::new(),
-                wake: None,
+                timers: Timers::default(),
             },
         };
         engine.core.membership.groups_mut().set_time(now.unix);
@@ -139,10 +140,10 @@ impl Engine {
 
     /// Whether the node should take commands from the application, or let them wait.
     pub fn has_room(&self) -> bool {
-        let (open, fresh) = (self.messages.outgoing.open(), self.messages.outgoing.pending_bytes());
+        let (open, fresh) = (self.messages.sends.open(), self.messages.sends.pending_bytes());
         open < COMMANDS_OPEN
             && fresh < COMMIT_BYTES
-            && self.messages.unconfirmed.has_room()
+            && self.messages.sends.has_room()
             && self.groups.publishing.has_room()
     }
 
@@ -158,7 +159,7 @@ impl Engine {
 
     /// Messages on their way out that have not ended.
     pub fn outgoing_open(&self) -> usize {
-        self.messages.outgoing.open() + self.messages.unconfirmed.waiting()
+        self.messages.sends.pending()
     }
 
     /// Messages in the inbox that have not been consumed.

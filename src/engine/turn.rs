@@ -13,6 +13,7 @@
 //! 2. The order in which rooms end a turn, and are told that time has passed, is written here and nowhere else.
 
 use super::api::Reply;
+use super::timers::Timer;
 use super::{Engine, Output};
 use crate::event_log::Event;
 use crate::time::{Now, Time};
@@ -29,59 +30,66 @@ impl Engine {
         self.watch_clock(now);
         self.core.now = now;
         self.core.membership.groups_mut().set_time(now.unix);
-        if self.core.wake.is_some_and(|at| at <= now.time) {
-            self.core.wake = None;
+        if self.core.timers.next().is_some_and(|at| at <= now.time) {
             self.handle_timeout();
         }
     }
 
+    /// Does what is due, and nothing else.
     fn handle_timeout(&mut self) {
-        self.messages.timeout_unicast(&mut self.core, &mut self.neighbours, &mut self.routing);
-        self.messages.timeout_services(&mut self.core);
-        self.groups.timeout_confirmations(&mut self.core);
-        self.groups.timeout_multicast(&mut self.core, &mut self.neighbours);
-        self.routing.timeout_link_state(&mut self.core, &mut self.neighbours);
-        let messages = &self.messages;
-        self.routing.timeout_locating(&mut self.core, &mut self.neighbours, &|name| messages.waits_for(name));
-        self.neighbours.timeout_link_metrics(&mut self.core);
-        self.groups.timeout_tree(&mut self.core, &mut self.neighbours, &mut self.routing);
-        self.groups.timeout_repair(&mut self.core, &mut self.neighbours);
-        self.member.timeout_relays(&mut self.core, &mut self.neighbours);
-        self.member.timeout_documents(&mut self.core, &mut self.neighbours);
-        self.messages.timeout_reopening(&self.core);
-        self.timeout_epochs();
-        self.member.timeout_bulletin(&mut self.core);
-        self.member.timeout_renewal(&mut self.core);
-        self.core.timeout_log();
+        for timer in self.core.timers.take_due(self.core.now.time) {
+            self.run(timer);
+        }
         self.pass_on();
     }
 
-    fn next_wake(&self) -> Option<Time> {
-        [
-            self.messages.outgoing.next_wake(),
-            self.messages.unconfirmed.next_wake(),
-            self.messages.services.next_wake(),
-            self.groups.multicast.next_wake(self.core.now.time),
-            self.groups.publishing.next_wake(),
-            self.groups.confirmations.next_wake(),
-            self.groups.shelf.next_wake(),
-            self.groups.repair.next_wake(),
-            self.routing.link_state.next_wake(),
-            self.routing.next_route_check(),
-            self.routing.next_question(),
-            self.neighbours.next_bearer_change(&self.core),
-            self.groups.tree.next_wake(),
-            self.messages.schedule.next_wake(),
-            self.member.epochs.next_wake(),
-            self.member.bulletins.next_wake(),
-            self.member.renewal.next_wake(),
-            self.member.relaying.next_wake(),
-            self.member.documents.next_wake(),
-            Some(self.core.log.poll_timeout()),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+    fn run(&mut self, timer: Timer) {
+        let Self { core, neighbours, routing, messages, groups, member } = self;
+        match timer {
+            Timer::Sends => messages.timeout_unicast(core, neighbours, routing),
+            Timer::Services => messages.timeout_services(core),
+            Timer::Confirmations => groups.timeout_confirmations(core),
+            Timer::Multicast => groups.timeout_multicast(core, neighbours),
+            Timer::LinkState => routing.timeout_link_state(core, neighbours),
+            Timer::Locating => routing.timeout_locating(core, neighbours, &|name| messages.waits_for(name)),
+            Timer::LinkMetrics => neighbours.timeout_link_metrics(core),
+            Timer::Tree => groups.timeout_tree(core, neighbours, routing),
+            Timer::Repair => groups.timeout_repair(core, neighbours),
+            Timer::Relaying => member.timeout_relays(core, neighbours),
+            Timer::Documents => member.timeout_documents(core, neighbours),
+            Timer::Epochs => self.timeout_epochs(),
+            Timer::Bulletins => member.timeout_bulletin(core),
+            Timer::Renewal => member.timeout_renewal(core),
+            Timer::Log => core.timeout_log(),
+        }
+    }
+
+    /// Asks every room when it has something to do next. Returns the earliest of these times.
+    fn set_timers(&mut self) -> Option<Time> {
+        let Self { core, neighbours, routing, messages, groups, member } = self;
+        let first = |times: &[Option<Time>]| times.iter().flatten().min().copied();
+        for timer in Timer::ALL {
+            let due = match timer {
+                // What waits for a route is looked at anew when the routes are.
+                Timer::Sends => first(&[messages.sends.next_wake(), routing.next_route_check()]),
+                Timer::Services => messages.services.next_wake(),
+                Timer::Confirmations => groups.confirmations.next_wake(),
+                Timer::Multicast => first(&[groups.multicast.next_wake(core.now.time), groups.publishing.next_wake()]),
+                Timer::LinkState => routing.link_state.next_wake(core.now),
+                Timer::Locating => routing.next_question(),
+                Timer::LinkMetrics => neighbours.next_bearer_change(core),
+                Timer::Tree => groups.tree.next_wake(),
+                Timer::Repair => first(&[groups.shelf.next_wake(), groups.repair.next_wake()]),
+                Timer::Relaying => member.relaying.next_wake(),
+                Timer::Documents => member.documents.next_wake(),
+                Timer::Epochs => member.epochs.next_wake(),
+                Timer::Bulletins => member.bulletins.next_wake(),
+                Timer::Renewal => member.renewal.next_wake(),
+                Timer::Log => Some(core.log.poll_timeout()),
+            };
+            core.timers.set(timer, due);
+        }
+        core.timers.next()
     }
 
     /// The next thing to do. After [`Output::Wait`] the turn is over.
@@ -98,8 +106,7 @@ impl Engine {
             if more {
                 continue;
             }
-            self.core.wake = self.next_wake();
-            return Output::Wait(self.core.wake);
+            return Output::Wait(self.set_timers());
         }
     }
 

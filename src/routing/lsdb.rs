@@ -268,6 +268,11 @@ impl Lsdb {
         gone
     }
 
+    /// After which time [`expire`](Self::expire) may have something to do, or `None` if there is nothing to expire.
+    pub fn first_end(&self) -> Option<Unix> {
+        self.first_end
+    }
+
     /// When the next entry ends.
     pub fn next_expiry(&self) -> Option<Unix> {
         self.entries.values().map(|entry| entry.until).min()

@@ -14,6 +14,8 @@
 pub mod explain;
 pub mod flooding;
 pub mod graph;
+pub mod hold_down;
+pub mod locating;
 pub mod lsdb;
 pub mod origin;
 pub mod policies;

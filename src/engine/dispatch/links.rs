@@ -64,7 +64,7 @@ impl Engine {
         if let Some(name) = name {
             // What flew over an older link to the same device may have been lost with it; it is not sent twice
             // as long as that link stands.
-            self.messages.schedule.wake(name);
+            self.messages.sends.wake(name);
         }
     }
 
@@ -76,10 +76,10 @@ impl Engine {
             reason: reason.to_owned(),
         });
         if let Some(name) = link.name {
-            self.messages.outgoing.handle_path_broken(&name);
-            self.messages.schedule.wake(name);
+            self.messages.sends.handle_path_broken(&name);
+            self.messages.sends.wake(name);
         }
-        self.messages.schedule.unblock(id);
+        self.messages.sends.unblock(id);
         self.member.forget_link_in_relays(id);
         self.member.forget_link_in_documents(&mut self.core, &mut self.neighbours, id);
         self.routing.forget_link_in_routing(&mut self.core, &mut self.neighbours, id);
@@ -104,7 +104,7 @@ impl Engine {
         if let Some(neighbour) = self.groups.neighbour_at(&self.neighbours, id) {
             self.groups.repair.hurry(&neighbour, self.core.now.time);
         }
-        self.messages.schedule.unblock(id);
+        self.messages.sends.unblock(id);
     }
 
     /// A neighbour has a credential for the next epoch.
@@ -127,7 +127,7 @@ impl Engine {
         for id in self.neighbours.links.ids() {
             let Some(handle) = self.neighbours.links.get(id).map(|link| link.peer.body.handle) else { continue };
             if let Some(name) = self.neighbours.name_of(&mut self.core, &handle) {
-                self.messages.schedule.wake(name.clone());
+                self.messages.sends.wake(name.clone());
                 self.neighbours.links.rename(id, Some(name));
             }
         }

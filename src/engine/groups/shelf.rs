@@ -15,8 +15,8 @@
 use crate::delivery::lane::SendPolicy;
 use crate::delivery::ranges::Ranges;
 use crate::engine::groups::lag::Lag;
-use crate::engine::share::Shares;
 use crate::id::{CredentialHash, Tag};
+use crate::share::Shares;
 use crate::time::{Now, Time, Unix};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};

@@ -15,8 +15,8 @@
 //! 3. A frame is scheduled, or waits in one queue, or is asked for.
 
 use crate::engine::groups::shelf::Flow;
-use crate::engine::share::Shares;
 use crate::id::{Pseudonym, Tag};
+use crate::share::Shares;
 use crate::time::Time;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
@@ -265,8 +265,8 @@ impl Wants {
 mod tests {
     use super::*;
     use crate::engine::groups::repair::REQUESTS;
-    use crate::engine::share::Rates;
     use crate::id::{CredentialHash, LinkId};
+    use crate::share::Rates;
     use std::collections::VecDeque;
 
     const GROUP: Tag = Tag([7; Tag::LEN]);

@@ -10,8 +10,8 @@
 use crate::counter::Counter;
 use crate::delivery::departure::{Departure, PLAIN_OVERHEAD};
 use crate::delivery::lane::{Lane, SendPolicy};
-use crate::delivery::outgoing::Overdue;
 use crate::delivery::retry;
+use crate::delivery::sends::Ended;
 use crate::engine::core::Core;
 use crate::engine::messages::Messages;
 use crate::engine::messages::seals::Envelope;
@@ -93,7 +93,7 @@ impl Messages {
         let last_call = (lifetime / LAST_CALL).clamp(SHORTEST_CALL, LONGEST_CALL);
         if left > last_call {
             let at = core.now.time + (left - last_call);
-            self.schedule.look_again_by(at);
+            self.sends.look_again_by(at);
             return send_policy.clone();
         }
         Arc::new(SendPolicy { policy: Policy { budget: None, ..send_policy.policy.clone() }, yields: false })
@@ -101,16 +101,12 @@ impl Messages {
 
     /// Whether something is to be sent to a destination.
     pub(in crate::engine) fn waits_for(&self, name: &Name) -> bool {
-        self.outgoing.lanes(name).next().is_some() || self.unconfirmed.lanes(name).next().is_some()
+        self.sends.waits_for(name)
     }
 
     /// The peer did not know our session, or us: try again in a moment.
     pub(in crate::engine) fn retry_later(&mut self, core: &Core, name: Name) {
-        self.schedule.reopen(name, core.now.time + REOPEN);
-    }
-
-    pub(in crate::engine) fn timeout_reopening(&mut self, core: &Core) {
-        self.schedule.handle_timeout(core.now.time);
+        self.sends.reopen(name, core.now.time + REOPEN);
     }
 
     /// Seals and queues one batch, if some destination has messages, a way, and a link that takes them.
@@ -120,14 +116,14 @@ impl Messages {
         neighbours: &mut Neighbours,
         routing: &mut Routing,
     ) -> bool {
-        while let Some(name) = self.schedule.next().cloned() {
+        while let Some(name) = self.sends.next_destination().cloned() {
             if let Some(departing) = self.next_departing(core, neighbours, routing, &name) {
-                self.schedule.serve(&name);
+                self.sends.serve(&name);
                 if self.send_batch(core, neighbours, routing, &name, &departing) {
                     return true;
                 }
             }
-            self.schedule.rest(&name);
+            self.sends.rest(&name);
         }
         false
     }
@@ -140,15 +136,14 @@ impl Messages {
         routing: &mut Routing,
         name: &Name,
     ) -> Option<Departing> {
-        let lanes: BTreeSet<Lane> = self.outgoing.lanes(name).chain(self.unconfirmed.lanes(name)).cloned().collect();
-        for lane in lanes {
+        for lane in self.sends.lanes(name) {
             let Some((send_policy, choice)) = self.route_of_next(core, neighbours, routing, name, &lane) else {
                 continue;
             };
             let link = choice.route.first().and_then(|first| neighbours.link_under(&first, &send_policy.policy));
             match link {
                 Some((link, _)) if neighbours.links.get(link).is_some_and(|link| link.blocked) => {
-                    self.schedule.block_on(link, name);
+                    self.sends.block_on(link, name);
                 }
                 Some((link, price)) => return Some(Departing { lane, send_policy, choice, link, price }),
                 None => {}
@@ -167,13 +162,12 @@ impl Messages {
         name: &Name,
         lane: &Lane,
     ) -> Option<(Arc<SendPolicy>, RouteChoice)> {
-        self.outgoing.pass_over_hurried(name, lane, core.now.unix);
+        self.sends.pass_over_hurried(name, lane, core.now.unix);
         for _ in 0..MOST_PASSED_OVER {
-            let confirmed = self.outgoing.next_in(name, lane);
-            let (expiry, lifetime, bytes) = confirmed.or_else(|| self.unconfirmed.next_in(name, lane))?;
-            let left = expiry.since(core.now.unix);
-            let send_policy = self.policy_now(core, &lane.send_policy, left, lifetime);
-            let choice = routing.route(core, neighbours, name, &send_policy, left, bytes + AROUND);
+            let next = self.sends.next_in(name, lane)?;
+            let left = next.expiry.since(core.now.unix);
+            let send_policy = self.policy_now(core, &lane.send_policy, left, next.lifetime);
+            let choice = routing.route(core, neighbours, name, &send_policy, left, next.bytes + AROUND);
             self.reroute(routing);
             let no_route = match choice {
                 Ok(choice) => return Some((send_policy, choice)),
@@ -181,15 +175,11 @@ impl Messages {
             };
             let another = match no_route {
                 NoRoute::Limits(Limit::Time, by) => {
-                    let ends_by = expiry + Duration::from_micros(by);
-                    match confirmed {
-                        Some(_) => self.outgoing.pass_over(name, lane, ends_by),
-                        None => self.unconfirmed.pass_over(name, lane, ends_by),
-                    }
+                    self.sends.pass_over(name, lane, &next, next.expiry + Duration::from_micros(by))
                 }
                 _ => false,
             };
-            self.schedule.note_no_way(name, no_route);
+            self.sends.note_no_route(name, no_route);
             if !another {
                 break;
             }
@@ -209,9 +199,7 @@ impl Messages {
         let attempt = routing.outer_id(core);
         let mut plain = core::mem::take(&mut self.plain);
         plain.clear();
-        let (mut ends, mut gone) = (Vec::new(), Vec::new());
-        // In turn, where both wait: neither can keep the other from leaving.
-        let first = self.schedule.take_turns() && self.outgoing.waits(name, lane);
+        let mut ended = Ended::default();
         let flight = routing.flights.next();
         let round_trip = Duration::from_micros(choice.route.totals.delay.saturating_mul(2));
         // A link that breaks tells so: a neighbour is given more time, unless the link itself takes longer.
@@ -220,15 +208,10 @@ impl Messages {
         let most = batch_of(choice.route.rate).min(affordable(send_policy, &choice.route));
         let arrives = core.now.unix + Duration::from_micros(choice.route.totals.delay);
         let spares = choice.spares.map(|delay| core.now.unix + Duration::from_micros(delay));
-        let taken = if first || !self.unconfirmed.waits(name, lane) {
-            let reply = core.membership.handles(core.now.unix, core.now.unix + REPLY_HORIZON, MAX_REPLY_HANDLES);
-            let departure =
-                Departure { attempt, reply: &reply, flight, expected, most, arrives, spares, now: core.now };
-            self.outgoing.take_batch(name, lane, &departure, &mut plain, &mut ends)
-        } else {
-            let departure = Departure { attempt, reply: &[], flight, expected, most, arrives, spares, now: core.now };
-            self.unconfirmed.take(name, lane, &departure, &mut plain, &mut gone)
-        };
+        let departure = Departure { attempt, reply: &[], flight, expected, most, arrives, spares, now: core.now };
+        let (now, membership) = (core.now.unix, &mut core.membership);
+        let reply = || membership.handles(now, now + REPLY_HORIZON, MAX_REPLY_HANDLES);
+        let taken = self.sends.take(name, lane, &departure, reply, &mut plain, &mut ended);
         if let Some(taken) = taken {
             let envelope =
                 Envelope { class: lane.class, policy: &send_policy.policy, outer: attempt, expiry: taken.expiry };
@@ -267,15 +250,15 @@ impl Messages {
                     Leaving { link: *link, class: lane.class, frame: frame.into(), after, until: Some(until) },
                 );
             } else {
-                self.outgoing.handle_path_broken(name);
+                self.sends.handle_path_broken(name);
                 // These are not queued again, and did not leave.
-                gone.iter_mut().for_each(|gone| gone.left = false);
-                self.schedule.rest(name);
+                ended.gone.iter_mut().for_each(|gone| gone.left = false);
+                self.sends.rest(name);
             }
         }
         self.plain = plain;
-        self.report(core, neighbours, routing, ends);
-        self.report_gone(core, gone);
+        self.report(core, neighbours, routing, ended.ends);
+        self.report_gone(core, ended.gone);
         taken.is_some()
     }
 
@@ -313,8 +296,8 @@ impl Messages {
         neighbours: &mut Neighbours,
         routing: &mut Routing,
     ) {
-        let (mut ends, mut overdue) = (Vec::new(), Overdue::default());
-        self.outgoing.handle_timeout(core.now.time, &mut ends, &mut overdue);
+        let mut ended = Ended::default();
+        let overdue = self.sends.handle_timeout(core.now.time, &mut ended);
         for flight in overdue.suspicious {
             if let Some(route) = routing.flights.suspicious(flight) {
                 routing.record_failure(core, neighbours, &route);
@@ -323,12 +306,8 @@ impl Messages {
             }
         }
         overdue.lost.into_iter().for_each(|flight| routing.flights.lost(flight));
-        self.schedule.begin_anew();
-        let mut gone = Vec::new();
-        self.unconfirmed.handle_timeout(core.now.time, &mut gone);
-        let waiting = self.outgoing.destinations_waiting().chain(self.unconfirmed.destinations());
-        self.schedule.wake_all(waiting.cloned());
-        self.report(core, neighbours, routing, ends);
-        self.report_gone(core, gone);
+        self.sends.wake_waiting();
+        self.report(core, neighbours, routing, ended.ends);
+        self.report_gone(core, ended.gone);
     }
 }

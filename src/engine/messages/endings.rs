@@ -47,10 +47,8 @@ impl Messages {
                 ),
             },
             Fate::Unreachable => {
-                let why = self
-                    .schedule
-                    .no_way(to)
-                    .map_or_else(String::new, |no_way| format!(": {}", explain_no_route(no_way)));
+                let why = self.sends.no_route(to);
+                let why = why.map_or_else(String::new, |why| format!(": {}", explain_no_route(why)));
                 Outcome::Unreachable { reason: format!("there was no way to {to} by the deadline{why}") }
             }
             Fate::Refused(verdict) => Outcome::Refused {

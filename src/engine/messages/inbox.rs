@@ -15,13 +15,13 @@
 //!    message is forgotten.
 //! 4. No message goes that a consumer (`consumers`) has not consumed.
 
+use crate::delivery::cursors::{Cursors, MAX_CONSUMERS};
 use crate::delivery::dedupe::Dedupe;
+use crate::delivery::holdings::{Holdings, MAX_INBOX, MAX_INBOX_BYTES};
 use crate::engine::Output;
 use crate::engine::api::{InboxRecord, Refused, Reply, Token};
 use crate::engine::core::Core;
 use crate::engine::messages::Messages;
-use crate::engine::messages::consumers::Consumers;
-use crate::engine::messages::holdings::Holdings;
 use crate::engine::messages::senders::Senders;
 use crate::engine::store::{INBOX_CURSORS, INBOX_FLOOR, Read, ReadError, Table, Write};
 use crate::id::{CredentialPrefix, Lsn, Name, StreamId};
@@ -33,10 +33,6 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-/// Most messages in the inbox.
-pub(in crate::engine) const MAX_INBOX: u64 = 1_000_000;
-/// Most bytes of messages in the inbox.
-pub(in crate::engine) const MAX_INBOX_BYTES: usize = 1 << 30;
 /// Most streams of senders remembered.
 pub(in crate::engine) const MAX_STREAMS: usize = 8_192;
 
@@ -68,7 +64,7 @@ pub(in crate::engine) struct Inbox {
     pub(in crate::engine) senders: Senders,
     /// Streams whose state the turn's commit must hold.
     pub(in crate::engine) touched: BTreeSet<StreamId>,
-    cursors: Consumers,
+    cursors: Cursors,
     /// Last number given.
     pub(in crate::engine) last: u64,
     bytes: usize,
@@ -153,12 +149,13 @@ impl Inbox {
 
     /// Makes a consumer, if there is none of that name. Answers the writes.
     pub(in crate::engine) fn make_consumer(&mut self, consumer: &str) -> Result<Vec<Write>, Refused> {
-        Ok(if self.cursors.make(consumer)? { vec![self.cursors.write()] } else { Vec::new() })
+        let made = self.cursors.make(consumer).map_err(|_| Refused::Consumers { limit: MAX_CONSUMERS })?;
+        Ok(if made { vec![self.write_cursors()] } else { Vec::new() })
     }
 
     /// Refuses a consumer that nobody made.
     pub(in crate::engine) fn check_consumer(&self, consumer: &str) -> Result<(), Refused> {
-        self.cursors.check(consumer)
+        if self.cursors.knows(consumer) { Ok(()) } else { Err(Refused::NoSuchConsumer(consumer.to_owned())) }
     }
 
     /// Forgets a consumer and keeps no message for it any more. Returns the writes, or `None` if there is no such consumer.
@@ -171,10 +168,14 @@ impl Inbox {
         if self.cursors.consume(consumer, up_to.min(self.last)) { self.trim() } else { Vec::new() }
     }
 
+    fn write_cursors(&self) -> Write {
+        Write::Put { table: Table::Meta, key: INBOX_CURSORS.to_vec(), value: wire::encode(&self.cursors) }
+    }
+
     /// Drops what all have behind them.
     fn trim(&mut self) -> Vec<Write> {
         let gone = self.cursors.trim();
-        let mut writes = vec![self.cursors.write()];
+        let mut writes = vec![self.write_cursors()];
         while let Some(record) = self.records.pop_front_if(|record| record.last <= gone) {
             self.bytes -= record.bytes;
             self.holdings.release(&record.from, (record.last + 1 - record.first, record.bytes));

@@ -1,9 +1,7 @@
 //! Messages: what devices send to each other by name, on its way out and on its way in.
 
-pub(super) mod consumers;
 pub(super) mod departures;
 pub(super) mod endings;
-pub(super) mod holdings;
 pub(super) mod inbox;
 pub(super) mod intake;
 pub(super) mod objectives;
@@ -19,9 +17,7 @@ pub(super) mod sessions;
 pub(super) mod strangers;
 pub(super) mod submission;
 
-use crate::delivery::outgoing::Outgoing;
-use crate::delivery::schedule::Schedule;
-use crate::delivery::unconfirmed::Unconfirmed;
+use crate::delivery::sends::Sends;
 use crate::engine::api::Token;
 use crate::engine::routing::routes::NoRoute;
 use crate::engine::routing::{Reroute, Routing};
@@ -33,10 +29,8 @@ use crate::time::Now;
 /// The state of this wing.
 pub(super) struct Messages {
     pub(super) sessions: sessions::Sessions,
-    pub(super) outgoing: Outgoing<Sender>,
-    pub(super) unconfirmed: Unconfirmed<(Token, Name)>,
-    /// Which destinations are looked at next, and why those that wait do.
-    pub(super) schedule: Schedule<NoRoute>,
+    /// Everything on its way out.
+    pub(super) sends: Sends<Sender, (Token, Name), NoRoute>,
     pub(super) strangers: strangers::Strangers,
     pub(super) outcomes: outcomes::Outcomes,
     pub(super) inbox: inbox::Inbox,
@@ -64,31 +58,26 @@ impl Messages {
         for reroute in core::mem::take(&mut routing.reroutes) {
             match reroute {
                 Reroute::Lost(name) => {
-                    self.outgoing.handle_path_broken(&name);
-                    self.schedule.wake(name);
+                    self.sends.handle_path_broken(&name);
+                    self.sends.wake(name);
                 }
-                Reroute::Broken(name) => self.outgoing.handle_path_broken(&name),
-                Reroute::Anew => {
-                    let waiting = self.outgoing.destinations_waiting().chain(self.unconfirmed.destinations());
-                    self.schedule.wake_all(waiting.cloned());
-                }
-                Reroute::Found(name) => self.schedule.wake(name),
+                Reroute::Broken(name) => self.sends.handle_path_broken(&name),
+                Reroute::Anew => self.sends.wake_waiting(),
+                Reroute::Found(name) => self.sends.wake(name),
             }
         }
     }
 
     /// Whether messages wait for a way, or for their turn.
     pub(super) fn wait(&self) -> bool {
-        self.outgoing.destinations_waiting().next().is_some() || self.unconfirmed.destinations().next().is_some()
+        self.sends.wait()
     }
 
     /// What the store holds; messages on their way out are taken up later, when sessions can be had.
     pub(super) fn load(store: &dyn Read, now: Now) -> Result<Self, ReadError> {
         Ok(Self {
             sessions: sessions::Sessions::new(),
-            outgoing: Outgoing::new(),
-            unconfirmed: Unconfirmed::new(),
-            schedule: Schedule::default(),
+            sends: Sends::new(),
             strangers: strangers::Strangers::default(),
             outcomes: outcomes::Outcomes::load(store)?,
             inbox: inbox::Inbox::load(store)?,

@@ -21,7 +21,7 @@ impl Messages {
             };
             let to = record.to.clone();
             let outcomes = &mut self.outcomes;
-            self.outgoing.restore(record, core.now, &mut |message| {
+            self.sends.restore(record, core.now, &mut |message| {
                 if let Some(id) = message.id {
                     if outcomes.has_ended(&id) {
                         return None;
@@ -30,7 +30,6 @@ impl Messages {
                 }
                 Some(if message.purpose.is_some() { Sender::Answer } else { Sender::Message(None, to.clone()) })
             });
-            self.schedule.wake(to);
             true
         })?;
         core.count(Counter::OutgoingDamaged, damaged);
@@ -39,7 +38,7 @@ impl Messages {
 
     /// What is on its way and is to outlive a restart, and how it ended.
     pub(in crate::engine) fn write_outgoing(&mut self, core: &mut Core) {
-        for (key, value) in self.outgoing.poll_writes() {
+        for (key, value) in self.sends.poll_writes() {
             core.journal.write(match value {
                 Some(value) => Write::Put { table: Table::Outbox, key, value },
                 None => Write::Delete { table: Table::Outbox, key },

@@ -38,7 +38,7 @@ impl Messages {
         let mut ends = Vec::new();
         for frame in ack.frames.iter().take(MAX_HOP_ACKS) {
             match routing.flights.hop_acked(frame, &by) {
-                Some(name) => self.outgoing.handle_hop_ack(&name, &[*frame], core.now.time, &mut ends),
+                Some(name) => self.sends.handle_hop_ack(&name, *frame, core.now.time, &mut ends),
                 None => core.count(Counter::HopAcksRefused, 1),
             }
         }
@@ -57,7 +57,7 @@ impl Messages {
         let mut ends = Vec::new();
         let mut put_off = Vec::new();
         for receipt in &receipts.receipts {
-            put_off.extend(self.outgoing.handle_receipt(from, receipt, core.now.time, &mut ends));
+            put_off.extend(self.sends.handle_receipt(from, receipt, core.now.time, &mut ends));
         }
         // The way has done what it should, if there is no room at its end.
         put_off.into_iter().for_each(|flight| self.arrived(core, neighbours, routing, flight));

@@ -144,7 +144,7 @@ impl Messages {
             // It may have held receipts, which are not sent again: what they were for is, and is confirmed anew.
             let direct = data.path.visited.is_empty();
             if let Some(name) = neighbours.links.get(link).filter(|_| direct).and_then(|link| link.name.clone()) {
-                self.outgoing.handle_path_broken(&name);
+                self.sends.handle_path_broken(&name);
                 self.retry_later(core, name);
             }
             return None;
@@ -222,7 +222,7 @@ impl Messages {
             return core.count(Counter::NacksRefused, 1);
         }
         if self.sessions.forget(&session).is_some_and(|entry| entry.carries) {
-            self.outgoing.handle_path_broken(&name);
+            self.sends.handle_path_broken(&name);
             self.retry_later(core, name);
         }
     }

@@ -1,8 +1,8 @@
 //! Streams by sender: of whom a stream, and with it what is known of its duplicates, is forgotten when there are too many.
 
 use crate::engine::messages::inbox::MAX_STREAMS;
-use crate::engine::share::Shares;
 use crate::id::{Name, StreamId};
+use crate::share::Shares;
 use crate::time::Unix;
 
 /// See the module's documentation.

@@ -16,9 +16,9 @@
 //! 2. Keys live in memory only, and are gone with the process.
 //! 3. An opener makes one session at most while the process lives, as far back as [`MAX_SPENT`] openers of the peer.
 
-use crate::engine::share::Rates;
 use crate::id::{CredentialHash, CredentialPrefix, Name, SessionId};
 use crate::identity::session::Session;
+use crate::share::Rates;
 use crate::time::{Time, Unix};
 use crate::wire::data::Form;
 use core::time::Duration;

@@ -34,13 +34,10 @@ impl Messages {
     ) {
         let class = lane.class;
         let load = unconfirmed::Load { token: (token, to.clone()), records, count, lane, lifetime };
-        match self.unconfirmed.submit(&to, load, core.now, &mut core.rng) {
-            Ok(()) => self.schedule.wake(to),
-            Err(load) => {
-                core.count(REFUSED[class as usize], load.count.into());
-                let reason = format!("{} bytes of messages wait to leave", unconfirmed::MAX_BYTES);
-                core.finish(token, Reply::Refused(Refused::Full(reason)));
-            }
+        if let Err(load) = self.sends.submit_load(to, load, core.now, &mut core.rng) {
+            core.count(REFUSED[class as usize], load.count.into());
+            let reason = format!("{} bytes of messages wait to leave", unconfirmed::MAX_BYTES);
+            core.finish(token, Reply::Refused(Refused::Full(reason)));
         }
     }
 
@@ -53,11 +50,8 @@ impl Messages {
         message: Submission<Sender>,
     ) -> Option<InnerId> {
         let class = message.lane.class;
-        match self.outgoing.submit(to, message, core.now, &mut core.rng) {
-            Ok(id) => {
-                self.schedule.wake(to.clone());
-                Some(id)
-            }
+        match self.sends.submit(to, message, core.now, &mut core.rng) {
+            Ok(id) => Some(id),
             Err(full) => {
                 core.count(REFUSED[class as usize], 1);
                 core.finish(token, Reply::Refused(Refused::Full(full.to_string())));

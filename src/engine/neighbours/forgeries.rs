@@ -11,8 +11,8 @@
 use crate::counter::Counter;
 use crate::engine::core::Core;
 use crate::engine::neighbours::Neighbours;
-use crate::engine::share::Rates;
 use crate::id::LinkId;
+use crate::share::Rates;
 use core::time::Duration;
 
 /// Forged frames that a link may bring at once.

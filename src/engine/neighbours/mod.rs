@@ -11,9 +11,9 @@ pub(super) mod peer_credentials;
 pub(super) mod segments;
 
 use crate::engine::settings::Settings;
-use crate::engine::share::Rates;
 use crate::engine::store::{Read, ReadError};
 use crate::id::Tag;
+use crate::share::Rates;
 use crate::time::Now;
 use std::collections::BTreeSet;
 

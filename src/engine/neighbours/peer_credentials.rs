@@ -8,9 +8,9 @@
 //! 1. Every credential here has been verified.
 //! 2. At most [`MAX_CREDENTIALS`]. Drop policy: the one learnt first goes (`credentials_forgotten`), but none that is in use.
 
-use crate::engine::share::Shares;
 use crate::id::{CredentialHash, CredentialPrefix, LinkId, Pseudonym};
 use crate::identity::credential::PeerCredential;
+use crate::share::Shares;
 use crate::time::Time;
 use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};

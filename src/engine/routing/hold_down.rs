@@ -1,35 +1,20 @@
-//! Hold-down: a standing route is kept while it is nearly as good as the best, and left for a reason that can be named.
+//! Hold-down of the routes in use: whether each stays, gives way to a better one, or to its alternate.
 //!
-//! A route that stands is left when an edge of it is gone or shunned, when it ends at a leaf that has moved, when it breaks a
-//! limit, or when another is better by more than [`BETTER`] percent and it has stood for [`HOLD_DOWN`]: so small changes do
-//! not make routes flap.
-//!
-//! **Failover.** Links may stand and a relay drop all the same. When a flight is not confirmed in time, the alternate takes
-//! over at once, without waiting until blame has gathered on a hop, and what was under way is sent again over it. It
-//! stays for as long as a route is held; each failover that follows soon doubles that, to [`LONGEST_HOLD`]. So a relay
-//! that drops what it is given is tried again ever more seldom, and one that was blamed in vain is not lost for good.
+//! The rules are those of [`hold_down`](crate::routing::hold_down). Here they are asked when the graph has changed ([`Routing::prefer`]) and when a flight
+//! over a route was not confirmed in time ([`Routing::fail_over`]). A route is also left when an edge of it is gone or shunned, and when it
+//! ends at a leaf that has moved. What was under way on a route that failed is sent again over its alternate.
 
 use crate::engine::core::Core;
 use crate::engine::neighbours::Neighbours;
 use crate::engine::routing::routes::{Aim, Chosen, MAX_ROUTES, Route, RouteChoice, Routes, keeps};
-use crate::engine::routing::wording::{amount, measure};
+use crate::engine::routing::wording::explain_cause;
 use crate::engine::routing::{Reroute, Routing};
 use crate::event_log::Event;
 use crate::id::Name;
-use crate::routing::policy::{BALANCED, Criterion, Wants};
+use crate::routing::hold_down::{self, HoldDown};
+use crate::routing::policy::Wants;
 use crate::routing::totals::Totals;
-use core::time::Duration;
 use std::sync::Arc;
-
-/// A route that stands is left for one that is better by more than this, in percent.
-const BETTER: u64 = 15;
-/// How long a route that stands is kept before a better one is taken.
-const HOLD_DOWN: Duration = Duration::from_secs(5);
-/// And how long at most, if the one before has failed again and again.
-const LONGEST_HOLD: Duration = Duration::from_secs(320);
-/// Failures that have grown by more than this, in millionths, are what made the delay: a hundredth. Links are reliable
-/// streams, on which a lost packet is a late one.
-const LOSS: u64 = 10_000;
 
 impl Routing {
     /// Takes a route where none stood.
@@ -43,11 +28,10 @@ impl Routing {
         let chosen = Chosen {
             route: route.clone(),
             alternate: alternate.clone(),
-            since: core.now.time,
-            worth: route.totals,
+            hold: HoldDown::new(core.now.time),
+            totals_then: route.totals,
             generation,
             broken: false,
-            failed_over: None,
         };
         routes.chosen.insert(aim, chosen);
         RouteChoice { route, alternate, spares: None }
@@ -79,18 +63,12 @@ impl Routing {
         let (route, alternate) = found;
         let generation = self.routes.generation;
         let same = route.nodes == standing.route.nodes && route.bearers == standing.route.bearers;
-        let now_worth = if same { Some(route.totals) } else { self.worth_now(core, neighbours, &standing.route) };
-        let stays = !same
-            && now_worth.as_ref().is_some_and(|standing_totals| {
-                let (old, new) =
-                    (standing_totals.weighed(&wants.policy.weights), route.totals.weighed(&wants.policy.weights));
-                let better = new < old - old / 100 * BETTER.min(100);
-                let held = core.now.time < standing.held_until(HOLD_DOWN);
-                keeps(standing_totals, wants) && (!better || held)
-            });
+        let totals = if same { Some(route.totals) } else { self.totals_now(core, neighbours, &standing.route) };
+        let stays =
+            !same && totals.as_ref().is_some_and(|now| standing.hold.keeps(now, &route.totals, wants, core.now.time));
         if same || stays {
             let mut kept = (*standing.route).clone();
-            if let Some(totals) = now_worth {
+            if let Some(totals) = totals {
                 kept.totals = totals;
             }
             let alternate = if same {
@@ -106,24 +84,24 @@ impl Routing {
             self.routes.chosen.insert(aim, chosen);
             if stays {
                 // A better one is there: it is looked for again when the hold-down is over.
-                self.link_state.look_again(standing.held_until(HOLD_DOWN), core.now.time);
+                self.link_state.look_again(standing.hold.held_until(), core.now.time);
             }
             return RouteChoice { route, alternate, spares: None };
         }
-        let old = Route { totals: standing.worth, ..(*standing.route).clone() };
-        let cause = self.cause(core, neighbours, &old, now_worth.as_ref(), &route, wants);
+        let old = Route { totals: standing.totals_then, ..(*standing.route).clone() };
+        let cause = self.cause(core, neighbours, &old, totals.as_ref(), &route, wants);
         let (old, new) =
             (self.names(core, neighbours, &standing.route.nodes), self.names(core, neighbours, &route.nodes));
         core.record(Event::RouteChanged { to: aim.to.clone(), old, new, cause });
         let choice = self.choose(core, aim.clone(), (route, alternate));
         if let Some(chosen) = self.routes.chosen.get_mut(&aim) {
-            chosen.failed_over = standing.failed_over;
+            chosen.hold = standing.hold.replaced(core.now.time);
         }
         choice
     }
 
     /// The totals of a route in the present graph, or `None` if one of its edges is gone or shunned.
-    fn worth_now(&self, core: &Core, neighbours: &Neighbours, route: &Route) -> Option<Totals> {
+    fn totals_now(&self, core: &Core, neighbours: &Neighbours, route: &Route) -> Option<Totals> {
         let Routes { graph, overlay, .. } = &self.routes;
         if route.pairs.is_empty() || self.has_moved(core, neighbours, route) {
             return None;
@@ -178,29 +156,7 @@ impl Routing {
                 format!("the link {from} → {to} is gone")
             };
         };
-        if let Some((limit, by)) = now.broken(wants) {
-            return format!("it breaks the limit on {} by {}", limit.name(), limit.amount(by));
-        }
-        // What made it: that the old one became worse, or that the new one became better, whichever weighs more.
-        let weights = &wants.policy.weights;
-        let grown = now.grown_from(&old.totals, weights);
-        let gain = new.totals.gain_over(now, weights);
-        match (grown, gain) {
-            (Some((criterion, from, to)), _) if weighs(grown, weights) * 2 >= weighs(gain, weights) => {
-                let (from, to) = (amount(criterion, from), amount(criterion, to));
-                if criterion == Criterion::Delay && now.failures > old.totals.failures + LOSS {
-                    let lost = |totals: &Totals| amount(Criterion::Failures, totals.failures);
-                    let (before, after) = (lost(&old.totals), lost(now));
-                    return format!("loss rose from {before} to {after}, and with it the delay from {from} to {to}");
-                }
-                format!("{} rose from {from} to {to}", measure(criterion))
-            }
-            (_, Some((criterion, old, new))) => {
-                let (what, new, old) = (measure(criterion), amount(criterion, new), amount(criterion, old));
-                format!("another way has better {what}: {new} instead of {old}")
-            }
-            _ => "another way is better".to_owned(),
-        }
+        explain_cause(hold_down::cause(&old.totals, now, &new.totals, wants))
     }
 
     /// A flight over this route was not confirmed in time: whatever stands on it gives way to its alternate.
@@ -232,9 +188,7 @@ impl Routing {
         let now = core.now.time;
         let Some(standing) = self.routes.chosen.get(&aim).cloned() else { return };
         let Some(alternate) = standing.alternate.clone() else { return };
-        if standing.failed_over.is_some_and(|(before, _)| now < before + HOLD_DOWN) {
-            return;
-        }
+        let Some(hold) = standing.hold.fail_over(now) else { return };
         // What has failed worse is no way out. The fault may also lie with the receipts' way back.
         let history = &neighbours.link_metrics.history;
         let doubt = |route: &Route| route.pairs.iter().map(|pair| history.doubt(pair, now)).min().unwrap_or(u16::MAX);
@@ -242,34 +196,18 @@ impl Routing {
             return;
         }
         let wants = Wants { policy: aim.send_policy.policy.clone(), time: None, bytes: 0 };
-        let Some(worth) = self.worth_now(core, neighbours, &alternate).filter(|totals| keeps(totals, &wants)) else {
+        let Some(totals_then) = self.totals_now(core, neighbours, &alternate).filter(|totals| keeps(totals, &wants))
+        else {
             return;
         };
-        // Soon after the last time: the route that failed then was tried again, and has failed again.
-        let again = standing.failed_over.filter(|(before, hold)| now < *before + *hold * 4);
-        let hold = again.map_or(HOLD_DOWN, |(_, hold)| (hold * 2).min(LONGEST_HOLD));
         let (old, new) =
             (self.names(core, neighbours, &standing.route.nodes), self.names(core, neighbours, &alternate.nodes));
         core.record(Event::RouteChanged { to: aim.to.clone(), old, new, cause: cause.to_owned() });
-        let chosen = Chosen {
-            route: alternate,
-            alternate: Some(standing.route),
-            since: now,
-            worth,
-            failed_over: Some((now, hold)),
-            ..standing
-        };
+        let chosen = Chosen { route: alternate, alternate: Some(standing.route), hold, totals_then, ..standing };
         let name = aim.to.clone();
         self.routes.chosen.insert(aim, chosen);
         self.reroutes.push(Reroute::Lost(name));
         // The doubt that it is in now counts from here on.
         self.link_state.note_history(true);
     }
-}
-
-/// How much a difference in one criterion weighs.
-fn weighs(difference: Option<(Criterion, u64, u64)>, weights: &[u8; 4]) -> u64 {
-    let Some((criterion, from, to)) = difference else { return 0 };
-    let weights = if *weights == [0; 4] { &BALANCED } else { weights };
-    from.abs_diff(to).saturating_mul(weights[criterion as usize].into())
 }

@@ -36,7 +36,7 @@ use crate::identity::sign::verify_signed;
 use crate::routing::flooding::{News, Requests};
 use crate::routing::lsdb::{Inserted, Lsdb};
 use crate::routing::origin::Origin;
-use crate::time::Time;
+use crate::time::{Now, Time};
 use crate::wire::frame::{self, Kind};
 use crate::wire::lsa::{CONTEXT, Lsa, LsaDigest, LsaRequest, MAX_LSA};
 use crate::wire::{self, Signed};
@@ -182,7 +182,9 @@ impl LinkState {
         }
     }
 
-    pub(in crate::engine) fn next_wake(&self) -> Option<Time> {
+    /// When something is due.
+    pub(in crate::engine) fn next_wake(&self, now: Now) -> Option<Time> {
+        let expiry = self.lsdb.first_end().map(|end| now.time + end.since(now.unix) + Duration::from_micros(1));
         let digest = self.digests.values().min().copied();
         let waiting = self.waiting.front().map(|waiting| waiting.until);
         let paced = [
@@ -192,7 +194,7 @@ impl LinkState {
             self.pace.next_wake(),
             self.names_unknown.next_wake(),
         ];
-        [digest, waiting, self.again].into_iter().chain(paced).flatten().min()
+        [digest, waiting, self.again, expiry].into_iter().chain(paced).flatten().min()
     }
 }
 

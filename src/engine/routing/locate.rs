@@ -19,9 +19,8 @@
 //! 1. An answer is believed only with a credential that verifies and whose handle was asked for.
 //! 2. A border names itself to its own area only if a neighbour in another area has answered it; otherwise it names the
 //!    border that has. To a router through which its own way leads, a router answers nothing.
-//! 3. A question is handed on once, by its id. How many are remembered, and how often they may be asked, stands in `questions`.
+//! 3. A question is handed on once, by its id. How many are remembered, and how often they may be asked, is said in [`locating`](crate::routing::locating).
 
-use super::questions::{Answer, Asked, MAX_ANSWERS, Question, TooOften};
 use crate::counter::Counter;
 use crate::engine::core::Core;
 use crate::engine::neighbours::Neighbours;
@@ -29,6 +28,7 @@ use crate::engine::routing::routes::Route;
 use crate::engine::routing::{Reroute, Routing};
 use crate::id::{CredentialHash, Handle, LinkId, Name, OuterId, Pseudonym};
 use crate::identity::credential::{PeerCredential, acceptance};
+use crate::routing::locating::{Answer, Ask, Question, TooMany};
 use crate::time::Time;
 use crate::wire;
 use crate::wire::frame::Kind;
@@ -37,12 +37,6 @@ use core::time::Duration;
 use serde_bytes::ByteBuf;
 use std::collections::BTreeMap;
 
-/// How long an answer is waited for.
-const WAIT: Duration = Duration::from_secs(10);
-/// After a question without an answer the next comes this much later, doubling up to [`WAIT`].
-pub(super) const AGAIN: Duration = Duration::from_millis(500);
-/// A question that has been answered stands this much longer, for an answer that is nearer.
-const NEARER: Duration = Duration::from_secs(2);
 /// Most borders that are asked at once for each area beyond, and for all: those behind one link share one question.
 const BORDERS: usize = 4;
 const ALL_BORDERS: usize = 64;
@@ -52,7 +46,7 @@ impl Routing {
     pub(in crate::engine) fn learn_where(&mut self, core: &mut Core, peer: &PeerCredential) {
         let until = acceptance(&peer.body).map_or(core.now.unix, |(_, until)| until);
         let handle = peer.body.handle;
-        let known = self.locating.answers.get(&handle).map(|answer| (answer.via.clone(), answer.delay));
+        let known = self.locating.answer(&handle, core.now.unix).map(|answer| (answer.via.clone(), answer.delay));
         let (via, delay) = known.unwrap_or((Vec::new(), u64::MAX));
         let forgotten = self.locating.keep(handle, Answer { credential: peer.clone(), via, delay, until });
         core.count(Counter::LocateForgotten, u64::from(forgotten));
@@ -66,8 +60,7 @@ impl Routing {
 
     /// A link is gone, and with it who is answered over it.
     pub(in crate::engine) fn forget_link_in_locating(&mut self, link: LinkId) {
-        self.locating.rates.forget(link);
-        self.locating.seek_rates.forget(link);
+        self.locating.forget_link(link);
     }
 
     /// Borders of every area beyond, some of each.
@@ -86,7 +79,7 @@ impl Routing {
 
     /// The next question is due, or its answer is given up.
     pub(in crate::engine) fn next_question(&self) -> Option<Time> {
-        self.locating.asked.values().map(|asked| asked.again).min()
+        self.locating.next_wake()
     }
 
     fn own_hash(&self, core: &Core) -> Option<CredentialHash> {
@@ -117,7 +110,7 @@ impl Routing {
         if let Some(link) = neighbours.links.by_handle(handle).filter(|link| !link.forwarding) {
             return Some(link.peer.clone());
         }
-        let answer = self.locating.answers.get(handle).filter(|answer| answer.until > core.now.unix)?;
+        let answer = self.locating.answer(handle, core.now.unix)?;
         Some(answer.credential.clone())
     }
 
@@ -132,7 +125,8 @@ impl Routing {
         if !listed.is_empty() {
             return listed;
         }
-        let via = self.locating.answers.get(handle).map(|answer| answer.via.as_slice()).unwrap_or_default();
+        let answer = self.locating.answer(handle, core.now.unix);
+        let via = answer.map(|answer| answer.via.as_slice()).unwrap_or_default();
         let known = |router: &Pseudonym| self.is_border(core, router) || self.joins(core, neighbours, router);
         via.iter().filter_map(|hash| neighbours.pseudonym_of(hash)).filter(known).collect()
     }
@@ -183,7 +177,7 @@ impl Routing {
         if routers.is_empty() || routers.iter().any(|router| Some(*router) == asker) {
             return None;
         }
-        let answer = self.locating.answers.get(handle)?;
+        let answer = self.locating.answer(handle, core.now.unix)?;
         let ours = abroad || routers.iter().any(|router| self.joins(core, neighbours, router));
         Some((credential, if ours { own() } else { answer.via.clone() }, answer.delay))
     }
@@ -206,7 +200,7 @@ impl Routing {
 
     /// Keeps an answer, unless the one that is kept is of use and no farther.
     fn learn_answer(&mut self, core: &mut Core, neighbours: &mut Neighbours, handle: Handle, answer: Answer) {
-        let known = self.locating.answers.get(&handle).filter(|known| known.until > core.now.unix);
+        let known = self.locating.answer(&handle, core.now.unix);
         if known.is_some_and(|known| known.delay <= answer.delay)
             && !self.routers_towards(core, neighbours, &handle).is_empty()
         {
@@ -253,22 +247,16 @@ impl Routing {
         handle: Handle,
     ) -> bool {
         let now = core.now.time;
-        let pause = match self.locating.asked.get(&handle) {
-            Some(asked) if asked.again > now => return asked.somebody,
-            Some(asked) => asked.pause,
-            None => AGAIN,
+        let pause = match self.locating.may_ask(&handle, now) {
+            Ok(Ask::Now(pause)) => pause,
+            Ok(Ask::Already(somebody)) => return somebody,
+            Err(TooMany) => {
+                core.count(Counter::LocateDropped, 1);
+                return false;
+            }
         };
-        if self.locating.asked.len() >= MAX_ANSWERS {
-            self.locating.asked.retain(|_, asked| asked.again > now);
-        }
-        if self.locating.asked.len() >= MAX_ANSWERS {
-            core.count(Counter::LocateDropped, 1);
-            return false;
-        }
         let somebody = self.ask_around(core, neighbours, handle);
-        // Somebody may come by soon; who has been asked gets more and more time.
-        let (again, pause) = if somebody { (now + pause, (pause * 2).min(WAIT)) } else { (now + AGAIN, pause) };
-        self.locating.asked.insert(handle, Asked { again, pause, somebody });
+        self.locating.note_asked(handle, pause, somebody, now);
         somebody
     }
 
@@ -289,16 +277,13 @@ impl Routing {
         handle: Handle,
     ) {
         let near = neighbours.links.by_handle(&handle).is_some() || self.link_state.router_of(&handle).is_some();
-        if near
-            || !self.routers_towards(core, neighbours, &handle).is_empty()
-            || self.locating.asked.contains_key(&handle)
-        {
+        if near || !self.routers_towards(core, neighbours, &handle).is_empty() || self.locating.asks_for(&handle) {
             return;
         }
         match self.locating.may_seek(from, handle, core.now.time) {
             Ok(true) => drop(self.ask_around(core, neighbours, handle)),
             Ok(false) => {}
-            Err(TooOften) => core.count(Counter::LocateTooOften, 1),
+            Err(TooMany) => core.count(Counter::LocateTooOften, 1),
         }
     }
 
@@ -318,14 +303,14 @@ impl Routing {
             return core.count(Counter::LocateOfOtherSegments, 1);
         }
         question.segments = segments.to_be_bytes();
-        if !core.settings.forwarding || self.locating.questions.contains_key(&question.id) {
+        if !core.settings.forwarding || self.locating.question(&question.id).is_some() {
             return;
         }
         match self.answer_for(core, neighbours, from, &question.handle, segments) {
             Some((credential, via, delay)) => {
                 self.answer_question(core, neighbours, from, question.id, via, delay, &credential)
             }
-            None if self.locating.rates.take(from, core.now.time) => {
+            None if self.locating.take_turn(from, core.now.time) => {
                 self.pass_question(core, neighbours, &question, Some(from));
             }
             None => core.count(Counter::LocateTooOften, 1),
@@ -374,7 +359,7 @@ impl Routing {
             return false;
         }
         let segments = u64::from_be_bytes(question.segments);
-        let entry = Question { from, handle, segments, told: u64::MAX, until: now + WAIT };
+        let entry = Question::new(from, handle, segments, now);
         let dropped = self.locating.enter(question.id, entry);
         core.count(Counter::LocateDropped, u64::from(dropped));
         for (link, ttl) in &next {
@@ -391,8 +376,8 @@ impl Routing {
         body: &[u8],
     ) {
         let Ok(answer) = wire::decode::<Located>(body) else { return core.count(Counter::ControlMalformed, 1) };
-        let Some(question) = self.locating.questions.get(&answer.id) else { return };
-        let (handle, from, told, segments) = (question.handle, question.from, question.told, question.segments);
+        let Some(question) = self.locating.question(&answer.id) else { return };
+        let Question { handle, from, told, segments, .. } = *question;
         let verified = neighbours.verify_credential(core, &answer.credential);
         let Some(credential) = verified.ok().filter(|credential| credential.body.handle == handle) else {
             return core.count(Counter::CredentialsRefused, 1);
@@ -410,18 +395,13 @@ impl Routing {
         self.learn_answer(core, neighbours, handle, place);
         let found = !core.settings.forwarding || self.link_state.router_of(&handle).is_some();
         if found || !self.routers_towards(core, neighbours, &handle).is_empty() {
-            self.locating.asked.remove(&handle);
-            self.locating.sought.remove(&handle);
-            self.locating.seekers.leave(&handle);
+            self.locating.found(&handle);
         }
         if let Some(from) = from
             && let Some((credential, via, delay)) =
                 self.answer_for(core, neighbours, from, &handle, segments).filter(|(_, _, far)| *far < told)
         {
-            if let Some(question) = self.locating.questions.get_mut(&answer.id) {
-                question.told = delay;
-                question.until = question.until.min(core.now.time + NEARER);
-            }
+            self.locating.note_told(&answer.id, delay, core.now.time);
             self.answer_question(core, neighbours, from, answer.id, via, delay, &credential);
         }
         if let Some(name) = neighbours.name_of(core, &handle) {
@@ -436,19 +416,14 @@ impl Routing {
         neighbours: &mut Neighbours,
         waits_for: &dyn Fn(&Name) -> bool,
     ) {
-        let (now, unix) = (core.now.time, core.now.unix);
-        let over: Vec<Handle> =
-            self.locating.asked.iter().filter(|(_, asked)| asked.again <= now).map(|(handle, _)| *handle).collect();
-        for handle in over {
+        for handle in self.locating.due(core.now.time) {
             if neighbours.name_of(core, &handle).is_none_or(|name| !waits_for(&name)) {
-                self.locating.asked.remove(&handle);
+                self.locating.give_up(&handle);
             } else {
                 self.ask_where(core, neighbours, handle);
             }
         }
-        self.locating.answers.retain(|_, answer| answer.until > unix);
-        let answers = &self.locating.answers;
-        self.locating.learnt.retain(|handle| answers.contains_key(handle));
+        self.locating.expire(core.now.unix);
     }
 
     /// The link on which the way to a router begins.

@@ -8,18 +8,18 @@ pub(super) mod identities;
 pub(super) mod link_state;
 pub(super) mod locate;
 pub(super) mod pathfinding;
-pub(super) mod questions;
 pub(super) mod routes;
 pub(super) mod wording;
 
 use crate::id::{Name, Pseudonym};
+use crate::routing::locating::Locating;
 
 /// The state of this wing.
 pub(super) struct Routing {
     pub(super) link_state: link_state::LinkState,
     pub(super) routes: routes::Routes,
     pub(super) flows: forward::Flows,
-    pub(super) locating: questions::Locating,
+    pub(super) locating: Locating,
     pub(super) flights: flights::Flights,
     /// What messages under way, and those that wait, have to know.
     pub(super) reroutes: Vec<Reroute>,
@@ -45,7 +45,7 @@ impl Routing {
             link_state: link_state::LinkState::new(own, area),
             routes: routes::Routes::default(),
             flows: forward::Flows::default(),
-            locating: questions::Locating::default(),
+            locating: Locating::default(),
             flights: flights::Flights::default(),
             reroutes: Vec::new(),
         }

@@ -27,6 +27,7 @@ use crate::event_log::Event;
 use crate::id::{CredentialHash, CredentialPrefix, Handle, Name, Pseudonym};
 use crate::identity::credential::PeerCredential;
 use crate::routing::graph::Graph;
+use crate::routing::hold_down::HoldDown;
 use crate::routing::policy::Wants;
 use crate::routing::search::Overlay;
 use crate::routing::totals::{Limit, Totals};
@@ -128,23 +129,14 @@ pub(in crate::engine) struct Aim {
 pub(in crate::engine) struct Chosen {
     pub(in crate::engine) route: Arc<Route>,
     pub(in crate::engine) alternate: Option<Arc<Route>>,
-    pub(in crate::engine) since: Time,
-    /// What it was worth when it was chosen.
-    pub(in crate::engine) worth: Totals,
+    /// Since when it is in use, and for how long it is held.
+    pub(in crate::engine) hold: HoldDown,
+    /// Its totals when it was chosen.
+    pub(in crate::engine) totals_then: Totals,
     /// As of which generation.
     pub(in crate::engine) generation: u64,
     /// An edge of it has gone since, and what was under way on it has been queued again.
     pub(in crate::engine) broken: bool,
-    /// When the alternate last took the place of one that failed, and for how long at least.
-    pub(in crate::engine) failed_over: Option<(Time, Duration)>,
-}
-
-impl Chosen {
-    /// Until when it stands although another is better, if one that is chosen for its worth stands for so long.
-    pub(in crate::engine) fn held_until(&self, hold_down: Duration) -> Time {
-        let hold = self.failed_over.filter(|(at, _)| *at == self.since).map_or(hold_down, |(_, hold)| hold);
-        self.since + hold
-    }
 }
 
 impl Routes {
@@ -157,7 +149,7 @@ impl Routes {
     /// Those that have been used of late and stand: what for, and since when.
     pub(in crate::engine) fn in_use(&self) -> impl Iterator<Item = (&Aim, &Route, Time)> {
         let stand = self.chosen.iter().filter(|(_, chosen)| !chosen.broken);
-        stand.map(|(aim, chosen)| (aim, &*chosen.route, chosen.since))
+        stand.map(|(aim, chosen)| (aim, &*chosen.route, chosen.hold.since()))
     }
 }
 

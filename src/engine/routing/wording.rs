@@ -5,6 +5,7 @@ use crate::engine::neighbours::Neighbours;
 use crate::engine::routing::Routing;
 use crate::engine::routing::routes::NoRoute;
 use crate::id::Pseudonym;
+use crate::routing::hold_down::Cause;
 use crate::routing::policy::Criterion;
 
 /// Why there is no way, for people.
@@ -45,6 +46,26 @@ impl Routing {
             Some(name) => name.to_string(),
             None => format!("{node}"),
         }
+    }
+}
+
+/// Why a route gave way to another.
+pub(in crate::engine) fn explain_cause(cause: Cause) -> String {
+    match cause {
+        Cause::Limit(limit, by) => format!("it breaks the limit on {} by {}", limit.name(), limit.amount(by)),
+        Cause::Worse(criterion, from, to) => {
+            format!("{} rose from {} to {}", measure(criterion), amount(criterion, from), amount(criterion, to))
+        }
+        Cause::Lossy(failures, delay) => {
+            let [before, after] = failures.map(|failures| amount(Criterion::Failures, failures));
+            let [from, to] = delay.map(|delay| amount(Criterion::Delay, delay));
+            format!("loss rose from {before} to {after}, and with it the delay from {from} to {to}")
+        }
+        Cause::Better(criterion, old, new) => {
+            let (what, new, old) = (measure(criterion), amount(criterion, new), amount(criterion, old));
+            format!("another path has better {what}: {new} instead of {old}")
+        }
+        Cause::BetterInAll => "another path is better".to_owned(),
     }
 }
 

@@ -1,8 +1,26 @@
-//! Invariants: a module numbers what always holds of it, in its documentation below `Invariants`, and who names one by its number
-//! (`Invariant 2`) names one of its own module, or of one that it is part of.
+//! Invariants: a module numbers what always holds of it and a test holds, in its documentation below `Invariants`; what no test holds is
+//! an item without a number.
+//!
+//! A test names the invariant that it holds in a comment of its own: `Invariant 2`, or `Invariants 2 and 4`, is one of the module that the test
+//! stands in, or of one around that; `Invariant 2 of engine::routing::routes` is one of that module.
 
-/// How a name of an invariant begins, in comments.
+use std::collections::BTreeSet;
+
+/// How the name of an invariant begins, in comments.
 const NAMES: [&str; 4] = ["Invariant ", "invariant ", "Invariants ", "invariants "];
+
+/// A comment that names invariants by their numbers.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Named {
+    /// The line of the comment, from 1 on.
+    pub line: usize,
+    /// The numbers that it names.
+    pub numbers: Vec<u32>,
+    /// The module that it names, or `None` for the one around it.
+    pub module: Option<String>,
+    /// Whether it stands among tests.
+    pub of_test: bool,
+}
 
 /// The numbers that a module gives.
 pub fn numbered(text: &str) -> Vec<u32> {
@@ -12,20 +30,42 @@ pub fn numbered(text: &str) -> Vec<u32> {
     section.filter_map(|line| line.split_once(". ")?.0.parse().ok()).collect()
 }
 
-/// What comments name by its number: the line, and the number.
-pub fn named(text: &str) -> Vec<(usize, u32)> {
+/// What the comments of a file name.
+pub fn named(path: &str, text: &str) -> Vec<Named> {
+    let all_tests = path.starts_with("tests/") || path.contains("/tests");
+    let first_test = text.lines().position(|line| line.trim() == "#[cfg(test)]").map_or(usize::MAX, |at| at + 1);
     let comments = (1..).zip(text.lines()).filter(|(_, line)| line.trim_start().starts_with("//"));
-    let words = comments.flat_map(|(number, line)| NAMES.iter().map(move |name| (number, line, *name)));
-    words.filter_map(|(number, line, name)| Some((number, digits(line.split_once(name)?.1)?))).collect()
+    let found = comments.filter_map(|(line, comment)| {
+        let rest = NAMES.iter().find_map(|name| Some(comment.split_once(name)?.1))?;
+        let (numbers, rest) = list(rest);
+        let module = rest.strip_prefix(" of ").map(|rest| rest.trim_start_matches('`')).map(|rest| {
+            let end = rest.find(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':')).unwrap_or(rest.len());
+            rest[..end].trim_end_matches(':').to_owned()
+        });
+        let module = module.filter(|module| !module.is_empty());
+        Some(Named { line, numbers, module, of_test: all_tests || line > first_test })
+    });
+    found.filter(|named| !named.numbers.is_empty()).collect()
 }
 
-fn digits(text: &str) -> Option<u32> {
-    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    text[..end].parse().ok()
+/// The numbers at the beginning of `2`, `2 and 4`, `1, 2 and 4`, and what follows them.
+fn list(mut text: &str) -> (Vec<u32>, &str) {
+    let mut numbers = Vec::new();
+    loop {
+        let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let Ok(number) = text[..end].parse() else { return (numbers, text) };
+        numbers.push(number);
+        text = &text[end..];
+        let more = [", and ", ", ", " and "].iter().find_map(|between| text.strip_prefix(between));
+        match more.filter(|more| more.starts_with(|c: char| c.is_ascii_digit())) {
+            Some(more) => text = more,
+            None => return (numbers, text),
+        }
+    }
 }
 
-/// The files whose invariants one may name in `path`: itself, and the modules that it is part of.
-fn modules(path: &str) -> Vec<String> {
+/// The files whose invariants one may name in `path`: itself, and the modules that it is part of, the nearest first.
+fn around(path: &str) -> Vec<String> {
     let mut found = vec![path.to_owned()];
     let mut inner = path;
     while let Some((folder, _)) = inner.rsplit_once('/') {
@@ -35,16 +75,39 @@ fn modules(path: &str) -> Vec<String> {
     found
 }
 
-/// Complaints about names of invariants that there are not.
+/// The files that a module's path may mean.
+fn files_of(module: &str) -> Vec<String> {
+    let path = module.replace("::", "/");
+    let roots = ["src", "simulator/src"];
+    roots.iter().flat_map(|root| [format!("{root}/{path}.rs"), format!("{root}/{path}/mod.rs")]).collect()
+}
+
+/// Complaints about names of invariants that there are not, and about invariants that no test names.
 pub fn problems(sources: &[(String, String)]) -> Vec<String> {
     let mut problems = Vec::new();
+    let mut held: BTreeSet<(&str, u32)> = BTreeSet::new();
     for (path, text) in sources {
-        let near = modules(path);
-        let known = sources.iter().filter(|(other, _)| near.contains(other)).flat_map(|(_, text)| numbered(text));
-        let known: Vec<u32> = known.collect();
-        for (line, number) in named(text).into_iter().filter(|(_, number)| !known.contains(number)) {
+        for Named { line, numbers, module, of_test } in named(path, text) {
+            let files = module.as_ref().map_or_else(|| around(path), |module| files_of(module));
+            for number in numbers {
+                let known = files.iter().find_map(|file| {
+                    sources.iter().find(|(other, text)| other == file && numbered(text).contains(&number))
+                });
+                match known {
+                    Some((file, _)) if of_test => drop(held.insert((file, number))),
+                    Some(_) => {}
+                    None => problems.push(format!(
+                        "{path}:{line}: evidence: there is no invariant {number} in {}; name it by the number that it has now",
+                        module.as_deref().unwrap_or("the modules around it"),
+                    )),
+                }
+            }
+        }
+    }
+    for (path, text) in sources {
+        for number in numbered(text).into_iter().filter(|number| !held.contains(&(path.as_str(), *number))) {
             problems.push(format!(
-                "{path}:{line}: evidence: no module here has an invariant {number}; name it by the number that it has now"
+                "{path}:1: evidence: no test names invariant {number}; name it at the test that holds it, or make it an item without a number"
             ));
         }
     }

@@ -1,4 +1,4 @@
-//! How much of the inbox each contact holds, so that one that sends much leaves room for the others.
+//! Holdings: how much of the inbox each contact holds, so that one that sends much leaves room for the others.
 //!
 //! **Mechanism.** A contact may hold as much as is free, and no more: a dynamic threshold (Choudhury and Hahne, "Dynamic queue
 //! length thresholds for shared-memory packet switches", 1998). One that fills the inbox alone comes to half of it, two to a third
@@ -9,29 +9,33 @@
 //! 1. The sums over all contacts are those of the records in the inbox.
 //! 2. No more entries than contacts that have something there.
 
-use crate::engine::messages::inbox::{MAX_INBOX, MAX_INBOX_BYTES};
 use crate::id::Name;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Messages, and their bytes.
-pub(in crate::engine) type Amount = (u64, usize);
+/// Most messages in the inbox.
+pub const MAX_INBOX: u64 = 1_000_000;
+/// Most bytes of messages in the inbox.
+pub const MAX_INBOX_BYTES: usize = 1 << 30;
 
-/// See the module's documentation.
+/// A number of messages, and their bytes.
+pub type Amount = (u64, usize);
+
+/// What each contact holds.
 #[derive(Debug, Default)]
-pub(in crate::engine) struct Holdings(BTreeMap<Arc<Name>, Amount>);
+pub struct Holdings(BTreeMap<Arc<Name>, Amount>);
 
 impl Holdings {
-    /// A contact holds so much more. Answers its name, to be kept with the record.
-    pub(in crate::engine) fn add(&mut self, of: &Name, (messages, bytes): Amount) -> Arc<Name> {
+    /// A contact holds that much more. Returns its name, which the record shares.
+    pub fn add(&mut self, of: &Name, (messages, bytes): Amount) -> Arc<Name> {
         let name = self.0.get_key_value(of).map_or_else(|| Arc::new(of.clone()), |(name, _)| name.clone());
         let held = self.0.entry(name.clone()).or_default();
         (held.0, held.1) = (held.0 + messages, held.1 + bytes);
         name
     }
 
-    /// And so much less.
-    pub(in crate::engine) fn release(&mut self, of: &Name, (messages, bytes): Amount) {
+    /// A contact holds that much less.
+    pub fn release(&mut self, of: &Name, (messages, bytes): Amount) {
         let Some(held) = self.0.get_mut(of) else { return };
         (held.0, held.1) = (held.0.saturating_sub(messages), held.1.saturating_sub(bytes));
         if held.0 == 0 {
@@ -39,8 +43,8 @@ impl Holdings {
         }
     }
 
-    /// Whether a contact may hold so much more of an inbox in which there is `all`.
-    pub(in crate::engine) fn may_take(&self, of: &Name, more: Amount, all: Amount) -> bool {
+    /// Whether a contact may hold that much more of an inbox that holds `all` in all.
+    pub fn may_take(&self, of: &Name, more: Amount, all: Amount) -> bool {
         let held = self.0.get(of).copied().unwrap_or_default();
         let messages = MAX_INBOX.saturating_sub(all.0).saturating_sub(more.0);
         let bytes = MAX_INBOX_BYTES.saturating_sub(all.1).saturating_sub(more.1);

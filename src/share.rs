@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Keys of a bounded table by who fills it.
 #[derive(Debug)]
-pub(super) struct Shares<K, Owner = LinkId> {
+pub struct Shares<K, Owner = LinkId> {
     most: usize,
     last: u64,
     owners: BTreeMap<K, (Owner, u64)>,
@@ -26,17 +26,17 @@ pub(super) struct Shares<K, Owner = LinkId> {
 
 impl<K: Clone + Ord, Owner: Clone + Ord> Shares<K, Owner> {
     /// None yet, and never more than that.
-    pub(super) fn new(most: usize) -> Self {
+    pub fn new(most: usize) -> Self {
         Self { most, last: 0, owners: BTreeMap::new(), by_owner: BTreeMap::new(), sizes: BTreeSet::new() }
     }
 
     /// How many there are.
-    pub(super) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.owners.len()
     }
 
     /// Enters a key, or touches it; answers which has to go for it, if one has.
-    pub(super) fn enter(&mut self, owner: Owner, key: K) -> Option<K> {
+    pub fn enter(&mut self, owner: Owner, key: K) -> Option<K> {
         self.leave(&key);
         self.last += 1;
         self.owners.insert(key.clone(), (owner.clone(), self.last));
@@ -56,14 +56,14 @@ impl<K: Clone + Ord, Owner: Clone + Ord> Shares<K, Owner> {
     }
 
     /// An owner is gone, and its keys are in the table no more: which.
-    pub(super) fn forget(&mut self, owner: &Owner) -> Vec<K> {
+    pub fn forget(&mut self, owner: &Owner) -> Vec<K> {
         let keys: Vec<K> = self.by_owner.get(owner).into_iter().flat_map(|keys| keys.values().cloned()).collect();
         keys.iter().for_each(|key| self.leave(key));
         keys
     }
 
     /// A key is in the table no more.
-    pub(super) fn leave(&mut self, key: &K) {
+    pub fn leave(&mut self, key: &K) {
         let Some((owner, number)) = self.owners.remove(key) else { return };
         let Some(keys) = self.by_owner.get_mut(&owner) else { return };
         self.sizes.remove(&(keys.len(), owner.clone()));
@@ -78,7 +78,7 @@ impl<K: Clone + Ord, Owner: Clone + Ord> Shares<K, Owner> {
 
 /// So many turns at once, and one more in each span after that, for each link.
 #[derive(Debug)]
-pub(super) struct Rates {
+pub struct Rates {
     burst: u32,
     every: Duration,
     left: BTreeMap<LinkId, (u32, Time)>,
@@ -86,12 +86,12 @@ pub(super) struct Rates {
 
 impl Rates {
     /// All of them unused.
-    pub(super) fn new(burst: u32, every: Duration) -> Self {
+    pub fn new(burst: u32, every: Duration) -> Self {
         Self { burst, every, left: BTreeMap::new() }
     }
 
     /// Whether a link has a turn now; it is spent.
-    pub(super) fn take(&mut self, link: LinkId, now: Time) -> bool {
+    pub fn take(&mut self, link: LinkId, now: Time) -> bool {
         let left = self.left(link, now);
         let has = *left > 0;
         *left = left.saturating_sub(1);
@@ -99,7 +99,7 @@ impl Rates {
     }
 
     /// Whether a link has a turn now.
-    pub(super) fn has(&mut self, link: LinkId, now: Time) -> bool {
+    pub fn has(&mut self, link: LinkId, now: Time) -> bool {
         *self.left(link, now) > 0
     }
 
@@ -114,7 +114,7 @@ impl Rates {
     }
 
     /// A link is gone.
-    pub(super) fn forget(&mut self, link: LinkId) {
+    pub fn forget(&mut self, link: LinkId) {
         self.left.remove(&link);
     }
 }
