@@ -1,20 +1,20 @@
-//! How much of the inbox each contact holds, so that one that sends much leaves room for the others.
+//! Holdings: how much of the inbox each contact occupies, so that a contact that sends much leaves room for the others.
 //!
-//! **Mechanism.** A contact may hold as much as is free, and no more: a dynamic threshold (Choudhury and Hahne, "Dynamic queue
-//! length thresholds for shared-memory packet switches", 1998). One that fills the inbox alone comes to half of it, two to a third
-//! each; who holds less than what is free is always let in, and the share of the greedy shrinks as others come. What a
-//! contact holds beyond it stays.
+//! **Mechanism.** A contact may hold as much as is free, and no more: a dynamic threshold (Choudhury and Hahne,
+//! "Dynamic queue length thresholds for shared-memory packet switches", 1998). A contact that fills the inbox alone
+//! reaches half of it, two contacts a third each. A contact that holds less than what is free is always admitted, and
+//! the share of a greedy one shrinks as others arrive. What a contact already holds beyond its share stays.
 //!
 //! Invariants
-//! 1. The sums over all contacts are those of the records in the inbox.
-//! 2. No more entries than contacts that have something there.
+//! 1. The sums over all contacts equal the records in the inbox.
+//! 2. There is an entry only for a contact that has messages in the inbox.
 
 use crate::engine::messages::inbox::{MAX_INBOX, MAX_INBOX_BYTES};
 use crate::id::Name;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Messages, and their bytes.
+/// A number of messages, and their bytes.
 pub(in crate::engine) type Amount = (u64, usize);
 
 /// See the module's documentation.
@@ -22,7 +22,7 @@ pub(in crate::engine) type Amount = (u64, usize);
 pub(in crate::engine) struct Holdings(BTreeMap<Arc<Name>, Amount>);
 
 impl Holdings {
-    /// A contact holds so much more. Answers its name, to be kept with the record.
+    /// Adds to what a contact holds. Returns its name, to be kept with the record.
     pub(in crate::engine) fn add(&mut self, of: &Name, (messages, bytes): Amount) -> Arc<Name> {
         let name = self.0.get_key_value(of).map_or_else(|| Arc::new(of.clone()), |(name, _)| name.clone());
         let held = self.0.entry(name.clone()).or_default();
@@ -30,7 +30,7 @@ impl Holdings {
         name
     }
 
-    /// And so much less.
+    /// Subtracts from what a contact holds.
     pub(in crate::engine) fn release(&mut self, of: &Name, (messages, bytes): Amount) {
         let Some(held) = self.0.get_mut(of) else { return };
         (held.0, held.1) = (held.0.saturating_sub(messages), held.1.saturating_sub(bytes));
@@ -39,7 +39,7 @@ impl Holdings {
         }
     }
 
-    /// Whether a contact may hold so much more of an inbox in which there is `all`.
+    /// Whether a contact may hold `more` in an inbox that contains `all` in total.
     pub(in crate::engine) fn may_take(&self, of: &Name, more: Amount, all: Amount) -> bool {
         let held = self.0.get(of).copied().unwrap_or_default();
         let messages = MAX_INBOX.saturating_sub(all.0).saturating_sub(more.0);
@@ -56,7 +56,7 @@ mod tests {
         Name::new(text).expect("a name")
     }
 
-    /// Takes messages of one in thousands until no more may be.
+    /// Adds messages of one contact in thousands until no more is allowed.
     fn fill(holdings: &mut Holdings, of: &Name, all: &mut Amount) -> u64 {
         let more = (1_000, 100_000);
         while holdings.may_take(of, more, *all) {
@@ -66,6 +66,7 @@ mod tests {
         holdings.0.get(of).map_or(0, |held| held.0)
     }
 
+    /// Invariant 2.
     #[test]
     fn whoever_sends_much_leaves_half_of_what_is_left() {
         let (mut holdings, mut all) = (Holdings::default(), (0, 0));

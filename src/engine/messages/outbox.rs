@@ -1,6 +1,7 @@
-//! The outbox: what is on its way out and is to outlive a restart.
+//! The outbox: outgoing messages that must survive a restart.
 //!
-//! Invariant: what has ended is not sent again by a later process.
+//! Invariants
+//! 1. A message that has ended is not sent again by a later process.
 
 use crate::counter::Counter;
 use crate::delivery::persisted::KeptRecord;
@@ -11,7 +12,7 @@ use crate::engine::store::{Read, ReadError, Table, Write};
 use crate::wire;
 
 impl Messages {
-    /// Takes up what an earlier process has left to be sent. What has ended is not sent again.
+    /// Restores the messages that an earlier process has left to be sent, except those that have ended.
     pub(in crate::engine) fn restore_outgoing(&mut self, core: &mut Core, store: &dyn Read) -> Result<(), ReadError> {
         let mut damaged = 0;
         store.scan(Table::Outbox, &[], &mut |_, value| {
