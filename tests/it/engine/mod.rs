@@ -194,6 +194,7 @@ fn what_was_told_to_have_failed_is_not_sent_after_a_crash() {
     assert!(matches!(outcome(&mesh, 1, again), Outcome::Unreachable { .. }), "as it was told the first time");
 }
 
+/// Invariant 3 of engine::messages::services.
 #[test]
 fn a_call_that_a_crash_interrupts_is_reported_and_not_repeated() {
     let mut mesh = pair();
@@ -295,6 +296,7 @@ fn acks_say_what_was_asked() {
     assert_eq!(mesh.inbox(2).len(), 2);
 }
 
+/// Invariant 2 of engine::messages::services.
 #[test]
 fn a_request_is_answered_and_made_once() {
     let mut mesh = pair();
@@ -314,6 +316,7 @@ fn a_request_is_answered_and_made_once() {
     assert_eq!(mesh.reply(2, again), Some(&Reply::Refused(Refused::NoSuchCall(call.call))));
 }
 
+/// Invariant 2 of engine::messages::services.
 #[test]
 fn requests_without_service_answer_or_in_vain_say_so() {
     let mut mesh = pair();
