@@ -251,6 +251,7 @@ fn that_a_hop_has_a_frame_is_believed_from_where_it_went() {
     assert_eq!(mesh.counted(0, Counter::HopAcksRefused), 2);
 }
 
+/// Invariant 1 of engine::neighbours::link_metrics.
 #[test]
 fn what_was_spent_of_a_quota_is_spent_after_a_restart() {
     let plan = Profile {

@@ -46,6 +46,9 @@ fn credential(mesh: &mut Mesh, of: usize) -> CredentialHash {
     mesh.nodes[of].engine.membership().credential(unix).expect("a credential").hash
 }
 
+/// Invariants 1 and 2 of engine::neighbours::credential_exchange.
+/// Invariant 1 of engine::neighbours::links.
+/// Invariant 1 of engine::neighbours::peer_credentials.
 #[test]
 fn documents_that_nobody_has_signed_are_refused() {
     let mut mesh = mesh();
@@ -103,6 +106,7 @@ fn mail_for_this_device_has_nobody_who_keeps_it() {
     assert_eq!(counted(&mut mesh, &[mail], Counter::MailNotKept), 1);
 }
 
+/// Invariant 1 of engine::neighbours::fragments.
 #[test]
 fn pieces_that_do_not_follow_each_other_are_dropped() {
     let mut mesh = mesh();
