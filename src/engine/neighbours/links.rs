@@ -47,8 +47,9 @@ pub(in crate::engine) struct Link {
     pub area: u32,
     /// The number of the neighbour's process, once it has announced it.
     pub process: Option<u64>,
-    /// The services that the neighbour, a leaf, offers, and in `groups`, sorted, the groups that it listens to.
+    /// The services that the neighbour, a leaf, offers.
     pub services: Vec<Tag>,
+    /// The groups that the neighbour, a leaf, listens to, sorted.
     pub groups: Vec<Tag>,
 }
 
