@@ -1,12 +1,18 @@
-//! Where devices are: questions that were asked, that are passed on for others, and answers that are remembered.
+//! Questions about where devices are: those that this device asks, those that it passes on for others, and the answers
+//! that it remembers.
 //!
 //! Invariants
-//! 1. Of the questions of others [`MAX_QUESTIONS`] are under way; drop policy: the oldest of the link that has asked most
-//!    (`locate_dropped`). A link may ask [`BURST`] at once and one in [`PACE`]; drop policy: the newest (`locate_too_often`). This
-//!    device's own have places of their own, one for each contact at most.
-//! 2. What relayed frames make a router ask is bounded in the same way ([`MAX_SOUGHT`], [`SEEK_BURST`], [`SEEK_PACE`]), and
-//!    one handle is sought again after a pause that doubles up to [`SOUGHT`]: frames to nobody are no flood of questions.
-//! 3. At most [`MAX_ANSWERS`] answers; drop policy: the one learnt first goes (`locate_forgotten`).
+//! 1. A link may ask [`BURST`] questions at once, and then one in each [`PACE`]. Drop policy: the newest is dropped
+//!    (`locate_too_often`).
+//! 2. Relayed frames cause few questions: those of one link at most [`SEEK_BURST`] at once, and then one in each
+//!    [`SEEK_PACE`]; and one handle is sought again only after a pause that doubles up to [`SOUGHT`].
+//! 3. A link that asks much keeps neither this device nor other links from asking: this device's own questions have
+//!    places of their own, at most one for each contact.
+//! - At most [`MAX_QUESTIONS`] questions of others are under way. Drop policy: the oldest of the link that has asked
+//!   most is dropped (`locate_dropped`).
+//! - At most [`MAX_SOUGHT`] handles are remembered as sought. Drop policy: of the link for which most were sought, the
+//!   oldest is forgotten.
+//! - At most [`MAX_ANSWERS`] answers are kept. Drop policy: the one learnt first is forgotten (`locate_forgotten`).
 
 use super::locate::AGAIN;
 use crate::engine::share::{Rates, Shares};
@@ -18,14 +24,14 @@ use std::collections::{BTreeMap, VecDeque};
 
 /// Most questions of others that are under way.
 const MAX_QUESTIONS: usize = 1_024;
-/// What one link may ask at once, and how often after that.
+/// How many questions one link may ask at once, and how often one after that.
 const BURST: u32 = 256;
 const PACE: Duration = Duration::from_millis(25);
-/// Most handles that are sought for the sake of frames of others, and how often one link may have another sought.
+/// Most handles that are sought on behalf of frames of others, and how often one link may have another one sought.
 const MAX_SOUGHT: usize = 1_024;
 const SEEK_BURST: u32 = 32;
 const SEEK_PACE: Duration = Duration::from_millis(250);
-/// Longest pause before such a handle is sought again.
+/// Longest pause before a handle is sought again on behalf of frames of others.
 const SOUGHT: Duration = Duration::from_secs(60);
 /// Most answers kept.
 pub(super) const MAX_ANSWERS: usize = 4_096;
@@ -35,27 +41,28 @@ pub(super) const MAX_ANSWERS: usize = 4_096;
 pub(in crate::engine) struct Locating {
     pub(super) answers: BTreeMap<Handle, Answer>,
     pub(super) learnt: VecDeque<Handle>,
-    /// What we want to know.
+    /// The handles that this device itself wants to locate.
     pub(super) asked: BTreeMap<Handle, Asked>,
     pub(super) questions: BTreeMap<OuterId, Question>,
-    /// Those of others by whom they came from, and how often they come.
+    /// The questions of others by the link over which they came, and how often each link may ask.
     pub(super) shares: Shares<OuterId>,
     pub(super) rates: Rates,
-    /// What frames of others made us ask: when it may be asked again, and the pause after that.
+    /// The handles sought on behalf of frames of others: when each may be sought again, and the pause that was chosen
+    /// last.
     pub(super) sought: BTreeMap<Handle, (Time, Duration)>,
     pub(super) seekers: Shares<Handle>,
     pub(super) seek_rates: Rates,
 }
 
-/// A link has had its turns.
+/// A link has used up its questions.
 pub(super) struct TooOften;
 
-/// A question of ours.
+/// A question of this device.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asked {
-    /// When it is asked again.
+    /// When the question is asked again.
     pub(super) again: Time,
-    /// And how long after that the next time.
+    /// The pause after that.
     pub(super) pause: Duration,
     /// Whether there was anyone to ask.
     pub(super) somebody: bool,
@@ -64,20 +71,22 @@ pub(super) struct Asked {
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) credential: PeerCredential,
-    /// Routers through which it is reached, besides those that list it: borders of this area, or a neighbour in another.
+    /// The routers through which the device is reached, besides those that list it: borders of this area, or a
+    /// neighbour in another area.
     pub(super) via: Vec<CredentialHash>,
-    /// How far it is by the links that the answer took, in microseconds; the most if nobody has answered.
+    /// The delay to the device over the links that the answer took, in microseconds; the greatest number if nobody has
+    /// answered.
     pub(super) delay: u64,
     pub(super) until: Unix,
 }
 
 #[derive(Debug)]
 pub(super) struct Question {
-    /// The link over which it came, or `None` if this device asks.
+    /// The link over which the question came, or `None` if this device asks.
     pub(super) from: Option<LinkId>,
     pub(super) handle: Handle,
     pub(super) segments: u64,
-    /// The delay of the nearest answer that was handed back.
+    /// The delay of the nearest answer that was passed back, in microseconds.
     pub(super) told: u64,
     pub(super) until: Time,
 }
@@ -99,7 +108,7 @@ impl Default for Locating {
 }
 
 impl Locating {
-    /// Notes a question that is under way; answers whether another had to go for it.
+    /// Enters a question that is under way; returns whether another one had to be dropped for it.
     pub(super) fn enter(&mut self, id: OuterId, question: Question) -> bool {
         let from = question.from;
         self.questions.insert(id, question);
@@ -107,7 +116,7 @@ impl Locating {
         gone.is_some_and(|gone| self.questions.remove(&gone).is_some())
     }
 
-    /// Questions end when nobody has answered them in time.
+    /// Ends the questions that nobody has answered in time.
     pub(super) fn end_questions(&mut self, now: Time) {
         let shares = &mut self.shares;
         self.questions.retain(|id, question| {
@@ -119,8 +128,12 @@ impl Locating {
         });
     }
 
-    /// Whether a handle may be sought now for a frame that came over a link: otherwise it was of late, or the link has
-    /// had others sought too often, which is answered as an error.
+    /// Whether a handle may be sought now on behalf of a frame that came over a link. `false` if it was sought
+    /// recently.
+    ///
+    /// # Errors
+    ///
+    /// [`TooOften`] if the link has had others sought too often.
     pub(super) fn may_seek(&mut self, from: LinkId, handle: Handle, now: Time) -> Result<bool, TooOften> {
         let pause = match self.sought.get(&handle) {
             Some((again, _)) if *again > now => return Ok(false),

@@ -83,6 +83,7 @@ fn data(to: Handle, form: Form, expiry: u64, hops: usize) -> Vec<u8> {
     frame::raw(Kind::Data, &body)
 }
 
+/// Invariant 2 of engine::routing::forward.
 #[test]
 fn data_that_leads_nowhere_is_not_handed_on() {
     let mut mesh = mesh();
@@ -119,6 +120,7 @@ fn pieces_that_do_not_follow_each_other_are_dropped() {
     assert_eq!(counted(&mut mesh, &left_out, Counter::FragmentsDropped), 2, "the frame is given up with its gap");
 }
 
+/// Invariant 1 of engine::routing::link_state.
 #[test]
 fn link_state_that_its_router_has_not_told_changes_nothing() {
     let mut mesh = mesh();

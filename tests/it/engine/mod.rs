@@ -437,6 +437,7 @@ fn a_newcomer_enrols_through_a_member_and_is_a_contact_at_first_use() {
     assert!(matches!(outcome(&mesh, 1, token), Outcome::Unreachable { .. }), "known, though not connected");
 }
 
+/// Invariant 3 of engine::routing::forward.
 #[test]
 fn nothing_readable_leaves_a_node() {
     let mut mesh = pair();

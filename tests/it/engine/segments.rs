@@ -128,6 +128,7 @@ fn past_a_guest(long: bool) -> Mesh {
     mesh
 }
 
+/// Invariant 1 of engine::routing::pathfinding.
 #[test]
 fn a_route_leads_past_routers_outside_the_segment() {
     let mut mesh = past_a_guest(true);
@@ -140,6 +141,7 @@ fn a_route_leads_past_routers_outside_the_segment() {
     assert!(outcome(&mesh, 0, to_guest).is_success(), "what is of its own segment reaches it");
 }
 
+/// Invariant 1 of engine::routing::pathfinding.
 #[test]
 fn a_relay_finds_its_way_past_routers_outside_the_segment() {
     // d has lost its link to e: what a sent by it goes back, and not by the guest.
