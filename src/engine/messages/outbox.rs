@@ -38,7 +38,8 @@ impl Messages {
         Ok(())
     }
 
-    /// What is on its way and is to outlive a restart, and how it ended.
+    /// Adds to the commit what has changed of the outgoing messages that must survive a restart, and of the outcomes of
+    /// named ones.
     pub(in crate::engine) fn write_outgoing(&mut self, core: &mut Core) {
         for (key, value) in self.outgoing.poll_writes() {
             core.journal.write(match value {

@@ -5,8 +5,9 @@
 //!         unknown ─▶ session-nack
 //! opener, known ─▶ its session ─▶ the record opens? ── yes ─▶ as above
 //!         spent ─▶ session-nack
-//!         new ─▶ credential, card, handshake ── fails ─▶ session-nack         ── holds ─▶ the record opens? ── no ─▶ nothing
-//!                                                                                   yes ─▶ the session is kept
+//!         new ─▶ credential, card, handshake ── fails ─▶ session-nack
+//!                                            ── holds ─▶ the record opens? ── no ─▶ nothing
+//!                                                                          ── yes ─▶ the session is kept
 //! ```
 //!
 //! A record of a session that is not known here, since this node was restarted or has dropped the session, is answered
@@ -87,7 +88,8 @@ impl Messages {
     }
 
     /// Seals a plaintext into a data frame for a device. `under` names the session under which receipts go back: the
-    /// one that their messages came under. `None` if no session can be had or the two devices share no segment.
+    /// one that their messages came under. `None` if a credential of either device is unknown, no session can be
+    /// opened, or the two devices share no segment.
     #[expect(clippy::too_many_arguments, reason = "what other rooms lend is among them")]
     pub(in crate::engine) fn seal(
         &mut self,

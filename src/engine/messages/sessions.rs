@@ -11,7 +11,7 @@
 //! A session is found by the id under which this device receives, which it has chosen itself, and one that the peer is
 //! opening by the id of its early records. So nobody can take another's place in this table. At most [`PER_PEER`]
 //! sessions are kept for a peer and [`MAX_SESSIONS`] in all. Drop policy: of that peer, or else of the peer with most
-//! sessions, the one unused for longest goes, those that are not confirmed first.
+//! sessions, the one unused for longest goes; those that may be the echo of an old opener go first.
 //!
 //! Invariants
 //! 1. An opener makes at most one session while the process lives, as far back as the last [`MAX_SPENT`] openers of the

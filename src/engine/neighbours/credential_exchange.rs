@@ -45,7 +45,11 @@ impl Neighbours {
         }
     }
 
-    /// Verifies a credential; one that is known already is only checked against the present bulletin and time.
+    /// Verifies a credential. One that is known already is only checked against the present bulletin and time.
+    ///
+    /// # Errors
+    ///
+    /// [`CredentialError`] says why the credential is not accepted.
     pub(in crate::engine) fn verify_credential(
         &self,
         core: &Core,

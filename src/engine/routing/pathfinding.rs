@@ -5,8 +5,8 @@
 //! the frame's segment nor reach it (`segments`), since those would not forward it.
 //!
 //! Invariants
-//! 1. A route to a device leads only through routers that hand on frames of the segment that goes to it, as far as their
-//!    credentials are known.
+//! 1. A route to a device leads only through routers that forward frames of the segment that is sent to it, as far as
+//!    the routers' credentials are known.
 
 use crate::engine::core::Core;
 use crate::engine::neighbours::{Neighbours, segments};

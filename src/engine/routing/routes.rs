@@ -152,7 +152,7 @@ impl Chosen {
 }
 
 impl Routes {
-    /// The destinations whose route begins with this neighbour, or ends there.
+    /// The destinations whose route begins with this neighbour, the neighbour itself included.
     pub(in crate::engine) fn over(&self, neighbour: &Pseudonym) -> BTreeSet<Name> {
         let leads = self.chosen.iter().filter(|(_, chosen)| chosen.route.first() == Some(*neighbour));
         leads.map(|(aim, _)| aim.to.clone()).collect()
@@ -251,6 +251,11 @@ impl Routing {
     }
 
     /// Returns the route for messages of a send policy, with `left` until they expire, in a frame of that many `bytes`.
+    ///
+    /// # Errors
+    ///
+    /// [`NoRoute`] says why there is none: the location of the destination is unknown or being asked for, no path leads
+    /// there, or every path breaks a limit or the segment.
     pub(in crate::engine) fn route(
         &mut self,
         core: &mut Core,
@@ -370,7 +375,8 @@ impl Routing {
         }
     }
 
-    /// Returns what is known of the location of a device; if it is unknown, routers are asked for it.
+    /// Returns what is known of the location of a device. If nothing is, routers are asked ([`NoRoute::Asking`]),
+    /// unless there is nobody to ask ([`NoRoute::Unknown`]).
     pub(in crate::engine) fn location(
         &mut self,
         core: &mut Core,

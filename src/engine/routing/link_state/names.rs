@@ -7,8 +7,8 @@
 //! the last news, and from another neighbour each time.
 //!
 //! ```text
-//! news, and a router's epoch is young ─▶ no more for WAIT ─▶ names that nobody has shown ─▶ CredentialRequest, ATTEMPTS times
-//! Credential ─▶ the graph is made anew
+//! news, and a router's epoch is young ─▶ no more for WAIT ─▶ unknown names ─▶ CredentialRequest, ATTEMPTS times
+//! Credential ─▶ the graph is built anew
 //! ```
 //!
 //! Invariants
