@@ -188,7 +188,8 @@ mod tests {
         peers.note_asked(link, hash(3), Time(0) + PATIENCE);
         assert!(!peers.take_asked(&hash(1), Time(0) + PATIENCE), "too long ago");
         assert!(peers.take_asked(&hash(3), Time(0) + PATIENCE), "asked for again since");
-        // One neighbour sends what nobody knows, without end: what another's frames wait for is taken.
+        // One neighbour sends names that nobody knows, without end; what another's frames wait for is accepted all the
+        // same.
         peers.note_asked(LinkId(2), hash(30_000), Time(0) + PATIENCE);
         (0..20_000).for_each(|n| peers.note_asked(link, hash(n), Time(0) + PATIENCE));
         assert!(peers.asked.len() <= MAX_ASKED && peers.shares.len() <= MAX_ASKED);

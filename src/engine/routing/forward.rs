@@ -4,7 +4,7 @@
 //! frame ─▶ expired? hops used up? been here? ──yes──▶ drop, counted
 //!    │ no
 //!    ▼
-//! the next hop of its path, over the link that its policy likes best
+//! the next hop of its path, over the link that its policy ranks best
 //!    │ gone, silent, or none named
 //!    ▼
 //! repair: a route of this router's own, under the frame's own policy less what is spent, past nobody who has had it
