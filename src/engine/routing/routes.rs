@@ -91,7 +91,7 @@ pub(in crate::engine) enum Location {
 /// Why there is no route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::engine) enum NoRoute {
-    /// No router that can be reached knows the destination.
+    /// The location of the destination is unknown, and nobody can be asked for it.
     Unknown,
     /// Routers are being asked where the destination is.
     Asking,
