@@ -1,13 +1,13 @@
 //! Holdings: how much of the inbox each contact holds, so that one that sends much leaves room for the others.
 //!
-//! **Mechanism.** A contact may hold as much as is free, and no more: a dynamic threshold (Choudhury and Hahne, "Dynamic queue
-//! length thresholds for shared-memory packet switches", 1998). One that fills the inbox alone comes to half of it, two to a third
-//! each; who holds less than what is free is always let in, and the share of the greedy shrinks as others come. What a
-//! contact holds beyond it stays.
+//! **Mechanism.** A contact may hold as much as is free, and no more: a dynamic threshold (Choudhury and Hahne,
+//! "Dynamic queue length thresholds for shared-memory packet switches", 1998). A contact that fills the inbox alone
+//! reaches half of it, two contacts a third each. A contact that holds less than what is free is always admitted, and
+//! the share of a greedy one shrinks as others arrive. What a contact already holds beyond its share stays.
 //!
 //! Invariants
-//! 1. The sums over all contacts are those of the records in the inbox.
-//! 2. No more entries than contacts that have something there.
+//! 1. The sums over all contacts equal the records in the inbox.
+//! 2. There is an entry only for a contact that has messages in the inbox.
 
 use crate::id::Name;
 use std::collections::BTreeMap;
@@ -60,7 +60,7 @@ mod tests {
         Name::new(text).expect("a name")
     }
 
-    /// Takes messages of one in thousands until no more may be.
+    /// Adds messages of one contact in thousands until no more is allowed.
     fn fill(holdings: &mut Holdings, of: &Name, all: &mut Amount) -> u64 {
         let more = (1_000, 100_000);
         while holdings.may_take(of, more, *all) {
@@ -70,6 +70,7 @@ mod tests {
         holdings.0.get(of).map_or(0, |held| held.0)
     }
 
+    /// Invariant 2.
     #[test]
     fn whoever_sends_much_leaves_half_of_what_is_left() {
         let (mut holdings, mut all) = (Holdings::default(), (0, 0));

@@ -1,11 +1,14 @@
 //! Departures: batches of messages that leave under one seal each, in turn.
 //!
-//! [`Messages::pump_unicast`] serves the ready destinations in turn (`delivery::schedule`): one batch, one seal, one frame, along the way
-//! that the batch's send policy ask for, over a link that takes data. The first frame of a session carries its opener.
+//! [`Messages::pump_unicast`] serves the ready destinations in turn (`delivery::schedule`): each time one batch, one
+//! seal and one frame, along the route that the batch's send policy selects, over a link that accepts data. The frames
+//! of a session carry its opener until the peer has answered it.
 //!
 //! Invariants
-//! 1. Nothing is sealed for a link that takes no data: what cannot go waits unsealed, and may still be batched.
-//! 2. A message that the application has named leaves no earlier than it is durable itself, while the disk takes writes.
+//! 1. A message that the application has named does not leave before it is durable itself, as long as the disk accepts
+//!    writes.
+//! - Nothing is sealed for a link that does not accept data: messages that cannot leave wait unsealed, and can still be
+//!   batched.
 
 use crate::counter::Counter;
 use crate::delivery::departure::{Departure, PLAIN_OVERHEAD};
@@ -32,54 +35,57 @@ use core::time::Duration;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// How far ahead a batch names the handles under which a receipt finds us.
+/// How far ahead of time a batch names the handles under which a receipt finds this device.
 const REPLY_HORIZON: Duration = Duration::from_secs(6 * 3_600);
 
-/// Bytes of a frame around its plaintext, for what it costs: header, seal, and what opens a session.
+/// Bytes of a frame besides its plaintext, as an estimate for its cost: the header, the seal, and what opens a session.
 const SEAL: usize = 256;
-/// And around its messages.
+/// Bytes of a frame besides its messages, as an estimate for its cost.
 pub(in crate::engine) const AROUND: usize = SEAL + PLAIN_OVERHEAD;
-/// A budget that yields does so when this part of the lifetime is left, within the two bounds that follow.
+/// A budget that yields is lifted when one part in this many of the message's lifetime is left, within the two bounds
+/// that follow.
 const LAST_CALL: u32 = 20;
 const SHORTEST_CALL: Duration = Duration::from_secs(2);
 const LONGEST_CALL: Duration = Duration::from_secs(600);
 
-/// Messages of as many different ends are passed over in a turn, for want of time, before the lane waits.
+/// How many times per turn the messages at the front of a lane are passed over because they have too little time left,
+/// before the lane waits.
 const MOST_PASSED_OVER: usize = 8;
 
-/// What is urgent waits for the frame before it: one holds no more than its way carries in this time,
+/// An urgent message waits for the frame before it, so a frame holds no more than its route carries in this time,
 const BATCH: Duration = Duration::from_millis(250);
-/// or so many bytes.
+/// but always this many bytes if there are enough messages.
 const LEAST_BATCH: usize = 1_024;
 
-/// Most bytes of messages in one frame on a way of so many kbit/s.
+/// The most bytes of messages in one frame on a route whose slowest link has this rate in kbit/s.
 fn batch_of(rate: u32) -> usize {
     let bytes = u128::from(rate) * BATCH.as_micros() / 8_000;
     usize::try_from(bytes).unwrap_or(usize::MAX).max(LEAST_BATCH)
 }
 
-/// Most bytes of plaintext that a frame may carry on a way for what its send policy allow to be spent.
+/// The most bytes of plaintext that a frame may carry on a route within the budget of its send policy.
 fn affordable(send_policy: &SendPolicy, route: &Route) -> usize {
     let bytes = send_policy.policy.budget.map_or(u64::MAX, |budget| route.totals.bytes_for(budget));
     usize::try_from(bytes).unwrap_or(usize::MAX).saturating_sub(SEAL)
 }
 
-/// A destination whose session the peer did not know, or refused, is tried again after this.
+/// How long a destination rests whose peer did not know, or refused, our session, before it is tried again.
 const REOPEN: Duration = Duration::from_millis(200);
 
-/// A batch that can leave.
+/// A batch that can leave now.
 struct Departing {
     lane: Lane,
-    /// As the lane's, but for a budget that has yielded.
+    /// The send policy of the lane, without its budget if that has yielded.
     send_policy: Arc<SendPolicy>,
     choice: RouteChoice,
     link: LinkId,
-    /// Of the link, in micro-units per MB.
+    /// The price of the link, in micro-units per MB.
     price: u64,
 }
 
 impl Messages {
-    /// What a message asks of its way now that so much time is left: a budget that yields does so near the end.
+    /// The send policy that applies to a message with `left` of its lifetime left: a budget that yields is lifted near
+    /// the end.
     fn policy_now(
         &mut self,
         core: &Core,
@@ -99,17 +105,18 @@ impl Messages {
         Arc::new(SendPolicy { policy: Policy { budget: None, ..send_policy.policy.clone() }, yields: false })
     }
 
-    /// Whether something is to be sent to a destination.
+    /// Whether anything waits to be sent to a destination.
     pub(in crate::engine) fn waits_for(&self, name: &Name) -> bool {
         self.sends.waits_for(name)
     }
 
-    /// The peer did not know our session, or us: try again in a moment.
+    /// Schedules another attempt shortly, after the peer did not know our session or refused it.
     pub(in crate::engine) fn retry_later(&mut self, core: &Core, name: Name) {
         self.sends.reopen(name, core.now.time + REOPEN);
     }
 
-    /// Seals and queues one batch, if some destination has messages, a way, and a link that takes them.
+    /// Seals and queues one batch, if some destination has messages, a route, and a link that accepts them. Returns
+    /// whether a batch was taken.
     pub(in crate::engine) fn pump_unicast(
         &mut self,
         core: &mut Core,
@@ -128,7 +135,7 @@ impl Messages {
         false
     }
 
-    /// The most urgent lane of a destination that has a way, and whose first link takes data.
+    /// Finds the most urgent lane of a destination that has a route whose first link accepts data.
     fn next_departing(
         &mut self,
         core: &mut Core,
@@ -152,8 +159,9 @@ impl Messages {
         None
     }
 
-    /// The way of what is next in a lane. Where that has too little time left for any, what has more goes first: on a link
-    /// that carries less than there is, the oldest message has next to none, whichever it is.
+    /// Finds the route for the next message of a lane. A message with too little time left for any route is passed over
+    /// in favour of one with more: on a link that carries less than is submitted, the oldest message always has next to
+    /// no time left, whichever it is.
     fn route_of_next(
         &mut self,
         core: &mut Core,
@@ -202,7 +210,8 @@ impl Messages {
         let mut ended = Ended::default();
         let flight = routing.flights.next();
         let round_trip = Duration::from_micros(choice.route.totals.delay.saturating_mul(2));
-        // A link that breaks tells so: a neighbour is given more time, unless the link itself takes longer.
+        // A broken link to a neighbour reports itself, so a neighbour is given more time, unless the link itself takes
+        // longer.
         let hasty = choice.route.nodes.len() == 1 && round_trip < retry::LONGEST / 2;
         let expected = (!hasty).then_some(round_trip);
         let most = batch_of(choice.route.rate).min(affordable(send_policy, &choice.route));
@@ -240,8 +249,8 @@ impl Messages {
                         core.count(Counter::FlightsForgotten, u64::from(forgotten));
                     }
                 }
-                // What this turn submitted is in the turn's commit, which has been numbered before. A disk that fails keeps
-                // nothing from leaving: nobody knows for how long, and a message may be an alarm.
+                // What this turn submitted is in the turn's commit, which has been numbered by now. A failing disk does
+                // not keep messages from leaving: nobody knows how long it will fail, and a message may be an alarm.
                 let after = if taken.named && !core.disk_fails { core.journal.last() } else { Lsn(0) };
                 self.send_copy(core, neighbours, send_policy, choice, &frame, after);
                 let until = of_use_until(taken.expiry, core.now);
@@ -262,7 +271,8 @@ impl Messages {
         taken.is_some()
     }
 
-    /// Sends the same record along the alternate path, where two copies are wanted: the receiver takes the first.
+    /// Sends the same record along the alternate path, if the send policy asks for two copies; the receiver accepts the
+    /// first one.
     fn send_copy(
         &mut self,
         core: &mut Core,

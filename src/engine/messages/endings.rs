@@ -1,6 +1,8 @@
-//! Endings: what became of each message that left, told to whoever waits for it.
+//! Endings: what became of each message that left, reported to whoever waits for it.
 //!
-//! Invariant: a message ends once; its outcome is told with what it cost and, where it failed, why.
+//! Invariants
+//! 1. A message ends once: everybody who asks is told the same outcome.
+//! - The outcome of a delivered message states its price, and that of a failed message states the reason.
 
 use crate::counter::Counter;
 use crate::delivery::outgoing::{End, Fate};
@@ -16,7 +18,7 @@ use crate::id::Name;
 use crate::wire::receipt::Verdict;
 use core::time::Duration;
 
-/// Counters of messages that ended without success, by class.
+/// The counters of messages that ended without success, by class.
 const FAILED: [Counter; 4] =
     [Counter::FailedAlarm, Counter::FailedControl, Counter::FailedTelemetry, Counter::FailedBulk];
 
@@ -63,7 +65,7 @@ impl Messages {
         }
     }
 
-    /// Tells whoever waits how messages ended.
+    /// Reports to whoever waits how messages ended.
     pub(in crate::engine) fn report(
         &mut self,
         core: &mut Core,
@@ -79,7 +81,7 @@ impl Messages {
                 Sender::Answer => continue,
             };
             if request && matches!(fate, Fate::Delivered { .. } | Fate::Sent) {
-                // The service has it: from here on the response counts, see `services`.
+                // The service has received the request: from here on only the response counts, see `services`.
                 continue;
             }
             let outcome = self.outcome(&to, fate, latency, price);
@@ -87,8 +89,9 @@ impl Messages {
                 core.note_failure(to.as_str(), &outcome);
                 core.count(FAILED[class as usize], 1);
             }
-            // A crash could let a message be sent again that was refused, and one that has a name end otherwise for who asks
-            // again: such an end is written before it is told. While the disk fails nobody knows how long that takes.
+            // After a crash a refused message could be sent again, and a named message could end differently for
+            // whoever asks again: such an outcome is written before it is reported. While the disk fails, a named
+            // message's failure is reported at once, since nobody knows how long a write would take.
             let refused = matches!(outcome, Outcome::Refused { .. });
             let first = refused || (id.is_some() && !outcome.is_success() && !core.disk_fails);
             let asked = id.map_or_else(Vec::new, |id| self.outcomes.ended(id, &outcome));
@@ -102,7 +105,7 @@ impl Messages {
         }
     }
 
-    /// A flight has arrived.
+    /// Notes that a flight has arrived, although its message has not ended: its route has worked.
     pub(in crate::engine) fn arrived(
         &mut self,
         core: &mut Core,
@@ -115,7 +118,7 @@ impl Messages {
         }
     }
 
-    /// A message of a flight has ended; what the message cost in micro-units.
+    /// Settles the flight of a message that has ended, and returns what the message cost, in micro-units.
     fn land(
         &mut self,
         core: &mut Core,

@@ -1,4 +1,4 @@
-//! Intake: messages that contacts sealed for this device, judged one by one or as a whole parcel.
+//! Intake: judges messages that contacts have sealed for this device, one by one or as a whole parcel.
 //!
 //! ```text
 //! parcel ─▶ its stream's dedupe ─▶ a record of the inbox ─┐
@@ -7,8 +7,9 @@
 //! ```
 //!
 //! Invariants
-//! 1. A message has one verdict, which every copy of it is told; but for `InboxFull`, which says that it is to come again.
-//! 2. What is accepted and the dedupe state that accepted it are in one commit: after a crash they agree.
+//! 1. A message has one verdict, which is repeated for every copy of it, except `InboxFull`, which tells the sender to
+//!    send it again.
+//! 2. An accepted message and the dedupe state that accepted it are in one commit, so that they agree after a crash.
 
 use crate::counter::Counter;
 use crate::delivery::dedupe::{self, Dedupe};
@@ -30,7 +31,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 impl Messages {
-    /// A contact has handed publications of this device to a subscriber.
+    /// Notes that a contact has handed publications of this device to a subscriber.
     fn note_heard(&mut self, core: &mut Core, from: &Name, message: &Message<'_>) {
         let count = <[u8; 4]>::try_from(message.payload).map_or(0, u32::from_be_bytes);
         let told = message.replies_to.filter(|_| (1..=group::MAX_MESSAGES as u32).contains(&count));
@@ -40,7 +41,8 @@ impl Messages {
         }
     }
 
-    /// Takes a parcel that a contact sealed for us. `offset`: its clock less ours; `visited`: relays on the way.
+    /// Processes a parcel that a contact has sealed for this device. `offset` is the contact's clock less ours, in
+    /// microseconds; `visited` names the relays that the frame has passed.
     pub(in crate::engine) fn handle_parcel(
         &mut self,
         core: &mut Core,
@@ -74,7 +76,7 @@ impl Messages {
         }
     }
 
-    /// As [`Self::handle_parcel`], for one of whose messages not all are new, in time, and find room.
+    /// As [`Self::handle_parcel`], for a parcel some of whose messages are not new, come too late, or find no room.
     fn handle_by_piece(&mut self, core: &mut Core, from: &Name, parcel: &Parcel<'_>, end: u64) {
         let (mut at, mut run, mut confirmed) = (0, 0..0, BTreeMap::<Verdict, Vec<u64>>::new());
         let mut first = 0;
@@ -82,7 +84,7 @@ impl Messages {
             let next = at + RECORD + record.payload.len();
             let sequence = parcel.head.base.saturating_add(index);
             let late = end.saturating_sub(record.earlier.into()) < core.now.unix.0;
-            // Those of the run are not in the inbox's books yet.
+            // The messages of the current run are not counted in the inbox yet.
             let full = self.inbox.is_full(from, index - first + 1, run.len() + next - at);
             let (verdict, fresh) = self.judge(core, parcel.head.stream, sequence, full, late);
             if fresh {
@@ -107,7 +109,8 @@ impl Messages {
         }
     }
 
-    /// Accepted messages of a parcel, from its `index`th on.
+    /// Delivers accepted messages of a parcel, from its message number `index` on: to live consumers if it asks for no
+    /// acknowledgement and there are any, else to the inbox.
     fn deliver(&mut self, core: &mut Core, from: &Name, parcel: &Parcel<'_>, index: u64, records: &[u8]) {
         if records.is_empty() {
             return;
@@ -140,7 +143,8 @@ impl Messages {
         core.journal.write(Write::Put { table: Table::Inbox, key, value: wire::encode(&record) });
     }
 
-    /// The stream belongs to this sender; what ended there is settled.
+    /// Notes that a stream has brought something, and settles everything below its floor. Returns whether the stream
+    /// belongs to this sender.
     fn admit_stream(&mut self, core: &mut Core, from: &Name, id: StreamId, floor: u64) -> bool {
         let owner = self.inbox.streams.get(&id).map_or(from, |stream| &stream.from);
         if let Some(oldest) = self.inbox.senders.heard(owner, id) {
@@ -163,7 +167,7 @@ impl Messages {
         true
     }
 
-    /// What is to be said of a message, if anything, and whether it is to be taken.
+    /// Judges a message. Returns the verdict to report, if there is one already, and whether the message is accepted.
     fn judge(
         &mut self,
         core: &mut Core,
@@ -175,7 +179,7 @@ impl Messages {
         let Some(stream) = self.inbox.streams.get_mut(&id) else { return (None, false) };
         let dedupe = &mut stream.dedupe;
         if full && !late && dedupe.verdict(sequence).is_none() {
-            // It is not settled by this, and may come again.
+            // This does not settle the message: it may be sent again.
             core.count(Counter::InboxFull, 1);
             return (Some(Verdict::InboxFull), false);
         }
@@ -186,7 +190,7 @@ impl Messages {
                 (Some(verdict), false)
             }
             dedupe::Verdict::Refused => {
-                // There is room again once those before it are settled.
+                // There will be room in the window once the messages before it are settled.
                 core.count(Counter::MessagesBeyondWindow, 1);
                 (Some(Verdict::InboxFull), false)
             }
@@ -199,7 +203,7 @@ impl Messages {
         }
     }
 
-    /// Puts the dedupe states that the turn has changed into its commit.
+    /// Adds the dedupe states that this turn has changed to its commit.
     pub(in crate::engine) fn write_dedupe(&mut self, core: &mut Core) {
         for id in core::mem::take(&mut self.inbox.touched) {
             if let Some(stream) = self.inbox.streams.get(&id) {
@@ -212,7 +216,8 @@ impl Messages {
         }
     }
 
-    /// Takes calls that a contact sealed for us. `offset`: its clock less ours; `visited`: relays on the way.
+    /// Processes a batch of calls, answers and confirmations that a contact has sealed for this device. `offset` is the
+    /// contact's clock less ours, in microseconds; `visited` names the relays that the frame has passed.
     pub(in crate::engine) fn handle_batch(
         &mut self,
         core: &mut Core,
@@ -248,7 +253,7 @@ impl Messages {
                         Verdict::Delivered
                     }
                 };
-                // A copy of it is to be told the same.
+                // A copy of the message must be given the same verdict.
                 if answer != Verdict::Delivered
                     && let Some(stream) = self.inbox.streams.get_mut(&batch.stream)
                 {

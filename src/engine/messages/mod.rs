@@ -1,4 +1,4 @@
-//! Messages: what devices send to each other by name, on its way out and on its way in.
+//! Messages: what devices send to each other by name, both outgoing and incoming.
 
 pub(super) mod departures;
 pub(super) mod endings;
@@ -26,7 +26,7 @@ use crate::engine::store::{Read, ReadError};
 use crate::id::{InnerId, Name};
 use crate::time::Now;
 
-/// The state of this wing.
+/// The state of the messages wing.
 pub(super) struct Messages {
     pub(super) sessions: sessions::Sessions,
     /// Everything on its way out.
@@ -35,25 +35,28 @@ pub(super) struct Messages {
     pub(super) outcomes: outcomes::Outcomes,
     pub(super) inbox: inbox::Inbox,
     pub(super) services: services::Services,
-    /// What this wing asks of others.
+    /// What this wing asks of the other wings.
     pub(super) asks: Asks,
-    /// Where a batch is put together; kept for its room.
+    /// The buffer in which a batch is put together; kept to reuse its allocation.
     pub(super) plain: Vec<u8>,
 }
 
-/// What messages ask of the wings beside them; dispatch hands it on.
+/// What messages ask of the wings beside them; `dispatch` passes it on.
 #[derive(Debug, Default)]
 pub(super) struct Asks {
-    /// Publications that a contact has handed to a subscriber: the first, and how many follow it.
+    /// Publications of this device that a contact has handed to a subscriber: the contact, the first publication, and
+    /// how many publications there are, the first included.
     pub(super) heard: Vec<(Name, InnerId, u32)>,
-    /// Cards are wanted: that of somebody whom a message is to.
+    /// New contact cards are wanted, because a message is addressed to a name without a card.
     pub(super) cards: bool,
-    /// Cards are wanted that the issuer may have got just now: that of somebody who opens a session.
+    /// Contact cards are wanted that the issuer may have received only just now, because an unknown device opens a
+    /// session.
     pub(super) newer_cards: bool,
 }
 
 impl Messages {
-    /// What has become of ways: what was on them goes another way, and what waits for one is looked at again.
+    /// Applies what routing reports about routes: messages under way on a lost or broken route are queued again, and
+    /// destinations that waited for a route are served again.
     pub(super) fn reroute(&mut self, routing: &mut Routing) {
         for reroute in core::mem::take(&mut routing.reroutes) {
             match reroute {
@@ -68,12 +71,13 @@ impl Messages {
         }
     }
 
-    /// Whether messages wait for a way, or for their turn.
+    /// Whether any message waits for a route or for its turn.
     pub(super) fn wait(&self) -> bool {
         self.sends.wait()
     }
 
-    /// What the store holds; messages on their way out are taken up later, when sessions can be had.
+    /// Loads what the store holds. Outgoing messages are restored later (`restore_outgoing`), when sessions can be
+    /// opened.
     pub(super) fn load(store: &dyn Read, now: Now) -> Result<Self, ReadError> {
         Ok(Self {
             sessions: sessions::Sessions::new(),

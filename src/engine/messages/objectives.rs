@@ -1,7 +1,8 @@
-//! What messages and publications ask of their way, by the policy that they name or that is meant for them.
+//! Objectives: the send policy of a message or publication, by the policy that it names or that the configuration
+//! assigns to it.
 //!
-//! A policy is resolved once, when a command is taken: its send policy stay with the message until it ends. A policy that nobody has configured is
-//! refused with the nearest name that is known.
+//! A policy is resolved once, when a command is accepted: its send policy stays with the message until the message
+//! ends. A policy that is not configured is refused, with the nearest known name.
 
 use crate::delivery::lane::SendPolicy;
 use crate::engine::api::{Refused, Reply, Token};
@@ -17,7 +18,7 @@ use crate::wire::data::Class;
 use core::time::Duration;
 use std::sync::Arc;
 
-/// What a message says of itself, for its policy.
+/// The properties of a message that select its policy.
 pub(in crate::engine) struct Asked<'a> {
     pub policy: Option<&'a str>,
     pub class: Class,
@@ -25,7 +26,8 @@ pub(in crate::engine) struct Asked<'a> {
 }
 
 impl Messages {
-    /// What a message requires of its route, and how long it is of use. `None`: the message is refused, and the application has been told.
+    /// Resolves the send policy of a message and its lifetime, which the policy may shorten. `None` if the message is
+    /// refused; the application has been told then.
     #[expect(clippy::too_many_arguments, reason = "what other rooms lend is among them")]
     pub(in crate::engine) fn send_policy_of(
         &mut self,

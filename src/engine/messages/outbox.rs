@@ -1,6 +1,7 @@
-//! The outbox: what is on its way out and is to outlive a restart.
+//! The outbox: outgoing messages that must survive a restart.
 //!
-//! Invariant: what has ended is not sent again by a later process.
+//! Invariants
+//! 1. A message that has ended is not sent again by a later process.
 
 use crate::counter::Counter;
 use crate::delivery::persisted::KeptRecord;
@@ -11,7 +12,7 @@ use crate::engine::store::{Read, ReadError, Table, Write};
 use crate::wire;
 
 impl Messages {
-    /// Takes up what an earlier process has left to be sent. What has ended is not sent again.
+    /// Restores the messages that an earlier process has left to be sent, except those that have ended.
     pub(in crate::engine) fn restore_outgoing(&mut self, core: &mut Core, store: &dyn Read) -> Result<(), ReadError> {
         let mut damaged = 0;
         store.scan(Table::Outbox, &[], &mut |_, value| {
@@ -36,7 +37,8 @@ impl Messages {
         Ok(())
     }
 
-    /// What is on its way and is to outlive a restart, and how it ended.
+    /// Adds to the commit what has changed of the outgoing messages that must survive a restart, and of the outcomes of
+    /// named ones.
     pub(in crate::engine) fn write_outgoing(&mut self, core: &mut Core) {
         for (key, value) in self.sends.poll_writes() {
             core.journal.write(match value {

@@ -1,15 +1,16 @@
-//! What became of messages that the application has named, so that it can ask again.
+//! Outcomes: what became of messages that the application has named, so that it can ask again.
 //!
-//! An application that has lost its node, or its answer, sends the same message under the same name. While the first
-//! is open, everybody who asked is told of its end; when it has ended, what is remembered is told at once. An end is
-//! written in the commit that lets go of the message itself, so a message with a name is always one of the two, also
-//! after a restart. An end that a crash could make another is told only once it is written.
+//! An application that has lost its node, or the answer of its node, sends the same message under the same name. While
+//! the first one is open, everybody who asks is told when it ends; once it has ended, the remembered outcome is told at
+//! once. An outcome is written in the commit that removes the message itself from the outbox, so that a named message
+//! is always either open or ended, also after a restart. An outcome that a crash could change is told only once it is
+//! written. Prices are not remembered: a remembered outcome reports a price of 0.
 //!
 //! Invariants
-//! 1. At most [`MAX_ENDED`] ends are remembered. Drop policy: the oldest goes (`outcomes_forgotten`).
-//! 2. A name that is known is never sent a second time.
-//! 3. Whoever asks after a name is told the same end. At most [`MAX_ASKERS`] ask after an open message; drop policy: the
-//!    newest is refused.
+//! 1. A message whose name is known is never sent a second time.
+//! 2. Whoever asks for a name is told the same outcome.
+//! - At most [`MAX_ENDED`] outcomes are remembered. Drop policy: the oldest is forgotten (`outcomes_forgotten`).
+//! - At most [`MAX_ASKERS`] wait for one open message. Drop policy: the newest is refused.
 
 use crate::engine::api::{Outcome, Refused, Reply, Send, Token};
 use crate::engine::core::Core;
@@ -20,19 +21,19 @@ use crate::wire;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 
-/// Most who wait for the end of one message, besides the first.
+/// Most who wait for the end of one message, besides its first sender.
 const MAX_ASKERS: usize = 64;
-/// Most ends remembered: as many as an application may have open to one destination.
+/// Most outcomes remembered: as many as an application may have messages open to one destination.
 const MAX_ENDED: usize = 65_536;
 
-/// How one ended, as it is stored.
+/// How a message ended, as it is stored.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Ended {
     id: SendId,
     how: How,
     /// Latency in microseconds.
     latency: u64,
-    /// Hops, or neighbours.
+    /// The number of hops (`Delivered`) or of neighbours (`Sent`).
     count: u32,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     reason: String,
@@ -50,10 +51,10 @@ enum How {
 /// See the module's documentation.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Outcomes {
-    /// Open ones, with those who asked again.
+    /// The open messages, each with the tokens of those who have asked again.
     open: BTreeMap<SendId, Vec<Token>>,
     ended: BTreeMap<SendId, Ended>,
-    /// Records in the store, oldest first, and whose ends they hold.
+    /// The records in the store, oldest first, each with the names whose outcomes it holds.
     records: VecDeque<(u64, Vec<SendId>)>,
     pending: Vec<Ended>,
 }
@@ -71,7 +72,7 @@ impl Outcomes {
         Ok(outcomes)
     }
 
-    /// A named message is on its way.
+    /// Notes that a named message is on its way.
     pub(in crate::engine) fn opened(&mut self, id: SendId) {
         self.open.insert(id, Vec::new());
     }
@@ -81,12 +82,12 @@ impl Outcomes {
         self.ended.contains_key(id)
     }
 
-    /// A named message has ended. Answers who asked again.
+    /// Remembers how a named message ended. Returns the tokens of those who have asked again.
     pub(in crate::engine) fn ended(&mut self, id: SendId, outcome: &Outcome) -> Vec<Token> {
         let asked = self.open.remove(&id).unwrap_or_default();
         let (how, latency, count, reason) = match outcome {
             Outcome::Delivered { latency_us, hops, price: _ } => (How::Delivered, *latency_us, *hops, String::new()),
-            // Publications bear no names.
+            // Publications have no names.
             Outcome::Sent { latency_us, neighbours } | Outcome::Heard { latency_us, neighbours, .. } => {
                 (How::Sent, *latency_us, *neighbours, String::new())
             }
@@ -100,13 +101,12 @@ impl Outcomes {
         asked
     }
 
-    /// What is to be written.
-    /// The second is how many ends had to be forgotten.
+    /// Returns the writes for the outcomes of this turn, and how many outcomes had to be forgotten.
     pub(in crate::engine) fn poll_writes(&mut self) -> (Vec<Write>, u64) {
         let (mut writes, mut forgotten) = (Vec::new(), 0);
         let key = |number: u64| number.to_be_bytes().to_vec();
         let pending = core::mem::take(&mut self.pending);
-        // A name and a reason take some 100 bytes: a record stays far below what the store takes.
+        // A name and a reason take some 100 bytes, so that a record stays far below the largest that the store accepts.
         for ended in pending.chunks(RECORD) {
             let number = self.records.back().map_or(1, |(number, _)| number + 1);
             writes.push(Write::Put { table: Table::Outcomes, key: key(number), value: wire::encode(&ended) });
@@ -125,7 +125,7 @@ impl Outcomes {
 }
 
 impl Messages {
-    /// Answers a send whose name is known. `false` if it is not.
+    /// Answers a send whose name is known already. Returns `false` if it is not known.
     pub(in crate::engine) fn ask_again(&mut self, core: &mut Core, token: Token, send: &Send) -> bool {
         let Some(id) = send.id else { return false };
         if let Some(ended) = self.outcomes.ended.get(&id) {
@@ -157,5 +157,5 @@ impl From<Ended> for Outcome {
     }
 }
 
-/// Ends in one record.
+/// Most outcomes in one record.
 const RECORD: usize = 256;

@@ -1,13 +1,14 @@
-//! Reading: the application follows its inbox and the event log, and says how far it has come.
+//! Reading: the application follows its inbox and the event log, and reports how far it has consumed them.
 //!
-//! Readers are told how far there is something for them, once that is durable; they read it from the store themselves.
+//! Readers are told how far there is something for them to read, once it is durable; they read it from the store
+//! themselves.
 
 use crate::engine::api::{Refused, Reply, Token};
 use crate::engine::core::Core;
 use crate::engine::messages::Messages;
 
 impl Messages {
-    /// A consumer reads the inbox: it is told how far that reaches, now and whenever it has grown.
+    /// Begins to report to a consumer how far the inbox reaches, now and whenever it has grown.
     pub(in crate::engine) fn read_inbox(&mut self, core: &mut Core, token: Token, consumer: String, live: bool) {
         match self.inbox.check_consumer(&consumer) {
             Ok(()) => {
@@ -19,7 +20,8 @@ impl Messages {
         }
     }
 
-    /// A consumer has behind it what is up to that number; it is told so at once, or when it is durable.
+    /// Notes that a consumer has consumed every message up to a number. The consumer is answered at once, or, if
+    /// `durable`, when that is on disk.
     pub(in crate::engine) fn consume(
         &mut self,
         core: &mut Core,
@@ -41,7 +43,7 @@ impl Messages {
         }
     }
 
-    /// Makes a consumer, if there is none of that name.
+    /// Makes a consumer, unless one of that name exists.
     pub(in crate::engine) fn make_consumer(&mut self, core: &mut Core, token: Token, consumer: &str) {
         match self.inbox.make_consumer(consumer) {
             Ok(writes) => {
@@ -52,7 +54,7 @@ impl Messages {
         }
     }
 
-    /// Forgets a consumer: nothing stays for it.
+    /// Forgets a consumer: no message is kept for it any more.
     pub(in crate::engine) fn forget_consumer(&mut self, core: &mut Core, token: Token, consumer: String) {
         match self.inbox.forget(&consumer) {
             Some(writes) => {
@@ -63,7 +65,7 @@ impl Messages {
         }
     }
 
-    /// Tells how far the event log reaches, now and whenever it has grown.
+    /// Begins to report how far the event log reaches, now and whenever it has grown.
     pub(in crate::engine) fn follow_log(&mut self, core: &mut Core, token: Token) {
         core.journal.watch(token);
         let last = core.log.head().last;

@@ -1,10 +1,12 @@
 //! Receipts: how a device tells the senders of messages what became of them.
 //!
-//! What the turn has decided of a sender's messages goes back in frames of its own, sealed as messages are. A receipt that comes
-//! after its message's deadline is of no use: the sender has been told by then that nothing is known. So the cheapest way is
-//! taken that is quick enough for the first of them, and any way where none is.
+//! The verdicts of a turn on a sender's messages go back in frames of their own, sealed as messages are. A receipt that
+//! arrives after its message's deadline is of no use, since the sender has reported by then that the outcome is
+//! unknown. So receipts take the cheapest route that is fast enough for the first of them to end, and any route if
+//! there is none.
 //!
-//! Invariant: a receipt leaves with the number of the commit that made its messages durable.
+//! Invariants
+//! 1. A receipt carries the number of the commit that makes its messages durable, and does not leave before.
 
 use crate::counter::Counter;
 use crate::delivery::lane::SendPolicy;
@@ -27,23 +29,24 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Receipts may take this long.
+/// The lifetime of a frame of receipts.
 const RECEIPT_LIFETIME: Duration = retry::FAR;
-/// A receipt's frame, for what it costs.
+/// The estimated size of a frame of receipts, in bytes, for its cost.
 const RECEIPT_BYTES: usize = 512;
 
-/// A message that comes again tells that its receipt may have been lost on its way. For so long receipts to its sender then
-/// go back on the way that its messages take, which carries at least these; so do those to whom no other way is known.
+/// A message that arrives again indicates that its receipt may have been lost on its path. For this long, receipts to
+/// its sender then return on the path that its messages take, since that path carries the messages at least.
 const RETURNING: Duration = Duration::from_secs(600);
-/// Receipts of [`MAX_RANGES`] ranges each that fit one seal.
+/// How many receipts of [`MAX_RANGES`] ranges each fit one seal.
 const RECEIPTS_A_FRAME: usize = 12;
 
-/// How receipts go back: any way that takes no longer than they have `left`, or any at all; or that on which the messages `came`, over
-/// these relays: that one first if they are to return on it.
+/// How receipts go back: on a chosen route, or on the reverse of the path on which the messages came.
 pub(in crate::engine) struct Back<'a> {
+    /// The relays over which the messages came.
     pub(in crate::engine) came: &'a [CredentialPrefix],
+    /// Whether the reverse of the path that the messages took is tried first, instead of last.
     pub(in crate::engine) returns: bool,
-    /// Until the first of the messages is over.
+    /// The time until the first of the messages expires, or `None` if that does not matter.
     pub(in crate::engine) left: Option<Duration>,
 }
 
@@ -95,7 +98,7 @@ impl Messages {
         self.inbox.returning.retain(|_, (since, _)| *since + RETURNING > now);
     }
 
-    /// Any way that is quick enough, or else any at all.
+    /// Finds a route that is fast enough for what is `left`, or else any route.
     fn route_for_receipts(
         &mut self,
         core: &mut Core,
@@ -113,7 +116,8 @@ impl Messages {
         choice.ok().map(|choice| choice.route)
     }
 
-    /// Queues receipts for a device, `under` the session of their messages, to be released when `after` is durable.
+    /// Queues receipts for a device, sealed under the session of their messages (`under`) and released when the commit
+    /// `after` is durable. If neither a chosen route nor the reverse path is available, they are dropped and counted.
     #[expect(clippy::too_many_arguments, reason = "what other rooms lend is among them")]
     pub(in crate::engine) fn send_receipts(
         &mut self,

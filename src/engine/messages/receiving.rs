@@ -1,10 +1,10 @@
-//! Data frames that come in: opened here, or handed on.
+//! Receiving: data frames that arrive are opened here, or forwarded.
 //!
-//! The header names the receiver by handle. If it is not us, the frame is forwarded (`forward`). If it is, the sealed
-//! part is opened (`seals`) and holds a batch or receipts.
+//! The header names the receiver by its handle. If that is another device, the frame is forwarded (`forward`). If it is
+//! this one, the sealed part is opened (`seals`); it holds a parcel, a batch or receipts.
 //!
 //! Invariants
-//! 1. What has been opened before is not opened again: every session has a replay window.
+//! 1. A record that has been opened before is not opened again: every session has a replay window.
 
 use crate::counter::Counter;
 use crate::engine::core::Core;
@@ -21,7 +21,7 @@ use crate::wire::parcel::PLAIN_PARCEL;
 use crate::wire::receipt::{HopAck, Receipts};
 use bytes::Bytes;
 
-/// Most frames in one acknowledgement of a hop.
+/// Most frames in one acknowledgement by a hop.
 const MAX_HOP_ACKS: usize = 256;
 
 impl Messages {
@@ -59,12 +59,12 @@ impl Messages {
         for receipt in &receipts.receipts {
             put_off.extend(self.sends.handle_receipt(from, receipt, core.now.time, &mut ends));
         }
-        // The way has done what it should, if there is no room at its end.
+        // The route has done what it should, even if there is no room at its end.
         put_off.into_iter().for_each(|flight| self.arrived(core, neighbours, routing, flight));
         self.report(core, neighbours, routing, ends);
     }
 
-    /// `buffer` is what the frame was read into.
+    /// Processes a data frame that has arrived over a link. `buffer` is the buffer into which the frame was read.
     #[expect(clippy::too_many_arguments, reason = "what other rooms lend is among them")]
     pub(in crate::engine) fn handle_data(
         &mut self,
@@ -86,7 +86,7 @@ impl Messages {
         if core.membership.credential_of(&data.header.to, core.now.unix).is_none() {
             return routing.forward(core, neighbours, link, flags, &data, buffer);
         }
-        // The clock of a neighbour is known, that of a device beyond it is not.
+        // The offset of a neighbour's clock is known, that of a device beyond it is not.
         let direct = data.path.visited.is_empty();
         let offset = neighbours.links.get(link).filter(|_| direct).map_or(0, |link| link.clocks.between());
         let expiry = Unix(data.header.expiry.saturating_add_signed(offset.saturating_neg()));

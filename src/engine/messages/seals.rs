@@ -1,21 +1,25 @@
-//! Seals of data frames: put on for a contact, and taken off.
+//! Seals: how data frames are sealed for a contact, and opened.
 //!
 //! ```text
 //! record, session known ─▶ opens? ── yes ─▶ batch, parcel or receipts          no, 16 in a row ─▶ session-nack
 //!         unknown ─▶ session-nack
 //! opener, known ─▶ its session ─▶ the record opens? ── yes ─▶ as above
 //!         spent ─▶ session-nack
-//!         new ─▶ credential, card, handshake ── fails ─▶ session-nack         ── holds ─▶ the record opens? ── no ─▶ nothing
-//!                                                                                   yes ─▶ the session is kept
+//!         new ─▶ credential, card, handshake ── fails ─▶ session-nack
+//!                                            ── holds ─▶ the record opens? ── no ─▶ nothing
+//!                                                                          ── yes ─▶ the session is kept
 //! ```
 //!
-//! A record of a session that we do not know, since we restarted or dropped it, is answered by a signed NACK, which goes back the
-//! way the record came; the sender opens a new session and sends again what was in flight.
+//! A record of a session that is not known here, since this node was restarted or has dropped the session, is answered
+//! with a signed NACK. The NACK returns on the path of the record; the sender then opens a new session and sends again
+//! what was in flight.
 //!
 //! Invariants
-//! 1. A session is kept only after a record has opened under it, and its header with it.
-//! 2. Records and openers that fail under the id of a session that stands do not end it; see [`MAX_FAILURES`](super::sessions::MAX_FAILURES).
-//! 3. A NACK is believed only from the device that the session is with, of the session that it knows by that id.
+//! 1. A session is kept only after a record has opened under it, and with the record its header.
+//! 2. Records and openers that fail under the id of a known session do not end that session; see
+//!    [`MAX_FAILURES`](super::sessions::MAX_FAILURES).
+//! - A NACK is believed only if the device that the session is with has signed it, and only for the session that this
+//!   device knows by that id.
 
 use crate::counter::Counter;
 use crate::engine::core::Core;
@@ -38,10 +42,10 @@ use crate::wire::receipt::{NACK_CONTEXT, SessionNack};
 use crate::wire::{self, Signed};
 use core::time::Duration;
 
-/// A NACK older than this is not believed.
+/// The age at which a NACK is no longer believed.
 const NACK_AGE: Duration = Duration::from_secs(600);
 
-/// What a header says beside the receiver.
+/// What a header states besides the receiver.
 pub(in crate::engine) struct Envelope<'a> {
     pub class: Class,
     pub policy: &'a Policy,
@@ -50,7 +54,7 @@ pub(in crate::engine) struct Envelope<'a> {
 }
 
 impl Messages {
-    /// Opens a session to a contact.
+    /// Opens a session to a contact. `None` if the contact is unknown or the handshake cannot begin.
     fn open_to(
         &mut self,
         core: &mut Core,
@@ -73,7 +77,7 @@ impl Messages {
         core.count(Counter::SessionsForgotten, dropped);
     }
 
-    /// Suites that this node has.
+    /// The cipher suites that this node supports, as a bit mask.
     fn suites(&self, core: &Core) -> u8 {
         let aes = if core.settings.aes { Suite::Aes256Gcm.bit() } else { 0 };
         Suite::ChaCha20Poly1305.bit() | aes
@@ -83,7 +87,9 @@ impl Messages {
         self.sessions.called(name, &nack.by, &nack.session)
     }
 
-    /// A data frame for a device around a sealed plaintext: receipts go `under` the session that their messages came under.
+    /// Seals a plaintext into a data frame for a device. `under` names the session under which receipts go back: the
+    /// one that their messages came under. `None` if a credential of either device is unknown, no session can be
+    /// opened, or the two devices share no segment.
     #[expect(clippy::too_many_arguments, reason = "what other rooms lend is among them")]
     pub(in crate::engine) fn seal(
         &mut self,
@@ -116,7 +122,7 @@ impl Messages {
             segment,
             mail: None,
         });
-        // What relays count, too: what they hand on as it came.
+        // The price counts the bytes that relays count too: those that a relay forwards unchanged.
         let paid = header.len() + entry.session.overhead() + plain.len();
         let path = wire::encode(&path_of(route, price, paid, envelope.outer));
         let room = frame::HEADER + 4 + header.len() + path.len() + entry.session.overhead() + plain.len();
@@ -141,7 +147,8 @@ impl Messages {
         let Some(entry) = self.sessions.using(&id, core.now.time) else {
             core.count(Counter::SessionsUnknown, 1);
             self.send_nack(core, neighbours, link, id, data);
-            // It may have held receipts, which are not sent again: what they were for is, and is confirmed anew.
+            // The record may have held receipts, which are not sent again: so the messages that they were for are sent
+            // again, and confirmed anew.
             let direct = data.path.visited.is_empty();
             if let Some(name) = neighbours.links.get(link).filter(|_| direct).and_then(|link| link.name.clone()) {
                 self.sends.handle_path_broken(&name);
@@ -165,7 +172,7 @@ impl Messages {
             }
             Err(_) => {
                 core.count(Counter::DataNotOpened, 1);
-                // An opener that names this session may be anybody's.
+                // Anybody may have made an opener that names this session.
                 if data.header.form != Form::Opener && self.sessions.failed(&id, core.now.time) {
                     core.count(Counter::SessionsDisagreed, 1);
                     self.send_nack(core, neighbours, link, id, data);
@@ -175,7 +182,7 @@ impl Messages {
         }
     }
 
-    /// The session of this id is not known here, as the device that the frame is for.
+    /// Answers a frame with a signed NACK: its session is not known to the device that the frame is for.
     fn send_nack(
         &mut self,
         core: &mut Core,
@@ -194,7 +201,7 @@ impl Messages {
         neighbours.send_frame(core, link, frame::of(Kind::SessionNack, &Signed { body: &body, signature }));
     }
 
-    /// Somebody does not know a session: ours, or one that passes through here.
+    /// Processes a NACK: it concerns a session of this device, or one whose frames pass through here.
     pub(in crate::engine) fn handle_nack(
         &mut self,
         core: &mut Core,
@@ -227,7 +234,7 @@ impl Messages {
         }
     }
 
-    /// Opens a frame's sealed part: who sealed it, and under which session.
+    /// Opens a frame's sealed part into `plain`. Returns who sealed it, and under which session.
     pub(in crate::engine) fn open_sealed(
         &mut self,
         core: &mut Core,
@@ -255,7 +262,7 @@ impl Messages {
         }
     }
 
-    /// Takes an opener that has not been here, with the record behind it.
+    /// Processes an opener that has not been seen before, and opens the record behind it.
     #[expect(clippy::too_many_arguments, reason = "what other rooms lend is among them")]
     fn accept(
         &mut self,
@@ -294,7 +301,7 @@ impl Messages {
                 Some((name, id))
             }
             Err(SessionError::UnknownContact(_)) => {
-                // Perhaps the operator has introduced it since: ask the issuer, and have it try again.
+                // The operator may have introduced the device since: ask the issuer, and let the device try again.
                 core.count(Counter::SessionsOfStrangers, 1);
                 self.asks.newer_cards = true;
                 self.send_nack(core, neighbours, link, early, data);
@@ -308,7 +315,7 @@ impl Messages {
         }
     }
 
-    /// Gives an answer to those who have none and whom the turn has told nothing else.
+    /// Answers the openers of sessions whose peers have had no answer yet, if the turn has sent them nothing else.
     pub(in crate::engine) fn send_answers(
         &mut self,
         core: &mut Core,

@@ -1,4 +1,5 @@
-//! Streams by sender: of whom a stream, and with it what is known of its duplicates, is forgotten when there are too many.
+//! Senders: the incoming streams by sender, to decide which stream, with the state of its duplicates, is forgotten when
+//! there are too many.
 
 use crate::engine::messages::inbox::MAX_STREAMS;
 use crate::id::{Name, StreamId};
@@ -16,7 +17,7 @@ impl Default for Senders {
 }
 
 impl Senders {
-    /// Streams as they lie on disk, with when each last brought something.
+    /// Restores the streams of the store, in the order in which each last brought something.
     pub(in crate::engine) fn load<'a>(streams: impl Iterator<Item = (Unix, StreamId, &'a Name)>) -> Self {
         let mut heard: Vec<_> = streams.collect();
         heard.sort();
@@ -27,7 +28,8 @@ impl Senders {
         senders
     }
 
-    /// A stream brings something. Answers which is to be forgotten for it, if one is.
+    /// Notes that a stream has brought something. Returns the stream to be forgotten in exchange, if there are too
+    /// many.
     pub(in crate::engine) fn heard(&mut self, from: &Name, stream: StreamId) -> Option<StreamId> {
         self.0.enter(from.clone(), stream)
     }

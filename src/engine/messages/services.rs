@@ -1,17 +1,18 @@
 //! Services: offers of the local application, calls that reach them, and requests that wait for a response.
 //!
-//! A call is handed to the offer's stream once it is durable that it was, together with the dedupe state that accepted
-//! it: so it is made at most once, also across a restart. It waits for [`Command::Respond`]; the answer goes back as a
-//! message of its own. When the node is restarted, or the offer ends, while a call waits, nobody knows how far the
-//! application came: the caller is told that it was interrupted, and it is not made again. A request is a message out,
-//! and a place here until the response has come or the deadline has passed.
+//! A call is handed to the offer's stream once the commit is durable that holds both the call and the dedupe state that
+//! accepted it: so it is made at most once, also across a restart. It then waits for [`Command::Respond`]; the answer
+//! goes back as a message of its own. If the node is restarted, or the offer ends, while a call waits, nobody knows how
+//! far the application came: the caller is told that the call was interrupted, and the call is not made again. A
+//! request is an outgoing message, and an entry here until the response has come or the deadline has passed.
 //!
 //! Invariants
-//! 1. A service is offered by one stream at a time.
-//! 2. At most [`MAX_CALLS`] calls wait for answers, and [`MAX_REQUESTS`] requests for responses. Drop policy: the
-//!    newest is refused (`ServiceBusy`, `Full`).
-//! 3. A request ends in one response or one outcome.
-//! 4. A call that was handed over is answered, unless its deadline passes: by the application, or as interrupted.
+//! 1. At most [`MAX_CALLS`] calls wait for answers, and of one caller at most as many as there are free places. Drop
+//!    policy: the newest is refused (`ServiceBusy`).
+//! 2. A request ends with one response or one outcome.
+//! 3. A call that was handed over is answered, unless its deadline passes: by the application, or as interrupted.
+//! - A service is offered by one stream at a time.
+//! - At most [`MAX_REQUESTS`] requests wait for responses. Drop policy: the newest is refused (`Full`).
 
 use crate::counter::Counter;
 use crate::delivery::lane::Lane;
@@ -43,9 +44,9 @@ pub(in crate::engine) const MAX_CALLS: usize = 1_024;
 const MAX_REQUESTS: usize = 4_096;
 /// Most services offered.
 const MAX_SERVICES: usize = 64;
-/// An answer tries to arrive for at least this long.
+/// The shortest lifetime of an answer.
 const LEAST_LIFETIME: Duration = Duration::from_secs(1);
-/// A call whose sender named no lifetime waits this long.
+/// How long a call waits for its answer if its sender has named no lifetime.
 const CALL_LIFETIME: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
@@ -57,7 +58,7 @@ struct Waiting {
     deadline: Time,
 }
 
-/// A call that was handed over, as it is kept in [`Table::Calls`].
+/// A call that was handed over, as stored in [`Table::Calls`].
 #[derive(Debug, Serialize, Deserialize)]
 struct Stored {
     from: Name,
@@ -83,17 +84,18 @@ pub(in crate::engine) struct Services {
     requests: BTreeMap<InnerId, Request>,
     by_token: BTreeMap<Token, InnerId>,
     deadlines: BTreeSet<(Time, InnerId)>,
-    /// Calls accepted in this turn: released with its commit.
+    /// The calls accepted in this turn, which are released with its commit.
     released: Vec<(Token, Call)>,
 }
 
 impl Services {
-    /// Calls that wait for their answer.
+    /// How many calls wait for their answers.
     pub(in crate::engine) fn calls(&self) -> usize {
         self.calls.len()
     }
 
-    /// Calls are numbered from the present time on, so that no number comes again after a restart.
+    /// Starts with no offers. Calls are numbered from the current time on, so that no number is used again after a
+    /// restart.
     pub(in crate::engine) fn new(now: Now) -> Self {
         Self { last_call: now.unix.0, ..Self::default() }
     }
@@ -103,7 +105,7 @@ impl Services {
         [calls, self.deadlines.first().map(|(at, _)| *at)].into_iter().flatten().min()
     }
 
-    /// The request ended otherwise.
+    /// Removes a request that has ended without a response.
     pub(in crate::engine) fn forget_request(&mut self, token: Token) {
         if let Some(id) = self.by_token.remove(&token)
             && let Some(request) = self.requests.remove(&id)
@@ -136,7 +138,7 @@ impl Messages {
         }
     }
 
-    /// A contact calls.
+    /// Processes a call by a contact. Returns the verdict for its sender.
     pub(in crate::engine) fn handle_call(
         &mut self,
         core: &mut Core,
@@ -155,7 +157,7 @@ impl Messages {
             core.count(Counter::CallsWithoutService, 1);
             return Verdict::NoService;
         };
-        // No more of one caller than there is room left for others, so that there always is some.
+        // A caller may have no more calls waiting than there are free places, so that there is always room for others.
         let own = self.services.calls.values().filter(|call| call.from == *from).count();
         if own >= MAX_CALLS - self.services.calls.len() {
             core.count(Counter::CallsRefusedBusy, 1);
@@ -174,7 +176,7 @@ impl Messages {
         Verdict::Delivered
     }
 
-    /// The application answers a call.
+    /// Processes the application's answer to a call.
     pub(in crate::engine) fn respond(
         &mut self,
         core: &mut Core,
@@ -200,7 +202,7 @@ impl Messages {
         }
     }
 
-    /// Sends an answer to a call.
+    /// Submits an answer to a call. Returns whether it was accepted.
     #[expect(clippy::too_many_arguments, reason = "what other rooms lend is among them")]
     fn answer(
         &mut self,
@@ -230,7 +232,7 @@ impl Messages {
         core.journal.write(Write::Delete { table: Table::Calls, key: key(call) });
     }
 
-    /// Ends an offer, and answers its calls. Answers whether there was one.
+    /// Ends an offer, and answers its calls as interrupted. Returns whether there was an offer.
     pub(in crate::engine) fn withdraw(&mut self, core: &mut Core, token: Token) -> bool {
         let before = self.services.offers.len();
         self.services.offers.retain(|_, offer| *offer != token);
@@ -249,7 +251,7 @@ impl Messages {
         before != self.services.offers.len()
     }
 
-    /// Calls that were handed over before the node was restarted: nobody will answer them.
+    /// Ends the calls that were handed over before the node was restarted: nobody will answer them.
     pub(in crate::engine) fn end_interrupted_calls(
         &mut self,
         core: &mut Core,
@@ -269,7 +271,7 @@ impl Messages {
         Ok(())
     }
 
-    /// A call was handed over and will not be answered: says so, here and to the caller.
+    /// Ends a call that was handed over and will not be answered: tells the event log and the caller.
     fn interrupted(
         &mut self,
         core: &mut Core,
@@ -282,11 +284,11 @@ impl Messages {
         let text =
             format!("{reason} while {service} was at it; whether it was done is not known, and it is not repeated");
         core.record(Event::CallInterrupted { service, from: from.clone(), reason: reason.to_owned() });
-        // A caller without a card any more, or without room, waits for its deadline.
+        // A caller that has no card any more, or for whom there is no room, waits until its deadline.
         self.answer(core, Token(0), &from, id, Purpose::Failure, text.into_bytes(), lifetime);
     }
 
-    /// A contact's answer to a request of ours.
+    /// Processes a contact's answer to a request of this device.
     pub(in crate::engine) fn handle_answer(&mut self, core: &mut Core, from: &Name, message: &Message<'_>) {
         let request = message.replies_to.filter(|id| self.services.requests.get(id).is_some_and(|r| r.to == *from));
         let Some(request) = request.and_then(|id| {
@@ -307,7 +309,7 @@ impl Messages {
         core.finish(request.token, reply);
     }
 
-    /// Hands calls over, once the commit that accepted them is durable.
+    /// Hands calls over to their offers, once the commit that accepted them is durable.
     pub(in crate::engine) fn release_calls(&mut self, core: &mut Core, after: crate::id::Lsn) {
         for (token, call) in core::mem::take(&mut self.services.released) {
             core.outputs.push_back(Output::Reply { token, reply: Reply::Call(call), after, last: false });
@@ -368,7 +370,7 @@ impl Messages {
             ack: Ack::End,
             lane: Lane { class: send.class, send_policy },
             lifetime,
-            // Who asked is gone after a restart, and a response would find nobody.
+            // The requester is gone after a restart, and a response would find nobody.
             keep: false,
             id: None,
         };
@@ -384,7 +386,7 @@ fn key(call: u64) -> Vec<u8> {
     call.to_be_bytes().to_vec()
 }
 
-/// Refuses a payload over the bound.
+/// Refuses a payload that is larger than the protocol allows.
 pub(in crate::engine) fn check_size(payload: &[u8]) -> Result<(), Refused> {
     let limit = crate::wire::batch::MAX_PAYLOAD;
     if payload.len() > limit { Err(Refused::TooLarge { found: payload.len(), limit }) } else { Ok(()) }

@@ -1,20 +1,24 @@
-//! Sealing sessions: which there are, and which is sealed with.
+//! Sessions: which sealing sessions exist, and which one seals.
 //!
-//! Messages are sealed under a *confirmed* session, the one confirmed last, or else under one of our own opening; receipts under the
-//! session that their messages came under. So what a peer opens takes effect at once for its own messages, and for the rest
-//! once it has shown that it holds the final keys: who hands in an old opener again gets answers that nobody can read, and displaces
-//! nothing. A session is opened by the first thing we have to say to a contact, and again when either side's credential has
-//! changed, when the other does not know it any more, or when it has sealed [`MAX_RECORDS`](crate::identity::session::MAX_RECORDS).
+//! Messages are sealed under a *confirmed* session, the one confirmed last, or else under one that this device has
+//! opened; receipts are sealed under the session that their messages came under. So a session that a peer opens takes
+//! effect at once for the receipts of its own messages, and for everything else once the peer has shown that it holds
+//! the final keys: a replayed opener earns answers that nobody can read, and displaces nothing. A session is opened by
+//! the first thing that this device has to tell a contact, and again when the credential of either side has changed,
+//! when the other side does not know it any more, or when it has sealed
+//! [`MAX_RECORDS`](crate::identity::session::MAX_RECORDS).
 //!
-//! We find a session by the id under which we receive, which we have chosen ourselves, and one that the peer is opening by the id of its early
-//! records. Nobody can take another's place in this table. At most [`PER_PEER`] are kept of a peer and [`MAX_SESSIONS`] in all; there
-//! goes the longest unused of that peer, and of the peer that has most, those that are not confirmed first.
+//! A session is found by the id under which this device receives, which it has chosen itself, and one that the peer is
+//! opening by the id of its early records. So nobody can take another's place in this table. At most [`PER_PEER`]
+//! sessions are kept for a peer and [`MAX_SESSIONS`] in all. Drop policy: of that peer, or else of the peer with most
+//! sessions, the one unused for longest goes; those that may be the echo of an old opener go first.
 //!
 //! Invariants
-//! 1. A session is bound to both credentials; a new epoch makes new ones, and what is bound to a credential that is accepted no
-//!    more goes with its keys.
-//! 2. Keys live in memory only, and are gone with the process.
-//! 3. An opener makes one session at most while the process lives, as far back as [`MAX_SPENT`] openers of the peer.
+//! 1. An opener makes at most one session while the process lives, as far back as the last [`MAX_SPENT`] openers of the
+//!    peer.
+//! - A session is bound to both credentials: a new epoch makes new sessions, and one whose credential is no longer
+//!   accepted is dropped with its keys.
+//! - Keys live in memory only, and are gone with the process.
 
 use crate::id::{CredentialHash, CredentialPrefix, Name, SessionId};
 use crate::identity::session::Session;
@@ -26,35 +30,37 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::Rng;
 use std::collections::{BTreeMap, VecDeque};
 
-/// Most sessions kept. Drop policy: see the module's documentation; the peer opens a new one upon our answer.
+/// Most sessions kept. Drop policy: see the module's documentation; the peer of a dropped session opens a new one when
+/// it is told.
 pub(in crate::engine) const MAX_SESSIONS: usize = 8_192;
 /// Most sessions with one peer.
 pub(in crate::engine) const PER_PEER: usize = 8;
-/// Openers of one peer that are remembered after their sessions have gone. Drop policy: the first spent is forgotten.
+/// Most openers of one peer that are remembered after their sessions have gone. Drop policy: the one spent first is
+/// forgotten.
 pub(in crate::engine) const MAX_SPENT: usize = 32;
-/// So many records in a row that do not open under a confirmed session, and the peer is told.
+/// After how many records in a row that do not open under a confirmed session the peer is told.
 pub(in crate::engine) const MAX_FAILURES: u32 = 16;
-/// How long a session is not told of again.
+/// How long the peer is not told again about the same session.
 const QUIET: Duration = Duration::from_secs(10);
-/// How long an answer is waited for to arrive before it is said again without there being anything else to say.
+/// How long an answer to an opener is given to arrive before it is sent again on its own.
 const ANSWER_PAUSE: Duration = Duration::from_secs(1);
-/// Nacks over one link: so many at once, then one in each [`NACK_PACE`].
+/// How many NACKs may leave over one link at once; after that, one in each [`NACK_PACE`].
 const NACK_BURST: u32 = 256;
 /// See [`NACK_BURST`].
 const NACK_PACE: Duration = Duration::from_millis(10);
 
-/// One session.
+/// One session, and what is known of its use.
 pub(in crate::engine) struct Entry {
     pub session: Session,
     pub peer: Name,
-    /// Our credential and the peer's.
+    /// The credentials that it is bound to: this device's and the peer's.
     pub between: (CredentialHash, CredentialHash),
-    /// Until when both are accepted.
+    /// Until when both credentials are accepted.
     until: Unix,
     used: Time,
-    /// Whether messages were sealed under it, and not receipts alone.
+    /// Whether messages were sealed under it, and not only receipts.
     pub carries: bool,
-    /// Records in a row that did not open.
+    /// How many records in a row did not open.
     failures: u32,
     told: Option<Time>,
     answered: Option<Time>,
@@ -65,34 +71,35 @@ pub(in crate::engine) struct Entry {
 struct Peer {
     sessions: Vec<SessionId>,
     preferred: Option<SessionId>,
-    /// Early ids of its openers whose sessions have gone.
+    /// The early ids of the peer's openers whose sessions have gone.
     spent: VecDeque<SessionId>,
 }
 
 /// What is known of an opener by its early id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::engine) enum Early {
-    /// It has made this session.
+    /// The opener has made this session.
     Live(SessionId),
-    /// It has made one that is gone.
+    /// The opener has made a session that is gone.
     Spent,
 }
 
-/// All sessions.
+/// All sessions, by the id under which this device receives, and by peer.
 pub(in crate::engine) struct Sessions {
     by_id: BTreeMap<SessionId, Entry>,
     openers: BTreeMap<SessionId, Early>,
     peers: BTreeMap<Name, Peer>,
-    /// Sessions under which the turn's messages came, by sender.
+    /// The session under which the turn's messages came, by sender.
     came: BTreeMap<Name, SessionId>,
-    /// Sessions to which the turn has brought something before our answer has arrived, and over which relays.
+    /// The sessions that have brought something in this turn although our answer has not arrived, each with the relays
+    /// that the frame has passed.
     owing: BTreeMap<SessionId, Vec<CredentialPrefix>>,
-    /// How often each link may draw a nack.
+    /// How often each link may cause a NACK.
     pub nacks: Rates,
 }
 
 impl Sessions {
-    /// None yet.
+    /// Starts without sessions.
     pub(in crate::engine) fn new() -> Self {
         Self {
             by_id: BTreeMap::new(),
@@ -104,7 +111,7 @@ impl Sessions {
         }
     }
 
-    /// An id to receive under.
+    /// Draws an unused id to receive under.
     pub(in crate::engine) fn fresh_id(&self, rng: &mut ChaCha20Rng) -> SessionId {
         loop {
             let mut id = SessionId([0; SessionId::LEN]);
@@ -115,7 +122,7 @@ impl Sessions {
         }
     }
 
-    /// The session to seal messages with, if there is one that binds these credentials.
+    /// The session to seal messages with, or `None` if none between these credentials can be used.
     pub(in crate::engine) fn sealing(
         &mut self,
         peer: &Name,
@@ -133,19 +140,19 @@ impl Sessions {
         peer.preferred
     }
 
-    /// Whether receipts to a peer can go under a session.
+    /// Whether receipts to a peer can be sealed under a session.
     pub(in crate::engine) fn can_answer(&self, id: &SessionId, peer: &Name) -> bool {
         self.by_id.get(id).is_some_and(|entry| entry.peer == *peer && !entry.session.is_worn())
     }
 
-    /// A session that is used now.
+    /// The session of an id, which is noted as used now.
     pub(in crate::engine) fn using(&mut self, id: &SessionId, now: Time) -> Option<&mut Entry> {
         let entry = self.by_id.get_mut(id)?;
         entry.used = now;
         Some(entry)
     }
 
-    /// As [`Self::using`], to seal with.
+    /// As [`Self::using`], for sealing: an answer to an opener is noted as sent.
     pub(in crate::engine) fn sealing_with(&mut self, id: &SessionId, now: Time) -> Option<&mut Entry> {
         let entry = self.using(id, now)?;
         if entry.session.form() == Form::Answer {
@@ -154,12 +161,12 @@ impl Sessions {
         Some(entry)
     }
 
-    /// What is known of an opener.
+    /// What is known of the opener with this early id.
     pub(in crate::engine) fn early(&self, id: &SessionId) -> Option<Early> {
         self.openers.get(id).copied()
     }
 
-    /// Keeps a session. Answers how many had to go for it.
+    /// Keeps a session. Returns how many others had to be dropped for it.
     pub(in crate::engine) fn insert(
         &mut self,
         session: Session,
@@ -195,7 +202,8 @@ impl Sessions {
         least.is_some_and(|id| self.forget(&id).is_some())
     }
 
-    /// A record has opened: the peer has these keys. Whoever has just been confirmed is sealed with from now on.
+    /// Notes that a record has opened, so that the peer has these keys. If that has just confirmed the session, it is
+    /// the one to seal with from now on.
     pub(in crate::engine) fn opened(&mut self, id: &SessionId, was_confirmed: bool) {
         let Some(entry) = self.by_id.get_mut(id) else { return };
         entry.failures = 0;
@@ -207,7 +215,7 @@ impl Sessions {
         }
     }
 
-    /// A record has not opened. Answers whether the peer is to be told that we do not agree.
+    /// Notes that a record has not opened. Returns whether the peer is to be told that the two ends disagree.
     pub(in crate::engine) fn failed(&mut self, id: &SessionId, now: Time) -> bool {
         let Some(entry) = self.by_id.get_mut(id).filter(|entry| entry.session.is_confirmed()) else { return false };
         entry.failures += 1;
@@ -218,27 +226,28 @@ impl Sessions {
         due
     }
 
-    /// Messages have come under a session, over these relays: receipts go back under it.
+    /// Notes that messages have come under a session, so that their receipts go back under it.
     pub(in crate::engine) fn messages_came(&mut self, from: &Name, id: SessionId) {
         let confirmed = |id: &SessionId| self.by_id.get(id).is_some_and(|entry| entry.session.is_confirmed());
-        // Of two the one that is no echo.
+        // Of two sessions a confirmed one is preferred, since the other may be the echo of an old opener.
         let better = self.came.get(from).is_none_or(|other| confirmed(&id) || !confirmed(other));
         if better {
             self.came.insert(from.clone(), id);
         }
     }
 
-    /// Something has come whose sender has no answer yet.
+    /// Notes that something has come whose sender has had no answer to its opener yet, over these relays.
     pub(in crate::engine) fn owes_answer(&mut self, id: SessionId, visited: &[CredentialPrefix]) {
         self.owing.insert(id, visited.to_vec());
     }
 
-    /// Under which sessions the turn's messages came, by sender.
+    /// Takes the sessions under which the turn's messages came, by sender.
     pub(in crate::engine) fn take_came(&mut self) -> BTreeMap<Name, SessionId> {
         core::mem::take(&mut self.came)
     }
 
-    /// Whom to give an answer alone, since the turn had nothing else to say: peer, session, and the relays it came over.
+    /// Takes those who are to be sent an answer alone, since the turn had nothing else to tell them: the peer, the
+    /// session, and the relays that its frame has passed.
     pub(in crate::engine) fn take_owing(&mut self, now: Time) -> Vec<(Name, SessionId, Vec<CredentialPrefix>)> {
         let owing = core::mem::take(&mut self.owing);
         let due = owing.into_iter().filter_map(|(id, visited)| {
@@ -249,7 +258,7 @@ impl Sessions {
         due.collect()
     }
 
-    /// The session of ours that a peer calls by this id, under that credential of its.
+    /// The session with a peer that the peer calls by this id, under that credential of the peer.
     pub(in crate::engine) fn called(&self, peer: &Name, by: &CredentialHash, id: &SessionId) -> Option<SessionId> {
         let calls = |own: &&SessionId| {
             self.by_id.get(own).is_some_and(|entry| entry.session.to() == *id && entry.between.1 == *by)
@@ -257,7 +266,7 @@ impl Sessions {
         self.peers.get(peer)?.sessions.iter().find(calls).copied()
     }
 
-    /// Forgets a session; whom it was with.
+    /// Forgets a session, and returns its entry. Its opener is remembered as spent.
     pub(in crate::engine) fn forget(&mut self, id: &SessionId) -> Option<Entry> {
         let entry = self.by_id.remove(id)?;
         let peer = self.peers.entry(entry.peer.clone()).or_default();
@@ -275,7 +284,7 @@ impl Sessions {
         Some(entry)
     }
 
-    /// Forgets what is bound to a credential that is accepted no more.
+    /// Forgets the sessions that are bound to a credential that is no longer accepted.
     pub(in crate::engine) fn retire(&mut self, now: Unix) {
         let past: Vec<SessionId> =
             self.by_id.iter().filter(|(_, entry)| entry.until <= now).map(|(id, _)| *id).collect();
@@ -285,7 +294,7 @@ impl Sessions {
     }
 }
 
-/// Whether messages may be sealed with it: not while it may be the echo of an old opener.
+/// Whether messages may be sealed with a session: not as long as it may be the echo of an old opener.
 fn seals(session: &Session) -> bool {
     session.form() != Form::Answer
 }

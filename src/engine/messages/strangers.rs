@@ -1,9 +1,11 @@
-//! Messages to names without a card.
+//! Strangers: messages to names without a contact card.
 //!
-//! The operator may have introduced the device meanwhile: so a message to a stranger waits for one pull of cards (`renewal`), then goes or is refused
-//! as to an unknown contact. What it has waited is taken from its lifetime.
+//! The operator may have introduced the device in the meantime. So a message to such a name waits until new cards have
+//! been pulled once (`renewal`); then it is sent, or refused as a message to an unknown contact. The time that it has
+//! waited is taken from its lifetime.
 //!
-//! Invariant: at most [`MAX_STRANGERS`] commands wait. Drop policy: the newest is refused (`messages_to_strangers_refused`).
+//! Invariants
+//! 1. At most [`MAX_STRANGERS`] commands wait. Drop policy: the newest is refused (`messages_to_strangers_refused`).
 
 use crate::counter::Counter;
 use crate::engine::api::{Command, Load, Refused, Reply, Send, Token};
@@ -13,7 +15,7 @@ use crate::engine::spelling::nearest;
 use crate::id::Name;
 use crate::time::Time;
 
-/// Most messages that wait for a pull. Drop policy: the newest is refused as to an unknown contact.
+/// Most commands that wait for a pull of cards.
 const MAX_STRANGERS: usize = 256;
 
 #[derive(Debug)]
@@ -24,12 +26,12 @@ struct Stranger {
     since: Time,
 }
 
-/// Commands that wait for a pull.
+/// The commands that wait for a pull of cards.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Strangers(Vec<Stranger>);
 
 impl Messages {
-    /// No card of that name.
+    /// Refuses a command because there is no card of that name; the nearest known name is suggested.
     pub(in crate::engine) fn refuse_unknown(&mut self, core: &mut Core, token: Token, name: &Name) {
         if name == core.membership.name() {
             return core.finish(token, Reply::Refused(Refused::Oneself(name.clone())));
@@ -39,7 +41,7 @@ impl Messages {
         core.finish(token, Reply::Refused(Refused::UnknownContact { name: name.to_string(), nearest }));
     }
 
-    /// A message to a name without a card: pull, then see.
+    /// Makes a command to a name without a card wait for a pull of cards.
     pub(in crate::engine) fn submit_after_pull(&mut self, core: &mut Core, token: Token, to: Name, command: Command) {
         if to == *core.membership.name() {
             return self.refuse_unknown(core, token, &to);
@@ -53,7 +55,8 @@ impl Messages {
         self.asks.cards = true;
     }
 
-    /// The pull is over: messages to strangers are refused, or go. Those that go are answered.
+    /// Settles the waiting commands when the pull is over: those to names that are still unknown are refused, the
+    /// others are returned to be carried out.
     pub(in crate::engine) fn settle_strangers(&mut self, core: &mut Core) -> Vec<(Token, Command)> {
         let mut known = Vec::new();
         for Stranger { token, to, mut command, since } in core::mem::take(&mut self.strangers.0) {

@@ -1,7 +1,7 @@
-//! Submission: messages of the local application, checked and put on their way out.
+//! Submission: messages of the local application are checked and queued to leave.
 //!
-//! A message to a name without a card waits for one pull of cards (`strangers`). What is refused is told at once, with the reason; what is taken
-//! ends once, with its outcome (`endings`).
+//! A message to a name without a card waits for one pull of cards (`strangers`). A refusal is told at once, with the
+//! reason; an accepted message ends once, with its outcome (`endings`).
 
 use crate::counter::Counter;
 use crate::delivery::lane::Lane;
@@ -41,7 +41,7 @@ impl Messages {
         }
     }
 
-    /// Puts a message on its way. `None` when it was refused, which has been said then.
+    /// Queues a message. Returns its identity, or `None` if it was refused; the application has been told then.
     pub(in crate::engine) fn submit(
         &mut self,
         core: &mut Core,
@@ -60,7 +60,7 @@ impl Messages {
         }
     }
 
-    /// Whether a payload is within its bound; if not, that has been said.
+    /// Whether a payload is within the limit; if it is not, the application is told.
     pub(in crate::engine) fn may_send(&mut self, core: &mut Core, token: Token, payload: &[u8]) -> bool {
         match check_size(payload) {
             Ok(()) => true,
@@ -71,7 +71,7 @@ impl Messages {
         }
     }
 
-    /// A message to a device's inbox.
+    /// Sends a message to a device's inbox.
     pub(in crate::engine) fn send(
         &mut self,
         core: &mut Core,
@@ -109,7 +109,7 @@ impl Messages {
         }
     }
 
-    /// Messages to a device's inbox that ask for no confirmation.
+    /// Sends messages to a device's inbox that ask for no acknowledgement.
     pub(in crate::engine) fn send_load(
         &mut self,
         core: &mut Core,
@@ -138,6 +138,6 @@ impl Messages {
     }
 }
 
-/// Counters of messages for which there was no room, by class.
+/// The counters of messages that were refused for want of room, by class.
 const REFUSED: [Counter; 4] =
     [Counter::RefusedFullAlarm, Counter::RefusedFullControl, Counter::RefusedFullTelemetry, Counter::RefusedFullBulk];

@@ -6,7 +6,8 @@
 //! a connection of the link broke, or the neighbour's process is another ─▶ both greet again
 //! ```
 //!
-//! Invariant: of what a neighbour announces no more is kept than the protocol allows to be announced.
+//! Invariants
+//! - Of what a neighbour announces, no more is kept than the protocol allows a device to announce.
 
 use crate::counter::Counter;
 use crate::engine::Output;
@@ -19,12 +20,12 @@ use crate::wire::frame::Kind;
 use serde_bytes::ByteBuf;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Longest multiaddress in binary form, in bytes.
+/// Longest multiaddress accepted, in bytes of its binary form.
 const MAX_ADDRESS: usize = 128;
 
 impl Neighbours {
-    /// Where neighbours listen, as they say, for one of them: the first address of each before the second of any, so that
-    /// none fills the room of the others with its own.
+    /// The addresses at which the other neighbours listen, as they say, to be told to one neighbour. The first address
+    /// of each comes before the second of any, so that none crowds out the others with its own.
     fn addresses_of_others(&self, to: LinkId) -> Vec<Vec<u8>> {
         let told: BTreeMap<Pseudonym, &[Vec<u8>]> = self
             .links
@@ -47,7 +48,7 @@ impl Neighbours {
         self.announce_again(core);
     }
 
-    /// Something that neighbours know of us has changed.
+    /// Announces this device to all neighbours again, since something that they know of it has changed.
     pub(in crate::engine) fn announce_again(&mut self, core: &mut Core) {
         for link in self.links.ids() {
             self.announce(core, link);
@@ -62,7 +63,7 @@ impl Neighbours {
             addresses: pack(&self.addresses, MAX_ADDRESSES),
             others: pack(&others, MAX_OTHERS),
             services: Vec::new(),
-            // A router tells of its groups in its link state.
+            // A router advertises its groups in its link state.
             groups: self.own_groups.iter().filter(|_| !core.settings.forwarding).take(MAX_GROUPS).copied().collect(),
             area: core.settings.area,
             process: core.process,
@@ -71,20 +72,20 @@ impl Neighbours {
     }
 }
 
-/// What a neighbour has said of itself that others have to know.
+/// What a neighbour has announced of itself that other wings have to know.
 pub(in crate::engine) struct Announced {
-    /// Who it is.
+    /// The neighbour.
     pub(in crate::engine) neighbour: Pseudonym,
-    /// Groups that it listens to since then.
+    /// The groups that it listens to and did not before.
     pub(in crate::engine) fresh_groups: Vec<Tag>,
-    /// Its process is another one, while the link has stood.
+    /// Whether its process has been replaced while the link was up.
     pub(in crate::engine) restarted: bool,
-    /// It is a router of this area that has not been met as one.
+    /// Whether it is a router of this area that has not been met as one yet.
     pub(in crate::engine) meets: bool,
 }
 
 impl Neighbours {
-    /// What a neighbour says of itself; `None` if that cannot be read, or the link is gone.
+    /// Processes a neighbour's announcement. `None` if it cannot be decoded, or the link is gone.
     pub(in crate::engine) fn handle_announce(
         &mut self,
         core: &mut Core,
@@ -121,7 +122,7 @@ impl Neighbours {
         Some(Announced { neighbour: key, fresh_groups: fresh, restarted, meets })
     }
 
-    /// Says to a neighbour what this device is.
+    /// Announces this device to a neighbour.
     pub(in crate::engine) fn announce(&mut self, core: &mut Core, to: LinkId) {
         let announce = self.announcement(core, to);
         self.send_control(core, to, Kind::Announce, &announce);

@@ -1,40 +1,45 @@
-//! How a neighbour's clock goes beside this device's: what its hello tells of it, and what was done to both since.
+//! Clocks: how a neighbour's clock differs from this device's, by what its hello states and how both clocks were set
+//! since.
 //!
-//! Invariant: what is not certain counts as the most that it may be, so that what comes from there is of use no longer than it should be.
+//! Invariants
+//! 1. Where the difference is uncertain, the greatest possible one is assumed, so that what comes from the neighbour is
+//!    of use no longer than it should be.
 
 use core::time::Duration;
 
-/// A neighbour's clock beside this device's, all in microseconds.
+/// A neighbour's clock compared with this device's, all in microseconds.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::engine) struct Clocks {
-    /// Its clock less ours as of the hello, where they differ by more than that can tell; else 0.
+    /// The neighbour's clock less ours at the time of the hello if they differ by more than a hello can tell, else 0.
     pub(in crate::engine) offset: i64,
     /// By how much this device's clock was set forward since the hello.
     pub(in crate::engine) set_forward: i64,
-    /// By how much its own was, as it says.
+    /// By how much the neighbour's own clock was set forward, as it says.
     pub(in crate::engine) theirs_set_forward: i64,
 }
 
 impl Clocks {
-    /// As the hello tells.
+    /// The clocks of a new link: `theirs` and `ours` in seconds, by a hello that is at most `age` old.
     pub(in crate::engine) fn of_link(theirs: u64, ours: u64, age: Duration) -> Self {
         Self { offset: clock_offset(theirs, ours, age), set_forward: 0, theirs_set_forward: 0 }
     }
 
-    /// Its clock less ours in microseconds, where they differ by more than a hello can tell; else 0.
+    /// The neighbour's clock less ours in microseconds if they differ by more than a hello can tell, else 0.
     pub(in crate::engine) fn between(&self) -> i64 {
         moved(self.offset, self.theirs_set_forward.saturating_sub(self.set_forward))
     }
 
-    /// The same of its clock as it would go if nobody had set it since its hello. What it says of publishers' clocks is by that, so that it
-    /// does not matter what of it was under way when the clock was set.
+    /// As [`Self::between`], but for the neighbour's clock as it would go if nobody had set it since its hello. What
+    /// the neighbour says of publishers' clocks refers to that clock, so that it does not matter which of its frames
+    /// were under way when the clock was set.
     pub(in crate::engine) fn of_hello(&self) -> i64 {
         moved(self.offset, self.set_forward.saturating_neg())
     }
 }
 
-/// How far another's clock is from this one in microseconds, where a hello can tell, which was written at most so long ago. It may say
-/// anything. Of what it may be this is the most: what comes from there is of use no longer than it should be.
+/// How far another clock is ahead of this one, in microseconds, if a hello written at most `age` ago can tell; else 0.
+/// The hello may state anything. The result is the greatest possible difference, so that what comes from there is of
+/// use no longer than it should be.
 fn clock_offset(theirs: u64, ours: u64, age: Duration) -> i64 {
     let seconds = |seconds| i64::try_from(seconds).unwrap_or(i64::MAX);
     let least = seconds(theirs).saturating_sub(seconds(ours));
@@ -43,7 +48,8 @@ fn clock_offset(theirs: u64, ours: u64, age: Duration) -> i64 {
     if differs { most.saturating_mul(1_000_000) } else { 0 }
 }
 
-/// How far another's clock is from this one when it was set forward by so much against this one: the most that it may be, as above.
+/// How far another clock is ahead of this one after it was set forward by `by` relative to this one: the greatest
+/// possible difference, in microseconds.
 fn moved(offset: i64, by: i64) -> i64 {
     let precision = HELLO_PRECISION * 1_000_000;
     let unknown = if offset == 0 && by != 0 { precision } else { 0 };
@@ -51,7 +57,7 @@ fn moved(offset: i64, by: i64) -> i64 {
     if most.saturating_abs() > precision { most } else { 0 }
 }
 
-/// Clock differences that a hello, which tells whole seconds, cannot distinguish from none.
+/// The difference in seconds up to which a hello, which states whole seconds, cannot tell two clocks apart.
 const HELLO_PRECISION: i64 = 2;
 
 #[cfg(test)]
@@ -69,6 +75,7 @@ mod tests {
         assert_eq!(at_once(0, u64::MAX), i64::MIN);
     }
 
+    /// Invariant 1.
     #[test]
     fn a_clock_that_is_set_is_further_from_others_or_right_again() {
         let second = 1_000_000;
@@ -80,6 +87,7 @@ mod tests {
         assert_eq!(moved(i64::MIN, i64::MIN), i64::MIN);
     }
 
+    /// Invariant 1.
     #[test]
     fn a_hello_that_was_long_under_way_says_nothing_of_clocks() {
         let age = Duration::from_millis(3_700);

@@ -1,4 +1,5 @@
-//! Credentials of others: shown at admission and at the turn of an epoch, or asked for by their hash.
+//! Credential exchange: credentials of other devices, shown at admission and at the turn of an epoch, or requested by
+//! their hash.
 //!
 //! ```text
 //! epoch ─▶ Refresh: the neighbour's next credential, of the same key
@@ -6,8 +7,8 @@
 //! ```
 //!
 //! Invariants
-//! 1. A credential is learned after it has been verified under the bulletin that holds.
-//! 2. One that nobody has asked for is dropped (`credentials_unasked`).
+//! 1. A credential is kept only after it has been verified under the bulletin in force.
+//! 2. A credential that nobody has requested is dropped (`credentials_unasked`).
 
 use crate::counter::Counter;
 use crate::engine::core::Core;
@@ -20,7 +21,7 @@ use crate::wire::frame::{self, Kind};
 use std::sync::Arc;
 
 impl Neighbours {
-    /// Hands this node's new credential to all neighbours.
+    /// Sends this node's new credential to all neighbours.
     pub(in crate::engine) fn send_refresh(&mut self, core: &mut Core) {
         let Some(own) = core.membership.credential(core.now.unix).cloned() else { return };
         for link in self.links.ids() {
@@ -44,7 +45,11 @@ impl Neighbours {
         }
     }
 
-    /// Checks a credential; one that is known is not verified again.
+    /// Verifies a credential. One that is known already is only checked against the present bulletin and time.
+    ///
+    /// # Errors
+    ///
+    /// [`CredentialError`] says why the credential is not accepted.
     pub(in crate::engine) fn verify_credential(
         &self,
         core: &Core,
@@ -57,7 +62,7 @@ impl Neighbours {
         }
     }
 
-    /// Whose credential it is, if that is known.
+    /// The device that a credential belongs to, or `None` if the credential is unknown.
     pub(in crate::engine) fn pseudonym_of(&self, hash: &CredentialHash) -> Option<Pseudonym> {
         self.peers.pseudonym(hash)
     }

@@ -1,13 +1,15 @@
-//! Fragments: data frames cut to what a link carries at a time, and put together again.
+//! Fragments: data frames cut into pieces that a link can carry, and reassembled.
 //!
-//! A bearer may say that its largest frame is small, since it is slow: then a frame that is longer goes in pieces, each
-//! queued by its class, and what is more urgent goes between them. The next hop puts them together before it looks at
-//! anything; over the next link the frame may be whole again, or in other pieces.
+//! A bearer may state that its largest frame is small, because it is slow: then a longer frame leaves in pieces, each
+//! queued by the frame's class, so that more urgent frames go between them. The next hop reassembles the frame before
+//! it looks at anything; over the next link the frame may be whole again, or in other pieces.
 //!
 //! Invariants
-//! 1. What is put together is a whole frame of the data stream, or is dropped.
-//! 2. At most [`MAX_PARTIAL`] frames of a link are incomplete; drop policy: the one begun first goes
-//!    (`fragments_dropped`). A piece out of turn drops its frame.
+//! 1. A frame is reassembled from all of its pieces in their order; a piece out of order drops its frame
+//!    (`fragments_dropped`).
+//! - What is reassembled is a whole frame of the data stream, or it is dropped.
+//! - At most [`MAX_PARTIAL`] frames of a link are incomplete. Drop policy: the one begun first is dropped
+//!   (`fragments_dropped`).
 
 use crate::counter::Counter;
 use crate::engine::Output;
@@ -22,9 +24,9 @@ use crate::wire::{self, OutFrame};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 
-/// Most incomplete frames of a link: as many as there are classes, twice.
+/// Most incomplete frames of a link: twice as many as there are classes.
 pub(in crate::engine) const MAX_PARTIAL: usize = 8;
-/// Smallest piece, whatever a bearer says.
+/// Size of the smallest piece in bytes, whatever a bearer states.
 const LEAST: usize = 64;
 
 /// See the module's documentation.
@@ -47,12 +49,12 @@ impl Fragments {
         self.partial.values().map(BTreeMap::len).sum()
     }
 
-    /// A link is gone, and with it what came over it in part.
+    /// Drops the incomplete frames of a link that is gone.
     pub(in crate::engine) fn forget(&mut self, link: LinkId) {
         self.partial.remove(&link);
     }
 
-    /// Takes a piece; the whole frame with the last one. `Err`: pieces were dropped.
+    /// Adds a piece, and returns the whole frame if it was the last one. `Err` if pieces were dropped.
     fn take(&mut self, link: LinkId, fragment: &Fragment<'_>) -> Result<Option<Vec<u8>>, ()> {
         let Fragment { frame, piece, pieces, bytes } = *fragment;
         let of_link = self.partial.entry(link).or_default();
@@ -80,27 +82,27 @@ impl Fragments {
     }
 }
 
-/// A frame of the data stream that leaves over a link.
+/// A data frame that is to leave over a link.
 #[derive(Debug)]
 pub(in crate::engine) struct Leaving {
     pub(in crate::engine) link: LinkId,
     pub(in crate::engine) class: Class,
     pub(in crate::engine) frame: OutFrame,
-    /// It is released when that commit is durable.
+    /// The commit that must be durable before the frame is released.
     pub(in crate::engine) after: Lsn,
-    /// It is of no use after this, if it still waits for its link then.
+    /// When the frame is dropped if it still waits for its link, or `None` if it waits for as long as that takes.
     pub(in crate::engine) until: Option<Time>,
 }
 
 impl Leaving {
-    /// One that waits for nothing, and for its link as long as that takes.
+    /// A frame that depends on no commit, and waits for its link as long as that takes.
     pub(in crate::engine) fn at_once(link: LinkId, class: Class, frame: OutFrame) -> Self {
         Self { link, class, frame, after: Lsn(0), until: None }
     }
 }
 
 impl Neighbours {
-    /// Queues a frame of the data stream, which is paid for, in pieces if the link wants it so.
+    /// Queues a data frame and charges it to the bearer's quota; it leaves in pieces if the link requires that.
     pub(in crate::engine) fn send_data(&mut self, core: &mut Core, leaving: Leaving) {
         let Leaving { link, class, frame, after, until } = leaving;
         self.spend(core, link, frame.len());
@@ -108,7 +110,7 @@ impl Neighbours {
         if frame.len() <= mtu {
             return core.outputs.push_back(Output::Send { link, class, frame, after, until });
         }
-        // As large as may be, but never more of them than a frame may have.
+        // Pieces are as large as the link allows, but there are never more of them than a frame may have.
         let part = (mtu - OVERHEAD).max(frame.len().div_ceil(usize::from(MAX_FRAGMENTS)));
         let pieces = u16::try_from(frame.len().div_ceil(part)).unwrap_or(MAX_FRAGMENTS);
         self.fragments.last = self.fragments.last.wrapping_add(1);
@@ -119,7 +121,7 @@ impl Neighbours {
         }
     }
 
-    /// Takes a piece; answers the frame when the last of it has come.
+    /// Adds a piece that has arrived; returns the frame if it was the last one.
     pub(in crate::engine) fn handle_fragment(&mut self, core: &mut Core, link: LinkId, body: &[u8]) -> Option<Bytes> {
         let Ok(fragment) = wire::decode::<Fragment<'_>>(body) else {
             core.count(Counter::DataMalformed, 1);

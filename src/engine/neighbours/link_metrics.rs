@@ -1,15 +1,16 @@
-//! Link metrics: what links are worth by their bearers, measurements and spending, and the failure history of hops.
+//! Link metrics: what links cost and carry, by their bearers, measurements and spending; and the failure history of
+//! hops.
 //!
 //! A neighbour may be reached over several bearers, each a link of its own. What a link's probes measured is kept by
-//! neighbour and bearer, so that a link that comes back is known from before. Of the links to one neighbour each frame
-//! takes the one that its policy likes best.
+//! neighbour and bearer, so that the metrics of a link that comes back are known from before. Of the links to one
+//! neighbour each frame takes the one that its policy ranks best.
 //!
-//! A link is *usable* while its neighbour is heard, its bearer's access window is open, and its quota is not spent. One
-//! that is not carries nothing and is advertised to nobody, but stays up.
+//! A link is *usable* while its neighbour is heard, its bearer's access window is open, and its bearer's quota is not
+//! spent. A link that is not usable carries no data and is not advertised, but stays up.
 //!
 //! Invariants
-//! 1. No data frame goes over a link that is not usable.
-//! 2. What is known of links, neighbours and hops is bounded, and what is dropped is counted.
+//! 1. No data frame leaves over a link that is not usable.
+//! - What is known of links, neighbours and hops is bounded, and what is dropped is counted.
 
 use crate::counter::Counter;
 use crate::engine::core::Core;
@@ -31,19 +32,19 @@ use core::time::Duration;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Most links, present and past, whose measurements are kept. Drop policy: the one longest not measured is forgotten
-/// (`links_forgotten`).
+/// Most links, present and past, whose measurements are kept. Drop policy: the link not measured for the longest time
+/// is forgotten (`links_forgotten`).
 const MAX_ESTIMATORS: usize = 1_024;
-/// How often measurements and spending are kept.
+/// How often measurements and spending are stored.
 const SAVE: Duration = Duration::from_secs(300);
-/// Spending of a quota is kept this soon.
+/// How soon the spending of a quota is stored.
 const SAVE_SPENT: Duration = Duration::from_secs(10);
 /// Key of the spending in [`Table::Meta`].
 const SPENT: &[u8] = b"bearers-spent";
 /// Key of the failure history in [`Table::Meta`].
 const HISTORY: &[u8] = b"hops";
 
-/// The failure history, as the store keeps it.
+/// The failure history, as it is stored.
 #[derive(Serialize, Deserialize)]
 struct KeptHistory {
     at: Unix,
@@ -53,16 +54,16 @@ struct KeptHistory {
 /// See the module's documentation.
 #[derive(Debug)]
 pub(in crate::engine) struct LinkMetrics {
-    /// By bearer; never empty.
+    /// The bearers by their number; never empty.
     bearers: Vec<Profile>,
     spend: Vec<Spend>,
     estimators: BTreeMap<(Pseudonym, u8), Measured>,
     pub(in crate::engine) history: History,
-    /// When measurements are next kept.
+    /// When measurements are stored next.
     save: Time,
-    /// Something was spent of a quota since.
+    /// Whether any of a quota was spent since they were last stored.
     spent: bool,
-    /// Some hop was in doubt when they were last kept.
+    /// Whether any hop was in doubt when they were last stored.
     doubted: bool,
 }
 
@@ -70,12 +71,12 @@ pub(in crate::engine) struct LinkMetrics {
 struct Measured {
     estimator: Estimator,
     at: Time,
-    /// Whether the store has it as it is.
+    /// Whether the store has the present measurements.
     kept: bool,
 }
 
 impl LinkMetrics {
-    /// What the settings say, and what an earlier process measured and spent.
+    /// The bearers of the settings, with what an earlier process measured and spent.
     pub(in crate::engine) fn load(bearers: &[Profile], store: &dyn Read, now: Now) -> Result<Self, ReadError> {
         let bearers = if bearers.is_empty() { vec![Profile::default()] } else { bearers.to_vec() };
         let mut spend: Vec<Spend> = bearers.iter().map(|bearer| Spend::new(bearer.quota)).collect();
@@ -105,12 +106,12 @@ impl LinkMetrics {
         Ok(Self { bearers, spend, estimators, history, save, spent: false, doubted: true })
     }
 
-    /// The bearer of that number; the last is that of links which no rule of the settings matches.
+    /// The bearer of that number. The last bearer is that of links which no rule of the settings matches.
     pub(in crate::engine) fn bearer(&self, number: u8) -> &Profile {
         &self.bearers[usize::from(number).min(self.bearers.len() - 1)]
     }
 
-    /// Bytes that are left of a bearer's quota, if it has one.
+    /// The bytes that are left of a bearer's quota, or `None` if it has none.
     pub(in crate::engine) fn left(&self, bearer: u8, now: Unix) -> Option<u64> {
         self.spend.get(usize::from(bearer))?.left(now)
     }
@@ -131,7 +132,7 @@ impl LinkMetrics {
 }
 
 impl Neighbours {
-    /// Keeps what was measured and spent, from time to time.
+    /// Stores what was measured and spent, if that is due.
     pub(in crate::engine) fn write_history(&mut self, core: &mut Core) {
         if core.now.time < self.link_metrics.save {
             return;
@@ -158,19 +159,19 @@ impl Neighbours {
         }
     }
 
-    /// When a window or a quota next changes.
+    /// When an access window or a quota changes next.
     pub(in crate::engine) fn next_bearer_change(&self, core: &Core) -> Option<Time> {
         let changes = self.link_metrics.bearers.iter().filter_map(|bearer| bearer.windows.next_change(core.now.unix));
         let renewals = self.link_metrics.spend.iter().filter_map(|spend| spend.next_change(core.now.unix));
         changes.chain(renewals).min().map(|at| core.now.time + at.since(core.now.unix))
     }
 
-    /// The link to a neighbour that a policy likes best, and what it costs in micro-units per MB.
+    /// The usable link to a neighbour that a policy ranks best, and its price in micro-units per MB.
     pub(in crate::engine) fn link_under(&self, to: &Pseudonym, policy: &Policy) -> Option<(LinkId, u64)> {
         self.best_link(self.links.of(to), policy)
     }
 
-    /// Of the links to all routers next to us the one that a policy likes best.
+    /// Of the usable links to all neighbouring routers the one that a policy ranks best.
     pub(in crate::engine) fn router_under(&self, policy: &Policy) -> Option<LinkId> {
         self.best_link(self.links.iter().filter(|(_, link)| link.forwarding), policy).map(|(link, _)| link)
     }
@@ -184,12 +185,12 @@ impl Neighbours {
             .map(|(id, link)| (id, link.metrics.price))
     }
 
-    /// One-way delay of a link in microseconds.
+    /// One-way delay of a link in microseconds, or 0 if the link is unknown.
     pub(in crate::engine) fn delay_of(&self, id: LinkId) -> u32 {
         self.links.get(id).map_or(0, |link| link.metrics.delay)
     }
 
-    /// A probe came back.
+    /// Notes the round trip of a probe over a link.
     pub(in crate::engine) fn handle_measured(&mut self, core: &mut Core, id: LinkId, round_trip: Duration) {
         let Some(of) = self.links.get(id).map(|link| (link.peer.body.key, link.bearer)) else { return };
         let now = core.now.time;
@@ -199,7 +200,7 @@ impl Neighbours {
         self.assess(core, id);
     }
 
-    /// A link's neighbour was asked and does not answer, or answers again.
+    /// Notes that a link's neighbour does not answer any more, or answers again.
     pub(in crate::engine) fn handle_silence(&mut self, core: &mut Core, id: LinkId, silent: bool) {
         let now = core.now.time;
         let Some(link) = self.links.get_mut(id) else { return };
@@ -217,7 +218,7 @@ impl Neighbours {
         self.assess(core, id);
     }
 
-    /// A lab says what a link costs.
+    /// Sets the price of a link, as a lab states it, in micro-units per MB.
     pub(in crate::engine) fn handle_priced(&mut self, core: &mut Core, id: LinkId, price: Option<u64>) {
         if let Some(link) = self.links.get_mut(id) {
             link.price = price;
@@ -225,7 +226,7 @@ impl Neighbours {
         }
     }
 
-    /// Looks anew at what a link is worth and whether it is usable.
+    /// Assesses a link anew: its metrics, and whether it is usable.
     pub(in crate::engine) fn assess(&mut self, core: &mut Core, id: LinkId) {
         let Some(link) = self.links.get(id) else { return };
         let bearer = self.link_metrics.bearer(link.bearer);
@@ -252,19 +253,19 @@ impl Neighbours {
         }
     }
 
-    /// Looks anew at all links of a bearer, or of all bearers: a window opens or closes, a quota is spent or renewed.
+    /// Assesses all links anew: a window opens or closes, a quota is spent or renewed.
     pub(in crate::engine) fn assess_all(&mut self, core: &mut Core) {
         for id in self.links.ids() {
             self.assess(core, id);
         }
     }
 
-    /// Windows and quotas that have changed; measurements that are to be kept.
+    /// Takes changes of windows and quotas into account.
     pub(in crate::engine) fn timeout_link_metrics(&mut self, core: &mut Core) {
         self.assess_all(core);
     }
 
-    /// Bytes have gone over a link.
+    /// Charges bytes that are sent over a link to its bearer's quota.
     pub(in crate::engine) fn spend(&mut self, core: &mut Core, id: LinkId, bytes: usize) {
         let Some(bearer) = self.links.get(id).map(|link| usize::from(link.bearer)) else { return };
         let Some(spend) = self.link_metrics.spend.get_mut(bearer) else { return };
@@ -273,7 +274,7 @@ impl Neighbours {
             self.link_metrics.save = self.link_metrics.save.min(core.now.time + SAVE_SPENT);
         }
         if spend.spend(bytes as u64, core.now.unix) {
-            // That was the last of it.
+            // This has used up the quota.
             let name = self.link_metrics.bearers[bearer].name.clone();
             core.record(Event::QuotaSpent { bearer: name });
             self.assess_all(core);
@@ -281,8 +282,8 @@ impl Neighbours {
     }
 }
 
-/// Whether a link is worth something else than before, by more than what does not matter to any choice: every change makes
-/// the graph anew.
+/// Whether the metrics of a link differ by more than what is irrelevant to any choice: every change causes the graph to
+/// be built anew.
 fn differs(before: &Metrics, now: &Metrics) -> bool {
     let Metrics { price, delay, deviation: _, success, energy, rate, mtu } = *now;
     let configured = (price, energy, rate, mtu) != (before.price, before.energy, before.rate, before.mtu);
@@ -290,5 +291,5 @@ fn differs(before: &Metrics, now: &Metrics) -> bool {
     configured || apart(delay, before.delay) || success.abs_diff(before.success) > CHANCE
 }
 
-/// A chance that differs by no more than this, in parts of 65,535, is the same: half of a hundredth.
+/// Chances that differ by no more than this, in parts of 65,535, are taken as equal: half of a hundredth.
 const CHANCE: u16 = 328;

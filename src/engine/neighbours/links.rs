@@ -1,9 +1,11 @@
-//! Neighbours: the links that are up, who is at their other end, and when they must close.
+//! Links: the links that are up, who is at their other end, and when they must be closed.
 //!
 //! Invariants
-//! 1. A link's credential has been verified, at admission or at its last refresh, and its key is the link's.
-//! 2. A link whose credential has lapsed is closed.
-//! 3. Of several links to one device each message takes the one that its policy likes best (see `link_metrics`).
+//! 1. A link's credential has been verified, at admission or at its last refresh; a refresh that does not verify closes
+//!    the link.
+//! 2. Of several links to one device each frame takes the one that its policy ranks best (see `link_metrics`).
+//! - The key of a link's credential is the key that the link was admitted with.
+//! - A link whose credential has lapsed is closed.
 
 use crate::engine::Output;
 use crate::engine::core::Core;
@@ -16,37 +18,38 @@ use crate::routing::graph::Metrics;
 use crate::wire::frame::{self, Kind};
 use std::collections::BTreeMap;
 
-/// A neighbour.
+/// A link, and the neighbour at its other end.
 #[derive(Debug)]
 pub(in crate::engine) struct Link {
-    /// Its present credential.
+    /// The neighbour's present credential.
     pub peer: PeerCredential,
-    /// Its name, if it is a contact.
+    /// The neighbour's name, if it is a contact.
     pub name: Option<Name>,
-    /// Takes no data for now.
+    /// Whether the link accepts no data for now.
     pub blocked: bool,
-    /// How its clock goes.
+    /// How the neighbour's clock differs from this device's.
     pub clocks: Clocks,
-    /// Where it listens, as it says.
+    /// The addresses at which the neighbour listens, as it says.
     pub addresses: Vec<Vec<u8>>,
     /// Number of the bearer that carries it.
     pub bearer: u8,
-    /// It was asked and does not answer.
+    /// Whether the neighbour does not answer.
     pub silent: bool,
-    /// What a lab says that it costs, in micro-units per MB.
+    /// The price that a lab has set, in micro-units per MB.
     pub price: Option<u64>,
-    /// What it is worth, in our direction.
+    /// The metrics of the link, from this device to the neighbour.
     pub metrics: Metrics,
     /// Whether it may carry data now.
     pub usable: bool,
     /// Whether the neighbour forwards for others, as it says.
     pub forwarding: bool,
-    /// The area that it is in.
+    /// The area that the neighbour is in, as it says.
     pub area: u32,
-    /// Number of its process, as it says, once it has said so.
+    /// The number of the neighbour's process, once it has announced it.
     pub process: Option<u64>,
-    /// What a leaf offers, and listens to.
+    /// The services that the neighbour, a leaf, offers.
     pub services: Vec<Tag>,
+    /// The groups that the neighbour, a leaf, listens to, sorted.
     pub groups: Vec<Tag>,
 }
 
@@ -74,7 +77,8 @@ impl Links {
         self.links.get_mut(&link)
     }
 
-    /// This device's clock was set, forward by so many microseconds: what hellos have told of others' was by the old one.
+    /// Notes that this device's clock was set forward by `by` microseconds: the offsets of hellos refer to the clock as
+    /// it was before.
     pub(in crate::engine) fn handle_clock_step(&mut self, by: i64) {
         for link in self.links.values_mut() {
             link.clocks.set_forward = link.clocks.set_forward.saturating_add(by);
@@ -89,19 +93,19 @@ impl Links {
         self.links.keys().copied().collect()
     }
 
-    /// The link that carries messages to a device.
+    /// The link to the device of that name that was added or named last.
     pub(in crate::engine) fn to(&self, name: &Name) -> Option<(LinkId, &Link)> {
         let id = *self.by_name.get(name)?.last()?;
         self.links.get(&id).map(|link| (id, link))
     }
 
-    /// Links to a neighbour, the oldest first.
+    /// The links to a neighbour, the oldest first.
     pub(in crate::engine) fn of(&self, key: &Pseudonym) -> impl Iterator<Item = (LinkId, &Link)> {
         let ids = self.by_key.get(key).into_iter().flatten();
         ids.filter_map(|id| self.links.get(id).map(|link| (*id, link)))
     }
 
-    /// Neighbours, each once.
+    /// All neighbours, each once.
     pub(in crate::engine) fn neighbours(&self) -> impl Iterator<Item = &Pseudonym> {
         self.by_key.keys()
     }
@@ -162,7 +166,8 @@ impl Links {
 }
 
 impl Neighbours {
-    /// Two processes have one identity.
+    /// Records that two processes have one identity: that of a link's neighbour, or this device's own if `link` is
+    /// `None`.
     pub(in crate::engine) fn handle_twins(&mut self, core: &mut Core, link: Option<LinkId>, addresses: Vec<String>) {
         let name = match link {
             Some(link) => self.links.get(link).and_then(|link| link.name.clone()),
@@ -186,7 +191,7 @@ impl Neighbours {
         self.send_frame(core, link, frame::of(kind, body));
     }
 
-    /// Queues a frame that waits for nothing, in the control class.
+    /// Queues a frame in the control class that depends on no commit.
     pub(in crate::engine) fn send_frame(&mut self, core: &mut Core, link: LinkId, frame: Vec<u8>) {
         core.outputs.push_back(Output::Send {
             link,

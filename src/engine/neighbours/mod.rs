@@ -1,4 +1,4 @@
-//! Neighbours: the devices at the other end of this one's links, what they say of themselves, and what their links are worth.
+//! Neighbours: the devices at the other end of this device's links, what they announce, and the metrics of their links.
 
 pub(super) mod announcements;
 pub(super) mod clocks;
@@ -17,7 +17,7 @@ use crate::share::Rates;
 use crate::time::Now;
 use std::collections::BTreeSet;
 
-/// The state of this wing.
+/// The state of the neighbours wing.
 pub(super) struct Neighbours {
     pub(super) links: links::Links,
     pub(super) peers: peer_credentials::PeerCredentials,
@@ -25,16 +25,17 @@ pub(super) struct Neighbours {
     pub(super) fragments: fragments::Fragments,
     /// How many forged frames each link may still bring.
     pub(super) forgeries: Rates,
-    /// Where this device listens.
+    /// The addresses at which this device listens.
     pub(super) addresses: Vec<Vec<u8>>,
-    /// Tags of the groups that this device listens to, or publishes to: what its link state, or its routers, tell.
+    /// Tags of the groups that this device listens to, or publishes to; advertised in its link state, or by the routers
+    /// of a leaf.
     pub(super) own_groups: BTreeSet<Tag>,
-    /// Something about links has changed that this device tells of, and that routes depend on.
+    /// Whether something about links has changed that this device advertises, and that routes depend on.
     pub(super) links_changed: bool,
 }
 
 impl Neighbours {
-    /// No links yet; what is known of bearers is in the store.
+    /// Starts without links; the spending and the measurements of an earlier process come from the store.
     pub(super) fn load(settings: &Settings, store: &dyn Read, now: Now) -> Result<Self, ReadError> {
         Ok(Self {
             links: links::Links::default(),

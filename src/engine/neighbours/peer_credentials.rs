@@ -1,12 +1,14 @@
-//! Credentials of other devices: those whose frames are verified here, and of which link state and paths speak by hash.
+//! Peer credentials: the credentials of other devices, which verify their frames, and to which link state and paths
+//! refer by hash.
 //!
-//! A credential comes from a neighbour at admission, from whoever opens a session, as an answer to a question for a device, or
-//! because something waits for it and it was asked for. One that nobody asked for is not even verified
-//! (`credentials_unasked`): a neighbour cannot fill the table.
+//! A credential comes from a neighbour at admission, from whoever opens a session, as the answer to a question for a
+//! device, or on request because something waits for it. One that nobody has requested is not even verified
+//! (`credentials_unasked`), so that a neighbour cannot fill the table.
 //!
 //! Invariants
-//! 1. Every credential here has been verified.
-//! 2. At most [`MAX_CREDENTIALS`]. Drop policy: the one learnt first goes (`credentials_forgotten`), but none that is in use.
+//! 1. Every credential in the table has been verified.
+//! 2. At most [`MAX_CREDENTIALS`] are kept. Drop policy: of those that are not in use, the one learnt first goes
+//!    (`credentials_forgotten`); if all are in use, the one learnt first.
 
 use crate::id::{CredentialHash, CredentialPrefix, LinkId, Pseudonym};
 use crate::identity::credential::PeerCredential;
@@ -16,24 +18,25 @@ use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-/// Most credentials kept: those of a whole area's routers in three epochs, and as many publishers.
+/// Most credentials kept: those of all routers of an area in three epochs, and as many of publishers.
 pub(in crate::engine) const MAX_CREDENTIALS: usize = 8_192;
 
-/// How long an answer may take: there and back over the slowest link, twice.
+/// How long an answer to a request may take: twice the round trip over the slowest link.
 const PATIENCE: Duration = Duration::from_secs(300);
-/// Most that are asked for at a time, each for what came over a link. Drop policy: of the link that most were asked for, the one
-/// asked for first is taken no more, and counts as not asked for (`credentials_unasked`).
+/// Most credentials requested at a time, each for something that came over a link. Drop policy: of the link with the
+/// most requests, the oldest request is withdrawn, so that its answer counts as not requested (`credentials_unasked`).
 const MAX_ASKED: usize = 4_096;
 
 /// See the module's documentation.
 #[derive(Debug)]
 pub(in crate::engine) struct PeerCredentials {
-    /// When those that were asked for were.
+    /// The credentials requested, each with the time of its latest request.
     asked: BTreeMap<CredentialHash, Time>,
-    /// The same by the link for whose frames.
+    /// The same credentials, by the link whose frames they are requested for.
     shares: Shares<CredentialHash>,
     known: BTreeMap<CredentialHash, PeerCredential>,
-    /// In the order in which they were learnt.
+    /// The known credentials in the order in which they were learnt, but for those passed over because they were in
+    /// use.
     learnt: VecDeque<CredentialHash>,
     most: usize,
 }
@@ -53,7 +56,7 @@ impl PeerCredentials {
         self.known.get(hash)
     }
 
-    /// A credential is asked for, because of what came over a link.
+    /// Notes that a credential is requested, because of something that came over a link.
     pub(in crate::engine) fn note_asked(&mut self, link: LinkId, hash: CredentialHash, now: Time) {
         self.asked.insert(hash, now);
         if let Some(gone) = self.shares.enter(link, hash) {
@@ -61,14 +64,15 @@ impl PeerCredentials {
         }
     }
 
-    /// A link is gone, and what it was asked for does not come. Who comes back again and again has no more than one share.
+    /// Withdraws the requests for a link that is gone. A neighbour that reconnects again and again has no more than one
+    /// share.
     pub(in crate::engine) fn forget_link(&mut self, link: LinkId) {
         for hash in self.shares.forget(&link) {
             self.asked.remove(&hash);
         }
     }
 
-    /// Takes back that a credential was asked for; answers whether it was.
+    /// Withdraws the request for a credential; returns whether it was requested, and recently enough.
     pub(in crate::engine) fn take_asked(&mut self, hash: &CredentialHash, now: Time) -> bool {
         self.shares.leave(hash);
         self.asked.remove(hash).is_some_and(|at| at + PATIENCE > now)
@@ -82,22 +86,22 @@ impl PeerCredentials {
         self.known.len()
     }
 
-    /// As it was signed.
+    /// A credential as it was signed.
     pub(in crate::engine) fn signed(&self, hash: &CredentialHash) -> Option<Arc<[u8]>> {
         self.known.get(hash).map(|credential| credential.signed.clone())
     }
 
-    /// Whose credential it is.
+    /// The device that a credential belongs to.
     pub(in crate::engine) fn pseudonym(&self, hash: &CredentialHash) -> Option<Pseudonym> {
         self.known.get(hash).map(|credential| credential.body.key)
     }
 
-    /// Whose credentials begin like that.
+    /// The devices whose credentials begin with a prefix.
     pub(in crate::engine) fn under(&self, prefix: &CredentialPrefix) -> impl Iterator<Item = Pseudonym> {
         self.known.range(prefix.hashes()).map(|(_, credential)| credential.body.key)
     }
 
-    /// Keeps a verified credential. Answers whether another had to go: the one learnt first of those that are not in use.
+    /// Keeps a verified credential. Returns whether another one was dropped for it.
     pub(in crate::engine) fn learn(
         &mut self,
         credential: PeerCredential,
@@ -110,7 +114,8 @@ impl PeerCredentials {
         if full {
             let spare = |hash: &CredentialHash| self.known.get(hash).is_none_or(|known| !in_use(known));
             let place = self.learnt.iter().position(spare).unwrap_or(0);
-            // Those before it are in use. Looked at last from now on, they are not gone through each time.
+            // The credentials before it are in use. They go to the back, so that they are not looked at again each
+            // time.
             self.learnt.rotate_left(place);
             if let Some(oldest) = self.learnt.pop_front() {
                 self.known.remove(&oldest);
@@ -121,7 +126,7 @@ impl PeerCredentials {
         full
     }
 
-    /// The credentials that are accepted are others.
+    /// Drops the credentials that are no longer accepted.
     pub(in crate::engine) fn heed(&mut self, accepts: impl Fn(&PeerCredential) -> bool) {
         self.known.retain(|_, known| accepts(known));
         self.learnt.retain(|hash| self.known.contains_key(hash));
@@ -183,7 +188,8 @@ mod tests {
         peers.note_asked(link, hash(3), Time(0) + PATIENCE);
         assert!(!peers.take_asked(&hash(1), Time(0) + PATIENCE), "too long ago");
         assert!(peers.take_asked(&hash(3), Time(0) + PATIENCE), "asked for again since");
-        // One neighbour sends what nobody knows, without end: what another's frames wait for is taken.
+        // One neighbour sends names that nobody knows, without end; what another's frames wait for is accepted all the
+        // same.
         peers.note_asked(LinkId(2), hash(30_000), Time(0) + PATIENCE);
         (0..20_000).for_each(|n| peers.note_asked(link, hash(n), Time(0) + PATIENCE));
         assert!(peers.asked.len() <= MAX_ASKED && peers.shares.len() <= MAX_ASKED);

@@ -1,4 +1,4 @@
-//! Data frames as they leave: their path, their parts, and the queue of their link.
+//! Data frames: the path with which they leave, their parts, and how long they may wait for their link.
 
 use crate::engine::core::Core;
 use crate::engine::routing::Routing;
@@ -14,7 +14,8 @@ use core::time::Duration;
 use rand_chacha::rand_core::Rng;
 
 impl Routing {
-    /// Names an attempt, by which it is known if it should come back.
+    /// Draws the identity of a transmission attempt, and remembers it, so that the frame is recognized if it comes
+    /// back.
     pub(in crate::engine) fn outer_id(&mut self, core: &mut Core) -> OuterId {
         let mut id = [0; OuterId::LEN];
         core.rng.fill_bytes(&mut id);
@@ -23,21 +24,24 @@ impl Routing {
     }
 }
 
-/// A path as it leaves its sender, over a link of that price in micro-units per MB. `bytes` are those of header and sealed part.
+/// The path of a frame as it leaves its sender over a link with this price in micro-units per MB. `bytes` counts the
+/// header and the sealed part.
 pub(in crate::engine) fn path_of(route: &Route, price: u64, bytes: usize, outer: OuterId) -> Path {
     let spent = price.saturating_mul(bytes as u64) / 1_000_000;
     Path { outer, hops: route.hops.clone(), spent, ..Path::default() }
 }
 
-/// Until when a frame of that expiry may wait for its link.
+/// Until when a frame with that expiry may wait for its link.
 pub(in crate::engine) fn of_use_until(expiry: Unix, now: Now) -> Time {
     now.time + expiry.since(now.unix) + LEEWAY
 }
 
-/// How much longer than until its expiry by this clock a frame may wait for its next link: its sender's clock may be behind.
+/// How much longer than until its expiry by this clock a frame may wait for its next link, since its sender's clock may
+/// be behind.
 const LEEWAY: Duration = Duration::from_secs(10);
 
-/// A data frame of its parts; the sealed one lies in `buffer`, if that is to be shared.
+/// Builds a data frame from its parts. A sealed part that is long enough to be shared is not copied, but refers to
+/// `buffer`, in which it lies.
 pub(in crate::engine) fn put_data(header: &[u8], path: &Path, sealed: &[u8], buffer: &Bytes) -> OutFrame {
     let path = wire::encode(path);
     let copied = if sealed.len() < SHARED { sealed.len() } else { 0 };
@@ -48,7 +52,7 @@ pub(in crate::engine) fn put_data(header: &[u8], path: &Path, sealed: &[u8], buf
     OutFrame::around(head, buffer, sealed)
 }
 
-/// A message's identity, for logs.
+/// The identity of a message, for logs.
 pub(in crate::engine) fn inner(stream: crate::id::StreamId, sequence: u64) -> InnerId {
     InnerId { stream, sequence }
 }

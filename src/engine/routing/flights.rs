@@ -1,33 +1,35 @@
-//! Flights: frames of ours that are under way to be confirmed, and the path each of them took.
+//! Flights: this device's frames that are under way and are to be confirmed, and the path that each of them took.
 //!
-//! What becomes of a flight is all that a sender ever learns of a path with relays in it: a receipt clears the hops that
-//! it took, a flight that was not confirmed in time throws a shadow on all of them. One that is late after all lifts it again.
-//! What a flight cost for each of its messages is remembered when these are queued again: a receipt that comes then confirms what was paid for.
+//! The fate of its flights is all that a sender ever learns of a path with relays in it: a receipt clears the hops of
+//! the path, and a flight that was not confirmed in time casts doubt on all of them. A receipt that comes late after
+//! all lifts that doubt again. When the messages of a flight are queued again, its price for each of them is
+//! remembered: a receipt that comes then confirms what was paid for.
 //!
 //! Invariants
-//! 1. A flight is praised once, by its first receipt, and blamed once, if none has come in time.
-//! 2. That a hop has a frame is believed from the neighbour to which it went, and nobody else.
+//! 1. An acknowledgement by a hop is believed only from the neighbour to which the frame went.
+//! - A flight is praised once, by its first receipt, and blamed at most once, if no receipt has come in time.
 
 use crate::engine::routing::routes::Route;
 use crate::id::{Name, OuterId, Pseudonym};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-/// Most flights remembered. Drop policy: the oldest is forgotten, and tells nothing (`flights_forgotten`).
+/// Most flights remembered. Drop policy: the oldest is forgotten, and its path is neither praised nor blamed
+/// (`flights_forgotten`).
 pub(in crate::engine) const MAX_FLIGHTS: usize = 16_384;
 
-/// Most flights whose price is remembered when their messages are queued again. Drop policy: the oldest is forgotten, and a message of it that is
-/// confirmed after all is told to have cost nothing.
+/// Most flights whose price is remembered when their messages are queued again. Drop policy: the oldest is forgotten,
+/// and a message of it that is confirmed after all is reported to have cost nothing.
 const MAX_GIVEN_UP: usize = 4_096;
 
-/// One frame under way.
+/// A frame that is under way.
 #[derive(Clone, Debug)]
 pub(in crate::engine) struct Flight {
-    /// Over what.
+    /// The route that it took.
     pub route: Arc<Route>,
-    /// What it costs in micro-units.
+    /// What it costs in micro-units, without the messages that have been confirmed.
     pub price: u64,
-    /// Messages in it that have not been confirmed.
+    /// How many of its messages have not been confirmed.
     pub messages: usize,
     /// Whether its route has been praised for it.
     pub praised: bool,
@@ -36,37 +38,37 @@ pub(in crate::engine) struct Flight {
 }
 
 impl Flight {
-    /// What each of its messages that have not been confirmed costs.
+    /// The price of each of its messages that have not been confirmed, in micro-units.
     fn share(&self) -> u64 {
         self.price / (self.messages.max(1) as u64)
     }
 }
 
-/// All of them.
+/// All flights.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Flights {
     last: u64,
     flights: BTreeMap<u64, Flight>,
-    /// What each message of those cost whose messages are queued again.
+    /// The price of each message of the flights whose messages were queued again, by flight.
     given_up: BTreeMap<u64, u64>,
-    /// Frames that the next hop is to acknowledge, by which neighbour that is, and whom they are for.
+    /// The frames that the next hop is to acknowledge, with that neighbour, and the device that each is for.
     hops: BTreeMap<(OuterId, Pseudonym), Name>,
     order: VecDeque<(OuterId, Pseudonym)>,
 }
 
 impl Flights {
-    /// How many are watched.
+    /// How many flights, or frames to be acknowledged by a hop, are remembered: the greater of the two.
     pub(in crate::engine) fn len(&self) -> usize {
         self.flights.len().max(self.hops.len())
     }
 
-    /// The number of the next one.
+    /// The number of the next flight.
     pub(in crate::engine) fn next(&mut self) -> u64 {
         self.last += 1;
         self.last
     }
 
-    /// One has left. Answers whether another had to be forgotten.
+    /// Notes that a flight has left. Returns whether another one had to be forgotten.
     pub(in crate::engine) fn left(&mut self, number: u64, flight: Flight) -> bool {
         self.flights.insert(number, flight);
         let full = self.flights.len() > MAX_FLIGHTS;
@@ -76,7 +78,8 @@ impl Flights {
         full
     }
 
-    /// One of its messages was confirmed: whether that is the first, over what, and what the message cost.
+    /// Notes that a message of a flight was confirmed. Returns whether it is the first of the flight, the flight's
+    /// route, and what the message cost in micro-units; `None` if the flight is unknown.
     pub(in crate::engine) fn confirmed(&mut self, number: u64) -> Option<(bool, Arc<Route>, u64)> {
         let flight = self.flights.get_mut(&number)?;
         let first = !core::mem::replace(&mut flight.praised, true);
@@ -90,14 +93,14 @@ impl Flights {
         Some((first, route, price))
     }
 
-    /// No receipt of it has come in time: over what, if that is to be blamed.
+    /// Notes that no receipt of a flight has come in time. Returns its route if that is to be blamed.
     pub(in crate::engine) fn suspicious(&mut self, number: u64) -> Option<Arc<Route>> {
         let flight = self.flights.get_mut(&number).filter(|flight| !flight.praised && !flight.blamed)?;
         flight.blamed = true;
         Some(flight.route.clone())
     }
 
-    /// What was in it travels in another.
+    /// Ends a flight whose messages are queued again, and remembers their price.
     pub(in crate::engine) fn lost(&mut self, number: u64) {
         if let Some(flight) = self.flights.remove(&number) {
             self.given_up.insert(number, flight.share());
@@ -107,12 +110,12 @@ impl Flights {
         }
     }
 
-    /// What a message cost that was confirmed when it was queued again.
+    /// What a message cost, in micro-units, that is confirmed after it was queued again.
     pub(in crate::engine) fn price_of_given_up(&self, number: u64) -> Option<u64> {
         self.given_up.get(&number).copied()
     }
 
-    /// The next hop is to acknowledge this frame.
+    /// Notes that the next hop is to acknowledge a frame.
     pub(in crate::engine) fn asks_hop(&mut self, frame: OuterId, next: Pseudonym, to: Name) {
         self.hops.insert((frame, next), to);
         self.order.push_back((frame, next));
@@ -123,7 +126,8 @@ impl Flights {
         }
     }
 
-    /// A neighbour says that it has it: whom the frame is for, if it went to that neighbour.
+    /// Processes a neighbour's acknowledgement of a frame. Returns the device that the frame is for, or `None` if the
+    /// frame did not go to that neighbour.
     pub(in crate::engine) fn hop_acked(&mut self, frame: &OuterId, by: &Pseudonym) -> Option<Name> {
         self.hops.remove(&(*frame, *by))
     }

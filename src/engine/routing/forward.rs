@@ -1,30 +1,34 @@
-//! Forwarding: what a router does with a data frame that is for somebody else.
+//! Forwarding: what a router does with a data frame that is for another device.
 //!
 //! ```text
 //! frame ─▶ expired? hops used up? been here? ──yes──▶ drop, counted
 //!    │ no
 //!    ▼
-//! the next hop of its path, over the link that its policy likes best
+//! the next hop of its path, over the link that its policy ranks best
 //!    │ gone, silent, or none named
 //!    ▼
-//! repair: a way of our own, under the frame's own policy less what is spent, past nobody who has had it
+//! repair: a route of this router's own, under the frame's own policy less what is spent, past nobody who has had it
 //!    │ none
 //!    ▼
 //! drop, counted; ask where the receiver is, if that is not known, for when the frame comes again
 //! ```
 //!
-//! Header and sealed part go on byte for byte; the path alone is written anew, and the sealed part is not even copied: it goes
-//! out from where it was read to. A router remembers where the frames of a
-//! session come from, so that the receiver's *unknown session* finds the way back to whoever has the session.
+//! The header and the sealed part are forwarded byte for byte; only the path is written anew, and the sealed part is
+//! not even copied: it leaves from the buffer into which it was read. A router remembers where the frames of a session
+//! come from, so that the receiver's NACK for an unknown session finds its way back to whoever has the session.
 //!
-//! A frame that its next link does not take waits for it, for as long as it has left by this clock and ten seconds more, and is dropped then: a link
-//! that was overloaded is not to carry what is over for as long again.
+//! A frame that its next link does not accept yet waits for it, for as long as it has left by this clock and ten
+//! seconds more, and is dropped then: a link that was overloaded must not go on to carry expired frames.
 //!
 //! Invariants
-//! 1. A frame passes a router once: its path lists who has had it, and whoever finds itself there drops it. Its sender, which is not
-//!    among them, knows the last [`MAX_OWN`] attempts of its process by their outer ids.
-//! 2. Nothing is forwarded beyond [`MAX_HOPS`] relays, past its expiry, or over budget.
-//! 3. A router learns nothing of a frame but header and path.
+//! 1. A frame that comes back to its sender goes no further: the sender, which is not in the list of relays, knows the
+//!    last [`MAX_OWN`] attempts of its process by their outer ids.
+//! 2. No frame is forwarded over more than [`MAX_HOPS`] relays, or after its expiry plus the skew that clocks may have.
+//! 3. A router reads the header and the path of a frame, and nothing of its payload.
+//! - A frame passes a router once: its path lists the relays that have had it, and a relay that finds itself there
+//!   drops it.
+//! - A route that a relay finds itself keeps what is left of the frame's budget. Along the hops that its path names,
+//!   the budget is not checked again.
 
 use crate::counter::Counter;
 use crate::engine::core::Core;
@@ -41,22 +45,23 @@ use crate::wire::frame::{self, Kind};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// Most sessions of others whose way back is remembered. Drop policy: of the link that most of them came over the one
-/// learnt first is forgotten (`flows_forgotten`): its sender retries until it finds out by itself.
+/// Most sessions of others for which it is remembered where their frames come from. Drop policy: of the link with most
+/// of them, the one learnt first is forgotten (`flows_forgotten`); its sender retries until it finds out by itself.
 pub(in crate::engine) const MAX_FLOWS: usize = 4_096;
 
-/// Most of this node's own attempts that it knows if they come back. Drop policy: the oldest is forgotten, and would be handed on once.
+/// Most of this node's own attempts that are recognized if they come back. Drop policy: the oldest is forgotten, and
+/// its frame would be forwarded once.
 const MAX_OWN: usize = 4_096;
 
-/// Sessions of others that pass through here, and attempts that began here.
+/// The sessions of others that pass through here, and the attempts that began here.
 #[derive(Debug)]
 pub(in crate::engine) struct Flows {
     from: BTreeMap<SessionId, LinkId>,
     shares: Shares<SessionId>,
     own: BTreeSet<OuterId>,
-    /// The same, oldest first.
+    /// The attempts in `own`, oldest first.
     begun: VecDeque<OuterId>,
-    /// Bytes of the frames forwarded.
+    /// Bytes of all frames forwarded.
     pub(in crate::engine) forwarded: u64,
 }
 
@@ -73,12 +78,12 @@ impl Default for Flows {
 }
 
 impl Flows {
-    /// How many are remembered.
+    /// How many sessions of others are remembered.
     pub(in crate::engine) fn len(&self) -> usize {
         self.from.len()
     }
 
-    /// An attempt begins here.
+    /// Notes that a transmission attempt begins here.
     pub(in crate::engine) fn begin(&mut self, attempt: OuterId) {
         self.own.insert(attempt);
         self.begun.push_back(attempt);
@@ -89,7 +94,7 @@ impl Flows {
         }
     }
 
-    /// Frames of a session come over that link. Answers whether another had to be forgotten.
+    /// Notes that frames of a session come over a link. Returns whether another session had to be forgotten.
     fn note(&mut self, session: SessionId, from: LinkId) -> bool {
         if self.from.insert(session, from) == Some(from) {
             return false;
@@ -98,25 +103,25 @@ impl Flows {
         gone.is_some_and(|gone| self.from.remove(&gone).is_some())
     }
 
-    /// Where the frames of a session come from.
+    /// The link over which the frames of a session come.
     pub(in crate::engine) fn back(&self, session: &SessionId) -> Option<LinkId> {
         self.from.get(session).copied()
     }
 }
 
-/// Where a frame goes next.
+/// The link over which a frame leaves next, and its path as it leaves.
 struct Next {
     link: LinkId,
     path: Path,
 }
 
 impl Routing {
-    /// Whether a hop may be us, in this epoch or one of the two beside it.
+    /// Whether a hop may be this device, by one of its credentials that are known here.
     fn is_own(&self, core: &Core, neighbours: &Neighbours, hop: &CredentialPrefix) -> bool {
         neighbours.peers.under(hop).any(|pseudonym| pseudonym == core.own)
     }
 
-    /// Hands on a frame that is for another device.
+    /// Forwards a frame that is for another device, or drops it.
     pub(in crate::engine) fn forward(
         &mut self,
         core: &mut Core,
@@ -164,7 +169,8 @@ impl Routing {
             .send_data(core, Leaving { link, class: data.header.class, frame: out, after: Lsn(0), until: Some(until) });
     }
 
-    /// Along the frame's path if it stands, else along one of our own.
+    /// The next hop that the frame's path names, if there is a usable link to it; else the first one of a route of this
+    /// router's own.
     fn next_hop(
         &mut self,
         core: &mut Core,
@@ -187,7 +193,7 @@ impl Routing {
         self.repair(core, neighbours, from, data, bytes)
     }
 
-    /// A way of our own, past nobody who has had the frame.
+    /// Finds a route of this router's own, past nobody who has had the frame.
     fn repair(
         &mut self,
         core: &mut Core,

@@ -1,4 +1,4 @@
-//! Who is who: credentials that are learnt, and the hops of paths that they stand for.
+//! Identities: credentials that are learnt, and the devices that the hops of paths stand for.
 
 use crate::counter::Counter;
 use crate::engine::core::Core;
@@ -9,15 +9,16 @@ use crate::identity::credential::PeerCredential;
 use std::collections::BTreeSet;
 
 impl Routing {
-    /// Who a hop is: the router of this area whose credential begins like that, else whoever else has such a one. One that
-    /// could be two of them is nobody.
+    /// The device that a hop stands for: the router of this area whose credential begins with the prefix, else another
+    /// device with such a credential. `None` if the prefix fits no device or more than one.
     pub(in crate::engine) fn pseudonym_at(&self, neighbours: &Neighbours, hop: &CredentialPrefix) -> Option<Pseudonym> {
         let one_of = |mut all: BTreeSet<Pseudonym>| all.pop_first().filter(|_| all.is_empty());
         let routers: BTreeSet<Pseudonym> = self.link_state.lsdb.routers_under(hop).collect();
         one_of(if routers.is_empty() { neighbours.peers.under(hop).collect() } else { routers })
     }
 
-    /// Keeps a credential that has been verified. Of those that are known, one's own, neighbours' and routers' are in use.
+    /// Keeps a credential that has been verified. The credentials in use, which are not dropped for it, are those of
+    /// this device, of neighbours and of routers.
     pub(in crate::engine) fn learn_credential(
         &self,
         core: &mut Core,

@@ -1,25 +1,28 @@
-//! Link state: what this node tells of its links, and what it hears of those of others.
+//! Link state: what this node advertises of its links, and what it learns of the links of others.
 //!
 //! ```text
-//! neighbour says that it forwards ─▶ LsaDigest, with entries if the database is small
+//! neighbour announces that it forwards ─▶ LsaDigest, with entries if the database is small
 //! LsaDigest ─▶ no entries? same summary: done, else ours, with entries · entries newer than ours ─▶ LsaRequest
-//! LsaRequest ─▶ each LSA asked for
+//! LsaRequest ─▶ each LSA requested
 //! Lsa ─▶ older than ours? ─▶ ours back, once a second
 //!        newer? origin's credential known? no ─▶ CredentialRequest, wait
-//!               signature? · origin's turn? ─▶ keep, tell the others
-//! own links change ─▶ origin says when it is told ─▶ sign, keep, to all routers
+//!               signature? · origin's turn? ─▶ keep, tell the other neighbours
+//! own links change ─▶ origin says when to advertise ─▶ sign, keep, flood to all routers
 //! ```
 //!
-//! Only routers take part; a leaf is listed by the routers that it has links to. Neighbours are told over the link that
-//! costs least. How news travels through the area is `flooding`; what this node says of itself is `own`; how often others
-//! are heard and answered is `pace`; credentials by which others name their neighbours, and that are not known here, are `names`.
+//! Only routers take part; a leaf is listed by the routers that it has links to. A neighbour is sent LSAs over the link
+//! to it that costs least. How news travels through the area is described in `flooding`, what this node advertises of
+//! itself in `own`, how often others are heard and answered in `pace`, and what happens to unknown credentials by which
+//! others name their neighbours in `names`.
 //!
 //! Invariants
-//! 1. Nothing gets into the database whose signature has not been verified under a verified credential.
-//! 2. An LSA is handed on only when it was news, and never to where it came from.
-//! 3. What waits for credentials is bounded by [`MAX_WAITING`], for each link by [`WAITING_OF_LINK`] and [`WAITING_BYTES`], and by [`WAIT`]; drop
-//!    policy: the newest is dropped, and asked for again with the next digest (`lsas_without_credential`).
-//! 4. What is no news costs neither a signature's verification nor its origin's turn.
+//! 1. No LSA enters the database unless its signature has been verified under a verified credential.
+//! 2. An LSA is forwarded only when it is news, and never to where it came from.
+//! 3. An LSA that is no news does not take its origin's turn.
+//! - Nor is the signature of an LSA verified that is no news.
+//! - At most [`MAX_WAITING`] LSAs wait for credentials, of one link at most [`WAITING_OF_LINK`] with [`WAITING_BYTES`],
+//!   for [`WAIT`]. Drop policy: the newest is dropped, and requested again after the next digest
+//!   (`lsas_without_credential`).
 
 use crate::engine::core::Core;
 use crate::engine::neighbours::Neighbours;
@@ -48,19 +51,19 @@ use std::sync::Arc;
 
 /// Most LSAs that wait for a credential.
 const MAX_WAITING: usize = 256;
-/// And most of them from one link.
+/// Most LSAs from one link that wait for a credential.
 const WAITING_OF_LINK: usize = 64;
-/// And most bytes of these.
+/// Most bytes of the LSAs from one link that wait for a credential.
 const WAITING_BYTES: usize = 512 * 1024;
-/// How long they wait.
+/// How long an LSA waits for a credential.
 const WAIT: Duration = Duration::from_secs(3);
-/// A digest tells all entries at once up to this many.
+/// Up to this many entries a digest lists all of them at once.
 const SMALL: usize = 64;
-/// Changes at other routers within so long go into the graph together: many come at once when a network starts.
+/// Changes at other routers within this time enter the graph together: many come at once when a network starts.
 const GATHER: Duration = Duration::from_millis(100);
-/// How often neighbours compare databases.
+/// How often neighbours compare their databases.
 const REFRESH: Duration = Duration::from_secs(30 * 60);
-/// And once this long after the link came up: frames may be lost while two connections become one.
+/// They also compare once this long after a link came up: frames may be lost while two connections become one.
 const SETTLED: Duration = Duration::from_secs(10);
 
 /// See the module's documentation.
@@ -68,12 +71,13 @@ const SETTLED: Duration = Duration::from_secs(10);
 pub(in crate::engine) struct LinkState {
     pub(in crate::engine) lsdb: Lsdb,
     origin: Origin,
-    /// Something that routes depend on has changed.
+    /// Whether something has changed that routes depend on.
     changed: bool,
-    /// As of when the graph was made, and the trees.
+    /// The generation of the database from which the graph was built last.
     seen: u64,
+    /// The generation of the database from which the trees of groups were grown last.
     grown: u64,
-    /// When the graph was made.
+    /// When the graph was built last.
     made: Time,
     waiting: VecDeque<Waiting>,
     news: News,
@@ -119,12 +123,12 @@ impl LinkState {
         self.lsdb.entry(router).is_some()
     }
 
-    /// The router with that handle.
+    /// The router with that handle, if the database knows it.
     pub(in crate::engine) fn router_of(&self, handle: &Handle) -> Option<Pseudonym> {
         self.lsdb.router_with(handle).filter(|router| self.lsdb_knows(router))
     }
 
-    /// The router of that name.
+    /// The router of that name, if the database knows it.
     pub(in crate::engine) fn router_named(&self, name: &Name) -> Option<Pseudonym> {
         self.names.get(name).copied().filter(|router| self.lsdb_knows(router))
     }
@@ -133,12 +137,12 @@ impl LinkState {
         self.named.get(router)
     }
 
-    /// The credential that a router goes by.
+    /// The hash of the credential under which a router advertises.
     pub(in crate::engine) fn hash_of(&self, router: &Pseudonym) -> Option<CredentialHash> {
         self.lsdb.entry(router).map(|entry| entry.lsa.origin)
     }
 
-    /// Whether routes have to be looked at anew.
+    /// Whether the graph has to be built anew; it is taken as built now then.
     pub(in crate::engine) fn take_changed(&mut self, now: Time) -> bool {
         let generation = self.lsdb.generation();
         let changed = core::mem::take(&mut self.changed) | (generation != self.seen);
@@ -149,7 +153,8 @@ impl LinkState {
         changed
     }
 
-    /// Whether what others tell waits for more of it: after the first news, the graph is made anew once in [`GATHER`].
+    /// Whether to wait for more changes before the graph is built anew: after the first news of others it is built at
+    /// most once in [`GATHER`].
     pub(in crate::engine) fn gathers(&mut self, now: Time) -> bool {
         let next = self.made + GATHER;
         let gathers = !self.changed && self.lsdb.generation() != self.seen && now < next;
@@ -159,23 +164,23 @@ impl LinkState {
         gathers
     }
 
-    /// Whether what routers tell has changed: the trees of groups have to be grown anew.
+    /// Takes whether what routers advertise has changed, so that the trees of groups have to be grown anew.
     fn take_told(&mut self) -> bool {
         let generation = self.lsdb.generation();
         core::mem::replace(&mut self.grown, generation) != generation
     }
 
-    /// Routes are to be looked at anew.
+    /// Has routes looked at anew.
     pub(in crate::engine) fn reconsider(&mut self) {
         self.changed = true;
     }
 
-    /// A hop's name has got better or worse.
+    /// Has routes looked at anew if the failure history of a hop has `changed`.
     pub(in crate::engine) fn note_history(&mut self, changed: bool) {
         self.changed |= changed;
     }
 
-    /// Routes are to be looked at anew then.
+    /// Has routes looked at anew at a given time.
     pub(in crate::engine) fn look_again(&mut self, at: Time, now: Time) {
         if at > now {
             self.again = Some(self.again.map_or(at, |known| known.min(at)));
@@ -199,7 +204,7 @@ impl LinkState {
 }
 
 impl Routing {
-    /// Compares databases with a neighbour before long.
+    /// Compares databases with a neighbour again soon.
     fn compare_again(&mut self, core: &Core, link: LinkId) {
         let at = core.now.time + pace::AGAIN;
         if let Some(due) = self.link_state.digests.get_mut(&link) {
@@ -207,7 +212,7 @@ impl Routing {
         }
     }
 
-    /// A neighbour forwards for others: compare databases.
+    /// Begins to compare databases with a neighbour that forwards for others.
     pub(in crate::engine) fn meet_router(&mut self, core: &mut Core, neighbours: &mut Neighbours, link: LinkId) {
         if !core.settings.forwarding {
             return;
@@ -220,7 +225,7 @@ impl Routing {
         self.link_state.digests.insert(link, core.now.time + SETTLED);
     }
 
-    /// A link is gone.
+    /// Forgets what concerns a link that is gone, and requests from others what was requested over it.
     pub(in crate::engine) fn forget_link_in_routing(
         &mut self,
         core: &mut Core,
@@ -308,7 +313,7 @@ impl Routing {
         if !verify_signed(CONTEXT, &credential.body.key, &signed) {
             return neighbours.note_forgery(core, link, Counter::LsasForged);
         }
-        // Only what an origin has signed, and is news, takes a turn.
+        // Only an LSA that its origin has signed, and that is news, takes a turn.
         match self.link_state.pace.turn(origin, link, sequence, body, core.now.time) {
             Turn::Now => {}
             Turn::Held => return core.count(Counter::LsasTooOften, 1),
@@ -370,7 +375,7 @@ impl Routing {
         self.link_state.waiting.push_back(Waiting { origin, from, signed: signed.to_vec(), until });
     }
 
-    /// A credential has come: LSAs that waited for it, and links whose ends it names.
+    /// Processes what waited for a credential that has arrived: LSAs of its device, and links whose ends it names.
     pub(in crate::engine) fn release_lsas(
         &mut self,
         core: &mut Core,
@@ -391,7 +396,7 @@ impl Routing {
         }
     }
 
-    /// Of the links to a router the one that costs least.
+    /// Of the links to a neighbouring router of this area the one that costs least; silent links come last.
     pub(in crate::engine) fn control_link(
         &self,
         core: &Core,
@@ -412,7 +417,7 @@ impl Routing {
         }
     }
 
-    /// Contacts have changed: routers may have got names.
+    /// Gives routers the names that they have by changed contacts.
     pub(in crate::engine) fn name_routers(&mut self, core: &mut Core, neighbours: &mut Neighbours) {
         let known: Vec<(Handle, Pseudonym)> =
             self.link_state.lsdb.entries().map(|entry| (entry.handle, entry.router)).collect();
@@ -434,7 +439,7 @@ impl Routing {
         let due: Vec<LinkId> =
             self.link_state.digests.iter().filter(|(_, at)| **at <= now).map(|(link, _)| *link).collect();
         for link in due {
-            // Not all at once.
+            // Neighbours are not all told at once.
             let jitter = Duration::from_millis(u64::from(core.own.0[0]) * 1_000);
             self.link_state.digests.insert(link, now + REFRESH + jitter);
             self.send_digest(core, neighbours, link, false);
@@ -450,8 +455,9 @@ impl Routing {
         }
     }
 
-    /// At the end of a turn: tells of our own links if they have changed, and looks at routes anew.
-    /// Answers whether what routers tell has changed: the trees of groups have to be grown anew. `waiting`: there are messages that wait for a way.
+    /// Ends a turn: advertises this router's own links if they have changed, and looks at routes anew. Returns whether
+    /// what routers advertise has changed, so that the trees of groups have to be grown anew. `waiting` tells whether
+    /// messages wait for a route.
     pub(in crate::engine) fn settle_routing(
         &mut self,
         core: &mut Core,

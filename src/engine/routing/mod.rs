@@ -1,4 +1,5 @@
-//! Routing: what routers tell each other, the ways that follow from it, and frames that go along them for others.
+//! Routing: what routers advertise to each other, the routes that follow from it, and the frames that are forwarded for
+//! others.
 
 pub(super) mod data_frames;
 pub(super) mod flights;
@@ -14,32 +15,32 @@ pub(super) mod wording;
 use crate::id::{Name, Pseudonym};
 use crate::routing::locating::Locating;
 
-/// The state of this wing.
+/// The state of the routing wing.
 pub(super) struct Routing {
     pub(super) link_state: link_state::LinkState,
     pub(super) routes: routes::Routes,
     pub(super) flows: forward::Flows,
     pub(super) locating: Locating,
     pub(super) flights: flights::Flights,
-    /// What messages under way, and those that wait, have to know.
+    /// What messages that are under way, or wait, have to be told about routes.
     pub(super) reroutes: Vec<Reroute>,
 }
 
-/// What has become of ways, for the messages that were on them or wait for one.
+/// What has become of routes, for the messages that were on them or wait for one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Reroute {
-    /// What is under way to that device may be lost, and goes another way at once.
+    /// Messages under way to that device may be lost, and are sent on another route at once.
     Lost(Name),
-    /// What is under way to that device may be lost.
+    /// Messages under way to that device may be lost.
     Broken(Name),
-    /// Ways are others: all that waits for one is looked at again.
+    /// Routes have changed: every message that waits for one is looked at again.
     Anew,
-    /// Where that device is has come to be known.
+    /// The location of that device has become known.
     Found(Name),
 }
 
 impl Routing {
-    /// Nothing is known of others yet.
+    /// Starts with no knowledge of other routers.
     pub(super) fn new(own: Pseudonym, area: u32) -> Self {
         Self {
             link_state: link_state::LinkState::new(own, area),

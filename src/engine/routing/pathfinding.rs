@@ -1,12 +1,12 @@
-//! Searches of the graph, on behalf of `routes`.
+//! Pathfinding: searches of the graph on behalf of `routes`.
 //!
-//! **Mechanism.** A search asks the shortest-path trees that are kept. Where it has to keep clear of some routers it asks the
-//! graph itself: a relay keeps clear of those who have had the frame, and everybody keeps clear of routers that neither
-//! are in the frame's segment nor reach it (`segments`), since those would not hand it on.
+//! **Mechanism.** A search uses the cached shortest-path trees. Where it has to avoid some routers it searches the
+//! graph itself: a relay avoids the routers that have had the frame, and every node avoids routers that are neither in
+//! the frame's segment nor reach it (`segments`), since those would not forward it.
 //!
 //! Invariants
-//! 1. A route to a device leads only through routers that hand on frames of the segment that goes to it, as far as their
-//!    credentials are known.
+//! 1. A route to a device leads only through routers that forward frames of the segment that is sent to it, as far as
+//!    the routers' credentials are known.
 
 use crate::engine::core::Core;
 use crate::engine::neighbours::{Neighbours, segments};
@@ -19,12 +19,12 @@ use crate::routing::policy::Wants;
 use crate::routing::search::{Found, NoPath, Overlay, Path, search};
 use std::borrow::Cow;
 
-/// What a search keeps clear of.
+/// What a search avoids.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::engine) struct Avoided<'a> {
-    /// Those who have had the frame.
+    /// The routers that have had the frame.
     pub(in crate::engine) nodes: &'a [Pseudonym],
-    /// Routers that do not hand on frames of this segment.
+    /// The segment of the frame: routers that forward no frames of it are avoided.
     pub(in crate::engine) segment: Option<u8>,
 }
 
@@ -45,7 +45,7 @@ impl Routing {
         }
         let graph = &self.routes.graph;
         let mut overlay = overlay.into_owned();
-        // Those who have had it have taken their part of the hops.
+        // The routers that have had the frame have used up their part of the hops.
         let taken = u32::try_from(past.nodes.len()).unwrap_or(u32::MAX);
         overlay.hops = overlay.hops.map(|hops| hops.saturating_sub(taken));
         overlay.excluded.extend(past.nodes.iter().filter_map(|node| graph.index(node)));
@@ -53,7 +53,7 @@ impl Routing {
         search(graph, from, to, wants, &overlay)
     }
 
-    /// What searches for frames of a segment are to know besides the graph.
+    /// What a search for frames of a segment has to know besides the graph.
     pub(in crate::engine) fn overlay_for(&self, segment: Option<u8>) -> Cow<'_, Overlay> {
         let Routes { overlay, reaches, .. } = &self.routes;
         let Some(segment) = segment else { return Cow::Borrowed(overlay) };
@@ -67,7 +67,8 @@ impl Routing {
         Cow::Owned(overlay)
     }
 
-    /// A path of the graph as a route, or `None` if the credential of a router on it is unknown.
+    /// A path of the graph as a route, or `None` if the credential of a router on it is unknown. `last` is the leaf at
+    /// the end of the path, if the destination is one.
     pub(in crate::engine) fn route_along(&self, path: &Path, last: Option<&PeerCredential>) -> Option<Route> {
         let graph = &self.routes.graph;
         let edges: Vec<_> = path.edges.iter().map(|edge| graph.edge(*edge)).collect();
@@ -88,7 +89,8 @@ impl Routing {
         Some(Route { nodes, hops, bearers, totals: path.totals, rate, pairs, leaf })
     }
 
-    /// Searches the graph. `last`: the leaf that one of the targets lists, if the destination is one.
+    /// Searches the graph, and the links of this device, for the best route to one of the targets and an alternate
+    /// route. `last` is the leaf that the targets list, if the destination is one.
     pub(in crate::engine) fn search(
         &mut self,
         core: &mut Core,
@@ -133,7 +135,7 @@ impl Routing {
         }
     }
 
-    /// Where the graph does not help, a link of our own may.
+    /// Finds a route over a link of this device to one of the targets, where the graph does not help.
     pub(in crate::engine) fn search_neighbours(
         &self,
         core: &Core,
@@ -158,7 +160,8 @@ impl Routing {
         Err(NoRoute::Apart)
     }
 
-    /// The segment of frames to a router, or to the leaf that some routers list.
+    /// The segment of frames to a router, or to the leaf that some routers list. `None` if it is unknown, or there is
+    /// none in common.
     pub(in crate::engine) fn segment_towards(
         &self,
         core: &Core,
@@ -170,7 +173,8 @@ impl Routing {
         neighbours.segment_to(core, leaf.or_else(router)?)
     }
 
-    /// Of one whose credential is not known, nothing is known that speaks against it.
+    /// The segments that each router of a graph may exchange frames of, as bit maps. A router whose credential is
+    /// unknown is assumed to forward frames of all segments.
     pub(in crate::engine) fn reaches_in(&self, core: &Core, neighbours: &Neighbours, graph: &Graph) -> Vec<u64> {
         let bulletin = core.membership.bulletin();
         let reach = |node: &Pseudonym| {

@@ -1,21 +1,22 @@
-//! Routes: which way each destination's messages take, and why it changed.
+//! Routes: which path the messages to each destination take, and why it changed.
 //!
-//! **Mechanism.** A route is chosen for a destination and the send policy of its messages, from the graph of the link-state
-//! database with our own links as we see them ourselves. It stays until it breaks or another is clearly better (`hold_down`);
-//! every change goes into the event log with the one thing that made it.
+//! **Mechanism.** A route is chosen for a destination and the send policy of its messages, from the graph of the
+//! link-state database together with this device's own links as it sees them itself. It is kept until it breaks or
+//! another one is clearly better (`hold_down`); every change goes into the event log with its main cause.
 //!
-//! The send policy say what is to be saved; a deadline forbids ways that take too long. A message that has time for the way that its send policy
-//! like best takes it. For those that have not another is chosen and kept beside it ([`Aim::hurried`]), so that what has time
-//! does not go the dear way of what has none.
+//! The send policy states what is to be minimised; a deadline rules out routes that take too long. A message with
+//! enough time takes the route that its send policy ranks best. For messages without enough time another route is
+//! chosen and kept beside it ([`Aim::hurried`]), so that those with enough time do not take the expensive route of the
+//! hurried ones.
 //!
-//! A destination may be a neighbour, a router that the database knows, or a leaf that one or more routers list. A device
-//! that is itself a leaf hands everything to one of its routers, which finds the way.
+//! A destination may be a neighbour, a router in the database, or a leaf that one or more routers list. A device that
+//! is itself a leaf hands every frame to one of its routers, which finds the route.
 //!
 //! Invariants
-//! 1. A route keeps every limit of its send policy at the time it is used.
-//! 2. A route with an edge that is gone, or to a leaf that is elsewhere, is not used, and what was under way on it is sent
-//!    again.
-//! 3. At most [`MAX_ROUTES`] are kept; drop policy: all are forgotten, and chosen anew as they are needed.
+//! 1. A route keeps every limit of its send policy at the time of its use.
+//! 2. A route is not used if one of its edges is gone, or its leaf is at other routers now; what was under way on it is
+//!    sent again.
+//! - At most [`MAX_ROUTES`] are kept. Drop policy: all are forgotten, and chosen anew as they are needed.
 
 use crate::delivery::lane::SendPolicy;
 use crate::engine::core::Core;
@@ -40,35 +41,36 @@ use std::sync::Arc;
 
 /// Most routes kept.
 pub(in crate::engine) const MAX_ROUTES: usize = 4_096;
-/// How often routes are looked at anew while some hops have a bad name, which fades.
+/// How often routes are looked at anew while some hops are in doubt, since doubt fades.
 const FADING: Duration = Duration::from_secs(10);
 
-/// The way to a destination.
+/// A route to a destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::engine) struct Route {
-    /// Whom it goes to, one after the other, the destination last.
+    /// The nodes on the path after this device, the destination last.
     pub nodes: Vec<Pseudonym>,
-    /// As in [`Path`](crate::wire::data::Path): empty to a neighbour, and for a leaf's router to find out.
+    /// The hops as in [`Path`](crate::wire::data::Path): empty to a neighbour, and where a leaf's router is to find the
+    /// route.
     pub hops: Vec<CredentialPrefix>,
-    /// Bearers of the hops, as far as is known.
+    /// The bearer of each hop, as far as it is known.
     pub bearers: Vec<u8>,
-    /// What it is worth, as of when it was chosen; the frame's own bytes are not in it.
+    /// The totals of the path when the route was chosen, without the price of the frame's own bytes.
     pub totals: Totals,
-    /// Of its slowest link, as far as is known, in kbit/s.
+    /// The rate of the slowest link in kbit/s, as far as it is known.
     pub rate: u32,
-    /// Hops by their two ends, to be praised or blamed.
+    /// The hops by their two ends, which are praised or blamed for what becomes of frames.
     pub pairs: Vec<(Pseudonym, Pseudonym)>,
-    /// The destination, if it is a leaf of the router before it.
+    /// The destination's handle, if it is a leaf of the router before it.
     pub leaf: Option<Handle>,
 }
 
 impl Route {
-    /// The neighbour that it begins with.
+    /// The neighbour that the path begins with.
     pub(in crate::engine) fn first(&self) -> Option<Pseudonym> {
         self.nodes.first().copied()
     }
 
-    /// Whether another way to the same end has no relay with it in common.
+    /// Whether this route and another one to the same destination share no relay. `false` if both are direct.
     pub(in crate::engine) fn shares_no_relay(&self, other: &Self) -> bool {
         let relays = self.nodes.len().saturating_sub(1);
         let theirs = &other.nodes[..other.nodes.len().saturating_sub(1)];
@@ -76,29 +78,29 @@ impl Route {
     }
 }
 
-/// Where a device is.
+/// Where a device is located.
 #[derive(Clone, Debug)]
 pub(in crate::engine) enum Location {
-    /// It is a neighbour, and nothing more is known of it.
+    /// It is a neighbour, and nothing else is known of it.
     NextToUs(PeerCredential),
-    /// One of our routers knows.
+    /// This device is a leaf: one of its routers knows the location.
     BeyondRouter(PeerCredential),
     /// It is one of these routers, or the leaf that they list.
     At(Vec<Pseudonym>, Option<PeerCredential>),
 }
 
-/// Why there is no way.
+/// Why there is no route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::engine) enum NoRoute {
-    /// Nobody knows the destination.
+    /// The location of the destination is unknown, and nobody can be asked for it.
     Unknown,
-    /// We have to ask where it is.
+    /// Routers are being asked where the destination is.
     Asking,
-    /// All ways break a limit: which, and by how much at the nearest.
+    /// All paths break a limit: which limit, and by how much the nearest path breaks it.
     Limits(Limit, u64),
-    /// Every way leads through a router that does not hand on frames of this segment.
+    /// Every path leads through a router that forwards no frames of this segment.
     Segment(u8),
-    /// It is known, and not connected.
+    /// The location of the destination is known, but no path leads there.
     Apart,
 }
 
@@ -107,21 +109,22 @@ pub(in crate::engine) enum NoRoute {
 pub(in crate::engine) struct Routes {
     pub(in crate::engine) chosen: BTreeMap<Aim, Chosen>,
     pub(in crate::engine) graph: Graph,
-    /// Grows when the graph, a neighbour or a hop's name changes.
+    /// Grows whenever the graph is built anew: when a link, a neighbour or the doubt about a hop changes.
     pub(in crate::engine) generation: u64,
     pub(in crate::engine) overlay: Overlay,
     overlay_until: Option<Time>,
     pub(in crate::engine) trees: SptCache,
-    /// The segments that each router of the graph may exchange frames of, by its place there.
+    /// The segments that each router of the graph may exchange frames of, as bit maps by the router's index in the
+    /// graph.
     pub(in crate::engine) reaches: Vec<u64>,
 }
 
-/// What a route is for.
+/// What a route is chosen for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::engine) struct Aim {
     pub(in crate::engine) to: Name,
     pub(in crate::engine) send_policy: Arc<SendPolicy>,
-    /// Messages that have too little time left for the way that their send policy like best.
+    /// Whether this is for messages with too little time left for the route that their send policy ranks best.
     pub(in crate::engine) hurried: bool,
 }
 
@@ -135,30 +138,30 @@ pub(in crate::engine) struct Chosen {
     pub(in crate::engine) totals_then: Totals,
     /// As of which generation.
     pub(in crate::engine) generation: u64,
-    /// An edge of it has gone since, and what was under way on it has been queued again.
+    /// Whether an edge of it has gone since; what was under way on it has been queued again.
     pub(in crate::engine) broken: bool,
 }
 
 impl Routes {
-    /// Destinations whose way leads over a neighbour, or ends there.
+    /// The destinations whose route begins with this neighbour, the neighbour itself included.
     pub(in crate::engine) fn over(&self, neighbour: &Pseudonym) -> BTreeSet<Name> {
         let leads = self.chosen.iter().filter(|(_, chosen)| chosen.route.first() == Some(*neighbour));
         leads.map(|(aim, _)| aim.to.clone()).collect()
     }
 
-    /// Those that have been used of late and stand: what for, and since when.
+    /// The routes in use: for each, what it was chosen for, the route itself and when it was chosen.
     pub(in crate::engine) fn in_use(&self) -> impl Iterator<Item = (&Aim, &Route, Time)> {
         let stand = self.chosen.iter().filter(|(_, chosen)| !chosen.broken);
         stand.map(|(aim, chosen)| (aim, &*chosen.route, chosen.hold.since()))
     }
 }
 
-/// A way with a second one beside it.
+/// A route, with an alternate beside it.
 #[derive(Clone, Debug)]
 pub(in crate::engine) struct RouteChoice {
     pub route: Arc<Route>,
     pub alternate: Option<Arc<Route>>,
-    /// Of one for messages in a hurry: the microseconds that the way takes which their send policy like best.
+    /// If the route is for hurried messages: the delay in microseconds of the route that their send policy ranks best.
     pub spares: Option<u64>,
 }
 
@@ -167,7 +170,7 @@ impl Routing {
         self.routes.overlay_until
     }
 
-    /// The neighbour with which the way to a router begins.
+    /// The neighbour with which the best path to a router begins.
     pub(in crate::engine) fn first_towards(
         &mut self,
         core: &mut Core,
@@ -178,7 +181,7 @@ impl Routing {
         self.search(core, neighbours, &[*router], None, wants, &Avoided::default()).ok()?.0.first()
     }
 
-    /// Over the link to a neighbour that is no router.
+    /// The route over the link to a neighbour, or the reason why its link cannot be used.
     pub(in crate::engine) fn direct(
         &self,
         core: &Core,
@@ -202,7 +205,7 @@ impl Routing {
         }
     }
 
-    /// A leaf's way: to the best of its routers.
+    /// The route of a device that is a leaf: over the best of its routers.
     fn by_router(
         &self,
         core: &Core,
@@ -219,26 +222,31 @@ impl Routing {
         Ok(route)
     }
 
-    /// Whether a route ends at a leaf that is with other routers now.
+    /// Whether a route ends at a leaf that is at other routers now.
     pub(in crate::engine) fn has_moved(&self, core: &Core, neighbours: &Neighbours, route: &Route) -> bool {
         let Some(router) = route.nodes.len().checked_sub(2).map(|at| &route.nodes[at]) else { return false };
         let routers = route.leaf.map_or_else(Vec::new, |leaf| self.routers_towards(core, neighbours, &leaf));
         !routers.is_empty() && !routers.contains(router)
     }
 
-    /// A flight over this route was confirmed.
+    /// Notes in the failure history that a flight over this route was confirmed.
     pub(in crate::engine) fn record_success(&mut self, core: &mut Core, neighbours: &mut Neighbours, route: &Route) {
         let changed = neighbours.link_metrics.history.succeeded(&route.pairs, core.now.time);
         self.link_state.note_history(changed);
     }
 
-    /// A flight over this route was not confirmed in time.
+    /// Notes in the failure history that a flight over this route was not confirmed in time.
     pub(in crate::engine) fn record_failure(&mut self, core: &mut Core, neighbours: &mut Neighbours, route: &Route) {
         let changed = neighbours.link_metrics.history.failed(&route.pairs, core.now.time);
         self.link_state.note_history(changed);
     }
 
-    /// The way for messages of these send policy; `left` until they expire, `bytes` in a frame.
+    /// Returns the route for messages of a send policy, with `left` until they expire, in a frame of that many `bytes`.
+    ///
+    /// # Errors
+    ///
+    /// [`NoRoute`] says why there is none: the location of the destination is unknown or being asked for, no path leads
+    /// there, or every path breaks a limit or the segment.
     pub(in crate::engine) fn route(
         &mut self,
         core: &mut Core,
@@ -289,7 +297,7 @@ impl Routing {
         }
     }
 
-    /// A way past some nodes, for a relay: to whoever has that handle, for a frame of a segment.
+    /// The route of a relay to the device with a handle, for a frame of a segment; it avoids the nodes in `past`.
     pub(in crate::engine) fn route_to_handle(
         &mut self,
         core: &mut Core,
@@ -312,7 +320,8 @@ impl Routing {
             .map(|choice| choice.0)
     }
 
-    /// The route on which the messages of a device came, in reverse, or `None` if it does not begin with a link that stands.
+    /// The reverse of the path on which the messages of a device came, or `None` if it does not begin with a usable
+    /// link.
     pub(in crate::engine) fn route_back(
         &mut self,
         core: &mut Core,
@@ -325,7 +334,7 @@ impl Routing {
             None => self.credential_of_name(core, neighbours, to).map(|leaf| (leaf.body.key, leaf.hash))?,
         };
         let mut hops: Vec<CredentialPrefix> = visited.iter().rev().copied().collect();
-        // Each relay knows the one after it: those of another area are not known here, nor need the end be named.
+        // Each relay knows the one after it: relays of another area are not known here, and the end need not be named.
         neighbours.links.of(&self.pseudonym_at(neighbours, hops.first()?)?).find(|(_, link)| link.usable)?;
         let nodes = hops.iter().filter_map(|hop| self.pseudonym_at(neighbours, hop)).chain([end]).collect();
         hops.extend((hops.len() < MAX_HOPS).then_some(hash.prefix()));
@@ -357,7 +366,8 @@ impl Routing {
         }
     }
 
-    /// What is known of where a device is; if nothing is, that is asked.
+    /// Returns what is known of the location of a device. If nothing is, routers are asked ([`NoRoute::Asking`]),
+    /// unless there is nobody to ask ([`NoRoute::Unknown`]).
     pub(in crate::engine) fn location(
         &mut self,
         core: &mut Core,
@@ -369,8 +379,8 @@ impl Routing {
         if let Some(peer) = &neighbour
             && !self.link_state.lsdb_knows(&peer.body.key)
         {
-            // A leaf, or a router whose link state is not here: it is next to us, and that is all there is to know, unless
-            // nothing is heard of it here and others may have it.
+            // It is a leaf, or a router whose link state is not known here: it is a neighbour, and that is all there is
+            // to know, unless it is silent here and other routers may hear it.
             let handle = peer.body.handle;
             if neighbours.links.of(&peer.body.key).any(|(_, link)| link.usable) {
                 return Ok(Location::NextToUs(peer.clone()));
@@ -400,22 +410,23 @@ impl Routing {
         Ok(Location::At(routers, leaf))
     }
 
-    /// Whether anything hangs on the graph now: a route that was chosen by it, a message that waits for one, or a hop's
-    /// bad name that fades. Otherwise it is made when it is asked.
+    /// Whether anything depends on the graph now: a route that was chosen by it, a message that waits for one, or doubt
+    /// about a hop that fades. Otherwise the graph is built when it is needed.
     pub(in crate::engine) fn routes_stand(&self, core: &Core, waiting: bool) -> bool {
         !self.routes.chosen.is_empty()
             || waiting
             || self.routes.overlay_until.is_some_and(|until| until <= core.now.time)
     }
 
-    /// Makes the graph anew if our own links have changed, and once in a while if others have told something.
+    /// Builds the graph anew if this device's own links have changed, and at most once in a while if others have
+    /// advertised something.
     pub(in crate::engine) fn follow_graph(&mut self, core: &mut Core, neighbours: &mut Neighbours) {
         if !self.link_state.gathers(core.now.time) {
             self.refresh_graph(core, neighbours);
         }
     }
 
-    /// Makes the graph anew if anything in it has changed.
+    /// Builds the graph anew if anything in it has changed.
     pub(in crate::engine) fn refresh_graph(&mut self, core: &mut Core, neighbours: &mut Neighbours) {
         let now = core.now.time;
         let fades = self.routes.overlay_until.is_some_and(|until| until <= now);
@@ -445,7 +456,8 @@ impl Routing {
         self.requeue_broken(core, neighbours);
     }
 
-    /// What is under way over an edge that is gone is sent again; what waited for a way may have one now.
+    /// Reports the routes that have lost an edge or their leaf, so that what is under way on them is sent again, and
+    /// wakes what waits for a route.
     fn requeue_broken(&mut self, core: &mut Core, neighbours: &mut Neighbours) {
         let graph = &self.routes.graph;
         let stands = |(from, to): &(Pseudonym, Pseudonym)| {
@@ -457,7 +469,7 @@ impl Routing {
         let stands = |route: &Route| route.pairs.iter().all(stands) && !self.has_moved(core, neighbours, route);
         let broken: Vec<_> = chosen.filter(|(_, chosen)| !stands(&chosen.route)).map(|(key, _)| key.clone()).collect();
         for key in broken {
-            // Once: a route that nobody asks for stays as it is.
+            // This is done once: a route that nobody asks for stays as it is.
             if let Some(chosen) = self.routes.chosen.get_mut(&key) {
                 chosen.broken = true;
             }
@@ -467,12 +479,12 @@ impl Routing {
     }
 }
 
-/// Whether a path's worth keeps the limits.
+/// Whether the totals of a path keep the limits.
 pub(in crate::engine) fn keeps(totals: &Totals, wants: &Wants) -> bool {
     broken(totals, wants).is_none()
 }
 
-/// The limit that a path's worth breaks, and by how much.
+/// The limit that the totals of a path break, and by how much.
 pub(in crate::engine) fn broken(totals: &Totals, wants: &Wants) -> Option<(Limit, u64)> {
     totals.broken(wants)
 }

@@ -1,4 +1,4 @@
-//! Wording: ways, and what is wrong with them, in words and figures for people.
+//! Wording: routes, and the reasons why there is none, in words and figures for people.
 
 use crate::engine::core::Core;
 use crate::engine::neighbours::Neighbours;
@@ -8,7 +8,7 @@ use crate::id::Pseudonym;
 use crate::routing::hold_down::Cause;
 use crate::routing::policy::Criterion;
 
-/// Why there is no way, for people.
+/// The reason why there is no route, in words.
 pub(in crate::engine) fn explain_no_route(no_route: &NoRoute) -> String {
     match no_route {
         NoRoute::Unknown => "no router that can be reached knows it".to_owned(),
@@ -23,7 +23,7 @@ pub(in crate::engine) fn explain_no_route(no_route: &NoRoute) -> String {
     }
 }
 impl Routing {
-    /// Names of nodes, as far as they are contacts.
+    /// The names of nodes, as far as they are contacts; else the beginnings of their keys.
     pub(in crate::engine) fn names(
         &mut self,
         core: &mut Core,
@@ -33,7 +33,7 @@ impl Routing {
         nodes.iter().map(|node| self.name_for(core, neighbours, node)).collect()
     }
 
-    /// The name of a node, or the beginning of its key.
+    /// The name of a node, or the beginning of its key if it has no name here.
     pub(in crate::engine) fn name_for(&self, core: &Core, neighbours: &Neighbours, node: &Pseudonym) -> String {
         if *node == core.own {
             return core.membership.name().to_string();
@@ -79,7 +79,7 @@ pub(in crate::engine) fn measure(criterion: Criterion) -> &'static str {
     }
 }
 
-/// An amount of it.
+/// An amount of a criterion, with its unit.
 #[expect(clippy::cast_precision_loss, reason = "for people")]
 pub(in crate::engine) fn amount(criterion: Criterion, amount: u64) -> String {
     match criterion {

@@ -43,6 +43,7 @@ fn sent(mesh: &Mesh, at: usize, kind: Kind) -> usize {
     mesh.nodes[at].sent.iter().filter(|frame| frame[4] == kind as u8).count()
 }
 
+/// Invariant 1 of engine::routing::link_state::pace.
 #[test]
 fn an_origin_that_tells_too_often_is_not_flooded() {
     let mut mesh = relay();
@@ -138,6 +139,7 @@ fn of_too_many_frames_under_way_the_first_tell_nothing_of_their_path() {
     assert_eq!(mesh.counted(0, Counter::FlightsForgotten), 2);
 }
 
+/// Invariant 1 of engine::routing::questions.
 #[test]
 fn questions_come_no_faster_than_a_link_may_ask() {
     let mut mesh = relay();
@@ -157,6 +159,7 @@ fn questions_come_no_faster_than_a_link_may_ask() {
     assert_eq!(mesh.counted(0, Counter::LocateTooOften), 11);
 }
 
+/// Invariant 3 of engine::routing::questions.
 #[test]
 fn who_asks_much_keeps_nobody_else_from_asking() {
     let settings = |at| Settings { forwarding: at != 4, ..Settings::default() };
@@ -182,6 +185,7 @@ fn who_asks_much_keeps_nobody_else_from_asking() {
     }
 }
 
+/// Invariant 2 of engine::routing::questions.
 #[test]
 fn frames_to_nobody_make_few_questions() {
     // a and b are in one area, c is in another, and would be asked.
@@ -233,6 +237,7 @@ fn a_second_copy_without_a_way_of_its_own_is_counted_and_the_first_arrives() {
     assert_eq!(mesh.inbox(2).len(), 2);
 }
 
+/// Invariant 1 of engine::routing::flights.
 #[test]
 fn that_a_hop_has_a_frame_is_believed_from_where_it_went() {
     let mut mesh = relay();
@@ -251,6 +256,7 @@ fn that_a_hop_has_a_frame_is_believed_from_where_it_went() {
     assert_eq!(mesh.counted(0, Counter::HopAcksRefused), 2);
 }
 
+/// Invariant 1 of engine::neighbours::link_metrics.
 #[test]
 fn what_was_spent_of_a_quota_is_spent_after_a_restart() {
     let plan = Profile {

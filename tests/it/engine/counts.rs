@@ -46,6 +46,9 @@ fn credential(mesh: &mut Mesh, of: usize) -> CredentialHash {
     mesh.nodes[of].engine.membership().credential(unix).expect("a credential").hash
 }
 
+/// Invariants 1 and 2 of engine::neighbours::credential_exchange.
+/// Invariant 1 of engine::neighbours::links.
+/// Invariant 1 of engine::neighbours::peer_credentials.
 #[test]
 fn documents_that_nobody_has_signed_are_refused() {
     let mut mesh = mesh();
@@ -80,6 +83,7 @@ fn data(to: Handle, form: Form, expiry: u64, hops: usize) -> Vec<u8> {
     frame::raw(Kind::Data, &body)
 }
 
+/// Invariant 2 of engine::routing::forward.
 #[test]
 fn data_that_leads_nowhere_is_not_handed_on() {
     let mut mesh = mesh();
@@ -103,6 +107,7 @@ fn mail_for_this_device_has_nobody_who_keeps_it() {
     assert_eq!(counted(&mut mesh, &[mail], Counter::MailNotKept), 1);
 }
 
+/// Invariant 1 of engine::neighbours::fragments.
 #[test]
 fn pieces_that_do_not_follow_each_other_are_dropped() {
     let mut mesh = mesh();
@@ -115,6 +120,7 @@ fn pieces_that_do_not_follow_each_other_are_dropped() {
     assert_eq!(counted(&mut mesh, &left_out, Counter::FragmentsDropped), 2, "the frame is given up with its gap");
 }
 
+/// Invariant 1 of engine::routing::link_state.
 #[test]
 fn link_state_that_its_router_has_not_told_changes_nothing() {
     let mut mesh = mesh();

@@ -104,6 +104,7 @@ fn what_of_the_outbox_cannot_be_read_after_a_restart_is_counted_and_the_rest_is_
     assert_eq!(mesh.inbox(1).len() as u64, kept - 1);
 }
 
+/// Invariant 1 of engine::messages::strangers.
 #[test]
 fn messages_to_names_without_a_card_wait_for_one_as_far_as_there_is_room() {
     let mut mesh = pair();

@@ -61,6 +61,7 @@ fn sent(mesh: &mut Mesh) -> (usize, usize, usize) {
     (of(Kind::Lsa).count(), different.len(), of(Kind::LsaDigest).map(names).sum())
 }
 
+/// Invariant 2 of engine::routing::link_state.
 #[test]
 fn an_lsa_reaches_each_router_about_once() {
     let mut mesh = grid();

@@ -52,6 +52,7 @@ fn a_message_finds_its_way_over_three_hops_and_its_receipt_back() {
     assert_eq!(delivered(&mesh, back), Some(3));
 }
 
+/// Invariant 2 of engine::routing::routes.
 #[test]
 fn a_cut_link_is_routed_around_and_what_was_under_way_is_not_lost() {
     let mut mesh = ring();
@@ -85,6 +86,7 @@ fn a_relay_that_loses_its_next_hop_finds_another_way_itself() {
     assert!(delivered(&mesh, token).is_some());
 }
 
+/// Invariant 1 of engine::routing::forward.
 #[test]
 fn a_frame_that_comes_back_to_its_sender_goes_no_further() {
     // a – b – c – d and a – e – c; the other way to d is a long one: a – x – y – z – d.
@@ -176,6 +178,7 @@ fn leaves_reach_each_other_and_move() {
     assert_eq!(mesh.inbox(5).len(), 1);
 }
 
+/// Invariant 2 of engine::routing::routes.
 #[test]
 fn what_is_under_way_to_a_leaf_follows_it_at_once() {
     // Leaf x leaves the reach of b while a message is on its way, and comes into that of c.

@@ -387,6 +387,7 @@ fn large_frames_of_senders_that_nobody_knows_take_no_more_room_than_small_ones()
     assert!(left >= large - 2 + 51 && bytes <= 2 * 1024 * 1024, "{left} frames of {bytes} bytes");
 }
 
+/// Invariant 1 of engine::messages::services.
 #[test]
 fn calls_of_one_contact_leave_room_for_those_of_another() {
     let mut mesh = Mesh::new(&["issuer", "greedy", "modest", "server"]);

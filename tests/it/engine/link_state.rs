@@ -83,6 +83,7 @@ fn origin(mesh: &mut Mesh, of: usize) -> CredentialHash {
     mesh.nodes[of].engine.membership().credential(unix).expect("a credential").hash
 }
 
+/// Invariant 3 of engine::routing::link_state.
 #[test]
 fn old_lsas_sent_again_neither_cost_their_origin_its_turn_nor_are_answered_each() {
     let mut mesh = relay();
@@ -167,6 +168,7 @@ fn who_is_started_after_the_turn_of_an_epoch_has_ways_at_once() {
 }
 
 /// An insider names, in what it tells at the turn of an epoch, credentials that nobody has.
+/// Invariants 1 and 2 of engine::routing::link_state::names.
 #[test]
 fn names_that_nobody_has_cost_a_router_few_frames() {
     let mut mesh = relay();
@@ -192,6 +194,7 @@ fn names_that_nobody_has_cost_a_router_few_frames() {
 }
 
 /// Several insiders name more than a router remembers to have asked for.
+/// Invariant 3 of engine::routing::link_state::names.
 #[test]
 fn names_beyond_what_is_remembered_are_not_asked_for_and_counted() {
     let mut mesh = Mesh::new(&["a", "b", "c", "d", "e", "f", "g"]);

@@ -63,6 +63,7 @@ fn outcome(mesh: &Mesh, at: usize, token: Token) -> &Outcome {
     }
 }
 
+/// Invariant 1 of engine::messages::receipts.
 #[test]
 fn a_message_is_delivered_only_once_it_is_durable() {
     let mut mesh = pair();
@@ -77,6 +78,7 @@ fn a_message_is_delivered_only_once_it_is_durable() {
     assert_eq!((inbox.len(), inbox[0].payload.as_slice(), inbox[0].from.as_str()), (1, &b"hello"[..], "a"));
 }
 
+/// Invariant 2 of engine::messages::intake.
 #[test]
 fn messages_survive_a_crash_of_the_receiver_exactly_once() {
     let mut mesh = pair();
@@ -111,6 +113,7 @@ fn named(to: &str, payload: &[u8], name: u8) -> Command {
     Command::Send(Send { id: Some(SendId([name; 16])), ..message(to, payload, Ack::End, 60) })
 }
 
+/// Invariant 1 of engine::messages::departures.
 #[test]
 fn a_named_message_leaves_no_earlier_than_it_is_durable() {
     let mut mesh = Mesh::new(&["a", "b"]);
@@ -128,6 +131,7 @@ fn a_named_message_leaves_no_earlier_than_it_is_durable() {
     assert!(matches!(mesh.ended.get(&token), Some(Outcome::Delivered { .. })));
 }
 
+/// Invariant 1 of engine::messages::outcomes.
 #[test]
 fn messages_survive_a_crash_of_the_sender_and_its_application_can_ask_again() {
     let mut mesh = pair();
@@ -171,6 +175,7 @@ fn receipts_under_a_session_that_a_crash_has_lost_are_asked_for_again_at_once() 
     assert_eq!(mesh.inbox(2).len(), 1);
 }
 
+/// Invariant 1 of engine::messages::outbox.
 #[test]
 fn what_was_told_to_have_failed_is_not_sent_after_a_crash() {
     let mut mesh = pair();
@@ -189,6 +194,7 @@ fn what_was_told_to_have_failed_is_not_sent_after_a_crash() {
     assert!(matches!(outcome(&mesh, 1, again), Outcome::Unreachable { .. }), "as it was told the first time");
 }
 
+/// Invariant 3 of engine::messages::services.
 #[test]
 fn a_call_that_a_crash_interrupts_is_reported_and_not_repeated() {
     let mut mesh = pair();
@@ -290,6 +296,7 @@ fn acks_say_what_was_asked() {
     assert_eq!(mesh.inbox(2).len(), 2);
 }
 
+/// Invariant 2 of engine::messages::services.
 #[test]
 fn a_request_is_answered_and_made_once() {
     let mut mesh = pair();
@@ -309,6 +316,7 @@ fn a_request_is_answered_and_made_once() {
     assert_eq!(mesh.reply(2, again), Some(&Reply::Refused(Refused::NoSuchCall(call.call))));
 }
 
+/// Invariant 2 of engine::messages::services.
 #[test]
 fn requests_without_service_answer_or_in_vain_say_so() {
     let mut mesh = pair();
@@ -429,6 +437,7 @@ fn a_newcomer_enrols_through_a_member_and_is_a_contact_at_first_use() {
     assert!(matches!(outcome(&mesh, 1, token), Outcome::Unreachable { .. }), "known, though not connected");
 }
 
+/// Invariant 3 of engine::routing::forward.
 #[test]
 fn nothing_readable_leaves_a_node() {
     let mut mesh = pair();

@@ -157,6 +157,7 @@ fn a_forged_frame_leaves_the_true_one_wanted() {
     assert_eq!(heard(&mesh, 2, listens), all(0..2));
 }
 
+/// Invariant 1 of engine::neighbours::forgeries.
 #[test]
 fn a_neighbour_that_hands_on_what_is_forged_is_left_and_publications_go_round_it() {
     let mut mesh = Mesh::new(&["a", "b", "c", "liar"]);

@@ -85,6 +85,7 @@ fn what_has_time_takes_the_cheap_way_whatever_went_the_dear_one_in_a_hurry() {
     assert_eq!(mesh.inbox(2).len(), 8);
 }
 
+/// Invariant 1 of engine::routing::routes.
 #[test]
 fn limits_that_no_path_keeps_are_named_and_two_copies_take_two_paths() {
     let fast = Minimise::One(One::Delay);
@@ -108,6 +109,7 @@ fn limits_that_no_path_keeps_are_named_and_two_copies_take_two_paths() {
     assert_eq!(mesh.inbox(2).len(), 1);
 }
 
+/// Invariant 1 of engine::routing::routes.
 #[test]
 fn a_budget_is_for_all_of_a_frame_and_for_each() {
     // A byte costs ten millionths from end to end.

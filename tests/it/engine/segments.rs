@@ -40,6 +40,7 @@ fn data(to: Handle, segment: u8, expiry: u64) -> Vec<u8> {
     frame::raw(Kind::Data, &body)
 }
 
+/// Invariant 1 of engine::neighbours::segments.
 #[test]
 fn a_data_frame_of_another_segment_is_neither_handed_on_nor_opened() {
     let mut mesh = relay();
@@ -62,6 +63,7 @@ fn a_data_frame_of_another_segment_is_neither_handed_on_nor_opened() {
     assert_eq!(mesh.counted(0, Counter::SessionsUnknown), 1, "the last was for a itself");
 }
 
+/// Invariant 1 of engine::neighbours::segments.
 #[test]
 fn where_a_device_is_is_told_to_whoever_shares_a_segment() {
     let mut mesh = relay();
@@ -75,6 +77,7 @@ fn where_a_device_is_is_told_to_whoever_shares_a_segment() {
     assert_eq!(mesh.counted(0, Counter::LocateOfOtherSegments), 2);
 }
 
+/// Invariant 1 of engine::neighbours::segments.
 #[test]
 fn a_group_frame_of_another_segment_is_not_taken() {
     let mut mesh = relay();
@@ -125,6 +128,7 @@ fn past_a_guest(long: bool) -> Mesh {
     mesh
 }
 
+/// Invariant 1 of engine::routing::pathfinding.
 #[test]
 fn a_route_leads_past_routers_outside_the_segment() {
     let mut mesh = past_a_guest(true);
@@ -137,6 +141,7 @@ fn a_route_leads_past_routers_outside_the_segment() {
     assert!(outcome(&mesh, 0, to_guest).is_success(), "what is of its own segment reaches it");
 }
 
+/// Invariant 1 of engine::routing::pathfinding.
 #[test]
 fn a_relay_finds_its_way_past_routers_outside_the_segment() {
     // d has lost its link to e: what a sent by it goes back, and not by the guest.

@@ -183,6 +183,8 @@ fn nothing_that_a_relay_has_kept_tells_a_sender_of_a_delivery() {
 }
 
 /// The sender opens one session after the other until its first one has no place any more.
+/// Invariant 1 of engine::messages::receiving.
+/// Invariant 1 of engine::messages::sessions.
 #[test]
 fn an_opener_whose_session_is_gone_makes_no_other_one() {
     let mut mesh = line();
@@ -229,6 +231,7 @@ fn an_old_opener_does_not_displace_the_session_that_is_sealed_with() {
 }
 
 /// A record that does not open says nothing of who sent it; sixteen in a row, and the two ends start anew.
+/// Invariant 2 of engine::messages::seals.
 #[test]
 fn records_that_fail_under_a_known_session_are_answered_in_the_end() {
     let mut mesh = line();
@@ -270,6 +273,7 @@ fn records_that_fail_under_a_known_session_are_answered_in_the_end() {
     assert_eq!(carried(&mut mesh, B, Form::Opener).len(), 2, "under a session of its own");
 }
 
+/// Invariant 1 of engine::messages::seals.
 #[test]
 fn an_opener_under_another_header_makes_no_session() {
     let mut mesh = line();

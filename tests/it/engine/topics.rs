@@ -85,6 +85,7 @@ impl Two {
     }
 }
 
+/// Invariant 2 of engine::neighbours::links.
 #[test]
 fn each_topic_takes_the_link_that_its_policy_asks_for() {
     let mut two = two();

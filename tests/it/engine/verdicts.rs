@@ -42,6 +42,7 @@ fn consistent(mesh: &Mesh, tokens: &[(Token, &[u8])]) {
     }
 }
 
+/// Invariant 1 of engine::messages::intake.
 #[test]
 fn a_message_that_came_too_late_is_not_told_delivered_by_its_copies() {
     for restart in [false, true] {
@@ -71,6 +72,7 @@ fn a_message_that_came_too_late_is_not_told_delivered_by_its_copies() {
     }
 }
 
+/// Invariant 1 of engine::messages::intake.
 #[test]
 fn a_call_that_was_turned_down_is_turned_down_in_every_copy() {
     let mut mesh = skewed_line();
@@ -88,6 +90,7 @@ fn a_call_that_was_turned_down_is_turned_down_in_every_copy() {
 
 /// The receipt lies in the socket of a sender that stands still for longer than its message lasts. Whichever of its clock and its
 /// socket it looks at first, whoever asks is told one end, and whoever asks again the same.
+/// Invariant 1 of engine::messages::endings.
 #[test]
 fn a_sender_that_stood_still_past_the_end_of_a_message_tells_one_outcome_to_all_who_ask() {
     for clock_first in [false, true] {

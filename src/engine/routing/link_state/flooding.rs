@@ -1,24 +1,25 @@
-//! Flooding: how an LSA gets to every router of the area, to each about once.
+//! Flooding: how an LSA reaches every router of the area, each about once.
 //!
-//! **Mechanism.** An LSA is large beside its name, and a router has many neighbours, so only those get it unasked to whom it
-//! is surely new, or who must not wait:
+//! **Mechanism.** An LSA is large compared with its name, and a router has many neighbours, so an LSA is sent unasked
+//! only to those to whom it is surely new, or for whom it is urgent:
 //!
-//! 1. The own LSA goes to all neighbours at once.
-//! 2. One that takes something away, a link, a leaf or its router, is handed on at once to all who are not known to have it:
-//!    messages run into a hole until it is there.
-//! 3. A neighbour whose only link is ours hears it from nobody else, and gets it at once.
-//! 4. To others it is *news* ([`News`](crate::routing::flooding::News)): it is gathered, and then every neighbour is told in one
-//!    digest what there is (credential and number, a thirtieth of the LSA), but for what it is known to have: it sent it,
-//!    or named it itself.
-//! 5. A neighbour's digest is an offer. What is newer there is asked for where it was offered first ([`Requests`](crate::routing::flooding::Requests)), together with
-//!    credentials that are not known here.
+//! 1. A router sends its own LSA to all neighbours at once.
+//! 2. An LSA that removes something, a link, a leaf or its router, is forwarded at once to all who are not known to
+//!    have it: until it arrives, messages are sent into a black hole.
+//! 3. A neighbour whose only link is the one to this router hears of an LSA from nobody else, and is sent it at once.
+//! 4. For all others an LSA is *news* ([`News`](crate::routing::flooding::News)): news is gathered, and then each
+//!    neighbour is told in one digest what there is (credential and sequence number, a thirtieth of the LSA), except
+//!    what it is known to have because it has sent or named it itself.
+//! 5. A neighbour's digest is an offer. What is newer there is requested from the neighbour that offered it first
+//!    ([`Requests`](crate::routing::flooding::Requests)), together with credentials that are not known here.
 //!
-//! What many links offer is fetched over one; several changes of one router within a moment are fetched as one. It is the
-//! lazy part of epidemic broadcast trees (Leitão et al., SRDS 2007), with the neighbours of the origin as the eager part.
+//! What many links offer is fetched over one; several changes of one router within a moment are fetched as one. This is
+//! the lazy part of epidemic broadcast trees (Leitão et al., SRDS 2007), with the neighbours of the origin as the eager
+//! part.
 //!
-//! The digest of news has a summary of zeros, as it is not of the whole database. What is news, and what is asked for of whom, is
-//! decided by [`crate::routing::flooding`], with its bounds: what is offered beyond them counts as `lsas_not_asked`, what nobody gives as
-//! `lsas_not_given`.
+//! The digest of news has a summary of zeros, since it does not cover the whole database. What is news, and what is
+//! requested from whom, is decided by [`crate::routing::flooding`], with its bounds: offers beyond them count as
+//! `lsas_not_asked`, and what nobody sends as `lsas_not_given`.
 
 use super::LinkState;
 use crate::counter::Counter;
@@ -33,7 +34,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 impl Routing {
-    /// To every router next to us but these.
+    /// Sends an LSA to every neighbouring router that is not known to have it.
     pub(super) fn flood(
         &mut self,
         core: &mut Core,
@@ -50,7 +51,7 @@ impl Routing {
         }
     }
 
-    /// To neighbours that nobody else tells; answers who has it now.
+    /// Sends an LSA to the neighbours that hear of it from nobody else. Returns all that have it now.
     pub(super) fn flood_to_stubs(
         &mut self,
         core: &mut Core,
@@ -70,7 +71,7 @@ impl Routing {
         having
     }
 
-    /// An origin has told something that these neighbours have.
+    /// Notes an LSA of an origin as news; the neighbours in `having` have it already.
     pub(super) fn note_news(
         &mut self,
         core: &mut Core,
@@ -84,7 +85,8 @@ impl Routing {
         }
     }
 
-    /// An LSA has come that is no older than ours, or that we had: who is known to have it.
+    /// Notes that an LSA has arrived that is no older than ours, or that was known. Returns the neighbours that are
+    /// known to have it.
     pub(super) fn note_arrival(
         &mut self,
         core: &mut Core,
@@ -94,7 +96,7 @@ impl Routing {
         sequence: u64,
     ) -> Vec<Pseudonym> {
         let now = core.now.time;
-        // What waited for its credential may come from a link that is gone since.
+        // What waited for a credential may have come over a link that is gone by now.
         if neighbours.links.get(from).is_some() {
             self.link_state.requests.note_brought(from, now);
         }
@@ -110,7 +112,7 @@ impl Routing {
         having
     }
 
-    /// A neighbour has named what it has.
+    /// Processes a neighbour's list of what it has.
     pub(super) fn handle_offer(
         &mut self,
         core: &mut Core,
@@ -142,7 +144,7 @@ impl Routing {
         self.ask(core, neighbours, link, origins);
     }
 
-    /// Asks a neighbour for LSAs, and before them for the credentials that they are to be verified with.
+    /// Requests LSAs from a neighbour, and before them the credentials that verify them.
     fn ask(&mut self, core: &mut Core, neighbours: &mut Neighbours, link: LinkId, origins: Vec<CredentialHash>) {
         if origins.is_empty() {
             return;
@@ -155,13 +157,13 @@ impl Routing {
         neighbours.send_control(core, link, Kind::LsaRequest, &LsaRequest { origins });
     }
 
-    /// What was asked for over a link will not come.
+    /// Requests from other neighbours what a link was asked for and will not bring any more.
     pub(in crate::engine) fn ask_elsewhere(&mut self, core: &mut Core, neighbours: &mut Neighbours, link: LinkId) {
         let origins = self.link_state.requests.forget_link(link);
         self.ask_others(core, neighbours, &origins);
     }
 
-    /// Asks for each the next that has offered it.
+    /// Requests each LSA from the next neighbour that has offered it.
     fn ask_others(&mut self, core: &mut Core, neighbours: &mut Neighbours, origins: &[CredentialHash]) {
         let now = core.now.time;
         let mut by_link: BTreeMap<LinkId, Vec<CredentialHash>> = BTreeMap::new();

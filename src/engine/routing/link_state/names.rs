@@ -1,22 +1,24 @@
-//! Credentials by which advertisements name neighbours, and that nobody has shown to this node.
+//! Names: credentials by which advertisements name neighbours, and that are unknown to this node.
 //!
-//! **Mechanism.** At the turn of an epoch a router goes on under its next credential at once, while others name it by the one
-//! before for up to [`RENAME_WAIT`], or until something else changes. A router that has been started since then knows its
-//! peers by the next credential alone, and cannot join the two ends of a link of which one names the other so. It asks a
-//! neighbour for what it does not know, [`WAIT`] after the last news, and another neighbour each time.
+//! **Mechanism.** At the turn of an epoch a router goes on under its next credential at once, while others name it by
+//! the previous one for up to [`RENAME_WAIT`], or until something else changes. A router that has been started since
+//! then knows its peers by their next credentials alone, and cannot join the two ends of a link if one end names the
+//! other by its previous credential. It requests the credentials that it does not know from a neighbour, [`WAIT`] after
+//! the last news, and from another neighbour each time.
 //!
 //! ```text
-//! news, and a router's epoch is young ─▶ no more for WAIT ─▶ names that nobody has shown ─▶ CredentialRequest, ATTEMPTS times
-//! Credential ─▶ the graph is made anew
+//! news, and a router's epoch is young ─▶ no more for WAIT ─▶ unknown names ─▶ CredentialRequest, ATTEMPTS times
+//! Credential ─▶ the graph is built anew
 //! ```
 //!
 //! Invariants
-//! 1. Nothing is asked for while no router's epoch is young: names are unknown then because the advertisement of the router
-//!    itself is under way.
-//! 2. In each [`WAIT`] at most [`OF_ORIGIN`] names of one advertisement and [`AT_ONCE`] in all are asked for, each at most
-//!    [`ATTEMPTS`] times; so what an insider makes up costs each router that many short frames. Drop policy: the rest wait.
-//! 3. What has been asked for is remembered while an advertisement names it, at most [`MAX_NAMES`]. Drop policy: no more is
-//!    asked for (`names_not_asked`).
+//! 1. Nothing is requested while no router's epoch is young: then a name is unknown because the advertisement of that
+//!    router itself is still under way.
+//! 2. In each [`WAIT`] at most [`OF_ORIGIN`] names of one advertisement are requested, and each at most [`ATTEMPTS`]
+//!    times; so names that an insider invents cost each router that many short frames. Drop policy: the rest wait.
+//! 3. What has been requested is remembered while an advertisement names it, at most [`MAX_NAMES`] names. Drop policy:
+//!    no more are requested (`names_not_asked`).
+//! - In each [`WAIT`] at most [`AT_ONCE`] names are requested in all. Drop policy: the rest wait.
 
 use crate::counter::Counter;
 use crate::engine::core::Core;
@@ -28,25 +30,25 @@ use crate::time::Time;
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-/// How long the advertisement of the router itself is waited for, and an answer.
+/// How long the advertisement of the router itself is waited for, and the answer to a request.
 const WAIT: Duration = Duration::from_secs(1);
-/// And for how long at most, while other news comes.
+/// How long it is waited for at most while other news arrives.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
-/// How often a credential is asked for.
+/// How many times a credential is requested.
 const ATTEMPTS: u8 = 4;
-/// Most names of one advertisement that are asked for at once,
+/// Most names of one advertisement that are requested at once.
 const OF_ORIGIN: usize = 16;
-/// and of all.
+/// Most names of all advertisements that are requested at once.
 const AT_ONCE: usize = 64;
-/// Most names that are remembered as asked for.
+/// Most names that are remembered as requested.
 const MAX_NAMES: usize = 1_024;
 
 /// See the module's documentation.
 #[derive(Debug, Default)]
 pub(super) struct Names {
-    /// How often each was asked for.
+    /// How many times each was requested.
     asked: BTreeMap<CredentialHash, u8>,
-    /// When names are looked at, and when the first news came that they are looked at for.
+    /// When names are looked at next, and when the first news arrived that caused it.
     due: Option<(Time, Time)>,
 }
 
@@ -55,13 +57,13 @@ impl Names {
         self.due.map(|(at, _)| at)
     }
 
-    /// An advertisement has come.
+    /// Notes that an advertisement has arrived.
     pub(super) fn note_news(&mut self, now: Time) {
         let first = self.due.map_or(now, |(_, first)| first);
         self.due = Some(((now + WAIT).min(first + LONGEST_WAIT), first));
     }
 
-    /// A credential has come; answers whether an advertisement named somebody by it.
+    /// Notes that a credential has arrived; returns whether an advertisement names a router by it.
     pub(super) fn take(&mut self, hash: &CredentialHash) -> bool {
         self.asked.remove(hash).is_some()
     }
@@ -112,7 +114,7 @@ impl Routing {
         self.link_state.names_unknown.due = Some((now.time + WAIT, now.time));
     }
 
-    /// The links to routers of this area next to this one: those that are heard first, of these the cheapest.
+    /// The links to neighbouring routers of this area: those that are not silent first, of these the cheapest.
     fn routers_near(&self, core: &Core, neighbours: &Neighbours) -> Vec<LinkId> {
         let near = neighbours.links.iter().filter(|(_, link)| link.forwarding && link.area == core.settings.area);
         let mut near: Vec<_> = near.map(|(id, link)| (link.silent, link.metrics.price, id)).collect();

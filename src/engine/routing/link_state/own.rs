@@ -1,4 +1,4 @@
-//! What this node tells of its own links.
+//! Own: what this node advertises of its own links.
 
 use crate::engine::core::Core;
 use crate::engine::neighbours::Neighbours;
@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 impl Routing {
-    /// Our own links as we see them, for the graph.
+    /// The links of this router as it sees them itself, for the graph.
     pub(in crate::engine) fn own_links(&self, core: &Core, neighbours: &Neighbours) -> Vec<OwnLink> {
         let told = |(_, link): (LinkId, &Link)| OwnLink {
             to: link.peer.body.key,
@@ -29,7 +29,7 @@ impl Routing {
             .collect()
     }
 
-    /// What our next LSA would say.
+    /// What the next LSA of this router would state.
     pub(super) fn claims(&mut self, core: &mut Core, neighbours: &mut Neighbours) -> Claims {
         let mut links: BTreeMap<(Pseudonym, u8), LsaLink> = BTreeMap::new();
         let mut leaves = BTreeSet::new();
@@ -76,7 +76,7 @@ impl Routing {
         }
     }
 
-    /// Tells our own LSA if it is due.
+    /// Signs and floods this router's own LSA, if it is due.
     pub(super) fn tell_own(&mut self, core: &mut Core, neighbours: &mut Neighbours) {
         if !core.settings.forwarding {
             return;

@@ -1,16 +1,21 @@
-//! Pace: how often an origin may have something taken, and how often a neighbour that lags is set right.
+//! Pace: how often an origin may have an LSA accepted, and how often a neighbour that lags is corrected.
 //!
-//! **Mechanism.** What an origin has signed is taken [`BURST`] times at once, and then once in each [`PACE`]: an honest router
-//! tells less. What comes faster is *held*, the latest of each origin, and taken when there is a turn: whoever sends much of
-//! one origin, its own or recorded, delays it by no more than [`PACE`]. Only what is later than what is known costs a turn.
+//! **Mechanism.** Of what an origin has signed, [`BURST`] LSAs are accepted at once, and then one in each [`PACE`]; an
+//! honest router sends fewer. What arrives faster is *held*, the latest LSA of each origin, and accepted when there is
+//! a turn: whoever sends many LSAs of one origin, its own or recorded ones, delays that origin by no more than
+//! [`PACE`]. Only an LSA that is later than the known one takes a turn.
 //!
-//! Who sends something older is sent the later one, but once in [`AGAIN`] over a link: what else was older in the meantime
-//! is named to it at the end of that time, in one digest, and it asks for what it lacks.
+//! A neighbour that sends something older is sent the later LSA, but only once in [`AGAIN`] over a link: whatever else
+//! it has sent in the meantime that is older is named to it at the end of that time, in one digest, and it requests
+//! what it lacks.
 //!
 //! Invariants
-//! 1. At most [`MAX_ENTRIES`] origins have an allowance, and at most [`MAX_HELD`] something held; drop policy: of others the
-//!    newest is dropped (`lsas_not_held`), and all databases of neighbours are compared [`AGAIN`] later.
-//! 2. At most [`SMALL`] names for each link; beyond that the summary alone is told, which leads to all of them.
+//! 1. Of one origin at most [`BURST`] LSAs are accepted at once, and after that one in each [`PACE`].
+//! - At most [`MAX_ENTRIES`] origins have an allowance, and of at most [`MAX_HELD`] something is held. Drop policy: the
+//!   newest LSA of any other origin is dropped (`lsas_not_held`), and the database is compared [`AGAIN`] later with the
+//!   neighbour that sent it.
+//! - At most [`SMALL`] names are told over a link at a time; if there are more, the summary alone is told, which leads
+//!   to all of them.
 
 use super::SMALL;
 use crate::counter::Counter;
@@ -25,25 +30,25 @@ use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// What one origin may have taken at once, and how often after that.
+/// How many LSAs of one origin are accepted at once, and how often one is accepted after that.
 const BURST: u32 = 32;
 const PACE: Duration = Duration::from_millis(100);
-/// Most origins of which something is held.
+/// Most origins of which an LSA is held.
 const MAX_HELD: usize = 64;
-/// How often a neighbour that sends what is old is answered.
+/// How often a neighbour that sends old LSAs is answered.
 pub(super) const AGAIN: Duration = Duration::from_secs(1);
 
 /// See the module's documentation.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
-    /// How many advertisements each origin may still have taken at once, and since when it earns more.
+    /// How many LSAs of each origin may still be accepted at once, and since when the origin earns more.
     allowance: BTreeMap<CredentialHash, (u32, Time)>,
     held: BTreeMap<CredentialHash, Held>,
-    /// Neighbours that have sent something old: when they may be answered again.
+    /// The links over which something old has come, and when each may be answered again.
     lagging: BTreeMap<LinkId, Lag>,
 }
 
-/// What waits for its origin's next turn.
+/// An LSA that waits for its origin's next turn.
 #[derive(Debug)]
 struct Held {
     from: LinkId,
@@ -55,23 +60,23 @@ struct Held {
 #[derive(Debug)]
 struct Lag {
     next: Time,
-    /// What else it has sent that is old.
+    /// The origins of the other old LSAs that have come over the link.
     origins: BTreeSet<CredentialHash>,
 }
 
-/// What becomes of an advertisement that is news.
+/// What becomes of an LSA that is news.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Turn {
-    /// It is taken.
+    /// The LSA is accepted.
     Now,
-    /// It waits, or a later one does.
+    /// The LSA waits, or a later one does.
     Held,
-    /// There is no room for it to wait.
+    /// There is no room for the LSA to wait.
     Dropped,
 }
 
 impl Pace {
-    /// Whether an origin may have an advertisement taken now.
+    /// Whether an origin may have an LSA accepted now; if not, the LSA is held if there is room.
     pub(super) fn turn(
         &mut self,
         origin: CredentialHash,
@@ -111,7 +116,7 @@ impl Pace {
         Turn::Held
     }
 
-    /// What may be taken now.
+    /// Takes the held LSAs whose turn has come, each with the link over which it came.
     fn take_due(&mut self, now: Time) -> Vec<(LinkId, Vec<u8>)> {
         let due: Vec<CredentialHash> =
             self.held.iter().filter(|(_, held)| held.due <= now).map(|(origin, _)| *origin).collect();
@@ -130,7 +135,7 @@ impl Pace {
 }
 
 impl Routing {
-    /// A neighbour has sent something that is older than ours.
+    /// Corrects a neighbour that has sent something older than ours.
     pub(super) fn set_right(
         &mut self,
         core: &mut Core,
