@@ -139,7 +139,7 @@ fn of_too_many_frames_under_way_the_first_tell_nothing_of_their_path() {
     assert_eq!(mesh.counted(0, Counter::FlightsForgotten), 2);
 }
 
-/// Invariant 1 of engine::routing::questions.
+/// Invariant 1 of routing::locating.
 #[test]
 fn questions_come_no_faster_than_a_link_may_ask() {
     let mut mesh = relay();
@@ -159,7 +159,7 @@ fn questions_come_no_faster_than_a_link_may_ask() {
     assert_eq!(mesh.counted(0, Counter::LocateTooOften), 11);
 }
 
-/// Invariant 3 of engine::routing::questions.
+/// Invariant 3 of routing::locating.
 #[test]
 fn who_asks_much_keeps_nobody_else_from_asking() {
     let settings = |at| Settings { forwarding: at != 4, ..Settings::default() };
@@ -185,7 +185,7 @@ fn who_asks_much_keeps_nobody_else_from_asking() {
     }
 }
 
-/// Invariant 2 of engine::routing::questions.
+/// Invariant 2 of routing::locating.
 #[test]
 fn frames_to_nobody_make_few_questions() {
     // a and b are in one area, c is in another, and would be asked.

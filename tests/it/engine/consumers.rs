@@ -24,7 +24,7 @@ fn consume(mesh: &mut Mesh, consumer: &str, up_to: u64) -> Token {
     mesh.command(1, Command::Consume { consumer: consumer.into(), up_to, durable: false })
 }
 
-/// Invariant 1 of engine::messages::consumers.
+/// Invariant 1 of delivery::cursors.
 #[test]
 fn what_a_named_consumer_takes_stays_for_the_one_without_a_name() {
     let mut mesh = pair();
@@ -69,7 +69,7 @@ fn a_consumer_is_there_from_when_it_is_made_and_reading_makes_none() {
     assert_eq!(mesh.reply(1, plain), Some(&Reply::Refused(Refused::NoSuchConsumer(String::new()))));
 }
 
-/// Invariant 2 of engine::messages::consumers.
+/// Invariant 2 of delivery::cursors.
 #[test]
 fn sixteen_consumers_have_names_and_no_more() {
     let mut mesh = pair();
@@ -137,7 +137,7 @@ fn a_full_inbox_means_again_soon_and_not_no() {
     assert_eq!(last, (0..40).collect::<Vec<_>>());
 }
 
-/// Invariant 1 of engine::messages::holdings.
+/// Invariant 1 of delivery::holdings.
 #[test]
 fn a_contact_that_fills_the_inbox_leaves_room_for_the_others() {
     let mut mesh = Mesh::new(&["a", "b", "c"]);
