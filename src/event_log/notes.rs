@@ -4,8 +4,8 @@
 //! interval later, with the count of everything in between.
 //!
 //! Invariants
-//! 1. A tally holds at most [`MAX_NAMES`] names besides those with [`OTHERS`]: what comes under further names is counted
-//!    under [`OTHERS`], so the sum is always right.
+//! 1. A tally holds at most [`MAX_NAMES`] names besides those with [`OTHERS`]: what comes under further names is
+//!    counted under [`OTHERS`], so the sum is always right.
 
 use super::event::{Count, Event};
 use crate::time::Time;
