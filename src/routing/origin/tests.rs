@@ -27,7 +27,7 @@ fn with_leaves(count: u8) -> Claims {
     Claims { leaves, services: vec![Tag([1; 8])], ..Claims::default() }
 }
 
-/// One that has told these claims, long ago.
+/// An origin that has advertised these claims, long ago.
 fn told(claims: &Claims) -> Origin {
     let mut origin = Origin::new();
     origin.take_credential(HASH, SKEW);
@@ -37,7 +37,7 @@ fn told(claims: &Claims) -> Origin {
     origin
 }
 
-/// Notes, and lets time pass until a moment; answers when something was told, in ms.
+/// Notes claims and lets time pass until a moment; returns when advertisements were made, in ms.
 fn run(origin: &mut Origin, notes: impl IntoIterator<Item = (u64, Claims)>, until: u64) -> Vec<u64> {
     let mut at = Vec::new();
     let mut pass = |origin: &mut Origin, until: Time| {
@@ -176,13 +176,13 @@ fn measurements_are_told_three_times_then_every_three_minutes() {
 #[test]
 fn what_is_told_of_a_measurement_stays_until_it_leaves_the_hysteresis() {
     let mut origin = told(&links(&[claim(1, 10_000, 65_000), claim(2, 10_000, 65_000)]));
-    // A third link; of the others one has crept, one has leapt.
+    // A third link is added; of the others one has changed a little, the other much.
     let now = links(&[claim(1, 11_000, 65_000), claim(2, 90_000, 65_000), claim(3, 1, 65_000)]);
     origin.note(now, ms(0));
     let lsa = origin.due(ms(0)).expect("a link more");
     assert_eq!(lsa.links.iter().map(|link| link.delay).collect::<Vec<_>>(), [10_000, 90_000, 1]);
     assert_eq!(origin.next_wake(), None);
-    // Creeping on, it gets there: the difference is to what was told.
+    // After further small changes it leaves the hysteresis: the difference is to the advertised value.
     origin.note(links(&[claim(1, 16_000, 65_000), claim(2, 90_000, 65_000), claim(3, 1, 65_000)]), ms(60_000));
     assert_eq!(origin.next_wake(), Some(ms(61_000)));
 }
@@ -218,7 +218,7 @@ fn it_goes_past_what_it_told_before_a_restart() {
     assert_eq!(origin.due(ms(0)).map(|lsa| lsa.sequence), Some(42));
     origin.jump_past(41, ms(10));
     assert_eq!(origin.next_wake(), None, "that is past");
-    // Where two nodes have one key, they do not drive each other.
+    // Two nodes with one key do not make each other advertise without end.
     let mut told = 0;
     for millis in 100..10_000 {
         if let Some(lsa) = origin.due(ms(millis)) {
@@ -229,7 +229,7 @@ fn it_goes_past_what_it_told_before_a_restart() {
         }
     }
     assert!(told <= 7, "{told}");
-    // The last number has no next.
+    // There is no number after the last one.
     origin.jump_past(u64::MAX, ms(20_000));
     assert_eq!((origin.next_wake(), origin.due(ms(30_000))), (None, None));
 }
@@ -251,7 +251,7 @@ fn what_is_told_is_in_order_and_within_bounds() {
         Handle(leaf)
     };
     let mut claims = links(&[claim(2, 1, 1), claim(1, 1, 1), claim(2, 1, 1)]);
-    // Credentials in another order than keys.
+    // Credentials in another order than pseudonyms.
     claims.links[1].link.to = CredentialHash([5; 16]);
     claims.leaves = (0..MAX_LEAVES + 3).rev().map(leaf).collect();
     claims.groups = vec![Tag([2; 8]), Tag([1; 8]), Tag([2; 8])];
@@ -267,7 +267,7 @@ fn a_credential_that_comes_back_goes_on_after_its_last_number() {
     let mut origin = told(&with_leaves(1));
     origin.take_credential(CredentialHash([8; 16]), SKEW);
     assert_eq!(origin.due(ms(0)).map(|lsa| (lsa.origin, lsa.sequence)), Some((CredentialHash([8; 16]), 1)));
-    // The clock was set back, into the epoch before.
+    // The clock was set back, into the previous epoch.
     origin.take_credential(HASH, SKEW);
     assert_eq!(origin.due(ms(1)).map(|lsa| (lsa.origin, lsa.sequence)), Some((HASH, 2)));
     origin.take_credential(CredentialHash([8; 16]), SKEW);
