@@ -165,6 +165,7 @@ mod tests {
         candidate.path.relays(graph).collect()
     }
 
+    /// Invariant 1.
     #[test]
     fn without_limits_the_choice_would_change_if_it_became_worse() {
         let graph = graph();

@@ -165,6 +165,7 @@ fn starts(nodes: usize, ends: impl Iterator<Item = NodeIndex>) -> Vec<u32> {
 mod tests {
     use super::*;
 
+    /// Invariants 1 and 2.
     #[test]
     fn edges_are_found_from_both_of_their_ends() {
         let node = |n: u8| Pseudonym([n; 32]);

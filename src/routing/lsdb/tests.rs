@@ -103,6 +103,7 @@ fn edges(graph: &super::super::graph::Graph) -> Vec<(u16, u16, u8, u32)> {
     graph.edges().iter().map(|e| (number(e.from), number(e.to), e.bearer, e.metrics.delay)).collect()
 }
 
+/// Invariant 1.
 #[test]
 fn the_later_of_two_stands_whatever_their_order() {
     let (first, second) = (lsa(1, 1, &[2]), lsa(1, 2, &[2, 3]));
@@ -119,6 +120,7 @@ fn the_later_of_two_stands_whatever_their_order() {
     assert_eq!(db.entry(&router(1)).map(|entry| entry.lsa.links.len()), Some(1));
 }
 
+/// Invariant 1.
 #[test]
 fn two_advertisements_under_one_number_leave_the_same_one_everywhere() {
     let (one, other) = (lsa(1, 5, &[2]), lsa(1, 5, &[3]));
@@ -132,6 +134,7 @@ fn two_advertisements_under_one_number_leave_the_same_one_everywhere() {
     assert_eq!(of([&one, &other]), of([&other, &one]));
 }
 
+/// Invariant 2: the area, and what is well-formed.
 #[test]
 fn what_is_not_well_formed_is_refused_and_counted() {
     let mut db = Lsdb::new(router(9));
@@ -170,6 +173,7 @@ fn what_is_not_well_formed_is_refused_and_counted() {
     assert_eq!(put(&mut db, 1, two), Inserted::Newer);
 }
 
+/// Invariant 2.
 #[test]
 fn a_full_area_refuses_newcomers_but_not_this_node() {
     let mut db = Lsdb::new(router(9_999));
@@ -261,6 +265,7 @@ fn digests_show_what_either_lacks() {
     assert_eq!((wanted(&ours, &theirs), wanted(&theirs, &ours)), (Vec::new(), Vec::new()));
 }
 
+/// Invariant 4.
 #[test]
 fn the_generation_grows_with_content_only() {
     let mut db = Lsdb::new(router(9));
@@ -324,6 +329,7 @@ fn leaves_groups_and_services_are_found_while_their_router_stays() {
     assert_eq!((db.members_of(&group), db.offering(&service), db.offering(&Tag([8; 8]))), (vec![], vec![], vec![]));
 }
 
+/// Invariant 1 of routing.
 #[test]
 fn a_link_counts_at_both_ends_and_at_the_worse_of_both_claims() {
     let mut db = Lsdb::new(router(9));
@@ -367,6 +373,7 @@ fn links_are_named_by_any_credential_of_their_neighbour() {
     assert_eq!(edges(&db.told_graph(&resolve)).len(), 2);
 }
 
+/// Invariant 1 of routing.
 #[test]
 fn own_links_are_as_this_node_sees_them() {
     let mut db = Lsdb::new(router(1));
@@ -411,6 +418,7 @@ fn a_hop_that_could_be_two_routers_is_both_of_them_to_whoever_asks() {
     assert_eq!(under(&db, 1), [router(1), router(3)]);
 }
 
+/// Invariant 2.
 #[test]
 fn routers_that_have_left_take_nobody_s_place() {
     let most = u16::try_from(MAX_ROUTERS).expect("few");
@@ -433,6 +441,7 @@ fn routers_that_have_left_take_nobody_s_place() {
     assert!(db.len() < MAX_ENTRIES && db.digest().len() < MAX_ENTRIES);
 }
 
+/// Invariant 3.
 #[test]
 fn a_handle_has_one_place_whatever_the_order() {
     // One device, for which a dishonest issuer has certified many keys.

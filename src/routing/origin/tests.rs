@@ -82,6 +82,7 @@ fn nothing_is_due_while_there_is_no_credential() {
     assert!(origin.due(ms(99_000)).is_some());
 }
 
+/// Invariant 2.
 #[test]
 fn a_single_change_is_told_at_once_and_a_stream_of_them_less_and_less_often() {
     let mut origin = told(&with_leaves(0));
@@ -173,6 +174,7 @@ fn measurements_are_told_three_times_then_every_three_minutes() {
     assert_eq!(run(&mut origin, [(6_000, one), (6_500, both(90_000))], 20_000), [7_000]);
 }
 
+/// Invariant 2.
 #[test]
 fn what_is_told_of_a_measurement_stays_until_it_leaves_the_hysteresis() {
     let mut origin = told(&links(&[claim(1, 10_000, 65_000), claim(2, 10_000, 65_000)]));
@@ -187,6 +189,7 @@ fn what_is_told_of_a_measurement_stays_until_it_leaves_the_hysteresis() {
     assert_eq!(origin.next_wake(), Some(ms(61_000)));
 }
 
+/// Invariant 1.
 #[test]
 fn a_new_credential_begins_with_one_at_once() {
     let mut origin = told(&with_leaves(1));
@@ -241,6 +244,7 @@ fn that_it_leaves_does_not_wait() {
     assert_eq!(at.len(), 2);
 }
 
+/// Invariant 3.
 #[test]
 fn what_is_told_is_in_order_and_within_bounds() {
     let mut origin = Origin::new();
@@ -262,6 +266,7 @@ fn what_is_told_is_in_order_and_within_bounds() {
     assert_eq!((lsa.groups, origin.left_out()), (vec![Tag([1; 8]), Tag([2; 8])], 3));
 }
 
+/// Invariant 1.
 #[test]
 fn a_credential_that_comes_back_goes_on_after_its_last_number() {
     let mut origin = told(&with_leaves(1));
