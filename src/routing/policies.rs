@@ -1,11 +1,16 @@
 //! Policies by name: what `config.toml` defines under `[[policy]]`, and which message gets which policy.
 //!
-//! A message names its policy; otherwise it gets the first policy whose `for` matches its class and service, or
-//! `balanced`. A publication gets the first policy whose `for` matches its topic, or `balanced`. Five names always
+//! A message that names no policy gets the first policy whose `for` matches its class and service, or `balanced`. A
+//! publication that names none gets the first policy whose `for` matches its topic, or `balanced`. Five names always
 //! exist; a `[[policy]]` of the same name replaces one of them.
 //!
-//! name | minimises | ---|---| `cheap` | money | `fast` | delay | `sure` | failures | `frugal` | energy | `balanced` |
-//! all of them together |
+//! | name | minimises |
+//! |---|---|
+//! | `cheap` | money |
+//! | `fast` | delay |
+//! | `sure` | failures |
+//! | `frugal` | energy |
+//! | `balanced` | all of them together |
 //!
 //! Each of the first four also gives a small weight to delay, failures or both, so that, for example, of two paths that
 //! are equally cheap the faster one is taken.

@@ -1,4 +1,4 @@
-//! When something is told, and what.
+//! When claims are advertised, and what an advertisement contains.
 
 use super::*;
 use crate::id::{Handle, Pseudonym, Tag};
@@ -165,7 +165,7 @@ fn measurements_are_told_three_times_then_every_three_minutes() {
     assert_eq!(at[..4], [11_000, 21_000, 31_000, 201_000]);
     assert!((18..=23).contains(&at.len()), "{at:?}");
     assert!(at.windows(2).skip(2).all(|pair| pair[1] - pair[0] >= 160_000), "{at:?}");
-    // A spike shorter than a second is not told, and several links go together.
+    // A spike shorter than a second is not advertised, and several links are advertised together.
     let both = |delay| links(&[claim(1, delay, 65_000), claim(2, delay, 65_000)]);
     let mut origin = told(&both(10_000));
     let spike = [(0, both(90_000)), (900, both(10_000))];
