@@ -229,6 +229,7 @@ mod tests {
 
     proptest! {
         /// Invariants 1, 2 and 3.
+        /// Invariant 2 of delivery.
         #[test]
         fn each_number_has_one_verdict_and_is_accepted_once(
             steps in proptest::collection::vec((0u8..12, 1u64..400), 1..600)

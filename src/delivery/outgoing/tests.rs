@@ -270,6 +270,7 @@ fn a_clock_that_was_ahead_before_a_restart_stretches_no_deadline() {
 
 proptest! {
     /// Invariant 1.
+    /// Invariant 1 of delivery.
     #[test]
     fn every_message_ends_exactly_once(steps in proptest::collection::vec((0u8..6, 1u64..40), 1..200)) {
         let mut bench = Bench::new();
