@@ -12,7 +12,7 @@ use core::time::Duration;
 /// The most bytes of a batch's plaintext besides its messages.
 pub const PLAIN_OVERHEAD: usize = 256;
 
-/// What a batch leaves with.
+/// The parameters of a departing batch.
 #[derive(Clone, Copy, Debug)]
 pub struct Departure<'a> {
     /// The id of the frame that carries the batch; the next hop acknowledges it.

@@ -145,7 +145,7 @@ impl<T> Unconfirmed<T> {
         Some((next.expiry, next.load.lifetime, next.load.records.len()))
     }
 
-    /// As [`Outgoing::pass_over`](super::outgoing::Outgoing::pass_over).
+    /// Works as [`Outgoing::pass_over`](super::outgoing::Outgoing::pass_over) does.
     pub fn pass_over(&mut self, to: &Name, lane: &Lane, ends_by: Unix) -> bool {
         let Some(queue) = self.streams.get_mut(to).and_then(|queue| queue.waiting.get_mut(lane)) else { return false };
         let over = queue.iter().take_while(|waiting| waiting.expiry <= ends_by).count();

@@ -30,7 +30,7 @@ pub struct Summary {
     pub older: Option<Older>,
 }
 
-/// An older chain, whose remaining records nothing confirms any more.
+/// An older chain. No head confirms its remaining records any longer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Older {
     /// The number of its records that are still kept.

@@ -238,7 +238,7 @@ mod tests {
         Time(at * 1_000_000)
     }
 
-    /// After how many failed messages, one each so many seconds, a hop is shunned.
+    /// The number of failed messages, one every `every` seconds, after which a hop is shunned.
     fn until_shunned(history: &mut History, nodes: &[u8], hop: Pair, every: u64) -> u64 {
         for message in 1..=100 {
             let now = second(1_000 + message * every);
@@ -256,7 +256,7 @@ mod tests {
         for (nodes, every) in [(&[1, 9, 3][..], 0), (&[1, 2, 9, 3], 0), (&[1, 2, 9, 3], 5), (&[1, 2, 9, 3], 10)] {
             assert!((2..=10).contains(&until_shunned(&mut History::default(), nodes, hop(9, 3), every)));
         }
-        // Also where everything has gone well until then.
+        // The same if every message succeeded before.
         for nodes in [&[1, 9, 3][..], &[1, 2, 9, 3]] {
             let mut history = History::default();
             for _ in 0..1_000 {
@@ -288,7 +288,7 @@ mod tests {
         history.succeeded(&path(&[1, 2, 3, 4]), now);
         assert!(history.doubt(&hop(1, 2), now) > 50_000);
         assert!(history.shunned(&hop(2, 9), now));
-        // From now on it takes little of the blame: a third of a failure would leave 56,000.
+        // From now on hop 1-2 takes little of the blame: a third of a failure would leave 56,000.
         for _ in 0..3 {
             history.succeeded(&path(&[1, 2, 3, 4]), now);
         }
@@ -310,10 +310,10 @@ mod tests {
             history.failed(&path(&[1, 9, 3]), now);
             history.succeeded(&path(&[1, 9, 3]), now);
         }
-        // Two hops: together they succeed in about a half.
+        // Two hops: together they let about half of the messages through.
         let doubt = u64::from(history.doubt(&hop(1, 9), now));
         assert!((45_000..58_000).contains(&doubt), "{doubt}");
-        // And one that loses one in fifty, in hardly any.
+        // A relay that loses one message in fifty is hardly in doubt.
         let mut history = History::default();
         for message in 0..500 {
             match message % 50 {
@@ -372,7 +372,7 @@ mod tests {
         let mut later = History::default();
         later.restore(&kept, Duration::from_secs(3_600), second(0));
         assert!(later.is_empty());
-        // Whatever the store says, no hop has more against it than the window holds.
+        // Whatever the store holds, no hop has more failures than the window.
         back.restore(&[Kept { successes: u64::MAX, failures: u64::MAX, ..kept[0].clone() }], Duration::ZERO, second(0));
         assert!(back.succeeded(&path(&[1, 2]), second(0)) || !back.shunned(&hop(1, 2), second(0)));
     }

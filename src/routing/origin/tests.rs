@@ -94,7 +94,7 @@ fn a_single_change_is_told_at_once_and_a_stream_of_them_less_and_less_often() {
     assert_eq!(at[..7], [0, 200, 600, 1_400, 3_000, 6_200, 11_200]);
     assert_eq!(at.len(), 6 + 5, "then every 5 s: {at:?}");
     assert_eq!(origin.told(), Some(&with_leaves(200)), "and the last state is told");
-    // After a quiet time at once.
+    // After a quiet time, a change is advertised at once.
     let two = [(75_000, with_leaves(3)), (75_010, with_leaves(4))];
     assert_eq!(run(&mut origin, two, 90_000), [75_000, 75_200]);
 }

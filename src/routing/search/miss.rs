@@ -5,7 +5,7 @@ use super::spf::From;
 use super::{Limit, Path, Query};
 use crate::routing::graph::EdgeIndex;
 
-/// No path keeps all limits.
+/// The result of a search that found no path within all limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NoPath {
     /// The path that came nearest; `None` if no path exists even without limits.

@@ -31,7 +31,7 @@ impl Shape {
         Self { nodes: graph.nodes().to_vec(), bearers: graph.edges().iter().map(|edge| edge.bearer).collect() }
     }
 
-    /// Whether a graph whose edges have the same ends is the same.
+    /// Whether a graph equals the one of this shape, given that their edges have the same ends.
     pub fn is(&self, graph: &Graph) -> bool {
         self.nodes == graph.nodes() && self.bearers.iter().eq(graph.edges().iter().map(|edge| &edge.bearer))
     }
