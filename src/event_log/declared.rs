@@ -1,4 +1,4 @@
-//! What a declaration of events expands to.
+//! Declared: what a declaration of events expands to.
 //!
 //! A declaration reads
 //!

@@ -1,4 +1,4 @@
-//! How the fields of events are shown: in the line that an operator reads, and as JSON for machines.
+//! Text: how the fields of events are shown, in the line that an operator reads and as JSON for machines.
 //!
 //! Each type that a field may have implements [`Value`], which defines both and how the field is bounded.
 

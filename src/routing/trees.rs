@@ -1,4 +1,4 @@
-//! Kept shortest-path trees, so that most searches only follow a path in a tree.
+//! Tree cache: shortest-path trees that are kept, so that most searches only follow a path in a tree.
 //!
 //! **Mechanism.** A tree holds the shortest paths from a node to all others, by given weights and without given
 //! bearers. If a query's path in the tree keeps all of the query's limits, it is the answer, because no other path is
