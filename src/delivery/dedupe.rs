@@ -1,54 +1,57 @@
-//! What has become of the messages of a stream: one verdict for each number, kept.
+//! Dedupe: for each sequence number of a stream, the one verdict that its message has got.
 //!
-//! Everything below the watermark is *settled*: accepted, or settled *otherwise*, since it came too late, was refused, or
-//! ended at the sender before it came. Above the watermark lie disjoint, ascending runs of settled numbers, normally
-//! none, since links keep order. Those settled otherwise lie in runs of their own, normally none either.
+//! Every number below the watermark is *settled*: it was accepted, or settled *otherwise*, because its message came too
+//! late, was refused, or ended at the sender before it arrived. Above the watermark lie disjoint, ascending runs of
+//! settled numbers; normally there are none, since links keep the order. Numbers settled otherwise are kept in runs of
+//! their own, normally also none.
 //!
-//! A copy of a message gets the verdict of the first: who was told that a message came too late, or will be, must not be
-//! told by a copy that it was delivered, for it lies in no inbox.
+//! A copy of a message gets the verdict of the first one. A sender that was told that a message came too late, or will
+//! be told so, must not learn from a copy that it was delivered, because the message lies in no inbox.
 //!
 //! Invariants
 //! 1. A number is accepted at most once, and never after it was settled otherwise.
-//! 2. A number that was not accepted is never said to be delivered.
-//! 3. Runs are ascending, disjoint, not adjacent, and lie above the watermark.
-//! 4. There are at most [`MAX_RUNS`] runs and nothing lies further than [`WINDOW`] above the watermark; what would
-//!    exceed either is not settled (and so not confirmed: the sender sends it again, later).
-//! 5. At most [`MAX_OTHERWISE`] runs are kept of what was settled otherwise. Drop policy: the lowest is forgotten with
-//!    all below it, and what is forgotten counts as expired, which means *not known delivered*.
+//! 2. A number that was not accepted is never reported as delivered.
+//! 3. Runs ascend and lie above the watermark.
+//! 4. There are at most [`MAX_RUNS`] runs, and no number is settled that lies [`WINDOW`] or more above the watermark. A
+//!    number that would exceed either bound is not settled, and so not confirmed: the sender sends it again later.
+//! 5. At most [`MAX_OTHERWISE`] runs of numbers settled otherwise are kept. Drop policy: the lowest run is forgotten
+//!    together with the verdicts of all numbers below it; a forgotten number counts as expired, which means *not known
+//!    to be delivered*.
+//! - Runs are disjoint and not adjacent.
 
 use crate::wire::receipt;
 use serde::{Deserialize, Serialize};
 
-/// Most runs kept above a stream's watermark. Drop policy: refuse the newest.
+/// The most runs kept above a stream's watermark. Drop policy: the newest number is refused.
 pub const MAX_RUNS: usize = 256;
-/// How far above the watermark a number may lie; the sender keeps at most as many messages open.
+/// How far above the watermark a number may lie. The sender keeps at most this many messages open.
 pub const WINDOW: u64 = 65_536;
 
-/// Most runs kept of numbers that were settled otherwise than by being accepted.
+/// The most runs kept of numbers that were settled otherwise than by being accepted.
 pub const MAX_OTHERWISE: usize = 256;
 
-/// What becomes of a number.
+/// What becomes of a sequence number that arrives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The first time, and settled by this.
+    /// The number is seen for the first time, and is settled now.
     New,
-    /// Settled before: say this again, and do not deliver it.
+    /// The number was settled before: the caller repeats this verdict and does not deliver the message.
     Known(receipt::Verdict),
-    /// Outside the bounds: neither.
+    /// The number lies outside the bounds and is not settled.
     Refused,
 }
 
-/// Dedupe state of one stream.
+/// The dedupe state of one stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dedupe {
-    /// Lowest number that is not settled.
+    /// The lowest number that is not settled.
     next: u64,
-    /// First and last numbers of the runs, in pairs.
+    /// The first and last numbers of the runs, in pairs.
     runs: Vec<u64>,
-    /// First and last numbers that were settled otherwise, and as what; ascending and disjoint.
+    /// The first and last numbers of the runs settled otherwise, with their verdict; ascending and disjoint.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     otherwise: Vec<(u64, u64, receipt::Verdict)>,
-    /// What became of numbers below this is forgotten.
+    /// The verdicts of numbers below this one are forgotten.
     forgotten: u64,
 }
 
@@ -59,7 +62,7 @@ impl Default for Dedupe {
 }
 
 impl Dedupe {
-    /// Accepts a number, if it may be.
+    /// Accepts a number, if it is not settled and lies within the bounds.
     pub fn accept(&mut self, sequence: u64) -> Verdict {
         if let Some(verdict) = self.verdict(sequence) {
             return Verdict::Known(verdict);
@@ -67,7 +70,7 @@ impl Dedupe {
         if self.take(sequence) { Verdict::New } else { Verdict::Refused }
     }
 
-    /// Settles a number as something else than delivered, if it is not settled yet.
+    /// Settles a number with a verdict other than delivered, if it is not settled yet.
     pub fn turn_down(&mut self, sequence: u64, verdict: receipt::Verdict) -> Verdict {
         let answer = self.accept(sequence);
         if answer == Verdict::New {
@@ -76,12 +79,12 @@ impl Dedupe {
         answer
     }
 
-    /// A number accepted just now was not taken after all.
+    /// Replaces the verdict of a number that was accepted just now but whose message was not taken after all.
     pub fn revoke(&mut self, sequence: u64, verdict: receipt::Verdict) {
         self.note_otherwise(sequence, sequence, verdict);
     }
 
-    /// What became of a number, if it is settled.
+    /// Returns the verdict of a number, or `None` if it is not settled.
     pub fn verdict(&self, sequence: u64) -> Option<receipt::Verdict> {
         if !self.knows(sequence) {
             return None;
@@ -94,7 +97,7 @@ impl Dedupe {
         Some(run.map_or(receipt::Verdict::Delivered, |(.., verdict)| *verdict))
     }
 
-    /// Enters numbers among those settled otherwise; none of them is there.
+    /// Adds a range of numbers to those settled otherwise. None of them may be there already.
     fn note_otherwise(&mut self, first: u64, last: u64, verdict: receipt::Verdict) {
         let at = self.otherwise.partition_point(|(_, end, _)| *end < first);
         let before = at.checked_sub(1).filter(|before| {
@@ -118,9 +121,9 @@ impl Dedupe {
         }
     }
 
-    /// Settles a number that is not settled. `false` when it lies outside the bounds.
+    /// Settles a number that is not settled yet. Returns `false` if the number lies outside the bounds.
     fn take(&mut self, sequence: u64) -> bool {
-        // No number follows it, so it could not be told from those settled.
+        // No number follows the last one, so the watermark could not move past it.
         if sequence == u64::MAX {
             return false;
         }
@@ -132,7 +135,7 @@ impl Dedupe {
         if sequence.saturating_sub(self.next) >= WINDOW {
             return false;
         }
-        // Index of the first run that ends at or after the number just before it.
+        // The index of the first run that ends at or after the number just before this one.
         let at = self.runs.chunks_exact(2).take_while(|run| run[1] + 1 < sequence).count() * 2;
         let (first, last) = match self.runs.get(at..at + 2) {
             Some(run) => (run[0], run[1]),
@@ -160,8 +163,8 @@ impl Dedupe {
         sequence < self.next || self.runs.chunks_exact(2).any(|run| (run[0]..=run[1]).contains(&sequence))
     }
 
-    /// Accepts `count` numbers from `first` on if they are the next in order, which is what normally comes. Answers
-    /// whether it did; if not, nothing has changed.
+    /// Accepts `count` numbers from `first` on if they are the next in order, which is the normal case. Returns whether
+    /// they were accepted; if not, nothing has changed.
     pub fn accept_next(&mut self, first: u64, count: u64) -> bool {
         let Some(end) = first.checked_add(count) else { return false };
         if first != self.next || self.runs.first().is_some_and(|run| *run < end) {
@@ -172,8 +175,8 @@ impl Dedupe {
         true
     }
 
-    /// Everything below `floor` has ended at the sender: what has not come by now was not delivered. Answers whether
-    /// anything changed.
+    /// Settles all numbers below `floor`, which have ended at the sender: a message that has not arrived by now counts
+    /// as expired. Returns whether anything changed.
     pub fn settle(&mut self, floor: u64) -> bool {
         if floor <= self.next {
             return false;
@@ -190,7 +193,7 @@ impl Dedupe {
         gaps.into_iter().for_each(|(first, last)| self.note_otherwise(first, last, receipt::Verdict::Expired));
         self.next = floor;
         self.absorb();
-        // A sender has no number open that lies further below.
+        // A sender has no open number further below the floor than the window.
         let old = self.next.saturating_sub(WINDOW);
         if self.otherwise.first().is_some_and(|(_, last, _)| *last < old) {
             self.otherwise.retain(|(_, last, _)| *last >= old);
@@ -199,12 +202,12 @@ impl Dedupe {
         true
     }
 
-    /// Lowest number that is not settled.
+    /// The lowest number that is not settled.
     pub fn watermark(&self) -> u64 {
         self.next
     }
 
-    /// Runs that now lie at or below the watermark become part of it.
+    /// Merges runs that now lie at or below the watermark into it.
     fn absorb(&mut self) {
         let mut taken = 0;
         for run in self.runs.chunks_exact(2) {
@@ -225,12 +228,14 @@ mod tests {
     use std::collections::BTreeMap;
 
     proptest! {
+        /// Invariants 1, 2 and 3.
+        /// Invariant 2 of delivery.
         #[test]
         fn each_number_has_one_verdict_and_is_accepted_once(
             steps in proptest::collection::vec((0u8..12, 1u64..400), 1..600)
         ) {
             let mut dedupe = Dedupe::default();
-            // What was said of each number first.
+            // The verdict that was given first for each number.
             let mut said: BTreeMap<u64, receipt::Verdict> = BTreeMap::new();
             for (kind, number) in steps {
                 match kind {
@@ -273,6 +278,7 @@ mod tests {
         }
     }
 
+    /// Invariants 2 and 5.
     #[test]
     fn what_is_forgotten_is_never_said_to_be_delivered() {
         let mut dedupe = Dedupe::default();
@@ -295,6 +301,7 @@ mod tests {
         assert!(!dedupe.accept_next(u64::MAX, 2));
     }
 
+    /// Invariant 4.
     #[test]
     fn bounds_refuse_and_recover() {
         let mut dedupe = Dedupe::default();

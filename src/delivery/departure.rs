@@ -1,57 +1,58 @@
-//! Departures: what a batch leaves with, and what is said of it once it is taken from the queues.
+//! Departures: what a batch leaves with, and what is known of it once it is taken from the queues.
 //!
-//! A batch goes one way, which is chosen for its first message. The others ride along as far as that serves them: not beyond
-//! what its links carry in a moment, and not if they end before it arrives, or have time for a way that is liked better.
+//! A batch travels on one path, which is chosen for its first message. Other messages of the lane join it only as far
+//! as that serves them: the batch does not grow beyond what the links of the path carry in a moment, and a message does
+//! not join if it expires before the batch arrives, or if it has time for a path that its send policy prefers.
 
 use crate::id::{Handle, OuterId};
 use crate::time::{Now, Unix};
 use crate::wire::batch::Ack;
 use core::time::Duration;
 
-/// Bytes of a batch's plaintext besides its messages, at most.
+/// The most bytes of a batch's plaintext besides its messages.
 pub const PLAIN_OVERHEAD: usize = 256;
 
-/// What a batch leaves with.
+/// The parameters of a departing batch.
 #[derive(Clone, Copy, Debug)]
 pub struct Departure<'a> {
-    /// The frame that will carry it: what the next hop acknowledges.
+    /// The id of the frame that carries the batch; the next hop acknowledges it.
     pub attempt: OuterId,
-    /// Handles under which receipts find the sender.
+    /// The handles under which receipts find the sender.
     pub reply: &'a [Handle],
-    /// The caller's number for it, handed back with what becomes of it.
+    /// The caller's number of this flight; it is handed back with what becomes of the batch.
     pub flight: u64,
-    /// How long a receipt should take, as far as the caller knows.
+    /// How long the receipt is expected to take; `None` if it is unknown.
     pub expected: Option<Duration>,
-    /// Bytes of plaintext that it is to have at most; its first message goes however long it is.
+    /// The most bytes of plaintext of the batch. The first message is taken however long it is.
     pub most: usize,
-    /// When it arrives, as far as is known of its way. A message that ends before that is not to ride with one that has time:
-    /// it is next, and may have another way.
+    /// When the batch is expected to arrive. A message that expires before this does not join: it becomes the next
+    /// first message, and may get another path.
     pub arrives: Unix,
-    /// Where its way is a dearer one, taken for want of time: when it would arrive on the one that its send policy like best. What
-    /// has that long is not to ride with it either.
+    /// If the path is a more expensive one, chosen because time is short: when the batch would arrive on the path that
+    /// the send policy prefers. A message that lives until then does not join either.
     pub spares: Option<Unix>,
-    /// When.
+    /// The time of departure.
     pub now: Now,
 }
 
 impl Departure<'_> {
-    /// Whether a message that is over at `expiry` may ride along with the first: it is not over on the way, and has no time for a way that
-    /// its send policy like better.
+    /// Whether a message that expires at `expiry` may join the first one: it does not expire on the path, and has no
+    /// time for a path that its send policy prefers.
     pub(super) fn suits(&self, expiry: Unix) -> bool {
         expiry >= self.arrives && self.spares.is_none_or(|spares| expiry < spares)
     }
 }
 
-/// A batch just taken: its plaintext has been appended to the caller's buffer.
+/// A batch that was just taken. Its plaintext has been appended to the caller's buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Taken {
-    /// Messages in it.
+    /// The number of messages in the batch.
     pub messages: usize,
-    /// What they ask for.
+    /// The acknowledgement that its messages ask for.
     pub ack: Ack,
-    /// Latest deadline among them.
+    /// The latest deadline among its messages.
     pub expiry: Unix,
-    /// Whether the application has named one of them: it must be on disk before it leaves, or it could be handed in again
-    /// after a crash and be delivered twice.
+    /// Whether the application has named one of the messages. A named message must be on disk before it leaves;
+    /// otherwise it could be submitted again after a crash and be delivered twice.
     pub named: bool,
 }

@@ -1,33 +1,34 @@
-//! Headroom: how much time a message needs to have left when it leaves, if it is to be there by its deadline.
+//! Headroom: how much time a message must have left when it leaves, if it is to arrive by its deadline.
 //!
-//! Where there is more to send than a way carries, a queue is always as long as its messages may wait, and the oldest of
-//! them has next to no time left. To send that one is to waste what the way carries: it comes too late, and so does the next. What a
-//! way takes is known from the receipts that come; where none comes in time, it takes longer than was left, and more is asked for: twice
-//! that, as far as half of the message's lifetime.
+//! Where more is to be sent than a path carries, a queue is always as long as its messages may wait, and the oldest
+//! message has almost no time left. Sending that one wastes the capacity of the path: it arrives too late, and so does
+//! the next. Receipts show how long delivery takes. If no receipt comes in time, delivery takes longer than the time
+//! that was left, and twice that time is asked for, up to half of the message's lifetime.
 //!
-//! Invariant: headroom grows by messages that left and were not confirmed by their deadline alone, and falls with each
-//! receipt towards the time that it took.
+//! Invariants
+//! 1. Headroom grows only by messages that left and were not confirmed by their deadline, and with each receipt it
+//!    moves towards the time that the receipt took.
 
 use core::time::Duration;
 
-/// Of the messages to one destination.
+/// The headroom of the messages to one destination.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Headroom(Duration);
 
 impl Headroom {
-    /// A message left so long before its deadline, and was not confirmed by then.
+    /// Notes that a message left with this much time to its deadline, and was not confirmed by then.
     pub(super) fn missed(&mut self, left: Duration, lifetime: Duration) {
         self.0 = self.0.max(left.saturating_mul(2).min(lifetime / 2));
     }
 
-    /// A receipt came after so long.
+    /// Notes that a receipt came after this time.
     pub(super) fn confirmed(&mut self, took: Duration) {
         if !self.0.is_zero() {
             self.0 = (self.0.saturating_mul(7) + took) / 8;
         }
     }
 
-    /// What a message is to have left.
+    /// Returns the time that a message must have left.
     pub(super) fn get(self) -> Duration {
         self.0
     }
@@ -37,6 +38,7 @@ impl Headroom {
 mod tests {
     use super::*;
 
+    /// Invariant 1.
     #[test]
     fn what_comes_too_late_asks_for_more_time_and_receipts_for_what_they_took() {
         let (mut headroom, ms) = (Headroom::default(), Duration::from_millis);

@@ -1,17 +1,19 @@
-//! Lanes: messages to one destination that may share a frame, since they are as urgent and want the same of their way.
+//! Lanes: the messages to one destination that may share a frame, because they have the same urgency and the same send
+//! policy.
 //!
-//! Lanes are served most urgent first. One for which there is no way at the moment does not hold up the others.
+//! Lanes are served in order of urgency. A lane that has no route at the moment does not hold up the others.
 
 use crate::wire::data::{Class, Policy};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// What a message asks of its way.
+/// What a message asks of its path.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SendPolicy {
-    /// What its path is to be good at, and its limits. The default leaves the choice to the node.
+    /// The weights and limits of the path. The default leaves the choice to the node.
     pub policy: Policy,
-    /// Whether the budget gives way when the deadline comes near: better late and dear than never.
+    /// Whether the budget may be exceeded when the deadline comes near: a late and expensive delivery is better than
+    /// none.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub yields: bool,
 }
@@ -25,8 +27,8 @@ impl SendPolicy {
 /// See the module's documentation.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Lane {
-    /// How urgent.
+    /// The urgency.
     pub class: Class,
-    /// What of the way.
+    /// What the messages ask of their path.
     pub send_policy: Arc<SendPolicy>,
 }

@@ -1,4 +1,5 @@
-//! Messages on their way out that are to be confirmed: each in a stream to its destination, each with one end.
+//! Outgoing: messages on their way out that are to be confirmed, each in a stream to its destination, each with one
+//! end.
 //!
 //! ```text
 //! submit ─▶ queued ──take_batch──▶ in flight ──receipt──▶ delivered | refused
@@ -9,13 +10,14 @@
 //!             └──path broken, no receipt in time──┘
 //! ```
 //!
-//! What is to be *kept* is written to the store as it is submitted, and taken up again after a restart under the
-//! number it had: in its old stream, which takes nothing new, beside a new one.
+//! A message that is to be *kept* is written to the store when it is submitted. After a restart it is taken up again
+//! under its old number, in its old stream; that stream takes no new messages, and a new stream is opened beside it.
 //!
 //! Invariants
-//! 1. Every message submitted is handed back in exactly one [`End`].
-//! 2. At most [`WINDOW`] slots a stream, [`MAX_DESTINATIONS`] destinations, [`MAX_BYTES`] of payload in all. Drop
-//!    policy: `submit` refuses.
+//! 1. Every submitted message is handed back in exactly one [`End`].
+//! 2. A stream holds at most [`WINDOW`] slots. Drop policy: `submit` refuses.
+//! - There are at most [`MAX_DESTINATIONS`] destinations, and at most [`MAX_BYTES`] of payload in all. Drop policy:
+//!   `submit` refuses.
 
 use super::dedupe::WINDOW;
 use super::departure::{Departure, Taken};
@@ -32,46 +34,46 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::Rng;
 use std::collections::BTreeMap;
 
-/// Most destinations; as many as a node has contacts at most.
+/// The most destinations: as many as a node has contacts at most.
 pub const MAX_DESTINATIONS: usize = 4_096;
-/// Most payload kept in all streams, in bytes.
+/// The most payload kept in all streams, in bytes.
 pub const MAX_BYTES: usize = 64 * 1024 * 1024;
-/// Longest lifetime, so that a deadline never overflows: 30 days.
+/// The longest lifetime, so that a deadline never overflows: 30 days.
 pub const MAX_LIFETIME: Duration = Duration::from_secs(30 * 86_400);
 
-/// A message to be sent. `T` is whatever the caller knows it by.
+/// A message to be sent. `T` is what the caller identifies it by.
 #[derive(Clone, Debug)]
 pub struct Submission<T> {
-    /// Handed back with the end.
+    /// The caller's token, handed back with the end.
     pub token: T,
-    /// The bytes.
+    /// The payload.
     pub payload: Vec<u8>,
-    /// What for.
+    /// What the message is for.
     pub content: Content,
-    /// Confirmation wanted.
+    /// The confirmation that is wanted.
     pub ack: Ack,
-    /// With what else it may share a frame: its urgency, and what it asks of its way.
+    /// The lane: the urgency of the message and what it asks of its path. Only messages of one lane share a frame.
     pub lane: Lane,
-    /// Of no use after this long.
+    /// The time after which the message is of no use.
     pub lifetime: Duration,
-    /// Whether it is to outlive a restart.
+    /// Whether the message is to outlive a restart.
     pub keep: bool,
-    /// The application's name for it.
+    /// The application's name for the message.
     pub id: Option<SendId>,
 }
 
 /// What a message is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
-    /// The receiver's inbox.
+    /// The message goes to the receiver's inbox.
     Inbox,
-    /// A service, or one that called a service.
+    /// The message goes to a service, or to the device that called one.
     Call {
-        /// Which of them.
+        /// The kind of message: request, reply, refusal, or confirmation of publications.
         purpose: Purpose,
-        /// Service called.
+        /// The service that is called.
         service: Option<String>,
-        /// Request answered.
+        /// The message that is answered.
         replies_to: Option<InnerId>,
     },
 }
@@ -79,59 +81,60 @@ pub enum Content {
 /// How a message ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// The receiver has it, durably; hops as the receiver counted them.
+    /// The receiver has the message durably.
     Delivered {
-        /// Hops.
+        /// The number of hops, as the receiver counted them.
         hops: u32,
     },
-    /// Handed over; nothing more was asked.
+    /// The message was handed over, and no further confirmation was asked for.
     Sent,
-    /// The receiver says no.
+    /// The receiver refused the message, with this verdict.
     Refused(Verdict),
-    /// It left, and no receipt came in time.
+    /// The message left, and no receipt came in time.
     Expired,
-    /// It left, and the receiver had no room for it until its deadline.
+    /// The message left, and the receiver had no room for it until its deadline.
     NoRoom,
-    /// It never left: there was no way to the destination in time.
+    /// The message never left: there was no route to the destination in time.
     Unreachable,
 }
 
 /// The end of one message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct End<T> {
-    /// As submitted.
+    /// The token, as submitted.
     pub token: T,
-    /// The application's name for it.
+    /// The application's name for the message.
     pub id: Option<SendId>,
-    /// How urgent it was.
+    /// The urgency of the message.
     pub class: Class,
-    /// How.
+    /// How the message ended.
     pub fate: Fate,
-    /// Since it was submitted.
+    /// The time since the message was submitted.
     pub latency: Duration,
-    /// The flight that it was in last.
+    /// The flight that the message was in last.
     pub flight: Option<u64>,
 }
 
-/// Flights of which nothing is heard, by number.
+/// Flights without a receipt, by number.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Overdue {
-    /// For so long that their way is to be suspected. Each is told once; a receipt may still come.
+    /// Flights without a receipt for so long that their path is suspected. Each is reported once; a receipt may still
+    /// come.
     pub suspicious: Vec<u64>,
-    /// For so long that what was in them is queued again, or their path broke.
+    /// Flights without a receipt for so long that their messages are queued again, and flights whose path broke.
     pub lost: Vec<u64>,
 }
 
-/// No room; nothing was taken.
+/// There is no room; the message was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Full {
     /// Too many messages to this destination have not ended.
     #[error("{WINDOW} messages to that destination have not ended yet")]
     Stream,
-    /// Too many destinations.
+    /// There are too many destinations.
     #[error("there are messages to {MAX_DESTINATIONS} destinations already")]
     Destinations,
-    /// Too many bytes.
+    /// Too many bytes of payload have not ended.
     #[error("{MAX_BYTES} bytes of messages have not ended yet")]
     Bytes,
 }
@@ -139,21 +142,21 @@ pub enum Full {
 /// All messages on their way out that are to be confirmed.
 #[derive(Debug)]
 pub struct Outgoing<T> {
-    /// Streams of each destination; the last takes new messages, those before it are from before a restart.
+    /// The streams of each destination. The last one takes new messages; those before it are from before a restart.
     streams: BTreeMap<Name, Vec<Stream<T>>>,
     kept: Kept,
     bytes: usize,
     open: usize,
-    /// Nothing is due before this.
+    /// Nothing is due before this time.
     wake: Option<Time>,
-    /// Numbers of the batch being taken; kept for its room.
+    /// The numbers of the batch being taken; kept to reuse the allocation.
     taken: Vec<u64>,
-    /// Flights whose path broke, until that is told.
+    /// Flights whose path broke and that have not been reported yet.
     over: Vec<u64>,
 }
 
 impl<T: Clone> Outgoing<T> {
-    /// Empty.
+    /// Creates an empty set.
     pub fn new() -> Self {
         Self {
             streams: BTreeMap::new(),
@@ -166,9 +169,9 @@ impl<T: Clone> Outgoing<T> {
         }
     }
 
-    /// Takes up what an earlier process left. Records come in the order of their keys. `token` says what a message is
-    /// known by from now on, or nothing if it has ended; what is past its deadline is known and ends at the next
-    /// timeout.
+    /// Takes up a record that an earlier process left. Records come in the order of their keys. `token` returns what a
+    /// message is identified by from now on, or `None` if it has ended. A message that is past its deadline is taken up
+    /// and ends at the next time-out.
     pub fn restore(&mut self, record: KeptRecord<'_>, now: Now, token: &mut dyn FnMut(&KeptMessage<'_>) -> Option<T>) {
         let KeptRecord { to, stream: id, messages } = record;
         let Some(first) = messages.first().map(|message| InnerId { stream: id, sequence: message.sequence }) else {
@@ -195,7 +198,7 @@ impl<T: Clone> Outgoing<T> {
                 send_policy,
                 lifetime,
             } = message;
-            // A clock that was ahead when it was submitted and is right now would keep it alive by the difference.
+            // If the clock was ahead at submission and is right now, the message would live longer by the difference.
             let longest = lifetime.map_or(MAX_LIFETIME, Duration::from_micros).min(MAX_LIFETIME);
             let lifetime = expiry.since(now.unix).min(longest);
             let expiry = expiry.min(now.unix + longest);
@@ -223,6 +226,9 @@ impl<T: Clone> Outgoing<T> {
     }
 
     /// Takes a message.
+    ///
+    /// # Errors
+    /// [`Full`] if a bound is reached; nothing is taken then.
     pub fn submit(
         &mut self,
         to: &Name,
@@ -262,48 +268,51 @@ impl<T: Clone> Outgoing<T> {
         Ok(id)
     }
 
-    /// Whether [`Self::submit`] would take `bytes` more for this destination.
+    /// Whether [`Self::submit`] would take `bytes` more for this destination. It does not check the number of
+    /// destinations.
     pub fn has_room(&self, to: &Name, bytes: usize) -> bool {
         let stream = self.streams.get(to).and_then(|streams| streams.last());
         self.bytes + bytes <= MAX_BYTES && stream.is_none_or(|stream| stream.is_closed() || stream.has_room())
     }
 
-    /// Lanes in which something waits for this destination; of several streams some may come twice.
+    /// The lanes in which messages wait for this destination. If it has several streams, a lane may come twice.
     pub fn lanes(&self, to: &Name) -> impl Iterator<Item = &Lane> {
         self.streams.get(to).into_iter().flatten().flat_map(Stream::lanes)
     }
 
-    /// Whether something waits in this lane for this destination.
+    /// Whether a message waits in this lane for this destination.
     pub fn waits(&self, to: &Name, lane: &Lane) -> bool {
         self.next_in(to, lane).is_some()
     }
 
-    /// Of the next message in a lane: when it expires, how long that was when it was submitted, and its payload's bytes.
+    /// For the next message in a lane: its deadline, its lifetime at submission, and the bytes of its payload.
     pub fn next_in(&self, to: &Name, lane: &Lane) -> Option<(Unix, Duration, usize)> {
         let slot = self.streams.get(to)?.iter().find_map(|stream| stream.next_in(lane))?;
         Some((slot.expiry, slot.message.lifetime, slot.message.payload.len()))
     }
 
-    /// The next messages in a lane, those that end by then, go behind the others. Answers whether another is next.
+    /// Moves the messages at the front of a lane that expire by `ends_by` behind the others. Returns whether another
+    /// message is next.
     pub fn pass_over(&mut self, to: &Name, lane: &Lane, ends_by: Unix) -> bool {
         let mut streams = self.streams.get_mut(to).into_iter().flatten();
         streams.find(|stream| stream.next_in(lane).is_some()).is_some_and(|stream| stream.pass_over(lane, ends_by))
     }
 
-    /// So do those that have less time left than such messages have taken of late.
+    /// Moves the messages at the front of a lane that have less time left than deliveries have taken lately behind the
+    /// others.
     pub fn pass_over_hurried(&mut self, to: &Name, lane: &Lane, now: Unix) {
         let streams = self.streams.get_mut(to).into_iter().flatten();
         streams.for_each(|stream| stream.pass_over_hurried(lane, now));
     }
 
-    /// Destinations for which something waits.
+    /// The destinations for which messages wait.
     pub fn destinations_waiting(&self) -> impl Iterator<Item = &Name> {
         let waits = |streams: &[Stream<T>]| streams.iter().any(|stream| stream.lanes().next().is_some());
         self.streams.iter().filter(move |(_, streams)| waits(streams)).map(|(name, _)| name)
     }
 
-    /// Takes the next messages of a lane that agree in what they ask for, appends the batch's plaintext to `out`,
-    /// and hands back those that end by leaving.
+    /// Takes the next messages of a lane that ask for the same acknowledgement and are of the same kind, appends the
+    /// batch's plaintext to `out`, and adds to `ends` the messages that end by leaving.
     pub fn take_batch(
         &mut self,
         to: &Name,
@@ -330,8 +339,8 @@ impl<T: Clone> Outgoing<T> {
         found.map(|(_, taken, _)| taken)
     }
 
-    /// A receipt came from this destination. Answers, for each message for which it has no room, the flight that it was in:
-    /// they stand aside, and are sent again soon.
+    /// Handles a receipt from this destination. Returns the flight of each message that the receiver has no room for;
+    /// these messages are put off, and are sent again soon.
     pub fn handle_receipt(&mut self, from: &Name, receipt: &Receipt, now: Time, ends: &mut Vec<End<T>>) -> Vec<u64> {
         let mut put_off = Vec::new();
         let fate = match receipt.verdict {
@@ -362,7 +371,7 @@ impl<T: Clone> Outgoing<T> {
         put_off
     }
 
-    /// The next hop has these frames.
+    /// Handles the next hop's acknowledgement of these frames.
     pub fn handle_hop_ack(&mut self, to: &Name, frames: &[OuterId], now: Time, ends: &mut Vec<End<T>>) {
         for frame in frames {
             let streams = self.streams.get_mut(to).into_iter().flatten();
@@ -375,14 +384,15 @@ impl<T: Clone> Outgoing<T> {
         }
     }
 
-    /// The way to a destination broke, or it does not know our session: all that was in flight is queued again.
+    /// Handles a broken path to a destination, or a destination that does not know this node's session: all messages in
+    /// flight are queued again.
     pub fn handle_path_broken(&mut self, to: &Name) {
         for stream in self.streams.get_mut(to).into_iter().flatten() {
             stream.path_broken(&mut self.over);
         }
     }
 
-    /// Deadlines and retries that are due; appends the flights of which nothing is heard to `overdue`.
+    /// Handles deadlines and retries that are due. Appends the flights without a receipt to `overdue`.
     pub fn handle_timeout(&mut self, now: Time, ends: &mut Vec<End<T>>, overdue: &mut Overdue) {
         overdue.lost.append(&mut self.over);
         if self.wake.is_none_or(|wake| wake > now) {
@@ -409,22 +419,22 @@ impl<T: Clone> Outgoing<T> {
         self.wake = self.streams.values().flatten().filter_map(Stream::next_wake).min();
     }
 
-    /// [`Self::handle_timeout`] need not be called before this.
+    /// When [`Self::handle_timeout`] has something to do; it need not be called before this time.
     pub fn next_wake(&self) -> Option<Time> {
         if self.open == 0 { None } else { self.wake }
     }
 
-    /// Messages that have not ended.
+    /// The number of messages that have not ended.
     pub fn open(&self) -> usize {
         self.open
     }
 
-    /// Payload that the next writes will hold, in bytes.
+    /// The payload that the next writes will hold, in bytes.
     pub fn pending_bytes(&self) -> usize {
         self.kept.pending_bytes()
     }
 
-    /// What is to be written, so that what is kept outlives a restart.
+    /// Returns the changes to be written so that the kept messages outlive a restart.
     pub fn poll_writes(&mut self) -> Vec<Change> {
         let streams = &self.streams;
         self.kept.poll_writes(&|name, id| find(streams.get(name)?, id.stream)?.slot(id.sequence))

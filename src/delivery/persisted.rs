@@ -1,13 +1,13 @@
-//! Which records of the store hold which open messages, so that what was submitted outlives a restart.
+//! Persisted: which records of the store hold which open messages, so that what was submitted outlives a restart.
 //!
-//! A turn's new messages to one destination become one record, or a few of up to [`RECORD_BYTES`]. A record goes when
-//! the last message in it has ended. Until then it still names those of its messages that were delivered: after a
-//! restart they are sent once more under their old numbers, and the receiver, which remembers the numbers, confirms
-//! them again. An end that a second attempt could contradict (refused, expired) has the record written anew without
-//! the message.
+//! A turn's new messages to one destination become one record, or several of up to [`RECORD_BYTES`] each. A record is
+//! removed when its last message has ended. Until then it still holds those of its messages that were delivered: after
+//! a restart they are sent once more under their old numbers, and the receiver, which remembers the numbers, confirms
+//! them again. If a message ended in a way that a second attempt could contradict (refused, expired), its record is
+//! rewritten without it.
 //!
 //! Invariants
-//! 1. After each [`Kept::poll_writes`] the records hold every open message that is kept.
+//! 1. After each [`Kept::poll_writes`] the records hold every open message that is to be kept.
 //! 2. A message that ended otherwise than delivered is in no record.
 
 use super::lane::SendPolicy;
@@ -22,17 +22,17 @@ use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Bytes of payload after which a record is closed.
+/// The bytes of payload after which a record is closed.
 const RECORD_BYTES: usize = 48 * 1024;
 
 /// A record as it is stored. Its key is [`key`].
 #[derive(Debug, Serialize, Deserialize)]
 pub struct KeptRecord<'a> {
-    /// For whom.
+    /// The destination of the messages.
     pub to: Name,
-    /// In which stream.
+    /// The stream of the messages.
     pub stream: StreamId,
-    /// Ascending.
+    /// The messages, ascending by sequence number.
     #[serde(borrow)]
     pub messages: Vec<KeptMessage<'a>>,
 }
@@ -40,38 +40,39 @@ pub struct KeptRecord<'a> {
 /// An open message as it is stored.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct KeptMessage<'a> {
-    /// Its number in the stream.
+    /// Its sequence number in the stream.
     pub sequence: u64,
-    /// The bytes.
+    /// The payload.
     #[serde(borrow, with = "serde_bytes")]
     pub payload: Cow<'a, [u8]>,
-    /// What confirmation is wanted.
+    /// The confirmation that is wanted.
     pub ack: Ack,
-    /// How urgent.
+    /// The urgency.
     pub class: Class,
-    /// Of no use after this.
+    /// The time after which the message is of no use.
     pub expiry: Unix,
     /// The application's name for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<SendId>,
-    /// For a call: what kind.
+    /// For a call: its kind (request, reply, refusal, or confirmation of publications).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub purpose: Option<Purpose>,
-    /// For a call: of which service.
+    /// For a call: the service that is called.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
-    /// For an answer: to what.
+    /// For an answer: the message that is answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replies_to: Option<InnerId>,
-    /// What it asks of its way.
+    /// What the message asks of its path.
     #[serde(default, rename = "terms", skip_serializing_if = "SendPolicy::is_default")]
     pub send_policy: SendPolicy,
-    /// How long it was of use in all, in µs: whatever the clock says after a restart, it is not of use for longer.
+    /// The lifetime at submission, in microseconds: whatever the clock shows after a restart, the message does not live
+    /// longer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lifetime: Option<u64>,
 }
 
-/// A change of the stored records: a new value, or none to remove it.
+/// A change of the stored records: a key with its new value, or with `None` to remove it.
 pub type Change = (Vec<u8>, Option<Vec<u8>>);
 
 /// The key of a record: its stream and the number of its first message.
@@ -82,7 +83,7 @@ pub fn key(stream: StreamId, first: u64) -> Vec<u8> {
 /// See the module's documentation.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
-    /// Submitted since the last writes.
+    /// Messages submitted since the last writes.
     pending: Vec<(Name, InnerId)>,
     pending_bytes: usize,
     records: BTreeMap<InnerId, Record>,
@@ -94,7 +95,7 @@ struct Record {
     to: Name,
     last: u64,
     open: usize,
-    /// It holds a message that must not be sent again.
+    /// Whether the record holds a message that must not be sent again.
     stale: bool,
 }
 
@@ -104,12 +105,12 @@ impl Kept {
         self.pending_bytes += bytes;
     }
 
-    /// Payload submitted since the last writes, in bytes.
+    /// The payload submitted since the last writes, in bytes.
     pub(super) fn pending_bytes(&self) -> usize {
         self.pending_bytes
     }
 
-    /// A record was found in the store with that many messages still open.
+    /// Notes a record that was found in the store, with the number of its messages that are still open.
     pub(super) fn found(&mut self, to: &Name, first: InnerId, last: u64, open: usize, stale: bool) {
         self.records.insert(first, Record { to: to.clone(), last, open, stale });
         if open == 0 || stale {
@@ -117,7 +118,7 @@ impl Kept {
         }
     }
 
-    /// A kept message has ended; `delivered`: so that sending it again would do no harm.
+    /// Notes that a kept message has ended. `delivered` says that sending it again would do no harm.
     pub(super) fn ended(&mut self, id: InnerId, delivered: bool) {
         let Some((first, record)) = self.records.range_mut(..=id).next_back() else { return };
         if first.stream == id.stream && id.sequence <= record.last {
@@ -129,7 +130,7 @@ impl Kept {
         }
     }
 
-    /// What is to be written. `slot` finds an open message.
+    /// Returns the changes to be written. `slot` finds an open message.
     pub(super) fn poll_writes<'a, T: 'a>(
         &mut self,
         slot: &dyn Fn(&Name, InnerId) -> Option<&'a Slot<T>>,

@@ -1,28 +1,29 @@
-//! What a receiver had no room for: it is to come again soon, a little at first.
+//! Put-off: messages that the receiver had no room for, which are offered again soon, a few at first.
 //!
-//! A receiver whose inbox is full says so of each message, and settles nothing by it. The messages stand aside for a
-//! pause, then the first few of them are offered again. While there is no room for those the pause doubles, up to
-//! [`LONGEST`]; when one is taken the others follow at once, twice as many with each that is. So an inbox that somebody
-//! empties fills again within a moment, and one that nobody empties costs a few messages every two seconds.
+//! A receiver whose inbox is full says so for each message, and does not settle its number. These messages are set
+//! aside for a pause, then the first few of them are offered again. While there is no room for those, the pause
+//! doubles, up to [`LONGEST`]; when one is taken, the others follow at once, twice as many for each message that is
+//! taken. So an inbox that is being emptied fills again within a moment, and one that is not costs a few messages every
+//! two seconds.
 //!
 //! Invariants
-//! 1. What stands aside is neither queued nor in flight.
-//! 2. Numbers come out ascending.
+//! 1. Numbers come out in ascending order.
+//! - A message that is set aside is neither queued nor in flight.
 
 use crate::time::Time;
 use core::time::Duration;
 use std::collections::BTreeSet;
 
-/// First pause.
+/// The first pause.
 const SHORTEST: Duration = Duration::from_millis(200);
-/// Longest pause.
+/// The longest pause.
 const LONGEST: Duration = Duration::from_secs(2);
-/// Messages offered first.
+/// The number of messages offered at first.
 const PROBE: usize = 16;
-/// Messages offered at a time, at most.
+/// The most messages offered at a time.
 const MOST: usize = 4_096;
 
-/// Numbers of one stream's messages that stand aside. Bounded by the stream's window.
+/// The numbers of one stream's messages that are set aside. Bounded by the stream's window.
 #[derive(Debug)]
 pub(super) struct PutOff {
     waiting: BTreeSet<u64>,
@@ -38,14 +39,14 @@ impl Default for PutOff {
 }
 
 impl PutOff {
-    /// The receiver has no room for a message.
+    /// Sets a message aside, because the receiver has no room for it.
     pub(super) fn insert(&mut self, sequence: u64, now: Time) {
         self.waiting.insert(sequence);
         self.allowance = PROBE;
         self.due = self.due.or(Some(now + self.pause));
     }
 
-    /// It has taken one: there is room.
+    /// Notes that the receiver has taken a message: there is room.
     pub(super) fn taken(&mut self, now: Time) {
         self.pause = SHORTEST;
         if !self.waiting.is_empty() {
@@ -59,7 +60,7 @@ impl PutOff {
         self.due
     }
 
-    /// What is to be offered again.
+    /// Returns the numbers that are to be offered again.
     pub(super) fn poll(&mut self, now: Time) -> Vec<u64> {
         if self.due.is_none_or(|due| due > now) {
             return Vec::new();
@@ -74,7 +75,7 @@ impl PutOff {
         offered
     }
 
-    /// Forgets those that have ended.
+    /// Forgets the messages that have ended.
     pub(super) fn retain(&mut self, open: impl Fn(u64) -> bool) {
         self.waiting.retain(|sequence| open(*sequence));
         if self.waiting.is_empty() {
@@ -87,6 +88,7 @@ impl PutOff {
 mod tests {
     use super::*;
 
+    /// Invariant 1.
     #[test]
     fn a_few_are_offered_while_there_is_no_room_and_all_once_there_is() {
         let (mut aside, mut now) = (PutOff::default(), Time(0));

@@ -1,21 +1,22 @@
-//! A set of numbers that come mostly in sequence, kept as ranges.
+//! Ranges: a set of numbers that come mostly in sequence, kept as ranges.
 //!
 //! Invariants
 //! 1. Ranges ascend, and neither touch nor overlap.
-//! 2. There are at most as many as the caller allows; drop policy: the lowest gap is closed, as if its numbers were there.
+//! 2. There are at most as many ranges as the caller allows. Drop policy: the lowest gap is closed, as if its numbers
+//!    were present.
 
-/// See the module's documentation. Ranges hold both their ends.
+/// See the module's documentation. A range includes both of its ends.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ranges(Vec<(u64, u64)>);
 
 impl Ranges {
-    /// Whether a number is there.
+    /// Whether a number is in the set.
     pub fn contains(&self, number: u64) -> bool {
         let at = self.0.partition_point(|(_, last)| *last < number);
         self.0.get(at).is_some_and(|(first, _)| *first <= number)
     }
 
-    /// Enters a number; answers whether it is new. At most `most` ranges are kept.
+    /// Adds a number; returns whether it is new. At most `most` ranges are kept.
     pub fn insert(&mut self, number: u64, most: usize) -> bool {
         let at = self.0.partition_point(|(_, last)| *last < number);
         if self.0.get(at).is_some_and(|(first, _)| *first <= number) {
@@ -36,7 +37,7 @@ impl Ranges {
         true
     }
 
-    /// The numbers of a range that are not there, as ranges in ascending order.
+    /// Returns the numbers from `first` to `last` that are not in the set, as ranges in ascending order.
     pub fn missing(&self, first: u64, last: u64) -> Vec<(u64, u64)> {
         let from = self.0.partition_point(|(_, end)| *end < first);
         let (mut gaps, mut next) = (Vec::new(), Some(first));
@@ -50,7 +51,7 @@ impl Ranges {
         gaps
     }
 
-    /// The ranges, ascending.
+    /// The ranges, in ascending order.
     pub fn iter(&self) -> impl Iterator<Item = (u64, u64)> {
         self.0.iter().copied()
     }
@@ -68,6 +69,7 @@ mod tests {
         ranges
     }
 
+    /// Invariant 1.
     #[test]
     fn numbers_join_their_neighbours() {
         let ranges = of(&[5, 3, 4, 9, 0, 10, 4], 8);
@@ -90,6 +92,7 @@ mod tests {
         assert_eq!(of(&[u64::MAX], 2).missing(7, u64::MAX), [(7, u64::MAX - 1)]);
     }
 
+    /// Invariant 2.
     #[test]
     fn beyond_the_bound_the_lowest_gap_closes() {
         let ranges = of(&[0, 2, 4, 6], 2);

@@ -1,35 +1,35 @@
-//! Restores the order of a group stream.
+//! Reorder: restores the order of a group stream.
 //!
-//! A frame covers consecutive sequence numbers. One that is early is held until the missing ones have come, or
-//! [`HOLD`] has passed, or its own deadline comes, or the buffer is full; then the stream goes on without them. Numbers below the
-//! expected one are duplicates, or come too late to be in order.
+//! A frame covers consecutive sequence numbers. An early frame is held until the missing ones have arrived, [`HOLD`]
+//! has passed, its own deadline comes, or the buffer is full; then the stream goes on without them. Numbers below the
+//! expected one are duplicates, or arrive too late to be in order.
 //!
-//! Who hears a stream from its beginning expects number 1. Who comes into it later begins with the first that it gets, held for
-//! [`BEGIN`], so that one that was sent before it may still overtake it; where it is known that there is one that it should have got, for
-//! [`HOLD`].
+//! A subscriber that hears a stream from its beginning expects number 1. A subscriber that joins later begins with the
+//! first frame that it gets. That frame is held for [`BEGIN`], so that a frame that was sent before it may still
+//! overtake it; if an earlier frame is known to belong to the subscriber, it is held for [`HOLD`].
 //!
 //! Invariants
 //! 1. Items leave in ascending order, each at most once.
-//! 2. At most as many frames are held as its owner allows. Drop policy: the gap before the oldest is given up, nothing held is
-//!    dropped.
+//! 2. At most as many frames are held as the owner allows. Drop policy: the gap before the oldest frame is given up; no
+//!    held frame is dropped.
 
 use crate::time::Time;
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-/// How long a frame is held for those before it: as long as a few neighbours may take to be asked for them.
+/// How long a frame is held for those before it: as long as asking a few neighbours for them may take.
 pub const HOLD: Duration = Duration::from_secs(10);
-/// How long the first frame of a stream is held whose beginning was not heard.
+/// How long the first frame of a stream is held if the stream's beginning was not heard.
 pub const BEGIN: Duration = Duration::from_millis(300);
 
-/// What leaves the buffer.
+/// A frame that leaves the buffer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Released<T> {
-    /// Messages known to be missing before this frame.
+    /// The number of messages known to be missing before this frame.
     pub lost: u64,
-    /// How many of the frame's first messages have been released before.
+    /// The number of messages at the frame's beginning that have been released before.
     pub skip: u64,
-    /// Whether it is the first of a stream whose beginning was not heard.
+    /// Whether the frame is the first of a stream whose beginning was not heard.
     pub joins: bool,
     /// The frame.
     pub item: T,
@@ -38,61 +38,61 @@ pub struct Released<T> {
 #[derive(Clone, Debug)]
 struct Held<T> {
     count: u64,
-    /// When it leaves, whatever is missing.
+    /// When the frame leaves, whatever is missing before it.
     until: Time,
     item: T,
 }
 
-/// One stream's buffer.
+/// The buffer of one stream.
 #[derive(Clone, Debug)]
 pub struct Reorder<T> {
-    /// Next sequence number to leave; nothing while it is not known where the stream begins.
+    /// The next sequence number to leave; `None` while it is not known where the stream begins.
     next: Option<u64>,
-    /// When that is decided.
+    /// When it is decided where the stream begins.
     begins: Option<Time>,
     held: BTreeMap<u64, Held<T>>,
 }
 
 impl<T> Reorder<T> {
-    /// Of a stream that is heard from its beginning.
+    /// Creates the buffer of a stream that is heard from its beginning.
     pub fn whole() -> Self {
         Self { next: Some(1), begins: None, held: BTreeMap::new() }
     }
 
-    /// Of one that has begun before.
+    /// Creates the buffer of a stream that began before it was heard.
     pub fn joined() -> Self {
         Self { next: None, begins: None, held: BTreeMap::new() }
     }
 
-    /// Whether a frame from number `first` on would leave at once.
+    /// Whether a frame that begins with number `first` would leave at once.
     pub fn is_next(&self, first: u64) -> bool {
         self.next.is_some_and(|next| first <= next)
     }
 
-    /// Whether anything is held.
+    /// Whether any frame is held.
     pub fn holds(&self) -> bool {
         !self.held.is_empty()
     }
 
-    /// Whether the numbers from `first` on, `count` of them, are all behind us or held.
+    /// Whether the `count` numbers from `first` on have all left or are held.
     pub fn is_duplicate(&self, first: u64, count: u64) -> bool {
         self.has_passed(first, count) || self.held.get(&first).is_some_and(|held| held.count >= count)
     }
 
-    /// What is held from number `first` on has others before it that belong to it: of a stream whose beginning is not known, they are
-    /// waited for as for any gap.
+    /// Notes that other frames before the held frame `first` belong to this subscriber. If the stream's beginning is
+    /// not known, they are waited for like any gap.
     pub fn hold_beginning(&mut self, first: u64, now: Time) {
         if self.next.is_none() && self.held.first_key_value().is_some_and(|(lowest, _)| *lowest == first) {
             self.begins = Some(now + HOLD);
         }
     }
 
-    /// Whether the numbers from `first` on, `count` of them, are all behind us.
+    /// Whether the `count` numbers from `first` on have all left.
     pub fn has_passed(&self, first: u64, count: u64) -> bool {
         self.next.is_some_and(|next| first.saturating_add(count) <= next)
     }
 
-    /// Takes a frame with `count` messages from `first` on, of use until a deadline.
+    /// Takes a frame with `count` messages from `first` on, which is of use until `deadline`.
     pub fn insert(&mut self, first: u64, count: u64, item: T, now: Time, deadline: Time) {
         if count == 0 || self.is_duplicate(first, count) {
             return;
@@ -105,12 +105,12 @@ impl<T> Reorder<T> {
         self.held.insert(first, Held { count, until: deadline.min(now + HOLD), item });
     }
 
-    /// Whether more is held than may be.
+    /// Whether more than `most` frames are held.
     pub fn is_over(&self, most: usize) -> bool {
         self.held.len() > most
     }
 
-    /// What may leave now, where no more than `most` are to be held.
+    /// Returns the next frame that may leave now, if at most `most` frames may be held.
     pub fn poll(&mut self, now: Time, most: usize) -> Option<Released<T>> {
         loop {
             let (&first, held) = self.held.first_key_value()?;
@@ -135,17 +135,17 @@ impl<T> Reorder<T> {
         }
     }
 
-    /// When the first that is held is of no use any more, or has waited long enough.
+    /// When the first held frame leaves, whatever is missing: at its deadline, or after it has waited for [`HOLD`].
     pub fn due(&self) -> Option<Time> {
         self.held.first_key_value().map(|(_, held)| held.until)
     }
 
-    /// Nothing that is held waits any longer for what is missing before it.
+    /// Releases all held frames from waiting for what is missing before them.
     pub fn give_up(&mut self, now: Time) {
         self.held.values_mut().for_each(|held| held.until = held.until.min(now));
     }
 
-    /// When [`Self::poll`] has to be asked again, if nothing comes.
+    /// When [`Self::poll`] must be called again if no frame arrives.
     pub fn next_wake(&self) -> Option<Time> {
         let until = self.held.first_key_value().map(|(_, held)| held.until)?;
         Some(if self.next.is_none() { self.begins.map_or(until, |at| at.min(until)) } else { until })
@@ -163,6 +163,7 @@ mod tests {
         std::iter::from_fn(|| buffer.poll(now, MAX_HELD)).map(|released| (released.item, released.lost)).collect()
     }
 
+    /// Invariant 1.
     #[test]
     fn early_frames_wait_for_the_missing() {
         let mut buffer = Reorder::whole();
@@ -215,7 +216,7 @@ mod tests {
         buffer.insert(502, 1, "second", later, LATER);
         buffer.hold_beginning(502, later);
         assert!(drain(&mut buffer, later + BEGIN).is_empty());
-        // Nobody has to wait for one before this.
+        // No frame before this one is waited for.
         buffer.insert(501, 1, "first", later, LATER);
         assert_eq!(drain(&mut buffer, later + BEGIN), [("first", 0), ("second", 0), ("third", 0)]);
         let mut alone = Reorder::joined();
@@ -224,6 +225,7 @@ mod tests {
         assert_eq!((alone.next_wake(), drain(&mut alone, Time(0) + HOLD).len()), (Some(Time(0) + HOLD), 1));
     }
 
+    /// Invariant 2.
     #[test]
     fn a_full_buffer_gives_up_the_gap() {
         let mut buffer = Reorder::whole();

@@ -1,39 +1,40 @@
-//! When a message without a receipt is sent again: the retransmission timeout of RFC 6298, over receipts.
+//! Retry: when a message without a receipt is sent again, by the retransmission time-out of RFC 6298, measured on
+//! receipts.
 //!
-//! Measured only on messages that left once (Karn's rule): a receipt does not say which attempt it is for. Before the
-//! first measurement stands what the sender expects of the path. Each loss doubles the timeout, up to [`LONGEST`]; a
-//! receipt for a message that left once ends that.
+//! Only messages that left once are measured (Karn's algorithm), because a receipt does not say which attempt it is
+//! for. Before the first measurement, the round trip that the sender expects of the path is used. Each loss doubles the
+//! time-out, up to [`LONGEST`]; a receipt for a message that left once ends the doubling.
 //!
-//! What doubles is the wait before the same is sent again. Whether a way is to be doubted shows sooner, and each time alike:
-//! when the undoubled timeout has passed without a receipt ([`Retry::suspicious_after`]).
+//! Only the wait before a retransmission doubles. Whether a path is to be suspected shows earlier, and always after the
+//! same time: when the undoubled time-out has passed without a receipt ([`Retry::suspicious_after`]).
 
 use core::time::Duration;
 
-/// Shortest timeout: receivers gather receipts, and disks take their time to flush.
+/// The shortest time-out: receivers gather receipts, and disks take time to flush.
 pub const SHORTEST: Duration = Duration::from_secs(1);
-/// Longest timeout of a path that is not known to take longer, and the one where nothing is known.
+/// The longest time-out of a path that is not known to be slower, and the time-out where nothing is known.
 pub const LONGEST: Duration = Duration::from_secs(15);
-/// Longest timeout of any path.
+/// The longest time-out of any path.
 pub const FAR: Duration = Duration::from_secs(300);
 
-/// The timeout of one destination.
+/// The retransmission time-out of one destination.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Retry {
-    /// Smoothed time to a receipt, and its mean deviation, in microseconds.
+    /// The smoothed time to a receipt and its mean deviation, in microseconds.
     measured: Option<(u64, u64)>,
-    /// Before the first measurement.
+    /// The round trip that is expected before the first measurement.
     expected: Option<Duration>,
-    /// How often it is doubled.
+    /// The number of times that the time-out is doubled.
     losses: u32,
 }
 
 impl Retry {
-    /// What the path is good for, as far as is known.
+    /// Sets the round trip that is expected of the path; `None` if it is unknown.
     pub(super) fn expect(&mut self, round_trip: Option<Duration>) {
         self.expected = round_trip;
     }
 
-    /// A receipt came for a message that left once.
+    /// Notes that a receipt came for a message that left once.
     pub(super) fn measured(&mut self, took: Duration) {
         let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         self.losses = 0;
@@ -43,7 +44,7 @@ impl Retry {
         });
     }
 
-    /// A message was not confirmed in time.
+    /// Notes that a message was not confirmed in time.
     pub(super) fn lost(&mut self) {
         self.losses = (self.losses + 1).min(5);
     }
@@ -54,14 +55,14 @@ impl Retry {
         first.saturating_mul(1 << self.losses).min(LONGEST.max(first))
     }
 
-    /// How long a flight may go without a receipt before its way is suspected.
+    /// How long a flight may go without a receipt before its path is suspected.
     pub(super) fn suspicious_after(&self) -> Duration {
         let base = match (self.measured, self.expected) {
             (Some((mean, deviation)), _) => Duration::from_micros(mean.saturating_add(deviation.saturating_mul(4))),
             (None, Some(expected)) => expected.saturating_mul(8) + SHORTEST * 2,
             (None, None) => LONGEST,
         };
-        // A path over a satellite may take longer than any that is lost: what it is good for has been measured.
+        // A satellite path may take longer than the usual limit: its known round trip raises the limit.
         let known = match (self.measured, self.expected) {
             (Some((mean, _)), _) => Duration::from_micros(mean).saturating_mul(2),
             (None, expected) => expected.unwrap_or_default().saturating_mul(2),

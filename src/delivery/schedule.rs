@@ -1,32 +1,33 @@
-//! The schedule: which destination is looked at next for something to send, and why those that wait do.
+//! Schedule: which destination is looked at next for something to send, and why the waiting ones wait.
 //!
-//! A destination is *ready* when something may be sent to it. All that are ready are served in turn, in the order of their names, so that
-//! none keeps another from leaving. One is no longer ready when nothing more can leave, and is again when that may have changed: a link takes
-//! data, a route is another, a message was submitted, its time has come.
+//! A destination is *ready* when something may be sent to it. All ready destinations are served in turn, in the order
+//! of their names, so that none keeps another from sending. A destination stops being ready when nothing more can
+//! leave, and becomes ready again when that may have changed: a link takes data, the route has changed, a message was
+//! submitted, or its time has come.
 //!
 //! Invariants
-//! 1. Of those that are ready each is served once before any is served again.
-//! 2. A destination that waits for a link is ready as soon as that takes data, or is gone.
+//! 1. Each ready destination is served once before any is served again.
+//! 2. A destination that waits for a link is ready as soon as the link takes data or is gone.
 
 use crate::id::{LinkId, Name};
 use crate::time::Time;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// See the module's documentation. `W`: why there is no way.
+/// See the module's documentation. `W` is the reason why a destination has no route.
 #[derive(Debug)]
 pub struct Schedule<W> {
     ready: BTreeSet<Name>,
     /// The destination that was served last.
     served: Option<Name>,
-    /// Destinations that wait until a link takes data.
+    /// The destinations that wait until a link takes data.
     blocked_on: BTreeMap<LinkId, BTreeSet<Name>>,
-    /// Destinations that are tried again then.
+    /// The destinations that are tried again at a time.
     reopening: BTreeSet<(Time, Name)>,
-    /// Why there was no way to a destination when it was last looked for.
+    /// For each destination, why it had no route when one was last looked for.
     no_route: BTreeMap<Name, W>,
-    /// When all that waits is looked at anew.
+    /// When all waiting destinations are looked at again.
     look_again: Option<Time>,
-    /// Whether what is to be confirmed had the first place last time.
+    /// Whether confirmed messages came first the last time.
     confirmed_last: bool,
 }
 
@@ -45,83 +46,84 @@ impl<W> Default for Schedule<W> {
 }
 
 impl<W> Schedule<W> {
-    /// Something may be sent to a destination.
+    /// Marks a destination as ready: something may be sent to it.
     pub fn wake(&mut self, name: Name) {
         self.ready.insert(name);
     }
 
-    /// The same of several.
+    /// Marks several destinations as ready.
     pub fn wake_all(&mut self, names: impl IntoIterator<Item = Name>) {
         self.ready.extend(names);
     }
 
-    /// Nothing more can be sent to a destination for now.
+    /// Marks a destination as not ready: nothing more can be sent to it for now.
     pub fn rest(&mut self, name: &Name) {
         self.ready.remove(name);
     }
 
-    /// The destination after the one that was served last, in the order of names.
+    /// The ready destination after the one served last, in the order of names.
     pub fn next(&self) -> Option<&Name> {
         use core::ops::Bound::{Excluded, Unbounded};
         let after = self.served.as_ref().and_then(|served| self.ready.range((Excluded(served), Unbounded)).next());
         after.or_else(|| self.ready.first())
     }
 
-    /// A destination has its turn.
+    /// Gives a destination its turn.
     pub fn serve(&mut self, name: &Name) {
         self.served = Some(name.clone());
     }
 
-    /// Which of confirmed and unconfirmed messages goes first where both wait: they take turns. Answers whether it is the confirmed ones.
+    /// Decides whether confirmed or unconfirmed messages go first where both wait: they take turns. Returns `true` for
+    /// confirmed ones.
     pub fn take_turns(&mut self) -> bool {
         self.confirmed_last = !self.confirmed_last;
         self.confirmed_last
     }
 
-    /// A destination waits until a link takes data.
+    /// Lets a destination wait until a link takes data.
     pub fn block_on(&mut self, link: LinkId, name: &Name) {
         self.blocked_on.entry(link).or_default().insert(name.clone());
     }
 
-    /// A link takes data again, or is gone.
+    /// Marks the destinations that wait for a link as ready, because the link takes data again or is gone.
     pub fn unblock(&mut self, link: LinkId) {
         self.ready.extend(self.blocked_on.remove(&link).unwrap_or_default());
     }
 
-    /// A destination rests until then.
+    /// Lets a destination rest until a time.
     pub fn reopen(&mut self, name: Name, at: Time) {
         self.ready.remove(&name);
         self.reopening.insert((at, name));
     }
 
-    /// There is no way to a destination.
+    /// Notes why a destination has no route.
     pub fn note_no_route(&mut self, name: &Name, why: W) {
         self.no_route.insert(name.clone(), why);
     }
 
-    /// Why there was no way to a destination when it was last looked for.
+    /// Why a destination had no route when one was last looked for.
     pub fn no_route(&self, name: &Name) -> Option<&W> {
         self.no_route.get(name)
     }
 
-    /// All that waits is to be looked at anew by then.
+    /// Sets the time by which all waiting destinations are looked at again, if it is earlier than the one set.
     pub fn look_again_by(&mut self, at: Time) {
         self.look_again = Some(self.look_again.map_or(at, |known| known.min(at)));
     }
 
-    /// All that waits is looked at anew.
+    /// Notes that all waiting destinations are being looked at again.
     pub fn begin_anew(&mut self) {
         self.look_again = None;
     }
 
-    /// Destinations whose rest is over are ready.
+    /// Marks the destinations whose rest is over as ready.
     pub fn handle_timeout(&mut self, now: Time) {
         while self.reopening.first().is_some_and(|(at, _)| *at <= now) {
             self.ready.extend(self.reopening.pop_first().map(|(_, name)| name));
         }
     }
 
-    /// When something is due.
+    /// When something is due: the end of a rest, or the next look at all waiting destinations.
     pub fn next_wake(&self) -> Option<Time> {
         let reopening = self.reopening.first().map(|(at, _)| *at);
         [self.look_again, reopening].into_iter().flatten().min()
@@ -136,7 +138,7 @@ mod tests {
         Name::new(name).expect("a name")
     }
 
-    /// A schedule on which these are ready.
+    /// A schedule on which these destinations are ready.
     fn of(names: &[&str]) -> Schedule<&'static str> {
         let mut schedule = Schedule::default();
         schedule.wake_all(names.iter().map(|one| name(one)));
@@ -149,17 +151,19 @@ mod tests {
         next.to_string()
     }
 
+    /// Invariant 1.
     #[test]
     fn all_that_are_ready_are_served_in_turn() {
         let mut schedule = of(&["b", "a", "c"]);
         let served: Vec<String> = (0..4).map(|_| serve(&mut schedule)).collect();
         assert_eq!(served, ["a", "b", "c", "a"]);
-        // One that is gone from its place, and one that comes behind it, change nothing for the others.
+        // A destination that is no longer ready, and one that is added behind it, change nothing for the others.
         schedule.rest(&name("a"));
         schedule.wake(name("aa"));
         assert_eq!([serve(&mut schedule), serve(&mut schedule), serve(&mut schedule)], ["aa", "b", "c"]);
     }
 
+    /// Invariant 2.
     #[test]
     fn what_waits_for_a_link_is_ready_when_that_takes_data() {
         let mut schedule = of(&["a"]);

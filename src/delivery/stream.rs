@@ -1,12 +1,12 @@
-//! One stream of messages to a receiver that are to be confirmed: who is waiting, who is under way, who has ended.
+//! Stream: the messages to one receiver that are to be confirmed: which are queued, which have left, which have ended.
 //!
-//! Open messages lie in a ring of slots by sequence number, from the *floor* (the lowest that has not ended) to the
-//! next number to be given. Beside it stand one queue of waiting numbers for each lane, the flights in order of
-//! departure, and for each lifetime in use the deadlines, which are in order too since time is. So nothing is searched
-//! per message.
+//! Open messages lie in a ring of slots by sequence number, from the *floor* (the lowest number that has not ended) to
+//! the next number to be given. Beside the ring there are a queue of waiting numbers for each lane, the flights in
+//! order of departure, and, for each lifetime in use, the deadlines, which are also in order because time is. So no
+//! search is needed per message.
 //!
 //! Invariants
-//! 1. At most [`WINDOW`] slots.
+//! 1. There are at most [`WINDOW`] slots.
 //! 2. A message keeps its sequence number through every attempt, and no number is given twice.
 
 use super::dedupe::WINDOW;
@@ -25,27 +25,29 @@ use crate::wire::parcel::{Head, Parcel, RECORD, put_record};
 use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 
-/// Bytes that a call adds to a batch besides payload and service name, at most.
+/// The most bytes that a call adds to a batch besides its payload and service name.
 const CALL_OVERHEAD: usize = 72;
 
 /// See the module's documentation.
 #[derive(Debug)]
 pub(super) struct Stream<T> {
     id: StreamId,
-    /// Sequence number of `slots[0]`.
+    /// The sequence number of `slots[0]`.
     floor: u64,
     slots: VecDeque<Option<Slot<T>>>,
-    /// None of them is empty for long.
+    /// The waiting numbers of each lane. Empty queues are removed soon.
     queues: BTreeMap<Lane, VecDeque<u64>>,
     under_way: UnderWay,
     retry: Retry,
     headroom: Headroom,
     deadlines: BTreeMap<Duration, VecDeque<(Time, u64)>>,
-    /// Frames whose messages end with the next hop's acknowledgement. Bounded by the window: each has a message.
+    /// For each frame, the messages that end with the next hop's acknowledgement of it. Bounded by the window: each has
+    /// a message.
     hops: BTreeMap<OuterId, Vec<u64>>,
-    /// What the receiver has no room for at the moment.
+    /// The messages that the receiver has no room for at the moment.
     put_off: PutOff,
-    /// From before a restart: takes no new messages, since numbers may have been given that nobody remembers.
+    /// Whether the stream is from before a restart. It takes no new messages, since numbers may have been given that
+    /// are not stored.
     closed: bool,
 }
 
@@ -55,22 +57,22 @@ pub(super) struct Slot<T> {
     pub(super) message: Submission<T>,
     pub(super) submitted: Time,
     pub(super) expiry: Unix,
-    /// When it last left, and in which flight; `None` while it is queued.
+    /// When the message last left, and in which flight; `None` while it is queued.
     departed: Option<(Time, u64)>,
-    /// The flight that it last left in, whether it is in that or queued again.
+    /// The flight in which the message last left, whether it is still in flight or queued again.
     pub(super) last_flight: Option<u64>,
-    /// Whether the way that it left on is one on which receipts take longer than others do.
+    /// Whether the path that the message left on has longer receipt times than the usual one.
     far: bool,
-    /// Whether it ever left, as far as is known.
+    /// Whether the message ever left, as far as is known.
     pub(super) has_left: bool,
-    /// Whether it left more than once.
+    /// Whether the message left more than once.
     again: bool,
-    /// Whether the last that is known of it is that the receiver had no room.
+    /// Whether the latest known of the message is that the receiver had no room for it.
     pub(super) unplaced: bool,
 }
 
 impl<T> Slot<T> {
-    /// The flight that it is in.
+    /// The flight that the message is in; `None` while it is queued.
     pub(super) fn flight(&self) -> Option<u64> {
         self.departed.map(|(_, flight)| flight)
     }
@@ -93,7 +95,7 @@ impl<T> Stream<T> {
         }
     }
 
-    /// One from before a restart, whose lowest open message has that number.
+    /// Creates a stream from before a restart, whose lowest open message has the number `floor`.
     pub(super) fn restored(id: StreamId, floor: u64) -> Self {
         Self { floor, closed: true, ..Self::new(id) }
     }
@@ -133,7 +135,8 @@ impl<T> Stream<T> {
         sequence
     }
 
-    /// Takes a message back under the number it had; numbers come ascending. `false` when they do not.
+    /// Takes a restored message under its old number. Numbers must come in ascending order; returns `false` if they do
+    /// not.
     pub(super) fn restore(&mut self, sequence: u64, message: Submission<T>, now: Time, expiry: Unix) -> bool {
         let Some(at) = sequence.checked_sub(self.floor).filter(|at| *at < WINDOW && *at >= self.slots.len() as u64)
         else {
@@ -160,7 +163,7 @@ impl<T> Stream<T> {
     fn queue(&mut self, sequence: u64, message: &Submission<T>, now: Time) {
         self.queues.entry(message.lane.clone()).or_default().push_back(sequence);
         let deadlines = self.deadlines.entry(message.lifetime).or_default();
-        // Ascending by construction; restored messages have each a lifetime of its own.
+        // Ascending by construction; each restored message has a lifetime of its own.
         deadlines.push_back((now + message.lifetime, sequence));
     }
 
@@ -172,23 +175,23 @@ impl<T> Stream<T> {
         self.slots.get_mut(usize::try_from(sequence.checked_sub(self.floor)?).ok()?)?.as_mut()
     }
 
-    /// The numbers of a range that may be open: so a hostile range costs nothing.
+    /// Limits a range to the numbers that may be open, so that a hostile range costs nothing.
     pub(super) fn clamp(&self, first: u64, last: u64) -> core::ops::Range<u64> {
         let end = self.floor.saturating_add(self.slots.len() as u64);
         first.max(self.floor)..last.saturating_add(1).min(end)
     }
 
-    /// Lanes in which something waits, most urgent first.
+    /// The lanes in which messages wait, most urgent first.
     pub(super) fn lanes(&self) -> impl Iterator<Item = &Lane> {
         self.queues.iter().filter(|(_, queue)| !queue.is_empty()).map(|(lane, _)| lane)
     }
 
-    /// The message that is next in a lane.
+    /// The next message in a lane.
     pub(super) fn next_in(&self, lane: &Lane) -> Option<&Slot<T>> {
         self.queues.get(lane)?.iter().find_map(|sequence| self.slot(*sequence))
     }
 
-    /// Messages at the front of a lane that have less time left than they need go behind the others.
+    /// Moves messages at the front of a lane that have less time left than the headroom behind the others.
     pub(super) fn pass_over_hurried(&mut self, lane: &Lane, now: Unix) {
         let headroom = self.headroom.get();
         if !headroom.is_zero() {
@@ -196,7 +199,8 @@ impl<T> Stream<T> {
         }
     }
 
-    /// Messages at the front of a lane that end by then go behind the others. Answers whether another is next.
+    /// Moves messages at the front of a lane that expire by `ends_by` behind the others. Returns whether another
+    /// message is next.
     pub(super) fn pass_over(&mut self, lane: &Lane, ends_by: Unix) -> bool {
         let Some(mut queue) = self.queues.remove(lane) else { return false };
         let ends = |sequence: &&u64| self.slot(**sequence).is_none_or(|slot| slot.expiry <= ends_by);
@@ -209,8 +213,8 @@ impl<T> Stream<T> {
         others
     }
 
-    /// Takes the next messages of a lane that agree in what they ask for, and appends their plaintext to `out`. Their
-    /// numbers are left in `taken`.
+    /// Takes the next messages of a lane that ask for the same acknowledgement and are of the same kind, and appends
+    /// their plaintext to `out`. Their numbers are left in `taken`.
     pub(super) fn take(
         &mut self,
         lane: &Lane,
@@ -237,7 +241,7 @@ impl<T> Stream<T> {
             let first = taken.is_empty();
             let follows = call || first || taken.last().is_some_and(|last| last + 1 == sequence);
             let fits = first || (size + adds <= departure.most.min(MAX_PLAIN) && taken.len() < MAX_MESSAGES);
-            // A record tells in 32 bits how much earlier than the parcel's last its message ends.
+            // A record states in 32 bits how much earlier than the parcel's latest message its own message expires.
             let near = first || slot.expiry.0.abs_diff(expiry.0) < u64::from(u32::MAX) / 2;
             let agrees = first || (ack, calls) == (message.ack, call);
             let in_time = first || departure.suits(slot.expiry);
@@ -303,12 +307,12 @@ impl<T> Stream<T> {
         }
     }
 
-    /// The messages of a frame that the next hop has.
+    /// Returns the messages of a frame that the next hop has acknowledged.
     pub(super) fn hop_acked(&mut self, frame: &OuterId) -> Option<Vec<u64>> {
         self.hops.remove(frame)
     }
 
-    /// All that was in flight is queued again; appends the flights to `over`.
+    /// Queues all messages in flight again; appends their flights to `over`.
     pub(super) fn path_broken(&mut self, over: &mut Vec<u64>) {
         let flown = self.under_way.take_all();
         for flight in flown.iter().filter_map(|sequence| self.slot(*sequence)?.flight()) {
@@ -320,8 +324,8 @@ impl<T> Stream<T> {
         self.requeue(flown);
     }
 
-    /// The receiver has no room for a message that is in flight: it stands aside. Answers the flight, whose way has done
-    /// what it should.
+    /// Sets aside a message in flight that the receiver has no room for. Returns its flight, whose path has delivered
+    /// it.
     pub(super) fn put_off(&mut self, sequence: u64, now: Time) -> Option<u64> {
         let slot = self.slot_mut(sequence)?;
         let (_, flight) = slot.departed.take()?;
@@ -331,17 +335,17 @@ impl<T> Stream<T> {
         Some(flight)
     }
 
-    /// When some of what stands aside is offered again.
+    /// When some of the messages set aside are offered again.
     pub(super) fn offered_again(&self) -> Option<Time> {
         self.put_off.next_wake()
     }
 
-    /// The receiver has taken a message.
+    /// Notes that the receiver has taken a message.
     pub(super) fn taken(&mut self, now: Time) {
         self.put_off.taken(now);
     }
 
-    /// A receipt confirms a message: how long it took says how long to wait for others.
+    /// Handles a receipt that confirms a message: the time it took determines how long to wait for others.
     pub(super) fn confirmed(&mut self, sequence: u64, now: Time) {
         let Some(slot) = self.slot(sequence).filter(|slot| !slot.again && !slot.far) else { return };
         if let Some((departed, _)) = slot.departed {
@@ -350,18 +354,18 @@ impl<T> Stream<T> {
         }
     }
 
-    /// When a message that leaves now is sent again unless it is confirmed.
+    /// How long a message that leaves now may go without a receipt before it is sent again.
     pub(super) fn patience(&self) -> Duration {
         self.retry.after()
     }
 
-    /// When the way of a flight that leaves now is suspected unless a receipt comes: no later.
+    /// The longest time that a flight that leaves now may go without a receipt before its path is suspected.
     pub(super) fn suspicious_after(&self) -> Duration {
         self.retry.suspicious_after()
     }
 
-    /// Queues again what has been under way for too long; appends what is past its deadline to `due`, and flights of
-    /// which nothing is heard to `overdue`.
+    /// Queues messages again that have been in flight for too long; appends messages past their deadline to `due`, and
+    /// flights without a receipt to `overdue`.
     pub(super) fn timeout(&mut self, now: Time, due: &mut Vec<u64>, overdue: &mut Overdue) {
         self.forget_ended();
         overdue.suspicious.extend(self.under_way.poll_suspicious(now, self.suspicious_after()));
@@ -422,7 +426,7 @@ impl<T> Stream<T> {
         Some(slot)
     }
 
-    /// Back to the front of their queues, in order.
+    /// Puts messages back at the front of their queues, in order.
     fn requeue(&mut self, mut sequences: Vec<u64>) {
         sequences.sort_unstable();
         sequences.dedup();
@@ -435,7 +439,7 @@ impl<T> Stream<T> {
         }
     }
 
-    /// Lets go of bookkeeping whose messages have ended: it lies in front of what is open.
+    /// Drops bookkeeping of messages that have ended, as far as it lies in front of open ones.
     fn forget_ended(&mut self) {
         let (slots, floor) = (&self.slots, self.floor);
         let open = |sequence: u64| {

@@ -1,9 +1,9 @@
-//! Messages on their way out that ask for no confirmation: they end as they leave.
+//! Unconfirmed: messages on their way out that ask for no confirmation, and so end as they leave.
 //!
-//! Nobody will ask for one again, so none has a slot. An application hands over a *load*: one message, or many that it
-//! has packed as they travel ([`wire::parcel`](crate::wire::parcel)). Loads wait in one queue for each destination and
-//! lane; a parcel takes whole loads from the front for as long as they fit. A load of many costs no more than a load
-//! of one.
+//! No such message is sent again, so none has a slot. An application hands over a *load*: one message, or many that it
+//! has packed in their wire form ([`wire::parcel`](crate::wire::parcel)). Loads wait in one queue for each destination
+//! and lane; a parcel takes whole loads from the front for as long as they fit. A load of many messages costs no more
+//! than a load of one.
 //!
 //! The stream's floor is always the parcel's first number: what left before is not waited for.
 //!
@@ -25,50 +25,50 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::Rng;
 use std::collections::{BTreeMap, VecDeque};
 
-/// Most bytes of records that wait, for all destinations.
+/// The most bytes of records that wait, for all destinations.
 pub const MAX_BYTES: usize = 8 * 1024 * 1024;
-/// Most bytes of a load: it fits one seal.
+/// The most bytes of a load: it fits one seal.
 pub const MAX_LOAD: usize = MAX_PLAIN - PLAIN_OVERHEAD;
-/// What a load counts beside its records, so that many small ones are bounded too.
+/// What a load counts besides its records, so that many small loads are bounded too.
 const LOAD_OVERHEAD: usize = 64;
 
 /// Messages to one destination, of one lane and lifetime.
 #[derive(Clone, Debug)]
 pub struct Load<T> {
-    /// Handed back with the end.
+    /// The caller's token, handed back with the end.
     pub token: T,
-    /// Packed records, each with nothing `earlier`; at most [`MAX_LOAD`] bytes.
+    /// The packed records, each with an `earlier` of 0; at most [`MAX_LOAD`] bytes.
     pub records: Vec<u8>,
-    /// How many they are, at most [`MAX_MESSAGES`].
+    /// The number of records, at most [`MAX_MESSAGES`].
     pub count: u32,
-    /// With what else it may share a frame.
+    /// The lane: only messages of one lane share a frame.
     pub lane: Lane,
-    /// Of no use after this long.
+    /// The time after which the messages are of no use.
     pub lifetime: Duration,
 }
 
 /// The end of one load.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gone<T> {
-    /// As submitted.
+    /// The token, as submitted.
     pub token: T,
-    /// How many messages.
+    /// The number of messages.
     pub count: u32,
-    /// How urgent they were.
+    /// The urgency of the messages.
     pub class: Class,
-    /// Whether they left; else their deadline passed.
+    /// Whether the messages left; otherwise their deadline passed.
     pub left: bool,
-    /// Since they were submitted.
+    /// The time since the load was submitted.
     pub latency: Duration,
 }
 
-/// All of them.
+/// All messages on their way out that ask for no confirmation.
 #[derive(Debug)]
 pub struct Unconfirmed<T> {
     streams: BTreeMap<Name, Queue<T>>,
     bytes: usize,
     count: usize,
-    /// No deadline is before this.
+    /// No deadline is before this time.
     wake: Option<Time>,
 }
 
@@ -76,7 +76,7 @@ pub struct Unconfirmed<T> {
 struct Queue<T> {
     id: StreamId,
     next: u64,
-    /// None of them is empty for long.
+    /// The waiting loads of each lane. Empty queues are removed soon.
     waiting: BTreeMap<Lane, VecDeque<Waiting<T>>>,
 }
 
@@ -89,12 +89,15 @@ struct Waiting<T> {
 }
 
 impl<T> Unconfirmed<T> {
-    /// Empty.
+    /// Creates an empty set.
     pub fn new() -> Self {
         Self { streams: BTreeMap::new(), bytes: 0, count: 0, wake: None }
     }
 
-    /// Takes a load, or hands it back when there is no room.
+    /// Takes a load.
+    ///
+    /// # Errors
+    /// The load itself, if there is no room for it or it is longer than [`MAX_LOAD`].
     pub fn submit(&mut self, to: &Name, load: Load<T>, now: Now, rng: &mut ChaCha20Rng) -> Result<(), Load<T>> {
         if self.bytes + load.records.len() + LOAD_OVERHEAD > MAX_BYTES || load.records.len() > MAX_LOAD {
             return Err(load);
@@ -115,34 +118,34 @@ impl<T> Unconfirmed<T> {
         Ok(())
     }
 
-    /// Whether another load would find room.
+    /// Whether there is room for another load of any size.
     pub fn has_room(&self) -> bool {
         self.bytes + MAX_LOAD + LOAD_OVERHEAD <= MAX_BYTES
     }
 
-    /// Messages that wait.
+    /// The number of messages that wait.
     pub fn waiting(&self) -> usize {
         self.count
     }
 
-    /// Lanes in which something waits for this destination.
+    /// The lanes in which messages wait for this destination.
     pub fn lanes(&self, to: &Name) -> impl Iterator<Item = &Lane> {
         let waiting = self.streams.get(to).into_iter().flat_map(|queue| &queue.waiting);
         waiting.filter(|(_, waiting)| !waiting.is_empty()).map(|(lane, _)| lane)
     }
 
-    /// Whether something waits in this lane for this destination.
+    /// Whether a load waits in this lane for this destination.
     pub fn waits(&self, to: &Name, lane: &Lane) -> bool {
         self.next_in(to, lane).is_some()
     }
 
-    /// Of the next load in a lane: when it expires, how long that was when it was submitted, and its bytes.
+    /// For the next load in a lane: its deadline, its lifetime at submission, and its bytes.
     pub fn next_in(&self, to: &Name, lane: &Lane) -> Option<(Unix, Duration, usize)> {
         let next = self.streams.get(to)?.waiting.get(lane)?.front()?;
         Some((next.expiry, next.load.lifetime, next.load.records.len()))
     }
 
-    /// As [`Outgoing::pass_over`](super::outgoing::Outgoing::pass_over).
+    /// Works as [`Outgoing::pass_over`](super::outgoing::Outgoing::pass_over) does.
     pub fn pass_over(&mut self, to: &Name, lane: &Lane, ends_by: Unix) -> bool {
         let Some(queue) = self.streams.get_mut(to).and_then(|queue| queue.waiting.get_mut(lane)) else { return false };
         let over = queue.iter().take_while(|waiting| waiting.expiry <= ends_by).count();
@@ -153,13 +156,13 @@ impl<T> Unconfirmed<T> {
         others
     }
 
-    /// Destinations for which something waits.
+    /// The destinations for which loads wait.
     pub fn destinations(&self) -> impl Iterator<Item = &Name> {
         let waits = |queue: &Queue<T>| queue.waiting.values().any(|waiting| !waiting.is_empty());
         self.streams.iter().filter(move |(_, queue)| waits(queue)).map(|(name, _)| name)
     }
 
-    /// Takes what fits one parcel, and appends its plaintext to `out`.
+    /// Takes the loads that fit one parcel, and appends its plaintext to `out`.
     pub fn take(
         &mut self,
         to: &Name,
@@ -203,7 +206,7 @@ impl<T> Unconfirmed<T> {
         Some(Taken { messages: count, ack: Ack::None, expiry, named: false })
     }
 
-    /// Deadlines that have passed.
+    /// Ends the loads whose deadline has passed.
     pub fn handle_timeout(&mut self, now: Time, gone: &mut Vec<Gone<T>>) {
         if self.wake.is_none_or(|wake| wake > now) {
             return;
@@ -225,7 +228,7 @@ impl<T> Unconfirmed<T> {
         self.bytes -= bytes;
     }
 
-    /// No deadline passes before this.
+    /// When the next deadline passes, at the earliest.
     pub fn next_wake(&self) -> Option<Time> {
         if self.count == 0 { None } else { self.wake }
     }
@@ -237,7 +240,7 @@ impl<T> Default for Unconfirmed<T> {
     }
 }
 
-/// Takes out what is late, and keeps the rest in order.
+/// Takes out the loads whose deadline has passed, and keeps the rest in order.
 fn take_late<T>(waiting: &mut VecDeque<Waiting<T>>, now: Time) -> Vec<Waiting<T>> {
     if waiting.iter().all(|waiting| waiting.deadline > now) {
         return Vec::new();
@@ -331,6 +334,7 @@ mod tests {
         assert_eq!(bench.unconfirmed.next_wake(), None);
     }
 
+    /// Invariants 1 and 2.
     #[test]
     fn what_finds_no_room_comes_back_and_room_comes_back_too() {
         let mut bench = Bench::new();

@@ -1,22 +1,25 @@
-//! Under way: messages and flights that have left, in the order in which they did, until something is heard of them or has been waited for
+//! Under way: messages and flights that have left, in the order of departure, until they end or have been waited for
 //! long enough.
 //!
-//! How long that is follows from receipts that came before ([`retry`](super::retry)), and those speak of the ways that were taken
-//! then. A way that is known to take longer than anybody would wait by them, as a satellite beside a cable, is given its time
-//! besides, its *allowance*: there is a queue for each, and allowances are powers of two of milliseconds, so that these are few.
+//! How long is enough follows from earlier receipts ([`retry`](super::retry)), and these measure the paths that were
+//! used then. A path that is known to be slower than that wait, such as a satellite beside a cable, is given extra
+//! time, its *allowance*. There is a queue for each allowance; allowances are powers of two of milliseconds, so there
+//! are few.
 //!
-//! Invariant: within a queue times do not fall.
+//! Invariants
+//! - Within a queue, departure times never decrease.
 
 use crate::time::Time;
 use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 
-/// What is waited for besides what receipts say.
+/// The time that is waited besides what receipts suggest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Allowance(Duration);
 
 impl Allowance {
-    /// Of a way on which a receipt should take `expected`, where one is suspected after `usual`.
+    /// The allowance of a path with an expected round trip of `expected`, where a path is usually suspected after
+    /// `usual`.
     pub(super) fn of(expected: Duration, usual: Duration) -> Self {
         if expected <= usual {
             return Self::default();
@@ -25,7 +28,7 @@ impl Allowance {
         Self(Duration::from_millis(millis.checked_next_power_of_two().unwrap_or(u64::MAX / 2)))
     }
 
-    /// Whether the way is as others are.
+    /// Whether the path needs no extra time.
     pub(super) fn is_none(self) -> bool {
         self.0.is_zero()
     }
@@ -38,12 +41,12 @@ pub(super) struct UnderWay(BTreeMap<Allowance, Queue>);
 #[derive(Debug, Default)]
 struct Queue {
     messages: VecDeque<(Time, u64)>,
-    /// Flights by number, each with a message of it, of whose way it has not been said yet whether it is to be suspected.
+    /// Flights that have not been judged yet: departure time, number of the flight, and one of its messages.
     unjudged: VecDeque<(Time, u64, u64)>,
 }
 
 impl UnderWay {
-    /// Messages leave in a flight. `judged`: its way is to be suspected when nothing is heard of it.
+    /// Adds messages that leave in a flight. If `judged`, the path is suspected when no receipt comes.
     pub(super) fn depart(&mut self, messages: &[u64], flight: u64, judged: bool, allowance: Allowance, now: Time) {
         let queue = self.0.entry(allowance).or_default();
         queue.messages.extend(messages.iter().map(|sequence| (now, *sequence)));
@@ -52,18 +55,18 @@ impl UnderWay {
         }
     }
 
-    /// All messages; nothing is under way after that.
+    /// Takes out all messages; none is under way afterwards.
     pub(super) fn take_all(&mut self) -> Vec<u64> {
         let queues = core::mem::take(&mut self.0);
         queues.into_values().flat_map(|queue| queue.messages).map(|(_, sequence)| sequence).collect()
     }
 
-    /// The way of a flight has done what it should.
+    /// Notes that the path of a flight has delivered it, so that it is not suspected.
     pub(super) fn acquit(&mut self, flight: u64) {
         self.0.values_mut().for_each(|queue| queue.unjudged.retain(|(_, of, _)| *of != flight));
     }
 
-    /// Flights of which nothing has been heard for so long and their allowance: each is told once.
+    /// Returns the flights without a receipt for `after` plus their allowance. Each is returned once.
     pub(super) fn poll_suspicious(&mut self, now: Time, after: Duration) -> Vec<u64> {
         let mut found = Vec::new();
         for (allowance, queue) in &mut self.0 {
@@ -75,7 +78,7 @@ impl UnderWay {
         found
     }
 
-    /// Messages that have been waited for so long and their allowance, with when they left.
+    /// Returns the messages that have been under way for `after` plus their allowance, with their departure times.
     pub(super) fn poll_overdue(&mut self, now: Time, after: Duration) -> Vec<(Time, u64)> {
         let mut found = Vec::new();
         for (allowance, queue) in &mut self.0 {
@@ -87,7 +90,7 @@ impl UnderWay {
         found
     }
 
-    /// When one of these finds something.
+    /// When [`Self::poll_suspicious`] or [`Self::poll_overdue`] next returns something.
     pub(super) fn next_wake(&self, suspicious: Duration, overdue: Duration) -> Option<Time> {
         let first = self.0.iter().flat_map(|(allowance, queue)| {
             let judged = queue.unjudged.front().map(|(at, ..)| *at + suspicious + allowance.0);
@@ -96,12 +99,12 @@ impl UnderWay {
         first.flatten().min()
     }
 
-    /// Lets go of messages that are not open any more, as far as they lie in front.
+    /// Drops messages that are no longer open, as far as they lie in front.
     pub(super) fn forget(&mut self, open: impl Fn(u64) -> bool) {
         self.0.retain(|allowance, queue| {
             while queue.messages.pop_front_if(|(_, sequence)| !open(*sequence)).is_some() {}
             while queue.unjudged.pop_front_if(|(.., sequence)| !open(*sequence)).is_some() {}
-            // The usual one is soon used again.
+            // The queue without an allowance is kept, because it is soon used again.
             allowance.is_none() || !queue.messages.is_empty() || !queue.unjudged.is_empty()
         });
     }
@@ -127,7 +130,7 @@ mod tests {
         assert_eq!(under_way.poll_suspicious(at(2), seconds(1)), [8]);
         assert!(under_way.poll_overdue(at(2), seconds(2)).is_empty());
         assert_eq!(under_way.poll_overdue(at(3), seconds(2)), [(at(1), 3)]);
-        // 4.096 seconds more.
+        // The allowance is 4.096 seconds.
         assert!(under_way.poll_suspicious(at(5), seconds(1)).is_empty());
         assert_eq!(under_way.poll_suspicious(at(6), seconds(1)), [7]);
         assert_eq!(under_way.poll_overdue(at(7), seconds(2)), [(at(0), 1), (at(0), 2)]);

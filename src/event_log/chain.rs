@@ -1,4 +1,4 @@
-//! Records and the head as they lie on disk.
+//! Chain: records and the head as they are stored on disk.
 //!
 //! The event inside a record is a byte string of its own, so that a version that does not know an event still
 //! reads the record around it and verifies the chain.
@@ -12,18 +12,18 @@ use sha2::{Digest, Sha256};
 /// SHA-256 of a record's raw bytes.
 pub type Hash = [u8; 32];
 
-/// Key of the [`Head`] in the table of small facts.
+/// The key of the [`Head`] in the table of small facts.
 pub const HEAD_KEY: &[u8] = b"event-log-head";
 
-/// Longest record, in bytes: an event with its texts at their bound fits well.
+/// The longest record, in bytes: an event with its texts at their bound fits easily.
 pub const MAX_RECORD: usize = 64 * 1024;
 
-/// A record's key in its table: the sequence number, big endian, so that order of keys is order of records.
+/// The key of a record in its table: the sequence number, big endian, so that keys sort in the order of records.
 pub fn key(sequence: u64) -> [u8; 8] {
     sequence.to_be_bytes()
 }
 
-/// A record's hash.
+/// The hash of a record.
 pub fn hash(raw: &[u8]) -> Hash {
     Sha256::digest(raw).into()
 }
@@ -31,11 +31,11 @@ pub fn hash(raw: &[u8]) -> Hash {
 /// One record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// Its number, from 1.
+    /// Its sequence number, from 1.
     pub sequence: u64,
-    /// When, by this device's clock.
+    /// The time at which it was written, by this device's clock.
     pub at: Unix,
-    /// Hash of the record before; zeros before the first.
+    /// The hash of the previous record; zeros for the first record.
     pub previous: Hash,
     /// What happened.
     pub event: Logged,
@@ -44,9 +44,9 @@ pub struct Record {
 /// An event as read back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Logged {
-    /// One that this version knows.
+    /// An event that this version knows.
     Known(Event),
-    /// One of a later version: its number.
+    /// The number of an event of a later version.
     Unknown(u64),
 }
 
@@ -67,7 +67,10 @@ impl Record {
         codec::encode(&Raw { sequence, at, previous: *previous, event: &event })
     }
 
-    /// Reads raw bytes. An event that this version does not know is no error.
+    /// Decodes raw bytes. An event that this version does not know is no error.
+    ///
+    /// # Errors
+    /// [`DecodeError`] if the bytes are no record in canonical form, or longer than [`MAX_RECORD`].
     pub fn decode(raw: &[u8]) -> Result<Self, DecodeError> {
         let Raw { sequence, at, previous, event } = codec::decode_within(raw, MAX_RECORD)?;
         codec::gate(event)?;
@@ -80,8 +83,8 @@ impl Record {
     }
 }
 
-/// Number of the variant in an encoded event that passed the gate: the integer itself for one without fields,
-/// else the key of a map of one entry.
+/// The variant's number in an encoded event that passed the gate: the integer itself for a variant without fields,
+/// otherwise the key of a map with one entry.
 fn variant(event: &[u8]) -> Option<u64> {
     let rest = match event.first()? {
         0xa1 => event.get(1..)?,
@@ -99,32 +102,33 @@ fn variant(event: &[u8]) -> Option<u64> {
     Some(rest.get(1..1 + width)?.iter().fold(0, |value, byte| value << 8 | u64::from(*byte)))
 }
 
-/// Where the log stands. An empty log has `last = 0` and `first = 1`.
+/// The state of the log. An empty log has `last = 0` and `first = 1`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Head {
-    /// Number of the newest record.
+    /// The number of the newest record.
     pub last: u64,
-    /// Its hash.
+    /// The hash of the newest record.
     #[serde(with = "serde_bytes")]
     pub hash: Hash,
-    /// Number of the oldest record kept.
+    /// The number of the oldest record kept.
     pub first: u64,
-    /// Hash of the record before that one.
+    /// The hash of the record before the oldest one.
     #[serde(with = "serde_bytes")]
     pub anchor: Hash,
-    /// Where the chain begins that the head vouches for, if it is a later one than the log's first.
+    /// Where the chain begins that the head covers, if that is not the log's first chain.
     #[serde(default)]
     pub begin: Option<Begin>,
-    /// First bad record found at a boot and reported by an event, so that the next boot does not report it again.
+    /// The first bad record that was found at a boot and reported by an event, so that the next boot does not report it
+    /// again.
     pub reported: Option<u64>,
 }
 
-/// Where a chain begins after an older one was set aside with the store that it lay in.
+/// The beginning of a chain, after an older chain was set aside together with the store that held it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Begin {
-    /// Number of its first record, which says what was set aside.
+    /// The number of the chain's first record, which says what was set aside.
     pub sequence: u64,
-    /// Head of the older chain, which that record carries.
+    /// The hash of the older chain's newest record, which the first record carries.
     #[serde(with = "serde_bytes")]
     pub before: Hash,
 }
@@ -136,12 +140,15 @@ impl Default for Head {
 }
 
 impl Head {
-    /// For the store.
+    /// Encodes the head for the store.
     pub fn encode(&self) -> Vec<u8> {
         codec::encode(self)
     }
 
-    /// From the store.
+    /// Decodes the head from the store.
+    ///
+    /// # Errors
+    /// [`DecodeError`] if the bytes are no head in canonical form, or if its first record has the number 0.
     pub fn decode(raw: &[u8]) -> Result<Self, DecodeError> {
         let head: Self = codec::decode_within(raw, MAX_HEAD)?;
         match head.first {
@@ -150,22 +157,22 @@ impl Head {
         }
     }
 
-    /// How many records it spans.
+    /// The number of records from the first to the last.
     pub fn kept(&self) -> u64 {
         self.last.saturating_add(1).saturating_sub(self.first)
     }
 }
 
-/// Longest head, in bytes.
+/// The longest head, in bytes.
 const MAX_HEAD: usize = 256;
 
-/// Where a chunk of records begins.
+/// The beginning of a chunk of records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Checkpoint {
-    /// Its first record.
+    /// The number of its first record.
     pub sequence: u64,
-    /// Hash of the record before.
+    /// The hash of the record before it.
     pub before: Hash,
-    /// Time of its first record.
+    /// The time of its first record.
     pub at: Unix,
 }

@@ -1,4 +1,4 @@
-//! What a declaration of events becomes.
+//! Declared: what a declaration of events expands to.
 //!
 //! A declaration reads
 //!
@@ -12,34 +12,34 @@
 //! } => "the line, with {field} and {extra}", extra = an expression over the fields;
 //! ```
 //!
-//! How a field is shown, what it is in JSON and how it is bounded follows from its type by
-//! [`Value`](super::text::Value), or from that of the wrapper after `as`.
+//! The type of a field, or of the wrapper after `as`, determines how the field is shown, what it is in JSON and how it
+//! is bounded; see [`Value`](super::text::Value).
 
-/// One kind of event, as data: what `docs/events.md` is made of.
+/// One kind of event, as data. `docs/events.md` is written from these.
 #[derive(Clone, Copy, Debug)]
 pub struct Declaration {
-    /// Its name.
+    /// The name of the kind.
     pub kind: &'static str,
-    /// What it means, in sentences; a line each of the source.
+    /// What the kind means, in sentences; one item per line of the source.
     pub about: &'static [&'static str],
-    /// The line that it is read as, with its fields between braces.
+    /// The line that it is shown as, with its fields in braces.
     pub text: &'static str,
-    /// Its fields, in order.
+    /// The fields, in order.
     pub fields: &'static [Detail],
 }
 
-/// A field of a kind.
+/// A field of a kind of event.
 #[derive(Clone, Copy, Debug)]
 pub struct Detail {
-    /// Its name.
+    /// The name of the field.
     pub name: &'static str,
-    /// What it is in JSON: names and forms, one as a rule.
+    /// The JSON names and forms of a field of this name; normally one.
     pub json: fn(&'static str) -> Vec<(&'static str, &'static str)>,
-    /// What it says; a line each of the source.
+    /// What the field means; one item per line of the source.
     pub about: &'static [&'static str],
 }
 
-/// A field as what it is shown as: itself, or within the wrapper that its declaration names.
+/// A field as it is shown: by itself, or within the wrapper that its declaration names.
 macro_rules! shown {
     ($field:expr) => {
         $field
@@ -49,7 +49,7 @@ macro_rules! shown {
     };
 }
 
-/// The type that says how a field is shown.
+/// The type that determines how a field is shown.
 macro_rules! style {
     ($type:ty) => {
         $type
@@ -83,10 +83,10 @@ macro_rules! events {
         }
 
         impl Event {
-            /// How many kinds this version knows: greater numbers are of later versions.
+            /// The number of kinds that this version knows; greater numbers are of later versions.
             pub const KINDS: u64 = Self::DECLARED.len() as u64;
 
-            /// What [`Self::kind`] answers, in the order of the numbers.
+            /// The names that [`Self::kind`] returns, in the order of the numbers.
             pub const NAMES: [&'static str; Self::KINDS as usize] = [$($kind,)+];
 
             /// All kinds, in the order of the numbers.
@@ -106,14 +106,14 @@ macro_rules! events {
                 },
             )+];
 
-            /// The kind as shown by `log --kind`: the variant in kebab case.
+            /// The kind as shown by `log --kind`: the variant's name in kebab case.
             pub fn kind(&self) -> &'static str {
                 match self {
                     $(Self::$event { .. } => $kind,)+
                 }
             }
 
-            /// Its fields by name. Identifiers are hexadecimal.
+            /// The fields by name. Identifiers are hexadecimal.
             pub fn fields(&self) -> std::collections::BTreeMap<&'static str, $crate::event_log::text::Field> {
                 use $crate::event_log::text::Value;
                 let mut fields = std::collections::BTreeMap::new();
@@ -128,7 +128,8 @@ macro_rules! events {
                 fields
             }
 
-            /// The same with its texts cut at [`MAX_TEXT`] and its lists at [`MAX_COUNTS`], which bounds a record.
+            /// The same event with its texts cut at [`MAX_TEXT`] and its lists at [`MAX_COUNTS`], which bounds a
+            /// record.
             pub(crate) fn bounded(mut self) -> Self {
                 use $crate::event_log::text::Value;
                 match &mut self {
@@ -141,13 +142,13 @@ macro_rules! events {
         }
 
         impl core::fmt::Display for Event {
-            /// One line, whatever the texts in it hold: control characters are shown escaped.
+            /// Formats the event as one line, whatever its texts hold: control characters are escaped.
             fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
                 use $crate::event_log::text::Shown;
                 match self {
                     $(Self::$event { $($($field,)+)? } => {
                         $(let $extra = $value;)*
-                        // A field that the line does not name is shown by what was made of it.
+                        // A field that the line does not name is shown by an extra value that is made from it.
                         $($(let $field = Shown($crate::event_log::declared::shown!($field $(, $style)?)); let _ = &$field;)+)?
                         write!(f, $text)
                     })+

@@ -1,15 +1,15 @@
-//! What can happen: one declaration a kind, with what an operator wants to know of it.
+//! Events: what can happen, with one declaration for each kind.
 //!
-//! A declaration says all there is to a kind: what it means, the name by which `log --kind` asks for it, its fields with what
-//! each is, and the line that it is read as. From it come the variant of [`Event`], its form on disk, its text, its fields in
-//! JSON, the bound on its size, and its row in `docs/events.md`. To add one, add it at the end of the table, and a sample of
-//! it to the tests of this module.
+//! A declaration contains everything about a kind: what it means, the name by which `log --kind` selects it, its fields
+//! with what each of them means, and the line that it is shown as. From it are made the variant of [`Event`], its form
+//! on disk, its text, its fields in JSON, the bound on its size, and its row in `docs/events.md`. A new kind is added
+//! at the end of the table, with a sample in the tests of this module.
 //!
 //! Invariants
-//! 1. Kinds are numbered by their order here, on disk too, and fields likewise: new ones go to the end.
-//! 2. Payloads, keys and other devices' lasting ids never appear in an event.
-//! 3. A time is kept in unix seconds, and declared `as Seconds`, as which it is shown.
-//! 4. A recorded event is bounded: texts at [`MAX_TEXT`], lists at [`MAX_COUNTS`].
+//! 1. Kinds are numbered by their order here, also on disk, and so are fields: new ones are added at the end.
+//! 2. A recorded event is bounded: texts at [`MAX_TEXT`], lists at [`MAX_COUNTS`].
+//! - Payloads, keys and lasting ids of other devices never appear in an event.
+//! - A time is stored in Unix seconds, and declared `as Seconds`, which shows it as a time.
 
 use super::chain::Hash;
 use super::declared::events;
@@ -17,42 +17,42 @@ use super::text::{Joined, Plural, Seconds, Step, total};
 use crate::id::{CredentialPrefix, Name};
 use serde::{Deserialize, Serialize};
 
-/// A chain of records that ended when what it lay in was set aside.
+/// A chain of records that ended when the store that held it was set aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Chain {
-    /// Records that it had.
+    /// The number of its records.
     pub records: u64,
-    /// Its head: the hash of its newest record.
+    /// The hash of its newest record.
     #[serde(with = "serde_bytes")]
     pub head: Hash,
 }
 
-/// How often something happened.
+/// A number of occurrences under a name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Count {
-    /// What: a reason code or a counter's name.
+    /// The name: a reason code or a counter's name.
     pub name: String,
-    /// How often.
+    /// The number of occurrences.
     pub count: u64,
 }
 
 events! {
     /// The node started.
     Started = "started" {
-        /// Version of m2mesh.
+        /// The version of m2mesh.
         version: String,
     } => "started, m2mesh {version}";
 
-    /// The node stopped in good order.
+    /// The node stopped in an orderly manner.
     Stopped = "stopped" => "stopped in good order";
 
-    /// This device enrolled or renewed: it has credentials until then.
+    /// This device enrolled or renewed, and has credentials until the given time.
     Joined = "joined" {
-        /// End of the last credential.
+        /// The end of the last credential.
         until: u64 as Seconds,
     } => "has credentials until {until}";
 
-    /// Connections refused at admission since the last such event, by reason.
+    /// Connections were refused at admission since the last such event, counted by reason.
     Refused = "refused" {
         /// Reason codes with counts.
         reasons: Vec<Count>,
@@ -60,107 +60,108 @@ events! {
 
     /// A neighbour's link came up.
     LinkUp = "link-up" {
-        /// Its name, if it is a contact.
+        /// The neighbour's name, if it is a contact.
         name: Option<Name>,
-        /// Its credential.
+        /// The neighbour's credential.
         credential: CredentialPrefix,
-        /// `tcp`, `quic`.
+        /// The transport: `tcp` or `quic`.
         transport: String,
     } => "link to {name} up over {transport} (credential {credential})";
 
     /// A neighbour's link went down.
     LinkDown = "link-down" {
-        /// Its name, if it is a contact.
+        /// The neighbour's name, if it is a contact.
         name: Option<Name>,
-        /// Its credential.
+        /// The neighbour's credential.
         credential: CredentialPrefix,
-        /// Why.
+        /// The reason.
         reason: String,
     } => "link to {name} down: {reason} (credential {credential})";
 
     /// Messages ended without delivery since the last such event.
     MessageFailed = "message-failed" {
-        /// To whom.
+        /// The destination.
         to: String,
-        /// How it ended: `expired`, `refused`, `unreachable`.
+        /// How the messages ended: `expired`, `refused`, `unreachable`.
         outcome: String,
-        /// Why.
+        /// The reason.
         reason: String,
-        /// How many.
+        /// The number of messages.
         count: u64,
     } => "{messages} to {to} {outcome}: {reason}", messages = Plural(*count, "message");
 
-    /// A device was enrolled here, this node being an issuer.
+    /// This node, as an issuer, enrolled a device.
     Enrolled = "enrolled" {
-        /// Its name.
+        /// The device's name.
         name: Name,
     } => "enrolled device {name}";
 
-    /// An enrolment was refused here, this node being an issuer.
+    /// This node, as an issuer, refused an enrolment.
     EnrolmentRefused = "enrolment-refused" {
-        /// Why.
+        /// The reason.
         reason: String,
     } => "refused an enrolment: {reason}";
 
     /// A newer bulletin was accepted.
     BulletinAccepted = "bulletin-accepted" {
-        /// Its version.
+        /// The version of the bulletin.
         version: u64,
     } => "accepted bulletin version {version}";
 
-    /// The credential of a new epoch is in use.
+    /// The node now uses the credential of a new epoch.
     EpochChanged = "epoch-changed" {
-        /// Its number.
+        /// The number of the epoch.
         epoch: u64,
     } => "uses the credential of epoch {epoch}";
 
     /// Renewal did not succeed; it is tried again.
     RenewalFailed = "renewal-failed" {
-        /// Why.
+        /// The reason.
         reason: String,
     } => "renewal failed, will be tried again: {reason}";
 
-    /// The wall clock moved against the monotonic one.
+    /// The wall clock was set: it moved against the monotonic clock.
     ClockStepped = "clock-stepped" {
-        /// By how much, in milliseconds; below zero: back.
+        /// The step in milliseconds; negative if the clock was set back.
         by_ms: i64,
     } => "the clock was set {step}", step = Step(*by_ms);
 
-    /// Something was dropped at a bound since the last such event, by counter.
+    /// Something was dropped at a bound since the last such event, counted by counter.
     Dropped = "dropped" {
-        /// Counters with counts.
+        /// The counters with their counts.
         counts: Vec<Count>,
     } => "dropped at a bound: {counts}";
 
     /// The disk does not take writes; nothing is acknowledged until it does.
     StoreFailed = "store-failed" {
-        /// Why.
+        /// The reason.
         reason: String,
     } => "the disk takes no writes, nothing is acknowledged until it does: {reason}";
 
     /// The disk takes writes again.
     StoreRecovered = "store-recovered" => "the disk takes writes again";
 
-    /// Old records were dropped to keep the log within its bound.
+    /// Old records were removed to keep the log within its bound.
     LogTrimmed = "log-trimmed" {
-        /// First record dropped.
+        /// The first record removed.
         first: u64,
-        /// Last record dropped.
+        /// The last record removed.
         last: u64,
     } => "dropped old log records {first} to {last} to keep the log within its bound";
 
-    /// Something in the store was lost; what is left of it was set aside.
+    /// Something in the store was lost, and the damaged files were set aside.
     Quarantined = "quarantined" {
-        /// Where the damaged files are, below the node's directory.
+        /// Where the damaged files are, relative to the node's directory.
         place: String,
         /// What was wrong.
         reason: String,
-        /// The chain of this log, if it does not verify without what was lost: with this record begins a new one.
+        /// The chain of this log, if it does not verify without what was lost; a new chain then begins with this
+        /// record.
         #[serde(default)]
         chain: Option<Chain>,
     } => "damage in the store, set aside as {place}: {reason}{chain}";
 
-    /// At boot this log did not verify; it goes on after the damage.
+    /// At boot this log did not verify; it continues after the damage.
     LogBroken = "log-broken" {
         /// The first bad record.
         record: u64,
@@ -170,101 +171,102 @@ events! {
 
     /// A call that was handed to the application will not be answered, and is not repeated.
     CallInterrupted = "call-interrupted" {
-        /// Of which service.
+        /// The service that was called.
         service: String,
-        /// Who called.
+        /// The device that called.
         from: Name,
         /// What happened.
         reason: String,
     } => "a call of {service} by {from} was interrupted: {reason}";
 
-    /// A neighbour was asked whether it lives and does not answer: nothing goes over that link for now.
+    /// A neighbour was pinged and does not answer: nothing is sent over that link for now.
     LinkSilent = "link-silent" {
         /// The neighbour's name, if it is a contact.
         name: Option<Name>,
-        /// Name of the link's bearer.
+        /// The name of the link's bearer.
         bearer: String,
     } => "{name} does not answer over {bearer}: nothing goes there for now";
 
-    /// It is heard again.
+    /// A silent neighbour is heard again over the link.
     LinkHeard = "link-heard" {
         /// The neighbour's name, if it is a contact.
         name: Option<Name>,
-        /// Name of the link's bearer.
+        /// The name of the link's bearer.
         bearer: String,
     } => "{name} is heard again over {bearer}";
 
-    /// A bearer's quota is spent: nothing goes over it until the next period.
+    /// A bearer's quota is spent: nothing is sent over it until the next period.
     QuotaSpent = "quota-spent" {
-        /// Its name.
+        /// The name of the bearer.
         bearer: String,
     } => "the quota of {bearer} is spent: nothing goes over it until the next period";
 
-    /// A bearer's next period has begun.
+    /// The next period of a bearer's quota has begun.
     QuotaRenewed = "quota-renewed" {
-        /// Its name.
+        /// The name of the bearer.
         bearer: String,
     } => "a new period of the quota of {bearer} has begun";
 
-    /// Messages to a device take another way.
+    /// Messages to a device take another route.
     RouteChanged = "route-changed" {
-        /// The device.
+        /// The destination.
         to: Name,
-        /// Whom it led over, the device last.
+        /// The hops of the old route, the destination last.
         old: Vec<String>,
-        /// Whom it leads over now.
+        /// The hops of the new route, the destination last.
         new: Vec<String>,
-        /// The one thing that made it.
+        /// The one cause of the change.
         cause: String,
     } => "the way to {to} changed from {old} to {new}: {cause}";
 
-    /// There is no way to a device any more.
+    /// There is no route to a device any more.
     RouteLost = "route-lost" {
-        /// The device.
+        /// The destination.
         to: Name,
-        /// Why.
+        /// The cause.
         cause: String,
     } => "there is no way to {to} any more: {cause}";
 
     /// Another device's clock and this one's differ by more than is allowed.
     ClockDiffers = "clock-differs" {
-        /// Where the other is.
+        /// The address of the other device.
         address: String,
-        /// What its clock says, as it says.
+        /// The time of the other device's clock.
         theirs: u64 as Seconds,
-        /// What this one's said, likewise.
+        /// The time of this device's clock.
         ours: u64 as Seconds,
     } => "the clock of the device at {address} says {theirs}, this one's {ours}: one is wrong";
 
-    /// The issuer has changed whose messages a contact's name stands for, or tried to.
+    /// The issuer has changed, or tried to change, which device a contact's name stands for.
     ContactChanged = "contact-changed" {
-        /// The contact.
+        /// The name of the contact.
         name: Name,
-        /// What is different.
+        /// What has changed.
         what: String,
     } => "contact {name}: {what}";
 
-    /// The time by which the bulletin was to have a successor has passed. The node goes on with the one it has.
+    /// The time by which the bulletin was to have a successor has passed. The node continues with the bulletin that it
+    /// has.
     BulletinOverdue = "bulletin-overdue" {
-        /// The version at hand.
+        /// The version that the node has.
         version: u64,
-        /// That time.
+        /// The time by which a successor was due.
         since: u64 as Seconds,
     } => "bulletin version {version} was to be followed by {since}; the node goes on with it";
 
-    /// Two processes that both live have one identity: somebody has copied a device's directory. What is sent to the device
-    /// goes to one of them.
+    /// Two running processes have one identity: somebody has copied a device's directory. What is sent to the device
+    /// reaches one of them.
     Twins = "twins" {
         /// The device's name, if it is a contact or this node.
         name: Option<Name>,
-        /// Where they are, as far as this node sees it.
+        /// The addresses of the processes, as far as this node knows.
         addresses: Vec<String>,
     } => "two copies of {name} run at once, at {places}: each message to it reaches one of them; stop one, and enrol it anew if both are needed",
         places = Joined(addresses, " and ");
 }
 
-/// Longest text in an event, in bytes: an error with the path it is about.
+/// The longest text in an event, in bytes: enough for an error with the path that it concerns.
 pub const MAX_TEXT: usize = 512;
 
-/// Most counts in an event: all names of a tally and the one for the others.
+/// The most entries in a list of an event: all names of a tally and the one for the others.
 pub const MAX_COUNTS: usize = super::notes::MAX_NAMES + 1;

@@ -1,4 +1,4 @@
-//! Resuming the log at boot from what the disk has.
+//! Load: resumes the log at boot from what is on disk.
 
 use super::chain::{self, Begin, Checkpoint, Hash, Head, Record};
 use super::event::Chain;
@@ -10,12 +10,12 @@ use std::collections::VecDeque;
 
 /// Walks the records once: verifies the chain and finds where chunks begin.
 ///
-/// After damage the log continues under the next free number, and the first new record carries the hash that the
-/// head had, never that of a record it does not vouch for: what was altered stays visible as such.
+/// After damage the log continues under the next free number. The first new record carries the hash that the head had,
+/// never that of a record that the head does not cover, so altered records remain detectable.
 ///
-/// Damage that the store has found itself, and set aside, is another matter: then a new chain begins. Its first record says
-/// where the old one lies, how many records that had, and its head; the head vouches for the new chain alone, and what is
-/// left of the old one stays to be read.
+/// If the store itself has found damage and set it aside, a new chain begins instead. Its first record states where the
+/// old chain is, how many records it had, and its head. The head then covers the new chain alone, and what is left of
+/// the old chain can still be read.
 #[derive(Debug)]
 pub struct Loader {
     config: Config,
@@ -30,9 +30,9 @@ pub struct Loader {
 /// What the store has set aside since the log was last resumed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SetAside {
-    /// Where it lies, below the node's directory.
+    /// Where it is, relative to the node's directory.
     pub place: String,
-    /// What was wrong.
+    /// What was wrong with it.
     pub reason: String,
 }
 
@@ -46,19 +46,19 @@ struct Found {
 }
 
 impl Loader {
-    /// Against the head as it lies in the store.
+    /// Creates a loader for a head as it is stored; `None` if the store has none.
     pub fn new(config: Config, head: Option<&[u8]>) -> Self {
         let verifier = Verifier::new(head);
         let head = head.and_then(|head| Head::decode(head).ok());
         Self { config, head, verifier, checkpoints: VecDeque::new(), first: None, newest: None, set_aside: None }
     }
 
-    /// The store has set something aside.
+    /// Notes that the store has set something aside.
     pub fn set_aside(&mut self, what: SetAside) {
         self.set_aside = Some(what);
     }
 
-    /// Takes the next entry of the log's table, in order of keys. All of them must be passed.
+    /// Takes the next entry of the log's table, in the order of keys. All entries must be passed.
     pub fn record(&mut self, key: &[u8], value: &[u8]) {
         self.verifier.record(key, value);
         let Ok(key) = <[u8; 8]>::try_from(key) else { return };
@@ -76,8 +76,8 @@ impl Loader {
         self.newest = Some(found);
     }
 
-    /// The log, ready to go on, and the damage if there is any and it was not set aside; a new one has been recorded as an
-    /// event.
+    /// Returns the resumed log, and the damage if there is any that was not set aside. Damage that was not reported
+    /// before has been recorded as an event.
     pub fn finish(self, now: Now) -> (EventLog, Option<Broken>) {
         let mut broken = self.verifier.finish().err();
         let mut head = self.head.unwrap_or_else(|| Head {
@@ -90,8 +90,8 @@ impl Loader {
         });
         let old = Chain { records: head.kept(), head: head.hash };
         if broken.is_some() {
-            // Keys outside of what the head spans are taken in, so that no number is used twice and all is trimmed
-            // in the end.
+            // Records outside the range of the head are included, so that no number is used twice and all of them are
+            // trimmed in the end.
             head.first = self.first.map_or(head.first, |first| head.first.min(first.sequence));
             head.last = self.newest.map_or(head.last, |newest| head.last.max(newest.sequence));
         }

@@ -1,23 +1,25 @@
-//! The event log: what happened on this device, in a chain of hashes, so that a change to the past shows.
+//! The event log: what happened on this device, in a chain of hashes, so that a change to the past is detected.
 //!
-//! **Mechanism.** Every [`Event`] becomes a [`Record`]: sequence number, wall time, the hash of the record before,
-//! the event. A record's hash is SHA-256 over its raw bytes, so whoever holds the newest hash holds the whole
-//! past. That hash is in the [`Head`], next to the first record kept and the hash before it (the *anchor*): old
-//! records may go, and what is left still verifies. Records and head are written in one commit; this core only
-//! says what to write ([`Changes`]), the engine puts it into a commit of its own.
+//! **Mechanism.** Every [`Event`] becomes a [`Record`]: sequence number, wall time, the hash of the previous record,
+//! the event. A record's hash is SHA-256 over its raw bytes, so the newest hash commits to the whole past. That hash is
+//! in the [`Head`], next to the number of the first record kept and the hash of the record before it (the *anchor*):
+//! old records may be removed, and what is left still verifies. Records and head are written in one commit. This core
+//! only says what to write ([`Changes`]); the engine puts it into a commit of its own.
 //!
-//! Some events come in floods: refusals at admission, drops at a bound, failed messages. These are counted
-//! (see [`notes`]) and recorded at once when it was quiet, else once an interval, with their count.
+//! Some events come in floods: refusals at admission, drops at a bound, failed messages. These are counted (see
+//! [`notes`]). The first after a quiet time is recorded at once; the following ones are recorded once per interval,
+//! with their count.
 //!
-//! At boot, [`Loader`] walks what the disk has. A chain that is broken is reported by an event of its own, once,
-//! and continued: the damage stays for [`verify()`] to name until it is trimmed away. Where the store itself has found the
+//! At boot, [`Loader`] walks the records on disk. A broken chain is reported by an event of its own, once, and
+//! continued: the damage stays visible to [`verify()`] until it is trimmed away. If the store itself has found the
 //! damage and set it aside, a new chain begins, and its first record says so ([`load`]).
 //!
 //! Invariants
 //! 1. Records are numbered from 1 without gaps; a number is never used twice, not even after damage.
-//! 2. Whatever is trimmed is trimmed from the old end, in whole chunks, and is itself logged.
+//! 2. Records are trimmed from the old end only, in whole chunks, and each trimming is itself logged.
 //! 3. After any number of appends and trims, the kept records of the present chain verify from the anchor to the head.
-//! 4. No byte of a kept record of the present chain, or of the head, can change without [`verify()`] naming the record.
+//! 4. No byte of a kept record of the present chain, or of the head except its note of reported damage, can change
+//!    without [`verify()`] reporting it; for a record it names the record.
 
 pub mod chain;
 pub mod declared;
@@ -41,13 +43,13 @@ use notes::Notes;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
-/// Bounds of the log.
+/// The bounds of the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Most records kept; the oldest go first. At least [`LEAST_RECORDS`].
+    /// The most records kept; the oldest are removed first. At least [`LEAST_RECORDS`].
     pub records: u64,
-    /// Records older than this many days go.
+    /// Records older than this many days are removed.
     pub days: u32,
     /// Frequent events are counted and recorded at most once in this many milliseconds.
     pub interval_ms: u64,
@@ -59,23 +61,23 @@ impl Default for Config {
     }
 }
 
-/// What is to be written, in one commit.
+/// What is to be written in one commit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// New records: sequence number and raw bytes. Key in the log's table: [`chain::key`].
+    /// The new records: sequence number and raw bytes. The key in the log's table is [`chain::key`].
     pub records: Vec<(u64, Vec<u8>)>,
-    /// Sequence numbers of records to be removed.
+    /// The sequence numbers of the records to be removed.
     pub trimmed: Vec<u64>,
-    /// The new head, to be kept among small facts under [`HEAD_KEY`].
+    /// The new head, to be kept in the table of small facts under [`HEAD_KEY`].
     pub head: Vec<u8>,
 }
 
-/// The log's core: takes events, says what to write.
+/// The core of the log: it takes events and says what to write.
 #[derive(Debug)]
 pub struct EventLog {
     config: Config,
     head: Head,
-    /// Starts of the kept chunks, oldest first; the front is the first record kept, with the anchor.
+    /// The starts of the kept chunks, oldest first. The front one is the first record kept, with the anchor.
     checkpoints: VecDeque<Checkpoint>,
     notes: Notes,
     records: Vec<(u64, Vec<u8>)>,
@@ -84,7 +86,7 @@ pub struct EventLog {
 }
 
 impl EventLog {
-    /// An empty log. With a store that may hold one, use [`Loader`].
+    /// Creates an empty log. If the store may hold one, use [`Loader`].
     pub fn new(config: Config) -> Self {
         Self::resumed(config, Head::default(), VecDeque::new())
     }
@@ -94,13 +96,13 @@ impl EventLog {
         Self { config, head, checkpoints, notes, records: Vec::new(), trimmed: Vec::new(), next_age_trim: Time(0) }
     }
 
-    /// Records an event; answers its sequence number. Old records go when the bound is reached.
+    /// Records an event; returns its sequence number. Old records are removed when the bound is reached.
     pub fn append(&mut self, event: Event, now: Now) -> u64 {
         self.trim_by_count(now.unix);
         self.push(event, now.unix)
     }
 
-    /// Counts a connection refused at admission.
+    /// Counts connections refused at admission.
     pub fn note_refused(&mut self, reason: &str, count: u64) {
         self.notes.refused.note(reason.to_owned(), count);
     }
@@ -110,12 +112,12 @@ impl EventLog {
         self.notes.dropped.note(counter.to_owned(), count);
     }
 
-    /// Counts a message that ended without delivery.
+    /// Counts a message that ended without being delivered.
     pub fn note_failed(&mut self, to: &str, outcome: &str, reason: &str) {
         self.notes.failed.note((to.to_owned(), outcome.to_owned(), reason.to_owned()), 1);
     }
 
-    /// Records what was counted and is due, and trims what is too old. To be called after notes and at
+    /// Records what was counted and is due, and removes records that are too old. To be called after notes and at
     /// [`poll_timeout`](Self::poll_timeout).
     pub fn handle_timeout(&mut self, now: Now) {
         while let Some(event) = self.notes.poll(now.time) {
@@ -126,7 +128,7 @@ impl EventLog {
         }
     }
 
-    /// Records everything counted, due or not: for a stop in good order.
+    /// Records everything counted, due or not: for an orderly stop.
     pub fn flush_notes(&mut self, now: Now) {
         while let Some(event) = self.notes.take() {
             self.append(event, now);
@@ -138,7 +140,7 @@ impl EventLog {
         self.notes.poll_timeout().map_or(self.next_age_trim, |due| due.min(self.next_age_trim))
     }
 
-    /// What is to be written since the last call, if anything.
+    /// Returns what is to be written since the last call, or `None` if nothing is.
     pub fn poll_changes(&mut self) -> Option<Changes> {
         if self.records.is_empty() && self.trimmed.is_empty() {
             return None;
@@ -153,12 +155,12 @@ impl EventLog {
         &self.head
     }
 
-    /// How many records are kept.
+    /// The number of records kept.
     pub fn len(&self) -> u64 {
         self.head.kept()
     }
 
-    /// Whether none is kept.
+    /// Whether no record is kept.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -175,7 +177,7 @@ impl EventLog {
         sequence
     }
 
-    /// Makes room for one event and the note of the trimming itself.
+    /// Makes room for one event and for the record of the trimming itself.
     fn trim_by_count(&mut self, at: Unix) {
         let most = self.config.records.max(LEAST_RECORDS);
         for _ in 0..MAX_CHUNKS_PER_APPEND {
@@ -188,18 +190,19 @@ impl EventLog {
         }
     }
 
-    /// Whether a chunk went. One at a time: a clock that is wrong for a minute must not cost the whole log.
+    /// Removes the oldest chunk if it is too old; returns whether it was removed. Only one at a time: a clock that is
+    /// wrong for a minute must not cost the whole log.
     fn trim_by_age(&mut self, at: Unix) -> bool {
         let limit = Duration::from_secs(u64::from(self.config.days) * crate::time::DAY_SECONDS);
         let old = self.checkpoints.get(1).is_some_and(|next| at.since(next.at) > limit);
         old && self.trim_chunk(at)
     }
 
-    /// Drops the oldest chunk, unless it is the only one, and records that.
+    /// Removes the oldest chunk, unless it is the only one, and records that. Returns whether a chunk was removed.
     fn trim_chunk(&mut self, at: Unix) -> bool {
         let Some(next) = self.checkpoints.get(1) else { return false };
         let (first, last) = (self.head.first, next.sequence - 1);
-        // After damage there may be a gap between two chunks, of any length: nothing is kept there.
+        // After damage there may be a gap of any length between two chunks, in which no record is kept.
         let chunk = chunk(&self.config);
         let end = (first / chunk).saturating_add(1).saturating_mul(chunk) - 1;
         self.head.first = next.sequence;
@@ -213,29 +216,30 @@ impl EventLog {
     }
 }
 
-/// Whether a record starts a chunk: chunks are aligned, so that a later boot finds the same ones.
+/// Whether a record starts a chunk. Chunks are aligned to multiples of their size, so that a later boot finds the same
+/// ones.
 fn starts_chunk(back: Option<&Checkpoint>, sequence: u64, config: &Config) -> bool {
     back.is_none_or(|back| back.sequence / chunk(config) != sequence / chunk(config))
 }
 
-/// Records in a chunk: the unit of trimming, and how far apart checkpoints are kept in memory.
+/// The records in a chunk: the unit of trimming, and the distance of the checkpoints kept in memory.
 fn chunk(config: &Config) -> u64 {
     (config.records.max(LEAST_RECORDS) / 16).min(MAX_CHUNK)
 }
 
-/// Least bound on records: below this, the notes of trimming would crowd out what they are about.
+/// The least bound on records: below this, the records of trimming would crowd out the others.
 pub const LEAST_RECORDS: u64 = 64;
 
-/// Most records in a chunk: bounds the removals that one commit carries for one trim.
+/// The most records in a chunk; it bounds the removals that one commit carries for one trim.
 const MAX_CHUNK: u64 = 256;
 
-/// Most chunks trimmed at one append, for when the bound was lowered: the rest goes with the next appends.
+/// The most chunks trimmed at one append, for a bound that was lowered: the rest is trimmed with the next appends.
 const MAX_CHUNKS_PER_APPEND: usize = 8;
 
-/// Between two chunks trimmed for their age.
+/// The time between two chunks trimmed for their age.
 const AGE_TRIM_PACE: Duration = Duration::from_secs(60);
 
-/// Between two looks for records that are too old.
+/// The time between two checks for records that are too old.
 const AGE_TRIM_CHECK: Duration = Duration::from_secs(3_600);
 
 #[cfg(test)]

@@ -1,23 +1,24 @@
-//! Counting events that come in floods.
+//! Notes: counts of events that come in floods.
 //!
-//! Each kind has a tally. The first note after a quiet time is due at once; after it was recorded, the next is due
-//! an interval later, with the count of all that came meanwhile.
+//! Each kind has a tally. The first note after a quiet time is due at once; after it was recorded, the next is due one
+//! interval later, with the count of everything in between.
 //!
-//! Invariant: a tally holds at most [`MAX_NAMES`] names; what comes under further names is counted under
-//! [`OTHERS`], so the sum is always right.
+//! Invariants
+//! 1. A tally holds at most [`MAX_NAMES`] names besides those with [`OTHERS`]: what comes under further names is
+//!    counted under [`OTHERS`], so the sum is always right.
 
 use super::event::{Count, Event};
 use crate::time::Time;
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-/// Most names that one tally tells apart within an interval.
+/// The most names that one tally distinguishes within an interval.
 pub const MAX_NAMES: usize = 64;
 
-/// Stands for the names past that bound.
+/// The name that stands for all names past that bound.
 pub const OTHERS: &str = "others";
 
-/// To whom, outcome, reason.
+/// A failed message: destination, outcome, reason.
 pub type Failure = (String, String, String);
 
 /// The tallies.
@@ -32,7 +33,7 @@ pub struct Notes {
     ready: Vec<Event>,
 }
 
-/// Counts by name since the last time they were recorded.
+/// Counts by name since they were last recorded.
 #[derive(Debug)]
 pub struct Tally<Key> {
     counts: BTreeMap<Key, u64>,
@@ -40,9 +41,9 @@ pub struct Tally<Key> {
     interval: Duration,
 }
 
-/// What can be counted by.
+/// What can be counted in a tally.
 pub trait Name: Ord {
-    /// Itself without what tells it apart from others.
+    /// Returns the name under which all names past the bound are counted.
     fn blurred(self) -> Self;
 }
 
@@ -63,7 +64,7 @@ impl<Key: Name> Tally<Key> {
         Self { counts: BTreeMap::new(), not_before: Time(0), interval }
     }
 
-    /// Counts.
+    /// Adds to the count of a name.
     pub fn note(&mut self, name: Key, count: u64) {
         let name = match self.counts.len() < MAX_NAMES || self.counts.contains_key(&name) {
             true => name,
@@ -88,7 +89,7 @@ impl<Key: Name> Tally<Key> {
 }
 
 impl Notes {
-    /// Nothing counted yet.
+    /// Creates empty tallies, each recorded at most once per `interval`.
     pub fn new(interval: Duration) -> Self {
         Self {
             refused: Tally::new(interval),
@@ -98,7 +99,7 @@ impl Notes {
         }
     }
 
-    /// The next event that is due.
+    /// Returns the next event that is due at this time.
     pub fn poll(&mut self, now: Time) -> Option<Event> {
         if self.ready.is_empty() {
             let refused = self.refused.take_due(now);
@@ -109,18 +110,18 @@ impl Notes {
         self.ready.pop()
     }
 
-    /// The next event, due or not.
+    /// Returns the next event, due or not.
     pub fn take(&mut self) -> Option<Event> {
         self.poll(Time(u64::MAX))
     }
 
-    /// When [`poll`](Self::poll) has something next.
+    /// When [`poll`](Self::poll) next returns an event; `None` if nothing is counted.
     pub fn poll_timeout(&self) -> Option<Time> {
         [self.refused.due(), self.dropped.due(), self.failed.due()].into_iter().flatten().min()
     }
 }
 
-/// Last first, as they are popped.
+/// The events of these counts, in reverse order, because they are popped from the end.
 fn events(
     refused: BTreeMap<String, u64>,
     dropped: BTreeMap<String, u64>,

@@ -1,4 +1,4 @@
-//! Reading the log: which records are wanted, and how one is shown.
+//! Query: which records are wanted, and how a record is shown.
 
 use super::chain::{self, Logged, Record};
 use super::text::Field;
@@ -8,19 +8,19 @@ use core::fmt;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// Which records are wanted. Empty: all.
+/// Which records are wanted. An empty filter selects all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// Of this kind only, as [`Event::kind`](super::Event::kind) names it; `unknown` for those of a later version.
+    /// Only this kind, as named by [`Event::kind`](super::Event::kind); `unknown` selects events of a later version.
     pub kind: Option<String>,
-    /// Not before.
+    /// Only records written at or after this time.
     pub since: Option<Unix>,
-    /// Not after.
+    /// Only records written at or before this time.
     pub until: Option<Unix>,
 }
 
 impl Filter {
-    /// Whether a record is wanted.
+    /// Whether the filter selects a record.
     pub fn matches(&self, record: &Record) -> bool {
         self.kind.as_deref().is_none_or(|kind| kind == record.event.kind())
             && self.since.is_none_or(|since| record.at >= since)
@@ -28,25 +28,28 @@ impl Filter {
     }
 }
 
-/// A record as it is shown: for JSON by `Serialize`, for people by `Display`.
+/// A record as it is shown: in JSON by `Serialize`, for people by `Display`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Entry {
-    /// Its number.
+    /// Its sequence number.
     pub sequence: u64,
-    /// When: RFC 3339, UTC.
+    /// The time at which it was written, as RFC 3339 in UTC.
     pub at: String,
-    /// What kind.
+    /// The kind of event.
     pub kind: &'static str,
-    /// What happened, in a line.
+    /// The event as one line of text.
     pub text: String,
-    /// What happened, in fields.
+    /// The fields of the event.
     pub details: BTreeMap<&'static str, Field>,
-    /// The record's hash, hexadecimal.
+    /// The hash of the record, hexadecimal.
     pub hash: String,
 }
 
 impl Entry {
-    /// From the raw bytes of a record: `None` if the filter does not want it.
+    /// Makes an entry from the raw bytes of a record; `None` if the filter does not select it.
+    ///
+    /// # Errors
+    /// [`DecodeError`] if the bytes are no record.
     pub fn select(raw: &[u8], filter: &Filter) -> Result<Option<Self>, DecodeError> {
         let record = Record::decode(raw)?;
         Ok(filter.matches(&record).then(|| Self::new(&record, raw)))
@@ -78,7 +81,7 @@ impl fmt::Display for Entry {
 }
 
 impl Logged {
-    /// The kind; `unknown` for one of a later version.
+    /// The kind of the event; `unknown` for one of a later version.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Known(event) => event.kind(),

@@ -62,7 +62,7 @@ fn now(seconds: u64) -> Now {
     Now { time: Time(seconds * 1_000_000), unix: Unix::from_seconds(1_800_000_000 + seconds) }
 }
 
-/// Other ones of kinds that have more than one form.
+/// Further examples of kinds that have more than one form.
 fn others() -> Vec<Event> {
     let text = |text: &str| text.to_owned();
     let chain = Some(event::Chain { records: 12, head: [0xab; 32] });
@@ -76,7 +76,7 @@ fn others() -> Vec<Event> {
     ]
 }
 
-/// One of every kind, in order of their numbers on disk.
+/// One example of every kind, in the order of their numbers on disk.
 fn samples() -> Vec<Event> {
     let (name, credential) = (Name::new("meter-17").ok(), CredentialPrefix([7; 8]));
     let text = |text: &str| text.to_owned();
@@ -157,12 +157,13 @@ fn every_kind_is_recorded_read_back_and_shown_in_a_line() {
     assert_eq!(shown[12], "the clock was set back by 1.250 s");
 }
 
+/// Invariant 1 of event_log::event.
 #[test]
 fn numbers_of_kinds_do_not_move() {
     for (number, event) in samples().into_iter().enumerate() {
         let encoded = codec::encode(&event);
         let at = usize::from(encoded[0] == 0xa1);
-        // From 24 on a number has a byte of its own.
+        // A number of 24 or more is encoded in a byte of its own.
         let at = at + usize::from(encoded[at] == 0x18);
         assert_eq!(usize::from(encoded[at]), number, "{} moved", event.kind());
     }
@@ -189,6 +190,7 @@ fn every_kind_is_named_by_its_variant_and_says_what_it_is() {
     }
 }
 
+/// Invariant 2 of event_log::event.
 #[test]
 fn texts_and_lists_of_every_kind_are_cut_at_their_bounds() {
     let text = || "ä".repeat(MAX_TEXT);
@@ -252,6 +254,7 @@ fn a_filter_selects_by_kind_and_time() {
     assert_eq!(select(&Filter { since, until: since, kind: None }), [36]);
 }
 
+/// Invariant 2.
 #[test]
 fn it_is_trimmed_by_count_and_still_verifies() {
     let config = Config { records: 100, ..Config::default() };
@@ -275,7 +278,7 @@ fn it_is_trimmed_by_count_and_still_verifies() {
     assert!(trimmed.windows(2).all(|pair| pair[0].1 + 1 == pair[1].0), "trimming leaves no gap: {trimmed:?}");
     assert_eq!(trimmed.last().map(|(_, last)| last + 1), Some(log.head().first));
 
-    // A record before the anchor, once trimmed, does not come back unseen.
+    // A record before the anchor that comes back after it was trimmed is detected.
     let mut stuffed = disk.clone();
     stuffed.records.insert(key(3).to_vec(), Disk::of(3).records[key(3).as_slice()].clone());
     assert!(matches!(stuffed.verify(), Err(Broken { sequence: 3, what: Damage::Foreign { .. } })));
@@ -311,6 +314,7 @@ fn a_lowered_bound_is_reached_in_steps() {
     assert!(disk.records.len() <= 1_000, "{}", disk.records.len());
 }
 
+/// Invariant 2.
 #[test]
 fn it_is_trimmed_by_age_a_chunk_at_a_time() {
     let config = Config { records: 1_600, days: 1, ..Config::default() };
@@ -332,7 +336,7 @@ fn it_is_trimmed_by_age_a_chunk_at_a_time() {
         disk.take(&mut log);
         disk.verify().expect("it verifies");
     }
-    // What is left: the last chunk of the old ones, which holds new records too.
+    // Only the last chunk of the old records is left, because it holds new records too.
     assert!(log.len() < 120, "{}", log.len());
     assert!(disk.kinds().contains(&"log-trimmed"));
 }
@@ -386,6 +390,7 @@ fn a_stop_records_what_was_counted() {
     assert_eq!(last.event.text(), "2 messages to pump expired: no receipt");
 }
 
+/// Invariant 1 of event_log::notes.
 #[test]
 fn a_tally_is_bounded_and_loses_no_count() {
     let (mut log, mut disk) = (EventLog::new(Config::default()), Disk::default());

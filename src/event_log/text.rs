@@ -1,6 +1,6 @@
-//! How the fields of events are shown: in the line that an operator reads, and in fields for machines.
+//! Text: how the fields of events are shown, in the line that an operator reads and as JSON for machines.
 //!
-//! Each type that a field may have is a [`Value`], which says both, and how it is bounded.
+//! Each type that a field may have implements [`Value`], which defines both and how the field is bounded.
 
 use super::event::{Chain, Count, MAX_COUNTS, MAX_TEXT};
 use crate::id::{CredentialPrefix, Name};
@@ -10,7 +10,7 @@ use data_encoding::HEXLOWER;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// A field of an event, for machines.
+/// A field of an event in JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Field {
@@ -24,36 +24,36 @@ pub enum Field {
     Texts(Vec<String>),
     /// Counts by name.
     Counts(BTreeMap<String, u64>),
-    /// Not known.
+    /// The value is not known.
     Absent(()),
 }
 
-/// What a field may be.
+/// A type that a field may have.
 pub(super) trait Value {
-    /// What it is in JSON, in words.
+    /// The JSON form, in words.
     const FORM: &'static str;
 
-    /// For machines.
+    /// The value in JSON.
     fn field(&self) -> Field;
 
-    /// For people, on one line.
+    /// Formats the value for people, on one line.
     fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
 
-    /// Cuts it to its bound.
+    /// Cuts the value to its bound.
     fn bound(&mut self) {}
 
-    /// Adds it to the fields of an event, under its name.
+    /// Adds the value to the fields of an event, under its name.
     fn put(&self, name: &'static str, fields: &mut BTreeMap<&'static str, Field>) {
         fields.insert(name, self.field());
     }
 
-    /// What [`put`](Self::put) adds: names and forms.
+    /// The names and forms of what [`put`](Self::put) adds.
     fn described(name: &'static str) -> Vec<(&'static str, &'static str)> {
         vec![(name, Self::FORM)]
     }
 }
 
-/// A value in a line.
+/// Formats a value as part of a line.
 pub(super) struct Shown<'a, V>(pub &'a V);
 
 impl<V: Value> fmt::Display for Shown<'_, V> {
@@ -86,7 +86,7 @@ impl Value for i64 {
     }
 }
 
-/// A time in unix seconds: shown as RFC 3339, in UTC.
+/// A time in Unix seconds, shown as RFC 3339 in UTC.
 pub(super) struct Seconds(pub u64);
 
 impl Value for Seconds {
@@ -131,7 +131,7 @@ impl Value for Name {
     }
 }
 
-/// A neighbour, by name if it is a contact.
+/// The name of a neighbour; `None` if it is no contact.
 impl Value for Option<Name> {
     const FORM: &'static str = "text or null";
 
@@ -159,7 +159,7 @@ impl Value for CredentialPrefix {
     }
 }
 
-/// `expired 3, wrong-peer 1`.
+/// Shown as `expired 3, wrong-peer 1`.
 impl Value for Vec<Count> {
     const FORM: &'static str = "counts by name";
 
@@ -184,7 +184,7 @@ impl Value for Vec<Count> {
     }
 }
 
-/// `mast → gate`.
+/// Shown as `mast → gate`.
 impl Value for Vec<String> {
     const FORM: &'static str = "texts";
 
@@ -202,7 +202,7 @@ impl Value for Vec<String> {
     }
 }
 
-/// Nothing where there is none; else the end of a sentence, and a field for each of its own.
+/// `None` shows nothing; otherwise the end of a sentence, with a JSON field for each of the chain's fields.
 impl Value for Option<Chain> {
     const FORM: &'static str = "number, hexadecimal";
 
@@ -227,12 +227,12 @@ impl Value for Option<Chain> {
     }
 }
 
-/// The sum of counts.
+/// The sum of the counts; saturates.
 pub(super) fn total(counts: &[Count]) -> u64 {
     counts.iter().fold(0, |sum, count| sum.saturating_add(count.count))
 }
 
-/// A text kept to one line.
+/// Writes a text on one line: control characters are escaped.
 fn line(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     for c in text.chars() {
         match c.is_control() {
@@ -243,7 +243,7 @@ fn line(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     Ok(())
 }
 
-/// A number with its noun.
+/// A number with its noun, in the singular or plural.
 pub(super) struct Plural(pub u64, pub &'static str);
 
 impl fmt::Display for Plural {
@@ -252,7 +252,7 @@ impl fmt::Display for Plural {
     }
 }
 
-/// Texts with another between them.
+/// Texts with a separator between them.
 pub(super) struct Joined<'a>(pub &'a [String], pub &'static str);
 
 impl fmt::Display for Joined<'_> {
@@ -264,7 +264,7 @@ impl fmt::Display for Joined<'_> {
     }
 }
 
-/// Milliseconds that a clock was set by: `back by 1.250 s`.
+/// The milliseconds that a clock was set by, shown as `back by 1.250 s`.
 pub(super) struct Step(pub i64);
 
 impl fmt::Display for Step {

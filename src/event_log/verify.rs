@@ -1,45 +1,45 @@
-//! Checking a chain, and naming the first bad record.
+//! Verify: checks a chain, and names the first bad record.
 //!
-//! A record is vouched for by the one after it, which carries its hash, and the last one by the head. When two
-//! neighbours disagree, either may be the altered one: the later is, if it is not vouched for itself; else the
-//! earlier is. So a verdict on a disagreement waits for one record more.
+//! A record is confirmed by the next one, which carries its hash, and the last record by the head. If two neighbouring
+//! records disagree, either may be the altered one: the later one if it is not confirmed itself, otherwise the earlier
+//! one. So a verdict on a disagreement needs one more record.
 
 use super::chain::{self, Hash, Head, Logged, Record};
 use super::event::{Chain, Event};
 use crate::time::Unix;
 use crate::wire::codec::DecodeError;
 
-/// A chain that holds.
+/// The summary of a chain that verifies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
-    /// Number of records.
+    /// The number of records.
     pub records: u64,
-    /// Number of the first kept; 0 if there is none.
+    /// The number of the first record kept; 0 if there is none.
     pub first: u64,
-    /// Number of the newest; 0 if there is none.
+    /// The number of the newest record; 0 if there is none.
     pub last: u64,
-    /// When the first was written.
+    /// When the first record was written.
     pub since: Unix,
-    /// When the newest was written.
+    /// When the newest record was written.
     pub until: Unix,
-    /// The head: hash of the newest.
+    /// The hash of the newest record.
     pub head: Hash,
-    /// Records with events of a later version.
+    /// The number of records with events of a later version.
     pub unknown: u64,
-    /// What came before the chain began, if that was set aside and is not forgotten.
+    /// The chain before this one, if it was set aside and its end is not trimmed yet.
     pub older: Option<Older>,
 }
 
-/// An older chain, of which nothing vouches any more for what is left.
+/// An older chain. No head confirms its remaining records any longer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Older {
-    /// Records of it that are still kept.
+    /// The number of its records that are still kept.
     pub kept: u64,
-    /// Records that it had.
+    /// The number of records that it had.
     pub records: u64,
-    /// Its head.
+    /// The hash of its newest record.
     pub head: Hash,
-    /// Where the store that it lay in was set aside.
+    /// Where the store that held it was set aside.
     pub place: String,
 }
 
@@ -47,7 +47,7 @@ pub struct Older {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("record {sequence} {what}")]
 pub struct Broken {
-    /// Its number; 0 when it is the head that cannot be read.
+    /// Its number; 0 if the head itself cannot be read.
     pub sequence: u64,
     /// What is wrong with it.
     pub what: Damage,
@@ -59,50 +59,53 @@ pub enum Damage {
     /// Its hash is not the one that the next record, or the head, carries.
     #[error("was changed: its hash is not the one that was kept for it")]
     Changed,
-    /// It is intact, but the record before it is not the one that was there.
+    /// The record is intact, but the record before it is not the one that was trimmed.
     #[error("does not follow on what was trimmed before it")]
     Anchor,
-    /// There is none with this number, but there are later ones, or the head says so.
+    /// No record has this number, although later ones exist or the head counts it.
     #[error("is missing")]
     Missing,
-    /// The newest ones are gone: the head has a greater number.
+    /// The newest records are missing: the head has a greater number.
     #[error("and all after it up to {last} are missing: the end was cut off")]
     Cut {
-        /// The head's.
+        /// The last number of the head.
         last: u64,
     },
-    /// It carries another number than it is kept under.
+    /// It carries another number than the one that it is stored under.
     #[error("is out of order: inside it is number {found}")]
     Misplaced {
-        /// What it carries.
+        /// The number that it carries.
         found: u64,
     },
     /// It comes again, or after a later one.
     #[error("comes again, or after a later one")]
     OutOfOrder,
-    /// Kept outside of what the head spans.
+    /// It is stored outside the range of the head.
     #[error("is not part of the log: the head spans {first} to {last}")]
     Foreign {
-        /// First of the head.
+        /// The first number of the head.
         first: u64,
-        /// Last of the head.
+        /// The last number of the head.
         last: u64,
     },
-    /// Not a record.
+    /// The bytes are not a record.
     #[error("cannot be decoded: {0}")]
     Undecodable(DecodeError),
-    /// Not the key of a record.
+    /// The key is not the key of a record.
     #[error("is followed by a key that is no record number")]
     Key,
     /// There are records, but no head.
     #[error("has no head: the head is missing")]
     NoHead,
-    /// There is a head, but not one that can be read.
+    /// The head cannot be read.
     #[error("is the head, which cannot be decoded: {0}")]
     Head(DecodeError),
 }
 
-/// Verifies records in order of their keys against a head, both as they lie in the store.
+/// Verifies records in the order of their keys against a head, both as they are stored.
+///
+/// # Errors
+/// [`Broken`] with the first bad record.
 pub fn verify<Key: AsRef<[u8]>, Value: AsRef<[u8]>>(
     records: impl IntoIterator<Item = (Key, Value)>,
     head: Option<&[u8]>,
@@ -116,8 +119,11 @@ pub fn verify<Key: AsRef<[u8]>, Value: AsRef<[u8]>>(
     verifier.finish()
 }
 
-/// Verifies a log that is being written meanwhile. `head` reads the head; `scan` calls its argument for every
-/// record in order of keys until it answers `false`. When the log moved on during a scan, it is scanned again.
+/// Verifies a log that is being written at the same time. `head` reads the head; `scan` calls its argument for every
+/// record in the order of keys until it returns `false`. If the log changed during a scan, it is scanned again.
+///
+/// # Errors
+/// The outer error is that of `head` or `scan`; the inner one is [`Broken`] with the first bad record.
 pub fn verify_live<Error>(
     mut head: impl FnMut() -> Result<Option<Vec<u8>>, Error>,
     mut scan: impl FnMut(&mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), Error>,
@@ -135,7 +141,7 @@ pub fn verify_live<Error>(
     }
 }
 
-/// What the first record of a chain says of an older one.
+/// What the first record of a chain states of an older one.
 fn older(event: &Logged) -> Option<Older> {
     match event {
         Logged::Known(Event::Quarantined { place, chain: Some(Chain { records, head }), .. }) => {
@@ -145,29 +151,29 @@ fn older(event: &Logged) -> Option<Older> {
     }
 }
 
-/// Most scans of a log that moves on while it is read; records come at intervals far longer than a scan.
+/// The most scans of a log that changes while it is read. Records come at intervals far longer than a scan.
 const MAX_SCANS: usize = 8;
 
-/// Verification, a record at a time.
+/// Verification, one record at a time.
 #[derive(Debug)]
 pub struct Verifier {
     head: Option<Head>,
     broken: Option<Broken>,
-    /// The record before the next: its number and hash. At first, what the anchor says.
+    /// The number and hash of the record before the next one. At first, those of the anchor.
     before: (u64, Hash),
-    /// Two neighbours disagree: number of the earlier one.
+    /// If two neighbouring records disagree: the number of the earlier one.
     suspect: Option<u64>,
     records: u64,
     since: Unix,
     until: Unix,
     unknown: u64,
-    /// Records from before the chain began.
+    /// The number of records from before the chain began.
     kept: u64,
     older: Option<Older>,
 }
 
 impl Verifier {
-    /// Against a head as it lies in the store.
+    /// Creates a verifier for a head as it is stored.
     pub fn new(head: Option<&[u8]>) -> Self {
         let (head, broken) = match head.map(Head::decode) {
             None => (None, None),
@@ -182,7 +188,7 @@ impl Verifier {
         Self { head, broken, before, suspect: None, records: 0, since, until, unknown: 0, kept: 0, older: None }
     }
 
-    /// Takes the next record. `false`: the chain is broken, and no further record changes that.
+    /// Takes the next record. Returns `false` if the chain is broken; further records do not change that.
     pub fn record(&mut self, key: &[u8], value: &[u8]) -> bool {
         if self.broken.is_none()
             && let Err(broken) = self.check(key, value)
@@ -192,13 +198,16 @@ impl Verifier {
         self.broken.is_none()
     }
 
-    /// The verdict, once all records were taken.
+    /// Returns the verdict, once all records were taken.
+    ///
+    /// # Errors
+    /// [`Broken`] with the first bad record.
     pub fn finish(mut self) -> Result<Summary, Broken> {
         if let Some(broken) = self.broken {
             return Err(broken);
         }
         let Some(head) = self.head.take() else {
-            // Without a head, `record` has refused any record.
+            // Without a head, `record` has refused every record.
             return Ok(self.summary());
         };
         if self.before.0 < head.last {
@@ -207,7 +216,7 @@ impl Verifier {
                 .unwrap_or(Broken { sequence: self.before.0 + 1, what: Damage::Cut { last: head.last } }));
         }
         self.link(&head.hash, head.last.saturating_add(1))?;
-        // Nothing vouches for the head, so a disagreement between it and the last record is laid to the record.
+        // Nothing confirms the head, so a disagreement between it and the last record is attributed to the record.
         match self.suspect {
             Some(sequence) => Err(Broken { sequence, what: Damage::Changed }),
             None => Ok(self.summary()),
@@ -272,7 +281,7 @@ impl Verifier {
         Ok(())
     }
 
-    /// What number `by` says of the hash before it.
+    /// Compares the hash that record `by` carries with that of the record before it.
     fn link(&mut self, previous: &Hash, by: u64) -> Result<(), Broken> {
         let agree = *previous == self.before.1;
         match (self.suspect, agree) {
@@ -281,7 +290,8 @@ impl Verifier {
                 self.suspect = Some(by - 1);
                 Ok(())
             }
-            // The later of the two is vouched for: the earlier was altered, or the anchor if it is before them all.
+            // The later of the two is confirmed: the earlier one was altered, or the anchor if there is no record
+            // before.
             (Some(earlier), true) => Err(match self.records {
                 0 | 1 => Broken { sequence: by - 1, what: Damage::Anchor },
                 _ => Broken { sequence: earlier, what: Damage::Changed },
@@ -290,7 +300,7 @@ impl Verifier {
         }
     }
 
-    /// A disagreement that can no longer be settled: the earlier record is named.
+    /// The verdict on a disagreement that no further record can settle: the earlier record is named.
     fn doubt(&self) -> Option<Broken> {
         self.suspect.map(|earlier| match self.records {
             0 | 1 => Broken { sequence: earlier.saturating_add(1), what: Damage::Anchor },

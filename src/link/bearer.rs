@@ -1,12 +1,13 @@
 //! Bearers: what carries a node's links, and which of them carries a given connection.
 //!
-//! A [`Profile`] says what a bearer costs and can do, a [`Rule`] which connections go over it. [`Bearers`] holds a node's
-//! in order: of the rules that match a connection the first wins, and a connection that none matches goes over
-//! [`Profile::default`], which comes last where there is no rule for all. A bearer's *index* is its place among the profiles.
+//! A [`Profile`] states what a bearer costs and can do, a [`Rule`] which connections it carries. [`Bearers`] holds a
+//! node's bearers in order: the first rule that matches a connection decides. A connection that no rule matches is
+//! carried by [`Profile::default`], which comes last unless one rule matches every connection. A bearer's *index* is
+//! its place among the profiles.
 //!
 //! Invariants
-//! 1. There is at least one profile and there are at most [`MAX_BEARERS`] and one; every index fits a byte.
-//! 2. The same connection and the same networks give the same bearer.
+//! 1. There is at least one profile, and there are at most [`MAX_BEARERS`] and one more; every index fits a byte.
+//! - The same connection and the same networks always give the same bearer.
 
 use super::windows::Windows;
 use crate::time::Unix;
@@ -15,49 +16,51 @@ use crate::wire::lsa::Bearer;
 use core::time::Duration;
 use ipnet::IpNet;
 
-/// What a bearer is like.
+/// The properties of a bearer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Profile {
-    /// For people.
+    /// The name, for people.
     pub name: String,
-    /// Its class, which is what others hear of it.
+    /// The bearer class, which is what other nodes learn of the bearer.
     pub class: Bearer,
-    /// Micro-units of money per MB (10⁶ bytes).
+    /// The price in micro-units of money per MB (10⁶ bytes).
     pub price: u64,
-    /// Millijoules per MB.
+    /// The energy in millijoules per MB.
     pub energy: u32,
-    /// Largest packet in bytes.
+    /// The largest packet in bytes.
     pub mtu: u32,
-    /// Kilobits a second; [`u32::MAX`] where there is no limit.
+    /// The rate in kilobits per second; [`u32::MAX`] if there is no limit.
     pub rate: u32,
-    /// What may be spent.
+    /// How much may be sent and received in a period, if that is limited.
     pub quota: Option<Quota>,
-    /// When it may be used.
+    /// The times at which the bearer may be used.
     pub windows: Windows,
-    /// Whether bytes on it count: nothing is said over it that can be left unsaid.
+    /// Whether bytes cost money or quota: traffic that can be avoided is not sent over the bearer.
     pub metered: bool,
-    /// How long each half of a connection's set-up may take; by its class if that is not said.
+    /// How long each half of a connection's set-up may take; `None` for the default of the class.
     pub setup: Option<Duration>,
-    /// How long a link may rest before it is pinged; by its class, and whether it is metered, if that is not said.
+    /// How long a link may be idle before it is pinged; `None` for the default, which depends on `metered` and the
+    /// transport.
     pub keep_alive: Option<Duration>,
 }
 
 impl Profile {
-    /// How long each half of a connection's set-up may take, where it is `least` on a wire: the first half, up to a
-    /// connection that is encrypted, is two round trips over TCP, the second is one.
+    /// How long each half of a connection's set-up may take; `least` is the time on a wire. The first half, up to an
+    /// encrypted connection, takes two round trips over TCP, the second half takes one.
     pub fn setup_time(&self, least: Duration) -> Duration {
         let usual = match self.class {
             Bearer::Ethernet | Bearer::Wifi => Duration::ZERO,
             Bearer::Cellular | Bearer::Serial => Duration::from_secs(20),
             Bearer::Satellite | Bearer::Lora => Duration::from_secs(120),
-            // Two round trips of a minute each way.
+            // Enough for two round trips of a minute each way.
             Bearer::Sms => Duration::from_secs(300),
         };
         self.setup.unwrap_or_else(|| usual.max(least))
     }
 
-    /// How long a link may rest before it is pinged, where it is `usual` if that costs nothing. A datagram's way back
-    /// through a translator of addresses is kept for two minutes (RFC 4787), that of a stream for longer than this asks.
+    /// How long a link may be idle before it is pinged; `usual` is the time where pings cost nothing. An address
+    /// translator keeps a mapping for datagrams for two minutes (RFC 4787), and one for a stream longer than the times
+    /// used here.
     pub fn keep_alive(&self, usual: Duration, datagrams: bool) -> Duration {
         let rare = match (self.metered, datagrams) {
             (false, false) => usual,
@@ -68,8 +71,8 @@ impl Profile {
         self.keep_alive.unwrap_or(rare)
     }
 
-    /// How long an address on this bearer rests at most after it was dialled in vain, where it is `usual` if that costs
-    /// nothing: dials cost [`DIAL_BUDGET`] an hour at most.
+    /// The longest rest of an address on this bearer after it was dialled in vain; `usual` is the rest where dials cost
+    /// nothing. Dials cost at most [`DIAL_BUDGET`] an hour.
     pub fn longest_rest(&self, usual: Duration) -> Duration {
         if !self.metered {
             return usual;
@@ -80,47 +83,47 @@ impl Profile {
     }
 }
 
-/// Rest of a free link that goes over datagrams: shorter than what translators of addresses keep in practice.
+/// The idle time of a free link over datagrams: shorter than address translators keep a mapping in practice.
 const DATAGRAM_KEPT: Duration = Duration::from_secs(15);
-/// Rest of a metered link before it is pinged.
+/// The idle time of a metered link before it is pinged.
 const METERED_KEPT: Duration = Duration::from_secs(600);
-/// The same over datagrams.
+/// The idle time of a metered link over datagrams.
 const METERED_DATAGRAM_KEPT: Duration = Duration::from_secs(100);
-/// Bytes that a dial costs which fails at its end.
+/// The bytes that a dial costs if it fails at its end.
 const DIAL_BYTES: u64 = 4_000;
-/// Micro-units of money that dials of one address may cost in an hour, once it has failed often.
+/// The micro-units of money that dials of one address may cost in an hour, once it has failed often.
 const DIAL_BUDGET: u32 = 100_000;
-/// Shortest and longest bound of an address's rest on a metered bearer.
+/// The shortest and the longest bound of an address's rest on a metered bearer.
 const METERED_REST: (Duration, Duration) = (Duration::from_secs(120), Duration::from_secs(4 * 3_600));
 
-/// So many bytes in so long a time.
+/// A number of bytes per period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quota {
-    /// Bytes, of both directions.
+    /// The bytes of both directions together.
     pub bytes: u64,
-    /// The time after which they may be spent again.
+    /// The length of a period, after which the bytes may be spent again.
     pub every: Duration,
 }
 
-/// What a connection has to be like to go over a bearer: all that is given here.
+/// The conditions under which a connection goes over a bearer: all that are given must hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rule {
-    /// One of its ends lies in one of these networks; any if there are none.
+    /// One end of the connection lies in one of these networks; any if the list is empty.
     pub addresses: Vec<IpNet>,
-    /// It uses one of these transports; any if there are none.
+    /// The connection uses one of these transports; any if the list is empty.
     pub transports: Vec<String>,
     /// The other end lies in a network of this interface, or the own end is an address of the interface.
     pub interface: Option<String>,
 }
 
-/// One connection, as far as it is known. An address is a network of one.
+/// One connection, as far as it is known. An address is given as a network of one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ends<'a> {
-    /// The other end.
+    /// The address of the other end.
     pub remote: Option<IpNet>,
-    /// The own end.
+    /// The address of the own end.
     pub local: Option<IpNet>,
-    /// `tcp`, `quic` and such.
+    /// The transport, such as `tcp` or `quic`.
     pub transport: &'a str,
 }
 
@@ -128,12 +131,13 @@ pub struct Ends<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bearers {
     rules: Vec<Rule>,
-    /// One for each rule, and perhaps the default.
+    /// One profile for each rule, and the default if no rule is for all connections.
     profiles: Vec<Profile>,
 }
 
 impl Quota {
-    /// The number of the period of a time: periods are counted from 1970-01-01 UTC, so that a restart finds its own.
+    /// The number of the period that contains a time. Periods are counted from 1970-01-01 UTC, so that a restart finds
+    /// the same one.
     pub fn period(&self, at: Unix) -> u64 {
         at.0 / self.micros()
     }
@@ -149,7 +153,7 @@ impl Quota {
 }
 
 impl Default for Profile {
-    /// A wire that costs nothing and knows no limit.
+    /// A wire that costs nothing and has no limits.
     fn default() -> Self {
         Self {
             name: "default".to_owned(),
@@ -168,14 +172,15 @@ impl Default for Profile {
 }
 
 impl Default for Bearers {
-    /// The default alone.
+    /// Only the default profile.
     fn default() -> Self {
         Self::new([])
     }
 }
 
 impl Bearers {
-    /// The first [`MAX_BEARERS`] of these, in order, and the default unless one of them is for all connections.
+    /// Takes the first [`MAX_BEARERS`] of these, in order, and adds the default unless one of them is for all
+    /// connections.
     pub fn new(bearers: impl IntoIterator<Item = (Profile, Rule)>) -> Self {
         let (mut profiles, rules): (Vec<_>, Vec<_>) = bearers.into_iter().take(MAX_BEARERS).unzip();
         if !rules.contains(&Rule::default()) {
@@ -184,12 +189,12 @@ impl Bearers {
         Self { rules, profiles }
     }
 
-    /// All of them by index.
+    /// All profiles, by index.
     pub fn profiles(&self) -> &[Profile] {
         &self.profiles
     }
 
-    /// The one with this index; the last for one that there is not.
+    /// The profile with this index, or the last one if there is none with it.
     pub fn profile(&self, index: u8) -> &Profile {
         self.profiles.get(usize::from(index)).or(self.profiles.last()).expect("there is one at least")
     }
@@ -199,7 +204,7 @@ impl Bearers {
         self.rules.iter().any(|rule| rule.interface.is_some())
     }
 
-    /// The index of the bearer that carries a connection. `networks` knows an interface's addresses with the networks
+    /// The index of the bearer that carries a connection. `networks` returns an interface's addresses with the networks
     /// that they lie in.
     pub fn carrying(&self, ends: &Ends<'_>, networks: &dyn Fn(&str) -> Vec<IpNet>) -> u8 {
         let found = self.rules.iter().position(|rule| rule.matches(ends, networks)).unwrap_or(self.rules.len());
@@ -219,9 +224,9 @@ impl Rule {
     }
 }
 
-/// Bearers that a node can be given: more than it has modems.
+/// The most bearers that a node can be given.
 pub const MAX_BEARERS: usize = 16;
-/// Bytes of the largest frame with its length, which a bearer without a limit carries whole.
+/// The bytes of the largest frame with its length prefix, which a bearer without a limit carries whole.
 const LARGEST: u32 = MAX_FRAME as u32 + 4;
 
 #[cfg(test)]
@@ -284,7 +289,7 @@ mod tests {
         assert_eq!(wire.longest_rest(30 * second), 30 * second);
         let sky = Profile { class: Bearer::Satellite, price: 10_000_000, metered: true, ..Profile::default() };
         assert_eq!((sky.setup_time(10 * second), sky.keep_alive(30 * second, false)), (120 * second, 600 * second));
-        // 4 kB at 10 units a MB are 0.04 units: two and a half an hour cost a tenth of a unit.
+        // 4 kB at 10 units a MB cost 0.04 units: two and a half dials an hour cost a tenth of a unit.
         assert_eq!(sky.longest_rest(30 * second), 1_440 * second);
         let dear = Profile { price: u64::MAX, ..sky.clone() };
         assert_eq!(dear.longest_rest(30 * second), 4 * 3_600 * second);
@@ -292,6 +297,7 @@ mod tests {
         assert_eq!((said.setup_time(10 * second), said.keep_alive(30 * second, false)), (second, 2 * second));
     }
 
+    /// Invariant 1.
     #[test]
     fn without_rules_all_is_one_bearer() {
         let none = Bearers::default();

@@ -1,22 +1,23 @@
-//! What a link is good for, as its probes tell: how long it takes, and how often it fails.
+//! Estimate: how good a link is, from its probes: how long it takes, and how often it fails.
 //!
-//! **Mechanism.** A probe is a ping that is answered at once; what comes of it is said here: it came back after so long, or
-//! it did not. Two things are learnt from that:
+//! **Mechanism.** A probe is a ping that is answered at once. The caller reports what became of it: it came back after
+//! some time, or it did not. Two quantities are estimated:
 //!
-//! - the [`round_trip`]: smoothed, with its mean deviation, and the shortest of late;
-//! - the [`chance`] that a probe comes back in good time. Links below are reliable streams, so a lost packet is no lost
-//!   probe but a late one: what takes more than twice what is usual and [`SLACK`] counts as a failure, and adds to the delay
-//!   no sooner than to the failures.
+//! - the [`round_trip`]: the smoothed time with its mean deviation, and the shortest time of the last minutes;
+//! - the [`chance`] that a probe comes back in good time. The transports below are reliable streams, so a lost packet
+//!   shows as a late probe and not as a lost one. A probe that takes more than twice the usual time plus [`SLACK`]
+//!   counts as a failure; its time is added to the delay only when it is counted as a failure or as good.
 //!
-//! Whether the neighbour is there at all is watched where its bytes arrive, in [`net`](crate::net), not here.
+//! Whether the neighbour is alive is watched where its bytes arrive, in [`net`](crate::net), not here.
 //!
-//! Everything is whole numbers: the same probes say the same on every machine. What has been learnt can be stored and
-//! taken up again.
+//! All arithmetic is in integers: the same probes give the same results on every machine. The state can be stored and
+//! resumed.
 //!
 //! Invariants
-//! 1. A link without measurements is believed to be good: [`PRIOR_DELAY`], and a chance of 0.99.
-//! 2. The chance told is a lower bound: never more than was seen, as far as something was seen.
-//! 3. Nothing is remembered for good: a link that was bad is believed to be good again if nobody looks.
+//! 1. A link without measurements is assumed to be good: a delay of [`PRIOR_DELAY`], and a chance of 0.99.
+//! 2. The reported chance is a lower bound: once the credit of a new link is used up by failures, it is below the share
+//!    of probes that came back.
+//! 3. No measurement counts for ever: a link that was bad is assumed to be good again after a time without probes.
 
 mod chance;
 mod round_trip;
@@ -27,10 +28,10 @@ use core::time::Duration;
 use round_trip::RoundTrip;
 use serde::{Deserialize, Serialize};
 
-/// One-way delay that is believed of a link without measurements, in microseconds: that of a local network, where most
-/// links are, so that most need not be corrected. Half of it is the deviation.
+/// The one-way delay in microseconds that is assumed of a link without measurements: that of a local network, where
+/// most links are, so that most need no correction. Half of it is the assumed deviation.
 pub const PRIOR_DELAY: u32 = 1_000;
-/// A probe that takes so much longer than twice the shortest was held up by a retransmission.
+/// A probe that takes more than twice the usual time plus this was held up by a retransmission.
 pub const SLACK: Duration = Duration::from_millis(20);
 
 /// See the module's documentation.
@@ -40,30 +41,30 @@ pub struct Estimator {
     chance: Chance,
 }
 
-/// What a link is good for.
+/// The estimated quality of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quality {
-    /// One-way delay in microseconds.
+    /// The one-way delay in microseconds.
     pub delay: u32,
-    /// Its mean deviation in microseconds.
+    /// The mean deviation of the delay in microseconds.
     pub deviation: u32,
-    /// Lower bound of the chance that a probe comes back in good time, in parts of 65,535.
+    /// A lower bound of the chance that a probe comes back in good time, in parts of 65,535.
     pub success: u16,
 }
 
 impl Estimator {
-    /// Of a link without measurements.
+    /// Creates the estimator of a link without measurements.
     pub fn new(now: Time) -> Self {
         Self { round_trip: RoundTrip::default(), chance: Chance::new(now) }
     }
 
-    /// Takes up what an earlier process has stored: its clock began elsewhere.
+    /// Resumes a stored state in a new process, whose clock has another origin.
     pub fn resume(&mut self, now: Time) {
         self.round_trip.resume(now);
         self.chance.resume(now);
     }
 
-    /// A probe came back.
+    /// Notes that a probe came back after `round_trip`.
     pub fn measured(&mut self, round_trip: Duration, now: Time) {
         let (failed, good) = self.round_trip.measured(round_trip, now);
         for _ in 0..failed {
@@ -74,24 +75,24 @@ impl Estimator {
         }
     }
 
-    /// A probe did not come back within [`Self::timeout`].
+    /// Notes that a probe did not come back within [`Self::timeout`].
     pub fn unanswered(&mut self, now: Time) {
         self.round_trip.unanswered();
         self.chance.seen(false, now);
     }
 
-    /// What the link is good for now.
+    /// The estimated quality of the link at this time.
     pub fn quality(&self, now: Time) -> Quality {
         let (delay, deviation) = self.round_trip.one_way().unwrap_or((PRIOR_DELAY, PRIOR_DELAY / 2));
         Quality { delay, deviation, success: self.chance.lower_bound(now) }
     }
 
-    /// The shortest round trip of late.
+    /// The shortest round trip of the last minutes; `None` before the first measurement.
     pub fn shortest(&self) -> Option<Duration> {
         self.round_trip.shortest()
     }
 
-    /// How long to wait for an answer: longer after each that did not come, until one does.
+    /// How long to wait for an answer. The time doubles with each missing answer, until one arrives.
     pub fn timeout(&self) -> Duration {
         self.round_trip.timeout()
     }
@@ -110,7 +111,7 @@ mod tests {
         Duration::from_millis(millis)
     }
 
-    /// One probe a second; `None` does not come back.
+    /// Runs one probe a second; `None` is a probe that does not come back.
     fn probed(probes: impl IntoIterator<Item = Option<u64>>) -> (Estimator, Time) {
         let mut estimator = Estimator::new(second(0));
         let mut now = second(0);
@@ -129,6 +130,7 @@ mod tests {
         f64::from(estimator.quality(now).success) / 65_535.0
     }
 
+    /// Invariant 1: the delay.
     #[test]
     fn delay_follows_the_round_trips() {
         assert_eq!(Estimator::new(second(0)).quality(second(0)).delay, PRIOR_DELAY);
@@ -155,6 +157,7 @@ mod tests {
         assert_eq!(probed([None; 100]).0.timeout(), Duration::from_secs(60), "the most");
     }
 
+    /// Invariant 1: the chance.
     #[test]
     fn a_clean_link_counts_as_good_from_the_first_to_the_last() {
         for probes in [0, 1, 10, 100, 1_000] {
@@ -163,6 +166,7 @@ mod tests {
         }
     }
 
+    /// Invariant 2.
     #[test]
     fn failures_show_soon_and_as_many_as_there_are() {
         let lossy = |probes: u64, one_in: u64| success((0..probes).map(|n| (n % one_in > 0).then_some(20)));
@@ -171,7 +175,7 @@ mod tests {
         assert!((0.60..0.78).contains(&lossy(200, 5)), "{}", lossy(200, 5));
         assert!((0.92..0.985).contains(&lossy(300, 100)), "{}", lossy(300, 100));
         assert!(success([None; 50]) < 0.05);
-        // One that was good for long and is not any more.
+        // A link that was good for long and is no longer.
         let (good, bad) = (vec![Some(20); 500], (0..40).map(|n| (n % 5 > 0).then_some(20)));
         assert!(success(good.into_iter().chain(bad)) < 0.85);
     }
@@ -181,7 +185,7 @@ mod tests {
         let held_up = |late: u64| success((0..100).map(|n| Some(if n % 5 == 0 { late } else { 20 })));
         assert!(held_up(260) < 0.8);
         assert!(held_up(59) > 0.98);
-        // Where the whole link has become slow, that is what it is.
+        // If the whole link has become slow, the delay is reported and not failures.
         let (estimator, now) = probed([[Some(20); 100], [Some(300); 100]].concat());
         assert!(estimator.quality(now).success > 60_000);
         assert_eq!(estimator.shortest(), Some(millis(300)));
@@ -197,15 +201,15 @@ mod tests {
         let steady = quality(&[]);
         assert_eq!(quality(&[220]), steady, "it may be either");
         assert_eq!(quality(&[220, 220]), steady);
-        // An accident: both at once, in the same step.
+        // An isolated late answer: failure and delay are counted in the same step.
         let (delay, success) = quality(&[220, 20]);
         assert!(delay > steady.0 + 9_000 && success < steady.1 - 300, "{delay} {success}");
-        // Up to seven in a row may be one.
+        // Up to seven late answers in a row may be an accident.
         let (delay, success) = quality(&[220; 7]);
         assert!(delay == steady.0 && success.abs_diff(steady.1) < 10, "{delay} {success}");
         let (late, success) = quality(&[220, 220, 220, 220, 220, 220, 220, 20]);
         assert!(late > delay && success < steady.1 - 10_000, "{late} {success}");
-        // A link that has become slow: then its delay is known, and nothing has failed.
+        // A link that has become slow: its delay is known then, and nothing has failed.
         let (delay, success) = quality(&[220; 8]);
         assert!(delay > steady.0 + 60_000 && success.abs_diff(steady.1) < 10, "{delay} {success}");
         let (later, success) = quality(&[220; 20]);
@@ -219,9 +223,9 @@ mod tests {
             estimator.quality(now).success
         };
         let steady = success([20; 8]);
-        // Slow for good, with the jitter that slow links have.
+        // A link that is slow for good, with the jitter that slow links have.
         assert!(success([300, 320, 310, 290, 350, 305, 330, 315]) >= steady - 10);
-        // One in five lost, and pings that wait behind what is sent again.
+        // One packet in five is lost, and pings wait behind retransmissions.
         assert!(success([295, 96, 400, 96, 446, 445, 446, 96]) < steady - 10_000);
         assert!(success([150, 350, 450, 450, 200, 200, 150, 350]) < steady - 3_000);
     }
@@ -236,13 +240,14 @@ mod tests {
         assert_eq!(estimator.shortest(), Some(millis(20)));
     }
 
+    /// Invariant 3.
     #[test]
     fn what_was_fades() {
         let (mut estimator, now) = probed([None; 40]);
         assert!(estimator.quality(now).success < 5_000);
         let later = now + Duration::from_secs(3 * 3_600);
         assert!(estimator.quality(later).success > 60_000, "{:?}", estimator.quality(later));
-        // Looked at often or once, it fades alike.
+        // The result of fading does not depend on how often it is read.
         let mut often = estimator.clone();
         for at in 0..3_600 {
             often.unanswered(Time(now.0 + at));

@@ -1,9 +1,9 @@
-//! Half-lives in whole numbers, so that what fades is the same on every machine.
+//! Fading: half-lives in integers, so that what fades is the same on every machine.
 
 use crate::time::Time;
 use core::time::Duration;
 
-/// Steps of a half-life.
+/// The steps of a half-life.
 pub(super) const STEPS: u64 = 4_096;
 /// 2^(−n/16) in parts of 65,536.
 const CURVE: [u64; 17] = [
@@ -11,7 +11,8 @@ const CURVE: [u64; 17] = [
     35_734, 34_219, 32_768,
 ];
 
-/// What is left of an amount after so many steps: the curve is exact at each 16th of a half-life and straight between.
+/// What is left of an amount after a number of steps. The curve is exact at each 16th of a half-life and linear
+/// between.
 pub(super) fn faded(amount: u64, steps: u64) -> u64 {
     let (halvings, rest) = (steps / STEPS, steps % STEPS);
     let (at, between) = ((rest / 256) as usize, rest % 256);
@@ -20,8 +21,8 @@ pub(super) fn faded(amount: u64, steps: u64) -> u64 {
     u64::try_from(u128::from(amount) * u128::from(part) / 65_536).unwrap_or(amount)
 }
 
-/// How many whole steps of a half-life lie between two moments. The first moves on by as many, so that none is lost
-/// however often this is asked.
+/// The number of whole steps of a half-life between two times. `since` is moved forward by the same amount, so that no
+/// step is lost however often this is called.
 pub(super) fn steps(since: &mut Time, now: Time, half_life: Duration) -> u64 {
     let step = half_life / STEPS as u32;
     let steps = now.since(*since).as_micros() / step.as_micros().max(1);

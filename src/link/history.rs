@@ -1,24 +1,27 @@
-//! Failure history: which hops end-to-end receipts speak for, and which they speak against.
+//! Failure history: for which hops end-to-end receipts give evidence of success, and for which of failure.
 //!
-//! A relay that acknowledges and drops looks like a perfect neighbour; only the receiver's silence tells. A path that was not
-//! confirmed in time lays one failure on its hops, shared out; one that was confirmed is a success of each. Payment channel
-//! networks learn so about channels that they cannot look into.
+//! A relay that acknowledges frames and drops them looks like a perfect neighbour; only the missing receipt shows it. A
+//! path that was not confirmed in time adds one failure, shared out among its hops; a path that was confirmed adds a
+//! success to each of its hops. Payment channel networks learn in the same manner about channels that they cannot
+//! observe.
 //!
-//! **Sharing.** Each hop of a failed path takes a part in proportion to the doubt in which it already stands, and a tenth:
-//! without history each of k hops takes 1/k, and one that has lately succeeded, on whatever path, takes less. So blame comes to
-//! rest where the bad paths meet.
+//! **Sharing.** Each hop of a failed path takes a part of the failure in proportion to its present failure rate plus a
+//! tenth. Without history, each of k hops takes 1/k; a hop that has lately succeeded, on whatever path, takes less. So
+//! the blame gathers where the failing paths meet.
 //!
-//! **Counting.** Successes and failures of a hop are counted in a window of [`WINDOW`] of them: what is added makes as much of
-//! the older fade. So two successes clear a hop of most of its blame, and a long good past does not hide that a relay has
-//! begun to drop. With time both fade to nothing, by a half in [`HALF_LIFE`].
+//! **Counting.** Successes and failures of a hop are counted in a sliding window of [`WINDOW`] of them: as much of the
+//! older counts fades as is added. So two successes clear a hop of most of its blame, and a long good past does not
+//! hide that a relay has begun to drop. Both counts also fade with time, by a half in [`HALF_LIFE`].
 //!
-//! **Doubt** is the part that succeeds, with [`BELIEF`] successes to begin with. A hop is shunned when it succeeds in less than
-//! [`SHUNNED`] with more than [`LEAST_BLAME`] failures against it: a relay that drops all, after four messages over three
-//! hops, or after ten where all of them were good before. A single failed message shuns nobody.
+//! **Doubt** is the share of messages that a hop lets through, with [`BELIEF`] successes to begin with. A hop is
+//! shunned when this share is below [`SHUNNED`] and more than [`LEAST_BLAME`] failures are counted against it: a relay
+//! that drops everything is shunned after four messages over three hops, or after ten if all hops were good before. A
+//! single failed message makes no hop shunned.
 //!
 //! Invariants
-//! 1. At most [`MAX_PAIRS`] hops. Drop policy: the one longest untouched is forgotten, counted.
-//! 2. Without news nobody stays shunned, and every hop comes to be free of doubt.
+//! 1. At most [`MAX_PAIRS`] hops are kept. Drop policy: the hop that was not updated for the longest time is forgotten,
+//!    counted.
+//! 2. Without new evidence no hop stays shunned, and every hop becomes free of doubt.
 
 use super::fade::{faded, steps};
 use crate::id::Pseudonym;
@@ -27,25 +30,26 @@ use core::time::Duration;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Most hops remembered.
+/// The most hops remembered.
 pub const MAX_PAIRS: usize = 4_096;
-/// What is known fades to a half in this time.
+/// The time in which the counts fade to a half.
 pub const HALF_LIFE: Duration = Duration::from_secs(60);
-/// One success or failure, in parts.
+/// One success or failure, in the unit of the counts.
 const ONE: u64 = 1 << 20;
-/// So many successes and failures of a hop count.
+/// The number of successes and failures of a hop that the window holds.
 const WINDOW: u64 = 2;
-/// Successes that every hop is believed to have.
+/// The successes that every hop is credited with.
 const BELIEF: u64 = ONE * 3 / 10;
-/// A hop that succeeds in less than this, in parts of 65,535, is shunned,
+/// A hop with a share of successes below this, in parts of 65,535, is shunned,
 const SHUNNED: u16 = 19_660;
-/// if it has more failures than this.
+/// if more failures than this are counted against it.
 const LEAST_BLAME: u64 = ONE;
-/// Part of a failure that a hop takes which stands in no doubt, against one that always fails: a tenth.
+/// The part of a failure that a hop without doubt takes, compared with one that always fails: a tenth, in parts of
+/// 65,535.
 const UNDOUBTED: u64 = 6_554;
-/// A success is not counted for a hop that has just succeeded and did nothing else.
+/// The time for which another success of a hop is not counted, if the hop has just succeeded and has no failures.
 const TRUSTED: Duration = Duration::from_secs(1);
-/// Less than this is nothing.
+/// A count below this is treated as zero.
 const NOTHING: u64 = ONE / 64;
 
 /// A hop, by its two ends.
@@ -55,36 +59,36 @@ pub type Pair = (Pseudonym, Pseudonym);
 #[derive(Clone, Debug, Default)]
 pub struct History {
     pairs: BTreeMap<Pair, Record>,
-    /// Pairs by when they were touched.
+    /// The hops, ordered by the time of their last update.
     order: BTreeSet<(Time, Pair)>,
     forgotten: u64,
 }
 
-/// What is known of one hop.
+/// The counts of one hop.
 #[derive(Clone, Copy, Debug, Default)]
 struct Record {
     successes: u64,
     failures: u64,
-    /// Until when they have been faded.
+    /// The time up to which the counts have been faded.
     at: Time,
     touched: Time,
 }
 
-/// What is known of one hop, for the store.
+/// The counts of one hop, for the store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kept {
-    /// Where the hop begins.
+    /// The start of the hop.
     pub from: Pseudonym,
-    /// Where it ends.
+    /// The end of the hop.
     pub to: Pseudonym,
-    /// Successes, in parts.
+    /// The successes, in parts of 2²⁰.
     pub successes: u64,
-    /// Failures, in parts.
+    /// The failures, in parts of 2²⁰.
     pub failures: u64,
 }
 
 impl History {
-    /// A path was not confirmed in time. Answers whether that shuns a hop that was not shunned before.
+    /// Notes that a path was not confirmed in time. Returns whether this made any hop shunned.
     pub fn failed(&mut self, path: &[Pair], now: Time) -> bool {
         let doubt = |pair: &Pair| u64::from(u16::MAX - self.doubt(pair, now)) + UNDOUBTED;
         let doubts: Vec<u64> = path.iter().map(doubt).collect();
@@ -94,16 +98,16 @@ impl History {
             .fold(false, |changed, (pair, doubt)| changed | self.count(pair, ONE * doubt / all, 0, now))
     }
 
-    /// A path was confirmed. Answers whether that clears a hop that was shunned.
+    /// Notes that a path was confirmed. Returns whether this cleared any shunned hop.
     pub fn succeeded(&mut self, path: &[Pair], now: Time) -> bool {
         path.iter().fold(false, |changed, pair| {
-            // Most hops succeed all the time, and one success more says nothing.
+            // Most hops succeed all the time, and one more success adds no information.
             let trusted = self.pairs.get(pair).is_some_and(|record| record.is_trusted(now));
             changed | (!trusted && self.count(pair, 0, ONE, now))
         })
     }
 
-    /// Part of 65,535 in which a hop succeeds; 65,535 for one that stands in no doubt.
+    /// The share of messages that a hop lets through, in parts of 65,535; 65,535 for a hop without doubt.
     pub fn doubt(&self, pair: &Pair, now: Time) -> u16 {
         self.pairs.get(pair).map_or(u16::MAX, |record| record.faded(now).doubt())
     }
@@ -113,7 +117,7 @@ impl History {
         self.pairs.get(pair).is_some_and(|record| record.faded(now).is_shunned())
     }
 
-    /// Hops that stand in doubt, ascending, with the part of 65,535 in which each succeeds, and whether it is shunned.
+    /// The hops in doubt, ascending, each with its share of successes in parts of 65,535 and whether it is shunned.
     pub fn doubts(&self, now: Time) -> impl Iterator<Item = (Pair, u16, bool)> {
         self.pairs.iter().filter_map(move |(pair, record)| {
             let record = record.faded(now);
@@ -121,22 +125,22 @@ impl History {
         })
     }
 
-    /// How many hops are remembered.
+    /// The number of hops remembered.
     pub fn len(&self) -> usize {
         self.pairs.len()
     }
 
-    /// Whether nothing is remembered.
+    /// Whether no hop is remembered.
     pub fn is_empty(&self) -> bool {
         self.pairs.is_empty()
     }
 
-    /// How many hops have been forgotten for want of room.
+    /// The number of hops that were forgotten for want of room.
     pub fn forgotten(&self) -> u64 {
         self.forgotten
     }
 
-    /// Forgets hops of which nothing is left to know.
+    /// Forgets the hops whose counts have faded to nothing.
     pub fn tidy(&mut self, now: Time) {
         self.pairs.retain(|_, record| {
             let left = record.faded(now);
@@ -145,7 +149,7 @@ impl History {
         self.order.retain(|(_, pair)| self.pairs.contains_key(pair));
     }
 
-    /// What is known now, for the store.
+    /// The present counts of the hops in doubt, for the store.
     pub fn keep(&self, now: Time) -> Vec<Kept> {
         let known = self.pairs.iter().map(|(pair, record)| (pair, record.faded(now)));
         let known = known.filter(|(_, record)| record.failures >= NOTHING);
@@ -154,7 +158,7 @@ impl History {
             .collect()
     }
 
-    /// Takes up what was stored so long ago.
+    /// Restores the counts that were stored `age` ago.
     pub fn restore(&mut self, kept: &[Kept], age: Duration, now: Time) {
         for Kept { from, to, successes, failures } in kept.iter().take(MAX_PAIRS) {
             let fade = |parts: u64| faded(parts.min(WINDOW * ONE), steps(&mut Time(0), Time(0) + age, HALF_LIFE));
@@ -164,7 +168,7 @@ impl History {
         self.tidy(now);
     }
 
-    /// Answers whether the hop is shunned now and was not, or the other way round.
+    /// Adds to the counts of a hop. Returns whether this changed whether the hop is shunned.
     fn count(&mut self, pair: &Pair, failures: u64, successes: u64, now: Time) -> bool {
         let known = self.pairs.get(pair).copied().unwrap_or(Record { at: now, ..Record::default() }).faded(now);
         let older = |parts: u64| parts - parts * (failures + successes) / (WINDOW * ONE);
@@ -207,7 +211,7 @@ impl Record {
         u16::try_from(good * u64::from(u16::MAX) / (good + self.failures)).unwrap_or(u16::MAX)
     }
 
-    /// Whether all it did of late was to succeed.
+    /// Whether the hop has only succeeded lately.
     fn is_trusted(&self, now: Time) -> bool {
         self.failures < NOTHING && self.successes > WINDOW * ONE * 9 / 10 && now.since(self.touched) < TRUSTED
     }
@@ -234,7 +238,7 @@ mod tests {
         Time(at * 1_000_000)
     }
 
-    /// After how many failed messages, one each so many seconds, a hop is shunned.
+    /// The number of failed messages, one every `every` seconds, after which a hop is shunned.
     fn until_shunned(history: &mut History, nodes: &[u8], hop: Pair, every: u64) -> u64 {
         for message in 1..=100 {
             let now = second(1_000 + message * every);
@@ -252,7 +256,7 @@ mod tests {
         for (nodes, every) in [(&[1, 9, 3][..], 0), (&[1, 2, 9, 3], 0), (&[1, 2, 9, 3], 5), (&[1, 2, 9, 3], 10)] {
             assert!((2..=10).contains(&until_shunned(&mut History::default(), nodes, hop(9, 3), every)));
         }
-        // Also where everything has gone well until then.
+        // The same if every message succeeded before.
         for nodes in [&[1, 9, 3][..], &[1, 2, 9, 3]] {
             let mut history = History::default();
             for _ in 0..1_000 {
@@ -284,7 +288,7 @@ mod tests {
         history.succeeded(&path(&[1, 2, 3, 4]), now);
         assert!(history.doubt(&hop(1, 2), now) > 50_000);
         assert!(history.shunned(&hop(2, 9), now));
-        // From now on it takes little of the blame: a third of a failure would leave 56,000.
+        // From now on hop 1-2 takes little of the blame: a third of a failure would leave 56,000.
         for _ in 0..3 {
             history.succeeded(&path(&[1, 2, 3, 4]), now);
         }
@@ -306,10 +310,10 @@ mod tests {
             history.failed(&path(&[1, 9, 3]), now);
             history.succeeded(&path(&[1, 9, 3]), now);
         }
-        // Two hops: together they succeed in about a half.
+        // Two hops: together they let about half of the messages through.
         let doubt = u64::from(history.doubt(&hop(1, 9), now));
         assert!((45_000..58_000).contains(&doubt), "{doubt}");
-        // And one that loses one in fifty, in hardly any.
+        // A relay that loses one message in fifty is hardly in doubt.
         let mut history = History::default();
         for message in 0..500 {
             match message % 50 {
@@ -320,6 +324,7 @@ mod tests {
         assert!(history.doubt(&hop(1, 9), now) > 65_000);
     }
 
+    /// Invariant 2.
     #[test]
     fn nobody_is_shunned_for_good() {
         let mut history = History::default();
@@ -336,6 +341,7 @@ mod tests {
         assert!(history.is_empty() && history.order.is_empty());
     }
 
+    /// Invariant 1.
     #[test]
     fn the_hop_longest_untouched_is_forgotten() {
         let mut history = History::default();
@@ -366,7 +372,7 @@ mod tests {
         let mut later = History::default();
         later.restore(&kept, Duration::from_secs(3_600), second(0));
         assert!(later.is_empty());
-        // Whatever the store says, no hop has more against it than the window holds.
+        // Whatever the store holds, no hop has more failures than the window.
         back.restore(&[Kept { successes: u64::MAX, failures: u64::MAX, ..kept[0].clone() }], Duration::ZERO, second(0));
         assert!(back.succeeded(&path(&[1, 2]), second(0)) || !back.shunned(&hop(1, 2), second(0)));
     }

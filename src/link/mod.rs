@@ -1,7 +1,8 @@
-//! Links as they are worth: what carries them, how long they take, how often they fail, what they cost.
+//! Link: what is known of links: what carries them, how long they take, how often they fail, what they cost.
 //!
-//! A [`bearer`] is what the settings say of it; [`estimate`] is what a link's probes say; [`history`] is what end-to-end
-//! receipts say of hops anywhere in the network; [`spend`] is how much of a quota is left.
+//! A [`bearer`] holds what the settings state; [`estimate`] is computed from a link's probes; [`history`] is computed
+//! from end-to-end receipts, for hops anywhere in the network; [`spend`] counts how much of a quota is left;
+//! [`windows`] are the times at which a bearer may be used.
 
 pub mod bearer;
 pub mod estimate;

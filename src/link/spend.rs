@@ -1,10 +1,11 @@
-//! Spending: what has gone over a bearer in the present period of its quota, and what is left.
+//! Spending: how many bytes have gone over a bearer in the present period of its quota, and how many are left.
 //!
-//! Periods are counted from 1970-01-01 UTC, so that a restart finds the one it is in.
+//! Periods are counted from 1970-01-01 UTC, so that a restart finds the one that it is in.
 //!
 //! Invariants
-//! 1. What is spent in a period only grows, and is gone with the period.
-//! 2. A clock that goes back brings nothing back: what was spent counts in the period that it goes back to, and no longer.
+//! 1. The amount spent in a period only grows, and ends with the period.
+//! 2. A clock that is set back returns nothing: what was spent counts in the period that the clock is set back to, and
+//!    no longer.
 
 use super::bearer::Quota;
 use crate::time::Unix;
@@ -17,32 +18,32 @@ pub struct Spend {
     spent: Spent,
 }
 
-/// What the store keeps of it.
+/// The part of the state that the store keeps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spent {
-    /// Number of the period.
+    /// The number of the period.
     pub period: u64,
-    /// Bytes in it.
+    /// The bytes spent in it.
     pub bytes: u64,
 }
 
 impl Spend {
-    /// Nothing spent.
+    /// Creates a state with nothing spent; `None` means that there is no quota.
     pub fn new(quota: Option<Quota>) -> Self {
         Self { quota, spent: Spent::default() }
     }
 
-    /// Takes up what the store has kept.
+    /// Restores what the store has kept.
     pub fn restore(&mut self, spent: Spent) {
         self.spent = spent;
     }
 
-    /// For the store.
+    /// Returns what the store is to keep.
     pub fn spent(&self) -> Spent {
         self.spent
     }
 
-    /// Bytes have gone. Answers whether that was the last of the quota.
+    /// Adds bytes that were sent or received. Returns whether they used up the quota.
     pub fn spend(&mut self, bytes: u64, now: Unix) -> bool {
         let Some(quota) = self.quota else { return false };
         self.spent = self.current(&quota, now);
@@ -51,25 +52,25 @@ impl Spend {
         before < quota.bytes && self.spent.bytes >= quota.bytes
     }
 
-    /// Bytes that are left in the period; `None` without a quota.
+    /// The bytes that are left in the period; `None` without a quota.
     pub fn left(&self, now: Unix) -> Option<u64> {
         let quota = self.quota?;
         Some(quota.bytes.saturating_sub(self.current(&quota, now).bytes))
     }
 
-    /// What is left of the quota, in parts of 65,535; `None` without a quota.
+    /// The part of the quota that is left, in parts of 65,535; `None` without a quota.
     pub fn fraction_left(&self, now: Unix) -> Option<u16> {
         let (quota, left) = (self.quota?, self.left(now)?);
         let parts = u128::from(left) * u128::from(u16::MAX) / u128::from(quota.bytes.max(1));
         Some(u16::try_from(parts).unwrap_or(u16::MAX))
     }
 
-    /// Whether nothing is left.
+    /// Whether nothing is left of the quota.
     pub fn is_exhausted(&self, now: Unix) -> bool {
         self.left(now) == Some(0)
     }
 
-    /// When the period ends of which nothing is left; `None` while something is.
+    /// When the present period ends, if nothing is left of it; otherwise `None`.
     pub fn next_change(&self, now: Unix) -> Option<Unix> {
         let quota = self.quota.filter(|_| self.is_exhausted(now))?;
         Some(quota.end(self.current(&quota, now).period))
@@ -95,6 +96,7 @@ mod tests {
         Spend::new(Some(Quota { bytes: 100, every: Duration::from_secs(60) }))
     }
 
+    /// Invariant 1.
     #[test]
     fn a_quota_ends_once_and_is_there_again_in_the_next_period() {
         let mut spend = spend();
@@ -120,6 +122,7 @@ mod tests {
         assert_eq!((after.left(at(59)), after.left(at(60))), (Some(30), Some(100)));
     }
 
+    /// Invariant 2.
     #[test]
     fn a_clock_that_goes_back_brings_nothing_back() {
         let mut spend = spend();
@@ -127,7 +130,7 @@ mod tests {
         assert_eq!((spend.left(at(60)), spend.spend(100, at(60))), (Some(100), true));
         assert!(spend.is_exhausted(at(0)));
         assert_eq!(spend.next_change(at(0)), Some(at(60)));
-        // One that was years ahead blocks nothing for years.
+        // A clock that was years ahead does not block the bearer for years.
         spend.spend(1, at(0));
         assert_eq!((spend.left(at(59)), spend.left(at(60))), (Some(0), Some(100)));
     }

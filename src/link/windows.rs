@@ -1,36 +1,36 @@
 //! Access windows: the times of day at which a bearer may be used, in UTC.
 //!
-//! A window opens at a minute of the days that it names and closes at another: on the same day, or on the next if that
-//! minute is not later. Without any window a bearer is always open.
+//! A window opens at one minute of the days that it names and closes at another: on the same day, or on the next day if
+//! the closing minute is not later. A bearer without windows is always open.
 
 use crate::time::{DAY_SECONDS, Unix};
 
-/// One window.
+/// One access window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
-    /// Minute of the day at which it opens.
+    /// The minute of the day at which the window opens.
     from: u16,
-    /// Minute of the day at which it closes.
+    /// The minute of the day at which it closes.
     until: u16,
-    /// Days on which it opens, by bit: Monday is bit 0.
+    /// The days on which it opens, as bits: Monday is bit 0.
     days: u8,
 }
 
-/// A bearer's windows; it is open while any of them is.
+/// The windows of a bearer. The bearer is open while any of them is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Windows(Vec<Window>);
 
 impl Window {
-    /// From one minute of the day to another (midnight that ends a day is [`MINUTES`]), on the days of these bits. `None`
-    /// if a minute is past the day, or no day is named.
+    /// Creates a window from one minute of the day to another, on the days of these bits. The midnight that ends a day
+    /// is [`MINUTES`]. Returns `None` if a minute is past the day, or if no day or an unknown bit is given.
     pub fn new(from: u16, until: u16, days: u8) -> Option<Self> {
         let fits = from < MINUTES && until <= MINUTES && days != 0 && days & !EVERY_DAY == 0;
         fits.then_some(Self { from, until: until % MINUTES, days })
     }
 
-    /// When it opens and closes if it opens on this day since 1970.
+    /// When the window opens and closes, in seconds, if it opens on this day since 1970.
     fn on(&self, day: u64) -> Option<(u64, u64)> {
-        // The first of January 1970 was a Thursday.
+        // 1 January 1970 was a Thursday.
         let weekday = (day + 3) % 7;
         let closes = if self.until > self.from { day } else { day + 1 };
         let at = |day: u64, minute: u16| day * DAY_SECONDS + u64::from(minute) * 60;
@@ -39,22 +39,22 @@ impl Window {
 }
 
 impl Windows {
-    /// The first [`MAX_WINDOWS`] of these.
+    /// Takes the first [`MAX_WINDOWS`] of these.
     pub fn new(windows: impl IntoIterator<Item = Window>) -> Self {
         Self(windows.into_iter().take(MAX_WINDOWS).collect())
     }
 
-    /// Whether there is any.
+    /// Whether there are no windows.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether the bearer may be used then.
+    /// Whether the bearer may be used at this time.
     pub fn open_at(&self, at: Unix) -> bool {
         self.is_empty() || self.is_open(at.seconds())
     }
 
-    /// When that is different for the first time after `at`; `None` if it never is.
+    /// When [`Self::open_at`] next changes after `at`; `None` if it never does.
     pub fn next_change(&self, at: Unix) -> Option<Unix> {
         let (now, today) = (at.seconds(), at.seconds() / DAY_SECONDS);
         let open = self.is_open(now);
@@ -74,9 +74,9 @@ impl Windows {
     }
 }
 
-/// Windows of one bearer.
+/// The most windows of one bearer.
 pub const MAX_WINDOWS: usize = 32;
-/// Minutes of a day.
+/// The minutes of a day.
 pub const MINUTES: u16 = 1_440;
 /// The bits of all days.
 pub const EVERY_DAY: u8 = 0b111_1111;
@@ -85,7 +85,7 @@ pub const EVERY_DAY: u8 = 0b111_1111;
 mod tests {
     use super::*;
 
-    /// Seconds of Monday, 5 January 1970.
+    /// The start of Monday, 5 January 1970, in seconds.
     const MONDAY: u64 = 4 * DAY_SECONDS;
 
     fn at(day: u64, hour: u64, minute: u64) -> Unix {

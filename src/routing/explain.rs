@@ -1,65 +1,68 @@
-//! Why a path is chosen: what else there is, what rules it out, and what would change the choice.
+//! Explain: why a path is chosen: which other paths exist, what rules them out, and what would change the choice.
 //!
-//! **Mechanism.** Beside the choice and its alternate stand the paths that are best without any limit: by the policy's own
-//! weights, and by each of the four criteria alone. Each comes with the limits that it breaks. One of them is the runner-up:
-//! the best by the policy that a limit rules out, if that is better than the choice, else the best after the choice that
-//! keeps all limits. [`Explanation::change`] says what it lacks.
+//! **Mechanism.** Beside the choice and its alternate, the candidates are the paths that are best without any limits:
+//! by the policy's own weights, and by each of the four criteria alone. Each candidate lists the limits that it breaks.
+//! One candidate is the runner-up: the best path, by the policy, that a limit rules out, if it is better than the
+//! choice; otherwise the best path after the choice that keeps all limits. [`Explanation::change`] states what it
+//! lacks.
 //!
 //! Invariants
-//! 1. The choice is what [`search`] finds.
-//! 2. No two candidates are the same path.
+//! 1. No two candidates are the same path.
+//! - The choice is what [`search`] finds.
 
 use super::graph::{Graph, NodeIndex};
 use super::policy::{Criterion, Wants};
 use super::search::{Found, NoPath, Objective, Overlay, Path, Query, View, effective, search, targets};
 use super::totals::Limit;
 
-/// All criteria, by number.
+/// All criteria, in the order of their numbers.
 const CRITERIA: [Criterion; 4] = [Criterion::Cost, Criterion::Delay, Criterion::Failures, Criterion::Energy];
 
 /// What makes a path a candidate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
-    /// It is the choice.
+    /// The path is the choice.
     Chosen,
-    /// It is the best that shares no relay with the choice.
+    /// The path is the best one that shares no relay with the choice.
     Alternate,
-    /// There is no choice, and this comes nearest.
+    /// There is no choice, and this path comes nearest to the limits.
     Nearest,
-    /// It would be the choice if there were no limits.
+    /// The path would be the choice if there were no limits.
     Unlimited,
-    /// It is the best by this alone.
+    /// The path is the best by this criterion alone.
     Best(Criterion),
 }
 
-/// A path that was looked at.
+/// A path that was considered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate {
-    /// Why, ascending.
+    /// The roles of the path, ascending.
     pub roles: Vec<Role>,
     /// The path.
     pub path: Path,
-    /// What the policy makes small: the sum of weight times metric, and one for each hop.
+    /// The value that the policy minimises: the sum of weight times metric, plus one for each hop.
     pub objective: u64,
-    /// Limits that rule it out, with by how much: microseconds, micro-units, parts of 65,535, hops, bearers.
+    /// The limits that rule the path out, and by how much: microseconds, micro-units of money, parts of 65,535, hops,
+    /// bearers.
     pub broken: Vec<(Limit, u64)>,
 }
 
-/// What would make the runner-up the choice.
+/// A change that would make the runner-up the choice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// This limit being looser by so much; of several, all of them.
+    /// The limit is looser by this amount. If there are several such changes, all of them are needed.
     Looser {
         /// The limit.
         limit: Limit,
-        /// By how much, as in [`Candidate::broken`].
+        /// The amount, in the units of [`Candidate::broken`].
         by: u64,
     },
-    /// This metric of the choice being worse by so much, where the runner-up does not share it; of several, any of them.
+    /// The metric of the choice is worse by this amount, on links that the runner-up does not share. If there are
+    /// several such changes, any of them is enough.
     Worse {
         /// The metric.
         criterion: Criterion,
-        /// By how much, in its unit of [`Totals`](super::totals::Totals).
+        /// The amount, in the unit of the metric in [`Totals`](super::totals::Totals).
         by: u64,
     },
 }
@@ -67,17 +70,17 @@ pub enum Change {
 /// See the module's documentation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
-    /// What the search found.
+    /// The result of the search.
     pub outcome: Result<Found, NoPath>,
-    /// Paths that were looked at: the choice, if there is one, first; then by role.
+    /// The paths that were considered: the choice first, if there is one, then by role.
     pub candidates: Vec<Candidate>,
-    /// Which of them is next.
+    /// The place of the runner-up among the candidates.
     pub runner_up: Option<usize>,
-    /// What would make that the choice.
+    /// The changes that would make the runner-up the choice.
     pub change: Vec<Change>,
 }
 
-/// Searches as [`search`] does, and says why.
+/// Searches as [`search`] does, and explains the result.
 pub fn explain(graph: &Graph, from: NodeIndex, to: &[NodeIndex], wants: &Wants, overlay: &Overlay) -> Explanation {
     let outcome = search(graph, from, to, wants, overlay);
     let to = targets(graph, to);
@@ -90,7 +93,7 @@ pub fn explain(graph: &Graph, from: NodeIndex, to: &[NodeIndex], wants: &Wants, 
         }
         Err(none) => paths.extend(none.nearest.iter().map(|miss| (Role::Nearest, miss.path.clone()))),
     }
-    // Shunned pairs are open where it took them to find the choice, and where there is none.
+    // Shunned pairs are open if they were needed to find the choice, and if there is no choice.
     let shun = outcome.as_ref().is_ok_and(|found| !found.last_resort);
     let free = |weights| Objective::new(graph, View { weights, avoid: 0, ..query.view(shun) });
     let objective = free(wants.policy.weights);
@@ -141,7 +144,7 @@ mod tests {
     use crate::routing::graph::Metrics;
     use crate::wire::data::Policy;
 
-    /// Over 1 it is cheap and slow, over 2 dear and fast, over 3 neither.
+    /// The path over 1 is cheap and slow, the one over 2 expensive and fast, the one over 3 in between.
     fn graph() -> Graph {
         let node = |n: u8| Pseudonym([n; 32]);
         let edge = |from, to, bearer, price, delay| {
@@ -162,6 +165,7 @@ mod tests {
         candidate.path.relays(graph).collect()
     }
 
+    /// Invariant 1.
     #[test]
     fn without_limits_the_choice_would_change_if_it_became_worse() {
         let graph = graph();
@@ -169,7 +173,7 @@ mod tests {
         assert_eq!(why.candidates[0].roles[..3], [Role::Chosen, Role::Unlimited, Role::Best(Criterion::Cost)]);
         let next = why.runner_up.expect("another way");
         assert_eq!((over(&graph, &why.candidates[0]), over(&graph, &why.candidates[next])), (vec![1], vec![3]));
-        // 18 more would be as much, and as many hops.
+        // At 18 more the two would tie, in the objective and in hops.
         assert_eq!(why.change, [Change::Worse { criterion: Criterion::Cost, by: 19 }]);
         let fast = why.candidates.iter().find(|other| other.roles.contains(&Role::Best(Criterion::Delay)));
         assert_eq!(over(&graph, fast.expect("a fastest way")), [2]);

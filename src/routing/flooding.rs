@@ -1,19 +1,21 @@
-//! What a router has to tell its neighbours of advertisements, and what it asks them for.
+//! Flooding: what a router has to tell its neighbours about advertisements, and what it requests from them.
 //!
-//! **News.** What is new is gathered for [`HOLD`], and for [`GAP`] after news was told last; then it is told, to each neighbour but what
-//! that is known to have.
+//! **News.** New advertisements are gathered for at least [`HOLD`], and until [`GAP`] after the last news was sent.
+//! Then each neighbour is told about all of them, except those that it is known to have.
 //!
-//! **Requests.** What a neighbour offers and is newer is asked for where it was offered first. Later offers are kept: if the
-//! neighbour that was asked is gone, or has given nothing at all for [`PATIENCE`], the best of the others is asked.
+//! **Requests.** An advertisement that a neighbour offers and that is newer than the one here is requested from the
+//! neighbour that offered it first. Later offers are kept: if the link to that neighbour goes down, or it has delivered
+//! nothing at all for [`PATIENCE`], the best of the other offers is taken up.
 //!
-//! It is the lazy part of epidemic broadcast trees (Leitão et al., SRDS 2007).
+//! This is the lazy part of epidemic broadcast trees (Leitão et al., SRDS 2007).
 //!
 //! Invariants
-//! 1. What is asked for is asked of one neighbour at a time.
-//! 2. At most [`MAX_ENTRIES`] advertisements are news; with that many they are to be told at once.
-//! 3. At most [`MAX_ENTRIES`] are asked for; drop policy: no more are, until they are offered again. One that nobody gives within
-//!    [`LONGEST`] is given up till then.
-//! 4. Of each no more than [`MAX_KNOWN`] neighbours are remembered that have it; drop policy: of later ones it is forgotten.
+//! 1. An advertisement is requested from one neighbour at a time.
+//! 2. At most [`MAX_ENTRIES`] advertisements are news; when there are that many, they are to be sent at once.
+//! 3. At most [`MAX_ENTRIES`] advertisements are requested. Drop policy: no more are requested until they are offered
+//!    again. A request that nobody fulfils within [`LONGEST`] is given up until the next offer.
+//! 4. For each advertisement, at most [`MAX_KNOWN`] neighbours are remembered that have it. Drop policy: later ones are
+//!    not remembered.
 
 use crate::id::{CredentialHash, LinkId, Pseudonym};
 use crate::time::Time;
@@ -21,30 +23,32 @@ use crate::wire::lsa::{LsaKey, MAX_ENTRIES};
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-/// How long news is gathered at least: what comes over several links comes within the difference of their delays.
+/// How long news is gathered at least: copies that come over several links arrive within the difference of their
+/// delays.
 pub const HOLD: Duration = Duration::from_millis(10);
-/// Least time between two tellings of news: while a network starts there is some in each millisecond.
+/// The least time between two messages with news: while a network starts, there is news every millisecond.
 pub const GAP: Duration = Duration::from_millis(50);
-/// How long a neighbour may give nothing that it was asked for: several round trips of a slow link.
+/// How long a neighbour may deliver nothing of what was requested: several round trips of a slow link.
 pub const PATIENCE: Duration = Duration::from_secs(2);
-/// How long it may take to get an advertisement, whoever is asked.
+/// How long a request may take in all, whichever neighbours are asked.
 pub const LONGEST: Duration = Duration::from_secs(30);
-/// Most neighbours of which it is remembered that they have an advertisement.
+/// The most neighbours that are remembered to have an advertisement.
 pub const MAX_KNOWN: usize = 32;
 
-/// What is new, and who has it already. See the module's documentation.
+/// New advertisements, and which neighbours already have them. See the module's documentation.
 #[derive(Debug, Default)]
 pub struct News {
-    /// By origin: neighbours that have it.
+    /// For each origin, the neighbours that have its advertisement.
     having: BTreeMap<CredentialHash, Vec<Pseudonym>>,
-    /// When it is told.
+    /// When the news is to be sent.
     due: Option<Time>,
-    /// When news was told last.
+    /// When news was last sent.
     told: Option<Time>,
 }
 
 impl News {
-    /// An origin has told something that these neighbours have. Answers whether there is so much news that it is to be told now.
+    /// Notes a new advertisement of an origin, and the neighbours that have it. Returns whether there is so much news
+    /// that it is to be sent now.
     pub fn note(&mut self, origin: CredentialHash, having: Vec<Pseudonym>, now: Time) -> bool {
         self.having.insert(origin, having);
         let free = self.told.map_or(now, |told| told + GAP);
@@ -52,59 +56,60 @@ impl News {
         self.having.len() >= MAX_ENTRIES
     }
 
-    /// A neighbour has what is news of an origin.
+    /// Notes that a neighbour has the new advertisement of an origin.
     pub fn note_having(&mut self, origin: &CredentialHash, neighbour: Pseudonym) {
         if let Some(known) = self.having.get_mut(origin).filter(|known| known.len() < MAX_KNOWN) {
             known.push(neighbour);
         }
     }
 
-    /// Whether there is any.
+    /// Whether there is no news.
     pub fn is_empty(&self) -> bool {
         self.having.is_empty()
     }
 
-    /// When it is to be told.
+    /// When the news is to be sent; `None` if there is none.
     pub fn next_wake(&self) -> Option<Time> {
         self.due
     }
 
-    /// Takes all of it, to be told now: each origin with the neighbours that have it.
+    /// Takes all news, to be sent now: each origin with the neighbours that have its advertisement.
     pub fn take(&mut self, now: Time) -> BTreeMap<CredentialHash, Vec<Pseudonym>> {
         (self.due, self.told) = (None, Some(now));
         core::mem::take(&mut self.having)
     }
 }
 
-/// What becomes of an offer.
+/// What the caller does with an offer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Offer {
-    /// It is to be asked for there.
+    /// The advertisement is to be requested from the neighbour that offers it.
     Ask,
-    /// Another was asked for it; this one is, should that give nothing.
+    /// The advertisement is already requested from another neighbour; this offer is kept for the case that it delivers
+    /// nothing.
     Kept,
-    /// As much as may be is asked for already.
+    /// The bound on requests is reached; nothing is requested.
     Beyond,
 }
 
-/// Advertisements that were asked for. See the module's documentation.
+/// The advertisements that were requested. See the module's documentation.
 #[derive(Debug, Default)]
 pub struct Requests {
     by_origin: BTreeMap<CredentialHash, Request>,
-    /// When it is looked whether what is asked for has come.
+    /// When to check whether the requested advertisements have arrived.
     look: Option<Time>,
-    /// When each link last brought an advertisement.
+    /// When each link last delivered an advertisement.
     brought: BTreeMap<LinkId, Time>,
 }
 
 #[derive(Debug)]
 struct Request {
-    /// Who was asked last, for which number at least, and when.
+    /// The link that was asked last, the least sequence number it was asked for, and when.
     asked: LinkId,
     sequence: u64,
     asked_at: Time,
     since: Time,
-    /// What else has been offered, by whom.
+    /// The other offers: sequence number and link.
     offers: Vec<(u64, LinkId)>,
 }
 
@@ -120,7 +125,7 @@ impl Request {
         }
     }
 
-    /// Takes out the highest offer, of several the first.
+    /// Takes out the highest offer; of several, the first.
     fn next_offer(&mut self) -> Option<(u64, LinkId)> {
         let best = self.offers.iter().map(|(sequence, _)| *sequence).max()?;
         let at = self.offers.iter().position(|(sequence, _)| *sequence == best)?;
@@ -129,12 +134,12 @@ impl Request {
 }
 
 impl Requests {
-    /// When [`Self::overdue`] is to be asked.
+    /// When [`Self::overdue`] is to be called.
     pub fn next_wake(&self) -> Option<Time> {
         self.look
     }
 
-    /// A neighbour offers something newer than what is here.
+    /// Handles a neighbour's offer of an advertisement that is newer than the one here.
     pub fn take_offer(&mut self, link: LinkId, key: &LsaKey, now: Time) -> Offer {
         if let Some(request) = self.by_origin.get_mut(&key.origin) {
             request.take_offer(link, key.sequence);
@@ -149,13 +154,13 @@ impl Requests {
         Offer::Ask
     }
 
-    /// A link that stands has brought an advertisement.
+    /// Notes that an open link has delivered an advertisement.
     pub fn note_brought(&mut self, link: LinkId, now: Time) {
         self.brought.insert(link, now);
     }
 
-    /// An advertisement has come: over which links there are known to be others that have it, or a later one, and whether another offer of it
-    /// is to be taken up.
+    /// Handles an advertisement that has arrived. Returns the links whose neighbours are known to have it or a later
+    /// one, and whether another offer is to be taken up.
     pub fn arrived(&mut self, from: LinkId, origin: &CredentialHash, sequence: u64) -> (Vec<LinkId>, bool) {
         let Some(request) = self.by_origin.get_mut(origin) else { return (vec![from], false) };
         let offers = request.offers.iter().filter(|(offered, _)| *offered >= sequence);
@@ -171,7 +176,8 @@ impl Requests {
         (having, more)
     }
 
-    /// Takes up the next offer of an origin's; answers whose. `None`: there is none, and it is given up.
+    /// Takes up the next offer for an origin and returns its link. `None` if there is no other offer, or if the request
+    /// has taken too long: it is given up.
     pub fn ask_next(&mut self, origin: &CredentialHash, now: Time) -> Option<LinkId> {
         let request = self.by_origin.get_mut(origin)?;
         match request.next_offer().filter(|_| request.since + LONGEST > now) {
@@ -186,7 +192,7 @@ impl Requests {
         }
     }
 
-    /// A link is gone; answers what it was asked for.
+    /// Forgets a link that went down; returns the origins that were requested over it.
     pub fn forget_link(&mut self, link: LinkId) -> Vec<CredentialHash> {
         self.brought.remove(&link);
         for request in self.by_origin.values_mut() {
@@ -196,7 +202,8 @@ impl Requests {
         asked.map(|(origin, _)| *origin).collect()
     }
 
-    /// What was asked for of neighbours that give nothing. [`Self::note_looked`] follows, when others have been asked.
+    /// Returns the origins requested from neighbours that deliver nothing. The caller asks others and then calls
+    /// [`Self::note_looked`].
     pub fn overdue(&self, now: Time) -> Vec<CredentialHash> {
         let heard = |request: &Request| {
             let brought = self.brought.get(&request.asked).copied().unwrap_or_default();
@@ -206,7 +213,7 @@ impl Requests {
         late.map(|(origin, _)| *origin).collect()
     }
 
-    /// It has been looked for what is overdue.
+    /// Notes that the overdue requests have been handled.
     pub fn note_looked(&mut self, now: Time) {
         self.look = (!self.by_origin.is_empty()).then(|| now + PATIENCE / 2);
     }
@@ -263,13 +270,13 @@ mod tests {
         let answers = offers.map(|(link, sequence)| requests.take_offer(LinkId(link), &key(1, sequence), at(0)));
         assert_eq!(answers, [Offer::Ask, Offer::Kept, Offer::Kept, Offer::Kept, Offer::Kept]);
         assert_eq!(requests.overdue(at(1_999)), []);
-        // It gives other things meanwhile.
+        // The neighbour delivers other advertisements meanwhile.
         requests.note_brought(LinkId(1), at(1_000));
         assert_eq!((requests.overdue(at(2_999)), requests.overdue(at(3_000))), (vec![], vec![origin(1)]));
         assert_eq!(requests.ask_next(&origin(1), at(3_000)), Some(LinkId(3)));
         assert_eq!(requests.forget_link(LinkId(3)), [origin(1)]);
         assert_eq!(requests.ask_next(&origin(1), at(3_001)), Some(LinkId(4)));
-        // It comes: others are known to have it, and what is older there is of no use.
+        // The advertisement arrives: others are known to have it, and older offers are dropped.
         assert_eq!(requests.arrived(LinkId(4), &origin(1), 7), (vec![LinkId(4)], false));
         assert_eq!(requests.overdue(at(60_000)), []);
     }
@@ -291,7 +298,7 @@ mod tests {
             assert_eq!(requests.take_offer(LinkId(1), &key(n as u16, 1), at(0)), Offer::Ask);
         }
         assert_eq!(requests.take_offer(LinkId(1), &key(60_000, 1), at(0)), Offer::Beyond);
-        // It goes on giving other things for as long as it likes.
+        // The neighbour may go on delivering other advertisements for as long as it likes.
         for second in 0..40 {
             requests.take_offer(LinkId(2), &key(1, 1), at(second * 1_000));
             requests.note_brought(LinkId(1), at(second * 1_000));

@@ -1,7 +1,8 @@
-//! The network as a graph: routers, and the directed edges that both of their ends advertise.
+//! Graph: the network as routers, and the directed edges that both of their ends advertise.
 //!
-//! Made once for each change of the database and asked many times, so it is flat: the edges that leave a node lie side by
-//! side, and so do those that reach it. Two nodes may be joined by several edges, one for each bearer.
+//! A graph is built once for each change of the database and queried many times, so it is stored flat: the edges that
+//! leave a node are adjacent in memory, and so are those that reach it. Two nodes may be joined by several edges, one
+//! for each bearer.
 //!
 //! Invariants
 //! 1. Nodes ascend by pseudonym; edges ascend by origin, then target, then bearer.
@@ -9,40 +10,40 @@
 
 use crate::id::Pseudonym;
 
-/// A node's place in a [`Graph`].
+/// The index of a node in a [`Graph`].
 pub type NodeIndex = u32;
-/// An edge's place in a [`Graph`].
+/// The index of an edge in a [`Graph`].
 pub type EdgeIndex = u32;
 
-/// What one direction of a link is worth.
+/// The metrics of one direction of a link.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Metrics {
-    /// Micro-units of money per MB (10⁶ bytes).
+    /// The price in micro-units of money per MB (10⁶ bytes).
     pub price: u64,
-    /// Smoothed one-way delay in microseconds.
+    /// The smoothed one-way delay in microseconds.
     pub delay: u32,
-    /// Its mean deviation in microseconds.
+    /// The mean deviation of the delay in microseconds.
     pub deviation: u32,
-    /// Lower bound of the chance that a frame arrives, in parts of 65,535.
+    /// A lower bound of the chance that a frame arrives, in parts of 65,535.
     pub success: u16,
-    /// Millijoules per MB.
+    /// The energy in millijoules per MB.
     pub energy: u32,
-    /// Kilobits a second; [`u32::MAX`] where it is not known or has no limit.
+    /// The rate in kilobits per second; [`u32::MAX`] if it is unknown or unlimited.
     pub rate: u32,
-    /// Largest frame in bytes.
+    /// The largest frame in bytes.
     pub mtu: u32,
 }
 
 /// A directed edge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Edge {
-    /// Where it begins.
+    /// The node where it begins.
     pub from: NodeIndex,
-    /// Where it leads.
+    /// The node where it leads.
     pub to: NodeIndex,
-    /// Bearer class, see [`Bearer`](crate::wire::lsa::Bearer).
+    /// The bearer class, see [`Bearer`](crate::wire::lsa::Bearer).
     pub bearer: u8,
-    /// What it is worth.
+    /// The metrics of the link in this direction.
     pub metrics: Metrics,
 }
 
@@ -51,17 +52,17 @@ pub struct Edge {
 pub struct Graph {
     nodes: Vec<Pseudonym>,
     edges: Vec<Edge>,
-    /// Where the edges of each node begin in `edges`, and one past the last.
+    /// For each node, where its edges begin in `edges`; then the end of the last.
     out: Vec<u32>,
-    /// Edges by target.
+    /// The edges, ordered by target.
     incoming: Vec<EdgeIndex>,
-    /// Where those of each node begin in `incoming`, and one past the last.
+    /// For each node, where the edges that reach it begin in `incoming`; then the end of the last.
     into: Vec<u32>,
 }
 
 impl Graph {
-    /// Of these nodes and edges, in any order; edges are between pseudonyms. Repeated nodes count once; an edge from a
-    /// node to itself, or of a node that is not among them, is left out.
+    /// Builds a graph of these nodes and edges, in any order; edges are between pseudonyms. Repeated nodes count once.
+    /// An edge from a node to itself, or with a node that is not given, is left out.
     pub fn new(
         nodes: impl IntoIterator<Item = Pseudonym>,
         edges: impl IntoIterator<Item = (Pseudonym, Pseudonym, u8, Metrics)>,
@@ -83,22 +84,22 @@ impl Graph {
         Self { nodes, edges, out, incoming, into }
     }
 
-    /// How many nodes.
+    /// The number of nodes.
     pub fn len(&self) -> usize {
         self.nodes.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no nodes.
     pub fn is_empty(&self) -> bool {
         self.nodes.is_empty()
     }
 
-    /// A node's place.
+    /// The index of a node; `None` if it is not in the graph.
     pub fn index(&self, node: &Pseudonym) -> Option<NodeIndex> {
         self.nodes.binary_search(node).ok().and_then(|at| NodeIndex::try_from(at).ok())
     }
 
-    /// The node at a place.
+    /// The node with an index.
     pub fn node(&self, at: NodeIndex) -> &Pseudonym {
         &self.nodes[at as usize]
     }
@@ -108,7 +109,7 @@ impl Graph {
         &self.nodes
     }
 
-    /// How many other nodes there is a way to.
+    /// The number of other nodes that can be reached from a node.
     pub fn reached_from(&self, node: NodeIndex) -> usize {
         let mut seen = vec![false; self.len()];
         let mut open = vec![node];
@@ -130,25 +131,25 @@ impl Graph {
         &self.edges
     }
 
-    /// An edge.
+    /// The edge with an index.
     pub fn edge(&self, at: EdgeIndex) -> &Edge {
         &self.edges[at as usize]
     }
 
-    /// Edges that leave a node, with their places.
+    /// The edges that leave a node, with their indices.
     pub fn from(&self, node: NodeIndex) -> impl Iterator<Item = (EdgeIndex, &Edge)> {
         let (first, end) = (self.out[node as usize], self.out[node as usize + 1]);
         (first..end).zip(&self.edges[first as usize..end as usize])
     }
 
-    /// Edges that reach a node, with their places.
+    /// The edges that reach a node, with their indices.
     pub fn into(&self, node: NodeIndex) -> impl Iterator<Item = (EdgeIndex, &Edge)> {
         let range = self.into[node as usize] as usize..self.into[node as usize + 1] as usize;
         self.incoming[range].iter().map(|edge| (*edge, &self.edges[*edge as usize]))
     }
 }
 
-/// Where each node's run begins, of edges by their node at one end.
+/// Returns where each node's run of edges begins, for edges ordered by their node at one end.
 fn starts(nodes: usize, ends: impl Iterator<Item = NodeIndex>) -> Vec<u32> {
     let mut starts = vec![0; nodes + 1];
     for node in ends {
@@ -164,6 +165,7 @@ fn starts(nodes: usize, ends: impl Iterator<Item = NodeIndex>) -> Vec<u32> {
 mod tests {
     use super::*;
 
+    /// Invariants 1 and 2.
     #[test]
     fn edges_are_found_from_both_of_their_ends() {
         let node = |n: u8| Pseudonym([n; 32]);

@@ -1,27 +1,31 @@
 //! Link-state database: the newest advertisement of every router of the area.
 //!
-//! **Mechanism.** There is one entry for each router, by its pseudonym, and of two advertisements the later stands. Later
-//! is, in this order: the later epoch of the credential, the higher sequence number, the greater credential hash, the
-//! greater bytes. The last two decide only where a router has told two things under one number, as after a restart: all
-//! databases then keep the same one until the router, to which it comes back, goes past it.
+//! **Mechanism.** There is one entry for each router, by its pseudonym. Of two advertisements of a router, the later
+//! one is kept. These decide, in this order: the later epoch of the credential, the higher sequence number, the greater
+//! credential hash, the greater bytes. The last two decide only if a router has sent two advertisements under one
+//! number, as after a restart: all databases then keep the same one until the router, which receives it too, moves past
+//! that number.
 //!
-//! An entry stands until its credential is accepted no more; a router refreshes by taking its next credential. When a link
-//! comes up both ends compare digests, which name credentials by hash: a hash that has been replaced here is remembered
-//! while its credential is accepted, so that a neighbour which still has the old one is told rather than asked.
+//! An entry is kept until its credential expires; a router refreshes it by taking its next credential. When a link
+//! comes up, both ends compare digests, which name credentials by hash. A hash that has been replaced here is
+//! remembered until its credential expires, so that a neighbour which still has the old advertisement is sent the new
+//! one and is not asked.
 //!
-//! What an advertisement says can be asked for in three ways: as a [`Graph`](super::graph::Graph), by the handle of a
-//! leaf, and by the tag of a group or service. A router that is leaving has no links, leaves, groups or services.
+//! The content of the advertisements can be queried in three forms: as a [`Graph`](super::graph::Graph), by the handle
+//! of a leaf, and by the tag of a group or service. A router that is leaving has no links, leaves, groups or services.
 //!
 //! Invariants
-//! 1. An entry never gives way to an earlier one; the same set of advertisements, in any order, gives the same database.
-//! 2. At most [`MAX_ROUTERS`] routers that are not leaving, and as many in all again, all of the own area, and only
-//!    well-formed advertisements. The own entry always has a place. Drop policy: a router that has no place yet is refused
-//!    when there is none. One that has left takes no place: so an area whose routers go on under new pseudonyms does not
-//!    count twice.
-//! 3. A handle, which is a device in one epoch, has one place. Of routers whose credentials have the same handle, which an
-//!    issuer makes only if it lies, the one with the least pseudonym has it; in the own database the own entry.
-//! 4. The generation grows whenever an answer to a question about content may have changed, and not when a router merely
-//!    repeats itself under a higher number.
+//! 1. An entry never gives way to an earlier one; the same set of advertisements, in any order, gives the same
+//!    database.
+//! 2. There are at most [`MAX_ROUTERS`] routers that are not leaving, and as many in all again, all of the own area,
+//!    and only well-formed advertisements. The own entry always has a place. Drop policy: a router that has no place
+//!    yet is refused when there is none. A router that is leaving takes no place, so an area whose routers continue
+//!    under new pseudonyms does not count twice.
+//! 3. A handle, which identifies a device in one epoch, belongs to one router. If several routers have credentials with
+//!    the same handle, which only a dishonest issuer makes, the router with the least pseudonym has it; in the own
+//!    database, the own entry.
+//! 4. The generation grows whenever an answer about content may have changed, and not when a router merely repeats
+//!    itself under a higher number.
 
 mod credentials;
 mod index;
@@ -46,7 +50,7 @@ use index::Index;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Most routers of an area. Drop policy: one that is not yet known is refused.
+/// The most routers of an area. Drop policy: a router that is not yet known is refused.
 pub const MAX_ROUTERS: usize = 1_024;
 
 /// See the module's documentation.
@@ -57,77 +61,77 @@ pub struct Lsdb {
     entries: BTreeMap<Pseudonym, Entry>,
     credentials: Credentials,
     index: Index,
-    /// When the first credential ends, at the earliest.
+    /// When the first credential expires, at the earliest.
     first_end: Option<Unix>,
     generation: u64,
     refused: Refused,
 }
 
-/// What one router has told last.
+/// The latest advertisement of a router.
 #[derive(Clone, Debug)]
 pub struct Entry {
     /// The router.
     pub router: Pseudonym,
-    /// Its handle.
+    /// The router's handle.
     pub handle: Handle,
     /// When the epoch of its credential begins.
     pub since: Unix,
-    /// Until when its credential is accepted.
+    /// When its credential expires.
     pub until: Unix,
-    /// When it came.
+    /// When the advertisement arrived.
     pub arrived: Time,
-    /// What it says.
+    /// The body of the advertisement.
     pub lsa: Lsa,
-    /// As it travels.
+    /// The advertisement in its wire form.
     pub signed: Arc<[u8]>,
 }
 
 /// What became of an advertisement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Inserted {
-    /// It stands now: it goes to all other neighbours.
+    /// It is now the entry of its router, and is to be sent to all other neighbours.
     Newer,
-    /// It was known.
+    /// It was already known.
     Same,
-    /// A later one is known, this: it goes back to the neighbour that sent the other.
+    /// A later one is known, given here: it is to be sent back to the neighbour that sent the older one.
     Older(Arc<[u8]>),
-    /// No place for a router more.
+    /// There is no place for another router.
     Full,
     /// Another router has its handle.
     SecondOfHandle,
-    /// It is of another area.
+    /// It belongs to another area.
     OtherArea,
-    /// This node has told it, before it was started anew, under this sequence number: it has to go past it. The
-    /// database keeps what it has.
+    /// This node has sent it under this sequence number before a restart; the node has to move past that number. The
+    /// database is unchanged.
     OwnAhead(u64),
-    /// Its credential is accepted no more, or has no epoch.
+    /// Its credential has expired, or has no valid epoch.
     Expired,
     /// It is not well-formed.
     Malformed(Flaw),
 }
 
-/// How many advertisements were refused, by reason.
+/// The number of refused advertisements, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Refused {
-    /// No place.
+    /// There was no place.
     pub full: u64,
-    /// Of a handle that another router has.
+    /// Another router has the handle.
     pub second_of_handle: u64,
-    /// Of another area.
+    /// The advertisement belonged to another area.
     pub other_area: u64,
-    /// Under a credential that is accepted no more.
+    /// The credential had expired.
     pub expired: u64,
-    /// Not well-formed.
+    /// The advertisement was not well-formed.
     pub malformed: u64,
 }
 
 impl Lsdb {
-    /// An empty database of area 0, of the node with this pseudonym.
+    /// Creates an empty database of area 0, for the node with this pseudonym.
     pub fn new(own: Pseudonym) -> Self {
         Self::of_area(own, 0)
     }
 
-    /// An empty database of an area.
+    /// Creates an empty database of an area.
     pub fn of_area(own: Pseudonym, area: u32) -> Self {
         Self {
             own,
@@ -141,8 +145,8 @@ impl Lsdb {
         }
     }
 
-    /// Takes an advertisement that came from elsewhere. The caller has verified the credential, and that the credential's
-    /// key has signed `signed`, of which `lsa` is the body.
+    /// Takes an advertisement from another node. The caller has verified the credential, and that the credential's key
+    /// has signed `signed`, of which `lsa` is the body.
     pub fn insert(&mut self, origin: &PeerCredential, lsa: Lsa, signed: Arc<[u8]>, now: Now) -> Inserted {
         let entry = match self.screen(origin.hash, &origin.body, lsa, signed, now) {
             Ok(entry) => entry,
@@ -160,8 +164,8 @@ impl Lsdb {
         self.put(entry)
     }
 
-    /// Takes the advertisement that this node is about to tell. [`Inserted::OwnAhead`] says that a later one is known,
-    /// which this node told before it was started anew.
+    /// Takes the advertisement that this node is about to send. [`Inserted::OwnAhead`] means that a later one is known,
+    /// which this node sent before a restart.
     pub fn tell(
         &mut self,
         hash: CredentialHash,
@@ -182,7 +186,7 @@ impl Lsdb {
         }
     }
 
-    /// All entries by credential and sequence number, ascending: at most [`MAX_ROUTERS`], so one frame.
+    /// The keys of all entries by credential and sequence number, ascending; there are few enough for one frame.
     pub fn digest(&self) -> Vec<LsaKey> {
         let key = |entry: &Entry| LsaKey { origin: entry.lsa.origin, sequence: entry.lsa.sequence };
         let mut keys: Vec<LsaKey> = self.entries.values().map(key).collect();
@@ -190,8 +194,8 @@ impl Lsdb {
         keys
     }
 
-    /// The digest in 8 bytes: the first of SHA-256 over its keys, each as credential and number, big endian. Equal
-    /// databases have equal summaries.
+    /// The digest in 8 bytes: the first bytes of SHA-256 over its keys, each as credential and number, big endian.
+    /// Equal databases have equal summaries.
     pub fn summary(&self) -> Tag {
         let mut bytes = Vec::with_capacity(self.entries.len() * 24);
         for key in self.digest() {
@@ -203,8 +207,8 @@ impl Lsdb {
         Tag(summary)
     }
 
-    /// What of a neighbour's digest is to be asked for: what has a higher number there, and what has a credential that is
-    /// not known here, as it may be a router's next.
+    /// The keys of a neighbour's digest that are to be requested: those with a higher number than here, and those whose
+    /// credential is not known here, since it may be a router's next one.
     pub fn newer(&self, digest: &[LsaKey]) -> Vec<LsaKey> {
         let newer = |key: &&LsaKey| match self.get(&key.origin) {
             Some(entry) => key.sequence > entry.lsa.sequence,
@@ -213,7 +217,7 @@ impl Lsdb {
         digest.iter().take(MAX_ENTRIES).filter(newer).cloned().collect()
     }
 
-    /// What a neighbour asks for, as far as it is here.
+    /// The requested advertisements that are in this database, in their wire form.
     pub fn answer(&self, origins: &[CredentialHash]) -> Vec<Arc<[u8]>> {
         let known = origins.iter().take(MAX_ENTRIES).filter_map(|origin| self.get(origin));
         known.map(|entry| entry.signed.clone()).collect()
@@ -225,14 +229,15 @@ impl Lsdb {
         (entry.lsa.origin == *origin).then_some(entry)
     }
 
-    /// What stands in place of an advertisement that claims to be of this origin and is older, whoever made it.
+    /// The advertisement that is kept in place of an older one that claims this origin, whoever made the older one;
+    /// `None` if the given one is not older.
     pub fn later_than(&self, origin: &CredentialHash, sequence: u64, signed: &[u8]) -> Option<&Arc<[u8]>> {
         let (router, since) = self.credentials.router_since(origin)?;
         let entry = self.entries.get(&router)?;
         (entry.rank() > (since, sequence, *origin, signed)).then_some(&entry.signed)
     }
 
-    /// The number of what stands of the router with a credential, under whichever it stands now.
+    /// The key of the latest advertisement of the router with this credential, whichever credential it is now under.
     pub fn latest_of(&self, credential: &CredentialHash) -> Option<LsaKey> {
         let lsa = &self.entries.get(&self.credentials.router_of(credential)?)?.lsa;
         Some(LsaKey { origin: lsa.origin, sequence: lsa.sequence })
@@ -248,7 +253,7 @@ impl Lsdb {
         self.entries.values()
     }
 
-    /// Forgets what stands under credentials that are accepted no more; answers which routers are gone.
+    /// Removes the entries whose credentials have expired; returns their routers.
     pub fn expire(&mut self, now: Unix) -> Vec<Pseudonym> {
         if self.first_end.is_none_or(|end| end >= now) {
             return Vec::new();
@@ -278,84 +283,85 @@ impl Lsdb {
         self.entries.values().map(|entry| entry.until).min()
     }
 
-    /// How many routers.
+    /// The number of routers.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether none has told anything.
+    /// Whether there are no entries.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// The own area.
+    /// The node's own area.
     pub fn area(&self) -> u32 {
         self.area
     }
 
-    /// Grows when the graph, or an answer about leaves, groups or services, may have changed.
+    /// A number that grows when the graph, or an answer about leaves, groups or services, may have changed.
     pub fn generation(&self) -> u64 {
         self.generation
     }
 
-    /// A credential by which an advertisement names a router has come to be known elsewhere: see [`Self::graph`].
+    /// Notes that a credential that advertisements use to name a router has been resolved elsewhere: see
+    /// [`Self::graph`].
     pub fn note_resolved(&mut self) {
         self.generation += 1;
     }
 
-    /// How many advertisements were refused.
+    /// The numbers of refused advertisements.
     pub fn refused(&self) -> Refused {
         self.refused
     }
 
-    /// The router with a credential, be it the one of its entry or one that it has replaced.
+    /// The router with a credential, which may be that of its entry or one that it has replaced.
     pub fn router_of(&self, credential: &CredentialHash) -> Option<Pseudonym> {
         self.credentials.router_of(credential)
     }
 
-    /// Routers with credentials that begin like that, as [`Self::router_of`] knows them; one may come twice.
+    /// The routers with credentials that begin with this prefix, as in [`Self::router_of`]; a router may come twice.
     pub fn routers_under(&self, prefix: &CredentialPrefix) -> impl Iterator<Item = Pseudonym> {
         self.credentials.routers_under(prefix)
     }
 
-    /// The router that has a handle itself, in an epoch whose credential is accepted.
+    /// The router that itself has a handle, in an epoch whose credential has not expired.
     pub fn router_with(&self, handle: &Handle) -> Option<Pseudonym> {
         self.credentials.router_with(handle)
     }
 
-    /// Whether a router has told of links to this node, and of none to another.
+    /// Whether a router has advertised links to this node, and to no other.
     pub fn hangs_on_this(&self, router: &Pseudonym) -> bool {
         let Some(links) = self.entry(router).map(|entry| &entry.lsa.links) else { return false };
         !links.is_empty() && links.iter().all(|link| self.router_of(&link.to) == Some(self.own))
     }
 
-    /// Routers that a leaf is attached to, ascending.
+    /// The routers that a leaf is attached to, ascending.
     pub fn routers_of_leaf(&self, leaf: &Handle) -> Vec<Pseudonym> {
         self.index.routers_of_leaf(leaf)
     }
 
-    /// Routers that are members of a group, or have leaves that are, ascending.
+    /// The routers that are members of a group, or have leaves that are, ascending.
     pub fn members_of(&self, group: &Tag) -> Vec<Pseudonym> {
         self.index.members_of(group)
     }
 
-    /// Groups that a router has members of, ascending.
+    /// The groups that have members in the area, ascending.
     pub fn groups(&self) -> Vec<Tag> {
         self.index.groups()
     }
 
-    /// Routers with links into other areas, ascending.
+    /// The routers with links into other areas, ascending.
     pub fn borders(&self) -> Vec<Pseudonym> {
         let borders = self.entries.values().filter(|entry| !entry.lsa.borders.is_empty() && !entry.lsa.leaving);
         borders.map(|entry| entry.router).collect()
     }
 
-    /// Routers that offer a service, or have leaves that do, ascending.
+    /// The routers that offer a service, or have leaves that do, ascending.
     pub fn offering(&self, service: &Tag) -> Vec<Pseudonym> {
         self.index.offering(service)
     }
 
-    /// The entry that an advertisement would make, if it may be one at all.
+    /// Makes the entry of an advertisement, if it is acceptable at all.
     fn screen(
         &mut self,
         hash: CredentialHash,
@@ -414,7 +420,7 @@ impl Lsdb {
         }
         let known = self.entries.get(&entry.router);
         self.first_end = Some(self.first_end.map_or(entry.until, |end| end.min(entry.until)));
-        // A link to a credential that was not known may count now.
+        // A link to a credential that was not known before may count now.
         if self.credentials.learn(&entry) {
             self.generation += 1;
         }
@@ -436,12 +442,12 @@ impl Lsdb {
         Inserted::Newer
     }
 
-    /// Whether a credential is known and its router has told something later under another.
+    /// Whether a credential is known and its router has an entry, which is then under another credential.
     fn has_replaced(&self, credential: &CredentialHash) -> bool {
         self.credentials.router_of(credential).is_some_and(|router| self.entries.contains_key(&router))
     }
 
-    /// Whether there is a place for what a router tells, of which so much is known. The own entry has one of its own.
+    /// Whether there is a place for a router's advertisement, given its known entry. The own entry always has a place.
     fn has_place(&self, known: Option<&Entry>, leaving: bool) -> bool {
         let others = self.entries.len() - usize::from(self.entries.contains_key(&self.own));
         if known.is_none() && others >= MAX_ENTRIES - 1 {
@@ -454,13 +460,13 @@ impl Lsdb {
 }
 
 impl Entry {
-    /// Which of a router's advertisements is the later one.
+    /// The order of a router's advertisements: the greatest is the latest.
     fn rank(&self) -> (Unix, u64, CredentialHash, &[u8]) {
         (self.since, self.lsa.sequence, self.lsa.origin, &self.signed)
     }
 }
 
-/// Whether two advertisements differ in their numbers at most.
+/// Whether two advertisements have the same content, apart from their origin and number.
 fn says_the_same(one: &Lsa, other: &Lsa) -> bool {
     let Lsa { origin: _, sequence: _, area, leaving, links, leaves, groups, services, borders } = one;
     *area == other.area

@@ -1,15 +1,17 @@
-//! Routing: what the network looks like, and which way a message takes.
+//! Routing: what the network looks like, and which path a message takes.
 //!
-//! **Mechanism.** Every router tells in a signed link-state advertisement which links it has and what they are worth.
-//! Of links that both ends advertise, at the worse of both claims, comes a [`graph`]. A message's [`policy`] says what it
-//! wants of its path.
+//! **Mechanism.** Every router advertises its links and their metrics in a signed link-state advertisement (LSA). The
+//! links that both ends advertise form a [`graph`]; each metric is the worse of the two claims. A message's [`policy`]
+//! states what the message wants of its path, and [`search`] finds that path.
 //!
 //! Nodes of the graph are pseudonyms: a router that has a new credential for the next epoch is the same node.
 //!
 //! Invariants
-//! 1. A link that only one end advertises is in no graph.
-//! 2. The same database gives the same graph, and the same graph and query the same path, on every machine.
+//! 1. A link that only one end claims is in no graph, except that a node that has advertised nothing uses its own links
+//!    as it sees them.
+//! 2. The same graph and query give the same path on every machine: ties are broken by a fixed rule.
 //! 3. A path visits no node twice and keeps every limit of its query.
+//! - The same database gives the same graph on every machine.
 
 pub mod explain;
 pub mod flooding;

@@ -1,28 +1,31 @@
-//! Origin: when this router tells anew what its links are, and what it tells.
+//! Origin: when this router advertises its links again, and what it advertises.
 //!
-//! **Mechanism.** The node notes what it could say whenever something changes ([`Origin::note`]). That is compared with what
-//! was told last, and by what differs it is told sooner or later:
+//! **Mechanism.** The node notes its present claims whenever something changes ([`Origin::note`]). They are compared
+//! with the last advertisement, and the kind of difference decides how soon the next one is sent:
 //!
 //! 1. A new credential, and that the node is leaving: at once.
-//! 2. Structure (a link more or less, a leaf, a group, a service), what is configured of a link (price, energy, rate, MTU),
-//!    and that what was told before a restart is ahead: the first at once, then with a wait between that doubles from
-//!    [`FIRST_WAIT`] to [`LONGEST_WAIT`] while changes keep coming, and is gone after [`QUIET`] without one. Routers of link
-//!    state protocols throttle so, to be quick when one thing happens and slow when many do. The very
-//!    first waits until [`STILL`] has passed without a change, for [`GATHERED`] at most: when a router starts, its links come up one
-//!    after the other. One that has nothing to say yet says nothing.
-//! 3. What is measured of a link (delay, deviation, success): once it differs by more than a hysteresis and still does so
-//!    after [`SETTLE`], at most [`BURST`] times at once and one in [`METRICS_EVERY`] in an area of up to [`SMALL_AREA`] routers; in a
-//!    larger one as much fewer and more rarely as it is larger, so that measurements cost a router the same in any.
-//! 4. That a neighbour has a new credential: within [`RENAME_WAIT`], or half the allowed skew if that is shorter. The old one
-//!    names it as well while it is accepted, and all of an area's change in the same hour.
+//! 2. Structure (an added or removed link, leaf, group or service), what is configured of a link (price, energy, rate,
+//!    MTU), and an earlier advertisement from before a restart that is ahead: the first change at once, later ones with
+//!    a wait in between that doubles from [`FIRST_WAIT`] to [`LONGEST_WAIT`] while changes keep coming, and is reset
+//!    after [`QUIET`] without one. This is the usual throttling of link-state protocols: quick for one change, slow for
+//!    many. The very first advertisement waits until [`STILL`] has passed without a change, but at most [`GATHERED`],
+//!    because the links of a router come up one after the other when it starts. A router with nothing to advertise
+//!    sends nothing.
+//! 3. Measured metrics of a link (delay, deviation, success): once they differ by more than a hysteresis and still do
+//!    so after [`SETTLE`]; at most [`BURST`] times at once and once in [`METRICS_EVERY`], in an area of up to
+//!    [`SMALL_AREA`] routers. In a larger area both the number and the rate fall with its size, so that measurements
+//!    cost each router the same in any area.
+//! 4. A neighbour's new credential: within [`RENAME_WAIT`], or half the allowed skew if that is shorter. The old
+//!    credential also names the neighbour until it expires, and all credentials of an area change in the same hour.
 //!
-//! Whatever the reason, all that differs is told, except measurements within the hysteresis: of those what was told stays.
-//! Nothing is told again merely because time has passed: neighbours compare digests.
+//! Whatever the reason, an advertisement contains all differences, except measurements within the hysteresis, for which
+//! the previous value is repeated. Nothing is sent again merely because time has passed: neighbours compare digests.
 //!
 //! Invariants
 //! 1. Sequence numbers only grow under one credential, and begin at 1.
-//! 2. What differs for good is told, however much changes beside it.
-//! 3. Links, leaves, groups and services ascend and keep their bounds. Drop policy: the last in order are left out, counted.
+//! 2. A difference that lasts is advertised, however much else changes.
+//! 3. Links, leaves, groups and services ascend and keep their bounds. Drop policy: the last in order are left out,
+//!    counted.
 
 mod claims;
 #[cfg(test)]
@@ -37,51 +40,52 @@ use claims::Differs;
 use core::time::Duration;
 use std::collections::VecDeque;
 
-/// Wait after the first of several changes.
+/// The wait after the first of several changes.
 pub const FIRST_WAIT: Duration = Duration::from_millis(200);
-/// Longest wait between two changes of structure.
+/// The longest wait between two changes of structure.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(5);
-/// Without a change for so long, the next is told at once.
+/// After this time without a change, the next one is advertised at once.
 pub const QUIET: Duration = Duration::from_secs(10);
-/// The first telling is this long after the last change;
+/// The first advertisement is sent this long after the last change,
 pub const STILL: Duration = Duration::from_millis(100);
-/// and this long after the first in any case.
+/// but at the latest this long after the first change.
 pub const GATHERED: Duration = Duration::from_millis(400);
-/// How long a measurement has to differ, so that a spike is not told and several links go together.
+/// How long a measurement must differ, so that a spike is not advertised and several links are advertised together.
 pub const SETTLE: Duration = Duration::from_secs(1);
-/// Tellings for the sake of measurements: one in so long,
+/// Advertisements caused by measurements alone: at most one in this time,
 pub const METRICS_EVERY: Duration = Duration::from_secs(180);
-/// and so many at once.
+/// and at most this many at once,
 pub const BURST: u32 = 3;
-/// In an area of up to so many routers.
+/// in an area of up to this many routers.
 pub const SMALL_AREA: u32 = 50;
-/// As many times as a small area is the largest.
+/// The size of the largest area, as a multiple of a small one.
 const MOST_LARGER: u32 = 21;
-/// Credentials of which the last number is remembered: those of the epochs between which a clock can be set back and forth.
+/// The number of credentials whose last sequence number is remembered: those of the epochs that a clock can be set back
+/// and forth between.
 const REMEMBERED: usize = 4;
-/// Longest wait until a neighbour's new credential is told.
+/// The longest wait until a neighbour's new credential is advertised.
 pub const RENAME_WAIT: Duration = Duration::from_secs(60);
 
 /// See the module's documentation.
 #[derive(Debug, Default)]
 pub struct Origin {
     credential: Option<CredentialHash>,
-    /// Used last.
+    /// The sequence number used last.
     sequence: u64,
-    /// Credentials before this one with the number used last under each, the latest first.
+    /// Earlier credentials, each with the sequence number used last under it, the latest first.
     before: VecDeque<(CredentialHash, u64)>,
     wanted: Option<Claims>,
     told: Option<Told>,
-    /// The number told last is known to be behind.
+    /// Whether the sequence number used last is known to be behind.
     behind: bool,
     since: Since,
-    /// When structure was last seen to change.
+    /// When the structure was last seen to change.
     moved: Time,
     throttle: Throttle,
     allowance: Allowance,
     rename_wait: Duration,
     left_out: u64,
-    /// There is no credential to tell under for now.
+    /// Whether there is no credential to advertise under for now.
     rests: bool,
 }
 
@@ -92,7 +96,7 @@ struct Told {
     at: Time,
 }
 
-/// Since when what is wanted differs from what is told, by kind.
+/// Since when the present claims differ from the advertised ones, by kind.
 #[derive(Debug, Default)]
 struct Since {
     structure: Option<Time>,
@@ -101,24 +105,24 @@ struct Since {
 }
 
 impl Origin {
-    /// A router that has told nothing, and has no credential yet.
+    /// Creates the state of a router that has advertised nothing and has no credential yet.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The area has so many routers.
+    /// Sets the number of routers in the area.
     pub fn set_area(&mut self, routers: usize) {
         let larger = u32::try_from(routers).unwrap_or(u32::MAX).div_ceil(SMALL_AREA).clamp(1, MOST_LARGER);
         self.allowance.every = METRICS_EVERY * larger;
         self.allowance.burst = (BURST / larger).max(1);
     }
 
-    /// From now on it tells under this credential, beginning with sequence number 1, or after the last that it has told under it. `skew` is what the credential's epoch
-    /// allows clocks to be off.
+    /// Sets the credential for the next advertisements, which begin with sequence number 1, or continue after the last
+    /// number used under this credential. `skew` is the clock difference that the credential's epoch allows.
     pub fn take_credential(&mut self, credential: CredentialHash, skew: Duration) {
         self.rests = false;
         if self.credential != Some(credential) {
-            // A clock that is set back may bring back a credential under which something has been told.
+            // A clock that is set back may bring back a credential that was already used.
             if let Some(before) = self.credential.replace(credential) {
                 self.before.push_front((before, self.sequence));
                 self.before.truncate(REMEMBERED);
@@ -130,12 +134,13 @@ impl Origin {
         }
     }
 
-    /// It has no credential for now, and nothing is due until it takes one.
+    /// Notes that there is no credential for now: nothing is due until [`Self::take_credential`] is called.
     pub fn rest(&mut self) {
         self.rests = true;
     }
 
-    /// What it told before a restart is out there under this number: the next has a higher one, and is due.
+    /// Notes that an advertisement from before a restart is in the network under this number: the next one has a higher
+    /// number, and is due.
     pub fn jump_past(&mut self, sequence: u64, now: Time) {
         if sequence >= self.sequence {
             self.sequence = sequence;
@@ -144,7 +149,7 @@ impl Origin {
         }
     }
 
-    /// What it could say now.
+    /// Notes the present claims.
     pub fn note(&mut self, mut claims: Claims, now: Time) {
         self.left_out += claims.put_in_order();
         if self.wanted.as_ref().is_none_or(|wanted| wanted.differs(&claims).structure) {
@@ -155,7 +160,7 @@ impl Origin {
         self.compare(now);
     }
 
-    /// When [`Self::due`] has something to tell, if nothing changes until then; [`Time`] zero for at once.
+    /// When [`Self::due`] next returns something, if nothing changes until then; zero [`Time`] means at once.
     pub fn next_wake(&self) -> Option<Time> {
         let (credential, wanted) = (self.credential?, self.wanted.as_ref()?);
         if self.sequence == u64::MAX || self.rests {
@@ -181,7 +186,8 @@ impl Origin {
         [structure, metrics, names].into_iter().flatten().min()
     }
 
-    /// What is to be told now, if anything: the caller signs it, puts it into its database and sends it to all neighbours.
+    /// Returns the advertisement that is due, if any. The caller signs it, puts it into its database and sends it to
+    /// all neighbours.
     pub fn due(&mut self, now: Time) -> Option<Lsa> {
         if self.next_wake()? > now {
             return None;
@@ -205,22 +211,22 @@ impl Origin {
         Some(lsa)
     }
 
-    /// Number told last; 0 if nothing has been told under the credential.
+    /// The sequence number used last; 0 if nothing has been advertised under the credential.
     pub fn sequence(&self) -> u64 {
         self.sequence
     }
 
-    /// When it has told last.
+    /// When the last advertisement was made.
     pub fn told_at(&self) -> Option<Time> {
         self.told.as_ref().map(|told| told.at)
     }
 
-    /// What it has told last.
+    /// The claims of the last advertisement.
     pub fn told(&self) -> Option<&Claims> {
         self.told.as_ref().map(|told| &told.claims)
     }
 
-    /// Links, leaves, groups and services that had no place, in all notes so far.
+    /// The number of links, leaves, groups and services that had no place, in all calls of [`Self::note`] so far.
     pub fn left_out(&self) -> u64 {
         self.left_out
     }
@@ -241,10 +247,10 @@ impl Origin {
     }
 }
 
-/// Spaces changes of structure.
+/// Spaces out changes of structure.
 #[derive(Debug, Default)]
 struct Throttle {
-    /// Wait after the last telling.
+    /// The wait after the last advertisement.
     wait: Duration,
     free_at: Time,
     changed_at: Option<Time>,
@@ -264,13 +270,13 @@ impl Throttle {
     }
 }
 
-/// A token bucket, kept as the moment at which it is full again.
+/// A token bucket, stored as the time at which it is full again.
 #[derive(Debug)]
 struct Allowance {
     full_at: Time,
-    /// One in so long.
+    /// The time in which one token is added.
     every: Duration,
-    /// So many at once.
+    /// The number of tokens of a full bucket.
     burst: u32,
 }
 

@@ -1,9 +1,10 @@
-//! Policies by name: what `config.toml` says under `[[policy]]`, and which message gets which.
+//! Policies by name: what `config.toml` defines under `[[policy]]`, and which message gets which policy.
 //!
-//! A message names its policy, or gets the first whose `for` matches its class and service, or `balanced`; a publication
-//! the first whose `for` matches its topic. Five names are always there; a `[[policy]]` of the same name replaces one.
+//! A message that names no policy gets the first policy whose `for` matches its class and service, or `balanced`. A
+//! publication that names none gets the first policy whose `for` matches its topic, or `balanced`. Five names always
+//! exist; a `[[policy]]` of the same name replaces one of them.
 //!
-//! | name | makes small |
+//! | name | minimises |
 //! |---|---|
 //! | `cheap` | money |
 //! | `fast` | delay |
@@ -11,11 +12,12 @@
 //! | `frugal` | energy |
 //! | `balanced` | all of them together |
 //!
-//! The three others count a little in each, so that of two paths that are equally cheap the faster one is taken.
+//! Each of the first four also gives a small weight to delay, failures or both, so that, for example, of two paths that
+//! are equally cheap the faster one is taken.
 //!
-//! A publication has no path but a tree: its policy says which of several links to a neighbour in the tree it leaves over,
-//! and which bearers it does not leave over. What only a whole path can keep (`budget`, `success`, `copies`) is refused
-//! where topics are concerned, so that nobody relies on it.
+//! A publication has no path but a tree. Its policy decides over which of several links to a neighbour in the tree it
+//! is sent, and which bearers are not used. Limits that only a whole path can keep (`budget`, `success`, `copies`) are
+//! refused for policies with topics, so that nobody relies on them.
 
 use super::policy::BALANCED;
 use crate::wire::data::{Class, Policy};
@@ -24,40 +26,41 @@ use crate::wire::topic;
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
 
-/// Most policies of a node's own.
+/// The most policies that a node defines itself.
 pub const MAX_POLICIES: usize = 64;
 
-/// One `[[policy]]`.
+/// One `[[policy]]` of the configuration.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct NamedPolicy {
-    /// What it is called.
+    /// The name of the policy.
     pub name: String,
-    /// What it makes small: `cost`, `delay`, `failures`, `energy` or `all`; or weights from 0 to 255.
+    /// What the policy minimises: `cost`, `delay`, `failures`, `energy` or `all`; or weights from 0 to 255.
     #[serde(default)]
     pub minimise: Minimise,
-    /// Most to spend for one message, in units of money.
+    /// The most to spend for one message, in units of money.
     #[serde(default)]
     pub budget: Option<f64>,
-    /// Least chance of arrival, 0 to 1.
+    /// The least chance of arrival, from 0 to 1.
     #[serde(default)]
     pub success: Option<f64>,
-    /// Bearers that are not used.
+    /// The bearers that are not used.
     #[serde(default)]
     pub avoid: Vec<Bearer>,
-    /// 2 to send every message over two paths that share no relay.
+    /// 2 to send every message over two paths that share no relay; otherwise 1.
     #[serde(default)]
     pub copies: Option<u8>,
-    /// Messages end after this long at most.
+    /// The longest lifetime of a message under this policy.
     #[serde(default, with = "duration")]
     pub deadline: Option<Duration>,
-    /// When the deadline comes near and no path keeps the budget: keep it nevertheless, or pay.
+    /// When the deadline comes near and no path keeps the budget: whether to keep the budget nevertheless, or to exceed
+    /// it.
     #[serde(default)]
     pub late: Late,
-    /// When no path keeps the limits as the message is handed in: wait for one, or refuse the message.
+    /// When no path keeps the limits at submission: whether to wait for one, or to refuse the message.
     #[serde(default)]
     pub impossible: Impossible,
-    /// Which messages get it that name none.
+    /// Which messages and publications get the policy if they name none.
     #[serde(default, rename = "for")]
     pub applies: Applies,
 }
@@ -66,42 +69,42 @@ pub struct NamedPolicy {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Minimise {
-    /// All together.
+    /// All criteria together.
     #[default]
     All,
-    /// One above all.
+    /// One criterion above all.
     One(One),
-    /// Weights.
+    /// Explicit weights.
     Weights(Weights),
 }
 
-/// One of the four things, or all.
+/// One of the four criteria, or all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum One {
     /// Money.
     Cost,
-    /// Time.
+    /// Delay.
     Delay,
     /// Failures.
     Failures,
     /// Energy.
     Energy,
-    /// All together.
+    /// All criteria together.
     All,
 }
 
-/// Weights of the four things.
+/// The weights of the four criteria.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Weights {
-    /// Of money.
+    /// The weight of money.
     pub cost: u8,
-    /// Of time.
+    /// The weight of delay.
     pub delay: u8,
-    /// Of failures.
+    /// The weight of failures.
     pub failures: u8,
-    /// Of energy.
+    /// The weight of energy.
     pub energy: u8,
 }
 
@@ -109,10 +112,10 @@ pub struct Weights {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Late {
-    /// Rather never.
+    /// The budget is kept, even if the message then expires.
     #[default]
     Keep,
-    /// Rather dear.
+    /// The budget is exceeded, so that the message arrives in time.
     Pay,
 }
 
@@ -120,28 +123,28 @@ pub enum Late {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Impossible {
-    /// It may become possible.
+    /// The message waits, because a path may appear.
     #[default]
     Wait,
-    /// Say so at once.
+    /// The message is refused at once.
     Refuse,
 }
 
-/// See [`NamedPolicy::applies`]. Classes and services are of messages to one device: where both are given, both have to match.
-/// Topics are of publications.
+/// See [`NamedPolicy::applies`]. Classes and services select messages to one device; if both are given, both must
+/// match. Topics select publications.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Applies {
-    /// Classes.
+    /// The classes of messages.
     pub classes: Vec<Class>,
-    /// Services.
+    /// The services that messages call.
     pub services: Vec<String>,
-    /// Topics, or filters as subscriptions have them.
+    /// Topics, or filters as in subscriptions.
     pub topics: Vec<String>,
 }
 
 impl NamedPolicy {
-    /// As it travels.
+    /// The policy in its wire form.
     pub fn policy(&self) -> Policy {
         #[expect(
             clippy::cast_possible_truncation,
@@ -177,7 +180,8 @@ impl NamedPolicy {
         self.applies.topics.iter().any(|filter| topic::matches(filter, published))
     }
 
-    /// The limit that it sets which only a message to one device can keep, if it sets one.
+    /// The name of the first limit set by the policy that only a message to one device can keep; `None` if it sets
+    /// none.
     pub fn limit_of_paths(&self) -> Option<&'static str> {
         let limits = [
             ("budget", self.budget.is_some()),
@@ -187,7 +191,7 @@ impl NamedPolicy {
         limits.into_iter().find(|(_, set)| *set).map(|(limit, _)| limit)
     }
 
-    /// What is wrong with it, if anything.
+    /// Describes what is wrong with the policy; `None` if it is valid.
     pub fn problem(&self) -> Option<String> {
         let name = &self.name;
         if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') {
@@ -241,7 +245,7 @@ impl Default for Policies {
 }
 
 impl Policies {
-    /// The five that are always there, and a node's own before them.
+    /// Combines a node's own policies with the five that always exist, the own ones first.
     pub fn new(own: &[NamedPolicy]) -> Self {
         let usual = [
             ("balanced", One::All),
@@ -259,38 +263,38 @@ impl Policies {
         Self { all: own.iter().take(MAX_POLICIES).cloned().chain(kept).collect() }
     }
 
-    /// By its name.
+    /// The policy with this name.
     pub fn get(&self, name: &str) -> Option<&NamedPolicy> {
         self.all.iter().find(|policy| policy.name == name)
     }
 
-    /// That of a message which names none.
+    /// The policy of a message that names none.
     pub fn of(&self, class: Class, service: Option<&str>) -> Option<&NamedPolicy> {
         self.all.iter().find(|policy| policy.matches(class, service)).or_else(|| self.get("balanced"))
     }
 
-    /// That of a publication which names none.
+    /// The policy of a publication that names none.
     pub fn of_topic(&self, topic: &str) -> Option<&NamedPolicy> {
         self.all.iter().find(|policy| policy.matches_topic(topic)).or_else(|| self.get("balanced"))
     }
 
-    /// The name of one that a message travels under, if it has one.
+    /// The name of a policy in its wire form, if it has one.
     pub fn name_of(&self, policy: &Policy) -> Option<&str> {
         self.all.iter().find(|named| named.policy() == *policy).map(|named| named.name.as_str())
     }
 
-    /// All of them.
+    /// All policies.
     pub fn iter(&self) -> impl Iterator<Item = &NamedPolicy> {
         self.all.iter()
     }
 
-    /// Their names.
+    /// The names of all policies.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.all.iter().map(|policy| policy.name.as_str())
     }
 }
 
-/// Durations in settings: `6h`.
+/// Durations in settings, such as `6h`.
 mod duration {
     use core::time::Duration;
     use serde::{Deserialize, Deserializer, Serializer, de};

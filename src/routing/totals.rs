@@ -1,4 +1,4 @@
-//! What a path is worth: its links' metrics added up.
+//! Totals: the metrics of a path, which are the sums of those of its links.
 
 use super::graph::Metrics;
 use super::policy::{BALANCED, Criterion, Wants};
@@ -7,27 +7,27 @@ use core::fmt;
 use serde::{Deserialize, Serialize};
 use std::sync::LazyLock;
 
-/// Failures of a link that never succeeds, in millionths of nats: −ln(1/65,535).
+/// −ln of the least chance, 1/65,535, in millionths: the failures of a link that never succeeds.
 const HOPELESS: u64 = 11_090_339;
 
-/// Sums along a path.
+/// The sums of the metrics along a path.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
-    /// Micro-units of money per MB.
+    /// The price in micro-units of money per MB.
     pub price: u64,
-    /// Microseconds.
+    /// The delay in microseconds.
     pub delay: u64,
-    /// Sum of the mean deviations of the delay, microseconds.
+    /// The sum of the mean deviations of the delay, in microseconds.
     pub deviation: u64,
     /// −ln of the chance of arrival, in millionths.
     pub failures: u64,
-    /// Millijoules per MB.
+    /// The energy in millijoules per MB.
     pub energy: u64,
-    /// Bearers used, as a bit map by class.
+    /// The bearers used, as a bit map by class.
     pub bearers: u16,
 }
 
-/// What may keep a path from being taken.
+/// The reasons for which a path may be ruled out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Limit {
@@ -44,12 +44,12 @@ pub enum Limit {
 }
 
 impl Limit {
-    /// Its name, for people.
+    /// The name of the limit, for people.
     pub fn name(self) -> &'static str {
         ["time", "budget", "success", "bearers", "hops"][self as usize]
     }
 
-    /// An excess, for people.
+    /// The amount by which a path exceeds the limit, for people.
     #[expect(clippy::cast_precision_loss, reason = "for people")]
     pub fn amount(self, by: u64) -> String {
         match self {
@@ -68,14 +68,14 @@ impl fmt::Display for Limit {
 }
 
 impl Totals {
-    /// Of one link.
+    /// The totals of one link.
     pub fn of(metrics: &Metrics) -> Self {
         let mut totals = Self::default();
         totals.add(metrics, 0, None);
         totals
     }
 
-    /// Adds a link of that bearer class; `doubt` is the part of 65,535 in which its hop succeeds.
+    /// Adds a link of this bearer class. `doubt` is the share in which the hop succeeds, in parts of 65,535.
     pub fn add(&mut self, metrics: &Metrics, bearer: u8, doubt: Option<u16>) {
         self.price = self.price.saturating_add(metrics.price);
         self.delay = self.delay.saturating_add(metrics.delay.into());
@@ -85,7 +85,7 @@ impl Totals {
         self.bearers |= 1_u16.checked_shl(bearer.into()).unwrap_or(0);
     }
 
-    /// One of the four sums.
+    /// The sum of one of the four criteria.
     pub fn get(&self, criterion: Criterion) -> u64 {
         match criterion {
             Criterion::Cost => self.price,
@@ -95,18 +95,18 @@ impl Totals {
         }
     }
 
-    /// What that many bytes cost, in micro-units, rounded up.
+    /// The cost of this many bytes, in micro-units of money, rounded up.
     pub fn cost_of(&self, bytes: u64) -> u64 {
         u64::try_from((u128::from(self.price) * u128::from(bytes)).div_ceil(1_000_000)).unwrap_or(u64::MAX)
     }
 
-    /// How many bytes cost no more than that, in micro-units.
+    /// The number of bytes that cost no more than `budget`, in micro-units of money.
     pub fn bytes_for(&self, budget: u64) -> u64 {
         let bytes = (u128::from(budget) * 1_000_000).checked_div(u128::from(self.price));
         bytes.map_or(u64::MAX, |bytes| u64::try_from(bytes).unwrap_or(u64::MAX))
     }
 
-    /// The sum that a policy makes small. Weights of zero alone are those of `balanced`.
+    /// The sum that a policy minimises. If all weights are zero, those of `balanced` are used.
     pub fn weighed(&self, weights: &[u8; 4]) -> u64 {
         let weights = if *weights == [0; 4] { &BALANCED } else { weights };
         let sums = [self.price, self.delay, self.failures, self.energy];
@@ -115,7 +115,7 @@ impl Totals {
             .fold(0, |sum: u64, (of, weight)| sum.saturating_add(of.saturating_mul(u64::from(*weight))))
     }
 
-    /// The limit that it breaks, if it breaks one, and by how much.
+    /// The first limit that the path breaks, and by how much; `None` if it breaks none.
     pub fn broken(&self, wants: &Wants) -> Option<(Limit, u64)> {
         let Policy { budget, success, avoid, .. } = &wants.policy;
         let beyond = |found: u64, limit: u64| (found > limit).then(|| found - limit);
@@ -136,9 +136,9 @@ impl Totals {
         None
     }
 
-    /// Chance of arrival in parts of 65,535.
+    /// The chance of arrival in parts of 65,535.
     pub fn success(&self) -> u16 {
-        // The greatest chance whose −ln is no less.
+        // The least chance whose −ln does not exceed the sum.
         let (mut low, mut high) = (1_u16, u16::MAX);
         while low < high {
             let middle = low + (high - low) / 2;
@@ -147,7 +147,8 @@ impl Totals {
         low
     }
 
-    /// The criterion that has grown most since, by weight: what it was and what it is.
+    /// The criterion that has grown most by weight since `before`, with its values then and now; `None` if none has
+    /// grown.
     pub fn grown_from(&self, before: &Self, weights: &[u8; 4]) -> Option<(Criterion, u64, u64)> {
         let weights = if *weights == [0; 4] { &BALANCED } else { weights };
         let all = [Criterion::Cost, Criterion::Delay, Criterion::Failures, Criterion::Energy];
@@ -159,13 +160,14 @@ impl Totals {
         (most.0 > 0).then_some((most.1, most.2, most.3))
     }
 
-    /// The criterion in which this is better than another by most, by weight: what the other has and what this has.
+    /// The criterion in which this path is better than another by most, by weight, with the other's value and this
+    /// one's.
     pub fn gain_over(&self, other: &Self, weights: &[u8; 4]) -> Option<(Criterion, u64, u64)> {
         other.grown_from(self, weights).map(|(criterion, own, others)| (criterion, others, own))
     }
 }
 
-/// −ln of a chance in parts of 65,535, in millionths.
+/// −ln of a chance that is given in parts of 65,535, in millionths.
 pub fn nats(success: u16) -> u64 {
     static TABLE: LazyLock<Vec<u32>> = LazyLock::new(|| {
         (0..=u16::MAX).map(|success| u32::try_from(exact_nats(success)).unwrap_or(u32::MAX)).collect()
@@ -173,12 +175,12 @@ pub fn nats(success: u16) -> u64 {
     TABLE[usize::from(success)].into()
 }
 
-/// By the binary logarithm, bit for bit the same everywhere.
+/// Computes [`nats`] from the binary logarithm in integers, with the same result on every machine.
 fn exact_nats(success: u16) -> u64 {
     if success == 0 {
         return HOPELESS;
     }
-    // success = 2^exponent · mantissa, mantissa in [1, 2) as 32-bit fraction.
+    // success = 2^exponent · mantissa, with the mantissa in [1, 2) as a number with 32 fractional bits.
     let exponent = u64::from(15 - success.leading_zeros());
     let mut mantissa = u64::from(success) << (32 - exponent);
     let mut log = exponent << 32;
@@ -189,13 +191,13 @@ fn exact_nats(success: u16) -> u64 {
             log |= 1 << bit;
         }
     }
-    // log2(65,535) in the same form, and ln 2 in millionths.
+    // log2(65,535) in the same format; ln 2 below is in millionths.
     const FULL: u64 = 68_719_382_000;
     let below = FULL.saturating_sub(log);
     u64::try_from((u128::from(below) * 693_147) >> 32).unwrap_or(u64::MAX)
 }
 
-/// What a policy makes small, of one link.
+/// What a policy minimises, for one link.
 pub fn weigh(metrics: &Metrics, weights: &[u8; 4]) -> u64 {
     Totals::of(metrics).weighed(weights)
 }

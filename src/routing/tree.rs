@@ -1,44 +1,47 @@
-//! Trees: how a group's routers hang together where its frames are not gossiped.
+//! Trees: along which links a group's routers pass on its frames where these are not gossiped.
 //!
-//! A router that has no member of a group forwards nothing for it, unless it joins parts of the group that lie apart: it is
-//! a *connector*. Which routers are, and along which links they pass the group's frames on, all compute for themselves, from
-//! advertisements alone ([`told_graph`](super::lsdb::Lsdb::told_graph)); those with the same database find the same tree.
+//! A router that has no member of a group forwards nothing for it, unless it joins parts of the group that are apart:
+//! then it is a *connector*. All routers compute for themselves which routers are connectors, and along which links the
+//! group's frames are passed on, from advertisements alone ([`told_graph`](super::lsdb::Lsdb::told_graph)); those with
+//! the same database find the same tree.
 //!
-//! **Mechanism.** A Steiner tree, at most twice as heavy as the lightest, in K. Mehlhorn's way ("A faster approximation
-//! algorithm for the Steiner problem in graphs", Information Processing Letters 27, 1988):
+//! **Mechanism.** A Steiner tree, at most twice as heavy as the lightest one, by the algorithm of K. Mehlhorn ("A
+//! faster approximation algorithm for the Steiner problem in graphs", Information Processing Letters 27, 1988):
 //!
-//! 1. Every node finds its nearest member, and the way there: one search from all members at once.
-//! 2. Each link between nodes of different members joins the two, at the weight of the whole way between them.
-//! 3. The lightest of these that join what is not yet joined are taken, in order of weight.
-//! 4. The tree is these links with the ways from their ends to the members.
+//! 1. For every node the nearest member is found, and the path to it: one search from all members at once.
+//! 2. Each link between nodes with different nearest members joins these two members, at the weight of the whole path
+//!    between them.
+//! 3. In order of weight, the links are taken that join members that are not joined yet.
+//! 4. The tree consists of these links and the paths from their ends to the members.
 //!
-//! A link weighs its price first, so that no money is spent where a free way exists; among equal prices its delay, longer the
-//! more frames have to be sent again, and a little for the hop.
+//! The weight of a link is first its price, so that no money is spent where a free path exists. Among equal prices it
+//! is the delay, increased by the share of frames that have to be sent again, and by a small amount for the hop.
 //!
 //! Invariants
 //! 1. A tree joins all members that the graph joins, has no cycle, and ends in members only.
-//! 2. The same graph and members give the same tree on every machine: whole numbers, and no two ways of equal rank.
+//! 2. The same graph and members give the same tree on every machine: weights are integers, and no two paths have equal
+//!    rank.
 
 use crate::id::Pseudonym;
 use crate::routing::graph::{Edge, Graph, NodeIndex};
 use core::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
-/// What a hop weighs besides its delay, in microseconds.
+/// What a hop adds to the weight besides its delay, in microseconds.
 const HOP: u64 = 1_000;
 
-/// A graph made ready for trees: of each pair of neighbours the lightest link.
+/// A graph prepared for trees: for each pair of neighbours, the lightest link.
 #[derive(Clone, Debug)]
 pub struct SteinerTrees<'a> {
     graph: &'a Graph,
-    /// By node: neighbour, weight, bearer.
+    /// The links of each node: neighbour, weight, bearer.
     links: Vec<Vec<(NodeIndex, Weight, u8)>>,
 }
 
-/// Price in micro-units per MB, then microseconds.
+/// The price in micro-units of money per MB, then the delay in microseconds.
 type Weight = (u64, u64);
 
-/// One group's tree.
+/// The tree of one group.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tree {
     branches: BTreeMap<Pseudonym, Vec<Branch>>,
@@ -47,23 +50,23 @@ pub struct Tree {
 /// A link of a tree, from one of its ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Branch {
-    /// The neighbour.
+    /// The neighbour at the other end.
     pub to: Pseudonym,
-    /// Bearer class.
+    /// The bearer class.
     pub bearer: u8,
 }
 
-/// What the search knows of a node.
+/// The result of the search for a node.
 #[derive(Clone, Copy)]
 struct Reached {
     weight: Weight,
     member: NodeIndex,
-    /// Where the way to the member goes on, and over which bearer; nothing for the member.
+    /// The next node on the path to the member, and the bearer of the link to it; `None` for the member itself.
     next: Option<(NodeIndex, u8)>,
 }
 
 impl<'a> SteinerTrees<'a> {
-    /// Of a graph. A link that is not there both ways is left out.
+    /// Prepares a graph. A link that does not exist in both directions is left out.
     pub fn new(graph: &'a Graph) -> Self {
         let links = (0..).take(graph.len()).map(|node| {
             let mut links: Vec<(NodeIndex, Weight, u8)> = Vec::new();
@@ -82,7 +85,7 @@ impl<'a> SteinerTrees<'a> {
         Self { graph, links: links.collect() }
     }
 
-    /// The tree that joins these routers. Who is not in the graph is not in the tree.
+    /// The tree that joins these routers. A router that is not in the graph is not in the tree.
     pub fn of(&self, members: &BTreeSet<Pseudonym>) -> Tree {
         let members: Vec<NodeIndex> = members.iter().filter_map(|member| self.graph.index(member)).collect();
         let reached = self.reach(&members);
@@ -126,8 +129,8 @@ impl<'a> SteinerTrees<'a> {
         Tree { branches }
     }
 
-    /// The nearest member of every node that has one, and the way there. Of two at one weight the lower member counts, of
-    /// two ways the one over the lower neighbour.
+    /// For every node, the nearest member, if it has one, and the path there. Of two members at one weight the lower
+    /// one counts, of two paths the one over the lower neighbour.
     fn reach(&self, members: &[NodeIndex]) -> Vec<Option<Reached>> {
         let mut reached: Vec<Option<Reached>> = vec![None; self.links.len()];
         let mut heap = BinaryHeap::new();
@@ -150,17 +153,17 @@ impl<'a> SteinerTrees<'a> {
 }
 
 impl Tree {
-    /// Whether a router has a part in it: as a member, or as a connector between members.
+    /// Whether a router takes part in the tree: as a member, or as a connector between members.
     pub fn holds(&self, router: &Pseudonym) -> bool {
         self.branches.contains_key(router)
     }
 
-    /// Where a router passes the group's frames on, but for where one came from; ascending.
+    /// The links over which a router passes on the group's frames, except the one that a frame came from; ascending.
     pub fn branches(&self, router: &Pseudonym) -> &[Branch] {
         self.branches.get(router).map_or(&[], Vec::as_slice)
     }
 
-    /// All routers that have a part in it, ascending.
+    /// All routers that take part in the tree, ascending.
     pub fn routers(&self) -> impl Iterator<Item = &Pseudonym> {
         self.branches.keys()
     }
@@ -176,7 +179,7 @@ fn sum(one: Weight, other: Weight) -> Weight {
     (one.0.saturating_add(other.0), one.1.saturating_add(other.1))
 }
 
-/// Which members are joined already.
+/// The sets of members that are already joined.
 struct Parts(Vec<NodeIndex>);
 
 impl Parts {
@@ -184,7 +187,7 @@ impl Parts {
         Self((0..).take(nodes).collect())
     }
 
-    /// Joins the parts of two; answers whether they were apart.
+    /// Joins the sets of two members; returns whether they were apart.
     fn join(&mut self, one: NodeIndex, other: NodeIndex) -> bool {
         let (one, other) = (self.root(one), self.root(other));
         self.0[one.max(other) as usize] = one.min(other);
@@ -215,7 +218,7 @@ mod tests {
         numbers.iter().map(|number| node(*number)).collect()
     }
 
-    /// Links both ways, each as (one, other, bearer, price, delay in ms).
+    /// Links in both directions, each as (one, other, bearer, price, delay in ms).
     fn graph(nodes: u8, links: &[(u8, u8, u8, u64, u32)]) -> Graph {
         let edges = links.iter().flat_map(|(one, other, bearer, price, delay)| {
             let metrics = Metrics {
@@ -232,7 +235,7 @@ mod tests {
         Graph::new((1..=nodes).map(node), edges.collect::<Vec<_>>())
     }
 
-    /// Its links as (lower, higher, bearer).
+    /// The links of a tree as (lower, higher, bearer).
     fn links(tree: &Tree) -> Vec<(u8, u8, u8)> {
         let from = |router: &Pseudonym| {
             let router = router.0[0];
@@ -243,7 +246,7 @@ mod tests {
 
     #[test]
     fn a_connector_joins_what_lies_apart() {
-        // 1 - 2 - 3, and 4 at 2: with 1, 3 and 4 as members 2 connects, and nobody else takes part.
+        // 1 - 2 - 3, and 4 at 2: with 1, 3 and 4 as members, 2 is a connector, and no other router takes part.
         let graph = graph(6, &[(1, 2, 0, 0, 1), (2, 3, 0, 0, 1), (2, 4, 1, 0, 1), (4, 5, 0, 0, 1)]);
         let trees = SteinerTrees::new(&graph);
         let tree = trees.of(&set(&[1, 3, 4, 6, 99]));
@@ -257,7 +260,7 @@ mod tests {
 
     #[test]
     fn a_free_way_is_preferred_however_long() {
-        // 1 and 3 over cellular, or over 2 by wire, slowly; and 1 - 2 by satellite too, faster but at a price.
+        // 1 and 3 are joined over cellular, or over 2 by a slow wire; 1 - 2 also by satellite, faster but at a price.
         let graph = graph(3, &[(1, 3, 2, 5, 1), (1, 2, 0, 0, 900), (2, 3, 0, 0, 900), (1, 2, 3, 9, 1)]);
         assert_eq!(links(&SteinerTrees::new(&graph).of(&set(&[1, 3]))), [(1, 2, 0), (2, 3, 0)]);
     }
@@ -279,7 +282,7 @@ mod tests {
         assert_eq!(links(&SteinerTrees::new(&graph).of(&set(&[1, 2]))), []);
     }
 
-    /// Which part of the graph a node is in, by the lowest of it.
+    /// For each node, the lowest node of its part of the graph.
     fn parts(nodes: u8, links: impl Iterator<Item = (u8, u8)>) -> Vec<u32> {
         let mut parts = Parts::new(usize::from(nodes) + 1);
         for (one, other) in links {
@@ -289,6 +292,7 @@ mod tests {
     }
 
     proptest! {
+        /// Invariants 1 and 2.
         #[test]
         fn trees_join_their_members_without_a_cycle_and_end_in_members(
             all in prop::collection::vec((1u8..=20, 1u8..=20, 0u8..3, 0u64..3, 0u32..20), 0..60),
@@ -317,7 +321,7 @@ mod tests {
             for router in tree.routers() {
                 prop_assert!(members.contains(&router.0[0]) || tree.branches(router).len() > 1);
             }
-            // The same from the same links in another order.
+            // The same links in another order give the same tree.
             let turned: Vec<_> = all.iter().rev().copied().collect();
             let again = SteinerTrees::new(&super::tests::graph(20, &turned)).of(&members.iter().map(|n| node(*n)).collect());
             prop_assert_eq!(tree, again);

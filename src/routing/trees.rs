@@ -1,18 +1,19 @@
-//! Shortest-path trees that are kept, so that most searches are a walk.
+//! Tree cache: shortest-path trees that are kept, so that most searches only follow a path in a tree.
 //!
-//! **Mechanism.** A tree holds the shortest paths from a node to all others, by some weights and past some bearers. A query
-//! whose path in the tree keeps all of its limits is answered by that path: no other is shorter. Its alternate is
-//! remembered beside it. Any other query takes the long way, from the tree's path on ([`search`](super::search)); answers
-//! are the same as without trees.
+//! **Mechanism.** A tree holds the shortest paths from a node to all others, by given weights and without given
+//! bearers. If a query's path in the tree keeps all of the query's limits, it is the answer, because no other path is
+//! shorter. Its alternate is kept with it. Any other query needs a search, which starts from the tree's path
+//! ([`search`](super::search)). Answers are the same as without trees.
 //!
-//! When the graph, a doubt or a shunned pair has changed, the tree is repaired when it is next asked for: edges are
-//! compared with those it was grown from, and only what lies behind a worse edge, or is better reached by a better one, is
-//! reached anew. The tree is then the one that would have been grown.
+//! When the graph, a doubt or a shunned pair has changed, a tree is repaired the next time that it is needed: the edges
+//! are compared with those that it was grown from, and only those nodes are reached anew that are behind a worse edge,
+//! or are better reached by a better one. The result is the tree that would have been grown.
 //!
 //! Invariants
 //! 1. A tree answers as [`search`](super::search::search) does.
-//! 2. There are at most [`MAX_TREES`]; drop policy: the one used least recently ([`Counters::dropped`]).
-//! 3. A tree remembers at most [`MAX_ALTERNATES`]; drop policy: all are forgotten ([`Counters::forgotten`]).
+//! 2. There are at most [`MAX_TREES`] trees. Drop policy: the least recently used one is dropped
+//!    ([`Counters::dropped`]).
+//! - A tree keeps at most [`MAX_ALTERNATES`] alternates. Drop policy: all are forgotten ([`Counters::forgotten`]).
 
 mod repair;
 #[cfg(test)]
@@ -27,25 +28,26 @@ use crate::id::Pseudonym;
 use repair::Shape;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Most trees. A node asks from itself, so this is how many policies it serves at once without growing trees anew.
+/// The most trees. A node searches from itself, so this is the number of policies that it serves at once without
+/// growing trees anew.
 pub const MAX_TREES: usize = 8;
-/// Most destinations whose alternate a tree remembers: as many as there are routers in an area.
+/// The most destinations whose alternate a tree keeps: the number of routers of the largest area.
 pub const MAX_ALTERNATES: usize = 1_024;
 
-/// What has been done since the start.
+/// Counts of what was done since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Queries that a tree answered.
+    /// The queries that a tree answered.
     pub walked: u64,
-    /// Queries that took the long way.
+    /// The queries that needed a search.
     pub searched: u64,
-    /// Trees grown.
+    /// The trees that were grown.
     pub grown: u64,
-    /// Trees that were repaired, or found to hold still, after a change.
+    /// The trees that were repaired, or found to be still valid, after a change.
     pub repaired: u64,
-    /// Trees dropped for others.
+    /// The trees that were dropped for others.
     pub dropped: u64,
-    /// Times a tree forgot its alternates for want of room.
+    /// The number of times that a tree forgot its alternates for want of room.
     pub forgotten: u64,
 }
 
@@ -57,17 +59,17 @@ pub struct SptCache {
     counters: Counters,
 }
 
-/// From where, by which weights, past which bearers.
+/// The start, the weights and the avoided bearers of a tree.
 type Key = (Pseudonym, [u8; 4], u16);
 
-/// By targets: the shortest path that is disjoint from the shortest, if there is one. Its edges only: what they are worth
-/// may change in what the tree does not weigh.
+/// For each set of targets, the shortest path that is disjoint from the shortest one, if there is one. Only its edges
+/// are kept, because metrics that the tree does not weigh may change.
 type Alternates = BTreeMap<Vec<NodeIndex>, Option<Vec<EdgeIndex>>>;
 
 #[derive(Debug)]
 struct Kept {
     key: Key,
-    /// What it was grown from.
+    /// The generation of the graph that it was grown from.
     generation: u64,
     doubts: BTreeMap<(NodeIndex, NodeIndex), u16>,
     shunned: BTreeSet<(NodeIndex, NodeIndex)>,
@@ -75,15 +77,15 @@ struct Kept {
     objective: Objective,
     reach: Vec<Reach>,
     alternates: Alternates,
-    /// When it was asked last, in queries.
+    /// The number of the query that used it last.
     used: u64,
 }
 
 impl SptCache {
-    /// As [`search`](super::search::search); `generation` changes whenever `graph` does.
+    /// Searches as [`search`](super::search::search) does. `generation` changes whenever `graph` does.
     ///
     /// # Errors
-    /// As there.
+    /// [`NoPath`] if no path keeps all limits, or none was found.
     pub fn search(
         &mut self,
         graph: &Graph,
@@ -118,12 +120,12 @@ impl SptCache {
         }
     }
 
-    /// What has been done since the start.
+    /// Counts of what was done since the start.
     pub fn counters(&self) -> Counters {
         self.counters
     }
 
-    /// The place of the tree that a query needs, as of now.
+    /// The index of the tree that a query needs, up to date.
     fn tree(&mut self, query: &Query<'_>, generation: u64, from: NodeIndex) -> usize {
         let (graph, overlay) = (query.graph, query.overlay);
         let View { weights, avoid, .. } = query.view(true);
@@ -163,7 +165,7 @@ impl SptCache {
 }
 
 impl Kept {
-    /// Whether nothing has changed since.
+    /// Whether nothing that the tree depends on has changed.
     fn holds(&self, graph: &Graph, generation: u64, overlay: &Overlay) -> bool {
         self.generation == generation
             && self.reach.len() == graph.len()
@@ -172,7 +174,7 @@ impl Kept {
             && self.shunned == overlay.shunned
     }
 
-    /// The tree of another graph, or by other terms, and the alternates that still hold.
+    /// The tree for another graph or objective, and the alternates that are still valid.
     fn repaired(&mut self, graph: &Graph, objective: &Objective) -> Option<(Vec<Reach>, Alternates)> {
         if self.objective == *objective && self.shape.is(graph) {
             return Some((std::mem::take(&mut self.reach), std::mem::take(&mut self.alternates)));
@@ -186,7 +188,7 @@ impl Kept {
         Some(self.objective.path(graph, path_to(&self.reach, &self.objective.steps, end)))
     }
 
-    /// The best path beside the tree's own.
+    /// The best path that is disjoint from the tree's own.
     fn alternate(&mut self, query: &Query<'_>, best: &Path, counters: &mut Counters) -> Option<Path> {
         if best.edges.is_empty() {
             return None;
@@ -201,7 +203,7 @@ impl Kept {
             }
             self.alternates.insert(query.ends.to.to_vec(), query.shortest(&objective).map(|path| path.edges));
         }
-        // None without limits is none within them.
+        // If there is none without limits, there is none within them.
         let edges = self.alternates.get(query.ends.to)?.clone()?;
         let shortest = Some(self.objective.path(graph, edges)).filter(|path| free(graph, path, overlay));
         if shortest.as_ref().is_some_and(|path| query.broken(path).is_empty()) {

@@ -33,7 +33,7 @@ struct Bench {
     to: Name,
     ends: Vec<End<u32>>,
     overdue: Overdue,
-    /// The store's records.
+    /// The records of the store.
     disk: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
@@ -53,12 +53,13 @@ impl Bench {
         self.outgoing.submit(&self.to, message(token, ack, lifetime_s), now, &mut self.rng).expect("room")
     }
 
-    /// Takes a parcel; the sequence numbers and tokens in it.
+    /// Takes a parcel; returns the sequence numbers and tokens in it.
     fn take(&mut self, now: Now) -> Vec<(u64, u32)> {
         self.take_by(Unix(0), None, now)
     }
 
-    /// The same on a way on which it arrives then, in place of one on which it would arrive later.
+    /// The same on a path on which the parcel arrives at `arrives`, taken in place of one on which it would arrive at
+    /// `spares`.
     fn take_by(&mut self, arrives: Unix, spares: Option<Unix>, now: Now) -> Vec<(u64, u32)> {
         let mut plain = Vec::new();
         let departure = Departure {
@@ -99,7 +100,7 @@ impl Bench {
         }
     }
 
-    /// A new process finds what the store holds; a message's token is in its payload.
+    /// Starts a new process on what the store holds. A message's token is in its payload.
     fn restart(&mut self, now: Now) {
         self.outgoing = Outgoing::new();
         for value in self.disk.values() {
@@ -126,6 +127,8 @@ fn what_a_receipt_confirms_is_delivered_once() {
     assert_eq!((bench.outgoing.open(), bench.outgoing.next_wake()), (0, None));
 }
 
+/// Invariant 2 of delivery::stream.
+/// Invariant 3.
 #[test]
 fn a_broken_path_sends_again_under_the_old_numbers_and_in_order() {
     let mut bench = Bench::new();
@@ -207,6 +210,8 @@ fn what_is_in_a_hurry_and_what_has_time_share_no_batch_where_a_way_parts_them() 
     assert_eq!(bench.take_by(late, None, at(0)), [(4, 4)]);
 }
 
+/// Invariant 2.
+/// Invariant 1 of delivery::stream.
 #[test]
 fn a_full_stream_refuses() {
     let mut bench = Bench::new();
@@ -217,6 +222,7 @@ fn a_full_stream_refuses() {
     assert_eq!(bench.outgoing.submit(&bench.to, more, at(0), &mut bench.rng), Err(Full::Stream));
 }
 
+/// Invariant 2 of delivery::persisted.
 #[test]
 fn after_a_restart_what_was_open_goes_under_its_old_number_and_what_is_new_in_a_new_stream() {
     let mut bench = Bench::new();
@@ -228,7 +234,7 @@ fn after_a_restart_what_was_open_goes_under_its_old_number_and_what_is_new_in_a_
     bench.restart(at(2));
     let new = bench.submit(9, Ack::End, 30, at(2));
     assert_ne!(new.stream, ids[0].stream);
-    // The refused one is not sent again.
+    // The refused message is not sent again.
     assert_eq!(bench.take(at(2)), [(1, 1)]);
     assert_eq!(bench.take(at(2)), [(3, 3), (4, 4)]);
     assert_eq!(bench.take(at(2)), [(1, 9)]);
@@ -263,6 +269,8 @@ fn a_clock_that_was_ahead_before_a_restart_stretches_no_deadline() {
 }
 
 proptest! {
+    /// Invariant 1.
+    /// Invariant 1 of delivery.
     #[test]
     fn every_message_ends_exactly_once(steps in proptest::collection::vec((0u8..6, 1u64..40), 1..200)) {
         let mut bench = Bench::new();
@@ -292,7 +300,8 @@ proptest! {
         prop_assert_eq!((bench.outgoing.open(), bench.outgoing.bytes), (0, 0));
     }
 
-    /// With restarts: what was written ends at least once, and nothing ends as failed that ends again.
+    /// What was written ends at least once across restarts, and a message that ended as failed does not end again.
+    /// Invariant 1 of delivery::persisted.
     #[test]
     fn what_was_kept_ends_after_any_restart(steps in proptest::collection::vec((0u8..7, 1u64..40), 1..200)) {
         let mut bench = Bench::new();
@@ -327,7 +336,7 @@ proptest! {
             let delivered = |fate: &&Fate| matches!(fate, Fate::Delivered { .. });
             let told = fates.iter().filter(delivered).count();
             prop_assert!(!fates.is_empty(), "{token} never ended");
-            // Delivered ones may be told again, or not at all any more; a failure is the last that is heard.
+            // A delivered message may be reported again, or not at all; a failure is the last that is reported.
             prop_assert!(fates.len() - told <= 1, "{token} ended as {fates:?}");
         }
     }

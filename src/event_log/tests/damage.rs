@@ -1,4 +1,4 @@
-//! Every way to damage a log, and what is said of it.
+//! Every kind of damage to a log, and how it is reported.
 
 use super::*;
 
@@ -18,6 +18,7 @@ fn a_changed_byte_names_its_record() {
     }
 }
 
+/// Invariant 4: any byte of the head.
 #[test]
 fn a_changed_byte_of_the_head_shows() {
     let disk = Disk::of(4);
@@ -25,7 +26,7 @@ fn a_changed_byte_of_the_head_shows() {
     for byte in 0..head.len() {
         let mut tampered = disk.clone();
         tampered.head.as_mut().expect("a head")[byte] ^= 0x01;
-        // The mark of what was reported is no part of the chain: it is the last byte here.
+        // The last byte here is the note of reported damage, which is not part of the chain.
         assert!(tampered.verify().is_err() || byte == head.len() - 1, "byte {byte}");
     }
 }
@@ -89,6 +90,7 @@ fn damage_found_at_boot_is_reported_once_and_stays_visible() {
     assert_eq!((found.sequence, broken), (4, 1));
 }
 
+/// Invariant 1.
 #[test]
 fn after_a_cut_tail_no_number_is_used_again() {
     let mut disk = Disk::of(10);

@@ -1,8 +1,8 @@
-//! Events to the byte: what is on disk of each kind, the line and the fields that it is shown as.
+//! Events to the byte: the stored form of each kind, and the line and the fields that it is shown as.
 //!
-//! `tests/vectors/events.json` holds one of every kind, then other forms of some. What is there is in the logs of devices, which a later version has to
-//! read: a kind that changes takes a new number, not a new vector. `M2MESH_BLESS=1 cargo test --lib` writes the file anew, for
-//! a kind that is new.
+//! `tests/vectors/events.json` holds one event of every kind, then further forms of some. The same bytes are in the
+//! logs of devices, and a later version has to read them: a kind that changes takes a new number, not a new vector.
+//! `M2MESH_BLESS=1 cargo test --lib` rewrites the file, for a kind that is new.
 
 use super::{others, samples};
 use crate::event_log::Event;
@@ -20,6 +20,7 @@ fn rendered() -> String {
     format!("[\n{}\n]\n", samples().iter().chain(&others()).map(one).collect::<Vec<_>>().join(",\n"))
 }
 
+/// Invariant 1 of event_log::event.
 #[test]
 fn what_is_on_disk_of_each_kind_and_how_it_is_shown_does_not_change() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/events.json");

@@ -1,27 +1,28 @@
-//! The chance that a probe comes back in good time.
+//! Chance: the chance that a probe comes back in good time.
 //!
 //! **Mechanism.** Successes and failures are counted, and the counts fade: with each probe, by a half in
-//! [`HALF_LIFE_PROBES`], and with time, by a half in [`HALF_LIFE`]. They are the parameters of a Beta distribution, to which
-//! trust adds successes that nobody has seen: [`TRUST`] for a new link, a half less with each failure, and coming back with
-//! [`TRUST_HALF_LIFE`]. So a link without failures counts as good however few its probes, and one with failures by what is
-//! seen alone. What is told is the lower end of Wilson's interval, one-sided, 95 %.
+//! [`HALF_LIFE_PROBES`], and with time, by a half in [`HALF_LIFE`]. They are the parameters of a Beta distribution, to
+//! which *trust* adds successes that were not observed: [`TRUST`] for a new link, halved by each failure, and
+//! recovering with a half-life of [`TRUST_HALF_LIFE`]. So a link without failures counts as good however few its probes
+//! are, and a link with many failures is judged by its probes alone. The reported value is the lower end of Wilson's
+//! score interval, one-sided, at 95 %.
 
 use crate::link::fade::{STEPS, faded, steps};
 use crate::time::Time;
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
 
-/// One probe.
+/// The count of one probe.
 const ONE: u64 = 1 << 20;
-/// Successes that a link without failures is credited with: then the lower bound is 0.99.
+/// The successes that a link without failures is credited with: they make the lower bound 0.99.
 const TRUST: u64 = 268 * ONE;
-/// Trust that was lost is half back after so long without a failure.
+/// The time without a failure after which half of the lost trust is back.
 const TRUST_HALF_LIFE: Duration = Duration::from_secs(3_600);
-/// Counts are half as much after so many probes,
+/// The number of probes after which counts are halved,
 const HALF_LIFE_PROBES: u64 = 32;
-/// and after so long: this part of the trust's half-life, ten minutes.
+/// and the time after which they are halved, as a divisor of the trust's half-life: ten minutes.
 const HALF_LIFE: u64 = 6;
-/// z of a one-sided interval of 95 %, in thousandths, and its square in parts of [`ONE`].
+/// The z of a one-sided interval of 95 %, in thousandths, and its square in parts of [`ONE`].
 const Z: u64 = 1_645;
 const Z_SQUARED: u64 = Z * Z * ONE / 1_000_000;
 
@@ -30,7 +31,7 @@ pub(super) struct Chance {
     successes: u64,
     failures: u64,
     trust: u64,
-    /// Until when they have been faded.
+    /// The time up to which the counts have been faded.
     faded: u64,
 }
 
@@ -55,7 +56,7 @@ impl Chance {
         }
     }
 
-    /// In parts of 65,535.
+    /// The lower bound of the chance, in parts of 65,535.
     pub(super) fn lower_bound(&self, now: Time) -> u16 {
         let mut this = self.clone();
         this.fade(now);

@@ -1,15 +1,19 @@
-//! Round trips: smoothed with their mean deviation as in RFC 6298 (J = 1/8, 1/4), and the shortest of late.
+//! Round trips: smoothed with their mean deviation as in RFC 6298 (gains 1/8 and 1/4), and the shortest of the last
+//! minutes.
 //!
-//! **Late** answers were held up by a retransmission below: they took more than twice what a good answer takes, and [`SLACK`].
-//! What a good answer takes is the quarter of the last [`RECENT`] that were quickest; before there are a few, the shortest. Whether
-//! a late answer was an accident shows with the next one that is not late: then those before it count as failures. A run of
-//! [`SLOW_RUN`] is no accident but a link that has become slow for good, and of them only those count that are late by the
-//! shortest among them: on a lossy link, where each repetition holds up what follows, there are some.
+//! **Late** answers were held up by a retransmission below: they took more than twice the usual time plus [`SLACK`].
+//! The usual time is the first quartile of the last [`RECENT`] answers, or the shortest time before there are
+//! [`ENOUGH`] of them. Whether late answers were accidents shows with the next answer that is not late: then the late
+//! ones before it count as failures. A run of [`SLOW_RUN`] late answers is no accident: the link has become slow for
+//! good. Of these answers, only those count as failures that are late compared with the shortest among them; on a lossy
+//! link, where each retransmission holds up what follows, there are some.
 //!
-//! A late answer's time is held back until then, so that failures and the delay that they make are told together.
+//! The time of a late answer is held back until then, so that failures and the delay that they cause are reported
+//! together.
 //!
-//! The shortest is that of this half of a window and of the half before, so it is forgotten after a whole one at the latest. A
-//! link that has become slow for good is known by [`SLOW_RUN`] late answers in a row: then the shortest of these counts.
+//! The shortest time is the minimum over this half of a window and the half before it, so a time is forgotten after a
+//! whole window at the latest. When a run of [`SLOW_RUN`] late answers shows that a link has become slow for good, the
+//! shortest of the run takes its place.
 
 use super::SLACK;
 use crate::time::Time;
@@ -17,38 +21,38 @@ use core::time::Duration;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
-/// Half of the window in which the shortest round trip is looked for.
+/// Half of the window over which the shortest round trip is kept.
 const HALF_WINDOW: Duration = Duration::from_secs(300);
-/// So many late answers in a row are no accident: with one in five lost, it happens once in 400,000.
+/// The number of late answers in a row that is no accident: with one in five lost, such a run happens once in 400,000.
 const SLOW_RUN: u8 = 8;
-/// Answers of which the quickest quarter counts.
+/// The number of latest answers whose first quartile is the usual time.
 const RECENT: usize = 16;
-/// Fewer than these say nothing about what a link is like.
+/// The least number of answers for which the quartile is used.
 const ENOUGH: usize = 4;
-/// Wait for the first answer (RFC 6298, 2.1).
+/// The wait for the first answer in microseconds (RFC 6298, 2.1).
 const FIRST_TIMEOUT: u64 = 1_000_000;
-/// Least wait for an answer. The RFC has a second, for what is then sent again; a probe is not.
+/// The least wait for an answer in microseconds. The RFC has a second, because data is then sent again; a probe is not.
 const LEAST_TIMEOUT: u64 = 200_000;
-/// Most.
+/// The longest wait for an answer in microseconds.
 const MOST_TIMEOUT: u64 = 60_000_000;
 
-/// Microseconds throughout.
+/// The state of the estimate. All times are in microseconds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct RoundTrip {
-    /// Eight times the smoothed round trip, and four times its mean deviation.
+    /// The smoothed round trip times eight, and its mean deviation times four.
     smoothed: Option<(u64, u64)>,
-    /// Shortest of this half of a window, and of the one before.
+    /// The shortest round trip of this half of the window, and of the half before it.
     shortest: Option<(u64, u64)>,
     /// When this half began.
     since: u64,
-    /// Late answers in a row, and the shortest of them.
+    /// The number of late answers in a row, and the shortest of them.
     late: (u8, u64),
-    /// Those of them whose time is not smoothed in yet.
+    /// The times that have not been added to the smoothed time yet.
     #[serde(default)]
     held: Vec<u64>,
-    /// The last answers, late or not.
+    /// The latest answers, late or not.
     recent: VecDeque<u64>,
-    /// Unanswered probes in a row.
+    /// The number of unanswered probes in a row.
     missing: u8,
 }
 
@@ -58,7 +62,8 @@ impl RoundTrip {
         self.missing = 0;
     }
 
-    /// Answers how many probes are known to have failed now, and whether this one is known to be good.
+    /// Adds a measurement. Returns how many probes are now known to have failed, and whether this one is known to be
+    /// good.
     pub(super) fn measured(&mut self, took: Duration, now: Time) -> (usize, bool) {
         let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).min(u64::from(u32::MAX));
         self.missing = 0;
@@ -85,7 +90,7 @@ impl RoundTrip {
         }
         self.shortest = Some(match self.shortest {
             Some((this, _)) if now.since(Time(self.since)) >= HALF_WINDOW => {
-                // What is older than the half before is older than the window.
+                // A value older than the previous half is older than the window.
                 let over = now.since(Time(self.since)) >= HALF_WINDOW * 2;
                 self.since = now.0;
                 (took, if over { took } else { this })
@@ -102,12 +107,12 @@ impl RoundTrip {
     fn smooth(&mut self, took: u64) {
         self.smoothed = Some(match self.smoothed {
             None => (took * 8, took * 2),
-            // The deviation first: it is that from the mean before.
+            // The deviation comes first: it is measured from the previous mean.
             Some((mean, deviation)) => (mean - mean / 8 + took, deviation - deviation / 4 + (mean / 8).abs_diff(took)),
         });
     }
 
-    /// What a good answer takes.
+    /// The usual time of a good answer.
     fn usual(&self) -> Option<u64> {
         if self.recent.len() < ENOUGH {
             return self.shortest.map(|(this, before)| this.min(before));
@@ -121,7 +126,7 @@ impl RoundTrip {
         self.missing = self.missing.saturating_add(1);
     }
 
-    /// Delay of one way, and its mean deviation.
+    /// The one-way delay and its mean deviation in microseconds; `None` before the first measurement.
     pub(super) fn one_way(&self) -> Option<(u32, u32)> {
         let narrow = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
         self.smoothed.map(|(mean, deviation)| (narrow(mean / 16), narrow(deviation / 8)))
@@ -138,7 +143,7 @@ impl RoundTrip {
     }
 }
 
-/// Whether an answer was held up, where a good one takes as long as `usual`.
+/// Whether an answer was held up, if a good one takes `usual`.
 fn is_late(took: u64, usual: u64) -> bool {
     Duration::from_micros(took) > Duration::from_micros(usual) * 2 + SLACK
 }

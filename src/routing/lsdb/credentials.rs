@@ -1,14 +1,15 @@
-//! Whose a credential is, and whose a handle: of the entries, and of what they have replaced.
+//! Credentials: which router has a credential, and which a handle: those of the entries, and those that they have
+//! replaced.
 
 use super::{Entry, MAX_ROUTERS};
 use crate::id::{CredentialHash, CredentialPrefix, Handle, Pseudonym};
 use crate::time::Unix;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Most that are known. Drop policy: of those that are known, the one that ends first goes.
+/// The most credentials known. Drop policy: the known credential that expires first is forgotten.
 const MAX_CREDENTIALS: usize = 3 * MAX_ROUTERS;
 
-/// Credentials while they are accepted.
+/// The known credentials that have not expired.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Credentials {
     known: BTreeMap<CredentialHash, Known>,
@@ -24,7 +25,7 @@ struct Known {
 }
 
 impl Credentials {
-    /// Takes an advertisement's credential; answers whether it is a new one.
+    /// Takes an advertisement's credential; returns whether it is new.
     pub(super) fn learn(&mut self, entry: &Entry) -> bool {
         let hash = entry.lsa.origin;
         if self.known.contains_key(&hash) {
@@ -40,7 +41,7 @@ impl Credentials {
         true
     }
 
-    /// Forgets those that are accepted no more; answers whether there were any.
+    /// Forgets the expired credentials; returns whether there were any.
     pub(super) fn expire(&mut self, now: Unix) -> bool {
         let over = self.known.iter().filter(|(_, known)| known.until < now);
         let over: Vec<CredentialHash> = over.map(|(hash, _)| *hash).collect();
@@ -59,12 +60,12 @@ impl Credentials {
         self.known.get(hash).map(|known| known.router)
     }
 
-    /// Routers with a credential that begins like that.
+    /// The routers with a credential that begins with this prefix.
     pub(super) fn routers_under(&self, prefix: &CredentialPrefix) -> impl Iterator<Item = Pseudonym> {
         self.known.range(prefix.hashes()).map(|(_, known)| known.router)
     }
 
-    /// The same, and when its epoch begins.
+    /// The router with a credential, and when the credential's epoch begins.
     pub(super) fn router_since(&self, hash: &CredentialHash) -> Option<(Pseudonym, Unix)> {
         self.known.get(hash).map(|known| (known.router, known.since))
     }
@@ -73,7 +74,7 @@ impl Credentials {
         self.routers_with(handle).next()
     }
 
-    /// Routers whose credentials have the handle: more than one only where an issuer lies.
+    /// The routers whose credentials have a handle: more than one only if an issuer is dishonest.
     pub(super) fn routers_with(&self, handle: &Handle) -> impl Iterator<Item = Pseudonym> {
         let all = (*handle, CredentialHash([0; 16]))..=(*handle, CredentialHash([0xff; 16]));
         self.by_handle.range(all).filter_map(|(_, hash)| self.router_of(hash))

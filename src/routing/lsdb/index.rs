@@ -1,11 +1,11 @@
-//! Which routers have a leaf, a group, a service.
+//! Index: which routers have a leaf, a group or a service.
 
 use super::Entry;
 use crate::id::{Handle, Pseudonym, Tag};
 use crate::wire::lsa::Lsa;
 use std::collections::BTreeSet;
 
-/// Pairs, so that all routers of a name lie side by side.
+/// Sets of pairs, so that all routers of a name are adjacent.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Index {
     leaves: BTreeSet<(Handle, Pseudonym)>,
@@ -37,7 +37,7 @@ impl Index {
         }
     }
 
-    /// One entry in another's place. Most often only metrics have changed.
+    /// Replaces one entry of a router by another. Most often only metrics have changed.
     pub(super) fn replace(&mut self, before: &Entry, entry: &Entry) {
         let names = |lsa: &Lsa| (lsa.leaving, lsa.leaves.len(), lsa.groups.len(), lsa.services.len());
         let (old, new) = (&before.lsa, &entry.lsa);

@@ -1,11 +1,12 @@
-//! From advertisements to a graph: what both ends of a link say, joined.
+//! Joined: from advertisements to a graph, by joining the claims of both ends of each link.
 //!
-//! 1. Every router that is not leaving claims its links. Names are resolved to routers; of two claims that turn out to be
-//!    of one link the worse counts.
-//! 2. The own claims are what this node sees itself, now, in place of what it has told.
-//! 3. A link counts if the other end claims one of the same bearer, at the worse of both claims for each metric. What this
-//!    node measures on a link of its own (delay, deviation, success) counts alone for the way out.
-//! 4. A node that has told nothing is claimed by nobody: its own links count as it sees them.
+//! 1. Every router that is not leaving claims its links. Neighbours are resolved to routers; if two claims turn out to
+//!    be of one link, the worse of them counts for each metric.
+//! 2. This node's own claims are the links that it sees now, in place of those that it has advertised.
+//! 3. A link counts if the other end claims a link of the same bearer; each metric is the worse of both claims. For the
+//!    outgoing direction of an own link, the metrics that this node measures (delay, deviation, success) are taken from
+//!    its own claim alone.
+//! 4. Nobody claims a link to a node that has advertised nothing: its own links count as it sees them.
 
 use super::{Entry, Lsdb};
 use crate::id::{CredentialHash, Pseudonym};
@@ -18,25 +19,26 @@ use std::collections::BTreeMap;
 pub struct OwnLink {
     /// The neighbour.
     pub to: Pseudonym,
-    /// Bearer class.
+    /// The bearer class.
     pub bearer: u8,
-    /// What it is worth, towards the neighbour.
+    /// The metrics in the direction of the neighbour.
     pub metrics: Metrics,
-    /// Whether it can be used now: it is up, heard, and within its windows and quota.
+    /// Whether the link can be used now: it is up, not silent, and within its windows and quota.
     pub usable: bool,
 }
 
-/// From, to, bearer.
+/// The node where a link begins, the node where it leads, and the bearer class.
 type Key = (u32, u32, u8);
 
 impl Lsdb {
-    /// The graph as this node sees it: with its own links, these and no others, as they are now. `resolve` finds routers by
-    /// credentials that no advertisement here has come under.
+    /// The graph as this node sees it: its own links are those given, as they are now, and no others. `resolve` finds a
+    /// router by a credential that no advertisement here has used.
     pub fn graph(&self, resolve: &dyn Fn(&CredentialHash) -> Option<Pseudonym>, own: &[OwnLink]) -> Graph {
         self.join(resolve, Some(own))
     }
 
-    /// The graph as advertisements alone tell it, the own one among them: the same for all that have the same database.
+    /// The graph that follows from the advertisements alone, the own one included: it is the same for all nodes with
+    /// the same database.
     pub fn told_graph(&self, resolve: &dyn Fn(&CredentialHash) -> Option<Pseudonym>) -> Graph {
         self.join(resolve, None)
     }

@@ -1,4 +1,4 @@
-//! What an advertisement takes away.
+//! Lost: what an advertisement takes away.
 
 use super::Lsdb;
 use crate::id::Pseudonym;
@@ -6,8 +6,8 @@ use crate::wire::lsa::{Lsa, LsaLink};
 use std::collections::BTreeSet;
 
 impl Lsdb {
-    /// Whether something that the router's entry has, a link or a leaf, is missing in an advertisement of the same router:
-    /// what is on its way there runs into a hole until this is known. A neighbour's next credential is the same link.
+    /// Whether an advertisement lacks a link or a leaf that the router's entry has: frames that are sent there are lost
+    /// until this is known. A link to a neighbour under its next credential is the same link.
     pub fn takes_away(&self, router: &Pseudonym, lsa: &Lsa) -> bool {
         let Some(known) = self.entry(router).map(|entry| &entry.lsa).filter(|known| !known.leaving) else {
             return false;

@@ -81,7 +81,7 @@ fn put(db: &mut Lsdb, number: u16, lsa: Lsa) -> Inserted {
     db.insert(&credential(number, EPOCH), lsa, signed, at(EPOCH))
 }
 
-/// As of the next epoch's credential.
+/// Inserts the advertisement under the next epoch's credential.
 fn put_next(db: &mut Lsdb, number: u16, mut lsa: Lsa) -> Inserted {
     lsa.origin = hash_of(number, EPOCH + 1);
     let signed = signed(&lsa);
@@ -103,6 +103,7 @@ fn edges(graph: &super::super::graph::Graph) -> Vec<(u16, u16, u8, u32)> {
     graph.edges().iter().map(|e| (number(e.from), number(e.to), e.bearer, e.metrics.delay)).collect()
 }
 
+/// Invariant 1.
 #[test]
 fn the_later_of_two_stands_whatever_their_order() {
     let (first, second) = (lsa(1, 1, &[2]), lsa(1, 2, &[2, 3]));
@@ -119,6 +120,7 @@ fn the_later_of_two_stands_whatever_their_order() {
     assert_eq!(db.entry(&router(1)).map(|entry| entry.lsa.links.len()), Some(1));
 }
 
+/// Invariant 1.
 #[test]
 fn two_advertisements_under_one_number_leave_the_same_one_everywhere() {
     let (one, other) = (lsa(1, 5, &[2]), lsa(1, 5, &[3]));
@@ -132,6 +134,7 @@ fn two_advertisements_under_one_number_leave_the_same_one_everywhere() {
     assert_eq!(of([&one, &other]), of([&other, &one]));
 }
 
+/// Invariant 2: the area, and what is well-formed.
 #[test]
 fn what_is_not_well_formed_is_refused_and_counted() {
     let mut db = Lsdb::new(router(9));
@@ -170,6 +173,7 @@ fn what_is_not_well_formed_is_refused_and_counted() {
     assert_eq!(put(&mut db, 1, two), Inserted::Newer);
 }
 
+/// Invariant 2.
 #[test]
 fn a_full_area_refuses_newcomers_but_not_this_node() {
     let mut db = Lsdb::new(router(9_999));
@@ -186,7 +190,7 @@ fn a_full_area_refuses_newcomers_but_not_this_node() {
 #[test]
 fn an_own_advertisement_that_is_ahead_is_reported_and_not_kept() {
     let mut db = Lsdb::new(router(1));
-    // Before anything is told, and after.
+    // Before this node has sent anything, and after.
     assert_eq!(put(&mut db, 1, lsa(1, 7, &[2])), Inserted::OwnAhead(7));
     assert_eq!(tell(&mut db, 1, lsa(1, 1, &[])), Inserted::Newer);
     assert_eq!(put(&mut db, 1, lsa(1, 7, &[2])), Inserted::OwnAhead(7));
@@ -194,7 +198,7 @@ fn an_own_advertisement_that_is_ahead_is_reported_and_not_kept() {
     assert_eq!(tell(&mut db, 1, lsa(1, 8, &[3])), Inserted::Newer);
     assert!(matches!(put(&mut db, 1, lsa(1, 7, &[2])), Inserted::Older(_)));
     assert_eq!(tell(&mut db, 1, lsa(1, 3, &[])), Inserted::OwnAhead(8));
-    // Told in an epoch that this node takes itself to be before.
+    // An advertisement of an epoch that this node's clock has not reached yet.
     assert_eq!(put_next(&mut db, 1, lsa(1, 4, &[2])), Inserted::Newer);
     assert!(matches!(tell(&mut db, 1, lsa(1, 9, &[])), Inserted::Older(_)));
 }
@@ -228,7 +232,7 @@ fn digests_show_what_either_lacks() {
     put(&mut theirs, 3, lsa(3, 2, &[]));
     put(&mut ours, 4, lsa(4, 1, &[]));
     put(&mut theirs, 5, lsa(5, 1, &[]));
-    // Known to both, under the old credential and the next.
+    // Router 6 is known to both, here under its old credential and the next.
     put(&mut ours, 6, lsa(6, 9, &[]));
     put_next(&mut ours, 6, lsa(6, 1, &[]));
     put(&mut theirs, 6, lsa(6, 9, &[]));
@@ -241,7 +245,7 @@ fn digests_show_what_either_lacks() {
     };
     let here = wanted(&ours, &theirs);
     assert_eq!(here, [hash_of(2, EPOCH), hash_of(5, EPOCH)]);
-    // Seen from there the next credential is not known, so it is asked for.
+    // The next credential is not known there, so it is requested.
     let there = wanted(&theirs, &ours);
     assert_eq!(there, [hash_of(3, EPOCH), hash_of(4, EPOCH), hash_of(6, EPOCH + 1)]);
     let (to_ours, to_theirs) = (theirs.answer(&here), ours.answer(&there));
@@ -261,6 +265,7 @@ fn digests_show_what_either_lacks() {
     assert_eq!((wanted(&ours, &theirs), wanted(&theirs, &ours)), (Vec::new(), Vec::new()));
 }
 
+/// Invariant 4.
 #[test]
 fn the_generation_grows_with_content_only() {
     let mut db = Lsdb::new(router(9));
@@ -294,7 +299,7 @@ fn a_link_or_leaf_that_is_missing_has_been_taken_away() {
     assert!(takes(&Lsa { leaves: Vec::new(), ..same.clone() }));
     assert!(takes(&Lsa { leaves: vec![handle(5, EPOCH)], ..lsa(2, 2, &[1, 4]) }));
     assert!(takes(&Lsa { leaving: true, ..same.clone() }));
-    // Router 1 by its next credential, and whoever is behind 3 by another bearer.
+    // The link to router 1 under its next credential, and a link to router 3 over another bearer.
     let by_next = |bearer| vec![link_at(1, EPOCH + 1, 0, metrics()), link_at(3, EPOCH, bearer, metrics())];
     assert!(!takes(&Lsa { links: by_next(0), ..same.clone() }));
     assert!(takes(&Lsa { links: by_next(1), ..same }));
@@ -324,6 +329,7 @@ fn leaves_groups_and_services_are_found_while_their_router_stays() {
     assert_eq!((db.members_of(&group), db.offering(&service), db.offering(&Tag([8; 8]))), (vec![], vec![], vec![]));
 }
 
+/// Invariant 1 of routing.
 #[test]
 fn a_link_counts_at_both_ends_and_at_the_worse_of_both_claims() {
     let mut db = Lsdb::new(router(9));
@@ -335,7 +341,7 @@ fn a_link_counts_at_both_ends_and_at_the_worse_of_both_claims() {
     one.links.insert(0, link_at(2, EPOCH, 1, good));
     put(&mut db, 1, one);
     let mut two = lsa(2, 1, &[]);
-    // Router 2 says ethernet to 3, which says wifi.
+    // Router 2 claims Ethernet to router 3, which claims Wi-Fi.
     two.links = vec![link_at(1, EPOCH, 1, bad), link_at(3, EPOCH, 0, metrics())];
     put(&mut db, 2, two);
     let mut three = lsa(3, 1, &[]);
@@ -347,7 +353,7 @@ fn a_link_counts_at_both_ends_and_at_the_worse_of_both_claims() {
     assert!(graph.edges().iter().all(|edge| edge.metrics == worse));
     assert_eq!(graph.nodes(), [1, 2, 3, 9].map(router));
 
-    // One that leaves has no links.
+    // A router that leaves has no links.
     put(&mut db, 1, Lsa { leaving: true, ..lsa(1, 2, &[2, 3]) });
     assert_eq!(edges(&db.told_graph(&nobody)), []);
 }
@@ -360,13 +366,14 @@ fn links_are_named_by_any_credential_of_their_neighbour() {
     // Router 2 has its next credential; router 1 still names the old one.
     put_next(&mut db, 2, Lsa { links: vec![link_at(1, EPOCH, 0, metrics())], ..lsa(2, 1, &[]) });
     assert_eq!(edges(&db.told_graph(&nobody)).len(), 2);
-    // Now router 1 names one that no advertisement has come under.
+    // Now router 1 names a credential that no advertisement has used.
     put(&mut db, 1, Lsa { links: vec![link_at(2, EPOCH + 2, 0, metrics())], ..lsa(1, 2, &[]) });
     assert_eq!(edges(&db.told_graph(&nobody)), []);
     let resolve = |hash: &CredentialHash| (*hash == hash_of(2, EPOCH + 2)).then(|| router(2));
     assert_eq!(edges(&db.told_graph(&resolve)).len(), 2);
 }
 
+/// Invariant 1 of routing.
 #[test]
 fn own_links_are_as_this_node_sees_them() {
     let mut db = Lsdb::new(router(1));
@@ -379,14 +386,16 @@ fn own_links_are_as_this_node_sees_them() {
         usable,
     };
     let seen = [own(2, 10, true), own(3, 20, false)];
-    // A node that tells nothing: its links count, one way.
+    // A node that advertises nothing: its links count, in one direction.
     assert_eq!(edges(&db.graph(&nobody, &seen)), [(1, 2, 0, 10), (2, 3, 0, 1_000), (3, 2, 0, 1_000)]);
-    // A router: both ways, its own measurement for the way out, the worse claim for the way in.
+    // A router: both directions count, with its own measurement for the outgoing one, and the worse claim for the
+    // incoming one.
     tell(&mut db, 1, lsa(1, 1, &[2, 3]));
     let graph = db.graph(&nobody, &seen);
     assert_eq!(edges(&graph), [(1, 2, 0, 10), (2, 1, 0, 1_000), (2, 3, 0, 1_000), (3, 2, 0, 1_000)]);
     assert_eq!(graph.edge(0).metrics.price, 5);
-    // What it sees and the neighbour does not claim is no link, nor is what it has told but sees no more.
+    // A link that this node sees and the neighbour does not claim does not count; nor does one that it has advertised
+    // and no longer sees.
     put(&mut db, 2, lsa(2, 2, &[3]));
     assert_eq!(edges(&db.graph(&nobody, &seen)), [(2, 3, 0, 1_000), (3, 2, 0, 1_000)]);
     assert_eq!(edges(&db.told_graph(&nobody)).len(), 4);
@@ -399,7 +408,7 @@ fn a_hop_that_could_be_two_routers_is_both_of_them_to_whoever_asks() {
     put(&mut db, 2, lsa(2, 1, &[]));
     let under = |db: &Lsdb, number| db.routers_under(&hash_of(number, EPOCH).prefix()).collect::<Vec<_>>();
     assert_eq!((under(&db, 1), under(&db, 3)), (vec![router(1)], vec![]));
-    // Another credential that begins like that of router 1.
+    // Another credential with the same prefix as that of router 1.
     let mut twin = credential(3, EPOCH);
     twin.hash = hash_of(1, EPOCH);
     twin.hash.0[15] = 1;
@@ -409,6 +418,7 @@ fn a_hop_that_could_be_two_routers_is_both_of_them_to_whoever_asks() {
     assert_eq!(under(&db, 1), [router(1), router(3)]);
 }
 
+/// Invariant 2.
 #[test]
 fn routers_that_have_left_take_nobody_s_place() {
     let most = u16::try_from(MAX_ROUTERS).expect("few");
@@ -417,12 +427,12 @@ fn routers_that_have_left_take_nobody_s_place() {
         assert_eq!(put(&mut db, number, lsa(number, 1, &[])), Inserted::Newer);
     }
     assert_eq!(put(&mut db, most, lsa(most, 1, &[])), Inserted::Full);
-    // One goes on under another pseudonym: the area is as full as before, and no fuller.
+    // One router continues under another pseudonym: the area is as full as before.
     assert_eq!(put(&mut db, 1, Lsa { leaving: true, ..lsa(1, 2, &[]) }), Inserted::Newer);
     assert_eq!(put(&mut db, most, lsa(most, 1, &[])), Inserted::Newer);
     assert_eq!(put(&mut db, 1, lsa(1, 3, &[])), Inserted::Full, "its place is taken");
     assert_eq!(put(&mut db, most + 1, lsa(most + 1, 1, &[])), Inserted::Full);
-    // All of them do so, and nothing is without bound.
+    // All of them do so; the number of entries stays bounded.
     for number in 2..=most {
         assert_eq!(put(&mut db, number, Lsa { leaving: true, ..lsa(number, 9, &[]) }), Inserted::Newer);
     }
@@ -431,9 +441,10 @@ fn routers_that_have_left_take_nobody_s_place() {
     assert!(db.len() < MAX_ENTRIES && db.digest().len() < MAX_ENTRIES);
 }
 
+/// Invariant 3.
 #[test]
 fn a_handle_has_one_place_whatever_the_order() {
-    // One device, for which a lying issuer has certified many keys.
+    // One device, for which a dishonest issuer has certified many keys.
     let forged = |number: u16| {
         let mut forged = credential(number, EPOCH);
         forged.body.handle = handle(50, EPOCH);
@@ -452,7 +463,7 @@ fn a_handle_has_one_place_whatever_the_order() {
     };
     assert_eq!(of(&[50, 51, 52, 53]), [router(2), router(50)]);
     assert_eq!(of(&[53, 51, 50, 52]), [router(2), router(50)]);
-    // Nobody takes the own place.
+    // Nobody takes the place of this node.
     let mut db = Lsdb::new(router(50));
     assert_eq!(tell(&mut db, 50, lsa(50, 1, &[2])), Inserted::Newer);
     let (lsa, mut thief) = (lsa(3, 1, &[2]), credential(3, EPOCH));

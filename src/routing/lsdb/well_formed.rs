@@ -1,4 +1,4 @@
-//! Whether an advertisement keeps the rules that its encoding does not.
+//! Well-formed: the rules of an advertisement that its encoding does not enforce.
 
 use crate::id::CredentialHash;
 use crate::wire::lsa::{Lsa, MAX_BORDERS, MAX_LEAVES, MAX_LINKS, MAX_LSA, MAX_TAGS};
@@ -6,33 +6,33 @@ use crate::wire::lsa::{Lsa, MAX_BORDERS, MAX_LEAVES, MAX_LINKS, MAX_LSA, MAX_TAG
 /// Why an advertisement is not well-formed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Flaw {
-    /// It names another credential than the one that it came under.
+    /// It names another credential as its origin than the one that it came under.
     #[error("it names another credential as its origin")]
     Origin,
-    /// Sequence numbers begin at 1.
+    /// Its sequence number is 0; numbers begin at 1.
     #[error("its sequence number is 0")]
     Sequence,
-    /// Longer than [`MAX_LSA`].
+    /// It is longer than [`MAX_LSA`].
     #[error("it is longer than {MAX_LSA} bytes")]
     TooLong,
-    /// More links than [`MAX_LINKS`].
+    /// It has more links than [`MAX_LINKS`].
     #[error("it has more than {MAX_LINKS} links")]
     TooManyLinks,
-    /// More leaves than [`MAX_LEAVES`].
+    /// It has more leaves than [`MAX_LEAVES`].
     #[error("it has more than {MAX_LEAVES} leaves")]
     TooManyLeaves,
-    /// More groups or services than [`MAX_TAGS`], or more borders than [`MAX_BORDERS`].
+    /// It has more groups or services than [`MAX_TAGS`], or more borders than [`MAX_BORDERS`].
     #[error("it has more than {MAX_TAGS} groups or services, or {MAX_BORDERS} borders")]
     TooManyTags,
-    /// A link to its own router.
+    /// It has a link to its own router.
     #[error("it has a link to itself")]
     LinkToItself,
-    /// Something is out of order or there twice.
+    /// The list with this name is out of order or has duplicates.
     #[error("its {0} do not ascend")]
     Order(&'static str),
 }
 
-/// Checks the body of an advertisement of this credential, `length` bytes as it travels.
+/// Checks the body of an advertisement under this credential; `length` is the size of its wire form in bytes.
 pub(super) fn check(lsa: &Lsa, origin: CredentialHash, length: usize) -> Result<(), Flaw> {
     let Lsa { origin: named, sequence, area: _, leaving: _, links, leaves, groups, services, borders } = lsa;
     let rules = [

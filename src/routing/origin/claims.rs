@@ -1,58 +1,59 @@
-//! What a router could say of itself, and whether that differs enough from what it has said.
+//! Claims: what a router could advertise of itself, and whether that differs enough from what it has advertised.
 
 use crate::id::{CredentialHash, Handle, Pseudonym, Tag};
 use crate::wire::lsa::{Lsa, LsaLink, MAX_BORDERS, MAX_LEAVES, MAX_LINKS, MAX_TAGS};
 
-/// A delay or deviation differs if by more than a part of what was told,
+/// A delay or deviation differs if it has changed by more than one part in this many of the advertised value,
 const PART: u64 = 4;
-/// and by more than so many microseconds,
+/// and by more than this many microseconds,
 const DELAY_STEP: u32 = 5_000;
-/// or so many for the deviation, which wanders more.
+/// or this many for the deviation, which varies more.
 const DEVIATION_STEP: u32 = 10_000;
-/// A chance differs if by more than so many parts of 65,535, a hundredth, and by a part of the chance of failure or success.
+/// A chance differs if it has changed by more than this, in parts of 65,535 (a hundredth), and by more than one part in
+/// [`PART`] of the chance of failure or of success, whichever is smaller.
 const CHANCE_STEP: u16 = 655;
 
-/// A router's say: an [`Lsa`] without its origin and number.
+/// The content of an advertisement: an [`Lsa`] without its origin and sequence number.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Claims {
-    /// Area.
+    /// The area.
     pub area: u32,
-    /// Whether it is going away.
+    /// Whether the router is leaving.
     pub leaving: bool,
-    /// Links, in any order; one that cannot be used is not among them.
+    /// The links that can be used, in any order.
     pub links: Vec<Claim>,
-    /// Leaves, in any order.
+    /// The leaves, in any order.
     pub leaves: Vec<Handle>,
-    /// Groups, in any order.
+    /// The groups, in any order.
     pub groups: Vec<Tag>,
-    /// Services, in any order.
+    /// The services, in any order.
     pub services: Vec<Tag>,
-    /// Other areas that it has links into, in any order.
+    /// The other areas that the router has links into, in any order.
     pub borders: Vec<u32>,
 }
 
-/// A link with the neighbour's key, which stays when its credential changes.
+/// A link, with the neighbour's pseudonym, which is the same when its credential changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
     /// The neighbour.
     pub neighbour: Pseudonym,
-    /// The link as it is told.
+    /// The link as it is advertised.
     pub link: LsaLink,
 }
 
-/// In what two claims differ.
+/// The kinds of difference between two sets of claims.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Differs {
-    /// Anything but what follows.
+    /// Whether anything differs that the other two fields do not cover.
     pub structure: bool,
-    /// What is measured of a link, by more than the hysteresis.
+    /// Whether the measured metrics of a link differ by more than the hysteresis.
     pub metrics: bool,
-    /// A neighbour's credential.
+    /// Whether the credential of a neighbour differs.
     pub names: bool,
 }
 
 impl Claims {
-    /// Brings all lists into order and within their bounds; answers how many had no place.
+    /// Sorts all lists and cuts them to their bounds; returns how many items had no place.
     pub(super) fn put_in_order(&mut self) -> u64 {
         self.links.sort_by_key(Claim::key);
         self.links.dedup_by_key(|claim| claim.key());
@@ -63,7 +64,7 @@ impl Claims {
             + arrange(&mut self.borders, MAX_BORDERS)
     }
 
-    /// Whether they say nothing of anybody.
+    /// Whether the claims contain nothing.
     pub(super) fn is_empty(&self) -> bool {
         let Self { area: _, leaving, links, leaves, groups, services, borders } = self;
         !leaving
@@ -74,7 +75,7 @@ impl Claims {
             && borders.is_empty()
     }
 
-    /// In what these, which were told, differ from others. Both are in order.
+    /// The differences between these claims, which were advertised, and others. Both must be in order.
     pub(super) fn differs(&self, other: &Self) -> Differs {
         let Self { area, leaving, links, leaves, groups, services, borders } = self;
         let keys = |links: &[Claim]| links.iter().map(Claim::key).collect::<Vec<_>>();
@@ -98,7 +99,7 @@ impl Claims {
         differs
     }
 
-    /// These, but with measurements as they were told before where they do not differ enough.
+    /// Returns these claims, but with the measurements of `before` where they do not differ enough.
     pub(super) fn damped(&self, before: &Self) -> Self {
         let mut claims = self.clone();
         for claim in &mut claims.links {
@@ -110,7 +111,7 @@ impl Claims {
         claims
     }
 
-    /// As an advertisement.
+    /// Makes an advertisement of the claims.
     pub(super) fn lsa(&self, origin: CredentialHash, sequence: u64) -> Lsa {
         let Self { area, leaving, links, leaves, groups, services, borders } = self.clone();
         let mut links: Vec<LsaLink> = links.into_iter().map(|claim| claim.link).filter(|l| l.to != origin).collect();
@@ -148,7 +149,7 @@ fn configured(link: &LsaLink) -> (u64, u32, u32, u32) {
     (price, energy, rate, mtu)
 }
 
-/// Whether a measurement has left the hysteresis around what was told.
+/// Whether a measurement has left the hysteresis around the advertised value.
 fn differs_enough(old: &LsaLink, new: &LsaLink) -> bool {
     let part = |by: u64, of: u64| by * PART > of;
     let time = |old: u32, new: u32, step: u32| {

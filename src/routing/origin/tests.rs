@@ -1,4 +1,4 @@
-//! When something is told, and what.
+//! When claims are advertised, and what an advertisement contains.
 
 use super::*;
 use crate::id::{Handle, Pseudonym, Tag};
@@ -27,7 +27,7 @@ fn with_leaves(count: u8) -> Claims {
     Claims { leaves, services: vec![Tag([1; 8])], ..Claims::default() }
 }
 
-/// One that has told these claims, long ago.
+/// An origin that has advertised these claims, long ago.
 fn told(claims: &Claims) -> Origin {
     let mut origin = Origin::new();
     origin.take_credential(HASH, SKEW);
@@ -37,7 +37,7 @@ fn told(claims: &Claims) -> Origin {
     origin
 }
 
-/// Notes, and lets time pass until a moment; answers when something was told, in ms.
+/// Notes claims and lets time pass until a moment; returns when advertisements were made, in ms.
 fn run(origin: &mut Origin, notes: impl IntoIterator<Item = (u64, Claims)>, until: u64) -> Vec<u64> {
     let mut at = Vec::new();
     let mut pass = |origin: &mut Origin, until: Time| {
@@ -82,6 +82,7 @@ fn nothing_is_due_while_there_is_no_credential() {
     assert!(origin.due(ms(99_000)).is_some());
 }
 
+/// Invariant 2.
 #[test]
 fn a_single_change_is_told_at_once_and_a_stream_of_them_less_and_less_often() {
     let mut origin = told(&with_leaves(0));
@@ -93,7 +94,7 @@ fn a_single_change_is_told_at_once_and_a_stream_of_them_less_and_less_often() {
     assert_eq!(at[..7], [0, 200, 600, 1_400, 3_000, 6_200, 11_200]);
     assert_eq!(at.len(), 6 + 5, "then every 5 s: {at:?}");
     assert_eq!(origin.told(), Some(&with_leaves(200)), "and the last state is told");
-    // After a quiet time at once.
+    // After a quiet time, a change is advertised at once.
     let two = [(75_000, with_leaves(3)), (75_010, with_leaves(4))];
     assert_eq!(run(&mut origin, two, 90_000), [75_000, 75_200]);
 }
@@ -164,7 +165,7 @@ fn measurements_are_told_three_times_then_every_three_minutes() {
     assert_eq!(at[..4], [11_000, 21_000, 31_000, 201_000]);
     assert!((18..=23).contains(&at.len()), "{at:?}");
     assert!(at.windows(2).skip(2).all(|pair| pair[1] - pair[0] >= 160_000), "{at:?}");
-    // A spike shorter than a second is not told, and several links go together.
+    // A spike shorter than a second is not advertised, and several links are advertised together.
     let both = |delay| links(&[claim(1, delay, 65_000), claim(2, delay, 65_000)]);
     let mut origin = told(&both(10_000));
     let spike = [(0, both(90_000)), (900, both(10_000))];
@@ -173,20 +174,22 @@ fn measurements_are_told_three_times_then_every_three_minutes() {
     assert_eq!(run(&mut origin, [(6_000, one), (6_500, both(90_000))], 20_000), [7_000]);
 }
 
+/// Invariant 2.
 #[test]
 fn what_is_told_of_a_measurement_stays_until_it_leaves_the_hysteresis() {
     let mut origin = told(&links(&[claim(1, 10_000, 65_000), claim(2, 10_000, 65_000)]));
-    // A third link; of the others one has crept, one has leapt.
+    // A third link is added; of the others one has changed a little, the other much.
     let now = links(&[claim(1, 11_000, 65_000), claim(2, 90_000, 65_000), claim(3, 1, 65_000)]);
     origin.note(now, ms(0));
     let lsa = origin.due(ms(0)).expect("a link more");
     assert_eq!(lsa.links.iter().map(|link| link.delay).collect::<Vec<_>>(), [10_000, 90_000, 1]);
     assert_eq!(origin.next_wake(), None);
-    // Creeping on, it gets there: the difference is to what was told.
+    // After further small changes it leaves the hysteresis: the difference is to the advertised value.
     origin.note(links(&[claim(1, 16_000, 65_000), claim(2, 90_000, 65_000), claim(3, 1, 65_000)]), ms(60_000));
     assert_eq!(origin.next_wake(), Some(ms(61_000)));
 }
 
+/// Invariant 1.
 #[test]
 fn a_new_credential_begins_with_one_at_once() {
     let mut origin = told(&with_leaves(1));
@@ -218,7 +221,7 @@ fn it_goes_past_what_it_told_before_a_restart() {
     assert_eq!(origin.due(ms(0)).map(|lsa| lsa.sequence), Some(42));
     origin.jump_past(41, ms(10));
     assert_eq!(origin.next_wake(), None, "that is past");
-    // Where two nodes have one key, they do not drive each other.
+    // Two nodes with one key do not make each other advertise without end.
     let mut told = 0;
     for millis in 100..10_000 {
         if let Some(lsa) = origin.due(ms(millis)) {
@@ -229,7 +232,7 @@ fn it_goes_past_what_it_told_before_a_restart() {
         }
     }
     assert!(told <= 7, "{told}");
-    // The last number has no next.
+    // There is no number after the last one.
     origin.jump_past(u64::MAX, ms(20_000));
     assert_eq!((origin.next_wake(), origin.due(ms(30_000))), (None, None));
 }
@@ -241,6 +244,7 @@ fn that_it_leaves_does_not_wait() {
     assert_eq!(at.len(), 2);
 }
 
+/// Invariant 3.
 #[test]
 fn what_is_told_is_in_order_and_within_bounds() {
     let mut origin = Origin::new();
@@ -251,7 +255,7 @@ fn what_is_told_is_in_order_and_within_bounds() {
         Handle(leaf)
     };
     let mut claims = links(&[claim(2, 1, 1), claim(1, 1, 1), claim(2, 1, 1)]);
-    // Credentials in another order than keys.
+    // Credentials in another order than pseudonyms.
     claims.links[1].link.to = CredentialHash([5; 16]);
     claims.leaves = (0..MAX_LEAVES + 3).rev().map(leaf).collect();
     claims.groups = vec![Tag([2; 8]), Tag([1; 8]), Tag([2; 8])];
@@ -262,12 +266,13 @@ fn what_is_told_is_in_order_and_within_bounds() {
     assert_eq!((lsa.groups, origin.left_out()), (vec![Tag([1; 8]), Tag([2; 8])], 3));
 }
 
+/// Invariant 1.
 #[test]
 fn a_credential_that_comes_back_goes_on_after_its_last_number() {
     let mut origin = told(&with_leaves(1));
     origin.take_credential(CredentialHash([8; 16]), SKEW);
     assert_eq!(origin.due(ms(0)).map(|lsa| (lsa.origin, lsa.sequence)), Some((CredentialHash([8; 16]), 1)));
-    // The clock was set back, into the epoch before.
+    // The clock was set back, into the previous epoch.
     origin.take_credential(HASH, SKEW);
     assert_eq!(origin.due(ms(1)).map(|lsa| (lsa.origin, lsa.sequence)), Some((HASH, 2)));
     origin.take_credential(CredentialHash([8; 16]), SKEW);

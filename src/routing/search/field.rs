@@ -1,39 +1,40 @@
-//! What of a graph is left under limits, and the best path known so far that keeps them.
+//! Field: the part of a graph that can matter under limits, and the best known path that keeps them.
 //!
-//! A node is of use only if the least there is of a limited metric, from the start to it and from it to a target, is within
-//! the limit. Of the first limit such nodes are found so that little else is looked at: from the start up to half the limit;
-//! from the targets, as far as the first half allows; from the start again, within what was reached. What is left is copied
-//! into a small network of its own, edges with their metrics side by side, since it is searched many times. There, towards
-//! the targets, a shortest-path tree grows by each limited metric, within its limit and within the trees before.
+//! A node matters only if the least sum of a limited metric, from the start through the node to a target, is within the
+//! limit. For the first limit such nodes are found by three partial searches that visit few others: from the start up
+//! to half the limit; from the targets, as far as the result of the first allows; from the start again, within what the
+//! second reached. The remaining part is copied into a small network of its own, in which the metrics of an edge are
+//! adjacent in memory, because it is searched many times. In it, one shortest-path tree towards the targets grows for
+//! each limited metric, within its limit and within the trees before.
 
 use super::objective::{CLOSED, Objective};
 use super::spf::{FAR, From, NO_EDGE, Net, Towards, Whole};
 use crate::routing::graph::{EdgeIndex, Graph, NodeIndex};
 use crate::routing::totals::Limit;
 
-/// Where a search begins and may end.
+/// Where a search begins and where it may end.
 #[derive(Clone, Copy, Debug)]
 pub struct Ends<'a> {
-    /// Start.
+    /// The start.
     pub from: NodeIndex,
-    /// Targets.
+    /// The targets.
     pub to: &'a [NodeIndex],
 }
 
-/// Objective and limited metrics of a path or a part of one.
+/// The objective and the limited metrics of a path, or of a part of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sums<const K: usize> {
-    /// See [`Objective`].
+    /// The sum of the objective, see [`Objective`].
     pub objective: u64,
-    /// What each limit counts.
+    /// The sum of the metric that each limit counts.
     pub parts: [u64; K],
 }
 
 impl<const K: usize> Sums<K> {
-    /// Of no edge.
+    /// The sums of no edge.
     pub const NONE: Self = Self { objective: 0, parts: [0; K] };
 
-    /// Both in a row; saturates.
+    /// Adds the sums of two consecutive parts; saturates.
     #[inline]
     pub fn plus(mut self, other: &Self) -> Self {
         self.objective = self.objective.saturating_add(other.objective);
@@ -47,37 +48,37 @@ impl<const K: usize> Sums<K> {
 /// An edge of a field.
 #[derive(Clone, Copy, Debug)]
 pub struct Arc<const K: usize> {
-    /// Where it begins, in the field.
+    /// The node where it begins, in the field.
     pub from: NodeIndex,
-    /// Where it leads, in the field.
+    /// The node where it leads, in the field.
     pub to: NodeIndex,
-    /// What it adds.
+    /// What it adds to the sums.
     pub sums: Sums<K>,
-    /// Its place in the graph.
+    /// Its index in the graph.
     edge: EdgeIndex,
 }
 
-/// See the module's documentation. Nodes and edges have places of their own here, in the order of the graph.
+/// See the module's documentation. Nodes and edges have indices of their own here, in the order of the graph.
 #[derive(Debug)]
 pub struct Field<const K: usize> {
-    /// Edges, by origin.
+    /// The edges, ordered by origin.
     pub arcs: Vec<Arc<K>>,
-    /// Where the edges of each node begin.
+    /// For each node, where its edges begin in `arcs`; then the end of the last.
     out: Vec<u32>,
-    /// Edges by target.
+    /// The edges, ordered by target.
     incoming: Vec<EdgeIndex>,
-    /// Where those of each node begin.
+    /// For each node, where the edges that reach it begin in `incoming`; then the end of the last.
     into: Vec<u32>,
-    /// Start.
+    /// The start.
     pub from: NodeIndex,
     to: Vec<NodeIndex>,
-    /// What is limited, and the most there may be.
+    /// The greatest sum of each limited metric that is allowed.
     pub limits: [u64; K],
-    /// Least of each limited metric from a node to a target.
+    /// For each limited metric, the tree of the least sums from a node to a target.
     pub least: Vec<Towards>,
-    /// The best path known that keeps the limits.
+    /// The best known path that keeps the limits.
     pub incumbent: Option<Vec<EdgeIndex>>,
-    /// Its objective: what a better path may have at most.
+    /// The objective of that path: a better path has less.
     pub most: u64,
 }
 
@@ -103,7 +104,7 @@ impl<const K: usize> Net for Field<K> {
 }
 
 impl<const K: usize> Field<K> {
-    /// `None` if no path keeps the limits.
+    /// Builds the field; `None` if no path keeps the limits.
     pub fn new(graph: &Graph, objective: &Objective, ends: Ends<'_>, limits: [(Limit, u64); K]) -> Option<Self> {
         let mut field = Self::within_first(graph, objective, ends, limits)?;
         for (at, most) in field.limits.into_iter().enumerate() {
@@ -119,7 +120,7 @@ impl<const K: usize> Field<K> {
         Some(field)
     }
 
-    /// What is left of the graph under the first limit.
+    /// Builds the part of the graph that remains under the first limit.
     fn within_first(graph: &Graph, objective: &Objective, ends: Ends<'_>, limits: [(Limit, u64); K]) -> Option<Self> {
         let (limit, most) = *limits.first()?;
         let whole = Whole { graph, steps: &objective.steps };
@@ -167,7 +168,7 @@ impl<const K: usize> Field<K> {
         Some(Self { arcs, out, incoming, into, from, to, limits, least, incumbent: None, most: u64::MAX })
     }
 
-    /// Towards the targets, by any costs; ends at the start if nothing beyond it is asked for.
+    /// Grows a tree towards the targets by any cost, up to `most`. It ends at the start unless `beyond` is set.
     pub fn towards(&self, most: u64, beyond: bool, cost: impl Fn(&Sums<K>) -> u64) -> Towards {
         let none = Vec::new();
         let open = self.least.last().map_or(&none, |tree| &tree.reach);
@@ -176,18 +177,18 @@ impl<const K: usize> Field<K> {
         Towards::grow(self, &self.to, cost, within, |node, _| !beyond && node == self.from)
     }
 
-    /// Edges that leave a node.
+    /// The indices of the edges that leave a node.
     #[inline]
     pub fn range(&self, node: NodeIndex) -> std::ops::Range<EdgeIndex> {
         self.out[node as usize]..self.out[node as usize + 1]
     }
 
-    /// Of a path.
+    /// The sums of a path.
     pub fn sums_of(&self, way: &[EdgeIndex]) -> Sums<K> {
         way.iter().fold(Sums::NONE, |sums, arc| sums.plus(&self.arcs[*arc as usize].sums))
     }
 
-    /// Of every node's way along a tree.
+    /// For every node, the sums of its path along a tree.
     pub fn along(&self, tree: &Towards) -> Vec<Sums<K>> {
         let mut along = vec![Sums::NONE; self.len()];
         for node in &tree.settled {
@@ -200,13 +201,13 @@ impl<const K: usize> Field<K> {
         along
     }
 
-    /// Whether all limits are kept.
+    /// Whether the sums keep all limits.
     #[inline]
     pub fn keeps(&self, parts: &[u64; K]) -> bool {
         parts.iter().zip(&self.limits).all(|(part, most)| part <= most)
     }
 
-    /// Takes a path as the best known, if it is.
+    /// Takes a path as the best known one, if it keeps the limits and is better. Returns its sums.
     pub fn offer(&mut self, way: Vec<EdgeIndex>) -> Sums<K> {
         let sums = self.sums_of(&way);
         if self.keeps(&sums.parts) && (self.incumbent.is_none() || sums.objective < self.most) {
@@ -216,7 +217,7 @@ impl<const K: usize> Field<K> {
         sums
     }
 
-    /// A path's edges in the graph.
+    /// The edges of a path as indices in the graph.
     pub fn edges(&self, way: &[EdgeIndex]) -> Vec<EdgeIndex> {
         way.iter().map(|arc| self.arcs[*arc as usize].edge).collect()
     }

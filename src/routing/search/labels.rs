@@ -1,18 +1,18 @@
-//! The shortest path under limits, exactly: a label search led by what is still to come.
+//! Labels: finds the shortest path under limits, exactly, by a label search guided by lower bounds of what remains.
 //!
 //! Steps
-//! 1. Take out what no path within the limits can touch ([`Field`]).
-//! 2. Find good prices for the limited metrics, and good paths by the way ([`lagrange`]).
-//! 3. Towards the targets, grow the tree of the objective and that of the prices, through what is left.
-//! 4. From the start, extend labels (a path's end, objective and limited metrics), the smallest objective-to-be first: its
-//!    own plus that of the tree. Drop a label whose limited metrics, with the least that is still to come, break a limit;
-//!    one that cannot end better than the best path known, by objective or by prices; and one for which another at the same
-//!    node is no worse in anything.
-//! 5. As soon as a label comes up whose way along the objective's tree keeps all limits, that is the best path: no other
-//!    label can end in less.
+//! 1. Remove what no path within the limits can touch ([`Field`]).
+//! 2. Find good prices for the limited metrics, and good paths in the course of this ([`lagrange`]).
+//! 3. Grow the trees of the objective and of the prices towards the targets, through what is left.
+//! 4. From the start, extend labels (a path's end, objective and limited metrics) in the order of their expected
+//!    objective: the label's own plus that of the tree. Drop a label if its limited metrics, with the least that
+//!    remains, break a limit; if it cannot become better than the best known path, by objective or by prices; or if
+//!    another label at the same node is no worse in any respect.
+//! 5. The first label whose continuation along the objective's tree keeps all limits gives the best path: no other
+//!    label can end with a smaller objective.
 //!
 //! Invariants
-//! 1. A path that is found keeps the limits, and none that keeps them has a smaller objective, or as small a one and
+//! 1. A path that is found keeps the limits, and no path that keeps them has a smaller objective, or an equal one and
 //!    fewer hops.
 //! 2. There are at most [`MAX_LABELS`] labels, and at most [`MAX_COMPARED`] are compared.
 
@@ -25,23 +25,24 @@ use crate::routing::totals::Limit;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-/// Most labels of a search. Bounds its memory (about 4 MB) and its time.
+/// The most labels of a search. Bounds its memory (about 4 MB) and its time.
 pub const MAX_LABELS: usize = 50_000;
-/// Most pairs of labels that a search compares. Bounds its time where many labels meet at a node.
+/// The most pairs of labels that a search compares. Bounds its time if many labels meet at a node.
 pub const MAX_COMPARED: usize = 2_000_000;
 
 /// How a search ended.
 #[derive(Debug)]
 pub enum Outcome {
-    /// With the best path.
+    /// The best path was found.
     Found(Vec<EdgeIndex>),
     /// No path keeps the limits.
     None,
-    /// At the cap; with a good path that keeps the limits, if one is known.
+    /// A bound was reached. A good path that keeps the limits is given, if one is known.
     Capped(Option<Vec<EdgeIndex>>),
 }
 
-/// Searches under limits: for each, what it counts and the most there may be. Without `labels`, ends after step 2.
+/// Searches under limits, each given as what it counts and the greatest sum allowed. Ends after step 2 unless `labels`
+/// is set.
 pub fn constrained(
     graph: &Graph,
     objective: &Objective,
@@ -83,7 +84,7 @@ fn run<const K: usize>(
     let edges = |way: Vec<EdgeIndex>| search.field.edges(&way);
     match found {
         Some(Some(way)) => Outcome::Found(edges(way)),
-        // One is known here only if its sums are beyond counting.
+        // A path is known here only if its sums have saturated.
         Some(None) => known.map_or(Outcome::None, |way| Outcome::Found(edges(way))),
         None => Outcome::Capped(known.map(edges)),
     }
@@ -94,11 +95,11 @@ struct Label<const K: usize> {
     sums: Sums<K>,
     node: NodeIndex,
     hops: u32,
-    /// Its last edge, or [`NO_EDGE`].
+    /// The last edge of the path, or [`NO_EDGE`].
     edge: EdgeIndex,
-    /// The label before.
+    /// The label of the path without its last edge.
     parent: u32,
-    /// The label that was kept at this node before this one, once it is kept.
+    /// Once the label is kept: the label that was kept at this node before it.
     older: u32,
 }
 
@@ -107,21 +108,21 @@ const NO_LABEL: u32 = u32::MAX;
 struct Search<const K: usize> {
     field: Field<K>,
     objective: Towards,
-    /// Every node's way along the objective's tree.
+    /// For every node, the sums of its path along the objective's tree.
     along: Vec<Sums<K>>,
     prices: Prices<K>,
     priced: Towards,
     along_priced: Vec<Sums<K>>,
-    /// What a path that is no worse than the best known may come to, by prices.
+    /// The most that a path no worse than the best known one may cost by prices.
     most_priced: u64,
     labels: Vec<Label<K>>,
-    /// The label kept last at each node.
+    /// The label that was kept last at each node.
     kept: Vec<u32>,
     compared: usize,
 }
 
 impl<const K: usize> Search<K> {
-    /// Step 4: the best path, if there is one. `None` at the cap.
+    /// Step 4: returns the best path, or `Some(None)` if there is none. `None` if a bound is reached.
     fn extend(&mut self) -> Option<Option<Vec<EdgeIndex>>> {
         let from = self.field.from;
         let mut queue = BinaryHeap::with_capacity(1_024);
@@ -130,7 +131,7 @@ impl<const K: usize> Search<K> {
             self.labels.push(Label { sums: Sums::NONE, node: from, hops: 0, edge, parent, older });
             queue.push(Reverse((reach.cost, reach.hops, Reverse(0))));
         }
-        // Of equals the youngest comes first: it has got furthest.
+        // Of equal labels the newest comes first, because it is nearest to a target.
         while let Some(Reverse((_, _, Reverse(at)))) = queue.pop() {
             let label = &self.labels[at as usize];
             let (node, hops, sums) = (label.node, label.hops, label.sums);
@@ -166,14 +167,14 @@ impl<const K: usize> Search<K> {
         Some(None)
     }
 
-    /// How a node reaches a target, if it can matter.
+    /// How a node reaches a target, if that can matter.
     #[inline]
     fn ahead(&self, node: NodeIndex) -> Option<Reach> {
         Some(self.objective.reach[node as usize])
             .filter(|reach| reach.known() && self.priced.reach[node as usize].known())
     }
 
-    /// Whether no way on from `node` keeps the limits and ends as well as the best path known.
+    /// Whether no continuation from `node` keeps the limits and is at least as good as the best known path.
     #[inline]
     fn hopeless(&self, node: NodeIndex, sums: &Sums<K>) -> bool {
         let node = node as usize;
@@ -183,7 +184,7 @@ impl<const K: usize> Search<K> {
             || limited.any(|((part, least), most)| part.saturating_add(least.reach[node].cost) > *most)
     }
 
-    /// Whether a label that was kept at `node` is no worse: its objective is not, since labels come up in that order.
+    /// Whether a label kept at `node` is no worse. Its objective is not, since labels are taken in that order.
     #[inline]
     fn dominated(&mut self, node: NodeIndex, parts: &[u64; K]) -> bool {
         let mut at = self.kept[node as usize];
@@ -194,7 +195,7 @@ impl<const K: usize> Search<K> {
                 return true;
             }
             if K == 1 {
-                // Each that was kept is better than those before it.
+                // With one limit, each kept label is better in it than those before it.
                 return false;
             }
             at = label.older;
@@ -202,7 +203,7 @@ impl<const K: usize> Search<K> {
         false
     }
 
-    /// A label's path, and on along a tree.
+    /// The path of a label, continued along a tree.
     fn finish(&self, mut at: u32, tree: &Towards) -> Vec<EdgeIndex> {
         let rest = tree.path_to(&self.field, self.labels[at as usize].node);
         let mut edges = Vec::new();

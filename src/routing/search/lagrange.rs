@@ -1,36 +1,38 @@
-//! Lagrangian relaxation: a price on each limited metric, so that paths that break a limit become dear.
+//! Lagrangian relaxation: puts a price on each limited metric, so that paths that break a limit become expensive.
 //!
-//! With prices λ, the least of objective + Σ λ · metric over all paths, less Σ λ · limit, is a lower bound of the objective
-//! of any path that keeps the limits. The better the prices, the closer; and the paths that come up on the way are good
-//! ones. Steps, for one limit those of LARAC (Jüttner, Szviatovszki, Mécs, Rajkó, INFOCOM 2001):
+//! With prices λ, the minimum of objective + Σ λ · metric over all paths, minus Σ λ · limit, is a lower bound of the
+//! objective of any path that keeps the limits. The better the prices, the closer is the bound; and the paths that are
+//! found in the course of this are good ones. For one limit, the steps are those of LARAC (Jüttner, Szviatovszki, Mécs,
+//! Rajkó, INFOCOM 2001):
 //!
 //! 1. Begin without prices, and with the shortest path by objective.
-//! 2. Take the limit that the path breaks most, as a share of it. Put that price on it at which the path is worth as much
-//!    as one that keeps this limit. Search the shortest path by these prices.
-//! 3. If it is shorter than both, it takes the place of the one on its side of the limit: go to 2. Else the price stands;
-//!    go on with another limit that the path within this one breaks, if it breaks one.
+//! 2. Take the limit that the path breaks most, relative to the limit. Set its price so that the path costs as much as
+//!    one that keeps this limit. Find the shortest path by these prices.
+//! 3. If it is shorter than both, it replaces the one on its side of the limit; repeat step 2. Otherwise keep the
+//!    price, and go on with another limit that the path within this one breaks, if it breaks one.
 //!
-//! Every price gives a valid bound, so rounding and the end after some rounds cost no more than a little of it.
+//! Any prices give a valid bound, so rounding, and stopping after a number of rounds, only make the bound a little
+//! weaker.
 
 use super::field::{Field, Sums};
 use super::spf::Towards;
 
-/// Most shortest-path trees for each limit. One price settles in fewer, nearly always.
+/// The most shortest-path trees for each limit. One price nearly always settles in fewer.
 const MAX_ROUNDS: usize = 7;
-/// Most bits of a price after the point.
+/// The most fractional bits of a price.
 const MAX_FRACTION: u32 = 16;
 
-/// Prices: what an amount of each counts.
+/// The prices: what a unit of each quantity costs.
 #[derive(Clone, Copy, Debug)]
 pub struct Prices<const K: usize> {
-    /// Of the objective: one, as a fixed-point number.
+    /// The price of the objective: one, as a fixed-point number.
     pub objective: u64,
-    /// Of the limited metrics.
+    /// The prices of the limited metrics.
     pub parts: [u64; K],
 }
 
 impl<const K: usize> Prices<K> {
-    /// What sums come to; saturates.
+    /// The cost of sums at these prices; saturates.
     #[inline]
     pub fn of(&self, sums: &Sums<K>) -> u64 {
         let objective = sums.objective.saturating_mul(self.objective);
@@ -38,13 +40,13 @@ impl<const K: usize> Prices<K> {
         each.fold(objective, |sum, (part, price)| sum.saturating_add(part.saturating_mul(*price)))
     }
 
-    /// The most that a path within the limits, and with no greater objective than the best known, can come to.
+    /// The most that a path can cost that keeps the limits and has no greater objective than the best known one.
     pub fn most(&self, field: &Field<K>) -> u64 {
         self.of(&Sums { objective: field.most, parts: field.limits })
     }
 }
 
-/// Good prices, and offers the paths that come up to the field.
+/// Finds good prices, and offers the paths that are found to the field.
 pub fn prices<const K: usize>(field: &mut Field<K>, shortest: Sums<K>) -> Prices<K> {
     let least: [Sums<K>; K] = std::array::from_fn(|at| {
         let way: Vec<_> = field.least[at].path_to(field, field.from).collect();
@@ -83,12 +85,12 @@ pub fn prices<const K: usize>(field: &mut Field<K>, shortest: Sums<K>) -> Prices
     prices
 }
 
-/// What is still to come by these prices, as far as it can matter.
+/// The tree of remaining costs at these prices, as far as it can matter.
 pub fn ahead<const K: usize>(field: &Field<K>, prices: &Prices<K>) -> Towards {
     field.towards(prices.most(field), true, |sums| prices.of(sums))
 }
 
-/// The limit that is broken most, as a share of it.
+/// The limit that is broken most, relative to the limit.
 fn most_broken<const K: usize>(field: &Field<K>, sums: &Sums<K>) -> Option<usize> {
     let shares = sums.parts.iter().zip(&field.limits).map(|(part, most)| {
         let by = part.saturating_sub(*most);

@@ -1,14 +1,14 @@
-//! Why there is no path: the one that comes nearest.
+//! Misses: why there is no path, by the path that comes nearest to the limits.
 
 use super::objective::{CLOSED, Objective, avoided};
 use super::spf::From;
 use super::{Limit, Path, Query};
 use crate::routing::graph::EdgeIndex;
 
-/// No path keeps all limits.
+/// The result of a search that found no path within all limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NoPath {
-    /// The path that came nearest; `None` if there is no way at all.
+    /// The path that came nearest; `None` if no path exists even without limits.
     pub nearest: Option<Miss>,
 }
 
@@ -17,16 +17,17 @@ pub struct NoPath {
 pub struct Miss {
     /// The path.
     pub path: Path,
-    /// The limit that it breaks, of several the one that it breaks most.
+    /// The limit that it breaks most.
     pub limit: Limit,
-    /// By how much: microseconds, micro-units, parts of 65,535, bearers, hops.
+    /// By how much: microseconds, micro-units of money, parts of 65,535, bearers, hops.
     pub by: u64,
     /// Whether it is proven that no path keeps all limits.
     pub exact: bool,
 }
 
-/// Of the paths that are best by a limited metric or by the objective, the one whose most broken limit is broken least, as
-/// a share of it. If all ways are over bearers to avoid, the one over the fewest such links.
+/// Considers the paths that are best by a limited metric or by the objective, and returns the one whose most broken
+/// limit is broken least, relative to the limit. If every path uses bearers to avoid, returns the one over the fewest
+/// such links.
 pub fn nearest(query: &Query<'_>, objective: &Objective, exact: bool) -> Option<Miss> {
     let within = query.limits().into_iter().map(|(limit, _)| Some(limit)).chain([None]);
     let ways = within.filter_map(|limit| {
@@ -57,7 +58,7 @@ fn cheapest(query: &Query<'_>, objective: &Objective, cost: impl Fn(usize) -> u6
     From::nearest(query.graph, &objective.steps, query.ends.from, query.ends.to, cost)
 }
 
-/// A path's most broken limit, and by what share of it, in millionths; `None` if it breaks none.
+/// The limit that a path breaks most, and by what fraction of the limit, in millionths; `None` if it breaks none.
 fn miss(query: &Query<'_>, path: Path, exact: bool) -> Option<(u128, Miss)> {
     let policy = &query.wants.policy;
     let shares = query.broken(&path).into_iter().map(|(limit, by)| {

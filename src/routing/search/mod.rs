@@ -1,27 +1,33 @@
-//! Path search: of all ways to a set of routers the best one under a policy's weights and limits, and another beside it.
+//! Path search: finds, of all paths to a set of routers, the best one under a policy's weights and limits, and an
+//! alternate.
 //!
-//! **Mechanism.** What a policy makes small (the *objective*) adds up along a path, and so does what it limits. Steps:
+//! **Mechanism.** What a policy minimises (the *objective*) adds up along a path, and so do the quantities that it
+//! limits. Steps:
 //!
-//! 1. The graph is seen by the policy and by what is known besides ([`Overlay`]): avoided bearers, excluded nodes and
-//!    shunned pairs are closed, doubts make failures likelier.
-//! 2. The shortest path by objective, without limits. If it keeps them it is the answer: this is the rule, and all of it.
-//! 3. Else a search under those limits that it broke, and again with those that its answer breaks besides, until none is
-//!    broken: a Lagrangian relaxation bounds what is possible, and a label search finds the best of it. It is exact, and its
-//!    labels are bounded.
-//! 4. Where the bound is met, the best path that the relaxation met: good, not proven best ([`Found::exact`]).
-//! 5. If there is nothing, all of it again with the shunned pairs open: a pair that fails of late is better than none.
-//! 6. The same for an alternate that shares no relay with the best.
+//! 1. The policy and other knowledge ([`Overlay`]) are applied to the graph: avoided bearers, excluded nodes and
+//!    shunned pairs are closed, and doubts make failures likelier.
+//! 2. The shortest path by objective is found, without limits. If it keeps all limits, it is the answer; this is the
+//!    usual case.
+//! 3. Otherwise the search is repeated under the limits that the path broke, and then also under those that its answer
+//!    breaks, until none is broken: a Lagrangian relaxation gives a lower bound, and a label search finds the best
+//!    path. The result is exact, and the number of labels is bounded.
+//! 4. If the bound on labels is reached, the answer is the best path that the relaxation met: a good path, not proven
+//!    to be the best ([`Found::exact`]).
+//! 5. If no path is found, the search is repeated with the shunned pairs open: a pair that has failed lately is better
+//!    than none.
+//! 6. In the same manner an alternate is found that shares no relay with the best path.
 //!
-//! A query that has no answer gets the nearest miss: the path that breaks a limit least, of those best by one metric each.
+//! A query without an answer gets the nearest miss: of the paths that are best by one metric each, the one that breaks
+//! a limit least.
 //!
-//! Paths that tie in the objective are ranked by hops. Ties beyond that go, in step 2, to the lowest last edge, then the
-//! lowest one before it, and so on; in step 3 to the path that is found first. Integers alone decide, so every machine that
-//! has the same graph finds the same path.
+//! Paths with equal objectives are ranked by hops. Further ties go, in step 2, to the lowest last edge, then the lowest
+//! one before it, and so on; in step 3, to the path that is found first. All arithmetic is in integers, so every
+//! machine that has the same graph finds the same path.
 //!
 //! Invariants
 //! 1. A path keeps every limit, visits no node twice, and enters no excluded node.
-//! 2. An exact answer is the best there is; [`NoPath`] where it is exact means that there is none.
-//! 3. Best and alternate share no relay and no edge.
+//! 2. An exact answer is the best there is; an exact [`NoPath`] means that there is no path.
+//! 3. The best path and its alternate share no relay and no edge.
 //! 4. Time and memory are bounded, whatever the graph claims.
 
 mod field;
@@ -45,55 +51,56 @@ pub use miss::{Miss, NoPath};
 pub(super) use objective::{CLOSED, Objective, Step, View, effective};
 pub(super) use spf::{FAR, From, NO_EDGE, Queue, ROOT, Reach, nearest, path_to};
 
-/// What is known besides the graph. Nodes and pairs that are not in the graph do not matter.
+/// What is known besides the graph. Nodes and pairs that are not in the graph are ignored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Overlay {
-    /// Factor on the chance of arrival from one node to the next, in parts of 65,535.
+    /// For a pair of nodes, the factor on the chance of arrival from one to the other, in parts of 65,535.
     pub doubts: BTreeMap<(NodeIndex, NodeIndex), u16>,
-    /// Pairs to take only if there is no other way.
+    /// The pairs to take only if there is no other path.
     pub shunned: BTreeSet<(NodeIndex, NodeIndex)>,
-    /// Nodes not to enter: a message has been there.
+    /// The nodes not to enter, because the message has been there.
     pub excluded: BTreeSet<NodeIndex>,
-    /// Most hops, if there is a limit: as many as the frame has room for.
+    /// The most hops, because the frame has room for no more; `None` if there is no limit.
     pub hops: Option<u32>,
 }
 
 /// A path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Path {
-    /// Its edges, from the start on; none if the start is a target.
+    /// The edges, from the start on; none if the start is a target.
     pub edges: Vec<EdgeIndex>,
-    /// What they add up to.
+    /// The sums of the edges' metrics.
     pub totals: Totals,
 }
 
 impl Path {
-    /// Nodes between its start and its end.
+    /// The nodes between its start and its end.
     pub fn relays<'a>(&'a self, graph: &'a Graph) -> impl Iterator<Item = NodeIndex> + 'a {
         let but_last = self.edges.len().saturating_sub(1);
         self.edges[..but_last].iter().map(|edge| graph.edge(*edge).to)
     }
 
-    /// Nodes after its start, its end included.
+    /// The nodes after its start, its end included.
     pub fn hops<'a>(&'a self, graph: &'a Graph) -> impl Iterator<Item = NodeIndex> + 'a {
         self.edges.iter().map(|edge| graph.edge(*edge).to)
     }
 }
 
-/// What a search found.
+/// The result of a search.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
     /// The best path.
     pub best: Path,
-    /// The best of those that share no relay with it; if it has one edge only, of those without that edge.
+    /// The best of the paths that share no relay with the best one. If that has one edge only, the best without that
+    /// edge.
     pub alternate: Option<Path>,
     /// Whether `best` is proven to be the best.
     pub exact: bool,
-    /// Whether it took shunned pairs to find it.
+    /// Whether shunned pairs were needed to find the path.
     pub last_resort: bool,
 }
 
-/// Finds the best path from a node to any of some.
+/// Finds the best path from a node to any of several targets.
 ///
 /// # Errors
 /// [`NoPath`] if no path keeps all limits, or none was found.
@@ -112,7 +119,7 @@ pub fn search(
     query.first(query.objective(true))
 }
 
-/// Targets that are in the graph, ascending, each once.
+/// The targets that are in the graph, ascending, each once.
 pub(super) fn targets(graph: &Graph, to: &[NodeIndex]) -> Vec<NodeIndex> {
     let mut to: Vec<NodeIndex> = to.iter().copied().filter(|node| (*node as usize) < graph.len()).collect();
     to.sort_unstable();
@@ -120,7 +127,7 @@ pub(super) fn targets(graph: &Graph, to: &[NodeIndex]) -> Vec<NodeIndex> {
     to
 }
 
-/// A question.
+/// The parameters of a search.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Query<'a> {
     pub graph: &'a Graph,
@@ -130,7 +137,7 @@ pub(super) struct Query<'a> {
 }
 
 impl<'a> Query<'a> {
-    /// Of `to` as [`targets`] gives them.
+    /// Creates a query. `to` must be as [`targets`] returns it.
     pub(super) fn new(
         graph: &'a Graph,
         from: NodeIndex,
@@ -150,7 +157,7 @@ impl<'a> Query<'a> {
         Objective::new(self.graph, self.view(shun))
     }
 
-    /// With shunned pairs closed in `objective`; if that finds nothing, as a last resort.
+    /// Searches with the shunned pairs closed in `objective`; if that finds no path, searches with them open.
     fn first(&self, mut objective: Objective) -> Result<Found, NoPath> {
         match self.best(&objective, None) {
             Ok((best, exact)) => {
@@ -161,7 +168,7 @@ impl<'a> Query<'a> {
         }
     }
 
-    /// With shunned pairs open. With `objective` nothing was found, and whether that was exact.
+    /// Searches with the shunned pairs open. `exact` says whether it is proven that there is no path by `objective`.
     pub(super) fn last_resort(&self, mut objective: Objective, exact: bool) -> Result<Found, NoPath> {
         let mut outcome = Err(exact);
         if !self.overlay.shunned.is_empty() {
@@ -177,15 +184,15 @@ impl<'a> Query<'a> {
         }
     }
 
-    /// Step 2.
+    /// Step 2: the shortest path by objective, without limits.
     pub(super) fn shortest(&self, objective: &Objective) -> Option<Path> {
         let Self { graph, ends, .. } = *self;
         let edges = From::nearest(graph, &objective.steps, ends.from, ends.to, |edge| objective.steps[edge].objective)?;
         Some(objective.path(graph, edges))
     }
 
-    /// Steps 2 to 4: a path, and whether it is proven to be the best; or whether it is proven that there is none.
-    /// `shortest` is the outcome of step 2, where it is known.
+    /// Steps 2 to 4: returns a path, and whether it is proven to be the best; or, as the error, whether it is proven
+    /// that there is none. `shortest` is the result of step 2, if it is known.
     pub(super) fn best(&self, objective: &Objective, shortest: Option<Path>) -> Result<(Path, bool), bool> {
         let Self { graph, ends, .. } = *self;
         let mut path = shortest.or_else(|| self.shortest(objective)).ok_or(true)?;
@@ -201,7 +208,7 @@ impl<'a> Query<'a> {
         Ok((path, true))
     }
 
-    /// Step 4: from a path that keeps some of the limits, if one is known.
+    /// Step 4: starts from a path that keeps some of the limits, if one is known.
     fn relaxed(
         &self,
         objective: &Objective,
@@ -219,7 +226,8 @@ impl<'a> Query<'a> {
         }
     }
 
-    /// Step 6. Closes in `objective` what the best path has. `shortest` is the outcome of step 2, where it is known.
+    /// Step 6: closes in `objective` what the alternate may not share with the best path. `shortest` is the result of
+    /// step 2, if it is known.
     pub(super) fn alternate(&self, objective: &mut Objective, best: &Path, shortest: Option<Path>) -> Option<Path> {
         if best.edges.is_empty() {
             return None;
@@ -228,7 +236,7 @@ impl<'a> Query<'a> {
         self.best(objective, shortest).ok().map(|(path, _)| path)
     }
 
-    /// The limits that bind, as the most of what adds up.
+    /// The limits that are set, each as the greatest sum that is allowed.
     fn limits(&self) -> Vec<(Limit, u64)> {
         let Wants { policy, time, bytes } = self.wants;
         let per_message = |budget: u64| {
@@ -244,7 +252,8 @@ impl<'a> Query<'a> {
         limits.into_iter().flatten().collect()
     }
 
-    /// Which limits a path breaks, and by how much: microseconds, micro-units, parts of 65,535, hops, bearers.
+    /// The limits that a path breaks, and by how much: microseconds, micro-units of money, parts of 65,535, hops,
+    /// bearers.
     pub(super) fn broken(&self, path: &Path) -> Vec<(Limit, u64)> {
         let Wants { policy, time, bytes } = self.wants;
         let Path { edges, totals } = path;
@@ -264,7 +273,7 @@ impl<'a> Query<'a> {
     }
 }
 
-/// Adds to `binding` what a path breaks besides; answers whether it breaks nothing.
+/// Adds to `binding` the further limits that a path breaks; returns whether there are none.
 fn binding_more(path: &Path, limits: &[(Limit, u64)], binding: &mut Vec<(Limit, u64)>) -> bool {
     let before = binding.len();
     for limit in broken(path, limits) {
@@ -275,7 +284,7 @@ fn binding_more(path: &Path, limits: &[(Limit, u64)], binding: &mut Vec<(Limit, 
     binding.len() == before
 }
 
-/// Which of the limits a path breaks.
+/// The limits that a path breaks.
 fn broken<'a>(path: &Path, limits: &'a [(Limit, u64)]) -> impl Iterator<Item = (Limit, u64)> + 'a {
     let (totals, hops) = (path.totals, path.edges.len() as u64);
     limits.iter().copied().filter(move |(limit, most)| {

@@ -1,50 +1,51 @@
-//! A graph seen by one policy: what each edge adds to the objective, and which edges are closed.
+//! Objective: a graph as one policy sees it: what each edge adds to the objective, and which edges are closed.
 //!
-//! Doubts, shunned pairs, excluded nodes and avoided bearers are worked in here, once, so that searches meet only numbers.
+//! Doubts, shunned pairs, excluded nodes and avoided bearers are applied here once, so that searches only deal with
+//! numbers.
 
 use super::{Limit, Overlay, Path, Totals};
 use crate::routing::graph::{EdgeIndex, Graph, NodeIndex};
 use crate::routing::policy::BALANCED;
 use crate::routing::totals::nats;
 
-/// The objective of an edge that may not be taken.
+/// The objective of a closed edge.
 pub const CLOSED: u64 = u64::MAX;
 
 /// One edge, in the few bytes that a search reads of each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// What it adds to the objective; [`CLOSED`] if it may not be taken.
+    /// What it adds to the objective; [`CLOSED`] if it is closed.
     pub objective: u64,
-    /// Where it begins.
+    /// The node where it begins.
     pub from: NodeIndex,
-    /// Where it leads.
+    /// The node where it leads.
     pub to: NodeIndex,
 }
 
 /// See the module's documentation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Objective {
-    /// By [`EdgeIndex`].
+    /// The edges, by [`EdgeIndex`].
     pub steps: Vec<Step>,
-    /// Millionths of nats by [`EdgeIndex`], doubts included.
+    /// −ln of each edge's chance of arrival in millionths, by [`EdgeIndex`], doubts included.
     failures: Vec<u64>,
 }
 
-/// What makes one [`Objective`] of a graph differ from another.
+/// The parameters that distinguish one [`Objective`] of a graph from another.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
-    /// Weights by [`Criterion`](crate::routing::policy::Criterion); zeros alone mean [`BALANCED`].
+    /// The weights by [`Criterion`](crate::routing::policy::Criterion); if all are zero, [`BALANCED`] is used.
     pub weights: [u8; 4],
-    /// Bearers whose edges are closed, as a bit map.
+    /// The bearers whose edges are closed, as a bit map.
     pub avoid: u16,
-    /// Doubts, shunned pairs, excluded nodes.
+    /// The doubts, shunned pairs and excluded nodes.
     pub overlay: &'a Overlay,
     /// Whether shunned pairs are closed.
     pub shun: bool,
 }
 
 impl Objective {
-    /// Sees `graph` so.
+    /// Applies a view to `graph`.
     pub fn new(graph: &Graph, view: View<'_>) -> Self {
         let View { weights, avoid, overlay, shun } = view;
         let weights = effective(weights);
@@ -73,19 +74,19 @@ impl Objective {
         objective
     }
 
-    /// Takes an edge out.
+    /// Closes an edge.
     pub fn close(&mut self, edge: EdgeIndex) {
         self.steps[edge as usize].objective = CLOSED;
     }
 
-    /// Takes out what leads to a node.
+    /// Closes all edges that lead to a node.
     pub fn close_node(&mut self, graph: &Graph, node: NodeIndex) {
         if (node as usize) < graph.len() {
             graph.into(node).for_each(|(edge, _)| self.close(edge));
         }
     }
 
-    /// Takes out what another path that is disjoint from `path` may not share: its relays, or its only edge.
+    /// Closes what a path disjoint from `path` may not share with it: its relays, or its only edge.
     pub fn close_path(&mut self, graph: &Graph, path: &Path) {
         if let [only] = path.edges[..] {
             self.close(only);
@@ -93,7 +94,7 @@ impl Objective {
         path.relays(graph).for_each(|relay| self.close_node(graph, relay));
     }
 
-    /// What an open edge adds to what a limit counts; [`CLOSED`] if it may not be taken.
+    /// What an open edge adds to what a limit counts; [`CLOSED`] if it is closed.
     #[inline]
     pub fn part(&self, graph: &Graph, limit: Limit, edge: usize) -> u64 {
         if self.steps[edge].objective == CLOSED {
@@ -109,7 +110,7 @@ impl Objective {
         }
     }
 
-    /// A path of these edges.
+    /// Makes a path of these edges.
     pub fn path(&self, graph: &Graph, edges: Vec<EdgeIndex>) -> Path {
         let mut totals = Totals::default();
         let mut failures = 0;
@@ -122,18 +123,18 @@ impl Objective {
         Path { edges, totals }
     }
 
-    /// What a path adds up to; saturates.
+    /// The objective of a path; saturates.
     pub fn objective(&self, edges: &[EdgeIndex]) -> u64 {
         edges.iter().fold(0, |sum: u64, edge| sum.saturating_add(self.steps[*edge as usize].objective))
     }
 }
 
-/// Weights, or those of `balanced` for zeros alone.
+/// Returns the weights, or those of `balanced` if all are zero.
 pub fn effective(weights: [u8; 4]) -> [u8; 4] {
     if weights == [0; 4] { BALANCED } else { weights }
 }
 
-/// Whether a bit map names a bearer.
+/// Whether a bit map contains a bearer.
 pub fn avoided(avoid: u16, bearer: u8) -> bool {
     avoid.checked_shr(bearer.into()).is_some_and(|bits| bits & 1 == 1)
 }

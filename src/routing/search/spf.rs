@@ -1,45 +1,45 @@
 //! Shortest-path trees: Dijkstra's algorithm on a binary heap, away from a node or towards a set of nodes.
 //!
-//! Paths are ranked by cost, then by hops; of paths that tie in both, a node keeps the edge with the lowest index. That is
-//! a rule about the finished tree and not about the order of its growth, so a tree that was repaired is the tree that
-//! would have been grown anew.
+//! Paths are ranked by cost, then by hops; of paths that tie in both, a node keeps the edge with the lowest index. This
+//! rule depends on the finished tree and not on the order in which it grew, so a repaired tree equals one that is grown
+//! anew.
 
 use super::objective::{CLOSED, Step};
 use crate::routing::graph::{EdgeIndex, Graph, NodeIndex};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-/// The edge of a root, and of what was not reached.
+/// The edge of a root, and of a node that was not reached.
 pub const NO_EDGE: EdgeIndex = EdgeIndex::MAX;
 
-/// How a node is reached.
+/// How a node is reached in a tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reach {
-    /// From or to the nearest root; saturates.
+    /// The cost from or to the nearest root; saturates.
     pub cost: u64,
-    /// Edges of that path.
+    /// The number of edges of that path.
     pub hops: u32,
-    /// Its edge at this node, or [`NO_EDGE`].
+    /// The path's edge at this node, or [`NO_EDGE`].
     pub edge: EdgeIndex,
 }
 
-/// Not reached.
+/// The value of a node that was not reached.
 pub const FAR: Reach = Reach { cost: u64::MAX, hops: u32::MAX, edge: NO_EDGE };
-/// A root.
+/// The value of a root.
 pub const ROOT: Reach = Reach { cost: 0, hops: 0, edge: NO_EDGE };
 
 impl Reach {
-    /// Whether there is a path.
+    /// Whether a path is known.
     pub fn known(&self) -> bool {
         self.hops != u32::MAX
     }
 
-    /// What paths are ranked by.
+    /// The value that paths are ranked by.
     pub fn key(&self) -> (u64, u32) {
         (self.cost, self.hops)
     }
 
-    /// Offers another path. Answers whether it is a shorter one, not only an equal one.
+    /// Offers another path. Returns whether it is shorter, and not only equal.
     #[inline]
     pub fn offer(&mut self, cost: u64, hops: u32, edge: EdgeIndex) -> bool {
         if (cost, hops) < self.key() {
@@ -53,24 +53,24 @@ impl Reach {
     }
 }
 
-/// What a tree grows in: nodes from 0 on, and edges by index, lower ones preferred.
+/// A network in which a tree grows: nodes from 0 on, and edges by index, lower ones preferred.
 pub trait Net {
-    /// How many nodes.
+    /// The number of nodes.
     fn len(&self) -> usize;
-    /// Edges that leave a node, and where they lead.
+    /// The edges that leave a node, and where they lead.
     fn from(&self, node: NodeIndex) -> impl Iterator<Item = (EdgeIndex, NodeIndex)>;
-    /// Edges that reach a node, and where they begin.
+    /// The edges that reach a node, and where they begin.
     fn into(&self, node: NodeIndex) -> impl Iterator<Item = (EdgeIndex, NodeIndex)>;
-    /// Where an edge begins and where it leads.
+    /// The nodes where an edge begins and where it leads.
     fn ends(&self, edge: EdgeIndex) -> (NodeIndex, NodeIndex);
 }
 
-/// A whole graph.
+/// A whole graph as a network.
 #[derive(Clone, Copy, Debug)]
 pub struct Whole<'a> {
-    /// Graph.
+    /// The graph.
     pub graph: &'a Graph,
-    /// Its edges.
+    /// The graph's edges as steps.
     pub steps: &'a [Step],
 }
 
@@ -93,26 +93,26 @@ impl Net for Whole<'_> {
     }
 }
 
-/// Nodes whose turn comes by cost, hops, node.
+/// The nodes to visit, ordered by cost, hops and index.
 pub type Queue = BinaryHeap<Reverse<(u64, u32, NodeIndex)>>;
 
-/// A tree. `AWAY` from its roots along the edges, or towards them against the edges.
+/// A shortest-path tree: from its roots along the edges if `AWAY`, otherwise towards them against the edges.
 #[derive(Clone, Debug)]
 pub struct Tree<const AWAY: bool> {
-    /// By node.
+    /// How each node is reached, by index.
     pub reach: Vec<Reach>,
-    /// Nodes whose path is final, nearest first.
+    /// The nodes whose path is final, nearest first.
     pub settled: Vec<NodeIndex>,
 }
 
-/// From a node to all others.
+/// A tree from a node to all others.
 pub type From = Tree<true>;
-/// From all others to the nearest of some.
+/// A tree from all nodes to the nearest of several roots.
 pub type Towards = Tree<false>;
 
 impl<const AWAY: bool> Tree<AWAY> {
-    /// Grows one from `roots`. Leaves out nodes where `within` says no to what they cost, and ends when `stop` says so of a
-    /// settled node.
+    /// Grows a tree from `roots`. A node is left out if `within` returns `false` for it and its cost. The tree ends
+    /// when `stop` returns `true` for a settled node.
     pub fn grow(
         net: &impl Net,
         roots: &[NodeIndex],
@@ -156,12 +156,12 @@ impl<const AWAY: bool> Tree<AWAY> {
 }
 
 impl From {
-    /// The whole of it, by objective.
+    /// Grows the whole tree by objective.
     pub fn all(graph: &Graph, steps: &[Step], from: NodeIndex) -> Self {
         Self::grow(&Whole { graph, steps }, &[from], |edge| steps[edge].objective, |_, _| true, |_, _| false)
     }
 
-    /// The way to the nearest of `to`, of equals by the lowest last edge.
+    /// The path to the nearest of `to`; of equal ones, the one with the lowest last edge.
     pub fn nearest(
         graph: &Graph,
         steps: &[Step],
@@ -186,13 +186,13 @@ impl From {
     }
 }
 
-/// Which of `to` a tree from a node reaches first, of equals by the lowest last edge.
+/// Which of `to` is nearest in a tree from a node; of equal ones, the one with the lowest last edge.
 pub fn nearest(reach: &[Reach], to: &[NodeIndex]) -> Option<NodeIndex> {
     let known = to.iter().filter(|node| reach[**node as usize].known());
     known.min_by_key(|node| (reach[**node as usize].key(), reach[**node as usize].edge)).copied()
 }
 
-/// Edges from the root of a tree to a node.
+/// The edges from the root of a tree to a node.
 pub fn path_to(reach: &[Reach], steps: &[Step], to: NodeIndex) -> Vec<EdgeIndex> {
     let mut edges = Vec::with_capacity(reach[to as usize].hops as usize);
     let mut edge = reach[to as usize].edge;
@@ -205,7 +205,7 @@ pub fn path_to(reach: &[Reach], steps: &[Step], to: NodeIndex) -> Vec<EdgeIndex>
 }
 
 impl Towards {
-    /// Edges from a node to the nearest root.
+    /// The edges from a node to the nearest root.
     pub fn path_to<'a>(&'a self, net: &'a impl Net, from: NodeIndex) -> impl Iterator<Item = EdgeIndex> + 'a {
         let edge = move |node: NodeIndex| Some(self.reach[node as usize].edge).filter(|edge| *edge != NO_EDGE);
         std::iter::successors(edge(from), move |at| edge(net.ends(*at).1))

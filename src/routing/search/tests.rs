@@ -1,4 +1,4 @@
-//! Searches against an oracle that looks at every way, and single cases.
+//! Searches compared with an oracle that enumerates every path, and single cases.
 
 use super::*;
 use crate::id::Pseudonym;
@@ -18,12 +18,12 @@ fn graph(nodes: u8, rows: &[Row]) -> Graph {
     Graph::new((0..nodes).map(node), edges)
 }
 
-/// A message of 1 MB, so that what it costs is the price.
+/// A message of 1 MB, so that its cost equals the price.
 fn wants(weights: [u8; 4]) -> Wants {
     Wants { policy: Policy { weights, ..Policy::default() }, time: None, bytes: 1_000_000 }
 }
 
-/// Of each property; more where they are quick.
+/// The cases of each property; more where they run fast.
 const CASES: u32 = if cfg!(debug_assertions) { 2_000 } else { 50_000 };
 const CHEAP: [u8; 4] = [1, 0, 0, 0];
 const FAST: [u8; 4] = [0, 1, 0, 0];
@@ -33,21 +33,21 @@ fn row(from: u8, to: u8, price: u64, delay: u32) -> Row {
     (from, to, 0, price, delay, ALWAYS, 0)
 }
 
-/// Nodes of a path after its start.
+/// The nodes of a path after its start.
 fn hops(graph: &Graph, path: &Path) -> Vec<NodeIndex> {
     path.hops(graph).collect()
 }
 
-/// What an oracle knows of a way: what it is ranked by, and its edges.
+/// What the oracle knows of a path: what it is ranked by, and its edges.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Way {
     objective: u64,
     hops: usize,
-    /// Last first.
+    /// The last edge first.
     edges: Vec<EdgeIndex>,
 }
 
-/// Every way from a node to a target that keeps all limits and passes `open`.
+/// Every path from a node to a target that keeps all limits and whose edges pass `open`.
 fn every_way(query: &Query<'_>, open: &dyn Fn(EdgeIndex) -> bool) -> Vec<Way> {
     let mut ways = Vec::new();
     walk(query, open, &mut vec![query.ends.from], &mut Vec::new(), &mut ways);
@@ -78,7 +78,7 @@ fn walk(
     }
 }
 
-/// `None` if it breaks a limit.
+/// The rank of a path; `None` if it breaks a limit.
 fn weigh(query: &Query<'_>, edges: &[EdgeIndex]) -> Option<Way> {
     let Query { graph, wants, overlay, .. } = *query;
     let (mut price, mut delay, mut failures, mut energy) = (0, 0, 0, 0);
@@ -118,8 +118,8 @@ fn any_graph() -> impl Strategy<Value = Graph> {
     })
 }
 
-/// A row of nodes with three edges from each to the next and one past it, all of them worth something else: hundreds of ways,
-/// none of them better in everything.
+/// A row of nodes with three edges from each to the next and one past it, all with different metrics: hundreds of
+/// paths, none of them better in every respect.
 fn any_ladder() -> impl Strategy<Value = Graph> {
     let part = || 1..1_000u64;
     (5..=8u8).prop_flat_map(move |nodes| {
@@ -184,7 +184,7 @@ fn agrees_with_the_oracle(query: &Query<'_>) -> Result<(), TestCaseError> {
     prop_assert!(best.is_some(), "{:?} breaks a limit", found.best);
     let rank = |way: &Way| (way.objective, way.hops);
     prop_assert_eq!(best.as_ref().map(rank), ways.first().map(rank));
-    // Where limits cut nothing, ties are decided to the last.
+    // Where limits rule nothing out, ties are decided completely.
     let free = Wants { time: None, policy: Policy { budget: None, success: None, ..wants.policy.clone() }, bytes: 0 };
     let unlimited = Overlay { hops: None, ..overlay.clone() };
     let freely = every_way(&Query { wants: &free, overlay: &unlimited, ..*query }, &open);
@@ -203,6 +203,8 @@ fn agrees_with_the_oracle(query: &Query<'_>) -> Result<(), TestCaseError> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: CASES, failure_persistence: None, ..ProptestConfig::default() })]
 
+    /// Invariant 3 of routing.
+    /// Invariants 1, 2 and 3.
     #[test]
     fn a_search_finds_what_looking_at_every_way_finds(
         graph in any_graph(),
@@ -216,6 +218,7 @@ proptest! {
         agrees_with_the_oracle(&Query::new(&graph, from, &to, &wants, &overlay))?;
     }
 
+    /// Invariant 1 of routing::search::labels.
     #[test]
     fn where_ways_trade_one_thing_for_another_the_best_within_limits_is_found(
         graph in any_ladder(),
@@ -223,7 +226,7 @@ proptest! {
         (time, price, failures) in (0..100u64, prop::option::of(0..100u64), prop::option::of(0..100u64)),
         hops in prop::option::weighted(0.2, 3..8u32),
     ) {
-        // Limits between the least there is and what the shortest path has, in per cent of the way.
+        // Limits between the least possible value and that of the shortest path, in per cent of the difference.
         let overlay = Overlay { hops, ..Overlay::default() };
         let last = u32::try_from(graph.len()).expect("few") - 1;
         let totals = |weights| search(&graph, 0, &[last], &wants(weights), &Overlay::default()).expect("a way").best.totals;
@@ -277,7 +280,7 @@ proptest! {
 
 #[test]
 fn each_limit_turns_the_path_and_the_miss_names_it() {
-    // Over 1: cheap and slow. Over 2: dear and fast. Over 3: in between, and likely to fail; over wifi.
+    // Over 1: cheap and slow. Over 2: expensive and fast. Over 3: in between, likely to fail, and over Wi-Fi.
     let rows = [
         row(0, 1, 1, 100),
         row(1, 4, 1, 100),
@@ -342,6 +345,7 @@ fn shunned_pairs_are_the_last_resort_and_excluded_nodes_are_none() {
     assert_eq!(search(&graph, 0, &[3], &wants, &overlay).expect_err("none").nearest, None);
 }
 
+/// Invariant 2 of routing.
 #[test]
 fn ties_go_to_fewer_hops_then_to_the_lower_node() {
     let overlay = Overlay::default();
@@ -351,7 +355,7 @@ fn ties_go_to_fewer_hops_then_to_the_lower_node() {
     assert_eq!(found.alternate.map(|path| hops(&square, &path)), Some(vec![2, 3]));
     let near = search(&square, 0, &[4, 2, 1, 2], &wants(FAST), &overlay).expect("three ways");
     assert_eq!(hops(&square, &near.best), [1]);
-    // One hop of 3 is worth as much as two of 1: 3 + 1 = 1 + 1 + 2.
+    // One hop of 3 costs as much as two of 1: 3 + 1 = 1 + 1 + 2.
     let hop = graph(3, &[row(0, 1, 0, 1), row(1, 2, 0, 1), row(0, 2, 0, 3)]);
     let found = search(&hop, 0, &[2], &wants(FAST), &overlay).expect("two ways");
     assert_eq!((hops(&hop, &found.best), found.alternate.map(|path| path.edges.len())), (vec![2], Some(2)));
@@ -367,9 +371,11 @@ fn an_only_edge_has_its_parallel_as_alternate_and_a_target_needs_none() {
     assert_eq!((here.best.edges.len(), here.alternate), (0, None));
 }
 
+/// Invariant 2 of routing::search::labels.
+/// Invariant 4.
 #[test]
 fn a_graph_that_has_too_many_ways_is_answered_under_the_cap() {
-    // Ladders of rungs whose price and delay trade off in ever new sums: two to the forty pareto-optimal ways.
+    // A ladder whose rungs trade price for delay in sums that are all different: two to the forty Pareto-optimal paths.
     let rows = (0..40u8).flat_map(|at| {
         let part = 1 << (at % 20);
         [(at, at + 1, 0, u64::from(part), 0, ALWAYS, 0), (at, at + 1, 1, 0, part, ALWAYS, 0)]

@@ -1,24 +1,24 @@
-//! A shortest-path tree carried over to a graph that has changed a little.
+//! Repair: carries a shortest-path tree over to a graph that has changed a little.
 //!
 //! Steps
-//! 1. Match nodes and edges of the two graphs, both of which are sorted.
-//! 2. Forget how a node is reached if an edge on its path is gone or costs more.
+//! 1. Match the nodes and edges of the two graphs, both of which are sorted.
+//! 2. Discard how a node is reached if an edge on its path is gone or costs more.
 //! 3. Offer each such node the edges that reach it from others, and each node the edges that are new or cost less.
-//! 4. Go on from the nodes that took an offer, nearest first, as when a tree is grown (dynamic shortest paths in the manner
-//!    of Ramalingam and Reps, 1996).
+//! 4. Continue from the nodes that accepted an offer, nearest first, as when a tree is grown (dynamic shortest paths in
+//!    the manner of Ramalingam and Reps, 1996).
 //!
-//! Since how a node is reached is a matter of the finished tree ([`Reach`]), the outcome is the tree that would have been
-//! grown.
+//! Since how a node is reached depends on the finished tree alone ([`Reach`]), the result is the tree that would have
+//! been grown.
 
 use crate::id::Pseudonym;
 use crate::routing::graph::{EdgeIndex, Graph, NodeIndex};
 use crate::routing::search::{CLOSED, FAR, NO_EDGE, Queue, ROOT, Reach, Step};
 use std::cmp::{Ordering, Reverse};
 
-/// Above this share of changed edges a tree is grown anew: one in so many.
+/// A tree is grown anew if more than one edge in this many has changed.
 const MANY: usize = 4;
 
-/// What has to be known of a graph to match another with it, besides its edges' ends.
+/// What must be known of a graph to match another with it, besides the ends of its edges.
 #[derive(Debug)]
 pub struct Shape {
     nodes: Vec<Pseudonym>,
@@ -26,19 +26,19 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// Of a graph.
+    /// Takes the shape of a graph.
     pub fn of(graph: &Graph) -> Self {
         Self { nodes: graph.nodes().to_vec(), bearers: graph.edges().iter().map(|edge| edge.bearer).collect() }
     }
 
-    /// Whether a graph whose edges have the same ends is the same.
+    /// Whether a graph equals the one of this shape, given that their edges have the same ends.
     pub fn is(&self, graph: &Graph) -> bool {
         self.nodes == graph.nodes() && self.bearers.iter().eq(graph.edges().iter().map(|edge| &edge.bearer))
     }
 }
 
-/// The tree of `graph` by `new` that comes of one of another graph by `old`; `None` if it had better be grown, or its root
-/// is gone.
+/// Carries a tree of an old graph, by the steps `old`, over to `graph`, by the steps `new`. `None` if it is better
+/// grown anew, or if its root is gone.
 pub fn repaired(shape: &Shape, old: &[Step], tree: &[Reach], graph: &Graph, new: &[Step]) -> Option<Vec<Reach>> {
     let nodes = matched_nodes(&shape.nodes, graph.nodes());
     let (edges, better) = matched_edges(shape, old, &nodes, graph, new)?;
@@ -89,7 +89,7 @@ fn offer(reach: &mut [Reach], queue: &mut Queue, steps: &[Step], edge: EdgeIndex
     }
 }
 
-/// Where each old node is now, or [`NO_NODE`].
+/// For each old node, its new index, or [`NO_NODE`].
 fn matched_nodes(old: &[Pseudonym], new: &[Pseudonym]) -> Vec<NodeIndex> {
     let mut at = 0;
     let place = |node: &Pseudonym| {
@@ -102,7 +102,8 @@ fn matched_nodes(old: &[Pseudonym], new: &[Pseudonym]) -> Vec<NodeIndex> {
     old.iter().map(place).collect()
 }
 
-/// Where each old edge is now, or [`NO_EDGE`] if it is gone or costs more; and the new edges that are new or cost less.
+/// For each old edge, its new index, or [`NO_EDGE`] if it is gone or costs more; and the new edges that were added or
+/// cost less. `None` if too many have changed.
 fn matched_edges(
     shape: &Shape,
     old: &[Step],

@@ -1,4 +1,4 @@
-//! Trees against searches without them, over graphs that change.
+//! Kept trees compared with searches without them, over graphs that change.
 
 use super::*;
 use crate::routing::graph::Metrics;
@@ -27,7 +27,7 @@ fn any_row() -> impl Strategy<Value = Row> {
     ((0..NODES, 0..NODES, 0..2u8), (0..4u64, 0..4u32))
 }
 
-/// One change: an edge set or taken away, a node that goes or comes.
+/// One change: an edge that is set or removed, a node that is removed or comes back, a doubt, a shunned pair.
 #[derive(Clone, Debug)]
 enum Step {
     Set(Row),
@@ -55,6 +55,7 @@ fn wants(weights: [u8; 4], time: Option<u64>) -> Wants {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
+    /// Invariant 1.
     #[test]
     fn over_every_change_trees_answer_as_a_search_does(
         rows in prop::collection::vec(any_row(), 20..60),
@@ -115,6 +116,7 @@ proptest! {
     }
 }
 
+/// Invariant 2.
 #[test]
 fn a_tree_is_walked_repaired_and_dropped_when_others_are_asked_for() {
     let rows: BTreeMap<_, _> = (0..NODES - 1).map(|at| ((at, at + 1, 0), (1, 1))).collect();
