@@ -42,8 +42,9 @@ pub(in crate::engine) struct Kept {
     pub data: Bytes,
     /// When it came to this device, or to the device that it was fetched from.
     pub came: Time,
-    /// Its deadline by this device's monotonic clock; below, the same by its publisher's clock.
+    /// Its deadline by this device's monotonic clock.
     pub until: Time,
+    /// Its deadline by its publisher's clock.
     pub expiry: Unix,
     /// Its segment.
     pub segment: u8,
@@ -78,8 +79,9 @@ pub(in crate::engine) struct Shelf {
     shares: Shares<Flow, CredentialHash>,
     /// The frames of each publisher in the order in which they came.
     order: BTreeMap<CredentialHash, BTreeSet<(Time, Flow, u64)>>,
-    /// The bytes that each publisher's frames take; below, the publishers by these bytes.
+    /// The bytes that each publisher's frames take.
     weights: BTreeMap<CredentialHash, usize>,
+    /// The publishers in the order of these bytes.
     heaviest: BTreeSet<(usize, CredentialHash)>,
     bytes: usize,
     due: BTreeSet<(Time, Flow, u64)>,
