@@ -1,9 +1,9 @@
 //! Documents: how this node gets the documents that the bulletin names by their hash, and gives them to others.
 //!
 //! ```text
-//! bulletin names it ─▶ asked of a neighbour, piece by piece ── all there, right hash ─▶ kept, and given to who waits for it
-//!                        └── 3 s without a piece, link gone, wrong hash ─▶ of another one; all asked: again in 10 s to 10 min
-//! asked for it ─▶ here? that piece     named, but not here yet? the first piece when it is
+//! bulletin names it ─▶ a neighbour is asked, piece by piece ── all there, right hash ─▶ kept, given to those waiting
+//!                        └── 3 s without a piece, link gone, wrong hash ─▶ the next one; after all: 10 s to 10 min
+//! a neighbour asks ─▶ here? that piece is sent     being fetched? the first piece is sent when it is here
 //! ```
 //!
 //! So a document follows its bulletin through the mesh. Pieces cannot be judged one by one. A whole document with a

@@ -4,10 +4,10 @@
 //! possible:
 //!
 //! ```text
-//! the neighbour by which this issuer answered last, or one that may be the issuer, for nothing: alone
-//!   ── no answer in time ─▶ all others over links that cost nothing, at once
-//!   ── no answer in time ─▶ over links that cost something, one after the other, the cheapest first
-//!   ── no answer in time ─▶ over links that are silent or closed, likewise
+//! the neighbour through which this issuer last answered, or one over a free link that may be the issuer: alone
+//!   ── no answer in time ─▶ all other neighbours over links that cost nothing, at once
+//!   ── no answer in time ─▶ neighbours over links that cost something, one after the other, the cheapest first
+//!   ── no answer in time ─▶ neighbours over links that are silent or closed, likewise
 //! ```
 //!
 //! *In time* means within [`WIDEN`] plus the time, at most [`LONGEST`], that the links of the round take to carry a

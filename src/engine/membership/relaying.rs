@@ -11,8 +11,8 @@
 //! request ─▶ issuer listed? ── no ─▶ dropped
 //!         ─▶ room, by shares? ── no ─▶ dropped, Busy to a device
 //!         ─▶ issuer here? ── yes ─▶ answer, in pieces     no ─▶ to other neighbours, until it is answered
-//! piece   ─▶ of a request under way, from elsewhere, signed by its issuer? ── no ─▶ dropped; no more of this link
-//!         ─▶ back, once; a device gets all together
+//! piece   ─▶ for an open request, not from where that came, signed by its issuer? ── no ─▶ dropped, link ignored
+//!         ─▶ back, once; a device at admission gets all pieces together
 //! ```
 //!
 //! Invariants
@@ -136,7 +136,7 @@ impl Relays {
     /// Makes room for one more request of a party. Returns the request that has to give way, if one has.
     ///
     /// # Errors
-    /// Fails if there is no room for the new request.
+    /// Fails if the party's share is used up, or if there is no room and no party has enough requests to give way.
     fn room(&self, party: Party) -> Result<Option<OuterId>, ()> {
         let mut held: BTreeMap<Party, Vec<(u64, OuterId)>> = BTreeMap::new();
         for (id, relay) in self.relays.iter().filter(|(_, relay)| !relay.answered) {

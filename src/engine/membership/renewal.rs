@@ -7,7 +7,7 @@
 //!
 //! ```text
 //!  due or pull ─▶ asking ──answer──▶ idle
-//!                   └──failure──▶ waiting (10 s, doubling to a sixteenth of the time left, and 10 min) ─▶ asking
+//!                   └──failure──▶ waiting (10 s, doubling up to 10 min or a sixteenth of the time left) ─▶ asking
 //! ```
 //!
 //! Invariants
