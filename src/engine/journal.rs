@@ -5,8 +5,8 @@
 //! calls, notices) carry that number and follow it.
 //!
 //! Invariants
-//! 1. Commit numbers are consecutive from 1 in a process.
-//! 2. An event becomes durable no later than the outputs that wait for the disk and were caused after it.
+//! - Commit numbers are consecutive from 1 in a process.
+//! - An event becomes durable no later than the outputs that wait for the disk and were caused after it.
 
 use super::api::{Reply, Token};
 use super::store::{Commit, Read, ReadError, SET_ASIDE, Table, Write};

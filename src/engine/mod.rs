@@ -25,15 +25,15 @@
 //! are lent to higher ones.
 //!
 //! - **Way in and out.** `exchange`: inputs and outputs; [`api`]: commands of an application and replies; [`store`]:
-//!   what a disk is asked; `dispatch`: which room each input is for; `turn`: the order in which a turn ends; `journal`:
-//!   its commit and the event log; `core`: what every wing needs; `share`: fair parts of bounded tables.
+//!   what a disk is asked; `dispatch`: which module each input is for; `turn`: the order in which a turn ends;
+//!   `journal`: its commit and the event log; `core`: what every wing needs; `share`: fair parts of bounded tables.
 //! - **Neighbours.** `links`: who they are; `announcements`: what they say about themselves; `credential_exchange` and
 //!   `peer_credentials`: whose signatures can be verified; `clocks`: how far their clocks differ; `link_metrics`: the
 //!   metrics of links; `fragments`: frames in pieces for narrow links; `segments`: whose frames are taken; `forgeries`:
 //!   links that bring too many forged frames.
 //! - **Routing.** `link_state`: what routers advertise to each other; `routes`: which route is taken, found by
 //!   `pathfinding` and kept by `hold_down`; `forward`: frames of others; `locate`: where a leaf is, with `questions` to
-//!   others; `identities`: which name belongs to which pseudonym; `flights`: what became of frames; `data_frames`: the
+//!   others; `identities`: which devices the hops of paths are; `flights`: what became of frames; `data_frames`: the
 //!   parts of a frame; `wording`: texts for people.
 //! - **Messages out.** `submission`: checks, with `objectives` from the message's policy; `strangers`: messages to
 //!   names without a card yet; `departures`: sealing and sending in turn; `endings`: what became of messages;
@@ -57,8 +57,8 @@
 //! 2. A receipt, a delivery, a call and a log notice come out with the number of the commit that holds them.
 //! 3. Every table of the engine has a bound, and what its drop policy drops is counted under the counter that it names.
 //! 4. The same inputs at the same times with the same seed give the same outputs.
-//! 5. No other process, of this device or of a copy of its disk, has the same seed: the freshness of all keys comes
-//!    from it.
+//! - No other process, of this device or of a copy of its disk, has the same seed: the freshness of all keys comes from
+//!   it.
 
 pub mod api;
 pub mod store;

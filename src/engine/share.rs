@@ -6,9 +6,10 @@
 //! part of the table never loses a key, whatever others do. [`Rates`] gives each link a token bucket.
 //!
 //! Invariants
-//! 1. There are never more than `most` keys; a rate is kept only for links that have asked and are up.
+//! 1. There are never more than `most` keys.
 //! 2. The key that goes is the oldest of the owner that has most; if several have equally many, that is the owner that
 //!    enters the new one. The caller counts it.
+//! - A rate is kept only for links that have asked and are up.
 
 use crate::id::LinkId;
 use crate::time::Time;
@@ -125,6 +126,7 @@ impl Rates {
 mod tests {
     use super::*;
 
+    /// Invariants 1 and 2.
     #[test]
     fn who_enters_much_crowds_out_itself_alone() {
         let mut shares = Shares::new(10);

@@ -12,8 +12,8 @@
 //!    has.
 //! 2. At most [`MAX_AWAITED`] publications that are to be confirmed have not ended, whether they have left or not. Drop
 //!    policy: the newest is refused (`Full`).
-//! 3. Only a contact's confirmation counts, and only if it names a publication by its number, which members of the
-//!    group alone know.
+//! - Only a contact's confirmation counts, and only if it names a publication by its number, which members of the group
+//!   alone know.
 
 use crate::counter::Counter;
 use crate::delivery::lane::Lane;

@@ -160,6 +160,7 @@ mod tests {
         lag.now_behind() as f64 / 1e6
     }
 
+    /// Invariant 1.
     #[test]
     fn what_has_waited_in_a_line_says_nothing_of_clocks() {
         assert_eq!(behind(&[(0.0, 15.0)]), 0.0);

@@ -19,8 +19,8 @@
 //! the boundary to one after it.
 //!
 //! Invariants
-//! 1. A subscription sees each message of a stream in order, and no two subscriptions of one device, whenever they were
-//!    made, see the same message twice (`heard`).
+//! 1. A subscription sees the messages of a stream in order and each once, and none of another device that may have
+//!    been handed over before this device was restarted (`heard`).
 //! 2. Waiting frames, subscriptions and groups have bounds; a frame that is dropped is counted, and a subscription
 //!    beyond them is refused.
 

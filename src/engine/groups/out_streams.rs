@@ -8,8 +8,8 @@
 //! were, and the next process sends their ends.
 //!
 //! Invariants
-//! 1. A group has one stream at a time, under the credential and the key of the present epoch.
-//! 2. A number that is announced as the last of a topic was the last; after a crash no end is announced.
+//! 1. A number that is announced as the last of a topic was the last; after a crash no end is announced.
+//! - A group has one stream at a time, under the credential and the key of the present epoch.
 
 use crate::delivery::lane::SendPolicy;
 use crate::engine::core::Core;

@@ -8,9 +8,10 @@
 //!
 //! Invariants
 //! 1. The messages of one publisher come in their order, the past before what follows it.
-//! 2. Messages that may have been heard before this device was restarted are handed to no subscription again.
-//! 3. At most [`MOST`] messages of the past are gathered, and [`MAX_LIVE`] of those that have come since; with more,
-//!    gathering ends.
+//! - Messages of other devices that may have been heard before this device was restarted are handed to no subscription
+//!   again.
+//! - At most [`MOST`] messages of the past are gathered, and [`MAX_LIVE`] of those that have come since; with more,
+//!   gathering ends.
 
 use crate::engine::Output;
 use crate::engine::api::{Past, Published, Reply, Token};

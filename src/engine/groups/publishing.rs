@@ -14,9 +14,9 @@
 //!
 //! Invariants
 //! 1. A publication ends once: it has left, could not leave before its deadline, or was refused.
-//! 2. No publication is sealed before it can leave, so the numbers of a stream have no gaps.
-//! 3. At most about [`PUBLICATIONS_OPEN`] publications wait: with as many, the node takes no more commands. Drop
-//!    policy: none, back-pressure.
+//! - No publication is sealed before it can leave, so the numbers of a stream have no gaps.
+//! - At most about [`PUBLICATIONS_OPEN`] publications wait: with as many, the node takes no more commands. Drop policy:
+//!   none, back-pressure.
 
 use crate::delivery::lane::SendPolicy;
 use crate::engine::api::{Outcome, Published, Refused, Reply, Token};

@@ -19,10 +19,11 @@
 //! has then are wanted anew.
 //!
 //! Invariants
-//! 1. At most [`WINDOW`] frames are answered to one request; the requests and digests that a link may send are limited
-//!    in rate, and so are the digests that a neighbour is sent.
+//! 1. The requests and digests that a link may send are limited in rate, and so are the digests that a neighbour is
+//!    sent.
 //! 2. A frame is given only over links that its publisher's policy allows, if this device is the publisher, and that
 //!    admit its segment.
+//! - At most [`WINDOW`] frames are answered to one request.
 
 use crate::counter::Counter;
 use crate::engine::core::Core;

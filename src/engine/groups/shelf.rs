@@ -11,7 +11,7 @@
 //!    goes (`group_frames_unkept`), so that no publisher pushes out the frames of one that has fewer.
 //! 3. There are at most [`MAX_FLOWS`] flows. Drop policy: of the publisher that has most, the flow that has been silent
 //!    longest goes (`group_flows_forgotten`).
-//! 4. The numbers of a flow form at most [`MAX_RANGES`] ranges. Drop policy: the lowest gap is taken for closed.
+//! - The numbers of a flow form at most [`MAX_RANGES`] ranges. Drop policy: the lowest gap is taken for closed.
 
 use crate::delivery::lane::SendPolicy;
 use crate::delivery::ranges::Ranges;
@@ -303,6 +303,7 @@ mod tests {
         Kept { data: vec![1; bytes].into(), came, until, expiry: Unix(0), segment: 0, send_policy: None }
     }
 
+    /// Invariant 1.
     #[test]
     fn what_has_been_here_stays_known_when_its_frame_has_gone() {
         let mut shelf = Shelf::new(MAX_BYTES);
@@ -320,6 +321,7 @@ mod tests {
         assert_eq!((shelf.bytes(), shelf.kept(&GROUP, |_| true).count(), shelf.flows()), (0, 0, 1));
     }
 
+    /// Invariant 2.
     #[test]
     fn who_publishes_much_loses_its_own_frames_first() {
         let mut shelf = Shelf::new(10 * (100 + FRAME_BYTES));

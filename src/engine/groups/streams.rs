@@ -12,9 +12,9 @@
 //!    silent longest goes (`group_streams_forgotten`). There are at most [`MAX_TOPICS`] topics in all of them; drop
 //!    policy: of the publisher that has most, the one that has been known longest is forgotten
 //!    (`group_topics_forgotten`), and what is missed before its next message is not reported.
-//! 3. Early frames are kept on the shelf and nowhere else: one that the shelf drops is missing. Streams that hold
-//!    frames back share [`MAX_HELD_TOGETHER`] frames equally, and each may hold [`MAX_HELD`]; drop policy: the gap
-//!    before the first held frame is given up.
+//! 3. Streams that hold early frames back share [`MAX_HELD_TOGETHER`] frames equally, and each may hold [`MAX_HELD`].
+//! - Early frames are kept on the shelf and nowhere else: one that the shelf drops is missing. Drop policy, where a
+//!   stream would hold too many: the gap before the first held frame is given up.
 
 use crate::counter::Counter;
 use crate::delivery::reorder::{Released, Reorder};

@@ -9,8 +9,8 @@
 //!
 //! Invariants
 //! 1. A stream that is closed stays closed, and no stream waits for it.
-//! 2. No frame is held back for longer than `delivery::reorder` allows: then the streams before it give up their gaps
-//!    as well.
+//! - No frame is held back for longer than `delivery::reorder` allows: then the streams before it give up their gaps as
+//!   well.
 
 use crate::engine::core::Core;
 use crate::engine::groups::missing::GRACE;

@@ -20,9 +20,9 @@
 //! 1. A frame is pushed to a neighbour at most once.
 //! 2. When a frame cannot be pushed, since a link takes no frames or is gone, a digest is owed: the neighbour is told
 //!    what is kept here as soon as it can be.
-//! 3. There are trees of at most [`MAX_TREES`] groups. Drop policy: this device's own groups come first, then those
-//!    with most routers; the others are not carried (`trees_refused`). A group that one router alone advertises needs
-//!    no tree, and takes no place.
+//! 3. A group that one router alone advertises needs no tree, and takes no place.
+//! - There are trees of at most [`MAX_TREES`] groups. Drop policy: this device's own groups come first, then those with
+//!   most routers; the others are not carried (`trees_refused`).
 
 use crate::counter::Counter;
 use crate::engine::core::Core;

@@ -13,8 +13,8 @@
 //! Invariants
 //! 1. At most [`MAX_WANTED`] frames are wanted. Drop policy: the oldest announcement of the neighbour that announced
 //!    most goes (`group_repairs_dropped`).
-//! 2. At most [`WINDOW`] frames are asked of a neighbour at a time, and each frame of one neighbour.
-//! 3. A wanted frame is scheduled, waits in one queue, or has been asked for.
+//! - At most [`WINDOW`] frames are asked of a neighbour at a time, and each frame of one neighbour.
+//! - A wanted frame is scheduled, waits in one queue, or has been asked for.
 
 use crate::engine::groups::shelf::Flow;
 use crate::engine::share::Shares;

@@ -5,7 +5,8 @@
 //! the event log says so; the bulletin stays in force.
 //!
 //! Invariants
-//! 1. A bulletin is handed on after it has been verified, and once.
+//! 1. A bulletin is kept and handed on only after it has been verified.
+//! - A bulletin is handed on once.
 
 use crate::counter::Counter;
 use crate::engine::core::Core;

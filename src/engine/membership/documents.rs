@@ -10,9 +10,9 @@
 //! wrong hash is the fault of the neighbour that gave it, since every neighbour checks a document before it gives it.
 //!
 //! Invariants
-//! 1. At most [`MAX_FETCHES`] documents are fetched at a time; of each, one piece is asked for at a time, of one
-//!    neighbour.
-//! 2. Only a document with the hash that the bulletin names is kept or given.
+//! 1. Only a document with the hash that the bulletin names is kept or given.
+//! - At most [`MAX_FETCHES`] documents are fetched at a time; of each, one piece is asked for at a time, of one
+//!   neighbour.
 
 use crate::counter::Counter;
 use crate::engine::Output;

@@ -17,10 +17,11 @@
 //! these either, the cheapest of the others is. So a request crosses free links as fast as they carry it.
 //!
 //! Invariants
-//! 1. Each neighbour is asked once for a request, over its cheapest link; a leaf only if it may be the issuer.
+//! 1. Each neighbour is asked once for a request.
 //! 2. A neighbour through which an issuer answered is remembered for that issuer until a request through it is in vain,
-//!    or there is a new neighbour, which may have a better path. At most [`MAX_RESPONDERS`] issuers are remembered;
-//!    drop policy: all are forgotten.
+//!    or there is a new neighbour, which may have a better path.
+//! - A neighbour is asked over its cheapest link; a leaf is asked only if it may be the issuer.
+//! - The answering neighbours of at most [`MAX_RESPONDERS`] issuers are remembered. Drop policy: all are forgotten.
 
 use crate::engine::membership::Member;
 use crate::engine::neighbours::Neighbours;

@@ -19,11 +19,12 @@
 //! 1. At most [`MAX_OPEN`] requests wait for their answer, [`SHARE`] of them from one link or from this node's own
 //!    admission. Drop policy: where there is no room, the oldest request of the party that has most gives way to one of
 //!    a party that has fewer; otherwise the newest is refused (`Busy`).
-//! 2. A request that has been answered is remembered besides these until [`MOST`] after its arrival, so that later
-//!    copies of it are recognised. Drop policy: of more than [`MAX_ANSWERED`], the first goes.
-//! 3. Only pieces that the issuer has signed for a request are handed back, and each piece once.
-//! 4. A request is under way for at most [`RELAY_TIME`], plus the time that the links take, after it was last handed to
+//! 2. Only pieces that the issuer has signed for a request are handed back.
+//! 3. A request is under way for at most [`RELAY_TIME`], plus the time that the links take, after it was last handed to
 //!    a neighbour or a piece of its answer came, and for at most [`MOST`] in all.
+//! - A request that has been answered is remembered besides these until [`MOST`] after its arrival, so that later
+//!   copies of it are recognised. Drop policy: of more than [`MAX_ANSWERED`], the first goes.
+//! - Each piece is handed back once.
 
 use crate::counter::Counter;
 use crate::engine::core::Core;

@@ -11,10 +11,10 @@
 //! ```
 //!
 //! Invariants
-//! 1. At most one own request is under way at a time; pulls are made at most every [`PULL_INTERVAL`] if the issuer is
-//!    on another node.
-//! 2. Only an answer that the issuer has sealed for a request ends it with a yes or a no. Other answers are hints,
-//!    after which the request is tried again.
+//! - At most one own request is under way at a time; pulls are made at most every [`PULL_INTERVAL`] if the issuer is on
+//!   another node.
+//! - Only an answer that the issuer has sealed for a request ends it with a yes or a no. Other answers are hints, after
+//!   which the request is tried again.
 
 use crate::counter::Counter;
 use crate::engine::core::Core;

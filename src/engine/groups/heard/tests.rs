@@ -44,6 +44,7 @@ fn of(publisher: u8) -> CredentialHash {
     CredentialHash([publisher; CredentialHash::LEN])
 }
 
+/// Invariants 2 and 4.
 #[test]
 fn who_is_forgotten_in_favour_of_others_is_not_new() {
     let mut heard = Heard::new(4, Unix(0), Unix(0));
@@ -65,6 +66,7 @@ fn who_is_forgotten_in_favour_of_others_is_not_new() {
     assert_eq!(heard.barred(&of(19)), seconds(119));
 }
 
+/// Invariant 3.
 #[test]
 fn credentials_that_are_over_leave_nothing_but_the_floor() {
     let mut heard = Heard::new(100, Unix(0), Unix(0));
@@ -79,6 +81,7 @@ fn credentials_that_are_over_leave_nothing_but_the_floor() {
     assert_eq!(heard.barred(&of(0)), END);
 }
 
+/// Invariant 1.
 #[test]
 fn a_commit_that_lets_frames_pass_bars_them_after_a_restart() {
     let (mut disk, mut lsn) = (Disk::default(), 0);
