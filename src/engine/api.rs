@@ -48,7 +48,7 @@ pub enum Command {
     Publish {
         /// The topic: `group/…`, without wildcards.
         topic: String,
-        /// The bytes.
+        /// The payload.
         payload: Vec<u8>,
         /// The name of its policy; `None` for the one that the settings assign to the topic.
         policy: Option<String>,
@@ -75,7 +75,7 @@ pub enum Command {
     Respond {
         /// The call's number.
         call: u64,
-        /// The answer.
+        /// The response, or the reason why there is none.
         answer: Result<Vec<u8>, String>,
     },
     /// Reads the inbox. Stream of [`Reply::Inbox`]: one at once, then one whenever the durable inbox grows.
@@ -144,7 +144,7 @@ pub struct Send {
     pub id: Option<SendId>,
 }
 
-/// Many messages to one device, packed as they travel.
+/// Many messages to one device, packed as they are sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Load {
     /// The receiver's name.
@@ -169,9 +169,9 @@ pub enum Reply {
     Outcome(Outcome),
     /// A service's response.
     Response {
-        /// Who answered.
+        /// The device that answered.
         from: Name,
-        /// The bytes.
+        /// The payload.
         payload: Vec<u8>,
         /// The time from command to reply.
         latency: Duration,
@@ -190,7 +190,8 @@ pub enum Reply {
         /// The number of the newest.
         last: u64,
     },
-    /// Messages that asked for no confirmation, as they came; they are not in the inbox, and their numbers are 0.
+    /// Messages that asked for no confirmation, handed over as they came; they are not in the inbox, and their numbers
+    /// are 0.
     Live(Arc<InboxRecord<'static>>),
     /// The event log is durable up to this record.
     Log {
@@ -222,8 +223,8 @@ pub enum Outcome {
         /// The price in micro-units of money.
         price: u64,
     },
-    /// Sent without a receipt: handed to the link (`ack = none`), confirmed by the next hop (`hop`), or pushed to this
-    /// many neighbours in the tree of the topic's group.
+    /// Sent without a receipt: handed to the link (`ack = none`), confirmed by the next hop (`hop`), or, for a
+    /// publication, pushed to this many neighbours.
     Sent {
         /// The time from command to hand-over, in microseconds.
         latency_us: u64,
@@ -266,9 +267,9 @@ impl Outcome {
 /// A publication, as a subscription gets it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Published {
-    /// The whole topic.
+    /// The whole topic, with its group.
     pub topic: String,
-    /// The bytes.
+    /// The payload.
     pub payload: Vec<u8>,
     /// The sender's name; `None` if it is no contact.
     pub from: Option<Name>,
@@ -314,13 +315,13 @@ pub struct Missed {
 pub struct Call {
     /// The call's number, for [`Command::Respond`].
     pub call: u64,
-    /// The service called.
+    /// The name of the service.
     pub service: String,
     /// The device that calls.
     pub from: Name,
     /// The lasting identity of the call's message: a repeated call has the same.
     pub id: InnerId,
-    /// The bytes.
+    /// The payload.
     pub payload: Vec<u8>,
 }
 
@@ -358,7 +359,7 @@ pub struct InboxMessage {
     pub sent: Unix,
     /// When it was received, by this node's clock.
     pub received: Unix,
-    /// The bytes.
+    /// The payload.
     pub payload: Vec<u8>,
 }
 

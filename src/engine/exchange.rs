@@ -83,7 +83,7 @@ pub enum Input {
     Blocked(LinkId),
     /// A blocked link takes data again.
     Writable(LinkId),
-    /// The addresses this node listens on, in binary form, without a PeerId.
+    /// The node listens on these addresses, in binary form, without a PeerId.
     Listening(Vec<Vec<u8>>),
     /// A device at admission wants to enrol; answered by [`Output::Enrolled`].
     Enrol {
@@ -107,7 +107,7 @@ pub enum Input {
     Renewed(Result<EnrolReply, String>),
     /// An event from outside the engine that belongs in the event log.
     Event(Event),
-    /// Connections were refused at admission.
+    /// Connections of other devices were refused at admission.
     Refused {
         /// The reason code.
         reason: &'static str,

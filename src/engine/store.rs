@@ -16,11 +16,11 @@ pub enum Table {
     /// Messages for the application. Key: number of the first message, 8 bytes big endian; value: an
     /// [`InboxRecord`](super::api::InboxRecord).
     Inbox = 1,
-    /// Dedupe state. Key: stream id; value: CBOR.
+    /// The dedupe state of senders' streams. Key: stream id; value: CBOR.
     Dedupe = 2,
     /// The event log. Key: sequence number, 8 bytes big endian; value: one record.
     Log = 3,
-    /// Messages on their way out. Key and value: see [`kept`](crate::delivery::persisted).
+    /// Outgoing messages. Key and value: see [`kept`](crate::delivery::persisted).
     Outbox = 4,
     /// Outcomes of messages that the application may ask about again. Key: a number, 8 bytes big endian.
     Outcomes = 5,

@@ -2,7 +2,7 @@
 //!
 //! Units are those that people use: milliseconds, units of money a MB (10⁶ bytes), probabilities from 0 to 1.
 
-/// One link as the router sees it.
+/// A link as the router sees it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LinkView {
     /// The neighbour's name, or the beginning of its key if it is no contact.
@@ -11,9 +11,10 @@ pub struct LinkView {
     pub bearer: String,
     /// The class of its bearer.
     pub class: String,
-    /// `router` or `leaf`.
+    /// The neighbour's role: `router` or `leaf`.
     pub role: String,
-    /// `up`, `silent` (asked and does not answer) or `closed` (outside its window, or its quota is spent).
+    /// The state: `up`, `silent` (probed without an answer) or `closed` (outside its access window, or with its quota
+    /// spent).
     pub state: String,
     /// The smoothed one-way delay in milliseconds.
     pub delay_ms: f64,
@@ -36,13 +37,13 @@ pub struct RoutesView {
     pub area: u32,
     /// Whether this node forwards for others.
     pub forwarding: bool,
-    /// Directed links that both of their ends confirm.
+    /// The number of directed links that both of their ends confirm.
     pub links: usize,
-    /// Bytes forwarded for others since the node started.
+    /// The number of bytes forwarded for others since the node started.
     pub forwarded: u64,
     /// The routers of the area.
     pub routers: Vec<RouterView>,
-    /// Routes in use.
+    /// The routes in use.
     pub routes: Vec<RouteInUse>,
     /// Hops that are doubted, since messages over them were not confirmed.
     pub doubts: Vec<DoubtView>,

@@ -178,7 +178,7 @@ mod tests {
     fn a_clock_that_is_behind_is_known_when_frames_keep_seeming_to_take_long() {
         assert_eq!(behind(&[(0.0, 90.1), (1.0, 91.1), (2.9, 93.2)]), 0.0);
         assert_eq!(behind(&[(0.0, 90.1), (1.0, 91.1), (3.0, 93.2)]), 90.1);
-        // What waited besides says nothing, and is forgotten when others are quicker.
+        // The time spent waiting says nothing, and is forgotten when other frames are quicker.
         assert_eq!(behind(&[(0.0, 110.0), (1.0, 91.1), (4.1, 94.2)]), 90.1);
     }
 
@@ -212,7 +212,7 @@ mod tests {
         told.note_told(20 * second);
         told.handle_step(-5 * second);
         assert_eq!(told.now_behind(), 15 * second);
-        // What is known besides that is the way: of a burst all is long under way.
+        // The rest of the apparent transit time is due to the path: all frames of a burst are under way for long.
         for (number, sent) in [(1, 1_000), (2, 1_010)] {
             told.note_told(90 * second);
             told.note(number, Unix(sent * 1_000_000), 93 * second);
@@ -234,7 +234,7 @@ mod tests {
         lag.note_told(40_000_000);
         lag.note(5, at(62), 40_030_000);
         assert_eq!([lag.behind(5, at(62)), lag.behind(6, at(103))], [40_000_000; 2]);
-        // What was sealed before comes late, and tells nothing of the clock as it is.
+        // Frames that were sealed before come late, and say nothing about the present clock.
         assert_eq!([lag.behind(2, at(101)), lag.behind(4, at(103))], [0, 0]);
         lag.note(4, at(103), -39_000_000);
         assert_eq!([lag.behind(4, at(61)), lag.behind(5, at(62))], [40_000_000; 2]);

@@ -33,7 +33,7 @@ use std::sync::Arc;
 
 /// Key in [`Table::Meta`] of the ends of the streams of the process before.
 const ENDS_KEY: &[u8] = b"stream-ends";
-/// Most topics of the streams whose ends are kept while the node is stopped. Drop policy: the ends of the others are
+/// Most topics in all streams whose ends are kept while the node is stopped. Drop policy: the ends of the others are
 /// not announced, and subscribers are told that they may have missed messages.
 const MAX_ENDS: usize = 4_096;
 /// The lifetime of the frame that ends a stream, at least and at most.

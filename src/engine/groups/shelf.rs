@@ -23,9 +23,9 @@ use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Most bytes of frames kept.
+/// Most bytes of frames that are kept.
 pub(in crate::engine) const MAX_BYTES: usize = 16 * 1024 * 1024;
-/// Most flows known.
+/// Most flows that are known.
 pub(in crate::engine) const MAX_FLOWS: usize = 8_192;
 /// Most ranges of numbers in a flow.
 const MAX_RANGES: usize = 64;

@@ -25,7 +25,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Most frames that are wanted at a time.
 pub(in crate::engine) const MAX_WANTED: usize = 16_384;
-/// Most frames asked of a neighbour at a time.
+/// Most frames that are asked of a neighbour at a time.
 pub(in crate::engine) const WINDOW: usize = 256;
 /// How long an answer may take.
 const ANSWER: Duration = Duration::from_secs(2);
