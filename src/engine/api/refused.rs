@@ -1,19 +1,19 @@
-//! Refused: why a command is not accepted, each reason in words for the user.
+//! Why a command is not accepted, each in words for who asked.
 
 use crate::id::Name;
 
 /// Why a command is not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// No contact card has that name.
+    /// No card with that name.
     #[error("no contact is called {name}{}", .nearest.as_ref().map(|n| format!("; did you mean {n}?")).unwrap_or_default())]
     UnknownContact {
-        /// The name given.
+        /// As asked.
         name: String,
-        /// The nearest known name; `None` if none is like it.
+        /// The nearest that is known.
         nearest: Option<String>,
     },
-    /// The receiver is the device itself.
+    /// It is for the device itself.
     #[error("{0} is this device itself")]
     Oneself(Name),
     /// No policy has that name.
@@ -21,7 +21,7 @@ pub enum Refused {
     UnknownPolicy {
         /// The name given.
         name: String,
-        /// The nearest known name; `None` if none is like it.
+        /// A known one that is like it.
         nearest: Option<String>,
     },
     /// The policy has a limit that a publication cannot keep.
@@ -32,46 +32,46 @@ pub enum Refused {
         /// The limit, as the settings call it.
         limit: &'static str,
     },
-    /// No path keeps the limits of the message's policy, and the message is not to wait for one.
+    /// No path keeps the limits of the message's policy, and it is not to wait for one.
     #[error("no way to {to} keeps the limits of policy {policy}: {why}")]
     NoPath {
-        /// The receiver.
+        /// For whom it was.
         to: Name,
         /// The policy's name.
         policy: String,
-        /// What came nearest to keeping them.
+        /// What came nearest.
         why: String,
     },
-    /// The payload is over its bound.
+    /// Payload over its bound.
     #[error("a message has at most {limit} bytes, this one has {found}; send large data in pieces")]
     TooLarge {
-        /// The size of the payload in bytes.
+        /// Bytes there.
         found: usize,
-        /// The bound in bytes.
+        /// Bytes allowed.
         limit: usize,
     },
-    /// The topic is not valid; the text says why.
+    /// Not a topic.
     #[error("{0}")]
     Topic(String),
-    /// The filter is not valid; the text says why.
+    /// Not a filter.
     #[error("{0}")]
     Filter(String),
-    /// The service name is not valid, or is taken by another offer; the text says which.
+    /// Not a service name, or taken by another offer.
     #[error("{0}")]
     Service(String),
-    /// As many consumers have a name as are allowed.
+    /// As many consumers have a name as may.
     #[error("{limit} consumers have a name, and no more can")]
     Consumers {
-        /// The number of named consumers that are allowed.
+        /// How many there may be.
         limit: usize,
     },
-    /// No consumer has that name.
+    /// No consumer of that name.
     #[error("no consumer is called {0:?}")]
     NoSuchConsumer(String),
-    /// No call with that number is waiting.
+    /// No such call is waiting.
     #[error("no call {0} is waiting for a response; it may have timed out")]
     NoSuchCall(u64),
-    /// A bound is reached; the text says which.
+    /// A bound is reached.
     #[error("{0}")]
     Full(String),
 }

@@ -87,6 +87,7 @@ pub(in crate::engine) struct Incoming {
     pub(in crate::engine) place: Option<(Name, String)>,
     /// When its first frame came, here or to the device that it was fetched from.
     pub(in crate::engine) came: Time,
+    /// When that frame came here.
     pub(in crate::engine) entered: Time,
     /// When the latest of its frames came.
     pub(in crate::engine) latest: Time,
