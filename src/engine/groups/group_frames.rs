@@ -158,7 +158,7 @@ impl Groups {
         lag
     }
 
-    /// Whether this node takes part in a group: it listens to it, stands in its tree, or has a leaf that listens.
+    /// Whether this node takes part in a group: it listens to it, is in its tree, or has a leaf that listens.
     pub(in crate::engine) fn takes_part(&self, neighbours: &Neighbours, group: &Tag) -> bool {
         let leaf =
             |(_, link): (LinkId, &crate::engine::neighbours::links::Link)| !link.forwarding && link.listens_to(group);
