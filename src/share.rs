@@ -1,41 +1,44 @@
-//! Shares: who fills a bounded table crowds out only itself; and how often a link may have something done.
+//! Shares: fair parts of a bounded table, so that an owner that fills it pushes out its own entries alone; and rates of
+//! links.
 //!
-//! **Mechanism.** [`Shares`] keeps the keys of a table by who fills it: the link that each came over, or its sender. When one
-//! more than the bound is entered, the oldest of the one that has most goes: who has fewer than an equal part of the table
-//! never loses anything, whatever others do. [`Rates`] gives each link a bucket of turns that fills with time.
+//! **Mechanism.** [`Shares`] keeps the keys of a table by owner: the link that each came over, or its sender. When one
+//! more than the bound is entered, the oldest key of the owner that has most goes: an owner with less than an equal
+//! part of the table never loses a key, whatever others do. [`Rates`] gives each link a token bucket.
 //!
 //! Invariants
-//! 1. Never more than `most` keys, and a rate only for links that have asked and stand.
-//! 2. What goes is the oldest of whoever has most, of several that of the one that enters; the caller counts it.
+//! 1. There are never more than `most` keys.
+//! 2. The key that goes is the oldest of the owner that has most; if several have equally many, that is the owner that
+//!    enters the new one. The caller counts it.
+//! - A rate is kept only for links that have asked and are up.
 
 use crate::id::LinkId;
 use crate::time::Time;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Keys of a bounded table by who fills it.
+/// The keys of a bounded table by owner.
 #[derive(Debug)]
 pub struct Shares<K, Owner = LinkId> {
     most: usize,
     last: u64,
     owners: BTreeMap<K, (Owner, u64)>,
     by_owner: BTreeMap<Owner, BTreeMap<u64, K>>,
-    /// How many each has, so that nobody has to be counted.
+    /// The owners by how many keys each has, so that they need not be counted.
     sizes: BTreeSet<(usize, Owner)>,
 }
 
 impl<K: Clone + Ord, Owner: Clone + Ord> Shares<K, Owner> {
-    /// None yet, and never more than that.
+    /// Creates an empty table for at most `most` keys.
     pub fn new(most: usize) -> Self {
         Self { most, last: 0, owners: BTreeMap::new(), by_owner: BTreeMap::new(), sizes: BTreeSet::new() }
     }
 
-    /// How many there are.
+    /// Returns how many keys there are.
     pub fn len(&self) -> usize {
         self.owners.len()
     }
 
-    /// Enters a key, or touches it; answers which has to go for it, if one has.
+    /// Enters a key, or makes it the newest of its owner. Returns the key that has to go for it, if one has.
     pub fn enter(&mut self, owner: Owner, key: K) -> Option<K> {
         self.leave(&key);
         self.last += 1;
@@ -55,14 +58,14 @@ impl<K: Clone + Ord, Owner: Clone + Ord> Shares<K, Owner> {
         Some(oldest)
     }
 
-    /// An owner is gone, and its keys are in the table no more: which.
+    /// Removes an owner and its keys. Returns these keys.
     pub fn forget(&mut self, owner: &Owner) -> Vec<K> {
         let keys: Vec<K> = self.by_owner.get(owner).into_iter().flat_map(|keys| keys.values().cloned()).collect();
         keys.iter().for_each(|key| self.leave(key));
         keys
     }
 
-    /// A key is in the table no more.
+    /// Removes a key.
     pub fn leave(&mut self, key: &K) {
         let Some((owner, number)) = self.owners.remove(key) else { return };
         let Some(keys) = self.by_owner.get_mut(&owner) else { return };
@@ -76,7 +79,7 @@ impl<K: Clone + Ord, Owner: Clone + Ord> Shares<K, Owner> {
     }
 }
 
-/// So many turns at once, and one more in each span after that, for each link.
+/// A token bucket for each link: `burst` turns at once, and one more each `every` after that.
 #[derive(Debug)]
 pub struct Rates {
     burst: u32,
@@ -85,12 +88,12 @@ pub struct Rates {
 }
 
 impl Rates {
-    /// All of them unused.
+    /// Creates full buckets.
     pub fn new(burst: u32, every: Duration) -> Self {
         Self { burst, every, left: BTreeMap::new() }
     }
 
-    /// Whether a link has a turn now; it is spent.
+    /// Spends a turn of a link. Returns whether it had one.
     pub fn take(&mut self, link: LinkId, now: Time) -> bool {
         let left = self.left(link, now);
         let has = *left > 0;
@@ -113,7 +116,7 @@ impl Rates {
         left
     }
 
-    /// A link is gone.
+    /// Forgets a link that is gone.
     pub fn forget(&mut self, link: LinkId) {
         self.left.remove(&link);
     }
@@ -123,6 +126,7 @@ impl Rates {
 mod tests {
     use super::*;
 
+    /// Invariants 1 and 2.
     #[test]
     fn who_enters_much_crowds_out_itself_alone() {
         let mut shares = Shares::new(10);
@@ -132,7 +136,7 @@ mod tests {
         }
         let gone: Vec<u32> = (10..40).filter_map(|key| shares.enter(greedy, key)).collect();
         assert_eq!(gone, (10..33).collect::<Vec<_>>());
-        // Up to half of it is the other's for the asking.
+        // The other owner may take up to half of the table.
         let gone: Vec<u32> = (3..9).filter_map(|key| shares.enter(modest, key)).collect();
         assert_eq!(gone, [33, 34, 0, 1, 2, 3]);
         shares.leave(&39);

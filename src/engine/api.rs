@@ -1,11 +1,12 @@
-//! What is asked of the engine for somebody who uses the node, and what it makes of it.
+//! API: the commands that the engine takes for users of the node, and its replies.
 //!
-//! Who that is and what they may, the engine does not know: what comes here has been let in by the node. A command comes in
-//! under a [`Token`]; every answer to it carries the same token. A command either ends with one
+//! The engine does not know who the user is or which rights they have: the node checks commands before it hands them
+//! in. A command comes in under a [`Token`]; every reply to it carries the same token. A command either ends with one
 //! final reply, or is a *stream* (subscribe, offer, receive, follow) that goes on until [`Command::Cancel`].
 //!
 //! Invariants
-//! 1. Every `Send`, `SendLoad`, `Request` and `Publish` gets exactly one [`Reply::Outcome`] or [`Reply::Response`].
+//! 1. Every `Send`, `SendLoad`, `Request` and `Publish` gets exactly one [`Reply::Outcome`], [`Reply::Response`] or
+//!    [`Reply::Refused`].
 //! 2. A reply never comes before what it reports is durable.
 
 mod refused;
@@ -23,99 +24,103 @@ use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::sync::Arc;
 
-/// One conversation of the local application with the engine. The node numbers them; never reused in a process.
+/// One conversation of the local application with the engine. The node numbers them; no number is used again in a
+/// process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token(pub u64);
 
-/// What the application asks.
+/// A command of the application.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// A message to one device's inbox. Ends with [`Reply::Outcome`].
+    /// Sends a message to one device's inbox. Ends with [`Reply::Outcome`].
     Send(Send),
-    /// Messages to one device's inbox that ask for no confirmation. Ends with [`Reply::Outcome`], for all of them.
+    /// Sends messages that ask for no confirmation to one device's inbox. Ends with [`Reply::Outcome`], for all of
+    /// them.
     SendLoad(Load),
-    /// A request to a service of a device. Ends with [`Reply::Response`], or [`Reply::Outcome`] if none came.
+    /// Sends a request to a service of a device. Ends with [`Reply::Response`], or [`Reply::Outcome`] if none came.
     Request {
-        /// As for a message; its `ack` is ignored, since the response is the receipt.
+        /// The request, as for a message; its `ack` is ignored, since the response is the receipt.
         send: Send,
-        /// Which service; `None` where the device offers exactly one.
+        /// The service; `None` if the device offers exactly one.
         service: Option<String>,
     },
-    /// A message to all who listen to a topic. Ends with [`Reply::Outcome`].
+    /// Publishes a message to all devices that listen to a topic. Ends with [`Reply::Outcome`].
     Publish {
-        /// `group/…`, without wildcards.
+        /// The topic: `group/…`, without wildcards.
         topic: String,
-        /// The bytes.
+        /// The payload.
         payload: Vec<u8>,
-        /// Name of its policy; without one the settings say.
+        /// The name of its policy; `None` for the one that the settings assign to the topic.
         policy: Option<String>,
-        /// Of no use after this long.
+        /// The lifetime, after which it is of no use.
         lifetime: Duration,
-        /// Whether those devices are to confirm it that hand it to a subscriber: it ends when so many have, or at its deadline.
-        /// Without it, it ends when it has left.
+        /// How many devices have to confirm that they have handed it to a subscriber: it ends when so many have, or at
+        /// its deadline. If `None`, it ends when it has left.
         confirm: Option<u32>,
     },
-    /// Stream of [`Reply::Published`] and [`Reply::Missed`], first [`Reply::Ready`].
+    /// Subscribes to topics. Stream of [`Reply::Published`] and [`Reply::Missed`], first [`Reply::Ready`].
     Subscribe {
-        /// MQTT filter: `+` one level, `#` the rest; the first level names the group and is no wildcard.
+        /// An MQTT filter: `+` matches one level, `#` the rest; the first level names the group and is no wildcard.
         filter: String,
-        /// What it wants of what was published before.
+        /// Which earlier publications it asks for.
         past: Past,
     },
-    /// Stream of [`Reply::Call`], first [`Reply::Ready`].
+    /// Offers a service. Stream of [`Reply::Call`], first [`Reply::Ready`].
     Offer {
-        /// Name of the service.
+        /// The name of the service.
         service: String,
     },
-    /// Answers a call of an offer: `Ok` the reply, `Err` why there is none. Ends with [`Reply::Ready`].
+    /// Answers a call of an offered service: `Ok` with the response, or `Err` with the reason why there is none. Ends
+    /// with [`Reply::Ready`].
     Respond {
         /// The call's number.
         call: u64,
-        /// The answer.
+        /// The response, or the reason why there is none.
         answer: Result<Vec<u8>, String>,
     },
-    /// Stream of [`Reply::Inbox`]: once at once, then whenever the durable inbox grows.
+    /// Reads the inbox. Stream of [`Reply::Inbox`]: one at once, then one whenever the durable inbox grows.
     Receive {
-        /// Who reads. Empty: the one without a name; any other has been made by [`Command::MakeConsumer`].
+        /// The consumer that reads. The empty name is the consumer without a name; any other has been made by
+        /// [`Command::MakeConsumer`].
         consumer: String,
-        /// Whether to hand over what asks for no confirmation from memory, as [`Reply::Live`].
+        /// Whether to hand over messages that ask for no confirmation from memory, as [`Reply::Live`].
         live: bool,
     },
-    /// A consumer with a name of its own: what lies in the inbox and what comes stays until it has consumed it. Nothing
-    /// changes if there is one. Ends with [`Reply::Ready`] once it is durable.
+    /// Makes a named consumer: the messages in the inbox, and those that come, stay until it has consumed them. A
+    /// consumer that exists stays unchanged. Ends with [`Reply::Ready`] once it is durable.
     MakeConsumer {
         /// Its name.
         consumer: String,
     },
-    /// A consumer has taken all inbox messages up to this number: they may go. Ends with [`Reply::Ready`], at once unless
-    /// told otherwise: a crash before that is durable brings them again.
+    /// Consumes all inbox messages up to a number for a consumer; what all consumers have consumed is removed. Ends
+    /// with [`Reply::Ready`], at once unless `durable`: a crash before the change is durable brings the messages again.
     Consume {
-        /// Which one; empty: the one without a name.
+        /// The consumer; empty for the one without a name.
         consumer: String,
-        /// The last one taken.
+        /// The number of the last message taken.
         up_to: u64,
-        /// Whether to answer only once that is durable.
+        /// Whether to reply only once the change is durable.
         durable: bool,
     },
-    /// A consumer is no more: nothing stays for it. Ends with [`Reply::Ready`] once that is durable.
+    /// Removes a named consumer: no messages stay for it. Ends with [`Reply::Ready`] once that is durable.
     Forget {
-        /// Which one.
+        /// The name of the consumer.
         consumer: String,
     },
-    /// Stream of [`Reply::Log`]: once at once, then whenever the durable event log grows.
+    /// Follows the event log. Stream of [`Reply::Log`]: one at once, then one whenever the durable event log grows.
     FollowLog,
-    /// Links as the router sees them.
+    /// Asks for the links as the router sees them. Ends with [`Reply::Links`].
     Links,
-    /// What the router holds.
+    /// Asks for the link-state database and the routes in use. Ends with [`Reply::Routes`].
     Routes,
-    /// The way to a device, and why.
+    /// Asks for the route to a device, and why it was chosen. Ends with [`Reply::Route`].
     Route {
-        /// Which device.
+        /// The destination.
         to: Name,
-        /// Under which policy; `None` for that of a message that names none.
+        /// The policy; `None` for that of a message that names none.
         policy: Option<String>,
     },
-    /// Ends the stream of that token; nothing more comes from it.
+    /// Ends the stream of its token, which gives no more replies.
     Cancel,
 }
 
@@ -126,20 +131,20 @@ pub struct Send {
     pub to: Name,
     /// At most [`MAX_PAYLOAD`](crate::wire::batch::MAX_PAYLOAD) bytes.
     pub payload: Vec<u8>,
-    /// What confirmation is wanted.
+    /// The confirmation that is wanted.
     pub ack: Ack,
-    /// How urgent.
+    /// The traffic class.
     pub class: Class,
-    /// Name of its policy; `None` leaves that to the settings.
+    /// The name of its policy; `None` for the one that the settings choose.
     pub policy: Option<String>,
-    /// Of no use after this long.
+    /// The lifetime, after which it is of no use.
     pub lifetime: Duration,
-    /// The application's name for this message. Whoever sends again under a name that is known is told what became of
-    /// the first, and nothing is sent twice: so an application can ask again, also after the node was restarted.
+    /// The application's name for this message. A send under a name that is known is told the outcome of the first, and
+    /// no message is sent twice: so an application can ask again, also after the node was restarted.
     pub id: Option<SendId>,
 }
 
-/// Many messages to one device, packed as they travel.
+/// Many messages to one device, packed as they are sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Load {
     /// The receiver's name.
@@ -147,105 +152,107 @@ pub struct Load {
     /// Records of [`wire::parcel`](crate::wire::parcel), at most
     /// [`MAX_LOAD`](crate::delivery::unconfirmed::MAX_LOAD) bytes.
     pub records: Vec<u8>,
-    /// How urgent.
+    /// The traffic class.
     pub class: Class,
-    /// Name of their policy; `None` leaves that to the settings.
+    /// The name of their policy; `None` for the one that the settings choose.
     pub policy: Option<String>,
-    /// Of no use after this long.
+    /// The lifetime, after which it is of no use.
     pub lifetime: Duration,
 }
 
-/// What the application hears.
+/// A reply to the application.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reply {
-    /// Done, or: the stream stands.
+    /// The command is done, or the stream has begun.
     Ready,
     /// How a send ended.
     Outcome(Outcome),
     /// A service's response.
     Response {
-        /// Who answered.
+        /// The device that answered.
         from: Name,
-        /// The bytes.
+        /// The payload.
         payload: Vec<u8>,
-        /// From command to reply.
+        /// The time from command to reply.
         latency: Duration,
     },
-    /// A message to a topic that the filter matches.
+    /// A message to a topic that the subscription's filter matches.
     Published(Published),
-    /// Messages of a publisher to a topic that the filter matches are missing, and none comes after them: its stream has ended.
+    /// Messages of a publisher to a topic that the filter matches are missing, and none comes after them, or it is
+    /// uncertain whether any are missing.
     Missed(Missed),
-    /// Somebody calls the service.
+    /// A device calls the offered service.
     Call(Call),
     /// The inbox holds durable messages with these numbers, both included; `first > last` when it is empty.
     Inbox {
-        /// Oldest not yet consumed.
+        /// The oldest that is not yet consumed.
         first: u64,
-        /// Newest.
+        /// The number of the newest.
         last: u64,
     },
-    /// Messages that asked for no confirmation, as they came; they are not in the inbox, and their numbers are 0.
+    /// Messages that asked for no confirmation, handed over as they came; they are not in the inbox, and their numbers
+    /// are 0.
     Live(Arc<InboxRecord<'static>>),
     /// The event log is durable up to this record.
     Log {
-        /// Newest.
+        /// The sequence number of the newest durable record.
         last: u64,
     },
-    /// Answer to [`Command::Links`].
+    /// The reply to [`Command::Links`].
     Links(Vec<LinkView>),
-    /// Answer to [`Command::Routes`].
+    /// The reply to [`Command::Routes`].
     Routes(Box<RoutesView>),
-    /// Answer to [`Command::Route`].
+    /// The reply to [`Command::Route`].
     Route(Box<RouteView>),
-    /// Whom it can address: what [`Engine::contacts`](super::Engine::contacts) answers.
+    /// The contacts of this device, which [`Engine::contacts`](super::Engine::contacts) returns.
     Contacts(Vec<Contact>),
     /// The command was not accepted.
     Refused(Refused),
 }
 
-/// How a send ended. In this form the store keeps it of messages that the application may ask about again.
+/// How a send ended. The store keeps it in this form for messages that the application may ask about again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "lowercase")]
 pub enum Outcome {
-    /// Certain: durable in the receiver's inbox.
+    /// Certainly delivered: durable in the receiver's inbox.
     Delivered {
-        /// From command to receipt, in microseconds.
+        /// The time from command to receipt, in microseconds.
         latency_us: u64,
-        /// Hops of the data.
+        /// The hops that the data took.
         hops: u32,
-        /// Price in micro-units.
+        /// The price in micro-units of money.
         price: u64,
     },
-    /// Asked for no receipt: handed to the link (`ack = none`), to the next hop (`hop`), or to this many
-    /// neighbours that listen to the topic.
+    /// Sent without a receipt: handed to the link (`ack = none`), confirmed by the next hop (`hop`), or, for a
+    /// publication, pushed to this many neighbours.
     Sent {
-        /// From command to hand-over, in microseconds.
+        /// The time from command to hand-over, in microseconds.
         latency_us: u64,
-        /// Neighbours that got it.
+        /// The number of neighbours that it was sent to.
         neighbours: u32,
     },
-    /// A publication that was to be confirmed: so many devices have handed it to a subscriber, and perhaps more.
+    /// A publication that was to be confirmed has been: at least so many devices have handed it to a subscriber.
     Heard {
-        /// From command to the last confirmation, in microseconds.
+        /// The time from command to the last confirmation, in microseconds.
         latency_us: u64,
-        /// Devices that have confirmed it, this one not among them.
+        /// The number of devices that have confirmed it, not counting this one.
         subscribers: u32,
-        /// Neighbours that got it.
+        /// The number of neighbours that it was sent to.
         neighbours: u32,
     },
-    /// Not known delivered by its deadline.
+    /// Not known to be delivered by its deadline.
     Expired {
-        /// The last that is known of it.
+        /// The last that is known about it.
         reason: String,
     },
     /// The receiver or this node did not take it; it is not delivered.
     Refused {
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// No way to the receiver; not known delivered.
+    /// No route leads to the receiver; it is not known to be delivered.
     Unreachable {
-        /// Why.
+        /// The reason.
         reason: String,
     },
 }
@@ -257,81 +264,82 @@ impl Outcome {
     }
 }
 
-/// A message that came by a group.
+/// A publication, as a subscription gets it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Published {
-    /// The whole topic.
+    /// The whole topic, with its group.
     pub topic: String,
-    /// The bytes.
+    /// The payload.
     pub payload: Vec<u8>,
-    /// The sender's name, if it is a contact.
+    /// The sender's name; `None` if it is no contact.
     pub from: Option<Name>,
-    /// The sender's clock at publishing.
+    /// When it was published, by the sender's clock.
     pub sent: Unix,
-    /// Messages of that publisher to this topic that this subscription has missed before this one.
+    /// The number of messages of its publisher to this topic that this subscription has missed just before it.
     pub lost: u64,
 }
 
-/// What a subscription wants of what was published before it: of that, whatever is still of use and kept by this device or its neighbours.
-/// The default is nothing.
+/// Which earlier publications a subscription asks for: among those that have not expired and are kept by this device or
+/// its neighbours. The default is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Past {
-    /// What came to the mesh within this time.
+    /// Those that came to the mesh within this time before the subscription; `None` for no such limit.
     pub since: Option<Duration>,
-    /// No more than the last so many, at most 1,000.
+    /// At most the last so many, and at most 1,000; `None` for no such limit.
     pub last: Option<u32>,
 }
 
 impl Command {
-    /// A subscription to what is published from now on.
+    /// Returns a subscription to publications from now on.
     pub fn subscribe(filter: impl Into<String>) -> Self {
         Self::Subscribe { filter: filter.into(), past: Past::default() }
     }
 }
 
-/// Messages of a publisher that a subscription has missed, and after which none comes.
+/// Messages of a publisher that a subscription has missed and that no later message reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Missed {
-    /// The topic, or the group alone where it is `uncertain` and nobody knows which.
+    /// The topic, or the group alone if it is `uncertain` and the topics are not known.
     pub topic: String,
-    /// The publisher's name, if it is a contact.
+    /// The publisher's name; `None` if it is no contact.
     pub from: Option<Name>,
-    /// How many are known to be missing.
+    /// The number of messages that are known to be missing.
     pub lost: u64,
-    /// Whether there may be others: the publisher went on in another epoch, or was restarted, and how far it had got before
-    /// was not heard; or the subscription has begun within what was missed.
+    /// Whether more may be missing: the publisher went on in another epoch or was restarted, and how far it had got
+    /// before was not heard; or the subscription began within a gap.
     pub uncertain: bool,
 }
 
 /// A call of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
-    /// Number for [`Command::Respond`].
+    /// The call's number, for [`Command::Respond`].
     pub call: u64,
-    /// The service called.
+    /// The name of the service.
     pub service: String,
-    /// Who calls.
+    /// The device that calls.
     pub from: Name,
-    /// The message's lasting identity: a repeated call has the same.
+    /// The lasting identity of the call's message: a repeated call has the same.
     pub id: InnerId,
-    /// The bytes.
+    /// The payload.
     pub payload: Vec<u8>,
 }
 
-/// Messages as they lie in the inbox: what the store keeps under [`Table::Inbox`](crate::engine::store::Table).
+/// Messages as the inbox keeps them: the value that the store keeps under
+/// [`Table::Inbox`](crate::engine::store::Table).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InboxRecord<'a> {
-    /// Number of the first of them here, from 1; the others follow without gaps.
+    /// The inbox number of the first message, from 1; the others follow without gaps.
     pub first: u64,
-    /// Who sent them.
+    /// The sender.
     pub from: Name,
-    /// In which stream.
+    /// The sender's stream.
     pub stream: StreamId,
-    /// Sequence number of the first of them there.
+    /// The sequence number of the first message in that stream.
     pub base: u64,
-    /// The sender's clock.
+    /// When the sender sent it, by the sender's clock.
     pub sent: Unix,
-    /// This node's clock.
+    /// When it was received, by this node's clock.
     pub received: Unix,
     /// The messages, as [`wire::parcel`](crate::wire::parcel) packs them.
     #[serde(borrow, with = "serde_bytes")]
@@ -341,32 +349,32 @@ pub struct InboxRecord<'a> {
 /// A message of the inbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InboxMessage {
-    /// Its number here, from 1, without gaps as they were received.
+    /// Its inbox number, from 1, without gaps in the order of receipt.
     pub number: u64,
-    /// Who sent it.
+    /// The sender.
     pub from: Name,
     /// Its lasting identity.
     pub id: InnerId,
-    /// The sender's clock.
+    /// When the sender sent it, by the sender's clock.
     pub sent: Unix,
-    /// This node's clock.
+    /// When it was received, by this node's clock.
     pub received: Unix,
-    /// The bytes.
+    /// The payload.
     pub payload: Vec<u8>,
 }
 
 impl InboxRecord<'_> {
-    /// Number of the last of them here.
+    /// Returns the inbox number of the last message.
     pub fn last(&self) -> u64 {
         self.first.saturating_add(Records(&self.records).count() as u64).saturating_sub(1)
     }
 
-    /// Payloads, in order.
+    /// Returns the payloads in order.
     pub fn payloads(&self) -> impl Iterator<Item = &[u8]> {
         Records(&self.records).map(|record| record.payload)
     }
 
-    /// The messages, in order.
+    /// Returns the messages in order.
     pub fn messages(&self) -> impl Iterator<Item = InboxMessage> {
         (0..).zip(self.payloads()).map(|(index, payload)| InboxMessage {
             number: self.first.saturating_add(index),
@@ -379,13 +387,13 @@ impl InboxRecord<'_> {
     }
 }
 
-/// Someone this device can address.
+/// A device that this device can address.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Contact {
-    /// Name.
+    /// Its name.
     pub name: String,
     /// Whether it is a neighbour now.
     pub neighbour: bool,
-    /// What the issuer has changed about it, or tried to.
+    /// The change that the issuer has made to it, or tried to make; `None` if there is none.
     pub changed: Option<String>,
 }

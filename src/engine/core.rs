@@ -1,4 +1,5 @@
-//! Core: what every wing of the engine needs: the time, randomness, who this device is, its settings, and where what it says goes.
+//! Core: what every wing of the engine needs: time, randomness, the membership, the settings, and the places where
+//! outputs gather.
 
 use super::Output;
 use super::api::{Outcome, Reply, Token};
@@ -17,20 +18,20 @@ use rand_chacha::ChaCha20Rng;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-/// See the module's documentation.
+/// The state that every wing shares.
 pub(super) struct Core {
     pub(super) now: Now,
     pub(super) rng: ChaCha20Rng,
     pub(super) membership: Membership,
     pub(super) settings: Settings,
     pub(super) policies: Policies,
-    /// What messages of each of them ask of their way.
+    /// The send policy of each of these policies.
     pub(super) send_policies: BTreeMap<String, Arc<SendPolicy>>,
     /// This device's pseudonym.
     pub(super) own: Pseudonym,
-    /// Number of this process.
+    /// The random number of this process, which is not 0.
     pub(super) process: u64,
-    /// Nothing becomes durable for now.
+    /// Whether the store fails, so that no commit becomes durable for now.
     pub(super) disk_fails: bool,
     pub(super) log: EventLog,
     pub(super) journal: Journal,
@@ -41,12 +42,12 @@ pub(super) struct Core {
 }
 
 impl Core {
-    /// Records an event.
+    /// Records an event in the event log.
     pub(super) fn record(&mut self, event: Event) {
         self.log.append(event, self.now);
     }
 
-    /// Counts something dropped or refused, and lets the log say so once an interval.
+    /// Counts what was dropped or refused, and lets the log report it once an interval.
     pub(super) fn count(&mut self, counter: Counter, count: u64) {
         if count > 0 {
             *self.counters.entry(counter).or_default() += count;
@@ -55,7 +56,7 @@ impl Core {
         }
     }
 
-    /// By how much clocks may be off, in the realm's epochs.
+    /// Returns by how much clocks may differ, as the realm's epochs allow.
     pub(super) fn skew(&self) -> Duration {
         self.membership.bulletin().epoch_length().skew()
     }
@@ -64,7 +65,7 @@ impl Core {
         self.log.handle_timeout(self.now);
     }
 
-    /// Lets the log say that a message or publication has failed, once an interval.
+    /// Lets the log report once an interval that a message or publication has failed.
     pub(super) fn note_failure(&mut self, to: &str, outcome: &Outcome) {
         let (kind, reason) = match outcome {
             Outcome::Delivered { .. } | Outcome::Sent { .. } | Outcome::Heard { .. } => return,
@@ -76,12 +77,12 @@ impl Core {
         self.timeout_log();
     }
 
-    /// A reply that others may follow.
+    /// Gives a reply that others may follow.
     pub(super) fn reply(&mut self, token: Token, reply: Reply) {
         self.outputs.push_back(Output::Reply { token, reply, after: Lsn(0), last: false });
     }
 
-    /// The last reply.
+    /// Gives the last reply under a token.
     pub(super) fn finish(&mut self, token: Token, reply: Reply) {
         self.outputs.push_back(Output::Reply { token, reply, after: Lsn(0), last: true });
     }

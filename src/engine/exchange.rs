@@ -1,4 +1,4 @@
-//! What goes into the engine, and what comes out of it.
+//! Exchange: the inputs that the engine takes, and the outputs that it gives.
 
 use super::api::{Command, Reply, Token};
 use super::store::Commit;
@@ -15,206 +15,208 @@ use crate::wire::hello::{EnrolHello, EnrolReply};
 use bytes::Bytes;
 use core::time::Duration;
 
-/// What has happened.
+/// An input: something that has happened outside the engine.
 #[derive(Debug)]
 pub enum Input {
-    /// The application asks for something.
+    /// The application gives a command.
     Command {
-        /// To answer under.
+        /// The token of all replies to it.
         token: Token,
-        /// What.
+        /// The command.
         command: Command,
     },
-    /// A neighbour was admitted and its streams stand.
+    /// A neighbour was admitted, and the streams of its link are open.
     LinkUp {
-        /// Its number.
+        /// The number of the link.
         link: LinkId,
-        /// Who.
+        /// The neighbour.
         peer: AdmittedPeer,
-        /// What carries it: `tcp`, `quic`.
+        /// The transport that carries it: `tcp` or `quic`.
         transport: &'static str,
-        /// Number of its bearer.
+        /// The number of its bearer.
         bearer: u8,
-        /// What has passed since its set-up began: its neighbour's hello is no older.
+        /// How long ago its set-up began: the neighbour's hello is no older.
         age: Duration,
     },
     /// A link is gone.
     LinkDown {
-        /// Which.
+        /// The link.
         link: LinkId,
-        /// Why.
+        /// The reason.
         reason: String,
     },
     /// Whole frames came over a link.
     Frames {
-        /// Which.
+        /// The link.
         link: LinkId,
-        /// As in [`Frames`](crate::wire::frame::Frames).
+        /// The frames, one after the other, as [`Frames`](crate::wire::frame::Frames) reads them.
         buffer: Bytes,
     },
-    /// A probe of a link came back.
+    /// The answer to a probe of a link came back.
     Measured {
-        /// Which.
+        /// The link.
         link: LinkId,
-        /// How long it took.
+        /// How long it took from the probe to its answer.
         round_trip: Duration,
     },
-    /// A link's neighbour was asked whether it lives, and does not answer.
+    /// A link's neighbour was probed for liveness and does not answer.
     Silent(LinkId),
-    /// It is heard again.
+    /// The neighbour of a silent link is heard again.
     Heard(LinkId),
-    /// What was on its way over a link may be lost, either way; the link stands.
+    /// Frames on their way over a link, in either direction, may be lost; the link itself stays up.
     Broken(LinkId),
-    /// Two processes have the identity of this link's neighbour, or this node's own where there is no link.
+    /// Two processes have the identity of a link's neighbour, or, where there is no link, this node's own.
     Twins {
-        /// The neighbour.
+        /// The link to the neighbour; `None` for this node's own identity.
         link: Option<LinkId>,
-        /// Where they are.
+        /// The addresses of the two processes.
         addresses: Vec<String>,
     },
-    /// A lab says what a link costs.
+    /// A lab sets the price of a link.
     Priced {
-        /// Which.
+        /// The link.
         link: LinkId,
-        /// Micro-units per MB; `None` for what its bearer says.
+        /// Micro-units of money a MB (10⁶ bytes); `None` for the price of its bearer.
         price: Option<u64>,
     },
     /// A link takes no more data for now.
     Blocked(LinkId),
-    /// It does again.
+    /// A blocked link takes data again.
     Writable(LinkId),
-    /// The addresses this node listens on, in binary form, without a PeerId.
+    /// The node listens on these addresses, in binary form, without a PeerId.
     Listening(Vec<Vec<u8>>),
     /// A device at admission wants to enrol; answered by [`Output::Enrolled`].
     Enrol {
-        /// Number for the answer.
+        /// The number of the request, for the answer.
         id: u64,
-        /// What it said.
+        /// The hello of the device.
         hello: EnrolHello,
     },
     /// This node's issuer has answered an [`Output::Issue`].
     Issued {
-        /// As asked.
+        /// The origin given with the [`Output::Issue`].
         origin: Origin,
-        /// Its answer.
+        /// The issuer's answer.
         reply: EnrolReply,
-        /// The same in signed pieces, where the request came over members.
+        /// The answer in signed pieces, if the request came over other members.
         pieces: Vec<Vec<u8>>,
-        /// For the log: the device enrolled or why not; nothing for a renewal.
+        /// The event for the log: the device was enrolled, or why it was not; `None` for a renewal.
         event: Option<Event>,
     },
-    /// An [`Output::Renew`] has been answered.
+    /// The answer to an [`Output::Renew`], or why there is none.
     Renewed(Result<EnrolReply, String>),
-    /// Something that belongs into the event log happened below.
+    /// An event from outside the engine that belongs in the event log.
     Event(Event),
-    /// Connections were refused at admission.
+    /// Connections of other devices were refused at admission.
     Refused {
-        /// Reason code.
+        /// The reason code.
         reason: &'static str,
-        /// How many.
+        /// How many there were.
         count: u64,
     },
-    /// Something was dropped at a bound below.
+    /// Something was dropped at a bound outside the engine.
     Dropped {
-        /// Counter's name.
+        /// The counter of such drops.
         counter: Counter,
-        /// How many.
+        /// How many there were.
         count: u64,
     },
-    /// Time has passed.
+    /// Time has passed, with no other input.
     Timeout,
 }
 
-/// What the node is to do.
+/// An output: something that the node has to do.
 #[derive(Debug)]
 pub enum Output {
-    /// Write this.
+    /// Writes a commit to the store.
     Commit(Commit),
-    /// Send a frame over a link.
+    /// Sends a frame over a link.
     Send {
-        /// Which.
+        /// The link.
         link: LinkId,
-        /// Its queue there.
+        /// The class, and thereby its queue on the link.
         class: Class,
-        /// A whole frame.
+        /// The whole frame.
         frame: OutFrame,
-        /// Not before this is durable.
+        /// The commit that must be durable before the frame is sent.
         after: Lsn,
-        /// Of no use after this, if it has to wait for its link until then.
+        /// The time after which it is dropped if it still waits for its link; `None` if it is never dropped.
         until: Option<Time>,
     },
-    /// Tell the application.
+    /// Gives the application a reply.
     Reply {
-        /// Whom.
+        /// The token of the command.
         token: Token,
-        /// What.
+        /// The reply.
         reply: Reply,
-        /// Not before this is durable.
+        /// The commit that must be durable before the reply is given.
         after: Lsn,
-        /// Whether nothing more comes under this token.
+        /// Whether this is the last reply under the token.
         last: bool,
     },
-    /// Answer a device that enrols here.
+    /// Answers a device that enrols here.
     Enrolled {
-        /// Its number.
+        /// The number of the device's request.
         id: u64,
         /// The answer.
         reply: EnrolReply,
     },
-    /// Have this node's issuer answer a request; answered by [`Input::Issued`].
+    /// Has this node's issuer answer a request; answered by [`Input::Issued`].
     Issue {
-        /// To be handed back.
+        /// The origin of the request, to be handed back.
         origin: Origin,
         /// The request.
         hello: EnrolHello,
     },
-    /// Carry this request to some member; answered by [`Input::Renewed`].
+    /// Carries a request of this node to some member; answered by [`Input::Renewed`].
     Renew {
         /// The request.
         hello: EnrolHello,
-        /// Seed of the Ed25519 key of the connection.
+        /// The seed of the connection's Ed25519 key.
         seed: Secret,
-        /// What tells the answer from what others say in its place.
+        /// The judge that tells the issuer's answer from hints of others.
         judge: AnswerJudge,
     },
-    /// The membership has changed: save it, and publish a new admission view.
+    /// The membership has changed: the node saves it and publishes a new admission view.
     MembershipChanged {
         /// Whether there is anything new to save.
         save: bool,
     },
-    /// A neighbour says where it and others listen.
+    /// A neighbour announces the addresses on which it and others listen.
     Addresses {
-        /// Which neighbour.
+        /// The link to the neighbour.
         link: LinkId,
-        /// Its own.
+        /// The addresses of the neighbour.
         own: Vec<Vec<u8>>,
-        /// Of others.
+        /// The addresses of others.
         others: Vec<Vec<u8>>,
     },
-    /// Close a link.
+    /// Closes a link.
     Close {
-        /// Which.
+        /// The link.
         link: LinkId,
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// Nothing more: call again with an input, or with [`Input::Timeout`] at this time.
+    /// No more outputs: the next call is to be with an input, or with [`Input::Timeout`] at this time; `None` if no
+    /// time-out is due.
     Wait(Option<Time>),
 }
 
-/// Where an enrolment request came from.
+/// The origin of an enrolment request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
     /// A device at this node's admission.
     Admission(u64),
-    /// Another member, for the request of that id.
+    /// Another member, which relayed the request of that id.
     Relay(OuterId),
     /// This node itself.
     Own,
 }
 
 impl Origin {
-    /// The id of a request that came over other members, whose answer goes back in signed pieces.
+    /// Returns the id of a request that came over other members, whose answer goes back in signed pieces; `None` for
+    /// other origins.
     pub fn relayed(self) -> Option<OuterId> {
         match self {
             Self::Relay(id) => Some(id),

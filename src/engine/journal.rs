@@ -1,12 +1,12 @@
-//! The commit of the turn, and the event log that rides in it.
+//! Journal: the commit of the turn, which also holds the events of the event log.
 //!
-//! While inputs are handled, writes gather here. When outputs are drained they become one [`Commit`] under the
-//! next number, together with the turn's inbox messages, dedupe states and events; whatever waits for it (receipts,
-//! calls, notices) is put behind it with that number.
+//! Writes gather here while inputs are handled. When outputs are drained, they become one [`Commit`] under the next
+//! number, together with the turn's inbox messages, dedupe states and events. Outputs that wait for it (receipts,
+//! calls, notices) carry that number and follow it.
 //!
 //! Invariants
-//! 1. Commit numbers are consecutive from 1 in a process.
-//! 2. An event is durable no later than anything that happened after it and waits for the disk.
+//! - Commit numbers are consecutive from 1 in a process.
+//! - An event becomes durable no later than the outputs that wait for the disk and were caused after it.
 
 use super::api::{Reply, Token};
 use super::store::{Commit, Read, ReadError, SET_ASIDE, Table, Write};
@@ -17,31 +17,32 @@ use crate::time::Now;
 use crate::wire;
 use std::collections::BTreeSet;
 
-/// Writes of the turn, and who waits for them.
+/// The writes of the turn, and the replies that wait for them.
 #[derive(Debug, Default)]
 pub(super) struct Journal {
     lsn: Lsn,
     writes: Vec<Write>,
-    /// Replies that go when the turn's commit is durable.
+    /// The replies that wait until the turn's commit is durable; the flag says whether each is the last under its
+    /// token.
     deferred: Vec<(Token, Reply, bool)>,
     watchers: BTreeSet<Token>,
-    /// The store has left word of what it set aside.
+    /// Whether the store has left a note of what it set aside.
     set_aside: bool,
 }
 
 impl Journal {
-    /// Of a store with what it may have left to be told.
+    /// Creates the journal of a process, with the note that the store may have left.
     pub(super) fn new(store: &dyn Read) -> Result<Self, ReadError> {
         let set_aside = store.get(Table::Meta, SET_ASIDE)?.is_some();
         Ok(Self { set_aside, ..Self::default() })
     }
 
-    /// The number of the last commit.
+    /// Returns the number of the last commit.
     pub(super) fn last(&self) -> Lsn {
         self.lsn
     }
 
-    /// The number of this turn's commit, if it has one.
+    /// Returns the number that this turn's commit gets if there is one.
     pub(super) fn turn(&self) -> Lsn {
         Lsn(self.lsn.0 + 1)
     }
@@ -54,12 +55,12 @@ impl Journal {
         self.writes.extend(writes);
     }
 
-    /// A stream's reply for when this turn is durable.
+    /// Defers a reply of a stream until this turn's commit is durable.
     pub(super) fn defer(&mut self, token: Token, reply: Reply) {
         self.deferred.push((token, reply, false));
     }
 
-    /// The last reply, for when this turn is durable.
+    /// Defers the last reply under a token until this turn's commit is durable.
     pub(super) fn finish_with(&mut self, token: Token, reply: Reply) {
         self.deferred.push((token, reply, true));
     }
@@ -78,7 +79,7 @@ pub(super) fn load(store: &dyn Read, config: event_log::Config, now: Now) -> Res
     let head = store.get(Table::Meta, HEAD_KEY)?;
     let mut loader = Loader::new(config, head.as_deref());
     if let Some(told) = store.get(Table::Meta, SET_ASIDE)? {
-        // The store has written it; if it were none, the log would say that it is broken.
+        // The store wrote the note; an unreadable one is ignored, and the log then reports itself as broken.
         wire::decode(&told).into_iter().for_each(|what| loader.set_aside(what));
     }
     store.scan(Table::Log, &[], &mut |key, value| {
@@ -89,7 +90,7 @@ pub(super) fn load(store: &dyn Read, config: event_log::Config, now: Now) -> Res
 }
 
 impl Journal {
-    /// What was gathered, as the next commit; `None` if that is nothing.
+    /// Returns the gathered writes as the next commit; `None` if there are none.
     pub(super) fn take_commit(&mut self) -> Option<Commit> {
         let writes = core::mem::take(&mut self.writes);
         (!writes.is_empty()).then(|| {
@@ -98,19 +99,19 @@ impl Journal {
         })
     }
 
-    /// What waits for the turn's commit.
+    /// Returns the replies that wait for the turn's commit, which are no longer kept here.
     pub(super) fn take_deferred(&mut self) -> Vec<(Token, Reply, bool)> {
         core::mem::take(&mut self.deferred)
     }
 
-    /// Who follows the event log.
+    /// Returns the tokens of the streams that follow the event log.
     pub(super) fn watchers(&self) -> impl Iterator<Item = Token> {
         self.watchers.iter().copied()
     }
 }
 
 impl Core {
-    /// Something has happened that the log is to say.
+    /// Records an event from outside the engine, and notes whether the disk fails.
     pub(super) fn handle_event(&mut self, event: Event) {
         self.disk_fails = match event {
             Event::StoreFailed { .. } => true,
@@ -120,13 +121,13 @@ impl Core {
         self.record(event);
     }
 
-    /// Somebody was refused at admission so often.
+    /// Notes that connections were refused at admission.
     pub(super) fn note_refused(&mut self, reason: &'static str, count: u64) {
         self.log.note_refused(reason, count);
         self.timeout_log();
     }
 
-    /// Takes what the event log has to write into the turn's commit. Answers whether there was anything.
+    /// Takes the writes of the event log into the turn's commit. Returns whether there were any.
     pub(super) fn write_log(&mut self) -> bool {
         let Some(changes) = self.log.poll_changes() else { return false };
         let trimmed = changes.trimmed.into_iter();
@@ -140,7 +141,7 @@ impl Core {
         }));
         self.journal.write(Write::Put { table: Table::Meta, key: HEAD_KEY.to_vec(), value: changes.head });
         if core::mem::take(&mut self.journal.set_aside) {
-            // It is in the log from here on.
+            // The log holds the note from here on.
             self.journal.write(Write::Delete { table: Table::Meta, key: SET_ASIDE.to_vec() });
         }
         true

@@ -1,13 +1,14 @@
-//! The engine: everything a node decides, with no clock, socket, disk or randomness of its own.
+//! Engine: everything a node decides, with no clock, socket, disk or randomness of its own.
 //!
-//! **Mechanism.** The node hands in what has happened ([`Input`]) with the time, any number of times, then drains
-//! [`Engine::poll_output`] until it answers [`Output::Wait`]. That is a *turn*. What the inputs of a turn caused
-//! is gathered, not sent: the writes of a turn become one [`Commit`](store::Commit), the receipts to one device one seal, the
-//! messages to one destination as few seals as fit. So a busy node works in large batches and an idle one answers
-//! at once, without a timer between. Frames to a group alone are spaced, by a millisecond, while there is more (`publishing`).
+//! **Mechanism.** The node hands in inputs ([`Input`]) with the time, any number of times, then drains
+//! [`Engine::poll_output`] until it returns [`Output::Wait`]. That is a *turn*. The effects of a turn's inputs are
+//! gathered, not sent: the writes of a turn become one [`Commit`](store::Commit), the receipts to one device one seal,
+//! the messages to one destination as few seals as possible. So a busy node works in large batches and an idle one
+//! answers at once, without a timer between. Only frames to a group are spaced, by a millisecond, while more are
+//! waiting (`publishing`).
 //!
-//! Outputs that speak of something written carry `after`: the node releases them when the store says that the
-//! commit of that number is durable. Everything else goes at once.
+//! Outputs that report something written carry `after`: the node releases them when the store says that the commit of
+//! that number is durable. All other outputs go at once.
 //!
 //! ```text
 //!   Input ──▶ dispatch ─┬▶ submission ─▶ delivery::outgoing ─▶ departures ─▶ Output::Send
@@ -20,25 +21,42 @@
 //!   drained ─▶ turn: the commit, what waits for it, new data
 //! ```
 //!
-//! What is decided lies in five wings over a small `core`, each a folder with a struct that owns its state; what is below is lent to what is above.
+//! The engine has five wings over a small `core`. Each wing is a folder with a struct that owns its state; lower ones
+//! are lent to higher ones.
 //!
-//! | wing | files |
-//! |-|-|
-//! | the way in and out | `exchange` inputs and outputs, [`api`] what is asked of it for an application and what it makes of it, [`store`] what a disk is asked; `dispatch` which room each is for, `turn` in which order a turn ends, `journal` its commit and the event log, `core` what all need |
-//! | neighbours | `links` who they are, `announcements` what they say of themselves, `credential_exchange` and `peer_credentials` whose signatures are known, `link_metrics` what links are worth, `fragments` for narrow ones, `segments` whose frames, `share` no link more than its part, `forgeries` nor much that is forged |
-//! | routing | `link_state` what routers tell each other, `routes` which way, by `pathfinding`, `hold_down` and until when, `forward` for others, `locate` where a leaf is, `flights` what became of frames, `questions` about leaves, `data_frames` the parts of a frame, `wording` for people |
-//! | messages out | `submission` checked, by the `objectives` of their policy, `strangers` to whom there is no card yet, `departures` sealed and sent in turn, `endings` what became of them, `outcomes` by name, `outbox` through a restart; `sessions` which there are, `seals` put on and taken off, `sender` who waits for an end |
-//! | messages in | `receiving` data frames, `intake` judged, `inbox` kept, `senders` whose duplicates are known, `receipts` what is said of them, `reading` whoever reads them is told, `services` offers and calls |
-//! | groups | `multicast` subscriptions, `publishing` what is published, in `out_streams` with `ordinals`, `confirmations` who has heard it, `tree` to whom frames are pushed, `group_frames` what others publish, `lag` by whose clocks, `shelf` frames kept, `repair` and fetched, as `wanted`, and `telling` neighbours of it, `streams` their order, `succession` from one to the next, `past` what was there before a subscription, `missing` their gaps, `heard` up to where subscribers have heard them, for good |
-//! | membership | `epochs` their turn, `renewal` credentials and cards, `relaying` enrolment of others, by an `issuer_search` that costs least, `bulletins` the operator's word, `documents` and what it names |
-//! | looks | [`view`] and `report` what an operator may look at, [`tables`] what may have grown, `spelling` what was meant, `send_policy` what a policy asks |
+//! - **Way in and out.** `exchange`: inputs and outputs; [`api`]: commands of an application and replies; [`store`]:
+//!   what a disk is asked; `dispatch`: which module each input is for; `turn`: the order in which a turn ends;
+//!   `journal`: its commit and the event log; `core`: what every wing needs; `timers`: which module is due.
+//! - **Neighbours.** `links`: who they are; `announcements`: what they say about themselves; `credential_exchange` and
+//!   `peer_credentials`: whose signatures can be verified; `clocks`: how far their clocks differ; `link_metrics`: the
+//!   metrics of links; `fragments`: frames in pieces for narrow links; `segments`: whose frames are taken; `forgeries`:
+//!   links that bring too many forged frames.
+//! - **Routing.** `link_state`: what routers advertise to each other; `routes`: which route is taken, found by
+//!   `pathfinding` and kept by `hold_down`; `forward`: frames of others; `locate`: where a leaf is; `identities`: which devices the hops of paths are; `flights`: what became of frames; `data_frames`: the
+//!   parts of a frame; `wording`: texts for people.
+//! - **Messages out.** `submission`: checks, with `objectives` from the message's policy; `strangers`: messages to
+//!   names without a card yet; `departures`: sealing and sending in turn; `endings`: what became of messages;
+//!   `outcomes`: the same by name; `outbox`: through a restart; `sessions` and `seals`: how they are sealed and opened;
+//!   `sender`: who waits for the end.
+//! - **Messages in.** `receiving`: data frames; `intake`: judges messages; `inbox`: keeps them; `senders`: whose duplicates are known; `receipts`: confirmations; `reading`: how those who read the
+//!   inbox are told; `services`: offers and calls.
+//! - **Groups.** `multicast`: subscriptions; `publishing`: publications, in `out_streams` with `ordinals`;
+//!   `confirmations`: who has heard them; `tree`: next hops of frames; `group_frames`: frames of others; `lag`: their
+//!   publishers' clocks; `shelf`: frames kept; `repair`: missing frames, which are `wanted`, with `telling` for
+//!   neighbours; `streams`: their order; `succession`: from one stream to the next; `past`: publications from before a
+//!   subscription; `missing`: gaps; `heard`: up to where subscribers have heard publishers, for good.
+//! - **Membership.** `epochs`: their turn; `renewal`: credentials and cards; `relaying`: enrolment of others, by an
+//!   `issuer_search` that costs least; `bulletins`: the operator's bulletin; `documents`: what it names.
+//! - **Looks.** [`view`] and `report`: what an operator may look at; [`tables`]: what may have grown; `spelling`: the
+//!   name that was meant; `send_policy`: what a policy asks; `settings`: the configuration.
 //!
 //! Invariants
 //! 1. Inputs only change state and gather; bytes are sealed and writes numbered when outputs are drained.
 //! 2. A receipt, a delivery, a call and a log notice come out with the number of the commit that holds them.
-//! 3. Every table here has a bound, and what its drop policy drops is counted under its name.
+//! 3. Every table of the engine has a bound, and what its drop policy drops is counted under the counter that it names.
 //! 4. The same inputs at the same times with the same seed give the same outputs.
-//! 5. The seed is one that no other process has, of this device or a copy of its disk: all freshness of keys is from it.
+//! - No other process, of this device or of a copy of its disk, has the same seed: the freshness of all keys comes from
+//!   it.
 
 pub mod api;
 pub mod store;
@@ -83,7 +101,7 @@ use timers::Timers;
 pub use exchange::{Input, Origin, Output};
 pub use settings::Settings;
 
-/// The engine. See the module's documentation.
+/// The engine of one node. See the module's documentation.
 pub struct Engine {
     core: Core,
     neighbours: Neighbours,
@@ -94,7 +112,7 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Loads what the store holds.
+    /// Creates an engine with the state that the store holds.
     pub fn new(
         membership: Membership,
         issuer: Option<IssuerId>,
@@ -147,42 +165,42 @@ impl Engine {
             && self.groups.publishing.has_room()
     }
 
-    /// What this device is.
+    /// Returns this device's membership.
     pub fn membership(&mut self) -> &mut Membership {
         &mut self.core.membership
     }
 
-    /// Counters of everything dropped or refused.
+    /// Returns the counters of everything dropped or refused.
     pub fn counters(&self) -> &BTreeMap<Counter, u64> {
         &self.core.counters
     }
 
-    /// Messages on their way out that have not ended.
+    /// Returns the number of outgoing messages that have not ended.
     pub fn outgoing_open(&self) -> usize {
         self.messages.sends.pending()
     }
 
-    /// Messages in the inbox that have not been consumed.
+    /// Returns the number of messages in the inbox that have not been consumed.
     pub fn inbox_waiting(&self) -> u64 {
         self.messages.inbox.waiting()
     }
 
-    /// How far inbox and event log reach, once all commits handed out are durable: their last numbers.
+    /// Returns the last numbers of inbox and event log, as they are once all commits handed out are durable.
     pub fn extents(&self) -> (u64, u64) {
         (self.messages.inbox.last_given(), self.core.log.head().last)
     }
 
-    /// Records in the event log.
+    /// Returns the number of records in the event log.
     pub fn log_records(&self) -> u64 {
         self.core.log.len()
     }
 
-    /// Links with the neighbour's name, where it is a contact.
+    /// Returns the links, each with its neighbour's name if that is a contact, and whether it is silent.
     pub fn links(&self) -> impl Iterator<Item = (LinkId, Option<&Name>, bool)> {
         self.neighbours.links.iter().map(|(id, link)| (id, link.name.as_ref(), link.silent))
     }
 
-    /// All links, those that cost least first.
+    /// Returns all links: the usable ones first, then those that cost nothing, then by price.
     pub fn links_by_cost(&self) -> Vec<LinkId> {
         let mut links: Vec<(bool, bool, u64, LinkId)> = self
             .neighbours
@@ -194,7 +212,7 @@ impl Engine {
         links.into_iter().map(|(.., id)| id).collect()
     }
 
-    /// Closes the books: the last commit.
+    /// Prepares the last commit of this process, when the node stops.
     pub fn stop(&mut self, now: Now) {
         self.pass_time(now);
         let unused = self.groups.heard.close();
@@ -205,7 +223,7 @@ impl Engine {
     }
 }
 
-/// Bytes of messages to be kept in a turn, before commands have to wait for the next.
+/// Bytes of messages that a turn's commit may hold before commands have to wait for the next turn.
 const COMMIT_BYTES: usize = 1024 * 1024;
-/// Messages that may be open before commands have to wait; drop policy: none, back-pressure.
+/// Messages that may be open before commands have to wait. Drop policy: none, back-pressure.
 const COMMANDS_OPEN: usize = 32_768;

@@ -1,4 +1,4 @@
-//! Links, routes, and the way to one device, for people.
+//! Report: links, routes, and the route to one device, for an operator.
 
 use super::Engine;
 use super::api::{Reply, Token};
@@ -19,12 +19,12 @@ use crate::wire::lsa::Bearer;
 use core::time::Duration;
 use std::collections::BTreeSet;
 
-/// A message to ask about: of use for this long, with so many bytes.
+/// The lifetime and the size in bytes of the message for which a route is reported.
 const LIFETIME: Duration = Duration::from_secs(30);
 const BYTES: usize = 1_000;
 
 impl Engine {
-    /// Other routers that there is a way to.
+    /// Returns the number of other routers to which a path leads.
     pub fn routers(&mut self) -> usize {
         self.routing.follow_graph(&mut self.core, &mut self.neighbours);
         let graph = &self.routing.routes.graph;
@@ -68,7 +68,8 @@ impl Engine {
             name: self.routing.name_for(&self.core, &self.neighbours, &entry.router),
             sequence: entry.lsa.sequence,
             age_s: now.since(entry.arrived).as_secs(),
-            // Links that both ends tell of: what stands of one that is gone tells of links that are gone.
+            // Only links that both ends advertise count: the LSA of a router that is gone still lists links that are
+            // gone.
             neighbours: {
                 let graph = &self.routing.routes.graph;
                 let edges = graph.index(&entry.router).into_iter().flat_map(|router| graph.from(router));
@@ -108,7 +109,7 @@ impl Engine {
         self.core.finish(token, Reply::Routes(Box::new(view)));
     }
 
-    /// The way to a device under a policy, what else there is, and why.
+    /// Reports the route to a device under a policy, the other candidates, and the reasons.
     pub(super) fn report_route(&mut self, token: Token, to: &Name, policy: Option<&str>) {
         if self.core.membership.contacts().get(to).is_none() && to != self.core.membership.name() {
             return self.messages.refuse_unknown(&mut self.core, token, to);
@@ -166,7 +167,7 @@ impl Engine {
         self.core.finish(token, Reply::Route(Box::new(view)));
     }
 
-    /// Ways that were looked at: the one taken, and the best by each measure.
+    /// Returns the paths that were considered: the one taken, and the best by each measure.
     fn candidates(&mut self, to: &Name, wants: &Wants, taken: Option<&Route>) -> Vec<Candidate> {
         let mut candidates: Vec<Candidate> = Vec::new();
         candidates.extend(taken.map(|route| Candidate { best_at: Vec::new(), route: route.clone(), taken: true }));
@@ -195,7 +196,7 @@ impl Engine {
         candidates
     }
 
-    /// Why this way, and what would change it.
+    /// Returns why this path is taken, and what would change that.
     fn why(
         &self,
         wants: &Wants,
@@ -283,7 +284,7 @@ impl Engine {
         }
     }
 
-    /// Whom the application can address.
+    /// Returns the contacts that the application can address, as [`Reply::Contacts`].
     pub fn contacts(&mut self) -> Reply {
         let contacts = self.core.membership.contacts().iter().map(|card| card.name.clone()).collect::<Vec<_>>();
         let contact = |name: Name| super::api::Contact {
@@ -295,7 +296,7 @@ impl Engine {
     }
 }
 
-/// What a way is the best at; nothing for the one taken and its alternate.
+/// Returns the name of the measure by which a path is best; `None` for the one taken and its alternate.
 fn role_name(role: Role) -> Option<String> {
     let name = match role {
         Role::Chosen | Role::Alternate => return None,
@@ -306,14 +307,14 @@ fn role_name(role: Role) -> Option<String> {
     Some(name.to_owned())
 }
 
-/// A way that was looked at.
+/// A path that was considered.
 struct Candidate {
     best_at: Vec<String>,
     route: Route,
     taken: bool,
 }
 
-/// By how much one measure of the way taken would have to get worse for another to be taken.
+/// Returns by how much each single measure of the path taken would have to get worse for another to be taken.
 fn tips(gap: u64, weights: &[u8; 4]) -> Vec<String> {
     let weights = if *weights == [0; 4] { &crate::routing::policy::BALANCED } else { weights };
     let all = [Criterion::Cost, Criterion::Delay, Criterion::Failures, Criterion::Energy];

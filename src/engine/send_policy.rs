@@ -1,6 +1,7 @@
-//! What a policy's name comes to: the send policy that stay with a message or publication until it ends.
+//! Send policies: what a policy's name is resolved to; the result stays with a message or publication until it ends.
 //!
-//! A policy is resolved once, when a command is taken. One that nobody has configured is refused with the nearest name that is known.
+//! A policy is resolved once, when a command is taken. A name that is not configured is refused with the nearest known
+//! one.
 
 use crate::delivery::lane::SendPolicy;
 use crate::engine::api::{Refused, Reply, Token};
@@ -12,7 +13,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 impl Core {
-    /// What a publication requires of the links that it leaves over, and how long it is of use. `None`: it is refused, and the application has been told.
+    /// Returns what a publication requires of the links that it leaves over, and its lifetime; `None` if it is refused,
+    /// and the application has been told.
     pub(in crate::engine) fn publication_policy(
         &mut self,
         token: Token,
@@ -25,7 +27,8 @@ impl Core {
             Some(name) => self.policies.get(name),
         };
         let Some(named) = named else { return self.refuse_policy(token, policy) };
-        // The settings give no such policy to a topic; `balanced` is for everything, and keeps what can be kept.
+        // The settings assign no policy with a limit on paths to a topic; `balanced` is for every message, and keeps
+        // what can be kept.
         if let Some(limit) = named.limit_of_paths().filter(|_| policy.is_some()) {
             let policy = named.name.clone();
             self.finish(token, Reply::Refused(Refused::PathPolicy { policy, limit }));
@@ -35,7 +38,7 @@ impl Core {
         Some((self.send_policies.get(&named.name).cloned().unwrap_or_default(), lifetime))
     }
 
-    /// No policy of that name.
+    /// Refuses a command whose policy is unknown. Always returns `None`.
     pub(in crate::engine) fn refuse_policy<T>(&mut self, token: Token, name: Option<&str>) -> Option<T> {
         let name = name.unwrap_or_default().to_owned();
         let nearest = nearest(&name, self.policies.names());
@@ -44,7 +47,7 @@ impl Core {
     }
 }
 
-/// What messages of each policy ask of their way.
+/// Returns the send policy of each named policy.
 pub(in crate::engine) fn all(policies: &Policies) -> BTreeMap<String, Arc<SendPolicy>> {
     let send_policy = |named: &NamedPolicy| SendPolicy { policy: named.policy(), yields: named.late == Late::Pay };
     policies.iter().map(|named| (named.name.clone(), Arc::new(send_policy(named)))).collect()

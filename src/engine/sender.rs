@@ -1,15 +1,15 @@
-//! Who waits for the end of a message on its way out.
+//! Sender: who waits for the end of an outgoing message.
 
 use crate::engine::api::Token;
 use crate::id::Name;
 
-/// Who waits for the end of a message on its way out.
+/// Who waits for the end of an outgoing message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Sender {
-    /// The application, for the message's outcome; nobody yet after a restart.
+    /// The application, for the message's outcome; without a token after a restart, until it asks again.
     Message(Option<Token>, Name),
-    /// The application, for a response.
+    /// The application, for a response to its request.
     Request(Token, Name),
-    /// Nobody: it is our answer to a call.
+    /// Nobody: the message is this node's answer to a call.
     Answer,
 }

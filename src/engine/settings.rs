@@ -1,23 +1,23 @@
-//! What an engine is set to do, from `config.toml`.
+//! Settings: the engine's settings, from `config.toml`.
 
 use crate::event_log;
 use crate::link::bearer::Profile;
 use crate::routing::policies::NamedPolicy;
 
-/// See the module's documentation.
+/// The engine's settings.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Bounds of the event log.
+    /// The bounds of the event log.
     pub log: event_log::Config,
-    /// Whether it forwards for others: a router. Otherwise it is a leaf.
+    /// Whether the node forwards for others, as a router; otherwise it is a leaf.
     pub forwarding: bool,
-    /// Area that it is in.
+    /// The area that the node is in.
     pub area: u32,
-    /// Whether the processor has instructions for AES: sessions are then sealed with it where both ends say so.
+    /// Whether the processor has instructions for AES: sessions are then sealed with it if both ends say so.
     pub aes: bool,
-    /// Bearers by number; none stands for one without a price.
+    /// The bearers by number; if there are none, one bearer without a price is assumed.
     pub bearers: Vec<Profile>,
-    /// Policies of its own.
+    /// The policies of this node's own.
     pub policies: Vec<NamedPolicy>,
 }
 

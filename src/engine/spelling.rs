@@ -1,12 +1,12 @@
-//! The name that was meant: of those that are known the one most like the one that was given.
+//! Spelling: the known name that is most like a given one.
 
-/// Of some names the one most like a given one, if one is like it at all.
+/// Returns the known name that is most like a given one; `None` if none is within a Levenshtein distance of 2.
 pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
     let near = known.map(|known| (distance(known, name), known)).min();
     near.filter(|(distance, _)| *distance <= 2).map(|(_, known)| known.to_owned())
 }
 
-/// Levenshtein distance, by rows.
+/// Returns the Levenshtein distance of two names, computed row by row.
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();

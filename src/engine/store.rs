@@ -1,7 +1,8 @@
-//! What the engine asks of a disk: tables of keys and values, written in order, durable in groups.
+//! Store: what the engine asks of a disk: tables of keys and values, written in order, durable in groups.
 //!
-//! The engine never touches a disk. It says what to write ([`Write`]) and numbers its writes by [`Lsn`](crate::id::Lsn);
-//! outputs that must not be seen before a write is safe carry that number. The store on floor 5 does the rest.
+//! The engine never touches a disk. It says what to write ([`Write`]) and numbers its commits by
+//! [`Lsn`](crate::id::Lsn); outputs that must not be seen before a commit is durable carry its number. The store on
+//! floor 5 does the rest.
 
 use crate::event_log;
 use crate::id::Lsn;
@@ -15,58 +16,58 @@ pub enum Table {
     /// Messages for the application. Key: number of the first message, 8 bytes big endian; value: an
     /// [`InboxRecord`](super::api::InboxRecord).
     Inbox = 1,
-    /// Dedupe state. Key: stream id; value: CBOR.
+    /// The dedupe state of senders' streams. Key: stream id; value: CBOR.
     Dedupe = 2,
     /// The event log. Key: sequence number, 8 bytes big endian; value: one record.
     Log = 3,
-    /// Messages on their way out. Key and value: see [`kept`](crate::delivery::persisted).
+    /// Outgoing messages. Key and value: see [`kept`](crate::delivery::persisted).
     Outbox = 4,
-    /// How messages ended that the application may ask about again. Key: a number, 8 bytes big endian.
+    /// Outcomes of messages that the application may ask about again. Key: a number, 8 bytes big endian.
     Outcomes = 5,
-    /// Calls that the application has been given and not answered. Key: the call's number, 8 bytes big endian.
+    /// Calls that the application has been given and has not answered. Key: the call's number, 8 bytes big endian.
     Calls = 6,
-    /// What was measured of links. Key: the neighbour's pseudonym and the bearer's number; value: an
+    /// Measurements of links. Key: the neighbour's pseudonym and the bearer's number; value: an
     /// [`Estimator`](crate::link::estimate::Estimator).
     Links = 7,
-    /// Up to where publishers were heard. Key: hash of the publisher's credential; value: CBOR.
+    /// The marks up to which publishers were heard. Key: hash of the publisher's credential; value: CBOR.
     Heard = 8,
 }
 
-/// Small facts, by their keys in [`Table::Meta`], that must not go back to older ones: numbers would be given twice, and what was heard would be new. A store
-/// that has lost its newest part brings them back.
+/// The keys in [`Table::Meta`] whose values must not go back to older ones: numbers would be given twice, and frames
+/// that were heard would be new. A store that has lost its newest part restores their newest values.
 pub const WITNESSED: [&[u8]; 3] = [event_log::HEAD_KEY, INBOX_CURSORS, HEARD];
 
-/// Key in [`Table::Meta`] of how far consumers of the inbox have come.
+/// Key in [`Table::Meta`] of the cursors of the inbox's consumers.
 pub const INBOX_CURSORS: &[u8] = b"inbox-cursors";
 
-/// Key in [`Table::Meta`] of up to where all publishers may have been heard.
+/// Key in [`Table::Meta`] of the time up to which all publishers may have been heard.
 pub const HEARD: &[u8] = b"heard";
 
 /// Key in [`Table::Meta`] of the last number that the inbox had given when the store lost its newest part, 8 bytes big
 /// endian. Set by the store alone.
 pub const INBOX_FLOOR: &[u8] = b"inbox-floor";
 
-/// Key in [`Table::Meta`] of what the store has set aside since it was opened last ([`SetAside`](event_log::SetAside)), until
-/// the log says so. Set by the store alone.
+/// Key in [`Table::Meta`] of what the store has set aside since it was last opened ([`SetAside`](event_log::SetAside)),
+/// kept until the log holds it. Set by the store alone.
 pub const SET_ASIDE: &[u8] = b"set-aside";
 
-/// One change.
+/// A change of one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Write {
     /// Sets a key.
     Put {
-        /// Where.
+        /// The table.
         table: Table,
-        /// Key within the table.
+        /// The key within the table.
         key: Vec<u8>,
-        /// Value, at most 64 KiB and a little.
+        /// The value, of 64 KiB and a little at most.
         value: Vec<u8>,
     },
     /// Removes a key, if it is there.
     Delete {
-        /// Where.
+        /// The table.
         table: Table,
-        /// Key within the table.
+        /// The key within the table.
         key: Vec<u8>,
     },
 }
@@ -76,26 +77,26 @@ pub enum Write {
 pub struct Commit {
     /// Its number: one more than the commit before.
     pub lsn: Lsn,
-    /// In order.
+    /// Its writes, in order.
     pub writes: Vec<Write>,
 }
 
 /// A key within its table, and its value.
 pub type Entry = (Vec<u8>, Vec<u8>);
 
-/// A reader's view of a table: at boot the engine loads its state from one, queries go through one.
+/// A reader of the store: at boot the engine loads its state from one, and queries are answered from one.
 pub trait Read {
-    /// Value of a key.
+    /// Returns the value of a key; `None` if the table does not have it.
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError>;
 
-    /// Calls `each` for every entry with `from <= key`, ascending, until it answers `false`.
+    /// Calls `each` for every entry with `from <= key`, in ascending order, until it returns `false`.
     fn scan(&self, table: Table, from: &[u8], each: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), ReadError>;
 
-    /// The entry with the greatest key.
+    /// Returns the entry with the greatest key; `None` if the table is empty.
     fn last(&self, table: Table) -> Result<Option<Entry>, ReadError>;
 }
 
-/// The disk did not answer.
+/// The store cannot be read; the text says why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the store cannot be read: {0}")]
 pub struct ReadError(pub String);

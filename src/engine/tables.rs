@@ -1,4 +1,4 @@
-//! Tables that others fill, with their sizes and bounds: for tests, and for whoever looks for what has grown.
+//! Tables: the tables that others fill, with their sizes and bounds, for tests and for finding what has grown.
 
 use super::Engine;
 use crate::engine::groups::{group_frames, multicast, shelf, streams, tree, wanted};
@@ -10,16 +10,16 @@ use crate::routing::lsdb;
 /// A table that others fill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Table {
-    /// What is in it.
+    /// What it holds.
     pub name: &'static str,
-    /// How many of it.
+    /// How many entries, or bytes, it holds.
     pub entries: usize,
-    /// How many there may be.
+    /// How many it may hold.
     pub bound: usize,
 }
 
 impl Engine {
-    /// Every table that grows with what others send, whatever that is.
+    /// Returns every table that grows with what others send.
     pub fn tables(&self) -> Vec<Table> {
         let table = |name, entries, bound| Table { name, entries, bound };
         let partial = fragments::MAX_PARTIAL * self.neighbours.links.iter().count();

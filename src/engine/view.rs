@@ -1,78 +1,79 @@
-//! What an operator may look at: links, routes, and the way to one device.
+//! View: what an operator may look at: links, routes, and the path to one device.
 //!
-//! Units are those that people use: milliseconds, units of money a MB (10⁶ bytes), chances from 0 to 1.
+//! Units are those that people use: milliseconds, units of money a MB (10⁶ bytes), probabilities from 0 to 1.
 
-/// One link as the router sees it.
+/// A link as the router sees it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LinkView {
     /// The neighbour's name, or the beginning of its key if it is no contact.
     pub to: String,
-    /// Name of its bearer.
+    /// The name of its bearer.
     pub bearer: String,
-    /// Class of the bearer.
+    /// The class of its bearer.
     pub class: String,
-    /// `router` or `leaf`.
+    /// The neighbour's role: `router` or `leaf`.
     pub role: String,
-    /// `up`, `silent` (asked and does not answer) or `closed` (outside its window, or its quota is spent).
+    /// The state: `up`, `silent` (probed without an answer) or `closed` (outside its access window, or with its quota
+    /// spent).
     pub state: String,
-    /// Smoothed one-way delay, milliseconds.
+    /// The smoothed one-way delay in milliseconds.
     pub delay_ms: f64,
-    /// Its mean deviation, milliseconds.
+    /// The mean deviation of the delay in milliseconds.
     pub deviation_ms: f64,
-    /// Lower bound of the chance that a frame gets through.
+    /// A lower bound of the probability that a frame gets through.
     pub success: f64,
-    /// Units of money a MB.
+    /// The price in units of money a MB.
     pub price: f64,
-    /// Millijoules a MB.
+    /// The energy in millijoules a MB.
     pub energy_mj: u32,
-    /// Bytes that are left of the bearer's quota in this period, if it has one.
+    /// Bytes that are left of the bearer's quota in this period; `None` if it has no quota.
     pub left: Option<u64>,
 }
 
-/// What the router holds.
+/// The link-state database and the routes of this node.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RoutesView {
-    /// Area.
+    /// The area that this node is in.
     pub area: u32,
     /// Whether this node forwards for others.
     pub forwarding: bool,
-    /// Directed links that both of their ends confirm.
+    /// The number of directed links that both of their ends confirm.
     pub links: usize,
-    /// Bytes forwarded for others since the node started.
+    /// The number of bytes forwarded for others since the node started.
     pub forwarded: u64,
-    /// Routers of the area.
+    /// The routers of the area.
     pub routers: Vec<RouterView>,
-    /// Routes in use.
+    /// The routes in use.
     pub routes: Vec<RouteInUse>,
-    /// Hops with a bad name, since messages over them were not confirmed.
+    /// Hops that are doubted, since messages over them were not confirmed.
     pub doubts: Vec<DoubtView>,
 }
 
 /// A router of the area.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RouterView {
-    /// Name, or the beginning of its key.
+    /// Its name, or the beginning of its key if it is no contact.
     pub name: String,
-    /// Number of its advertisement.
+    /// The sequence number of its LSA.
     pub sequence: u64,
-    /// Seconds since it came.
+    /// Seconds since the LSA came.
     pub age_s: u64,
-    /// Neighbours that it names.
+    /// Its neighbours: the routers with which it has a link that both ends confirm.
     pub neighbours: Vec<String>,
-    /// How many leaves it lists.
+    /// How many leaves its LSA lists.
     pub leaves: usize,
-    /// How many groups it carries members of.
+    /// How many groups its LSA lists.
     pub groups: usize,
 }
 
 /// A route in use.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RouteInUse {
-    /// Destination.
+    /// The destination.
     pub to: String,
-    /// Policy of the messages.
+    /// The policy of the messages that take it.
     pub policy: String,
-    /// Whether it is for messages that have too little time left for the way that their policy likes best.
+    /// Whether it is for messages that have too little time left for the path that their policy likes best.
     pub hurried: bool,
     /// The path.
     pub path: PathView,
@@ -80,75 +81,75 @@ pub struct RouteInUse {
     pub since_s: u64,
 }
 
-/// A hop with a bad name.
+/// A hop that is doubted.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DoubtView {
-    /// Where it begins.
+    /// The router where it begins.
     pub from: String,
-    /// Where it leads.
+    /// The router that it leads to.
     pub to: String,
-    /// In which part of the cases it is believed to work.
+    /// The estimated probability that it works.
     pub works: f64,
-    /// Whether it is used only where nothing else leads.
+    /// Whether it is used only if no other path leads to the destination.
     pub shunned: bool,
 }
 
-/// A path with what it is worth.
+/// A path with its metrics.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PathView {
-    /// Whom it leads over, the destination last.
+    /// Its hops, the one to the destination last.
     pub hops: Vec<HopView>,
-    /// Units of money a MB.
+    /// The price in units of money a MB.
     pub price: f64,
-    /// Milliseconds.
+    /// The delay in milliseconds.
     pub delay_ms: f64,
-    /// Chance of arrival.
+    /// The probability that a frame arrives.
     pub success: f64,
-    /// Millijoules a MB.
+    /// The energy in millijoules a MB.
     pub energy_mj: u64,
 }
 
 /// One hop of a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HopView {
-    /// Whom it leads to.
+    /// The device that it leads to.
     pub to: String,
-    /// Over what; nothing where the router at the end knows.
+    /// The class of its bearer; `None` if only the router at the end of the path knows.
     pub bearer: Option<String>,
 }
 
-/// The way to a device, and why.
+/// The route to a device, and why it was chosen.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RouteView {
-    /// Destination.
+    /// The destination.
     pub to: String,
-    /// Policy.
+    /// The policy.
     pub policy: String,
-    /// Weights of cost, delay, failures, energy.
+    /// The weights of cost, delay, failures and energy, in this order.
     pub weights: Vec<u8>,
-    /// The path now.
+    /// The path that is taken now; `None` if there is none.
     pub path: Option<PathView>,
-    /// One that shares no relay with it.
+    /// A path that shares no relay with it; `None` if there is none.
     pub alternate: Option<PathView>,
-    /// Why there is none.
+    /// Why there is no path; `None` if there is one.
     pub no_route: Option<String>,
-    /// Ways that were looked at: the best by each measure.
+    /// The paths that were considered: the best by each measure.
     pub candidates: Vec<CandidateView>,
-    /// What decides, and what would change it, a sentence each.
+    /// What decides, and what would change the decision, in one sentence each.
     pub why: Vec<String>,
 }
 
-/// A way that was looked at.
+/// A path that was considered.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CandidateView {
-    /// What it is best at: `policy`, `price`, `delay`, `failures`, `energy`.
+    /// The measures by which it is best: `policy`, `price`, `delay`, `failures`, `energy`.
     pub best_at: Vec<String>,
     /// The path.
     pub path: PathView,
-    /// Whether it is the one taken.
+    /// Whether it is the path that is taken.
     pub chosen: bool,
-    /// The sum that the policy makes small.
+    /// Its weighted sum of metrics, which the policy minimizes.
     pub weight: u64,
-    /// The limit that rules it out, and by how much.
+    /// The limit that it exceeds, and by how much; `None` if it keeps all limits.
     pub cut_by: Option<String>,
 }

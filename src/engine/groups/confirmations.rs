@@ -1,15 +1,19 @@
-//! Publications that are to be confirmed: who has handed them to a subscriber.
+//! Confirmations: which devices have handed a publication to a subscriber, for publications that ask for it.
 //!
-//! **Mechanism.** A publisher may ask for it, and the batch says so under its seal. A device that hands messages of such a batch to a
-//! subscriber, and has a card of the publisher, sends the publisher one message of the purpose `Heard` for all of them that follow each
-//! other, sealed from end to end, confirmed and repeated like any other, until the publications' deadline. The publisher counts devices, not subscribers: each once. It cannot
-//! know how many there are, so it waits for as many as the application names, or until the deadline. Nothing of it is kept on disk:
-//! after a restart of the publisher nobody waits any more.
+//! **Mechanism.** A publisher may ask for confirmations; the batch then says so under its seal. A device that hands
+//! consecutive messages of such a batch to a subscriber, and has a card of the publisher, sends the publisher one
+//! message of the purpose `Heard` for all of them. It is sealed from end to end and confirmed and repeated like any
+//! other message, until the publications' deadline. The publisher counts devices, not subscribers, and each once. It
+//! cannot know how many devices there are, so it waits for as many as the application names, or until the deadline. No
+//! part of this is kept on disk: after a restart of the publisher its publications are no longer waited for.
 //!
 //! Invariants
-//! 1. A publication that is to be confirmed ends once: `heard` with how many have confirmed it, or `expired` if none has.
-//! 2. At most [`MAX_AWAITED`] have not ended, whether they have left or not. Drop policy: the newest is refused (`Full`).
-//! 3. Only a contact's word counts, and for a publication whose number a member of the group alone knows.
+//! 1. A publication that is to be confirmed ends once: `heard` with how many have confirmed it, or `expired` if none
+//!    has.
+//! 2. At most [`MAX_AWAITED`] publications that are to be confirmed have not ended, whether they have left or not. Drop
+//!    policy: the newest is refused (`Full`).
+//! - Only a contact's confirmation counts, and only if it names a publication by its number, which members of the group
+//!   alone know.
 
 use crate::counter::Counter;
 use crate::delivery::lane::Lane;
@@ -29,44 +33,45 @@ use std::sync::Arc;
 /// Most publications that wait to be confirmed.
 const MAX_AWAITED: usize = 4_096;
 
-/// Why one more is refused.
+/// The reason for which one more is refused.
 pub(in crate::engine) fn too_many() -> String {
     format!("{MAX_AWAITED} publications wait to be confirmed already")
 }
 
-/// A publication that is to be confirmed.
+/// A publication that has left and is to be confirmed.
 #[derive(Debug)]
 pub(in crate::engine) struct Awaited {
     pub(in crate::engine) token: Token,
     pub(in crate::engine) topic: String,
-    /// As many are waited for.
+    /// How many confirmations it waits for.
     pub(in crate::engine) enough: u32,
-    /// Neighbours that it went to.
+    /// How many neighbours it was sent to.
     pub(in crate::engine) neighbours: u32,
     pub(in crate::engine) since: Time,
     pub(in crate::engine) deadline: Time,
 }
 
-/// Who has confirmed what, and what is waited for.
+/// The confirmations that this device waits for, and those that it has to send.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Confirmations {
     awaited: BTreeMap<InnerId, (Awaited, BTreeSet<Name>, Time)>,
     deadlines: BTreeSet<(Time, InnerId)>,
-    /// Publications taken that are to be confirmed and have not ended: these, and those that have not left.
+    /// How many publications that are to be confirmed have been taken and have not ended: the awaited ones, and those
+    /// that have not left.
     open: usize,
-    /// Confirmations of others' publications, to be sent to those.
+    /// Confirmations of others' publications, which are to be sent to their publishers.
     pub(in crate::engine) leaving: Vec<(Name, Submission<Sender>)>,
 }
 
 impl Confirmations {
-    /// A publication is taken that is to be confirmed, if there is room for one more.
+    /// Takes one more publication that is to be confirmed. Returns whether there is room for it.
     pub(in crate::engine) fn take(&mut self) -> bool {
         let has_room = self.open < MAX_AWAITED;
         self.open += usize::from(has_room);
         has_room
     }
 
-    /// One has ended.
+    /// Notes that one publication that was to be confirmed has ended.
     pub(in crate::engine) fn ended(&mut self) {
         self.open = self.open.saturating_sub(1);
     }
@@ -77,16 +82,16 @@ impl Confirmations {
 }
 
 impl Groups {
-    /// A publication has left, and is to be confirmed.
+    /// Waits for the confirmations of a publication that has left.
     pub(in crate::engine) fn await_confirmations(&mut self, id: InnerId, awaited: Awaited) {
         self.confirmations.deadlines.insert((awaited.deadline, id));
         let since = awaited.since;
         self.confirmations.awaited.insert(id, (awaited, BTreeSet::new(), since));
     }
 
-    /// So many messages from this one on, which were to be confirmed, have been handed to a subscriber here.
+    /// Confirms to the publisher of a frame that `count` messages from `first` on were handed to a subscriber here.
     pub(in crate::engine) fn confirm_heard(&mut self, core: &mut Core, frame: &Received, first: InnerId, count: u32) {
-        // Who has no card of its publisher cannot address it.
+        // A device without a card of the publisher cannot address it.
         let Some(name) = frame.from.clone() else { return };
         let message = Submission {
             token: Sender::Answer,
@@ -101,7 +106,7 @@ impl Groups {
         self.confirmations.leaving.push((name, message));
     }
 
-    /// A contact has handed publications to a subscriber.
+    /// Handles a contact's confirmation that it has handed `count` publications from `first` on to a subscriber.
     pub(in crate::engine) fn handle_heard(&mut self, core: &mut Core, from: &Name, first: InnerId, count: u32) {
         for number in 0..u64::from(count) {
             self.note_heard(core, from, InnerId { sequence: first.sequence.saturating_add(number), ..first });

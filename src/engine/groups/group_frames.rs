@@ -1,4 +1,5 @@
-//! Group frames from neighbours: judged before they are handed on, then kept, and opened if somebody here listens.
+//! Group frames: frames from neighbours, verified before they are handed on, then kept, and opened if this device
+//! listens to the group.
 //!
 //! ```text
 //! frame ─▶ well-formed? in time? not here before? ──no──▶ dropped
@@ -9,13 +10,13 @@
 //!          shelf ─▶ pushed on along the tree ─▶ of a group listened to? ─▶ open ─▶ streams
 //! ```
 //!
-//! **Deadlines** are told by the publisher's clock, which may differ from this one by as much as admission allows. By how much it does is
-//! found out from what its frames seem to take ([`lag`](super::lag)), and taken off.
+//! **Deadlines** are given by the publisher's clock, which may differ from this one by as much as admission allows. The
+//! difference is estimated from the apparent transit times of its frames ([`lag`](super::lag)), and subtracted.
 //!
 //! Invariants
-//! 1. Nothing is handed on, kept or opened before its publisher's signature has been verified.
+//! 1. No frame is handed on, kept or opened before its publisher's signature has been verified.
 //! 2. A frame is handed on once, however often it comes, and not after its deadline.
-//! 3. What bears the number of a frame that is wanted, and is not that frame, leaves it wanted.
+//! 3. A forged frame with the number of a frame that is wanted leaves that frame wanted.
 
 use crate::counter::Counter;
 use crate::engine::core::Core;
@@ -40,12 +41,12 @@ use bytes::Bytes;
 use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 
-/// How a frame came.
+/// How a frame came to this device.
 #[derive(Clone, Copy, Debug)]
 struct Arrival {
-    /// When, here or to those whom it was fetched from.
+    /// When it came, here or to the device that it was fetched from.
     came: Time,
-    /// How far its publisher's clock is behind in microseconds, as somebody said who gave it; nothing of what was pushed.
+    /// How far its publisher's clock is behind in microseconds, as its giver says; `None` for a frame that was pushed.
     behind: Option<i64>,
 }
 
@@ -60,15 +61,15 @@ pub(in crate::engine) struct Waiting {
 }
 
 impl Waiting {
-    /// Bytes that it takes.
+    /// The size of the frame in bytes.
     pub(in crate::engine) fn size(&self) -> usize {
         self.data.len()
     }
 }
 
 impl Groups {
-    /// Room for a frame of so many bytes that waits for a credential: the newest of the link that has most gives way. `false`: that is
-    /// this one.
+    /// Makes room for a frame of so many bytes that waits for a credential: the newest frame of the link that has most
+    /// bytes waiting is dropped. Returns `false` if that would be the new frame itself.
     fn make_room_to_wait(&mut self, core: &mut Core, link: LinkId, bytes: usize) -> bool {
         let waiting = &mut self.multicast.waiting;
         let mut dropped = 0;
@@ -93,7 +94,7 @@ impl Groups {
         fits
     }
 
-    /// The credentials of some publishers have not come.
+    /// Drops the frames whose publishers' credentials have not come in time.
     pub(in crate::engine) fn give_up_waiting(&mut self, core: &mut Core) {
         let now = core.now.time;
         while self.multicast.waiting.front().is_some_and(|waiting| waiting.until <= now) {
@@ -102,7 +103,7 @@ impl Groups {
         }
     }
 
-    /// A frame's deadline by this device's clock; `None` when that has passed.
+    /// Returns a frame's deadline by this device's clock; `None` if it has passed.
     fn deadline(&self, core: &Core, frame: &GroupFrame<'_>, lag: &Lag) -> Option<Time> {
         let behind = lag.behind(frame.counter, Unix(frame.sent));
         let left = signed(frame.expiry).saturating_sub(signed(core.now.unix.0)).saturating_add(behind);
@@ -127,7 +128,7 @@ impl Groups {
         core.count(Counter::GroupFlowsForgotten, gone.flows);
     }
 
-    /// What a frame tells of its publisher's clock, with what its flow has told before.
+    /// Returns what is known of a publisher's clock once the arrival of this frame is taken into account.
     fn lag_with(
         &self,
         core: &Core,
@@ -142,13 +143,14 @@ impl Groups {
         let waited = signed(core.now.time.0.saturating_sub(arrival.came.0));
         let took = signed(core.now.unix.0).saturating_sub(waited).saturating_sub(signed(frame.sent));
         if arrival.behind.is_some() && lag::is_usual(took) {
-            // Whoever gives it may have a clock that was set since its hello.
+            // The giver's clock may have been set since its hello.
             lag.note_told(0);
             return lag;
         }
         let giver = neighbours.links.get(link).map_or(0, |link| link.clocks.of_hello().saturating_neg());
         lag.note_told(arrival.behind.unwrap_or(0).saturating_add(giver));
-        // What was fetched may have waited; but before it was sealed it does not come, however long its giver says that it has kept it.
+        // A fetched frame may have waited; but it cannot arrive before it was sealed, however long its giver says that
+        // it has kept it.
         let at_least = took.saturating_add(waited);
         if arrival.behind.is_none() || at_least < 0 {
             lag.note(frame.counter, Unix(frame.sent), if arrival.behind.is_none() { took } else { at_least });
@@ -156,19 +158,19 @@ impl Groups {
         lag
     }
 
-    /// Whether a neighbour's word about a group is of use here.
+    /// Whether this node takes part in a group: it listens to it, is in its tree, or has a leaf that listens.
     pub(in crate::engine) fn takes_part(&self, neighbours: &Neighbours, group: &Tag) -> bool {
         let leaf =
             |(_, link): (LinkId, &crate::engine::neighbours::links::Link)| !link.forwarding && link.listens_to(group);
         self.multicast.tags.contains_key(group) || self.tree.carries(group) || neighbours.links.iter().any(leaf)
     }
 
-    /// The neighbour at the other end of a link.
+    /// Returns the neighbour at the other end of a link.
     pub(in crate::engine) fn neighbour_at(&self, neighbours: &Neighbours, link: LinkId) -> Option<Pseudonym> {
         neighbours.links.get(link).map(|link| link.peer.body.key)
     }
 
-    /// A group frame, pushed by a neighbour.
+    /// Handles a group frame that a neighbour has pushed.
     pub(in crate::engine) fn handle_group_frame(
         &mut self,
         core: &mut Core,
@@ -180,7 +182,7 @@ impl Groups {
         self.take_group_frame(core, neighbours, routing, link, data, Arrival { came: core.now.time, behind: None });
     }
 
-    /// A group frame that this node has asked for.
+    /// Handles a group frame that was fetched by this node or by one before it, or whose publisher's clock is wrong.
     pub(in crate::engine) fn handle_group_again(
         &mut self,
         core: &mut Core,
@@ -226,7 +228,7 @@ impl Groups {
         self.multicast.waiting.push_back(Waiting { link, sender, data: Bytes::copy_from_slice(data), arrival, until });
     }
 
-    /// A credential has come: what waited for it is judged.
+    /// Handles the frames that waited for a credential that has come.
     pub(in crate::engine) fn release_waiting(
         &mut self,
         core: &mut Core,
@@ -242,7 +244,8 @@ impl Groups {
         }
     }
 
-    /// A frame whose publisher is known.
+    /// Verifies a frame whose publisher's credential is known, then keeps it, pushes it on, and opens it for
+    /// subscribers here.
     fn judge_frame(
         &mut self,
         core: &mut Core,
@@ -283,7 +286,8 @@ impl Groups {
         let kept = Kept { data, came, until, expiry: Unix(frame.expiry), segment, send_policy: None };
         self.keep_numbered(core, group, flow, number, kept.clone());
         if key == core.own {
-            // Published here before this process: subscribers had it then, and neighbours may still lack it.
+            // This device published the frame before this process began: subscribers had it then, and neighbours may
+            // still lack it.
             core.count(Counter::GroupFramesOwn, 1);
         }
         self.want_before(core, &from, group, flow, number);
@@ -308,7 +312,7 @@ fn signed(micros: u64) -> i64 {
     i64::try_from(micros).unwrap_or(i64::MAX)
 }
 
-/// A group frame, and what is signed of it.
+/// Parses a group frame. Returns the signed envelope and the frame in it; `None` if either is malformed or too large.
 pub(in crate::engine) fn parse(data: &[u8]) -> Option<(Signed<'_>, GroupFrame<'_>)> {
     let signed: Signed<'_> = wire::codec::decode_within(data, MAX_GROUP_FRAME + FRAME_OVERHEAD).ok()?;
     let frame = wire::decode(signed.body).ok()?;

@@ -1,29 +1,33 @@
-//! Up to where subscribers may have heard each publisher, kept on disk, so that nobody makes them hear it again.
+//! Heard: up to which time of sending subscribers may have heard each publisher, kept on disk, so that no frame is
+//! handed over twice.
 //!
-//! A group frame is good until it expires, and whoever kept it can hand it in again. What this process has put in order it
-//! knows by its streams. Of the rest, a process before this one or a stream that was forgotten, it knows a time: of a
-//! stream that begins here only frames are handed over that were *sent later* than any that may have been heard.
+//! A group frame is valid until it expires, and any device that kept it can send it again. The frames that this process
+//! has put in order are known by their streams. For the rest, namely those of a process before this one and of streams
+//! that were forgotten, a time is known: of a stream that begins here, only frames are handed over that were *sent
+//! later* than any that may have been heard.
 //!
-//! **Mechanism.** Times of sending are by the publisher's clock, and a commit for each frame is too dear. So two things are
-//! written ahead of what they allow: until when, by this device's clock, frames may be handed over at all (*alive*, for
-//! [`SPAN`], and anew once less than [`MARGIN`] of it is left), and by how much each publisher's time of sending may then be ahead
-//! of this clock (its *mark*, which is written once and hardly ever changes). A frame that both allow was sent before alive + mark:
-//! after a restart all up to that is taken for heard. Where a publisher's clock was ahead, and is so no more, its mark comes down to
-//! what it is ahead by now, and says besides what may have been heard of it until then (its *peak*). A frame that they do not allow extends them, and its replies
-//! wait for that commit. So traffic costs one small write a second, however many publish, and after a crash up to
-//! [`SPAN`] and [`SLACK`] of what a publisher sends may go unheard; a node that is stopped in good order gives back what it has
-//! not used of the span.
+//! **Mechanism.** Times of sending are by the publisher's clock, and a commit for each frame would cost too much. So
+//! two limits are written before they are used: until when, by this device's clock, frames may be handed over at all
+//! (*alive*, for [`SPAN`], and extended once less than [`MARGIN`] of it is left), and by how much each publisher's time
+//! of sending may then be ahead of this clock (its *mark*, which is written once and hardly ever changes). A frame
+//! within both limits was sent before alive + mark: after a restart, everything up to that time is taken for heard. If
+//! a publisher's clock was ahead and no longer is, its mark is lowered to the present difference, and keeps the latest
+//! time of sending that may have been heard until then (its *peak*). A frame beyond a limit extends that limit, and its
+//! replies wait for the commit that holds the extension. So traffic costs one small write a second, however many
+//! devices publish. After a crash, up to [`SPAN`] and [`SLACK`] of what a publisher sends may go unheard; a node that
+//! is stopped in good order gives back the part of the span that it has not used.
 //!
-//! A mark goes when the credential that it is for is not accepted any more, or the least of them when there are too many. Then the
-//! *floor* rises to it: what was sent before the floor is taken for heard of every publisher without a mark.
+//! A mark is removed when its credential is no longer accepted, or, when there are too many, if it is the lowest of
+//! them. Then the *floor* rises to it: frames sent before the floor are taken for heard of every publisher without a
+//! mark.
 //!
 //! Invariants
 //! 1. No frame is handed over before a commit is durable after which a restart takes it for heard.
-//! 2. Forgetting a stream or a mark never makes a frame new that was handed over.
-//! 3. A publisher's times of sending bear on its own frames alone: the floor is never above the end of the epoch of the
+//! 2. A frame that was handed over never becomes new again because a stream or a mark is forgotten.
+//! 3. A publisher's times of sending affect its own frames alone: the floor is never above the end of the epoch of the
 //!    credential whose mark has raised it.
-//! 4. At most [`MAX_MARKS`] marks, one for each credential, of which an issuer gives a device one an epoch. Drop policy: of
-//!    those heard the one that was sent first goes (`group_publishers_forgotten`).
+//! 4. There are at most [`MAX_MARKS`] marks, one for each credential; an issuer gives a device one credential an epoch.
+//!    Drop policy: the mark whose latest heard frame was sent first goes (`group_publishers_forgotten`).
 
 use crate::engine::store::{HEARD, Read, ReadError, Table, Write};
 use crate::id::{CredentialHash, Lsn};
@@ -33,35 +37,36 @@ use core::time::Duration;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Most publishers of whom it is known up to where they were heard.
+/// Most credentials of publishers that have a mark.
 pub(in crate::engine) const MAX_MARKS: usize = 8_192;
 /// For how long frames may be handed over on one commit.
 const SPAN: Duration = Duration::from_secs(2);
-/// With less of it left, the next is written.
+/// When less than this is left of the span, the next one is written.
 const MARGIN: Duration = Duration::from_secs(1);
-/// How much more than was seen a publisher's clock may be ahead: frames take unequally long.
+/// How much further ahead than observed a publisher's clock may be: transit times of frames differ.
 const SLACK: Duration = Duration::from_millis(200);
-/// A publisher whose frames are ahead by more has a clock that is.
+/// A publisher whose frames are ahead by more than this has a clock that is ahead.
 const AHEAD: Duration = Duration::from_secs(1);
-/// By how much less its frames are ahead when its mark comes down.
+/// By how much the difference must have shrunk before the mark is lowered.
 const LESS: Duration = Duration::from_secs(5);
-/// How long it stays then at least: who sends as if its clock went to and fro makes no write for each frame.
+/// Least time between two lowerings of a mark: a publisher whose clock seems to go to and fro causes no write for each
+/// frame.
 const REST: Duration = Duration::from_secs(10);
 
-/// As it is kept in [`Table::Meta`].
+/// The limits common to all publishers, as they are kept in [`Table::Meta`].
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct Common {
     alive: Unix,
     floor: Unix,
 }
 
-/// As it is kept in [`Table::Heard`], under the credential's hash.
+/// The mark of a publisher, as it is kept in [`Table::Heard`] under the credential's hash.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Stored {
     /// By how many microseconds times of sending may be ahead of this device's clock.
     ahead: i64,
     term: Term,
-    /// What was sent up to then may have been heard when they were ahead by more.
+    /// The latest time of sending that may have been heard before the mark was last lowered.
     #[serde(default, skip_serializing_if = "is_none")]
     peak: Unix,
 }
@@ -70,25 +75,25 @@ fn is_none(peak: &Unix) -> bool {
     peak.0 == 0
 }
 
-/// Of a publisher's credential.
+/// The times of a publisher's credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::engine) struct Term {
-    /// End of the epoch that it is for: nothing is sent under it later.
+    /// The end of the credential's epoch: no frame is sent under it later.
     pub(in crate::engine) end: Unix,
-    /// When it is not accepted any more.
+    /// When the credential is no longer accepted.
     pub(in crate::engine) until: Unix,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Mark {
     stored: Stored,
-    /// The commit that holds it.
+    /// The commit that holds this mark.
     after: Lsn,
-    /// What was sent up to here is taken for heard, in streams that begin.
+    /// Frames sent up to this time are taken for heard in streams that begin.
     barred: Unix,
-    /// The latest that this process has handed over.
+    /// The latest time of sending of the frames that this process has handed over.
     last: Unix,
-    /// When it came down last.
+    /// When the mark was last lowered.
     down: Unix,
 }
 
@@ -98,34 +103,35 @@ impl Mark {
     }
 }
 
-/// See the module's documentation.
+/// All marks, the floor and the span in which frames may be handed over.
 #[derive(Debug)]
 pub(in crate::engine) struct Heard {
     most: usize,
     marks: BTreeMap<CredentialHash, Mark>,
     floor: Unix,
-    /// Until when the commit `given` allows it, and the one that was written ahead of its end.
+    /// Until when the commit `given` allows frames to be handed over, and the same for the commit that was written
+    /// before its end.
     alive: Unix,
     given: Lsn,
     next: Unix,
     next_after: Lsn,
-    /// When something was handed over last.
+    /// When a frame was last handed over.
     latest: Unix,
 }
 
-/// What the hand-over of a frame has to wait for, and takes.
+/// The conditions on which a frame may be handed over, and what they cost.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Passed {
-    /// Its replies wait for this commit.
+    /// The commit that the frame's replies wait for.
     pub(in crate::engine) after: Lsn,
-    /// What that commit is to hold.
+    /// The writes that the turn's commit has to hold.
     pub(in crate::engine) writes: Vec<Write>,
-    /// Publishers that were forgotten.
+    /// How many marks were dropped to make room.
     pub(in crate::engine) forgotten: u64,
 }
 
 impl Heard {
-    /// What the store holds.
+    /// Loads the marks and the limits that the store holds.
     pub(in crate::engine) fn load(store: &dyn Read) -> Result<Self, ReadError> {
         let common = store.get(Table::Meta, HEARD)?.and_then(|value| wire::decode::<Common>(&value).ok());
         let Common { alive, floor } = common.unwrap_or_default();
@@ -145,19 +151,19 @@ impl Heard {
         Self { most, marks, floor, alive, given: none, next: alive, next_after: none, latest: Unix(0) }
     }
 
-    /// Of a stream of this publisher that begins here, frames sent up to then are taken for heard.
+    /// Returns the time up to which frames of this publisher are taken for heard in a stream that begins here.
     pub(in crate::engine) fn barred(&self, publisher: &CredentialHash) -> Unix {
         self.marks.get(publisher).map_or(self.floor, |mark| mark.barred)
     }
 
-    /// A stream of a publisher is forgotten: what was sent in it is taken for heard.
+    /// Handles that a stream of a publisher is forgotten: the frames sent in it so far are taken for heard.
     pub(in crate::engine) fn forget_stream(&mut self, publisher: &CredentialHash) {
         if let Some(mark) = self.marks.get_mut(publisher) {
             mark.barred = mark.heard();
         }
     }
 
-    /// A frame is about to be handed over, in the turn whose commit has that number.
+    /// Prepares the hand-over of a frame in the turn whose commit has the number `turn`.
     pub(in crate::engine) fn pass(
         &mut self,
         (publisher, term): (CredentialHash, Term),
@@ -195,7 +201,7 @@ impl Heard {
         passed
     }
 
-    /// The node stops: what it has not used of its span it gives back.
+    /// Returns the write that gives back the unused part of the span when the node stops; `None` if there is none.
     pub(in crate::engine) fn close(&mut self) -> Option<Write> {
         let used = self.latest > Unix(0) && self.latest < self.next;
         used.then(|| {
@@ -204,7 +210,7 @@ impl Heard {
         })
     }
 
-    /// It lives at `now`, and for a while yet.
+    /// Makes sure that frames may be handed over at `now`, and extends the span if little of it is left.
     fn live(&mut self, now: Unix, turn: Lsn, writes: &mut Vec<Write>) {
         self.latest = self.latest.max(now);
         if now > self.alive {
@@ -219,7 +225,7 @@ impl Heard {
         }
     }
 
-    /// This device's clock went back: what holds ahead of it would bar publishers for as long.
+    /// Handles a step back of this device's clock: limits ahead of it would bar publishers for as long as the step.
     fn step_back(&mut self, now: Unix, turn: Lsn, writes: &mut Vec<Write>) {
         let alive = now + SPAN;
         (self.alive, self.given) = (alive, turn);
@@ -231,7 +237,8 @@ impl Heard {
         }
     }
 
-    /// Room for one more mark: those whose frames nobody takes any more go, and if there are none the one heard first.
+    /// Makes room for one more mark: those whose credentials are no longer accepted go, or, if there are none, the one
+    /// whose latest heard frame was sent first.
     fn make_room(&mut self, now: Unix, passed: &mut Passed) {
         let over = |(_, mark): &(&CredentialHash, &Mark)| mark.stored.term.until <= now;
         let mut gone: Vec<_> = self.marks.iter().filter(over).map(|(of, mark)| (*of, *mark)).collect();
@@ -256,7 +263,7 @@ impl Heard {
     }
 }
 
-/// By how many microseconds a time of sending is ahead of another clock.
+/// By how many microseconds a time of sending is ahead of the time of another clock.
 fn ahead(sent: Unix, clock: Unix) -> i64 {
     let signed = |at: Unix| i64::try_from(at.0).unwrap_or(i64::MAX);
     signed(sent).saturating_sub(signed(clock))

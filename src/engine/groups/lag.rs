@@ -1,65 +1,76 @@
-//! Lag: by how much a publisher's clock is behind this one, as far as its frames tell.
+//! Lag: by how much a publisher's clock is behind this device's, estimated from the publisher's frames.
 //!
-//! A pushed frame says when its publisher sealed it. What it seemed to take from there is the way and the difference of the clocks,
-//! and what it has waited for on the way: where a line was stuck and goes on, everything in it seems to have taken long. So
+//! A pushed frame says when its publisher sealed it. The apparent transit time, from there to its arrival here, is the
+//! sum of the true transit time, the time spent waiting in queues and the difference of the two clocks. After a link
+//! was stuck, every frame that waited in it has a long apparent transit time. Therefore
 //!
-//! - less than nothing is the clocks: no way takes that, and what has waited besides would have taken even less;
-//! - up to [`USUAL`] is the way;
-//! - more is the clocks only if it is more than others have found out by more than [`QUEUE`], longer than queues hold anything up, and stays: if a frame that was sealed
-//!   [`APART`] later seemed to take as long, give or take [`STEADY`]. What has waited in a stuck line took the less, the later it was sealed.
+//! - a negative apparent transit time is due to the clocks: no path takes negative time, and waiting would only have
+//!   made it longer;
+//! - one up to [`USUAL`] is due to the path;
+//! - a longer one is due to the clocks only if it exceeds what others have found out by more than [`QUEUE`], which is
+//!   longer than queues hold anything up, and if it is steady: a frame that was sealed [`APART`] later had the same
+//!   apparent transit time, give or take [`STEADY`]. Of the frames that waited in a stuck link, those sealed later took
+//!   less time.
 //!
-//! Beside that a neighbour's hello shows its clock, and a frame that was fetched, or whose publisher's clock is wrong, comes with what its giver
-//! has found out: the two together say what the publisher's clock is to this one, hop by hop. That holds until this node knows itself; what was
-//! fetched may have waited for long, and tells nothing of clocks. But where it seems to have taken what a way takes, without what it has waited,
-//! the clocks of both ends agree, whatever its giver says: the giver's may have been set since its hello.
+//! Besides, a neighbour's hello shows that neighbour's clock, and a frame that was fetched, or whose publisher's clock
+//! is wrong, carries what its giver has found out. The two together give the publisher's clock relative to this one,
+//! hop by hop. That estimate is used until this node has one of its own. A fetched frame may have waited for long, so
+//! it says nothing about clocks, with one exception: if its apparent transit time without the waiting is what a path
+//! takes, the clocks of both ends agree, whatever its giver says, since the giver's clock may have been set after its
+//! hello.
 //!
-//! Where this device's clock is set, all that is known moves by as much. That a publisher's was set forward shows at once: its frames seem to take
-//! less than nothing. That it was set back shows in a frame that was sealed before one with a lower number: from there on its flow is known anew,
-//! and what was sealed before goes by what was known then.
+//! When this device's clock is set, all estimates move by the same amount. A publisher's clock that was set forward
+//! shows at once: its frames have negative apparent transit times. A clock that was set back shows in a frame that was
+//! sealed before a frame with a lower number: from that frame on, the flow's lag is estimated anew, and frames sealed
+//! before it are judged by the estimate of that time.
 //!
 //! Invariants
-//! 1. What has waited is never taken for a clock that is behind: nothing is handed over late for having been late.
+//! 1. Waiting is never taken for a clock that is behind: no frame is handed over after its deadline because it was
+//!    late.
 
 use crate::time::Unix;
 use core::time::Duration;
 
-/// Longer than frames take, unless they go by satellite.
+/// A transit time longer than that of any frame, except over a satellite link.
 pub(in crate::engine) const USUAL: Duration = Duration::from_secs(2);
-/// Longer than a frame waits in queues that are full all the time: what the link of a publisher holds goes on after its deadline.
+/// Longer than a frame waits in queues that are full all the time: frames that a publisher's link holds go on even
+/// after their deadline.
 const QUEUE: Duration = Duration::from_secs(60);
-/// So long after a frame that seemed to take long another has to have been sealed that does, too.
+/// How much later a second frame with a long apparent transit time must have been sealed for the time to count as
+/// steady.
 const APART: Duration = Duration::from_secs(3);
-/// By how much less the other may seem to take.
+/// By how much the second frame's apparent transit time may be below that of the first.
 const STEADY: Duration = Duration::from_secs(1);
 
-/// See the module's documentation. Microseconds.
+/// What is known of a publisher's clock. Times without a type of their own are in microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::engine) struct Lag {
-    /// The shortest that a frame seemed to take.
+    /// The shortest apparent transit time.
     shortest: Option<i64>,
-    /// A frame that seemed to take long: when it was sealed, and how long.
+    /// A frame with a long apparent transit time: when it was sealed, and that time.
     slow: Option<(Unix, i64)>,
-    /// Others have seemed to take as long.
+    /// Whether later frames had an equally long apparent transit time.
     steady: bool,
-    /// What others have found out.
+    /// The lag that others have found out.
     told: i64,
-    /// The frame with the highest number, and when it was sealed.
+    /// The highest frame number so far, and when that frame was sealed.
     last: Option<(u64, Unix)>,
-    /// What was sealed before the clock was set back.
+    /// What is known of frames that were sealed before the publisher's clock was set back.
     before: Option<Before>,
 }
 
 /// What is known of frames that were sealed before their publisher's clock was set back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Before {
-    /// The first frame that was sealed afterwards, of those that came, and when.
+    /// The lowest number of the frames that were sealed afterwards and have come, and when that frame was sealed.
     until: u64,
     sealed: Unix,
     behind: i64,
 }
 
 impl Lag {
-    /// A pushed frame of that number, sealed then by its publisher's clock, seemed to take so long.
+    /// Notes a pushed frame: its number, when it was sealed by its publisher's clock, and its apparent transit time in
+    /// microseconds.
     pub(in crate::engine) fn note(&mut self, number: u64, sent: Unix, took: i64) {
         if self.before_it_was_set(number, sent).is_some() {
             return;
@@ -77,7 +88,7 @@ impl Lag {
         }
     }
 
-    /// The frame of that number was sealed then by its publisher's clock; see the module's documentation.
+    /// Notes when a frame was sealed by its publisher's clock, and thereby whether that clock was set back.
     pub(in crate::engine) fn note_sealed(&mut self, number: u64, sent: Unix) {
         match self.last {
             Some((last, _)) if number <= last => return,
@@ -90,7 +101,8 @@ impl Lag {
         self.last = Some((number, sent));
     }
 
-    /// This device's clock was set forward by so many microseconds: the publisher's is as much further behind.
+    /// Handles a step of this device's clock, forward by `by` microseconds: the publisher's clock is that much further
+    /// behind.
     pub(in crate::engine) fn handle_step(&mut self, by: i64) {
         self.told = self.now_behind().saturating_add(by);
         if let Some(before) = &mut self.before {
@@ -100,12 +112,14 @@ impl Lag {
         self.slow = self.slow.map(|(sent, took)| (sent, took.saturating_add(by)));
     }
 
-    /// By how much the clock is behind, by what hellos show and the giver of a frame has said; 0 for not at all.
+    /// Notes the lag in microseconds that follows from neighbours' hellos and from what the giver of a frame said; 0 if
+    /// there is none.
     pub(in crate::engine) fn note_told(&mut self, behind: i64) {
         self.told = behind;
     }
 
-    /// By how much the clock that sealed a frame is behind; less than 0 where it is ahead, 0 where nothing speaks against it.
+    /// Returns by how many microseconds the clock that sealed a frame is behind; negative if it is ahead, 0 if there is
+    /// no evidence of a difference.
     pub(in crate::engine) fn behind(&self, number: u64, sent: Unix) -> i64 {
         self.before_it_was_set(number, sent).map_or_else(|| self.now_behind(), |before| before.behind)
     }
@@ -124,7 +138,7 @@ impl Lag {
     }
 }
 
-/// Whether a frame took as long as a way takes, by the clocks of both ends and without what it has waited.
+/// Whether an apparent transit time, without the time spent waiting, is what a path takes if both clocks agree.
 pub(in crate::engine) fn is_usual(took: i64) -> bool {
     (0..=micros(USUAL)).contains(&took)
 }
@@ -137,7 +151,7 @@ fn micros(duration: Duration) -> i64 {
 mod tests {
     use super::*;
 
-    /// What is found after frames that were sealed at these seconds and came at those.
+    /// The lag in seconds after frames that were sealed and came at the given seconds.
     fn behind(frames: &[(f64, f64)]) -> f64 {
         let mut lag = Lag::default();
         for (number, (sent, came)) in (0..).zip(frames) {
@@ -146,6 +160,7 @@ mod tests {
         lag.now_behind() as f64 / 1e6
     }
 
+    /// Invariant 1.
     #[test]
     fn what_has_waited_in_a_line_says_nothing_of_clocks() {
         assert_eq!(behind(&[(0.0, 15.0)]), 0.0);
@@ -163,7 +178,7 @@ mod tests {
     fn a_clock_that_is_behind_is_known_when_frames_keep_seeming_to_take_long() {
         assert_eq!(behind(&[(0.0, 90.1), (1.0, 91.1), (2.9, 93.2)]), 0.0);
         assert_eq!(behind(&[(0.0, 90.1), (1.0, 91.1), (3.0, 93.2)]), 90.1);
-        // What waited besides says nothing, and is forgotten when others are quicker.
+        // The time spent waiting says nothing, and is forgotten when other frames are quicker.
         assert_eq!(behind(&[(0.0, 110.0), (1.0, 91.1), (4.1, 94.2)]), 90.1);
     }
 
@@ -197,7 +212,7 @@ mod tests {
         told.note_told(20 * second);
         told.handle_step(-5 * second);
         assert_eq!(told.now_behind(), 15 * second);
-        // What is known besides that is the way: of a burst all is long under way.
+        // The rest of the apparent transit time is due to the path: all frames of a burst are under way for long.
         for (number, sent) in [(1, 1_000), (2, 1_010)] {
             told.note_told(90 * second);
             told.note(number, Unix(sent * 1_000_000), 93 * second);
@@ -219,7 +234,7 @@ mod tests {
         lag.note_told(40_000_000);
         lag.note(5, at(62), 40_030_000);
         assert_eq!([lag.behind(5, at(62)), lag.behind(6, at(103))], [40_000_000; 2]);
-        // What was sealed before comes late, and tells nothing of the clock as it is.
+        // Frames that were sealed before come late, and say nothing about the present clock.
         assert_eq!([lag.behind(2, at(101)), lag.behind(4, at(103))], [0, 0]);
         lag.note(4, at(103), -39_000_000);
         assert_eq!([lag.behind(4, at(61)), lag.behind(5, at(62))], [40_000_000; 2]);

@@ -1,18 +1,22 @@
-//! What subscriptions have missed, and how they are told.
+//! Missing: which messages subscriptions have missed, and how they are told.
 //!
-//! **Gaps.** Each message says which of its topic's it is. What is between it and the last one of that topic heard here was missed,
-//! and is told with it, to the subscriptions that had begun when that last one was published. A stream that has begun while a subscription
-//! stood is missed from its first message on. The end of a stream says how far it had got. What comes of a stream after another that follows it has been heard is told as missed, one by one.
+//! **Gaps.** Each message carries its number within its topic. The messages between it and the last one of that topic
+//! that was heard here were missed; the subscriptions that had begun when that last one was published are told their
+//! number together with the message. A subscription that began before the stream is told the gap from the stream's
+//! first message on. The end of a stream says how far it had got. Messages of a stream that come after its successor
+//! has been heard are reported as missed, one by one.
 //!
-//! **Doubt.** A stream that another has followed, and whose end has not come within [`GRACE`], may have gone on unheard; so may one of the
-//! epoch before that nothing has been heard of, though its publisher says that there was one. And where a subscription has begun within a
-//! gap, nobody knows how many of that are for it; but each batch says how long before it the one before it was made, so that it is
-//! known whether there is one ([`Incoming::lacks`]). That is told as such, once.
+//! **Doubt.** A stream whose successor has been heard, but whose end has not come within [`GRACE`], may have gone on
+//! unheard; so may a stream of the epoch before of which no frame has been heard, though its publisher says that there
+//! was one. Where a subscription began within a gap, it is unknown how many of the missing messages are for it; but
+//! each batch says how long before it the previous one was made, so it is known whether there is any
+//! ([`Incoming::lacks`]). Such a doubt is reported as uncertain, once.
 //!
 //! Invariants
-//! 1. A gap is told to no subscription that began after it, nor to one whose filter does not match the topic, and as a number to none that
-//!    began within it. A doubt of a whole stream is told to all that listen to the group.
-//! 2. What is told as missed is told once.
+//! 1. A gap is reported to no subscription that began after it nor to one whose filter does not match the topic, and
+//!    its number of messages to none that began within it. A doubt about a whole stream is reported to all
+//!    subscriptions of the group.
+//! 2. A gap or a doubt is reported to a subscription once.
 
 use crate::counter::Counter;
 use crate::engine::Output;
@@ -26,11 +30,11 @@ use crate::wire::group::{GroupBatch, GroupMessage};
 use crate::wire::topic;
 use core::time::Duration;
 
-/// How long the end of a stream may take once another has followed it.
+/// How long the end of a stream may take to come once its successor has been heard.
 pub(in crate::engine) const GRACE: Duration = Duration::from_secs(15);
 
 impl Groups {
-    /// Tells what was missed at a stream's end.
+    /// Handles the end of a stream: tells subscriptions which messages they have missed before it.
     pub(in crate::engine) fn end_stream(
         &mut self,
         core: &mut Core,
@@ -41,7 +45,7 @@ impl Groups {
         for message in &batch.messages {
             let Some(stream) = self.multicast.streams.streams.get(&key) else { return };
             let known = Known::of(stream, message.topic);
-            // The number of the message that would follow.
+            // The number that the next message of the topic would have.
             let number = message.number.saturating_add(1);
             self.tell_missed(core, frame, message.topic, |since| known.gap_before(number, since));
         }
@@ -53,7 +57,7 @@ impl Groups {
         }
     }
 
-    /// Tells of streams that may have gone on unheard, or of which nothing was.
+    /// Reports the doubts that are due: streams that may have gone on unheard, or of which no frame was heard.
     pub(in crate::engine) fn tell_doubts(&mut self, core: &mut Core) {
         let now = core.now;
         let doubts = &mut self.multicast.streams.doubts;
@@ -66,19 +70,20 @@ impl Groups {
             let streams = &mut self.multicast.streams;
             let Some(stream) = streams.streams.get_mut(&key) else { continue };
             let unended = (stream.closed && !stream.ended).then_some(stream.entered);
-            // Whoever has listened since before the epoch began.
+            // Subscriptions that began before the epoch did have a doubt.
             let turn =
                 core::mem::take(&mut stream.succession.orphaned).then(|| now.time - now.unix.since(stream.start));
             let Some((since, (name, group))) = unended.max(turn).zip(stream.place.clone()) else { continue };
             if unended.is_some() {
                 streams.forget_topics(&key);
             }
-            // Including who began to listen just then.
+            // A subscription that began at that very moment is included.
             self.tell_doubt(core, &group, Some(&name), since + Duration::from_micros(1));
         }
     }
 
-    /// A frame of a stream is not handed over, or the one before a frame is not here, which was sealed so much earlier.
+    /// Notes that a frame of a stream is not handed over, or, with `earlier`, that the one sealed that much before it
+    /// is missing.
     pub(in crate::engine) fn note_lack(&mut self, core: &Core, key: Key, frame: &Received, earlier: Duration) {
         let at = self.published_at(core, &key, frame) - earlier;
         if let Some(stream) = self.multicast.streams.streams.get_mut(&key) {
@@ -86,7 +91,7 @@ impl Groups {
         }
     }
 
-    /// Tells subscriptions that have stood since then that there may be some that they have missed.
+    /// Tells the subscriptions that began before `since` that they may have missed messages.
     fn tell_doubt(&mut self, core: &mut Core, group: &str, from: Option<&Name>, since: Time) {
         let subscriptions = self.multicast.listening(group).filter(|(_, subscription)| subscription.since < since);
         let subscriptions: Vec<_> = subscriptions.map(|(token, _)| token).collect();
@@ -97,7 +102,7 @@ impl Groups {
         }
     }
 
-    /// What comes of a stream that is closed has been missed.
+    /// Reports messages of a closed stream as missed.
     pub(in crate::engine) fn miss<'a>(
         &mut self,
         core: &mut Core,
@@ -118,15 +123,16 @@ impl Groups {
         }
     }
 
-    /// By how many microseconds a frame came later than it was sent, by its publisher's clock and this device's.
+    /// Returns by how many microseconds a frame came later than it was sent, by its publisher's clock and this
+    /// device's.
     pub(in crate::engine) fn behind(&self, core: &Core, frame: &Received) -> i64 {
         let came = core.now.unix - core.now.time.since(frame.came);
         let signed = |at: Unix| i64::try_from(at.0).unwrap_or(i64::MAX);
         signed(came).saturating_sub(signed(frame.sent))
     }
 
-    /// When a frame was published, by what is known of its publisher's clock: a frame that was long under way looks as
-    /// if it had just been sent, unless its successor's frames took less.
+    /// Estimates when a frame was published, by this device's clock: a frame that was under way for long looks as if it
+    /// had just been sent, unless frames of its stream or of the latest one took less.
     fn published_at(&self, core: &Core, key: &Key, frame: &Received) -> Time {
         let streams = &self.multicast.streams;
         let latest = frame.from.as_ref().and_then(|name| streams.latest.get(&(name.clone(), frame.group.clone())));
@@ -135,7 +141,7 @@ impl Groups {
         frame.came - late(self.behind(core, frame), least)
     }
 
-    /// Tells subscriptions what they have missed of a topic.
+    /// Tells the subscriptions that match a topic what they have missed of it.
     pub(in crate::engine) fn tell_missed(
         &mut self,
         core: &mut Core,
@@ -158,23 +164,23 @@ impl Groups {
     }
 }
 
-/// What a subscription has missed of a topic.
+/// The messages of a topic that a subscription has missed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::engine) struct Gap {
-    /// So many are certain.
+    /// How many it has missed for certain.
     pub(in crate::engine) lost: u64,
-    /// It may be some.
+    /// Whether it may have missed others.
     pub(in crate::engine) uncertain: bool,
 }
 
 /// What is known of a topic in a stream.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::engine) struct Known {
-    /// What was heard last of it: its number, and when that was published, as far as is known now.
+    /// The message of the topic that was heard last: its number, and when it was published, as far as is known now.
     pub(in crate::engine) last: Option<(u64, Time)>,
     /// When the stream began, if it has been heard from its beginning.
     pub(in crate::engine) began: Option<Time>,
-    /// When the latest of the stream that is missing was published.
+    /// When the latest missing frame of the stream was published; `None` if none is known to be missing.
     pub(in crate::engine) lacks: Option<Time>,
 }
 
@@ -184,7 +190,7 @@ impl Known {
         Self { last, began: stream.began, lacks: stream.lacks }
     }
 
-    /// What a subscription that stands since then has missed before the message of that number.
+    /// Returns what a subscription that began at `since` has missed before the message of that number.
     pub(in crate::engine) fn gap_before(&self, number: u64, since: Time) -> Gap {
         let heard = self.last.map_or(0, |(number, _)| number);
         let missing = number.saturating_sub(heard).saturating_sub(1);

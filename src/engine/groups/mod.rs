@@ -1,4 +1,5 @@
-//! Groups: publications, from their publisher along a tree to all who listen, and fetched by whoever has missed them.
+//! Groups: publications, pushed from their publisher along a tree to all subscribers, and fetched by whoever missed
+//! them.
 
 pub(super) mod confirmations;
 pub(super) mod group_frames;
@@ -20,7 +21,7 @@ pub(super) mod wanted;
 
 use crate::engine::store::{Read, ReadError};
 
-/// The state of this wing.
+/// The state of the groups wing.
 pub(super) struct Groups {
     pub(super) multicast: multicast::Multicast,
     pub(super) publishing: publishing::Publishing,
@@ -32,7 +33,7 @@ pub(super) struct Groups {
 }
 
 impl Groups {
-    /// What the store holds.
+    /// Loads the state that the store holds.
     pub(super) fn load(store: &dyn Read) -> Result<Self, ReadError> {
         Ok(Self {
             multicast: multicast::Multicast::new(),

@@ -1,4 +1,5 @@
-//! Groups: who listens here, whom one hears, and what is known of them.
+//! Multicast: the subscriptions on this device, the tags of their groups, and frames that wait for a publisher's
+//! credential.
 //!
 //! ```text
 //! publish ─▶ publishing ─▶ tree ─────────▶ neighbours
@@ -7,18 +8,21 @@
 //!                   ╰─▶ streams ─▶ subscriptions
 //! ```
 //!
-//! **What a subscriber is promised.** Of each publisher it hears what is published while it subscribes, in the publisher's order, each
-//! message once, before its deadline, as far as it, or a router on the way, comes within reach until then. What it misses of a
-//! topic that it subscribes to it is told, with the next message of that topic or when the publisher's stream ends, and nobody else
-//! is. `publishing` numbers and seals, `tree` pushes, `shelf` and `repair` see that what was missed is fetched, `group_frames`
-//! puts in order and `streams` counts.
+//! **What a subscriber is promised.** It hears what each publisher publishes while it subscribes, in the publisher's
+//! order, each message once and before its deadline, as far as it, or a router on the path, comes within reach until
+//! then. The messages that it misses of a topic that it subscribes to are reported to it, with the next message of that
+//! topic or when the publisher's stream ends, and to no other subscriber. `publishing` numbers and seals, `tree`
+//! pushes, `shelf` and `repair` have missed frames fetched, `group_frames` verifies, `streams` puts in order, and
+//! `missing` counts what is missing.
 //!
-//! A group's tag changes with the epoch: around the boundary this device knows both, one clock-skew allowance before and after.
+//! A group's tag changes with the epoch: this device knows the tags of both epochs from one clock-skew allowance before
+//! the boundary to one after it.
 //!
 //! Invariants
-//! 1. A subscription sees each message of a stream in order, and no two of one device, whenever they were made, see the same
-//!    message twice (`heard`).
-//! 2. Waiting frames, subscriptions and credentials have bounds; each drop is counted.
+//! 1. A subscription sees the messages of a stream in order and each once, and none of another device that may have
+//!    been handed over before this device was restarted (`heard`).
+//! 2. Waiting frames, subscriptions and groups have bounds; a frame that is dropped is counted, and a subscription
+//!    beyond them is refused.
 
 use crate::engine::api::{Past, Refused, Reply, Token};
 use crate::engine::core::Core;
@@ -33,38 +37,39 @@ use crate::wire::topic;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// Most frames that wait for a credential, and most bytes of them. Drop policy: of the link that most bytes came over, the newest is
-/// ignored (`group_frames_without_credential`).
+/// Most frames that wait for a credential, and most bytes of them. Drop policy: the newest frame of the link over which
+/// most bytes came is dropped (`group_frames_without_credential`).
 pub(in crate::engine) const MAX_WAITING: usize = 256;
 pub(in crate::engine) const MAX_WAITING_BYTES: usize = 2 * 1024 * 1024;
-/// How long they wait.
+/// How long a frame waits for a credential.
 pub(in crate::engine) const WAIT: Duration = Duration::from_secs(3);
-/// Most subscriptions.
+/// Most subscriptions of a node.
 const MAX_SUBSCRIPTIONS: usize = 1_024;
 /// Most groups that this device listens or publishes to at a time.
 pub(in crate::engine) const MAX_GROUPS: usize = 1_024;
 
-/// A filter that somebody here listens to.
+/// A subscription of an application on this device.
 #[derive(Debug)]
 pub(in crate::engine) struct Subscription {
-    /// Which topics.
+    /// The filter: which topics it is for.
     pub filter: String,
-    /// Since when it stands: what was missed before then is nothing to it.
+    /// When it began: messages missed before then do not concern it.
     pub since: Time,
-    /// What came before then, here or at a neighbour, is not for it. The same, unless it asks for the past.
+    /// Frames that came before this time, here or at a neighbour, are not for it. Equal to `since`, unless it asks for
+    /// the past.
     pub from: Time,
-    /// What it gathers, if it asks for the last few.
+    /// The messages that it gathers, if it asks for the last few.
     pub gather: Option<Gather>,
 }
 
-/// Subscriptions, and what waits for the credentials of publishers.
+/// The subscriptions, and the frames that wait for the credentials of their publishers.
 #[derive(Debug)]
 pub(in crate::engine) struct Multicast {
     subscriptions: BTreeMap<Token, Subscription>,
     by_group: BTreeMap<String, BTreeSet<Token>>,
-    /// Groups listened to, by the tags of the epochs at hand.
+    /// The groups with a subscription, by their tags in the current epochs.
     pub(in crate::engine) tags: BTreeMap<Tag, String>,
-    /// The tags of every group that this device takes part in, as they were computed last.
+    /// The tags of every group that this device listens or publishes to, as last computed.
     known: BTreeMap<String, Vec<Tag>>,
     pub(in crate::engine) streams: Streams,
     pub(in crate::engine) waiting: VecDeque<Waiting>,
@@ -84,39 +89,39 @@ impl Multicast {
         }
     }
 
-    /// The subscriptions in a group.
+    /// Returns the subscriptions in a group.
     pub(in crate::engine) fn listening(&self, group: &str) -> impl Iterator<Item = (Token, &Subscription)> {
         let tokens = self.by_group.get(group).into_iter().flatten();
         tokens.filter_map(|token| Some((*token, self.subscriptions.get(token)?)))
     }
 
-    /// A subscription.
+    /// Returns a subscription.
     pub(in crate::engine) fn subscription(&self, token: Token) -> Option<&Subscription> {
         self.subscriptions.get(&token)
     }
 
-    /// The same, to be changed.
+    /// Returns a subscription, to be changed.
     pub(in crate::engine) fn subscription_mut(&mut self, token: Token) -> Option<&mut Subscription> {
         self.subscriptions.get_mut(&token)
     }
 
-    /// Subscriptions that have gathered for long enough.
+    /// Returns the subscriptions that have gathered for long enough.
     pub(in crate::engine) fn gathered(&self, now: Time) -> Vec<Token> {
         let due = |one: &Subscription| one.gather.as_ref().is_some_and(|gather| gather.until <= now);
         self.subscriptions.iter().filter(|(_, one)| due(one)).map(|(token, _)| *token).collect()
     }
 
-    /// The tags of a group that is listened to, in the epochs at hand.
+    /// Returns the tags of a group that this device listens or publishes to, in the current epochs.
     pub(in crate::engine) fn tags_of(&self, group: &str) -> Vec<Tag> {
         self.known.get(group).cloned().unwrap_or_default()
     }
 
-    /// Whether anybody here listens to anything.
+    /// Whether there is any subscription.
     pub(in crate::engine) fn listens(&self) -> bool {
         !self.subscriptions.is_empty()
     }
 
-    /// Since when somebody on this device has listened to a group without a break, or `None` if nobody listens.
+    /// Returns the beginning of the oldest subscription in a group, or `None` if there is none.
     pub(in crate::engine) fn listens_since(&self, group: &str) -> Option<Time> {
         self.listening(group).map(|(_, subscription)| subscription.since).min()
     }
@@ -130,7 +135,7 @@ impl Multicast {
 }
 
 impl Groups {
-    /// Whether this device may take part in a group besides those that it takes part in.
+    /// Whether this device may listen or publish to a group, besides those that it listens or publishes to.
     pub(in crate::engine) fn has_room_for_group(&self, group: &str) -> bool {
         let listened = &self.multicast.by_group;
         let besides = self.tree.published().filter(|published| !listened.contains_key(*published)).count();
@@ -166,7 +171,7 @@ impl Groups {
         }
     }
 
-    /// Ends a subscription. Answers whether there was one.
+    /// Ends a subscription. Returns whether there was one.
     pub(in crate::engine) fn unsubscribe(
         &mut self,
         core: &mut Core,
@@ -196,13 +201,13 @@ impl Groups {
         }
     }
 
-    /// Epochs are others, or keys: the tags of all groups are computed anew.
+    /// Computes the tags of all groups anew, since an epoch or a group key has changed.
     pub(in crate::engine) fn update_tags(&mut self, core: &mut Core, neighbours: &mut Neighbours) {
         self.multicast.known.clear();
         self.update_groups(core, neighbours);
     }
 
-    /// Finds the tags of the groups that this device listens or publishes to, in the epochs at hand.
+    /// Finds the tags of the groups that this device listens or publishes to, in the current epochs.
     pub(in crate::engine) fn update_groups(&mut self, core: &mut Core, neighbours: &mut Neighbours) {
         let (length, skew, unix) = (core.membership.bulletin().epoch_length(), core.skew(), core.now.unix);
         let present = length.epoch_at(unix);
@@ -238,7 +243,7 @@ impl Groups {
     }
 }
 
-/// Why nobody here listens or publishes to one group more.
+/// The reason for which one more group is refused.
 pub(in crate::engine) fn too_many_groups() -> String {
     format!(
         "a node listens and publishes to at most {MAX_GROUPS} groups at a time; one that is not published to counts for ten minutes"

@@ -1,18 +1,19 @@
-//! Ordinals of this device's streams to groups: which of those under one credential came first.
+//! Ordinals: the order of this device's streams to groups under one credential.
 //!
-//! A stream's id begins with its ordinal, so that a subscriber that gets streams from before and after a restart of their
-//! publisher in any order, or at once, knows their order. Times do not say it: the publisher's clock may have been set meanwhile.
-//! Ordinals begin anew in each epoch, so that they tie no pseudonym to another.
+//! A stream's id begins with its ordinal, so that a subscriber that gets streams from before and after a restart of
+//! their publisher, in any order or at once, knows which came first. Times do not tell, since the publisher's clock may
+//! have been set meanwhile. Ordinals start again from 0 in each epoch, so that they tie no pseudonym to another.
 //!
 //! ```text
 //!  id = continues:1 ‖ start of the process in this epoch:15 ‖ stream of that process:16 ‖ random:96     (bits)
 //! ```
 //!
-//! `continues` says that the device published to the group in the epoch before as well: who has heard nothing of that has missed
-//! something.
+//! `continues` says that the device published to the group in the epoch before as well: a subscriber that has heard
+//! none of that has missed messages.
 //!
 //! Invariants
-//! 1. A process gives none that one before it gave in the same epoch, as far as what that wrote has become durable.
+//! 1. A process gives no ordinal that a process before it gave in the same epoch, provided that the earlier one's write
+//!    has become durable.
 //! 2. At most [`MAX_EPOCHS`] epochs are remembered. Drop policy: the earliest goes.
 
 use crate::engine::store::{Read, ReadError, Table, Write};
@@ -21,30 +22,30 @@ use crate::time::Epoch;
 use crate::wire;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Key in [`Table::Meta`].
+/// Key in [`Table::Meta`] of the next ordinal in each epoch.
 const KEY: &[u8] = b"stream-ordinals";
-/// How many a process takes at a time.
+/// How many ordinals a process takes at a time.
 const BLOCK: u32 = 1 << 16;
-/// Most epochs remembered: a clock that is set back does not begin anew.
+/// Most epochs that are remembered, so that a clock that is set back does not make ordinals start again.
 const MAX_EPOCHS: usize = 8;
 
-/// See the module's documentation.
+/// The next ordinals of this device, by epoch.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Ordinals {
-    /// The next in each epoch.
+    /// The next ordinal in each epoch.
     next: BTreeMap<Epoch, u32>,
-    /// Epochs in which this process has given some.
+    /// The epochs in which this process has given ordinals.
     given: BTreeSet<Epoch>,
 }
 
 impl Ordinals {
-    /// What the store holds.
+    /// Loads the next ordinals that the store holds.
     pub(in crate::engine) fn load(store: &dyn Read) -> Result<Self, ReadError> {
         let next = store.get(Table::Meta, KEY)?.and_then(|value| wire::decode(&value).ok()).unwrap_or_default();
         Ok(Self { next, given: BTreeSet::new() })
     }
 
-    /// The next in an epoch, and what is to be written with it.
+    /// Returns the next ordinal in an epoch, and the write, if any, that must become durable with it.
     pub(in crate::engine) fn take(&mut self, epoch: Epoch) -> (u32, Option<Write>) {
         let fresh = self.given.insert(epoch);
         let next = self.next.entry(epoch).or_default();
@@ -57,7 +58,7 @@ impl Ordinals {
             self.next.pop_first();
         }
         self.given.retain(|epoch| self.next.contains_key(epoch));
-        // What is stored is where a process after this one begins.
+        // The stored numbers are those at which the next process begins.
         let mut stored = self.next.clone();
         for epoch in &self.given {
             stored.entry(*epoch).and_modify(|next| *next = next.div_ceil(BLOCK).saturating_mul(BLOCK));
@@ -76,17 +77,17 @@ pub(in crate::engine) fn mark(mut random: [u8; StreamId::LEN], ordinal: u32, con
     StreamId(random)
 }
 
-/// Which of its publisher's streams under one credential this is.
+/// Returns the ordinal of a stream among its publisher's streams under one credential.
 pub(in crate::engine) fn ordinal_of(stream: &StreamId) -> u32 {
     first(stream) & !CONTINUES
 }
 
-/// Which start of its publisher's process in the epoch it is of.
+/// Returns the number of the publisher's process, among those that it started in the epoch, that began the stream.
 pub(in crate::engine) fn process_of(stream: &StreamId) -> u32 {
     ordinal_of(stream) / BLOCK
 }
 
-/// Whether there was one to the group in the epoch before.
+/// Whether the publisher had a stream to the group in the epoch before.
 pub(in crate::engine) fn continues(stream: &StreamId) -> bool {
     first(stream) & CONTINUES != 0
 }
@@ -135,7 +136,7 @@ mod tests {
         assert_eq!([1, 1, 2].map(|epoch| disk.take(&mut first, epoch)), [0, 1, 0]);
         let mut second = Ordinals::load(&disk).expect("a disk");
         assert_eq!([1, 1, 2].map(|epoch| disk.take(&mut second, epoch)), [BLOCK, BLOCK + 1, BLOCK]);
-        // Back and forth between epochs, and further than a block.
+        // The process goes back and forth between epochs, and further than a block.
         let far = (0..BLOCK).map(|_| disk.take(&mut second, 2)).last();
         assert_eq!(far, Some(2 * BLOCK));
         let mut third = Ordinals::load(&disk).expect("a disk");

@@ -1,14 +1,15 @@
-//! This device's streams to groups: where each begins, what it has numbered, and where it has ended.
+//! Outgoing streams: this device's streams to groups, from where each begins to where it has ended.
 //!
-//! **Mechanism.** A device's messages to a group under one credential are a stream, numbered from 1, and within it those to each
-//! topic. A stream ends with a frame that says which number was the last in each topic, so that nothing is lost unseen at its end:
-//! at the turn of an epoch, when it has [`MAX_TOPICS`] topics, or when the group has not been published to for a while. Streams of
-//! different epochs are not tied to each other; who has a card of the publisher knows that they are one's. A node that stops in
-//! good order writes down where its streams were, and the next process tells it.
+//! **Mechanism.** A device's messages to a group under one credential form a stream, numbered from 1; those to each
+//! topic are numbered within it. A stream ends with a frame that gives the last number of each topic, so that no loss
+//! at its end goes unnoticed. It ends at the turn of an epoch, when it has [`MAX_TOPICS`] topics, or when the group has
+//! not been published to for a while. Streams of different epochs are not tied to each other; whoever has a card of the
+//! publisher knows that they belong to the same one. A node that is stopped in good order writes down where its streams
+//! were, and the next process sends their ends.
 //!
 //! Invariants
-//! 1. A group has one stream at a time, under the credential and the key of the present epoch.
-//! 2. What is told to have been the last was: after a crash nothing is told.
+//! 1. A number that is announced as the last of a topic was the last; after a crash no end is announced.
+//! - A group has one stream at a time, under the credential and the key of the present epoch.
 
 use crate::delivery::lane::SendPolicy;
 use crate::engine::core::Core;
@@ -30,12 +31,12 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Key in [`Table::Meta`] of where streams have ended.
+/// Key in [`Table::Meta`] of the ends of the streams of the process before.
 const ENDS_KEY: &[u8] = b"stream-ends";
-/// Most topics of streams whose end is kept while the node is stopped. Drop policy: the rest ends untold, and subscribers are told that they
-/// may have missed something.
+/// Most topics in all streams whose ends are kept while the node is stopped. Drop policy: the ends of the others are
+/// not announced, and subscribers are told that they may have missed messages.
 const MAX_ENDS: usize = 4_096;
-/// How long the frame that ends a stream is of use, at least and at most.
+/// The lifetime of the frame that ends a stream, at least and at most.
 const LEAST_END_LIFETIME: Duration = Duration::from_secs(5);
 const MOST_END_LIFETIME: Duration = Duration::from_secs(3_600);
 
@@ -46,15 +47,15 @@ pub(in crate::engine) struct OutStream {
     pub(in crate::engine) id: StreamId,
     pub(in crate::engine) began: Unix,
     pub(in crate::engine) next: u64,
-    /// When something of it was sealed last.
+    /// When a frame of it was last sealed.
     sealed: Option<Time>,
-    /// What was asked last of the way.
+    /// The send policy of the last frame.
     pub(in crate::engine) send_policy: Arc<SendPolicy>,
     /// The last number in each topic.
     topics: BTreeMap<String, u64>,
 }
 
-/// Where a stream has ended, kept while the node is stopped.
+/// The end of a stream, kept while the node is stopped.
 #[derive(Debug, Serialize, Deserialize)]
 struct StreamEnd {
     group: String,
@@ -66,19 +67,19 @@ struct StreamEnd {
     topics: Vec<(String, u64)>,
 }
 
-/// The streams that there are, and what is known of those before.
+/// The streams that are open, and what is known of those before them.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct OutStreams {
     out: BTreeMap<String, OutStream>,
     ordinals: Ordinals,
-    /// The epoch in which each group was published to last, if that is this one or the one before.
+    /// The epoch in which each group was last published to, if that is this one or the one before.
     last: BTreeMap<String, Epoch>,
-    /// Where the streams of the process before this one ended, by group, until it is published to again.
+    /// The ends of the streams of the process before this one, by group, until the group is published to again.
     ends: BTreeMap<String, StreamEnd>,
 }
 
 impl OutStreams {
-    /// What the store holds.
+    /// Loads the ordinals and the stream ends that the store holds.
     pub(in crate::engine) fn load(store: &dyn Read) -> Result<Self, ReadError> {
         let ends: Vec<StreamEnd> =
             store.get(Table::Meta, ENDS_KEY)?.and_then(|value| wire::decode(&value).ok()).unwrap_or_default();
@@ -87,17 +88,17 @@ impl OutStreams {
         Ok(Self { ordinals: Ordinals::load(store)?, last, ends, out: BTreeMap::new() })
     }
 
-    /// When something was sealed last for a group, in the stream that there is.
+    /// Returns when the last frame was sealed in the open stream to a group.
     pub(in crate::engine) fn sealed(&self, group: &str) -> Option<Time> {
         self.out.get(group)?.sealed
     }
 
-    /// The stream to a group goes on.
+    /// Puts a stream that [`Groups::stream_to`] has taken out back into the table.
     pub(in crate::engine) fn put_back(&mut self, group: &str, stream: OutStream) {
         self.out.insert(group.to_owned(), stream);
     }
 
-    /// The node stops: where its streams have ended, to be told by the next process.
+    /// Returns the write that keeps the ends of all streams while the node is stopped.
     pub(in crate::engine) fn close(&mut self) -> Write {
         let ended = self.out.iter().map(|(group, out)| StreamEnd {
             group: group.clone(),
@@ -108,7 +109,7 @@ impl OutStreams {
             next: out.next,
             topics: out.topics.clone().into_iter().collect(),
         });
-        // Those of the process before this one that it has not told of yet stay.
+        // Ends of the process before this one that have not been announced yet are kept, too.
         let ends = ended.chain(core::mem::take(&mut self.ends).into_values());
         let mut room = MAX_ENDS;
         let ends: Vec<StreamEnd> = ends
@@ -136,7 +137,7 @@ impl Groups {
         OutStream { sender, id, began, next: 1, sealed: None, send_policy: Arc::default(), topics: BTreeMap::new() }
     }
 
-    /// Ends streams of an epoch that is over, and of groups that are not published to any more.
+    /// Ends the streams of an epoch that is over, and those to groups that are no longer published to.
     pub(in crate::engine) fn end_streams(
         &mut self,
         core: &mut Core,
@@ -155,7 +156,8 @@ impl Groups {
         }
     }
 
-    /// The stream for publications to these topics of a group, taken out of the table: the one that there is, or one that begins now.
+    /// Takes the stream for publications to these topics of a group out of the table: the open one, or one that begins
+    /// now. `None` if this device has no credential or no key for the group.
     pub(in crate::engine) fn stream_to<'a>(
         &mut self,
         core: &mut Core,
@@ -185,7 +187,7 @@ impl Groups {
         Some(self.begin_stream(core, group, sender))
     }
 
-    /// Says where the stream of the process before this one ended, if that was under the same credential.
+    /// Sends the end of the stream of the process before this one, if it was under the same credential.
     #[expect(clippy::too_many_arguments, reason = "what other rooms lend is among them")]
     fn tell_end_before(
         &mut self,
@@ -198,7 +200,8 @@ impl Groups {
         own: Arc<OwnCredential>,
     ) {
         let Some(end) = self.publishing.streams.ends.remove(group) else { return };
-        // If this process crashes, what it has told of the others is not known: they are told by none.
+        // The ends of all groups are deleted: if this process crashes, it is unknown which of them it has sent, so none
+        // is sent again.
         core.journal.extend([Write::Delete { table: Table::Meta, key: ENDS_KEY.to_vec() }]);
         if (end.epoch, end.credential) != (epoch, own.hash) {
             return;
@@ -216,7 +219,7 @@ impl Groups {
         );
     }
 
-    /// Says where a stream has ended.
+    /// Sends the frame that ends a stream.
     fn send_end(&mut self, core: &mut Core, neighbours: &mut Neighbours, routing: &mut Routing, out: &mut OutStream) {
         let mut room = MAX_GROUP_FRAME - FRAME_OVERHEAD;
         let messages = out.topics.iter().map_while(|(topic, number)| {
@@ -234,7 +237,7 @@ impl Groups {
         };
         let (send_policy, tag) = (out.send_policy.clone(), out.sender.tag());
         let next_hops = self.next_hops(core, neighbours, routing, &tag, None, &send_policy.policy);
-        // As long as anybody takes a frame of this epoch.
+        // The frame is of use for as long as anybody accepts a frame of this epoch.
         let length = core.membership.bulletin().epoch_length();
         let accepted = (length.end(out.sender.epoch()) + length.skew()).since(core.now.unix);
         let lifetime = accepted.clamp(LEAST_END_LIFETIME, MOST_END_LIFETIME);
@@ -244,18 +247,18 @@ impl Groups {
 }
 
 impl OutStream {
-    /// A batch is sealed now: how long after the one before, in milliseconds.
+    /// Notes that a batch is sealed now. Returns how long after the batch before it, in milliseconds.
     pub(in crate::engine) fn pause(&mut self, now: Time) -> u32 {
         self.sealed.replace(now).map_or(0, |before| millis(now.since(before)))
     }
 
-    /// Whether all these topics have a place.
+    /// Whether the stream has room for all these topics.
     fn has_room_for<'a>(&self, topics: impl Iterator<Item = &'a str>) -> bool {
         let fresh: BTreeSet<&str> = topics.filter(|topic| !self.topics.contains_key(*topic)).collect();
         self.topics.len() + fresh.len() <= MAX_TOPICS
     }
 
-    /// The number of the next message to a topic.
+    /// Returns the number of the next message to a topic, and counts it.
     pub(in crate::engine) fn number(&mut self, topic: &str) -> u64 {
         if let Some(last) = self.topics.get_mut(topic) {
             *last += 1;

@@ -1,14 +1,17 @@
-//! Publications from before a subscription, for one that asks for them.
+//! Past: publications from before a subscription, for one that asks for them.
 //!
-//! **Mechanism.** What was published and is still of use lies on the shelf, here or at neighbours (`shelf`). A subscription that asks
-//! for the past takes in what came from some time on. From this device's shelf it is handed what others here have heard
-//! already, or nobody yet; what neighbours still keep is fetched, as for every device that begins to listen to a group (`repair`). One
-//! that asks for the last few gathers for [`GATHER`]: then it is handed the last of the past, and what has come since.
+//! **Mechanism.** Publications that have not expired lie on the shelf, here or at neighbours (`shelf`). A subscription
+//! that asks for the past takes those that came from a given time on. From this device's shelf it is handed those that
+//! other subscribers here have heard already, and those that none has heard yet; those that neighbours still keep are
+//! fetched, as for every device that begins to listen to a group (`repair`). A subscription that asks for the last few
+//! gathers for [`GATHER`]; then it is handed the last of the past, and what has come since.
 //!
 //! Invariants
-//! 1. Of one publisher messages come in their order, the past before what follows it.
-//! 2. What may have been heard before this device was restarted is not handed over again, to nobody.
-//! 3. At most [`MOST`] of the past are gathered, and [`MAX_LIVE`] of what has come since; with more, gathering ends.
+//! 1. The messages of one publisher come in their order, the past before what follows it.
+//! - Messages of other devices that may have been heard before this device was restarted are handed to no subscription
+//!   again.
+//! - At most [`MOST`] messages of the past are gathered, and [`MAX_LIVE`] of those that have come since; with more,
+//!   gathering ends.
 
 use crate::engine::Output;
 use crate::engine::api::{Past, Published, Reply, Token};
@@ -24,14 +27,14 @@ use crate::wire::group::GroupBatch;
 use crate::wire::{self, topic};
 use core::time::Duration;
 
-/// How long a subscription gathers that asks for the last few.
+/// How long a subscription that asks for the last few messages gathers.
 const GATHER: Duration = Duration::from_secs(1);
-/// Most that a subscription may ask for.
+/// Most messages of the past that a subscription may ask for.
 pub(in crate::engine) const MOST: u32 = 1_000;
-/// Most that come while it gathers.
+/// Most messages that a subscription gathers of those that come meanwhile.
 const MAX_LIVE: usize = 1_024;
 
-/// What a subscription gathers.
+/// The messages that a subscription gathers.
 #[derive(Debug)]
 pub(in crate::engine) struct Gather {
     pub(in crate::engine) until: Time,
@@ -41,13 +44,13 @@ pub(in crate::engine) struct Gather {
 }
 
 impl Gather {
-    /// For a subscription that begins now, if it asks for the last few.
+    /// What a subscription that begins now is to gather; `None` unless it asks for the last few messages.
     pub(in crate::engine) fn of(past: &Past, now: Time) -> Option<Self> {
         let most = past.last?.min(MOST) as usize;
         Some(Self { until: now + GATHER, most, past: Vec::new(), live: Vec::new() })
     }
 
-    /// Takes a message; answers whether there is room for more.
+    /// Takes a message. Returns whether there is room for more.
     pub(in crate::engine) fn take(&mut self, published: Published, after: Lsn, is_past: bool) -> bool {
         if !is_past {
             self.live.push((published, after));
@@ -69,7 +72,7 @@ impl Gather {
 }
 
 impl Past {
-    /// From when on what has come is for a subscription that begins now.
+    /// Returns the time from which on frames that came are for a subscription that begins now.
     pub(in crate::engine) fn from(&self, now: Time) -> Time {
         match (self.since, self.last) {
             (Some(since), _) => now - since,
@@ -80,7 +83,7 @@ impl Past {
 }
 
 impl Groups {
-    /// Messages that others here have heard already.
+    /// Hands a subscription the messages of a frame that other subscribers here have heard already.
     fn hand_past(&mut self, core: &mut Core, token: Token, frame: &Received, batch: &GroupBatch<'_>) {
         for message in &batch.messages {
             let published = frame.published(message);
@@ -91,7 +94,7 @@ impl Groups {
         }
     }
 
-    /// Hands a message to a subscription, or puts it with what that gathers.
+    /// Hands a message to a subscription, or adds it to what the subscription gathers.
     pub(in crate::engine) fn hand_to(
         &mut self,
         core: &mut Core,
@@ -111,7 +114,7 @@ impl Groups {
         }
     }
 
-    /// Hands subscriptions what they have gathered for long enough.
+    /// Hands those subscriptions that have gathered for long enough what they have gathered.
     pub(in crate::engine) fn timeout_gathering(&mut self, core: &mut Core) {
         let now = core.now.time;
         for token in self.multicast.gathered(now) {
@@ -121,7 +124,7 @@ impl Groups {
 
     fn end_gathering(&mut self, core: &mut Core, token: Token) {
         let Some(subscription) = self.multicast.subscription_mut(token) else { return };
-        // What else there is of the past is not among the last.
+        // Further messages of the past are not among the last ones.
         subscription.from = subscription.since;
         for (published, after) in subscription.gather.take().into_iter().flat_map(Gather::into_messages) {
             let reply = Reply::Published(published);
@@ -160,7 +163,7 @@ impl Groups {
         Some((received, plain))
     }
 
-    /// Hands a new subscription what lies on the shelf for it.
+    /// Hands a new subscription the messages on the shelf that are for it.
     pub(in crate::engine) fn replay(
         &mut self,
         core: &mut Core,
@@ -180,17 +183,17 @@ impl Groups {
                 found.extend(self.open_from_shelf(core, neighbours, &group, flow, number));
             }
         }
-        // As they were sent, and those of one flow by their numbers.
+        // In the order in which they were sent, and those of one flow by their numbers.
         found.sort_by_key(|(frame, _)| (frame.sent, frame.flow, frame.number));
         for (frame, plain) in found {
             let Ok(batch) = wire::decode::<GroupBatch<'_>>(&plain) else { continue };
             let (first, count) = (batch.first, batch.messages.len() as u64);
             let own = frame.sender == core.own;
             match self.multicast.streams.has_passed(&(frame.flow.0, batch.stream), first, count) {
-                // Nobody here has heard it yet.
+                // No subscriber here has heard it yet.
                 None if !own => self.receive(core, frame, plain),
                 Some(true) | None if !batch.ends => self.hand_past(core, token, &frame, &batch),
-                // It comes when it is its turn.
+                // It is handed over when its turn comes.
                 _ => {}
             }
         }

@@ -1,20 +1,22 @@
-//! Publishing: what the application publishes, until it has left for the neighbours in the group's tree.
+//! Publishing: publications of the application, until they have left for the neighbours in the group's tree.
 //!
-//! **Mechanism.** Publications to one group, under one policy and with one lifetime, share frames, up to [`MAX_GROUP_FRAME`]: what is
-//! published at a time, and what comes within [`SPACING`] of the frame before, for each frame is signed once and verified by everybody
-//! who hears it. A frame is of use for as long as the first message in it. It is sealed under
-//! the sender's key for group and epoch, numbered, signed by its pseudonym, pushed to the neighbours that the group's tree names, and put
-//! on the shelf, so that whoever misses it finds it. Subscribers on this device get it at once.
+//! **Mechanism.** Publications to one group, under one policy and with one lifetime, share frames of up to
+//! [`MAX_GROUP_FRAME`] bytes: those that are published at once, and those that come within [`SPACING`] of the frame
+//! before, since each frame is signed once and verified by every device that hears it. A frame is of use for as long as
+//! the message in it that expires first. It is sealed under the sender's key for group and epoch, numbered, signed by
+//! the sender's pseudonym, pushed to the neighbours in the group's tree, and put on the shelf, so that a device that
+//! missed it can fetch it. Subscribers on this device get the messages at once.
 //!
-//! A frame is a part of the device's stream to the group, which `out_streams` begins and ends.
+//! Each frame is a part of the device's stream to the group, which `out_streams` begins and ends.
 //!
-//! **Back-pressure.** While a neighbour in the tree takes nothing, what is published waits, and with it the application; after
-//! [`PATIENCE`] that neighbour is left behind, and fetches what it missed when it takes frames again.
+//! **Back-pressure.** While a neighbour in the tree takes no frames, publications wait, and with them the application;
+//! after [`PATIENCE`] they leave without that neighbour, which fetches what it missed when it takes frames again.
 //!
 //! Invariants
-//! 1. A publication ends once: it has left, or could not before its deadline, or was refused.
-//! 2. Nothing is sealed before it can leave, so numbers have no gaps.
-//! 3. At most [`PUBLICATIONS_OPEN`] publications wait. Drop policy: none, back-pressure.
+//! 1. A publication ends once: it has left, could not leave before its deadline, or was refused.
+//! - No publication is sealed before it can leave, so the numbers of a stream have no gaps.
+//! - At most about [`PUBLICATIONS_OPEN`] publications wait: with as many, the node takes no more commands. Drop policy:
+//!   none, back-pressure.
 
 use crate::delivery::lane::SendPolicy;
 use crate::engine::api::{Outcome, Published, Refused, Reply, Token};
@@ -39,19 +41,19 @@ use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-/// Publications that may wait before commands have to; drop policy: none, back-pressure.
+/// Publications that may wait before commands have to. Drop policy: none, back-pressure.
 const PUBLICATIONS_OPEN: usize = 8_192;
 /// How long a publication waits for the group's tree to reach this device.
 const JOIN_TIME: Duration = Duration::from_secs(3);
-/// How often it is looked whether it does.
+/// How often readiness is checked meanwhile.
 const JOIN_RETRY: Duration = Duration::from_millis(20);
-/// How long a neighbour that takes nothing holds up the publishers next to it.
+/// How long a neighbour that takes no frames holds up the publishers next to it.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// A frame to a group that is not full leaves no sooner than this after the one before.
+/// Least time between two frames to a group, unless the later one is full.
 const SPACING: Duration = Duration::from_millis(1);
-/// Bytes of a group frame besides its messages.
+/// Allowance, in bytes, for the parts of a group frame besides its messages.
 pub(in crate::engine) const FRAME_OVERHEAD: usize = 512;
-/// Bytes of a message besides topic and payload.
+/// Allowance, in bytes, for the parts of a message besides topic and payload.
 pub(in crate::engine) const MESSAGE_OVERHEAD: usize = 24;
 
 #[derive(Debug)]
@@ -67,34 +69,35 @@ struct Publication {
 }
 
 impl Publication {
-    /// What it takes of a frame, in bytes.
+    /// The bytes that it takes in a frame.
     fn size(&self) -> usize {
         MESSAGE_OVERHEAD + self.topic.len() + self.payload.len()
     }
 }
 
-/// See the module's documentation.
+/// The publications that wait, by group, and what holds them up.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Publishing {
     pending: BTreeMap<String, VecDeque<Publication>>,
     open: usize,
-    /// No frame of these groups before then: nobody is next to us in its tree yet, or one who is takes nothing.
+    /// When each blocked group is tried again: no neighbour is next to this node in its tree yet, one that is takes no
+    /// frames, or the last frame was too recent.
     blocked: BTreeMap<String, Time>,
-    /// Since when a link holds publishers up.
+    /// Since when each blocked link has held publishers up.
     slow: BTreeMap<LinkId, Time>,
     pub(in crate::engine) streams: OutStreams,
 }
 
-/// What keeps a group's publications here.
+/// Whether a group's publications may leave.
 enum Ready {
-    /// Nothing; so they go over these.
+    /// They may leave, to these next hops.
     To(Vec<NextHop>),
-    /// Something that may have changed by then.
+    /// They may not; the reason may have gone by this time.
     Not(Time),
 }
 
 impl Publishing {
-    /// What the store holds.
+    /// Loads the streams that the store holds.
     pub(in crate::engine) fn load(store: &dyn Read) -> Result<Self, ReadError> {
         Ok(Self { streams: OutStreams::load(store)?, ..Self::default() })
     }
@@ -103,7 +106,7 @@ impl Publishing {
         self.open < PUBLICATIONS_OPEN
     }
 
-    /// Whether as much waits for a group as a frame holds.
+    /// Whether the publications that wait for a group fill a frame.
     fn fills_a_frame(&self, group: &str) -> bool {
         let Some(queue) = self.pending.get(group) else { return false };
         let mut size = FRAME_OVERHEAD;
@@ -114,12 +117,12 @@ impl Publishing {
             })
     }
 
-    /// The node stops: what the next process is to know of this one's streams.
+    /// Returns the write that keeps the ends of this process's streams when the node stops.
     pub(in crate::engine) fn close(&mut self) -> Write {
         self.streams.close()
     }
 
-    /// A link takes frames again, or is gone.
+    /// Notes that a link takes frames again or is gone, so that it no longer holds publishers up.
     pub(in crate::engine) fn release(&mut self, link: LinkId) {
         if self.slow.remove(&link).is_some() {
             self.blocked.clear();
@@ -159,7 +162,7 @@ impl Groups {
         taken
     }
 
-    /// Subscribers on this device have it too.
+    /// Hands publications to the subscribers on this device.
     fn publish_here(&mut self, core: &mut Core, publications: &[Publication]) {
         if !self.multicast.listens() {
             return;
@@ -177,13 +180,13 @@ impl Groups {
         }
     }
 
-    /// The tag of a group in the present epoch.
+    /// Returns the tag of a group in the present epoch.
     pub(in crate::engine) fn tag_of(&self, core: &Core, group: &str) -> Tag {
         let epoch = core.membership.bulletin().epoch_length().epoch_at(core.now.unix);
         core.membership.groups().tag(group, epoch)
     }
 
-    /// Whether a group's publications may leave, and over what.
+    /// Returns whether a group's publications may leave, and to which next hops.
     fn readiness(&mut self, core: &mut Core, neighbours: &mut Neighbours, routing: &mut Routing, group: &str) -> Ready {
         let now = core.now.time;
         let tag = self.tag_of(core, group);
@@ -251,7 +254,8 @@ impl Groups {
         self.publishing.open += 1;
     }
 
-    /// Seals one frame of waiting publications, and pushes it.
+    /// Seals one frame of waiting publications and pushes it, or blocks their group for a while. Returns `false` if no
+    /// group is ready.
     pub(in crate::engine) fn pump_multicast(
         &mut self,
         core: &mut Core,
@@ -264,7 +268,7 @@ impl Groups {
         match self.readiness(core, neighbours, routing, &group) {
             Ready::Not(until) => drop(self.publishing.blocked.insert(group, until)),
             Ready::To(next_hops) => {
-                // Some may have had less time than those in front of them.
+                // Some may expire earlier than those in front of them.
                 self.expire_publications(core);
                 let publications = self.take_publications(&group);
                 if !publications.is_empty() {
@@ -309,7 +313,7 @@ impl Groups {
         out.next += batch.messages.len() as u64;
         let until = publications.iter().map(|publication| publication.deadline).min();
         let deadline = until.unwrap_or(core.now.time);
-        // By the clock as it is now: it may have been set since they were handed in.
+        // The expiry is by the present clock, which may have been set since they were handed in.
         let expiry = core.now.unix + deadline.since(core.now.time);
         let send_policy = publications.first().map(|first| first.send_policy.clone()).unwrap_or_default();
         out.send_policy.clone_from(&send_policy);
@@ -331,7 +335,7 @@ impl Groups {
         }
     }
 
-    /// Seals a batch, keeps the frame, and pushes it to neighbours; answers to how many.
+    /// Seals a batch, keeps the frame and pushes it. Returns how many neighbours took it.
     #[expect(clippy::too_many_arguments, reason = "what other rooms lend is among them")]
     pub(in crate::engine) fn push_sealed(
         &mut self,
@@ -357,7 +361,7 @@ impl Groups {
         let now = core.now.time;
         let mut expired = Vec::new();
         for queue in self.publishing.pending.values_mut() {
-            // Those behind may have less time.
+            // Those further behind may expire earlier.
             if queue.iter().any(|publication| publication.deadline <= now) {
                 let (over, left) = core::mem::take(queue).into_iter().partition(|one| one.deadline <= now);
                 *queue = left;

@@ -1,23 +1,29 @@
-//! Repair of groups: neighbours tell each other what they keep, and fetch what they lack.
+//! Repair: neighbours tell each other which group frames they keep, and fetch those that they lack.
 //!
-//! **Telling.** Links are reliable streams, so what is pushed over one arrives unless the link breaks, takes nothing, or a relay drops it.
-//! Hence a node owes a neighbour a digest of what it keeps of a group when they become neighbours in its tree, when a link between them
-//! comes up or breaks, and when something could not be pushed; both sides tell. Besides, what is new is named, every [`NAMING`], to up to
-//! [`BESIDE`] neighbours beside the tree, over links without a price: they have it already, unless a relay has failed them.
+//! **Telling.** Links are reliable streams, so a frame that is pushed over one arrives unless the link breaks, takes no
+//! frames, or a relay drops it. Hence a node owes a neighbour a digest of what it keeps of a group when the two become
+//! neighbours in the group's tree, when a link between them comes up or breaks, and when a frame could not be pushed;
+//! both sides send one. Besides, every [`NAMING`] new frames are announced to up to [`BESIDE`] neighbours beside the
+//! tree, over links without a price: these have the frames already, unless a relay has failed them.
 //!
-//! **Fetching.** What a digest names and has not been here is asked for, at once if its teller is next to this node in the tree, after
-//! [`GRACE`] if it is not, since it is then probably on its way. A hole in the numbers that are pushed is asked for as well. Whom of several
-//! tellers, `wanted` knows. Who cannot answer, since its link takes nothing, tells anew when it does. Answers go in the lowest class,
-//! behind what is pushed, and bring in what they carry as if it had been pushed: it goes on along the tree.
+//! **Fetching.** A frame that a digest names and that has not been here is asked for: at once if the teller is next to
+//! this node in the tree, after [`GRACE`] if it is not, since the frame is then probably on its way. Missing numbers
+//! before a pushed frame are asked for as well. `wanted` chooses among several tellers. A neighbour that cannot answer
+//! because its link takes no frames sends a new digest when the link does. Answers are sent in the lowest class, behind
+//! pushed frames; an answered frame is handled as if it had been pushed, so it goes on along the tree.
 //!
-//! **Asking again.** What is not given in time is given up: it may have expired, its teller may lie, or the line may be so full that
-//! nothing comes of it. Which of these it was shows later. So whoever has not given something is asked for another digest of its group after
-//! [`LATER`], and if it gives nothing that it is asked for, after twice as long each time, up to [`LATEST`] times: what it still has then
-//! is wanted anew.
+//! **Asking again.** A frame that is not given in time is given up: it may have expired, its teller may lie, or the
+//! link may be so full that nothing gets through. Which of these it was shows later. So a neighbour that has not given
+//! a frame is asked for another digest of the group after [`LATER`], and if it then gives none of the frames it is
+//! asked for, again after twice as long each time; the wait doubles up to [`LATEST`] times. The frames that it still
+//! has then are wanted anew.
 //!
 //! Invariants
-//! 1. At most [`WINDOW`] frames are answered to one request; requests and digests of a link have a rate, and so has what a neighbour is told.
-//! 2. A frame is given only over links that its publisher's policy allows, where that is this device, and within its segment.
+//! 1. The requests and digests that a link may send are limited in rate, and so are the digests that a neighbour is
+//!    sent.
+//! 2. A frame is given only over links that its publisher's policy allows, if this device is the publisher, and that
+//!    admit its segment.
+//! - At most [`WINDOW`] frames are answered to one request.
 
 use crate::counter::Counter;
 use crate::engine::core::Core;
@@ -36,63 +42,68 @@ use crate::wire::{self, OutFrame};
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Most frames that one digest adds to what is wanted. Drop policy: its teller is asked for another.
+/// Most frames that one digest adds to the wanted ones. Drop policy: its teller is asked for another digest.
 const MOST_TOLD: u64 = 2_048;
-/// How many neighbours beside the tree are told what is new.
+/// How many neighbours beside the tree a new frame is announced to.
 pub(in crate::engine) const BESIDE: usize = 2;
-/// How often they are.
+/// How often new frames are announced to neighbours beside the tree.
 const NAMING: Duration = Duration::from_millis(250);
-/// How long something told beside the tree is waited for.
+/// How long this node waits before it asks for a frame that was announced by a neighbour beside the tree.
 const GRACE: Duration = Duration::from_millis(250);
-/// How long what is owed at the same time is gathered.
+/// How long digests that become owed at about the same time are gathered.
 const GATHER: Duration = Duration::from_millis(20);
-/// A neighbour is told so seldom, so that one that asks and asks makes little work.
+/// Least time between two digests to a neighbour, so that one that asks again and again causes little work.
 pub(in crate::engine) const SPACING: Duration = Duration::from_millis(200);
-/// When what could not be told is tried again.
+/// How long after a digest could not be sent it is tried again.
 pub(in crate::engine) const AGAIN: Duration = Duration::from_millis(500);
-/// When a neighbour that has not given what it told of is asked what it keeps: at first, and so many times twice as late.
+/// How long after it has failed to give a frame a neighbour is asked for a digest the first time, and how many times
+/// that wait doubles.
 const LATER: Duration = Duration::from_secs(4);
 const LATEST: u32 = 3;
-/// Most groups owed to a neighbour by name: beyond them it is told of all.
+/// Most groups whose digests are owed to a neighbour one by one; beyond them it is sent the digests of all common
+/// groups.
 const MAX_OWED: usize = 256;
-/// Most flows named beside the tree at a time. Drop policy: more are not named.
+/// Most flows announced beside the tree at a time. Drop policy: further ones are not announced.
 const MAX_FRESH: usize = 1_024;
-/// Digests of a link at once, and one more in each span. Drop policy: more are not looked at (`group_requests_too_often`).
+/// Digests that a link may send at once, and the interval in which it earns one more. Drop policy: further ones are
+/// ignored (`group_requests_too_often`).
 const DIGESTS: (u32, Duration) = (128, Duration::from_millis(50));
-/// Requests of a link at once, and one more in each span. Drop policy: more are not answered (`group_requests_too_often`).
+/// Requests that a link may send at once, and the interval in which it earns one more. Drop policy: further ones are
+/// not answered (`group_requests_too_often`).
 pub(in crate::engine) const REQUESTS: (u32, Duration) = (64, Duration::from_millis(10));
 
-/// What a neighbour is to be told.
+/// A digest that is owed to a neighbour.
 #[derive(Debug)]
 pub(in crate::engine) struct Owed {
     pub(in crate::engine) at: Time,
-    /// Nothing for all groups.
+    /// The groups that it is about; `None` for all that the two have in common.
     pub(in crate::engine) groups: Option<BTreeSet<Tag>>,
-    /// Groups that it is asked to tell of in turn.
+    /// Whether the neighbour is asked for its own digest of these groups in turn.
     pub(in crate::engine) asks: bool,
 }
 
-/// A neighbour that has not given what it told of.
+/// A neighbour that has not given a frame that it announced.
 #[derive(Debug, Default)]
 struct Silent {
-    /// How often it has been doubted since it gave something that it was asked for.
+    /// How often it has been doubted since it last gave a frame that it was asked for.
     times: u32,
-    /// When it is asked again what it keeps, and of which groups.
+    /// When it is asked for a digest again, and of which groups.
     at: Option<Time>,
     groups: BTreeSet<Tag>,
 }
 
-/// See the module's documentation.
+/// The state of repair: digests that are owed, frames that are wanted, and the rates of each link.
 #[derive(Debug)]
 pub(in crate::engine) struct Repair {
     pub(in crate::engine) owed: BTreeMap<Pseudonym, Owed>,
-    /// Of each flow what has come since neighbours beside the tree were told last.
+    /// The frames that have come since the last announcement beside the tree, by flow: the group, and the lowest and
+    /// highest number.
     pub(in crate::engine) fresh: BTreeMap<Flow, (Tag, u64, u64)>,
     pub(in crate::engine) naming: Option<Time>,
     pub(in crate::engine) wants: Wants,
     rates: Rates,
     digests: Rates,
-    /// When neighbours were told last, within [`SPACING`].
+    /// When each neighbour was last sent a digest, if that was within [`SPACING`].
     pub(in crate::engine) told: BTreeMap<Pseudonym, Time>,
     silent: BTreeMap<Pseudonym, Silent>,
 }
@@ -113,7 +124,7 @@ impl Default for Repair {
 }
 
 impl Repair {
-    /// A neighbour is to be told what is kept of a group, and asked for the same if `asks`.
+    /// Notes that a neighbour is owed a digest of a group, and is to be asked for one in turn if `asks`.
     pub(in crate::engine) fn owe(&mut self, neighbour: Pseudonym, group: Tag, asks: bool, now: Time) {
         let owed = self.owed(neighbour, asks, now);
         if let Some(groups) = &mut owed.groups {
@@ -124,7 +135,8 @@ impl Repair {
         }
     }
 
-    /// The same of all groups that the two have in common.
+    /// Notes that a neighbour is owed a digest of all groups that the two have in common, and is to be asked for one in
+    /// turn.
     pub(in crate::engine) fn owe_all(&mut self, neighbour: Pseudonym, now: Time) {
         self.owed(neighbour, true, now).groups = None;
     }
@@ -137,7 +149,8 @@ impl Repair {
         owed
     }
 
-    /// A neighbour has not given what it told of in a group: it is to be asked later what it keeps then.
+    /// Notes that a neighbour has not given a frame that it announced in a group: it is asked for another digest of the
+    /// group later.
     fn doubt(&mut self, neighbour: Pseudonym, group: Tag, now: Time) {
         let silent = self.silent.entry(neighbour).or_default();
         silent.groups.insert(group);
@@ -147,7 +160,7 @@ impl Repair {
         }
     }
 
-    /// What those who have given nothing keep is asked now.
+    /// Asks the neighbours that have failed to give frames, and are due, for a digest.
     fn ask_silent(&mut self, now: Time) {
         let due = |(_, silent): &(&Pseudonym, &mut Silent)| silent.at.is_some_and(|at| at <= now);
         let due = self.silent.iter_mut().filter(due);
@@ -158,14 +171,14 @@ impl Repair {
         }
     }
 
-    /// A frame has come, which somebody may have been asked for.
+    /// Notes that a frame has come, whether or not a neighbour had been asked for it.
     pub(in crate::engine) fn came(&mut self, flow: &Flow, number: u64, now: Time) {
         if let Some(giver) = self.wants.came(flow, number, now) {
             self.silent.entry(giver).and_modify(|silent| silent.times = 0);
         }
     }
 
-    /// A frame is new on the shelf.
+    /// Notes a new frame on the shelf, which is to be announced beside the tree.
     pub(in crate::engine) fn note(&mut self, group: Tag, flow: Flow, number: u64, now: Time) {
         if let Some((_, first, last)) = self.fresh.get_mut(&flow) {
             (*first, *last) = (number.min(*first), number.max(*last));
@@ -175,20 +188,20 @@ impl Repair {
         self.naming.get_or_insert(now + NAMING);
     }
 
-    /// A link takes frames again: what is owed to the neighbour is told now.
+    /// Makes the digest that is owed to a neighbour due now, since a link to it takes frames again.
     pub(in crate::engine) fn hurry(&mut self, neighbour: &Pseudonym, now: Time) {
         if let Some(owed) = self.owed.get_mut(neighbour) {
             owed.at = self.told.get(neighbour).map_or(now, |told| now.max(*told + SPACING));
         }
     }
 
-    /// A link is gone.
+    /// Forgets the rates of a link that is gone.
     pub(in crate::engine) fn forget_link(&mut self, link: LinkId) {
         self.rates.forget(link);
         self.digests.forget(link);
     }
 
-    /// A neighbour is none any more: its next link begins with a comparison.
+    /// Forgets the doubts about a neighbour whose last link is gone; its next link begins with a comparison.
     pub(in crate::engine) fn forget_neighbour(&mut self, neighbour: &Pseudonym) {
         self.silent.remove(neighbour);
     }
@@ -201,7 +214,7 @@ impl Repair {
 }
 
 impl Groups {
-    /// A neighbour pushes a frame: what comes before it in its flow and is missing is wanted too.
+    /// Handles a pushed frame: the missing numbers just before it in its flow are wanted too.
     pub(in crate::engine) fn want_before(
         &mut self,
         core: &mut Core,
@@ -216,7 +229,7 @@ impl Groups {
         self.want_all(core, *from, group, flow, (first, last), at);
     }
 
-    /// Answers how many numbers there were.
+    /// Wants a range of numbers of a flow from a teller. Returns how many numbers the range has.
     fn want_all(
         &mut self,
         core: &mut Core,
@@ -234,7 +247,7 @@ impl Groups {
         last - first + 1
     }
 
-    /// A neighbour is there, or there again: both tell what they keep.
+    /// Has this node and a neighbour whose link has come up or recovered exchange digests of their common groups.
     pub(in crate::engine) fn compare_groups(&mut self, core: &mut Core, neighbours: &mut Neighbours, link: LinkId) {
         if let Some(neighbour) = self.neighbour_at(neighbours, link) {
             self.repair.owe_all(neighbour, core.now.time);
@@ -278,7 +291,8 @@ impl Groups {
         }
     }
 
-    /// Whether a frame may be given over a link.
+    /// Whether the publisher's policy, where it is known, and the frame's segment allow that a frame is given over a
+    /// link.
     pub(in crate::engine) fn may_go(
         &self,
         core: &Core,
@@ -323,7 +337,7 @@ impl Groups {
         for (flow, number) in numbers.take(WINDOW) {
             let kept = self.shelf.get(&flow, number).filter(|kept| kept.until > core.now.time);
             let Some(kept) = kept.cloned() else { continue };
-            // A quota may be spent by the frame before.
+            // The frame before this one may have spent a quota.
             if neighbours.links.get(link).is_none_or(|link| link.blocked || !link.usable) {
                 if let (Some(neighbour), Some(group)) =
                     (self.neighbour_at(neighbours, link), self.shelf.group_of(&flow))
@@ -354,7 +368,7 @@ impl Groups {
         }
     }
 
-    /// Asks for what is due.
+    /// Sends the requests for frames that are due.
     fn fetch(&mut self, core: &mut Core, neighbours: &mut Neighbours) {
         let (questions, given_up) = self.repair.wants.due(core.now.time);
         core.count(Counter::GroupRepairsFailed, given_up.frames);
@@ -384,7 +398,7 @@ impl Groups {
     }
 }
 
-/// Whether a digest or a request keeps its bounds.
+/// Whether a digest or a request keeps the bounds of the protocol and its ranges ascend.
 fn sound(flows: &[wire_repair::Flow]) -> bool {
     let ascends = |flow: &wire_repair::Flow| {
         flow.ranges.len() <= MAX_RANGES && flow.ranges.iter().all(|(first, last)| first <= last)

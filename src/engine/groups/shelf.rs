@@ -1,16 +1,17 @@
-//! The shelf: group frames kept until their deadline, so that whoever missed one gets it.
+//! Shelf: group frames kept until their deadline, so that a device that missed one gets it.
 //!
-//! **Mechanism.** The frames that a publisher seals under one salt are numbered from 0, outside the seal: a *flow*. Of each flow the
-//! shelf knows which numbers have been here, so that no frame is handed on twice, and keeps the frames themselves until their
-//! deadline. What one neighbour has and another lacks are then ranges of numbers: a digest of a group is a few dozen bytes, however
-//! many frames it stands for.
+//! **Mechanism.** The frames that a publisher seals under one salt are numbered from 0, outside the seal; they form a
+//! *flow*. For each flow the shelf knows which numbers have been here, so that no frame is handed on twice, and keeps
+//! the frames themselves until their deadline. What one neighbour has and another lacks are then ranges of numbers: a
+//! digest of a group takes a few dozen bytes, however many frames it stands for.
 //!
 //! Invariants
-//! 1. A number that has been here stays known for as long as its flow is, even when its frame has gone.
-//! 2. Frames take at most [`MAX_BYTES`]. Drop policy: of the publisher that has most, the frame that came first goes
-//!    (`group_frames_unkept`), so that nobody's publications push out those of somebody who has fewer.
-//! 3. At most [`MAX_FLOWS`] flows. Drop policy: of the publisher that has most, the one longest silent goes (`group_flows_forgotten`).
-//! 4. The numbers of a flow are at most [`MAX_RANGES`] ranges. Drop policy: the lowest gap is taken for closed.
+//! 1. A number that has been here stays known for as long as its flow is known, even when its frame is no longer kept.
+//! 2. Frames take at most [`MAX_BYTES`]. Drop policy: the frame that came first of the publisher whose frames take most
+//!    goes (`group_frames_unkept`), so that no publisher pushes out the frames of one that has fewer.
+//! 3. There are at most [`MAX_FLOWS`] flows. Drop policy: of the publisher that has most, the flow that has been silent
+//!    longest goes (`group_flows_forgotten`).
+//! - The numbers of a flow form at most [`MAX_RANGES`] ranges. Drop policy: the lowest gap is taken for closed.
 
 use crate::delivery::lane::SendPolicy;
 use crate::delivery::ranges::Ranges;
@@ -22,13 +23,13 @@ use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Most bytes of frames kept.
+/// Most bytes of frames that are kept.
 pub(in crate::engine) const MAX_BYTES: usize = 16 * 1024 * 1024;
-/// Most flows known.
+/// Most flows that are known.
 pub(in crate::engine) const MAX_FLOWS: usize = 8_192;
 /// Most ranges of numbers in a flow.
 const MAX_RANGES: usize = 64;
-/// What a frame takes besides its bytes.
+/// Bytes that a frame is counted with besides its own.
 const FRAME_BYTES: usize = 128;
 
 /// A publisher's credential, and the salt under which it seals.
@@ -37,21 +38,22 @@ pub(in crate::engine) type Flow = (CredentialHash, [u8; 16]);
 /// A frame on the shelf.
 #[derive(Clone, Debug)]
 pub(in crate::engine) struct Kept {
-    /// Signed, as it came.
+    /// The signed frame, as it came.
     pub data: Bytes,
-    /// When it came to this device, or to one before it that it was fetched from.
+    /// When it came to this device, or to the device that it was fetched from.
     pub came: Time,
-    /// Its deadline, by the monotonic clock and by its publisher's.
+    /// Its deadline by this device's monotonic clock.
     pub until: Time,
+    /// Its deadline by its publisher's clock.
     pub expiry: Unix,
     /// Its segment.
     pub segment: u8,
-    /// What this device's own publication asks of its way; nothing of others' is known.
+    /// The send policy of this device's own publication; `None` for frames of others, whose policy is not known.
     pub send_policy: Option<Arc<SendPolicy>>,
 }
 
 impl Kept {
-    /// By how many microseconds the clock that sealed it is behind this device's as that is now.
+    /// Returns by how many microseconds the clock that sealed the frame is behind this device's present clock.
     pub(in crate::engine) fn behind(&self, now: Now) -> i64 {
         let signed = |micros| i64::try_from(micros).unwrap_or(i64::MAX);
         let left = signed(self.until.0).saturating_sub(signed(now.time.0));
@@ -64,37 +66,38 @@ struct Known {
     group: Tag,
     seen: Ranges,
     kept: BTreeMap<u64, Kept>,
-    /// What its frames tell of its publisher's clock.
+    /// What the flow's frames tell about its publisher's clock.
     lag: Lag,
 }
 
-/// See the module's documentation.
+/// The flows that are known, and the frames that are kept.
 #[derive(Debug)]
 pub(in crate::engine) struct Shelf {
     most: usize,
     flows: BTreeMap<Flow, Known>,
     by_group: BTreeSet<(Tag, Flow)>,
     shares: Shares<Flow, CredentialHash>,
-    /// Frames in the order in which they came, by publisher.
+    /// The frames of each publisher in the order in which they came.
     order: BTreeMap<CredentialHash, BTreeSet<(Time, Flow, u64)>>,
-    /// Bytes by publisher, and the same the other way round.
+    /// The bytes that each publisher's frames take.
     weights: BTreeMap<CredentialHash, usize>,
+    /// The publishers in the order of these bytes.
     heaviest: BTreeSet<(usize, CredentialHash)>,
     bytes: usize,
     due: BTreeSet<(Time, Flow, u64)>,
 }
 
-/// What had to go.
+/// What was dropped to make room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::engine) struct Gone {
-    /// Frames, before their deadline.
+    /// Frames that were dropped before their deadline.
     pub frames: u64,
-    /// Flows.
+    /// Flows that were forgotten.
     pub flows: u64,
 }
 
 impl Shelf {
-    /// An empty one for so many bytes.
+    /// Creates an empty shelf for at most so many bytes of frames.
     pub(in crate::engine) fn new(most: usize) -> Self {
         Self {
             most,
@@ -114,22 +117,23 @@ impl Shelf {
         self.flows.len()
     }
 
-    /// What the frames take, in bytes.
+    /// The size of all kept frames in bytes, with their overhead.
     pub(in crate::engine) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Whether a frame has been here.
+    /// Whether a frame of that number has been here, kept or not.
     pub(in crate::engine) fn has_seen(&self, flow: &Flow, number: u64) -> bool {
         self.flows.get(flow).is_some_and(|known| known.seen.contains(number))
     }
 
-    /// What frames of a flow tell of its publisher's clock.
+    /// What the frames of a flow tell about its publisher's clock.
     pub(in crate::engine) fn lag(&self, flow: &Flow) -> Lag {
         self.flows.get(flow).map(|known| known.lag).unwrap_or_default()
     }
 
-    /// Takes up what a frame has told, which need not be kept; answers what had to go for its flow.
+    /// Sets what is known of the clock of a flow's publisher, and enters the flow if it is new; no frame need be kept.
+    /// Returns what was dropped to make room for the flow.
     pub(in crate::engine) fn set_lag(&mut self, group: Tag, flow: Flow, lag: Lag) -> Gone {
         let gone = if self.flows.contains_key(&flow) { Gone::default() } else { self.enter(group, flow) };
         if let Some(known) = self.flows.get_mut(&flow) {
@@ -138,14 +142,15 @@ impl Shelf {
         gone
     }
 
-    /// This device's clock was set forward by so many microseconds: all publishers' are as much further behind.
+    /// Handles a step of this device's clock, forward by `by` microseconds: all publishers' clocks are that much
+    /// further behind.
     pub(in crate::engine) fn handle_clock_step(&mut self, by: i64) {
         for known in self.flows.values_mut() {
             known.lag.handle_step(by);
         }
     }
 
-    /// A flow is there from now on.
+    /// Enters a flow. Returns what was dropped to make room for it.
     fn enter(&mut self, group: Tag, flow: Flow) -> Gone {
         let mut gone = Gone::default();
         if let Some(oldest) = self.shares.enter(flow.0, flow) {
@@ -159,7 +164,7 @@ impl Shelf {
         gone
     }
 
-    /// Puts a frame on the shelf that has not been here; answers what had to go for it.
+    /// Puts a frame on the shelf, unless its number has been here. Returns what was dropped to make room for it.
     pub(in crate::engine) fn put(&mut self, group: Tag, flow: Flow, number: u64, frame: Kept) -> Gone {
         let mut gone = self.enter(group, flow);
         let Some(known) = self.flows.get_mut(&flow) else { return gone };
@@ -182,12 +187,12 @@ impl Shelf {
         gone
     }
 
-    /// A frame, if it is kept.
+    /// Returns a frame; `None` if it is not kept.
     pub(in crate::engine) fn get(&self, flow: &Flow, number: u64) -> Option<&Kept> {
         self.flows.get(flow)?.kept.get(&number)
     }
 
-    /// The flows of a group of which fitting frames are kept, each with the ranges of their numbers.
+    /// Returns the flows of a group that have frames for which `fits` holds, each with the ranges of their numbers.
     pub(in crate::engine) fn kept<'a>(
         &'a self,
         group: &Tag,
@@ -202,12 +207,12 @@ impl Shelf {
         })
     }
 
-    /// The group of a flow.
+    /// Returns the group of a flow; `None` if the flow is not known.
     pub(in crate::engine) fn group_of(&self, flow: &Flow) -> Option<Tag> {
         self.flows.get(flow).map(|known| known.group)
     }
 
-    /// The ranges of numbers of a flow, within one, that have not been here.
+    /// Returns the numbers within a range of a flow that have not been here, as ranges.
     pub(in crate::engine) fn missing(&self, flow: &Flow, (first, last): (u64, u64)) -> Vec<(u64, u64)> {
         match self.flows.get(flow) {
             Some(known) => known.seen.missing(first, last),
@@ -215,21 +220,22 @@ impl Shelf {
         }
     }
 
-    /// Numbers before one that have not been here, as the last range of them; nothing for a flow that begins with that one here.
+    /// Returns the last range of numbers before `number` that have not been here; `None` if there is none, as in a flow
+    /// that begins here with that number.
     pub(in crate::engine) fn gap_before(&self, flow: &Flow, number: u64) -> Option<(u64, u64)> {
         let known = self.flows.get(flow)?;
         let (lowest, _) = known.seen.iter().next()?;
         known.seen.missing(lowest, number.checked_sub(1)?).pop()
     }
 
-    /// Frames whose deadline has passed go.
+    /// Drops the frames whose deadline has passed.
     pub(in crate::engine) fn expire(&mut self, now: Time) {
         while let Some((_, flow, number)) = self.due.first().copied().filter(|(until, ..)| *until <= now) {
             self.drop_frame(&flow, number);
         }
     }
 
-    /// When the next one does.
+    /// Returns when the next frame's deadline passes.
     pub(in crate::engine) fn next_wake(&self) -> Option<Time> {
         self.due.first().map(|(until, ..)| *until)
     }
@@ -270,7 +276,7 @@ impl Shelf {
     }
 }
 
-/// Ascending numbers as ranges.
+/// Returns ascending numbers as ranges.
 fn ranges(numbers: impl Iterator<Item = u64>) -> Vec<(u64, u64)> {
     let mut ranges: Vec<(u64, u64)> = Vec::new();
     for number in numbers {
@@ -297,6 +303,7 @@ mod tests {
         Kept { data: vec![1; bytes].into(), came, until, expiry: Unix(0), segment: 0, send_policy: None }
     }
 
+    /// Invariant 1.
     #[test]
     fn what_has_been_here_stays_known_when_its_frame_has_gone() {
         let mut shelf = Shelf::new(MAX_BYTES);
@@ -314,6 +321,7 @@ mod tests {
         assert_eq!((shelf.bytes(), shelf.kept(&GROUP, |_| true).count(), shelf.flows()), (0, 0, 1));
     }
 
+    /// Invariant 2.
     #[test]
     fn who_publishes_much_loses_its_own_frames_first() {
         let mut shelf = Shelf::new(10 * (100 + FRAME_BYTES));

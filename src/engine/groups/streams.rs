@@ -1,16 +1,20 @@
-//! Streams of publishers as they come in: put in order, handed to subscriptions, and what is missing told to those whom it concerns.
+//! Streams: incoming streams of publishers, put in order and handed to subscriptions; gaps are reported to the
+//! subscriptions that they concern.
 //!
-//! **Order.** Within a stream by its numbers; which stream comes first, and how long one waits for another, is `succession`.
+//! **Order.** Within a stream, messages are ordered by their numbers; which stream comes first, and how long one waits
+//! for another, is decided by `succession`.
 //!
-//! What was missed, and how that is told, is `missing`.
+//! What was missed, and how it is reported, is decided by `missing`.
 //!
 //! Invariants
-//! 1. A closed stream is handed over no more.
-//! 2. At most [`MAX_STREAMS`] streams. Drop policy: of the publisher that has most, the one longest silent goes
-//!    (`group_streams_forgotten`). At most [`MAX_TOPICS`] topics in all of them; drop policy: of the publisher that has most, the one
-//!    known longest is forgotten (`group_topics_forgotten`), and what is missed before its next message is not told.
-//! 3. What is held back lies on the shelf and nowhere else: what the shelf drops is missing. Streams that hold something back have equal parts of
-//!    [`MAX_HELD_TOGETHER`] frames, and each [`MAX_HELD`]; drop policy: the gap before the first that is held is given up.
+//! 1. Messages of a closed stream are no longer handed over.
+//! 2. There are at most [`MAX_STREAMS`] streams. Drop policy: of the publisher that has most, the one that has been
+//!    silent longest goes (`group_streams_forgotten`). There are at most [`MAX_TOPICS`] topics in all of them; drop
+//!    policy: of the publisher that has most, the one that has been known longest is forgotten
+//!    (`group_topics_forgotten`), and what is missed before its next message is not reported.
+//! 3. Streams that hold early frames back share [`MAX_HELD_TOGETHER`] frames equally, and each may hold [`MAX_HELD`].
+//! - Early frames are kept on the shelf and nowhere else: one that the shelf drops is missing. Drop policy, where a
+//!   stream would hold too many: the gap before the first held frame is given up.
 
 use crate::counter::Counter;
 use crate::delivery::reorder::{Released, Reorder};
@@ -30,21 +34,21 @@ use crate::wire::{self, topic};
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Most streams kept in order.
+/// Most incoming streams.
 pub(in crate::engine) const MAX_STREAMS: usize = 4_096;
-/// Most topics known in them.
+/// Most topics that are known in all of them.
 pub(in crate::engine) const MAX_TOPICS: usize = 32_768;
-/// Most early frames that a stream may always hold back.
+/// Early frames that a stream may always hold back.
 pub(in crate::engine) const MAX_HELD: usize = 256;
-/// Most early frames that streams hold back together, each an equal part of them, if that is more.
+/// Early frames that all streams share equally, if a stream's part of them is more than [`MAX_HELD`].
 const MAX_HELD_TOGETHER: usize = 32_768;
-/// How much longer before a subscription a stream must have begun for that to be certain.
+/// The least time between the beginnings of a stream and a subscription for their order to be certain.
 pub(in crate::engine) const MARGIN: Duration = Duration::from_secs(1);
 
-/// A publisher's credential and its stream.
+/// A publisher's credential and the id of its stream.
 pub(in crate::engine) type Key = (CredentialHash, StreamId);
 
-/// A frame whose signature has been verified, of a group that somebody here listens to.
+/// A frame whose signature has been verified, of a group with a subscription on this device.
 #[derive(Debug)]
 pub(in crate::engine) struct Received {
     pub(in crate::engine) group: String,
@@ -57,12 +61,12 @@ pub(in crate::engine) struct Received {
     pub(in crate::engine) came: Time,
     pub(in crate::engine) until: Time,
     pub(in crate::engine) term: Term,
-    /// Start of the epoch of its sender's credential.
+    /// The start of the epoch of its sender's credential.
     pub(in crate::engine) start: Unix,
 }
 
 impl Received {
-    /// A message in it, as the application gets it.
+    /// Returns a message of the frame as the application gets it.
     pub(in crate::engine) fn published(&self, message: &GroupMessage<'_>) -> Published {
         Published {
             topic: message.topic.to_owned(),
@@ -74,80 +78,81 @@ impl Received {
     }
 }
 
-/// A publisher's stream to a group, as it comes in.
+/// An incoming stream of a publisher to a group.
 #[derive(Debug)]
 pub(in crate::engine) struct Incoming {
-    /// Start of the epoch of its publisher's credential.
+    /// The start of the epoch of its publisher's credential.
     pub(in crate::engine) start: Unix,
-    /// Its publisher, if that is a contact, and the group.
+    /// Its publisher and the group; `None` if the publisher is no contact.
     pub(in crate::engine) place: Option<(Name, String)>,
-    /// When its first frame came to the mesh, or to those whom it was fetched from, and when that came here.
+    /// When its first frame came, here or to the device that it was fetched from.
     pub(in crate::engine) came: Time,
+    /// When that frame came here.
     pub(in crate::engine) entered: Time,
     /// When the latest of its frames came.
     pub(in crate::engine) latest: Time,
-    /// What was sent up to then is taken for heard.
+    /// Frames sent up to this time are taken for heard.
     barred: Unix,
     pub(in crate::engine) order: Reorder<Held>,
-    /// The same by this device's clock, if that was after the oldest subscription.
+    /// When the stream began, by this device's clock, if it certainly began after the oldest subscription in its group.
     pub(in crate::engine) began: Option<Time>,
     pub(in crate::engine) topics: BTreeMap<String, Last>,
     /// Its place among the streams of the same contact.
     pub(in crate::engine) succession: Succession,
     pub(in crate::engine) ended: bool,
     pub(in crate::engine) closed: bool,
-    /// Of a closed one: subscriptions that have stood since then have missed what comes of it.
+    /// For a closed stream: subscriptions that began by then have missed its further messages.
     pub(in crate::engine) concerns: Option<Time>,
-    /// When the latest of it that is missing was published, as far as is known.
+    /// When the latest of its missing frames was published, as far as is known.
     pub(in crate::engine) lacks: Option<Time>,
-    /// By how many microseconds frames came here later than they were sent, by both clocks: of all the least.
+    /// By how many microseconds frames came later than they were sent, by both clocks: the least of all its frames.
     pub(in crate::engine) behind: i64,
 }
 
-/// What was heard last of a topic.
+/// The message of a topic that was heard last.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::engine) struct Last {
     pub(in crate::engine) number: u64,
-    /// When it came, here or to those whom it was fetched from.
+    /// When it came, here or to the device that it was fetched from.
     pub(in crate::engine) at: Time,
     /// By how many microseconds it came later than it was sent, by both clocks.
     pub(in crate::engine) behind: i64,
 }
 
 impl Last {
-    /// When it was published, as far as is known, if the frames of its stream came so much later than they were sent, of all the least: whoever
-    /// has listened since before then has missed what follows.
+    /// Estimates when it was published, given the `least` delay of all frames of its stream: subscriptions that began
+    /// before then have missed what follows.
     pub(in crate::engine) fn published(&self, least: i64) -> Time {
         self.at - late(self.behind, least)
     }
 }
 
-/// For how long a frame was under way beyond what others are.
+/// Returns how much longer a frame was under way than others are.
 pub(in crate::engine) fn late(behind: i64, least: i64) -> Duration {
-    // What is as long under way as usual is not late, however soon others seemed to come: the clock may have been set since.
+    // A usual transit time is not late, however soon other frames seemed to come: the clock may have been set since.
     let late = if lag::is_usual(behind) { 0 } else { behind.saturating_sub(least) };
     Duration::from_micros(u64::try_from(late).unwrap_or(0))
 }
 
-/// A frame in its place, with what was sealed in it if it was opened just now.
+/// A frame in its place, with its plain text if it was opened just now.
 #[derive(Debug)]
 pub(in crate::engine) struct Held {
     frame: Received,
     plain: Option<Vec<u8>>,
 }
 
-/// See the module's documentation.
+/// The incoming streams, and the topics that are known in them.
 #[derive(Debug)]
 pub(in crate::engine) struct Streams {
     pub(in crate::engine) streams: BTreeMap<Key, Incoming>,
-    /// Of each publisher the streams, as they were last heard.
+    /// The streams of each publisher, in the order in which they were last heard.
     shares: Shares<Key, CredentialHash>,
     topics: Shares<(Key, String), CredentialHash>,
-    /// Those that hold something back, so that nobody has to look through all.
+    /// The streams that hold frames back, so that not all have to be searched.
     pub(in crate::engine) holding: BTreeSet<Key>,
-    /// Of each contact and group the stream heard last.
+    /// The latest stream of each contact and group.
     pub(in crate::engine) latest: BTreeMap<(Name, String), Key>,
-    /// Streams that may have gone on unheard, or begun so, and when that is to be told.
+    /// The streams that may have gone on or begun unheard, and when this is to be reported.
     pub(in crate::engine) doubts: BTreeSet<(Time, Key)>,
 }
 
@@ -163,17 +168,17 @@ impl Streams {
         }
     }
 
-    /// Whether a stream has got past `count` messages from `first` on, or `None` if the stream is unknown.
+    /// Whether a stream has got past `count` messages from `first` on; `None` if the stream is unknown.
     pub(in crate::engine) fn has_passed(&self, key: &Key, first: u64, count: u64) -> Option<bool> {
         Some(self.streams.get(key)?.order.has_passed(first, count))
     }
 
-    /// How many streams, and topics in them.
+    /// Returns how many streams are known, and how many topics in them.
     pub(in crate::engine) fn len(&self) -> (usize, usize) {
         (self.streams.len(), self.topics.len())
     }
 
-    /// This device's clock was set forward by so many microseconds: what comes seems to come as much later.
+    /// Handles a step of this device's clock, forward by `by` microseconds: frames seem to come that much later.
     pub(in crate::engine) fn handle_clock_step(&mut self, by: i64) {
         for stream in self.streams.values_mut().filter(|stream| stream.behind < i64::MAX) {
             stream.behind = stream.behind.saturating_add(by);
@@ -186,7 +191,7 @@ impl Streams {
             let stream = self.streams.get(key)?;
             let before = stream.succession.predecessor.and_then(|(key, until)| Some((self.streams.get(&key)?, until)));
             let waits_until = match before.filter(|(before, _)| !before.closed) {
-                // It is woken with the one that it waits for, or when it can wait no longer.
+                // It is woken with the stream that it waits for, or when it can wait no longer.
                 Some((before, _)) if before.order.holds() => return stream.order.due(),
                 Some((before, until)) => (!before.ended).then_some(until),
                 None => stream.succession.alone_until,
@@ -209,7 +214,7 @@ impl Streams {
         self.doubts.retain(|(_, doubted)| doubted != key);
     }
 
-    /// What was heard last of a stream's topics is of no more use.
+    /// Forgets which messages of a stream's topics were heard last, since they are of no more use.
     pub(in crate::engine) fn forget_topics(&mut self, key: &Key) {
         let topics = self.streams.get_mut(key).map(|stream| core::mem::take(&mut stream.topics));
         for topic in topics.unwrap_or_default().into_keys() {
@@ -217,14 +222,14 @@ impl Streams {
         }
     }
 
-    /// How many frames a stream may hold back.
+    /// How many frames a stream may hold back at present.
     fn most_held(&self) -> usize {
         (MAX_HELD_TOGETHER / self.holding.len().max(1)).max(MAX_HELD)
     }
 }
 
 impl Groups {
-    /// Makes room for a stream that is new here.
+    /// Enters the stream of a frame, with room made for it if it is new; for a known one, notes that it was heard.
     fn enter_stream(&mut self, core: &mut Core, key: Key, frame: &Received, opened: Unix) {
         let oldest = self.multicast.streams.shares.enter(key.0, key);
         if let Some(oldest) = oldest {
@@ -265,7 +270,7 @@ impl Groups {
         streams.streams.insert(key, stream);
     }
 
-    /// A message of a topic is handed over that came in this frame: what was known of the topic before.
+    /// Notes a message that is about to be handed over. Returns what was known of its topic before.
     pub(in crate::engine) fn note_topic(
         &mut self,
         core: &mut Core,
@@ -278,7 +283,7 @@ impl Groups {
         let Some(stream) = streams.streams.get_mut(&key) else { return Known::default() };
         let known = Known::of(stream, message.topic);
         if let Some(last) = stream.topics.get_mut(message.topic) {
-            // One that was fetched may have come to its giver before the one before it came here.
+            // A fetched message may have come to its giver before its predecessor came here.
             *last = if now.at < last.at { Last { number: now.number, ..*last } } else { now };
             return known;
         }
@@ -289,7 +294,7 @@ impl Groups {
         if let Some((of, topic)) = streams.topics.enter(key.0, (key, message.topic.to_owned())) {
             if let Some(stream) = streams.streams.get_mut(&of) {
                 stream.topics.remove(&topic);
-                // What is heard of it next does not tell what was missed.
+                // The next message of the topic does not tell what was missed before it.
                 stream.began = None;
             }
             core.count(Counter::GroupTopicsForgotten, 1);
@@ -297,7 +302,8 @@ impl Groups {
         known
     }
 
-    /// Hands a message to the subscriptions that it is for, each with how many it has missed before it; answers whether there are any.
+    /// Hands a message to the matching subscriptions, each with how many messages it has missed before it. Returns
+    /// whether there are any.
     pub(in crate::engine) fn hand_to_subscribers(
         &mut self,
         core: &mut Core,
@@ -317,14 +323,14 @@ impl Groups {
         heard
     }
 
-    /// Opens a frame that was held back, if the shelf still has it.
+    /// Opens a frame that was held back; `None` if the shelf no longer has it or it cannot be opened.
     fn open_kept(&mut self, core: &Core, frame: &Received) -> Option<Vec<u8>> {
         let data = self.shelf.get(&frame.flow, frame.number)?.data.clone();
         let (_, parsed) = crate::engine::groups::group_frames::parse(&data)?;
         core.membership.groups().open(&parsed, &frame.group, &frame.sender).ok()
     }
 
-    /// Takes a frame of a group that somebody here listens to.
+    /// Takes a frame of a group with a subscription here, and hands over the messages that are in order.
     pub(in crate::engine) fn receive(&mut self, core: &mut Core, frame: Received, plain: Vec<u8>) {
         let Ok(batch) = wire::decode::<GroupBatch<'_>>(&plain) else {
             return core.count(Counter::GroupFramesMalformed, 1);
@@ -341,7 +347,7 @@ impl Groups {
         let (key, first) = ((frame.flow.0, batch.stream), batch.first);
         let count = if batch.ends { 1 } else { batch.messages.len() as u64 };
         let batch_pause = Duration::from_millis(batch.pause.into());
-        // What may have been heard before says nothing of when a stream began for those who listen now.
+        // Frames that may have been heard before do not tell when a stream began for the present subscriptions.
         let known = self.multicast.streams.streams.get(&key).map(|stream| stream.barred);
         if frame.sent <= known.unwrap_or_else(|| self.heard.barred(&key.0)) {
             return core.count(Counter::GroupFramesHeardBefore, 1);
@@ -349,7 +355,7 @@ impl Groups {
         self.enter_stream(core, key, &frame, Unix(batch.began));
         let now = core.now.time;
         let behind = self.behind(core, &frame);
-        // There is one before it that is for somebody here, and has not been here.
+        // Whether the frame before it concerns a subscription here and has not been here.
         let follows =
             first > 1 && !frame.number.checked_sub(1).is_some_and(|one| self.shelf.has_seen(&frame.flow, one));
         let lacks = follows && Some(frame.came - batch_pause) > self.multicast.listens_since(&frame.group);
@@ -375,7 +381,8 @@ impl Groups {
         }
     }
 
-    /// Hands over what is in order, or has waited long enough; then what has waited for that.
+    /// Hands over the frames of a stream that are in order or have waited long enough; then those of streams that
+    /// waited for it.
     pub(in crate::engine) fn hand_over(&mut self, core: &mut Core, key: Key) {
         let now = core.now.time;
         let most = self.multicast.streams.most_held();
@@ -430,7 +437,7 @@ impl Groups {
         let passed = self.heard.pass((key.0, frame.term), frame.sent, core.now.unix, core.journal.turn());
         core.journal.extend(passed.writes);
         core.count(Counter::GroupPublishersForgotten, passed.forgotten);
-        // Of those that were handed over one after another the first, and how many.
+        // The first of the consecutive messages that were handed over, and how many there are.
         let mut run: Option<(usize, u32)> = None;
         for (at, message) in batch.messages.iter().enumerate().skip(skip) {
             let known = self.note_topic(core, key, message, &frame);

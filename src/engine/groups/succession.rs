@@ -1,13 +1,16 @@
-//! Which of a publisher's streams follows which, and how long one waits for the one before it.
+//! Succession: which of a publisher's streams follows which, and how long one waits for the one before it.
 //!
-//! Streams of one contact in a group follow each other, those under one credential by their ordinals, others as they came: one waits
-//! while its predecessor holds something back, or, across the turn of an epoch, for a moment until that has ended; and the first after a
-//! restart of its publisher for a moment if none from before it is known. Once its successor has been heard, a stream is closed: what
-//! comes of it yet is told as missed. Publishers that are no contacts have a new pseudonym each epoch, and nobody knows which go together.
+//! The streams of one contact in a group follow each other: those under one credential by their ordinals, others in the
+//! order in which they came. A stream waits while its predecessor holds frames back, or, across the turn of an epoch,
+//! for a moment until the predecessor has ended. The first stream after a restart of its publisher waits for a moment
+//! if none from before the restart is known. Once its successor has been heard, a stream is closed, and its further
+//! messages are reported as missed. A publisher that is no contact has a new pseudonym each epoch, and no subscriber
+//! knows which of these belong together.
 //!
 //! Invariants
-//! 1. A stream that is closed stays so, and nothing waits for it.
-//! 2. Nothing is held back for longer than `delivery::reorder` says: then what stands before it gives up as well.
+//! 1. A stream that is closed stays closed, and no stream waits for it.
+//! - No frame is held back for longer than `delivery::reorder` allows: then the streams before it give up their gaps as
+//!   well.
 
 use crate::engine::core::Core;
 use crate::engine::groups::missing::GRACE;
@@ -17,10 +20,11 @@ use crate::id::Name;
 use crate::time::Time;
 use core::time::Duration;
 
-/// How long a stream waits for one of an epoch before to say that it has ended.
+/// How long a stream waits for one of an earlier epoch or process to end.
 const TURN: Duration = Duration::from_millis(500);
 
-/// A publisher that was heard in an epoch so lately has not been started again since with its clock in an earlier one: what comes of that is late.
+/// How recently a publisher must have been heard in an epoch for a stream of an earlier epoch to count as late. After a
+/// longer silence the publisher may have been restarted with its clock in that earlier epoch.
 const STARTED_AGAIN: Duration = Duration::from_secs(5);
 
 /// A stream's place among those of the same contact.
@@ -28,18 +32,19 @@ const STARTED_AGAIN: Duration = Duration::from_secs(5);
 pub(in crate::engine) struct Succession {
     /// The stream that it follows, and until when it waits for that to end.
     pub(in crate::engine) predecessor: Option<(Key, Time)>,
-    /// The one that follows it.
+    /// The stream that follows it.
     pub(in crate::engine) successor: Option<Key>,
-    /// Until when one from before a restart of its publisher may come first.
+    /// Until when it waits for a stream from before a restart of its publisher; `None` if it does not.
     pub(in crate::engine) alone_until: Option<Time>,
-    /// Whether nothing has been heard of its publisher's stream of the epoch before, though there was one.
+    /// Whether no frame of its publisher's stream of the epoch before has been heard, though there was such a stream.
     pub(in crate::engine) orphaned: bool,
 }
 
 impl Streams {
-    /// Puts a stream that is new here before or behind the one that was heard last of its publisher. Under one credential the lower ordinal is
-    /// the earlier one; else the one of the later epoch comes after the other, unless that one begins to be heard when it has been silent for
-    /// [`STARTED_AGAIN`]: a device that was restarted may have another time. So when they began by their publisher's clock says little.
+    /// Puts a new stream before or behind the latest one of its publisher. Under one credential, the lower ordinal is
+    /// the earlier one. Otherwise the one of the later epoch comes second, unless the one of the earlier epoch begins
+    /// to be heard after the other has been silent for [`STARTED_AGAIN`]: a device that was restarted may have another
+    /// time. So the times at which they began by their publisher's clock say little.
     pub(in crate::engine) fn take_place(
         &mut self,
         key: Key,
@@ -60,11 +65,12 @@ impl Streams {
         if stream.succession.orphaned {
             self.doubts.insert((now + GRACE, key));
         }
-        // Of one process a stream that another follows in the same epoch has ended. What has come of it may still be incomplete otherwise.
+        // Of two streams of one process in the same epoch, the earlier one has ended. Otherwise more of its frames may
+        // still come.
         let until = |before: &Key, after: &Key| if process(before) == process(after) { now } else { now + TURN };
         match latest.and_then(|latest| Some((latest, self.streams.get_mut(&latest)?))) {
             Some((last, later)) if comes_before((&key, stream), (&last, later), now) => {
-                // It comes late: nothing of it may follow what has been heard of its successor.
+                // It comes late: its messages must not follow those of its successor that have been heard.
                 stream.closed = !later.topics.is_empty() || later.succession.predecessor.is_some();
                 later.succession.orphaned &= stream.start + epoch < later.start;
                 if !stream.closed {
@@ -93,14 +99,14 @@ impl Streams {
 }
 
 impl Groups {
-    /// The stream before this one is heard no more.
+    /// Closes the stream before this one.
     pub(in crate::engine) fn close_predecessor(&mut self, core: &Core, key: &Key) {
         let streams = &mut self.multicast.streams;
         let Some(stream) = streams.streams.get_mut(key) else { return };
         let Some((before, _)) = stream.succession.predecessor.take() else { return };
         let now = core.now.time;
         if let Some(stream) = streams.streams.get_mut(&before) {
-            // Where it began is told no more: what comes of it yet is missed by itself.
+            // The gap at its beginning is no longer reported: its further messages are reported as missed one by one.
             (stream.closed, stream.succession.successor, stream.began) = (true, None, None);
             if !stream.topics.is_empty() {
                 stream.concerns = Some(stream.concerns.map_or(stream.entered, |since| since.max(stream.entered)));
@@ -114,7 +120,8 @@ impl Groups {
         streams.holding.remove(&before);
     }
 
-    /// What a stream holds has waited long enough: those before it wait no more for what they miss.
+    /// Has the streams before this one give up what they still lack, since the frames that this one holds have waited
+    /// long enough.
     pub(in crate::engine) fn give_up_before(&mut self, core: &mut Core, key: Key) {
         let now = core.now.time;
         let streams = &mut self.multicast.streams;
@@ -134,13 +141,13 @@ impl Groups {
     }
 }
 
-/// Whether a stream that is new here comes before the one of the same contact that was heard last.
+/// Whether a new stream comes before the latest one of the same contact.
 fn comes_before((key, stream): (&Key, &Incoming), (last, later): (&Key, &Incoming), now: Time) -> bool {
     let (ordinal, after) = (ordinals::ordinal_of(&key.1), ordinals::ordinal_of(&last.1));
     if key.0 == last.0 && ordinal != after {
         return ordinal < after;
     }
-    // What is of a later epoch never does, however late the other has come.
+    // A stream of a later epoch never does, however late the other has come.
     stream.start <= later.start
         && (stream.came < later.came || (stream.start < later.start && now < later.latest + STARTED_AGAIN))
 }

@@ -1,6 +1,7 @@
-//! What neighbours are told of what is kept of groups: digests that are owed to them, and names of what is new.
+//! Telling: how neighbours are told which group frames this node keeps, in digests that are owed to them and in short
+//! notices of new frames.
 //!
-//! When something is owed to whom is decided by `repair`, which also fetches what neighbours tell in turn.
+//! `repair` decides which digest is owed to which neighbour and when; it also fetches what neighbours announce in turn.
 
 use crate::engine::core::Core;
 use crate::engine::groups::Groups;
@@ -14,7 +15,8 @@ use crate::wire::group_repair::{self as wire_repair, GroupHave, MAX_ASKED, MAX_F
 use std::collections::{BTreeMap, BTreeSet};
 
 impl Groups {
-    /// Tells neighbours what is owed to them.
+    /// Sends the digests that are due. A neighbour with no usable link that takes frames is tried again after
+    /// [`AGAIN`].
     pub(in crate::engine) fn tell(&mut self, core: &mut Core, neighbours: &mut Neighbours) {
         let now = core.now.time;
         self.repair.told.retain(|_, told| *told + SPACING > now);
@@ -23,7 +25,7 @@ impl Groups {
         for neighbour in due {
             let Some(mut owed) = self.repair.owed.remove(&neighbour) else { continue };
             if neighbours.links.of(&neighbour).next().is_none() {
-                // Its next link begins with a comparison.
+                // The neighbour has no link; its next link begins with a comparison.
                 continue;
             }
             let link = neighbours.link_under(&neighbour, &Policy::default()).map(|(link, _)| link);
@@ -51,7 +53,7 @@ impl Groups {
         for group in groups {
             let kept = self.shelf.kept(group, |frame| self.may_go(core, neighbours, link, frame));
             flows.extend(kept.map(|((sender, salt), mut ranges)| {
-                // The newest are of use for longest.
+                // Where there are too many ranges, the newest are kept: they are of use for longest.
                 ranges.drain(..ranges.len().saturating_sub(MAX_RANGES));
                 wire_repair::Flow { group: *group, sender, salt, ranges }
             }));
@@ -63,13 +65,13 @@ impl Groups {
         let first = GroupHave { flows: parts.next().unwrap_or_default().to_vec(), tell };
         let rest = parts.map(|flows| GroupHave { flows: flows.to_vec(), tell: Vec::new() });
         for have in core::iter::once(first).chain(rest).collect::<Vec<_>>() {
-            // Behind what has been pushed, so that it is not asked for.
+            // The digest queues behind the frames that were pushed, so that the neighbour does not ask for those.
             neighbours
                 .send_data(core, Leaving::at_once(link, Class::Telemetry, frame::of(Kind::GroupHave, &have).into()));
         }
     }
 
-    /// Names what is new to neighbours beside the trees.
+    /// Announces new frames to neighbours that are in a group's tree but not next to this node in it.
     pub(in crate::engine) fn name_fresh(&mut self, core: &mut Core, neighbours: &mut Neighbours) {
         let now = core.now.time;
         if self.repair.naming.is_none_or(|at| at > now) {
@@ -80,7 +82,7 @@ impl Groups {
         let mut told: BTreeMap<LinkId, Vec<wire_repair::Flow>> = BTreeMap::new();
         for (flow, (group, first, last)) in fresh {
             let beside = self.tree.beside(&group);
-            // Not always the same.
+            // The choice varies with the flow and its last number, so that it is not always the same neighbours.
             let from = usize::from(flow.1[0]).wrapping_add(usize::try_from(last).unwrap_or(0));
             for at in 0..beside.len().min(BESIDE) {
                 let neighbour = beside[(from + at) % beside.len()];
@@ -104,7 +106,8 @@ impl Groups {
         }
     }
 
-    /// Groups that this node and a neighbour have to do with: as neighbours in a tree, as a router and its leaf, or as leaves.
+    /// The groups that this node and a neighbour have in common: as neighbours in a tree, as a router and its leaf, or
+    /// as two leaves.
     fn common_groups(
         &self,
         core: &Core,

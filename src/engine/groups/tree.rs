@@ -1,24 +1,28 @@
-//! The tree of each group: which neighbours a frame is pushed to.
+//! Tree: for each group, the neighbours that its frames are pushed to.
 //!
-//! **Mechanism.** Routers tell in their link state which groups they, or their leaves, listen to or publish to. From the
-//! same database every router computes the same tree between a group's members; one that stands in it without being
-//! a member is a *connector*. A router pushes each frame that is new to it to its neighbours in the tree, but for the one that it came
-//! from, and to its leaves that listen. A leaf stands in no tree: it hands what it publishes to one of its routers, and to leaves
-//! next to it that listen. Of several links to a neighbour the publisher takes the one that the publication's policy likes best,
-//! and none over a bearer that the policy avoids; a group frame tells no policy, so relays take the one that `balanced` likes best.
+//! **Mechanism.** Routers advertise in their link state which groups they or their leaves listen or publish to. From
+//! the same database every router computes the same tree between a group's members; a router in the tree that is not a
+//! member is a *connector*. A router pushes each frame that is new to it to its neighbours in the tree, except the one
+//! that it came from, and to its leaves that listen. A leaf is in no tree: it hands what it publishes to one of its
+//! routers, and to neighbouring leaves that listen. Of several links to a neighbour the publisher takes the one that
+//! the publication's policy likes best, and none over a bearer that the policy avoids; a group frame does not say its
+//! policy, so relays take the link that `balanced` likes best.
 //!
-//! A publisher that the tree has not reached yet begins with the routers next to it. While routers' databases differ, trees may have loops and gaps. The shelf ends the loops; gaps, and whatever is lost with a
-//! link or a relay, are closed by `repair`: each edge that appears has its two ends compare what they keep, and each frame is named to some
-//! neighbours beside the tree as well. This is epidemic broadcast over a tree (J. Leitão et al., "Epidemic Broadcast GroupTrees", 2007), with
-//! a tree that the link-state database gives instead of one that grows from duplicates.
+//! A publisher that the tree has not reached yet begins with the routers next to it. While routers' databases differ,
+//! trees may have loops and gaps. The shelf ends the loops. Gaps, and losses with a link or a relay, are closed by
+//! `repair`: the two ends of each new edge of a tree compare what they keep, and each frame is announced to some
+//! neighbours beside the tree as well. This is epidemic broadcast over a tree (J. Leitão et al., "Epidemic Broadcast
+//! Trees", 2007), with a tree that follows from the link-state database instead of one that grows from duplicates.
 //!
-//! Trees are made anew a moment after the network or a group has changed, not at each of many changes in a row.
+//! Trees are computed again a moment after the network or a group has changed, not at each of many changes in a row.
 //!
 //! Invariants
 //! 1. A frame is pushed to a neighbour at most once.
-//! 2. What cannot be pushed, since a link takes nothing or is gone, is owed: the neighbour is told what is kept here once it can be.
-//! 3. At most [`MAX_TREES`] groups. Drop policy: this device's own come first, then those of most routers; the others are not carried
-//!    (`trees_refused`). A group that one router alone names needs no tree, and takes no place.
+//! 2. When a frame cannot be pushed, since a link takes no frames or is gone, a digest is owed: the neighbour is told
+//!    what is kept here as soon as it can be.
+//! 3. A group that one router alone advertises needs no tree, and takes no place.
+//! - There are trees of at most [`MAX_TREES`] groups. Drop policy: this device's own groups come first, then those with
+//!   most routers; the others are not carried (`trees_refused`).
 
 use crate::counter::Counter;
 use crate::engine::core::Core;
@@ -38,37 +42,38 @@ use core::cmp::Reverse;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Most groups whose trees are kept: those of a node that listens to all it may, at the turn of an epoch.
+/// Most groups whose trees are kept: enough for a node that listens to as many groups as it may, at the turn of an
+/// epoch.
 pub(in crate::engine) const MAX_TREES: usize = 2_048;
-/// How long after a change trees are made anew.
+/// How long after a change trees are computed again.
 const SETTLE: Duration = Duration::from_millis(200);
-/// How many routers next to it a publisher begins with that the tree has not reached yet.
+/// With how many neighbouring routers a publisher begins that the tree has not reached yet.
 const AT_HAND: usize = 3;
-/// How long a device counts as a member after it has published.
+/// How long a device counts as a member of a group after it has published to it.
 const LINGER: Duration = Duration::from_secs(600);
 
-/// A neighbour that a frame is pushed to, and over which link, if there is one that may carry it.
+/// A neighbour that a frame is pushed to, and the link to it; `None` if no link may carry the frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::engine) struct NextHop {
     pub(in crate::engine) to: Pseudonym,
     pub(in crate::engine) link: Option<LinkId>,
 }
 
-/// What is said of a frame that is pushed.
+/// What is said about a frame that is pushed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::engine) struct Handed {
-    /// For how long it was kept, where it came because this device or one before it had asked for it.
+    /// How long it was kept; `None` unless this device or one before it had fetched it.
     pub(in crate::engine) fetched: Option<Duration>,
-    /// By how many microseconds the clock that sealed it is behind this device's as that is now.
+    /// By how many microseconds the clock that sealed it is behind this device's present clock.
     pub(in crate::engine) behind: i64,
 }
 
-/// What a router knows of a group's tree.
+/// This router's place in a group's tree.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Place {
     /// Its neighbours in the tree.
     branches: Vec<Pseudonym>,
-    /// Its neighbours that stand elsewhere in the tree.
+    /// Its neighbours that are in the tree, but not next to it there.
     beside: Vec<Pseudonym>,
 }
 
@@ -85,13 +90,13 @@ impl Place {
     }
 }
 
-/// See the module's documentation.
+/// The trees of all groups, as far as this router is concerned.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct GroupTrees {
-    /// Groups that this node carries.
+    /// This router's places in the trees of the groups that it carries.
     places: BTreeMap<Tag, Place>,
     due: Option<Time>,
-    /// Groups that are published to here, and until when they count.
+    /// The groups that this device has published to, and until when it counts as a member of each.
     publishing: BTreeMap<String, Time>,
 }
 
@@ -100,22 +105,22 @@ impl GroupTrees {
         [self.due, self.publishing.values().min().copied()].into_iter().flatten().min()
     }
 
-    /// Groups carried.
+    /// Returns the groups in whose trees this node is.
     pub(in crate::engine) fn carried(&self) -> impl Iterator<Item = &Tag> {
         self.places.keys()
     }
 
-    /// Whether this node stands in a group's tree.
+    /// Whether this node is in a group's tree.
     pub(in crate::engine) fn carries(&self, group: &Tag) -> bool {
         self.places.contains_key(group)
     }
 
-    /// Groups that count as published to.
+    /// Returns the groups that count as published to by this device.
     pub(in crate::engine) fn published(&self) -> impl Iterator<Item = &str> {
         self.publishing.keys().map(String::as_str)
     }
 
-    /// Whether a group does.
+    /// Whether a group counts as published to by this device.
     pub(in crate::engine) fn publishes(&self, group: &str) -> bool {
         self.publishing.contains_key(group)
     }
@@ -125,19 +130,19 @@ impl GroupTrees {
         self.places.get(group).is_some_and(|place| place.branches.contains(neighbour))
     }
 
-    /// Groups in whose trees a neighbour is next to this node.
+    /// Returns the groups in whose trees a neighbour is next to this node.
     pub(in crate::engine) fn joined_by(&self, neighbour: &Pseudonym) -> impl Iterator<Item = &Tag> {
         self.places.iter().filter(|(_, place)| place.branches.contains(neighbour)).map(|(group, _)| group)
     }
 
-    /// Neighbours that stand in a group's tree without being next to this node in it.
+    /// Returns the neighbours that are in a group's tree without being next to this node in it.
     pub(in crate::engine) fn beside(&self, group: &Tag) -> &[Pseudonym] {
         self.places.get(group).map_or(&[], |place| &place.beside)
     }
 }
 
 impl Groups {
-    /// The network or a group has changed.
+    /// Has the trees computed again soon, since the network or a group has changed.
     pub(in crate::engine) fn regrow(&mut self, core: &Core) {
         let at = core.now.time + SETTLE;
         self.tree.due.get_or_insert(at);
@@ -147,7 +152,7 @@ impl Groups {
         if !core.settings.forwarding {
             return;
         }
-        // What this device takes part in counts at once; its link state tells others a moment later.
+        // This device's own groups count at once; its link state tells others a moment later.
         let own = neighbours.own_groups.clone();
         let groups: BTreeSet<Tag> = routing.link_state.lsdb.groups().into_iter().chain(own.iter().copied()).collect();
         let mut groups: Vec<(Tag, BTreeSet<Pseudonym>)> = groups
@@ -169,7 +174,7 @@ impl Groups {
         let trees = tree::SteinerTrees::new(&graph);
         let refused = groups.len().saturating_sub(MAX_TREES);
         let neighbours: BTreeSet<Pseudonym> = neighbours.links.neighbours().copied().collect();
-        // Groups of the same members have the same tree.
+        // Groups with the same members have the same tree.
         let mut known: BTreeMap<BTreeSet<Pseudonym>, Option<Place>> = BTreeMap::new();
         let mut places = BTreeMap::new();
         for (group, members) in groups.into_iter().take(MAX_TREES) {
@@ -195,7 +200,8 @@ impl Groups {
         }
     }
 
-    /// The neighbours that a frame of a group goes to from here: one of this device, or one that came from a neighbour.
+    /// Returns the neighbours that a frame of a group is pushed to from here; `from` is the neighbour that it came
+    /// from, `None` for a frame of this device.
     pub(in crate::engine) fn next_hops(
         &self,
         core: &Core,
@@ -225,7 +231,8 @@ impl Groups {
         next_hops
     }
 
-    /// Where a publication begins that no tree takes yet: whoever of them stands in it hands it on.
+    /// Returns the neighbouring routers that a publication begins with while its device is in no tree: those of them
+    /// that are in the tree hand it on.
     fn routers_at_hand(&self, neighbours: &Neighbours) -> BTreeSet<Pseudonym> {
         let routers = neighbours.links.iter().filter(|(_, link)| link.forwarding && link.usable);
         let mut routers: Vec<_> = routers.map(|(_, link)| (link.metrics.price, link.peer.body.key)).collect();
@@ -233,7 +240,7 @@ impl Groups {
         routers.into_iter().map(|(_, key)| key).take(AT_HAND).collect()
     }
 
-    /// A leaf's to one of its routers.
+    /// Returns the router that a leaf hands its publications to.
     fn next_hop_out(&self, neighbours: &Neighbours, policy: &Policy) -> Option<NextHop> {
         let link = neighbours.router_under(policy);
         let router = match link {
@@ -243,7 +250,7 @@ impl Groups {
         router.map(|router| NextHop { to: router.peer.body.key, link })
     }
 
-    /// Whether the tree of a group has yet to reach this device, though somebody listens.
+    /// Whether the tree of a group has yet to reach this device, though another router is a member.
     pub(in crate::engine) fn is_joining(&self, core: &Core, routing: &Routing, group: &Tag) -> bool {
         routing.link_state.lsdb.members_of(group).iter().any(|member| *member != core.own)
     }
@@ -267,8 +274,9 @@ impl Groups {
         }
     }
 
-    /// Pushes a frame over next_hops, and answers how many took it. Who did not is told later what is kept here. With one that was fetched goes
-    /// for how long it has been kept: whoever gets it would take that time for a difference of the clocks.
+    /// Pushes a frame to next hops. Returns how many of them took it; the others are later told what is kept here. A
+    /// frame that was fetched goes with the time for which it has been kept, which its receiver would otherwise take
+    /// for a difference of the clocks.
     pub(in crate::engine) fn push(
         &mut self,
         core: &mut Core,
@@ -312,7 +320,7 @@ impl Groups {
         pushed
     }
 
-    /// This device publishes to a group.
+    /// Notes that this device publishes to a group.
     pub(in crate::engine) fn note_publishing(
         &mut self,
         core: &mut Core,
@@ -327,7 +335,8 @@ impl Groups {
         }
     }
 
-    /// What this device listens to or publishes to has changed: routers tell it in their link state, leaves their routers.
+    /// Handles a change of the groups that this device listens or publishes to: routers advertise it in their link
+    /// state, leaves announce it to their routers.
     pub(in crate::engine) fn groups_changed(&mut self, core: &mut Core, neighbours: &mut Neighbours) {
         neighbours.links_changed = true;
         if !core.settings.forwarding {

@@ -1,18 +1,20 @@
-//! Frames wanted: which neighbours told of each, and which one is asked now.
+//! Wanted: the group frames that this node wants, which neighbours announced each, and which one is asked now.
 //!
-//! What is due waits in the queue of that one of its tellers that has least to answer. Each neighbour is asked for what waits for it once in
-//! [`PACE`], as far as no more than [`WINDOW`] frames are under way from it: so it gets no more requests than it answers, and what is told in
-//! vain costs no more than that.
+//! A frame that is due waits in the queue of the neighbour that has least to answer, among those that announced it.
+//! Each neighbour is asked for the frames in its queue once every [`PACE`], as long as no more than [`WINDOW`] frames
+//! are under way from it. So a neighbour gets no more requests than it answers, and a false announcement costs no more
+//! than that.
 //!
-//! Who has given nothing at all within [`ANSWER`] is asked for none of what others have as well, and if it has given nothing for [`TRUST`]
-//! for nothing else either. Who gives what it was asked for later has not got a frame; who gives what it was asked for before is slow, and
-//! asked for it again, up to [`MAX_TRIES`] times in all.
+//! A neighbour that has given no frame at all within [`ANSWER`] is no longer asked for frames that others have as well;
+//! if it has given none for [`TRUST`], it is not asked for any other frame either. A neighbour that gives a frame it
+//! was asked for later does not have the earlier one; one that still gives frames it was asked for before is slow, and
+//! is asked again, up to [`MAX_TRIES`] times in all.
 //!
 //! Invariants
-//! 1. At most [`MAX_WANTED`] frames are wanted. Drop policy: of the neighbour that told of most, the one told first
-//!    (`group_repairs_dropped`).
-//! 2. At most [`WINDOW`] frames are asked of a neighbour at a time, and each of one neighbour.
-//! 3. A frame is scheduled, or waits in one queue, or is asked for.
+//! 1. At most [`MAX_WANTED`] frames are wanted. Drop policy: the oldest announcement of the neighbour that announced
+//!    most goes (`group_repairs_dropped`).
+//! - At most [`WINDOW`] frames are asked of a neighbour at a time, and each frame of one neighbour.
+//! - A wanted frame is scheduled, waits in one queue, or has been asked for.
 
 use crate::engine::groups::shelf::Flow;
 use crate::id::{Pseudonym, Tag};
@@ -21,66 +23,69 @@ use crate::time::Time;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Most frames wanted.
+/// Most frames that are wanted at a time.
 pub(in crate::engine) const MAX_WANTED: usize = 16_384;
-/// Most frames asked of a neighbour at a time.
+/// Most frames that are asked of a neighbour at a time.
 pub(in crate::engine) const WINDOW: usize = 256;
 /// How long an answer may take.
 const ANSWER: Duration = Duration::from_secs(2);
-/// How often a neighbour that gives others is asked for a frame.
+/// How many times a neighbour that gives other frames is asked for a frame.
 const MAX_TRIES: u8 = 4;
-/// For how long a neighbour that has given a frame is taken to have others that it told of: those asked for may have expired.
+/// For how long after its last frame a neighbour is trusted to have others that it announced: those it did not give may
+/// have expired.
 const TRUST: Duration = Duration::from_secs(10);
-/// Most neighbours that are remembered to have a frame. Drop policy: more are not.
+/// Most neighbours that are remembered to have a frame. Drop policy: further ones are ignored.
 const MAX_TELLERS: usize = 4;
-/// Between two requests to a neighbour: twice the time in which it answers one.
+/// Time between two requests to a neighbour: twice the interval in which it answers one.
 const PACE: Duration = Duration::from_millis(20);
 
-/// A frame that others have.
+/// A frame that this node lacks and neighbours have announced.
 #[derive(Debug)]
 struct Wanted {
     group: Tag,
     tellers: Vec<Pseudonym>,
     asked: Option<Asked>,
-    /// When it is looked at next; nothing while it waits in a queue.
+    /// When it is looked at next; `None` while it waits in a queue.
     at: Option<Time>,
     /// How often it was asked for.
     tries: u8,
 }
 
-/// Who was asked for a frame.
+/// A request for a frame that is under way.
 #[derive(Clone, Copy, Debug)]
 struct Asked {
     of: Pseudonym,
     at: Time,
-    /// The how many-eth that it was asked for.
+    /// The position of this request among all frames that the neighbour was asked for.
     order: u64,
 }
 
 /// A neighbour that frames are asked of.
 #[derive(Debug, Default)]
 struct Teller {
-    /// How many are under way.
+    /// How many frames are under way from it.
     asked: usize,
-    /// How many it has been asked for in all, and the last of these that it gave: it answers in order.
+    /// How many frames it has been asked for in all, and the highest position among those that it gave: it answers in
+    /// order.
     order: u64,
     given: u64,
-    /// When it gave one last.
+    /// When it last gave a frame.
     gave: Option<Time>,
     /// When it may be asked again.
     ready: Time,
-    /// What it is to be asked for next.
+    /// The frames that it is to be asked for next.
     queue: BTreeSet<(Flow, u64)>,
 }
 
 impl Teller {
-    /// When it can be asked for something that waits.
+    /// When it can be asked for the next frame in its queue; `None` if the queue is empty or too many frames are under
+    /// way.
     fn wake(&self) -> Option<Time> {
         (self.asked < WINDOW && !self.queue.is_empty()).then_some(self.ready)
     }
 }
 
-/// See the module's documentation.
+/// All wanted frames, and the neighbours that are asked for them.
 #[derive(Debug)]
 pub(in crate::engine) struct Wants {
     wanted: BTreeMap<(Flow, u64), Wanted>,
@@ -89,10 +94,10 @@ pub(in crate::engine) struct Wants {
     tellers: BTreeMap<Pseudonym, Teller>,
 }
 
-/// What is asked of neighbours.
+/// The frames to be asked for, by neighbour.
 type Questions = BTreeMap<Pseudonym, Vec<(Tag, Flow, u64)>>;
 
-/// What has been given up: how many frames, and of which groups those are whose tellers have not given them.
+/// What has been given up: how many frames, and the neighbours that did not give them, each with the group.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct GivenUp {
     pub(in crate::engine) frames: u64,
@@ -117,7 +122,7 @@ impl Wants {
         queues.chain(self.due.first().map(|(at, ..)| *at)).min()
     }
 
-    /// A frame has come. Answers who was asked for it, if somebody was.
+    /// Notes that a frame has come. Returns the neighbour that was asked for it, if one was.
     pub(in crate::engine) fn came(&mut self, flow: &Flow, number: u64, now: Time) -> Option<Pseudonym> {
         let asked = self.wanted.get(&(*flow, number)).and_then(|wanted| wanted.asked);
         if let Some((asked, teller)) = asked.and_then(|asked| Some((asked, self.tellers.get_mut(&asked.of)?))) {
@@ -127,7 +132,8 @@ impl Wants {
         asked.map(|asked| asked.of)
     }
 
-    /// Somebody has a frame, which is asked for from `at` on. Answers whether another had to be given up for it.
+    /// Notes that `teller` has a frame, which is to be asked for from `at` on. Returns whether another wanted frame was
+    /// dropped for it.
     pub(in crate::engine) fn want(&mut self, teller: Pseudonym, group: Tag, key: (Flow, u64), at: Time) -> bool {
         if let Some(wanted) = self.wanted.get_mut(&key) {
             if !wanted.tellers.contains(&teller) && wanted.tellers.len() < MAX_TELLERS {
@@ -170,15 +176,15 @@ impl Wants {
         }
     }
 
-    /// One frame fewer is under way from a neighbour.
+    /// Counts one frame fewer as under way from a neighbour.
     fn answered(&mut self, by: &Pseudonym) {
         if let Some(teller) = self.tellers.get_mut(by) {
             teller.asked = teller.asked.saturating_sub(1);
         }
     }
 
-    /// A neighbour does not give what it told of: it counts as a teller of what others have no more, and, unless it is trusted, of nothing
-    /// else, which is given up.
+    /// Handles a neighbour that does not give what it announced: it is no longer asked for frames that others have too.
+    /// The rest of its queue is given up unless the neighbour is trusted.
     fn disbelieve(&mut self, teller: &Pseudonym, now: Time, given_up: &mut GivenUp) {
         let Some(silent) = self.tellers.get_mut(teller) else { return };
         let trusted = silent.gave.is_some_and(|gave| now < gave + TRUST);
@@ -199,14 +205,14 @@ impl Wants {
         }
     }
 
-    /// A frame is wanted no more: the last of those who told of it does not give it.
+    /// Gives up a frame that the last neighbour to announce it does not give.
     fn give_up(&mut self, key: &(Flow, u64), last: Option<Pseudonym>, given_up: &mut GivenUp) {
         given_up.frames += 1;
         given_up.of.extend(last.zip(self.wanted.get(key).map(|wanted| wanted.group)));
         self.forget(key);
     }
 
-    /// What is due to be asked, by whom to ask; and what has been given up.
+    /// Returns the requests that are due, by neighbour, and what has been given up.
     pub(in crate::engine) fn due(&mut self, now: Time) -> (Questions, GivenUp) {
         let (mut questions, mut given_up, mut disbelieved) = (Questions::new(), GivenUp::default(), BTreeSet::new());
         self.tellers.retain(|_, teller| teller.asked > 0 || !teller.queue.is_empty() || teller.ready > now);
@@ -217,7 +223,8 @@ impl Wants {
             let asked = wanted.asked.take();
             let last = asked.map(|asked| asked.of).or(wanted.tellers.first().copied());
             if let Some(Asked { of: silent, at, order }) = asked {
-                // Who gives others meanwhile may be slow, unless it was asked for these later; who gives nothing has nothing.
+                // A neighbour that gives other frames meanwhile may be slow, unless it was asked for those later; one
+                // that gives none has none.
                 let teller = self.tellers.get(&silent);
                 let gives = teller.is_some_and(|teller| teller.gave >= Some(at));
                 let passed = teller.is_some_and(|teller| teller.given > order);
@@ -245,7 +252,7 @@ impl Wants {
         (questions, given_up)
     }
 
-    /// What waits for a neighbour is asked of it, as far as that may be.
+    /// Takes the frames to ask a neighbour for from its queue, as far as [`WINDOW`] allows.
     fn ask(&mut self, name: Pseudonym, now: Time) -> Vec<(Tag, Flow, u64)> {
         let mut question = Vec::new();
         while let Some(teller) = self.tellers.get_mut(&name).filter(|teller| teller.asked < WINDOW) {
@@ -273,7 +280,7 @@ mod tests {
     const A: Pseudonym = Pseudonym([1; Pseudonym::LEN]);
     const B: Pseudonym = Pseudonym([2; Pseudonym::LEN]);
 
-    /// Of fifty publishers in turn.
+    /// The key of a frame: fifty publishers take turns.
     fn key(number: u64) -> (Flow, u64) {
         ((CredentialHash([u8::try_from(number % 50).unwrap_or(0); CredentialHash::LEN]), [0; 16]), number)
     }
@@ -284,8 +291,8 @@ mod tests {
         }
     }
 
-    /// What comes until nothing is wanted any more, from neighbours of whom each gives one frame in a millisecond of those that it has;
-    /// and when the last of it does.
+    /// Fetches until nothing is wanted any more, from neighbours that each give one frame a millisecond of those that
+    /// they have. Returns the frames that came, and when the last of them did.
     fn fetch(wants: &mut Wants, has: impl Fn(&Pseudonym, u64) -> bool) -> (BTreeSet<u64>, Duration) {
         let mut rates = BTreeMap::from([A, B].map(|name| (name, Rates::new(REQUESTS.0, REQUESTS.1))));
         let mut answers = BTreeMap::from([A, B].map(|name| (name, VecDeque::new())));
@@ -316,7 +323,7 @@ mod tests {
 
     #[test]
     fn what_has_expired_at_a_neighbour_costs_two_answers_and_nothing_else() {
-        // Of the first fifteen publishers in fifty nothing is kept any more: more than may be asked for at a time.
+        // The frames of the first fifteen publishers in fifty have expired: more than may be asked for at a time.
         let kept = |number: u64| number % 50 >= 15 || number == 0;
         let mut wants = Wants::default();
         tell(&mut wants, A, 0..1_000);

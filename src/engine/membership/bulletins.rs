@@ -1,9 +1,12 @@
-//! The operator's bulletin, from member to member.
+//! Bulletins: how the operator's bulletin passes from member to member.
 //!
-//! Whoever has the older one gets the newer, verifies it, keeps it, and hands it to its other neighbours. What it names and is missing is fetched
-//! (`documents`). When its successor is overdue the event log says so; nothing stops for that.
+//! A member with an older bulletin gets the newer one, verifies it, keeps it, and hands it to its other neighbours.
+//! Documents that it names and that are missing are fetched (`documents`). When the successor of a bulletin is overdue,
+//! the event log says so; the bulletin stays in force.
 //!
-//! Invariant: a bulletin is handed on after it has been verified, and once.
+//! Invariants
+//! 1. A bulletin is kept and handed on only after it has been verified.
+//! - A bulletin is handed on once.
 
 use crate::counter::Counter;
 use crate::engine::core::Core;
@@ -16,10 +19,10 @@ use crate::wire;
 use crate::wire::bulletin::BulletinRequest;
 use crate::wire::frame::{self, Kind};
 
-/// What is watched of the bulletin.
+/// What is known about the bulletin's successor.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Bulletins {
-    /// The version of which it has been said that its successor is overdue.
+    /// The version whose overdue successor the event log has reported.
     overdue: Option<u64>,
     /// When the bulletin should have a successor.
     next_bulletin: Option<Time>,
@@ -38,8 +41,8 @@ impl Member {
         }
     }
 
-    /// Says when the bulletin's successor is overdue: the operator has not made one, or somebody keeps it away. Nothing
-    /// stops for that; the bulletin holds until there is a newer one.
+    /// Records in the event log, once for each version, that the bulletin's successor is overdue: the operator has not
+    /// made one, or it is being withheld. The bulletin stays in force until there is a newer one.
     pub(in crate::engine) fn watch_bulletin(&mut self, core: &mut Core) {
         let (version, next) = {
             let body = core.membership.bulletin().body();
@@ -55,7 +58,7 @@ impl Member {
         }
     }
 
-    /// A neighbour asks for the bulletin, if ours is newer than its.
+    /// Handles a neighbour's request for the bulletin, which is sent if it is newer than the neighbour's.
     pub(in crate::engine) fn handle_bulletin_request(
         &mut self,
         core: &mut Core,

@@ -1,17 +1,18 @@
-//! Documents that the bulletin names by their hash: how this node gets those that it lacks, and gives those it has.
+//! Documents: how this node gets the documents that the bulletin names by their hash, and gives them to others.
 //!
 //! ```text
-//! bulletin names it ─▶ asked of a neighbour, piece by piece ── all there, right hash ─▶ kept, and given to who waits for it
-//!                        └── 3 s without a piece, link gone, wrong hash ─▶ of another one; all asked: again in 10 s to 10 min
-//! asked for it ─▶ here? that piece     named, but not here yet? the first piece when it is
+//! bulletin names it ─▶ a neighbour is asked, piece by piece ── all there, right hash ─▶ kept, given to those waiting
+//!                        └── 3 s without a piece, link gone, wrong hash ─▶ the next one; after all: 10 s to 10 min
+//! a neighbour asks ─▶ here? that piece is sent     being fetched? the first piece is sent when it is here
 //! ```
 //!
-//! So a document follows its bulletin through the mesh. Pieces cannot be judged one by one; that a whole one has a wrong
-//! hash is the fault of who gave it, since every neighbour checks before it gives.
+//! So a document follows its bulletin through the mesh. Pieces cannot be judged one by one. A whole document with a
+//! wrong hash is the fault of the neighbour that gave it, since every neighbour checks a document before it gives it.
 //!
 //! Invariants
-//! 1. At most [`MAX_FETCHES`] documents are fetched at a time, one piece of each asked for, of one neighbour.
-//! 2. Only what has the hash that the bulletin names is kept or given.
+//! 1. Only a document with the hash that the bulletin names is kept or given.
+//! - At most [`MAX_FETCHES`] documents are fetched at a time; of each, one piece is asked for at a time, of one
+//!   neighbour.
 
 use crate::counter::Counter;
 use crate::engine::Output;
@@ -31,30 +32,30 @@ use std::collections::{BTreeMap, BTreeSet};
 const MAX_FETCHES: usize = 4;
 /// How long a neighbour may take for a piece.
 const PIECE_TIME: Duration = Duration::from_secs(3);
-/// When all neighbours were asked in vain, they are asked again after this, and each time after twice as long.
+/// The first and the longest wait after all neighbours were asked in vain; the wait doubles each time.
 const RETRY: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(600));
 
 #[derive(Debug, Default)]
 struct Fetch {
     bytes: Vec<u8>,
-    /// How many pieces are there, and how many there will be.
+    /// How many pieces have come, and how many there will be.
     pieces: u16,
     of: Option<u16>,
     from: Option<LinkId>,
-    /// The neighbour has until then; without one, nobody is asked again before.
+    /// Until when the asked neighbour may answer; if none is being asked, no neighbour is asked again before then.
     until: Time,
-    /// Neighbours that have been asked, and whether they may still answer: not those that have given something else.
+    /// The neighbours that have been asked, and whether each may still answer: not if it has given something else.
     tried: BTreeMap<LinkId, bool>,
-    /// How often all have been asked.
+    /// How often all neighbours have been asked in vain.
     rounds: u32,
-    /// Neighbours that have asked for it.
+    /// The neighbours that have asked for it.
     awaited: BTreeSet<LinkId>,
 }
 
-/// Documents on their way.
+/// The documents that are being fetched.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Documents {
-    /// Who has told of the bulletin: the first to be asked.
+    /// The link over which the bulletin came: its neighbour is asked first.
     pub(in crate::engine) told_by: Option<LinkId>,
     fetches: BTreeMap<DocumentHash, Fetch>,
 }
@@ -66,7 +67,8 @@ impl Documents {
 }
 
 impl Member {
-    /// Asks for what the bulletin names and is not here: the bulletin is another one, or there is somebody new to ask.
+    /// Asks for the documents that the bulletin names and that are missing, after the bulletin or the neighbours have
+    /// changed.
     pub(in crate::engine) fn fetch_documents(&mut self, core: &mut Core, neighbours: &mut Neighbours) {
         let missing = core.membership.bulletin().missing();
         let fetches = &mut self.documents.fetches;
@@ -79,7 +81,7 @@ impl Member {
         }
     }
 
-    /// Asks the next neighbour, if none is being asked.
+    /// Asks the next neighbour for a document, if none is being asked.
     fn ask_for_document(&mut self, core: &mut Core, neighbours: &mut Neighbours, hash: DocumentHash) {
         let told_by = self.documents.told_by;
         let Some(fetch) = self.documents.fetches.get_mut(&hash).filter(|fetch| fetch.from.is_none()) else {
@@ -136,7 +138,7 @@ impl Member {
         }
     }
 
-    /// What came is not the document.
+    /// Handles pieces that do not form the document: another neighbour is asked.
     fn fail_document(&mut self, core: &mut Core, neighbours: &mut Neighbours, hash: DocumentHash) {
         core.count(Counter::DocumentsRefused, 1);
         if let Some(fetch) = self.documents.fetches.get_mut(&hash)
@@ -173,7 +175,7 @@ impl Member {
         let late: Vec<DocumentHash> = self.documents.fetches.iter().filter_map(late).collect();
         for hash in late {
             if let Some(fetch) = self.documents.fetches.get_mut(&hash) {
-                // All have been asked: once more, but for those that gave something else.
+                // All have been asked: they are asked once more, except those that gave something else.
                 if fetch.from.take().is_none() {
                     fetch.tried.retain(|_, may| !*may);
                 }
@@ -184,7 +186,8 @@ impl Member {
 }
 
 impl Member {
-    /// A piece of a document that was asked for. Answers whether that was the last one, and the document holds now.
+    /// Handles a piece of a document that was asked for. Returns whether it was the last one and the document is in
+    /// force now.
     pub(in crate::engine) fn handle_document_piece(
         &mut self,
         core: &mut Core,
@@ -197,7 +200,7 @@ impl Member {
             return false;
         };
         let Some(fetch) = self.documents.fetches.get_mut(&piece.hash) else { return false };
-        // Who has it later than it was asked begins by itself.
+        // A neighbour that gets the document after it was asked sends the first piece without another request.
         if fetch.from.is_none() && piece.piece == 0 && fetch.tried.get(&link) == Some(&true) {
             (fetch.bytes, fetch.pieces, fetch.of, fetch.from) = (Vec::new(), 0, None, Some(link));
         }

@@ -1,11 +1,15 @@
-//! The turn of epochs, and the erasure of what opens past ones.
+//! Epochs: the turn of epochs, and the erasure of keys that open past ones.
 //!
-//! At the turn of an epoch the node takes its next credential, tells its neighbours ([`Kind::Refresh`](crate::wire::frame::Kind::Refresh)), publishes a new
-//! admission view, and closes links whose credential has lapsed.
+//! At the turn of an epoch, the node takes its next credential, tells its neighbours
+//! ([`Kind::Refresh`](crate::wire::frame::Kind::Refresh)), publishes a new admission view, and closes the links whose
+//! credential has lapsed.
 //!
-//! Invariant: keys are erased by a *sure* time: that at which a neighbour last showed a credential that this clock takes for one of now, and what
-//! has passed since by the monotonic clock. Nobody but a neighbour whose clock is wrong by as much shows such a one to a clock that is wrong by
-//! days; so its keys wait until it is right.
+//! Keys are erased by a *sure* time: the time at which a neighbour last showed a credential that is valid by this
+//! clock, plus the time that has passed since by the monotonic clock. Only a neighbour whose clock is equally wrong
+//! shows such a credential to a clock that is wrong by days; so the keys of that device wait until its clock is right.
+//!
+//! Invariants
+//! 1. Keys are erased by the sure time, never by the time of a clock that no neighbour has confirmed.
 
 use crate::engine::Output;
 use crate::engine::core::Core;
@@ -16,15 +20,15 @@ use crate::id::LinkId;
 use crate::identity::credential::acceptance;
 use crate::time::{Now, Time, Unix};
 
-/// See the module's documentation.
+/// The times of the next epoch and the next erasure, and the last confirmation of this clock.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Epochs {
     next_epoch: Option<Time>,
-    /// When keys of past epochs are erased.
+    /// When the keys of past epochs are to be erased.
     next_erasure: Option<Time>,
-    /// It waits for somebody to show what the time is.
+    /// Whether erasure waits for a neighbour to confirm the time.
     erasure_waits: bool,
-    /// When somebody last did.
+    /// When a neighbour last confirmed the time, by both clocks.
     witnessed: Option<Now>,
 }
 
@@ -35,7 +39,7 @@ impl Epochs {
 }
 
 impl Member {
-    /// A neighbour has shown a credential that holds by this clock.
+    /// Notes that a neighbour has shown a credential that is valid by this clock.
     pub(in crate::engine) fn witness_time(&mut self, core: &Core) {
         self.epochs.witnessed = Some(core.now);
         if core::mem::take(&mut self.epochs.erasure_waits) {
@@ -43,13 +47,13 @@ impl Member {
         }
     }
 
-    /// Invariant 4.
+    /// Returns the sure time: no later than this clock's, and 0 if no neighbour has confirmed it.
     pub(in crate::engine) fn sure_time(&self, core: &Core) -> Unix {
         let shown = self.epochs.witnessed.map(|at| at.unix + core.now.time.since(at.time));
         shown.unwrap_or(Unix(0)).min(core.now.unix)
     }
 
-    /// Closes links whose neighbour has not refreshed its credential in time, or is revoked.
+    /// Closes the links whose neighbour has not refreshed its credential in time, or is revoked.
     pub(in crate::engine) fn close_lapsed_links(&mut self, core: &mut Core, neighbours: &mut Neighbours) {
         let (unix, bulletin) = (core.now.unix, core.membership.bulletin().clone());
         let lapsed: Vec<LinkId> = neighbours
@@ -68,28 +72,29 @@ impl Member {
 }
 
 impl Member {
-    /// Whether the epoch that was taken up last is over.
+    /// Whether the epoch that the node last began is over.
     pub(in crate::engine) fn epoch_is_over(&self, core: &Core) -> bool {
         self.epochs.next_epoch.is_some_and(|at| at <= core.now.time)
     }
 
-    /// Takes up the present epoch, as far as this device alone is concerned.
+    /// Begins the present epoch, as far as this device alone is concerned.
     pub(in crate::engine) fn begin_epoch(&mut self, core: &mut Core) {
         let length = core.membership.epoch_length();
         let epoch = length.epoch_at(core.now.unix);
         self.epochs.next_epoch = Some(core.now.time + length.end(epoch).since(core.now.unix));
-        // At a start and after a step of the clock too: a clock that is wrong by days is given time to be set.
+        // This also holds at a start and after a step of the clock: a clock that is wrong by days is given time to be
+        // set.
         self.epochs.next_erasure = Some(core.now.time + length.skew() * 2);
         core.record(Event::EpochChanged { epoch: epoch.0 });
         core.outputs.push_back(Output::MembershipChanged { save: false });
     }
 
-    /// Whether keys of past epochs are to be erased.
+    /// Whether the keys of past epochs are to be erased now.
     pub(in crate::engine) fn erasure_is_due(&self, core: &Core) -> bool {
         self.epochs.next_erasure.is_some_and(|at| at <= core.now.time)
     }
 
-    /// Erases what opens the past: keys of epochs that are accepted no more, here and on disk. The sessions of these go with them.
+    /// Erases the keys of epochs that are no longer accepted, here and on disk, together with their sessions' keys.
     pub(in crate::engine) fn erase_past(&mut self, core: &mut Core) {
         self.epochs.next_erasure = None;
         let sure = self.sure_time(core);

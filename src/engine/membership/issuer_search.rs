@@ -1,24 +1,27 @@
-//! Search for an issuer: to which neighbours a request for an issuer is handed, and in which order.
+//! Issuer search: to which neighbours a request for an issuer is handed, and in which order.
 //!
-//! A search that widens, so that bytes that cost money are spent only where there is no other way, and as few as will do:
+//! The search widens in rounds, so that bytes that cost money are spent only where no free path leads, and as few as
+//! possible:
 //!
 //! ```text
-//! the neighbour by which this issuer answered last, or one that may be the issuer, for nothing: alone
-//!   ── no answer in time ─▶ all others over links that cost nothing, at once
-//!   ── no answer in time ─▶ over links that cost something, one after the other, the cheapest first
-//!   ── no answer in time ─▶ over links that are silent or closed, likewise
+//! the neighbour through which this issuer last answered, or one over a free link that may be the issuer: alone
+//!   ── no answer in time ─▶ all other neighbours over links that cost nothing, at once
+//!   ── no answer in time ─▶ neighbours over links that cost something, one after the other, the cheapest first
+//!   ── no answer in time ─▶ neighbours over links that are silent or closed, likewise
 //! ```
 //!
-//! *In time* is [`WIDEN`] and what the links of the round take to carry a request and an answer there and back, at most
-//! [`LONGEST`]. A piece of the answer that arrives gives that time again.
+//! *In time* means within [`WIDEN`] plus the time, at most [`LONGEST`], that the links of the round take to carry a
+//! request and its answer there and back. A piece of the answer that arrives extends the wait by the same time again.
 //!
-//! Where there is no neighbour to be asked alone, the links that cost nothing are the first; where there are none of them
-//! either, the cheapest of the others. So a request crosses free links as fast as they carry it.
+//! If there is no neighbour to be asked alone, the links that cost nothing are the first round; if there are none of
+//! these either, the cheapest of the others is. So a request crosses free links as fast as they carry it.
 //!
 //! Invariants
-//! 1. Each neighbour is asked once for a request, over its cheapest link; a leaf only if it may be the issuer.
-//! 2. A neighbour by which an issuer answered is remembered for that issuer until a request by it is in vain, or there is a
-//!    new neighbour, by which the way may be better. Of [`MAX_RESPONDERS`] issuers at most; drop policy: all are forgotten.
+//! 1. Each neighbour is asked once for a request.
+//! 2. A neighbour through which an issuer answered is remembered for that issuer until a request through it is in vain,
+//!    or there is a new neighbour, which may have a better path.
+//! - A neighbour is asked over its cheapest link; a leaf is asked only if it may be the issuer.
+//! - The answering neighbours of at most [`MAX_RESPONDERS`] issuers are remembered. Drop policy: all are forgotten.
 
 use crate::engine::membership::Member;
 use crate::engine::neighbours::Neighbours;
@@ -28,21 +31,21 @@ use crate::wire::credential::Role;
 use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 
-/// How long a round is given before the next, besides what its links take.
+/// How long a round is given before the next one, besides the time that its links take.
 const WIDEN: Duration = Duration::from_secs(2);
-/// Most that the links of a round are given.
+/// The longest time that is allowed for the links of a round.
 const LONGEST: Duration = Duration::from_secs(60);
-/// Bytes of an answer with credentials for 64 epochs.
+/// Size in bytes of an answer with credentials for 64 epochs.
 const ANSWER: u64 = 32 * 1_024;
-/// Issuers of which it is remembered by whom they answered.
+/// Most issuers for which the answering neighbour is remembered.
 const MAX_RESPONDERS: usize = 64;
 
-/// By whom issuers answered.
+/// The neighbour through which each issuer last answered.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Responders(BTreeMap<IssuerId, Pseudonym>);
 
 impl Responders {
-    /// An issuer answered by that neighbour.
+    /// Notes that an issuer answered through a neighbour.
     pub(in crate::engine) fn learn(&mut self, issuer: IssuerId, by: Pseudonym) {
         if self.0.len() >= MAX_RESPONDERS && !self.0.contains_key(&issuer) {
             self.0.clear();
@@ -50,23 +53,23 @@ impl Responders {
         self.0.insert(issuer, by);
     }
 
-    /// It did not, in time.
+    /// Forgets the neighbour of an issuer that did not answer in time.
     pub(in crate::engine) fn unlearn(&mut self, issuer: &IssuerId) {
         self.0.remove(issuer);
     }
 
-    /// There is a new neighbour.
+    /// Forgets all neighbours that answered, since there is a new one.
     pub(in crate::engine) fn forget(&mut self) {
         self.0.clear();
     }
 }
 
-/// Whom a request is still to be handed to: those of a round at once.
+/// The neighbours that a request is still to be handed to, in rounds; those of a round are asked at once.
 pub(in crate::engine) type Rounds = VecDeque<Vec<Pseudonym>>;
 
 impl Member {
-    /// Whom a request for an issuer goes to, but the neighbour that it came from; and whether the first is one by which the
-    /// issuer answered before.
+    /// Plans the rounds of a request for an issuer, without the neighbour that it came from. Returns them, and whether
+    /// the first asks a neighbour through which the issuer answered before.
     pub(in crate::engine) fn plan_rounds(
         &self,
         neighbours: &Neighbours,
@@ -95,7 +98,7 @@ impl Member {
         (rounds, learnt.is_some())
     }
 
-    /// The link over which a neighbour is reached at the least cost.
+    /// Returns the usable link to a neighbour that costs least, or else the cheapest of its other links.
     pub(in crate::engine) fn cheapest_link<'n>(
         &self,
         neighbours: &'n Neighbours,
@@ -107,7 +110,7 @@ impl Member {
             .min_by_key(|(id, link)| (!link.usable, self.costs(neighbours, link), link.metrics.price, *id))
     }
 
-    /// How long a round over these links is given.
+    /// Returns how long a round over these links is given.
     pub(in crate::engine) fn time_of_round(
         &self,
         neighbours: &Neighbours,

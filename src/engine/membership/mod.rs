@@ -1,4 +1,4 @@
-//! Membership: what keeps this device a member of its realm, and helps others to become and stay members.
+//! Membership: how this device stays a member of its realm, and how it helps others to become and stay members.
 
 pub(super) mod bulletins;
 pub(super) mod documents;
@@ -9,9 +9,9 @@ pub(super) mod renewal;
 
 use crate::id::IssuerId;
 
-/// The state of this wing.
+/// The state of the membership wing.
 pub(super) struct Member {
-    /// The issuer whose key this node holds.
+    /// The issuer whose key this node holds; `None` on a node without one.
     pub(super) issuer: Option<IssuerId>,
     pub(super) epochs: epochs::Epochs,
     pub(super) renewal: renewal::Renewal,
@@ -22,7 +22,7 @@ pub(super) struct Member {
 }
 
 impl Member {
-    /// Nothing is asked for yet.
+    /// Creates the state of a node that has sent no requests yet.
     pub(super) fn new(issuer: Option<IssuerId>) -> Self {
         Self {
             issuer,

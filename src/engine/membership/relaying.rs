@@ -1,27 +1,30 @@
-//! Enrolment passing through: requests on their way to an issuer, and its answers on their way back.
+//! Relaying: enrolment requests of other devices on their way to an issuer, and its answers on their way back.
 //!
 //! A device that enrols at this node's admission hands in one sealed request. If this node has the issuer's key, its
-//! issuer answers; else the request goes to neighbours, to more of them as time goes by ([`issuer_search`](super::issuer_search)), each of which
-//! hands it on in the same manner, once, and the answer retraces the steps in pieces. Nobody on the way can read either. Each piece is signed by the issuer for the very request that it
-//! answers, and what is not goes no further: a neighbour that says something in the issuer's place holds up nobody.
+//! issuer answers. Otherwise the request goes to neighbours, to more of them as time goes by
+//! ([`issuer_search`](super::issuer_search)), each of which hands it on in the same manner, once, and the answer
+//! retraces the steps in pieces. No relay can read either. Each piece is signed by the issuer for the very request that
+//! it answers, and a piece that is not goes no further: a neighbour that answers in the issuer's place holds up no
+//! request.
 //!
 //! ```text
 //! request ─▶ issuer listed? ── no ─▶ dropped
 //!         ─▶ room, by shares? ── no ─▶ dropped, Busy to a device
 //!         ─▶ issuer here? ── yes ─▶ answer, in pieces     no ─▶ to other neighbours, until it is answered
-//! piece   ─▶ of a request under way, from elsewhere, signed by its issuer? ── no ─▶ dropped; no more of this link
-//!         ─▶ back, once; a device gets all together
+//! piece   ─▶ for an open request, not from where that came, signed by its issuer? ── no ─▶ dropped, link ignored
+//!         ─▶ back, once; a device at admission gets all pieces together
 //! ```
 //!
 //! Invariants
-//! 1. At most [`MAX_OPEN`] requests wait for their answer, [`SHARE`] of them of one link or of this node's own admission.
-//!    Drop policy: where there is no room, the oldest of who has most gives way to one of who has less; else the newest is
-//!    refused (`Busy`).
-//! 2. A request that has been answered stands beside these for [`MOST`], so that copies of it that come later are
-//!    known. Drop policy: of more than [`MAX_ANSWERED`] the first goes.
-//! 3. Only what the issuer has signed for a request is handed back, and each piece once.
-//! 4. A request is under way for [`RELAY_TIME`] and what the links take after it was handed to the last neighbour or a piece
-//!    of its answer came, and for [`MOST`] in all.
+//! 1. At most [`MAX_OPEN`] requests wait for their answer, [`SHARE`] of them from one link or from this node's own
+//!    admission. Drop policy: where there is no room, the oldest request of the party that has most gives way to one of
+//!    a party that has fewer; otherwise the newest is refused (`Busy`).
+//! 2. Only pieces that the issuer has signed for a request are handed back.
+//! 3. A request is under way for at most [`RELAY_TIME`], plus the time that the links take, after it was last handed to
+//!    a neighbour or a piece of its answer came, and for at most [`MOST`] in all.
+//! - A request that has been answered is remembered besides these until [`MOST`] after its arrival, so that later
+//!   copies of it are recognised. Drop policy: of more than [`MAX_ANSWERED`], the first goes.
+//! - Each piece is handed back once.
 
 use crate::counter::Counter;
 use crate::engine::core::Core;
@@ -45,59 +48,59 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Most requests that wait for their answer.
 const MAX_OPEN: usize = 64;
-/// Most of these of one link, or of this node's admission.
+/// Most of these from one link, or from this node's admission.
 const SHARE: usize = 16;
-/// Most requests that are known though they have been answered.
+/// Most requests that are remembered after they have been answered.
 const MAX_ANSWERED: usize = 256;
-/// How long a request may take after it was handed on.
+/// How long a request may take after it was handed on, besides the time that the links take.
 const RELAY_TIME: Duration = Duration::from_secs(15);
-/// The same in all.
+/// How long a request may take in all.
 const MOST: Duration = Duration::from_secs(180);
-/// Bytes of a signed piece besides its own.
+/// Allowance, in bytes, for a signed piece besides its payload.
 const PIECE_OVERHEAD: usize = 256;
 
 /// Where an answer goes.
 #[derive(Debug)]
 enum Back {
-    /// To a device at this node's admission, when all is there.
+    /// To a device at this node's admission, when all pieces have come.
     Admission { id: u64, pieces: BTreeMap<u16, Vec<u8>> },
     /// To a neighbour, piece by piece.
     Link { link: LinkId, passed: BTreeSet<u16> },
 }
 
-/// Who has a share.
+/// A party with a share of the requests: a link, or `None` for this node's admission.
 type Party = Option<LinkId>;
 
 #[derive(Debug)]
 struct Relay {
     back: Back,
     issuer: IssuerId,
-    /// What is sealed, until it is answered.
+    /// The sealed request; empty once it is answered.
     sealed: Vec<u8>,
-    /// SHA-256 of that.
+    /// The SHA-256 hash of the sealed request.
     request: [u8; 32],
-    /// Hops that the next is told of.
+    /// The hop count that the next neighbours are told.
     hops: u8,
-    /// Who has not been asked yet.
+    /// The neighbours that have not been asked yet.
     rounds: Rounds,
-    /// When the next of these are; never sooner than that.
+    /// When the next round of these is asked, at the earliest.
     next: Time,
-    /// Whether the neighbour by which the issuer answered before is being waited for.
+    /// Whether it waits for the neighbour through which the issuer answered before.
     learnt: bool,
-    /// What the links of the last round take.
+    /// The time that the last round is given.
     patience: Duration,
     since: Time,
-    /// Number in the order of arrival.
+    /// Its number in the order of arrival.
     number: u64,
     until: Time,
-    /// How many pieces its answer has.
+    /// How many pieces its answer has; `None` before the first one.
     pieces: Option<u16>,
     answered: bool,
-    /// Links that have said something in the issuer's place.
+    /// The links over which an answer came that the issuer had not signed.
     liars: BTreeSet<LinkId>,
 }
 
-/// Requests passing through.
+/// The requests that are relayed.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Relays {
     relays: BTreeMap<OuterId, Relay>,
@@ -116,7 +119,7 @@ impl Relay {
         !self.answered && !self.rounds.is_empty()
     }
 
-    /// It has been handed on, or a piece of its answer has come.
+    /// Starts the wait anew, after the request was handed on or a piece of its answer came.
     fn wait(&mut self, now: Time) {
         self.next = now + self.patience;
         self.until = (now + RELAY_TIME + self.patience).min(self.since + MOST);
@@ -131,7 +134,10 @@ impl Relays {
             .min()
     }
 
-    /// Makes room for one more of that party, by invariant 1; answers the one that has to go, or that there is none.
+    /// Makes room for one more request of a party. Returns the request that has to give way, if one has.
+    ///
+    /// # Errors
+    /// Fails if the party's share is used up, or if there is no room and no party has enough requests to give way.
     fn room(&self, party: Party) -> Result<Option<OuterId>, ()> {
         let mut held: BTreeMap<Party, Vec<(u64, OuterId)>> = BTreeMap::new();
         for (id, relay) in self.relays.iter().filter(|(_, relay)| !relay.answered) {
@@ -170,7 +176,7 @@ impl Relays {
         self.relays.insert(id, relay);
     }
 
-    /// Invariant 2.
+    /// Marks a request as answered, and keeps the number of answered ones within its bound.
     fn mark_answered(&mut self, id: &OuterId) {
         if let Some(relay) = self.relays.get_mut(id) {
             relay.answered = true;
@@ -191,7 +197,7 @@ impl Member {
         self.relaying.relays.retain(|_, relay| relay.party() != Some(link));
     }
 
-    /// A request for an issuer that the bulletin does not list leads nowhere.
+    /// Whether the bulletin lists an issuer; a request for another one is counted, and leads nowhere.
     fn knows_issuer(&mut self, core: &mut Core, issuer: &IssuerId) -> bool {
         let known = core.membership.bulletin().issuer_at(issuer, core.now.unix).is_some();
         core.count(Counter::EnrolmentsUnlisted, u64::from(!known));
@@ -225,7 +231,7 @@ impl Member {
         core.outputs.push_back(Output::Enrolled { id, reply });
     }
 
-    /// A device wants to enrol at this node.
+    /// Handles a device that wants to enrol at this node.
     pub(in crate::engine) fn handle_enrol(
         &mut self,
         core: &mut Core,
@@ -294,7 +300,7 @@ impl Member {
         self.widen(core, neighbours, id);
     }
 
-    /// Hands a request to the neighbours of the next round of which any is there.
+    /// Hands a request to the neighbours of the next round that has any with a link.
     fn widen(&mut self, core: &mut Core, neighbours: &mut Neighbours, id: &OuterId) {
         while let Some(relay) = self.relaying.relays.get_mut(id)
             && let Some(round) = relay.rounds.pop_front()
@@ -401,7 +407,8 @@ impl Member {
 }
 
 impl Member {
-    /// This node's issuer has answered what came over a relay: it goes back to where the request came from.
+    /// Handles the answer of this node's issuer to a request that came over a relay: its pieces go back over the link
+    /// that the request came from.
     pub(in crate::engine) fn send_issued(
         &mut self,
         core: &mut Core,

@@ -1,19 +1,20 @@
-//! This node's own renewal: credentials of the next epochs, and contact cards, from the issuer.
+//! Renewal: how this node gets credentials of the next epochs, and contact cards, from the issuer.
 //!
-//! Well before its credentials run out the node asks for the next ones as a device that enrols does, over
-//! a connection of its own under its renewal key. A *pull* is a renewal that asks for no credentials, only for new
-//! contact cards and the bulletin: it is made when a stranger speaks to us or the application names a stranger,
+//! Well before its credentials run out, the node asks for the next ones in the same way as a device that enrols, over a
+//! connection of its own under its renewal key. A *pull* is a renewal that asks for no credentials, only for new
+//! contact cards and the bulletin. The node makes one when a stranger speaks to it or the application names a stranger,
 //! since the operator may have introduced them meanwhile.
 //!
 //! ```text
 //!  due or pull ─▶ asking ──answer──▶ idle
-//!                   └──failure──▶ waiting (10 s, doubling to a sixteenth of the time left, and 10 min) ─▶ asking
+//!                   └──failure──▶ waiting (10 s, doubling up to 10 min or a sixteenth of the time left) ─▶ asking
 //! ```
 //!
 //! Invariants
-//! 1. At most one request of our own at a time; pulls at most every [`PULL_INTERVAL`] where the issuer is elsewhere.
-//! 2. Only what the issuer has sealed for a request ends it with a yes or a no; what others say is a hint, and it is
-//!    tried again.
+//! - At most one own request is under way at a time; pulls are made at most every [`PULL_INTERVAL`] if the issuer is on
+//!   another node.
+//! - Only an answer that the issuer has sealed for a request ends it with a yes or a no. Other answers are hints, after
+//!   which the request is tried again.
 
 use crate::counter::Counter;
 use crate::engine::core::Core;
@@ -27,16 +28,17 @@ use core::time::Duration;
 
 /// Least time between two pulls.
 const PULL_INTERVAL: Duration = Duration::from_secs(5);
-/// First and longest wait after a failed renewal, the latter where the credentials soon run out.
+/// The first and the longest wait after a failed renewal; the longest grows with the time for which the credentials are
+/// still valid.
 const RETRY: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(600));
 
-/// Our own requests.
+/// This node's own requests to the issuer.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Renewal {
     asking: Option<PendingEnrolment>,
     /// Whether the request asks for credentials, and not only for cards.
     asking_batch: bool,
-    /// Something new was wanted while a request was under way.
+    /// Whether new cards were wanted while a request was under way.
     pull_again: bool,
     last_pull: Option<Time>,
     next_pull: Option<Time>,
@@ -49,25 +51,25 @@ impl Renewal {
         [self.next_pull, self.next_renewal].into_iter().flatten().min()
     }
 
-    /// Whether a request of our own is under way.
+    /// Whether an own request is under way.
     pub(in crate::engine) fn is_asking(&self) -> bool {
         self.asking.is_some()
     }
 
-    /// What was refused by the old time may be granted by the new one.
+    /// Handles a step of the clock: a request that was refused at the old time may be granted at the new one.
     pub(in crate::engine) fn handle_clock_step(&mut self) {
         self.failures = 0;
     }
 }
 
 impl Member {
-    /// Asks the issuer for new cards, soon.
+    /// Asks the issuer for new cards as soon as the interval between pulls allows.
     pub(in crate::engine) fn pull_cards(&mut self, core: &mut Core) {
         if self.renewal.asking.is_some() {
             self.renewal.pull_again = true;
             return;
         }
-        // An issuer that is here costs nobody else anything.
+        // An issuer on this node costs no other node anything.
         let interval = if self.issuer.is_some() { Duration::ZERO } else { PULL_INTERVAL };
         let earliest = self.renewal.last_pull.map(|last| last + interval);
         self.renewal.next_pull = Some(earliest.unwrap_or(core.now.time).max(core.now.time));
@@ -83,7 +85,7 @@ impl Member {
         self.start_pull_if_due(core);
     }
 
-    /// When the next batch is to be asked for.
+    /// Plans when the next batch of credentials is to be asked for.
     pub(in crate::engine) fn plan_renewal(&mut self, core: &Core) {
         let at = if self.renewal.failures > 0 {
             let (first, longest) = RETRY;
@@ -128,16 +130,17 @@ impl Member {
     }
 }
 
-/// What an answer of the issuer has brought.
+/// The effect of an answer of the issuer.
 pub(in crate::engine) struct Renewed {
-    /// Whether the membership is another one: credentials, cards, the bulletin.
+    /// Whether the membership has changed: its credentials, cards or bulletin.
     pub(in crate::engine) changed: bool,
-    /// Whether a newer bulletin is among it.
+    /// Whether a newer bulletin came with it.
     pub(in crate::engine) bulletin: bool,
 }
 
 impl Member {
-    /// The issuer has answered, or could not be reached; `None` if nothing was asked.
+    /// Handles the issuer's answer, or the reason why it could not be reached. Returns `None` if no request was under
+    /// way.
     pub(in crate::engine) fn take_renewal(
         &mut self,
         core: &mut Core,
@@ -154,7 +157,8 @@ impl Member {
         });
         match result {
             Ok(renewed) => {
-                // What was granted may not reach the present: one of the clocks is wrong, and asking at once changes nothing.
+                // The credentials granted may not reach the present: then one of the clocks is wrong, and asking at
+                // once would change nothing.
                 let again = self.renewal.asking_batch && core.membership.renewal_due(core.now.unix);
                 self.renewal.failures = if again { self.renewal.failures + 1 } else { 0 };
                 if renewed.credentials {
@@ -179,7 +183,7 @@ impl Member {
         }
     }
 
-    /// Cards are asked for that the answer just taken could not hold yet.
+    /// Pulls again if cards were wanted while the request just answered was under way.
     pub(in crate::engine) fn pull_again(&mut self, core: &mut Core) {
         if core::mem::take(&mut self.renewal.pull_again) {
             self.pull_cards(core);

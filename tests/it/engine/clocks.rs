@@ -73,6 +73,7 @@ fn publications_are_heard_in_time_whoever_s_clock_is_set_on_the_way() {
     }
 }
 
+/// Invariant 1 of engine::groups::lag.
 #[test]
 fn a_publication_that_is_late_is_not_handed_over_whoever_s_clock_was_set() {
     for (device, ahead) in (0..3).flat_map(|device| [(device, 20), (device, -20)]) {

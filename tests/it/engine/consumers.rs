@@ -177,6 +177,7 @@ fn all_who_ask_after_a_message_are_told_the_same_end() {
     assert_eq!(mesh.inbox(1).len(), 1);
 }
 
+/// Invariant 2 of engine::api.
 #[test]
 fn the_end_of_a_named_message_is_told_once_no_crash_can_change_it() {
     let mut mesh = pair();

@@ -49,6 +49,7 @@ fn credential(mesh: &mut Mesh, of: usize) -> CredentialHash {
 /// Invariants 1 and 2 of engine::neighbours::credential_exchange.
 /// Invariant 1 of engine::neighbours::links.
 /// Invariant 1 of engine::neighbours::peer_credentials.
+/// Invariant 1 of engine::membership::bulletins.
 #[test]
 fn documents_that_nobody_has_signed_are_refused() {
     let mut mesh = mesh();
@@ -144,6 +145,7 @@ fn link_state_that_its_router_has_not_told_changes_nothing() {
     assert!(mesh.ended.contains_key(&token));
 }
 
+/// Invariants 1 and 2 of engine::groups::group_frames.
 #[test]
 fn group_frames_that_are_old_or_of_somebody_else_are_not_taken() {
     let mut mesh = mesh();
@@ -171,6 +173,7 @@ fn group_frames_that_are_old_or_of_somebody_else_are_not_taken() {
     assert_eq!(counted(&mut mesh, &[unsigned], Counter::GroupFramesForged), 1);
 }
 
+/// Invariant 2 of engine::groups::group_frames.
 #[test]
 fn a_publication_that_comes_back_is_not_heard_again() {
     let mut mesh = mesh();

@@ -95,6 +95,7 @@ fn documents_follow_their_bulletin_and_no_publication_is_lost_at_the_change() {
     assert!(mesh.nodes[1].engine.membership().bulletin().missing().is_empty());
 }
 
+/// Invariant 1 of engine::membership::documents.
 #[test]
 fn a_neighbour_that_gives_something_else_is_left_for_another() {
     let mut mesh = mesh();

@@ -40,6 +40,7 @@ fn mesh() -> Mesh {
 
 /// For longer than keys of the past are kept, over a restart, and then right again: the clock of a member, that of the device
 /// that holds the issuer's key, and one that is further ahead than any epoch that is certified.
+/// Invariant 1 of engine::membership::epochs.
 #[test]
 fn a_clock_that_was_days_ahead_locks_nobody_out() {
     for (who, days) in [(2, 3), (0, 3), (2, 30)] {
@@ -135,6 +136,7 @@ fn requests_for_an_issuer_that_is_not_listed_go_nowhere() {
     assert!(is_enrolled(&mesh, &pending));
 }
 
+/// Invariant 1 of engine::membership::relaying.
 #[test]
 fn a_flood_over_one_link_takes_its_own_share_only() {
     let mut mesh = mesh();
@@ -147,6 +149,7 @@ fn a_flood_over_one_link_takes_its_own_share_only() {
     assert!(is_enrolled(&mesh, &pending));
 }
 
+/// Invariants 1 and 3 of engine::membership::relaying.
 #[test]
 fn who_has_most_requests_under_way_gives_way() {
     let mut mesh = Mesh::new(&["a", "b", "c", "d", "e", "f", "g"]);
@@ -172,6 +175,7 @@ fn who_has_most_requests_under_way_gives_way() {
     assert_eq!(ask(&mut mesh, 6, 16), 0, "after their time there is room again");
 }
 
+/// Invariant 2 of engine::membership::relaying.
 #[test]
 fn what_a_neighbour_says_in_the_issuers_place_counts_for_nothing() {
     let mut mesh = mesh();
@@ -248,6 +252,7 @@ fn a_request_goes_over_links_that_cost_money_only_if_free_ones_are_in_vain() {
     assert_eq!((handed_on(&mesh, 3), handed_on(&mesh, 4)), (3, 1));
 }
 
+/// Invariants 1 and 2 of engine::membership::issuer_search.
 #[test]
 fn where_every_way_costs_money_they_are_tried_in_turn_and_what_led_there_is_kept() {
     let mut mesh = Mesh::new(&["issuer", "dear", "cheap", "member", "middle", "free"]);
@@ -289,6 +294,7 @@ fn where_every_way_costs_money_they_are_tried_in_turn_and_what_led_there_is_kept
     assert_eq!(over(&mesh), [1, 3, 3, 2]);
 }
 
+/// Invariant 3 of engine::membership::relaying.
 #[test]
 fn a_request_is_given_the_time_that_slow_links_take() {
     let slow = Profile { name: "radio".into(), rate: 10, ..Profile::default() };

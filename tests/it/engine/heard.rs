@@ -105,6 +105,8 @@ fn a_publication_is_not_heard_again_after_a_crash() {
     assert_eq!(listening.reap(), [5, 6, 7, 8, 9]);
 }
 
+/// Invariant 1 of engine::groups::heard.
+/// Invariant 1 of engine::groups::multicast.
 #[test]
 fn nothing_is_heard_twice_whenever_the_device_crashes() {
     for ahead in [PUBLISHER, SUBSCRIBER] {
@@ -123,6 +125,7 @@ fn nothing_is_heard_twice_whenever_the_device_crashes() {
     }
 }
 
+/// Invariant 1 of engine::groups::heard.
 #[test]
 fn a_publication_is_heard_only_when_a_crash_could_not_make_it_new() {
     let mut listening = Listening::begin(&[]);

@@ -278,6 +278,7 @@ impl Traffic {
     }
 }
 
+/// Invariant 3 of engine.
 #[test]
 fn whatever_a_member_sends_the_others_talk_on() {
     let seconds = number("M2MESH_INSIDER_SECONDS", 0);
@@ -335,6 +336,7 @@ fn unknown_sender(number: u64, expiry: u64, length: usize) -> Vec<u8> {
     wire::encode(&Signed { body: &body, signature: Signature([0; 64]) })
 }
 
+/// Invariant 2 of engine::groups::multicast.
 #[test]
 fn frames_of_senders_that_nobody_knows_push_out_no_frames_of_other_neighbours() {
     let mut mesh = joined();
@@ -363,6 +365,7 @@ fn frames_of_senders_that_nobody_knows_push_out_no_frames_of_other_neighbours() 
     assert_eq!(waiting(&mesh), Some(256), "they wait for what a neighbour may yet tell");
 }
 
+/// Invariant 2 of engine::groups::multicast.
 #[test]
 fn large_frames_of_senders_that_nobody_knows_take_no_more_room_than_small_ones() {
     let mut mesh = joined();

@@ -64,6 +64,8 @@ fn outcome(mesh: &Mesh, at: usize, token: Token) -> &Outcome {
 }
 
 /// Invariant 1 of engine::messages::receipts.
+/// Invariant 2 of engine.
+/// Invariant 2 of engine::api.
 #[test]
 fn a_message_is_delivered_only_once_it_is_durable() {
     let mut mesh = pair();
@@ -269,6 +271,7 @@ fn what_asks_for_no_confirmation_goes_to_who_listens_and_else_to_the_inbox() {
     assert_eq!(mesh.inbox(2).len(), 1);
 }
 
+/// Invariant 1 of engine::api.
 #[test]
 fn what_cannot_be_delivered_ends_by_its_deadline() {
     let mut mesh = pair();
@@ -317,6 +320,7 @@ fn a_request_is_answered_and_made_once() {
 }
 
 /// Invariant 2 of engine::messages::services.
+/// Invariant 1 of engine::api.
 #[test]
 fn requests_without_service_answer_or_in_vain_say_so() {
     let mut mesh = pair();
@@ -334,6 +338,7 @@ fn requests_without_service_answer_or_in_vain_say_so() {
     assert!(matches!(outcome(&mesh, 1, gone), Outcome::Refused { .. }));
 }
 
+/// Invariant 1 of engine::groups::multicast.
 #[test]
 fn a_publication_reaches_those_who_listen_in_order_and_no_others() {
     let mut mesh = Mesh::new(&["issuer", "a", "b", "c"]);
@@ -459,6 +464,7 @@ fn nothing_readable_leaves_a_node() {
     }
 }
 
+/// Invariant 4 of engine.
 #[test]
 fn the_same_inputs_give_the_same_bytes() {
     let run = || {

@@ -102,6 +102,7 @@ fn what_is_published_one_by_one_in_a_hurry_shares_frames() {
     }
 }
 
+/// Invariant 1 of engine::groups::confirmations.
 #[test]
 fn devices_that_hand_a_publication_to_a_subscriber_confirm_it_where_that_is_asked_for() {
     let mut mesh = Mesh::new(&["a", "b", "c", "d"]);
@@ -158,6 +159,7 @@ fn devices_that_hand_a_publication_to_a_subscriber_confirm_it_where_that_is_aske
     assert!(frames < 10, "{frames} frames of one subscriber");
 }
 
+/// Invariant 2 of engine::groups::confirmations.
 #[test]
 fn so_many_publications_wait_to_be_confirmed_whether_they_have_left_or_not() {
     let mut mesh = Mesh::new(&["a", "b"]);
@@ -252,6 +254,7 @@ fn a_burst_to_a_topic_of_its_own_arrives_whole() {
     assert_eq!(mesh.nodes[2].replies.iter().filter(count).count(), 2_001);
 }
 
+/// Invariant 1 of engine::groups::missing.
 #[test]
 fn what_came_too_late_is_told_to_those_whom_it_concerns() {
     let (mut mesh, all_of_it) = row();
@@ -277,6 +280,7 @@ fn what_came_too_late_is_told_to_those_whom_it_concerns() {
     assert_eq!(heard(&mesh, 2, other), all(0..2));
 }
 
+/// Invariant 2 of engine::groups::missing.
 #[test]
 fn what_was_missed_last_is_told_when_the_stream_ends() {
     let (mut mesh, listens) = row();
@@ -350,6 +354,7 @@ fn streams_follow_each_other_across_epochs_and_restarts() {
     assert_eq!(told[before as usize..], all(before..number));
 }
 
+/// Invariant 2 of engine::groups::tree.
 #[test]
 fn a_neighbour_that_takes_nothing_holds_publishers_up_for_a_moment_and_fetches_what_it_missed() {
     let (mut mesh, listens) = row();
@@ -395,6 +400,7 @@ fn what_a_neighbour_that_stood_still_was_not_asked_for_in_time_is_asked_for_late
     assert!(mesh.counted(2, Counter::GroupRepairsFailed) > 0, "some were given up");
 }
 
+/// Invariant 2 of engine::groups::multicast.
 #[test]
 fn a_thousand_groups_are_heard_and_one_more_is_refused() {
     let mut mesh = Mesh::new(&["a", "b", "c"]);
@@ -416,6 +422,7 @@ fn a_thousand_groups_are_heard_and_one_more_is_refused() {
     }
 }
 
+/// Invariant 1 of engine::groups::publishing.
 #[test]
 fn a_publication_has_its_own_deadline_whatever_leaves_with_it() {
     let (mut mesh, listens) = row();

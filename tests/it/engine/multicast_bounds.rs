@@ -12,6 +12,7 @@ use m2mesh::wire::group_repair::{Flow, GroupHave, GroupWant};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 
+/// Invariant 1 of engine::groups::wanted.
 #[test]
 fn a_neighbour_that_tells_of_frames_which_nobody_has_costs_little() {
     let (mut mesh, listens) = row();
@@ -38,6 +39,7 @@ fn a_neighbour_that_tells_of_frames_which_nobody_has_costs_little() {
     assert!(mesh.counted(2, Counter::GroupRepairsFailed) > 0);
 }
 
+/// Invariant 1 of engine::groups::repair.
 #[test]
 fn who_asks_for_the_same_frame_again_and_again_is_answered_at_its_share() {
     let (mut mesh, _) = row();
@@ -86,6 +88,9 @@ fn sealed(mesh: &Mesh, by: &mut GroupSender, stream: u16, before: u64, topics: &
     frame::raw(Kind::Group, &by.seal(&batch, unix, unix + seconds(60)))
 }
 
+/// Invariant 3 of engine.
+/// Invariant 3 of engine::groups::shelf.
+/// Invariant 2 of engine::groups::streams.
 #[test]
 fn a_publisher_that_begins_streams_without_end_is_forgotten_bit_by_bit_and_nobody_else_is() {
     let (mut mesh, listens) = row();
@@ -116,6 +121,8 @@ fn a_publisher_that_begins_streams_without_end_is_forgotten_bit_by_bit_and_nobod
     assert_eq!(heard(&mesh, 2, listens), [(1, 0)]);
 }
 
+/// Invariant 1 of engine::groups::streams.
+/// Invariant 1 of engine::groups::succession.
 #[test]
 fn a_stream_that_another_has_followed_is_heard_no_more() {
     let (mut mesh, listens) = row();
@@ -134,6 +141,7 @@ fn a_stream_that_another_has_followed_is_heard_no_more() {
     }
 }
 
+/// Invariants 1 and 3 of engine::groups::group_frames.
 #[test]
 fn a_forged_frame_leaves_the_true_one_wanted() {
     let (mut mesh, listens) = row();
@@ -197,6 +205,7 @@ fn a_neighbour_that_hands_on_what_is_forged_is_left_and_publications_go_round_it
     assert_eq!(heard(&mesh, 2, listens), all(0..21));
 }
 
+/// Invariant 1 of engine::groups::repair.
 #[test]
 fn who_asks_to_be_told_again_and_again_is_told_now_and_then() {
     let (mut mesh, _) = row();
@@ -215,6 +224,7 @@ fn who_asks_to_be_told_again_and_again_is_told_now_and_then() {
     assert!(mesh.counted(1, Counter::GroupRequestsTooOften) > 700);
 }
 
+/// Invariant 3 of engine::groups::tree.
 #[test]
 fn a_router_that_names_groups_of_its_own_making_leaves_room_for_those_of_others() {
     let (mut mesh, listens) = row();
@@ -230,6 +240,7 @@ fn a_router_that_names_groups_of_its_own_making_leaves_room_for_those_of_others(
     assert_eq!(heard(&mesh, 2, listens), all(0..1));
 }
 
+/// Invariant 2 of engine::groups::shelf.
 #[test]
 fn what_is_kept_has_room_for_so_many_bytes_and_no_more() {
     let (mut mesh, listens) = row();
@@ -254,6 +265,7 @@ fn what_is_kept_has_room_for_so_many_bytes_and_no_more() {
     }
 }
 
+/// Invariant 3 of engine::groups::streams.
 #[test]
 fn early_frames_of_a_stream_are_held_back_while_no_others_need_the_room() {
     let (mut mesh, listens) = row();

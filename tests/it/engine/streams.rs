@@ -39,6 +39,7 @@ fn what_was_published_before_a_restart_is_heard_before_what_came_after_it() {
     assert_eq!(heard(&mesh, 2, listens), all(0..4));
 }
 
+/// Invariant 1 of engine::groups::streams.
 #[test]
 fn what_was_published_before_a_restart_and_comes_too_late_is_told_as_missed() {
     let (mut mesh, listens) = row();
@@ -76,6 +77,7 @@ fn subscribe_from(mesh: &mut Mesh, at: usize, filter: &str, past: Past) -> Token
     mesh.command(at, Command::Subscribe { filter: filter.into(), past })
 }
 
+/// Invariant 1 of engine::groups::past.
 #[test]
 fn who_asks_for_the_past_hears_what_is_still_of_use_wherever_it_is_kept() {
     // c has listened all along, b has passed it on; d comes later, and asks b.
@@ -151,6 +153,7 @@ fn what_was_missed_before_the_turn_of_an_epoch_is_told_after_it_or_that_it_may_b
     }
 }
 
+/// Invariant 2 of engine::groups::missing.
 #[test]
 fn who_hears_nothing_of_a_whole_epoch_is_told_that_it_may_have_missed_some() {
     let (mut mesh, listens) = row();
@@ -178,6 +181,7 @@ fn who_hears_nothing_of_a_whole_epoch_is_told_that_it_may_have_missed_some() {
     assert!(mesh.counted(2, Counter::GroupStreamsUnended) > 0);
 }
 
+/// Invariant 1 of engine::groups::out_streams.
 #[test]
 fn a_publisher_that_is_stopped_tells_where_it_was_when_it_is_back_and_one_that_crashed_cannot() {
     for (stops, told) in [(2, (5, 0)), (1, (5, 0)), (0, (0, 1))] {
@@ -352,6 +356,7 @@ fn what_was_published_just_after_a_subscription_began_is_waited_for() {
     assert_eq!(heard(&mesh, 2, listens), all(1..6));
 }
 
+/// Invariant 1 of engine::groups::missing.
 #[test]
 fn who_begins_to_listen_within_a_gap_is_told_that_it_may_have_missed_some_if_there_were_any() {
     for after in [0, 2] {
@@ -386,6 +391,7 @@ fn who_begins_to_listen_within_a_gap_is_told_that_it_may_have_missed_some_if_the
     }
 }
 
+/// Invariant 1 of engine::groups::missing.
 #[test]
 fn what_lies_between_frames_from_before_a_subscription_is_not_told_to_it() {
     let mut mesh = Mesh::new(&["a", "b", "c"]);

@@ -86,6 +86,7 @@ impl Two {
 }
 
 /// Invariant 2 of engine::neighbours::links.
+/// Invariant 1 of engine::groups::tree.
 #[test]
 fn each_topic_takes_the_link_that_its_policy_asks_for() {
     let mut two = two();
@@ -119,6 +120,7 @@ fn a_publication_may_name_its_policy() {
     assert!(matches!(refused, Some(Reply::Refused(Refused::PathPolicy { limit: "budget", .. }))), "{refused:?}");
 }
 
+/// Invariant 2 of engine::groups::repair.
 #[test]
 fn bearers_that_a_policy_avoids_are_not_taken_though_there_is_no_other() {
     let mut two = two();
@@ -128,6 +130,7 @@ fn bearers_that_a_policy_avoids_are_not_taken_though_there_is_no_other() {
     assert!(matches!(two.mesh.ended.get(&token), Some(Outcome::Sent { neighbours: 0, .. })));
 }
 
+/// Invariant 1 of engine.
 #[test]
 fn publications_of_a_turn_share_a_frame_only_under_one_policy() {
     let mut two = two();

@@ -1,11 +1,11 @@
-//! What may have been heard stays so, whatever is forgotten and whenever a process ends.
+//! Tests of [`Heard`]: frames that may have been heard stay so, whatever is forgotten and whenever a process ends.
 
 use super::*;
 
 const END: Unix = Unix(3_600_000_000);
 const TERM: Term = Term { end: END, until: Unix(4_200_000_000) };
 
-/// A disk that holds what it is given, and processes that begin on it.
+/// A disk that keeps all writes, from which further processes load their state.
 #[derive(Default)]
 struct Disk(BTreeMap<(u8, Vec<u8>), Vec<u8>>);
 
@@ -44,6 +44,7 @@ fn of(publisher: u8) -> CredentialHash {
     CredentialHash([publisher; CredentialHash::LEN])
 }
 
+/// Invariants 2 and 4.
 #[test]
 fn who_is_forgotten_in_favour_of_others_is_not_new() {
     let mut heard = Heard::new(4, Unix(0), Unix(0));
@@ -58,13 +59,14 @@ fn who_is_forgotten_in_favour_of_others_is_not_new() {
     for publisher in 0..20u8 {
         let sent = seconds(100 + u64::from(publisher));
         assert!(again.barred(&of(publisher)) >= sent, "{publisher}");
-        // This process has the streams of those that it has marks of.
+        // This process still has the streams of the publishers that have marks.
         assert!(publisher >= 16 || heard.barred(&of(publisher)) >= sent, "{publisher}");
     }
     heard.forget_stream(&of(19));
     assert_eq!(heard.barred(&of(19)), seconds(119));
 }
 
+/// Invariant 3.
 #[test]
 fn credentials_that_are_over_leave_nothing_but_the_floor() {
     let mut heard = Heard::new(100, Unix(0), Unix(0));
@@ -72,19 +74,20 @@ fn credentials_that_are_over_leave_nothing_but_the_floor() {
     for publisher in 0..10 {
         heard.pass((of(publisher), TERM), seconds(3_000), seconds(3_000), Lsn(1));
     }
-    // One says that it sent at the end of time.
+    // One publisher claims that it sent at the end of time.
     heard.pass((of(10), TERM), Unix(u64::MAX), seconds(3_000), Lsn(1));
     heard.pass((of(11), next), seconds(4_300), seconds(4_300), Lsn(2));
     assert_eq!(heard.marks.len(), 1);
     assert_eq!(heard.barred(&of(0)), END);
 }
 
+/// Invariant 1.
 #[test]
 fn a_commit_that_lets_frames_pass_bars_them_after_a_restart() {
     let (mut disk, mut lsn) = (Disk::default(), 0);
     let mut heard = Heard::load(&disk).expect("it reads");
     let mut commits: Vec<(Lsn, Vec<Write>)> = Vec::new();
-    // Time goes on in steps of 50 ms, once back by ten seconds, and the publisher's clock is anywhere near.
+    // Time goes on in steps of 50 ms, goes back once by ten seconds, and the publisher's clock is anywhere near it.
     let mut now = 1_000_000_000u64;
     for step in 0u64..2_000 {
         now = if step == 1_000 { now - 10_000_000 } else { now + 50_000 };
@@ -92,7 +95,7 @@ fn a_commit_that_lets_frames_pass_bars_them_after_a_restart() {
         lsn += 1;
         let Passed { after, writes, .. } = heard.pass((of(1), TERM), sent, Unix(now), Lsn(lsn));
         commits.push((Lsn(lsn), writes));
-        // What has to be durable by now is, and no more.
+        // The commits that have to be durable by now are on the disk, and no later ones.
         for (_, writes) in commits.extract_if(.., |(lsn, _)| *lsn <= after) {
             disk.apply(writes);
         }
@@ -107,7 +110,7 @@ fn a_commit_that_lets_frames_pass_bars_them_after_a_restart() {
 fn a_publisher_whose_clock_was_ahead_for_a_while_is_heard_soon_after_a_restart_and_nothing_of_it_twice() {
     let mut heard = Heard::new(4, Unix(0), Unix(0));
     let mut disk = Disk::default();
-    // Its clock is 90 s ahead for ten seconds.
+    // The publisher's clock is 90 s ahead for ten seconds.
     for now in 100..110 {
         disk.apply(heard.pass((of(1), TERM), seconds(now + 90), seconds(now), Lsn(now)).writes);
     }
@@ -135,6 +138,7 @@ fn a_publisher_whose_clock_goes_to_and_fro_makes_no_write_for_each_frame() {
         let again = Heard::load(&disk).expect("it reads").barred(&of(1));
         assert!(again.0 >= now.0 + ahead, "what was heard is heard again");
     }
-    // One comes down and one goes up in these ten seconds, besides the first, and what the frames that are ahead come later by.
+    // In these ten seconds the mark is lowered once and raised once, besides the first write and the raises for later
+    // frames that are ahead.
     assert!(writes <= 4, "{writes}");
 }
