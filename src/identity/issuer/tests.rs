@@ -84,6 +84,7 @@ fn enter(realm: &mut Realm, name: &str, seed: u8) -> SigningKey {
     renewal
 }
 
+/// Invariant 2 of identity::ledger.
 #[test]
 fn a_device_has_one_key_an_epoch_certified_and_the_same_again() {
     let mut realm = realm();
@@ -100,6 +101,7 @@ fn a_device_has_one_key_an_epoch_certified_and_the_same_again() {
     assert_eq!(realm.chosen(&renewal, first + 2, &[(&other, 1)], &[&other]), Ok(()), "a later epoch, another key");
 }
 
+/// Invariant 2 of identity::ledger.
 #[test]
 fn another_devices_pseudonym_is_not_certified() {
     let mut realm = realm();
@@ -186,6 +188,7 @@ fn a_clock_that_was_ahead_leaves_no_gap() {
 }
 
 /// The issuer's clock was ahead when it enrolled the device, or when it was asked by its own.
+/// Invariant 3 of identity::batch.
 #[test]
 fn an_issuer_whose_clock_was_ahead_spends_no_epochs_before() {
     let mut realm = realm();
@@ -212,6 +215,7 @@ fn an_issuer_whose_clock_was_ahead_spends_no_epochs_before() {
     assert!(member.credential(NOW + hours(300)).is_some() && member.renewal_due(NOW + hours(110)));
 }
 
+/// Invariant 2 of identity::ledger.
 #[test]
 fn a_ledger_keeps_no_keys_of_epochs_that_have_passed() {
     let mut realm = realm();
