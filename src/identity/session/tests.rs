@@ -127,7 +127,8 @@ fn a_record_of_ones_own_does_not_come_back() {
     assert!(open(&mut one, &sealed).is_err());
 }
 
-/// Of every form: no byte of the record or of its header can be changed, and none of the answer.
+/// Of every form: no byte of the record or of its header can be changed, and none of the answer. Invariants 2 and 3.
+/// Invariant 2 of identity::record.
 #[test]
 fn a_record_opens_once_unchanged_with_its_header() {
     let mut pair = pair();
@@ -223,6 +224,7 @@ fn both_ends_take_the_best_suite_that_both_have() {
 }
 
 /// An opener that comes again makes a session with keys of its own, and the first one's initiator takes nothing of it.
+/// Invariant 1.
 #[test]
 fn an_opener_accepted_again_shares_no_key() {
     audit::begin();
