@@ -82,8 +82,8 @@ impl EpochChain {
 
 /// Places in a block.
 const BLOCK: u64 = 1_024;
-/// Most blocks that are skipped at once, which bounds the cost of a clock that is far off: more than a hundred years of
-/// epochs of an hour, seventeen of epochs of a minute.
+/// Most blocks that are skipped at once, which bounds the cost of a clock that is far off: more than a thousand years
+/// of epochs of an hour, nineteen years of epochs of a minute.
 const MAX_BLOCKS: u64 = 10_000;
 
 #[cfg(test)]
