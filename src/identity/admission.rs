@@ -388,7 +388,7 @@ mod tests {
     }
 
     /// Invariant 1.
-    /// Invariant 3 of identity::bulletin.
+    /// Invariant 2 of identity::bulletin.
     #[test]
     fn a_revoked_device_is_refused_and_no_other() {
         let mut realm = realm(1);
@@ -410,6 +410,7 @@ mod tests {
     }
 
     /// With as many revocations as a large realm has, checking a credential costs one look-up.
+    /// Invariant 1 of identity::revoked.
     #[test]
     fn revoked_handles_are_derived_once_an_epoch() {
         const MANY: u64 = 800;
@@ -437,7 +438,7 @@ mod tests {
         assert_eq!(derived() - before, MANY, "and not again");
     }
 
-    /// Invariant 2 of identity::bulletin.
+    /// Invariant 1 of identity::bulletin.
     #[test]
     fn what_was_verified_once_is_accepted_as_long_as_all_but_its_signature_holds() {
         let mut realm = realm(1);

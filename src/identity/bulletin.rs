@@ -7,10 +7,10 @@
 //! attached to the bulletin here; the bulletin is in force without them too.
 //!
 //! Invariants
-//! 1. A [`VerifiedBulletin`] carries the operator's signature for its realm.
-//! 2. The signature of a credential is verified once; whether the credential is still accepted is checked again each
+//! 1. The signature of a credential is verified once; whether the credential is still accepted is checked again each
 //!    time.
-//! 3. A credential of a revoked device is refused from the day of its revocation on, whatever issuer signed it.
+//! 2. A credential of a revoked device is refused from the day of its revocation on, whatever issuer signed it.
+//! - A [`VerifiedBulletin`] carries the operator's signature for its realm.
 
 use crate::id::{IssuerId, RealmId};
 use crate::identity::credential::{self, CredentialError, PeerCredential};

@@ -395,11 +395,11 @@ mod tests {
             assert_eq!(book.get(&a).map(|card| (card.contact_key, card.signer)), Some((own, Pseudonym([1; 32]))));
         }
         assert_eq!(book.take_changes(), [(a.clone(), Change::Refused)], "told once, however often it comes");
-        // What has happened is kept.
+        // The change is stored with the contact.
         let mut again = ContactBook::new(0);
         book.to_stored().into_iter().for_each(|stored| again.load(stored));
         assert_eq!((again.changed(&a), again.take_changes().len()), (Some(Change::Refused), 0));
-        // A new generation, and another device of that name, are taken and told.
+        // A card of a new generation, and one of another device with that name, are taken and reported.
         assert!(again.insert(ContactCard { generation: 1, ..forged[0].clone() }));
         assert_eq!(again.get(&a).map(|card| card.contact_key), Some(AgreementKey([9; 32])));
         assert!(again.insert(card("b", 3, 0, 0)));

@@ -7,7 +7,7 @@
 //! Invariants
 //! 1. A [`PeerCredential`] exists only after all of these checks.
 //! 2. A credential is accepted from S before its epoch to 2 S after it, S being the epoch's allowed skew: clocks may be
-//!    off by S, and what is under way at the end of an epoch has S to drain.
+//!    off by S, and frames under way at the end of an epoch have S to arrive.
 
 use crate::id::{CredentialHash, Pseudonym, Signature};
 use crate::identity::kdf::{self, Secret};

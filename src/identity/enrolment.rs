@@ -413,7 +413,7 @@ mod tests {
         let hello = pending.hello(&mut realm.rng).expect("a sound key");
         pending.issuer = ticket.issuer;
 
-        // With the realm's own bulletin, which is no secret to members, and credentials of its own signing.
+        // With the realm's own bulletin, which is no secret to members, and credentials that the impostor signs.
         let MemoryRealm { founding, book, bulletin, .. } = &mut impostor.realm;
         let forger = Issuer::new(ticket.realm, &founding.issuer);
         let mut forge = |bulletin: &VerifiedBulletin| {
@@ -421,7 +421,7 @@ mod tests {
             finish_join(&pending, &forged.reply.sealed.expect("sealed")).err()
         };
         assert_eq!(forge(&realm.realm.bulletin), Some(EnrolmentError::Foreign));
-        // With a bulletin of its own.
+        // With a bulletin of the impostor's own.
         assert_eq!(forge(bulletin), Some(BulletinError::Realm.into()));
     }
 

@@ -1,4 +1,4 @@
-//! Groups: the keys a member has, what it seals with them, and what it opens.
+//! Group: the group keys of a member, what it seals with them, and what it opens.
 //!
 //! A group is the first level of a topic. Its key derives from the realm's root group key by the group's name, until
 //! the bulletin lists a key of its own and the time of that key's version 1 has come. From the group's key come its

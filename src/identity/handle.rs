@@ -1,4 +1,4 @@
-//! Handles: how a device is found by its contacts and by nobody else.
+//! Handle: how a device is found by its contacts and by nobody else.
 //!
 //! A device has a chain of *resolution keys*, one a day, RK(0), RK(1), …, counted from the realm's founding. Each
 //! follows from the one before, and none from the one after. The handle of an epoch is a tag of the epoch's number

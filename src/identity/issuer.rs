@@ -1,4 +1,4 @@
-//! The issuer: answers a request for credentials.
+//! Issuer: answers requests for credentials.
 //!
 //! An answer takes these steps, in this order; the first step that fails gives the answer:
 //! 1. The hello names this realm and this issuer.

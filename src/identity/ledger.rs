@@ -87,9 +87,9 @@ pub struct TicketRecord {
     pub expires: u64,
     /// Length of the device's epochs.
     pub epoch_length: EpochLength,
-    /// Segments as in credentials.
+    /// The device's segments, a bit map as in credentials.
     pub segments: u64,
-    /// Roles as in credentials.
+    /// The device's roles, a bit map as in credentials.
     pub roles: u16,
     /// The devices whose cards the device gets, and that get its card.
     pub contacts: Contacts,
@@ -146,9 +146,9 @@ pub struct DeviceRecord {
     pub renewal: Pseudonym,
     /// Length of the device's epochs.
     pub epoch_length: EpochLength,
-    /// Segments as in credentials.
+    /// The device's segments, a bit map as in credentials.
     pub segments: u64,
-    /// Roles as in credentials.
+    /// The device's roles, a bit map as in credentials.
     pub roles: u16,
     /// The devices that it was invited to be a contact of.
     pub contacts: Contacts,

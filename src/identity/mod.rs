@@ -21,10 +21,10 @@
 //!
 //! # How it hangs together
 //!
-//! A realm is founded ([`realm`]): operator, issuer and auditor keys, and a first [`bulletin`]. The issuer invites a
-//! device ([`invitation`]) and hands over a [`ticket`]. The device makes its keys and asks ([`enrolment`]); the
-//! [`issuer`] looks into its [`ledger`], signs, and answers; the device has a [`membership`] now, whose [`batch`] of
-//! credentials lasts a week. It asks for the next one when half of it is over.
+//! A realm is founded ([`realm`]) with operator, issuer and auditor keys and a first [`bulletin`]. The issuer invites a
+//! device ([`invitation`]) and hands over a [`ticket`]. The device generates its keys and sends a request
+//! ([`enrolment`]); the [`issuer`] consults its [`ledger`], signs, and answers. Then the device has a [`membership`],
+//! with a [`batch`] of credentials for a week. It asks for the next batch when half of that time is over.
 //!
 //! On every connection each end shows a [`credential`] and judges the other's ([`admission`]). A credential names a
 //! pseudonym and a [`handle`]; only contacts, who hold the device's card ([`contact`]), can tell which device a handle
@@ -34,8 +34,9 @@
 //!
 //! # The key schedule
 //!
-//! Two functions, see [`kdf`]: `derive(key; parts)` is HKDF-SHA256 to 32 bytes, `tag(key; parts)` HMAC-SHA256 cut to
-//! length. Each has a label; all labels begin with `m2mesh/1 `, and stand as constants in [`kdf::label`].
+//! There are two functions, see [`kdf`]: `derive(key; parts)` is HKDF-SHA256 to 32 bytes, `tag(key; parts)` is
+//! HMAC-SHA256 cut to length. Each use has a label; all labels begin with `m2mesh/1 ` and are constants of
+//! [`kdf::label`].
 //!
 //! ```text
 //! K_resolve ── resolution (device, generation) ─► RK(0) ── day ─► RK(1) ── day ─► … RK(d)
@@ -65,7 +66,7 @@
 //! memory, and their counters are never written to disk. A simulation checks that no key is used twice with the same
 //! nonce ([`audit`]).
 //!
-//! # What this is not
+//! # What is left out
 //!
 //! This module has no clock, no disk and no source of randomness: the time is passed in, randomness comes from a seeded
 //! generator that is passed in, and files are the business of `store`. At present one Ed25519 key serves all epochs of
@@ -73,7 +74,7 @@
 //!
 //! Invariants
 //! 1. What is signed neither by the operator nor by an issuer that the operator's bulletin lists has no effect.
-//! - An issuer that lies can make false members. It can neither read nor forge what passes between contacts.
+//! 2. An issuer that lies can make false members. It can neither read nor forge what passes between contacts.
 //! - A party that holds no card of a device cannot tell two of its handles from two random ones.
 //! - No private key, card or path key appears in `Debug` output, in an error or in a log line.
 

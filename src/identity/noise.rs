@@ -287,7 +287,7 @@ mod tests {
         assert!([*split.forth, *split.back].iter().all(|key| *key != *early));
     }
 
-    /// By either side, and by the oracle's.
+    /// A changed message or key is refused by either side, and by the oracle's.
     /// Invariant 1.
     #[test]
     fn another_key_on_either_side_and_any_change_ends_it() {
@@ -311,7 +311,7 @@ mod tests {
         }
         assert!(opened.finish(&secret(9), &answer).is_err(), "with another static key");
         assert_eq!(opened.finish(&secret(1), &answer[..OVERHEAD - 1]).map(drop), Err(SealError::Short));
-        // Nothing of it has kept the true answer from being taken.
+        // None of these attempts has kept the true answer from being taken.
         let (_, same) = opened.finish(&secret(1), &answer).expect("it finishes");
         assert_eq!((*same.forth, *same.back), (*split.forth, *split.back));
     }

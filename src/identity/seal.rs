@@ -110,7 +110,7 @@ pub(super) fn encrypt(cipher: &Cipher, counter: u64, aad: &[u8], buffer: &mut [u
     tag.into()
 }
 
-/// Decrypts in place; returns `false`, with a buffer that means nothing, if the tag does not fit.
+/// Decrypts in place; returns `false`, leaving the buffer without meaning, if the tag does not fit.
 pub(super) fn decrypt(cipher: &Cipher, counter: u64, aad: &[u8], buffer: &mut [u8], tag: &[u8; TAG]) -> bool {
     cipher.cipher.decrypt_inout_detached(&nonce(counter), aad, buffer.into(), &Tag::from(*tag)).is_ok()
 }

@@ -29,7 +29,7 @@ pub enum Kind {
     Announce = 0x01,
     /// [`crate::wire::ping::Ping`].
     Ping = 0x02,
-    /// [`crate::wire::ping::Ping`], echoed.
+    /// An echoed [`crate::wire::ping::Ping`].
     Pong = 0x03,
     /// [`crate::wire::bulletin::BulletinRequest`].
     BulletinRequest = 0x04,
@@ -37,7 +37,7 @@ pub enum Kind {
     Bulletin = 0x05,
     /// [`crate::wire::credential_exchange::CredentialRequest`].
     CredentialRequest = 0x06,
-    /// A signed [`crate::wire::credential::Credential`], asked for.
+    /// A signed [`crate::wire::credential::Credential`] that was asked for.
     Credential = 0x07,
     /// A signed [`crate::wire::credential::Credential`] that replaces the neighbour's own.
     Refresh = 0x08,

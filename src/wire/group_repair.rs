@@ -48,8 +48,8 @@ pub struct GroupWant {
 pub struct Again {
     /// Milliseconds for which the frame has been kept, by this device and those that it was fetched from.
     pub kept: u32,
-    /// Milliseconds by which the publisher's clock seems to be behind that of the node that sends the frame again, as
-    /// that node estimates by the publisher's hello; 0 where that cannot be told from the time that frames take.
+    /// Milliseconds by which the publisher's clock seems to be behind the clock of the node that sends the frame again,
+    /// as that was at that node's hello; 0 where this cannot be told from the time that frames take.
     pub behind: i32,
 }
 

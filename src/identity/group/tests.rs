@@ -148,7 +148,7 @@ fn frames_of_the_version_before_and_after_open_around_a_change() {
         let frame: GroupFrame<'_> = decode(signed.body).expect("a frame");
         let keys = keys_of(&tree, 1, &bulletin, opened_at);
         let opened = keys.open(&frame, "plant", &own.pseudonym()).is_ok();
-        // Who cannot open it does not listen to it either.
+        // A member that cannot open a frame does not listen to its tag either.
         let tags = keys.tags("plant", EPOCH);
         assert_eq!(tags.contains(&frame.group), opened);
         opened
