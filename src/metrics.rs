@@ -4,8 +4,8 @@
 //! A gauge is a field of [`Gauges`], so that no gauge can be reported under a name that is not in the table, or left
 //! out where gauges are measured. Its entry gives its help text, its unit if it has one, and its name. The name is its
 //! key in `status --json`. [`Gauge::metric`] makes from it, and [`counted`] from a [`Counter`]'s, the name by which a
-//! monitoring system knows it, so that each name is spelled once. [`samples`] returns everything as data, which `m2mesh
-//! metrics --json` prints; [`expose`] writes it in Prometheus' text format.
+//! monitoring system knows it, so that each name is spelled once. [`samples`] returns everything as data, which
+//! `m2mesh metrics --json` prints; [`expose`] writes it in Prometheus' text format.
 //!
 //! To add a gauge, add its line to the table below, and measure it in `node::status`.
 //!

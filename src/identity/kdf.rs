@@ -1,8 +1,8 @@
 //! Key derivation: every key and tag of the realm comes from one of two functions.
 //!
-//! [`derive()`] is HKDF-SHA256 (RFC 5869) without salt: the input key material is `key`, the info `label ‖ 0x00 ‖
-//! parts`. [`tag`] is HMAC-SHA256 (RFC 2104) over `label ‖ 0x00 ‖ parts`, cut to its length. All parts but the last
-//! have a fixed length for their label, so that different inputs never give the same bytes.
+//! [`derive()`] is HKDF-SHA256 (RFC 5869) without salt: the input key material is `key`, the info
+//! `label ‖ 0x00 ‖ parts`. [`tag`] is HMAC-SHA256 (RFC 2104) over `label ‖ 0x00 ‖ parts`, cut to its length. All parts
+//! but the last have a fixed length for their label, so that different inputs never give the same bytes.
 //!
 //! Invariants
 //! 1. No label serves two purposes; all of them are constants of [`label`].

@@ -3,8 +3,9 @@
 //! The header does not change on the path and is the seal's associated data. The path is written by relays. The sealed
 //! part is forwarded as it came: a relay decodes header and path only.
 //!
-//! The sealed part depends on the [`Form`]: a *session record* is `session:8 | counter:8 (big endian) | ciphertext |
-//! tag:16`; an opener or an answer may precede it, with its length. Relays treat all forms alike.
+//! The sealed part depends on the [`Form`]: a *session record* is
+//! `session:8 | counter:8 (big endian) | ciphertext | tag:16`; an opener or an answer may precede it, with its length.
+//! Relays treat all forms alike.
 
 use super::opener::MAX_OPENER;
 use crate::id::{CredentialPrefix, Handle, OuterId, SessionId, Tag};

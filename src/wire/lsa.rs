@@ -111,8 +111,8 @@ impl Bearer {
 /// help: when the database is small, and in the answer to a summary that differs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LsaDigest {
-    /// First 8 bytes of SHA-256 over the keys of all LSAs, ascending, each as its 16 bytes and 8 bytes of sequence number,
-    /// big endian.
+    /// First 8 bytes of the SHA-256 over the keys of all LSAs, ascending, each as its 16 bytes of origin and 8 bytes of
+    /// sequence number, big endian.
     pub summary: Tag,
     /// Origins with the sequence number at hand, ascending, at most [`MAX_ENTRIES`]; `None` if only the summary is
     /// sent.

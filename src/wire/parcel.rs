@@ -2,9 +2,9 @@
 //! seal.
 //!
 //! Most messages of a mesh are small readings, so a message costs six bytes here and no decoding: the plaintext is
-//! `type:u8 | length:u16 | head | records`, where the head is CBOR, once for each parcel, and a record is `length:u16 |
-//! earlier:u32 | payload`. Records follow each other in the stream from `base` on. The receiver's store keeps the same
-//! records unchanged.
+//! `type:u8 | length:u16 | head | records`, where the head is CBOR, once for each parcel, and a record is
+//! `length:u16 | earlier:u32 | payload`. Records follow each other in the stream from `base` on. The receiver's store
+//! keeps the same records unchanged.
 //!
 //! Invariants
 //! 1. [`Parcel::parse`] accepts whole records only, at least one and at most [`MAX_MESSAGES`], each within
