@@ -13,7 +13,7 @@ pub const PLAIN_BATCH: u8 = 0;
 pub const PLAIN_RECEIPTS: u8 = 1;
 /// Longest plaintext of one seal, in bytes.
 pub const MAX_PLAIN: usize = 64 * 1024;
-/// Longest payload of one message, in bytes; a larger one is sent as chunks.
+/// Longest payload of one message, in bytes; a larger one is refused.
 pub const MAX_PAYLOAD: usize = 60 * 1024;
 /// Most messages in a batch or a parcel.
 pub const MAX_MESSAGES: usize = 4_096;
@@ -29,7 +29,7 @@ pub struct Batch<'a> {
     pub floor: u64,
     /// Sequence number to which the messages' offsets are added.
     pub base: u64,
-    /// The sender's clock at the time of sealing, in unix microseconds.
+    /// The sender's clock when the messages leave, in unix microseconds.
     pub sent: u64,
     /// The confirmation that the sender asks for.
     pub ack: Ack,

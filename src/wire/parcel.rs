@@ -32,7 +32,7 @@ pub struct Head {
     pub floor: u64,
     /// Sequence number of the first record; the others follow.
     pub base: u64,
-    /// The sender's clock at the time of sealing, in unix microseconds.
+    /// The sender's clock when the messages leave, in unix microseconds.
     pub sent: u64,
     /// The confirmation that the sender asks for.
     pub ack: Ack,
