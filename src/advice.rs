@@ -1,16 +1,17 @@
-//! Advice: what to do about what the system says of a file. For errors that people read.
+//! Advice: what a person can do about an error that the system reports of a file, for error messages.
 //!
-//! A pure function of the system's error, so that all that keep files say the same of the same.
+//! It is a pure function of the system's error, so that all modules that keep files give the same advice for the same
+//! error.
 
 use rustix::io::Errno;
 use std::io;
 
-/// What to do about what the system says of a file.
+/// Returns what to do about an error of a file.
 pub(crate) fn of(error: &io::Error) -> &'static str {
     or(error, "check the disk itself")
 }
 
-/// The same, with something else to say of what is not known here.
+/// As [`of`], but with other advice, `otherwise`, for errors that are not known here.
 pub(crate) fn or(error: &io::Error, otherwise: &'static str) -> &'static str {
     match Errno::from_io_error(error) {
         Some(Errno::MFILE | Errno::NFILE) => {

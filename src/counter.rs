@@ -1,17 +1,19 @@
 //! Counters: the one table of everything that a node counts as dropped, refused, forgotten or failed.
 //!
-//! What rises and falls is a gauge ([`metrics`](crate::metrics)), where all of both stand side by side.
+//! A value that rises and falls is a gauge ([`metrics`](crate::metrics)); that module reports counters and gauges
+//! together.
 //!
-//! A counter is a variant of [`Counter`], so that nothing can be counted under a name that is not in the table. Its entry
-//! gives its help text, its unit, and its name: the same in `status`, in the event log and in whatever else shows it.
-//! A counter begins at zero when the node starts and only grows.
+//! A counter is a variant of [`Counter`], so that nothing can be counted under a name that is not in the table. Its
+//! entry gives its help text, its unit, and its name, which is the same in `status`, in the event log and wherever else
+//! it is shown. A counter begins at zero when the node starts and only grows.
 //!
-//! To add one, add its line to the table below, in the order of the alphabet, and count with it.
+//! To add a counter, add its line to the table below, in alphabetical order, and count with it.
 //!
 //! Invariants
-//! 1. A name is its variant in snake case, and begins with what is counted.
-//! 2. What is counted by reason rather than by counter, refusals at admission, is in the event log alone
-//!    ([`Event::Refused`](crate::event_log::event::Event::Refused)).
+//! 1. A counter's name is its variant in snake case.
+//! - A counter's name begins with what is counted.
+//! - What is counted by reason rather than by counter, such as refusals at admission, is in the event log alone
+//!   ([`Event::Refused`](crate::event_log::event::Event::Refused)).
 
 use core::fmt;
 
@@ -44,7 +46,7 @@ pub enum Unit {
 }
 
 impl fmt::Display for Unit {
-    /// In lower case and the plural.
+    /// Writes the unit in lower case and the plural.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&format!("{self:?}").to_lowercase())
     }
@@ -59,24 +61,24 @@ macro_rules! counters {
         }
 
         impl Counter {
-            /// All there are, in the order of their names.
+            /// All counters, in the order of their names.
             pub const ALL: &[Self] = &[$(Self::$counter,)*];
 
-            /// Its name, wherever it is shown.
+            /// The counter's name, wherever it is shown.
             pub const fn name(self) -> &'static str {
                 match self {
                     $(Self::$counter => $name,)*
                 }
             }
 
-            /// What one step of it stands for.
+            /// What one step of the counter stands for.
             pub const fn unit(self) -> Unit {
                 match self {
                     $(Self::$counter => Unit::$unit,)*
                 }
             }
 
-            /// What it counts, in a sentence.
+            /// What the counter counts, in a sentence.
             pub fn help(self) -> &'static str {
                 match self {
                     $(Self::$counter => $help.trim_ascii_start(),)*
@@ -308,7 +310,7 @@ counters! {
 }
 
 impl Counter {
-    /// The counter of a name.
+    /// The counter with a name; `None` if there is none.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|counter| counter.name() == name)
     }
@@ -329,6 +331,7 @@ mod tests {
         name
     }
 
+    /// Invariant 1.
     #[test]
     fn every_counter_has_one_spelling_a_unit_and_a_sentence() {
         assert!(Counter::ALL.is_sorted_by(|one, next| one.name() < next.name()), "in the order of the alphabet");

@@ -1,6 +1,6 @@
-//! Identifiers: fixed-size byte strings with a type each, so that a handle is never taken for a pseudonym.
+//! Id: identifiers, fixed-size byte strings of a type each, so that a handle is never taken for a pseudonym.
 //!
-//! All of them travel as CBOR byte strings of exactly their length. `Debug` and `Display` show lower-case
+//! All of them travel as CBOR byte strings of exactly their length. `Debug` and `Display` show them in lower-case
 //! hexadecimal; none of them is a secret.
 
 use core::fmt;
@@ -17,7 +17,7 @@ macro_rules! byte_id {
             /// Length in bytes.
             pub const LEN: usize = $len;
 
-            /// From a slice of exactly [`Self::LEN`] bytes.
+            /// Takes a slice of exactly [`Self::LEN`] bytes; `None` for another length.
             pub fn from_slice(bytes: &[u8]) -> Option<Self> {
                 bytes.try_into().ok().map(Self)
             }
@@ -89,28 +89,28 @@ byte_id!(
     IssuerId, 8
 );
 byte_id!(
-    /// First 16 bytes of SHA-256 of a credential's raw bytes: what a signature names a credential by.
+    /// First 16 bytes of the SHA-256 of a signed credential's bytes: signatures name the credential by it.
     CredentialHash, 16
 );
 byte_id!(
-    /// First 8 bytes of a credential's hash, where hops are listed. Two credentials may share them: what they name is looked
-    /// up among those known, and one that could be two is nobody.
+    /// First 8 bytes of a credential's hash, where hops are listed. Two credentials may share them: the prefix is
+    /// looked up among the known credentials, and a prefix that fits two names none.
     CredentialPrefix, 8
 );
 byte_id!(
-    /// One transmission attempt of one data frame: random, so that two attempts do not link.
+    /// A transmission attempt of a data frame: random, so that two attempts cannot be linked.
     OuterId, 8
 );
 byte_id!(
-    /// One sealing session between two devices: chosen at random by the one who opens it.
+    /// A session between two devices: chosen at random by the end that receives under it.
     SessionId, 8
 );
 byte_id!(
-    /// One stream of messages of one sender to one receiver (or to one group): chosen at random by the sender.
+    /// A stream of messages of one sender to one receiver (or to one group): chosen at random by the sender.
     StreamId, 16
 );
 byte_id!(
-    /// The application's name for one message it sends, by which it can ask again what became of it.
+    /// The application's name for a message that it sends, by which it can ask later what became of the message.
     SendId, 16
 );
 byte_id!(
@@ -123,14 +123,14 @@ byte_id!(
 );
 
 impl Default for OuterId {
-    /// Zeros: of no attempt.
+    /// Zeros, the id of no attempt.
     fn default() -> Self {
         Self([0; Self::LEN])
     }
 }
 
 impl CredentialHash {
-    /// Its first bytes.
+    /// The first bytes of the hash.
     pub fn prefix(&self) -> CredentialPrefix {
         let mut short = [0; CredentialPrefix::LEN];
         short.copy_from_slice(&self.0[..CredentialPrefix::LEN]);
@@ -139,7 +139,7 @@ impl CredentialHash {
 }
 
 impl CredentialPrefix {
-    /// All hashes that begin with it.
+    /// The range of all hashes that begin with this prefix.
     pub fn hashes(&self) -> core::ops::RangeInclusive<CredentialHash> {
         let filled = |with: u8| {
             let mut hash = [with; CredentialHash::LEN];
@@ -150,42 +150,42 @@ impl CredentialPrefix {
     }
 }
 
-/// A message, end to end: its stream and its place in it. Dedupe works on this.
+/// A message, end to end: its stream and its place in the stream. Dedupe works on this id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct InnerId {
     /// The sender's stream to this receiver.
     pub stream: StreamId,
-    /// Place in the stream, from 1.
+    /// The message's place in the stream, from 1.
     pub sequence: u64,
 }
 
-/// A direct connection to a neighbour, numbered by the node as it comes up; never reused in a process.
+/// A link to a neighbour, numbered by the node as it comes up; a number is never reused within a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkId(pub u64);
 
-/// Log sequence number of a write handed to the store: output that waits for `Lsn(n)` is released once the
-/// store says that write `n` and all before it are durable. `Lsn(0)` waits for nothing.
+/// Log sequence number of a write handed to the store: an output that waits for `Lsn(n)` is released once the store
+/// says that write `n` and all before it are durable. `Lsn(0)` waits for nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Lsn(pub u64);
 
-/// Why a device or realm name is not one.
+/// Why a text is no name of a device or realm.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
-    /// Nothing there, or longer than [`Name::MAX`].
+    /// The text is empty or longer than [`Name::MAX`].
     #[error("a name has 1 to {max} characters, this one has {0}", max = Name::MAX)]
     Length(usize),
-    /// A character that would be ambiguous in topics, paths or destinations.
+    /// The text has a character that would be ambiguous in topics, paths or destinations.
     #[error("a name holds letters, digits, '-', '_' and '.', and starts with a letter or digit; {0:?} is neither")]
     Character(char),
 }
 
-/// A human name of a device: 1 to 64 of `[A-Za-z0-9._-]`, the first a letter or digit. It never travels in clear.
-/// Clones share it.
+/// A human-readable name of a device: 1 to 64 of `[A-Za-z0-9._-]`, the first a letter or digit. It never travels in
+/// clear. Clones share the text.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(Arc<str>);
 
 impl Name {
-    /// Longest name, in characters (they are all ASCII, so bytes too).
+    /// Longest name, in characters (all are ASCII, so in bytes too).
     pub const MAX: usize = 64;
 
     /// Checks and takes a name.
@@ -202,7 +202,7 @@ impl Name {
         Ok(Self(name.into()))
     }
 
-    /// The name.
+    /// The text of the name.
     pub fn as_str(&self) -> &str {
         &self.0
     }

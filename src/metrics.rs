@@ -1,18 +1,19 @@
-//! Metrics: the table of everything that a node measures of itself at a moment, and how that is told with all that it counts.
+//! Metrics: the table of everything that a node measures of itself at a moment, and the form in which it is reported
+//! with everything that the node counts.
 //!
-//! A gauge is a field of [`Gauges`], so that none can be told under a name that is not in the table, nor left out where
-//! they are measured. Its entry gives its help text, its unit if it has one, and its name. That name is its key in
-//! `status --json`; [`Gauge::metric`] makes of it, and [`counted`] of a [`Counter`]'s, the name by which a monitoring system
-//! knows it, so that each is spelled once. [`samples`] is all of it as data: what `m2mesh metrics --json` says; [`expose`] writes
-//! it in Prometheus' text format.
+//! A gauge is a field of [`Gauges`], so that no gauge can be reported under a name that is not in the table, or left
+//! out where gauges are measured. Its entry gives its help text, its unit if it has one, and its name. The name is its
+//! key in `status --json`. [`Gauge::metric`] makes from it, and [`counted`] from a [`Counter`]'s, the name by which a
+//! monitoring system knows it, so that each name is spelled once. [`samples`] returns everything as data, which
+//! `m2mesh metrics --json` prints; [`expose`] writes it in Prometheus' text format.
 //!
 //! To add a gauge, add its line to the table below, and measure it in `node::status`.
 //!
 //! Invariants
-//! 1. A gauge's name, and a counter's, is lower-case words with underscores; a duration's ends with `_s`.
-//! 2. In a metric's name `m2mesh` comes first and the unit last where the name itself does not say it; a counter's ends with
-//!    `_total`.
-//! 3. Every counter and every gauge is told, those at zero too: a rate is known from the first step.
+//! 1. The name of a gauge or a counter is lower-case words with underscores; a duration's ends with `_s`.
+//! 2. A metric's name begins with `m2mesh` and ends with its unit, unless the name itself says the unit; a counter's
+//!    ends with `_total`.
+//! 3. Every counter and every gauge is reported, also at zero: a rate is known from the first step.
 
 use crate::counter::{Counter, Unit};
 use core::fmt;
@@ -33,7 +34,7 @@ macro_rules! gauges {
         }
 
         impl Gauge {
-            /// All there are, in the order of the table.
+            /// All gauges, in the order of the table.
             pub const ALL: &[Self] = &[$(
                 Self {
                     name: stringify!($gauge),
@@ -84,30 +85,30 @@ gauges! {
     memory: Bytes,
 }
 
-/// An entry of the table.
+/// An entry of the table of gauges.
 #[derive(Clone, Copy, Debug)]
 pub struct Gauge {
-    /// Its name, as in `status --json`.
+    /// The gauge's name, as in `status --json`.
     pub name: &'static str,
-    /// What one of it stands for; a number or a yes and no have none.
+    /// The unit of the gauge's value; `None` for a plain number or a yes and no.
     pub unit: Option<Unit>,
-    /// What it says, in a sentence.
+    /// The gauge's meaning, in a sentence.
     pub help: &'static str,
     read: fn(&Gauges) -> u64,
 }
 
 impl Gauge {
-    /// The gauge of a name.
+    /// The gauge with a name.
     pub fn named(name: &str) -> Option<&'static Self> {
         Self::ALL.iter().find(|gauge| gauge.name == name)
     }
 
-    /// Its value among those of a node.
+    /// The gauge's value among those of a node.
     pub fn of(&self, gauges: &Gauges) -> u64 {
         (self.read)(gauges)
     }
 
-    /// The name by which a monitoring system knows it.
+    /// The name by which a monitoring system knows the gauge.
     pub fn metric(&self) -> String {
         let Some(unit) = self.unit.map(|unit| unit.to_string()) else { return format!("{PREFIX}{}", self.name) };
         let bare = match self.unit {
@@ -126,16 +127,16 @@ pub fn counted(counter: Counter) -> String {
     format!("{PREFIX}{}_total", counter.name())
 }
 
-/// What all names of metrics begin with.
+/// The beginning of every metric's name.
 const PREFIX: &str = "m2mesh_";
 
-/// Whether a metric only grows.
+/// The kind of a metric: whether it only grows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
-    /// It begins at zero when the node starts, and only grows.
+    /// A counter begins at zero when the node starts, and only grows.
     Counter,
-    /// It rises and falls.
+    /// A gauge rises and falls.
     Gauge,
 }
 
@@ -151,23 +152,24 @@ impl fmt::Display for Kind {
 /// One metric with its value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Sample {
-    /// Its name.
+    /// The metric's name.
     pub name: String,
-    /// Whether it only grows.
+    /// Whether the metric is a counter or a gauge.
     #[serde(rename = "type")]
     pub kind: Kind,
-    /// What one of it stands for, in the plural, if that is anything.
+    /// The unit of the metric, in the plural, if it has one.
     pub unit: Option<String>,
-    /// What it says, in a sentence.
+    /// The metric's meaning, in a sentence.
     pub help: &'static str,
-    /// What tells it apart from others of its name.
+    /// Labels, which tell samples of one name apart.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<&'static str, String>,
-    /// How much.
+    /// The value of the metric.
     pub value: u64,
 }
 
-/// All that a node tells: what it is by these labels, its gauges, its counters. Counters that are not there are at zero.
+/// Returns all metrics of a node: the info metric with the labels `about`, the gauges, and the counters. Counters that
+/// are absent are at zero.
 pub fn samples(
     about: impl IntoIterator<Item = (&'static str, String)>,
     gauges: &Gauges,
@@ -200,20 +202,20 @@ pub fn samples(
     core::iter::once(info).chain(measured).chain(counted).collect()
 }
 
-/// Name and meaning of the metric that is always 1, and says by its labels what the node is.
+/// Name of the info metric, which is always 1 and says by its labels what the node is.
 const INFO: &str = "info";
 const INFO_HELP: &str = "What the node is, by its labels; always 1.";
 
-/// In Prometheus' text format, [`CONTENT_TYPE`].
+/// Writes samples in Prometheus' text format, of the type [`CONTENT_TYPE`].
 pub fn expose(samples: &[Sample]) -> String {
     samples.iter().map(ToString::to_string).collect()
 }
 
-/// What [`expose`] writes, as HTTP names it.
+/// Content type of the text that [`expose`] writes, as HTTP names it.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 impl fmt::Display for Sample {
-    /// Three lines: what it says, its type, its value.
+    /// Writes three lines: help, type and value.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, kind, unit: _, help, labels, value } = self;
         writeln!(f, "# HELP {name} {}", help.replace('\\', r"\\").replace('\n', r"\n"))?;
@@ -236,6 +238,7 @@ mod tests {
         Gauge::named(name).expect("a gauge").metric()
     }
 
+    /// Invariant 2.
     #[test]
     fn names_of_metrics_end_with_their_unit_once() {
         let named: Vec<String> = ["links", "inbox", "log_records", "uptime_s", "memory", "epoch", "twin_identities"]
@@ -255,6 +258,7 @@ mod tests {
         assert_eq!(counted(Counter::DataLooped), "m2mesh_data_looped_total");
     }
 
+    /// Invariants 1 and 2.
     #[test]
     fn every_metric_has_a_name_of_its_own_and_a_sentence() {
         let all = samples([], &Gauges::default(), &BTreeMap::new());
@@ -274,6 +278,7 @@ mod tests {
         }
     }
 
+    /// Invariant 3.
     #[test]
     fn what_is_not_counted_is_told_as_zero() {
         let gauges = Gauges { links: 4, ..Gauges::default() };

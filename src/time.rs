@@ -1,4 +1,4 @@
-//! Time as the cores see it: two readings that the node passes in, never asked for.
+//! Time: time as the cores see it, two readings that the node passes in and that are never asked for.
 //!
 //! [`Time`] is monotonic and drives timers, latencies and time-outs. [`Unix`] is wall time and decides epochs,
 //! deadlines that cross the mesh, and what the event log says. A core gets both as [`Now`].
@@ -18,13 +18,13 @@ pub struct Unix(pub u64);
 /// Both readings at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Now {
-    /// For timers.
+    /// Monotonic time, for timers.
     pub time: Time,
-    /// For epochs and deadlines that travel.
+    /// Wall time, for epochs and for deadlines that travel.
     pub unix: Unix,
 }
 
-/// An epoch's number: unix time divided by the epoch's length.
+/// The number of an epoch: unix time divided by the epoch's length.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Epoch(pub u64);
@@ -37,7 +37,7 @@ pub struct Day(pub u32);
 /// Seconds in a day.
 pub const DAY_SECONDS: u64 = 86_400;
 
-/// Length of an epoch in seconds: at least 4, divides a day.
+/// Length of an epoch in seconds: at least 4, and a divisor of a day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct EpochLength(u32);
@@ -46,12 +46,13 @@ impl EpochLength {
     /// One hour.
     pub const HOUR: Self = Self(3_600);
 
-    /// `seconds` must divide 86,400 and be at least 4 (so that the skew allowance of a quarter is a second).
+    /// Makes an epoch length; `None` unless `seconds` divides 86,400 and is at least 4 (so that the allowed skew of a
+    /// quarter is at least a second).
     pub fn new(seconds: u32) -> Option<Self> {
         (seconds >= 4 && DAY_SECONDS.is_multiple_of(u64::from(seconds))).then_some(Self(seconds))
     }
 
-    /// In seconds.
+    /// The length in seconds.
     pub fn seconds(self) -> u64 {
         u64::from(self.0)
     }
@@ -61,12 +62,12 @@ impl EpochLength {
         Epoch(at.seconds() / self.seconds())
     }
 
-    /// When an epoch begins.
+    /// The time at which an epoch begins.
     pub fn start(self, epoch: Epoch) -> Unix {
         Unix::from_seconds(epoch.0.saturating_mul(self.seconds()))
     }
 
-    /// When an epoch ends, which is when the next begins.
+    /// The time at which an epoch ends, which is when the next one begins.
     pub fn end(self, epoch: Epoch) -> Unix {
         self.start(Epoch(epoch.0.saturating_add(1)))
     }
@@ -76,7 +77,7 @@ impl EpochLength {
         Duration::from_secs(300.min(self.seconds() / 4))
     }
 
-    /// How many epochs one batch of credentials covers: seven days, at most 168, at least one.
+    /// Number of epochs that one batch of credentials covers: seven days, at most 168, at least one.
     pub fn batch(self) -> u64 {
         (7 * DAY_SECONDS / self.seconds()).clamp(1, 168)
     }
@@ -91,7 +92,7 @@ impl<'de> Deserialize<'de> for EpochLength {
 }
 
 impl Time {
-    /// Since an earlier moment; zero when `earlier` is later.
+    /// The time since an earlier moment; zero if `earlier` is later.
     pub fn since(self, earlier: Time) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }
@@ -112,27 +113,27 @@ impl Sub<Duration> for Time {
 }
 
 impl Unix {
-    /// From whole seconds.
+    /// Makes a time from whole seconds.
     pub fn from_seconds(seconds: u64) -> Self {
         Self(seconds.saturating_mul(1_000_000))
     }
 
-    /// Whole seconds.
+    /// The time in whole seconds.
     pub fn seconds(self) -> u64 {
         self.0 / 1_000_000
     }
 
-    /// Whole milliseconds.
+    /// The time in whole milliseconds.
     pub fn millis(self) -> u64 {
         self.0 / 1_000
     }
 
-    /// Since an earlier moment; zero when `earlier` is later.
+    /// The time since an earlier moment; zero if `earlier` is later.
     pub fn since(self, earlier: Unix) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }
 
-    /// Days since a realm's founding (in unix seconds).
+    /// The number of days since a realm's founding (in unix seconds).
     pub fn day_since(self, founded: u64) -> Day {
         Day(u32::try_from((self.seconds() / DAY_SECONDS).saturating_sub(founded / DAY_SECONDS)).unwrap_or(u32::MAX))
     }
@@ -153,7 +154,7 @@ impl Sub<Duration> for Unix {
 }
 
 impl fmt::Display for Unix {
-    /// RFC 3339 in UTC with milliseconds.
+    /// Writes the time as in RFC 3339, in UTC with milliseconds.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (days, second) = (self.seconds() / DAY_SECONDS, self.seconds() % DAY_SECONDS);
         let (year, month, day) = civil(days);
@@ -168,7 +169,7 @@ impl fmt::Display for Unix {
     }
 }
 
-/// Days since 1970-01-01 to (year, month, day) in the proleptic Gregorian calendar, by eras of 400 years that
+/// Converts days since 1970-01-01 to (year, month, day) in the proleptic Gregorian calendar, by eras of 400 years that
 /// start on 1 March, so that the leap day is the last of its year.
 fn civil(days: u64) -> (u64, u64, u64) {
     let shifted = days + 719_468;

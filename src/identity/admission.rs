@@ -1,13 +1,14 @@
-//! Admission: what a member says of itself on a new connection, and whether another is let in.
+//! Admission: what a member says of itself on a new connection, and whether its neighbour is let in.
 //!
-//! The node publishes an [`AdmissionView`], which never changes, and the transport judges hellos against it before
-//! libp2p's Swarm knows of the connection. The cheap checks come first, so that rubbish costs no signature: it
-//! decodes · a common protocol version · the credential's version, realm, issuer and time · its key is the
-//! connection's · the issuer's signature · not revoked · a common segment.
+//! The node publishes an immutable [`AdmissionView`], and the transport judges hellos against it before libp2p's Swarm
+//! learns of the connection. The cheap checks come first, so that an invalid hello costs no signature verification: the
+//! hello decodes · a protocol version in common · the credential's version, realm, issuer and time · its key is the
+//! connection's · the issuer's signature · the device is not revoked · a segment in common.
 //!
 //! Invariants
 //! 1. An [`AdmittedPeer`] exists only after all of these checks.
-//! 2. Every refusal has one reason, and every reason one code that does not change: logs and tests rely on it.
+//! 2. Every refusal has one reason, and every reason one code of its own.
+//! - The code of a reason never changes: logs and tests rely on it.
 
 use crate::id::Pseudonym;
 use crate::identity::bulletin::VerifiedBulletin;
@@ -20,37 +21,39 @@ use crate::wire::hello::{EnrolHello, Hello, MAX_HELLO};
 use core::fmt;
 use std::sync::Arc;
 
-/// What is needed to judge a hello and to say one's own.
+/// What a device needs to judge the hello of another and to write its own: the bulletin in force and its own
+/// credentials.
 #[derive(Clone)]
 pub struct AdmissionView {
     bulletin: Arc<VerifiedBulletin>,
-    /// In the order of their epochs; never empty.
+    /// This device's credentials in the order of their epochs; never empty.
     own: Vec<Arc<OwnCredential>>,
 }
 
-/// A member that has been let in.
+/// A member that has been let in, with what its hello says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdmittedPeer {
-    /// Its credential.
+    /// The member's credential, verified.
     pub credential: PeerCredential,
-    /// Version of its bulletin.
+    /// Version of the bulletin that the member has.
     pub bulletin: u64,
-    /// Its clock, in unix seconds.
+    /// The member's clock at its hello, in unix seconds.
     pub seconds: u64,
-    /// The protocol version that both speak.
+    /// The highest protocol version that both ends speak.
     pub version: u8,
-    /// Number of its process.
+    /// Number of the member's process, another after each start.
     pub process: u64,
 }
 
 impl AdmissionView {
-    /// From the bulletin in force and this device's credentials in the order of their epochs.
+    /// Makes a view of the bulletin in force and this device's credentials, which are in the order of their epochs.
     pub fn new(bulletin: Arc<VerifiedBulletin>, own: Vec<Arc<OwnCredential>>) -> Self {
         Self { bulletin, own }
     }
 
-    /// This device's encoded [`Hello`], said by the process of this number. Without a credential for `at` it is the newest one's before, which the other
-    /// side refuses with the right reason.
+    /// Returns this device's encoded [`Hello`] at the time `at`, for the process of this number. It carries the newest
+    /// credential whose epoch has begun at `at`, or the first one if none has; the other side refuses one that is out
+    /// of date with the right reason.
     pub fn hello(&self, at: Unix, process: u64) -> Vec<u8> {
         encode(&Hello {
             lowest: LOWEST_VERSION,
@@ -62,7 +65,10 @@ impl AdmissionView {
         })
     }
 
-    /// Judges another's hello on a connection whose key is `peer`.
+    /// Judges the hello of the device at the other end of a connection whose key is `peer`.
+    ///
+    /// # Errors
+    /// Returns the reason of the first check that fails, in the order of the module's documentation.
     pub fn verify(&self, hello: &[u8], peer: &Pseudonym, at: Unix) -> Result<AdmittedPeer, Reason> {
         let hello: Hello = decode_within(hello, MAX_HELLO).map_err(|_| Reason::Malformed)?;
         let version = hello.highest.min(HIGHEST_VERSION);
@@ -81,8 +87,9 @@ impl AdmissionView {
         Ok(AdmittedPeer { credential, bulletin, seconds, version, process })
     }
 
-    /// What its clock says of whom [`Self::verify`] refuses, if nothing but the time speaks against it: at the time by its
-    /// own clock it would be let in. Whose credentials have run out by its own clock is not among them.
+    /// Returns the clock, in unix seconds, that a hello refused by [`Self::verify`] states, if the time alone speaks
+    /// against it: at that time it would be let in. Returns `None` for every other hello, also for one whose
+    /// credentials are out of date by its own clock.
     pub fn skewed(&self, hello: &[u8], peer: &Pseudonym, at: Unix) -> Option<u64> {
         let seconds = decode_within::<Hello>(hello, MAX_HELLO).ok()?.seconds;
         let theirs = Unix::from_seconds(seconds);
@@ -91,7 +98,10 @@ impl AdmissionView {
         (is_late && self.verify(hello, peer, theirs).is_ok()).then_some(seconds)
     }
 
-    /// Whether a request for enrolment is for this realm and an issuer that it has; if not, what to say to it.
+    /// Checks that a request for enrolment is for this realm and for an issuer that may sign at `at`.
+    ///
+    /// # Errors
+    /// Returns the refusal to answer with: another realm, or no such issuer.
     pub fn enrols(&self, hello: &EnrolHello, at: Unix) -> Result<(), Refusal> {
         if hello.realm != self.bulletin.realm() {
             return Err(Refusal::ForeignRealm);
@@ -99,7 +109,7 @@ impl AdmissionView {
         self.bulletin.issuer_at(&hello.issuer, at).map(|_| ()).ok_or(Refusal::NoIssuer)
     }
 
-    /// The bulletin it judges by.
+    /// The bulletin that hellos are judged by.
     pub fn bulletin(&self) -> &Arc<VerifiedBulletin> {
         &self.bulletin
     }
@@ -134,40 +144,40 @@ impl fmt::Debug for AdmissionView {
 /// Why a hello is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub enum Reason {
-    /// Not a hello, or no credential in it.
+    /// The bytes are no hello, or hold no credential.
     #[error("the hello is malformed")]
     Malformed,
-    /// No protocol or credential version in common.
+    /// The two ends have no version of the protocol or of the credential in common.
     #[error("the other side speaks another version")]
     Version,
-    /// A member of another realm.
+    /// The credential belongs to another realm.
     #[error("the other side belongs to another realm")]
     Realm,
-    /// Credential of an issuer that the bulletin does not list.
+    /// The bulletin does not list the credential's issuer for this time.
     #[error("the credential's issuer is not listed")]
     Issuer,
-    /// Credential that its issuer has not signed.
+    /// The issuer's signature on the credential does not verify.
     #[error("the credential's signature does not hold")]
     Signature,
-    /// Credential of an epoch to come.
+    /// The credential's epoch has not begun.
     #[error("the credential's epoch has not begun")]
     NotYetValid,
-    /// Credential of an epoch that is over.
+    /// The credential's epoch is over.
     #[error("the credential's epoch is over")]
     Expired,
-    /// Credential of another than the one who made the connection.
+    /// The credential's key is not the key of the connection.
     #[error("the credential belongs to another key than the connection's")]
     WrongPeer,
-    /// Credential of a revoked device.
+    /// The credential belongs to a revoked device.
     #[error("the device has been revoked")]
     Revoked,
-    /// No segment in common.
+    /// Neither device may reach a segment that the other is in.
     #[error("no segment in common")]
     Segment,
 }
 
 impl Reason {
-    /// Every reason.
+    /// Every reason, in the order of declaration.
     pub const ALL: [Self; 10] = [
         Self::Malformed,
         Self::Version,
@@ -181,7 +191,7 @@ impl Reason {
         Self::Segment,
     ];
 
-    /// Its code in the event log and in counters.
+    /// The reason's code in the event log and in counters, in kebab case.
     pub fn code(self) -> &'static str {
         match self {
             Self::Malformed => "malformed",
@@ -213,9 +223,9 @@ impl From<CredentialError> for Reason {
     }
 }
 
-/// Lowest protocol version spoken here.
+/// Lowest protocol version that this node speaks.
 pub const LOWEST_VERSION: u8 = 1;
-/// Highest protocol version spoken here.
+/// Highest protocol version that this node speaks.
 pub const HIGHEST_VERSION: u8 = 1;
 
 #[cfg(test)]
@@ -286,6 +296,7 @@ mod tests {
     }
 
     /// Invariant 1: whatever byte is changed, nobody gets in with a credential that the issuer did not sign.
+    /// Invariant 1 of identity::credential.
     #[test]
     fn no_changed_credential_gets_in() {
         let realm = realm(1);
@@ -308,6 +319,8 @@ mod tests {
         }
     }
 
+    /// Invariants 1 and 2.
+    /// Invariant 2 of identity::credential.
     #[test]
     fn every_refusal_has_its_reason() {
         let mut realm = realm(1);
@@ -374,6 +387,8 @@ mod tests {
         assert_eq!(view.verify(&hello, &realm.one.pseudonym(), now()).err(), Some(Reason::Issuer));
     }
 
+    /// Invariant 1.
+    /// Invariant 2 of identity::bulletin.
     #[test]
     fn a_revoked_device_is_refused_and_no_other() {
         let mut realm = realm(1);
@@ -394,7 +409,8 @@ mod tests {
         assert!(view.verify(&other, &realm.two.pseudonym(), now()).is_ok());
     }
 
-    /// With as many revocations as a large realm has, a credential costs a look-up.
+    /// With as many revocations as a large realm has, checking a credential costs one look-up.
+    /// Invariant 1 of identity::revoked.
     #[test]
     fn revoked_handles_are_derived_once_an_epoch() {
         const MANY: u64 = 800;
@@ -422,6 +438,7 @@ mod tests {
         assert_eq!(derived() - before, MANY, "and not again");
     }
 
+    /// Invariant 1 of identity::bulletin.
     #[test]
     fn what_was_verified_once_is_accepted_as_long_as_all_but_its_signature_holds() {
         let mut realm = realm(1);
@@ -441,6 +458,7 @@ mod tests {
         assert_eq!(view.bulletin().recheck(&peer, now()), Err(CredentialError::Issuer));
     }
 
+    /// Invariant 1.
     #[test]
     fn segments_are_kept_apart_unless_one_reaches_the_other() {
         let mut realm = realm(1);

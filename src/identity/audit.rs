@@ -1,14 +1,17 @@
-//! Which keys have sealed under which nonces: for a simulation, which sees every device's keys and can so tell what nobody else can.
+//! Audit of nonces: which keys have sealed under which nonces. It is for a simulation, which sees the keys of every
+//! device and so can find what nobody else can.
 //!
-//! A key and a nonce that come together twice give both plaintexts away, and with them the key of the tag. So every sealing
-//! cipher of [`crate::identity`] says here what it does, if somebody on this thread has begun to watch; a device never does,
-//! and pays a look at a flag. What is kept of a key is a mark, from which it cannot be told.
+//! A key that is used twice with the same nonce gives both plaintexts away, and with them the key of the authentication
+//! tag. So every sealing cipher of [`crate::identity`] reports here, if auditing has been started on its thread. A
+//! device never starts it, and pays one look at a flag. Of a key only a mark is kept, from which the key cannot be
+//! recovered.
 //!
-//! Ciphers count upwards from zero. So of each key the next counter is kept, and a counter below it is one that comes again:
-//! a key that was made a second time begins at zero a second time.
+//! Ciphers count upwards from zero. So the next counter of each key is kept, and a lower counter is a repeated one: a
+//! key that is made a second time begins at zero a second time.
 //!
 //! Invariants
-//! 1. A counter that comes again under one key is found, whichever device seals and whatever life of it.
+//! 1. A counter that is used twice under one key is found, whichever device seals and however often that device has
+//!    been restarted.
 
 use crate::identity::kdf;
 use std::cell::RefCell;
@@ -18,39 +21,39 @@ thread_local! {
     static BOOK: RefCell<Option<Book>> = const { RefCell::new(None) };
 }
 
-/// What a key is known by here; zero while nobody watches.
+/// The mark of a key in the audit; zero while auditing is off.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Mark(u64);
 
-/// What has been sealed.
+/// What has been sealed since auditing began.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Book {
-    /// Next counter of each key that has sealed.
+    /// The next counter of each key that has sealed.
     next: BTreeMap<Mark, u64>,
-    /// Seals so far.
+    /// How many seals have been made.
     pub seals: u64,
-    /// Of these, under a key and counter that had been there.
+    /// How many of the seals used a key and a counter that had been used before.
     pub repeated: u64,
 }
 
 impl Book {
-    /// Keys that have sealed.
+    /// How many keys have sealed.
     pub fn keys(&self) -> usize {
         self.next.len()
     }
 }
 
-/// From now on everything that this thread seals is watched.
+/// Starts auditing on this thread, with an empty book.
 pub fn begin() {
     BOOK.set(Some(Book::default()));
 }
 
-/// What has been sealed since, and no more from now on.
+/// Ends auditing on this thread and returns the book; `None` if auditing is off.
 pub fn end() -> Option<Book> {
     BOOK.take()
 }
 
-/// What a new cipher's key is known by.
+/// Returns the mark of a new cipher's key.
 pub(super) fn mark(key: &[u8; 32]) -> Mark {
     if BOOK.with_borrow(Option::is_none) {
         return Mark::default();
@@ -58,7 +61,7 @@ pub(super) fn mark(key: &[u8; 32]) -> Mark {
     Mark(u64::from_be_bytes(kdf::tag(key, "audit", &[])) | 1)
 }
 
-/// A cipher seals under a counter.
+/// Records that the cipher of a marked key seals under a counter.
 pub(super) fn note(mark: Mark, counter: u64) {
     if mark == Mark::default() {
         return;
@@ -78,6 +81,7 @@ pub(super) fn note(mark: Mark, counter: u64) {
 mod tests {
     use super::*;
 
+    /// Invariant 1.
     #[test]
     fn what_comes_again_under_one_key_is_found() {
         begin();

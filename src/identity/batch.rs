@@ -1,15 +1,15 @@
-//! Keys and grants of a device: what lasts, and what an issuer granted for the coming epochs.
+//! Batch: the lasting keys of a device, and what an issuer granted it for the coming epochs.
 //!
-//! A grant carries sealed ids and signatures only. The device puts each credential together from its own keys and
-//! its resolution key, and checks the issuer's signature over it: an answer is sealed to the request, but that does
-//! not say who sealed it.
+//! A grant carries sealed ids and signatures only. The device assembles each credential from its own keys and its
+//! resolution key, and verifies the issuer's signature over it: an answer is sealed to the request's key, but that does
+//! not prove who sealed it.
 //!
 //! Invariants
 //! 1. Every credential of a [`Batch`] bears the issuer's signature and the device's own keys.
-//! 2. A renewal adds to the credentials that are there; each is wiped with its key when it is accepted no more. The chain
-//!    that they came from goes on with them.
-//! 3. What is wiped does not come back, so it goes by a *sure* time: one that another than the device's own clock has
-//!    shown to have come. A clock that is ahead for days costs no key of the days that it has skipped.
+//! 2. A renewal adds to the credentials at hand; each is wiped, with its key, once it is no longer accepted. The chain
+//!    that the keys come from goes forward with them.
+//! 3. Wiping cannot be undone, so it goes by a *sure* time: one that another source than the device's own clock has
+//!    shown to have come. A clock that is days ahead costs no key of the days that it skipped.
 
 use crate::id::{DeviceId, IssuerId, Name, Pseudonym, RealmId, Signature};
 use crate::identity::bulletin::{CREDENTIAL_VERSION, VerifiedBulletin};
@@ -37,7 +37,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use x25519_dalek::StaticSecret;
 
-/// The keys that a device keeps for life.
+/// The keys that a device keeps for its whole life.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceSecrets {
     /// X25519 secret behind the contact key.
@@ -51,7 +51,7 @@ pub struct DeviceSecrets {
     pub(super) pseudonym: Secret,
 }
 
-/// What an issuer granted, with the private keys that belong to it.
+/// What an issuer granted to a device, with the private keys that belong to it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Batch {
     pub(super) realm: RealmId,
@@ -64,7 +64,7 @@ pub struct Batch {
     pub(super) path: PathKeys,
     pub(super) group_keys: Vec<GroupKeyGrant>,
     pub(super) epochs: Vec<BatchEpoch>,
-    /// Where their keys come from, and those of all later epochs.
+    /// The source of the epochs' keys, and of those of all later epochs.
     pub(super) source: KeySource,
 }
 
@@ -76,7 +76,7 @@ pub(super) struct KeySource {
 }
 
 impl KeySource {
-    /// The same at a later epoch; `None` for an earlier one.
+    /// Returns the source at a later epoch; `None` for an earlier one.
     pub(super) fn at(&self, epoch: Epoch) -> Option<Self> {
         let steps = epoch.0.checked_sub(self.epoch.0)?;
         Some(Self { epoch, chain: self.chain.at(self.chain.place().checked_add(steps)?)? })
@@ -92,12 +92,12 @@ pub(super) struct BatchEpoch {
 }
 
 impl DeviceSecrets {
-    /// New keys.
+    /// Generates the keys of a new device.
     pub fn generate(rng: &mut ChaCha20Rng) -> Self {
         Self { contact: seal::random(rng), renewal: seal::random(rng), pseudonym: seal::random(rng) }
     }
 
-    /// The public halves that an issuer is told.
+    /// Returns the public halves, which an enrolment request tells the issuer.
     pub fn public(&self) -> DeviceKeys {
         DeviceKeys {
             contact: ContactSecret::new(*self.contact).public(),
@@ -106,18 +106,18 @@ impl DeviceSecrets {
     }
 }
 
-/// The keys that a request was made with.
+/// The keys that an enrolment or renewal request was made with.
 pub(super) struct Keys<'a> {
     pub(super) pseudonym: Pseudonym,
-    /// X25519 secrets, in order.
+    /// The X25519 secrets of the epochs asked for, in order.
     pub(super) epochs: Vec<Secret>,
-    /// Where they come from, so many places before the first of them.
+    /// The chain that the epochs' secrets come from, `before` places before the first of them.
     pub(super) chain: &'a EpochChain,
     pub(super) before: u64,
 }
 
 impl Keys<'_> {
-    /// The chain, when the first of the keys is that epoch's.
+    /// Returns the source of keys if the first of the keys is that of the epoch `first`.
     fn source(&self, first: Epoch) -> Option<KeySource> {
         let before = self.before.min(first.0);
         let place = self.chain.place().checked_add(self.before - before)?;
@@ -133,7 +133,7 @@ pub(super) struct Granted {
 }
 
 impl Granted {
-    /// Puts the credentials of a grant together and checks every signature.
+    /// Assembles the credentials of a grant and verifies every signature.
     pub(super) fn check(
         grant: Grant,
         realm: RealmId,
@@ -214,7 +214,7 @@ impl Granted {
 }
 
 impl Batch {
-    /// The credentials with their keys; all must be of this device.
+    /// Returns the credentials with their private keys; an error if one is not of this device or there is none.
     pub(super) fn open(&self, secrets: &DeviceSecrets) -> Result<BTreeMap<Epoch, Arc<OwnCredential>>, MembershipError> {
         let mut credentials = BTreeMap::new();
         for BatchEpoch { epoch, agreement, credential } in &self.epochs {
@@ -225,12 +225,13 @@ impl Batch {
         if credentials.is_empty() { Err(MembershipError::Credentials) } else { Ok(credentials) }
     }
 
-    /// Whether it has keys for an epoch.
+    /// Whether the batch holds the keys of an epoch.
     pub(super) fn holds(&self, epoch: Epoch) -> bool {
         self.epochs.iter().any(|entry| entry.epoch == epoch)
     }
 
-    /// Erases the keys of epochs whose credentials are accepted no more, all but the last one's. Says whether there were any.
+    /// Erases the keys of epochs whose credentials are no longer accepted at the time `sure`, except those of the last
+    /// epoch. Returns whether anything was erased.
     pub(super) fn erase_past(&mut self, sure: Unix) -> bool {
         let (length, before, from) = (self.epoch_length, self.epochs.len(), self.source.epoch);
         let last = self.epochs.iter().map(|entry| entry.epoch).max();
@@ -240,9 +241,9 @@ impl Batch {
         self.epochs.len() < before || self.source.epoch > from
     }
 
-    /// Keeps of an older batch what may be in use, or will be; invariants 2 and 3.
+    /// Takes over from an older batch what is in use or will be used; see invariants 2 and 3.
     pub(super) fn keep_current(&mut self, old: &Batch, now: Unix, sure: Unix) {
-        // A granted group key stays until newer ones push it out: the bulletin at hand may still need it.
+        // A granted group key stays until newer ones displace it: the bulletin at hand may still need it.
         let known = |new: &[GroupKeyGrant], old: &GroupKeyGrant| {
             new.iter().any(|new| new.group == old.group && new.version == old.version)
         };
@@ -258,7 +259,7 @@ impl Batch {
         if self.epochs.is_empty() {
             self.granted = old.granted;
         }
-        // It bounds what a device keeps that never hears of the time. The chain stays: these can be asked for again.
+        // Bounds what a device keeps that never learns the time. The chain stays: these keys can be certified again.
         let stale = Epoch(length.epoch_at(now).0.saturating_sub(length.batch()));
         let from = passed.max(stale);
         let kept: Vec<_> = old.epochs.iter().filter(|old| old.epoch >= from).cloned().collect();
@@ -274,7 +275,7 @@ impl fmt::Debug for DeviceSecrets {
     }
 }
 
-/// Bytes that a grant holds for an epoch: sealed id and signature.
+/// Bytes of a grant for one epoch: a sealed id and a signature.
 const EPOCH_SEALS: usize = SEALED_ID + 64;
-/// Most granted group keys that are kept, newest first.
+/// Most granted group keys that are kept; drop policy: the oldest go.
 const MAX_GROUP_KEYS: usize = 256;

@@ -1,15 +1,16 @@
-//! The bulletin in force, and what it decides: whose credentials count.
+//! Bulletin: the verified bulletin in force, which decides whose credentials are accepted.
 //!
-//! A bulletin proves itself: the realm id is the SHA-256 of the operator's key inside it, and the operator's
-//! signature covers the rest. Of two, the one with the higher version holds; a node never goes back.
+//! A bulletin proves itself: the realm id is the SHA-256 of the operator's key inside it, and the operator's signature
+//! covers the rest. Of two bulletins the one with the higher version is in force; a node never goes back.
 //!
-//! Versions of group keys are documents of their own, which the bulletin names by hash. Those at hand go along with it
-//! here; a bulletin holds without them.
+//! Versions of group keys are documents of their own, which the bulletin names by hash. The documents at hand are
+//! attached to the bulletin here; the bulletin is in force without them too.
 //!
 //! Invariants
-//! 1. A [`VerifiedBulletin`] carries the operator's signature for its realm.
-//! 2. A credential that has been verified once is not verified again; whether it is still accepted is asked.
-//! 3. A credential of a revoked device is refused from the day of its revocation on, whatever issuer signed it.
+//! 1. The signature of a credential is verified once; whether the credential is still accepted is checked again each
+//!    time.
+//! 2. A credential of a revoked device is refused from the day of its revocation on, whatever issuer signed it.
+//! - A [`VerifiedBulletin`] carries the operator's signature for its realm.
 
 use crate::id::{IssuerId, RealmId};
 use crate::identity::credential::{self, CredentialError, PeerCredential};
@@ -33,29 +34,33 @@ pub struct VerifiedBulletin {
     body: Bulletin,
     signed: Arc<[u8]>,
     revoked: Revoked,
-    /// Of those that it names, the ones at hand.
+    /// The documents at hand, of those that the bulletin names.
     documents: BTreeMap<DocumentHash, (Arc<[u8]>, Arc<GroupVersion>)>,
 }
 
 /// Why a bulletin is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BulletinError {
-    /// Not a bulletin.
+    /// The bytes are no bulletin.
     #[error("the bulletin is malformed: {0}")]
     Malformed(#[from] DecodeError),
-    /// Of a later format.
+    /// The bulletin, or a document of it, has a format that this version does not read.
     #[error("the bulletin has format {0}; this version of m2mesh reads {FORMAT}")]
     Format(u8),
-    /// Of another realm, or with an operator's key that is not the realm's.
+    /// The bulletin belongs to another realm, or its operator's key is not the realm's.
     #[error("the bulletin belongs to another realm")]
     Realm,
-    /// Not signed by the operator.
+    /// The operator's signature does not verify.
     #[error("the operator has not signed the bulletin")]
     Signature,
 }
 
 impl VerifiedBulletin {
-    /// Checks a signed bulletin of `realm`.
+    /// Verifies a signed bulletin of `realm`.
+    ///
+    /// # Errors
+    /// The bytes are malformed or name too many versions of group keys; the format is unknown; the bulletin is of
+    /// another realm; or the operator has not signed it.
     pub fn verify(realm: RealmId, signed: &[u8]) -> Result<Self, BulletinError> {
         let document: Signed<'_> = decode_within(signed, MAX_BULLETIN)?;
         let body: Bulletin = decode(document.body)?;
@@ -74,20 +79,27 @@ impl VerifiedBulletin {
         Ok(Self { body, signed: signed.into(), revoked: Revoked::default(), documents: BTreeMap::new() })
     }
 
-    /// Checks a signed credential at a time; see [`credential`](super::credential) for the order.
+    /// Verifies a signed credential at the time `at`; see [`credential`](super::credential) for the order of the
+    /// checks.
+    ///
+    /// # Errors
+    /// Returns the reason of the first check that fails.
     pub fn verify_credential(&self, signed: &[u8], at: Unix) -> Result<PeerCredential, CredentialError> {
         let (document, body) = self.screen_credential(signed, at)?;
         self.finish_credential(signed, &document, body)
     }
 
-    /// Whether a credential that was verified once is still accepted. What cannot have changed is not looked at again: its
-    /// signature, above all.
+    /// Checks whether a credential that was verified before is still accepted at the time `at`. What cannot have
+    /// changed, above all its signature, is not checked again.
+    ///
+    /// # Errors
+    /// The issuer is no longer listed for this time, the epoch has not begun or is over, or the device is revoked.
     pub fn recheck(&self, known: &PeerCredential, at: Unix) -> Result<(), CredentialError> {
         self.screen_body(&known.body, at)?;
         if self.is_revoked(&known.body) { Err(CredentialError::Revoked) } else { Ok(()) }
     }
 
-    /// The checks that cost no signature: everything up to the issuer's.
+    /// Makes the checks that cost no signature verification: all those before the issuer's signature.
     pub(super) fn screen_credential<'a>(
         &self,
         signed: &'a [u8],
@@ -120,7 +132,7 @@ impl VerifiedBulletin {
         Ok(())
     }
 
-    /// The rest of the checks.
+    /// Makes the remaining checks: the issuer's signature, and that the device is not revoked.
     pub(super) fn finish_credential(
         &self,
         signed: &[u8],
@@ -137,7 +149,11 @@ impl VerifiedBulletin {
         Ok(PeerCredential { hash: credential::hash(signed), body, signed: signed.into() })
     }
 
-    /// Takes a document that the bulletin names; says whether it does, and it was missing.
+    /// Attaches a document that the bulletin names. Returns `Ok(true)` if it was missing, and `Ok(false)` if it is at
+    /// hand already or the bulletin does not name it.
+    ///
+    /// # Errors
+    /// The document is malformed, has another format, or is another version than the bulletin says.
     pub fn attach(&mut self, raw: &[u8]) -> Result<bool, BulletinError> {
         let hash = kdf::sha256(&[raw]);
         let Some(named) = self.body.groups.iter().find(|named| named.hash == hash) else { return Ok(false) };
@@ -155,7 +171,7 @@ impl VerifiedBulletin {
         Ok(true)
     }
 
-    /// Takes over what an earlier bulletin had of the documents that this one names.
+    /// Takes over from an earlier bulletin the documents that this one names too.
     pub fn inherit(&mut self, earlier: &Self) {
         for named in &self.body.groups {
             if let Some(document) = earlier.documents.get(&named.hash) {
@@ -164,50 +180,50 @@ impl VerifiedBulletin {
         }
     }
 
-    /// A document at hand, as it travels.
+    /// The encoded document with this hash; `None` if it is not at hand.
     pub fn document(&self, hash: &DocumentHash) -> Option<&Arc<[u8]>> {
         self.documents.get(hash).map(|(raw, _)| raw)
     }
 
-    /// All documents at hand, as they travel.
+    /// All documents at hand, encoded.
     pub fn documents(&self) -> impl Iterator<Item = &Arc<[u8]>> {
         self.documents.values().map(|(raw, _)| raw)
     }
 
-    /// Documents that it names and that are not at hand.
+    /// The hashes of the documents that the bulletin names and that are not at hand.
     pub fn missing(&self) -> Vec<DocumentHash> {
         let hashes = self.body.groups.iter().map(|named| named.hash);
         hashes.filter(|hash| !self.documents.contains_key(hash)).collect()
     }
 
-    /// Versions of group keys, each with its document if that is at hand.
+    /// The versions of group keys that the bulletin names, each with its document if that is at hand.
     pub(super) fn group_versions(&self) -> impl Iterator<Item = (&GroupReference, Option<&GroupVersion>)> {
         let document = |named: &GroupReference| self.documents.get(&named.hash).map(|(_, document)| &**document);
         self.body.groups.iter().map(move |named| (named, document(named)))
     }
 
-    /// An issuer that may sign at this time.
+    /// The certificate of an issuer, if the issuer may sign at this time.
     pub fn issuer_at(&self, issuer: &IssuerId, at: Unix) -> Option<&IssuerCertificate> {
         let listed = self.issuer(issuer)?;
         (listed.not_before..=listed.not_after).contains(&at.seconds()).then_some(listed)
     }
 
-    /// Its version.
+    /// The bulletin's version.
     pub fn version(&self) -> u64 {
         self.body.version
     }
 
-    /// What it says.
+    /// The bulletin's body.
     pub fn body(&self) -> &Bulletin {
         &self.body
     }
 
-    /// As it travels.
+    /// The signed bulletin, encoded.
     pub fn signed(&self) -> &Arc<[u8]> {
         &self.signed
     }
 
-    /// Whose.
+    /// The realm that the bulletin is of.
     pub fn realm(&self) -> RealmId {
         self.body.realm
     }
@@ -217,7 +233,8 @@ impl VerifiedBulletin {
         self.body.epoch_length
     }
 
-    /// Everything that a device in `segments` may exchange frames with: those segments, and what they reach.
+    /// All segments that a device in `segments` may exchange frames with: those segments and the ones that they reach,
+    /// as a bit map.
     pub fn reach(&self, segments: u64) -> u64 {
         self.body
             .segments
@@ -226,8 +243,8 @@ impl VerifiedBulletin {
             .fold(segments, |reach, segment| reach | u64::from_be_bytes(segment.reaches))
     }
 
-    /// The segment of frames between devices in these segments: the lowest that both are in, else the lowest that one is in
-    /// and the other reaches, or `None` if there is none.
+    /// The segment, by its bit, of frames between devices in these two sets of segments: the lowest that both are in,
+    /// else the lowest that one is in and the other reaches; `None` if there is none.
     pub fn segment_between(&self, one: u64, other: u64) -> Option<u8> {
         let reached = self.reach(one) & other | self.reach(other) & one;
         let common = if one & other == 0 { reached } else { one & other };
@@ -251,7 +268,7 @@ impl fmt::Debug for VerifiedBulletin {
     }
 }
 
-/// Format of the bulletin that is read and written here.
+/// The format of bulletins that this version reads and writes.
 pub const FORMAT: u8 = 1;
-/// Version of the credential that is read and written here.
+/// The version of credentials that this node reads and writes.
 pub const CREDENTIAL_VERSION: u8 = 1;

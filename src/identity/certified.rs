@@ -1,24 +1,25 @@
-//! Which keys an issuer has certified for a device, epoch by epoch.
+//! Certified: which keys an issuer has certified for a device, epoch by epoch.
 //!
-//! Epochs that follow on each other under one Ed25519 key are kept together, with an X25519 key each: a device that keeps
-//! its pseudonym has one such run.
+//! Consecutive epochs under one Ed25519 key are kept as one run, with an X25519 key for each: a device that keeps its
+//! pseudonym has a single run.
 //!
 //! Invariants
-//! 1. One pair of keys an epoch; it is never replaced.
-//! 2. Epochs that have passed are forgotten, so that a device has no more than a batch and the epochs beside it.
+//! 1. An epoch has one pair of keys, which is never replaced.
+//! 2. Epochs that have passed are forgotten, so that the entries of a device are bounded by a batch and the epochs
+//!    beside it.
 
 use crate::id::Pseudonym;
 use crate::time::Epoch;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
-/// Bytes that a request holds for an epoch: an Ed25519 and an X25519 public key.
+/// Bytes of a request for one epoch: an Ed25519 and an X25519 public key.
 pub const EPOCH_KEYS: usize = 64;
 
-/// See the module's documentation.
+/// The keys certified for one device. See the module's documentation.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Certified {
-    /// Ascending, none empty.
+    /// Runs in ascending order of their epochs; none is empty.
     runs: Vec<Run>,
 }
 
@@ -26,17 +27,17 @@ pub struct Certified {
 struct Run {
     first: Epoch,
     pseudonym: Pseudonym,
-    /// 32 bytes an epoch.
+    /// The X25519 public keys, 32 bytes for each epoch.
     agreements: ByteBuf,
 }
 
 impl Certified {
-    /// Whether the epoch has other keys.
+    /// Whether other keys than these are certified for the epoch.
     pub fn conflicts(&self, epoch: Epoch, keys: &[u8; EPOCH_KEYS]) -> bool {
         self.get(epoch).is_some_and(|known| known != *keys)
     }
 
-    /// Enters an epoch's keys; what it has already stays.
+    /// Enters the keys of an epoch; keys that the epoch has already stay.
     pub fn insert(&mut self, epoch: Epoch, keys: &[u8; EPOCH_KEYS]) {
         if self.get(epoch).is_some() {
             return;
@@ -52,7 +53,7 @@ impl Certified {
         }
     }
 
-    /// The epoch from `from` on that has these keys.
+    /// Returns the first epoch at or after `from` that has these keys.
     pub fn epoch_of(&self, keys: &[u8; EPOCH_KEYS], from: Epoch) -> Option<Epoch> {
         let (pseudonym, agreement) = keys.split_at(32);
         self.runs.iter().filter(|run| run.pseudonym.0 == *pseudonym).find_map(|run| {
@@ -61,7 +62,7 @@ impl Certified {
         })
     }
 
-    /// Forgets all epochs before one; says whether there were any.
+    /// Forgets all epochs before `epoch`. Returns whether there were any.
     pub fn forget_before(&mut self, epoch: Epoch) -> bool {
         let mut any = false;
         self.runs.retain_mut(|run| {
@@ -76,17 +77,17 @@ impl Certified {
         any
     }
 
-    /// The pseudonyms in it.
+    /// The pseudonyms of all runs.
     pub fn pseudonyms(&self) -> impl Iterator<Item = Pseudonym> {
         self.runs.iter().map(|run| run.pseudonym)
     }
 
-    /// The epoch after the last one.
+    /// The epoch after the last one that has keys; `None` if there is none.
     pub fn end(&self) -> Option<Epoch> {
         self.runs.iter().map(Run::end).max().map(Epoch)
     }
 
-    /// Whether there is none.
+    /// Whether no epoch has keys.
     pub fn is_empty(&self) -> bool {
         self.runs.is_empty()
     }
@@ -123,7 +124,7 @@ mod tests {
         keys
     }
 
-    /// Both invariants.
+    /// Invariants 1 and 2.
     #[test]
     fn an_epoch_keeps_its_keys_until_it_has_passed() {
         let mut certified = Certified::default();

@@ -1,18 +1,19 @@
-//! Contacts: the cards this device holds, and whose a handle is.
+//! Contacts: the cards that this device holds, and which contact a handle belongs to.
 //!
-//! A card computes its device's handles from the card's day on. The book keeps a table of the handles of every
-//! contact in the epochs before, at and after the present one, so that a clock that is off by less than an epoch
-//! does no harm; the table is made anew when the first of the contacts' epochs ends. The resolution keys it needs
-//! are stepped forward from those of the last table.
+//! From a card follow the handles of its device, from the card's day on. The book keeps a table of the handles of every
+//! contact in the epochs before, at and after the present one, so that a clock that is off by less than an epoch does
+//! no harm; the table is made anew when the first of the contacts' epochs ends. The resolution keys that this takes are
+//! stepped forward from those of the last table.
 //!
 //! Invariants
-//! 1. A handle resolves to the contact whose card computes it, and to none otherwise.
-//! 2. Of two cards of one device the newer generation holds; within a generation the earlier day is kept, as it
-//!    resolves all that the later one does.
-//! 3. Within a generation the contact key and the key that signs prekeys are those of the first card: one with others is
-//!    not taken. Whatever changes these keys, or would, is a [`Change`], which is told once and stays with the contact.
+//! 1. A handle resolves to the contact from whose card it follows, and to no other.
+//! 2. Of two cards of one device the one of the newer generation is kept; within a generation the earlier day is kept,
+//!    as it resolves every handle that the later one does.
+//! 3. Within a generation the contact key and the key that signs prekeys are those of the first card: a card with
+//!    others is not taken. Whatever changes these keys, or would change them, is a [`Change`], which is reported once
+//!    and stays with the contact.
 //! 4. A prekey that the card's signer has not signed is left out.
-//! 5. At most [`MAX_CONTACTS`] cards; a further one is refused and counted.
+//! 5. The book holds at most [`MAX_CONTACTS`] cards; a further one is refused and counted.
 
 use crate::id::{AgreementKey, DeviceId, Handle, Name, Pseudonym};
 use crate::identity::handle::{DayKey, day_of};
@@ -24,7 +25,7 @@ use core::fmt;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// The cards at hand.
+/// The contacts of this device, with their cards.
 #[derive(Clone)]
 pub struct ContactBook {
     /// Unix seconds of the realm's founding.
@@ -36,19 +37,19 @@ pub struct ContactBook {
     changes: Vec<(Name, Change)>,
 }
 
-/// What an issuer has changed about a contact, or tried to.
+/// What an issuer has changed about a contact, or has tried to change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Change {
-    /// Another device has the name now.
+    /// Another device has the contact's name now.
     Device,
-    /// Its keys are others, with a new generation.
+    /// The contact has other keys, under a new generation of its card.
     Keys,
-    /// A card had other keys without a new generation, and was not taken.
+    /// A card had other keys without a new generation, and was refused.
     Refused,
 }
 
 impl Change {
-    /// What an operator is told.
+    /// The change in words, for an operator.
     pub fn text(self) -> &'static str {
         match self {
             Self::Device => "another device has this name now, with keys of its own",
@@ -58,12 +59,12 @@ impl Change {
     }
 }
 
-/// A contact as it is kept.
+/// A contact as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredContact {
-    /// Its card.
+    /// The contact's card.
     pub card: ContactCard,
-    /// What has been changed about it last.
+    /// The last change of the contact, if there has been one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changed: Option<Change>,
 }
@@ -73,12 +74,12 @@ struct Entry {
     card: ContactCard,
     /// The card's resolution key, stepped forward to the day of the last table.
     key: DayKey,
-    /// The handle in the present epoch of the last table.
+    /// The contact's handle in the present epoch of the last table.
     present: Option<Handle>,
     changed: Option<Change>,
 }
 
-/// The handles of all contacts, good from `from` until `until`.
+/// The handles of all contacts, valid from `from` until `until`.
 #[derive(Clone, Default)]
 struct Table {
     from: Unix,
@@ -87,7 +88,7 @@ struct Table {
 }
 
 impl ContactBook {
-    /// An empty book of a realm founded then (unix seconds).
+    /// Makes an empty book for a realm that was founded at `founded` (unix seconds).
     pub fn new(founded: u64) -> Self {
         Self {
             founded,
@@ -99,7 +100,7 @@ impl ContactBook {
         }
     }
 
-    /// Puts in a contact that was kept.
+    /// Puts in a contact that was stored, without reporting changes.
     pub fn load(&mut self, stored: StoredContact) {
         let StoredContact { card, changed } = stored;
         let name = card.name.clone();
@@ -110,23 +111,23 @@ impl ContactBook {
         self.changes.clear();
     }
 
-    /// All of it, to be kept.
+    /// Returns all contacts, to be stored.
     pub fn to_stored(&self) -> Vec<StoredContact> {
         let stored = |entry: &Entry| StoredContact { card: entry.card.clone(), changed: entry.changed };
         self.entries.values().map(stored).collect()
     }
 
-    /// What has been changed about contacts since the last call.
+    /// Returns the changes of contacts since the last call.
     pub fn take_changes(&mut self) -> Vec<(Name, Change)> {
         core::mem::take(&mut self.changes)
     }
 
-    /// What has been changed about a contact last, in all the time that it has been one.
+    /// The last change of a contact since it became one; `None` if it has not changed or is unknown.
     pub fn changed(&self, name: &Name) -> Option<Change> {
         self.entries.get(name)?.changed
     }
 
-    /// Takes a card; says whether it changed anything.
+    /// Takes a card. Returns whether the book has changed.
     pub fn insert(&mut self, mut card: ContactCard) -> bool {
         let signer = card.signer;
         card.prekey = card.prekey.filter(|prekey| prekey_is_signed(prekey, &signer));
@@ -158,7 +159,7 @@ impl ContactBook {
             self.entries.remove(&old_name);
         }
         let key = DayKey::of(card.day, card.resolution_key);
-        // A name goes to the device that had it last: an operator gives a lost device's name to its replacement.
+        // The last device to take a name has it: an operator gives a lost device's name to its replacement.
         let name = card.name.clone();
         if let Some(replaced) = self.entries.insert(name.clone(), Entry { card, key, present: None, changed }) {
             self.names.remove(&replaced.card.device);
@@ -168,7 +169,7 @@ impl ContactBook {
         true
     }
 
-    /// Notes a change of a contact, once; says whether it is new.
+    /// Notes a change of a contact, unless it is the contact's last one already. Returns whether it was noted.
     fn note(&mut self, name: Name, change: Change) -> bool {
         let Some(entry) = self.entries.get_mut(&name).filter(|entry| entry.changed != Some(change)) else {
             return false;
@@ -178,50 +179,50 @@ impl ContactBook {
         true
     }
 
-    /// The handle under which a contact is reached at a time.
+    /// The handle of a contact at the time `at`; `None` if the contact is unknown or its card begins later.
     pub fn handle_of(&mut self, name: &Name, at: Unix) -> Option<Handle> {
         self.refresh(at);
         self.entries.get(name)?.present
     }
 
-    /// The handles of a contact in the present epoch, the one before and the one after.
+    /// The handles of a contact in the epochs before, at and after the time `at`.
     pub fn handles_of(&mut self, name: &Name, at: Unix) -> impl Iterator<Item = Handle> {
         self.refresh(at);
         self.table.handles.iter().filter(move |(_, whose)| *whose == name).map(|(handle, _)| *handle)
     }
 
-    /// Whose handle this is, in the present epoch, the one before or the one after.
+    /// The card of the contact whose handle this is in the epoch of `at`, the one before or the one after.
     pub fn resolve(&mut self, handle: &Handle, at: Unix) -> Option<&ContactCard> {
         self.refresh(at);
         self.table.handles.get(handle).and_then(|name| self.entries.get(name)).map(|entry| &entry.card)
     }
 
-    /// The card of a name.
+    /// The card of the contact with this name.
     pub fn get(&self, name: &Name) -> Option<&ContactCard> {
         self.entries.get(name).map(|entry| &entry.card)
     }
 
-    /// All cards, by name.
+    /// All cards, in the order of their names.
     pub fn iter(&self) -> impl Iterator<Item = &ContactCard> {
         self.entries.values().map(|entry| &entry.card)
     }
 
-    /// How many there are.
+    /// How many contacts there are.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no contacts.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// Cards refused because the book was full.
+    /// How many cards were refused because the book was full.
     pub fn refused(&self) -> u64 {
         self.refused
     }
 
-    /// Makes the table anew when the time lies outside the one at hand.
+    /// Makes the table anew if the time is outside of the one at hand.
     fn refresh(&mut self, at: Unix) {
         if (self.table.from..self.table.until).contains(&at) {
             return;
@@ -249,7 +250,7 @@ impl ContactBook {
 }
 
 impl Entry {
-    /// Brings `key` to the day that an epoch begins in, starting over from the card when the clock went back.
+    /// Steps `key` to the day that an epoch begins in, starting over from the card if the clock went back.
     fn step_to(&mut self, epoch: Epoch, founded: u64) {
         let day = day_of(epoch, self.card.epoch_length, founded);
         if day < self.key.day() {
@@ -267,22 +268,22 @@ impl fmt::Debug for ContactBook {
     }
 }
 
-/// Most cards in a book.
+/// Most cards in a book; drop policy: a further one is refused.
 pub const MAX_CONTACTS: usize = 4_096;
 
-/// The keys by which a contact is known.
+/// The keys that identify a contact: its contact key and the key that signs its prekeys.
 fn keys(card: &ContactCard) -> (AgreementKey, Pseudonym) {
     (card.contact_key, card.signer)
 }
 
-/// Whether a mail prekey is signed by that key.
+/// Whether the key `by` has signed a mail prekey.
 pub(super) fn prekey_is_signed(prekey: &MailPrekey, by: &Pseudonym) -> bool {
     let mut message = prekey.day.0.to_be_bytes().to_vec();
     message.extend_from_slice(&prekey.key.0);
     sign::verify(by, PREKEY_CONTEXT, &message, &prekey.signature)
 }
 
-/// What holds of two cards of one device; `None` when `new` changes nothing.
+/// Merges a new card of a device with the one that is held; `None` if `new` changes nothing.
 fn merge(held: &ContactCard, mut new: ContactCard) -> Option<ContactCard> {
     if new.generation < held.generation {
         return None;
@@ -328,6 +329,7 @@ mod tests {
         Unix::from_seconds(epoch * HOUR + 10)
     }
 
+    /// Invariant 1.
     #[test]
     fn a_contact_is_found_in_its_epoch_and_the_two_beside_it() {
         let mut book = ContactBook::new(0);
@@ -362,6 +364,7 @@ mod tests {
         assert!(book.resolve(&handle(1, 0, 47), at(48)).is_none());
     }
 
+    /// Invariant 2.
     #[test]
     fn the_newest_generation_wins_and_the_earliest_day_stays() {
         let mut book = ContactBook::new(0);
@@ -375,6 +378,7 @@ mod tests {
         assert_eq!(book.len(), 1);
     }
 
+    /// Invariant 3.
     #[test]
     fn an_issuer_does_not_replace_keys_unseen() {
         let mut book = ContactBook::new(0);
@@ -391,11 +395,11 @@ mod tests {
             assert_eq!(book.get(&a).map(|card| (card.contact_key, card.signer)), Some((own, Pseudonym([1; 32]))));
         }
         assert_eq!(book.take_changes(), [(a.clone(), Change::Refused)], "told once, however often it comes");
-        // What has happened is kept.
+        // The change is stored with the contact.
         let mut again = ContactBook::new(0);
         book.to_stored().into_iter().for_each(|stored| again.load(stored));
         assert_eq!((again.changed(&a), again.take_changes().len()), (Some(Change::Refused), 0));
-        // A new generation, and another device of that name, are taken and told.
+        // A card of a new generation, and one of another device with that name, are taken and reported.
         assert!(again.insert(ContactCard { generation: 1, ..forged[0].clone() }));
         assert_eq!(again.get(&a).map(|card| card.contact_key), Some(AgreementKey([9; 32])));
         assert!(again.insert(card("b", 3, 0, 0)));
@@ -432,6 +436,7 @@ mod tests {
         assert_eq!(book.len(), 2);
     }
 
+    /// Invariant 5.
     #[test]
     fn the_book_is_bounded() {
         let mut book = ContactBook::new(0);

@@ -1,13 +1,13 @@
-//! Credentials: a member's own, with the private keys, and those of others, verified.
+//! Credentials: this device's own, with the private keys, and those of other members, verified.
 //!
-//! Acceptance, in this order, the cheap checks first: it decodes · version · realm · the issuer stands in the
-//! bulletin and may sign at this time · the time lies within the epoch and its allowance · the issuer's
-//! signature · not revoked. See [`VerifiedBulletin::verify_credential`](super::bulletin::VerifiedBulletin).
+//! A credential is accepted after these checks, in this order, the cheap ones first: it decodes · version · realm · the
+//! bulletin lists the issuer for this time · the time is within the epoch and its allowance · the issuer's signature ·
+//! the device is not revoked. See [`VerifiedBulletin::verify_credential`](super::bulletin::VerifiedBulletin).
 //!
 //! Invariants
 //! 1. A [`PeerCredential`] exists only after all of these checks.
-//! 2. A credential is accepted from S before its epoch to 2 S after it, S being the epoch's allowed skew: clocks
-//!    may be off by S, and what is under way at the end of an epoch has S to drain.
+//! 2. A credential is accepted from S before its epoch to 2 S after it, S being the epoch's allowed skew: clocks may be
+//!    off by S, and frames under way at the end of an epoch have S to arrive.
 
 use crate::id::{CredentialHash, Pseudonym, Signature};
 use crate::identity::kdf::{self, Secret};
@@ -24,60 +24,60 @@ use x25519_dalek::StaticSecret;
 /// Another device's credential, verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerCredential {
-    /// Its hash, by which frames name it.
+    /// The credential's hash, by which frames name it.
     pub hash: CredentialHash,
-    /// What it says.
+    /// The credential's body.
     pub body: Credential,
-    /// As it travels.
+    /// The signed credential, encoded.
     pub signed: Arc<[u8]>,
 }
 
 /// This device's credential of one epoch, with the private keys.
 pub struct OwnCredential {
-    /// Its hash, by which frames name it.
+    /// The credential's hash, by which frames name it.
     pub hash: CredentialHash,
-    /// What it says.
+    /// The credential's body.
     pub body: Credential,
-    /// As it travels.
+    /// The signed credential, encoded.
     pub signed: Arc<[u8]>,
-    /// The pseudonym's private half.
+    /// The private half of the pseudonym.
     pub(super) signing: SigningKey,
-    /// Private half of the epoch's agreement key.
+    /// The private half of the epoch's agreement key.
     pub(super) agreement: StaticSecret,
 }
 
 /// Why a credential is not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub enum CredentialError {
-    /// Not a credential.
+    /// The bytes are no credential.
     #[error("it is malformed")]
     Malformed,
-    /// Of a later format.
+    /// The credential has a version that this node does not know.
     #[error("it has a version that is not known here")]
     Version,
-    /// Of another realm.
+    /// The credential belongs to another realm.
     #[error("it belongs to another realm")]
     Realm,
-    /// Of an issuer that the bulletin does not list, or not for this time.
+    /// The bulletin does not list the credential's issuer for this time.
     #[error("its issuer is not listed in the bulletin for this time")]
     Issuer,
-    /// Not signed by its issuer.
+    /// The issuer's signature does not verify.
     #[error("its issuer has not signed it")]
     Signature,
-    /// Its epoch is still to come.
+    /// The credential's epoch has not begun.
     #[error("its epoch has not begun")]
     NotYetValid,
-    /// Its epoch is over.
+    /// The credential's epoch is over.
     #[error("its epoch is over")]
     Expired,
-    /// Its device is revoked.
+    /// The credential's device is revoked.
     #[error("its device has been revoked")]
     Revoked,
 }
 
 impl OwnCredential {
-    /// Puts a signed credential together with the seed of its pseudonym and the secret of its agreement key; `None`
-    /// unless it decodes and names the public halves of both. Its signature is not checked here.
+    /// Joins a signed credential with the seed of its pseudonym and the secret of its agreement key. Returns `None`
+    /// unless the credential decodes and names the public halves of both. Its signature is not verified here.
     pub fn new(signed: &[u8], seed: &Secret, agreement: &Secret) -> Option<Self> {
         let document: Signed<'_> = decode_within(signed, MAX_CREDENTIAL).ok()?;
         let body: Credential = decode(document.body).ok()?;
@@ -96,7 +96,7 @@ impl OwnCredential {
         sign::sign_document(&self.signing, context, body)
     }
 
-    /// The pseudonym.
+    /// The pseudonym that the credential is for.
     pub fn pseudonym(&self) -> Pseudonym {
         self.body.key
     }
@@ -111,7 +111,7 @@ impl fmt::Debug for OwnCredential {
     }
 }
 
-/// Hash of a credential's raw bytes, signature included.
+/// Returns the hash of a signed credential's bytes, signature included: the head of their SHA-256.
 pub fn hash(signed: &[u8]) -> CredentialHash {
     let full = kdf::sha256(&[signed]);
     let mut short = [0; CredentialHash::LEN];
@@ -119,12 +119,12 @@ pub fn hash(signed: &[u8]) -> CredentialHash {
     CredentialHash(short)
 }
 
-/// Length of a credential's epoch, if it has one that exists.
+/// The length of a credential's epoch; `None` if the credential names a length that does not exist.
 pub fn epoch_length(body: &Credential) -> Option<EpochLength> {
     EpochLength::new(u32::from_be_bytes(body.epoch_length))
 }
 
-/// From when to when a credential is accepted.
+/// The first and the last time at which a credential is accepted; `None` if its epoch length does not exist.
 pub fn acceptance(body: &Credential) -> Option<(Unix, Unix)> {
     let length = epoch_length(body)?;
     let skew = length.skew();

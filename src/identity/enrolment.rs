@@ -1,14 +1,14 @@
-//! Enrolment as the device does it: asks an issuer for credentials and checks what it gets.
+//! Enrolment, on the device's side: it asks an issuer for credentials and checks what it gets.
 //!
 //! A [`PendingEnrolment`] holds every private key of a request. It can be stored, so that after a lost answer the
-//! very same keys ask again: a ticket serves one set of keys only.
+//! device asks again with the same keys: a ticket serves one set of keys only.
 //!
 //! ```text
 //! ticket ── begin_join ──► PendingEnrolment ── hello ──► (relay, issuer) ──► finish_join ──► Membership
 //! Membership ── begin_renewal ──► PendingEnrolment + hello ──► (relay, issuer) ──► finish_renewal
 //! ```
 //!
-//! The connection that carries the hello is made with [`PendingEnrolment::connection_seed`] as its key.
+//! The connection that carries the hello uses [`PendingEnrolment::connection_seed`] as its key.
 
 use crate::id::{AgreementKey, IssuerId, Pseudonym, RealmId};
 use crate::identity::batch::{DeviceSecrets, Granted, Keys};
@@ -33,7 +33,7 @@ use serde::{Deserialize, Serialize};
 use x25519_dalek::StaticSecret;
 use zeroize::Zeroizing;
 
-/// A request under way.
+/// An enrolment or renewal request that is under way, with its private keys.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PendingEnrolment {
     realm: RealmId,
@@ -48,26 +48,26 @@ pub struct PendingEnrolment {
     #[serde(with = "kdf::secret")]
     answer: Secret,
     first_epoch: Epoch,
-    /// Where the X25519 secrets of the epochs asked for come from, so many places before the first of them.
+    /// The chain that the X25519 secrets of the epochs asked for come from, `before` places before the first of them.
     chain: EpochChain,
     before: u64,
     /// How many epochs are asked for.
     epochs: u16,
 }
 
-/// Tells the issuer's answer to one request from what members that pass it on may say: only the issuer has read the key
-/// that the answer is sealed to. Whatever is not sealed to it is a hint at most.
+/// Tells the issuer's answer to one request from what the members that relay it may say: only the issuer has read the
+/// key that the answer is sealed to. A reply that is not sealed to that key is a hint at most.
 #[derive(Clone)]
 pub struct AnswerJudge(Secret);
 
 impl AnswerJudge {
-    /// Whether this is the issuer's answer, be it yes or no.
+    /// Whether a reply is the issuer's answer, whether it grants or refuses.
     pub fn accepts(&self, reply: &EnrolReply) -> bool {
         let opens = |sealed: &Vec<u8>| seal::open(&StaticSecret::from(*self.0), label::ENROL_ANSWER, sealed).is_ok();
         reply.sealed.as_ref().is_some_and(opens)
     }
 
-    /// The same, with what somebody else's reply is worth telling.
+    /// As [`Self::accepts`], with an error that says in words what somebody else's reply claims.
     pub fn judge(&self, reply: &EnrolReply) -> Result<(), String> {
         if self.accepts(reply) { Ok(()) } else { Err(Self::hint(reply)) }
     }
@@ -89,38 +89,38 @@ impl fmt::Debug for AnswerJudge {
 /// Why an enrolment or a renewal did not succeed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EnrolmentError {
-    /// The issuer says no.
+    /// The issuer refused the request.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// The answer was not made for this request.
+    /// The answer does not open: it was not made for this request.
     #[error("the answer was not made for this request: {0}")]
     Seal(#[from] SealError),
-    /// Not an answer.
+    /// The opened bytes are no answer.
     #[error("the answer is malformed: {0}")]
     Malformed(#[from] DecodeError),
-    /// The bulletin in it does not hold.
+    /// The bulletin in the answer does not verify.
     #[error(transparent)]
     Bulletin(#[from] BulletinError),
-    /// Not by the issuer that was asked, or not for the keys that were sent.
+    /// The answer does not come from the issuer that was asked, or is not for the keys that were sent.
     #[error("the answer does not come from the issuer that was asked")]
     Foreign,
-    /// What was granted makes no membership.
+    /// The grant does not make a membership.
     #[error(transparent)]
     Membership(#[from] MembershipError),
     /// The bulletin lists no issuer.
     #[error("the realm has no issuer at present")]
     NoIssuer,
-    /// The stored request is for another ticket.
+    /// The stored request was made with another ticket.
     #[error("an enrolment with another ticket is under way in this directory")]
     OtherTicket,
 }
 
-/// Makes new keys for a ticket.
+/// Begins an enrolment with a ticket: generates the keys and asks for as many epochs as a request may hold.
 pub fn begin_join(ticket: &Ticket, rng: &mut ChaCha20Rng) -> PendingEnrolment {
     begin_join_for(ticket, MAX_EPOCHS, rng)
 }
 
-/// As [`begin_join`], asking for this many epochs.
+/// As [`begin_join`], but asks for at most `epochs` epochs.
 pub fn begin_join_for(ticket: &Ticket, epochs: usize, rng: &mut ChaCha20Rng) -> PendingEnrolment {
     PendingEnrolment {
         realm: ticket.realm,
@@ -130,9 +130,9 @@ pub fn begin_join_for(ticket: &Ticket, epochs: usize, rng: &mut ChaCha20Rng) -> 
         secrets: DeviceSecrets::generate(rng),
         first: true,
         answer: seal::random(rng),
-        // The device may not know the time, nor how long its epochs will be: it asks from the present one on.
+        // The device may know neither the time nor the length of its epochs: it asks from the present epoch on.
         first_epoch: Epoch(0),
-        // The issuer's clock may be ahead when the device is enrolled: epochs before those have keys too.
+        // The issuer's clock may be ahead when the device is enrolled: earlier epochs have keys too.
         chain: EpochChain::generate(rng),
         before: BEFORE_FIRST,
         epochs: bounded(epochs),
@@ -142,7 +142,8 @@ pub fn begin_join_for(ticket: &Ticket, epochs: usize, rng: &mut ChaCha20Rng) -> 
 /// Places of a device's chain before its first epoch: more than seven years of epochs of an hour.
 const BEFORE_FIRST: u64 = 65_536;
 
-/// Takes the issuer's answer (the `sealed` of its reply) and makes the device a member.
+/// Takes the issuer's answer (the `sealed` of its reply) and makes the membership. It fails if the answer does not open
+/// or decode, is a refusal, does not come from the issuer that was asked, or makes no membership.
 pub fn finish_join(pending: &PendingEnrolment, answer: &[u8]) -> Result<Membership, EnrolmentError> {
     Ok(Membership::from_grant(pending.secrets.clone(), pending.granted(answer)?)?)
 }
@@ -171,23 +172,23 @@ impl PendingEnrolment {
         }
     }
 
-    /// The same keys, asking for no epochs: enters the device in the ledger.
+    /// The same request without epochs: it enters the device in the ledger.
     pub(super) fn without_epochs(&self) -> Self {
         Self { epochs: 0, ..self.clone() }
     }
 
-    /// From stored bytes; it must be a request made with this ticket.
+    /// Reads a stored request; it fails if the bytes do not decode or the request was made with another ticket.
     pub fn from_stored(bytes: &[u8], ticket: &Ticket) -> Result<Self, EnrolmentError> {
         let pending: Self = decode(bytes)?;
         if *pending.signer == ticket.secret { Ok(pending) } else { Err(EnrolmentError::OtherTicket) }
     }
 
-    /// The bytes to store; all of them are secret.
+    /// Returns the bytes to store; all of them are secret.
     pub fn to_stored(&self) -> Zeroizing<Vec<u8>> {
         Zeroizing::new(encode(self))
     }
 
-    /// What to say on the connection. Every call seals the same request anew.
+    /// Returns the hello, sealing the same request anew at every call; it fails if the issuer's seal key is weak.
     pub fn hello(&self, rng: &mut ChaCha20Rng) -> Result<EnrolHello, EnrolmentError> {
         let signer = SigningKey::from_bytes(&self.signer);
         let pseudonym = self.pseudonym();
@@ -217,12 +218,12 @@ impl PendingEnrolment {
         Ok(EnrolHello { realm: self.realm, issuer: self.issuer, sealed })
     }
 
-    /// What tells the issuer's answer from what others say in its place.
+    /// Returns the judge that tells the issuer's answer from what others reply in its place.
     pub fn judge(&self) -> AnswerJudge {
         AnswerJudge(self.answer.clone())
     }
 
-    /// Seed of the Ed25519 key that the connection to the relay is made with.
+    /// Seed of the Ed25519 key that the connection to the relay uses.
     pub fn connection_seed(&self) -> Secret {
         self.signer.clone()
     }
@@ -342,6 +343,7 @@ mod tests {
         assert!(again.to_stored() == stored);
     }
 
+    /// Invariant 1 of identity::ledger.
     #[test]
     fn a_ticket_serves_one_set_of_keys_and_their_retries() {
         let mut realm = realm(1);
@@ -400,6 +402,8 @@ mod tests {
     }
 
     /// An answer can be sealed by anybody who sees the request's answer key: what counts is who signed it.
+    /// Invariant 1 of identity.
+    /// Invariant 1 of identity::batch.
     #[test]
     fn an_answer_by_another_than_the_issuer_is_refused() {
         let (mut realm, mut impostor) = (realm(1), realm(2));
@@ -409,7 +413,7 @@ mod tests {
         let hello = pending.hello(&mut realm.rng).expect("a sound key");
         pending.issuer = ticket.issuer;
 
-        // With the realm's own bulletin, which is no secret to members, and credentials of its own signing.
+        // With the realm's own bulletin, which is no secret to members, and credentials that the impostor signs.
         let MemoryRealm { founding, book, bulletin, .. } = &mut impostor.realm;
         let forger = Issuer::new(ticket.realm, &founding.issuer);
         let mut forge = |bulletin: &VerifiedBulletin| {
@@ -417,10 +421,11 @@ mod tests {
             finish_join(&pending, &forged.reply.sealed.expect("sealed")).err()
         };
         assert_eq!(forge(&realm.realm.bulletin), Some(EnrolmentError::Foreign));
-        // With a bulletin of its own.
+        // With a bulletin of the impostor's own.
         assert_eq!(forge(bulletin), Some(BulletinError::Realm.into()));
     }
 
+    /// Invariant 2 of identity::batch.
     #[test]
     fn a_renewal_goes_on_where_the_batch_ends_and_wipes_the_past() {
         let mut realm = realm(1);

@@ -1,13 +1,13 @@
-//! The chain that a device's epoch keys come from.
+//! Epoch chain: the chain that the keys of a device's epochs come from.
 //!
-//! Each epoch has an X25519 secret of its own. All follow from one chain, so that a request whose answer was lost, one
-//! that is made again after a crash, and one from a disk that was put back to an earlier state name the same keys for
-//! the same epochs: an issuer certifies one key for an epoch and no second. The chain goes forward only. Who takes it
-//! computes the keys to come and none of those that were erased.
+//! Each epoch has an X25519 secret of its own. All of them follow from one chain, so that a request whose answer was
+//! lost, a request that is repeated after a crash, and a request from a disk that was restored to an earlier state name
+//! the same keys for the same epochs: an issuer certifies one key for an epoch and no second. The chain goes forward
+//! only. Whoever steals it computes the keys to come and none of those that were erased.
 //!
-//! A device's first epoch is at a place some way on: an issuer whose clock was ahead may have named a later one than the
-//! first that is needed. A chain of blocks goes along with that of places, so that a device
-//! that was off for years skips what it missed in few steps, and comes to the same keys as if it had taken each:
+//! A device's first epoch is at a place some way along the chain: an issuer whose clock was ahead may have granted a
+//! later epoch than the first that is needed. A chain of blocks runs along with that of places, so that a device that
+//! was off for years skips what it missed in few steps, and comes to the same keys as if it had taken each step:
 //!
 //! ```text
 //! block 0 ───────────────► block 1 ───────────────► block 2 …
@@ -27,21 +27,21 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct EpochChain {
     place: u64,
-    /// Of that place; the place's secret and the next place's key follow from it.
+    /// The key of that place; the place's secret and the next place's key follow from it.
     #[serde(with = "kdf::secret")]
     key: Secret,
-    /// Of the block after the one that the place is in.
+    /// The key of the block after the one that the place is in.
     #[serde(with = "kdf::secret")]
     next_block: Secret,
 }
 
 impl EpochChain {
-    /// A new chain, at place 0.
+    /// Generates a new chain, at place 0.
     pub(super) fn generate(rng: &mut ChaCha20Rng) -> Self {
         Self::at_block(0, &seal::random(rng))
     }
 
-    /// The chain at a later place; `None` for an earlier one, or one further off than [`MAX_BLOCKS`].
+    /// Returns the chain at a later place; `None` for an earlier place, or one more than [`MAX_BLOCKS`] further on.
     pub(super) fn at(&self, place: u64) -> Option<Self> {
         let blocks = (place / BLOCK).checked_sub(self.place / BLOCK).filter(|blocks| *blocks <= MAX_BLOCKS)?;
         let mut chain = self.clone();
@@ -55,7 +55,7 @@ impl EpochChain {
         Some(chain)
     }
 
-    /// The secrets of so many places, from this one on.
+    /// Returns the secrets of `count` places, from this one on.
     pub(super) fn secrets(&self, count: usize) -> Vec<Secret> {
         let mut chain = Some(self.clone());
         let next = |_| {
@@ -66,7 +66,7 @@ impl EpochChain {
         (0..count).map_while(next).collect()
     }
 
-    /// The place.
+    /// The place that the chain is at.
     pub(super) fn place(&self) -> u64 {
         self.place
     }
@@ -82,8 +82,8 @@ impl EpochChain {
 
 /// Places in a block.
 const BLOCK: u64 = 1_024;
-/// Most blocks that are skipped at once: it bounds what a clock gone wild can cost. More than a hundred years of
-/// epochs of an hour, seventeen of a minute.
+/// Most blocks that are skipped at once, which bounds the cost of a clock that is far off: more than a thousand years
+/// of epochs of an hour, nineteen years of epochs of a minute.
 const MAX_BLOCKS: u64 = 10_000;
 
 #[cfg(test)]
@@ -92,6 +92,7 @@ mod tests {
     use rand_chacha::rand_core::SeedableRng;
     use std::collections::BTreeSet;
 
+    /// Invariant 1.
     #[test]
     fn a_secret_is_the_same_from_wherever_it_is_reached_and_no_two_are() {
         let first = EpochChain::generate(&mut ChaCha20Rng::from_seed([1; 32]));

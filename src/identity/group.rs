@@ -1,16 +1,17 @@
-//! Groups: the keys a member has, what it seals with them, and what it opens.
+//! Group: the group keys of a member, what it seals with them, and what it opens.
 //!
-//! A group is the first level of a topic. Its key derives from the realm's root group key by its name, until the
-//! bulletin lists a key of its own and the time of that key's version 1 has come. From that key come the group's tag (which changes every epoch and stands on
-//! frames), and for each sender a key of its own, by its pseudonym and a random salt, so that senders never share
-//! a nonce. The sender's pseudonym signs the whole frame: members cannot speak for one another.
+//! A group is the first level of a topic. Its key derives from the realm's root group key by the group's name, until
+//! the bulletin lists a key of its own and the time of that key's version 1 has come. From the group's key come its
+//! tag, which changes every epoch and is carried by frames, and a key for each sender, by the sender's pseudonym and a
+//! random salt, so that senders never share a nonce. The sender's pseudonym signs the whole frame: members cannot speak
+//! for one another.
 //!
-//! A key has versions, each with the time from which it is sealed with. A frame of the version before opens for S after
-//! that time, and one of the version after for S before it: clocks differ, and frames are under way. See
-//! [`group_versions`](super::group_versions).
+//! A key has versions, each with the time from which frames are sealed with it. A frame of the version before opens for
+//! S after that time, and one of the version after for S before it (S being the allowed clock skew), since clocks
+//! differ and frames take time. See [`group_versions`](super::group_versions).
 //!
 //! Invariants
-//! 1. A (key, nonce) pair is used once: the salt is fresh in every [`GroupSender`], its counter never repeats.
+//! 1. A (key, nonce) pair is used once: the salt is fresh in every [`GroupSender`], and its counter never repeats.
 //! 2. A group's name leaves the device only inside a seal.
 
 use crate::id::{CredentialHash, Pseudonym, RealmId, Tag};
@@ -38,7 +39,7 @@ pub struct GroupKeys {
     root: Versions,
     /// Groups that the bulletin lists, by the tag of their name.
     listed: BTreeMap<Tag, Versions>,
-    /// As of when.
+    /// The time by which versions are chosen.
     at: Unix,
     skew: Duration,
 }
@@ -49,25 +50,28 @@ pub enum GroupError {
     /// The bulletin's group keys do not reach this device.
     #[error("this device is cut off from the group's key")]
     NoKey,
-    /// Of another group or epoch than expected.
+    /// The frame's tag is that of another group or epoch.
     #[error("the frame belongs to another group")]
     Group,
-    /// Sealed with a version of the key that does not open at present.
+    /// The frame is sealed with a version of the key that does not open at present.
     #[error("the frame is sealed with version {found} of the group's key, here is {have}")]
     Version {
-        /// The frame's.
+        /// The version of the frame.
         found: u32,
-        /// The one that holds.
+        /// The version that frames are sealed with at present.
         have: u32,
     },
-    /// Changed, or not by that sender.
+    /// The frame was changed, or comes from another sender.
     #[error("the frame does not open")]
     Opening,
 }
 
 impl GroupKeys {
-    /// Opens the keys of the bulletin's versions with a path, as far as their documents are at hand, and takes those that
-    /// were granted. Of the keys at hand `before` it keeps those that open for a while yet.
+    /// Opens, with the keys of a path, the versions that the bulletin names, as far as their documents are at hand, and
+    /// takes the keys that were granted. Of the keys held `before` it keeps those that still open for a while.
+    ///
+    /// # Errors
+    /// Returns [`GroupError::NoKey`] if no version of the root key reaches this device.
     pub fn new(
         path: &PathKeys,
         granted: &[GroupKeyGrant],
@@ -81,7 +85,7 @@ impl GroupKeys {
                 granted.iter().find(same).map(|grant| Secret::new(grant.key))
             };
             let key = document.and_then(|document| open_version(path, document)).or_else(granted);
-            // Without its document nobody knows whether it reaches this device.
+            // Without its document it is unknown whether the version reaches this device.
             if document.is_some() || key.is_some() {
                 let (version, from) = (named.version, Unix::from_seconds(named.from));
                 all.entry(named.group).or_default().put(VersionedKey { version, from, key });
@@ -107,18 +111,18 @@ impl GroupKeys {
         })
     }
 
-    /// Which versions hold depends on the time.
+    /// Sets the time by which versions are chosen.
     pub fn set_time(&mut self, at: Unix) {
         self.at = at;
     }
 
-    /// When another version holds next, or begins or ceases to open.
+    /// The next time at which another version takes over, or one begins or ceases to open.
     pub fn next_change(&self) -> Option<Unix> {
         let all = self.listed.values().chain([&self.root]);
         all.flat_map(|versions| versions.edges(self.skew)).filter(|at| *at > self.at).min()
     }
 
-    /// The group's tag in an epoch of the realm's default length; zeros, which nobody listens to, when this device is cut
+    /// The group's tag in an epoch of the realm's default length; zeros, which nobody listens to, if this device is cut
     /// off from the group.
     pub fn tag(&self, group: &str, epoch: Epoch) -> Tag {
         self.key(group).map_or(Tag([0; Tag::LEN]), |key| key.tag(epoch))
@@ -136,7 +140,10 @@ impl GroupKeys {
         root.map_or(Tag([0; Tag::LEN]), |root| Tag(kdf::tag(root.as_slice(), label::SERVICE, &parts)))
     }
 
-    /// Starts sealing to a group under a fresh salt, as the pseudonym of `own`, frames of a segment.
+    /// Starts sealing to a group under a fresh salt, as the pseudonym of `own`, in frames of a segment.
+    ///
+    /// # Errors
+    /// Returns [`GroupError::NoKey`] if this device is cut off from the group.
     pub fn sender(
         &self,
         rng: &mut ChaCha20Rng,
@@ -151,8 +158,12 @@ impl GroupKeys {
         Ok(GroupSender { tag: key.tag(epoch), segment, version: key.version, epoch, salt, counter: 0, cipher, own })
     }
 
-    /// Opens a frame of a group that this device listens to: `group` is the name whose tag the frame bears,
-    /// `sender` the pseudonym whose signature on it has been verified. Returns an encoded [`GroupBatch`].
+    /// Opens a frame of a group that this device listens to: `group` is the name whose tag the frame bears, `sender`
+    /// the pseudonym whose signature on the frame has been verified. Returns an encoded [`GroupBatch`].
+    ///
+    /// # Errors
+    /// This device is cut off from the group; the frame's version does not open at present; its tag is another group's;
+    /// or it was changed.
     pub fn open(&self, frame: &GroupFrame<'_>, group: &str, sender: &Pseudonym) -> Result<Vec<u8>, GroupError> {
         let have = self.key(group).ok_or(GroupError::NoKey)?.version;
         let keys = self.open_keys(group);
@@ -166,12 +177,12 @@ impl GroupKeys {
         opened.then_some(plain).ok_or(GroupError::Opening)
     }
 
-    /// The version of the group's key that is sealed with.
+    /// The version of the group's key that frames are sealed with at present; `None` if this device is cut off from it.
     pub fn version(&self, group: &str) -> Option<u32> {
         self.key(group).map(|key| key.version)
     }
 
-    /// The key that is sealed with.
+    /// The key that frames are sealed with at present.
     fn key(&self, group: &str) -> Option<GroupKey> {
         match self.listed.get(&name_tag(self.realm, group)) {
             Some(listed) if listed.begun(self.at) => GroupKey::of(listed.holding(self.at)?, None),
@@ -179,7 +190,7 @@ impl GroupKeys {
         }
     }
 
-    /// The keys that open at present.
+    /// The keys that open frames at present.
     fn open_keys(&self, group: &str) -> Vec<GroupKey> {
         let listed = self.listed.get(&name_tag(self.realm, group));
         let derives = listed.is_none_or(|listed| listed.begins_after(self.at, self.skew));
@@ -192,14 +203,15 @@ impl GroupKeys {
     }
 }
 
-/// A group's own key under one version.
+/// The key of a group under one version.
 struct GroupKey {
     version: u32,
     key: Secret,
 }
 
 impl GroupKey {
-    /// Of a version of the group's, or of the root's for the group that derives from it.
+    /// Takes a version of the group's own key, or derives the key of the group `derived` from a version of the root
+    /// key.
     fn of(key: &VersionedKey, derived: Option<&str>) -> Option<Self> {
         let secret = key.key.as_ref()?;
         let key_of = |group: &str| kdf::derive(secret.as_slice(), label::GROUP_KEY, &[group.as_bytes()]);
@@ -217,7 +229,7 @@ impl fmt::Debug for GroupKeys {
     }
 }
 
-/// Seals to one group in one epoch under one salt.
+/// Seals frames to one group in one epoch under one salt.
 pub struct GroupSender {
     tag: Tag,
     segment: u8,
@@ -230,7 +242,8 @@ pub struct GroupSender {
 }
 
 impl GroupSender {
-    /// Seals a batch and signs the frame, `sent` now and of no use after `expiry`. Returns an encoded, signed [`GroupFrame`].
+    /// Seals a batch and signs the frame, with the time `sent` and the time `expiry` after which it is of no use.
+    /// Returns an encoded, signed [`GroupFrame`].
     pub fn seal(&mut self, batch: &GroupBatch<'_>, sent: Unix, expiry: Unix) -> Vec<u8> {
         let mut sealed = encode(batch);
         let mut frame = GroupFrame {
@@ -252,12 +265,12 @@ impl GroupSender {
         self.own.sign_document(CONTEXT, &encode(&frame))
     }
 
-    /// The salt that it seals under.
+    /// The salt that frames are sealed under.
     pub fn salt(&self) -> [u8; 16] {
         self.salt
     }
 
-    /// The number of the next frame.
+    /// The counter of the next frame.
     pub fn counter(&self) -> u64 {
         self.counter
     }
@@ -267,22 +280,22 @@ impl GroupSender {
         self.tag
     }
 
-    /// The segment that the frames are of.
+    /// The segment that the frames belong to.
     pub fn segment(&self) -> u8 {
         self.segment
     }
 
-    /// The version of the key that it seals with.
+    /// The version of the group's key that frames are sealed with.
     pub fn version(&self) -> u32 {
         self.version
     }
 
-    /// The credential that it signs under.
+    /// The credential under which frames are signed.
     pub fn credential(&self) -> CredentialHash {
         self.own.hash
     }
 
-    /// The epoch it is for.
+    /// The epoch that the frames are of.
     pub fn epoch(&self) -> Epoch {
         self.epoch
     }
@@ -294,7 +307,7 @@ impl fmt::Debug for GroupSender {
     }
 }
 
-/// Tag of a group's name, by which the bulletin lists it.
+/// The tag of a group's name, by which the bulletin lists the group.
 pub fn name_tag(realm: RealmId, group: &str) -> Tag {
     Tag(kdf::tag(&realm.0, label::GROUP_NAME, &[group.as_bytes()]))
 }
@@ -303,7 +316,7 @@ fn sender_cipher(key: &Secret, sender: &Pseudonym, salt: &[u8; 16]) -> seal::Cip
     seal::cipher(&kdf::derive(key.as_slice(), label::GROUP_SENDER, &[&sender.0, salt]))
 }
 
-/// Everything of the frame that stands outside the seal and is not already part of its key or nonce.
+/// The parts of the frame that are outside the seal and are not already part of its key or nonce.
 fn associated_data(frame: &GroupFrame<'_>) -> [u8; 53] {
     let mut data = [0; 53];
     data[..16].copy_from_slice(&frame.sender.0);

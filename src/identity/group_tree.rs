@@ -1,18 +1,18 @@
-//! The group key tree: how a key reaches any set of members, however chosen, in few seals.
+//! Group key tree: how a key reaches any chosen set of members in few seals.
 //!
 //! The realm's devices are the leaves of a complete binary tree of depth [`DEPTH`]; its nodes are numbered in heap
-//! order, the root being 1 and the children of n being 2n and 2n+1. Every node has a key, derived from the tree
-//! secret that operator and issuers hold; a device knows those on the path from the root to its leaf, and no other.
-//! To reach all members but some, a new key is sealed to the largest subtrees that hold none of those: r excluded
+//! order, the root being 1 and the children of n being 2n and 2n+1. Every node has a key, derived from the tree secret
+//! that operator and issuers hold; a device knows the keys on the path from the root to its leaf, and no other. To
+//! reach all members but some, a new key is sealed to the largest subtrees that hold none of the excluded: r excluded
 //! leaves take at most r · log₂(n / r) seals (the complete-subtree method of Naor, Naor and Lotspiech, 2001). With
 //! nobody excluded that is one seal, to the root.
 //!
-//! Subtrees without an assigned leaf are left out; a device that is assigned such a leaf later gets the keys of the
-//! versions it missed with its grant.
+//! Subtrees without an assigned leaf are left out; a device that is assigned a leaf there later gets the keys of the
+//! versions that it missed with its grant.
 //!
 //! Invariants
 //! 1. A cover reaches every assigned leaf that is not excluded, and no excluded one.
-//! 2. Leaves are allocated in order and never reused, so no device ever knows a node key that another had before.
+//! - Leaves are allocated in order and never reused, so no device ever knows a node key that another had before.
 
 use crate::id::Tag;
 use crate::identity::kdf::{self, Secret, label};
@@ -24,26 +24,26 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::Rng;
 use std::collections::BTreeSet;
 
-/// The tree as operator and issuers have it: with the secret that all node keys derive from.
+/// The tree as operator and issuers have it, with the secret that all node keys derive from.
 #[derive(Clone)]
 pub struct GroupTree {
     secret: Secret,
 }
 
 impl GroupTree {
-    /// The tree of a secret.
+    /// Makes the tree of a secret.
     pub fn new(secret: Secret) -> Self {
         Self { secret }
     }
 
-    /// The keys from the root to a leaf; `None` past the last leaf.
+    /// Returns the keys of the path from the root to a leaf; `None` past the last leaf.
     pub fn path(&self, leaf: u32) -> Option<PathKeys> {
         let bottom = node_of(leaf)?;
         let keys = (0..=DEPTH).flat_map(|level| *self.node_key(bottom >> (DEPTH - level))).collect();
         Some(PathKeys { leaf, keys })
     }
 
-    /// Seals a group's key to all of the first `leaves` leaves but the excluded ones, under a fresh salt.
+    /// Seals a group's key, under a fresh salt, to all of the first `leaves` leaves except the excluded ones.
     pub fn seal_version(
         &self,
         rng: &mut ChaCha20Rng,
@@ -67,7 +67,7 @@ impl GroupTree {
         document
     }
 
-    /// Opens a group's key with the tree secret.
+    /// Opens a group's key with the tree secret; `None` if no seal of the cover opens.
     pub fn open(&self, version: &GroupVersion) -> Option<Secret> {
         version.cover.iter().find_map(|cover| open_cover(&self.node_key(cover.node), version, cover))
     }
@@ -83,7 +83,7 @@ impl core::fmt::Debug for GroupTree {
     }
 }
 
-/// Opens a group's key with the keys of a path; `None` when the cover does not reach the leaf.
+/// Opens a group's key with the keys of a path; `None` if the cover does not reach the leaf.
 pub fn open_version(path: &PathKeys, version: &GroupVersion) -> Option<Secret> {
     let bottom = node_of(path.leaf)?;
     version.cover.iter().find_map(|cover| {
@@ -97,9 +97,9 @@ pub fn open_version(path: &PathKeys, version: &GroupVersion) -> Option<Secret> {
     })
 }
 
-/// The fewest nodes whose subtrees hold no excluded leaf and together hold every other of the first `leaves`, in
-/// heap order from left to right. Depth-first: a subtree without an assigned leaf is left out, one without an
-/// excluded leaf is taken whole, any other is split.
+/// Returns the fewest nodes whose subtrees hold no excluded leaf and together hold every other of the first `leaves`
+/// leaves, in heap order from left to right. The search is depth-first: a subtree without an assigned leaf is left out,
+/// one without an excluded leaf is taken whole, any other is split.
 pub fn cover(leaves: u32, excluded: &BTreeSet<u32>) -> Vec<u32> {
     let mut nodes = Vec::new();
     let mut waiting = vec![(1, 0, LEAVES)];
@@ -118,19 +118,20 @@ pub fn cover(leaves: u32, excluded: &BTreeSet<u32>) -> Vec<u32> {
     nodes
 }
 
-/// How the bulletin names a version that is sealed with from then on (unix seconds).
+/// Returns the entry by which the bulletin names a version that frames are sealed with from the time `from` (unix
+/// seconds) on.
 pub fn reference(document: &GroupVersion, from: u64) -> GroupReference {
     let hash = kdf::sha256(&[&encode(document)]);
     GroupReference { group: document.group, version: document.version, from, hash }
 }
 
-/// Format of a version's document that is read and written here.
+/// The format of a version's document that this node reads and writes.
 pub const FORMAT: u8 = 1;
-/// Depth of the tree: 2²⁰ devices a realm over its whole life.
+/// Depth of the tree: it has room for 2²⁰ devices over the whole life of a realm.
 pub const DEPTH: u32 = 20;
-/// How many leaves it has.
+/// Number of leaves of the tree.
 pub const LEAVES: u32 = 1 << DEPTH;
-/// Bytes of a path's keys.
+/// Bytes of the keys of a path.
 pub const PATH_BYTES: usize = 32 * (DEPTH as usize + 1);
 
 fn node_of(leaf: u32) -> Option<u32> {

@@ -1,4 +1,4 @@
-//! Versions of one group's key, and which of them holds when.
+//! Group versions: the versions of one group's key, and which of them seals and opens at a time.
 //!
 //! ```text
 //!  version 1 ────────────────────────┤ S ├
@@ -7,25 +7,25 @@
 //! ```
 //!
 //! Invariants
-//! 1. Of the versions whose time has come the highest is sealed with, whatever their order in the bulletin. Before the
-//!    time of the first, the first is, unless the group had a derived key before it.
-//! 2. A version opens from S before its time to S after the next one's.
-//! 3. What a group had before its version 1 counts as the version before it: a key that derives from the root's.
+//! 1. Of the versions whose time has come the highest seals, whatever their order in the bulletin. Before the time of
+//!    the first version the first one seals, unless the group had a derived key before it.
+//! 2. A version opens from S before its time to S after the time of the next one, S being the allowed clock skew.
+//! 3. The key that a group derived from the root key before its version 1 counts as the version before it.
 
 use crate::identity::kdf::Secret;
 use crate::time::Unix;
 use core::time::Duration;
 
-/// Ascending by version, one of each.
+/// The versions of a key in ascending order, each number once.
 #[derive(Clone, Default)]
 pub(super) struct Versions(pub(super) Vec<VersionedKey>);
 
 #[derive(Clone)]
 pub(super) struct VersionedKey {
     pub(super) version: u32,
-    /// When it begins to be sealed with.
+    /// The time from which frames are sealed with this version.
     pub(super) from: Unix,
-    /// Absent for a member that is cut off from it.
+    /// The key; `None` for a member that is cut off from it.
     pub(super) key: Option<Secret>,
 }
 
@@ -37,8 +37,8 @@ impl Versions {
         }
     }
 
-    /// Keeps of what was known before the versions that are not listed any more: the one below the first that is listed,
-    /// and all of them if none can be told yet.
+    /// Keeps, of the versions known before, the highest one with a key below the first that is listed, or the highest
+    /// of all if none is listed.
     pub(super) fn keep(&mut self, known: &Self) {
         let first = self.0.first().map_or(u32::MAX, |first| first.version);
         let below = known.0.iter().rev().find(|known| known.version < first && known.key.is_some());
@@ -47,22 +47,23 @@ impl Versions {
         }
     }
 
-    /// The one that is sealed with.
+    /// The version that frames are sealed with at the time `at`.
     pub(super) fn holding(&self, at: Unix) -> Option<&VersionedKey> {
         self.0.iter().rev().find(|version| version.from <= at).or(self.0.first())
     }
 
-    /// Whether any of them is to be sealed with yet. A version other than 1 had others before it, which are over.
+    /// Whether frames are sealed with any of these versions yet. A first version other than 1 had others before it,
+    /// whose time is over.
     pub(super) fn begun(&self, at: Unix) -> bool {
         self.0.first().is_none_or(|first| first.version != 1 || first.from <= at)
     }
 
-    /// Whether what there was before version 1 still opens.
+    /// Whether the key derived before version 1 still opens.
     pub(super) fn begins_after(&self, at: Unix, skew: Duration) -> bool {
         self.0.first().is_some_and(|first| first.version == 1 && at <= first.from + skew)
     }
 
-    /// Those that open.
+    /// The versions that open frames at the time `at`.
     pub(super) fn open(&self, at: Unix, skew: Duration) -> impl Iterator<Item = &VersionedKey> {
         let holding = self.holding(at).map_or(0, |holding| holding.version);
         let next = |place: usize| self.0.get(place + 1).map(|next| next.from);
@@ -73,7 +74,7 @@ impl Versions {
         })
     }
 
-    /// When something changes: to be looked at then, or just after.
+    /// The times at which another version seals, or one begins or ceases to open.
     pub(super) fn edges(&self, skew: Duration) -> impl Iterator<Item = Unix> {
         let edges = move |version: &VersionedKey| {
             [version.from - skew, version.from, version.from + skew + Duration::from_micros(1)]

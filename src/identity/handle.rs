@@ -1,13 +1,13 @@
-//! Handles: how a device is found by its contacts and by nobody else.
+//! Handle: how a device is found by its contacts and by nobody else.
 //!
 //! A device has a chain of *resolution keys*, one a day, RK(0), RK(1), …, counted from the realm's founding. Each
 //! follows from the one before, and none from the one after. The handle of an epoch is a tag of the epoch's number
-//! under the key of the day that the epoch begins in. Who is given RK(d) finds the device from day d on, never
-//! before: that is what a contact card holds, and what a revocation publishes.
+//! under the key of the day that the epoch begins in. Whoever is given RK(d) finds the device from day d on, never
+//! before: a contact card holds such a key, and a revocation publishes one.
 //!
 //! Invariants
 //! 1. From RK(d) follow RK(d+1), RK(d+2), …; RK(d−1) does not.
-//! 2. Only who holds a resolution key of that day or an earlier one tells a handle from random bytes.
+//! - Only a holder of the resolution key of that day or an earlier one can tell a handle from random bytes.
 
 use crate::id::{DeviceId, Handle};
 use crate::identity::kdf::{self, Secret, label};
@@ -21,18 +21,18 @@ pub struct DayKey {
 }
 
 impl DayKey {
-    /// RK(0) of a device: only the operator and the issuers have `resolve`.
+    /// Derives RK(0) of a device; only the operator and the issuers have the secret `resolve`.
     pub fn first(resolve: &Secret, device: DeviceId, generation: u32) -> Self {
         let key = kdf::derive(resolve.as_slice(), label::RESOLUTION, &[&device.0, &generation.to_be_bytes()]);
         Self { day: Day(0), key }
     }
 
-    /// RK(day) as it was handed out.
+    /// Takes RK(day) as it was handed out.
     pub fn of(day: Day, key: [u8; 32]) -> Self {
         Self { day, key: Secret::new(key) }
     }
 
-    /// The key of a later day; `None` for an earlier one, or one further off than [`MAX_DAYS`].
+    /// Returns the key of a later day; `None` for an earlier day, or one more than [`MAX_DAYS`] further on.
     pub fn at(&self, day: Day) -> Option<Self> {
         let steps = day.0.checked_sub(self.day.0).filter(|steps| *steps <= MAX_DAYS)?;
         let mut key = self.key.clone();
@@ -42,13 +42,14 @@ impl DayKey {
         Some(Self { day, key })
     }
 
-    /// The device's handle in an epoch, for a realm founded at `founded` (unix seconds); `None` before the key's day.
+    /// Returns the device's handle in an epoch, for a realm founded at `founded` (unix seconds); `None` before the
+    /// key's day.
     pub fn handle(&self, epoch: Epoch, length: EpochLength, founded: u64) -> Option<Handle> {
         let key = self.at(day_of(epoch, length, founded))?.key;
         Some(Handle(kdf::tag(key.as_slice(), label::HANDLE, &[&epoch.0.to_be_bytes()])))
     }
 
-    /// Its day.
+    /// The day that the key is of.
     pub fn day(&self) -> Day {
         self.day
     }
@@ -70,8 +71,8 @@ pub fn day_of(epoch: Epoch, length: EpochLength, founded: u64) -> Day {
     length.start(epoch).day_since(founded)
 }
 
-/// Longest stretch of a resolution-key chain that is computed at once, in days: a hundred years. It bounds what a
-/// clock gone wild can cost.
+/// Longest stretch of a resolution-key chain that is computed at once, in days: a hundred years. It bounds the cost of
+/// a clock that is far off.
 pub const MAX_DAYS: u32 = 36_600;
 
 #[cfg(test)]
@@ -79,6 +80,7 @@ mod tests {
     use super::*;
     use zeroize::Zeroizing;
 
+    /// Invariant 1.
     #[test]
     fn the_chain_goes_on_from_any_day_and_never_back() {
         let first = DayKey::first(&Zeroizing::new([1; 32]), DeviceId([2; 16]), 0);
@@ -105,6 +107,7 @@ mod tests {
         assert_eq!(handles.len(), 12);
     }
 
+    /// Invariant 1.
     #[test]
     fn a_later_key_computes_the_same_handles_from_its_day_on() {
         let first = DayKey::first(&Zeroizing::new([1; 32]), DeviceId([2; 16]), 0);

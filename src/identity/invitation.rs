@@ -1,8 +1,8 @@
-//! Inviting devices, and enrolling them on the spot.
+//! Invitation: inviting devices, and enrolling them on the spot.
 //!
 //! [`invite`] makes a ticket for a device that is elsewhere. [`enrol_all`] plays both sides for devices that are made
-//! where the issuer is: the operator's own first device, a local test network, a simulation. It goes the same way
-//! as everybody else, ticket, request and answer, only without a connection.
+//! where the issuer is: the operator's own first device, a local test network, a simulation. It takes the same steps as
+//! any other enrolment (ticket, request, answer), only without a connection.
 
 use crate::id::{DeviceId, Name, Pseudonym};
 use crate::identity::bulletin::{BulletinError, VerifiedBulletin};
@@ -19,20 +19,20 @@ use core::time::Duration;
 use ed25519_dalek::SigningKey;
 use rand_chacha::ChaCha20Rng;
 
-/// What a device is invited to be.
+/// What a device is invited to be, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invitation {
-    /// Its name.
+    /// The device's name.
     pub name: Name,
-    /// Segments as in credentials; [`DEFAULT_SEGMENT`] unless told.
+    /// The device's segments, a bit map as in credentials; [`DEFAULT_SEGMENT`] unless set.
     pub segments: u64,
-    /// Roles as in credentials.
+    /// The device's roles, a bit map as in credentials.
     pub roles: u16,
-    /// Whose contact it is to be.
+    /// The devices that it is to be a contact of.
     pub contacts: Contacts,
-    /// Length of its epochs; the realm's if not told.
+    /// Length of the device's epochs; the realm's default if `None`.
     pub epoch_length: Option<EpochLength>,
-    /// How long the ticket is good.
+    /// How long the ticket can be used.
     pub lifetime: Duration,
     /// Multiaddresses of members that relay the enrolment, as text; at most [`MAX_ADDRESSES`] are taken.
     pub addresses: Vec<String>,
@@ -41,19 +41,19 @@ pub struct Invitation {
 /// Why a device was not made on the spot.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InviteError {
-    /// The ledger.
+    /// The ledger cannot be read or written, or refuses the entry.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-    /// The issuer refused, or its answer does not hold.
+    /// The issuer refused, or its answer does not pass the device's checks.
     #[error(transparent)]
     Enrolment(#[from] EnrolmentError),
-    /// The bulletin.
+    /// The bulletin does not verify.
     #[error(transparent)]
     Bulletin(#[from] BulletinError),
 }
 
 impl Invitation {
-    /// For an ordinary device: the default segment, no roles, a day to use the ticket.
+    /// An invitation for an ordinary device: the default segment, no roles, a day to use the ticket.
     pub fn new(name: Name, contacts: Contacts) -> Self {
         Self {
             name,
@@ -68,6 +68,9 @@ impl Invitation {
 }
 
 /// Makes a ticket and enters it in the ledger.
+///
+/// # Errors
+/// The name is taken, or the ledger cannot be read or written.
 pub fn invite(
     issuer: &Issuer,
     ledger: &mut dyn Ledger,
@@ -102,8 +105,11 @@ pub fn invite(
     })
 }
 
-/// Enrols devices on the spot, with credentials for `epochs` epochs each. First all are entered in the ledger, then
-/// each is granted its credentials, so that every one has the cards of all that are its contacts.
+/// Enrols devices on the spot, with credentials for `epochs` epochs each. All are entered in the ledger first, then
+/// each is granted its credentials, so that every device has the cards of all of its contacts.
+///
+/// # Errors
+/// The ledger refuses an entry, or the issuer a request.
 pub fn enrol_all(
     issuer: &Issuer,
     ledger: &mut dyn Ledger,
@@ -155,21 +161,21 @@ fn grant_all(
     Ok(members)
 }
 
-/// A whole realm in memory: for simulations and tests.
+/// A whole realm in memory, for simulations and tests.
 #[derive(Debug)]
 pub struct MemoryRealm {
-    /// Its keys and first bulletin.
+    /// The realm's keys and its first bulletin.
     pub founding: Founding,
-    /// Its issuer.
+    /// The realm's issuer.
     pub issuer: Issuer,
-    /// Its ledger.
+    /// The issuer's ledger.
     pub book: Book,
     /// The bulletin in force.
     pub bulletin: VerifiedBulletin,
 }
 
 impl MemoryRealm {
-    /// Founds a realm.
+    /// Founds a realm in memory.
     pub fn found(epoch_length: EpochLength, now: Unix, rng: &mut ChaCha20Rng) -> Result<Self, BulletinError> {
         let founding = found(rng, epoch_length, now)?;
         let issuer = Issuer::new(founding.operator.realm(), &founding.issuer);
@@ -189,7 +195,7 @@ impl MemoryRealm {
         enrol_all(&self.issuer, &mut self.book, &self.bulletin, invitations, epochs, now, rng)
     }
 
-    /// The same for a larger realm: contacts are those of these pairs, by their places among the names.
+    /// As [`Self::enrol`], for a larger realm: two devices are contacts if `pairs` holds their places among the names.
     pub fn enrol_pairs(
         &mut self,
         names: &[Name],
@@ -207,7 +213,7 @@ impl MemoryRealm {
         grant_all(&self.issuer, &mut self.book, &self.bulletin, &entered, now, rng)
     }
 
-    /// The lasting id of a device.
+    /// The lasting id of the device with this name.
     pub fn device(&self, name: &Name) -> Option<DeviceId> {
         self.book.named(name).map(|device| device.device)
     }

@@ -1,19 +1,20 @@
-//! The issuer: answers a request for credentials.
+//! Issuer: answers requests for credentials.
 //!
-//! Steps, in this order; the first that fails is the answer:
+//! An answer takes these steps, in this order; the first step that fails gives the answer:
 //! 1. The hello names this realm and this issuer.
 //! 2. The request opens, decodes, is for this realm and issuer, and is signed by its signer. From here on the answer is
-//!    sealed to the request.
-//! 3. A first enrolment: the ticket is known, unused (or used by these very keys) and not expired; the ledger makes
-//!    the device, durably. A renewal: the ledger knows the renewal key, and the device is not revoked. Before anything is
-//!    written, every Ed25519 key among the epochs' has signed the request: who asks holds it.
-//! 4. The epochs asked for lie within one batch of now.
-//! 5. The ledger notes how far the credentials will reach, and for which keys they are, durably, before any of them
-//!    leaves: a revocation must last as long as the last of them. For an epoch that it has given to other keys of this
-//!    device, and for a key of another device, nothing is granted; the same keys are granted again.
-//! 6. For each epoch: the handle is computed and the device's id sealed *here*, so that nobody can have another's
-//!    handle certified; the credential is signed. The answer holds sealed ids and signatures only, the device
-//!    puts the rest together itself.
+//!    sealed to the request's key.
+//! 3. At a first enrolment the ticket is known, unused (or used by these very keys) and not expired; the ledger makes
+//!    the device, durably. At a renewal the ledger knows the renewal key, and the device is not revoked. Before
+//!    anything is written, every Ed25519 key among those of the epochs must have signed the request, which proves that
+//!    the requester holds it.
+//! 4. The epochs asked for are within one batch of the present one.
+//! 5. The ledger notes how far the credentials reach, and for which keys they are, durably, before any of them leaves:
+//!    a revocation must last as long as the last of them. Nothing is granted for an epoch that was granted to other
+//!    keys of this device, or for a key of another device; the same keys are granted again.
+//! 6. For each epoch the handle is computed and the device's id sealed *here*, so that nobody can have another's handle
+//!    certified; then the credential is signed. The answer holds sealed ids and signatures only; the device assembles
+//!    the rest itself.
 
 use crate::id::{AgreementKey, DeviceId, IssuerId, Name, OuterId, Pseudonym, RealmId, Signature, Tag};
 use crate::identity::bulletin::{CREDENTIAL_VERSION, VerifiedBulletin};
@@ -56,16 +57,16 @@ pub struct Issuer {
     tree: GroupTree,
 }
 
-/// An answer, and what to write into the event log.
+/// An answer, and what the event log says of it.
 #[derive(Debug)]
 pub struct Answered {
-    /// For the device.
+    /// The reply for the device.
     pub reply: EnrolReply,
-    /// Who was served, or why not.
+    /// The device that was served, or the reason of the refusal.
     pub outcome: Result<Served, Refusal>,
 }
 
-/// Who was served.
+/// A device that was served.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Served {
     /// The device's name.
@@ -75,7 +76,7 @@ pub struct Served {
 }
 
 impl Issuer {
-    /// The issuer of a realm that holds these secrets.
+    /// Makes the issuer of a realm that holds these secrets.
     pub fn new(realm: RealmId, secrets: &IssuerSecrets) -> Self {
         Self {
             realm,
@@ -87,7 +88,7 @@ impl Issuer {
         }
     }
 
-    /// Answers a request.
+    /// Answers an enrolment or renewal request, in the steps of the module's documentation.
     pub fn answer(
         &self,
         hello: &EnrolHello,
@@ -108,7 +109,7 @@ impl Issuer {
         };
         match seal::seal(rng, &asked.request.answer_key, label::ENROL_ANSWER, &encode(&answer)) {
             Ok(sealed) => Answered { reply: EnrolReply { sealed: Some(sealed), refused: None }, outcome },
-            // The request named a key that nothing can be sealed to.
+            // The request names a weak key, to which nothing can be sealed.
             Err(_) => Answered {
                 reply: EnrolReply { sealed: None, refused: Some(Refusal::Malformed) },
                 outcome: Err(Refusal::Malformed),
@@ -116,7 +117,7 @@ impl Issuer {
         }
     }
 
-    /// The answer to a request that came over members, in signed pieces: each is good for that request alone.
+    /// Cuts the answer to a relayed request into signed pieces; each piece is valid for that request alone.
     pub fn pieces(&self, id: OuterId, hello: &EnrolHello, reply: &EnrolReply) -> Vec<Vec<u8>> {
         let (reply, request) = (encode(reply), kdf::sha256(&[&hello.sealed]));
         let pieces = u16::try_from(reply.len().div_ceil(PIECE)).unwrap_or(u16::MAX);
@@ -127,8 +128,8 @@ impl Issuer {
         (0..pieces).zip(reply.chunks(PIECE)).map(piece).collect()
     }
 
-    /// Makes a version of a group's key that reaches all of the first `leaves` devices but the excluded ones, for the operator
-    /// to name in the bulletin.
+    /// Makes a version of a group's key that reaches all of the first `leaves` devices except the excluded ones, for
+    /// the operator to name in the bulletin.
     pub fn seal_group(
         &self,
         rng: &mut ChaCha20Rng,
@@ -220,7 +221,7 @@ impl Issuer {
         Ok((grant, served))
     }
 
-    /// Step 3: the device that asks, and whether it is new.
+    /// Step 3: returns the device that asks, and whether it is new.
     fn device(
         &self,
         asked: &Asked,
@@ -237,7 +238,8 @@ impl Issuer {
         if !asked.proves_keys() {
             return Err(Refusal::Malformed);
         }
-        // A retry by the device that has the ticket is answered even after its time: it is enrolled already.
+        // A retry by the device that has used the ticket is answered even after the ticket's time: it is enrolled
+        // already.
         let known = ledger.device(&keys.renewal).map_err(unavailable)?;
         let is_retry = known.is_some_and(|device| device.ticket == ticket.key);
         if now.seconds() > ticket.expires && !is_retry {
@@ -322,8 +324,9 @@ impl Issuer {
         DayKey::first(&self.resolve, device.device, device.generation).at(day)
     }
 
-    /// The keys of all versions that this leaf may have, so that a device has them at once, whatever documents it has yet
-    /// to fetch. A leaf that had been assigned when a version was made, and is not reached by it, was excluded.
+    /// Returns the keys of all versions that this leaf is entitled to, so that a device has them at once, whatever
+    /// documents it has yet to fetch. A leaf that had been assigned when a version was made, and that the version does
+    /// not reach, was excluded.
     fn group_keys(&self, path: &PathKeys, bulletin: &VerifiedBulletin) -> Vec<GroupKeyGrant> {
         let grant = |document: &GroupVersion| {
             let entitled = path.leaf >= document.leaves || open_version(path, document).is_some();
@@ -333,7 +336,7 @@ impl Issuer {
         bulletin.group_versions().filter_map(|(_, document)| grant(document?)).collect()
     }
 
-    /// Its id in credentials.
+    /// The issuer's id in credentials.
     pub fn id(&self) -> IssuerId {
         self.id
     }
@@ -350,17 +353,18 @@ impl fmt::Debug for Issuer {
     }
 }
 
-/// Version of the request that is read and written here.
+/// The version of requests that this node reads and writes.
 pub const REQUEST_VERSION: u8 = 1;
 /// Most epochs in a request.
 pub const MAX_EPOCHS: usize = 168;
 
-/// An epoch's length as credentials have it.
+/// Encodes an epoch's length as credentials hold it, in seconds.
 pub(super) fn seconds(length: EpochLength) -> [u8; 4] {
     u32::try_from(length.seconds()).unwrap_or(u32::MAX).to_be_bytes()
 }
 
-/// What the bulletin names, as far as there is room: a realm's first devices have nobody else to get it from.
+/// Returns the documents that the bulletin names, as far as there is room: a realm's first devices have nobody else to
+/// get them from.
 fn documents(bulletin: &VerifiedBulletin) -> Vec<ByteBuf> {
     let mut room = MAX_DOCUMENTS;
     let fits = |document: &&Arc<[u8]>| {
@@ -374,14 +378,14 @@ fn documents(bulletin: &VerifiedBulletin) -> Vec<ByteBuf> {
 /// A request that has been opened.
 struct Asked {
     request: Request,
-    /// As it was signed.
+    /// The encoded body that was signed.
     body: Vec<u8>,
     proofs: Vec<u8>,
 }
 
 impl Asked {
-    /// Whether every Ed25519 key among the epochs' has signed the request. Its body names realm, issuer, signer, epochs
-    /// and all keys, so that no proof is good for any other request.
+    /// Whether every Ed25519 key among those of the epochs has signed the request. Its body names realm, issuer,
+    /// signer, epochs and all keys, so that no proof is valid for another request.
     fn proves_keys(&self) -> bool {
         let mut keys: Vec<Pseudonym> = Vec::new();
         for key in self.request.epochs.chunks_exact(EPOCH_KEYS).filter_map(|keys| Pseudonym::from_slice(&keys[..32])) {
@@ -397,9 +401,9 @@ impl Asked {
     }
 }
 
-/// Step 4: the epochs granted: those asked for, at most a batch, none further than a batch from now. A request without
-/// a first epoch means the present one, for devices that do not know the time; when its answer was lost and it is
-/// made again later, it means what it meant then.
+/// Step 4: returns the epochs that are granted: those asked for, at most a batch, and none further than a batch from
+/// now. A request without a first epoch means the present one, for devices that do not know the time; if its answer was
+/// lost and it is repeated later, it means the epoch that it meant then.
 fn granted_epochs(request: &Request, device: &DeviceRecord, now: Unix) -> Result<core::ops::Range<Epoch>, Refusal> {
     let length = device.epoch_length;
     let asked = request.epochs.len() / EPOCH_KEYS;

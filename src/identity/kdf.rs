@@ -1,18 +1,18 @@
-//! Key derivation: every key and tag of the realm comes out of one of two functions.
+//! Key derivation: every key and tag of the realm comes from one of two functions.
 //!
-//! [`derive()`] is HKDF-SHA256 (RFC 5869) without salt: input key material `key`, info `label ‖ 0x00 ‖ parts`.
-//! [`tag`] is HMAC-SHA256 (RFC 2104) over `label ‖ 0x00 ‖ parts`, cut to its length. All parts but the last have a
-//! fixed length for their label, so no two inputs run together.
+//! [`derive()`] is HKDF-SHA256 (RFC 5869) without salt: the input key material is `key`, the info
+//! `label ‖ 0x00 ‖ parts`. [`tag`] is HMAC-SHA256 (RFC 2104) over `label ‖ 0x00 ‖ parts`, cut to its length. All parts
+//! but the last have a fixed length for their label, so that different inputs never give the same bytes.
 //!
 //! Invariants
-//! 1. No label serves two purposes; all of them stand in [`label`].
+//! 1. No label serves two purposes; all of them are constants of [`label`].
 
 use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-/// A 32-byte secret that is wiped when it goes.
+/// A 32-byte secret that is wiped when it is dropped.
 pub type Secret = Zeroizing<[u8; 32]>;
 
 #[cfg(test)]
@@ -26,7 +26,7 @@ pub(crate) fn derived() -> u64 {
     DERIVED.get()
 }
 
-/// Derives a key.
+/// Derives a key of 32 bytes.
 pub fn derive(key: &[u8], label: &str, parts: &[&[u8]]) -> Secret {
     expand(&Hkdf::<Sha256>::new(None, key), label, parts)
 }
@@ -62,7 +62,7 @@ pub fn sha256(parts: &[&[u8]]) -> [u8; 32] {
     hash.finalize().into()
 }
 
-/// Serde for a [`Secret`]: a byte string, in files of the device's own only.
+/// Serde for a [`Secret`]: a byte string, only ever written to files of the device's own.
 pub(crate) mod secret {
     use super::Secret;
     use serde::{Deserialize, Deserializer, Serializer};
@@ -84,20 +84,21 @@ pub mod label {
     pub const DAY: &str = "m2mesh/1 day";
     /// Handle = tag(RK(day); epoch:8), 16 bytes.
     pub const HANDLE: &str = "m2mesh/1 handle";
-    /// Seal of a device id in a credential: see [`crate::identity::seal`].
+    /// Key that seals a device id in a credential: see [`crate::identity::seal`].
     pub const SEALED_ID: &str = "m2mesh/1 sealed id";
-    /// Seal of an enrolment request.
+    /// Key that seals an enrolment request.
     pub const ENROL_REQUEST: &str = "m2mesh/1 enrolment request";
-    /// Seal of an enrolment answer.
+    /// Key that seals an enrolment answer.
     pub const ENROL_ANSWER: &str = "m2mesh/1 enrolment answer";
     /// Key of the initiator's records before the answer = derive(chaining key after the first message), salted with the
     /// handshake's hash: see [`crate::identity::session`].
     pub const SESSION_EARLY: &str = "m2mesh/1 session early";
-    /// Seal of the initiator's credential in an opener.
+    /// Key that seals the initiator's credential in an opener.
     pub const SESSION_CREDENTIAL: &str = "m2mesh/1 session credential";
-    /// What the prologue of a session's handshake begins with, before a zero byte.
+    /// The beginning of the prologue of a session's handshake, before a zero byte.
     pub const SESSION_PROLOGUE: &str = "m2mesh/1 session";
-    /// Pre-shared key of a session's handshake = derive(DH of the contact keys; initiator's contact key:32, responder's:32).
+    /// Pre-shared key of a session's handshake = derive(DH of the contact keys; initiator's contact key:32,
+    /// responder's:32).
     pub const SESSION_PSK: &str = "m2mesh/1 session psk";
     /// Key of a tree node = derive(tree secret; node:4).
     pub const TREE_NODE: &str = "m2mesh/1 tree node";
@@ -116,16 +117,16 @@ pub mod label {
     /// Key of one file at rest = derive(key of a passphrase; fresh salt:32, purpose): see
     /// [`crate::identity::passphrase`].
     pub const FILE_KEY: &str = "m2mesh/1 file key";
-    /// What tells a wrong passphrase = tag(key of a passphrase; head of the file), 16 bytes.
+    /// Check that tells a wrong passphrase = tag(key of a passphrase; head of the file), 16 bytes.
     pub const FILE_CHECK: &str = "m2mesh/1 file check";
-    /// Next place of a device's chain of epochs = derive(key of a place), first of a block = derive(block; 0:1): see
-    /// `identity::epoch_chain`.
+    /// Key of the next place of a device's chain of epochs = derive(key of a place); of the first place of a block =
+    /// derive(block; 0:1): see `identity::epoch_chain`.
     pub const EPOCH_CHAIN: &str = "m2mesh/1 epoch chain";
-    /// Next block of that chain = derive(block).
+    /// Key of the next block of a device's chain of epochs = derive(block).
     pub const EPOCH_BLOCK: &str = "m2mesh/1 epoch block";
     /// X25519 secret of an epoch = derive(key of its place).
     pub const EPOCH_SECRET: &str = "m2mesh/1 epoch secret";
-    /// When a device renews within its window = tag(device id; last epoch:8), 8 bytes.
+    /// Offset at which a device renews within its window = tag(device id; last epoch:8), 8 bytes.
     pub const RENEWAL_JITTER: &str = "m2mesh/1 renewal jitter";
 }
 

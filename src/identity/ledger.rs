@@ -1,16 +1,16 @@
-//! The issuer's book of tickets and devices: what is known of each, and the rules by which entries are made.
+//! Ledger: the issuer's book of tickets and devices, and the rules by which entries are made.
 //!
-//! [`Ledger`] is what an issuer needs of it, [`Book`] the rules in memory. A ledger on disk keeps a `Book` and
-//! writes down the entries that it changes.
+//! [`Ledger`] is the interface that an issuer needs, [`Book`] implements the rules in memory. A ledger on disk keeps a
+//! `Book` and writes down the entries that it changes.
 //!
-//! Contacts are mutual: two devices hold each other's cards if either was invited with the other.
+//! Contacts are mutual: two devices hold each other's cards if either was invited as a contact of the other.
 //!
 //! Invariants
 //! 1. A ticket enrols one device. That a device names the ticket *is* the record of its use: one entry, one write.
-//! 2. Leaves and device ids are given once and never again.
-//! 3. No two devices have one renewal key, nor one name while both are in force.
-//! 4. One pair of keys is certified for a device and epoch, and no pseudonym for two devices. Which ones is kept until
-//!    the epoch has passed: what is kept of a device is bounded by what one request is granted.
+//! 2. One pair of keys is certified for a device and epoch, and no pseudonym for two devices. Which keys these are is
+//!    kept until the epoch has passed, so that the record of a device is bounded by what one request is granted.
+//! - Leaves and device ids are given once and never again.
+//! - No two devices have one renewal key, nor one name while both are in force.
 
 use crate::id::{AgreementKey, DeviceId, Name, Pseudonym};
 use crate::identity::certified::{Certified, EPOCH_KEYS};
@@ -21,43 +21,52 @@ use crate::wire::enrolment::DeviceKeys;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// What an issuer reads and writes. Whatever returns has become durable.
+/// What an issuer reads and writes. A change is durable once the method that makes it returns.
 pub trait Ledger {
     /// Enters a ticket; its name must be free.
+    ///
+    /// # Errors
+    /// The name is taken, or the ledger cannot be written.
     fn invite(&mut self, ticket: TicketRecord) -> Result<(), LedgerError>;
 
     /// The ticket with this public key.
     fn ticket(&mut self, key: &Pseudonym) -> Result<Option<TicketRecord>, LedgerError>;
 
-    /// Makes a device out of a ticket, or finds the one that was made; see [`Enrolled`].
+    /// Makes a device from a ticket, or finds the one that was made before; see [`Enrolled`].
+    ///
+    /// # Errors
+    /// All leaves have been given, or the ledger cannot be read or written.
     fn enrol(&mut self, enrolment: &Enrolment<'_>) -> Result<Enrolled, LedgerError>;
 
-    /// Makes two devices in force contacts; says whether they were not.
+    /// Makes two devices in force contacts of each other. Returns whether they were not contacts before.
+    ///
+    /// # Errors
+    /// There is no device in force of one of the names, or the ledger cannot be read or written.
     fn allow(&mut self, one: &Name, other: &Name) -> Result<bool, LedgerError>;
 
     /// The device with this renewal key.
     fn device(&mut self, renewal: &Pseudonym) -> Result<Option<DeviceRecord>, LedgerError>;
 
-    /// Notes what a device is about to be granted.
+    /// Notes what a device is about to be granted, or refuses it; see [`Noted`].
     fn note(&mut self, note: &Note<'_>) -> Result<Noted, LedgerError>;
 
-    /// The device's contacts, the newest first, at most `limit`.
+    /// The contacts of the device, the newest first, at most `limit`.
     fn contacts(&mut self, device: &DeviceId, limit: usize) -> Result<Vec<DeviceRecord>, LedgerError>;
 }
 
-/// The ledger does not answer.
+/// Why the ledger does not do what it is asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LedgerError {
-    /// Cannot be read or written.
+    /// The ledger cannot be read or written; the text says why.
     #[error("{0}")]
     Storage(String),
-    /// No such device.
+    /// The ledger holds no device with this id.
     #[error("the ledger holds no device {0}")]
     NoDevice(DeviceId),
-    /// No device of that name.
+    /// The realm has no device in force with this name.
     #[error("the realm has no device called {0}; `m2mesh realm list` shows those it has")]
     NoName(Name),
-    /// The name is taken.
+    /// A device in force or an open ticket has this name.
     #[error("the name {0} is taken by a device or an open ticket; choose another")]
     NameTaken(Name),
     /// Every leaf of the group key tree has been given.
@@ -65,38 +74,38 @@ pub enum LedgerError {
     Full,
 }
 
-/// A ticket as the issuer keeps it: without the private half.
+/// A ticket as the issuer keeps it: without the private half of its key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TicketRecord {
-    /// Public half.
+    /// The public half of the ticket's key.
     pub key: Pseudonym,
-    /// Name of the device to be.
+    /// The name of the device that the ticket is for.
     pub name: Name,
-    /// Unix seconds when it was made.
+    /// Unix seconds at which the ticket was made.
     pub issued: u64,
-    /// Unix seconds after which it is void.
+    /// Unix seconds after which the ticket is void.
     pub expires: u64,
     /// Length of the device's epochs.
     pub epoch_length: EpochLength,
-    /// Segments as in credentials.
+    /// The device's segments, a bit map as in credentials.
     pub segments: u64,
-    /// Roles as in credentials.
+    /// The device's roles, a bit map as in credentials.
     pub roles: u16,
-    /// Whose cards it gets, and who gets its card.
+    /// The devices whose cards the device gets, and that get its card.
     pub contacts: Contacts,
 }
 
-/// Whose contact a device was invited to be.
+/// The devices that a device was invited to be a contact of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "StoredContacts", into = "StoredContacts")]
 pub enum Contacts {
-    /// Everybody's, now and later.
+    /// All devices, present and future.
     All,
-    /// These devices'.
+    /// These devices only.
     Some(Vec<DeviceId>),
 }
 
-/// As it is written: the codec takes no map with a name for its key. Without a list it is everybody.
+/// [`Contacts`] as they are written: the codec takes no map whose key is a name. Without a list it means everybody.
 #[derive(Serialize, Deserialize)]
 struct StoredContacts {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -121,38 +130,38 @@ impl From<StoredContacts> for Contacts {
 /// A device as the issuer knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceRecord {
-    /// Lasting id.
+    /// The device's lasting id.
     pub device: DeviceId,
-    /// Name.
+    /// The device's name.
     pub name: Name,
-    /// Ticket it came with.
+    /// Public key of the ticket that the device was enrolled with.
     pub ticket: Pseudonym,
-    /// Leaf in the group key tree.
+    /// The device's leaf in the group key tree.
     pub leaf: u32,
-    /// Generation of its resolution-key chain.
+    /// Generation of the device's resolution-key chain.
     pub generation: u32,
-    /// Static contact key.
+    /// The device's static contact key.
     pub contact: AgreementKey,
-    /// Key that signs its renewals.
+    /// The key that signs the device's renewals.
     pub renewal: Pseudonym,
-    /// Length of its epochs.
+    /// Length of the device's epochs.
     pub epoch_length: EpochLength,
-    /// Segments as in credentials.
+    /// The device's segments, a bit map as in credentials.
     pub segments: u64,
-    /// Roles as in credentials.
+    /// The device's roles, a bit map as in credentials.
     pub roles: u16,
-    /// Whose contact it was invited to be.
+    /// The devices that it was invited to be a contact of.
     pub contacts: Contacts,
-    /// Unix seconds of its enrolment.
+    /// Unix seconds of the device's enrolment.
     pub joined: u64,
-    /// Unix seconds when its last credential ends.
+    /// Unix seconds at which the device's last credential ends.
     pub until: u64,
-    /// Whether it is cut off.
+    /// Whether the device is revoked.
     pub revoked: bool,
-    /// Its mail prekey, once published.
+    /// The device's mail prekey, once published.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prekey: Option<MailPrekey>,
-    /// The keys that were certified for it.
+    /// The keys that were certified for the device.
     #[serde(default, skip_serializing_if = "Certified::is_empty")]
     pub certified: Certified,
 }
@@ -160,52 +169,52 @@ pub struct DeviceRecord {
 /// What a device is about to be granted.
 #[derive(Clone, Copy, Debug)]
 pub struct Note<'a> {
-    /// Which.
+    /// The device that is granted something.
     pub device: &'a DeviceId,
-    /// Unix seconds when its last credential ends; that never shrinks.
+    /// Unix seconds at which the device's last credential ends; a record's value never shrinks.
     pub until: u64,
-    /// A new mail prekey.
+    /// A new mail prekey of the device, if there is one.
     pub prekey: Option<&'a MailPrekey>,
     /// The first epoch of `keys`.
     pub first: Epoch,
     /// An Ed25519 and an X25519 key for each epoch, in order.
     pub keys: &'a [u8],
-    /// Unix seconds: what has passed by then is forgotten.
+    /// The present time in unix seconds: keys of epochs that have passed by then are forgotten.
     pub now: u64,
 }
 
 /// What became of a note.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Noted {
-    /// It is noted.
+    /// The note is entered.
     Done,
-    /// Nothing is noted: an epoch has other keys already, or a pseudonym is another device's.
+    /// Nothing is entered: an epoch has other keys already, or a pseudonym is another device's.
     KeyTaken,
 }
 
-/// A device that asks to be made.
+/// A device that asks to be enrolled.
 #[derive(Clone, Copy, Debug)]
 pub struct Enrolment<'a> {
-    /// With this ticket.
+    /// The ticket that the device shows.
     pub ticket: &'a TicketRecord,
-    /// With these keys.
+    /// The device's lasting public keys.
     pub keys: &'a DeviceKeys,
-    /// Fresh random id, for a device that is new.
+    /// A fresh random id, used if the device is new.
     pub id: DeviceId,
-    /// Unix seconds.
+    /// The present time in unix seconds.
     pub now: u64,
 }
 
-/// What became of it.
+/// What became of an enrolment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Enrolled {
-    /// The device was made.
+    /// The device is new and was entered.
     New(DeviceRecord),
-    /// The same keys came with the same ticket before: the answer got lost on the way.
+    /// The same keys were enrolled with the same ticket before: the answer got lost on its way.
     Again(DeviceRecord),
-    /// Another device has the ticket.
+    /// Another device has used the ticket.
     TicketUsed,
-    /// The renewal key is that of a device that came with another ticket.
+    /// The renewal key is that of a device that was enrolled with another ticket.
     KeyTaken,
 }
 
@@ -221,12 +230,12 @@ pub struct Book {
 }
 
 impl Book {
-    /// Puts in an entry that was made before.
+    /// Puts in a ticket that was stored.
     pub fn load_ticket(&mut self, ticket: TicketRecord) {
         self.tickets.insert(ticket.key, ticket);
     }
 
-    /// Puts in an entry that was made before.
+    /// Puts in a device that was stored.
     pub fn load_device(&mut self, device: DeviceRecord) {
         self.by_renewal.insert(device.renewal, device.device);
         self.by_ticket.insert(device.ticket, device.device);
@@ -246,7 +255,7 @@ impl Book {
         self.tickets.values().filter(move |ticket| ticket.expires >= now && !self.by_ticket.contains_key(&ticket.key))
     }
 
-    /// All devices by leaf, which is the order they came in.
+    /// All devices in the order of their leaves, which is the order of their enrolment.
     pub fn devices(&self) -> Vec<&DeviceRecord> {
         let mut devices: Vec<_> = self.devices.values().collect();
         devices.sort_by_key(|device| device.leaf);
@@ -263,7 +272,7 @@ impl Book {
         self.devices.values().find(|device| !device.revoked && device.name == *name)
     }
 
-    /// Forgets what has passed of the keys that were certified for a device.
+    /// Forgets the certified keys of a device whose epochs have passed at `now` (unix seconds).
     pub fn forget_passed(&mut self, device: DeviceId, now: u64) {
         let Some(record) = self.devices.get_mut(&device) else { return };
         let before: Vec<Pseudonym> = record.certified.pseudonyms().collect();
@@ -276,7 +285,7 @@ impl Book {
         }
     }
 
-    /// Devices, at most `most`, of whose certified epochs all have passed.
+    /// At most `most` devices that have certified keys all of whose epochs have passed at `now` (unix seconds).
     pub fn passed(&self, now: u64, most: usize) -> Vec<DeviceId> {
         let passed = |record: &&DeviceRecord| record.certified.end().is_some_and(|end| end <= oldest(record, now));
         self.devices.values().filter(passed).take(most).map(|record| record.device).collect()
@@ -358,7 +367,7 @@ impl Ledger for Book {
     fn note(&mut self, note: &Note<'_>) -> Result<Noted, LedgerError> {
         self.forget_passed(*note.device, note.now);
         let record = self.devices.get(note.device).ok_or(LedgerError::NoDevice(*note.device))?;
-        // What has passed is not accepted any more, and not noted.
+        // Epochs that have passed are not accepted any more, and not noted.
         let oldest = oldest(record, note.now);
         let keys = note.keys.as_chunks::<EPOCH_KEYS>().0;
         let epochs = (note.first.0..).map(Epoch).zip(keys).filter(|(epoch, _)| *epoch >= oldest);
@@ -391,7 +400,7 @@ impl Ledger for Book {
     }
 }
 
-/// The first epoch whose credential may still be accepted at `now` (unix seconds): that before the present one.
+/// The first epoch whose credential may still be accepted at `now` (unix seconds): the one before the present epoch.
 fn oldest(device: &DeviceRecord, now: u64) -> Epoch {
     Epoch(device.epoch_length.epoch_at(Unix::from_seconds(now)).0.saturating_sub(1))
 }

@@ -1,15 +1,15 @@
-//! A running device's membership: its keys, its credentials epoch by epoch, the bulletin, its contacts.
+//! Membership: what a running device has: its keys, its credentials epoch by epoch, the bulletin, its contacts.
 //!
-//! What lasts is in [`DeviceSecrets`], written once. What an issuer granted is the [`Batch`]: it is replaced whole at
-//! a renewal, and with it go the private keys of past epochs. A membership takes itself apart into [`Stored`], the
-//! bytes of its files, and comes back from them.
+//! The lasting keys are [`DeviceSecrets`], written once. What an issuer granted is the [`Batch`]: it is replaced whole
+//! at a renewal, and the private keys of past epochs go with it. A membership is stored as [`Stored`], the bytes of its
+//! files, and restored from them.
 //!
-//! One Ed25519 key serves all epochs of a device for now; each epoch has an X25519 key of its own.
+//! At present one Ed25519 key serves all epochs of a device; each epoch has an X25519 key of its own.
 //!
 //! Invariants
-//! 1. Of two bulletins the newer one holds; there is no way back.
-//! 2. There is always at least one credential; whether it is still good is a question of time.
-//! 3. Private keys of epochs that are accepted no more are erased, but those of the last credential there is.
+//! 1. Private keys of epochs that are no longer accepted are erased, except those of the last credential there is.
+//! - Of two bulletins the newer one is in force; a device never goes back to an older one.
+//! - There is always at least one credential; whether it is still accepted is a question of time.
 
 use crate::id::{DeviceId, Handle, IssuerId, Name, Pseudonym, RealmId, SessionId};
 use crate::identity::admission::AdmissionView;
@@ -38,7 +38,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
-/// What a device is and has.
+/// The membership of a device in a realm. See the module's documentation.
 pub struct Membership {
     secrets: DeviceSecrets,
     contact: ContactSecret,
@@ -49,7 +49,7 @@ pub struct Membership {
     groups: GroupKeys,
 }
 
-/// A membership as the bytes of its files. All but the bulletin are secret.
+/// A membership as the bytes of its files. All but the bulletin and its documents are secret.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Stored {
     /// Encoded [`DeviceSecrets`].
@@ -60,35 +60,38 @@ pub struct Stored {
     pub bulletin: Vec<u8>,
     /// Documents that the bulletin names, as far as they are at hand.
     pub documents: Vec<Arc<[u8]>>,
-    /// Encoded array of contacts: cards, and what has been changed about them.
+    /// The encoded array of contacts: their cards, and what has been changed about them.
     pub cards: Zeroizing<Vec<u8>>,
 }
 
-/// Why stored bytes are no membership: which part, and what is wrong with it.
+/// Why stored bytes are no membership: which part cannot be read, and why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MembershipError {
-    /// The keys.
+    /// The device's keys do not decode.
     #[error("the device's keys cannot be read: {0}")]
     Keys(DecodeError),
-    /// The batch.
+    /// The batch does not decode.
     #[error("the credentials cannot be read: {0}")]
     Batch(DecodeError),
-    /// A credential of the batch that is not this device's, or none at all.
+    /// A credential of the batch does not belong to this device's keys, or there is none.
     #[error("the credentials do not belong to the device's keys")]
     Credentials,
-    /// The bulletin.
+    /// The bulletin does not verify.
     #[error(transparent)]
     Bulletin(#[from] BulletinError),
-    /// The cards.
+    /// The contact cards do not decode.
     #[error("the contact cards cannot be read: {0}")]
     Cards(DecodeError),
-    /// The group keys.
+    /// The group keys do not open.
     #[error("the group keys do not open: {0}")]
     Groups(#[from] GroupError),
 }
 
 impl Membership {
-    /// From the bytes of its files.
+    /// Restores a membership from the bytes of its files.
+    ///
+    /// # Errors
+    /// Names the part that cannot be read; see [`MembershipError`].
     pub fn from_stored(stored: &Stored) -> Result<Self, MembershipError> {
         let secrets: DeviceSecrets = decode(&stored.keys).map_err(MembershipError::Keys)?;
         let batch: Batch = decode(&stored.batch).map_err(MembershipError::Batch)?;
@@ -116,7 +119,7 @@ impl Membership {
         Ok(Self { secrets, contact, batch, credentials, bulletin: Arc::new(bulletin), contacts, groups })
     }
 
-    /// A membership out of a first grant.
+    /// Makes a membership from a first grant.
     pub(super) fn from_grant(secrets: DeviceSecrets, grant: Granted) -> Result<Self, MembershipError> {
         let Granted { batch, bulletin, cards } = grant;
         let mut contacts = ContactBook::new(bulletin.body().founded);
@@ -126,7 +129,7 @@ impl Membership {
         Self::new(secrets, batch, bulletin, contacts)
     }
 
-    /// The bytes of its files.
+    /// Returns the bytes of the membership's files.
     pub fn to_stored(&self) -> Stored {
         Stored {
             keys: Zeroizing::new(encode(&self.secrets)),
@@ -137,13 +140,19 @@ impl Membership {
         }
     }
 
-    /// Takes a signed bulletin; says whether it was newer than the one at hand.
+    /// Takes a signed bulletin. Returns whether it is newer than the one at hand, and so is in force now.
+    ///
+    /// # Errors
+    /// The bulletin does not verify.
     pub fn accept_bulletin(&mut self, signed: &[u8]) -> Result<bool, BulletinError> {
         let bulletin = VerifiedBulletin::verify(self.realm(), signed)?;
         Ok(self.adopt(bulletin))
     }
 
-    /// Takes a document that the bulletin names; says whether it was missing.
+    /// Takes a document that the bulletin names. Returns whether it was named and missing.
+    ///
+    /// # Errors
+    /// The document does not fit the bulletin.
     pub fn accept_document(&mut self, raw: &[u8]) -> Result<bool, BulletinError> {
         let taken = Arc::make_mut(&mut self.bulletin).attach(raw)?;
         if taken {
@@ -152,7 +161,7 @@ impl Membership {
         Ok(taken)
     }
 
-    /// A device that is cut off keeps what it had; nobody else uses that any more.
+    /// Opens the group keys anew. A device that is cut off keeps those it had; nobody else uses them any more.
     fn open_groups(&mut self) {
         let Batch { path, group_keys, .. } = &self.batch;
         if let Ok(groups) = GroupKeys::new(path, group_keys, &self.bulletin, Some(&self.groups)) {
@@ -170,7 +179,10 @@ impl Membership {
         true
     }
 
-    /// Asks for credentials from the first epoch on that has none, until there is a batch from now.
+    /// Begins a renewal: asks for credentials from the first epoch on that has none, up to a batch from now.
+    ///
+    /// # Errors
+    /// The realm has no issuer at present, or the epoch is out of the reach of the device's chain.
     pub fn begin_renewal(
         &mut self,
         now: Unix,
@@ -184,7 +196,10 @@ impl Membership {
         self.begin_request(first, usize::try_from(epochs).unwrap_or(MAX_EPOCHS), rng)
     }
 
-    /// Asks for the cards of new contacts and the bulletin only.
+    /// Begins a pull: asks for the cards of new contacts and the bulletin only.
+    ///
+    /// # Errors
+    /// As for [`Self::begin_renewal`].
     pub fn begin_pull(
         &mut self,
         now: Unix,
@@ -209,8 +224,11 @@ impl Membership {
         Ok((pending.hello(rng)?, pending))
     }
 
-    /// Takes the issuer's answer to a renewal or a pull: credentials, cards, bulletin. Says what changed. `sure` is as for
-    /// [`Self::erase_past`].
+    /// Takes the issuer's answer to a renewal or a pull: credentials, cards, bulletin. Returns what changed. `sure` is
+    /// as for [`Self::erase_past`].
+    ///
+    /// # Errors
+    /// The answer does not open or decode, is a refusal, or does not come from the issuer that was asked.
     pub fn finish_renewal(
         &mut self,
         pending: &PendingEnrolment,
@@ -237,12 +255,12 @@ impl Membership {
         &self.batch.name
     }
 
-    /// Its lasting id.
+    /// The device's lasting id.
     pub fn device(&self) -> DeviceId {
         self.batch.device
     }
 
-    /// Its realm.
+    /// The realm that the device belongs to.
     pub fn realm(&self) -> RealmId {
         self.batch.realm
     }
@@ -252,42 +270,43 @@ impl Membership {
         self.batch.issuer
     }
 
-    /// Its pseudonym, the same in all epochs for now.
+    /// The device's pseudonym, at present the same in all epochs.
     pub fn pseudonym(&self) -> Pseudonym {
         sign::public(&SigningKey::from_bytes(&self.secrets.pseudonym))
     }
 
-    /// Seed of the Ed25519 key behind the pseudonym: the libp2p identity.
+    /// Seed of the Ed25519 key behind the pseudonym, which is also the libp2p identity.
     pub fn libp2p_seed(&self) -> Secret {
         self.secrets.pseudonym.clone()
     }
 
-    /// Private half of its contact key.
+    /// The private half of the device's contact key.
     pub fn contact_secret(&self) -> &ContactSecret {
         &self.contact
     }
 
-    /// Its credential of the epoch that `at` is in.
+    /// The device's credential of the epoch that `at` is in.
     pub fn credential(&self, at: Unix) -> Option<&Arc<OwnCredential>> {
         self.credentials.get(&self.batch.epoch_length.epoch_at(at))
     }
 
-    /// Its credential with this handle, of the present epoch, the one before or the one after: what an opener that
-    /// came under this handle was made for.
+    /// The device's credential with this handle, of the present epoch, the one before or the one after: the one that an
+    /// opener sent to this handle was made for.
     pub fn credential_of(&self, handle: &Handle, at: Unix) -> Option<&Arc<OwnCredential>> {
         let present = self.batch.epoch_length.epoch_at(at);
         let near = Epoch(present.0.saturating_sub(1))..=Epoch(present.0 + 1);
         self.credentials.range(near).map(|(_, own)| own).find(|own| own.body.handle == *handle)
     }
 
-    /// Its handles in the epochs from `from` to `until`, at most `most`: what a receipt is sent to.
+    /// The device's handles in the epochs from `from` to `until`, at most `most`: those that a receipt is sent to.
     pub fn handles(&self, from: Unix, until: Unix, most: usize) -> Vec<Handle> {
         let length = self.batch.epoch_length;
         let epochs = length.epoch_at(from)..=length.epoch_at(until.max(from));
         self.credentials.range(epochs).take(most).map(|(_, own)| own.body.handle).collect()
     }
 
-    /// Takes an opener made for `own`, to receive under that id with one of these suites; see [`Session::accept`].
+    /// Accepts a session by an opener that was made for `own`, to receive under the id with one of the suites; see
+    /// [`Session::accept`].
     pub fn accept_session(
         &mut self,
         rng: &mut ChaCha20Rng,
@@ -302,9 +321,10 @@ impl Membership {
         Session::accept(rng, end, opener, bulletin, at, &mut contact_key_of)
     }
 
-    /// Erases the private keys of epochs whose credentials are accepted no more: what was sealed to them cannot be opened by
-    /// whoever takes the device later. Says whether there were any, and so whether it is to be saved. There is no way back:
-    /// `sure` is a time that another than the device's own clock has shown to have come.
+    /// Erases the private keys of epochs whose credentials are no longer accepted: what was sealed to them cannot be
+    /// opened by whoever takes the device later. Returns whether anything was erased, and so whether the membership is
+    /// to be saved. This cannot be undone: `sure` is a time that another source than the device's own clock has shown
+    /// to have come.
     pub fn erase_past(&mut self, sure: Unix) -> bool {
         let erased = self.batch.erase_past(sure);
         let kept = &self.batch;
@@ -312,37 +332,37 @@ impl Membership {
         erased
     }
 
-    /// Length of its epochs.
+    /// Length of the device's epochs.
     pub fn epoch_length(&self) -> EpochLength {
         self.batch.epoch_length
     }
 
-    /// When its first credential begins.
+    /// The time at which the device's first credential begins.
     pub fn valid_from(&self) -> Unix {
         let first = self.credentials.first_key_value().map_or(Epoch(0), |(epoch, _)| *epoch);
         self.batch.epoch_length.start(first)
     }
 
-    /// When its last credential ends.
+    /// The time at which the device's last credential ends.
     pub fn valid_until(&self) -> Unix {
         let last = self.credentials.last_key_value().map_or(Epoch(0), |(epoch, _)| *epoch);
         self.batch.epoch_length.end(last)
     }
 
-    /// When the credentials that follow on each other from `at` on end.
+    /// The last of the consecutive epochs from the one of `at` on that have a credential; `None` if that one has none.
     fn covered_until(&self, at: Unix) -> Option<Epoch> {
         let present = self.batch.epoch_length.epoch_at(at);
         let held = self.credentials.range(present..).zip(present.0..);
         held.take_while(|((epoch, _), expected)| epoch.0 == *expected).last().map(|((epoch, _), _)| *epoch)
     }
 
-    /// Whether it is time to renew: at about half of the time that the batch was granted for, at a point that
-    /// differs from device to device by up to a tenth of it, and again whenever there is no credential for `at`.
+    /// Whether it is time to renew: at about half of the time that the batch was granted for, at a point that differs
+    /// from device to device by up to a tenth of it, and again whenever there is no credential for `at`.
     pub fn renewal_due(&self, at: Unix) -> bool {
         let Some(last) = self.covered_until(at) else { return true };
         let (length, granted) = (self.batch.epoch_length, Unix::from_seconds(self.batch.granted));
         if granted > at + length.skew() {
-            // That clock was ahead, or this one is behind: what there is has to tell.
+            // The issuer's clock was ahead, or this one is behind: the credentials at hand decide.
             let half = Duration::from_secs(length.batch() * length.seconds() / 2);
             return length.end(last).since(at) < half;
         }
@@ -358,27 +378,27 @@ impl Membership {
         &self.bulletin
     }
 
-    /// Its contacts.
+    /// The device's contacts.
     pub fn contacts(&mut self) -> &mut ContactBook {
         &mut self.contacts
     }
 
-    /// Its contacts, to look at.
+    /// The device's contacts, for reading.
     pub fn contact_book(&self) -> &ContactBook {
         &self.contacts
     }
 
-    /// Its group keys.
+    /// The device's group keys.
     pub fn groups(&self) -> &GroupKeys {
         &self.groups
     }
 
-    /// Its group keys, to be told the time.
+    /// The device's group keys, so that their time can be set.
     pub fn groups_mut(&mut self) -> &mut GroupKeys {
         &mut self.groups
     }
 
-    /// What the transport needs to admit neighbours. To be published anew whenever bulletin or batch change.
+    /// What the transport needs to admit neighbours. It is to be published anew whenever bulletin or batch change.
     pub fn admission_view(&self) -> AdmissionView {
         AdmissionView::new(self.bulletin.clone(), self.credentials.values().cloned().collect())
     }
@@ -390,14 +410,14 @@ impl fmt::Debug for Membership {
     }
 }
 
-/// What a renewal or a pull changed.
+/// What a renewal or a pull has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Renewed {
     /// Whether there are new credentials.
     pub credentials: bool,
     /// How many cards are new or changed.
     pub cards: usize,
-    /// Whether the bulletin is newer.
+    /// Whether the answer's bulletin was newer and is in force now.
     pub bulletin: bool,
 }
 

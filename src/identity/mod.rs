@@ -17,25 +17,26 @@
 //! | resolution key RK(day) | 32 bytes | the device and its contacts, from a day on | computes the device's handles |
 //! | path keys | 21 × 32 bytes | the device | open group keys in the bulletin |
 //!
-//! A device makes all of its private keys itself; no issuer ever sees one.
+//! A device generates all of its private keys itself; no issuer ever sees one.
 //!
 //! # How it hangs together
 //!
-//! A realm is founded ([`realm`]): operator, issuer and auditor keys, and a first [`bulletin`]. The issuer invites a
-//! device ([`invitation`]) and hands over a [`ticket`]. The device makes its keys and asks ([`enrolment`]); the
-//! [`issuer`] looks into its [`ledger`], signs, and answers; the device has a [`membership`] now, whose [`batch`] of
-//! credentials lasts a week. It asks for the next one when half of it is over.
+//! A realm is founded ([`realm`]) with operator, issuer and auditor keys and a first [`bulletin`]. The issuer invites a
+//! device ([`invitation`]) and hands over a [`ticket`]. The device generates its keys and sends a request
+//! ([`enrolment`]); the [`issuer`] consults its [`ledger`], signs, and answers. Then the device has a [`membership`],
+//! with a [`batch`] of credentials for a week. It asks for the next batch when half of that time is over.
 //!
-//! On every connection both ends show a [`credential`] and judge the other's ([`admission`]). A credential names a
-//! pseudonym and a [`handle`]; only contacts can tell whose handle it is, by the card they hold ([`contact`]).
-//! Messages to a contact are sealed in a [`session`], those to a [`group`] under a key that the [`group_tree`] brings
-//! to all members. [`seal`], [`sign`] and [`kdf`] are what all of it is made of. Keys at rest may lie sealed under a
-//! [`passphrase`].
+//! On every connection each end shows a [`credential`] and judges the other's ([`admission`]). A credential names a
+//! pseudonym and a [`handle`]; only contacts, who hold the device's card ([`contact`]), can tell which device a handle
+//! belongs to. Messages to a contact are sealed in a [`session`], those to a [`group`] under a key that the
+//! [`group_tree`] brings to all members. [`seal`], [`sign`] and [`kdf`] are the primitives that the rest is built from.
+//! Keys at rest may be sealed under a [`passphrase`].
 //!
 //! # The key schedule
 //!
-//! Two functions, see [`kdf`]: `derive(key; parts)` is HKDF-SHA256 to 32 bytes, `tag(key; parts)` HMAC-SHA256 cut to
-//! length. Each has a label; all labels begin with `m2mesh/1 `, and stand as constants in [`kdf::label`].
+//! There are two functions, see [`kdf`]: `derive(key; parts)` is HKDF-SHA256 to 32 bytes, `tag(key; parts)` is
+//! HMAC-SHA256 cut to length. Each use has a label; all labels begin with `m2mesh/1 ` and are constants of
+//! [`kdf::label`].
 //!
 //! ```text
 //! K_resolve ── resolution (device, generation) ─► RK(0) ── day ─► RK(1) ── day ─► … RK(d)
@@ -59,22 +60,23 @@
 //! realm id ── group name (name) ─► tag of a listed group          device id ── renewal jitter (epoch) ─► when to renew
 //! ```
 //!
-//! Signatures are Ed25519 over `context ‖ 0x00 ‖ body`; each document has a context of its own, see
-//! [`crate::wire::signed`]. Every AEAD is ChaCha20-Poly1305, or AES-256-GCM for records where both ends have it, with a nonce
-//! of 32 zero bits and a 64-bit counter. A key that seals once uses counter zero; the others count in memory, and are never
-//! written to disk. A simulation watches that no key and nonce come together twice ([`audit`]).
+//! Signatures are Ed25519 (RFC 8032) over `context ‖ 0x00 ‖ body`; each kind of document has a context of its own, see
+//! [`crate::wire::signed`]. Every AEAD is ChaCha20-Poly1305, or AES-256-GCM for records where both ends support it,
+//! with a nonce of 32 zero bits and a 64-bit counter. A key that seals once uses counter zero; the others count in
+//! memory, and their counters are never written to disk. A simulation checks that no key is used twice with the same
+//! nonce ([`audit`]).
 //!
-//! # What this is not
+//! # What is left out
 //!
-//! There is no clock, no disk and no randomness here: time is passed in, randomness is a seeded generator that is
-//! passed in, and files are the business of `store`. For the present one Ed25519 key serves all epochs of a device,
-//! so its pseudonym does not change; handles and agreement keys do.
+//! This module has no clock, no disk and no source of randomness: the time is passed in, randomness comes from a seeded
+//! generator that is passed in, and files are the business of `store`. At present one Ed25519 key serves all epochs of
+//! a device, so its pseudonym does not change; its handles and agreement keys do.
 //!
 //! Invariants
-//! 1. What is not signed by the operator, or by an issuer that the operator's bulletin lists, has no effect.
+//! 1. What is signed neither by the operator nor by an issuer that the operator's bulletin lists has no effect.
 //! 2. An issuer that lies can make false members. It can neither read nor forge what passes between contacts.
-//! 3. Who holds no card of a device cannot tell two of its handles from two random ones.
-//! 4. No private key, card or path key appears in `Debug` output, in an error or in a log line.
+//! - A party that holds no card of a device cannot tell two of its handles from two random ones.
+//! - No private key, card or path key appears in `Debug` output, in an error or in a log line.
 
 pub mod admission;
 pub mod audit;

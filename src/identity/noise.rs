@@ -1,4 +1,5 @@
-//! The handshake of sessions: `Noise_KKpsk0_25519_ChaChaPoly_SHA256` of the Noise Protocol Framework, revision 34.
+//! Noise: the handshake of sessions, `Noise_KKpsk0_25519_ChaChaPoly_SHA256` of the Noise Protocol Framework, revision
+//! 34.
 //!
 //! ```text
 //!   → s      ← s          both static keys are known before; the prologue and a pre-shared key are too
@@ -6,16 +7,16 @@
 //!   ← e, ee, se           with a payload: the responder has its keys, and has heard this very first message
 //! ```
 //!
-//! The pattern is published and its security proved by others; nothing is added to it but one key more, which is derived from
-//! the state after the first message (an *early* key, as that of TLS 1.3 for early data): it holds an ephemeral key of
-//! the initiator alone, so that only the initiator may seal with it. The two keys that come out at the end hold an ephemeral key
-//! of either side.
+//! The pattern is published and its security proved by others. This module adds only one more key, derived from the
+//! state after the first message (an *early* key, like that of TLS 1.3 for early data): of the ephemeral keys it
+//! depends on the initiator's alone, so that only the initiator may seal with it. The two keys at the end of the
+//! handshake depend on an ephemeral key of either side.
 //!
-//! Every cipher key of this pattern seals one payload, the empty one or the answer's, so there is no counter here: the
-//! nonce is zero. Tests run each side against the same side of `snow`, byte by byte.
+//! Every cipher key of this pattern seals one payload, the empty one or the answer's, so there is no counter: the nonce
+//! is zero. Tests run each side against the same side of `snow`, byte by byte.
 //!
 //! Invariants
-//! 1. What is refused changes nothing: the initiator can still take the true answer.
+//! 1. A refused message changes nothing: the initiator can still take the true answer.
 //! 2. An agreement that yields zeros is refused.
 
 use crate::id::AgreementKey;
@@ -26,16 +27,16 @@ use sha2::Sha256;
 use x25519_dalek::StaticSecret;
 use zeroize::Zeroizing;
 
-/// The name, which is part of every hash.
+/// The name of the protocol, which is part of every hash.
 const PROTOCOL: &[u8] = b"Noise_KKpsk0_25519_ChaChaPoly_SHA256";
 /// Bytes of a message besides its payload: an ephemeral key and a tag.
 pub(super) const OVERHEAD: usize = 32 + TAG;
 
-/// What both ends know before the first message.
+/// What an end knows before the first message.
 pub(super) struct Before<'a> {
-    /// Bound into the handshake, in clear.
+    /// Bytes that both ends know and that are bound into the handshake.
     pub prologue: &'a [u8],
-    /// Pre-shared key.
+    /// The pre-shared key.
     pub psk: &'a Secret,
     /// This end's static secret.
     pub own: &'a StaticSecret,
@@ -43,15 +44,15 @@ pub(super) struct Before<'a> {
     pub peer: &'a AgreementKey,
 }
 
-/// Keys of the records to come.
+/// The keys of the records after the handshake.
 pub(super) struct Split {
-    /// From the initiator to the responder.
+    /// The key of the records from the initiator to the responder.
     pub forth: Secret,
-    /// From the responder to the initiator.
+    /// The key of the records from the responder to the initiator.
     pub back: Secret,
 }
 
-/// The chaining key, the hash of all that was said, and the key of the payload that comes next.
+/// The chaining key, the hash of the messages so far, and the key of the next payload: Noise's `SymmetricState`.
 #[derive(Clone)]
 struct Symmetric {
     chain: Secret,
@@ -60,7 +61,7 @@ struct Symmetric {
 }
 
 impl Symmetric {
-    /// With the prologue and both static keys, the initiator's first.
+    /// Starts with the prologue and both static keys, the initiator's first.
     fn new(prologue: &[u8], initiator: &AgreementKey, responder: &AgreementKey) -> Self {
         let name = kdf::sha256(&[PROTOCOL]);
         let mut symmetric = Self { chain: Secret::new(name), hash: name, key: Secret::default() };
@@ -85,7 +86,7 @@ impl Symmetric {
         (self.chain, self.key) = (chain, key);
     }
 
-    /// An ephemeral key: with a pre-shared key in the pattern it counts as key material too.
+    /// Mixes in an ephemeral key: with a pre-shared key in the pattern it counts as key material too.
     fn mix_ephemeral(&mut self, key: &AgreementKey) {
         self.mix_hash(&key.0);
         self.mix_key(&key.0);
@@ -119,7 +120,7 @@ impl Symmetric {
     }
 }
 
-/// Noise's HKDF: outputs of 32 bytes each.
+/// Noise's HKDF, with `N` outputs of 32 bytes each.
 fn hkdf<const N: usize>(chain: &Secret, input: &[u8]) -> [Secret; N] {
     let mut all = Zeroizing::new([0; 96]);
     let all = &mut all[..32 * N];
@@ -138,7 +139,7 @@ pub(super) struct Opened {
 }
 
 impl Opened {
-    /// Makes the first message.
+    /// Makes the first message; it fails if the other end's static key is weak.
     pub(super) fn new(before: &Before<'_>, ephemeral: StaticSecret) -> Result<(Self, [u8; OVERHEAD]), SealError> {
         let mut symmetric = Symmetric::new(before.prologue, &seal::agreement_public(before.own), before.peer);
         symmetric.mix_key_and_hash(before.psk.as_slice());
@@ -154,12 +155,12 @@ impl Opened {
         Ok((Self { symmetric, ephemeral }, message))
     }
 
-    /// The key that the initiator may seal with before there is an answer.
+    /// The key that the initiator may seal with before it has the answer.
     pub(super) fn early(&self) -> Secret {
         self.symmetric.early()
     }
 
-    /// Takes the answer: its payload, and the keys.
+    /// Takes the answer. Returns its payload, and the keys of the records.
     pub(super) fn finish(&self, own: &StaticSecret, answer: &[u8]) -> Result<(Vec<u8>, Split), SealError> {
         let (e, sealed) = answer.split_first_chunk::<32>().ok_or(SealError::Short)?;
         let (mut symmetric, e) = (self.symmetric.clone(), AgreementKey(*e));
@@ -179,7 +180,7 @@ pub(super) struct Accepted {
 }
 
 impl Accepted {
-    /// Takes the first message.
+    /// Takes the first message; it fails if the message does not open under the keys of both ends.
     pub(super) fn new(before: &Before<'_>, message: &[u8; OVERHEAD]) -> Result<Self, SealError> {
         let mut symmetric = Symmetric::new(before.prologue, before.peer, &seal::agreement_public(before.own));
         symmetric.mix_key_and_hash(before.psk.as_slice());
@@ -197,7 +198,7 @@ impl Accepted {
         self.symmetric.early()
     }
 
-    /// Makes the answer, around a payload.
+    /// Makes the answer, around a payload. Returns it with the keys of the records.
     pub(super) fn answer(self, ephemeral: &StaticSecret, payload: &[u8]) -> Result<(Vec<u8>, Split), SealError> {
         let Self { mut symmetric, initiator, e } = self;
         let own = seal::agreement_public(ephemeral);
@@ -286,7 +287,8 @@ mod tests {
         assert!([*split.forth, *split.back].iter().all(|key| *key != *early));
     }
 
-    /// By either side, and by the oracle's.
+    /// A changed message or key is refused by either side, and by the oracle's.
+    /// Invariant 1.
     #[test]
     fn another_key_on_either_side_and_any_change_ends_it() {
         let (opened, message) = open();
@@ -309,11 +311,12 @@ mod tests {
         }
         assert!(opened.finish(&secret(9), &answer).is_err(), "with another static key");
         assert_eq!(opened.finish(&secret(1), &answer[..OVERHEAD - 1]).map(drop), Err(SealError::Short));
-        // Nothing of it has kept the true answer from being taken.
+        // None of these attempts has kept the true answer from being taken.
         let (_, same) = opened.finish(&secret(1), &answer).expect("it finishes");
         assert_eq!((*same.forth, *same.back), (*split.forth, *split.back));
     }
 
+    /// Invariant 2.
     #[test]
     fn a_key_of_small_order_is_refused() {
         let zero = AgreementKey([0; 32]);

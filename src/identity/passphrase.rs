@@ -1,8 +1,9 @@
-//! Sealing bytes under a passphrase: what keys at rest may lie in.
+//! Passphrase: sealing bytes under a passphrase, as keys at rest may be.
 //!
-//! A passphrase and a salt give a [`FileKey`] by Argon2id (RFC 9106), which is slow and takes memory on purpose. That is
-//! done once: all files of a device share the salt, and each is sealed under a key of its own, `derive(file key, "file
-//! key"; fresh salt, purpose)`, with ChaCha20-Poly1305 and nonce zero, since that key is used once.
+//! A [`FileKey`] is derived from a passphrase and a salt by Argon2id (RFC 9106), which is slow and takes memory on
+//! purpose. That is done once: all files of a device share the salt, and each is sealed under a key of its own,
+//! `derive(file key, "file key"; fresh salt, purpose)`, with ChaCha20-Poly1305 and nonce zero, since that key is used
+//! once.
 //!
 //! ```text
 //! magic:13 | version:1 | memory in KiB:4 | passes:4 | lanes:4 | salt:16      what the file key comes from
@@ -12,12 +13,13 @@
 //! ```
 //!
 //! The checksum tells a damaged head from a wrong passphrase; the check tells a wrong passphrase from damaged content.
-//! Neither makes guessing cheaper: each guess costs an Argon2id.
+//! Neither makes guessing cheaper: each guess costs one Argon2id derivation.
 //!
 //! Invariants
-//! 1. No byte sequence that the codec writes begins like a sealed one, so that a file says what it is.
-//! 2. What a file asks for is bounded before it is given: memory, passes and lanes.
-//! 3. Something sealed opens under the passphrase and the purpose it was sealed for, or not at all.
+//! 1. The cost that a file asks for is bounded before it is spent: memory, passes and lanes.
+//! 2. A sealed file opens under the passphrase and the purpose that it was sealed for, or not at all.
+//! - No byte sequence that the codec writes begins like a sealed file, so the bytes of a file show whether it is
+//!   sealed.
 
 use crate::identity::kdf::{self, Secret, label};
 use crate::identity::seal::{TAG, cipher, decrypt, encrypt};
@@ -27,57 +29,57 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::Rng;
 use zeroize::Zeroizing;
 
-/// What somebody knows, wiped when it goes.
+/// A passphrase, wiped when it is dropped.
 #[derive(Clone)]
 pub struct Passphrase(Zeroizing<Vec<u8>>);
 
-/// What deriving a key costs.
+/// The cost of deriving a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cost {
     /// Memory, in KiB.
     pub memory: u32,
-    /// Passes over it.
+    /// Passes over the memory.
     pub passes: u32,
-    /// Lanes it is cut into.
+    /// Lanes that the memory is divided into.
     pub lanes: u32,
 }
 
-/// What a passphrase and a salt give: seals and opens files.
+/// The key derived from a passphrase and a salt, which seals and opens files.
 #[derive(Clone)]
 pub struct FileKey {
     origin: Origin,
     key: Secret,
 }
 
-/// What a key is derived from besides the passphrase: keys of one passphrase and origin are the same.
+/// What a key is derived from besides the passphrase; keys of one passphrase and origin are equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Origin {
     cost: Cost,
     salt: [u8; 16],
 }
 
-/// Why something sealed does not open, or a passphrase does not serve.
+/// Why a sealed file does not open, or a passphrase cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PassphraseError {
-    /// Nothing, or nothing that anybody types.
+    /// The passphrase is empty or longer than [`MAX_PASSPHRASE`] bytes.
     #[error("a passphrase has between 1 and {MAX_PASSPHRASE} bytes, this has {0}")]
     Length(usize),
-    /// Written by a later program.
+    /// The file was written in a format that this program does not know.
     #[error("it is sealed in format {0}, this m2mesh knows format {FORMAT}")]
     Format(u8),
-    /// Costs beyond the bounds.
+    /// The file asks for a cost that is out of bounds.
     #[error("its key would take {} KiB of memory and {} passes, beyond what is allowed", .0.memory, .0.passes)]
     Cost(Cost),
-    /// The passphrase is another.
+    /// The file is sealed under another passphrase.
     #[error("it is sealed under another passphrase")]
     Passphrase,
-    /// Changed, cut, or sealed for another purpose.
+    /// The file was changed or cut, or sealed for another purpose.
     #[error("it is sealed and damaged")]
     Damaged,
 }
 
 impl Passphrase {
-    /// From what was typed or read.
+    /// Takes a passphrase that was typed or read, of 1 to [`MAX_PASSPHRASE`] bytes.
     pub fn new(bytes: Zeroizing<Vec<u8>>) -> Result<Self, PassphraseError> {
         match bytes.len() {
             1..=MAX_PASSPHRASE => Ok(Self(bytes)),
@@ -86,7 +88,7 @@ impl Passphrase {
     }
 }
 
-/// Whether these are two passphrases alike.
+/// Compares passphrases in constant time.
 impl PartialEq for Passphrase {
     fn eq(&self, other: &Self) -> bool {
         use subtle::ConstantTimeEq;
@@ -107,7 +109,7 @@ impl fmt::Debug for FileKey {
 }
 
 impl Cost {
-    /// What new keys cost: OWASP's choice for Argon2id, which a device with little memory can afford, some 50 ms.
+    /// The cost of new keys: OWASP's choice for Argon2id, which a device with little memory can afford, some 50 ms.
     pub const DEFAULT: Self = Self { memory: 19 * 1024, passes: 2, lanes: 1 };
 
     fn params(self) -> Result<Params, PassphraseError> {
@@ -118,14 +120,14 @@ impl Cost {
 }
 
 impl FileKey {
-    /// A key with a salt of its own. Slow.
+    /// Derives a key with a fresh salt. Slow.
     pub fn new(passphrase: &Passphrase, rng: &mut ChaCha20Rng) -> Result<Self, PassphraseError> {
         let mut salt = [0; 16];
         rng.fill_bytes(&mut salt);
         Self::derive(passphrase, Origin { cost: Cost::DEFAULT, salt })
     }
 
-    /// The key of this passphrase and origin. Slow.
+    /// Derives the key of this passphrase and origin. Slow.
     pub fn derive(passphrase: &Passphrase, origin: Origin) -> Result<Self, PassphraseError> {
         let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, origin.cost.params()?);
         let mut key = Secret::default();
@@ -135,7 +137,7 @@ impl FileKey {
         Ok(Self { origin, key })
     }
 
-    /// What it was derived from.
+    /// The origin that the key was derived from.
     pub fn origin(&self) -> Origin {
         self.origin
     }
@@ -164,7 +166,10 @@ impl FileKey {
         out
     }
 
-    /// Opens what was sealed under a key of this origin for this purpose.
+    /// Opens bytes that were sealed under a key of this origin for this purpose.
+    ///
+    /// # Errors
+    /// The bytes are of another format, sealed under another passphrase, or damaged or sealed for another purpose.
     pub fn open(&self, purpose: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, PassphraseError> {
         let Head { origin, fresh, check } = Head::parse(sealed)?;
         let (head, content) = sealed.split_at(HEAD);
@@ -183,12 +188,15 @@ impl FileKey {
     }
 }
 
-/// Whether these bytes say that they are sealed.
+/// Whether these bytes begin like a sealed file.
 pub fn is_sealed(bytes: &[u8]) -> bool {
     bytes.starts_with(MAGIC)
 }
 
-/// What the key of something sealed is derived from, within bounds.
+/// Returns the origin of the key that a file is sealed under.
+///
+/// # Errors
+/// The head is damaged or of another format, or the cost is out of bounds.
 pub fn origin_of(sealed: &[u8]) -> Result<Origin, PassphraseError> {
     let Head { origin, .. } = Head::parse(sealed)?;
     origin.cost.params()?;
@@ -237,19 +245,19 @@ fn checksum(bytes: &[u8]) -> [u8; 8] {
     sum
 }
 
-/// How something sealed begins. In CBOR this would be a text, and no file of ours is one.
+/// The first bytes of a sealed file. In CBOR they would be a text string, and no file of this crate is one.
 const MAGIC: &[u8; 13] = b"m2mesh sealed";
 /// The format's version.
 const FORMAT: u8 = 1;
 /// Bytes before the content.
 const HEAD: usize = MAGIC.len() + 1 + 3 * 4 + 16 + 32 + 8 + 16;
-/// Longest passphrase, in bytes: a page of a book is no passphrase, and a file of that size was named by mistake.
+/// Longest passphrase, in bytes: a longer one is more likely a file that was named by mistake.
 pub const MAX_PASSPHRASE: usize = 1_024;
 /// Most memory that a file may ask for, in KiB: a quarter of a small gateway's.
 const MAX_MEMORY: u32 = 256 * 1024;
-/// Most passes that a file may ask for: with all the memory some ten seconds.
+/// Most passes that a file may ask for: some ten seconds with the most memory.
 const MAX_PASSES: u32 = 16;
-/// Most lanes; they are computed one after the other.
+/// Most lanes that a file may ask for; they are computed one after the other.
 const MAX_LANES: u32 = 4;
 
 #[cfg(test)]
@@ -261,6 +269,7 @@ mod tests {
         Passphrase::new(Zeroizing::new(text.as_bytes().to_vec())).expect("a passphrase")
     }
 
+    /// Invariant 2.
     #[test]
     fn what_is_sealed_opens_for_its_passphrase_and_purpose_only() {
         let mut rng = ChaCha20Rng::from_seed([1; 32]);
@@ -287,6 +296,7 @@ mod tests {
         }
     }
 
+    /// Invariant 1.
     #[test]
     fn a_file_cannot_ask_for_more_than_there_is() {
         for cost in [

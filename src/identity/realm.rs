@@ -1,8 +1,8 @@
-//! A realm's own keys: operator, issuer and auditor, and the first bulletin.
+//! Realm: a realm's own keys (operator, issuer and auditor) and its first bulletin.
 //!
-//! The operator's key is the realm: its hash is the realm id, and what it signs, the bulletin, says whose word
-//! counts. It is needed for changes to the bulletin only and can lie in a drawer. Issuers hold what daily work
-//! needs. The auditor alone can tell which device a credential belongs to without being its contact.
+//! The operator's key is the realm: its hash is the realm id, and the bulletin that it signs says which issuers and
+//! managers count. It is needed for changes to the bulletin only and can be kept offline. Issuers hold what daily work
+//! needs. Only the auditor can tell which device a credential belongs to without being its contact.
 
 use crate::id::{DeviceId, IssuerId, Pseudonym, RealmId};
 use crate::identity::bulletin::{BulletinError, FORMAT, VerifiedBulletin};
@@ -26,7 +26,7 @@ pub struct Operator {
     seed: Secret,
 }
 
-/// What an issuer holds.
+/// The secrets that an issuer holds.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct IssuerSecrets {
     /// Seed of the Ed25519 key that signs credentials.
@@ -50,15 +50,15 @@ pub struct Auditor {
     secret: Secret,
 }
 
-/// A new realm.
+/// The keys of a new realm and its first bulletin.
 pub struct Founding {
-    /// To be kept offline.
+    /// The operator's key, to be kept offline.
     pub operator: Operator,
-    /// For the nodes that enrol.
+    /// The issuer's secrets, for the nodes that enrol devices.
     pub issuer: IssuerSecrets,
-    /// To be kept offline, apart from the operator's.
+    /// The auditor's key, to be kept offline and apart from the operator's.
     pub auditor: Auditor,
-    /// Version 1.
+    /// The bulletin of version 1.
     pub bulletin: VerifiedBulletin,
 }
 
@@ -73,7 +73,7 @@ pub fn found(rng: &mut ChaCha20Rng, epoch_length: EpochLength, now: Unix) -> Res
         tree: seal::random(rng),
     };
     let root = seal::random(rng);
-    // One leaf is as good as assigned: with nobody excluded the cover is the root, which reaches all that come.
+    // One leaf counts as assigned: with nobody excluded the cover is the root, which reaches all later devices too.
     let tree = GroupTree::new(issuer.tree.clone());
     let document = tree.seal_version(rng, (None, 1), &root, 1, &BTreeSet::new());
     let bulletin = Bulletin {
@@ -99,17 +99,17 @@ pub fn found(rng: &mut ChaCha20Rng, epoch_length: EpochLength, now: Unix) -> Res
 }
 
 impl Operator {
-    /// The public key.
+    /// The operator's public key.
     pub fn key(&self) -> Pseudonym {
         sign::public(&self.signing())
     }
 
-    /// The realm: the hash of the public key.
+    /// The realm id: the hash of the operator's public key.
     pub fn realm(&self) -> RealmId {
         RealmId(kdf::sha256(&[&self.key().0]))
     }
 
-    /// Signs a bulletin of this realm. Its documents have to be attached, or inherited from the one before.
+    /// Signs a bulletin of this realm. Its documents then have to be attached, or inherited from the bulletin before.
     pub fn sign(&self, body: &Bulletin) -> Result<VerifiedBulletin, BulletinError> {
         let signed = sign::sign_document(&self.signing(), CONTEXT, &encode(body));
         VerifiedBulletin::verify(self.realm(), &signed)
@@ -126,7 +126,7 @@ impl IssuerSecrets {
         sign::public(&SigningKey::from_bytes(&self.signing))
     }
 
-    /// The id by which credentials name it.
+    /// The id by which credentials name the issuer.
     pub fn id(&self) -> IssuerId {
         let full = kdf::sha256(&[&self.key().0]);
         let mut id = [0; IssuerId::LEN];
@@ -134,7 +134,8 @@ impl IssuerSecrets {
         IssuerId(id)
     }
 
-    /// The entry for the bulletin; times in unix seconds.
+    /// Returns the issuer's entry for the bulletin, valid from an hour before `not_before` until `not_after` (unix
+    /// seconds).
     pub fn certificate(&self, not_before: u64, not_after: u64) -> IssuerCertificate {
         let seal = seal::agreement_public(&StaticSecret::from(*self.seal));
         // An hour of grace for devices whose clocks are behind the founder's.
@@ -144,7 +145,7 @@ impl IssuerSecrets {
 }
 
 impl Auditor {
-    /// Opens a credential's sealed id: whose credential it is, and of which epoch.
+    /// Opens a credential's sealed id. Returns the device that the credential belongs to, and its epoch.
     pub fn open(&self, sealed_id: &[u8]) -> Result<(DeviceId, Epoch), SealError> {
         let plain = seal::open(&StaticSecret::from(*self.secret), label::SEALED_ID, sealed_id)?;
         let (device, epoch) = plain.split_first_chunk::<16>().ok_or(SealError::Short)?;

@@ -1,41 +1,42 @@
-//! The ciphers of session records, by whichever implementation is the fastest here.
+//! Record: the ciphers of session records, in the fastest implementation that this build has.
 //!
-//! Two suites: ChaCha20-Poly1305 (RFC 8439), which every node has, and AES-256-GCM (NIST SP 800-38D), which both ends take
-//! where both of their processors have instructions for it. Which it is, the two agree on in the handshake
-//! ([`super::session`]).
+//! There are two suites: ChaCha20-Poly1305 (RFC 8439), which every node has, and AES-256-GCM (NIST SP 800-38D), which
+//! both ends use where both of their processors have instructions for it. The two ends agree on a suite in the
+//! handshake ([`super::session`]).
 //!
-//! Records are what a busy node spends its time on. On a device `ring` does them, which is twice to seven times as fast
-//! and is there anyway, below libp2p; without the feature `node` the crate `chacha20poly1305` does, as for everything
-//! else that is sealed, and there is no AES. The bytes are the same, and a test has each open what the other sealed.
+//! A busy node spends most of its time on records. On a device `ring` seals and opens them, which is two to seven times
+//! as fast and is linked anyway, below libp2p. Without the feature `node` the crate `chacha20poly1305` does, as for
+//! everything else that is sealed, and there is no AES. Both give the same bytes: a test has each open what the other
+//! sealed.
 //!
 //! Invariants
 //! 1. Both implementations seal to the same bytes.
-//! 2. What does not open leaves nothing behind.
+//! 2. A record that does not open leaves no bytes in the output.
 
 use crate::identity::audit::{self, Mark};
 use crate::identity::kdf::Secret;
 use crate::identity::seal::TAG;
 
-/// An AEAD for records. Both have keys of 32 bytes, nonces of 12 and tags of 16.
+/// An AEAD for records. Both suites have keys of 32 bytes, nonces of 12 and tags of 16.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Suite {
-    /// Everybody has it.
+    /// ChaCha20-Poly1305, which every node has.
     ChaCha20Poly1305 = 0,
-    /// For processors with instructions for it.
+    /// AES-256-GCM, for processors with instructions for it.
     Aes256Gcm = 1,
 }
 
 impl Suite {
-    /// All of them, the most preferred last.
+    /// All suites, the most preferred last.
     pub const ALL: [Self; 2] = [Self::ChaCha20Poly1305, Self::Aes256Gcm];
 
-    /// The bit that stands for it in an offer.
+    /// The suite's bit in an offer.
     pub const fn bit(self) -> u8 {
         1 << self as u8
     }
 
-    /// Those that this build has, as a bit map.
+    /// The suites that this build has, as a bit map.
     pub const fn built() -> u8 {
         if cfg!(feature = "node") {
             Self::ChaCha20Poly1305.bit() | Self::Aes256Gcm.bit()
@@ -44,7 +45,8 @@ impl Suite {
         }
     }
 
-    /// The suite that a responder with the suites `own` chooses from an offer, or `None` if the offer lacks the mandatory suite.
+    /// Returns the suite that a responder with the suites `own` chooses from an offer; `None` if the offer lacks the
+    /// mandatory suite.
     pub(super) fn chosen(offered: u8, own: u8) -> Option<Self> {
         let mandatory = Self::ChaCha20Poly1305;
         let common = offered & (own & Self::built() | mandatory.bit());
@@ -65,7 +67,7 @@ type Implementation = fast::Cipher;
 type Implementation = reference::Cipher;
 
 impl RecordCipher {
-    /// Nothing if this build does not have the suite.
+    /// Makes the cipher of a suite under a key; `None` if this build does not have the suite.
     pub(super) fn new(suite: Suite, key: &Secret) -> Option<Self> {
         Some(Self { implementation: Implementation::new(suite, key)?, mark: audit::mark(key) })
     }
@@ -76,7 +78,8 @@ impl RecordCipher {
         self.implementation.seal(counter, aad, buffer)
     }
 
-    /// Appends the plaintext of a ciphertext with its tag; `false` if it does not open.
+    /// Appends the plaintext of a ciphertext with its tag to `out`; returns `false`, leaving `out` as it was, if it
+    /// does not open.
     pub(super) fn open(&self, counter: u64, aad: &[u8], sealed: &[u8], out: &mut Vec<u8>) -> bool {
         let (start, length) = (out.len(), sealed.len().saturating_sub(TAG));
         out.extend_from_slice(sealed);
@@ -86,7 +89,7 @@ impl RecordCipher {
     }
 }
 
-/// 32 zero bits and the counter.
+/// Returns the nonce of a counter: 32 zero bits and the counter, big endian.
 fn nonce(counter: u64) -> [u8; 12] {
     let mut nonce = [0; 12];
     nonce[4..].copy_from_slice(&counter.to_be_bytes());
@@ -175,6 +178,7 @@ mod properties {
     use proptest::prelude::*;
 
     proptest! {
+        /// Invariant 1.
         #[test]
         fn each_opens_what_the_other_sealed(
             key: [u8; 32],
@@ -196,7 +200,7 @@ mod properties {
         }
     }
 
-    /// Test case 16 of the GCM specification's with an empty plaintext and key and nonce of zeros is case 13.
+    /// Test case 13 of the GCM specification: AES-256 with an empty plaintext, and a key and a nonce of zeros.
     #[test]
     fn aes_is_gcm_with_256_bits() {
         let cipher = RecordCipher::new(Suite::Aes256Gcm, &Secret::new([0; 32])).expect("it has it");

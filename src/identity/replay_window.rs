@@ -1,13 +1,13 @@
-//! Replay window: a first filter against records that come twice.
+//! Replay window: a first filter against records that arrive twice.
 //!
-//! It costs no allocation and no lookup, and forgets everything at a restart: what makes delivery exactly once is the
+//! It costs no allocation and no look-up, and forgets everything at a restart: exactly-once delivery rests on the
 //! durable dedupe of inner ids.
 //!
 //! Invariants
 //! 1. Each counter is fresh once at most.
-//! 2. What lies more than [`WINDOW`] behind the newest is not fresh.
+//! 2. A counter more than [`WINDOW`] behind the newest is not fresh.
 
-/// Which of the last [`WINDOW`] counters have been seen: one bit each in a ring of words, in the manner of RFC 6479.
+/// The window over the last [`WINDOW`] counters: one bit for each in a ring of words, in the manner of RFC 6479.
 #[derive(Clone)]
 pub struct ReplayWindow {
     /// Highest counter seen, plus one.
@@ -22,7 +22,7 @@ impl Default for ReplayWindow {
 }
 
 impl ReplayWindow {
-    /// Whether a counter lies within the window, or above it, and has not been seen.
+    /// Whether a counter is within the window, or above it, and has not been seen.
     pub fn is_fresh(&self, counter: u64) -> bool {
         if counter >= self.top {
             return counter < u64::MAX;
@@ -31,10 +31,10 @@ impl ReplayWindow {
         self.top - counter <= WINDOW && self.ring[word] & bit == 0
     }
 
-    /// Notes a counter as seen, and moves the window up to it. The counter must be fresh.
+    /// Marks a counter as seen, and moves the window up to it. The counter must be fresh.
     pub fn mark(&mut self, counter: u64) {
         if counter >= self.top {
-            // Words that the window moves into are forgotten; past a whole ring that is all of them.
+            // Words that the window moves into are cleared; past a whole ring that is all of them.
             let (from, to) = (self.top.div_ceil(64), counter / 64);
             for word in from..=to.min(from + WORDS as u64) {
                 self.ring[(word % WORDS as u64) as usize] = 0;
@@ -50,10 +50,10 @@ impl ReplayWindow {
     }
 }
 
-/// How far behind the newest record another may arrive, in records: four hundred milliseconds of reordering at
-/// 2,500 records a second.
+/// How far, in records, a record may arrive behind the newest: four hundred milliseconds of reordering at 2,500 records
+/// a second.
 pub const WINDOW: u64 = 1_024;
-/// Words of the ring: the window and one more, which is being filled.
+/// Words of the ring: those of the window and one more, which is being filled.
 const WORDS: usize = WINDOW as usize / 64 + 1;
 
 #[cfg(test)]
@@ -62,7 +62,7 @@ mod tests {
     use rand_chacha::ChaCha20Rng;
     use rand_chacha::rand_core::{Rng, SeedableRng};
 
-    /// Both invariants, against a set that remembers everything.
+    /// Invariants 1 and 2, against a set that remembers everything.
     #[test]
     fn the_window_takes_each_counter_once() {
         let mut rng = ChaCha20Rng::from_seed([3; 32]);

@@ -1,12 +1,12 @@
-//! The handles that a bulletin revokes, epoch by epoch.
+//! Revoked: the handles that a bulletin revokes, epoch by epoch.
 //!
-//! A revocation publishes a device's resolution key, from which a handle follows for each epoch by stepping through the
-//! days in between. That is done once an epoch for all revocations, and kept: whoever checks a credential looks its handle
-//! up. What is asked for are the epochs beside the present one, of each length that the realm's devices have.
+//! A revocation publishes a device's resolution key, from which the handle of an epoch follows by stepping through the
+//! days in between. That is done once an epoch for all revocations, and kept: a check of a credential looks its handle
+//! up. The epochs asked for are those beside the present one, for each epoch length that devices of the realm have.
 //!
 //! Invariants
 //! 1. The handles of an epoch are computed once while they are kept.
-//! 2. At most [`MAX_TABLES`] epochs are kept. Drop policy: the one that begins first goes.
+//! - At most [`MAX_TABLES`] epochs are kept; drop policy: the one that begins first goes.
 
 use crate::id::Handle;
 use crate::identity::handle::{DayKey, day_of};
@@ -15,17 +15,17 @@ use crate::wire::bulletin::Revocation;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// See the module's documentation. Clones share what has been computed.
+/// The revoked handles. See the module's documentation. Clones share what has been computed.
 #[derive(Clone, Default)]
 pub(super) struct Revoked {
     tables: Arc<Mutex<Tables>>,
 }
 
-/// By the beginning of the epoch and its length in seconds.
+/// The revoked handles of an epoch, by the beginning of the epoch and its length in seconds.
 type Tables = BTreeMap<(Unix, u64), BTreeSet<Handle>>;
 
 impl Revoked {
-    /// Whether one of the revocations yields that handle in an epoch.
+    /// Whether one of the revocations yields this handle in an epoch.
     pub(super) fn contains(
         &self,
         revocations: &[Revocation],
@@ -36,7 +36,7 @@ impl Revoked {
         if revocations.is_empty() {
             return false;
         }
-        // A table is whole before it is put in, so a panic elsewhere does not spoil it.
+        // A table is complete before it is entered, so a panic elsewhere does not spoil it.
         let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (length.start(epoch), length.seconds());
         if !tables.contains_key(&key) {
@@ -56,5 +56,5 @@ fn handles(revocations: &[Revocation], founded: u64, epoch: Epoch, length: Epoch
     revocations.iter().filter(holds).filter_map(handle).collect()
 }
 
-/// Most epochs that are kept: the three whose credentials may be accepted, for a few lengths.
+/// Most epochs that are kept: the three whose credentials may be accepted, for a few epoch lengths.
 const MAX_TABLES: usize = 16;

@@ -1,12 +1,12 @@
-//! Sealing a document to a public key: who opens it learns nothing of who sealed it, and nobody else learns
-//! anything but its length.
+//! Seal: sealing a document to a public key. Whoever opens it learns nothing of who sealed it, and nobody else learns
+//! more than its length.
 //!
-//! In the manner of HPKE's base mode (RFC 9180) with X25519, HKDF-SHA256 and ChaCha20-Poly1305, in one step: a
+//! It works in the manner of HPKE's base mode (RFC 9180) with X25519, HKDF-SHA256 and ChaCha20-Poly1305, in one step: a
 //! fresh ephemeral key, `key = derive(DH(ephemeral, receiver); context; ephemeral ‖ receiver)`, nonce zero since the
-//! key is used once. Sealed form: `ephemeral:32 | ciphertext | tag:16`.
+//! key is used once. The sealed form is `ephemeral:32 | ciphertext | tag:16`.
 //!
 //! Invariants
-//! 1. A seal opens under the key and the context it was made for, or not at all.
+//! 1. A seal opens under the key and the context that it was made for, or not at all.
 //! 2. An agreement that yields zeros (a public key of small order) is refused at both ends.
 
 use crate::id::AgreementKey;
@@ -23,21 +23,21 @@ pub const OVERHEAD: usize = 32 + TAG;
 /// Bytes of an authentication tag.
 pub const TAG: usize = 16;
 
-/// Why something sealed does not open.
+/// Why something cannot be sealed or opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SealError {
-    /// Shorter than a seal of nothing.
+    /// The bytes are shorter than the seal of an empty plaintext.
     #[error("it is too short to be sealed")]
     Short,
-    /// Another key, another context, or changed on the way.
+    /// The seal was made for another key or another context, or was changed on its way.
     #[error("it was sealed for another key or purpose, or changed on the way")]
     Opening,
-    /// A public key of small order.
+    /// The other end's public key is of small order.
     #[error("the other end's key agrees with nobody")]
     WeakKey,
 }
 
-/// Seals `plain` to a key.
+/// Seals `plain` to a public key; it fails if the key is of small order.
 pub fn seal(
     rng: &mut ChaCha20Rng,
     to: &AgreementKey,
@@ -55,7 +55,7 @@ pub fn seal(
     Ok(out)
 }
 
-/// Opens what was sealed to `secret`.
+/// Opens what was sealed to the public key of `secret` under this context.
 pub fn open(secret: &StaticSecret, context: &'static str, sealed: &[u8]) -> Result<Vec<u8>, SealError> {
     let (from, rest) = sealed.split_first_chunk::<32>().ok_or(SealError::Short)?;
     let (ciphertext, tag) = rest.split_last_chunk::<TAG>().ok_or(SealError::Short)?;
@@ -66,12 +66,12 @@ pub fn open(secret: &StaticSecret, context: &'static str, sealed: &[u8]) -> Resu
     decrypt(&cipher(&key), 0, &[], &mut plain, tag).then_some(plain).ok_or(SealError::Opening)
 }
 
-/// A new X25519 secret.
+/// Generates an X25519 secret.
 pub fn new_secret(rng: &mut ChaCha20Rng) -> StaticSecret {
     StaticSecret::from(*random(rng))
 }
 
-/// 32 random bytes.
+/// Draws 32 random bytes.
 pub fn random(rng: &mut ChaCha20Rng) -> Secret {
     let mut bytes = Secret::default();
     rng.fill_bytes(bytes.as_mut_slice());
@@ -83,19 +83,19 @@ pub fn agreement_public(secret: &StaticSecret) -> AgreementKey {
     AgreementKey(PublicKey::from(secret).to_bytes())
 }
 
-/// X25519 (RFC 7748); refuses a result of zeros.
+/// Agrees on a secret by X25519 (RFC 7748); it fails if the result is zeros.
 pub fn agree(secret: &StaticSecret, with: &AgreementKey) -> Result<Secret, SealError> {
     let shared = secret.diffie_hellman(&PublicKey::from(with.0));
     if shared.was_contributory() { Ok(Secret::new(shared.to_bytes())) } else { Err(SealError::WeakKey) }
 }
 
-/// ChaCha20-Poly1305 under a key.
+/// ChaCha20-Poly1305 under a key, with the key's mark in the audit.
 pub(super) struct Cipher {
     cipher: ChaCha20Poly1305,
     mark: Mark,
 }
 
-/// The cipher under a key.
+/// Makes the cipher of a key.
 pub(super) fn cipher(key: &Secret) -> Cipher {
     Cipher { cipher: ChaCha20Poly1305::new((&**key).into()), mark: audit::mark(key) }
 }
@@ -110,7 +110,7 @@ pub(super) fn encrypt(cipher: &Cipher, counter: u64, aad: &[u8], buffer: &mut [u
     tag.into()
 }
 
-/// Decrypts in place; `false`, and a buffer without meaning, when the tag does not fit.
+/// Decrypts in place; returns `false`, leaving the buffer without meaning, if the tag does not fit.
 pub(super) fn decrypt(cipher: &Cipher, counter: u64, aad: &[u8], buffer: &mut [u8], tag: &[u8; TAG]) -> bool {
     cipher.cipher.decrypt_inout_detached(&nonce(counter), aad, buffer.into(), &Tag::from(*tag)).is_ok()
 }
@@ -126,6 +126,7 @@ mod tests {
     use super::*;
     use rand_chacha::rand_core::SeedableRng;
 
+    /// Invariant 1.
     #[test]
     fn what_is_sealed_opens_for_its_key_and_context_only() {
         let mut rng = ChaCha20Rng::from_seed([1; 32]);
@@ -143,6 +144,7 @@ mod tests {
         }
     }
 
+    /// Invariant 2.
     #[test]
     fn a_key_of_small_order_is_refused() {
         let mut rng = ChaCha20Rng::from_seed([1; 32]);

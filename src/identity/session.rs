@@ -1,38 +1,38 @@
-//! Sessions: sealing from device to device, past everyone in between.
+//! Session: sealing from device to device, past everyone in between.
 //!
-//! **Handshake.** Noise_KKpsk0 ([`noise`]), a published pattern, between the agreement keys of two credentials. The initiator I
-//! knows the responder R's credential and contact key. The pre-shared key comes of both contact keys, so that an issuer
-//! that mints a false credential, and so knows an agreement key, can neither read nor forge what passes between contacts.
-//! Three things stand around it:
+//! **Handshake.** Noise_KKpsk0 ([`noise`]), a published pattern, between the agreement keys of two credentials. The
+//! initiator I knows the responder R's credential and contact key. The pre-shared key derives from both contact keys,
+//! so that an issuer that mints a false credential, and so knows an agreement key, can neither read nor forge what
+//! passes between contacts. Three things are added to the pattern:
 //!
-//! 1. R has to know who opens before it can read the first message. So I's signed credential goes with it, sealed to R's
-//!    agreement key ([`seal`]); nobody on the way sees who opens. It is part of the prologue, with everything else that
-//!    the two say in clear: whoever changes a byte of it breaks the handshake.
-//! 2. The first records do not wait for an answer. They are sealed under an *early* key, in which there is no freshness but I's.
-//!    So only I seals with it. What R seals is sealed under a key that holds an ephemeral key of R too: who hands in an old
+//! 1. R has to know who opens before it can read the first message. So I's signed credential goes with it, sealed to
+//!    R's agreement key ([`seal`]); nobody on the path sees who opens. The sealed credential is part of the prologue,
+//!    with everything else that the two send in clear: whoever changes a byte of it breaks the handshake.
+//! 2. The first records do not wait for an answer. They are sealed under an *early* key, whose only freshness is I's.
+//!    So only I seals with it. R seals under a key that depends on an ephemeral key of R too: whoever hands in an old
 //!    opener again makes another session, with other keys.
-//! 3. The opener offers AEAD suites, the answer chooses one. The offer is in the prologue, the choice in the answer's sealed payload:
-//!    nobody on the way can talk it down. Early records are sealed with the mandatory suite.
+//! 3. The opener offers AEAD suites, and the answer chooses one. The offer is in the prologue, the choice in the
+//!    answer's sealed payload: nobody on the path can downgrade it. Early records are sealed with the mandatory suite.
 //!
-//! **Frames.** I puts its [`Opener`] before every record until an answer has come, and R its answer before every record until a
-//! record under the final keys has come: that confirms that I has them. So nothing depends on order, and nothing that is lost
-//! has to be asked for. Each end chooses the id under which it receives, and finds the session by it; early records bear the
-//! first bytes of I's ephemeral key.
+//! **Frames.** I puts its [`Opener`] before every record until an answer has come, and R its answer before every record
+//! until a record under the final keys has come, which confirms that I has them. So nothing depends on order, and
+//! nothing that is lost has to be asked for. Each end chooses the id under which it receives, and finds the session by
+//! it; early records bear the first bytes of I's ephemeral key.
 //!
 //! `record = session:8 | counter:8 | ciphertext | tag:16`, nonce = counter, associated data = the frame's header.
 //!
-//! **What remains.** The first message alone does not prove I to somebody who has R's agreement and contact secrets: such a one can make
-//! early records to R in anybody's name (key-compromise impersonation, as with every handshake of one message). It cannot
-//! take the answer in that one's name, so it goes no further.
+//! **What remains.** The first message alone does not prove I to an attacker who has R's agreement and contact secrets:
+//! the attacker can make early records to R in anybody's name (key-compromise impersonation, as with every handshake of
+//! one message). It cannot take the answer in that name, so it goes no further.
 //!
 //! Invariants
-//! 1. A (key, nonce) pair is used once: every key that seals holds an ephemeral key of its sealer, which is drawn when the session is
-//!    made, lives in memory only, and goes with the process; its counter never repeats. An engine is seeded by the
-//!    operating system at every start, so two processes of one disk have different ephemeral keys.
+//! 1. A (key, nonce) pair is used once: every key that seals depends on an ephemeral key of its sealer, which is drawn
+//!    when the session is made, lives in memory only, and goes with the process; its counter never repeats. An engine
+//!    is seeded by the operating system at every start, so two processes of one disk have different ephemeral keys.
 //! 2. Nothing changes before a proof: an answer is taken together with the record behind it, or not at all.
-//! 3. A record opens once at most, within the last [`WINDOW`](super::replay_window::WINDOW) counters. This is a first filter; what makes delivery
-//!    exactly once is the durable dedupe of inner ids.
-//! 4. Sealing and opening a record allocate nothing beyond room in `out`.
+//! 3. A record opens once at most, within the last [`WINDOW`](super::replay_window::WINDOW) counters. This is a first
+//!    filter; exactly-once delivery rests on the durable dedupe of inner ids.
+//! - Sealing and opening a record allocate nothing beyond room in `out`.
 
 use crate::id::{AgreementKey, CredentialHash, Handle, SessionId};
 use crate::identity::bulletin::VerifiedBulletin;
@@ -53,89 +53,92 @@ use x25519_dalek::StaticSecret;
 
 /// One session with another device; both ends seal and open on it.
 pub struct Session {
-    /// Under which we receive.
+    /// The id under which this end receives.
     id: SessionId,
     peer: CredentialHash,
     sealing: Sealing,
-    /// The opener or the answer, while it goes before every record.
+    /// The opener or the answer, while it precedes every record.
     before: Option<Vec<u8>>,
-    /// Records under the final keys; none before the answer.
+    /// Opens records under the final keys; `None` before the answer.
     opening: Option<Opening>,
-    /// Records of the initiator before the answer, at the responder.
+    /// Opens the initiator's records from before the answer, with the id that they bear; only at the responder.
     early: Option<(SessionId, Opening)>,
-    /// At the initiator, until the answer.
+    /// The handshake under way; only at the initiator, until the answer.
     handshake: Option<Handshake>,
 }
 
-/// One direction, as its sealer has it.
+/// One direction, at the end that seals.
 struct Sealing {
-    /// Under which the other end receives.
+    /// The id under which the other end receives.
     to: SessionId,
     cipher: RecordCipher,
-    /// Counter of the next record.
+    /// The counter of the next record.
     next: u64,
 }
 
-/// One direction, as its receiver has it.
+/// One direction, at the end that receives.
 struct Opening {
     cipher: RecordCipher,
     window: ReplayWindow,
 }
 
-/// What an initiator needs to take the answer.
+/// The state that an initiator needs to take the answer.
 struct Handshake {
     opened: Opened,
     own: StaticSecret,
     offered: u8,
 }
 
-/// This end of a session to be.
+/// This end of a session that is about to be made.
 #[derive(Clone, Copy)]
 pub struct End<'a> {
-    /// Under which it will receive: random, and none of its others.
+    /// The id under which this end will receive: random, and different from its other ids.
     pub id: SessionId,
-    /// Suites that it has, as a bit map.
+    /// The suites that this end has, as a bit map.
     pub suites: u8,
-    /// Its credential.
+    /// This end's credential.
     pub own: &'a OwnCredential,
-    /// Its contact key.
+    /// The private half of this end's contact key.
     pub contact: &'a ContactSecret,
 }
 
 /// Why a session or a record does not open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SessionError {
-    /// Too short, or of another session.
+    /// The record is too short, or belongs to another session.
     #[error("the record is malformed")]
     Malformed,
-    /// The opener was made for another credential, or changed on the way.
+    /// The opener was made for another credential, or was changed on its way.
     #[error("the opener is not for this credential, or changed on the way")]
     Opener,
     /// The sender's credential is not accepted.
     #[error("the sender's credential is refused: {0}")]
     Credential(#[from] CredentialError),
-    /// No card resolves the sender's handle: its card may come with the next pull.
+    /// No card resolves the sender's handle; the sender's card may come with the next pull.
     #[error("the sender is no contact")]
     UnknownContact(Handle),
-    /// The sender does not hold the keys of its credential and its card, or something changed on the way.
+    /// The sender does not hold the keys of its credential and its card, or something was changed on its way.
     #[error("the sender has not proved its keys")]
     Proof,
-    /// A public key of small order.
+    /// A public key of the other end is of small order.
     #[error("the other end's key agrees with nobody")]
     WeakKey,
-    /// The opener lacks the suite that everybody has, or the answer names one that was not offered.
+    /// The opener lacks the mandatory suite, or the answer names a suite that was not offered.
     #[error("the other end names no cipher that both have")]
     Suite,
-    /// Seen before, or older than the window.
+    /// The record was seen before, or is older than the window.
     #[error("the record was seen before or is too old")]
     Replay,
-    /// Changed on the way, or its header was.
+    /// The record or its header was changed on its way.
     #[error("the record does not open")]
     Record,
 }
 
 impl Session {
-    /// Opens a session to the holder of a credential whose card has `peer_contact`.
+    /// Opens a session to the holder of the credential `peer`, whose card has the contact key `peer_contact`.
+    ///
+    /// # Errors
+    /// A key of the other end is weak.
     pub fn open(
         rng: &mut ChaCha20Rng,
         end: End<'_>,
@@ -163,8 +166,12 @@ impl Session {
         })
     }
 
-    /// Takes an opener made for this end. `contact_key_of` says whose card resolves a handle. What it makes is to be kept once a
-    /// record behind the opener has opened.
+    /// Takes an opener made for this end. `contact_key_of` returns the contact key of the card that resolves a handle.
+    /// The new session is to be kept once a record behind the opener has opened.
+    ///
+    /// # Errors
+    /// The opener is not for this credential; the sender's credential is refused; the sender is no contact, or has not
+    /// proved its keys; a key is weak; or no suite is in common.
     pub fn accept(
         rng: &mut ChaCha20Rng,
         end: End<'_>,
@@ -200,7 +207,7 @@ impl Session {
         Ok((session, peer))
     }
 
-    /// What the next record's frame is: it stands in the header, which is sealed with the record.
+    /// The form of the next record's frame. It is part of the header, which is authenticated with the record.
     pub fn form(&self) -> Form {
         match (&self.handshake, &self.before) {
             (Some(_), _) => Form::Opener,
@@ -209,12 +216,13 @@ impl Session {
         }
     }
 
-    /// Bytes of the next frame's sealed part beside the plaintext.
+    /// Bytes of the next frame's sealed part besides the plaintext.
     pub fn overhead(&self) -> usize {
         RECORD_OVERHEAD + self.before.as_ref().map_or(0, |before| 2 + before.len())
     }
 
-    /// Seals a record and appends it to `out`, behind what has to go before it; `aad` is what travels beside it in clear.
+    /// Seals a record and appends it to `out`, behind the opener or answer that has to precede it; `aad` is the part of
+    /// the frame that travels in clear.
     pub fn seal_into(&mut self, aad: &[u8], plain: &[u8], out: &mut Vec<u8>) {
         out.reserve(self.overhead() + plain.len());
         if let Some(before) = &self.before {
@@ -231,8 +239,12 @@ impl Session {
         out.extend_from_slice(&tag);
     }
 
-    /// Opens the sealed part of a frame of this form and appends the record's plaintext to `out`; on an error `out` and the session
-    /// are as they were.
+    /// Opens the sealed part of a frame of this form and appends the record's plaintext to `out`; after an error `out`
+    /// and the session are as they were.
+    ///
+    /// # Errors
+    /// The frame is malformed, was seen before, does not open, or holds an answer that does not prove its sender or
+    /// chooses no suite of the offer.
     pub fn open_record(
         &mut self,
         aad: &[u8],
@@ -250,7 +262,7 @@ impl Session {
             Form::Session | Form::Answer => {
                 let opening = self.opening.as_mut().ok_or(SessionError::Malformed)?;
                 opening.open(self.id, aad, record, out)?;
-                // The other end has the final keys: it needs the answer no more.
+                // The other end has the final keys: it does not need the answer any more.
                 self.before = None;
                 Ok(())
             }
@@ -278,27 +290,27 @@ impl Session {
         self.id
     }
 
-    /// The id that this end's records bear.
+    /// The id that records sealed by this end bear.
     pub fn to(&self) -> SessionId {
         self.sealing.to
     }
 
-    /// The id that the initiator's early records bear, at the responder.
+    /// The id that the initiator's early records bear; `None` at the initiator.
     pub fn early(&self) -> Option<SessionId> {
         self.early.as_ref().map(|(id, _)| *id)
     }
 
-    /// Credential of the other end.
+    /// The hash of the other end's credential.
     pub fn peer(&self) -> CredentialHash {
         self.peer
     }
 
-    /// Whether the other end has shown that it has the final keys, and so that it is no echo of an old opener.
+    /// Whether the other end has shown that it has the final keys, and so that it is no replay of an old opener.
     pub fn is_confirmed(&self) -> bool {
         self.before.is_none()
     }
 
-    /// Whether it has sealed as many records as one key should, and another session is to take its place.
+    /// Whether this end has sealed as many records as one key should, so that another session is to replace this one.
     pub fn is_worn(&self) -> bool {
         self.sealing.next >= MAX_RECORDS
     }
@@ -341,17 +353,17 @@ impl fmt::Debug for Session {
     }
 }
 
-/// Private half of a device's contact key.
+/// The private half of a device's contact key.
 #[derive(Clone)]
 pub struct ContactSecret(StaticSecret);
 
 impl ContactSecret {
-    /// From 32 random bytes.
+    /// Makes a secret of 32 random bytes.
     pub fn new(secret: [u8; 32]) -> Self {
         Self(StaticSecret::from(secret))
     }
 
-    /// The public half, which stands on the device's card.
+    /// The public half, which the device's card carries.
     pub fn public(&self) -> AgreementKey {
         seal::agreement_public(&self.0)
     }
@@ -370,7 +382,7 @@ pub fn early_id(message: &[u8; noise::OVERHEAD]) -> SessionId {
     SessionId(id)
 }
 
-/// What both contact keys come to.
+/// Derives the pre-shared key from both contact keys.
 fn pre_shared(own: &ContactSecret, peer: &AgreementKey, initiates: bool) -> Result<Secret, SessionError> {
     let cc = seal::agree(&own.0, peer).map_err(in_handshake)?;
     let own = own.public();
@@ -378,7 +390,7 @@ fn pre_shared(own: &ContactSecret, peer: &AgreementKey, initiates: bool) -> Resu
     Ok(kdf::derive(cc.as_slice(), label::SESSION_PSK, &[&initiator.0, &responder.0]))
 }
 
-/// Everything that stands around the first message.
+/// Encodes the prologue: everything that the two ends send in clear around the first message.
 fn prologue(id: SessionId, offered: u8, between: [&CredentialHash; 2], credential: &[u8]) -> Vec<u8> {
     let [initiator, responder] = between;
     [label::SESSION_PROLOGUE.as_bytes(), &[0], &id.0, &[offered], &initiator.0, &responder.0, credential].concat()
@@ -398,7 +410,7 @@ fn in_handshake(error: SealError) -> SessionError {
     }
 }
 
-/// Records that one key seals at most: with 64 KiB each, AES-GCM's tags still tell forgeries from records (RFC 8446, §5.5).
+/// Most records that one key seals: with 64 KiB each, forgeries against AES-GCM stay improbable (RFC 8446, §5.5).
 pub const MAX_RECORDS: u64 = 1 << 22;
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
-//! Signatures over documents: Ed25519 (RFC 8032) of `context ‖ 0x00 ‖ body`, see [`crate::wire::signed`].
+//! Sign: signatures over documents, Ed25519 (RFC 8032) of `context ‖ 0x00 ‖ body`, see [`crate::wire::signed`].
 //!
-//! Verification is the strict one: keys and nonces of small order are refused, so that one signature is good for
-//! one message under one key.
+//! Verification is strict: keys and nonces of small order are refused, so that one signature is valid for one message
+//! under one key.
 //!
 //! In a simulation a thousand nodes verify the same credential on one thread. There each signature is verified once and
-//! the answer remembered, by key, message and signature together ([`memoise`]): the result is the same, and paid once. A
-//! device never asks for that.
+//! the result remembered, by key, message and signature together ([`memoise`]): the result is the same, and computed
+//! once. A device never asks for that.
 
 use crate::id::{Pseudonym, Signature};
 use crate::wire::{Signed, encode};
@@ -18,13 +18,13 @@ thread_local! {
     static MEMO: RefCell<Option<Memo>> = const { RefCell::new(None) };
 }
 
-/// Answers by SHA-256 of key, signature and message. When it is full it is emptied: what is needed comes back.
+/// Results by SHA-256 of key, signature and message; drop policy: when the table is full it is emptied.
 struct Memo {
     answers: BTreeMap<[u8; 32], bool>,
     most: usize,
 }
 
-/// From now on this thread remembers up to so many answers of [`verify`].
+/// Makes this thread remember up to `most` results of [`verify`] from now on.
 pub fn memoise(most: usize) {
     MEMO.set(Some(Memo { answers: BTreeMap::new(), most }));
 }
@@ -44,7 +44,7 @@ pub fn sign_document(key: &SigningKey, context: &str, body: &[u8]) -> Vec<u8> {
     encode(&Signed { body, signature: sign(key, context, body) })
 }
 
-/// Whether `signature` is that of `key` over the body under this context.
+/// Whether `signature` is a signature of `key` over the body under this context.
 pub fn verify(key: &Pseudonym, context: &str, body: &[u8], signature: &Signature) -> bool {
     let message = message(context, body);
     MEMO.with_borrow_mut(|memo| match memo {
@@ -64,7 +64,7 @@ fn verify_message(key: &Pseudonym, message: &[u8], signature: &Signature) -> boo
     key.verify_strict(message, &ed25519_dalek::Signature::from_bytes(&signature.0)).is_ok()
 }
 
-/// As [`verify`], for a document as it travels.
+/// As [`verify`], for a signed document.
 pub fn verify_signed(context: &str, key: &Pseudonym, signed: &Signed<'_>) -> bool {
     verify(key, context, signed.body, &signed.signature)
 }

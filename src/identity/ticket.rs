@@ -1,8 +1,8 @@
-//! Tickets as text: what an operator copies from one screen to another.
+//! Ticket: tickets as text, which an operator copies from one screen to another.
 //!
-//! `m2m1`, then lower-case base32 (RFC 4648, unpadded) of the encoded ticket and the first four bytes of its
-//! SHA-256. White space and capitals do no harm. Errors tell a text that is no ticket from one that was mistyped,
-//! is of another version, or has expired.
+//! The text is `m2m1`, then lower-case base32 (RFC 4648, unpadded) of the encoded ticket and the first four bytes of
+//! its SHA-256. White space and capitals do no harm. Errors distinguish a text that is no ticket from one that was
+//! mistyped, is of another version, or has expired.
 
 use crate::identity::kdf;
 use crate::time::Unix;
@@ -14,28 +14,28 @@ use data_encoding::BASE32_NOPAD;
 /// Why a text is no ticket that this device can use.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TicketError {
-    /// Something else altogether.
+    /// The text does not begin like a ticket, or is too long for one.
     #[error("this is not a ticket; a ticket begins with {PREFIX} and is printed by `m2mesh realm invite`")]
     NotATicket,
-    /// The checksum does not fit.
+    /// The checksum does not fit: the ticket was mistyped or cut off.
     #[error("the ticket was mistyped or cut off; copy it again, whole")]
     Mistyped,
-    /// Made by another version.
+    /// The ticket was made by another version.
     #[error("the ticket was made by another version of m2mesh ({0}); use the same version on both sides")]
     Version(String),
-    /// Too late.
+    /// The ticket has expired.
     #[error(
         "the ticket expired at {expired}, and this machine's clock says {now}; ask for a new one with `m2mesh realm invite`, or set the clock if it is wrong"
     )]
     Expired {
-        /// When.
+        /// The time at which the ticket expired.
         expired: Unix,
-        /// What the clock says.
+        /// The time by this machine's clock.
         now: Unix,
     },
 }
 
-/// A ticket as text.
+/// Writes a ticket as text.
 pub fn to_text(ticket: &Ticket) -> String {
     let mut bytes = encode(ticket);
     let checksum = checksum(&bytes);
@@ -43,7 +43,10 @@ pub fn to_text(ticket: &Ticket) -> String {
     format!("{PREFIX}{}", BASE32_NOPAD.encode(&bytes).to_ascii_lowercase())
 }
 
-/// Reads a ticket; `now` decides whether it has expired.
+/// Reads a ticket from text; `now` decides whether it has expired.
+///
+/// # Errors
+/// The text is no ticket, was mistyped, is of another version, or has expired.
 pub fn from_text(text: &str, now: Unix) -> Result<Ticket, TicketError> {
     if text.len() > MAX_TEXT {
         return Err(TicketError::NotATicket);
@@ -72,9 +75,9 @@ pub fn from_text(text: &str, now: Unix) -> Result<Ticket, TicketError> {
     Ok(ticket)
 }
 
-/// Version of the ticket that is read and written here.
+/// The version of tickets that this node reads and writes.
 pub const VERSION: u8 = 1;
-/// Longest text that is looked at, in bytes: base32 of the longest ticket, with room for line breaks.
+/// Longest text that is read, in bytes: base32 of the longest ticket, with room for line breaks.
 const MAX_TEXT: usize = 2 * MAX_TICKET;
 /// Bytes of the checksum: one mistyped ticket in four thousand million passes.
 const CHECKSUM: usize = 4;

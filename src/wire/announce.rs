@@ -1,38 +1,38 @@
-//! Announce: the first frame on a control stream, and again when it changes: what a neighbour needs to know.
+//! Announce: what a node tells a neighbour of itself, in the first frame on a control stream and again when it changes.
 
 use crate::id::Tag;
 use serde::{Deserialize, Serialize};
 
-/// Most own addresses.
+/// Most own addresses in an announcement.
 pub const MAX_ADDRESSES: usize = 16;
-/// Most addresses of others.
+/// Most addresses of other members in an announcement.
 pub const MAX_OTHERS: usize = 32;
-/// Most services.
+/// Most services in an announcement.
 pub const MAX_SERVICES: usize = 64;
-/// Most groups.
+/// Most groups in an announcement.
 pub const MAX_GROUPS: usize = 2_048;
 
 /// A neighbour's self-description.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Announce {
-    /// Whether it forwards for others (a router) or only attaches (a leaf).
+    /// Whether the neighbour forwards for others (a router) or only attaches (a leaf).
     pub forwarding: bool,
-    /// Multiaddresses it listens on, in binary form, without a PeerId.
+    /// Multiaddresses that the neighbour listens on, in binary form, without a PeerId.
     pub addresses: Vec<serde_bytes::ByteBuf>,
-    /// Addresses of members it has links to, likewise: how a newcomer finds more neighbours.
+    /// Addresses of the members that it has links to, in the same form: a newcomer finds more neighbours by them.
     pub others: Vec<serde_bytes::ByteBuf>,
-    /// Tags of the services it offers.
+    /// Tags of the services that it offers.
     pub services: Vec<Tag>,
     /// Tags of the groups that it listens to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<Tag>,
-    /// Area that it is in, 0 unless configured.
+    /// The area that it is in; 0 unless configured.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub area: u32,
-    /// Random, another in each process: who hears another one than before greets anew, since the neighbour was restarted.
+    /// A random number, another in each process: when it changes the neighbour was restarted, and is greeted anew.
     #[serde(default, skip_serializing_if = "is_none")]
     pub process: u64,
-    /// By how many milliseconds its clock was set forward, in all, since the hello of this connection.
+    /// Milliseconds by which its clock was set forward, in all, since the hello of this connection.
     #[serde(default, skip_serializing_if = "is_unmoved")]
     pub set_forward: i64,
 }

@@ -1,7 +1,7 @@
 //! Bulletin: the one operator-signed document of a realm, with a version that only grows.
 //!
-//! It says who may sign credentials, who is revoked, which group keys hold and who manages. Signed with context
-//! [`CONTEXT`] by the operator, whose public key is inside: the realm id is that key's SHA-256, so the document
+//! It lists who may sign credentials, the revoked devices, the group keys in force and the managers. The operator,
+//! whose public key is inside, signs it with context [`CONTEXT`]: the realm id is that key's SHA-256, so the document
 //! proves itself to whoever knows the realm id.
 
 use crate::id::{AgreementKey, IssuerId, Pseudonym, RealmId, Tag};
@@ -9,7 +9,7 @@ use crate::time::{Day, EpochLength};
 use crate::wire::document::DocumentHash;
 use serde::{Deserialize, Serialize};
 
-/// Signature context.
+/// Signature context of a bulletin.
 pub const CONTEXT: &str = "m2mesh/1 bulletin";
 /// Longest signed bulletin that a frame carries, in bytes.
 pub const MAX_BULLETIN: usize = 64 * 1024;
@@ -19,95 +19,96 @@ pub const MAX_GROUPS: usize = 256;
 /// The body of a bulletin.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bulletin {
-    /// 1.
+    /// Format of the bulletin: 1.
     pub format: u8,
-    /// Grows with every change; a node never goes back.
+    /// Version of the bulletin: it grows with every change, and a node never goes back.
     pub version: u64,
-    /// Whose.
+    /// The realm that the bulletin is of.
     pub realm: RealmId,
     /// Operator's Ed25519 public key.
     pub operator: Pseudonym,
     /// Unix seconds of the realm's founding: day 0 of every resolution-key chain.
     pub founded: u64,
-    /// Unix seconds of this version: a floor for clocks.
+    /// Unix seconds at which this version was issued: a lower bound for clocks.
     pub issued: u64,
-    /// Unix seconds by which the operator issues the next version. Where that time passes without one, something is wrong, or
-    /// keeps it away: devices say so and go on.
+    /// Unix seconds by which the operator issues the next version. If that time passes without one, the operator has
+    /// failed to, or the new version is kept away: devices report it and go on.
     pub next_update: u64,
     /// The realm's default epoch length.
     pub epoch_length: EpochLength,
     /// Auditor's X25519 public key, to which identities are sealed.
     pub auditor: AgreementKey,
-    /// Who may sign credentials.
+    /// The issuers that may sign credentials.
     pub issuers: Vec<IssuerCertificate>,
-    /// Devices cut off.
+    /// The revoked devices.
     pub revocations: Vec<Revocation>,
-    /// Versions of group keys, at most [`MAX_GROUPS`]; those without a group are the realm's root.
+    /// Versions of group keys, at most [`MAX_GROUPS`]; those without a group are versions of the realm's root key.
     pub groups: Vec<GroupReference>,
-    /// Who may sign management commands, and which.
+    /// The managers that may sign management commands, and which commands.
     pub managers: Vec<Manager>,
     /// Segments other than the default one.
     pub segments: Vec<Segment>,
 }
 
-/// An issuer, certified by standing in the bulletin.
+/// An issuer, certified by its entry in the bulletin.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IssuerCertificate {
-    /// First 8 bytes of the key's SHA-256.
+    /// The issuer's id: the first 8 bytes of the SHA-256 of `key`.
     pub id: IssuerId,
-    /// Ed25519: signs credentials.
+    /// Ed25519 public key that verifies the issuer's credentials.
     pub key: Pseudonym,
-    /// X25519: enrolment requests are sealed to it.
+    /// X25519 public key to which enrolment requests are sealed.
     pub seal: AgreementKey,
-    /// Unix seconds from which it may sign.
+    /// Unix seconds from which the issuer may sign.
     pub not_before: u64,
-    /// Unix seconds until which credentials of its signing are accepted.
+    /// Unix seconds until which credentials that the issuer has signed are accepted.
     pub not_after: u64,
 }
 
-/// A revoked device: from this day on, everyone can compute its handles, and refuses them.
+/// A revoked device: from a day on, every node can compute its handles, and refuses them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Revocation {
-    /// The day from which it holds.
+    /// The day from which the revocation is in force.
     pub day: Day,
     /// The device's resolution key of that day.
     #[serde(with = "serde_bytes")]
     pub resolution_key: [u8; 32],
     /// The device's epoch length.
     pub epoch_length: EpochLength,
-    /// Unix seconds when its last credential has run out: then the entry leaves.
+    /// Unix seconds at which the device's last credential has run out: then the entry is removed.
     pub until: u64,
 }
 
-/// A version of a group's key by the hash of its document, a [`GroupVersion`].
+/// Names a version of a group's key by the hash of its document, a [`GroupVersion`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupReference {
-    /// Tag of the group's name; absent for the realm's root, from which every unlisted group derives.
+    /// Tag of the group's name; `None` for the realm's root key, from which the key of every unlisted group derives.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<Tag>,
-    /// Grows with every re-key.
+    /// Number of the version, which grows with every re-key.
     pub version: u32,
-    /// Unix seconds from which it is sealed with. Of several versions the highest whose time has come holds.
+    /// Unix seconds from which frames are sealed with this version. Of several versions the highest whose time has come
+    /// is in force.
     pub from: u64,
     /// SHA-256 of the document.
     #[serde(with = "serde_bytes")]
     pub hash: DocumentHash,
 }
 
-/// Whose management commands count, and which.
+/// A manager: a key whose management commands count, and which of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manager {
-    /// Ed25519: signs the commands.
+    /// Ed25519 public key that verifies the manager's commands.
     pub key: Pseudonym,
-    /// What it may sign, as a bit map of 2 bytes, big endian; see [`Right`].
+    /// The manager's rights, as a bit map of 2 bytes, big endian; see [`Right`].
     #[serde(with = "serde_bytes")]
     pub rights: [u8; 2],
-    /// Segments whose devices it may command, as a bit map of 8 bytes, big endian.
+    /// Segments whose devices the manager may command, as a bit map of 8 bytes, big endian.
     #[serde(with = "serde_bytes")]
     pub segments: [u8; 8],
 }
 
-/// What a manager may sign: one bit each in [`Manager::rights`].
+/// A right of a manager: one bit in [`Manager::rights`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
 pub enum Right {
@@ -122,7 +123,7 @@ pub enum Right {
 }
 
 impl Manager {
-    /// Whether it may sign that for a device in these segments.
+    /// Whether the manager has a right over a device in these segments.
     pub fn may(&self, right: Right, segments: u64) -> bool {
         u16::from_be_bytes(self.rights) & right as u16 != 0 && u64::from_be_bytes(self.segments) & segments != 0
     }
@@ -132,16 +133,16 @@ impl Manager {
 /// [`MAX_DOCUMENT`](super::codec::MAX_DOCUMENT) bytes, which the bulletin names by its hash.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupVersion {
-    /// 1.
+    /// Format of the document: 1.
     pub format: u8,
-    /// Tag of the group's name; absent for the realm's root, from which every unlisted group derives.
+    /// Tag of the group's name; `None` for the realm's root key, from which the key of every unlisted group derives.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<Tag>,
-    /// Grows with every re-key.
+    /// Number of the version, which grows with every re-key.
     pub version: u32,
-    /// Leaves assigned when this version was made: a later device gets the key at enrolment.
+    /// Leaves that were assigned when this version was made: a later device gets the key at its enrolment.
     pub leaves: u32,
-    /// Random: two documents never seal under one key, whatever version they bear.
+    /// Random salt, so that two documents never seal under one key, whatever their versions.
     #[serde(with = "serde_bytes")]
     pub salt: [u8; 16],
     /// The key, sealed once for each subtree.
@@ -151,21 +152,21 @@ pub struct GroupVersion {
 /// A key sealed to one node of the key tree.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cover {
-    /// Node of the complete binary tree in heap order, the root being 1.
+    /// Node of the key tree, a complete binary tree, in heap order, the root being 1.
     pub node: u32,
     /// 32 bytes of key and a 16-byte tag.
     #[serde(with = "serde_bytes")]
     pub sealed: Vec<u8>,
 }
 
-/// A segment and what it may exchange frames with.
+/// A segment, and the segments that it may exchange frames with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Segment {
-    /// Its bit in credentials, 1 to 63; bit 0 is the default segment.
+    /// The segment's bit in credentials, 1 to 63; bit 0 is the default segment.
     pub bit: u8,
-    /// Its name, for the command line.
+    /// The segment's name, for the command line.
     pub name: String,
-    /// Segments it may reach besides itself, as a bit map of 8 bytes, big endian.
+    /// Segments that its devices may reach besides the segment itself, as a bit map of 8 bytes, big endian.
     #[serde(with = "serde_bytes")]
     pub reaches: [u8; 8],
 }
@@ -173,6 +174,6 @@ pub struct Segment {
 /// Asks a neighbour for its bulletin, if it is newer than this version.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BulletinRequest {
-    /// The version at hand.
+    /// The version that the asking node has.
     pub have: u64,
 }

@@ -1,4 +1,4 @@
-//! The one way in and out of CBOR: a strict gate, then serde.
+//! Codec: the one way in and out of CBOR, a strict gate and then serde.
 //!
 //! **The gate** walks the bytes once, without allocating, and lets through only this subset of deterministic
 //! CBOR (RFC 8949 §4.2.1): unsigned and negative integers in shortest form, definite byte and text strings (text
@@ -8,16 +8,16 @@
 //! length never exceeds the bytes that are there.
 //!
 //! **The comparison.** Serde is lenient about shapes: it takes a struct given as an array, a variant given by name,
-//! `null` for an absent field, and skips fields it does not know. So what has been decoded is encoded once more,
-//! into a writer that keeps nothing and only compares with the bytes received; any difference refuses them.
+//! `null` for an absent field, and skips fields that it does not know. So the decoded value is encoded once more, into
+//! a writer that stores nothing and only compares with the bytes received; any difference refuses them.
 //!
 //! Invariants
 //! 1. No allocation happens for a length that has not been checked against the bytes present.
-//! 2. One value, one encoding: what [`decode`] accepts is, byte for byte, what [`encode`] makes of the result.
+//! 2. A value has one encoding: what [`decode`] accepts is, byte for byte, what [`encode`] makes of the result.
 
 use serde::{Deserialize, Serialize};
 
-/// Deepest nesting of arrays and maps; our deepest document (bulletin → groups → cover → entry) has 5.
+/// Deepest nesting of arrays and maps; the deepest document (bulletin → groups → cover → entry) has 5.
 pub const MAX_DEPTH: usize = 8;
 /// Most elements in one array or entries in one map.
 pub const MAX_ITEMS: usize = 65_536;
@@ -27,50 +27,51 @@ pub const MAX_DOCUMENT: usize = 512 * 1024;
 /// Why bytes are not a document. `at` is the offset of the offending item in bytes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
-    /// Longer than its bound.
+    /// The bytes are longer than the document may be.
     #[error("{found} bytes where at most {limit} are allowed")]
     TooLong {
-        /// Bytes there.
+        /// How many bytes there are.
         found: usize,
-        /// Bytes allowed.
+        /// How many bytes are allowed.
         limit: usize,
     },
-    /// Bytes end within an item.
+    /// The bytes end within an item.
     #[error("the bytes end within the item at offset {at}")]
     Truncated {
-        /// Offset.
+        /// Offset of the item.
         at: usize,
     },
-    /// Nested deeper than [`MAX_DEPTH`].
+    /// The item is nested deeper than [`MAX_DEPTH`].
     #[error("nested deeper than {MAX_DEPTH} at offset {at}")]
     TooDeep {
-        /// Offset.
+        /// Offset of the item.
         at: usize,
     },
-    /// More elements than [`MAX_ITEMS`].
+    /// An array or a map has more elements than [`MAX_ITEMS`].
     #[error("more than {MAX_ITEMS} elements at offset {at}")]
     TooMany {
-        /// Offset.
+        /// Offset of the array or map.
         at: usize,
     },
-    /// Not of the deterministic subset.
+    /// The item is not of the deterministic subset.
     #[error("{what} at offset {at}")]
     NotCanonical {
         /// What was found.
         what: &'static str,
-        /// Offset.
+        /// Offset of the item.
         at: usize,
     },
-    /// Bytes after the item.
+    /// There are bytes after the item.
     #[error("{count} bytes after the end of the item")]
     Trailing {
-        /// How many.
+        /// How many bytes there are after it.
         count: usize,
     },
-    /// Well-formed, but not this document: a missing field, another type, a bad length.
+    /// The bytes are well-formed, but not this document: a field is missing, a type or a length is another.
     #[error("not the expected document: {0}")]
     Shape(String),
-    /// This document, but not its one encoding: an unknown field, a `null` for an absent one, an array for a struct.
+    /// The bytes are this document, but not its one encoding: an unknown field, a `null` for an absent one, an array
+    /// for a struct.
     #[error("not the one encoding of its value, from offset {at}")]
     Ambiguous {
         /// Offset of the first difference, or of the piece that holds it.
@@ -78,15 +79,15 @@ pub enum DecodeError {
     },
 }
 
-/// Encodes in packed form.
+/// Encodes a value in packed form.
 pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     let mut out = Vec::with_capacity(128);
     encode_into(value, &mut out);
     out
 }
 
-/// Appends the packed form to `out`. In debug builds it panics where the gate would not let that through: a type of which
-/// something is lost as soon as it is read again, as a map with texts for keys.
+/// Appends the packed form of a value to `out`. In debug builds it panics if the gate would refuse the result, as it
+/// does a map whose keys are texts: such a type could not be decoded.
 pub fn encode_into<T: Serialize>(value: &T, out: &mut Vec<u8>) {
     let from = out.len();
     let mut serializer = serde_cbor::Serializer::new(&mut *out).packed_format();
@@ -98,7 +99,10 @@ pub fn encode_into<T: Serialize>(value: &T, out: &mut Vec<u8>) {
     );
 }
 
-/// Passes the gate, decodes, and compares. Borrowed fields point into `bytes`.
+/// Passes bytes through the gate, decodes them, and compares. Borrowed fields point into `bytes`.
+///
+/// # Errors
+/// The bytes do not pass the gate, are another document, or are not the one encoding of their value.
 pub fn decode<'a, T: Deserialize<'a> + Serialize>(bytes: &'a [u8]) -> Result<T, DecodeError> {
     gate(bytes)?;
     let value: T = serde_cbor::from_slice(bytes).map_err(|error| DecodeError::Shape(error.to_string()))?;
@@ -129,7 +133,7 @@ pub fn gate(bytes: &[u8]) -> Result<(), DecodeError> {
     }
 }
 
-/// A sink that takes only the bytes it expects.
+/// A sink that takes only the bytes that it expects.
 struct Expect<'a> {
     rest: &'a [u8],
 }
@@ -193,14 +197,14 @@ impl Gate<'_> {
         }
     }
 
-    /// Major type and argument of the item's head, in shortest form.
+    /// Reads the item's head, which must be in shortest form. Returns its major type and argument.
     fn head(&mut self) -> Result<(u8, u64), DecodeError> {
         let at = self.at;
         let first = *self.bytes.get(at).ok_or(DecodeError::Truncated { at })?;
         self.at += 1;
         let (major, low) = (first >> 5, first & 0x1f);
         if major == 7 {
-            // Simple values keep their whole meaning in the first byte here; the others are refused by `item`.
+            // A simple value is complete in its first byte; `item` refuses the others.
             return Ok((major, u64::from(low)));
         }
         let width = match low {
@@ -236,7 +240,7 @@ impl Gate<'_> {
         Ok(bytes)
     }
 
-    /// Elements of an array or map, each of which takes at least `least` bytes.
+    /// Returns the number of elements of an array or map, each of which takes at least `least` bytes, within bounds.
     fn count(&self, argument: u64, least: usize, depth: usize, at: usize) -> Result<usize, DecodeError> {
         if depth >= MAX_DEPTH {
             return Err(DecodeError::TooDeep { at });
@@ -273,6 +277,7 @@ mod tests {
         assert_eq!(refused(&[0, 0]), DecodeError::Trailing { count: 1 });
     }
 
+    /// Invariant 2.
     #[test]
     fn shapes_that_serde_would_forgive_are_refused() {
         use crate::wire::ping::Ping;
@@ -291,6 +296,7 @@ mod tests {
         );
     }
 
+    /// Invariant 1.
     #[test]
     fn lengths_are_checked_before_they_are_believed() {
         assert!(matches!(

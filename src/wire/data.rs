@@ -1,10 +1,11 @@
 //! Data frame: `length:u16 | Header | length:u16 | Path | sealed`.
 //!
-//! The header never changes on the way and is the seal's associated data. The path is what relays write. The
-//! sealed part is forwarded as it came: a relay decodes header and path only.
+//! The header does not change on the path and is the seal's associated data. The path is written by relays. The sealed
+//! part is forwarded as it came: a relay decodes header and path only.
 //!
-//! Sealed part by [`Form`]: a *session record* is `session:8 | counter:8 (big endian) | ciphertext | tag:16`; before one there
-//! is an opener or an answer, with its length. Relays treat all alike.
+//! The sealed part depends on the [`Form`]: a *session record* is
+//! `session:8 | counter:8 (big endian) | ciphertext | tag:16`; an opener or an answer may precede it, with its length.
+//! Relays treat all forms alike.
 
 use super::opener::MAX_OPENER;
 use crate::id::{CredentialPrefix, Handle, OuterId, SessionId, Tag};
@@ -15,61 +16,62 @@ use serde::{Deserialize, Serialize};
 pub const MAX_HEADER: usize = 256;
 /// Longest encoded path, in bytes.
 pub const MAX_PATH: usize = 1_280;
-/// Most hops.
+/// Most hops of a path, and most relays visited.
 pub const MAX_HOPS: usize = 64;
 /// Bytes of a session record besides the plaintext.
 pub const RECORD_OVERHEAD: usize = 8 + 8 + 16;
 
-/// What stays as it is from end to end.
+/// The part of a data frame that does not change from end to end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
-    /// Receiver.
+    /// The receiver's handle.
     pub to: Handle,
-    /// Urgency.
+    /// The class, which is the frame's urgency.
     pub class: Class,
-    /// What the sealed part is.
+    /// The form of the sealed part.
     pub form: Form,
-    /// Unix microseconds after which it is dropped.
+    /// Unix microseconds after which the frame is dropped.
     pub expiry: u64,
-    /// What it wants of its path.
+    /// The policy that a path of the frame has to keep.
     pub policy: Policy,
-    /// The segment that it is of, by its bit: whoever makes it, hands it on or takes it is in it or reaches it.
+    /// The segment that the frame belongs to, by its bit: its sender, every relay and its receiver are in that segment
+    /// or reach it.
     pub segment: u8,
-    /// Of mail alone: where mailboxes keep it.
+    /// Where mailboxes keep the frame, if it is mail.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mail: Option<MailBox>,
 }
 
-/// Where mail lies until its receiver wakes.
+/// Where mail is kept until its receiver wakes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MailBox {
-    /// Day of the prekey that it is sealed to.
+    /// The day of the prekey that the mail is sealed to.
     pub day: Day,
     /// The receiver's box of that day.
     pub tag: Tag,
 }
 
-/// How urgent: the order in which links serve.
+/// The urgency of a frame: the order in which links serve frames.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Class {
-    /// Now.
+    /// What cannot wait.
     Alarm,
-    /// Keeps the mesh and its applications running.
+    /// What keeps the mesh and its applications running.
     Control,
-    /// The usual.
+    /// The usual class.
     #[default]
     Telemetry,
-    /// When nothing else is there.
+    /// What is sent when nothing else waits.
     Bulk,
 }
 
 impl Class {
-    /// All of them, most urgent first.
+    /// All classes, the most urgent first.
     pub const ALL: [Self; 4] = [Self::Alarm, Self::Control, Self::Telemetry, Self::Bulk];
 }
 
-/// What the sealed part of a data frame is.
+/// The form of a data frame's sealed part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Form {
     /// A session record.
@@ -82,59 +84,63 @@ pub enum Form {
     Answer,
 }
 
-/// Limits of a message's policy that relays must know to repair its path. Absent limits do not bind.
+/// The parts of a message's policy that relays must know to repair its path. Absent limits do not bind.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Policy {
     /// Weights of cost, delay, failures and energy, 0 to 255 each.
     #[serde(with = "serde_bytes")]
     pub weights: [u8; 4],
-    /// Most to spend, in micro-units.
+    /// The most that the path may cost, in micro-units.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<u64>,
-    /// Least chance of arrival, in parts of 65,535.
+    /// The least probability of arrival, in parts of 65,535.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub success: Option<u16>,
     /// Bearers to avoid, as a bit map by bearer class.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub avoid: Option<u16>,
-    /// Copies over disjoint paths, 2 at most.
+    /// Number of copies over disjoint paths, 2 at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub copies: Option<u8>,
 }
 
-/// What relays write.
+/// The part of a data frame that relays write.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Path {
-    /// This transmission attempt: new whenever the same header and sealed part leave again, by their sender or a custodian.
+    /// The id of this transmission attempt: a new one whenever the same header and sealed part leave again, from their
+    /// sender or a custodian.
     pub outer: OuterId,
-    /// Whom it goes to, one after the other, by credential, the receiver last. Empty to a neighbour, and from a leaf: its
-    /// router finds the way.
+    /// The hops, by credential, the receiver last. Empty if the frame goes to a neighbour, or comes from a leaf: then
+    /// the leaf's router finds the path.
     pub hops: Vec<CredentialPrefix>,
-    /// Which of them this frame is on its way to.
+    /// The place in `hops` of the next hop.
     pub next: u8,
-    /// Relays that have handed it on.
+    /// The relays that have forwarded the frame.
     pub visited: Vec<CredentialPrefix>,
-    /// Spent so far, in micro-units.
+    /// The cost so far, in micro-units.
     pub spent: u64,
-    /// Microseconds on the way so far, by the relays' own clocks.
+    /// Microseconds under way so far, by the relays' own clocks.
     pub age: u64,
 }
 
-/// A data frame's parts, as a relay sees them.
+/// The parts of a data frame, as a relay sees them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DataFrame<'a> {
-    /// Decoded header.
+    /// The decoded header.
     pub header: Header,
-    /// The header's bytes: associated data of the seal.
+    /// The header's bytes, which are the associated data of the seal.
     pub header_bytes: &'a [u8],
-    /// Decoded path.
+    /// The decoded path.
     pub path: Path,
-    /// Untouched.
+    /// The sealed part, as it came.
     pub sealed: &'a [u8],
 }
 
 impl<'a> DataFrame<'a> {
-    /// Splits and decodes a frame's body.
+    /// Splits a frame's body, and decodes header and path.
+    ///
+    /// # Errors
+    /// The body is cut off, header or path do not decode or are too long, or the path has too many hops.
     pub fn parse(body: &'a [u8]) -> Result<Self, super::DecodeError> {
         let (header_bytes, rest) = prefixed(body, MAX_HEADER)?;
         let (path_bytes, sealed) = prefixed(rest, MAX_PATH)?;
@@ -146,14 +152,14 @@ impl<'a> DataFrame<'a> {
         Ok(Self { header, header_bytes, path, sealed })
     }
 
-    /// The session that its record names, if it has one.
+    /// The session that the frame's record names; `None` if it has no record.
     pub fn session(&self) -> Option<SessionId> {
         let (_, record) = split_record(self.header.form, self.sealed)?;
         record.get(..SessionId::LEN).and_then(SessionId::from_slice)
     }
 }
 
-/// What stands before the record in a sealed part of this form, and the record.
+/// Splits a sealed part of this form into what precedes the record, and the record; `None` if there is no record.
 pub fn split_record(form: Form, sealed: &[u8]) -> Option<(&[u8], &[u8])> {
     match form {
         Form::Session => Some((&[], sealed)),
@@ -162,7 +168,7 @@ pub fn split_record(form: Form, sealed: &[u8]) -> Option<(&[u8], &[u8])> {
     }
 }
 
-/// Takes `length:u16 | bytes` off the front.
+/// Splits `length:u16 | bytes` off the front. Returns the bytes and the rest.
 pub fn prefixed(bytes: &[u8], limit: usize) -> Result<(&[u8], &[u8]), super::DecodeError> {
     let Some((prefix, rest)) = bytes.split_first_chunk::<2>() else {
         return Err(super::DecodeError::Truncated { at: 0 });

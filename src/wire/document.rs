@@ -1,39 +1,39 @@
-//! Documents that the bulletin names by their hash: how neighbours ask each other for them, piece by piece.
+//! Document: how neighbours ask each other, piece by piece, for the documents that the bulletin names by their hash.
 //!
-//! A document proves itself by its hash, which the operator has signed in the bulletin. Whoever asks gets one piece at a
-//! time, so that a request is never answered with more than a frame.
+//! A document proves itself by its hash, which the operator has signed in the bulletin. Each request is for one piece,
+//! so that a request is never answered with more than a frame.
 
 use serde::{Deserialize, Serialize};
 
 /// SHA-256 of a document's encoding.
 pub type DocumentHash = [u8; 32];
 
-/// Asks a neighbour for a piece.
+/// Asks a neighbour for one piece of a document.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DocumentRequest {
-    /// Of which document.
+    /// Hash of the document.
     #[serde(with = "serde_bytes")]
     pub hash: DocumentHash,
-    /// Which piece, from 0.
+    /// Number of the piece, from 0.
     pub piece: u16,
 }
 
 /// One piece of a document.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DocumentPiece<'a> {
-    /// Of which document.
+    /// Hash of the document.
     #[serde(with = "serde_bytes")]
     pub hash: DocumentHash,
-    /// Which piece, from 0.
+    /// Number of the piece, from 0.
     pub piece: u16,
-    /// How many there are, at most [`MAX_PIECES`].
+    /// Number of pieces of the document, at most [`MAX_PIECES`].
     pub pieces: u16,
-    /// Its bytes, [`PIECE`] but in the last.
+    /// The bytes of the piece, [`PIECE`] of them except in the last.
     #[serde(borrow, with = "serde_bytes")]
     pub bytes: &'a [u8],
 }
 
-/// Bytes in a piece.
+/// Bytes of a piece, except the last.
 pub const PIECE: usize = 32 * 1024;
-/// Most pieces: covers [`MAX_DOCUMENT`](super::codec::MAX_DOCUMENT).
+/// Most pieces of a document: they cover [`MAX_DOCUMENT`](super::codec::MAX_DOCUMENT).
 pub const MAX_PIECES: u16 = 16;

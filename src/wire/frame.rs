@@ -1,10 +1,11 @@
-//! Frames on a stream: `length:u32 (big endian) | kind:u8 | flags:u8 | body`, where `length` counts what follows it.
+//! Frame: the frames of a stream, `length:u32 (big endian) | kind:u8 | flags:u8 | body`, where `length` counts what
+//! follows it.
 //!
 //! Many frames go into one write. [`Frames`] splits a read buffer without copying; [`begin`] and [`finish`] build
 //! a frame in place, so that a body is encoded straight into the buffer that goes to the socket.
 //!
-//! Flags: the upper four bits are *required* (a receiver that does not know one refuses the frame), the lower four
-//! are hints. Version 1 defines one hint, [`HOP_ACK`].
+//! Of the flags the upper four bits are *required* (a receiver that does not know one refuses the frame), the lower
+//! four are hints. Version 1 defines one hint, [`HOP_ACK`].
 //!
 //! Invariants
 //! 1. A frame is never longer than [`MAX_FRAME`]; a stream that announces a longer one is closed.
@@ -12,15 +13,15 @@
 
 /// Longest frame body with kind and flags, in bytes: 64 KiB of sealed messages and 8 KiB of headers.
 pub const MAX_FRAME: usize = 72 * 1024;
-/// Bytes before the body: length, kind, flags.
+/// Bytes before the body: length, kind and flags.
 pub const HEADER: usize = 6;
-/// Flags that a receiver must know.
+/// Flags that a receiver must know, or refuse the frame.
 pub const REQUIRED_FLAGS: u8 = 0xf0;
 
-/// Hint on a data frame: the next hop is asked to say that it has it, by a [`Kind::HopAck`].
+/// Hint on a data frame: the next hop is asked to acknowledge it by a [`Kind::HopAck`].
 pub const HOP_ACK: u8 = 0x01;
 
-/// What a frame's body is.
+/// The kind of a frame: what its body is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Kind {
@@ -28,7 +29,7 @@ pub enum Kind {
     Announce = 0x01,
     /// [`crate::wire::ping::Ping`].
     Ping = 0x02,
-    /// [`crate::wire::ping::Ping`], echoed.
+    /// An echoed [`crate::wire::ping::Ping`].
     Pong = 0x03,
     /// [`crate::wire::bulletin::BulletinRequest`].
     BulletinRequest = 0x04,
@@ -36,7 +37,7 @@ pub enum Kind {
     Bulletin = 0x05,
     /// [`crate::wire::credential_exchange::CredentialRequest`].
     CredentialRequest = 0x06,
-    /// A signed [`crate::wire::credential::Credential`], asked for.
+    /// A signed [`crate::wire::credential::Credential`] that was asked for.
     Credential = 0x07,
     /// A signed [`crate::wire::credential::Credential`] that replaces the neighbour's own.
     Refresh = 0x08,
@@ -85,7 +86,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Every kind, in order.
+    /// Every kind, in the order of the numbers.
     pub const ALL: [Self; 29] = [
         Self::Announce,
         Self::Ping,
@@ -118,12 +119,12 @@ impl Kind {
         Self::GroupAgain,
     ];
 
-    /// From its number; `None` for a kind of a later version.
+    /// Returns the kind with a number; `None` for a kind of a later version.
     pub fn from_u8(kind: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|known| *known as u8 == kind)
     }
 
-    /// Whether it travels on the control stream.
+    /// Whether frames of this kind travel on the control stream.
     pub fn is_control(self) -> bool {
         (self as u8) < 0x40
     }
@@ -132,18 +133,18 @@ impl Kind {
 /// One frame in a read buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame<'a> {
-    /// Number of the kind; see [`Kind::from_u8`].
+    /// Number of the frame's kind; see [`Kind::from_u8`].
     pub kind: u8,
-    /// Flags as sent.
+    /// The flags, as sent.
     pub flags: u8,
-    /// What follows.
+    /// The body, as sent.
     pub body: &'a [u8],
 }
 
-/// Why a buffer does not split into frames. The stream it came from is closed.
+/// Why a buffer does not split into frames. The stream that it came from is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
-    /// A length outside 2..=[`MAX_FRAME`].
+    /// A frame's length is outside 2..=[`MAX_FRAME`].
     #[error("a frame of {0} bytes; a frame has 2 to {MAX_FRAME}")]
     Length(usize),
     /// The buffer ends within a frame.
@@ -151,14 +152,14 @@ pub enum FrameError {
     Truncated,
 }
 
-/// Reads the length prefix; `None` while fewer than four bytes are there.
+/// Reads the length prefix and checks it; `None` while fewer than four bytes are there.
 pub fn length(buffer: &[u8]) -> Option<Result<usize, FrameError>> {
     let prefix = buffer.first_chunk::<4>()?;
     let length = u32::from_be_bytes(*prefix) as usize;
     Some(if (2..=MAX_FRAME).contains(&length) { Ok(length) } else { Err(FrameError::Length(length)) })
 }
 
-/// Splits a buffer of whole frames.
+/// Splits a buffer of whole frames; ends after the first error.
 #[derive(Clone, Copy, Debug)]
 pub struct Frames<'a>(pub &'a [u8]);
 
@@ -186,20 +187,20 @@ impl<'a> Iterator for Frames<'a> {
     }
 }
 
-/// Starts a frame in `out`; returns where, for [`finish`].
+/// Starts a frame in `out`. Returns its place, for [`finish`].
 pub fn begin(out: &mut Vec<u8>, kind: Kind) -> usize {
     let start = out.len();
     out.extend_from_slice(&[0, 0, 0, 0, kind as u8, 0]);
     start
 }
 
-/// Ends the frame begun at `start`: writes its length.
+/// Ends the frame that begins at `start`: writes its length.
 pub fn finish(out: &mut [u8], start: usize) {
     let length = u32::try_from(out.len() - start - 4).unwrap_or(u32::MAX);
     out[start..start + 4].copy_from_slice(&length.to_be_bytes());
 }
 
-/// A whole frame around an encoded body.
+/// Makes a whole frame around an encoded body.
 pub fn raw(kind: Kind, body: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(HEADER + body.len());
     let start = begin(&mut out, kind);
@@ -208,7 +209,7 @@ pub fn raw(kind: Kind, body: &[u8]) -> Vec<u8> {
     out
 }
 
-/// A whole frame around a value.
+/// Makes a whole frame around a value, which it encodes.
 pub fn of<T: serde::Serialize>(kind: Kind, value: &T) -> Vec<u8> {
     let mut out = Vec::with_capacity(HEADER + 96);
     let start = begin(&mut out, kind);
@@ -232,6 +233,7 @@ mod tests {
         assert_eq!(Kind::from_u8(frames[1].kind), Some(Kind::Data));
     }
 
+    /// Invariant 1.
     #[test]
     fn bad_lengths_end_the_stream() {
         assert_eq!(Frames(&[0, 0, 0, 1, 2]).next(), Some(Err(FrameError::Length(1))));

@@ -1,60 +1,61 @@
-//! Repair of groups: which frames a node keeps, which it wants, and those that come again.
+//! Group repair: which group frames a node keeps, which it wants, and those that are sent again.
 //!
-//! A publisher's frames under one salt are numbered by their counter. Nodes name them by that, in ranges.
+//! The frames of a publisher under one salt are numbered by their counter. Nodes name them by ranges of these numbers.
 
 use crate::id::{CredentialHash, Tag};
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
 
-/// Most flows in one digest, or one request.
+/// Most flows in one digest or one request.
 pub const MAX_FLOWS: usize = 256;
 /// Most ranges of one flow.
 pub const MAX_RANGES: usize = 32;
 /// Most groups asked about at once.
 pub const MAX_ASKED: usize = 4_096;
 
-/// Numbers of frames of one publisher in one group.
+/// Ranges of frame numbers of one publisher in one group, under one salt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Flow {
-    /// The group.
+    /// Tag of the group.
     pub group: Tag,
-    /// Credential of the publisher.
+    /// Hash of the publisher's credential.
     pub sender: CredentialHash,
-    /// Under which salt it seals.
+    /// The salt that the publisher seals under.
     #[serde(with = "serde_bytes")]
     pub salt: [u8; 16],
-    /// Ranges of counters, both ends included, ascending.
+    /// Ranges of counters, ascending, each with both ends included.
     pub ranges: Vec<(u64, u64)>,
 }
 
-/// What a node keeps.
+/// The group frames that a node keeps.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupHave {
-    /// By publisher and salt; those of which it keeps nothing are left out.
+    /// The frames kept, by publisher and salt; flows of which the node keeps nothing are left out.
     pub flows: Vec<Flow>,
-    /// Groups of which the receiver is to tell in turn what it keeps.
+    /// Groups for which the receiver is asked to tell, in turn, what it keeps.
     pub tell: Vec<Tag>,
 }
 
-/// What a node lacks.
+/// The group frames that a node lacks.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupWant {
-    /// By publisher and salt.
+    /// The frames wanted, by publisher and salt.
     pub flows: Vec<Flow>,
 }
 
-/// Before a frame that comes again: 8 bytes, big endian.
+/// The head of a group frame that is sent again: 8 bytes, big endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Again {
-    /// For how long it has been kept, by this device and those that it was fetched from, in milliseconds.
+    /// Milliseconds for which the frame has been kept, by this device and those that it was fetched from.
     pub kept: u32,
-    /// How far the clock of its publisher seems to be behind that of the node that gives it, as that one goes by its hello, in milliseconds; 0 where that cannot be told
-    /// from the time that its frames take.
+    /// Milliseconds by which the publisher's clock seems to be behind the clock of the node that sends the frame again,
+    /// as that was at that node's hello; 0 where this cannot be told from the time that frames take.
     pub behind: i32,
 }
 
 impl Again {
-    /// Of a frame kept for so long, whose publisher's clock is so many microseconds behind.
+    /// Makes the head of a frame that was kept for the time `kept`, and whose publisher's clock is `behind`
+    /// microseconds behind.
     pub fn of(kept: Duration, behind: i64) -> Self {
         let limits = (i32::MIN.into(), i32::MAX.into());
         Self {
@@ -63,7 +64,7 @@ impl Again {
         }
     }
 
-    /// As it stands before the frame.
+    /// Encodes the head.
     pub fn to_bytes(self) -> [u8; 8] {
         let mut bytes = [0; 8];
         bytes[..4].copy_from_slice(&self.kept.to_be_bytes());
@@ -71,7 +72,7 @@ impl Again {
         bytes
     }
 
-    /// Splits a body; `None` if it is too short.
+    /// Splits a body into the head and the frame; `None` if it is too short.
     pub fn split(body: &[u8]) -> Option<(Self, &[u8])> {
         let (kept, rest) = body.split_first_chunk::<4>()?;
         let (behind, frame) = rest.split_first_chunk::<4>()?;

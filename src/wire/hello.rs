@@ -1,75 +1,77 @@
-//! Hello: the first thing said on a connection, before libp2p's Swarm sees it.
+//! Hello: the first exchange on a connection, before libp2p's Swarm learns of it.
 //!
-//! On the admission substream: `kind:u8 | length:u16 (big endian) | body`. The dialer says [`Hello`], the listener
-//! answers with its own, the dialer closes with [`Kind::Ok`] and an empty body. Either says [`Kind::Clock`] instead when
-//! nothing but the time speaks against the other. An enrolling device says
-//! [`EnrolHello`] instead and gets one [`EnrolReply`], whose length has four bytes.
+//! On the admission substream a message is `kind:u8 | length:u16 (big endian) | body`. The dialer sends [`Hello`], the
+//! listener answers with its own, and the dialer closes with [`Kind::Ok`] and an empty body. Either sends
+//! [`Kind::Clock`] instead if the time alone speaks against the other. An enrolling device sends [`EnrolHello`] instead
+//! and gets one [`EnrolReply`], whose length has four bytes.
 
 use crate::id::{IssuerId, RealmId};
 use crate::wire::enrolment::Refusal;
 use serde::{Deserialize, Serialize};
 
-/// Longest member Hello body, in bytes.
+/// Longest body of a member's [`Hello`], in bytes.
 pub const MAX_HELLO: usize = 1_024;
 
-/// Bytes of a [`Kind::Clock`].
+/// Bytes of the body of a [`Kind::Clock`].
 pub const CLOCK: usize = 8;
 
-/// What follows on the admission substream.
+/// The kind of a message on the admission substream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Kind {
-    /// [`Hello`].
+    /// A [`Hello`].
     Member = 1,
-    /// [`EnrolHello`].
+    /// An [`EnrolHello`].
     Enrol = 2,
-    /// Nothing: the dialer has verified the listener.
+    /// An empty body: the dialer has verified the listener.
     Ok = 3,
-    /// [`EnrolReply`].
+    /// An [`EnrolReply`].
     EnrolReply = 4,
-    /// Own clock, unix seconds, big endian, of [`CLOCK`] bytes: the other's credential is good but for the time.
+    /// The sender's clock in unix seconds, big endian, of [`CLOCK`] bytes: the other's credential is good but for the
+    /// time.
     Clock = 5,
-    /// Nothing: the listener has verified the dialer, and has no room for another link.
+    /// An empty body: the listener has verified the dialer, and has no room for another link.
     Full = 6,
 }
 
-/// A member introduces itself.
+/// The hello of a member.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
-    /// Lowest protocol version it speaks.
+    /// Lowest protocol version that the member speaks.
     pub lowest: u8,
-    /// Highest protocol version it speaks.
+    /// Highest protocol version that the member speaks.
     pub highest: u8,
-    /// Its signed credential of the present epoch.
+    /// The member's signed credential of the present epoch.
     #[serde(with = "serde_bytes")]
     pub credential: Vec<u8>,
-    /// Version of its bulletin.
+    /// Version of the bulletin that the member has.
     pub bulletin: u64,
-    /// Its clock, in whole unix seconds.
+    /// The member's clock, in whole unix seconds.
     pub seconds: u64,
-    /// Random, another in each process: two that live at once with one credential are copies of one device.
+    /// A random number, another in each process: two processes that run at once with one credential are copies of one
+    /// device.
     pub process: u64,
 }
 
-/// A device that is not a member yet, or no longer, asks for credentials.
+/// The hello of a device that is not a member yet, or no longer, and asks for credentials.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EnrolHello {
-    /// Of which realm.
+    /// The realm that the request is for.
     pub realm: RealmId,
-    /// Who is to answer.
+    /// The issuer that is to answer.
     pub issuer: IssuerId,
     /// A [`SignedRequest`](super::enrolment::SignedRequest), sealed to the issuer.
     #[serde(with = "serde_bytes")]
     pub sealed: Vec<u8>,
 }
 
-/// What the relay hands back: exactly one of its fields is there.
+/// What the relay returns: exactly one of its fields is present.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EnrolReply {
     /// An [`Answer`](super::enrolment::Answer), sealed to the request's answer key.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "serde_bytes")]
     pub sealed: Option<Vec<u8>>,
-    /// The relay itself refuses.
+    /// The reason, if the relay itself refuses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<Refusal>,
 }

@@ -3,13 +3,14 @@
 use crate::id::AgreementKey;
 use serde::{Deserialize, Serialize};
 
-/// The sealed part of a data frame of form [`Form::Mail`](super::data::Form). Which prekey it is sealed to, and in which box
-/// it lies, stands in the [header](super::data::MailBox), so that mailboxes need not look into it.
+/// The sealed part of a data frame of form [`Form::Mail`](super::data::Form). The prekey that it is sealed to and the
+/// box that keeps it are named in the [header](super::data::MailBox), so that mailboxes need not decode the sealed
+/// part.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mail<'a> {
-    /// Fresh X25519 key.
+    /// The sender's fresh X25519 public key.
     pub ephemeral: AgreementKey,
-    /// The sender's signed credential, sealed under ephemeral and prekey.
+    /// The sender's signed credential, sealed under the ephemeral key and the prekey.
     #[serde(borrow, with = "serde_bytes")]
     pub credential: &'a [u8],
     /// A [`Batch`](super::batch::Batch), sealed under all keys, the contact keys among them.

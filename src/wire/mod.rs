@@ -1,18 +1,18 @@
-//! Frames and documents: what goes over a link, into a file, or under a signature.
+//! Wire: the frames and documents that go over a link, into a file, or under a signature.
 //!
-//! **Mechanism.** Every structure is CBOR (RFC 8949) in packed form: a struct is a map whose keys are the field
-//! numbers 0, 1, 2 … in order, an absent optional field is left out, identifiers are byte strings. [`codec`] is
-//! the only way in and out: before anything is allocated, a gate walks the bytes and refuses what is not
-//! deterministic CBOR of our subset or exceeds its bounds; then serde does the rest. Signed documents travel as
-//! [`Signed`]: the raw body beside its signature, so that what is verified is what was received.
-//! `docs/protocol.md` is the specification (CDDL); `tests/vectors` holds examples to the byte.
+//! **Mechanism.** Every structure is CBOR (RFC 8949) in packed form: a struct is a map whose keys are the field numbers
+//! 0, 1, 2 … in order, an absent optional field is left out, identifiers are byte strings. [`codec`] is the only way in
+//! and out: before anything is allocated, a gate walks the bytes and refuses what is not deterministic CBOR of the
+//! subset in use or exceeds its bounds; then serde does the rest. Signed documents travel as [`Signed`]: the raw body
+//! beside its signature, so that exactly the bytes received are verified. `docs/protocol.md` is the specification
+//! (CDDL); `tests/vectors` holds examples to the byte.
 //!
 //! A stream between neighbours is a sequence of *frames*: `length:u32 | kind:u8 | flags:u8 | body`, see [`frame`].
 //!
 //! Invariants
-//! 1. Nothing that fails the gate reaches serde; nothing past a bound is allocated.
-//! 2. What decodes encodes again to the same bytes (property-tested for every type).
-//! 3. An unknown frame kind is skipped and counted; an unknown required flag refuses the frame.
+//! 1. A document that decodes encodes again to the same bytes (property-tested for every type).
+//! 2. A frame of unknown kind is skipped and counted; a frame with an unknown required flag is refused.
+//! - Bytes that fail the gate never reach serde; nothing past a bound is allocated.
 
 pub mod codec;
 pub mod frame;

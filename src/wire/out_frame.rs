@@ -1,20 +1,21 @@
-//! Frames on their way out: a whole frame in two parts, of which the second may be shared with the buffer that it came in.
+//! Out frame: a whole frame to be sent, in two parts, of which the second may be shared with the buffer that it was
+//! read into.
 //!
-//! What a relay changes of a frame lies in front of what it hands on. So it makes a new *head*, and the *tail* stays where
-//! it was read: a reference to it travels to the socket. A short tail is copied, which costs less than a write of its own
-//! and does not keep a whole buffer in memory for its sake.
+//! The part of a frame that a relay changes precedes the part that it forwards unchanged. So it makes a new *head*, and
+//! the *tail* stays where it was read: a reference to it goes to the socket. A short tail is copied, which costs less
+//! than a write of its own and does not keep a whole buffer in memory.
 //!
 //! Invariants
-//! 1. Head and tail together are the frame; the head holds at least what comes before the body.
+//! 1. Head and tail together are the frame; the head holds at least the bytes before the body.
 //! 2. A tail is empty, or at least [`SHARED`] bytes long.
 
 use super::frame::HEADER;
 use bytes::Bytes;
 
-/// Tails of this length and longer are shared, in bytes.
+/// Tails of at least this length, in bytes, are shared.
 pub const SHARED: usize = 16 * 1024;
 
-/// See the module's documentation.
+/// A frame to be sent. See the module's documentation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OutFrame {
     head: Vec<u8>,
@@ -22,8 +23,8 @@ pub struct OutFrame {
 }
 
 impl OutFrame {
-    /// A frame of a head, begun by [`frame::begin`](super::frame::begin), and a part of the buffer `whole` that follows it.
-    /// Writes its length.
+    /// Makes a frame of a head, begun by [`frame::begin`](super::frame::begin), and a part of the buffer `whole` that
+    /// follows it. Writes the frame's length.
     pub fn around(mut head: Vec<u8>, whole: &Bytes, part: &[u8]) -> Self {
         let length = u32::try_from(head.len() + part.len() - 4).unwrap_or(u32::MAX);
         head[..4].copy_from_slice(&length.to_be_bytes());
@@ -35,27 +36,27 @@ impl OutFrame {
         Self { head, tail: Bytes::new() }
     }
 
-    /// Bytes in all.
+    /// Bytes of the frame.
     pub fn len(&self) -> usize {
         self.head.len() + self.tail.len()
     }
 
-    /// Whether there is nothing in it.
+    /// Whether the frame has no bytes.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// What was made for this frame.
+    /// The head, which was made for this frame.
     pub fn head(&self) -> &[u8] {
         &self.head
     }
 
-    /// What follows.
+    /// The tail, which follows the head.
     pub fn tail(&self) -> &Bytes {
         &self.tail
     }
 
-    /// Both in one, copied if there are two.
+    /// Returns head and tail in one buffer; a tail is copied.
     pub fn into_vec(self) -> Vec<u8> {
         let mut whole = self.head;
         whole.extend_from_slice(&self.tail);
@@ -63,7 +64,7 @@ impl OutFrame {
     }
 }
 
-/// A frame that was made here as a whole; a long one is shared from here on.
+/// Takes a frame that was made here as a whole; the body of a long one is shared from here on.
 impl From<Vec<u8>> for OutFrame {
     fn from(frame: Vec<u8>) -> Self {
         if frame.len() < HEADER + SHARED {
@@ -79,6 +80,7 @@ mod tests {
     use super::*;
     use crate::wire::frame::{Kind, begin, raw};
 
+    /// Invariants 1 and 2.
     #[test]
     fn a_long_tail_is_shared_and_a_short_one_copied() {
         let whole = Bytes::from(vec![7; 3 * SHARED]);

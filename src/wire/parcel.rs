@@ -1,12 +1,13 @@
-//! Parcel: messages of one sender for one receiver's inbox, with equal class, policy and ack, under one seal.
+//! Parcel: messages of one sender for one receiver's inbox, with equal class, policy and acknowledgement, under one
+//! seal.
 //!
-//! Most of what a mesh carries is small readings, so a message costs six bytes here and no decoding: the plaintext is
-//! `type:u8 | length:u16 | head | records`, where the head is CBOR, once a parcel, and a record is
-//! `length:u16 | earlier:u32 | payload`. Records follow each other in the stream from `base` on. The same records lie
-//! in the receiver's store, untouched.
+//! Most messages of a mesh are small readings, so a message costs six bytes here and no decoding: the plaintext is
+//! `type:u8 | length:u16 | head | records`, where the head is CBOR, once for each parcel, and a record is
+//! `length:u16 | earlier:u32 | payload`. Records follow each other in the stream from `base` on. The receiver's store
+//! keeps the same records unchanged.
 //!
 //! Invariants
-//! 1. [`Parcel::parse`] lets through whole records only, at least one and at most [`MAX_MESSAGES`], each within
+//! 1. [`Parcel::parse`] accepts whole records only, at least one and at most [`MAX_MESSAGES`], each within
 //!    [`MAX_PAYLOAD`].
 
 use super::batch::{Ack, MAX_MESSAGES, MAX_PAYLOAD};
@@ -15,7 +16,7 @@ use super::data::{prefixed, put_prefixed};
 use crate::id::{Handle, StreamId};
 use serde::{Deserialize, Serialize};
 
-/// The plaintext of a seal is a [`Parcel`].
+/// Type of a plaintext that is a [`Parcel`].
 pub const PLAIN_PARCEL: u8 = 2;
 /// Longest encoded head, in bytes.
 pub const MAX_HEAD: usize = 512;
@@ -27,44 +28,47 @@ pub const RECORD: usize = 6;
 pub struct Head {
     /// The sender's stream to this receiver.
     pub stream: StreamId,
-    /// Sequence numbers below this have ended at the sender: the receiver need not wait for them.
+    /// Messages with a lower sequence number have ended at the sender: the receiver need not wait for them.
     pub floor: u64,
     /// Sequence number of the first record; the others follow.
     pub base: u64,
-    /// Unix microseconds at the sender.
+    /// The sender's clock when the messages leave, in unix microseconds.
     pub sent: u64,
-    /// What the sender wants to hear.
+    /// The confirmation that the sender asks for.
     pub ack: Ack,
-    /// Handles under which a receipt finds the sender until the deadline; none with [`Ack::None`].
+    /// Handles under which a receipt finds the sender until the deadline; empty with [`Ack::None`].
     pub reply: Vec<Handle>,
-    /// Microseconds after `sent` until which the longest-lived of them is of use.
+    /// Microseconds after `sent` until which the longest-lived of the messages is of use.
     pub lifetime: u64,
 }
 
 /// A parcel as received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parcel<'a> {
-    /// In common.
+    /// What the messages have in common.
     pub head: Head,
     /// The records' bytes, checked.
     pub records: &'a [u8],
-    /// How many they are.
+    /// Number of records.
     pub count: u32,
-    /// The most by which one of them ends earlier than the head says, in microseconds.
+    /// The most microseconds by which a record's lifetime is shorter than the head's.
     pub earliest: u32,
 }
 
-/// One message.
+/// One message of a parcel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record<'a> {
     /// The application's bytes.
     pub payload: &'a [u8],
-    /// Microseconds by which its lifetime is shorter than the head's.
+    /// Microseconds by which the message's lifetime is shorter than the head's.
     pub earlier: u32,
 }
 
 impl<'a> Parcel<'a> {
     /// Parses what follows the type byte.
+    ///
+    /// # Errors
+    /// The bytes are cut off, the head does not decode, or the records are too long, too many or none.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, DecodeError> {
         let (head, records) = prefixed(bytes, MAX_HEAD)?;
         let (count, earliest) = check(records)?;
@@ -87,7 +91,8 @@ pub fn put_record(out: &mut Vec<u8>, earlier: u32, payload: &[u8]) {
     out.extend_from_slice(&payload[..usize::from(length)]);
 }
 
-/// Makes every record of a buffer end that many microseconds earlier; one that has no room for it ends at once.
+/// Makes every record of a checked buffer end `by` microseconds earlier; `earlier` saturates, so that a record without
+/// room for it ends at once.
 pub fn shorten(records: &mut [u8], by: u32) {
     let mut at = 0;
     while let Some([high, low, earlier @ ..]) = records.get_mut(at..at + RECORD) {
@@ -98,7 +103,7 @@ pub fn shorten(records: &mut [u8], by: u32) {
     }
 }
 
-/// The records in a checked buffer.
+/// Iterates over the records of a checked buffer.
 #[derive(Clone, Copy, Debug)]
 pub struct Records<'a>(pub &'a [u8]);
 
@@ -114,7 +119,7 @@ impl<'a> Iterator for Records<'a> {
     }
 }
 
-/// Counts the records, if they are sound, and finds the greatest `earlier`.
+/// Checks the records. Returns their number and the greatest `earlier`.
 fn check(records: &[u8]) -> Result<(u32, u32), DecodeError> {
     let (mut at, mut count, mut earliest) = (0, 0, 0);
     while at < records.len() {
@@ -165,6 +170,7 @@ mod tests {
             prop_assert_eq!(back, payloads.into_iter().zip(0..).collect::<Vec<_>>());
         }
 
+        /// Invariant 1.
         #[test]
         fn a_cut_parcel_is_refused(cut in 1usize..20) {
             let (mut records, mut plain) = (Vec::new(), Vec::new());
@@ -174,6 +180,7 @@ mod tests {
         }
     }
 
+    /// Invariant 1.
     #[test]
     fn bounds_are_kept() {
         let mut plain = Vec::new();

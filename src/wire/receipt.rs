@@ -1,68 +1,70 @@
-//! Receipts, and the two answers that are no receipts: a hop's acknowledgement, and "I do not know that session".
+//! Receipt: receipts, and two answers that are no receipts: the acknowledgement of a hop, and the answer that a session
+//! is unknown.
 
 use crate::id::{CredentialHash, CredentialPrefix, OuterId, SessionId, StreamId};
 use serde::{Deserialize, Serialize};
 
-/// Signature context of [`SessionNack`], signed by the pseudonym.
+/// Signature context of [`SessionNack`], which the answering device's pseudonym signs.
 pub const NACK_CONTEXT: &str = "m2mesh/1 session nack";
 /// Most ranges in one receipt.
 pub const MAX_RANGES: usize = 256;
 
-/// Sealed plaintext: what has become of messages.
+/// A sealed plaintext: what has become of messages.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipts {
-    /// One for each stream and verdict.
+    /// The receipts, one for each stream and verdict.
     pub receipts: Vec<Receipt>,
 }
 
-/// The fate of ranges of one stream.
+/// What has become of ranges of messages of one stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
     /// The sender's stream.
     pub stream: StreamId,
-    /// What became of them.
+    /// The verdict on all messages of the ranges.
     pub verdict: Verdict,
-    /// First and last sequence numbers, in pairs, ascending.
+    /// First and last sequence numbers of the ranges, in pairs, ascending.
     pub ranges: Vec<u64>,
-    /// Hops that the data took, as the receiver saw it.
+    /// The relays that the data passed, as the receiver saw it.
     pub visited: Vec<CredentialPrefix>,
-    /// Unix microseconds at the receiver.
+    /// The receiver's clock at the receipt, in unix microseconds.
     pub at: u64,
 }
 
-/// What a receiver says of a message.
+/// The receiver's verdict on a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Verdict {
-    /// Durable in the inbox.
+    /// The message is durable in the inbox.
     Delivered,
-    /// It came after its deadline and was dropped.
+    /// The message came after its deadline and was dropped.
     Expired,
-    /// There is no room at the moment: no end, the sender sends it again soon.
+    /// The inbox has no room at the moment: this is not final, the sender sends the message again soon.
     InboxFull,
-    /// Nobody offers that service here.
+    /// The receiver offers no such service.
     NoService,
     /// The service has too many requests waiting.
     ServiceBusy,
     /// The receiver does not let this sender do that.
     Forbidden,
-    /// The receiver's disk cannot take it.
+    /// The receiver's disk cannot take the message.
     NotStored,
 }
 
-/// "I do not know this session": the sender opens a new one and sends again. Signed, so that nobody else can say it.
+/// The answer that a session is unknown: the sender opens a new one and sends again. It is signed, so that nobody else
+/// can give it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionNack {
-    /// Which session.
+    /// The id of the unknown session.
     pub session: SessionId,
-    /// Credential of the one who does not know it.
+    /// Hash of the credential of the device that does not know the session.
     pub by: CredentialHash,
-    /// Its unix microseconds: an old one is no use to anybody.
+    /// That device's clock, in unix microseconds: an old answer has no effect.
     pub at: u64,
 }
 
-/// The next hop has these frames.
+/// The acknowledgement of frames by the next hop.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HopAck {
-    /// Outer ids, at most 256.
+    /// Outer ids of the frames, at most 256.
     pub frames: Vec<OuterId>,
 }

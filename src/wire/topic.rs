@@ -1,18 +1,18 @@
-//! Topics and filters, as in MQTT 5 (§4.7), with one difference: the first level names the group, which owns a
-//! key, and so is never a wildcard.
+//! Topic: topics and filters, as in MQTT 5 (§4.7), with one difference: the first level names the group, which has a
+//! key of its own, and so is never a wildcard.
 
 use super::group::MAX_TOPIC;
 
 /// Why a text is no topic or filter.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TopicError {
-    /// Nothing there, or too long.
+    /// The text is empty or too long.
     #[error("a topic has 1 to {MAX_TOPIC} bytes, this one has {0}")]
     Length(usize),
-    /// A wildcard in a topic that is published to.
+    /// A topic that is published to has a wildcard.
     #[error("{0:?} is a filter; publish to a topic without + and #")]
     Wildcard(String),
-    /// `+` or `#` beside other characters, or `#` before the end.
+    /// `+` or `#` is beside other characters, or `#` is before the end.
     #[error("in {0:?}, + must stand alone in its level and # alone in the last one")]
     Placement(String),
     /// The group is a wildcard.
@@ -20,15 +20,15 @@ pub enum TopicError {
         "the first level of {0:?} names the group and cannot be a wildcard; subscribe to each group, as in plant/#"
     )]
     Group(String),
-    /// An empty first level.
+    /// The first level is empty.
     #[error("the first level of {0:?} names the group and cannot be empty; write plant/… rather than /plant/…")]
     EmptyGroup(String),
-    /// A control character.
+    /// The text has a control character.
     #[error("{0:?} has a control character")]
     Control(String),
 }
 
-/// The group of a topic or filter: its first level.
+/// Returns the group of a topic or filter: its first level.
 pub fn group(topic: &str) -> &str {
     topic.split('/').next().unwrap_or(topic)
 }
@@ -42,7 +42,7 @@ pub fn check_topic(topic: &str) -> Result<(), TopicError> {
     Ok(())
 }
 
-/// Checks a filter.
+/// Checks a filter of a subscription.
 pub fn check_filter(filter: &str) -> Result<(), TopicError> {
     common(filter)?;
     if group(filter).contains(['+', '#']) {

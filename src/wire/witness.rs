@@ -1,8 +1,8 @@
-//! Witness: a blinded head of the sender's event log, kept by neighbours so that a cut tail shows.
+//! Witness: a blinded head of the sender's event log, which neighbours keep so that a truncated log is noticed.
 
 use serde::{Deserialize, Serialize};
 
-/// SHA-256(head ‖ nonce): shows nothing, links nothing, until the owner reveals both.
+/// A commitment, SHA-256(head ‖ nonce): it reveals nothing and links nothing until the owner reveals both.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Witness {
     /// The blinded head.

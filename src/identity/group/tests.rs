@@ -27,6 +27,7 @@ fn batch() -> GroupBatch<'static> {
     GroupBatch { stream: StreamId([1; 16]), first: 1, began: NOW.0, ends: false, messages, pause: 0, asks: false }
 }
 
+/// Invariant 2.
 #[test]
 fn members_open_what_a_member_seals_and_strangers_do_not() {
     let (members, mut rng) = members(1);
@@ -116,6 +117,7 @@ fn keys_of(tree: &GroupTree, leaf: u32, bulletin: &VerifiedBulletin, at: Unix) -
     keys
 }
 
+/// Invariant 1 of identity::group_versions.
 #[test]
 fn of_several_versions_the_highest_whose_time_has_come_holds() {
     let now = NOW.seconds();
@@ -130,6 +132,7 @@ fn of_several_versions_the_highest_whose_time_has_come_holds() {
     assert_eq!(keys_of(&tree, 0, &bulletin, NOW + Duration::from_secs(60)).version("x"), Some(2));
 }
 
+/// Invariant 2 of identity::group_versions.
 #[test]
 fn frames_of_the_version_before_and_after_open_around_a_change() {
     let (members, mut rng) = members(1);
@@ -145,7 +148,7 @@ fn frames_of_the_version_before_and_after_open_around_a_change() {
         let frame: GroupFrame<'_> = decode(signed.body).expect("a frame");
         let keys = keys_of(&tree, 1, &bulletin, opened_at);
         let opened = keys.open(&frame, "plant", &own.pseudonym()).is_ok();
-        // Who cannot open it does not listen to it either.
+        // A member that cannot open a frame does not listen to its tag either.
         let tags = keys.tags("plant", EPOCH);
         assert_eq!(tags.contains(&frame.group), opened);
         opened
@@ -158,6 +161,7 @@ fn frames_of_the_version_before_and_after_open_around_a_change() {
     assert_eq!(keys.next_change(), Some(from - skew));
 }
 
+/// Invariant 3 of identity::group_versions.
 #[test]
 fn a_group_that_becomes_listed_opens_what_was_sealed_before_and_after_around_that_time() {
     let (members, mut rng) = members(1);

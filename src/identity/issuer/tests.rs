@@ -48,7 +48,7 @@ impl Realm {
         self.join(&pending, NOW).expect("a member")
     }
 
-    /// What is asked for by somebody with the device's renewal key and keys of his own choice for the epochs.
+    /// Makes the request of somebody with the device's renewal key and keys of their own choice for the epochs.
     fn chosen(&mut self, by: &SigningKey, first: u64, keys: &[(&SigningKey, u8)], proofs: &[&SigningKey]) -> Refused {
         let (issuer, realm) = (self.realm.issuer.id(), self.realm.bulletin.realm());
         let keys = keys.iter().map(|(key, agreement)| [sign::public(key).0, [*agreement; 32]].concat());
@@ -84,6 +84,7 @@ fn enter(realm: &mut Realm, name: &str, seed: u8) -> SigningKey {
     renewal
 }
 
+/// Invariant 2 of identity::ledger.
 #[test]
 fn a_device_has_one_key_an_epoch_certified_and_the_same_again() {
     let mut realm = realm();
@@ -100,6 +101,7 @@ fn a_device_has_one_key_an_epoch_certified_and_the_same_again() {
     assert_eq!(realm.chosen(&renewal, first + 2, &[(&other, 1)], &[&other]), Ok(()), "a later epoch, another key");
 }
 
+/// Invariant 2 of identity::ledger.
 #[test]
 fn another_devices_pseudonym_is_not_certified() {
     let mut realm = realm();
@@ -139,7 +141,7 @@ fn a_lost_answer_costs_nothing() {
         let (hello, _) = member.begin_renewal(NOW + hours(hour), &mut realm.rng).expect("an issuer");
         assert!(realm.ask(&hello, NOW + hours(hour)).outcome.is_ok());
     }
-    // A disk that was put back to an earlier state asks for the same keys.
+    // A disk that was restored to an earlier state asks for the same keys.
     let mut member = Membership::from_stored(&stored).expect("stored");
     let at = NOW + hours(30);
     let (hello, pending) = member.begin_renewal(at, &mut realm.rng).expect("an issuer");
@@ -157,7 +159,7 @@ fn only_what_is_sealed_for_a_request_is_the_issuers_answer_to_it() {
     let (hello, foreign) = (hello.expect("a sound key"), foreign.expect("a sound key"));
     let judge = pending.judge();
     let yes = realm.ask(&hello, NOW).reply;
-    // A no counts as a yes does, if it is sealed.
+    // A sealed refusal counts as a sealed grant does.
     let no = realm.ask(&hello, NOW + hours(400)).reply;
     assert!(judge.accepts(&yes) && judge.accepts(&no));
     assert!(!judge.accepts(&realm.ask(&foreign, NOW).reply));
@@ -186,6 +188,7 @@ fn a_clock_that_was_ahead_leaves_no_gap() {
 }
 
 /// The issuer's clock was ahead when it enrolled the device, or when it was asked by its own.
+/// Invariant 3 of identity::batch.
 #[test]
 fn an_issuer_whose_clock_was_ahead_spends_no_epochs_before() {
     let mut realm = realm();
@@ -208,10 +211,11 @@ fn an_issuer_whose_clock_was_ahead_spends_no_epochs_before() {
     assert!((2..168).all(|hour| member.credential(NOW + hours(hour)).is_some()));
     assert_eq!(agreement(&member), before);
     assert!(!member.renewal_due(NOW + hours(2)));
-    // What is held beyond the week does not put off the next renewal.
+    // Credentials held beyond the week do not put off the next renewal.
     assert!(member.credential(NOW + hours(300)).is_some() && member.renewal_due(NOW + hours(110)));
 }
 
+/// Invariant 2 of identity::ledger.
 #[test]
 fn a_ledger_keeps_no_keys_of_epochs_that_have_passed() {
     let mut realm = realm();

@@ -127,7 +127,8 @@ fn a_record_of_ones_own_does_not_come_back() {
     assert!(open(&mut one, &sealed).is_err());
 }
 
-/// Of every form: no byte of the record or of its header can be changed, and none of the answer.
+/// Of every form: no byte of the record or of its header can be changed, and none of the answer. Invariants 2 and 3.
+/// Invariant 2 of identity::record.
 #[test]
 fn a_record_opens_once_unchanged_with_its_header() {
     let mut pair = pair();
@@ -159,7 +160,8 @@ fn refuses_changes(session: &mut Session, frame: &(Form, Vec<u8>), from: usize) 
     assert_eq!(open(session, frame), Err(SessionError::Replay));
 }
 
-/// Who holds a false credential but not the contact key gets in neither as sender nor as receiver.
+/// A holder of a false credential without the contact key is accepted neither as sender nor as receiver.
+/// Invariant 2 of identity.
 #[test]
 fn a_wrong_contact_key_fails_at_either_end() {
     let mut pair = pair();
@@ -204,7 +206,8 @@ fn an_opener_changed_anywhere_is_refused() {
     assert_eq!(pair.accept(&small).err(), Some(SessionError::WeakKey));
 }
 
-/// The offer is bound and the choice is sealed: what both have is taken, and nobody on the way can make it less.
+/// The offer is bound and the choice is sealed: the best suite in common is taken, and nobody on the path can downgrade
+/// it.
 #[test]
 fn both_ends_take_the_best_suite_that_both_have() {
     for offered in [0b01, 0b11] {
@@ -222,7 +225,7 @@ fn both_ends_take_the_best_suite_that_both_have() {
     }
 }
 
-/// An opener that comes again makes a session with keys of its own, and the first one's initiator takes nothing of it.
+/// An opener that comes again makes a session with keys of its own, and the first initiator accepts nothing of it.
 #[test]
 fn an_opener_accepted_again_shares_no_key() {
     audit::begin();

@@ -103,6 +103,7 @@ fn flood(mesh: &mut Mesh, issuer: IssuerId) {
     }
 }
 
+/// Invariant 2 of identity.
 #[test]
 fn an_issuer_that_gives_a_contact_other_keys_is_seen() {
     let mut mesh = mesh();

@@ -279,6 +279,7 @@ impl Traffic {
 }
 
 /// Invariant 3 of engine.
+/// Invariant 2 of wire.
 #[test]
 fn whatever_a_member_sends_the_others_talk_on() {
     let seconds = number("M2MESH_INSIDER_SECONDS", 0);

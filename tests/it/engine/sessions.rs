@@ -61,6 +61,7 @@ fn no_record_shares_its_nonce(frames: &[Vec<u8>]) {
     }
 }
 
+/// Invariant 1 of identity::session.
 #[test]
 fn an_opener_handed_in_again_after_a_restart_makes_no_key_seal_twice() {
     audit::begin();
@@ -331,6 +332,7 @@ fn lost_answers_are_given_again() {
     assert_eq!((carried(&mut mesh, B, Form::Session).len(), mesh.inbox(B).len()), (1, 5));
 }
 
+/// Invariant 1 of identity::membership.
 #[test]
 fn keys_of_epochs_that_are_over_are_erased_with_what_they_opened() {
     let mut mesh = line();

@@ -107,6 +107,7 @@ fn resident() -> u64 {
     line.trim().trim_end_matches(" kB").parse().unwrap_or(0)
 }
 
+/// Invariant 1 of identity.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn strangers_get_nowhere_and_members_get_in() {
     // It looks at the memory of its process.

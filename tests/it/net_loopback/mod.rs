@@ -39,6 +39,7 @@ impl Sender {
     }
 }
 
+/// Invariant 2 of wire::frame.
 #[test]
 fn ten_thousand_frames_arrive_in_order_on_both_lanes_both_ways() {
     const COUNT: u32 = 10_000;

@@ -19,6 +19,7 @@ fn every_frame_kind_stands_in_it() {
     }
 }
 
+/// Invariant 1 of identity::kdf.
 #[test]
 fn every_context_and_label_stands_in_it() {
     let text = specification();

@@ -106,6 +106,8 @@ proptest! {
         }
     }
 
+    /// Invariant 1 of wire.
+    /// Invariant 2 of wire::codec.
     #[test]
     fn whatever_passes_the_gate_has_one_encoding(entropy in vec(any::<u8>(), 0..2_000)) {
         let mut bytes = Vec::new();
