@@ -1,25 +1,22 @@
 //! The node: the event loop that joins the engine, the network, the store and the local API.
 //!
-//! **Mechanism.** [`EventLoop`] is a future. Each poll serves its sources in a fixed order, local work first: what
-//! the store has made durable, background jobs, the application's commands, the network, the timer. Everything
-//! found becomes inputs of the [`Engine`]; then the engine's outputs are carried out until the engine waits. That is
-//! one
+//! **Mechanism.** [`EventLoop`] is a future. Each poll serves its sources in a fixed order, local work first: what the
+//! store has made durable, background jobs, the application's commands, the network, the timer. Everything found
+//! becomes inputs of the [`Engine`]; then the engine's outputs are carried out until the engine waits. That is one
 //! *turn*; the next follows at once if a source holds more than one turn takes.
 //!
 //! An output whose `after` is not durable yet is kept in [`waiting`] until the store has made that commit durable. A
 //! frame that a link does not accept is kept in [`stalled`]; the engine sends no data over that link until it has left.
 //!
 //! The loop has no clock, disk or socket of its own: [`Host`] provides those of the machine, and [`system`] is the real
-//! one.
-//! A simulator runs the same loop with another host, store and transport.
+//! one. A simulator runs the same loop with another host, store and transport.
 //!
 //! Invariants
 //! 1. Whatever waits for the disk leaves in the order of its commit numbers, never before its commit is durable, and
-//!    the
-//!    replies of one conversation leave in the order in which the engine made them.
-//! 2. Commands are started only while the engine has room, and frames are read only while the store has. While the disk
-//!    fails and
-//!    there is no room, commands that need room are refused; questions that the node can answer by itself are always answered.
+//!    the replies of one conversation leave in the order in which the engine made them.
+//! 2. While the disk fails and there is no room, commands that need room are refused; questions are answered at any
+//!    time.
+//! - Commands are started only while the engine has room, and frames are read only while the store has.
 //! - The loop never blocks, and it spawns no task.
 
 mod clock;

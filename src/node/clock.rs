@@ -1,8 +1,8 @@
 //! Clock differences: what the node reports when its own clock and a member's disagree.
 //!
 //! The node cannot know which of the two is wrong, so it reports both times: once in the event log and in the
-//! diagnostics, and again
-//! after [`SAY_AGAIN`] if the difference persists. `status` reports it for [`DOUBT`] after it was last observed.
+//! diagnostics, and again after [`SAY_AGAIN`] if the difference persists. `status` reports it for [`DOUBT`] after it
+//! was last observed.
 
 use super::{EventLoop, Host};
 use crate::engine::Input;
@@ -23,8 +23,7 @@ pub(super) struct Differing {
 
 impl<S: Store, H: Host> EventLoop<S, H> {
     /// Compares clocks with a neighbour whose link has come up. Within an epoch a neighbour is admitted however far off
-    /// its clock
-    /// is, but messages would expire at the wrong time.
+    /// its clock is, but messages would expire at the wrong time.
     pub(super) fn compare_clocks(&mut self, link: LinkId, address: &Multiaddr, theirs: u64, age: Duration) {
         let ours = self.host.now().unix.seconds();
         let allowed = self.engine.membership().epoch_length().skew().as_secs();

@@ -21,8 +21,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
     }
 
     /// Starts a conversation if there is room for what its command needs. Returns the call if it has to wait. While the
-    /// disk fails, it is
-    /// refused instead.
+    /// disk fails, it is refused instead.
     pub(super) fn admit(&mut self, call: Call) -> Option<Call> {
         if self.has_room() {
             self.start(call);
@@ -76,8 +75,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
     }
 
     /// Tells a client that asks for the inbox or the log how much of it is durable, if the disk fails: nobody knows for
-    /// how long, and
-    /// the durable part can be read already.
+    /// how long, and the durable part can be read already.
     pub(super) fn tell_what_is_durable(&mut self, held: &Held) {
         let (inbox, log) = self.reached;
         let (token, reply) = match held {

@@ -1,9 +1,8 @@
 //! A node inside this program: started by a [`Builder`], used through methods, and stopped in good order.
 //!
 //! The command `m2mesh run` is the first user of this module: it starts a [`Node`], waits for a signal, and stops it. A
-//! method
-//! here takes the same path as a request to the local API and means the same, but without a socket or JSON in between.
-//! `examples/two_nodes.rs` runs two nodes in one program.
+//! method here takes the same path as a request to the local API and means the same, but without a socket or JSON in
+//! between. `examples/two_nodes.rs` runs two nodes in one program.
 //!
 //! Needs a tokio runtime with its drivers for IO and time.
 //!
@@ -143,8 +142,7 @@ pub struct Message(Send);
 
 impl Message {
     /// A message to the inbox of a device. By default it is of class telemetry, expires after 30 s, and its receiver
-    /// confirms it
-    /// end to end.
+    /// confirms it end to end.
     pub fn new(to: Name, payload: impl Into<Vec<u8>>) -> Self {
         let (payload, lifetime) = (payload.into(), DEADLINE);
         Self(Send { to, payload, ack: Ack::End, class: Class::Telemetry, policy: None, lifetime, id: None })
@@ -175,8 +173,8 @@ impl Message {
     }
 
     /// Sets the application's own name for the message. A message that is sent again under the same name is not sent
-    /// twice; the
-    /// outcome of the first is returned. So a program that was restarted can find out what became of its messages.
+    /// twice; the outcome of the first is returned. So a program that was restarted can find out what became of its
+    /// messages.
     pub fn named(mut self, id: crate::id::SendId) -> Self {
         self.0.id = Some(id);
         self
@@ -212,8 +210,8 @@ impl Publication {
     }
 
     /// Asks for confirmations: each device that hands the message to a subscriber confirms it. The publication ends
-    /// when this many
-    /// devices have confirmed it, or at its deadline, and its outcome is their number ([`Outcome::Heard`]).
+    /// when this many devices have confirmed it, or at its deadline, and its outcome is their number
+    /// ([`Outcome::Heard`]).
     pub fn confirmed_by(mut self, devices: u32) -> Self {
         self.confirm = Some(devices);
         self
@@ -263,8 +261,7 @@ impl Node {
     }
 
     /// Reads the messages sent to this device. A named consumer has a read position of its own and is created if it
-    /// does not exist;
-    /// `""` is the consumer without a name, which always exists.
+    /// does not exist; `""` is the consumer without a name, which always exists.
     pub async fn inbox(&self, consumer: &str) -> Result<Inbox, CallError> {
         Inbox::open(self.caller.clone(), consumer).await
     }

@@ -35,12 +35,10 @@ pub trait Host: Send + 'static {
     /// Saves the membership to its files.
     fn save(&mut self, membership: Stored) -> BoxFuture<'static, Result<(), String>>;
     /// Has the issuer on this machine answer a request. If members have relayed it, under the id `relayed`, the answer
-    /// comes in signed
-    /// pieces as well.
+    /// comes in signed pieces as well.
     fn issue(&mut self, hello: EnrolHello, relayed: Option<OuterId>) -> BoxFuture<'static, Issued>;
     /// Carries a renewal request to the members at these addresses, one after the other, until one brings a reply that
-    /// `judge` accepts
-    /// as the issuer's answer. The connections use the key derived from `seed`.
+    /// `judge` accepts as the issuer's answer. The connections use the key derived from `seed`.
     fn renew(
         &mut self,
         hello: EnrolHello,
@@ -48,8 +46,8 @@ pub trait Host: Send + 'static {
         judge: AnswerJudge,
         members: Vec<Multiaddr>,
     ) -> BoxFuture<'static, Result<EnrolReply, String>>;
-    /// Saves where the node listens and where it met others; the last call counts. A host that is never restarted
-    /// need not do anything.
+    /// Saves where the node listens and where it met others; the last call counts. A host that is never restarted need
+    /// not do anything.
     fn keep_places(&mut self, _places: Places) {}
     /// Saves the orders given to a node of a lab. A host that is never restarted need not do anything.
     fn keep_lab(&mut self, _lab: dto::Lab) -> BoxFuture<'static, Result<(), String>> {

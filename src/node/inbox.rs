@@ -1,9 +1,8 @@
 //! The inbox as the embedding program reads it: durable messages from the store, unconfirmed ones from memory.
 //!
 //! Messages come as they were packed ([`InboxRecord`]), many at a time. A message with a number stays in the inbox
-//! until it
-//! is consumed, and comes again after a restart; one without (its number is 0) asked for no confirmation and comes
-//! once.
+//! until it is consumed, and comes again after a restart; one without (its number is 0) asked for no confirmation and
+//! comes once.
 
 use super::handle::{CallError, hear};
 use super::system::blocking;
@@ -82,8 +81,7 @@ impl Inbox {
     }
 
     /// Consumes all messages up to this number: they will not come again, unless the node crashes before that is on its
-    /// disk.
-    /// Returns before the disk is written, so that consuming several messages by one call is no faster.
+    /// disk. Returns before the disk is written, so that consuming several messages by one call is no faster.
     pub async fn consume(&mut self, up_to: u64) -> Result<(), CallError> {
         self.tell_consumed(up_to, false).await
     }

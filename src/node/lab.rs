@@ -1,8 +1,8 @@
 //! A node of a lab: it keeps apart from the devices it is told to, and shapes its links.
 //!
-//! The orders ([`Lab`]) use names. The gate uses handles, so these are derived again whenever the epoch,
-//! the contacts or the orders change. Existing links are checked then, and new ones as they come up. A change is in
-//! force at once, and is confirmed when it has been written down.
+//! The orders ([`Lab`]) use names. The gate uses handles, so these are derived again whenever the epoch, the contacts
+//! or the orders change. Existing links are checked then, and new ones as they come up. A change is in force at once,
+//! and is confirmed when it has been written down.
 
 use super::{Done, EventLoop, Gate, Host};
 use crate::client::{LabRefused, Replies, Reply};
@@ -77,8 +77,8 @@ impl<S: Store, H: Host> EventLoop<S, H> {
         let _ = replies.push(reply);
     }
 
-    /// Makes gate and links comply with the orders. With `measure`, round trips of shaped links are measured
-    /// again even where nothing has changed here, since the other end may have changed.
+    /// Makes gate and links comply with the orders. With `measure`, round trips of shaped links are measured again even
+    /// where nothing has changed here, since the other end may have changed.
     pub(super) fn enforce_lab(&mut self, measure: bool) {
         let Some(lab) = &self.lab else { return };
         let at = self.host.now().unix;

@@ -157,8 +157,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
     }
 
     /// Hands a frame to the network. Returns whether it has to wait. The node learns later than the network that a
-    /// connection is gone; as
-    /// long as the link is up, another connection takes over, and the network reports that.
+    /// connection is gone; as long as the link is up, another connection takes over, and the network reports that.
     fn is_stalling(&self, link: LinkId, class: Class, frame: &OutFrame) -> bool {
         match self.network.try_send(link, class, frame) {
             Ok(()) | Err(SendError::NotAFrame) => false,
