@@ -125,7 +125,7 @@ impl From<Ack> for batch::Ack {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Class {
-    /// Most urgent: it is sent before everything else.
+    /// Most urgent.
     Alarm,
     /// Keeps the mesh and its applications running.
     Control,

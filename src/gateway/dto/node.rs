@@ -149,8 +149,8 @@ pub struct Contact {
     pub name: String,
     /// Whether it is a neighbour now.
     pub neighbour: bool,
-    /// What the realm's issuer has changed about this contact, or tried to change. The name may stand for another
-    /// device since.
+    /// What the realm's issuer has changed about this contact, or tried to change: its device or its keys. device
+    /// since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changed: Option<String>,
 }

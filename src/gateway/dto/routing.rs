@@ -169,7 +169,7 @@ impl From<view::PathView> for PathView {
 /// One hop of a path.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HopView {
-    /// Name of the device that it leads to.
+    /// Class of the bearer that carries the hop; null where only routers on the path know it.
     pub to: String,
     /// Name of the bearer; null if only the router at the end of the path knows it.
     pub bearer: Option<String>,
