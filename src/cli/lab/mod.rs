@@ -63,7 +63,7 @@ struct Plan {
     /// Number of nodes [default: 5]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=200))]
     nodes: Option<u16>,
-    /// Which nodes may link: full, ring, line, grid, or a file with a line `node-1 node-2` for each link [default: full]
+    /// Which nodes may link: full, ring, line, grid, or a file with a line `node-1 node-2` per link [default: full]
     #[arg(long, value_name = "TOPOLOGY", value_parser = Topology::parse)]
     topology: Option<Topology>,
     /// Length of an epoch: at least 4s, and a divisor of a day [default: 1h]
