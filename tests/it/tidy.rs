@@ -111,6 +111,7 @@ fn report(problems: &[String]) {
     assert!(problems.is_empty(), "\n{}\n", problems.join("\n"));
 }
 
+/// Invariants 1, 2, 3 and 4 of lib.
 #[test]
 fn sources_keep_floors_and_bans() {
     let sources = rust_files(&["src"]);
