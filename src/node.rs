@@ -428,8 +428,8 @@ impl<S: Store + Unpin, H: Host + Unpin> Future for EventLoop<S, H> {
 const CALLS_A_TURN: usize = 1_024;
 /// Questions taken in a turn.
 const QUESTIONS_A_TURN: usize = 64;
-/// Network events taken in a turn. Each may hold a buffer of up to 64 KiB; the bound is lower than that of replies that
-/// may wait for an application.
+/// Network events taken in a turn. Each may hold a buffer of up to 64 KiB; together they are fewer bytes than may wait
+/// for an application.
 const EVENTS_A_TURN: usize = 32;
 /// The interval of a timer that is not set.
 const FAR: std::time::Duration = std::time::Duration::from_secs(365 * 86_400);

@@ -120,7 +120,7 @@ enum Verb {
 enum Verdict {
     /// It did what was asked.
     Done,
-    /// The answer is a definite no.
+    /// The answer to what was asked is a definite no.
     No,
 }
 

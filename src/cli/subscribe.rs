@@ -28,7 +28,7 @@ pub(super) struct Arguments {
     /// Also print what was published within this time and has not expired, from devices within reach that have kept it
     #[arg(long, value_name = "DURATION", value_parser = arguments::duration)]
     since: Option<Duration>,
-    /// Print at most this many of the earlier publications, up to 1000
+    /// Print the latest of the earlier publications, this many at most, up to 1000
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
     last: Option<u32>,
 }

@@ -180,7 +180,7 @@ impl Events {
     /// the future is dropped while it waits.
     ///
     /// # Errors
-    /// An event named `error` is an error, as is a connection that ends within an event.
+    /// Fails on an event named `error`, on data that cannot be parsed, and if the connection breaks.
     pub async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, ClientError> {
         while let Some(line) = self.answer.line().await? {
             if let Some(name) = line.strip_prefix(b"event:") {

@@ -50,7 +50,7 @@ where
 /// be durable yet.
 ///
 /// # Errors
-/// Fails if the store cannot be read, or if the first record of the page is damaged.
+/// Fails if the store cannot be read, or if it is damaged before the first message found.
 pub fn inbox<R: Read + ?Sized>(
     reader: &R,
     numbers: RangeInclusive<u64>,

@@ -52,7 +52,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
         self.differing = Some(Differing { seen: now, said, text });
     }
 
-    /// The difference to report in `status`; `None` if there is none, or none of late.
+    /// The difference to report in `status`; `None` if none was observed recently.
     pub(super) fn clock_difference(&self) -> Option<String> {
         let now = self.host.now().time;
         let differing = self.differing.as_ref().filter(|differing| now.since(differing.seen) < DOUBT);

@@ -246,7 +246,7 @@ impl Node {
     /// Hands a message over. The future returned resolves to its outcome; several can be pending at a time.
     ///
     /// # Errors
-    /// Fails if the node refuses the message or has stopped. A refusal may come from this call or from the future.
+    /// Fails if the node has stopped. The future fails if the node refuses the message or stops before it ends.
     pub async fn submit(
         &self,
         message: Message,

@@ -17,7 +17,7 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// See the module's documentation.
+/// The inbox of this device, from where a consumer stopped reading. See the module's documentation.
 pub struct Inbox {
     caller: Caller<SledReader>,
     reader: SledReader,

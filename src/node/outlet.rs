@@ -17,7 +17,7 @@ use futures::{FutureExt, StreamExt};
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// See the module's documentation.
+/// Sends unconfirmed messages to one device. See the module's documentation.
 pub struct Outlet {
     caller: Caller<SledReader>,
     to: Name,

@@ -40,7 +40,8 @@ pub(super) fn lapsed(membership: &Membership, now: Unix) -> Option<String> {
     })
 }
 
-/// The socket address of a multiaddress, and whether it is for TCP; `None` where the port is still to be chosen.
+/// The socket address of a multiaddress, and whether it is for TCP; `None` where the port is still to be chosen, and
+/// for addresses of other kinds.
 fn place(address: &Multiaddr) -> Option<(SocketAddr, bool)> {
     let mut parts = address.iter();
     let ip: IpAddr = match parts.next()? {

@@ -14,7 +14,7 @@ use crate::wire::OutFrame;
 use crate::wire::data::Class;
 use std::collections::VecDeque;
 
-/// See the module's documentation.
+/// The frames that wait for one link. See the module's documentation.
 #[derive(Default)]
 pub(super) struct Stalled {
     /// The frames of each class, the most urgent class first.
@@ -58,7 +58,7 @@ impl Stalled {
 }
 
 /// Frames that may wait for a link in addition to its own queues. Beyond that the link is closed, and the messages
-/// concerned are sent again over another.
+/// concerned are sent again over another link.
 const MAX_STALLED: usize = 4_096;
 
 #[cfg(test)]

@@ -45,7 +45,7 @@ pub struct RunOptions {
     pub keys: Keyring,
     /// File with the settings; `None` for `config.toml` in the directory.
     pub config: Option<PathBuf>,
-    /// Multiaddresses to listen on, instead of those in the settings; empty for those in the settings.
+    /// Multiaddresses to listen on; if empty, those in the settings.
     pub listen: Vec<String>,
     /// Multiaddresses of members to connect with, in addition to those in the settings.
     pub bootstrap: Vec<String>,

@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 /// newest is dropped (`publications_dropped`).
 pub(super) const MAX_PUBLISHED: usize = 16 * 1024 * 1024;
 
-/// See the module's documentation.
+/// The outputs that wait for the disk. See the module's documentation.
 #[derive(Default)]
 pub(super) struct Waiting {
     /// Outputs by the commit that each waits for, then in the order in which they came.
@@ -126,7 +126,7 @@ mod tests {
         numbers(std::iter::from_fn(|| waiting.pop(Lsn(durable))).collect())
     }
 
-    /// Invariant 1.
+    /// Invariant 1. Invariant 1 of node.
     #[test]
     fn what_may_leave_is_not_held_up_by_what_may_not() {
         let mut waiting = Waiting::default();
@@ -170,6 +170,7 @@ mod tests {
 
     proptest! {
         /// Invariants 1 and 2.
+        /// Invariant 1 of node.
         #[test]
         fn replies_keep_their_order_and_wait_for_their_commits(
             steps in prop::collection::vec((0u64..4, 0u64..30, prop::bool::ANY), 1..80),

@@ -45,7 +45,7 @@ pub(super) struct Change {
     /// Price per megabyte, in units of money
     #[arg(long, value_name = "PRICE", value_parser = written::price)]
     price: Option<f64>,
-    /// Removes the shape
+    /// Remove the shape
     #[arg(long, conflicts_with_all = ["delay", "jitter", "loss", "rate", "price"])]
     off: bool,
 }

@@ -56,12 +56,12 @@ pub enum Outcome {
     },
     /// The receiver or this node refused the message; it is not delivered.
     Refused {
-        /// Why.
+        /// The reason.
         reason: String,
     },
     /// There was no route to the receiver; it is not known whether the message was delivered.
     Unreachable {
-        /// Why.
+        /// The reason.
         reason: String,
     },
 }

@@ -170,7 +170,7 @@ pub struct SubscribeQuery {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[param(value_type = Option<String>, example = "10m")]
     pub since: Option<Span>,
-    /// Delivers at most this many of the earlier publications; without `since`, from any time.
+    /// Delivers at most this many of the earlier publications, the latest ones; without `since`, from any time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[param(minimum = 1, maximum = 1000)]
     pub last: Option<u32>,
