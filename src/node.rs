@@ -16,8 +16,9 @@
 //!    the replies of one conversation leave in the order in which the engine made them.
 //! 2. While the disk fails and there is no room, commands that need room are refused; questions are answered at any
 //!    time.
+//! 3. The loop spawns no task and starts no thread.
 //! - Commands are started only while the engine has room, and frames are read only while the store has.
-//! - The loop never blocks, and it spawns no task.
+//! - The loop never blocks.
 
 mod clock;
 mod conversations;

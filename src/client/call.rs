@@ -75,7 +75,7 @@ pub enum Command {
     },
     /// Creates a named consumer. Ends with [`Reply::Ready`] once it is durable.
     MakeConsumer {
-        /// Its name.
+        /// Name of the consumer.
         consumer: String,
     },
     /// Records that a consumer has taken all inbox messages up to a number. Ends with [`Reply::Ready`].

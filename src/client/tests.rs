@@ -80,7 +80,9 @@ fn arrived(arriving: &mut Arriving) -> Option<Command> {
     call.flatten().map(|call| call.command)
 }
 
-/// Invariant 1. Invariant 1 of client::call.
+/// Invariant 1.
+
+/// Invariant 1 of client::call.
 #[test]
 fn each_call_takes_its_one_right_and_is_denied_before_anything_happens() {
     let commands = commands();

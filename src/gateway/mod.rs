@@ -24,8 +24,8 @@
 //! 1. Only the node's user can open the socket.
 //! 2. A request that is cut off cancels what it asked for.
 //! 3. Everything that waits is bounded: connections, requests under way, lines in flight, replies not yet taken.
-//! 4. Whoever connects is answered: either served, or told at once that too much is under way. A client that sends no
-//!    complete request keeps nobody else out.
+//! 4. Whoever connects is either served or turned away at once. A client that sends no complete request keeps nobody
+//!    else out.
 //! - No other user can reach the socket at any time, even between `bind` and `chmod`.
 //!
 //! Two things are absent on purpose: authentication, since the file's mode takes its place, and any listener other than

@@ -4,10 +4,10 @@
 //! request has arrived, and again once the request is answered; it is *quick* while a request is answered from what the
 //! node knows, and *long* while a request waits for others, such as a message under way or a stream.
 //!
-//! Nobody who connects is left without an answer. When all seats are taken, a waiting one is given up for the newcomer:
-//! of the process that has the most seats, the one that has waited the longest. If no seat is waiting, the newcomer is
-//! told so. Long requests may have only a part of the seats, and one process only half of that part, so that room is
-//! left for quick ones.
+//! Nobody who connects is left waiting. When all seats are taken, a waiting one is given up for the newcomer: of the
+//! process that has the most seats, the one that has waited the longest. If no seat is waiting, the newcomer is told
+//! so. Long requests may have only a part of the seats, and one process only half of that part, so that room is left
+//! for quick ones.
 //!
 //! Invariants
 //! 1. At most [`MAX_SEATS`] connections have a seat. At most [`MAX_LONG`] seats are long, at most [`MAX_LONG_SHARE`] of

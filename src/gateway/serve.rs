@@ -3,7 +3,7 @@
 //! Each connection is a task with a seat ([`seats`](super::seats)). It ends when its client leaves, when the head of a
 //! request has not arrived within [`HEAD_TIME`] of the end of the previous one, when its seat is given up, or when
 //! serving stops. A body that is read as a whole has to arrive within [`BODY_TIME`]. If there is no seat, the
-//! connection is answered at once with an error that says so.
+//! connection is answered at once with an error that says so, or closed if many others are being answered so.
 //!
 //! A route is served in one of three ways: it is answered from what the node knows; it waits for others once its body
 //! has arrived; or it is a stream, with a body or an answer that goes on.

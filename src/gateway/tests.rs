@@ -56,6 +56,7 @@ fn request(method: &Method, path: &str) -> Option<(String, &'static str, Right)>
     Some((format!("{path}{query}"), body, right))
 }
 
+/// Invariant 1 of client.
 #[tokio::test]
 async fn every_route_denies_who_has_no_right_to_it_and_says_which() {
     let (door, mut arriving) = Door::new(Untouched);

@@ -126,7 +126,9 @@ mod tests {
         numbers(std::iter::from_fn(|| waiting.pop(Lsn(durable))).collect())
     }
 
-    /// Invariant 1. Invariant 1 of node.
+    /// Invariant 1.
+
+    /// Invariant 1 of node.
     #[test]
     fn what_may_leave_is_not_held_up_by_what_may_not() {
         let mut waiting = Waiting::default();

@@ -112,6 +112,7 @@ fn report(problems: &[String]) {
 }
 
 /// Invariants 1, 2, 3 and 4 of lib.
+/// Invariant 3 of node.
 #[test]
 fn sources_keep_floors_and_bans() {
     let sources = rust_files(&["src"]);
