@@ -19,8 +19,8 @@ use futures::FutureExt;
 /// Prints the messages in this device's inbox and removes them
 ///
 /// If the output is piped, each message is its payload and a line feed, or with `--raw` its payload alone. On a
-/// terminal it follows the name of its sender, and with `--json` it has all fields. Without --count or --follow, prints
-/// the messages that are there.
+/// terminal it follows its time and its sender, and with `--json` it has all fields. Without --count or --follow,
+/// prints the messages that are there.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   m2mesh receive

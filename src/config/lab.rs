@@ -13,6 +13,9 @@ use std::path::Path;
 pub const FILE: &str = "lab.toml";
 
 /// Reads the orders of a node; `None` if it is in no lab.
+///
+/// # Errors
+/// Fails if the file cannot be read, or if its orders are wrong.
 pub fn load(directory: &Path) -> Result<Option<Lab>, ConfigError> {
     let path = directory.join(FILE);
     match fs::read_to_string(&path) {

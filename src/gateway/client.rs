@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::net::UnixStream;
 
-/// The local API of the node in a directory.
+/// The local API of the node in a directory. Every request may fail with any [`ClientError`].
 #[derive(Clone, Debug)]
 pub struct Client {
     directory: PathBuf,

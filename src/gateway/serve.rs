@@ -49,6 +49,9 @@ pub struct Gateway {
 
 impl Gateway {
     /// Binds `directory/api.sock` with mode 0600. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// Fails if a node answers there, if the path is too long, or if the file system refuses.
     pub fn bind(directory: &Path) -> Result<Self, BindError> {
         Listener::open(directory).map(|listener| Self { listener })
     }
