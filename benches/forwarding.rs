@@ -1,13 +1,13 @@
-//! What a relay's engine can hand on: data frames of three sizes that come over one link, follow their path, and leave over
-//! another. First a table of rates beside two baselines of the same run, a copy of the frames and their parsing alone, since
-//! only ratios mean something; then the same by divan:
+//! How fast a relay's engine forwards: data frames of three sizes come over one link, follow their path, and leave over
+//! another. First a table of rates compares forwarding with two baselines of the same run, copying the frames and
+//! parsing them, since only ratios are meaningful; then divan measures the same:
 //!
 //! ```sh
 //! cargo bench --bench forwarding
 //! ```
 //!
-//! Frames come as the node hands them in: as many at once as fit a read of 64 KiB. The three take turns, and the quickest of
-//! many rounds counts, so that what else the machine does weighs on all alike.
+//! Frames arrive as the node hands them in: as many at once as fit a read of 64 KiB. The three take turns, and the
+//! fastest of many rounds counts, so that other load of the machine affects all alike.
 
 use bytes::Bytes;
 use divan::counter::{BytesCount, ItemsCount};
@@ -25,19 +25,19 @@ use rand_chacha::rand_core::SeedableRng;
 use std::time::{Duration, Instant};
 
 const NOW: Now = Now { time: Time(1_000_000), unix: Unix(1_800_000_100_000_000) };
-/// What is sealed in a frame, in bytes.
+/// Sizes of the sealed part of a frame, in bytes.
 const SIZES: [usize; 3] = [64, 1_024, 65_536];
-/// Bytes that are read at once.
+/// Bytes per read.
 const READ: usize = 64 * 1024;
-/// Where frames come from, and where they go.
+/// The link that frames come from, and the link that they leave over.
 const FROM: LinkId = LinkId(1);
 const TO: LinkId = LinkId(2);
-/// Rounds of each, and how long one takes at least.
+/// Rounds of each measurement, and the least duration of one.
 const ROUNDS: usize = 100;
 const ROUND: Duration = Duration::from_millis(10);
 
 fn main() {
-    // As `cargo bench` has it; `cargo test --bench` runs each of divan's once.
+    // `cargo bench` passes this argument; `cargo test --bench` does not, and runs each of divan's benches once.
     if std::env::args().any(|argument| argument == "--bench") {
         println!("{:>8} {:>12} {:>10} {:>12} {:>12}", "sealed", "frames/s", "MB/s", "of parsing", "of copying");
         for size in SIZES {
@@ -63,7 +63,7 @@ impl Read for Nothing {
     }
 }
 
-/// A relay between two neighbours, and a read full of frames from one for the other.
+/// A relay between two neighbours, and a read full of frames from one neighbour to the other.
 struct Relay {
     engine: Engine,
     buffer: Bytes,
@@ -108,14 +108,14 @@ fn relay(size: usize) -> Relay {
 }
 
 impl Relay {
-    /// One turn; how many frames have left.
+    /// Runs one turn, and returns how many frames have left.
     fn forward(&mut self) -> usize {
         self.engine.handle(Input::Frames { link: FROM, buffer: black_box(self.buffer.clone()) }, NOW);
         drain(&mut self.engine)
     }
 }
 
-/// Until the turn is over; how many frames leave over the second link.
+/// Drains the engine until the turn is over, and returns how many frames leave over the second link.
 fn drain(engine: &mut Engine) -> usize {
     let mut sent = 0;
     loop {
@@ -132,7 +132,7 @@ fn parse(buffer: &[u8]) -> usize {
     frames.map(|body| DataFrame::parse(body).expect("our own").path.hops.len()).sum()
 }
 
-/// Each frame into room of its own, as it leaves a relay.
+/// Copies each frame into a buffer of its own, as it would leave a relay.
 fn copy(buffer: &[u8], frames: usize) -> usize {
     buffer.chunks_exact(buffer.len() / frames).map(|frame| black_box(frame.to_vec()).len()).sum()
 }
@@ -159,7 +159,7 @@ fn table(size: usize) {
     );
 }
 
-/// Seconds for one turn, over a round.
+/// Average seconds per turn over a round.
 fn seconds_each(mut turn: impl FnMut() -> usize) -> f64 {
     let (begun, mut turns) = (Instant::now(), 0);
     while begun.elapsed() < ROUND {

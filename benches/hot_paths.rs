@@ -1,5 +1,5 @@
-//! What a message costs on its way through the part that decides: codec, seals, dedupe, event log. Each beside a
-//! baseline of the same run, since only ratios mean something:
+//! What a message costs in the engine and its cores: codec, seals, dedupe, event log. Each is compared with a baseline
+//! of the same run, since only ratios are meaningful:
 //!
 //! ```sh
 //! cargo bench
@@ -21,7 +21,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 const NOW: Unix = Unix(1_800_000_100_000_000);
-/// Messages of 200 B that fill a seal.
+/// Number of messages of 200 B that fill a seal.
 const MESSAGES: usize = 310;
 
 fn main() {
@@ -106,7 +106,7 @@ mod seal {
     const CHACHA: u8 = Suite::ChaCha20Poly1305.bit();
     const AES: u8 = CHACHA | Suite::Aes256Gcm.bit();
 
-    /// Two ends of a session that is confirmed.
+    /// Both ends of a confirmed session.
     fn pair(suites: u8) -> (Session, Session) {
         let mut rng = ChaCha20Rng::from_seed([1; 32]);
         let mut realm = MemoryRealm::found(EpochLength::HOUR, NOW, &mut rng).expect("a realm");

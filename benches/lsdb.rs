@@ -1,5 +1,5 @@
-//! What link state costs a router: an advertisement that is flooded, a digest, the graph of a whole area, a tree in it.
-//! Each beside a baseline of the same run, since only ratios mean something:
+//! What link state costs a router: a flooded advertisement, a digest, the graph of a whole area, a tree in it. Each is
+//! compared with a baseline of the same run, since only ratios are meaningful:
 //!
 //! ```sh
 //! cargo bench --bench lsdb
@@ -20,9 +20,9 @@ use m2mesh::wire::{Signed, decode};
 use std::sync::Arc;
 
 const EPOCH: Epoch = Epoch(500_000);
-/// Routers of an area.
+/// Number of routers in the area.
 const ROUTERS: usize = 1_000;
-/// Links of each, so that there are 8,000 edges.
+/// Links of each router, which makes 8,000 edges.
 const LINKS: usize = 8;
 
 fn main() {
@@ -61,7 +61,7 @@ fn routers() -> Vec<Router> {
     (0..ROUTERS).map(router).collect()
 }
 
-/// On a ring with chords: to the next four, and to the four before.
+/// The advertisement of a router on a ring with chords: its links go 1, 4, 9 and 16 routers ahead and as many back.
 fn lsa(routers: &[Router], number: usize, sequence: u64) -> Lsa {
     let neighbour = |by: usize| (number + by) % routers.len();
     let steps = (1..=LINKS / 2).flat_map(|by| [by * by, routers.len() - by * by]);
@@ -121,7 +121,7 @@ mod flood {
         (1..ROUTERS).map(|number| signed(&routers[number], &lsa(routers, number, 2))).collect()
     }
 
-    /// Decodes, verifies if asked to, and inserts what all have told anew.
+    /// Decodes, verifies if `verify` is true, and inserts the new advertisements of all routers.
     fn take(bencher: Bencher<'_, '_>, verify: bool) {
         let routers = routers();
         let (db, frames) = (full(&routers), flooded(&routers));

@@ -1,13 +1,13 @@
-//! What it costs to find a path: percentiles over many random queries, since a search's worst case is what stalls a
-//! router, then the common cases beside a baseline of the same run:
+//! What it costs to find a path: percentiles over many random queries, since the worst case of a search is what stalls
+//! a router, then the common cases with a baseline of the same run:
 //!
 //! ```sh
 //! cargo bench --bench path_search
 //! ```
 //!
-//! Three networks: routers spread at random that reach those near them (1,000 with 8,000 edges, 10,000 with 80,000) and a
-//! grid of 100 × 100. Price, delay and success of each edge are drawn at random. Each query asks for the cheapest way
-//! within 1.3 times the least delay, or for more; an answer has the best path and a disjoint alternate.
+//! There are three networks: routers at random places that reach those near them (1,000 with 8,000 edges, 10,000 with
+//! 80,000), and a grid of 100 × 100. Price, delay and success of each edge are drawn at random. A query asks for the
+//! cheapest path within 1.3 times the least delay, or for more; an answer has the best path and a disjoint alternate.
 
 use divan::{Bencher, black_box};
 use m2mesh::id::Pseudonym;
@@ -21,15 +21,15 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-/// Bytes of a message.
+/// Size of a message, in bytes.
 const BYTES: u32 = 1_000_000;
-/// Cost alone.
+/// Weights of a policy that counts cost alone.
 const CHEAP: [u8; 4] = [1, 0, 0, 0];
-/// Delay alone.
+/// Weights of a policy that counts delay alone.
 const FAST: [u8; 4] = [0, 1, 0, 0];
 
 fn main() {
-    // As `cargo bench` has it; `cargo test --bench` runs each of divan's once.
+    // `cargo bench` passes this argument; `cargo test --bench` does not, and runs each of divan's benches once.
     if std::env::args().any(|argument| argument == "--bench") {
         println!("milliseconds of processor time, best path and alternate");
         for (name, graph, queries) in [
@@ -59,14 +59,14 @@ fn metrics(random: &mut ChaCha20Rng, delay: u32) -> Metrics {
     Metrics { price, delay, success, energy: drawn(random, 1_000), rate: u32::MAX, mtu: 65_536, ..Metrics::default() }
 }
 
-/// Routers in a square; the nearest pairs are joined, both ways, by one bearer or now and then another.
+/// Routers at random places in a square. The nearest pairs are joined in both directions, by one of three bearers.
 fn geometric(routers: usize, edges: usize) -> Graph {
     let mut random = ChaCha20Rng::seed_from_u64(1);
     let side = 1 << 20;
     let places: Vec<(i64, i64)> =
         (0..routers).map(|_| (i64::from(drawn(&mut random, side)), i64::from(drawn(&mut random, side)))).collect();
     let mut pairs = Vec::new();
-    // Pairs within twice the reach that gives as many as are wanted on average.
+    // Only pairs within twice the distance that yields the wanted number of edges on average.
     let reach = (4.0 * f64::from(side) * f64::from(side) * edges as f64 / (3.2 * (routers * routers) as f64)) as i64;
     for (a, (ax, ay)) in places.iter().enumerate() {
         for (b, (bx, by)) in places.iter().enumerate().skip(a + 1) {
@@ -116,8 +116,8 @@ struct Asked {
     wants: Wants,
 }
 
-/// Random pairs that are connected: the cheapest way within `slack` per cent of the least delay and, if `all`, within
-/// limits on the price and the chance of arrival that some way keeps.
+/// Random pairs of connected routers, with a query for the cheapest path within `slack` per cent of the least delay. If
+/// `all` is true, it asks for the least energy instead, with limits on the price and the probability of arrival.
 fn asked(graph: &Graph, queries: usize, slack: u64, all: bool) -> Vec<Asked> {
     let mut random = ChaCha20Rng::seed_from_u64(3);
     let nodes = u32::try_from(graph.len()).unwrap_or(0);
@@ -140,10 +140,10 @@ fn asked(graph: &Graph, queries: usize, slack: u64, all: bool) -> Vec<Asked> {
     asked
 }
 
-/// Time on the processor of this thread, so that it is the search that is measured and not what else the machine does.
-/// Since some start where the kernel does not say.
+/// Processor time of this thread, so that other load of the machine is not measured. Where the kernel does not tell it,
+/// the time since the first call.
 fn spent() -> Duration {
-    // Brings the kernel's figure up to date.
+    // Yielding brings the kernel's figure up to date.
     std::thread::yield_now();
     let told = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
     let nanoseconds = told.and_then(|told| told.split_whitespace().next()?.parse().ok());

@@ -1,4 +1,5 @@
-//! Two nodes of one realm in one program: a pump that listens and answers, and a meter that speaks.
+//! Two nodes of one realm in one program: a pump that receives messages and offers a service, and a meter that uses
+//! both.
 //!
 //! ```sh
 //! cargo run --example two_nodes
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // A realm with two devices, each with a directory of its own. Real devices join by a ticket instead.
+    // A realm with two devices, each with a directory of its own. Real devices join with a ticket instead.
     let place = tempfile::tempdir()?;
     let (pump, meter) = (Name::new("pump")?, Name::new("meter")?);
     let mut devices = Vec::new();
@@ -27,7 +28,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         Node::builder(&devices[1].1).listen(loopback).bootstrap(&pump_node.listen()[0]).mdns(false).start().await?;
     println!("{} and {} run", pump_node.name(), meter_node.name());
 
-    // A message: its outcome says `delivered` once it is durable in the other's inbox.
+    // A message. Its outcome is `Delivered` once it is durable in the inbox of the pump.
     match meter_node.send(Message::new(pump.clone(), "21.5")).await? {
         Outcome::Delivered { latency_us, .. } => println!("delivered in {latency_us} µs"),
         other => println!("not delivered: {other:?}"),
@@ -39,7 +40,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     inbox.consume(record.last()).await?;
 
-    // A service: each call is answered once.
+    // A service. Each call is answered once.
     let mut calls = pump_node.offer("valve").await?;
     let answering = async {
         if let Some(call) = calls.next().await {

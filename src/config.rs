@@ -1,7 +1,7 @@
-//! Settings of a node: one TOML document, made of every module's own.
+//! The settings of a node: one TOML document, made of the settings of every module.
 //!
-//! `DIR/config.toml`, or the file named by `--config`. A missing file means the defaults; an unknown key is an
-//! error that names the nearest known one, so that a mistyped setting never goes unnoticed.
+//! The document is `DIR/config.toml`, or the file named by `--config`. If the file is missing, the defaults apply. An
+//! unknown key is an error that names the most similar known one, so that a mistyped setting is always noticed.
 
 pub mod bearer;
 pub mod lab;
@@ -14,7 +14,7 @@ use crate::routing::policies::{MAX_POLICIES, NamedPolicy};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
-/// All settings.
+/// All settings of a node.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
@@ -22,12 +22,12 @@ pub struct Config {
     pub net: NetConfig,
     /// `[log]`: bounds of the event log.
     pub log: event_log::Config,
-    /// `[routing]`: whether it forwards for others, and its area.
+    /// `[routing]`: whether this node forwards for others, and its area.
     pub routing: RoutingConfig,
-    /// `[[policy]]`: what messages may want of their path.
+    /// `[[policy]]`: policies that messages can be sent under.
     #[serde(rename = "policy")]
     pub policies: Vec<NamedPolicy>,
-    /// `[[bearer]]`: what carries links, in order; all is one free bearer without any.
+    /// `[[bearer]]`: what carries links, in order of their rules. Without any, all links use one free bearer.
     #[serde(rename = "bearer", deserialize_with = "bearer::bounded", skip_serializing_if = "Vec::is_empty")]
     pub bearers: Vec<bearer::Bearer>,
 }
@@ -36,9 +36,9 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RoutingConfig {
-    /// Whether it forwards for others: a router. A leaf lets one of its neighbours find the way.
+    /// Whether this node forwards for others, and so is a router. A leaf has one of its neighbours find the route.
     pub forwarding: bool,
-    /// Area that it is in: one of about 1,000 routers at most.
+    /// Number of its area. An area has about 1,000 routers at most.
     pub area: u32,
 }
 
@@ -48,24 +48,24 @@ impl Default for RoutingConfig {
     }
 }
 
-/// Name of the file in a node's directory.
+/// Name of the settings' file in a node's directory.
 pub const FILE: &str = "config.toml";
 
 /// Why settings cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The file named does not open.
+    /// The file cannot be read.
     #[error("the settings {} cannot be read: {error}; check the path, and who owns it", .path.display())]
     Read {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// The error of the operating system.
         error: std::io::Error,
     },
-    /// Not TOML, or not our settings.
+    /// The file is not TOML, or has settings that are wrong.
     #[error("in {}: {message}", .path.display())]
     Parse {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
         /// Line, key and what is wrong.
         message: String,
@@ -73,7 +73,10 @@ pub enum ConfigError {
 }
 
 impl Config {
-    /// Reads the settings of a node: the file named, or the one in its directory if there is one.
+    /// Reads the settings of a node: from the file named, else from the file in its directory if there is one.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be read, or if its settings are wrong.
     pub fn load(directory: &Path, named: Option<&Path>) -> Result<Self, ConfigError> {
         let path = named.map_or_else(|| directory.join(FILE), Path::to_path_buf);
         match std::fs::read_to_string(&path) {
@@ -83,7 +86,10 @@ impl Config {
         }
     }
 
-    /// Parses settings; an error says line, key, and the nearest known key.
+    /// Parses settings.
+    ///
+    /// # Errors
+    /// A text with the line, the key, and the most similar known key.
     pub fn parse(text: &str) -> Result<Self, String> {
         let config: Self = toml::from_str(text).map_err(|error| explain(text, &error))?;
         if config.policies.len() > MAX_POLICIES {
@@ -95,7 +101,7 @@ impl Config {
         }
     }
 
-    /// What the engine is told of them.
+    /// The settings of the engine.
     pub fn settings(&self) -> Settings {
         Settings {
             log: self.log.clone(),
@@ -108,7 +114,7 @@ impl Config {
     }
 }
 
-/// What is wrong with a document, where, and the nearest known key.
+/// Explains an error in a document: what is wrong, on which line, and the most similar known key.
 fn explain(text: &str, error: &toml::de::Error) -> String {
     let line = error.span().map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
     let place = line.map(|line| format!("line {line}: ")).unwrap_or_default();
@@ -117,8 +123,8 @@ fn explain(text: &str, error: &toml::de::Error) -> String {
     format!("{place}{}{hint}", error.message())
 }
 
-/// Of the keys that serde lists in "unknown field `x`, expected one of `a`, `b`", the one most like `x`; the same for a
-/// variant.
+/// Of the keys that serde lists in "unknown field `x`, expected one of `a`, `b`", returns the one most similar to `x`.
+/// Does the same for an unknown variant.
 fn nearest_key(message: &str) -> Option<String> {
     let mut quoted = message.split('`').skip(1).step_by(2);
     let unknown = quoted

@@ -1,13 +1,14 @@
 //! m2mesh: a peer-to-peer mesh node for machines.
 //!
-//! Devices of one operator find each other, form an encrypted mesh with no server in the middle, and exchange
-//! messages. This page is the map of the house; each module opens with its mechanism and its invariants.
+//! Devices of one operator find each other, form an encrypted mesh without a central server, and exchange messages.
+//! This page is the map of the code; each module's documentation starts with its mechanism and its invariants.
 //!
 //! # Where to start
 //!
-//! [`wire`] says what travels, [`identity`] who may take part and how things are sealed. [`engine`] decides
-//! everything, from inputs to outputs, and [`node`] is the loop that gives it a clock, a disk and a network; whoever
-//! uses it comes by the door of [`client`]. Read those five openings and you know the house. `docs/protocol.md` is the specification of what they speak.
+//! [`wire`] defines what travels, [`identity`] who may take part and how data is sealed. [`engine`] makes all
+//! decisions, from inputs to outputs, and [`node`] is the loop that gives it a clock, a disk and a network. Whoever
+//! uses a node does so through [`client`]. These five openings give an overview of the code; `docs/protocol.md`
+//! specifies the protocol.
 //!
 //! # Floors
 //!
@@ -16,29 +17,31 @@
 //! 9  node                       composition root and event loop
 //! 8  config                     one TOML document
 //! 7  gateway                    the local API: HTTP and JSON on a unix socket
-//! 6  client                     the one door for whoever uses a node: calls, replies, rights
+//! 6  client                     the only interface to a node for its users: calls, replies, rights
 //! 5  net   store   keystore     libp2p · disk · secrets              (no sideways imports)
 //! ═══════════ sans-IO below: no clock, socket, disk, thread, randomness of the system ═══════════
 //! 4  engine                     composes the cores: Input in, Output out
 //! 3  link   routing   delivery   event_log          cores; they never import one another
 //! 2  identity                   realm, credentials, contacts, seals
-//! 1  wire   metrics   share     frames, documents, their bounded codec · gauges, and how all that is measured is told · fairness
-//! 0  id, time, counter, advice  base types; the table of counters; words on what a file system says
+//! 1  wire   metrics   share     frames and documents with their bounded codec · metrics · fair parts of bounded tables
+//! 0  id, time, counter, advice  base types; the table of counters; advice on errors of the file system
 //! ```
 //!
 //! # Invariants of the architecture (kept by `tests/it/tidy.rs`)
 //!
 //! 1. Imports go down only; siblings on floor 3 and on floor 5 never import one another.
-//! 2. Below floor 5 nothing asks for the time, opens a socket or a file, starts a thread, or draws randomness:
-//!    all of that is passed in. The same inputs give the same outputs.
-//! 3. There is no unordered map below floor 5 and no unbounded channel anywhere.
-//! 4. What a simulator is to run (`node`, `client`, `net` but for its real transport) uses neither tokio's timers nor its
-//!    `select!`, and spawns through the executor that it is given.
+//! 2. Below floor 5, code neither reads a clock nor opens sockets or files, starts threads or draws randomness: all of
+//!    these are passed in.
+//! 3. There is no unordered map below floor 5, and no unbounded channel anywhere.
+//! 4. The modules that a simulator runs (`node`, `client`, and `net` except its real transport) use neither tokio's
+//!    timers nor its `select!`, and spawn tasks through the executor that they are given.
+//!
+//! It follows from 2 and 3 that the same inputs give the same outputs.
 //!
 //! # Features
 //!
-//! `node` (default) is floors 5 to 10. Without it the crate is the sans-IO part, with no libp2p, tokio or sled: what
-//! fuzz targets build.
+//! `node` (default) enables floors 5 to 10. Without it the crate is the sans-IO part, without libp2p, tokio or sled,
+//! which is what fuzz targets build.
 
 pub mod counter;
 pub mod delivery;
@@ -72,7 +75,7 @@ pub mod node;
 #[cfg(feature = "node")]
 pub mod store;
 
-// What a program that runs a node needs: names at the root, whatever room they live in.
+// What a program needs to run a node, at the root of the crate, whatever module defines it.
 pub use engine::api::{Call, Contact, InboxRecord, Missed, Outcome, Past, Published, Refused};
 pub use engine::view::{LinkView, RoutesView};
 pub use id::{Name, SendId};

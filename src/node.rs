@@ -1,22 +1,24 @@
-//! The node: engine, network, store and local API in one loop.
+//! The node: the event loop that joins the engine, the network, the store and the local API.
 //!
-//! **Mechanism.** [`EventLoop`] is a future. When polled it serves its sources in a fixed order, local work first: what
-//! the store has made durable, background jobs, the application's commands, the network, the timer. Everything
-//! found becomes inputs of the [`Engine`]; then the engine's outputs are carried out until it waits. That is one
-//! turn; another follows at once if a source has more than a turn takes.
+//! **Mechanism.** [`EventLoop`] is a future. Each poll serves its sources in a fixed order, local work first: what the
+//! store has made durable, background jobs, the application's commands, the network, the timer. Everything found
+//! becomes inputs of the [`Engine`]; then the engine's outputs are carried out until the engine waits. That is one
+//! *turn*; the next follows at once if a source holds more than one turn takes.
 //!
-//! Outputs with an `after` that is not durable yet stand in [`waiting`], and go when the store advances. A
-//! frame that a link does not take stands in [`stalled`]; the engine gives that link no data until it has gone.
+//! An output whose `after` is not durable yet is kept in [`waiting`] until the store has made that commit durable. A
+//! frame that a link does not accept is kept in [`stalled`]; the engine sends no data over that link until it has left.
 //!
-//! The loop knows neither clock nor disk nor socket: the [`Host`] is the machine's part, [`system`] a real one.
-//! The same loop runs in a simulator with another host, store and transport.
+//! The loop has no clock, disk or socket of its own: [`Host`] provides those of the machine, and [`system`] is the real
+//! one. A simulator runs the same loop with another host, store and transport.
 //!
 //! Invariants
-//! 1. What waits for the disk leaves in the order of its commit numbers, never before, and the replies of one conversation in
-//!    the order in which the engine made them.
-//! 2. Commands are started only while the engine has room, frames only while the store has. While the disk fails and
-//!    there is no room, commands that need some are refused; what the node knows by itself it tells at any time.
-//! 3. The loop never blocks and spawns nothing.
+//! 1. Whatever waits for the disk leaves in the order of its commit numbers, never before its commit is durable, and
+//!    the replies of one conversation leave in the order in which the engine made them.
+//! 2. While the disk fails and there is no room, commands that need room are refused; questions are answered at any
+//!    time.
+//! 3. The loop spawns no task and starts no thread.
+//! - Commands are started only while the engine has room, and frames are read only while the store has.
+//! - The loop never blocks.
 
 mod clock;
 mod conversations;
@@ -75,13 +77,14 @@ pub struct EventLoop<S: Store, H: Host> {
     calls: Arriving,
     stop: oneshot::Receiver<()>,
     stopping: bool,
-    /// Why the disk takes no writes at the moment.
+    /// Why the disk accepts no writes, while it accepts none.
     store_failure: Option<String>,
-    /// A command that was taken and has to wait for room.
+    /// A command that was taken from the channel and has to wait for room.
     next_call: Option<Call>,
     started: Time,
     timer: Delay,
-    /// When the timer fires: never after `wake`, perhaps before, since setting it costs more than a turn does.
+    /// When the timer fires: never after `wake`, but possibly before it, since resetting the timer costs more than an
+    /// extra turn.
     timer_at: Option<Time>,
     /// When the engine wants to be called.
     wake: Option<Time>,
@@ -89,39 +92,40 @@ pub struct EventLoop<S: Store, H: Host> {
     again: bool,
     durable: Lsn,
     submitted: Lsn,
-    /// How far inbox and log reach with each commit that is not durable yet; bounded by the store.
+    /// The last numbers of inbox and event log that each commit not yet durable will make durable; bounded by the
+    /// store.
     reach: VecDeque<(Lsn, (u64, u64))>,
-    /// How far they reach durably.
+    /// The last numbers of inbox and event log that are durable.
     reached: (u64, u64),
     waiting: Waiting,
-    /// Bounded: a link that lets too much pile up is closed.
+    /// Frames that wait for a link to accept them. Bounded: a link with too many of them is closed.
     stalled: BTreeMap<LinkId, Stalled>,
     conversations: BTreeMap<Token, Replies>,
-    /// Of those, the ones that end when the application goes.
+    /// The conversations that are streams: they end when the application goes.
     streams: BTreeMap<Token, ()>,
     last_token: u64,
-    /// Bounded by admission's permits.
+    /// Devices that enrol here and wait for an answer. Bounded by the number of permits that admission gives.
     enrolling: BTreeMap<u64, oneshot::Sender<EnrolReply>>,
     last_enrolling: u64,
     jobs: FuturesUnordered<BoxFuture<'static, Done>>,
     neighbours: BTreeMap<LinkId, Neighbour>,
     listening: Vec<Multiaddr>,
     bootstrap: Vec<Multiaddr>,
-    /// Where another process was met last that has this node's identity.
+    /// Where another process with this node's identity was last met, and when.
     twin: Option<(Multiaddr, Time)>,
     lab: Option<Lab>,
     differing: Option<clock::Differing>,
-    /// Connections that did not come about because a lab keeps the ends apart.
+    /// Connections that were refused because a lab keeps the two devices apart.
     cut: u64,
 }
 
-/// What waits for the disk.
+/// An output that waits for the disk.
 enum Held {
     Frame { link: LinkId, class: Class, frame: OutFrame, until: Option<Time> },
     Reply { token: Token, reply: Reply, last: bool },
 }
 
-/// A background job's end.
+/// The result of a background job.
 enum Done {
     Issued { origin: Origin, issued: Issued },
     Renewed(Result<EnrolReply, String>),
@@ -130,7 +134,7 @@ enum Done {
 }
 
 impl<S: Store, H: Host> EventLoop<S, H> {
-    /// Puts the parts together.
+    /// Builds the event loop from its parts.
     pub fn new(parts: Parts<S, H>) -> Self {
         let Parts { engine, network, store, host, gate, calls, stop, bootstrap, listening, lab } = parts;
         let started = host.now().time;
@@ -173,8 +177,8 @@ impl<S: Store, H: Host> EventLoop<S, H> {
         }
     }
 
-    /// One turn. Answers whether another is due at once: a source has more than a turn takes, or what the engine
-    /// decided has given one something to do. Every other source wakes this task by itself.
+    /// Runs one turn. Returns whether another is due at once: a source holds more than a turn takes, or the engine's
+    /// decisions have given a source something to do. Every other source wakes this task by itself.
     fn turn(&mut self, cx: &mut Context<'_>) -> bool {
         self.again = false;
         self.poll_store(cx);
@@ -183,12 +187,12 @@ impl<S: Store, H: Host> EventLoop<S, H> {
         self.poll_gone(cx);
         self.poll_questions(cx);
         self.poll_calls(cx);
-        // What still came would have to be made durable in its turn.
+        // While the node stops, it reads no more from the network: what came would have to be made durable first.
         if !self.stopping {
             self.poll_network(cx);
         }
         self.drain_engine();
-        // The timer may have been set anew, and wakes nobody before it has been polled.
+        // The timer may have been reset, and it wakes nobody before it has been polled again.
         self.poll_timer(cx);
         self.again || (!self.stopping && self.network.wants_poll()) || (self.next_call.is_some() && self.has_room())
     }
@@ -249,7 +253,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
         }
     }
 
-    /// Starts a job in the background.
+    /// Starts a background job.
     fn begin(&mut self, job: BoxFuture<'static, Done>) {
         self.jobs.push(job);
         self.again = true;
@@ -316,7 +320,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
         }
     }
 
-    /// Carries out what the engine decided.
+    /// Carries out what the engine has decided.
     fn drain_engine(&mut self) {
         loop {
             match self.engine.poll_output() {
@@ -335,7 +339,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
                     self.when_durable(after, Held::Reply { token, reply, last });
                 }
                 Output::Enrolled { id, reply } => {
-                    // The device may have gone meanwhile: it asks again and gets the same answer.
+                    // The device may have gone meanwhile. It will ask again and get the same answer.
                     let _ = self.enrolling.remove(&id).map(|respond| respond.send(reply));
                 }
                 Output::Issue { origin, hello } => {
@@ -369,7 +373,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
     }
 
     fn when_durable(&mut self, after: Lsn, held: Held) {
-        // While the disk fails, nobody knows for how long: subscribers hear on.
+        // Nobody knows how long the disk will fail, so publications go to subscribers without waiting for it.
         let after = self.waiting.commit_for(&held, after);
         let waits = after > self.durable && (held.published().is_none() || self.store_failure.is_none());
         if !waits {
@@ -388,7 +392,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
         }
     }
 
-    /// Has the timer fire in time. One that fires earlier is left alone, and set anew when it has fired.
+    /// Resets the timer to fire in time. A timer that fires earlier is left alone, and reset when it has fired.
     fn set_timer(&mut self) {
         if let Some(at) = self.wake.filter(|at| self.timer_at.is_none_or(|set| set > *at)) {
             self.timer_at = Some(at);
@@ -396,7 +400,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
         }
     }
 
-    /// Whether everything is done that stopping waits for.
+    /// Whether the node may stop: it was told to, no job is running, and all commits are durable.
     fn is_settled(&self) -> bool {
         self.stopping && self.jobs.is_empty() && self.durable >= self.submitted
     }
@@ -405,27 +409,28 @@ impl<S: Store, H: Host> EventLoop<S, H> {
 impl<S: Store + Unpin, H: Host + Unpin> Future for EventLoop<S, H> {
     type Output = ();
 
-    /// Runs until it is told to stop, and what it has taken is durable.
+    /// Resolves once the node was told to stop and everything it has accepted is durable.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let node = self.get_mut();
         let again = node.turn(cx);
-        // There is always more to do in a busy network; what stopping waits for is only what was taken.
+        // A busy network always offers more work; stopping waits only for what was already accepted.
         if node.is_settled() {
             return Poll::Ready(());
         }
         if again {
-            // Other tasks of the executor have theirs in between: the application that reads what came, above all.
+            // Other tasks of the executor run in between, above all the application that reads what has come.
             cx.waker().wake_by_ref();
         }
         Poll::Pending
     }
 }
 
-/// Commands taken in a turn: what a batch is made of.
+/// Commands taken in a turn: they make up one batch.
 const CALLS_A_TURN: usize = 1_024;
 /// Questions taken in a turn.
 const QUESTIONS_A_TURN: usize = 64;
-/// Network events taken in a turn: buffers of up to 64 KiB, fewer than an application may have waiting.
+/// Network events taken in a turn. Each may hold a buffer of up to 64 KiB; together they are fewer bytes than may wait
+/// for an application.
 const EVENTS_A_TURN: usize = 32;
-/// A timer that is not set.
+/// The interval of a timer that is not set.
 const FAR: std::time::Duration = std::time::Duration::from_secs(365 * 86_400);

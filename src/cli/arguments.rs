@@ -1,4 +1,4 @@
-//! Arguments that several verbs take.
+//! Arguments that several verbs share.
 
 use super::failure::Failure;
 use crate::gateway::dto;
@@ -11,14 +11,14 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::time::Duration;
 
-/// What confirmation a message asks for.
+/// The confirmation that a message asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Ack {
-    /// Nothing: sent and forgotten
+    /// None: the message is sent and forgotten
     None,
-    /// The next hop has it
+    /// The next hop has received the message
     Hop,
-    /// It is durable in the receiver's inbox
+    /// The message is durable in the receiver's inbox
     End,
 }
 
@@ -35,13 +35,13 @@ impl From<Ack> for dto::Ack {
 /// How urgent a message is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Class {
-    /// Now
+    /// Most urgent
     Alarm,
     /// Keeps the mesh and its applications running
     Control,
-    /// The usual
+    /// The default
     Telemetry,
-    /// When nothing else is there
+    /// Least urgent: sent when nothing else waits
     Bulk,
 }
 
@@ -56,7 +56,7 @@ impl From<Class> for dto::Class {
     }
 }
 
-/// A duration as `250ms`, `30s`, `1h 30m`.
+/// Parses a duration, written as `250ms`, `30s` or `1h 30m`; it must not be zero.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(duration) if duration.is_zero() => Err("a duration is longer than nothing".into()),
@@ -65,7 +65,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// An epoch's length.
+/// Parses the length of an epoch.
 pub(super) fn epoch(text: &str) -> Result<EpochLength, String> {
     u32::try_from(duration(text)?.as_secs())
         .ok()
@@ -73,7 +73,7 @@ pub(super) fn epoch(text: &str) -> Result<EpochLength, String> {
         .ok_or_else(|| "an epoch is at least 4s and divides a day, as 10s, 1m or 1h".to_owned())
 }
 
-/// A time as RFC 3339, or as a duration: that long ago.
+/// Parses a time, written as RFC 3339 or as a duration before now.
 pub(super) fn moment(text: &str) -> Result<dto::Moment, String> {
     if let Ok(ago) = humantime::parse_duration(text) {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
@@ -83,7 +83,7 @@ pub(super) fn moment(text: &str) -> Result<dto::Moment, String> {
     dto::Moment::parse(text).map_err(|error| format!("{error}; or write how long ago, as 10m"))
 }
 
-/// The device that a destination names; what other destinations there are has its own verb today.
+/// Parses the name of a destination device. For other kinds of destination, the error names the verb to use.
 pub(super) fn destination(text: &str) -> Result<Name, Failure> {
     if let Some(topic) = text.strip_prefix("group:") {
         return Err(Failure::new(
@@ -111,7 +111,7 @@ pub(super) fn destination(text: &str) -> Result<Name, Failure> {
     })
 }
 
-/// A payload argument: the text itself, `-` for standard input, `@FILE` for a file.
+/// Reads a payload argument: the text itself, `-` for standard input, `@FILE` for a file.
 pub(super) fn payload(argument: &str) -> Result<dto::Payload, Failure> {
     let bytes = bytes(argument)?;
     if bytes.len() > MAX_PAYLOAD {
@@ -123,7 +123,7 @@ pub(super) fn payload(argument: &str) -> Result<dto::Payload, Failure> {
     Ok(dto::Payload::new(bytes))
 }
 
-/// An argument that is a text, in the same three forms.
+/// Reads a text argument in the same three forms.
 pub(super) fn text(argument: &str) -> Result<String, Failure> {
     String::from_utf8(bytes(argument)?).map_err(|_| Failure::new("this is no text", "check what was given"))
 }
@@ -136,7 +136,7 @@ fn bytes(argument: &str) -> Result<Vec<u8>, Failure> {
     }
 }
 
-/// Makes a directory that only its owner can enter, with what leads to it; one that is there is left as it is.
+/// Creates a directory that only its owner can enter, and its missing parents. An existing directory is left as it is.
 pub(super) fn make_directory(path: &Path) -> Result<(), Failure> {
     std::fs::DirBuilder::new()
         .recursive(true)
@@ -150,7 +150,7 @@ fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
     read(file, path)
 }
 
-/// Reads a little more than a payload may have, so that too much shows without filling memory.
+/// Reads one byte more than a payload may have, so that a payload that is too large is noticed without filling memory.
 fn read(from: impl Read, path: &Path) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     from.take(MAX_PAYLOAD as u64 + 1).read_to_end(&mut bytes).map_err(|error| Failure::file("read", path, &error))?;

@@ -1,4 +1,4 @@
-//! `completions`: what a shell has to know to complete command lines.
+//! `completions`: a script for a shell to complete command lines.
 
 use super::failure::Failure;
 use super::shell::Shell;
@@ -6,7 +6,7 @@ use super::{Cli, Verdict};
 use clap::CommandFactory;
 use std::io::Write;
 
-/// Prints a script that teaches a shell to complete m2mesh's command lines
+/// Prints a script with which a shell completes m2mesh's command lines
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   m2mesh completions bash > ~/.local/share/bash-completion/completions/m2mesh

@@ -1,11 +1,11 @@
-//! `contacts`: whom this device can address.
+//! `contacts`: the devices that this device can address.
 
 use super::Verdict;
 use super::failure::Failure;
 use super::shell::Shell;
 use crate::gateway::dto::Contact;
 
-/// Whom this device can address by name
+/// Lists the devices that this device can address by name
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  m2mesh contacts\n  m2mesh contacts --json | jq -r '.[].name'")]
 pub(super) struct Arguments {}

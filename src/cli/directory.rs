@@ -1,10 +1,11 @@
-//! Where things are when nobody says: the node's directory and the lab's.
+//! Default directories: that of the node and that of the lab.
 
 use super::failure::Failure;
 use std::env;
 use std::path::{Path, PathBuf};
 
-/// The node's directory: as given, else `M2MESH_DIR`, else `./m2mesh` if it is there, else below the state folder.
+/// The node's directory: as given, else `M2MESH_DIR`, else `./m2mesh` if that is a node's, else one in the state
+/// folder.
 pub(super) fn node(given: Option<&Path>) -> Result<PathBuf, Failure> {
     if let Some(given) = given {
         return Ok(given.to_owned());
@@ -13,19 +14,19 @@ pub(super) fn node(given: Option<&Path>) -> Result<PathBuf, Failure> {
         return Ok(named.into());
     }
     let here = Path::new("m2mesh");
-    // A directory of that name that is something else, as a source tree, has none of these.
+    // Another directory of that name, such as a source tree, has none of these.
     if ["identity", "realm", "config.toml", crate::gateway::SOCKET].iter().any(|part| here.join(part).exists()) {
         return Ok(here.to_owned());
     }
     Ok(state()?.join("node"))
 }
 
-/// The lab's directory when none is given.
+/// The lab's directory if none is given.
 pub(super) fn lab() -> Result<PathBuf, Failure> {
     Ok(state()?.join("lab"))
 }
 
-/// `$XDG_STATE_HOME/m2mesh`, or `~/.local/state/m2mesh`.
+/// The state folder: `$XDG_STATE_HOME/m2mesh`, or `~/.local/state/m2mesh`.
 fn state() -> Result<PathBuf, Failure> {
     let folder = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let state = folder("XDG_STATE_HOME").or_else(|| folder("HOME").map(|home| home.join(".local/state")));

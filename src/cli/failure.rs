@@ -1,4 +1,4 @@
-//! What a verb says when it fails: what, where, and what to do next.
+//! Failures of verbs: what went wrong, where, and what to do next.
 
 use super::shell;
 use crate::gateway::client::ClientError;
@@ -7,16 +7,16 @@ use std::fmt;
 use std::io;
 use std::process::ExitCode;
 
-/// An error, for people.
+/// An error with a hint, for people.
 #[derive(Debug)]
 pub(super) struct Failure {
     error: String,
     hint: String,
-    /// Standard output was closed by its reader: no error, the reader has enough.
+    /// Whether standard output was closed by its reader. That is no error: the reader has enough.
     closed: bool,
-    /// The answer is a definite no.
+    /// Whether this is a definite negative answer to what was asked.
     no: bool,
-    /// A machine reads it, whatever else was asked.
+    /// Whether to print it as JSON, whatever the shell says.
     json: bool,
 }
 
@@ -25,7 +25,8 @@ impl Failure {
         Self { error: error.into(), hint: hint.into(), closed: false, no: false, json: false }
     }
 
-    /// From an error that says after a semicolon what to do next; `hint` if it does not.
+    /// Splits an error's text at its first semicolon, after which it says what to do next; `hint` if there is no
+    /// semicolon.
     pub(super) fn split(error: impl fmt::Display, hint: &str) -> Self {
         let text = error.to_string();
         match text.split_once("; ") {
@@ -34,12 +35,12 @@ impl Failure {
         }
     }
 
-    /// The same, as the definite answer to what was asked: exit code 2.
+    /// Makes it a definite negative answer to what was asked: exit code 2.
     pub(super) fn definite(self) -> Self {
         Self { no: true, ..self }
     }
 
-    /// The arguments are no verb's: all that is wrong with them, and how they are written.
+    /// A failure for arguments that cannot be parsed: what is wrong with them, and how they are written.
     pub(super) fn usage(error: &clap::Error) -> Self {
         let text = error.render().to_string();
         let (what, usage) = text.split_once("\n\nUsage: ").unwrap_or((&text, ""));
@@ -52,12 +53,12 @@ impl Failure {
         Self::new(what, hint)
     }
 
-    /// As one JSON object, if that was asked where it failed.
+    /// Has it printed as one JSON object, if `json` is true.
     pub(super) fn for_machines(self, json: bool) -> Self {
         Self { json, ..self }
     }
 
-    /// Something with a file went wrong.
+    /// A failure of an operation on a file.
     pub(super) fn file(doing: &str, path: &std::path::Path, error: &io::Error) -> Self {
         let hint = match error.kind() {
             io::ErrorKind::NotFound => "check the path",
@@ -68,18 +69,18 @@ impl Failure {
         Self::new(format!("cannot {doing} {}: {error}", path.display()), hint)
     }
 
-    /// Standard output did not take it.
+    /// A failure to write to standard output.
     pub(super) fn output(error: &io::Error) -> Self {
         let closed = error.kind() == io::ErrorKind::BrokenPipe;
         Self { closed, ..Self::new(format!("cannot write the output: {error}"), "check where it goes") }
     }
 
-    /// As it goes to another process.
+    /// The form in which it is sent to another process.
     pub(super) fn into_body(self) -> ErrorBody {
         ErrorBody { error: self.error, hint: self.hint }
     }
 
-    /// Tells it on standard error; the exit code is 1, or 2 for a definite no.
+    /// Prints it on standard error. Returns exit code 1, or 2 for a definite negative answer.
     pub(super) fn tell(&self, json: bool) -> ExitCode {
         if self.closed {
             return ExitCode::SUCCESS;
@@ -90,7 +91,7 @@ impl Failure {
 }
 
 impl Failure {
-    /// Says it on standard error, of something that is no failure of the whole.
+    /// Prints it on standard error, for something that does not fail the whole verb.
     pub(super) fn mention(&self, json: bool) {
         if self.closed {
             return;
@@ -123,7 +124,7 @@ impl From<ClientError> for Failure {
             ClientError::Connect { error, .. } if error.kind() == io::ErrorKind::PermissionDenied => {
                 "only the user who runs the node can reach it; check who that is".into()
             }
-            // The kernel takes 107 bytes.
+            // The kernel allows 107 bytes.
             ClientError::Connect { error, .. } if error.kind() == io::ErrorKind::InvalidInput => {
                 "its path is too long for a socket; name the directory by a shorter path, as from within it with `--dir .`".into()
             }

@@ -1,6 +1,6 @@
-//! Latencies in bounded memory: a histogram whose buckets grow with the value, exact to one part in 32.
+//! A histogram of latencies in bounded memory: its buckets grow with the value, with a relative error of at most 1/32.
 
-/// Counts of values by bucket. A bucket is a power of two split into [`STEPS`] equal parts.
+/// Counts of values by bucket. Each power of two is split into [`STEPS`] buckets of equal width.
 #[derive(Clone, Debug)]
 pub(super) struct Histogram {
     buckets: Vec<u64>,
@@ -19,7 +19,7 @@ impl Histogram {
         self.count += 1;
     }
 
-    /// The value that `percent` of all are not above, to the bucket's upper end; `None` if there are none.
+    /// The upper end of the bucket that holds the percentile; `None` if there are no values.
     pub(super) fn percentile(&self, percent: u64) -> Option<u64> {
         let rank = (self.count * percent).div_ceil(100).max(1);
         let mut seen = 0;
@@ -46,7 +46,7 @@ fn upper_end(bucket: u64) -> u64 {
     }
 }
 
-/// Buckets to a power of two.
+/// Buckets per power of two.
 const STEPS: u64 = 32;
 
 #[cfg(test)]

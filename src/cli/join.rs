@@ -1,13 +1,13 @@
 //! `join`: enrols this device with a ticket.
 //!
 //! Steps
-//! 1. Read the ticket, from the argument, standard input or a file. It is a secret; it is never repeated anywhere.
-//! 2. Make the device's keys and write them down, so that an interrupted join can go on with the same ones.
+//! 1. Read the ticket from the argument, standard input or a file. It is a secret, and is never printed or logged.
+//! 2. Generate the device's keys and save them, so that an interrupted join continues with the same ones.
 //! 3. Ask the members named in the ticket, one after the other, until one brings the issuer's answer.
-//! 4. Write down what was granted, and the members' addresses as settings if there are none yet.
+//! 4. Save what was granted, and the members' addresses as settings if there are none yet.
 //!
-//! With `--offline` step 3 is two files that somebody carries: the request to where the realm is, the answer back.
-//! Both are sealed, so it does not matter who.
+//! With `--offline`, step 3 is done with two files that somebody carries: the request to where the realm is, and the
+//! answer back. Both are sealed, so it does not matter who carries them.
 
 use super::failure::Failure;
 use super::shell::Shell;
@@ -30,8 +30,8 @@ use zeroize::Zeroizing;
 
 /// Enrols this device in a realm with a ticket
 ///
-/// The ticket is good once and for one device. Given as `-` or `@FILE` it stays out of the list of processes and the
-/// shell's history. Exit code 2 when it is refused.
+/// A ticket serves one device, once. Given as `-` or `@FILE`, it does not appear in the list of processes or in the
+/// shell's history. The exit code is 2 if the ticket is refused.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   m2mesh join @ticket --dir ./meter-17 && m2mesh run --dir ./meter-17
@@ -73,7 +73,7 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
     let member = device.finish_join(&pending, &sealed).map_err(|error| Failure::split(error, hint).definite())?;
     configure(&directory, &ticket.addresses)?;
     for file in [REQUEST, ANSWER] {
-        // They are there after an offline enrolment only, and of no more use.
+        // They exist only after an offline enrolment, and are of no further use.
         let _ = std::fs::remove_file(directory.join(file));
     }
     if shell.json {
@@ -90,7 +90,8 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
     Ok(Verdict::Done)
 }
 
-/// What seals the device's keys: what sealed those of an enrolment that goes on; else a passphrase if one is wanted.
+/// The keyring that seals the device's keys: that of the enrolment which continues, else a new one if a passphrase is
+/// wanted.
 fn keys(arguments: &Arguments, directory: &Path) -> Result<Keyring, Failure> {
     let Arguments { passphrase, source, .. } = arguments;
     if DeviceDir::new(directory).is_enrolled() {
@@ -102,7 +103,8 @@ fn keys(arguments: &Arguments, directory: &Path) -> Result<Keyring, Failure> {
     source.keyring(directory)
 }
 
-/// The issuer's answer, if somebody has carried it here; else writes the request that is to be carried there.
+/// Returns the issuer's answer if somebody has brought it here; otherwise writes the request to be carried, and returns
+/// `None`.
 fn carried(
     shell: &Shell,
     directory: &Path,
@@ -136,7 +138,7 @@ fn carried(
     Ok(None)
 }
 
-/// The issuer's answer, by whichever member brings it.
+/// Returns the issuer's answer from whichever member brings it.
 async fn ask(
     shell: &Shell,
     addresses: &[String],
@@ -170,12 +172,12 @@ async fn ask(
         Ok(reply) => return Ok(reply.sealed.unwrap_or_default()),
         Err(failures) => failures,
     };
-    // The last that was asked says most; a name without an address only where nobody was.
+    // The last member asked tells most. A name without an address is reported only if no member was asked.
     let asked = failures.iter().rfind(|failed| !matches!(failed.why, Why::NoAddress(_))).or(failures.last());
     if let Some(Unhelpful { at, why }) = asked {
         failure = match why {
             Why::NoAddress(error) | Why::Silent(error) => unreachable(at, error),
-            // The issuer has not sealed it: whoever says so may be wrong, or lie.
+            // The issuer has not sealed this answer, so it may be wrong or a lie.
             Why::NotTheIssuer(hint) => Failure::new(
                 format!("the member at {at} brings no answer of the issuer's: {hint}"),
                 "try again later with the same ticket, or ask the operator for another",
@@ -195,7 +197,7 @@ struct NetSettings<'a> {
     bootstrap: &'a [String],
 }
 
-/// The ticket's members are where the node starts looking; settings that are there already are left alone.
+/// Makes the ticket's members the bootstrap addresses of the settings, unless there are settings already.
 fn configure(directory: &Path, bootstrap: &[String]) -> Result<(), Failure> {
     let path = directory.join(config::FILE);
     if path.exists() {
@@ -205,9 +207,9 @@ fn configure(directory: &Path, bootstrap: &[String]) -> Result<(), Failure> {
     std::fs::write(&path, text).map_err(|error| Failure::file("write", &path, &error))
 }
 
-/// Name of the file with an offline request.
+/// Name of the file with the request of an offline enrolment.
 const REQUEST: &str = "enrolment.request";
-/// Name of the file with its answer.
+/// Name of the file with the answer to it.
 const ANSWER: &str = "enrolment.answer";
 /// How long one member may take to bring the issuer's answer.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,8 +1,10 @@
-//! `--lines`: standard input to the node as it comes, outcomes back as they come, a summary at the end.
+//! `--lines`: sends standard input to the node line by line, reports outcomes as they come, and prints a summary at the
+//! end.
 //!
-//! Lines that ask for a confirmation have names, so they survive their node: when it goes away, what has not ended is
-//! handed to it again when it is back, under the same names, and nothing is sent twice. For that the lines from the
-//! first that has not ended are kept, up to [`MAX_BACKLOG`]; then standard input waits.
+//! Lines that ask for a confirmation have names, so they survive a restart of their node: when the node goes away,
+//! lines without an outcome are handed to it again when it is back, under the same names, and no line is sent twice.
+//! For that purpose, the lines from the first without an outcome on are kept, up to [`MAX_BACKLOG`]; beyond that,
+//! standard input is not read.
 
 use super::Verdict;
 use super::failure::Failure;
@@ -20,7 +22,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, Stdin};
 use tokio::sync::Notify;
 
-/// What became of all of them.
+/// The outcomes of all lines.
 #[derive(Debug, Default, Serialize)]
 struct Summary {
     lines: u64,
@@ -30,8 +32,8 @@ struct Summary {
     seconds: f64,
 }
 
-/// Streams standard input through a route that takes lines. `query` makes the route's query for the lines from that
-/// number on. With `patience`, lines that have not ended are handed over again when the node is back within that time.
+/// Streams standard input through a route that accepts lines. `query` returns the route's query for the lines from a
+/// number on. With `patience`, lines without an outcome are handed over again if the node is back within that time.
 pub(super) async fn run<Q: Serialize>(
     shell: &Shell,
     client: &Client,
@@ -94,7 +96,7 @@ pub(super) async fn run<Q: Serialize>(
     report.finish(started.elapsed())
 }
 
-/// What is told of the lines.
+/// What is reported about the lines.
 struct Report<'a> {
     shell: &'a Shell,
     progress: ProgressBar,
@@ -156,7 +158,7 @@ fn tell(shell: &Shell, summary: &Summary) -> Result<(), Failure> {
     shell.line(format_args!("{} line{plural} in {:.1} s: {counts}{latencies}", summary.lines, summary.seconds))
 }
 
-/// A bar on standard error while a person waits.
+/// A progress bar on standard error, if that is a terminal.
 fn progress(shell: &Shell) -> ProgressBar {
     if shell.json || !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
@@ -169,27 +171,27 @@ fn progress(shell: &Shell) -> ProgressBar {
     bar
 }
 
-/// Standard input, and what of it has not ended.
+/// Standard input, with the lines that have no outcome yet.
 struct Input {
-    /// Kept from one request to the next: a read that is broken off leaves what it has read in there.
+    /// Kept from one request to the next: a read that is cancelled leaves its bytes in there.
     stdin: tokio::sync::Mutex<Stdin>,
     backlog: Mutex<Backlog>,
     room: Notify,
 }
 
-/// Lines handed over, from the first that has not ended.
+/// The lines handed over, from the first that has no outcome.
 #[derive(Debug)]
 struct Backlog {
-    /// Number of the first of them.
+    /// Number of the first line in `lines`.
     first: u64,
-    /// Their bytes with the new line, and whether they have ended.
+    /// Each line with its line feed, and whether it has an outcome.
     lines: VecDeque<(Vec<u8>, bool)>,
     bytes: usize,
-    /// Read, and not a whole line yet.
+    /// The bytes read of a line that is not complete yet.
     partial: Vec<u8>,
-    /// Whether standard input is at its end.
+    /// Whether standard input has ended.
     ended: bool,
-    /// Whether a node has taken anything.
+    /// Whether a node has accepted any input.
     began: bool,
 }
 
@@ -201,11 +203,11 @@ impl Input {
     }
 
     fn backlog(&self) -> MutexGuard<'_, Backlog> {
-        // Nothing panics while holding the lock.
+        // No code panics while it holds the lock.
         self.backlog.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A line has ended; `false` if that is known.
+    /// Records that a line has its outcome. Returns `false` if that was known.
     fn end(&self, number: u64) -> bool {
         let mut backlog = self.backlog();
         let at = number.checked_sub(backlog.first).and_then(|at| usize::try_from(at).ok());
@@ -221,13 +223,13 @@ impl Input {
         true
     }
 
-    /// Numbers of the lines that have not ended.
+    /// The numbers of the lines without an outcome.
     fn give_up(&self) -> Vec<u64> {
         let backlog = self.backlog();
         (backlog.first..).zip(&backlog.lines).filter(|(_, (_, ended))| !ended).map(|(number, _)| number).collect()
     }
 
-    /// The next bytes; nothing at the end.
+    /// Reads the next bytes; an empty result is the end of standard input.
     async fn read(&self) -> io::Result<Vec<u8>> {
         loop {
             let room = self.room.notified();
@@ -270,7 +272,7 @@ impl Backlog {
     }
 }
 
-/// What has not ended, and then standard input.
+/// A body of the lines without an outcome, followed by standard input.
 fn body(input: Arc<Input>) -> Body {
     let (again, ended) = {
         let backlog = input.backlog();
@@ -293,13 +295,13 @@ fn body(input: Arc<Input>) -> Body {
     }))
 }
 
-/// Failures told one by one; the summary counts all.
+/// Failures that are reported one by one; the summary counts them all.
 const MAX_TOLD: u64 = 10;
 /// Most bytes read from standard input at a time.
 const CHUNK: usize = 64 * 1024;
-/// Most lines kept for a node that may come back: as many ends as it remembers.
+/// Most lines kept for a node that may come back: as many as the outcomes that it remembers.
 const MAX_BACKLOG: usize = 65_536;
-/// Most bytes of them.
+/// Most bytes of these lines.
 const MAX_BACKLOG_BYTES: usize = 64 * 1024 * 1024;
-/// Between two attempts to reach the node.
+/// Pause between two attempts to reach the node.
 const RETRY: Duration = Duration::from_millis(200);

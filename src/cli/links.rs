@@ -1,11 +1,11 @@
-//! `links`: what each link is worth to the router.
+//! `links`: the metrics of each link, as the router sees them.
 
 use super::Verdict;
 use super::failure::Failure;
 use super::shell::{self, Shell};
 use crate::gateway::dto::LinkView;
 
-/// Each link's bearer, delay, success, price and quota, as the router sees them
+/// Lists each link's bearer, delay, success, price and quota, as the router sees them
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  m2mesh links\n  m2mesh links --json | jq '.[] | select(.state != \"up\")'")]
 pub(super) struct Arguments {}

@@ -1,6 +1,6 @@
-//! `log`: what happened on this device, and whether its record is intact.
+//! `log`: prints the event log, or verifies it.
 //!
-//! A running node is asked; where none runs, the store is read directly, and not changed by it.
+//! If a node runs, it is asked. Otherwise the store is read directly, without changing it.
 
 use super::failure::Failure;
 use super::shell::Shell;
@@ -25,28 +25,28 @@ use std::path::Path;
 pub(super) struct Arguments {
     #[command(subcommand)]
     action: Option<Action>,
-    /// Only this kind, as link-up or refused
+    /// Only events of this kind, such as link-up or refused
     #[arg(long, value_parser = kinds(), hide_possible_values = true)]
     kind: Option<String>,
-    /// From this time on, as 2026-01-31T12:00:00Z, or as 10m: that long ago
+    /// Only events from this time on, as 2026-01-31T12:00:00Z, or as 10m: that long ago
     #[arg(long, value_name = "TIME", value_parser = arguments::moment)]
     since: Option<Moment>,
-    /// Up to this time
+    /// Only events up to this time
     #[arg(long, value_name = "TIME", value_parser = arguments::moment)]
     until: Option<Moment>,
-    /// Go on with records as they come, until Ctrl-C; needs a running node
+    /// Continue with new records, until Ctrl-C; needs a running node
     #[arg(long)]
     follow: bool,
 }
 
 #[derive(Debug, clap::Subcommand)]
 enum Action {
-    /// Checks the chain of hashes; names the first bad record, if there is one
+    /// Checks the chain of hashes, and names the first bad record if there is one
     #[command(after_help = "Example:\n  m2mesh log verify --dir /var/lib/m2mesh")]
     Verify,
 }
 
-/// The kinds there are, and `unknown` for those of a later version.
+/// The kinds of events, and `unknown` for those of a later version.
 fn kinds() -> PossibleValuesParser {
     PossibleValuesParser::new(Event::NAMES.into_iter().chain(["unknown"]))
 }
@@ -131,15 +131,15 @@ fn print(shell: &Shell, record: &LogRecord) -> Result<(), Failure> {
     shell.line(format_args!("{at} {sequence:>6} {kind} {text}"))
 }
 
-/// The store of a node that does not run, held so that none starts on it meanwhile.
+/// The store of a node that does not run. The lock keeps a node from starting on it meanwhile.
 struct Offline {
     reader: SledReader,
     _store: SledStore,
     _lock: DirectoryLock,
 }
 
-/// As the node would; of a store that does not open, what can be read of a copy. Up to the damage that is a store as it
-/// was once, so that the record after its last is the first that is lost.
+/// Verifies the log as the node would. If the store cannot be opened, verifies what can be read of a copy: up to the
+/// damage, that is the store as it once was, so that the record after its last is the first one lost.
 fn verify_offline(directory: &Path) -> Result<LogVerdict, Failure> {
     let _lock = lock(directory)?;
     let failed = |error| Failure::split(error, "check the directory given by --dir and the disk");
@@ -170,7 +170,7 @@ fn verify_offline(directory: &Path) -> Result<LogVerdict, Failure> {
     Ok(LogVerdict { records, first, last, ..lost })
 }
 
-/// Opens the store in a node's directory, where there is one; nothing in it changes.
+/// Opens the store in a node's directory, if there is one. The store is not changed.
 fn offline_log(directory: &Path) -> Result<Offline, Failure> {
     let lock = lock(directory)?;
     let store = SledStore::inspect(directory)
@@ -178,7 +178,7 @@ fn offline_log(directory: &Path) -> Result<Offline, Failure> {
     Ok(Offline { reader: store.reader(), _store: store, _lock: lock })
 }
 
-/// Keeps a node from starting on a store that is there.
+/// Keeps a node from starting on an existing store.
 fn lock(directory: &Path) -> Result<DirectoryLock, Failure> {
     if !directory.join(STORE).is_dir() {
         return Err(ClientError::NotRunning(directory.to_owned()).into());
@@ -191,7 +191,7 @@ fn unreadable(error: PageError) -> Failure {
     Failure::new(error.to_string(), "start the node: it repairs its store, or says what it cannot repair")
 }
 
-/// Name of the store within the node's directory.
+/// Name of the store's directory within the node's directory.
 const STORE: &str = "store";
-/// Records read at a time where no node runs.
+/// Records read at a time if no node runs.
 const OFFLINE_PAGE: usize = 1_000;

@@ -1,4 +1,4 @@
-//! `man`: the manual, as pages for man(1).
+//! `man`: the manual, as pages for `man(1)`.
 
 use super::failure::Failure;
 use super::shell::Shell;
@@ -8,13 +8,13 @@ use clap_mangen::Man;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// Prints the manual page, or writes one page a verb
+/// Prints the manual page, or writes one page per verb
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   m2mesh man | man -l -
   m2mesh man --out ~/.local/share/man/man1")]
 pub(super) struct Arguments {
-    /// Write m2mesh.1 and a page for each verb, as m2mesh-run.1, into this directory
+    /// Write m2mesh.1 and a page for each verb, such as m2mesh-run.1, into this directory
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }

@@ -1,14 +1,14 @@
-//! `metrics`: all that the node measures and counts, for a monitoring system.
+//! `metrics`: everything that the node measures and counts, for a monitoring system.
 //!
-//! Prints what the node answers at `GET /v1/metrics`, to the byte; under `--json` the same entries as data, made from its
-//! status by the same table.
+//! Prints the answer of `GET /v1/metrics` byte for byte. With `--json`, it prints the same samples as data, derived
+//! from the node's status by the same table.
 
 use super::Verdict;
 use super::failure::Failure;
 use super::shell::Shell;
 use crate::gateway::dto::Status;
 
-/// All that the node measures and counts, in Prometheus' text format
+/// Prints everything that the node measures and counts, in Prometheus' text format
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   m2mesh metrics > /var/lib/node_exporter/m2mesh.prom

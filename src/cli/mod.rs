@@ -1,9 +1,9 @@
 //! The `m2mesh` command: one verb, one file.
 //!
 //! A verb gets its arguments and a [`Shell`](shell::Shell), and ends in a [`Verdict`] or a [`Failure`]. The exit code
-//! is 0 when it did what was asked, 2 when the answer is a definite no, 1 on an error, which is told on standard
-//! error: what, and what to do next; as one JSON object under `--json`. Verbs that talk to a running node are
-//! clients of its local API ([`gateway::client`](crate::gateway::client)) and of nothing else.
+//! is 0 if it did what was asked, 2 if the answer is a definite no, and 1 on an error. An error is printed on standard
+//! error with what to do next, as one JSON object under `--json`. Verbs that talk to a running node are clients of its
+//! local API ([`gateway::client`](crate::gateway::client)) and of nothing else.
 
 mod arguments;
 mod bench;
@@ -66,19 +66,19 @@ struct Cli {
     verb: Verb,
 }
 
-/// What every verb takes.
+/// The arguments that every verb takes.
 #[derive(Clone, Debug, clap::Args)]
 struct Global {
     /// The node's directory [env: M2MESH_DIR; else ./m2mesh if it is there, else m2mesh/node in the state folder]
     #[arg(long, global = true, value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// Machine-readable output: one JSON object, or a line of JSON an item
+    /// Print machine-readable output: one JSON object, or one line of JSON per item
     #[arg(long, global = true)]
     json: bool,
-    /// Form of diagnostics on standard error
+    /// Format of diagnostics on standard error
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
     log_format: LogFormat,
-    /// What diagnostics to show: error, warn, info, debug, trace, or a filter as `m2mesh::net=debug,warn`
+    /// Diagnostics to show: error, warn, info, debug, trace, or a filter such as `m2mesh::net=debug,warn`
     #[arg(long, global = true, value_name = "LEVEL|FILTER")]
     log: Option<String>,
 }
@@ -120,7 +120,7 @@ enum Verb {
 enum Verdict {
     /// It did what was asked.
     Done,
-    /// The answer is a definite no.
+    /// The answer to what was asked is a definite no.
     No,
 }
 
@@ -145,11 +145,11 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// Help and version are answers; all else is an error in the arguments.
+/// Help and version are answers; anything else is an error in the arguments.
 fn usage(error: &clap::Error, json: bool) -> ExitCode {
     let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
     if asked || !json {
-        // Where it goes may be closed already; there is nobody left to tell.
+        // The output may be closed already; then there is nobody left to tell.
         let _ = error.print();
         return if asked { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
@@ -162,14 +162,14 @@ fn execute(cli: Cli) -> Result<Verdict, Failure> {
     memory::close();
     let mut runtime = match verb {
         Verb::Run(_) => tokio::runtime::Builder::new_multi_thread(),
-        // The lab's nodes die with the thread that started them, so that has to be the main thread.
+        // The lab's nodes end with the thread that started them, so that has to be the main thread.
         _ => tokio::runtime::Builder::new_current_thread(),
     };
     let runtime = runtime.enable_all().build().map_err(|error| {
         Failure::new(format!("cannot start: {error}"), "free some memory or file descriptors and try again")
     })?;
     let verdict = runtime.block_on(dispatch(verb, Shell::new(global.dir, global.json)));
-    // A read of standard input may still block a thread; it must not keep the process.
+    // A read of standard input may still block a thread; that must not keep the process alive.
     runtime.shutdown_background();
     verdict
 }
@@ -201,7 +201,7 @@ async fn dispatch(verb: Verb, shell: Shell) -> Result<Verdict, Failure> {
     }
 }
 
-/// Runs a verb that goes on until it is told to stop: Ctrl-C and SIGTERM end it in good order.
+/// Runs a verb that goes on until it is told to stop: Ctrl-C or SIGTERM ends it in good order.
 async fn until_interrupted(verb: impl Future<Output = Result<Verdict, Failure>>) -> Result<Verdict, Failure> {
     tokio::select! {
         verdict = verb => verdict,
@@ -209,7 +209,7 @@ async fn until_interrupted(verb: impl Future<Output = Result<Verdict, Failure>>)
     }
 }
 
-/// Diagnostics go to standard error. A bare level is meant for m2mesh; the libraries below it stay at `warn`.
+/// Sends diagnostics to standard error. A bare level applies to m2mesh; the libraries below it stay at `warn`.
 fn diagnostics(global: &Global, node: bool) -> Result<(), Failure> {
     let filter = match global.log.as_deref() {
         None if node => "m2mesh=info,warn".to_owned(),
@@ -225,10 +225,10 @@ fn diagnostics(global: &Global, node: bool) -> Result<(), Failure> {
             "give a level as debug, or a filter as m2mesh::net=debug,warn",
         )
     })?;
-    // Standard error may lie on the disk that is full: to complain there of not being able to write there would panic.
+    // Standard error may be a file on a full disk: reporting there that it cannot be written would panic.
     let subscriber =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
-    // Set once a process; `lab exec` runs inside one where it already is.
+    // A subscriber can be set only once per process, and `lab exec` runs in a process that has set it.
     let _ = match global.log_format {
         LogFormat::Text => subscriber.with_ansi(std::io::stderr().is_terminal()).try_init(),
         LogFormat::Json => subscriber.json().try_init(),

@@ -1,8 +1,8 @@
-//! `offer`: answers requests for a service, with an echo or with a program.
+//! `offer`: answers the calls of a service, with an echo or with a program.
 //!
-//! A program runs once a call, the request on its standard input, its standard output the response. Exit code 0 is
-//! a response, anything else a failure whose reason is the first line of standard error. Requests are never put
-//! into arguments or the environment, where other users of the machine could read them.
+//! The program runs once per call, with the request on its standard input; its standard output is the response. Exit
+//! code 0 means a response, any other a failure whose reason is the first line of standard error. Requests are never
+//! put into arguments or the environment, where other users of the machine could read them.
 
 use super::Verdict;
 use super::failure::Failure;
@@ -21,7 +21,7 @@ use tokio::process::Command;
 /// Offers a service and answers its requests, until Ctrl-C
 ///
 /// A program run by --exec finds the caller in M2MESH_FROM, the service in M2MESH_SERVICE, and the message's lasting
-/// identity, the same if a call is repeated, in M2MESH_MESSAGE_ID.
+/// id, which is the same if a call is repeated, in M2MESH_MESSAGE_ID.
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("how").required(true))]
 #[command(after_help = "Examples:
@@ -31,13 +31,13 @@ use tokio::process::Command;
 pub(super) struct Arguments {
     /// Name of the service
     service: String,
-    /// Answer each request with itself
+    /// Answer each request with its own payload
     #[arg(long, group = "how")]
     echo: bool,
     /// Run this program for each request; it and its arguments come last
     #[arg(long, group = "how", value_names = ["PROGRAM", "ARGS"], num_args = 1.., allow_hyphen_values = true)]
     exec: Vec<OsString>,
-    /// Requests answered at a time
+    /// Requests answered at the same time
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     jobs: u16,
 }
@@ -60,7 +60,7 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
     }
 }
 
-/// Answers one call and tells of it.
+/// Answers one call and reports it.
 async fn answer(shell: &Shell, client: &Client, exec: &[OsString], mut call: ServiceCall) -> Result<(), Failure> {
     let payload = std::mem::take(&mut call.payload);
     let answer = match exec.split_first() {
@@ -72,7 +72,7 @@ async fn answer(shell: &Shell, client: &Client, exec: &[OsString], mut call: Ser
     let body = AnswerBody { failure: failure.clone(), payload, payload_base64 };
     let late = match client.post::<Done>(&format!("/v1/calls/{}", call.call), &body).await {
         Ok(Done {}) => None,
-        // The caller gave up: no reason to stop offering.
+        // The caller has given up, which is no reason to stop offering.
         Err(ClientError::Api(error)) => Some(error.error),
         Err(error) => return Err(error.into()),
     };
@@ -88,7 +88,7 @@ async fn answer(shell: &Shell, client: &Client, exec: &[OsString], mut call: Ser
     }
 }
 
-/// Runs the program for a call: its standard output, or why there is no response.
+/// Runs the program for a call. Returns its standard output, or why there is no response.
 async fn execute(
     program: &OsString,
     arguments: &[OsString],
@@ -133,13 +133,13 @@ async fn execute(
     Ok(response.bytes)
 }
 
-/// What a program wrote, as far as it is kept.
+/// What a program has written, as far as it is kept.
 struct Written {
     bytes: Vec<u8>,
     more: bool,
 }
 
-/// Reads to the end and keeps no more than `limit`, so that a program that writes much is not blocked.
+/// Reads to the end but keeps at most `limit` bytes, so that a program that writes more is not blocked.
 async fn bounded(pipe: Option<impl AsyncRead + Unpin>, limit: usize) -> io::Result<Written> {
     let mut written = Written { bytes: Vec::new(), more: false };
     let Some(pipe) = pipe else { return Ok(written) };
@@ -149,5 +149,5 @@ async fn bounded(pipe: Option<impl AsyncRead + Unpin>, limit: usize) -> io::Resu
     Ok(written)
 }
 
-/// Most bytes kept of what a program writes to standard error.
+/// Most bytes kept of a program's standard error.
 const MAX_COMPLAINT: usize = 4 * 1024;

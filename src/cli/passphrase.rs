@@ -1,8 +1,8 @@
-//! `passphrase`: sealing the keys at rest, and where every verb has a passphrase from.
+//! `passphrase`: sealing the keys at rest, and the source of the passphrase for every verb.
 //!
-//! Never from an argument, which other users of the machine could read, but in this order: the file named by
-//! `--passphrase-file`; the one named by M2MESH_PASSPHRASE_FILE; the credential `passphrase` that systemd hands a
-//! service; a person at the terminal, who types it unseen, twice where it is set.
+//! A passphrase never comes from an argument, which other users of the machine could read. It comes from the first of:
+//! the file named by `--passphrase-file`; the file named by M2MESH_PASSPHRASE_FILE; the credential `passphrase` that
+//! systemd gives to a service; a person at the terminal, who types it unseen, and twice where it is set.
 
 use super::Verdict;
 use super::failure::Failure;
@@ -21,8 +21,8 @@ use zeroize::Zeroizing;
 
 /// Seals this device's keys, and its realm's, under a passphrase
 ///
-/// A sealed directory is of no use to who copies it without the passphrase. `m2mesh run` and `m2mesh realm` then need it:
-/// they take it from --passphrase-file, from the file named by M2MESH_PASSPHRASE_FILE, from systemd's credential
+/// A copy of a sealed directory is useless without the passphrase. `m2mesh run` and `m2mesh realm` then need it: they
+/// take it from --passphrase-file, from the file named by M2MESH_PASSPHRASE_FILE, from systemd's credential
 /// `passphrase`, or ask for it on the terminal. The node must not run meanwhile.
 #[derive(Debug, clap::Args)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
@@ -40,21 +40,22 @@ pub(super) struct Arguments {
 enum Action {
     /// Sets the passphrase, or changes it
     ///
-    /// All files change, or none. Where nothing is sealed yet, --passphrase-file serves for the new one too.
+    /// Either all files change, or none does. If nothing is sealed yet, --passphrase-file may also name the new
+    /// passphrase.
     #[command(after_help = "Examples:
   m2mesh passphrase set --dir ./meter-17
   m2mesh passphrase set --passphrase-file old --new-passphrase-file new")]
     Set {
-        /// File with the new passphrase; it is asked for on the terminal if nothing is said
+        /// File with the new passphrase; if absent, it is asked for on the terminal
         #[arg(long, value_name = "FILE")]
         new_passphrase_file: Option<PathBuf>,
     },
-    /// Leaves the keys readable to who can read the directory, as they were before `set`
+    /// Stores the keys unsealed again: whoever can read the directory can read them
     #[command(after_help = "Example:\n  m2mesh passphrase remove --dir ./meter-17")]
     Remove,
 }
 
-/// Where the passphrase of sealed keys comes from.
+/// The source of the passphrase of sealed keys.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(super) struct Source {
     /// File with the passphrase of sealed keys [env: M2MESH_PASSPHRASE_FILE; else systemd's credential `passphrase`,
@@ -73,7 +74,7 @@ pub(super) async fn run(Arguments { action, source }: Arguments, shell: Shell) -
     let failed = |error| Failure::split(error, "check the disk and try again; nothing has changed");
     let sealed = keyring::is_sealed(&directory);
     let present = source.keyring(&directory)?;
-    // Before a new one is asked for.
+    // The present passphrase is checked before a new one is asked for.
     keyring::check(&directory, &present).map_err(failed)?;
     let wanted = match &action {
         Action::Remove => Keyring::default(),
@@ -98,7 +99,7 @@ pub(super) async fn run(Arguments { action, source }: Arguments, shell: Shell) -
 }
 
 impl Source {
-    /// What opens the keys of a directory: a passphrase is looked for only if they are sealed.
+    /// The keyring that opens the keys of a directory. A passphrase is looked for only if they are sealed.
     pub(super) fn keyring(&self, directory: &Path) -> Result<Keyring, Failure> {
         if !keyring::is_sealed(directory) {
             return Ok(Keyring::default());
@@ -109,7 +110,7 @@ impl Source {
         }
     }
 
-    /// What seals new keys.
+    /// The keyring that seals new keys.
     pub(super) fn sealing(&self) -> Result<Keyring, Failure> {
         sealing(match self.silent()? {
             Some(passphrase) => passphrase,
@@ -117,12 +118,12 @@ impl Source {
         })
     }
 
-    /// Whether a file was named by an argument: who does so for new keys wants them sealed.
+    /// Whether an argument names a file: a user who does so for new keys wants them sealed.
     pub(super) fn is_named(&self) -> bool {
         self.passphrase_file.is_some()
     }
 
-    /// The passphrase, if it can be had without asking anybody.
+    /// The passphrase, if it is available without asking anybody.
     fn silent(&self) -> Result<Option<Passphrase>, Failure> {
         let variable = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         if let Some(file) = self.passphrase_file.clone().or_else(|| variable("M2MESH_PASSPHRASE_FILE")) {
@@ -133,12 +134,12 @@ impl Source {
     }
 }
 
-/// What keeps others from reading a passphrase's file.
+/// What keeps other users from reading a passphrase file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Guard {
-    /// Its mode.
+    /// The file's mode.
     Mode,
-    /// The service manager, by access lists, which show in the mode as if the group could read.
+    /// The service manager, by access control lists, which appear in the mode as if the group could read.
     Manager,
 }
 
@@ -153,7 +154,8 @@ fn read(path: &Path, guard: Guard) -> Result<Passphrase, Failure> {
             format!("make it private with `chmod go= {place}`; if others may have read it, choose another passphrase"),
         ));
     }
-    // A little more than it may have, and room for it from the start: growing would leave copies behind.
+    // Reads a little more than a passphrase may have. The room is allocated at once, since growing would leave copies
+    // behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_PASSPHRASE + 64));
     file.take(MAX_PASSPHRASE as u64 + 3).read_to_end(&mut bytes).map_err(failed)?;
     for end in [b'\n', b'\r'] {
@@ -175,7 +177,7 @@ fn ask_twice() -> Result<Passphrase, Failure> {
     Ok(first)
 }
 
-/// Has a person type it unseen.
+/// Asks a person to type it unseen.
 fn ask(what: &str) -> Result<Passphrase, Failure> {
     let terminal = console::Term::stderr();
     if !std::io::stdin().is_terminal() || !terminal.is_term() {

@@ -1,4 +1,4 @@
-//! `peers`: who is near.
+//! `peers`: the neighbours of the node.
 
 use super::failure::Failure;
 use super::shell::{self, Shell};
@@ -6,7 +6,7 @@ use super::{Verdict, shape};
 use crate::gateway::dto::Peer;
 use std::time::Duration;
 
-/// The node's neighbours: each link with its address, round trip and traffic
+/// Lists the node's neighbours: each link with its address, round trip and traffic
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  m2mesh peers\n  m2mesh peers --json | jq -r '.[].address'")]
 pub(super) struct Arguments {}
@@ -50,7 +50,7 @@ pub(super) async fn run(Arguments {}: Arguments, shell: Shell) -> Result<Verdict
     Ok(Verdict::Done)
 }
 
-/// The end of a PeerId tells them apart; the beginning is the same for all.
+/// The end of a PeerId, which tells PeerIds apart; they all begin alike.
 fn short(peer_id: &str) -> String {
     let skip = peer_id.chars().count().saturating_sub(8);
     format!("(…{})", peer_id.chars().skip(skip).collect::<String>())

@@ -1,4 +1,4 @@
-//! `publish`: a message to all who listen to a topic.
+//! `publish`: a message to everybody who subscribes to a topic.
 
 use super::arguments;
 use super::failure::Failure;
@@ -9,8 +9,9 @@ use std::time::Duration;
 
 /// Publishes a message to all who subscribe to a topic
 ///
-/// It goes to the neighbours that listen, and from them on. Who gets it is reported back where that is asked for: `--ack group` waits
-/// until the deadline, or until as many devices as `--devices` names have said that they handed it to a subscriber.
+/// It goes to the neighbours that subscribe, which pass it on. Confirmations come only where they are asked for: `--ack
+/// group` waits until the deadline, or until the number of devices given by `--devices` have confirmed that they handed
+/// it to a subscriber.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   m2mesh publish plant/line-1/temperature 21.5
@@ -22,19 +23,20 @@ pub(super) struct Arguments {
     /// The message: a text, `-` for standard input, `@FILE` for a file
     #[arg(value_name = "PAYLOAD", required_unless_present = "lines")]
     payload: Option<String>,
-    /// What the links that it leaves over are to be good at: cheap, fast, sure, frugal, balanced, or one of `config.toml`
+    /// What the links that it leaves by should be good at: cheap, fast, sure, frugal, balanced, or one of `config.toml`
     #[arg(long, value_name = "POLICY")]
     policy: Option<String>,
-    /// Of no use after this long
+    /// How long it is of use; after this long it expires
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = arguments::duration)]
     deadline: Duration,
     /// Each line of standard input is one message
     #[arg(long, conflicts_with = "payload")]
     lines: bool,
-    /// Who is to confirm it: nobody, or each device of the group that hands it to a subscriber and has this device among its contacts
+    /// Who is to confirm it: nobody, or each device of the group that hands it to a subscriber and has this device
+    /// among its contacts
     #[arg(long, value_enum, default_value_t = Confirmation::None)]
     ack: Confirmation,
-    /// With `--ack group`: as many are enough
+    /// With `--ack group`: stop waiting when this many devices have confirmed it
     #[arg(long, value_name = "N", requires = "ack", value_parser = clap::value_parser!(u32).range(1..))]
     devices: Option<u32>,
 }
@@ -44,7 +46,7 @@ pub(super) struct Arguments {
 enum Confirmation {
     /// Nobody
     None,
-    /// Devices that listen
+    /// Devices that hand it to a subscriber
     Group,
 }
 

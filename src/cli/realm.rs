@@ -1,4 +1,4 @@
-//! `realm`: founding a realm, inviting devices, the inventory.
+//! `realm`: founds a realm, invites devices, lists them.
 
 use super::failure::Failure;
 use super::passphrase::Source;
@@ -34,19 +34,19 @@ pub(super) struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Action {
-    /// Makes a realm: its operator's, issuer's and auditor's keys, and its first device
+    /// Creates a realm: the keys of its operator, issuer and auditor, and its first device
     ///
     /// The device runs in the same directory (`m2mesh run --dir DIR`) and enrols the others.
     #[command(after_help = "Examples:\n  m2mesh realm init ./plant --name hub && m2mesh run --dir ./plant
   m2mesh realm init ./plant --name hub --passphrase")]
     Init {
-        /// The directory to make it in
+        /// The directory to create it in
         #[arg(value_name = "DIR")]
         place: PathBuf,
         /// Name of the first device
         #[arg(long, value_parser = name)]
         name: Name,
-        /// Length of an epoch: divides a day, at least 4s
+        /// Length of an epoch: at least 4s, and a divisor of a day
         #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = arguments::epoch)]
         epoch: EpochLength,
         /// Seal the keys under a passphrase
@@ -63,22 +63,22 @@ enum Action {
         /// The realm's directory
         #[arg(value_name = "DIR")]
         place: PathBuf,
-        /// Name of the device to be
+        /// Name of the new device
         #[arg(long, value_parser = name)]
         name: Name,
-        /// Whose contact it is to be, mutually: names, or `all`; the realm's first device if nothing is said
+        /// Its contacts, mutually: names, or `all`; if absent, the realm's first device
         #[arg(long, value_name = "NAME|all", num_args = 1..)]
         contact: Vec<String>,
-        /// How long the ticket is good
+        /// How long the ticket is valid
         #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = arguments::duration)]
         expires: Duration,
-        /// Multiaddress of a member that the device can reach; those of the node in DIR if nothing is said
+        /// Multiaddress of a member that the device can reach; if absent, those of the node in DIR
         #[arg(long, value_name = "ADDRESS")]
         address: Vec<String>,
     },
     /// Makes two devices contacts of each other
     ///
-    /// Each gets the other's card when it first needs it, or at its next renewal.
+    /// Each gets the other's contact card when it first needs it, or at its next renewal.
     #[command(after_help = "Example:\n  m2mesh realm allow ./plant pump-3 meter-17")]
     Allow {
         /// The realm's directory
@@ -93,17 +93,18 @@ enum Action {
     },
     /// Answers enrolment requests that came as files
     ///
-    /// Beside each request it writes the answer, with the extension `answer`. Exit code 2 when one is refused.
+    /// It writes the answer beside each request, with the extension `answer`. The exit code is 2 if a request is
+    /// refused.
     #[command(after_help = "Example:\n  m2mesh realm issue ./plant /media/usb/enrolment.request")]
     Issue {
         /// The realm's directory
         #[arg(value_name = "DIR")]
         place: PathBuf,
-        /// Files that `m2mesh join --offline` has written
+        /// Files written by `m2mesh join --offline`
         #[arg(value_name = "REQUEST", required = true)]
         requests: Vec<PathBuf>,
     },
-    /// Lists the realm's devices, and the tickets not used yet
+    /// Lists the realm's devices and its unused tickets
     #[command(after_help = "Example:\n  m2mesh realm list ./plant --json")]
     List {
         /// The realm's directory
@@ -115,7 +116,7 @@ enum Action {
 pub(super) async fn run(Arguments { action, source }: Arguments, shell: Shell) -> Result<Verdict, Failure> {
     match action {
         Action::Init { place, name, epoch, passphrase } => {
-            // Where there is one already, that is what is to be said, before anybody is asked.
+            // If there is a realm already, that is reported before a passphrase is asked for.
             let sealed = (passphrase || source.is_named()) && !RealmDir::is_there(&place);
             let keys = if sealed { source.sealing()? } else { Keyring::default() };
             init(&shell, &place, &keys, &name, epoch)
@@ -274,7 +275,8 @@ fn contacts(names: Vec<String>) -> Result<InviteContacts, Failure> {
     names.collect::<Result<_, _>>().map(InviteContacts::Names)
 }
 
-/// Where the invited device finds a member: as told, else where the node of this directory was last reachable.
+/// The addresses at which the invited device finds a member: as given, else where the node of this directory was last
+/// reachable.
 fn addresses(shell: &Shell, place: &Path, told: Vec<String>) -> Result<Vec<String>, Failure> {
     let mut addresses = told;
     if addresses.is_empty() {

@@ -1,10 +1,11 @@
-//! `receive`: messages sent to this device.
+//! `receive`: prints the messages sent to this device.
 //!
-//! A message is consumed once it has been printed and the output flushed, so a crash in between prints it again
-//! rather than losing it. The inbox is consumed in order; who picks out one sender therefore consumes nothing.
+//! A message is consumed once it has been printed and the output flushed, so after a crash in between it is printed
+//! again instead of being lost. The inbox is consumed in order; with a filter by sender, therefore, nothing is
+//! consumed.
 //!
-//! Consuming is answered at once, so that no message waits for the disk to forget the one before it; what was consumed
-//! last is durable before the command ends.
+//! Consuming returns at once, so that no message waits for the disk to record the one before it. The last message
+//! consumed is durable before the command ends.
 
 use super::Verdict;
 use super::failure::Failure;
@@ -15,10 +16,11 @@ use crate::gateway::dto::{
 };
 use futures::FutureExt;
 
-/// Prints the messages in this device's inbox and takes them out
+/// Prints the messages in this device's inbox and removes them
 ///
-/// Piped, each message is its payload and a new line, or with `--raw` its payload alone; on a terminal it stands after its sender; with `--json` all is
-/// there. Without --count or --follow it prints what is there and ends.
+/// If the output is piped, each message is its payload and a line feed, or with `--raw` its payload alone. On a
+/// terminal it follows its time and its sender, and with `--json` it has all fields. Without --count or --follow,
+/// prints the messages that are there.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   m2mesh receive
@@ -26,26 +28,26 @@ use futures::FutureExt;
   m2mesh receive --count 1 --raw > picture.jpg
   m2mesh receive --follow --json")]
 pub(super) struct Arguments {
-    /// Only messages of this device; they stay in the inbox, as do the others
+    /// Only messages from this device; all messages stay in the inbox
     #[arg(long, value_name = "NAME")]
     from: Option<String>,
     /// Wait for this many messages, then stop
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
-    /// Go on with messages as they come, until Ctrl-C
+    /// Continue with new messages, until Ctrl-C
     #[arg(long, conflicts_with = "count")]
     follow: bool,
-    /// Write each payload as it is, with nothing after it
+    /// Write each payload alone, without a line feed after it
     #[arg(long, conflicts_with = "json")]
     raw: bool,
     /// Leave the messages in the inbox
     #[arg(long)]
     keep: bool,
-    /// Read as this consumer, which has a cursor of its own: what it has not taken stays, whatever others take. It is made
-    /// by the first use of its name; the consumer without a name is always there
+    /// Read as this consumer, which has a read position of its own: messages stay until it has taken them, whatever
+    /// others take. It is created when its name is first used; the consumer without a name always exists
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     consumer: String,
-    /// Forget the consumer: nothing stays for it any more
+    /// Remove the consumer: no message is kept for it any more
     #[arg(long, requires = "consumer", conflicts_with_all = ["from", "count", "follow", "keep"])]
     forget: bool,
 }
@@ -68,7 +70,7 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
     }
 }
 
-/// Who reads what.
+/// The options that messages are read with.
 struct Reader {
     client: Client,
     from: Option<String>,
@@ -77,7 +79,7 @@ struct Reader {
     consumer: String,
 }
 
-/// What is there, page by page.
+/// Prints the messages that are there, page by page.
 async fn drain(shell: &Shell, reader: &Reader) -> Result<Verdict, Failure> {
     let Reader { client, from, raw: _, consume, consumer } = reader;
     let mut from_number = None;
@@ -98,14 +100,14 @@ async fn drain(shell: &Shell, reader: &Reader) -> Result<Verdict, Failure> {
     }
 }
 
-/// What comes, until there are enough.
+/// Prints messages as they come, until there are enough.
 async fn wait(shell: &Shell, reader: &Reader, count: Option<u64>) -> Result<Verdict, Failure> {
     let query = InboxFollowQuery { from_number: None, from: reader.from.clone(), consumer: reader.consumer.clone() };
     let mut events = reader.client.events("/v1/inbox/follow", &query).await?;
     let (mut printed, mut untaken) = (0u64, 0u64);
     let mut last = 0;
     while count.is_none_or(|count| printed < count) {
-        // A burst is consumed at its end, or in parts.
+        // A burst of messages is consumed at its end, or in parts.
         let message = match events.next::<InboxMessage>().now_or_never() {
             Some(message) if untaken < MAX_UNTAKEN => message?,
             Some(message) => {
@@ -153,5 +155,5 @@ fn print(shell: &Shell, reader: &Reader, message: InboxMessage) -> Result<(), Fa
     shell.payload(&format!("{received} {from}"), payload)
 }
 
-/// Messages printed and not yet consumed, at most.
+/// Most messages printed and not yet consumed.
 const MAX_UNTAKEN: u64 = 256;

@@ -1,4 +1,4 @@
-//! `request`: one request to a service, its response on standard output.
+//! `request`: sends one request to a service, and prints its response.
 
 use super::arguments::{self, Class};
 use super::failure::Failure;
@@ -7,16 +7,16 @@ use super::{Verdict, send};
 use crate::gateway::dto::{Outcome, Payload, RequestBody, Span};
 use std::time::Duration;
 
-/// Asks a service of a device and prints its response
+/// Sends a request to a service of a device and prints its response
 ///
-/// The response goes to standard output as it is. Without one, the reason goes to standard error, and the exit code
-/// is 2.
+/// The response goes to standard output unchanged. If there is none, the reason goes to standard error, and the exit
+/// code is 2.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   m2mesh request meter-17/clock now
   m2mesh request meter-17 @question.json --timeout 5s")]
 pub(super) struct Arguments {
-    /// The device, and which of its services unless it offers exactly one
+    /// The device, and the service, which may be left out if the device offers exactly one
     #[arg(value_name = "NAME[/SERVICE]")]
     to: String,
     /// The request: a text, `-` for standard input, `@FILE` for a file

@@ -1,4 +1,4 @@
-//! `route`: the way to one device, and why.
+//! `route`: the route to one device, and the reasons for it.
 
 use super::failure::Failure;
 use super::routes::cells;
@@ -6,9 +6,9 @@ use super::shell::Shell;
 use super::{Verdict, arguments};
 use crate::gateway::dto::{CandidateView, PathView, RouteQuery, RouteView};
 
-/// The way that messages to a device take now, and why
+/// Shows the route that messages to a device take now, and why
 ///
-/// Exit code 2 when there is none.
+/// The exit code is 2 if there is none.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   m2mesh route meter-17
@@ -17,10 +17,10 @@ pub(super) struct Arguments {
     /// The device's name
     #[arg(value_name = "DEST")]
     to: String,
-    /// Under this policy: cheap, fast, sure, frugal, balanced, or one of `config.toml`
+    /// Show the route under this policy: cheap, fast, sure, frugal, balanced, or one of `config.toml`
     #[arg(long, value_name = "POLICY")]
     policy: Option<String>,
-    /// Show what else there is, which limit rules it out, and what would change the choice
+    /// Also show the other candidates, the limits that rule them out, and what would change the choice
     #[arg(long)]
     explain: bool,
 }

@@ -1,4 +1,4 @@
-//! `routes`: what the router holds.
+//! `routes`: what the router knows.
 
 use super::Verdict;
 use super::failure::Failure;
@@ -6,7 +6,7 @@ use super::shell::{self, Shell};
 use crate::gateway::dto::{PathView, RoutesView};
 use std::time::Duration;
 
-/// Routers of the area, routes in use, and hops in doubt
+/// Lists routers of the area, routes in use, and hops in doubt
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  m2mesh routes\n  m2mesh routes --json | jq '.routers | length'")]
 pub(super) struct Arguments {}
@@ -51,7 +51,7 @@ pub(super) async fn run(Arguments {}: Arguments, shell: Shell) -> Result<Verdict
     Ok(Verdict::Done)
 }
 
-/// A path in a table: hops, delay, success, price.
+/// The cells of a path in a table: hops, delay, success, price.
 pub(super) fn cells(path: &PathView) -> [String; 4] {
     let hop = |hop: &crate::gateway::dto::HopView| match &hop.bearer {
         Some(bearer) if bearer != "ethernet" => format!("{} ({bearer})", hop.to),

@@ -1,4 +1,4 @@
-//! `send`: a message to a device's inbox.
+//! `send`: sends a message to a device's inbox.
 
 use super::Verdict;
 use super::arguments::{self, Ack, Class};
@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 /// Sends a message to a device and prints its outcome
 ///
-/// The outcome is `delivered` once the message is durable in the receiver's inbox; `expired` and `unreachable` mean
-/// that this is not known; `refused` says why it was not taken. Exit code 2 unless it was delivered (or, with less
-/// than `--ack end`, sent).
+/// The outcome is `delivered` once the message is durable in the receiver's inbox. With `expired` and `unreachable`
+/// that is not known, and `refused` says why the message was not accepted. The exit code is 2 unless the message was
+/// delivered (or, with less than `--ack end`, sent).
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   m2mesh send meter-17 'open valve'
@@ -26,13 +26,13 @@ pub(super) struct Arguments {
     /// The message: a text, `-` for standard input, `@FILE` for a file
     #[arg(value_name = "PAYLOAD", required_unless_present = "lines")]
     payload: Option<String>,
-    /// What confirmation to wait for
+    /// The confirmation to wait for
     #[arg(long, value_enum, default_value = "end")]
     ack: Ack,
     /// How urgent it is
     #[arg(long, value_enum, default_value = "telemetry")]
     class: Class,
-    /// What its path is to be good at: cheap, fast, sure, frugal, balanced, or one of `config.toml`
+    /// What its path should be good at: cheap, fast, sure, frugal, balanced, or one of `config.toml`
     #[arg(long, value_name = "POLICY")]
     policy: Option<String>,
     /// Give up after this long
@@ -69,7 +69,7 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
     let outcome = loop {
         match client.post("/v1/send", &body).await {
             Ok(outcome) => break outcome,
-            // Under the same name it is not sent twice: ask the node again when it is back.
+            // A message under the same name is not sent twice, so the node can be asked again when it is back.
             Err(ClientError::Broken(_)) if confirmed && gone.is_none() => {
                 shell.note("the node has gone; it is asked again when it is back");
                 gone = Some(Instant::now());
@@ -87,7 +87,7 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
     tell(&shell, &outcome, &to)
 }
 
-/// A name that nobody else gives.
+/// A random name for a message, which nobody else uses.
 fn new_id() -> Result<String, Failure> {
     let mut id = [0; 16];
     getrandom::fill(&mut id).map_err(|error| {
@@ -96,13 +96,13 @@ fn new_id() -> Result<String, Failure> {
     Ok(data_encoding::HEXLOWER.encode(&id))
 }
 
-/// How long after a message's deadline its node may still come back and say what became of it.
+/// How long after a message's deadline its node may still come back and report the outcome.
 const GRACE: Duration = Duration::from_secs(10);
-/// Between two attempts to reach the node.
+/// Pause between two attempts to reach the node.
 const RETRY: Duration = Duration::from_millis(200);
 
-/// Prints how a message ended. The verdict is that of the message: that it cannot be printed is told on standard error and
-/// changes nothing of what became of it, so that no script sends again what was delivered.
+/// Prints the outcome of a message. The verdict is that of the message: if it cannot be printed, that is reported on
+/// standard error and does not change the verdict, so that no script sends a delivered message again.
 pub(super) fn tell(shell: &Shell, outcome: &Outcome, to: &str) -> Result<Verdict, Failure> {
     if let Err(failure) = print(shell, outcome, to) {
         failure.mention(shell.json);

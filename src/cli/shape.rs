@@ -1,11 +1,11 @@
-//! How a link's shape is written on a command line and in a table.
+//! How the shape of a link is written on a command line and in a table.
 
 use crate::config::quantity;
 use crate::gateway::dto::{Shape, Span};
 use crate::id::Name;
 use std::time::Duration;
 
-/// A delay or jitter: a duration, or `0s` for none.
+/// Parses a delay or jitter: a duration, or `0` or `0s` for none.
 pub(super) fn span(text: &str) -> Result<Span, String> {
     if text == "0" {
         return Ok(Span(Duration::ZERO));
@@ -13,7 +13,7 @@ pub(super) fn span(text: &str) -> Result<Span, String> {
     humantime::parse_duration(text).map(Span).map_err(|error| format!("{error}; write it as 20ms, or 0s for none"))
 }
 
-/// A loss: a part of one, or a percentage.
+/// Parses a loss: a fraction, or a percentage.
 pub(super) fn loss(text: &str) -> Result<f64, String> {
     let (number, scale) = text.strip_suffix('%').map_or((text, 1.0), |number| (number, 100.0));
     let loss = number.trim().parse::<f64>().ok().map(|number| number / scale);
@@ -21,24 +21,24 @@ pub(super) fn loss(text: &str) -> Result<f64, String> {
         .ok_or_else(|| "a loss is a part of one as 0.01, or a percentage as 1%".to_owned())
 }
 
-/// A rate in bits a second: `64kbit`, `10Mbit`, or a number; 0 for one without a bound.
+/// Parses a rate in bits per second: `64kbit`, `10Mbit`, or a number; 0 for an unlimited rate.
 pub(super) fn rate(text: &str) -> Result<u64, String> {
     quantity::bits(text)
         .ok_or_else(|| "a rate is written as 64kbit, 10Mbit, 1Gbit, or as a number of bits a second".to_owned())
 }
 
-/// A price in units of money a megabyte, as in `[[bearer]]`.
+/// Parses a price in units of money per megabyte, as in `[[bearer]]`.
 pub(super) fn price(text: &str) -> Result<f64, String> {
     let price = text.parse::<f64>().ok().filter(|price| (0.0..=1e6).contains(price));
     price.ok_or_else(|| "a price is a number of units of money a MB, as 5 or 0.25".to_owned())
 }
 
-/// A node's name.
+/// Parses the name of a node.
 pub(super) fn name(text: &str) -> Result<String, String> {
     Name::new(text).map(|name| name.to_string()).map_err(|error| format!("{text:?} is no node's name: {error}"))
 }
 
-/// Delay with jitter, loss, rate, price; `-` where there is none.
+/// The cells for delay with jitter, loss, rate and price; `-` if there is none.
 pub(super) fn cells(shape: &Shape) -> [String; 4] {
     let Shape { delay, jitter, loss, rate, price } = shape;
     let none = || "-".to_owned();
@@ -55,7 +55,7 @@ pub(super) fn cells(shape: &Shape) -> [String; 4] {
     ]
 }
 
-/// All but the price, on one line.
+/// Everything but the price, on one line.
 pub(super) fn summary(shape: &Shape) -> String {
     let [delay, loss, rate, _] = cells(shape);
     let loss = if loss == "-" { loss } else { format!("{loss} lost") };

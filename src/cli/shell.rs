@@ -1,8 +1,8 @@
-//! What a verb has around it: where the node is, and where its words go.
+//! The environment of a verb: the node it talks to, and the output it writes to.
 //!
-//! Results go to standard output: tables and colours on a terminal, plain when piped, JSON under `--json`. Notes on
-//! the way go to standard error. Payloads are written as they are when piped; on a terminal, control characters are
-//! shown escaped, so that a message from elsewhere cannot steer it.
+//! Results go to standard output: as tables with colours on a terminal, as plain text when piped, as JSON under
+//! `--json`. Notes go to standard error. Payloads are written unchanged when piped; on a terminal, control characters
+//! are escaped, so that a message from elsewhere cannot steer the terminal.
 
 use super::directory;
 use super::failure::Failure;
@@ -15,14 +15,14 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// A verb's surroundings.
+/// The environment of a verb.
 #[derive(Clone, Debug)]
 pub(super) struct Shell {
-    /// As given by `--dir`.
+    /// The directory given by `--dir`.
     given: Option<PathBuf>,
-    /// Whether machines read the output.
+    /// Whether the output is JSON.
     pub(super) json: bool,
-    /// Whether a person sees it.
+    /// Whether standard output is a terminal, and the output is not JSON.
     pub(super) terminal: bool,
 }
 
@@ -31,7 +31,7 @@ impl Shell {
         Self { given, json, terminal: !json && io::stdout().is_terminal() }
     }
 
-    /// The directory as given by `--dir`, if it was.
+    /// The directory given by `--dir`, if any.
     pub(super) fn given(&self) -> Option<&Path> {
         self.given.as_deref()
     }
@@ -41,28 +41,29 @@ impl Shell {
         directory::node(self.given())
     }
 
-    /// The node's local API.
+    /// A client of the node's local API.
     pub(super) fn client(&self) -> Result<Client, Failure> {
         Ok(Client::new(self.node_directory()?))
     }
 
-    /// A line of text.
+    /// Prints a line of text.
     pub(super) fn line(&self, text: impl Display) -> Result<(), Failure> {
         writeln!(io::stdout().lock(), "{text}").map_err(|error| Failure::output(&error))
     }
 
-    /// A line of JSON.
+    /// Prints a line of JSON.
     pub(super) fn object(&self, value: &impl Serialize) -> Result<(), Failure> {
         let json = serde_json::to_string(value).expect("our own types have string keys and no failing serializer");
         self.line(json)
     }
 
-    /// A table, or its rows with their cells aligned when piped.
+    /// Prints a table, without colours when piped.
     pub(super) fn table(&self, header: &[&str], rows: Vec<Vec<String>>) -> Result<(), Failure> {
         self.line(render(header, rows, self.terminal))
     }
 
-    /// A payload: raw and ended by a new line when piped, after `label` and without control characters on a terminal.
+    /// Prints a payload: unchanged and ended by a line feed when piped; after `label` and with control characters
+    /// escaped on a terminal.
     pub(super) fn payload(&self, label: &str, payload: Payload) -> Result<(), Failure> {
         let bytes = payload.into_bytes().map_err(|error| Failure::new(error, "check the node's version"))?;
         if self.terminal {
@@ -73,7 +74,7 @@ impl Shell {
         out.write_all(&bytes).and_then(|()| out.write_all(b"\n")).map_err(|error| Failure::output(&error))
     }
 
-    /// Bytes exactly as they are, unless a person looks.
+    /// Prints a payload without a line feed when piped, and as [`Self::payload`] does on a terminal.
     pub(super) fn raw(&self, payload: Payload) -> Result<(), Failure> {
         if self.terminal {
             return self.payload("", payload);
@@ -83,12 +84,12 @@ impl Shell {
         out.write_all(&bytes).and_then(|()| out.flush()).map_err(|error| Failure::output(&error))
     }
 
-    /// Everything said so far has left this process.
+    /// Flushes standard output.
     pub(super) fn flush(&self) -> Result<(), Failure> {
         io::stdout().lock().flush().map_err(|error| Failure::output(&error))
     }
 
-    /// A note on the way, on standard error.
+    /// Prints a note on standard error.
     pub(super) fn note(&self, text: impl Display) {
         if self.json {
             complain(&serde_json::json!({ "note": text.to_string() }));
@@ -98,19 +99,19 @@ impl Shell {
     }
 }
 
-/// A line on standard error; if that is closed there is nobody to tell.
+/// Prints a line on standard error. If standard error is closed, there is nobody to tell.
 pub(super) fn complain(text: &impl Display) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
-/// Ready at Ctrl-C, SIGTERM or SIGHUP.
+/// Waits for Ctrl-C, SIGTERM or SIGHUP.
 pub(super) async fn interrupted() -> Result<(), Failure> {
     interruption()?.await;
     Ok(())
 }
 
-/// From now on Ctrl-C, SIGTERM and SIGHUP do not end the process; what this answers with is ready at any of them. A SIGHUP
-/// that was ignored before, as by `nohup`, stays so.
+/// Catches Ctrl-C, SIGTERM and SIGHUP from now on, so that they no longer end the process. The future returned is ready
+/// at any of them. A SIGHUP that was ignored before, as by `nohup`, stays ignored.
 pub(super) fn interruption() -> Result<impl Future<Output = ()>, Failure> {
     let failed = |error: io::Error| Failure::new(format!("cannot listen for signals: {error}"), "try again");
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
@@ -131,14 +132,14 @@ pub(super) fn interruption() -> Result<impl Future<Output = ()>, Failure> {
     })
 }
 
-/// Whether whoever started this process had it ignore SIGHUP: the lowest bit of the mask that the kernel tells.
+/// Whether the parent process had SIGHUP ignored: the lowest bit of the mask `SigIgn`.
 fn ignores_hangup() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
 }
 
-/// Rows under a header, without borders.
+/// Renders rows under a header, without borders.
 pub(super) fn render(header: &[&str], rows: Vec<Vec<String>>, colours: bool) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
@@ -157,12 +158,12 @@ pub(super) fn render(header: &[&str], rows: Vec<Vec<String>>, colours: bool) -> 
     table.trim_fmt()
 }
 
-/// Text of bytes, with control characters escaped.
+/// Converts bytes to text, with control characters escaped.
 pub(super) fn visible(bytes: &[u8]) -> String {
     let mut out = String::new();
     for c in String::from_utf8_lossy(bytes).chars() {
         if c.is_control() && c != '\t' {
-            // Writing to a String does not fail.
+            // Writing to a String never fails.
             let _ = write!(out, "{}", c.escape_default());
         } else {
             out.push(c);
@@ -171,7 +172,7 @@ pub(super) fn visible(bytes: &[u8]) -> String {
     out
 }
 
-/// A word of a command that is printed to be pasted into a shell: as it is, or between quotes.
+/// Quotes a word of a command that is printed to be pasted into a shell, if it needs quotes.
 pub(super) fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@%+".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
@@ -180,7 +181,7 @@ pub(super) fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
-/// Microseconds as people read them.
+/// Formats microseconds for people.
 pub(super) fn micros(us: u64) -> String {
     match us {
         0..=999 => format!("{us} µs"),
@@ -189,7 +190,7 @@ pub(super) fn micros(us: u64) -> String {
     }
 }
 
-/// Bytes as people read them.
+/// Formats bytes for people.
 pub(super) fn bytes(count: u64) -> String {
     match count {
         0..=9_999 => format!("{count} B"),

@@ -1,4 +1,4 @@
-//! `status`: what the node is.
+//! `status`: the state of the node.
 
 use super::failure::Failure;
 use super::shell::Shell;
@@ -8,7 +8,7 @@ use crate::gateway::dto::Status;
 use crate::metrics::Gauges;
 use std::time::Duration;
 
-/// What the node is: name, epoch, addresses, and counters of everything dropped or refused
+/// Shows the node's name, epoch and addresses, and counters of everything dropped or refused
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  m2mesh status\n  m2mesh status --dir /var/lib/m2mesh --json")]
 pub(super) struct Arguments {}

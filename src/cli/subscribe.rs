@@ -1,4 +1,4 @@
-//! `subscribe`: what comes by a group.
+//! `subscribe`: prints publications as they come.
 
 use super::failure::Failure;
 use super::shell::Shell;
@@ -9,9 +9,9 @@ use std::time::Duration;
 
 /// Prints the messages to the topics that a filter matches, until Ctrl-C
 ///
-/// Piped, each message is its payload and a new line; on a terminal it stands after its topic and sender; with
-/// `--json` all is there. Messages of these topics that were lost on the way are noted on standard error, with `--json` as
-/// objects with `lost`.
+/// If the output is piped, each message is its payload and a line feed; on a terminal it follows its topic and sender,
+/// and with `--json` it has all fields. Messages of these topics that were lost on the way are noted on standard error,
+/// or with `--json` printed as objects with `lost`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   m2mesh subscribe 'plant/+/temperature'
@@ -19,20 +19,21 @@ use std::time::Duration;
   m2mesh subscribe 'plant/#' --since 10m
   m2mesh subscribe 'plant/+/alarm' --last 5")]
 pub(super) struct Arguments {
-    /// As in MQTT: `+` one level, `#` the rest; the first level names the group and is no wildcard
+    /// The topics, as in MQTT: `+` matches one level, `#` all that follow; the first level names the group and cannot
+    /// be a wildcard
     filter: String,
     /// Stop after this many messages
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
-    /// Also what was published within this time and is still of use, from whoever within reach has kept it
+    /// Also print what was published within this time and has not expired, from devices within reach that have kept it
     #[arg(long, value_name = "DURATION", value_parser = arguments::duration)]
     since: Option<Duration>,
-    /// Of what was published before, the last so many, at most 1000
+    /// Print the latest of the earlier publications, this many at most, up to 1000
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
     last: Option<u32>,
 }
 
-/// What comes.
+/// An event of the subscription.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
 enum News {

@@ -1,12 +1,12 @@
-//! What clients ask and hear, and which right each question needs.
+//! Commands and replies: what clients ask and hear, and the right that each command needs.
 //!
-//! Most of it is the engine's business and is handed on ([`Command::for_engine`], [`Reply::from`]); the rest the node answers
-//! itself, since only it knows the network's part, the process and the lab.
+//! Most commands are the engine's business and are handed on ([`Command::for_engine`], [`Reply::from`]). The node
+//! answers the others itself, since the engine does not know the network, the process or the lab.
 //!
 //! Invariants
-//! 1. Every command names one right, whatever is in it ([`Command::right`]).
-//! 2. A command ends with one final reply, or is a *stream* (subscribe, offer, receive, follow) that goes on until its listener
-//!    goes.
+//! 1. Every command needs exactly one right, which depends on its kind alone ([`Command::right`]).
+//! - A command ends with one final reply, or is a *stream* (subscribe, offer, receive, follow) that goes on until its
+//!   listener is dropped.
 
 use super::principal::Right;
 use crate::engine::api::{self, Contact, InboxRecord, Load, Missed, Outcome, Past, Published, Refused, Send};
@@ -18,117 +18,120 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// What a client asks. What is not explained here is what the engine's [command](api::Command) of the same name does.
+/// A command of a client. What is not explained here is as for the engine's [command](api::Command) of the same name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// A message to one device's inbox. Ends with [`Reply::Outcome`].
+    /// Sends a message to one device's inbox. Ends with [`Reply::Outcome`].
     Send(Send),
-    /// Messages to one device's inbox that ask for no confirmation. Ends with [`Reply::Outcome`], for all of them.
+    /// Sends messages to one device's inbox without asking for confirmation. Ends with one [`Reply::Outcome`] for all
+    /// of them.
     SendLoad(Load),
-    /// A request to a service of a device. Ends with [`Reply::Response`], or [`Reply::Outcome`] if none came.
+    /// Sends a request to a service of a device. Ends with [`Reply::Response`], or with [`Reply::Outcome`] if no
+    /// response came.
     Request {
-        /// As for a message; its `ack` is ignored.
+        /// The message; its `ack` is ignored.
         send: Send,
-        /// Which service; `None` where the device offers exactly one.
+        /// Name of the service; `None` where the device offers exactly one.
         service: Option<String>,
     },
-    /// A message to all who listen to a topic. Ends with [`Reply::Outcome`].
+    /// Publishes a message to everybody who subscribes to a topic. Ends with [`Reply::Outcome`].
     Publish {
-        /// `group/…`, without wildcards.
+        /// The topic, `group/…`, without wildcards.
         topic: String,
-        /// The bytes.
+        /// The payload.
         payload: Vec<u8>,
-        /// Name of its policy; without one the settings say.
+        /// Name of its policy; `None` for the default of the settings.
         policy: Option<String>,
-        /// Of no use after this long.
+        /// How long it is of use; after this long it expires.
         lifetime: Duration,
-        /// How many devices are to confirm it, if any.
+        /// How many devices are asked to confirm it; `None` to ask for no confirmation.
         confirm: Option<u32>,
     },
-    /// Stream of [`Reply::Published`] and [`Reply::Missed`], first [`Reply::Ready`].
+    /// Subscribes to topics: [`Reply::Ready`], then a stream of [`Reply::Published`] and [`Reply::Missed`].
     Subscribe {
-        /// MQTT filter.
+        /// The topics, as an MQTT filter.
         filter: String,
-        /// What it wants of what was published before.
+        /// Which earlier publications to deliver as well.
         past: Past,
     },
-    /// Stream of [`Reply::Call`], first [`Reply::Ready`].
+    /// Offers a service: [`Reply::Ready`], then a stream of [`Reply::Call`].
     Offer {
         /// Name of the service.
         service: String,
     },
-    /// Answers a call of an offer. Ends with [`Reply::Ready`].
+    /// Answers a call to a service offered here. Ends with [`Reply::Ready`].
     Respond {
         /// The call's number.
         call: u64,
-        /// The answer, or why there is none.
+        /// The response, or the reason why there is none.
         answer: Result<Vec<u8>, String>,
     },
-    /// Stream of [`Reply::Inbox`].
+    /// Follows the inbox: a stream of [`Reply::Inbox`].
     Receive {
-        /// Who reads. Empty: the one without a name.
+        /// Name of the consumer; empty for the one without a name.
         consumer: String,
-        /// Whether to hand over what asks for no confirmation from memory, as [`Reply::Live`].
+        /// Whether to deliver unconfirmed messages from memory as well, as [`Reply::Live`].
         live: bool,
     },
-    /// A consumer with a name of its own. Ends with [`Reply::Ready`] once it is durable.
+    /// Creates a named consumer. Ends with [`Reply::Ready`] once it is durable.
     MakeConsumer {
-        /// Its name.
+        /// Name of the consumer.
         consumer: String,
     },
-    /// A consumer has taken all inbox messages up to this number. Ends with [`Reply::Ready`].
+    /// Records that a consumer has taken all inbox messages up to a number. Ends with [`Reply::Ready`].
     Consume {
-        /// Which one; empty: the one without a name.
+        /// Name of the consumer; empty for the one without a name.
         consumer: String,
-        /// The last one taken.
+        /// Number of the last message taken.
         up_to: u64,
-        /// Whether to answer only once that is durable.
+        /// Whether to reply only once that is durable.
         durable: bool,
     },
-    /// A consumer is no more. Ends with [`Reply::Ready`] once that is durable.
+    /// Removes a consumer. Ends with [`Reply::Ready`] once that is durable.
     Forget {
-        /// Which one.
+        /// Name of the consumer.
         consumer: String,
     },
-    /// Stream of [`Reply::Log`].
+    /// Follows the event log: a stream of [`Reply::Log`].
     FollowLog,
-    /// What the node is. Ends with [`Reply::Status`].
+    /// Asks for the state of the node. Ends with [`Reply::Status`].
     Status,
-    /// Its neighbours. Ends with [`Reply::Peers`].
+    /// Asks for the neighbours. Ends with [`Reply::Peers`].
     Peers,
-    /// Links as the router sees them. Ends with [`Reply::Links`].
+    /// Asks for the links as the router sees them. Ends with [`Reply::Links`].
     Links,
-    /// What the router holds. Ends with [`Reply::Routes`].
+    /// Asks for what the router knows. Ends with [`Reply::Routes`].
     Routes,
-    /// The way to a device, and why. Ends with [`Reply::Route`].
+    /// Asks for the route to a device, and why it was chosen. Ends with [`Reply::Route`].
     Route {
-        /// Which device.
+        /// Name of the device.
         to: Name,
-        /// Under which policy; `None` for that of a message that names none.
+        /// Name of the policy; `None` for that of a message that names none.
         policy: Option<String>,
     },
-    /// Whom this device can address. Ends with [`Reply::Contacts`].
+    /// Asks for the devices that this device can address. Ends with [`Reply::Contacts`].
     Contacts,
-    /// How this node of a lab links. Ends with [`Reply::Lab`].
+    /// Asks for the orders of this node in a lab. Ends with [`Reply::Lab`].
     Lab,
-    /// Tells it how to link, all of it anew. Ends with [`Reply::Lab`] once it is written down.
+    /// Replaces the orders of this node in a lab. Ends with [`Reply::Lab`] once they are written down.
     SetLab(Box<Lab>),
 }
 
 impl Command {
-    /// A subscription to what is published from now on.
+    /// A subscription to future publications only.
     pub fn subscribe(filter: impl Into<String>) -> Self {
         Self::Subscribe { filter: filter.into(), past: Past::default() }
     }
 
-    /// What it takes to ask this.
+    /// The right that the command needs.
     pub fn right(&self) -> Right {
         match self {
             Self::Send(_) | Self::SendLoad(_) | Self::Request { .. } => Right::Send,
             Self::Publish { .. } => Right::Publish,
             Self::Subscribe { .. } => Right::Subscribe,
             Self::Offer { .. } | Self::Respond { .. } | Self::Receive { .. } | Self::Consume { .. } => Right::Receive,
-            // One that nobody reads holds the inbox for everybody, and who forgets one takes away what another has not read.
+            // A consumer that nobody reads fills the inbox for everybody, and removing one takes away what another
+            // program has not read.
             Self::MakeConsumer { .. } | Self::Forget { .. } => Right::Administer,
             Self::FollowLog
             | Self::Status
@@ -142,7 +145,7 @@ impl Command {
         }
     }
 
-    /// Whether it can be answered without room for anything.
+    /// Whether the node can answer at any time, even without room for more messages.
     pub fn is_question(&self) -> bool {
         match self {
             Self::Status
@@ -168,12 +171,12 @@ impl Command {
         }
     }
 
-    /// Whether its conversation goes on until the client goes.
+    /// Whether its conversation goes on until the client ends it.
     pub fn is_stream(&self) -> bool {
         matches!(self, Self::Subscribe { .. } | Self::Offer { .. } | Self::Receive { .. } | Self::FollowLog)
     }
 
-    /// The same for the engine; `None` for what the node answers itself.
+    /// Converts it to the engine's command; `None` if the node answers it itself.
     pub fn for_engine(self) -> Option<api::Command> {
         Some(match self {
             Self::Send(send) => api::Command::Send(send),
@@ -198,7 +201,7 @@ impl Command {
     }
 }
 
-/// What is read from the store directly, and not asked of the node.
+/// A part of the store that clients read directly, without asking the node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reading {
     /// Messages of the inbox.
@@ -208,7 +211,7 @@ pub enum Reading {
 }
 
 impl Reading {
-    /// What it takes to read this.
+    /// The right that reading it needs.
     pub fn right(self) -> Right {
         match self {
             Self::Inbox => Right::Receive,
@@ -217,59 +220,59 @@ impl Reading {
     }
 }
 
-/// What a client hears.
+/// A reply to a client.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reply {
-    /// Done, or: the stream stands.
+    /// The command was carried out, or the stream has begun.
     Ready,
-    /// How a send ended.
+    /// The outcome of a message.
     Outcome(Outcome),
-    /// A service's response.
+    /// The response of a service.
     Response {
         /// Who answered.
         from: Name,
-        /// The bytes.
+        /// The payload.
         payload: Vec<u8>,
-        /// From command to reply.
+        /// Time from command to reply.
         latency: Duration,
     },
-    /// A message to a topic that the filter matches.
+    /// A publication to a topic that the filter matches.
     Published(Published),
-    /// Messages to such a topic that are missing, after which none comes.
+    /// Publications to a topic that the filter matches that were missed at the end of a publisher's stream.
     Missed(Missed),
-    /// Somebody calls the service.
+    /// A call to the service.
     Call(api::Call),
-    /// The inbox holds durable messages with these numbers, both included; `first > last` when it is empty.
+    /// The inbox holds durable messages with the numbers from `first` to `last`; it is empty if `first > last`.
     Inbox {
-        /// Oldest not yet consumed.
+        /// Number of the oldest message that is not consumed.
         first: u64,
-        /// Newest.
+        /// Number of the newest message.
         last: u64,
     },
-    /// Messages that asked for no confirmation, as they came.
+    /// Unconfirmed messages, as they came.
     Live(Arc<InboxRecord<'static>>),
     /// The event log is durable up to this record.
     Log {
-        /// Newest.
+        /// Number of the newest durable record.
         last: u64,
     },
-    /// What the node is.
+    /// The state of the node.
     Status(Box<Status>),
-    /// Its neighbours.
+    /// The neighbours.
     Peers(Vec<Peer>),
-    /// Its links.
+    /// The links.
     Links(Vec<LinkView>),
-    /// What the router holds.
+    /// What the router knows.
     Routes(Box<RoutesView>),
-    /// A way.
+    /// The route to a device.
     Route(Box<RouteView>),
-    /// Whom it can address.
+    /// The devices that this device can address.
     Contacts(Vec<Contact>),
-    /// How this node of a lab links.
+    /// The orders of this node in a lab.
     Lab(Box<Lab>),
     /// The command was not accepted.
     Refused(Refused),
-    /// Orders for a lab were not.
+    /// The orders for a lab were not accepted.
     LabRefused(LabRefused),
 }
 
@@ -294,75 +297,75 @@ impl From<api::Reply> for Reply {
     }
 }
 
-/// Why orders for a lab are not taken.
+/// Why orders for a lab are not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LabRefused {
-    /// Only a lab's nodes can be told with whom and how to link.
+    /// The node is not in a lab: only a lab's nodes take orders about their links.
     #[error("this node is not in a lab")]
     NoLab,
-    /// What it was told is in force, and not written down.
+    /// The orders are in force, but could not be written down.
     #[error("{0}")]
     NotKept(String),
 }
 
-/// What the node is.
+/// The state of a node.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Status {
     /// This device's name.
     pub name: String,
-    /// Realm id, hexadecimal.
+    /// The realm's id, in hexadecimal.
     pub realm: String,
     /// Version of m2mesh.
     pub version: String,
-    /// Number of the node's process.
+    /// Id of the node's process.
     pub pid: u32,
-    /// Pseudonym as a PeerId.
+    /// The device's pseudonym, as a libp2p PeerId.
     pub peer_id: String,
-    /// RFC 3339: when the present epoch ends.
+    /// When the present epoch ends, as RFC 3339.
     pub epoch_ends: String,
-    /// RFC 3339: when the last credential of the batch runs out.
+    /// When the last credential of the batch expires, as RFC 3339.
     pub credentials_until: String,
-    /// What is wrong with the credentials by this machine's clock, if something is.
+    /// What is wrong with the credentials by this machine's clock; `None` if they are valid.
     pub credentials_failure: Option<String>,
-    /// What a member's clock says and what this machine's, if they differ by more than is allowed.
+    /// What a member's clock and this machine's clock say; `None` unless they differ by more than is allowed.
     pub clock_difference: Option<String>,
-    /// RFC 3339: since when the bulletin's successor is overdue, if it is.
+    /// Since when the next bulletin has been due, as RFC 3339; `None` if it is not due yet.
     pub bulletin_overdue: Option<String>,
-    /// Addresses listened on.
+    /// The multiaddresses that the node listens on.
     pub listen: Vec<String>,
-    /// What it measures of itself.
+    /// The gauges: what the node measures of itself.
     pub gauges: Gauges,
-    /// Why the disk takes no writes at present, if it takes none.
+    /// Why the disk accepts no writes; `None` while it does.
     pub store_failure: Option<String>,
-    /// Identities that two processes have at once, as far as this node sees it: a sentence each.
+    /// Identities that two processes use at once, as far as this node has seen: one sentence each.
     pub twins: Vec<String>,
-    /// Counters of everything dropped or refused, by name, without those at zero.
+    /// Counters of everything dropped or refused, by name; those at zero are left out.
     pub counters: BTreeMap<String, u64>,
 }
 
 /// A neighbour.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Peer {
-    /// Its name, if it is a contact.
+    /// Its name; `None` if it is no contact.
     pub name: Option<String>,
     /// Its PeerId.
     pub peer_id: String,
-    /// Address of the link.
+    /// The multiaddress of the link.
     pub address: String,
-    /// What carries it: `tcp`, `quic`.
+    /// The transport of the link: `tcp` or `quic`.
     pub transport: String,
-    /// Who dialled: `in` or `out`.
+    /// `out` if this node dialled, `in` if the neighbour did.
     pub direction: String,
-    /// It was asked and does not answer; nothing goes there for now.
+    /// Whether the link is silent: the neighbour does not answer, and no data is sent there.
     pub silent: bool,
-    /// Smoothed round trip in microseconds, once measured.
+    /// Smoothed round-trip time in microseconds; `None` until it is measured.
     pub rtt_us: Option<u64>,
-    /// Seconds since the link came up.
+    /// Time since the link came up, in seconds.
     pub up_s: u64,
-    /// Bytes sent and received over it.
+    /// Bytes sent over the link.
     pub sent: u64,
-    /// Bytes received over it.
+    /// Bytes received over the link.
     pub received: u64,
-    /// How the link is shaped, if it is.
+    /// How the link is shaped; `None` unless it is.
     pub shape: Option<Shape>,
 }

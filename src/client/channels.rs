@@ -1,48 +1,48 @@
-//! The way to the node: two bounded channels, one for what may have to wait for room, one for questions.
+//! The channels to the node: two bounded ones, one for commands that may have to wait for room, one for questions.
 //!
-//! A node that is full of messages takes no more until some have ended, and whoever hands them over waits. What the
-//! node is, who is near, what the inbox and the log hold can be asked all the same: just then somebody will.
+//! A node that is full of messages accepts no more until some have ended, and whoever hands them over waits. Questions
+//! about the node, its neighbours, the inbox and the log are still answered: this is when an operator will ask them.
 
 use super::Call;
 use futures::SinkExt;
 use futures::channel::mpsc;
 
-/// The sending end. A clone is a way of its own: each has room for one call beyond [`MAX_CALLS`].
+/// The sending ends. Each clone has room for one call in addition to the [`MAX_CALLS`] of the channel.
 #[derive(Clone, Debug)]
 pub(super) struct Calls {
     orders: mpsc::Sender<Call>,
     questions: mpsc::Sender<Call>,
 }
 
-/// The node's end.
+/// The node's ends of the channels.
 #[derive(Debug)]
 pub struct Arriving {
-    /// To be taken while there is room.
+    /// Commands, to be taken while there is room.
     pub orders: mpsc::Receiver<Call>,
-    /// To be taken at any time.
+    /// Questions, to be taken at any time.
     pub questions: mpsc::Receiver<Call>,
 }
 
-/// The node takes no more calls: it has stopped.
+/// The node accepts no more calls: it has stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stopped;
 
 impl Calls {
-    /// Both ends.
+    /// Creates the channels, and returns both ends.
     pub(super) fn channels() -> (Self, Arriving) {
         let (orders, arriving_orders) = mpsc::channel(MAX_CALLS);
         let (questions, arriving_questions) = mpsc::channel(MAX_CALLS);
         (Self { orders, questions }, Arriving { orders: arriving_orders, questions: arriving_questions })
     }
 
-    /// Hands a call over; waits while the node has as many waiting as the channel takes.
+    /// Hands a call to the node. Waits while the channel is full.
     pub(super) async fn send(&mut self, call: Call) -> Result<(), Stopped> {
         let channel = if call.command.is_question() { &mut self.questions } else { &mut self.orders };
         channel.send(call).await.map_err(|_| Stopped)
     }
 }
 
-/// Calls of each kind that wait for the node.
+/// Calls of each kind that may wait for the node. Drop policy: none, the caller waits.
 pub const MAX_CALLS: usize = 1_024;
 
 #[cfg(test)]

@@ -1,26 +1,27 @@
-//! The clients' door: the one way by which anybody has the node do something, and the one place where rights are checked.
+//! The clients' door: the only interface through which anybody uses a node, and the only place where rights are
+//! checked.
 //!
-//! **Mechanism.** Whoever uses a node is a [`Principal`]: the local user behind the unix socket, the program that embeds the
-//! node, and whoever comes later by other ways. The [`Door`] admits one, which makes a [`Caller`]; a caller starts
-//! conversations ([`Caller::start`]) and reads the store ([`Caller::reader`]). Each of the two asks first what the
-//! [`Command`] or the [`Reading`] needs ([`Right`]) and whether this principal has it. A conversation goes to the node as a
-//! [`Call`] and comes back through its [`Replies`].
+//! **Mechanism.** Whoever uses a node is a [`Principal`]: the local user behind the unix socket, the program that
+//! embeds the node, or a client of another interface. The [`Door`] admits a principal, which yields a [`Caller`]. A
+//! caller starts conversations ([`Caller::start`]) and reads the store ([`Caller::reader`]). Both first check whether
+//! the principal has the [`Right`] that the [`Command`] or the [`Reading`] needs. A conversation goes to the node as a
+//! [`Call`], and its replies come back through [`Replies`].
 //!
-//! What a client may ask and what it hears stands here, apart from what the engine takes and makes: the engine knows
-//! nothing of neighbours' addresses, of labs or of processes, and may change its commands without a client noticing.
+//! The commands and replies of clients are defined here, apart from those of the engine: the engine knows nothing of
+//! neighbours' addresses, labs or processes, and its commands may change without a change for clients.
 //!
 //! | file | is |
 //! |-|-|
-//! | [`call`] | what clients ask and hear, and which right each question needs |
-//! | [`principal`] | who asks, and what they may |
+//! | [`call`] | commands and replies, and the right that each command needs |
+//! | [`principal`] | who uses the node, and with which rights |
 //! | [`channels`] | the bounded channels to the node |
-//! | [`replies`] | the way back, with what happens at its bound |
+//! | [`replies`] | the replies of a conversation, and what happens at their bound |
 //!
 //! Invariants
-//! 1. Nothing reaches the node, and no reader is handed out, for a principal without the right to it: what is denied is denied
-//!    before it waits for anything.
-//! 2. There is no other way: the channels to the node are private to this module.
-//! 3. Everything that waits is bounded; see [`channels`] and [`replies`].
+//! 1. No command reaches the node, and no reader is handed out, for a principal without the right to it. A denial does
+//!    not wait for anything.
+//! 2. Everything that waits is bounded; see [`channels`] and [`replies`].
+//! - There is no other way to the node: the channels to it are private to this module.
 
 pub mod call;
 pub mod channels;
@@ -38,7 +39,7 @@ use crate::engine::api::Refused;
 use channels::Calls;
 use futures::StreamExt;
 
-/// Where clients come to a node. `R` reads its store.
+/// The entrance for clients of a node. `R` reads the node's store.
 #[derive(Clone, Debug)]
 pub struct Door<R> {
     calls: Calls,
@@ -46,19 +47,19 @@ pub struct Door<R> {
 }
 
 impl<R: Clone> Door<R> {
-    /// A door, and the node's end of it.
+    /// Creates a door, and the node's end of its channels.
     pub fn new(reader: R) -> (Self, Arriving) {
         let (calls, arriving) = Calls::channels();
         (Self { calls, reader }, arriving)
     }
 
-    /// Lets somebody in, as far as its rights go.
+    /// Admits a principal, with the rights it has.
     pub fn admit(&self, principal: Principal) -> Caller<R> {
         Caller { principal, calls: self.calls.clone(), reader: self.reader.clone() }
     }
 }
 
-/// A principal at the door. A clone is a way of its own to the node.
+/// A principal at the door. Each clone has its own place in the channels to the node.
 #[derive(Clone, Debug)]
 pub struct Caller<R> {
     principal: Principal,
@@ -66,16 +67,16 @@ pub struct Caller<R> {
     reader: R,
 }
 
-/// Why there is no reply, or none that was hoped for.
+/// Why a command has no reply, or only a refusal.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AskError {
-    /// Who asks has no right to it.
+    /// The principal lacks the right.
     #[error(transparent)]
     Denied(#[from] Denied),
-    /// The node did not accept it.
+    /// The node did not accept the command.
     #[error(transparent)]
     Refused(#[from] Refused),
-    /// The node does not take orders for a lab.
+    /// The node did not accept the orders for a lab.
     #[error(transparent)]
     Lab(#[from] LabRefused),
     /// The node has stopped.
@@ -84,18 +85,24 @@ pub enum AskError {
 }
 
 impl<R> Caller<R> {
-    /// Who this is.
+    /// The principal that calls.
     pub fn principal(&self) -> &Principal {
         &self.principal
     }
 
-    /// Starts a conversation. Waits while the node has as many calls waiting as the channel takes.
+    /// Starts a conversation. Waits while the channel to the node is full.
+    ///
+    /// # Errors
+    /// Fails if the principal lacks the right, or the node has stopped. A refusal by the node comes as a reply.
     pub async fn start(&mut self, command: Command) -> Result<Listener, AskError> {
         self.principal.demand(command.right())?;
         begin(&mut self.calls, command).await
     }
 
-    /// Asks, and hears the first reply.
+    /// Starts a conversation, and returns its first reply.
+    ///
+    /// # Errors
+    /// Fails if the principal lacks the right, the node refuses the command, or the node has stopped.
     pub async fn ask(&self, command: Command) -> Result<Reply, AskError> {
         self.principal.demand(command.right())?;
         hear(&mut begin(&mut self.calls.clone(), command).await?).await
@@ -103,7 +110,10 @@ impl<R> Caller<R> {
 }
 
 impl<R: Clone> Caller<R> {
-    /// Reads what the node keeps, for what is to be read there.
+    /// A reader of the node's store, for the part named.
+    ///
+    /// # Errors
+    /// Fails if the principal lacks the right.
     pub fn reader(&self, reading: Reading) -> Result<R, Denied> {
         self.principal.demand(reading.right())?;
         Ok(self.reader.clone())
@@ -116,7 +126,10 @@ async fn begin(calls: &mut Calls, command: Command) -> Result<Listener, AskError
     Ok(listener)
 }
 
-/// The next reply.
+/// Waits for the next reply.
+///
+/// # Errors
+/// A refusal is an error, as is the end of the conversation.
 pub async fn hear(listener: &mut Listener) -> Result<Reply, AskError> {
     match listener.next().await.map(|heard| heard.reply) {
         Some(Reply::Refused(refused)) => Err(refused.into()),

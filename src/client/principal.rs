@@ -1,26 +1,28 @@
-//! Who uses a node, and what they may.
+//! Principals: who uses a node, and with which rights.
 //!
-//! A principal is made where somebody comes in: by the gateway for whom its socket lets in, by the library for the program
-//! around it. Those two have all rights, since whoever they are can read the node's directory anyway. Anybody else, a client of
-//! another protocol, a rule, a manager, is made with the rights that the way in gives them ([`Principal::client`]).
+//! A principal is created where a client comes in: by the gateway for the users that its socket admits, by the library
+//! for the program around the node. These two have all rights, since they can read the node's directory anyway. Any
+//! other client, of another protocol, a rule or a manager, gets the rights that its interface gives it
+//! ([`Principal::client`]).
 //!
-//! Invariant: [`Principal::demand`] is the only place where it is decided whether somebody may do something.
+//! Invariants
+//! - [`Principal::demand`] is the only place that decides whether a principal has a right.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// What somebody may do.
+/// A right: what a principal may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Right {
     /// Send messages and requests to devices.
     Send,
-    /// Read and consume messages that came for this device, and answer calls of services.
+    /// Read and consume messages sent to this device, and answer calls of services.
     Receive,
     /// Publish to topics.
     Publish,
-    /// Hear what is published.
+    /// Receive publications.
     Subscribe,
-    /// See what the node is, whom it knows and what it has done.
+    /// See the state of the node, the devices it knows and what it has done.
     Inspect,
     /// Change what the node keeps for others: consumers of its inbox.
     Administer,
@@ -29,11 +31,11 @@ pub enum Right {
 }
 
 impl Right {
-    /// All of them.
+    /// All rights.
     pub const ALL: [Self; 7] =
         [Self::Send, Self::Receive, Self::Publish, Self::Subscribe, Self::Inspect, Self::Administer, Self::Lab];
 
-    /// Its name.
+    /// The name of the right.
     pub fn name(self) -> &'static str {
         match self {
             Self::Send => "send",
@@ -51,28 +53,28 @@ impl Right {
     }
 }
 
-/// Rights that somebody has. The default is none.
+/// A set of rights. The default is the empty set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rights(u8);
 
 impl Rights {
-    /// These.
+    /// The set of these rights.
     pub fn of(rights: &[Right]) -> Self {
         Self(rights.iter().fold(0, |all, right| all | right.bit()))
     }
 
-    /// Every one.
+    /// The set of all rights.
     pub fn all() -> Self {
         Self::of(&Right::ALL)
     }
 
-    /// Whether that is one of them.
+    /// Whether the set contains a right.
     pub fn has(self, right: Right) -> bool {
         self.0 & right.bit() != 0
     }
 }
 
-/// Somebody who uses a node.
+/// A user of a node, with its rights.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {
     who: Who,
@@ -86,33 +88,36 @@ enum Who {
     Client(Arc<str>),
 }
 
-/// Somebody asked for what it has no right to; nothing of it was done.
+/// A principal asked for something it has no right to; nothing of it was done.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{who} has no right to {}", .right.name())]
 pub struct Denied {
-    /// Who asked.
+    /// The principal, for people.
     pub who: String,
-    /// What was missing.
+    /// The right that it lacks.
     pub right: Right,
 }
 
 impl Principal {
-    /// The user that the node runs as, who came by its unix socket.
+    /// The user that the node runs as, who came through the unix socket.
     pub fn local_user() -> Self {
         Self { who: Who::User, rights: Rights::all() }
     }
 
-    /// The program that the node runs in.
+    /// The program that embeds the node.
     pub fn program() -> Self {
         Self { who: Who::Program, rights: Rights::all() }
     }
 
-    /// Somebody else, by the name under which it was let in, with these rights.
+    /// Any other client, with the name under which it was admitted and the rights given to it.
     pub fn client(name: &str, rights: Rights) -> Self {
         Self { who: Who::Client(name.into()), rights }
     }
 
-    /// Fails unless it has the right.
+    /// Checks that the principal has a right.
+    ///
+    /// # Errors
+    /// Fails if it does not.
     pub fn demand(&self, right: Right) -> Result<(), Denied> {
         if self.rights.has(right) { Ok(()) } else { Err(Denied { who: self.to_string(), right }) }
     }

@@ -1,20 +1,21 @@
-//! One conversation's way back: what the node says to the application, bounded, never blocking the node.
+//! The replies of one conversation: a bounded queue from the node to the application that never blocks the node.
 //!
-//! A [`Call`] carries a [`Replies`], its other end is a [`Listener`]. The node pushes and goes on; the application
-//! takes when it can. Between them lies a queue of at most [`MAX_REPLIES`] replies and [`MAX_REPLY_BYTES`] bytes of
-//! payload. What happens at the bound depends on what it is:
+//! A [`Call`] carries a [`Replies`], whose other end is a [`Listener`]. The node pushes replies and goes on; the
+//! application takes them when it can. The queue between them holds at most [`MAX_REPLIES`] replies and
+//! [`MAX_REPLY_BYTES`] bytes of payload. What happens at the bound depends on the reply:
 //!
 //! | reply | policy | why |
 //! |-|-|-|
-//! | `Inbox`, `Log` | *newest only*: replaces the one that waits | they say how far something reaches |
-//! | `Published`, `Missed`, `Live` | *drop oldest*, counted, told with the next reply taken | fresh readings are worth more than old |
-//! | `Call` | *refuse*: handed back to the node, which answers the caller | nobody may wait in vain |
-//! | all others | kept: a conversation has one or two of them | |
+//! | `Inbox`, `Log` | *newest only*: replaces the one that waits | they say how far inbox or log reach |
+//! | `Published`, `Missed`, `Live` | *drop oldest*; the next reply taken says how many | new readings matter more |
+//! | `Call` | *refuse*: handed back to the node, which answers the caller | nobody waits in vain |
+//! | all others | kept | a conversation has one or two of them |
 //!
 //! Invariants
 //! 1. The node never waits for an application.
-//! 2. When the listener goes, the node is woken and told so ([`Replies::poll_gone`]); that is what cancels a stream.
-//! 3. When the node lets go of the replies, the listener hears what was pushed before, then the end.
+//! 2. When the listener is dropped, the node is woken and told so ([`Replies::poll_gone`]); this is what cancels a
+//!    stream.
+//! 3. When the node drops the replies, the listener yields what was pushed before, then the end.
 
 use super::{Command, Reply};
 use crate::engine::api;
@@ -25,42 +26,45 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
-/// A command on its way to the node, with the way back.
+/// A command on its way to the node, with the queue for its replies.
 #[derive(Debug)]
 pub struct Call {
-    /// What is asked.
+    /// The command.
     pub command: Command,
-    /// Where the answers go. Letting go of it ends the conversation.
+    /// Takes the replies. Dropping it ends the conversation.
     pub replies: Replies,
 }
 
 impl Call {
-    /// A call, and the end at which its replies are heard.
+    /// A call, and the listener that yields its replies.
     pub(super) fn new(command: Command) -> (Self, Listener) {
         let shared = Arc::new(Shared::default());
         (Self { command, replies: Replies { shared: shared.clone() } }, Listener { shared })
     }
 }
 
-/// The node's end.
+/// The node's end of the queue.
 #[derive(Debug)]
 pub struct Replies {
     shared: Arc<Shared>,
 }
 
-/// Why a reply was not taken.
+/// Why a reply was not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Rejected {
-    /// The application no longer listens: its conversation is over.
+    /// The application no longer listens: the conversation is over.
     #[error("the application no longer listens")]
     Gone,
-    /// As many calls wait as the bound allows; this one comes back to be answered with a failure.
+    /// As many calls wait as the bound allows; this one is returned, to be answered with a failure.
     #[error("the service has too many calls waiting")]
     Busy(Box<api::Call>),
 }
 
 impl Replies {
-    /// Hands over a reply, by the policies above.
+    /// Pushes a reply, by the policies of the module's documentation.
+    ///
+    /// # Errors
+    /// Returns a call that exceeds the bound, or [`Rejected::Gone`] if the listener was dropped.
     pub fn push(&self, reply: Reply) -> Result<(), Rejected> {
         let mut state = self.shared.lock();
         if state.listener_gone {
@@ -77,7 +81,7 @@ impl Replies {
         self.shared.lock().listener_gone
     }
 
-    /// Ready once the application no longer listens. Remembers one waker: the last.
+    /// Ready once the application no longer listens. Keeps one waker only, the last.
     pub fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.shared.node.register(cx.waker());
         if self.is_gone() { Poll::Ready(()) } else { Poll::Pending }
@@ -91,18 +95,18 @@ impl Drop for Replies {
     }
 }
 
-/// The application's end: a stream of what is heard. Dropping it ends the conversation.
+/// The application's end of the queue: a stream of replies. Dropping it ends the conversation.
 #[derive(Debug)]
 pub struct Listener {
     shared: Arc<Shared>,
 }
 
-/// A reply as it is taken.
+/// A reply, as the application takes it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Heard {
     /// The reply.
     pub reply: Reply,
-    /// Messages dropped here since the reply before, because they were not taken in time.
+    /// Messages dropped from this queue since the previous reply, because they were not taken in time.
     pub skipped: u64,
 }
 
@@ -137,15 +141,15 @@ impl Drop for Listener {
 #[derive(Debug, Default)]
 struct Shared {
     state: Mutex<State>,
-    /// Woken when there is something to hear.
+    /// Woken when a reply is pushed or the node's end is dropped.
     listener: AtomicWaker,
-    /// Woken when nobody listens any more.
+    /// Woken when the listener is dropped.
     node: AtomicWaker,
 }
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing panics while holding the lock, and every field is valid at every moment.
+        // No code panics while it holds the lock, and every field is valid at every moment.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -206,11 +210,11 @@ fn weight(reply: &Reply) -> usize {
     }
 }
 
-/// Most replies waiting in one conversation.
+/// Most replies that wait in one conversation.
 pub const MAX_REPLIES: usize = 32_768;
-/// What a reply takes besides what is in it, in bytes.
+/// What a reply takes in addition to its content, in bytes.
 const OVERHEAD: usize = 224;
-/// Most bytes of payload waiting in one conversation.
+/// Most bytes of payload that wait in one conversation.
 pub const MAX_REPLY_BYTES: usize = 8 * 1024 * 1024;
 
 #[cfg(test)]
@@ -237,6 +241,7 @@ mod tests {
         })
     }
 
+    /// Invariant 1.
     #[test]
     fn a_slow_subscriber_loses_the_oldest_and_is_told_how_many() {
         let (call, mut listener) = Call::new(Command::subscribe("a/#"));
@@ -259,6 +264,7 @@ mod tests {
         assert_eq!(listener.next().now_or_never().flatten(), Some(Heard { reply: published("0", 10), skipped: 0 }));
     }
 
+    /// Invariant 2 of client.
     #[test]
     fn waiting_bytes_are_bounded() {
         let (call, mut listener) = Call::new(Command::subscribe("a/#"));
@@ -281,6 +287,7 @@ mod tests {
         assert!(listener.next().now_or_never().is_none());
     }
 
+    /// Invariant 2 of client.
     #[test]
     fn a_call_over_the_bound_comes_back() {
         let (offer, _listener) = Call::new(Command::Offer { service: "adder".into() });
@@ -290,6 +297,7 @@ mod tests {
         assert!(matches!(offer.replies.push(call(7_000)), Err(Rejected::Busy(back)) if back.call == 7_000));
     }
 
+    /// Invariants 2 and 3.
     #[test]
     fn each_end_learns_that_the_other_has_gone() {
         futures::executor::block_on(async {

@@ -1,4 +1,4 @@
-//! Every call and every right: what is denied is denied before anything happens, and nothing else is.
+//! Every command with every right: one that is denied is denied before anything happens, and no other is.
 
 use super::*;
 use crate::engine::api::{Load, Past, Send};
@@ -10,7 +10,7 @@ use core::time::Duration;
 use futures::FutureExt;
 use std::collections::BTreeSet;
 
-/// One of each command, and the right that it takes.
+/// One command of each kind, and the right that it needs.
 fn commands() -> Vec<(Command, Right)> {
     let to = Name::new("meter").expect("a name");
     let (policy, lifetime, consumer) = (None, Duration::from_secs(1), "other".to_owned());
@@ -42,7 +42,8 @@ fn commands() -> Vec<(Command, Right)> {
     ]
 }
 
-/// A number for each kind of command; a new one does not compile before it is here, and fails before it is above.
+/// A number for each kind of command. A new kind does not compile until it is listed here, and fails until it is listed
+/// above.
 fn number(command: &Command) -> usize {
     match command {
         Command::Send(_) => 0,
@@ -68,17 +69,20 @@ fn number(command: &Command) -> usize {
     }
 }
 
-/// All rights but one.
+/// All rights except one.
 fn all_but(right: Right) -> Rights {
     Rights::of(&Right::ALL.into_iter().filter(|other| *other != right).collect::<Vec<_>>())
 }
 
-/// What has come to the node.
+/// The next command that has arrived at the node.
 fn arrived(arriving: &mut Arriving) -> Option<Command> {
     let call = arriving.orders.next().now_or_never().or_else(|| arriving.questions.next().now_or_never());
     call.flatten().map(|call| call.command)
 }
 
+/// Invariant 1.
+
+/// Invariant 1 of client::call.
 #[test]
 fn each_call_takes_its_one_right_and_is_denied_before_anything_happens() {
     let commands = commands();
@@ -107,6 +111,7 @@ fn each_call_takes_its_one_right_and_is_denied_before_anything_happens() {
     }
 }
 
+/// Invariants 1 and 2.
 #[test]
 fn who_may_not_ask_is_told_so_though_the_node_takes_nothing_more() {
     let (door, mut arriving) = Door::new(());
@@ -120,6 +125,7 @@ fn who_may_not_ask_is_told_so_though_the_node_takes_nothing_more() {
     assert_eq!(user.start(order()).now_or_never().map(|told| told.err()), Some(Some(AskError::Stopped)));
 }
 
+/// Invariant 1.
 #[test]
 fn the_store_is_read_by_right_too() {
     let (door, _arriving) = Door::new("the store");

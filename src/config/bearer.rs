@@ -1,16 +1,17 @@
-//! `[[bearer]]`: what carries a node's links. In order: of the rules that match a connection the first wins.
+//! `[[bearer]]`: what carries a node's links. The order matters: the first bearer whose rule matches a connection
+//! carries it.
 //!
 //! ```toml
 //! [[bearer]]
 //! name = "modem"
 //! class = "cellular"
 //! match = { interface = "wwan0" }
-//! price = 2.5                              # units of money a MB
+//! price = 2.5                              # units of money per MB
 //! rate = "5Mbit/s"
 //! quota = { bytes = "500MB", every = "30d" }
 //! windows = [{ from = "02:00", until = "04:00", days = ["sat", "sun"] }]
-//! setup = "20s"                            # each half of a connection's set-up; by class if not said
-//! keep_alive = "10m"                       # rest before a link is pinged; rare on metered bearers if not said
+//! setup = "20s"                            # for each half of a connection's set-up; default: by class
+//! keep_alive = "10m"                       # idle time before a link is pinged; longer by default if metered
 //! ```
 
 use super::quantity::{Bytes, Kilobits, Minute, Money};
@@ -22,66 +23,68 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// One bearer.
+/// A bearer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Bearer {
-    /// For people.
+    /// Its name, for people.
     pub name: String,
     /// `ethernet`, `wifi`, `cellular`, `satellite`, `lora`, `sms` or `serial`.
     pub class: lsa::Bearer,
-    /// Which connections go over it; all if nothing is given.
+    /// The connections that it carries; all of them if no condition is given.
     #[serde(default, rename = "match")]
     pub matching: Match,
-    /// Units of money a MB (10⁶ bytes).
+    /// Price in units of money per megabyte (10⁶ bytes).
     #[serde(default)]
     pub price: Money,
-    /// Millijoules a MB.
+    /// Energy in millijoules per megabyte.
     #[serde(default)]
     pub energy: u32,
-    /// Largest packet, in bytes.
+    /// Size of the largest packet, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtu: Option<Bytes>,
-    /// Kilobits a second.
+    /// Data rate in kilobits per second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<Kilobits>,
-    /// What may be spent.
+    /// How many bytes may be sent and received in a period; `None` for no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quota: Option<Quota>,
     /// When it may be used; always if there are none.
     #[serde(default, deserialize_with = "few", skip_serializing_if = "Vec::is_empty")]
     pub windows: Vec<OpenWindow>,
-    /// Whether bytes count there, so that less is said over it; if its price is more than 0, unless said otherwise.
+    /// Whether traffic costs money or is limited, so that less is sent over it. If absent, it is metered if its price
+    /// is not 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metered: Option<bool>,
-    /// How long each half of a connection's set-up may take; by its class unless said otherwise.
+    /// How long each half of a connection's set-up may take. If absent, its class decides.
     #[serde(default, with = "optional_span", skip_serializing_if = "Option::is_none")]
     pub setup: Option<Duration>,
-    /// How long a link rests before it is pinged; 30 s, and 10 min on metered bearers, unless said otherwise.
+    /// How long a link is idle before it is pinged. If absent, 30 s; 10 min on metered bearers. Over QUIC, 15 s, and
+    /// 100 s on metered bearers.
     #[serde(default, with = "optional_span", skip_serializing_if = "Option::is_none")]
     pub keep_alive: Option<Duration>,
 }
 
-/// Conditions, all of which must hold.
+/// Conditions on a connection, all of which must hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Match {
-    /// Networks in one of which one end lies: `10.7.0.0/16`.
+    /// Networks, one of which must contain the address of an end of the connection: `10.7.0.0/16`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<Network>,
-    /// `tcp`, `quic`.
+    /// Transports, one of which the connection must use: `tcp`, `quic`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub transports: Vec<Transport>,
-    /// Name of the network interface: `wwan0`.
+    /// Name of the network interface that it must use: `wwan0`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interface: Option<String>,
 }
 
-/// A network, or one address.
+/// A network, or a single address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network(pub IpNet);
 
-/// What connections use.
+/// The transport of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Transport {
@@ -91,27 +94,27 @@ pub enum Transport {
     Quic,
 }
 
-/// So much in so long a time.
+/// A number of bytes per period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Quota {
-    /// Bytes, of both directions.
+    /// Bytes sent and received in a period.
     pub bytes: Bytes,
-    /// A time: `30d`.
+    /// Length of the period: `30d`.
     #[serde(with = "span")]
     pub every: Duration,
 }
 
-/// When a bearer may be used, in UTC.
+/// A window of time in which a bearer may be used, in UTC.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OpenWindow {
-    /// It opens then.
+    /// When it opens.
     #[serde(deserialize_with = "begins")]
     pub from: Minute,
-    /// It closes then; the next day, if that is not later.
+    /// When it closes; on the next day if this is not later than the opening.
     pub until: Minute,
-    /// Days on which it opens; all if none is given.
+    /// Days of the week on which it opens; all if none is given.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub days: Vec<Day>,
 }
@@ -130,12 +133,12 @@ pub enum Day {
     Sun,
 }
 
-/// A node's bearers, in order.
+/// Builds a node's bearers from their settings, in order.
 pub fn bearers(settings: &[Bearer]) -> Bearers {
     Bearers::new(settings.iter().map(|bearer| (bearer.profile(), bearer.rule())))
 }
 
-/// Takes as many bearers as a node can have.
+/// Deserializes bearers, at most [`MAX_BEARERS`], with distinct names.
 pub(super) fn bounded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Bearer>, D::Error> {
     let bearers = Vec::<Bearer>::deserialize(deserializer)?;
     if bearers.len() > MAX_BEARERS {
@@ -224,7 +227,7 @@ impl Serialize for Network {
     }
 }
 
-/// A span of time that is not nothing.
+/// A duration that is not zero.
 mod span {
     use super::{Deserialize, Deserializer, Duration, Serializer, de};
 
@@ -239,7 +242,7 @@ mod span {
     }
 }
 
-/// The same, where it may be left out.
+/// An optional duration that is not zero.
 mod optional_span {
     use super::{Deserializer, Duration, Serializer, span};
 

@@ -1,7 +1,7 @@
-//! `lab.toml`: that a node is in a lab, and how it links there.
+//! `lab.toml`: marks a node as one of a lab, and holds its orders about links.
 //!
-//! `m2mesh lab` writes it into its nodes' directories, and nobody else; a node without it takes no orders about links.
-//! A node that has been given new ones writes it anew, so that they hold when it starts again.
+//! Only `m2mesh lab` creates it, in the directories of its nodes; a node without it accepts no orders about links. A
+//! node that is given new orders rewrites the file, so that they are in force again when it restarts.
 
 use super::{ConfigError, explain};
 use crate::gateway::dto::Lab;
@@ -12,7 +12,10 @@ use std::path::Path;
 /// Name of the file in a node's directory.
 pub const FILE: &str = "lab.toml";
 
-/// What a node was told; nothing when it is in no lab.
+/// Reads the orders of a node; `None` if it is in no lab.
+///
+/// # Errors
+/// Fails if the file cannot be read, or if its orders are wrong.
 pub fn load(directory: &Path) -> Result<Option<Lab>, ConfigError> {
     let path = directory.join(FILE);
     match fs::read_to_string(&path) {
@@ -25,7 +28,7 @@ pub fn load(directory: &Path) -> Result<Option<Lab>, ConfigError> {
     }
 }
 
-/// Keeps it, whole or not at all.
+/// Writes the orders atomically.
 pub fn save(directory: &Path, lab: &Lab) -> io::Result<()> {
     let text = toml::to_string(lab).map_err(io::Error::other)?;
     let new = directory.join("lab.toml.new");

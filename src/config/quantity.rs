@@ -1,26 +1,26 @@
 //! Quantities as people write them: `50MB`, `250kbit/s`, `2.5` units of money, `02:00`.
 //!
-//! In a document a number without a unit counts in the unit that the setting's documentation names.
+//! A number without a unit is in the unit that the documentation of the setting names.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// Bytes: a number, or `1500B`, `50MB`, `64KiB`.
+/// Bytes, written as a number, or as `1500B`, `50MB`, `64KiB`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bytes(pub u64);
 
-/// Kilobits a second: a number, or `9600bit/s`, `250kbit/s`, `10Mbit/s`.
+/// Kilobits per second, written as a number, or as `9600bit/s`, `250kbit/s`, `10Mbit/s`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kilobits(pub u32);
 
-/// Micro-units of money, written in units: `3`, `0.25`.
+/// Money in micro-units, written in units: `3`, `0.25`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Money(pub u64);
 
-/// A minute of the day: `02:00`; `24:00` is the midnight that ends it.
+/// Minutes since midnight, written as `02:00`; `24:00` is the midnight at the end of the day.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Minute(pub u16);
 
-/// Bits a second: `64kbit`, `10Mbit/s`, `1 Gbps`, or a number.
+/// Parses a rate in bits per second: `64kbit`, `10Mbit/s`, `1 Gbps`, or a number. `None` if it cannot be parsed.
 pub fn bits(text: &str) -> Option<u64> {
     let (number, unit) = split(text)?;
     let unit = unit.to_ascii_lowercase();
@@ -32,11 +32,11 @@ pub fn bits(text: &str) -> Option<u64> {
         "g" => 1e9,
         _ => return None,
     };
-    // Saturates; whoever takes it says what is too much.
+    // The conversion saturates; the caller rejects what is too large.
     Some((number * scale).round() as u64)
 }
 
-/// Bytes: `50MB`, `64 KiB`, `100B`, or a number.
+/// Parses a number of bytes: `50MB`, `64 KiB`, `100B`, or a number. `None` if it cannot be parsed.
 pub fn bytes(text: &str) -> Option<u64> {
     let (number, unit) = split(text)?;
     let scale = match unit.to_ascii_lowercase().as_str() {
@@ -52,7 +52,7 @@ pub fn bytes(text: &str) -> Option<u64> {
     Some((number * scale).round() as u64)
 }
 
-/// `HH:MM`, from `00:00` to `24:00`.
+/// Parses a time of day, `HH:MM` from `00:00` to `24:00`, as minutes. `None` if it cannot be parsed.
 pub fn minute(text: &str) -> Option<u16> {
     let (hours, minutes) = text.split_once(':')?;
     let two = |digits: &str| match digits.len() == 2 && digits.bytes().all(|digit| digit.is_ascii_digit()) {
@@ -63,14 +63,14 @@ pub fn minute(text: &str) -> Option<u16> {
     (minutes < 60).then_some(hours * 60 + minutes).filter(|minute| *minute <= 24 * 60)
 }
 
-/// A number, not negative, and what follows it.
+/// Splits a text into a non-negative number and the unit that follows it.
 fn split(text: &str) -> Option<(f64, &str)> {
     let end = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
     Some((number.parse().ok()?, unit.trim()))
 }
 
-/// A value as TOML has it.
+/// A value in a TOML document.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Written {
@@ -148,9 +148,9 @@ impl Serialize for Minute {
     }
 }
 
-/// Parts of a unit of money.
+/// Micro-units per unit of money.
 const MICRO: u64 = 1_000_000;
-/// Units whose micro-units a number of 64 bits still holds exactly.
+/// Most units of money: in micro-units, they still fit 64 bits.
 const MOST: f64 = 9e9;
 
 #[cfg(test)]

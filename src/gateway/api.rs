@@ -21,7 +21,7 @@ use axum::response::IntoResponse;
 use axum::routing::{MethodRouter, get, post, put};
 use axum::{Json, Router};
 
-/// All routes: method, path, handler. The OpenAPI description has exactly these.
+/// Returns all routes: method, path, handler. The OpenAPI description has exactly these.
 pub(super) fn routes<R>() -> Vec<(Method, &'static str, MethodRouter<Context<R>>)>
 where
     R: Read + Clone + core::marker::Send + Sync + 'static,
@@ -56,7 +56,7 @@ where
     ]
 }
 
-/// The router over them.
+/// Builds the router from the table of routes.
 pub(super) fn router<R>(context: Context<R>) -> Router
 where
     R: Read + Clone + core::marker::Send + Sync + 'static,
@@ -118,7 +118,7 @@ pub(super) async fn request<R>(
     outcome(context.caller.ask(Command::Request { send, service }).await.map_err(broken)?).map(Json)
 }
 
-/// Publishes one message to all who listen to a topic.
+/// Publishes one message to everybody who subscribes to a topic.
 #[utoipa::path(post, path = "/v1/publish", request_body = PublishBody, responses(
     (status = 200, description = "To how many neighbours it went, or how many devices have confirmed it", body = Outcome),
     (status = "default", description = "It was not accepted", body = ErrorBody),
@@ -133,7 +133,7 @@ pub(super) async fn publish<R>(
     outcome(context.caller.ask(command).await.map_err(broken)?).map(Json)
 }
 
-/// Answers a call of an offer, once.
+/// Answers a call to a service offered here, once.
 #[utoipa::path(post, path = "/v1/calls/{id}", request_body = AnswerBody,
     params(("id" = u64, Path, description = "The call's number")),
     responses(
@@ -156,7 +156,7 @@ pub(super) async fn answer<R>(
     done(context.caller.ask(Command::Respond { call, answer }).await?)
 }
 
-/// A page of the inbox.
+/// Returns a page of the inbox.
 #[utoipa::path(get, path = "/v1/inbox", params(InboxQuery), responses(
     (status = 200, description = "Messages in order", body = InboxPage),
     (status = "default", description = "The inbox cannot be read", body = ErrorBody),
@@ -181,7 +181,9 @@ where
     Ok(Json(page.await?))
 }
 
-/// Makes a consumer with a cursor of its own: what lies in the inbox and what comes stays until it has consumed it.
+/// Creates a consumer with a read position of its own.
+///
+/// Messages in the inbox, and those that come later, stay there until it has consumed them.
 #[utoipa::path(post, path = "/v1/inbox/consumers", request_body = ConsumerBody, responses(
     (status = 200, description = "It is there, now or since before", body = Done),
     (status = "default", description = "It was not accepted", body = ErrorBody),
@@ -194,7 +196,9 @@ pub(super) async fn make_consumer<R>(
     done(context.caller.ask(Command::MakeConsumer { consumer }).await?)
 }
 
-/// Consumes messages of the inbox: they may go.
+/// Consumes messages of the inbox.
+///
+/// They are removed once every consumer has consumed them.
 #[utoipa::path(post, path = "/v1/inbox/consume", request_body = ConsumeBody, responses(
     (status = 200, description = "They will not come again, unless the node crashes before that is durable", body = Done),
     (status = "default", description = "It was not accepted", body = ErrorBody),
@@ -207,7 +211,7 @@ pub(super) async fn consume<R>(
     done(context.caller.ask(Command::Consume { consumer, up_to, durable }).await?)
 }
 
-/// Forgets a consumer: nothing stays for it any more.
+/// Removes a consumer: no message is kept for it any more.
 #[utoipa::path(post, path = "/v1/inbox/forget", request_body = ForgetBody, responses(
     (status = 200, description = "It is forgotten", body = Done),
     (status = "default", description = "There is none of that name", body = ErrorBody),
@@ -220,7 +224,7 @@ pub(super) async fn forget<R>(
     done(context.caller.ask(Command::Forget { consumer }).await?)
 }
 
-/// A page of the event log.
+/// Returns a page of the event log.
 #[utoipa::path(get, path = "/v1/log", params(LogQuery), responses(
     (status = 200, description = "Records in order", body = LogPage),
     (status = "default", description = "The event log cannot be read", body = ErrorBody),
@@ -238,7 +242,7 @@ where
     Ok(Json(pages::off_thread(reader, move |reader| pages::log_page(reader, &query)).await?))
 }
 
-/// Verifies the event log's chain of hashes.
+/// Verifies the hash chain of the event log.
 #[utoipa::path(get, path = "/v1/log/verify", responses(
     (status = 200, description = "Whether it is intact, else the first bad record", body = LogVerdict),
     (status = "default", description = "The event log cannot be read", body = ErrorBody),
@@ -251,7 +255,7 @@ where
     Ok(Json(pages::off_thread(reader, |reader| pages::verify_log(reader)).await?))
 }
 
-/// What the node is.
+/// Returns the state of the node.
 #[utoipa::path(get, path = "/v1/status", responses(
     (status = 200, description = "What the node is", body = Status),
     (status = "default", description = "It cannot be told", body = ErrorBody),
@@ -263,7 +267,7 @@ pub(super) async fn status<R>(State(context): State<Context<R>>) -> Result<Json<
     }
 }
 
-/// All that the node measures and counts, for a monitoring system.
+/// Returns everything that the node measures and counts, for a monitoring system.
 #[utoipa::path(get, path = "/v1/metrics", responses(
     (status = 200, description = "Gauges and counters in Prometheus' text format, version 0.0.4",
         content_type = "text/plain", body = String),
@@ -275,7 +279,7 @@ pub(super) async fn metrics<R>(State(context): State<Context<R>>) -> Result<impl
     Ok(([(CONTENT_TYPE, EXPOSITION)], expose(&status.samples())))
 }
 
-/// The node's neighbours.
+/// Returns the neighbours of the node.
 #[utoipa::path(get, path = "/v1/peers", responses(
     (status = 200, description = "One a link", body = Vec<Peer>),
     (status = "default", description = "It cannot be told", body = ErrorBody),
@@ -287,7 +291,7 @@ pub(super) async fn peers<R>(State(context): State<Context<R>>) -> Result<Json<V
     }
 }
 
-/// Links as the router sees them.
+/// Returns the links as the router sees them.
 #[utoipa::path(get, path = "/v1/links", responses(
     (status = 200, description = "One a link", body = Vec<LinkView>),
     (status = "default", description = "It cannot be told", body = ErrorBody),
@@ -299,7 +303,7 @@ pub(super) async fn links<R>(State(context): State<Context<R>>) -> Result<Json<V
     }
 }
 
-/// What the router holds: routers, routes in use, hops in doubt.
+/// Returns what the router knows: routers of the area, routes in use, hops in doubt.
 #[utoipa::path(get, path = "/v1/routes", responses(
     (status = 200, description = "What it holds", body = RoutesView),
     (status = "default", description = "It cannot be told", body = ErrorBody),
@@ -311,7 +315,7 @@ pub(super) async fn routes_view<R>(State(context): State<Context<R>>) -> Result<
     }
 }
 
-/// The way to a device, what else there is, and why.
+/// Returns the route to a device, the other candidates, and the reasons for the choice.
 #[utoipa::path(get, path = "/v1/route", params(RouteQuery), responses(
     (status = 200, description = "The way", body = RouteView),
     (status = "default", description = "It cannot be told", body = ErrorBody),
@@ -327,7 +331,7 @@ pub(super) async fn way<R>(
     }
 }
 
-/// Whom this device can address.
+/// Returns the devices that this device can address.
 #[utoipa::path(get, path = "/v1/contacts", responses(
     (status = 200, description = "One a contact card", body = Vec<Contact>),
     (status = "default", description = "It cannot be told", body = ErrorBody),
@@ -339,7 +343,7 @@ pub(super) async fn contacts<R>(State(context): State<Context<R>>) -> Result<Jso
     }
 }
 
-/// How this node of a lab links.
+/// Returns the orders of this node in a lab.
 #[utoipa::path(get, path = "/v1/lab", responses(
     (status = 200, description = "What the node is told", body = Lab),
     (status = 404, description = "The node is not in a lab", body = ErrorBody),
@@ -349,7 +353,9 @@ pub(super) async fn lab<R>(State(context): State<Context<R>>) -> Result<Json<Lab
     lab_reply(context.caller.ask(Command::Lab).await?)
 }
 
-/// Tells this node of a lab how to link, all of it anew; it holds at once, and when the node starts again.
+/// Replaces the orders of this node in a lab.
+///
+/// They are in force at once, and again when the node restarts.
 #[utoipa::path(put, path = "/v1/lab", request_body = Lab, responses(
     (status = 200, description = "What the node is told now", body = Lab),
     (status = 404, description = "The node is not in a lab", body = ErrorBody),
@@ -364,7 +370,7 @@ pub(super) async fn set_lab<R>(
     lab_reply(context.caller.ask(Command::SetLab(Box::new(orders))).await?)
 }
 
-/// For what ends in an outcome.
+/// Converts an error of a request that ends in an outcome.
 fn broken(error: AskError) -> ApiError {
     ApiError::from(error).break_off()
 }
@@ -376,7 +382,7 @@ fn lab_reply(reply: Reply) -> Result<Json<Lab>, ApiError> {
     }
 }
 
-/// The outcome in a final reply.
+/// Returns the outcome in a final reply.
 pub(super) fn outcome(reply: Reply) -> Result<Outcome, ApiError> {
     match reply {
         Reply::Outcome(outcome) => Ok(outcome.into()),
@@ -396,7 +402,7 @@ fn done(reply: Reply) -> Result<Json<Done>, ApiError> {
     }
 }
 
-/// An application's name for a message, at most [`MAX_ID`] bytes.
+/// Derives the id of a message from the application's name for it, which has at most [`MAX_ID`] bytes.
 pub(super) fn send_id(text: &str) -> Result<SendId, ApiError> {
     match text.len() {
         1..=MAX_ID => {
@@ -407,7 +413,7 @@ pub(super) fn send_id(text: &str) -> Result<SendId, ApiError> {
     }
 }
 
-/// A device's name; what is not one cannot be a contact either.
+/// Parses a device's name. Text that is not a valid name is reported as an unknown contact.
 pub(super) fn name(text: &str) -> Result<Name, ApiError> {
     Name::new(text).map_err(|error| match text {
         "" => ApiError::Request(error.to_string()),
@@ -419,9 +425,9 @@ fn bytes(payload: Option<String>, payload_base64: Option<String>) -> Result<Vec<
     Payload { payload, payload_base64 }.into_bytes().map_err(ApiError::Request)
 }
 
-/// Longest id of a message, in bytes.
+/// Longest name that an application may give a message, in bytes.
 const MAX_ID: usize = 128;
-/// Entries of a page when nothing is said.
+/// Entries of a page unless the query says otherwise.
 pub(super) const DEFAULT_PAGE: usize = 100;
 /// Most entries of a page.
 pub(super) const MAX_PAGE: usize = 1_000;

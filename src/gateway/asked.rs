@@ -1,4 +1,4 @@
-//! What a question names must exist: who misspells a sender or a kind of event would otherwise hear of nothing, for ever.
+//! Checks that the sender or kind named in a query exists: a misspelled one would otherwise silently yield no results.
 
 use super::api::name;
 use super::dto::LogQuery;
@@ -8,7 +8,7 @@ use crate::engine::api::Refused;
 use crate::event_log::Event;
 use crate::id::Name;
 
-/// The sender that is asked for, who must be a contact: only contacts send.
+/// Parses the sender asked for, and checks that it is a contact, since only contacts can send.
 pub(super) async fn sender<R: Clone>(caller: &Caller<R>, from: Option<&str>) -> Result<Option<Name>, ApiError> {
     let Some(from) = from else { return Ok(None) };
     let sender = name(from)?;
@@ -25,7 +25,7 @@ pub(super) async fn sender<R: Clone>(caller: &Caller<R>, from: Option<&str>) -> 
     }))
 }
 
-/// The kind of events that is asked for; `unknown` are those of a later version.
+/// Checks the kind of event asked for. `unknown` stands for the kinds of later versions.
 pub(super) fn kind(query: &LogQuery) -> Result<(), ApiError> {
     let Some(kind) = &query.kind else { return Ok(()) };
     if kind == "unknown" || Event::NAMES.contains(&kind.as_str()) {
@@ -39,7 +39,7 @@ pub(super) fn kind(query: &LogQuery) -> Result<(), ApiError> {
     )))
 }
 
-/// The name that is spelled nearly so.
+/// Returns the known name that is spelled most like `name`, if it is similar enough.
 fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
     let near = known.map(|known| (strsim::damerau_levenshtein(name, known), known)).min();
     near.filter(|(distance, known)| *distance <= known.len() / 3 + 1).map(|(_, known)| known.to_owned())

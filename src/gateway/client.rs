@@ -1,6 +1,6 @@
-//! The other end of the socket: what the command line, and any Rust program on this machine, asks of a node.
+//! A client of the local API: what the command line, and any Rust program on this machine, uses to talk to a node.
 //!
-//! One connection a request. Dropping an answer closes its connection, and the node hears of it.
+//! Each request has its own connection. Dropping an answer closes its connection, and the node notices.
 
 use super::SOCKET;
 use super::dto::Done;
@@ -18,47 +18,47 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::net::UnixStream;
 
-/// A node's local API, by the node's directory.
+/// The local API of the node in a directory. Every request may fail with any [`ClientError`].
 #[derive(Clone, Debug)]
 pub struct Client {
     directory: PathBuf,
 }
 
-/// Why a request brought no answer.
+/// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// Nobody listens there.
+    /// No node listens in the directory.
     #[error("no node runs in {}", .0.display())]
     NotRunning(PathBuf),
-    /// The socket cannot be reached.
+    /// The socket cannot be connected to.
     #[error("cannot reach the node at {}: {error}", .path.display())]
     Connect {
-        /// The socket.
+        /// Path of the socket.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         error: io::Error,
     },
-    /// The node said no.
+    /// The node answered with an error.
     #[error("{}", .0.error)]
     Api(ErrorBody),
-    /// It runs, and says nothing.
+    /// The node runs, but does not answer.
     #[error("the node in {} has not answered for {seconds} s", .directory.display())]
     Silent {
-        /// Its directory.
+        /// The node's directory.
         directory: PathBuf,
-        /// How long it was waited for.
+        /// How long its answer was waited for, in seconds.
         seconds: u64,
     },
-    /// The connection broke.
+    /// The connection ended before the answer was complete.
     #[error("the connection to the node broke: {0}")]
     Broken(String),
-    /// The answer is not what this version expects.
+    /// The answer cannot be parsed.
     #[error("the node's answer cannot be read: {0}")]
     Answer(String),
 }
 
 impl Client {
-    /// For the node in `directory`, running or not.
+    /// A client of the node in `directory`, whether or not it runs.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
         Self { directory: directory.into() }
     }
@@ -68,13 +68,13 @@ impl Client {
         &self.directory
     }
 
-    /// `GET` with a query made of the fields of `query`. What is asked so the node can answer from what it knows, so that
-    /// it is waited for [`PATIENCE`] long.
+    /// Sends a `GET` request whose query is made of the fields of `query`. For questions that the node can answer at
+    /// once: it fails after [`PATIENCE`] without an answer.
     pub async fn get<T: DeserializeOwned>(&self, path: &str, query: &impl Serialize) -> Result<T, ClientError> {
         self.ask(&target(path, query)?).await?.whole().await
     }
 
-    /// The same for what is no JSON but text.
+    /// Sends a `GET` request whose answer is text instead of JSON. It fails after [`PATIENCE`] as [`Self::get`] does.
     pub async fn text(&self, path: &str) -> Result<String, ClientError> {
         self.ask(path).await?.text().await
     }
@@ -86,7 +86,8 @@ impl Client {
         }
     }
 
-    /// The same where the node may have much to read first: it is waited for as long as it takes.
+    /// Sends a `GET` request as [`Self::get`] does, but without a time-out: the node may have much to read before it
+    /// answers.
     pub async fn get_patiently<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -95,12 +96,12 @@ impl Client {
         self.call(Method::GET, &target(path, query)?, None, Body::empty()).await?.whole().await
     }
 
-    /// `POST` of JSON.
+    /// Sends a `POST` request with a body of JSON.
     pub async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, ClientError> {
         self.hand_in(Method::POST, path, body).await
     }
 
-    /// `PUT` of JSON.
+    /// Sends a `PUT` request with a body of JSON.
     pub async fn put<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, ClientError> {
         self.hand_in(Method::PUT, path, body).await
     }
@@ -115,7 +116,7 @@ impl Client {
         self.call(method, path, Some("application/json"), Body::from(json)).await?.whole().await
     }
 
-    /// A stream of server-sent events, once it stands.
+    /// Sends a `GET` request that is answered with server-sent events. Returns once the stream has begun.
     pub async fn events(&self, path: &str, query: &impl Serialize) -> Result<Events, ClientError> {
         let answer = self.call(Method::GET, &target(path, query)?, None, Body::empty()).await?;
         let mut events = Events { answer, failed: false };
@@ -125,7 +126,7 @@ impl Client {
         }
     }
 
-    /// Lines out, lines of JSON in; both at the same time.
+    /// Sends lines in a `POST` request that is answered with lines of JSON. Both directions run at the same time.
     pub async fn lines(&self, path: &str, query: &impl Serialize, lines: Body) -> Result<Answers, ClientError> {
         let answer = self.call(Method::POST, &target(path, query)?, Some("application/octet-stream"), lines).await?;
         Ok(Answers { answer })
@@ -166,16 +167,20 @@ impl Client {
     }
 }
 
-/// Server-sent events whose data is JSON.
+/// A stream of server-sent events whose data is JSON.
 #[derive(Debug)]
 pub struct Events {
     answer: Answer,
-    /// Whether the event being read is named `error`.
+    /// Whether the name of the event being read is `error`.
     failed: bool,
 }
 
 impl Events {
-    /// Data of the next event; `None` at the stream's end. Nothing is lost when this is dropped while it waits.
+    /// Waits for the next event and returns its data; `None` at the end of the stream. Cancel-safe: no data is lost if
+    /// the future is dropped while it waits.
+    ///
+    /// # Errors
+    /// Fails on an event named `error`, on data that cannot be parsed, and if the connection breaks.
     pub async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, ClientError> {
         while let Some(line) = self.answer.line().await? {
             if let Some(name) = line.strip_prefix(b"event:") {
@@ -188,14 +193,14 @@ impl Events {
     }
 }
 
-/// Lines of JSON.
+/// A stream of lines of JSON.
 #[derive(Debug)]
 pub struct Answers {
     answer: Answer,
 }
 
 impl Answers {
-    /// The next line; `None` at the end.
+    /// Waits for the next line; `None` at the end.
     pub async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, ClientError> {
         match self.answer.line().await? {
             Some(line) => parse(&line).map(Some),
@@ -204,11 +209,11 @@ impl Answers {
     }
 }
 
-/// An answer being read, with the connection it comes over.
+/// An answer that is being read, with its connection.
 #[derive(Debug)]
 struct Answer {
     body: Incoming,
-    /// Read, and not yet taken.
+    /// Bytes that were read and not yet consumed.
     read: Vec<u8>,
     _connection: Connection,
 }
@@ -232,7 +237,8 @@ impl Answer {
         }
     }
 
-    /// The next line without its end; a last line without one is not whole and not given.
+    /// Returns the next line without its line feed; `None` at the end. A last line without a line feed is incomplete
+    /// and is discarded.
     async fn line(&mut self) -> Result<Option<Vec<u8>>, ClientError> {
         let mut searched = 0;
         loop {
@@ -255,7 +261,7 @@ impl Answer {
     }
 }
 
-/// A task that carries a connection, ended with its answer.
+/// The task that drives a connection; aborted when its answer is dropped.
 #[derive(Debug)]
 struct Connection(tokio::task::JoinHandle<()>);
 
@@ -276,7 +282,7 @@ fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, ClientError> {
     serde_json::from_slice(json).map_err(|error| ClientError::Answer(error.to_string()))
 }
 
-/// A path with the fields of `query` that are there.
+/// A path with the fields of `query` as its query string; fields left out by serde are not in it.
 fn target(path: &str, query: &impl Serialize) -> Result<String, ClientError> {
     let fields = serde_json::to_value(query).map_err(|error| ClientError::Answer(error.to_string()))?;
     let mut target = path.to_owned();
@@ -292,7 +298,7 @@ fn target(path: &str, query: &impl Serialize) -> Result<String, ClientError> {
     Ok(target)
 }
 
-/// Percent-encoding of all but RFC 3986's unreserved characters.
+/// Percent-encodes all bytes except the unreserved characters of RFC 3986.
 pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -304,9 +310,9 @@ pub fn escape(text: &str) -> String {
     out
 }
 
-/// How long a node is waited for that has only to say what it knows. A busy one answers within a second.
+/// How long to wait for an answer that needs no reading. A busy node answers within a second.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// Longest line of an answer, in bytes: the largest payload, each byte escaped as `\u0000`, fits.
+/// Longest line of an answer, in bytes. It fits the largest payload with each byte escaped as `\u0000`.
 const MAX_LINE: usize = 1024 * 1024;
-/// Longest answer that is read whole, in bytes: a page of the inbox with every byte escaped.
+/// Longest answer that is read as a whole, in bytes. It fits a page of the inbox with each byte escaped.
 const MAX_ANSWER: usize = 16 * 1024 * 1024;

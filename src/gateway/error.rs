@@ -1,4 +1,4 @@
-//! What a request is told when it fails: `{"error": what, "hint": what to do next}` under a fitting status.
+//! Errors of the local API: `{"error": what went wrong, "hint": what to do next}` with a suitable HTTP status.
 
 use super::pages::PageError;
 use crate::client::{AskError, Denied, LabRefused};
@@ -28,13 +28,13 @@ pub enum ApiError {
     /// The node did not accept the command.
     #[error(transparent)]
     Refused(#[from] Refused),
-    /// Who asks has no right to it.
+    /// The client lacks the right to it.
     #[error(transparent)]
     Denied(#[from] Denied),
-    /// The node does not take orders for a lab.
+    /// The node did not accept the orders for a lab.
     #[error(transparent)]
     Lab(#[from] LabRefused),
-    /// The request is not one.
+    /// The request is malformed.
     #[error("{0}")]
     Request(String),
     /// The store could not be read.
@@ -46,23 +46,23 @@ pub enum ApiError {
     /// The node stopped before it answered.
     #[error("the node is stopping")]
     Stopping,
-    /// As much is under way as may be.
+    /// As many requests are under way as may be.
     #[error("{limit} requests to this node's API are under way, and no more are served at a time")]
     Crowded {
-        /// How many of the kind are served at a time.
+        /// How many requests of that kind are served at a time.
         limit: usize,
     },
-    /// The request did not come whole in time.
+    /// The request did not arrive completely in time.
     #[error("the request did not come whole within {seconds} s")]
     Slow {
-        /// How long it may take.
+        /// The time that it may take, in seconds.
         seconds: u64,
     },
-    /// The node stopped while something was under way whose end it did not learn: the answer breaks off, as when the
-    /// process is killed.
+    /// The node stopped before it learned the outcome of what was asked. The connection is broken off, as it would be
+    /// if the process were killed.
     #[error("the node is stopping")]
     BrokenOff,
-    /// The node answered with something that does not belong to the question.
+    /// The node's reply does not fit the question.
     #[error("the node gave an answer that does not fit the question")]
     Unexpected,
 }
@@ -135,12 +135,13 @@ impl ApiError {
         }
     }
 
-    /// For what ends in an outcome: that the node stops is none, and must not look like one.
+    /// For requests that end in an outcome: replaces [`Self::Stopping`], since a node that stops has no outcome to
+    /// report.
     pub(super) fn break_off(self) -> Self {
         if matches!(self, Self::Stopping) { Self::BrokenOff } else { self }
     }
 
-    /// As it goes over the socket.
+    /// The body of the answer.
     pub fn body(&self) -> ErrorBody {
         ErrorBody { error: self.to_string(), hint: self.hint().to_owned() }
     }
@@ -155,7 +156,7 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// What a body fails with so that its connection is closed before its end.
+/// An error for a body, so that its connection is closed before the body's end.
 pub(super) fn broken_off() -> io::Error {
     io::Error::new(io::ErrorKind::ConnectionAborted, "the node is stopping")
 }

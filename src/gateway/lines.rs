@@ -1,30 +1,30 @@
-//! Splits a streamed body into lines, holding no more than one line and one chunk.
+//! Splits a streamed body into lines, while holding at most one line and one chunk of the body.
 
 use crate::wire::batch::MAX_PAYLOAD;
 use axum::body::{Body, BodyDataStream, Bytes};
 use futures::StreamExt;
 
-/// Lines of a body, numbered. A line ends with `\n`, which is not part of it; the last may lack it.
+/// The lines of a body, numbered. A line ends with `\n`, which is not part of it and which the last line may lack.
 #[derive(Debug)]
 pub(super) struct Lines {
     body: BodyDataStream,
-    /// Read, and not yet split.
+    /// The part of the last chunk that is not split yet.
     chunk: Bytes,
-    /// What there is of the current line, while it is within its bound.
+    /// The current line so far; empty once the line is longer than a message may be.
     partial: Vec<u8>,
-    /// Length of the current line so far, within its bound or not.
+    /// Length of the current line so far, even if it is too long.
     length: usize,
     /// Number of the next line.
     next: u64,
     ended: bool,
 }
 
-/// A line.
+/// A line of the body.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Line {
-    /// Its bytes.
+    /// Its bytes, without the line feed.
     Whole(Vec<u8>),
-    /// Longer than a message may be: its length.
+    /// The line is longer than a message may be; its length.
     TooLong(usize),
 }
 
@@ -34,7 +34,7 @@ impl Lines {
         Self { body, chunk: Bytes::new(), partial: Vec::new(), length: 0, next: first, ended: false }
     }
 
-    /// The next line. A body that was cut off ends before its unfinished line.
+    /// Returns the number of the next line, and the line. A body that was cut off ends before its incomplete line.
     pub(super) async fn next(&mut self) -> Option<(u64, Line)> {
         while !self.ended {
             if let Some(at) = self.chunk.iter().position(|byte| *byte == b'\n') {

@@ -1,21 +1,23 @@
-//! Listening: the one place where the local API opens a socket for clients, and the rule of who may be let in there.
+//! Listening: the only place where the local API opens a socket for clients, and the rule for who may be admitted
+//! there.
 //!
-//! **The rule.** A client is known by something. At a unix socket of mode 0600 that belongs to the node's user the file system
-//! sees to it: who can connect is that user. Anywhere else, a socket that others can reach or a port of the network, clients
-//! have to show who they are, and a listener that does not ask them is not opened. [`permit`] is that rule, and each socket
-//! passes it after it is bound and before anybody can find it. A tidy rule keeps listeners out of all other files of the gateway.
+//! **The rule.** Each client must be known by something. A client of a unix socket of mode 0600 that belongs to the
+//! node's user is known by the file system: only that user can connect. Anywhere else, at a socket that others can
+//! reach or a port of the network, clients have to show who they are, and a listener that does not ask for it is not
+//! opened. [`permit`] is that rule. Each socket must pass it after it is bound and before anybody can find it. A tidy
+//! rule keeps listeners out of all other files of the gateway.
 //!
 //! Steps of binding `DIR/api.sock`
-//! 1. If something answers there, a node runs: refuse.
-//! 2. Make `DIR/.api`, mode 0700, after removing what a crash left of it.
-//! 3. Bind `DIR/.api/s` and set its mode to 0600: nobody else can reach into the directory meanwhile.
-//! 4. Hold what the file system says of it against the rule.
-//! 5. Rename it to `DIR/api.sock`, which replaces the socket of a dead process in the same instant.
+//! 1. If a process answers there, a node runs: refuse.
+//! 2. Remove `DIR/.api` if a crash has left it, and make it again with mode 0700.
+//! 3. Bind `DIR/.api/s` and set its mode to 0600; meanwhile no other user can reach into the directory.
+//! 4. Check the file's metadata against the rule.
+//! 5. Rename it to `DIR/api.sock`, which replaces the socket of a dead process atomically.
 //! 6. Remove `DIR/.api`.
 //!
 //! Invariants
-//! 1. The socket is never reachable by another user, not even between binding it and setting its mode.
-//! 2. Whoever is let in without showing who it is has come by a socket that only the node's user can open.
+//! 1. A client that does not show who it is can be admitted only through a socket that only the node's user can open.
+//! - No other user can reach the socket at any time, even between binding it and setting its mode.
 
 use super::SOCKET;
 use std::fs;
@@ -24,37 +26,40 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use tokio::net::{UnixListener, UnixStream};
 
-/// Where clients come in.
+/// A place where clients can connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// A unix socket, as the file system has it.
+    /// A unix socket, as described by the file system.
     Socket {
-        /// Its permissions.
+        /// Its permission bits, with setuid, setgid and sticky bit.
         mode: u32,
-        /// Whether it belongs to the user that the node runs as.
+        /// Whether it belongs to the effective user of the node.
         own: bool,
     },
     /// A port of the network.
     Port,
 }
 
-/// How it is known who a client is.
+/// How a client shows who it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Authentication {
-    /// By nothing that the client shows.
+    /// It shows nothing.
     None,
-    /// Each client shows who it is before anything else is taken from it.
+    /// Each client shows who it is before anything else is accepted from it.
     Shown,
 }
 
-/// A listener that would let in anybody.
+/// A listener that would admit anybody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "clients that do not show who they are come in by a unix socket of mode 0600 only, which belongs to the node's user"
 )]
 pub struct Open;
 
-/// Whether clients may be let in there.
+/// Checks whether clients may be admitted at a place.
+///
+/// # Errors
+/// Fails if clients show nothing and others than the node's user could connect.
 pub fn permit(place: Place, authentication: Authentication) -> Result<(), Open> {
     match (place, authentication) {
         (_, Authentication::Shown) | (Place::Socket { mode: PRIVATE, own: true }, Authentication::None) => Ok(()),
@@ -62,7 +67,7 @@ pub fn permit(place: Place, authentication: Authentication) -> Result<(), Open> 
     }
 }
 
-/// A socket that clients connect to.
+/// A socket that clients can connect to.
 #[derive(Debug)]
 pub(super) struct Listener {
     listener: UnixListener,
@@ -72,24 +77,24 @@ pub(super) struct Listener {
 /// Why the socket could not be bound.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
-    /// Somebody answers there.
+    /// A process answers at the socket.
     #[error("a node already runs in {}", .0.display())]
     Running(PathBuf),
-    /// The kernel takes 107 bytes.
+    /// The path is longer than the kernel allows, 107 bytes.
     #[error("the path {} is too long for a unix socket; use a shorter directory, or name it from within as `--dir .`", .0.display())]
     TooLong(PathBuf),
     /// The file system refused.
     #[error("cannot bind {}: {error}", .path.display())]
     Io {
-        /// The socket.
+        /// Path of the socket.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         error: io::Error,
     },
 }
 
 impl Listener {
-    /// Binds `directory/api.sock`, mode 0600. Needs a tokio runtime.
+    /// Binds `directory/api.sock` with mode 0600. Needs a tokio runtime.
     pub(super) fn open(directory: &Path) -> Result<Self, BindError> {
         let path = directory.join(SOCKET);
         if path.as_os_str().len() > MAX_SOCKET_PATH {
@@ -104,24 +109,24 @@ impl Listener {
         }
     }
 
-    /// Where it listens.
+    /// Path of the socket.
     pub(super) fn path(&self) -> &Path {
         &self.file.0
     }
 
-    /// The next connection.
+    /// Waits for the next connection.
     pub(super) async fn accept(&self) -> io::Result<UnixStream> {
         self.listener.accept().await.map(|(stream, _)| stream)
     }
 
-    /// Lets nobody in any more. The file goes with what is answered.
+    /// Stops listening. The socket file is removed when the value returned is dropped.
     pub(super) fn close(self) -> SocketFile {
         self.file
     }
 }
 
-/// Binds a socket in `directory` under the name `path`, so that no other user can ever reach it; replaces what is there.
-/// Needs a tokio runtime.
+/// Binds a socket in `directory` with the path `path`, so that no other user can ever reach it. Replaces an existing
+/// socket. Needs a tokio runtime.
 pub(crate) fn bind_privately(directory: &Path, path: &Path) -> io::Result<UnixListener> {
     let private = directory.join(".api");
     match fs::remove_dir_all(&private) {
@@ -139,7 +144,7 @@ pub(crate) fn bind_privately(directory: &Path, path: &Path) -> io::Result<UnixLi
     Ok(listener)
 }
 
-/// Removes the socket when serving ends.
+/// Removes the socket file when it is dropped.
 #[derive(Debug)]
 pub(super) struct SocketFile(PathBuf);
 
@@ -151,15 +156,16 @@ impl Drop for SocketFile {
     }
 }
 
-/// The mode of a socket by which nobody but its owner comes in.
+/// The mode of a socket that only its owner can connect to.
 const PRIVATE: u32 = 0o600;
-/// Longest path of a unix socket on Linux, in bytes, without the closing zero.
+/// Longest path of a unix socket on Linux, in bytes, without the terminating zero.
 const MAX_SOCKET_PATH: usize = 107;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// Invariant 1.
     #[test]
     fn nobody_comes_in_unasked_but_by_a_socket_of_the_nodes_own_user() {
         let socket = |mode, own| Place::Socket { mode, own };

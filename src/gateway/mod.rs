@@ -1,33 +1,35 @@
 //! The local API: HTTP and JSON on a unix socket, for applications on this machine and for the command line.
 //!
-//! A [`Gateway`] listens on `DIR/api.sock`, and whoever comes in there is the local user at the [clients'
-//! door](crate::client). Each request becomes a [command](crate::client::Command) there, if the user may ask it; streams
-//! end when either side lets go. Pages of the inbox and of the event log are not asked of the node: they are read from the
-//! store directly, off the node's thread, by the reader that the door hands out.
+//! A [`Gateway`] listens on `DIR/api.sock`. Whoever connects there is admitted as the local user at the [clients'
+//! door](crate::client). Each request becomes a [command](crate::client::Command) there, if the user has the right to
+//! it; streams end when either side drops them. Pages of the inbox and of the event log are not asked of the node: they
+//! are read from the store directly, off the node's thread, with the reader that the door hands out.
 //!
 //! | file | is |
 //! |-|-|
 //! | [`api`] | routes that answer once |
-//! | [`stream`] | routes that go on: server-sent events, and lines in, lines out |
-//! | `lines` | splits a streamed body |
+//! | [`stream`] | routes that stream: server-sent events, and lines in both directions |
+//! | `lines` | splits a streamed body into lines |
+//! | `asked` | checks the sender or kind that a query names |
 //! | [`pages`] | inbox and event log, read from the store |
-//! | [`dto`] | the JSON of it all; the only types that cross the socket |
-//! | [`error`] | what a request is told when it fails: `{"error", "hint"}` |
+//! | [`dto`] | the JSON types, the only ones that cross the socket |
+//! | [`error`] | the answer to a request that fails: `{"error", "hint"}` |
 //! | [`openapi`] | the description at `GET /openapi.json` |
-//! | [`listen`] | the one place that opens sockets for clients, and the rule of who may come in there |
+//! | [`listen`] | the only place that opens sockets for clients, and the rule for who may connect |
 //! | `serve` | connections: accepted, timed, ended in good order |
-//! | `seats` | how many there may be, and who gives way |
-//! | [`client`] | the other end, for the command line |
+//! | `seats` | how many connections there may be, and which one gives way |
+//! | [`client`] | a client, for the command line |
 //!
 //! Invariants
-//! 1. The socket is never reachable by another user, not even between `bind` and `chmod`.
-//! 2. A request that was cut off cancels what it asked for.
-//! 3. Everything that waits is bounded: connections, requests on their way, lines in flight, replies not yet taken.
-//! 4. Whoever connects is answered: served, or told at once that too much is under way. A client that says nothing keeps
-//!    nobody else out.
+//! 1. Only the node's user can open the socket.
+//! 2. A request that is cut off cancels what it asked for.
+//! 3. Everything that waits is bounded: connections, requests under way, lines in flight, replies not yet taken.
+//! 4. Whoever connects is either served or turned away at once. A client that sends no complete request keeps nobody
+//!    else out.
+//! - No other user can reach the socket at any time, even between `bind` and `chmod`.
 //!
-//! Absent on purpose: authentication (the file mode is it), and any listener that is not a unix socket of that mode: one
-//! would have to ask clients who they are.
+//! Two things are absent on purpose: authentication, since the file's mode takes its place, and any listener other than
+//! a unix socket of that mode, since such a listener would have to ask clients who they are.
 
 pub mod api;
 mod asked;
@@ -50,12 +52,12 @@ pub use serve::Gateway;
 use crate::client::Caller;
 use tokio::sync::watch;
 
-/// What every route works with.
+/// What every route needs.
 #[derive(Clone, Debug)]
 struct Context<R> {
-    /// Who asks, at the clients' door.
+    /// The client, admitted at the door.
     caller: Caller<R>,
-    /// Says when the node stops: streams end then by themselves.
+    /// True once the node stops: streams then end by themselves.
     stopping: watch::Receiver<bool>,
 }
 

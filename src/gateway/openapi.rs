@@ -1,10 +1,10 @@
-//! The description of the API, generated from the handlers and the types of their JSON.
+//! The OpenAPI description of the API, generated from the handlers and the JSON types.
 
 use super::{api, dto, error, stream};
 use axum::Json;
 use utoipa::OpenApi;
 
-/// OpenAPI 3 of every route.
+/// The OpenAPI 3 description of every route.
 #[derive(Debug, OpenApi)]
 #[openapi(
     info(
@@ -55,7 +55,7 @@ use utoipa::OpenApi;
 )]
 pub struct Description;
 
-/// This description.
+/// Returns this description.
 #[utoipa::path(get, path = "/openapi.json", responses((status = 200, description = "OpenAPI 3", body = Object)))]
 pub(super) async fn describe() -> Json<utoipa::openapi::OpenApi> {
     Json(Description::openapi())

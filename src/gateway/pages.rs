@@ -1,7 +1,8 @@
-//! Inbox and event log, read from the store: off the node's thread, in pages of bounded size.
+//! Pages of the inbox and of the event log: read from the store, off the node's thread, and bounded in size.
 //!
-//! The inbox is kept in batches under the number of their first message: a page that starts in the middle of a batch
-//! begins its scan where the longest batch could have begun, and one that starts with a batch, as most do, at once.
+//! The inbox is stored in batches, each under the number of its first message. A page that starts with a batch, as most
+//! do, is read from there; one that starts within a batch is read from the earliest key at which that batch could
+//! begin.
 
 use super::api::{DEFAULT_PAGE, MAX_PAGE};
 use super::dto::{InboxPage, LogPage, LogQuery, LogRecord, LogVerdict, OlderLog};
@@ -13,26 +14,26 @@ use crate::id::Name;
 use crate::wire::{self, DecodeError, batch};
 use std::ops::RangeInclusive;
 
-/// Why a page could not be made.
+/// Why a page could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum PageError {
-    /// The disk did not answer.
+    /// The store could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
     /// A batch of the inbox is damaged.
     #[error("the inbox is damaged after message {after}: {error}")]
     Inbox {
-        /// Number of the last message before it.
+        /// Number of the last message before the damage.
         after: u64,
-        /// What is wrong.
+        /// How the batch is damaged.
         error: DecodeError,
     },
-    /// The thread that read was ended.
+    /// The thread that reads was ended.
     #[error("reading was broken off")]
     BrokenOff,
 }
 
-/// Runs a query where it may block.
+/// Runs a query on a thread that may block.
 pub(super) async fn off_thread<R, T>(
     reader: R,
     query: impl FnOnce(&R) -> Result<T, PageError> + Send + 'static,
@@ -45,7 +46,11 @@ where
     result.map_err(|_| PageError::BrokenOff)?.map_err(ApiError::Page)
 }
 
-/// Messages with these numbers, of `sender` if given. What lies beyond may not be durable yet.
+/// Returns messages with these numbers, only those of `sender` if it is given. Messages beyond the last number may not
+/// be durable yet.
+///
+/// # Errors
+/// Fails if the store cannot be read, or if it is damaged before the first message found.
 pub fn inbox<R: Read + ?Sized>(
     reader: &R,
     numbers: RangeInclusive<u64>,
@@ -81,20 +86,20 @@ pub fn inbox<R: Read + ?Sized>(
         true
     })?;
     match damage {
-        // What comes before the damage is still handed out.
+        // Messages before the damage are still handed out.
         Some(error) if page.messages.is_empty() => Err(PageError::Inbox { after: page.next.saturating_sub(1), error }),
         _ => Ok(page),
     }
 }
 
-/// The page of the log that a query wants.
+/// Returns the page of the log that a query asks for.
 pub fn log_page<R: Read + ?Sized>(reader: &R, query: &LogQuery) -> Result<LogPage, PageError> {
     let limit = query.limit.unwrap_or(DEFAULT_PAGE).clamp(1, MAX_PAGE);
     let numbers = query.after.map_or(1, |after| after.saturating_add(1))..=u64::MAX;
     log(reader, query, numbers, limit)
 }
 
-/// Key from which a scan finds the message of that number.
+/// Returns the key at which a scan has to start to find the message of that number.
 pub fn first_batch<R: Read + ?Sized>(reader: &R, number: u64) -> Result<[u8; 8], ReadError> {
     let key = number.to_be_bytes();
     Ok(match reader.get(Table::Inbox, &key)? {
@@ -103,7 +108,8 @@ pub fn first_batch<R: Read + ?Sized>(reader: &R, number: u64) -> Result<[u8; 8],
     })
 }
 
-/// Records with these numbers that the query wants; its own `after` and `limit` do not count here.
+/// Returns the log records with these numbers that the query selects; `after` and `limit` of the query are ignored
+/// here.
 pub fn log<R: Read + ?Sized>(
     reader: &R,
     query: &LogQuery,
@@ -132,7 +138,7 @@ pub fn log<R: Read + ?Sized>(
         match Entry::select(value, &filter) {
             Ok(Some(entry)) => page.records.push(LogRecord::from(entry)),
             Ok(None) => {}
-            // What is around it is still worth reading.
+            // The records around a damaged one are still of use.
             Err(error) => page.records.push(LogRecord::damaged(number, &error)),
         }
         true
@@ -140,7 +146,7 @@ pub fn log<R: Read + ?Sized>(
     Ok(page)
 }
 
-/// Verifies the event log's chain, while it may be written.
+/// Verifies the hash chain of the event log, even while the log is being written.
 pub fn verify_log<R: Read + ?Sized>(reader: &R) -> Result<LogVerdict, PageError> {
     let head = || reader.get(Table::Meta, HEAD_KEY);
     let verdict = verify::verify_live(head, |each| reader.scan(Table::Log, &[], each))?;
@@ -170,5 +176,5 @@ pub fn verify_log<R: Read + ?Sized>(reader: &R) -> Result<LogVerdict, PageError>
 
 /// Bytes of payload after which a page ends.
 const MAX_PAGE_BYTES: usize = 1024 * 1024;
-/// Entries looked at for one page, fitting or not.
+/// Entries that are examined for one page, whether or not they are selected.
 const MAX_SEEN: usize = 10_000;

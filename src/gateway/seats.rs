@@ -1,15 +1,17 @@
-//! Seats: how many may be connected to the local API, and who gives way when all seats are taken.
+//! Seats: how many clients may be connected to the local API, and which one gives way when all seats are taken.
 //!
-//! A connection takes a seat when it is accepted and keeps it until it ends. The seat is *waiting* until a whole request
-//! has come over it, and again once that is answered; *quick* while a request is answered from what the node knows; *long*
-//! while a request waits for others: a message under way, a stream.
+//! A connection takes a seat when it is accepted and keeps it until it ends. A seat is *waiting* until a complete
+//! request has arrived, and again once the request is answered; it is *quick* while a request is answered from what the
+//! node knows, and *long* while a request waits for others, such as a message under way or a stream.
 //!
-//! Nobody who connects is left hanging. When all seats are taken, one that is waiting is given up for the newcomer: of the
-//! process that has most of them, the one that has waited the longest. When none is waiting, the newcomer is told so. Long
-//! requests get a part of the seats only, and one process half of that part, so that room is left for quick ones.
+//! Nobody who connects is left waiting. When all seats are taken, a waiting one is given up for the newcomer: of the
+//! process that has the most seats, the one that has waited the longest. If no seat is waiting, the newcomer is told
+//! so. Long requests may have only a part of the seats, and one process only half of that part, so that room is left
+//! for quick ones.
 //!
 //! Invariants
-//! 1. At most [`MAX_SEATS`] connections have a seat, of which at most [`MAX_LONG`] are long, [`MAX_LONG_SHARE`] by process.
+//! 1. At most [`MAX_SEATS`] connections have a seat. At most [`MAX_LONG`] seats are long, at most [`MAX_LONG_SHARE`] of
+//!    one process.
 //! 2. A seat with a request under way is never given up.
 
 use super::error::ApiError;
@@ -17,14 +19,15 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
-/// All seats.
+/// The table of all seats.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Seats(Arc<Mutex<Table>>);
 
 #[derive(Debug, Default)]
 struct Table {
     seats: BTreeMap<u64, Taken>,
-    /// Number of the last seat, and of the last change: what has waited the longest has the lowest.
+    /// Number of the last seat taken or last change made; of the waiting seats, the one with the lowest has waited the
+    /// longest.
     turn: u64,
 }
 
@@ -32,34 +35,34 @@ struct Table {
 struct Taken {
     process: i32,
     state: State,
-    /// Dropped when the seat is given up.
+    /// Dropped when the seat is given up, which wakes the connection.
     _stay: oneshot::Sender<()>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// Since this turn.
+    /// No request is under way since this turn.
     Waiting(u64),
     Busy(Manner),
 }
 
-/// What a request is like.
+/// How a request is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Manner {
-    /// Answered from what the node knows.
+    /// From what the node knows.
     Quick,
-    /// Waits for others.
+    /// Only after waiting for others.
     Long,
 }
 
-/// Whoever has a seat; leaves it when dropped.
+/// The seat of a connection; it becomes free when this is dropped.
 #[derive(Debug)]
 pub(super) struct Seat {
     at: Place,
     given_up: oneshot::Receiver<()>,
 }
 
-/// Which seat it is.
+/// A reference to a seat.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
     seats: Seats,
@@ -71,7 +74,7 @@ pub(super) struct Place {
 pub(super) struct Duty(Place);
 
 impl Seats {
-    /// A seat for a connection of a process; `None` when every seat has a request under way.
+    /// Takes a seat for a connection of a process; `None` if every seat has a request under way.
     pub(super) fn take(&self, process: i32) -> Option<Seat> {
         let mut table = self.table();
         if table.seats.len() >= MAX_SEATS {
@@ -105,7 +108,7 @@ impl Table {
         waiting.min().map(|(_, _, number)| number)
     }
 
-    /// Long requests under way, and those of one process.
+    /// The number of long requests under way, and how many of them are of one process.
     fn long(&self, process: i32) -> (usize, usize) {
         let long = || self.seats.values().filter(|taken| taken.state == State::Busy(Manner::Long));
         (long().count(), long().filter(|taken| taken.process == process).count())
@@ -113,14 +116,14 @@ impl Table {
 }
 
 impl Seat {
-    /// Which it is.
+    /// A reference to this seat.
     pub(super) fn place(&self) -> Place {
         self.at.clone()
     }
 
-    /// Ready when it is given up for a newcomer.
+    /// Ready when the seat is given up for a newcomer.
     pub(super) async fn given_up(&mut self) {
-        // The other end is never used, only dropped.
+        // The other end is only ever dropped.
         let _ = (&mut self.given_up).await;
     }
 }
@@ -132,7 +135,10 @@ impl Drop for Seat {
 }
 
 impl Place {
-    /// Begins a request, which has come whole or is to be read as it comes.
+    /// Begins a request. Its body has arrived completely, or is a stream.
+    ///
+    /// # Errors
+    /// Fails if the seat was given up, or if too many long requests are under way.
     pub(super) fn begin(&self, manner: Manner) -> Result<Duty, ApiError> {
         let mut table = self.seats.table();
         let Some(process) = table.seats.get(&self.number).map(|taken| taken.process) else {
@@ -157,18 +163,18 @@ impl Drop for Duty {
         let mut table = self.0.seats.table();
         table.turn += 1;
         let turn = table.turn;
-        // It may be gone with its connection.
+        // The seat may be gone, together with its connection.
         if let Some(taken) = table.seats.get_mut(&self.0.number) {
             taken.state = State::Waiting(turn);
         }
     }
 }
 
-/// Connections served at a time.
+/// Connections served at a time. Drop policy: a waiting connection is closed, else the newcomer is refused.
 pub(super) const MAX_SEATS: usize = 256;
-/// Requests at a time that wait for others: messages under way, streams.
+/// Long requests at a time: messages under way, and streams. Drop policy: further ones are refused.
 pub(super) const MAX_LONG: usize = 192;
-/// Of these, those of one process.
+/// Long requests of one process at a time. Drop policy: further ones are refused.
 pub(super) const MAX_LONG_SHARE: usize = 96;
 
 #[cfg(test)]
@@ -176,6 +182,7 @@ mod tests {
     use super::*;
     use futures::FutureExt;
 
+    /// Invariant 2.
     #[test]
     fn a_newcomer_gets_the_seat_that_the_greediest_process_misses_least() {
         let seats = Seats::default();
@@ -192,6 +199,7 @@ mod tests {
         drop(newcomer);
     }
 
+    /// Invariants 1 and 2.
     #[test]
     fn a_request_under_way_is_never_given_up() {
         let seats = Seats::default();
@@ -202,6 +210,7 @@ mod tests {
         assert!(seats.take(2).is_some());
     }
 
+    /// Invariant 1.
     #[test]
     fn long_requests_leave_room_for_quick_ones_and_one_process_for_others() {
         let seats = Seats::default();

@@ -1,16 +1,16 @@
 //! Serving: connections to the local API are accepted, timed, and ended in good order.
 //!
-//! Each connection is a task with a seat ([`seats`](super::seats)). It ends when its client leaves, when no request's head
-//! has come whole within [`HEAD_TIME`], counted from the end of the one before, when its seat is given up, or when serving
-//! stops. A body that is read whole has [`BODY_TIME`]. When no seat can be had, the connection is answered at once with
-//! what is the matter.
+//! Each connection is a task with a seat ([`seats`](super::seats)). It ends when its client leaves, when the head of a
+//! request has not arrived within [`HEAD_TIME`] of the end of the previous one, when its seat is given up, or when
+//! serving stops. A body that is read as a whole has to arrive within [`BODY_TIME`]. If there is no seat, the
+//! connection is answered at once with an error that says so, or closed if many others are being answered so.
 //!
-//! A route is one of three manners: answered from what the node knows; waits for others, once its body is there; or goes
-//! on, its body or its answer being a stream.
+//! A route is served in one of three ways: it is answered from what the node knows; it waits for others once its body
+//! has arrived; or it is a stream, with a body or an answer that goes on.
 //!
 //! Invariants
-//! 1. Accepting never waits for anything but the system: a client that says nothing keeps nobody else out.
-//! 2. A request counts as under way from when it is whole until its answer is made; a stream until it ends.
+//! 1. Accepting waits for the operating system only: a client that sends nothing keeps nobody else out.
+//! 2. A request counts as under way from its complete arrival until its answer is made; a stream counts until it ends.
 
 use super::api;
 use super::error::ApiError;
@@ -41,25 +41,28 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-/// A bound socket, not yet served.
+/// A bound socket that is not served yet.
 #[derive(Debug)]
 pub struct Gateway {
     listener: Listener,
 }
 
 impl Gateway {
-    /// Binds `directory/api.sock`, mode 0600. Needs a tokio runtime.
+    /// Binds `directory/api.sock` with mode 0600. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// Fails if a node answers there, if the path is too long, or if the file system refuses.
     pub fn bind(directory: &Path) -> Result<Self, BindError> {
         Listener::open(directory).map(|listener| Self { listener })
     }
 
-    /// Where it listens.
+    /// Path of the socket.
     pub fn path(&self) -> &Path {
         self.listener.path()
     }
 
-    /// Answers requests until `shutdown` is ready; then ends streams, finishes what is under way, for a short time, and
-    /// removes the socket.
+    /// Answers requests until `shutdown` is ready. Then it ends streams, gives requests under way a short time to
+    /// finish, and removes the socket.
     pub async fn serve<R>(self, door: Door<R>, shutdown: impl Future<Output = ()> + Send + 'static)
     where
         R: Read + Clone + Send + Sync + 'static,
@@ -72,7 +75,8 @@ impl Gateway {
     }
 }
 
-/// Serves until `shutdown` is ready, then says so by `stopping`, and ends what is under way within [`GRACE`].
+/// Serves until `shutdown` is ready, then announces that by `stopping`, and lets requests under way finish within
+/// [`GRACE`].
 async fn until(
     shutdown: impl Future<Output = ()>,
     listener: Listener,
@@ -107,13 +111,13 @@ async fn until(
     drop(file);
 }
 
-/// The next connection.
+/// Waits for the next connection.
 async fn accept(listener: &Listener) -> UnixStream {
     loop {
         match listener.accept().await {
             Ok(stream) => return stream,
             Err(error) => {
-                // The process has as many files open as it may, or the client has left: neither ends serving.
+                // The process has reached its limit of open files, or the client has left: neither ends serving.
                 tracing::warn!(%error, "a connection to the local API could not be accepted");
                 sleep(ACCEPT_AGAIN).await;
             }
@@ -121,7 +125,7 @@ async fn accept(listener: &Listener) -> UnixStream {
     }
 }
 
-/// The number of the process at the other end; 0 if the system does not say.
+/// The id of the process at the other end; 0 if the operating system does not tell it.
 fn process_of(stream: &UnixStream) -> i32 {
     stream.peer_cred().ok().and_then(|credentials| credentials.pid()).unwrap_or(0)
 }
@@ -158,7 +162,8 @@ async fn attend(stream: UnixStream, mut seat: Seat, router: Router, mut stopped:
     }
 }
 
-/// Says that there is no room, and stays a moment, so that the client reads it before it sees the connection end.
+/// Answers that there is no room, and keeps the connection open for a moment, so that the client reads the answer
+/// before the connection ends.
 async fn turn_away(mut stream: UnixStream) {
     let error = ApiError::Crowded { limit: super::seats::MAX_SEATS };
     let response = error.into_response();
@@ -181,7 +186,7 @@ async fn turn_away(mut stream: UnixStream) {
     }
 }
 
-/// A handler that keeps its connection's seat while a request is under way.
+/// A handler that marks its connection's seat as busy while a request is under way.
 pub(super) fn seated<S>(path: &str, handler: MethodRouter<S>) -> MethodRouter<S>
 where
     S: Clone + Send + Sync + 'static,
@@ -214,7 +219,7 @@ async fn goes_on(request: Request, next: Next) -> Result<Response, ApiError> {
     Ok(response.map(|body| Body::new(Held { body, _duty: duty })))
 }
 
-/// An answer that keeps its seat until it ends.
+/// A body that keeps its seat busy until it ends.
 struct Held {
     body: Body,
     _duty: Option<Duty>,
@@ -237,9 +242,9 @@ impl HttpBody for Held {
     }
 }
 
-/// Routes that wait for others once their body is there.
+/// Routes that wait for others once their body has arrived.
 const WAITS: [&str; 3] = ["/v1/send", "/v1/request", "/v1/publish"];
-/// Routes that go on.
+/// Routes that stream.
 const STREAMS: [&str; 6] = [
     "/v1/send-lines",
     "/v1/publish-lines",
@@ -248,19 +253,19 @@ const STREAMS: [&str; 6] = [
     "/v1/inbox/follow",
     "/v1/log/follow",
 ];
-/// How long a request's head may take, from the moment when the one before was answered.
+/// How long the head of a request may take, counted from the answer to the previous one.
 const HEAD_TIME: Duration = Duration::from_secs(10);
 /// How long the body of a request that is answered once may take.
 const BODY_TIME: Duration = Duration::from_secs(10);
-/// Longest body of a request that is answered once, in bytes: the largest payload, each byte escaped, fits.
+/// Longest body of a request that is answered once, in bytes. It fits the largest payload with each byte escaped.
 const MAX_BODY: usize = 2 * 1024 * 1024;
-/// What a connection holds of what it reads and writes, in bytes.
+/// Bytes that a connection buffers for reading and for writing.
 const MAX_BUFFER: usize = 128 * 1024;
-/// Connections that are told at a time that there is no room; more are just closed.
+/// Connections that are told at a time that there is no room; further ones are closed without an answer.
 const MAX_TURNED_AWAY: usize = 16;
-/// How long they have to read it.
+/// How long a client without a seat has to read its answer.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// How long requests under way may take once the node stops.
 const GRACE: Duration = Duration::from_secs(2);
-/// When to accept again after a failure.
+/// The pause after a failure to accept.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);

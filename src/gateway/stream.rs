@@ -1,16 +1,18 @@
-//! Routes that go on: server-sent events out, and lines in, lines out.
+//! Routes that stream: server-sent events from the node, and lines in both directions.
 //!
-//! **Events.** Each has a name and JSON data. A stream begins with `ready` once it stands, so that whoever waits for
-//! it can go on; `error` (data as of a failed request) ends it early. A comment every 15 s keeps it alive.
+//! **Events.** Each has a name and JSON data. A stream starts with the event `ready` once it has begun, so that a
+//! client can wait for it. An event `error`, with the data of a failed request, ends it early. A comment every 15 s
+//! keeps the connection alive.
 //!
-//! **Subscriptions and offers** come out of the call's replies, with their policies at the bound
-//! ([`replies`](crate::client::replies)). **Inbox and log** are not pushed: the node says how far they reach, and the stream
-//! reads on from the store as fast as its reader takes, so nothing is dropped however slow that is.
+//! **Subscriptions and offers** are the replies of a call, with their policies at the bound
+//! ([`replies`](crate::client::replies)). **Inbox and log** are not pushed: the node says how far they reach, and the
+//! stream reads them from the store as fast as its client accepts them, so nothing is dropped, however slow the client
+//! is.
 //!
-//! **Lines.** Each line of the body is one message, handed to the node in order; at most [`MAX_IN_FLIGHT`] are
-//! under way, then the body is not read further, which holds the sender back. Outcomes are lines of JSON in the
-//! order in which they come. A node that stops has no outcome for what is under way: the answer breaks off, as when the
-//! process is killed, and who named the lines asks again.
+//! **Lines.** Each line of the body is one message, handed to the node in order. While [`MAX_IN_FLIGHT`] of them are
+//! under way, the body is not read further, which slows the sender down. Outcomes are lines of JSON in the order in
+//! which they come. A node that stops has no outcome for the messages under way: the answer is broken off, as it would
+//! be if the process were killed, and a client that has named its lines asks again.
 
 use super::api::{MAX_PAGE, name, outcome, send_id};
 use super::dto::{
@@ -36,7 +38,9 @@ use serde::Serialize;
 use std::collections::VecDeque;
 use std::convert::Infallible;
 
-/// Sends each line of the body to a device. Answers with a line of JSON a message, in the order in which they end.
+/// Sends each line of the body to a device as one message.
+///
+/// The answer has one line of JSON per message, in the order in which the messages end.
 #[utoipa::path(post, path = "/v1/send-lines", params(SendLinesQuery),
     request_body(content = inline(LinesBody), content_type = "application/octet-stream",
         description = "One message a line"),
@@ -61,12 +65,14 @@ pub(super) async fn send_lines<R: core::marker::Send + 'static>(
         let (to, ack, class, lifetime) = (to.clone(), ack.into(), class.into(), deadline.0);
         Command::Send(Send { to, payload, ack, class, policy: policy.clone(), lifetime, id })
     };
-    // Before a line is read.
+    // A denial must not wait for a line.
     context.caller.principal().demand(Right::Send)?;
     Ok(outcomes(context.caller, &headers, Lines::new(body, first), command))
 }
 
-/// Publishes each line of the body to a topic. Answers with a line of JSON a message, in the order in which they end.
+/// Publishes each line of the body to a topic as one message.
+///
+/// The answer has one line of JSON per message, in the order in which the messages end.
 #[utoipa::path(post, path = "/v1/publish-lines", params(PublishLinesQuery),
     request_body(content = inline(LinesBody), content_type = "application/octet-stream",
         description = "One message a line"),
@@ -93,8 +99,10 @@ pub(super) async fn publish_lines<R: core::marker::Send + 'static>(
     Ok(outcomes(context.caller, &headers, Lines::new(body, 1), command))
 }
 
-/// Messages to the topics that a filter matches: events `message`; those that were missed at the end of a publisher's stream: events
-/// `missed`.
+/// Subscribes to the topics that a filter matches.
+///
+/// Events `message` carry the publications, and events `missed` those that were missed at the end of a publisher's
+/// stream.
 #[utoipa::path(get, path = "/v1/subscribe", params(SubscribeQuery), responses(
     (status = 200, description = "Event `ready`, then events `message`, their data JSON (`Published`), and `missed` (`Missed`)", content_type = "text/event-stream",
         body = String),
@@ -118,7 +126,9 @@ pub(super) async fn subscribe<R>(
     ))
 }
 
-/// Offers a service and hears its calls: events `call`, each to be answered at `/v1/calls/{id}`.
+/// Offers a service and streams its calls.
+///
+/// Each event `call` is to be answered at `/v1/calls/{id}`.
 #[utoipa::path(get, path = "/v1/offers/{service}",
     params(("service" = String, Path, description = "Name of the service")),
     responses(
@@ -141,7 +151,9 @@ pub(super) async fn offer<R>(
     ))
 }
 
-/// The inbox, and what comes into it: events `message`. Nothing is consumed by it.
+/// Follows the inbox: its messages and those that come later are events `message`.
+///
+/// This consumes no message.
 #[utoipa::path(get, path = "/v1/inbox/follow", params(InboxFollowQuery), responses(
     (status = 200, description = "Event `ready`, then events `message`, their data JSON (`InboxMessage`)", content_type = "text/event-stream",
         body = String),
@@ -166,7 +178,7 @@ where
     Ok(events(context, stream))
 }
 
-/// The event log, and what comes into it: events `record`.
+/// Follows the event log: its records and those that come later are events `record`.
 #[utoipa::path(get, path = "/v1/log/follow", params(LogQuery), responses(
     (status = 200, description = "Event `ready`, then events `record`, their data JSON (`LogRecord`)", content_type = "text/event-stream",
         body = String),
@@ -192,7 +204,7 @@ where
     Ok(events(context, stream))
 }
 
-/// Waits until a stream stands; what is refused is an answer of its own and no stream.
+/// Waits until a stream has begun. A refusal becomes an error answer instead of a stream.
 async fn stand(mut listener: Listener) -> Result<Listener, ApiError> {
     match hear(&mut listener).await? {
         Reply::Ready => Ok(listener),
@@ -200,12 +212,12 @@ async fn stand(mut listener: Listener) -> Result<Listener, ApiError> {
     }
 }
 
-/// An answer of server-sent events, begun by `ready`, ended when the node stops.
+/// An answer of server-sent events that starts with `ready` and ends when the node stops.
 fn events<R>(context: Context<R>, stream: impl Stream<Item = Event> + core::marker::Send + 'static) -> Response {
     let mut stopping = context.stopping;
     let stopped = async move { drop(stopping.wait_for(|stopping| *stopping).await) };
     let stream = stream::iter([event("ready", &Done {})]).chain(stream).map(Ok::<_, Infallible>);
-    // Boxed, since it is not to be moved once it has been polled.
+    // Boxed, since it must not move once it has been polled.
     let stream = stream.take_until(Box::pin(stopped));
     Sse::new(stream).keep_alive(KeepAlive::default()).into_response()
 }
@@ -219,28 +231,28 @@ fn failed(error: ApiError) -> Event {
     event("error", &error.body())
 }
 
-/// What one read brought.
+/// The result of one read from the store.
 struct Part<T> {
     items: Vec<T>,
     next: u64,
     more: bool,
 }
 
-/// What [`follow`] goes by.
+/// The state of [`follow`].
 struct Following<R, T, P> {
     listener: Listener,
     reader: R,
     page: P,
-    /// Read, and not yet taken.
+    /// Entries that were read and not yet sent.
     items: VecDeque<T>,
-    /// What to read next; unknown until the node says where the inbox starts.
+    /// Number of the next entry to read; `None` until the node has said where the inbox starts.
     next: Option<u64>,
-    /// How far it reaches, durably.
+    /// Number of the last durable entry.
     last: u64,
     broken: bool,
 }
 
-/// Reads on whenever the node says that there is more.
+/// Streams the entries of a store table, reading on whenever the node says that more are durable.
 fn follow<R, T, P>(
     name: &'static str,
     listener: Listener,
@@ -321,7 +333,7 @@ fn outcomes<R: core::marker::Send + 'static>(
             Err(error) => Ok(LineOutcome { line, outcome: Outcome::Refused { reason: error.to_string() } }),
         }
     });
-    // What has ended by then is told, and then the answer breaks off.
+    // Outcomes that came before the node stopped are sent, and then the answer is broken off.
     let chunks = ended.buffer_unordered(MAX_IN_FLIGHT).ready_chunks(MAX_CHUNK).flat_map(|outcomes| {
         let mut chunk = Vec::with_capacity(outcomes.len() * 80);
         let mut stopped = None;
@@ -343,7 +355,8 @@ fn outcomes<R: core::marker::Send + 'static>(
     ([(CONTENT_TYPE, kind)], Body::from_stream(chunks)).into_response()
 }
 
-/// Lines of one request under way, from hand-over to outcome.
+/// Lines of one request that may be under way, from hand-over to outcome. Drop policy: none, the body is not read
+/// further.
 const MAX_IN_FLIGHT: usize = 4_096;
-/// Outcomes written at a time.
+/// Most outcomes that are written at a time.
 const MAX_CHUNK: usize = 256;

@@ -1,4 +1,4 @@
-//! What somebody without rights is told by HTTP: 403 and which right is missing, on every route, and nothing has happened.
+//! The answer to a client without rights, on every route: 403 with the right that is missing, and no effect.
 
 use super::api::{router, routes};
 use super::{Context, error::ErrorBody};
@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-/// A store that nobody may have read.
+/// A store that must not be read.
 #[derive(Clone)]
 struct Untouched;
 
@@ -31,7 +31,7 @@ impl Read for Untouched {
     }
 }
 
-/// A request to a route that lacks nothing but the right, and the right.
+/// A request to a route by a client that lacks one right only, and that right; `None` if the route needs none.
 fn request(method: &Method, path: &str) -> Option<(String, &'static str, Right)> {
     let (query, body, right) = match (method.as_str(), path) {
         ("POST", "/v1/send") => ("", r#"{"to":"a","payload":"x"}"#, Right::Send),
@@ -56,6 +56,7 @@ fn request(method: &Method, path: &str) -> Option<(String, &'static str, Right)>
     Some((format!("{path}{query}"), body, right))
 }
 
+/// Invariant 1 of client.
 #[tokio::test]
 async fn every_route_denies_who_has_no_right_to_it_and_says_which() {
     let (door, mut arriving) = Door::new(Untouched);
@@ -72,7 +73,7 @@ async fn every_route_denies_who_has_no_right_to_it_and_says_which() {
             .header(header::CONTENT_TYPE, "application/json")
             .body(Body::from(body))
             .expect("a request");
-        // Who is let in by mistake waits for a node that is not there.
+        // A client that was admitted by mistake would wait for a node that does not exist.
         let answered = timeout(Duration::from_secs(10), service.call(request)).await;
         let answer = answered.expect("it is denied at once").expect("it answers");
         assert_eq!(answer.status(), StatusCode::FORBIDDEN, "{method} {path}");

@@ -1,7 +1,8 @@
-//! What the node says of clocks that do not agree: its own and a member's.
+//! Clock differences: what the node reports when its own clock and a member's disagree.
 //!
-//! Which of the two is wrong it cannot know, so it gives both times. Once in the event log and in the diagnostics, and again
-//! after [`SAY_AGAIN`] if it goes on; `status` says it for [`DOUBT`] after it was last seen.
+//! The node cannot know which of the two is wrong, so it reports both times: once in the event log and in the
+//! diagnostics, and again after [`SAY_AGAIN`] if the difference persists. `status` reports it for [`DOUBT`] after it
+//! was last observed.
 
 use super::{EventLoop, Host};
 use crate::engine::Input;
@@ -12,7 +13,7 @@ use crate::store::Store;
 use crate::time::{Time, Unix};
 use std::time::Duration;
 
-/// A clock that was seen to differ from this device's.
+/// A member's clock that was seen to differ from this device's.
 #[derive(Debug)]
 pub(super) struct Differing {
     seen: Time,
@@ -21,11 +22,12 @@ pub(super) struct Differing {
 }
 
 impl<S: Store, H: Host> EventLoop<S, H> {
-    /// A neighbour is there: within an epoch it is admitted however far off its clock is, and messages run out all the same.
+    /// Compares clocks with a neighbour whose link has come up. Within an epoch a neighbour is admitted however far off
+    /// its clock is, but messages would expire at the wrong time.
     pub(super) fn compare_clocks(&mut self, link: LinkId, address: &Multiaddr, theirs: u64, age: Duration) {
         let ours = self.host.now().unix.seconds();
         let allowed = self.engine.membership().epoch_length().skew().as_secs();
-        // What a clock said at most so long ago.
+        // The bounds of what that clock shows now: it showed `theirs` at most `age` ago.
         let (least, most) = (theirs, theirs.saturating_add(age.as_secs()));
         if least > ours.saturating_add(allowed) || most.saturating_add(allowed) < ours {
             tracing::debug!(link = link.0, "its clock differs");
@@ -50,7 +52,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
         self.differing = Some(Differing { seen: now, said, text });
     }
 
-    /// What is to be said of it now.
+    /// The difference to report in `status`; `None` if none was observed recently.
     pub(super) fn clock_difference(&self) -> Option<String> {
         let now = self.host.now().time;
         let differing = self.differing.as_ref().filter(|differing| now.since(differing.seen) < DOUBT);
@@ -58,7 +60,8 @@ impl<S: Store, H: Host> EventLoop<S, H> {
     }
 }
 
-/// After this long it is said again.
+/// After this long, a difference that persists is reported again.
 const SAY_AGAIN: Duration = Duration::from_secs(3_600);
-/// How long it is believed without being seen again. Longer than addresses rest that are dialled in vain.
+/// How long a difference is believed without being observed again. Longer than the pause before a failing address is
+/// dialled again.
 const DOUBT: Duration = Duration::from_secs(900);

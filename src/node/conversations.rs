@@ -1,4 +1,5 @@
-//! Conversations with the local application: commands come in, replies go back, streams end when it goes.
+//! Conversations with the local application: they begin with its commands, carry the engine's replies, and end when the
+//! application goes.
 
 use super::{EventLoop, Held, Host};
 use crate::client::{Call, Command, Rejected, Reply};
@@ -8,7 +9,7 @@ use crate::store::Store;
 use std::task::Context;
 
 impl<S: Store, H: Host> EventLoop<S, H> {
-    /// Ends streams whose application has gone.
+    /// Ends the streams whose application has gone. Returns whether there were any.
     pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> bool {
         let conversations = &self.conversations;
         let gone = |token: &&Token| conversations.get(token).is_some_and(|replies| replies.poll_gone(cx).is_ready());
@@ -19,20 +20,21 @@ impl<S: Store, H: Host> EventLoop<S, H> {
         !gone.is_empty()
     }
 
-    /// Takes up a conversation if there is room for what it asks; gives it back if it is to wait.
+    /// Starts a conversation if there is room for what its command needs. Returns the call if it has to wait. While the
+    /// disk fails, it is refused instead.
     pub(super) fn admit(&mut self, call: Call) -> Option<Call> {
         if self.has_room() {
             self.start(call);
             return None;
         }
         let Some(failure) = &self.store_failure else { return Some(call) };
-        // Nobody knows for how long.
+        // Nobody knows for how long it would have to wait.
         let refused = Refused::Full(format!("the disk takes no writes, and no more can wait for it: {failure}"));
         drop(call.replies.push(Reply::Refused(refused)));
         None
     }
 
-    /// Takes up a conversation of the application.
+    /// Starts a conversation with the application.
     pub(super) fn start(&mut self, Call { command, replies }: Call) {
         self.last_token += 1;
         let token = Token(self.last_token);
@@ -44,7 +46,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
             Command::SetLab(orders) => self.handle_lab(orders, replies),
             command => {
                 let lasting = command.is_stream();
-                // What is not for the engine stands above.
+                // The commands that are not for the engine are handled in the arms above.
                 let Some(command) = command.for_engine() else { return };
                 if lasting {
                     self.streams.insert(token, ());
@@ -72,8 +74,8 @@ impl<S: Store, H: Host> EventLoop<S, H> {
         }
     }
 
-    /// While the disk fails, nobody knows for how long: who asks for the inbox or the log is told at once what of it is
-    /// durable, and can read that.
+    /// Tells a client that asks for the inbox or the log how much of it is durable, if the disk fails: nobody knows for
+    /// how long, and the durable part can be read already.
     pub(super) fn tell_what_is_durable(&mut self, held: &Held) {
         let (inbox, log) = self.reached;
         let (token, reply) = match held {
@@ -90,7 +92,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
         }
     }
 
-    /// The disk fails: publications wait for it no longer, and keep their order.
+    /// Hands over all publications that wait, in their order: while the disk fails they no longer wait for it.
     pub(super) fn release_publications(&mut self) {
         for held in self.waiting.take_publications() {
             if let Held::Reply { token, reply, last } = held {

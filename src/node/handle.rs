@@ -1,14 +1,14 @@
-//! A node in this program: started by a [`Builder`], spoken to by methods, stopped in good order.
+//! A node inside this program: started by a [`Builder`], used through methods, and stopped in good order.
 //!
-//! The command `m2mesh run` is the first user of this: it starts a [`Node`], waits for a signal, and stops it. What is
-//! asked here goes the same way as what comes in by the local API, and means the same; there is only no socket and no
-//! JSON between. `examples/two_nodes.rs` shows two of them in one program.
+//! The command `m2mesh run` is the first user of this module: it starts a [`Node`], waits for a signal, and stops it. A
+//! method here takes the same path as a request to the local API and means the same, but without a socket or JSON in
+//! between. `examples/two_nodes.rs` runs two nodes in one program.
 //!
 //! Needs a tokio runtime with its drivers for IO and time.
 //!
 //! Invariants
-//! 1. Every message handed over gets one outcome, as long as the node runs.
-//! 2. Nothing that waits here is unbounded: what the node does not take, the caller waits with.
+//! - Every message handed over gets exactly one outcome, as long as the node runs.
+//! - Nothing that waits here is unbounded: if the node has no room for a call, the caller waits.
 
 use super::inbox::Inbox;
 use super::outlet::Outlet;
@@ -32,35 +32,36 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-/// A running node of this program.
+/// A node that runs in this program.
 pub struct Node {
     running: Running,
-    /// This program at the clients' door.
+    /// This program as a client of the node.
     caller: Caller<SledReader>,
-    /// One way for all: who calls waits for its turn, and for room.
+    /// The one channel that all calls of this handle share: callers wait for each other, and for room.
     calls: Mutex<Caller<SledReader>>,
 }
 
-/// How to start one.
+/// The options with which a node is started.
 #[derive(Clone, Debug)]
 pub struct Builder {
     options: RunOptions,
 }
 
 impl Builder {
-    /// Settings from this file instead of `config.toml` in the node's directory.
+    /// Reads the settings from this file instead of `config.toml` in the node's directory.
     pub fn config(mut self, file: impl Into<PathBuf>) -> Self {
         self.options.config = Some(file.into());
         self
     }
 
-    /// Listens on this multiaddress, instead of those in the settings; may be repeated.
+    /// Listens on this multiaddress, instead of those in the settings. May be called repeatedly.
     pub fn listen(mut self, address: impl Into<String>) -> Self {
         self.options.listen.push(address.into());
         self
     }
 
-    /// Stays connected with the member at this multiaddress, besides those in the settings; may be repeated.
+    /// Stays connected with the member at this multiaddress, in addition to those in the settings. May be called
+    /// repeatedly.
     pub fn bootstrap(mut self, address: impl Into<String>) -> Self {
         self.options.bootstrap.push(address.into());
         self
@@ -72,19 +73,22 @@ impl Builder {
         self
     }
 
-    /// Whether to open the local API in the node's directory, for other programs and the command.
+    /// Whether to open the local API in the node's directory, for other programs and for the command `m2mesh`.
     pub fn api(mut self, wanted: bool) -> Self {
         self.options.no_api = !wanted;
         self
     }
 
-    /// Opens keys that lie under a passphrase.
+    /// Sets what opens the node's keys where they are sealed under a passphrase.
     pub fn keys(mut self, keys: Keyring) -> Self {
         self.options.keys = keys;
         self
     }
 
-    /// Starts the node; it listens when this is done.
+    /// Starts the node. When this returns, the node listens.
+    ///
+    /// # Errors
+    /// [`NodeError`] names the step that failed: directory lock, settings, identity, store, sockets or local API.
     pub async fn start(self) -> Result<Node, NodeError> {
         let running = system::start(self.options).await?;
         let caller = running.door.admit(Principal::program());
@@ -92,22 +96,22 @@ impl Builder {
     }
 }
 
-/// Why something asked of a node was not done.
+/// Why a call to a node failed.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum CallError {
-    /// It was not accepted.
+    /// The node did not accept the command.
     #[error(transparent)]
     Refused(#[from] Refused),
-    /// Who asks has no right to it.
+    /// The caller lacks the right to it.
     #[error(transparent)]
     Denied(#[from] Denied),
     /// The node has stopped.
     #[error("the node has stopped")]
     Stopped,
-    /// The store did not answer.
+    /// The store could not be read.
     #[error("{0}")]
     Store(String),
-    /// A request ended without a response.
+    /// A request ended without a response; how it ended.
     #[error("{}", unanswered(.0))]
     Unanswered(Outcome),
 }
@@ -117,7 +121,7 @@ impl From<AskError> for CallError {
         match error {
             AskError::Denied(denied) => Self::Denied(denied),
             AskError::Refused(refused) => Self::Refused(refused),
-            // No call of this handle is about a lab.
+            // No method of this handle gives orders to a lab.
             AskError::Lab(_) | AskError::Stopped => Self::Stopped,
         }
     }
@@ -132,50 +136,52 @@ fn unanswered(outcome: &Outcome) -> String {
     }
 }
 
-/// A message to a device, with what is wanted for it.
+/// A message to a device, with the options it is sent with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message(Send);
 
 impl Message {
-    /// To the inbox of a device: confirmed end to end, class telemetry, of use for 30 s.
+    /// A message to the inbox of a device. By default it is of class telemetry, expires after 30 s, and its receiver
+    /// confirms it end to end.
     pub fn new(to: Name, payload: impl Into<Vec<u8>>) -> Self {
         let (payload, lifetime) = (payload.into(), DEADLINE);
         Self(Send { to, payload, ack: Ack::End, class: Class::Telemetry, policy: None, lifetime, id: None })
     }
 
-    /// What confirmation is wanted.
+    /// Sets which confirmation is wanted.
     pub fn ack(mut self, ack: Ack) -> Self {
         self.0.ack = ack;
         self
     }
 
-    /// How urgent it is.
+    /// Sets how urgent the message is.
     pub fn class(mut self, class: Class) -> Self {
         self.0.class = class;
         self
     }
 
-    /// Name of its policy.
+    /// Sets the policy by its name.
     pub fn policy(mut self, policy: impl Into<String>) -> Self {
         self.0.policy = Some(policy.into());
         self
     }
 
-    /// Of no use after this long.
+    /// Sets how long the message is of use; after this long it expires.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.0.lifetime = deadline;
         self
     }
 
-    /// The application's name for it: sent again under the same name, it is not sent twice, and the outcome of the
-    /// first is told. So a program that was restarted can ask what became of its messages.
+    /// Sets the application's own name for the message. A message that is sent again under the same name is not sent
+    /// twice; the outcome of the first is returned. So a program that was restarted can find out what became of its
+    /// messages.
     pub fn named(mut self, id: crate::id::SendId) -> Self {
         self.0.id = Some(id);
         self
     }
 }
 
-/// Something published to a topic, with what is wanted for it.
+/// A message to publish to a topic, with the options it is published with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Publication {
     topic: String,
@@ -186,24 +192,25 @@ pub struct Publication {
 }
 
 impl Publication {
-    /// To all who listen to a topic: of use for 30 s.
+    /// A message to everybody who subscribes to a topic. By default it expires after 30 s.
     pub fn new(topic: impl Into<String>, payload: impl Into<Vec<u8>>) -> Self {
         Self { topic: topic.into(), payload: payload.into(), policy: None, lifetime: DEADLINE, confirm: None }
     }
 
-    /// Name of its policy.
+    /// Sets the policy by its name.
     pub fn policy(mut self, policy: impl Into<String>) -> Self {
         self.policy = Some(policy.into());
         self
     }
 
-    /// Of no use after this long.
+    /// Sets how long the message is of use; after this long it expires.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.lifetime = deadline;
         self
     }
 
-    /// Devices confirm it that hand it to a subscriber: it ends when so many have, or at its deadline, with their number
+    /// Asks for confirmations: each device that hands the message to a subscriber confirms it. The publication ends
+    /// when this many devices have confirmed it, or at its deadline, and its outcome is their number
     /// ([`Outcome::Heard`]).
     pub fn confirmed_by(mut self, devices: u32) -> Self {
         self.confirm = Some(devices);
@@ -212,28 +219,34 @@ impl Publication {
 }
 
 impl Node {
-    /// For the device whose identity lies in a directory: `m2mesh join` puts one there, or
+    /// Options for the node whose identity is in this directory; `m2mesh join` puts one there, and so does
     /// [`realm::found`](super::realm::found).
     pub fn builder(directory: impl Into<PathBuf>) -> Builder {
         Builder { options: RunOptions { dir: directory.into(), ..RunOptions::default() } }
     }
 
-    /// Its name.
+    /// The name of this device.
     pub fn name(&self) -> &str {
         &self.running.ready.name
     }
 
-    /// Where it listens, as multiaddresses.
+    /// The multiaddresses that the node listens on.
     pub fn listen(&self) -> &[String] {
         &self.running.ready.listen
     }
 
-    /// Sends a message and waits until it is known how it ended.
+    /// Sends a message and waits for its outcome.
+    ///
+    /// # Errors
+    /// Fails if the node refuses the message or has stopped.
     pub async fn send(&self, message: Message) -> Result<Outcome, CallError> {
         self.submit(message).await?.await
     }
 
-    /// Hands a message over. What comes back is its outcome, once it is known: several can be under way.
+    /// Hands a message over. The future returned resolves to its outcome; several can be pending at a time.
+    ///
+    /// # Errors
+    /// Fails if the node has stopped. The future fails if the node refuses the message or stops before it ends.
     pub async fn submit(
         &self,
         message: Message,
@@ -242,18 +255,22 @@ impl Node {
         Ok(outcome(listener))
     }
 
-    /// A way to send many messages that ask for no confirmation.
+    /// An outlet: it sends many messages to a device without asking for confirmation.
     pub fn outlet(&self, to: Name) -> Outlet {
         Outlet::new(self.caller.clone(), to)
     }
 
-    /// Messages sent to this device. A consumer with a name has a cursor of its own, and is made if it is not there; `""` is
-    /// the one without, which is always there.
+    /// Reads the messages sent to this device. A named consumer has a read position of its own and is created if it
+    /// does not exist; `""` is the consumer without a name, which always exists.
     pub async fn inbox(&self, consumer: &str) -> Result<Inbox, CallError> {
         Inbox::open(self.caller.clone(), consumer).await
     }
 
-    /// Calls a service of a device: its response. A call that ends without one is [`CallError::Unanswered`].
+    /// Calls a service of a device and returns its response. `service` may be `None` where the device offers exactly
+    /// one.
+    ///
+    /// # Errors
+    /// A call that ends without a response fails with [`CallError::Unanswered`]; others as for [`Self::send`].
     pub async fn request(
         &self,
         to: Name,
@@ -271,38 +288,40 @@ impl Node {
         }
     }
 
-    /// Offers a service: a stream of calls, to be answered by [`Self::respond`]. Dropping it withdraws the offer.
+    /// Offers a service. The stream yields the calls, to be answered by [`Self::respond`]. Dropping the stream
+    /// withdraws the offer.
     pub async fn offer(&self, service: &str) -> Result<ServiceCalls, CallError> {
         let command = Command::Offer { service: service.to_owned() };
         Ok(ServiceCalls(stand(self.start(command).await?).await?))
     }
 
-    /// Answers a call: `Ok` the response, `Err` why there is none.
+    /// Answers a call with a response (`Ok`), or with the reason why there is none (`Err`).
     pub async fn respond(&self, call: &Call, answer: Result<Vec<u8>, String>) -> Result<(), CallError> {
         let command = Command::Respond { call: call.call, answer };
         let mut listener = self.start(command).await?;
         hear(&mut listener).await.map(drop)
     }
 
-    /// Publishes to all who listen to a topic; the outcome says to how many neighbours it went, or how many devices have confirmed it.
+    /// Publishes a message. Its outcome says to how many neighbours it went, or how many devices have confirmed it.
     pub async fn publish(&self, publication: Publication) -> Result<Outcome, CallError> {
         let Publication { topic, payload, policy, lifetime, confirm } = publication;
         let command = Command::Publish { topic, payload, policy, lifetime, confirm };
         outcome(self.start(command).await?).await
     }
 
-    /// Messages to the topics that a filter matches. Dropping the stream ends the subscription.
+    /// Subscribes to the topics that a filter matches. Dropping the stream ends the subscription.
     pub async fn subscribe(&self, filter: &str) -> Result<Publications, CallError> {
         self.subscribe_from(filter, Past::default()).await
     }
 
-    /// The same, with what was published before as well, as far as it is still of use and kept within reach.
+    /// Subscribes as [`Self::subscribe`] does, and also delivers earlier publications that have not expired and are
+    /// still kept within reach.
     pub async fn subscribe_from(&self, filter: &str, past: Past) -> Result<Publications, CallError> {
         let command = Command::Subscribe { filter: filter.to_owned(), past };
         Ok(Publications(stand(self.start(command).await?).await?))
     }
 
-    /// What the node is.
+    /// Returns the state of the node.
     pub async fn status(&self) -> Result<Status, CallError> {
         match hear(&mut self.start(Command::Status).await?).await? {
             Reply::Status(status) => Ok(*status),
@@ -310,7 +329,7 @@ impl Node {
         }
     }
 
-    /// Its neighbours.
+    /// Returns the neighbours.
     pub async fn peers(&self) -> Result<Vec<Peer>, CallError> {
         match hear(&mut self.start(Command::Peers).await?).await? {
             Reply::Peers(peers) => Ok(peers),
@@ -318,7 +337,7 @@ impl Node {
         }
     }
 
-    /// Its links as the router sees them.
+    /// Returns the links as the router sees them.
     pub async fn links(&self) -> Result<Vec<LinkView>, CallError> {
         match hear(&mut self.start(Command::Links).await?).await? {
             Reply::Links(links) => Ok(links),
@@ -326,7 +345,7 @@ impl Node {
         }
     }
 
-    /// What the router holds: routers of the area, routes in use, hops in doubt.
+    /// Returns what the router knows: routers of the area, routes in use, hops in doubt.
     pub async fn routes(&self) -> Result<RoutesView, CallError> {
         match hear(&mut self.start(Command::Routes).await?).await? {
             Reply::Routes(routes) => Ok(*routes),
@@ -334,7 +353,7 @@ impl Node {
         }
     }
 
-    /// Whom this device can address.
+    /// Returns the devices that this device can address.
     pub async fn contacts(&self) -> Result<Vec<Contact>, CallError> {
         match hear(&mut self.start(Command::Contacts).await?).await? {
             Reply::Contacts(contacts) => Ok(contacts),
@@ -342,7 +361,10 @@ impl Node {
         }
     }
 
-    /// A page of the event log, of what the query wants.
+    /// Returns a page of those records of the event log that the query asks for.
+    ///
+    /// # Errors
+    /// Fails if the log cannot be read.
     pub async fn log(&self, query: LogQuery) -> Result<LogPage, CallError> {
         let reader = self.caller.reader(Reading::Log)?;
         let read = system::blocking(move || pages::log_page(&reader, &query)).await;
@@ -353,13 +375,13 @@ impl Node {
         Ok(self.calls.lock().await.start(command).await?)
     }
 
-    /// Stops it in good order: what it has taken is durable when this is done.
+    /// Stops the node in good order: when this returns, everything it has accepted is durable.
     pub async fn stop(self) {
         self.running.stop().await;
     }
 }
 
-/// Calls of a service.
+/// The calls of an offered service, as a stream.
 pub struct ServiceCalls(Listener);
 
 impl Stream for ServiceCalls {
@@ -373,16 +395,16 @@ impl Stream for ServiceCalls {
     }
 }
 
-/// What a subscription hears.
+/// What a subscription yields.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum News {
-    /// A message, with how many were missed before it.
+    /// A message, with the number of messages missed before it.
     Message(Published),
-    /// How many were missed at the end of a publisher's stream.
+    /// The number of messages missed at the end of a publisher's stream.
     Missed(Missed),
 }
 
-/// What a subscription hears.
+/// What a subscription yields, as a stream.
 pub struct Publications(Listener);
 
 impl Stream for Publications {
@@ -401,7 +423,10 @@ impl Stream for Publications {
     }
 }
 
-/// The next reply.
+/// Waits for the next reply.
+///
+/// # Errors
+/// A refusal is an error, as is the end of the conversation.
 pub(super) async fn hear(listener: &mut Listener) -> Result<Reply, CallError> {
     Ok(client::hear(listener).await?)
 }
@@ -417,5 +442,5 @@ async fn outcome(mut listener: Listener) -> Result<Outcome, CallError> {
     }
 }
 
-/// How long a message is of use when nothing is said.
+/// How long a message is of use unless the caller says otherwise.
 pub(super) const DEADLINE: Duration = Duration::from_secs(30);

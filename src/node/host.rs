@@ -1,4 +1,5 @@
-//! What a node is given: the machine under it, the gate it publishes, and the parts it is made of.
+//! The interface of a node to its surroundings: the machine below it, the gate that it publishes, and the parts it is
+//! made of.
 
 use super::lab::Barred;
 use super::places::Places;
@@ -23,20 +24,21 @@ use futures::channel::oneshot;
 use futures::future::BoxFuture;
 use std::sync::Arc;
 
-/// The machine's part: time, and what is slow or touches the world.
+/// What a node needs of a machine: its clocks, and everything that is slow or reaches outside the process.
 pub trait Host: Send + 'static {
-    /// Both clocks.
+    /// Returns both clocks: time since the start, and wall-clock time.
     fn now(&self) -> Now;
-    /// Resident memory of the node, in bytes; 0 where the machine does not say.
+    /// Returns the node's resident memory in bytes; 0 if the machine does not provide it.
     fn memory(&self) -> u64 {
         0
     }
-    /// Keeps the membership's files.
+    /// Saves the membership to its files.
     fn save(&mut self, membership: Stored) -> BoxFuture<'static, Result<(), String>>;
-    /// Has the issuer on this machine answer; in signed pieces where the request came over members, under that id.
+    /// Has the issuer on this machine answer a request. If members have relayed it, under the id `relayed`, the answer
+    /// comes in signed pieces as well.
     fn issue(&mut self, hello: EnrolHello, relayed: Option<OuterId>) -> BoxFuture<'static, Issued>;
-    /// Carries a request, over a connection under the key of that seed, to the members there, one after the other until
-    /// one brings what `judge` takes for the issuer's answer.
+    /// Carries a renewal request to the members at these addresses, one after the other, until one brings a reply that
+    /// `judge` accepts as the issuer's answer. The connections use the key derived from `seed`.
     fn renew(
         &mut self,
         hello: EnrolHello,
@@ -44,28 +46,28 @@ pub trait Host: Send + 'static {
         judge: AnswerJudge,
         members: Vec<Multiaddr>,
     ) -> BoxFuture<'static, Result<EnrolReply, String>>;
-    /// Keeps where the node is and where it met others; the last said counts. A host that is not asked to start again
-    /// needs not to.
+    /// Saves where the node listens and where it met others; the last call counts. A host that is never restarted need
+    /// not do anything.
     fn keep_places(&mut self, _places: Places) {}
-    /// Writes down what a lab's node was told. A host that is not asked to start again needs not to.
+    /// Saves the orders given to a node of a lab. A host that is never restarted need not do anything.
     fn keep_lab(&mut self, _lab: dto::Lab) -> BoxFuture<'static, Result<(), String>> {
         futures::future::ready(Ok(())).boxed()
     }
 }
 
-/// What an issuer says to a request.
+/// An issuer's answer to a request.
 #[derive(Debug)]
 pub struct Issued {
-    /// For the device.
+    /// The answer, for the device.
     pub reply: EnrolReply,
-    /// The same in signed pieces.
+    /// The same answer in signed pieces, for members to relay; empty unless the request was relayed.
     pub pieces: Vec<Vec<u8>>,
-    /// For the log: that it enrolled a device, or refused one.
+    /// For the event log: that the issuer enrolled a device, or refused one.
     pub event: Option<Event>,
 }
 
 impl Issued {
-    /// What an issuer has answered.
+    /// Builds it from an issuer's answer.
     pub fn of(issuer: &Issuer, hello: &EnrolHello, relayed: Option<OuterId>, answered: Answered) -> Self {
         let Answered { reply, outcome } = answered;
         let event = match outcome {
@@ -77,25 +79,25 @@ impl Issued {
         Self { reply, pieces, event }
     }
 
-    /// There is no issuer that answers.
+    /// The answer where no issuer can be asked.
     pub fn unavailable() -> Self {
         let reply = EnrolReply { sealed: None, refused: Some(Refusal::Unavailable) };
         Self { reply, pieces: Vec::new(), event: None }
     }
 }
 
-/// Admits by the view that the node publishes.
+/// Admits peers by the view of the membership that the node publishes.
 pub struct Gate {
     pub(super) view: ArcSwap<AdmissionView>,
-    /// Nobody, but in a lab.
+    /// The devices that a lab keeps apart from this one; nobody outside a lab.
     pub(super) barred: ArcSwap<Barred>,
     now: Box<dyn Fn() -> Now + Send + Sync>,
-    /// Number of this process.
+    /// A random number that tells this process from others with the same identity.
     process: u64,
 }
 
 impl Gate {
-    /// With the first view, the number of this process, and the wall clock.
+    /// A gate with a first view, the number of this process, and a clock.
     pub fn new(view: AdmissionView, process: u64, now: impl Fn() -> Now + Send + Sync + 'static) -> Arc<Self> {
         let view = ArcSwap::from_pointee(view);
         Arc::new(Self { view, barred: ArcSwap::default(), now: Box::new(now), process })
@@ -136,26 +138,26 @@ impl Gatekeeper for Gate {
     }
 }
 
-/// What a node is made of.
+/// The parts that a node is made of.
 pub struct Parts<S, H> {
-    /// Loaded from the store.
+    /// The engine, loaded from the store.
     pub engine: Engine,
-    /// With `gate` as its gatekeeper.
+    /// The network, with `gate` as its gatekeeper.
     pub network: Network<Gate>,
-    /// Where the engine's commits go.
+    /// The store that the engine's commits go to.
     pub store: S,
     /// The machine.
     pub host: H,
     /// The gatekeeper.
     pub gate: Arc<Gate>,
-    /// The application's commands.
+    /// The receiving end of the application's commands.
     pub calls: Arriving,
-    /// Ready, or gone, when the node is to stop.
+    /// The node stops when this is ready or its sender is dropped.
     pub stop: oneshot::Receiver<()>,
-    /// Members to renew through when no neighbour has said where it listens.
+    /// Members to renew through while no neighbour has said where it listens.
     pub bootstrap: Vec<Multiaddr>,
-    /// Where the network listens already.
+    /// The addresses that the network listens on already.
     pub listening: Vec<Multiaddr>,
-    /// What it is told, if it is in a lab.
+    /// The orders of the lab, if the node is in one.
     pub lab: Option<Lab>,
 }

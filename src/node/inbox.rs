@@ -1,7 +1,8 @@
-//! The inbox as this program reads it: what is durable from the store, what asks for no confirmation from memory.
+//! The inbox as the embedding program reads it: durable messages from the store, unconfirmed ones from memory.
 //!
-//! Messages come as they were packed ([`InboxRecord`]), many at a time. Those with numbers are in the inbox until they
-//! are consumed, and come again after a restart; those without (their numbers are 0) come once.
+//! Messages come as they were packed ([`InboxRecord`]), many at a time. A message with a number stays in the inbox
+//! until it is consumed, and comes again after a restart; one without (its number is 0) asked for no confirmation and
+//! comes once.
 
 use super::handle::{CallError, hear};
 use super::system::blocking;
@@ -16,17 +17,17 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// See the module's documentation.
+/// The inbox of this device, from where a consumer stopped reading. See the module's documentation.
 pub struct Inbox {
     caller: Caller<SledReader>,
     reader: SledReader,
     consumer: String,
     listener: Listener,
-    /// Read, and not yet handed out.
+    /// Records read from the store and not yet handed out.
     ready: VecDeque<InboxRecord<'static>>,
-    /// What to read next; unknown until the node says where the inbox starts.
+    /// Number of the next message to read; `None` until the node has said where the inbox starts.
     next: Option<u64>,
-    /// How far it reaches, durably.
+    /// Number of the last durable message.
     last: u64,
     skipped: u64,
 }
@@ -49,7 +50,10 @@ impl Inbox {
         Ok(Self { caller, reader, consumer, listener, ready, next: Some(next), last, skipped: 0 })
     }
 
-    /// The next messages; waits for them.
+    /// Returns the next messages; waits until there are some.
+    ///
+    /// # Errors
+    /// Fails if the store cannot be read, if an inbox record is damaged, or if the node has stopped.
     pub async fn next(&mut self) -> Result<Arc<InboxRecord<'static>>, CallError> {
         loop {
             if let Some(record) = self.ready.pop_front() {
@@ -76,13 +80,13 @@ impl Inbox {
         }
     }
 
-    /// This program has taken all messages up to that number: they will not come again, unless the node crashes before
-    /// its disk has heard of it. Answered at once; consuming all of a while at a time saves nothing.
+    /// Consumes all messages up to this number: they will not come again, unless the node crashes before that is on its
+    /// disk. Returns before the disk is written, so that consuming several messages by one call is no faster.
     pub async fn consume(&mut self, up_to: u64) -> Result<(), CallError> {
         self.tell_consumed(up_to, false).await
     }
 
-    /// As [`Self::consume`], once that is durable: they come again under no circumstances.
+    /// Consumes messages as [`Self::consume`] does, and returns once that is durable: they will never come again.
     pub async fn consume_durably(&mut self, up_to: u64) -> Result<(), CallError> {
         self.tell_consumed(up_to, true).await
     }
@@ -92,12 +96,12 @@ impl Inbox {
         hear(&mut self.caller.start(command).await?).await.map(drop)
     }
 
-    /// Messages without confirmation that were dropped because they were not read in time.
+    /// The number of unconfirmed messages that were dropped because they were not read in time.
     pub fn skipped(&self) -> u64 {
         self.skipped
     }
 
-    /// The same as a stream; it ends with the first error.
+    /// Turns this inbox into a stream; it ends after the first error.
     pub fn into_stream(self) -> impl Stream<Item = Result<Arc<InboxRecord<'static>>, CallError>> {
         stream::unfold(Some(self), |inbox| async move {
             let mut inbox = inbox?;
@@ -108,7 +112,7 @@ impl Inbox {
     }
 }
 
-/// Records with messages of these numbers, as many as a page has.
+/// Reads records with messages of the numbers from `start` to `last`, about [`PAGE`] bytes of them.
 fn read(reader: &SledReader, start: u64, last: u64) -> Result<VecDeque<InboxRecord<'static>>, String> {
     let (mut records, mut bytes, mut damage) = (VecDeque::new(), 0, None);
     let from = first_batch(reader, start).map_err(|error| error.to_string())?;
@@ -126,13 +130,13 @@ fn read(reader: &SledReader, start: u64, last: u64) -> Result<VecDeque<InboxReco
     });
     scanned.map_err(|error| error.to_string())?;
     match damage {
-        // What comes before the damage is still handed out.
+        // Records before the damage are still handed out.
         Some(damage) if records.is_empty() => Err(damage),
         _ => Ok(records),
     }
 }
 
-/// A record without the messages before a number.
+/// The record without its messages before the number `start`.
 fn from_number(record: InboxRecord<'_>, start: u64) -> InboxRecord<'static> {
     let skip = start.saturating_sub(record.first);
     let mut rest = Records(&record.records);
@@ -150,5 +154,5 @@ fn from_number(record: InboxRecord<'_>, start: u64) -> InboxRecord<'static> {
     }
 }
 
-/// Bytes of messages read at a time.
+/// Bytes of messages after which a read stops.
 const PAGE: usize = 1024 * 1024;

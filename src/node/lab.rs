@@ -1,8 +1,8 @@
-//! A lab's node: keeps apart from those it is told to, and has its links shaped.
+//! A node of a lab: it keeps apart from the devices it is told to, and shapes its links.
 //!
-//! What it was told ([`Lab`]) speaks of names. The gate speaks of handles, so these are worked out whenever the epoch,
-//! the contacts or the orders change; links that are up are looked at then, and new ones as they come. A change is in
-//! force at once, and confirmed when it is written down.
+//! The orders ([`Lab`]) use names. The gate uses handles, so these are derived again whenever the epoch, the contacts
+//! or the orders change. Existing links are checked then, and new ones as they come up. A change is in force at once,
+//! and is confirmed when it has been written down.
 
 use super::{Done, EventLoop, Gate, Host};
 use crate::client::{LabRefused, Replies, Reply};
@@ -17,10 +17,10 @@ use futures::FutureExt;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Handles of those to keep apart from.
+/// The handles of the devices to keep apart from.
 #[derive(Debug, Default)]
 pub(super) struct Barred {
-    /// If it is there, all but these.
+    /// If set, all devices but these are barred.
     only: Option<BTreeSet<Handle>>,
     cut: BTreeSet<Handle>,
 }
@@ -32,7 +32,7 @@ impl Barred {
 }
 
 impl Gate {
-    /// Keeps apart from those that `lab` names, by their handles around this time.
+    /// Bars the devices that `lab` names, by the handles that they have around the time `at`.
     pub fn bar(&self, lab: &Lab, contacts: &mut ContactBook, at: Unix) {
         let mut handles = |names: &BTreeSet<_>| -> BTreeSet<Handle> {
             names.iter().flat_map(|name| contacts.handles_of(name, at).collect::<Vec<_>>()).collect()
@@ -45,14 +45,14 @@ impl Gate {
 }
 
 impl<S: Store, H: Host> EventLoop<S, H> {
-    /// Answers what the node is told.
+    /// The present orders, as a reply.
     pub(super) fn lab(&self) -> Reply {
         self.lab.as_ref().map_or(Reply::LabRefused(LabRefused::NoLab), |lab| Reply::Lab(Box::new(lab.clone())))
     }
 
     /// Takes new orders.
     pub(super) fn handle_lab(&mut self, new: Box<Lab>, replies: Replies) {
-        // Who has gone meanwhile does not need the answer.
+        // A client that has gone meanwhile does not need the answer.
         let Some(old) = &self.lab else { return drop(replies.push(Reply::LabRefused(LabRefused::NoLab))) };
         let barred = |lab: &Lab, name: &_| lab.is_out_of_reach(name);
         let contacts = self.engine.membership().contact_book().iter();
@@ -66,7 +66,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
         }
     }
 
-    /// The new orders have been written down, or not.
+    /// Answers the client, once the new orders have been written down or could not be.
     pub(super) fn handle_lab_kept(&mut self, replies: &Replies, result: Result<(), String>) {
         let reply = match result {
             Ok(()) => self.lab(),
@@ -77,8 +77,8 @@ impl<S: Store, H: Host> EventLoop<S, H> {
         let _ = replies.push(reply);
     }
 
-    /// Sees to it that gate and links are as they were told to be. `measure` has round trips of shaped links measured
-    /// anew even where nothing has changed here: the other end may have changed.
+    /// Makes gate and links comply with the orders. With `measure`, round trips of shaped links are measured again even
+    /// where nothing has changed here, since the other end may have changed.
     pub(super) fn enforce_lab(&mut self, measure: bool) {
         let Some(lab) = &self.lab else { return };
         let at = self.host.now().unix;
@@ -89,7 +89,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
         }
     }
 
-    /// The same for one link.
+    /// Makes one link comply with the orders.
     pub(super) fn enforce_on_link(&mut self, link: LinkId, measure: bool) {
         let Some(lab) = &self.lab else { return };
         let name = self.engine.links().find(|(id, ..)| *id == link).and_then(|(_, name, _)| name);

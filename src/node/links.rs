@@ -1,5 +1,5 @@
-//! Neighbours as the node sees them: what the network says of them becomes inputs, what the engine has for them is
-//! handed over, or waits while a link takes no more.
+//! The node's side of its links: network events become inputs of the engine, and the engine's frames go to the network,
+//! or wait while a link accepts no more.
 
 use super::places::Places;
 use super::{EventLoop, Host};
@@ -15,18 +15,18 @@ use crate::wire::OutFrame;
 use crate::wire::data::Class;
 use std::collections::BTreeMap;
 
-/// What the node knows of a neighbour beside the engine.
+/// What the node knows about a neighbour in addition to what the engine knows.
 pub(super) struct Neighbour {
     pub(super) peer: Pseudonym,
     pub(super) address: Multiaddr,
     pub(super) outbound: bool,
     pub(super) since: Time,
     pub(super) addresses: Vec<Multiaddr>,
-    /// In a lab.
+    /// In a lab: how the link is shaped.
     pub(super) shape: Option<Shape>,
-    /// In a lab: whether it carries nothing.
+    /// In a lab: whether the link carries nothing.
     pub(super) mute: bool,
-    /// In a lab: what it costs, as the engine was told.
+    /// In a lab: the price of the link, as the engine was told.
     pub(super) price: Option<u64>,
 }
 
@@ -91,7 +91,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
         }
     }
 
-    /// The node can be reached elsewhere: neighbours are told, and invitations.
+    /// The set of addresses that the node listens on has changed: tells neighbours, and saves it for invitations.
     fn handle_listening(&mut self) {
         let addresses = reach::for_others(&self.listening).iter().map(Multiaddr::to_vec).collect();
         self.handle(Input::Listening(addresses));
@@ -109,7 +109,8 @@ impl<S: Store, H: Host> EventLoop<S, H> {
         self.handle(Input::Twins { link, addresses });
     }
 
-    /// Another process has this node's identity. It is met again and again, and told of now and then.
+    /// Another process with this node's identity was met. This happens again and again, but is reported only now and
+    /// then.
     fn handle_met_itself(&mut self, addresses: &[Multiaddr]) {
         let now = self.host.now().time;
         let fresh = |(_, at): &(Multiaddr, Time)| now.since(*at) < TWIN_KNOWN;
@@ -120,7 +121,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
         }
     }
 
-    /// Identities that two processes have at once, a line each.
+    /// The identities that two processes have at once, one line each.
     pub(super) fn twins(&self) -> Vec<String> {
         let now = self.host.now().time;
         let names = self.engine.links().filter_map(|(link, name, _)| Some((self.neighbours.get(&link)?.peer, name)));
@@ -140,7 +141,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
     }
 
     pub(super) fn send(&mut self, link: LinkId, class: Class, frame: OutFrame, until: Option<Time>) {
-        // What is less urgent and waits keeps nothing from leaving.
+        // Frames of a less urgent class that wait do not hold up this one.
         let first = self.stalled.get(&link).is_none_or(|stalled| stalled.has_none(class));
         if first && !self.is_stalling(link, class, &frame) {
             return;
@@ -155,8 +156,8 @@ impl<S: Store, H: Host> EventLoop<S, H> {
         }
     }
 
-    /// Hands a frame over; whether it has to wait. That a connection is gone is known here later than there: while the
-    /// link stands, another takes over, and the network says so.
+    /// Hands a frame to the network. Returns whether it has to wait. The node learns later than the network that a
+    /// connection is gone; as long as the link is up, another connection takes over, and the network reports that.
     fn is_stalling(&self, link: LinkId, class: Class, frame: &OutFrame) -> bool {
         match self.network.try_send(link, class, frame) {
             Ok(()) | Err(SendError::NotAFrame) => false,
@@ -165,7 +166,7 @@ impl<S: Store, H: Host> EventLoop<S, H> {
         }
     }
 
-    /// A link takes frames again.
+    /// Sends the frames that wait for a link, now that it accepts frames again.
     fn unstall(&mut self, link: LinkId) {
         let Some(mut queue) = self.stalled.remove(&link) else { return };
         let (now, mut dropped, mut stalls) = (self.host.now().time, 0, false);
@@ -200,7 +201,8 @@ impl<S: Store, H: Host> EventLoop<S, H> {
         }
     }
 
-    /// Where members listen, as far as known: neighbours first, and of these the ones that cost least.
+    /// The addresses at which members are known to listen: first those of neighbours, in the order of their links'
+    /// cost.
     pub(super) fn members(&self) -> Vec<Multiaddr> {
         let neighbours = self.engine.links_by_cost().into_iter().filter_map(|link| self.neighbours.get(&link));
         let neighbours = neighbours.flat_map(|neighbour| neighbour.addresses.iter());
@@ -208,5 +210,5 @@ impl<S: Store, H: Host> EventLoop<S, H> {
     }
 }
 
-/// How long it counts as true that another process has this node's identity: it is met again before.
+/// How long a report that another process has this node's identity counts as current; it is met again well before that.
 const TWIN_KNOWN: std::time::Duration = std::time::Duration::from_secs(1_200);

@@ -1,9 +1,9 @@
-//! An outlet: messages to one device that ask for no confirmation, many at a time.
+//! Outlets: each sends messages to one device, many at a time and without asking for confirmation.
 //!
-//! Messages are packed here as they will travel, so that the node handles loads and not messages. A load leaves at once
-//! when none is under way; while the node is busy with earlier ones, messages gather in the next, up to [`LOAD`] bytes.
-//! So a message alone is not delayed, and a flood costs the node little. When [`LOADS`] are under way and the next is
-//! full, the caller waits: that is what holds it back.
+//! Messages are packed here as they will travel, so that the node handles loads instead of messages. A load leaves at
+//! once when no other is under way; while the node is busy with earlier ones, messages gather in the next, up to
+//! [`LOAD`] bytes. So a single message is not delayed, and a flood of them costs the node little. When [`LOADS`] are
+//! under way and the next is full, the caller waits: this is the back-pressure.
 
 use super::handle::{CallError, DEADLINE, hear};
 use crate::client::{Caller, Command, Listener, Reply};
@@ -17,7 +17,7 @@ use futures::{FutureExt, StreamExt};
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// See the module's documentation.
+/// Sends unconfirmed messages to one device. See the module's documentation.
 pub struct Outlet {
     caller: Caller<SledReader>,
     to: Name,
@@ -29,12 +29,12 @@ pub struct Outlet {
     counts: Counts,
 }
 
-/// What has become of an outlet's messages.
+/// What became of an outlet's messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Handed to a link.
+    /// Messages that were handed to a link.
     pub sent: u64,
-    /// Not: there was no way to the device in time, or no room.
+    /// Messages that were not: there was no route to the device in time, or no room.
     pub failed: u64,
 }
 
@@ -52,17 +52,21 @@ impl Outlet {
         }
     }
 
-    /// How urgent what is sent from now on is.
+    /// Sets how urgent the messages sent from now on are.
     pub fn set_class(&mut self, class: Class) {
         self.class = class;
     }
 
-    /// How long what is sent from now on is of use.
+    /// Sets how long the messages sent from now on are of use.
     pub fn set_deadline(&mut self, deadline: Duration) {
         self.lifetime = deadline;
     }
 
-    /// Hands a message over, of at most [`MAX_PAYLOAD`] bytes. Call [`Self::flush`] when there is no more for now.
+    /// Hands a message over. Call [`Self::flush`] when no more follow for now.
+    ///
+    /// # Errors
+    /// Fails if the payload is longer than [`MAX_PAYLOAD`] bytes, if the node refuses an earlier load for another
+    /// reason than a lack of room, or if it has stopped.
     pub async fn send(&mut self, payload: &[u8]) -> Result<(), CallError> {
         if payload.len() > MAX_PAYLOAD {
             return Err(Refused::TooLarge { found: payload.len(), limit: MAX_PAYLOAD }.into());
@@ -78,12 +82,18 @@ impl Outlet {
         Ok(())
     }
 
-    /// Hands over what has gathered, without waiting for its end.
+    /// Hands over the messages gathered so far, without waiting for their outcome.
+    ///
+    /// # Errors
+    /// As for [`Self::send`].
     pub async fn flush(&mut self) -> Result<(), CallError> {
         if self.count > 0 { self.ship().await } else { Ok(()) }
     }
 
-    /// Waits until all has left, or could not, and says how much of it.
+    /// Waits until the outcome of every message is known, and returns how many there were of each.
+    ///
+    /// # Errors
+    /// As for [`Self::send`].
     pub async fn finish(mut self) -> Result<Counts, CallError> {
         self.flush().await?;
         while let Some((mut listener, count)) = self.flying.pop_front() {
@@ -93,13 +103,14 @@ impl Outlet {
         Ok(self.counts)
     }
 
-    /// What has become of those whose end is known.
+    /// Counts the messages whose outcome is known so far.
     pub fn counts(&self) -> Counts {
         self.counts
     }
 
     async fn ship(&mut self) -> Result<(), CallError> {
-        // Those that have ended, without waiting; then one more if too many are under way.
+        // Takes the outcomes that are there, without waiting; if too many loads are under way, waits for the first of
+        // them to end.
         loop {
             let many = self.flying.len() >= LOADS;
             let Some((listener, count)) = self.flying.front_mut() else { break };
@@ -127,7 +138,7 @@ impl Outlet {
             Ok(Reply::Outcome(_)) => self.counts.failed += count,
             Ok(Reply::Refused(refused)) | Err(CallError::Refused(refused)) => {
                 self.counts.failed += count;
-                // A full table is the weather; anything else will not get better.
+                // A lack of room is temporary; another refusal would only be repeated.
                 if !matches!(refused, Refused::Full(_)) {
                     return Err(refused.into());
                 }
@@ -139,7 +150,7 @@ impl Outlet {
     }
 }
 
-/// Bytes of a load: one seal.
+/// Bytes of a load: as many as one seal covers.
 const LOAD: usize = crate::delivery::unconfirmed::MAX_LOAD;
-/// Loads under way at a time.
+/// Loads that are under way at a time.
 const LOADS: usize = 8;

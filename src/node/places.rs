@@ -1,22 +1,22 @@
-//! Places: where the node can be reached, and where it met others. They outlast its process, as two files of lines:
-//! `addresses`, which invitations name, and `met`, which the next start begins with.
+//! Places: where the node can be reached, and where it met others. They outlast its process in two files, one address a
+//! line: `addresses`, which invitations name, and `met`, which the next start begins with.
 //!
-//! They are written whole whenever they change, the last state last; what cannot be read counts as nothing.
+//! A file is written as a whole whenever its content changes. Lines that cannot be read are ignored.
 
 use crate::keystore::private_file::{self, FileError};
 use crate::net::Multiaddr;
 use std::path::Path;
 
-/// What is kept.
+/// The addresses that are kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Places {
-    /// Where the node can be reached, on every interface: addresses first that others can use.
+    /// Where the node can be reached, on every interface; addresses that other machines can use come first.
     pub listening: Vec<Multiaddr>,
-    /// Where members were met, the last first.
+    /// Where members were met, the most recent first.
     pub met: Vec<Multiaddr>,
 }
 
-/// Reads what was kept in a node's directory.
+/// Reads the places kept in a node's directory; those of a file that cannot be read are empty.
 pub(super) fn load(directory: &Path) -> Places {
     let lines = |name| {
         let text = std::fs::read_to_string(directory.join(name)).unwrap_or_default();
@@ -25,7 +25,7 @@ pub(super) fn load(directory: &Path) -> Places {
     Places { listening: lines(ADDRESSES), met: lines(MET) }
 }
 
-/// Writes what has changed, durably.
+/// Writes the files whose content has changed, durably.
 pub(super) fn save(directory: &Path, places: &Places) -> Result<(), FileError> {
     for (name, addresses) in [(ADDRESSES, &places.listening), (MET, &places.met)] {
         let text: String = addresses.iter().map(|address| format!("{address}\n")).collect();
@@ -34,9 +34,9 @@ pub(super) fn save(directory: &Path, places: &Places) -> Result<(), FileError> {
     Ok(())
 }
 
-/// Name of the file that says where the node is reachable.
+/// Name of the file with the addresses at which the node can be reached.
 const ADDRESSES: &str = "addresses";
-/// Name of the file that says where members were met.
+/// Name of the file with the addresses at which members were met.
 const MET: &str = "met";
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
-//! The port of a node that is not told where to listen: the same at each start, so that others find it again.
+//! The port of a node whose settings name no address: the same at each start, so that others find it again.
 //!
-//! At its first start it takes [`PORT`], or any that is free if another program has that, and writes it down in the file
-//! `port`. From then on it is that one. If it is taken at a later start the node takes another until it is started again,
-//! and says so: others know it at the one that it has lost.
+//! At its first start the node takes [`PORT`], or any free port if another program uses that one, and writes it to the
+//! file `port`. It keeps this port from then on. If the port is in use at a later start, the node takes another until
+//! it is started again and logs a warning, since others know it at the port it has lost.
 //!
-//! libp2p shares a TCP port that another of its processes listens on (SO_REUSEPORT), so that connections would go to
-//! either; ports are therefore tried by sockets that do not share.
+//! libp2p binds a TCP port even if another libp2p process listens on it (SO_REUSEPORT), and connections would reach
+//! either of the two. Ports are therefore probed with sockets that do not share.
 
 use crate::keystore::private_file;
 use crate::net::{self, Multiaddr, PORT};
@@ -14,7 +14,7 @@ use rustix::net::{AddressFamily, SocketType, bind, listen, socket, sockopt};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::Path;
 
-/// Where to listen, at a port that is free.
+/// Chooses a free port, and returns the addresses to listen on.
 pub(super) fn choose(directory: &Path) -> Vec<Multiaddr> {
     let file = directory.join(FILE);
     let kept = std::fs::read_to_string(&file).ok().and_then(|text| text.trim().parse().ok());
@@ -37,19 +37,19 @@ pub(super) fn choose(directory: &Path) -> Vec<Multiaddr> {
     everywhere.filter(|address| has_ipv6 || !address.to_string().starts_with("/ip6/")).collect()
 }
 
-/// Whether nobody listens at a port of an address, for TCP or UDP.
+/// Whether no socket is bound to this address and port, for TCP or UDP.
 pub(super) fn is_free_at(at: SocketAddr, tcp: bool) -> bool {
-    // What else may be wrong shows when the network listens there.
+    // Any other error will show when the network listens there.
     attempt(at, tcp) != Err(Errno::ADDRINUSE)
 }
 
-/// Whether nobody listens at a port of any address.
+/// Whether no socket is bound to this port on any address, for TCP and UDP.
 fn is_free(port: u16) -> bool {
     let hosts: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
     hosts.iter().all(|host| [true, false].iter().all(|tcp| is_free_at(SocketAddr::new(*host, port), *tcp)))
 }
 
-/// A port that is free.
+/// Returns a free port chosen by the system; `None` after [`ATTEMPTS`] that failed.
 fn any() -> Option<u16> {
     let candidates = (0..ATTEMPTS).filter_map(|_| {
         let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
@@ -58,7 +58,7 @@ fn any() -> Option<u16> {
     candidates.into_iter().find(|port| is_free(*port))
 }
 
-/// Listens there for a moment, as the network would, but shares with nobody.
+/// Binds the address for a moment as the network would, but without sharing it.
 fn attempt(at: SocketAddr, tcp: bool) -> Result<(), Errno> {
     let family = if at.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
     let socket = socket(family, if tcp { SocketType::STREAM } else { SocketType::DGRAM }, None)?;
@@ -66,7 +66,7 @@ fn attempt(at: SocketAddr, tcp: bool) -> Result<(), Errno> {
         sockopt::set_ipv6_v6only(&socket, true)?;
     }
     if tcp {
-        // Connections that have just ended are in nobody's way.
+        // Lets it bind while closed connections of that port are still in TIME-WAIT.
         sockopt::set_socket_reuseaddr(&socket, true)?;
     }
     bind(&socket, &at)?;
@@ -75,7 +75,7 @@ fn attempt(at: SocketAddr, tcp: bool) -> Result<(), Errno> {
 
 /// Name of the file with the port.
 const FILE: &str = "port";
-/// Ports tried until one is free for all.
+/// How many ports of the system's choice are tried.
 const ATTEMPTS: usize = 16;
 
 #[cfg(test)]
@@ -118,7 +118,7 @@ mod tests {
     fn the_port_of_the_first_start_is_that_of_the_second() {
         let place = tempfile::tempdir().expect("a directory");
         let first = ports(&choose(place.path()));
-        // Whether or not another program has the usual one at this moment.
+        // This holds whether or not another program uses the default port at this moment.
         let kept = std::fs::read_to_string(place.path().join(FILE)).expect("written down");
         assert_eq!(first, [kept.trim().parse::<u16>().expect("a port")]);
     }

@@ -1,4 +1,4 @@
-//! What has to be right before a node is of use: its ports are nobody else's, and its clock agrees with its credentials.
+//! Checks before a node starts: no other program uses its ports, and its clock agrees with its credentials.
 
 use super::port;
 use crate::identity::membership::Membership;
@@ -7,8 +7,11 @@ use crate::time::Unix;
 use libp2p::multiaddr::Protocol;
 use std::net::{IpAddr, SocketAddr};
 
-/// Fails with a text that names the first address that another program listens on. Whatever else may be wrong with an
-/// address shows when the network listens on it.
+/// Checks that no other program uses the port of an address. Any other problem with an address shows when the network
+/// listens on it.
+///
+/// # Errors
+/// A text that names the first address whose port another program uses.
 pub(super) fn ports_are_free(listen: &[Multiaddr]) -> Result<(), String> {
     for address in listen {
         if place(address).is_some_and(|(at, tcp)| !port::is_free_at(at, tcp)) {
@@ -18,7 +21,8 @@ pub(super) fn ports_are_free(listen: &[Multiaddr]) -> Result<(), String> {
     Ok(())
 }
 
-/// What is wrong with the credentials by this clock, if there is none of the present epoch: with both times.
+/// Returns what is wrong, with the times of clock and credentials, if no credential covers the present epoch; `None` if
+/// one does.
 pub(super) fn lapsed(membership: &Membership, now: Unix) -> Option<String> {
     if membership.credential(now).is_some() {
         return None;
@@ -36,7 +40,8 @@ pub(super) fn lapsed(membership: &Membership, now: Unix) -> Option<String> {
     })
 }
 
-/// Where an address is, and whether by TCP; nothing where the port is to be chosen.
+/// The socket address of a multiaddress, and whether it is for TCP; `None` where the port is still to be chosen, and
+/// for addresses of other kinds.
 fn place(address: &Multiaddr) -> Option<(SocketAddr, bool)> {
     let mut parts = address.iter();
     let ip: IpAddr = match parts.next()? {

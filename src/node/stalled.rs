@@ -1,47 +1,47 @@
-//! Stalled: the frames that wait for a link which takes no more.
+//! Stalled frames: those that wait for a link which accepts no more.
 //!
-//! The most urgent leave first, those of a class in the order in which they came. A relay takes what is for a link whether that takes
-//! something or not, so that more may come together here than a narrow link carries until it is of no use. Such a frame is dropped when its
-//! turn comes (`data_expired`): else a link that was overloaded would carry nothing but what is over for as long again, and what is of use
-//! stood behind it.
+//! The most urgent class leaves first, and the frames of a class leave in the order in which they came. A relay accepts
+//! frames for a link whether or not the link accepts any, so that more may gather here than a narrow link carries
+//! before they expire. An expired frame is dropped when its turn comes (`data_expired`): otherwise a link that was
+//! overloaded would carry expired frames for as long again, and delay those that are still of use.
 //!
 //! Invariants
-//! 1. A frame that may still be of use is never dropped, and no other of its class overtakes it.
-//! 2. At most [`MAX_STALLED`] frames. Drop policy: none, the link is closed (`links_stalled`).
+//! 1. A frame that has not expired is never dropped, and no other frame of its class overtakes it.
+//! 2. At most [`MAX_STALLED`] frames wait. Drop policy: none, the link is closed (`links_stalled`).
 
 use crate::time::Time;
 use crate::wire::OutFrame;
 use crate::wire::data::Class;
 use std::collections::VecDeque;
 
-/// See the module's documentation.
+/// The frames that wait for one link. See the module's documentation.
 #[derive(Default)]
 pub(super) struct Stalled {
-    /// By class, most urgent first.
+    /// The frames of each class, the most urgent class first.
     frames: [VecDeque<Waiting>; Class::ALL.len()],
     count: usize,
 }
 
 struct Waiting {
     frame: OutFrame,
-    /// Of no use after this.
+    /// The frame is of no use after this time; `None` if it never expires.
     until: Option<Time>,
 }
 
 impl Stalled {
-    /// Whether none of a class waits.
+    /// Whether no frame of this class waits.
     pub(super) fn has_none(&self, class: Class) -> bool {
         self.frames[class as usize].is_empty()
     }
 
-    /// One more waits. `false`: these are more than may wait.
+    /// Adds a frame. Returns `false` if more frames wait now than may.
     pub(super) fn push(&mut self, class: Class, frame: OutFrame, until: Option<Time>) -> bool {
         self.frames[class as usize].push_back(Waiting { frame, until });
         self.count += 1;
         self.count <= MAX_STALLED
     }
 
-    /// The next of a class that is of use; those before it are dropped, and counted.
+    /// The next frame of a class that has not expired; expired ones before it are dropped and added to `dropped`.
     pub(super) fn next(&mut self, class: Class, now: Time, dropped: &mut u64) -> Option<&OutFrame> {
         let frames = &mut self.frames[class as usize];
         while frames.pop_front_if(|first| first.until.is_some_and(|until| until < now)).is_some() {
@@ -51,21 +51,21 @@ impl Stalled {
         frames.front().map(|first| &first.frame)
     }
 
-    /// The next of a class has left.
+    /// Removes the next frame of a class, which has left.
     pub(super) fn take(&mut self, class: Class) {
         self.count -= usize::from(self.frames[class as usize].pop_front().is_some());
     }
 }
 
-/// Frames that may wait for a link beyond its own queues; the link is closed past that, and what they were about is
-/// sent again over another.
+/// Frames that may wait for a link in addition to its own queues. Beyond that the link is closed, and the messages
+/// concerned are sent again over another link.
 const MAX_STALLED: usize = 4_096;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// What leaves at that second, by its first byte.
+    /// The frame that leaves at that second, by its first byte.
     fn next(stalled: &mut Stalled, second: u64, dropped: &mut u64) -> Option<u8> {
         let now = Time(second * 1_000_000);
         let first = stalled.next(Class::Control, now, dropped).map(|frame| frame.clone().into_vec()[0]);

@@ -1,4 +1,4 @@
-//! What the node tells of itself: status and peers.
+//! Status and peers: what the node reports about itself.
 
 use super::{EventLoop, Host, preflight};
 use crate::client::{Peer, Status};

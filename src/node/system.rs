@@ -1,8 +1,8 @@
-//! A real machine under the node: its clock, its disk, its sockets, and the way in and out.
+//! A node on a real machine: the machine's clock, disk and sockets, and the start and stop of the node.
 //!
-//! Starting puts a node together in the order in which things can fail for the operator to mend: directory lock,
-//! settings, identity, store, sockets, local API. A node is ready when it listens and the API answers, and stops in
-//! good order: what was taken is made durable, links are closed, the socket goes.
+//! The start takes its steps in the order in which an operator would fix what is wrong: directory lock, settings,
+//! identity, store, sockets, local API. A node is ready when it listens and the API answers. It stops in good order:
+//! everything it has accepted becomes durable, links are closed, the socket is removed.
 
 use super::places::{self, Places};
 use super::{EventLoop, Gate, Host, Issued, Parts, port, preflight};
@@ -36,73 +36,73 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// How to run a node.
+/// The options that a node is started with.
 #[derive(Clone, Debug, Default)]
 pub struct RunOptions {
     /// The node's directory: identity, store, socket.
     pub dir: PathBuf,
-    /// What opens its keys, where they are sealed.
+    /// Opens the keys in the directory, where they are sealed under a passphrase.
     pub keys: Keyring,
-    /// Settings, if not `DIR/config.toml`.
+    /// File with the settings; `None` for `config.toml` in the directory.
     pub config: Option<PathBuf>,
-    /// Addresses to listen on, instead of those in the settings.
+    /// Multiaddresses to listen on; if empty, those in the settings.
     pub listen: Vec<String>,
-    /// Members to connect with, besides those in the settings.
+    /// Multiaddresses of members to connect with, in addition to those in the settings.
     pub bootstrap: Vec<String>,
-    /// Leaves multicast DNS alone, whatever the settings say.
+    /// Turns multicast DNS off, whatever the settings say.
     pub no_mdns: bool,
-    /// Opens no local API: who talks to the node does so in its own program.
+    /// Opens no local API: only the program around the node can use it.
     pub no_api: bool,
 }
 
-/// A node that can be reached.
+/// What is known of a node once it can be reached.
 #[derive(Clone, Debug)]
 pub struct Ready {
-    /// Its name.
+    /// The name of this device.
     pub name: String,
-    /// Where it listens.
+    /// The multiaddresses that it listens on.
     pub listen: Vec<String>,
 }
 
-/// Why a node does not run.
+/// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
-    /// Another process has the directory.
+    /// Another process uses the directory.
     #[error(transparent)]
     Lock(#[from] LockError),
-    /// Settings.
+    /// The settings cannot be read or are wrong.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// An address on the command line.
+    /// An address given in the options is no multiaddress.
     #[error("{address:?} is no multiaddress: {reason}; write for example /ip4/192.0.2.7/tcp/7707")]
     Address {
-        /// As given.
+        /// The address, as given.
         address: String,
         /// What is wrong.
         reason: String,
     },
-    /// No identity, or one that cannot be used.
+    /// The directory holds no identity, or one that cannot be used.
     #[error(transparent)]
     Device(#[from] DeviceDirError),
     /// The realm's keys in this directory cannot be used.
     #[error(transparent)]
     Realm(#[from] RealmDirError),
-    /// The store does not open.
+    /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] crate::store::OpenError),
-    /// The store does not answer.
+    /// The store cannot be read.
     #[error(transparent)]
     Read(#[from] crate::engine::store::ReadError),
-    /// Sockets.
+    /// The network cannot be set up.
     #[error("cannot set up the network: {0}")]
     Network(#[from] net::TransportError),
-    /// No address could be listened on.
+    /// The node cannot listen on any of its addresses.
     #[error("cannot listen: {0}; choose another with --listen, or in [net] of config.toml")]
     Listen(String),
-    /// The local API's socket.
+    /// The local API's socket cannot be opened.
     #[error(transparent)]
     Socket(#[from] gateway::BindError),
-    /// The identity was being read.
+    /// The thread that reads the identity failed.
     #[error("the identity could not be read: {0}")]
     Thread(String),
     /// The operating system has no randomness.
@@ -110,7 +110,7 @@ pub enum NodeError {
     Randomness(String),
 }
 
-/// A node that runs, and the ways to it.
+/// A node that runs, with its task handles and the channels that stop it.
 pub(super) struct Running {
     pub(super) ready: Ready,
     pub(super) door: Door<SledReader>,
@@ -123,7 +123,7 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// First the application, so that it hears how its last commands ended; then the node.
+    /// Stops the local API first, so that its clients hear how their last commands ended, then the node.
     pub(super) async fn stop(self) {
         let _ = self.close_api.send(());
         if let Some(api) = self.api {
@@ -135,7 +135,10 @@ impl Running {
     }
 }
 
-/// Starts a node; it listens when this is done.
+/// Starts a node. When this returns, the node listens.
+///
+/// # Errors
+/// [`NodeError`] names the step that failed.
 pub(super) async fn start(options: RunOptions) -> Result<Running, NodeError> {
     if !options.dir.exists() {
         return Err(DeviceDirError::NoDevice { directory: options.dir }.into());
@@ -185,10 +188,10 @@ pub(super) async fn start(options: RunOptions) -> Result<Running, NodeError> {
         let mut network =
             Network::new(transport, key.public().to_peer_id(), executor, gate.clone(), &config.net, seed, &link_ids);
         network.set_resolver(names::system());
-        // A node that says it is ready can be reached.
+        // A node that reports that it is ready can be reached.
         match poll_fn(|cx| network.poll_listening(cx)).await {
             Ok(listen) => break (network, listen),
-            // Another program has taken the port meanwhile.
+            // Another program has taken the port since it was probed.
             Err(_) if !told_where && attempts < ATTEMPTS => {}
             Err(reason) => return Err(NodeError::Listen(reason)),
         }
@@ -211,7 +214,7 @@ pub(super) async fn start(options: RunOptions) -> Result<Running, NodeError> {
     let settings = Settings { aes: has_aes(), ..config.settings() };
     let mut engine = Engine::new(membership, issuer, settings, &reader, rng, clock.now())?;
     if let Some(found) = quarantined {
-        // It is in the event log too: the store has left word of it there.
+        // The event log has it too: the store has left a note there.
         tracing::error!(
             "the store was damaged and is set aside as {}, the node begins a new one: {}; keep it for an analysis",
             found.place,
@@ -240,14 +243,14 @@ pub(super) async fn start(options: RunOptions) -> Result<Running, NodeError> {
     Ok(Running { ready, door, close_api, api, stop: send_stop, node, keeper, _lock: lock })
 }
 
-/// Reads what is secret, which is slow where it is sealed.
+/// Reads the identity and the realm's keys on a thread of its own, since that is slow where they are sealed.
 async fn load(device: DeviceDir, keys: Keyring) -> Result<(Membership, Option<RealmDir>), NodeError> {
     let read = blocking(move || {
         let mut membership = device.load()?;
         let there = RealmDir::is_there(device.path());
         let realm = there.then(|| RealmDir::open_with(device.path(), &keys)).transpose()?;
         if let Some(realm) = &realm {
-            // From here the operator's bulletin, and what it names, goes out to everybody.
+            // From here the operator's bulletin and the documents it names go out to everybody.
             let bulletin = realm.bulletin();
             let taken = membership.accept_bulletin(bulletin.signed());
             let documents = bulletin.documents().map(|document| membership.accept_document(document));
@@ -261,12 +264,12 @@ async fn load(device: DeviceDir, keys: Keyring) -> Result<(Membership, Option<Re
     read.await.unwrap_or_else(|error| Err(NodeError::Thread(error)))
 }
 
-/// Addresses under which this directory's node was last reachable: what invitations name.
+/// Returns the addresses at which the node of this directory was last reachable. Invitations name them.
 pub fn last_addresses(directory: &Path) -> Vec<Multiaddr> {
     places::load(directory).listening
 }
 
-/// Writes places down one after the other, skipping those that have been overtaken.
+/// Saves places whenever they change, one state after the other; a state that a newer one has replaced is skipped.
 async fn keep_places(directory: PathBuf, mut changed: watch::Receiver<Places>) {
     while changed.changed().await.is_ok() {
         let (directory, places) = (directory.clone(), changed.borrow_and_update().clone());
@@ -277,8 +280,8 @@ async fn keep_places(directory: PathBuf, mut changed: watch::Receiver<Places>) {
     }
 }
 
-/// A generator seeded by the operating system, anew at each start: keys that seal are fresh in every process, also in two
-/// that were begun on copies of one disk. Nothing of it is ever written down.
+/// Returns a generator seeded by the operating system, anew at each start, so that the keys used for sealing are fresh
+/// in every process, even in two processes started on copies of one disk. Its state is never written to disk.
 pub fn system_rng() -> Result<ChaCha20Rng, NodeError> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(|error| NodeError::Randomness(error.to_string()))?;
@@ -295,14 +298,17 @@ fn has_aes() -> bool {
     return false;
 }
 
-/// The wall clock.
+/// Returns the time of the wall clock.
 pub fn unix_now() -> Unix {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Unix(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
 }
 
-/// Asks members in turn, over connections of their own under the key of `seed`, until one brings the issuer's answer;
-/// `note` hears of each that has not, and whether another will be asked.
+/// Asks members in turn, over connections of their own under the key derived from `seed`, until one brings the issuer's
+/// answer. Each may take up to `limit`. `note` is called for each that failed, with whether another will be asked.
+///
+/// # Errors
+/// Returns what went wrong with each member if none brought the answer.
 pub async fn enrol(
     seed: &Secret,
     members: Vec<Multiaddr>,
@@ -315,7 +321,7 @@ pub async fn enrol(
     net::ask_around(&mut reach, members, hello, limit, |reply| judge.judge(reply)).await
 }
 
-/// The machine's resolver and sockets.
+/// Reaches members through the machine's resolver and sockets.
 struct Internet<N> {
     key: Keypair,
     note: N,
@@ -335,7 +341,7 @@ impl<N: FnMut(&Unhelpful, bool) + Send> Reach for Internet<N> {
     }
 }
 
-/// What became of a round among members, in a line.
+/// Summarizes in one line why no member brought the issuer's answer.
 fn nobody_helped(failures: &[Unhelpful]) -> String {
     if failures.is_empty() {
         return "no member's address is known".to_owned();
@@ -360,7 +366,7 @@ impl Clock {
     }
 }
 
-/// Resident memory of a process, in bytes.
+/// Returns the resident memory of a process in bytes; `None` where `/proc` does not say.
 pub(crate) fn resident(pid: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
@@ -419,7 +425,7 @@ impl Host for System {
     }
 
     fn keep_places(&mut self, places: Places) {
-        // There is always somebody who hears it: who writes it down ends after this.
+        // The receiver outlives this sender: the task that writes the file ends after it.
         let _ = self.places.send(places);
     }
 
@@ -431,12 +437,12 @@ impl Host for System {
     }
 }
 
-/// Runs on a thread that may block.
+/// Runs work on a thread that may block.
 pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
     tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())
 }
 
-/// What the node is told, if it is in a lab.
+/// Reads the orders of a lab, if the node is in one.
 fn load_lab(directory: &Path) -> Result<Option<Lab>, ConfigError> {
     let Some(lab) = config::lab::load(directory)? else { return Ok(None) };
     let path = directory.join(config::lab::FILE);
@@ -453,7 +459,7 @@ fn parse_addresses(addresses: &[String]) -> Result<Vec<Multiaddr>, NodeError> {
     addresses.iter().map(parse).collect()
 }
 
-/// How often a port is chosen that another program takes in that moment.
+/// How many ports are tried if another program takes each one between the probe and the listening.
 const ATTEMPTS: u32 = 4;
 /// How long one member may take to answer a renewal.
 const RENEWAL_TIME: Duration = Duration::from_secs(200);

@@ -1,46 +1,49 @@
-//! What waits for the disk: outputs of the engine that may leave once a commit is durable.
+//! Outputs that wait for the disk: each leaves once the commit it depends on is durable.
 //!
-//! Each waits for a commit of its own, and what comes later may wait for an earlier one: a publication waits for the commit that
-//! holds its publisher's mark, a receipt for that of its message. So they leave by their commits and not as they came; but the
-//! replies of one conversation never overtake each other: one that may leave earlier than what stands before it waits as long as that.
+//! Each output waits for a commit of its own, and a later output may wait for an earlier commit: a publication waits
+//! for the commit that holds its publisher's mark, a receipt for the commit of its message. So outputs leave in the
+//! order of their commits, not in the order in which they came. The replies of one conversation, however, never
+//! overtake each other: one that could leave earlier than the reply before it waits as long as that one.
 //!
 //! Invariants
-//! 1. Nothing leaves before its commit is durable.
+//! 1. No output leaves before its commit is durable.
 //! 2. The replies of one conversation leave in the order in which they came.
 //!
-//! The store bounds how many there are: what it has not made durable is at most what it has room for. Publications, and what is told of
-//! missed ones, come with few commits, and have a bound of their own, [`MAX_PUBLISHED`].
+//! The store bounds the number of waiting outputs, since it accepts only so much that is not durable yet. Publications
+//! and reports of missed ones need few commits, so they have a bound of their own, [`MAX_PUBLISHED`].
 
 use super::Held;
 use crate::engine::api::{Reply, Token};
 use crate::id::Lsn;
 use std::collections::BTreeMap;
 
-/// Most bytes of publications, and of what is told of missed ones, that wait for the disk. Drop policy: one that comes when they are reached is
-/// dropped (`publications_dropped`).
+/// Most bytes of publications and of reports of missed ones that wait for the disk. Drop policy: beyond the bound the
+/// newest is dropped (`publications_dropped`).
 pub(super) const MAX_PUBLISHED: usize = 16 * 1024 * 1024;
 
-/// See the module's documentation.
+/// The outputs that wait for the disk. See the module's documentation.
 #[derive(Default)]
 pub(super) struct Waiting {
-    /// By the commit that each waits for, then as they came.
+    /// Outputs by the commit that each waits for, then in the order in which they came.
     held: BTreeMap<(Lsn, u64), Held>,
-    /// How many have come.
+    /// The number of outputs that have come so far.
     came: u64,
-    /// Of each conversation with replies among them, the place of the last.
+    /// For each conversation with waiting replies, the key of its last one in `held`.
     last: BTreeMap<Token, (Lsn, u64)>,
-    /// Bytes of publications among them, and of what is told of missed ones.
+    /// Bytes of waiting publications and of reports of missed ones.
     published: usize,
 }
 
 impl Waiting {
-    /// The commit that an output has to wait for, which wants to wait for that one.
+    /// Returns the commit that an output has to wait for: `after`, or that of the last reply of its conversation if
+    /// that is later.
     pub(super) fn commit_for(&self, held: &Held, after: Lsn) -> Lsn {
         let last = held.token().and_then(|token| self.last.get(&token));
         last.map_or(after, |(last, _)| after.max(*last))
     }
 
-    /// Takes one that waits for [`Self::commit_for`] it; gives it back if there is no room for its bytes.
+    /// Takes an output that waits for the commit [`Self::commit_for`] it. Returns the output if there is no room for
+    /// its bytes.
     pub(super) fn push(&mut self, after: Lsn, held: Held) -> Result<(), Held> {
         let bytes = held.published().unwrap_or(0);
         if bytes > 0 && self.published + bytes > MAX_PUBLISHED {
@@ -56,7 +59,7 @@ impl Waiting {
         Ok(())
     }
 
-    /// The next that may leave when that commit is durable.
+    /// Removes and returns the next output that may leave once the commit `durable` is durable.
     pub(super) fn pop(&mut self, durable: Lsn) -> Option<Held> {
         let entry = self.held.first_entry().filter(|entry| entry.key().0 <= durable)?;
         let (place, held) = entry.remove_entry();
@@ -64,7 +67,7 @@ impl Waiting {
         Some(held)
     }
 
-    /// Publications, and what was told of missed ones: they wait no longer, and keep their order.
+    /// Removes and returns all publications and reports of missed ones, in their order: they wait no longer.
     pub(super) fn take_publications(&mut self) -> Vec<Held> {
         let of_topics = |_: &(Lsn, u64), held: &mut Held| held.published().is_some();
         let taken: Vec<_> = self.held.extract_if(.., of_topics).collect();
@@ -81,7 +84,7 @@ impl Waiting {
 }
 
 impl Held {
-    /// The conversation that it belongs to, if it is a reply.
+    /// The conversation that the output belongs to; `None` if it is not a reply.
     fn token(&self) -> Option<Token> {
         match self {
             Self::Reply { token, .. } => Some(*token),
@@ -89,7 +92,7 @@ impl Held {
         }
     }
 
-    /// Bytes of a publication or of what is told of missed ones, if it is either.
+    /// The bytes of a publication or of a report of missed ones; `None` for any other output.
     pub(super) fn published(&self) -> Option<usize> {
         match self {
             Self::Reply { reply: Reply::Published(published), .. } => {
@@ -123,6 +126,9 @@ mod tests {
         numbers(std::iter::from_fn(|| waiting.pop(Lsn(durable))).collect())
     }
 
+    /// Invariant 1.
+
+    /// Invariant 1 of node.
     #[test]
     fn what_may_leave_is_not_held_up_by_what_may_not() {
         let mut waiting = Waiting::default();
@@ -136,6 +142,7 @@ mod tests {
         assert!(waiting.last.is_empty());
     }
 
+    /// Invariant 2.
     #[test]
     fn who_comes_for_an_earlier_commit_does_not_overtake_its_conversation() {
         let mut waiting = Waiting::default();
@@ -164,6 +171,8 @@ mod tests {
     }
 
     proptest! {
+        /// Invariants 1 and 2.
+        /// Invariant 1 of node.
         #[test]
         fn replies_keep_their_order_and_wait_for_their_commits(
             steps in prop::collection::vec((0u64..4, 0u64..30, prop::bool::ANY), 1..80),

@@ -111,6 +111,8 @@ fn report(problems: &[String]) {
     assert!(problems.is_empty(), "\n{}\n", problems.join("\n"));
 }
 
+/// Invariants 1, 2, 3 and 4 of lib.
+/// Invariant 3 of node.
 #[test]
 fn sources_keep_floors_and_bans() {
     let sources = rust_files(&["src"]);

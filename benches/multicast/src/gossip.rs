@@ -1,4 +1,4 @@
-//! Gossipsub with its defaults, without signatures.
+//! The comparison: gossipsub with its defaults, without signatures.
 
 use super::{Heard, NODES, SIZE};
 use futures::StreamExt;
@@ -12,16 +12,16 @@ use std::time::Duration;
 
 type Gossip = gossipsub::Behaviour<IdentityTransform, AllowAllSubscriptionFilter>;
 
-/// Heartbeats until meshes stand.
+/// How long the nodes take to build their meshes.
 const SETTLE: Duration = Duration::from_secs(8);
-/// How often the publisher looks whether it may go on, and how many messages it makes then at most.
+/// How often the publisher checks whether it may go on, and how many messages it publishes then at most.
 const LOOK: Duration = Duration::from_micros(500);
 const BURST: usize = 32;
 
 fn node(topic: &IdentTopic) -> Result<Swarm<Gossip>, Box<dyn Error>> {
     let config = gossipsub::ConfigBuilder::default()
         .validation_mode(gossipsub::ValidationMode::Anonymous)
-        // Messages begin with their number.
+        // Messages begin with their number, which serves as their id.
         .message_id_fn(|message: &gossipsub::Message| MessageId::from(message.data[..8].to_vec()))
         .build()?;
     let mut swarm = SwarmBuilder::with_new_identity()
@@ -35,7 +35,7 @@ fn node(topic: &IdentTopic) -> Result<Swarm<Gossip>, Box<dyn Error>> {
     Ok(swarm)
 }
 
-/// Messages a second at the slowest subscriber.
+/// Measures the messages per second that the slowest subscriber hears.
 pub async fn run(ahead: u64) -> Result<f64, Box<dyn Error>> {
     let topic = IdentTopic::new("bench");
     let (mut swarms, mut addresses) = (Vec::new(), Vec::<Multiaddr>::new());
@@ -78,7 +78,7 @@ pub async fn run(ahead: u64) -> Result<f64, Box<dyn Error>> {
                         }
                         let mut data = vec![7; SIZE];
                         data[..8].copy_from_slice(&published.to_be_bytes());
-                        // Refused where its queues are full: it tries again.
+                        // A message is refused while the queues are full; the publisher tries again later.
                         if publisher.behaviour_mut().publish(topic.clone(), data).is_err() {
                             break;
                         }

@@ -1,9 +1,11 @@
-//! How many messages a second nine subscribers hear from one publisher, beside anonymous gossipsub in the same run.
+//! How many messages per second nine subscribers hear from one publisher, compared with anonymous gossipsub in the same
+//! run.
 //!
-//! Ten nodes of each kind are linked with each other over TCP on loopback, in this process. One publishes 200 bytes at a time, at
-//! most so many messages ahead of the slowest of the others: what it publishes is heard, and nothing is gained by filling buffers.
-//! The two take turns, since only ratios of one run on one machine mean something; gossipsub neither signs nor stores, and says of
-//! no loss that there was one. The exit code is 1 if a subscriber of this project's nodes has missed anything.
+//! Ten nodes of each kind are linked with each other over TCP on loopback, in this process. One publishes messages of
+//! 200 bytes and stays at most a given number of messages ahead of the slowest subscriber, so that nothing is gained by
+//! filling buffers. The two kinds take turns, since only ratios of one run on one machine are meaningful. Gossipsub
+//! neither signs nor stores here, and does not report losses. The exit code is 1 if a subscriber of this project's
+//! nodes has missed anything.
 
 mod gossip;
 mod mesh;
@@ -13,18 +15,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Nodes of each kind: one publishes, and the others listen.
+/// Nodes of each kind: one publishes, and the others subscribe.
 const NODES: usize = 10;
-/// Bytes of a message.
+/// Size of a message, in bytes.
 const SIZE: usize = 200;
-/// How far the publisher may be ahead of the slowest subscriber, in messages.
+/// How many messages the publisher may be ahead of the slowest subscriber.
 const AHEAD: [u64; 3] = [256, 1_024, 4_096];
-/// How long each kind is measured, after it has gone on for as long as that.
+/// How long each kind is measured, after it has run for the warm-up.
 const SPAN: Duration = Duration::from_secs(8);
 const WARMUP: Duration = Duration::from_secs(2);
 const ROUNDS: usize = 2;
 
-/// What subscribers have heard, each for itself.
+/// Number of messages that each subscriber has heard.
 #[derive(Clone)]
 struct Heard(Arc<Vec<AtomicU64>>);
 
@@ -45,7 +47,7 @@ impl Heard {
         self.counts().into_iter().min().unwrap_or(0)
     }
 
-    /// Messages a second that the slowest subscriber hears from now on.
+    /// Measures the messages per second that the slowest subscriber hears from now on.
     async fn rate(&self) -> f64 {
         tokio::time::sleep(WARMUP).await;
         let (before, began) = (self.counts(), Instant::now());

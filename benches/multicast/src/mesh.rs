@@ -9,12 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Publications whose end has not been told, beyond which none is begun.
+/// Publications without an outcome, beyond which no further one is begun.
 const UNDER_WAY: usize = 1_024;
-/// How long nodes take to find each other, and subscriptions to reach all.
+/// How long nodes take to find each other, and how long subscriptions take to reach all.
 const SETTLE: Duration = Duration::from_secs(4);
 
-/// Messages a second at the slowest subscriber, and how many any of them missed.
+/// Measures the messages per second that the slowest subscriber hears, and how many messages all subscribers have
+/// missed.
 pub async fn run(ahead: u64) -> Result<(f64, u64), Box<dyn Error>> {
     let place = tempfile::tempdir()?;
     let mut devices = Vec::new();

@@ -1,5 +1,5 @@
-//! A bare libp2p stream: TCP, Noise and Yamux as m2mesh uses them, one substream, nothing above it; records are packed
-//! by hand into writes of 64 KiB.
+//! A bare libp2p stream: TCP, Noise and Yamux as m2mesh uses them, with one substream and nothing above it. Records are
+//! packed by hand into writes of 64 KiB.
 
 use super::pack::{self, Splitter};
 use super::part::{Counted, RoundTrips, Task};
@@ -19,7 +19,7 @@ fn transport(seed: u8) -> io::Result<Transport> {
     net::transport::system(&net::keypair(&[seed; 32])).map_err(io::Error::other)
 }
 
-/// As [`raw::receive`](super::raw::receive).
+/// Receives as [`raw::receive`](super::raw::receive) does.
 pub(super) async fn receive(echo: bool, ready: impl FnOnce(String)) -> io::Result<Counted> {
     let mut transport = transport(1)?;
     let address = "/ip4/127.0.0.1/tcp/0".parse().map_err(io::Error::other)?;
@@ -57,7 +57,7 @@ pub(super) async fn receive(echo: bool, ready: impl FnOnce(String)) -> io::Resul
     drive(&mut muxer, io).await
 }
 
-/// As [`raw::send`](super::raw::send).
+/// Sends as [`raw::send`](super::raw::send) does.
 pub(super) async fn send(to: &str, task: Task) -> io::Result<()> {
     let (mut muxer, mut stream) = connect(to).await?;
     let io = async {
@@ -68,13 +68,13 @@ pub(super) async fn send(to: &str, task: Task) -> io::Result<()> {
             stream.write_all(&chunk).await?;
         }
         stream.close().await?;
-        // The other end closes when it has read all.
+        // The other end closes once it has read everything.
         stream.read(&mut [0]).await.map(drop)
     };
     drive(&mut muxer, io).await
 }
 
-/// As [`raw::ping`](super::raw::ping).
+/// Measures round trips as [`raw::ping`](super::raw::ping) does.
 pub(super) async fn ping(to: &str, task: Task) -> io::Result<RoundTrips> {
     let (mut muxer, mut stream) = connect(to).await?;
     let io = async {
@@ -103,7 +103,7 @@ async fn connect(to: &str) -> io::Result<(StreamMuxerBox, SubstreamBox)> {
     Ok((muxer, stream))
 }
 
-/// Input and output on a substream, while its connection is driven in the same task.
+/// Runs input and output on a substream while driving its connection in the same task.
 async fn drive<T>(muxer: &mut StreamMuxerBox, io: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     let mut io = pin!(io);
     poll_fn(|cx| {
@@ -112,7 +112,7 @@ async fn drive<T>(muxer: &mut StreamMuxerBox, io: impl Future<Output = io::Resul
         }
         while let Poll::Ready(event) = muxer.poll_unpin(cx) {
             if event.is_err() {
-                // What is still to be read comes out of the substream.
+                // What was received before the error is still read from the substream.
                 return io.poll_unpin(cx);
             }
         }

@@ -1,4 +1,4 @@
-//! `bench DEST`: messages to a device over the mesh as it is.
+//! `bench DEST`: measures messages to a device over the mesh as it is.
 
 use super::part::processor;
 use crate::cli::Verdict;
@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 
-/// What is sent.
+/// The messages to send.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Load {
     pub(super) size: u16,
@@ -25,22 +25,22 @@ pub(super) struct Load {
     pub(super) window: u32,
 }
 
-/// What was found.
+/// The result of the measurement.
 #[derive(Debug, Serialize)]
 struct Report {
     to: String,
     messages: u64,
     outcomes: BTreeMap<&'static str, u64>,
     seconds: f64,
-    /// Successful ones a second.
+    /// Successful messages per second.
     rate: f64,
-    /// Of their payload.
+    /// Payload of the successful messages, in 10⁶ bytes per second.
     megabytes_per_second: f64,
     p50_us: Option<u64>,
     p99_us: Option<u64>,
-    /// Share of those that were not successful.
+    /// Fraction of the messages that were not successful.
     lost: f64,
-    /// Processor seconds a second of the node here.
+    /// Processor time of the local node, in seconds per second.
     cpu: Option<f64>,
 }
 
@@ -62,7 +62,7 @@ pub(super) async fn run(shell: &Shell, to: &Name, load: Load) -> Result<Verdict,
     let (mut outcomes, mut latencies, mut messages, mut good) = (BTreeMap::new(), Histogram::default(), 0u64, 0u64);
     while let Some(LineOutcome { line: _, outcome }) = answers.next().await? {
         if let (0, dto::Outcome::Refused { reason }) = (messages, &outcome) {
-            // What is refused at once is refused again and again.
+            // If the first is refused, so will be the others.
             let failed = format!("nothing was measured: the first message was refused: {reason}");
             return Err(Failure::new(failed, "`m2mesh contacts` lists the devices that can be measured"));
         }
@@ -112,7 +112,7 @@ fn tell(shell: &Shell, report: &Report) -> Result<(), Failure> {
     shell.table(&["TO", "RATE", "PAYLOAD", "P50", "P99", "LOST", "CPU HERE", "OUTCOMES"], vec![row])
 }
 
-/// Lines of the wanted size, while there is room and time.
+/// A body of lines of the wanted size, which yields lines while there is room in the window and time left.
 fn lines(room: Arc<Semaphore>, load: Load, until: Instant) -> Body {
     let mut line = vec![b'.'; usize::from(load.size)];
     line.push(b'\n');
@@ -139,5 +139,5 @@ fn lines(room: Arc<Semaphore>, load: Load, until: Instant) -> Body {
 
 /// How long each message is of use.
 const DEADLINE: Duration = Duration::from_secs(30);
-/// Lines handed over at a time.
+/// Most lines handed over at a time.
 const BURST: usize = 256;

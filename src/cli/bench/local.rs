@@ -1,4 +1,4 @@
-//! `bench --local`: the contenders in turn, several rounds, medians and ratios.
+//! `bench --local`: runs the contenders in turn for several rounds, and reports medians and ratios.
 
 use super::mesh::NAMES;
 use super::part::{Contender, Exercise, Part, Report};
@@ -18,7 +18,7 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
-/// What is measured, in the order of a round.
+/// The measurements of a round, in their order.
 const PLAN: [(Contender, Exercise); 7] = [
     (Contender::Raw, Exercise::OneWay),
     (Contender::Bare, Exercise::OneWay),
@@ -29,26 +29,26 @@ const PLAN: [(Contender, Exercise); 7] = [
     (Contender::Mesh, Exercise::Confirmed),
 ];
 
-/// One measurement, over all rounds.
+/// One measurement over all rounds.
 #[derive(Debug, Serialize)]
 struct Row {
     contender: Contender,
     exercise: Exercise,
-    /// Messages per second, or microseconds there and back: the median of the rounds.
+    /// Messages per second, or the round-trip time in microseconds: the median of the rounds.
     median: f64,
-    /// Those of the rounds, ascending.
+    /// The same value of each round, ascending.
     rounds: Vec<f64>,
-    /// 99th percentile there and back, in microseconds, median of the rounds.
+    /// 99th percentile of the round-trip time in microseconds, median of the rounds.
     p99: Option<f64>,
-    /// To the bare stream of the same run.
+    /// Ratio to the bare stream of the same run.
     ratio: Option<f64>,
-    /// Processor seconds a second of both processes, median of the rounds.
+    /// Processor time of both processes in seconds per second, median of the rounds.
     cpu: f64,
-    /// Messages dropped, in all rounds.
+    /// Messages dropped in all rounds.
     lost: u64,
 }
 
-/// One round's figures: rate or time, 99th percentile, processor, lost.
+/// The figures of one round: rate or time, 99th percentile, processor time, messages lost.
 #[derive(Clone, Copy, Debug, Default)]
 struct Figures {
     value: f64,
@@ -138,7 +138,7 @@ fn title(contender: Contender, exercise: Exercise) -> String {
     format!("{who}, {what}")
 }
 
-/// Starts a receiver and a sender, and answers what they found.
+/// Starts a receiver and a sender, and returns their figures.
 async fn measure(part: Part) -> Result<Figures, Failure> {
     let failed =
         |error: std::io::Error| Failure::new(format!("no directory for the benchmark: {error}"), "check TMPDIR");
@@ -195,14 +195,14 @@ impl Process {
 
     async fn result(mut self) -> Result<Report, Failure> {
         let line = self.line().await?;
-        // It has said all; how it ends does not matter any more.
+        // It has reported everything; its exit status does not matter.
         let _ = self.child.wait().await;
         serde_json::from_str(&line)
             .map_err(|error| Failure::new(format!("a process of the benchmark said {line:?}: {error}"), "try again"))
     }
 }
 
-/// A directory that goes with the measurement.
+/// A directory that is removed after the measurement.
 struct Scratch(PathBuf);
 
 impl Scratch {

@@ -1,4 +1,4 @@
-//! m2mesh: two nodes of one realm, as a program has them by [`Node`].
+//! The contender m2mesh: two nodes of one realm, as a program uses them through [`Node`].
 
 use super::part::{Counted, RoundTrips, Task};
 use crate::engine::api::Outcome;
@@ -15,7 +15,7 @@ pub(super) const NAMES: [&str; 2] = ["receiver", "sender"];
 
 type Failed = Box<dyn std::error::Error + Send + Sync>;
 
-/// Counts, or echoes, what comes without confirmation, until a message that asks for one says that it is over.
+/// Counts or echoes unconfirmed messages, until a message that asks for a confirmation announces the end.
 pub(super) async fn receive(directory: &Path, echo: bool, ready: impl FnOnce(String)) -> Result<Counted, Failed> {
     let node = start(directory, None).await?;
     let mut inbox = node.inbox("").await?;
@@ -50,7 +50,7 @@ pub(super) async fn receive(directory: &Path, echo: bool, ready: impl FnOnce(Str
     }
 }
 
-/// Sends as fast as it goes, without confirmation.
+/// Sends without confirmation, as fast as possible.
 pub(super) async fn send(directory: &Path, to: &str, task: Task) -> Result<(), Failed> {
     let node = linked(directory, to).await?;
     let mut outlet = node.outlet(Name::new(NAMES[0])?);
@@ -64,7 +64,7 @@ pub(super) async fn send(directory: &Path, to: &str, task: Task) -> Result<(), F
     over(node).await
 }
 
-/// Sends with confirmation from end to end, durable at both ends; how many were delivered.
+/// Sends with confirmation end to end, durable at both ends, and counts the messages delivered.
 pub(super) async fn confirm(directory: &Path, to: &str, task: Task) -> Result<Counted, Failed> {
     let node = linked(directory, to).await?;
     let name = Name::new(NAMES[0])?;
@@ -84,7 +84,7 @@ pub(super) async fn confirm(directory: &Path, to: &str, task: Task) -> Result<Co
     Ok(counted)
 }
 
-/// One message there and back, again and again.
+/// Sends one message at a time and waits for its echo, repeatedly.
 pub(super) async fn ping(directory: &Path, to: &str, task: Task) -> Result<RoundTrips, Failed> {
     let node = linked(directory, to).await?;
     let mut inbox = node.inbox("").await?;
@@ -109,7 +109,7 @@ async fn start(directory: &Path, bootstrap: Option<&str>) -> Result<Node, Failed
     Ok(builder.start().await?)
 }
 
-/// A node that has a link and a session with the receiver.
+/// Starts a node, and returns it once it has a link and a session with the receiver.
 async fn linked(directory: &Path, to: &str) -> Result<Node, Failed> {
     let node = start(directory, Some(to)).await?;
     match node.send(Message::new(Name::new(NAMES[0])?, "hello")).await? {
@@ -118,7 +118,7 @@ async fn linked(directory: &Path, to: &str) -> Result<Node, Failed> {
     }
 }
 
-/// Tells the receiver that it is over.
+/// Announces the end to the receiver.
 async fn over(node: Node) -> Result<(), Failed> {
     node.send(Message::new(Name::new(NAMES[0])?, OVER)).await?;
     node.stop().await;
@@ -135,5 +135,5 @@ impl Counted {
 }
 
 const OVER: &[u8] = b"over";
-/// Messages under way when each is confirmed.
+/// Messages under way while each is confirmed.
 const WINDOW: usize = 4_096;

@@ -1,8 +1,9 @@
-//! `bench`: how fast messages go.
+//! `bench`: measures how fast messages go.
 //!
 //! `bench DEST` sends to a device over the mesh as it is, as any application would. `bench --local` measures this
-//! machine: two processes over loopback, in turn by raw TCP, by a bare libp2p stream and by m2mesh, several rounds in
-//! one run, so that what counts is the ratio between them and not the machine's mood.
+//! machine: two processes exchange messages over loopback, in turn by raw TCP, by a bare libp2p stream and by m2mesh.
+//! It runs several rounds, so that the ratios of one run can be compared, which depend little on the state of the
+//! machine.
 //!
 //! | file | is |
 //! |-|-|
@@ -28,9 +29,9 @@ use std::time::Duration;
 
 /// Measures how fast messages go
 ///
-/// To DEST: messages of this size, as many as the window allows under way, and how long each takes to its outcome;
-/// they lie in DEST's inbox afterwards. With --local: two processes on this machine, beside raw TCP and a bare libp2p
-/// stream in the same run, with ratios.
+/// To DEST: sends messages of this size, with as many under way as the window allows, and measures the time to the
+/// outcome of each; they stay in DEST's inbox. With --local: two processes on this machine, compared with raw TCP and a
+/// bare libp2p stream in the same run.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   m2mesh bench meter-17
@@ -41,25 +42,25 @@ pub(super) struct Arguments {
     /// The receiver's name
     #[arg(value_name = "DEST", required_unless_present_any = ["local", "part"], conflicts_with = "local")]
     to: Option<String>,
-    /// Measure this machine, over loopback, beside raw TCP and a bare libp2p stream
+    /// Measure this machine over loopback, compared with raw TCP and a bare libp2p stream
     #[arg(long)]
     local: bool,
-    /// Bytes of a message
+    /// Size of a message in bytes
     #[arg(long, value_name = "BYTES", default_value_t = 200, value_parser = clap::value_parser!(u16).range(1..=60_000))]
     size: u16,
     /// How long each measurement takes
     #[arg(long = "for", value_name = "DURATION", default_value = "5s", value_parser = arguments::duration)]
     period: Duration,
-    /// What confirmation to wait for, to DEST
+    /// To DEST: the confirmation to wait for
     #[arg(long, value_enum, default_value = "end")]
     ack: Ack,
-    /// How urgent they are, to DEST
+    /// To DEST: how urgent the messages are
     #[arg(long, value_enum, default_value = "telemetry")]
     class: Class,
-    /// Most messages under way, to DEST: 1 measures the time of one
+    /// To DEST: most messages under way; 1 measures the latency of one
     #[arg(long, value_name = "N", default_value_t = 1_024, value_parser = clap::value_parser!(u32).range(1..=4_096))]
     window: u32,
-    /// Rounds, with --local
+    /// With --local: number of rounds
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=99))]
     rounds: u8,
     /// One of the processes of --local

@@ -1,4 +1,4 @@
-//! Records as raw TCP and the bare stream carry them: `length:u32 | payload`, many to a write.
+//! Records as raw TCP and the bare stream carry them: `length:u32 | payload` in big-endian order, many per write.
 
 /// Appends a record.
 pub(super) fn put(chunk: &mut Vec<u8>, payload: &[u8]) {
@@ -7,7 +7,7 @@ pub(super) fn put(chunk: &mut Vec<u8>, payload: &[u8]) {
     chunk.extend_from_slice(payload);
 }
 
-/// Fills a chunk with records, one by one as an application would hand them over.
+/// Fills a chunk with records, one by one, as an application would hand them over.
 pub(super) fn fill(chunk: &mut Vec<u8>, payload: &[u8]) {
     chunk.clear();
     while chunk.len() + 4 + payload.len() <= CHUNK || chunk.is_empty() {
@@ -15,14 +15,14 @@ pub(super) fn fill(chunk: &mut Vec<u8>, payload: &[u8]) {
     }
 }
 
-/// Splits what is read into records.
+/// Splits received bytes into records.
 #[derive(Debug, Default)]
 pub(super) struct Splitter {
     partial: Vec<u8>,
 }
 
 impl Splitter {
-    /// How many records end in these bytes.
+    /// Counts the records that end within these bytes.
     pub(super) fn count(&mut self, bytes: &[u8]) -> u64 {
         self.partial.extend_from_slice(bytes);
         let (mut at, mut count) = (0, 0);
@@ -31,7 +31,7 @@ impl Splitter {
             if next > self.partial.len() {
                 break;
             }
-            // As an application does that looks at every message.
+            // Like an application that looks at every message.
             std::hint::black_box(&self.partial[at + 4..next]);
             (at, count) = (next, count + 1);
         }
@@ -40,7 +40,7 @@ impl Splitter {
     }
 }
 
-/// Bytes written at a time.
+/// Bytes per write.
 pub(super) const CHUNK: usize = 64 * 1024;
 
 #[cfg(test)]

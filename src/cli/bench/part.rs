@@ -1,7 +1,7 @@
-//! One of the two processes of `bench --local`: a receiver or a sender of one contender.
+//! One of the two processes of `bench --local`: the receiver or the sender of one contender.
 //!
-//! Its task stands in its `--part` argument, as JSON; it says on standard output where it can be
-//! reached, then its result as one JSON object.
+//! Its task is in its argument `--part`, as JSON. A receiver prints the address where it can be reached on standard
+//! output. Each process then prints its result as one JSON object.
 
 use super::{bare, mesh, raw};
 use crate::cli::Verdict;
@@ -13,60 +13,60 @@ use std::fmt::Display;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// Who carries the messages.
+/// What carries the messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Contender {
-    /// TCP.
+    /// Raw TCP.
     Raw,
-    /// A libp2p stream.
+    /// A bare libp2p stream.
     Bare,
-    /// Two nodes.
+    /// Two nodes of m2mesh.
     Mesh,
 }
 
-/// What is done.
+/// How the messages are exchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Exercise {
     /// One way, without confirmation.
     OneWay,
-    /// There and back, one at a time.
+    /// Round trips, one at a time.
     RoundTrip,
-    /// One way, each confirmed, durable at both ends.
+    /// One way, each message confirmed and durable at both ends.
     Confirmed,
 }
 
-/// What one process is to do.
+/// The task of one process.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Part {
     pub(super) contender: Contender,
     pub(super) exercise: Exercise,
-    /// Where the receiver is; the receiver itself has none.
+    /// Address of the receiver; `None` for the receiver itself.
     pub(super) to: Option<String>,
     pub(super) size: usize,
     pub(super) millis: u64,
 }
 
-/// What a sender does.
+/// The task of a sender.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Task {
     pub(super) size: usize,
     pub(super) period: Duration,
 }
 
-/// Messages counted, and how long they took from the first to the last.
+/// Messages counted, and the time from the first to the last.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Counted {
     pub(super) messages: u64,
     pub(super) seconds: f64,
-    /// Dropped on the way, as far as is known.
+    /// Messages known to be dropped.
     pub(super) lost: u64,
     #[serde(skip)]
     began: Option<Instant>,
 }
 
-/// Times there and back, in microseconds.
+/// Round-trip times, in tenths of a microsecond.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct RoundTrips {
     pub(super) count: u64,
@@ -76,7 +76,7 @@ pub(super) struct RoundTrips {
     times: Histogram,
 }
 
-/// What a process reports.
+/// The report of a process.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Report {
     pub(super) counted: Option<Counted>,
@@ -102,7 +102,7 @@ impl RoundTrips {
         Self::default()
     }
 
-    /// In tenths of a microsecond, since some are short.
+    /// Adds a round-trip time. It is recorded in tenths of a microsecond, since some are short.
     pub(super) fn add(&mut self, time: Duration) {
         self.count += 1;
         self.times.add(u64::try_from(time.as_nanos() / 100).unwrap_or(u64::MAX));
@@ -119,7 +119,7 @@ pub(super) async fn run(part: &str, shell: &Shell) -> Result<Verdict, Failure> {
     let part: Part = serde_json::from_str(part)
         .map_err(|error| Failure::new(format!("not a part of a benchmark: {error}"), "use `m2mesh bench --local`"))?;
     let (shell, directory) = (shell.clone(), shell.node_directory()?);
-    // A task like the others, with its turn among them: what a runtime is begun with has it less often.
+    // Runs as a spawned task: the task that `block_on` runs would get its turn less often.
     let done = tokio::spawn(async move { perform(part, &shell, directory).await }).await;
     done.unwrap_or_else(|error| Err(Failure::new(format!("the benchmark broke off: {error}"), "try again")))
 }
@@ -127,7 +127,7 @@ pub(super) async fn run(part: &str, shell: &Shell) -> Result<Verdict, Failure> {
 async fn perform(part: Part, shell: &Shell, directory: PathBuf) -> Result<Verdict, Failure> {
     let task = Task { size: part.size, period: Duration::from_millis(part.millis) };
     let ready = |address: String| {
-        // The process that reads this has started this one and waits for it.
+        // The process that reads this line has started this one and waits for it.
         let _ = shell.line(format_args!("LISTEN {address}"));
     };
     let failed = |error: &dyn Display| Failure::new(format!("the benchmark broke off: {error}"), "try again");
@@ -165,10 +165,10 @@ async fn perform(part: Part, shell: &Shell, directory: PathBuf) -> Result<Verdic
     Ok(Verdict::Done)
 }
 
-/// Processor time of a process of this machine, in seconds.
+/// Returns the processor time of a process of this machine in seconds; `None` where `/proc` does not say.
 pub(super) fn processor(pid: u32) -> Option<f64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // After the name in parentheses: user and system time are the 12th and 13th, in hundredths of a second.
+    // User and system time are the 12th and 13th fields after the name in parentheses, in hundredths of a second.
     let fields: Vec<&str> = stat.rsplit(')').next()?.split_whitespace().collect();
     let ticks = |at: usize| fields.get(at)?.parse::<f64>().ok();
     Some((ticks(11)? + ticks(12)?) / 100.0)

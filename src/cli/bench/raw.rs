@@ -1,4 +1,4 @@
-//! Raw TCP: the baseline of everything.
+//! Raw TCP: the baseline of the comparison.
 
 use super::pack::{self, Splitter};
 use super::part::{Counted, RoundTrips, Task};
@@ -7,7 +7,7 @@ use std::time::Instant;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// Listens; tells where by `ready`, then counts, or echoes until the other end closes.
+/// Listens, passes its address to `ready`, then counts or echoes records until the other end closes.
 pub(super) async fn receive(echo: bool, ready: impl FnOnce(String)) -> io::Result<Counted> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     ready(listener.local_addr()?.to_string());
@@ -26,7 +26,7 @@ pub(super) async fn receive(echo: bool, ready: impl FnOnce(String)) -> io::Resul
     }
 }
 
-/// Sends as fast as it goes, then closes.
+/// Sends as fast as possible, then closes.
 pub(super) async fn send(to: &str, task: Task) -> io::Result<()> {
     let mut stream = TcpStream::connect(to).await?;
     stream.set_nodelay(true)?;
@@ -39,7 +39,7 @@ pub(super) async fn send(to: &str, task: Task) -> io::Result<()> {
     stream.shutdown().await
 }
 
-/// One message there and back, again and again.
+/// Sends one message at a time and waits for its echo, repeatedly.
 pub(super) async fn ping(to: &str, task: Task) -> io::Result<RoundTrips> {
     let mut stream = TcpStream::connect(to).await?;
     stream.set_nodelay(true)?;

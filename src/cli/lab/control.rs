@@ -1,12 +1,12 @@
-//! The way into a running lab: `lab.sock`, by which another command has it kill or start a node.
+//! The control socket of a running lab, `lab.sock`: through it, another command has the lab kill or start a node.
 //!
 //! A node lives no longer than the thread that started it, so only the lab can start one. A connection carries one
-//! request and one answer, a line of JSON each. The lab takes orders one by one, and answers each when it is done: a
-//! killed node is gone then, a started one is ready.
+//! request and one answer, a line of JSON each. The lab carries out requests one by one, and answers each when it is
+//! done: a killed node is gone by then, a started one is ready.
 //!
 //! Invariants
-//! 1. Only the user who runs the lab can reach the socket.
-//! 2. At most [`MAX_ORDERS`] connections are served at a time; others wait to be accepted.
+//! - Only the user who runs the lab can reach the socket.
+//! - At most [`MAX_ORDERS`] connections are served at a time; others wait to be accepted.
 
 use crate::cli::failure::Failure;
 use crate::gateway::error::ErrorBody;
@@ -22,17 +22,17 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-/// What to do, with which node.
+/// What the lab is to do with a node, by its name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Request {
-    /// At once, as a crash would.
+    /// Kill it at once, as a crash would.
     Kill(String),
-    /// Again, after it has been killed or has ended.
+    /// Start it again, after it was killed or has ended.
     Start(String),
 }
 
-/// The node as it is then, or why not.
+/// The node's state after the request, or why it was not carried out.
 pub(super) type Answer = Result<Value, ErrorBody>;
 
 /// A request that waits for its answer.
@@ -42,7 +42,7 @@ pub(super) struct Order {
     pub(super) answer: oneshot::Sender<Answer>,
 }
 
-/// The lab's end.
+/// The lab's end of the control socket.
 pub(super) struct Control {
     orders: mpsc::Receiver<Order>,
     server: JoinHandle<()>,
@@ -59,11 +59,11 @@ impl Control {
         Ok(Self { orders, server: tokio::spawn(serve(listener, sender)), path })
     }
 
-    /// The next order.
+    /// Waits for the next order.
     pub(super) async fn next(&mut self) -> Order {
         match self.orders.recv().await {
             Some(order) => order,
-            // The server has failed; the lab runs on without.
+            // The server has failed; the lab runs on without it.
             None => std::future::pending().await,
         }
     }
@@ -72,12 +72,12 @@ impl Control {
 impl Drop for Control {
     fn drop(&mut self) {
         self.server.abort();
-        // Gone already, if somebody has cleared the directory.
+        // The file is gone already if somebody has cleared the directory.
         let _ = std::fs::remove_file(&self.path);
     }
 }
 
-/// Has the lab in a directory carry out a request.
+/// Has the lab in a directory carry out a request, and returns its answer.
 pub(super) async fn ask(directory: &Path, request: &Request) -> Result<Value, Failure> {
     let path = directory.join(SOCKET);
     let failed = |error: io::Error| Failure::file("reach the lab at", &path, &error);
@@ -151,7 +151,7 @@ async fn attend(stream: UnixStream, orders: mpsc::Sender<Order>) -> io::Result<(
 
 /// Name of the socket in the lab's directory.
 const SOCKET: &str = "lab.sock";
-/// Requests served at a time.
+/// Most requests served at a time. Drop policy: none, others wait to be accepted.
 const MAX_ORDERS: usize = 16;
 /// Longest request or answer, in bytes.
 const MAX_LINE: u64 = 64 * 1024;
@@ -159,5 +159,5 @@ const MAX_LINE: u64 = 64 * 1024;
 const REQUEST: Duration = Duration::from_secs(5);
 /// How long a node may take to be killed or to start.
 const ANSWER: Duration = Duration::from_secs(30);
-/// Rest after a connection that could not be accepted.
+/// Pause after a failure to accept.
 const PAUSE: Duration = Duration::from_millis(100);

@@ -1,7 +1,7 @@
-//! `lab cut`, `lab heal`, `lab shape`: how two nodes of a running lab are linked.
+//! `lab cut`, `lab heal`, `lab shape`: change how two nodes of a running lab are linked.
 //!
-//! Both ends are told: a node that runs, over its local API; one that is down, by its `lab.toml`, which it reads when it
-//! starts. A lock keeps two commands from undoing each other.
+//! Both ends get orders: a node that runs, over its local API; one that is down, by its `lab.toml`, which it reads when
+//! it starts. A lock keeps two commands from undoing each other's changes.
 
 use super::record::{self, Entry};
 use crate::cli::Verdict;
@@ -16,41 +16,41 @@ use serde_json::json;
 use std::fs::File;
 use std::path::Path;
 
-/// Two nodes.
+/// Two nodes of a lab.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Pair {
-    /// A node, as node-1
+    /// A node, such as node-1
     #[arg(value_name = "A", value_parser = written::name)]
     a: String,
-    /// Another
+    /// Another node
     #[arg(value_name = "B", value_parser = written::name)]
     b: String,
 }
 
-/// What is to become of a link's shape, in both directions; what is not given stays as it is.
+/// Changes to the shape of a link, in both directions; options that are absent change nothing.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Change {
-    /// From one end to the other
+    /// Delay from one end to the other
     #[arg(long, value_name = "DURATION", value_parser = written::span)]
     delay: Option<Span>,
-    /// Most by which the delay differs, either way
+    /// Largest deviation from the delay, in either direction
     #[arg(long, value_name = "DURATION", value_parser = written::span)]
     jitter: Option<Span>,
-    /// What part is lost, and so arrives later: 0.01, or 1%
+    /// Fraction that is lost, and so arrives later: 0.01, or 1%
     #[arg(long, value_name = "PART", value_parser = written::loss)]
     loss: Option<f64>,
-    /// Bits a second: 64kbit, 10Mbit; 0 for no bound
+    /// Bits per second: 64kbit, 10Mbit; 0 for an unlimited rate
     #[arg(long, value_name = "RATE", value_parser = written::rate)]
     rate: Option<u64>,
-    /// What a megabyte costs, in units of money
+    /// Price per megabyte, in units of money
     #[arg(long, value_name = "PRICE", value_parser = written::price)]
     price: Option<f64>,
-    /// Removes the shape
+    /// Remove the shape
     #[arg(long, conflicts_with_all = ["delay", "jitter", "loss", "rate", "price"])]
     off: bool,
 }
 
-/// Cuts two nodes off from each other; silently, so that neither is told.
+/// Cuts two nodes off from each other. With `silent`, their connections stay open but carry nothing.
 pub(super) async fn cut(shell: &Shell, directory: &Path, pair: &Pair, silent: bool) -> Result<Verdict, Failure> {
     let mut ends = Ends::open(directory, pair).await?;
     for (end, other) in ends.both() {
@@ -65,7 +65,7 @@ pub(super) async fn cut(shell: &Shell, directory: &Path, pair: &Pair, silent: bo
     ends.show(shell, &format!("{} and {} are cut off from each other", pair.a, pair.b))
 }
 
-/// Undoes a cut, and a shape.
+/// Undoes a cut, and removes the shape.
 pub(super) async fn heal(shell: &Shell, directory: &Path, pair: &Pair) -> Result<Verdict, Failure> {
     let mut ends = Ends::open(directory, pair).await?;
     for (end, other) in ends.both() {
@@ -83,7 +83,7 @@ pub(super) async fn heal(shell: &Shell, directory: &Path, pair: &Pair) -> Result
     ends.show(shell, &format!("{} and {} may link again", pair.a, pair.b))
 }
 
-/// Changes or shows the shape of a link.
+/// Changes the shape of a link; without changes, shows it.
 pub(super) async fn shape(shell: &Shell, directory: &Path, pair: &Pair, change: Change) -> Result<Verdict, Failure> {
     let mut ends = Ends::open(directory, pair).await?;
     let Change { delay, jitter, loss, rate, price, off } = change;
@@ -107,11 +107,11 @@ pub(super) async fn shape(shell: &Shell, directory: &Path, pair: &Pair, change: 
     ends.show(shell, "")
 }
 
-/// Both ends of a link, with what they are told.
+/// Both ends of a link, with their orders.
 struct Ends {
     a: End,
     b: End,
-    /// Held until all is told.
+    /// Held until both ends have their orders.
     _lock: File,
 }
 
@@ -136,7 +136,7 @@ impl Ends {
         Ok(Self { a: End::open(a).await?, b: End::open(b).await?, _lock: lock })
     }
 
-    /// Each end with the other's name.
+    /// Each end with the name of the other.
     fn both(&mut self) -> [(&mut End, String); 2] {
         let (a, b) = (self.a.entry.name.clone(), self.b.entry.name.clone());
         [(&mut self.a, b), (&mut self.b, a)]
@@ -146,13 +146,13 @@ impl Ends {
         self.a.tell().await?;
         self.b.tell().await?;
         if self.a.orders.shape.contains_key(&self.b.entry.name) {
-            // It has measured the round trip when the other end was as before.
+            // This end has measured the round trip before the other end was changed.
             self.a.tell().await?;
         }
         Ok(())
     }
 
-    /// Tells how the two are linked: `done` if that is all there is to say.
+    /// Shows how the two are linked, or prints `done` if it is not empty.
     fn show(&self, shell: &Shell, done: &str) -> Result<Verdict, Failure> {
         let directions = [(&self.a, &self.b), (&self.b, &self.a)];
         let shape = |from: &End, to: &End| from.orders.shape.get(&to.entry.name).copied();
@@ -206,7 +206,7 @@ impl End {
     }
 }
 
-/// Where a node is asked and told.
+/// The route for reading and replacing a node's orders.
 const ROUTE: &str = "/v1/lab";
-/// In the lab's directory; locked while links are changed.
+/// Name of the file in the lab's directory that is locked while links are changed.
 const LOCK: &str = "links.lock";

@@ -1,21 +1,22 @@
 //! `lab`: a local test network of real processes.
 //!
-//! A lab is an ephemeral realm and N device directories `node-1` … `node-N` in one directory, each with a process of
-//! its own that listens on loopback. The processes run in groups of their own, so that Ctrl-C reaches the lab alone,
-//! which then stops them in good order; and each is told by the kernel when the lab's process ends, however it ends
-//! (`run --parent`), so none is left behind. `lab.json` says what there is; the lock beside it says whether it runs.
+//! A lab is an ephemeral realm with N device directories `node-1` … `node-N` in one directory, each with a process of
+//! its own that listens on loopback. The processes run in process groups of their own, so that Ctrl-C reaches the lab
+//! alone, which then stops them in good order. The kernel notifies each process when the lab's process ends, for
+//! whatever reason (`run --parent`), so none is left behind. `lab.json` lists the nodes; the lock beside it shows
+//! whether the lab runs.
 //!
-//! A node that is killed on purpose does not end the lab. Only the lab can start it again, so that and the killing go
-//! through its `lab.sock`. How nodes are linked they are told directly, over their local API (`PUT /v1/lab`).
+//! A node that is killed on purpose does not end the lab. Only the lab can start it again, so killing and starting go
+//! through its `lab.sock`. Orders about links go to the nodes directly, over their local API (`PUT /v1/lab`).
 //!
 //! | file | is |
 //! |-|-|
 //! | [`prepare`] | directory, realm, ports, settings |
 //! | [`topology`] | which nodes may link |
 //! | [`nodes`] | the processes: starting, watching, killing, stopping |
-//! | [`control`] | the way in for `lab kill` and `lab start` |
+//! | [`control`] | the control socket for `lab kill` and `lab start` |
 //! | [`links`] | `lab cut`, `lab heal`, `lab shape` |
-//! | [`view`] | the table, and what is said when there is no terminal |
+//! | [`view`] | the table on a terminal, and the lines elsewhere |
 //! | [`record`] | `lab.json`, `lab status`, `lab exec` |
 
 mod control;
@@ -40,8 +41,8 @@ use view::View;
 
 /// Runs a local test network of real node processes, until Ctrl-C
 ///
-/// Each node is a process that listens on loopback; all have each other as contacts, and link with each other as the
-/// topology says. Without --dir, everything is removed at the end.
+/// Each node is a process that listens on loopback. All nodes are contacts of each other, and link with each other as
+/// the topology says. Without --dir, everything is removed at the end.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   m2mesh lab
@@ -56,16 +57,16 @@ pub(super) struct Arguments {
     plan: Plan,
 }
 
-/// What lab to run.
+/// The lab to run.
 #[derive(Debug, clap::Args)]
 struct Plan {
-    /// How many nodes [default: 5]
+    /// Number of nodes [default: 5]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=200))]
     nodes: Option<u16>,
-    /// Which nodes may link: full, ring, line, grid, or a file with a line `node-1 node-2` for each link [default: full]
+    /// Which nodes may link: full, ring, line, grid, or a file with a line `node-1 node-2` per link [default: full]
     #[arg(long, value_name = "TOPOLOGY", value_parser = Topology::parse)]
     topology: Option<Topology>,
-    /// Length of an epoch: divides a day, at least 4s [default: 1h]
+    /// Length of an epoch: at least 4s, and a divisor of a day [default: 1h]
     #[arg(long, value_name = "DURATION", value_parser = arguments::epoch)]
     epoch: Option<EpochLength>,
     /// Stop after this long
@@ -74,7 +75,7 @@ struct Plan {
 }
 
 impl Plan {
-    /// Which of these was given.
+    /// The name of the first of these options that was given.
     fn given(&self) -> Option<&'static str> {
         let Self { nodes, topology, epoch, period } = self;
         let given = [
@@ -92,12 +93,12 @@ enum Action {
     /// Shows the nodes of the running lab
     #[command(after_help = "Example:\n  m2mesh lab status")]
     Status,
-    /// Runs a verb against a node of the running lab
+    /// Runs a verb on a node of the running lab
     #[command(after_help = "Examples:
   m2mesh lab exec node-2 -- receive --follow
   m2mesh lab exec node-1 -- send node-2 hello")]
     Exec {
-        /// The node, as node-1
+        /// The node, such as node-1
         node: String,
         /// The verb with its arguments
         #[arg(value_name = "VERB", required = true, trailing_var_arg = true, allow_hyphen_values = true)]
@@ -106,14 +107,14 @@ enum Action {
     /// Kills a node of the running lab at once, as a crash would; the lab goes on without it
     #[command(after_help = "Example:\n  m2mesh lab kill node-2")]
     Kill {
-        /// The node, as node-1
+        /// The node, such as node-1
         #[arg(value_parser = shape::name)]
         node: String,
     },
     /// Starts a node again that was killed or has ended
     #[command(after_help = "Example:\n  m2mesh lab start node-2")]
     Start {
-        /// The node, as node-1
+        /// The node, such as node-1
         #[arg(value_parser = shape::name)]
         node: String,
     },
@@ -124,14 +125,14 @@ enum Action {
     Cut {
         #[command(flatten)]
         pair: links::Pair,
-        /// Leaves their connections open, and nothing arrives on them
+        /// Leave their connections open, but let nothing arrive on them
         #[arg(long)]
         silent: bool,
     },
-    /// Lets two nodes link again that were cut off, and removes the link's shape
+    /// Lets two nodes that were cut off link again, and removes the link's shape
     #[command(after_help = "Example:\n  m2mesh lab heal node-1 node-2")]
     Heal(links::Pair),
-    /// Makes a link slow, narrow, lossy or dear, in both directions; without options, shows how it is
+    /// Makes a link slow, narrow, lossy or expensive, in both directions; without options, shows its shape
     #[command(after_help = "Examples:
   m2mesh lab shape node-1 node-2 --delay 20ms --jitter 5ms --loss 1% --rate 10Mbit
   m2mesh lab shape node-1 node-2 --off
@@ -169,7 +170,7 @@ pub(super) async fn run(arguments: Arguments, shell: Shell) -> Result<Verdict, F
     }
 }
 
-/// Has the running lab kill or start a node.
+/// Has the running lab kill or start a node, and prints the result.
 async fn order(shell: &Shell, directory: &Path, request: Request) -> Result<Verdict, Failure> {
     record::running(directory)?;
     let node = control::ask(directory, &request).await?;
@@ -182,14 +183,14 @@ async fn order(shell: &Shell, directory: &Path, request: Request) -> Result<Verd
     Ok(Verdict::Done)
 }
 
-/// Where the lab is.
+/// The place of a lab.
 struct Place {
     directory: PathBuf,
-    /// Removed at the end.
+    /// Whether the directory is removed at the end.
     ephemeral: bool,
 }
 
-/// From nothing to a running lab and back. The lock is held all the while.
+/// Sets up a lab, runs it, and cleans up. The lock is held all the while.
 async fn up(shell: &Shell, place: &Place, plan: Plan) -> Result<Verdict, Failure> {
     let started = Instant::now();
     let Plan { nodes: count, topology, epoch, period } = plan;
@@ -223,7 +224,7 @@ struct Lab<'a> {
 }
 
 impl Lab<'_> {
-    /// Watches the nodes and takes orders until the end: a signal, or the period given.
+    /// Watches the nodes and carries out orders until a signal comes or the given period is over.
     async fn attend(self, nodes: &mut Nodes, view: &mut View) -> Result<Verdict, Failure> {
         let Self { directory, mut control, started, period } = self;
         let interrupted = shell::interrupted();
@@ -240,7 +241,7 @@ impl Lab<'_> {
             tokio::select! {
                 event = nodes.next() => match event {
                     Some(event) => {
-                        // Who is answered finds it written down.
+                        // Written before orders are answered, so that whoever gets an answer finds it in the record.
                         record::write(directory, nodes)?;
                         nodes.settle(&event);
                         view.event(nodes, &event)?;
@@ -270,5 +271,5 @@ impl Lab<'_> {
     }
 }
 
-/// Nodes of a lab when nothing is said.
+/// Number of nodes of a lab by default.
 const NODES: u16 = 5;

@@ -1,4 +1,5 @@
-//! The processes of a lab. A task watches each: it hears when the node is ready and when it ends, and stops it.
+//! The processes of a lab. For each there is a task that notices when the node is ready and when it ends, and that
+//! stops it.
 
 use super::control::{Order, Request};
 use super::prepare::Plan;
@@ -28,50 +29,50 @@ pub(super) struct Nodes {
     program: PathBuf,
 }
 
-/// A node.
+/// A node of the lab.
 pub(super) struct Node {
     pub(super) name: String,
     pub(super) directory: PathBuf,
     pub(super) listen: Vec<String>,
     pub(super) pid: u32,
     pub(super) state: State,
-    /// What it last said of itself.
+    /// Its last status; `None` if it has not answered.
     pub(super) status: Option<Status>,
-    /// With how many it is to link.
+    /// Number of nodes that it is to link with.
     pub(super) links: usize,
     /// Has it killed, once.
     kill: Option<oneshot::Sender<()>>,
-    /// Who waits for it to be killed, or to be ready. Bounded by the control socket's connections.
+    /// Orders that wait until it is killed or ready. Bounded by the connections of the control socket.
     waiting: Vec<Order>,
 }
 
-/// Where a node is in its life.
+/// The state of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum State {
-    /// Not ready yet.
+    /// It is not ready yet.
     Starting,
-    /// It has said that it is ready.
+    /// It has reported that it is ready.
     Up,
     /// It was killed on purpose.
     Killed,
-    /// It ended by itself: how, and its last words.
+    /// It ended by itself; how, and the last line of its diagnostics.
     Ended(String),
 }
 
-/// What happened to the node with that index.
+/// A change of the node with that index.
 #[derive(Debug)]
 pub(super) enum Event {
-    /// It is ready.
+    /// It has reported that it is ready.
     Ready { index: usize },
     /// It has been killed on purpose.
     Killed { index: usize },
-    /// It ended without being told to.
+    /// It ended without having been told to.
     Ended { index: usize, how: io::Result<ExitStatus> },
 }
 
 impl Nodes {
-    /// Starts a process for each plan. Must run on the process's main thread: the kernel tells the nodes of the end
-    /// of the thread that started them.
+    /// Starts a process for each plan. Must be called on the process's main thread: the kernel notifies the nodes when
+    /// the thread that started them ends.
     pub(super) fn start(plans: Vec<Plan>) -> Result<Self, Failure> {
         let program = std::env::current_exe()
             .map_err(|error| Failure::new(format!("cannot find this program's file: {error}"), "start it again"))?;
@@ -80,7 +81,7 @@ impl Nodes {
         let mut nodes = Self { all: Vec::new(), watchers: Vec::new(), events, sender, stop, program };
         for (index, plan) in plans.into_iter().enumerate() {
             let Plan { name, directory, listen, links, reserved } = plan;
-            // The node takes these over; until this moment nobody else could.
+            // The node takes the ports over; until this moment nobody else could take them.
             drop(reserved);
             nodes.all.push(Node { links, ..Node::seen(name, directory, listen, 0, State::Starting, None) });
             let watcher = nodes.spawn(index)?;
@@ -89,7 +90,7 @@ impl Nodes {
         Ok(nodes)
     }
 
-    /// Starts the process of a node.
+    /// Starts the process of a node, and the task that watches it.
     fn spawn(&mut self, index: usize) -> Result<JoinHandle<bool>, Failure> {
         let node = &mut self.all[index];
         let child = start(&self.program, &node.directory)?;
@@ -100,7 +101,7 @@ impl Nodes {
         Ok(tokio::spawn(watch(index, child, self.sender.clone(), killed, self.stop.subscribe())))
     }
 
-    /// Begins to carry out an order; it is answered when that is done.
+    /// Begins to carry out an order. It is answered when it is done, by [`Nodes::settle`].
     pub(super) fn handle(&mut self, order: Order) {
         let (Request::Kill(name) | Request::Start(name)) = &order.request;
         let Some(index) = self.all.iter().position(|node| node.name == *name) else {
@@ -116,7 +117,7 @@ impl Nodes {
                 Some(Failure::new(format!("{name} runs already"), "`m2mesh lab status` shows it"))
             }
             (Request::Kill(_), _) => {
-                // If it has just ended by itself, that is what is told.
+                // If the node has just ended by itself, that is reported instead.
                 let _ = node.kill.take().map(|kill| kill.send(()));
                 None
             }
@@ -134,7 +135,8 @@ impl Nodes {
         }
     }
 
-    /// What happens next, already entered into the node's state; [`Nodes::settle`] follows once that is known.
+    /// Waits for the next event, and enters it into the node's state. [`Nodes::settle`] is to be called once the event
+    /// is recorded.
     pub(super) async fn next(&mut self) -> Option<Event> {
         let event = self.events.recv().await?;
         let (Event::Ready { index } | Event::Killed { index } | Event::Ended { index, .. }) = &event;
@@ -155,7 +157,7 @@ impl Nodes {
         Some(event)
     }
 
-    /// Answers who waited for what has happened.
+    /// Answers the orders that have waited for this event.
     pub(super) fn settle(&mut self, event: &Event) {
         let (Event::Ready { index } | Event::Killed { index } | Event::Ended { index, .. }) = event;
         let node = &mut self.all[*index];
@@ -164,7 +166,7 @@ impl Nodes {
             let result = match (&order.request, &node.state) {
                 (Request::Start(_), State::Up) | (Request::Kill(_), State::Killed) => Ok(view::row(node)),
                 (Request::Kill(_), State::Up | State::Starting) => {
-                    // It was ready just before it is killed.
+                    // It became ready just before it is killed.
                     node.waiting.push(order);
                     continue;
                 }
@@ -175,17 +177,17 @@ impl Nodes {
         }
     }
 
-    /// Whether all have ended by themselves.
+    /// Whether all nodes have ended by themselves.
     pub(super) fn all_ended(&self) -> bool {
         self.all.iter().all(|node| matches!(node.state, State::Ended(_)))
     }
 
-    /// How many run.
+    /// Number of nodes that run.
     pub(super) fn running(&self) -> usize {
         self.all.iter().filter(|node| matches!(node.state, State::Starting | State::Up)).count()
     }
 
-    /// Asks every node that is up what it is.
+    /// Asks every node that is up for its status.
     pub(super) async fn ask(&mut self) {
         let answers = join_all(self.all.iter().map(|node| async {
             match node.state {
@@ -199,10 +201,10 @@ impl Nodes {
         }
     }
 
-    /// Stops all: SIGTERM, and SIGKILL for those that do not heed it. Answers with how many those were.
+    /// Stops all nodes with SIGTERM, and with SIGKILL those that do not stop in time. Returns the number of the latter.
     pub(super) async fn stop(self) -> usize {
         let Self { watchers, events, stop, .. } = self;
-        // A watcher must not wait for anyone to hear of its node's end.
+        // A watcher must not wait for anyone to receive the event of its node's end.
         drop(events);
         stop.send_replace(true);
         join_all(watchers).await.into_iter().filter(|killed| matches!(killed, Ok(true))).count()
@@ -210,7 +212,7 @@ impl Nodes {
 }
 
 impl Node {
-    /// One that nobody watches yet.
+    /// A node that no task watches yet.
     pub(super) fn seen(
         name: String,
         directory: PathBuf,
@@ -223,13 +225,13 @@ impl Node {
     }
 }
 
-/// Tells who has given an order what came of it.
+/// Answers an order.
 fn answer(order: Order, result: Result<serde_json::Value, Failure>) {
-    // Who has gone does not need to know.
+    // A client that has gone does not need the answer.
     let _ = order.answer.send(result.map_err(Failure::into_body));
 }
 
-/// What a node says of itself; nothing when it does not answer in time.
+/// Returns the status of a node; `None` if it does not answer in time.
 pub(super) async fn status(directory: &Path) -> Option<Status> {
     let client = Client::new(directory);
     let asked = client.get::<Status>("/v1/status", &());
@@ -254,14 +256,14 @@ fn start(program: &Path, directory: &Path) -> Result<Child, Failure> {
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(log)
-        // A group of its own: Ctrl-C in the terminal is for the lab, which stops the nodes.
+        // A process group of its own: Ctrl-C in the terminal is for the lab, which stops the nodes.
         .process_group(0)
         .kill_on_drop(true)
         .spawn()
         .map_err(|error| Failure::file("start", program, &error))
 }
 
-/// Watches a process; answers whether it had to be killed.
+/// Watches a process until it ends. Returns whether it had to be killed because it did not stop in time.
 async fn watch(
     index: usize,
     mut child: Child,
@@ -271,7 +273,7 @@ async fn watch(
 ) -> bool {
     let killed = async {
         if killed.await.is_err() {
-            // Nobody can ask for it any more.
+            // No order can come any more.
             std::future::pending::<()>().await;
         }
     };
@@ -287,7 +289,7 @@ async fn watch(
         tokio::select! {
             line = line => match line {
                 Ok(Some(line)) if line.starts_with("READY ") => {
-                    // The lab may be stopping; then nobody needs to know.
+                    // The lab may be stopping; then nobody needs the event.
                     let _ = events.send(Event::Ready { index }).await;
                 }
                 Ok(Some(_)) => {}
@@ -310,7 +312,7 @@ async fn watch(
     }
     let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(rustix::process::Pid::from_raw);
     if let Some(pid) = pid {
-        // It is not reaped yet, so the number is still its own; that it ended meanwhile is no error.
+        // The process is not reaped yet, so the id is still its own. It is no error if it has ended meanwhile.
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
     }
     if tokio::time::timeout(PATIENCE, child.wait()).await.is_ok() {
@@ -322,7 +324,7 @@ async fn watch(
     true
 }
 
-/// The last line of a file that has one.
+/// Returns the last non-empty line of a file.
 fn last_line(path: &Path) -> Option<String> {
     let mut file = File::open(path).ok()?;
     let length = file.seek(SeekFrom::End(0)).ok()?;
@@ -333,11 +335,11 @@ fn last_line(path: &Path) -> Option<String> {
     tail.lines().rev().map(str::trim).find(|line| !line.is_empty()).map(str::to_owned)
 }
 
-/// Diagnostics of a node, in its directory.
+/// Name of the file with a node's diagnostics, in its directory.
 pub(super) const LOG: &str = "log.txt";
 /// How long a node may take to stop.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
-/// How long a node may take to say what it is.
+/// How long a node may take to answer with its status.
 const ANSWER: Duration = Duration::from_secs(2);
-/// Bytes at the end of the diagnostics in which the last line is looked for.
+/// Bytes at the end of the diagnostics that are searched for the last line.
 const TAIL: u64 = 4 * 1024;

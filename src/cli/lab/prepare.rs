@@ -1,4 +1,4 @@
-//! What a lab is made of: its directory, an ephemeral realm, ports, and the settings of each node.
+//! Prepares a lab: its directory, an ephemeral realm, ports, and the settings of each node.
 
 use super::record;
 use super::topology::Links;
@@ -21,20 +21,21 @@ pub(super) struct Plan {
     pub(super) name: String,
     pub(super) directory: PathBuf,
     pub(super) listen: Vec<String>,
-    /// With how many it is to link.
+    /// Number of nodes that it is to link with.
     pub(super) links: usize,
-    /// Its port, kept from others until it starts.
+    /// Its port, reserved until it starts.
     pub(super) reserved: Reserved,
 }
 
-/// A port held for TCP and UDP.
+/// A port that is bound for TCP and UDP.
 pub(super) struct Reserved {
     _tcp: TcpListener,
     _udp: UdpSocket,
     port: u16,
 }
 
-/// Makes the lab's directory, or takes over one that a lab has left; it belongs to this process while the lock lives.
+/// Creates the lab's directory, or takes over one that a lab has left. It belongs to this process while the lock
+/// exists.
 pub(super) fn directory(directory: &Path) -> Result<DirectoryLock, Failure> {
     arguments::make_directory(directory)?;
     let lock = DirectoryLock::take(directory).map_err(|error| match error {
@@ -65,12 +66,13 @@ pub(super) fn directory(directory: &Path) -> Result<DirectoryLock, Failure> {
     Ok(lock)
 }
 
-/// After the end: an ephemeral lab leaves nothing; one with a directory of its own leaves its nodes' for inspection.
+/// Cleans up at the end: removes the directory of an ephemeral lab; in any other, keeps the nodes' directories for
+/// inspection.
 pub(super) fn clear(directory: &Path, ephemeral: bool) -> Result<(), Failure> {
     if ephemeral { remove(directory) } else { record::mark(directory) }
 }
 
-/// Makes the realm, and each node's identity and settings. The first node holds the issuer's key.
+/// Creates the realm, and the identity and settings of each node. The first node holds the issuer's key.
 pub(super) fn nodes(directory: &Path, count: u16, epoch: EpochLength, links: &Links) -> Result<Vec<Plan>, Failure> {
     let mut plans = Vec::new();
     for number in 1..=usize::from(count) {
@@ -127,7 +129,7 @@ fn configure(plan: &Plan, bootstrap: Vec<String>) -> Result<(), Failure> {
     fs::write(&path, text).map_err(|error| Failure::file("write", &path, &error))
 }
 
-/// A port that is free for TCP and UDP, held until the node takes it.
+/// Reserves a port that is free for TCP and UDP.
 fn reserve() -> io::Result<Reserved> {
     let mut result = Err(io::ErrorKind::AddrInUse.into());
     for _ in 0..PORT_ATTEMPTS {
@@ -146,7 +148,7 @@ fn remove(path: &Path) -> Result<(), Failure> {
     removed.map_err(|error| Failure::file("remove", path, &error))
 }
 
-/// The lock's file.
+/// Name of the lock's file.
 const LOCK: &str = "lock";
-/// Ports free for TCP tried until one is free for UDP too.
+/// How many ports that are free for TCP are tried until one is free for UDP too.
 const PORT_ATTEMPTS: usize = 16;

@@ -1,4 +1,4 @@
-//! `lab.json`, by which a running lab is found: `lab status`, `lab exec`.
+//! The record of a running lab, `lab.json`: `lab status` and `lab exec` find the lab by it.
 
 use super::nodes::{self, Node, Nodes, State};
 use super::view;
@@ -13,26 +13,26 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What there is.
+/// The nodes of a lab, as they are recorded.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Record {
     nodes: Vec<Entry>,
 }
 
-/// A node.
+/// A node of the lab.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Entry {
     pub(super) name: String,
     pid: u32,
     pub(super) directory: PathBuf,
     listen: Vec<String>,
-    /// On purpose, and not started again.
+    /// Whether it was killed on purpose and not started again.
     #[serde(default)]
     killed: bool,
 }
 
 impl Record {
-    /// The node of that name; an error names the nearest.
+    /// Returns the node of that name. The error names the most similar one.
     pub(super) fn find(&self, name: &str) -> Result<&Entry, Failure> {
         self.nodes
             .iter()
@@ -41,7 +41,7 @@ impl Record {
     }
 }
 
-/// No node has that name.
+/// The failure for a name that no node has.
 pub(super) fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Failure {
     let likeness = |known: &str| strsim::jaro_winkler(known, name);
     let nearest = known.max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
@@ -49,12 +49,12 @@ pub(super) fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> F
     Failure::new(format!("the lab has no {name}"), format!("{hint}`m2mesh lab status` lists its nodes"))
 }
 
-/// Marks a directory as a lab's, before there is anything in it.
+/// Marks an empty directory as a lab's.
 pub(super) fn mark(directory: &Path) -> Result<(), Failure> {
     keep(directory, &Record { nodes: Vec::new() })
 }
 
-/// Writes down what there is.
+/// Writes the record of the nodes.
 pub(super) fn write(directory: &Path, nodes: &Nodes) -> Result<(), Failure> {
     let entry = |node: &Node| Entry {
         name: node.name.clone(),
@@ -74,7 +74,8 @@ fn keep(directory: &Path, record: &Record) -> Result<(), Failure> {
     fs::write(&new, json).and_then(|()| fs::rename(&new, &path)).map_err(|error| Failure::file("write", &path, &error))
 }
 
-/// Shows the nodes of the lab that runs in a directory. A definite no when one of them is down that was not killed.
+/// Shows the nodes of the lab that runs in a directory. The verdict is no if a node is down that was not killed on
+/// purpose.
 pub(super) async fn status(shell: &Shell, directory: &Path) -> Result<Verdict, Failure> {
     let mut nodes = Vec::new();
     for Entry { name, pid, directory, listen, killed } in running(directory)?.nodes {
@@ -95,12 +96,12 @@ pub(super) async fn status(shell: &Shell, directory: &Path) -> Result<Verdict, F
     Ok(Verdict::of(up))
 }
 
-/// Runs a verb against a node of the lab that runs in a directory.
+/// Runs a verb on a node of the lab that runs in a directory.
 pub(super) async fn exec(shell: &Shell, directory: &Path, node: &str, verb: Vec<OsString>) -> Result<Verdict, Failure> {
     let lab = running(directory)?;
     let entry = lab.find(node)?;
     let verb: Vec<OsString> = verb.into_iter().skip_while(|part| part == "--").collect();
-    // Where the verb's own arguments do not parse, nobody else sees it.
+    // If the verb's own arguments cannot be parsed, `--json` among them is noticed only here.
     let json = shell.json || verb.iter().any(|part| part == "--json");
     let cli = match Cli::try_parse_from(std::iter::once(OsString::from("m2mesh")).chain(verb)) {
         Ok(cli) => cli,
@@ -117,7 +118,7 @@ pub(super) async fn exec(shell: &Shell, directory: &Path, node: &str, verb: Vec<
     Box::pin(dispatch(cli.verb, Shell::new(Some(entry.directory.clone()), json))).await
 }
 
-/// The record of the lab that runs in a directory.
+/// Returns the record of the lab that runs in a directory.
 pub(super) fn running(directory: &Path) -> Result<Record, Failure> {
     let none = || {
         Failure::new(
@@ -139,5 +140,5 @@ pub(super) fn running(directory: &Path) -> Result<Record, Failure> {
         .map_err(|error| Failure::new(format!("{} cannot be read: {error}", path.display()), "start the lab again"))
 }
 
-/// Its name in the lab's directory.
+/// Name of the record's file in the lab's directory.
 pub(super) const FILE: &str = "lab.json";

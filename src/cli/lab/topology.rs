@@ -1,13 +1,13 @@
-//! Which nodes of a lab may link: all, a ring, a line, a grid, or what a file says.
+//! The topology of a lab: which nodes may link. It is full, a ring, a line, a grid, or read from a file.
 //!
-//! A grid is as near to a square as the number of nodes allows, filled row by row. A file has a line `node-1 node-2` for
-//! each link; empty lines, and what follows a `#`, do not count.
+//! A grid is as nearly square as the number of nodes allows, and filled row by row. A file has a line `node-1 node-2`
+//! for each link; empty lines, and the rest of a line after a `#`, are ignored.
 
 use crate::cli::failure::Failure;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-/// What `--topology` names.
+/// A topology, as named by `--topology`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Topology {
     Full,
@@ -17,15 +17,15 @@ pub(super) enum Topology {
     File(PathBuf),
 }
 
-/// The links, as pairs of indices, the lower first.
+/// The links, as pairs of node indices with the lower one first.
 pub(super) struct Links {
     pairs: BTreeSet<(usize, usize)>,
-    /// Whether there is no link that is missing.
+    /// Whether every pair of nodes is linked.
     full: bool,
 }
 
 impl Topology {
-    /// From the command line. A file whose name is one of the words is named as `./ring`.
+    /// Parses a topology. A file whose name is one of the words has to be written as `./ring`.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         Ok(match text {
             "full" => Self::Full,
@@ -37,7 +37,7 @@ impl Topology {
         })
     }
 
-    /// The links between so many nodes.
+    /// Returns the links between `count` nodes.
     pub(super) fn links(&self, count: usize) -> Result<Links, Failure> {
         let ordered = |a: usize, b: usize| (a.min(b), a.max(b));
         let next = || (1..count).map(|at| (at - 1, at));
@@ -70,12 +70,12 @@ impl Topology {
 }
 
 impl Links {
-    /// Whether everybody may link with everybody.
+    /// Whether every pair of nodes may link.
     pub(super) fn is_full(&self) -> bool {
         self.full
     }
 
-    /// With whom a node links.
+    /// Returns the nodes that a node links with.
     pub(super) fn of(&self, node: usize) -> impl Iterator<Item = usize> {
         self.pairs.iter().filter_map(move |(a, b)| match node {
             _ if node == *a => Some(*b),
@@ -128,7 +128,7 @@ mod tests {
         assert_eq!(pairs("ring", 4), [(0, 1), (0, 3), (1, 2), (2, 3)]);
         assert_eq!(pairs("ring", 2), [(0, 1)]);
         assert_eq!(pairs("grid", 4), [(0, 1), (0, 2), (1, 3), (2, 3)]);
-        // Two rows of three, and one left over.
+        // Two rows of three, and one node left over.
         assert_eq!(pairs("grid", 7), [(0, 1), (0, 3), (1, 2), (1, 4), (2, 5), (3, 4), (3, 6), (4, 5)]);
         for topology in ["full", "line", "ring", "grid"] {
             assert!(pairs(topology, 1).is_empty(), "{topology}");

@@ -1,5 +1,5 @@
-//! What a lab shows: on a terminal a table that is drawn anew each second; else a line for each change of state,
-//! and one when every node has all others as peers.
+//! The output of a lab: on a terminal, a table that is redrawn each second; elsewhere, a line for each change of state,
+//! and one when every node has all its peers.
 
 use super::nodes::{Event, Node, Nodes, State};
 use crate::cli::failure::Failure;
@@ -11,13 +11,13 @@ use console::Term;
 use std::io::Write as _;
 use std::time::Duration;
 
-/// The lab as it is shown.
+/// The output of a lab.
 pub(super) struct View {
     shell: Shell,
     terminal: Option<Term>,
-    /// How wide the lines on the terminal were when they were drawn.
+    /// Widths of the lines on the terminal when they were drawn.
     drawn: Vec<usize>,
-    /// When every node had all others as peers: how long it took.
+    /// Time from the start until every node had all its peers; `None` until then.
     ready: Option<Duration>,
 }
 
@@ -32,7 +32,7 @@ impl View {
         if self.terminal.is_some() { Duration::from_secs(1) } else { Duration::from_millis(200) }
     }
 
-    /// Whether a refresh shows anything of what the nodes say of themselves.
+    /// Whether a refresh shows anything from the status of the nodes.
     pub(super) fn wants_counts(&self) -> bool {
         self.terminal.is_some() || self.ready.is_none()
     }
@@ -51,7 +51,7 @@ impl View {
         self.shell.line(format_args!("{} {} (pid {}, {address})", node.name, word(&node.state), node.pid))
     }
 
-    /// Shows what has changed since, `elapsed` after the start.
+    /// Shows what has changed since the last refresh, `elapsed` after the start.
     pub(super) fn refresh(&mut self, nodes: &Nodes, elapsed: Duration) -> Result<(), Failure> {
         let linked = |node: &Node| node.status.as_ref().is_some_and(|status| status.gauges.links >= node.links as u64);
         let complete = nodes.all.iter().all(linked);
@@ -70,7 +70,7 @@ impl View {
         self.draw(nodes)
     }
 
-    /// The nodes are about to be stopped.
+    /// Shows that the nodes are about to be stopped.
     pub(super) fn stopping(&mut self, nodes: &Nodes) -> Result<(), Failure> {
         let Some(terminal) = &self.terminal else { return Ok(()) };
         terminal.write_line(&format!("stopping {} nodes …", nodes.running())).map_err(|error| Failure::output(&error))
@@ -88,12 +88,12 @@ impl View {
         text.push_str("Try in another terminal:  m2mesh lab exec node-1 -- send node-2 hello");
         let (height, width) = terminal.size();
         let (height, width) = (usize::from(height), usize::from(width));
-        // A line less than there is room for: what is scrolled out of sight cannot be drawn anew.
+        // One line less than there is room for: lines that have scrolled out of sight cannot be redrawn.
         let shown = text.lines().take(height.saturating_sub(1).max(1));
         let lines: Vec<_> = shown.map(|line| console::truncate_str(line, width, "…").into_owned()).collect();
         let draw = || {
             terminal.clear_last_lines(rows(&self.drawn, width).min(height.saturating_sub(1)))?;
-            // A terminal that was made narrower may have cut what it could not fold.
+            // A terminal that was made narrower may have cut lines that it could not fold.
             write!(&*terminal, "\x1b[J")?;
             for line in &lines {
                 terminal.write_line(line)?;
@@ -106,7 +106,8 @@ impl View {
     }
 }
 
-/// Rows that lines of these widths take on a terminal as wide as it is now: it folds what has become too long.
+/// Number of rows that lines of these widths take on the terminal at its present width, which folds lines that are too
+/// long.
 fn rows(lines: &[usize], width: usize) -> usize {
     lines.iter().map(|line| line.div_ceil(width.max(1)).max(1)).sum()
 }
@@ -120,13 +121,13 @@ fn ready(nodes: &Nodes, took: Duration) -> String {
     format!("READY {}, {linked}, in {:.1} s", many(nodes.all.len(), "node"), took.as_secs_f64())
 }
 
-/// How many peers each node is to have, if that is the same for all.
+/// Number of peers that each node is to have, if it is the same for all.
 fn peers(nodes: &Nodes) -> Option<usize> {
     let peers = nodes.all.first()?.links;
     nodes.all.iter().all(|node| node.links == peers).then_some(peers)
 }
 
-/// How many links there are to be.
+/// Number of links that there are to be.
 fn links(nodes: &Nodes) -> usize {
     nodes.all.iter().map(|node| node.links).sum::<usize>() / 2
 }
@@ -144,7 +145,7 @@ fn word(state: &State) -> String {
 pub(super) const HEADER: [&str; 9] =
     ["NODE", "PID", "STATE", "LINKS", "INBOX", "OUTGOING", "DROPPED", "MEMORY", "ADDRESS"];
 
-/// A node as a line of the table.
+/// The cells of a node in the table.
 pub(super) fn cells(node: &Node) -> Vec<String> {
     let of = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
     let status = node.status.as_ref();
@@ -161,12 +162,12 @@ pub(super) fn cells(node: &Node) -> Vec<String> {
     ]
 }
 
-/// Everything a node has dropped or refused; what the lab itself keeps apart does not count.
+/// Everything that a node has dropped or refused, without the connections that the lab itself prevents.
 fn dropped(status: &Status) -> u64 {
     status.counters.iter().filter(|(name, _)| *name != Counter::ConnectionsCut.name()).map(|(_, count)| count).sum()
 }
 
-/// A node for machines.
+/// A node as JSON.
 pub(super) fn row(node: &Node) -> serde_json::Value {
     let (state, reason) = match &node.state {
         State::Starting => ("starting", None),

@@ -1,4 +1,4 @@
-//! The JSON that clients see, one of each kind, byte for byte: it changes with the version in the path only.
+//! The JSON that clients see, one value of each type, byte for byte: it changes only with the version in the path.
 
 use super::*;
 use crate::client;

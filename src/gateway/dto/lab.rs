@@ -1,4 +1,4 @@
-//! How a lab's node links: the same fields in JSON and in the node's `lab.toml`.
+//! The orders of a node in a lab: the same fields in JSON and in the node's `lab.toml`.
 
 use super::Span;
 use crate::id::Name;
@@ -8,39 +8,39 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use utoipa::ToSchema;
 
-/// One node's part of a lab.
+/// The orders of a node in a lab.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Lab {
-    /// The only names to link with; all when it is absent.
+    /// Names of the only devices to link with. If absent, the node links with all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub only: Option<BTreeSet<String>>,
-    /// Names not to link with.
+    /// Names of devices not to link with.
     pub cut: BTreeSet<String>,
-    /// Names whose links carry nothing while they stand.
+    /// Names of devices whose links stay up but carry nothing.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub silent: BTreeSet<String>,
-    /// How links to others behave in the direction away from this node, by name.
+    /// How links to other devices behave in the direction away from this node, by name.
     pub shape: BTreeMap<String, Shape>,
 }
 
-/// How a link behaves in one direction; what is absent is as without a shape.
+/// How a link behaves in one direction. What is absent is not changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Shape {
-    /// From one end to the other.
+    /// Delay added in this direction.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delay: Option<Span>,
-    /// Most by which the delay differs from that, either way.
+    /// Largest deviation from the delay, in either direction.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jitter: Option<Span>,
-    /// The part of what is sent that is lost, 0 to 0.9.
+    /// Fraction of what is sent that is lost, from 0 to 0.9.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub loss: Option<f64>,
-    /// Bits a second.
+    /// Data rate in bits per second.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate: Option<u64>,
-    /// What a megabyte (10⁶ bytes) costs, in units of money, as `price` of a `[[bearer]]`.
+    /// Price per megabyte (10⁶ bytes), in units of money, as `price` of a `[[bearer]]`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub price: Option<f64>,
 }
@@ -48,7 +48,7 @@ pub struct Shape {
 impl TryFrom<Lab> for lab::Lab {
     type Error = String;
 
-    /// An error says what is wrong with which name.
+    /// Fails with a text that says what is wrong with which name.
     fn try_from(lab: Lab) -> Result<Self, String> {
         let Lab { only, cut, silent, shape } = lab;
         let name = |text: String| Name::new(text.clone()).map_err(|error| format!("{text:?} is no name: {error}"));
@@ -95,7 +95,7 @@ impl TryFrom<Shape> for lab::Shape {
         let shape = Self {
             delay: span(delay),
             jitter: span(jitter),
-            // In range, as was just checked.
+            // The value was just checked to be in range.
             loss: loss as u32,
             rate,
             price: price as u64,
@@ -119,9 +119,9 @@ impl From<lab::Shape> for Shape {
     }
 }
 
-/// The core counts loss in parts of it, and money in micro-units.
+/// Loss is counted in millionths, and money in micro-units.
 const MILLION: f64 = 1_000_000.0;
-/// Largest price of a megabyte, in micro-units: a million units.
+/// Largest price per megabyte, in micro-units: a million units.
 const MOST_PRICE: f64 = 1e12;
 
 #[cfg(test)]

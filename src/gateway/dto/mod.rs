@@ -1,8 +1,8 @@
-//! The JSON that crosses the socket. These types are the contract with applications: they change only with the
-//! version in the path, whatever becomes of the engine's own types. `contract` pins one of each, byte for byte.
+//! The JSON types that cross the socket. They are the contract with applications: they change only with the version in
+//! the path, whatever becomes of the engine's own types. `contract` pins one of each, byte for byte.
 //!
-//! Payloads are bytes. In an answer they stand in `payload` when they are valid UTF-8, else in `payload_base64`; a
-//! request uses whichever it likes. Durations are written `250ms`, `30s`, `6h`; times are RFC 3339 in UTC.
+//! Payloads are bytes. In an answer they are in `payload` if they are valid UTF-8, otherwise in `payload_base64`; a
+//! request may use either. Durations are written as `250ms`, `30s`, `6h`; times are RFC 3339 in UTC.
 
 #[cfg(test)]
 mod contract;
@@ -35,13 +35,13 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::time::Duration;
 use utoipa::ToSchema;
 
-/// Bytes, as text where they are text.
+/// Bytes, as text if they are valid UTF-8.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Payload {
-    /// The bytes, when they are valid UTF-8.
+    /// The bytes, if they are valid UTF-8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload: Option<String>,
-    /// The bytes in RFC 4648 base64, when they are not.
+    /// The bytes in base64 (RFC 4648), if they are not valid UTF-8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload_base64: Option<String>,
 }
@@ -55,7 +55,10 @@ impl Payload {
         }
     }
 
-    /// The bytes; neither field is an empty payload, both are an error.
+    /// Returns the bytes. The payload is empty if neither field is present.
+    ///
+    /// # Errors
+    /// Fails if both fields are present, or if the base64 is invalid.
     pub fn into_bytes(self) -> Result<Vec<u8>, String> {
         match (self.payload, self.payload_base64) {
             (Some(_), Some(_)) => Err("give either payload or payload_base64, not both".into()),
@@ -68,13 +71,13 @@ impl Payload {
     }
 }
 
-/// A duration in its written form.
+/// A duration, as text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ToSchema)]
 #[schema(value_type = String, example = "30s")]
 pub struct Span(pub Duration);
 
 impl Default for Span {
-    /// How long a message is of use when nothing is said: 30 s.
+    /// How long a message is of use by default: 30 s.
     fn default() -> Self {
         Self(Duration::from_secs(30))
     }
@@ -95,15 +98,15 @@ impl<'de> Deserialize<'de> for Span {
     }
 }
 
-/// What confirmation a message asks for.
+/// The confirmation that a message asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Ack {
-    /// None: sent and forgotten.
+    /// None: the message is sent and forgotten.
     None,
-    /// The next hop has it.
+    /// The next hop has received the message.
     Hop,
-    /// It is durable in the receiver's inbox.
+    /// The message is durable in the receiver's inbox.
     #[default]
     End,
 }
@@ -122,14 +125,14 @@ impl From<Ack> for batch::Ack {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Class {
-    /// Now.
+    /// Most urgent.
     Alarm,
     /// Keeps the mesh and its applications running.
     Control,
-    /// The usual.
+    /// The default.
     #[default]
     Telemetry,
-    /// When nothing else is there.
+    /// Least urgent: it is sent when nothing else waits.
     Bulk,
 }
 
@@ -144,7 +147,7 @@ impl From<Class> for data::Class {
     }
 }
 
-/// A time: RFC 3339.
+/// A time, as RFC 3339.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ToSchema)]
 #[schema(value_type = String, example = "2026-01-31T12:00:00Z")]
 pub struct Moment(pub Unix);
@@ -163,7 +166,7 @@ impl<'de> Deserialize<'de> for Moment {
 }
 
 impl Moment {
-    /// From RFC 3339, with a space for the `T` and without the `Z` if one likes.
+    /// Parses a time as RFC 3339. A space may take the place of the `T`, and the `Z` may be missing.
     pub fn parse(text: &str) -> Result<Self, String> {
         let time = humantime::parse_rfc3339_weak(text)
             .map_err(|error| format!("{text:?} is not a time like 2026-01-31T12:00:00Z: {error}"))?;
@@ -172,11 +175,11 @@ impl Moment {
     }
 }
 
-/// An answer that only says that it is done.
+/// An answer that only confirms that the request was carried out.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Done {}
 
-/// A body of lines: any bytes, of which each line is one message.
+/// A body of lines. A line may hold any bytes, and is one message.
 #[derive(ToSchema)]
 #[schema(value_type = String, format = Binary)]
 #[expect(dead_code, reason = "its description is used, it never is")]

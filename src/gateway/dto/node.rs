@@ -1,4 +1,4 @@
-//! What the node is, who is near, whom it can address.
+//! The node, its neighbours, and the devices that it can address.
 
 use super::Shape;
 use crate::client;
@@ -8,41 +8,41 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::{IntoParams, ToSchema};
 
-/// What the node is.
+/// The state of a node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Status {
-    /// This device's name.
+    /// Name of this device.
     pub name: String,
-    /// Realm id, hexadecimal.
+    /// Id of the realm, in hexadecimal.
     pub realm: String,
     /// Version of m2mesh.
     pub version: String,
-    /// Number of the node's process.
+    /// Id of the node's process.
     pub pid: u32,
-    /// Pseudonym as a PeerId.
+    /// Pseudonym of this device, as a libp2p PeerId.
     pub peer_id: String,
-    /// RFC 3339: when the present epoch ends.
+    /// When the present epoch ends, as RFC 3339.
     pub epoch_ends: String,
-    /// RFC 3339: when the last credential of the batch runs out.
+    /// When the last credential of the batch expires, as RFC 3339.
     pub credentials_until: String,
-    /// What is wrong with the credentials by this machine's clock, if something is: no member talks to it meanwhile.
+    /// What is wrong with the credentials by this machine's clock. While this is present, no member talks to the node.
     pub credentials_failure: Option<String>,
-    /// What a member's clock says and what this machine's, if they differ by more than is allowed.
+    /// What a member's clock and this machine's clock say, if they differ by more than is allowed.
     pub clock_difference: Option<String>,
-    /// RFC 3339: since when the bulletin's successor is overdue, if it is; the node goes on with the one it has.
+    /// Since when the next bulletin has been overdue, as RFC 3339. The node goes on with the bulletin it has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bulletin_overdue: Option<String>,
-    /// Addresses listened on.
+    /// Multiaddresses that the node listens on.
     pub listen: Vec<String>,
-    /// What it measures of itself.
+    /// What the node measures of itself.
     #[serde(flatten)]
     pub gauges: Gauges,
-    /// Why the disk takes no writes at present, if it takes none: nothing is acknowledged meanwhile.
+    /// Why the disk accepts no writes. While this is present, nothing is acknowledged.
     pub store_failure: Option<String>,
-    /// Identities that two processes have at once, a sentence each: somebody has copied a device's directory.
+    /// Identities that two processes use at once, one sentence each: somebody has copied a device's directory.
     #[serde(default)]
     pub twins: Vec<String>,
-    /// Counters of everything dropped or refused, by name, without those at zero.
+    /// Counters of everything dropped or refused, by name. Those at zero are left out.
     pub counters: BTreeMap<String, u64>,
 }
 
@@ -86,7 +86,7 @@ impl From<client::Status> for Status {
 }
 
 impl Status {
-    /// All that is measured and counted, as data.
+    /// Returns all gauges and counters as samples.
     pub fn samples(&self) -> Vec<Sample> {
         let about = [("name", &self.name), ("realm", &self.realm), ("version", &self.version)];
         metrics::samples(about.map(|(label, text)| (label, text.clone())), &self.gauges, &self.counters)
@@ -98,25 +98,25 @@ impl Status {
 pub struct Peer {
     /// Its name, if it is a contact.
     pub name: Option<String>,
-    /// Its PeerId.
+    /// Its libp2p PeerId.
     pub peer_id: String,
-    /// Address of the link.
+    /// Multiaddress of the link.
     pub address: String,
-    /// What carries it: `tcp`, `quic`.
+    /// Transport of the link: `tcp` or `quic`.
     pub transport: String,
-    /// Who dialled: `in` or `out`.
+    /// Who dialled: `out` if this node did, `in` if the neighbour did.
     pub direction: String,
-    /// It was asked and does not answer; nothing goes there for now.
+    /// Whether the link is silent: the neighbour does not answer, and no data is sent there.
     pub silent: bool,
-    /// Smoothed round trip in microseconds, once measured.
+    /// Smoothed round-trip time in microseconds, once it is measured.
     pub rtt_us: Option<u64>,
-    /// Seconds since the link came up.
+    /// Time since the link came up, in seconds.
     pub up_s: u64,
-    /// Bytes sent over it.
+    /// Bytes sent over the link.
     pub sent: u64,
-    /// Bytes received over it.
+    /// Bytes received over the link.
     pub received: u64,
-    /// How it is shaped in the direction away from this node, if it is: only in a lab.
+    /// How the link is shaped in the direction away from this node; only in a lab.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shape: Option<Shape>,
 }
@@ -135,21 +135,22 @@ impl From<client::Peer> for Peer {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct RouteQuery {
-    /// The device's name.
+    /// Name of the device.
     pub to: String,
-    /// Name of the policy; without one that of a message which names none.
+    /// Name of the policy. If absent, that of a message which names none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<String>,
 }
 
-/// Someone this device can address.
+/// A device that this device can address.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Contact {
-    /// Name.
+    /// Its name.
     pub name: String,
     /// Whether it is a neighbour now.
     pub neighbour: bool,
-    /// What the realm's issuer has changed about it, or tried to: whose messages the name stands for.
+    /// What the realm's issuer has changed about this contact, or tried to change: its device or its keys. device
+    /// since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changed: Option<String>,
 }

@@ -1,7 +1,7 @@
-//! How a message ended, in JSON: one object with a word, and the fields that belong to the word.
+//! The outcome of a message, in JSON: one object with a word for the outcome, and the fields that belong to the word.
 //!
-//! The description of the API shows one flat object with all fields that there may be, since generators of clients do not
-//! agree on what a choice of objects told apart by a field is. A test holds the two together.
+//! The description of the API shows one flat object with all possible fields, since client generators do not agree on
+//! how to read a choice of objects distinguished by a field. A test compares the two.
 
 use super::Payload;
 use crate::engine::api;
@@ -10,69 +10,69 @@ use std::borrow::Cow;
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
-/// How a message ended.
+/// The outcome of a message.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "lowercase")]
 pub enum Outcome {
-    /// Certain: durable in the receiver's inbox.
+    /// The message is certainly durable in the receiver's inbox.
     Delivered {
-        /// From command to receipt, in microseconds.
+        /// Time from command to receipt, in microseconds.
         latency_us: u64,
-        /// Hops it took.
+        /// Number of hops that it took.
         hops: u32,
         /// Its price in units of money.
         price: f64,
     },
-    /// Handed over, as far as was asked; no receipt was wanted.
+    /// The message was handed over as far as was asked; no receipt was wanted.
     Sent {
-        /// From command to hand-over, in microseconds.
+        /// Time from command to hand-over, in microseconds.
         latency_us: u64,
-        /// Neighbours that got it.
+        /// Number of neighbours that got it.
         neighbours: u32,
     },
-    /// A publication that was to be confirmed: so many devices have handed it to a subscriber.
+    /// A publication that was to be confirmed: devices have handed it to their subscribers.
     Heard {
-        /// From command to the last confirmation, in microseconds.
+        /// Time from command to the last confirmation, in microseconds.
         latency_us: u64,
-        /// Devices that have confirmed it.
+        /// Number of devices that have confirmed it.
         subscribers: u32,
-        /// Neighbours that got it.
+        /// Number of neighbours that got it.
         neighbours: u32,
     },
-    /// The service's response to a request.
+    /// The response of a service to a request.
     Replied {
-        /// Who answered.
+        /// Name of the device that answered.
         from: String,
-        /// From command to response, in microseconds.
+        /// Time from command to response, in microseconds.
         latency_us: u64,
         /// The response.
         #[serde(flatten)]
         payload: Payload,
     },
-    /// Not known delivered by its deadline.
+    /// The deadline has passed, and it is not known whether the message was delivered.
     Expired {
-        /// The last that is known of it.
+        /// The last that is known about the message.
         reason: String,
     },
-    /// The receiver or this node did not take it; it is not delivered.
+    /// The receiver or this node refused the message; it is not delivered.
     Refused {
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// No way to the receiver; not known delivered.
+    /// There was no route to the receiver; it is not known whether the message was delivered.
     Unreachable {
-        /// Why.
+        /// The reason.
         reason: String,
     },
 }
 
 impl Outcome {
-    /// Whether it did what was asked.
+    /// Whether the message did what was asked.
     pub fn is_success(&self) -> bool {
         matches!(self, Self::Delivered { .. } | Self::Sent { .. } | Self::Heard { .. } | Self::Replied { .. })
     }
 
-    /// From command to success, in microseconds.
+    /// The latency in microseconds; `None` unless the message succeeded.
     pub fn latency_us(&self) -> Option<u64> {
         match self {
             Self::Delivered { latency_us, .. }
@@ -83,7 +83,7 @@ impl Outcome {
         }
     }
 
-    /// The word for it.
+    /// The word for the outcome.
     pub fn word(&self) -> &'static str {
         match self {
             Self::Delivered { .. } => "delivered",
@@ -114,36 +114,39 @@ impl From<api::Outcome> for Outcome {
     }
 }
 
-/// How a message ended, as the API's description shows it.
+/// The outcome of a message.
 #[derive(ToSchema)]
 #[schema(as = Outcome)]
 #[expect(dead_code, reason = "its description is used, it never is")]
 struct Described {
-    /// The word for it. `delivered`: certain, durable in the receiver's inbox; `sent`: handed over as far as was asked, no
-    /// receipt was wanted; `heard`: a publication, confirmed by as many devices as is told; `replied`: the service's response to a request; `expired`: not known delivered by its deadline;
-    /// `refused`: the receiver or this node did not take it; `unreachable`: no way to the receiver, not known delivered.
+    /// The word for the outcome. `delivered`: the message is certainly durable in the receiver's inbox. `sent`: it was
+    /// handed over as far as was asked, and no receipt was wanted. `heard`: it is a publication, confirmed by
+    /// `subscribers` devices. `replied`: the service has responded to a request. `expired`: the deadline has passed,
+    /// and it is not known whether the message was delivered. `refused`: the receiver or this node refused it.
+    /// `unreachable`: there was no route to the receiver, and it is not known whether the message was delivered.
     outcome: Word,
-    /// `delivered`, `sent`, `heard`, `replied`: from command to receipt, hand-over, last confirmation or response, in microseconds.
+    /// `delivered`, `sent`, `heard`, `replied`: time from command to receipt, hand-over, last confirmation or response,
+    /// in microseconds.
     latency_us: Option<u64>,
-    /// `delivered`: hops it took.
+    /// `delivered`: number of hops that the message took.
     hops: Option<u32>,
-    /// `delivered`: its price in units of money.
+    /// `delivered`: price of the message in units of money.
     price: Option<f64>,
-    /// `sent`, `heard`: neighbours that got it.
+    /// `sent`, `heard`: number of neighbours that got the message.
     neighbours: Option<u32>,
-    /// `heard`: devices that have confirmed it.
+    /// `heard`: number of devices that have confirmed the message.
     subscribers: Option<u32>,
-    /// `replied`: who answered.
+    /// `replied`: name of the device that answered.
     from: Option<String>,
-    /// `replied`: the response, when it is valid UTF-8.
+    /// `replied`: the response, if it is valid UTF-8.
     payload: Option<String>,
-    /// `replied`: the response in RFC 4648 base64, when it is not.
+    /// `replied`: the response in base64 (RFC 4648), if it is not valid UTF-8.
     payload_base64: Option<String>,
-    /// `expired`, `refused`, `unreachable`: why.
+    /// `expired`, `refused`, `unreachable`: the reason.
     reason: Option<String>,
 }
 
-/// The word for an outcome.
+/// The word for the outcome of a message.
 #[derive(ToSchema)]
 #[schema(as = OutcomeWord, rename_all = "lowercase")]
 #[expect(dead_code, reason = "its description is used, it never is")]

@@ -1,4 +1,4 @@
-//! What is kept: pages of the inbox and of the event log.
+//! Records that the node keeps: pages of the inbox and of the event log.
 
 use super::{Moment, Payload};
 use crate::engine::api;
@@ -12,16 +12,17 @@ use utoipa::{IntoParams, ToSchema};
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct InboxQuery {
-    /// The first number wanted; without it, the oldest message not consumed.
+    /// Number of the first message wanted. If absent, the oldest message that is not consumed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from_number: Option<u64>,
-    /// Most messages wanted, up to 1,000; 100 when nothing is said.
+    /// Most messages wanted, from 1 to 1,000; 100 if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
-    /// Messages of this sender only.
+    /// Only messages of this sender.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
-    /// Who reads. A consumer with a name has a cursor of its own, and what it has not consumed stays.
+    /// Name of the consumer that reads. A named consumer has a read position of its own, and messages stay until it has
+    /// consumed them.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub consumer: String,
 }
@@ -31,13 +32,14 @@ pub struct InboxQuery {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct InboxFollowQuery {
-    /// The first number wanted; without it, the oldest message not consumed.
+    /// Number of the first message wanted. If absent, the oldest message that is not consumed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from_number: Option<u64>,
-    /// Messages of this sender only.
+    /// Only messages of this sender.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
-    /// Who reads. A consumer with a name has a cursor of its own, and what it has not consumed stays.
+    /// Name of the consumer that reads. A named consumer has a read position of its own, and messages stay until it has
+    /// consumed them.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub consumer: String,
 }
@@ -45,15 +47,15 @@ pub struct InboxFollowQuery {
 /// A message of the inbox.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct InboxMessage {
-    /// Its number here.
+    /// Number of the message in this inbox.
     pub number: u64,
-    /// Who sent it.
+    /// Name of the sender.
     pub from: String,
-    /// Its lasting identity.
+    /// The message's lasting id.
     pub id: String,
-    /// RFC 3339: the sender's clock.
+    /// When it was sent by the sender's clock, as RFC 3339.
     pub sent: String,
-    /// RFC 3339: this node's clock.
+    /// When it was received by this node's clock, as RFC 3339.
     pub received: String,
     /// The payload.
     #[serde(flatten)]
@@ -77,11 +79,11 @@ impl From<api::InboxMessage> for InboxMessage {
 /// Answer of `GET /v1/inbox`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct InboxPage {
-    /// In order.
+    /// The messages, in order.
     pub messages: Vec<InboxMessage>,
-    /// Where the next page starts.
+    /// Number at which the next page starts.
     pub next: u64,
-    /// Whether there was more when this page was made.
+    /// Whether there were more messages when this page was read.
     pub more: bool,
 }
 
@@ -89,12 +91,12 @@ pub struct InboxPage {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ConsumeBody {
-    /// Messages up to this number, included, have been taken and may go.
+    /// Number of the last message that has been consumed; this one and all before it may be removed.
     pub up_to: u64,
-    /// By whom; the consumer without a name when nothing is said.
+    /// Name of the consumer. If absent, the one without a name.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub consumer: String,
-    /// Whether to answer only once that is durable, so that they come again under no circumstances.
+    /// Whether to answer only once this is durable, so that the messages will never come again.
     #[serde(default)]
     pub durable: bool,
 }
@@ -103,7 +105,7 @@ pub struct ConsumeBody {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ConsumerBody {
-    /// Its name.
+    /// Name of the consumer.
     pub consumer: String,
 }
 
@@ -111,7 +113,7 @@ pub struct ConsumerBody {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ForgetBody {
-    /// The consumer that is no more; the one without a name stays.
+    /// Name of the consumer to remove. The one without a name cannot be removed.
     pub consumer: String,
 }
 
@@ -120,21 +122,21 @@ pub struct ForgetBody {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct LogQuery {
-    /// This kind only, as `link-up`.
+    /// Only events of this kind, such as `link-up`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
-    /// From this time on.
+    /// Only events from this time on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[param(value_type = Option<String>, example = "2026-01-31T12:00:00Z")]
     pub since: Option<Moment>,
-    /// Up to this time.
+    /// Only events up to this time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[param(value_type = Option<String>)]
     pub until: Option<Moment>,
-    /// After this record.
+    /// Only records after this number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<u64>,
-    /// Most records wanted, up to 1,000; 100 when nothing is said.
+    /// Most records wanted, from 1 to 1,000; 100 if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
 }
@@ -142,15 +144,15 @@ pub struct LogQuery {
 /// A record of the event log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct LogRecord {
-    /// Its number.
+    /// Number of the record.
     pub sequence: u64,
-    /// RFC 3339: this node's clock.
+    /// When it was written by this node's clock, as RFC 3339.
     pub at: String,
-    /// What kind of event, as `link-up`.
+    /// The kind of event, such as `link-up`.
     pub kind: String,
-    /// What happened, in a line.
+    /// What happened, in one line.
     pub text: String,
-    /// What happened, in fields by kind.
+    /// What happened, as fields that depend on the kind.
     #[schema(value_type = Object)]
     pub details: serde_json::Value,
     /// The record's hash, hexadecimal.
@@ -166,7 +168,7 @@ impl From<Entry> for LogRecord {
 }
 
 impl LogRecord {
-    /// Stands for a record that cannot be read.
+    /// An entry in place of a record that cannot be read.
     pub(in crate::gateway) fn damaged(sequence: u64, error: &DecodeError) -> Self {
         let text = format!("this record cannot be read: {error}; `m2mesh log verify` says more");
         Self {
@@ -183,49 +185,49 @@ impl LogRecord {
 /// Answer of `GET /v1/log`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct LogPage {
-    /// In order.
+    /// The records, in order.
     pub records: Vec<LogRecord>,
-    /// What to give as `after` for the next page.
+    /// The value of `after` for the next page.
     pub after: u64,
-    /// Whether there was more when this page was made.
+    /// Whether there were more records when this page was read.
     pub more: bool,
 }
 
 /// Answer of `GET /v1/log/verify`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct LogVerdict {
-    /// Whether every record is whole and in its place.
+    /// Whether every record is intact and in its place.
     pub intact: bool,
-    /// Records kept, when it is intact.
+    /// Number of records kept, if the log is intact.
     pub records: u64,
-    /// Number of the oldest; 0 if there is none.
+    /// Number of the oldest record; 0 if there is none.
     pub first: u64,
-    /// Number of the newest; 0 if there is none.
+    /// Number of the newest record; 0 if there is none.
     pub last: u64,
-    /// Hash of the newest, hexadecimal: who knows it knows the whole past.
+    /// Hash of the newest record, in hexadecimal. It covers all records before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head: Option<String>,
-    /// Number of the first bad record; 0 when it is the head that is bad.
+    /// Number of the first bad record; 0 if the head itself is bad.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_bad: Option<u64>,
-    /// What is wrong with it.
+    /// What is wrong with the bad record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// The log before it, if that was set aside with a damaged store.
+    /// The log before this one, if it was set aside with a damaged store.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub older: Option<OlderLog>,
 }
 
-/// A log of which nothing vouches any more for what is left.
+/// A log that was set aside: what is left of it is no longer verified.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct OlderLog {
-    /// Records of it that can still be read with `log`.
+    /// Number of its records that can still be read with `log`.
     pub kept: u64,
-    /// Records that it had.
+    /// Number of records that it had.
     pub records: u64,
-    /// Its head: hash of its newest record, hexadecimal.
+    /// Its head: the hash of its newest record, in hexadecimal.
     pub head: String,
-    /// Where the damaged store is, below the node's directory.
+    /// Path of the damaged store, relative to the node's directory.
     pub place: String,
 }
 

@@ -1,35 +1,37 @@
-//! Links, routes, and the way to one device.
+//! Links, routes in use, and the route to one device.
 //!
-//! Units are those that people use: milliseconds, units of money a MB (10⁶ bytes), chances from 0 to 1.
+//! Values are in the units that people use: milliseconds, units of money per megabyte (10⁶ bytes), probabilities from 0
+//! to 1.
 
 use crate::engine::view;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// One link as the router sees it.
+/// A link as the router sees it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct LinkView {
-    /// The neighbour's name, or the beginning of its key if it is no contact.
+    /// Name of the neighbour, or the beginning of its key if it is no contact.
     pub to: String,
     /// Name of its bearer.
     pub bearer: String,
     /// Class of the bearer.
     pub class: String,
-    /// `router` or `leaf`.
+    /// Role of the neighbour: `router` or `leaf`.
     pub role: String,
-    /// `up`, `silent` (asked and does not answer) or `closed` (outside its window, or its quota is spent).
+    /// State of the link: `up`, `silent` (the neighbour does not answer) or `closed` (outside its windows, or its quota
+    /// is spent).
     pub state: String,
-    /// Smoothed one-way delay, milliseconds.
+    /// Smoothed one-way delay, in milliseconds.
     pub delay_ms: f64,
-    /// Its mean deviation, milliseconds.
+    /// Mean deviation of the delay, in milliseconds.
     pub deviation_ms: f64,
-    /// Lower bound of the chance that a frame gets through.
+    /// Lower bound of the probability that a frame arrives.
     pub success: f64,
-    /// Units of money a MB.
+    /// Price in units of money per megabyte.
     pub price: f64,
-    /// Millijoules a MB.
+    /// Energy in millijoules per megabyte.
     pub energy_mj: u32,
-    /// Bytes that are left of the bearer's quota in this period, if it has one.
+    /// Bytes left of the bearer's quota in this period, if it has one.
     pub left: Option<u64>,
 }
 
@@ -41,14 +43,14 @@ impl From<view::LinkView> for LinkView {
     }
 }
 
-/// What the router holds.
+/// What the router knows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RoutesView {
-    /// Area.
+    /// Number of the area.
     pub area: u32,
     /// Whether this node forwards for others.
     pub forwarding: bool,
-    /// Directed links that both of their ends confirm.
+    /// Number of directed links that both ends confirm.
     pub links: usize,
     /// Bytes forwarded for others since the node started.
     pub forwarded: u64,
@@ -56,7 +58,7 @@ pub struct RoutesView {
     pub routers: Vec<RouterView>,
     /// Routes in use.
     pub routes: Vec<RouteInUse>,
-    /// Hops with a bad name, since messages over them were not confirmed.
+    /// Hops in doubt, since messages over them were not confirmed.
     pub doubts: Vec<DoubtView>,
 }
 
@@ -78,17 +80,17 @@ impl From<view::RoutesView> for RoutesView {
 /// A router of the area.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RouterView {
-    /// Name, or the beginning of its key.
+    /// Name of the router, or the beginning of its key if it is no contact.
     pub name: String,
-    /// Number of its advertisement.
+    /// Sequence number of its link-state advertisement.
     pub sequence: u64,
-    /// Seconds since it came.
+    /// Time since the advertisement came, in seconds.
     pub age_s: u64,
-    /// Neighbours that it names.
+    /// Neighbours that the advertisement names.
     pub neighbours: Vec<String>,
-    /// How many leaves it lists.
+    /// Number of leaves that it lists.
     pub leaves: usize,
-    /// How many groups it carries members of.
+    /// Number of groups that it carries members of.
     pub groups: usize,
 }
 
@@ -102,16 +104,16 @@ impl From<view::RouterView> for RouterView {
 /// A route in use.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RouteInUse {
-    /// Destination.
+    /// Name of the destination.
     pub to: String,
-    /// Policy of the messages.
+    /// Name of the policy that it was chosen for.
     pub policy: String,
-    /// Whether it is for messages that have too little time left for the way that their policy likes best.
+    /// Whether it is for messages that have too little time left for the path that their policy prefers.
     #[serde(default)]
     pub hurried: bool,
     /// The path.
     pub path: PathView,
-    /// Seconds since it was chosen.
+    /// Time since it was chosen, in seconds.
     pub since_s: u64,
 }
 
@@ -122,16 +124,16 @@ impl From<view::RouteInUse> for RouteInUse {
     }
 }
 
-/// A hop with a bad name.
+/// A hop in doubt.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct DoubtView {
-    /// Where it begins.
+    /// Where the hop begins.
     pub from: String,
-    /// Where it leads.
+    /// Where the hop ends.
     pub to: String,
-    /// In which part of the cases it is believed to work.
+    /// The probability with which it is believed to work, from 0 to 1.
     pub works: f64,
-    /// Whether it is used only where nothing else leads.
+    /// Whether it is used only if there is no other path.
     pub shunned: bool,
 }
 
@@ -142,18 +144,18 @@ impl From<view::DoubtView> for DoubtView {
     }
 }
 
-/// A path with what it is worth.
+/// A path and its metrics.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct PathView {
-    /// Whom it leads over, the destination last.
+    /// The hops, the destination last.
     pub hops: Vec<HopView>,
-    /// Units of money a MB.
+    /// Price in units of money per megabyte.
     pub price: f64,
-    /// Milliseconds.
+    /// Delay in milliseconds.
     pub delay_ms: f64,
-    /// Chance of arrival.
+    /// Probability of arrival.
     pub success: f64,
-    /// Millijoules a MB.
+    /// Energy in millijoules per megabyte.
     pub energy_mj: u64,
 }
 
@@ -167,9 +169,9 @@ impl From<view::PathView> for PathView {
 /// One hop of a path.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HopView {
-    /// Whom it leads to.
+    /// Class of the bearer that carries the hop; null where only routers on the path know it.
     pub to: String,
-    /// Over what; nothing where the router at the end knows.
+    /// Name of the bearer; null if only the router at the end of the path knows it.
     pub bearer: Option<String>,
 }
 
@@ -180,24 +182,24 @@ impl From<view::HopView> for HopView {
     }
 }
 
-/// The way to a device, and why.
+/// The route to a device, and the reasons for it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RouteView {
-    /// Destination.
+    /// Name of the destination.
     pub to: String,
-    /// Policy.
+    /// Name of the policy.
     pub policy: String,
-    /// Weights of cost, delay, failures, energy.
+    /// The policy's weights of cost, delay, failures and energy.
     pub weights: Vec<u8>,
-    /// The path now.
+    /// The path at present.
     pub path: Option<PathView>,
-    /// One that shares no relay with it.
+    /// A path that shares no relay with it.
     pub alternate: Option<PathView>,
-    /// Why there is none.
+    /// Why there is no route.
     pub no_way: Option<String>,
-    /// Ways that were looked at: the best by each measure.
+    /// The paths considered: the best one by each measure.
     pub candidates: Vec<CandidateView>,
-    /// What decides, and what would change it, a sentence each.
+    /// What decides the choice, and what would change it: one sentence each.
     pub why: Vec<String>,
 }
 
@@ -217,18 +219,18 @@ impl From<view::RouteView> for RouteView {
     }
 }
 
-/// A way that was looked at.
+/// A path that was considered.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct CandidateView {
-    /// What it is best at: `policy`, `price`, `delay`, `failures`, `energy`.
+    /// The measures by which it is best: `policy`, `price`, `delay`, `failures`, `energy`.
     pub best_at: Vec<String>,
     /// The path.
     pub path: PathView,
-    /// Whether it is the one taken.
+    /// Whether it is the one chosen.
     pub chosen: bool,
-    /// The sum that the policy makes small.
+    /// The weighted sum that the policy minimizes.
     pub weight: u64,
-    /// The limit that rules it out, and by how much.
+    /// The limit that rules it out, and by how much it is exceeded.
     pub cut_by: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! Messages on their way: what is asked, how it ended, and what comes in by subscriptions and offers.
+//! Messages: what is sent, how it ended, and what arrives through subscriptions and offers.
 
 use super::{Ack, Class, Outcome, Payload, Span, is_zero};
 use crate::engine::api;
@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SendBody {
-    /// The receiver's name.
+    /// Name of the receiver.
     #[schema(example = "meter-17")]
     pub to: String,
     /// The payload as text.
@@ -18,20 +18,20 @@ pub struct SendBody {
     /// The payload in base64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload_base64: Option<String>,
-    /// What confirmation is wanted.
+    /// The confirmation that is wanted.
     #[serde(default)]
     pub ack: Ack,
-    /// How urgent it is.
+    /// How urgent the message is.
     #[serde(default)]
     pub class: Class,
-    /// Name of its policy; without one the node's settings say.
+    /// Name of its policy. If absent, the node's settings decide.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<String>,
-    /// Of no use after this long.
+    /// How long the message is of use; after this long it expires.
     #[serde(default)]
     pub deadline: Span,
-    /// The application's name for this message, up to 128 bytes. Whoever sends again under the same name is told what
-    /// became of the first, and nothing is sent twice.
+    /// The application's name for this message, up to 128 bytes. A message that is sent again under the same name is
+    /// not sent twice: the outcome of the first is returned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
 }
@@ -41,20 +41,20 @@ pub struct SendBody {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct SendLinesQuery {
-    /// The receiver's name.
+    /// Name of the receiver.
     pub to: String,
-    /// What confirmation is wanted: `none`, `hop`, `end`.
+    /// The confirmation that is wanted: `none`, `hop` or `end`.
     #[serde(default)]
     #[param(inline)]
     pub ack: Ack,
-    /// How urgent they are.
+    /// How urgent the messages are.
     #[serde(default)]
     #[param(inline)]
     pub class: Class,
-    /// Name of its policy; without one the node's settings say.
+    /// Name of their policy. If absent, the node's settings decide.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<String>,
-    /// Each is of no use after this long.
+    /// How long each message is of use; after this long it expires.
     #[serde(default)]
     #[param(value_type = Option<String>, example = "30s")]
     pub deadline: Span,
@@ -79,9 +79,9 @@ fn is_one(number: &u64) -> bool {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RequestBody {
-    /// The name of the device that offers the service.
+    /// Name of the device that offers the service.
     pub to: String,
-    /// Which service; may be left out where the device offers exactly one.
+    /// Name of the service. It may be left out if the device offers exactly one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
     /// The payload as text.
@@ -90,10 +90,10 @@ pub struct RequestBody {
     /// The payload in base64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload_base64: Option<String>,
-    /// How urgent it is.
+    /// How urgent the request is.
     #[serde(default)]
     pub class: Class,
-    /// Name of its policy; without one the node's settings say.
+    /// Name of its policy. If absent, the node's settings decide.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<String>,
     /// How long to wait for the response.
@@ -114,13 +114,14 @@ pub struct PublishBody {
     /// The payload in base64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload_base64: Option<String>,
-    /// Name of its policy; without one the node's settings say.
+    /// Name of its policy. If absent, the node's settings decide.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<String>,
-    /// Of no use after this long.
+    /// How long the message is of use; after this long it expires.
     #[serde(default)]
     pub deadline: Span,
-    /// Whether devices are to confirm it that hand it to a subscriber: the answer comes when so many have, or at the deadline.
+    /// How many devices are to confirm that they have handed it to a subscriber. The answer comes when this many have,
+    /// or at the deadline.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirm: Option<u32>,
 }
@@ -132,24 +133,25 @@ pub struct PublishBody {
 pub struct PublishLinesQuery {
     /// The topic, without wildcards.
     pub topic: String,
-    /// Name of its policy; without one the node's settings say.
+    /// Name of their policy. If absent, the node's settings decide.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<String>,
-    /// Each is of no use after this long.
+    /// How long each message is of use; after this long it expires.
     #[serde(default)]
     #[param(value_type = Option<String>, example = "30s")]
     pub deadline: Span,
-    /// Whether devices are to confirm each that hand it to a subscriber: it ends when so many have, or at its deadline.
+    /// How many devices are to confirm that they have handed each message to a subscriber. It ends when this many have,
+    /// or at its deadline.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirm: Option<u32>,
 }
 
-/// One line of the answer to `send-lines` and `publish-lines`: in the order in which they end.
+/// One line of the answer to `send-lines` and `publish-lines`. The lines come in the order in which the messages end.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct LineOutcome {
-    /// Which line of the request, from 1.
+    /// Number of the line of the request.
     pub line: u64,
-    /// How it ended.
+    /// The outcome of the message.
     #[serde(flatten)]
     pub outcome: Outcome,
 }
@@ -159,14 +161,16 @@ pub struct LineOutcome {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct SubscribeQuery {
-    /// As in MQTT: `+` one level, `#` the rest; the first level names the group and is no wildcard.
+    /// The topics, as in MQTT: `+` matches one level, `#` all that follow. The first level names the group and cannot
+    /// be a wildcard.
     #[param(example = "plant/+/temperature")]
     pub filter: String,
-    /// Also what was published within this time and is still of use, from whoever within reach has kept it.
+    /// Also delivers what was published within this time and has not expired, from devices within reach that have kept
+    /// it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[param(value_type = Option<String>, example = "10m")]
     pub since: Option<Span>,
-    /// Of what was published before, no more than the last so many; what was published within any time, if `since` is not there.
+    /// Delivers at most this many of the earlier publications, the latest ones; without `since`, from any time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[param(minimum = 1, maximum = 1000)]
     pub last: Option<u32>,
@@ -177,12 +181,12 @@ pub struct SubscribeQuery {
 pub struct Published {
     /// The whole topic.
     pub topic: String,
-    /// The sender's name, if it is a contact.
+    /// Name of the sender, if it is a contact.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
-    /// RFC 3339: the sender's clock at publishing.
+    /// When it was published by the sender's clock, as RFC 3339.
     pub sent: String,
-    /// Messages of this sender to this topic that were lost on the mesh before this one.
+    /// Messages of this sender to this topic that were lost in the mesh before this one.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub lost: u64,
     /// Messages that this stream dropped before this one, the oldest first, because they were not read in time.
@@ -207,18 +211,19 @@ impl Published {
     }
 }
 
-/// Event `missed` of `GET /v1/subscribe`: messages that were lost, after which none of the same stream comes.
+/// Event `missed` of `GET /v1/subscribe`: messages that were lost, and after which no message of the same stream
+/// follows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Missed {
-    /// The whole topic, or the group alone where it is `uncertain` and nobody knows which.
+    /// The whole topic; only the group if the event is `uncertain` and the topic is unknown.
     pub topic: String,
-    /// The sender's name, if it is a contact.
+    /// Name of the sender, if it is a contact.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
-    /// How many are known to be missing.
+    /// Number of messages known to be missing.
     pub lost: u64,
-    /// Whether there may be others: the sender went on in another epoch, or was restarted, and how far it had got before was not heard; or
-    /// the subscription has begun within what was missed.
+    /// Whether more may be missing. This is so if the sender went on in another epoch or was restarted, and it was not
+    /// heard how far it had got before; and if the subscription began within the gap.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub uncertain: bool,
     /// Messages that this stream dropped before this event, because they were not read in time.
@@ -236,13 +241,13 @@ impl Missed {
 /// Event `call` of `GET /v1/offers/{service}`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ServiceCall {
-    /// Number for `POST /v1/calls/{id}`.
+    /// Number of the call, for `POST /v1/calls/{id}`.
     pub call: u64,
-    /// The service called.
+    /// Name of the service that is called.
     pub service: String,
-    /// Who calls.
+    /// Name of the device that calls.
     pub from: String,
-    /// The message's lasting identity: a repeated call has the same.
+    /// The message's lasting id. A repeated call has the same one.
     pub id: String,
     /// The payload.
     #[serde(flatten)]
@@ -266,7 +271,7 @@ impl From<api::Call> for ServiceCall {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AnswerBody {
-    /// Why there is no response; then no payload.
+    /// Why there is no response. If present, there must be no payload.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
     /// The response as text.

@@ -36,6 +36,8 @@ async fn is_answered(rig: &mut Rig) -> bool {
     tokio::time::timeout(Duration::from_secs(5), answer).await.is_ok_and(|answer| answer == json!([]))
 }
 
+/// Invariant 4 of gateway.
+/// Invariants 1 and 2 of gateway::serve.
 #[tokio::test]
 async fn who_connects_and_says_nothing_keeps_nobody_out() {
     for said in ["", "GET /v1/status HT", "POST /v1/send HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{"] {
@@ -67,6 +69,7 @@ async fn a_head_and_a_body_have_to_come_in_time() {
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
 }
 
+/// Invariant 2 of gateway::serve.
 #[tokio::test]
 async fn streams_beyond_a_process_share_are_refused_at_once_and_questions_answered() {
     let mut rig = Rig::new();
@@ -97,6 +100,7 @@ async fn streams_beyond_a_process_share_are_refused_at_once_and_questions_answer
     asked.await.expect("no panic").expect("it stands");
 }
 
+/// Invariants 3 and 4 of gateway.
 #[tokio::test]
 async fn when_all_have_a_request_under_way_a_newcomer_is_told() {
     let mut rig = Rig::new();

@@ -61,6 +61,7 @@ async fn http(directory: PathBuf, method: &str, path: &str, body: &str) -> (u16,
     (status, serde_json::from_str(body).expect("JSON"))
 }
 
+/// Invariant 1 of gateway.
 #[tokio::test]
 async fn the_socket_is_its_owners_alone_and_goes_with_the_gateway() {
     let rig = Rig::new();
@@ -359,6 +360,7 @@ async fn the_log_is_paged_filtered_followed_and_verified() {
     assert_eq!(kinds, ["started", "epoch-changed", "damaged", "epoch-changed", "stopped"]);
 }
 
+/// Invariant 2 of gateway.
 #[tokio::test]
 async fn a_request_that_is_cut_off_is_cancelled() {
     let mut rig = Rig::new();

@@ -167,6 +167,7 @@ async fn lines_go_in_order_and_their_outcomes_come_as_they_end() {
     assert!(matches!(answers.next::<dto::LineOutcome>().await, Err(ClientError::Broken(_))));
 }
 
+/// Invariant 3 of gateway.
 #[tokio::test]
 async fn lines_under_way_are_bounded_and_hold_the_sender_back() {
     let mut rig = Rig::new();

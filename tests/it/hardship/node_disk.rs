@@ -17,6 +17,7 @@ use std::time::Instant;
 /// A message that is found again in what a process wrote.
 const MARKED: &str = "a message that is easily found again";
 
+/// Invariant 1 of node.
 #[test]
 fn a_receipt_leaves_after_the_fsync() {
     let Some(place) = traced() else { return };
@@ -117,6 +118,7 @@ fn a_log_that_cannot_be_written_stops_nothing() {
     assert_eq!(gateway.stop(), Some(0));
 }
 
+/// Invariant 2 of node.
 #[test]
 fn a_full_disk_is_said_and_survived() {
     let place = Place::new();
