@@ -44,6 +44,7 @@ fn beyond_the_target_only_bootstrap_is_dialled() {
     assert_eq!(next(&mut discovery, 1), Some(port(2)));
 }
 
+/// Invariant 3.
 #[test]
 fn own_and_linked_addresses_are_left_alone() {
     let mut discovery = discovery(&[port(1), port(2)], 8);
@@ -136,6 +137,7 @@ fn a_forgotten_back_off_is_no_rest() {
     assert_eq!(next(&mut discovery, 0), Some(port(1)));
 }
 
+/// Invariants 1 and 2.
 #[test]
 fn dials_and_addresses_are_bounded() {
     let mut discovery = discovery(&[port(0)], 100_000);
@@ -191,6 +193,7 @@ fn an_address_on_a_neighbours_word_alone_is_dialled_twice_and_no_more() {
     assert!(discovery.addresses.contains_key(&port(5)));
 }
 
+/// Invariant 6.
 #[test]
 fn where_members_were_met_is_kept_and_known_to_the_next() {
     let mut first = discovery(&[port(1)], 8);
@@ -294,6 +297,7 @@ fn a_neighbour_is_dialled_on_the_bearers_that_lack_a_link() {
     assert!(!discovery.addresses.contains_key(&dialled));
 }
 
+/// Invariant 4: the share.
 #[test]
 fn what_a_neighbour_names_in_vain_costs_its_word() {
     let mut discovery = discovery(&[], 1_000);
@@ -322,6 +326,7 @@ fn what_a_neighbour_names_in_vain_costs_its_word() {
     assert!(discovery.handle_told(honest, &port(49)), "a place that is taken no more");
 }
 
+/// Invariant 4: what has led to a member.
 #[test]
 fn an_address_that_led_to_a_neighbour_is_not_given_to_whoever_claims_it() {
     let mut discovery = discovery(&[port(1)], 8);
@@ -394,6 +399,7 @@ fn a_neighbour_that_is_silent_after_much_was_sent_is_dialled_over_datagrams() {
     assert_eq!(next(&mut discovery, 1), None, "there is no other way");
 }
 
+/// Invariant 5.
 #[test]
 fn multicast_dns_drives_out_nobody_and_no_host_takes_all_of_its_share() {
     let mut discovery = discovery(&[], 8);

@@ -107,6 +107,8 @@ fn resident() -> u64 {
     line.trim().trim_end_matches(" kB").parse().unwrap_or(0)
 }
 
+/// Invariants 1 and 2 of net.
+/// Invariants 1, 2 and 3 of net::admission.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn strangers_get_nowhere_and_members_get_in() {
     // It looks at the memory of its process.
@@ -169,6 +171,7 @@ async fn strangers_get_nowhere_and_members_get_in() {
     assert!(grown < 256 * 1024, "memory grew by {grown} KiB, attackers included");
 }
 
+/// Invariant 2 of net::admission.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_source_does_not_take_all_permits() {
     let realm = Arc::new(Realm::new(1));

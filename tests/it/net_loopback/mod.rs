@@ -79,6 +79,7 @@ fn ten_thousand_frames_arrive_in_order_on_both_lanes_both_ways() {
     assert!(counters.round_trip.is_some());
 }
 
+/// Invariant 3 of net.
 #[test]
 fn dialling_each_other_makes_one_link() {
     for _ in 0..5 {
@@ -113,6 +114,7 @@ fn dialling_each_other_makes_one_link() {
     }
 }
 
+/// Invariant 2 of net.
 #[test]
 fn a_receiver_that_does_not_read_holds_the_sender_back() {
     const SIZE: usize = 32 * 1024;
@@ -160,6 +162,8 @@ fn a_receiver_that_does_not_read_holds_the_sender_back() {
     assert_eq!(alarms, 1);
 }
 
+/// Invariant 1 of net.
+/// Invariants 1 and 3 of net::admission.
 #[test]
 fn a_stranger_gets_no_link_and_is_counted() {
     let mut world = World::new();
