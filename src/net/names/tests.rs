@@ -113,6 +113,7 @@ async fn a_name_leads_where_its_texts_say_at_each_try() {
     assert!(missing.contains("other.test"), "{missing}");
 }
 
+/// Invariants 1 and 2.
 #[tokio::test]
 async fn names_behind_names_are_followed_so_far_and_no_further() {
     let server = Server::start().await;
@@ -128,6 +129,7 @@ async fn names_behind_names_are_followed_so_far_and_no_further() {
     assert!(server.asked() <= DEPTH as usize);
 }
 
+/// Invariants 1 and 2.
 #[tokio::test]
 async fn a_name_leads_to_so_many_addresses_and_asks_for_so_many_names() {
     let server = Server::start().await;

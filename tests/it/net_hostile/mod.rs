@@ -109,6 +109,7 @@ fn resident() -> u64 {
 
 /// Invariants 1 and 2 of net.
 /// Invariants 1, 2 and 3 of net::admission.
+/// Invariants 1 and 2 of net::handshake.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn strangers_get_nowhere_and_members_get_in() {
     // It looks at the memory of its process.

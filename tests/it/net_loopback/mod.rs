@@ -39,6 +39,7 @@ impl Sender {
     }
 }
 
+/// Invariant 1 of net::handler.
 #[test]
 fn ten_thousand_frames_arrive_in_order_on_both_lanes_both_ways() {
     const COUNT: u32 = 10_000;
@@ -115,6 +116,7 @@ fn dialling_each_other_makes_one_link() {
 }
 
 /// Invariant 2 of net.
+/// Invariant 2 of net::handler.
 #[test]
 fn a_receiver_that_does_not_read_holds_the_sender_back() {
     const SIZE: usize = 32 * 1024;
