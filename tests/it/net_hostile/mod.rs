@@ -173,6 +173,7 @@ async fn strangers_get_nowhere_and_members_get_in() {
 }
 
 /// Invariant 2 of net::admission.
+/// Invariant 1 of net::permits.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_source_does_not_take_all_permits() {
     let realm = Arc::new(Realm::new(1));
@@ -296,6 +297,7 @@ async fn a_node_without_room_says_so_and_is_not_stormed() {
     assert_eq!((linked, turned_away, downs), (8, 8, 0), "everybody is linked elsewhere");
 }
 
+/// Invariant 4 of net::links.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_copies_of_one_identity_are_noticed_and_both_stay() {
     let realm = Arc::new(Realm::new(1));

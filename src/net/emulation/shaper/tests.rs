@@ -46,6 +46,7 @@ fn arrival(line: &Shaper, passage: Passage) -> u64 {
     line.arrival(passage.number).unwrap_or(passage.arrives).0 / MS
 }
 
+/// Invariant 4: a seed that was found by its losses shows them again.
 #[test]
 fn a_loss_that_nothing_follows_is_noticed_by_time_outs() {
     // A round trip of 60 ms and 200 ms: once, and once more after the probe, then twice as long.
@@ -133,6 +134,7 @@ fn streams_of_quic_do_not_wait_for_each_other() {
     }
 }
 
+/// Invariant 1.
 #[test]
 fn a_changed_line_lets_nothing_overtake() {
     let mut line = Shaper::new(shape(500, 0, 0, None), [1; 32]);
@@ -153,6 +155,7 @@ fn slow_lines_have_short_queues() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
+    /// Invariants 1, 2 and 3.
     #[test]
     fn what_goes_through_a_line_keeps_its_promises(
         (delay, share) in (0u64..200, 0u64..=100),
