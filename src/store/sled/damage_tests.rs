@@ -103,6 +103,7 @@ fn is_told(directory: &Path, found: &[u8], quarantined: Option<Quarantine>, stor
 }
 
 /// Invariants 3 and 4.
+/// Invariant 2 of store::sled::sum.
 #[test]
 fn a_flipped_byte_is_never_taken_for_the_end() {
     let whole = first_run();

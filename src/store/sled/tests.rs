@@ -34,7 +34,7 @@ fn until(store: &mut SledStore, lsn: u64) {
     }
 }
 
-/// Invariant 1 of the sum: opening compares it with the entries.
+/// Invariant 1 of store::sled::sum.
 #[test]
 fn what_is_durable_is_there_after_reopening() {
     let directory = directory();
