@@ -34,8 +34,8 @@
 //! 1. The Swarm gets a connection only after both ends have verified each other.
 //! 2. A set-up, including the layers below, ends within its time; meanwhile it holds one permit.
 //! 3. A connection that is refused for what its peer said or failed to say is counted under that reason.
-//! - A lack of room is counted as `links_over_limit` and a barred member as [`Item::Cut`]; meeting the node's own key
-//!   is not counted.
+//! 4. A lack of room for another link is counted as `links_over_limit`.
+//! - A barred member is counted as [`Item::Cut`]; meeting the node's own key is not counted.
 
 use super::admitted::{Admitted, Found};
 use super::clocks::{Clocks, Skew};

@@ -2,7 +2,7 @@
 //!
 //! Addresses come from the settings (*bootstrap*), from neighbours and from multicast DNS. They are kept without a
 //! PeerId, since keys rotate and addresses last. Bootstrap addresses are dialled until they are linked, and again when
-//! the link goes down; others only while there are fewer links to neighbours that are not silent than wanted, best
+//! the link goes down; other addresses only while fewer neighbours than wanted are linked and not silent, the best
 //! known first. After a failure an address rests for a random time between zero and a bound that doubles with each
 //! consecutive failure (exponential back-off with full jitter): from 250 ms to 30 s, or to 60 s if it has never been
 //! reached. The rest is shorter while the node hears nobody ([`solitude`]) and where a link was lost: at most an eighth
@@ -10,8 +10,8 @@
 //! for good soon costs what any other address does.
 //!
 //! An address on a neighbour's word that has not led to a member is dialled twice, some seconds apart, and then
-//! forgotten: its owner may not be a member and did not ask to be dialled. It is told again when the neighbour's
-//! neighbours change.
+//! forgotten: its owner may not be a member and did not ask to be dialled. The neighbour announces it again
+//! when its own neighbours change.
 //!
 //! Addresses at which members were *met*, by dials that led to an admitted connection, outlast the process: the node
 //! saves the last [`MAX_MET`] of them and starts with them the next time, so that a device finds the mesh again when

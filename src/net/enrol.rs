@@ -1,6 +1,6 @@
 //! Enrolment: the desk at a member that serves enrolling devices, and the client that asks for enrolment.
 //!
-//! Every device that joins or renews, real or simulated, asks members by [`round`], which calls [`enrol`] for each.
+//! Every device that joins or renews, real or simulated, asks members by [`round`], which calls [`enrol()`] for each.
 //!
 //! An enrolling device has no credential, so it gets no further than the admission substream: it sends one request,
 //! gets one answer, and the connection closes. The [`Desk`] takes a few requests at a time and at a limited rate, in

@@ -449,7 +449,7 @@ mod tests {
         assert_eq!((silence.ping_after, silence.dead_after), (600_000 * MS, 1_800_000 * MS));
         silence.pinged = Instant::now().checked_sub(2_000 * MS).expect("a machine that has run for two seconds");
         assert!(!silence.handle_wrote(), "the last measurement is fresh");
-        // 100 ms, and four times half of that.
+        // The smoothed round trip of 100 ms, and four times a variation of half of that.
         assert_eq!(silence.unheard(), 1_300 * MS);
     }
 

@@ -5,7 +5,7 @@
 //! what has gathered. Only an idle writer leaves its waker, so a lone frame goes out at once and a burst in few writes.
 //!
 //! The part of a frame that it shares with the buffer in which it arrived is not copied: a chunk ends with the first
-//! such frame, whose tail is written from that buffer.
+//! frame that has such a part, its *tail*, which is written from that buffer.
 //!
 //! A chunk is filled by strict priority, the most urgent class first. To keep the others moving under a lasting load, a
 //! class that has been passed over for [`PATIENCE`] chunks gets one frame in at the front.

@@ -96,12 +96,12 @@ mod tests {
     fn as_much_waits_as_leaves_in_time() {
         let mut pace = Pace::default();
         assert_eq!(pace.limit(MOST), FIRST);
-        // 4 MB/s, twice as much at most after each chunk: 200 kB in 50 ms.
+        // 4 MB/s, at most doubling after each chunk: 200 kB in 50 ms.
         let limits = [0; 7].map(|_| write(&mut pace, &[(40_000, 10)], true));
         assert_eq!(limits[..5], [2, 4, 8, 16, 32].map(|times| times * FIRST));
         assert_eq!(limits[5..], [200_000; 2]);
         assert_eq!((pace.limit(100_000), pace.chunk()), (100_000, CHUNK));
-        // 64 kB/s, and 2 kB/s.
+        // First 64 kB/s, then 2 kB/s.
         assert_eq!(write(&mut pace, &[(64_000, 1_000)], true), 3_200);
         assert_eq!(pace.chunk(), 3_200);
         assert_eq!(write(&mut pace, &[(2_000, 1_000)], true), LEAST);
@@ -115,7 +115,7 @@ mod tests {
         write(&mut pace, &[(8_000, 2_000)], true);
         // A few short frames, one by one, go into a socket's buffer at once.
         assert_eq!(write(&mut pace, &[(200, 0); 50], false), LEAST);
-        // Where there is more it is tried, and given up with the first chunk that waits.
+        // With more waiting, a faster pace is tried, and given up with the first chunk that takes long.
         assert!(write(&mut pace, &[(1_024, 0), (2_048, 0), (4_096, 0)], true) > LEAST);
         assert_eq!(write(&mut pace, &[(8_192, 2_000)], true), LEAST);
     }

@@ -1,8 +1,8 @@
 //! Sorter: which bearer carries a connection, by its addresses.
 //!
 //! [`Bearers`] holds the rules; this module takes addresses apart and looks up interfaces for the rules that name one.
-//! If the own end of a connection is unknown, the address that the system would send from is used. Both are looked up
-//! only if a rule needs them, so that the machine is not queried otherwise.
+//! If the own end of a connection is unknown, the address that the system would send from is used. Interfaces
+//! and this address are looked up only if a rule needs them, so that the machine is not queried otherwise.
 
 use super::Multiaddr;
 use super::reach::ip_of;

@@ -149,7 +149,7 @@ impl<G: Gatekeeper> Network<G> {
         this
     }
 
-    /// Sets the resolver for addresses that begin with a name. Dials of such addresses fail without one.
+    /// Sets the resolver for addresses that begin with a name. Without one, dials of these addresses fail.
     pub fn set_resolver(&mut self, resolver: Resolver) {
         self.resolver = Some(resolver);
     }

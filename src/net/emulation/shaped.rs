@@ -9,7 +9,7 @@
 //! Bytes under way are lost when the connection itself is closed, as when a cable is pulled.
 //!
 //! All connections to one peer share one [`Profile`], through which the shape can change while they are open. Without a
-//! shape, bytes pass straight through. A network that is not made for a lab has no such wrapper.
+//! shape, bytes pass straight through. A network that is not made for a lab has no wrapper.
 //!
 //! A connection can also be *mute*: then what is written waits in the queues until the connection is no longer mute. To
 //! the other end this looks like a line on which all packets vanish while the transport keeps repeating them.

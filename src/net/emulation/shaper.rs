@@ -1,6 +1,6 @@
 //! Shaper: a model of a line, which says when what is sent into it arrives.
 //!
-//! A [`Shaper`] stands for one direction of one reliable, ordered connection over a line with a [`Shape`]. It is told
+//! A [`Shaper`] models one direction of one reliable, ordered connection over a line with a [`Shape`]. It is told
 //! the time and draws from a generator of its own. Bytes go in as *pieces* of at most [`MTU`] bytes. What happens to a
 //! piece:
 //!
@@ -124,7 +124,7 @@ impl Shaper {
         }
     }
 
-    /// Changes the line. Pieces under way arrive when this was said, or sooner, and before all that follow.
+    /// Changes the line. Pieces under way arrive at the reported times or sooner, and before all that follow.
     pub fn set_shape(&mut self, shape: Shape) {
         if shape.rate != self.shape.rate {
             self.remainder = 0;

@@ -110,7 +110,7 @@ impl SledStore {
             }
         };
         let lost = settle(&path, &mut found, at).map_err(io)?;
-        // What is lost with the store itself says it all.
+        // A quarantine of the whole store already covers the loss of values in it.
         let quarantined = quarantined.or(lost);
         Ok(Opened { store: Self::start(path, shelf, found, Some(witness))?, quarantined })
     }

@@ -248,6 +248,7 @@ async fn silent_connections_from_many_addresses_do_not_keep_joiners_out() {
     assert!(watch.refused.contains_key("displaced"), "{:?}", watch.refused);
 }
 
+/// Invariant 4 of net::admission.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_without_room_says_so_and_is_not_stormed() {
     let realm = Arc::new(Realm::new(1));
@@ -361,6 +362,7 @@ async fn two_copies_of_one_identity_are_noticed_and_both_stay() {
 }
 
 /// The event log of a real node, under attack from those who hold its realm's keys and misuse them.
+/// Invariant 3 of net::admission.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_counts_refusals_by_reason_in_its_log() {
     let place = tempfile::tempdir().unwrap();

@@ -220,6 +220,7 @@ fn both_ends_learn_that_nothing_but_their_clocks_keeps_them_apart() {
     }
 }
 
+/// Invariant 2 of net::links.
 #[test]
 fn closing_a_link_tells_why_and_the_bootstrap_is_dialled_again() {
     let (mut world, links) = World::pair();
@@ -289,6 +290,7 @@ fn a_quiet_link_is_kept_by_pings_and_a_dead_one_closed() {
     });
 }
 
+/// Invariant 1 of net::admission.
 #[test]
 fn an_enrolling_device_gets_its_answer_and_no_connection() {
     let mut world = World::new();
