@@ -1,9 +1,9 @@
 //! Clocks: the time on both clocks, for connections that are refused for their time alone.
 //!
-//! A credential is valid for hours only, so a device whose clock is far off is refused by every member, and refuses
-//! every member. Both ends learn the cause: an end that refuses a credential for its time alone sends its own clock
-//! instead of its hello or its `ok`. The received time is a hint only: its sender has not shown a valid credential.
-//! Only the latest pair of clocks is kept until the node asks for it.
+//! A credential is valid within its epoch only, so a device whose clock is far off is refused by every member, and
+//! refuses every member. Both ends learn the cause: an end that refuses a credential for its time alone sends its own
+//! clock instead of its hello or its `ok`. The received time is a hint only: its sender has not shown a valid
+//! credential. Only the latest pair of clocks is kept until the node asks for it.
 
 use super::Multiaddr;
 use futures::task::AtomicWaker;

@@ -1,4 +1,4 @@
-//! The network: links to neighbours over libp2p.
+//! Network: links to neighbours over libp2p.
 //!
 //! **Mechanism.** A [`Network`] owns one libp2p Swarm with one key. Every connection, whichever end dialled it, first
 //! passes [`admission`], a wrapper around the transport: both ends exchange their credentials on a raw substream, and
