@@ -312,7 +312,7 @@ impl Discovery {
         self.changed = true;
     }
 
-    /// Shortens the rests of all addresses, since the node is alone from now on.
+    /// Shortens rests since the node is alone, except of hearsay, of members without room and where bytes cost money.
     fn hasten(&mut self) {
         for entry in self.addresses.values_mut() {
             if let State::Idle(due) = entry.state

@@ -173,7 +173,7 @@ pub enum EnrolError {
     /// The transport cannot dial this address.
     #[error("{0} cannot be dialled")]
     Address(Multiaddr),
-    /// There is no transport.
+    /// The transport could not be created.
     #[error("{0}")]
     Transport(String),
     /// Nobody answered the dial, or no member did.

@@ -383,8 +383,8 @@ impl ConnectionHandler for Handler {
                 self.measured_from = self.stamp();
                 self.pipe.forget_round_trip();
                 self.silence.forget_timing();
-                // Otherwise the ping follows when the stream is open, or when the ping under way has been answered;
-                // whatever arrives before that shows how long its answer takes.
+                // Otherwise the ping follows when the stream is open, or when the ping under way has been answered,
+                // whose own answer does not count.
                 if self.control.is_open() && !self.silence.is_asking() {
                     self.ping();
                 }

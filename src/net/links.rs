@@ -270,7 +270,7 @@ impl Links {
         self.neighbours
     }
 
-    /// Returns the preferred connection to one process: the oldest of those whose dialer has the lower PeerId.
+    /// Returns the preferred connection to one process: the oldest of those whose dialer has the lowest PeerId.
     fn preferred(&self, link: LinkId, process: u64) -> Option<ConnectionId> {
         let known = self.links.get(&link)?;
         let standing = known.connections.iter().filter(|known| !known.ending && known.process == process);

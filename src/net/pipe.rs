@@ -21,7 +21,7 @@ pub(crate) struct Pipe {
     round_trip: AtomicU64,
     /// Buffers that the task has handed over: the network fetches them all before it reports the end of the link.
     pub(crate) handed_over: AtomicU64,
-    /// When both directions ended in good order; the other end may still be reading since then.
+    /// When both directions ended in good order: from then on the other end may still be reading.
     pub(crate) finished: OnceLock<Instant>,
 }
 

@@ -50,7 +50,7 @@ impl Solitude {
         self.silent.contains(link)
     }
 
-    /// Returns the shortened form of a `rest`, at an address where a link was lost at the given time.
+    /// Returns `rest`, shortened if the node is alone or if a link was lost at the address at the time `lost`.
     pub(super) fn hastened(&self, rest: Duration, lost: Option<Instant>) -> Duration {
         let waits = [self.since, lost].into_iter().flatten().map(|since| (since.elapsed() / 8).max(LEAST));
         waits.fold(rest, Duration::min)

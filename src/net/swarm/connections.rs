@@ -129,7 +129,7 @@ impl<G: Gatekeeper> Network<G> {
     /// Removes a closed connection from its link, once all its frames have been fetched.
     pub(super) fn settle(&mut self) {
         let Some(Closed { connection, reason, .. }) = self.closed.take() else { return };
-        // A connection that finishes in good order stays until the other end has read everything. One that is gone
+        // A connection that finishes in good order stays open for the other end to read everything. One that is gone
         // sooner broke.
         let broke = self
             .links

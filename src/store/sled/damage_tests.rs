@@ -210,7 +210,7 @@ fn a_store_that_was_stopped_at_any_moment_lacks_nothing() {
     for number in 1..=20 {
         store.submit(commit(number));
     }
-    // The files as they are in the midst of it, and the witness as it is then or later, never before.
+    // The files as they are in the midst of the work, and beside them the witness as it is later.
     until(&mut store, 7);
     let midst = copy(directory.path());
     until(&mut store, 20);
